@@ -1,0 +1,164 @@
+//! What can go wrong, and what a caller may conclude from it.
+
+use std::fmt;
+
+/// The cause of an [`Error`], with the number that the C API gives it.
+///
+/// The numbers are fixed for good and lie in ranges by cause: 100s the caller's own mistake, 200s no connection,
+/// 300s the outcome is unknown, 400s the server's answer, 500s this library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+#[non_exhaustive]
+pub enum Status {
+    /// An argument is NULL, out of range or of the wrong length. Nothing was sent.
+    InvalidArgument = 100,
+    /// The URL cannot be used. Nothing was sent.
+    InvalidUrl = 101,
+    /// An option, or a combination of options, cannot be used. Nothing was sent.
+    InvalidOption = 102,
+    /// The command would break the shared connection. Nothing was sent.
+    CommandRefused = 103,
+    /// The keys lie in more than one hash slot. Nothing was sent.
+    CrossSlot = 104,
+    /// A read-only call of a script whose shebang lacks the flag `no-writes`. Nothing was sent.
+    NotReadOnly = 105,
+    /// The client belongs to the parent of this process. Nothing was sent.
+    Forked = 106,
+    /// The client is closed. Whether something was sent is told by [`Error::is_indeterminate`].
+    Closed = 107,
+    /// No connection: no such host, refused, unreachable, lost in the handshake. Nothing was executed.
+    Connect = 200,
+    /// The TLS handshake failed: certificate, host name, protocol. Nothing was executed.
+    Tls = 201,
+    /// The server did not accept user or password, or the database number. Nothing was executed.
+    Auth = 202,
+    /// The deadline passed before a byte of the call was sent. Nothing was executed.
+    Timeout = 203,
+    /// Bytes were sent and no reply came: the server may have executed the call, or may yet do so.
+    Indeterminate = 300,
+    /// The reply went over a limit; the connection was closed. The server has executed the call or may yet do so.
+    ReplyLimit = 301,
+    /// The server or the script answered with an error.
+    Server = 400,
+    /// The server lost the script again right after it was loaded. This call was not executed.
+    NoScript = 401,
+    /// The script does not compile on that server. It was not executed.
+    Compile = 402,
+    /// The server is still loading its data, for longer than the deadline. The call was not executed.
+    Loading = 403,
+    /// The server runs another script. The call was not executed.
+    Busy = 404,
+    /// The transaction was refused or aborted as a whole. Nothing in it was executed.
+    TransactionAborted = 405,
+    /// The server lacks what was asked for, for example SCRIPT SHOW before Valkey 8.
+    NotSupported = 406,
+    /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
+    Internal = 500,
+}
+
+impl Status {
+    /// The number that the C API returns.
+    pub fn code(self) -> i32 {
+        self as i32
+    }
+}
+
+/// Why a call has no reply, in words, with what is known about its execution.
+///
+/// Boxed, so that the success path carries one pointer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(Box<Detail>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Detail {
+    status: Status,
+    message: String,
+    /// The error reply as it came, without the leading `-`.
+    server_text: Option<Vec<u8>>,
+    indeterminate: bool,
+    not_executed: bool,
+}
+
+impl Error {
+    /// An error of this side; nothing was executed for the 100s and 200s, unknown for the 300s.
+    pub(crate) fn new(status: Status, message: impl Into<String>) -> Self {
+        let range = status.code() / 100;
+        Error(Box::new(Detail {
+            status,
+            message: message.into(),
+            server_text: None,
+            indeterminate: range == 3,
+            not_executed: range == 1 || range == 2,
+        }))
+    }
+
+    /// An error reply of the server. `not_executed`: the text proves that the call did not run.
+    pub(crate) fn server(status: Status, text: &[u8], not_executed: bool) -> Self {
+        Error(Box::new(Detail {
+            status,
+            message: String::from_utf8_lossy(text).into_owned(),
+            server_text: Some(text.to_vec()),
+            indeterminate: false,
+            not_executed,
+        }))
+    }
+
+    /// The same error with `context` in front of its message.
+    pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
+        self.0.message = format!("{context}: {}", self.0.message);
+        self
+    }
+
+    /// The same error for a call of which bytes were `sent`, or not.
+    pub(crate) fn sent(mut self, sent: bool) -> Self {
+        self.0.indeterminate = sent;
+        self.0.not_executed = !sent;
+        self
+    }
+
+    /// The cause.
+    pub fn status(&self) -> Status {
+        self.0.status
+    }
+
+    /// What happened, in words. Never holds a password or the text of a script.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The server's error text as it came, without the leading `-`; `None` when the server did not answer.
+    pub fn server_text(&self) -> Option<&[u8]> {
+        self.0.server_text.as_deref()
+    }
+
+    /// The first word of the server's error text (`NOSCRIPT`, `WRONGTYPE`, `ERR`, ...); `None` when the server did
+    /// not answer or the word is not plain ASCII.
+    pub fn server_code(&self) -> Option<&str> {
+        let word = self.server_text()?.split(|byte| byte.is_ascii_whitespace()).next()?;
+        std::str::from_utf8(word).ok().filter(|word| word.is_ascii() && !word.is_empty())
+    }
+
+    /// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+    pub fn is_indeterminate(&self) -> bool {
+        self.0.indeterminate
+    }
+
+    /// Whether it is certain that the call was not executed and will not be.
+    ///
+    /// Neither this nor [`Error::is_indeterminate`] holds for most error replies: a script that fails half-way has
+    /// done what it did before.
+    pub fn is_not_executed(&self) -> bool {
+        self.0.not_executed
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The result of everything that can fail here.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,8 @@
+//! Lua scripts on Redis and Valkey without the edge cases.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+mod config;
+mod error;
+
+pub use error::{Error, Result, Status};
