@@ -4,5 +4,7 @@
 
 mod config;
 mod error;
+mod resp;
 
 pub use error::{Error, Result, Status};
+pub use resp::{Elements, Kind, Reply, ReplyRef};

@@ -1,0 +1,462 @@
+//! Bytes into the tape, in one pass that can stop and go on at any byte.
+
+use super::{Entry, Kind, Limits};
+
+/// How far [`Decoder::decode`] came.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    /// One whole reply was appended to the tape.
+    Reply,
+    /// A push message was read and left out.
+    Push,
+    /// The bytes end inside a reply; call again with more.
+    Incomplete,
+}
+
+/// Why the bytes cannot be a reply that this client takes. The connection is of no use any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The bytes are not RESP.
+    Protocol(&'static str),
+    /// A limit was passed.
+    Limit(&'static str),
+}
+
+/// An aggregate whose elements are still coming.
+#[derive(Debug)]
+struct Open {
+    entry: usize,
+    left: u32,
+    /// Attributes and push messages leave the tape again when they are complete.
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Keep,
+    Attribute,
+    Push,
+}
+
+/// The state between two pieces of a reply.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    open: Vec<Open>,
+    limits: Limits,
+}
+
+/// The shortest reply is `_\r\n`, so more elements than this cannot be in so many bytes.
+const SHORTEST: u64 = 3;
+
+impl Decoder {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Decoder { open: Vec::new(), limits }
+    }
+
+    /// Decodes from `bytes[*at..]` until one reply is complete, and moves `at` behind what was understood.
+    ///
+    /// Texts are entered on the tape with their place in `bytes` plus `shift` (wrapping). A NUL is written behind
+    /// each text, over the CR that ends it.
+    #[inline]
+    pub(crate) fn decode(
+        &mut self,
+        bytes: &mut [u8],
+        at: &mut usize,
+        shift: usize,
+        tape: &mut Vec<Entry>,
+    ) -> Result<Decoded, Refusal> {
+        loop {
+            let Some(&sign) = bytes.get(*at) else { return Ok(Decoded::Incomplete) };
+            let index = tape.len();
+            if index >= u32::MAX as usize {
+                return Err(Refusal::Limit("more than 2^32 elements"));
+            }
+            let mut entry = Entry { value: 0, len: 0, span: 1, index: index as u32, kind: Kind::Nil };
+            match sign {
+                b':' => {
+                    let Some((value, next)) = number(bytes, *at + 1)? else { return Ok(Decoded::Incomplete) };
+                    entry.kind = Kind::Integer;
+                    entry.value = value as u64;
+                    *at = next;
+                }
+                b'$' | b'=' | b'!' => {
+                    let Some((len, start)) = number(bytes, *at + 1)? else { return Ok(Decoded::Incomplete) };
+                    if len < 0 {
+                        if len != -1 || sign != b'$' {
+                            return Err(Refusal::Protocol("a negative length"));
+                        }
+                        *at = start;
+                    } else {
+                        if len as u64 > self.limits.max_bytes || len > i64::from(u32::MAX) {
+                            return Err(Refusal::Limit("a string longer than the limit"));
+                        }
+                        let end = start.saturating_add(len as usize);
+                        match bytes.get(end..end.saturating_add(2)) {
+                            Some(b"\r\n") => {}
+                            Some(_) => return Err(Refusal::Protocol("a string that does not end in CR LF")),
+                            None => return Ok(Decoded::Incomplete),
+                        }
+                        bytes[end] = 0;
+                        entry.kind = if sign == b'!' { Kind::Error } else { Kind::String };
+                        entry.value = start.wrapping_add(shift) as u64;
+                        entry.len = len as u32;
+                        if sign == b'=' {
+                            if len < 4 || bytes[start + 3] != b':' {
+                                return Err(Refusal::Protocol("a verbatim string without a format"));
+                            }
+                            bytes[start + 3] = 0;
+                            entry.kind = Kind::Verbatim;
+                            entry.value = (start + 4).wrapping_add(shift) as u64;
+                            entry.len -= 4;
+                        }
+                        *at = end + 2;
+                    }
+                }
+                b'*' | b'%' | b'~' | b'>' | b'|' => {
+                    let Some((count, next)) = number(bytes, *at + 1)? else { return Ok(Decoded::Incomplete) };
+                    *at = next;
+                    if count >= 0 {
+                        if let Some(done) = self.open(sign, count as u64, entry, tape)? {
+                            return Ok(done);
+                        }
+                        continue;
+                    }
+                    if count != -1 || sign != b'*' {
+                        return Err(Refusal::Protocol("a negative number of elements"));
+                    }
+                }
+                b'+' | b'-' | b'_' | b'#' | b',' | b'(' => {
+                    if !self.line(sign, bytes, at, shift, &mut entry)? {
+                        return Ok(Decoded::Incomplete);
+                    }
+                }
+                _ => return Err(Refusal::Protocol("an unknown type")),
+            }
+            tape.push(entry);
+            if self.open.is_empty() {
+                return Ok(Decoded::Reply);
+            }
+            if let Some(done) = self.close(tape) {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Enters an aggregate of `count` elements (pairs for a map); says what is complete if it is empty.
+    fn open(
+        &mut self,
+        sign: u8,
+        count: u64,
+        mut entry: Entry,
+        tape: &mut Vec<Entry>,
+    ) -> Result<Option<Decoded>, Refusal> {
+        let pairs = matches!(sign, b'%' | b'|');
+        let elements = if pairs { count.saturating_mul(2) } else { count };
+        if elements > self.limits.max_bytes / SHORTEST || elements >= u64::from(u32::MAX) {
+            return Err(Refusal::Limit("more elements than the limit leaves room for"));
+        }
+        if self.open.len() >= self.limits.max_depth {
+            return Err(Refusal::Limit("aggregates nested deeper than the limit"));
+        }
+        if sign == b'>' && !self.open.is_empty() {
+            return Err(Refusal::Protocol("a push message inside a reply"));
+        }
+        entry.kind = match sign {
+            b'%' | b'|' => Kind::Map,
+            b'~' => Kind::Set,
+            _ => Kind::Array,
+        };
+        entry.len = elements as u32;
+        let fate = match sign {
+            b'|' => Fate::Attribute,
+            b'>' => Fate::Push,
+            _ => Fate::Keep,
+        };
+        self.open.push(Open { entry: tape.len(), left: elements as u32, fate });
+        tape.push(entry);
+        Ok(if elements == 0 { self.finish(tape) } else { None })
+    }
+
+    /// Counts the element just appended; says what is complete with it.
+    #[inline]
+    fn close(&mut self, tape: &mut Vec<Entry>) -> Option<Decoded> {
+        let Some(open) = self.open.last_mut() else { return Some(Decoded::Reply) };
+        open.left -= 1;
+        if open.left > 0 { None } else { self.finish(tape) }
+    }
+
+    /// Closes every aggregate that is complete now.
+    fn finish(&mut self, tape: &mut Vec<Entry>) -> Option<Decoded> {
+        while let Some(open) = self.open.last() {
+            if open.left > 0 {
+                return None;
+            }
+            let Open { entry, fate, .. } = *open;
+            self.open.pop();
+            match fate {
+                Fate::Keep => tape[entry].span = (tape.len() - entry) as u32,
+                // An attribute stands before a value and does not count as one.
+                Fate::Attribute => {
+                    tape.truncate(entry);
+                    return None;
+                }
+                Fate::Push => {
+                    tape.truncate(entry);
+                    return Some(Decoded::Push);
+                }
+            }
+            if let Some(outer) = self.open.last_mut() {
+                outer.left -= 1;
+            }
+        }
+        Some(Decoded::Reply)
+    }
+
+    /// Reads a type that is one line; `false` when the line is not complete.
+    fn line(
+        &self,
+        sign: u8,
+        bytes: &mut [u8],
+        at: &mut usize,
+        shift: usize,
+        entry: &mut Entry,
+    ) -> Result<bool, Refusal> {
+        let start = *at + 1;
+        let Some(len) = memchr::memchr(b'\r', &bytes[start..]) else {
+            if (bytes.len() - start) as u64 > self.limits.max_bytes {
+                return Err(Refusal::Limit("a line longer than the limit"));
+            }
+            return Ok(false);
+        };
+        let end = start + len;
+        match bytes.get(end + 1) {
+            Some(b'\n') => {}
+            Some(_) => return Err(Refusal::Protocol("a CR without LF")),
+            None => return Ok(false),
+        }
+        let text = &bytes[start..end];
+        entry.kind = match sign {
+            b'+' => Kind::Status,
+            b'-' => Kind::Error,
+            b'_' if text.is_empty() => Kind::Nil,
+            b'_' => return Err(Refusal::Protocol("a null that is not empty")),
+            b'#' => {
+                entry.value = match text {
+                    b"t" => 1,
+                    b"f" => 0,
+                    _ => return Err(Refusal::Protocol("a boolean that is neither t nor f")),
+                };
+                Kind::Boolean
+            }
+            b',' if std::str::from_utf8(text).is_ok_and(|text| text.parse::<f64>().is_ok()) => Kind::Double,
+            b',' => return Err(Refusal::Protocol("a double that is no number")),
+            _ if is_integer(text) => Kind::BigNumber,
+            _ => return Err(Refusal::Protocol("a big number with something else than digits")),
+        };
+        if len > u32::MAX as usize {
+            return Err(Refusal::Limit("a line longer than the limit"));
+        }
+        if !matches!(entry.kind, Kind::Nil | Kind::Boolean) {
+            entry.value = start.wrapping_add(shift) as u64;
+            entry.len = len as u32;
+            bytes[end] = 0;
+        }
+        *at = end + 2;
+        Ok(true)
+    }
+}
+
+fn is_integer(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// Reads a decimal number and its CR LF from `at` on: the number and the place behind, `None` when more is needed.
+#[inline]
+fn number(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal> {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let (negative, skip) = match rest.first() {
+        Some(b'-') => (true, 1),
+        Some(b'+') => (false, 1),
+        _ => (false, 0),
+    };
+    let mut value: u64 = 0;
+    for (place, &byte) in rest.iter().enumerate().skip(skip) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            // Nineteen digits cannot overflow an u64; the range is checked once, at the end.
+            if place > skip + 18 {
+                return Err(Refusal::Protocol("a number out of range"));
+            }
+            value = value * 10 + u64::from(digit);
+            continue;
+        }
+        if byte != b'\r' || place == skip {
+            return Err(Refusal::Protocol("a number with something else than digits"));
+        }
+        return match rest.get(place + 1) {
+            Some(b'\n') => {
+                let limit = i64::MAX as u64 + u64::from(negative);
+                if value > limit {
+                    return Err(Refusal::Protocol("a number out of range"));
+                }
+                let value = if negative { (value as i64).wrapping_neg() } else { value as i64 };
+                Ok(Some((value, at + place + 2)))
+            }
+            Some(_) => Err(Refusal::Protocol("a CR without LF")),
+            None => Ok(None),
+        };
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Payload, Reply};
+    use super::*;
+
+    const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_depth: 8 };
+
+    /// Decodes `input` given in pieces that end at each of `cuts`, as a connection would: one growing buffer.
+    fn decode(input: &[u8], cuts: &[usize]) -> Result<Option<Reply>, Refusal> {
+        let mut payload = Box::<Payload>::default();
+        payload.start();
+        let mut decoder = Decoder::new(LIMITS);
+        let mut bytes = Vec::new();
+        let mut at = 0;
+        for cut in cuts.iter().copied().chain([input.len()]) {
+            bytes.extend_from_slice(&input[bytes.len()..cut]);
+            loop {
+                match decoder.decode(&mut bytes, &mut at, 0, &mut payload.tape)? {
+                    Decoded::Reply => {
+                        assert_eq!(at, input.len(), "the reply ends before its bytes do");
+                        payload.bytes = bytes;
+                        return Ok(Some(Reply::new(payload)));
+                    }
+                    Decoded::Push => continue,
+                    Decoded::Incomplete => break,
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn shown(input: &[u8]) -> String {
+        format!("{:?}", decode(input, &[]).unwrap().expect("a whole reply"))
+    }
+
+    const EVERY_TYPE: &[(&[u8], &str)] = &[
+        (b"+OK\r\n", "Status(\"OK\")"),
+        (b"+\r\n", "Status(\"\")"),
+        (b"-ERR no\r\n", "Error(\"ERR no\")"),
+        (b":0\r\n", "0"),
+        (b":-9223372036854775808\r\n", "-9223372036854775808"),
+        (b":9223372036854775807\r\n", "9223372036854775807"),
+        (b":+7\r\n", "7"),
+        (b"$-1\r\n", "Nil"),
+        (b"*-1\r\n", "Nil"),
+        (b"_\r\n", "Nil"),
+        (b"$0\r\n\r\n", "String(\"\")"),
+        (b"$6\r\na\r\n\0\xffb\r\n", "String(\"a\\r\\n\\x00\\xffb\")"),
+        (b"*0\r\n", "Array[]"),
+        (b"*3\r\n:1\r\n$1\r\nx\r\n*1\r\n-E\r\n", "Array[1, String(\"x\"), Array[Error(\"E\")]]"),
+        (b"%1\r\n+k\r\n:1\r\n", "Map[Status(\"k\"), 1]"),
+        (b"~2\r\n:1\r\n:2\r\n", "Set[1, 2]"),
+        (b",1.5\r\n", "Double(\"1.5\")"),
+        (b",-inf\r\n", "Double(\"-inf\")"),
+        (b"#t\r\n", "true"),
+        (b"#f\r\n", "false"),
+        (b"(-123456789012345678901234567890\r\n", "BigNumber(\"-123456789012345678901234567890\")"),
+        (b"=7\r\ntxt:abc\r\n", "Verbatim(\"abc\")"),
+        (b"!5\r\nERR x\r\n", "Error(\"ERR x\")"),
+        (b"|1\r\n+ttl\r\n:9\r\n:5\r\n", "5"),
+        (b"*2\r\n|0\r\n:1\r\n*0\r\n", "Array[1, Array[]]"),
+        (b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n:5\r\n", "5"),
+    ];
+
+    #[test]
+    fn every_type() {
+        for (input, expected) in EVERY_TYPE {
+            assert_eq!(shown(input), *expected, "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn cut_at_every_byte() {
+        for (input, expected) in EVERY_TYPE {
+            for cut in 0..input.len() {
+                assert!(
+                    decode(&input[..cut], &[]).unwrap().is_none(),
+                    "{} cut at {cut}",
+                    input.escape_ascii()
+                );
+                let reply = decode(input, &[cut]).unwrap().expect("a whole reply");
+                assert_eq!(format!("{reply:?}"), *expected, "{} cut at {cut}", input.escape_ascii());
+            }
+            let every: Vec<usize> = (0..input.len()).collect();
+            assert_eq!(format!("{:?}", decode(input, &every).unwrap().expect("a whole reply")), *expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused() {
+        for input in [
+            &b"?\r\n"[..],
+            b":\r\n",
+            b":1a\r\n",
+            b":1\rx",
+            b":9223372036854775808\r\n",
+            b":-9223372036854775809\r\n",
+            b":99999999999999999999\r\n",
+            b":00000000000000000000000000",
+            b"$-2\r\n",
+            b"$1\r\nxyz",
+            b"*-2\r\n",
+            b"%-1\r\n",
+            b"+a\rb",
+            b"_x\r\n",
+            b"#x\r\n",
+            b",abc\r\n",
+            b"(12a\r\n",
+            b"(\r\n",
+            b"=3\r\nabc\r\n",
+            b"=5\r\nabcde\r\n",
+            b"*1\r\n>0\r\n",
+        ] {
+            let refusal = decode(input, &[]).expect_err("refused");
+            assert!(matches!(refusal, Refusal::Protocol(_)), "{}: {refusal:?}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn limits_hold_before_anything_is_allocated() {
+        for input in [
+            &b"$4611686018427387904\r\n"[..],
+            b"*4611686018427387904\r\n",
+            b"%4611686018427387904\r\n",
+            b"*1048576\r\n",
+            b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
+        ] {
+            let refusal = decode(input, &[]).expect_err("refused");
+            assert!(matches!(refusal, Refusal::Limit(_)), "{}: {refusal:?}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn every_element_is_found_by_its_index() {
+        let mut input = b"*40\r\n".to_vec();
+        for number in 0..40 {
+            input.extend_from_slice(format!("*2\r\n:{number}\r\n*1\r\n:{}\r\n", number * 2).as_bytes());
+        }
+        let reply = decode(&input, &[]).unwrap().expect("a whole reply");
+        assert_eq!(reply.root().elements().len(), 40);
+        for (index, element) in reply.root().elements().enumerate() {
+            for found in [element, reply.get(index).expect("present")] {
+                assert_eq!(found.get(0).and_then(|number| number.as_i64()), Some(index as i64));
+                let inner = found.get(1).and_then(|inner| inner.get(0)).and_then(|number| number.as_i64());
+                assert_eq!(inner, Some(index as i64 * 2));
+            }
+        }
+        assert!(reply.get(40).is_none() && reply.get(0).expect("present").get(2).is_none());
+    }
+}

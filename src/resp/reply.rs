@@ -1,0 +1,358 @@
+//! A reply: one flat tape over one buffer, and the views into it.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+/// What a reply is. The numbers are those of the C API (`RS_REPLY_...`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Kind {
+    /// No value: RESP2 null bulk string and null array, RESP3 null. Lua `false` and `nil`.
+    Nil = 1,
+    /// A status such as `OK`: `redis.status_reply` or a table with the field `ok`.
+    Status = 2,
+    /// An error inside an array or a pipeline: `redis.error_reply` or a table with the field `err`.
+    Error = 3,
+    /// A signed 64-bit integer. Lua numbers, truncated.
+    Integer = 4,
+    /// A string of bytes.
+    String = 5,
+    /// A sequence of replies.
+    Array = 6,
+    /// RESP3: keys and values in turn.
+    Map = 7,
+    /// RESP3: a sequence without order.
+    Set = 8,
+    /// RESP3: a floating-point number.
+    Double = 9,
+    /// RESP3: true or false.
+    Boolean = 10,
+    /// RESP3: an integer of any size, as decimal text.
+    BigNumber = 11,
+    /// RESP3: text with a three-letter format such as `txt` or `mkd`.
+    Verbatim = 12,
+    /// The tape's first entry. Never seen by a caller.
+    #[doc(hidden)]
+    Header = 255,
+}
+
+impl Kind {
+    fn is_aggregate(self) -> bool {
+        matches!(self, Kind::Array | Kind::Map | Kind::Set)
+    }
+
+    fn is_text(self) -> bool {
+        matches!(
+            self,
+            Kind::Status | Kind::Error | Kind::String | Kind::Double | Kind::BigNumber | Kind::Verbatim
+        )
+    }
+}
+
+/// One reply on the tape. An aggregate is followed by its elements, each with all that is inside it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Entry {
+    /// Integer: the value. Boolean: 0 or 1. Text: where it starts in the buffer.
+    pub(crate) value: u64,
+    /// Text: bytes. Aggregate: elements.
+    pub(crate) len: u32,
+    /// Entries up to the next sibling, this one included.
+    pub(crate) span: u32,
+    /// This entry's own place on the tape; the C side finds the header from it.
+    pub(crate) index: u32,
+    pub(crate) kind: Kind,
+}
+
+/// Tape and buffer of one call's replies. `tape[0]` is the header, `tape[1]` the root.
+#[derive(Debug, Default)]
+pub(crate) struct Payload {
+    pub(crate) tape: Vec<Entry>,
+    /// Every text is followed by a NUL that it does not count.
+    pub(crate) bytes: Vec<u8>,
+    /// Where the elements of each aggregate start: made when first asked for, so that any element is found at once.
+    elements: OnceLock<ElementIndex>,
+    home: Option<Arc<Pool>>,
+}
+
+#[derive(Debug)]
+struct ElementIndex {
+    /// By tape index of an aggregate: where its run in `places` starts.
+    runs: Vec<u32>,
+    places: Vec<u32>,
+}
+
+/// Elements below this index are found by walking; it is cheaper than to index the whole reply.
+const WALK_MAX: usize = 8;
+
+impl Payload {
+    /// Puts the header in place; the first reply decoded after it is the root.
+    pub(crate) fn start(&mut self) {
+        self.tape.push(Entry { value: 0, len: 0, span: 1, index: 0, kind: Kind::Header });
+    }
+
+    /// Forgets the content and keeps the memory.
+    fn clear(&mut self) {
+        self.tape.clear();
+        self.bytes.clear();
+        self.elements.take();
+    }
+
+    fn element(&self, aggregate: usize, index: usize) -> Option<usize> {
+        let entry = self.tape[aggregate];
+        if !entry.kind.is_aggregate() || index >= entry.len as usize {
+            return None;
+        }
+        if entry.span == entry.len + 1 {
+            return Some(aggregate + 1 + index);
+        }
+        if index < WALK_MAX {
+            return Some((0..index).fold(aggregate + 1, |at, _| at + self.tape[at].span as usize));
+        }
+        let elements = self.elements.get_or_init(|| self.index_elements());
+        Some(elements.places[elements.runs[aggregate] as usize + index] as usize)
+    }
+
+    fn index_elements(&self) -> ElementIndex {
+        let mut runs = vec![0; self.tape.len()];
+        let mut places = Vec::with_capacity(self.tape.len());
+        for (at, entry) in self.tape.iter().enumerate().filter(|(_, entry)| entry.kind.is_aggregate()) {
+            runs[at] = places.len() as u32;
+            let mut element = at + 1;
+            for _ in 0..entry.len {
+                places.push(element as u32);
+                element += self.tape[element].span as usize;
+            }
+        }
+        ElementIndex { runs, places }
+    }
+}
+
+/// Payloads between two calls, so that a call in a steady state allocates nothing for its reply.
+#[derive(Debug, Default)]
+pub(crate) struct Pool(Mutex<Vec<Box<Payload>>>);
+
+/// Payloads kept, and the memory that one may hold to be kept.
+const POOL_PAYLOADS: usize = 16;
+const POOL_BYTES: usize = 4096;
+
+impl Pool {
+    pub(crate) fn take(self: &Arc<Self>) -> Box<Payload> {
+        let mut payload = self.0.lock().pop().unwrap_or_default();
+        payload.home = Some(Arc::clone(self));
+        payload
+    }
+
+    fn give(&self, mut payload: Box<Payload>) {
+        let size = payload.bytes.capacity() + payload.tape.capacity() * size_of::<Entry>();
+        if size <= POOL_BYTES {
+            payload.clear();
+            let mut kept = self.0.lock();
+            if kept.len() < POOL_PAYLOADS {
+                kept.push(payload);
+            }
+        }
+    }
+}
+
+/// The reply to a call, or the replies to a pipeline: one tape, one buffer, freed at once.
+///
+/// Look into it through [`Reply::root`]; the commonest questions are answered here as well.
+pub struct Reply {
+    /// Present until the reply is dropped.
+    payload: Option<Box<Payload>>,
+}
+
+impl Reply {
+    pub(crate) fn new(payload: Box<Payload>) -> Self {
+        debug_assert!(payload.tape.len() > 1, "a reply has a root");
+        Reply { payload: Some(payload) }
+    }
+
+    /// The whole reply.
+    pub fn root(&self) -> ReplyRef<'_> {
+        ReplyRef { payload: self.payload(), at: 1 }
+    }
+
+    fn payload(&self) -> &Payload {
+        self.payload.as_deref().unwrap_or_else(|| unreachable!("only drop takes the payload"))
+    }
+
+    pub(crate) fn into_payload(mut self) -> Box<Payload> {
+        self.payload.take().unwrap_or_else(|| unreachable!("only drop takes the payload"))
+    }
+
+    /// What the root is.
+    pub fn kind(&self) -> Kind {
+        self.root().kind()
+    }
+
+    /// See [`ReplyRef::as_i64`].
+    pub fn as_i64(&self) -> Option<i64> {
+        self.root().as_i64()
+    }
+
+    /// See [`ReplyRef::as_bytes`].
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        self.root().as_bytes()
+    }
+
+    /// See [`ReplyRef::as_str`].
+    pub fn as_str(&self) -> Option<&str> {
+        self.root().as_str()
+    }
+
+    /// See [`ReplyRef::get`].
+    pub fn get(&self, index: usize) -> Option<ReplyRef<'_>> {
+        self.root().get(index)
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(mut payload) = self.payload.take()
+            && let Some(home) = payload.home.take()
+        {
+            home.give(payload);
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.root().fmt(f)
+    }
+}
+
+/// A view of one reply inside a [`Reply`]. Two words; copy it freely.
+#[derive(Clone, Copy)]
+pub struct ReplyRef<'a> {
+    payload: &'a Payload,
+    at: usize,
+}
+
+impl<'a> ReplyRef<'a> {
+    pub(crate) fn at(payload: &'a Payload, at: usize) -> Self {
+        ReplyRef { payload, at }
+    }
+
+    pub(crate) fn entry(self) -> &'a Entry {
+        &self.payload.tape[self.at]
+    }
+
+    /// What this reply is.
+    pub fn kind(self) -> Kind {
+        self.entry().kind
+    }
+
+    /// Whether there is no value.
+    pub fn is_nil(self) -> bool {
+        self.kind() == Kind::Nil
+    }
+
+    /// The value of an integer or boolean (0 or 1); `None` for anything else.
+    pub fn as_i64(self) -> Option<i64> {
+        matches!(self.kind(), Kind::Integer | Kind::Boolean).then_some(self.entry().value as i64)
+    }
+
+    /// The value of a double or an integer; `None` for anything else.
+    pub fn as_f64(self) -> Option<f64> {
+        match self.kind() {
+            Kind::Double => self.as_str()?.parse().ok(),
+            Kind::Integer => Some(self.entry().value as i64 as f64),
+            _ => None,
+        }
+    }
+
+    /// The value of a boolean, or of the integers 0 and 1, which is how RESP2 spells it.
+    pub fn as_bool(self) -> Option<bool> {
+        match self.as_i64()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    /// The bytes of a string, status, error, double, big number or verbatim text; `None` for anything else.
+    pub fn as_bytes(self) -> Option<&'a [u8]> {
+        let entry = self.entry();
+        let start = entry.value as usize;
+        entry.kind.is_text().then(|| &self.payload.bytes[start..start + entry.len as usize])
+    }
+
+    /// The same as text; `None` also when it is not UTF-8.
+    pub fn as_str(self) -> Option<&'a str> {
+        std::str::from_utf8(self.as_bytes()?).ok()
+    }
+
+    /// The format of a verbatim text, such as `txt`.
+    pub fn verbatim_format(self) -> Option<&'a [u8]> {
+        let start = self.entry().value as usize;
+        (self.kind() == Kind::Verbatim).then(|| &self.payload.bytes[start - 4..start - 1])
+    }
+
+    /// The number of elements of an array, set or map (keys and values both count), or of bytes of a text; else 0.
+    pub fn len(self) -> usize {
+        self.entry().len as usize
+    }
+
+    /// Whether [`ReplyRef::len`] is 0.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// An element of an array, set or map (key, value, key, ...), in constant time; `None` beyond the end.
+    pub fn get(self, index: usize) -> Option<ReplyRef<'a>> {
+        let at = self.payload.element(self.at, index)?;
+        Some(ReplyRef { payload: self.payload, at })
+    }
+
+    /// The elements of an array, set or map in order; nothing for anything else.
+    pub fn elements(self) -> Elements<'a> {
+        let left = if self.kind().is_aggregate() { self.len() } else { 0 };
+        Elements { payload: self.payload, next: self.at + 1, left }
+    }
+}
+
+impl fmt::Debug for ReplyRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind() {
+            Kind::Nil => f.write_str("Nil"),
+            Kind::Integer => write!(f, "{}", self.entry().value as i64),
+            Kind::Boolean => write!(f, "{}", self.entry().value == 1),
+            kind if kind.is_aggregate() => {
+                write!(f, "{kind:?}")?;
+                f.debug_list().entries(self.elements()).finish()
+            }
+            kind => write!(f, "{kind:?}(\"{}\")", self.as_bytes().unwrap_or_default().escape_ascii()),
+        }
+    }
+}
+
+/// The elements of an aggregate in order. Made by [`ReplyRef::elements`].
+#[derive(Clone)]
+pub struct Elements<'a> {
+    payload: &'a Payload,
+    next: usize,
+    left: usize,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = ReplyRef<'a>;
+
+    fn next(&mut self) -> Option<ReplyRef<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let element = ReplyRef { payload: self.payload, at: self.next };
+        self.next += element.entry().span as usize;
+        Some(element)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Elements<'_> {}
