@@ -4,7 +4,11 @@
 
 mod config;
 mod error;
+mod request;
 mod resp;
+mod script;
+mod session;
 
 pub use error::{Error, Result, Status};
 pub use resp::{Elements, Kind, Reply, ReplyRef};
+pub use script::{Script, Sha};

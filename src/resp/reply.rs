@@ -91,7 +91,20 @@ const WALK_MAX: usize = 8;
 impl Payload {
     /// Puts the header in place; the first reply decoded after it is the root.
     pub(crate) fn start(&mut self) {
+        self.clear();
         self.tape.push(Entry { value: 0, len: 0, span: 1, index: 0, kind: Kind::Header });
+    }
+
+    /// Puts header and an array in place; the replies decoded after it become its elements.
+    pub(crate) fn start_array(&mut self) {
+        self.start();
+        self.tape.push(Entry { value: 0, len: 0, span: 1, index: 1, kind: Kind::Array });
+    }
+
+    /// Completes the array of [`Payload::start_array`], in which `len` elements are now.
+    pub(crate) fn end_array(&mut self, len: usize) {
+        self.tape[1].span = (self.tape.len() - 1) as u32;
+        self.tape[1].len = len as u32;
     }
 
     /// Forgets the content and keeps the memory.

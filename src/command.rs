@@ -1,0 +1,134 @@
+//! Which commands may travel on a connection that many callers share.
+
+use crate::error::{Error, Result, Status};
+
+/// Where a command may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// On the connection that all calls share.
+    Shared,
+    /// On a connection of its own: it keeps the connection waiting.
+    Own,
+}
+
+/// Decides where a command may go, or says why it may go nowhere.
+pub(crate) fn lane(arguments: &[&[u8]]) -> Result<Lane> {
+    let Some(name) = arguments.first() else {
+        return Err(Error::new(Status::InvalidArgument, "a command needs at least its name"));
+    };
+    let word = |index: usize| Word(arguments.get(index).copied().unwrap_or_default());
+    let name = Word(name);
+    if name.is_any(&["BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP"]) {
+        return Ok(Lane::Own);
+    }
+    if name.is_any(&["XREAD", "XREADGROUP"]) {
+        // BLOCK is an option in front of STREAMS; behind it come only keys and ids.
+        let mut options = arguments[1..].iter().map(|bytes| Word(bytes)).take_while(|word| !word.is("STREAMS"));
+        return Ok(if options.any(|option| option.is("BLOCK")) { Lane::Own } else { Lane::Shared });
+    }
+    match refusal(name, word(1)) {
+        None => Ok(Lane::Shared),
+        Some(reason) => {
+            let shown = match word(1).0 {
+                sub if name.is_any(&["CLIENT", "SCRIPT"]) => format!("{} {}", name.shown(), Word(sub).shown()),
+                _ => name.shown(),
+            };
+            Err(Error::new(Status::CommandRefused, format!("{shown} is refused: {reason}")))
+        }
+    }
+}
+
+/// Why a command may not travel on a shared connection.
+fn refusal(name: Word<'_>, sub: Word<'_>) -> Option<&'static str> {
+    const TRANSACTION: &str = "a transaction on a shared connection would take in other callers' commands; use a pipeline with \
+                               the atomic flag";
+    const WATCH: &str = "WATCH would watch for every caller of the shared connection; use a script instead";
+    const SUBSCRIBE: &str = "it would turn the shared connection into a subscriber's; this library does not subscribe";
+    const STATE: &str = "it would change the shared connection under other callers, and be lost on reconnect; set it in the URL \
+                         or the options";
+    const SILENT: &str = "it would unsettle which reply belongs to which call";
+    const WAIT: &str = "it waits for the writes of its own connection, which here are every caller's";
+    const REPLICA: &str = "it would turn the connection into a replica's";
+    const CLUSTER: &str = "redirection and replica reads are this library's work";
+    const DEBUG: &str = "the debugger takes over the connection";
+
+    let of = |names: &[&str], reason| name.is_any(names).then_some(reason);
+    of(&["MULTI", "EXEC", "DISCARD"], TRANSACTION)
+        .or_else(|| of(&["WATCH", "UNWATCH"], WATCH))
+        .or_else(|| {
+            of(
+                &[
+                    "SUBSCRIBE",
+                    "PSUBSCRIBE",
+                    "SSUBSCRIBE",
+                    "UNSUBSCRIBE",
+                    "PUNSUBSCRIBE",
+                    "SUNSUBSCRIBE",
+                    "MONITOR",
+                ],
+                SUBSCRIBE,
+            )
+        })
+        .or_else(|| of(&["SELECT", "AUTH", "HELLO", "RESET", "QUIT"], STATE))
+        .or_else(|| of(&["WAIT", "WAITAOF"], WAIT))
+        .or_else(|| of(&["SYNC", "PSYNC", "REPLCONF"], REPLICA))
+        .or_else(|| of(&["ASKING", "READONLY", "READWRITE"], CLUSTER))
+        .or_else(|| (name.is("CLIENT") && sub.is_any(&["REPLY"])).then_some(SILENT))
+        .or_else(|| {
+            let sub_state = ["SETNAME", "SETINFO", "TRACKING", "CACHING", "NO-EVICT", "NO-TOUCH", "CAPA"];
+            (name.is("CLIENT") && sub.is_any(&sub_state)).then_some(STATE)
+        })
+        .or_else(|| (name.is("SCRIPT") && sub.is("DEBUG")).then_some(DEBUG))
+}
+
+/// A word of a command, compared as the server does: without regard to case.
+#[derive(Clone, Copy)]
+struct Word<'a>(&'a [u8]);
+
+impl Word<'_> {
+    fn is(self, name: &str) -> bool {
+        self.0.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    fn is_any(self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.is(name))
+    }
+
+    fn shown(self) -> String {
+        String::from_utf8_lossy(self.0).to_ascii_uppercase()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane_of(command: &str) -> Result<Lane> {
+        lane(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn blocking_commands_get_a_connection_of_their_own() {
+        for command in ["BLPOP q 0", "blmove a b LEFT LEFT 0", "XREAD COUNT 1 BLOCK 5 STREAMS s 0"] {
+            assert_eq!(lane_of(command), Ok(Lane::Own), "{command}");
+        }
+        for command in ["SET k v", "XREAD STREAMS block 0", "CLIENT LIST", "SCRIPT LOAD x", "EVAL x 0", ""] {
+            assert_eq!(lane_of(command), Ok(Lane::Shared), "{command}");
+        }
+    }
+
+    #[test]
+    fn what_would_poison_the_connection_is_refused_with_a_reason() {
+        for command in [
+            "MULTI", "exec", "DISCARD", "WATCH k", "UNWATCH", "SUBSCRIBE c", "PSUBSCRIBE c", "SSUBSCRIBE c",
+            "MONITOR", "SELECT 1", "AUTH secret", "HELLO 2", "RESET", "QUIT", "CLIENT REPLY OFF", "client setname x",
+            "CLIENT TRACKING ON", "SCRIPT DEBUG YES", "WAIT 1 0", "PSYNC ? -1", "READONLY", "ASKING",
+        ] {
+            let error = lane_of(command).expect_err(command);
+            assert_eq!(error.status(), Status::CommandRefused, "{command}");
+            assert!(error.is_not_executed() && error.message().contains(" is refused: "), "{command}: {error}");
+            assert!(!error.message().contains("secret"), "{error}");
+        }
+        assert_eq!(lane(&[]).expect_err("no name").status(), Status::InvalidArgument);
+    }
+}

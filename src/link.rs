@@ -1,0 +1,508 @@
+//! One connection shared by any number of threads, none of them its own.
+//!
+//! Whoever waits for a reply while nobody reads becomes the reader: it reads for all, hands each caller its reply, and
+//! passes the role on when its own has come. Whoever has bytes to send while nobody writes becomes the writer, and
+//! sends what others queue meanwhile. So a lone caller does all its I/O itself, in one write and one read, and
+//! concurrent callers share both.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use slab::Slab;
+
+use crate::config::{Address, Config};
+use crate::error::{Error, Result, Status};
+use crate::net::cipher::Cipher;
+use crate::net::connect::{Established, connect};
+use crate::net::{Readiness, Socket};
+use crate::request::Request;
+use crate::resp::{Pool, Refusal, Reply};
+use crate::session::handshake::{Handshake, Purpose};
+use crate::session::{Chunk, Counters, Facts, Finished, Inbox, Session};
+
+/// A connection idle for longer than this is looked at before it is used: the server may have closed it.
+const IDLE_TRUST: Duration = Duration::from_millis(1);
+
+/// Room for one read of cipher bytes.
+const CIPHER_ROOM: usize = 16 * 1024;
+
+/// How a call on a link ends.
+pub(crate) enum End {
+    /// With a reply or an error of the session.
+    Finished(Finished<usize>),
+    /// The link is not usable: nothing was sent, take another.
+    Unusable(Box<Request>),
+    /// The deadline passed; the reply will be thrown away.
+    Late(Error),
+}
+
+/// A connection to one server.
+pub(crate) struct Link {
+    socket: Socket,
+    address: Address,
+    /// Silence for longer than this after a missed deadline means that the connection is dead.
+    stall: Duration,
+    usable: AtomicBool,
+    shared: Mutex<Shared>,
+}
+
+struct Shared {
+    session: Session<usize>,
+    places: Slab<Place>,
+    /// Condition variables to be used again.
+    conditions: Vec<Arc<Condvar>>,
+    tls: Option<Tls>,
+    /// A thread reads.
+    reading: bool,
+    /// The reader sleeps until the socket has something for it.
+    parked: bool,
+    /// A thread writes.
+    writing: bool,
+    /// The socket took no more when the last writer left.
+    blocked: bool,
+    /// When the last byte came.
+    heard: Instant,
+    /// A deadline was missed and no byte came since.
+    suspect: bool,
+}
+
+struct Tls {
+    cipher: Cipher,
+    /// Cipher bytes to send, from `.1` on.
+    out: (Vec<u8>, usize),
+    /// Lent to the reader.
+    received: Vec<u8>,
+}
+
+/// Where a caller waits and its reply is put.
+#[derive(Default)]
+struct Place {
+    finished: Option<Finished<usize>>,
+    /// Present while the caller sleeps.
+    asleep: Option<Arc<Condvar>>,
+}
+
+/// Bytes on their way out.
+enum Output {
+    Plain(Chunk),
+    Cipher(Vec<u8>, usize),
+}
+
+impl Output {
+    fn unsent(&self) -> &[u8] {
+        match self {
+            Output::Plain(chunk) => chunk.unsent(),
+            Output::Cipher(bytes, from) => &bytes[*from..],
+        }
+    }
+
+    fn advance(&mut self, sent: usize) {
+        match self {
+            Output::Plain(chunk) => chunk.advance(sent),
+            Output::Cipher(_, from) => *from += sent,
+        }
+    }
+}
+
+impl Link {
+    /// Connects and shakes hands.
+    pub(crate) fn open(
+        config: &Config,
+        facts: Arc<Facts>,
+        pool: Arc<Pool>,
+        purpose: Purpose,
+        deadline: Instant,
+    ) -> Result<Link> {
+        let now = Instant::now();
+        let deadline = deadline.min(now + config.connect_timeout);
+        let Established { socket, tls } = connect(config, &config.address, deadline)?;
+        let tls = tls.map(|connection| Tls {
+            cipher: Cipher::new(connection),
+            out: (Vec::new(), 0),
+            received: vec![0; CIPHER_ROOM],
+        });
+        let link = Link {
+            socket,
+            address: config.address.clone(),
+            stall: config.connect_timeout,
+            usable: AtomicBool::new(true),
+            shared: Mutex::new(Shared {
+                session: Session::new(config.limits, facts, pool),
+                places: Slab::new(),
+                conditions: Vec::new(),
+                tls,
+                reading: false,
+                parked: false,
+                writing: false,
+                blocked: false,
+                heard: now,
+                suspect: false,
+            }),
+        };
+        link.shake_hands(config, purpose, deadline)?;
+        Ok(link)
+    }
+
+    fn shake_hands(&self, config: &Config, purpose: Purpose, deadline: Instant) -> Result<()> {
+        let lost = |error: Error| {
+            let status = if error.status() == Status::Auth { Status::Auth } else { Status::Connect };
+            Error::new(status, format!("the connection to {} failed in the handshake: {error}", self.address))
+        };
+        let (mut handshake, mut next) = Handshake::start(config, purpose);
+        while let Some(request) = next {
+            let finished = match self.call(request, Instant::now(), deadline) {
+                End::Finished(finished) => finished,
+                End::Late(error) => return Err(lost(error)),
+                End::Unusable(_) => return Err(lost(Error::new(Status::Connect, "the server closed it"))),
+            };
+            finished.result.map_err(lost)?;
+            next = handshake
+                .judge(Reply::new(finished.payload).root())
+                .map_err(|error| error.context(&self.address))?;
+        }
+        Ok(())
+    }
+
+    /// Whether new calls may be put on this link.
+    #[inline]
+    pub(crate) fn is_usable(&self) -> bool {
+        self.usable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn counters(&self) -> (Counters, usize) {
+        let shared = self.shared.lock();
+        (shared.session.counters(), shared.session.in_flight())
+    }
+
+    pub(crate) fn forget_scripts(&self) {
+        self.shared.lock().session.forget_scripts();
+    }
+
+    /// Ends every call in flight with `status`; the link is of no use any more.
+    pub(crate) fn close(&self, status: Status, reason: &str) {
+        let mut shared = self.shared.lock();
+        self.fail(&mut shared, status, reason);
+    }
+
+    /// Sends a request and waits for its reply, doing the I/O on this thread wherever no other does it already.
+    pub(crate) fn call(&self, request: Box<Request>, now: Instant, deadline: Instant) -> End {
+        let mut shared = self.shared.lock();
+        if !self.is_usable() || !self.is_alive(&mut shared, now) {
+            return End::Unusable(request);
+        }
+        if shared.session.is_idle() {
+            shared.heard = now;
+        }
+        let me = shared.places.insert(Place::default());
+        let key = shared.session.submit(request, me);
+        // A reader that is awake sends before it sleeps; a writer sends before it leaves.
+        if !shared.writing && (shared.parked || !shared.reading) {
+            self.flush(&mut shared);
+        }
+        let end = loop {
+            if let Some(finished) = shared.places[me].finished.take() {
+                break End::Finished(finished);
+            }
+            let in_time = if !shared.reading {
+                self.read(&mut shared, me, deadline)
+            } else if shared.blocked && !shared.writing {
+                self.unblock(&mut shared, deadline)
+            } else {
+                sleep(&mut shared, me, deadline)
+            };
+            if !in_time && shared.places[me].finished.is_none() {
+                shared.session.abandon(key);
+                shared.suspect |= shared.heard <= now;
+                break End::Late(self.late(deadline.saturating_duration_since(now)));
+            }
+        };
+        shared.places.remove(me);
+        if !shared.reading {
+            pass_on(&shared);
+        }
+        end
+    }
+
+    fn late(&self, waited: Duration) -> Error {
+        Error::new(
+            Status::Indeterminate,
+            format!(
+                "no reply from {} within {} ms; the call was sent, so the server may have executed it or may yet do so",
+                self.address,
+                waited.as_millis()
+            ),
+        )
+    }
+
+    /// Looks at a connection that has been idle, or has let a caller down, before a call is put on it.
+    #[inline]
+    fn is_alive(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant) -> bool {
+        let quiet = now.saturating_duration_since(shared.heard);
+        if quiet < IDLE_TRUST || shared.reading {
+            return true;
+        }
+        if !shared.session.is_idle() {
+            if shared.suspect && quiet > self.stall {
+                // Those who wait on it go on waiting; new calls take a new connection.
+                self.usable.store(false, Ordering::Release);
+            }
+            return self.is_usable();
+        }
+        self.receive(shared, now);
+        self.is_usable()
+    }
+
+    /// Reads until the reply for `me` is there; `false` when the deadline passed before.
+    fn read(&self, shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> bool {
+        shared.reading = true;
+        let mut in_time = true;
+        while in_time && shared.places[me].finished.is_none() {
+            if !shared.writing && !shared.blocked {
+                self.flush(shared);
+            }
+            // A failed write has ended every call.
+            if shared.places[me].finished.is_none() {
+                in_time = self.receive(shared, deadline);
+            }
+        }
+        shared.reading = false;
+        in_time
+    }
+
+    /// One wait and one read; `false` when the deadline passed.
+    fn receive(&self, shared: &mut MutexGuard<'_, Shared>, deadline: Instant) -> bool {
+        let mut inbox = shared.session.lend_inbox();
+        let mut received = shared.tls.as_mut().map(|tls| std::mem::take(&mut tls.received));
+        let write = shared.blocked && !shared.writing;
+        shared.parked = true;
+        let outcome = MutexGuard::unlocked(shared, || {
+            let ready = self.socket.wait(true, write, deadline)?;
+            if !ready.readable {
+                return Ok((ready, None));
+            }
+            let room = received.as_deref_mut().unwrap_or_else(|| inbox.room());
+            match self.socket.recv(room) {
+                Ok(count) => Ok((ready, Some(count))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((ready, None)),
+                Err(error) => Err(error),
+            }
+        });
+        shared.parked = false;
+        let count = self.take_in(shared, inbox, received, &outcome);
+        match (outcome, count) {
+            (Err(error), _) => self.lost(shared, &error.to_string()),
+            (Ok((_, Some(0))), _) => self.lost(shared, "the server closed it"),
+            (Ok(_), Err(error)) => self.refuse(shared, &error),
+            (Ok((Readiness { writable: true, .. }, _)), _) if !shared.writing => {
+                shared.blocked = false;
+                self.flush(shared);
+            }
+            (Ok((ready, None)), _) if ready.is_timeout() => return false,
+            _ => {}
+        }
+        self.deliver(shared);
+        true
+    }
+
+    /// Gives what was read to the session.
+    fn take_in(
+        &self,
+        shared: &mut Shared,
+        mut inbox: Inbox,
+        received: Option<Vec<u8>>,
+        outcome: &io::Result<(Readiness, Option<usize>)>,
+    ) -> std::result::Result<(), Broken> {
+        let count = match outcome {
+            Ok((_, Some(count))) => *count,
+            _ => 0,
+        };
+        if count > 0 {
+            shared.heard = Instant::now();
+            shared.suspect = false;
+        }
+        let Shared { session, tls, .. } = shared;
+        let (Some(tls), Some(received)) = (tls, received) else {
+            inbox.fill(count);
+            return session.receive(inbox, count).map_err(Broken::Refusal);
+        };
+        let decrypted = tls.cipher.decrypt(&received[..count], &mut inbox);
+        tls.received = received;
+        let plain = decrypted.as_ref().map_or(0, |(plain, _)| *plain);
+        session.receive(inbox, plain).map_err(Broken::Refusal)?;
+        match decrypted {
+            Ok((_, false)) => Ok(()),
+            Ok((_, true)) => Err(Broken::Goodbye),
+            Err(error) => Err(Broken::Tls(error)),
+        }
+    }
+
+    /// Sends until nothing is left or the socket takes no more.
+    fn flush(&self, shared: &mut MutexGuard<'_, Shared>) {
+        let mut output = match shared.take_output() {
+            Ok(Some(output)) => output,
+            Ok(None) => return,
+            Err(error) => return self.lost(shared, &error.to_string()),
+        };
+        shared.writing = true;
+        if !shared.blocked {
+            shared.session.count_flush();
+        }
+        shared.blocked = false;
+        loop {
+            let mut sent = 0;
+            let result = MutexGuard::unlocked(shared, || {
+                while !output.unsent().is_empty() {
+                    let count = self.socket.send(output.unsent())?;
+                    output.advance(count);
+                    sent += count;
+                }
+                Ok(())
+            });
+            shared.put_back(output, sent);
+            output = match result.and_then(|()| shared.take_output()) {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    shared.blocked = true;
+                    break;
+                }
+                Err(error) => {
+                    self.lost(shared, &error.to_string());
+                    break;
+                }
+            };
+        }
+        shared.writing = false;
+    }
+
+    /// Waits until the socket takes bytes again while another thread reads; `false` when the deadline passed.
+    fn unblock(&self, shared: &mut MutexGuard<'_, Shared>, deadline: Instant) -> bool {
+        shared.writing = true;
+        let ready = MutexGuard::unlocked(shared, || self.socket.wait(false, true, deadline));
+        shared.writing = false;
+        match ready {
+            Ok(ready) if ready.is_timeout() => {
+                // Another caller takes over, or the reader does when it wakes.
+                wake_one(shared);
+                false
+            }
+            Ok(_) => {
+                shared.blocked = false;
+                self.flush(shared);
+                true
+            }
+            Err(error) => {
+                self.lost(shared, &error.to_string());
+                true
+            }
+        }
+    }
+
+    fn refuse(&self, shared: &mut Shared, broken: &Broken) {
+        match broken {
+            Broken::Refusal(Refusal::Limit(what)) => {
+                let reason = format!("the connection to {} was closed: the server sent {what}", self.address);
+                self.fail(shared, Status::ReplyLimit, &reason);
+            }
+            Broken::Refusal(Refusal::Protocol(what)) => {
+                self.lost(shared, &format!("the server sent {what}"));
+            }
+            Broken::Goodbye => self.lost(shared, "the server closed it"),
+            Broken::Tls(error) => self.lost(shared, &format!("TLS: {error}")),
+        }
+    }
+
+    fn lost(&self, shared: &mut Shared, reason: &str) {
+        let reason = format!("the connection to {} was lost: {reason}", self.address);
+        self.fail(shared, Status::Connect, &reason);
+    }
+
+    fn fail(&self, shared: &mut Shared, status: Status, reason: &str) {
+        self.usable.store(false, Ordering::Release);
+        shared.session.fail(status, reason);
+        self.socket.shutdown();
+        self.deliver(shared);
+    }
+
+    /// Puts finished calls where their callers find them, and wakes those who sleep.
+    fn deliver(&self, shared: &mut Shared) {
+        while let Some(finished) = shared.session.next_finished() {
+            let place = &mut shared.places[finished.tag];
+            place.finished = Some(finished);
+            if let Some(condition) = &place.asleep {
+                condition.notify_one();
+            }
+        }
+    }
+}
+
+/// Why received bytes end the connection.
+enum Broken {
+    Refusal(Refusal),
+    Goodbye,
+    Tls(io::Error),
+}
+
+impl Shared {
+    fn take_output(&mut self) -> io::Result<Option<Output>> {
+        let Some(tls) = &mut self.tls else {
+            return Ok(self.session.take_output().map(Output::Plain));
+        };
+        let (mut out, from) = std::mem::take(&mut tls.out);
+        if from == out.len() {
+            out.clear();
+            tls.cipher.drain(&mut out)?;
+            if let Some(mut chunk) = self.session.take_output() {
+                let count = tls.cipher.encrypt(chunk.unsent(), &mut out)?;
+                chunk.advance(count);
+                self.session.put_back(chunk, count);
+            }
+            tls.out.1 = 0;
+            return Ok((!out.is_empty()).then_some(Output::Cipher(out, 0)));
+        }
+        Ok(Some(Output::Cipher(out, from)))
+    }
+
+    fn put_back(&mut self, output: Output, sent: usize) {
+        match (output, &mut self.tls) {
+            (Output::Plain(chunk), _) => self.session.put_back(chunk, sent),
+            (Output::Cipher(bytes, from), Some(tls)) => tls.out = (bytes, from),
+            (Output::Cipher(..), None) => {}
+        }
+    }
+}
+
+/// Sleeps until woken with a reply or a role; `false` when the deadline passed.
+fn sleep(shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> bool {
+    let condition = shared.conditions.pop().unwrap_or_default();
+    shared.places[me].asleep = Some(Arc::clone(&condition));
+    let in_time = !condition.wait_until(shared, deadline).timed_out();
+    shared.places[me].asleep = None;
+    shared.conditions.push(condition);
+    in_time
+}
+
+/// Wakes the caller whose reply comes next, to become the reader.
+fn pass_on(shared: &Shared) {
+    if let Some(&next) = shared.session.next_awaited()
+        && let Some(condition) = &shared.places[next].asleep
+    {
+        condition.notify_one();
+    }
+}
+
+/// Wakes any caller that sleeps, to become the writer.
+fn wake_one(shared: &Shared) {
+    if let Some(condition) = shared.places.iter().find_map(|(_, place)| place.asleep.as_ref()) {
+        condition.notify_one();
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.socket.shutdown();
+    }
+}

@@ -1,0 +1,163 @@
+//! A script: its exact bytes, its SHA1, and what its first line declares.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use sha1::{Digest, Sha1};
+
+/// The SHA1 of a script, by which the server knows it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Sha([u8; 20]);
+
+impl Hash for Sha {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Eight bytes of a digest tell any two scripts apart well enough for a table.
+        state.write_u64(u64::from_le_bytes(*self.0.first_chunk().unwrap_or(&[0; 8])));
+    }
+}
+
+impl Sha {
+    /// The SHA1 of exactly these bytes.
+    pub fn of(source: &[u8]) -> Self {
+        Sha(Sha1::digest(source).into())
+    }
+
+    /// The raw digest.
+    pub fn as_bytes(&self) -> &[u8; 20] {
+        &self.0
+    }
+
+    fn hex(&self) -> [u8; 40] {
+        let mut hex = [0; 40];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = HEX_DIGITS[usize::from(byte >> 4)];
+            pair[1] = HEX_DIGITS[usize::from(byte & 15)];
+        }
+        hex
+    }
+}
+
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+impl fmt::Display for Sha {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.hex()))
+    }
+}
+
+impl fmt::Debug for Sha {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A Lua script, ready to be called on any client, from any thread, on any server.
+///
+/// Making one does no I/O. A script is immutable; cloning it copies a pointer. Nothing about it is shared between two
+/// scripts made apart, even of the same source.
+#[derive(Clone)]
+pub struct Script(Arc<Inner>);
+
+struct Inner {
+    source: Vec<u8>,
+    sha: Sha,
+    /// The SHA in hexadecimal and a NUL, as C wants it.
+    hex: [u8; 41],
+    idempotent: bool,
+    may_write: bool,
+}
+
+impl Script {
+    /// Takes the source as it is: any bytes, an empty source included.
+    pub fn new(source: impl Into<Vec<u8>>) -> Self {
+        Script::build(source.into(), false)
+    }
+
+    /// The same for a script that may safely run twice: its calls are sent again when a connection is lost and nobody
+    /// can say whether the server had executed them.
+    pub fn idempotent(source: impl Into<Vec<u8>>) -> Self {
+        Script::build(source.into(), true)
+    }
+
+    fn build(source: Vec<u8>, idempotent: bool) -> Self {
+        let sha = Sha::of(&source);
+        let mut hex = [0; 41];
+        hex[..40].copy_from_slice(&sha.hex());
+        let may_write = declares_writes(&source);
+        Script(Arc::new(Inner { source, sha, hex, idempotent, may_write }))
+    }
+
+    /// The SHA1 of the source.
+    pub fn sha(&self) -> Sha {
+        self.0.sha
+    }
+
+    /// The SHA1 in 40 lower-case hexadecimal digits.
+    pub fn sha_hex(&self) -> &str {
+        std::str::from_utf8(&self.0.hex[..40]).unwrap_or_default()
+    }
+
+    pub(crate) fn sha_hex_nul(&self) -> &[u8; 41] {
+        &self.0.hex
+    }
+
+    /// The source, byte for byte.
+    pub fn source(&self) -> &[u8] {
+        &self.0.source
+    }
+
+    /// Whether the script was made by [`Script::idempotent`].
+    pub fn is_idempotent(&self) -> bool {
+        self.0.idempotent
+    }
+
+    /// Whether the script's first line (`#!lua flags=...`) lacks `no-writes`, so that the server refuses to run it read-only. A
+    /// script without such a line may be called read-only; the server stops it at the first write.
+    ///
+    /// [Script flags](https://redis.io/docs/latest/develop/programmability/lua-api/#script_flags)
+    pub fn is_refused_read_only(&self) -> bool {
+        self.0.may_write
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Script({})", self.sha_hex())
+    }
+}
+
+fn declares_writes(source: &[u8]) -> bool {
+    let Some(rest) = source.strip_prefix(b"#!") else { return false };
+    let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let flags = line.split(u8::is_ascii_whitespace).find_map(|word| word.strip_prefix(b"flags="));
+    !flags.is_some_and(|flags| flags.split(|&byte| byte == b',').any(|flag| flag == b"no-writes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sha_is_over_the_exact_bytes() {
+        assert_eq!(Script::new("return 1").sha_hex(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+        assert_eq!(Script::new("").sha_hex(), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+        assert_ne!(Script::new("return 1\n").sha(), Script::new("return 1").sha());
+        assert_eq!(Script::new(*b"\0\xff").source(), b"\0\xff");
+    }
+
+    #[test]
+    fn the_first_line_says_whether_read_only_calls_are_refused() {
+        for (source, refused) in [
+            ("return 1", false),
+            ("#!lua\nreturn 1", true),
+            ("#!lua flags=no-writes\nreturn 1", false),
+            ("#!lua flags=allow-stale,no-writes\nreturn 1", false),
+            ("#!lua flags=allow-stale\nreturn 'flags=no-writes'", true),
+            ("#!lua flags=no-writes-at-all\nreturn 1", true),
+            ("-- #!lua\nreturn 1", false),
+        ] {
+            assert_eq!(Script::new(source).is_refused_read_only(), refused, "{source}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What was received and is not yet a whole reply.
+
+/// Free room that every read finds.
+const ROOM: usize = 8 * 1024;
+
+/// An empty inbox gives its memory back above this.
+const KEPT_BYTES: usize = 256 * 1024;
+
+/// Replies longer than this are handed over with the buffer that they came in.
+const COPY_MAX: usize = 32 * 1024;
+
+/// A buffer that is filled from the socket and emptied by the decoder.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    bytes: Vec<u8>,
+    /// Where the replies that are being collected start.
+    start: usize,
+    /// Where the reply that is being decoded starts.
+    reply: usize,
+    /// Where the decoder goes on.
+    at: usize,
+    /// Where the received bytes end.
+    filled: usize,
+}
+
+impl Inbox {
+    /// The room for the next read. Grows with what has come, never with what was announced.
+    #[inline]
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        if self.start == self.filled {
+            (self.start, self.reply, self.at, self.filled) = (0, 0, 0, 0);
+            if self.bytes.len() > KEPT_BYTES {
+                self.bytes = Vec::new();
+            }
+        }
+        if self.bytes.len() - self.filled < ROOM {
+            self.make_room();
+        }
+        &mut self.bytes[self.filled..]
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        self.bytes.copy_within(self.start..self.filled, 0);
+        self.reply -= self.start;
+        self.at -= self.start;
+        self.filled -= self.start;
+        self.start = 0;
+        let wanted = (self.filled + ROOM).max(2 * ROOM);
+        if self.bytes.len() < wanted {
+            self.bytes.resize(wanted.max(self.filled * 2), 0);
+        }
+    }
+
+    /// Counts `count` bytes that were read into the room.
+    #[inline]
+    pub(crate) fn fill(&mut self, count: usize) {
+        self.filled += count;
+    }
+
+    /// Whether everything received is decoded.
+    #[inline]
+    pub(super) fn is_decoded(&self) -> bool {
+        self.at == self.filled
+    }
+
+    /// The received bytes and the place to decode from.
+    #[inline]
+    pub(super) fn decodable(&mut self) -> (&mut [u8], &mut usize) {
+        (&mut self.bytes[..self.filled], &mut self.at)
+    }
+
+    /// Where the collected replies start; texts are placed relative to it.
+    #[inline]
+    pub(super) fn start(&self) -> usize {
+        self.start
+    }
+
+    /// The length of the reply just decoded; the next one starts behind it.
+    #[inline]
+    pub(super) fn end_reply(&mut self) -> usize {
+        let length = self.at - self.reply;
+        self.reply = self.at;
+        length
+    }
+
+    /// The length of an incomplete reply so far.
+    #[inline]
+    pub(super) fn incomplete(&self) -> usize {
+        self.filled - self.reply
+    }
+
+    /// A decoded text of the collected replies.
+    pub(super) fn text(&self, at: usize, len: usize) -> &[u8] {
+        &self.bytes[at..at + len]
+    }
+
+    /// Forgets what is decoded.
+    #[inline]
+    pub(super) fn discard(&mut self) {
+        self.start = self.at;
+    }
+
+    /// Moves what is decoded behind `target`.
+    #[inline]
+    pub(super) fn hand_over(&mut self, target: &mut Vec<u8>) {
+        if target.is_empty() && self.start == 0 && self.at > COPY_MAX {
+            let rest = self.bytes[self.at..self.filled].to_vec();
+            self.bytes.truncate(self.at);
+            *target = std::mem::replace(&mut self.bytes, rest);
+            (self.start, self.reply, self.at, self.filled) = (0, 0, 0, self.bytes.len());
+        } else {
+            target.extend_from_slice(&self.bytes[self.start..self.at]);
+            self.start = self.at;
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What is still to be sent, in order: small requests run together, large ones as they lie in memory.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A wire form longer than this is sent from where it lies instead of being copied.
+const COPY_MAX: usize = 16 * 1024;
+
+/// Memory kept for the next small requests.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// Bytes on their way to the socket, out of the outbox while no lock is held.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    bytes: Bytes,
+    /// What of `bytes` is still to be sent.
+    left: Range<usize>,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Own(Vec<u8>),
+    Shared(Arc<Vec<u8>>),
+}
+
+impl Chunk {
+    pub(crate) fn unsent(&self) -> &[u8] {
+        let bytes = match &self.bytes {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Shared(bytes) => bytes.as_slice(),
+        };
+        &bytes[self.left.clone()]
+    }
+
+    pub(crate) fn advance(&mut self, sent: usize) {
+        self.left.start += sent;
+    }
+}
+
+/// The bytes to send, and how far sending has come.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    chunks: VecDeque<Chunk>,
+    /// Requests that run together, behind all chunks.
+    tail: Vec<u8>,
+    /// An emptied buffer to become the next tail.
+    spare: Vec<u8>,
+    /// Bytes ever put in.
+    queued: u64,
+    /// Bytes ever handed to the kernel.
+    sent: u64,
+}
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tail.is_empty() && self.chunks.is_empty()
+    }
+
+    /// The position in the stream of the next byte to be put in.
+    pub(crate) fn position(&self) -> u64 {
+        self.queued
+    }
+
+    /// Whether the byte at `position` has left.
+    pub(crate) fn has_sent(&self, position: u64) -> bool {
+        self.sent > position
+    }
+
+    /// Appends what `write` writes.
+    pub(crate) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.tail.len();
+        write(&mut self.tail);
+        self.queued += (self.tail.len() - before) as u64;
+    }
+
+    /// Appends a part of a request's wire form.
+    #[inline]
+    pub(crate) fn append_wire(&mut self, wire: &Arc<Vec<u8>>, part: Range<usize>) {
+        self.queued += part.len() as u64;
+        if part.len() <= COPY_MAX {
+            self.tail.extend_from_slice(&wire[part]);
+        } else {
+            self.seal();
+            self.chunks.push_back(Chunk { bytes: Bytes::Shared(Arc::clone(wire)), left: part });
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let bytes = std::mem::replace(&mut self.tail, std::mem::take(&mut self.spare));
+            self.chunks.push_back(Chunk { left: 0..bytes.len(), bytes: Bytes::Own(bytes) });
+        }
+    }
+
+    /// Takes the next bytes to send. They must come back through [`Outbox::put_back`].
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Chunk> {
+        if self.chunks.is_empty() {
+            self.seal();
+        }
+        self.chunks.pop_front()
+    }
+
+    /// Takes back a chunk of which `sent` bytes have left since it was taken.
+    #[inline]
+    pub(crate) fn put_back(&mut self, chunk: Chunk, sent: usize) {
+        self.sent += sent as u64;
+        if !chunk.left.is_empty() {
+            self.chunks.push_front(chunk);
+        } else if let Bytes::Own(mut bytes) = chunk.bytes
+            && bytes.capacity() <= KEPT_BYTES
+        {
+            bytes.clear();
+            self.spare = bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends everything, at most `step` bytes at a time.
+    fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(mut chunk) = outbox.take() {
+            let sent = chunk.unsent().len().min(step);
+            all.extend_from_slice(&chunk.unsent()[..sent]);
+            chunk.advance(sent);
+            outbox.put_back(chunk, sent);
+        }
+        all
+    }
+
+    #[test]
+    fn order_is_kept_between_small_and_large() {
+        for step in [1, 7, 1 << 20] {
+            let large = Arc::new(vec![b'L'; COPY_MAX + 1]);
+            let mut outbox = Outbox::default();
+            outbox.append(|tail| tail.extend_from_slice(b"one"));
+            outbox.append_wire(&large, 0..large.len());
+            outbox.append_wire(&large, 0..3);
+            assert_eq!(outbox.position(), 3 + large.len() as u64 + 3);
+            let all = drain(&mut outbox, step);
+            assert_eq!(all, [b"one".as_slice(), &large, b"LLL"].concat());
+            assert!(outbox.is_empty() && outbox.has_sent(outbox.position() - 1));
+        }
+    }
+
+    #[test]
+    fn what_has_left_is_known_to_the_byte() {
+        let mut outbox = Outbox::default();
+        outbox.append(|tail| tail.extend_from_slice(b"abc"));
+        let second = outbox.position();
+        outbox.append(|tail| tail.extend_from_slice(b"def"));
+        let mut chunk = outbox.take().expect("bytes to send");
+        chunk.advance(3);
+        outbox.put_back(chunk, 3);
+        assert!(outbox.has_sent(second - 1) && !outbox.has_sent(second));
+        assert_eq!(drain(&mut outbox, 10), b"def");
+    }
+}

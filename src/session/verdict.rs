@@ -1,0 +1,139 @@
+//! What an error reply proves.
+//!
+//! A script may return any text as an error, also after it has written. Only the server's own texts, whole, count as
+//! the server's word; a script that forges one of them to the letter cannot be told from it.
+
+use crate::error::{Error, Status};
+
+/// What follows from the text of a call's error reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The server does not have the script.
+    NoScript,
+    /// The server is still loading its data set, or a replica waits for its primary.
+    Loading,
+    /// Another script runs.
+    Busy,
+    /// The server is older than EVALSHA_RO and EVAL_RO.
+    NoReadOnlyCommand,
+    /// Anything else: the call's own error.
+    Other,
+}
+
+/// Judges a top-level error of a call.
+pub(crate) fn judge(text: &[u8]) -> Verdict {
+    match text {
+        b"NOSCRIPT No matching script. Please use EVAL." | b"NOSCRIPT No matching script." => {
+            Verdict::NoScript
+        }
+        b"LOADING Redis is loading the dataset in memory"
+        | b"LOADING Valkey is loading the dataset in memory"
+        | b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'." => {
+            Verdict::Loading
+        }
+        _ if is_busy(text) => Verdict::Busy,
+        _ if is_unknown_command(text, b"EVALSHA_RO") || is_unknown_command(text, b"EVAL_RO") => {
+            Verdict::NoReadOnlyCommand
+        }
+        _ => Verdict::Other,
+    }
+}
+
+fn is_busy(text: &[u8]) -> bool {
+    let Some(rest) = text.strip_prefix(b"BUSY ") else { return false };
+    [&b"Redis"[..], b"Valkey"].iter().any(|name| {
+        rest.strip_prefix(*name).is_some_and(|rest| {
+            matches!(
+                rest,
+                b" is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+                    | b" is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+            )
+        })
+    })
+}
+
+/// Whether the server says that it does not know `name`.
+pub(crate) fn is_unknown_command(text: &[u8], name: &[u8]) -> bool {
+    text.strip_prefix(b"ERR unknown command ").is_some_and(|rest| {
+        rest.len() > name.len() + 1 && matches!(rest[0], b'`' | b'\'') && rest[1..].starts_with(name)
+    })
+}
+
+/// Why SCRIPT LOAD was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoadVerdict {
+    /// Not allowed or not there: it never will be on this endpoint.
+    Never,
+    /// No memory for it now.
+    NotNow,
+    /// The script is at fault, or the server is in a state that the call itself meets as well.
+    Failed,
+}
+
+/// Judges the error reply to SCRIPT LOAD.
+pub(crate) fn judge_load(text: &[u8]) -> LoadVerdict {
+    if text.starts_with(b"NOPERM ")
+        || is_unknown_command(text, b"SCRIPT")
+        || is_unknown_command(text, b"script")
+        || text.starts_with(b"ERR unknown subcommand")
+        || text.starts_with(b"ERR Unknown subcommand")
+    {
+        LoadVerdict::Never
+    } else if text.starts_with(b"OOM ") {
+        LoadVerdict::NotNow
+    } else {
+        LoadVerdict::Failed
+    }
+}
+
+/// The error of a call whose top-level reply is the error `text`. Only in a script call can it be the script's own.
+pub(crate) fn error(verdict: Verdict, text: &[u8]) -> Error {
+    match verdict {
+        Verdict::NoScript => Error::server(Status::NoScript, text, true),
+        Verdict::Loading => Error::server(Status::Loading, text, true),
+        Verdict::Busy => Error::server(Status::Busy, text, true),
+        Verdict::NoReadOnlyCommand => Error::server(Status::NotSupported, text, true),
+        Verdict::Other => Error::server(Status::Server, text, false),
+    }
+}
+
+/// The error of a script call that the server could not run because its SCRIPT LOAD failed with `text`.
+pub(crate) fn load_error(text: &[u8]) -> Error {
+    match judge(text) {
+        verdict @ (Verdict::Loading | Verdict::Busy) => error(verdict, text),
+        _ => Error::server(Status::Compile, text, true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_text_counts() {
+        for (text, verdict) in [
+            (&b"NOSCRIPT No matching script. Please use EVAL."[..], Verdict::NoScript),
+            (b"NOSCRIPT No matching script.", Verdict::NoScript),
+            (
+                b"NOSCRIPT No matching script. Please use EVAL. script: abc, on @user_script:1.",
+                Verdict::Other,
+            ),
+            (b"NOSCRIPT", Verdict::Other),
+            (b"LOADING Redis is loading the dataset in memory", Verdict::Loading),
+            (b"LOADING the rest", Verdict::Other),
+            (
+                b"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+                Verdict::Busy,
+            ),
+            (b"BUSY bee", Verdict::Other),
+            (
+                b"ERR unknown command `EVALSHA_RO`, with args beginning with: `a`, ",
+                Verdict::NoReadOnlyCommand,
+            ),
+            (b"ERR unknown command 'EVALSHA_RO', with args beginning with: 'a' ", Verdict::NoReadOnlyCommand),
+            (b"ERR unknown command 'EVALSHA'", Verdict::Other),
+        ] {
+            assert_eq!(judge(text), verdict, "{}", text.escape_ascii());
+        }
+    }
+}

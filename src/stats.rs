@@ -1,0 +1,39 @@
+//! What a client's calls have cost so far.
+
+use crate::session::Counters;
+
+/// Figures of one client since it was opened, over all its connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
+    pub calls: u64,
+    /// Round trips: bursts of writing to the socket. Calls that travel together share one.
+    pub round_trips: u64,
+    /// Bytes sent, before encryption.
+    pub bytes_sent: u64,
+    /// Bytes received, after decryption.
+    pub bytes_received: u64,
+    /// SCRIPT LOADs sent of the library's own accord.
+    pub script_loads: u64,
+    /// Scripts loaded and sent again because the server had lost them.
+    pub noscript_repairs: u64,
+    /// Connections opened after the first.
+    pub reconnects: u64,
+    /// MOVED and ASK redirections followed.
+    pub redirects: u64,
+    /// Calls in flight now, those included whose callers have left.
+    pub in_flight: u64,
+}
+
+impl Stats {
+    pub(crate) fn add(&mut self, counters: Counters, in_flight: usize) {
+        self.calls += counters.calls;
+        self.round_trips += counters.flushes;
+        self.bytes_sent += counters.bytes_sent;
+        self.bytes_received += counters.bytes_received;
+        self.script_loads += counters.script_loads;
+        self.noscript_repairs += counters.noscript_repairs;
+        self.in_flight += in_flight as u64;
+    }
+}
