@@ -139,14 +139,14 @@ fn parse_host_and_port(text: &str) -> Result<(String, u16)> {
             None => (text, None),
         },
     };
+    if port.is_some_and(|port| port.contains(':')) {
+        return Err(invalid("an IPv6 address must stand in brackets, as in redis://[::1]:6379"));
+    }
     if host.is_empty() {
         return Err(invalid(format_args!("it names no host; {FORMS}")));
     }
     let port = match port {
         None => DEFAULT_PORT,
-        Some(port) if port.contains(':') => {
-            return Err(invalid("an IPv6 address must stand in brackets, as in redis://[::1]:6379"));
-        }
         Some(port) => parse_digits(port)
             .filter(|port| *port != 0)
             .ok_or_else(|| invalid(format_args!("the port must be a number from 1 to 65535; {ENCODING}")))?,

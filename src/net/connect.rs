@@ -45,6 +45,12 @@ pub(crate) fn connect(config: &Config, address: &Address, deadline: Instant) -> 
 
 fn connect_here(config: &Config, address: &Address, deadline: Instant) -> Result<Established> {
     let start = Instant::now();
+    if deadline <= start {
+        return Err(Error::new(
+            Status::Timeout,
+            format!("the deadline passed before connecting to {address}"),
+        ));
+    }
     let deadline = deadline.min(start + config.connect_timeout);
     let runtime = Builder::new_current_thread()
         .enable_io()
@@ -56,7 +62,7 @@ fn connect_here(config: &Config, address: &Address, deadline: Instant) -> Result
     let step = Cell::new(Step::LookUp);
     let result = runtime.block_on(async {
         timeout_at(deadline.into(), establish(config, address, deadline, &step)).await.unwrap_or_else(|_| {
-            let waited = deadline.saturating_duration_since(start);
+            let waited = Duration::from_millis((deadline - start).as_millis() as u64);
             Err(cannot_connect(address, format_args!("{} within {waited:?}", step.get().unfinished())))
         })
     });
@@ -381,7 +387,7 @@ mod tests {
         let start = Instant::now();
         fails(connect(&config, &config.address, start + SHORT), Status::Connect, &["no answer within"]);
         assert!(start.elapsed() >= SHORT && start.elapsed() < SOON);
-        fails(connect(&config, &config.address, start), Status::Connect, &["within 0ns"]);
+        fails(connect(&config, &config.address, start), Status::Timeout, &["deadline passed", &url[8..]]);
     }
 
     #[test]
@@ -442,6 +448,8 @@ mod tests {
         let url = format!("rediss://127.0.0.1:{}", server.tls_port);
         let stranger = Authority::new();
         fails(open(&url, &trusting(&stranger)), Status::Tls, &["UnknownIssuer", "tls_ca_file"]);
+        let namesake = Authority::named(&authority.name);
+        fails(open(&url, &trusting(&namesake)), Status::Tls, &["BadSignature", "tls_ca_file"]);
         let mut options = trusting(&stranger);
         options.tls_insecure_skip_verify(true);
         assert_eq!(ping(open(&url, &options).unwrap()).unwrap(), "+PONG\r\n");

@@ -44,18 +44,25 @@ pub(crate) struct Identity {
 
 /// A certificate authority.
 pub(crate) struct Authority {
+    pub(crate) name: String,
     dir: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
+    /// One whose name no other has.
     pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        Self::named(&format!("authority {}", COUNT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
         let mut params = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let authority = Authority { dir: TempDir::new(), issuer };
+        let authority = Authority { name: name.to_owned(), dir: TempDir::new(), issuer };
         fs::write(authority.file(), authority.issuer.pem()).unwrap();
         authority
     }

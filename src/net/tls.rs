@@ -211,7 +211,8 @@ pub(super) const NOT_TLS: &str = "does the server speak TLS on this port?";
 fn hint(error: &rustls::Error) -> Option<&'static str> {
     match error {
         rustls::Error::InvalidCertificate(error) => match error {
-            CertificateError::UnknownIssuer => Some(
+            // A bad signature: the authority has the right name and another key, as after it was made anew.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Some(
                 "if its authority is your own, name the authority's certificate in the option tls_ca_file",
             ),
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
