@@ -51,6 +51,19 @@ pub enum Protocol {
 
 /// How a client connects and behaves, beyond what its URL says.
 ///
+/// # URLs
+///
+/// | URL | |
+/// |---|---|
+/// | `redis://[[user]:password@]host[:port][/database]` | TCP; `valkey://` is the same; port 6379 and database 0 unless given |
+/// | `rediss://...` | the same over TLS; also `valkeys://` |
+/// | `unix://[[user]:password@]/path[?db=database]` | Unix domain socket |
+///
+/// An IPv6 address stands in brackets. User, password and path are percent-encoded. Every form takes the parameters
+/// `db` and `protocol` (2 or 3), as in `?protocol=2`; any other is refused.
+///
+/// # Options
+///
 /// ```
 /// # fn main() -> rs_script::Result<()> {
 /// use std::time::Duration;

@@ -35,7 +35,7 @@ pub(crate) fn connect(config: &Config, address: &Address, deadline: Instant) -> 
     // On a thread of somebody's tokio runtime a second one may not run.
     thread::scope(|scope| {
         thread::Builder::new()
-            .name("rs_script connect".into())
+            .name("rs_script-conn".into())
             .spawn_scoped(scope, || connect_here(config, address, deadline))
             .map_err(|error| cannot_connect(address, reason(&error)))?
             .join()
@@ -55,7 +55,7 @@ fn connect_here(config: &Config, address: &Address, deadline: Instant) -> Result
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .thread_name("rs_script look-up")
+        .thread_name("rs_script-dns")
         .thread_keep_alive(Duration::from_millis(1))
         .build()
         .map_err(|error| cannot_connect(address, reason(&error)))?;
