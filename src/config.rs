@@ -1,7 +1,18 @@
 //! What a client is opened with: a URL and options, checked together.
 
+mod url;
+
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+
+use crate::error::{Error, Result, Status};
+use crate::log::{Log, LogLevel};
+use crate::net::tls::{Tls, TlsOptions};
+use crate::resp::Limits;
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,4 +26,487 @@ pub enum Address {
     },
     /// The path of a Unix domain socket.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    /// `host:port` (IPv6 in brackets), or the path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// The version of the protocol spoken with the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// What the URL says; otherwise RESP3, and RESP2 with a server that does not know it.
+    #[default]
+    Auto,
+    /// RESP2.
+    Resp2,
+    /// RESP3; a server that does not know it is an error.
+    Resp3,
+}
+
+/// How a client connects and behaves, beyond what its URL says.
+///
+/// # URLs
+///
+/// | URL | |
+/// |---|---|
+/// | `redis://[[user]:password@]host[:port][/database]` | TCP; `valkey://` is the same; port 6379 and database 0 unless given |
+/// | `rediss://...` | the same over TLS; also `valkeys://` |
+/// | `unix://[[user]:password@]/path[?db=database]` | Unix domain socket |
+///
+/// An IPv6 address stands in brackets. User, password and path are percent-encoded. Every form takes the parameters
+/// `db` and `protocol` (2 or 3), as in `?protocol=2`; any other is refused.
+///
+/// # Options
+///
+/// ```
+/// # fn main() -> rs_script::Result<()> {
+/// use std::time::Duration;
+///
+/// let mut options = rs_script::Options::default();
+/// options.client_name("billing")?.call_timeout(Duration::from_secs(2))?.lazy_connect(true);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A setter that refuses its value leaves the options as they were; its error is
+/// [`Status::InvalidOption`] and names the option. What only makes sense together, such as the two files of a client
+/// certificate, is checked when a client is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    connect_timeout: Duration,
+    call_timeout: Duration,
+    username: Option<String>,
+    password: Option<Secret>,
+    client_name: Option<String>,
+    protocol: Protocol,
+    tls: TlsOptions,
+    keepalive: Option<Duration>,
+    reconnect: Reconnect,
+    limits: Limits,
+    lazy_connect: bool,
+    log: Log,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(10),
+            username: None,
+            password: None,
+            client_name: None,
+            protocol: Protocol::Auto,
+            tls: TlsOptions::default(),
+            keepalive: Some(Duration::from_secs(60)),
+            reconnect: Reconnect {
+                backoff_min: Duration::from_millis(20),
+                backoff_max: Duration::from_secs(1),
+                attempts: 5,
+            },
+            limits: Limits { max_bytes: DEFAULT_MAX_REPLY_BYTES, max_depth: 128 },
+            lazy_connect: false,
+            log: Log::default(),
+        }
+    }
+}
+
+/// The longest bulk string that servers allow by default (`proto-max-bulk-len`), and room for what surrounds it.
+const DEFAULT_MAX_REPLY_BYTES: usize = (512 + 1) << 20;
+
+/// Below this the handshake's own replies (HELLO lists every module) might not fit.
+const LEAST_MAX_REPLY_BYTES: usize = 64 << 10;
+const MAX_REPLY_DEPTH: RangeInclusive<usize> = 8..=1024;
+
+/// Keeps `Instant + Duration` far from overflow, yet is as good as for ever.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What Linux accepts for TCP_KEEPIDLE, in seconds.
+const KEEPALIVE_SECONDS: RangeInclusive<u64> = 1..=32767;
+
+impl Options {
+    /// How long one attempt to connect may take in all: name look-up, TCP and TLS. Default: 5 seconds.
+    pub fn connect_timeout(&mut self, timeout: Duration) -> Result<&mut Self> {
+        self.connect_timeout = wait("connect_timeout", timeout)?;
+        Ok(self)
+    }
+
+    /// The deadline of a call, all its attempts and any connecting together. Default: 10 seconds.
+    pub fn call_timeout(&mut self, timeout: Duration) -> Result<&mut Self> {
+        self.call_timeout = wait("call_timeout", timeout)?;
+        Ok(self)
+    }
+
+    /// The user to authenticate as, in place of the URL's. Needs a password, here or in the URL. Default: none.
+    pub fn username(&mut self, username: impl Into<String>) -> Result<&mut Self> {
+        let username = username.into();
+        if username.is_empty() {
+            return Err(invalid("username", "must not be empty"));
+        }
+        self.username = Some(username);
+        Ok(self)
+    }
+
+    /// The password to authenticate with, in place of the URL's; any bytes. Default: none.
+    pub fn password(&mut self, password: impl Into<Vec<u8>>) -> &mut Self {
+        self.password = Some(Secret(password.into()));
+        self
+    }
+
+    /// The name that CLIENT LIST shows for the connections: printable ASCII without spaces. Default: none.
+    pub fn client_name(&mut self, name: impl Into<String>) -> Result<&mut Self> {
+        let name = name.into();
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(invalid("client_name", "must be printable ASCII without spaces, and not empty"));
+        }
+        self.client_name = Some(name);
+        Ok(self)
+    }
+
+    /// The protocol version. Default: [`Protocol::Auto`].
+    pub fn protocol(&mut self, protocol: Protocol) -> &mut Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// A PEM file with the certificate authorities to trust, in place of the system's. Needs a TLS URL.
+    pub fn tls_ca_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.tls.ca_file = Some(path.into());
+        self
+    }
+
+    /// A PEM file with the certificate to show to the server, followed by any intermediate certificates. Needs
+    /// [`Options::tls_client_key_file`] and a TLS URL.
+    pub fn tls_client_cert_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.tls.client_cert_file = Some(path.into());
+        self
+    }
+
+    /// A PEM file with the key of the client certificate (PKCS#8, PKCS#1 or SEC1; not encrypted). Needs
+    /// [`Options::tls_client_cert_file`] and a TLS URL.
+    pub fn tls_client_key_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.tls.client_key_file = Some(path.into());
+        self
+    }
+
+    /// The host name or IP address that the server's certificate must be for, in place of the URL's host. Needs a TLS
+    /// URL.
+    pub fn tls_server_name(&mut self, name: impl Into<String>) -> Result<&mut Self> {
+        let name = ServerName::try_from(name.into())
+            .map_err(|_| invalid("tls_server_name", "must be a host name or an IP address"))?;
+        self.tls.server_name = Some(name);
+        Ok(self)
+    }
+
+    /// Accept any certificate of the server. This leaves the connection open to whoever stands in between: for tests
+    /// alone. [`Options::tls_ca_file`] has no effect then. Needs a TLS URL. Default: false.
+    pub fn tls_insecure_skip_verify(&mut self, skip: bool) -> &mut Self {
+        self.tls.insecure_skip_verify = skip;
+        self
+    }
+
+    /// How long a TCP connection is silent before the system starts to probe it, 1 to 32767 seconds (parts of a
+    /// second are cut off); `None` never probes. Default: 60 seconds.
+    pub fn keepalive(&mut self, idle: Option<Duration>) -> Result<&mut Self> {
+        if idle.is_some_and(|idle| !KEEPALIVE_SECONDS.contains(&idle.as_secs())) {
+            return Err(invalid("keepalive", "must be 1 to 32767 seconds, or none"));
+        }
+        self.keepalive = idle;
+        Ok(self)
+    }
+
+    /// How long to wait between attempts to connect: `min` after the first, growing up to `max`. Default: 20
+    /// milliseconds to 1 second.
+    pub fn reconnect_backoff(&mut self, min: Duration, max: Duration) -> Result<&mut Self> {
+        let min = wait("reconnect_backoff", min)?;
+        let max = wait("reconnect_backoff", max)?;
+        if min > max {
+            return Err(invalid("reconnect_backoff", "the shortest wait is above the longest"));
+        }
+        self.reconnect.backoff_min = min;
+        self.reconnect.backoff_max = max;
+        Ok(self)
+    }
+
+    /// How often one call tries to connect before it gives up; 0: until its deadline. Default: 5.
+    pub fn reconnect_attempts(&mut self, attempts: u32) -> &mut Self {
+        self.reconnect.attempts = attempts;
+        self
+    }
+
+    /// The largest reply to accept, in bytes as sent by the server; at least 64 KiB. Default: 513 MiB, which is the
+    /// longest string that servers allow by default and 1 MiB of room around it.
+    pub fn max_reply_bytes(&mut self, bytes: u64) -> Result<&mut Self> {
+        self.limits.max_bytes =
+            usize::try_from(bytes).ok().filter(|bytes| *bytes >= LEAST_MAX_REPLY_BYTES).ok_or_else(|| {
+                invalid("max_reply_bytes", "must be at least 65536 and fit this machine's memory")
+            })?;
+        Ok(self)
+    }
+
+    /// The deepest nesting of arrays and maps to accept in a reply, 8 to 1024. Default: 128.
+    pub fn max_reply_depth(&mut self, depth: usize) -> Result<&mut Self> {
+        if !MAX_REPLY_DEPTH.contains(&depth) {
+            return Err(invalid("max_reply_depth", "must be 8 to 1024"));
+        }
+        self.limits.max_depth = depth;
+        Ok(self)
+    }
+
+    /// Connect with the first call instead of when the client is opened. Default: false.
+    pub fn lazy_connect(&mut self, lazy: bool) -> &mut Self {
+        self.lazy_connect = lazy;
+        self
+    }
+
+    /// Be told of connections made, lost and refused. Default: nobody is told.
+    ///
+    /// The callback runs on the thread on which it happened and must not call back into the client. Messages hold
+    /// addresses and the server's words, never a password, a key, an argument or a script.
+    pub fn log(&mut self, callback: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> &mut Self {
+        self.log = Log::new(callback);
+        self
+    }
+}
+
+fn wait(option: &str, timeout: Duration) -> Result<Duration> {
+    if timeout.is_zero() || timeout > LONGEST_WAIT {
+        return Err(invalid(option, "must be above zero and at most 365 days"));
+    }
+    Ok(timeout)
+}
+
+fn invalid(option: &str, why: &str) -> Error {
+    Error::new(Status::InvalidOption, format!("option {option}: {why}"))
+}
+
+/// A URL and options that fit together; files are read.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) address: Address,
+    pub(crate) tls: Option<Tls>,
+    /// Never without a password.
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) database: u32,
+    pub(crate) client_name: Option<String>,
+    pub(crate) protocol: Protocol,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) call_timeout: Duration,
+    pub(crate) keepalive: Option<Duration>,
+    pub(crate) reconnect: Reconnect,
+    pub(crate) limits: Limits,
+    pub(crate) lazy_connect: bool,
+    pub(crate) log: Log,
+}
+
+/// How a lost connection is sought again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reconnect {
+    pub(crate) backoff_min: Duration,
+    pub(crate) backoff_max: Duration,
+    /// Per call; 0: until its deadline.
+    pub(crate) attempts: u32,
+}
+
+/// Bytes that no Debug output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(Vec<u8>);
+
+impl Secret {
+    /// The bytes, for the handshake alone.
+    pub(crate) fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Config {
+    pub(crate) fn new(url: &str, options: &Options) -> Result<Config> {
+        let target = url::parse(url)?;
+        let username = options.username.clone().or(target.username);
+        let password = options.password.clone().or(target.password);
+        if username.is_some() && password.is_none() {
+            return Err(invalid(
+                "username",
+                "a user needs a password; for a user that the server asks none of, give an empty one",
+            ));
+        }
+        let tls = match (&target.address, target.tls) {
+            (Address::Tcp { host, .. }, true) => Some(Tls::new(&options.tls, host)?),
+            _ => match options.tls.first_set() {
+                Some(option) => return Err(invalid(option, "needs a TLS URL (rediss:// or valkeys://)")),
+                None => None,
+            },
+        };
+        Ok(Config {
+            address: target.address,
+            tls,
+            username,
+            password,
+            database: target.database,
+            client_name: options.client_name.clone(),
+            protocol: match options.protocol {
+                Protocol::Auto => target.protocol,
+                protocol => protocol,
+            },
+            connect_timeout: options.connect_timeout,
+            call_timeout: options.call_timeout,
+            keepalive: options.keepalive,
+            reconnect: options.reconnect,
+            limits: options.limits,
+            lazy_connect: options.lazy_connect,
+            log: options.log.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused<T>(result: Result<T>, word: &str) {
+        let error = result.err().unwrap_or_else(|| panic!("{word}: accepted"));
+        assert_eq!(error.status(), Status::InvalidOption, "{error}");
+        assert!(error.is_not_executed());
+        assert!(error.message().contains(word), "{error}");
+    }
+
+    #[test]
+    fn setters_refuse_what_cannot_work() {
+        let mut options = Options::default();
+        refused(options.connect_timeout(Duration::ZERO), "connect_timeout");
+        refused(options.call_timeout(Duration::MAX), "call_timeout");
+        refused(options.username(""), "username");
+        for name in ["", "two words", "new\nline", "naïve", "nul\0"] {
+            refused(options.client_name(name), "client_name");
+        }
+        refused(options.tls_server_name("not a name"), "tls_server_name");
+        refused(options.keepalive(Some(Duration::from_millis(999))), "keepalive");
+        refused(options.keepalive(Some(Duration::from_secs(32768))), "keepalive");
+        refused(options.reconnect_backoff(Duration::ZERO, Duration::from_secs(1)), "reconnect_backoff");
+        refused(
+            options.reconnect_backoff(Duration::from_secs(2), Duration::from_secs(1)),
+            "reconnect_backoff",
+        );
+        refused(options.max_reply_bytes(65535), "max_reply_bytes");
+        refused(options.max_reply_depth(7), "max_reply_depth");
+        refused(options.max_reply_depth(1025), "max_reply_depth");
+        assert_eq!(
+            format!("{options:?}"),
+            format!("{:?}", Options::default()),
+            "a refused value left a trace"
+        );
+    }
+
+    #[test]
+    fn options_reach_the_config() {
+        let mut options = Options::default();
+        options
+            .connect_timeout(Duration::from_millis(1))
+            .and_then(|o| o.call_timeout(Duration::from_millis(2)))
+            .and_then(|o| o.client_name("billing"))
+            .and_then(|o| o.keepalive(None))
+            .and_then(|o| o.reconnect_backoff(Duration::from_millis(3), Duration::from_millis(4)))
+            .and_then(|o| o.max_reply_bytes(1 << 20))
+            .and_then(|o| o.max_reply_depth(9))
+            .unwrap()
+            .reconnect_attempts(0)
+            .lazy_connect(true);
+        let config = Config::new("redis://h", &options).unwrap();
+        assert_eq!(config.connect_timeout, Duration::from_millis(1));
+        assert_eq!(config.call_timeout, Duration::from_millis(2));
+        assert_eq!(config.client_name.as_deref(), Some("billing"));
+        assert_eq!(config.keepalive, None);
+        assert_eq!(config.reconnect.backoff_min, Duration::from_millis(3));
+        assert_eq!(config.reconnect.backoff_max, Duration::from_millis(4));
+        assert_eq!(config.reconnect.attempts, 0);
+        assert_eq!((config.limits.max_bytes, config.limits.max_depth), (1 << 20, 9));
+        assert!(config.lazy_connect);
+    }
+
+    #[test]
+    fn user_and_password_of_the_options_win() {
+        let mut options = Options::default();
+        options.username("ann").unwrap().password("from options");
+        let config = Config::new("redis://bob:from-url@h", &options).unwrap();
+        assert_eq!(config.username.as_deref(), Some("ann"));
+        assert_eq!(config.password.as_ref().map(Secret::expose), Some(&b"from options"[..]));
+
+        let mut options = Options::default();
+        options.password(&b"\xff\0"[..]);
+        let config = Config::new("redis://bob@h", &options).unwrap();
+        assert_eq!(config.username.as_deref(), Some("bob"));
+        assert_eq!(config.password.as_ref().map(Secret::expose), Some(&b"\xff\0"[..]));
+    }
+
+    #[test]
+    fn a_user_needs_a_password() {
+        refused(Config::new("redis://bob@h", &Options::default()), "username");
+        let config = Config::new("redis://bob:@h", &Options::default()).unwrap();
+        assert_eq!(config.password.as_ref().map(Secret::expose), Some(&b""[..]));
+    }
+
+    #[test]
+    fn the_protocol_option_wins_unless_auto() {
+        let mut options = Options::default();
+        assert_eq!(Config::new("redis://h", &options).unwrap().protocol, Protocol::Auto);
+        assert_eq!(Config::new("redis://h?protocol=2", &options).unwrap().protocol, Protocol::Resp2);
+        options.protocol(Protocol::Resp3);
+        assert_eq!(Config::new("redis://h?protocol=2", &options).unwrap().protocol, Protocol::Resp3);
+    }
+
+    #[test]
+    fn tls_options_need_a_tls_url() {
+        type Setter = fn(&mut Options);
+        let setters: [(&str, Setter); 5] = [
+            ("tls_ca_file", |o| {
+                o.tls_ca_file("ca.pem");
+            }),
+            ("tls_client_cert_file", |o| {
+                o.tls_client_cert_file("cert.pem");
+            }),
+            ("tls_client_key_file", |o| {
+                o.tls_client_key_file("key.pem");
+            }),
+            ("tls_server_name", |o| {
+                o.tls_server_name("example.com").unwrap();
+            }),
+            ("tls_insecure_skip_verify", |o| {
+                o.tls_insecure_skip_verify(true);
+            }),
+        ];
+        for (option, set) in setters {
+            for url in ["redis://h", "unix:///s"] {
+                let mut options = Options::default();
+                set(&mut options);
+                refused(Config::new(url, &options), option);
+            }
+        }
+    }
+
+    #[test]
+    fn no_secret_in_debug_output() {
+        let mut options = Options::default();
+        options.password("hunter2");
+        let config = Config::new("redis://h", &options).unwrap();
+        let shown =
+            format!("{options:?} {config:?} {:?}", Config::new("redis://:hunter2@h", &Options::default()));
+        assert!(!shown.contains("hunter2"), "{shown}");
+        // A derived Debug of the bytes would show them as numbers.
+        assert!(!shown.contains("104, 117"), "{shown}");
+        assert_eq!(shown.matches("***").count(), 3, "{shown}");
+    }
 }

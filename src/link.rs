@@ -15,9 +15,9 @@ use slab::Slab;
 
 use crate::config::{Address, Config};
 use crate::error::{Error, Result, Status};
-use crate::net::cipher::Cipher;
+use crate::net::cipher::{Cipher, Peer};
 use crate::net::connect::{Established, connect};
-use crate::net::{Readiness, Socket};
+use crate::net::{Readiness, Socket, tls};
 use crate::request::Request;
 use crate::resp::{Pool, Refusal, Reply};
 use crate::session::handshake::{Handshake, Purpose};
@@ -67,6 +67,8 @@ struct Shared {
     heard: Instant,
     /// A deadline was missed and no byte came since.
     suspect: bool,
+    /// Why the connection ended.
+    cause: Option<Error>,
 }
 
 struct Tls {
@@ -140,6 +142,7 @@ impl Link {
                 blocked: false,
                 heard: now,
                 suspect: false,
+                cause: None,
             }),
         };
         link.shake_hands(config, purpose, deadline)?;
@@ -147,23 +150,23 @@ impl Link {
     }
 
     fn shake_hands(&self, config: &Config, purpose: Purpose, deadline: Instant) -> Result<()> {
-        let lost = |error: Error| {
-            let status = if error.status() == Status::Auth { Status::Auth } else { Status::Connect };
-            Error::new(status, format!("the connection to {} failed in the handshake: {error}", self.address))
-        };
         let (mut handshake, mut next) = Handshake::start(config, purpose);
         while let Some(request) = next {
-            let finished = match self.call(request, Instant::now(), deadline) {
-                End::Finished(finished) => finished,
-                End::Late(error) => return Err(lost(error)),
-                End::Unusable(_) => return Err(lost(Error::new(Status::Connect, "the server closed it"))),
+            let replies = match self.call(request, Instant::now(), deadline) {
+                End::Finished(Finished { result: Ok(()), payload, .. }) => Reply::new(payload),
+                End::Late(error) => return Err(self.no_handshake(&error)),
+                _ => return Err(self.cause().map_or_else(|| no_reason(), |cause| self.no_handshake(&cause))),
             };
-            finished.result.map_err(lost)?;
-            next = handshake
-                .judge(Reply::new(finished.payload).root())
-                .map_err(|error| error.context(&self.address))?;
+            next = handshake.judge(replies.root()).map_err(|error| error.context(&self.address))?;
         }
         Ok(())
+    }
+
+    fn no_handshake(&self, cause: &Error) -> Error {
+        match cause.status() {
+            Status::Tls => cause.clone(),
+            _ => Error::new(Status::Connect, format!("no handshake with {}: {cause}", self.address)),
+        }
     }
 
     /// Whether new calls may be put on this link.
@@ -181,10 +184,14 @@ impl Link {
         self.shared.lock().session.forget_scripts();
     }
 
-    /// Ends every call in flight with `status`; the link is of no use any more.
-    pub(crate) fn close(&self, status: Status, reason: &str) {
-        let mut shared = self.shared.lock();
-        self.fail(&mut shared, status, reason);
+    /// Ends every call in flight; the link is of no use any more.
+    pub(crate) fn close(&self, cause: &Error) {
+        self.fail(&mut self.shared.lock(), cause);
+    }
+
+    /// Why the link is of no use any more.
+    pub(crate) fn cause(&self) -> Option<Error> {
+        self.shared.lock().cause.clone()
     }
 
     /// Sends a request and waits for its reply, doing the I/O on this thread wherever no other does it already.
@@ -325,16 +332,19 @@ impl Link {
         }
         let Shared { session, tls, .. } = shared;
         let (Some(tls), Some(received)) = (tls, received) else {
-            inbox.fill(count);
-            return session.receive(inbox, count).map_err(Broken::Refusal);
+            XX.receive(inbox, count).map_err(Broken::Refusal);
         };
-        let decrypted = tls.cipher.decrypt(&received[..count], &mut inbox);
+        let mut plain = 0;
+        let peer = if count > 0 {
+            tls.cipher.decrypt(&received[..count], &mut inbox, &mut plain)
+        } else {
+            Ok(Peer::Open)
+        };
         tls.received = received;
-        let plain = decrypted.as_ref().map_or(0, |(plain, _)| *plain);
         session.receive(inbox, plain).map_err(Broken::Refusal)?;
-        match decrypted {
-            Ok((_, false)) => Ok(()),
-            Ok((_, true)) => Err(Broken::Goodbye),
+        match peer {
+            Ok(Peer::Open) => Ok(()),
+            Ok(Peer::Closed) => Err(Broken::Goodbye),
             Err(error) => Err(Broken::Tls(error)),
         }
     }
@@ -405,24 +415,25 @@ impl Link {
         match broken {
             Broken::Refusal(Refusal::Limit(what)) => {
                 let reason = format!("the connection to {} was closed: the server sent {what}", self.address);
-                self.fail(shared, Status::ReplyLimit, &reason);
+                self.fail(shared, &Error::new(Status::ReplyLimit, reason));
             }
             Broken::Refusal(Refusal::Protocol(what)) => {
                 self.lost(shared, &format!("the server sent {what}"));
             }
             Broken::Goodbye => self.lost(shared, "the server closed it"),
-            Broken::Tls(error) => self.lost(shared, &format!("TLS: {error}")),
+            Broken::Tls(error) => self.fail(shared, &tls::failure(&self.address, error)),
         }
     }
 
     fn lost(&self, shared: &mut Shared, reason: &str) {
         let reason = format!("the connection to {} was lost: {reason}", self.address);
-        self.fail(shared, Status::Connect, &reason);
+        self.fail(shared, &Error::new(Status::Connect, reason));
     }
 
-    fn fail(&self, shared: &mut Shared, status: Status, reason: &str) {
+    fn fail(&self, shared: &mut Shared, cause: &Error) {
         self.usable.store(false, Ordering::Release);
-        shared.session.fail(status, reason);
+        shared.session.fail(cause.status(), cause.message());
+        shared.cause.get_or_insert_with(|| cause.clone());
         self.socket.shutdown();
         self.deliver(shared);
     }
@@ -443,7 +454,7 @@ impl Link {
 enum Broken {
     Refusal(Refusal),
     Goodbye,
-    Tls(io::Error),
+    Tls(rustls::Error),
 }
 
 impl Shared {

@@ -38,24 +38,38 @@ impl Cipher {
         Ok(())
     }
 
-    /// Decrypts `received` into the inbox; says how many plain bytes came out, and whether the peer has said goodbye.
-    pub(crate) fn decrypt(&mut self, mut received: &[u8], inbox: &mut Inbox) -> std::io::Result<(usize, bool)> {
-        let mut plain = 0;
+    /// Decrypts `received` into the inbox. `plain` counts the bytes that came out, also when an error follows them.
+    pub(crate) fn decrypt(
+        &mut self,
+        mut received: &[u8],
+        inbox: &mut Inbox,
+        plain: &mut usize,
+    ) -> Result<Peer, rustls::Error> {
         loop {
-            if !received.is_empty() {
-                self.connection.read_tls(&mut received)?;
-            }
-            let state = self.connection.process_new_packets().map_err(std::io::Error::other)?;
+            // From memory, this cannot fail; a full buffer is emptied below before more is read.
+            let _ = self.connection.read_tls(&mut received);
+            let state = self.connection.process_new_packets()?;
             let mut left = state.plaintext_bytes_to_read();
             while left > 0 {
-                let count = self.connection.reader().read(inbox.room())?;
+                let Ok(count) = self.connection.reader().read(inbox.room()) else { break };
                 inbox.fill(count);
-                plain += count;
-                left = left.saturating_sub(count);
+                *plain += count;
+                left -= count;
             }
-            if received.is_empty() || state.peer_has_closed() {
-                return Ok((plain, state.peer_has_closed()));
+            if state.peer_has_closed() {
+                return Ok(Peer::Closed);
+            }
+            if received.is_empty() {
+                return Ok(Peer::Open);
             }
         }
     }
+}
+
+/// Whether the other side will send more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Open,
+    /// It has said goodbye (close_notify).
+    Closed,
 }

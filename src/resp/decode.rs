@@ -87,7 +87,7 @@ impl Decoder {
                         }
                         *at = start;
                     } else {
-                        if len as u64 > self.limits.max_bytes || len > i64::from(u32::MAX) {
+                        if len as u64 > self.limits.max_bytes as u64 || len > i64::from(u32::MAX) {
                             return Err(Refusal::Limit("a string longer than the limit"));
                         }
                         let end = start.saturating_add(len as usize);
@@ -152,7 +152,7 @@ impl Decoder {
     ) -> Result<Option<Decoded>, Refusal> {
         let pairs = matches!(sign, b'%' | b'|');
         let elements = if pairs { count.saturating_mul(2) } else { count };
-        if elements > self.limits.max_bytes / SHORTEST || elements >= u64::from(u32::MAX) {
+        if elements > self.limits.max_bytes as u64 / SHORTEST || elements >= u64::from(u32::MAX) {
             return Err(Refusal::Limit("more elements than the limit leaves room for"));
         }
         if self.open.len() >= self.limits.max_depth {
@@ -223,7 +223,7 @@ impl Decoder {
     ) -> Result<bool, Refusal> {
         let start = *at + 1;
         let Some(len) = memchr::memchr(b'\r', &bytes[start..]) else {
-            if (bytes.len() - start) as u64 > self.limits.max_bytes {
+            if bytes.len() - start > self.limits.max_bytes {
                 return Err(Refusal::Limit("a line longer than the limit"));
             }
             return Ok(false);

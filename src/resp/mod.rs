@@ -13,8 +13,8 @@ pub(crate) use reply::{Entry, Payload, Pool};
 /// How large one reply may become before its connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Bytes on the wire of all replies of one call.
-    pub(crate) max_bytes: u64,
+    /// Bytes on the wire.
+    pub(crate) max_bytes: usize,
     /// Aggregates inside one another.
     pub(crate) max_depth: usize,
 }

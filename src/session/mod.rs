@@ -210,23 +210,22 @@ impl<T> Session<T> {
         std::mem::take(&mut self.inbox)
     }
 
-    /// Takes the inbox back with `count` more bytes in it and decodes what is complete.
+    /// Takes the inbox back, into which `count` bytes were filled, and decodes what is complete.
     ///
     /// On a refusal the connection is of no use any more: call [`Session::fail`].
     pub(crate) fn receive(&mut self, inbox: Inbox, count: usize) -> std::result::Result<(), Refusal> {
         self.inbox = inbox;
-        self.inbox.fill(count);
         self.counters.bytes_received += count as u64;
         while !self.inbox.is_decoded() {
             let decoded = match self.expected.front() {
                 Some(&Expected { call, what: What::Items { .. } }) => self.decode_item(call)?,
                 _ => self.decode_unseen()?,
             };
-            let length = match decoded {
+            let length = match &decoded {
                 Decoded::Reply | Decoded::Push => self.inbox.end_reply(),
                 Decoded::Incomplete => self.inbox.incomplete(),
             };
-            if length as u64 > self.limits.max_bytes {
+            if length > self.limits.max_bytes {
                 return Err(Refusal::Limit("a reply longer than the limit"));
             }
             match decoded {

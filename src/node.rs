@@ -1,0 +1,208 @@
+//! One server: its current connection, and how another is made when that is lost.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::config::Config;
+use crate::error::{Error, Result, Status};
+use crate::link::Link;
+use crate::log::LogLevel;
+use crate::resp::Pool;
+use crate::session::Facts;
+use crate::session::handshake::Purpose;
+use crate::stats::Stats;
+
+/// A server and the connection to it that all callers share.
+pub(crate) struct Node {
+    config: Config,
+    facts: Arc<Facts>,
+    pool: Arc<Pool>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    link: Option<Arc<Link>>,
+    /// A thread connects; the others wait for it.
+    connecting: bool,
+    closed: bool,
+    /// Attempts that failed since the last connection was made.
+    failures: u32,
+    /// Attempts that ever failed, so that a caller can count those that it lived through.
+    failed: u64,
+    last_error: Option<Error>,
+    /// No attempt before this time.
+    not_before: Option<Instant>,
+    connections: u64,
+    /// What the connections before the current one did.
+    past: Stats,
+}
+
+impl Node {
+    pub(crate) fn new(config: Config) -> Self {
+        Node {
+            config,
+            facts: Arc::default(),
+            pool: Arc::default(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The connection to use now; makes one when there is none. `attempts`: how many failed attempts to live through
+    /// (0: as many as the deadline allows).
+    pub(crate) fn link(&self, attempts: u32, deadline: Instant) -> Result<Arc<Link>> {
+        let mut state = self.state.lock();
+        if let Some(link) = &state.link
+            && link.is_usable()
+        {
+            return Ok(Arc::clone(link));
+        }
+        let failed_before = state.failed;
+        loop {
+            if state.closed {
+                return Err(closed());
+            }
+            if let Some(link) = &state.link {
+                if link.is_usable() {
+                    return Ok(Arc::clone(link));
+                }
+                state.retire();
+            }
+            let lived_through = state.failed - failed_before;
+            if let Some(error) = &state.last_error
+                && lived_through > 0
+                && (is_final(error) || (attempts != 0 && lived_through >= u64::from(attempts)))
+            {
+                return Err(error.clone());
+            }
+            let wake = if state.connecting { deadline } else { state.not_before.unwrap_or(deadline).min(deadline) };
+            if state.connecting || wake > Instant::now() && state.not_before.is_some() {
+                if self.changed.wait_until(&mut state, wake).timed_out() && wake == deadline {
+                    return Err(state.last_error.clone().unwrap_or_else(|| no_connection(&self.config)));
+                }
+                continue;
+            }
+            self.connect(&mut state, deadline);
+        }
+    }
+
+    /// Makes one attempt, without the lock.
+    fn connect(&self, state: &mut MutexGuard<'_, State>, deadline: Instant) {
+        state.connecting = true;
+        let attempt = MutexGuard::unlocked(state, || {
+            let attempt = self.open(Purpose::Calls, deadline);
+            match &attempt {
+                Ok(_) => self.config.log.event(LogLevel::Info, format_args!("connected to {}", self.config.address)),
+                Err(error) => self.config.log.event(LogLevel::Error, format_args!("{error}")),
+            }
+            attempt
+        });
+        state.connecting = false;
+        match attempt {
+            Ok(link) if state.closed => link.close(&closed()),
+            Ok(link) => {
+                state.link = Some(Arc::new(link));
+                state.connections += 1;
+                state.failures = 0;
+                state.last_error = None;
+                state.not_before = None;
+            }
+            Err(error) => {
+                state.not_before = Some(Instant::now() + self.backoff(state.failures));
+                state.failures = state.failures.saturating_add(1);
+                state.failed += 1;
+                state.last_error = Some(error);
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// A connection of its own, for one caller.
+    pub(crate) fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Link> {
+        Link::open(&self.config, Arc::clone(&self.facts), Arc::clone(&self.pool), purpose, deadline)
+    }
+
+    /// Doubles with every failure, with up to half taken off at random so that clients do not come back all at once.
+    fn backoff(&self, failures: u32) -> Duration {
+        let reconnect = &self.config.reconnect;
+        let full = reconnect.backoff_min.saturating_mul(1 << failures.min(16)).min(reconnect.backoff_max);
+        full.mul_f64(1.0 - fastrand::f64() / 2.0)
+    }
+
+    /// Waits for the next try of a call that the server refused for the moment; an error when the client is closed or the
+    /// deadline comes first.
+    pub(crate) fn pause(&self, tries: u32, deadline: Instant) -> Option<()> {
+        let until = Instant::now() + self.backoff(tries);
+        let mut state = self.state.lock();
+        while !state.closed && until < deadline {
+            if self.changed.wait_until(&mut state, until).timed_out() {
+                return Some(());
+            }
+        }
+        None
+    }
+
+    pub(crate) fn forget_scripts(&self) {
+        let link = self.state.lock().link.clone();
+        if let Some(link) = link {
+            link.forget_scripts();
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let state = self.state.lock();
+        let mut stats = state.past;
+        if let Some(link) = &state.link {
+            let (counters, in_flight) = link.counters();
+            stats.add(counters, in_flight);
+        }
+        stats.reconnects = state.connections.saturating_sub(1);
+        stats
+    }
+
+    /// Ends everything in flight and refuses what comes.
+    pub(crate) fn close(&self) {
+        let link = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            self.changed.notify_all();
+            state.link.clone()
+        };
+        if let Some(link) = link {
+            link.close(&closed());
+        }
+    }
+}
+
+impl State {
+    fn retire(&mut self) {
+        if let Some(link) = self.link.take() {
+            let (counters, _) = link.counters();
+            self.past.add(counters, 0);
+        }
+    }
+}
+
+/// Whether another attempt would end no better.
+fn is_final(error: &Error) -> bool {
+    matches!(error.status(), Status::Auth | Status::Tls | Status::NotSupported | Status::InvalidOption)
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(Status::Closed, "the client is closed")
+}
+
+fn no_connection(config: &Config) -> Error {
+    Error::new(
+        Status::Timeout,
+        format!("the deadline passed before there was a connection to {}; nothing was sent", config.address),
+    )
+}
