@@ -98,11 +98,20 @@ fn a_server_and_its_directory_go_with_the_test() {
     assert!(!dir.exists());
 }
 
-/// The process to be killed is this very test program, asked to run the next test alone.
+/// The process to be killed is this very test, run once more in a process of its own.
 #[test]
 fn a_server_dies_with_a_killed_test_process() {
+    const HOLD: &str = "RS_SCRIPT_HOLD_A_SERVER";
+    if std::env::var_os(HOLD).is_some() {
+        let server = Server::start();
+        println!("server at {} {}", server.port(), server.dir().display());
+        loop {
+            std::thread::park();
+        }
+    }
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "hold_a_server", "--nocapture"])
+        .args(["--exact", "a_server_dies_with_a_killed_test_process", "--nocapture"])
+        .env(HOLD, "yes")
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -122,16 +131,6 @@ fn a_server_dies_with_a_killed_test_process() {
     child.wait().unwrap();
     wait_until("the server is gone", || TcpStream::connect(("127.0.0.1", port)).is_err());
     wait_until("its directory is gone", || !dir.exists());
-}
-
-#[test]
-#[ignore = "no test: what a_server_dies_with_a_killed_test_process runs and kills"]
-fn hold_a_server() {
-    let server = Server::start();
-    println!("server at {} {}", server.port(), server.dir().display());
-    loop {
-        std::thread::park();
-    }
 }
 
 #[test]

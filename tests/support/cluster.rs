@@ -1,6 +1,6 @@
 //! A real cluster of a test's own: forms in a few seconds, can lose nodes, fail over and move slots.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::raw::{Raw, Value};
 use super::server::{Binary, Builder, Server};
@@ -46,12 +46,14 @@ impl ClusterBuilder {
 }
 
 fn node_defaults() -> Builder {
-    // The time-out is how long a dead primary goes unnoticed. Replicas are to follow at once.
+    // The time-out is how long a dead primary goes unnoticed. Replicas are to follow at once, and are listed only once
+    // they have heard something of their primary: its ping, if nothing else.
     Server::builder()
         .cluster()
         .arg("cluster-node-timeout", "1500")
         .arg("repl-diskless-sync", "yes")
         .arg("repl-diskless-sync-delay", "0")
+        .arg("repl-ping-replica-period", "1")
 }
 
 /// A running cluster. Nodes are numbered: primaries first, then their replicas in turn.
@@ -93,25 +95,30 @@ impl Cluster {
                 !Raw::connect(node).cmd(&["CLUSTER", "REPLICATE", primary]).is_error()
             });
         }
-        for node in &self.nodes[primaries..] {
-            wait_until("a replica has its primary's data", || {
-                Raw::connect(node).info("replication", "master_link_status").as_deref() == Some("up")
-            });
-        }
         self.wait_until_whole();
     }
 
-    /// Waits until every living node reports `cluster_state:ok` and all have the same picture of slots and roles.
+    /// Waits until every living node reports `cluster_state:ok`, all have the same picture of slots and roles, and every
+    /// living replica has its primary's data and is in that picture.
     pub fn wait_until_whole(&self) {
-        let state = |node: &Server| {
-            let info = Raw::connect(node).ok(&["CLUSTER", "INFO"]).text();
-            info.contains("cluster_state:ok\r\n")
-                && info.contains("cluster_slots_assigned:16384\r\n")
-                && info.contains("cluster_slots_fail:0\r\n")
-        };
         wait_until("the cluster is whole", || {
-            let pictures: BTreeSet<_> = self.living().map(slots).collect();
-            pictures.len() == 1 && self.living().all(state)
+            let mut pictures: Vec<Slots> = self.living().map(slots).collect();
+            pictures.dedup();
+            let [picture] = pictures.as_slice() else { return false };
+            self.living().all(|node| {
+                let mut raw = Raw::connect(node);
+                let info = raw.ok(&["CLUSTER", "INFO"]).text();
+                let serves = ["cluster_state:ok", "cluster_slots_assigned:16384", "cluster_slots_fail:0"]
+                    .iter()
+                    .all(|line| info.lines().any(|found| found == *line));
+                let follows = match raw.info("replication", "master_link_status") {
+                    None => true,
+                    Some(link) => {
+                        link == "up" && picture.values().any(|(_, ports)| ports.contains(&node.port()))
+                    }
+                };
+                serves && follows
+            })
         });
     }
 
@@ -239,7 +246,9 @@ impl Cluster {
 }
 
 /// A node's picture of the cluster: first slot of each range → last slot and ports, the primary's first.
-fn slots(node: &Server) -> BTreeMap<u16, (u16, Vec<u16>)> {
+type Slots = BTreeMap<u16, (u16, Vec<u16>)>;
+
+fn slots(node: &Server) -> Slots {
     let number = |value: &Value| u16::try_from(value.integer()).expect("a slot or port");
     let reply = Raw::connect(node).ok(&["CLUSTER", "SLOTS"]);
     let range = |range: &Value| {
