@@ -211,6 +211,16 @@ fn a_fake_follows_its_script() {
 }
 
 #[test]
+fn a_fake_can_reset() {
+    let fake = Fake::start(|conn| {
+        conn.read_command();
+        conn.reset();
+    });
+    let error = Raw::tcp(fake.address()).unwrap().try_cmd(&["PING"]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
 #[should_panic(expected = "the handler's complaint")]
 fn a_fakes_panic_is_the_tests() {
     let fake = Fake::start(|conn| {

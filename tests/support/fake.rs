@@ -188,6 +188,11 @@ impl Conn {
         bytes
     }
 
+    /// Breaks the connection (RST): the client's next read or write fails, bytes on their way may be lost.
+    pub fn reset(&mut self) {
+        let _ = rustix::net::connect_unspec(self.stream.get_ref());
+    }
+
     /// Ends the connection in an orderly way (FIN).
     pub fn close(&mut self) {
         let _ = self.stream.get_ref().shutdown(Shutdown::Both);
