@@ -1,0 +1,35 @@
+//! The ground that tests stand on: real servers and clusters that live as long as a test, and stand-ins for what a real
+//! server cannot be made to do.
+//!
+//! A test file includes it with `mod support;`.
+// Each test file is a crate of its own and uses a part of this.
+#![allow(dead_code)]
+
+pub mod cluster;
+pub mod fake;
+pub mod proxy;
+pub mod raw;
+pub mod server;
+pub mod tls;
+
+use std::time::{Duration, Instant};
+
+/// How long a condition may take that is bound to come. Generous: the machine may be busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks again and again until `condition` gives a value; panics with `what` when it never does.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// [`wait_for`] of a condition without a value.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, || condition().then_some(()));
+}

@@ -1,0 +1,432 @@
+//! A real server of a test's own, in a directory of its own, gone with the test however that ends.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::PATIENCE;
+use super::raw::{Raw, Value};
+use super::tls::{Certs, Identity};
+
+/// Which server a test runs against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// `redis-server` on PATH.
+    #[default]
+    Default,
+    Redis62,
+    Redis82,
+    Valkey81,
+    Valkey91,
+}
+
+impl Binary {
+    /// The name that scripts/servers gives it; none for the one on PATH.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Binary::Default => None,
+            Binary::Redis62 => Some("redis-6.2"),
+            Binary::Redis82 => Some("redis-8.2"),
+            Binary::Valkey81 => Some("valkey-8.1"),
+            Binary::Valkey91 => Some("valkey-9.1"),
+        }
+    }
+
+    /// The program to run; fetched by scripts/servers when it isn't there yet.
+    pub fn path(self) -> PathBuf {
+        static FETCHED: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
+        match self.name() {
+            None => "redis-server".into(),
+            Some(name) => {
+                FETCHED.get_or_init(fetch).get(name).expect("scripts/servers knows this version").clone()
+            }
+        }
+    }
+}
+
+/// Every server that the library is tested against.
+pub fn all_versions() -> impl Iterator<Item = Binary> {
+    [Binary::Default, Binary::Redis62, Binary::Redis82, Binary::Valkey81, Binary::Valkey91].into_iter()
+}
+
+fn fetch() -> HashMap<String, PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers");
+    let output = Command::new(&script).stderr(Stdio::inherit()).output().expect("scripts/servers starts");
+    assert!(output.status.success(), "scripts/servers failed; its last line above says why");
+    let text = String::from_utf8(output.stdout).expect("scripts/servers prints text");
+    let entry = |line: &str| {
+        let (name, rest) = line.split_once(' ')?;
+        let (path, _version) = rest.rsplit_once(' ')?;
+        Some((name.to_owned(), PathBuf::from(path)))
+    };
+    text.lines().map(|line| entry(line).expect("scripts/servers prints name, path, version")).collect()
+}
+
+/// What to start; see [`Server::builder`].
+#[derive(Default)]
+pub struct Builder {
+    binary: Binary,
+    without_tcp: bool,
+    with_ipv6: bool,
+    cluster: bool,
+    password: Option<String>,
+    tls: Option<(Certs, Identity)>,
+    client_certs: bool,
+    args: Vec<String>,
+}
+
+impl Builder {
+    pub fn binary(mut self, binary: Binary) -> Self {
+        self.binary = binary;
+        self
+    }
+
+    /// No TCP port, only the Unix socket.
+    pub fn unix_only(mut self) -> Self {
+        self.without_tcp = true;
+        self
+    }
+
+    /// Listens on `[::1]` besides 127.0.0.1.
+    pub fn ipv6(mut self) -> Self {
+        self.with_ipv6 = true;
+        self
+    }
+
+    pub(super) fn cluster(mut self) -> Self {
+        self.cluster = true;
+        self
+    }
+
+    /// The default user's password.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// TLS on the TCP port, with this identity (the Unix socket stays plain). Only the default binary can.
+    pub fn tls(mut self, certs: &Certs, identity: Identity) -> Self {
+        self.tls = Some((certs.clone(), identity));
+        self
+    }
+
+    /// Refuses TLS clients without a certificate of the same authority.
+    pub fn client_certs_required(mut self) -> Self {
+        self.client_certs = true;
+        self
+    }
+
+    /// One setting, as on the command line: `arg("maxmemory", "1mb")`. A value of several words: separated by a space.
+    pub fn arg(mut self, setting: &str, value: &str) -> Self {
+        self.args.push(format!("--{setting}"));
+        self.args.extend(
+            if value.is_empty() { vec![""] } else { value.split(' ').collect() }
+                .into_iter()
+                .map(str::to_owned),
+        );
+        self
+    }
+
+    /// Starts the server and waits until it answers.
+    pub fn start(self) -> Server {
+        let dir = Directory::create();
+        if let Some((certs, identity)) = &self.tls {
+            certs.write(&dir.0, *identity);
+        }
+        // Another process may take the port between choosing it and listening on it.
+        for _ in 0..20 {
+            let port = if self.without_tcp { 0 } else { free_port(self.with_ipv6) };
+            let args = self.args(&dir.0, port);
+            match Process::start(&self.binary.path(), &args, &dir.0) {
+                Ok(process) => {
+                    return Server { process: Mutex::new(Some(process)), args, port, dir, plan: self };
+                }
+                Err(log) if log.contains("ddress already in use") => {}
+                Err(log) => panic!("{:?} did not start; its log:\n{log}", self.binary),
+            }
+        }
+        panic!("no free port found for {:?}", self.binary);
+    }
+
+    fn args(&self, dir: &Path, port: u16) -> Vec<OsString> {
+        let mut args: Vec<OsString> = Vec::new();
+        let mut set = |setting: &str, values: &[&str]| {
+            args.push(format!("--{setting}").into());
+            args.extend(values.iter().map(OsString::from));
+        };
+        let port = port.to_string();
+        let path =
+            |file: &str| dir.join(file).to_str().expect("the temporary directory's name is UTF-8").to_owned();
+        set("bind", if self.with_ipv6 { &["127.0.0.1", "::1"] } else { &["127.0.0.1"] });
+        set("unixsocket", &[&path(SOCKET)]);
+        set("dir", &[&path("")]);
+        set("save", &[""]);
+        set("appendonly", &["no"]);
+        if self.tls.is_some() {
+            set("port", &["0"]);
+            set("tls-port", &[&port]);
+            set("tls-cert-file", &[&path("server.crt")]);
+            set("tls-key-file", &[&path("server.key")]);
+            set("tls-ca-cert-file", &[&path("ca.crt")]);
+            set("tls-auth-clients", &[if self.client_certs { "yes" } else { "no" }]);
+        } else {
+            set("port", &[&port]);
+        }
+        if let Some(password) = &self.password {
+            set("requirepass", &[password]);
+        }
+        if self.cluster {
+            set("cluster-enabled", &["yes"]);
+        }
+        args.extend(self.args.iter().map(OsString::from));
+        args
+    }
+}
+
+/// A running server.
+pub struct Server {
+    // Before the directory, so that the server is gone when that is removed.
+    process: Mutex<Option<Process>>,
+    dir: Directory,
+    args: Vec<OsString>,
+    port: u16,
+    plan: Builder,
+}
+
+impl Server {
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The default server, on a TCP port and a Unix socket.
+    pub fn start() -> Server {
+        Server::builder().start()
+    }
+
+    /// Where to connect: TCP (or TLS) if it listens there, otherwise the Unix socket. Carries the password.
+    pub fn url(&self) -> String {
+        if self.plan.without_tcp {
+            return self.unix_url();
+        }
+        let scheme = if self.plan.tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://{}127.0.0.1:{}", self.userinfo(), self.port())
+    }
+
+    pub fn unix_url(&self) -> String {
+        format!("unix://{}{}", self.userinfo(), self.unix_path().display())
+    }
+
+    fn userinfo(&self) -> String {
+        self.password().map(|password| format!(":{password}@")).unwrap_or_default()
+    }
+
+    pub fn unix_path(&self) -> PathBuf {
+        self.dir.0.join(SOCKET)
+    }
+
+    /// The TCP port, with or without TLS.
+    #[track_caller]
+    pub fn port(&self) -> u16 {
+        assert!(!self.plan.without_tcp, "this server has no TCP port");
+        self.port
+    }
+
+    pub fn password(&self) -> Option<&str> {
+        self.plan.password.as_deref()
+    }
+
+    pub fn binary(&self) -> Binary {
+        self.plan.binary
+    }
+
+    /// Its directory: `log`, and with TLS `ca.crt`, `server.crt`, `client.crt` and their keys (`.key`).
+    pub fn dir(&self) -> &Path {
+        &self.dir.0
+    }
+
+    pub fn log(&self) -> String {
+        read_log(&self.dir.0)
+    }
+
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.running().as_ref().expect("the server is running").child.id()
+    }
+
+    /// Whether the process was started and has not been killed by the test.
+    pub fn is_running(&self) -> bool {
+        self.running().is_some()
+    }
+
+    /// SIGKILL; returns when the process is gone. Killing a dead server does nothing.
+    pub fn kill(&self) {
+        self.running().take();
+    }
+
+    /// SIGSTOP: connections stay open, nothing is answered. [`Server::resume`] lets it go on.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    #[track_caller]
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Kills the server if it lives, and starts it again, empty, at the same address.
+    #[track_caller]
+    pub fn restart(&self) {
+        let mut running = self.running();
+        running.take();
+        match Process::start(&self.plan.binary.path(), &self.args, &self.dir.0) {
+            Ok(process) => *running = Some(process),
+            Err(log) => panic!("the server did not start again; its log:\n{log}"),
+        }
+    }
+
+    #[track_caller]
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a child has a valid pid");
+        kill_process(pid, signal).expect("the server can be signalled");
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Process>> {
+        // A test that failed in here elsewhere must still be able to clean up.
+        self.process.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+const SOCKET: &str = "s";
+
+fn read_log(dir: &Path) -> String {
+    fs::read(dir.join("log")).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
+}
+
+/// A server process; dropping it kills it.
+struct Process {
+    child: Child,
+    watchdog: Child,
+}
+
+impl Process {
+    /// Starts a server and waits until it answers; the error is its log.
+    fn start(program: &Path, args: &[OsString], dir: &Path) -> Result<Process, String> {
+        let log = File::create(dir.join("log")).expect("a log in the server's directory");
+        let child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("one more handle of the log"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{}: {error} (scripts/setup test installs it)", program.display())
+            });
+        let watchdog = watch(&child, dir);
+        let mut process = Process { child, watchdog };
+
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if process.child.try_wait().expect("a child can be waited for").is_some() {
+                return Err(read_log(dir));
+            }
+            if answers(&dir.join(SOCKET)) {
+                return Ok(process);
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{}\n(no answer within {PATIENCE:?})", read_log(dir)));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Whether the server is ready. Asked through the Unix socket: no other server can answer in its place there, and
+/// it opens after the TCP ports.
+fn answers(socket: &Path) -> bool {
+    let ping = || Raw::unix(socket)?.try_cmd(&["PING"]);
+    // Any other error (NOAUTH) comes from a server that works.
+    matches!(ping(), Ok(reply) if !matches!(&reply, Value::Error(text) if text.starts_with("LOADING")))
+}
+
+/// Kills the server and removes its directory should the test process die without cleaning up: the shell's read ends
+/// when the pipe from that process does. In a group of its own, so that what kills a whole group of tests spares it.
+fn watch(server: &Child, dir: &Path) -> Child {
+    Command::new("/bin/sh")
+        .args(["-c", "trap '' INT TERM HUP; read -r _; kill -9 \"$0\"; rm -rf \"$1\""])
+        .arg(server.id().to_string())
+        .arg(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("/bin/sh starts")
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The watchdog first: once the server has been waited for, its pid may belong to someone else.
+        for child in [&mut self.watchdog, &mut self.child] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A temporary directory, removed with its contents.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn create() -> Directory {
+        for number in 0.. {
+            let dir = std::env::temp_dir().join(format!("rss-{}-{number}", std::process::id()));
+            match fs::create_dir(&dir) {
+                Ok(()) => {
+                    // sun_path holds 104 bytes on macOS and 108 on Linux.
+                    let len = dir.join(SOCKET).as_os_str().len();
+                    assert!(len < 104, "{} is too long for a Unix socket: set TMPDIR", dir.display());
+                    return Directory(dir);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{}: {error}", dir.display()),
+            }
+        }
+        unreachable!("one number is free")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A port that nothing listens on, nor on the one 10,000 above, which a cluster node needs as well. Both lie below the
+/// range that systems take outgoing connections' ports from, so that a restarted server finds its port free.
+fn free_port(with_ipv6: bool) -> u16 {
+    const FIRST: u16 = 11_000;
+    const COUNT: u16 = 10_000;
+    // Test processes that run at the same time begin at different places.
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(fastrand::u16(..COUNT)));
+    let free = |port: u16| {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+            && (!with_ipv6 || TcpListener::bind((Ipv6Addr::LOCALHOST, port)).is_ok())
+    };
+    (0..COUNT)
+        .map(|_| FIRST + next.fetch_add(1, Ordering::Relaxed) % COUNT)
+        .find(|&port| free(port) && free(port + COUNT))
+        .expect("one of ten thousand ports is free")
+}
