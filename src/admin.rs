@@ -23,9 +23,13 @@ impl Client {
     ///
     /// [SCRIPT LOAD](https://redis.io/docs/latest/commands/script-load/)
     pub fn script_load(&self, script: &Script) -> Result<()> {
-        self.command_slices(&[b"SCRIPT", b"LOAD", script.source()]).map(drop).map_err(|error| match error.server_text() {
-            Some(text) if error.server_code() == Some("ERR") => Error::server(Status::Compile, text, true),
-            _ => error,
+        self.command_slices(&[b"SCRIPT", b"LOAD", script.source()]).map(drop).map_err(|error| {
+            match error.server_text() {
+                Some(text) if error.server_code() == Some("ERR") => {
+                    Error::server(Status::Compile, text, true)
+                }
+                _ => error,
+            }
         })
     }
 

@@ -73,7 +73,12 @@ impl Client {
     /// [`Error::is_indeterminate`] and [`Error::is_not_executed`].
     ///
     /// [EVALSHA](https://redis.io/docs/latest/commands/evalsha/)
-    pub fn call<K: AsRef<[u8]>, A: AsRef<[u8]>>(&self, script: &Script, keys: &[K], args: &[A]) -> Result<Reply> {
+    pub fn call<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+        &self,
+        script: &Script,
+        keys: &[K],
+        args: &[A],
+    ) -> Result<Reply> {
         self.call_script(script, keys.iter().map(AsRef::as_ref), args.iter().map(AsRef::as_ref), false)
     }
 
@@ -137,10 +142,6 @@ impl Client {
     /// [`Status::Indeterminate`]; later calls end with [`Status::Closed`].
     pub fn close(&self) {
         self.core.node.close();
-    }
-
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.core
     }
 
     pub(crate) fn forget_scripts(&self) {

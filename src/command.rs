@@ -23,14 +23,17 @@ pub(crate) fn lane(arguments: &[&[u8]]) -> Result<Lane> {
     }
     if name.is_any(&["XREAD", "XREADGROUP"]) {
         // BLOCK is an option in front of STREAMS; behind it come only keys and ids.
-        let mut options = arguments[1..].iter().map(|bytes| Word(bytes)).take_while(|word| !word.is("STREAMS"));
+        let mut options =
+            arguments[1..].iter().map(|bytes| Word(bytes)).take_while(|word| !word.is("STREAMS"));
         return Ok(if options.any(|option| option.is("BLOCK")) { Lane::Own } else { Lane::Shared });
     }
     match refusal(name, word(1)) {
         None => Ok(Lane::Shared),
         Some(reason) => {
             let shown = match word(1).0 {
-                sub if name.is_any(&["CLIENT", "SCRIPT"]) => format!("{} {}", name.shown(), Word(sub).shown()),
+                sub if name.is_any(&["CLIENT", "SCRIPT"]) => {
+                    format!("{} {}", name.shown(), Word(sub).shown())
+                }
                 _ => name.shown(),
             };
             Err(Error::new(Status::CommandRefused, format!("{shown} is refused: {reason}")))
@@ -43,7 +46,8 @@ fn refusal(name: Word<'_>, sub: Word<'_>) -> Option<&'static str> {
     const TRANSACTION: &str = "a transaction on a shared connection would take in other callers' commands; use a pipeline with \
                                the atomic flag";
     const WATCH: &str = "WATCH would watch for every caller of the shared connection; use a script instead";
-    const SUBSCRIBE: &str = "it would turn the shared connection into a subscriber's; this library does not subscribe";
+    const SUBSCRIBE: &str =
+        "it would turn the shared connection into a subscriber's; this library does not subscribe";
     const STATE: &str = "it would change the shared connection under other callers, and be lost on reconnect; set it in the URL \
                          or the options";
     const SILENT: &str = "it would unsettle which reply belongs to which call";
@@ -120,13 +124,35 @@ mod tests {
     #[test]
     fn what_would_poison_the_connection_is_refused_with_a_reason() {
         for command in [
-            "MULTI", "exec", "DISCARD", "WATCH k", "UNWATCH", "SUBSCRIBE c", "PSUBSCRIBE c", "SSUBSCRIBE c",
-            "MONITOR", "SELECT 1", "AUTH secret", "HELLO 2", "RESET", "QUIT", "CLIENT REPLY OFF", "client setname x",
-            "CLIENT TRACKING ON", "SCRIPT DEBUG YES", "WAIT 1 0", "PSYNC ? -1", "READONLY", "ASKING",
+            "MULTI",
+            "exec",
+            "DISCARD",
+            "WATCH k",
+            "UNWATCH",
+            "SUBSCRIBE c",
+            "PSUBSCRIBE c",
+            "SSUBSCRIBE c",
+            "MONITOR",
+            "SELECT 1",
+            "AUTH secret",
+            "HELLO 2",
+            "RESET",
+            "QUIT",
+            "CLIENT REPLY OFF",
+            "client setname x",
+            "CLIENT TRACKING ON",
+            "SCRIPT DEBUG YES",
+            "WAIT 1 0",
+            "PSYNC ? -1",
+            "READONLY",
+            "ASKING",
         ] {
             let error = lane_of(command).expect_err(command);
             assert_eq!(error.status(), Status::CommandRefused, "{command}");
-            assert!(error.is_not_executed() && error.message().contains(" is refused: "), "{command}: {error}");
+            assert!(
+                error.is_not_executed() && error.message().contains(" is refused: "),
+                "{command}: {error}"
+            );
             assert!(!error.message().contains("secret"), "{error}");
         }
         assert_eq!(lane(&[]).expect_err("no name").status(), Status::InvalidArgument);

@@ -154,19 +154,22 @@ impl Link {
         while let Some(request) = next {
             let replies = match self.call(request, Instant::now(), deadline) {
                 End::Finished(Finished { result: Ok(()), payload, .. }) => Reply::new(payload),
-                End::Late(error) => return Err(self.no_handshake(&error)),
-                _ => return Err(self.cause().map_or_else(|| no_reason(), |cause| self.no_handshake(&cause))),
+                End::Late(_) => return Err(self.no_handshake("the server did not answer in time")),
+                _ => {
+                    return Err(match self.cause() {
+                        Some(cause) if cause.status() == Status::Tls => cause,
+                        Some(cause) => self.no_handshake(cause.message()),
+                        None => self.no_handshake("the connection was closed"),
+                    });
+                }
             };
             next = handshake.judge(replies.root()).map_err(|error| error.context(&self.address))?;
         }
         Ok(())
     }
 
-    fn no_handshake(&self, cause: &Error) -> Error {
-        match cause.status() {
-            Status::Tls => cause.clone(),
-            _ => Error::new(Status::Connect, format!("no handshake with {}: {cause}", self.address)),
-        }
+    fn no_handshake(&self, reason: &str) -> Error {
+        Error::new(Status::Connect, format!("no handshake with {}: {reason}", self.address))
     }
 
     /// Whether new calls may be put on this link.
@@ -303,10 +306,7 @@ impl Link {
             (Err(error), _) => self.lost(shared, &error.to_string()),
             (Ok((_, Some(0))), _) => self.lost(shared, "the server closed it"),
             (Ok(_), Err(error)) => self.refuse(shared, &error),
-            (Ok((Readiness { writable: true, .. }, _)), _) if !shared.writing => {
-                shared.blocked = false;
-                self.flush(shared);
-            }
+            (Ok((Readiness { writable: true, .. }, _)), _) if !shared.writing => self.flush(shared),
             (Ok((ready, None)), _) if ready.is_timeout() => return false,
             _ => {}
         }
@@ -332,7 +332,8 @@ impl Link {
         }
         let Shared { session, tls, .. } = shared;
         let (Some(tls), Some(received)) = (tls, received) else {
-            XX.receive(inbox, count).map_err(Broken::Refusal);
+            inbox.fill(count);
+            return session.receive(inbox, count).map_err(Broken::Refusal);
         };
         let mut plain = 0;
         let peer = if count > 0 {
@@ -400,7 +401,6 @@ impl Link {
                 false
             }
             Ok(_) => {
-                shared.blocked = false;
                 self.flush(shared);
                 true
             }

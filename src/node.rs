@@ -83,7 +83,8 @@ impl Node {
             {
                 return Err(error.clone());
             }
-            let wake = if state.connecting { deadline } else { state.not_before.unwrap_or(deadline).min(deadline) };
+            let wake =
+                if state.connecting { deadline } else { state.not_before.unwrap_or(deadline).min(deadline) };
             if state.connecting || wake > Instant::now() && state.not_before.is_some() {
                 if self.changed.wait_until(&mut state, wake).timed_out() && wake == deadline {
                     return Err(state.last_error.clone().unwrap_or_else(|| no_connection(&self.config)));
@@ -100,7 +101,10 @@ impl Node {
         let attempt = MutexGuard::unlocked(state, || {
             let attempt = self.open(Purpose::Calls, deadline);
             match &attempt {
-                Ok(_) => self.config.log.event(LogLevel::Info, format_args!("connected to {}", self.config.address)),
+                Ok(_) => self
+                    .config
+                    .log
+                    .event(LogLevel::Info, format_args!("connected to {}", self.config.address)),
                 Err(error) => self.config.log.event(LogLevel::Error, format_args!("{error}")),
             }
             attempt
