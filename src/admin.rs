@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::error::{Error, Result, Status};
+use crate::resp::Reply;
 use crate::script::Script;
 use crate::session::handshake::Purpose;
 
@@ -23,7 +24,7 @@ impl Client {
     ///
     /// [SCRIPT LOAD](https://redis.io/docs/latest/commands/script-load/)
     pub fn script_load(&self, script: &Script) -> Result<()> {
-        self.command_slices(&[b"SCRIPT", b"LOAD", script.source()]).map(drop).map_err(|error| {
+        self.command(&[&b"SCRIPT"[..], b"LOAD", script.source()]).map(drop).map_err(|error| {
             match error.server_text() {
                 Some(text) if error.server_code() == Some("ERR") => {
                     Error::server(Status::Compile, text, true)
@@ -42,7 +43,7 @@ impl Client {
         }
         let mut arguments: Vec<&[u8]> = vec![b"SCRIPT", b"EXISTS"];
         arguments.extend(shas.iter().map(AsRef::as_ref));
-        let reply = self.command_slices(&arguments)?;
+        let reply = self.command(&arguments)?;
         Ok(reply.root().elements().map(|exists| exists.as_i64() == Some(1)).collect())
     }
 
@@ -57,7 +58,7 @@ impl Client {
             FlushMode::Async => arguments.push(b"ASYNC"),
         }
         self.forget_scripts();
-        let reply = self.command_slices(&arguments);
+        let reply = self.command(&arguments);
         self.forget_scripts();
         reply.map(drop)
     }
@@ -72,14 +73,14 @@ impl Client {
         self.run_command_apart(&[b"SCRIPT", b"KILL"], Purpose::Kill).map(drop)
     }
 
-    /// The source of the script with this SHA1 in hexadecimal; `None` when the server does not have it.
+    /// The source, a string, of the script with this SHA1 in hexadecimal; `None` when the server does not have it.
     ///
     /// Valkey 8 and newer; [`Status::NotSupported`] elsewhere.
     ///
     /// [SCRIPT SHOW](https://valkey.io/commands/script-show/)
-    pub fn script_show(&self, sha: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
-        match self.command_slices(&[b"SCRIPT", b"SHOW", sha.as_ref()]) {
-            Ok(reply) => Ok(reply.as_bytes().map(<[u8]>::to_vec)),
+    pub fn script_show(&self, sha: impl AsRef<[u8]>) -> Result<Option<Reply>> {
+        match self.command(&[&b"SCRIPT"[..], b"SHOW", sha.as_ref()]) {
+            Ok(reply) => Ok(Some(reply)),
             Err(error) => match (error.server_code(), error.server_text()) {
                 (Some("NOSCRIPT"), _) => Ok(None),
                 (Some("ERR"), Some(text)) if is_unknown_subcommand(text) => {

@@ -1,6 +1,6 @@
 //! A client: calls from any thread, each to its end within its deadline.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -30,6 +30,7 @@ pub struct Client {
 pub(crate) struct Core {
     node: Node,
     /// Requests between two calls: a call in a steady state allocates nothing.
+    #[expect(clippy::vec_box, reason = "a request keeps its box from one call to the next")]
     requests: Mutex<Vec<Box<Request>>>,
     /// The process that opened the client.
     process: u32,
@@ -119,14 +120,16 @@ impl Client {
     /// Commands that would change the connection under other callers (MULTI, SUBSCRIBE, SELECT, ...) are refused with
     /// [`Status::CommandRefused`]. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their own.
     pub fn command<A: AsRef<[u8]>>(&self, arguments: &[A]) -> Result<Reply> {
-        let arguments: Vec<&[u8]> = arguments.iter().map(AsRef::as_ref).collect();
-        self.command_slices(&arguments)
+        self.command_of(arguments.iter().map(AsRef::as_ref))
     }
 
-    pub(crate) fn command_slices(&self, arguments: &[&[u8]]) -> Result<Reply> {
-        let lane = command::lane(arguments)?;
+    pub(crate) fn command_of<'a>(
+        &self,
+        arguments: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+    ) -> Result<Reply> {
+        let lane = command::lane(arguments.clone())?;
         let mut request = self.core.request(Shape::Single);
-        request.command(arguments.iter().copied());
+        request.command(arguments);
         match lane {
             Lane::Shared => self.run(request),
             Lane::Own => self.run_apart(request, Purpose::Calls),
@@ -142,6 +145,11 @@ impl Client {
     /// [`Status::Indeterminate`]; later calls end with [`Status::Closed`].
     pub fn close(&self) {
         self.core.node.close();
+    }
+
+    /// The same client, not kept open by the result.
+    pub(crate) fn downgrade(&self) -> WeakClient {
+        WeakClient { core: Arc::downgrade(&self.core), timeout: self.timeout }
     }
 
     pub(crate) fn forget_scripts(&self) {
@@ -206,6 +214,19 @@ impl Client {
         let mut request = self.core.request(Shape::Single);
         request.command(arguments.iter().copied());
         self.run_apart(request, purpose)
+    }
+}
+
+/// A client that may have been closed meanwhile.
+#[derive(Clone)]
+pub(crate) struct WeakClient {
+    core: Weak<Core>,
+    timeout: Duration,
+}
+
+impl WeakClient {
+    pub(crate) fn upgrade(&self) -> Option<Client> {
+        Some(Client { core: self.core.upgrade()?, timeout: self.timeout })
     }
 }
 

@@ -12,30 +12,25 @@ pub(crate) enum Lane {
 }
 
 /// Decides where a command may go, or says why it may go nowhere.
-pub(crate) fn lane(arguments: &[&[u8]]) -> Result<Lane> {
-    let Some(name) = arguments.first() else {
+pub(crate) fn lane<'a>(mut arguments: impl Iterator<Item = &'a [u8]> + Clone) -> Result<Lane> {
+    let Some(name) = arguments.next() else {
         return Err(Error::new(Status::InvalidArgument, "a command needs at least its name"));
     };
-    let word = |index: usize| Word(arguments.get(index).copied().unwrap_or_default());
     let name = Word(name);
     if name.is_any(&["BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP"]) {
         return Ok(Lane::Own);
     }
     if name.is_any(&["XREAD", "XREADGROUP"]) {
         // BLOCK is an option in front of STREAMS; behind it come only keys and ids.
-        let mut options =
-            arguments[1..].iter().map(|bytes| Word(bytes)).take_while(|word| !word.is("STREAMS"));
+        let mut options = arguments.map(Word).take_while(|word| !word.is("STREAMS"));
         return Ok(if options.any(|option| option.is("BLOCK")) { Lane::Own } else { Lane::Shared });
     }
-    match refusal(name, word(1)) {
+    let sub = Word(arguments.next().unwrap_or_default());
+    match refusal(name, sub) {
         None => Ok(Lane::Shared),
         Some(reason) => {
-            let shown = match word(1).0 {
-                sub if name.is_any(&["CLIENT", "SCRIPT"]) => {
-                    format!("{} {}", name.shown(), Word(sub).shown())
-                }
-                _ => name.shown(),
-            };
+            let has_sub = name.is_any(&["CLIENT", "SCRIPT"]);
+            let shown = if has_sub { format!("{} {}", name.shown(), sub.shown()) } else { name.shown() };
             Err(Error::new(Status::CommandRefused, format!("{shown} is refused: {reason}")))
         }
     }
@@ -108,7 +103,7 @@ mod tests {
     use super::*;
 
     fn lane_of(command: &str) -> Result<Lane> {
-        lane(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+        lane(command.split(' ').map(str::as_bytes))
     }
 
     #[test]
@@ -155,6 +150,6 @@ mod tests {
             );
             assert!(!error.message().contains("secret"), "{error}");
         }
-        assert_eq!(lane(&[]).expect_err("no name").status(), Status::InvalidArgument);
+        assert_eq!(lane([].into_iter()).expect_err("no name").status(), Status::InvalidArgument);
     }
 }

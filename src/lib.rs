@@ -7,6 +7,8 @@ mod client;
 mod command;
 mod config;
 mod error;
+#[doc(hidden)]
+pub mod ffi;
 mod link;
 mod log;
 mod net;

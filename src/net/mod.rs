@@ -98,16 +98,6 @@ impl Socket {
         // It fails only where the connection is gone already.
         let _ = net::shutdown(&self.fd, Shutdown::Both);
     }
-
-    /// Whether the peer has closed or reset an idle connection. With unread bytes before the end this says no: read
-    /// them first.
-    #[inline]
-    pub(crate) fn is_closed_by_peer(&self) -> bool {
-        match retry_on_intr(|| net::recv(&self.fd, &mut [0; 1], RecvFlags::PEEK)) {
-            Ok((length, _)) => length == 0,
-            Err(error) => error != Errno::WOULDBLOCK,
-        }
-    }
 }
 
 /// The system's words for an error, without its number.
@@ -199,16 +189,5 @@ mod tests {
             assert!(waiter.join().unwrap().readable);
         });
         assert_eq!(socket.recv(&mut [0; 1]).unwrap(), 0);
-    }
-
-    #[test]
-    fn the_end_of_an_idle_connection_is_seen() {
-        let (socket, mut peer) = pair();
-        assert!(!socket.is_closed_by_peer());
-        peer.write_all(b"x").unwrap();
-        assert!(!socket.is_closed_by_peer());
-        assert_eq!(socket.recv(&mut [0; 8]).unwrap(), 1, "looking took the byte");
-        drop(peer);
-        assert!(socket.is_closed_by_peer());
     }
 }

@@ -146,6 +146,7 @@ impl Payload {
 
 /// Payloads between two calls, so that a call in a steady state allocates nothing for its reply.
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "a payload keeps its box from one call to the next")]
 pub(crate) struct Pool(Mutex<Vec<Box<Payload>>>);
 
 /// Payloads kept, and the memory that one may hold to be kept.
@@ -194,6 +195,7 @@ impl Reply {
         self.payload.as_deref().unwrap_or_else(|| unreachable!("only drop takes the payload"))
     }
 
+    /// The tape and its buffer, for the C side to hold; [`Reply::new`] takes them back.
     pub(crate) fn into_payload(mut self) -> Box<Payload> {
         self.payload.take().unwrap_or_else(|| unreachable!("only drop takes the payload"))
     }
@@ -248,6 +250,7 @@ pub struct ReplyRef<'a> {
 }
 
 impl<'a> ReplyRef<'a> {
+    /// The reply at place `at` of the tape.
     pub(crate) fn at(payload: &'a Payload, at: usize) -> Self {
         ReplyRef { payload, at }
     }

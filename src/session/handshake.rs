@@ -98,9 +98,8 @@ impl<'a> Handshake<'a> {
 }
 
 fn refused(step: Step, text: &[u8]) -> Error {
-    match verdict::judge(text) {
-        verdict @ (Verdict::Loading | Verdict::Busy) => return verdict::error(verdict, text),
-        _ => {}
+    if let verdict @ (Verdict::Loading | Verdict::Busy) = verdict::judge(text) {
+        return verdict::error(verdict, text);
     }
     let word = text.split(|&byte| byte == b' ').next().unwrap_or_default();
     let of_login = matches!(word, b"WRONGPASS" | b"NOAUTH" | b"NOPERM")

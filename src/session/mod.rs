@@ -179,12 +179,6 @@ impl<T> Session<T> {
         self.counters
     }
 
-    /// Whether there are bytes to send.
-    #[inline]
-    pub(crate) fn has_output(&self) -> bool {
-        !self.outbox.is_empty()
-    }
-
     /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow.
     #[inline]
     pub(crate) fn take_output(&mut self) -> Option<Chunk> {

@@ -53,10 +53,6 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tail.is_empty() && self.chunks.is_empty()
-    }
-
     /// The position in the stream of the next byte to be put in.
     pub(crate) fn position(&self) -> u64 {
         self.queued
@@ -144,7 +140,7 @@ mod tests {
             assert_eq!(outbox.position(), 3 + large.len() as u64 + 3);
             let all = drain(&mut outbox, step);
             assert_eq!(all, [b"one".as_slice(), &large, b"LLL"].concat());
-            assert!(outbox.is_empty() && outbox.has_sent(outbox.position() - 1));
+            assert!(outbox.take().is_none() && outbox.has_sent(outbox.position() - 1));
         }
     }
 

@@ -1,0 +1,948 @@
+// rs_script: Lua scripts on Redis and Valkey without the edge cases. Version 0.1.0.
+//
+// Generated from src/ffi; do not edit. To renew it: RS_SCRIPT_HEADER=write cargo test --test header
+//
+// INSTALL   cmake -B build && cmake --build build && cmake --install build
+// LINK      CMake: find_package(rs_script) and rs_script::rs_script; else: cc main.c $(pkg-config --cflags --libs rs_script)
+//
+// EXAMPLE   Multiplies the number at a key.
+//
+//     #include <rs_script.h>
+//     #include <stdio.h>
+//     #include <string.h>
+//
+//     int main(void) {
+//         const char *lua = "return redis.call('GET', KEYS[1]) * ARGV[1]";
+//         const char *set[] = {"SET", "foo", "2"}, *keys[] = {"foo"}, *args[] = {"5"};
+//         rs_client *client = NULL;
+//         rs_script *multiply = NULL;
+//         rs_reply *reply = NULL;
+//         rs_error *err = NULL;
+//         if (rs_client_open("redis://127.0.0.1:6379", NULL, &client, &err) == RS_OK &&
+//             rs_client_command(client, 3, set, NULL, NULL, &err) == RS_OK &&
+//             rs_script_register(client, lua, strlen(lua), &multiply, &err) == RS_OK &&
+//             rs_script_call(multiply, NULL, 1, keys, NULL, 1, args, NULL, &reply, &err) == RS_OK)
+//             printf("%lld\n", (long long)rs_reply_integer(reply)); /* 10 */
+//         else
+//             fprintf(stderr, "%s: %s\n", rs_status_name(rs_error_status(err)), rs_error_message(err));
+//         rs_reply_free(reply);
+//         rs_error_free(err);
+//         rs_script_free(multiply);
+//         rs_client_free(client);
+//     }
+//
+// OWNERSHIP is said in three phrases. "caller frees with X": yours, free it once with X. "borrowed until Y": valid until
+//           then, never to be freed. "copied": the library keeps nothing of yours after the call returns.
+//           Every X_free takes NULL. Outputs are set on every path: to NULL, 0 or false on failure.
+// ERRORS    Functions that can fail return RS_OK or a number from RS_ERR_INVALID_ARGUMENT on: 100s your own mistake, 200s no
+//           connection, 300s outcome unknown, 400s the server's answer, 500s this library. The last parameter, `rs_error **err`,
+//           may be NULL; otherwise *err becomes NULL or an error that the caller frees with rs_error_free.
+// STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an array of lengths;
+//           with NULL for the lengths each string ends in a NUL. Lengths count bytes, times are in the unit that ends the name.
+// THREADS   Clients and scripts may be used by any number of threads at once. Replies may be read by any number; options and errors belong to
+//           one thread at a time. No object may be freed while another thread uses that handle. There is no thread-local state.
+// FORK      A child must not use its parent's clients: calls end with RS_ERR_FORKED. Opening its own is fine, and so is freeing.
+// SIGNALS   The library installs no handler, raises no SIGPIPE, and goes on after EINTR.
+
+#ifndef RS_SCRIPT_H
+#define RS_SCRIPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+// The version of this header; rs_version and rs_version_number tell that of the library.
+#define RS_VERSION "0.1.0"
+#define RS_VERSION_MAJOR 0
+#define RS_VERSION_MINOR 1
+#define RS_VERSION_PATCH 0
+#define RS_VERSION_NUMBER 1000
+
+// SCRIPT FLUSH as the server is configured.
+#define RS_FLUSH_DEFAULT 0
+
+// SCRIPT FLUSH SYNC: at once, before the reply.
+#define RS_FLUSH_SYNC 1
+
+// SCRIPT FLUSH ASYNC: in the background.
+#define RS_FLUSH_ASYNC 2
+
+// RESP3, and RESP2 with a server that does not know it.
+#define RS_PROTOCOL_AUTO 0
+
+// RESP2.
+#define RS_PROTOCOL_RESP2 2
+
+// RESP3; a server that does not know it is an error.
+#define RS_PROTOCOL_RESP3 3
+
+// Something failed; calls may have failed with it.
+#define RS_LOG_ERROR 1
+
+// Something failed and was mended.
+#define RS_LOG_WARNING 2
+
+// A connection came or went.
+#define RS_LOG_INFO 3
+
+// A NULL reply has no type.
+#define RS_REPLY_NONE 0
+
+// No value: a nil of RESP2 or RESP3, Lua `false` and `nil`.
+#define RS_REPLY_NIL 1
+
+// A status such as `OK`; a string.
+#define RS_REPLY_STATUS 2
+
+// An error inside an array or a pipeline; a string.
+#define RS_REPLY_ERROR 3
+
+// A signed 64-bit integer.
+#define RS_REPLY_INTEGER 4
+
+// A string of bytes.
+#define RS_REPLY_STRING 5
+
+// A sequence of replies.
+#define RS_REPLY_ARRAY 6
+
+// RESP3: keys and values, elements in turn.
+#define RS_REPLY_MAP 7
+
+// RESP3: a sequence without order.
+#define RS_REPLY_SET 8
+
+// RESP3: a floating-point number, also readable as a string.
+#define RS_REPLY_DOUBLE 9
+
+// RESP3: true (1) or false (0), an integer.
+#define RS_REPLY_BOOLEAN 10
+
+// RESP3: an integer of any size, a string of decimal digits.
+#define RS_REPLY_BIG_NUMBER 11
+
+// RESP3: a string with a format of three letters.
+#define RS_REPLY_VERBATIM 12
+
+// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
+#define RS_SCRIPT_IDEMPOTENT 1
+
+// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
+#define RS_STAT_CALLS 0
+
+// Round trips: bursts of writing to the socket. Calls that travel together share one.
+#define RS_STAT_ROUND_TRIPS 1
+
+// Bytes sent, before encryption.
+#define RS_STAT_BYTES_SENT 2
+
+// Bytes received, after decryption.
+#define RS_STAT_BYTES_RECEIVED 3
+
+// SCRIPT LOADs sent of the library's own accord.
+#define RS_STAT_SCRIPT_LOADS 4
+
+// Scripts loaded and sent again because the server had lost them.
+#define RS_STAT_NOSCRIPT_REPAIRS 5
+
+// Connections opened after the first.
+#define RS_STAT_RECONNECTS 6
+
+// MOVED and ASK redirections followed.
+#define RS_STAT_REDIRECTS 7
+
+// Calls in flight now, those included whose callers have left.
+#define RS_STAT_IN_FLIGHT 8
+
+// How many figures there are in this version; later versions append to them.
+#define RS_STAT_COUNT 9
+
+// A connection to a server that any number of threads may share; their calls travel together. Caller frees with
+// rs_client_free.
+//
+// A blocking call does its input and output on the thread that makes it: there is no thread in the background. A child of
+// fork() must open a client of its own: calls on its parent's end with RS_ERR_FORKED.
+typedef struct rs_client rs_client;
+
+// Why a call failed. Made by the functions that take an `rs_error **`; caller frees with rs_error_free.
+//
+// Threads: one at a time.
+typedef struct rs_error rs_error;
+
+// Options to open clients with; they may be changed and used again afterwards. Caller frees with rs_options_free.
+//
+// Every setter copies its value, and returns RS_ERR_INVALID_OPTION, or RS_ERR_INVALID_ARGUMENT for a NULL, with the options as they
+// were, when it cannot be used. What only makes sense together is checked by rs_client_open. Threads: one at a time.
+typedef struct rs_options rs_options;
+
+// A reply or an element of one. The root: caller frees with rs_reply_free; elements: borrowed until the root is freed.
+//
+// Every function here takes NULL and any type of reply, in constant time, and never fails: it gives 0 or NULL where
+// the question does not fit. Threads: any number may read one reply at once; freeing excludes reading.
+typedef struct rs_reply rs_reply;
+
+// A Lua script, immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
+// called: calls in flight keep what they need.
+typedef struct rs_script rs_script;
+
+// `RS_OK` or one of the `RS_ERR_` numbers.
+typedef int32_t rs_status;
+
+// Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
+// on which the event happened, perhaps on several at once, and must neither block nor call the client.
+typedef void (*rs_log_fn)(void *context, int32_t level, const char *message, size_t len);
+
+// Frees the context of a callback, once, after its last call. It may run on any thread.
+typedef void (*rs_free_fn)(void *context);
+
+// The call succeeded.
+#define RS_OK 0
+
+// An argument is NULL, out of range or of the wrong length. Nothing was sent.
+#define RS_ERR_INVALID_ARGUMENT 100
+
+// The URL cannot be used. Nothing was sent.
+#define RS_ERR_INVALID_URL 101
+
+// An option, or a combination of options, cannot be used. Nothing was sent.
+#define RS_ERR_INVALID_OPTION 102
+
+// The command would break the shared connection; the message says how to do it instead. Nothing was sent.
+#define RS_ERR_COMMAND_REFUSED 103
+
+// The keys lie in more than one hash slot; the message names two of them. Nothing was sent.
+#define RS_ERR_CROSS_SLOT 104
+
+// A read-only call of a script whose first line (`#!lua`) lacks the flag `no-writes`. Nothing was sent.
+#define RS_ERR_NOT_READ_ONLY 105
+
+// The client was opened before fork(), by the parent process. Nothing was sent.
+#define RS_ERR_FORKED 106
+
+// The client is closed or was freed. Nothing of the call was sent.
+#define RS_ERR_CLOSED 107
+
+// No connection: no such host, refused, unreachable, lost before anything was sent. Nothing was executed.
+#define RS_ERR_CONNECT 200
+
+// The TLS handshake failed: certificate, host name, protocol. Nothing was executed.
+#define RS_ERR_TLS 201
+
+// The server did not accept user, password or database number. Nothing was executed.
+#define RS_ERR_AUTH 202
+
+// The deadline passed before anything was sent. Nothing was executed.
+#define RS_ERR_TIMEOUT 203
+
+// The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it, or may yet.
+#define RS_ERR_INDETERMINATE 300
+
+// The reply went over a limit of the options; the connection was closed. The server may have executed the call.
+#define RS_ERR_REPLY_LIMIT 301
+
+// The server, or the script, answered with an error.
+#define RS_ERR_SERVER 400
+
+// The server lost the script again right after it was loaded. The call was not executed.
+#define RS_ERR_NOSCRIPT 401
+
+// The script does not compile on that server. It was not executed.
+#define RS_ERR_COMPILE 402
+
+// The server was still loading its data set when the deadline came. The call was not executed.
+#define RS_ERR_LOADING 403
+
+// The server is busy with another script. The call was not executed.
+#define RS_ERR_BUSY 404
+
+// The transaction was refused or aborted as a whole. Nothing in it was executed.
+#define RS_ERR_TRANSACTION_ABORTED 405
+
+// The server lacks what was asked for.
+#define RS_ERR_NOT_SUPPORTED 406
+
+// A defect of this library. Whether the call was executed is not known.
+#define RS_ERR_INTERNAL 500
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Loads a script into the server's cache. There is no need to: a call does it by itself.
+//
+// `err` may be NULL. Errors: RS_ERR_COMPILE, or any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/script-load/>
+rs_status rs_client_script_load(const rs_client *client, const rs_script *script, rs_error **err);
+
+// Asks which scripts the server has in its cache.
+//
+// `shas`: `count` SHA1s of 40 hexadecimal digits, each ending in a NUL; copied. `exists`: `count` places; each becomes true or false, all
+// false on failure. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/script-exists/>
+rs_status rs_client_script_exists(const rs_client *client,
+                                  size_t count,
+                                  const char *const *shas,
+                                  bool *exists,
+                                  rs_error **err);
+
+// Empties the server's script cache. Calls go on working: they load what they need.
+//
+// `mode`: one of the RS_FLUSH_ numbers. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/script-flush/>
+rs_status rs_client_script_flush(const rs_client *client, int32_t mode, rs_error **err);
+
+// Stops the script that the server is running, if it has not written yet. It need not be one of this client's.
+//
+// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
+// server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/script-kill/>
+rs_status rs_client_script_kill(const rs_client *client,
+                                rs_error **err);
+
+// Gives the source of a script by its SHA1.
+//
+// `sha`: 40 hexadecimal digits and a NUL; copied. `*source`: a string, caller frees with rs_reply_free; NULL when the server does not have the
+// script, and on failure. `err` may be NULL. Errors: RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
+//
+// Valkey: <https://valkey.io/commands/script-show/>
+rs_status rs_client_script_show(const rs_client *client,
+                                const char *sha,
+                                rs_reply **source,
+                                rs_error **err);
+
+// Opens a client, and its connection unless the options say "lazy".
+//
+// `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`; copied. `options`:
+// NULL for the defaults; copied. `*client`: caller frees with rs_client_free; NULL on failure. `err` may be NULL.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
+// RS_ERR_TIMEOUT. Threads: any.
+rs_status rs_client_open(const char *url,
+                         const rs_options *options,
+                         rs_client **client,
+                         rs_error **err);
+
+// Another handle of the same client whose calls have another deadline. It shares the connection and is closed with it.
+//
+// `timeout_ms`: above 0. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_client_with_timeout(const rs_client *client,
+                                 uint64_t timeout_ms,
+                                 rs_client **view,
+                                 rs_error **err);
+
+// Sends a command as it is, for example `SET foo 2`, and waits for its reply.
+//
+// `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL; copied.
+// `*reply`: caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest.
+//
+// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH, HELLO,
+// CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their
+// own, opened for them.
+//
+// Errors: any of RS_ERR_. A command is never sent twice: when its reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
+rs_status rs_client_command(const rs_client *client,
+                            size_t argc,
+                            const char *const *argv,
+                            const size_t *argvlen,
+                            rs_reply **reply,
+                            rs_error **err);
+
+// Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
+// RS_ERR_INDETERMINATE where bytes were sent. Later calls end with RS_ERR_CLOSED. The handles are still to be freed.
+//
+// NULL: does nothing. Errors: none. Threads: any.
+void rs_client_close(const rs_client *client);
+
+// Frees a handle of a client; the last one closes it. Scripts do not keep a client open: calling one that was
+// registered with it ends with RS_ERR_CLOSED then.
+//
+// NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
+void rs_client_free(rs_client *client);
+
+// The status that the failed function returned.
+//
+// NULL: RS_OK. Errors: none.
+rs_status rs_error_status(const rs_error *error);
+
+// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script.
+//
+// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
+const char *rs_error_message(const rs_error *error);
+
+// The first word of the server's error text, such as `WRONGTYPE`, `NOPERM` or `ERR`; empty when the server did not answer.
+//
+// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
+const char *rs_error_server_code(const rs_error *error);
+
+// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+//
+// NULL: false. Errors: none.
+bool rs_error_is_indeterminate(const rs_error *error);
+
+// Whether it is certain that the call was not executed and will not be, so that it may be made again. Neither this nor
+// rs_error_is_indeterminate holds for most errors of a script: it has done what it did before it failed.
+//
+// NULL: false. Errors: none.
+bool rs_error_is_not_executed(const rs_error *error);
+
+// Frees an error.
+//
+// NULL: does nothing. Errors: none.
+void rs_error_free(rs_error *error);
+
+// The name of a status, such as `RS_ERR_INDETERMINATE`.
+//
+// Returns: a string that lives as long as the library. A number that is no status: `RS_ERR_UNKNOWN`. Threads: any.
+const char *rs_status_name(rs_status status);
+
+// Makes options with every default.
+//
+// Returns: caller frees with rs_options_free. Errors: none. Threads: any.
+rs_options *rs_options_new(void);
+
+// Frees options. Clients opened with them are not touched.
+//
+// NULL: does nothing. Errors: none.
+void rs_options_free(rs_options *options);
+
+// How long connecting may take: name look-up, TCP, TLS and handshake together. Milliseconds above 0; default 5000.
+rs_status rs_options_set_connect_timeout_ms(rs_options *options,
+                                            uint64_t timeout_ms,
+                                            rs_error **err);
+
+// How long a call may take, all its attempts together. Milliseconds above 0; default 10000. See also rs_client_with_timeout.
+rs_status rs_options_set_call_timeout_ms(rs_options *options,
+                                         uint64_t timeout_ms,
+                                         rs_error **err);
+
+// The ACL user; wins over the URL's. Needs a password. Default: none, which is the user `default`.
+rs_status rs_options_set_username(rs_options *options, const char *username, rs_error **err);
+
+// The password, `len` bytes; wins over the URL's. Default: none.
+rs_status rs_options_set_password(rs_options *options, const char *password, size_t len, rs_error **err);
+
+// The name in CLIENT LIST; printable ASCII without spaces. Default: none.
+rs_status rs_options_set_client_name(rs_options *options, const char *name, rs_error **err);
+
+// One of the RS_PROTOCOL_ numbers. Default: RS_PROTOCOL_AUTO.
+rs_status rs_options_set_protocol(rs_options *options, int32_t protocol, rs_error **err);
+
+// A PEM file of the authorities to trust instead of the system's. TLS URLs only; read by rs_client_open.
+rs_status rs_options_set_tls_ca_file(rs_options *options, const char *path, rs_error **err);
+
+// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open.
+rs_status rs_options_set_tls_client_cert(rs_options *options,
+                                         const char *cert_path,
+                                         const char *key_path,
+                                         rs_error **err);
+
+// The host name or address that the server's certificate must hold, instead of the URL's host.
+rs_status rs_options_set_tls_server_name(rs_options *options, const char *name, rs_error **err);
+
+// True: accept any certificate of anybody. Whoever sits on the way can read and change everything. Default: false.
+rs_status rs_options_set_tls_insecure_skip_verify(rs_options *options,
+                                                  bool skip,
+                                                  rs_error **err);
+
+// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. Default: 60.
+rs_status rs_options_set_keepalive_s(rs_options *options, uint64_t seconds, rs_error **err);
+
+// The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at random by up to half. Milliseconds; default 20 and 1000.
+rs_status rs_options_set_reconnect_backoff_ms(rs_options *options,
+                                              uint64_t min_ms,
+                                              uint64_t max_ms,
+                                              rs_error **err);
+
+// How many failed attempts to connect a call lives through; 0: as many as its deadline allows. Default: 5.
+rs_status rs_options_set_reconnect_attempts(rs_options *options, uint32_t attempts, rs_error **err);
+
+// The longest reply, in bytes on the wire; over it the connection is closed and the call ends with RS_ERR_REPLY_LIMIT. At least 65536; default 513 MiB.
+rs_status rs_options_set_max_reply_bytes(rs_options *options,
+                                         uint64_t bytes,
+                                         rs_error **err);
+
+// How deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024; default 128.
+rs_status rs_options_set_max_reply_depth(rs_options *options, size_t depth, rs_error **err);
+
+// True: rs_client_open does not connect, the first call does. Default: false.
+rs_status rs_options_set_lazy_connect(rs_options *options, bool lazy, rs_error **err);
+
+// Be told of connections made, lost and refused, in clients opened with these options. Messages never hold a password, a key, an argument
+// or a script. Default: nobody is told.
+//
+// `log`: NULL for nobody. `context`: handed to `log` each time, on any thread. `context_free`: called with it, once, when neither
+// these options nor a client of theirs needs it any more; may be NULL. On failure it is called before this returns.
+rs_status rs_options_set_log(rs_options *options,
+                             rs_log_fn log,
+                             void *context,
+                             rs_free_fn context_free,
+                             rs_error **err);
+
+// What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.
+int32_t rs_reply_type(const rs_reply *reply);
+
+// The number of elements of an array, set or map (keys and values both count), the number of bytes of anything that is a
+// string; 0 for all else and for NULL.
+size_t rs_reply_len(const rs_reply *reply);
+
+// The bytes of a string, status, error, double, big number or verbatim text; any byte may be among them. A NUL follows
+// them that `len` does not count. `len` may be NULL.
+//
+// Returns: borrowed until the root is freed. NULL, or any other type: NULL, and `*len` is 0.
+const char *rs_reply_string(const rs_reply *reply,
+                            size_t *len);
+
+// The value of an integer, or of a boolean as 1 or 0; 0 for all else and for NULL.
+int64_t rs_reply_integer(const rs_reply *reply);
+
+// The value of a double, or of an integer as a double; 0 for all else and for NULL.
+double rs_reply_double(const rs_reply *reply);
+
+// The three letters of a verbatim text's format, such as `txt`, ending in a NUL.
+//
+// Returns: borrowed until the root is freed. NULL, or any other type: NULL.
+const char *rs_reply_verbatim_format(const rs_reply *reply);
+
+// An element of an array, set or map; in a map the keys are the even elements, each followed by its value.
+//
+// Returns: borrowed until the root is freed; never pass it to rs_reply_free. NULL, any other type, or an index beyond the end:
+// NULL.
+const rs_reply *rs_reply_element(const rs_reply *reply,
+                                 size_t index);
+
+// Frees a reply with all its elements. An element is not freed by this: nothing happens.
+//
+// NULL: does nothing. Errors: none.
+void rs_reply_free(rs_reply *reply);
+
+// Makes a script of exactly these bytes. No input or output takes place; whether it compiles shows at the first call.
+//
+// `client`: the one that calls use which name none; may be NULL; it is not kept open by the script. `lua`: `len` bytes, any;
+// copied; may be NULL when `len` is 0. `*script`: caller frees with rs_script_free; NULL on failure.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_script_register(const rs_client *client,
+                             const char *lua,
+                             size_t len,
+                             rs_script **script,
+                             rs_error **err);
+
+// The same with flags: RS_SCRIPT_IDEMPOTENT or 0.
+rs_status rs_script_register_with(const rs_client *client,
+                                  const char *lua,
+                                  size_t len,
+                                  uint32_t flags,
+                                  rs_script **script,
+                                  rs_error **err);
+
+// The SHA1 of the script: 40 lower-case hexadecimal digits and a NUL.
+//
+// Returns: borrowed until rs_script_free. NULL: an empty string. Errors: none. Threads: any.
+const char *rs_script_sha(const rs_script *script);
+
+// Calls a script and waits for its reply. It is loaded if need be, in the same write.
+//
+// `client`: NULL for the one that the script was registered with. `keys` (KEYS in Lua) and `args` (ARGV): `numkeys` and `numargs`
+// strings; `keylens`, `arglens`: their lengths, or NULL when each ends in a NUL; all copied. `*reply`: caller frees with
+// rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest.
+//
+// Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost the
+// status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/evalsha/>
+rs_status rs_script_call(const rs_script *script,
+                         const rs_client *client,
+                         size_t numkeys,
+                         const char *const *keys,
+                         const size_t *keylens,
+                         size_t numargs,
+                         const char *const *args,
+                         const size_t *arglens,
+                         rs_reply **reply,
+                         rs_error **err);
+
+// The same, read-only: the server stops the script at its first write. A call whose reply was lost with the connection is sent again.
+//
+// A script whose first line is `#!lua` without the flag `no-writes` is refused with RS_ERR_NOT_READ_ONLY before anything is
+// sent. A server older than 7.0 cannot enforce it and runs a plain EVALSHA.
+//
+// Redis: <https://redis.io/docs/latest/commands/evalsha_ro/>
+rs_status rs_script_call_ro(const rs_script *script,
+                            const rs_client *client,
+                            size_t numkeys,
+                            const char *const *keys,
+                            const size_t *keylens,
+                            size_t numargs,
+                            const char *const *args,
+                            const size_t *arglens,
+                            rs_reply **reply,
+                            rs_error **err);
+
+// Frees a script. Calls in flight on other threads go on undisturbed, and so do other scripts of the same source.
+//
+// NULL: does nothing. Errors: none. Threads: not while another thread enters a function with this handle.
+void rs_script_free(rs_script *script);
+
+// Writes the figures of a client since it was opened, over all its connections, to `values`: the first `count` of them, in the order of
+// the RS_STAT_ numbers; places beyond what the library knows become 0.
+//
+// Returns: the number of figures that the library knows. NULL: 0, and zeros are written. Errors: none. Threads: any.
+size_t rs_client_stats(const rs_client *client,
+                       uint64_t *values,
+                       size_t count);
+
+// The version of the library that is loaded, such as `1.2.3`. Compare with RS_VERSION of the header.
+//
+// Returns: a string that lives as long as the library. Errors: none. Threads: any.
+const char *rs_version(void);
+
+// The same as a number: major * 1000000 + minor * 1000 + patch. Compare with RS_VERSION_NUMBER of the header.
+//
+// Errors: none. Threads: any.
+uint32_t rs_version_number(void);
+
+// The version of the library that is loaded, such as `1.2.3`. Compare with RS_VERSION of the header.
+//
+// Returns: a string that lives as long as the library. Errors: none. Threads: any.
+const char *rs_version(void);
+
+// The same as a number: major * 1000000 + minor * 1000 + patch. Compare with RS_VERSION_NUMBER of the header.
+//
+// Errors: none. Threads: any.
+uint32_t rs_version_number(void);
+
+// The status that the failed function returned.
+//
+// NULL: RS_OK. Errors: none.
+rs_status rs_error_status(const rs_error *error);
+
+// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script.
+//
+// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
+const char *rs_error_message(const rs_error *error);
+
+// The first word of the server's error text, such as `WRONGTYPE`, `NOPERM` or `ERR`; empty when the server did not answer.
+//
+// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
+const char *rs_error_server_code(const rs_error *error);
+
+// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+//
+// NULL: false. Errors: none.
+bool rs_error_is_indeterminate(const rs_error *error);
+
+// Whether it is certain that the call was not executed and will not be, so that it may be made again. Neither this nor
+// rs_error_is_indeterminate holds for most errors of a script: it has done what it did before it failed.
+//
+// NULL: false. Errors: none.
+bool rs_error_is_not_executed(const rs_error *error);
+
+// Frees an error.
+//
+// NULL: does nothing. Errors: none.
+void rs_error_free(rs_error *error);
+
+// The name of a status, such as `RS_ERR_INDETERMINATE`.
+//
+// Returns: a string that lives as long as the library. A number that is no status: `RS_ERR_UNKNOWN`. Threads: any.
+const char *rs_status_name(rs_status status);
+
+// Makes options with every default.
+//
+// Returns: caller frees with rs_options_free. Errors: none. Threads: any.
+rs_options *rs_options_new(void);
+
+// Frees options. Clients opened with them are not touched.
+//
+// NULL: does nothing. Errors: none.
+void rs_options_free(rs_options *options);
+
+// How long connecting may take: name look-up, TCP, TLS and handshake together. Milliseconds above 0; default 5000.
+rs_status rs_options_set_connect_timeout_ms(rs_options *options,
+                                            uint64_t timeout_ms,
+                                            rs_error **err);
+
+// How long a call may take, all its attempts together. Milliseconds above 0; default 10000. See also rs_client_with_timeout.
+rs_status rs_options_set_call_timeout_ms(rs_options *options,
+                                         uint64_t timeout_ms,
+                                         rs_error **err);
+
+// The ACL user; wins over the URL's. Needs a password. Default: none, which is the user `default`.
+rs_status rs_options_set_username(rs_options *options, const char *username, rs_error **err);
+
+// The password, `len` bytes; wins over the URL's. Default: none.
+rs_status rs_options_set_password(rs_options *options, const char *password, size_t len, rs_error **err);
+
+// The name in CLIENT LIST; printable ASCII without spaces. Default: none.
+rs_status rs_options_set_client_name(rs_options *options, const char *name, rs_error **err);
+
+// One of the RS_PROTOCOL_ numbers. Default: RS_PROTOCOL_AUTO.
+rs_status rs_options_set_protocol(rs_options *options, int32_t protocol, rs_error **err);
+
+// A PEM file of the authorities to trust instead of the system's. TLS URLs only; read by rs_client_open.
+rs_status rs_options_set_tls_ca_file(rs_options *options, const char *path, rs_error **err);
+
+// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open.
+rs_status rs_options_set_tls_client_cert(rs_options *options,
+                                         const char *cert_path,
+                                         const char *key_path,
+                                         rs_error **err);
+
+// The host name or address that the server's certificate must hold, instead of the URL's host.
+rs_status rs_options_set_tls_server_name(rs_options *options, const char *name, rs_error **err);
+
+// True: accept any certificate of anybody. Whoever sits on the way can read and change everything. Default: false.
+rs_status rs_options_set_tls_insecure_skip_verify(rs_options *options,
+                                                  bool skip,
+                                                  rs_error **err);
+
+// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. Default: 60.
+rs_status rs_options_set_keepalive_s(rs_options *options, uint64_t seconds, rs_error **err);
+
+// The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at random by up to half. Milliseconds; default 20 and 1000.
+rs_status rs_options_set_reconnect_backoff_ms(rs_options *options,
+                                              uint64_t min_ms,
+                                              uint64_t max_ms,
+                                              rs_error **err);
+
+// How many failed attempts to connect a call lives through; 0: as many as its deadline allows. Default: 5.
+rs_status rs_options_set_reconnect_attempts(rs_options *options, uint32_t attempts, rs_error **err);
+
+// The longest reply, in bytes on the wire; over it the connection is closed and the call ends with RS_ERR_REPLY_LIMIT. At least 65536; default 513 MiB.
+rs_status rs_options_set_max_reply_bytes(rs_options *options,
+                                         uint64_t bytes,
+                                         rs_error **err);
+
+// How deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024; default 128.
+rs_status rs_options_set_max_reply_depth(rs_options *options, size_t depth, rs_error **err);
+
+// True: rs_client_open does not connect, the first call does. Default: false.
+rs_status rs_options_set_lazy_connect(rs_options *options, bool lazy, rs_error **err);
+
+// Be told of connections made, lost and refused, in clients opened with these options. Messages never hold a password, a key, an argument
+// or a script. Default: nobody is told.
+//
+// `log`: NULL for nobody. `context`: handed to `log` each time, on any thread. `context_free`: called with it, once, when neither
+// these options nor a client of theirs needs it any more; may be NULL. On failure it is called before this returns.
+rs_status rs_options_set_log(rs_options *options,
+                             rs_log_fn log,
+                             void *context,
+                             rs_free_fn context_free,
+                             rs_error **err);
+
+// Opens a client, and its connection unless the options say "lazy".
+//
+// `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`; copied. `options`:
+// NULL for the defaults; copied. `*client`: caller frees with rs_client_free; NULL on failure. `err` may be NULL.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
+// RS_ERR_TIMEOUT. Threads: any.
+rs_status rs_client_open(const char *url,
+                         const rs_options *options,
+                         rs_client **client,
+                         rs_error **err);
+
+// Another handle of the same client whose calls have another deadline. It shares the connection and is closed with it.
+//
+// `timeout_ms`: above 0. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_client_with_timeout(const rs_client *client,
+                                 uint64_t timeout_ms,
+                                 rs_client **view,
+                                 rs_error **err);
+
+// Sends a command as it is, for example `SET foo 2`, and waits for its reply.
+//
+// `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL; copied.
+// `*reply`: caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest.
+//
+// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH, HELLO,
+// CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their
+// own, opened for them.
+//
+// Errors: any of RS_ERR_. A command is never sent twice: when its reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
+rs_status rs_client_command(const rs_client *client,
+                            size_t argc,
+                            const char *const *argv,
+                            const size_t *argvlen,
+                            rs_reply **reply,
+                            rs_error **err);
+
+// Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
+// RS_ERR_INDETERMINATE where bytes were sent. Later calls end with RS_ERR_CLOSED. The handles are still to be freed.
+//
+// NULL: does nothing. Errors: none. Threads: any.
+void rs_client_close(const rs_client *client);
+
+// Frees a handle of a client; the last one closes it. Scripts do not keep a client open: calling one that was
+// registered with it ends with RS_ERR_CLOSED then.
+//
+// NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
+void rs_client_free(rs_client *client);
+
+// Makes a script of exactly these bytes. No input or output takes place; whether it compiles shows at the first call.
+//
+// `client`: the one that calls use which name none; may be NULL; it is not kept open by the script. `lua`: `len` bytes, any;
+// copied; may be NULL when `len` is 0. `*script`: caller frees with rs_script_free; NULL on failure.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_script_register(const rs_client *client,
+                             const char *lua,
+                             size_t len,
+                             rs_script **script,
+                             rs_error **err);
+
+// The same with flags: RS_SCRIPT_IDEMPOTENT or 0.
+rs_status rs_script_register_with(const rs_client *client,
+                                  const char *lua,
+                                  size_t len,
+                                  uint32_t flags,
+                                  rs_script **script,
+                                  rs_error **err);
+
+// The SHA1 of the script: 40 lower-case hexadecimal digits and a NUL.
+//
+// Returns: borrowed until rs_script_free. NULL: an empty string. Errors: none. Threads: any.
+const char *rs_script_sha(const rs_script *script);
+
+// Calls a script and waits for its reply. It is loaded if need be, in the same write.
+//
+// `client`: NULL for the one that the script was registered with. `keys` (KEYS in Lua) and `args` (ARGV): `numkeys` and `numargs`
+// strings; `keylens`, `arglens`: their lengths, or NULL when each ends in a NUL; all copied. `*reply`: caller frees with
+// rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest.
+//
+// Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost the
+// status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/evalsha/>
+rs_status rs_script_call(const rs_script *script,
+                         const rs_client *client,
+                         size_t numkeys,
+                         const char *const *keys,
+                         const size_t *keylens,
+                         size_t numargs,
+                         const char *const *args,
+                         const size_t *arglens,
+                         rs_reply **reply,
+                         rs_error **err);
+
+// The same, read-only: the server stops the script at its first write. A call whose reply was lost with the connection is sent again.
+//
+// A script whose first line is `#!lua` without the flag `no-writes` is refused with RS_ERR_NOT_READ_ONLY before anything is
+// sent. A server older than 7.0 cannot enforce it and runs a plain EVALSHA.
+//
+// Redis: <https://redis.io/docs/latest/commands/evalsha_ro/>
+rs_status rs_script_call_ro(const rs_script *script,
+                            const rs_client *client,
+                            size_t numkeys,
+                            const char *const *keys,
+                            const size_t *keylens,
+                            size_t numargs,
+                            const char *const *args,
+                            const size_t *arglens,
+                            rs_reply **reply,
+                            rs_error **err);
+
+// Frees a script. Calls in flight on other threads go on undisturbed, and so do other scripts of the same source.
+//
+// NULL: does nothing. Errors: none. Threads: not while another thread enters a function with this handle.
+void rs_script_free(rs_script *script);
+
+// What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.
+int32_t rs_reply_type(const rs_reply *reply);
+
+// The number of elements of an array, set or map (keys and values both count), the number of bytes of anything that is a
+// string; 0 for all else and for NULL.
+size_t rs_reply_len(const rs_reply *reply);
+
+// The bytes of a string, status, error, double, big number or verbatim text; any byte may be among them. A NUL follows
+// them that `len` does not count. `len` may be NULL.
+//
+// Returns: borrowed until the root is freed. NULL, or any other type: NULL, and `*len` is 0.
+const char *rs_reply_string(const rs_reply *reply,
+                            size_t *len);
+
+// The value of an integer, or of a boolean as 1 or 0; 0 for all else and for NULL.
+int64_t rs_reply_integer(const rs_reply *reply);
+
+// The value of a double, or of an integer as a double; 0 for all else and for NULL.
+double rs_reply_double(const rs_reply *reply);
+
+// The three letters of a verbatim text's format, such as `txt`, ending in a NUL.
+//
+// Returns: borrowed until the root is freed. NULL, or any other type: NULL.
+const char *rs_reply_verbatim_format(const rs_reply *reply);
+
+// An element of an array, set or map; in a map the keys are the even elements, each followed by its value.
+//
+// Returns: borrowed until the root is freed; never pass it to rs_reply_free. NULL, any other type, or an index beyond the end:
+// NULL.
+const rs_reply *rs_reply_element(const rs_reply *reply,
+                                 size_t index);
+
+// Frees a reply with all its elements. An element is not freed by this: nothing happens.
+//
+// NULL: does nothing. Errors: none.
+void rs_reply_free(rs_reply *reply);
+
+// Loads a script into the server's cache. There is no need to: a call does it by itself.
+//
+// `err` may be NULL. Errors: RS_ERR_COMPILE, or any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/script-load/>
+rs_status rs_client_script_load(const rs_client *client, const rs_script *script, rs_error **err);
+
+// Asks which scripts the server has in its cache.
+//
+// `shas`: `count` SHA1s of 40 hexadecimal digits, each ending in a NUL; copied. `exists`: `count` places; each becomes true or false, all
+// false on failure. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/script-exists/>
+rs_status rs_client_script_exists(const rs_client *client,
+                                  size_t count,
+                                  const char *const *shas,
+                                  bool *exists,
+                                  rs_error **err);
+
+// Empties the server's script cache. Calls go on working: they load what they need.
+//
+// `mode`: one of the RS_FLUSH_ numbers. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/script-flush/>
+rs_status rs_client_script_flush(const rs_client *client, int32_t mode, rs_error **err);
+
+// Stops the script that the server is running, if it has not written yet. It need not be one of this client's.
+//
+// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
+// server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/script-kill/>
+rs_status rs_client_script_kill(const rs_client *client,
+                                rs_error **err);
+
+// Gives the source of a script by its SHA1.
+//
+// `sha`: 40 hexadecimal digits and a NUL; copied. `*source`: a string, caller frees with rs_reply_free; NULL when the server does not have the
+// script, and on failure. `err` may be NULL. Errors: RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
+//
+// Valkey: <https://valkey.io/commands/script-show/>
+rs_status rs_client_script_show(const rs_client *client,
+                                const char *sha,
+                                rs_reply **source,
+                                rs_error **err);
+
+// Writes the figures of a client since it was opened, over all its connections, to `values`: the first `count` of them, in the order of
+// the RS_STAT_ numbers; places beyond what the library knows become 0.
+//
+// Returns: the number of figures that the library knows. NULL: 0, and zeros are written. Errors: none. Threads: any.
+size_t rs_client_stats(const rs_client *client,
+                       uint64_t *values,
+                       size_t count);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* RS_SCRIPT_H */

@@ -1,0 +1,153 @@
+//! Script administration: LOAD, EXISTS, FLUSH, KILL and SHOW.
+
+use std::ffi::c_char;
+
+use super::client::rs_client;
+use super::error::rs_error;
+use super::reply::{self, rs_reply};
+use super::script::rs_script;
+use super::{Out, Strings, guard, handle, invalid, rs_status, text};
+use crate::admin::FlushMode;
+
+/// SCRIPT FLUSH as the server is configured.
+pub const RS_FLUSH_DEFAULT: i32 = 0;
+/// SCRIPT FLUSH SYNC: at once, before the reply.
+pub const RS_FLUSH_SYNC: i32 = 1;
+/// SCRIPT FLUSH ASYNC: in the background.
+pub const RS_FLUSH_ASYNC: i32 = 2;
+
+/// Loads a script into the server's cache. There is no need to: a call does it by itself.
+///
+/// `err` may be NULL. Errors: RS_ERR_COMPILE, or any of RS_ERR_. Threads: any.
+///
+/// Redis: <https://redis.io/docs/latest/commands/script-load/>
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_script_load(
+    client: *const rs_client,
+    script: *const rs_script,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as documented.
+        let (client, script) = unsafe { (handle(client, "client")?, handle(script, "script")?) };
+        client.client.script_load(script.script())
+    })
+}
+
+/// Asks which scripts the server has in its cache.
+///
+/// `shas`: `count` SHA1s of 40 hexadecimal digits, each ending in a NUL; copied. `exists`: `count` places; each becomes true or false, all
+/// false on failure. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
+///
+/// Redis: <https://redis.io/docs/latest/commands/script-exists/>
+///
+/// # Safety
+/// `shas` and `exists` hold `count` elements each; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_script_exists(
+    client: *const rs_client,
+    count: usize,
+    shas: *const *const c_char,
+    exists: *mut bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    let set = |index: usize, value: bool| {
+        if !exists.is_null() {
+            // SAFETY: not NULL, and the caller promises `count` places.
+            unsafe { exists.add(index).write(value) };
+        }
+    };
+    (0..count).for_each(|index| set(index, false));
+    guard(err, || {
+        if exists.is_null() && count > 0 {
+            return Err(invalid("exists", "is NULL and its number is not 0"));
+        }
+        // SAFETY: as documented.
+        let (client, shas) =
+            unsafe { (handle(client, "client")?, Strings::new(count, shas, std::ptr::null(), "shas")?) };
+        let shas: Vec<&[u8]> = shas.iter().collect();
+        for (index, found) in client.client.script_exists(&shas)?.into_iter().enumerate().take(count) {
+            set(index, found);
+        }
+        Ok(())
+    })
+}
+
+/// Empties the server's script cache. Calls go on working: they load what they need.
+///
+/// `mode`: one of the RS_FLUSH_ numbers. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
+///
+/// Redis: <https://redis.io/docs/latest/commands/script-flush/>
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_script_flush(
+    client: *const rs_client,
+    mode: i32,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as documented.
+        let client = unsafe { handle(client, "client")? };
+        client.client.script_flush(match mode {
+            RS_FLUSH_DEFAULT => FlushMode::Default,
+            RS_FLUSH_SYNC => FlushMode::Sync,
+            RS_FLUSH_ASYNC => FlushMode::Async,
+            _ => return Err(invalid("mode", "is no RS_FLUSH_ number")),
+        })
+    })
+}
+
+/// Stops the script that the server is running, if it has not written yet. It need not be one of this client's.
+///
+/// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
+/// server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
+///
+/// Redis: <https://redis.io/docs/latest/commands/script-kill/>
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_script_kill(
+    client: *const rs_client,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as documented.
+        let client = unsafe { handle(client, "client")? };
+        client.client.script_kill()
+    })
+}
+
+/// Gives the source of a script by its SHA1.
+///
+/// `sha`: 40 hexadecimal digits and a NUL; copied. `*source`: a string, caller frees with rs_reply_free; NULL when the server does not have the
+/// script, and on failure. `err` may be NULL. Errors: RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
+///
+/// Valkey: <https://valkey.io/commands/script-show/>
+///
+/// # Safety
+/// `sha` is NULL or ends in a NUL; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_script_show(
+    client: *const rs_client,
+    sha: *const c_char,
+    source: *mut *mut rs_reply,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let out = unsafe { Out::new(source) };
+    guard(err, || {
+        out.required("source")?;
+        // SAFETY: as documented.
+        let (client, sha) = unsafe { (handle(client, "client")?, text(sha, "sha")?) };
+        if let Some(source) = client.client.script_show(sha)? {
+            out.set(reply::into_raw(source));
+        }
+        Ok(())
+    })
+}

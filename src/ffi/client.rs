@@ -1,0 +1,152 @@
+//! `rs_client`: opening, commands, closing.
+
+use std::ffi::c_char;
+use std::time::Duration;
+
+use super::error::rs_error;
+use super::options::rs_options;
+use super::reply::{self, rs_reply};
+use super::{Out, Strings, free, guard, guard_value, handle, invalid, rs_status, text};
+use crate::client::Client;
+use crate::config::Options;
+
+/// A connection to a server that any number of threads may share; their calls travel together. Caller frees with
+/// rs_client_free.
+///
+/// A blocking call does its input and output on the thread that makes it: there is no thread in the background. A child of
+/// fork() must open a client of its own: calls on its parent's end with RS_ERR_FORKED.
+pub struct rs_client {
+    pub(super) client: Client,
+}
+
+impl rs_client {
+    pub(super) fn new(client: Client) -> *mut rs_client {
+        Box::into_raw(Box::new(rs_client { client }))
+    }
+}
+
+/// Opens a client, and its connection unless the options say "lazy".
+///
+/// `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`; copied. `options`:
+/// NULL for the defaults; copied. `*client`: caller frees with rs_client_free; NULL on failure. `err` may be NULL.
+///
+/// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
+/// RS_ERR_TIMEOUT. Threads: any.
+///
+/// # Safety
+/// `url` is NULL or ends in a NUL; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_open(
+    url: *const c_char,
+    options: *const rs_options,
+    client: *mut *mut rs_client,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let out = unsafe { Out::new(client) };
+    guard(err, || {
+        out.required("client")?;
+        // SAFETY: as documented.
+        let (url, options) = unsafe { (text(url, "url")?, options.as_ref()) };
+        let options = options.map_or_else(Options::default, |options| options.options.clone());
+        out.set(rs_client::new(Client::open(url, &options)?));
+        Ok(())
+    })
+}
+
+/// Another handle of the same client whose calls have another deadline. It shares the connection and is closed with it.
+///
+/// `timeout_ms`: above 0. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_with_timeout(
+    client: *const rs_client,
+    timeout_ms: u64,
+    view: *mut *mut rs_client,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let out = unsafe { Out::new(view) };
+    guard(err, || {
+        out.required("view")?;
+        // SAFETY: as documented.
+        let client = unsafe { handle(client, "client")? };
+        if timeout_ms == 0 || timeout_ms > super::options::LONGEST_MS {
+            return Err(invalid("timeout_ms", "is 0 or longer than a year"));
+        }
+        out.set(rs_client::new(client.client.with_timeout(Duration::from_millis(timeout_ms))));
+        Ok(())
+    })
+}
+
+/// Sends a command as it is, for example `SET foo 2`, and waits for its reply.
+///
+/// `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL; copied.
+/// `*reply`: caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest.
+///
+/// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH, HELLO,
+/// CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their
+/// own, opened for them.
+///
+/// Errors: any of RS_ERR_. A command is never sent twice: when its reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
+///
+/// # Safety
+/// `argv` and `argvlen` hold `argc` elements each; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_command(
+    client: *const rs_client,
+    argc: usize,
+    argv: *const *const c_char,
+    argvlen: *const usize,
+    reply: *mut *mut rs_reply,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let out = unsafe { Out::new(reply) };
+    guard(err, || {
+        // SAFETY: as documented.
+        let (client, arguments) =
+            unsafe { (handle(client, "client")?, Strings::new(argc, argv, argvlen, "argv")?) };
+        give(&out, client.client.command_of(arguments.iter())?);
+        Ok(())
+    })
+}
+
+/// Hands a reply over, or drops it when the caller has no interest in it.
+pub(super) fn give(out: &Out<rs_reply>, reply: crate::resp::Reply) {
+    if out.required("reply").is_ok() {
+        out.set(reply::into_raw(reply));
+    }
+}
+
+/// Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
+/// RS_ERR_INDETERMINATE where bytes were sent. Later calls end with RS_ERR_CLOSED. The handles are still to be freed.
+///
+/// NULL: does nothing. Errors: none. Threads: any.
+///
+/// # Safety
+/// `client` is NULL or a live client.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_close(client: *const rs_client) {
+    // SAFETY: as documented.
+    guard_value((), || {
+        if let Some(client) = unsafe { client.as_ref() } {
+            client.client.close();
+        }
+    });
+}
+
+/// Frees a handle of a client; the last one closes it. Scripts do not keep a client open: calling one that was
+/// registered with it ends with RS_ERR_CLOSED then.
+///
+/// NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
+///
+/// # Safety
+/// `client` is NULL or a live client; it is not live afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_free(client: *mut rs_client) {
+    // SAFETY: as documented.
+    unsafe { free(client) }
+}

@@ -1,0 +1,223 @@
+//! `rs_error`: what went wrong, and what is known of the call. Also the numbers of all statuses.
+
+use std::ffi::{CString, c_char};
+
+use super::{free, guard_value, rs_status};
+use crate::error::{Error, Status};
+
+/// An argument is NULL, out of range or of the wrong length. Nothing was sent.
+pub const RS_ERR_INVALID_ARGUMENT: rs_status = 100;
+/// The URL cannot be used. Nothing was sent.
+pub const RS_ERR_INVALID_URL: rs_status = 101;
+/// An option, or a combination of options, cannot be used. Nothing was sent.
+pub const RS_ERR_INVALID_OPTION: rs_status = 102;
+/// The command would break the shared connection; the message says how to do it instead. Nothing was sent.
+pub const RS_ERR_COMMAND_REFUSED: rs_status = 103;
+/// The keys lie in more than one hash slot; the message names two of them. Nothing was sent.
+pub const RS_ERR_CROSS_SLOT: rs_status = 104;
+/// A read-only call of a script whose first line (`#!lua`) lacks the flag `no-writes`. Nothing was sent.
+pub const RS_ERR_NOT_READ_ONLY: rs_status = 105;
+/// The client was opened before fork(), by the parent process. Nothing was sent.
+pub const RS_ERR_FORKED: rs_status = 106;
+/// The client is closed or was freed. Nothing of the call was sent.
+pub const RS_ERR_CLOSED: rs_status = 107;
+/// No connection: no such host, refused, unreachable, lost before anything was sent. Nothing was executed.
+pub const RS_ERR_CONNECT: rs_status = 200;
+/// The TLS handshake failed: certificate, host name, protocol. Nothing was executed.
+pub const RS_ERR_TLS: rs_status = 201;
+/// The server did not accept user, password or database number. Nothing was executed.
+pub const RS_ERR_AUTH: rs_status = 202;
+/// The deadline passed before anything was sent. Nothing was executed.
+pub const RS_ERR_TIMEOUT: rs_status = 203;
+/// The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it, or may yet.
+pub const RS_ERR_INDETERMINATE: rs_status = 300;
+/// The reply went over a limit of the options; the connection was closed. The server may have executed the call.
+pub const RS_ERR_REPLY_LIMIT: rs_status = 301;
+/// The server, or the script, answered with an error.
+pub const RS_ERR_SERVER: rs_status = 400;
+/// The server lost the script again right after it was loaded. The call was not executed.
+pub const RS_ERR_NOSCRIPT: rs_status = 401;
+/// The script does not compile on that server. It was not executed.
+pub const RS_ERR_COMPILE: rs_status = 402;
+/// The server was still loading its data set when the deadline came. The call was not executed.
+pub const RS_ERR_LOADING: rs_status = 403;
+/// The server is busy with another script. The call was not executed.
+pub const RS_ERR_BUSY: rs_status = 404;
+/// The transaction was refused or aborted as a whole. Nothing in it was executed.
+pub const RS_ERR_TRANSACTION_ABORTED: rs_status = 405;
+/// The server lacks what was asked for.
+pub const RS_ERR_NOT_SUPPORTED: rs_status = 406;
+/// A defect of this library. Whether the call was executed is not known.
+pub const RS_ERR_INTERNAL: rs_status = 500;
+
+/// Why a call failed. Made by the functions that take an `rs_error **`; caller frees with rs_error_free.
+///
+/// Threads: one at a time.
+pub struct rs_error {
+    error: Error,
+    message: CString,
+    code: CString,
+}
+
+impl rs_error {
+    pub(super) fn new(error: Error) -> *mut rs_error {
+        let message = without_nul(error.message());
+        let code = without_nul(error.server_code().unwrap_or_default());
+        Box::into_raw(Box::new(rs_error { error, message, code }))
+    }
+}
+
+/// C texts end at the first NUL, so one inside is shown as a space.
+fn without_nul(text: &str) -> CString {
+    CString::new(text.replace('\0', " ")).unwrap_or_default()
+}
+
+/// The status that the failed function returned.
+///
+/// NULL: RS_OK. Errors: none.
+///
+/// # Safety
+/// `error` is NULL or a live rs_error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_error_status(error: *const rs_error) -> rs_status {
+    // SAFETY: as documented.
+    guard_value(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.status().code()))
+}
+
+/// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script.
+///
+/// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
+///
+/// # Safety
+/// `error` is NULL or a live rs_error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_error_message(error: *const rs_error) -> *const c_char {
+    // SAFETY: as documented.
+    guard_value(c"".as_ptr(), || {
+        unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+    })
+}
+
+/// The first word of the server's error text, such as `WRONGTYPE`, `NOPERM` or `ERR`; empty when the server did not answer.
+///
+/// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
+///
+/// # Safety
+/// `error` is NULL or a live rs_error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_error_server_code(error: *const rs_error) -> *const c_char {
+    // SAFETY: as documented.
+    guard_value(c"".as_ptr(), || unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.code.as_ptr()))
+}
+
+/// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+///
+/// NULL: false. Errors: none.
+///
+/// # Safety
+/// `error` is NULL or a live rs_error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_error_is_indeterminate(error: *const rs_error) -> bool {
+    // SAFETY: as documented.
+    guard_value(false, || unsafe { error.as_ref() }.is_some_and(|error| error.error.is_indeterminate()))
+}
+
+/// Whether it is certain that the call was not executed and will not be, so that it may be made again. Neither this nor
+/// rs_error_is_indeterminate holds for most errors of a script: it has done what it did before it failed.
+///
+/// NULL: false. Errors: none.
+///
+/// # Safety
+/// `error` is NULL or a live rs_error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_error_is_not_executed(error: *const rs_error) -> bool {
+    // SAFETY: as documented.
+    guard_value(false, || unsafe { error.as_ref() }.is_some_and(|error| error.error.is_not_executed()))
+}
+
+/// Frees an error.
+///
+/// NULL: does nothing. Errors: none.
+///
+/// # Safety
+/// `error` is NULL or a live rs_error; it is not live afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_error_free(error: *mut rs_error) {
+    // SAFETY: as documented.
+    unsafe { free(error) }
+}
+
+/// The name of a status, such as `RS_ERR_INDETERMINATE`.
+///
+/// Returns: a string that lives as long as the library. A number that is no status: `RS_ERR_UNKNOWN`. Threads: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn rs_status_name(status: rs_status) -> *const c_char {
+    let name = match status {
+        super::RS_OK => c"RS_OK",
+        _ => STATUSES
+            .iter()
+            .find(|(known, _)| known.code() == status)
+            .map_or(c"RS_ERR_UNKNOWN", |(_, name)| name),
+    };
+    name.as_ptr()
+}
+
+const STATUSES: &[(Status, &std::ffi::CStr)] = &[
+    (Status::InvalidArgument, c"RS_ERR_INVALID_ARGUMENT"),
+    (Status::InvalidUrl, c"RS_ERR_INVALID_URL"),
+    (Status::InvalidOption, c"RS_ERR_INVALID_OPTION"),
+    (Status::CommandRefused, c"RS_ERR_COMMAND_REFUSED"),
+    (Status::CrossSlot, c"RS_ERR_CROSS_SLOT"),
+    (Status::NotReadOnly, c"RS_ERR_NOT_READ_ONLY"),
+    (Status::Forked, c"RS_ERR_FORKED"),
+    (Status::Closed, c"RS_ERR_CLOSED"),
+    (Status::Connect, c"RS_ERR_CONNECT"),
+    (Status::Tls, c"RS_ERR_TLS"),
+    (Status::Auth, c"RS_ERR_AUTH"),
+    (Status::Timeout, c"RS_ERR_TIMEOUT"),
+    (Status::Indeterminate, c"RS_ERR_INDETERMINATE"),
+    (Status::ReplyLimit, c"RS_ERR_REPLY_LIMIT"),
+    (Status::Server, c"RS_ERR_SERVER"),
+    (Status::NoScript, c"RS_ERR_NOSCRIPT"),
+    (Status::Compile, c"RS_ERR_COMPILE"),
+    (Status::Loading, c"RS_ERR_LOADING"),
+    (Status::Busy, c"RS_ERR_BUSY"),
+    (Status::TransactionAborted, c"RS_ERR_TRANSACTION_ABORTED"),
+    (Status::NotSupported, c"RS_ERR_NOT_SUPPORTED"),
+    (Status::Internal, c"RS_ERR_INTERNAL"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_c_are_those_of_rust() {
+        for (number, status) in [
+            (RS_ERR_INVALID_ARGUMENT, Status::InvalidArgument),
+            (RS_ERR_INVALID_URL, Status::InvalidUrl),
+            (RS_ERR_INVALID_OPTION, Status::InvalidOption),
+            (RS_ERR_COMMAND_REFUSED, Status::CommandRefused),
+            (RS_ERR_CROSS_SLOT, Status::CrossSlot),
+            (RS_ERR_NOT_READ_ONLY, Status::NotReadOnly),
+            (RS_ERR_FORKED, Status::Forked),
+            (RS_ERR_CLOSED, Status::Closed),
+            (RS_ERR_CONNECT, Status::Connect),
+            (RS_ERR_TLS, Status::Tls),
+            (RS_ERR_AUTH, Status::Auth),
+            (RS_ERR_TIMEOUT, Status::Timeout),
+            (RS_ERR_INDETERMINATE, Status::Indeterminate),
+            (RS_ERR_REPLY_LIMIT, Status::ReplyLimit),
+            (RS_ERR_SERVER, Status::Server),
+            (RS_ERR_NOSCRIPT, Status::NoScript),
+            (RS_ERR_COMPILE, Status::Compile),
+            (RS_ERR_LOADING, Status::Loading),
+            (RS_ERR_BUSY, Status::Busy),
+            (RS_ERR_TRANSACTION_ABORTED, Status::TransactionAborted),
+            (RS_ERR_NOT_SUPPORTED, Status::NotSupported),
+            (RS_ERR_INTERNAL, Status::Internal),
+        ] {
+            assert_eq!(number, status.code());
+        }
+    }
+}

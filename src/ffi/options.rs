@@ -1,0 +1,421 @@
+//! `rs_options`: what a client is opened with, beyond its URL.
+
+use std::ffi::{c_char, c_void};
+use std::time::Duration;
+
+use super::error::rs_error;
+use super::{bytes, free, guard, guard_value, invalid, rs_status, text};
+use crate::config::{Options, Protocol};
+use crate::error::Result;
+use crate::log::LogLevel;
+
+/// RESP3, and RESP2 with a server that does not know it.
+pub const RS_PROTOCOL_AUTO: i32 = 0;
+/// RESP2.
+pub const RS_PROTOCOL_RESP2: i32 = 2;
+/// RESP3; a server that does not know it is an error.
+pub const RS_PROTOCOL_RESP3: i32 = 3;
+
+/// Something failed; calls may have failed with it.
+pub const RS_LOG_ERROR: i32 = 1;
+/// Something failed and was mended.
+pub const RS_LOG_WARNING: i32 = 2;
+/// A connection came or went.
+pub const RS_LOG_INFO: i32 = 3;
+
+/// A year. Longer is as good as for ever, and would overflow clocks.
+pub(super) const LONGEST_MS: u64 = 365 * 24 * 60 * 60 * 1000;
+
+/// Options to open clients with; they may be changed and used again afterwards. Caller frees with rs_options_free.
+///
+/// Every setter copies its value, and returns RS_ERR_INVALID_OPTION, or RS_ERR_INVALID_ARGUMENT for a NULL, with the options as they
+/// were, when it cannot be used. What only makes sense together is checked by rs_client_open. Threads: one at a time.
+pub struct rs_options {
+    pub(super) options: Options,
+}
+
+/// Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
+/// on which the event happened, perhaps on several at once, and must neither block nor call the client.
+pub type rs_log_fn =
+    Option<unsafe extern "C" fn(context: *mut c_void, level: i32, message: *const c_char, len: usize)>;
+
+/// Frees the context of a callback, once, after its last call. It may run on any thread.
+pub type rs_free_fn = Option<unsafe extern "C" fn(context: *mut c_void)>;
+
+/// Makes options with every default.
+///
+/// Returns: caller frees with rs_options_free. Errors: none. Threads: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn rs_options_new() -> *mut rs_options {
+    guard_value(std::ptr::null_mut(), || Box::into_raw(Box::new(rs_options { options: Options::default() })))
+}
+
+/// Frees options. Clients opened with them are not touched.
+///
+/// NULL: does nothing. Errors: none.
+///
+/// # Safety
+/// `options` is NULL or live options; they are not live afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_free(options: *mut rs_options) {
+    // SAFETY: as documented.
+    unsafe { free(options) }
+}
+
+/// Runs the body of a setter.
+///
+/// # Safety
+/// `options` is NULL or live options that no other thread uses.
+unsafe fn set(
+    options: *mut rs_options,
+    err: *mut *mut rs_error,
+    body: impl FnOnce(&mut Options) -> Result<()>,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as promised.
+        let options = unsafe { options.as_mut() }.ok_or_else(|| invalid("options", "is NULL"))?;
+        body(&mut options.options)
+    })
+}
+
+/// How long connecting may take: name look-up, TCP, TLS and handshake together. Milliseconds above 0; default 5000.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_connect_timeout_ms(
+    options: *mut rs_options,
+    timeout_ms: u64,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| options.connect_timeout(Duration::from_millis(timeout_ms)).map(drop))
+    }
+}
+
+/// How long a call may take, all its attempts together. Milliseconds above 0; default 10000. See also rs_client_with_timeout.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_call_timeout_ms(
+    options: *mut rs_options,
+    timeout_ms: u64,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { set(options, err, |options| options.call_timeout(Duration::from_millis(timeout_ms)).map(drop)) }
+}
+
+/// The ACL user; wins over the URL's. Needs a password. Default: none, which is the user `default`.
+///
+/// # Safety
+/// `options` is NULL or live options; the text is NULL or ends in a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_username(
+    options: *mut rs_options,
+    username: *const c_char,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { set(options, err, |options| options.username(text(username, "username")?).map(drop)) }
+}
+
+/// The password, `len` bytes; wins over the URL's. Default: none.
+///
+/// # Safety
+/// `options` is NULL or live options; `password` points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_password(
+    options: *mut rs_options,
+    password: *const c_char,
+    len: usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.password(bytes(password, len, "password")?);
+            Ok(())
+        })
+    }
+}
+
+/// The name in CLIENT LIST; printable ASCII without spaces. Default: none.
+///
+/// # Safety
+/// `options` is NULL or live options; the text is NULL or ends in a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_client_name(
+    options: *mut rs_options,
+    name: *const c_char,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { set(options, err, |options| options.client_name(text(name, "name")?).map(drop)) }
+}
+
+/// One of the RS_PROTOCOL_ numbers. Default: RS_PROTOCOL_AUTO.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_protocol(
+    options: *mut rs_options,
+    protocol: i32,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.protocol(match protocol {
+                RS_PROTOCOL_AUTO => Protocol::Auto,
+                RS_PROTOCOL_RESP2 => Protocol::Resp2,
+                RS_PROTOCOL_RESP3 => Protocol::Resp3,
+                _ => return Err(invalid("protocol", "is no RS_PROTOCOL_ number")),
+            });
+            Ok(())
+        })
+    }
+}
+
+/// A PEM file of the authorities to trust instead of the system's. TLS URLs only; read by rs_client_open.
+///
+/// # Safety
+/// `options` is NULL or live options; the text is NULL or ends in a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_tls_ca_file(
+    options: *mut rs_options,
+    path: *const c_char,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.tls_ca_file(text(path, "path")?);
+            Ok(())
+        })
+    }
+}
+
+/// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open.
+///
+/// # Safety
+/// `options` is NULL or live options; the texts are NULL or end in a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_tls_client_cert(
+    options: *mut rs_options,
+    cert_path: *const c_char,
+    key_path: *const c_char,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            let (cert, key) = (text(cert_path, "cert_path")?, text(key_path, "key_path")?);
+            options.tls_client_cert_file(cert).tls_client_key_file(key);
+            Ok(())
+        })
+    }
+}
+
+/// The host name or address that the server's certificate must hold, instead of the URL's host.
+///
+/// # Safety
+/// `options` is NULL or live options; the text is NULL or ends in a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_tls_server_name(
+    options: *mut rs_options,
+    name: *const c_char,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { set(options, err, |options| options.tls_server_name(text(name, "name")?).map(drop)) }
+}
+
+/// True: accept any certificate of anybody. Whoever sits on the way can read and change everything. Default: false.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_tls_insecure_skip_verify(
+    options: *mut rs_options,
+    skip: bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.tls_insecure_skip_verify(skip);
+            Ok(())
+        })
+    }
+}
+
+/// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. Default: 60.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_keepalive_s(
+    options: *mut rs_options,
+    seconds: u64,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.keepalive((seconds != 0).then(|| Duration::from_secs(seconds))).map(drop)
+        })
+    }
+}
+
+/// The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at random by up to half. Milliseconds; default 20 and 1000.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_reconnect_backoff_ms(
+    options: *mut rs_options,
+    min_ms: u64,
+    max_ms: u64,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.reconnect_backoff(Duration::from_millis(min_ms), Duration::from_millis(max_ms)).map(drop)
+        })
+    }
+}
+
+/// How many failed attempts to connect a call lives through; 0: as many as its deadline allows. Default: 5.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_reconnect_attempts(
+    options: *mut rs_options,
+    attempts: u32,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.reconnect_attempts(attempts);
+            Ok(())
+        })
+    }
+}
+
+/// The longest reply, in bytes on the wire; over it the connection is closed and the call ends with RS_ERR_REPLY_LIMIT. At least 65536; default 513 MiB.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_max_reply_bytes(
+    options: *mut rs_options,
+    bytes: u64,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { set(options, err, |options| options.max_reply_bytes(bytes).map(drop)) }
+}
+
+/// How deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024; default 128.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_max_reply_depth(
+    options: *mut rs_options,
+    depth: usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { set(options, err, |options| options.max_reply_depth(depth).map(drop)) }
+}
+
+/// True: rs_client_open does not connect, the first call does. Default: false.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_lazy_connect(
+    options: *mut rs_options,
+    lazy: bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.lazy_connect(lazy);
+            Ok(())
+        })
+    }
+}
+
+/// Be told of connections made, lost and refused, in clients opened with these options. Messages never hold a password, a key, an argument
+/// or a script. Default: nobody is told.
+///
+/// `log`: NULL for nobody. `context`: handed to `log` each time, on any thread. `context_free`: called with it, once, when neither
+/// these options nor a client of theirs needs it any more; may be NULL. On failure it is called before this returns.
+///
+/// # Safety
+/// `options` is NULL or live options; `log` and `context_free` may be called from any thread with `context`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_log(
+    options: *mut rs_options,
+    log: rs_log_fn,
+    context: *mut c_void,
+    context_free: rs_free_fn,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    let context = Context { pointer: context, free: context_free };
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.log(move |level, message| {
+                if let Some(log) = log {
+                    context.call(log, level, message);
+                }
+            });
+            Ok(())
+        })
+    }
+}
+
+/// What C wants to see again in its callback.
+struct Context {
+    pointer: *mut c_void,
+    free: rs_free_fn,
+}
+
+// SAFETY: rs_options_set_log makes its caller promise that the context can be used from any thread.
+unsafe impl Send for Context {}
+// SAFETY: the same.
+unsafe impl Sync for Context {}
+
+impl Context {
+    fn call(
+        &self,
+        log: unsafe extern "C" fn(*mut c_void, i32, *const c_char, usize),
+        level: LogLevel,
+        message: &str,
+    ) {
+        let mut text = message.replace('\0', " ").into_bytes();
+        text.push(0);
+        // SAFETY: the function and its context were given for this; the text ends in a NUL and outlives the call.
+        unsafe { log(self.pointer, level as i32, text.as_ptr().cast(), text.len() - 1) };
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if let Some(free) = self.free {
+            // SAFETY: given for this, and this is the last use of the context.
+            unsafe { free(self.pointer) };
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The committed header is what cbindgen makes of src/ffi, and its version is that of Cargo.toml.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn generate(root: &Path) -> String {
+    let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
+    let prologue = fs::read_to_string(root.join("include/prologue.h.in")).expect("the prologue");
+    let version = env!("CARGO_PKG_VERSION");
+    let [major, minor, patch] =
+        version.split('.').map(|part| part.parse().expect("a number")).collect::<Vec<u32>>()[..]
+    else {
+        panic!("a version is three numbers: {version}")
+    };
+    config.header = Some(prologue.replace("@VERSION@", version).trim_end().to_owned());
+    config.after_includes = Some(format!(
+        "// The version of this header; rs_version and rs_version_number tell that of the library.\n\
+         #define RS_VERSION \"{version}\"\n\
+         #define RS_VERSION_MAJOR {major}\n\
+         #define RS_VERSION_MINOR {minor}\n\
+         #define RS_VERSION_PATCH {patch}\n\
+         #define RS_VERSION_NUMBER {}",
+        major * 1_000_000 + minor * 1_000 + patch
+    ));
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for file in ["mod", "version", "error", "options", "client", "script", "reply", "admin", "stats"] {
+        builder = builder.with_src(root.join("src/ffi").join(file).with_extension("rs"));
+    }
+    let mut bytes = Vec::new();
+    builder.generate().expect("a header").write(&mut bytes);
+    readable(&String::from_utf8(bytes).expect("UTF-8"))
+}
+
+/// Drops what speaks to Rust callers only: the "Safety" sections restate in Rust's terms what C's declarations say.
+fn readable(header: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    let mut in_safety = false;
+    for line in header.lines() {
+        in_safety = line.starts_with("//") && (in_safety || line.trim_end() == "// # Safety");
+        if !in_safety {
+            let comment_ended = !line.starts_with("//") && lines.last() == Some(&"//");
+            if comment_ended {
+                lines.pop();
+            }
+            lines.push(line);
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn the_header_is_fresh() {
+    let path = root().join("include/rs_script.h");
+    let fresh = generate(&root());
+    if std::env::var("RS_SCRIPT_HEADER").as_deref() == Ok("write") {
+        fs::write(&path, &fresh).expect("write the header");
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == fresh,
+        "include/rs_script.h is stale; renew it with: RS_SCRIPT_HEADER=write cargo test --test header"
+    );
+}
+
+#[test]
+fn a_changed_export_makes_the_header_stale() {
+    let copy = std::env::temp_dir().join(format!("rs_script-header-{}", std::process::id()));
+    for folder in ["src/ffi", "include"] {
+        fs::create_dir_all(copy.join(folder)).expect("a folder");
+        for file in fs::read_dir(root().join(folder)).expect("the folder").flatten() {
+            fs::copy(file.path(), copy.join(folder).join(file.file_name())).expect("copy");
+        }
+    }
+    fs::copy(root().join("cbindgen.toml"), copy.join("cbindgen.toml")).expect("copy");
+    let version = copy.join("src/ffi/version.rs");
+    let source = fs::read_to_string(&version).expect("version.rs");
+    fs::write(&version, source.replace("fn rs_version_number() -> u32", "fn rs_version_number() -> u64"))
+        .expect("write");
+    let changed = generate(&copy);
+    fs::remove_dir_all(&copy).expect("remove");
+    assert_ne!(changed, generate(&root()));
+    assert!(changed.contains("uint64_t rs_version_number(void);"), "{changed}");
+}
