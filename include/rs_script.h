@@ -84,6 +84,17 @@
 // A connection came or went.
 #define RS_LOG_INFO 3
 
+// A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
+#define RS_PIPELINE_ATOMIC 1
+
+// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items: out of order.
+// Not together with RS_PIPELINE_ATOMIC.
+#define RS_PIPELINE_REPAIR_UNORDERED 2
+
+// A transaction does not load scripts again that the server is known to have. It saves their bytes, and a flush by someone else lets
+// such a script fail with NOSCRIPT while the others run. Only together with RS_PIPELINE_ATOMIC.
+#define RS_PIPELINE_TRUST_CACHE 4
+
 // A NULL reply has no type.
 #define RS_REPLY_NONE 0
 
@@ -173,6 +184,11 @@ typedef struct rs_error rs_error;
 // Every setter copies its value, and returns RS_ERR_INVALID_OPTION, or RS_ERR_INVALID_ARGUMENT for a NULL, with the options as they
 // were, when it cannot be used. What only makes sense together is checked by rs_client_open. Threads: one at a time.
 typedef struct rs_options rs_options;
+
+// Commands and script calls to be sent together and answered in order. Caller frees with rs_pipeline_free.
+//
+// Threads: one at a time. It keeps its client open.
+typedef struct rs_pipeline rs_pipeline;
 
 // A reply or an element of one. The root: caller frees with rs_reply_free; elements: borrowed until the root is freed.
 //
@@ -481,6 +497,84 @@ rs_status rs_options_set_log(rs_options *options,
                              rs_free_fn context_free,
                              rs_error **err);
 
+// Makes an empty pipeline. No input or output takes place.
+//
+// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure. `err` may be NULL.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/develop/using-commands/pipelining/>,
+// <https://redis.io/docs/latest/develop/using-commands/transactions/>
+rs_status rs_pipeline_new(const rs_client *client,
+                          uint32_t flags,
+                          rs_pipeline **pipeline,
+                          rs_error **err);
+
+// Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
+//
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED for what would change the shared connection or keep the
+// items behind it waiting; the pipeline stays as it was then.
+rs_status rs_pipeline_command(rs_pipeline *pipeline,
+                              size_t argc,
+                              const char *const *argv,
+                              const size_t *argvlen,
+                              rs_error **err);
+
+// Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
+// input or output takes place.
+//
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; the pipeline stays as it was then.
+rs_status rs_pipeline_script(rs_pipeline *pipeline,
+                             const rs_script *script,
+                             size_t numkeys,
+                             const char *const *keys,
+                             const size_t *keylens,
+                             size_t numargs,
+                             const char *const *args,
+                             const size_t *arglens,
+                             rs_error **err);
+
+// The same, read-only: the server stops the script at its first write; see rs_script_call_ro.
+//
+// Errors: also RS_ERR_NOT_READ_ONLY.
+rs_status rs_pipeline_script_ro(rs_pipeline *pipeline,
+                                const rs_script *script,
+                                size_t numkeys,
+                                const char *const *keys,
+                                const size_t *keylens,
+                                size_t numargs,
+                                const char *const *args,
+                                const size_t *arglens,
+                                rs_error **err);
+
+// The number of items in a pipeline.
+//
+// NULL: 0. Errors: none.
+size_t rs_pipeline_len(const rs_pipeline *pipeline);
+
+// Takes all items out of a pipeline.
+//
+// NULL: does nothing. Errors: none.
+void rs_pipeline_clear(rs_pipeline *pipeline);
+
+// Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their replies. The
+// pipeline is empty afterwards, whatever came of it, and can be filled again.
+//
+// `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its element: see rs_reply_error.
+// On RS_ERR_INDETERMINATE it holds the replies of the first items, as far as they arrived, or is NULL; on any other failure it is NULL.
+// `replies` may be NULL when they are of no interest. `err` may be NULL.
+//
+// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
+// sent again once bytes of it were sent, unless every item is a read-only call or one of an RS_SCRIPT_IDEMPOTENT script.
+rs_status rs_pipeline_exec(rs_pipeline *pipeline,
+                           rs_reply **replies,
+                           rs_error **err);
+
+// Frees a pipeline. What is in it is not sent.
+//
+// NULL: does nothing. Errors: none.
+void rs_pipeline_free(rs_pipeline *pipeline);
+
 // What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.
 int32_t rs_reply_type(const rs_reply *reply);
 
@@ -512,6 +606,14 @@ const char *rs_reply_verbatim_format(const rs_reply *reply);
 // NULL.
 const rs_reply *rs_reply_element(const rs_reply *reply,
                                  size_t index);
+
+// Reads an error reply as an error: its status, its message with the item's index and command where it is a pipeline's element, and whether it is certain
+// that the item was not executed.
+//
+// `*err`: caller frees with rs_error_free; NULL where the reply is no error; `err` may be NULL. Returns: RS_OK where the reply is no
+// error or NULL.
+rs_status rs_reply_error(const rs_reply *reply,
+                         rs_error **err);
 
 // Frees a reply with all its elements. An element is not freed by this: nothing happens.
 //
@@ -850,6 +952,84 @@ rs_status rs_script_call_ro(const rs_script *script,
 // NULL: does nothing. Errors: none. Threads: not while another thread enters a function with this handle.
 void rs_script_free(rs_script *script);
 
+// Makes an empty pipeline. No input or output takes place.
+//
+// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure. `err` may be NULL.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/develop/using-commands/pipelining/>,
+// <https://redis.io/docs/latest/develop/using-commands/transactions/>
+rs_status rs_pipeline_new(const rs_client *client,
+                          uint32_t flags,
+                          rs_pipeline **pipeline,
+                          rs_error **err);
+
+// Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
+//
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED for what would change the shared connection or keep the
+// items behind it waiting; the pipeline stays as it was then.
+rs_status rs_pipeline_command(rs_pipeline *pipeline,
+                              size_t argc,
+                              const char *const *argv,
+                              const size_t *argvlen,
+                              rs_error **err);
+
+// Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
+// input or output takes place.
+//
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; the pipeline stays as it was then.
+rs_status rs_pipeline_script(rs_pipeline *pipeline,
+                             const rs_script *script,
+                             size_t numkeys,
+                             const char *const *keys,
+                             const size_t *keylens,
+                             size_t numargs,
+                             const char *const *args,
+                             const size_t *arglens,
+                             rs_error **err);
+
+// The same, read-only: the server stops the script at its first write; see rs_script_call_ro.
+//
+// Errors: also RS_ERR_NOT_READ_ONLY.
+rs_status rs_pipeline_script_ro(rs_pipeline *pipeline,
+                                const rs_script *script,
+                                size_t numkeys,
+                                const char *const *keys,
+                                const size_t *keylens,
+                                size_t numargs,
+                                const char *const *args,
+                                const size_t *arglens,
+                                rs_error **err);
+
+// The number of items in a pipeline.
+//
+// NULL: 0. Errors: none.
+size_t rs_pipeline_len(const rs_pipeline *pipeline);
+
+// Takes all items out of a pipeline.
+//
+// NULL: does nothing. Errors: none.
+void rs_pipeline_clear(rs_pipeline *pipeline);
+
+// Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their replies. The
+// pipeline is empty afterwards, whatever came of it, and can be filled again.
+//
+// `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its element: see rs_reply_error.
+// On RS_ERR_INDETERMINATE it holds the replies of the first items, as far as they arrived, or is NULL; on any other failure it is NULL.
+// `replies` may be NULL when they are of no interest. `err` may be NULL.
+//
+// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
+// sent again once bytes of it were sent, unless every item is a read-only call or one of an RS_SCRIPT_IDEMPOTENT script.
+rs_status rs_pipeline_exec(rs_pipeline *pipeline,
+                           rs_reply **replies,
+                           rs_error **err);
+
+// Frees a pipeline. What is in it is not sent.
+//
+// NULL: does nothing. Errors: none.
+void rs_pipeline_free(rs_pipeline *pipeline);
+
 // What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.
 int32_t rs_reply_type(const rs_reply *reply);
 
@@ -881,6 +1061,14 @@ const char *rs_reply_verbatim_format(const rs_reply *reply);
 // NULL.
 const rs_reply *rs_reply_element(const rs_reply *reply,
                                  size_t index);
+
+// Reads an error reply as an error: its status, its message with the item's index and command where it is a pipeline's element, and whether it is certain
+// that the item was not executed.
+//
+// `*err`: caller frees with rs_error_free; NULL where the reply is no error; `err` may be NULL. Returns: RS_OK where the reply is no
+// error or NULL.
+rs_status rs_reply_error(const rs_reply *reply,
+                         rs_error **err);
 
 // Frees a reply with all its elements. An element is not freed by this: nothing happens.
 //

@@ -103,15 +103,11 @@ impl Client {
         args: impl ExactSizeIterator<Item = &'a [u8]>,
         read_only: bool,
     ) -> Result<Reply> {
-        if read_only && script.is_refused_read_only() {
-            return Err(Error::new(
-                Status::NotReadOnly,
-                "the script's first line lacks the flag no-writes, so no server runs it read-only",
-            ));
-        }
         let mut request = self.core.request(Shape::Single);
-        request.script(script, keys, args, read_only);
-        request.repeatable = read_only || script.is_idempotent();
+        if let Err(error) = request.script_call(script, keys, args, read_only) {
+            self.core.keep(request);
+            return Err(error);
+        }
         self.run(request)
     }
 
@@ -147,6 +143,10 @@ impl Client {
         self.core.node.close();
     }
 
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     /// The same client, not kept open by the result.
     pub(crate) fn downgrade(&self) -> WeakClient {
         WeakClient { core: Arc::downgrade(&self.core), timeout: self.timeout }
@@ -157,7 +157,16 @@ impl Client {
     }
 
     /// Carries a request to its end on the shared connection.
-    fn run(&self, mut request: Box<Request>) -> Result<Reply> {
+    fn run(&self, request: Box<Request>) -> Result<Reply> {
+        self.run_collecting(request, &mut None)
+    }
+
+    /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
+    pub(crate) fn run_collecting(
+        &self,
+        mut request: Box<Request>,
+        arrived: &mut Option<Reply>,
+    ) -> Result<Reply> {
         self.core.check_process()?;
         let node = &self.core.node;
         let mut now = Instant::now();
@@ -171,12 +180,18 @@ impl Client {
                     request = unsent;
                     continue;
                 }
-                End::Late(error) => return Err(error),
+                End::Late(error, replies) => {
+                    *arrived = replies.map(Reply::new);
+                    return Err(error);
+                }
             };
-            let Finished { result, request: sent, payload, .. } = finished;
-            let Err(error) = result else {
-                self.core.keep(sent);
-                return Ok(Reply::new(payload));
+            let Finished { result, request: sent, .. } = finished;
+            let error = match result {
+                Ok(payload) => {
+                    self.core.keep(sent);
+                    return Ok(Reply::new(payload));
+                }
+                Err(error) => error,
             };
             let again = match error.status() {
                 Status::Loading => node.pause(tries, deadline).is_some(),
@@ -184,16 +199,14 @@ impl Client {
                 Status::Indeterminate => sent.repeatable && tries < REPEATS_MAX,
                 _ => false,
             };
-            if !again {
+            now = Instant::now();
+            if !again || now >= deadline {
+                *arrived = finished.arrived.map(Reply::new);
                 self.core.keep(sent);
                 return Err(error);
             }
             tries += 1;
             request = sent;
-            now = Instant::now();
-            if now >= deadline {
-                return Err(error);
-            }
         }
     }
 
@@ -204,9 +217,9 @@ impl Client {
         let deadline = now + self.timeout;
         let link = self.core.node.open(purpose, deadline)?;
         match link.call(request, now, deadline) {
-            End::Finished(finished) => finished.result.map(|()| Reply::new(finished.payload)),
+            End::Finished(finished) => finished.result.map(Reply::new),
             End::Unusable(_) => Err(Error::new(Status::Connect, "the server closed a new connection")),
-            End::Late(error) => Err(error),
+            End::Late(error, _) => Err(error),
         }
     }
 
@@ -231,7 +244,7 @@ impl WeakClient {
 }
 
 impl Core {
-    fn request(&self, shape: Shape) -> Box<Request> {
+    pub(crate) fn request(&self, shape: Shape) -> Box<Request> {
         let mut request = self.requests.lock().pop().unwrap_or_default();
         request.reset(shape);
         request

@@ -19,8 +19,8 @@ use crate::net::cipher::{Cipher, Peer};
 use crate::net::connect::{Established, connect};
 use crate::net::{Readiness, Socket, tls};
 use crate::request::Request;
-use crate::resp::{Pool, Refusal, Reply};
-use crate::session::handshake::{Handshake, Purpose};
+use crate::resp::{Payload, Pool, Refusal, Reply};
+use crate::session::handshake::{Handshake, Next, Purpose};
 use crate::session::{Chunk, Counters, Facts, Finished, Inbox, Session};
 
 /// A connection idle for longer than this is looked at before it is used: the server may have closed it.
@@ -35,8 +35,8 @@ pub(crate) enum End {
     Finished(Finished<usize>),
     /// The link is not usable: nothing was sent, take another.
     Unusable(Box<Request>),
-    /// The deadline passed; the reply will be thrown away.
-    Late(Error),
+    /// The deadline passed; the reply will be thrown away. With the replies of a pipeline that did arrive.
+    Late(Error, Option<Box<Payload>>),
 }
 
 /// A connection to one server.
@@ -132,7 +132,7 @@ impl Link {
             stall: config.connect_timeout,
             usable: AtomicBool::new(true),
             shared: Mutex::new(Shared {
-                session: Session::new(config.limits, facts, pool),
+                session: Session::new(config.limits, Arc::clone(&facts), Arc::clone(&pool)),
                 places: Slab::new(),
                 conditions: Vec::new(),
                 tls,
@@ -145,16 +145,27 @@ impl Link {
                 cause: None,
             }),
         };
-        link.shake_hands(config, purpose, deadline)?;
-        Ok(link)
+        if link.shake_hands(config, &facts, purpose, deadline)? {
+            return Ok(link);
+        }
+        // What spoilt this connection is among the facts now, and the next handshake does without it.
+        Link::open(config, facts, pool, purpose, deadline)
     }
 
-    fn shake_hands(&self, config: &Config, purpose: Purpose, deadline: Instant) -> Result<()> {
-        let (mut handshake, mut next) = Handshake::start(config, purpose);
+    /// Says what is to be said first; `false` when the connection is spoilt by it.
+    fn shake_hands(
+        &self,
+        config: &Config,
+        facts: &Facts,
+        purpose: Purpose,
+        deadline: Instant,
+    ) -> Result<bool> {
+        let mut handshake = Handshake::new(config, facts, purpose);
+        let mut next = Some(handshake.start());
         while let Some(request) = next {
             let replies = match self.call(request, Instant::now(), deadline) {
-                End::Finished(Finished { result: Ok(()), payload, .. }) => Reply::new(payload),
-                End::Late(_) => return Err(self.no_handshake("the server did not answer in time")),
+                End::Finished(Finished { result: Ok(payload), .. }) => Reply::new(payload),
+                End::Late(..) => return Err(self.no_handshake("the server did not answer in time")),
                 _ => {
                     return Err(match self.cause() {
                         Some(cause) if cause.status() == Status::Tls => cause,
@@ -163,9 +174,13 @@ impl Link {
                     });
                 }
             };
-            next = handshake.judge(replies.root()).map_err(|error| error.context(&self.address))?;
+            next = match handshake.judge(replies.root()).map_err(|error| error.context(&self.address))? {
+                Next::Ready => None,
+                Next::Say(request) => Some(request),
+                Next::Reopen => return Ok(false),
+            };
         }
-        Ok(())
+        Ok(true)
     }
 
     fn no_handshake(&self, reason: &str) -> Error {
@@ -224,9 +239,9 @@ impl Link {
                 sleep(&mut shared, me, deadline)
             };
             if !in_time && shared.places[me].finished.is_none() {
-                shared.session.abandon(key);
+                let (arrived, queued) = shared.session.abandon(key);
                 shared.suspect |= shared.heard <= now;
-                break End::Late(self.late(deadline.saturating_duration_since(now)));
+                break End::Late(self.late(deadline.saturating_duration_since(now), queued), arrived);
             }
         };
         shared.places.remove(me);
@@ -236,15 +251,14 @@ impl Link {
         end
     }
 
-    fn late(&self, waited: Duration) -> Error {
-        Error::new(
-            Status::Indeterminate,
-            format!(
-                "no reply from {} within {} ms; the call was sent, so the server may have executed it or may yet do so",
-                self.address,
-                waited.as_millis()
-            ),
-        )
+    fn late(&self, waited: Duration, queued: bool) -> Error {
+        let missed = format!("no reply from {} within {} ms", self.address, waited.as_millis());
+        if queued {
+            let text = "the call was sent, so the server may have executed it or may yet do so";
+            Error::new(Status::Indeterminate, format!("{missed}; {text}"))
+        } else {
+            Error::new(Status::Timeout, format!("{missed}; nothing was sent that it could execute"))
+        }
     }
 
     /// Looks at a connection that has been idle, or has let a caller down, before a call is put on it.

@@ -1,9 +1,12 @@
 //! What a caller asks for, in wire form: commands and script calls one behind the other.
 
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
+use crate::error::{Error, Result, Status};
 use crate::resp::encode;
-use crate::script::Script;
+use crate::script::{DigestHasher, Script, Sha};
 
 /// How the replies of a request belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub(crate) enum Shape {
     Single,
     /// Any number of items; the reply is an array, an error an element of it.
     Pipeline,
+    /// The same between MULTI and EXEC.
+    Transaction,
 }
 
 /// One command or script call.
@@ -36,10 +41,19 @@ pub(crate) struct Request {
     pub(crate) shape: Shape,
     /// Whether executing it twice does no harm.
     pub(crate) repeatable: bool,
+    /// Pipelines: items that met NOSCRIPT are sent again afterwards, out of order.
+    pub(crate) repair: bool,
+    /// Transactions: scripts that the server is known to have are not loaded again inside MULTI.
+    pub(crate) trust_cache: bool,
+    /// Where a script stands in `scripts`, once they are too many to look through.
+    places: HashMap<Sha, u32, BuildHasherDefault<DigestHasher>>,
 }
 
 /// A request's memory above this is given back when it is used again.
-const KEPT_BYTES: usize = 64 * 1024;
+const KEPT_BYTES: usize = 1024 * 1024;
+
+/// Up to so many scripts are looked through one by one.
+const FEW_SCRIPTS: usize = 8;
 
 const SHA_FORM: &[u8] = b"$7\r\nEVALSHA\r\n$40\r\n";
 const SHA_RO_FORM: &[u8] = b"$10\r\nEVALSHA_RO\r\n$40\r\n";
@@ -51,7 +65,10 @@ impl Default for Request {
             items: Vec::new(),
             scripts: Vec::new(),
             shape: Shape::Single,
-            repeatable: false,
+            repeatable: true,
+            repair: false,
+            trust_cache: false,
+            places: HashMap::default(),
         }
     }
 }
@@ -65,8 +82,30 @@ impl Request {
         }
         self.items.clear();
         self.scripts.clear();
+        self.places.clear();
         self.shape = shape;
-        self.repeatable = false;
+        self.repeatable = true;
+        self.repair = false;
+        self.trust_cache = false;
+    }
+
+    /// Appends a script call, unless it is one that no server would run.
+    pub(crate) fn script_call<'a>(
+        &mut self,
+        script: &Script,
+        keys: impl ExactSizeIterator<Item = &'a [u8]>,
+        args: impl ExactSizeIterator<Item = &'a [u8]>,
+        read_only: bool,
+    ) -> Result<()> {
+        if read_only && script.is_refused_read_only() {
+            return Err(Error::new(
+                Status::NotReadOnly,
+                "the script's first line lacks the flag no-writes, so no server runs it read-only",
+            ));
+        }
+        self.script(script, keys, args, read_only);
+        self.repeatable &= read_only || script.is_idempotent();
+        Ok(())
     }
 
     /// Appends a command.
@@ -78,10 +117,11 @@ impl Request {
         }
         let end = wire.len();
         self.items.push(Item { end, script: None, read_only: false });
+        self.repeatable = false;
     }
 
     /// Appends a script call.
-    pub(crate) fn script<'a>(
+    fn script<'a>(
         &mut self,
         script: &Script,
         keys: impl ExactSizeIterator<Item = &'a [u8]>,
@@ -98,14 +138,36 @@ impl Request {
             encode::argument(wire, bytes);
         }
         let end = wire.len();
-        let index = match self.scripts.iter().position(|known| known.sha() == script.sha()) {
-            Some(index) => index,
-            None => {
-                self.scripts.push(script.clone());
-                self.scripts.len() - 1
+        let index = self.place_of(script);
+        self.items.push(Item { end, script: Some(index), read_only });
+    }
+
+    fn place_of(&mut self, script: &Script) -> u32 {
+        let sha = script.sha();
+        let known = if self.scripts.len() <= FEW_SCRIPTS {
+            self.scripts.iter().position(|known| known.sha() == sha).map(|place| place as u32)
+        } else {
+            if self.places.is_empty() {
+                self.places.extend((0..).zip(&self.scripts).map(|(place, script)| (script.sha(), place)));
             }
+            self.places.get(&sha).copied()
         };
-        self.items.push(Item { end, script: Some(index as u32), read_only });
+        known.unwrap_or_else(|| {
+            let place = self.scripts.len() as u32;
+            self.scripts.push(script.clone());
+            if !self.places.is_empty() {
+                self.places.insert(sha, place);
+            }
+            place
+        })
+    }
+
+    /// The name of item `index`'s command, for error texts.
+    pub(crate) fn name_of(&self, index: usize) -> String {
+        let wire = &self.wire[self.start_of(index)..self.items[index].end];
+        // Head, length, name: the name is the third line.
+        let name = wire.split(|&byte| byte == b'\n').nth(2).unwrap_or_default();
+        String::from_utf8_lossy(name).trim_end().chars().take(NAME_SHOWN).collect()
     }
 
     /// Where the wire form of item `index` starts.
@@ -137,6 +199,9 @@ impl Request {
         out.extend_from_slice(&wire[head + encoded.len() + SHA_LINE..]);
     }
 }
+
+/// Characters of a command's name shown in an error text.
+const NAME_SHOWN: usize = 32;
 
 /// Forty digits, CR and LF.
 const SHA_LINE: usize = 42;
@@ -196,6 +261,18 @@ mod tests {
             request.rewrite(1, form, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn many_scripts_are_each_listed_once() {
+        let scripts: Vec<Script> = (0..50).map(|number| Script::new(format!("return {number}"))).collect();
+        let mut request = Request::default();
+        for script in scripts.iter().chain(&scripts) {
+            request.script(script, slices(&[]), slices(&[]), false);
+        }
+        assert_eq!(request.scripts.len(), 50);
+        assert!((0..100).all(|item| request.items[item].script == Some(item as u32 % 50)));
+        assert_eq!(request.name_of(7), "EVALSHA");
     }
 
     #[test]

@@ -38,6 +38,26 @@ impl Sha {
     }
 }
 
+/// A SHA is as good as its own hash.
+#[derive(Debug, Default)]
+pub(crate) struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, first: u64) {
+        self.0 = first;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 impl fmt::Display for Sha {

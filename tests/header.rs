@@ -27,7 +27,9 @@ fn generate(root: &Path) -> String {
         major * 1_000_000 + minor * 1_000 + patch
     ));
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["mod", "version", "error", "options", "client", "script", "reply", "admin", "stats"] {
+    for file in
+        ["mod", "version", "error", "options", "client", "script", "pipeline", "reply", "admin", "stats"]
+    {
         builder = builder.with_src(root.join("src/ffi").join(file).with_extension("rs"));
     }
     let mut bytes = Vec::new();

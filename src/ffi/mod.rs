@@ -8,6 +8,7 @@ pub mod admin;
 pub mod client;
 pub mod error;
 pub mod options;
+pub mod pipeline;
 pub mod reply;
 pub mod script;
 pub mod stats;

@@ -6,7 +6,8 @@
 use std::ffi::c_char;
 use std::ptr;
 
-use super::guard_value;
+use super::error::rs_error;
+use super::{guard, guard_value, rs_status};
 use crate::resp::{Entry, Kind, Payload, Reply, ReplyRef};
 
 /// A NULL reply has no type.
@@ -51,7 +52,7 @@ pub(super) fn into_raw(reply: Reply) -> *mut rs_reply {
     unsafe {
         let tape = (*payload).tape.as_mut_ptr();
         (*tape).value = payload.expose_provenance() as u64;
-        tape.add(1).cast()
+        tape.add((*payload).root).cast()
     }
 }
 
@@ -168,6 +169,20 @@ pub unsafe extern "C" fn rs_reply_element(reply: *const rs_reply, index: usize) 
     })
 }
 
+/// Reads an error reply as an error: its status, its message with the item's index and command where it is a pipeline's element, and whether it is certain
+/// that the item was not executed.
+///
+/// `*err`: caller frees with rs_error_free; NULL where the reply is no error; `err` may be NULL. Returns: RS_OK where the reply is no
+/// error or NULL.
+///
+/// # Safety
+/// `reply` is NULL or points into a live reply; `err` is NULL or a place for one pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_reply_error(reply: *const rs_reply, err: *mut *mut rs_error) -> rs_status {
+    // SAFETY: as documented.
+    guard(err, || unsafe { view(reply) }.and_then(ReplyRef::as_error).map_or(Ok(()), Err))
+}
+
 /// Frees a reply with all its elements. An element is not freed by this: nothing happens.
 ///
 /// NULL: does nothing. Errors: none.
@@ -176,20 +191,18 @@ pub unsafe extern "C" fn rs_reply_element(reply: *const rs_reply, index: usize) 
 /// `reply` is NULL or points into a live reply; if it is the root, the reply is not live afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_reply_free(reply: *mut rs_reply) {
-    // SAFETY: as documented.
-    if reply.is_null() || unsafe { (*reply).entry.index } != ROOT {
+    if reply.is_null() {
         return;
     }
-    // SAFETY: a live root: its payload was a box until `into_raw`, and is one again.
+    // SAFETY: as documented. Of a root the payload was a box until `into_raw`, and is one again.
     guard_value((), || unsafe {
-        if let Some(payload) = payload_of(reply) {
+        if let Some(payload) = payload_of(reply)
+            && (*payload).root == (*reply).entry.index as usize
+        {
             drop(Reply::new(Box::from_raw(payload)));
         }
     });
 }
-
-/// The place of the root on the tape.
-const ROOT: u32 = 1;
 
 #[cfg(test)]
 mod tests {

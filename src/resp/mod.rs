@@ -8,7 +8,7 @@ mod reply;
 
 pub(crate) use decode::{Decoded, Decoder, Refusal};
 pub use reply::{Elements, Kind, Reply, ReplyRef};
-pub(crate) use reply::{Entry, Payload, Pool};
+pub(crate) use reply::{Entry, Note, Payload, Pool};
 
 /// How large one reply may become before its connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use crate::error::{Error, Status};
+
 /// What a reply is. The numbers are those of the C API (`RS_REPLY_...`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -67,12 +69,26 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
 }
 
-/// Tape and buffer of one call's replies. `tape[0]` is the header, `tape[1]` the root.
+/// What is known of an error reply in a pipeline.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    pub(crate) at: usize,
+    pub(crate) item: usize,
+    pub(crate) command: String,
+    pub(crate) status: Status,
+    pub(crate) not_executed: bool,
+}
+
+/// Tape and buffer of one call's replies. `tape[0]` is the header, `tape[root]` the reply.
 #[derive(Debug, Default)]
 pub(crate) struct Payload {
     pub(crate) tape: Vec<Entry>,
     /// Every text is followed by a NUL that it does not count.
     pub(crate) bytes: Vec<u8>,
+    /// The place of the root on the tape.
+    pub(crate) root: usize,
+    /// What is known of the errors among a pipeline's replies, in the order of the tape.
+    pub(crate) notes: Vec<Note>,
     /// Where the elements of each aggregate start: made when first asked for, so that any element is found at once.
     elements: OnceLock<ElementIndex>,
     home: Option<Arc<Pool>>,
@@ -93,6 +109,7 @@ impl Payload {
     pub(crate) fn start(&mut self) {
         self.clear();
         self.tape.push(Entry { value: 0, len: 0, span: 1, index: 0, kind: Kind::Header });
+        self.root = 1;
     }
 
     /// Puts header and an array in place; the replies decoded after it become its elements.
@@ -103,14 +120,76 @@ impl Payload {
 
     /// Completes the array of [`Payload::start_array`], in which `len` elements are now.
     pub(crate) fn end_array(&mut self, len: usize) {
-        self.tape[1].span = (self.tape.len() - 1) as u32;
-        self.tape[1].len = len as u32;
+        self.tape[self.root].span = (self.tape.len() - self.root) as u32;
+        self.tape[self.root].len = len as u32;
+    }
+
+    /// Takes the first `entries` entries of another payload's tape, an array that is not complete, and its bytes.
+    pub(crate) fn copy(&mut self, other: &Payload, entries: usize) {
+        self.clear();
+        self.tape.extend_from_slice(&other.tape[..entries]);
+        self.bytes.extend_from_slice(&other.bytes);
+        self.notes.clone_from(&other.notes);
+        self.root = other.root;
+    }
+
+    /// Leaves the first `count` elements of the root, none of them an aggregate, out of it.
+    pub(crate) fn skip_elements(&mut self, count: usize) {
+        let root = self.tape[self.root];
+        self.root += count;
+        let index = self.root as u32;
+        self.tape[self.root] =
+            Entry { len: root.len - count as u32, span: root.span - count as u32, index, ..root };
+    }
+
+    /// Gives an error on the tape another text.
+    pub(crate) fn replace_text(&mut self, at: usize, text: &[u8]) {
+        self.tape[at].value = self.bytes.len() as u64;
+        self.tape[at].len = text.len() as u32;
+        self.bytes.extend_from_slice(text);
+        self.bytes.push(0);
+    }
+
+    /// Puts the elements of `other`, an array, in place of this array's elements of the given indices, in ascending order.
+    pub(crate) fn replace_elements(&mut self, indices: &[usize], other: &Payload) {
+        let shift = self.bytes.len() as u64;
+        self.bytes.extend_from_slice(&other.bytes);
+        let old = std::mem::take(&mut self.tape);
+        self.tape.extend_from_slice(&old[..=self.root]);
+        self.notes.retain(|note| indices.binary_search(&note.item).is_err());
+        self.notes.extend(other.notes.iter().cloned());
+        self.notes.sort_by_key(|note| note.item);
+        let mut notes = self.notes.iter_mut().peekable();
+        let (mut from_old, mut from_other) = (self.root + 1, other.root + 1);
+        let count = old[self.root].len as usize;
+        for index in 0..count {
+            let old_span = old[from_old].span as usize;
+            if let Some(note) = notes.next_if(|note| note.item == index) {
+                note.at = self.tape.len();
+            }
+            let (source, shift) = match indices.binary_search(&index) {
+                Ok(_) => {
+                    let source = &other.tape[from_other..][..other.tape[from_other].span as usize];
+                    from_other += source.len();
+                    (source, shift)
+                }
+                Err(_) => (&old[from_old..][..old_span], 0),
+            };
+            from_old += old_span;
+            for entry in source {
+                let index = self.tape.len() as u32;
+                let value = if entry.kind.is_text() { entry.value + shift } else { entry.value };
+                self.tape.push(Entry { value, index, ..*entry });
+            }
+        }
+        self.end_array(count);
     }
 
     /// Forgets the content and keeps the memory.
     fn clear(&mut self) {
         self.tape.clear();
         self.bytes.clear();
+        self.notes.clear();
         self.elements.take();
     }
 
@@ -188,7 +267,7 @@ impl Reply {
 
     /// The whole reply.
     pub fn root(&self) -> ReplyRef<'_> {
-        ReplyRef { payload: self.payload(), at: 1 }
+        ReplyRef { payload: self.payload(), at: self.payload().root }
     }
 
     fn payload(&self) -> &Payload {
@@ -297,6 +376,21 @@ impl<'a> ReplyRef<'a> {
         let entry = self.entry();
         let start = entry.value as usize;
         entry.kind.is_text().then(|| &self.payload.bytes[start..start + entry.len as usize])
+    }
+
+    /// An error reply as an [`Error`]; `None` for anything else. An error of a pipeline's item says which item it was, and whether it is certain that
+    /// the item was not executed.
+    pub fn as_error(self) -> Option<Error> {
+        if self.kind() != Kind::Error {
+            return None;
+        }
+        let text = self.as_bytes().unwrap_or_default();
+        let notes = &self.payload.notes;
+        Some(match notes.binary_search_by_key(&self.at, |note| note.at).map(|place| &notes[place]) {
+            Ok(note) => Error::server(note.status, text, note.not_executed)
+                .context(format_args!("item {} ({})", note.item, note.command)),
+            Err(_) => Error::server(Status::Server, text, false),
+        })
     }
 
     /// The same as text; `None` also when it is not UTF-8.

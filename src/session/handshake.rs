@@ -1,9 +1,12 @@
 //! What is said first on a new connection, in one write, and what the server's answers mean.
 
+use std::sync::atomic::Ordering;
+
 use crate::config::{Config, Protocol};
 use crate::error::{Error, Result, Status};
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, ReplyRef};
+use crate::session::Facts;
 use crate::session::verdict::{self, Verdict};
 
 /// What a connection is for.
@@ -15,6 +18,16 @@ pub(crate) enum Purpose {
     Kill,
 }
 
+/// What comes after a round of the handshake.
+pub(crate) enum Next {
+    /// Calls may come.
+    Ready,
+    /// The server is too old for HELLO: say this instead.
+    Say(Box<Request>),
+    /// The connection is spoilt; another one will do without what spoilt it.
+    Reopen,
+}
+
 /// One command of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -23,24 +36,30 @@ enum Step {
     Select,
     /// Of no consequence when it fails: names for CLIENT LIST.
     Introduction,
+    /// An empty transaction shows whether this user may run any. Were MULTI refused in a real one, its commands would run singly.
+    Multi,
+    Exec,
 }
 
 /// The handshake of one connection.
 pub(crate) struct Handshake<'a> {
     config: &'a Config,
+    facts: &'a Facts,
     purpose: Purpose,
     steps: Vec<Step>,
 }
 
 impl<'a> Handshake<'a> {
-    /// A handshake and its first request; `None` when there is nothing to say.
-    pub(crate) fn start(config: &'a Config, purpose: Purpose) -> (Self, Option<Box<Request>>) {
-        let mut handshake = Handshake { config, purpose, steps: Vec::new() };
-        let request = handshake.say(config.protocol != Protocol::Resp2);
-        (handshake, request)
+    pub(crate) fn new(config: &'a Config, facts: &'a Facts, purpose: Purpose) -> Self {
+        Handshake { config, facts, purpose, steps: Vec::new() }
     }
 
-    fn say(&mut self, hello: bool) -> Option<Box<Request>> {
+    /// The first round.
+    pub(crate) fn start(&mut self) -> Box<Request> {
+        self.say(self.config.protocol != Protocol::Resp2)
+    }
+
+    fn say(&mut self, hello: bool) -> Box<Request> {
         let mut request = Box::<Request>::default();
         request.reset(Shape::Pipeline);
         self.steps.clear();
@@ -72,28 +91,64 @@ impl<'a> Handshake<'a> {
             step(Step::Introduction, &[b"CLIENT", b"SETINFO", b"LIB-NAME", b"rs_script"]);
             let version = env!("CARGO_PKG_VERSION").as_bytes();
             step(Step::Introduction, &[b"CLIENT", b"SETINFO", b"LIB-VER", version]);
+            if self.facts.transactions.get().is_none() {
+                step(Step::Multi, &[b"MULTI"]);
+                step(Step::Exec, &[b"EXEC"]);
+            }
+        } else if !hello && password.is_none() {
+            // A round needs something to be answered.
+            step(Step::Introduction, &[b"PING"]);
         }
-        (!self.steps.is_empty()).then_some(request)
+        request
     }
 
-    /// Judges the answers. `Some`: the server is too old for HELLO, say this instead.
-    pub(crate) fn judge(&mut self, replies: ReplyRef<'_>) -> Result<Option<Box<Request>>> {
+    /// Judges the answers to a round.
+    pub(crate) fn judge(&mut self, replies: ReplyRef<'_>) -> Result<Next> {
+        let mut in_multi = false;
         for (step, reply) in self.steps.iter().zip(replies.elements()) {
-            let text = match (reply.kind(), reply.as_bytes()) {
-                (Kind::Error, Some(text)) if *step != Step::Introduction => text,
-                _ => continue,
-            };
-            let lacks_hello = text.starts_with(b"NOPROTO") || verdict::is_unknown_command(text, b"HELLO");
-            if *step == Step::Hello && lacks_hello {
-                return match self.config.protocol {
-                    Protocol::Resp3 => Err(Error::server(Status::NotSupported, text, true)
-                        .context("the server does not speak RESP 3")),
-                    _ => Ok(self.say(false)),
-                };
+            let error = reply.as_bytes().filter(|_| reply.kind() == Kind::Error);
+            match (*step, error) {
+                (Step::Introduction, _) => {}
+                (Step::Hello, None) => self.learn_version(reply),
+                (Step::Hello, Some(text))
+                    if text.starts_with(b"NOPROTO") || verdict::is_unknown_command(text, b"HELLO") =>
+                {
+                    return match self.config.protocol {
+                        Protocol::Resp3 => Err(Error::server(Status::NotSupported, text, true)
+                            .context("the server does not speak RESP 3")),
+                        _ => Ok(Next::Say(self.say(false))),
+                    };
+                }
+                (Step::Multi, None) => in_multi = true,
+                (Step::Exec, None) if in_multi => {
+                    let _ = self.facts.transactions.set(Ok(()));
+                }
+                // The state of a server that is busy or loading says nothing of the user's rights.
+                (Step::Multi | Step::Exec, Some(text)) if verdict::judge(text) == Verdict::Other => {
+                    let _ = self.facts.transactions.set(Err(text.to_vec()));
+                    if in_multi {
+                        return Ok(Next::Reopen);
+                    }
+                }
+                (Step::Multi | Step::Exec, _) => {}
+                (_, None) => {}
+                (step, Some(text)) => return Err(refused(step, text)),
             }
-            return Err(refused(*step, text));
         }
-        Ok(None)
+        Ok(Next::Ready)
+    }
+
+    /// EVALSHA_RO came with version 7.
+    fn learn_version(&self, hello: ReplyRef<'_>) {
+        let mut pairs = hello.elements();
+        while let (Some(key), Some(value)) = (pairs.next(), pairs.next()) {
+            if key.as_bytes() == Some(b"version") {
+                let major = value.as_str().and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+                if major.is_some_and(|major| major < 7) {
+                    self.facts.no_read_only.store(true, Ordering::Relaxed);
+                }
+            }
+        }
     }
 }
 

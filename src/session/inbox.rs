@@ -90,6 +90,11 @@ impl Inbox {
         self.filled - self.reply
     }
 
+    /// The bytes of the collected replies that are whole.
+    pub(super) fn whole(&self) -> &[u8] {
+        &self.bytes[self.start..self.reply]
+    }
+
     /// A decoded text of the collected replies.
     pub(super) fn text(&self, at: usize, len: usize) -> &[u8] {
         &self.bytes[at..at + len]

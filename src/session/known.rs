@@ -1,9 +1,9 @@
 //! The scripts that the server on the other end of one connection is known to have.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
-use crate::script::Sha;
+use crate::script::{DigestHasher, Sha};
 
 /// More scripts than this are forgotten and loaded again: a program that makes its scripts up as it goes must not
 /// make the client grow without end.
@@ -11,7 +11,7 @@ const MAX: usize = 100_000;
 
 /// SHAs confirmed by the server, or loaded by a request that stands earlier in the same stream.
 #[derive(Debug, Default)]
-pub(crate) struct Known(HashSet<Sha, BuildHasherDefault<FirstBytes>>);
+pub(crate) struct Known(HashSet<Sha, BuildHasherDefault<DigestHasher>>);
 
 impl Known {
     #[inline]
@@ -32,25 +32,5 @@ impl Known {
 
     pub(crate) fn clear(&mut self) {
         self.0.clear();
-    }
-}
-
-/// A SHA is as good as its own hash.
-#[derive(Debug, Default)]
-pub(crate) struct FirstBytes(u64);
-
-impl Hasher for FirstBytes {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, first: u64) {
-        self.0 = first;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

@@ -3,28 +3,31 @@
 //! No I/O, no clock, no lock: everything that DESIGN's semantics say about one connection is decided here, and can be
 //! tested byte by byte.
 
+mod answer;
+mod emit;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
 mod outbox;
 mod verdict;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
+use parking_lot::Mutex;
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
 use crate::request::{Form, Request, Shape};
-use crate::resp::{Decoded, Decoder, Entry, Kind, Limits, Payload, Pool, Refusal, encode};
-use crate::script::Script;
+use crate::resp::{Decoded, Decoder, Entry, Limits, Payload, Pool, Refusal};
+use crate::script::Sha;
 
 pub(crate) use inbox::Inbox;
 use known::Known;
 pub(crate) use outbox::Chunk;
 use outbox::Outbox;
-use verdict::{LoadVerdict, Verdict};
 
 /// What has been learnt of a server and outlives one connection to it.
 #[derive(Debug, Default)]
@@ -33,6 +36,10 @@ pub(crate) struct Facts {
     load_refused: AtomicBool,
     /// The server is older than EVALSHA_RO.
     no_read_only: AtomicBool,
+    /// Whether the server lets this user run transactions; the error text if not.
+    transactions: OnceLock<std::result::Result<(), Vec<u8>>>,
+    /// The scripts that have compiled: only those may enter a MULTI, where a failure would not stop the others.
+    compiled: Mutex<HashSet<Sha>>,
 }
 
 /// What a connection did since it was opened.
@@ -51,9 +58,9 @@ pub(crate) struct Counters {
 pub(crate) struct Finished<T> {
     pub(crate) tag: T,
     pub(crate) request: Box<Request>,
-    /// The reply when `result` is fine; for a pipeline that broke, the replies that did arrive.
-    pub(crate) payload: Box<Payload>,
-    pub(crate) result: Result<()>,
+    pub(crate) result: Result<Box<Payload>>,
+    /// Of a pipeline that broke: the replies that did arrive.
+    pub(crate) arrived: Option<Box<Payload>>,
 }
 
 /// A call in flight.
@@ -65,17 +72,54 @@ struct Call<T> {
     payload: Box<Payload>,
     /// Where in the stream the part starts that the server would execute.
     position: u64,
-    /// Items answered so far.
+    /// Items queued for sending, and items answered, so far.
+    queued: usize,
     answered: usize,
+    /// The tape's length behind the last whole reply.
+    whole: usize,
     /// SCRIPT LOAD and EVALSHA were already sent a second time.
     repaired: bool,
     /// SCRIPT LOAD was refused: the script travels as EVAL from now on.
     by_body: bool,
-    /// How the script was sent last.
+    /// How a single call's script was sent last.
     form: Form,
-    /// The error reply to this call's SCRIPT LOAD.
-    load_error: Option<Vec<u8>>,
+    /// What only few calls have.
+    rare: Option<Box<Rare>>,
 }
+
+#[derive(Debug, Default)]
+struct Rare {
+    /// The error replies to this call's SCRIPT LOADs, by script.
+    load_errors: Vec<(usize, Vec<u8>)>,
+    /// Items of a pipeline or transaction whose script travelled as EVAL.
+    by_body: Vec<usize>,
+    /// Items of a pipeline that met NOSCRIPT and may be sent again.
+    missed: Vec<usize>,
+    /// The pipeline's replies while `missed` is sent again.
+    before_repair: Option<Box<Payload>>,
+    /// SCRIPT LOADs that must be answered before a transaction may start.
+    checks: usize,
+    /// The scripts that are loaded inside MULTI.
+    loads: Vec<usize>,
+    /// Commands answered between MULTI and EXEC so far.
+    queued: usize,
+    /// The first error among those answers, and which it was.
+    queue_error: Option<(usize, Vec<u8>)>,
+}
+
+impl<T> Call<T> {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn load_error(&self, script: usize) -> Option<&[u8]> {
+        let errors = &self.rare.as_ref()?.load_errors;
+        errors.iter().find(|(failed, _)| *failed == script).map(|(_, text)| text.as_slice())
+    }
+}
+
+/// The position of a call of which the server has nothing to execute yet.
+const NOT_QUEUED: u64 = u64::MAX;
 
 /// Whose replies the server sends next.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +134,10 @@ enum What {
     Load { script: usize },
     /// The replies to this many of the call's items.
     Items { left: usize },
+    /// The answers to MULTI and to this many commands behind it. The caller never sees them.
+    Queued { left: usize },
+    /// The reply to EXEC.
+    Exec,
 }
 
 /// The state machine of one connection. `T` tells the owner whose call has finished.
@@ -136,22 +184,26 @@ impl<T> Session<T> {
             tag: Some(tag),
             request,
             payload,
-            position: 0,
+            position: NOT_QUEUED,
+            queued: 0,
             answered: 0,
+            whole: 0,
             repaired: false,
             by_body: false,
             form: Form::Sha,
-            load_error: None,
+            rare: None,
         });
         self.emit(key);
         key
     }
 
-    /// Leaves a call alone: its reply, when it comes, is thrown away.
-    pub(crate) fn abandon(&mut self, key: usize) {
-        if let Some(call) = self.calls.get_mut(key) {
-            call.tag = None;
-        }
+    /// Leaves a call alone: what comes of its reply is thrown away, and what is not queued yet never will be. Gives the replies of a
+    /// pipeline that did arrive, and whether anything of the call is queued that the server would execute.
+    pub(crate) fn abandon(&mut self, key: usize) -> (Option<Box<Payload>>, bool) {
+        let arrived = self.arrived(key);
+        let call = &mut self.calls[key];
+        call.tag = None;
+        (arrived, call.position != NOT_QUEUED)
     }
 
     /// The next call that is over.
@@ -211,29 +263,28 @@ impl<T> Session<T> {
         self.inbox = inbox;
         self.counters.bytes_received += count as u64;
         while !self.inbox.is_decoded() {
-            let decoded = match self.expected.front() {
-                Some(&Expected { call, what: What::Items { .. } }) => self.decode_item(call)?,
+            let expected = self.expected.front().copied();
+            let decoded = match expected {
+                Some(Expected { call, what: What::Items { .. } | What::Exec }) => self.decode_seen(call)?,
                 _ => self.decode_unseen()?,
             };
-            let length = match &decoded {
+            let length = match decoded {
                 Decoded::Reply | Decoded::Push => self.inbox.end_reply(),
                 Decoded::Incomplete => self.inbox.incomplete(),
             };
             if length > self.limits.max_bytes {
                 return Err(Refusal::Limit("a reply longer than the limit"));
             }
-            match decoded {
-                Decoded::Reply => {}
-                Decoded::Push => continue,
-                Decoded::Incomplete => break,
-            }
-            match self.expected.front().copied() {
-                None => return Err(Refusal::Protocol("a reply that no call waits for")),
-                Some(Expected { call, what: What::Load { script } }) => {
-                    self.expected.pop_front();
-                    self.loaded(call, script)?;
-                }
-                Some(Expected { call, what: What::Items { .. } }) => self.answered(call),
+            match (decoded, expected) {
+                (Decoded::Incomplete, _) => break,
+                (Decoded::Push, _) => {}
+                (Decoded::Reply, None) => return Err(Refusal::Protocol("a reply that no call waits for")),
+                (Decoded::Reply, Some(Expected { call, what })) => match what {
+                    What::Items { left } => self.item_answered(call, left),
+                    What::Load { script } => self.loaded(call, script)?,
+                    What::Queued { left } => self.queued(call, left),
+                    What::Exec => self.executed(call)?,
+                },
             }
         }
         Ok(())
@@ -246,10 +297,12 @@ impl<T> Session<T> {
 
     /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent.
     pub(crate) fn fail(&mut self, status: Status, reason: &str) {
-        self.expected.clear();
-        for mut call in self.calls.drain() {
-            let Some(tag) = call.tag.take() else { continue };
-            let error = if self.outbox.has_sent(call.position) {
+        let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let arrived = self.arrived(key);
+            let Call { tag, request, position, .. } = self.calls.remove(key);
+            let Some(tag) = tag else { continue };
+            let error = if self.outbox.has_sent(position) {
                 let status = if status == Status::ReplyLimit { status } else { Status::Indeterminate };
                 Error::new(status, format!("{reason}; the call was sent, so the server may have executed it"))
                     .sent(true)
@@ -257,52 +310,32 @@ impl<T> Session<T> {
                 let status = if status == Status::ReplyLimit { Status::Connect } else { status };
                 Error::new(status, format!("{reason}; nothing of the call was sent")).sent(false)
             };
-            let Call { request, payload, .. } = call;
-            self.finished.push_back(Finished { tag, request, payload, result: Err(error) });
+            self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
+        self.expected.clear();
     }
 
-    /// Queues the bytes of a call in the form that this server needs now.
-    fn emit(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        match call.request.shape {
-            Shape::Single => call.payload.start(),
-            Shape::Pipeline => call.payload.start_array(),
+    /// A copy of the replies of a pipeline that have arrived whole.
+    fn arrived(&self, key: usize) -> Option<Box<Payload>> {
+        let call = self.calls.get(key)?;
+        if call.request.shape != Shape::Pipeline || call.answered == 0 {
+            return None;
         }
-        if let (Shape::Single, Some(script)) = (call.request.shape, call.request.items[0].script) {
-            self.emit_script(key, script as usize);
-        } else {
-            call.position = self.outbox.position();
-            self.outbox.append_wire(&call.request.wire, 0..call.request.wire.len());
+        let mut copy = self.pool.take();
+        if let Some(before) = call.rare.as_ref().and_then(|rare| rare.before_repair.as_ref()) {
+            copy.copy(before, before.tape.len());
+            copy.end_array(call.request.items.len());
+            return Some(copy);
         }
-        let left = self.calls[key].request.items.len();
-        self.expected.push_back(Expected { call: key, what: What::Items { left } });
+        copy.copy(&call.payload, call.whole);
+        if matches!(self.expected.front(), Some(front) if front.call == key) {
+            copy.bytes.extend_from_slice(self.inbox.whole());
+        }
+        copy.end_array(call.answered);
+        Some(copy)
     }
 
-    fn emit_script(&mut self, key: usize, index: usize) {
-        let call = &mut self.calls[key];
-        let request = &call.request;
-        let script = &request.scripts[index];
-        let known = self.known.contains(script.sha());
-        let by_body = call.by_body || (!known && self.facts.load_refused.load(Ordering::Relaxed));
-        if !known && !by_body {
-            // Entered before the reply: a call behind this one stands behind this LOAD, too.
-            self.known.insert(script.sha());
-            self.counters.script_loads += 1;
-            self.outbox.append(|out| encode::command(out, &[b"SCRIPT", b"LOAD", script.source()]));
-            self.expected.push_back(Expected { call: key, what: What::Load { script: index } });
-        }
-        let read_only = request.items[0].read_only && !self.facts.no_read_only.load(Ordering::Relaxed);
-        call.form = Form::new(by_body, read_only);
-        call.position = self.outbox.position();
-        if call.form == request.encoded_form(0) {
-            self.outbox.append_wire(&request.wire, 0..request.wire.len());
-        } else {
-            self.outbox.append(|out| request.rewrite(0, call.form, out));
-        }
-    }
-
-    fn decode_item(&mut self, key: usize) -> std::result::Result<Decoded, Refusal> {
+    fn decode_seen(&mut self, key: usize) -> std::result::Result<Decoded, Refusal> {
         let Payload { tape, bytes, .. } = &mut *self.calls[key].payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
         let (received, at) = self.inbox.decodable();
@@ -318,102 +351,19 @@ impl<T> Session<T> {
         Ok(decoded)
     }
 
-    /// Takes the reply to SCRIPT LOAD from the unseen tape.
-    fn loaded(&mut self, key: usize, index: usize) -> std::result::Result<(), Refusal> {
-        let call = &mut self.calls[key];
-        let script: &Script = &call.request.scripts[index];
-        let entry = self.unseen[0];
-        let text = self.inbox.text(entry.value as usize, entry.len as usize);
-        if entry.kind == Kind::Error {
-            self.known.remove(script.sha());
-            match verdict::judge_load(text) {
-                LoadVerdict::Never => {
-                    self.facts.load_refused.store(true, Ordering::Relaxed);
-                    call.by_body = true;
-                }
-                LoadVerdict::NotNow => call.by_body = true,
-                LoadVerdict::Failed => call.load_error = Some(text.to_vec()),
-            }
-        } else if text != script.sha_hex().as_bytes() {
-            return Err(Refusal::Protocol("a reply to SCRIPT LOAD that is not the script's SHA1"));
-        }
-        self.unseen.clear();
-        self.inbox.discard();
-        Ok(())
-    }
-
-    /// Takes the reply to a call's next item, just decoded.
-    fn answered(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        call.answered += 1;
-        if let Some(Expected { what: What::Items { left }, .. }) = self.expected.front_mut()
-            && *left > 1
-        {
-            *left -= 1;
-            return;
-        }
-        self.expected.pop_front();
-        self.inbox.hand_over(&mut call.payload.bytes);
-        match call.request.shape {
-            Shape::Single if call.payload.tape[1].kind == Kind::Error => self.failed(key),
-            Shape::Single => {
-                if call.form.is_by_body()
-                    && let Some(script) = call.request.scripts.first()
-                {
-                    // EVAL has cached it: next time the SHA will do, for as long as the server keeps it.
-                    self.known.insert(script.sha());
-                }
-                self.finish(key, Ok(()));
-            }
-            Shape::Pipeline => {
-                call.payload.end_array(call.request.items.len());
-                self.finish(key, Ok(()));
-            }
-        }
-    }
-
-    /// Decides on the error reply to a single call: send it again in another form, or hand it over.
-    fn failed(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        let entry = call.payload.tape[1];
-        let text = &call.payload.bytes[entry.value as usize..entry.value as usize + entry.len as usize];
-        let verdict = match verdict::judge(text) {
-            // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
-            Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,
-            Verdict::NoReadOnlyCommand if !call.form.is_read_only() => Verdict::Other,
-            verdict => verdict,
-        };
-        let again = match verdict {
-            Verdict::NoScript => {
-                self.known.clear();
-                if let Some(load_error) = call.load_error.take() {
-                    let error = verdict::load_error(&load_error);
-                    return self.finish(key, Err(error));
-                }
-                let again = call.by_body || !call.repaired;
-                self.counters.noscript_repairs += u64::from(!call.by_body && again);
-                call.repaired = true;
-                again
-            }
-            Verdict::NoReadOnlyCommand => {
-                self.facts.no_read_only.store(true, Ordering::Relaxed);
-                true
-            }
-            _ => false,
-        };
-        if again {
-            call.answered = 0;
-            self.emit(key);
-        } else {
-            let error = verdict::error(verdict, text);
-            self.finish(key, Err(error));
-        }
-    }
-
-    fn finish(&mut self, key: usize, result: Result<()>) {
+    /// Ends a call with its reply.
+    fn succeed(&mut self, key: usize) {
         let Call { tag, request, payload, .. } = self.calls.remove(key);
         if let Some(tag) = tag {
-            self.finished.push_back(Finished { tag, request, payload, result });
+            self.finished.push_back(Finished { tag, request, result: Ok(payload), arrived: None });
+        }
+    }
+
+    /// Ends a call with an error of its own.
+    fn refuse(&mut self, key: usize, error: Error) {
+        let Call { tag, request, .. } = self.calls.remove(key);
+        if let Some(tag) = tag {
+            self.finished.push_back(Finished { tag, request, result: Err(error), arrived: None });
         }
     }
 }

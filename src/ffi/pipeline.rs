@@ -1,0 +1,238 @@
+//! `rs_pipeline`: filling and executing.
+
+use std::ffi::c_char;
+
+use super::client::{give, rs_client};
+use super::error::rs_error;
+use super::reply::rs_reply;
+use super::script::rs_script;
+use super::{Out, Strings, free, guard, guard_value, handle, invalid, rs_status};
+use crate::error::Result;
+use crate::pipeline::Pipeline;
+
+/// A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
+pub const RS_PIPELINE_ATOMIC: u32 = 1;
+/// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items: out of order.
+/// Not together with RS_PIPELINE_ATOMIC.
+pub const RS_PIPELINE_REPAIR_UNORDERED: u32 = 2;
+/// A transaction does not load scripts again that the server is known to have. It saves their bytes, and a flush by someone else lets
+/// such a script fail with NOSCRIPT while the others run. Only together with RS_PIPELINE_ATOMIC.
+pub const RS_PIPELINE_TRUST_CACHE: u32 = 4;
+
+/// Commands and script calls to be sent together and answered in order. Caller frees with rs_pipeline_free.
+///
+/// Threads: one at a time. It keeps its client open.
+pub struct rs_pipeline {
+    pipeline: Pipeline,
+}
+
+/// Makes an empty pipeline. No input or output takes place.
+///
+/// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure. `err` may be NULL.
+///
+/// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+///
+/// Redis: <https://redis.io/docs/latest/develop/using-commands/pipelining/>,
+/// <https://redis.io/docs/latest/develop/using-commands/transactions/>
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_pipeline_new(
+    client: *const rs_client,
+    flags: u32,
+    pipeline: *mut *mut rs_pipeline,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let out = unsafe { Out::new(pipeline) };
+    guard(err, || {
+        out.required("pipeline")?;
+        // SAFETY: as documented.
+        let client = &unsafe { handle(client, "client")? }.client;
+        let pipeline = match flags {
+            0 => client.pipeline(),
+            RS_PIPELINE_REPAIR_UNORDERED => {
+                let mut pipeline = client.pipeline();
+                pipeline.repair_unordered(true);
+                pipeline
+            }
+            RS_PIPELINE_ATOMIC => client.transaction(),
+            _ if flags == RS_PIPELINE_ATOMIC | RS_PIPELINE_TRUST_CACHE => {
+                let mut pipeline = client.transaction();
+                pipeline.trust_cache(true);
+                pipeline
+            }
+            _ => return Err(invalid("flags", "are no RS_PIPELINE_ flags, or do not go together")),
+        };
+        out.set(Box::into_raw(Box::new(rs_pipeline { pipeline })));
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `pipeline` is NULL or a live pipeline that no other thread uses.
+unsafe fn pipeline_of<'a>(pipeline: *mut rs_pipeline) -> Result<&'a mut Pipeline> {
+    // SAFETY: as promised.
+    let pipeline = unsafe { pipeline.as_mut() }.ok_or_else(|| invalid("pipeline", "is NULL"))?;
+    Ok(&mut pipeline.pipeline)
+}
+
+/// Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
+///
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED for what would change the shared connection or keep the
+/// items behind it waiting; the pipeline stays as it was then.
+///
+/// # Safety
+/// `argv` and `argvlen` hold `argc` elements each; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_pipeline_command(
+    pipeline: *mut rs_pipeline,
+    argc: usize,
+    argv: *const *const c_char,
+    argvlen: *const usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as documented.
+        let (pipeline, arguments) =
+            unsafe { (pipeline_of(pipeline)?, Strings::new(argc, argv, argvlen, "argv")?) };
+        pipeline.command_of(arguments.iter()).map(drop)
+    })
+}
+
+/// Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
+/// input or output takes place.
+///
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; the pipeline stays as it was then.
+///
+/// # Safety
+/// The lists hold as many elements as their numbers say; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_pipeline_script(
+    pipeline: *mut rs_pipeline,
+    script: *const rs_script,
+    numkeys: usize,
+    keys: *const *const c_char,
+    keylens: *const usize,
+    numargs: usize,
+    args: *const *const c_char,
+    arglens: *const usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as documented.
+        let (keys, args) = unsafe {
+            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
+        };
+        // SAFETY: as documented.
+        let (pipeline, script) = unsafe { (pipeline_of(pipeline)?, handle(script, "script")?) };
+        pipeline.script_of(script.script(), keys.iter(), args.iter(), false).map(drop)
+    })
+}
+
+/// The same, read-only: the server stops the script at its first write; see rs_script_call_ro.
+///
+/// Errors: also RS_ERR_NOT_READ_ONLY.
+///
+/// # Safety
+/// The lists hold as many elements as their numbers say; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_pipeline_script_ro(
+    pipeline: *mut rs_pipeline,
+    script: *const rs_script,
+    numkeys: usize,
+    keys: *const *const c_char,
+    keylens: *const usize,
+    numargs: usize,
+    args: *const *const c_char,
+    arglens: *const usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as documented.
+        let (keys, args) = unsafe {
+            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
+        };
+        // SAFETY: as documented.
+        let (pipeline, script) = unsafe { (pipeline_of(pipeline)?, handle(script, "script")?) };
+        pipeline.script_of(script.script(), keys.iter(), args.iter(), true).map(drop)
+    })
+}
+
+/// The number of items in a pipeline.
+///
+/// NULL: 0. Errors: none.
+///
+/// # Safety
+/// `pipeline` is NULL or a live pipeline.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_pipeline_len(pipeline: *const rs_pipeline) -> usize {
+    // SAFETY: as documented.
+    guard_value(0, || unsafe { pipeline.as_ref() }.map_or(0, |pipeline| pipeline.pipeline.len()))
+}
+
+/// Takes all items out of a pipeline.
+///
+/// NULL: does nothing. Errors: none.
+///
+/// # Safety
+/// `pipeline` is NULL or a live pipeline.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
+    // SAFETY: as documented.
+    guard_value((), || {
+        if let Some(pipeline) = unsafe { pipeline.as_mut() } {
+            pipeline.pipeline.clear();
+        }
+    });
+}
+
+/// Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their replies. The
+/// pipeline is empty afterwards, whatever came of it, and can be filled again.
+///
+/// `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its element: see rs_reply_error.
+/// On RS_ERR_INDETERMINATE it holds the replies of the first items, as far as they arrived, or is NULL; on any other failure it is NULL.
+/// `replies` may be NULL when they are of no interest. `err` may be NULL.
+///
+/// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
+/// sent again once bytes of it were sent, unless every item is a read-only call or one of an RS_SCRIPT_IDEMPOTENT script.
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_pipeline_exec(
+    pipeline: *mut rs_pipeline,
+    replies: *mut *mut rs_reply,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let out = unsafe { Out::new(replies) };
+    guard(err, || {
+        // SAFETY: as documented.
+        let pipeline = unsafe { pipeline_of(pipeline)? };
+        let result = pipeline.exec();
+        match result {
+            Ok(replies) => give(&out, replies),
+            Err(error) => {
+                if let Some(replies) = pipeline.arrived() {
+                    give(&out, replies);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Frees a pipeline. What is in it is not sent.
+///
+/// NULL: does nothing. Errors: none.
+///
+/// # Safety
+/// `pipeline` is NULL or a live pipeline; it is not live afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_pipeline_free(pipeline: *mut rs_pipeline) {
+    // SAFETY: as documented.
+    unsafe { free(pipeline) }
+}

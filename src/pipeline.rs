@@ -1,0 +1,155 @@
+//! A pipeline or transaction: filled without I/O, executed in one write.
+
+use crate::client::Client;
+use crate::command::{self, Lane};
+use crate::error::{Error, Result, Status};
+use crate::request::{Request, Shape};
+use crate::resp::{Payload, Reply};
+use crate::script::Script;
+
+/// Commands and script calls to be sent together and answered in order. Made by [`Client::pipeline`] and [`Client::transaction`].
+///
+/// Filling it does no I/O and copies each argument once, into wire form. [`Pipeline::exec`] sends everything in one write, whatever scripts the
+/// server lacks, and empties the pipeline whatever comes of it, so that nothing runs twice by oversight; then it can be
+/// filled again.
+pub struct Pipeline {
+    client: Client,
+    request: Box<Request>,
+    shape: Shape,
+    repair: bool,
+    trust_cache: bool,
+    arrived: Option<Reply>,
+}
+
+impl Client {
+    /// A pipeline: an item that fails does not hinder the others. Other callers' calls may run in between.
+    ///
+    /// [Pipelining](https://redis.io/docs/latest/develop/using-commands/pipelining/)
+    pub fn pipeline(&self) -> Pipeline {
+        Pipeline::new(self, Shape::Pipeline)
+    }
+
+    /// A transaction: everything runs without anything in between (MULTI and EXEC), or nothing does.
+    ///
+    /// An item that fails while it runs does not undo the others: Redis has no rollback.
+    ///
+    /// [Transactions](https://redis.io/docs/latest/develop/using-commands/transactions/)
+    pub fn transaction(&self) -> Pipeline {
+        Pipeline::new(self, Shape::Transaction)
+    }
+}
+
+impl Pipeline {
+    fn new(client: &Client, shape: Shape) -> Pipeline {
+        let request = client.core().request(shape);
+        Pipeline { client: client.clone(), request, shape, repair: false, trust_cache: false, arrived: None }
+    }
+
+    /// Script calls that meet NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items: out of
+    /// order. Without this they stay errors, marked as not executed. For pipelines that are no transactions.
+    pub fn repair_unordered(&mut self, repair: bool) -> &mut Self {
+        self.repair = repair;
+        self
+    }
+
+    /// A transaction does not load scripts again that the server is known to have. That saves their bytes, and leaves a gap: a flush by
+    /// someone else lets such a script fail with NOSCRIPT while the others run.
+    pub fn trust_cache(&mut self, trust: bool) -> &mut Self {
+        self.trust_cache = trust;
+        self
+    }
+
+    /// Appends a command.
+    ///
+    /// [`Status::CommandRefused`] for commands that would change the shared connection, and for commands that wait: in a pipeline
+    /// these would keep everything behind them waiting.
+    pub fn command<A: AsRef<[u8]>>(&mut self, arguments: &[A]) -> Result<&mut Self> {
+        self.command_of(arguments.iter().map(AsRef::as_ref))
+    }
+
+    pub(crate) fn command_of<'a>(
+        &mut self,
+        arguments: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+    ) -> Result<&mut Self> {
+        // Inside MULTI the server itself lets no command wait.
+        if command::lane(arguments.clone())? == Lane::Own && self.shape == Shape::Pipeline {
+            let reason = "a command that waits is refused in a pipeline: it would keep all behind it waiting; send it alone";
+            return Err(Error::new(Status::CommandRefused, reason));
+        }
+        self.request.command(arguments);
+        Ok(self)
+    }
+
+    /// Appends a script call. The script need not be loaded.
+    pub fn script<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+        &mut self,
+        script: &Script,
+        keys: &[K],
+        args: &[A],
+    ) -> Result<&mut Self> {
+        self.script_of(script, keys.iter().map(AsRef::as_ref), args.iter().map(AsRef::as_ref), false)
+    }
+
+    /// Appends a read-only script call; see [`Client::call_read_only`].
+    pub fn script_read_only<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+        &mut self,
+        script: &Script,
+        keys: &[K],
+        args: &[A],
+    ) -> Result<&mut Self> {
+        self.script_of(script, keys.iter().map(AsRef::as_ref), args.iter().map(AsRef::as_ref), true)
+    }
+
+    pub(crate) fn script_of<'a>(
+        &mut self,
+        script: &Script,
+        keys: impl ExactSizeIterator<Item = &'a [u8]>,
+        args: impl ExactSizeIterator<Item = &'a [u8]>,
+        read_only: bool,
+    ) -> Result<&mut Self> {
+        self.request.script_call(script, keys, args, read_only)?;
+        Ok(self)
+    }
+
+    /// The number of items.
+    pub fn len(&self) -> usize {
+        self.request.items.len()
+    }
+
+    /// Whether there are no items.
+    pub fn is_empty(&self) -> bool {
+        self.request.items.is_empty()
+    }
+
+    /// Takes all items out.
+    pub fn clear(&mut self) {
+        self.request.reset(self.shape);
+    }
+
+    /// Sends the items and waits for their replies: an array with one element an item, in order. An item's error is its element; see
+    /// [`ReplyRef::as_error`](crate::ReplyRef::as_error). The pipeline is empty afterwards, also when this fails.
+    ///
+    /// It is never sent a second time once bytes of it were sent, unless every item is a read-only or idempotent script call. When the
+    /// connection is lost half-way the error is [`Status::Indeterminate`], and [`Pipeline::arrived`] has the replies up to there. A
+    /// transaction that the server refuses as a whole is [`Status::TransactionAborted`] or [`Status::Compile`], and
+    /// nothing of it ran.
+    pub fn exec(&mut self) -> Result<Reply> {
+        self.arrived = None;
+        let empty = self.client.core().request(self.shape);
+        let mut request = std::mem::replace(&mut self.request, empty);
+        if request.items.is_empty() {
+            let mut payload = Box::<Payload>::default();
+            payload.start_array();
+            payload.end_array(0);
+            return Ok(Reply::new(payload));
+        }
+        request.repair = self.repair;
+        request.trust_cache = self.trust_cache;
+        self.client.run_collecting(request, &mut self.arrived)
+    }
+
+    /// The replies that did arrive of the last [`Pipeline::exec`], if it broke half-way: those of its first items.
+    pub fn arrived(&mut self) -> Option<Reply> {
+        self.arrived.take()
+    }
+}

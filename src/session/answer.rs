@@ -1,0 +1,375 @@
+//! What follows from the server's answers: to be handed over, to be sent again, or to be kept from the caller.
+
+use std::sync::atomic::Ordering;
+
+use super::verdict::{self, LoadVerdict, Verdict};
+use super::{Session, What};
+use crate::error::{Error, Status};
+use crate::request::Shape;
+use crate::resp::{Kind, Note, Refusal};
+
+impl<T> Session<T> {
+    /// Takes the reply to SCRIPT LOAD from the unseen tape.
+    pub(super) fn loaded(&mut self, key: usize, index: usize) -> Result<(), Refusal> {
+        self.expected.pop_front();
+        let call = &mut self.calls[key];
+        let script = &call.request.scripts[index];
+        let sha = script.sha();
+        let entry = self.unseen[0];
+        let text = self.inbox.text(entry.value as usize, entry.len as usize);
+        if entry.kind == Kind::Error {
+            self.known.remove(sha);
+            match verdict::judge_load(text) {
+                LoadVerdict::Never => {
+                    self.facts.load_refused.store(true, Ordering::Relaxed);
+                    call.by_body = true;
+                }
+                LoadVerdict::NotNow => call.by_body = true,
+                LoadVerdict::Failed => call.rare().load_errors.push((index, text.to_vec())),
+            }
+        } else if text != script.sha_hex().as_bytes() {
+            return Err(Refusal::Protocol("a reply to SCRIPT LOAD that is not the script's SHA1"));
+        } else {
+            self.facts.compiled.lock().insert(sha);
+        }
+        self.unseen.clear();
+        self.inbox.discard();
+        if self.calls[key].request.shape == Shape::Transaction {
+            self.checked(key);
+        }
+        Ok(())
+    }
+
+    /// One of a transaction's scripts is known to compile, or not to.
+    fn checked(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let has_left = call.tag.is_none();
+        let rare = call.rare();
+        rare.checks -= 1;
+        if rare.checks > 0 {
+            return;
+        }
+        if let Some((_, text)) = rare.load_errors.first() {
+            let error = verdict::load_error(text).context("the transaction was not sent");
+            self.refuse(key, error);
+        } else if has_left {
+            self.refuse(key, caller_has_left());
+        } else {
+            self.emit_transaction(key);
+        }
+    }
+
+    /// Takes the reply to a call's next item, just decoded.
+    #[inline]
+    pub(super) fn item_answered(&mut self, key: usize, left: usize) {
+        let call = &mut self.calls[key];
+        let at = std::mem::replace(&mut call.whole, call.payload.tape.len());
+        if call.request.shape == Shape::Single {
+            self.expected.pop_front();
+            self.inbox.hand_over(&mut call.payload.bytes);
+            return self.single_answered(key);
+        }
+        if call.payload.tape[at].kind == Kind::Error {
+            self.item_failed(key, at);
+        }
+        let call = &mut self.calls[key];
+        call.answered += 1;
+        if left > 1 {
+            if let Some(front) = self.expected.front_mut() {
+                front.what = What::Items { left: left - 1 };
+            }
+            return;
+        }
+        self.expected.pop_front();
+        self.inbox.hand_over(&mut call.payload.bytes);
+        self.part_answered(key);
+    }
+
+    fn single_answered(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        if call.payload.tape[call.payload.root].kind == Kind::Error {
+            return self.single_failed(key);
+        }
+        if call.form.is_by_body()
+            && let Some(script) = call.request.scripts.first()
+        {
+            // EVAL has cached it: next time the SHA will do, for as long as the server keeps it.
+            self.known.insert(script.sha());
+            self.facts.compiled.lock().insert(script.sha());
+        }
+        self.succeed(key);
+    }
+
+    /// Decides on the error reply to a single call: send it again in another form, or hand it over.
+    fn single_failed(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let entry = call.payload.tape[call.payload.root];
+        let text = &call.payload.bytes[entry.value as usize..entry.value as usize + entry.len as usize];
+        let verdict = match verdict::judge(text) {
+            // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
+            Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,
+            Verdict::NoReadOnlyCommand if !call.form.is_read_only() => Verdict::Other,
+            verdict => verdict,
+        };
+        let again = match verdict {
+            Verdict::NoScript => {
+                self.known.clear();
+                if let Some(text) = call.load_error(0) {
+                    let error = verdict::load_error(text);
+                    return self.refuse(key, error);
+                }
+                let again = call.by_body || !call.repaired;
+                self.counters.noscript_repairs += u64::from(!call.by_body && again);
+                call.repaired = true;
+                again
+            }
+            Verdict::NoReadOnlyCommand => {
+                self.facts.no_read_only.store(true, Ordering::Relaxed);
+                true
+            }
+            _ => false,
+        };
+        if again {
+            self.emit(key);
+        } else {
+            let error = verdict::error(verdict, text);
+            self.refuse(key, error);
+        }
+    }
+
+    /// Notes what is known of a pipeline's item whose reply, at `at` on the tape, is an error.
+    #[cold]
+    fn item_failed(&mut self, key: usize, at: usize) {
+        let call = &mut self.calls[key];
+        let entry = call.payload.tape[at];
+        let place = entry.value as usize - call.payload.bytes.len() + self.inbox.start();
+        let text = self.inbox.text(place, entry.len as usize);
+        let item = call.next_item();
+        let note = match verdict::judge(text) {
+            Verdict::NoScript if !call.is_own_error(item) => {
+                self.known.clear();
+                let script = call.request.items[item].script.map_or(0, |script| script as usize);
+                match call.load_error(script) {
+                    Some(_) => Status::Compile,
+                    None => {
+                        let rare = call.rare();
+                        if rare.before_repair.is_none() {
+                            rare.missed.push(item);
+                        }
+                        Status::NoScript
+                    }
+                }
+            }
+            Verdict::NoReadOnlyCommand if call.request.items[item].read_only => {
+                self.facts.no_read_only.store(true, Ordering::Relaxed);
+                Status::NotSupported
+            }
+            Verdict::Busy => Status::Busy,
+            Verdict::Loading => Status::Loading,
+            _ => Status::Server,
+        };
+        call.note(item, at, note);
+    }
+
+    /// A part of a pipeline is answered: queue the next one, or finish.
+    fn part_answered(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        if call.answered < call.request.items.len() {
+            if call.queued < call.request.items.len() && call.tag.is_some() {
+                self.emit_part(key);
+            } else if call.answered == call.queued {
+                // The caller has left before the rest was queued.
+                self.refuse(key, caller_has_left());
+            }
+            return;
+        }
+        let count = call.request.items.len();
+        let repair = call.request.repair && !call.repaired;
+        match &mut call.rare {
+            Some(rare) if repair && !rare.missed.is_empty() => {
+                call.payload.end_array(count);
+                call.repaired = true;
+                return self.emit_repair(key);
+            }
+            Some(rare) if rare.before_repair.is_some() => {
+                call.payload.end_array(rare.missed.len());
+                if let Some(mut before) = rare.before_repair.take() {
+                    before.replace_elements(&rare.missed, &call.payload);
+                    call.payload = before;
+                }
+            }
+            _ => call.payload.end_array(count),
+        }
+        call.explain_missing_scripts();
+        self.succeed(key);
+    }
+
+    /// Takes the answer to MULTI or to a command behind it from the unseen tape.
+    pub(super) fn queued(&mut self, key: usize, left: usize) {
+        let entry = self.unseen[0];
+        if entry.kind == Kind::Error {
+            let text = self.inbox.text(entry.value as usize, entry.len as usize).to_vec();
+            let rare = self.calls[key].rare();
+            let place = rare.queued;
+            rare.queue_error.get_or_insert((place, text));
+        }
+        self.calls[key].rare().queued += 1;
+        self.unseen.clear();
+        self.inbox.discard();
+        if left > 0 {
+            if let Some(front) = self.expected.front_mut() {
+                front.what = What::Queued { left: left - 1 };
+            }
+        } else {
+            self.expected.pop_front();
+        }
+    }
+
+    /// Takes the reply to EXEC.
+    pub(super) fn executed(&mut self, key: usize) -> Result<(), Refusal> {
+        self.expected.pop_front();
+        let call = &mut self.calls[key];
+        self.inbox.hand_over(&mut call.payload.bytes);
+        let root = call.payload.tape[call.payload.root];
+        let rare = call.rare.get_or_insert_default();
+        let count = call.request.items.len();
+        if let Some((0, text)) = &rare.queue_error {
+            // Without MULTI the server has run the commands one by one.
+            let error = Error::new(
+                Status::Indeterminate,
+                format!(
+                    "the server refused MULTI ({}), and may have run the commands singly",
+                    text.escape_ascii()
+                ),
+            );
+            self.refuse(key, error);
+            return Ok(());
+        }
+        match root.kind {
+            Kind::Array if root.len as usize == rare.loads.len() + count => {}
+            Kind::Array => {
+                return Err(Refusal::Protocol("a reply to EXEC of another length than the transaction"));
+            }
+            Kind::Error => {
+                self.transaction_refused(key);
+                return Ok(());
+            }
+            _ => {
+                let error =
+                    Error::new(Status::TransactionAborted, "the server aborted the transaction; nothing ran");
+                self.refuse(key, error.sent(false));
+                return Ok(());
+            }
+        }
+        self.transaction_done(key);
+        Ok(())
+    }
+
+    fn transaction_done(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let loads = std::mem::take(&mut call.rare().loads);
+        for (place, &index) in loads.iter().enumerate() {
+            let entry = call.payload.tape[call.payload.root + 1 + place];
+            let sha = call.request.scripts[index].sha();
+            if entry.kind == Kind::String {
+                self.known.insert(sha);
+                self.facts.compiled.lock().insert(sha);
+            } else if entry.kind == Kind::Error {
+                let text = call.payload.bytes[entry.value as usize..][..entry.len as usize].to_vec();
+                self.known.remove(sha);
+                call.rare().load_errors.push((index, text));
+            }
+        }
+        call.payload.skip_elements(loads.len());
+        let mut at = call.payload.root + 1;
+        for item in 0..call.request.items.len() {
+            let entry = call.payload.tape[at];
+            if entry.kind == Kind::Error {
+                let text = &call.payload.bytes[entry.value as usize..][..entry.len as usize];
+                let is_missing = verdict::judge(text) == Verdict::NoScript && !call.is_own_error(item);
+                if is_missing {
+                    self.known.clear();
+                }
+                call.note(item, at, if is_missing { Status::NoScript } else { Status::Server });
+            }
+            at += entry.span as usize;
+        }
+        call.explain_missing_scripts();
+        self.succeed(key);
+    }
+
+    /// EXEC was answered with an error: nothing has run.
+    fn transaction_refused(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let entry = call.payload.tape[call.payload.root];
+        let exec_text = &call.payload.bytes[entry.value as usize..][..entry.len as usize];
+        let Some((place, text)) = call.rare.as_ref().and_then(|rare| rare.queue_error.as_ref()) else {
+            let error = Error::server(Status::TransactionAborted, exec_text, true)
+                .context("the transaction was refused, nothing ran");
+            return self.refuse(key, error);
+        };
+        // The first answer is MULTI's, then come those of the SCRIPT LOADs.
+        let loads = call.rare.as_ref().map_or(0, |rare| rare.loads.len());
+        if *place <= loads && !call.by_body {
+            match verdict::judge_load(text) {
+                LoadVerdict::Never => self.facts.load_refused.store(true, Ordering::Relaxed),
+                LoadVerdict::NotNow => {}
+                LoadVerdict::Failed => return self.refuse_transaction(key),
+            }
+            call.by_body = true;
+            return self.emit_transaction(key);
+        }
+        self.refuse_transaction(key);
+    }
+
+    fn refuse_transaction(&mut self, key: usize) {
+        let call = &self.calls[key];
+        let Some(rare) = &call.rare else { return };
+        let Some((place, text)) = &rare.queue_error else { return };
+        let error = match verdict::judge(text) {
+            verdict @ (Verdict::Loading | Verdict::Busy) => verdict::error(verdict, text),
+            _ => Error::server(Status::TransactionAborted, text, true),
+        };
+        let error = match place.checked_sub(1 + rare.loads.len()) {
+            Some(item) => error.context(format_args!(
+                "the transaction was refused, nothing ran: item {item} ({})",
+                call.request.name_of(item)
+            )),
+            None => error.context("the transaction was refused, nothing ran: SCRIPT LOAD"),
+        };
+        self.refuse(key, error);
+    }
+}
+
+/// Ends a call that nobody waits for.
+fn caller_has_left() -> Error {
+    Error::new(Status::Indeterminate, "the caller has left")
+}
+
+impl<T> super::Call<T> {
+    /// Whether NOSCRIPT from this item can only be its own text: it is no script call, or came with the script's body.
+    fn is_own_error(&self, item: usize) -> bool {
+        let by_body = self.rare.as_ref().is_some_and(|rare| rare.by_body.contains(&item));
+        by_body || self.request.items[item].script.is_none()
+    }
+
+    fn note(&mut self, item: usize, at: usize, status: Status) {
+        let not_executed = status != Status::Server;
+        let command = self.request.name_of(item);
+        self.payload.notes.push(Note { at, item, command, status, not_executed });
+    }
+
+    /// An item whose script did not load shows why, instead of NOSCRIPT.
+    fn explain_missing_scripts(&mut self) {
+        let Some(rare) = self.rare.as_deref().filter(|rare| !rare.load_errors.is_empty()) else { return };
+        for place in 0..self.payload.notes.len() {
+            let Note { at, item, status, .. } = self.payload.notes[place];
+            let script = self.request.items[item].script.map(|script| script as usize);
+            let load_error = rare.load_errors.iter().find(|(failed, _)| Some(*failed) == script);
+            if let (Status::NoScript | Status::Compile, Some((_, text))) = (status, load_error) {
+                self.payload.replace_text(at, text);
+                self.payload.notes[place].status = Status::Compile;
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! How a call is written: which scripts are loaded in front of it, and in which form each script call travels.
+
+use std::sync::atomic::Ordering;
+
+use super::{Call, Expected, NOT_QUEUED, Session, What};
+use crate::error::{Error, Status};
+use crate::request::{Form, Shape};
+use crate::resp::encode;
+
+/// A long pipeline is queued in parts of this many bytes, two of them ahead of the replies: so other callers' calls get
+/// in between, and wait for no more than these two.
+const PART: usize = 128 * 1024;
+
+impl<T> Session<T> {
+    /// Queues a call, or its first part.
+    pub(super) fn emit(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        match call.request.shape {
+            Shape::Single => {
+                call.payload.start();
+                self.emit_single(key);
+            }
+            Shape::Pipeline => {
+                call.payload.start_array();
+                call.whole = call.payload.tape.len();
+                self.emit_part(key);
+                self.emit_part(key);
+            }
+            Shape::Transaction => self.check_transaction(key),
+        }
+    }
+
+    pub(super) fn emit_single(&mut self, key: usize) {
+        let call = &self.calls[key];
+        let item = call.request.items[0];
+        let by_body = item.script.is_some_and(|script| !self.load(key, script as usize));
+        let read_only = item.read_only && !self.facts.no_read_only.load(Ordering::Relaxed);
+        let call = &mut self.calls[key];
+        call.form = Form::new(by_body, read_only);
+        call.position = self.outbox.position();
+        let request = &call.request;
+        if item.script.is_none() || call.form == request.encoded_form(0) {
+            self.outbox.append_wire(&request.wire, 0..request.wire.len());
+        } else {
+            self.outbox.append(|out| request.rewrite(0, call.form, out));
+        }
+        self.expected.push_back(Expected { call: key, what: What::Items { left: 1 } });
+    }
+
+    /// Sees to it that the server has one of the call's scripts, with a SCRIPT LOAD if need be; `false` when SCRIPT LOAD
+    /// is refused there.
+    fn load(&mut self, key: usize, index: usize) -> bool {
+        let call = &self.calls[key];
+        let script = &call.request.scripts[index];
+        if self.known.contains(script.sha()) {
+            return true;
+        }
+        if call.by_body || self.facts.load_refused.load(Ordering::Relaxed) {
+            return false;
+        }
+        // Entered before the reply: what is queued later stands behind this LOAD in the stream.
+        self.known.insert(script.sha());
+        self.counters.script_loads += 1;
+        self.outbox.append(|out| encode::command(out, &[b"SCRIPT", b"LOAD", script.source()]));
+        self.expected.push_back(Expected { call: key, what: What::Load { script: index } });
+        true
+    }
+
+    /// Queues the next part of a pipeline, if there is one.
+    pub(super) fn emit_part(&mut self, key: usize) {
+        let call = &self.calls[key];
+        let (from, items) = (call.queued, &call.request.items);
+        if from == items.len() || call.tag.is_none() {
+            return;
+        }
+        let start = call.request.start_of(from);
+        let fitting = items[from..].partition_point(|item| item.end - start <= PART);
+        let to = from + fitting.max(1);
+        let is_first = from == 0;
+        let unloadable = self.load_all(key);
+        let call = &mut self.calls[key];
+        if is_first {
+            call.position = self.outbox.position();
+        }
+        call.queued = to;
+        self.append_items(key, from..to, unloadable);
+        self.expected.push_back(Expected { call: key, what: What::Items { left: to - from } });
+    }
+
+    /// Sees to it that the server has every script of a call; gives those for which SCRIPT LOAD is refused.
+    fn load_all(&mut self, key: usize) -> Vec<usize> {
+        let count = self.calls[key].request.scripts.len();
+        (0..count).filter(|&script| !self.load(key, script)).collect()
+    }
+
+    /// Queues items in the form that this server needs. The first call of each script in `by_body` carries its source, and EVAL
+    /// caches it for those behind.
+    fn append_items(&mut self, key: usize, items: std::ops::Range<usize>, mut by_body: Vec<usize>) {
+        let no_read_only = self.facts.no_read_only.load(Ordering::Relaxed);
+        let call = &mut self.calls[key];
+        let as_encoded = by_body.is_empty()
+            && !(no_read_only && call.request.items[items.clone()].iter().any(|item| item.read_only));
+        if as_encoded {
+            let part = call.request.start_of(items.start)..call.request.items[items.end - 1].end;
+            self.outbox.append_wire(&call.request.wire, part);
+            return;
+        }
+        for index in items {
+            let item = call.request.items[index];
+            let script = item.script.map(|script| script as usize);
+            let carries_body = script.and_then(|script| by_body.iter().position(|body| *body == script));
+            if let (Some(place), Some(script)) = (carries_body, script) {
+                by_body.swap_remove(place);
+                self.known.insert(call.request.scripts[script].sha());
+                call.rare().by_body.push(index);
+            }
+            let request = &call.request;
+            let form = Form::new(carries_body.is_some(), item.read_only && !no_read_only);
+            if script.is_none() || form == request.encoded_form(index) {
+                self.outbox.append_wire(&request.wire, request.start_of(index)..item.end);
+            } else {
+                self.outbox.append(|out| request.rewrite(index, form, out));
+            }
+        }
+    }
+
+    /// Queues the items of a pipeline again that met NOSCRIPT.
+    pub(super) fn emit_repair(&mut self, key: usize) {
+        let unloadable = self.load_all(key);
+        let call = &mut self.calls[key];
+        let mut fresh = self.pool.take();
+        fresh.start_array();
+        call.whole = fresh.tape.len();
+        let before = std::mem::replace(&mut call.payload, fresh);
+        let rare = call.rare();
+        rare.before_repair = Some(before);
+        let missed = rare.missed.clone();
+        self.counters.noscript_repairs += 1;
+        let mut unloadable = unloadable;
+        for &index in &missed {
+            self.append_items(key, index..index + 1, unloadable.clone());
+            let script = self.calls[key].request.items[index].script;
+            unloadable.retain(|unloadable| Some(*unloadable as u32) != script);
+        }
+        self.expected.push_back(Expected { call: key, what: What::Items { left: missed.len() } });
+    }
+
+    /// Starts a transaction, or first sends what must be known before: whether each script compiles.
+    fn check_transaction(&mut self, key: usize) {
+        if let Some(Err(text)) = self.facts.transactions.get() {
+            let error = Error::server(Status::Server, text, true).context("the server refuses transactions");
+            return self.refuse(key, error);
+        }
+        let call = &self.calls[key];
+        let unchecked: Vec<usize> = {
+            let compiled = self.facts.compiled.lock();
+            let scripts = call.request.scripts.iter().enumerate();
+            scripts.filter(|(_, script)| !compiled.contains(&script.sha())).map(|(index, _)| index).collect()
+        };
+        if unchecked.is_empty() || self.facts.load_refused.load(Ordering::Relaxed) {
+            return self.emit_transaction(key);
+        }
+        for &index in &unchecked {
+            self.known.remove(self.calls[key].request.scripts[index].sha());
+            self.load(key, index);
+        }
+        let call = &mut self.calls[key];
+        call.position = NOT_QUEUED;
+        call.rare().checks = unchecked.len();
+    }
+
+    /// Queues MULTI, the scripts, the items and EXEC.
+    pub(super) fn emit_transaction(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        call.payload.start();
+        call.position = self.outbox.position();
+        self.outbox.append(|out| encode::command(out, &[b"MULTI"]));
+        let scripts = &call.request.scripts;
+        let (loads, by_body) = if call.by_body || self.facts.load_refused.load(Ordering::Relaxed) {
+            (Vec::new(), (0..scripts.len()).collect())
+        } else {
+            let trusted =
+                |index: &usize| call.request.trust_cache && self.known.contains(scripts[*index].sha());
+            ((0..scripts.len()).filter(|index| !trusted(index)).collect::<Vec<_>>(), Vec::new())
+        };
+        for &index in &loads {
+            self.outbox.append(|out| encode::command(out, &[b"SCRIPT", b"LOAD", scripts[index].source()]));
+        }
+        self.counters.script_loads += loads.len() as u64;
+        let count = call.request.items.len();
+        let left = loads.len() + count;
+        let rare = call.rare();
+        rare.loads = loads;
+        rare.queued = 0;
+        rare.queue_error = None;
+        self.append_items(key, 0..count, by_body);
+        self.outbox.append(|out| encode::command(out, &[b"EXEC"]));
+        self.expected.push_back(Expected { call: key, what: What::Queued { left } });
+        self.expected.push_back(Expected { call: key, what: What::Exec });
+    }
+}
+
+impl<T> Call<T> {
+    /// The item that the next reply of a pipeline belongs to.
+    pub(super) fn next_item(&self) -> usize {
+        match &self.rare {
+            Some(rare) if rare.before_repair.is_some() => {
+                rare.missed[self.answered - self.request.items.len()]
+            }
+            _ => self.answered,
+        }
+    }
+}
