@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Status};
@@ -30,11 +31,56 @@ pub(crate) struct Item {
     pub(crate) read_only: bool,
 }
 
+/// The wire form of a request: filled by one, then read by all who send it.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    Own(Vec<u8>),
+    Shared(Arc<Vec<u8>>),
+}
+
+impl Wire {
+    /// The bytes, to be appended to.
+    #[inline]
+    fn own(&mut self) -> &mut Vec<u8> {
+        if let Wire::Shared(shared) = self {
+            let bytes = Arc::try_unwrap(std::mem::take(shared)).unwrap_or_else(|shared| shared.to_vec());
+            *self = Wire::Own(bytes);
+        }
+        match self {
+            Wire::Own(bytes) => bytes,
+            Wire::Shared(_) => unreachable!("made its own above"),
+        }
+    }
+
+    /// The bytes, to be sent from where they lie.
+    pub(crate) fn share(&mut self) -> Arc<Vec<u8>> {
+        if let Wire::Own(bytes) = self {
+            *self = Wire::Shared(Arc::new(std::mem::take(bytes)));
+        }
+        match self {
+            Wire::Shared(shared) => Arc::clone(shared),
+            Wire::Own(_) => unreachable!("shared above"),
+        }
+    }
+}
+
+impl Deref for Wire {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Wire::Own(bytes) => bytes,
+            Wire::Shared(shared) => shared,
+        }
+    }
+}
+
 /// Encoded once, where it is made; sent as it is, or with its scripts in another form.
 #[derive(Debug)]
 pub(crate) struct Request {
     /// Script calls stand here as EVALSHA or EVALSHA_RO.
-    pub(crate) wire: Arc<Vec<u8>>,
+    pub(crate) wire: Wire,
     pub(crate) items: Vec<Item>,
     /// The distinct scripts of the items.
     pub(crate) scripts: Vec<Script>,
@@ -55,13 +101,13 @@ const KEPT_BYTES: usize = 1024 * 1024;
 /// Up to so many scripts are looked through one by one.
 const FEW_SCRIPTS: usize = 8;
 
-const SHA_FORM: &[u8] = b"$7\r\nEVALSHA\r\n$40\r\n";
+const SHA_FORM: &[u8] = crate::script::EVALSHA_HEAD;
 const SHA_RO_FORM: &[u8] = b"$10\r\nEVALSHA_RO\r\n$40\r\n";
 
 impl Default for Request {
     fn default() -> Self {
         Request {
-            wire: Arc::default(),
+            wire: Wire::Own(Vec::new()),
             items: Vec::new(),
             scripts: Vec::new(),
             shape: Shape::Single,
@@ -76,9 +122,9 @@ impl Default for Request {
 impl Request {
     /// Empties the request for another use.
     pub(crate) fn reset(&mut self, shape: Shape) {
-        match Arc::get_mut(&mut self.wire) {
-            Some(wire) if wire.capacity() <= KEPT_BYTES => wire.clear(),
-            _ => self.wire = Arc::default(),
+        match &mut self.wire {
+            Wire::Own(wire) if wire.capacity() <= KEPT_BYTES => wire.clear(),
+            wire => *wire = Wire::Own(Vec::new()),
         }
         self.items.clear();
         self.scripts.clear();
@@ -110,7 +156,7 @@ impl Request {
 
     /// Appends a command.
     pub(crate) fn command<'a>(&mut self, arguments: impl ExactSizeIterator<Item = &'a [u8]>) {
-        let wire = Arc::make_mut(&mut self.wire);
+        let wire = self.wire.own();
         encode::head(wire, arguments.len());
         for bytes in arguments {
             encode::argument(wire, bytes);
@@ -128,13 +174,19 @@ impl Request {
         args: impl ExactSizeIterator<Item = &'a [u8]>,
         read_only: bool,
     ) {
-        let wire = Arc::make_mut(&mut self.wire);
+        let wire = self.wire.own();
         encode::head(wire, 3 + keys.len() + args.len());
-        wire.extend_from_slice(if read_only { SHA_RO_FORM } else { SHA_FORM });
-        wire.extend_from_slice(&script.sha_hex_nul()[..40]);
-        wire.extend_from_slice(b"\r\n");
+        if read_only {
+            wire.extend_from_slice(SHA_RO_FORM);
+            wire.extend_from_slice(&script.evalsha()[SHA_FORM.len()..]);
+        } else {
+            wire.extend_from_slice(script.evalsha());
+        }
         encode::number(wire, keys.len());
-        for bytes in keys.chain(args) {
+        for bytes in keys {
+            encode::argument(wire, bytes);
+        }
+        for bytes in args {
             encode::argument(wire, bytes);
         }
         let end = wire.len();
@@ -144,6 +196,11 @@ impl Request {
 
     fn place_of(&mut self, script: &Script) -> u32 {
         let sha = script.sha();
+        if let Some(Item { script: Some(place), .. }) = self.items.last()
+            && self.scripts[*place as usize].sha() == sha
+        {
+            return *place;
+        }
         let known = if self.scripts.len() <= FEW_SCRIPTS {
             self.scripts.iter().position(|known| known.sha() == sha).map(|place| place as u32)
         } else {
@@ -251,7 +308,7 @@ mod tests {
         let tail = "$1\r\n1\r\n$1\r\nk\r\n$2\r\na\0\r\n$0\r\n\r\n";
         let sha = script.sha_hex();
         let wire = format!("*1\r\n$4\r\nPING\r\n*6\r\n$10\r\nEVALSHA_RO\r\n$40\r\n{sha}\r\n{tail}");
-        assert_eq!(*request.wire, wire.into_bytes());
+        assert_eq!(*request.wire, *wire.as_bytes());
         for (form, expected) in [
             (Form::Sha, format!("*6\r\n$7\r\nEVALSHA\r\n$40\r\n{sha}\r\n{tail}")),
             (Form::Body, format!("*6\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n{tail}")),

@@ -58,6 +58,11 @@ impl Hasher for DigestHasher {
     }
 }
 
+/// What stands before the SHA in a call.
+pub(crate) const EVALSHA_HEAD: &[u8] = b"$7\r\nEVALSHA\r\n$40\r\n";
+
+const EVALSHA_LEN: usize = EVALSHA_HEAD.len() + 42;
+
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 impl fmt::Display for Sha {
@@ -84,6 +89,8 @@ struct Inner {
     sha: Sha,
     /// The SHA in hexadecimal and a NUL, as C wants it.
     hex: [u8; 41],
+    /// `EVALSHA` and the SHA in wire form: what every call of it begins with.
+    evalsha: [u8; EVALSHA_LEN],
     idempotent: bool,
     may_write: bool,
 }
@@ -104,8 +111,12 @@ impl Script {
         let sha = Sha::of(&source);
         let mut hex = [0; 41];
         hex[..40].copy_from_slice(&sha.hex());
+        let mut evalsha = [0; EVALSHA_LEN];
+        evalsha[..EVALSHA_HEAD.len()].copy_from_slice(EVALSHA_HEAD);
+        evalsha[EVALSHA_HEAD.len()..EVALSHA_LEN - 2].copy_from_slice(&hex[..40]);
+        evalsha[EVALSHA_LEN - 2..].copy_from_slice(b"\r\n");
         let may_write = declares_writes(&source);
-        Script(Arc::new(Inner { source, sha, hex, idempotent, may_write }))
+        Script(Arc::new(Inner { source, sha, hex, evalsha, idempotent, may_write }))
     }
 
     /// The SHA1 of the source.
@@ -120,6 +131,10 @@ impl Script {
 
     pub(crate) fn sha_hex_nul(&self) -> &[u8; 41] {
         &self.0.hex
+    }
+
+    pub(crate) fn evalsha(&self) -> &[u8; EVALSHA_LEN] {
+        &self.0.evalsha
     }
 
     /// The source, byte for byte.

@@ -272,42 +272,47 @@ fn is_integer(text: &[u8]) -> bool {
 }
 
 /// Reads a decimal number and its CR LF from `at` on: the number and the place behind, `None` when more is needed.
-#[inline]
+#[inline(always)]
 fn number(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal> {
-    let rest = bytes.get(at..).unwrap_or_default();
-    let (negative, skip) = match rest.first() {
-        Some(b'-') => (true, 1),
-        Some(b'+') => (false, 1),
-        _ => (false, 0),
-    };
-    let mut value: u64 = 0;
-    for (place, &byte) in rest.iter().enumerate().skip(skip) {
+    let mut end = at;
+    let mut value: i64 = 0;
+    while let Some(&byte) = bytes.get(end) {
         let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 {
-            // Nineteen digits cannot overflow an u64; the range is checked once, at the end.
-            if place > skip + 18 {
-                return Err(Refusal::Protocol("a number out of range"));
-            }
-            value = value * 10 + u64::from(digit);
-            continue;
+        if digit > 9 {
+            break;
         }
-        if byte != b'\r' || place == skip {
-            return Err(Refusal::Protocol("a number with something else than digits"));
-        }
-        return match rest.get(place + 1) {
-            Some(b'\n') => {
-                let limit = i64::MAX as u64 + u64::from(negative);
-                if value > limit {
-                    return Err(Refusal::Protocol("a number out of range"));
-                }
-                let value = if negative { (value as i64).wrapping_neg() } else { value as i64 };
-                Ok(Some((value, at + place + 2)))
-            }
-            Some(_) => Err(Refusal::Protocol("a CR without LF")),
-            None => Ok(None),
-        };
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+        end += 1;
     }
-    Ok(None)
+    // Up to eighteen digits fit whatever they are.
+    if end.wrapping_sub(at + 1) < 18 && bytes.get(end) == Some(&b'\r') && bytes.get(end + 1) == Some(&b'\n') {
+        return Ok(Some((value, end + 2)));
+    }
+    rare_number(bytes, at)
+}
+
+/// The same for signs, nineteen digits, and what is no number or not complete.
+#[cold]
+fn rare_number(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal> {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let skip = usize::from(matches!(rest.first(), Some(b'-' | b'+')));
+    let digits = rest[skip..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let end = skip + digits;
+    if digits > 19 {
+        return Err(Refusal::Protocol("a number out of range"));
+    }
+    match rest.get(end..).unwrap_or_default() {
+        [] => Ok(None),
+        [b'\r', ..] if digits == 0 => Err(Refusal::Protocol("a number without digits")),
+        [b'\r'] => Ok(None),
+        [b'\r', b'\n', ..] => {
+            let text = std::str::from_utf8(&rest[..end]).unwrap_or_default();
+            let value = text.parse().map_err(|_| Refusal::Protocol("a number out of range"))?;
+            Ok(Some((value, at + end + 2)))
+        }
+        [b'\r', ..] => Err(Refusal::Protocol("a CR without LF")),
+        _ => Err(Refusal::Protocol("a number with something else than digits")),
+    }
 }
 
 #[cfg(test)]

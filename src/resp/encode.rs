@@ -9,6 +9,7 @@ pub(crate) fn head(out: &mut Vec<u8>, argc: usize) {
 /// Appends one argument.
 #[inline]
 pub(crate) fn argument(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Once for all three parts.
     out.reserve(bytes.len() + LENGTH_MAX + 2);
     length(out, b'$', bytes.len());
     out.extend_from_slice(bytes);
@@ -18,7 +19,11 @@ pub(crate) fn argument(out: &mut Vec<u8>, bytes: &[u8]) {
 /// Appends one argument, a number in decimal.
 #[inline]
 pub(crate) fn number(out: &mut Vec<u8>, number: usize) {
-    argument(out, itoa::Buffer::new().format(number).as_bytes());
+    if number < 10 {
+        out.extend_from_slice(&[b'$', b'1', b'\r', b'\n', b'0' + number as u8, b'\r', b'\n']);
+    } else {
+        argument(out, itoa::Buffer::new().format(number).as_bytes());
+    }
 }
 
 /// Appends a whole command.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::verdict::{self, LoadVerdict, Verdict};
-use super::{Session, What};
+use super::{Expected, Session, What};
 use crate::error::{Error, Status};
 use crate::request::Shape;
 use crate::resp::{Kind, Note, Refusal};
@@ -59,30 +59,23 @@ impl<T> Session<T> {
         }
     }
 
-    /// Takes the reply to a call's next item, just decoded.
+    /// Takes the replies to a call's items that were just decoded: the last of them is an error, or completes the part.
     #[inline]
-    pub(super) fn item_answered(&mut self, key: usize, left: usize) {
+    pub(super) fn items_answered(&mut self, key: usize) {
         let call = &mut self.calls[key];
-        let at = std::mem::replace(&mut call.whole, call.payload.tape.len());
         if call.request.shape == Shape::Single {
             self.expected.pop_front();
             self.inbox.hand_over(&mut call.payload.bytes);
             return self.single_answered(key);
         }
-        if call.payload.tape[at].kind == Kind::Error {
-            self.item_failed(key, at);
+        if call.payload.tape[call.last].kind == Kind::Error {
+            self.item_failed(key);
         }
-        let call = &mut self.calls[key];
-        call.answered += 1;
-        if left > 1 {
-            if let Some(front) = self.expected.front_mut() {
-                front.what = What::Items { left: left - 1 };
-            }
-            return;
+        if let Some(Expected { what: What::Items { left: 0 }, .. }) = self.expected.front() {
+            self.expected.pop_front();
+            self.inbox.hand_over(&mut self.calls[key].payload.bytes);
+            self.part_answered(key);
         }
-        self.expected.pop_front();
-        self.inbox.hand_over(&mut call.payload.bytes);
-        self.part_answered(key);
     }
 
     fn single_answered(&mut self, key: usize) {
@@ -137,14 +130,15 @@ impl<T> Session<T> {
         }
     }
 
-    /// Notes what is known of a pipeline's item whose reply, at `at` on the tape, is an error.
+    /// Notes what is known of the pipeline's item that was answered last, with an error.
     #[cold]
-    fn item_failed(&mut self, key: usize, at: usize) {
+    fn item_failed(&mut self, key: usize) {
         let call = &mut self.calls[key];
+        let at = call.last;
         let entry = call.payload.tape[at];
         let place = entry.value as usize - call.payload.bytes.len() + self.inbox.start();
         let text = self.inbox.text(place, entry.len as usize);
-        let item = call.next_item();
+        let item = call.last_item();
         let note = match verdict::judge(text) {
             Verdict::NoScript if !call.is_own_error(item) => {
                 self.known.clear();

@@ -38,9 +38,10 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         call.form = Form::new(by_body, read_only);
         call.position = self.outbox.position();
-        let request = &call.request;
+        let request = &mut *call.request;
         if item.script.is_none() || call.form == request.encoded_form(0) {
-            self.outbox.append_wire(&request.wire, 0..request.wire.len());
+            let all = 0..request.wire.len();
+            self.outbox.append_wire(&mut request.wire, all);
         } else {
             self.outbox.append(|out| request.rewrite(0, call.form, out));
         }
@@ -102,7 +103,7 @@ impl<T> Session<T> {
             && !(no_read_only && call.request.items[items.clone()].iter().any(|item| item.read_only));
         if as_encoded {
             let part = call.request.start_of(items.start)..call.request.items[items.end - 1].end;
-            self.outbox.append_wire(&call.request.wire, part);
+            self.outbox.append_wire(&mut call.request.wire, part);
             return;
         }
         for index in items {
@@ -114,10 +115,11 @@ impl<T> Session<T> {
                 self.known.insert(call.request.scripts[script].sha());
                 call.rare().by_body.push(index);
             }
-            let request = &call.request;
+            let request = &mut *call.request;
             let form = Form::new(carries_body.is_some(), item.read_only && !no_read_only);
             if script.is_none() || form == request.encoded_form(index) {
-                self.outbox.append_wire(&request.wire, request.start_of(index)..item.end);
+                let part = request.start_of(index)..item.end;
+                self.outbox.append_wire(&mut request.wire, part);
             } else {
                 self.outbox.append(|out| request.rewrite(index, form, out));
             }
@@ -201,13 +203,12 @@ impl<T> Session<T> {
 }
 
 impl<T> Call<T> {
-    /// The item that the next reply of a pipeline belongs to.
-    pub(super) fn next_item(&self) -> usize {
+    /// The item of a pipeline that was answered last.
+    pub(super) fn last_item(&self) -> usize {
+        let last = self.answered - 1;
         match &self.rare {
-            Some(rare) if rare.before_repair.is_some() => {
-                rare.missed[self.answered - self.request.items.len()]
-            }
-            _ => self.answered,
+            Some(rare) if rare.before_repair.is_some() => rare.missed[last - self.request.items.len()],
+            _ => last,
         }
     }
 }

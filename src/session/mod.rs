@@ -21,7 +21,7 @@ use slab::Slab;
 
 use crate::error::{Error, Result, Status};
 use crate::request::{Form, Request, Shape};
-use crate::resp::{Decoded, Decoder, Entry, Limits, Payload, Pool, Refusal};
+use crate::resp::{Decoded, Decoder, Entry, Kind, Limits, Payload, Pool, Refusal};
 use crate::script::Sha;
 
 pub(crate) use inbox::Inbox;
@@ -77,6 +77,8 @@ struct Call<T> {
     answered: usize,
     /// The tape's length behind the last whole reply.
     whole: usize,
+    /// Where on the tape the reply starts that was decoded last.
+    last: usize,
     /// SCRIPT LOAD and EVALSHA were already sent a second time.
     repaired: bool,
     /// SCRIPT LOAD was refused: the script travels as EVAL from now on.
@@ -117,6 +119,8 @@ impl<T> Call<T> {
         errors.iter().find(|(failed, _)| *failed == script).map(|(_, text)| text.as_slice())
     }
 }
+
+const TOO_LONG: Refusal = Refusal::Limit("a reply longer than the limit");
 
 /// The position of a call of which the server has nothing to execute yet.
 const NOT_QUEUED: u64 = u64::MAX;
@@ -188,6 +192,7 @@ impl<T> Session<T> {
             queued: 0,
             answered: 0,
             whole: 0,
+            last: 0,
             repaired: false,
             by_body: false,
             form: Form::Sha,
@@ -265,22 +270,23 @@ impl<T> Session<T> {
         while !self.inbox.is_decoded() {
             let expected = self.expected.front().copied();
             let decoded = match expected {
-                Some(Expected { call, what: What::Items { .. } | What::Exec }) => self.decode_seen(call)?,
+                Some(Expected { call, what: What::Items { left } }) => self.decode_items(call, left)?,
+                Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
                 _ => self.decode_unseen()?,
             };
-            let length = match decoded {
-                Decoded::Reply | Decoded::Push => self.inbox.end_reply(),
-                Decoded::Incomplete => self.inbox.incomplete(),
-            };
-            if length > self.limits.max_bytes {
-                return Err(Refusal::Limit("a reply longer than the limit"));
-            }
             match (decoded, expected) {
-                (Decoded::Incomplete, _) => break,
-                (Decoded::Push, _) => {}
+                (Decoded::Incomplete, _) => {
+                    if self.inbox.incomplete() > self.limits.max_bytes {
+                        return Err(TOO_LONG);
+                    }
+                    break;
+                }
+                (Decoded::Push, _) => {
+                    self.inbox.end_reply();
+                }
                 (Decoded::Reply, None) => return Err(Refusal::Protocol("a reply that no call waits for")),
                 (Decoded::Reply, Some(Expected { call, what })) => match what {
-                    What::Items { left } => self.item_answered(call, left),
+                    What::Items { .. } => self.items_answered(call),
                     What::Load { script } => self.loaded(call, script)?,
                     What::Queued { left } => self.queued(call, left),
                     What::Exec => self.executed(call)?,
@@ -335,11 +341,42 @@ impl<T> Session<T> {
         Some(copy)
     }
 
-    fn decode_seen(&mut self, key: usize) -> std::result::Result<Decoded, Refusal> {
+    /// Decodes the replies to a call's items until all `left` are there, or one of them is an error that must be looked at.
+    #[inline]
+    fn decode_items(&mut self, key: usize, mut left: usize) -> std::result::Result<Decoded, Refusal> {
+        let call = &mut self.calls[key];
+        let Payload { tape, bytes, .. } = &mut *call.payload;
+        let shift = bytes.len().wrapping_sub(self.inbox.start());
+        let looks_at_errors = call.request.shape != Shape::Single;
+        let decoded = loop {
+            let (received, at) = self.inbox.decodable();
+            let decoded = self.decoder.decode(received, at, shift, tape)?;
+            if decoded != Decoded::Reply {
+                break decoded;
+            }
+            if self.inbox.end_reply() > self.limits.max_bytes {
+                return Err(TOO_LONG);
+            }
+            let reply = std::mem::replace(&mut call.whole, tape.len());
+            call.answered += 1;
+            left -= 1;
+            if left == 0 || (looks_at_errors && tape[reply].kind == Kind::Error) {
+                call.last = reply;
+                break decoded;
+            }
+        };
+        if let Some(front) = self.expected.front_mut() {
+            front.what = What::Items { left };
+        }
+        Ok(decoded)
+    }
+
+    fn decode_exec(&mut self, key: usize) -> std::result::Result<Decoded, Refusal> {
         let Payload { tape, bytes, .. } = &mut *self.calls[key].payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
         let (received, at) = self.inbox.decodable();
-        self.decoder.decode(received, at, shift, tape)
+        let decoded = self.decoder.decode(received, at, shift, tape)?;
+        self.end_whole(decoded)
     }
 
     fn decode_unseen(&mut self) -> std::result::Result<Decoded, Refusal> {
@@ -347,6 +384,13 @@ impl<T> Session<T> {
         let decoded = self.decoder.decode(received, at, 0, &mut self.unseen)?;
         if decoded == Decoded::Push {
             self.inbox.discard();
+        }
+        self.end_whole(decoded)
+    }
+
+    fn end_whole(&mut self, decoded: Decoded) -> std::result::Result<Decoded, Refusal> {
+        if decoded == Decoded::Reply && self.inbox.end_reply() > self.limits.max_bytes {
+            return Err(TOO_LONG);
         }
         Ok(decoded)
     }

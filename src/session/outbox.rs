@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::request::Wire;
+
 /// A wire form longer than this is sent from where it lies instead of being copied.
 const COPY_MAX: usize = 16 * 1024;
 
@@ -72,13 +74,13 @@ impl Outbox {
 
     /// Appends a part of a request's wire form.
     #[inline]
-    pub(crate) fn append_wire(&mut self, wire: &Arc<Vec<u8>>, part: Range<usize>) {
+    pub(crate) fn append_wire(&mut self, wire: &mut Wire, part: Range<usize>) {
         self.queued += part.len() as u64;
         if part.len() <= COPY_MAX {
             self.tail.extend_from_slice(&wire[part]);
         } else {
             self.seal();
-            self.chunks.push_back(Chunk { bytes: Bytes::Shared(Arc::clone(wire)), left: part });
+            self.chunks.push_back(Chunk { bytes: Bytes::Shared(wire.share()), left: part });
         }
     }
 
@@ -132,11 +134,12 @@ mod tests {
     #[test]
     fn order_is_kept_between_small_and_large() {
         for step in [1, 7, 1 << 20] {
-            let large = Arc::new(vec![b'L'; COPY_MAX + 1]);
+            let large = vec![b'L'; COPY_MAX + 1];
+            let mut wire = Wire::Own(large.clone());
             let mut outbox = Outbox::default();
             outbox.append(|tail| tail.extend_from_slice(b"one"));
-            outbox.append_wire(&large, 0..large.len());
-            outbox.append_wire(&large, 0..3);
+            outbox.append_wire(&mut wire, 0..large.len());
+            outbox.append_wire(&mut wire, 0..3);
             assert_eq!(outbox.position(), 3 + large.len() as u64 + 3);
             let all = drain(&mut outbox, step);
             assert_eq!(all, [b"one".as_slice(), &large, b"LLL"].concat());
