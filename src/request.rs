@@ -42,13 +42,31 @@ impl Wire {
     /// The bytes, to be appended to.
     #[inline]
     fn own(&mut self) -> &mut Vec<u8> {
-        if let Wire::Shared(shared) = self {
-            let bytes = Arc::try_unwrap(std::mem::take(shared)).unwrap_or_else(|shared| shared.to_vec());
-            *self = Wire::Own(bytes);
+        if let Wire::Shared(_) = self {
+            self.unshare();
         }
         match self {
             Wire::Own(bytes) => bytes,
             Wire::Shared(_) => unreachable!("made its own above"),
+        }
+    }
+
+    #[cold]
+    fn unshare(&mut self) {
+        if let Wire::Shared(shared) = std::mem::replace(self, Wire::Own(Vec::new())) {
+            *self = Wire::Own(Arc::try_unwrap(shared).unwrap_or_else(|shared| shared.to_vec()));
+        }
+    }
+
+    /// Empties it and keeps the memory, unless that is much or still being sent.
+    fn clear(&mut self) {
+        let kept = match self {
+            Wire::Own(bytes) => Some(bytes),
+            Wire::Shared(shared) => Arc::get_mut(shared),
+        };
+        match kept {
+            Some(bytes) if bytes.capacity() <= KEPT_BYTES => bytes.clear(),
+            _ => *self = Wire::Own(Vec::new()),
         }
     }
 
@@ -122,10 +140,7 @@ impl Default for Request {
 impl Request {
     /// Empties the request for another use.
     pub(crate) fn reset(&mut self, shape: Shape) {
-        match &mut self.wire {
-            Wire::Own(wire) if wire.capacity() <= KEPT_BYTES => wire.clear(),
-            wire => *wire = Wire::Own(Vec::new()),
-        }
+        self.wire.clear();
         self.items.clear();
         self.scripts.clear();
         self.places.clear();
@@ -183,12 +198,8 @@ impl Request {
             wire.extend_from_slice(script.evalsha());
         }
         encode::number(wire, keys.len());
-        for bytes in keys {
-            encode::argument(wire, bytes);
-        }
-        for bytes in args {
-            encode::argument(wire, bytes);
-        }
+        keys.for_each(|bytes| encode::argument(wire, bytes));
+        args.for_each(|bytes| encode::argument(wire, bytes));
         let end = wire.len();
         let index = self.place_of(script);
         self.items.push(Item { end, script: Some(index), read_only });
@@ -197,7 +208,7 @@ impl Request {
     fn place_of(&mut self, script: &Script) -> u32 {
         let sha = script.sha();
         if let Some(Item { script: Some(place), .. }) = self.items.last()
-            && self.scripts[*place as usize].sha() == sha
+            && self.scripts[*place as usize].is(script)
         {
             return *place;
         }

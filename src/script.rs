@@ -133,6 +133,12 @@ impl Script {
         &self.0.hex
     }
 
+    /// Whether this is a clone of `other`, or it of this.
+    #[inline]
+    pub(crate) fn is(&self, other: &Script) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn evalsha(&self) -> &[u8; EVALSHA_LEN] {
         &self.0.evalsha
     }

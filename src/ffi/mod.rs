@@ -129,6 +129,7 @@ impl<'a> Strings<'a> {
     /// # Safety
     /// `pointers` is NULL or points to `count` pointers; `lengths` is NULL or points to `count` lengths; each pointer is
     /// NULL or points to so many bytes, or with `lengths` NULL to bytes that end in a NUL.
+    #[inline]
     unsafe fn new(
         count: usize,
         pointers: *const *const c_char,
@@ -149,20 +150,15 @@ impl<'a> Strings<'a> {
         let pointers = unsafe { std::slice::from_raw_parts(pointers, count) };
         // SAFETY: not NULL here, and the caller promises `count` lengths.
         let lengths = (!lengths.is_null()).then(|| unsafe { std::slice::from_raw_parts(lengths, count) });
-        let strings = Strings { pointers, lengths };
-        match (0..count).find(|&index| strings.is_wrong(index)) {
-            None => Ok(strings),
+        let wrong = match lengths {
+            Some(lengths) => pointers.iter().zip(lengths).position(|(pointer, &length)| {
+                length > isize::MAX as usize || (pointer.is_null() && length != 0)
+            }),
+            None => pointers.iter().position(|pointer| pointer.is_null()),
+        };
+        match wrong {
+            None => Ok(Strings { pointers, lengths }),
             Some(index) => Err(invalid(&format!("{name}[{index}]"), "is NULL, or longer than any memory")),
-        }
-    }
-
-    fn is_wrong(&self, index: usize) -> bool {
-        match self.lengths {
-            Some(lengths) => {
-                lengths[index] > isize::MAX as usize
-                    || (self.pointers[index].is_null() && lengths[index] != 0)
-            }
-            None => self.pointers[index].is_null(),
         }
     }
 

@@ -57,13 +57,25 @@ impl Decoder {
     ///
     /// Texts are entered on the tape with their place in `bytes` plus `shift` (wrapping). A NUL is written behind
     /// each text, over the CR that ends it.
-    #[inline]
     pub(crate) fn decode(
         &mut self,
         bytes: &mut [u8],
         at: &mut usize,
         shift: usize,
         tape: &mut Vec<Entry>,
+    ) -> Result<Decoded, Refusal> {
+        self.decode_while(bytes, at, shift, tape, |_, _| Ok(false))
+    }
+
+    /// The same for one reply after the other, while `more` says so; it is given the tape and the place behind the reply.
+    #[inline]
+    pub(crate) fn decode_while(
+        &mut self,
+        bytes: &mut [u8],
+        at: &mut usize,
+        shift: usize,
+        tape: &mut Vec<Entry>,
+        mut more: impl FnMut(&[Entry], usize) -> Result<bool, Refusal>,
     ) -> Result<Decoded, Refusal> {
         loop {
             let Some(&sign) = bytes.get(*at) else { return Ok(Decoded::Incomplete) };
@@ -116,8 +128,10 @@ impl Decoder {
                     let Some((count, next)) = number(bytes, *at + 1)? else { return Ok(Decoded::Incomplete) };
                     *at = next;
                     if count >= 0 {
-                        if let Some(done) = self.open(sign, count as u64, entry, tape)? {
-                            return Ok(done);
+                        match self.open(sign, count as u64, entry, tape)? {
+                            Some(Decoded::Reply) if more(tape, *at)? => {}
+                            Some(done) => return Ok(done),
+                            None => {}
                         }
                         continue;
                     }
@@ -133,11 +147,10 @@ impl Decoder {
                 _ => return Err(Refusal::Protocol("an unknown type")),
             }
             tape.push(entry);
-            if self.open.is_empty() {
-                return Ok(Decoded::Reply);
-            }
-            if let Some(done) = self.close(tape) {
-                return Ok(done);
+            match self.close(tape) {
+                Some(Decoded::Reply) if more(tape, *at)? => {}
+                Some(done) => return Ok(done),
+                None => {}
             }
         }
     }

@@ -37,17 +37,19 @@ pub(crate) fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
 /// A sign, twenty digits, CR and LF.
 const LENGTH_MAX: usize = 23;
 
-#[inline]
+#[inline(always)]
 fn length(out: &mut Vec<u8>, sign: u8, length: usize) {
     if length < 10 {
         out.extend_from_slice(&[sign, b'0' + length as u8, b'\r', b'\n']);
-    } else if length < 100 {
-        out.extend_from_slice(&[sign, b'0' + (length / 10) as u8, b'0' + (length % 10) as u8, b'\r', b'\n']);
     } else {
-        out.push(sign);
-        out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-        out.extend_from_slice(b"\r\n");
+        long_length(out, sign, length);
     }
+}
+
+fn long_length(out: &mut Vec<u8>, sign: u8, length: usize) {
+    out.push(sign);
+    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

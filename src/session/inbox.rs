@@ -70,6 +70,12 @@ impl Inbox {
         (&mut self.bytes[..self.filled], &mut self.at)
     }
 
+    /// The same and where the reply to be decoded starts.
+    #[inline]
+    pub(super) fn decodable_replies(&mut self) -> (&mut [u8], &mut usize, &mut usize) {
+        (&mut self.bytes[..self.filled], &mut self.at, &mut self.reply)
+    }
+
     /// Where the collected replies start; texts are placed relative to it.
     #[inline]
     pub(super) fn start(&self) -> usize {

@@ -348,23 +348,20 @@ impl<T> Session<T> {
         let Payload { tape, bytes, .. } = &mut *call.payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
         let looks_at_errors = call.request.shape != Shape::Single;
-        let decoded = loop {
-            let (received, at) = self.inbox.decodable();
-            let decoded = self.decoder.decode(received, at, shift, tape)?;
-            if decoded != Decoded::Reply {
-                break decoded;
-            }
-            if self.inbox.end_reply() > self.limits.max_bytes {
+        let (mut whole, mut last) = (call.whole, call.last);
+        let before = left;
+        let (received, at, reply) = self.inbox.decodable_replies();
+        let decoded = self.decoder.decode_while(received, at, shift, tape, |tape, end| {
+            if end - *reply > self.limits.max_bytes {
                 return Err(TOO_LONG);
             }
-            let reply = std::mem::replace(&mut call.whole, tape.len());
-            call.answered += 1;
+            *reply = end;
+            last = std::mem::replace(&mut whole, tape.len());
             left -= 1;
-            if left == 0 || (looks_at_errors && tape[reply].kind == Kind::Error) {
-                call.last = reply;
-                break decoded;
-            }
-        };
+            Ok(left > 0 && !(looks_at_errors && tape[last].kind == Kind::Error))
+        })?;
+        (call.whole, call.last) = (whole, last);
+        call.answered += before - left;
         if let Some(front) = self.expected.front_mut() {
             front.what = What::Items { left };
         }

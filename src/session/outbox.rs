@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::request::Wire;
 
 /// A wire form longer than this is sent from where it lies instead of being copied.
-const COPY_MAX: usize = 16 * 1024;
+const COPY_MAX: usize = 2 * 1024;
 
 /// Memory kept for the next small requests.
 const KEPT_BYTES: usize = 64 * 1024;
