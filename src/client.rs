@@ -10,7 +10,7 @@ use crate::config::{Config, Options};
 use crate::error::{Error, Result, Status};
 use crate::link::End;
 use crate::node::Node;
-use crate::request::{Request, Shape};
+use crate::request::{Request, Shape, slices};
 use crate::resp::Reply;
 use crate::script::Script;
 use crate::session::Finished;
@@ -80,7 +80,7 @@ impl Client {
         keys: &[K],
         args: &[A],
     ) -> Result<Reply> {
-        self.call_script(script, keys.iter().map(AsRef::as_ref), args.iter().map(AsRef::as_ref), false)
+        self.call_script(script, &slices(keys), &slices(args), false)
     }
 
     /// The same, read-only: the server stops the script at the first write. A lost connection does no harm, so such a call is
@@ -93,14 +93,14 @@ impl Client {
         keys: &[K],
         args: &[A],
     ) -> Result<Reply> {
-        self.call_script(script, keys.iter().map(AsRef::as_ref), args.iter().map(AsRef::as_ref), true)
+        self.call_script(script, &slices(keys), &slices(args), true)
     }
 
-    pub(crate) fn call_script<'a>(
+    pub(crate) fn call_script(
         &self,
         script: &Script,
-        keys: impl ExactSizeIterator<Item = &'a [u8]>,
-        args: impl ExactSizeIterator<Item = &'a [u8]>,
+        keys: &[&[u8]],
+        args: &[&[u8]],
         read_only: bool,
     ) -> Result<Reply> {
         let mut request = self.core.request(Shape::Single);
@@ -116,14 +116,11 @@ impl Client {
     /// Commands that would change the connection under other callers (MULTI, SUBSCRIBE, SELECT, ...) are refused with
     /// [`Status::CommandRefused`]. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their own.
     pub fn command<A: AsRef<[u8]>>(&self, arguments: &[A]) -> Result<Reply> {
-        self.command_of(arguments.iter().map(AsRef::as_ref))
+        self.command_of(&slices(arguments))
     }
 
-    pub(crate) fn command_of<'a>(
-        &self,
-        arguments: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
-    ) -> Result<Reply> {
-        let lane = command::lane(arguments.clone())?;
+    pub(crate) fn command_of(&self, arguments: &[&[u8]]) -> Result<Reply> {
+        let lane = command::lane(arguments)?;
         let mut request = self.core.request(Shape::Single);
         request.command(arguments);
         match lane {
@@ -225,7 +222,7 @@ impl Client {
 
     pub(crate) fn run_command_apart(&self, arguments: &[&[u8]], purpose: Purpose) -> Result<Reply> {
         let mut request = self.core.request(Shape::Single);
-        request.command(arguments.iter().copied());
+        request.command(arguments);
         self.run_apart(request, purpose)
     }
 }

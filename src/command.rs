@@ -12,8 +12,8 @@ pub(crate) enum Lane {
 }
 
 /// Decides where a command may go, or says why it may go nowhere.
-pub(crate) fn lane<'a>(mut arguments: impl Iterator<Item = &'a [u8]> + Clone) -> Result<Lane> {
-    let Some(name) = arguments.next() else {
+pub(crate) fn lane(arguments: &[&[u8]]) -> Result<Lane> {
+    let [name, rest @ ..] = arguments else {
         return Err(Error::new(Status::InvalidArgument, "a command needs at least its name"));
     };
     let name = Word(name);
@@ -22,10 +22,10 @@ pub(crate) fn lane<'a>(mut arguments: impl Iterator<Item = &'a [u8]> + Clone) ->
     }
     if name.is_any(&["XREAD", "XREADGROUP"]) {
         // BLOCK is an option in front of STREAMS; behind it come only keys and ids.
-        let mut options = arguments.map(Word).take_while(|word| !word.is("STREAMS"));
+        let mut options = rest.iter().map(|bytes| Word(bytes)).take_while(|word| !word.is("STREAMS"));
         return Ok(if options.any(|option| option.is("BLOCK")) { Lane::Own } else { Lane::Shared });
     }
-    let sub = Word(arguments.next().unwrap_or_default());
+    let sub = Word(rest.first().copied().unwrap_or_default());
     match refusal(name, sub) {
         None => Ok(Lane::Shared),
         Some(reason) => {
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn lane_of(command: &str) -> Result<Lane> {
-        lane(command.split(' ').map(str::as_bytes))
+        lane(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>())
     }
 
     #[test]
@@ -150,6 +150,6 @@ mod tests {
             );
             assert!(!error.message().contains("secret"), "{error}");
         }
-        assert_eq!(lane([].into_iter()).expect_err("no name").status(), Status::InvalidArgument);
+        assert_eq!(lane(&[]).expect_err("no name").status(), Status::InvalidArgument);
     }
 }

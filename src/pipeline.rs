@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::command::{self, Lane};
 use crate::error::{Error, Result, Status};
-use crate::request::{Request, Shape};
+use crate::request::{Request, Shape, slices};
 use crate::resp::{Payload, Reply};
 use crate::script::Script;
 
@@ -64,15 +64,12 @@ impl Pipeline {
     /// [`Status::CommandRefused`] for commands that would change the shared connection, and for commands that wait: in a pipeline
     /// these would keep everything behind them waiting.
     pub fn command<A: AsRef<[u8]>>(&mut self, arguments: &[A]) -> Result<&mut Self> {
-        self.command_of(arguments.iter().map(AsRef::as_ref))
+        self.command_of(&slices(arguments))
     }
 
-    pub(crate) fn command_of<'a>(
-        &mut self,
-        arguments: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
-    ) -> Result<&mut Self> {
+    pub(crate) fn command_of(&mut self, arguments: &[&[u8]]) -> Result<&mut Self> {
         // Inside MULTI the server itself lets no command wait.
-        if command::lane(arguments.clone())? == Lane::Own && self.shape == Shape::Pipeline {
+        if command::lane(arguments)? == Lane::Own && self.shape == Shape::Pipeline {
             let reason = "a command that waits is refused in a pipeline: it would keep all behind it waiting; send it alone";
             return Err(Error::new(Status::CommandRefused, reason));
         }
@@ -87,7 +84,7 @@ impl Pipeline {
         keys: &[K],
         args: &[A],
     ) -> Result<&mut Self> {
-        self.script_of(script, keys.iter().map(AsRef::as_ref), args.iter().map(AsRef::as_ref), false)
+        self.script_of(script, &slices(keys), &slices(args), false)
     }
 
     /// Appends a read-only script call; see [`Client::call_read_only`].
@@ -97,14 +94,14 @@ impl Pipeline {
         keys: &[K],
         args: &[A],
     ) -> Result<&mut Self> {
-        self.script_of(script, keys.iter().map(AsRef::as_ref), args.iter().map(AsRef::as_ref), true)
+        self.script_of(script, &slices(keys), &slices(args), true)
     }
 
-    pub(crate) fn script_of<'a>(
+    pub(crate) fn script_of(
         &mut self,
         script: &Script,
-        keys: impl ExactSizeIterator<Item = &'a [u8]>,
-        args: impl ExactSizeIterator<Item = &'a [u8]>,
+        keys: &[&[u8]],
+        args: &[&[u8]],
         read_only: bool,
     ) -> Result<&mut Self> {
         self.request.script_call(script, keys, args, read_only)?;

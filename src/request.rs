@@ -5,8 +5,10 @@ use std::hash::BuildHasherDefault;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::error::{Error, Result, Status};
-use crate::resp::encode;
+use crate::resp::encode::{self, Encoder};
 use crate::script::{DigestHasher, Script, Sha};
 
 /// How the replies of a request belong together.
@@ -94,6 +96,14 @@ impl Deref for Wire {
     }
 }
 
+/// A list of byte strings as a slice of slices; short ones without allocating.
+pub(crate) fn slices<T: AsRef<[u8]>>(list: &[T]) -> Slices<'_> {
+    list.iter().map(AsRef::as_ref).collect()
+}
+
+/// See [`slices`].
+pub(crate) type Slices<'a> = SmallVec<[&'a [u8]; 8]>;
+
 /// Encoded once, where it is made; sent as it is, or with its scripts in another form.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -151,11 +161,11 @@ impl Request {
     }
 
     /// Appends a script call, unless it is one that no server would run.
-    pub(crate) fn script_call<'a>(
+    pub(crate) fn script_call(
         &mut self,
         script: &Script,
-        keys: impl ExactSizeIterator<Item = &'a [u8]>,
-        args: impl ExactSizeIterator<Item = &'a [u8]>,
+        keys: &[&[u8]],
+        args: &[&[u8]],
         read_only: bool,
     ) -> Result<()> {
         if read_only && script.is_refused_read_only() {
@@ -170,36 +180,33 @@ impl Request {
     }
 
     /// Appends a command.
-    pub(crate) fn command<'a>(&mut self, arguments: impl ExactSizeIterator<Item = &'a [u8]>) {
+    pub(crate) fn command(&mut self, arguments: &[&[u8]]) {
         let wire = self.wire.own();
-        encode::head(wire, arguments.len());
-        for bytes in arguments {
-            encode::argument(wire, bytes);
-        }
+        encode::command(wire, arguments);
         let end = wire.len();
         self.items.push(Item { end, script: None, read_only: false });
         self.repeatable = false;
     }
 
     /// Appends a script call.
-    fn script<'a>(
-        &mut self,
-        script: &Script,
-        keys: impl ExactSizeIterator<Item = &'a [u8]>,
-        args: impl ExactSizeIterator<Item = &'a [u8]>,
-        read_only: bool,
-    ) {
+    fn script(&mut self, script: &Script, keys: &[&[u8]], args: &[&[u8]], read_only: bool) {
         let wire = self.wire.own();
-        encode::head(wire, 3 + keys.len() + args.len());
+        let (argc, numkeys) = (3 + keys.len() + args.len(), keys.len());
+        let form: &[u8] = if read_only { SHA_RO_FORM } else { SHA_FORM };
+        let lists = encode::arguments_size(keys) + encode::arguments_size(args);
+        let size = encode::head_size(argc) + form.len() + SHA_LINE + encode::number_size(numkeys) + lists;
+        let mut encoder = Encoder::new(wire, size);
+        encoder.head(argc);
         if read_only {
-            wire.extend_from_slice(SHA_RO_FORM);
-            wire.extend_from_slice(&script.evalsha()[SHA_FORM.len()..]);
+            encoder.raw(SHA_RO_FORM);
+            encoder.raw(&script.evalsha()[SHA_FORM.len()..]);
         } else {
-            wire.extend_from_slice(script.evalsha());
+            encoder.raw(script.evalsha());
         }
-        encode::number(wire, keys.len());
-        keys.for_each(|bytes| encode::argument(wire, bytes));
-        args.for_each(|bytes| encode::argument(wire, bytes));
+        encoder.number(numkeys);
+        encoder.arguments(keys);
+        encoder.arguments(args);
+        drop(encoder);
         let end = wire.len();
         let index = self.place_of(script);
         self.items.push(Item { end, script: Some(index), read_only });
@@ -256,14 +263,17 @@ impl Request {
         let head = memchr::memchr(b'\n', wire).map_or(0, |at| at + 1);
         let encoded = if item.read_only { SHA_RO_FORM } else { SHA_FORM };
         out.extend_from_slice(&wire[..head]);
-        let (command, names): (&[u8], &[u8]) = match form {
+        let (command, name): (&[u8], &[u8]) = match form {
             Form::Sha => (b"EVALSHA", script.sha_hex().as_bytes()),
             Form::ShaReadOnly => (b"EVALSHA_RO", script.sha_hex().as_bytes()),
             Form::Body => (b"EVAL", script.source()),
             Form::BodyReadOnly => (b"EVAL_RO", script.source()),
         };
-        encode::argument(out, command);
-        encode::argument(out, names);
+        let size = encode::argument_size(command.len()) + encode::argument_size(name.len());
+        let mut encoder = Encoder::new(out, size);
+        encoder.argument(command);
+        encoder.argument(name);
+        drop(encoder);
         out.extend_from_slice(&wire[head + encoded.len() + SHA_LINE..]);
     }
 }
@@ -306,16 +316,12 @@ impl Form {
 mod tests {
     use super::*;
 
-    fn slices<'a>(list: &'a [&'a [u8]]) -> impl ExactSizeIterator<Item = &'a [u8]> {
-        list.iter().copied()
-    }
-
     #[test]
     fn a_script_call_in_each_form() {
         let script = Script::new("return 1");
         let mut request = Request::default();
-        request.command(slices(&[b"PING"]));
-        request.script(&script, slices(&[b"k"]), slices(&[b"a\0", b""]), true);
+        request.command(&[b"PING"]);
+        request.script(&script, &[b"k"], &[b"a\0", b""], true);
         let tail = "$1\r\n1\r\n$1\r\nk\r\n$2\r\na\0\r\n$0\r\n\r\n";
         let sha = script.sha_hex();
         let wire = format!("*1\r\n$4\r\nPING\r\n*6\r\n$10\r\nEVALSHA_RO\r\n$40\r\n{sha}\r\n{tail}");
@@ -336,7 +342,7 @@ mod tests {
         let scripts: Vec<Script> = (0..50).map(|number| Script::new(format!("return {number}"))).collect();
         let mut request = Request::default();
         for script in scripts.iter().chain(&scripts) {
-            request.script(script, slices(&[]), slices(&[]), false);
+            request.script(script, &[], &[], false);
         }
         assert_eq!(request.scripts.len(), 50);
         assert!((0..100).all(|item| request.items[item].script == Some(item as u32 % 50)));
@@ -348,7 +354,7 @@ mod tests {
         let (one, same, other) = (Script::new("return 1"), Script::new("return 1"), Script::new("return 2"));
         let mut request = Request::default();
         for script in [&one, &same, &other, &one] {
-            request.script(script, slices(&[]), slices(&[]), false);
+            request.script(script, &[], &[], false);
         }
         assert_eq!(request.scripts.len(), 2);
         assert_eq!(request.items.iter().map(|item| item.script).collect::<Vec<_>>(), [0, 0, 1, 0].map(Some));

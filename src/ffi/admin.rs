@@ -6,8 +6,9 @@ use super::client::rs_client;
 use super::error::rs_error;
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
-use super::{Out, Strings, guard, handle, invalid, rs_status, text};
+use super::{Out, guard, handle, invalid, rs_status, strings, text};
 use crate::admin::FlushMode;
+use crate::request::Slices;
 
 /// SCRIPT FLUSH as the server is configured.
 pub const RS_FLUSH_DEFAULT: i32 = 0;
@@ -65,11 +66,13 @@ pub unsafe extern "C" fn rs_client_script_exists(
         if exists.is_null() && count > 0 {
             return Err(invalid("exists", "is NULL and its number is not 0"));
         }
+        let mut sha_list = Slices::new();
         // SAFETY: as documented.
-        let (client, shas) =
-            unsafe { (handle(client, "client")?, Strings::new(count, shas, std::ptr::null(), "shas")?) };
-        let shas: Vec<&[u8]> = shas.iter().collect();
-        for (index, found) in client.client.script_exists(&shas)?.into_iter().enumerate().take(count) {
+        let client = unsafe {
+            strings(&mut sha_list, count, shas, std::ptr::null(), "shas")?;
+            handle(client, "client")?
+        };
+        for (index, found) in client.client.script_exists(&sha_list)?.into_iter().enumerate().take(count) {
             set(index, found);
         }
         Ok(())

@@ -21,6 +21,8 @@ use crate::error::{Error, Result, Status};
 
 use error::rs_error;
 
+use crate::request::Slices;
+
 /// `RS_OK` or one of the `RS_ERR_` numbers.
 pub type rs_status = i32;
 
@@ -118,61 +120,52 @@ fn check_length(len: usize, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A list of byte strings as C hands it over: pointers, and lengths or NULs at the ends.
-#[derive(Clone, Copy)]
-struct Strings<'a> {
-    pointers: &'a [*const c_char],
-    lengths: Option<&'a [usize]>,
-}
-
-impl<'a> Strings<'a> {
-    /// # Safety
-    /// `pointers` is NULL or points to `count` pointers; `lengths` is NULL or points to `count` lengths; each pointer is
-    /// NULL or points to so many bytes, or with `lengths` NULL to bytes that end in a NUL.
-    #[inline]
-    unsafe fn new(
-        count: usize,
-        pointers: *const *const c_char,
-        lengths: *const usize,
-        name: &str,
-    ) -> Result<Strings<'a>> {
-        if count == 0 {
-            return Ok(Strings { pointers: &[], lengths: None });
-        }
-        if pointers.is_null() {
-            return Err(invalid(name, "is NULL and its number is not 0"));
-        }
-        // Far beyond what a server accepts, and a product that cannot overflow.
-        if count > i32::MAX as usize {
-            return Err(invalid(name, "are more than 2147483647"));
-        }
+/// Reads a list of byte strings as C hands it over: pointers, and lengths or NULs at the ends.
+///
+/// # Safety
+/// `pointers` is NULL or points to `count` pointers; `lengths` is NULL or points to `count` lengths; each pointer is
+/// NULL or points to so many bytes, or with `lengths` NULL to bytes that end in a NUL.
+#[inline]
+unsafe fn strings<'a>(
+    strings: &mut Slices<'a>,
+    count: usize,
+    pointers: *const *const c_char,
+    lengths: *const usize,
+    name: &str,
+) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    // More is far beyond what a server accepts; below it the sizes cannot overflow.
+    if pointers.is_null() || count > i32::MAX as usize {
+        return Err(invalid(name, "is NULL and its number is not 0, or there are more than 2147483647"));
+    }
+    strings.reserve(count);
+    for index in 0..count {
         // SAFETY: not NULL, and the caller promises `count` pointers.
-        let pointers = unsafe { std::slice::from_raw_parts(pointers, count) };
-        // SAFETY: not NULL here, and the caller promises `count` lengths.
-        let lengths = (!lengths.is_null()).then(|| unsafe { std::slice::from_raw_parts(lengths, count) });
-        let wrong = match lengths {
-            Some(lengths) => pointers.iter().zip(lengths).position(|(pointer, &length)| {
-                length > isize::MAX as usize || (pointer.is_null() && length != 0)
-            }),
-            None => pointers.iter().position(|pointer| pointer.is_null()),
+        let pointer = unsafe { *pointers.add(index) };
+        let string = if lengths.is_null() {
+            if pointer.is_null() {
+                None
+            } else {
+                // SAFETY: not NULL, and the caller promises a NUL at the end.
+                Some(unsafe { CStr::from_ptr(pointer) }.to_bytes())
+            }
+        } else {
+            // SAFETY: not NULL, and the caller promises `count` lengths.
+            match unsafe { *lengths.add(index) } {
+                0 => Some(&[][..]),
+                length if pointer.is_null() || length > isize::MAX as usize => None,
+                // SAFETY: not NULL, and the caller promises so many bytes.
+                length => Some(unsafe { std::slice::from_raw_parts(pointer.cast(), length) }),
+            }
         };
-        match wrong {
-            None => Ok(Strings { pointers, lengths }),
-            Some(index) => Err(invalid(&format!("{name}[{index}]"), "is NULL, or longer than any memory")),
+        match string {
+            Some(string) => strings.push(string),
+            None => return Err(invalid(&format!("{name}[{index}]"), "is NULL, or longer than any memory")),
         }
     }
-
-    fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
-        (0..self.pointers.len()).map(move |index| match self.lengths {
-            Some(lengths) if lengths[index] == 0 => &[][..],
-            // SAFETY: `new` has checked that it is not NULL, and its caller promised so many bytes.
-            Some(lengths) => unsafe {
-                std::slice::from_raw_parts(self.pointers[index].cast(), lengths[index])
-            },
-            // SAFETY: `new` has checked that it is not NULL, and its caller promised a NUL at the end.
-            None => unsafe { CStr::from_ptr(self.pointers[index]) }.to_bytes(),
-        })
-    }
+    Ok(())
 }
 
 /// Frees a handle; NULL is nothing to free.

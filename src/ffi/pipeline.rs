@@ -6,9 +6,10 @@ use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
 use super::script::rs_script;
-use super::{Out, Strings, free, guard, guard_value, handle, invalid, rs_status};
+use super::{Out, free, guard, guard_value, handle, invalid, rs_status, strings};
 use crate::error::Result;
 use crate::pipeline::Pipeline;
+use crate::request::Slices;
 
 /// A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
 pub const RS_PIPELINE_ATOMIC: u32 = 1;
@@ -94,10 +95,13 @@ pub unsafe extern "C" fn rs_pipeline_command(
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard(err, || {
+        let mut arguments = Slices::new();
         // SAFETY: as documented.
-        let (pipeline, arguments) =
-            unsafe { (pipeline_of(pipeline)?, Strings::new(argc, argv, argvlen, "argv")?) };
-        pipeline.command_of(arguments.iter()).map(drop)
+        let pipeline = unsafe {
+            strings(&mut arguments, argc, argv, argvlen, "argv")?;
+            pipeline_of(pipeline)?
+        };
+        pipeline.command_of(&arguments).map(drop)
     })
 }
 
@@ -121,13 +125,15 @@ pub unsafe extern "C" fn rs_pipeline_script(
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard(err, || {
+        let (mut key_list, mut arg_list) = (Slices::new(), Slices::new());
         // SAFETY: as documented.
-        let (keys, args) = unsafe {
-            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
-        };
+        unsafe {
+            strings(&mut key_list, numkeys, keys, keylens, "keys")?;
+            strings(&mut arg_list, numargs, args, arglens, "args")?;
+        }
         // SAFETY: as documented.
         let (pipeline, script) = unsafe { (pipeline_of(pipeline)?, handle(script, "script")?) };
-        pipeline.script_of(script.script(), keys.iter(), args.iter(), false).map(drop)
+        pipeline.script_of(script.script(), &key_list, &arg_list, false).map(drop)
     })
 }
 
@@ -150,13 +156,15 @@ pub unsafe extern "C" fn rs_pipeline_script_ro(
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard(err, || {
+        let (mut key_list, mut arg_list) = (Slices::new(), Slices::new());
         // SAFETY: as documented.
-        let (keys, args) = unsafe {
-            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
-        };
+        unsafe {
+            strings(&mut key_list, numkeys, keys, keylens, "keys")?;
+            strings(&mut arg_list, numargs, args, arglens, "args")?;
+        }
         // SAFETY: as documented.
         let (pipeline, script) = unsafe { (pipeline_of(pipeline)?, handle(script, "script")?) };
-        pipeline.script_of(script.script(), keys.iter(), args.iter(), true).map(drop)
+        pipeline.script_of(script.script(), &key_list, &arg_list, true).map(drop)
     })
 }
 

@@ -5,9 +5,10 @@ use std::ffi::c_char;
 use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
-use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status};
+use super::{Out, bytes, free, guard, guard_value, handle, invalid, rs_status, strings};
 use crate::client::{Client, WeakClient};
 use crate::error::{Error, Result, Status};
+use crate::request::Slices;
 use crate::script::Script;
 
 /// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
@@ -114,12 +115,14 @@ pub unsafe extern "C" fn rs_script_call(
     // SAFETY: as documented.
     let out = unsafe { Out::new(reply) };
     guard(err, || {
+        let (mut key_list, mut arg_list) = (Slices::new(), Slices::new());
         // SAFETY: as documented.
-        let (keys, args) = unsafe {
-            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
-        };
+        unsafe {
+            strings(&mut key_list, numkeys, keys, keylens, "keys")?;
+            strings(&mut arg_list, numargs, args, arglens, "args")?;
+        }
         // SAFETY: as documented.
-        unsafe { call(script, client, keys, args, false, &out) }
+        unsafe { call(script, client, &key_list, &arg_list, false, &out) }
     })
 }
 
@@ -148,12 +151,14 @@ pub unsafe extern "C" fn rs_script_call_ro(
     // SAFETY: as documented.
     let out = unsafe { Out::new(reply) };
     guard(err, || {
+        let (mut key_list, mut arg_list) = (Slices::new(), Slices::new());
         // SAFETY: as documented.
-        let (keys, args) = unsafe {
-            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
-        };
+        unsafe {
+            strings(&mut key_list, numkeys, keys, keylens, "keys")?;
+            strings(&mut arg_list, numargs, args, arglens, "args")?;
+        }
         // SAFETY: as documented.
-        unsafe { call(script, client, keys, args, true, &out) }
+        unsafe { call(script, client, &key_list, &arg_list, true, &out) }
     })
 }
 
@@ -162,8 +167,8 @@ pub unsafe extern "C" fn rs_script_call_ro(
 unsafe fn call(
     script: *const rs_script,
     client: *const rs_client,
-    keys: Strings<'_>,
-    args: Strings<'_>,
+    keys: &[&[u8]],
+    args: &[&[u8]],
     read_only: bool,
     out: &Out<rs_reply>,
 ) -> Result<()> {
@@ -171,7 +176,7 @@ unsafe fn call(
     let (handle, client) = unsafe { (handle(script, "script")?, client.as_ref()) };
     // The handle may be freed while the call is in flight, so the call looks at a copy.
     let script = handle.script.clone();
-    let call = |client: &Client| client.call_script(&script, keys.iter(), args.iter(), read_only);
+    let call = |client: &Client| client.call_script(&script, keys, args, read_only);
     let reply = match client {
         Some(client) => call(&client.client)?,
         None => call(&handle.own_client()?)?,

@@ -65,7 +65,7 @@ impl<'a> Handshake<'a> {
         self.steps.clear();
         let mut step = |step: Step, words: &[&[u8]]| {
             self.steps.push(step);
-            request.command(words.iter().copied());
+            request.command(words);
         };
         let config = self.config;
         let password = config.password.as_ref().map(|password| password.expose());
