@@ -4,14 +4,16 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::command::{self, Lane};
 use crate::config::{Config, Options};
 use crate::error::{Error, Result, Status};
 use crate::link::End;
 use crate::node::Node;
-use crate::request::{Request, Shape, slices};
+use crate::request::{Request, Shape};
 use crate::resp::Reply;
+use crate::resp::encode::Arguments;
 use crate::script::Script;
 use crate::session::Finished;
 use crate::session::handshake::Purpose;
@@ -80,7 +82,7 @@ impl Client {
         keys: &[K],
         args: &[A],
     ) -> Result<Reply> {
-        self.call_script(script, &slices(keys), &slices(args), false)
+        self.call_script(script, keys, args, false)
     }
 
     /// The same, read-only: the server stops the script at the first write. A lost connection does no harm, so such a call is
@@ -93,14 +95,14 @@ impl Client {
         keys: &[K],
         args: &[A],
     ) -> Result<Reply> {
-        self.call_script(script, &slices(keys), &slices(args), true)
+        self.call_script(script, keys, args, true)
     }
 
     pub(crate) fn call_script(
         &self,
         script: &Script,
-        keys: &[&[u8]],
-        args: &[&[u8]],
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
         read_only: bool,
     ) -> Result<Reply> {
         let mut request = self.core.request(Shape::Single);
@@ -116,7 +118,8 @@ impl Client {
     /// Commands that would change the connection under other callers (MULTI, SUBSCRIBE, SELECT, ...) are refused with
     /// [`Status::CommandRefused`]. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their own.
     pub fn command<A: AsRef<[u8]>>(&self, arguments: &[A]) -> Result<Reply> {
-        self.command_of(&slices(arguments))
+        let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
+        self.command_of(&words)
     }
 
     pub(crate) fn command_of(&self, arguments: &[&[u8]]) -> Result<Reply> {

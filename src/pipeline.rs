@@ -1,9 +1,12 @@
 //! A pipeline or transaction: filled without I/O, executed in one write.
 
+use smallvec::SmallVec;
+
 use crate::client::Client;
 use crate::command::{self, Lane};
 use crate::error::{Error, Result, Status};
-use crate::request::{Request, Shape, slices};
+use crate::request::{Request, Shape};
+use crate::resp::encode::Arguments;
 use crate::resp::{Payload, Reply};
 use crate::script::Script;
 
@@ -64,7 +67,8 @@ impl Pipeline {
     /// [`Status::CommandRefused`] for commands that would change the shared connection, and for commands that wait: in a pipeline
     /// these would keep everything behind them waiting.
     pub fn command<A: AsRef<[u8]>>(&mut self, arguments: &[A]) -> Result<&mut Self> {
-        self.command_of(&slices(arguments))
+        let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
+        self.command_of(&words)
     }
 
     pub(crate) fn command_of(&mut self, arguments: &[&[u8]]) -> Result<&mut Self> {
@@ -84,7 +88,7 @@ impl Pipeline {
         keys: &[K],
         args: &[A],
     ) -> Result<&mut Self> {
-        self.script_of(script, &slices(keys), &slices(args), false)
+        self.script_of(script, keys, args, false)
     }
 
     /// Appends a read-only script call; see [`Client::call_read_only`].
@@ -94,14 +98,14 @@ impl Pipeline {
         keys: &[K],
         args: &[A],
     ) -> Result<&mut Self> {
-        self.script_of(script, &slices(keys), &slices(args), true)
+        self.script_of(script, keys, args, true)
     }
 
     pub(crate) fn script_of(
         &mut self,
         script: &Script,
-        keys: &[&[u8]],
-        args: &[&[u8]],
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
         read_only: bool,
     ) -> Result<&mut Self> {
         self.request.script_call(script, keys, args, read_only)?;

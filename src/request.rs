@@ -5,10 +5,8 @@ use std::hash::BuildHasherDefault;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::error::{Error, Result, Status};
-use crate::resp::encode::{self, Encoder};
+use crate::resp::encode::{Arguments, Buffer};
 use crate::script::{DigestHasher, Script, Sha};
 
 /// How the replies of a request belong together.
@@ -36,46 +34,46 @@ pub(crate) struct Item {
 /// The wire form of a request: filled by one, then read by all who send it.
 #[derive(Debug)]
 pub(crate) enum Wire {
-    Own(Vec<u8>),
-    Shared(Arc<Vec<u8>>),
+    Own(Buffer),
+    Shared(Arc<Buffer>),
 }
 
 impl Wire {
     /// The bytes, to be appended to.
     #[inline]
-    fn own(&mut self) -> &mut Vec<u8> {
+    fn own(&mut self) -> &mut Buffer {
         if let Wire::Shared(_) = self {
             self.unshare();
         }
         match self {
-            Wire::Own(bytes) => bytes,
+            Wire::Own(buffer) => buffer,
             Wire::Shared(_) => unreachable!("made its own above"),
         }
     }
 
     #[cold]
     fn unshare(&mut self) {
-        if let Wire::Shared(shared) = std::mem::replace(self, Wire::Own(Vec::new())) {
-            *self = Wire::Own(Arc::try_unwrap(shared).unwrap_or_else(|shared| shared.to_vec()));
+        if let Wire::Shared(shared) = std::mem::replace(self, Wire::Own(Buffer::default())) {
+            *self = Wire::Own(Arc::unwrap_or_clone(shared));
         }
     }
 
     /// Empties it and keeps the memory, unless that is much or still being sent.
     fn clear(&mut self) {
         let kept = match self {
-            Wire::Own(bytes) => Some(bytes),
+            Wire::Own(buffer) => Some(buffer),
             Wire::Shared(shared) => Arc::get_mut(shared),
         };
         match kept {
-            Some(bytes) if bytes.capacity() <= KEPT_BYTES => bytes.clear(),
-            _ => *self = Wire::Own(Vec::new()),
+            Some(buffer) if buffer.capacity() <= KEPT_BYTES => buffer.truncate(0),
+            _ => *self = Wire::Own(Buffer::default()),
         }
     }
 
     /// The bytes, to be sent from where they lie.
-    pub(crate) fn share(&mut self) -> Arc<Vec<u8>> {
-        if let Wire::Own(bytes) = self {
-            *self = Wire::Shared(Arc::new(std::mem::take(bytes)));
+    pub(crate) fn share(&mut self) -> Arc<Buffer> {
+        if let Wire::Own(buffer) = self {
+            *self = Wire::Shared(Arc::new(std::mem::take(buffer)));
         }
         match self {
             Wire::Shared(shared) => Arc::clone(shared),
@@ -90,19 +88,11 @@ impl Deref for Wire {
     #[inline]
     fn deref(&self) -> &[u8] {
         match self {
-            Wire::Own(bytes) => bytes,
-            Wire::Shared(shared) => shared,
+            Wire::Own(buffer) => buffer.as_slice(),
+            Wire::Shared(shared) => shared.as_slice(),
         }
     }
 }
-
-/// A list of byte strings as a slice of slices; short ones without allocating.
-pub(crate) fn slices<T: AsRef<[u8]>>(list: &[T]) -> Slices<'_> {
-    list.iter().map(AsRef::as_ref).collect()
-}
-
-/// See [`slices`].
-pub(crate) type Slices<'a> = SmallVec<[&'a [u8]; 8]>;
 
 /// Encoded once, where it is made; sent as it is, or with its scripts in another form.
 #[derive(Debug)]
@@ -135,7 +125,7 @@ const SHA_RO_FORM: &[u8] = b"$10\r\nEVALSHA_RO\r\n$40\r\n";
 impl Default for Request {
     fn default() -> Self {
         Request {
-            wire: Wire::Own(Vec::new()),
+            wire: Wire::Own(Buffer::default()),
             items: Vec::new(),
             scripts: Vec::new(),
             shape: Shape::Single,
@@ -164,8 +154,8 @@ impl Request {
     pub(crate) fn script_call(
         &mut self,
         script: &Script,
-        keys: &[&[u8]],
-        args: &[&[u8]],
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
         read_only: bool,
     ) -> Result<()> {
         if read_only && script.is_refused_read_only() {
@@ -174,7 +164,7 @@ impl Request {
                 "the script's first line lacks the flag no-writes, so no server runs it read-only",
             ));
         }
-        self.script(script, keys, args, read_only);
+        self.script(script, keys, args, read_only)?;
         self.repeatable &= read_only || script.is_idempotent();
         Ok(())
     }
@@ -182,34 +172,38 @@ impl Request {
     /// Appends a command.
     pub(crate) fn command(&mut self, arguments: &[&[u8]]) {
         let wire = self.wire.own();
-        encode::command(wire, arguments);
+        wire.command(arguments);
         let end = wire.len();
         self.items.push(Item { end, script: None, read_only: false });
         self.repeatable = false;
     }
 
     /// Appends a script call.
-    fn script(&mut self, script: &Script, keys: &[&[u8]], args: &[&[u8]], read_only: bool) {
+    fn script(
+        &mut self,
+        script: &Script,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+        read_only: bool,
+    ) -> Result<()> {
         let wire = self.wire.own();
-        let (argc, numkeys) = (3 + keys.len() + args.len(), keys.len());
-        let form: &[u8] = if read_only { SHA_RO_FORM } else { SHA_FORM };
-        let lists = encode::arguments_size(keys) + encode::arguments_size(args);
-        let size = encode::head_size(argc) + form.len() + SHA_LINE + encode::number_size(numkeys) + lists;
-        let mut encoder = Encoder::new(wire, size);
-        encoder.head(argc);
+        let start = wire.len();
+        wire.head(3 + keys.count() + args.count());
         if read_only {
-            encoder.raw(SHA_RO_FORM);
-            encoder.raw(&script.evalsha()[SHA_FORM.len()..]);
+            wire.raw(SHA_RO_FORM);
+            wire.raw(&script.evalsha()[SHA_FORM.len()..]);
         } else {
-            encoder.raw(script.evalsha());
+            wire.raw(script.evalsha());
         }
-        encoder.number(numkeys);
-        encoder.arguments(keys);
-        encoder.arguments(args);
-        drop(encoder);
+        wire.number(keys.count());
+        if let Err(error) = keys.write(wire).and_then(|()| args.write(wire)) {
+            wire.truncate(start);
+            return Err(error);
+        }
         let end = wire.len();
         let index = self.place_of(script);
         self.items.push(Item { end, script: Some(index), read_only });
+        Ok(())
     }
 
     fn place_of(&mut self, script: &Script) -> u32 {
@@ -256,25 +250,22 @@ impl Request {
     }
 
     /// Appends item `index`, a script call, to `out` in another form.
-    pub(crate) fn rewrite(&self, index: usize, form: Form, out: &mut Vec<u8>) {
+    pub(crate) fn rewrite(&self, index: usize, form: Form, out: &mut Buffer) {
         let item = self.items[index];
         let Some(script) = item.script.map(|script| &self.scripts[script as usize]) else { return };
         let wire = &self.wire[self.start_of(index)..item.end];
         let head = memchr::memchr(b'\n', wire).map_or(0, |at| at + 1);
         let encoded = if item.read_only { SHA_RO_FORM } else { SHA_FORM };
-        out.extend_from_slice(&wire[..head]);
+        out.raw(&wire[..head]);
         let (command, name): (&[u8], &[u8]) = match form {
             Form::Sha => (b"EVALSHA", script.sha_hex().as_bytes()),
             Form::ShaReadOnly => (b"EVALSHA_RO", script.sha_hex().as_bytes()),
             Form::Body => (b"EVAL", script.source()),
             Form::BodyReadOnly => (b"EVAL_RO", script.source()),
         };
-        let size = encode::argument_size(command.len()) + encode::argument_size(name.len());
-        let mut encoder = Encoder::new(out, size);
-        encoder.argument(command);
-        encoder.argument(name);
-        drop(encoder);
-        out.extend_from_slice(&wire[head + encoded.len() + SHA_LINE..]);
+        out.argument(command);
+        out.argument(name);
+        out.raw(&wire[head + encoded.len() + SHA_LINE..]);
     }
 }
 
@@ -316,12 +307,14 @@ impl Form {
 mod tests {
     use super::*;
 
+    const NONE: [&str; 0] = [];
+
     #[test]
     fn a_script_call_in_each_form() {
         let script = Script::new("return 1");
         let mut request = Request::default();
         request.command(&[b"PING"]);
-        request.script(&script, &[b"k"], &[b"a\0", b""], true);
+        request.script(&script, &[b"k"][..], &[&b"a\0"[..], b""][..], true).unwrap();
         let tail = "$1\r\n1\r\n$1\r\nk\r\n$2\r\na\0\r\n$0\r\n\r\n";
         let sha = script.sha_hex();
         let wire = format!("*1\r\n$4\r\nPING\r\n*6\r\n$10\r\nEVALSHA_RO\r\n$40\r\n{sha}\r\n{tail}");
@@ -331,9 +324,9 @@ mod tests {
             (Form::Body, format!("*6\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n{tail}")),
             (Form::BodyReadOnly, format!("*6\r\n$7\r\nEVAL_RO\r\n$8\r\nreturn 1\r\n{tail}")),
         ] {
-            let mut out = Vec::new();
+            let mut out = Buffer::default();
             request.rewrite(1, form, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), expected);
+            assert_eq!(String::from_utf8_lossy(out.as_slice()), expected);
         }
     }
 
@@ -342,7 +335,7 @@ mod tests {
         let scripts: Vec<Script> = (0..50).map(|number| Script::new(format!("return {number}"))).collect();
         let mut request = Request::default();
         for script in scripts.iter().chain(&scripts) {
-            request.script(script, &[], &[], false);
+            request.script(script, &NONE[..], &NONE[..], false).unwrap();
         }
         assert_eq!(request.scripts.len(), 50);
         assert!((0..100).all(|item| request.items[item].script == Some(item as u32 % 50)));
@@ -354,7 +347,7 @@ mod tests {
         let (one, same, other) = (Script::new("return 1"), Script::new("return 1"), Script::new("return 2"));
         let mut request = Request::default();
         for script in [&one, &same, &other, &one] {
-            request.script(script, &[], &[], false);
+            request.script(script, &NONE[..], &NONE[..], false).unwrap();
         }
         assert_eq!(request.scripts.len(), 2);
         assert_eq!(request.items.iter().map(|item| item.script).collect::<Vec<_>>(), [0, 0, 1, 0].map(Some));

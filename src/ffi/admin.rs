@@ -6,9 +6,8 @@ use super::client::rs_client;
 use super::error::rs_error;
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
-use super::{Out, guard, handle, invalid, rs_status, strings, text};
+use super::{Out, Strings, guard, handle, invalid, rs_status, text};
 use crate::admin::FlushMode;
-use crate::request::Slices;
 
 /// SCRIPT FLUSH as the server is configured.
 pub const RS_FLUSH_DEFAULT: i32 = 0;
@@ -66,13 +65,12 @@ pub unsafe extern "C" fn rs_client_script_exists(
         if exists.is_null() && count > 0 {
             return Err(invalid("exists", "is NULL and its number is not 0"));
         }
-        let mut sha_list = Slices::new();
         // SAFETY: as documented.
-        let client = unsafe {
-            strings(&mut sha_list, count, shas, std::ptr::null(), "shas")?;
-            handle(client, "client")?
-        };
-        for (index, found) in client.client.script_exists(&sha_list)?.into_iter().enumerate().take(count) {
+        let (client, sha_list) =
+            unsafe { (handle(client, "client")?, Strings::new(count, shas, std::ptr::null(), "shas")?) };
+        for (index, found) in
+            client.client.script_exists(&sha_list.slices()?)?.into_iter().enumerate().take(count)
+        {
             set(index, found);
         }
         Ok(())

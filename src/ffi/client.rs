@@ -6,10 +6,9 @@ use std::time::Duration;
 use super::error::rs_error;
 use super::options::rs_options;
 use super::reply::{self, rs_reply};
-use super::{Out, free, guard, guard_value, handle, invalid, rs_status, strings, text};
+use super::{Out, Strings, free, guard, guard_value, handle, invalid, rs_status, text};
 use crate::client::Client;
 use crate::config::Options;
-use crate::request::Slices;
 
 /// A connection to a server that any number of threads may share; their calls travel together. Caller frees with
 /// rs_client_free.
@@ -107,13 +106,10 @@ pub unsafe extern "C" fn rs_client_command(
     // SAFETY: as documented.
     let out = unsafe { Out::new(reply) };
     guard(err, || {
-        let mut arguments = Slices::new();
         // SAFETY: as documented.
-        let client = unsafe {
-            strings(&mut arguments, argc, argv, argvlen, "argv")?;
-            handle(client, "client")?
-        };
-        give(&out, client.client.command_of(&arguments)?);
+        let (client, arguments) =
+            unsafe { (handle(client, "client")?, Strings::new(argc, argv, argvlen, "argv")?) };
+        give(&out, client.client.command_of(&arguments.slices()?)?);
         Ok(())
     })
 }

@@ -19,9 +19,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, Result, Status};
 
-use error::rs_error;
+use smallvec::SmallVec;
 
-use crate::request::Slices;
+use crate::resp::encode::{Arguments, Buffer};
+use error::rs_error;
 
 /// `RS_OK` or one of the `RS_ERR_` numbers.
 pub type rs_status = i32;
@@ -120,52 +121,84 @@ fn check_length(len: usize, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Reads a list of byte strings as C hands it over: pointers, and lengths or NULs at the ends.
-///
-/// # Safety
-/// `pointers` is NULL or points to `count` pointers; `lengths` is NULL or points to `count` lengths; each pointer is
-/// NULL or points to so many bytes, or with `lengths` NULL to bytes that end in a NUL.
-#[inline]
-unsafe fn strings<'a>(
-    strings: &mut Slices<'a>,
-    count: usize,
-    pointers: *const *const c_char,
-    lengths: *const usize,
-    name: &str,
-) -> Result<()> {
-    if count == 0 {
-        return Ok(());
-    }
-    // More is far beyond what a server accepts; below it the sizes cannot overflow.
-    if pointers.is_null() || count > i32::MAX as usize {
-        return Err(invalid(name, "is NULL and its number is not 0, or there are more than 2147483647"));
-    }
-    strings.reserve(count);
-    for index in 0..count {
-        // SAFETY: not NULL, and the caller promises `count` pointers.
-        let pointer = unsafe { *pointers.add(index) };
-        let string = if lengths.is_null() {
-            if pointer.is_null() {
-                None
-            } else {
-                // SAFETY: not NULL, and the caller promises a NUL at the end.
-                Some(unsafe { CStr::from_ptr(pointer) }.to_bytes())
-            }
-        } else {
-            // SAFETY: not NULL, and the caller promises `count` lengths.
-            match unsafe { *lengths.add(index) } {
-                0 => Some(&[][..]),
-                length if pointer.is_null() || length > isize::MAX as usize => None,
-                // SAFETY: not NULL, and the caller promises so many bytes.
-                length => Some(unsafe { std::slice::from_raw_parts(pointer.cast(), length) }),
-            }
-        };
-        match string {
-            Some(string) => strings.push(string),
-            None => return Err(invalid(&format!("{name}[{index}]"), "is NULL, or longer than any memory")),
+/// A list of byte strings as C hands it over: pointers, and lengths or NULs at the ends.
+#[derive(Clone, Copy)]
+struct Strings<'a> {
+    pointers: &'a [*const c_char],
+    lengths: Option<&'a [usize]>,
+    name: &'static str,
+}
+
+impl<'a> Strings<'a> {
+    /// # Safety
+    /// `pointers` is NULL or points to `count` pointers; `lengths` is NULL or points to `count` lengths; each pointer
+    /// is NULL or points to so many bytes, or with `lengths` NULL to bytes that end in a NUL.
+    #[inline]
+    unsafe fn new(
+        count: usize,
+        pointers: *const *const c_char,
+        lengths: *const usize,
+        name: &'static str,
+    ) -> Result<Strings<'a>> {
+        if count == 0 {
+            return Ok(Strings { pointers: &[], lengths: None, name });
         }
+        // More is far beyond what a server accepts; below it no size of the lists can overflow.
+        if pointers.is_null() || count > i32::MAX as usize {
+            return Err(invalid(name, "is NULL and its number is not 0, or there are more than 2147483647"));
+        }
+        // SAFETY: not NULL, and the caller promises `count` pointers.
+        let pointers = unsafe { std::slice::from_raw_parts(pointers, count) };
+        // SAFETY: not NULL here, and the caller promises `count` lengths.
+        let lengths = (!lengths.is_null()).then(|| unsafe { std::slice::from_raw_parts(lengths, count) });
+        Ok(Strings { pointers, lengths, name })
     }
-    Ok(())
+
+    /// Gives each string to `take`; an error at the first that cannot be one.
+    #[inline]
+    fn each(&self, mut take: impl FnMut(&'a [u8])) -> Result<()> {
+        for (index, &pointer) in self.pointers.iter().enumerate() {
+            let string: &'a [u8] = match self.lengths {
+                Some(lengths) => match lengths[index] {
+                    0 => &[],
+                    length if pointer.is_null() || length > isize::MAX as usize => {
+                        return Err(self.wrong(index));
+                    }
+                    // SAFETY: not NULL, and the caller of `new` promised so many bytes.
+                    length => unsafe { std::slice::from_raw_parts(pointer.cast(), length) },
+                },
+                None if pointer.is_null() => return Err(self.wrong(index)),
+                // SAFETY: not NULL, and the caller of `new` promised a NUL at the end.
+                None => unsafe { CStr::from_ptr(pointer) }.to_bytes(),
+            };
+            take(string);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn wrong(&self, index: usize) -> Error {
+        invalid(&format!("{}[{index}]", self.name), "is NULL, or longer than any memory")
+    }
+
+    /// The same as slices, a few of them without allocating.
+    fn slices(&self) -> Result<SmallVec<[&'a [u8]; 8]>> {
+        let mut slices = SmallVec::new();
+        self.each(|string| slices.push(string))?;
+        Ok(slices)
+    }
+}
+
+impl Arguments for Strings<'_> {
+    #[inline]
+    fn count(&self) -> usize {
+        self.pointers.len()
+    }
+
+    #[inline]
+    fn write(&self, buffer: &mut Buffer) -> Result<()> {
+        self.each(|string| buffer.argument(string))
+    }
 }
 
 /// Frees a handle; NULL is nothing to free.

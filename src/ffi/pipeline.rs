@@ -6,10 +6,9 @@ use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
 use super::script::rs_script;
-use super::{Out, free, guard, guard_value, handle, invalid, rs_status, strings};
+use super::{Out, Strings, free, guard, guard_value, handle, invalid, rs_status};
 use crate::error::Result;
 use crate::pipeline::Pipeline;
-use crate::request::Slices;
 
 /// A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
 pub const RS_PIPELINE_ATOMIC: u32 = 1;
@@ -95,13 +94,10 @@ pub unsafe extern "C" fn rs_pipeline_command(
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard(err, || {
-        let mut arguments = Slices::new();
         // SAFETY: as documented.
-        let pipeline = unsafe {
-            strings(&mut arguments, argc, argv, argvlen, "argv")?;
-            pipeline_of(pipeline)?
-        };
-        pipeline.command_of(&arguments).map(drop)
+        let (pipeline, arguments) =
+            unsafe { (pipeline_of(pipeline)?, Strings::new(argc, argv, argvlen, "argv")?) };
+        pipeline.command_of(&arguments.slices()?).map(drop)
     })
 }
 
@@ -125,15 +121,13 @@ pub unsafe extern "C" fn rs_pipeline_script(
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard(err, || {
-        let (mut key_list, mut arg_list) = (Slices::new(), Slices::new());
         // SAFETY: as documented.
-        unsafe {
-            strings(&mut key_list, numkeys, keys, keylens, "keys")?;
-            strings(&mut arg_list, numargs, args, arglens, "args")?;
-        }
+        let (keys, args) = unsafe {
+            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
+        };
         // SAFETY: as documented.
         let (pipeline, script) = unsafe { (pipeline_of(pipeline)?, handle(script, "script")?) };
-        pipeline.script_of(script.script(), &key_list, &arg_list, false).map(drop)
+        pipeline.script_of(script.script(), &keys, &args, false).map(drop)
     })
 }
 
@@ -156,15 +150,13 @@ pub unsafe extern "C" fn rs_pipeline_script_ro(
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard(err, || {
-        let (mut key_list, mut arg_list) = (Slices::new(), Slices::new());
         // SAFETY: as documented.
-        unsafe {
-            strings(&mut key_list, numkeys, keys, keylens, "keys")?;
-            strings(&mut arg_list, numargs, args, arglens, "args")?;
-        }
+        let (keys, args) = unsafe {
+            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
+        };
         // SAFETY: as documented.
         let (pipeline, script) = unsafe { (pipeline_of(pipeline)?, handle(script, "script")?) };
-        pipeline.script_of(script.script(), &key_list, &arg_list, true).map(drop)
+        pipeline.script_of(script.script(), &keys, &args, true).map(drop)
     })
 }
 

@@ -5,10 +5,9 @@ use std::ffi::c_char;
 use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
-use super::{Out, bytes, free, guard, guard_value, handle, invalid, rs_status, strings};
+use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status};
 use crate::client::{Client, WeakClient};
 use crate::error::{Error, Result, Status};
-use crate::request::Slices;
 use crate::script::Script;
 
 /// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
@@ -115,14 +114,12 @@ pub unsafe extern "C" fn rs_script_call(
     // SAFETY: as documented.
     let out = unsafe { Out::new(reply) };
     guard(err, || {
-        let (mut key_list, mut arg_list) = (Slices::new(), Slices::new());
         // SAFETY: as documented.
-        unsafe {
-            strings(&mut key_list, numkeys, keys, keylens, "keys")?;
-            strings(&mut arg_list, numargs, args, arglens, "args")?;
-        }
+        let (keys, args) = unsafe {
+            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
+        };
         // SAFETY: as documented.
-        unsafe { call(script, client, &key_list, &arg_list, false, &out) }
+        unsafe { call(script, client, &keys, &args, false, &out) }
     })
 }
 
@@ -151,14 +148,12 @@ pub unsafe extern "C" fn rs_script_call_ro(
     // SAFETY: as documented.
     let out = unsafe { Out::new(reply) };
     guard(err, || {
-        let (mut key_list, mut arg_list) = (Slices::new(), Slices::new());
         // SAFETY: as documented.
-        unsafe {
-            strings(&mut key_list, numkeys, keys, keylens, "keys")?;
-            strings(&mut arg_list, numargs, args, arglens, "args")?;
-        }
+        let (keys, args) = unsafe {
+            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
+        };
         // SAFETY: as documented.
-        unsafe { call(script, client, &key_list, &arg_list, true, &out) }
+        unsafe { call(script, client, &keys, &args, true, &out) }
     })
 }
 
@@ -167,8 +162,8 @@ pub unsafe extern "C" fn rs_script_call_ro(
 unsafe fn call(
     script: *const rs_script,
     client: *const rs_client,
-    keys: &[&[u8]],
-    args: &[&[u8]],
+    keys: &Strings<'_>,
+    args: &Strings<'_>,
     read_only: bool,
     out: &Out<rs_reply>,
 ) -> Result<()> {

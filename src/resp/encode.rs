@@ -1,43 +1,77 @@
 //! Commands into wire form: an array of bulk strings, written straight into the buffer that will be sent.
 
-/// Writes one command of known size behind what a buffer holds already.
-pub(crate) struct Encoder<'a> {
-    room: &'a mut [u8],
-    at: usize,
+use crate::error::Result;
+
+/// Bytes in wire form, and initialised room behind them for more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    len: usize,
 }
 
-impl<'a> Encoder<'a> {
-    /// Makes room for `size` bytes; all of them must be written.
+/// The room that a buffer starts with.
+const LEAST_ROOM: usize = 256;
+
+/// A sign, twenty digits, CR and LF, and the CR and LF of an argument.
+const AROUND_MAX: usize = 25;
+
+impl Buffer {
     #[inline]
-    pub(crate) fn new(out: &'a mut Vec<u8>, size: usize) -> Self {
-        let start = out.len();
-        out.resize(start + size, 0);
-        Encoder { room: &mut out[start..], at: 0 }
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
-    /// The head of a command of `argc` arguments.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Forgets what is behind the first `len` bytes, and keeps the memory.
+    #[inline]
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// The memory that it holds.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Appends the head of a command of `argc` arguments.
     #[inline]
     pub(crate) fn head(&mut self, argc: usize) {
-        self.length(b'*', argc);
+        if argc < 10 {
+            self.raw(&[b'*', b'0' + argc as u8, b'\r', b'\n']);
+        } else {
+            self.long_length(b'*', argc);
+        }
     }
 
-    /// An argument.
+    /// Appends one argument.
     #[inline]
     pub(crate) fn argument(&mut self, bytes: &[u8]) {
-        self.length(b'$', bytes.len());
+        if bytes.len() < 10 {
+            let slot = self.slot(6 + bytes.len());
+            slot[..4].copy_from_slice(&[b'$', b'0' + bytes.len() as u8, b'\r', b'\n']);
+            let (argument, end) = slot[4..].split_at_mut(bytes.len());
+            argument.copy_from_slice(bytes);
+            end.copy_from_slice(b"\r\n");
+        } else {
+            self.long_argument(bytes);
+        }
+    }
+
+    fn long_argument(&mut self, bytes: &[u8]) {
+        self.long_length(b'$', bytes.len());
         self.raw(bytes);
         self.raw(b"\r\n");
     }
 
-    /// One argument after the other.
-    #[inline]
-    pub(crate) fn arguments(&mut self, arguments: &[&[u8]]) {
-        for bytes in arguments {
-            self.argument(bytes);
-        }
-    }
-
-    /// An argument that is a number, in decimal.
+    /// Appends one argument, a number in decimal.
     #[inline]
     pub(crate) fn number(&mut self, number: usize) {
         if number < 10 {
@@ -47,20 +81,10 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Bytes that are in wire form already.
-    #[inline(always)]
+    /// Appends bytes that are in wire form already.
+    #[inline]
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
-        self.room[self.at..self.at + bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
-    }
-
-    #[inline(always)]
-    fn length(&mut self, sign: u8, length: usize) {
-        if length < 10 {
-            self.raw(&[sign, b'0' + length as u8, b'\r', b'\n']);
-        } else {
-            self.long_length(sign, length);
-        }
+        self.slot(bytes.len()).copy_from_slice(bytes);
     }
 
     fn long_length(&mut self, sign: u8, length: usize) {
@@ -68,49 +92,52 @@ impl<'a> Encoder<'a> {
         self.raw(itoa::Buffer::new().format(length).as_bytes());
         self.raw(b"\r\n");
     }
-}
 
-impl Drop for Encoder<'_> {
+    /// The next `size` bytes, to be written.
     #[inline]
-    fn drop(&mut self) {
-        debug_assert_eq!(self.at, self.room.len(), "a command of another size than announced");
+    fn slot(&mut self, size: usize) -> &mut [u8] {
+        if self.bytes.len() - self.len < size {
+            self.grow(size);
+        }
+        let start = self.len;
+        self.len += size;
+        &mut self.bytes[start..start + size]
+    }
+
+    #[cold]
+    fn grow(&mut self, size: usize) {
+        let wanted = (self.len + size + AROUND_MAX).max(self.bytes.len() * 2).max(LEAST_ROOM);
+        self.bytes.resize(wanted, 0);
+    }
+
+    /// Appends a whole command.
+    pub(crate) fn command(&mut self, arguments: &[&[u8]]) {
+        self.head(arguments.len());
+        for bytes in arguments {
+            self.argument(bytes);
+        }
     }
 }
 
-/// The bytes that [`Encoder::head`] writes.
-#[inline]
-pub(crate) fn head_size(argc: usize) -> usize {
-    3 + digits(argc)
+/// A list of arguments that can be written: slices of anything made of bytes, or what C hands over.
+pub(crate) trait Arguments {
+    fn count(&self) -> usize;
+
+    /// Appends every argument; an error when one of them cannot be, and some of them may be appended then.
+    fn write(&self, buffer: &mut Buffer) -> Result<()>;
 }
 
-/// The bytes that [`Encoder::argument`] writes for `length` bytes.
-#[inline]
-pub(crate) fn argument_size(length: usize) -> usize {
-    5 + digits(length) + length
-}
+impl<T: AsRef<[u8]>> Arguments for [T] {
+    fn count(&self) -> usize {
+        self.len()
+    }
 
-/// The bytes that [`Encoder::number`] writes.
-#[inline]
-pub(crate) fn number_size(number: usize) -> usize {
-    argument_size(digits(number))
-}
-
-#[inline]
-fn digits(number: usize) -> usize {
-    if number < 10 { 1 } else { number.ilog10() as usize + 1 }
-}
-
-/// The bytes that [`Encoder::arguments`] writes.
-#[inline]
-pub(crate) fn arguments_size(arguments: &[&[u8]]) -> usize {
-    arguments.iter().map(|bytes| argument_size(bytes.len())).sum()
-}
-
-/// Appends a whole command.
-pub(crate) fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
-    let mut encoder = Encoder::new(out, head_size(arguments.len()) + arguments_size(arguments));
-    encoder.head(arguments.len());
-    encoder.arguments(arguments);
+    fn write(&self, buffer: &mut Buffer) -> Result<()> {
+        for argument in self {
+            buffer.argument(argument.as_ref());
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -119,21 +146,27 @@ mod tests {
 
     #[test]
     fn a_command_is_an_array_of_bulk_strings() {
-        let mut out = b"+".to_vec();
-        command(&mut out, &[b"SET", b"", b"a\r\n\0b"]);
-        assert_eq!(out, b"+*3\r\n$3\r\nSET\r\n$0\r\n\r\n$5\r\na\r\n\0b\r\n");
+        let mut buffer = Buffer::default();
+        buffer.raw(b"+");
+        buffer.command(&[b"SET", b"", b"a\r\n\0b"]);
+        assert_eq!(buffer.as_slice(), b"+*3\r\n$3\r\nSET\r\n$0\r\n\r\n$5\r\na\r\n\0b\r\n");
+        buffer.truncate(1);
+        assert_eq!(buffer.as_slice(), b"+");
     }
 
     #[test]
     fn lengths_of_every_width() {
         for number in [0, 9, 10, 99, 100, 12_345, 1 << 40] {
-            let mut out = Vec::new();
-            let mut encoder = Encoder::new(&mut out, head_size(number) + number_size(number));
-            encoder.head(number);
-            encoder.number(number);
-            drop(encoder);
+            let mut buffer = Buffer::default();
+            buffer.head(number);
+            buffer.number(number);
             let text = number.to_string();
-            assert_eq!(out, format!("*{text}\r\n${}\r\n{text}\r\n", text.len()).into_bytes());
+            assert_eq!(buffer.as_slice(), format!("*{text}\r\n${}\r\n{text}\r\n", text.len()).into_bytes());
+        }
+        for length in [0, 9, 10, 100, 100_000] {
+            let mut buffer = Buffer::default();
+            buffer.argument(&vec![b'x'; length]);
+            assert_eq!(buffer.as_slice(), format!("${length}\r\n{}\r\n", "x".repeat(length)).into_bytes());
         }
     }
 }

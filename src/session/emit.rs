@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use super::{Call, Expected, NOT_QUEUED, Session, What};
 use crate::error::{Error, Status};
 use crate::request::{Form, Shape};
-use crate::resp::encode;
 
 /// A long pipeline is queued in parts of this many bytes, two of them ahead of the replies: so other callers' calls get
 /// in between, and wait for no more than these two.
@@ -62,7 +61,7 @@ impl<T> Session<T> {
         // Entered before the reply: what is queued later stands behind this LOAD in the stream.
         self.known.insert(script.sha());
         self.counters.script_loads += 1;
-        self.outbox.append(|out| encode::command(out, &[b"SCRIPT", b"LOAD", script.source()]));
+        self.outbox.append(|out| out.command(&[b"SCRIPT", b"LOAD", script.source()]));
         self.expected.push_back(Expected { call: key, what: What::Load { script: index } });
         true
     }
@@ -176,7 +175,7 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         call.payload.start();
         call.position = self.outbox.position();
-        self.outbox.append(|out| encode::command(out, &[b"MULTI"]));
+        self.outbox.append(|out| out.command(&[b"MULTI"]));
         let scripts = &call.request.scripts;
         let (loads, by_body) = if call.by_body || self.facts.load_refused.load(Ordering::Relaxed) {
             (Vec::new(), (0..scripts.len()).collect())
@@ -186,7 +185,7 @@ impl<T> Session<T> {
             ((0..scripts.len()).filter(|index| !trusted(index)).collect::<Vec<_>>(), Vec::new())
         };
         for &index in &loads {
-            self.outbox.append(|out| encode::command(out, &[b"SCRIPT", b"LOAD", scripts[index].source()]));
+            self.outbox.append(|out| out.command(&[b"SCRIPT", b"LOAD", scripts[index].source()]));
         }
         self.counters.script_loads += loads.len() as u64;
         let count = call.request.items.len();
@@ -196,7 +195,7 @@ impl<T> Session<T> {
         rare.queued = 0;
         rare.queue_error = None;
         self.append_items(key, 0..count, by_body);
-        self.outbox.append(|out| encode::command(out, &[b"EXEC"]));
+        self.outbox.append(|out| out.command(&[b"EXEC"]));
         self.expected.push_back(Expected { call: key, what: What::Queued { left } });
         self.expected.push_back(Expected { call: key, what: What::Exec });
     }

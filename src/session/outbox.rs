@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::request::Wire;
+use crate::resp::encode::Buffer;
 
 /// A wire form longer than this is sent from where it lies instead of being copied.
 const COPY_MAX: usize = 2 * 1024;
@@ -22,15 +23,15 @@ pub(crate) struct Chunk {
 
 #[derive(Debug)]
 enum Bytes {
-    Own(Vec<u8>),
-    Shared(Arc<Vec<u8>>),
+    Own(Buffer),
+    Shared(Arc<Buffer>),
 }
 
 impl Chunk {
     pub(crate) fn unsent(&self) -> &[u8] {
         let bytes = match &self.bytes {
-            Bytes::Own(bytes) => bytes,
-            Bytes::Shared(bytes) => bytes.as_slice(),
+            Bytes::Own(buffer) => buffer.as_slice(),
+            Bytes::Shared(buffer) => buffer.as_slice(),
         };
         &bytes[self.left.clone()]
     }
@@ -45,9 +46,9 @@ impl Chunk {
 pub(crate) struct Outbox {
     chunks: VecDeque<Chunk>,
     /// Requests that run together, behind all chunks.
-    tail: Vec<u8>,
+    tail: Buffer,
     /// An emptied buffer to become the next tail.
-    spare: Vec<u8>,
+    spare: Buffer,
     /// Bytes ever put in.
     queued: u64,
     /// Bytes ever handed to the kernel.
@@ -66,7 +67,7 @@ impl Outbox {
     }
 
     /// Appends what `write` writes.
-    pub(crate) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn append(&mut self, write: impl FnOnce(&mut Buffer)) {
         let before = self.tail.len();
         write(&mut self.tail);
         self.queued += (self.tail.len() - before) as u64;
@@ -77,7 +78,7 @@ impl Outbox {
     pub(crate) fn append_wire(&mut self, wire: &mut Wire, part: Range<usize>) {
         self.queued += part.len() as u64;
         if part.len() <= COPY_MAX {
-            self.tail.extend_from_slice(&wire[part]);
+            self.tail.raw(&wire[part]);
         } else {
             self.seal();
             self.chunks.push_back(Chunk { bytes: Bytes::Shared(wire.share()), left: part });
@@ -109,7 +110,7 @@ impl Outbox {
         } else if let Bytes::Own(mut bytes) = chunk.bytes
             && bytes.capacity() <= KEPT_BYTES
         {
-            bytes.clear();
+            bytes.truncate(0);
             self.spare = bytes;
         }
     }
@@ -135,9 +136,11 @@ mod tests {
     fn order_is_kept_between_small_and_large() {
         for step in [1, 7, 1 << 20] {
             let large = vec![b'L'; COPY_MAX + 1];
-            let mut wire = Wire::Own(large.clone());
+            let mut wire = Buffer::default();
+            wire.raw(&large);
+            let mut wire = Wire::Own(wire);
             let mut outbox = Outbox::default();
-            outbox.append(|tail| tail.extend_from_slice(b"one"));
+            outbox.append(|tail| tail.raw(b"one"));
             outbox.append_wire(&mut wire, 0..large.len());
             outbox.append_wire(&mut wire, 0..3);
             assert_eq!(outbox.position(), 3 + large.len() as u64 + 3);
@@ -150,9 +153,9 @@ mod tests {
     #[test]
     fn what_has_left_is_known_to_the_byte() {
         let mut outbox = Outbox::default();
-        outbox.append(|tail| tail.extend_from_slice(b"abc"));
+        outbox.append(|tail| tail.raw(b"abc"));
         let second = outbox.position();
-        outbox.append(|tail| tail.extend_from_slice(b"def"));
+        outbox.append(|tail| tail.raw(b"def"));
         let mut chunk = outbox.take().expect("bytes to send");
         chunk.advance(3);
         outbox.put_back(chunk, 3);
