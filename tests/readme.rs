@@ -83,7 +83,8 @@ fn every_status_is_in_the_table_with_its_number() {
 
 #[test]
 fn every_option_is_in_the_table() {
-    let section = README.split("## Options").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("Options");
+    let section =
+        README.split("## Options").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("Options");
     for declaration in HEADER.split("rs_options_set_").skip(1) {
         let Some((name, _)) = declaration.split_once('(').filter(|(name, _)| !name.contains(' ')) else {
             continue;
