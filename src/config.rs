@@ -132,7 +132,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const KEEPALIVE_SECONDS: RangeInclusive<u64> = 1..=32767;
 
 impl Options {
-    /// How long one attempt to connect may take in all: name look-up, TCP and TLS. Default: 5 seconds.
+    /// How long one attempt to connect may take in all: name look-up, TCP, TLS and handshake. Default: 5 seconds.
     pub fn connect_timeout(&mut self, timeout: Duration) -> Result<&mut Self> {
         self.connect_timeout = wait("connect_timeout", timeout)?;
         Ok(self)

@@ -24,7 +24,7 @@ pub enum Status {
     NotReadOnly = 105,
     /// The client belongs to the parent of this process. Nothing was sent.
     Forked = 106,
-    /// The client is closed. Whether something was sent is told by [`Error::is_indeterminate`].
+    /// The client is closed. Nothing of the call was sent; where something was, it ends with [`Status::Indeterminate`].
     Closed = 107,
     /// No connection: no such host, refused, unreachable, lost in the handshake. Nothing was executed.
     Connect = 200,

@@ -1,6 +1,6 @@
 //! The C API: one file per handle, and the boundary that every export passes.
 //!
-//! All `unsafe` of the crate is here. Exports take raw pointers and integers only; [`guard`] catches panics and sets
+//! All `unsafe` of the crate is here. Exports take raw pointers and integers only; `guard` catches panics and sets
 //! the error; the helpers below check every pointer before anything looks behind it.
 #![allow(unsafe_code, non_camel_case_types)]
 

@@ -1,0 +1,185 @@
+// What scripts/demo shows: one script, two servers, a lost cache, and two errors, with the round trips that each step took.
+//
+//     demo URL URL
+//
+// It sets the keys foo and count on the first server and foo on the second, and empties the first one's script cache.
+#define _POSIX_C_SOURCE 200809L
+
+#include <inttypes.h>
+#include <rs_script.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *bold = "", *plain = "";
+
+static void title(const char *text) {
+    printf("\n%s%s%s\n", bold, text, plain);
+}
+
+static void check(rs_status status, rs_error *err) {
+    if (status != RS_OK) {
+        fprintf(stderr, "demo: %s: %s\n", rs_status_name(status), rs_error_message(err));
+        exit(1);
+    }
+}
+
+static void expect(const rs_reply *reply, int64_t value) {
+    if (rs_reply_type(reply) != RS_REPLY_INTEGER || rs_reply_integer(reply) != value) {
+        fprintf(stderr, "demo: this should have been the integer %" PRId64 "\n", value);
+        exit(1);
+    }
+}
+
+static rs_client *open_client(const char *url) {
+    rs_client *client = NULL;
+    rs_error *err = NULL;
+    check(rs_client_open(url, NULL, &client, &err), err);
+    return client;
+}
+
+static rs_script *make_script(const char *lua) {
+    rs_script *script = NULL;
+    rs_error *err = NULL;
+    check(rs_script_register(NULL, lua, strlen(lua), &script, &err), err);
+    return script;
+}
+
+// A step: what is done, the value that the server gave, and what it cost.
+typedef struct {
+    const rs_client *client;
+    uint64_t before[RS_STAT_COUNT];
+} step;
+
+static step begin(const rs_client *client, const char *what) {
+    step now = {.client = client};
+    printf("  %-32s ", what);
+    fflush(stdout);
+    rs_client_stats(client, now.before, RS_STAT_COUNT);
+    return now;
+}
+
+static void end(step step, const char *value) {
+    uint64_t now[RS_STAT_COUNT];
+    rs_client_stats(step.client, now, RS_STAT_COUNT);
+    uint64_t trips = now[RS_STAT_ROUND_TRIPS] - step.before[RS_STAT_ROUND_TRIPS];
+    bool loaded = now[RS_STAT_SCRIPT_LOADS] != step.before[RS_STAT_SCRIPT_LOADS];
+    bool repaired = now[RS_STAT_NOSCRIPT_REPAIRS] != step.before[RS_STAT_NOSCRIPT_REPAIRS];
+    printf("%-3s  %" PRIu64 " round trip%s%s\n", value, trips, trips == 1 ? "" : "s",
+           repaired ? "   EVALSHA meets NOSCRIPT; SCRIPT LOAD and EVALSHA in one write"
+           : loaded ? "    SCRIPT LOAD and EVALSHA in one write"
+                    : "");
+}
+
+static void end_with_reply(step step, const rs_reply *reply) {
+    char number[24];
+    snprintf(number, sizeof number, "%" PRId64, rs_reply_integer(reply));
+    const char *text = rs_reply_string(reply, NULL);
+    end(step, rs_reply_type(reply) == RS_REPLY_INTEGER ? number : text != NULL ? text : "nil");
+}
+
+static void set_foo(const rs_client *client, const char *value) {
+    const char *argv[] = {"SET", "foo", value};
+    char what[32];
+    snprintf(what, sizeof what, "SET foo %s", value);
+    rs_reply *reply = NULL;
+    rs_error *err = NULL;
+    step step = begin(client, what);
+    check(rs_client_command(client, 3, argv, NULL, &reply, &err), err);
+    end_with_reply(step, reply);
+    rs_reply_free(reply);
+}
+
+static void multiply_foo(const rs_client *client, const rs_script *multiply, int64_t product) {
+    const char *keys[] = {"foo"}, *args[] = {"5"};
+    rs_reply *reply = NULL;
+    rs_error *err = NULL;
+    step step = begin(client, "multiply foo by 5");
+    check(rs_script_call(multiply, client, 1, keys, NULL, 1, args, NULL, &reply, &err), err);
+    end_with_reply(step, reply);
+    expect(reply, product);
+    rs_reply_free(reply);
+}
+
+static void flush_scripts(const rs_client *client, const char *what) {
+    rs_error *err = NULL;
+    step step = begin(client, what);
+    check(rs_client_script_flush(client, RS_FLUSH_SYNC, &err), err);
+    end(step, "OK");
+}
+
+static void show_error(rs_error *err) {
+    printf("%s\n    %s\n    %s\n", rs_status_name(rs_error_status(err)), rs_error_message(err),
+           rs_error_is_indeterminate(err)  ? "indeterminate: nobody on this side can know whether it was executed"
+           : rs_error_is_not_executed(err) ? "not executed"
+                                           : "executed up to that point");
+    rs_error_free(err);
+}
+
+static void fail_in_the_script(const rs_client *client, const rs_script *multiply) {
+    const char *keys[] = {"no such key"}, *args[] = {"5"};
+    rs_error *err = NULL;
+    printf("  %-32s ", "multiply a key that is not there");
+    rs_script_call(multiply, client, 1, keys, NULL, 1, args, NULL, NULL, &err);
+    show_error(err);
+}
+
+static void miss_a_deadline(const rs_client *client) {
+    const char *keys[] = {"count"}, *count[] = {"GET", "count"};
+    rs_script *slow = make_script("redis.call('SET', KEYS[1], 1) for i = 1, 5e7 do end return 'done'");
+    rs_client *hurried = NULL;
+    rs_reply *reply = NULL;
+    rs_error *err = NULL;
+    check(rs_client_with_timeout(client, 50, &hurried, &err), err);
+    printf("  %-32s ", "a slow script, a 50 ms deadline");
+    fflush(stdout);
+    rs_script_call(slow, hurried, 1, keys, NULL, 0, NULL, NULL, NULL, &err);
+    show_error(err);
+
+    printf("  Was it executed? Ask for what it writes; its late reply is given to no other call:\n");
+    step step = begin(client, "GET count, on the same client");
+    check(rs_client_command(client, 2, count, NULL, &reply, &err), err);
+    end_with_reply(step, reply);
+    rs_reply_free(reply);
+    rs_client_free(hurried);
+    rs_script_free(slow);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 3) {
+        fprintf(stderr, "usage: demo URL URL\n");
+        return 2;
+    }
+    if (isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL) {
+        bold = "\033[1m", plain = "\033[0m";
+    }
+    rs_client *first = open_client(argv[1]), *second = open_client(argv[2]), *other = open_client(argv[1]);
+    rs_script *multiply = make_script("return redis.call('GET', KEYS[1]) * ARGV[1]");
+    printf("multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: %s\n",
+           rs_script_sha(multiply));
+
+    title("One server");
+    set_foo(first, "2");
+    multiply_foo(first, multiply, 10);
+    multiply_foo(first, multiply, 10);
+
+    title("A second server, the same script");
+    set_foo(second, "3");
+    multiply_foo(second, multiply, 15);
+
+    title("The first server loses its script cache");
+    flush_scripts(other, "SCRIPT FLUSH, by somebody else");
+    multiply_foo(first, multiply, 10);
+    multiply_foo(first, multiply, 10);
+
+    title("Errors say what happened");
+    fail_in_the_script(first, multiply);
+    miss_a_deadline(first);
+    multiply_foo(first, multiply, 10);
+
+    rs_script_free(multiply);
+    rs_client_free(other);
+    rs_client_free(second);
+    rs_client_free(first);
+}
