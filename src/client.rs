@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::command::{self, Lane};
-use crate::config::{Config, Options};
+use crate::config::{Config, LONGEST_WAIT, Options};
 use crate::error::{Error, Result, Status};
 use crate::link::End;
-use crate::node::Node;
+use crate::node::{Node, closed};
 use crate::request::{Request, Shape};
 use crate::resp::Reply;
 use crate::resp::encode::Arguments;
@@ -37,6 +37,9 @@ pub(crate) struct Core {
     /// The process that opened the client.
     process: u32,
 }
+
+/// No deadline is shorter: a call that can never succeed helps nobody.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// Requests kept for the next calls.
 const KEPT_REQUESTS: usize = 64;
@@ -65,9 +68,9 @@ impl Client {
         Ok(client)
     }
 
-    /// The same client with another deadline for each call made through the result.
+    /// The same client with another deadline for each call made through the result: from a millisecond to a year, whatever is asked for.
     pub fn with_timeout(&self, timeout: Duration) -> Client {
-        Client { core: Arc::clone(&self.core), timeout }
+        Client { core: Arc::clone(&self.core), timeout: timeout.clamp(SHORTEST_WAIT, LONGEST_WAIT) }
     }
 
     /// Calls a script with these keys (`KEYS` in Lua) and arguments (`ARGV`).
@@ -215,12 +218,11 @@ impl Client {
         self.core.check_process()?;
         let now = Instant::now();
         let deadline = now + self.timeout;
-        let link = self.core.node.open(purpose, deadline)?;
-        match link.call(request, now, deadline) {
+        self.core.node.apart(purpose, deadline, |link| match link.call(request, now, deadline) {
             End::Finished(finished) => finished.result.map(Reply::new),
-            End::Unusable(_) => Err(Error::new(Status::Connect, "the server closed a new connection")),
+            End::Unusable(_) => Err(link.cause().unwrap_or_else(closed)),
             End::Late(error, _) => Err(error),
-        }
+        })
     }
 
     pub(crate) fn run_command_apart(&self, arguments: &[&[u8]], purpose: Purpose) -> Result<Reply> {

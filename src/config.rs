@@ -126,7 +126,7 @@ const LEAST_MAX_REPLY_BYTES: usize = 64 << 10;
 const MAX_REPLY_DEPTH: RangeInclusive<usize> = 8..=1024;
 
 /// Keeps `Instant + Duration` far from overflow, yet is as good as for ever.
-const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What Linux accepts for TCP_KEEPIDLE, in seconds.
 const KEEPALIVE_SECONDS: RangeInclusive<u64> = 1..=32767;

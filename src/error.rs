@@ -66,7 +66,7 @@ impl Status {
 /// Why a call has no reply, in words, with what is known about its execution.
 ///
 /// Boxed, so that the success path carries one pointer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Detail>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +155,13 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    /// What a `main` that returns an error prints, so in words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.status, self.0.message)
     }
 }
 

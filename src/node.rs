@@ -26,6 +26,8 @@ pub(crate) struct Node {
 #[derive(Default)]
 struct State {
     link: Option<Arc<Link>>,
+    /// The connections that one caller each has for itself.
+    apart: Vec<Arc<Link>>,
     /// A thread connects; the others wait for it.
     connecting: bool,
     closed: bool,
@@ -129,8 +131,32 @@ impl Node {
         self.changed.notify_all();
     }
 
-    /// A connection of its own, for one caller.
-    pub(crate) fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Link> {
+    /// Runs `body` with a connection of its own.
+    pub(crate) fn apart<T>(
+        &self,
+        purpose: Purpose,
+        deadline: Instant,
+        body: impl FnOnce(&Link) -> Result<T>,
+    ) -> Result<T> {
+        if self.state.lock().closed {
+            return Err(closed());
+        }
+        let link = Arc::new(self.open(purpose, deadline)?);
+        {
+            let mut state = self.state.lock();
+            if state.closed {
+                return Err(closed());
+            }
+            state.apart.push(Arc::clone(&link));
+        }
+        let result = body(&link);
+        let mut state = self.state.lock();
+        state.apart.retain(|other| !Arc::ptr_eq(other, &link));
+        state.past.add(link.counters().0, 0);
+        result
+    }
+
+    fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Link> {
         Link::open(&self.config, Arc::clone(&self.facts), Arc::clone(&self.pool), purpose, deadline)
     }
 
@@ -164,7 +190,7 @@ impl Node {
     pub(crate) fn stats(&self) -> Stats {
         let state = self.state.lock();
         let mut stats = state.past;
-        if let Some(link) = &state.link {
+        for link in state.link.iter().chain(&state.apart) {
             let (counters, in_flight) = link.counters();
             stats.add(counters, in_flight);
         }
@@ -174,13 +200,13 @@ impl Node {
 
     /// Ends everything in flight and refuses what comes.
     pub(crate) fn close(&self) {
-        let link = {
+        let links: Vec<_> = {
             let mut state = self.state.lock();
             state.closed = true;
             self.changed.notify_all();
-            state.link.clone()
+            state.link.iter().chain(&state.apart).cloned().collect()
         };
-        if let Some(link) = link {
+        for link in links {
             link.close(&closed());
         }
     }
