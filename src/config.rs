@@ -11,33 +11,9 @@ use rustls::pki_types::ServerName;
 
 use crate::error::{Error, Result, Status};
 use crate::log::{Log, LogLevel};
+use crate::net::address::Address;
 use crate::net::tls::{Tls, TlsOptions};
 use crate::resp::Limits;
-
-/// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// A host name or IP address (IPv6 without brackets) and a port.
-    Tcp {
-        /// Name or address.
-        host: String,
-        /// Port, 1 to 65535.
-        port: u16,
-    },
-    /// The path of a Unix domain socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Address {
-    /// `host:port` (IPv6 in brackets), or the path.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Address::Unix(path) => path.display().fmt(f),
-        }
-    }
-}
 
 /// The version of the protocol spoken with the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -39,9 +39,10 @@ mod stats;
 
 pub use admin::FlushMode;
 pub use client::Client;
-pub use config::{Address, Options, Protocol};
+pub use config::{Options, Protocol};
 pub use error::{Error, Result, Status};
 pub use log::LogLevel;
+pub use net::address::Address;
 pub use pipeline::Pipeline;
 pub use resp::{Elements, Kind, Reply, ReplyRef};
 pub use script::{Script, Sha};

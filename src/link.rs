@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
 
-use crate::config::{Address, Config};
+use crate::config::Config;
 use crate::error::{Error, Result, Status};
+use crate::net::address::Address;
 use crate::net::cipher::{Cipher, Peer};
 use crate::net::connect::{Established, connect};
 use crate::net::{Readiness, Socket, tls};

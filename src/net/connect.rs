@@ -17,8 +17,9 @@ use tokio_rustls::TlsConnector;
 
 use super::tls::{self, Tls};
 use super::{Socket, reason};
-use crate::config::{Address, Config};
+use crate::config::Config;
 use crate::error::{Error, Result, Status};
+use crate::net::address::Address;
 
 /// A connection that is ready for the first bytes of the protocol; tokio has no part in it any more.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The socket of a connection, read and written by the thread whose call it is.
 
+pub(crate) mod address;
 pub(crate) mod cipher;
 pub(crate) mod connect;
 #[cfg(test)]

@@ -13,8 +13,8 @@ use rustls::{
 };
 
 use super::reason;
-use crate::config::Address;
 use crate::error::{Error, Result, Status};
+use crate::net::address::Address;
 
 /// The TLS part of the options, unchecked but for the name.
 #[derive(Clone, Debug, Default)]
