@@ -9,6 +9,8 @@ pub(crate) mod handshake;
 mod inbox;
 mod known;
 mod outbox;
+#[cfg(test)]
+mod simulation;
 mod verdict;
 
 use std::collections::{HashSet, VecDeque};
