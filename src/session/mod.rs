@@ -329,7 +329,12 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         let script: &Script = &call.request.scripts[index];
         let entry = self.unseen[0];
-        let text = self.inbox.text(entry.value as usize, entry.len as usize);
+        let text = match entry.kind {
+            Kind::Error | Kind::String | Kind::Status => {
+                self.inbox.text(entry.value as usize, entry.len as usize)
+            }
+            _ => b"",
+        };
         if entry.kind == Kind::Error {
             self.known.remove(script.sha());
             match verdict::judge_load(text) {
