@@ -79,7 +79,9 @@ impl Node {
             let lived_through = state.failed - failed_before;
             if let Some(error) = &state.last_error
                 && lived_through > 0
-                && (is_final(error) || (attempts != 0 && lived_through >= u64::from(attempts)))
+                && (is_final(error)
+                    || (attempts != 0 && lived_through >= u64::from(attempts))
+                    || Instant::now() >= deadline)
             {
                 return Err(error.clone());
             }
