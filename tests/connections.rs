@@ -4,6 +4,7 @@ mod support;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,7 +16,7 @@ use support::proxy::{Proxy, Way};
 use support::raw::Raw;
 use support::server::Server;
 use support::tls::{Certs, Identity};
-use support::{wait_for, wait_until};
+use support::wait_until;
 
 const NONE: &[&[u8]] = &[];
 
@@ -342,8 +343,8 @@ fn a_server_that_comes_back_is_found_again() {
     let error = client.call(&script, &["n"], NONE).unwrap_err();
     assert_eq!(error.status(), Status::Connect, "{error}");
     assert!(error.is_not_executed());
+    let again = Script::idempotent("return redis.call('INCR', KEYS[1])");
     thread::scope(|scope| {
-        let again = Script::idempotent("return redis.call('INCR', KEYS[1])");
         let waiting = scope.spawn(|| patient.call(&again, &["m"], NONE));
         server.restart();
         assert_eq!(waiting.join().unwrap().unwrap().as_i64(), Some(1));
@@ -389,16 +390,13 @@ fn a_server_that_loads_its_data_is_waited_for_within_the_deadline() {
             ping.is_ok_and(|reply| reply.is_error())
         });
         let count = Script::new("return redis.call('INCR', 'n')");
-        let error = client.with_timeout(Duration::from_millis(100)).call(&count, NONE, NONE).unwrap_err();
-        assert_eq!(error.status(), Status::Loading, "{error}");
-        assert!(error.is_not_executed());
         assert_eq!(client.call(&count, NONE, NONE).unwrap().as_i64(), Some(1));
         assert_eq!(client.command(&["DBSIZE"]).unwrap().as_i64(), Some(1501));
     });
 }
 
 #[test]
-fn loading_is_asked_again_and_runs_once() {
+fn a_call_refused_while_loading_is_sent_again_until_the_deadline() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let fake = Fake::start(move |conn| {
@@ -416,17 +414,20 @@ fn loading_is_asked_again_and_runs_once() {
     let client = open(&fake.url());
     assert_eq!(client.command(&["GET", "k"]).unwrap().as_str(), Some("v"));
     assert_eq!(asked.load(Ordering::SeqCst), 4);
-}
 
-/// Runs one of this file's tests alone in a process of its own, with `url` in its environment.
-fn in_its_own_process(test: &str, url: &str) {
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--test-threads=1"])
-        .env(CHILD_URL, url)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let fake = Fake::start(|conn| {
+        let mut next = conn.handshake();
+        while next.is_some() {
+            conn.write(b"-LOADING Valkey is loading the dataset in memory\r\n");
+            next = conn.read_command();
+        }
+    });
+    let client = open(&fake.url()).with_timeout(Duration::from_millis(300));
+    let start = Instant::now();
+    let error = client.command(&["GET", "k"]).unwrap_err();
+    assert_eq!(error.status(), Status::Loading, "{error}");
+    assert!(error.is_not_executed() && start.elapsed() < Duration::from_secs(3));
+    assert!(client.stats().calls > 2, "asked more than once");
 }
 
 const CHILD_URL: &str = "RS_SCRIPT_TEST_URL";
@@ -435,34 +436,41 @@ fn entries(directory: &str) -> usize {
     Path::new(directory).read_dir().unwrap().count()
 }
 
+/// Runs itself in a process of its own, where no other test has threads and descriptors.
 #[test]
 #[cfg(target_os = "linux")]
 fn blocking_calls_leave_no_thread_and_no_descriptor_behind() {
+    if let Ok(url) = std::env::var(CHILD_URL) {
+        return count_threads_and_descriptors(&url);
+    }
     let server = Server::start();
-    in_its_own_process("child_that_counts", &format!("redis://localhost:{}", server.port()));
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "blocking_calls_leave_no_thread_and_no_descriptor_behind", "--test-threads=1"])
+        .env(CHILD_URL, format!("redis://localhost:{}", server.port()))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-#[test]
-#[ignore = "run by blocking_calls_leave_no_thread_and_no_descriptor_behind, in a process of its own"]
-fn child_that_counts() {
-    let url = std::env::var(CHILD_URL).unwrap();
+#[cfg(target_os = "linux")]
+fn count_threads_and_descriptors(url: &str) {
     let threads = entries("/proc/self/task");
-    let client = open(&url);
+    let client = open(url);
     let script = Script::idempotent("return ARGV[1]");
-    let warm = |client: &Client| assert_eq!(client.call(&script, NONE, &["x"]).unwrap().as_str(), Some("x"));
-    warm(&client);
+    let call = || assert_eq!(client.call(&script, NONE, &["x"]).unwrap().as_str(), Some("x"));
+    call();
     let descriptors = entries("/proc/self/fd");
     for round in 1..=200 {
         client.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no"]).unwrap();
-        warm(&client);
+        call();
         assert_eq!(client.stats().reconnects, round);
     }
+    let hasty = client.with_timeout(Duration::from_millis(20));
+    hasty.command(&["BLPOP", "q", "0"]).unwrap_err();
     assert_eq!(entries("/proc/self/fd"), descriptors);
     // The look-up of a host name takes a thread, for as long as it lasts.
-    wait_for("no thread is left", || (entries("/proc/self/task") == threads).then_some(()));
-    let apart = client.with_timeout(Duration::from_millis(20));
-    apart.command(&["BLPOP", "q", "0"]).unwrap_err();
-    client.close();
-    drop((client, apart));
-    wait_until("everything is closed", || entries("/proc/self/fd") < descriptors);
+    wait_until("no thread is left", || entries("/proc/self/task") == threads);
+    drop((client, hasty));
+    assert_eq!(entries("/proc/self/fd"), descriptors - 1);
 }
