@@ -261,7 +261,10 @@ impl Link {
             }
             return self.is_usable();
         }
+        // As the reader, so that no other caller reads at the same time.
+        shared.reading = true;
         self.receive(shared, now);
+        shared.reading = false;
         self.is_usable()
     }
 
