@@ -108,6 +108,8 @@ pub(crate) struct Session<T> {
     finished: VecDeque<Finished<T>>,
     limits: Limits,
     counters: Counters,
+    /// The connection is gone; what may still be received belongs to no call.
+    failed: bool,
 }
 
 impl<T> Session<T> {
@@ -125,6 +127,7 @@ impl<T> Session<T> {
             finished: VecDeque::new(),
             limits,
             counters: Counters::default(),
+            failed: false,
         }
     }
 
@@ -216,6 +219,9 @@ impl<T> Session<T> {
     pub(crate) fn receive(&mut self, inbox: Inbox, count: usize) -> std::result::Result<(), Refusal> {
         self.inbox = inbox;
         self.counters.bytes_received += count as u64;
+        if self.failed {
+            return Ok(());
+        }
         while !self.inbox.is_decoded() {
             let decoded = match self.expected.front() {
                 Some(&Expected { call, what: What::Items { .. } }) => self.decode_item(call)?,
@@ -252,6 +258,7 @@ impl<T> Session<T> {
 
     /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent.
     pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+        self.failed = true;
         self.expected.clear();
         for mut call in self.calls.drain() {
             let Some(tag) = call.tag.take() else { continue };
