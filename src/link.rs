@@ -285,7 +285,7 @@ impl Link {
         in_time
     }
 
-    /// One wait and one read; `false` when the deadline passed.
+    /// One wait and one read; `false` when the deadline passed, be it with bytes of others still coming.
     fn receive(&self, shared: &mut MutexGuard<'_, Shared>, deadline: Instant) -> bool {
         let mut inbox = shared.session.lend_inbox();
         let mut received = shared.tls.as_mut().map(|tls| std::mem::take(&mut tls.received));
@@ -314,7 +314,7 @@ impl Link {
             _ => {}
         }
         self.deliver(shared);
-        true
+        shared.heard < deadline
     }
 
     /// Gives what was read to the session.
