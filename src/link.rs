@@ -26,6 +26,9 @@ use crate::session::{Chunk, Counters, Facts, Finished, Inbox, Session};
 /// A connection idle for longer than this is looked at before it is used: the server may have closed it.
 const IDLE_TRUST: Duration = Duration::from_millis(1);
 
+/// How long a caller only waits to write before it looks whether there is still another that reads.
+const WRITER_PATIENCE: Duration = Duration::from_millis(20);
+
 /// Room for one read of cipher bytes.
 const CIPHER_ROOM: usize = 16 * 1024;
 
@@ -392,12 +395,14 @@ impl Link {
         shared.writing = false;
     }
 
-    /// Waits until the socket takes bytes again while another thread reads; `false` when the deadline passed.
+    /// Waits a while for the socket to take bytes again while another thread reads; `false` when the deadline passed.
     fn unblock(&self, shared: &mut MutexGuard<'_, Shared>, deadline: Instant) -> bool {
         shared.writing = true;
-        let ready = MutexGuard::unlocked(shared, || self.socket.wait(false, true, deadline));
+        let until = deadline.min(Instant::now() + WRITER_PATIENCE);
+        let ready = MutexGuard::unlocked(shared, || self.socket.wait(false, true, until));
         shared.writing = false;
         match ready {
+            Ok(ready) if ready.is_timeout() && until < deadline => true,
             Ok(ready) if ready.is_timeout() => {
                 // Another caller takes over, or the reader does when it wakes.
                 wake_one(shared);
