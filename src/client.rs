@@ -9,7 +9,7 @@ use crate::command::{self, Lane};
 use crate::config::{Config, Options};
 use crate::error::{Error, Result, Status};
 use crate::link::End;
-use crate::node::Node;
+use crate::node::{Node, closed};
 use crate::request::{Request, Shape};
 use crate::resp::Reply;
 use crate::script::Script;
@@ -194,10 +194,10 @@ impl Client {
         self.core.check_process()?;
         let now = Instant::now();
         let deadline = now + self.timeout;
-        let link = self.core.node.open(purpose, deadline)?;
+        let link = self.core.node.open_apart(purpose, deadline)?;
         match link.call(request, now, deadline) {
             End::Finished(finished) => finished.result.map(|()| Reply::new(finished.payload)),
-            End::Unusable(_) => Err(Error::new(Status::Connect, "the server closed a new connection")),
+            End::Unusable(_) => Err(link.cause().unwrap_or_else(closed)),
             End::Late(error) => Err(error),
         }
     }

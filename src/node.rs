@@ -1,6 +1,6 @@
 //! One server: its current connection, and how another is made when that is lost.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -26,6 +26,8 @@ pub(crate) struct Node {
 #[derive(Default)]
 struct State {
     link: Option<Arc<Link>>,
+    /// Connections that callers have of their own.
+    apart: Vec<Weak<Link>>,
     /// A thread connects; the others wait for it.
     connecting: bool,
     closed: bool,
@@ -132,7 +134,21 @@ impl Node {
     }
 
     /// A connection of its own, for one caller.
-    pub(crate) fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Link> {
+    pub(crate) fn open_apart(&self, purpose: Purpose, deadline: Instant) -> Result<Arc<Link>> {
+        if self.state.lock().closed {
+            return Err(closed());
+        }
+        let link = Arc::new(self.open(purpose, deadline)?);
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(closed());
+        }
+        state.apart.retain(|link| link.strong_count() > 0);
+        state.apart.push(Arc::downgrade(&link));
+        Ok(link)
+    }
+
+    fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Link> {
         Link::open(&self.config, Arc::clone(&self.facts), Arc::clone(&self.pool), purpose, deadline)
     }
 
@@ -176,13 +192,14 @@ impl Node {
 
     /// Ends everything in flight and refuses what comes.
     pub(crate) fn close(&self) {
-        let link = {
+        let links: Vec<_> = {
             let mut state = self.state.lock();
             state.closed = true;
             self.changed.notify_all();
-            state.link.clone()
+            let apart = std::mem::take(&mut state.apart);
+            apart.iter().filter_map(Weak::upgrade).chain(state.link.clone()).collect()
         };
-        if let Some(link) = link {
+        for link in links {
             link.close(&closed());
         }
     }
