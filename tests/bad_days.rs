@@ -349,6 +349,26 @@ fn close_ends_calls_in_flight_and_refuses_later_ones() {
 }
 
 #[test]
+fn close_ends_commands_that_wait_on_connections_of_their_own() {
+    let server = Server::start();
+    let client = open(&server.url());
+    let start = Instant::now();
+    thread::scope(|scope| {
+        let waiting: Vec<_> = (0..3).map(|_| scope.spawn(|| client.command(&["BLPOP", "q", "0"]))).collect();
+        wait_until("they wait", || {
+            Raw::connect(&server).info("clients", "blocked_clients").as_deref() == Some("3")
+        });
+        client.close();
+        for call in waiting {
+            assert_indeterminate(&call.join().unwrap().unwrap_err());
+        }
+    });
+    assert_eq!(client.command(&["BLPOP", "q", "0"]).unwrap_err().status(), Status::Closed);
+    assert_eq!(client.script_kill().unwrap_err().status(), Status::Closed);
+    assert!(start.elapsed() < LONG / 2);
+}
+
+#[test]
 fn close_in_the_middle_of_a_reply_ends_its_call() {
     let fake = answering(|conn, _| {
         conn.write(b"*100000000\r\n");
@@ -393,6 +413,33 @@ fn a_server_that_stands_still_costs_no_more_than_the_deadline() {
     // All of them were sent, and run before this one.
     assert_eq!(client.call(&script, &["n"], &["x"]).unwrap().get(0).unwrap().as_i64(), Some(10));
     assert_eq!(client.stats().reconnects, 0);
+}
+
+#[test]
+fn a_connection_that_has_died_in_silence_is_given_up_after_missed_deadlines() {
+    let fake = Fake::start(|conn| {
+        let mut next = conn.handshake();
+        while let Some(command) = next {
+            if conn.index() == 0 && command[0] == b"GET" {
+                return conn.hang();
+            }
+            conn.write(b"+PONG\r\n");
+            next = conn.read_command();
+        }
+    });
+    let mut options = Options::default();
+    options.connect_timeout(Duration::from_millis(200)).unwrap();
+    let client = Client::open(&fake.url(), &options).unwrap().with_timeout(Duration::from_millis(50));
+    client.command(&["PING"]).unwrap();
+    assert_indeterminate(&client.command(&["GET", "k"]).unwrap_err());
+    wait_until("calls get through again", || match client.command(&["PING"]) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_indeterminate(&error);
+            false
+        }
+    });
+    assert_eq!((fake.connections(), client.stats().reconnects), (2, 1));
 }
 
 #[test]

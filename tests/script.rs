@@ -186,6 +186,30 @@ fn after_a_flush_from_outside_a_call_repairs_itself_once() {
 }
 
 #[test]
+fn a_script_lost_again_right_after_it_was_loaded_is_the_callers_to_judge() {
+    let fake = Fake::start(|conn| {
+        let mut next = conn.handshake();
+        let mut loads = 0;
+        while let Some(command) = next {
+            match command[0].as_slice() {
+                b"SCRIPT" => {
+                    loads += 1;
+                    assert!(loads <= 2, "loaded, and loaded once more");
+                    conn.write(format!("+{}\r\n", Script::new(ADD).sha_hex()).as_bytes());
+                }
+                _ => conn.write(b"-NOSCRIPT No matching script. Please use EVAL.\r\n"),
+            }
+            next = conn.read_command();
+        }
+    });
+    let client = open(&fake.url());
+    let error = client.call(&Script::new(ADD), NONE, &["1", "2"]).unwrap_err();
+    assert_eq!(error.status(), Status::NoScript, "{error}");
+    assert!(error.is_not_executed());
+    assert_eq!(client.stats().script_loads, 2);
+}
+
+#[test]
 fn a_flush_through_the_client_costs_no_repair() {
     let server = Server::start();
     let client = open(&server.url());
