@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use rs_script::{Client, Error, Options, Reply, Script, Status};
@@ -312,8 +312,9 @@ fn eight_threads_run_at_most_once_under_client_kills_without_end() {
                 })
             })
             .collect();
-        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        let callers: Vec<_> = callers.into_iter().map(ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
+        callers.into_iter().for_each(Result::unwrap);
         killer.join().unwrap()
     });
     let (ok, unknown) = (ok.into_inner() as i64, unknown.into_inner() as i64);

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use rs_script::{Client, Error, FlushMode, Options, Script, Status};
@@ -252,10 +252,10 @@ fn eight_threads_run_exactly_once_under_flushes_without_end() {
                 })
             })
             .collect();
-        let counted = callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect();
+        let counted: Vec<_> = callers.into_iter().map(ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
         flusher.join().unwrap();
-        counted
+        counted.into_iter().flat_map(Result::unwrap).collect()
     });
     let distinct: BTreeSet<i64> = counted.into_iter().collect();
     assert!(distinct.into_iter().eq(1..=8 * CALLS), "each call ran once and was told its own count");
