@@ -199,7 +199,7 @@ impl Client {
             let again = match error.status() {
                 Status::Loading => node.pause(tries, deadline).is_some(),
                 Status::Connect => true,
-                Status::Indeterminate => sent.repeatable && tries < REPEATS_MAX,
+                Status::Indeterminate => node.may_repeat(&sent) && tries < REPEATS_MAX,
                 _ => false,
             };
             now = Instant::now();

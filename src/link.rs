@@ -27,6 +27,9 @@ use crate::session::{Chunk, Counters, Facts, Finished, Inbox, Session};
 /// A connection idle for longer than this is looked at before it is used: the server may have closed it.
 const IDLE_TRUST: Duration = Duration::from_millis(1);
 
+/// How long a caller only waits to write before it looks whether there is still another that reads.
+const WRITER_PATIENCE: Duration = Duration::from_millis(20);
+
 /// Room for one read of cipher bytes.
 const CIPHER_ROOM: usize = 16 * 1024;
 
@@ -276,7 +279,10 @@ impl Link {
             }
             return self.is_usable();
         }
+        // As the reader, so that no other caller reads at the same time.
+        shared.reading = true;
         self.receive(shared, now);
+        shared.reading = false;
         self.is_usable()
     }
 
@@ -297,7 +303,7 @@ impl Link {
         in_time
     }
 
-    /// One wait and one read; `false` when the deadline passed.
+    /// One wait and one read; `false` when the deadline passed, be it with bytes of others still coming.
     fn receive(&self, shared: &mut MutexGuard<'_, Shared>, deadline: Instant) -> bool {
         let mut inbox = shared.session.lend_inbox();
         let mut received = shared.tls.as_mut().map(|tls| std::mem::take(&mut tls.received));
@@ -326,7 +332,7 @@ impl Link {
             _ => {}
         }
         self.deliver(shared);
-        true
+        shared.heard < deadline
     }
 
     /// Gives what was read to the session.
@@ -404,12 +410,14 @@ impl Link {
         shared.writing = false;
     }
 
-    /// Waits until the socket takes bytes again while another thread reads; `false` when the deadline passed.
+    /// Waits a while for the socket to take bytes again while another thread reads; `false` when the deadline passed.
     fn unblock(&self, shared: &mut MutexGuard<'_, Shared>, deadline: Instant) -> bool {
         shared.writing = true;
-        let ready = MutexGuard::unlocked(shared, || self.socket.wait(false, true, deadline));
+        let until = deadline.min(Instant::now() + WRITER_PATIENCE);
+        let ready = MutexGuard::unlocked(shared, || self.socket.wait(false, true, until));
         shared.writing = false;
         match ready {
+            Ok(ready) if ready.is_timeout() && until < deadline => true,
             Ok(ready) if ready.is_timeout() => {
                 // Another caller takes over, or the reader does when it wakes.
                 wake_one(shared);

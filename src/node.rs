@@ -1,6 +1,6 @@
 //! One server: its current connection, and how another is made when that is lost.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, Status};
 use crate::link::Link;
 use crate::log::LogLevel;
+use crate::request::{Repeatable, Request};
 use crate::resp::Pool;
 use crate::session::Facts;
 use crate::session::handshake::Purpose;
@@ -26,8 +27,10 @@ pub(crate) struct Node {
 #[derive(Default)]
 struct State {
     link: Option<Arc<Link>>,
-    /// The connections that one caller each has for itself.
-    apart: Vec<Arc<Link>>,
+    /// Connections that one caller each has for itself.
+    apart: Vec<Weak<Link>>,
+    /// Connections given up, on which callers may still wait.
+    retired: Vec<Weak<Link>>,
     /// A thread connects; the others wait for it.
     connecting: bool,
     closed: bool,
@@ -81,7 +84,9 @@ impl Node {
             let lived_through = state.failed - failed_before;
             if let Some(error) = &state.last_error
                 && lived_through > 0
-                && (is_final(error) || (attempts != 0 && lived_through >= u64::from(attempts)))
+                && (is_final(error)
+                    || (attempts != 0 && lived_through >= u64::from(attempts))
+                    || Instant::now() >= deadline)
             {
                 return Err(error.clone());
             }
@@ -147,11 +152,11 @@ impl Node {
             if state.closed {
                 return Err(closed());
             }
-            state.apart.push(Arc::clone(&link));
+            state.apart.push(Arc::downgrade(&link));
         }
         let result = body(&link);
         let mut state = self.state.lock();
-        state.apart.retain(|other| !Arc::ptr_eq(other, &link));
+        state.apart.retain(|other| !std::ptr::eq(other.as_ptr(), &*link));
         state.past.add(link.counters().0, 0);
         result
     }
@@ -165,6 +170,15 @@ impl Node {
         let reconnect = &self.config.reconnect;
         let full = reconnect.backoff_min.saturating_mul(1 << failures.min(16)).min(reconnect.backoff_max);
         full.mul_f64(1.0 - fastrand::f64() / 2.0)
+    }
+
+    /// Whether executing a request twice does no harm on this server.
+    pub(crate) fn may_repeat(&self, request: &Request) -> bool {
+        match request.repeatable {
+            Repeatable::No => false,
+            Repeatable::IfEnforced => self.facts.enforces_read_only(),
+            Repeatable::Yes => true,
+        }
     }
 
     /// Waits for the next try of a call that the server refused for the moment; an error when the client is closed or the
@@ -190,7 +204,7 @@ impl Node {
     pub(crate) fn stats(&self) -> Stats {
         let state = self.state.lock();
         let mut stats = state.past;
-        for link in state.link.iter().chain(&state.apart) {
+        for link in state.apart.iter().filter_map(Weak::upgrade).chain(state.link.clone()) {
             let (counters, in_flight) = link.counters();
             stats.add(counters, in_flight);
         }
@@ -200,11 +214,11 @@ impl Node {
 
     /// Ends everything in flight and refuses what comes.
     pub(crate) fn close(&self) {
-        let links: Vec<_> = {
+        let links = {
             let mut state = self.state.lock();
             state.closed = true;
             self.changed.notify_all();
-            state.link.iter().chain(&state.apart).cloned().collect()
+            state.links()
         };
         for link in links {
             link.close(&closed());
@@ -213,10 +227,16 @@ impl Node {
 }
 
 impl State {
+    /// Every connection on which a caller may wait.
+    fn links(&self) -> Vec<Arc<Link>> {
+        self.apart.iter().chain(&self.retired).filter_map(Weak::upgrade).chain(self.link.clone()).collect()
+    }
+
     fn retire(&mut self) {
         if let Some(link) = self.link.take() {
-            let (counters, _) = link.counters();
-            self.past.add(counters, 0);
+            self.past.add(link.counters().0, 0);
+            self.retired.retain(|other| other.strong_count() > 0);
+            self.retired.push(Arc::downgrade(&link));
         }
     }
 }

@@ -31,6 +31,17 @@ pub(crate) struct Item {
     pub(crate) read_only: bool,
 }
 
+/// What makes it harmless to execute a request twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Repeatable {
+    /// Nothing: it may write.
+    No,
+    /// The server, where it lets no read-only call write.
+    IfEnforced,
+    /// Its scripts are idempotent.
+    Yes,
+}
+
 /// The wire form of a request: filled by one, then read by all who send it.
 #[derive(Debug)]
 pub(crate) enum Wire {
@@ -103,8 +114,8 @@ pub(crate) struct Request {
     /// The distinct scripts of the items.
     pub(crate) scripts: Vec<Script>,
     pub(crate) shape: Shape,
-    /// Whether executing it twice does no harm.
-    pub(crate) repeatable: bool,
+    /// Whether every item is a script call that is idempotent, or read-only as well.
+    pub(crate) repeatable: Repeatable,
     /// Pipelines: items that met NOSCRIPT are sent again afterwards, out of order.
     pub(crate) repair: bool,
     /// Transactions: scripts that the server is known to have are not loaded again inside MULTI.
@@ -129,7 +140,7 @@ impl Default for Request {
             items: Vec::new(),
             scripts: Vec::new(),
             shape: Shape::Single,
-            repeatable: true,
+            repeatable: Repeatable::Yes,
             repair: false,
             trust_cache: false,
             places: HashMap::default(),
@@ -145,7 +156,7 @@ impl Request {
         self.scripts.clear();
         self.places.clear();
         self.shape = shape;
-        self.repeatable = true;
+        self.repeatable = Repeatable::Yes;
         self.repair = false;
         self.trust_cache = false;
     }
@@ -165,7 +176,11 @@ impl Request {
             ));
         }
         self.script(script, keys, args, read_only)?;
-        self.repeatable &= read_only || script.is_idempotent();
+        self.repeatable = self.repeatable.min(match (script.is_idempotent(), read_only) {
+            (true, _) => Repeatable::Yes,
+            (false, true) => Repeatable::IfEnforced,
+            (false, false) => Repeatable::No,
+        });
         Ok(())
     }
 
@@ -175,7 +190,7 @@ impl Request {
         wire.command(arguments);
         let end = wire.len();
         self.items.push(Item { end, script: None, read_only: false });
-        self.repeatable = false;
+        self.repeatable = Repeatable::No;
     }
 
     /// Appends a script call.
@@ -296,10 +311,6 @@ impl Form {
 
     pub(crate) fn is_by_body(self) -> bool {
         matches!(self, Form::Body | Form::BodyReadOnly)
-    }
-
-    pub(crate) fn is_read_only(self) -> bool {
-        matches!(self, Form::ShaReadOnly | Form::BodyReadOnly)
     }
 }
 

@@ -16,7 +16,12 @@ impl<T> Session<T> {
         let script = &call.request.scripts[index];
         let sha = script.sha();
         let entry = self.unseen[0];
-        let text = self.inbox.text(entry.value as usize, entry.len as usize);
+        let text = match entry.kind {
+            Kind::Error | Kind::String | Kind::Status => {
+                self.inbox.text(entry.value as usize, entry.len as usize)
+            }
+            _ => b"",
+        };
         if entry.kind == Kind::Error {
             self.known.remove(sha);
             match verdict::judge_load(text) {
@@ -83,6 +88,7 @@ impl<T> Session<T> {
         if call.payload.tape[call.payload.root].kind == Kind::Error {
             return self.single_failed(key);
         }
+        self.has_loaded = true;
         if call.form.is_by_body()
             && let Some(script) = call.request.scripts.first()
         {
@@ -101,7 +107,8 @@ impl<T> Session<T> {
         let verdict = match verdict::judge(text) {
             // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
             Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,
-            Verdict::NoReadOnlyCommand if !call.form.is_read_only() => Verdict::Other,
+            // A script that forges LOADING would be sent again and again; a server that has loaded stays so.
+            Verdict::Loading if self.has_loaded => Verdict::Other,
             verdict => verdict,
         };
         let again = match verdict {
@@ -115,10 +122,6 @@ impl<T> Session<T> {
                 self.counters.noscript_repairs += u64::from(!call.by_body && again);
                 call.repaired = true;
                 again
-            }
-            Verdict::NoReadOnlyCommand => {
-                self.facts.no_read_only.store(true, Ordering::Relaxed);
-                true
             }
             _ => false,
         };
@@ -153,10 +156,6 @@ impl<T> Session<T> {
                         Status::NoScript
                     }
                 }
-            }
-            Verdict::NoReadOnlyCommand if call.request.items[item].read_only => {
-                self.facts.no_read_only.store(true, Ordering::Relaxed);
-                Status::NotSupported
             }
             Verdict::Busy => Status::Busy,
             Verdict::Loading => Status::Loading,

@@ -33,7 +33,7 @@ impl<T> Session<T> {
         let call = &self.calls[key];
         let item = call.request.items[0];
         let by_body = item.script.is_some_and(|script| !self.load(key, script as usize));
-        let read_only = item.read_only && !self.facts.no_read_only.load(Ordering::Relaxed);
+        let read_only = item.read_only && self.facts.enforces_read_only();
         let call = &mut self.calls[key];
         call.form = Form::new(by_body, read_only);
         call.position = self.outbox.position();
@@ -96,7 +96,7 @@ impl<T> Session<T> {
     /// Queues items in the form that this server needs. The first call of each script in `by_body` carries its source, and EVAL
     /// caches it for those behind.
     fn append_items(&mut self, key: usize, items: std::ops::Range<usize>, mut by_body: Vec<usize>) {
-        let no_read_only = self.facts.no_read_only.load(Ordering::Relaxed);
+        let no_read_only = !self.facts.enforces_read_only();
         let call = &mut self.calls[key];
         let as_encoded = by_body.is_empty()
             && !(no_read_only && call.request.items[items.clone()].iter().any(|item| item.read_only));

@@ -56,10 +56,12 @@ impl<'a> Handshake<'a> {
 
     /// The first round.
     pub(crate) fn start(&mut self) -> Box<Request> {
-        self.say(self.config.protocol != Protocol::Resp2)
+        let version: &[u8] = if self.config.protocol == Protocol::Resp2 { b"2" } else { b"3" };
+        self.say(Some(version))
     }
 
-    fn say(&mut self, hello: bool) -> Box<Request> {
+    /// A round that begins with HELLO for a version of the protocol, or without for servers that do not know it.
+    fn say(&mut self, hello: Option<&[u8]>) -> Box<Request> {
         let mut request = Box::<Request>::default();
         request.reset(Shape::Pipeline);
         self.steps.clear();
@@ -71,15 +73,15 @@ impl<'a> Handshake<'a> {
         let password = config.password.as_ref().map(|password| password.expose());
         let user = config.username.as_deref().map(str::as_bytes);
         match (hello, password) {
-            (true, Some(password)) => {
-                step(Step::Hello, &[b"HELLO", b"3", b"AUTH", user.unwrap_or(b"default"), password]);
+            (Some(version), Some(password)) => {
+                step(Step::Hello, &[b"HELLO", version, b"AUTH", user.unwrap_or(b"default"), password]);
             }
-            (true, None) => step(Step::Hello, &[b"HELLO", b"3"]),
-            (false, Some(password)) => match user {
+            (Some(version), None) => step(Step::Hello, &[b"HELLO", version]),
+            (None, Some(password)) => match user {
                 Some(user) => step(Step::Auth, &[b"AUTH", user, password]),
                 None => step(Step::Auth, &[b"AUTH", password]),
             },
-            (false, None) => {}
+            (None, None) => {}
         }
         if self.purpose == Purpose::Calls {
             if config.database != 0 {
@@ -95,7 +97,7 @@ impl<'a> Handshake<'a> {
                 step(Step::Multi, &[b"MULTI"]);
                 step(Step::Exec, &[b"EXEC"]);
             }
-        } else if !hello && password.is_none() {
+        } else if hello.is_none() && password.is_none() {
             // A round needs something to be answered.
             step(Step::Introduction, &[b"PING"]);
         }
@@ -113,10 +115,12 @@ impl<'a> Handshake<'a> {
                 (Step::Hello, Some(text))
                     if text.starts_with(b"NOPROTO") || verdict::is_unknown_command(text, b"HELLO") =>
                 {
+                    // Older than HELLO is older than EVALSHA_RO.
+                    self.facts.no_read_only.store(true, Ordering::Relaxed);
                     return match self.config.protocol {
                         Protocol::Resp3 => Err(Error::server(Status::NotSupported, text, true)
                             .context("the server does not speak RESP 3")),
-                        _ => Ok(Next::Say(self.say(false))),
+                        _ => Ok(Next::Say(self.say(None))),
                     };
                 }
                 (Step::Multi, None) => in_multi = true,

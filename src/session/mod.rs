@@ -16,7 +16,7 @@ mod verdict;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use slab::Slab;
@@ -42,6 +42,13 @@ pub(crate) struct Facts {
     transactions: OnceLock<std::result::Result<(), Vec<u8>>>,
     /// The scripts that have compiled: only those may enter a MULTI, where a failure would not stop the others.
     compiled: Mutex<HashSet<Sha>>,
+}
+
+impl Facts {
+    /// Whether the server stops a read-only call at its first write.
+    pub(crate) fn enforces_read_only(&self) -> bool {
+        !self.no_read_only.load(Ordering::Relaxed)
+    }
 }
 
 /// What a connection did since it was opened.
@@ -160,8 +167,12 @@ pub(crate) struct Session<T> {
     facts: Arc<Facts>,
     pool: Arc<Pool>,
     finished: VecDeque<Finished<T>>,
+    /// The server has answered a call with something else than LOADING, so it is not loading any more.
+    has_loaded: bool,
     limits: Limits,
     counters: Counters,
+    /// The connection is gone; what may still be received belongs to no call.
+    failed: bool,
 }
 
 impl<T> Session<T> {
@@ -177,8 +188,10 @@ impl<T> Session<T> {
             facts,
             pool,
             finished: VecDeque::new(),
+            has_loaded: false,
             limits,
             counters: Counters::default(),
+            failed: false,
         }
     }
 
@@ -269,6 +282,9 @@ impl<T> Session<T> {
     pub(crate) fn receive(&mut self, inbox: Inbox, count: usize) -> std::result::Result<(), Refusal> {
         self.inbox = inbox;
         self.counters.bytes_received += count as u64;
+        if self.failed {
+            return Ok(());
+        }
         while !self.inbox.is_decoded() {
             let expected = self.expected.front().copied();
             let decoded = match expected {
@@ -305,6 +321,7 @@ impl<T> Session<T> {
 
     /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent.
     pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+        self.failed = true;
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
             let arrived = self.arrived(key);

@@ -17,7 +17,6 @@ use crate::script::{Script, Sha};
 #[derive(Clone, Copy, Debug, Default)]
 struct Rights {
     no_load: bool,
-    is_old: bool,
 }
 
 /// A server that knows just what the session speaks. Each script call is told apart by its one argument, a number.
@@ -76,9 +75,6 @@ impl Server {
                 self.scripts.insert(sha.clone());
                 format!("$40\r\n{sha}\r\n")
             }
-            "EVALSHA_RO" | "EVAL_RO" if self.rights.is_old => {
-                format!("-ERR unknown command `{name}`, with\r\n")
-            }
             "EVALSHA" | "EVALSHA_RO" => match self.scripts.contains(&*String::from_utf8_lossy(&command[1])) {
                 true => self.execute(&command),
                 false => NOSCRIPT.into(),
@@ -96,7 +92,7 @@ impl Server {
 
     /// Answers with the number, nested now and then, so that replies differ in shape.
     fn execute(&mut self, command: &[Vec<u8>]) -> String {
-        let id: u64 = String::from_utf8_lossy(&command[3]).parse().expect("a number");
+        let id: u64 = String::from_utf8_lossy(&command[4]).parse().expect("a number");
         *self.executed.entry(id).or_default() += 1;
         if id.is_multiple_of(3) { format!("*2\r\n:{id}\r\n*1\r\n$1\r\nx\r\n") } else { format!(":{id}\r\n") }
     }
@@ -105,7 +101,7 @@ impl Server {
 /// The first whole command and its length.
 fn parse(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
     let mut at = 0;
-    let mut number = |at: &mut usize| {
+    let number = |at: &mut usize| {
         let end = *at + bytes.get(*at..)?.iter().position(|&byte| byte == b'\n')?;
         let number: usize = std::str::from_utf8(&bytes[*at + 1..end - 1]).ok()?.parse().ok()?;
         *at = end + 1;
@@ -141,7 +137,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let rights = Rights { no_load: rng.u8(..) < 40, is_old: rng.u8(..) < 40 };
+        let rights = Rights { no_load: rng.u8(..) < 40 };
         let limits = Limits { max_bytes: 1 << 20, max_depth: 8 };
         World {
             seed,

@@ -14,8 +14,6 @@ pub(crate) enum Verdict {
     Loading,
     /// Another script runs.
     Busy,
-    /// The server is older than EVALSHA_RO and EVAL_RO.
-    NoReadOnlyCommand,
     /// Anything else: the call's own error.
     Other,
 }
@@ -32,9 +30,6 @@ pub(crate) fn judge(text: &[u8]) -> Verdict {
             Verdict::Loading
         }
         _ if is_busy(text) => Verdict::Busy,
-        _ if is_unknown_command(text, b"EVALSHA_RO") || is_unknown_command(text, b"EVAL_RO") => {
-            Verdict::NoReadOnlyCommand
-        }
         _ => Verdict::Other,
     }
 }
@@ -92,7 +87,6 @@ pub(crate) fn error(verdict: Verdict, text: &[u8]) -> Error {
         Verdict::NoScript => Error::server(Status::NoScript, text, true),
         Verdict::Loading => Error::server(Status::Loading, text, true),
         Verdict::Busy => Error::server(Status::Busy, text, true),
-        Verdict::NoReadOnlyCommand => Error::server(Status::NotSupported, text, true),
         Verdict::Other => Error::server(Status::Server, text, false),
     }
 }
@@ -126,12 +120,6 @@ mod tests {
                 Verdict::Busy,
             ),
             (b"BUSY bee", Verdict::Other),
-            (
-                b"ERR unknown command `EVALSHA_RO`, with args beginning with: `a`, ",
-                Verdict::NoReadOnlyCommand,
-            ),
-            (b"ERR unknown command 'EVALSHA_RO', with args beginning with: 'a' ", Verdict::NoReadOnlyCommand),
-            (b"ERR unknown command 'EVALSHA'", Verdict::Other),
         ] {
             assert_eq!(judge(text), verdict, "{}", text.escape_ascii());
         }

@@ -1,0 +1,476 @@
+//! Connections: how they are made, what they say first, and how they are made again.
+
+mod support;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rs_script::{Client, Error, Options, Protocol, Script, Status};
+use support::fake::Fake;
+use support::proxy::{Proxy, Way};
+use support::raw::Raw;
+use support::server::Server;
+use support::tls::{Certs, Identity};
+use support::wait_until;
+
+const NONE: &[&[u8]] = &[];
+
+fn open(url: &str) -> Client {
+    Client::open(url, &Options::default()).unwrap_or_else(|error| panic!("{url}: {error}"))
+}
+
+fn refused(url: &str, options: &Options) -> Error {
+    let error = Client::open(url, options).expect_err(url);
+    assert!(error.is_not_executed(), "{error}");
+    error
+}
+
+fn works(client: &Client) {
+    let script = Script::new("return ARGV[1] + ARGV[2]");
+    assert_eq!(client.call(&script, NONE, &["3", "7"]).unwrap().as_i64(), Some(10));
+}
+
+#[test]
+fn tcp_unix_sockets_names_and_ipv6_all_lead_to_the_server() {
+    let server = Server::builder().ipv6().start();
+    let port = server.port();
+    for url in [
+        format!("redis://127.0.0.1:{port}"),
+        format!("valkey://127.0.0.1:{port}/"),
+        format!("redis://localhost:{port}"),
+        format!("redis://[::1]:{port}/0"),
+        server.unix_url(),
+    ] {
+        works(&open(&url));
+    }
+}
+
+#[test]
+fn tls_trusts_the_given_authority_and_no_other() {
+    let certs = Certs::generate();
+    let server = Server::builder().tls(&certs, Identity::Valid).password("s3cret").start();
+    let ca = server.dir().join("ca.crt");
+    let client = Client::open(&server.url(), Options::default().tls_ca_file(&ca)).unwrap();
+    works(&client);
+    let large = vec![b'x'; 4 << 20];
+    let echo = Script::new("return ARGV[1]");
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let reply = client.call(&echo, NONE, &[&large]).unwrap();
+                assert!(reply.as_bytes() == Some(&large[..]));
+            });
+        }
+    });
+
+    assert_eq!(refused(&server.url(), &Options::default()).status(), Status::Tls);
+    let stranger = server.dir().join("stranger.crt");
+    std::fs::write(&stranger, Certs::generate().ca).unwrap();
+    let error = refused(&server.url(), Options::default().tls_ca_file(stranger));
+    assert_eq!(error.status(), Status::Tls, "{error}");
+    works(&Client::open(&server.url(), Options::default().tls_insecure_skip_verify(true)).unwrap());
+
+    let plain = server.url().replace("rediss:", "redis:");
+    refused(&plain, Options::default().connect_timeout(Duration::from_secs(2)).unwrap());
+}
+
+#[test]
+fn tls_names_and_dates_are_checked() {
+    let certs = Certs::generate();
+    for (identity, word) in [(Identity::WrongHost, "name"), (Identity::Expired, "expired")] {
+        let server = Server::builder().tls(&certs, identity).start();
+        let ca = server.dir().join("ca.crt");
+        let error = refused(&server.url(), Options::default().tls_ca_file(&ca));
+        assert_eq!(error.status(), Status::Tls, "{error}");
+        assert!(error.message().contains(word), "{error}");
+        works(&Client::open(&server.url(), Options::default().tls_insecure_skip_verify(true)).unwrap());
+        if identity == Identity::WrongHost {
+            let mut options = Options::default();
+            options.tls_ca_file(&ca).tls_server_name("elsewhere.example").unwrap();
+            works(&Client::open(&server.url(), &options).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_server_that_wants_a_client_certificate_gets_it() {
+    let certs = Certs::generate();
+    let server = Server::builder().tls(&certs, Identity::Valid).client_certs_required().start();
+    let file = |name: &str| server.dir().join(name);
+    let mut options = Options::default().tls_ca_file(file("ca.crt")).clone();
+    let error = refused(&server.url(), &options);
+    assert!(matches!(error.status(), Status::Tls | Status::Connect), "{error}");
+    options.tls_client_cert_file(file("client.crt")).tls_client_key_file(file("client.key"));
+    works(&Client::open(&server.url(), &options).unwrap());
+}
+
+#[test]
+fn passwords_and_users_are_accepted_in_url_and_options() {
+    let server = Server::builder().password("s3c/ret").start();
+    let mut admin = Raw::connect(&server);
+    admin.ok(&["ACL", "SETUSER", "ann", "on", ">pass@word", "~*", "+@all"]);
+    admin.ok(&["ACL", "SETUSER", "free", "on", "nopass", "~*", "+@all"]);
+    let host = format!("127.0.0.1:{}", server.port());
+    let bare = format!("redis://{host}");
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        let options = || {
+            let mut options = Options::default();
+            options.protocol(protocol);
+            options
+        };
+        let who = |url: &str, options: &Options| {
+            let client = Client::open(url, options).unwrap_or_else(|error| panic!("{url}: {error}"));
+            client.command(&["ACL", "WHOAMI"]).unwrap().as_str().unwrap().to_owned()
+        };
+        assert_eq!(who(&format!("redis://:s3c%2Fret@{host}"), &options()), "default");
+        assert_eq!(who(&format!("redis://ann:pass%40word@{host}"), &options()), "ann");
+        assert_eq!(who(&format!("redis://free:@{host}"), &options()), "free");
+        assert_eq!(who(&bare, options().password("s3c/ret")), "default");
+        assert_eq!(who(&bare, options().username("ann").unwrap().password("pass@word")), "ann");
+        assert_eq!(who(&format!("redis://ann:wrong@{host}"), options().password("pass@word")), "ann");
+
+        for (url, secret) in [
+            (format!("redis://:wr0ng@{host}"), "wr0ng"),
+            (format!("redis://ann:s3c%2Fret@{host}"), "s3c/ret"),
+            (format!("redis://nobody:s3c%2Fret@{host}"), "s3c/ret"),
+            (bare.clone(), "s3c"),
+        ] {
+            let logged = Arc::new(Mutex::new(String::new()));
+            let log = logged.clone();
+            let mut options = options();
+            options.log(move |_, message| log.lock().unwrap().push_str(message));
+            let error = if url == bare && protocol == Protocol::Resp2 {
+                // RESP2 without a password has nothing to say that the server would refuse before the first call.
+                open_and_call(&url, &options)
+            } else {
+                let error = refused(&url, &options);
+                assert_eq!(error.status(), Status::Auth, "{url}: {error}");
+                error
+            };
+            let told = format!("{error} {error:?} {options:?} {}", logged.lock().unwrap());
+            assert!(!told.contains(secret), "{told}");
+        }
+    }
+}
+
+fn open_and_call(url: &str, options: &Options) -> Error {
+    let client = Client::open(url, options).unwrap();
+    let error = client.call(&Script::new("return 1"), NONE, NONE).unwrap_err();
+    assert_eq!(error.server_code(), Some("NOAUTH"), "{error}");
+    error
+}
+
+#[test]
+fn the_database_is_the_one_of_the_url_on_every_connection() {
+    let server = Server::start();
+    for url in [format!("{}/7", server.url()), format!("{}?db=7", server.unix_url())] {
+        let client = open(&url);
+        client.command(&["SET", "k", "seven"]).unwrap();
+        Raw::connect(&server).ok(&["CLIENT", "KILL", "TYPE", "normal"]);
+        let read = Script::idempotent("return redis.call('GET', KEYS[1])");
+        assert_eq!(client.call(&read, &["k"], NONE).unwrap().as_str(), Some("seven"));
+        assert_eq!(client.stats().reconnects, 1);
+    }
+    assert!(open(&server.url()).command(&["GET", "k"]).unwrap().root().is_nil());
+    let error = refused(&format!("{}/16", server.url()), &Options::default());
+    assert_eq!(error.status(), Status::Auth, "{error}");
+    assert!(error.message().contains("database"), "{error}");
+}
+
+#[test]
+fn the_client_is_known_by_its_name() {
+    let server = Server::start();
+    let client = Client::open(&server.url(), Options::default().client_name("billing-7").unwrap()).unwrap();
+    works(&client);
+    let list = Raw::connect(&server).ok(&["CLIENT", "LIST"]).text();
+    assert_eq!(list.matches(" name=billing-7 ").count(), 1, "{list}");
+    assert_eq!(client.command(&["CLIENT", "GETNAME"]).unwrap().as_str(), Some("billing-7"));
+}
+
+#[test]
+fn the_handshake_is_one_write() {
+    let server = Server::builder().password("p").start();
+    let proxy = Proxy::start(("127.0.0.1", server.port()));
+    let url = format!("redis://:p@{}/3", proxy.address());
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        let before = proxy.reads(Way::Requests);
+        let mut options = Options::default();
+        options.protocol(protocol).client_name("x").unwrap();
+        let client = Client::open(&url, &options).unwrap();
+        assert_eq!(proxy.reads(Way::Requests) - before, 1);
+        assert_eq!(client.stats().round_trips, 1);
+        works(&client);
+    }
+}
+
+/// A server that knows no HELLO, and wants a password if one is given.
+fn old_server(refusal: &'static str, password: Option<&'static str>) -> Fake {
+    Fake::start(move |conn| {
+        let mut welcome = password.is_none();
+        while let Some(command) = conn.read_command() {
+            match command[0].as_slice() {
+                b"HELLO" => conn.write(format!("-{refusal}\r\n").as_bytes()),
+                b"AUTH"
+                    if command.len() == 2 && password.is_some_and(|word| command[1] == word.as_bytes()) =>
+                {
+                    welcome = true;
+                    conn.write(b"+OK\r\n");
+                }
+                _ if !welcome => conn.write(b"-NOAUTH Authentication required.\r\n"),
+                b"CLIENT" => conn.write(b"-ERR unknown subcommand\r\n"),
+                b"SELECT" => conn.write(b"+OK\r\n"),
+                b"GET" => conn.write(b"$1\r\nv\r\n"),
+                other => panic!("{}", other.escape_ascii()),
+            }
+        }
+    })
+}
+
+#[test]
+fn a_server_that_knows_no_hello_is_spoken_to_in_resp2() {
+    for refusal in [
+        "ERR unknown command 'HELLO'",
+        "ERR unknown command `HELLO`, with args beginning with: `3`, ",
+        "NOPROTO unsupported protocol version",
+    ] {
+        let fake = old_server(refusal, None);
+        let client = open(&fake.url());
+        assert_eq!(client.command(&["GET", "k"]).unwrap().as_str(), Some("v"));
+        let error = refused(&fake.url(), Options::default().protocol(Protocol::Resp3));
+        assert_eq!(error.status(), Status::NotSupported, "{error}");
+
+        let fake = old_server(refusal, Some("word"));
+        let client = open(&format!("redis://:word@{}/2", fake.address()));
+        assert_eq!(client.command(&["GET", "k"]).unwrap().as_str(), Some("v"));
+        assert_eq!(fake.connections(), 1);
+    }
+}
+
+#[test]
+fn where_nobody_listens_that_is_said_at_once() {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let url = format!("redis://127.0.0.1:{port}");
+    let start = Instant::now();
+    let error = refused(&url, &Options::default());
+    assert_eq!(error.status(), Status::Connect, "{error}");
+    assert!(error.message().contains(&port.to_string()), "{error}");
+
+    let lazy = Client::open(&url, Options::default().lazy_connect(true)).unwrap();
+    let error = lazy.call(&Script::new("return 1"), NONE, NONE).unwrap_err();
+    assert_eq!(error.status(), Status::Connect, "{error}");
+    assert!(error.is_not_executed());
+    assert!(start.elapsed() < Duration::from_secs(5), "a few attempts, not the whole deadline");
+    let missing = refused("unix:///no/such/socket", &Options::default());
+    assert_eq!(missing.status(), Status::Connect, "{missing}");
+}
+
+/// Listens, and lets no connection through: its queue is full.
+#[cfg(target_os = "linux")]
+fn black_hole() -> (impl Sized, String) {
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&listener, &std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listen(&listener, 0).unwrap();
+    let address = std::net::SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
+    let queued = std::net::TcpStream::connect(address).unwrap();
+    ((listener, queued), format!("redis://{address}"))
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_host_that_swallows_packets_costs_no_more_than_the_deadline() {
+    let (_hole, url) = black_hole();
+    let quick = Duration::from_millis(300);
+    for attempts in [0, 1, 5] {
+        let mut options = Options::default();
+        options.call_timeout(quick).unwrap().reconnect_attempts(attempts);
+        for lazy in [false, true] {
+            let start = Instant::now();
+            let error = match Client::open(&url, options.lazy_connect(lazy)) {
+                Ok(client) => client.call(&Script::new("return 1"), NONE, NONE).unwrap_err(),
+                Err(error) => error,
+            };
+            assert!(matches!(error.status(), Status::Connect | Status::Timeout), "{error}");
+            assert!(error.is_not_executed(), "{error}");
+            assert!(start.elapsed() >= quick && start.elapsed() < 5 * quick, "{:?}", start.elapsed());
+        }
+    }
+    let start = Instant::now();
+    let error = refused(&url, Options::default().connect_timeout(quick).unwrap());
+    assert_eq!(error.status(), Status::Connect, "{error}");
+    assert!(start.elapsed() < 5 * quick);
+}
+
+#[test]
+fn a_server_that_accepts_and_says_nothing_costs_no_more_than_the_deadline() {
+    let fake = Fake::start(|conn| conn.hang());
+    let quick = Duration::from_millis(300);
+    let start = Instant::now();
+    let error = refused(&fake.url(), Options::default().connect_timeout(quick).unwrap());
+    assert_eq!(error.status(), Status::Connect, "{error}");
+    let mut options = Options::default();
+    options.lazy_connect(true).reconnect_attempts(0).call_timeout(quick).unwrap();
+    let client = Client::open(&fake.url(), &options).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let error = client.call(&Script::new("return 1"), NONE, NONE).unwrap_err();
+                assert!(error.is_not_executed(), "{error}");
+            });
+        }
+    });
+    assert!(start.elapsed() < 8 * quick, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_server_that_comes_back_is_found_again() {
+    let server = Server::start();
+    let mut options = Options::default();
+    options.reconnect_backoff(Duration::from_millis(1), Duration::from_millis(10)).unwrap();
+    let client = Client::open(&server.url(), &options).unwrap();
+    let patient = Client::open(&server.url(), options.reconnect_attempts(0)).unwrap();
+    let script = Script::new("return redis.call('INCR', KEYS[1])");
+    client.call(&script, &["n"], NONE).unwrap();
+    patient.call(&script, &["n"], NONE).unwrap();
+    server.kill();
+    let error = client.call(&script, &["n"], NONE).unwrap_err();
+    assert!(error.is_not_executed() || error.is_indeterminate(), "{error}");
+    let error = client.call(&script, &["n"], NONE).unwrap_err();
+    assert_eq!(error.status(), Status::Connect, "{error}");
+    assert!(error.is_not_executed());
+    let again = Script::idempotent("return redis.call('INCR', KEYS[1])");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| patient.call(&again, &["m"], NONE));
+        server.restart();
+        assert_eq!(waiting.join().unwrap().unwrap().as_i64(), Some(1));
+    });
+    assert_eq!(client.call(&script, &["n"], NONE).unwrap().as_i64(), Some(1));
+    // The new connection knows that it knows nothing of the new server's scripts.
+    assert_eq!(client.stats().noscript_repairs + patient.stats().noscript_repairs, 0);
+    assert_eq!((client.stats().reconnects, patient.stats().reconnects), (1, 1));
+}
+
+#[test]
+fn a_connection_closed_while_idle_is_replaced_before_the_next_call() {
+    let server = Server::start();
+    let client = open(&server.url());
+    let script = Script::new("return redis.call('INCR', KEYS[1])");
+    for round in 1..=20 {
+        assert_eq!(client.call(&script, &["n"], NONE).unwrap().as_i64(), Some(round));
+        Raw::connect(&server).ok(&["CLIENT", "KILL", "TYPE", "normal"]);
+        // A connection used within the last millisecond passes for alive.
+        thread::sleep(Duration::from_millis(3));
+    }
+    assert_eq!(client.stats().reconnects, 19);
+}
+
+#[test]
+fn a_server_that_loads_its_data_is_waited_for_within_the_deadline() {
+    let server = Server::builder()
+        .arg("key-load-delay", "500")
+        .arg("loading-process-events-interval-bytes", "1024")
+        .start();
+    let mut raw = Raw::connect(&server);
+    raw.ok(&["EVAL", "for i = 1, 1500 do redis.call('SET', 'k' .. i, string.rep('x', 1000)) end", "0"]);
+    raw.ok(&["SAVE"]);
+    let mut options = Options::default();
+    options.reconnect_backoff(Duration::from_millis(1), Duration::from_millis(10)).unwrap();
+    let client = Client::open(&server.url(), options.reconnect_attempts(0).lazy_connect(true)).unwrap();
+    server.kill();
+    thread::scope(|scope| {
+        // Returns when the server has loaded.
+        scope.spawn(|| server.restart());
+        wait_until("the server loads", || {
+            let ping = Raw::unix(&server.unix_path()).and_then(|mut raw| raw.try_cmd(&["PING"]));
+            ping.is_ok_and(|reply| reply.is_error())
+        });
+        let count = Script::new("return redis.call('INCR', 'n')");
+        assert_eq!(client.call(&count, NONE, NONE).unwrap().as_i64(), Some(1));
+        assert_eq!(client.command(&["DBSIZE"]).unwrap().as_i64(), Some(1501));
+    });
+}
+
+#[test]
+fn a_call_refused_while_loading_is_sent_again_until_the_deadline() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let fake = Fake::start(move |conn| {
+        let mut next = conn.handshake();
+        while let Some(command) = next {
+            match command[0].as_slice() {
+                b"GET" if count.fetch_add(1, Ordering::SeqCst) < 3 => {
+                    conn.write(b"-LOADING Redis is loading the dataset in memory\r\n");
+                }
+                _ => conn.write(b"$1\r\nv\r\n"),
+            }
+            next = conn.read_command();
+        }
+    });
+    let client = open(&fake.url());
+    assert_eq!(client.command(&["GET", "k"]).unwrap().as_str(), Some("v"));
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
+
+    let fake = Fake::start(|conn| {
+        let mut next = conn.handshake();
+        while next.is_some() {
+            conn.write(b"-LOADING Valkey is loading the dataset in memory\r\n");
+            next = conn.read_command();
+        }
+    });
+    let client = open(&fake.url()).with_timeout(Duration::from_millis(300));
+    let start = Instant::now();
+    let error = client.command(&["GET", "k"]).unwrap_err();
+    assert_eq!(error.status(), Status::Loading, "{error}");
+    assert!(error.is_not_executed() && start.elapsed() < Duration::from_secs(3));
+    assert!(client.stats().calls > 2, "asked more than once");
+}
+
+const CHILD_URL: &str = "RS_SCRIPT_TEST_URL";
+
+fn entries(directory: &str) -> usize {
+    Path::new(directory).read_dir().unwrap().count()
+}
+
+/// Runs itself in a process of its own, where no other test has threads and descriptors.
+#[test]
+#[cfg(target_os = "linux")]
+fn blocking_calls_leave_no_thread_and_no_descriptor_behind() {
+    if let Ok(url) = std::env::var(CHILD_URL) {
+        return count_threads_and_descriptors(&url);
+    }
+    let server = Server::start();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "blocking_calls_leave_no_thread_and_no_descriptor_behind", "--test-threads=1"])
+        .env(CHILD_URL, format!("redis://localhost:{}", server.port()))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+fn count_threads_and_descriptors(url: &str) {
+    let threads = entries("/proc/self/task");
+    let client = open(url);
+    let script = Script::idempotent("return ARGV[1]");
+    let call = || assert_eq!(client.call(&script, NONE, &["x"]).unwrap().as_str(), Some("x"));
+    call();
+    let descriptors = entries("/proc/self/fd");
+    for round in 1..=200 {
+        client.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no"]).unwrap();
+        call();
+        assert_eq!(client.stats().reconnects, round);
+    }
+    let hasty = client.with_timeout(Duration::from_millis(20));
+    hasty.command(&["BLPOP", "q", "0"]).unwrap_err();
+    assert_eq!(entries("/proc/self/fd"), descriptors);
+    // The look-up of a host name takes a thread, for as long as it lasts.
+    wait_until("no thread is left", || entries("/proc/self/task") == threads);
+    drop((client, hasty));
+    assert_eq!(entries("/proc/self/fd"), descriptors - 1);
+}
