@@ -7,6 +7,7 @@ use super::{Session, What};
 use crate::error::{Error, Status};
 use crate::request::Shape;
 use crate::resp::{Kind, Note, Refusal};
+use crate::script::Sha;
 
 impl<T> Session<T> {
     /// Takes the reply to SCRIPT LOAD from the unseen tape.
@@ -25,7 +26,11 @@ impl<T> Session<T> {
                     call.by_body = true;
                 }
                 LoadVerdict::NotNow => call.by_body = true,
-                LoadVerdict::Failed => call.rare().load_errors.push((index, text.to_vec())),
+                LoadVerdict::Failed => {
+                    // Calls behind this one have relied on this LOAD.
+                    let text = text.to_vec();
+                    self.calls.iter_mut().for_each(|(_, call)| call.load_failed(sha, &text));
+                }
             }
         } else if text != script.sha_hex().as_bytes() {
             return Err(Refusal::Protocol("a reply to SCRIPT LOAD that is not the script's SHA1"));
@@ -351,6 +356,14 @@ impl<T> super::Call<T> {
     fn is_own_error(&self, item: usize) -> bool {
         let by_body = self.rare.as_ref().is_some_and(|rare| rare.by_body.contains(&item));
         by_body || self.request.items[item].script.is_none()
+    }
+
+    /// Notes why a script is not there, if the call is one that uses it.
+    fn load_failed(&mut self, sha: Sha, text: &[u8]) {
+        let index = self.request.scripts.iter().position(|script| script.sha() == sha);
+        if let Some(index) = index.filter(|&index| self.load_error(index).is_none()) {
+            self.rare().load_errors.push((index, text.to_vec()));
+        }
     }
 
     fn note(&mut self, item: usize, at: usize, status: Status) {
