@@ -150,6 +150,10 @@ impl<T> Session<T> {
         let place = entry.value as usize - call.payload.bytes.len() + self.inbox.start();
         let text = self.inbox.text(place, entry.len as usize);
         let item = call.next_item();
+        if let Some(script) = call.request.items[item].script.filter(|_| call.came_by_body(item)) {
+            // It may have failed before it was cached.
+            self.known.remove(call.request.scripts[script as usize].sha());
+        }
         let note = match verdict::judge(text) {
             Verdict::NoScript if !call.is_own_error(item) => {
                 self.known.clear();
@@ -354,8 +358,11 @@ fn caller_has_left() -> Error {
 impl<T> super::Call<T> {
     /// Whether NOSCRIPT from this item can only be its own text: it is no script call, or came with the script's body.
     fn is_own_error(&self, item: usize) -> bool {
-        let by_body = self.rare.as_ref().is_some_and(|rare| rare.by_body.contains(&item));
-        by_body || self.request.items[item].script.is_none()
+        self.came_by_body(item) || self.request.items[item].script.is_none()
+    }
+
+    fn came_by_body(&self, item: usize) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.by_body.contains(&item))
     }
 
     /// Notes why a script is not there, if the call is one that uses it.

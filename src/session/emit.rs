@@ -111,7 +111,10 @@ impl<T> Session<T> {
             let carries_body = script.and_then(|script| by_body.iter().position(|body| *body == script));
             if let (Some(place), Some(script)) = (carries_body, script) {
                 by_body.swap_remove(place);
-                self.known.insert(call.request.scripts[script].sha());
+                // A transaction that is aborted caches nothing.
+                if call.request.shape == Shape::Pipeline {
+                    self.known.insert(call.request.scripts[script].sha());
+                }
                 call.rare().by_body.push(index);
             }
             let request = &call.request;
