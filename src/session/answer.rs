@@ -193,7 +193,7 @@ impl<T> Session<T> {
             return;
         }
         let count = call.request.items.len();
-        let repair = call.request.repair && !call.repaired;
+        let repair = call.request.repair && !call.repaired && call.tag.is_some();
         match &mut call.rare {
             Some(rare) if repair && !rare.missed.is_empty() => {
                 call.payload.end_array(count);
