@@ -6,11 +6,13 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rs_script::{Client, Kind, Options, Reply, Script, Status};
+use rs_script::{Client, Kind, Options, Protocol, Reply, ReplyRef, Script, Status};
 use support::fake::Fake;
 use support::proxy::{Proxy, Way};
 use support::raw::{Raw, calls_of};
 use support::server::{Binary, Server, all_versions};
+use support::tls::{Certs, Identity};
+use support::wait_until;
 
 const MULTIPLY: &str = "return redis.call('GET', KEYS[1]) * ARGV[1]";
 const COUNT: &str = "return redis.call('INCR', KEYS[1])";
@@ -56,6 +58,30 @@ fn a_pipeline_takes_one_round_trip_cold_warm_and_after_a_known_flush_on_every_se
             assert_eq!(shown(&replies), r#"Array[Status("OK"), 25]"#, "{binary:?}, {round}");
             assert_eq!(trips, 1, "{binary:?}, {round}");
             assert!(pipeline.is_empty() && pipeline.arrived().is_none());
+        }
+    }
+}
+
+#[test]
+fn pipelines_and_transactions_work_in_resp2_as_well() {
+    for binary in all_versions() {
+        let server = Server::builder().binary(binary).start();
+        let mut options = Options::default();
+        options.protocol(Protocol::Resp2);
+        let client = Client::open(&server.url(), &options).unwrap();
+        let table = Script::new("return {1, {KEYS[1], false}, {err = 'MINE'}}");
+        for mut pipeline in [client.pipeline(), client.transaction()] {
+            for _ in 0..2 {
+                pipeline.script(&table, &["k"], &NONE).unwrap().command(&["GET", "none"]).unwrap();
+                pipeline
+                    .script(&table, &["l"], &NONE)
+                    .unwrap()
+                    .command(&["LRANGE", "none", "0", "1"])
+                    .unwrap();
+                let table = |key| format!(r#"Array[1, Array[String("{key}"), Nil], Error("MINE")]"#);
+                let expected = format!("Array[{}, Nil, {}, Array[]]", table("k"), table("l"));
+                assert_eq!(shown(&pipeline.exec().unwrap()), expected, "{binary:?}");
+            }
         }
     }
 }
@@ -401,21 +427,73 @@ fn a_script_that_does_not_compile_spoils_no_pipeline_of_other_threads() {
 }
 
 #[test]
-fn larger_than_the_socket_buffers_both_ways() {
-    let server = Server::start();
-    let client = client(&server).with_timeout(LONG);
+fn larger_than_the_socket_buffers_both_ways_over_tcp_unix_and_tls() {
+    let certs = Certs::generate();
+    let plain = Server::start();
+    let encrypted = Server::builder().tls(&certs, Identity::Valid).start();
+    let mut trusting = Options::default();
+    trusting.tls_ca_file(encrypted.dir().join("ca.crt"));
+    let plainly = Options::default();
     let double = Script::new("return ARGV[1] .. ARGV[1]");
     let text = |item: usize| format!("{item:08}").repeat(32 * 1024);
-    let mut pipeline = client.pipeline();
-    for item in 0..100 {
-        pipeline.command(&["ECHO", &text(item)]).unwrap().script(&double, &NONE, &[text(item)]).unwrap();
+    for (url, options) in
+        [(plain.url(), &plainly), (plain.unix_url(), &plainly), (encrypted.url(), &trusting)]
+    {
+        let client = Client::open(&url, options).unwrap().with_timeout(LONG);
+        let mut pipeline = client.pipeline();
+        for item in 0..50 {
+            pipeline.command(&["ECHO", &text(item)]).unwrap().script(&double, &NONE, &[text(item)]).unwrap();
+        }
+        let replies = pipeline.exec().unwrap();
+        assert_eq!(replies.root().len(), 100);
+        for item in 0..50 {
+            let text = text(item);
+            assert!(replies.get(2 * item).unwrap().as_str() == Some(&text), "item {item} on {url}");
+            assert!(
+                replies.get(2 * item + 1).unwrap().as_str() == Some(&text.repeat(2)),
+                "item {item} on {url}"
+            );
+        }
     }
-    let replies = pipeline.exec().unwrap();
-    assert_eq!(replies.root().len(), 200);
-    for item in 0..100 {
-        let text = text(item);
-        assert!(replies.get(2 * item).unwrap().as_str() == Some(&text), "item {item}");
-        assert!(replies.get(2 * item + 1).unwrap().as_str() == Some(&text.repeat(2)), "item {item}");
+}
+
+#[test]
+fn a_flush_in_the_middle_of_a_long_pipeline_costs_only_what_was_under_way() {
+    const ITEMS: usize = 200_000;
+    let server = Server::start();
+    let client = client(&server).with_timeout(LONG);
+    let count = Script::new(COUNT);
+    for repair in [false, true] {
+        let key = format!("n{repair}");
+        let mut pipeline = client.pipeline();
+        pipeline.repair_unordered(repair);
+        let before = client.stats();
+        for _ in 0..ITEMS {
+            pipeline.script(&count, &[&key], &NONE).unwrap();
+        }
+        let replies = std::thread::scope(|scope| {
+            let exec = scope.spawn(|| pipeline.exec().unwrap());
+            let mut raw = Raw::connect(&server);
+            wait_until("the pipeline runs", || raw.ok(&["INCRBY", &key, "0"]).integer() > 1000);
+            raw.ok(&["SCRIPT", "FLUSH"]);
+            exec.join().unwrap()
+        });
+        let bytes_per_item = (client.stats().bytes_sent - before.bytes_sent) as usize / ITEMS;
+        let is_missing = |reply: &ReplyRef| {
+            reply.as_error().is_some_and(|e| e.status() == Status::NoScript && e.is_not_executed())
+        };
+        let missed = replies.root().elements().filter(is_missing).count();
+        let mut numbers: Vec<i64> = replies.root().elements().filter_map(|reply| reply.as_i64()).collect();
+        assert_eq!(numbers.len() + missed, ITEMS);
+        if repair {
+            assert_eq!(missed, 0);
+            numbers.sort_unstable();
+        }
+        // In order, and none twice.
+        assert!(numbers.iter().copied().eq(1..=numbers.len() as i64));
+        assert!(client.command(&["GET", &key]).unwrap().as_str() == Some(&*numbers.len().to_string()));
+        println!("{missed} of {ITEMS} items met NOSCRIPT");
+        assert!(missed <= 3 * 128 * 1024 / bytes_per_item, "{missed} items met NOSCRIPT");
     }
 }
 
@@ -496,7 +574,7 @@ fn a_million_items_are_answered_in_order_within_the_memory_of_input_and_replies(
 fn run_a_million_items(url: &str) {
     let client = Client::open(url, &Options::default()).unwrap().with_timeout(LONG);
     let append = Script::new("return ARGV[1] .. ':' .. KEYS[1]");
-    let memory_before = peak_memory();
+    let memory_before = memory_of_this_process("VmHWM:");
     let before = client.stats();
     let mut pipeline = client.pipeline();
     for item in 0..MILLION {
@@ -508,7 +586,7 @@ fn run_a_million_items(url: &str) {
     }
     assert_eq!(pipeline.len(), MILLION);
     let replies = pipeline.exec().unwrap();
-    let memory = peak_memory() - memory_before;
+    let memory = memory_of_this_process("VmHWM:") - memory_before;
     let after = client.stats();
     assert_eq!(replies.root().len(), MILLION);
     for (item, reply) in replies.root().elements().enumerate() {
@@ -520,12 +598,17 @@ fn run_a_million_items(url: &str) {
     let bound = bytes + 2 * 24 * MILLION as u64 + 8 * 1024 * 1024;
     println!("a million items: {bytes} bytes both ways, {memory} bytes of memory, bound {bound}");
     assert!(memory <= bound, "{memory} bytes, more than {bound}");
+
+    drop(replies);
+    let kept = memory_of_this_process("VmRSS:").saturating_sub(memory_before);
+    println!("{kept} bytes of memory kept");
+    assert!(kept <= 8 * 1024 * 1024, "{kept} bytes kept after the replies are gone");
 }
 
-/// The most memory that this process has ever held, in bytes; 0 where the system does not say.
-fn peak_memory() -> u64 {
+/// The memory that this process holds (`VmRSS:`), or the most it has ever held (`VmHWM:`), in bytes; 0 where the system does not say.
+fn memory_of_this_process(which: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(which));
     line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
 }
 

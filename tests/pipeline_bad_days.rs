@@ -426,6 +426,57 @@ fn a_late_reply_to_a_pipeline_or_transaction_goes_to_no_other_call() {
 }
 
 #[test]
+fn with_deadlines_missed_on_all_sides_each_reply_finds_its_own_call_and_counts_stay_true() {
+    const ROUNDS: i64 = 200;
+    let server = Server::start();
+    let client = client(&server.url());
+    let count = Script::new(COUNT);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (client, count, server) = (&client, &count, &server);
+            scope.spawn(move || {
+                let key = format!("n{thread}");
+                let (mut done, mut unknown) = (0, 0);
+                for round in 0..ROUNDS {
+                    // From far too short to long enough.
+                    let hurried = client.with_timeout(Duration::from_micros(1 << (round % 16)));
+                    let mut pipeline =
+                        if round % 3 == 0 { hurried.transaction() } else { hurried.pipeline() };
+                    let mine = format!("{thread}.{round}").repeat(1 << (round % 12));
+                    pipeline.command(&["ECHO", &mine]).unwrap().script(count, &[&key], &NONE).unwrap();
+                    pipeline.command(&["ECHO", &mine]).unwrap();
+                    match pipeline.exec() {
+                        Ok(replies) => {
+                            done += 1;
+                            for item in [0, 2] {
+                                assert_eq!(replies.get(item).unwrap().as_str(), Some(&*mine));
+                            }
+                            let counted = replies.get(1).unwrap().as_i64().expect("a count");
+                            assert!(counted >= done && counted <= done + unknown, "{counted}");
+                        }
+                        Err(error) if error.is_not_executed() => {
+                            assert_eq!(error.status(), Status::Timeout, "{error}");
+                        }
+                        Err(error) => {
+                            assert_eq!(error.status(), Status::Indeterminate, "{error}");
+                            unknown += 1;
+                        }
+                    }
+                }
+                assert_eq!(client.command(&["ECHO", &key]).unwrap().as_str(), Some(&*key));
+                let ran = number(&mut Raw::connect(server), &key);
+                println!(
+                    "{done} done, {unknown} unknown, {} not executed; {ran} ran",
+                    ROUNDS - done - unknown
+                );
+                assert!(ran >= done && ran <= done + unknown, "{ran} ran, {done} done, {unknown} unknown");
+            });
+        }
+    });
+    assert_eq!(client.stats().reconnects, 0);
+}
+
+#[test]
 fn a_transaction_whose_caller_left_while_its_scripts_were_checked_never_runs() {
     let server = Server::start();
     let proxy = proxy(&server);
@@ -528,6 +579,50 @@ fn a_reply_over_the_limit_ends_the_pipeline_with_the_replies_before_it() {
     assert_eq!((error.status(), error.is_indeterminate()), (Status::ReplyLimit, true), "{error}");
     assert_eq!(pipeline.arrived().map(|replies| shown(&replies)).as_deref(), Some("Array[1]"));
     assert!(client.command(&["GET", "n"]).unwrap().as_str().is_some());
+}
+
+#[test]
+fn while_another_script_runs_the_server_turns_all_away_and_nothing_is_remembered_of_it() {
+    for binary in all_versions() {
+        let server = Server::builder().binary(binary).arg("lua-time-limit", "5").start();
+        let client = client(&server.url());
+        let (count, first) = (Script::new(COUNT), Script::new("return 7"));
+        client.call(&count, &["other"], &NONE).unwrap();
+        std::thread::scope(|scope| {
+            let mut raw = Raw::connect(&server);
+            let endless = scope.spawn(|| Raw::connect(&server).cmd(&["EVAL", "while true do end", "0"]));
+            wait_until("the server is busy", || raw.cmd(&["PING"]).is_error());
+            let mut pipeline = client.pipeline();
+            pipeline.script(&count, &["n"], &NONE).unwrap().script(&first, &NONE, &NONE).unwrap();
+            pipeline.command(&["INCR", "n"]).unwrap();
+            let replies = pipeline.exec().unwrap();
+            for reply in replies.root().elements() {
+                let error = reply.as_error().expect("BUSY");
+                assert_eq!(
+                    (error.status(), error.is_not_executed()),
+                    (Status::Busy, true),
+                    "{binary:?}: {error}"
+                );
+            }
+            for script in [&count, &first] {
+                let mut transaction = client.transaction();
+                transaction.script(script, &["n"], &NONE).unwrap().command(&["INCR", "n"]).unwrap();
+                let error = transaction.exec().unwrap_err();
+                assert_eq!(
+                    (error.status(), error.is_not_executed()),
+                    (Status::Busy, true),
+                    "{binary:?}: {error}"
+                );
+            }
+            raw.ok(&["SCRIPT", "KILL"]);
+            assert!(endless.join().unwrap().is_error());
+            assert_eq!(raw.ok(&["EXISTS", "n"]).integer(), 0);
+        });
+        for mut pipeline in [client.pipeline(), client.transaction()] {
+            pipeline.script(&count, &["n"], &NONE).unwrap().script(&first, &NONE, &NONE).unwrap();
+            assert!(shown(&pipeline.exec().unwrap()).ends_with(", 7]"), "{binary:?}");
+        }
+    }
 }
 
 /// A server with a user who may do `rights`, and that user's URL.
