@@ -253,6 +253,9 @@ impl Core {
     }
 
     fn keep(&self, request: Box<Request>) {
+        if request.is_large() {
+            return;
+        }
         let mut requests = self.requests.lock();
         if requests.len() < KEPT_REQUESTS {
             requests.push(request);

@@ -98,7 +98,7 @@ impl Error {
             status,
             message: String::from_utf8_lossy(text).into_owned(),
             server_text: Some(text.to_vec()),
-            indeterminate: false,
+            indeterminate: status == Status::Indeterminate,
             not_executed,
         }))
     }

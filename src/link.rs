@@ -227,6 +227,8 @@ impl Link {
         }
         let me = shared.places.insert(Place::default());
         let key = shared.session.submit(request, me);
+        // A call that is refused at once has finished already.
+        self.deliver(&mut shared);
         // A reader that is awake sends before it sleeps; a writer sends before it leaves.
         if !shared.writing && (shared.parked || !shared.reading) {
             self.flush(&mut shared);

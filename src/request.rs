@@ -124,7 +124,7 @@ pub(crate) struct Request {
     places: HashMap<Sha, u32, BuildHasherDefault<DigestHasher>>,
 }
 
-/// A request's memory above this is given back when it is used again.
+/// A request's memory above this is given back instead of being kept for another use.
 const KEPT_BYTES: usize = 1024 * 1024;
 
 /// Up to so many scripts are looked through one by one.
@@ -159,6 +159,11 @@ impl Request {
         self.repeatable = Repeatable::Yes;
         self.repair = false;
         self.trust_cache = false;
+    }
+
+    /// Whether it holds more memory than one that waits for another use should.
+    pub(crate) fn is_large(&self) -> bool {
+        self.wire.capacity() + self.items.capacity() * size_of::<Item>() > KEPT_BYTES
     }
 
     /// Appends a script call, unless it is one that no server would run.

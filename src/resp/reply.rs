@@ -211,7 +211,9 @@ impl Payload {
     fn index_elements(&self) -> ElementIndex {
         let mut runs = vec![0; self.tape.len()];
         let mut places = Vec::with_capacity(self.tape.len());
-        for (at, entry) in self.tape.iter().enumerate().filter(|(_, entry)| entry.kind.is_aggregate()) {
+        // What lies before the root is no part of the reply.
+        let entries = self.tape.iter().enumerate().skip(self.root);
+        for (at, entry) in entries.filter(|(_, entry)| entry.kind.is_aggregate()) {
             runs[at] = places.len() as u32;
             let mut element = at + 1;
             for _ in 0..entry.len {

@@ -7,6 +7,7 @@ use super::{Expected, Session, What};
 use crate::error::{Error, Status};
 use crate::request::Shape;
 use crate::resp::{Kind, Note, Refusal};
+use crate::script::Sha;
 
 impl<T> Session<T> {
     /// Takes the reply to SCRIPT LOAD from the unseen tape.
@@ -30,7 +31,11 @@ impl<T> Session<T> {
                     call.by_body = true;
                 }
                 LoadVerdict::NotNow => call.by_body = true,
-                LoadVerdict::Failed => call.rare().load_errors.push((index, text.to_vec())),
+                LoadVerdict::Failed => {
+                    // Calls behind this one have relied on this LOAD.
+                    let text = text.to_vec();
+                    self.calls.iter_mut().for_each(|(_, call)| call.load_failed(sha, &text));
+                }
             }
         } else if text != script.sha_hex().as_bytes() {
             return Err(Refusal::Protocol("a reply to SCRIPT LOAD that is not the script's SHA1"));
@@ -142,6 +147,10 @@ impl<T> Session<T> {
         let place = entry.value as usize - call.payload.bytes.len() + self.inbox.start();
         let text = self.inbox.text(place, entry.len as usize);
         let item = call.last_item();
+        if let Some(script) = call.request.items[item].script.filter(|_| call.came_by_body(item)) {
+            // It may have failed before it was cached.
+            self.known.remove(call.request.scripts[script as usize].sha());
+        }
         let note = match verdict::judge(text) {
             Verdict::NoScript if !call.is_own_error(item) => {
                 self.known.clear();
@@ -177,7 +186,7 @@ impl<T> Session<T> {
             return;
         }
         let count = call.request.items.len();
-        let repair = call.request.repair && !call.repaired;
+        let repair = call.request.repair && !call.repaired && call.tag.is_some();
         match &mut call.rare {
             Some(rare) if repair && !rare.missed.is_empty() => {
                 call.payload.end_array(count);
@@ -342,8 +351,19 @@ fn caller_has_left() -> Error {
 impl<T> super::Call<T> {
     /// Whether NOSCRIPT from this item can only be its own text: it is no script call, or came with the script's body.
     fn is_own_error(&self, item: usize) -> bool {
-        let by_body = self.rare.as_ref().is_some_and(|rare| rare.by_body.contains(&item));
-        by_body || self.request.items[item].script.is_none()
+        self.came_by_body(item) || self.request.items[item].script.is_none()
+    }
+
+    fn came_by_body(&self, item: usize) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.by_body.contains(&item))
+    }
+
+    /// Notes why a script is not there, if the call is one that uses it.
+    fn load_failed(&mut self, sha: Sha, text: &[u8]) {
+        let index = self.request.scripts.iter().position(|script| script.sha() == sha);
+        if let Some(index) = index.filter(|&index| self.load_error(index).is_none()) {
+            self.rare().load_errors.push((index, text.to_vec()));
+        }
     }
 
     fn note(&mut self, item: usize, at: usize, status: Status) {

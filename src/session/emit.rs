@@ -111,7 +111,10 @@ impl<T> Session<T> {
             let carries_body = script.and_then(|script| by_body.iter().position(|body| *body == script));
             if let (Some(place), Some(script)) = (carries_body, script) {
                 by_body.swap_remove(place);
-                self.known.insert(call.request.scripts[script].sha());
+                // A transaction that is aborted caches nothing.
+                if call.request.shape == Shape::Pipeline {
+                    self.known.insert(call.request.scripts[script].sha());
+                }
                 call.rare().by_body.push(index);
             }
             let request = &mut *call.request;
@@ -132,10 +135,13 @@ impl<T> Session<T> {
         let mut fresh = self.pool.take();
         fresh.start_array();
         call.whole = fresh.tape.len();
-        let before = std::mem::replace(&mut call.payload, fresh);
-        let rare = call.rare();
-        rare.before_repair = Some(before);
-        let missed = rare.missed.clone();
+        let mut before = std::mem::replace(&mut call.payload, fresh);
+        let missed = call.rare().missed.clone();
+        // Shown only if the connection is lost now: by then they may have run.
+        for note in before.notes.iter_mut().filter(|note| missed.binary_search(&note.item).is_ok()) {
+            (note.status, note.not_executed) = (Status::Indeterminate, false);
+        }
+        call.rare().before_repair = Some(before);
         self.counters.noscript_repairs += 1;
         let mut unloadable = unloadable;
         for &index in &missed {

@@ -53,6 +53,8 @@ pub(crate) struct Outbox {
     queued: u64,
     /// Bytes ever handed to the kernel.
     sent: u64,
+    /// Bytes of the chunk that is out. Any of them may have left.
+    out: u64,
 }
 
 impl Outbox {
@@ -61,9 +63,9 @@ impl Outbox {
         self.queued
     }
 
-    /// Whether the byte at `position` has left.
+    /// Whether the byte at `position` has left, or may have.
     pub(crate) fn has_sent(&self, position: u64) -> bool {
-        self.sent > position
+        self.sent + self.out > position
     }
 
     /// Appends what `write` writes.
@@ -98,13 +100,16 @@ impl Outbox {
         if self.chunks.is_empty() {
             self.seal();
         }
-        self.chunks.pop_front()
+        let chunk = self.chunks.pop_front();
+        self.out = chunk.as_ref().map_or(0, |chunk| chunk.left.len() as u64);
+        chunk
     }
 
     /// Takes back a chunk of which `sent` bytes have left since it was taken.
     #[inline]
     pub(crate) fn put_back(&mut self, chunk: Chunk, sent: usize) {
         self.sent += sent as u64;
+        self.out = 0;
         if !chunk.left.is_empty() {
             self.chunks.push_front(chunk);
         } else if let Bytes::Own(mut bytes) = chunk.bytes
@@ -157,6 +162,8 @@ mod tests {
         let second = outbox.position();
         outbox.append(|tail| tail.raw(b"def"));
         let mut chunk = outbox.take().expect("bytes to send");
+        let behind = outbox.position();
+        assert!(outbox.has_sent(behind - 1) && !outbox.has_sent(behind), "what is out may have left");
         chunk.advance(3);
         outbox.put_back(chunk, 3);
         assert!(outbox.has_sent(second - 1) && !outbox.has_sent(second));
