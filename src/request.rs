@@ -81,6 +81,14 @@ impl Wire {
         }
     }
 
+    /// The memory that it holds.
+    fn capacity(&self) -> usize {
+        match self {
+            Wire::Own(buffer) => buffer.capacity(),
+            Wire::Shared(buffer) => buffer.capacity(),
+        }
+    }
+
     /// The bytes, to be sent from where they lie.
     pub(crate) fn share(&mut self) -> Arc<Buffer> {
         if let Wire::Own(buffer) = self {
