@@ -506,8 +506,8 @@ fn a_peer_that_does_not_read_costs_nobody_more_than_the_deadline() {
     let (end, ended) = mpsc::channel::<()>();
     let ended = Mutex::new(ended);
     let fake = Fake::start(move |conn| {
-        // HELLO and the two names; then not a byte more is read.
-        for _ in 0..3 {
+        // HELLO, the two names, MULTI and EXEC; then not a byte more is read.
+        for _ in 0..5 {
             conn.read_command();
             conn.write(b"+OK\r\n");
         }
