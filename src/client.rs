@@ -143,8 +143,12 @@ impl Client {
 
     /// Closes the client for all who share it. Calls in flight end with [`Status::Closed`] or, where bytes were sent,
     /// [`Status::Indeterminate`]; later calls end with [`Status::Closed`].
+    ///
+    /// In a child of fork it does nothing: the connection is the parent's.
     pub fn close(&self) {
-        self.core.node.close();
+        if self.core.check_process().is_ok() {
+            self.core.node.close();
+        }
     }
 
     /// The same client, not kept open by the result.
@@ -202,6 +206,7 @@ impl Client {
         self.core.check_process()?;
         let now = Instant::now();
         let deadline = now + self.timeout;
+        self.core.node.check_open()?;
         let link = self.core.node.open(purpose, deadline)?;
         match link.call(request, now, deadline) {
             End::Finished(finished) => finished.result.map(|()| Reply::new(finished.payload)),

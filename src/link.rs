@@ -46,6 +46,8 @@ pub(crate) struct Link {
     /// Silence for longer than this after a missed deadline means that the connection is dead.
     stall: Duration,
     usable: AtomicBool,
+    /// The process that opened it.
+    process: u32,
     shared: Mutex<Shared>,
 }
 
@@ -131,6 +133,7 @@ impl Link {
             address: config.address.clone(),
             stall: config.connect_timeout,
             usable: AtomicBool::new(true),
+            process: std::process::id(),
             shared: Mutex::new(Shared {
                 session: Session::new(config.limits, facts, pool),
                 places: Slab::new(),
@@ -513,7 +516,11 @@ fn wake_one(shared: &Shared) {
 }
 
 impl Drop for Link {
+    /// Closing the descriptor alone would leave the connection open where a child of fork has a copy; and a child that
+    /// frees its copy must not end the parent's connection.
     fn drop(&mut self) {
-        self.socket.shutdown();
+        if std::process::id() == self.process {
+            self.socket.shutdown();
+        }
     }
 }

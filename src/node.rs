@@ -129,6 +129,11 @@ impl Node {
         self.changed.notify_all();
     }
 
+    /// An error when the client was closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.state.lock().closed { Err(closed()) } else { Ok(()) }
+    }
+
     /// A connection of its own, for one caller.
     pub(crate) fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Link> {
         Link::open(&self.config, Arc::clone(&self.facts), Arc::clone(&self.pool), purpose, deadline)
