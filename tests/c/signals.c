@@ -16,7 +16,11 @@ static void count(int signal) {
 static void no_sigpipe_when_the_server_dies(void) {
     CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
     server *mortal = server_start();
-    rs_client *client = open_client(server_url(mortal));
+    rs_options *options = rs_options_new();
+    rs_client *client = NULL;
+    CHECK_OK(rs_options_set_reconnect_backoff_ms(options, 1, 1, &err));
+    CHECK_OK(rs_client_open(server_url(mortal), options, &client, &err));
+    rs_options_free(options);
     const char *ping[] = {"PING"};
     do_command(client, "PING", NULL);
     server_stop(mortal);

@@ -93,8 +93,8 @@ static void a_script_freed_while_it_is_called(void) {
     CHECK_OK(rs_script_register(client, lua, strlen(lua), &same, &err));
     get_stuck(client, script, threads, tasks);
     rs_script_free(script);
-    /* Each is killed in turn; the server ran all of them. */
-    for (int killed = 0; killed < THREADS; killed++) WAIT_UNTIL(rs_client_script_kill(killer, NULL) == RS_OK);
+    /* The server runs them one after the other. */
+    WAIT_UNTIL((rs_client_script_kill(killer, NULL), stat_of(client, RS_STAT_IN_FLIGHT) == 0));
     for (int i = 0; i < THREADS; i++) {
         CHECK(pthread_join(threads[i], NULL) == 0);
         CHECK_INT(tasks[i].status, RS_ERR_SERVER);

@@ -109,7 +109,9 @@ static void replies() {
     CHECK(reply && reply.type() == RS_REPLY_ARRAY && reply.size() == 9);
     CHECK_INT(reply[0].integer(), 1);
     CHECK(reply[1].string() == std::string_view("two\0", 4));
-    CHECK(reply[2].is_nil() && reply[2] && !reply[0].is_nil());
+    CHECK(reply[2].type() == RS_REPLY_BOOLEAN && !reply[2].is_nil());
+    const rs::Reply nil = client.command({"GET", "none"});
+    CHECK(nil && nil.is_nil() && nil.size() == 0 && nil.begin() == nil.end());
     CHECK_INT(reply[3][1][0].integer(), 4);
     CHECK(reply[4].number() == 1.5 && reply[0].number() == 1.0);
     CHECK(reply[5].type() == RS_REPLY_MAP && reply[5][1].string() == "v");
