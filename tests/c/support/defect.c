@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 int main(int argc, char **argv) {
-    (void)argv;
+    (void)argc, (void)argv;
 #ifdef LEAK
     char *volatile lost = malloc(16);
     lost = NULL;

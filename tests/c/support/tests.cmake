@@ -31,6 +31,8 @@ set(support_dir "${CMAKE_CURRENT_LIST_DIR}")
 # Adds a program that is not a test by itself.
 function(add_test_program name)
   add_executable(${name} ${ARGN})
+  # Or the compiler would keep silent about the headers under test.
+  set_target_properties(${name} PROPERTIES NO_SYSTEM_FROM_IMPORTED ON)
   target_link_libraries(${name} PRIVATE test_settings)
 endfunction()
 
