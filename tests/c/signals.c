@@ -35,7 +35,7 @@ static void no_sigpipe_when_the_server_dies(void) {
 static void a_storm_of_signals(void) {
     enum { ALARMS_MIN = 200, ARGUMENT = 1 << 20 };
     struct sigaction action = {0};
-    struct itimerval storm = {{0, 200}, {0, 200}}, calm = {{0, 0}, {0, 0}};
+    struct itimerval storm = {{0, 1000}, {0, 1000}}, calm = {{0, 0}, {0, 0}};
     server *redis = server_start();
     rs_client *client = open_client(server_tcp_url(redis));
     const char lua[] = "for i = 1, 20000 do local x = i end return #ARGV[1]";
