@@ -264,7 +264,7 @@ impl Link {
             }
             return self.is_usable();
         }
-        self.receive(shared, now);
+        self.look(shared, now);
         self.is_usable()
     }
 
@@ -285,25 +285,52 @@ impl Link {
         in_time
     }
 
-    /// One wait and one read; `false` when the deadline passed.
+    /// One wait and one read; `false` when the deadline passed. For the reader alone.
     fn receive(&self, shared: &mut MutexGuard<'_, Shared>, deadline: Instant) -> bool {
-        let mut inbox = shared.session.lend_inbox();
-        let mut received = shared.tls.as_mut().map(|tls| std::mem::take(&mut tls.received));
+        let (mut inbox, mut received) = shared.lend();
         let write = shared.blocked && !shared.writing;
         shared.parked = true;
         let outcome = MutexGuard::unlocked(shared, || {
-            let ready = self.socket.wait(true, write, deadline)?;
-            if !ready.readable {
-                return Ok((ready, None));
-            }
-            let room = received.as_deref_mut().unwrap_or_else(|| inbox.room());
-            match self.socket.recv(room) {
-                Ok(count) => Ok((ready, Some(count))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((ready, None)),
-                Err(error) => Err(error),
-            }
+            self.wait_and_recv(&mut inbox, received.as_deref_mut(), write, deadline)
         });
         shared.parked = false;
+        self.settle(shared, inbox, received, outcome)
+    }
+
+    /// Takes what is there already. There may be no reader, so the lock is kept: bytes read by two threads at once would
+    /// be taken in out of order, and callers get each other's replies.
+    fn look(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant) {
+        let (mut inbox, mut received) = shared.lend();
+        let outcome = self.wait_and_recv(&mut inbox, received.as_deref_mut(), false, now);
+        self.settle(shared, inbox, received, outcome);
+    }
+
+    fn wait_and_recv(
+        &self,
+        inbox: &mut Inbox,
+        received: Option<&mut [u8]>,
+        write: bool,
+        deadline: Instant,
+    ) -> Received {
+        let ready = self.socket.wait(true, write, deadline)?;
+        if !ready.readable {
+            return Ok((ready, None));
+        }
+        match self.socket.recv(received.unwrap_or_else(|| inbox.room())) {
+            Ok(count) => Ok((ready, Some(count))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((ready, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Acts on what a read brought; `false` when the deadline passed.
+    fn settle(
+        &self,
+        shared: &mut MutexGuard<'_, Shared>,
+        inbox: Inbox,
+        received: Option<Vec<u8>>,
+        outcome: Received,
+    ) -> bool {
         let count = self.take_in(shared, inbox, received, &outcome);
         match (outcome, count) {
             (Err(error), _) => self.lost(shared, &error.to_string()),
@@ -323,7 +350,7 @@ impl Link {
         shared: &mut Shared,
         mut inbox: Inbox,
         received: Option<Vec<u8>>,
-        outcome: &io::Result<(Readiness, Option<usize>)>,
+        outcome: &Received,
     ) -> std::result::Result<(), Broken> {
         let count = match outcome {
             Ok((_, Some(count))) => *count,
@@ -453,6 +480,9 @@ impl Link {
     }
 }
 
+/// What the socket was ready for, and how many bytes came, if any.
+type Received = io::Result<(Readiness, Option<usize>)>;
+
 /// Why received bytes end the connection.
 enum Broken {
     Refusal(Refusal),
@@ -461,6 +491,11 @@ enum Broken {
 }
 
 impl Shared {
+    /// What a read needs; [`Link::settle`] takes it back.
+    fn lend(&mut self) -> (Inbox, Option<Vec<u8>>) {
+        (self.session.lend_inbox(), self.tls.as_mut().map(|tls| std::mem::take(&mut tls.received)))
+    }
+
     fn take_output(&mut self) -> io::Result<Option<Output>> {
         let Some(tls) = &mut self.tls else {
             return Ok(self.session.take_output().map(Output::Plain));
