@@ -1,5 +1,7 @@
 /* Many threads on one client; handles freed and clients closed under calls in flight. */
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 
 #include "support/check.h"
 #include "support/server.h"
@@ -50,6 +52,47 @@ static void many_threads_on_one_client(void) {
         CHECK_INT(tasks[i].sum, CALLS * (i + 1));
     }
     CHECK_INT(stat_of(client, RS_STAT_IN_FLIGHT), 0);
+    rs_script_free(script);
+    rs_client_free(client);
+}
+
+enum { ROUNDS = 300 };
+static atomic_int started, ended;
+
+static void *add_in_rounds(void *context) {
+    task *t = context;
+    char id[8];
+    const char *args[] = {id};
+    snprintf(id, sizeof id, "%d", t->id);
+    for (int round = 1; round <= ROUNDS; round++) {
+        rs_reply *reply = NULL;
+        while (atomic_load(&started) < round) sched_yield();
+        CHECK_OK(rs_script_call(t->script, NULL, 0, NULL, NULL, 1, args, NULL, &reply, &err));
+        CHECK_INT(rs_reply_integer(reply), t->id + 1);
+        rs_reply_free(reply);
+        atomic_fetch_add(&ended, 1);
+    }
+    return NULL;
+}
+
+/* A connection that was silent for a while is looked at before it is used, and by several threads at once here. */
+static void all_at_once_after_silence(void) {
+    rs_client *client = open_client(server_url(redis));
+    const char lua[] = "return ARGV[1] + 1";
+    rs_script *script = NULL;
+    pthread_t threads[THREADS];
+    task tasks[THREADS];
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), &script, &err));
+    for (int i = 0; i < THREADS; i++) {
+        tasks[i] = (task){.script = script, .id = i};
+        CHECK(pthread_create(&threads[i], NULL, add_in_rounds, &tasks[i]) == 0);
+    }
+    for (int round = 1; round <= ROUNDS; round++) {
+        while (atomic_load(&ended) < (round - 1) * THREADS) sched_yield();
+        pause_ms(2); /* the silence */
+        atomic_store(&started, round);
+    }
+    for (int i = 0; i < THREADS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
     rs_script_free(script);
     rs_client_free(client);
 }
@@ -134,6 +177,7 @@ static void a_view_outlives_its_client(void) {
 int main(void) {
     redis = server_start();
     RUN(many_threads_on_one_client);
+    RUN(all_at_once_after_silence);
     RUN(a_script_freed_while_it_is_called);
     RUN(a_client_closed_with_calls_in_flight);
     RUN(a_view_outlives_its_client);
