@@ -142,8 +142,12 @@ impl Client {
 
     /// Closes the client for all who share it. Calls in flight end with [`Status::Closed`] or, where bytes were sent,
     /// [`Status::Indeterminate`]; later calls end with [`Status::Closed`].
+    ///
+    /// In a child of fork it does nothing: the connection is the parent's.
     pub fn close(&self) {
-        self.core.node.close();
+        if self.core.check_process().is_ok() {
+            self.core.node.close();
+        }
     }
 
     pub(crate) fn core(&self) -> &Core {

@@ -50,6 +50,8 @@ pub(crate) struct Link {
     /// Silence for longer than this after a missed deadline means that the connection is dead.
     stall: Duration,
     usable: AtomicBool,
+    /// The process that connected: a child of fork shares the socket, and must not end it for its parent.
+    process: u32,
     shared: Mutex<Shared>,
 }
 
@@ -135,6 +137,7 @@ impl Link {
             address: config.address.clone(),
             stall: config.connect_timeout,
             usable: AtomicBool::new(true),
+            process: std::process::id(),
             shared: Mutex::new(Shared {
                 session: Session::new(config.limits, Arc::clone(&facts), Arc::clone(&pool)),
                 places: Slab::new(),
@@ -539,6 +542,8 @@ fn wake_one(shared: &Shared) {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.socket.shutdown();
+        if self.process == std::process::id() {
+            self.socket.shutdown();
+        }
     }
 }

@@ -1,0 +1,640 @@
+// rs_script: Lua scripts on Redis and Valkey, from C++17. A header over rs_script.h: nothing to link but the C library.
+//
+// LINK      As for C: find_package(rs_script) and rs_script::rs_script, or pkg-config rs_script.
+//
+// EXAMPLE   Multiplies the number at a key.
+//
+//     #include <rs_script.hpp>
+//     #include <iostream>
+//
+//     int main() try {
+//         rs::Client client("redis://127.0.0.1:6379");
+//         rs::Script multiply(client, "return redis.call('GET', KEYS[1]) * ARGV[1]");
+//         client.command({"SET", "foo", "2"});
+//         std::cout << multiply.call({"foo"}, {"5"}).integer() << '\n'; // 10
+//     } catch (const rs::Error &error) {
+//         std::cerr << error.status_name() << ": " << error.what() << '\n';
+//         return 1;
+//     }
+//
+// OWNERSHIP Client, Script, Reply and Options own a handle of the C library: they move, do not copy, and free it when they go. One that was
+//           moved from holds nothing; calls on it fail with RS_ERR_INVALID_ARGUMENT. What is handed in is copied by the library, nothing
+//           of it is kept after the call returns, and this header makes no copy besides (lists of up to rs::Strings::inline_size strings
+//           allocate nothing).
+// ERRORS    Functions throw rs::Error. Each has a twin whose name starts with try_ that returns rs::Result instead and throws nothing but
+//           std::bad_alloc. The status is a number RS_ERR_ of rs_script.h.
+// STRINGS   are std::string_view, any byte may be among them. Exceptions: URLs, user names, paths and the like end at their first NUL.
+// THREADS   As in C: any number of threads may call const functions of one Client, Script or Reply. Freeing, moving and assigning
+//           exclude all else.
+
+#ifndef RS_SCRIPT_HPP
+#define RS_SCRIPT_HPP
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <rs_script.h>
+
+namespace rs {
+
+// Why a call failed: rs_error as an exception. Copies share it.
+class Error : public std::runtime_error {
+public:
+    // Takes ownership of an error of the C library.
+    explicit Error(rs_error *error) : std::runtime_error(rs_error_message(error)), error_(error, rs_error_free) {}
+
+    // One of the RS_ERR_ numbers.
+    rs_status status() const noexcept { return rs_error_status(error_.get()); }
+
+    // Its name, such as `RS_ERR_INDETERMINATE`.
+    const char *status_name() const noexcept { return rs_status_name(status()); }
+
+    // The first word of the server's error text, such as `WRONGTYPE`; empty when the server did not answer. Lives as long as
+    // this error or a copy of it.
+    std::string_view server_code() const noexcept { return rs_error_server_code(error_.get()); }
+
+    // Whether the call may have been executed, or may yet be, without this side ever learning of it.
+    bool is_indeterminate() const noexcept { return rs_error_is_indeterminate(error_.get()); }
+
+    // Whether it is certain that the call was not executed and will not be, so that it may be made again.
+    bool is_not_executed() const noexcept { return rs_error_is_not_executed(error_.get()); }
+
+private:
+    std::shared_ptr<const rs_error> error_;
+};
+
+// A value or the Error why there is none: what functions named try_ return.
+template <class T> class [[nodiscard]] Result {
+public:
+    // Holds a value.
+    Result(T value) : held_(std::in_place_index<0>, std::move(value)) {}
+
+    // Holds an error.
+    Result(Error error) : held_(std::in_place_index<1>, std::move(error)) {}
+
+    // Whether there is a value.
+    bool has_value() const noexcept { return held_.index() == 0; }
+    explicit operator bool() const noexcept { return has_value(); }
+
+    // The value; throws the error when there is none.
+    T &value() & { return check(), std::get<0>(held_); }
+    const T &value() const & { return check(), std::get<0>(held_); }
+    T value() && { return check(), std::get<0>(std::move(held_)); }
+
+    // The value, unchecked: there must be one.
+    T &operator*() noexcept { return *std::get_if<0>(&held_); }
+    const T &operator*() const noexcept { return *std::get_if<0>(&held_); }
+    T *operator->() noexcept { return std::get_if<0>(&held_); }
+    const T *operator->() const noexcept { return std::get_if<0>(&held_); }
+
+    // The error, unchecked: there must be no value.
+    const Error &error() const noexcept { return *std::get_if<1>(&held_); }
+
+private:
+    void check() const {
+        if (const Error *error = std::get_if<1>(&held_)) throw *error;
+    }
+
+    std::variant<T, Error> held_;
+};
+
+// Success, or the Error.
+template <> class [[nodiscard]] Result<void> {
+public:
+    // Success.
+    Result() = default;
+
+    // Holds an error.
+    Result(Error error) : error_(std::move(error)) {}
+
+    // Whether it succeeded.
+    bool has_value() const noexcept { return !error_; }
+    explicit operator bool() const noexcept { return has_value(); }
+
+    // Throws the error if there is one.
+    void value() const {
+        if (error_) throw *error_;
+    }
+
+    // The error, unchecked: there must be one.
+    const Error &error() const noexcept { return *error_; }
+
+private:
+    std::optional<Error> error_;
+};
+
+namespace detail {
+
+// Frees a handle with its function of the C library.
+template <auto Free> struct Freeing {
+    template <class T> void operator()(T *handle) const noexcept { Free(handle); }
+};
+
+template <class T, auto Free> using Handle = std::unique_ptr<T, Freeing<Free>>;
+
+// Whether strings that a range yields live on when its iterator has moved: those it refers to, and views.
+template <class Item>
+inline constexpr bool is_lasting_string =
+    std::is_convertible_v<Item, std::string_view> &&
+    (std::is_lvalue_reference_v<Item> || std::is_trivially_destructible_v<std::decay_t<Item>>);
+
+template <class Range, class = void> inline constexpr bool is_range_of_strings = false;
+template <class Range>
+inline constexpr bool
+    is_range_of_strings<Range, std::void_t<decltype(*std::begin(std::declval<const Range &>()))>> =
+        is_lasting_string<decltype(*std::begin(std::declval<const Range &>()))>;
+
+} // namespace detail
+
+// A list of strings to hand over, as C wants it: pointers and lengths. Made on the spot from `{"a", b, c}` or from any range whose elements
+// convert to std::string_view. It refers to the strings: they must live until the call returns, as temporaries in the call do.
+class Strings {
+public:
+    // So many strings need no memory from the heap.
+    static constexpr std::size_t inline_size = 16;
+
+    // No strings.
+    Strings() noexcept = default;
+
+    // From a list in braces.
+    Strings(std::initializer_list<std::string_view> strings) { assign(strings.begin(), strings.end()); }
+
+    // From a range: a std::vector<std::string>, a std::array<std::string_view, N>, a `const char *[]`, ...
+    template <class Range, std::enable_if_t<detail::is_range_of_strings<Range>, int> = 0>
+    Strings(const Range &strings) {
+        assign(std::begin(strings), std::end(strings));
+    }
+
+    Strings(const Strings &) = delete;
+    Strings &operator=(const Strings &) = delete;
+
+    // How many.
+    std::size_t size() const noexcept { return size_; }
+
+    // Their first bytes.
+    const char *const *data() const noexcept { return more_.pointers.empty() ? pointers_.data() : more_.pointers.data(); }
+
+    // Their lengths, in bytes.
+    const std::size_t *lengths() const noexcept { return more_.lengths.empty() ? lengths_.data() : more_.lengths.data(); }
+
+private:
+    template <class It, class End> void assign(It next, End end) {
+        for (; next != end; ++next) add(*next);
+    }
+
+    void add(std::string_view string) {
+        if (size_ < inline_size) {
+            pointers_[size_] = string.data();
+            lengths_[size_] = string.size();
+        } else {
+            if (size_ == inline_size) {
+                more_.pointers.assign(pointers_.begin(), pointers_.end());
+                more_.lengths.assign(lengths_.begin(), lengths_.end());
+            }
+            more_.pointers.push_back(string.data());
+            more_.lengths.push_back(string.size());
+        }
+        ++size_;
+    }
+
+    // More than fit inline; all of them then.
+    struct More {
+        std::vector<const char *> pointers;
+        std::vector<std::size_t> lengths;
+    };
+
+    std::size_t size_ = 0;
+    std::array<const char *, inline_size> pointers_;
+    std::array<std::size_t, inline_size> lengths_;
+    More more_;
+};
+
+// A look at a reply or at an element of one; valid until the Reply that it came from goes. Copied freely. No function fails: 0, false or an empty
+// string is given where the question does not fit, and by a view of nothing.
+class ReplyView {
+public:
+    // A view of nothing: its type is RS_REPLY_NONE.
+    ReplyView() noexcept = default;
+
+    // Of a reply of the C library.
+    explicit ReplyView(const rs_reply *reply) noexcept : reply_(reply) {}
+
+    // Whether it views anything at all; a nil is something.
+    explicit operator bool() const noexcept { return reply_ != nullptr; }
+
+    // One of the RS_REPLY_ numbers.
+    std::int32_t type() const noexcept { return rs_reply_type(reply_); }
+
+    // Whether it is a nil: Lua `false` and `nil`, a key that does not exist.
+    bool is_nil() const noexcept { return type() == RS_REPLY_NIL; }
+
+    // The number of elements of an array, set or map (keys and values both count), the number of bytes of a string.
+    std::size_t size() const noexcept { return rs_reply_len(reply_); }
+
+    // The bytes of a string, status, error, double, big number or verbatim text; borrowed.
+    std::string_view string() const noexcept {
+        std::size_t len = 0;
+        const char *bytes = rs_reply_string(reply_, &len);
+        return bytes ? std::string_view(bytes, len) : std::string_view();
+    }
+
+    // The value of an integer, or of a boolean as 1 or 0.
+    std::int64_t integer() const noexcept { return rs_reply_integer(reply_); }
+
+    // The value of a boolean, or whether an integer is not 0.
+    bool boolean() const noexcept { return integer() != 0; }
+
+    // The value of a double, or of an integer as a double.
+    double number() const noexcept { return rs_reply_double(reply_); }
+
+    // The three letters of a verbatim text's format, such as `txt`; borrowed.
+    std::string_view verbatim_format() const noexcept {
+        const char *format = rs_reply_verbatim_format(reply_);
+        return format ? std::string_view(format) : std::string_view();
+    }
+
+    // An element of an array, set or map; a view of nothing beyond the end. In a map keys and values take turns.
+    ReplyView operator[](std::size_t index) const noexcept { return ReplyView(rs_reply_element(reply_, index)); }
+
+    // Goes over the elements of an array, set or map.
+    class iterator {
+    public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = ReplyView;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const ReplyView *;
+        using reference = ReplyView;
+
+        iterator() noexcept = default;
+        iterator(const rs_reply *parent, std::size_t index) noexcept : parent_(parent), index_(index) {}
+
+        ReplyView operator*() const noexcept { return ReplyView(rs_reply_element(parent_, index_)); }
+        iterator &operator++() noexcept { return ++index_, *this; }
+        iterator operator++(int) noexcept { return iterator(parent_, index_++); }
+        friend bool operator==(iterator a, iterator b) noexcept { return a.index_ == b.index_; }
+        friend bool operator!=(iterator a, iterator b) noexcept { return a.index_ != b.index_; }
+
+    private:
+        const rs_reply *parent_ = nullptr;
+        std::size_t index_ = 0;
+    };
+
+    // The first element; equal to end() for what has none.
+    iterator begin() const noexcept { return iterator(reply_, 0); }
+
+    // Beyond the last element.
+    iterator end() const noexcept { return iterator(reply_, has_elements() ? size() : 0); }
+
+    // The handle, for functions of the C library; borrowed.
+    const rs_reply *get() const noexcept { return reply_; }
+
+protected:
+    const rs_reply *reply_ = nullptr;
+
+private:
+    bool has_elements() const noexcept {
+        const std::int32_t kind = type();
+        return kind == RS_REPLY_ARRAY || kind == RS_REPLY_MAP || kind == RS_REPLY_SET;
+    }
+};
+
+// A reply and all its elements; everything that ReplyView can do, and views of it are valid as long as it lives.
+class Reply : public ReplyView {
+public:
+    // No reply.
+    Reply() noexcept = default;
+
+    // Takes ownership of a reply of the C library.
+    explicit Reply(rs_reply *reply) noexcept : ReplyView(reply), owned_(reply) {}
+
+    Reply(Reply &&other) noexcept : ReplyView(std::exchange(other.reply_, nullptr)), owned_(std::move(other.owned_)) {}
+    Reply &operator=(Reply &&other) noexcept {
+        owned_ = std::move(other.owned_);
+        reply_ = owned_.get();
+        other.reply_ = other.owned_.get();
+        return *this;
+    }
+
+private:
+    detail::Handle<rs_reply, rs_reply_free> owned_;
+};
+
+// What to open clients with. A builder: every function sets the option of rs_script.h that bears its name, and returns the
+// builder. A value that cannot be used is remembered: opening a client with these options fails with that error.
+class Options {
+public:
+    // Every default.
+    Options() : handle_(rs_options_new()) {
+        if (!handle_) throw std::bad_alloc();
+    }
+
+    // How long connecting may take, in milliseconds above 0; default 5000.
+    Options &connect_timeout_ms(std::uint64_t timeout_ms) { return set(rs_options_set_connect_timeout_ms, timeout_ms); }
+
+    // How long a call may take, all its attempts together, in milliseconds above 0; default 10000.
+    Options &call_timeout_ms(std::uint64_t timeout_ms) { return set(rs_options_set_call_timeout_ms, timeout_ms); }
+
+    // The ACL user; wins over the URL's.
+    Options &username(std::string_view username) { return set(rs_options_set_username, std::string(username).c_str()); }
+
+    // The password; wins over the URL's.
+    Options &password(std::string_view password) {
+        return set(rs_options_set_password, password.data(), password.size());
+    }
+
+    // The name in CLIENT LIST; printable ASCII without spaces.
+    Options &client_name(std::string_view name) { return set(rs_options_set_client_name, std::string(name).c_str()); }
+
+    // One of the RS_PROTOCOL_ numbers.
+    Options &protocol(std::int32_t protocol) { return set(rs_options_set_protocol, protocol); }
+
+    // A PEM file of the authorities to trust instead of the system's.
+    Options &tls_ca_file(std::string_view path) { return set(rs_options_set_tls_ca_file, std::string(path).c_str()); }
+
+    // PEM files of the client certificate, its chain included, and of its key.
+    Options &tls_client_cert(std::string_view cert_path, std::string_view key_path) {
+        return set(rs_options_set_tls_client_cert, std::string(cert_path).c_str(), std::string(key_path).c_str());
+    }
+
+    // The host name or address that the server's certificate must hold, instead of the URL's host.
+    Options &tls_server_name(std::string_view name) {
+        return set(rs_options_set_tls_server_name, std::string(name).c_str());
+    }
+
+    // True: accept any certificate of anybody. Whoever sits on the way can read and change everything.
+    Options &tls_insecure_skip_verify(bool skip) { return set(rs_options_set_tls_insecure_skip_verify, skip); }
+
+    // TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none; default 60.
+    Options &keepalive_s(std::uint64_t seconds) { return set(rs_options_set_keepalive_s, seconds); }
+
+    // The pause before the second attempt to connect, and the longest pause, in milliseconds; default 20 and 1000.
+    Options &reconnect_backoff_ms(std::uint64_t min_ms, std::uint64_t max_ms) {
+        return set(rs_options_set_reconnect_backoff_ms, min_ms, max_ms);
+    }
+
+    // How many failed attempts to connect a call lives through; 0: as many as its deadline allows; default 5.
+    Options &reconnect_attempts(std::uint32_t attempts) { return set(rs_options_set_reconnect_attempts, attempts); }
+
+    // The longest reply, in bytes on the wire; at least 65536; default 513 MiB.
+    Options &max_reply_bytes(std::uint64_t bytes) { return set(rs_options_set_max_reply_bytes, bytes); }
+
+    // How deep arrays, maps and sets of a reply may be nested, 8 to 1024; default 128.
+    Options &max_reply_depth(std::size_t depth) { return set(rs_options_set_max_reply_depth, depth); }
+
+    // True: opening does not connect, the first call does.
+    Options &lazy_connect(bool lazy) { return set(rs_options_set_lazy_connect, lazy); }
+
+    // Be told of connections made, lost and refused: `log(std::int32_t level, std::string_view message)` with a level RS_LOG_. It is moved
+    // in and destroyed when neither these options nor a client of theirs needs it. It is called on any thread, perhaps on several at
+    // once; it must not block, call the client or throw (std::terminate).
+    template <class Log> Options &log(Log log) {
+        auto call = [](void *context, std::int32_t level, const char *message, std::size_t len) noexcept {
+            (*static_cast<Log *>(context))(level, std::string_view(message, len));
+        };
+        auto free = [](void *context) noexcept { delete static_cast<Log *>(context); };
+        return set(rs_options_set_log, +call, static_cast<void *>(new Log(std::move(log))), +free);
+    }
+
+    // The first value that could not be used, if any.
+    const std::optional<Error> &error() const noexcept { return error_; }
+
+    // The handle, for functions of the C library; borrowed.
+    const rs_options *get() const noexcept { return handle_.get(); }
+
+private:
+    template <class Setter, class... Values> Options &set(Setter setter, Values... values) {
+        rs_error *error = nullptr;
+        if (setter(handle_.get(), values..., &error) != RS_OK) {
+            Error failed(error);
+            if (!error_) error_ = std::move(failed);
+        }
+        return *this;
+    }
+
+    detail::Handle<rs_options, rs_options_free> handle_;
+    std::optional<Error> error_;
+};
+
+// What a client's calls have cost since it was opened, over all its connections.
+struct Stats {
+    std::uint64_t calls;            // calls sent, those sent a second time counted again, and the handshakes
+    std::uint64_t round_trips;      // bursts of writing to the socket; calls that travel together share one
+    std::uint64_t bytes_sent;       // before encryption
+    std::uint64_t bytes_received;   // after decryption
+    std::uint64_t script_loads;     // SCRIPT LOADs sent of the library's own accord
+    std::uint64_t noscript_repairs; // scripts loaded and sent again because the server had lost them
+    std::uint64_t reconnects;       // connections opened after the first
+    std::uint64_t redirects;        // MOVED and ASK redirections followed
+    std::uint64_t in_flight;        // calls in flight now, those included whose callers have left
+};
+
+class Script;
+
+// A connection to a server that any number of threads may share; their calls travel together. A blocking call does its I/O on the
+// thread that makes it. A child of fork() must open a client of its own.
+class Client {
+public:
+    // Opens a client, and its connection unless the options say lazy_connect.
+    //
+    // `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`.
+    explicit Client(std::string_view url) : Client(try_open(url).value()) {}
+    Client(std::string_view url, const Options &options) : Client(try_open(url, options).value()) {}
+    static Result<Client> try_open(std::string_view url) { return open(url, nullptr); }
+    static Result<Client> try_open(std::string_view url, const Options &options) {
+        if (options.error()) return *options.error();
+        return open(url, options.get());
+    }
+
+    // Takes ownership of a client of the C library.
+    explicit Client(rs_client *client) noexcept : handle_(client) {}
+
+    // Another handle of the same client whose calls have another deadline, in milliseconds above 0. It shares the connection.
+    Client with_timeout_ms(std::uint64_t timeout_ms) const { return try_with_timeout_ms(timeout_ms).value(); }
+    Result<Client> try_with_timeout_ms(std::uint64_t timeout_ms) const {
+        rs_client *view = nullptr;
+        rs_error *error = nullptr;
+        if (rs_client_with_timeout(get(), timeout_ms, &view, &error) != RS_OK) return Error(error);
+        return Client(view);
+    }
+
+    // Sends a command as it is, for example `{"SET", "foo", "2"}`, and waits for its reply. Commands that would change the connection
+    // under other callers are refused with RS_ERR_COMMAND_REFUSED. A command is never sent twice.
+    Reply command(const Strings &argv) const { return try_command(argv).value(); }
+    Result<Reply> try_command(const Strings &argv) const {
+        rs_reply *reply = nullptr;
+        rs_error *error = nullptr;
+        if (rs_client_command(get(), argv.size(), argv.data(), argv.lengths(), &reply, &error) != RS_OK) return Error(error);
+        return Reply(reply);
+    }
+
+    // Loads a script into the server's cache. There is no need to: a call does it by itself.
+    void script_load(const Script &script) const { try_script_load(script).value(); }
+    Result<void> try_script_load(const Script &script) const;
+
+    // Asks which scripts the server has in its cache, by their SHA1s of 40 hexadecimal digits.
+    std::vector<bool> script_exists(const Strings &shas) const { return try_script_exists(shas).value(); }
+    Result<std::vector<bool>> try_script_exists(const Strings &shas) const {
+        std::vector<std::string> texts;
+        for (std::size_t i = 0; i < shas.size(); ++i) texts.emplace_back(shas.data()[i], shas.lengths()[i]);
+        const Strings ended(texts);
+        const auto exists = std::make_unique<bool[]>(shas.size());
+        rs_error *error = nullptr;
+        if (rs_client_script_exists(get(), ended.size(), ended.data(), exists.get(), &error) != RS_OK) return Error(error);
+        return std::vector<bool>(exists.get(), exists.get() + shas.size());
+    }
+
+    // Empties the server's script cache. Calls go on working: they load what they need. `mode`: one of the RS_FLUSH_ numbers.
+    void script_flush(std::int32_t mode = RS_FLUSH_DEFAULT) const { try_script_flush(mode).value(); }
+    Result<void> try_script_flush(std::int32_t mode = RS_FLUSH_DEFAULT) const {
+        rs_error *error = nullptr;
+        if (rs_client_script_flush(get(), mode, &error) != RS_OK) return Error(error);
+        return {};
+    }
+
+    // Stops the script that the server is running, if it has not written yet. It need not be one of this client's.
+    void script_kill() const { try_script_kill().value(); }
+    Result<void> try_script_kill() const {
+        rs_error *error = nullptr;
+        if (rs_client_script_kill(get(), &error) != RS_OK) return Error(error);
+        return {};
+    }
+
+    // The source of a script by its SHA1; no reply (false) when the server does not have the script. Valkey 8 and later.
+    Reply script_show(std::string_view sha) const { return try_script_show(sha).value(); }
+    Result<Reply> try_script_show(std::string_view sha) const {
+        rs_reply *source = nullptr;
+        rs_error *error = nullptr;
+        if (rs_client_script_show(get(), std::string(sha).c_str(), &source, &error) != RS_OK) return Error(error);
+        return Reply(source);
+    }
+
+    // Closes the client under all its handles. Calls in flight on other threads end at once, with RS_ERR_CLOSED or
+    // RS_ERR_INDETERMINATE; later calls end with RS_ERR_CLOSED.
+    void close() const noexcept { rs_client_close(get()); }
+
+    // What its calls have cost.
+    Stats stats() const noexcept {
+        std::uint64_t v[RS_STAT_COUNT];
+        rs_client_stats(get(), v, RS_STAT_COUNT);
+        return {v[RS_STAT_CALLS],        v[RS_STAT_ROUND_TRIPS],      v[RS_STAT_BYTES_SENT],
+                v[RS_STAT_BYTES_RECEIVED], v[RS_STAT_SCRIPT_LOADS],   v[RS_STAT_NOSCRIPT_REPAIRS],
+                v[RS_STAT_RECONNECTS],   v[RS_STAT_REDIRECTS],        v[RS_STAT_IN_FLIGHT]};
+    }
+
+    // The handle, for functions of the C library; borrowed.
+    const rs_client *get() const noexcept { return handle_.get(); }
+
+private:
+    static Result<Client> open(std::string_view url, const rs_options *options) {
+        rs_client *client = nullptr;
+        rs_error *error = nullptr;
+        if (rs_client_open(std::string(url).c_str(), options, &client, &error) != RS_OK) return Error(error);
+        return Client(client);
+    }
+
+    detail::Handle<rs_client, rs_client_free> handle_;
+};
+
+// A Lua script, immutable, usable with any client, server and thread. It may go while other threads' calls are in flight.
+class Script {
+public:
+    // Makes a script of exactly these bytes for calls on `client`. No I/O; whether it compiles shows at the first call. The script does not
+    // keep the client open. `flags`: RS_SCRIPT_IDEMPOTENT or 0.
+    Script(const Client &client, std::string_view lua, std::uint32_t flags = 0)
+        : Script(try_register(client, lua, flags).value()) {}
+    static Result<Script> try_register(const Client &client, std::string_view lua, std::uint32_t flags = 0) {
+        return register_with(client.get(), lua, flags);
+    }
+
+    // The same for no client in particular: each call names one.
+    explicit Script(std::string_view lua, std::uint32_t flags = 0) : Script(try_register(lua, flags).value()) {}
+    static Result<Script> try_register(std::string_view lua, std::uint32_t flags = 0) {
+        return register_with(nullptr, lua, flags);
+    }
+
+    // Takes ownership of a script of the C library.
+    explicit Script(rs_script *script) noexcept : handle_(script) {}
+
+    // The SHA1: 40 lower-case hexadecimal digits and a NUL; lives as long as the script.
+    const char *sha() const noexcept { return rs_script_sha(get()); }
+
+    // Calls the script with these keys (KEYS in Lua) and arguments (ARGV) and waits for its reply. It is loaded if need be, in the same
+    // write. Sent again only when the server provably did not run it, or when the script is RS_SCRIPT_IDEMPOTENT.
+    Reply call(const Strings &keys, const Strings &args) const { return try_call(keys, args).value(); }
+    Result<Reply> try_call(const Strings &keys, const Strings &args) const {
+        return run(rs_script_call, nullptr, keys, args);
+    }
+
+    // The same on another client.
+    Reply call(const Client &client, const Strings &keys, const Strings &args) const {
+        return try_call(client, keys, args).value();
+    }
+    Result<Reply> try_call(const Client &client, const Strings &keys, const Strings &args) const {
+        if (!client.get()) return client.try_command({}).error(); // to C it would mean the script's own client
+        return run(rs_script_call, client.get(), keys, args);
+    }
+
+    // Calls it read-only: the server stops it at its first write, and a call whose reply was lost is sent again.
+    Reply call_ro(const Strings &keys, const Strings &args) const { return try_call_ro(keys, args).value(); }
+    Result<Reply> try_call_ro(const Strings &keys, const Strings &args) const {
+        return run(rs_script_call_ro, nullptr, keys, args);
+    }
+
+    // The same on another client.
+    Reply call_ro(const Client &client, const Strings &keys, const Strings &args) const {
+        return try_call_ro(client, keys, args).value();
+    }
+    Result<Reply> try_call_ro(const Client &client, const Strings &keys, const Strings &args) const {
+        if (!client.get()) return client.try_command({}).error(); // to C it would mean the script's own client
+        return run(rs_script_call_ro, client.get(), keys, args);
+    }
+
+    // The handle, for functions of the C library; borrowed.
+    const rs_script *get() const noexcept { return handle_.get(); }
+
+private:
+    static Result<Script> register_with(const rs_client *client, std::string_view lua, std::uint32_t flags) {
+        rs_script *script = nullptr;
+        rs_error *error = nullptr;
+        if (rs_script_register_with(client, lua.data(), lua.size(), flags, &script, &error) != RS_OK) return Error(error);
+        return Script(script);
+    }
+
+    Result<Reply> run(decltype(&rs_script_call) call, const rs_client *client, const Strings &keys,
+                      const Strings &args) const {
+        rs_reply *reply = nullptr;
+        rs_error *error = nullptr;
+        if (call(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(), &reply,
+                 &error) != RS_OK)
+            return Error(error);
+        return Reply(reply);
+    }
+
+    detail::Handle<rs_script, rs_script_free> handle_;
+};
+
+inline Result<void> Client::try_script_load(const Script &script) const {
+    rs_error *error = nullptr;
+    if (rs_client_script_load(get(), script.get(), &error) != RS_OK) return Error(error);
+    return {};
+}
+
+// The version of the library that is loaded, such as `1.2.3`. Compare with RS_VERSION of the header.
+inline const char *version() noexcept { return rs_version(); }
+
+} // namespace rs
+
+#endif // RS_SCRIPT_HPP

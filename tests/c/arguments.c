@@ -1,0 +1,137 @@
+/* Arguments of every shape reach the script byte by byte. */
+#include "support/check.h"
+#include "support/server.h"
+
+static rs_client *client;
+
+static rs_script *script_of(const char *lua, size_t len) {
+    rs_script *script = NULL;
+    CHECK_OK(rs_script_register(client, lua, len, &script, &err));
+    return script;
+}
+
+#define SCRIPT(lua) script_of(lua, sizeof(lua) - 1)
+
+static void texts_without_lengths(void) {
+    rs_script *script = SCRIPT("return {KEYS[1], ARGV[1], ARGV[2], #KEYS, #ARGV}");
+    const char *keys[] = {"key"}, *args[] = {"one", ""};
+    rs_reply *reply = NULL;
+    CHECK_OK(rs_script_call(script, NULL, 1, keys, NULL, 2, args, NULL, &reply, &err));
+    CHECK_STRING(rs_reply_element(reply, 0), "key");
+    CHECK_STRING(rs_reply_element(reply, 1), "one");
+    CHECK_STRING(rs_reply_element(reply, 2), "");
+    CHECK_INT(rs_reply_integer(rs_reply_element(reply, 3)), 1);
+    CHECK_INT(rs_reply_integer(rs_reply_element(reply, 4)), 2);
+    rs_reply_free(reply);
+    rs_script_free(script);
+}
+
+static void bytes_with_lengths(void) {
+    rs_script *script = SCRIPT("return {KEYS[1], ARGV[1], ARGV[2], ARGV[3]}");
+    const char *keys[] = {"k\0y\r\n"}, *args[] = {"\0", "\xff\xfe", NULL};
+    const size_t keylens[] = {5}, arglens[] = {1, 2, 0};
+    rs_reply *reply = NULL;
+    CHECK_OK(rs_script_call(script, NULL, 1, keys, keylens, 3, args, arglens, &reply, &err));
+    CHECK_BYTES(rs_reply_element(reply, 0), "k\0y\r\n", 5);
+    CHECK_BYTES(rs_reply_element(reply, 1), "\0", 1);
+    CHECK_BYTES(rs_reply_element(reply, 2), "\xff\xfe", 2);
+    CHECK_BYTES(rs_reply_element(reply, 3), "", 0);
+    rs_reply_free(reply);
+
+    const char *set[] = {"SET", "k\0y", "v\0lue"}, *get[] = {"GET", "k\0y"};
+    const size_t lens[] = {3, 3, 5};
+    CHECK_OK(rs_client_command(client, 3, set, lens, NULL, &err));
+    CHECK_OK(rs_client_command(client, 2, get, lens, &reply, &err));
+    CHECK_BYTES(reply, "v\0lue", 5);
+    rs_reply_free(reply);
+    rs_script_free(script);
+}
+
+static void impossible_lengths(void) {
+    const char *argv[] = {"PING"};
+    const size_t lens[] = {SIZE_MAX};
+    rs_script *script = NULL;
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "argv[0]", rs_client_command(client, 1, argv, lens, NULL, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "argv", rs_client_command(client, SIZE_MAX, argv, lens, NULL, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "lua", rs_script_register(client, "", SIZE_MAX, &script, &err));
+    CHECK_NULL(script);
+}
+
+static void no_keys_and_no_args(void) {
+    rs_script *script = SCRIPT("return #KEYS + #ARGV");
+    rs_reply *reply = NULL;
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_INT(rs_reply_integer(reply), 0);
+    rs_reply_free(reply);
+    rs_script_free(script);
+}
+
+static void a_script_of_no_bytes(void) {
+    rs_script *script = script_of(NULL, 0), *same = script_of("", 0);
+    rs_reply *reply = NULL;
+    CHECK_TEXT(rs_script_sha(script), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+    CHECK_TEXT(rs_script_sha(same), rs_script_sha(script));
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_INT(rs_reply_type(reply), RS_REPLY_NIL);
+    rs_reply_free(reply);
+    rs_script_free(script);
+    rs_script_free(same);
+}
+
+/* Lua itself ends the source at the NUL, so what follows is dropped by the server; the SHA covers it nevertheless. */
+static void a_script_with_a_nul(void) {
+    rs_script *whole = SCRIPT("return 5\0return 6"), *half = SCRIPT("return 5");
+    CHECK(strcmp(rs_script_sha(whole), rs_script_sha(half)) != 0);
+    const rs_status status = rs_script_call(whole, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL);
+    CHECK(status == RS_OK || status == RS_ERR_COMPILE);
+    bool exists[2];
+    const char *shas[] = {rs_script_sha(whole), rs_script_sha(half)};
+    CHECK_OK(rs_client_script_exists(client, 2, shas, exists, &err));
+    CHECK_INT(exists[0], status == RS_OK);
+    CHECK(!exists[1]);
+    rs_script_free(whole);
+    rs_script_free(half);
+}
+
+static void a_hundred_thousand_arguments(void) {
+    enum { COUNT = 100000 };
+    rs_script *script = SCRIPT("return {#ARGV, ARGV[1], ARGV[#ARGV]}");
+    static char texts[COUNT][8];
+    static const char *args[COUNT];
+    rs_reply *reply = NULL;
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(texts[i], sizeof texts[i], "%d", i);
+        args[i] = texts[i];
+    }
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, COUNT, args, NULL, &reply, &err));
+    CHECK_INT(rs_reply_integer(rs_reply_element(reply, 0)), COUNT);
+    CHECK_STRING(rs_reply_element(reply, 1), "0");
+    CHECK_STRING(rs_reply_element(reply, 2), "99999");
+    rs_reply_free(reply);
+    rs_script_free(script);
+}
+
+static void nothing_is_kept_after_the_call(void) {
+    char lua[] = "return ARGV[1]", arg[] = "value", *args[] = {arg};
+    rs_script *script = script_of(lua, strlen(lua));
+    rs_reply *reply = NULL;
+    memset(lua, '!', strlen(lua));
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 1, (const char *const *)args, NULL, &reply, &err));
+    memset(arg, '!', strlen(arg));
+    CHECK_STRING(reply, "value");
+    rs_reply_free(reply);
+    rs_script_free(script);
+}
+
+int main(void) {
+    client = open_client(server_url(server_start()));
+    RUN(texts_without_lengths);
+    RUN(bytes_with_lengths);
+    RUN(impossible_lengths);
+    RUN(no_keys_and_no_args);
+    RUN(a_script_of_no_bytes);
+    RUN(a_script_with_a_nul);
+    RUN(a_hundred_thousand_arguments);
+    RUN(nothing_is_kept_after_the_call);
+    rs_client_free(client);
+}

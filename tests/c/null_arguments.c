@@ -1,0 +1,275 @@
+/* NULL for every pointer of every export in turn: an error that names the parameter, or nothing at all, and every output set.
+   A check compares this file with the header, so an export that is missing here is found. */
+#include "support/check.h"
+#include "support/server.h"
+
+static rs_client *client;
+static rs_script *script;
+static rs_reply *reply; /* an integer */
+static rs_options *options;
+
+static const char *const words[] = {"GET", "foo"};
+static const char sha[] = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+
+/* A pointer to nothing in particular, to see outputs being set. */
+#define STALE ((void *)&client)
+
+/* Calls with an error and without a place for one. */
+#define REFUSES(parameter, call)                                                                                       \
+    do {                                                                                                               \
+        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, parameter " is NULL", call(&err));                                        \
+        CHECK_INT(call(NULL), RS_ERR_INVALID_ARGUMENT);                                                                \
+    } while (0)
+
+static void opening_and_closing(void) {
+    rs_client *out = STALE;
+#define CALL(err) rs_client_open(NULL, NULL, &out, err)
+    REFUSES("url", CALL);
+#undef CALL
+    CHECK_NULL(out);
+#define CALL(err) rs_client_open("redis://127.0.0.1", NULL, NULL, err)
+    REFUSES("client", CALL);
+#undef CALL
+    out = STALE;
+#define CALL(err) rs_client_with_timeout(NULL, 1, &out, err)
+    REFUSES("client", CALL);
+#undef CALL
+    CHECK_NULL(out);
+#define CALL(err) rs_client_with_timeout(client, 1, NULL, err)
+    REFUSES("view", CALL);
+#undef CALL
+    rs_client_close(NULL);
+    rs_client_free(NULL);
+}
+
+static void commands(void) {
+    rs_reply *out = STALE;
+    const char *const with_null[] = {"GET", NULL};
+    const size_t lengths[] = {3, 3};
+#define CALL(err) rs_client_command(NULL, 2, words, NULL, &out, err)
+    REFUSES("client", CALL);
+#undef CALL
+    CHECK_NULL(out);
+    out = STALE;
+#define CALL(err) rs_client_command(client, 2, NULL, NULL, &out, err)
+    REFUSES("argv", CALL);
+#undef CALL
+    CHECK_NULL(out);
+    out = STALE;
+#define CALL(err) rs_client_command(client, 2, with_null, NULL, &out, err)
+    REFUSES("argv[1]", CALL);
+#undef CALL
+    CHECK_NULL(out);
+#define CALL(err) rs_client_command(client, 2, with_null, lengths, &out, err)
+    REFUSES("argv[1]", CALL);
+#undef CALL
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "", rs_client_command(client, 0, NULL, NULL, &out, &err));
+    CHECK_OK(rs_client_command(client, 2, words, NULL, NULL, &err));
+    CHECK_INT(rs_client_command(client, 2, words, NULL, NULL, NULL), RS_OK);
+}
+
+static void registering(void) {
+    rs_script *out = STALE;
+#define CALL(err) rs_script_register(client, NULL, 8, &out, err)
+    REFUSES("lua", CALL);
+#undef CALL
+    CHECK_NULL(out);
+#define CALL(err) rs_script_register(client, "return 1", 8, NULL, err)
+    REFUSES("script", CALL);
+#undef CALL
+    out = STALE;
+#define CALL(err) rs_script_register_with(client, NULL, 8, 0, &out, err)
+    REFUSES("lua", CALL);
+#undef CALL
+    CHECK_NULL(out);
+#define CALL(err) rs_script_register_with(client, "return 1", 8, 0, NULL, err)
+    REFUSES("script", CALL);
+#undef CALL
+    out = STALE;
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "flags", rs_script_register_with(client, "return 1", 8, 2, &out, &err));
+    CHECK_NULL(out);
+    CHECK_TEXT(rs_script_sha(NULL), "");
+    rs_script_free(NULL);
+    /* No client and no source are fine; a call then has to name a client. */
+    CHECK_OK(rs_script_register(NULL, NULL, 0, &out, &err));
+#define CALL(err) rs_script_call(out, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, err)
+    REFUSES("client", CALL);
+#undef CALL
+    rs_script_free(out);
+}
+
+typedef rs_status call_fn(const rs_script *, const rs_client *, size_t, const char *const *, const size_t *, size_t,
+                          const char *const *, const size_t *, rs_reply **, rs_error **);
+
+static void calling_with(call_fn *call) {
+    rs_reply *out = STALE;
+    const char *const with_null[] = {"a", NULL};
+#define CALL(err) call(NULL, client, 0, NULL, NULL, 0, NULL, NULL, &out, err)
+    REFUSES("script", CALL);
+#undef CALL
+    CHECK_NULL(out);
+    out = STALE;
+#define CALL(err) call(script, NULL, 2, NULL, NULL, 0, NULL, NULL, &out, err)
+    REFUSES("keys", CALL);
+#undef CALL
+    CHECK_NULL(out);
+    out = STALE;
+#define CALL(err) call(script, NULL, 2, with_null, NULL, 0, NULL, NULL, &out, err)
+    REFUSES("keys[1]", CALL);
+#undef CALL
+    CHECK_NULL(out);
+    out = STALE;
+#define CALL(err) call(script, NULL, 0, NULL, NULL, 2, NULL, NULL, &out, err)
+    REFUSES("args", CALL);
+#undef CALL
+    CHECK_NULL(out);
+    out = STALE;
+#define CALL(err) call(script, NULL, 0, NULL, NULL, 2, with_null, NULL, &out, err)
+    REFUSES("args[1]", CALL);
+#undef CALL
+    CHECK_NULL(out);
+    CHECK_OK(call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
+    CHECK_INT(call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL), RS_OK);
+}
+
+static void calling(void) {
+    calling_with(rs_script_call);
+    calling_with(rs_script_call_ro);
+}
+
+static void administration(void) {
+    bool exists[2] = {true, true};
+    const char *const shas[] = {sha, sha}, *const with_null[] = {sha, NULL};
+    rs_reply *source = STALE;
+#define CALL(err) rs_client_script_load(NULL, script, err)
+    REFUSES("client", CALL);
+#undef CALL
+#define CALL(err) rs_client_script_load(client, NULL, err)
+    REFUSES("script", CALL);
+#undef CALL
+#define CALL(err) rs_client_script_exists(NULL, 2, shas, exists, err)
+    REFUSES("client", CALL);
+#undef CALL
+    CHECK(!exists[0] && !exists[1]);
+    exists[0] = exists[1] = true;
+#define CALL(err) rs_client_script_exists(client, 2, NULL, exists, err)
+    REFUSES("shas", CALL);
+#undef CALL
+    CHECK(!exists[0] && !exists[1]);
+#define CALL(err) rs_client_script_exists(client, 2, with_null, exists, err)
+    REFUSES("shas[1]", CALL);
+#undef CALL
+#define CALL(err) rs_client_script_exists(client, 2, shas, NULL, err)
+    REFUSES("exists", CALL);
+#undef CALL
+#define CALL(err) rs_client_script_flush(NULL, RS_FLUSH_SYNC, err)
+    REFUSES("client", CALL);
+#undef CALL
+#define CALL(err) rs_client_script_kill(NULL, err)
+    REFUSES("client", CALL);
+#undef CALL
+#define CALL(err) rs_client_script_show(NULL, sha, &source, err)
+    REFUSES("client", CALL);
+#undef CALL
+    CHECK_NULL(source);
+    source = STALE;
+#define CALL(err) rs_client_script_show(client, NULL, &source, err)
+    REFUSES("sha", CALL);
+#undef CALL
+    CHECK_NULL(source);
+#define CALL(err) rs_client_script_show(client, sha, NULL, err)
+    REFUSES("source", CALL);
+#undef CALL
+}
+
+static void setters(void) {
+#define SETTER(name, parameter, ...)                                                                                   \
+    do {                                                                                                               \
+        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, parameter " is NULL", name(__VA_ARGS__, &err));                           \
+        CHECK_INT(name(__VA_ARGS__, NULL), RS_ERR_INVALID_ARGUMENT);                                                   \
+    } while (0)
+    SETTER(rs_options_set_connect_timeout_ms, "options", NULL, 1);
+    SETTER(rs_options_set_call_timeout_ms, "options", NULL, 1);
+    SETTER(rs_options_set_username, "options", NULL, "u");
+    SETTER(rs_options_set_username, "username", options, NULL);
+    SETTER(rs_options_set_password, "options", NULL, "p", 1);
+    SETTER(rs_options_set_password, "password", options, NULL, 1);
+    SETTER(rs_options_set_client_name, "options", NULL, "n");
+    SETTER(rs_options_set_client_name, "name", options, NULL);
+    SETTER(rs_options_set_protocol, "options", NULL, RS_PROTOCOL_AUTO);
+    SETTER(rs_options_set_tls_ca_file, "options", NULL, "p");
+    SETTER(rs_options_set_tls_ca_file, "path", options, NULL);
+    SETTER(rs_options_set_tls_client_cert, "options", NULL, "c", "k");
+    SETTER(rs_options_set_tls_client_cert, "cert_path", options, NULL, "k");
+    SETTER(rs_options_set_tls_client_cert, "key_path", options, "c", NULL);
+    SETTER(rs_options_set_tls_server_name, "options", NULL, "n");
+    SETTER(rs_options_set_tls_server_name, "name", options, NULL);
+    SETTER(rs_options_set_tls_insecure_skip_verify, "options", NULL, false);
+    SETTER(rs_options_set_keepalive_s, "options", NULL, 1);
+    SETTER(rs_options_set_reconnect_backoff_ms, "options", NULL, 1, 2);
+    SETTER(rs_options_set_reconnect_attempts, "options", NULL, 1);
+    SETTER(rs_options_set_max_reply_bytes, "options", NULL, 65536);
+    SETTER(rs_options_set_max_reply_depth, "options", NULL, 8);
+    SETTER(rs_options_set_lazy_connect, "options", NULL, true);
+    SETTER(rs_options_set_log, "options", NULL, NULL, NULL, NULL);
+#undef SETTER
+    rs_options_free(NULL);
+    /* What was refused left the options as they were: a client opens with them. */
+    rs_client *out = NULL;
+    CHECK_OK(rs_options_set_log(options, NULL, NULL, NULL, &err));
+    CHECK_OK(rs_options_set_lazy_connect(options, true, &err));
+    CHECK_OK(rs_client_open("redis://127.0.0.1", options, &out, &err));
+    rs_client_free(out);
+}
+
+static void errors(void) {
+    CHECK_INT(rs_error_status(NULL), RS_OK);
+    CHECK_TEXT(rs_error_message(NULL), "");
+    CHECK_TEXT(rs_error_server_code(NULL), "");
+    CHECK(!rs_error_is_indeterminate(NULL));
+    CHECK(!rs_error_is_not_executed(NULL));
+    rs_error_free(NULL);
+}
+
+static void replies(void) {
+    size_t len = 7;
+    CHECK_INT(rs_reply_type(NULL), RS_REPLY_NONE);
+    CHECK_INT(rs_reply_len(NULL), 0);
+    CHECK_NULL(rs_reply_string(NULL, &len));
+    CHECK_INT(len, 0);
+    CHECK_NULL(rs_reply_string(NULL, NULL));
+    CHECK_NULL(rs_reply_string(reply, NULL));
+    CHECK_INT(rs_reply_integer(NULL), 0);
+    CHECK(rs_reply_double(NULL) == 0.0);
+    CHECK_NULL(rs_reply_verbatim_format(NULL));
+    CHECK_NULL(rs_reply_element(NULL, 0));
+    rs_reply_free(NULL);
+}
+
+static void stats(void) {
+    uint64_t values[2] = {7, 7};
+    CHECK_INT(rs_client_stats(NULL, values, 2), 0);
+    CHECK(values[0] == 0 && values[1] == 0);
+    CHECK_INT(rs_client_stats(client, NULL, 5), RS_STAT_COUNT);
+    CHECK_INT(rs_client_stats(NULL, NULL, 0), 0);
+}
+
+int main(void) {
+    client = open_client(server_url(server_start()));
+    CHECK_OK(rs_script_register(client, "return 1", 8, &script, &err));
+    options = rs_options_new();
+    reply = command(client, "DBSIZE", NULL);
+    RUN(opening_and_closing);
+    RUN(commands);
+    RUN(registering);
+    RUN(calling);
+    RUN(administration);
+    RUN(setters);
+    RUN(errors);
+    RUN(replies);
+    RUN(stats);
+    rs_reply_free(reply);
+    rs_options_free(options);
+    rs_script_free(script);
+    rs_client_free(client);
+}

@@ -1,0 +1,295 @@
+// The C++ wrapper: ownership, what goes in, what comes out, exceptions and results.
+#include <rs_script.hpp>
+
+#include <atomic>
+#include <cstdlib>
+#include <list>
+#include <new>
+#include <thread>
+#include <type_traits>
+
+#include "support/check.h"
+#include "support/server.h"
+
+// Heap use of this program's C++ side; the library has an allocator of its own.
+static std::atomic<std::size_t> allocations{0};
+void *operator new(std::size_t size) {
+    ++allocations;
+    if (void *memory = std::malloc(size ? size : 1)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void *memory) noexcept { std::free(memory); }
+void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
+
+static server *one, *two;
+static constexpr std::string_view multiply_lua = "return redis.call('GET', KEYS[1]) * ARGV[1]";
+
+static_assert(!std::is_copy_constructible_v<rs::Client> && std::is_nothrow_move_constructible_v<rs::Client>);
+static_assert(!std::is_copy_constructible_v<rs::Script> && std::is_nothrow_move_constructible_v<rs::Script>);
+static_assert(!std::is_copy_constructible_v<rs::Reply> && std::is_nothrow_move_constructible_v<rs::Reply>);
+static_assert(!std::is_copy_constructible_v<rs::Options>);
+static_assert(std::is_nothrow_copy_constructible_v<rs::Error>);
+static_assert(std::is_trivially_copyable_v<rs::ReplyView>);
+
+// The error that something throws.
+template <class F> static rs::Error thrown_by(F f) {
+    try {
+        f();
+    } catch (const rs::Error &error) {
+        return error;
+    }
+    FAIL("nothing was thrown");
+}
+
+static void two_servers() {
+    rs::Client first(server_url(one)), second(server_tcp_url(two));
+    rs::Script multiply(first, multiply_lua);
+    CHECK_INT(std::string_view(multiply.sha()).size(), 40);
+    first.command({"SET", "foo", "2"});
+    second.command({"SET", "foo", "3"});
+    CHECK_INT(multiply.call({"foo"}, {"5"}).integer(), 10);
+    CHECK_INT(multiply.call(second, {"foo"}, {"5"}).integer(), 15);
+    first.script_flush(RS_FLUSH_SYNC);
+    CHECK_INT(multiply.call({"foo"}, {"5"}).integer(), 10);
+    CHECK_INT(multiply.call_ro({"foo"}, {"6"}).integer(), 12);
+    CHECK_INT(multiply.call_ro(second, {"foo"}, {"6"}).integer(), 18);
+    rs::Script clientless(multiply_lua, RS_SCRIPT_IDEMPOTENT);
+    CHECK_INT(clientless.call(first, {"foo"}, {"5"}).integer(), 10);
+    CHECK_INT(thrown_by([&] { clientless.call({"foo"}, {"5"}); }).status(), RS_ERR_INVALID_ARGUMENT);
+}
+
+static void lists_of_every_kind() {
+    rs::Client client(server_url(one));
+    rs::Script echo(client, "return {#KEYS, #ARGV, ARGV[1] or '-', ARGV[#ARGV] or '-'}");
+    auto check = [&](const rs::Strings &args, std::size_t count, std::string_view first, std::string_view last) {
+        rs::Reply reply = echo.call({}, args);
+        CHECK_INT(reply[1].integer(), count);
+        CHECK(reply[2].string() == first);
+        CHECK(reply[3].string() == last);
+    };
+    const char *array[] = {"a", "b"};
+    const std::string text = "text";
+    check({}, 0, "-", "-");
+    check({"a", text, std::string("b"), std::string_view("cd", 1)}, 4, "a", "c");
+    check(std::vector<std::string>{"a", "b"}, 2, "a", "b");
+    check(std::list<std::string_view>{"a", "b"}, 2, "a", "b");
+    check(std::array<const char *, 2>{"a", "b"}, 2, "a", "b");
+    check(std::initializer_list<std::string_view>{"a"}, 1, "a", "a");
+    check(array, 2, "a", "b");
+    check({std::string_view("\0x", 2), std::string_view()}, 2, std::string_view("\0x", 2), "");
+    // Around the inline size, and far beyond.
+    for (std::size_t count : {rs::Strings::inline_size - 1, rs::Strings::inline_size, rs::Strings::inline_size + 1,
+                              std::size_t(5000)}) {
+        std::vector<std::string> many;
+        for (std::size_t i = 0; i < count; ++i) many.push_back(std::to_string(i));
+        check(many, count, "0", std::to_string(count - 1));
+    }
+}
+
+static void no_heap_for_few_arguments() {
+    rs::Client client(server_url(one));
+    rs::Script script(client, "return ARGV[1]");
+    std::array<std::string_view, rs::Strings::inline_size> args;
+    args.fill("x");
+    script.call({"key"}, args);
+    const std::size_t before = allocations;
+    for (int i = 0; i < 10; ++i) {
+        rs::Reply reply = script.call({"key"}, args);
+        CHECK(reply.string() == "x");
+        CHECK(client.try_command({"GET", "none"}).has_value());
+    }
+    CHECK_INT(allocations - before, 0);
+}
+
+static void replies() {
+    rs::Client client(server_url(one));
+    rs::Script script(client, "redis.setresp(3) return {1, 'two\\0', false, {3, {4}}, {double = 1.5}, {map = {k = 'v'}}, true,"
+                              "{verbatim_string = {string = 't', format = 'txt'}}, {err = 'E x'}}");
+    rs::Reply reply = script.call({}, {});
+    CHECK(reply && reply.type() == RS_REPLY_ARRAY && reply.size() == 9);
+    CHECK_INT(reply[0].integer(), 1);
+    CHECK(reply[1].string() == std::string_view("two\0", 4));
+    CHECK(reply[2].type() == RS_REPLY_BOOLEAN && !reply[2].is_nil());
+    const rs::Reply nil = client.command({"GET", "none"});
+    CHECK(nil && nil.is_nil() && nil.size() == 0 && nil.begin() == nil.end());
+    CHECK_INT(reply[3][1][0].integer(), 4);
+    CHECK(reply[4].number() == 1.5 && reply[0].number() == 1.0);
+    CHECK(reply[5].type() == RS_REPLY_MAP && reply[5][1].string() == "v");
+    CHECK(reply[6].boolean() && reply[0].boolean() && !reply[2].boolean());
+    CHECK(reply[7].verbatim_format() == "txt" && reply[1].verbatim_format().empty());
+    CHECK(reply[8].type() == RS_REPLY_ERROR && reply[8].string() == "E x");
+    // Beyond the end, and of nothing.
+    CHECK(!reply[9] && reply[9].type() == RS_REPLY_NONE && reply[9][0].string().empty() && !reply[9].is_nil());
+    CHECK(rs::ReplyView().begin() == rs::ReplyView().end());
+
+    std::size_t count = 0;
+    for (rs::ReplyView element : reply) {
+        CHECK_INT(element.type(), reply[count].type());
+        ++count;
+    }
+    CHECK_INT(count, 9);
+    std::vector<std::int64_t> inner;
+    for (auto element : reply[3]) inner.push_back(element.integer());
+    CHECK(inner.size() == 2 && inner[0] == 3);
+    for (auto element : reply[1]) FAIL("a string has no elements, yet there is one of type %d", int(element.type()));
+    // A reply that is not kept lives until the loop ends.
+    count = 0;
+    for (auto element : script.call({}, {})) count += element.type() != RS_REPLY_NONE;
+    CHECK_INT(count, 9);
+}
+
+static void moving() {
+    rs::Client client(server_url(one));
+    rs::Script script(client, multiply_lua);
+    rs::Reply reply = client.command({"ECHO", "hello"});
+    rs::Client taken = std::move(client);
+    CHECK(!client.get() && taken.get());
+    const rs::Error error = thrown_by([&] { client.command({"PING"}); });
+    CHECK_INT(error.status(), RS_ERR_INVALID_ARGUMENT);
+    // Not silently on the client that the script was registered with.
+    CHECK_INT(thrown_by([&] { script.call(client, {"foo"}, {"5"}); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(thrown_by([&] { script.call_ro(client, {"foo"}, {"5"}); }).status(), RS_ERR_INVALID_ARGUMENT);
+
+    rs::Reply other = std::move(reply);
+    CHECK(!reply && other.string() == "hello");
+    other = taken.command({"ECHO", "again"});
+    CHECK(other.string() == "again");
+    reply = std::move(other);
+    CHECK(!other && reply.string() == "again");
+    rs::Reply &same = reply;
+    reply = std::move(same);
+    CHECK(reply.string() == "again");
+    reply = rs::Reply();
+    CHECK(!reply);
+
+    rs::Script moved = std::move(script);
+    CHECK_TEXT(script.sha(), "");
+    CHECK_INT(thrown_by([&] { script.call({}, {}); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(moved.call({"foo"}, {"5"}).integer(), 10);
+    taken = rs::Client(server_url(two)); // frees the first
+    CHECK_INT(thrown_by([&] { moved.call({"foo"}, {"5"}); }).status(), RS_ERR_CLOSED);
+}
+
+static void exceptions_and_results() {
+    rs::Client client(server_url(one));
+    rs::Script failing(client, "return redis.error_reply('MYWORD it went wrong')"), broken(client, "return return");
+    rs::Error error = thrown_by([&] { failing.call({}, {}); });
+    CHECK_INT(error.status(), RS_ERR_SERVER);
+    CHECK_TEXT(error.status_name(), "RS_ERR_SERVER");
+    CHECK(error.server_code() == "MYWORD");
+    CHECK_HOLDS(error.what(), "it went wrong");
+    CHECK(!error.is_indeterminate() && !error.is_not_executed());
+    rs::Error copy = error;
+    error = thrown_by([&] { broken.call({}, {}); });
+    CHECK_INT(error.status(), RS_ERR_COMPILE);
+    CHECK(error.is_not_executed());
+    CHECK(copy.server_code() == "MYWORD");
+    try {
+        rs::Client nobody("unix:///nowhere/at/all");
+        FAIL("it was opened");
+    } catch (const std::runtime_error &base) {
+        CHECK_HOLDS(base.what(), "nowhere");
+    }
+
+    rs::Result<rs::Reply> result = failing.try_call({}, {});
+    CHECK(!result && result.error().status() == RS_ERR_SERVER);
+    CHECK_INT(thrown_by([&] { result.value(); }).status(), RS_ERR_SERVER);
+    result = client.try_command({"ECHO", "x"});
+    CHECK(result.has_value() && result->string() == "x" && (*result).string() == "x");
+    rs::Reply reply = std::move(result).value();
+    CHECK(reply.string() == "x");
+    CHECK_INT(rs::Client::try_open("http://x").error().status(), RS_ERR_INVALID_URL);
+    CHECK_INT(rs::Script::try_register("", 99).error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK(failing.try_call_ro({}, {}).error().server_code() == "MYWORD");
+    CHECK_INT(client.try_script_kill().error().status(), RS_ERR_SERVER);
+    CHECK_INT(client.try_script_load(broken).error().status(), RS_ERR_COMPILE);
+    CHECK(client.try_script_flush().has_value());
+    client.try_script_flush(RS_FLUSH_ASYNC).value();
+    CHECK_INT(thrown_by([&] { client.script_flush(9); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(client.try_with_timeout_ms(0).error().status(), RS_ERR_INVALID_ARGUMENT);
+}
+
+static void options_and_log() {
+    struct Listener {
+        std::shared_ptr<int> messages;
+        void operator()(std::int32_t level, std::string_view message) {
+            if (level == RS_LOG_INFO && !message.empty()) ++*messages;
+        }
+    };
+    auto messages = std::make_shared<int>(0);
+    {
+        rs::Options options;
+        options.client_name("cpp").connect_timeout_ms(4000).call_timeout_ms(3000).protocol(RS_PROTOCOL_RESP2);
+        options.keepalive_s(10).reconnect_backoff_ms(1, 5).reconnect_attempts(2).max_reply_bytes(1 << 20);
+        options.max_reply_depth(16).lazy_connect(false).log(Listener{messages});
+        CHECK(!options.error());
+        rs::Client client(server_url(one), options);
+        CHECK(client.command({"CLIENT", "GETNAME"}).string() == "cpp");
+        CHECK_INT(*messages, 1);
+        CHECK_INT(messages.use_count(), 2);
+    }
+    CHECK_INT(messages.use_count(), 1);
+
+    rs::Options wrong;
+    wrong.call_timeout_ms(0).client_name("two words");
+    CHECK(wrong.error() && wrong.error()->status() == RS_ERR_INVALID_OPTION);
+    CHECK_INT(rs::Client::try_open(server_url(one), wrong).error().status(), RS_ERR_INVALID_OPTION);
+    CHECK_INT(thrown_by([&] { rs::Client client(server_url(one), wrong); }).status(), RS_ERR_INVALID_OPTION);
+    rs::Client lazy("unix:///nowhere/at/all", rs::Options().lazy_connect(true).reconnect_attempts(1));
+    CHECK_INT(lazy.try_command({"PING"}).error().status(), RS_ERR_CONNECT);
+
+    // The rest cannot be seen from here: they only must hand on what they were given.
+    rs::Options tls;
+    tls.username("u").password(std::string_view("p\0q", 3)).tls_ca_file("/none").tls_client_cert("/none", "/none");
+    tls.tls_server_name("example.org").tls_insecure_skip_verify(false);
+    CHECK(!tls.error());
+    CHECK(rs::Client::try_open("rediss://127.0.0.1", tls).error().status() != RS_OK);
+}
+
+static void administration_and_stats() {
+    rs::Client client(server_url(two));
+    rs::Script script(client, "return 1");
+    client.script_load(script);
+    const std::vector<bool> exists = client.script_exists({script.sha(), std::string(40, '0')});
+    CHECK(exists.size() == 2 && exists[0] && !exists[1]);
+    CHECK(client.script_exists({}).empty());
+    const rs::Result<rs::Reply> shown = client.try_script_show(script.sha());
+    if (shown) CHECK(shown->string() == "return 1"); // Valkey 8
+    else CHECK_INT(shown.error().status(), RS_ERR_NOT_SUPPORTED);
+    const rs::Stats before = client.stats();
+    script.call({}, {});
+    const rs::Stats after = client.stats();
+    CHECK_INT(after.calls - before.calls, 1);
+    CHECK_INT(after.round_trips - before.round_trips, 1);
+    CHECK(after.bytes_sent > before.bytes_sent && after.bytes_received > before.bytes_received);
+    CHECK(after.in_flight == 0 && after.reconnects == 0 && after.redirects == 0 && after.noscript_repairs == 0);
+    rs::Client view = client.with_timeout_ms(2000);
+    view.close();
+    CHECK_INT(client.try_command({"PING"}).error().status(), RS_ERR_CLOSED);
+    CHECK_TEXT(rs::version(), RS_VERSION);
+}
+
+static void threads() {
+    rs::Client client(server_url(one));
+    rs::Script script(client, "return ARGV[1] + 1");
+    std::vector<std::thread> threads;
+    for (int id = 0; id < 4; ++id)
+        threads.emplace_back([&, id] {
+            for (int i = 0; i < 100; ++i) CHECK_INT(script.call({}, {std::to_string(id)}).integer(), id + 1);
+        });
+    for (std::thread &thread : threads) thread.join();
+}
+
+int main() {
+    one = server_start();
+    two = server_start();
+    RUN(two_servers);
+    RUN(lists_of_every_kind);
+    RUN(no_heap_for_few_arguments);
+    RUN(replies);
+    RUN(moving);
+    RUN(exceptions_and_results);
+    RUN(options_and_log);
+    RUN(administration_and_stats);
+    RUN(threads);
+}
