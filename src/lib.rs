@@ -26,4 +26,7 @@ pub use error::{Error, Result, Status};
 pub use log::LogLevel;
 pub use resp::{Elements, Kind, Reply, ReplyRef};
 pub use script::{Script, Sha};
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub use session::bench::Codec;
 pub use stats::Stats;

@@ -3,6 +3,8 @@
 //! No I/O, no clock, no lock: everything that DESIGN's semantics say about one connection is decided here, and can be
 //! tested byte by byte.
 
+#[cfg(feature = "bench-internals")]
+pub(crate) mod bench;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
