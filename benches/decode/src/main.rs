@@ -14,7 +14,9 @@ fn measure(replies: u64, mut decode: impl FnMut()) -> f64 {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [decoder, file, replies] = &arguments[..] else { panic!("usage: decode rs_script|redis FILE REPLIES") };
+    let [decoder, file, replies] = &arguments[..] else {
+        panic!("usage: decode rs_script|redis FILE REPLIES")
+    };
     let bytes = std::fs::read(file).expect("the file with the reply");
     let replies = replies.parse().expect("a number of replies");
     let nanoseconds = match decoder.as_str() {
