@@ -46,4 +46,7 @@ pub use net::address::Address;
 pub use pipeline::Pipeline;
 pub use resp::{Elements, Kind, Reply, ReplyRef};
 pub use script::{Script, Sha};
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub use session::bench::Codec;
 pub use stats::Stats;

@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -18,7 +19,7 @@ use crate::error::{Error, Result, Status};
 use crate::net::address::Address;
 use crate::net::cipher::{Cipher, Peer};
 use crate::net::connect::{Established, connect};
-use crate::net::{Readiness, Socket, tls};
+use crate::net::{PATIENCE, Readiness, Socket, tls};
 use crate::request::Request;
 use crate::resp::{Payload, Pool, Refusal, Reply};
 use crate::session::handshake::{Handshake, Next, Purpose};
@@ -26,6 +27,10 @@ use crate::session::{Chunk, Counters, Facts, Finished, Inbox, Session};
 
 /// A connection idle for longer than this is looked at before it is used: the server may have closed it.
 const IDLE_TRUST: Duration = Duration::from_millis(1);
+
+/// A yield of the processor that takes longer went to somebody else's work: the next [`GATHER_PAUSE`] writes do without.
+const GATHER_MAX: Duration = Duration::from_millis(1);
+const GATHER_PAUSE: u32 = 100;
 
 /// How long a caller only waits to write before it looks whether there is still another that reads.
 const WRITER_PATIENCE: Duration = Duration::from_millis(20);
@@ -67,6 +72,8 @@ struct Shared {
     parked: bool,
     /// A thread writes.
     writing: bool,
+    /// Writes to come that do not wait for other callers.
+    ungathered: u32,
     /// The socket took no more when the last writer left.
     blocked: bool,
     /// When the last byte came.
@@ -146,6 +153,7 @@ impl Link {
                 reading: false,
                 parked: false,
                 writing: false,
+                ungathered: 0,
                 blocked: false,
                 heard: now,
                 suspect: false,
@@ -234,6 +242,9 @@ impl Link {
         self.deliver(&mut shared);
         // A reader that is awake sends before it sleeps; a writer sends before it leaves.
         if !shared.writing && (shared.parked || !shared.reading) {
+            if shared.reading && shared.session.in_flight() > 2 {
+                gather(&mut shared);
+            }
             self.flush(&mut shared);
         }
         let end = loop {
@@ -315,12 +326,15 @@ impl Link {
         let write = shared.blocked && !shared.writing;
         shared.parked = true;
         let outcome = MutexGuard::unlocked(shared, || {
-            let ready = self.socket.wait(true, write, deadline)?;
+            // A patient read spares the wait before it, but minds neither the deadline nor room to write.
+            let patient = !write && deadline.saturating_duration_since(Instant::now()) > PATIENCE;
+            let ready =
+                if patient { Readiness::READABLE } else { self.socket.wait(true, write, deadline)? };
             if !ready.readable {
                 return Ok((ready, None));
             }
             let room = received.as_deref_mut().unwrap_or_else(|| inbox.room());
-            match self.socket.recv(room) {
+            match if patient { self.socket.recv_patiently(room) } else { self.socket.recv(room) } {
                 Ok(count) => Ok((ready, Some(count))),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((ready, None)),
                 Err(error) => Err(error),
@@ -511,6 +525,22 @@ impl Shared {
             (Output::Cipher(bytes, from), Some(tls)) => tls.out = (bytes, from),
             (Output::Cipher(..), None) => {}
         }
+    }
+}
+
+/// Lets other callers that are about to run queue their calls first, so that one write carries them all. They leave the
+/// writing to this thread meanwhile.
+fn gather(shared: &mut MutexGuard<'_, Shared>) {
+    if shared.ungathered > 0 {
+        shared.ungathered -= 1;
+        return;
+    }
+    let before = Instant::now();
+    shared.writing = true;
+    MutexGuard::unlocked(shared, thread::yield_now);
+    shared.writing = false;
+    if before.elapsed() > GATHER_MAX {
+        shared.ungathered = GATHER_PAUSE;
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{self, RecvFlags, SendFlags, Shutdown};
 
-/// A connected TCP or Unix socket. It never blocks, except in [`Socket::wait`].
+/// A connected TCP or Unix socket. It blocks in [`Socket::wait`] and [`Socket::recv_patiently`] only.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -29,6 +29,8 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
+    pub(crate) const READABLE: Readiness = Readiness { readable: true, writable: false };
+
     #[inline]
     pub(crate) fn is_timeout(self) -> bool {
         !self.readable && !self.writable
@@ -37,32 +39,48 @@ impl Readiness {
 
 /// macOS has no such flag; the socket option set in [`Socket::new`] does the same.
 #[cfg(target_vendor = "apple")]
-const SEND_FLAGS: SendFlags = SendFlags::empty();
+const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
 #[cfg(not(target_vendor = "apple"))]
-const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// Where poll counts milliseconds in a C int, a longer wait would be refused.
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long a read waits at most when it is not preceded by a wait of its own.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
+
 impl Socket {
-    /// Takes over a connected socket that is set to non-blocking.
+    /// Takes over a connected socket.
     fn new(fd: OwnedFd) -> io::Result<Self> {
         #[cfg(target_vendor = "apple")]
         net::sockopt::set_socket_nosigpipe(&fd, true)?;
+        rustix::io::ioctl_fionbio(&fd, false)?;
+        net::sockopt::set_socket_timeout(&fd, net::sockopt::Timeout::Recv, Some(PATIENCE))?;
         Ok(Socket { fd })
     }
 
-    /// Writes what fits, never raising SIGPIPE.
+    /// Writes what fits, without waiting and never raising SIGPIPE.
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(retry_on_intr(|| net::send(&self.fd, bytes, SEND_FLAGS))?)
     }
 
-    /// Reads what is there; 0 once the peer has closed.
+    /// Reads what is there, without waiting; 0 once the peer has closed.
     #[inline]
     pub(crate) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (length, _) = retry_on_intr(|| net::recv(&self.fd, &mut *buffer, RecvFlags::empty()))?;
+        let (length, _) = retry_on_intr(|| net::recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT))?;
         Ok(length)
+    }
+
+    /// Waits for bytes and reads them, in one system call; an error of the kind `WouldBlock` after [`PATIENCE`].
+    #[inline]
+    pub(crate) fn recv_patiently(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match net::recv(&self.fd, buffer, RecvFlags::empty()) {
+            Ok((length, _)) => Ok(length),
+            // Begun again, it would wait anew: under a storm of signals, for ever.
+            Err(Errno::INTR) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sleeps until the socket is ready for one of what is asked, or `deadline` has passed. A lost connection counts as

@@ -4,6 +4,8 @@
 //! tested byte by byte.
 
 mod answer;
+#[cfg(feature = "bench-internals")]
+pub(crate) mod bench;
 mod emit;
 pub(crate) mod handshake;
 mod inbox;

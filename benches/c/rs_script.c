@@ -1,0 +1,51 @@
+// Ours: one client, shared by all threads.
+
+#include <rs_script.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "client.h"
+
+struct client {
+    rs_client *client;
+    rs_script *multiply;
+};
+
+static void check(rs_status status, rs_error **err) {
+    if (status == RS_OK)
+        return;
+    fprintf(stderr, "%s: %s\n", rs_status_name(status), rs_error_message(*err));
+    exit(1);
+}
+
+struct client *client_open(const char *port, int threads) {
+    (void)threads;
+    struct client *client = calloc(1, sizeof *client);
+    char url[64];
+    snprintf(url, sizeof url, "redis://127.0.0.1:%s", port);
+    rs_error *err;
+    check(rs_client_open(url, NULL, &client->client, &err), &err);
+    const char *set[] = {"SET", "foo", "2"};
+    check(rs_client_command(client->client, 3, set, NULL, NULL, &err), &err);
+    check(rs_script_register(client->client, MULTIPLY, strlen(MULTIPLY), &client->multiply, &err), &err);
+    client_multiply(client, 0);
+    return client;
+}
+
+void client_multiply(struct client *client, int thread) {
+    (void)thread;
+    const char *keys[] = {"foo"}, *args[] = {"5"};
+    const size_t keylens[] = {3}, arglens[] = {1};
+    rs_reply *reply;
+    rs_error *err;
+    check(rs_script_call(client->multiply, client->client, 1, keys, keylens, 1, args, arglens, &reply, &err), &err);
+    if (rs_reply_integer(reply) != PRODUCT)
+        abort();
+    rs_reply_free(reply);
+}
+
+void client_close(struct client *client) {
+    rs_script_free(client->multiply);
+    rs_client_free(client->client);
+    free(client);
+}
