@@ -24,7 +24,7 @@ fn main() {
             let mut codec = rs_script::Codec::default();
             measure(replies, || {
                 let reply = codec.decode(black_box(&bytes)).expect("a reply");
-                black_box(reply.root().len());
+                black_box(reply.len());
             })
         }
         "redis" => measure(replies, || {
