@@ -229,6 +229,7 @@ impl Link {
 
     /// Sends a request and waits for its reply, doing the I/O on this thread wherever no other does it already.
     pub(crate) fn call(&self, request: Box<Request>, now: Instant, deadline: Instant) -> End {
+        let _defect = CloseOnPanic(self);
         let mut shared = self.shared.lock();
         if !self.is_usable() || !self.is_alive(&mut shared, now) {
             return End::Unusable(request);
@@ -488,6 +489,20 @@ impl Link {
             if let Some(condition) = &place.asleep {
                 condition.notify_one();
             }
+        }
+    }
+}
+
+/// A defect of this library must not leave others waiting for a reader that is gone.
+struct CloseOnPanic<'a>(&'a Link);
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.close(&Error::new(
+                Status::Internal,
+                "a defect of rs_script ended the connection; please report it",
+            ));
         }
     }
 }

@@ -40,7 +40,7 @@ impl<T> Session<T> {
         } else if text != script.sha_hex().as_bytes() {
             return Err(Refusal::Protocol("a reply to SCRIPT LOAD that is not the script's SHA1"));
         } else {
-            self.facts.compiled.lock().insert(sha);
+            self.facts.note_compiled(sha);
         }
         self.unseen.clear();
         self.inbox.discard();
@@ -99,7 +99,7 @@ impl<T> Session<T> {
         {
             // EVAL has cached it: next time the SHA will do, for as long as the server keeps it.
             self.known.insert(script.sha());
-            self.facts.compiled.lock().insert(script.sha());
+            self.facts.note_compiled(script.sha());
         }
         self.succeed(key);
     }
@@ -275,7 +275,7 @@ impl<T> Session<T> {
             let sha = call.request.scripts[index].sha();
             if entry.kind == Kind::String {
                 self.known.insert(sha);
-                self.facts.compiled.lock().insert(sha);
+                self.facts.note_compiled(sha);
             } else if entry.kind == Kind::Error {
                 let text = call.payload.bytes[entry.value as usize..][..entry.len as usize].to_vec();
                 self.known.remove(sha);

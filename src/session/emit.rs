@@ -162,7 +162,7 @@ impl<T> Session<T> {
         let unchecked: Vec<usize> = {
             let compiled = self.facts.compiled.lock();
             let scripts = call.request.scripts.iter().enumerate();
-            scripts.filter(|(_, script)| !compiled.contains(&script.sha())).map(|(index, _)| index).collect()
+            scripts.filter(|(_, script)| !compiled.contains(script.sha())).map(|(index, _)| index).collect()
         };
         if unchecked.is_empty() || self.facts.load_refused.load(Ordering::Relaxed) {
             return self.emit_transaction(key);

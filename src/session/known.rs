@@ -1,4 +1,4 @@
-//! The scripts that the server on the other end of one connection is known to have.
+//! A set of scripts: those that a server is known to have, or to have compiled.
 
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
@@ -9,7 +9,7 @@ use crate::script::{DigestHasher, Sha};
 /// make the client grow without end.
 const MAX: usize = 100_000;
 
-/// SHAs confirmed by the server, or loaded by a request that stands earlier in the same stream.
+/// For a connection: SHAs confirmed by the server, or loaded by a request that stands earlier in the same stream.
 #[derive(Debug, Default)]
 pub(crate) struct Known(HashSet<Sha, BuildHasherDefault<DigestHasher>>);
 

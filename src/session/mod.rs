@@ -15,7 +15,7 @@ mod outbox;
 mod simulation;
 mod verdict;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,10 +43,15 @@ pub(crate) struct Facts {
     /// Whether the server lets this user run transactions; the error text if not.
     transactions: OnceLock<std::result::Result<(), Vec<u8>>>,
     /// The scripts that have compiled: only those may enter a MULTI, where a failure would not stop the others.
-    compiled: Mutex<HashSet<Sha>>,
+    compiled: Mutex<Known>,
 }
 
 impl Facts {
+    /// A script has compiled on this server.
+    fn note_compiled(&self, sha: Sha) {
+        self.compiled.lock().insert(sha);
+    }
+
     /// Whether the server stops a read-only call at its first write.
     pub(crate) fn enforces_read_only(&self) -> bool {
         !self.no_read_only.load(Ordering::Relaxed)
