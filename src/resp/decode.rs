@@ -477,4 +477,52 @@ mod tests {
         }
         assert!(reply.get(40).is_none() && reply.get(0).expect("present").get(2).is_none());
     }
+
+    /// Random damage to valid replies: no panic, no memory beyond the input's, and the same answer however the bytes are cut.
+    #[test]
+    fn damaged_replies_are_judged_alike_however_they_are_cut() {
+        for seed in 0..20_000 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut input: Vec<u8> = (0..rng.usize(1..4))
+                .flat_map(|_| rng.choice(EVERY_TYPE).map(|(bytes, _)| *bytes))
+                .flatten()
+                .copied()
+                .collect();
+            for _ in 0..rng.usize(0..4) {
+                let at = rng.usize(..input.len());
+                match rng.u8(..3) {
+                    0 => input[at] = *rng.choice(b"+-:$*%~>|=!,(_#0123456789\r\nx").unwrap_or(&0),
+                    1 => input.insert(at, rng.u8(..)),
+                    _ => drop(input.remove(at)),
+                }
+                if input.is_empty() {
+                    input.push(b':');
+                }
+            }
+            let judge = |cuts: &[usize]| {
+                let mut payload = Payload::default();
+                payload.start();
+                let mut decoder = Decoder::new(LIMITS);
+                let (mut bytes, mut at, mut verdicts) = (Vec::new(), 0, Vec::new());
+                for cut in cuts.iter().copied().chain([input.len()]) {
+                    bytes.extend_from_slice(&input[bytes.len()..cut]);
+                    loop {
+                        match decoder.decode(&mut bytes, &mut at, 0, &mut payload.tape) {
+                            Ok(Decoded::Incomplete) => break,
+                            Ok(whole) => verdicts.push(format!("{whole:?} up to {at}")),
+                            Err(refusal) => {
+                                verdicts.push(format!("{refusal:?}"));
+                                return verdicts;
+                            }
+                        }
+                    }
+                }
+                assert!(payload.tape.len() <= input.len() + 1, "seed {seed}: more entries than bytes");
+                verdicts
+            };
+            let mut cuts: Vec<usize> = (0..rng.usize(0..6)).map(|_| rng.usize(..=input.len())).collect();
+            cuts.sort_unstable();
+            assert_eq!(judge(&cuts), judge(&[]), "seed {seed}: {}", input.escape_ascii());
+        }
+    }
 }
