@@ -41,6 +41,8 @@ struct State {
     last_error: Option<Error>,
     /// No attempt before this time.
     not_before: Option<Instant>,
+    /// Why the connection before was given up; told with the next attempt.
+    lost: Option<Error>,
     connections: u64,
     /// What the connections before the current one did.
     past: Stats,
@@ -105,7 +107,11 @@ impl Node {
     /// Makes one attempt, without the lock.
     fn connect(&self, state: &mut MutexGuard<'_, State>, deadline: Instant) {
         state.connecting = true;
+        let lost = state.lost.take();
         let attempt = MutexGuard::unlocked(state, || {
+            if let Some(lost) = lost {
+                self.config.log.event(LogLevel::Warning, format_args!("{lost}"));
+            }
             let attempt = self.open(Purpose::Calls, deadline);
             match &attempt {
                 Ok(_) => self
@@ -235,6 +241,12 @@ impl State {
     fn retire(&mut self) {
         if let Some(link) = self.link.take() {
             self.past.add(link.counters().0, 0);
+            self.lost = Some(link.cause().unwrap_or_else(|| {
+                Error::new(
+                    Status::Connect,
+                    "the connection was given up: a deadline was missed, and nothing came since",
+                )
+            }));
             self.retired.retain(|other| other.strong_count() > 0);
             self.retired.push(Arc::downgrade(&link));
         }

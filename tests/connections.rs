@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rs_script::{Client, Error, Options, Protocol, Script, Status};
+use rs_script::{Client, Error, LogLevel, Options, Protocol, Script, Status};
 use support::fake::Fake;
 use support::proxy::{Proxy, Way};
 use support::raw::Raw;
@@ -462,4 +462,26 @@ fn count_threads_and_descriptors(url: &str) {
     wait_until("no thread is left", || entries("/proc/self/task") == threads);
     drop((client, hasty));
     assert_eq!(entries("/proc/self/fd"), descriptors - 1);
+}
+
+#[test]
+fn the_log_tells_of_connections_made_lost_and_refused() {
+    let server = Server::start();
+    let logged = Arc::new(Mutex::new(Vec::new()));
+    let log = logged.clone();
+    let mut options = Options::default();
+    options.reconnect_attempts(1);
+    options.log(move |level, message| log.lock().unwrap().push((level, message.to_owned())));
+    let client = Client::open(&server.url(), &options).unwrap();
+    server.kill();
+    wait_until("the loss is noticed", || {
+        client.command(&["PING"]).is_err_and(|error| error.is_not_executed())
+    });
+    server.restart();
+    wait_until("the server is back", || client.command(&["PING"]).is_ok());
+    let logged = logged.lock().unwrap();
+    let of = |level: LogLevel, word: &str| logged.iter().any(|(l, text)| *l == level && text.contains(word));
+    assert_eq!(logged.first().map(|(level, _)| *level), Some(LogLevel::Info), "{logged:?}");
+    assert!(of(LogLevel::Warning, "was lost") && of(LogLevel::Error, "cannot connect"), "{logged:?}");
+    assert!(of(LogLevel::Info, "connected to"), "{logged:?}");
 }
