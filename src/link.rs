@@ -76,7 +76,7 @@ struct Shared {
     ungathered: u32,
     /// The socket took no more when the last writer left.
     blocked: bool,
-    /// When the last byte came.
+    /// When the last byte came, or shortly before.
     heard: Instant,
     /// A deadline was missed and no byte came since.
     suspect: bool,
@@ -237,6 +237,7 @@ impl Link {
         if shared.session.is_idle() {
             shared.heard = now;
         }
+        let heard_before = shared.session.counters().bytes_received;
         let me = shared.places.insert(Place::default());
         let key = shared.session.submit(request, me);
         // A call that is refused at once has finished already.
@@ -253,7 +254,7 @@ impl Link {
                 break End::Finished(finished);
             }
             let in_time = if !shared.reading {
-                self.read(&mut shared, me, deadline)
+                self.read(&mut shared, me, now, deadline)
             } else if shared.blocked && !shared.writing {
                 self.unblock(&mut shared, deadline)
             } else {
@@ -261,7 +262,7 @@ impl Link {
             };
             if !in_time && shared.places[me].finished.is_none() {
                 let (arrived, queued) = shared.session.abandon(key);
-                shared.suspect |= shared.heard <= now;
+                shared.suspect |= shared.session.counters().bytes_received == heard_before;
                 break End::Late(self.late(deadline.saturating_duration_since(now), queued), arrived);
             }
         };
@@ -298,37 +299,40 @@ impl Link {
         }
         // As the reader, so that no other caller reads at the same time.
         shared.reading = true;
-        self.receive(shared, now);
+        self.receive(shared, now, now);
         shared.reading = false;
         self.is_usable()
     }
 
-    /// Reads until the reply for `me` is there; `false` when the deadline passed before.
-    fn read(&self, shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> bool {
+    /// Reads until the reply for `me` is there; `false` when the deadline passed before, be it with bytes of others still
+    /// coming. `now`: when the call was made; the clock is read again only if one read is not enough.
+    fn read(&self, shared: &mut MutexGuard<'_, Shared>, me: usize, now: Instant, deadline: Instant) -> bool {
         shared.reading = true;
         let mut in_time = true;
+        let mut clock = Some(now);
         while in_time && shared.places[me].finished.is_none() {
             if !shared.writing && !shared.blocked {
                 self.flush(shared);
             }
             // A failed write has ended every call.
             if shared.places[me].finished.is_none() {
-                in_time = self.receive(shared, deadline);
+                let now = clock.take().unwrap_or_else(Instant::now);
+                in_time = self.receive(shared, now, deadline) && now < deadline;
             }
         }
         shared.reading = false;
         in_time
     }
 
-    /// One wait and one read; `false` when the deadline passed, be it with bytes of others still coming.
-    fn receive(&self, shared: &mut MutexGuard<'_, Shared>, deadline: Instant) -> bool {
+    /// One wait and one read; `false` when the deadline passed.
+    fn receive(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant, deadline: Instant) -> bool {
         let mut inbox = shared.session.lend_inbox();
         let mut received = shared.tls.as_mut().map(|tls| std::mem::take(&mut tls.received));
         let write = shared.blocked && !shared.writing;
         shared.parked = true;
         let outcome = MutexGuard::unlocked(shared, || {
             // A patient read spares the wait before it, but minds neither the deadline nor room to write.
-            let patient = !write && deadline.saturating_duration_since(Instant::now()) > PATIENCE;
+            let patient = !write && deadline.saturating_duration_since(now) > PATIENCE;
             let ready =
                 if patient { Readiness::READABLE } else { self.socket.wait(true, write, deadline)? };
             if !ready.readable {
@@ -342,7 +346,7 @@ impl Link {
             }
         });
         shared.parked = false;
-        let count = self.take_in(shared, inbox, received, &outcome);
+        let count = self.take_in(shared, inbox, received, now, &outcome);
         match (outcome, count) {
             (Err(error), _) => self.lost(shared, &error.to_string()),
             (Ok((_, Some(0))), _) => self.lost(shared, "the server closed it"),
@@ -352,7 +356,7 @@ impl Link {
             _ => {}
         }
         self.deliver(shared);
-        shared.heard < deadline
+        true
     }
 
     /// Gives what was read to the session.
@@ -361,6 +365,7 @@ impl Link {
         shared: &mut Shared,
         mut inbox: Inbox,
         received: Option<Vec<u8>>,
+        now: Instant,
         outcome: &io::Result<(Readiness, Option<usize>)>,
     ) -> std::result::Result<(), Broken> {
         let count = match outcome {
@@ -368,7 +373,7 @@ impl Link {
             _ => 0,
         };
         if count > 0 {
-            shared.heard = Instant::now();
+            shared.heard = now;
             shared.suspect = false;
         }
         let Shared { session, tls, .. } = shared;
