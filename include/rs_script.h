@@ -367,7 +367,8 @@ rs_status rs_client_command(const rs_client *client,
                             rs_error **err);
 
 // Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
-// RS_ERR_INDETERMINATE where bytes were sent. Later calls end with RS_ERR_CLOSED. The handles are still to be freed.
+// RS_ERR_INDETERMINATE where bytes were sent; one that is connecting ends with that attempt, at the connect timeout at the latest.
+// Later calls end with RS_ERR_CLOSED. The handles are still to be freed. In a child of fork() it does nothing: the connection is the parent's.
 //
 // NULL: does nothing. Errors: none. Threads: any.
 void rs_client_close(const rs_client *client);
