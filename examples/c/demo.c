@@ -1,5 +1,5 @@
-// What scripts/demo shows: one script, two servers, a lost cache, a pipeline, a transaction and two errors, with the round
-// trips that each step took.
+// What scripts/demo shows: one script, two servers, a lost cache, a pipeline, a transaction and two errors, with the
+// round trips that each step took.
 //
 //     demo URL URL
 //
