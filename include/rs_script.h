@@ -558,11 +558,13 @@ size_t rs_pipeline_len(const rs_pipeline *pipeline);
 // NULL: does nothing. Errors: none.
 void rs_pipeline_clear(rs_pipeline *pipeline);
 
-// Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their replies. The
-// pipeline is empty afterwards, whatever came of it, and can be filled again.
+// Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their replies; a pipeline above
+// 256 KiB goes in parts, with room for other calls in between, a transaction never does. The pipeline is empty afterwards, whatever came of
+// it, and can be filled again.
 //
 // `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its element: see rs_reply_error.
-// On RS_ERR_INDETERMINATE it holds the replies of the first items, as far as they arrived, or is NULL; on any other failure it is NULL.
+// On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction, and
+// on any other failure, it is NULL.
 // `replies` may be NULL when they are of no interest. `err` may be NULL.
 //
 // Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is

@@ -131,9 +131,9 @@ impl Pipeline {
     /// [`ReplyRef::as_error`](crate::ReplyRef::as_error). The pipeline is empty afterwards, also when this fails.
     ///
     /// It is never sent a second time once bytes of it were sent, unless every item is a read-only or idempotent script call. When the
-    /// connection is lost half-way the error is [`Status::Indeterminate`], and [`Pipeline::arrived`] has the replies up to there. A
-    /// transaction that the server refuses as a whole is [`Status::TransactionAborted`] or [`Status::Compile`], and
-    /// nothing of it ran.
+    /// connection is lost half-way the error is [`Status::Indeterminate`], and [`Pipeline::arrived`] has the replies up to there; likewise
+    /// [`Status::ReplyLimit`]. A transaction that the server refuses as a whole is [`Status::TransactionAborted`] or
+    /// [`Status::Compile`], and nothing of it ran.
     pub fn exec(&mut self) -> Result<Reply> {
         self.arrived = None;
         let empty = self.client.core().request(self.shape);

@@ -6,23 +6,25 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rs_script::{Client, Options, Script};
 use support::server::Server;
 
 #[path = "../examples/multiply.rs"]
 #[allow(dead_code, reason = "its main connects to the port that a user's server has")]
 mod multiply;
 
+#[path = "../examples/pipeline.rs"]
+#[allow(dead_code, reason = "its main connects to the port that a user's server has")]
+mod pipeline;
+
 const README: &str = include_str!("../README.md");
 const HEADER: &str = include_str!("../include/rs_script.h");
 
-/// The code block in this language; there is one.
-fn block(language: &str) -> &'static str {
+/// The code blocks in this language: the quick start, then a pipeline and a transaction.
+fn blocks(language: &str) -> [&'static str; 2] {
     let fence = format!("```{language}\n");
-    let mut blocks = README.split(&fence).skip(1);
-    let (Some(block), None) = (blocks.next(), blocks.next()) else {
-        panic!("one block in {language} is wanted");
-    };
-    block.split("```").next().unwrap_or_default()
+    let blocks = README.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    blocks.collect::<Vec<_>>().try_into().expect("two blocks")
 }
 
 /// The cells of the tables' rows that begin like this.
@@ -31,36 +33,52 @@ fn rows(start: &str) -> Vec<Vec<&'static str>> {
     lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
-#[test]
-fn the_c_example_is_the_header_s() {
+/// The example in the opening comment of a header.
+fn example_of(header: &str) -> String {
     const INDENT: &str = "//     ";
-    let example = HEADER.split("// EXAMPLE").nth(1).expect("an example in the header");
+    let example = header.split("// EXAMPLE").nth(1).expect("an example in the header");
     let lines = example.lines().skip_while(|line| !line.starts_with(INDENT));
     let code: String = lines
         .take_while(|line| line.starts_with(INDENT) || *line == "//")
         .map(|line| line.strip_prefix(INDENT).unwrap_or_default().to_owned() + "\n")
         .collect();
-    assert_eq!(block("c"), code.trim_end().to_owned() + "\n");
+    code.trim_end().to_owned() + "\n"
 }
 
 #[test]
-fn the_c_example_compiles_as_printed() {
-    let mut cc = Command::new("cc")
-        .args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-xc", "-"])
-        .arg("-I")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"))
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("cc starts");
-    cc.stdin.take().expect("its input").write_all(block("c").as_bytes()).expect("cc reads");
-    assert!(cc.wait().expect("cc ends").success());
+fn the_examples_are_those_that_are_tested() {
+    let wrapper = include_str!("../bindings/c/rs_script.hpp");
+    assert_eq!(blocks("c"), [&*example_of(HEADER), include_str!("../examples/c/pipeline.c")]);
+    assert_eq!(blocks("cpp"), [&*example_of(wrapper), include_str!("../examples/cpp/pipeline.cpp")]);
+    let rust = [include_str!("../examples/multiply.rs"), include_str!("../examples/pipeline.rs")];
+    assert_eq!(blocks("rust"), rust);
 }
 
 #[test]
-fn the_rust_example_runs_as_printed() {
-    assert_eq!(block("rust"), include_str!("../examples/multiply.rs"));
+fn the_c_examples_compile_as_printed() {
+    for block in blocks("c") {
+        let mut cc = Command::new("cc")
+            .args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-xc", "-"])
+            .arg("-I")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"))
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("cc starts");
+        cc.stdin.take().expect("its input").write_all(block.as_bytes()).expect("cc reads");
+        assert!(cc.wait().expect("cc ends").success());
+    }
+}
+
+#[test]
+fn the_rust_examples_run_as_printed() {
     let server = Server::builder().unix_only().start();
     assert_eq!(multiply::multiply(&server.unix_url()), Ok(Some(10)));
+    let client = Client::open(&server.unix_url(), &Options::default()).expect("a client");
+    let script = Script::new("return redis.call('GET', KEYS[1]) * ARGV[1]");
+    for pipeline in [client.pipeline(), client.transaction()] {
+        let replies = pipeline::set_and_multiply(pipeline, &script).expect("replies");
+        assert_eq!(format!("{replies:?}"), r#"Array[Status("OK"), 25]"#);
+    }
 }
 
 #[test]

@@ -17,15 +17,15 @@
 //         return 1;
 //     }
 //
-// OWNERSHIP Client, Script, Reply and Options own a handle of the C library: they move, do not copy, and free it when they go. One that was
-//           moved from holds nothing; calls on it fail with RS_ERR_INVALID_ARGUMENT. What is handed in is copied by the library, nothing
+// OWNERSHIP Client, Script, Pipeline, Reply and Options own a handle of the C library: they move, do not copy, and free it when they go. One
+//           that was moved from holds nothing; calls on it fail with RS_ERR_INVALID_ARGUMENT. What is handed in is copied by the library, nothing
 //           of it is kept after the call returns, and this header makes no copy besides (lists of up to rs::Strings::inline_size strings
 //           allocate nothing).
 // ERRORS    Functions throw rs::Error. Each has a twin whose name starts with try_ that returns rs::Result instead and throws nothing but
 //           std::bad_alloc. The status is a number RS_ERR_ of rs_script.h.
 // STRINGS   are std::string_view, any byte may be among them. Exceptions: URLs, user names, paths and the like end at their first NUL.
-// THREADS   As in C: any number of threads may call const functions of one Client, Script or Reply. Freeing, moving and assigning
-//           exclude all else.
+// THREADS   As in C: any number of threads may call const functions of one Client, Script or Reply; a Pipeline belongs to one at a time. Freeing,
+//           moving and assigning exclude all else.
 
 #ifndef RS_SCRIPT_HPP
 #define RS_SCRIPT_HPP
@@ -266,6 +266,14 @@ public:
         return format ? std::string_view(format) : std::string_view();
     }
 
+    // An error reply as an Error: of a pipeline's item with the item's index and command in its message, and with what is known of
+    // its execution. Empty for all else.
+    std::optional<Error> error() const {
+        rs_error *error = nullptr;
+        if (rs_reply_error(reply_, &error) == RS_OK) return std::nullopt;
+        return Error(error);
+    }
+
     // An element of an array, set or map; a view of nothing beyond the end. In a map keys and values take turns.
     ReplyView operator[](std::size_t index) const noexcept { return ReplyView(rs_reply_element(reply_, index)); }
 
@@ -442,6 +450,7 @@ struct Stats {
 };
 
 class Script;
+class Pipeline;
 
 // A connection to a server that any number of threads may share; their calls travel together. A blocking call does its I/O on the
 // thread that makes it. A child of fork() must open a client of its own.
@@ -479,6 +488,15 @@ public:
         if (rs_client_command(get(), argv.size(), argv.data(), argv.lengths(), &reply, &error) != RS_OK) return Error(error);
         return Reply(reply);
     }
+
+    // An empty pipeline on this client: see Pipeline. `flags`: RS_PIPELINE_REPAIR_UNORDERED or 0.
+    Pipeline pipeline(std::uint32_t flags = 0) const;
+    Result<Pipeline> try_pipeline(std::uint32_t flags = 0) const;
+
+    // An empty transaction on this client: everything runs without anything in between (MULTI and EXEC), or nothing does. An item that
+    // fails while it runs does not undo the others. `flags`: RS_PIPELINE_TRUST_CACHE or 0.
+    Pipeline transaction(std::uint32_t flags = 0) const;
+    Result<Pipeline> try_transaction(std::uint32_t flags = 0) const;
 
     // Loads a script into the server's cache. There is no need to: a call does it by itself.
     void script_load(const Script &script) const { try_script_load(script).value(); }
@@ -625,6 +643,105 @@ private:
 
     detail::Handle<rs_script, rs_script_free> handle_;
 };
+
+// Commands and script calls to be sent together and answered in order:
+//
+//     rs::Pipeline pipeline = client.pipeline(); // or client.transaction()
+//     pipeline.command({"SET", "foo", "5"}).script(multiply, {"foo"}, {"5"});
+//     rs::Reply replies = pipeline.exec(); // OK, 25
+//
+// Filling it does no I/O and copies what is handed in. It keeps its client open. One thread at a time.
+class Pipeline {
+public:
+    // Takes ownership of a pipeline of the C library.
+    explicit Pipeline(rs_pipeline *pipeline) noexcept : handle_(pipeline) {}
+
+    // Appends a command. RS_ERR_COMMAND_REFUSED, and a pipeline as it was, for what would change the shared connection or keep the items
+    // behind it waiting.
+    Pipeline &command(const Strings &argv) { return try_command(argv).value(), *this; }
+    Result<void> try_command(const Strings &argv) {
+        rs_error *error = nullptr;
+        if (rs_pipeline_command(get(), argv.size(), argv.data(), argv.lengths(), &error) != RS_OK) return Error(error);
+        return {};
+    }
+
+    // Appends a call of a script. It need not be loaded and may go at once.
+    Pipeline &script(const Script &script, const Strings &keys, const Strings &args) {
+        return try_script(script, keys, args).value(), *this;
+    }
+    Result<void> try_script(const Script &script, const Strings &keys, const Strings &args) {
+        return append(rs_pipeline_script, script, keys, args);
+    }
+
+    // The same, read-only: the server stops the script at its first write.
+    Pipeline &script_ro(const Script &script, const Strings &keys, const Strings &args) {
+        return try_script_ro(script, keys, args).value(), *this;
+    }
+    Result<void> try_script_ro(const Script &script, const Strings &keys, const Strings &args) {
+        return append(rs_pipeline_script_ro, script, keys, args);
+    }
+
+    // The number of items.
+    std::size_t size() const noexcept { return rs_pipeline_len(get()); }
+
+    // Whether there are no items.
+    bool empty() const noexcept { return size() == 0; }
+
+    // Takes all items out.
+    void clear() noexcept { rs_pipeline_clear(get()); }
+
+    // Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their replies: an array with
+    // one element an item, in order. An item's error is its element, see ReplyView::error. The pipeline is empty afterwards, whatever came of
+    // it, and can be filled again.
+    //
+    // Of a transaction that fails with RS_ERR_TRANSACTION_ABORTED or RS_ERR_COMPILE nothing ran. Nothing is sent again once bytes of it were
+    // sent, unless every item is a read-only call or one of an RS_SCRIPT_IDEMPOTENT script.
+    Reply exec() { return try_exec().value(); }
+    Result<Reply> try_exec() {
+        rs_reply *replies = nullptr;
+        rs_error *error = nullptr;
+        arrived_ = Reply();
+        const rs_status status = rs_pipeline_exec(get(), &replies, &error);
+        Reply received(replies);
+        if (status == RS_OK) return received;
+        arrived_ = std::move(received);
+        return Error(error);
+    }
+
+    // When the last exec failed half-way: the replies of its first items, as far as they arrived. Otherwise nothing (false).
+    const Reply &arrived() const noexcept { return arrived_; }
+
+    // The handle, for functions of the C library; borrowed.
+    rs_pipeline *get() const noexcept { return handle_.get(); }
+
+private:
+    Result<void> append(decltype(&rs_pipeline_script) append, const Script &script, const Strings &keys,
+                        const Strings &args) {
+        rs_error *error = nullptr;
+        if (append(get(), script.get(), keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(),
+                   &error) != RS_OK)
+            return Error(error);
+        return {};
+    }
+
+    detail::Handle<rs_pipeline, rs_pipeline_free> handle_;
+    Reply arrived_;
+};
+
+inline Result<Pipeline> Client::try_pipeline(std::uint32_t flags) const {
+    rs_pipeline *pipeline = nullptr;
+    rs_error *error = nullptr;
+    if (rs_pipeline_new(get(), flags, &pipeline, &error) != RS_OK) return Error(error);
+    return Pipeline(pipeline);
+}
+
+inline Pipeline Client::pipeline(std::uint32_t flags) const { return try_pipeline(flags).value(); }
+
+inline Result<Pipeline> Client::try_transaction(std::uint32_t flags) const {
+    return try_pipeline(flags | RS_PIPELINE_ATOMIC);
+}
+
+inline Pipeline Client::transaction(std::uint32_t flags) const { return try_transaction(flags).value(); }
 
 inline Result<void> Client::try_script_load(const Script &script) const {
     rs_error *error = nullptr;

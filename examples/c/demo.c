@@ -1,4 +1,5 @@
-// What scripts/demo shows: one script, two servers, a lost cache, and two errors, with the round trips that each step took.
+// What scripts/demo shows: one script, two servers, a lost cache, a pipeline, a transaction and two errors, with the
+// round trips that each step took.
 //
 //     demo URL URL
 //
@@ -60,16 +61,24 @@ static step begin(const rs_client *client, const char *what) {
     return now;
 }
 
-static void end(step step, const char *value) {
+static uint64_t grown(step step, size_t which) {
     uint64_t now[RS_STAT_COUNT];
     rs_client_stats(step.client, now, RS_STAT_COUNT);
-    uint64_t trips = now[RS_STAT_ROUND_TRIPS] - step.before[RS_STAT_ROUND_TRIPS];
-    bool loaded = now[RS_STAT_SCRIPT_LOADS] != step.before[RS_STAT_SCRIPT_LOADS];
-    bool repaired = now[RS_STAT_NOSCRIPT_REPAIRS] != step.before[RS_STAT_NOSCRIPT_REPAIRS];
-    printf("%-3s  %" PRIu64 " round trip%s%s\n", value, trips, trips == 1 ? "" : "s",
-           repaired ? "   EVALSHA meets NOSCRIPT; SCRIPT LOAD and EVALSHA in one write"
-           : loaded ? "    SCRIPT LOAD and EVALSHA in one write"
-                    : "");
+    return now[which] - step.before[which];
+}
+
+static void end_with_note(step step, const char *value, const char *note) {
+    uint64_t trips = grown(step, RS_STAT_ROUND_TRIPS);
+    printf("%-8s  %" PRIu64 " round trip%s%s%s\n", value, trips, trips == 1 ? "" : "s",
+           note[0] == '\0' ? "" : trips == 1 ? "    " : "   ", note);
+}
+
+static void end(step step, const char *value) {
+    bool repaired = grown(step, RS_STAT_NOSCRIPT_REPAIRS) != 0, loaded = grown(step, RS_STAT_SCRIPT_LOADS) != 0;
+    end_with_note(step, value,
+                  repaired ? "EVALSHA meets NOSCRIPT; SCRIPT LOAD and EVALSHA in one write"
+                  : loaded ? "SCRIPT LOAD and EVALSHA in one write"
+                           : "");
 }
 
 static void end_with_reply(step step, const rs_reply *reply) {
@@ -100,6 +109,33 @@ static void multiply_foo(const rs_client *client, const rs_script *multiply, int
     end_with_reply(step, reply);
     expect(reply, product);
     rs_reply_free(reply);
+}
+
+// SET foo 5 and the multiplication by 5, as one pipeline or, with RS_PIPELINE_ATOMIC, one transaction.
+static void set_and_multiply(const rs_client *client, const rs_script *multiply, uint32_t flags, const char *what,
+                             uint64_t trips, const char *note) {
+    const char *set[] = {"SET", "foo", "5"}, *keys[] = {"foo"}, *args[] = {"5"};
+    char value[32];
+    rs_pipeline *pipeline = NULL;
+    rs_reply *replies = NULL;
+    rs_error *err = NULL;
+    check(rs_pipeline_new(client, flags, &pipeline, &err), err);
+    check(rs_pipeline_command(pipeline, 3, set, NULL, &err), err);
+    check(rs_pipeline_script(pipeline, multiply, 1, keys, NULL, 1, args, NULL, &err), err);
+    step step = begin(client, what);
+    check(rs_pipeline_exec(pipeline, &replies, &err), err);
+    const rs_reply *first = rs_reply_element(replies, 0), *second = rs_reply_element(replies, 1);
+    check(rs_reply_error(first, &err), err);
+    check(rs_reply_error(second, &err), err);
+    snprintf(value, sizeof value, "[%s, %" PRId64 "]", rs_reply_string(first, NULL), rs_reply_integer(second));
+    expect(second, 25);
+    end_with_note(step, value, note);
+    if (grown(step, RS_STAT_ROUND_TRIPS) != trips) {
+        fprintf(stderr, "demo: that should have taken %" PRIu64 "\n", trips);
+        exit(1);
+    }
+    rs_reply_free(replies);
+    rs_pipeline_free(pipeline);
 }
 
 static void flush_scripts(const rs_client *client, const char *what) {
@@ -156,6 +192,9 @@ int main(int argc, char **argv) {
     }
     rs_client *first = open_client(argv[1]), *second = open_client(argv[2]), *other = open_client(argv[1]);
     rs_script *multiply = make_script("return redis.call('GET', KEYS[1]) * ARGV[1]");
+    rs_script *never_loaded = make_script("return ARGV[1] * redis.call('GET', KEYS[1])");
+    rs_script *brand_new = make_script("local n = redis.call('GET', KEYS[1]) return n * ARGV[1]");
+    const char *inside = "SCRIPT LOAD inside MULTI, all in one write";
     printf("multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: %s\n",
            rs_script_sha(multiply));
 
@@ -173,11 +212,26 @@ int main(int argc, char **argv) {
     multiply_foo(first, multiply, 10);
     multiply_foo(first, multiply, 10);
 
+    title("A pipeline: SET foo 5, and a script that was never loaded, sent together");
+    set_and_multiply(first, never_loaded, 0, "SET foo 5, multiply foo by 5", 1,
+                     "SCRIPT LOAD, SET and EVALSHA in one write");
+    set_and_multiply(first, never_loaded, 0, "the same again", 1, "");
+
+    title("A transaction: the same between MULTI and EXEC, and the scripts are lost again");
+    flush_scripts(other, "SCRIPT FLUSH, by somebody else");
+    set_and_multiply(first, never_loaded, RS_PIPELINE_ATOMIC, "SET foo 5, multiply foo by 5", 1, inside);
+    set_and_multiply(first, never_loaded, RS_PIPELINE_ATOMIC, "the same again", 1, inside);
+    set_and_multiply(first, brand_new, RS_PIPELINE_ATOMIC, "with a script's very first use", 2,
+                     "it has to compile before it may enter a MULTI");
+    set_and_multiply(first, brand_new, RS_PIPELINE_ATOMIC, "the same again", 1, inside);
+
     title("Errors say what happened");
     fail_in_the_script(first, multiply);
     miss_a_deadline(first);
-    multiply_foo(first, multiply, 10);
+    multiply_foo(first, multiply, 25);
 
+    rs_script_free(brand_new);
+    rs_script_free(never_loaded);
     rs_script_free(multiply);
     rs_client_free(other);
     rs_client_free(second);

@@ -182,6 +182,71 @@ static void administration(void) {
 #undef CALL
 }
 
+typedef rs_status append_fn(rs_pipeline *, const rs_script *, size_t, const char *const *, const size_t *, size_t,
+                            const char *const *, const size_t *, rs_error **);
+
+static void appending_with(append_fn *append, rs_pipeline *pipeline) {
+    const char *const with_null[] = {"a", NULL};
+#define CALL(err) append(NULL, script, 0, NULL, NULL, 0, NULL, NULL, err)
+    REFUSES("pipeline", CALL);
+#undef CALL
+#define CALL(err) append(pipeline, NULL, 0, NULL, NULL, 0, NULL, NULL, err)
+    REFUSES("script", CALL);
+#undef CALL
+#define CALL(err) append(pipeline, script, 2, NULL, NULL, 0, NULL, NULL, err)
+    REFUSES("keys", CALL);
+#undef CALL
+#define CALL(err) append(pipeline, script, 2, with_null, NULL, 0, NULL, NULL, err)
+    REFUSES("keys[1]", CALL);
+#undef CALL
+#define CALL(err) append(pipeline, script, 0, NULL, NULL, 2, NULL, NULL, err)
+    REFUSES("args", CALL);
+#undef CALL
+#define CALL(err) append(pipeline, script, 0, NULL, NULL, 2, with_null, NULL, err)
+    REFUSES("args[1]", CALL);
+#undef CALL
+    CHECK_INT(rs_pipeline_len(pipeline), 0);
+    CHECK_INT(append(pipeline, script, 0, NULL, NULL, 0, NULL, NULL, NULL), RS_OK);
+    rs_pipeline_clear(pipeline);
+}
+
+static void pipelines(void) {
+    rs_pipeline *pipeline = STALE;
+    rs_reply *out = STALE;
+    const char *const with_null[] = {"GET", NULL};
+#define CALL(err) rs_pipeline_new(NULL, 0, &pipeline, err)
+    REFUSES("client", CALL);
+#undef CALL
+    CHECK_NULL(pipeline);
+#define CALL(err) rs_pipeline_new(client, 0, NULL, err)
+    REFUSES("pipeline", CALL);
+#undef CALL
+    CHECK_OK(rs_pipeline_new(client, 0, &pipeline, &err));
+#define CALL(err) rs_pipeline_command(NULL, 2, words, NULL, err)
+    REFUSES("pipeline", CALL);
+#undef CALL
+#define CALL(err) rs_pipeline_command(pipeline, 2, NULL, NULL, err)
+    REFUSES("argv", CALL);
+#undef CALL
+#define CALL(err) rs_pipeline_command(pipeline, 2, with_null, NULL, err)
+    REFUSES("argv[1]", CALL);
+#undef CALL
+    appending_with(rs_pipeline_script, pipeline);
+    appending_with(rs_pipeline_script_ro, pipeline);
+#define CALL(err) rs_pipeline_exec(NULL, &out, err)
+    REFUSES("pipeline", CALL);
+#undef CALL
+    CHECK_NULL(out);
+    CHECK_INT(rs_pipeline_command(pipeline, 2, words, NULL, NULL), RS_OK);
+    CHECK_OK(rs_pipeline_exec(pipeline, NULL, &err));
+    CHECK_INT(rs_pipeline_command(pipeline, 2, words, NULL, NULL), RS_OK);
+    CHECK_INT(rs_pipeline_exec(pipeline, NULL, NULL), RS_OK);
+    CHECK_INT(rs_pipeline_len(NULL), 0);
+    rs_pipeline_clear(NULL);
+    rs_pipeline_free(NULL);
+    rs_pipeline_free(pipeline);
+}
+
 static void setters(void) {
 #define SETTER(name, parameter, ...)                                                                                   \
     do {                                                                                                               \
@@ -243,6 +308,9 @@ static void replies(void) {
     CHECK(rs_reply_double(NULL) == 0.0);
     CHECK_NULL(rs_reply_verbatim_format(NULL));
     CHECK_NULL(rs_reply_element(NULL, 0));
+    CHECK_OK(rs_reply_error(NULL, &err));
+    CHECK_INT(rs_reply_error(NULL, NULL), RS_OK);
+    CHECK_INT(rs_reply_error(reply, NULL), RS_OK);
     rs_reply_free(NULL);
 }
 
@@ -264,6 +332,7 @@ int main(void) {
     RUN(registering);
     RUN(calling);
     RUN(administration);
+    RUN(pipelines);
     RUN(setters);
     RUN(errors);
     RUN(replies);

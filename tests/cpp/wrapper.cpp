@@ -27,6 +27,7 @@ static constexpr std::string_view multiply_lua = "return redis.call('GET', KEYS[
 static_assert(!std::is_copy_constructible_v<rs::Client> && std::is_nothrow_move_constructible_v<rs::Client>);
 static_assert(!std::is_copy_constructible_v<rs::Script> && std::is_nothrow_move_constructible_v<rs::Script>);
 static_assert(!std::is_copy_constructible_v<rs::Reply> && std::is_nothrow_move_constructible_v<rs::Reply>);
+static_assert(!std::is_copy_constructible_v<rs::Pipeline> && std::is_nothrow_move_constructible_v<rs::Pipeline>);
 static_assert(!std::is_copy_constructible_v<rs::Options>);
 static_assert(std::is_nothrow_copy_constructible_v<rs::Error>);
 static_assert(std::is_trivially_copyable_v<rs::ReplyView>);
@@ -209,6 +210,102 @@ static void exceptions_and_results() {
     CHECK_INT(client.try_with_timeout_ms(0).error().status(), RS_ERR_INVALID_ARGUMENT);
 }
 
+static void pipelines_and_transactions() {
+    rs::Client client(server_url(one)), other(server_url(one));
+    rs::Script multiply(client, multiply_lua);
+    client.script_flush();
+    rs::Pipeline pipeline = client.pipeline(), transaction = client.transaction();
+    for (rs::Pipeline *each : {&pipeline, &transaction}) {
+        const std::uint64_t before = client.stats().round_trips;
+        each->command({"SET", "foo", "5"}).script(multiply, {"foo"}, {"5"}).script_ro(multiply, {"foo"}, {"6"});
+        CHECK_INT(each->size(), 3);
+        const rs::Reply replies = each->exec();
+        CHECK_INT(client.stats().round_trips - before, 1);
+        CHECK(each->empty() && !each->arrived());
+        CHECK(replies.type() == RS_REPLY_ARRAY && replies.size() == 3);
+        CHECK(replies[0].string() == "OK" && replies[1].integer() == 25 && replies[2].integer() == 30);
+        other.script_flush(RS_FLUSH_SYNC);
+    }
+    CHECK_INT(client.pipeline().command({"INCR", "foo"}).command({"INCR", "foo"}).exec()[1].integer(), 7);
+    CHECK_INT(transaction.exec().size(), 0);
+
+    rs::Script temporary(multiply_lua);
+    transaction.script(temporary, {"foo"}, {"5"});
+    temporary = rs::Script("return 1");
+    CHECK_INT(transaction.exec()[0].integer(), 35);
+
+    client.script_flush();
+    multiply.call({"foo"}, {"5"});
+    other.script_flush(RS_FLUSH_SYNC);
+    rs::Pipeline repairing = client.pipeline(RS_PIPELINE_REPAIR_UNORDERED);
+    CHECK_INT(repairing.script(multiply, {"foo"}, {"5"}).exec()[0].integer(), 35);
+    rs::Pipeline trusting = client.transaction(RS_PIPELINE_TRUST_CACHE);
+    CHECK_INT(trusting.script(multiply, {"foo"}, {"5"}).exec()[0].integer(), 35);
+    CHECK_INT(client.try_pipeline(RS_PIPELINE_TRUST_CACHE).error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(thrown_by([&] { client.pipeline(64); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(thrown_by([&] { client.transaction(RS_PIPELINE_REPAIR_UNORDERED); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK(client.try_pipeline(RS_PIPELINE_ATOMIC).has_value() && client.try_transaction().has_value());
+}
+
+static void pipelines_that_fail() {
+    rs::Client client(server_url(one));
+    rs::Script multiply(client, multiply_lua), broken(client, "return return"), shebang(client, "#!lua\nreturn 1");
+    rs::Pipeline pipeline = client.pipeline();
+    CHECK(!rs::ReplyView().error());
+    rs::Reply replies = pipeline.command({"SET", "foo", "5"}).script(broken, {}, {}).command({"LPUSH", "foo", "x"}).exec();
+    CHECK(!replies.error() && !replies[0].error() && !replies[3].error());
+    std::optional<rs::Error> error = replies[1].error();
+    CHECK(error && error->status() == RS_ERR_COMPILE && error->is_not_executed());
+    CHECK_HOLDS(error->what(), "item 1 (EVALSHA): ");
+    error = replies[2].error();
+    replies = rs::Reply();
+    CHECK(error && error->status() == RS_ERR_SERVER && error->server_code() == "WRONGTYPE" && !error->is_not_executed());
+    CHECK_HOLDS(error->what(), "item 2 (LPUSH): WRONGTYPE");
+
+    // What is refused leaves the pipeline as it was.
+    pipeline.command({"INCR", "foo"});
+    CHECK_INT(thrown_by([&] { pipeline.command({"MULTI"}); }).status(), RS_ERR_COMMAND_REFUSED);
+    CHECK_INT(pipeline.try_command({"BLPOP", "list", "0"}).error().status(), RS_ERR_COMMAND_REFUSED);
+    CHECK_INT(pipeline.try_command({}).error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(thrown_by([&] { pipeline.script_ro(shebang, {}, {}); }).status(), RS_ERR_NOT_READ_ONLY);
+    CHECK_INT(pipeline.try_script_ro(shebang, {}, {}).error().status(), RS_ERR_NOT_READ_ONLY);
+    CHECK(pipeline.try_script(multiply, {"foo"}, {"5"}).has_value() && pipeline.try_command({"PING"}).has_value());
+    CHECK_INT(pipeline.size(), 3);
+    pipeline.clear();
+    CHECK(pipeline.empty());
+
+    rs::Pipeline transaction = client.transaction();
+    transaction.command({"INCR", "foo"}).command({"GET"});
+    const rs::Error aborted = thrown_by([&] { transaction.exec(); });
+    CHECK(aborted.status() == RS_ERR_TRANSACTION_ABORTED && aborted.is_not_executed());
+    transaction.command({"INCR", "foo"}).script(broken, {}, {});
+    CHECK_INT(transaction.try_exec().error().status(), RS_ERR_COMPILE);
+    CHECK(client.command({"GET", "foo"}).string() == "5");
+
+    rs::Script taken_away(std::move(multiply));
+    CHECK_INT(pipeline.try_script(multiply, {"foo"}, {"5"}).error().status(), RS_ERR_INVALID_ARGUMENT);
+    rs::Pipeline moved = std::move(pipeline.script(taken_away, {"foo"}, {"5"}));
+    CHECK(!pipeline.get() && pipeline.empty());
+    pipeline.clear();
+    CHECK_INT(pipeline.try_exec().error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(thrown_by([&] { pipeline.command({"PING"}); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(moved.exec()[0].integer(), 25);
+    pipeline = std::move(moved);
+    client.close();
+    CHECK_INT(pipeline.command({"PING"}).try_exec().error().status(), RS_ERR_CLOSED);
+    CHECK_INT(thrown_by([&] { client = rs::Client(nullptr), client.pipeline(); }).status(), RS_ERR_INVALID_ARGUMENT);
+}
+
+// The replies that came before a break are there.
+static void a_pipeline_that_breaks_half_way() {
+    rs::Client client(server_url(one), rs::Options().max_reply_bytes(65536));
+    rs::Pipeline pipeline = client.pipeline();
+    pipeline.command({"ECHO", "first"}).command({"EVAL", "return string.rep('x', 100000)", "0"}).command({"PING"});
+    CHECK_INT(thrown_by([&] { pipeline.exec(); }).status(), RS_ERR_REPLY_LIMIT);
+    CHECK(pipeline.empty() && pipeline.arrived().size() == 1 && pipeline.arrived()[0].string() == "first");
+    CHECK(pipeline.command({"PING"}).exec()[0].string() == "PONG" && !pipeline.arrived());
+}
+
 static void options_and_log() {
     struct Listener {
         std::shared_ptr<int> messages;
@@ -289,6 +386,9 @@ int main() {
     RUN(replies);
     RUN(moving);
     RUN(exceptions_and_results);
+    RUN(pipelines_and_transactions);
+    RUN(pipelines_that_fail);
+    RUN(a_pipeline_that_breaks_half_way);
     RUN(options_and_log);
     RUN(administration_and_stats);
     RUN(threads);
