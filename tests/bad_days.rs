@@ -525,7 +525,8 @@ fn a_peer_that_does_not_read_costs_nobody_more_than_the_deadline() {
                 let error = client.with_timeout(limit).call(echo, NONE, &[argument]).unwrap_err();
                 assert!(error.is_indeterminate() != error.is_not_executed(), "{error}");
                 let took = start.elapsed();
-                assert!(took >= limit && took < limit + Duration::from_secs(3), "{limit:?}: {took:?}");
+                // Far below the test's own patience, and far above what a busy machine takes.
+                assert!(took >= limit && took < limit + LONG / 2, "{limit:?}: {took:?}");
             });
         }
     });

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rs_script::{Client, Error, Kind, Options, Protocol, Reply, ReplyRef, Script, Status};
 use support::fake::Fake;
-use support::raw::Raw;
+use support::raw::{Raw, encode};
 use support::server::Server;
 use support::wait_until;
 
@@ -168,11 +168,14 @@ fn calls_behind_a_reply_over_the_limit_are_told() {
     let server = Server::start();
     let client = Client::open(&server.url(), Options::default().max_reply_bytes(65536).unwrap()).unwrap();
     server.pause();
+    let (large, small) = (["EVAL", "return string.rep('x', 100000)", "0"], ["INCR", "n"]);
+    let mut sent = client.stats().bytes_sent + encode(&large).len() as u64;
     thread::scope(|scope| {
-        let large = scope.spawn(|| client.command(&["EVAL", "return string.rep('x', 100000)", "0"]));
-        wait_until("the first call is in flight", || client.stats().in_flight == 1);
-        let behind: Vec<_> = (0..4).map(|_| scope.spawn(|| client.command(&["INCR", "n"]))).collect();
-        wait_until("all calls are in flight", || client.stats().in_flight == 5);
+        let large = scope.spawn(|| client.command(&large));
+        wait_until("the first call is sent", || client.stats().bytes_sent == sent);
+        let behind: Vec<_> = (0..4).map(|_| scope.spawn(|| client.command(&small))).collect();
+        sent += 4 * encode(&small).len() as u64;
+        wait_until("all calls are sent", || client.stats().bytes_sent == sent);
         server.resume();
         assert_limit(&large.join().unwrap().unwrap_err());
         for call in behind {
