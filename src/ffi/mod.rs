@@ -155,7 +155,7 @@ impl<'a> Strings<'a> {
     }
 
     /// Gives each string to `take`; an error at the first that cannot be one.
-    #[inline]
+    #[inline(always)]
     fn each(&self, mut take: impl FnMut(&'a [u8])) -> Result<()> {
         for (index, &pointer) in self.pointers.iter().enumerate() {
             let string: &'a [u8] = match self.lengths {
@@ -195,7 +195,8 @@ impl Arguments for Strings<'_> {
         self.pointers.len()
     }
 
-    #[inline]
+    // Called twice for each call of a script.
+    #[inline(always)]
     fn write(&self, buffer: &mut Buffer) -> Result<()> {
         self.each(|string| buffer.argument(string))
     }

@@ -51,6 +51,23 @@ impl Buffer {
         }
     }
 
+    /// Appends the head of a command of `argc` arguments, the first of them, which are in wire form already, and behind those a
+    /// number, which is below `argc`.
+    #[inline]
+    pub(crate) fn head_with<const N: usize>(&mut self, argc: usize, first: &[u8; N], number: usize) {
+        if argc < 10 {
+            let (head, rest) = self.slot(4 + N + 7).split_at_mut(4);
+            let (words, last) = rest.split_at_mut(N);
+            head.copy_from_slice(&[b'*', b'0' + argc as u8, b'\r', b'\n']);
+            words.copy_from_slice(first);
+            last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', b'0' + number as u8, b'\r', b'\n']);
+        } else {
+            self.head(argc);
+            self.raw(first);
+            self.number(number);
+        }
+    }
+
     /// Appends one argument.
     #[inline]
     pub(crate) fn argument(&mut self, bytes: &[u8]) {
@@ -101,7 +118,7 @@ impl Buffer {
         }
         let start = self.len;
         self.len += size;
-        &mut self.bytes[start..start + size]
+        &mut self.bytes[start..][..size]
     }
 
     #[cold]
