@@ -175,7 +175,7 @@ impl Request {
     }
 
     /// Appends a script call, unless it is one that no server would run.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn script_call(
         &mut self,
         script: &Script,
@@ -208,7 +208,7 @@ impl Request {
     }
 
     /// Appends a script call.
-    #[inline]
+    #[inline(always)]
     fn script(
         &mut self,
         script: &Script,

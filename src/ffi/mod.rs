@@ -54,6 +54,7 @@ fn guard_value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
 }
 
 /// The error for an argument that cannot be used.
+#[cold]
 fn invalid(name: &str, why: &str) -> Error {
     Error::new(Status::InvalidArgument, format!("{name} {why}"))
 }
@@ -157,28 +158,30 @@ impl<'a> Strings<'a> {
     /// Gives each string to `take`; an error at the first that cannot be one.
     #[inline(always)]
     fn each(&self, mut take: impl FnMut(&'a [u8])) -> Result<()> {
-        for (index, &pointer) in self.pointers.iter().enumerate() {
-            let string: &'a [u8] = match self.lengths {
-                Some(lengths) => match lengths[index] {
-                    0 => &[],
-                    length if pointer.is_null() || length > isize::MAX as usize => {
-                        return Err(self.wrong(index));
+        match self.lengths {
+            Some(lengths) => {
+                for (index, (&pointer, &length)) in self.pointers.iter().zip(lengths).enumerate() {
+                    if length == 0 {
+                        take(&[]);
+                    } else if pointer.is_null() || length > isize::MAX as usize {
+                        return Err(wrong(self.name, index));
+                    } else {
+                        // SAFETY: not NULL, and the caller of `new` promised so many bytes.
+                        take(unsafe { std::slice::from_raw_parts(pointer.cast(), length) });
                     }
-                    // SAFETY: not NULL, and the caller of `new` promised so many bytes.
-                    length => unsafe { std::slice::from_raw_parts(pointer.cast(), length) },
-                },
-                None if pointer.is_null() => return Err(self.wrong(index)),
-                // SAFETY: not NULL, and the caller of `new` promised a NUL at the end.
-                None => unsafe { CStr::from_ptr(pointer) }.to_bytes(),
-            };
-            take(string);
+                }
+            }
+            None => {
+                for (index, &pointer) in self.pointers.iter().enumerate() {
+                    if pointer.is_null() {
+                        return Err(wrong(self.name, index));
+                    }
+                    // SAFETY: not NULL, and the caller of `new` promised a NUL at the end.
+                    take(unsafe { CStr::from_ptr(pointer) }.to_bytes());
+                }
+            }
         }
         Ok(())
-    }
-
-    #[cold]
-    fn wrong(&self, index: usize) -> Error {
-        invalid(&format!("{}[{index}]", self.name), "is NULL, or longer than any memory")
     }
 
     /// The same as slices, a few of them without allocating.
@@ -200,6 +203,12 @@ impl Arguments for Strings<'_> {
     fn write(&self, buffer: &mut Buffer) -> Result<()> {
         self.each(|string| buffer.argument(string))
     }
+}
+
+/// The error for a string of a list that cannot be one.
+#[cold]
+fn wrong(list: &str, index: usize) -> Error {
+    invalid(&format!("{list}[{index}]"), "is NULL, or longer than any memory")
 }
 
 /// Frees a handle; NULL is nothing to free.

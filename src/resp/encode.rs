@@ -53,7 +53,7 @@ impl Buffer {
 
     /// Appends the head of a command of `argc` arguments, the first of them, which are in wire form already, and behind those a
     /// number, which is below `argc`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn head_with<const N: usize>(&mut self, argc: usize, first: &[u8; N], number: usize) {
         if argc < 10 {
             let (head, rest) = self.slot(4 + N + 7).split_at_mut(4);
