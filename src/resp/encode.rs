@@ -69,13 +69,13 @@ impl Buffer {
     }
 
     /// Appends one argument.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn argument(&mut self, bytes: &[u8]) {
         if bytes.len() < 10 {
             let slot = self.slot(6 + bytes.len());
             slot[..4].copy_from_slice(&[b'$', b'0' + bytes.len() as u8, b'\r', b'\n']);
             let (argument, end) = slot[4..].split_at_mut(bytes.len());
-            argument.copy_from_slice(bytes);
+            copy_few(bytes, argument);
             end.copy_from_slice(b"\r\n");
         } else {
             self.long_argument(bytes);
@@ -111,20 +111,24 @@ impl Buffer {
     }
 
     /// The next `size` bytes, to be written.
-    #[inline]
+    #[inline(always)]
     fn slot(&mut self, size: usize) -> &mut [u8] {
-        if self.bytes.len() - self.len < size {
-            self.grow(size);
-        }
         let start = self.len;
+        if self.bytes[start..].len() < size {
+            return self.slot_of_more(size);
+        }
         self.len += size;
         &mut self.bytes[start..][..size]
     }
 
+    /// The same where there is no room for them yet.
     #[cold]
-    fn grow(&mut self, size: usize) {
-        let wanted = (self.len + size + AROUND_MAX).max(self.bytes.len() * 2).max(LEAST_ROOM);
+    fn slot_of_more(&mut self, size: usize) -> &mut [u8] {
+        let start = self.len;
+        let wanted = (start + size + AROUND_MAX).max(self.bytes.len() * 2).max(LEAST_ROOM);
         self.bytes.resize(wanted, 0);
+        self.len += size;
+        &mut self.bytes[start..][..size]
     }
 
     /// Appends a whole command.
@@ -134,6 +138,21 @@ impl Buffer {
             self.argument(bytes);
         }
     }
+}
+
+/// Copies up to sixteen bytes, as two pieces that may overlap: for so few, calling memcpy costs more than copying.
+#[inline(always)]
+fn copy_few(from: &[u8], to: &mut [u8]) {
+    #[inline(always)]
+    fn ends<const N: usize>(from: &[u8], to: &mut [u8]) -> bool {
+        let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else {
+            return false;
+        };
+        to[..N].copy_from_slice(first);
+        to[from.len() - N..].copy_from_slice(last);
+        true
+    }
+    let _ = ends::<8>(from, to) || ends::<4>(from, to) || ends::<2>(from, to) || ends::<1>(from, to);
 }
 
 /// A list of arguments that can be written: slices of anything made of bytes, or what C hands over.
