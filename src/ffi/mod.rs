@@ -158,7 +158,7 @@ impl<'a> Strings<'a> {
     /// The string of that index, or the error that it cannot be one.
     // Called for each argument of each call: not inlined it costs as much as the rest of the argument.
     #[inline(always)]
-    fn get(&self, index: usize) -> Result<&'a [u8]> {
+    fn get(self, index: usize) -> Result<&'a [u8]> {
         let pointer = self.pointers[index];
         match self.lengths {
             Some(lengths) => match lengths[index] {

@@ -72,9 +72,9 @@ impl Buffer {
     #[inline(always)]
     pub(crate) fn argument(&mut self, bytes: &[u8]) {
         if bytes.len() < 10 {
-            let slot = self.slot(6 + bytes.len());
-            slot[..4].copy_from_slice(&[b'$', b'0' + bytes.len() as u8, b'\r', b'\n']);
-            let (argument, end) = slot[4..].split_at_mut(bytes.len());
+            let (head, rest) = self.slot(6 + bytes.len()).split_at_mut(4);
+            let (argument, end) = rest.split_at_mut(bytes.len());
+            head.copy_from_slice(&[b'$', b'0' + bytes.len() as u8, b'\r', b'\n']);
             copy_few(bytes, argument);
             end.copy_from_slice(b"\r\n");
         } else {
@@ -115,20 +115,21 @@ impl Buffer {
     fn slot(&mut self, size: usize) -> &mut [u8] {
         let start = self.len;
         if self.bytes[start..].len() < size {
-            return self.slot_of_more(size);
+            // The length said here as well: then no caller needs to check it.
+            return &mut self.grown(size)[..size];
         }
         self.len += size;
         &mut self.bytes[start..][..size]
     }
 
-    /// The same where there is no room for them yet.
+    /// The same, with room made for them.
     #[cold]
-    fn slot_of_more(&mut self, size: usize) -> &mut [u8] {
+    fn grown(&mut self, size: usize) -> &mut [u8] {
         let start = self.len;
         let wanted = (start + size + AROUND_MAX).max(self.bytes.len() * 2).max(LEAST_ROOM);
         self.bytes.resize(wanted, 0);
         self.len += size;
-        &mut self.bytes[start..][..size]
+        &mut self.bytes[start..]
     }
 
     /// Appends a whole command.
