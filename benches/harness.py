@@ -18,6 +18,8 @@ SOURCES = ROOT / "benches"
 # Programs and other people's crates; what cargo makes of the library itself lies where cargo puts it.
 OUT = ROOT / "target" / "bench"
 
+REDIS_PY = "redis==8.1.0"
+
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
 
 HIGHER = "higher"
@@ -145,6 +147,19 @@ class Bench:
             return target / "release" / name
 
         return self.once(("cargo", name), build)
+
+    def python_program(self, name):
+        """The command that runs benches/python/NAME.py, with redis-py in a directory of its own."""
+
+        def build():
+            progress("installing redis-py")
+            packages = OUT / "python"
+            pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+            run([*pip, "--upgrade", "--target", packages, REDIS_PY])
+            return packages
+
+        packages = self.once("redis-py", build)
+        return ["env", f"PYTHONPATH={packages}", sys.executable, SOURCES / "python" / f"{name}.py"]
 
     def scratch(self):
         """A directory that goes with the bench."""

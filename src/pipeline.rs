@@ -101,6 +101,7 @@ impl Pipeline {
         self.script_of(script, keys, args, true)
     }
 
+    #[inline(always)]
     pub(crate) fn script_of(
         &mut self,
         script: &Script,

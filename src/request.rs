@@ -175,6 +175,7 @@ impl Request {
     }
 
     /// Appends a script call, unless it is one that no server would run.
+    #[inline(always)]
     pub(crate) fn script_call(
         &mut self,
         script: &Script,
@@ -207,6 +208,7 @@ impl Request {
     }
 
     /// Appends a script call.
+    #[inline(always)]
     fn script(
         &mut self,
         script: &Script,
@@ -216,14 +218,15 @@ impl Request {
     ) -> Result<()> {
         let wire = self.wire.own();
         let start = wire.len();
-        wire.head(3 + keys.count() + args.count());
+        let argc = 3 + keys.count() + args.count();
         if read_only {
+            wire.head(argc);
             wire.raw(SHA_RO_FORM);
             wire.raw(&script.evalsha()[SHA_FORM.len()..]);
+            wire.number(keys.count());
         } else {
-            wire.raw(script.evalsha());
+            wire.head_with(argc, script.evalsha(), keys.count());
         }
-        wire.number(keys.count());
         if let Err(error) = keys.write(wire).and_then(|()| args.write(wire)) {
             wire.truncate(start);
             return Err(error);
@@ -234,13 +237,16 @@ impl Request {
         Ok(())
     }
 
+    #[inline]
     fn place_of(&mut self, script: &Script) -> u32 {
-        let sha = script.sha();
-        if let Some(Item { script: Some(place), .. }) = self.items.last()
-            && self.scripts[*place as usize].is(script)
-        {
-            return *place;
+        match self.items.last() {
+            Some(Item { script: Some(place), .. }) if self.scripts[*place as usize].is(script) => *place,
+            _ => self.look_up(script),
         }
+    }
+
+    fn look_up(&mut self, script: &Script) -> u32 {
+        let sha = script.sha();
         let known = if self.scripts.len() <= FEW_SCRIPTS {
             self.scripts.iter().position(|known| known.sha() == sha).map(|place| place as u32)
         } else {

@@ -9,7 +9,7 @@
 struct client {
     int threads;
     redisContext **connections;
-    char sha[41];
+    char sha[41], table_sha[41];
 };
 
 static redisReply *check(redisContext *connection, redisReply *reply) {
@@ -17,6 +17,12 @@ static redisReply *check(redisContext *connection, redisReply *reply) {
         return reply;
     fprintf(stderr, "hiredis: %s\n", reply != NULL ? reply->str : connection->errstr);
     exit(1);
+}
+
+static void load(redisContext *connection, const char *script, char sha[41]) {
+    redisReply *reply = check(connection, redisCommand(connection, "SCRIPT LOAD %s", script));
+    snprintf(sha, 41, "%s", reply->str);
+    freeReplyObject(reply);
 }
 
 struct client *client_open(const char *port, int threads) {
@@ -32,9 +38,8 @@ struct client *client_open(const char *port, int threads) {
     }
     redisContext *first = client->connections[0];
     freeReplyObject(check(first, redisCommand(first, "SET foo 2")));
-    redisReply *sha = check(first, redisCommand(first, "SCRIPT LOAD %s", MULTIPLY));
-    snprintf(client->sha, sizeof client->sha, "%s", sha->str);
-    freeReplyObject(sha);
+    load(first, MULTIPLY, client->sha);
+    load(first, TABLE, client->table_sha);
     client_multiply(client, 0);
     return client;
 }
@@ -47,6 +52,44 @@ void client_multiply(struct client *client, int thread) {
     if (reply->integer != PRODUCT)
         abort();
     freeReplyObject(reply);
+}
+
+static redisReply *next_reply(redisContext *connection) {
+    void *reply = NULL;
+    redisGetReply(connection, &reply);
+    return check(connection, reply);
+}
+
+void client_multiply_pipeline(struct client *client, int calls) {
+    redisContext *connection = client->connections[0];
+    for (int i = 0; i < calls; i++) {
+        const char *argv[] = {"EVALSHA", client->sha, "1", "foo", "5"};
+        const size_t lengths[] = {7, 40, 1, 3, 1};
+        redisAppendCommandArgv(connection, 5, argv, lengths);
+    }
+    for (int i = 0; i < calls; i++) {
+        redisReply *reply = next_reply(connection);
+        if (reply->integer != PRODUCT)
+            abort();
+        freeReplyObject(reply);
+    }
+}
+
+void client_table_pipeline(struct client *client, int calls) {
+    redisContext *connection = client->connections[0];
+    for (int i = 0; i < calls; i++) {
+        const char *argv[] = {"EVALSHA", client->table_sha, "0"};
+        const size_t lengths[] = {7, 40, 1};
+        redisAppendCommandArgv(connection, 3, argv, lengths);
+    }
+    for (int i = 0; i < calls; i++) {
+        redisReply *reply = next_reply(connection);
+        for (size_t j = 0; j < TABLE_STRINGS; j++) {
+            if (reply->element[j]->len != TABLE_STRING || reply->element[j]->str[0] != '0')
+                abort();
+        }
+        freeReplyObject(reply);
+    }
 }
 
 void client_close(struct client *client) {

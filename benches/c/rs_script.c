@@ -8,7 +8,8 @@
 
 struct client {
     rs_client *client;
-    rs_script *multiply;
+    rs_script *multiply, *table;
+    rs_pipeline *pipeline;
 };
 
 static void check(rs_status status, rs_error **err) {
@@ -28,6 +29,8 @@ struct client *client_open(const char *port, int threads) {
     const char *set[] = {"SET", "foo", "2"};
     check(rs_client_command(client->client, 3, set, NULL, NULL, &err), &err);
     check(rs_script_register(client->client, MULTIPLY, strlen(MULTIPLY), &client->multiply, &err), &err);
+    check(rs_script_register(client->client, TABLE, strlen(TABLE), &client->table, &err), &err);
+    check(rs_pipeline_new(client->client, 0, &client->pipeline, &err), &err);
     client_multiply(client, 0);
     return client;
 }
@@ -44,7 +47,43 @@ void client_multiply(struct client *client, int thread) {
     rs_reply_free(reply);
 }
 
+void client_multiply_pipeline(struct client *client, int calls) {
+    rs_reply *replies;
+    rs_error *err;
+    for (int i = 0; i < calls; i++) {
+        const char *keys[] = {"foo"}, *args[] = {"5"};
+        const size_t keylens[] = {3}, arglens[] = {1};
+        check(rs_pipeline_script(client->pipeline, client->multiply, 1, keys, keylens, 1, args, arglens, &err), &err);
+    }
+    check(rs_pipeline_exec(client->pipeline, &replies, &err), &err);
+    for (int i = 0; i < calls; i++) {
+        if (rs_reply_integer(rs_reply_element(replies, (size_t)i)) != PRODUCT)
+            abort();
+    }
+    rs_reply_free(replies);
+}
+
+void client_table_pipeline(struct client *client, int calls) {
+    rs_reply *replies;
+    rs_error *err;
+    for (int i = 0; i < calls; i++)
+        check(rs_pipeline_script(client->pipeline, client->table, 0, NULL, NULL, 0, NULL, NULL, &err), &err);
+    check(rs_pipeline_exec(client->pipeline, &replies, &err), &err);
+    for (int i = 0; i < calls; i++) {
+        const rs_reply *reply = rs_reply_element(replies, (size_t)i);
+        for (size_t j = 0; j < TABLE_STRINGS; j++) {
+            size_t length;
+            const char *string = rs_reply_string(rs_reply_element(reply, j), &length);
+            if (length != TABLE_STRING || string[0] != '0')
+                abort();
+        }
+    }
+    rs_reply_free(replies);
+}
+
 void client_close(struct client *client) {
+    rs_pipeline_free(client->pipeline);
+    rs_script_free(client->table);
     rs_script_free(client->multiply);
     rs_client_free(client->client);
     free(client);

@@ -54,6 +54,7 @@ fn guard_value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
 }
 
 /// The error for an argument that cannot be used.
+#[cold]
 fn invalid(name: &str, why: &str) -> Error {
     Error::new(Status::InvalidArgument, format!("{name} {why}"))
 }
@@ -154,38 +155,27 @@ impl<'a> Strings<'a> {
         Ok(Strings { pointers, lengths, name })
     }
 
-    /// Gives each string to `take`; an error at the first that cannot be one.
-    #[inline]
-    fn each(&self, mut take: impl FnMut(&'a [u8])) -> Result<()> {
-        for (index, &pointer) in self.pointers.iter().enumerate() {
-            let string: &'a [u8] = match self.lengths {
-                Some(lengths) => match lengths[index] {
-                    0 => &[],
-                    length if pointer.is_null() || length > isize::MAX as usize => {
-                        return Err(self.wrong(index));
-                    }
-                    // SAFETY: not NULL, and the caller of `new` promised so many bytes.
-                    length => unsafe { std::slice::from_raw_parts(pointer.cast(), length) },
-                },
-                None if pointer.is_null() => return Err(self.wrong(index)),
-                // SAFETY: not NULL, and the caller of `new` promised a NUL at the end.
-                None => unsafe { CStr::from_ptr(pointer) }.to_bytes(),
-            };
-            take(string);
+    /// The string of that index, or the error that it cannot be one.
+    // Called for each argument of each call: not inlined it costs as much as the rest of the argument.
+    #[inline(always)]
+    fn get(self, index: usize) -> Result<&'a [u8]> {
+        let pointer = self.pointers[index];
+        match self.lengths {
+            Some(lengths) => match lengths[index] {
+                0 => Ok(&[]),
+                length if pointer.is_null() || length > isize::MAX as usize => Err(wrong(self.name, index)),
+                // SAFETY: not NULL, and the caller of `new` promised so many bytes.
+                length => Ok(unsafe { std::slice::from_raw_parts(pointer.cast(), length) }),
+            },
+            None if pointer.is_null() => Err(wrong(self.name, index)),
+            // SAFETY: not NULL, and the caller of `new` promised a NUL at the end.
+            None => Ok(unsafe { CStr::from_ptr(pointer) }.to_bytes()),
         }
-        Ok(())
     }
 
-    #[cold]
-    fn wrong(&self, index: usize) -> Error {
-        invalid(&format!("{}[{index}]", self.name), "is NULL, or longer than any memory")
-    }
-
-    /// The same as slices, a few of them without allocating.
+    /// All of them as slices, a few without allocating.
     fn slices(&self) -> Result<SmallVec<[&'a [u8]; 8]>> {
-        let mut slices = SmallVec::new();
-        self.each(|string| slices.push(string))?;
-        Ok(slices)
+        (0..self.count()).map(|index| self.get(index)).collect()
     }
 }
 
@@ -195,10 +185,19 @@ impl Arguments for Strings<'_> {
         self.pointers.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&self, buffer: &mut Buffer) -> Result<()> {
-        self.each(|string| buffer.argument(string))
+        for index in 0..self.count() {
+            buffer.argument(self.get(index)?);
+        }
+        Ok(())
     }
+}
+
+/// The error for a string of a list that cannot be one.
+#[cold]
+fn wrong(list: &str, index: usize) -> Error {
+    invalid(&format!("{list}[{index}]"), "is NULL, or longer than any memory")
 }
 
 /// Frees a handle; NULL is nothing to free.

@@ -287,18 +287,15 @@ fn is_integer(text: &[u8]) -> bool {
 /// Reads a decimal number and its CR LF from `at` on: the number and the place behind, `None` when more is needed.
 #[inline(always)]
 fn number(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal> {
-    let mut end = at;
+    let mut rest = bytes.get(at..).unwrap_or_default();
     let mut value: i64 = 0;
-    while let Some(&byte) = bytes.get(end) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
-        end += 1;
+    while let [byte @ b'0'..=b'9', behind @ ..] = rest {
+        value = value.wrapping_mul(10).wrapping_add(i64::from(byte - b'0'));
+        rest = behind;
     }
+    let end = bytes.len() - rest.len();
     // Up to eighteen digits fit whatever they are.
-    if end.wrapping_sub(at + 1) < 18 && bytes.get(end) == Some(&b'\r') && bytes.get(end + 1) == Some(&b'\n') {
+    if end.wrapping_sub(at + 1) < 18 && rest.starts_with(b"\r\n") {
         return Ok(Some((value, end + 2)));
     }
     rare_number(bytes, at)

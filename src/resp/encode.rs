@@ -51,14 +51,31 @@ impl Buffer {
         }
     }
 
+    /// Appends the head of a command of `argc` arguments, the first of them, which are in wire form already, and behind those a
+    /// number, which is below `argc`.
+    #[inline(always)]
+    pub(crate) fn head_with<const N: usize>(&mut self, argc: usize, first: &[u8; N], number: usize) {
+        if argc < 10 {
+            let (head, rest) = self.slot(4 + N + 7).split_at_mut(4);
+            let (words, last) = rest.split_at_mut(N);
+            head.copy_from_slice(&[b'*', b'0' + argc as u8, b'\r', b'\n']);
+            words.copy_from_slice(first);
+            last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', b'0' + number as u8, b'\r', b'\n']);
+        } else {
+            self.head(argc);
+            self.raw(first);
+            self.number(number);
+        }
+    }
+
     /// Appends one argument.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn argument(&mut self, bytes: &[u8]) {
         if bytes.len() < 10 {
-            let slot = self.slot(6 + bytes.len());
-            slot[..4].copy_from_slice(&[b'$', b'0' + bytes.len() as u8, b'\r', b'\n']);
-            let (argument, end) = slot[4..].split_at_mut(bytes.len());
-            argument.copy_from_slice(bytes);
+            let (head, rest) = self.slot(6 + bytes.len()).split_at_mut(4);
+            let (argument, end) = rest.split_at_mut(bytes.len());
+            head.copy_from_slice(&[b'$', b'0' + bytes.len() as u8, b'\r', b'\n']);
+            copy_few(bytes, argument);
             end.copy_from_slice(b"\r\n");
         } else {
             self.long_argument(bytes);
@@ -94,20 +111,25 @@ impl Buffer {
     }
 
     /// The next `size` bytes, to be written.
-    #[inline]
+    #[inline(always)]
     fn slot(&mut self, size: usize) -> &mut [u8] {
-        if self.bytes.len() - self.len < size {
-            self.grow(size);
-        }
         let start = self.len;
+        if self.bytes[start..].len() < size {
+            // The length said here as well: then no caller needs to check it.
+            return &mut self.grown(size)[..size];
+        }
         self.len += size;
-        &mut self.bytes[start..start + size]
+        &mut self.bytes[start..][..size]
     }
 
+    /// The same, with room made for them.
     #[cold]
-    fn grow(&mut self, size: usize) {
-        let wanted = (self.len + size + AROUND_MAX).max(self.bytes.len() * 2).max(LEAST_ROOM);
+    fn grown(&mut self, size: usize) -> &mut [u8] {
+        let start = self.len;
+        let wanted = (start + size + AROUND_MAX).max(self.bytes.len() * 2).max(LEAST_ROOM);
         self.bytes.resize(wanted, 0);
+        self.len += size;
+        &mut self.bytes[start..]
     }
 
     /// Appends a whole command.
@@ -117,6 +139,21 @@ impl Buffer {
             self.argument(bytes);
         }
     }
+}
+
+/// Copies up to sixteen bytes, as two pieces that may overlap: for so few, calling memcpy costs more than copying.
+#[inline(always)]
+fn copy_few(from: &[u8], to: &mut [u8]) {
+    #[inline(always)]
+    fn ends<const N: usize>(from: &[u8], to: &mut [u8]) -> bool {
+        let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else {
+            return false;
+        };
+        to[..N].copy_from_slice(first);
+        to[from.len() - N..].copy_from_slice(last);
+        true
+    }
+    let _ = ends::<8>(from, to) || ends::<4>(from, to) || ends::<2>(from, to) || ends::<1>(from, to);
 }
 
 /// A list of arguments that can be written: slices of anything made of bytes, or what C hands over.

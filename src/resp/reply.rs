@@ -193,19 +193,25 @@ impl Payload {
         self.elements.take();
     }
 
+    #[inline]
     fn element(&self, aggregate: usize, index: usize) -> Option<usize> {
-        let entry = self.tape[aggregate];
+        let entry = &self.tape[aggregate];
         if !entry.kind.is_aggregate() || index >= entry.len as usize {
             return None;
         }
         if entry.span == entry.len + 1 {
             return Some(aggregate + 1 + index);
         }
+        Some(self.nested_element(aggregate, index))
+    }
+
+    /// The same for an aggregate in which there are others.
+    fn nested_element(&self, aggregate: usize, index: usize) -> usize {
         if index < WALK_MAX {
-            return Some((0..index).fold(aggregate + 1, |at, _| at + self.tape[at].span as usize));
+            return (0..index).fold(aggregate + 1, |at, _| at + self.tape[at].span as usize);
         }
         let elements = self.elements.get_or_init(|| self.index_elements());
-        Some(elements.places[elements.runs[aggregate] as usize + index] as usize)
+        elements.places[elements.runs[aggregate] as usize + index] as usize
     }
 
     fn index_elements(&self) -> ElementIndex {
@@ -417,6 +423,7 @@ impl<'a> ReplyRef<'a> {
     }
 
     /// An element of an array, set or map (key, value, key, ...), in constant time; `None` beyond the end.
+    #[inline]
     pub fn get(self, index: usize) -> Option<ReplyRef<'a>> {
         let at = self.payload.element(self.at, index)?;
         Some(ReplyRef { payload: self.payload, at })
