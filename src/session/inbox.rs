@@ -21,6 +21,8 @@ pub(crate) struct Inbox {
     at: usize,
     /// Where the received bytes end.
     filled: usize,
+    /// The size of the buffer that was handed over last: the next one may have to hold as much.
+    handed: usize,
 }
 
 impl Inbox {
@@ -46,7 +48,7 @@ impl Inbox {
         self.at -= self.start;
         self.filled -= self.start;
         self.start = 0;
-        let wanted = (self.filled + ROOM).max(2 * ROOM);
+        let wanted = (self.filled + ROOM).max(2 * ROOM).max(self.handed);
         if self.bytes.len() < wanted {
             self.bytes.resize(wanted.max(self.filled * 2), 0);
         }
@@ -119,6 +121,7 @@ impl Inbox {
             let rest = self.bytes[self.at..self.filled].to_vec();
             self.bytes.truncate(self.at);
             *target = std::mem::replace(&mut self.bytes, rest);
+            self.handed = target.len().min(KEPT_BYTES);
             (self.start, self.reply, self.at, self.filled) = (0, 0, 0, self.bytes.len());
         } else {
             target.extend_from_slice(&self.bytes[self.start..self.at]);
