@@ -6,7 +6,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rs_script::{Client, Kind, Options, Protocol, Reply, ReplyRef, Script, Status};
+use rs_script::{Client, Kind, Options, Protocol, ReplyRef, Script, Status};
+use support::calls::{COUNT, MULTIPLY, NONE, client, round_trips, shown};
 use support::fake::Fake;
 use support::proxy::{Proxy, Way};
 use support::raw::{Raw, calls_of};
@@ -14,27 +15,9 @@ use support::server::{Binary, Server, all_versions};
 use support::tls::{Certs, Identity};
 use support::wait_until;
 
-const MULTIPLY: &str = "return redis.call('GET', KEYS[1]) * ARGV[1]";
-const COUNT: &str = "return redis.call('INCR', KEYS[1])";
-const NONE: [&str; 0] = [];
 const MILLION: usize = 1_000_000;
 /// For what is large and not late: tests share their machine.
 const LONG: Duration = Duration::from_secs(120);
-
-fn client(server: &Server) -> Client {
-    Client::open(&server.url(), &Options::default()).expect("a client")
-}
-
-fn shown(reply: &Reply) -> String {
-    format!("{reply:?}")
-}
-
-/// Runs `body` and says how many round trips it took.
-fn round_trips<T>(client: &Client, body: impl FnOnce() -> T) -> (T, u64) {
-    let before = client.stats().round_trips;
-    let result = body();
-    (result, client.stats().round_trips - before)
-}
 
 /// How often the server was told to load a script.
 fn loads_of(server: &Server) -> u64 {

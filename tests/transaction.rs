@@ -6,28 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rs_script::{Client, Error, Kind, Options, Pipeline, Reply, Script, Status};
+use support::calls::{COUNT, MULTIPLY, NONE, client, round_trips, shown};
 use support::fake::{Conn, Fake};
 use support::raw::{Raw, calls_of};
 use support::server::{Server, all_versions};
-
-const MULTIPLY: &str = "return redis.call('GET', KEYS[1]) * ARGV[1]";
-const COUNT: &str = "return redis.call('INCR', KEYS[1])";
-const NONE: [&str; 0] = [];
-
-fn client(server: &Server) -> Client {
-    Client::open(&server.url(), &Options::default()).expect("a client")
-}
-
-fn shown(reply: &Reply) -> String {
-    format!("{reply:?}")
-}
-
-/// Runs `body` and says how many round trips it took.
-fn round_trips<T>(client: &Client, body: impl FnOnce() -> T) -> (T, u64) {
-    let before = client.stats().round_trips;
-    let result = body();
-    (result, client.stats().round_trips - before)
-}
 
 /// The error of a transaction of which nothing ran: `key` shows it.
 #[track_caller]

@@ -5,6 +5,7 @@
 // Each test file is a crate of its own and uses a part of this.
 #![allow(dead_code)]
 
+pub mod calls;
 pub mod cluster;
 pub mod fake;
 pub mod proxy;

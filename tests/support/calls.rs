@@ -1,0 +1,26 @@
+//! What tests of calls share: scripts, a client with every default, and what a call cost.
+
+use rs_script::{Client, Options, Reply};
+
+use super::server::Server;
+
+pub const MULTIPLY: &str = "return redis.call('GET', KEYS[1]) * ARGV[1]";
+pub const COUNT: &str = "return redis.call('INCR', KEYS[1])";
+pub const NONE: [&str; 0] = [];
+
+/// A client with every default.
+pub fn client(server: &Server) -> Client {
+    Client::open(&server.url(), &Options::default()).expect("a client")
+}
+
+/// A reply as its Debug output.
+pub fn shown(reply: &Reply) -> String {
+    format!("{reply:?}")
+}
+
+/// Runs `body` and says how many round trips it took.
+pub fn round_trips<T>(client: &Client, body: impl FnOnce() -> T) -> (T, u64) {
+    let before = client.stats().round_trips;
+    let result = body();
+    (result, client.stats().round_trips - before)
+}
