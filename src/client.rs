@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::command::{self, Lane};
 use crate::config::{Config, LONGEST_WAIT, Options};
 use crate::error::{Error, Result, Status};
+use crate::ffi::fork;
 use crate::link::End;
 use crate::node::{Node, closed};
 use crate::request::{Request, Shape};
@@ -34,7 +35,7 @@ pub(crate) struct Core {
     /// Requests between two calls: a call in a steady state allocates nothing.
     #[expect(clippy::vec_box, reason = "a request keeps its box from one call to the next")]
     requests: Mutex<Vec<Box<Request>>>,
-    /// The process that opened the client.
+    /// The process that opened the client, see [`fork::generation`].
     process: u32,
 }
 
@@ -58,7 +59,7 @@ impl Client {
             core: Arc::new(Core {
                 node: Node::new(config),
                 requests: Mutex::default(),
-                process: std::process::id(),
+                process: fork::generation(),
             }),
             timeout,
         };
@@ -268,7 +269,7 @@ impl Core {
 
     /// A child of fork shares the parent's socket: what it sent would tear the parent's stream.
     fn check_process(&self) -> Result<()> {
-        if std::process::id() == self.process {
+        if fork::generation() == self.process {
             return Ok(());
         }
         Err(Error::new(

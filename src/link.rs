@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
+use crate::ffi::fork;
 use crate::net::address::Address;
 use crate::net::cipher::{Cipher, Peer};
 use crate::net::connect::{Established, connect};
@@ -144,7 +145,7 @@ impl Link {
             address: config.address.clone(),
             stall: config.connect_timeout,
             usable: AtomicBool::new(true),
-            process: std::process::id(),
+            process: fork::generation(),
             shared: Mutex::new(Shared {
                 session: Session::new(config.limits, Arc::clone(&facts), Arc::clone(&pool)),
                 places: Slab::new(),
@@ -592,7 +593,7 @@ fn wake_one(shared: &Shared) {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if self.process == std::process::id() {
+        if self.process == fork::generation() {
             self.socket.shutdown();
         }
     }

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod client;
 pub mod error;
+pub(crate) mod fork;
 pub mod options;
 pub mod pipeline;
 pub mod reply;
