@@ -142,6 +142,12 @@ impl Payload {
             Entry { len: root.len - count as u32, span: root.span - count as u32, index, ..root };
     }
 
+    /// The bytes of the text at `at` on the tape.
+    pub(crate) fn text(&self, at: usize) -> &[u8] {
+        let entry = &self.tape[at];
+        &self.bytes[entry.value as usize..][..entry.len as usize]
+    }
+
     /// Gives an error on the tape another text.
     pub(crate) fn replace_text(&mut self, at: usize, text: &[u8]) {
         self.tape[at].value = self.bytes.len() as u64;
@@ -381,9 +387,7 @@ impl<'a> ReplyRef<'a> {
 
     /// The bytes of a string, status, error, double, big number or verbatim text; `None` for anything else.
     pub fn as_bytes(self) -> Option<&'a [u8]> {
-        let entry = self.entry();
-        let start = entry.value as usize;
-        entry.kind.is_text().then(|| &self.payload.bytes[start..start + entry.len as usize])
+        self.kind().is_text().then(|| self.payload.text(self.at))
     }
 
     /// An error reply as an [`Error`]; `None` for anything else. An error of a pipeline's item says which item it was, and whether it is certain that

@@ -107,8 +107,7 @@ impl<T> Session<T> {
     /// Decides on the error reply to a single call: send it again in another form, or hand it over.
     fn single_failed(&mut self, key: usize) {
         let call = &mut self.calls[key];
-        let entry = call.payload.tape[call.payload.root];
-        let text = &call.payload.bytes[entry.value as usize..entry.value as usize + entry.len as usize];
+        let text = call.payload.text(call.payload.root);
         let verdict = match verdict::judge(text) {
             // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
             Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,
@@ -271,13 +270,14 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         let loads = std::mem::take(&mut call.rare().loads);
         for (place, &index) in loads.iter().enumerate() {
-            let entry = call.payload.tape[call.payload.root + 1 + place];
+            let at = call.payload.root + 1 + place;
+            let kind = call.payload.tape[at].kind;
             let sha = call.request.scripts[index].sha();
-            if entry.kind == Kind::String {
+            if kind == Kind::String {
                 self.known.insert(sha);
                 self.facts.note_compiled(sha);
-            } else if entry.kind == Kind::Error {
-                let text = call.payload.bytes[entry.value as usize..][..entry.len as usize].to_vec();
+            } else if kind == Kind::Error {
+                let text = call.payload.text(at).to_vec();
                 self.known.remove(sha);
                 call.rare().load_errors.push((index, text));
             }
@@ -287,8 +287,8 @@ impl<T> Session<T> {
         for item in 0..call.request.items.len() {
             let entry = call.payload.tape[at];
             if entry.kind == Kind::Error {
-                let text = &call.payload.bytes[entry.value as usize..][..entry.len as usize];
-                let is_missing = verdict::judge(text) == Verdict::NoScript && !call.is_own_error(item);
+                let is_missing =
+                    verdict::judge(call.payload.text(at)) == Verdict::NoScript && !call.is_own_error(item);
                 if is_missing {
                     self.known.clear();
                 }
@@ -303,8 +303,7 @@ impl<T> Session<T> {
     /// EXEC was answered with an error: nothing has run.
     fn transaction_refused(&mut self, key: usize) {
         let call = &mut self.calls[key];
-        let entry = call.payload.tape[call.payload.root];
-        let exec_text = &call.payload.bytes[entry.value as usize..][..entry.len as usize];
+        let exec_text = call.payload.text(call.payload.root);
         let Some((place, text)) = call.rare.as_ref().and_then(|rare| rare.queue_error.as_ref()) else {
             let error = Error::server(Status::TransactionAborted, exec_text, true)
                 .context("the transaction was refused, nothing ran");
