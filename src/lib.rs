@@ -21,6 +21,7 @@
 
 mod admin;
 mod client;
+mod cluster;
 mod command;
 mod config;
 mod error;
