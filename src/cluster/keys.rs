@@ -42,7 +42,7 @@ impl<'a> Iterator for Keys<'a> {
 
 /// Finds the keys of a command, given as its name and arguments.
 ///
-/// Commands that are refused whatever their keys ([`lane`](crate::command::lane)) are unknown here.
+/// What [`lane`](crate::command::lane) refuses whatever its keys (WATCH, SUBSCRIBE) is not looked up: ask that first.
 pub(crate) fn locate<'a>(arguments: &'a [&'a [u8]]) -> Located<'a> {
     let Some(name) = arguments.first() else {
         return Located::Malformed("the command's name is missing");
@@ -298,8 +298,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The index behind the first of `options`, looked for from `start` on. What belongs to other options is passed over: a pattern
-    /// or a password may look like one.
+    /// The index behind the first of `options`, looked for from `start` on. What belongs to other options is passed
+    /// over: a pattern or a password may look like one.
     fn behind_option(self, options: &[&str], start: usize) -> Option<usize> {
         let mut index = start;
         while let Some(word) = self.word(index) {
