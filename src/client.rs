@@ -1,6 +1,7 @@
 //! A client: calls from any thread, each to its end within its deadline.
 
 use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -10,15 +11,21 @@ use crate::command::{self, Lane};
 use crate::config::{Config, LONGEST_WAIT, Options};
 use crate::error::{Error, Result, Status};
 use crate::ffi::fork;
+use crate::journey::{Journey, Next, REPEATS_MAX, wait};
 use crate::link::End;
+use crate::net::address::Address;
 use crate::node::{Node, closed};
-use crate::request::{Request, Shape};
+use crate::request::{Request, Routing, Shape};
 use crate::resp::Reply;
 use crate::resp::encode::Arguments;
+use crate::route::{ReadFrom, Route};
+use crate::scatter::{Scatter, as_map, everywhere};
 use crate::script::Script;
 use crate::session::Finished;
 use crate::session::handshake::Purpose;
 use crate::stats::Stats;
+use crate::topology::slots::{self, NO_SLOT};
+use crate::topology::{Place, Topology};
 
 /// A connection to a server, shared by all that clone it.
 ///
@@ -27,11 +34,38 @@ use crate::stats::Stats;
 #[derive(Clone)]
 pub struct Client {
     core: Arc<Core>,
+    view: View,
+}
+
+/// How calls are made through one handle of a client.
+#[derive(Clone)]
+struct View {
     timeout: Duration,
+    read_from: ReadFrom,
+    way: Way,
+}
+
+/// A [`Route`] that was found to make sense.
+#[derive(Clone, PartialEq, Eq)]
+enum Way {
+    Random,
+    Slot(u16),
+    Node(Arc<Address>),
+    AllPrimaries,
+}
+
+impl Way {
+    fn place(&self) -> Place {
+        match self {
+            Way::Random | Way::AllPrimaries => Place::Anywhere,
+            Way::Slot(slot) => Place::Slot(*slot),
+            Way::Node(address) => Place::Node(Address::clone(address)),
+        }
+    }
 }
 
 pub(crate) struct Core {
-    node: Node,
+    pub(crate) topology: Topology,
     /// Requests between two calls: a call in a steady state allocates nothing.
     #[expect(clippy::vec_box, reason = "a request keeps its box from one call to the next")]
     requests: Mutex<Vec<Box<Request>>>,
@@ -45,33 +79,61 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// Requests kept for the next calls.
 const KEPT_REQUESTS: usize = 64;
 
-/// Times that a call which may run twice is sent again after the connection was lost.
-const REPEATS_MAX: u32 = 5;
-
 impl Client {
     /// Opens a client and, unless [`Options::lazy_connect`] is set, its connection.
     ///
     /// The forms of `url` are listed at [`Options`].
     pub fn open(url: &str, options: &Options) -> Result<Client> {
         let config = Config::new(url, options)?;
-        let (timeout, lazy) = (config.call_timeout, config.lazy_connect);
+        let view = View { timeout: config.call_timeout, read_from: config.read_from, way: Way::Random };
+        let lazy = config.lazy_connect;
         let client = Client {
             core: Arc::new(Core {
-                node: Node::new(config),
+                topology: Topology::new(config),
                 requests: Mutex::default(),
                 process: fork::generation(),
             }),
-            timeout,
+            view,
         };
         if !lazy {
-            client.core.node.link(1, Instant::now() + timeout)?;
+            client.core.topology.open(Instant::now() + client.view.timeout)?;
         }
         Ok(client)
     }
 
     /// The same client with another deadline for each call made through the result: from a millisecond to a year, whatever is asked for.
     pub fn with_timeout(&self, timeout: Duration) -> Client {
-        Client { core: Arc::clone(&self.core), timeout: timeout.clamp(SHORTEST_WAIT, LONGEST_WAIT) }
+        self.viewed(View { timeout: timeout.clamp(SHORTEST_WAIT, LONGEST_WAIT), ..self.view.clone() })
+    }
+
+    /// The same client, with read-only calls made through the result run by other servers.
+    pub fn with_read_from(&self, read_from: ReadFrom) -> Client {
+        self.viewed(View { read_from, ..self.view.clone() })
+    }
+
+    /// The same client, with calls made through the result going to a server of the caller's choice, where keys do not decide.
+    ///
+    /// On a client of a single server every route leads there. [`Status::InvalidArgument`] for a slot above 16383, or a node that is
+    /// no `host:port`; whether there is such a node shows when it is called.
+    pub fn with_route(&self, route: Route<'_>) -> Result<Client> {
+        let way = match route {
+            Route::Random => Way::Random,
+            Route::Key(key) => Way::Slot(slots::slot_of(key)),
+            Route::Slot(slot) if slot < slots::SLOTS => Way::Slot(slot),
+            Route::Slot(slot) => {
+                let text = format!("there is no slot {slot}: they are numbered 0 to 16383");
+                return Err(Error::new(Status::InvalidArgument, text));
+            }
+            Route::Node(address) => Way::Node(Arc::new(Address::parse(address).ok_or_else(|| {
+                Error::new(Status::InvalidArgument, "a node is named host:port, as in 10.0.0.1:6379")
+            })?)),
+            Route::AllPrimaries => Way::AllPrimaries,
+        };
+        Ok(self.viewed(View { way, ..self.view.clone() }))
+    }
+
+    fn viewed(&self, view: View) -> Client {
+        Client { core: Arc::clone(&self.core), view }
     }
 
     /// Calls a script with these keys (`KEYS` in Lua) and arguments (`ARGV`).
@@ -109,7 +171,7 @@ impl Client {
         args: &(impl Arguments + ?Sized),
         read_only: bool,
     ) -> Result<Reply> {
-        let mut request = self.core.request(Shape::Single);
+        let mut request = self.request(Shape::Single);
         if let Err(error) = request.script_call(script, keys, args, read_only) {
             self.core.keep(request);
             return Err(error);
@@ -128,17 +190,20 @@ impl Client {
 
     pub(crate) fn command_of(&self, arguments: &[&[u8]]) -> Result<Reply> {
         let lane = command::lane(arguments)?;
-        let mut request = self.core.request(Shape::Single);
-        request.command(arguments);
+        let mut request = self.request(Shape::Single);
+        if let Err(error) = request.command(arguments) {
+            self.core.keep(request);
+            return Err(error);
+        }
         match lane {
             Lane::Shared => self.run(request),
-            Lane::Own => self.run_apart(request, Purpose::Calls),
+            Lane::Own => self.run_apart(request),
         }
     }
 
     /// What the calls of this client have cost so far.
     pub fn stats(&self) -> Stats {
-        self.core.node.stats()
+        self.core.topology.stats()
     }
 
     /// Closes the client for all who share it. Calls in flight end with [`Status::Closed`] or, where bytes were sent,
@@ -147,7 +212,7 @@ impl Client {
     /// In a child of fork it does nothing: the connection is the parent's.
     pub fn close(&self) {
         if self.core.check_process().is_ok() {
-            self.core.node.close();
+            self.core.topology.close();
         }
     }
 
@@ -157,11 +222,23 @@ impl Client {
 
     /// The same client, not kept open by the result.
     pub(crate) fn downgrade(&self) -> WeakClient {
-        WeakClient { core: Arc::downgrade(&self.core), timeout: self.timeout }
+        WeakClient { core: Arc::downgrade(&self.core), view: self.view.clone() }
     }
 
     pub(crate) fn forget_scripts(&self) {
-        self.core.node.forget_scripts();
+        self.core.topology.forget_scripts();
+    }
+
+    /// A request to be filled for this client.
+    pub(crate) fn request(&self, shape: Shape) -> Box<Request> {
+        let mut request = self.core.take_request(shape);
+        if self.core.topology.is_cluster() {
+            request.routing = match self.view.way {
+                Way::Random => Routing::BySlot,
+                _ => Routing::BySlotOrRoute,
+            };
+        }
+        request
     }
 
     /// Carries a request to its end on the shared connection.
@@ -170,15 +247,20 @@ impl Client {
     }
 
     /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
-    pub(crate) fn run_collecting(
-        &self,
-        mut request: Box<Request>,
-        arrived: &mut Option<Reply>,
-    ) -> Result<Reply> {
+    pub(crate) fn run_collecting(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
         self.core.check_process()?;
-        let node = &self.core.node;
+        match self.core.topology.only() {
+            Some(node) if self.view.read_from == ReadFrom::Primary && self.view.way != Way::AllPrimaries => {
+                self.run_on(node, request, arrived)
+            }
+            _ => self.run_routed(request, arrived),
+        }
+    }
+
+    /// Carries a request to its end on the only server.
+    fn run_on(&self, node: &Node, mut request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
         let mut now = Instant::now();
-        let deadline = now + self.timeout;
+        let deadline = now + self.view.timeout;
         let mut tries = 0;
         loop {
             let link = node.link(node.config().reconnect.attempts, deadline)?;
@@ -218,46 +300,219 @@ impl Client {
         }
     }
 
-    /// Carries a request to its end on a connection of its own, made for it.
-    pub(crate) fn run_apart(&self, request: Box<Request>, purpose: Purpose) -> Result<Reply> {
-        self.core.check_process()?;
-        let now = Instant::now();
-        let deadline = now + self.timeout;
-        self.core.node.apart(purpose, deadline, |link| match link.call(request, now, deadline) {
-            End::Finished(finished) => finished.result.map(Reply::new),
-            End::Unusable(_) => Err(link.cause().unwrap_or_else(closed)),
-            End::Late(error, _) => Err(error),
+    /// Carries a request to its end on whichever of several servers it belongs to.
+    fn run_routed(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
+        let topology = &self.core.topology;
+        let deadline = Instant::now() + self.view.timeout;
+        topology.prepare(deadline)?;
+        let has_keys = request.slot != NO_SLOT;
+        if self.view.way == Way::AllPrimaries && !has_keys {
+            return self.run_everywhere(&request, deadline);
+        }
+        if request.shape == Shape::Pipeline {
+            let place = self.view.way.place();
+            let scatter = Scatter::new(&self.core, &request, place, self.view.read_from, deadline);
+            let result = scatter.run(arrived);
+            self.core.keep(request);
+            return result;
+        }
+        self.travel(request, deadline, |node, request, now| {
+            let link = match node.link_now(deadline) {
+                Ok(link) => link,
+                Err(error) => return Tried::Failed(error, Some(request)),
+            };
+            Tried::of(link.call(request, now, deadline))
         })
     }
 
-    pub(crate) fn run_command_apart(&self, arguments: &[&[u8]], purpose: Purpose) -> Result<Reply> {
-        let mut request = self.core.request(Shape::Single);
-        request.command(arguments);
-        self.run_apart(request, purpose)
+    /// Takes a call or a transaction from server to server until one has run it.
+    fn travel(
+        &self,
+        mut request: Box<Request>,
+        deadline: Instant,
+        attempt: impl Fn(&Node, Box<Request>, Instant) -> Tried,
+    ) -> Result<Reply> {
+        let topology = &self.core.topology;
+        let place = if request.slot == NO_SLOT { self.view.way.place() } else { Place::Slot(request.slot) };
+        let reads = request.shape == Shape::Single && request.items[0].read_only;
+        let mut journey = Journey::new(place, if reads { self.view.read_from } else { ReadFrom::Primary });
+        loop {
+            let seen = topology.generation();
+            let Next { node, asking } = journey.next(topology, request.repeatable, deadline)?;
+            request.asking = asking;
+            let (error, sent) = match attempt(&node, request, Instant::now()) {
+                Tried::Unusable(unsent) => {
+                    journey.hold(Next { node, asking });
+                    request = unsent;
+                    continue;
+                }
+                Tried::Answered(reply, sent) => {
+                    self.core.keep(sent);
+                    return Ok(reply);
+                }
+                Tried::Failed(error, Some(sent)) => (error, sent),
+                Tried::Failed(error, None) => {
+                    topology.doubt(&node);
+                    return Err(error);
+                }
+            };
+            let tries = journey.tries();
+            let repeatable = node.may_repeat(&sent);
+            let next = journey
+                .failed(topology, &node, error, repeatable, deadline)
+                .and_then(|again| wait(topology, again, tries, seen, deadline));
+            let error = match next {
+                Ok(()) if Instant::now() < deadline => {
+                    request = sent;
+                    continue;
+                }
+                Ok(()) => journey.out_of_time(),
+                Err(error) if error.status() == Status::Timeout => journey.out_of_time(),
+                Err(error) => error,
+            };
+            self.core.keep(sent);
+            return Err(error);
+        }
     }
+
+    /// Has every primary run a command or script without keys.
+    fn run_everywhere(&self, request: &Request, deadline: Instant) -> Result<Reply> {
+        if request.shape != Shape::Single {
+            let text = "a pipeline or transaction has one reply an item, and cannot go to all primaries; nothing was sent";
+            return Err(Error::new(Status::NoRoute, text));
+        }
+        let answers = everywhere(&self.core, || Ok(self.core.copy(request)), deadline)?;
+        Ok(as_map(&self.core.topology, &answers, &request.name_of(0)))
+    }
+
+    /// What every primary says to a command.
+    pub(crate) fn ask_everywhere(&self, arguments: &[&[u8]]) -> Result<Vec<(Arc<Node>, Result<Reply>)>> {
+        self.core.check_process()?;
+        let deadline = Instant::now() + self.view.timeout;
+        self.core.topology.prepare(deadline)?;
+        let make = || {
+            let mut request = self.core.take_request(Shape::Single);
+            request.command(arguments).map(|()| request)
+        };
+        everywhere(&self.core, make, deadline)
+    }
+
+    /// What every primary says to a command, each on a connection of its own, made for it, that is only logged in.
+    pub(crate) fn ask_everywhere_apart(&self, arguments: &[&[u8]]) -> Result<Vec<Result<Reply>>> {
+        self.core.check_process()?;
+        let deadline = Instant::now() + self.view.timeout;
+        let topology = &self.core.topology;
+        let primaries = match topology.only() {
+            Some(node) => vec![Arc::clone(node)],
+            None => {
+                topology.prepare(deadline)?;
+                topology.primaries()
+            }
+        };
+        let ask = |node: &Node| {
+            let mut request = self.core.take_request(Shape::Single);
+            request.command(arguments)?;
+            call_apart(node, Purpose::Bare, request, deadline).into_result()
+        };
+        // A server that does not answer must not use up the others' time.
+        Ok(thread::scope(|scope| {
+            let (first, rest) =
+                primaries.split_first().map_or((None, &[][..]), |(node, rest)| (Some(node), rest));
+            let handles: Vec<_> = rest.iter().map(|node| scope.spawn(|| ask(node))).collect();
+            let first = first.map(|node| ask(node));
+            let defect = || Err(Error::new(Status::Internal, "a thread that asks a server panicked"));
+            let rest = handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| defect()));
+            first.into_iter().chain(rest).collect()
+        }))
+    }
+
+    /// Carries a request to its end on a connection of its own, made for it.
+    fn run_apart(&self, request: Box<Request>) -> Result<Reply> {
+        self.core.check_process()?;
+        let topology = &self.core.topology;
+        let deadline = Instant::now() + self.view.timeout;
+        if let Some(node) = topology.only() {
+            return call_apart(node, Purpose::Calls, request, deadline).into_result();
+        }
+        topology.prepare(deadline)?;
+        self.travel(request, deadline, |node, request, _| call_apart(node, Purpose::Calls, request, deadline))
+    }
+}
+
+/// What came of one try on one server.
+enum Tried {
+    Answered(Reply, Box<Request>),
+    /// Without the request where its time is over.
+    Failed(Error, Option<Box<Request>>),
+    /// The connection had ended before: nothing was tried.
+    Unusable(Box<Request>),
+}
+
+impl Tried {
+    fn of(end: End) -> Tried {
+        match end {
+            End::Finished(Finished { result: Ok(payload), request, .. }) => {
+                Tried::Answered(Reply::new(payload), request)
+            }
+            End::Finished(Finished { result: Err(error), request, .. }) => {
+                Tried::Failed(error, Some(request))
+            }
+            End::Late(error, _) => Tried::Failed(error, None),
+            End::Unusable(unsent) => Tried::Unusable(unsent),
+        }
+    }
+
+    fn into_result(self) -> Result<Reply> {
+        match self {
+            Tried::Answered(reply, _) => Ok(reply),
+            Tried::Failed(error, _) => Err(error),
+            Tried::Unusable(_) => Err(closed()),
+        }
+    }
+}
+
+fn call_apart(node: &Node, purpose: Purpose, request: Box<Request>, deadline: Instant) -> Tried {
+    let mut unsent = Some(request);
+    let tried = node.apart(purpose, deadline, |link| match unsent.take() {
+        Some(request) => match link.call(request, Instant::now(), deadline) {
+            End::Unusable(request) => Ok(Tried::Failed(link.cause().unwrap_or_else(closed), Some(request))),
+            end => Ok(Tried::of(end)),
+        },
+        None => Err(closed()),
+    });
+    tried.unwrap_or_else(|error| Tried::Failed(error, unsent))
 }
 
 /// A client that may have been closed meanwhile.
 #[derive(Clone)]
 pub(crate) struct WeakClient {
     core: Weak<Core>,
-    timeout: Duration,
+    view: View,
 }
 
 impl WeakClient {
     pub(crate) fn upgrade(&self) -> Option<Client> {
-        Some(Client { core: self.core.upgrade()?, timeout: self.timeout })
+        Some(Client { core: self.core.upgrade()?, view: self.view.clone() })
     }
 }
 
 impl Core {
-    pub(crate) fn request(&self, shape: Shape) -> Box<Request> {
+    pub(crate) fn take_request(&self, shape: Shape) -> Box<Request> {
         let mut request = self.requests.lock().pop().unwrap_or_default();
         request.reset(shape);
         request
     }
 
-    fn keep(&self, request: Box<Request>) {
+    /// The same request once more, to be sent elsewhere as well.
+    fn copy(&self, request: &Request) -> Box<Request> {
+        let mut copy = self.take_request(request.shape);
+        for index in 0..request.items.len() {
+            copy.take(request, index);
+        }
+        copy
+    }
+
+    pub(crate) fn keep(&self, request: Box<Request>) {
         if request.is_large() {
             return;
         }
@@ -281,6 +536,6 @@ impl Core {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Client({})", self.core.node.config().address)
+        write!(f, "Client({})", self.core.topology.name())
     }
 }

@@ -21,8 +21,10 @@ pub(crate) fn lane(arguments: &[&[u8]]) -> Result<Lane> {
         return Ok(Lane::Own);
     }
     if name.is_any(&["XREAD", "XREADGROUP"]) {
-        // BLOCK is an option in front of STREAMS; behind it come only keys and ids.
-        let mut options = rest.iter().map(|bytes| Word(bytes)).take_while(|word| !word.is("STREAMS"));
+        // BLOCK is an option in front of STREAMS; behind it come only keys and ids. The names of group and consumer may be any word.
+        let named = if name.is("XREADGROUP") { 3 } else { 0 };
+        let mut options =
+            rest.iter().skip(named).map(|bytes| Word(bytes)).take_while(|word| !word.is("STREAMS"));
         return Ok(if options.any(|option| option.is("BLOCK")) { Lane::Own } else { Lane::Shared });
     }
     let sub = Word(rest.first().copied().unwrap_or_default());
@@ -74,7 +76,16 @@ fn refusal(name: Word<'_>, sub: Word<'_>) -> Option<&'static str> {
         .or_else(|| of(&["ASKING", "READONLY", "READWRITE"], CLUSTER))
         .or_else(|| (name.is("CLIENT") && sub.is_any(&["REPLY"])).then_some(SILENT))
         .or_else(|| {
-            let sub_state = ["SETNAME", "SETINFO", "TRACKING", "CACHING", "NO-EVICT", "NO-TOUCH", "CAPA"];
+            let sub_state = [
+                "SETNAME",
+                "SETINFO",
+                "TRACKING",
+                "CACHING",
+                "NO-EVICT",
+                "NO-TOUCH",
+                "CAPA",
+                "IMPORT-SOURCE",
+            ];
             (name.is("CLIENT") && sub.is_any(&sub_state)).then_some(STATE)
         })
         .or_else(|| (name.is("SCRIPT") && sub.is("DEBUG")).then_some(DEBUG))
@@ -108,7 +119,12 @@ mod tests {
 
     #[test]
     fn blocking_commands_get_a_connection_of_their_own() {
-        for command in ["BLPOP q 0", "blmove a b LEFT LEFT 0", "XREAD COUNT 1 BLOCK 5 STREAMS s 0"] {
+        for command in [
+            "BLPOP q 0",
+            "blmove a b LEFT LEFT 0",
+            "XREAD COUNT 1 BLOCK 5 STREAMS s 0",
+            "XREADGROUP GROUP STREAMS c BLOCK 0 STREAMS k >",
+        ] {
             assert_eq!(lane_of(command), Ok(Lane::Own), "{command}");
         }
         for command in ["SET k v", "XREAD STREAMS block 0", "CLIENT LIST", "SCRIPT LOAD x", "EVAL x 0", ""] {

@@ -2,6 +2,7 @@
 
 mod url;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use crate::log::{Log, LogLevel};
 use crate::net::address::Address;
 use crate::net::tls::{Tls, TlsOptions};
 use crate::resp::Limits;
+use crate::route::ReadFrom;
 
 /// The version of the protocol spoken with the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,8 +38,10 @@ pub enum Protocol {
 /// | `redis://[[user]:password@]host[:port][/database]` | TCP; `valkey://` is the same; port 6379 and database 0 unless given |
 /// | `rediss://...` | the same over TLS; also `valkeys://` |
 /// | `unix://[[user]:password@]/path[?db=database]` | Unix domain socket |
+/// | `redis+cluster://[[user]:password@]host[:port],host[:port],...` | a cluster, found through any of these nodes; also `rediss+cluster`, `valkey+cluster`, `valkeys+cluster` |
+/// | `redis+sentinel://[[user]:password@]host[:port],.../service[/database]` | the primary of a service, found through any of these sentinels (port 26379); also `rediss+sentinel` and so on, TLS then to the sentinels too |
 ///
-/// An IPv6 address stands in brackets. User, password and path are percent-encoded. Every form takes the parameters
+/// User and password are those of every server. An IPv6 address stands in brackets. User, password and path are percent-encoded. Every form takes the parameters
 /// `db` and `protocol` (2 or 3), as in `?protocol=2`; any other is refused.
 ///
 /// # Options
@@ -68,6 +72,10 @@ pub struct Options {
     reconnect: Reconnect,
     limits: Limits,
     lazy_connect: bool,
+    read_from: ReadFrom,
+    address_map: HashMap<Address, Address>,
+    sentinel_username: Option<String>,
+    sentinel_password: Option<Secret>,
     log: Log,
 }
 
@@ -89,6 +97,10 @@ impl Default for Options {
             },
             limits: Limits { max_bytes: DEFAULT_MAX_REPLY_BYTES, max_depth: 128 },
             lazy_connect: false,
+            read_from: ReadFrom::Primary,
+            address_map: HashMap::new(),
+            sentinel_username: None,
+            sentinel_password: None,
             log: Log::default(),
         }
     }
@@ -242,6 +254,41 @@ impl Options {
         self
     }
 
+    /// Which servers run read-only calls. Default: [`ReadFrom::Primary`].
+    pub fn read_from(&mut self, read_from: ReadFrom) -> &mut Self {
+        self.read_from = read_from;
+        self
+    }
+
+    /// Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a tunnel or a container's
+    /// network. Each is `host:port`, an IPv6 address in brackets. It concerns the addresses that a cluster, a primary or a
+    /// sentinel announces, not those of the URL. Call it once for each address.
+    pub fn map_address(&mut self, announced: &str, reachable: &str) -> Result<&mut Self> {
+        let parse = |text: &str| {
+            Address::parse(text).ok_or_else(|| {
+                invalid("map_address", "both must be host:port, with the port, as in 10.0.0.1:6379")
+            })
+        };
+        self.address_map.insert(parse(announced)?, parse(reachable)?);
+        Ok(self)
+    }
+
+    /// The user to authenticate as with the sentinels. Needs [`Options::sentinel_password`]. Default: none.
+    pub fn sentinel_username(&mut self, username: impl Into<String>) -> Result<&mut Self> {
+        let username = username.into();
+        if username.is_empty() {
+            return Err(invalid("sentinel_username", "must not be empty"));
+        }
+        self.sentinel_username = Some(username);
+        Ok(self)
+    }
+
+    /// The password to authenticate with at the sentinels; any bytes. The one in the URL is for the servers alone. Default: none.
+    pub fn sentinel_password(&mut self, password: impl Into<Vec<u8>>) -> &mut Self {
+        self.sentinel_password = Some(Secret(password.into()));
+        self
+    }
+
     /// Be told of connections made, lost and refused. Default: nobody is told.
     ///
     /// The callback runs on the thread on which it happened and must not call back into the client. Messages hold
@@ -266,7 +313,7 @@ fn invalid(option: &str, why: &str) -> Error {
 /// A URL and options that fit together; files are read.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    pub(crate) address: Address,
+    pub(crate) servers: Servers,
     pub(crate) tls: Option<Tls>,
     /// Never without a password.
     pub(crate) username: Option<String>,
@@ -280,7 +327,33 @@ pub(crate) struct Config {
     pub(crate) reconnect: Reconnect,
     pub(crate) limits: Limits,
     pub(crate) lazy_connect: bool,
+    pub(crate) read_from: ReadFrom,
+    /// Where to connect for an address that a server announces.
+    pub(crate) address_map: HashMap<Address, Address>,
+    sentinel_username: Option<String>,
+    sentinel_password: Option<Secret>,
     pub(crate) log: Log,
+}
+
+/// Which servers a URL names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Servers {
+    /// One server.
+    One(Address),
+    /// A cluster, by some of its nodes.
+    Cluster(Vec<Address>),
+    /// A primary, by the sentinels that watch it and the name under which they do.
+    Sentinel { sentinels: Vec<Address>, service: String },
+}
+
+impl Servers {
+    /// Those named first.
+    pub(crate) fn addresses(&self) -> &[Address] {
+        match self {
+            Servers::One(address) => std::slice::from_ref(address),
+            Servers::Cluster(addresses) | Servers::Sentinel { sentinels: addresses, .. } => addresses,
+        }
+    }
 }
 
 /// How a lost connection is sought again.
@@ -320,15 +393,25 @@ impl Config {
                 "a user needs a password; for a user that the server asks none of, give an empty one",
             ));
         }
-        let tls = match (&target.address, target.tls) {
-            (Address::Tcp { host, .. }, true) => Some(Tls::new(&options.tls, host)?),
+        let tls = match (target.servers.addresses().first(), target.tls) {
+            (Some(Address::Tcp { host, .. }), true) => Some(Tls::new(&options.tls, host)?),
             _ => match options.tls.first_set() {
                 Some(option) => return Err(invalid(option, "needs a TLS URL (rediss:// or valkeys://)")),
                 None => None,
             },
         };
+        let sentinel_option = match (&options.sentinel_username, &options.sentinel_password) {
+            (Some(_), None) => return Err(invalid("sentinel_username", "needs sentinel_password too")),
+            (None, None) => None,
+            _ => Some("sentinel_password"),
+        };
+        if let Some(option) = sentinel_option
+            && !matches!(target.servers, Servers::Sentinel { .. })
+        {
+            return Err(invalid(option, "needs a URL of sentinels (redis+sentinel://)"));
+        }
         Ok(Config {
-            address: target.address,
+            servers: target.servers,
             tls,
             username,
             password,
@@ -344,8 +427,27 @@ impl Config {
             reconnect: options.reconnect,
             limits: options.limits,
             lazy_connect: options.lazy_connect,
+            read_from: options.read_from,
+            address_map: options.address_map.clone(),
+            sentinel_username: options.sentinel_username.clone(),
+            sentinel_password: options.sentinel_password.clone(),
             log: options.log.clone(),
         })
+    }
+
+    /// The same for the connections to the sentinels: another login, and no database.
+    pub(crate) fn for_sentinels(&self) -> Config {
+        Config {
+            username: self.sentinel_username.clone(),
+            password: self.sentinel_password.clone(),
+            database: 0,
+            ..self.clone()
+        }
+    }
+
+    /// Where to connect for an address that a server announces.
+    pub(crate) fn reachable(&self, announced: Address) -> Address {
+        self.address_map.get(&announced).cloned().unwrap_or(announced)
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Status {
     Forked = 106,
     /// The client is closed. Nothing of the call was sent; where something was, it ends with [`Status::Indeterminate`].
     Closed = 107,
+    /// The command's keys are not known, or it concerns one server of several: name a route. Nothing was sent.
+    NoRoute = 108,
     /// No connection: no such host, refused, unreachable, lost in the handshake. Nothing was executed.
     Connect = 200,
     /// The TLS handshake failed: certificate, host name, protocol. Nothing was executed.
@@ -52,6 +54,9 @@ pub enum Status {
     TransactionAborted = 405,
     /// The server lacks what was asked for, for example SCRIPT SHOW before Valkey 8.
     NotSupported = 406,
+    /// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not
+    /// executed.
+    NotServed = 407,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
 }

@@ -21,12 +21,12 @@
 
 mod admin;
 mod client;
-mod cluster;
 mod command;
 mod config;
 mod error;
 #[doc(hidden)]
 pub mod ffi;
+mod journey;
 mod link;
 mod log;
 mod net;
@@ -34,9 +34,12 @@ mod node;
 mod pipeline;
 mod request;
 mod resp;
+mod route;
+mod scatter;
 mod script;
 mod session;
 mod stats;
+mod topology;
 
 pub use admin::FlushMode;
 pub use client::Client;
@@ -46,6 +49,7 @@ pub use log::LogLevel;
 pub use net::address::Address;
 pub use pipeline::Pipeline;
 pub use resp::{Elements, Kind, Reply, ReplyRef};
+pub use route::{ReadFrom, Route};
 pub use script::{Script, Sha};
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]

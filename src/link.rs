@@ -49,6 +49,14 @@ pub(crate) enum End {
     Late(Error, Option<Box<Payload>>),
 }
 
+/// A call that was sent, and whose reply is still to be waited for.
+#[must_use = "a call that is not waited for keeps its place for ever"]
+pub(crate) struct Started {
+    place: usize,
+    key: usize,
+    heard_before: u64,
+}
+
 /// A connection to one server.
 pub(crate) struct Link {
     socket: Socket,
@@ -127,6 +135,7 @@ impl Link {
     /// Connects and shakes hands.
     pub(crate) fn open(
         config: &Config,
+        address: &Address,
         facts: Arc<Facts>,
         pool: Arc<Pool>,
         purpose: Purpose,
@@ -134,7 +143,7 @@ impl Link {
     ) -> Result<Link> {
         let now = Instant::now();
         let deadline = deadline.min(now + config.connect_timeout);
-        let Established { socket, tls } = connect(config, &config.address, deadline)?;
+        let Established { socket, tls } = connect(config, address, deadline)?;
         let tls = tls.map(|connection| Tls {
             cipher: Cipher::new(connection),
             out: (Vec::new(), 0),
@@ -142,7 +151,7 @@ impl Link {
         });
         let link = Link {
             socket,
-            address: config.address.clone(),
+            address: address.clone(),
             stall: config.connect_timeout,
             usable: AtomicBool::new(true),
             process: fork::generation(),
@@ -165,7 +174,7 @@ impl Link {
             return Ok(link);
         }
         // What spoilt this connection is among the facts now, and the next handshake does without it.
-        Link::open(config, facts, pool, purpose, deadline)
+        Link::open(config, address, facts, pool, purpose, deadline)
     }
 
     /// Says what is to be said first; `false` when the connection is spoilt by it.
@@ -232,34 +241,76 @@ impl Link {
     pub(crate) fn call(&self, request: Box<Request>, now: Instant, deadline: Instant) -> End {
         let _defect = CloseOnPanic(self);
         let mut shared = self.shared.lock();
-        if !self.is_usable() || !self.is_alive(&mut shared, now) {
-            return End::Unusable(request);
+        match self.begin(&mut shared, request, now) {
+            Ok(started) => self.end(&mut shared, started, now, deadline),
+            Err(unsent) => End::Unusable(unsent),
+        }
+    }
+
+    /// The first half of [`Link::call`], for a caller that has more to send elsewhere before it waits: sends what the socket takes.
+    /// [`Link::wait`] must follow.
+    pub(crate) fn start(
+        &self,
+        request: Box<Request>,
+        now: Instant,
+    ) -> std::result::Result<Started, Box<Request>> {
+        let _defect = CloseOnPanic(self);
+        self.begin(&mut self.shared.lock(), request, now)
+    }
+
+    /// The second half of [`Link::call`].
+    pub(crate) fn wait(&self, started: Started, now: Instant, deadline: Instant) -> End {
+        let _defect = CloseOnPanic(self);
+        self.end(&mut self.shared.lock(), started, now, deadline)
+    }
+
+    #[inline]
+    fn begin(
+        &self,
+        shared: &mut MutexGuard<'_, Shared>,
+        request: Box<Request>,
+        now: Instant,
+    ) -> std::result::Result<Started, Box<Request>> {
+        if !self.is_usable() || !self.is_alive(shared, now) {
+            return Err(request);
         }
         if shared.session.is_idle() {
             shared.heard = now;
         }
         let heard_before = shared.session.counters().bytes_received;
-        let me = shared.places.insert(Place::default());
-        let key = shared.session.submit(request, me);
+        let place = shared.places.insert(Place::default());
+        let key = shared.session.submit(request, place);
         // A call that is refused at once has finished already.
-        self.deliver(&mut shared);
+        self.deliver(shared);
         // A reader that is awake sends before it sleeps; a writer sends before it leaves.
         if !shared.writing && (shared.parked || !shared.reading) {
             if shared.reading && shared.session.in_flight() > 2 {
-                gather(&mut shared);
+                gather(shared);
             }
-            self.flush(&mut shared);
+            self.flush(shared);
         }
+        Ok(Started { place, key, heard_before })
+    }
+
+    #[inline]
+    fn end(
+        &self,
+        shared: &mut MutexGuard<'_, Shared>,
+        started: Started,
+        now: Instant,
+        deadline: Instant,
+    ) -> End {
+        let Started { place: me, key, heard_before } = started;
         let end = loop {
             if let Some(finished) = shared.places[me].finished.take() {
                 break End::Finished(finished);
             }
             let in_time = if !shared.reading {
-                self.read(&mut shared, me, now, deadline)
+                self.read(shared, me, now, deadline)
             } else if shared.blocked && !shared.writing {
-                self.unblock(&mut shared, deadline)
+                self.unblock(shared, deadline)
             } else {
-                sleep(&mut shared, me, deadline)
+                sleep(shared, me, deadline)
             };
             if !in_time && shared.places[me].finished.is_none() {
                 let (arrived, queued) = shared.session.abandon(key);
@@ -269,7 +320,7 @@ impl Link {
         };
         shared.places.remove(me);
         if !shared.reading {
-            pass_on(&shared);
+            pass_on(shared);
         }
         end
     }
@@ -575,11 +626,10 @@ fn sleep(shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> b
     in_time
 }
 
-/// Wakes the caller whose reply comes next, to become the reader.
+/// Wakes the caller whose reply comes next, to become the reader. Callers that are busy elsewhere, with the rest of their pipeline on another
+/// server, are passed over.
 fn pass_on(shared: &Shared) {
-    if let Some(&next) = shared.session.next_awaited()
-        && let Some(condition) = &shared.places[next].asleep
-    {
+    if let Some(condition) = shared.session.awaited().find_map(|&next| shared.places[next].asleep.as_ref()) {
         condition.notify_one();
     }
 }

@@ -7,17 +7,21 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
-use crate::link::Link;
+use crate::link::{End, Link};
 use crate::log::LogLevel;
-use crate::request::{Repeatable, Request};
-use crate::resp::Pool;
-use crate::session::Facts;
+use crate::net::address::Address;
+use crate::request::{Repeatable, Request, Shape};
+use crate::resp::{Pool, Reply};
 use crate::session::handshake::Purpose;
+use crate::session::{Compiled, Facts};
 use crate::stats::Stats;
 
 /// A server and the connection to it that all callers share.
 pub(crate) struct Node {
-    config: Config,
+    config: Arc<Config>,
+    address: Address,
+    /// What the shared connection is for.
+    purpose: Purpose,
     facts: Arc<Facts>,
     pool: Arc<Pool>,
     state: Mutex<State>,
@@ -49,11 +53,19 @@ struct State {
 }
 
 impl Node {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        address: Address,
+        purpose: Purpose,
+        compiled: Arc<Compiled>,
+        pool: Arc<Pool>,
+    ) -> Self {
         Node {
             config,
-            facts: Arc::default(),
-            pool: Arc::default(),
+            address,
+            purpose,
+            facts: Arc::new(Facts::new(compiled)),
+            pool,
             state: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -61,6 +73,44 @@ impl Node {
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether there is a connection.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.state.lock().link.as_ref().is_some_and(|link| link.is_usable())
+    }
+
+    /// Whether the last attempt to connect failed, and the next one is not due yet.
+    pub(crate) fn is_down(&self) -> bool {
+        self.state.lock().down_since_just_now().is_some()
+    }
+
+    /// The same as [`Node::link`], for a caller that has other servers to turn to: one attempt, and none while the server is known to be
+    /// down.
+    pub(crate) fn link_now(&self, deadline: Instant) -> Result<Arc<Link>> {
+        if let Some(error) = self.state.lock().down_since_just_now() {
+            return Err(error.clone());
+        }
+        self.link(1, deadline)
+    }
+
+    /// Asks the server something on the library's own account.
+    pub(crate) fn ask(&self, arguments: &[&[u8]], deadline: Instant) -> Result<Reply> {
+        let mut request = Box::<Request>::default();
+        request.reset(Shape::Single);
+        request.say(arguments);
+        loop {
+            let link = self.link_now(deadline)?;
+            match link.call(request, Instant::now(), deadline) {
+                End::Finished(finished) => return finished.result.map(Reply::new),
+                End::Late(error, _) => return Err(error),
+                End::Unusable(unsent) => request = unsent,
+            }
+        }
     }
 
     /// The connection to use now; makes one when there is none. `attempts`: how many failed attempts to live through
@@ -96,7 +146,7 @@ impl Node {
                 if state.connecting { deadline } else { state.not_before.unwrap_or(deadline).min(deadline) };
             if state.connecting || wake > Instant::now() && state.not_before.is_some() {
                 if self.changed.wait_until(&mut state, wake).timed_out() && wake == deadline {
-                    return Err(state.last_error.clone().unwrap_or_else(|| no_connection(&self.config)));
+                    return Err(state.last_error.clone().unwrap_or_else(|| no_connection(&self.address)));
                 }
                 continue;
             }
@@ -112,12 +162,9 @@ impl Node {
             if let Some(lost) = lost {
                 self.config.log.event(LogLevel::Warning, format_args!("{lost}"));
             }
-            let attempt = self.open(Purpose::Calls, deadline);
+            let attempt = self.open(self.purpose, deadline);
             match &attempt {
-                Ok(_) => self
-                    .config
-                    .log
-                    .event(LogLevel::Info, format_args!("connected to {}", self.config.address)),
+                Ok(_) => self.config.log.event(LogLevel::Info, format_args!("connected to {}", self.address)),
                 Err(error) => self.config.log.event(LogLevel::Error, format_args!("{error}")),
             }
             attempt
@@ -168,7 +215,8 @@ impl Node {
     }
 
     fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Link> {
-        Link::open(&self.config, Arc::clone(&self.facts), Arc::clone(&self.pool), purpose, deadline)
+        let (facts, pool) = (Arc::clone(&self.facts), Arc::clone(&self.pool));
+        Link::open(&self.config, &self.address, facts, pool, purpose, deadline)
     }
 
     /// Doubles with every failure, with up to half taken off at random so that clients do not come back all at once.
@@ -176,6 +224,11 @@ impl Node {
         let reconnect = &self.config.reconnect;
         let full = reconnect.backoff_min.saturating_mul(1 << failures.min(16)).min(reconnect.backoff_max);
         full.mul_f64(1.0 - fastrand::f64() / 2.0)
+    }
+
+    /// Whether the server stops a read-only call at its first write: known from the first connection on.
+    pub(crate) fn enforces_read_only(&self) -> bool {
+        self.facts.enforces_read_only()
     }
 
     /// Whether executing a request twice does no harm on this server.
@@ -233,6 +286,12 @@ impl Node {
 }
 
 impl State {
+    /// Why there is no connection, if an attempt has failed and the next one is not due yet.
+    fn down_since_just_now(&self) -> Option<&Error> {
+        let waits = self.not_before.is_some_and(|not_before| not_before > Instant::now());
+        self.last_error.as_ref().filter(|_| waits && !self.connecting)
+    }
+
     /// Every connection on which a caller may wait.
     fn links(&self) -> Vec<Arc<Link>> {
         self.apart.iter().chain(&self.retired).filter_map(Weak::upgrade).chain(self.link.clone()).collect()
@@ -262,9 +321,9 @@ pub(crate) fn closed() -> Error {
     Error::new(Status::Closed, "the client is closed")
 }
 
-fn no_connection(config: &Config) -> Error {
+fn no_connection(address: &Address) -> Error {
     Error::new(
         Status::Timeout,
-        format!("the deadline passed before there was a connection to {}; nothing was sent", config.address),
+        format!("the deadline passed before there was a connection to {address}; nothing was sent"),
     )
 }

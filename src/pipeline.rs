@@ -44,7 +44,7 @@ impl Client {
 
 impl Pipeline {
     fn new(client: &Client, shape: Shape) -> Pipeline {
-        let request = client.core().request(shape);
+        let request = client.request(shape);
         Pipeline { client: client.clone(), request, shape, repair: false, trust_cache: false, arrived: None }
     }
 
@@ -77,7 +77,7 @@ impl Pipeline {
             let reason = "a command that waits is refused in a pipeline: it would keep all behind it waiting; send it alone";
             return Err(Error::new(Status::CommandRefused, reason));
         }
-        self.request.command(arguments);
+        self.request.command(arguments)?;
         Ok(self)
     }
 
@@ -125,7 +125,7 @@ impl Pipeline {
 
     /// Takes all items out.
     pub fn clear(&mut self) {
-        self.request.reset(self.shape);
+        self.request = self.client.request(self.shape);
     }
 
     /// Sends the items and waits for their replies: an array with one element an item, in order. An item's error is its element; see
@@ -137,7 +137,7 @@ impl Pipeline {
     /// [`Status::Compile`], and nothing of it ran.
     pub fn exec(&mut self) -> Result<Reply> {
         self.arrived = None;
-        let empty = self.client.core().request(self.shape);
+        let empty = self.client.request(self.shape);
         let mut request = std::mem::replace(&mut self.request, empty);
         if request.items.is_empty() {
             let mut payload = Box::<Payload>::default();

@@ -6,8 +6,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Status};
-use crate::resp::encode::{Arguments, Buffer};
+use crate::resp::encode::{Arguments, Buffer, arguments};
 use crate::script::{DigestHasher, Script, Sha};
+use crate::topology::slots::{self, NO_SLOT};
 
 /// How the replies of a request belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,19 @@ pub(crate) struct Item {
     pub(crate) script: Option<u32>,
     /// Whether the script is called read-only.
     pub(crate) read_only: bool,
+    /// The slot of its keys; [`NO_SLOT`] without keys, or where nobody asks for slots.
+    pub(crate) slot: u16,
+}
+
+/// Whether items are told apart by the slot of their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Routing {
+    /// No: there is one server for all keys.
+    None,
+    /// Yes. A command whose keys are not known is refused.
+    BySlot,
+    /// Yes, and the caller has named a server for what has no keys that are known.
+    BySlotOrRoute,
 }
 
 /// What makes it harmless to execute a request twice.
@@ -126,14 +140,22 @@ pub(crate) struct Request {
     pub(crate) repeatable: Repeatable,
     /// Pipelines: items that met NOSCRIPT are sent again afterwards, out of order.
     pub(crate) repair: bool,
+    /// The server that it goes to does not own its slot yet: ASKING in front.
+    pub(crate) asking: bool,
     /// Transactions: scripts that the server is known to have are not loaded again inside MULTI.
     pub(crate) trust_cache: bool,
+    pub(crate) routing: Routing,
+    /// The slot of the items' keys, of those that have any; not for pipelines, whose items may lie in many.
+    pub(crate) slot: u16,
     /// Where a script stands in `scripts`, once they are too many to look through.
     places: HashMap<Sha, u32, BuildHasherDefault<DigestHasher>>,
 }
 
 /// A request's memory above this is given back instead of being kept for another use.
 const KEPT_BYTES: usize = 1024 * 1024;
+
+/// Where the keys of a script call start among its arguments: behind EVALSHA, the SHA and the number of keys.
+const KEYS_START: usize = 3;
 
 /// Up to so many scripts are looked through one by one.
 const FEW_SCRIPTS: usize = 8;
@@ -151,6 +173,9 @@ impl Default for Request {
             repeatable: Repeatable::Yes,
             repair: false,
             trust_cache: false,
+            asking: false,
+            routing: Routing::None,
+            slot: NO_SLOT,
             places: HashMap::default(),
         }
     }
@@ -167,6 +192,9 @@ impl Request {
         self.repeatable = Repeatable::Yes;
         self.repair = false;
         self.trust_cache = false;
+        self.asking = false;
+        self.routing = Routing::None;
+        self.slot = NO_SLOT;
     }
 
     /// Whether it holds more memory than one that waits for another use should.
@@ -198,13 +226,52 @@ impl Request {
         Ok(())
     }
 
-    /// Appends a command.
-    pub(crate) fn command(&mut self, arguments: &[&[u8]]) {
+    /// Appends a command, unless its way through a cluster is not known.
+    pub(crate) fn command(&mut self, arguments: &[&[u8]]) -> Result<()> {
+        let slot = match self.routing {
+            Routing::None => NO_SLOT,
+            routing => {
+                let slot = slots::of_command(arguments, routing == Routing::BySlotOrRoute)?;
+                self.join(slot, |_| slots::shown_key(arguments))?;
+                slot
+            }
+        };
+        self.append_command(arguments, slot);
+        Ok(())
+    }
+
+    /// Appends a command of the library's own, whose way is known.
+    pub(crate) fn say(&mut self, arguments: &[&[u8]]) {
+        self.append_command(arguments, NO_SLOT);
+    }
+
+    fn append_command(&mut self, arguments: &[&[u8]], slot: u16) {
         let wire = self.wire.own();
         wire.command(arguments);
         let end = wire.len();
-        self.items.push(Item { end, script: None, read_only: false });
+        self.items.push(Item { end, script: None, read_only: false, slot });
         self.repeatable = Repeatable::No;
+    }
+
+    /// Appends an item of another request.
+    pub(crate) fn take(&mut self, other: &Request, index: usize) {
+        let item = other.items[index];
+        let wire = self.wire.own();
+        wire.raw(&other.wire[other.start_of(index)..item.end]);
+        let end = wire.len();
+        let script = item.script.map(|script| self.place_of(&other.scripts[script as usize]));
+        self.items.push(Item { end, script, ..item });
+        self.repeatable = self.repeatable.min(other.repeatable_item(index));
+    }
+
+    /// What makes it harmless to execute an item twice.
+    pub(crate) fn repeatable_item(&self, index: usize) -> Repeatable {
+        let item = self.items[index];
+        match item.script.map(|script| self.scripts[script as usize].is_idempotent()) {
+            Some(true) => Repeatable::Yes,
+            Some(false) if item.read_only => Repeatable::IfEnforced,
+            _ => Repeatable::No,
+        }
     }
 
     /// Appends a script call.
@@ -227,14 +294,63 @@ impl Request {
         } else {
             wire.head_with(argc, script.evalsha(), keys.count());
         }
-        if let Err(error) = keys.write(wire).and_then(|()| args.write(wire)) {
+        let keys_start = wire.len();
+        let mut written = keys.write(wire);
+        let mut slot = NO_SLOT;
+        if self.routing != Routing::None && written.is_ok() {
+            match self.join_keys(keys_start) {
+                Ok(joined) => slot = joined,
+                Err(error) => written = Err(error),
+            }
+        }
+        let wire = self.wire.own();
+        if let Err(error) = written.and_then(|()| args.write(wire)) {
             wire.truncate(start);
             return Err(error);
         }
         let end = wire.len();
         let index = self.place_of(script);
-        self.items.push(Item { end, script: Some(index), read_only });
+        self.items.push(Item { end, script: Some(index), read_only, slot });
         Ok(())
+    }
+
+    /// The slot of the keys that were just written.
+    #[inline(never)]
+    fn join_keys(&mut self, start: usize) -> Result<u16> {
+        let slot = slots::of_keys(arguments(&self.wire[start..]))?;
+        let key =
+            |request: &Self| arguments(&request.wire[start..]).next().map(slots::shown).unwrap_or_default();
+        self.join(slot, key)?;
+        Ok(slot)
+    }
+
+    /// Notes the slot of an item's keys, unless the item cannot stand beside the others. `key`: one of those keys, to be shown.
+    fn join(&mut self, slot: u16, key: impl FnOnce(&Self) -> String) -> Result<()> {
+        if self.shape == Shape::Pipeline || slot == NO_SLOT {
+            return Ok(());
+        }
+        if self.slot != NO_SLOT && self.slot != slot {
+            let other = self.items.iter().position(|item| item.slot != NO_SLOT).unwrap_or_default();
+            let text = format!(
+                "a transaction runs on one server, but the key {} lies in slot {slot} and the key {} of item {other} in \
+                 slot {}; a hash tag such as {{tag}} in both puts them together. Nothing was sent",
+                key(self),
+                self.first_key_of(other),
+                self.slot
+            );
+            return Err(Error::new(Status::CrossSlot, text));
+        }
+        self.slot = slot;
+        Ok(())
+    }
+
+    fn first_key_of(&self, index: usize) -> String {
+        let wire = &self.wire[self.start_of(index)..self.items[index].end];
+        let arguments: Vec<&[u8]> = arguments(wire).collect();
+        match self.items[index].script {
+            Some(_) => arguments.get(KEYS_START).copied().map(slots::shown).unwrap_or_default(),
+            None => slots::shown_key(&arguments),
+        }
     }
 
     #[inline]
@@ -268,9 +384,8 @@ impl Request {
     /// The name of item `index`'s command, for error texts.
     pub(crate) fn name_of(&self, index: usize) -> String {
         let wire = &self.wire[self.start_of(index)..self.items[index].end];
-        // Head, length, name: the name is the third line.
-        let name = wire.split(|&byte| byte == b'\n').nth(2).unwrap_or_default();
-        String::from_utf8_lossy(name).trim_end().chars().take(NAME_SHOWN).collect()
+        let name = arguments(wire).next().unwrap_or_default();
+        String::from_utf8_lossy(name).chars().take(NAME_SHOWN).collect()
     }
 
     /// Where the wire form of item `index` starts.
@@ -343,7 +458,7 @@ mod tests {
     fn a_script_call_in_each_form() {
         let script = Script::new("return 1");
         let mut request = Request::default();
-        request.command(&[b"PING"]);
+        request.command(&[b"PING"]).unwrap();
         request.script(&script, &[b"k"][..], &[&b"a\0"[..], b""][..], true).unwrap();
         let tail = "$1\r\n1\r\n$1\r\nk\r\n$2\r\na\0\r\n$0\r\n\r\n";
         let sha = script.sha_hex();

@@ -1,21 +1,24 @@
-//! The URL of a server, taken apart.
+//! The URL of a server, a cluster or a service behind sentinels, taken apart.
 //!
 //! No error text repeats a piece of the URL, except the name of an unknown parameter: what looks like a port or a path
 //! may be the rest of a password whose special characters were not percent-encoded.
 
 use std::ffi::OsString;
+use std::iter;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 use url::{Host, form_urlencoded};
 
-use super::{Address, Protocol, Secret};
+use super::{Address, Protocol, Secret, Servers};
 use crate::error::{Error, Result, Status};
 
 const DEFAULT_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
 
 const FORMS: &str = "write redis://[[user]:password@]host[:port][/database], the same with rediss:// for TLS, \
+                     redis+cluster://host[:port],host[:port]... , redis+sentinel://host[:port],.../service \
                      or unix:///path[?db=database]";
 const ENCODING: &str = "in user and password write / ? # @ % as %2F %3F %23 %40 %25";
 const DATABASE: &str = "the database must be a number from 0 to 2147483647, as in redis://host:6379/0";
@@ -23,7 +26,7 @@ const DATABASE: &str = "the database must be a number from 0 to 2147483647, as i
 /// What a URL says.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) address: Address,
+    pub(super) servers: Servers,
     pub(super) tls: bool,
     pub(super) username: Option<String>,
     pub(super) password: Option<Secret>,
@@ -31,8 +34,11 @@ pub(super) struct Target {
     pub(super) protocol: Protocol,
 }
 
+#[derive(Clone, Copy)]
 enum Scheme {
-    Tcp { tls: bool },
+    Tcp,
+    Cluster,
+    Sentinel,
     Unix,
 }
 
@@ -44,7 +50,7 @@ pub(super) fn parse(url: &str) -> Result<Target> {
     }
     check_percent_encoding(url)?;
     let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid(FORMS))?;
-    let scheme = parse_scheme(scheme)?;
+    let (scheme, tls) = parse_scheme(scheme)?;
 
     if rest.contains('#') {
         return Err(invalid(format_args!("it has no place for a '#'; {ENCODING}")));
@@ -58,19 +64,26 @@ pub(super) fn parse(url: &str) -> Result<Target> {
     let (username, password) = parse_userinfo(userinfo)?;
     let query = parse_query(query)?;
 
-    let (address, tls, path_database) = match scheme {
-        Scheme::Tcp { tls } => {
-            let (host, port) = parse_host_and_port(host)?;
-            let number = path.strip_prefix('/').filter(|number| !number.is_empty());
-            (Address::Tcp { host, port }, tls, number.map(parse_database).transpose()?)
+    let path = path.strip_prefix('/').filter(|path| !path.is_empty());
+    let (servers, path_database) = match scheme {
+        Scheme::Tcp => (Servers::One(parse_only_address(host)?), path),
+        Scheme::Cluster => (Servers::Cluster(parse_addresses(host, DEFAULT_PORT)?), path),
+        Scheme::Sentinel => {
+            let (service, path) = match path.unwrap_or_default().split_once('/') {
+                Some((service, database)) => (service, Some(database)),
+                None => (path.unwrap_or_default(), None),
+            };
+            let sentinels = parse_addresses(host, SENTINEL_PORT)?;
+            (Servers::Sentinel { sentinels, service: parse_service(service)? }, path)
         }
-        Scheme::Unix => (parse_socket_path(host, path)?, false, None),
+        Scheme::Unix => (Servers::One(parse_socket_path(host, path.unwrap_or_default())?), None),
     };
+    let path_database = path_database.map(parse_database).transpose()?;
     let database = match (path_database, query.database) {
         (Some(a), Some(b)) if a != b => return Err(invalid("the path and db= name different databases")),
         (a, b) => a.or(b).unwrap_or(0),
     };
-    Ok(Target { address, tls, username, password, database, protocol: query.protocol })
+    Ok(Target { servers, tls, username, password, database, protocol: query.protocol })
 }
 
 fn invalid(why: impl std::fmt::Display) -> Error {
@@ -90,17 +103,21 @@ fn check_percent_encoding(url: &str) -> Result<()> {
     }
 }
 
-fn parse_scheme(scheme: &str) -> Result<Scheme> {
-    match scheme.to_ascii_lowercase().as_str() {
-        "redis" | "valkey" => Ok(Scheme::Tcp { tls: false }),
-        "rediss" | "valkeys" => Ok(Scheme::Tcp { tls: true }),
-        "unix" => Ok(Scheme::Unix),
-        "redis+cluster" | "rediss+cluster" | "valkey+cluster" | "valkeys+cluster" => {
-            Err(invalid("clusters are not supported yet; give the URL of one server"))
-        }
-        "redis+sentinel" | "rediss+sentinel" | "valkey+sentinel" | "valkeys+sentinel" => {
-            Err(invalid("sentinels are not supported yet; give the URL of the primary"))
-        }
+/// What the scheme asks for, and whether over TLS.
+fn parse_scheme(scheme: &str) -> Result<(Scheme, bool)> {
+    let scheme = scheme.to_ascii_lowercase();
+    if scheme == "unix" {
+        return Ok((Scheme::Unix, false));
+    }
+    let (protocol, servers) = match scheme.split_once('+') {
+        None => (scheme.as_str(), Scheme::Tcp),
+        Some((protocol, "cluster")) => (protocol, Scheme::Cluster),
+        Some((protocol, "sentinel")) => (protocol, Scheme::Sentinel),
+        Some(_) => ("", Scheme::Tcp),
+    };
+    match protocol {
+        "redis" | "valkey" => Ok((servers, false)),
+        "rediss" | "valkeys" => Ok((servers, true)),
         _ => Err(invalid(format_args!("unknown scheme; {FORMS}"))),
     }
 }
@@ -122,10 +139,31 @@ fn parse_userinfo(userinfo: &str) -> Result<(Option<String>, Option<Secret>)> {
     Ok((username, password))
 }
 
-fn parse_host_and_port(text: &str) -> Result<(String, u16)> {
+fn parse_only_address(text: &str) -> Result<Address> {
     if text.contains(',') {
-        return Err(invalid("there is more than one host; give one"));
+        return Err(invalid(
+            "there is more than one host; give one, or write redis+cluster:// or redis+sentinel://",
+        ));
     }
+    parse_address(text, DEFAULT_PORT)
+}
+
+fn parse_addresses(text: &str, default_port: u16) -> Result<Vec<Address>> {
+    text.split(',').map(|host| parse_address(host, default_port)).collect()
+}
+
+fn parse_service(text: &str) -> Result<String> {
+    let service = percent_decode_str(text)
+        .decode_utf8()
+        .map_err(|_| invalid("the service is not UTF-8 once percent-decoded"))?;
+    if service.is_empty() {
+        return Err(invalid("it names no service, as in redis+sentinel://host1,host2/service"));
+    }
+    Ok(service.into_owned())
+}
+
+/// `host`, `host:port`, or the same with an IPv6 address in brackets.
+pub(super) fn parse_address(text: &str, default_port: u16) -> Result<Address> {
     let (host, port) = match text.rfind(']') {
         Some(bracket) => match text.split_at(bracket + 1) {
             (host, "") => (host, None),
@@ -146,7 +184,7 @@ fn parse_host_and_port(text: &str) -> Result<(String, u16)> {
         return Err(invalid(format_args!("it names no host; {FORMS}")));
     }
     let port = match port {
-        None => DEFAULT_PORT,
+        None => default_port,
         Some(port) => parse_digits(port)
             .filter(|port| *port != 0)
             .ok_or_else(|| invalid(format_args!("the port must be a number from 1 to 65535; {ENCODING}")))?,
@@ -157,7 +195,7 @@ fn parse_host_and_port(text: &str) -> Result<(String, u16)> {
         Ok(Host::Ipv6(address)) => address.to_string(),
         Err(reason) => return Err(invalid(format_args!("the host cannot be used: {reason}"))),
     };
-    Ok((host, port))
+    Ok(Address::Tcp { host, port })
 }
 
 fn parse_socket_path(host: &str, path: &str) -> Result<Address> {
@@ -166,7 +204,7 @@ fn parse_socket_path(host: &str, path: &str) -> Result<Address> {
             "a unix URL names no host: write the whole path behind three slashes, unix:///run/redis.sock",
         ));
     }
-    let path: Vec<u8> = percent_decode_str(path).collect();
+    let path: Vec<u8> = iter::once(b'/').chain(percent_decode_str(path)).collect();
     if path.len() < 2 || path.contains(&0) {
         return Err(invalid("a unix URL needs the path of the socket, as in unix:///run/redis.sock"));
     }
@@ -262,11 +300,25 @@ mod tests {
         ];
         for (url, address, tls, username, password, database) in rows {
             let target = parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
-            assert_eq!(target.address, address, "{url}");
+            assert_eq!(target.servers, Servers::One(address), "{url}");
             assert_eq!(target.tls, tls, "{url}");
             assert_eq!(target.username.as_deref(), username, "{url}");
             assert_eq!(target.password.as_ref().map(Secret::expose), password, "{url}");
             assert_eq!(target.database, database, "{url}");
+        }
+        let cluster = |url| parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        let target = cluster("rediss+cluster://u:p@h1,[::1]:7,h3:8/1?protocol=3");
+        assert_eq!(target.servers, Servers::Cluster(vec![tcp("h1", 6379), tcp("::1", 7), tcp("h3", 8)]));
+        assert_eq!((target.tls, target.database, target.protocol), (true, 1, Protocol::Resp3));
+        assert_eq!(cluster("valkey+cluster://h").servers, Servers::Cluster(vec![tcp("h", 6379)]));
+        let sentinels = vec![tcp("h1", 26379), tcp("h2", 5)];
+        for (url, database) in
+            [("redis+sentinel://h1,h2:5/my%2fname", 0), ("valkeys+sentinel://h1,h2:5/my%2fname/3", 3)]
+        {
+            let target = cluster(url);
+            let service = "my/name".to_owned();
+            assert_eq!(target.servers, Servers::Sentinel { sentinels: sentinels.clone(), service });
+            assert_eq!(target.database, database);
         }
         assert_eq!(parse("redis://h?protocol=3").unwrap().protocol, Protocol::Resp3);
         assert_eq!(parse("unix:///s?db=1&protocol=2").unwrap().protocol, Protocol::Resp2);
@@ -282,8 +334,15 @@ mod tests {
             ("redis:u:s3cret@h", "redis://"),
             ("http://u:s3cret@h", "unknown scheme"),
             ("s3cret://h", "unknown scheme"),
-            ("redis+cluster://:s3cret@h1:1,h2:2", "clusters are not supported"),
-            ("redis+sentinel://:s3cret@h1,h2/name", "sentinels are not supported"),
+            ("redis+s3cret://h", "unknown scheme"),
+            ("redis+cluster://:s3cret@", "no host"),
+            ("redis+cluster://:s3cret@h1,,h2", "no host"),
+            ("redis+cluster://:s3cret@h1:1,h2:0", "port"),
+            ("redis+cluster://:s3cret@h1/x", "database"),
+            ("redis+sentinel://:s3cret@h1,h2", "no service"),
+            ("redis+sentinel://:s3cret@h1,h2/", "no service"),
+            ("redis+sentinel://:s3cret@h1,h2/%ff", "UTF-8"),
+            ("redis+sentinel://:s3cret@h1,h2/name/x", "database"),
             ("redis://", "no host"),
             ("redis://u:s3cret@", "no host"),
             ("redis://u:s3cret@/0", "no host"),

@@ -16,7 +16,10 @@ pub const RS_FLUSH_SYNC: i32 = 1;
 /// SCRIPT FLUSH ASYNC: in the background.
 pub const RS_FLUSH_ASYNC: i32 = 2;
 
-/// Loads a script into the server's cache. There is no need to: a call does it by itself.
+/// Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by itself.
+///
+/// In a cluster the error says which primaries have done it; the same for rs_client_script_flush. What each primary says by itself: the
+/// command through rs_client_with_route_all.
 ///
 /// `err` may be NULL. Errors: RS_ERR_COMPILE, or any of RS_ERR_. Threads: any.
 ///
@@ -37,7 +40,8 @@ pub unsafe extern "C" fn rs_client_script_load(
     })
 }
 
-/// Asks which scripts the server has in its cache.
+/// Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that cannot be reached is an
+/// error: without it nobody knows.
 ///
 /// `shas`: `count` SHA1s of 40 hexadecimal digits, each ending in a NUL; copied. `exists`: `count` places; each becomes true or false, all
 /// false on failure. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
@@ -77,7 +81,7 @@ pub unsafe extern "C" fn rs_client_script_exists(
     })
 }
 
-/// Empties the server's script cache. Calls go on working: they load what they need.
+/// Empties the server's script cache; in a cluster, every primary's. Calls go on working: they load what they need.
 ///
 /// `mode`: one of the RS_FLUSH_ numbers. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
 ///
@@ -103,7 +107,8 @@ pub unsafe extern "C" fn rs_client_script_flush(
     })
 }
 
-/// Stops the script that the server is running, if it has not written yet. It need not be one of this client's.
+/// Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. They
+/// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY.
 ///
 /// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
 /// server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.

@@ -4,11 +4,13 @@ use std::ffi::c_char;
 use std::time::Duration;
 
 use super::error::rs_error;
-use super::options::rs_options;
+use super::options::{read_from_of, rs_options};
 use super::reply::{self, rs_reply};
-use super::{Out, Strings, free, guard, guard_value, handle, invalid, rs_status, text};
+use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status, text};
 use crate::client::Client;
 use crate::config::Options;
+use crate::error::Result;
+use crate::route::Route;
 
 /// A connection to a server that any number of threads may share; their calls travel together. Caller frees with
 /// rs_client_free.
@@ -27,7 +29,9 @@ impl rs_client {
 
 /// Opens a client, and its connection unless the options say "lazy".
 ///
-/// `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`; copied. `options`:
+/// `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`, a cluster as
+/// `redis+cluster://[[user]:password@]host[:port],host[:port],...`, or the primary of a service behind sentinels as
+/// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`:
 /// NULL for the defaults; copied. `*client`: caller frees with rs_client_free; NULL on failure. `err` may be NULL.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
@@ -68,15 +72,132 @@ pub unsafe extern "C" fn rs_client_with_timeout(
     err: *mut *mut rs_error,
 ) -> rs_status {
     // SAFETY: as documented.
+    unsafe {
+        make_view(client, view, err, |client| {
+            if timeout_ms == 0 || timeout_ms > super::options::LONGEST_MS {
+                return Err(invalid("timeout_ms", "is 0 or longer than a year"));
+            }
+            Ok(client.with_timeout(Duration::from_millis(timeout_ms)))
+        })
+    }
+}
+
+/// Another handle of the same client whose read-only calls are run by other servers; see RS_READ_FROM_PRIMARY and its neighbours.
+///
+/// `read_from`: one of the RS_READ_FROM_ numbers. `*view`: caller frees with rs_client_free; NULL on failure.
+/// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_with_read_from(
+    client: *const rs_client,
+    read_from: i32,
+    view: *mut *mut rs_client,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        make_view(client, view, err, |client| {
+            let unknown = || invalid("read_from", "is none of the RS_READ_FROM_ numbers");
+            Ok(client.with_read_from(read_from_of(read_from).ok_or_else(unknown)?))
+        })
+    }
+}
+
+/// Another handle of the same client whose calls without keys, and commands whose keys this library does not know, go to the primary that
+/// has the slot of `key`. Keys go before it. On a client of a single server it changes nothing.
+///
+/// `key`: `len` bytes; copied. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+///
+/// # Safety
+/// `key` points to `len` bytes; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_with_route_key(
+    client: *const rs_client,
+    key: *const c_char,
+    len: usize,
+    view: *mut *mut rs_client,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        make_view(client, view, err, |client| {
+            if key.is_null() {
+                return Err(invalid("key", "is NULL"));
+            }
+            client.with_route(Route::Key(bytes(key, len, "key")?))
+        })
+    }
+}
+
+/// The same, by the number of a slot.
+///
+/// `slot`: 0 to 16383. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_with_route_slot(
+    client: *const rs_client,
+    slot: u16,
+    view: *mut *mut rs_client,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { make_view(client, view, err, |client| client.with_route(Route::Slot(slot))) }
+}
+
+/// The same, by a server's address; a replica's will do. Whether there is such a server shows when it is called: RS_ERR_NO_ROUTE.
+///
+/// `node`: `host:port` as the servers announce it or rs_options_map_address maps it; copied. `*view`: caller frees with rs_client_free; NULL
+/// on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+///
+/// # Safety
+/// `node` is NULL or ends in a NUL; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_with_route_node(
+    client: *const rs_client,
+    node: *const c_char,
+    view: *mut *mut rs_client,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { make_view(client, view, err, |client| client.with_route(Route::Node(text(node, "node")?))) }
+}
+
+/// The same, to all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has an
+/// error there, which rs_error_from_reply tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
+///
+/// `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_with_route_all(
+    client: *const rs_client,
+    view: *mut *mut rs_client,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { make_view(client, view, err, |client| client.with_route(Route::AllPrimaries)) }
+}
+
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+unsafe fn make_view(
+    client: *const rs_client,
+    view: *mut *mut rs_client,
+    err: *mut *mut rs_error,
+    body: impl FnOnce(&Client) -> Result<Client>,
+) -> rs_status {
+    // SAFETY: as promised.
     let out = unsafe { Out::new(view) };
     guard(err, || {
         out.required("view")?;
-        // SAFETY: as documented.
+        // SAFETY: as promised.
         let client = unsafe { handle(client, "client")? };
-        if timeout_ms == 0 || timeout_ms > super::options::LONGEST_MS {
-            return Err(invalid("timeout_ms", "is 0 or longer than a year"));
-        }
-        out.set(rs_client::new(client.client.with_timeout(Duration::from_millis(timeout_ms))));
+        out.set(rs_client::new(body(&client.client)?));
         Ok(())
     })
 }
@@ -88,7 +209,8 @@ pub unsafe extern "C" fn rs_client_with_timeout(
 ///
 /// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH, HELLO,
 /// CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their
-/// own, opened for them.
+/// own, opened for them. In a cluster a command goes to the primary that has its keys. One without keys goes to any primary if they all
+/// answer it alike (PING, PUBLISH, ...); any other needs a route, such as rs_client_with_route_all: RS_ERR_NO_ROUTE.
 ///
 /// Errors: any of RS_ERR_. A command is never sent twice: when its reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
 ///

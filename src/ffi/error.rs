@@ -21,6 +21,9 @@ pub const RS_ERR_NOT_READ_ONLY: rs_status = 105;
 pub const RS_ERR_FORKED: rs_status = 106;
 /// The client is closed or was freed. Nothing of the call was sent.
 pub const RS_ERR_CLOSED: rs_status = 107;
+/// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route, with
+/// rs_client_with_route_key and its neighbours. Nothing was sent.
+pub const RS_ERR_NO_ROUTE: rs_status = 108;
 /// No connection: no such host, refused, unreachable, lost before anything was sent. Nothing was executed.
 pub const RS_ERR_CONNECT: rs_status = 200;
 /// The TLS handshake failed: certificate, host name, protocol. Nothing was executed.
@@ -47,6 +50,8 @@ pub const RS_ERR_BUSY: rs_status = 404;
 pub const RS_ERR_TRANSACTION_ABORTED: rs_status = 405;
 /// The server lacks what was asked for.
 pub const RS_ERR_NOT_SUPPORTED: rs_status = 406;
+/// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not executed.
+pub const RS_ERR_NOT_SERVED: rs_status = 407;
 /// A defect of this library. Whether the call was executed is not known.
 pub const RS_ERR_INTERNAL: rs_status = 500;
 
@@ -171,6 +176,7 @@ const STATUSES: &[(Status, &std::ffi::CStr)] = &[
     (Status::NotReadOnly, c"RS_ERR_NOT_READ_ONLY"),
     (Status::Forked, c"RS_ERR_FORKED"),
     (Status::Closed, c"RS_ERR_CLOSED"),
+    (Status::NoRoute, c"RS_ERR_NO_ROUTE"),
     (Status::Connect, c"RS_ERR_CONNECT"),
     (Status::Tls, c"RS_ERR_TLS"),
     (Status::Auth, c"RS_ERR_AUTH"),
@@ -184,6 +190,7 @@ const STATUSES: &[(Status, &std::ffi::CStr)] = &[
     (Status::Busy, c"RS_ERR_BUSY"),
     (Status::TransactionAborted, c"RS_ERR_TRANSACTION_ABORTED"),
     (Status::NotSupported, c"RS_ERR_NOT_SUPPORTED"),
+    (Status::NotServed, c"RS_ERR_NOT_SERVED"),
     (Status::Internal, c"RS_ERR_INTERNAL"),
 ];
 
@@ -202,6 +209,7 @@ mod tests {
             (RS_ERR_NOT_READ_ONLY, Status::NotReadOnly),
             (RS_ERR_FORKED, Status::Forked),
             (RS_ERR_CLOSED, Status::Closed),
+            (RS_ERR_NO_ROUTE, Status::NoRoute),
             (RS_ERR_CONNECT, Status::Connect),
             (RS_ERR_TLS, Status::Tls),
             (RS_ERR_AUTH, Status::Auth),
@@ -215,6 +223,7 @@ mod tests {
             (RS_ERR_BUSY, Status::Busy),
             (RS_ERR_TRANSACTION_ABORTED, Status::TransactionAborted),
             (RS_ERR_NOT_SUPPORTED, Status::NotSupported),
+            (RS_ERR_NOT_SERVED, Status::NotServed),
             (RS_ERR_INTERNAL, Status::Internal),
         ] {
             assert_eq!(number, status.code());

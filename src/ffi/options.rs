@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::error::rs_error;
 use super::{bytes, free, guard, guard_value, invalid, rs_status, text};
 use crate::config::{Options, Protocol};
-use crate::error::Result;
+use crate::error::{Error, Result, Status};
 use crate::log::LogLevel;
+use crate::route::ReadFrom;
 
 /// RESP3, and RESP2 with a server that does not know it.
 pub const RS_PROTOCOL_AUTO: i32 = 0;
@@ -15,6 +16,13 @@ pub const RS_PROTOCOL_AUTO: i32 = 0;
 pub const RS_PROTOCOL_RESP2: i32 = 2;
 /// RESP3; a server that does not know it is an error.
 pub const RS_PROTOCOL_RESP3: i32 = 3;
+
+/// Read-only calls run on the primary.
+pub const RS_READ_FROM_PRIMARY: i32 = 0;
+/// Read-only calls run on the replicas in turn; on the primary where none can be reached.
+pub const RS_READ_FROM_PREFER_REPLICA: i32 = 1;
+/// Read-only calls run on the replicas in turn, and never on the primary.
+pub const RS_READ_FROM_REPLICA: i32 = 2;
 
 /// Something failed; calls may have failed with it.
 pub const RS_LOG_ERROR: i32 = 1;
@@ -351,6 +359,100 @@ pub unsafe extern "C" fn rs_options_set_lazy_connect(
     unsafe {
         set(options, err, |options| {
             options.lazy_connect(lazy);
+            Ok(())
+        })
+    }
+}
+
+/// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica is behind its primary by
+/// what is still on the way; one that is lost, loads its data or says that it has lost its primary is passed over. A server older than 7.0
+/// cannot run a script read-only: such calls go to its primary. Default: RS_READ_FROM_PRIMARY. See also rs_client_with_read_from.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_read_from(
+    options: *mut rs_options,
+    read_from: i32,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            let read_from = read_from_of(read_from).ok_or_else(|| {
+                Error::new(
+                    Status::InvalidOption,
+                    "option read_from: must be one of the RS_READ_FROM_ numbers",
+                )
+            })?;
+            options.read_from(read_from);
+            Ok(())
+        })
+    }
+}
+
+pub(super) fn read_from_of(number: i32) -> Option<ReadFrom> {
+    match number {
+        RS_READ_FROM_PRIMARY => Some(ReadFrom::Primary),
+        RS_READ_FROM_PREFER_REPLICA => Some(ReadFrom::PreferReplica),
+        RS_READ_FROM_REPLICA => Some(ReadFrom::Replica),
+        _ => None,
+    }
+}
+
+/// Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a tunnel or a container's network.
+/// Each is `host:port`, an IPv6 address in brackets, ending in a NUL. It concerns the addresses that a cluster, a primary or a sentinel
+/// announces, not those of the URL. Call it once for each address.
+///
+/// # Safety
+/// `options` is NULL or live options; `announced` and `reachable` are NULL or end in a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_map_address(
+    options: *mut rs_options,
+    announced: *const c_char,
+    reachable: *const c_char,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.map_address(text(announced, "announced")?, text(reachable, "reachable")?).map(drop)
+        })
+    }
+}
+
+/// The user to authenticate as with the sentinels, UTF-8 ending in a NUL. Needs rs_options_set_sentinel_password. Default: none.
+///
+/// # Safety
+/// `options` is NULL or live options; `username` is NULL or ends in a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_sentinel_username(
+    options: *mut rs_options,
+    username: *const c_char,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { set(options, err, |options| options.sentinel_username(text(username, "username")?).map(drop)) }
+}
+
+/// The password to authenticate with at the sentinels: `len` bytes. The one in the URL is for the servers alone. Default: none.
+///
+/// # Safety
+/// `options` is NULL or live options; `password` points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_sentinel_password(
+    options: *mut rs_options,
+    password: *const c_char,
+    len: usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            if password.is_null() {
+                return Err(invalid("password", "is NULL"));
+            }
+            options.sentinel_password(bytes(password, len, "password")?);
             Ok(())
         })
     }

@@ -17,6 +17,16 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+impl Address {
+    /// Takes `host:port` apart, an IPv6 address with brackets or, as servers write it, without.
+    pub(crate) fn parse(text: &str) -> Option<Address> {
+        let (host, port) = text.rsplit_once(':')?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        (!host.is_empty()).then(|| Address::Tcp { host: host.to_owned(), port })
+    }
+}
+
 impl fmt::Display for Address {
     /// `host:port` (IPv6 in brackets), or the path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

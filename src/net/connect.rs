@@ -236,7 +236,7 @@ mod tests {
 
     fn open(url: &str, options: &Options) -> Result<Established> {
         let config = Config::new(url, options)?;
-        connect(&config, &config.address, Instant::now() + SOON)
+        connect(&config, &config.servers.addresses()[0], Instant::now() + SOON)
     }
 
     #[track_caller]
@@ -386,9 +386,17 @@ mod tests {
 
         let config = Config::new(&url, &timeout(SOON)).unwrap();
         let start = Instant::now();
-        fails(connect(&config, &config.address, start + SHORT), Status::Connect, &["no answer within"]);
+        fails(
+            connect(&config, &config.servers.addresses()[0], start + SHORT),
+            Status::Connect,
+            &["no answer within"],
+        );
         assert!(start.elapsed() >= SHORT && start.elapsed() < SOON);
-        fails(connect(&config, &config.address, start), Status::Timeout, &["deadline passed", &url[8..]]);
+        fails(
+            connect(&config, &config.servers.addresses()[0], start),
+            Status::Timeout,
+            &["deadline passed", &url[8..]],
+        );
     }
 
     #[test]
@@ -472,7 +480,7 @@ mod tests {
             let url = format!("rediss://127.0.0.1:{}", server.tls_port);
             let mut options = trusting(&authority);
             let without = open(&url, &options).and_then(|connection| {
-                let address = Config::new(&url, &options)?.address;
+                let address = Config::new(&url, &options)?.servers.addresses()[0].clone();
                 ping(connection).map_err(|error| {
                     tls::failure(&address, error.get_ref().unwrap().downcast_ref().expect("no TLS error"))
                 })

@@ -156,6 +156,28 @@ fn copy_few(from: &[u8], to: &mut [u8]) {
     let _ = ends::<8>(from, to) || ends::<4>(from, to) || ends::<2>(from, to) || ends::<1>(from, to);
 }
 
+/// The arguments that are in wire form in `wire`, one behind the other; the head of a command in front of them is skipped.
+pub(crate) fn arguments(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = wire;
+    if rest.first() == Some(&b'*') {
+        take_line(&mut rest);
+    }
+    std::iter::from_fn(move || {
+        let length = take_line(&mut rest)?;
+        let argument = rest.get(..length)?;
+        rest = rest.get(length + 2..).unwrap_or_default();
+        Some(argument)
+    })
+}
+
+/// Takes a sign and a number from the front.
+fn take_line(wire: &mut &[u8]) -> Option<usize> {
+    let end = memchr::memchr(b'\r', wire)?;
+    let digits = wire.get(1..end)?;
+    *wire = wire.get(end + 2..)?;
+    Some(digits.iter().fold(0, |number, digit| number * 10 + usize::from(digit.wrapping_sub(b'0'))))
+}
+
 /// A list of arguments that can be written: slices of anything made of bytes, or what C hands over.
 pub(crate) trait Arguments {
     fn count(&self) -> usize;
@@ -189,6 +211,16 @@ mod tests {
         assert_eq!(buffer.as_slice(), b"+*3\r\n$3\r\nSET\r\n$0\r\n\r\n$5\r\na\r\n\0b\r\n");
         buffer.truncate(1);
         assert_eq!(buffer.as_slice(), b"+");
+    }
+
+    #[test]
+    fn arguments_are_found_in_wire_form() {
+        let words: [&[u8]; 4] = [b"SET", b"", b"a\r\n\0b", &[b'x'; 1000]];
+        let mut buffer = Buffer::default();
+        buffer.command(&words);
+        assert_eq!(arguments(buffer.as_slice()).collect::<Vec<_>>(), words);
+        assert_eq!(arguments(&buffer.as_slice()[4..]).collect::<Vec<_>>(), words);
+        assert_eq!(arguments(b"").count(), 0);
     }
 
     #[test]

@@ -156,38 +156,75 @@ impl Payload {
         self.bytes.push(0);
     }
 
-    /// Puts the elements of `other`, an array, in place of this array's elements of the given indices, in ascending order.
-    pub(crate) fn replace_elements(&mut self, indices: &[usize], other: &Payload) {
+    /// Takes the texts of another payload; what to add to the places of the entries that refer to them.
+    pub(crate) fn adopt_texts(&mut self, other: &Payload) -> u64 {
         let shift = self.bytes.len() as u64;
         self.bytes.extend_from_slice(&other.bytes);
+        shift
+    }
+
+    /// Appends replies, whose texts were adopted with this shift.
+    pub(crate) fn append(&mut self, entries: &[Entry], shift: u64) {
+        for entry in entries {
+            let index = self.tape.len() as u32;
+            let value = if entry.kind.is_text() { entry.value + shift } else { entry.value };
+            self.tape.push(Entry { value, index, ..*entry });
+        }
+    }
+
+    /// Appends a text of this side's own.
+    pub(crate) fn append_text(&mut self, kind: Kind, text: &[u8]) {
+        let index = self.tape.len() as u32;
+        let value = self.bytes.len() as u64;
+        self.bytes.extend_from_slice(text);
+        self.bytes.push(0);
+        self.tape.push(Entry { value, len: text.len() as u32, span: 1, index, kind });
+    }
+
+    /// Makes the array of [`Payload::start_array`] a map.
+    pub(crate) fn make_map(&mut self) {
+        self.tape[self.root].kind = Kind::Map;
+    }
+
+    /// Where the elements of the root stand on the tape.
+    pub(crate) fn elements_at(&self) -> impl Iterator<Item = usize> {
+        let mut at = self.root + 1;
+        (0..self.tape[self.root].len).map(move |_| {
+            let here = at;
+            at += self.tape[here].span as usize;
+            here
+        })
+    }
+
+    /// Puts the elements of `other`, an array, in place of this array's elements of the given indices, in ascending order.
+    pub(crate) fn replace_elements(&mut self, indices: &[usize], other: &Payload) {
+        let other_shift = self.adopt_texts(other);
         let old = std::mem::take(&mut self.tape);
         self.tape.extend_from_slice(&old[..=self.root]);
         self.notes.retain(|note| indices.binary_search(&note.item).is_err());
         self.notes.extend(other.notes.iter().cloned());
         self.notes.sort_by_key(|note| note.item);
-        let mut notes = self.notes.iter_mut().peekable();
+        let mut notes = std::mem::take(&mut self.notes);
+        let mut due = notes.iter_mut().peekable();
         let (mut from_old, mut from_other) = (self.root + 1, other.root + 1);
         let count = old[self.root].len as usize;
         for index in 0..count {
             let old_span = old[from_old].span as usize;
-            if let Some(note) = notes.next_if(|note| note.item == index) {
+            if let Some(note) = due.next_if(|note| note.item == index) {
                 note.at = self.tape.len();
             }
             let (source, shift) = match indices.binary_search(&index) {
                 Ok(_) => {
                     let source = &other.tape[from_other..][..other.tape[from_other].span as usize];
                     from_other += source.len();
-                    (source, shift)
+                    (source, other_shift)
                 }
                 Err(_) => (&old[from_old..][..old_span], 0),
             };
             from_old += old_span;
-            for entry in source {
-                let index = self.tape.len() as u32;
-                let value = if entry.kind.is_text() { entry.value + shift } else { entry.value };
-                self.tape.push(Entry { value, index, ..*entry });
-            }
+            self.append(source, shift);
         }
+        self.notes = notes;
         self.end_array(count);
     }
 
@@ -346,6 +383,15 @@ impl<'a> ReplyRef<'a> {
     /// The reply at place `at` of the tape.
     pub(crate) fn at(payload: &'a Payload, at: usize) -> Self {
         ReplyRef { payload, at }
+    }
+
+    pub(crate) fn payload(self) -> &'a Payload {
+        self.payload
+    }
+
+    /// This reply and all inside it.
+    pub(crate) fn entries(self) -> &'a [Entry] {
+        &self.payload.tape[self.at..][..self.entry().span as usize]
     }
 
     pub(crate) fn entry(self) -> &'a Entry {

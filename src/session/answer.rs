@@ -50,6 +50,13 @@ impl<T> Session<T> {
         Ok(())
     }
 
+    /// Throws the answer to ASKING away.
+    pub(super) fn asked(&mut self) {
+        self.expected.pop_front();
+        self.unseen.clear();
+        self.inbox.discard();
+    }
+
     /// One of a transaction's scripts is known to compile, or not to.
     fn checked(&mut self, key: usize) {
         let call = &mut self.calls[key];
@@ -185,6 +192,12 @@ impl<T> Session<T> {
             return;
         }
         let count = call.request.items.len();
+        if let Some(rare) = &call.rare
+            && rare.before_repair.is_some()
+            && call.answered < count + rare.missed.len()
+        {
+            return;
+        }
         let repair = call.request.repair && !call.repaired && call.tag.is_some();
         match &mut call.rare {
             Some(rare) if repair && !rare.missed.is_empty() => {

@@ -34,6 +34,7 @@ impl<T> Session<T> {
         let item = call.request.items[0];
         let by_body = item.script.is_some_and(|script| !self.load(key, script as usize));
         let read_only = item.read_only && self.facts.enforces_read_only();
+        self.announce(key);
         let call = &mut self.calls[key];
         call.form = Form::new(by_body, read_only);
         call.position = self.outbox.position();
@@ -45,6 +46,14 @@ impl<T> Session<T> {
             self.outbox.append(|out| request.rewrite(0, call.form, out));
         }
         self.expected.push_back(Expected { call: key, what: What::Items { left: 1 } });
+    }
+
+    /// Queues ASKING where the call comes to a server that does not own its slot yet. It holds for one command, so it stands behind SCRIPT LOAD.
+    fn announce(&mut self, key: usize) {
+        if self.calls[key].request.asking {
+            self.outbox.append(|out| out.command(&[b"ASKING"]));
+            self.expected.push_back(Expected { call: key, what: What::Asking });
+        }
     }
 
     /// Sees to it that the server has one of the call's scripts, with a SCRIPT LOAD if need be; `false` when SCRIPT LOAD
@@ -83,8 +92,22 @@ impl<T> Session<T> {
             call.position = self.outbox.position();
         }
         call.queued = to;
+        if call.request.asking {
+            return self.append_asking(key, from..to, unloadable);
+        }
         self.append_items(key, from..to, unloadable);
         self.expected.push_back(Expected { call: key, what: What::Items { left: to - from } });
+    }
+
+    /// Queues items each with an ASKING of its own.
+    fn append_asking(&mut self, key: usize, items: std::ops::Range<usize>, mut by_body: Vec<usize>) {
+        for index in items {
+            self.announce(key);
+            self.append_items(key, index..index + 1, by_body.clone());
+            self.expected.push_back(Expected { call: key, what: What::Items { left: 1 } });
+            let script = self.calls[key].request.items[index].script;
+            by_body.retain(|unloadable| Some(*unloadable as u32) != script);
+        }
     }
 
     /// Sees to it that the server has every script of a call; gives those for which SCRIPT LOAD is refused.
@@ -143,13 +166,20 @@ impl<T> Session<T> {
         }
         call.rare().before_repair = Some(before);
         self.counters.noscript_repairs += 1;
+        let asking = self.calls[key].request.asking;
         let mut unloadable = unloadable;
         for &index in &missed {
-            self.append_items(key, index..index + 1, unloadable.clone());
+            if asking {
+                self.append_asking(key, index..index + 1, unloadable.clone());
+            } else {
+                self.append_items(key, index..index + 1, unloadable.clone());
+            }
             let script = self.calls[key].request.items[index].script;
             unloadable.retain(|unloadable| Some(*unloadable as u32) != script);
         }
-        self.expected.push_back(Expected { call: key, what: What::Items { left: missed.len() } });
+        if !asking {
+            self.expected.push_back(Expected { call: key, what: What::Items { left: missed.len() } });
+        }
     }
 
     /// Starts a transaction, or first sends what must be known before: whether each script compiles.
@@ -160,7 +190,7 @@ impl<T> Session<T> {
         }
         let call = &self.calls[key];
         let unchecked: Vec<usize> = {
-            let compiled = self.facts.compiled.lock();
+            let compiled = self.facts.compiled.0.lock();
             let scripts = call.request.scripts.iter().enumerate();
             scripts.filter(|(_, script)| !compiled.contains(script.sha())).map(|(index, _)| index).collect()
         };
@@ -178,6 +208,8 @@ impl<T> Session<T> {
 
     /// Queues MULTI, the scripts, the items and EXEC.
     pub(super) fn emit_transaction(&mut self, key: usize) {
+        // It holds from before MULTI up to EXEC.
+        self.announce(key);
         let call = &mut self.calls[key];
         call.payload.start();
         call.position = self.outbox.position();

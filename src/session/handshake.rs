@@ -10,12 +10,14 @@ use crate::session::Facts;
 use crate::session::verdict::{self, Verdict};
 
 /// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
     /// Commands and scripts.
     Calls,
-    /// SCRIPT KILL: only what a server says while it is busy with a script. It refuses SELECT and CLIENT SETINFO then.
-    Kill,
+    /// Read-only scripts on a replica of a cluster, which answers them behind READONLY.
+    Replica,
+    /// Nothing but the login: a server that is busy with a script refuses SELECT and CLIENT SETINFO, and a sentinel knows neither.
+    Bare,
 }
 
 /// What comes after a round of the handshake.
@@ -39,6 +41,7 @@ enum Step {
     /// An empty transaction shows whether this user may run any. Were MULTI refused in a real one, its commands would run singly.
     Multi,
     Exec,
+    ReadOnly,
 }
 
 /// The handshake of one connection.
@@ -67,7 +70,7 @@ impl<'a> Handshake<'a> {
         self.steps.clear();
         let mut step = |step: Step, words: &[&[u8]]| {
             self.steps.push(step);
-            request.command(words);
+            request.say(words);
         };
         let config = self.config;
         let password = config.password.as_ref().map(|password| password.expose());
@@ -83,7 +86,7 @@ impl<'a> Handshake<'a> {
             },
             (None, None) => {}
         }
-        if self.purpose == Purpose::Calls {
+        if self.purpose != Purpose::Bare {
             if config.database != 0 {
                 step(Step::Select, &[b"SELECT", itoa::Buffer::new().format(config.database).as_bytes()]);
             }
@@ -93,7 +96,9 @@ impl<'a> Handshake<'a> {
             step(Step::Introduction, &[b"CLIENT", b"SETINFO", b"LIB-NAME", b"rs_script"]);
             let version = env!("CARGO_PKG_VERSION").as_bytes();
             step(Step::Introduction, &[b"CLIENT", b"SETINFO", b"LIB-VER", version]);
-            if self.facts.transactions.get().is_none() {
+            if self.purpose == Purpose::Replica {
+                step(Step::ReadOnly, &[b"READONLY"]);
+            } else if self.facts.transactions.get().is_none() {
                 step(Step::Multi, &[b"MULTI"]);
                 step(Step::Exec, &[b"EXEC"]);
             }

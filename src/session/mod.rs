@@ -13,7 +13,7 @@ mod known;
 mod outbox;
 #[cfg(test)]
 mod simulation;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) use outbox::Chunk;
 use outbox::Outbox;
 
 /// What has been learnt of a server and outlives one connection to it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Facts {
     /// SCRIPT LOAD is refused for good: scripts travel as EVAL.
     load_refused: AtomicBool,
@@ -42,14 +42,27 @@ pub(crate) struct Facts {
     no_read_only: AtomicBool,
     /// Whether the server lets this user run transactions; the error text if not.
     transactions: OnceLock<std::result::Result<(), Vec<u8>>>,
-    /// The scripts that have compiled: only those may enter a MULTI, where a failure would not stop the others.
-    compiled: Mutex<Known>,
+    compiled: Arc<Compiled>,
 }
 
+/// The scripts that have compiled, on whichever of a client's servers: only those may enter a MULTI, where a failure would not
+/// stop the others.
+#[derive(Debug, Default)]
+pub(crate) struct Compiled(Mutex<Known>);
+
 impl Facts {
+    pub(crate) fn new(compiled: Arc<Compiled>) -> Self {
+        Facts {
+            load_refused: AtomicBool::new(false),
+            no_read_only: AtomicBool::new(false),
+            transactions: OnceLock::new(),
+            compiled,
+        }
+    }
+
     /// A script has compiled on this server.
     fn note_compiled(&self, sha: Sha) {
-        self.compiled.lock().insert(sha);
+        self.compiled.0.lock().insert(sha);
     }
 
     /// Whether the server stops a read-only call at its first write.
@@ -152,6 +165,8 @@ struct Expected {
 enum What {
     /// The reply to SCRIPT LOAD of one of the call's scripts. The caller never sees it.
     Load { script: usize },
+    /// The reply to ASKING. It decides nothing: refused, the command behind it is redirected once more.
+    Asking,
     /// The replies to this many of the call's items.
     Items { left: usize },
     /// The answers to MULTI and to this many commands behind it. The caller never sees them.
@@ -239,9 +254,9 @@ impl<T> Session<T> {
         self.finished.pop_front()
     }
 
-    /// Whose reply is awaited next, among those who still wait.
-    pub(crate) fn next_awaited(&self) -> Option<&T> {
-        self.expected.iter().find_map(|expected| self.calls[expected.call].tag.as_ref())
+    /// Whose replies are awaited, the next one first, among those who still wait.
+    pub(crate) fn awaited(&self) -> impl Iterator<Item = &T> {
+        self.expected.iter().filter_map(|expected| self.calls[expected.call].tag.as_ref())
     }
 
     /// Whether nothing is in flight.
@@ -313,6 +328,7 @@ impl<T> Session<T> {
                 (Decoded::Reply, Some(Expected { call, what })) => match what {
                     What::Items { .. } => self.items_answered(call),
                     What::Load { script } => self.loaded(call, script)?,
+                    What::Asking => self.asked(),
                     What::Queued { left } => self.queued(call, left),
                     What::Exec => self.executed(call)?,
                 },

@@ -145,7 +145,7 @@ impl World {
         World {
             seed,
             rng,
-            session: Session::new(limits, Arc::new(Facts::default()), Arc::new(Pool::default())),
+            session: Session::new(limits, Arc::new(Facts::new(Arc::default())), Arc::new(Pool::default())),
             server: Server::new(rights),
             scripts: ["one", "two", "three", "broken"].map(Script::new).to_vec(),
             expectations: Vec::new(),
@@ -165,7 +165,7 @@ impl World {
             Expectation { shape, items: Vec::new(), has_broken: false, flushes: self.flushes };
         for _ in 0..count {
             if self.rng.u8(..) < 50 {
-                request.command(&[b"PING"]);
+                request.say(&[b"PING"]);
                 expectation.items.push(None);
                 continue;
             }

@@ -34,6 +34,46 @@ pub(crate) fn judge(text: &[u8]) -> Verdict {
     }
 }
 
+/// Why a server did not run a call that another would run, or the same a little later: by its own word, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotServed<'a> {
+    /// The slot is another server's.
+    Moved { slot: u16, to: &'a str },
+    /// The slot is on its way to another server, and the keys are there already.
+    Ask { slot: u16, to: &'a str },
+    /// The slot is on its way, and some of the keys are here and some there.
+    TryAgain,
+    /// The cluster has lost its majority, or nobody has the slot.
+    ClusterDown,
+    /// A replica was asked to write.
+    ReadOnly,
+}
+
+/// Judges a top-level error of a call that any of several servers might have run.
+pub(crate) fn not_served(text: &[u8]) -> Option<NotServed<'_>> {
+    match text {
+        b"TRYAGAIN Multiple keys request during rehashing of slot" => Some(NotServed::TryAgain),
+        b"CLUSTERDOWN The cluster is down"
+        | b"CLUSTERDOWN The cluster is down and only accepts read commands"
+        | b"CLUSTERDOWN Hash slot not served" => Some(NotServed::ClusterDown),
+        b"READONLY You can't write against a read only replica." => Some(NotServed::ReadOnly),
+        _ => {
+            let moved = text.strip_prefix(b"MOVED ").and_then(redirection);
+            let ask = || text.strip_prefix(b"ASK ").and_then(redirection);
+            moved
+                .map(|(slot, to)| NotServed::Moved { slot, to })
+                .or_else(|| ask().map(|(slot, to)| NotServed::Ask { slot, to }))
+        }
+    }
+}
+
+fn redirection(rest: &[u8]) -> Option<(u16, &str)> {
+    let (slot, to) = std::str::from_utf8(rest).ok()?.split_once(' ')?;
+    let (host, port) = to.rsplit_once(':')?;
+    let is_address = !host.contains(' ') && port.parse::<u16>().is_ok_and(|port| port != 0);
+    Some((slot.parse().ok()?, to)).filter(|_| is_address)
+}
+
 fn is_busy(text: &[u8]) -> bool {
     let Some(rest) = text.strip_prefix(b"BUSY ") else { return false };
     [&b"Redis"[..], b"Valkey"].iter().any(|name| {
@@ -122,6 +162,32 @@ mod tests {
             (b"BUSY bee", Verdict::Other),
         ] {
             assert_eq!(judge(text), verdict, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn refusals_of_a_cluster_are_taken_whole() {
+        let moved = |slot, to| Some(NotServed::Moved { slot, to });
+        for (text, expected) in [
+            (&b"MOVED 866 127.0.0.1:7001"[..], moved(866, "127.0.0.1:7001")),
+            (b"MOVED 866 ::1:7001", moved(866, "::1:7001")),
+            (b"MOVED 866 :7001", moved(866, ":7001")),
+            (b"MOVED 866 host.example:7001", moved(866, "host.example:7001")),
+            (b"ASK 5 h:1", Some(NotServed::Ask { slot: 5, to: "h:1" })),
+            (b"TRYAGAIN Multiple keys request during rehashing of slot", Some(NotServed::TryAgain)),
+            (b"CLUSTERDOWN Hash slot not served", Some(NotServed::ClusterDown)),
+            (b"READONLY You can't write against a read only replica.", Some(NotServed::ReadOnly)),
+            (b"READONLY You can't write against a read only replica. script: 1c, on @user_script:1.", None),
+            (b"MOVED 866 127.0.0.1:7001 script: 1c, on @user_script:1.", None),
+            (b"MOVED 866 127.0.0.1", None),
+            (b"MOVED 866 h:0", None),
+            (b"MOVED x h:1", None),
+            (b"MOVED", None),
+            (b"TRYAGAIN later", None),
+            (b"CLUSTERDOWN", None),
+            (b"MOVED 1 \xff:1", None),
+        ] {
+            assert_eq!(not_served(text), expected, "{}", text.escape_ascii());
         }
     }
 }

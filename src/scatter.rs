@@ -1,0 +1,436 @@
+//! A pipeline over several servers: split by who has each item's slot, sent to all side by side, put together again in the caller's
+//! order.
+//!
+//! Each server gets its items in one write. What a server refused without running it goes on, as [`Journey`] decides, in further
+//! rounds: in the caller's order, and of each slot only as many at once as go the same way.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::client::Core;
+use crate::error::{Error, Result, Status};
+use crate::journey::{Again, Journey, Next, wait};
+use crate::link::{End, Link, Started};
+use crate::node::Node;
+use crate::request::{Repeatable, Request, Shape};
+use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
+use crate::route::ReadFrom;
+use crate::session::Finished;
+use crate::topology::slots::NO_SLOT;
+use crate::topology::{Place, Topology};
+
+/// The part of a pipeline that goes to one server in one write.
+struct Part {
+    node: Arc<Node>,
+    asking: bool,
+    /// Which items of the pipeline these are.
+    items: Vec<usize>,
+    request: Box<Request>,
+}
+
+/// A part on its way, or why it is not.
+enum Sent {
+    Started(Arc<Link>, Started),
+    Failed(Error),
+}
+
+/// What has become of an item.
+enum Answer {
+    /// A reply of the server: place on the tape of one of the payloads.
+    Reply { payload: usize, at: usize },
+    /// No server's answer, or one that only says that it would not run the item.
+    Error(Error),
+}
+
+pub(crate) struct Scatter<'a> {
+    core: &'a Core,
+    topology: &'a Topology,
+    request: &'a Request,
+    read_from: ReadFrom,
+    deadline: Instant,
+    /// Where items without keys go; all of them to the same server.
+    otherwise: Place,
+    journeys: HashMap<usize, Journey>,
+    answers: BTreeMap<usize, Answer>,
+    #[expect(clippy::vec_box, reason = "boxes as they come from the sessions")]
+    payloads: Vec<Box<Payload>>,
+    /// What is known of error replies, by item.
+    notes: HashMap<usize, Note>,
+}
+
+impl<'a> Scatter<'a> {
+    pub(crate) fn new(
+        core: &'a Core,
+        request: &'a Request,
+        otherwise: Place,
+        read_from: ReadFrom,
+        deadline: Instant,
+    ) -> Self {
+        let topology = &core.topology;
+        Scatter {
+            core,
+            topology,
+            request,
+            read_from,
+            deadline,
+            otherwise,
+            journeys: HashMap::new(),
+            answers: BTreeMap::new(),
+            payloads: Vec::new(),
+            notes: HashMap::new(),
+        }
+    }
+
+    /// Carries every item to an answer. If some have none from a server, that is an error; `arrived` has all there is then.
+    pub(crate) fn run(mut self, arrived: &mut Option<Reply>) -> Result<Reply> {
+        self.settle_otherwise();
+        let mut pending: Vec<usize> = (0..self.request.items.len()).collect();
+        let mut round = 0;
+        while !pending.is_empty() {
+            let seen = self.topology.generation();
+            let (parts, mut next) = self.split(&pending);
+            let mut again = if parts.is_empty() { Again::AfterPause } else { Again::Now };
+            for (part, end) in self.send(parts) {
+                again = again.max(self.take_in(part, end, &mut next));
+            }
+            next.sort_unstable();
+            pending = next;
+            if pending.is_empty() {
+                break;
+            }
+            if let Err(error) = wait(self.topology, again, round, seen, self.deadline) {
+                self.give_up(&pending, Some(error));
+                break;
+            }
+            if Instant::now() >= self.deadline {
+                self.give_up(&pending, None);
+                break;
+            }
+            round += 1;
+        }
+        self.gather(arrived)
+    }
+
+    /// Chooses one primary for everything without keys, so that it stays in order.
+    fn settle_otherwise(&mut self) {
+        if self.otherwise == Place::Anywhere
+            && let Some(node) = self.topology.pick(&Place::Anywhere, ReadFrom::Primary, &[])
+        {
+            self.otherwise = Place::Node(node.address().clone());
+        }
+    }
+
+    /// Puts items together by the server that each goes to next. Those that must wait for others of their slot are given back.
+    fn split(&mut self, pending: &[usize]) -> (Vec<Part>, Vec<usize>) {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut held = Vec::new();
+        let mut ways: HashMap<u16, (*const Node, bool)> = HashMap::new();
+        for &index in pending {
+            let Next { node, asking } = match self.next(index) {
+                Ok(next) => next,
+                Err(error) => {
+                    self.answers.insert(index, Answer::Error(error));
+                    continue;
+                }
+            };
+            let slot = self.request.items[index].slot;
+            if let Some(journey) = self.journeys.get_mut(&index)
+                && slot != NO_SLOT
+                && *ways.entry(slot).or_insert((Arc::as_ptr(&node), asking)) != (Arc::as_ptr(&node), asking)
+            {
+                journey.hold(Next { node, asking });
+                held.push(index);
+                continue;
+            }
+            let known = parts.iter().position(|part| Arc::ptr_eq(&part.node, &node) && part.asking == asking);
+            let place = known.unwrap_or_else(|| {
+                let mut request = self.core.take_request(Shape::Pipeline);
+                request.repair = self.request.repair;
+                request.asking = asking;
+                parts.push(Part { node, asking, items: Vec::new(), request });
+                parts.len() - 1
+            });
+            parts[place].items.push(index);
+            parts[place].request.take(self.request, index);
+        }
+        (parts, held)
+    }
+
+    fn next(&mut self, index: usize) -> Result<Next> {
+        let item = &self.request.items[index];
+        if let Some(journey) = self.journeys.get_mut(&index) {
+            return journey.next(self.topology, self.request.repeatable_item(index), self.deadline);
+        }
+        if !(item.read_only && self.read_from != ReadFrom::Primary)
+            && item.slot != NO_SLOT
+            && let Some(node) = self.topology.pick(&Place::Slot(item.slot), ReadFrom::Primary, &[])
+        {
+            return Ok(Next { node, asking: false });
+        }
+        let mut journey = Journey::of_item(item, &self.otherwise, self.read_from);
+        let next = journey.next(self.topology, Repeatable::No, self.deadline);
+        self.journeys.insert(index, journey);
+        next
+    }
+
+    /// Sends each part to its server, and only then waits for the first reply.
+    fn send(&mut self, parts: Vec<Part>) -> Vec<(Part, End)> {
+        let now = Instant::now();
+        let mut sent = Vec::with_capacity(parts.len());
+        for mut part in parts {
+            let started = self.start(&mut part, now);
+            sent.push((part, started));
+        }
+        let wait = |(part, sent): (Part, Sent)| match sent {
+            Sent::Started(link, started) => (part, link.wait(started, now, self.deadline)),
+            Sent::Failed(error) => (part, End::Late(error, None)),
+        };
+        sent.into_iter().map(wait).collect()
+    }
+
+    fn start(&mut self, part: &mut Part, now: Instant) -> Sent {
+        loop {
+            let link = match part.node.link_now(self.deadline) {
+                Ok(link) => link,
+                Err(error) => return Sent::Failed(error),
+            };
+            // A replica that is too old for read-only scripts shows it when there is a connection.
+            let mut turned = false;
+            for index in &part.items {
+                if let Some(journey) = self.journeys.get_mut(index) {
+                    turned |= journey.turns_away_from(self.topology, &part.node);
+                }
+            }
+            if turned {
+                return Sent::Failed(Error::new(
+                    Status::Connect,
+                    "the server is too old for read-only scripts",
+                ));
+            }
+            match link.start(std::mem::take(&mut part.request), now) {
+                Ok(started) => return Sent::Started(link, started),
+                Err(unsent) => part.request = unsent,
+            }
+        }
+    }
+
+    /// Takes what came of a part: answers, and items that go on.
+    fn take_in(&mut self, part: Part, end: End, next: &mut Vec<usize>) -> Again {
+        let (error, arrived, harmless) = match end {
+            End::Finished(Finished { result, request, arrived, .. }) => {
+                let harmless = part.node.may_repeat(&request);
+                self.core.keep(request);
+                match result {
+                    Ok(payload) => (None, Some(payload), harmless),
+                    Err(error) => (Some(error), arrived, harmless),
+                }
+            }
+            End::Late(error, arrived) => (Some(error), arrived, false),
+            End::Unusable(_) => unreachable!("only Link::call ends so"),
+        };
+        let mut again = Again::Now;
+        let mut answered = 0;
+        if let Some(payload) = arrived {
+            answered = payload.tape[payload.root].len as usize;
+            again = self.take_replies(&part, payload, next);
+        }
+        if let Some(error) = error {
+            for &index in &part.items[answered..] {
+                again = again.max(self.refused(index, &part.node, error.clone(), harmless, next));
+            }
+        }
+        again
+    }
+
+    fn take_replies(&mut self, part: &Part, mut payload: Box<Payload>, next: &mut Vec<usize>) -> Again {
+        let mut again = Again::Now;
+        let number = self.payloads.len();
+        for (&index, at) in part.items.iter().zip(payload.elements_at()) {
+            self.answers.insert(index, Answer::Reply { payload: number, at });
+        }
+        for mut note in std::mem::take(&mut payload.notes) {
+            let index = part.items[note.item];
+            let text = payload.text(note.at);
+            let error = Error::server(note.status, text, note.not_executed);
+            note.item = index;
+            self.notes.insert(index, note);
+            if let Ok(then) = self.judge(index, &part.node, error, false) {
+                self.answers.remove(&index);
+                self.notes.remove(&index);
+                next.push(index);
+                again = again.max(then);
+            }
+        }
+        self.payloads.push(payload);
+        again
+    }
+
+    /// Decides on an item that has no reply.
+    fn refused(
+        &mut self,
+        index: usize,
+        node: &Arc<Node>,
+        error: Error,
+        harmless: bool,
+        next: &mut Vec<usize>,
+    ) -> Again {
+        match self.judge(index, node, error, harmless) {
+            Ok(again) => {
+                next.push(index);
+                again
+            }
+            Err(error) => {
+                self.answers.insert(index, Answer::Error(error));
+                Again::Now
+            }
+        }
+    }
+
+    fn judge(&mut self, index: usize, node: &Arc<Node>, error: Error, harmless: bool) -> Result<Again> {
+        let (otherwise, read_from) = (&self.otherwise, self.read_from);
+        let item = &self.request.items[index];
+        let journey =
+            self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from));
+        journey.failed(self.topology, node, error, harmless, self.deadline)
+    }
+
+    /// Ends the items that are still under way.
+    fn give_up(&mut self, pending: &[usize], error: Option<Error>) {
+        for &index in pending {
+            let late = self.journeys.get_mut(&index).map(Journey::out_of_time);
+            let closed = error.clone().filter(|error| error.status() == Status::Closed);
+            let error = closed.or(late).or(error.clone());
+            let error =
+                error.unwrap_or_else(|| Error::new(Status::Timeout, "the deadline passed; nothing was sent"));
+            self.answers.insert(index, Answer::Error(error));
+        }
+    }
+
+    /// Puts the answers together.
+    fn gather(mut self, arrived: &mut Option<Reply>) -> Result<Reply> {
+        let count = self.request.items.len();
+        let mut whole = self.topology.payload();
+        whole.start_array();
+        let shifts: Vec<u64> = self.payloads.iter().map(|payload| whole.adopt_texts(payload)).collect();
+        let mut worst: Option<(usize, Error)> = None;
+        let mut unanswered = 0;
+        for (index, answer) in std::mem::take(&mut self.answers) {
+            let at = whole.tape.len();
+            match answer {
+                Answer::Reply { payload: number, at: from } => {
+                    let tape = &self.payloads[number].tape;
+                    whole.append(&tape[from..][..tape[from].span as usize], shifts[number]);
+                    whole.notes.extend(self.notes.remove(&index).map(|note| Note { at, ..note }));
+                }
+                Answer::Error(error) => {
+                    whole.append_text(Kind::Error, error.message().as_bytes());
+                    let (status, not_executed) = (error.status(), error.is_not_executed());
+                    let command = self.request.name_of(index);
+                    whole.notes.push(Note { at, item: index, command, status, not_executed });
+                    if error.server_text().is_none() {
+                        unanswered += 1;
+                        let is_worse = |old: &Error| error.is_indeterminate() && !old.is_indeterminate();
+                        if worst.as_ref().is_none_or(|(_, old)| is_worse(old)) {
+                            worst = Some((index, error));
+                        }
+                    }
+                }
+            }
+        }
+        whole.end_array(count);
+        let reply = Reply::new(whole);
+        let Some((index, error)) = worst else { return Ok(reply) };
+        if unanswered < count {
+            *arrived = Some(reply);
+        }
+        Err(error.context(format_args!(
+            "{unanswered} of {count} items have no answer, the first of them item {index} ({})",
+            self.request.name_of(index)
+        )))
+    }
+}
+
+/// A command on every primary, side by side: each one's address, and what it said.
+pub(crate) fn everywhere(
+    core: &Core,
+    make: impl Fn() -> Result<Box<Request>>,
+    deadline: Instant,
+) -> Result<Vec<(Arc<Node>, Result<Reply>)>> {
+    let topology = &core.topology;
+    let mut done: Vec<(Arc<Node>, Result<Reply>)> = Vec::new();
+    let mut round = 0;
+    loop {
+        let seen = topology.generation();
+        let now = Instant::now();
+        let primaries = topology.primaries();
+        done.retain(|(node, _)| primaries.iter().any(|primary| Arc::ptr_eq(primary, node)));
+        let mut sent = Vec::new();
+        for node in primaries {
+            if !done.iter().any(|(other, _)| Arc::ptr_eq(other, &node)) {
+                let started = begin(&node, make()?, now, deadline);
+                sent.push((node, started));
+            }
+        }
+        let mut failed = false;
+        for (node, started) in sent {
+            let result = match started {
+                Sent::Failed(error) => Err(error),
+                Sent::Started(link, started) => match link.wait(started, now, deadline) {
+                    End::Finished(finished) => finished.result.map(Reply::new),
+                    End::Late(error, _) => Err(error),
+                    End::Unusable(_) => unreachable!("only Link::call ends so"),
+                },
+            };
+            failed |= matches!(&result, Err(error) if error.status() == Status::Connect);
+            done.push((node, result));
+        }
+        round += 1;
+        let attempts = core.topology.config().reconnect.attempts;
+        if !failed || attempts != 0 && round >= attempts || Instant::now() >= deadline {
+            return Ok(done);
+        }
+        if wait(topology, Again::AfterRenewal, round, seen, deadline).is_err() {
+            return Ok(done);
+        }
+        done.retain(|(_, result)| !matches!(result, Err(error) if error.status() == Status::Connect));
+    }
+}
+
+fn begin(node: &Arc<Node>, mut request: Box<Request>, now: Instant, deadline: Instant) -> Sent {
+    loop {
+        let link = match node.link_now(deadline) {
+            Ok(link) => link,
+            Err(error) => return Sent::Failed(error),
+        };
+        match link.start(request, now) {
+            Ok(started) => return Sent::Started(link, started),
+            Err(unsent) => request = unsent,
+        }
+    }
+}
+
+/// The answers of several servers as one reply: a map from each one's address to what it said.
+pub(crate) fn as_map(topology: &Topology, answers: &[(Arc<Node>, Result<Reply>)], command: &str) -> Reply {
+    let mut whole = topology.payload();
+    whole.start_array();
+    for (item, (node, answer)) in answers.iter().enumerate() {
+        whole.append_text(Kind::String, node.address().to_string().as_bytes());
+        let at = whole.tape.len();
+        match answer {
+            Ok(reply) => {
+                let root: ReplyRef<'_> = reply.root();
+                let shift = whole.adopt_texts(root.payload());
+                whole.append(root.entries(), shift);
+            }
+            Err(error) => {
+                whole.append_text(Kind::Error, error.server_text().unwrap_or(error.message().as_bytes()));
+                let (status, not_executed) = (error.status(), error.is_not_executed());
+                whole.notes.push(Note { at, item, command: command.to_owned(), status, not_executed });
+            }
+        }
+    }
+    whole.end_array(2 * answers.len());
+    whole.make_map();
+    Reply::new(whole)
+}

@@ -1,0 +1,174 @@
+//! What servers say when they are asked who is who: CLUSTER SLOTS, CLUSTER NODES, ROLE and SENTINEL.
+
+use std::time::Instant;
+
+use super::map::{Found, FoundShard};
+use super::slots::SLOTS;
+use crate::config::Config;
+use crate::error::{Error, Result, Status};
+use crate::net::address::Address;
+use crate::node::Node;
+use crate::resp::{Reply, ReplyRef};
+
+/// Asks a node of a cluster who has which slots.
+///
+/// [CLUSTER SLOTS](https://redis.io/docs/latest/commands/cluster-slots/)
+pub(super) fn cluster_slots(node: &Node, config: &Config, deadline: Instant) -> Result<Found> {
+    let reply = node.ask(&[b"CLUSTER", b"SLOTS"], deadline).map_err(|error| {
+        if error.server_text().is_some_and(|text| text.ends_with(b"cluster support disabled")) {
+            let text = format!("the server at {} is no part of a cluster: write redis://", node.address());
+            return Error::new(Status::NotSupported, text).sent(false);
+        }
+        error
+    })?;
+    let found = read_slots(reply.root(), node.address(), config);
+    if found.is_empty() {
+        return Err(Error::new(Status::Connect, format!("{} knows of no slots", node.address())));
+    }
+    Ok(found)
+}
+
+fn read_slots(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Found {
+    let mut found = Found::new();
+    for range in reply.elements() {
+        let mut parts = range.elements();
+        let mut bound = || Some(parts.next()?.as_i64()? as u16).filter(|slot| *slot < SLOTS);
+        let (Some(first), Some(last)) = (bound(), bound()) else { continue };
+        let mut nodes = parts.map(|node| {
+            let host = node.get(0)?.as_str().unwrap_or_default();
+            endpoint(host, node.get(1)?.as_i64()?, asked).map(|address| config.reachable(address))
+        });
+        let Some(Some(primary)) = nodes.next() else { continue };
+        let replicas: Vec<Address> = nodes.flatten().collect();
+        if first > last {
+            continue;
+        }
+        match found.iter_mut().find(|shard| shard.primary == primary) {
+            Some(shard) => shard.ranges.push((first, last)),
+            None => found.push(FoundShard { primary, replicas, ranges: vec![(first, last)] }),
+        }
+    }
+    found
+}
+
+/// The address that a server announces. Without a host it is the one of the server that says so; `?` stands for a host name that is
+/// not known yet.
+pub(super) fn endpoint(host: &str, port: i64, speaker: &Address) -> Option<Address> {
+    let port = u16::try_from(port).ok().filter(|port| *port != 0)?;
+    let host = match (host, speaker) {
+        ("?", _) => return None,
+        ("", Address::Tcp { host, .. }) => host.clone(),
+        ("", Address::Unix(_)) => return None,
+        (host, _) => host.to_owned(),
+    };
+    Some(Address::Tcp { host, port })
+}
+
+/// What a node of a cluster says of itself and of those it knows.
+///
+/// [CLUSTER NODES](https://redis.io/docs/latest/commands/cluster-nodes/)
+pub(super) struct Picture(Reply);
+
+impl Picture {
+    pub(super) fn ask(node: &Node, deadline: Instant) -> Result<Self> {
+        node.ask(&[b"CLUSTER", b"NODES"], deadline).map(Picture)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = Vec<&str>> {
+        self.0.as_str().unwrap_or_default().lines().map(|line| line.split(' ').collect())
+    }
+
+    /// What the node says of its own slots: ranges, and `[slot->-node]` for one that is leaving.
+    fn own_slots(&self) -> Vec<&str> {
+        let own = self.lines().find(|fields| fields.get(2).is_some_and(|flags| flags.contains("myself")));
+        own.and_then(|fields| fields.get(8..).map(<[&str]>::to_vec)).unwrap_or_default()
+    }
+
+    /// Whether the node counts the slot among its own.
+    pub(super) fn owns(&self, slot: u16) -> bool {
+        self.own_slots().iter().any(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            matches!((first.parse(), last.parse()), (Ok(first), Ok(last)) if (first..=last).contains(&slot))
+        })
+    }
+
+    /// Whether the slot is on its way from the node to another.
+    pub(super) fn is_leaving(&self, slot: u16) -> bool {
+        let mark = format!("[{slot}->-");
+        self.own_slots().iter().any(|range| range.starts_with(&mark))
+    }
+
+    /// Whether the node knows of another at this address, which it spells as an IP address or by name.
+    pub(super) fn lists(&self, address: &Address, config: &Config) -> bool {
+        self.lines().any(|fields| {
+            let mut names = fields.get(1).copied().unwrap_or_default().split(',');
+            let Some(Address::Tcp { host, port }) =
+                names.next().and_then(|at| Address::parse(at.split('@').next().unwrap_or_default()))
+            else {
+                return false;
+            };
+            let name = names.next().filter(|name| !name.is_empty()).unwrap_or(&host).to_owned();
+            [host, name].into_iter().any(|host| config.reachable(Address::Tcp { host, port }) == *address)
+        })
+    }
+}
+
+/// What a server says of its role.
+///
+/// [ROLE](https://redis.io/docs/latest/commands/role/)
+pub(super) enum Role {
+    Primary { replicas: Vec<Address> },
+    Replica,
+}
+
+pub(super) fn role(node: &Node, config: &Config, deadline: Instant) -> Result<Role> {
+    let reply = node.ask(&[b"ROLE"], deadline)?;
+    if reply.get(0).and_then(ReplyRef::as_bytes) != Some(b"master") {
+        return Ok(Role::Replica);
+    }
+    let replicas = reply.get(2).into_iter().flat_map(ReplyRef::elements).filter_map(|replica| {
+        let port = replica.get(1)?.as_str()?.parse().ok()?;
+        endpoint(replica.get(0)?.as_str()?, port, node.address()).map(|address| config.reachable(address))
+    });
+    Ok(Role::Primary { replicas: replicas.collect() })
+}
+
+/// The primary of a service by a sentinel's word.
+///
+/// [SENTINEL GET-MASTER-ADDR-BY-NAME](https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/)
+pub(super) fn primary_of(
+    sentinel: &Node,
+    service: &str,
+    config: &Config,
+    deadline: Instant,
+) -> Result<Address> {
+    let reply = sentinel.ask(&[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.as_bytes()], deadline)?;
+    let part = |index| reply.get(index).and_then(ReplyRef::as_str);
+    let port = part(1).and_then(|port| port.parse().ok()).unwrap_or_default();
+    let address = part(0).and_then(|host| endpoint(host, port, sentinel.address()));
+    address.map(|address| config.reachable(address)).ok_or_else(|| {
+        let text = format!("the sentinel at {} knows no service \"{service}\"", sentinel.address());
+        Error::new(Status::Connect, text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16) -> Address {
+        Address::Tcp { host: host.into(), port }
+    }
+
+    #[test]
+    fn an_endpoint_without_a_host_is_on_the_speakers() {
+        let speaker = tcp("10.0.0.1", 7000);
+        assert_eq!(endpoint("", 7001, &speaker), Some(tcp("10.0.0.1", 7001)));
+        assert_eq!(endpoint("h", 7001, &speaker), Some(tcp("h", 7001)));
+        assert_eq!(endpoint("::1", 7001, &speaker), Some(tcp("::1", 7001)));
+        for (host, port) in [("?", 7001), ("h", 0), ("h", -1), ("h", 65536)] {
+            assert_eq!(endpoint(host, port, &speaker), None);
+        }
+        assert_eq!(endpoint("", 1, &Address::Unix("/s".into())), None);
+    }
+}

@@ -1,0 +1,507 @@
+//! The servers of a client: which there are, which has what, and how that is found out anew.
+//!
+//! A single server, a cluster, or a primary behind sentinels; the first and the last with replicas where read-only calls
+//! want them. Nothing happens in the background: whoever finds the picture out of date makes a new one, in its own time.
+
+mod ask;
+pub(crate) mod keys;
+mod map;
+pub(crate) mod slots;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use smallvec::SmallVec;
+
+use crate::config::{Config, Servers};
+use crate::error::{Error, Result, Status};
+use crate::log::LogLevel;
+use crate::net::address::Address;
+use crate::node::{Node, closed};
+use crate::resp::{Payload, Pool};
+use crate::route::ReadFrom;
+use crate::session::Compiled;
+use crate::session::handshake::Purpose;
+use crate::stats::Stats;
+use ask::{Picture, Role};
+use map::{Found, FoundShard, Map};
+
+/// Pictures are made no more often than this.
+const PACE: Duration = Duration::from_millis(100);
+
+/// A picture older than this is made anew when a redirection shows that it is out of date.
+const OUTDATED: Duration = Duration::from_secs(1);
+
+/// How long replicas of a server without a cluster are believed to be the same.
+const REPLICAS_TRUST: Duration = Duration::from_secs(30);
+
+/// How long one server may take to say who is who while there are others to be asked.
+const ASK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Where a call is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Slot(u16),
+    Anywhere,
+    Node(Address),
+}
+
+/// Why a server would say that a slot is not its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    Moved,
+    Ask,
+}
+
+pub(crate) struct Topology {
+    config: Arc<Config>,
+    /// The only server that there is for anything but read-only calls.
+    only: Option<Arc<Node>>,
+    map: RwLock<Map>,
+    nodes: Mutex<Nodes>,
+    renewal: Mutex<Renewal>,
+    renewed: Condvar,
+    /// A call has met something that the map cannot explain.
+    doubted: AtomicBool,
+    redirects: AtomicU64,
+    compiled: Arc<Compiled>,
+    pool: Arc<Pool>,
+}
+
+/// The servers that were ever spoken to, as long as they are of use.
+#[derive(Default)]
+struct Nodes {
+    known: HashMap<(Address, Purpose), Known>,
+    /// What those did that are of no use any more.
+    past: Stats,
+    closed: bool,
+}
+
+struct Known {
+    node: Arc<Node>,
+    /// The map that was in force when it was asked for last.
+    wanted: u64,
+}
+
+#[derive(Default)]
+struct Renewal {
+    running: bool,
+    last: Option<Instant>,
+    error: Option<Error>,
+    /// The server that let a call down: asked last.
+    suspect: Option<Address>,
+}
+
+impl Topology {
+    pub(crate) fn new(config: Config) -> Topology {
+        let mut topology = Topology {
+            config: Arc::new(config),
+            only: None,
+            map: RwLock::default(),
+            nodes: Mutex::default(),
+            renewal: Mutex::default(),
+            renewed: Condvar::new(),
+            doubted: AtomicBool::new(false),
+            redirects: AtomicU64::new(0),
+            compiled: Arc::default(),
+            pool: Arc::default(),
+        };
+        if let Servers::One(address) = &topology.config.servers {
+            topology.only = Some(topology.node(address, Purpose::Calls));
+        }
+        topology
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.config.servers, Servers::Cluster(_))
+    }
+
+    /// The server for everything but read-only calls, where there is one and no other will ever be.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<&Arc<Node>> {
+        self.only.as_ref()
+    }
+
+    /// Finds the servers, if that was not done yet.
+    pub(crate) fn open(&self, deadline: Instant) -> Result<()> {
+        match &self.only {
+            Some(node) => node.link(1, deadline).map(drop),
+            None => self.renew(0, deadline),
+        }
+    }
+
+    /// The number of the picture in force; 0: there is none.
+    pub(crate) fn generation(&self) -> u64 {
+        self.map.read().generation
+    }
+
+    /// The server for a call, none of those to `avoid` if there is a choice; `None` when the picture has none.
+    pub(crate) fn pick(&self, place: &Place, read_from: ReadFrom, avoid: &[Arc<Node>]) -> Option<Arc<Node>> {
+        let map = self.map.read();
+        let shard = match place {
+            Place::Slot(slot) => map.shard_of(*slot)?,
+            Place::Anywhere => map.shards.get(fastrand::usize(..map.shards.len().max(1)))?,
+            Place::Node(address) => {
+                let node = map.nodes().find(|node| node.address() == address)?;
+                let is_primary = map.shards.iter().any(|shard| Arc::ptr_eq(&shard.primary, node));
+                return Some(if is_primary {
+                    Arc::clone(node)
+                } else {
+                    self.node_wanted(address, Purpose::Calls, map.generation)
+                });
+            }
+        };
+        if read_from == ReadFrom::Primary {
+            return Some(Arc::clone(&shard.primary));
+        }
+        let mut replicas: SmallVec<[&Arc<Node>; 8]> = shard.replicas_in_turn().collect();
+        replicas.retain(|node| !avoid.iter().any(|other| Arc::ptr_eq(node, other)));
+        let up = replicas.iter().find(|node| !node.is_down()).copied();
+        match read_from {
+            ReadFrom::Replica => up.or(replicas.first().copied()).cloned(),
+            _ => Some(Arc::clone(up.unwrap_or(&shard.primary))),
+        }
+    }
+
+    pub(crate) fn is_primary(&self, node: &Arc<Node>) -> bool {
+        self.map.read().shards.iter().any(|shard| Arc::ptr_eq(&shard.primary, node))
+    }
+
+    /// Every primary.
+    pub(crate) fn primaries(&self) -> Vec<Arc<Node>> {
+        self.map.read().shards.iter().map(|shard| Arc::clone(&shard.primary)).collect()
+    }
+
+    /// The node at an address, connected or not.
+    pub(crate) fn node(&self, address: &Address, purpose: Purpose) -> Arc<Node> {
+        let wanted = self.generation();
+        self.node_wanted(address, purpose, wanted)
+    }
+
+    fn node_wanted(&self, address: &Address, purpose: Purpose, wanted: u64) -> Arc<Node> {
+        let mut nodes = self.nodes.lock();
+        let is_closed = nodes.closed;
+        let known = nodes.known.entry((address.clone(), purpose)).or_insert_with(|| {
+            let node = self.make(Arc::clone(&self.config), address, purpose);
+            if is_closed {
+                node.close();
+            }
+            Known { node: Arc::new(node), wanted }
+        });
+        known.wanted = wanted;
+        Arc::clone(&known.node)
+    }
+
+    fn make(&self, config: Arc<Config>, address: &Address, purpose: Purpose) -> Node {
+        Node::new(config, address.clone(), purpose, Arc::clone(&self.compiled), Arc::clone(&self.pool))
+    }
+
+    /// Sends a slot's calls to another primary from now on; by a redirection, which may be the first sign of more.
+    pub(crate) fn moved(&self, slot: u16, primary: &Arc<Node>) {
+        self.map.write().give(slot, primary);
+    }
+
+    pub(crate) fn count_redirect(&self) {
+        self.redirects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sleeps for so long, unless the deadline or the end of the client comes first.
+    pub(crate) fn pause(&self, pause: Duration, deadline: Instant) -> Result<()> {
+        let until = deadline.min(Instant::now() + pause);
+        let mut renewal = self.renewal.lock();
+        while !self.nodes.lock().closed {
+            if self.renewed.wait_until(&mut renewal, until).timed_out() {
+                return Ok(());
+            }
+        }
+        Err(closed())
+    }
+
+    /// An empty payload for replies that are put together.
+    pub(crate) fn payload(&self) -> Box<Payload> {
+        self.pool.take()
+    }
+
+    /// What the client was opened on, for error texts.
+    pub(crate) fn name(&self) -> String {
+        match &self.config.servers {
+            Servers::One(address) => format!("the server {address}"),
+            Servers::Cluster(seeds) => format!("the cluster of {}", seeds[0]),
+            Servers::Sentinel { service, .. } => format!("the service {service}"),
+        }
+    }
+
+    /// Whether the picture is old enough that a sign of change is worth a new one.
+    pub(crate) fn is_outdated(&self) -> bool {
+        let renewal = self.renewal.lock();
+        !renewal.running && renewal.last.is_none_or(|last| last.elapsed() > OUTDATED)
+    }
+
+    /// Has the next call make a new picture, and ask `suspect` last.
+    pub(crate) fn doubt(&self, suspect: &Node) {
+        self.renewal.lock().suspect = Some(suspect.address().clone());
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes a new picture where that is due before a call: none yet, one in doubt, or replicas that were found long ago.
+    #[inline]
+    pub(crate) fn prepare(&self, deadline: Instant) -> Result<()> {
+        let generation = self.generation();
+        if generation == 0 {
+            return self.renew_patiently(0, deadline);
+        }
+        if self.doubted.load(Ordering::Relaxed) && self.doubted.swap(false, Ordering::Relaxed)
+            || !self.is_cluster() && self.replicas_are_old()
+        {
+            // The old picture may do.
+            let _ = self.renew(generation, deadline.min(Instant::now() + 2 * ASK_PATIENCE));
+        }
+        Ok(())
+    }
+
+    fn replicas_are_old(&self) -> bool {
+        self.renewal.lock().last.is_some_and(|last| last.elapsed() > REPLICAS_TRUST)
+    }
+
+    /// The same as [`Topology::renew`], again and again as often as the options say.
+    pub(crate) fn renew_patiently(&self, seen: u64, deadline: Instant) -> Result<()> {
+        let attempts = self.config.reconnect.attempts;
+        let mut failed = 0;
+        loop {
+            let error = match self.renew(seen, deadline) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            failed += 1;
+            if error.status() != Status::Connect || failed == attempts || Instant::now() >= deadline {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Makes a new picture, unless there is a newer one than `seen` already. One caller does, the others wait for it.
+    pub(crate) fn renew(&self, seen: u64, deadline: Instant) -> Result<()> {
+        let mut renewal = self.renewal.lock();
+        loop {
+            if self.generation() != seen {
+                return Ok(());
+            }
+            if self.nodes.lock().closed {
+                return Err(closed());
+            }
+            let now = Instant::now();
+            let due = renewal.last.map_or(now, |last| last + PACE);
+            if now >= deadline {
+                return Err(renewal.error.clone().unwrap_or_else(|| no_picture(&self.config)));
+            }
+            if !renewal.running && due <= now {
+                break;
+            }
+            let wake = if renewal.running { deadline } else { due.min(deadline) };
+            self.renewed.wait_until(&mut renewal, wake);
+        }
+        renewal.running = true;
+        let suspect = renewal.suspect.take();
+        let found = MutexGuard::unlocked(&mut renewal, || self.find(suspect.as_ref(), deadline));
+        renewal.running = false;
+        renewal.last = Some(Instant::now());
+        let result = found.map(|found| self.install(&found));
+        renewal.error = result.as_ref().err().cloned();
+        drop(renewal);
+        self.renewed.notify_all();
+        result
+    }
+
+    /// Asks until one server has said who is who.
+    fn find(&self, suspect: Option<&Address>, deadline: Instant) -> Result<Found> {
+        match &self.config.servers {
+            Servers::One(address) => self.shard_of(address, deadline).map(|shard| vec![shard]),
+            Servers::Cluster(seeds) => {
+                self.first_to_say(&self.candidates(seeds, suspect), deadline, |address, until| {
+                    ask::cluster_slots(&self.node(address, Purpose::Calls), &self.config, until)
+                })
+            }
+            Servers::Sentinel { sentinels, service } => {
+                let config = Arc::new(self.config.for_sentinels());
+                self.first_to_say(sentinels, deadline, |address, until| {
+                    let sentinel = self.make(Arc::clone(&config), address, Purpose::Bare);
+                    let primary = ask::primary_of(&sentinel, service, &self.config, until)?;
+                    self.shard_of(&primary, until).map(|shard| vec![shard])
+                })
+            }
+        }
+    }
+
+    /// The primary at an address, and its replicas.
+    fn shard_of(&self, address: &Address, deadline: Instant) -> Result<FoundShard> {
+        let node = self.node(address, Purpose::Calls);
+        let replicas = match ask::role(&node, &self.config, deadline)? {
+            Role::Primary { replicas } => replicas,
+            // Named in the URL, it is what the user wants.
+            Role::Replica if self.only.is_some() => Vec::new(),
+            Role::Replica => {
+                let text = format!("{address} is a replica now, and there is no word of another primary yet");
+                return Err(Error::new(Status::Connect, text));
+            }
+        };
+        Ok(FoundShard { primary: address.clone(), replicas, ranges: Vec::new() })
+    }
+
+    /// Whom to ask about a cluster: the nodes that are connected, then those that are not, then those that the URL names. The suspect last.
+    fn candidates(&self, seeds: &[Address], suspect: Option<&Address>) -> Vec<Address> {
+        let mut nodes: Vec<Arc<Node>> = self.map.read().nodes().cloned().collect();
+        fastrand::shuffle(&mut nodes);
+        nodes.sort_by_key(|node| !node.is_connected());
+        let mut candidates: Vec<Address> = Vec::new();
+        for address in nodes.iter().map(|node| node.address()).chain(seeds) {
+            if !candidates.contains(address) {
+                candidates.push(address.clone());
+            }
+        }
+        candidates.sort_by_key(|address| Some(address) == suspect);
+        candidates
+    }
+
+    /// The first answer that one of them gives: asked in turn with little patience, then with all that there is.
+    fn first_to_say(
+        &self,
+        candidates: &[Address],
+        deadline: Instant,
+        ask: impl Fn(&Address, Instant) -> Result<Found>,
+    ) -> Result<Found> {
+        let mut errors: Vec<Error> = Vec::new();
+        for patience in [ASK_PATIENCE, self.config.connect_timeout] {
+            let mut slow = false;
+            errors.clear();
+            for address in candidates {
+                let start = Instant::now();
+                let until = deadline.min(start + patience);
+                match ask(address, until) {
+                    Ok(found) => return Ok(found),
+                    Err(error) if error.status() == Status::Closed => return Err(error),
+                    Err(error) => errors.push(error),
+                }
+                slow |= start.elapsed() >= ASK_PATIENCE;
+            }
+            if !slow || Instant::now() >= deadline {
+                break;
+            }
+        }
+        Err(nobody_says(errors))
+    }
+
+    /// Puts a new picture in force, and lets go of the nodes that are not in it.
+    fn install(&self, found: &Found) {
+        let generation = self.generation() + 1;
+        let replica = if self.is_cluster() { Purpose::Replica } else { Purpose::Calls };
+        let map = Map::new(found, generation, |address, is_replica| {
+            self.node_wanted(address, if is_replica { replica } else { Purpose::Calls }, generation)
+        });
+        let old: Vec<Address> = self.primaries().iter().map(|node| node.address().clone()).collect();
+        if found.len() != old.len() || found.iter().any(|shard| !old.contains(&shard.primary)) {
+            let primaries: Vec<String> = found.iter().map(|shard| shard.primary.to_string()).collect();
+            self.config.log.event(LogLevel::Info, format_args!("the primaries are {}", primaries.join(", ")));
+        }
+        *self.map.write() = map;
+        let mut nodes = self.nodes.lock();
+        let Nodes { known, past, .. } = &mut *nodes;
+        let only = self.only.as_ref();
+        known.retain(|_, known| {
+            let stays =
+                known.wanted + 1 >= generation || only.is_some_and(|only| Arc::ptr_eq(only, &known.node));
+            if !stays {
+                past.merge(&known.node.stats());
+            }
+            stays
+        });
+    }
+
+    /// Whether a server stands by what it has said of a slot, asked in its own right; an answer that only a script made up it does not
+    /// know of.
+    pub(crate) fn stands_by(&self, node: &Node, slot: u16, claim: Claim, deadline: Instant) -> bool {
+        let Ok(picture) = Picture::ask(node, deadline) else { return false };
+        !picture.owns(slot) || claim == Claim::Ask && picture.is_leaving(slot)
+    }
+
+    /// The node that a server redirects to, if it is one of the cluster.
+    pub(crate) fn redirected_to(&self, to: &str, by: &Node, deadline: Instant) -> Option<Arc<Node>> {
+        let (host, port) = to.rsplit_once(':')?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let address = self.config.reachable(ask::endpoint(host, port.parse().ok()?, by.address())?);
+        let is_known = self.knows(&address);
+        let is_listed =
+            || Picture::ask(by, deadline).is_ok_and(|picture| picture.lists(&address, &self.config));
+        (is_known || is_listed()).then(|| self.node(&address, Purpose::Calls))
+    }
+
+    /// Whether a server says of itself that it is no primary.
+    pub(crate) fn is_replica(&self, node: &Node, deadline: Instant) -> bool {
+        matches!(ask::role(node, &self.config, deadline), Ok(Role::Replica))
+    }
+
+    /// Whether there is a node at an address, by the picture in force.
+    pub(crate) fn knows(&self, address: &Address) -> bool {
+        self.map.read().nodes().any(|node| node.address() == address)
+    }
+
+    pub(crate) fn forget_scripts(&self) {
+        for node in self.all() {
+            node.forget_scripts();
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = self.nodes.lock().past;
+        for node in self.all() {
+            stats.merge(&node.stats());
+        }
+        stats.redirects = self.redirects.load(Ordering::Relaxed);
+        stats
+    }
+
+    pub(crate) fn close(&self) {
+        self.nodes.lock().closed = true;
+        for node in self.all() {
+            node.close();
+        }
+        self.renewed.notify_all();
+    }
+
+    fn all(&self) -> Vec<Arc<Node>> {
+        self.nodes.lock().known.values().map(|known| Arc::clone(&known.node)).collect()
+    }
+}
+
+/// Of several refusals: the one that no other attempt would change, or all of them.
+fn nobody_says(mut errors: Vec<Error>) -> Error {
+    let all_final =
+        errors.iter().all(|error| error.status() != Status::Connect && error.status() != Status::Timeout);
+    match errors.len() {
+        1 => errors.remove(0),
+        0 => Error::new(Status::Connect, "there is no server to ask"),
+        _ if all_final => errors.remove(0),
+        count => {
+            let words: Vec<&str> = errors.iter().map(Error::message).collect();
+            Error::new(
+                Status::Connect,
+                format!("none of {count} servers could be asked: {}", words.join("; ")),
+            )
+        }
+    }
+}
+
+fn no_picture(config: &Config) -> Error {
+    let named: Vec<String> = config.servers.addresses().iter().map(ToString::to_string).collect();
+    let text = format!(
+        "the deadline passed before it was known which servers there are, by {}; nothing was sent",
+        named.join(", ")
+    );
+    Error::new(Status::Timeout, text)
+}
