@@ -75,6 +75,15 @@
 // RESP3; a server that does not know it is an error.
 #define RS_PROTOCOL_RESP3 3
 
+// Read-only calls run on the primary.
+#define RS_READ_FROM_PRIMARY 0
+
+// Read-only calls run on the replicas in turn; on the primary where none can be reached.
+#define RS_READ_FROM_PREFER_REPLICA 1
+
+// Read-only calls run on the replicas in turn, and never on the primary.
+#define RS_READ_FROM_REPLICA 2
+
 // Something failed; calls may have failed with it.
 #define RS_LOG_ERROR 1
 
@@ -237,6 +246,10 @@ typedef void (*rs_free_fn)(void *context);
 // The client is closed or was freed. Nothing of the call was sent.
 #define RS_ERR_CLOSED 107
 
+// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route, with
+// rs_client_with_route_key and its neighbours. Nothing was sent.
+#define RS_ERR_NO_ROUTE 108
+
 // No connection: no such host, refused, unreachable, lost before anything was sent. Nothing was executed.
 #define RS_ERR_CONNECT 200
 
@@ -276,6 +289,9 @@ typedef void (*rs_free_fn)(void *context);
 // The server lacks what was asked for.
 #define RS_ERR_NOT_SUPPORTED 406
 
+// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not executed.
+#define RS_ERR_NOT_SERVED 407
+
 // A defect of this library. Whether the call was executed is not known.
 #define RS_ERR_INTERNAL 500
 
@@ -283,14 +299,20 @@ typedef void (*rs_free_fn)(void *context);
 extern "C" {
 #endif // __cplusplus
 
-// Loads a script into the server's cache. There is no need to: a call does it by itself.
+// Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by itself.
+//
+// In a cluster the error says which primaries have done it; the same for rs_client_script_flush. What each primary says by itself: the
+// command through rs_client_with_route_all.
 //
 // `err` may be NULL. Errors: RS_ERR_COMPILE, or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-load/>
-rs_status rs_client_script_load(const rs_client *client, const rs_script *script, rs_error **err);
+rs_status rs_client_script_load(const rs_client *client,
+                                const rs_script *script,
+                                rs_error **err);
 
-// Asks which scripts the server has in its cache.
+// Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that cannot be reached is an
+// error: without it nobody knows.
 //
 // `shas`: `count` SHA1s of 40 hexadecimal digits, each ending in a NUL; copied. `exists`: `count` places; each becomes true or false, all
 // false on failure. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
@@ -302,14 +324,17 @@ rs_status rs_client_script_exists(const rs_client *client,
                                   bool *exists,
                                   rs_error **err);
 
-// Empties the server's script cache. Calls go on working: they load what they need.
+// Empties the server's script cache; in a cluster, every primary's. Calls go on working: they load what they need.
 //
 // `mode`: one of the RS_FLUSH_ numbers. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-flush/>
-rs_status rs_client_script_flush(const rs_client *client, int32_t mode, rs_error **err);
+rs_status rs_client_script_flush(const rs_client *client,
+                                 int32_t mode,
+                                 rs_error **err);
 
-// Stops the script that the server is running, if it has not written yet. It need not be one of this client's.
+// Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. They
+// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY.
 //
 // Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
 // server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
@@ -331,7 +356,9 @@ rs_status rs_client_script_show(const rs_client *client,
 
 // Opens a client, and its connection unless the options say "lazy".
 //
-// `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`; copied. `options`:
+// `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`, a cluster as
+// `redis+cluster://[[user]:password@]host[:port],host[:port],...`, or the primary of a service behind sentinels as
+// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`:
 // NULL for the defaults; copied. `*client`: caller frees with rs_client_free; NULL on failure. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
@@ -349,6 +376,50 @@ rs_status rs_client_with_timeout(const rs_client *client,
                                  rs_client **view,
                                  rs_error **err);
 
+// Another handle of the same client whose read-only calls are run by other servers; see RS_READ_FROM_PRIMARY and its neighbours.
+//
+// `read_from`: one of the RS_READ_FROM_ numbers. `*view`: caller frees with rs_client_free; NULL on failure.
+// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_client_with_read_from(const rs_client *client,
+                                   int32_t read_from,
+                                   rs_client **view,
+                                   rs_error **err);
+
+// Another handle of the same client whose calls without keys, and commands whose keys this library does not know, go to the primary that
+// has the slot of `key`. Keys go before it. On a client of a single server it changes nothing.
+//
+// `key`: `len` bytes; copied. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_client_with_route_key(const rs_client *client,
+                                   const char *key,
+                                   size_t len,
+                                   rs_client **view,
+                                   rs_error **err);
+
+// The same, by the number of a slot.
+//
+// `slot`: 0 to 16383. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_client_with_route_slot(const rs_client *client,
+                                    uint16_t slot,
+                                    rs_client **view,
+                                    rs_error **err);
+
+// The same, by a server's address; a replica's will do. Whether there is such a server shows when it is called: RS_ERR_NO_ROUTE.
+//
+// `node`: `host:port` as the servers announce it or rs_options_map_address maps it; copied. `*view`: caller frees with rs_client_free; NULL
+// on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_client_with_route_node(const rs_client *client,
+                                    const char *node,
+                                    rs_client **view,
+                                    rs_error **err);
+
+// The same, to all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has an
+// error there, which rs_error_from_reply tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
+//
+// `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_client_with_route_all(const rs_client *client,
+                                   rs_client **view,
+                                   rs_error **err);
+
 // Sends a command as it is, for example `SET foo 2`, and waits for its reply.
 //
 // `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL; copied.
@@ -356,7 +427,8 @@ rs_status rs_client_with_timeout(const rs_client *client,
 //
 // Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH, HELLO,
 // CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their
-// own, opened for them.
+// own, opened for them. In a cluster a command goes to the primary that has its keys. One without keys goes to any primary if they all
+// answer it alike (PING, PUBLISH, ...); any other needs a route, such as rs_client_with_route_all: RS_ERR_NO_ROUTE.
 //
 // Errors: any of RS_ERR_. A command is never sent twice: when its reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
 rs_status rs_client_command(const rs_client *client,
@@ -486,6 +558,32 @@ rs_status rs_options_set_max_reply_depth(rs_options *options, size_t depth, rs_e
 
 // True: rs_client_open does not connect, the first call does. Default: false.
 rs_status rs_options_set_lazy_connect(rs_options *options, bool lazy, rs_error **err);
+
+// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica is behind its primary by
+// what is still on the way; one that is lost, loads its data or says that it has lost its primary is passed over. A server older than 7.0
+// cannot run a script read-only: such calls go to its primary. Default: RS_READ_FROM_PRIMARY. See also rs_client_with_read_from.
+rs_status rs_options_set_read_from(rs_options *options,
+                                   int32_t read_from,
+                                   rs_error **err);
+
+// Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a tunnel or a container's network.
+// Each is `host:port`, an IPv6 address in brackets, ending in a NUL. It concerns the addresses that a cluster, a primary or a sentinel
+// announces, not those of the URL. Call it once for each address.
+rs_status rs_options_map_address(rs_options *options,
+                                 const char *announced,
+                                 const char *reachable,
+                                 rs_error **err);
+
+// The user to authenticate as with the sentinels, UTF-8 ending in a NUL. Needs rs_options_set_sentinel_password. Default: none.
+rs_status rs_options_set_sentinel_username(rs_options *options,
+                                           const char *username,
+                                           rs_error **err);
+
+// The password to authenticate with at the sentinels: `len` bytes. The one in the URL is for the servers alone. Default: none.
+rs_status rs_options_set_sentinel_password(rs_options *options,
+                                           const char *password,
+                                           size_t len,
+                                           rs_error **err);
 
 // Be told of connections made, lost and refused, in clients opened with these options. Messages never hold a password, a key, an argument
 // or a script. Default: nobody is told.
