@@ -303,12 +303,12 @@ impl Client {
     /// Carries a request to its end on whichever of several servers it belongs to.
     fn run_routed(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
         let topology = &self.core.topology;
-        let deadline = Instant::now() + self.view.timeout;
-        topology.prepare(deadline)?;
-        let has_keys = request.slot != NO_SLOT;
-        if self.view.way == Way::AllPrimaries && !has_keys {
+        let now = Instant::now();
+        let deadline = now + self.view.timeout;
+        if self.view.way == Way::AllPrimaries && request.slot == NO_SLOT {
             return self.run_everywhere(&request, deadline);
         }
+        let seen = topology.prepare(deadline)?;
         if request.shape == Shape::Pipeline {
             let place = self.view.way.place();
             let scatter = Scatter::new(&self.core, &request, place, self.view.read_from, deadline);
@@ -316,8 +316,8 @@ impl Client {
             self.core.keep(request);
             return result;
         }
-        self.travel(request, deadline, |node, request, now| {
-            let link = match node.link_now(deadline) {
+        self.travel(request, seen, (now, deadline), |node, request, now| {
+            let link = match topology.link(node, deadline) {
                 Ok(link) => link,
                 Err(error) => return Tried::Failed(error, Some(request)),
             };
@@ -329,7 +329,8 @@ impl Client {
     fn travel(
         &self,
         mut request: Box<Request>,
-        deadline: Instant,
+        mut seen: u64,
+        (mut now, deadline): (Instant, Instant),
         attempt: impl Fn(&Node, Box<Request>, Instant) -> Tried,
     ) -> Result<Reply> {
         let topology = &self.core.topology;
@@ -337,10 +338,9 @@ impl Client {
         let reads = request.shape == Shape::Single && request.items[0].read_only;
         let mut journey = Journey::new(place, if reads { self.view.read_from } else { ReadFrom::Primary });
         loop {
-            let seen = topology.generation();
             let Next { node, asking } = journey.next(topology, request.repeatable, deadline)?;
             request.asking = asking;
-            let (error, sent) = match attempt(&node, request, Instant::now()) {
+            let (error, sent) = match attempt(&node, request, now) {
                 Tried::Unusable(unsent) => {
                     journey.hold(Next { node, asking });
                     request = unsent;
@@ -361,8 +361,10 @@ impl Client {
             let next = journey
                 .failed(topology, &node, error, repeatable, deadline)
                 .and_then(|again| wait(topology, again, tries, seen, deadline));
+            now = Instant::now();
             let error = match next {
-                Ok(()) if Instant::now() < deadline => {
+                Ok(()) if now < deadline => {
+                    seen = topology.generation();
                     request = sent;
                     continue;
                 }
@@ -381,6 +383,7 @@ impl Client {
             let text = "a pipeline or transaction has one reply an item, and cannot go to all primaries; nothing was sent";
             return Err(Error::new(Status::NoRoute, text));
         }
+        self.core.topology.prepare_primaries(deadline)?;
         let answers = everywhere(&self.core, || Ok(self.core.copy(request)), deadline)?;
         Ok(as_map(&self.core.topology, &answers, &request.name_of(0)))
     }
@@ -389,7 +392,7 @@ impl Client {
     pub(crate) fn ask_everywhere(&self, arguments: &[&[u8]]) -> Result<Vec<(Arc<Node>, Result<Reply>)>> {
         self.core.check_process()?;
         let deadline = Instant::now() + self.view.timeout;
-        self.core.topology.prepare(deadline)?;
+        self.core.topology.prepare_primaries(deadline)?;
         let make = || {
             let mut request = self.core.take_request(Shape::Single);
             request.command(arguments).map(|()| request)
@@ -402,13 +405,8 @@ impl Client {
         self.core.check_process()?;
         let deadline = Instant::now() + self.view.timeout;
         let topology = &self.core.topology;
-        let primaries = match topology.only() {
-            Some(node) => vec![Arc::clone(node)],
-            None => {
-                topology.prepare(deadline)?;
-                topology.primaries()
-            }
-        };
+        topology.prepare_primaries(deadline)?;
+        let primaries = topology.primaries();
         let ask = |node: &Node| {
             let mut request = self.core.take_request(Shape::Single);
             request.command(arguments)?;
@@ -430,12 +428,15 @@ impl Client {
     fn run_apart(&self, request: Box<Request>) -> Result<Reply> {
         self.core.check_process()?;
         let topology = &self.core.topology;
-        let deadline = Instant::now() + self.view.timeout;
+        let now = Instant::now();
+        let deadline = now + self.view.timeout;
         if let Some(node) = topology.only() {
             return call_apart(node, Purpose::Calls, request, deadline).into_result();
         }
-        topology.prepare(deadline)?;
-        self.travel(request, deadline, |node, request, _| call_apart(node, Purpose::Calls, request, deadline))
+        let seen = topology.prepare(deadline)?;
+        self.travel(request, seen, (now, deadline), |node, request, _| {
+            call_apart(node, Purpose::Calls, request, deadline)
+        })
     }
 }
 
