@@ -1,7 +1,6 @@
 //! A client: calls from any thread, each to its end within its deadline.
 
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -11,20 +10,14 @@ use crate::command::{self, Lane};
 use crate::config::{Config, LONGEST_WAIT, Options};
 use crate::error::{Error, Result, Status};
 use crate::ffi::fork;
-use crate::journey::{Journey, Next, REPEATS_MAX, wait};
-use crate::link::End;
 use crate::net::address::Address;
-use crate::node::{Node, closed};
 use crate::request::{Request, Routing, Shape};
 use crate::resp::Reply;
 use crate::resp::encode::Arguments;
 use crate::route::{ReadFrom, Route};
-use crate::scatter::{Scatter, as_map, everywhere};
 use crate::script::Script;
-use crate::session::Finished;
-use crate::session::handshake::Purpose;
 use crate::stats::Stats;
-use crate::topology::slots::{self, NO_SLOT};
+use crate::topology::slots::{self};
 use crate::topology::{Place, Topology};
 
 /// A connection to a server, shared by all that clone it.
@@ -39,15 +32,15 @@ pub struct Client {
 
 /// How calls are made through one handle of a client.
 #[derive(Clone)]
-struct View {
-    timeout: Duration,
-    read_from: ReadFrom,
-    way: Way,
+pub(crate) struct View {
+    pub(crate) timeout: Duration,
+    pub(crate) read_from: ReadFrom,
+    pub(crate) way: Way,
 }
 
 /// A [`Route`] that was found to make sense.
 #[derive(Clone, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     Random,
     Slot(u16),
     Node(Arc<Address>),
@@ -55,7 +48,7 @@ enum Way {
 }
 
 impl Way {
-    fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         match self {
             Way::Random | Way::AllPrimaries => Place::Anywhere,
             Way::Slot(slot) => Place::Slot(*slot),
@@ -216,8 +209,14 @@ impl Client {
         }
     }
 
+    #[inline]
     pub(crate) fn core(&self) -> &Core {
         &self.core
+    }
+
+    #[inline]
+    pub(crate) fn view(&self) -> &View {
+        &self.view
     }
 
     /// The same client, not kept open by the result.
@@ -240,247 +239,6 @@ impl Client {
         }
         request
     }
-
-    /// Carries a request to its end on the shared connection.
-    fn run(&self, request: Box<Request>) -> Result<Reply> {
-        self.run_collecting(request, &mut None)
-    }
-
-    /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
-    pub(crate) fn run_collecting(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
-        self.core.check_process()?;
-        match self.core.topology.only() {
-            Some(node) if self.view.read_from == ReadFrom::Primary && self.view.way != Way::AllPrimaries => {
-                self.run_on(node, request, arrived)
-            }
-            _ => self.run_routed(request, arrived),
-        }
-    }
-
-    /// Carries a request to its end on the only server.
-    fn run_on(&self, node: &Node, mut request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
-        let mut now = Instant::now();
-        let deadline = now + self.view.timeout;
-        let mut tries = 0;
-        loop {
-            let link = node.link(node.config().reconnect.attempts, deadline)?;
-            let finished = match link.call(request, now, deadline) {
-                End::Finished(finished) => finished,
-                End::Unusable(unsent) => {
-                    request = unsent;
-                    continue;
-                }
-                End::Late(error, replies) => {
-                    *arrived = replies.map(Reply::new);
-                    return Err(error);
-                }
-            };
-            let Finished { result, request: sent, .. } = finished;
-            let error = match result {
-                Ok(payload) => {
-                    self.core.keep(sent);
-                    return Ok(Reply::new(payload));
-                }
-                Err(error) => error,
-            };
-            let again = match error.status() {
-                Status::Loading => node.pause(tries, deadline).is_some(),
-                Status::Connect => true,
-                Status::Indeterminate => node.may_repeat(&sent) && tries < REPEATS_MAX,
-                _ => false,
-            };
-            now = Instant::now();
-            if !again || now >= deadline {
-                *arrived = finished.arrived.map(Reply::new);
-                self.core.keep(sent);
-                return Err(error);
-            }
-            tries += 1;
-            request = sent;
-        }
-    }
-
-    /// Carries a request to its end on whichever of several servers it belongs to.
-    fn run_routed(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
-        let topology = &self.core.topology;
-        let deadline = Instant::now() + self.view.timeout;
-        topology.prepare(deadline)?;
-        let has_keys = request.slot != NO_SLOT;
-        if self.view.way == Way::AllPrimaries && !has_keys {
-            return self.run_everywhere(&request, deadline);
-        }
-        if request.shape == Shape::Pipeline {
-            let place = self.view.way.place();
-            let scatter = Scatter::new(&self.core, &request, place, self.view.read_from, deadline);
-            let result = scatter.run(arrived);
-            self.core.keep(request);
-            return result;
-        }
-        self.travel(request, deadline, |node, request, now| {
-            let link = match node.link_now(deadline) {
-                Ok(link) => link,
-                Err(error) => return Tried::Failed(error, Some(request)),
-            };
-            Tried::of(link.call(request, now, deadline))
-        })
-    }
-
-    /// Takes a call or a transaction from server to server until one has run it.
-    fn travel(
-        &self,
-        mut request: Box<Request>,
-        deadline: Instant,
-        attempt: impl Fn(&Node, Box<Request>, Instant) -> Tried,
-    ) -> Result<Reply> {
-        let topology = &self.core.topology;
-        let place = if request.slot == NO_SLOT { self.view.way.place() } else { Place::Slot(request.slot) };
-        let reads = request.shape == Shape::Single && request.items[0].read_only;
-        let mut journey = Journey::new(place, if reads { self.view.read_from } else { ReadFrom::Primary });
-        loop {
-            let seen = topology.generation();
-            let Next { node, asking } = journey.next(topology, request.repeatable, deadline)?;
-            request.asking = asking;
-            let (error, sent) = match attempt(&node, request, Instant::now()) {
-                Tried::Unusable(unsent) => {
-                    journey.hold(Next { node, asking });
-                    request = unsent;
-                    continue;
-                }
-                Tried::Answered(reply, sent) => {
-                    self.core.keep(sent);
-                    return Ok(reply);
-                }
-                Tried::Failed(error, Some(sent)) => (error, sent),
-                Tried::Failed(error, None) => {
-                    topology.doubt(&node);
-                    return Err(error);
-                }
-            };
-            let tries = journey.tries();
-            let repeatable = node.may_repeat(&sent);
-            let next = journey
-                .failed(topology, &node, error, repeatable, deadline)
-                .and_then(|again| wait(topology, again, tries, seen, deadline));
-            let error = match next {
-                Ok(()) if Instant::now() < deadline => {
-                    request = sent;
-                    continue;
-                }
-                Ok(()) => journey.out_of_time(),
-                Err(error) if error.status() == Status::Timeout => journey.out_of_time(),
-                Err(error) => error,
-            };
-            self.core.keep(sent);
-            return Err(error);
-        }
-    }
-
-    /// Has every primary run a command or script without keys.
-    fn run_everywhere(&self, request: &Request, deadline: Instant) -> Result<Reply> {
-        if request.shape != Shape::Single {
-            let text = "a pipeline or transaction has one reply an item, and cannot go to all primaries; nothing was sent";
-            return Err(Error::new(Status::NoRoute, text));
-        }
-        let answers = everywhere(&self.core, || Ok(self.core.copy(request)), deadline)?;
-        Ok(as_map(&self.core.topology, &answers, &request.name_of(0)))
-    }
-
-    /// What every primary says to a command.
-    pub(crate) fn ask_everywhere(&self, arguments: &[&[u8]]) -> Result<Vec<(Arc<Node>, Result<Reply>)>> {
-        self.core.check_process()?;
-        let deadline = Instant::now() + self.view.timeout;
-        self.core.topology.prepare(deadline)?;
-        let make = || {
-            let mut request = self.core.take_request(Shape::Single);
-            request.command(arguments).map(|()| request)
-        };
-        everywhere(&self.core, make, deadline)
-    }
-
-    /// What every primary says to a command, each on a connection of its own, made for it, that is only logged in.
-    pub(crate) fn ask_everywhere_apart(&self, arguments: &[&[u8]]) -> Result<Vec<Result<Reply>>> {
-        self.core.check_process()?;
-        let deadline = Instant::now() + self.view.timeout;
-        let topology = &self.core.topology;
-        let primaries = match topology.only() {
-            Some(node) => vec![Arc::clone(node)],
-            None => {
-                topology.prepare(deadline)?;
-                topology.primaries()
-            }
-        };
-        let ask = |node: &Node| {
-            let mut request = self.core.take_request(Shape::Single);
-            request.command(arguments)?;
-            call_apart(node, Purpose::Bare, request, deadline).into_result()
-        };
-        // A server that does not answer must not use up the others' time.
-        Ok(thread::scope(|scope| {
-            let (first, rest) =
-                primaries.split_first().map_or((None, &[][..]), |(node, rest)| (Some(node), rest));
-            let handles: Vec<_> = rest.iter().map(|node| scope.spawn(|| ask(node))).collect();
-            let first = first.map(|node| ask(node));
-            let defect = || Err(Error::new(Status::Internal, "a thread that asks a server panicked"));
-            let rest = handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| defect()));
-            first.into_iter().chain(rest).collect()
-        }))
-    }
-
-    /// Carries a request to its end on a connection of its own, made for it.
-    fn run_apart(&self, request: Box<Request>) -> Result<Reply> {
-        self.core.check_process()?;
-        let topology = &self.core.topology;
-        let deadline = Instant::now() + self.view.timeout;
-        if let Some(node) = topology.only() {
-            return call_apart(node, Purpose::Calls, request, deadline).into_result();
-        }
-        topology.prepare(deadline)?;
-        self.travel(request, deadline, |node, request, _| call_apart(node, Purpose::Calls, request, deadline))
-    }
-}
-
-/// What came of one try on one server.
-enum Tried {
-    Answered(Reply, Box<Request>),
-    /// Without the request where its time is over.
-    Failed(Error, Option<Box<Request>>),
-    /// The connection had ended before: nothing was tried.
-    Unusable(Box<Request>),
-}
-
-impl Tried {
-    fn of(end: End) -> Tried {
-        match end {
-            End::Finished(Finished { result: Ok(payload), request, .. }) => {
-                Tried::Answered(Reply::new(payload), request)
-            }
-            End::Finished(Finished { result: Err(error), request, .. }) => {
-                Tried::Failed(error, Some(request))
-            }
-            End::Late(error, _) => Tried::Failed(error, None),
-            End::Unusable(unsent) => Tried::Unusable(unsent),
-        }
-    }
-
-    fn into_result(self) -> Result<Reply> {
-        match self {
-            Tried::Answered(reply, _) => Ok(reply),
-            Tried::Failed(error, _) => Err(error),
-            Tried::Unusable(_) => Err(closed()),
-        }
-    }
-}
-
-fn call_apart(node: &Node, purpose: Purpose, request: Box<Request>, deadline: Instant) -> Tried {
-    let mut unsent = Some(request);
-    let tried = node.apart(purpose, deadline, |link| match unsent.take() {
-        Some(request) => match link.call(request, Instant::now(), deadline) {
-            End::Unusable(request) => Ok(Tried::Failed(link.cause().unwrap_or_else(closed), Some(request))),
-            end => Ok(Tried::of(end)),
-        },
-        None => Err(closed()),
-    });
-    tried.unwrap_or_else(|error| Tried::Failed(error, unsent))
 }
 
 /// A client that may have been closed meanwhile.
@@ -504,7 +262,7 @@ impl Core {
     }
 
     /// The same request once more, to be sent elsewhere as well.
-    fn copy(&self, request: &Request) -> Box<Request> {
+    pub(crate) fn copy(&self, request: &Request) -> Box<Request> {
         let mut copy = self.take_request(request.shape);
         for index in 0..request.items.len() {
             copy.take(request, index);
@@ -523,7 +281,7 @@ impl Core {
     }
 
     /// A child of fork shares the parent's socket: what it sent would tear the parent's stream.
-    fn check_process(&self) -> Result<()> {
+    pub(crate) fn check_process(&self) -> Result<()> {
         if fork::generation() == self.process {
             return Ok(());
         }

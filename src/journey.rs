@@ -188,7 +188,8 @@ impl Journey {
                 Some(Again::Now)
             }
             // A connection that had ended in silence is simply made anew.
-            Status::Connect => Some(if node.is_down() { Again::AfterRenewal } else { Again::Now }),
+            Status::Connect if !node.is_down() && !topology.is_watched() => Some(Again::Now),
+            Status::Connect => Some(Again::AfterRenewal),
             Status::Indeterminate if repeatable && self.repeats < REPEATS_MAX => {
                 self.repeats += 1;
                 Some(if self.avoid(topology, node) { Again::Now } else { Again::AfterRenewal })

@@ -23,6 +23,7 @@ mod admin;
 mod client;
 mod command;
 mod config;
+mod dispatch;
 mod error;
 #[doc(hidden)]
 pub mod ffi;

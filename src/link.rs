@@ -258,6 +258,17 @@ impl Link {
         self.begin(&mut self.shared.lock(), request, now)
     }
 
+    /// Waits for a call that was started, but no longer than `until`, and does not give it up then. Whether it is over.
+    pub(crate) fn linger(&self, started: &Started, now: Instant, until: Instant) -> bool {
+        let _defect = CloseOnPanic(self);
+        let mut shared = self.shared.lock();
+        let is_over = self.drive(&mut shared, started.place, now, until);
+        if !shared.reading {
+            pass_on(&shared);
+        }
+        is_over
+    }
+
     /// The second half of [`Link::call`].
     pub(crate) fn wait(&self, started: Started, now: Instant, deadline: Instant) -> End {
         let _defect = CloseOnPanic(self);
@@ -301,21 +312,13 @@ impl Link {
         deadline: Instant,
     ) -> End {
         let Started { place: me, key, heard_before } = started;
-        let end = loop {
-            if let Some(finished) = shared.places[me].finished.take() {
-                break End::Finished(finished);
-            }
-            let in_time = if !shared.reading {
-                self.read(shared, me, now, deadline)
-            } else if shared.blocked && !shared.writing {
-                self.unblock(shared, deadline)
-            } else {
-                sleep(shared, me, deadline)
-            };
-            if !in_time && shared.places[me].finished.is_none() {
+        self.drive(shared, me, now, deadline);
+        let end = match shared.places[me].finished.take() {
+            Some(finished) => End::Finished(finished),
+            None => {
                 let (arrived, queued) = shared.session.abandon(key);
                 shared.suspect |= shared.session.counters().bytes_received == heard_before;
-                break End::Late(self.late(deadline.saturating_duration_since(now), queued), arrived);
+                End::Late(self.late(deadline.saturating_duration_since(now), queued), arrived)
             }
         };
         shared.places.remove(me);
@@ -323,6 +326,22 @@ impl Link {
             pass_on(shared);
         }
         end
+    }
+
+    /// Does what is to be done until a call is over; `false` when the time came first.
+    #[inline]
+    fn drive(&self, shared: &mut MutexGuard<'_, Shared>, me: usize, now: Instant, until: Instant) -> bool {
+        let mut in_time = true;
+        while in_time && shared.places[me].finished.is_none() {
+            in_time = if !shared.reading {
+                self.read(shared, me, now, until)
+            } else if shared.blocked && !shared.writing {
+                self.unblock(shared, until)
+            } else {
+                sleep(shared, me, until)
+            };
+        }
+        shared.places[me].finished.is_some()
     }
 
     fn late(&self, waited: Duration, queued: bool) -> Error {

@@ -92,8 +92,11 @@ impl Node {
     /// The same as [`Node::link`], for a caller that has other servers to turn to: one attempt, and none while the server is known to be
     /// down.
     pub(crate) fn link_now(&self, deadline: Instant) -> Result<Arc<Link>> {
-        if let Some(error) = self.state.lock().down_since_just_now() {
-            return Err(error.clone());
+        let state = self.state.lock();
+        match (&state.link, state.down_since_just_now()) {
+            (Some(link), _) if link.is_usable() => return Ok(Arc::clone(link)),
+            (_, Some(error)) => return Err(error.clone()),
+            _ => drop(state),
         }
         self.link(1, deadline)
     }

@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::client::Core;
 use crate::error::{Error, Result, Status};
 use crate::journey::{Again, Journey, Next, wait};
 use crate::link::{End, Link, Started};
+use crate::net::PATIENCE;
 use crate::node::Node;
 use crate::request::{Repeatable, Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
@@ -19,6 +20,9 @@ use crate::route::ReadFrom;
 use crate::session::Finished;
 use crate::topology::slots::NO_SLOT;
 use crate::topology::{Place, Topology};
+
+/// How long one server's replies are waited for before others' are looked at. Long enough for a wait in recv(2) itself.
+const TURN: Duration = PATIENCE.saturating_add(Duration::from_millis(50));
 
 /// The part of a pipeline that goes to one server in one write.
 struct Part {
@@ -182,6 +186,7 @@ impl<'a> Scatter<'a> {
             let started = self.start(&mut part, now);
             sent.push((part, started));
         }
+        self.linger(&sent, now);
         let wait = |(part, sent): (Part, Sent)| match sent {
             Sent::Started(link, started) => (part, link.wait(started, now, self.deadline)),
             Sent::Failed(error) => (part, End::Late(error, None)),
@@ -189,9 +194,24 @@ impl<'a> Scatter<'a> {
         sent.into_iter().map(wait).collect()
     }
 
+    /// Waits for all parts in turn, each for a while: one that hangs must not keep the others' replies from being read in time.
+    fn linger(&self, sent: &[(Part, Sent)], mut now: Instant) {
+        let mut waiting: Vec<(&Arc<Link>, &Started)> = sent
+            .iter()
+            .filter_map(|(_, sent)| match sent {
+                Sent::Started(link, started) => Some((link, started)),
+                Sent::Failed(_) => None,
+            })
+            .collect();
+        while waiting.len() > 1 && now < self.deadline {
+            waiting.retain(|(link, started)| !link.linger(started, now, self.deadline.min(now + TURN)));
+            now = Instant::now();
+        }
+    }
+
     fn start(&mut self, part: &mut Part, now: Instant) -> Sent {
         loop {
-            let link = match part.node.link_now(self.deadline) {
+            let link = match self.topology.link(&part.node, self.deadline) {
                 Ok(link) => link,
                 Err(error) => return Sent::Failed(error),
             };
@@ -368,7 +388,7 @@ pub(crate) fn everywhere(
         let mut sent = Vec::new();
         for node in primaries {
             if !done.iter().any(|(other, _)| Arc::ptr_eq(other, &node)) {
-                let started = begin(&node, make()?, now, deadline);
+                let started = begin(topology, &node, make()?, now, deadline);
                 sent.push((node, started));
             }
         }
@@ -397,9 +417,15 @@ pub(crate) fn everywhere(
     }
 }
 
-fn begin(node: &Arc<Node>, mut request: Box<Request>, now: Instant, deadline: Instant) -> Sent {
+fn begin(
+    topology: &Topology,
+    node: &Arc<Node>,
+    mut request: Box<Request>,
+    now: Instant,
+    deadline: Instant,
+) -> Sent {
     loop {
-        let link = match node.link_now(deadline) {
+        let link = match topology.link(node, deadline) {
             Ok(link) => link,
             Err(error) => return Sent::Failed(error),
         };

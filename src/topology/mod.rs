@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 
 use crate::config::{Config, Servers};
 use crate::error::{Error, Result, Status};
+use crate::link::Link;
 use crate::log::LogLevel;
 use crate::net::address::Address;
 use crate::node::{Node, closed};
@@ -174,8 +175,27 @@ impl Topology {
         self.map.read().shards.iter().any(|shard| Arc::ptr_eq(&shard.primary, node))
     }
 
+    /// The connection to a server for a call.
+    ///
+    /// A primary that sentinels watch is connected to only when they have just named it: lost, it may be another by now.
+    pub(crate) fn link(&self, node: &Node, deadline: Instant) -> Result<Arc<Link>> {
+        if self.is_watched() && !node.is_connected() {
+            let text = format!("the connection to {} was lost; nothing was sent", node.address());
+            return Err(Error::new(Status::Connect, text));
+        }
+        node.link_now(deadline)
+    }
+
+    /// Whether sentinels say which server is the primary.
+    pub(crate) fn is_watched(&self) -> bool {
+        matches!(self.config.servers, Servers::Sentinel { .. })
+    }
+
     /// Every primary.
     pub(crate) fn primaries(&self) -> Vec<Arc<Node>> {
+        if let Some(only) = &self.only {
+            return vec![Arc::clone(only)];
+        }
         self.map.read().shards.iter().map(|shard| Arc::clone(&shard.primary)).collect()
     }
 
@@ -250,20 +270,27 @@ impl Topology {
         self.doubted.store(true, Ordering::Relaxed);
     }
 
-    /// Makes a new picture where that is due before a call: none yet, one in doubt, or replicas that were found long ago.
+    /// Makes a new picture where that is due before a call: none yet, one in doubt, or replicas that were found long ago. Gives its number.
     #[inline]
-    pub(crate) fn prepare(&self, deadline: Instant) -> Result<()> {
+    pub(crate) fn prepare(&self, deadline: Instant) -> Result<u64> {
         let generation = self.generation();
         if generation == 0 {
-            return self.renew_patiently(0, deadline);
+            self.renew_patiently(0, deadline)?;
+            return Ok(self.generation());
         }
         if self.doubted.load(Ordering::Relaxed) && self.doubted.swap(false, Ordering::Relaxed)
             || !self.is_cluster() && self.replicas_are_old()
         {
             // The old picture may do.
             let _ = self.renew(generation, deadline.min(Instant::now() + 2 * ASK_PATIENCE));
+            return Ok(self.generation());
         }
-        Ok(())
+        Ok(generation)
+    }
+
+    /// The same, for a call to every primary.
+    pub(crate) fn prepare_primaries(&self, deadline: Instant) -> Result<()> {
+        if self.only.is_some() { Ok(()) } else { self.prepare(deadline).map(drop) }
     }
 
     fn replicas_are_old(&self) -> bool {
@@ -342,11 +369,13 @@ impl Topology {
     /// The primary at an address, and its replicas.
     fn shard_of(&self, address: &Address, deadline: Instant) -> Result<FoundShard> {
         let node = self.node(address, Purpose::Calls);
-        let replicas = match ask::role(&node, &self.config, deadline)? {
-            Role::Primary { replicas } => replicas,
-            // Named in the URL, it is what the user wants.
-            Role::Replica if self.only.is_some() => Vec::new(),
-            Role::Replica => {
+        let replicas = match ask::role(&node, &self.config, deadline) {
+            Ok(Role::Primary { replicas }) => replicas,
+            // Named in the URL, it is what the user wants, with or without replicas that are known.
+            Ok(Role::Replica) if self.only.is_some() => Vec::new(),
+            Err(error) if self.only.is_some() && error.server_text().is_some() => Vec::new(),
+            Err(error) => return Err(error),
+            Ok(Role::Replica) => {
                 let text = format!("{address} is a replica now, and there is no word of another primary yet");
                 return Err(Error::new(Status::Connect, text));
             }
