@@ -218,6 +218,11 @@ impl Link {
         self.usable.load(Ordering::Acquire)
     }
 
+    /// Whether a deadline was missed and no byte came since.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.shared.lock().suspect
+    }
+
     pub(crate) fn counters(&self) -> (Counters, usize) {
         let shared = self.shared.lock();
         (shared.session.counters(), shared.session.in_flight())

@@ -13,7 +13,7 @@ use crate::net::address::Address;
 use crate::request::{Repeatable, Request, Shape};
 use crate::resp::{Pool, Reply};
 use crate::session::handshake::Purpose;
-use crate::session::{Compiled, Facts};
+use crate::session::{Compiled, Facts, Finished};
 use crate::stats::Stats;
 
 /// A server and the connection to it that all callers share.
@@ -84,6 +84,11 @@ impl Node {
         self.state.lock().link.as_ref().is_some_and(|link| link.is_usable())
     }
 
+    /// Whether there is a connection on which nobody waits in vain just now.
+    pub(crate) fn answers(&self) -> bool {
+        self.state.lock().link.as_ref().is_some_and(|link| link.is_usable() && !link.is_suspect())
+    }
+
     /// Whether the last attempt to connect failed, and the next one is not due yet.
     pub(crate) fn is_down(&self) -> bool {
         self.state.lock().down_since_just_now().is_some()
@@ -108,11 +113,19 @@ impl Node {
         request.say(arguments);
         loop {
             let link = self.link_now(deadline)?;
-            match link.call(request, Instant::now(), deadline) {
-                End::Finished(finished) => return finished.result.map(Reply::new),
-                End::Late(error, _) => return Err(error),
-                End::Unusable(unsent) => request = unsent,
-            }
+            let error = match link.call(request, Instant::now(), deadline) {
+                End::Finished(Finished { result: Ok(payload), .. }) => return Ok(Reply::new(payload)),
+                End::Finished(Finished { result: Err(error), .. }) | End::Late(error, _) => error,
+                End::Unusable(unsent) => {
+                    request = unsent;
+                    continue;
+                }
+            };
+            // What is unknown is this question's fate. Of the call on whose behalf it is asked nothing was executed.
+            return Err(match error.status() {
+                Status::Indeterminate => Error::new(Status::Connect, no_answer(&self.address)),
+                _ => error,
+            });
         }
     }
 
@@ -322,6 +335,10 @@ fn is_final(error: &Error) -> bool {
 
 pub(crate) fn closed() -> Error {
     Error::new(Status::Closed, "the client is closed")
+}
+
+fn no_answer(address: &Address) -> String {
+    format!("no answer from {address} to a question about the servers")
 }
 
 fn no_connection(address: &Address) -> Error {

@@ -383,11 +383,12 @@ impl Topology {
         Ok(FoundShard { primary: address.clone(), replicas, ranges: Vec::new() })
     }
 
-    /// Whom to ask about a cluster: the nodes that are connected, then those that are not, then those that the URL names. The suspect last.
+    /// Whom to ask about a cluster: the nodes that answer, then those that do not or are not connected, then those that the URL names. The
+    /// suspect last.
     fn candidates(&self, seeds: &[Address], suspect: Option<&Address>) -> Vec<Address> {
         let mut nodes: Vec<Arc<Node>> = self.map.read().nodes().cloned().collect();
         fastrand::shuffle(&mut nodes);
-        nodes.sort_by_key(|node| !node.is_connected());
+        nodes.sort_by_key(|node| !node.answers());
         let mut candidates: Vec<Address> = Vec::new();
         for address in nodes.iter().map(|node| node.address()).chain(seeds) {
             if !candidates.contains(address) {
