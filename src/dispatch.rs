@@ -149,8 +149,7 @@ impl Client {
                     continue;
                 }
                 Ok(()) => journey.out_of_time(),
-                Err(error) if error.status() == Status::Timeout => journey.out_of_time(),
-                Err(error) => error,
+                Err(error) => journey.ended_by(error, deadline),
             };
             self.core().keep(sent);
             return Err(error);

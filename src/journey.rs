@@ -48,6 +48,8 @@ pub(crate) struct Journey {
     left: SmallVec<[(Arc<Node>, Claim, Error); 1]>,
     /// Replicas that could not serve it.
     avoided: Vec<Arc<Node>>,
+    /// The last picture had no server for it.
+    missed: bool,
     redirects: u32,
     tries: u32,
     repeats: u32,
@@ -69,6 +71,7 @@ impl Journey {
             redirected: None,
             left: SmallVec::new(),
             avoided: Vec::new(),
+            missed: false,
             redirects: 0,
             tries: 0,
             repeats: 0,
@@ -87,16 +90,35 @@ impl Journey {
         self.tries
     }
 
-    /// The server to go to, by redirection or by the picture in force. `harmless`: the call may run twice.
+    /// The server to go to, by redirection or by the picture in force; waits for a picture that has one. `harmless`: the call may run twice.
     pub(crate) fn next(
         &mut self,
         topology: &Topology,
         harmless: Repeatable,
         deadline: Instant,
     ) -> Result<Next> {
+        loop {
+            let generation = topology.generation();
+            if let Some(next) = self.next_now(topology, harmless, deadline)? {
+                return Ok(next);
+            }
+            topology.renew_patiently(generation, deadline).map_err(|error| self.ended_by(error, deadline))?;
+        }
+    }
+
+    /// The same without waiting: `None` if only a new picture can have a server for the call.
+    pub(crate) fn next_now(
+        &mut self,
+        topology: &Topology,
+        harmless: Repeatable,
+        deadline: Instant,
+    ) -> Result<Option<Next>> {
         let (node, asking) = match self.redirected.take() {
             Some((node, claim)) => (node, claim == Claim::Ask),
-            None => (self.picked(topology, deadline)?, false),
+            None => match self.picked(topology)? {
+                Some(node) => (node, false),
+                None => return Ok(None),
+            },
         };
         if let Some(at) = self.left.iter().position(|(left, ..)| Arc::ptr_eq(left, &node)) {
             let (_, claim, words) = self.left.remove(at);
@@ -107,28 +129,24 @@ impl Journey {
                 return Err(words);
             }
         }
-        Ok(Next { node, asking })
+        Ok(Some(Next { node, asking }))
     }
 
-    fn picked(&mut self, topology: &Topology, deadline: Instant) -> Result<Arc<Node>> {
-        loop {
-            let generation = topology.generation();
-            if let Some(node) = topology.pick(&self.place, self.read_from, &self.avoided) {
-                return Ok(node);
-            }
-            let had_avoided = !self.avoided.is_empty();
-            self.avoided.clear();
-            let nobody = self.nobody(topology);
-            topology.renew_patiently(generation, deadline).map_err(|error| match error.status() {
-                Status::Timeout => nobody.clone(),
-                _ => error,
-            })?;
-            // A slot may be given to somebody yet, a replica may come back.
-            let may_change = self.read_from != ReadFrom::Replica && matches!(self.place, Place::Slot(_));
-            if !may_change && !had_avoided && topology.pick(&self.place, self.read_from, &[]).is_none() {
-                return Err(nobody);
-            }
+    fn picked(&mut self, topology: &Topology) -> Result<Option<Arc<Node>>> {
+        if let Some(node) = topology.pick(&self.place, self.read_from, &self.avoided) {
+            self.missed = false;
+            return Ok(Some(node));
         }
+        let nobody = self.nobody(topology);
+        // A slot may be given to somebody yet, a replica may come back.
+        let may_change = self.read_from != ReadFrom::Replica && matches!(self.place, Place::Slot(_));
+        if !may_change && self.missed && self.avoided.is_empty() {
+            return Err(nobody);
+        }
+        self.missed = self.avoided.is_empty();
+        self.avoided.clear();
+        self.refused = Some(nobody);
+        Ok(None)
     }
 
     /// Why there is no server for the call.
@@ -172,6 +190,16 @@ impl Journey {
         self.refused.take().unwrap_or_else(|| {
             Error::new(Status::Timeout, "the deadline passed before the call could be sent; nothing was sent")
         })
+    }
+
+    /// The error of a call whose wait for the next try ended with `error`. If that is so only because the deadline passed, what
+    /// refused the call says more.
+    pub(crate) fn ended_by(&mut self, error: Error, deadline: Instant) -> Error {
+        match error.status() {
+            Status::Timeout => self.out_of_time(),
+            Status::Connect if Instant::now() >= deadline => self.out_of_time(),
+            _ => error,
+        }
     }
 
     fn judge(

@@ -33,6 +33,15 @@ struct Part {
     request: Box<Request>,
 }
 
+/// The items of a pipeline, by where they go now.
+struct Split {
+    parts: Vec<Part>,
+    /// Those that go later: behind others of their slot, or because no server has it.
+    rest: Vec<usize>,
+    /// When that is.
+    again: Again,
+}
+
 /// A part on its way, or why it is not.
 enum Sent {
     Started(Arc<Link>, Started),
@@ -93,8 +102,7 @@ impl<'a> Scatter<'a> {
         let mut round = 0;
         while !pending.is_empty() {
             let seen = self.topology.generation();
-            let (parts, mut next) = self.split(&pending);
-            let mut again = if parts.is_empty() { Again::AfterPause } else { Again::Now };
+            let Split { parts, rest: mut next, mut again } = self.split(&pending);
             for (part, end) in self.send(parts) {
                 again = again.max(self.take_in(part, end, &mut next));
             }
@@ -125,14 +133,20 @@ impl<'a> Scatter<'a> {
         }
     }
 
-    /// Puts items together by the server that each goes to next. Those that must wait for others of their slot are given back.
-    fn split(&mut self, pending: &[usize]) -> (Vec<Part>, Vec<usize>) {
+    /// Puts items together by the server that each goes to next.
+    fn split(&mut self, pending: &[usize]) -> Split {
         let mut parts: Vec<Part> = Vec::new();
-        let mut held = Vec::new();
+        let mut rest = Vec::new();
+        let mut again = Again::Now;
         let mut ways: HashMap<u16, (*const Node, bool)> = HashMap::new();
         for &index in pending {
             let Next { node, asking } = match self.next(index) {
-                Ok(next) => next,
+                Ok(Some(next)) => next,
+                Ok(None) => {
+                    rest.push(index);
+                    again = Again::AfterRenewal;
+                    continue;
+                }
                 Err(error) => {
                     self.answers.insert(index, Answer::Error(error));
                     continue;
@@ -144,7 +158,7 @@ impl<'a> Scatter<'a> {
                 && *ways.entry(slot).or_insert((Arc::as_ptr(&node), asking)) != (Arc::as_ptr(&node), asking)
             {
                 journey.hold(Next { node, asking });
-                held.push(index);
+                rest.push(index);
                 continue;
             }
             let known = parts.iter().position(|part| Arc::ptr_eq(&part.node, &node) && part.asking == asking);
@@ -158,29 +172,34 @@ impl<'a> Scatter<'a> {
             parts[place].items.push(index);
             parts[place].request.take(self.request, index);
         }
-        (parts, held)
+        if parts.is_empty() {
+            again = again.max(Again::AfterPause);
+        }
+        Split { parts, rest, again }
     }
 
-    fn next(&mut self, index: usize) -> Result<Next> {
+    fn next(&mut self, index: usize) -> Result<Option<Next>> {
         let item = &self.request.items[index];
         if let Some(journey) = self.journeys.get_mut(&index) {
-            return journey.next(self.topology, self.request.repeatable_item(index), self.deadline);
+            return journey.next_now(self.topology, self.request.repeatable_item(index), self.deadline);
         }
         if !(item.read_only && self.read_from != ReadFrom::Primary)
             && item.slot != NO_SLOT
             && let Some(node) = self.topology.pick(&Place::Slot(item.slot), ReadFrom::Primary, &[])
         {
-            return Ok(Next { node, asking: false });
+            return Ok(Some(Next { node, asking: false }));
         }
         let mut journey = Journey::of_item(item, &self.otherwise, self.read_from);
-        let next = journey.next(self.topology, Repeatable::No, self.deadline);
+        let next = journey.next_now(self.topology, Repeatable::No, self.deadline);
         self.journeys.insert(index, journey);
         next
     }
 
     /// Sends each part to its server, and only then waits for the first reply.
-    fn send(&mut self, parts: Vec<Part>) -> Vec<(Part, End)> {
+    fn send(&mut self, mut parts: Vec<Part>) -> Vec<(Part, End)> {
         let now = Instant::now();
+        // To connect may take all the time there is.
+        parts.sort_by_key(|part| !part.node.is_connected());
         let mut sent = Vec::with_capacity(parts.len());
         for mut part in parts {
             let started = self.start(&mut part, now);
@@ -227,6 +246,9 @@ impl<'a> Scatter<'a> {
                     Status::Connect,
                     "the server is too old for read-only scripts",
                 ));
+            }
+            if Instant::now() >= self.deadline {
+                return Sent::Failed(out_of_time());
             }
             match link.start(std::mem::take(&mut part.request), now) {
                 Ok(started) => return Sent::Started(link, started),
@@ -321,8 +343,7 @@ impl<'a> Scatter<'a> {
             let late = self.journeys.get_mut(&index).map(Journey::out_of_time);
             let closed = error.clone().filter(|error| error.status() == Status::Closed);
             let error = closed.or(late).or(error.clone());
-            let error =
-                error.unwrap_or_else(|| Error::new(Status::Timeout, "the deadline passed; nothing was sent"));
+            let error = error.unwrap_or_else(out_of_time);
             self.answers.insert(index, Answer::Error(error));
         }
     }
@@ -369,6 +390,10 @@ impl<'a> Scatter<'a> {
             self.request.name_of(index)
         )))
     }
+}
+
+fn out_of_time() -> Error {
+    Error::new(Status::Timeout, "the deadline passed; nothing was sent")
 }
 
 /// A command on every primary, side by side: each one's address, and what it said.
