@@ -1,9 +1,10 @@
 //! redis-rs on a cluster: `cluster NODES KEYS call CALLERS CALLS` lets CALLERS tasks on one client make CALLS calls of the
-//! multiply script, `cluster NODES KEYS pipeline SIZE CALLS` makes them in pipelines of SIZE. Keys, all of them at 2, come
-//! from the file KEYS, a key a line. Prints calls per second and microseconds of this process's CPU time per call.
+//! multiply script, `call-threads` instead of `call` as many threads, `cluster NODES KEYS pipeline SIZE CALLS` makes them in
+//! pipelines of SIZE. Keys, all of them at 2, come from the file KEYS, a key a line. Prints calls per second and
+//! microseconds of this process's CPU time per call.
 //!
-//! As it is fastest: on a runtime of one thread (two threads take twice the CPU time for two thirds of the calls),
-//! with TCP_NODELAY, which is not its default.
+//! As each is fastest: tasks on a runtime of one thread (two take twice the CPU time for two thirds of the calls),
+//! threads beside a runtime with one worker, and with TCP_NODELAY, which is not redis-rs's default.
 
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use redis::cluster_routing::SingleNodeRoutingInfo;
 use redis::io::tcp::TcpSettings;
 use redis::{Pipeline, Value, from_redis_value};
 use rustix::time::{ClockId, clock_gettime};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 const MULTIPLY: &str = "return redis.call('GET', KEYS[1]) * ARGV[1]";
 const PRODUCT: i64 = 10;
@@ -46,6 +47,16 @@ impl Client {
         for task in tasks {
             task.await.expect("products");
         }
+    }
+
+    /// As programs do that are not asynchronous.
+    fn call_from_threads(&self, runtime: &Runtime, threads: usize, calls: usize) {
+        std::thread::scope(|scope| {
+            for number in 0..threads {
+                let first = number * self.keys.len() / threads;
+                scope.spawn(move || runtime.block_on(self.clone().call(first, calls / threads)));
+            }
+        });
     }
 
     async fn call(mut self, first: usize, calls: usize) {
@@ -136,17 +147,21 @@ fn cpu_seconds() -> f64 {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [nodes, file, mode, count, calls] = &arguments[..] else {
-        panic!("usage: cluster NODES KEYS call|pipeline CALLERS|SIZE CALLS")
+        panic!("usage: cluster NODES KEYS call|call-threads|pipeline CALLERS|SIZE CALLS")
     };
     let keys: Vec<String> =
         std::fs::read_to_string(file).expect("a file of keys").lines().map(String::from).collect();
     let count: usize = count.parse().expect("a number of callers, or the size of a pipeline");
     let calls: usize = calls.parse().expect("a number of calls");
-    let runtime: Runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut builder = match mode.as_str() {
+        "call-threads" => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
     let client = runtime.block_on(Client::open(nodes, keys.leak()));
     let run = |calls| match mode.as_str() {
         "call" => runtime.block_on(client.call_from(count, calls)),
+        "call-threads" => client.call_from_threads(&runtime, count, calls),
         "pipeline" => runtime.block_on(client.call_in_pipelines(count, calls)),
         _ => panic!("no such mode: {mode}"),
     };
