@@ -4,7 +4,7 @@
 //! Each server gets its items in one write. What a server refused without running it goes on, as [`Journey`] decides, in further
 //! rounds: in the caller's order, and of each slot only as many at once as go the same way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::journey::{Again, Journey, Next, wait};
 use crate::link::{End, Link, Started};
 use crate::net::PATIENCE;
 use crate::node::Node;
-use crate::request::{Repeatable, Request, Shape};
+use crate::request::{Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
 use crate::route::ReadFrom;
 use crate::session::Finished;
@@ -33,6 +33,12 @@ struct Part {
     request: Box<Request>,
 }
 
+impl Part {
+    fn new(node: Arc<Node>, asking: bool) -> Self {
+        Part { node, asking, items: Vec::new(), request: Box::default() }
+    }
+}
+
 /// A part on its way, or why it is not.
 enum Sent {
     Started(Arc<Link>, Started),
@@ -41,6 +47,8 @@ enum Sent {
 
 /// What has become of an item.
 enum Answer {
+    /// Nothing yet.
+    Awaited,
     /// A reply of the server: place on the tape of one of the payloads.
     Reply { payload: usize, at: usize },
     /// No server's answer, or one that only says that it would not run the item.
@@ -56,7 +64,7 @@ pub(crate) struct Scatter<'a> {
     /// Where items without keys go; all of them to the same server.
     otherwise: Place,
     journeys: HashMap<usize, Journey>,
-    answers: BTreeMap<usize, Answer>,
+    answers: Vec<Answer>,
     #[expect(clippy::vec_box, reason = "boxes as they come from the sessions")]
     payloads: Vec<Box<Payload>>,
     /// What is known of error replies, by item.
@@ -80,7 +88,7 @@ impl<'a> Scatter<'a> {
             deadline,
             otherwise,
             journeys: HashMap::new(),
-            answers: BTreeMap::new(),
+            answers: request.items.iter().map(|_| Answer::Awaited).collect(),
             payloads: Vec::new(),
             notes: HashMap::new(),
         }
@@ -128,54 +136,76 @@ impl<'a> Scatter<'a> {
     /// Puts items together by the server that each goes to next. Those that must wait for others of their slot are given back.
     fn split(&mut self, pending: &[usize]) -> (Vec<Part>, Vec<usize>) {
         let mut parts: Vec<Part> = Vec::new();
+        let plain = self.split_plain(pending, &mut parts);
         let mut held = Vec::new();
         let mut ways: HashMap<u16, (*const Node, bool)> = HashMap::new();
-        for &index in pending {
+        for &index in pending.iter().filter(|index| !plain[**index]) {
             let Next { node, asking } = match self.next(index) {
                 Ok(next) => next,
                 Err(error) => {
-                    self.answers.insert(index, Answer::Error(error));
+                    self.answers[index] = Answer::Error(error);
                     continue;
                 }
             };
             let slot = self.request.items[index].slot;
-            if let Some(journey) = self.journeys.get_mut(&index)
-                && slot != NO_SLOT
-                && *ways.entry(slot).or_insert((Arc::as_ptr(&node), asking)) != (Arc::as_ptr(&node), asking)
-            {
-                journey.hold(Next { node, asking });
+            let way = (Arc::as_ptr(&node), asking);
+            if slot != NO_SLOT && *ways.entry(slot).or_insert(way) != way {
+                self.journeys.entry(index).and_modify(|journey| journey.hold(Next { node, asking }));
                 held.push(index);
                 continue;
             }
             let known = parts.iter().position(|part| Arc::ptr_eq(&part.node, &node) && part.asking == asking);
             let place = known.unwrap_or_else(|| {
-                let mut request = self.core.take_request(Shape::Pipeline);
-                request.repair = self.request.repair;
-                request.asking = asking;
-                parts.push(Part { node, asking, items: Vec::new(), request });
+                parts.push(Part::new(node, asking));
                 parts.len() - 1
             });
             parts[place].items.push(index);
-            parts[place].request.take(self.request, index);
+        }
+        for part in &mut parts {
+            part.items.sort_unstable();
+            part.request = self.core.take_request(Shape::Pipeline);
+            part.request.repair = self.request.repair;
+            part.request.asking = part.asking;
+            for &index in &part.items {
+                part.request.take(self.request, index);
+            }
         }
         (parts, held)
     }
 
+    /// The same for what simply goes to the primary of its slot, in one look at the picture. Tells of each item whether this is true of it.
+    fn split_plain(&self, pending: &[usize], parts: &mut Vec<Part>) -> Vec<bool> {
+        let mut plain = vec![false; self.request.items.len()];
+        self.topology.look(|map| {
+            for &index in pending {
+                let item = &self.request.items[index];
+                let reads = item.read_only && self.read_from != ReadFrom::Primary;
+                if item.slot == NO_SLOT || reads || self.journeys.contains_key(&index) {
+                    continue;
+                }
+                let Some(shard) = map.shard_of(item.slot) else { continue };
+                let known = parts.iter_mut().find(|part| Arc::ptr_eq(&part.node, &shard.primary));
+                match known {
+                    Some(part) => part.items.push(index),
+                    None => {
+                        let mut part = Part::new(Arc::clone(&shard.primary), false);
+                        part.items.push(index);
+                        parts.push(part);
+                    }
+                }
+                plain[index] = true;
+            }
+        });
+        plain
+    }
+
+    /// Where an item goes next that has been refused, or has a choice.
     fn next(&mut self, index: usize) -> Result<Next> {
-        let item = &self.request.items[index];
-        if let Some(journey) = self.journeys.get_mut(&index) {
-            return journey.next(self.topology, self.request.repeatable_item(index), self.deadline);
-        }
-        if !(item.read_only && self.read_from != ReadFrom::Primary)
-            && item.slot != NO_SLOT
-            && let Some(node) = self.topology.pick(&Place::Slot(item.slot), ReadFrom::Primary, &[])
-        {
-            return Ok(Next { node, asking: false });
-        }
-        let mut journey = Journey::of_item(item, &self.otherwise, self.read_from);
-        let next = journey.next(self.topology, Repeatable::No, self.deadline);
-        self.journeys.insert(index, journey);
-        next
+        let (item, otherwise) = (&self.request.items[index], &self.otherwise);
+        let read_from = self.read_from;
+        let journey =
+            self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from));
+        journey.next(self.topology, self.request.repeatable_item(index), self.deadline)
     }
 
     /// Sends each part to its server, and only then waits for the first reply.
@@ -267,7 +297,7 @@ impl<'a> Scatter<'a> {
         let mut again = Again::Now;
         let number = self.payloads.len();
         for (&index, at) in part.items.iter().zip(payload.elements_at()) {
-            self.answers.insert(index, Answer::Reply { payload: number, at });
+            self.answers[index] = Answer::Reply { payload: number, at };
         }
         for mut note in std::mem::take(&mut payload.notes) {
             let index = part.items[note.item];
@@ -276,7 +306,7 @@ impl<'a> Scatter<'a> {
             note.item = index;
             self.notes.insert(index, note);
             if let Ok(then) = self.judge(index, &part.node, error, false) {
-                self.answers.remove(&index);
+                self.answers[index] = Answer::Awaited;
                 self.notes.remove(&index);
                 next.push(index);
                 again = again.max(then);
@@ -301,7 +331,7 @@ impl<'a> Scatter<'a> {
                 again
             }
             Err(error) => {
-                self.answers.insert(index, Answer::Error(error));
+                self.answers[index] = Answer::Error(error);
                 Again::Now
             }
         }
@@ -323,21 +353,26 @@ impl<'a> Scatter<'a> {
             let error = closed.or(late).or(error.clone());
             let error =
                 error.unwrap_or_else(|| Error::new(Status::Timeout, "the deadline passed; nothing was sent"));
-            self.answers.insert(index, Answer::Error(error));
+            self.answers[index] = Answer::Error(error);
         }
     }
 
     /// Puts the answers together.
     fn gather(mut self, arrived: &mut Option<Reply>) -> Result<Reply> {
         let count = self.request.items.len();
+        let texts: usize = self.payloads.iter().map(|payload| payload.bytes.len()).sum();
+        let entries: usize = self.payloads.iter().map(|payload| payload.tape.len()).sum();
         let mut whole = self.topology.payload();
         whole.start_array();
+        whole.bytes.reserve(texts);
+        whole.tape.reserve(entries);
         let shifts: Vec<u64> = self.payloads.iter().map(|payload| whole.adopt_texts(payload)).collect();
         let mut worst: Option<(usize, Error)> = None;
         let mut unanswered = 0;
-        for (index, answer) in std::mem::take(&mut self.answers) {
+        for (index, answer) in std::mem::take(&mut self.answers).into_iter().enumerate() {
             let at = whole.tape.len();
             match answer {
+                Answer::Awaited => unreachable!("every item was answered or given up"),
                 Answer::Reply { payload: number, at: from } => {
                     let tape = &self.payloads[number].tape;
                     whole.append(&tape[from..][..tape[from].span as usize], shifts[number]);

@@ -42,7 +42,15 @@ def rates(bench, mode, count, item):
         yield Figure(our_cpu, peer, cpu, f"CPU us/{item}", LOWER)
 
 
+def route(bench):
+    """What it costs to find the server of a key: slot, look-up, a hold on the server."""
+    program = bench.cargo_program("decode").with_name("route")
+    (ours,) = in_turn(lambda: float(run([program, 1_000_000])))
+    yield Figure(ours, "goal", 100, "ns/key", LOWER)
+
+
 SCENARIOS = {
+    "cluster-route": route,
     "cluster-call-32": lambda bench: rates(bench, "call", 32, "call"),
     "cluster-pipeline-1000": lambda bench: rates(bench, "pipeline", 1000, "item"),
 }
