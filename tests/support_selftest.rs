@@ -1,23 +1,18 @@
-//! The tests' own ground: each part of `support` does what other tests rely on.
+//! The tests' own ground: each part of `support` that is about one server does what other tests rely on.
 
 mod support;
 
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv6Addr, TcpStream};
 use std::process::Command;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use support::cluster::{Cluster, slot_of};
+use support::cluster::slot_of;
 use support::fake::Fake;
 use support::proxy::{Proxy, Way};
 use support::raw::{Raw, Value, calls_of, encode};
 use support::server::{Server, all_versions};
-use support::tls::{Certs, Identity, Pair};
+use support::tls::{Certs, Identity, Pair, connect_tls};
 use support::wait_until;
 
 fn pong() -> Value {
@@ -56,6 +51,11 @@ fn ipv6_on_request() {
     let server = Server::builder().ipv6().start();
     assert_eq!(Raw::tcp((Ipv6Addr::LOCALHOST, server.port())).unwrap().cmd(&["PING"]), pong());
     assert_eq!(Raw::tcp(("127.0.0.1", server.port())).unwrap().cmd(&["PING"]), pong());
+
+    let server = Server::builder().ipv6_only().start();
+    assert_eq!(server.url(), format!("redis://[::1]:{}", server.port()));
+    assert_eq!(Raw::tcp(server.address()).unwrap().cmd(&["PING"]), pong());
+    assert!(TcpStream::connect(("127.0.0.1", server.port())).is_err());
 }
 
 #[test]
@@ -146,26 +146,8 @@ fn calls_are_counted() {
     assert_eq!(calls_of(&server, "script|load"), 1);
 }
 
-/// Speaks TLS with the server as a strict client does.
 fn tls_ping(server: &Server, ca: &str, client: Option<&Pair>) -> std::io::Result<Value> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let config = match client {
-        None => config.with_no_client_auth(),
-        Some(pair) => {
-            let cert = CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap();
-            let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-            config.with_client_auth_cert(vec![cert], key).unwrap()
-        }
-    };
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    let session = ClientConnection::new(Arc::new(config), name).unwrap();
-    let stream = TcpStream::connect(("127.0.0.1", server.port()))?;
-    Raw::over(StreamOwned::new(session, stream)).try_cmd(&["PING"])
+    connect_tls(server, ca, client)?.try_cmd(&["PING"])
 }
 
 #[test]
@@ -289,49 +271,4 @@ fn slots_are_computed_as_servers_do() {
             "{key}"
         );
     }
-}
-
-#[test]
-fn a_cluster_of_each_version_forms() {
-    for binary in all_versions() {
-        let cluster = Cluster::builder(2).binary(binary).start();
-        assert_eq!((cluster.primary_of(0), cluster.primary_of(16383)), (0, 1), "{binary:?}");
-    }
-}
-
-#[test]
-fn a_cluster_moves_slots() {
-    let cluster = Cluster::start(3, 0);
-    let slot = slot_of(b"{a}1");
-    let (from, to) = (cluster.primary_of(slot), (cluster.primary_of(slot) + 1) % 3);
-    let mut old = Raw::connect(cluster.node(from));
-    for key in ["{a}1", "{a}2"] {
-        old.ok(&["SET", key, "x"]);
-    }
-    cluster.begin_migration(slot, from, to);
-    cluster.migrate_keys(from, to, &[b"{a}1"]);
-    let error = |reply: Value| match reply {
-        Value::Error(text) => text.split(' ').next().unwrap().to_owned(),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(error(old.cmd(&["GET", "{a}1"])), "ASK");
-    assert_eq!(old.cmd(&["GET", "{a}2"]).text(), "x");
-    assert_eq!(error(old.cmd(&["MGET", "{a}1", "{a}2"])), "TRYAGAIN");
-    cluster.finish_migration(slot, from, to);
-    assert_eq!(cluster.primary_of(slot), to);
-    assert_eq!(error(old.cmd(&["GET", "{a}2"])), "MOVED");
-    assert_eq!(Raw::connect(cluster.node(to)).cmd(&["MGET", "{a}1", "{a}2"]).elements().len(), 2);
-}
-
-#[test]
-fn a_cluster_fails_over() {
-    let started = Instant::now();
-    let cluster = Cluster::start(3, 1);
-    println!("3 primaries and 3 replicas formed in {:?}", started.elapsed());
-    let owner = cluster.primary_of(0);
-    assert_eq!(cluster.replicas_of(0), [owner + 3]);
-    assert_eq!(cluster.failover(0), owner + 3);
-    assert_eq!(cluster.replicas_of(0), [owner]);
-    cluster.kill(owner + 3);
-    assert_eq!(cluster.wait_for_new_primary(0, owner + 3), owner);
 }

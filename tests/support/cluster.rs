@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::proxy::Proxy;
 use super::raw::{Raw, Value};
+use super::replication::eager;
 use super::server::{Binary, Builder, Server};
+use super::tls::{Certs, Identity};
 use super::{wait_for, wait_until};
 
 const SLOTS: u16 = 16384;
@@ -12,7 +15,8 @@ const SLOTS: u16 = 16384;
 pub struct ClusterBuilder {
     primaries: usize,
     replicas: usize,
-    node: Box<dyn Fn(Builder) -> Builder>,
+    node: Builder,
+    behind_nat: bool,
 }
 
 impl ClusterBuilder {
@@ -23,13 +27,30 @@ impl ClusterBuilder {
     }
 
     pub fn binary(self, binary: Binary) -> Self {
-        self.each(move |node| node.binary(binary))
+        self.each(|node| node.binary(binary))
+    }
+
+    /// The default user's password on each node.
+    pub fn password(self, password: &str) -> Self {
+        self.each(|node| node.password(password))
+    }
+
+    /// TLS for clients and between the nodes.
+    pub fn tls(self, certs: &Certs) -> Self {
+        self.each(|node| node.tls(certs, Identity::Valid))
+    }
+
+    /// Nodes announce hosts 10.1.2.1, 10.1.2.2, ... and ports that aren't theirs, where no client can reach them; see
+    /// [`Cluster::announced`]. Redis 7 or later.
+    pub fn behind_nat(mut self) -> Self {
+        self.behind_nat = true;
+        self
     }
 
     /// Changes how each node is started.
-    pub fn each(self, change: impl Fn(Builder) -> Builder + 'static) -> Self {
-        let ClusterBuilder { primaries, replicas, node } = self;
-        ClusterBuilder { primaries, replicas, node: Box::new(move |builder| change(node(builder))) }
+    pub fn each(mut self, change: impl FnOnce(Builder) -> Builder) -> Self {
+        self.node = change(self.node);
+        self
     }
 
     /// Starts the nodes, and waits until all of them agree that the cluster is whole.
@@ -37,34 +58,49 @@ impl ClusterBuilder {
     /// Not by `redis-cli --cluster create`: that takes seconds longer, and refuses fewer than three primaries.
     pub fn start(self) -> Cluster {
         let count = self.primaries * (1 + self.replicas);
-        let nodes: Vec<Server> = (0..count).map(|_| (self.node)(node_defaults()).start()).collect();
+        let nodes: Vec<Server> = (0..count).map(|_| self.node.clone().start()).collect();
         let ids = nodes.iter().map(|node| Raw::connect(node).ok(&["CLUSTER", "MYID"]).text()).collect();
-        let cluster = Cluster { nodes, ids };
+        let forwarders = if self.behind_nat { hide(&nodes) } else { Vec::new() };
+        let cluster = Cluster { nodes, ids, forwarders };
         cluster.form(self.primaries);
         cluster
     }
 }
 
-fn node_defaults() -> Builder {
-    // The time-out is how long a dead primary goes unnoticed. Replicas are to follow at once, and are listed only once
-    // they have heard something of their primary: its ping, if nothing else.
-    Server::builder()
-        .cluster()
-        .arg("cluster-node-timeout", "1500")
-        .arg("repl-diskless-sync", "yes")
-        .arg("repl-diskless-sync-delay", "0")
-        .arg("repl-ping-replica-period", "1")
+/// Has the nodes announce what is not theirs.
+///
+/// The host is announced as a name, which clients alone are told: the nodes must reach each other by what they announce as
+/// their IP. Of a port there is but one, so something has to forward from there for a replica to find its primary.
+fn hide(nodes: &[Server]) -> Vec<Proxy> {
+    let hide = |(number, node): (usize, &Server)| {
+        let forwarder = Proxy::start(node.address());
+        for (setting, value) in [
+            ("cluster-announce-port", forwarder.port().to_string()),
+            ("cluster-announce-bus-port", (node.port() + 10_000).to_string()),
+            ("cluster-announce-hostname", format!("10.1.2.{}", number + 1)),
+            ("cluster-preferred-endpoint-type", "hostname".to_owned()),
+        ] {
+            Raw::connect(node).ok(&["CONFIG", "SET", setting, &value]);
+        }
+        forwarder
+    };
+    nodes.iter().enumerate().map(hide).collect()
 }
 
 /// A running cluster. Nodes are numbered: primaries first, then their replicas in turn.
 pub struct Cluster {
     nodes: Vec<Server>,
     ids: Vec<String>,
+    /// From the ports that are announced to those that are the nodes', for the nodes' own use.
+    forwarders: Vec<Proxy>,
 }
 
 impl Cluster {
     pub fn builder(primaries: usize) -> ClusterBuilder {
-        ClusterBuilder { primaries, replicas: 0, node: Box::new(|builder| builder) }
+        // The time-out is how long a dead primary goes unnoticed. Replicas are to follow eagerly, because they are listed
+        // only once they have heard something of their primary: its ping, if nothing else.
+        let node = eager(Server::builder().cluster().arg("cluster-node-timeout", "1500"));
+        ClusterBuilder { primaries, replicas: 0, node, behind_nat: false }
     }
 
     /// So many primaries, each with so many replicas, of the default server.
@@ -79,7 +115,8 @@ impl Cluster {
             raw.ok(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
             // Everyone meets everyone: quicker than waiting for gossip.
             for other in &self.nodes[..number] {
-                raw.ok(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string()]);
+                let (host, port) = host_and_port(other);
+                raw.ok(&["CLUSTER", "MEET", &host, &port]);
             }
             if number < primaries {
                 let bound = |n: usize| n * usize::from(SLOTS) / primaries;
@@ -102,11 +139,11 @@ impl Cluster {
     /// living replica has its primary's data and is in that picture.
     pub fn wait_until_whole(&self) {
         wait_until("the cluster is whole", || {
-            let mut pictures: Vec<Slots> = self.living().map(slots).collect();
+            let mut pictures: Vec<Slots> = self.living().map(|node| self.slots(node)).collect();
             pictures.dedup();
             let [picture] = pictures.as_slice() else { return false };
-            self.living().all(|node| {
-                let mut raw = Raw::connect(node);
+            self.living_numbers().all(|number| {
+                let mut raw = Raw::connect(&self.nodes[number]);
                 let info = raw.ok(&["CLUSTER", "INFO"]).text();
                 let serves = ["cluster_state:ok", "cluster_slots_assigned:16384", "cluster_slots_fail:0"]
                     .iter()
@@ -114,7 +151,8 @@ impl Cluster {
                 let follows = match raw.info("replication", "master_link_status") {
                     None => true,
                     Some(link) => {
-                        link == "up" && picture.values().any(|(_, ports)| ports.contains(&node.port()))
+                        let listed = |range: &Range| range.nodes.iter().any(|(node, _)| *node == number);
+                        link == "up" && picture.values().any(listed)
                     }
                 };
                 serves && follows
@@ -122,10 +160,19 @@ impl Cluster {
         });
     }
 
-    /// The first living node's URL.
+    /// All nodes, dead ones included, at the addresses where they really are.
+    pub fn cluster_url(&self) -> String {
+        let first = &self.nodes[0];
+        let addresses: Vec<String> = self.nodes.iter().map(|node| node.address().to_string()).collect();
+        format!("{}+cluster://{}{}", first.scheme(), first.userinfo(), addresses.join(","))
+    }
+
+    /// The host and port under which a node is announced to clients, by the word of a living node.
     #[track_caller]
-    pub fn url(&self) -> String {
-        self.living().next().expect("a living node").url()
+    pub fn announced(&self, number: usize) -> (String, u16) {
+        let map = self.slots(self.first_living());
+        let mut nodes = map.into_values().flat_map(|range| range.nodes);
+        nodes.find(|(node, _)| *node == number).expect("a node that is in the cluster").1
     }
 
     /// All nodes, dead ones included.
@@ -148,6 +195,15 @@ impl Cluster {
         self.nodes.iter().filter(|node| node.is_running())
     }
 
+    fn living_numbers(&self) -> impl Iterator<Item = usize> {
+        (0..self.nodes.len()).filter(|&number| self.nodes[number].is_running())
+    }
+
+    #[track_caller]
+    fn first_living(&self) -> &Server {
+        self.living().next().expect("a living node")
+    }
+
     /// The number of the node that owns a slot, by the word of a living node.
     #[track_caller]
     pub fn primary_of(&self, slot: u16) -> usize {
@@ -160,11 +216,30 @@ impl Cluster {
         self.owners(slot)[1..].to_vec()
     }
 
+    #[track_caller]
     fn owners(&self, slot: u16) -> Vec<usize> {
-        let map = slots(self.living().next().expect("a living node"));
-        let (_, (_, ports)) = map.range(..=slot).next_back().expect("a slot that is served");
-        let number = |port: &u16| self.nodes.iter().position(|node| node.port() == *port);
-        ports.iter().map(|port| number(port).expect("a node of this cluster")).collect()
+        let map = self.slots(self.first_living());
+        let range = serving(&map, slot).expect("a slot that is served");
+        range.nodes.iter().map(|(node, _)| *node).collect()
+    }
+
+    /// A node's picture of the cluster.
+    fn slots(&self, witness: &Server) -> Slots {
+        let number = |value: &Value| u16::try_from(value.integer()).expect("a slot or port");
+        let node = |node: &Value| {
+            let [host, port, id, ..] = node.elements() else { panic!("a node: {node:?}") };
+            let known = self.ids.iter().position(|known| *known == id.text());
+            // A node that does not know its own address yet says nil.
+            let host = if *host == Value::Nil { String::new() } else { host.text() };
+            (known.expect("a node of this cluster"), (host, number(port)))
+        };
+        let range = |range: &Value| {
+            let [first, last, nodes @ ..] = range.elements() else { panic!("a range of slots: {range:?}") };
+            let mut nodes: Vec<_> = nodes.iter().map(node).collect();
+            nodes[1..].sort_unstable();
+            (number(first), Range { last: number(last), nodes })
+        };
+        Raw::connect(witness).ok(&["CLUSTER", "SLOTS"]).elements().iter().map(range).collect()
     }
 
     /// Kills the node (SIGKILL) without waiting for the others to notice.
@@ -203,8 +278,8 @@ impl Cluster {
     /// Moves these keys of a slot that is migrating.
     #[track_caller]
     pub fn migrate_keys(&self, from: usize, to: usize, keys: &[&[u8]]) {
-        let port = self.nodes[to].port().to_string();
-        let mut command: Vec<&[u8]> = vec![b"MIGRATE", b"127.0.0.1", port.as_bytes(), b"", b"0", b"5000"];
+        let (host, port) = host_and_port(&self.nodes[to]);
+        let mut command: Vec<&[u8]> = vec![b"MIGRATE", host.as_bytes(), port.as_bytes(), b"", b"0", b"5000"];
         if let Some(password) = self.nodes[to].password() {
             command.extend([b"AUTH".as_slice(), password.as_bytes()]);
         }
@@ -216,6 +291,24 @@ impl Cluster {
     /// Moves the keys that are left, hands the slot over, and waits until all nodes know.
     #[track_caller]
     pub fn finish_migration(&self, slot: u16, from: usize, to: usize) {
+        self.hand_over(slot, from, to);
+        self.wait_for_owner([slot], to);
+    }
+
+    /// Moves slots with their keys, one after the other, as `redis-cli --cluster reshard` does; waits only at the end until
+    /// all nodes know. For a thread of its own, while there is load.
+    #[track_caller]
+    pub fn move_slots(&self, slots: impl IntoIterator<Item = u16>, from: usize, to: usize) {
+        let slots: Vec<u16> = slots.into_iter().collect();
+        for &slot in &slots {
+            self.begin_migration(slot, from, to);
+            self.hand_over(slot, from, to);
+        }
+        self.wait_for_owner(slots, to);
+    }
+
+    #[track_caller]
+    fn hand_over(&self, slot: u16, from: usize, to: usize) {
         let number = slot.to_string();
         loop {
             let keys = Raw::connect(&self.nodes[from]).ok(&["CLUSTER", "GETKEYSINSLOT", &number, "1000"]);
@@ -236,28 +329,86 @@ impl Cluster {
         for node in [to, from] {
             Raw::connect(&self.nodes[node]).ok(&["CLUSTER", "SETSLOT", &number, "NODE", &self.ids[to]]);
         }
-        wait_until("all nodes know the slot's new owner", || {
-            let port = self.nodes[to].port();
-            self.living()
-                .all(|node| slots(node).range(..=slot).next_back().is_some_and(|(_, (_, on))| on[0] == port))
+    }
+
+    #[track_caller]
+    fn wait_for_owner(&self, slots: impl IntoIterator<Item = u16>, owner: usize) {
+        let slots: Vec<u16> = slots.into_iter().collect();
+        wait_until("all nodes know the slots' new owner", || {
+            self.living().all(|node| {
+                let map = self.slots(node);
+                let owns = |&slot: &u16| serving(&map, slot).is_some_and(|range| range.nodes[0].0 == owner);
+                slots.iter().all(owns)
+            })
         });
+        self.wait_until_whole();
+    }
+
+    /// Takes a slot, with its keys, from its owner and gives it to nobody. Then no node serves anything, unless they were
+    /// started with `cluster-require-full-coverage no`.
+    #[track_caller]
+    pub fn uncover(&self, slot: u16) {
+        let number = slot.to_string();
+        let owner = self.primary_of(slot);
+        wait_until("no node knows an owner of the slot", || {
+            // The owner first: what it claims the others believe, and what it claimed may still be on its way to them.
+            let others = self.living().filter(|node| !std::ptr::eq(*node, &self.nodes[owner]));
+            for node in std::iter::once(&self.nodes[owner]).chain(others) {
+                // An error says that it knows none.
+                Raw::connect(node).cmd(&["CLUSTER", "DELSLOTS", &number]);
+            }
+            self.living().all(|node| serving(&self.slots(node), slot).is_none())
+        });
+    }
+
+    /// Gives a slot without an owner to a node, and waits until all know and the cluster is whole.
+    #[track_caller]
+    pub fn cover(&self, slot: u16, owner: usize) {
+        Raw::connect(&self.nodes[owner]).ok(&["CLUSTER", "ADDSLOTS", &slot.to_string()]);
+        self.wait_for_owner([slot], owner);
+    }
+
+    /// Pauses (SIGSTOP) all other nodes, and waits until this one has noticed that it is without a majority: it answers
+    /// CLUSTERDOWN. [`Cluster::reunite`] ends it.
+    #[track_caller]
+    pub fn isolate(&self, number: usize) {
+        for other in self.living_numbers().filter(|&other| other != number) {
+            self.nodes[other].pause();
+        }
+        wait_until("the node has lost its majority", || {
+            let info = Raw::connect(&self.nodes[number]).ok(&["CLUSTER", "INFO"]).text();
+            info.lines().any(|line| line == "cluster_state:fail")
+        });
+    }
+
+    /// Lets all paused nodes go on, and waits until the cluster is whole.
+    #[track_caller]
+    pub fn reunite(&self) {
+        for node in self.living() {
+            node.resume();
+        }
         self.wait_until_whole();
     }
 }
 
-/// A node's picture of the cluster: first slot of each range → last slot and ports, the primary's first.
-type Slots = BTreeMap<u16, (u16, Vec<u16>)>;
+/// By the first slot of each range.
+type Slots = BTreeMap<u16, Range>;
 
-fn slots(node: &Server) -> Slots {
-    let number = |value: &Value| u16::try_from(value.integer()).expect("a slot or port");
-    let reply = Raw::connect(node).ok(&["CLUSTER", "SLOTS"]);
-    let range = |range: &Value| {
-        let [first, last, nodes @ ..] = range.elements() else { panic!("a range of slots: {range:?}") };
-        let mut ports: Vec<u16> = nodes.iter().map(|node| number(&node.elements()[1])).collect();
-        ports[1..].sort_unstable();
-        (number(first), (number(last), ports))
-    };
-    reply.elements().iter().map(range).collect()
+/// Slots that one primary serves.
+#[derive(PartialEq)]
+struct Range {
+    last: u16,
+    /// Numbers and announced addresses, the primary's first.
+    nodes: Vec<(usize, (String, u16))>,
+}
+
+fn serving(map: &Slots, slot: u16) -> Option<&Range> {
+    map.range(..=slot).next_back().map(|(_, range)| range).filter(|range| slot <= range.last)
+}
+
+fn host_and_port(node: &Server) -> (String, String) {
+    let address = node.address();
+    (address.ip().to_string(), address.port().to_string())
 }
 
 /// A key's slot, computed bit by bit and so independently of the library.

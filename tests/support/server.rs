@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::PATIENCE;
@@ -73,17 +74,22 @@ fn fetch() -> HashMap<String, PathBuf> {
 }
 
 /// What to start; see [`Server::builder`].
-#[derive(Default)]
+#[derive(Clone)]
 pub struct Builder {
     binary: Binary,
-    without_tcp: bool,
-    with_ipv6: bool,
+    /// Where the TCP port is opened. The first one is what clients are told.
+    addresses: &'static [IpAddr],
     cluster: bool,
+    /// The configuration file of a sentinel, which this then is.
+    sentinel: Option<String>,
     password: Option<String>,
     tls: Option<(Certs, Identity)>,
     client_certs: bool,
     args: Vec<String>,
 }
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 impl Builder {
     pub fn binary(mut self, binary: Binary) -> Self {
@@ -93,13 +99,19 @@ impl Builder {
 
     /// No TCP port, only the Unix socket.
     pub fn unix_only(mut self) -> Self {
-        self.without_tcp = true;
+        self.addresses = &[];
         self
     }
 
     /// Listens on `[::1]` besides 127.0.0.1.
     pub fn ipv6(mut self) -> Self {
-        self.with_ipv6 = true;
+        self.addresses = &[V4, V6];
+        self
+    }
+
+    /// Listens on `[::1]` instead of 127.0.0.1.
+    pub fn ipv6_only(mut self) -> Self {
+        self.addresses = &[V6];
         self
     }
 
@@ -108,7 +120,13 @@ impl Builder {
         self
     }
 
-    /// The default user's password.
+    /// A sentinel, with this configuration file, in which it keeps what it learns: after a restart it knows it still.
+    pub(super) fn sentinel(mut self, config: &str) -> Self {
+        self.sentinel = Some(config.to_owned());
+        self
+    }
+
+    /// The default user's password, here and on the primary that this server may come to follow.
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
         self
@@ -143,9 +161,12 @@ impl Builder {
         if let Some((certs, identity)) = &self.tls {
             certs.write(&dir.0, *identity);
         }
+        if let Some(config) = &self.sentinel {
+            fs::write(dir.0.join(SENTINEL), config).expect("a sentinel's configuration in its directory");
+        }
         // Another process may take the port between choosing it and listening on it.
         for _ in 0..20 {
-            let port = if self.without_tcp { 0 } else { free_port(self.with_ipv6) };
+            let port = if self.addresses.is_empty() { 0 } else { free_port(self.addresses) };
             let args = self.args(&dir.0, port);
             match Process::start(&self.binary.path(), &args, &dir.0) {
                 Ok(process) => {
@@ -167,7 +188,10 @@ impl Builder {
         let port = port.to_string();
         let path =
             |file: &str| dir.join(file).to_str().expect("the temporary directory's name is UTF-8").to_owned();
-        set("bind", if self.with_ipv6 { &["127.0.0.1", "::1"] } else { &["127.0.0.1"] });
+        let bind: Vec<String> = self.addresses.iter().map(IpAddr::to_string).collect();
+        if !bind.is_empty() {
+            set("bind", &bind.iter().map(String::as_str).collect::<Vec<_>>());
+        }
         set("unixsocket", &[&path(SOCKET)]);
         set("dir", &[&path("")]);
         set("save", &[""]);
@@ -179,16 +203,26 @@ impl Builder {
             set("tls-key-file", &[&path("server.key")]);
             set("tls-ca-cert-file", &[&path("ca.crt")]);
             set("tls-auth-clients", &[if self.client_certs { "yes" } else { "no" }]);
+            // As a client of other servers, each of which asks for a certificate on the cluster's bus.
+            set("tls-client-cert-file", &[&path("client.crt")]);
+            set("tls-client-key-file", &[&path("client.key")]);
+            set("tls-replication", &["yes"]);
+            set("tls-cluster", &["yes"]);
         } else {
             set("port", &[&port]);
         }
         if let Some(password) = &self.password {
             set("requirepass", &[password]);
+            set("masterauth", &[password]);
         }
         if self.cluster {
             set("cluster-enabled", &["yes"]);
         }
         args.extend(self.args.iter().map(OsString::from));
+        if self.sentinel.is_some() {
+            args.insert(0, path(SENTINEL).into());
+            args.push("--sentinel".into());
+        }
         args
     }
 }
@@ -205,7 +239,16 @@ pub struct Server {
 
 impl Server {
     pub fn builder() -> Builder {
-        Builder::default()
+        Builder {
+            binary: Binary::Default,
+            addresses: &[V4],
+            cluster: false,
+            sentinel: None,
+            password: None,
+            tls: None,
+            client_certs: false,
+            args: Vec::new(),
+        }
     }
 
     /// The default server, on a TCP port and a Unix socket.
@@ -215,19 +258,31 @@ impl Server {
 
     /// Where to connect: TCP (or TLS) if it listens there, otherwise the Unix socket. Carries the password.
     pub fn url(&self) -> String {
-        if self.plan.without_tcp {
+        if self.plan.addresses.is_empty() {
             return self.unix_url();
         }
-        let scheme = if self.plan.tls.is_some() { "rediss" } else { "redis" };
-        format!("{scheme}://{}127.0.0.1:{}", self.userinfo(), self.port())
+        format!("{}://{}{}", self.scheme(), self.userinfo(), self.address())
+    }
+
+    /// `redis` or, with TLS, `rediss`.
+    pub fn scheme(&self) -> &'static str {
+        if self.plan.tls.is_some() { "rediss" } else { "redis" }
+    }
+
+    /// Where it listens on TCP, with or without TLS.
+    #[track_caller]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(*self.plan.addresses.first().expect("a server with a TCP port"), self.port)
     }
 
     pub fn unix_url(&self) -> String {
         format!("unix://{}{}", self.userinfo(), self.unix_path().display())
     }
 
-    fn userinfo(&self) -> String {
-        self.password().map(|password| format!(":{password}@")).unwrap_or_default()
+    /// What a URL has before the host; nothing without a password.
+    pub(super) fn userinfo(&self) -> String {
+        let userinfo = |password| format!(":{}@", utf8_percent_encode(password, NON_ALPHANUMERIC));
+        self.password().map(userinfo).unwrap_or_default()
     }
 
     pub fn unix_path(&self) -> PathBuf {
@@ -237,8 +292,7 @@ impl Server {
     /// The TCP port, with or without TLS.
     #[track_caller]
     pub fn port(&self) -> u16 {
-        assert!(!self.plan.without_tcp, "this server has no TCP port");
-        self.port
+        self.address().port()
     }
 
     pub fn password(&self) -> Option<&str> {
@@ -309,6 +363,7 @@ impl Server {
 }
 
 const SOCKET: &str = "s";
+const SENTINEL: &str = "sentinel.conf";
 
 fn read_log(dir: &Path) -> String {
     fs::read(dir.join("log")).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
@@ -415,16 +470,13 @@ impl Drop for Directory {
 
 /// A port that nothing listens on, nor on the one 10,000 above, which a cluster node needs as well. Both lie below the
 /// range that systems take outgoing connections' ports from, so that a restarted server finds its port free.
-fn free_port(with_ipv6: bool) -> u16 {
+fn free_port(addresses: &[IpAddr]) -> u16 {
     const FIRST: u16 = 11_000;
     const COUNT: u16 = 10_000;
     // Test processes that run at the same time begin at different places.
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     let next = NEXT.get_or_init(|| AtomicU16::new(fastrand::u16(..COUNT)));
-    let free = |port: u16| {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
-            && (!with_ipv6 || TcpListener::bind((Ipv6Addr::LOCALHOST, port)).is_ok())
-    };
+    let free = |port: u16| addresses.iter().all(|&address| TcpListener::bind((address, port)).is_ok());
     (0..COUNT)
         .map(|_| FIRST + next.fetch_add(1, Ordering::Relaxed) % COUNT)
         .find(|&port| free(port) && free(port + COUNT))

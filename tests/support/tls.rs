@@ -1,12 +1,21 @@
-//! Certificates made for a test run, good ones and bad ones.
+//! Certificates made for a test run, good ones and bad ones, and a client that is strict about them.
 
-use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::{fs, io};
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::raw::Raw;
+use super::server::Server;
 
 /// What a server shows its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,4 +111,26 @@ fn sign(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Pair {
     let key = generate_key();
     let cert: Certificate = params.signed_by(&key, issuer).expect("the authority signs");
     Pair { cert: cert.pem(), key: key.serialize_pem() }
+}
+
+/// Connects to the server's TLS port as a strict client does: it must show itself valid by this authority. Whether it does
+/// comes out at the first command. Does not authenticate.
+pub fn connect_tls(server: &Server, ca: &str, client: Option<&Pair>) -> io::Result<Raw> {
+    let cert = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
+    let mut roots = RootCertStore::empty();
+    roots.add(cert(ca)).expect("an authority's certificate");
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has them")
+        .with_root_certificates(roots);
+    let config = match client {
+        None => config.with_no_client_auth(),
+        Some(pair) => {
+            let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
+            config.with_client_auth_cert(vec![cert(&pair.cert)], key).expect("a key of its certificate")
+        }
+    };
+    let session = ClientConnection::new(Arc::new(config), ServerName::from(server.address().ip()));
+    let stream = TcpStream::connect(server.address())?;
+    Ok(Raw::over(StreamOwned::new(session.expect("a TLS session"), stream)))
 }
