@@ -1,10 +1,13 @@
 """What scenarios are made of: builds, a server of their own, runs in turn, medians."""
 
+import binascii
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
 import platform
+import random
 import re
 import socket
 import statistics
@@ -19,6 +22,9 @@ SOURCES = ROOT / "benches"
 OUT = ROOT / "target" / "bench"
 
 REDIS_PY = "redis==8.1.0"
+GLIDE = "@valkey/valkey-glide@2.5.2"
+
+SLOTS = 16384
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
 
@@ -69,7 +75,14 @@ def in_turn(*measures, rounds=ROUNDS):
     for _ in range(rounds):
         for measure, values in zip(measures, results):
             values.append(measure())
-    return [statistics.median(values) for values in results]
+    return [median(values) for values in results]
+
+
+def median(values):
+    """The median; of tuples, place by place."""
+    if isinstance(values[0], tuple):
+        return tuple(map(statistics.median, zip(*values)))
+    return statistics.median(values)
 
 
 def instructions(command, short, long):
@@ -161,6 +174,19 @@ class Bench:
         packages = self.once("redis-py", build)
         return ["env", f"PYTHONPATH={packages}", sys.executable, SOURCES / "python" / f"{name}.py"]
 
+    def node_program(self, name):
+        """The command that runs benches/node/NAME.js, with Valkey GLIDE in a directory of its own."""
+
+        def build():
+            progress("installing Valkey GLIDE")
+            packages = OUT / "node"
+            packages.mkdir(parents=True, exist_ok=True)
+            run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", packages, GLIDE])
+            return packages / "node_modules"
+
+        packages = self.once("glide", build)
+        return ["env", f"NODE_PATH={packages}", "node", SOURCES / "node" / f"{name}.js"]
+
     def scratch(self):
         """A directory that goes with the bench."""
         return self.once(
@@ -173,12 +199,33 @@ class Bench:
             self.server_port = self.start_server()
         return self.server_port
 
-    def start_server(self):
+    def cluster(self):
+        """The ports of a cluster of three primaries, and a file that names a key for each slot, all of them set to 2."""
+        return self.once("cluster", self.start_cluster)
+
+    def start_cluster(self):
+        progress("starting a cluster")
+        ports = [self.start_server(cluster=True) for _ in range(3)]
+        nodes = [f"127.0.0.1:{port}" for port in ports]
+        run(["redis-cli", "--cluster", "create", *nodes, "--cluster-yes"])
+        for port in ports:
+            wait_until_serving(port)
+        keys = a_key_for_each_slot()
+        # In the order of their slots, so that redis-cli is redirected twice and not ten thousand times.
+        commands = "".join(f"SET {keys[slot]} 2\n" for slot in sorted(keys))
+        if run(["redis-cli", "-c", "-p", ports[0]], input=commands).count("OK") != SLOTS:
+            raise Failure("the cluster does not take its keys")
+        file = self.scratch() / "keys"
+        # In the order they were found in, which is random as far as slots go.
+        file.write_text("".join(f"{key}\n" for key in keys.values()))
+        return ports, file
+
+    def start_server(self, cluster=False):
         for _ in range(10):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
+            port = free_port()
             settings = {"bind": "127.0.0.1", "port": port, "save": "", "dir": self.scratch(), "loglevel": "warning"}
+            if cluster:
+                settings |= {"cluster-enabled": "yes", "cluster-config-file": f"nodes-{port}.conf"}
             command = ["redis-server"]
             for name, value in settings.items():
                 command += [f"--{name}", str(value)]
@@ -188,6 +235,38 @@ class Bench:
                 return port
             stop(server)
         raise Failure("redis-server does not start")
+
+
+def free_port():
+    """A port that nothing listens on, nor on the one 10,000 above it, which a node of a cluster takes as well."""
+    for _ in range(100):
+        port = random.randrange(11_000, 21_000)
+        try:
+            for number in (port, port + 10_000):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", number))
+            return port
+        except OSError:
+            continue
+    raise Failure("there is no free port")
+
+
+def a_key_for_each_slot():
+    """Keys by slot, in the order that counting finds them in."""
+    keys = {}
+    for number in itertools.count():
+        key = f"key:{number}"
+        keys.setdefault(binascii.crc_hqx(key.encode(), 0) % SLOTS, key)
+        if len(keys) == SLOTS:
+            return keys
+
+
+def wait_until_serving(port):
+    deadline = time.monotonic() + 30
+    while "cluster_state:ok" not in run(["redis-cli", "-p", port, "cluster", "info"]):
+        if time.monotonic() > deadline:
+            raise Failure("the cluster does not form")
+        time.sleep(0.01)
 
 
 def answers(server, port):

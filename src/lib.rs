@@ -56,3 +56,6 @@ pub use script::{Script, Sha};
 #[doc(hidden)]
 pub use session::bench::Codec;
 pub use stats::Stats;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub use topology::bench::Routes;

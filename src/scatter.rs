@@ -4,7 +4,7 @@
 //! Each server gets its items in one write. What a server refused without running it goes on, as [`Journey`] decides, in further
 //! rounds: in the caller's order, and of each slot only as many at once as go the same way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::journey::{Again, Journey, Next, wait};
 use crate::link::{End, Link, Started};
 use crate::net::PATIENCE;
 use crate::node::Node;
-use crate::request::{Repeatable, Request, Shape};
+use crate::request::{Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
 use crate::route::ReadFrom;
 use crate::session::Finished;
@@ -31,6 +31,12 @@ struct Part {
     /// Which items of the pipeline these are.
     items: Vec<usize>,
     request: Box<Request>,
+}
+
+impl Part {
+    fn new(node: Arc<Node>, asking: bool) -> Self {
+        Part { node, asking, items: Vec::new(), request: Box::default() }
+    }
 }
 
 /// The items of a pipeline, by where they go now.
@@ -50,6 +56,8 @@ enum Sent {
 
 /// What has become of an item.
 enum Answer {
+    /// Nothing yet.
+    Awaited,
     /// A reply of the server: place on the tape of one of the payloads.
     Reply { payload: usize, at: usize },
     /// No server's answer, or one that only says that it would not run the item.
@@ -65,7 +73,7 @@ pub(crate) struct Scatter<'a> {
     /// Where items without keys go; all of them to the same server.
     otherwise: Place,
     journeys: HashMap<usize, Journey>,
-    answers: BTreeMap<usize, Answer>,
+    answers: Vec<Answer>,
     #[expect(clippy::vec_box, reason = "boxes as they come from the sessions")]
     payloads: Vec<Box<Payload>>,
     /// What is known of error replies, by item.
@@ -89,7 +97,7 @@ impl<'a> Scatter<'a> {
             deadline,
             otherwise,
             journeys: HashMap::new(),
-            answers: BTreeMap::new(),
+            answers: request.items.iter().map(|_| Answer::Awaited).collect(),
             payloads: Vec::new(),
             notes: HashMap::new(),
         }
@@ -136,10 +144,11 @@ impl<'a> Scatter<'a> {
     /// Puts items together by the server that each goes to next.
     fn split(&mut self, pending: &[usize]) -> Split {
         let mut parts: Vec<Part> = Vec::new();
+        let plain = self.split_plain(pending, &mut parts);
         let mut rest = Vec::new();
         let mut again = Again::Now;
         let mut ways: HashMap<u16, (*const Node, bool)> = HashMap::new();
-        for &index in pending {
+        for &index in pending.iter().filter(|index| !plain[**index]) {
             let Next { node, asking } = match self.next(index) {
                 Ok(Some(next)) => next,
                 Ok(None) => {
@@ -148,29 +157,32 @@ impl<'a> Scatter<'a> {
                     continue;
                 }
                 Err(error) => {
-                    self.answers.insert(index, Answer::Error(error));
+                    self.answers[index] = Answer::Error(error);
                     continue;
                 }
             };
             let slot = self.request.items[index].slot;
-            if let Some(journey) = self.journeys.get_mut(&index)
-                && slot != NO_SLOT
-                && *ways.entry(slot).or_insert((Arc::as_ptr(&node), asking)) != (Arc::as_ptr(&node), asking)
-            {
-                journey.hold(Next { node, asking });
+            let way = (Arc::as_ptr(&node), asking);
+            if slot != NO_SLOT && *ways.entry(slot).or_insert(way) != way {
+                self.journeys.entry(index).and_modify(|journey| journey.hold(Next { node, asking }));
                 rest.push(index);
                 continue;
             }
             let known = parts.iter().position(|part| Arc::ptr_eq(&part.node, &node) && part.asking == asking);
             let place = known.unwrap_or_else(|| {
-                let mut request = self.core.take_request(Shape::Pipeline);
-                request.repair = self.request.repair;
-                request.asking = asking;
-                parts.push(Part { node, asking, items: Vec::new(), request });
+                parts.push(Part::new(node, asking));
                 parts.len() - 1
             });
             parts[place].items.push(index);
-            parts[place].request.take(self.request, index);
+        }
+        for part in &mut parts {
+            part.items.sort_unstable();
+            part.request = self.core.take_request(Shape::Pipeline);
+            part.request.repair = self.request.repair;
+            part.request.asking = part.asking;
+            for &index in &part.items {
+                part.request.take(self.request, index);
+            }
         }
         if parts.is_empty() {
             again = again.max(Again::AfterPause);
@@ -178,21 +190,39 @@ impl<'a> Scatter<'a> {
         Split { parts, rest, again }
     }
 
+    /// The same for what simply goes to the primary of its slot, in one look at the picture. Tells of each item whether this is true of it.
+    fn split_plain(&self, pending: &[usize], parts: &mut Vec<Part>) -> Vec<bool> {
+        let mut plain = vec![false; self.request.items.len()];
+        self.topology.look(|map| {
+            for &index in pending {
+                let item = &self.request.items[index];
+                let reads = item.read_only && self.read_from != ReadFrom::Primary;
+                if item.slot == NO_SLOT || reads || self.journeys.contains_key(&index) {
+                    continue;
+                }
+                let Some(shard) = map.shard_of(item.slot) else { continue };
+                let known = parts.iter_mut().find(|part| Arc::ptr_eq(&part.node, &shard.primary));
+                match known {
+                    Some(part) => part.items.push(index),
+                    None => {
+                        let mut part = Part::new(Arc::clone(&shard.primary), false);
+                        part.items.push(index);
+                        parts.push(part);
+                    }
+                }
+                plain[index] = true;
+            }
+        });
+        plain
+    }
+
+    /// Where an item goes next that has been refused, or has a choice.
     fn next(&mut self, index: usize) -> Result<Option<Next>> {
-        let item = &self.request.items[index];
-        if let Some(journey) = self.journeys.get_mut(&index) {
-            return journey.next_now(self.topology, self.request.repeatable_item(index), self.deadline);
-        }
-        if !(item.read_only && self.read_from != ReadFrom::Primary)
-            && item.slot != NO_SLOT
-            && let Some(node) = self.topology.pick(&Place::Slot(item.slot), ReadFrom::Primary, &[])
-        {
-            return Ok(Some(Next { node, asking: false }));
-        }
-        let mut journey = Journey::of_item(item, &self.otherwise, self.read_from);
-        let next = journey.next_now(self.topology, Repeatable::No, self.deadline);
-        self.journeys.insert(index, journey);
-        next
+        let (item, otherwise) = (&self.request.items[index], &self.otherwise);
+        let read_from = self.read_from;
+        let journey =
+            self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from));
+        journey.next_now(self.topology, self.request.repeatable_item(index), self.deadline)
     }
 
     /// Sends each part to its server, and only then waits for the first reply.
@@ -289,7 +319,7 @@ impl<'a> Scatter<'a> {
         let mut again = Again::Now;
         let number = self.payloads.len();
         for (&index, at) in part.items.iter().zip(payload.elements_at()) {
-            self.answers.insert(index, Answer::Reply { payload: number, at });
+            self.answers[index] = Answer::Reply { payload: number, at };
         }
         for mut note in std::mem::take(&mut payload.notes) {
             let index = part.items[note.item];
@@ -298,7 +328,7 @@ impl<'a> Scatter<'a> {
             note.item = index;
             self.notes.insert(index, note);
             if let Ok(then) = self.judge(index, &part.node, error, false) {
-                self.answers.remove(&index);
+                self.answers[index] = Answer::Awaited;
                 self.notes.remove(&index);
                 next.push(index);
                 again = again.max(then);
@@ -323,7 +353,7 @@ impl<'a> Scatter<'a> {
                 again
             }
             Err(error) => {
-                self.answers.insert(index, Answer::Error(error));
+                self.answers[index] = Answer::Error(error);
                 Again::Now
             }
         }
@@ -344,21 +374,26 @@ impl<'a> Scatter<'a> {
             let closed = error.clone().filter(|error| error.status() == Status::Closed);
             let error = closed.or(late).or(error.clone());
             let error = error.unwrap_or_else(out_of_time);
-            self.answers.insert(index, Answer::Error(error));
+            self.answers[index] = Answer::Error(error);
         }
     }
 
     /// Puts the answers together.
     fn gather(mut self, arrived: &mut Option<Reply>) -> Result<Reply> {
         let count = self.request.items.len();
+        let texts: usize = self.payloads.iter().map(|payload| payload.bytes.len()).sum();
+        let entries: usize = self.payloads.iter().map(|payload| payload.tape.len()).sum();
         let mut whole = self.topology.payload();
         whole.start_array();
+        whole.bytes.reserve(texts);
+        whole.tape.reserve(entries);
         let shifts: Vec<u64> = self.payloads.iter().map(|payload| whole.adopt_texts(payload)).collect();
         let mut worst: Option<(usize, Error)> = None;
         let mut unanswered = 0;
-        for (index, answer) in std::mem::take(&mut self.answers) {
+        for (index, answer) in std::mem::take(&mut self.answers).into_iter().enumerate() {
             let at = whole.tape.len();
             match answer {
+                Answer::Awaited => unreachable!("every item was answered or given up"),
                 Answer::Reply { payload: number, at: from } => {
                     let tape = &self.payloads[number].tape;
                     whole.append(&tape[from..][..tape[from].span as usize], shifts[number]);

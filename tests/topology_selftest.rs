@@ -8,7 +8,7 @@ use support::cluster::{Cluster, slot_of};
 use support::raw::{Raw, Value};
 use support::replication::Replicated;
 use support::sentinel::Sentinels;
-use support::server::{Server, all_versions};
+use support::server::{Builder, Server, all_versions};
 use support::tls::{Certs, connect_tls};
 use support::wait_until;
 
@@ -16,11 +16,12 @@ use support::wait_until;
 const PASSWORD: &str = "p@ss: \"w\\/rd%";
 const ENCODED: &str = "p%40ss%3A%20%22w%5C%2Frd%25";
 
-/// An error's first word, or the reply's text.
+/// An error's first word, or the reply's text; for nil none.
 #[track_caller]
 fn word(reply: &Value) -> String {
     match reply {
         Value::Error(text) => text.split(' ').next().unwrap().to_owned(),
+        Value::Nil => String::new(),
         other => other.text(),
     }
 }
@@ -99,7 +100,7 @@ fn a_cluster_fails_over() {
 
 #[test]
 fn a_cluster_can_leave_a_slot_uncovered() {
-    let partial = |node: support::server::Builder| node.arg("cluster-require-full-coverage", "no");
+    let partial = |node: Builder| node.arg("cluster-require-full-coverage", "no");
     let cluster = Cluster::builder(2).each(partial).start();
     let (slot, other) = (slot_of(b"a"), slot_of(b"b"));
     let (owner, other_owner) = (cluster.primary_of(slot), cluster.primary_of(other));
@@ -107,10 +108,10 @@ fn a_cluster_can_leave_a_slot_uncovered() {
     for node in cluster.nodes() {
         assert_eq!(get(node, "a"), "CLUSTERDOWN");
     }
-    assert_eq!(Raw::connect(cluster.node(other_owner)).cmd(&["GET", "b"]), Value::Nil);
+    assert_eq!(get(cluster.node(other_owner), "b"), "");
     cluster.cover(slot, 1 - owner);
     assert_eq!(get(cluster.node(owner), "a"), "MOVED");
-    assert_eq!(Raw::connect(cluster.node(1 - owner)).cmd(&["GET", "a"]), Value::Nil);
+    assert_eq!(get(cluster.node(1 - owner), "a"), "");
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn a_primary_can_lose_its_majority_and_find_it_again() {
     cluster.isolate(owner);
     assert_eq!(get(cluster.node(owner), "a"), "CLUSTERDOWN");
     cluster.reunite();
-    assert_eq!(Raw::connect(cluster.node(owner)).cmd(&["GET", "a"]), Value::Nil);
+    assert_eq!(get(cluster.node(owner), "a"), "");
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn a_cluster_lives_on_ipv6() {
 
 #[test]
 fn a_cluster_announces_host_names() {
-    let named = |node: support::server::Builder| {
+    let named = |node: Builder| {
         node.arg("cluster-announce-hostname", "localhost").arg("cluster-preferred-endpoint-type", "hostname")
     };
     let cluster = Cluster::builder(2).each(named).start();
@@ -187,7 +188,7 @@ fn a_cluster_hides_behind_nat() {
     assert!(cluster.cluster_url().contains(&format!("127.0.0.1:{}", cluster.node(0).port())));
     let slot = slot_of(b"a");
     let owner = cluster.primary_of(slot);
-    let moved = |by: usize| word_of_moved(&Raw::connect(cluster.node(by)).cmd(&["GET", "a"]));
+    let moved = |by: usize| destination(&Raw::connect(cluster.node(by)).cmd(&["GET", "a"]));
     assert_eq!(moved(1 - owner), cluster.announced(owner));
     let new = cluster.failover(slot);
     assert_eq!(moved(owner), cluster.announced(new));
@@ -195,7 +196,7 @@ fn a_cluster_hides_behind_nat() {
 
 /// Where a MOVED error leads.
 #[track_caller]
-fn word_of_moved(reply: &Value) -> (String, u16) {
+fn destination(reply: &Value) -> (String, u16) {
     let Value::Error(text) = reply else { panic!("{reply:?}") };
     let (host, port) = text.rsplit_once(' ').unwrap().1.rsplit_once(':').unwrap();
     (host.to_owned(), port.parse().unwrap())
@@ -203,7 +204,7 @@ fn word_of_moved(reply: &Value) -> (String, u16) {
 
 #[test]
 fn replicas_follow_are_cut_off_and_promoted() {
-    let stale = |server: support::server::Builder| server.arg("replica-serve-stale-data", "no");
+    let stale = |server: Builder| server.arg("replica-serve-stale-data", "no");
     let servers = Replicated::builder(2).each(stale).start();
     assert_eq!(servers.url(), servers.servers()[0].url());
     let first = servers.primary();
@@ -256,16 +257,16 @@ fn sentinels_fail_over_when_told_and_when_the_primary_dies() {
     assert!(std::ptr::eq(service.primary(), second));
     // The old primary follows, and can be made primary again.
     service.wait_until_whole();
-    assert_eq!(get(first, "a"), get(second, "a"));
+    Raw::connect(second).ok(&["SET", "a", "x"]);
+    wait_until("it has the data", || get(first, "a") == "x");
 
     let dead = service.kill_primary();
     assert!(std::ptr::eq(dead, second));
     let third = service.wait_for_new_primary(dead);
-    Raw::connect(third).ok(&["SET", "a", "x"]);
-    // One that comes back follows the one that took over.
+    // One that comes back, empty, follows the one that took over.
     dead.restart();
     service.wait_until_whole();
-    wait_until("it has the data", || get(dead, "a") == "x");
+    assert_eq!(get(dead, "a"), "x");
 
     service.sentinels()[0].kill();
     assert!(!std::ptr::eq(service.failover(), third));
@@ -274,7 +275,12 @@ fn sentinels_fail_over_when_told_and_when_the_primary_dies() {
 #[test]
 fn sentinels_ask_for_passwords_and_speak_tls() {
     let certs = Certs::generate();
-    let service = Sentinels::builder(1).password(PASSWORD).sentinel_password("other").tls(&certs).start();
+    let service = Sentinels::builder(1)
+        .password(PASSWORD)
+        .sentinel_password("other")
+        .tls(&certs)
+        .each(|server| server.arg("databases", "3"))
+        .start();
     assert!(service.url().starts_with(&format!("rediss+sentinel://:{ENCODED}@127.0.0.1:")));
     let sentinel = &service.sentinels()[0];
     assert!(TcpStream::connect(sentinel.address()).is_ok());
@@ -283,7 +289,9 @@ fn sentinels_ask_for_passwords_and_speak_tls() {
     raw.ok(&["AUTH", "other"]);
     raw.ok(&["SENTINEL", "MYID"]);
     let first = service.primary();
-    assert!(!std::ptr::eq(service.failover(), first));
+    let second = service.failover();
+    assert!(!std::ptr::eq(second, first));
+    assert_eq!(Raw::connect(second).ok(&["CONFIG", "GET", "databases"]).elements()[1].text(), "3");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! want them. Nothing happens in the background: whoever finds the picture out of date makes a new one, in its own time.
 
 mod ask;
+#[cfg(feature = "bench-internals")]
+pub(crate) mod bench;
 pub(crate) mod keys;
 mod map;
 pub(crate) mod slots;
@@ -28,7 +30,8 @@ use crate::session::Compiled;
 use crate::session::handshake::Purpose;
 use crate::stats::Stats;
 use ask::{Picture, Role};
-use map::{Found, FoundShard, Map};
+pub(crate) use map::Map;
+use map::{Found, FoundShard};
 
 /// Pictures are made no more often than this.
 const PACE: Duration = Duration::from_millis(100);
@@ -169,6 +172,11 @@ impl Topology {
             ReadFrom::Replica => up.or(replicas.first().copied()).cloned(),
             _ => Some(Arc::clone(up.unwrap_or(&shard.primary))),
         }
+    }
+
+    /// One look at the picture in force, for many questions. `body` must not turn to the network.
+    pub(crate) fn look<T>(&self, body: impl FnOnce(&Map) -> T) -> T {
+        body(&self.map.read())
     }
 
     pub(crate) fn is_primary(&self, node: &Arc<Node>) -> bool {

@@ -64,11 +64,18 @@ impl Raw {
     /// Connects through the server's Unix socket, and authenticates if the server was started with a password.
     #[track_caller]
     pub fn connect(server: &Server) -> Raw {
-        let mut raw = Raw::unix(&server.unix_path()).expect("the server's Unix socket accepts");
+        Raw::try_connect(server).expect("the server's Unix socket accepts")
+    }
+
+    /// [`Raw::connect`] to a server that may be gone, or may close its connections.
+    #[track_caller]
+    pub fn try_connect(server: &Server) -> io::Result<Raw> {
+        let mut raw = Raw::unix(&server.unix_path())?;
         if let Some(password) = server.password() {
-            raw.ok(&["AUTH", password]);
+            let reply = raw.try_cmd(&["AUTH", password])?;
+            assert!(!reply.is_error(), "AUTH: {reply:?}");
         }
-        raw
+        Ok(raw)
     }
 
     pub fn tcp(address: impl ToSocketAddrs) -> io::Result<Raw> {
@@ -149,8 +156,14 @@ impl Raw {
     /// One field of `INFO`, such as `("server", "process_id")`.
     #[track_caller]
     pub fn info(&mut self, section: &str, field: &str) -> Option<String> {
-        let text = self.ok(&["INFO", section]).text();
-        text.lines().find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.to_owned()))
+        self.try_info(section, field).expect("the server replies")
+    }
+
+    /// [`Raw::info`] on a connection that may break.
+    #[track_caller]
+    pub fn try_info(&mut self, section: &str, field: &str) -> io::Result<Option<String>> {
+        let text = self.try_cmd(&["INFO", section])?.text();
+        Ok(text.lines().find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.to_owned())))
     }
 }
 

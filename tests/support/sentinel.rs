@@ -58,25 +58,29 @@ impl SentinelsBuilder {
         let config = config(servers.primary(), self.replicas);
         let sentinels: Vec<Server> =
             (0..SENTINELS).map(|_| self.sentinel.clone().sentinel(&config).start()).collect();
-        for sentinel in &sentinels {
-            // They would greet each other every two seconds, and look for new replicas every ten. Redis 6.2 lacks the
-            // command and takes that time.
-            let eager = ["SENTINEL", "DEBUG", "PUBLISH-PERIOD", "100", "INFO-PERIOD", "500"];
-            Raw::connect(sentinel).cmd(&eager);
-        }
         let sentinels = Sentinels { sentinels, servers };
+        // When the primary is down a replica's last INFO, which comes once a second, must be younger than five ping periods
+        // for it to be promoted.
+        if sentinels.set_periods("PING-PERIOD 300 INFO-PERIOD 500 ASK-PERIOD 100 PUBLISH-PERIOD 100") {
+            for sentinel in &sentinels.sentinels {
+                Raw::connect(sentinel).ok(&["SENTINEL", "SET", SERVICE, "down-after-milliseconds", "800"]);
+            }
+        }
         sentinels.wait_until_whole();
+        // Met, they need to speak less often. And have to: who has not been told of a promotion within four of these periods
+        // takes it back, and the one who promotes may notice its success, and tell of it, only after a second.
+        sentinels.set_periods("PUBLISH-PERIOD 600");
         sentinels
     }
 }
 
 fn config(primary: &Server, replicas: usize) -> String {
     let address = primary.address();
-    // A promotion is seen within a second, a time-out of one would be too short; one that was given up is tried again
-    // after twice the time-out.
+    // Silence counts from the start of a connection, but by default the first ping goes out a second later: to be down takes
+    // longer than that. A promotion is noticed within a second, so that a time-out of one would be too short.
     let mut config = format!(
         "sentinel monitor {SERVICE} {} {} {QUORUM}\n\
-         sentinel down-after-milliseconds {SERVICE} 500\n\
+         sentinel down-after-milliseconds {SERVICE} 2000\n\
          sentinel failover-timeout {SERVICE} 3000\n\
          sentinel parallel-syncs {SERVICE} {}\n",
         address.ip(),
@@ -135,8 +139,14 @@ impl Sentinels {
         wait_for("the sentinels agree on the primary", || self.agreed_primary())
     }
 
+    /// Has the sentinels ask and tell each other more often, or less. Redis 6.2 cannot, and takes its time.
+    fn set_periods(&self, periods: &str) -> bool {
+        let command: Vec<&str> = ["SENTINEL", "DEBUG"].into_iter().chain(periods.split(' ')).collect();
+        self.sentinels.iter().all(|sentinel| !Raw::connect(sentinel).cmd(&command).is_error())
+    }
+
     fn agreed_primary(&self) -> Option<&Server> {
-        let mut ports: Vec<String> = self.living_sentinels().map(|sentinel| primary_port(sentinel)).collect();
+        let mut ports: Vec<String> = self.living_sentinels().map(primary_port).collect();
         ports.dedup();
         let [port] = ports.as_slice() else { return None };
         self.servers().iter().find(|server| server.address().port().to_string() == *port)
@@ -147,9 +157,14 @@ impl Sentinels {
     pub fn failover(&self) -> &Server {
         let old = self.primary();
         let sentinel = self.living_sentinels().next().expect("a living sentinel");
-        // Refused while another failover is under way, or no replica has been heard of lately.
+        let old_port = old.port().to_string();
+        // Asked again, because a failover may be refused, as while no replica has been heard of lately, or given up.
         wait_until("a sentinel fails over", || {
-            !Raw::connect(sentinel).cmd(&["SENTINEL", "FAILOVER", SERVICE]).is_error()
+            let done = primary_port(sentinel) != old_port;
+            if !done {
+                Raw::connect(sentinel).cmd(&["SENTINEL", "FAILOVER", SERVICE]);
+            }
+            done
         });
         self.wait_for_new_primary(old)
     }
@@ -168,32 +183,36 @@ impl Sentinels {
         wait_for("the sentinels name another primary", || {
             self.agreed_primary()
                 .filter(|new| !std::ptr::eq(*new, old))
-                .filter(|new| Raw::connect(new).info("replication", "role").as_deref() == Some("master"))
+                .filter(|new| says(new, "role").as_deref() == Some("master"))
         })
     }
 
     /// Waits until each living sentinel knows every other one, finds the primary well, and sees every other living server
-    /// follow it: from then on a failover can succeed.
+    /// follow it, as those do themselves: from then on a failover can succeed.
     #[track_caller]
     pub fn wait_until_whole(&self) {
         let sentinels = self.living_sentinels().count();
-        let servers = self.servers().iter().filter(|server| server.is_running()).count();
+        let living: Vec<&Server> = self.servers().iter().filter(|server| server.is_running()).collect();
         wait_until("the sentinels know each other and all replicas", || {
-            self.agreed_primary().is_some()
-                && self.living_sentinels().all(|sentinel| {
-                    let mut raw = Raw::connect(sentinel);
-                    let mut well = |what: &str, flags: &str, link: Option<&str>| {
-                        let reply = raw.ok(&["SENTINEL", what, SERVICE]);
-                        let seen = reply.elements().iter().map(fields);
-                        seen.filter(|seen| seen["flags"] == flags)
-                            .filter(|seen| seen.get("master-link-status").map(String::as_str) == link)
-                            .count()
-                    };
-                    let others = well("SENTINELS", "sentinel", None);
-                    let replicas = well("REPLICAS", "slave", Some("ok"));
-                    let primary = fields(&raw.ok(&["SENTINEL", "MASTER", SERVICE]));
-                    others == sentinels - 1 && replicas == servers - 1 && primary["flags"] == "master"
-                })
+            let Some(primary) = self.agreed_primary() else { return false };
+            // A sentinel's word alone may be of a replica as it was before its restart.
+            let mut replicas = living.iter().filter(|server| !std::ptr::eq(**server, primary));
+            replicas.all(|replica| {
+                says(replica, "master_port") == Some(primary.port().to_string())
+                    && says(replica, "master_link_status").as_deref() == Some("up")
+            }) && self.living_sentinels().all(|sentinel| {
+                let mut raw = Raw::connect(sentinel);
+                let mut seen = |what: &str| -> Vec<HashMap<String, String>> {
+                    raw.ok(&["SENTINEL", what, SERVICE]).elements().iter().map(fields).collect()
+                };
+                let others = seen("SENTINELS").into_iter().filter(|other| other["flags"] == "sentinel");
+                let replicas = seen("REPLICAS")
+                    .into_iter()
+                    .filter(|replica| replica["flags"] == "slave" && replica["master-link-status"] == "ok");
+                let counts = (others.count(), replicas.count());
+                let primary = fields(&raw.ok(&["SENTINEL", "MASTER", SERVICE]));
+                counts == (sentinels - 1, living.len() - 1) && primary["flags"] == "master"
+            })
         });
     }
 
@@ -205,6 +224,11 @@ impl Sentinels {
 fn primary_port(sentinel: &Server) -> String {
     let address = Raw::connect(sentinel).ok(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE]);
     address.elements()[1].text()
+}
+
+/// What a server says of its replication. Nothing when it hangs up, as a sentinel has it do on a change of role.
+fn says(server: &Server, field: &str) -> Option<String> {
+    Raw::try_connect(server).ok()?.try_info("replication", field).ok()?
 }
 
 /// A list of names and values in turn.

@@ -1,0 +1,56 @@
+"""Script calls on a cluster of three primaries, with keys of all slots, against redis-rs, Valkey GLIDE and redis-py."""
+
+from harness import HIGHER, LOWER, Figure, in_turn, run
+
+CALLS = {"call": 64_000, "pipeline": 200_000}
+# They are that much slower, and make so many times fewer calls.
+SLOWER = {"valkey-glide": 4, "redis-py": 10}
+
+
+# Ours are called from threads. redis-rs is at its best with tasks, which need an asynchronous program: that, and from threads.
+PEERS = {
+    "call": ("redis-rs", "redis-rs-threads", "valkey-glide", "redis-py"),
+    "pipeline": ("redis-rs", "valkey-glide", "redis-py"),
+}
+
+
+def measures(bench, names, mode, count):
+    """For each name a function that makes the calls: a tuple of the rate, and of the CPU time a call takes the client."""
+    ports, keys = bench.cluster()
+    nodes = ",".join(f"127.0.0.1:{port}" for port in ports)
+    programs = {
+        "rs_script": lambda: [bench.c_program("cluster", "rs_script"), f"redis+cluster://{nodes}"],
+        "redis-rs": lambda: [bench.cargo_program("cluster"), nodes],
+        "redis-rs-threads": lambda: [bench.cargo_program("cluster"), nodes],
+        "valkey-glide": lambda: [*bench.node_program("cluster"), nodes],
+        "redis-py": lambda: [*bench.python_program("cluster"), nodes],
+    }
+
+    def measure(name):
+        its_mode = "call-threads" if name == "redis-rs-threads" else mode
+        command = [*programs[name](), keys, its_mode, count, CALLS[mode] // SLOWER.get(name, 1)]
+        return lambda: tuple(map(float, run(command).split()))
+
+    return [measure(name) for name in names]
+
+
+def rates(bench, mode, count, item):
+    peers = PEERS[mode]
+    (ours, our_cpu), *theirs = in_turn(*measures(bench, ("rs_script", *peers), mode, count))
+    for peer, (rate, cpu) in zip(peers, theirs):
+        yield Figure(ours, peer, rate, f"{item}s/s", HIGHER)
+        yield Figure(our_cpu, peer, cpu, f"CPU us/{item}", LOWER)
+
+
+def route(bench):
+    """What it costs to find the server of a key: slot, look-up, a hold on the server."""
+    program = bench.cargo_program("decode").with_name("route")
+    (ours,) = in_turn(lambda: float(run([program, 1_000_000])))
+    yield Figure(ours, "goal", 100, "ns/key", LOWER)
+
+
+SCENARIOS = {
+    "cluster-route": route,
+    "cluster-call-32": lambda bench: rates(bench, "call", 32, "call"),
+    "cluster-pipeline-1000": lambda bench: rates(bench, "pipeline", 1000, "item"),
+}
