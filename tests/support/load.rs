@@ -34,6 +34,8 @@ const PAIR: &str = "for _, key in ipairs(KEYS) do
 /// Items of a pipeline and of a transaction.
 const ITEMS: usize = 20;
 
+const THREADS_MAX: usize = 8;
+
 /// What a thread does, again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -65,6 +67,8 @@ pub struct Load<'a> {
     /// Counts the marks before and after a primary goes down.
     phase: AtomicU64,
     stop: AtomicBool,
+    /// Calls that ended, by thread.
+    turns: [AtomicU64; THREADS_MAX],
     account: Mutex<Vec<Entry>>,
     losses: Mutex<Vec<Loss>>,
 }
@@ -137,6 +141,7 @@ impl<'a> Load<'a> {
             next: AtomicU64::new(0),
             phase: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            turns: Default::default(),
             account: Mutex::default(),
             losses: Mutex::default(),
         }
@@ -147,15 +152,17 @@ impl<'a> Load<'a> {
         [&self.one, &self.pair]
     }
 
-    /// One thread for each work, before, during and after `trouble`.
+    /// One thread for each work, before, during and after `trouble`. At most eight.
     pub fn during<T>(&self, works: &[Work], trouble: impl FnOnce() -> T) -> T {
+        assert!(works.len() <= THREADS_MAX);
         self.stop.store(false, Ordering::Relaxed);
         std::thread::scope(|scope| {
             let _stop = StopAtEnd(&self.stop);
-            for &work in works {
+            for (&work, turns) in works.iter().zip(&self.turns) {
                 scope.spawn(move || {
                     while !self.stop.load(Ordering::Relaxed) {
                         self.work(work);
+                        turns.fetch_add(1, Ordering::SeqCst);
                     }
                 });
             }
@@ -166,9 +173,12 @@ impl<'a> Load<'a> {
         })
     }
 
-    /// Waits until calls of each kind have succeeded that began after now.
+    /// Waits until each thread has ended whatever call it is in now and one more, and each kind of call has succeeded once more.
     pub fn wait_for_calls(&self, works: &[Work]) {
         let phase = self.phase.fetch_add(1, Ordering::SeqCst) + 1;
+        let turns = || self.turns.iter().take(works.len()).map(|turns| turns.load(Ordering::SeqCst));
+        let before: Vec<u64> = turns().collect();
+        wait_until("every thread goes on", || turns().zip(&before).all(|(now, before)| now >= before + 2));
         for &work in works {
             wait_until("calls succeed", || {
                 let account = self.account.lock().unwrap();
@@ -291,9 +301,10 @@ impl<'a> Load<'a> {
         let losses = self.losses.lock().unwrap();
         let mut summary = Summary::default();
         for entry in self.account.lock().unwrap().iter() {
-            let Entry { id, tag, work, took, .. } = *entry;
+            let Entry { id, tag, work, took, phases, .. } = *entry;
             let [first, second] = [1, 2].map(|key| runs.get(&(tag, key, id)).copied().unwrap_or(0));
-            let about = format!("{work:?} {id} in {}, {:?}, after {took:?}", self.tags[tag], entry.end);
+            let about =
+                format!("{work:?} {id} in {}, {:?}, {phases:?}, after {took:?}", self.tags[tag], entry.end);
             assert!(took <= TIMEOUT + GRACE, "late: {about}");
             assert!(first <= 1, "ran {first} times: {about}");
             assert_eq!(second, if entry.is_pair { first } else { 0 }, "half: {about}");
