@@ -166,6 +166,10 @@ impl Node {
                 }
                 continue;
             }
+            // What is not even tried must not count as a failure: others have more time.
+            if Instant::now() >= deadline {
+                return Err(no_connection(&self.address));
+            }
             self.connect(&mut state, deadline);
         }
     }
@@ -346,4 +350,22 @@ fn no_connection(address: &Address) -> Error {
         Status::Timeout,
         format!("the deadline passed before there was a connection to {address}; nothing was sent"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Options;
+
+    #[test]
+    fn a_caller_whose_time_is_over_leaves_no_mark() {
+        let config = Config::new("redis://127.0.0.1:1", &Options::default()).expect("a URL");
+        let address = config.servers.addresses()[0].clone();
+        let node = Node::new(Arc::new(config), address, Purpose::Calls, Arc::default(), Arc::default());
+        let status = |deadline| node.link_now(deadline).err().expect("no server there").status();
+        assert_eq!(status(Instant::now()), Status::Timeout);
+        assert!(!node.is_down());
+        assert_eq!(status(Instant::now() + Duration::from_secs(10)), Status::Connect);
+        assert!(node.is_down());
+    }
 }
