@@ -218,6 +218,8 @@ impl Journey {
             // A connection that had ended in silence is simply made anew.
             Status::Connect if !node.is_down() && !topology.is_watched() => Some(Again::Now),
             Status::Connect => Some(Again::AfterRenewal),
+            // Not all the time that there is was spent on connecting.
+            Status::Timeout if Instant::now() < deadline => Some(Again::AfterRenewal),
             Status::Indeterminate if repeatable && self.repeats < REPEATS_MAX => {
                 self.repeats += 1;
                 Some(if self.avoid(topology, node) { Again::Now } else { Again::AfterRenewal })

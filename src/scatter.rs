@@ -231,8 +231,13 @@ impl<'a> Scatter<'a> {
         // To connect may take all the time there is.
         parts.sort_by_key(|part| !part.node.is_connected());
         let mut sent = Vec::with_capacity(parts.len());
+        let mut is_awaited = false;
         for mut part in parts {
-            let started = self.start(&mut part, now);
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            // Half of it, then, where others' replies are to be read as well.
+            let until = if is_awaited { self.deadline - left / 2 } else { self.deadline };
+            let started = self.start(&mut part, now, until);
+            is_awaited |= matches!(started, Sent::Started(..));
             sent.push((part, started));
         }
         self.linger(&sent, now);
@@ -253,14 +258,18 @@ impl<'a> Scatter<'a> {
             })
             .collect();
         while waiting.len() > 1 && now < self.deadline {
-            waiting.retain(|(link, started)| !link.linger(started, now, self.deadline.min(now + TURN)));
-            now = Instant::now();
+            waiting.retain(|(link, started)| {
+                let is_over = link.linger(started, now, self.deadline.min(now + TURN));
+                // The next one's turn begins when this one's has ended.
+                now = Instant::now();
+                !is_over
+            });
         }
     }
 
-    fn start(&mut self, part: &mut Part, now: Instant) -> Sent {
+    fn start(&mut self, part: &mut Part, now: Instant, until: Instant) -> Sent {
         loop {
-            let link = match self.topology.link(&part.node, self.deadline) {
+            let link = match self.topology.link(&part.node, until) {
                 Ok(link) => link,
                 Err(error) => return Sent::Failed(error),
             };
