@@ -167,6 +167,78 @@ fn a_cluster_killed_as_a_whole_and_started_again() {
 }
 
 #[test]
+fn a_server_that_hangs_keeps_back_only_its_own_part_of_a_pipeline() {
+    let partial = |node: Builder| node.arg("cluster-require-full-coverage", "no");
+    let cluster = Cluster::builder(3).each(partial).start();
+    let mut options = options();
+    options.connect_timeout(Duration::from_secs(20)).unwrap();
+    let seed = cluster.node(0).url().replace("redis://", "redis+cluster://");
+    let long = Script::new("return string.rep('x', ARGV[1])");
+    let tags: Vec<String> = tags(60).collect();
+    let hanging = 1;
+    for is_connected in [true, false] {
+        let client = Client::open(&seed, &options).unwrap();
+        for tag in &tags {
+            if is_connected || cluster.primary_of(slot_of(tag.as_bytes())) != hanging {
+                client.call(&long, &[tag], &["1"]).unwrap();
+            }
+        }
+        cluster.node(hanging).pause();
+        let mut pipeline = client.with_timeout(Duration::from_secs(2)).pipeline();
+        for tag in &tags {
+            // More than the sockets hold, unless somebody reads.
+            pipeline.script(&long, &[tag], &["300000"]).unwrap();
+        }
+        let error = pipeline.exec().unwrap_err();
+        cluster.node(hanging).resume();
+        let arrived = pipeline.arrived().unwrap_or_else(|| panic!("nothing arrived: {error}"));
+        for (tag, reply) in tags.iter().zip(arrived.root().elements()) {
+            if cluster.primary_of(slot_of(tag.as_bytes())) == hanging {
+                let error = reply.as_error().expect("no reply");
+                assert!(error.is_indeterminate() != error.is_not_executed(), "{error:?}");
+                assert!(is_connected || error.is_not_executed(), "{error:?}");
+            } else {
+                assert_eq!(
+                    reply.as_bytes().map(<[u8]>::len),
+                    Some(300_000),
+                    "{is_connected} {:?}",
+                    reply.as_error()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn callers_in_a_hurry_do_not_end_the_calls_of_patient_ones() {
+    let cluster = Cluster::start(3, 0);
+    let client = Client::open(&cluster.cluster_url(), &options()).unwrap();
+    let patient = client.with_timeout(Duration::from_secs(30));
+    let script = Script::new("return redis.call('INCR', KEYS[1])");
+    let victim = cluster.primary_of(slot_of(b"a"));
+    cluster.kill(victim);
+    let (made, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for timeout in [1, 1, 1, 1, 2, 3, 110] {
+            let hasty = client.with_timeout(Duration::from_millis(timeout));
+            let (script, made, over) = (&script, &made, &over);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = hasty.call(script, &["a"], &NONE);
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let call = scope.spawn(|| patient.call(&script, &["{a}patient"], &NONE));
+        wait_until("others give up", || made.load(Ordering::Relaxed) > 1000 || call.is_finished());
+        cluster.node(victim).restart();
+        let result = call.join().unwrap();
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(result.unwrap().as_i64(), Some(1));
+    });
+}
+
+#[test]
 fn close_ends_every_call_whatever_it_waits_for() {
     let cluster =
         Cluster::builder(3).replicas(1).each(|node| node.arg("cluster-replica-no-failover", "yes")).start();
