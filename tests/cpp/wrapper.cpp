@@ -366,6 +366,11 @@ static void administration_and_stats() {
     CHECK_TEXT(rs::version(), RS_VERSION);
 }
 
+// Whether an error's text holds this; the error may be a temporary.
+static bool says(const rs::Error &error, std::string_view part) {
+    return std::string_view(error.what()).find(part) != std::string_view::npos;
+}
+
 static void routes_and_urls() {
     rs::Client client(server_tcp_url(two));
     rs::Script script("return 7");
@@ -391,12 +396,12 @@ static void routes_and_urls() {
     lazy.lazy_connect(true).read_from(RS_READ_FROM_REPLICA).map_address("10.0.0.1:1", "[::1]:2");
     CHECK(rs::Client::try_open("redis+cluster://a,b:7000", lazy).has_value());
     lazy.sentinel_username("watcher");
-    CHECK_HOLDS(rs::Client::try_open("redis+sentinel://a/service", lazy).error().what(), "sentinel_password");
+    CHECK(says(rs::Client::try_open("redis+sentinel://a/service", lazy).error(), "sentinel_password"));
     lazy.sentinel_password(std::string_view("p\0q", 3));
     CHECK(rs::Client::try_open("redis+sentinel://a/service", lazy).has_value());
-    CHECK_HOLDS(rs::Options().read_from(3).error()->what(), "read_from");
-    CHECK_HOLDS(rs::Options().map_address("a", "b:1").error()->what(), "map_address");
-    CHECK_HOLDS(rs::Options().sentinel_username("").error()->what(), "sentinel_username");
+    CHECK(says(*rs::Options().read_from(3).error(), "read_from"));
+    CHECK(says(*rs::Options().map_address("a", "b:1").error(), "map_address"));
+    CHECK(says(*rs::Options().sentinel_username("").error(), "sentinel_username"));
 }
 
 static void threads() {
