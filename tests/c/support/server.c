@@ -25,6 +25,8 @@
 
 enum { SERVERS_MAX = 8, ATTEMPTS_MAX = 8 };
 
+enum kind { SINGLE, NODE, SENTINEL };
+
 struct server {
     pid_t pid; /* 0: the place is free */
     int port;
@@ -84,31 +86,46 @@ static int answers(const server *s) {
     return good;
 }
 
-static void run_server(const server *s, const char *clustered) {
+static void run_server(const server *s, enum kind kind) {
+    enum { ARGUMENTS_MAX = 32 };
     char port[8];
+    const char *argv[ARGUMENTS_MAX] = {"redis-server"};
+    size_t argc = 1;
     snprintf(port, sizeof port, "%d", s->port);
+#define ADD(...)                                                                                                       \
+    do {                                                                                                               \
+        const char *const added[] = {__VA_ARGS__};                                                                     \
+        memcpy(argv + argc, added, sizeof added);                                                                      \
+        argc += sizeof added / sizeof *added;                                                                          \
+    } while (0)
+    if (kind == SENTINEL) ADD("sentinel.conf", "--sentinel");
+    ADD("--port", port, "--bind", "127.0.0.1", "--unixsocket", s->socket, "--dir", s->dir);
+    /* A script counts as busy, and can be killed, soon. Replicas are to follow at once. */
+    if (kind != SENTINEL)
+        ADD("--save", "", "--appendonly", "no", "--lua-time-limit", "50", "--repl-diskless-sync-delay", "0");
+    if (kind == NODE) ADD("--cluster-enabled", "yes", "--cluster-node-timeout", "1500");
+#undef ADD
 #ifdef __linux__
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that is killed takes its servers along */
 #endif
     const int log = open("log", O_WRONLY | O_CREAT | O_TRUNC, 0600);
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
-    /* A script counts as busy, and can be killed, soon. Replicas are to follow at once. */
-    execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1", "--unixsocket", s->socket, "--dir",
-           s->dir, "--save", "", "--appendonly", "no", "--lua-time-limit", "50", "--repl-diskless-sync-delay", "0",
-           "--cluster-enabled", clustered, "--cluster-node-timeout", "1500", (char *)NULL);
+    /* A sentinel insists on a file that it can write. */
+    close(open("sentinel.conf", O_WRONLY | O_CREAT, 0600));
+    execvp(argv[0], (char *const *)argv);
     dprintf(STDERR_FILENO, "redis-server: %s\n", strerror(errno));
     _exit(127);
 }
 
-static int start(server *s, const char *clustered) {
+static int start(server *s, enum kind kind) {
     s->port = free_port();
     snprintf(s->tcp_url, sizeof s->tcp_url, "redis://127.0.0.1:%d", s->port);
     s->pid = fork();
     CHECK(s->pid >= 0);
     if (s->pid == 0) {
         if (chdir(s->dir) != 0) _exit(127);
-        run_server(s, clustered);
+        run_server(s, kind);
     }
     for (int left = 30000; left > 0; left--) {
         if (answers(s)) return 1;
@@ -118,7 +135,7 @@ static int start(server *s, const char *clustered) {
     FAIL("redis-server does not answer; its log is in %s", s->dir);
 }
 
-static server *start_somewhere(const char *clustered) {
+static server *start_somewhere(enum kind kind) {
     server *s = servers;
     while (s->pid != 0) CHECK(++s < servers + SERVERS_MAX);
     if (owner == 0) {
@@ -131,13 +148,15 @@ static server *start_somewhere(const char *clustered) {
     snprintf(s->socket, sizeof s->socket, "%s/socket", s->dir);
     snprintf(s->url, sizeof s->url, "unix://%s", s->socket);
     for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++)
-        if (start(s, clustered)) return s;
+        if (start(s, kind)) return s;
     FAIL("redis-server does not start; its log is in %s", s->dir);
 }
 
-server *server_start(void) { return start_somewhere("no"); }
+server *server_start(void) { return start_somewhere(SINGLE); }
 
-server *server_start_node(void) { return start_somewhere("yes"); }
+server *server_start_node(void) { return start_somewhere(NODE); }
+
+server *server_start_sentinel(void) { return start_somewhere(SENTINEL); }
 
 const char *server_url(const server *s) { return s->url; }
 

@@ -18,6 +18,9 @@ server *server_start(void);
 /* The same, as a node of a cluster that is still to be formed: see cluster.h. */
 server *server_start_node(void);
 
+/* The same, as a sentinel that watches nothing yet. */
+server *server_start_sentinel(void);
+
 /* `unix://...`, borrowed until the server is stopped. */
 const char *server_url(const server *s);
 
