@@ -128,6 +128,24 @@ impl Cluster {
         self.living().next().expect("a living node").url()
     }
 
+    /// What a client is opened with that is to know every living node.
+    pub fn cluster_url(&self) -> String {
+        let seeds: Vec<String> = self.living().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        format!("redis+cluster://{}", seeds.join(","))
+    }
+
+    /// A hash tag, braces included, in a slot that this primary has now. It starts with `name`, so that tests share no slot.
+    #[track_caller]
+    pub fn tag_on(&self, node: usize, name: &str) -> String {
+        let map = slots(&self.nodes[node]);
+        let port = self.nodes[node].port();
+        let is_here = |slot: u16| {
+            map.range(..=slot).next_back().is_some_and(|(_, (last, on))| slot <= *last && on[0] == port)
+        };
+        let mut tags = (0..).map(|number| format!("{{{name}{number}}}"));
+        tags.find(|tag| is_here(slot_of(tag.as_bytes()))).expect("a primary has slots")
+    }
+
     /// All nodes, dead ones included.
     pub fn nodes(&self) -> &[Server] {
         &self.nodes
