@@ -236,10 +236,9 @@ fn routes_that_lead_nowhere_are_refused() {
     }
     let nowhere = format!("127.0.0.1:{}", closed_port());
     let routed = routed(&client, Route::Node(&nowhere));
-    for error in [
-        routed.command(&["PING"]).unwrap_err(),
-        routed.call(&Script::new(WHERE), &NONE, &NONE).unwrap_err(),
-    ] {
+    for error in
+        [routed.command(&["PING"]).unwrap_err(), routed.call(&Script::new(WHERE), &NONE, &NONE).unwrap_err()]
+    {
         assert_eq!(error.status(), Status::NoRoute, "{error}");
         assert!(error.is_not_executed() && error.message().contains(&nowhere), "{error}");
     }
@@ -308,7 +307,9 @@ fn commands_without_keys_go_anywhere_or_need_a_route() {
     assert_eq!(client.command(&["TIME"]).unwrap().root().len(), 2);
     let on_one = routed(&client, Route::Node(&address(cluster, 2)));
     let mut pipeline = client.pipeline();
-    for command in [&["DBSIZE"][..], &["FLUSHALL"], &["KEYS", "*"], &["SCAN", "0"], &["CONFIG", "GET", "port"]] {
+    for command in
+        [&["DBSIZE"][..], &["FLUSHALL"], &["KEYS", "*"], &["SCAN", "0"], &["CONFIG", "GET", "port"]]
+    {
         for message in [
             unsent(&client, Status::NoRoute, || client.command(command)),
             unsent(&client, Status::NoRoute, || pipeline.command(command).map(drop)),
@@ -322,7 +323,9 @@ fn commands_without_keys_go_anywhere_or_need_a_route() {
     assert!(message.contains("NO.SUCH") && message.contains("Client::with_route"), "{message}");
     let error = on_one.command(&["NO.SUCH", "k"]).unwrap_err();
     assert!(error.message().starts_with("ERR unknown command"), "{error}");
-    for command in [&["GET"][..], &["EVAL", "return 1"], &["XREAD", "STREAMS", "a", "b", "0"], &["EVAL", "x", "2", "a"]] {
+    for command in
+        [&["GET"][..], &["EVAL", "return 1"], &["XREAD", "STREAMS", "a", "b", "0"], &["EVAL", "x", "2", "a"]]
+    {
         for client in [&client, &on_one] {
             let message = unsent(client, Status::InvalidArgument, || client.command(command));
             assert!(message.starts_with(command[0]), "{message}");
@@ -376,9 +379,10 @@ fn a_deadline_of_ones_own_and_the_end_of_a_client() {
     for error in [
         client.call(&script, &["{wait}n"], &NONE).unwrap_err(),
         client.command(&["PING"]).unwrap_err(),
-        routed(&client, Route::AllPrimaries).command(&["PING"]).and_then(|map| {
-            map.get(1).and_then(|answer| answer.as_error()).map_or(Ok(map), Err)
-        }).unwrap_err(),
+        routed(&client, Route::AllPrimaries)
+            .command(&["PING"])
+            .and_then(|map| map.get(1).and_then(|answer| answer.as_error()).map_or(Ok(map), Err))
+            .unwrap_err(),
         pipeline.exec().unwrap_err(),
         transaction.exec().unwrap_err(),
         client.script_exists(&[script.sha_hex()]).unwrap_err(),
@@ -393,15 +397,18 @@ fn one_right_seed_is_enough() {
     let cluster = cluster();
     let (closing, hanging) = (Fake::start(|_| {}), Fake::start(|conn| conn.hang()));
     let (closing, hanging, alone) = (closing.port(), hanging.port(), Server::start());
-    for wrong in [vec![closed_port()], vec![closing, closed_port()], vec![hanging], vec![alone.port(), closing]] {
-        let seeds: Vec<String> = wrong
-            .iter()
-            .chain([&cluster.node(4).port()])
-            .map(|port| format!("127.0.0.1:{port}"))
-            .collect();
-        let client = Client::open(&format!("redis+cluster://{}", seeds.join(",")), &Options::default()).unwrap();
+    for wrong in
+        [vec![closed_port()], vec![closing, closed_port()], vec![hanging], vec![alone.port(), closing]]
+    {
+        let seeds: Vec<String> =
+            wrong.iter().chain([&cluster.node(4).port()]).map(|port| format!("127.0.0.1:{port}")).collect();
+        let client =
+            Client::open(&format!("redis+cluster://{}", seeds.join(",")), &Options::default()).unwrap();
         let key = cluster.tag_on(2, "seed");
-        assert_eq!(shown(&client.call(&Script::new(SET_AND_GET), &[&key], &["1"]).unwrap()), r#"String("1")"#);
+        assert_eq!(
+            shown(&client.call(&Script::new(SET_AND_GET), &[&key], &["1"]).unwrap()),
+            r#"String("1")"#
+        );
     }
 }
 
@@ -506,7 +513,11 @@ fn every_server_version_does() {
             transaction.command(&["GET", &format!("{tag}n")]).unwrap();
             assert_eq!(shown(&transaction.exec().unwrap()), r#"Array[1, String("1")]"#, "{binary:?}");
         }
-        assert_eq!(shown(&pipeline.exec().unwrap()), r#"Array[String("7"), 8, String("7"), 8]"#, "{binary:?}");
+        assert_eq!(
+            shown(&pipeline.exec().unwrap()),
+            r#"Array[String("7"), 8, String("7"), 8]"#,
+            "{binary:?}"
+        );
         assert_eq!(shown(&again.exec().unwrap()), r#"Array[String("8"), String("8")]"#, "{binary:?}");
         let all = routed(&client, Route::AllPrimaries).call(&Script::new(WHERE), &NONE, &NONE).unwrap();
         assert_eq!(by_address(&all).len(), 2, "{binary:?}");

@@ -130,9 +130,8 @@ fn redirections_with_something_behind_or_missing() {
             format!("MOVED {} {}{tail}", slot_of(tag.as_bytes()), other(tag, 1))
         });
     }
-    for (number, text) in ["MOVED 1", "ASK x y", "TRYAGAIN later", "CLUSTERDOWN no", "READONLY no"]
-        .into_iter()
-        .enumerate()
+    for (number, text) in
+        ["MOVED 1", "ASK x y", "TRYAGAIN later", "CLUSTERDOWN no", "READONLY no"].into_iter().enumerate()
     {
         forge(&client, &format!("short{number}"), &|_| text.to_owned());
     }

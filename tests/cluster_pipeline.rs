@@ -123,7 +123,8 @@ fn each_server_gets_one_write_cold_warm_and_after_a_flush() {
 fn errors_are_elements_that_name_their_item() {
     let client = connected(cluster());
     let tags = tags(cluster(), "errors");
-    let (fails, broken) = (Script::new("return redis.error_reply('MINE ' .. ARGV[1])"), Script::new("return ("));
+    let (fails, broken) =
+        (Script::new("return redis.error_reply('MINE ' .. ARGV[1])"), Script::new("return ("));
     let mut pipeline = client.pipeline();
     for (number, tag) in tags.iter().enumerate() {
         pipeline.command(&["SET", tag, "x"]).unwrap().command(&["INCR", tag]).unwrap();
@@ -188,7 +189,8 @@ fn items_keep_their_order_while_their_slot_moves() {
     let client = cluster_client(cluster).with_timeout(Duration::from_secs(30));
     let moving = cluster.tag_on(0, "moving");
     let still = cluster.tag_on(2, "moving");
-    let keys: Vec<String> = (0..4).flat_map(|key| [format!("{moving}{key}"), format!("{still}{key}")]).collect();
+    let keys: Vec<String> =
+        (0..4).flat_map(|key| [format!("{moving}{key}"), format!("{still}{key}")]).collect();
     let push = Script::new(PUSH);
     let (done, mut pushed) = (AtomicBool::new(false), 0);
     std::thread::scope(|scope| {
@@ -262,7 +264,11 @@ fn asked_and_moved_in_the_middle_of_a_pipeline() {
         fill(&mut pipeline, round);
         let (replies, trips) = round_trips(&client, || pipeline.exec().unwrap());
         assert!(replies.root().elements().all(|reply| reply.as_i64().is_some()), "{replies:?}");
-        assert_eq!((redirects() - before, trips), (redirected, 4), "all that is asked elsewhere goes in one write");
+        assert_eq!(
+            (redirects() - before, trips),
+            (redirected, 4),
+            "all that is asked elsewhere goes in one write"
+        );
     }
     cluster.finish_migration(slot, 0, 1);
     fill(&mut pipeline, 2);
