@@ -324,7 +324,9 @@ impl<'a> Scatter<'a> {
                     whole.notes.extend(self.notes.remove(&index).map(|note| Note { at, ..note }));
                 }
                 Answer::Error(error) => {
-                    whole.append_text(Kind::Error, error.message().as_bytes());
+                    // In the server's own words where they are the answer; a refused login is not.
+                    let words = error.server_text().filter(|_| error.status().is_answer());
+                    whole.append_text(Kind::Error, words.unwrap_or(error.message().as_bytes()));
                     let (status, not_executed) = (error.status(), error.is_not_executed());
                     let command = self.request.name_of(index);
                     whole.notes.push(Note { at, item: index, command, status, not_executed });
