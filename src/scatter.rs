@@ -51,6 +51,8 @@ pub(crate) struct Scatter<'a> {
     deadline: Instant,
     /// Where items without keys go; all of them to the same server.
     otherwise: Place,
+    /// The caller does not mind which server that is.
+    is_free: bool,
     journeys: HashMap<usize, Journey>,
     answers: BTreeMap<usize, Answer>,
     #[expect(clippy::vec_box, reason = "boxes as they come from the sessions")]
@@ -74,6 +76,7 @@ impl<'a> Scatter<'a> {
             request,
             read_from,
             deadline,
+            is_free: otherwise == Place::Anywhere,
             otherwise,
             journeys: HashMap::new(),
             answers: BTreeMap::new(),
@@ -84,11 +87,11 @@ impl<'a> Scatter<'a> {
 
     /// Carries every item to an answer. If some have none from a server, that is an error; `arrived` has all there is then.
     pub(crate) fn run(mut self, arrived: &mut Option<Reply>) -> Result<Reply> {
-        self.settle_otherwise();
         let mut pending: Vec<usize> = (0..self.request.items.len()).collect();
         let mut round = 0;
         while !pending.is_empty() {
             let seen = self.topology.generation();
+            self.settle(&pending);
             let (parts, mut next) = self.split(&pending);
             let mut again = if parts.is_empty() { Again::AfterPause } else { Again::Now };
             for (part, end) in self.send(parts) {
@@ -112,12 +115,21 @@ impl<'a> Scatter<'a> {
         self.gather(arrived)
     }
 
-    /// Chooses one primary for everything without keys, so that it stays in order.
-    fn settle_otherwise(&mut self) {
-        if self.otherwise == Place::Anywhere
-            && let Some(node) = self.topology.pick(&Place::Anywhere, ReadFrom::Primary, &[])
-        {
-            self.otherwise = Place::Node(node.address().clone());
+    /// Chooses one primary for everything without keys, so that it stays in order; in a later round another one, for it was no good.
+    fn settle(&mut self, pending: &[usize]) {
+        let items = &self.request.items;
+        if !self.is_free || pending.iter().all(|&index| items[index].slot != NO_SLOT) {
+            return;
+        }
+        let mut primaries = self.topology.primaries();
+        fastrand::shuffle(&mut primaries);
+        let is_other = |node: &&Arc<Node>| self.otherwise != Place::Node(node.address().clone());
+        let Some(node) = primaries.iter().find(is_other).or(primaries.first()) else { return };
+        self.otherwise = Place::Node(node.address().clone());
+        for index in pending.iter().filter(|index| items[**index].slot == NO_SLOT) {
+            if let Some(journey) = self.journeys.get_mut(index) {
+                journey.place = self.otherwise.clone();
+            }
         }
     }
 
