@@ -18,7 +18,7 @@ use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
 use crate::route::ReadFrom;
 use crate::session::Finished;
 use crate::topology::slots::NO_SLOT;
-use crate::topology::{Place, Topology};
+use crate::topology::{Place, Topology, Witness};
 
 /// The part of a pipeline that goes to one server in one write.
 struct Part {
@@ -248,8 +248,9 @@ impl<'a> Scatter<'a> {
             again = self.take_replies(&part, payload, next);
         }
         if let Some(error) = error {
+            let witness = Witness::new(self.topology, &part.node, self.deadline);
             for &index in &part.items[answered..] {
-                again = again.max(self.refused(index, &part.node, error.clone(), harmless, next));
+                again = again.max(self.refused(index, &witness, error.clone(), harmless, next));
             }
         }
         again
@@ -261,13 +262,14 @@ impl<'a> Scatter<'a> {
         for (&index, at) in part.items.iter().zip(payload.elements_at()) {
             self.answers.insert(index, Answer::Reply { payload: number, at });
         }
+        let witness = Witness::new(self.topology, &part.node, self.deadline);
         for mut note in std::mem::take(&mut payload.notes) {
             let index = part.items[note.item];
             let text = payload.text(note.at);
             let error = Error::server(note.status, text, note.not_executed);
             note.item = index;
             self.notes.insert(index, note);
-            if let Ok(then) = self.judge(index, &part.node, error, false) {
+            if let Ok(then) = self.judge(index, &witness, error, false) {
                 self.answers.remove(&index);
                 self.notes.remove(&index);
                 next.push(index);
@@ -282,12 +284,12 @@ impl<'a> Scatter<'a> {
     fn refused(
         &mut self,
         index: usize,
-        node: &Arc<Node>,
+        witness: &Witness<'_>,
         error: Error,
         harmless: bool,
         next: &mut Vec<usize>,
     ) -> Again {
-        match self.judge(index, node, error, harmless) {
+        match self.judge(index, witness, error, harmless) {
             Ok(again) => {
                 next.push(index);
                 again
@@ -299,12 +301,12 @@ impl<'a> Scatter<'a> {
         }
     }
 
-    fn judge(&mut self, index: usize, node: &Arc<Node>, error: Error, harmless: bool) -> Result<Again> {
+    fn judge(&mut self, index: usize, witness: &Witness<'_>, error: Error, harmless: bool) -> Result<Again> {
         let (otherwise, read_from) = (&self.otherwise, self.read_from);
         let item = &self.request.items[index];
         let journey =
             self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from));
-        journey.failed(self.topology, node, error, harmless, self.deadline)
+        journey.failed(self.topology, witness, error, harmless)
     }
 
     /// Ends the items that are still under way.

@@ -246,6 +246,20 @@ fn routes_that_lead_nowhere_are_refused() {
 }
 
 #[test]
+fn a_replica_that_is_named_refuses_writes_at_once() {
+    let (cluster, client) = (cluster(), cluster_client(cluster()));
+    let replica = routed(&client, Route::Node(&address(cluster, 3)));
+    let write = Script::new("return redis.call('FLUSHDB')");
+    let start = Instant::now();
+    for error in [replica.command(&["FLUSHDB"]).unwrap_err(), replica.call(&write, &NONE, &NONE).unwrap_err()]
+    {
+        assert_eq!(error.status(), Status::Server, "{error}");
+        assert!(error.message().contains("READONLY") || error.message().contains("read only"), "{error}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+#[test]
 fn commands_go_where_their_keys_are() {
     let (cluster, client) = (cluster(), cluster_client(cluster()));
     routed(&client, Route::AllPrimaries)

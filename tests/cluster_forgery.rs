@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::OnceLock;
 
-use rs_script::{Client, Error, Script, Status};
+use rs_script::{Client, Error, Route, Script, Status};
 use support::calls::{NONE, cluster_client};
 use support::cluster::{Cluster, slot_of};
 use support::fake::Fake;
@@ -141,17 +141,19 @@ fn redirections_with_something_behind_or_missing() {
 #[test]
 fn refusals_to_the_letter() {
     let client = cluster_client(cluster());
+    // A server that has answered once has loaded its data.
+    client.with_route(Route::AllPrimaries).unwrap().command(&["PING"]).unwrap();
     for (number, text) in [
         "TRYAGAIN Multiple keys request during rehashing of slot",
         "CLUSTERDOWN The cluster is down",
         "CLUSTERDOWN Hash slot not served",
+        "CLUSTERDOWN The cluster is down and only accepts read commands",
         "READONLY You can't write against a read only replica.",
         "LOADING Redis is loading the dataset in memory",
     ]
     .into_iter()
     .enumerate()
     {
-        println!("{text}");
         forge(&client, &format!("letter{number}"), &|_| text.to_owned());
     }
 }
