@@ -11,7 +11,7 @@ use rs_script::{Client, Error, Kind, Options, Reply, Route, Script, Status};
 use support::calls::{COUNT, NONE, WHERE, cluster_client, shown};
 use support::cluster::{Cluster, slot_of};
 use support::fake::Fake;
-use support::raw::{Raw, Value};
+use support::raw::{Raw, Value, calls_of};
 use support::server::{Server, all_versions};
 use support::{wait_for, wait_until};
 
@@ -506,6 +506,49 @@ fn passwords_wrong_everywhere_and_on_one_node() {
     assert_eq!((replies.get(0).unwrap().as_i64(), replies.get(1).unwrap().as_i64()), (Some(4), Some(4)));
     let error = replies.get(2).unwrap().as_error().expect("an error");
     assert_eq!((error.status(), error.is_not_executed()), (Status::Auth, true), "{error}");
+}
+
+#[test]
+fn slots_without_a_server_are_waited_for_and_then_told() {
+    let cluster = Cluster::builder(2).each(|node| node.arg("cluster-require-full-coverage", "no")).start();
+    let client = cluster_client(&cluster);
+    let script = Script::new(COUNT);
+    let (gone, there) = (cluster.tag_on(0, "unserved"), cluster.tag_on(1, "unserved"));
+    let slot = slot_of(gone.as_bytes()).to_string();
+    client.call(&script, &[&gone], &NONE).unwrap();
+    let everywhere = |command: &[&str]| {
+        for node in cluster.nodes() {
+            Raw::connect(node).ok(command);
+        }
+    };
+    everywhere(&["CLUSTER", "DELSLOTS", &slot]);
+    let impatient = client.with_timeout(Duration::from_millis(400));
+    let start = Instant::now();
+    let mut pipeline = impatient.pipeline();
+    pipeline.script(&script, &[&gone], &NONE).unwrap().script(&script, &[&there], &NONE).unwrap();
+    let single = impatient.call(&script, &[&gone], &NONE).unwrap_err();
+    let (item, arrived) = match pipeline.exec() {
+        Ok(replies) => (replies.get(0).unwrap().as_error().expect("nobody ran it"), replies),
+        Err(error) => (error, pipeline.arrived().expect("the other's reply")),
+    };
+    assert_eq!(arrived.get(1).unwrap().as_i64(), Some(1));
+    let mut transaction = impatient.transaction();
+    transaction.script(&script, &[&gone], &NONE).unwrap();
+    for error in [single, item, transaction.exec().unwrap_err()] {
+        assert_eq!((error.status(), error.is_not_executed()), (Status::NotServed, true), "{error}");
+        assert!(!error.is_indeterminate(), "{error}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.call(&script, &[&gone], &NONE).unwrap());
+        // It asks again and again who has the slot.
+        let asked = |from: u64| calls_of(cluster.node(0), "cluster|slots") >= from;
+        let before = calls_of(cluster.node(0), "cluster|slots");
+        wait_until("it has asked for the slot's owner", || asked(before + 2));
+        assert!(!waiting.is_finished());
+        Raw::connect(cluster.node(0)).ok(&["CLUSTER", "ADDSLOTS", &slot]);
+        assert!(waiting.join().unwrap().as_i64().is_some());
+    });
 }
 
 #[test]
