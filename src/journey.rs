@@ -119,6 +119,18 @@ impl Journey {
         Ok(Next { node, asking })
     }
 
+    /// Whether its slot is nobody's, by the picture in force, and may yet be given to somebody.
+    pub(crate) fn must_wait(&mut self, topology: &Topology) -> bool {
+        let must_wait = self.redirected.is_none()
+            && self.read_from != ReadFrom::Replica
+            && matches!(self.place, Place::Slot(_))
+            && topology.pick(&self.place, ReadFrom::Primary, &[]).is_none();
+        if must_wait {
+            self.refused = Some(self.nobody(topology));
+        }
+        must_wait
+    }
+
     fn picked(&mut self, topology: &Topology, deadline: Instant) -> Result<Arc<Node>> {
         loop {
             let generation = topology.generation();

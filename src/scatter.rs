@@ -92,8 +92,7 @@ impl<'a> Scatter<'a> {
         while !pending.is_empty() {
             let seen = self.topology.generation();
             self.settle(&pending);
-            let (parts, mut next) = self.split(&pending);
-            let mut again = if parts.is_empty() { Again::AfterPause } else { Again::Now };
+            let (parts, mut next, mut again) = self.split(&pending);
             for (part, end) in self.send(parts) {
                 again = again.max(self.take_in(part, end, &mut next));
             }
@@ -133,14 +132,22 @@ impl<'a> Scatter<'a> {
         }
     }
 
-    /// Puts items together by the server that each goes to next. Those that must wait for others of their slot are given back.
-    fn split(&mut self, pending: &[usize]) -> (Vec<Part>, Vec<usize>) {
+    /// Puts items together by the server that each goes to next. Those that must wait, for others of their slot or for somebody to have
+    /// it, are given back; they keep nobody else waiting.
+    fn split(&mut self, pending: &[usize]) -> (Vec<Part>, Vec<usize>, Again) {
         let mut parts: Vec<Part> = Vec::new();
         let mut held = Vec::new();
         let mut ways: HashMap<u16, (*const Node, bool)> = HashMap::new();
+        let mut again = Again::Now;
         for &index in pending {
             let Next { node, asking } = match self.next(index) {
-                Ok(next) => next,
+                Ok(Some(next)) => next,
+                Ok(None) => {
+                    ways.entry(self.request.items[index].slot).or_insert((std::ptr::null(), false));
+                    held.push(index);
+                    again = Again::AfterRenewal;
+                    continue;
+                }
                 Err(error) => {
                     self.answers.insert(index, Answer::Error(error));
                     continue;
@@ -166,22 +173,33 @@ impl<'a> Scatter<'a> {
             parts[place].items.push(index);
             parts[place].request.take(self.request, index);
         }
-        (parts, held)
+        if parts.is_empty() {
+            again = again.max(Again::AfterPause);
+        }
+        (parts, held, again)
     }
 
-    fn next(&mut self, index: usize) -> Result<Next> {
+    /// Where an item goes; nowhere while its slot is nobody's.
+    fn next(&mut self, index: usize) -> Result<Option<Next>> {
         let item = &self.request.items[index];
         if let Some(journey) = self.journeys.get_mut(&index) {
-            return journey.next(self.topology, self.request.repeatable_item(index), self.deadline);
+            if journey.must_wait(self.topology) {
+                return Ok(None);
+            }
+            return journey.next(self.topology, self.request.repeatable_item(index), self.deadline).map(Some);
         }
         if !(item.read_only && self.read_from != ReadFrom::Primary)
             && item.slot != NO_SLOT
             && let Some(node) = self.topology.pick(&Place::Slot(item.slot), ReadFrom::Primary, &[])
         {
-            return Ok(Next { node, asking: false });
+            return Ok(Some(Next { node, asking: false }));
         }
         let mut journey = Journey::of_item(item, &self.otherwise, self.read_from);
-        let next = journey.next(self.topology, Repeatable::No, self.deadline);
+        let next = if journey.must_wait(self.topology) {
+            Ok(None)
+        } else {
+            journey.next(self.topology, Repeatable::No, self.deadline).map(Some)
+        };
         self.journeys.insert(index, journey);
         next
     }
