@@ -299,14 +299,16 @@ impl Journey {
         can_avoid
     }
 
-    /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection.
-    pub(crate) fn turns_away_from(&mut self, topology: &Topology, node: &Arc<Node>) -> bool {
-        let turns =
-            self.read_from != ReadFrom::Primary && !node.enforces_read_only() && !topology.is_primary(node);
-        if turns {
+    /// Whether it is at this server, a replica, only to read.
+    pub(crate) fn reads_from(&self, topology: &Topology, node: &Arc<Node>) -> bool {
+        self.read_from != ReadFrom::Primary && !topology.is_primary(node)
+    }
+
+    /// Turns to the primary if this is a replica, too old to run a script read-only.
+    pub(crate) fn turn_away_from(&mut self, topology: &Topology, node: &Arc<Node>) {
+        if self.reads_from(topology, node) {
             self.read_from = ReadFrom::Primary;
         }
-        turns
     }
 
     /// Comes back to a server later: others of the same slot go first.

@@ -5,7 +5,9 @@
 //! rounds: in the caller's order, and of each slot only as many at once as go the same way.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use crate::client::Core;
@@ -27,6 +29,39 @@ struct Part {
     /// Which items of the pipeline these are.
     items: Vec<usize>,
     request: Box<Request>,
+    /// Some of the items are only for a server that enforces read-only calls.
+    is_wary: bool,
+    /// The server turned out not to.
+    is_refused: bool,
+}
+
+impl Part {
+    fn start(&mut self, now: Instant, deadline: Instant) -> Sent {
+        loop {
+            let link = match self.node.link_now(deadline) {
+                Ok(link) => link,
+                Err(error) => return Sent::Failed(error),
+            };
+            // Known once there is a connection.
+            if self.is_wary && !self.node.enforces_read_only() {
+                self.is_refused = true;
+                let text = "the server is too old for read-only scripts";
+                return Sent::Failed(Error::new(Status::Connect, text));
+            }
+            match link.start(std::mem::take(&mut self.request), now) {
+                Ok(started) => return Sent::Started(link, started),
+                Err(unsent) => self.request = unsent,
+            }
+        }
+    }
+
+    fn wait(self, sent: Sent, now: Instant, deadline: Instant) -> (Part, End) {
+        let end = match sent {
+            Sent::Started(link, started) => link.wait(started, now, deadline),
+            Sent::Failed(error) => End::Late(error, None),
+        };
+        (self, end)
+    }
 }
 
 /// A part on its way, or why it is not.
@@ -167,11 +202,15 @@ impl<'a> Scatter<'a> {
                 let mut request = self.core.take_request(Shape::Pipeline);
                 request.repair = self.request.repair;
                 request.asking = asking;
-                parts.push(Part { node, asking, items: Vec::new(), request });
+                let (is_wary, is_refused) = (false, false);
+                parts.push(Part { node, asking, items: Vec::new(), request, is_wary, is_refused });
                 parts.len() - 1
             });
-            parts[place].items.push(index);
-            parts[place].request.take(self.request, index);
+            let part = &mut parts[place];
+            let journey = self.journeys.get(&index);
+            part.is_wary |= journey.is_some_and(|journey| journey.reads_from(self.topology, &part.node));
+            part.items.push(index);
+            part.request.take(self.request, index);
         }
         if parts.is_empty() {
             again = again.max(Again::AfterPause);
@@ -204,49 +243,44 @@ impl<'a> Scatter<'a> {
         next
     }
 
-    /// Sends each part to its server, and only then waits for the first reply.
+    /// Sends each part to its server, and only then waits for the first reply. A part without a connection has a thread of its own for as
+    /// long: a server that does not answer must not use up the others' time.
     fn send(&mut self, parts: Vec<Part>) -> Vec<(Part, End)> {
-        let now = Instant::now();
-        let mut sent = Vec::with_capacity(parts.len());
-        for mut part in parts {
-            let started = self.start(&mut part, now);
-            sent.push((part, started));
-        }
-        let wait = |(part, sent): (Part, Sent)| match sent {
-            Sent::Started(link, started) => (part, link.wait(started, now, self.deadline)),
-            Sent::Failed(error) => (part, End::Late(error, None)),
+        let deadline = self.deadline;
+        let is_alone = parts.len() == 1;
+        let (ready, cold): (Vec<Part>, Vec<Part>) =
+            parts.into_iter().partition(|part| is_alone || part.node.is_connected());
+        let carry = |mut part: Part| {
+            let now = Instant::now();
+            let sent = part.start(now, deadline);
+            part.wait(sent, now, deadline)
         };
-        sent.into_iter().map(wait).collect()
-    }
-
-    fn start(&mut self, part: &mut Part, now: Instant) -> Sent {
-        loop {
-            let link = match part.node.link_now(self.deadline) {
-                Ok(link) => link,
-                Err(error) => return Sent::Failed(error),
+        thread::scope(|scope| {
+            let beside: Vec<_> = cold.into_iter().map(|part| scope.spawn(move || carry(part))).collect();
+            let now = Instant::now();
+            let start = |mut part: Part| {
+                let sent = part.start(now, deadline);
+                (part, sent)
             };
-            // A replica that is too old for read-only scripts shows it when there is a connection.
-            let mut turned = false;
-            for index in &part.items {
-                if let Some(journey) = self.journeys.get_mut(index) {
-                    turned |= journey.turns_away_from(self.topology, &part.node);
-                }
-            }
-            if turned {
-                return Sent::Failed(Error::new(
-                    Status::Connect,
-                    "the server is too old for read-only scripts",
-                ));
-            }
-            match link.start(std::mem::take(&mut part.request), now) {
-                Ok(started) => return Sent::Started(link, started),
-                Err(unsent) => part.request = unsent,
-            }
-        }
+            let sent: Vec<(Part, Sent)> = ready.into_iter().map(start).collect();
+            let mut ended: Vec<(Part, End)> =
+                sent.into_iter().map(|(part, sent)| part.wait(sent, now, deadline)).collect();
+            ended.extend(
+                beside.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))),
+            );
+            ended
+        })
     }
 
     /// Takes what came of a part: answers, and items that go on.
     fn take_in(&mut self, part: Part, end: End, next: &mut Vec<usize>) -> Again {
+        if part.is_refused {
+            for index in &part.items {
+                if let Some(journey) = self.journeys.get_mut(index) {
+                    journey.turn_away_from(self.topology, &part.node);
+                }
+            }
+        }
         let (error, arrived, harmless) = match end {
             End::Finished(Finished { result, request, arrived, .. }) => {
                 let harmless = part.node.may_repeat(&request);
