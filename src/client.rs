@@ -370,7 +370,9 @@ impl Client {
                     continue;
                 }
                 Ok(()) => journey.out_of_time(),
-                Err(error) if error.status() == Status::Timeout => journey.out_of_time(),
+                Err(error) if error.status() != Status::Closed && Instant::now() >= deadline => {
+                    journey.out_of_time()
+                }
                 Err(error) => error,
             };
             self.core.keep(sent);

@@ -141,7 +141,9 @@ impl Journey {
             self.avoided.clear();
             let nobody = self.nobody(topology);
             topology.renew_patiently(generation, deadline).map_err(|error| match error.status() {
-                Status::Timeout => nobody.clone(),
+                Status::Closed => error,
+                // That it was cut short says nothing of the servers.
+                _ if Instant::now() >= deadline => nobody.clone(),
                 _ => error,
             })?;
             // A slot may be given to somebody yet, a replica may come back.

@@ -435,7 +435,7 @@ fn without_a_right_seed_each_one_is_told_within_the_deadline() {
     let mut options = Options::default();
     options.call_timeout(Duration::from_secs(2)).unwrap();
     let start = Instant::now();
-    let error = Client::open(&url, &options).err().expect("nobody to ask");
+    let error = Client::open(&url, &options).expect_err("nobody to ask");
     assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
     assert_eq!(error.status(), Status::Connect, "{error}");
     for seed in &seeds {
@@ -455,7 +455,7 @@ fn without_a_right_seed_each_one_is_told_within_the_deadline() {
 fn a_seed_outside_of_any_cluster_is_told_so() {
     let server = Server::start();
     let url = format!("redis+cluster://127.0.0.1:{}", server.port());
-    let error = Client::open(&url, &Options::default()).err().expect("no cluster");
+    let error = Client::open(&url, &Options::default()).expect_err("no cluster");
     assert_eq!(error.status(), Status::NotSupported, "{error}");
     assert!(error.is_not_executed() && error.message().contains("redis://"), "{error}");
 }
@@ -479,7 +479,7 @@ fn passwords_wrong_everywhere_and_on_one_node() {
     let tags: Vec<String> = (0..3).map(|node| cluster.tag_on(node, "auth")).collect();
     let mut options = Options::default();
     options.password("wrong-one");
-    let error = Client::open(&cluster.cluster_url(), &options).err().expect("a wrong password");
+    let error = Client::open(&cluster.cluster_url(), &options).expect_err("a wrong password");
     assert_eq!(error.status(), Status::Auth, "{error}");
     assert!(error.is_not_executed() && !error.message().contains("wrong-one"), "{error}");
 
@@ -522,14 +522,21 @@ fn slots_without_a_server_are_waited_for_and_then_told() {
         }
     };
     everywhere(&["CLUSTER", "DELSLOTS", &slot]);
-    let impatient = client.with_timeout(Duration::from_millis(400));
+    // The nodes may be busy: each has its configuration to write to the disk.
+    let impatient = client.with_timeout(Duration::from_secs(1));
     let start = Instant::now();
     let mut pipeline = impatient.pipeline();
     pipeline.script(&script, &[&gone], &NONE).unwrap().script(&script, &[&there], &NONE).unwrap();
     let single = impatient.call(&script, &[&gone], &NONE).unwrap_err();
     let (item, arrived) = match pipeline.exec() {
         Ok(replies) => (replies.get(0).unwrap().as_error().expect("nobody ran it"), replies),
-        Err(error) => (error, pipeline.arrived().expect("the other's reply")),
+        Err(error) => {
+            let arrived = pipeline.arrived();
+            (
+                error.clone(),
+                arrived.unwrap_or_else(|| panic!("the other has no reply either: {error}; {single}")),
+            )
+        }
     };
     assert_eq!(arrived.get(1).unwrap().as_i64(), Some(1));
     let mut transaction = impatient.transaction();
@@ -538,7 +545,7 @@ fn slots_without_a_server_are_waited_for_and_then_told() {
         assert_eq!((error.status(), error.is_not_executed()), (Status::NotServed, true), "{error}");
         assert!(!error.is_indeterminate(), "{error}");
     }
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| client.call(&script, &[&gone], &NONE).unwrap());
         // It asks again and again who has the slot.
