@@ -15,7 +15,7 @@ use crate::request::{Item, Repeatable};
 use crate::route::ReadFrom;
 use crate::session::verdict::{self, NotServed};
 use crate::topology::slots::NO_SLOT;
-use crate::topology::{Claim, Place, Topology};
+use crate::topology::{Claim, Place, Topology, Witness};
 
 /// A call is redirected so often and no oftener.
 const REDIRECTS_MAX: u32 = 16;
@@ -42,6 +42,10 @@ pub(crate) enum Again {
 pub(crate) struct Journey {
     pub(crate) place: Place,
     read_from: ReadFrom,
+    /// Whether an error reply may be a script's own, made up.
+    may_be_forged: bool,
+    /// The server that it went to last did not own its slot yet.
+    is_asking: bool,
     /// Where a server has sent it.
     redirected: Option<(Arc<Node>, Claim)>,
     /// The servers that sent it away, and their words.
@@ -64,10 +68,13 @@ pub(crate) struct Next {
 }
 
 impl Journey {
-    pub(crate) fn new(place: Place, read_from: ReadFrom) -> Self {
+    /// `may_be_forged`: an error reply may be the words of a script.
+    pub(crate) fn new(place: Place, read_from: ReadFrom, may_be_forged: bool) -> Self {
         Journey {
             place,
             read_from,
+            may_be_forged,
+            is_asking: false,
             redirected: None,
             left: SmallVec::new(),
             avoided: Vec::new(),
@@ -82,7 +89,8 @@ impl Journey {
     /// Of an item of a pipeline. `otherwise`: where it goes without keys.
     pub(crate) fn of_item(item: &Item, otherwise: &Place, read_from: ReadFrom) -> Self {
         let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
-        Journey::new(place, if item.read_only { read_from } else { ReadFrom::Primary })
+        let read_from = if item.read_only { read_from } else { ReadFrom::Primary };
+        Journey::new(place, read_from, item.script.is_some())
     }
 
     /// The number of the try that comes next, from 0.
@@ -129,6 +137,7 @@ impl Journey {
                 return Err(words);
             }
         }
+        self.is_asking = asking;
         Ok(Some(Next { node, asking }))
     }
 
@@ -165,16 +174,16 @@ impl Journey {
         }
     }
 
-    /// What follows from an error of `node`: another try, or the error that the caller gets. `repeatable`: the call may run twice.
+    /// What follows from an error of the server that `witness` is: another try, or the error that the caller gets. `repeatable`: the call
+    /// may run twice.
     pub(crate) fn failed(
         &mut self,
         topology: &Topology,
-        node: &Arc<Node>,
+        witness: &Witness<'_>,
         error: Error,
         repeatable: bool,
-        deadline: Instant,
     ) -> Result<Again> {
-        let again = self.judge(topology, node, &error, repeatable, deadline);
+        let again = self.judge(topology, witness, &error, repeatable);
         self.tries += 1;
         match again {
             Some(again) => {
@@ -205,11 +214,11 @@ impl Journey {
     fn judge(
         &mut self,
         topology: &Topology,
-        node: &Arc<Node>,
+        witness: &Witness<'_>,
         error: &Error,
         repeatable: bool,
-        deadline: Instant,
     ) -> Option<Again> {
+        let node = witness.node;
         match error.status() {
             Status::Connect if self.avoid(topology, node) => {
                 topology.doubt(node);
@@ -219,7 +228,7 @@ impl Journey {
             Status::Connect if !node.is_down() && !topology.is_watched() => Some(Again::Now),
             Status::Connect => Some(Again::AfterRenewal),
             // Not all the time that there is was spent on connecting.
-            Status::Timeout if Instant::now() < deadline => Some(Again::AfterRenewal),
+            Status::Timeout if Instant::now() < witness.deadline => Some(Again::AfterRenewal),
             Status::Indeterminate if repeatable && self.repeats < REPEATS_MAX => {
                 self.repeats += 1;
                 Some(if self.avoid(topology, node) { Again::Now } else { Again::AfterRenewal })
@@ -229,7 +238,9 @@ impl Journey {
                 None
             }
             Status::Loading => Some(if self.avoid(topology, node) { Again::Now } else { Again::AfterPause }),
-            Status::Server | Status::TransactionAborted => self.not_served(topology, node, error, deadline),
+            Status::Server | Status::TransactionAborted => {
+                self.not_served(topology, witness, error, repeatable)
+            }
             _ => None,
         }
     }
@@ -237,24 +248,29 @@ impl Journey {
     fn not_served(
         &mut self,
         topology: &Topology,
-        node: &Arc<Node>,
+        witness: &Witness<'_>,
         error: &Error,
-        deadline: Instant,
+        repeatable: bool,
     ) -> Option<Again> {
-        let Place::Slot(own) = self.place else {
-            let read_only = verdict::not_served(error.server_text()?)? == NotServed::ReadOnly;
-            return (read_only && topology.is_replica(node, deadline)).then_some(Again::AfterRenewal);
-        };
-        match verdict::not_served(error.server_text()?)? {
+        let is_certain = !self.may_be_forged || repeatable;
+        let refusal = verdict::not_served(error.server_text()?)?;
+        if refusal == NotServed::ReadOnly {
+            // A replica that the caller has named remains one.
+            let may_change = !matches!(self.place, Place::Node(_)) || topology.is_primary(witness.node);
+            return (may_change && witness.is_replica()).then_some(Again::AfterRenewal);
+        }
+        let Place::Slot(own) = self.place else { return None };
+        match refusal {
             NotServed::Moved { slot, to } if slot == own => {
-                self.redirect(topology, node, to, Claim::Moved, error, deadline)
+                self.redirect(topology, witness, to, Claim::Moved, error)
             }
             NotServed::Ask { slot, to } if slot == own => {
-                self.redirect(topology, node, to, Claim::Ask, error, deadline)
+                self.redirect(topology, witness, to, Claim::Ask, error)
             }
-            NotServed::TryAgain => Some(Again::AfterPause),
-            NotServed::ClusterDown => Some(Again::AfterRenewal),
-            NotServed::ReadOnly if topology.is_replica(node, deadline) => Some(Again::AfterRenewal),
+            NotServed::TryAgain if is_certain || self.is_asking || witness.is_without(own) => {
+                Some(Again::AfterPause)
+            }
+            NotServed::ClusterDown if is_certain || witness.is_unserved(own) => Some(Again::AfterRenewal),
             _ => None,
         }
     }
@@ -262,12 +278,12 @@ impl Journey {
     fn redirect(
         &mut self,
         topology: &Topology,
-        node: &Arc<Node>,
+        witness: &Witness<'_>,
         to: &str,
         claim: Claim,
         error: &Error,
-        deadline: Instant,
     ) -> Option<Again> {
+        let (node, deadline) = (witness.node, witness.deadline);
         let Place::Slot(slot) = self.place else { return None };
         let target = topology.redirected_to(to, node, deadline)?;
         self.redirects += 1;

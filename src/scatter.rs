@@ -19,7 +19,7 @@ use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
 use crate::route::ReadFrom;
 use crate::session::Finished;
 use crate::topology::slots::NO_SLOT;
-use crate::topology::{Place, Topology};
+use crate::topology::{Place, Topology, Witness};
 
 /// How long one server's replies are waited for before others' are looked at. Long enough for a wait in recv(2) itself.
 const TURN: Duration = PATIENCE.saturating_add(Duration::from_millis(50));
@@ -72,6 +72,8 @@ pub(crate) struct Scatter<'a> {
     deadline: Instant,
     /// Where items without keys go; all of them to the same server.
     otherwise: Place,
+    /// The caller does not mind which server that is.
+    is_free: bool,
     journeys: HashMap<usize, Journey>,
     answers: Vec<Answer>,
     #[expect(clippy::vec_box, reason = "boxes as they come from the sessions")]
@@ -95,6 +97,7 @@ impl<'a> Scatter<'a> {
             request,
             read_from,
             deadline,
+            is_free: otherwise == Place::Anywhere,
             otherwise,
             journeys: HashMap::new(),
             answers: request.items.iter().map(|_| Answer::Awaited).collect(),
@@ -105,11 +108,11 @@ impl<'a> Scatter<'a> {
 
     /// Carries every item to an answer. If some have none from a server, that is an error; `arrived` has all there is then.
     pub(crate) fn run(mut self, arrived: &mut Option<Reply>) -> Result<Reply> {
-        self.settle_otherwise();
         let mut pending: Vec<usize> = (0..self.request.items.len()).collect();
         let mut round = 0;
         while !pending.is_empty() {
             let seen = self.topology.generation();
+            self.settle(&pending);
             let Split { parts, rest: mut next, mut again } = self.split(&pending);
             for (part, end) in self.send(parts) {
                 again = again.max(self.take_in(part, end, &mut next));
@@ -132,12 +135,21 @@ impl<'a> Scatter<'a> {
         self.gather(arrived)
     }
 
-    /// Chooses one primary for everything without keys, so that it stays in order.
-    fn settle_otherwise(&mut self) {
-        if self.otherwise == Place::Anywhere
-            && let Some(node) = self.topology.pick(&Place::Anywhere, ReadFrom::Primary, &[])
-        {
-            self.otherwise = Place::Node(node.address().clone());
+    /// Chooses one primary for everything without keys, so that it stays in order; in a later round another one, for it was no good.
+    fn settle(&mut self, pending: &[usize]) {
+        let items = &self.request.items;
+        if !self.is_free || pending.iter().all(|&index| items[index].slot != NO_SLOT) {
+            return;
+        }
+        let mut primaries = self.topology.primaries();
+        fastrand::shuffle(&mut primaries);
+        let is_other = |node: &&Arc<Node>| self.otherwise != Place::Node(node.address().clone());
+        let Some(node) = primaries.iter().find(is_other).or(primaries.first()) else { return };
+        self.otherwise = Place::Node(node.address().clone());
+        for index in pending.iter().filter(|index| items[**index].slot == NO_SLOT) {
+            if let Some(journey) = self.journeys.get_mut(index) {
+                journey.place = self.otherwise.clone();
+            }
         }
     }
 
@@ -317,8 +329,9 @@ impl<'a> Scatter<'a> {
             again = self.take_replies(&part, payload, next);
         }
         if let Some(error) = error {
+            let witness = Witness::new(self.topology, &part.node, self.deadline);
             for &index in &part.items[answered..] {
-                again = again.max(self.refused(index, &part.node, error.clone(), harmless, next));
+                again = again.max(self.refused(index, &witness, error.clone(), harmless, next));
             }
         }
         again
@@ -330,13 +343,14 @@ impl<'a> Scatter<'a> {
         for (&index, at) in part.items.iter().zip(payload.elements_at()) {
             self.answers[index] = Answer::Reply { payload: number, at };
         }
+        let witness = Witness::new(self.topology, &part.node, self.deadline);
         for mut note in std::mem::take(&mut payload.notes) {
             let index = part.items[note.item];
             let text = payload.text(note.at);
             let error = Error::server(note.status, text, note.not_executed);
             note.item = index;
             self.notes.insert(index, note);
-            if let Ok(then) = self.judge(index, &part.node, error, false) {
+            if let Ok(then) = self.judge(index, &witness, error, false) {
                 self.answers[index] = Answer::Awaited;
                 self.notes.remove(&index);
                 next.push(index);
@@ -351,12 +365,12 @@ impl<'a> Scatter<'a> {
     fn refused(
         &mut self,
         index: usize,
-        node: &Arc<Node>,
+        witness: &Witness<'_>,
         error: Error,
         harmless: bool,
         next: &mut Vec<usize>,
     ) -> Again {
-        match self.judge(index, node, error, harmless) {
+        match self.judge(index, witness, error, harmless) {
             Ok(again) => {
                 next.push(index);
                 again
@@ -368,12 +382,12 @@ impl<'a> Scatter<'a> {
         }
     }
 
-    fn judge(&mut self, index: usize, node: &Arc<Node>, error: Error, harmless: bool) -> Result<Again> {
+    fn judge(&mut self, index: usize, witness: &Witness<'_>, error: Error, harmless: bool) -> Result<Again> {
         let (otherwise, read_from) = (&self.otherwise, self.read_from);
         let item = &self.request.items[index];
         let journey =
             self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from));
-        journey.failed(self.topology, node, error, harmless, self.deadline)
+        journey.failed(self.topology, witness, error, harmless)
     }
 
     /// Ends the items that are still under way.
@@ -409,7 +423,9 @@ impl<'a> Scatter<'a> {
                     whole.notes.extend(self.notes.remove(&index).map(|note| Note { at, ..note }));
                 }
                 Answer::Error(error) => {
-                    whole.append_text(Kind::Error, error.message().as_bytes());
+                    // In the server's own words where they are the answer; a refused login is not.
+                    let words = error.server_text().filter(|_| error.status().is_answer());
+                    whole.append_text(Kind::Error, words.unwrap_or(error.message().as_bytes()));
                     let (status, not_executed) = (error.status(), error.is_not_executed());
                     let command = self.request.name_of(index);
                     whole.notes.push(Note { at, item: index, command, status, not_executed });
