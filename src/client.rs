@@ -1,6 +1,6 @@
 //! A client: calls from any thread, each to its end within its deadline.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::command::{self, Lane};
 use crate::config::{Config, LONGEST_WAIT, Options};
+use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
 use crate::ffi::fork;
 use crate::net::address::Address;
@@ -64,6 +65,8 @@ pub(crate) struct Core {
     requests: Mutex<Vec<Box<Request>>>,
     /// The process that opened the client, see [`fork::generation`].
     process: u32,
+    /// Present from the first submitted call on.
+    driver: OnceLock<Driver>,
 }
 
 /// No deadline is shorter: a call that can never succeed helps nobody.
@@ -85,6 +88,7 @@ impl Client {
                 topology: Topology::new(config),
                 requests: Mutex::default(),
                 process: fork::generation(),
+                driver: OnceLock::new(),
             }),
             view,
         };
@@ -206,6 +210,9 @@ impl Client {
     pub fn close(&self) {
         if self.core.check_process().is_ok() {
             self.core.topology.close();
+            if let Some(driver) = self.core.driver_if_any() {
+                driver.workers.stop();
+            }
         }
     }
 
@@ -249,12 +256,29 @@ pub(crate) struct WeakClient {
 }
 
 impl WeakClient {
+    pub(crate) fn timeout(&self) -> Duration {
+        self.view.timeout
+    }
+
     pub(crate) fn upgrade(&self) -> Option<Client> {
         Some(Client { core: self.core.upgrade()?, view: self.view.clone() })
     }
 }
 
 impl Core {
+    /// The thread for submitted calls, started if need be.
+    pub(crate) fn driver(&self) -> Result<&Driver> {
+        if let Some(driver) = self.driver.get() {
+            return Ok(driver);
+        }
+        let driver = Driver::start()?;
+        Ok(self.driver.get_or_init(|| driver))
+    }
+
+    pub(crate) fn driver_if_any(&self) -> Option<&Driver> {
+        self.driver.get()
+    }
+
     pub(crate) fn take_request(&self, shape: Shape) -> Box<Request> {
         let mut request = self.requests.lock().pop().unwrap_or_default();
         request.reset(shape);
@@ -289,6 +313,15 @@ impl Core {
             Status::Forked,
             "this client was opened before fork, by the parent process; open one in the child. Nothing was sent",
         ))
+    }
+}
+
+impl Drop for Core {
+    /// Submitted calls in flight are completed.
+    fn drop(&mut self) {
+        if self.check_process().is_ok() {
+            self.topology.close();
+        }
     }
 }
 

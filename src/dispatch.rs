@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::client::{Client, Way};
+use crate::command::Lane;
 use crate::error::{Error, Result, Status};
 use crate::journey::{Journey, Next, REPEATS_MAX, wait};
 use crate::link::End;
@@ -27,20 +28,71 @@ impl Client {
     /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
     pub(crate) fn run_collecting(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
         self.core().check_process()?;
+        let now = Instant::now();
+        self.run_until(request, (now, now + self.view().timeout), arrived)
+    }
+
+    /// Carries a submitted call to its end.
+    pub(crate) fn carry(
+        &self,
+        request: Box<Request>,
+        lane: Lane,
+        deadline: Instant,
+        arrived: &mut Option<Reply>,
+    ) -> Result<Reply> {
+        let times = (Instant::now(), deadline);
+        match lane {
+            Lane::Shared => self.run_until(request, times, arrived),
+            Lane::Own => self.run_apart_until(request, times),
+        }
+    }
+
+    /// Goes on with a submitted call that ended with this error on this server.
+    pub(crate) fn go_on(
+        &self,
+        request: Box<Request>,
+        node: &Arc<Node>,
+        error: Error,
+        deadline: Instant,
+        arrived: &mut Option<Reply>,
+    ) -> Result<Reply> {
+        let times = (Instant::now(), deadline);
+        if times.0 >= deadline {
+            return Err(error);
+        }
+        if self.core().topology.only().is_none() {
+            return self.travel_on(request, times, node, error);
+        }
+        if error.status() == Status::Loading && node.pause(0, deadline).is_none() {
+            return Err(error);
+        }
+        self.run_on(node, request, times, arrived)
+    }
+
+    fn run_until(
+        &self,
+        request: Box<Request>,
+        times: (Instant, Instant),
+        arrived: &mut Option<Reply>,
+    ) -> Result<Reply> {
         match self.core().topology.only() {
             Some(node)
                 if self.view().read_from == ReadFrom::Primary && self.view().way != Way::AllPrimaries =>
             {
-                self.run_on(node, request, arrived)
+                self.run_on(node, request, times, arrived)
             }
-            _ => self.run_routed(request, arrived),
+            _ => self.run_routed(request, times, arrived),
         }
     }
 
     /// Carries a request to its end on the only server.
-    fn run_on(&self, node: &Node, mut request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
-        let mut now = Instant::now();
-        let deadline = now + self.view().timeout;
+    fn run_on(
+        &self,
+        node: &Node,
+        mut request: Box<Request>,
+        (mut now, deadline): (Instant, Instant),
+        arrived: &mut Option<Reply>,
+    ) -> Result<Reply> {
         let mut tries = 0;
         loop {
             let link = node.link(node.config().reconnect.attempts, deadline)?;
@@ -81,10 +133,13 @@ impl Client {
     }
 
     /// Carries a request to its end on whichever of several servers it belongs to.
-    fn run_routed(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
+    fn run_routed(
+        &self,
+        request: Box<Request>,
+        (now, deadline): (Instant, Instant),
+        arrived: &mut Option<Reply>,
+    ) -> Result<Reply> {
         let topology = &self.core().topology;
-        let now = Instant::now();
-        let deadline = now + self.view().timeout;
         if self.view().way == Way::AllPrimaries && request.slot == NO_SLOT {
             return self.run_everywhere(&request, deadline);
         }
@@ -96,30 +151,59 @@ impl Client {
             self.core().keep(request);
             return result;
         }
-        self.travel(request, seen, (now, deadline), |node, request, now| {
-            let link = match topology.link(node, deadline) {
-                Ok(link) => link,
-                Err(error) => return Tried::Failed(error, Some(request)),
-            };
-            Tried::of(link.call(request, now, deadline))
+        let journey = self.journey_of(&request);
+        self.travel(request, journey, seen, (now, deadline), |node, request, now| {
+            self.attempt(node, request, now, deadline)
         })
+    }
+
+    /// Goes on with a call that was refused, or lost and may run twice.
+    fn travel_on(
+        &self,
+        mut request: Box<Request>,
+        (now, deadline): (Instant, Instant),
+        node: &Arc<Node>,
+        error: Error,
+    ) -> Result<Reply> {
+        let topology = &self.core().topology;
+        let mut journey = self.journey_of(&request);
+        let seen = topology.generation();
+        let witness = Witness::new(topology, node, deadline);
+        let again = journey.failed(topology, &witness, error, node.may_repeat(&request))?;
+        wait(topology, again, 0, seen, deadline).map_err(|error| journey.ended_by(error, deadline))?;
+        request.asking = false;
+        self.travel(request, journey, topology.generation(), (now, deadline), |node, request, now| {
+            self.attempt(node, request, now, deadline)
+        })
+    }
+
+    /// One try on the connection that all calls share.
+    fn attempt(&self, node: &Node, request: Box<Request>, now: Instant, deadline: Instant) -> Tried {
+        match self.core().topology.link(node, deadline) {
+            Ok(link) => Tried::of(link.call(request, now, deadline)),
+            Err(error) => Tried::Failed(error, Some(request)),
+        }
+    }
+
+    fn journey_of(&self, request: &Request) -> Journey {
+        let place = if request.slot == NO_SLOT { self.view().way.place() } else { Place::Slot(request.slot) };
+        let reads = request.shape == Shape::Single && request.items[0].read_only;
+        let read_from = if reads { self.view().read_from } else { ReadFrom::Primary };
+        // A transaction is refused as a whole by the server alone.
+        let may_be_forged = request.shape == Shape::Single && request.items[0].script.is_some();
+        Journey::new(place, read_from, may_be_forged)
     }
 
     /// Takes a call or a transaction from server to server until one has run it.
     fn travel(
         &self,
         mut request: Box<Request>,
+        mut journey: Journey,
         mut seen: u64,
         (mut now, deadline): (Instant, Instant),
         attempt: impl Fn(&Node, Box<Request>, Instant) -> Tried,
     ) -> Result<Reply> {
         let topology = &self.core().topology;
-        let place = if request.slot == NO_SLOT { self.view().way.place() } else { Place::Slot(request.slot) };
-        let reads = request.shape == Shape::Single && request.items[0].read_only;
-        let read_from = if reads { self.view().read_from } else { ReadFrom::Primary };
-        // A transaction is refused as a whole by the server alone.
-        let may_be_forged = request.shape == Shape::Single && request.items[0].script.is_some();
-        let mut journey = Journey::new(place, read_from, may_be_forged);
         loop {
             let Next { node, asking } = journey.next(topology, request.repeatable, deadline)?;
             request.asking = asking;
@@ -209,14 +293,18 @@ impl Client {
     /// Carries a request to its end on a connection of its own, made for it.
     pub(crate) fn run_apart(&self, request: Box<Request>) -> Result<Reply> {
         self.core().check_process()?;
-        let topology = &self.core().topology;
         let now = Instant::now();
-        let deadline = now + self.view().timeout;
+        self.run_apart_until(request, (now, now + self.view().timeout))
+    }
+
+    fn run_apart_until(&self, request: Box<Request>, (now, deadline): (Instant, Instant)) -> Result<Reply> {
+        let topology = &self.core().topology;
         if let Some(node) = topology.only() {
             return call_apart(node, Purpose::Calls, request, deadline).into_result();
         }
         let seen = topology.prepare(deadline)?;
-        self.travel(request, seen, (now, deadline), |node, request, _| {
+        let journey = self.journey_of(&request);
+        self.travel(request, journey, seen, (now, deadline), |node, request, _| {
             call_apart(node, Purpose::Calls, request, deadline)
         })
     }

@@ -28,6 +28,8 @@ pub enum Status {
     Closed = 107,
     /// The command's keys are not known, or it concerns one server of several: name a route. Nothing was sent.
     NoRoute = 108,
+    /// The queue holds as many calls as it may. Nothing was sent.
+    QueueFull = 109,
     /// No connection: no such host, refused, unreachable, lost in the handshake. Nothing was executed.
     Connect = 200,
     /// The TLS handshake failed: certificate, host name, protocol. Nothing was executed.
@@ -36,6 +38,8 @@ pub enum Status {
     Auth = 202,
     /// The deadline passed before a byte of the call was sent. Nothing was executed.
     Timeout = 203,
+    /// The caller has called it off before a byte of it was sent. Nothing was executed.
+    Cancelled = 204,
     /// Bytes were sent and no reply came: the server may have executed the call, or may yet do so.
     Indeterminate = 300,
     /// The reply went over a limit; the connection was closed. The server has executed the call or may yet do so.

@@ -6,6 +6,7 @@
 //! concurrent callers share both.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,16 +16,19 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::config::Config;
+use crate::driver::Waker;
 use crate::error::{Error, Result, Status};
 use crate::ffi::fork;
 use crate::net::address::Address;
 use crate::net::cipher::{Cipher, Peer};
 use crate::net::connect::{Established, connect};
 use crate::net::{PATIENCE, Readiness, Socket, tls};
+use crate::queue::{Queue, Ticket};
 use crate::request::Request;
 use crate::resp::{Payload, Pool, Refusal, Reply};
 use crate::session::handshake::{Handshake, Next, Purpose};
 use crate::session::{Chunk, Counters, Facts, Finished, Inbox, Session};
+use crate::submit::{self, Submitted, called_off};
 
 /// A connection idle for longer than this is looked at before it is used: the server may have closed it.
 const IDLE_TRUST: Duration = Duration::from_millis(1);
@@ -91,6 +95,28 @@ struct Shared {
     suspect: bool,
     /// Why the connection ended.
     cause: Option<Error>,
+    /// Calls in flight that were submitted: nobody waits for them.
+    submitted: usize,
+    /// Those of them that are over, to be handed out without the lock.
+    completed: Vec<(Submitted, Outcome)>,
+    /// Whom to wake when such calls have nobody who reads or writes for them.
+    waker: Option<Arc<Waker>>,
+    /// The waker's thread polls the socket.
+    watched: bool,
+}
+
+/// How a submitted call ends.
+pub(crate) enum Outcome {
+    Finished(Finished<usize>),
+    /// The deadline passed, or its caller has called it off. With the replies of a pipeline that did arrive.
+    Left(Error, Option<Box<Payload>>),
+}
+
+/// What the thread that polls for submitted calls is to wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Watch {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
 }
 
 struct Tls {
@@ -107,6 +133,8 @@ struct Place {
     finished: Option<Finished<usize>>,
     /// Present while the caller sleeps.
     asleep: Option<Arc<Condvar>>,
+    /// Present where there is no caller that waits: what to complete, and the session's key.
+    submitted: Option<(Submitted, usize)>,
 }
 
 /// Bytes on their way out.
@@ -168,6 +196,10 @@ impl Link {
                 heard: now,
                 suspect: false,
                 cause: None,
+                submitted: 0,
+                completed: Vec::new(),
+                waker: None,
+                watched: false,
             }),
         };
         if link.shake_hands(config, &facts, purpose, deadline)? {
@@ -234,7 +266,9 @@ impl Link {
 
     /// Ends every call in flight; the link is of no use any more.
     pub(crate) fn close(&self, cause: &Error) {
-        self.fail(&mut self.shared.lock(), cause);
+        let mut shared = self.shared.lock();
+        self.fail(&mut shared, cause);
+        self.hand_out(&mut shared);
     }
 
     /// Why the link is of no use any more.
@@ -268,9 +302,7 @@ impl Link {
         let _defect = CloseOnPanic(self);
         let mut shared = self.shared.lock();
         let is_over = self.drive(&mut shared, started.place, now, until);
-        if !shared.reading {
-            pass_on(&shared);
-        }
+        self.leave(&mut shared);
         is_over
     }
 
@@ -327,10 +359,153 @@ impl Link {
             }
         };
         shared.places.remove(me);
+        self.leave(shared);
+        end
+    }
+
+    /// What a caller does last: it hands over what came for others, and the reader's role.
+    #[inline]
+    fn leave(&self, shared: &mut MutexGuard<'_, Shared>) {
         if !shared.reading {
             pass_on(shared);
         }
-        end
+        if !shared.completed.is_empty() {
+            self.hand_out(shared);
+        }
+    }
+
+    /// Sends calls that nobody waits for, in one write where the socket takes it. `false`: the link is not usable, and nothing was taken. Also whether
+    /// the waker is still to be told of this link.
+    pub(crate) fn submit(
+        &self,
+        calls: &mut Vec<(Box<Request>, Submitted)>,
+        now: Instant,
+        waker: &Arc<Waker>,
+    ) -> (bool, bool) {
+        let _defect = CloseOnPanic(self);
+        let mut shared = self.shared.lock();
+        if !self.is_usable() || !self.is_alive(&mut shared, now) {
+            self.hand_out(&mut shared);
+            return (false, false);
+        }
+        if shared.session.is_idle() {
+            shared.heard = now;
+        }
+        let is_new = shared.waker.is_none();
+        if is_new {
+            shared.waker = Some(Arc::clone(waker));
+        }
+        for (request, call) in calls.drain(..) {
+            let place = shared.places.insert(Place::default());
+            let key = shared.session.submit(request, place);
+            shared.places[place].submitted = Some((call, key));
+            shared.submitted += 1;
+        }
+        self.deliver(&mut shared);
+        if !shared.writing && (shared.parked || !shared.reading) {
+            self.flush(&mut shared);
+        }
+        if !is_new && !shared.reading && (!shared.watched || shared.blocked) {
+            waker.wake();
+        }
+        self.hand_out(&mut shared);
+        (true, is_new)
+    }
+
+    /// Reads what is there for submitted calls and writes what is left over, without waiting.
+    pub(crate) fn pump(&self, now: Instant) {
+        let _defect = CloseOnPanic(self);
+        let mut shared = self.shared.lock();
+        if shared.reading || !self.is_usable() {
+            return;
+        }
+        shared.reading = true;
+        if shared.blocked && !shared.writing {
+            self.flush(&mut shared);
+        }
+        if self.is_usable() {
+            self.receive(&mut shared, now, Wait::Not);
+        }
+        if !shared.writing && !shared.blocked {
+            self.flush(&mut shared);
+        }
+        shared.reading = false;
+        self.leave(&mut shared);
+    }
+
+    /// What the waker's thread is to poll for, from now on: nothing while somebody else reads. `None`: it has no more business here.
+    pub(crate) fn watch(&self) -> Option<Watch> {
+        let mut shared = self.shared.lock();
+        if !self.is_usable() && shared.submitted == 0 {
+            shared.watched = false;
+            return None;
+        }
+        let watch = Watch { read: !shared.reading, write: shared.blocked && !shared.writing };
+        shared.watched = watch.read;
+        Some(watch)
+    }
+
+    /// Ends submitted calls whose deadline has passed; the next deadline.
+    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        let mut shared = self.shared.lock();
+        let mut next: Option<Instant> = None;
+        let mut late = Vec::new();
+        for (place, waiting) in &shared.places {
+            if let Some((call, _)) = &waiting.submitted {
+                if call.deadline <= now {
+                    late.push(place);
+                } else if next.is_none_or(|next| call.deadline < next) {
+                    next = Some(call.deadline);
+                }
+            }
+        }
+        for place in late {
+            shared.suspect |= now.saturating_duration_since(shared.heard) > IDLE_TRUST;
+            self.abandon(&mut shared, place, |link, call, queued| link.late(call.timeout(), queued));
+        }
+        self.hand_out(&mut shared);
+        next
+    }
+
+    /// Calls off a submitted call, if it is in flight here.
+    pub(crate) fn call_off(&self, ticket: Ticket, queue: &Queue) {
+        let mut shared = self.shared.lock();
+        let is_it = |place: &Place| place.submitted.as_ref().is_some_and(|(call, _)| call.is(ticket, queue));
+        if let Some(place) = shared.places.iter().find_map(|(key, place)| is_it(place).then_some(key)) {
+            self.abandon(&mut shared, place, |_, _, queued| called_off(queued));
+        }
+        self.hand_out(&mut shared);
+    }
+
+    fn abandon(
+        &self,
+        shared: &mut Shared,
+        place: usize,
+        error: impl FnOnce(&Link, &Submitted, bool) -> Error,
+    ) {
+        if let Some((call, key)) = shared.places.remove(place).submitted {
+            let (arrived, queued) = shared.session.abandon(key);
+            shared.submitted -= 1;
+            let error = error(self, &call, queued);
+            shared.completed.push((call, Outcome::Left(error, arrived)));
+        }
+    }
+
+    /// Completes submitted calls that are over, without the lock.
+    #[inline]
+    fn hand_out(&self, shared: &mut MutexGuard<'_, Shared>) {
+        if shared.completed.is_empty() {
+            return;
+        }
+        let mut completed = std::mem::take(&mut shared.completed);
+        MutexGuard::unlocked(shared, || submit::complete(&mut completed));
+        if shared.completed.is_empty() {
+            shared.completed = completed;
+        }
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Does what is to be done until a call is over; `false` when the time came first.
@@ -369,7 +544,7 @@ impl Link {
         // As the reader, so that no other caller reads at the same time.
         shared.reading = true;
         // Behind late replies, that nobody waits for any more, there may be the end.
-        while self.is_usable() && self.receive(shared, now, now) {}
+        while self.is_usable() && self.receive(shared, now, Wait::Until(now)) {}
         shared.reading = false;
         pass_on(shared);
         if shared.suspect && !shared.session.is_idle() && quiet > self.stall {
@@ -392,7 +567,8 @@ impl Link {
             // A failed write has ended every call.
             if shared.places[me].finished.is_none() {
                 let now = clock.take().unwrap_or_else(Instant::now);
-                in_time = self.receive(shared, now, deadline) && now < deadline;
+                in_time = self.receive(shared, now, Wait::Until(deadline)) && now < deadline;
+                self.hand_out(shared);
             }
         }
         shared.reading = false;
@@ -400,16 +576,19 @@ impl Link {
     }
 
     /// One wait and one read; `false` when the deadline passed.
-    fn receive(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant, deadline: Instant) -> bool {
+    fn receive(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant, wait: Wait) -> bool {
         let mut inbox = shared.session.lend_inbox();
         let mut received = shared.tls.as_mut().map(|tls| std::mem::take(&mut tls.received));
         let write = shared.blocked && !shared.writing;
         shared.parked = true;
         let outcome = MutexGuard::unlocked(shared, || {
             // A patient read spares the wait before it, but minds neither the deadline nor room to write.
-            let patient = !write && deadline.saturating_duration_since(now) > PATIENCE;
-            let ready =
-                if patient { Readiness::READABLE } else { self.socket.wait(true, write, deadline)? };
+            let patient = matches!(wait, Wait::Until(deadline)
+                if !write && deadline.saturating_duration_since(now) > PATIENCE);
+            let ready = match wait {
+                Wait::Until(deadline) if !patient => self.socket.wait(true, write, deadline)?,
+                _ => Readiness::READABLE,
+            };
             if !ready.readable {
                 return Ok((ready, None));
             }
@@ -564,6 +743,13 @@ impl Link {
     /// Puts finished calls where their callers find them, and wakes those who sleep.
     fn deliver(&self, shared: &mut Shared) {
         while let Some(finished) = shared.session.next_finished() {
+            if shared.submitted > 0 && shared.places[finished.tag].submitted.is_some() {
+                if let Some((call, _)) = shared.places.remove(finished.tag).submitted {
+                    shared.submitted -= 1;
+                    shared.completed.push((call, Outcome::Finished(finished)));
+                }
+                continue;
+            }
             let place = &mut shared.places[finished.tag];
             place.finished = Some(finished);
             if let Some(condition) = &place.asleep {
@@ -623,6 +809,14 @@ impl Shared {
     }
 }
 
+/// How a read comes by its bytes.
+#[derive(Clone, Copy)]
+enum Wait {
+    Until(Instant),
+    /// They are there.
+    Not,
+}
+
 /// Lets other callers that are about to run queue their calls first, so that one write carries them all. They leave the
 /// writing to this thread meanwhile.
 fn gather(shared: &mut MutexGuard<'_, Shared>) {
@@ -654,6 +848,11 @@ fn sleep(shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> b
 fn pass_on(shared: &Shared) {
     if let Some(condition) = shared.session.awaited().find_map(|&next| shared.places[next].asleep.as_ref()) {
         condition.notify_one();
+    } else if shared.submitted > 0
+        && !shared.watched
+        && let Some(waker) = &shared.waker
+    {
+        waker.wake();
     }
 }
 

@@ -84,6 +84,11 @@ impl Node {
         self.state.lock().link.as_ref().is_some_and(|link| link.is_usable())
     }
 
+    /// The connection, if there is one.
+    pub(crate) fn connected(&self) -> Option<Arc<Link>> {
+        self.state.lock().link.as_ref().filter(|link| link.is_usable()).cloned()
+    }
+
     /// Whether there is a connection on which nobody waits in vain just now.
     pub(crate) fn answers(&self) -> bool {
         self.state.lock().link.as_ref().is_some_and(|link| link.is_usable() && !link.is_suspect())
@@ -289,6 +294,11 @@ impl Node {
         }
         stats.reconnects = state.connections.saturating_sub(1);
         stats
+    }
+
+    /// Every connection on which a call may be in flight.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        self.state.lock().links()
     }
 
     /// Ends everything in flight and refuses what comes.

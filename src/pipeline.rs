@@ -136,18 +136,28 @@ impl Pipeline {
     /// [`Status::ReplyLimit`]. A transaction that the server refuses as a whole is [`Status::TransactionAborted`] or
     /// [`Status::Compile`], and nothing of it ran.
     pub fn exec(&mut self) -> Result<Reply> {
-        self.arrived = None;
-        let empty = self.client.request(self.shape);
-        let mut request = std::mem::replace(&mut self.request, empty);
+        let request = self.take_request();
         if request.items.is_empty() {
             let mut payload = Box::<Payload>::default();
             payload.start_array();
             payload.end_array(0);
             return Ok(Reply::new(payload));
         }
+        self.client.run_collecting(request, &mut self.arrived)
+    }
+
+    /// What was filled in, ready to be sent; the pipeline is empty then.
+    pub(crate) fn take_request(&mut self) -> Box<Request> {
+        self.arrived = None;
+        let empty = self.client.request(self.shape);
+        let mut request = std::mem::replace(&mut self.request, empty);
         request.repair = self.repair;
         request.trust_cache = self.trust_cache;
-        self.client.run_collecting(request, &mut self.arrived)
+        request
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// The replies that did arrive of the last [`Pipeline::exec`], if it broke half-way: those of its first items.

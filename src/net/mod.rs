@@ -8,7 +8,7 @@ mod testing;
 pub(crate) mod tls;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -110,6 +110,10 @@ impl Socket {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Ends the connection in both directions; wakes whoever waits for it.

@@ -244,6 +244,24 @@ impl Topology {
         node.link_now(deadline)
     }
 
+    /// The same, with as many attempts as the options allow where there is no other server to turn to.
+    pub(crate) fn link_patiently(&self, node: &Node, deadline: Instant) -> Result<Arc<Link>> {
+        match &self.only {
+            Some(_) => node.link(self.config.reconnect.attempts, deadline),
+            None => self.link(node, deadline),
+        }
+    }
+
+    /// Every connection on which a call may be in flight.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        self.all().iter().flat_map(|node| node.links()).collect()
+    }
+
+    /// Whether there is a picture, and nothing that casts doubt on it.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.generation() != 0 && !self.doubted.load(Ordering::Relaxed)
+    }
+
     /// Whether sentinels say which server is the primary.
     pub(crate) fn is_watched(&self) -> bool {
         matches!(self.config.servers, Servers::Sentinel { .. })
@@ -547,6 +565,10 @@ impl Topology {
         }
         stats.redirects = self.redirects.load(Ordering::Relaxed);
         stats
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.nodes.lock().closed
     }
 
     pub(crate) fn close(&self) {

@@ -1,0 +1,173 @@
+//! The thread of a client that has submitted calls: it reads their replies, and ends them when their time is over.
+//!
+//! There is one for each client, from the first submitted call until the client is closed; so a client that only makes blocking calls has
+//! none, and closing one leaves others alone. It never waits for a server: what may wait (connecting, going on after a refusal) is done by
+//! a few [`Workers`], which come and go.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result, Status};
+use crate::link::{Link, Watch};
+use crate::queue::Signal;
+use crate::workers::Workers;
+
+/// The longest sleep: where poll counts milliseconds in a C int, a longer one would be refused.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
+
+/// A client's thread, and the workers beside it.
+pub(crate) struct Driver {
+    pub(crate) waker: Arc<Waker>,
+    pub(crate) workers: Arc<Workers>,
+}
+
+/// What others tell the thread.
+pub(crate) struct Waker {
+    signal: Signal,
+    /// It was woken and has not looked yet.
+    woken: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Connections on which calls were submitted for the first time.
+    fresh: Vec<Arc<Link>>,
+    /// The earliest deadline that it knows of.
+    alarm: Option<Instant>,
+    stopped: bool,
+}
+
+impl Driver {
+    pub(crate) fn start() -> Result<Driver> {
+        let failed = |error: io::Error| {
+            Error::new(Status::Internal, format!("no thread for submitted calls: {error}; nothing was sent"))
+                .sent(false)
+        };
+        let waker = Arc::new(Waker {
+            signal: Signal::new().map_err(failed)?,
+            woken: AtomicBool::new(false),
+            state: Mutex::default(),
+        });
+        let workers = Arc::new(Workers::default());
+        let (its_waker, its_workers) = (Arc::clone(&waker), Arc::clone(&workers));
+        thread::Builder::new()
+            .name("rs_script".into())
+            .spawn(move || run(&its_waker, &its_workers))
+            .map_err(failed)?;
+        Ok(Driver { waker, workers })
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.workers.stop();
+        self.waker.state.lock().stopped = true;
+        self.waker.wake();
+    }
+}
+
+impl Waker {
+    /// Has the thread look after everything once.
+    pub(crate) fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.signal.raise();
+        }
+    }
+
+    /// Tells of a connection with submitted calls.
+    pub(crate) fn add(&self, link: &Arc<Link>) {
+        self.state.lock().fresh.push(Arc::clone(link));
+        self.wake();
+    }
+
+    /// Tells of a deadline of a submitted call.
+    pub(crate) fn mind(&self, deadline: Instant) {
+        let mut state = self.state.lock();
+        if state.alarm.is_none_or(|alarm| deadline < alarm) {
+            state.alarm = Some(deadline);
+            drop(state);
+            self.wake();
+        }
+    }
+}
+
+fn run(waker: &Waker, workers: &Workers) {
+    let mut links: Vec<(Arc<Link>, Watch)> = Vec::new();
+    loop {
+        waker.signal.lower();
+        waker.woken.store(false, Ordering::Release);
+        let (stopped, alarm) = {
+            let mut state = waker.state.lock();
+            links.extend(state.fresh.drain(..).map(|link| (link, Watch::default())));
+            (state.stopped, state.alarm)
+        };
+        let now = Instant::now();
+        if alarm.is_some_and(|alarm| alarm <= now) {
+            waker.state.lock().alarm = None;
+            let next = links.iter().filter_map(|(link, _)| link.expire(now)).chain(workers.expire(now)).min();
+            if let Some(next) = next {
+                waker.mind(next);
+            }
+            continue;
+        }
+        links.retain_mut(|(link, watch)| {
+            let wanted = link.watch();
+            *watch = wanted.unwrap_or_default();
+            wanted.is_some()
+        });
+        if stopped && links.is_empty() {
+            return;
+        }
+        sleep(waker, &links, alarm);
+    }
+}
+
+/// Waits until something is to be done, and reads and writes where that is.
+fn sleep(waker: &Waker, links: &[(Arc<Link>, Watch)], alarm: Option<Instant>) {
+    let mut fds = Vec::with_capacity(links.len() + 1);
+    let signal = waker.signal.as_fd();
+    fds.push(PollFd::new(&signal, PollFlags::IN));
+    let sockets: Vec<_> = links.iter().map(|(link, _)| link.as_fd()).collect();
+    let mut places = Vec::with_capacity(links.len());
+    for (place, (_, watch)) in links.iter().enumerate() {
+        let mut wanted = PollFlags::empty();
+        wanted.set(PollFlags::IN, watch.read);
+        wanted.set(PollFlags::OUT, watch.write);
+        // An error would be reported all the same, again and again, while somebody else reads.
+        if !wanted.is_empty() {
+            fds.push(PollFd::new(&sockets[place], wanted));
+            places.push(place);
+        }
+    }
+    loop {
+        let sleep = alarm.map_or(LONGEST_SLEEP, |alarm| {
+            alarm.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP)
+        });
+        let timeout = Timespec::try_from(sleep).unwrap_or_default();
+        match poll(&mut fds, Some(&timeout)) {
+            Err(Errno::INTR) => {}
+            Err(_) => return thread::yield_now(),
+            Ok(0) => return,
+            Ok(_) => break,
+        }
+        if !fds[0].revents().is_empty() {
+            break;
+        }
+    }
+    let now = Instant::now();
+    let mut ready_links = fds[1..].iter().zip(places).filter(|(fd, _)| !fd.revents().is_empty());
+    let mut all_idle = fds[0].revents().is_empty();
+    for (_, place) in ready_links.by_ref() {
+        links[place].0.pump(now);
+        all_idle = false;
+    }
+    debug_assert!(!all_idle, "poll said that something was to be done");
+}

@@ -1,0 +1,233 @@
+//! A completion queue: where calls end that nobody waits for.
+//!
+//! A call is accepted, and from then on has exactly one completion, whatever becomes of it. The queue is bounded by what it has
+//! accepted and not yet handed out, so it never grows beyond that.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use slab::Slab;
+
+use crate::error::{Error, Result, Status};
+use crate::resp::Reply;
+
+/// What has become of a call that was submitted.
+#[derive(Debug)]
+pub struct Completion {
+    /// The number that the call was submitted with.
+    pub tag: u64,
+    /// Its reply or error.
+    pub result: Result<Reply>,
+    /// Of a pipeline that broke half-way: the replies that did arrive; see [`Pipeline::arrived`](crate::Pipeline::arrived).
+    pub arrived: Option<Reply>,
+}
+
+/// Where submitted calls end: any number of clients and threads may submit to it, and any number of threads take completions out.
+///
+/// A clone is the same queue. It outlives the clients whose calls end in it.
+#[derive(Clone)]
+pub struct Queue(Arc<Shared>);
+
+struct Shared {
+    capacity: usize,
+    state: Mutex<State>,
+    /// Somebody may take completions out.
+    filled: Condvar,
+    /// Up while there are completions.
+    signal: Signal,
+}
+
+#[derive(Default)]
+struct State {
+    /// Calls that have no completion yet.
+    accepted: Slab<Accepted>,
+    done: VecDeque<Completion>,
+    /// Counts the calls, so that a place that is used again is not taken for the call before.
+    serial: u64,
+    /// There is a byte on its way through the socket pair.
+    signalled: bool,
+}
+
+struct Accepted {
+    tag: u64,
+    serial: u64,
+}
+
+/// A call that was accepted. It stays the call's own, also when the call has been completed by somebody else meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    place: usize,
+    serial: u64,
+}
+
+impl Queue {
+    /// A queue for up to `capacity` calls that are under way or wait to be taken out. [`Status::InvalidArgument`] for 0;
+    /// [`Status::Internal`] when the system has no file descriptors left.
+    pub fn new(capacity: usize) -> Result<Queue> {
+        if capacity == 0 {
+            return Err(Error::new(
+                Status::InvalidArgument,
+                "the capacity is 0: nothing could ever be submitted",
+            ));
+        }
+        let signal = Signal::new().map_err(|error| {
+            Error::new(Status::Internal, format!("no socket pair for the queue: {error}"))
+        })?;
+        Ok(Queue(Arc::new(Shared { capacity, state: Mutex::default(), filled: Condvar::new(), signal })))
+    }
+
+    /// Takes up to `max` completions out, in the order in which they came, and puts them behind those that are in `into`; waits for the first
+    /// one, but no longer than `timeout`. The number taken: fewer than `max` means that the queue was empty then.
+    pub fn poll(&self, into: &mut Vec<Completion>, max: usize, timeout: Duration) -> usize {
+        let mut state = self.0.state.lock();
+        if state.done.is_empty() && max > 0 && !timeout.is_zero() {
+            let deadline = Instant::now() + timeout.min(crate::config::LONGEST_WAIT);
+            while state.done.is_empty() && !self.0.filled.wait_until(&mut state, deadline).timed_out() {}
+        }
+        let count = state.done.len().min(max);
+        into.extend(state.done.drain(..count));
+        if state.done.is_empty() && std::mem::take(&mut state.signalled) {
+            self.0.signal.lower();
+        }
+        count
+    }
+
+    /// A descriptor that is readable while the queue holds completions: for poll, epoll, kqueue and every event loop. Do not write to it or close it.
+    /// Reading from it is harmless: what the loop reads for itself need not be read by [`Queue::poll`].
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.signal.as_fd()
+    }
+
+    /// How many calls are under way or wait to be taken out.
+    pub fn len(&self) -> usize {
+        let state = self.0.state.lock();
+        state.accepted.len() + state.done.len()
+    }
+
+    /// Whether nothing is under way and nothing waits to be taken out.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes calls on; none of them if there is no room for all.
+    pub(crate) fn accept(
+        &self,
+        tags: impl ExactSizeIterator<Item = u64>,
+        tickets: &mut Vec<Ticket>,
+    ) -> Result<()> {
+        let mut state = self.0.state.lock();
+        let taken = state.accepted.len() + state.done.len();
+        if tags.len() > self.0.capacity - taken {
+            let text = format!(
+                "the queue is full: {taken} of {} calls are under way or wait to be taken out; nothing was sent",
+                self.0.capacity
+            );
+            return Err(Error::new(Status::QueueFull, text));
+        }
+        for tag in tags {
+            state.serial += 1;
+            let serial = state.serial;
+            let place = state.accepted.insert(Accepted { tag, serial });
+            tickets.push(Ticket { place, serial });
+        }
+        Ok(())
+    }
+
+    /// Completes calls; those that have been completed already stay as they were.
+    pub(crate) fn complete(&self, calls: impl Iterator<Item = (Ticket, Result<Reply>, Option<Reply>)>) {
+        let mut state = self.0.state.lock();
+        let before = state.done.len();
+        for (ticket, result, arrived) in calls {
+            if let Some(tag) = state.remove(ticket) {
+                state.done.push_back(Completion { tag, result, arrived });
+            }
+        }
+        let count = state.done.len() - before;
+        let signals = before == 0 && count > 0 && !std::mem::replace(&mut state.signalled, true);
+        drop(state);
+        if signals {
+            self.0.signal.raise();
+        }
+        match count {
+            0 => {}
+            1 => drop(self.0.filled.notify_one()),
+            _ => drop(self.0.filled.notify_all()),
+        }
+    }
+
+    /// The calls under way that were submitted with this tag.
+    pub(crate) fn with_tag(&self, tag: u64) -> Vec<Ticket> {
+        let state = self.0.state.lock();
+        let tagged = state.accepted.iter().filter(|(_, accepted)| accepted.tag == tag);
+        tagged.map(|(place, accepted)| Ticket { place, serial: accepted.serial }).collect()
+    }
+
+    /// Whether two handles are of the same queue.
+    pub(crate) fn is(&self, other: &Queue) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl State {
+    fn remove(&mut self, ticket: Ticket) -> Option<u64> {
+        let accepted = self.accepted.get(ticket.place)?;
+        if accepted.serial != ticket.serial {
+            return None;
+        }
+        Some(self.accepted.remove(ticket.place).tag)
+    }
+}
+
+/// Something that a thread can poll for: a socket pair, because every event loop takes one.
+pub(crate) struct Signal {
+    receiver: OwnedFd,
+    sender: OwnedFd,
+}
+
+impl Signal {
+    pub(crate) fn new() -> io::Result<Signal> {
+        let (receiver, sender) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
+        for fd in [&receiver, &sender] {
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)?;
+            rustix::io::ioctl_fionbio(fd, true)?;
+            #[cfg(target_vendor = "apple")]
+            rustix::net::sockopt::set_socket_nosigpipe(fd, true)?;
+        }
+        Ok(Signal { receiver, sender })
+    }
+
+    /// Makes it readable.
+    pub(crate) fn raise(&self) {
+        // Full it cannot be, with a byte or two; and a user who has closed the descriptor hears nothing more from it.
+        let _ = send(&self.sender, b"!", SEND_FLAGS);
+    }
+
+    /// Takes the byte out again, unless an event loop has.
+    pub(crate) fn lower(&self) {
+        let mut bytes = [0; 16];
+        let _ = recv(&self.receiver, &mut bytes, RecvFlags::DONTWAIT);
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.receiver.as_fd()
+    }
+}
+
+/// macOS has no such flag; a socket option does the same there.
+#[cfg(target_vendor = "apple")]
+const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
+#[cfg(not(target_vendor = "apple"))]
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Queue({} of {})", self.len(), self.0.capacity)
+    }
+}

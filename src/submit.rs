@@ -1,0 +1,439 @@
+//! Calls that nobody waits for: how they are made, and what becomes of them.
+//!
+//! A submitted call is written by the thread that submits it and read by the client's [`Driver`]. Where that is not enough, because there is no
+//! connection yet or a server has refused it, a worker takes it on as if it were a blocking call.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use crate::client::{Client, Way, WeakClient};
+use crate::command::{self, Lane};
+use crate::driver::Driver;
+use crate::error::{Error, Result, Status};
+use crate::link::Outcome;
+use crate::node::{Node, closed};
+use crate::pipeline::Pipeline;
+use crate::queue::{Queue, Ticket};
+use crate::request::{Request, Shape};
+use crate::resp::Reply;
+use crate::resp::encode::Arguments;
+use crate::route::ReadFrom;
+use crate::script::Script;
+use crate::session::Finished;
+use crate::session::verdict;
+use crate::topology::Place;
+use crate::topology::slots::NO_SLOT;
+
+/// A call under way that will be completed in a queue.
+pub(crate) struct Submitted {
+    target: Arc<Target>,
+    ticket: Ticket,
+    pub(crate) deadline: Instant,
+}
+
+/// What calls have in common that are submitted together.
+struct Target {
+    queue: Queue,
+    client: WeakClient,
+    node: Option<Arc<Node>>,
+}
+
+/// A call to be submitted.
+pub(crate) struct Call {
+    pub(crate) tag: u64,
+    pub(crate) request: Box<Request>,
+    pub(crate) lane: Lane,
+}
+
+/// What a worker does.
+pub(crate) enum Job {
+    /// Make the connection that calls are in line for.
+    Connect { client: WeakClient, node: Arc<Node> },
+    /// Carry a call from its beginning to its end.
+    Carry { request: Box<Request>, call: Submitted, lane: Lane },
+    /// Go on with a call that a server has not run, or that may run twice.
+    GoOn { request: Box<Request>, call: Submitted, error: Error, arrived: Option<Reply> },
+}
+
+impl Client {
+    /// Calls a script without waiting: the reply will be in `queue`, under `tag`. Everything else is as with [`Client::call`].
+    ///
+    /// An error means that the call was not accepted and has no completion: [`Status::QueueFull`], or what is wrong with its arguments.
+    pub fn submit<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+        &self,
+        queue: &Queue,
+        tag: u64,
+        script: &Script,
+        keys: &[K],
+        args: &[A],
+    ) -> Result<()> {
+        self.submit_script(queue, tag, script, keys, args, false)
+    }
+
+    /// The same, read-only; see [`Client::call_read_only`].
+    pub fn submit_read_only<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+        &self,
+        queue: &Queue,
+        tag: u64,
+        script: &Script,
+        keys: &[K],
+        args: &[A],
+    ) -> Result<()> {
+        self.submit_script(queue, tag, script, keys, args, true)
+    }
+
+    pub(crate) fn submit_script(
+        &self,
+        queue: &Queue,
+        tag: u64,
+        script: &Script,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+        read_only: bool,
+    ) -> Result<()> {
+        let mut request = self.request(Shape::Single);
+        request.script_call(script, keys, args, read_only)?;
+        self.submit_all(queue, vec![Call { tag, request, lane: Lane::Shared }])
+    }
+
+    /// Sends a command without waiting; see [`Client::submit`] and [`Client::command`].
+    pub fn submit_command<A: AsRef<[u8]>>(&self, queue: &Queue, tag: u64, arguments: &[A]) -> Result<()> {
+        let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
+        self.submit_command_of(queue, tag, &words)
+    }
+
+    pub(crate) fn submit_command_of(&self, queue: &Queue, tag: u64, arguments: &[&[u8]]) -> Result<()> {
+        let lane = command::lane(arguments)?;
+        let mut request = self.request(Shape::Single);
+        request.command(arguments)?;
+        self.submit_all(queue, vec![Call { tag, request, lane }])
+    }
+
+    /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error none.
+    pub(crate) fn submit_all(&self, queue: &Queue, calls: Vec<Call>) -> Result<()> {
+        let core = self.core();
+        core.check_process()?;
+        if core.topology.is_closed() {
+            return Err(closed());
+        }
+        let driver = core.driver()?;
+        let mut tickets = Vec::with_capacity(calls.len());
+        queue.accept(calls.iter().map(|call| call.tag), &mut tickets)?;
+        let now = Instant::now();
+        let deadline = now + self.view().timeout;
+        let mut groups: SmallVec<[Group; 4]> = SmallVec::new();
+        for (Call { request, lane, .. }, ticket) in calls.into_iter().zip(tickets) {
+            match self.node_of(&request, lane) {
+                Some(node) => {
+                    let place = groups.iter().position(|group| Arc::ptr_eq(&group.node, &node));
+                    let place = place.unwrap_or_else(|| {
+                        groups.push(Group {
+                            target: self.target(queue, Some(&node)),
+                            node,
+                            calls: Vec::new(),
+                        });
+                        groups.len() - 1
+                    });
+                    let Group { target, calls, .. } = &mut groups[place];
+                    calls.push((request, Submitted { target: Arc::clone(target), ticket, deadline }));
+                }
+                None => {
+                    let call = Submitted { target: self.target(queue, None), ticket, deadline };
+                    driver.give(Job::Carry { request, call, lane });
+                }
+            }
+        }
+        for Group { node, mut calls, .. } in groups {
+            self.send(driver, &node, &mut calls, now);
+        }
+        driver.waker.mind(deadline);
+        Ok(())
+    }
+
+    fn target(&self, queue: &Queue, node: Option<&Arc<Node>>) -> Arc<Target> {
+        Arc::new(Target { queue: queue.clone(), client: self.downgrade(), node: node.cloned() })
+    }
+
+    /// The server that a call goes to, if it can simply be sent there.
+    fn node_of(&self, request: &Request, lane: Lane) -> Option<Arc<Node>> {
+        let topology = &self.core().topology;
+        let view = self.view();
+        if lane == Lane::Own || view.way == Way::AllPrimaries && request.slot == NO_SLOT {
+            return None;
+        }
+        let reads = view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only);
+        if let Some(only) = topology.only().filter(|_| !reads) {
+            return Some(Arc::clone(only));
+        }
+        if reads || request.shape == Shape::Pipeline && topology.is_cluster() || !topology.is_settled() {
+            return None;
+        }
+        let place = if request.slot == NO_SLOT { view.way.place() } else { Place::Slot(request.slot) };
+        topology.pick(&place, ReadFrom::Primary, &[])
+    }
+
+    /// Sends calls on a server's connection, or puts them in line for it.
+    fn send(
+        &self,
+        driver: &Driver,
+        node: &Arc<Node>,
+        calls: &mut Vec<(Box<Request>, Submitted)>,
+        now: Instant,
+    ) {
+        if !driver.workers.has_line(node)
+            && let Some(link) = node.connected()
+            && driver.submit(&link, calls, now)
+        {
+            return;
+        }
+        if driver.workers.line_up(node, calls) {
+            driver.give(Job::Connect { client: self.downgrade(), node: Arc::clone(node) });
+        }
+    }
+
+    /// Ends the calls under way in `queue` that were submitted with this tag; the number of them. Each is completed at once: with
+    /// [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet do so.
+    pub fn cancel(&self, queue: &Queue, tag: u64) -> usize {
+        let Some(driver) = self.core().driver_if_any() else { return 0 };
+        let tickets = queue.with_tag(tag);
+        for &ticket in &tickets {
+            if driver.workers.call_off(ticket, queue) {
+                continue;
+            }
+            for link in self.core().topology.links() {
+                link.call_off(ticket, queue);
+            }
+            // A worker is at it, and cannot be stopped: its result will find no place.
+            let error = called_off(true);
+            queue.complete(std::iter::once((ticket, Err(error), None)));
+        }
+        tickets.len()
+    }
+}
+
+struct Group {
+    node: Arc<Node>,
+    target: Arc<Target>,
+    calls: Vec<(Box<Request>, Submitted)>,
+}
+
+impl Pipeline {
+    /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. It is empty afterwards, unless the call was not accepted.
+    pub fn submit(&mut self, queue: &Queue, tag: u64) -> Result<()> {
+        let request = self.take_request();
+        if request.items.is_empty() {
+            return Err(Error::new(
+                Status::InvalidArgument,
+                "the pipeline is empty: there is nothing to submit",
+            ));
+        }
+        self.client().submit_all(queue, vec![Call { tag, request, lane: Lane::Shared }])
+    }
+}
+
+impl Driver {
+    fn give(&self, job: Job) {
+        match self.workers.run(job) {
+            Ok(()) => {}
+            Err(Job::Connect { node, .. }) => {
+                self.workers.take_line(&node).into_iter().for_each(|(_, call)| call.close());
+            }
+            Err(job) => job.refuse(),
+        }
+    }
+
+    fn submit(
+        &self,
+        link: &Arc<crate::link::Link>,
+        calls: &mut Vec<(Box<Request>, Submitted)>,
+        now: Instant,
+    ) -> bool {
+        let (taken, is_new) = link.submit(calls, now, &self.waker);
+        if is_new {
+            self.waker.add(link);
+        }
+        taken
+    }
+}
+
+impl Submitted {
+    pub(crate) fn timeout(&self) -> Duration {
+        self.target.client.timeout()
+    }
+
+    /// Whether it is this call of this queue.
+    pub(crate) fn is(&self, ticket: Ticket, queue: &Queue) -> bool {
+        self.ticket == ticket && self.target.queue.is(queue)
+    }
+
+    fn complete(self, result: Result<Reply>, arrived: Option<Reply>) {
+        self.target.queue.complete(std::iter::once((self.ticket, result, arrived)));
+    }
+
+    /// Ends it where nothing was sent: its deadline has passed.
+    pub(crate) fn time_out(self) {
+        let text = format!(
+            "the deadline of {} ms passed before the call could be sent; nothing was sent",
+            self.timeout().as_millis()
+        );
+        self.complete(Err(Error::new(Status::Timeout, text)), None);
+    }
+
+    /// Ends it where nothing was sent: its caller has called it off.
+    pub(crate) fn call_off(self) {
+        self.complete(Err(called_off(false)), None);
+    }
+
+    /// Ends it where nothing was sent: the client is closed.
+    pub(crate) fn close(self) {
+        self.complete(Err(closed()), None);
+    }
+}
+
+/// The error of a call that its caller has called off.
+pub(crate) fn called_off(sent: bool) -> Error {
+    if sent {
+        let text =
+            "the call was called off after it was sent, so the server may have executed it or may yet do so";
+        Error::new(Status::Indeterminate, text)
+    } else {
+        Error::new(Status::Cancelled, "the call was called off before anything was sent")
+    }
+}
+
+/// Completes calls that have ended on a connection, or has workers go on with them.
+pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
+    let mut ended = ended.drain(..).peekable();
+    while let Some((first, outcome)) = ended.next() {
+        let target = Arc::clone(&first.target);
+        let client = target.client.upgrade();
+        let mut next = Some((first, outcome));
+        let mut go_on = Vec::new();
+        let ready = std::iter::from_fn(|| {
+            next.take().or_else(|| ended.next_if(|(call, _)| Arc::ptr_eq(&call.target, &target)))
+        });
+        let done = ready.filter_map(|(call, outcome)| {
+            let ticket = call.ticket;
+            let (result, arrived) = match outcome {
+                Outcome::Left(error, arrived) => (Err(error), arrived.map(Reply::new)),
+                Outcome::Finished(Finished { request, result, arrived, .. }) => {
+                    let arrived = arrived.map(Reply::new);
+                    match (result, &client) {
+                        (Ok(payload), Some(client)) => {
+                            client.core().keep(request);
+                            (Ok(Reply::new(payload)), arrived)
+                        }
+                        (Err(error), Some(client)) if client.may_go_on(&call, &request, &error) => {
+                            go_on.push(Job::GoOn { request, call, error, arrived });
+                            return None;
+                        }
+                        (result, _) => (result.map(Reply::new), arrived),
+                    }
+                }
+            };
+            Some((ticket, result, arrived))
+        });
+        let done: SmallVec<[_; 32]> = done.collect();
+        target.queue.complete(done.into_iter());
+        for job in go_on {
+            match client.as_ref().and_then(|client| client.core().driver_if_any()) {
+                Some(driver) => driver.give(job),
+                None => job.refuse(),
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Whether a blocking call would not end with this error yet.
+    fn may_go_on(&self, call: &Submitted, request: &Request, error: &Error) -> bool {
+        let Some(node) = &call.target.node else { return false };
+        match error.status() {
+            Status::Connect | Status::Loading => true,
+            Status::Indeterminate => node.may_repeat(request),
+            Status::Server | Status::TransactionAborted => {
+                self.core().topology.only().is_none()
+                    && error.server_text().is_some_and(|text| verdict::not_served(text).is_some())
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Job {
+    /// The call that it is for, if it is for one.
+    pub(crate) fn call(&self) -> Option<&Submitted> {
+        match self {
+            Job::Connect { .. } => None,
+            Job::Carry { call, .. } | Job::GoOn { call, .. } => Some(call),
+        }
+    }
+
+    pub(crate) fn into_call(self) -> Option<Submitted> {
+        match self {
+            Job::Connect { .. } => None,
+            Job::Carry { call, .. } | Job::GoOn { call, .. } => Some(call),
+        }
+    }
+
+    /// Ends its call with what is known: there is nobody to do it.
+    fn refuse(self) {
+        match self {
+            Job::Connect { .. } => {}
+            Job::Carry { call, .. } => call.close(),
+            Job::GoOn { call, error, arrived, .. } => call.complete(Err(error), arrived),
+        }
+    }
+
+    pub(crate) fn run(self) {
+        match self {
+            Job::Connect { client, node } => connect(&client, &node),
+            Job::Carry { request, call, lane } => {
+                let Some(client) = call.target.client.upgrade() else { return call.close() };
+                let mut arrived = None;
+                let result = client.carry(request, lane, call.deadline, &mut arrived);
+                call.complete(result, arrived);
+            }
+            Job::GoOn { request, call, error, arrived } => {
+                let Some(client) = call.target.client.upgrade() else {
+                    return call.complete(Err(error), arrived);
+                };
+                let mut arrived = arrived;
+                let result = match call.target.node.clone() {
+                    Some(node) => client.go_on(request, &node, error, call.deadline, &mut arrived),
+                    None => Err(error),
+                };
+                call.complete(result, arrived);
+            }
+        }
+    }
+}
+
+/// Makes the connection that calls are in line for, and sends them; or ends them, if it cannot be made.
+fn connect(client: &WeakClient, node: &Arc<Node>) {
+    loop {
+        let Some(client) = client.upgrade() else { return };
+        let Some(driver) = client.core().driver_if_any() else { return };
+        let Some(patience) = driver.workers.patience_of(node) else { return };
+        let linked = client.core().topology.link_patiently(node, patience);
+        let mut calls = driver.workers.take_line(node);
+        match linked {
+            Ok(link) => {
+                if !driver.submit(&link, &mut calls, Instant::now()) {
+                    driver.workers.line_up(node, &mut calls);
+                }
+            }
+            Err(error) => {
+                for (request, call) in calls {
+                    if client.core().topology.only().is_some() {
+                        call.complete(Err(error.clone()), None);
+                    } else {
+                        driver.give(Job::GoOn { request, call, error: error.clone(), arrived: None });
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A few threads for what may wait on behalf of submitted calls: connecting, and going on after a refusal or a loss.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::node::Node;
+use crate::queue::{Queue, Ticket};
+use crate::request::Request;
+use crate::submit::{Job, Submitted};
+
+/// Threads at most. Calls beyond them wait in line; few have to come here at all.
+const WORKERS_MAX: usize = 16;
+
+/// A thread without work goes after this time.
+const IDLE: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(crate) struct Workers {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Calls that wait for a server's connection, in the order in which they were made.
+    lanes: Vec<Lane>,
+    threads: usize,
+    idle: usize,
+    stopped: bool,
+}
+
+struct Lane {
+    node: Arc<Node>,
+    calls: Vec<(Box<Request>, Submitted)>,
+}
+
+impl Workers {
+    /// Has a thread do a job. Given back when there is none.
+    pub(crate) fn run(self: &Arc<Self>, job: Job) -> Result<(), Job> {
+        let mut state = self.state.lock();
+        if state.stopped {
+            return Err(job);
+        }
+        if state.idle == 0 && state.threads < WORKERS_MAX {
+            let workers = Arc::clone(self);
+            let spawned = thread::Builder::new().name("rs_script-work".into()).spawn(move || workers.work());
+            match spawned {
+                Ok(_) => state.threads += 1,
+                Err(_) if state.threads == 0 => return Err(job),
+                Err(_) => {}
+            }
+        }
+        state.jobs.push_back(job);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    fn work(self: Arc<Self>) {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                parking_lot::MutexGuard::unlocked(&mut state, || job.run());
+                continue;
+            }
+            state.idle += 1;
+            let is_over = state.stopped || self.work.wait_for(&mut state, IDLE).timed_out();
+            state.idle -= 1;
+            if is_over && state.jobs.is_empty() {
+                state.threads -= 1;
+                return;
+            }
+        }
+    }
+
+    /// Puts calls in line for a server's connection; `true` when they are the first, and somebody has to make it.
+    pub(crate) fn line_up(&self, node: &Arc<Node>, calls: &mut Vec<(Box<Request>, Submitted)>) -> bool {
+        let lanes = &mut self.state.lock().lanes;
+        match lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.node, node)) {
+            Some(lane) => {
+                lane.calls.append(calls);
+                false
+            }
+            None => {
+                lanes.push(Lane { node: Arc::clone(node), calls: std::mem::take(calls) });
+                true
+            }
+        }
+    }
+
+    /// Whether calls are in line for a server's connection.
+    pub(crate) fn has_line(&self, node: &Arc<Node>) -> bool {
+        self.state.lock().lanes.iter().any(|lane| Arc::ptr_eq(&lane.node, node))
+    }
+
+    /// Takes the calls out that are in line for a server's connection.
+    pub(crate) fn take_line(&self, node: &Arc<Node>) -> Vec<(Box<Request>, Submitted)> {
+        let lanes = &mut self.state.lock().lanes;
+        let lane = lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.node, node));
+        lane.map(|lane| std::mem::take(&mut lane.calls)).unwrap_or_default()
+    }
+
+    /// The latest deadline of those in line for a server's connection. The line ends when nobody is in it.
+    pub(crate) fn patience_of(&self, node: &Arc<Node>) -> Option<Instant> {
+        let lanes = &mut self.state.lock().lanes;
+        let place = lanes.iter().position(|lane| Arc::ptr_eq(&lane.node, node))?;
+        let patience = lanes[place].calls.iter().map(|(_, call)| call.deadline).max();
+        if patience.is_none() {
+            lanes.swap_remove(place);
+        }
+        patience
+    }
+
+    /// Ends what waits and whose deadline has passed; the next deadline.
+    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        let (over, next) = {
+            let mut state = self.state.lock();
+            let over = state.take(|call| call.deadline <= now);
+            (over, state.calls().map(|call| call.deadline).min())
+        };
+        over.into_iter().for_each(Submitted::time_out);
+        next
+    }
+
+    /// Calls off a call that waits here; whether it did.
+    pub(crate) fn call_off(&self, ticket: Ticket, queue: &Queue) -> bool {
+        let found = self.state.lock().take(|call| call.is(ticket, queue));
+        let is_found = !found.is_empty();
+        found.into_iter().for_each(Submitted::call_off);
+        is_found
+    }
+
+    /// Ends what waits; what runs ends by itself.
+    pub(crate) fn stop(&self) {
+        let left = {
+            let mut state = self.state.lock();
+            state.stopped = true;
+            state.take(|_| true)
+        };
+        self.work.notify_all();
+        left.into_iter().for_each(Submitted::close);
+    }
+}
+
+impl State {
+    fn calls(&self) -> impl Iterator<Item = &Submitted> {
+        let lined_up = self.lanes.iter().flat_map(|lane| lane.calls.iter().map(|(_, call)| call));
+        lined_up.chain(self.jobs.iter().filter_map(Job::call))
+    }
+
+    /// Takes out the waiting calls of which this is true.
+    fn take(&mut self, is_it: impl Fn(&Submitted) -> bool) -> Vec<Submitted> {
+        let mut taken = Vec::new();
+        for lane in &mut self.lanes {
+            taken.extend(lane.calls.extract_if(.., |(_, call)| is_it(call)).map(|(_, call)| call));
+        }
+        let jobs = std::mem::take(&mut self.jobs);
+        for job in jobs {
+            match job.call() {
+                Some(call) if is_it(call) => taken.extend(job.into_call()),
+                _ => self.jobs.push_back(job),
+            }
+        }
+        taken
+    }
+}
