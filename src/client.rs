@@ -256,10 +256,6 @@ pub(crate) struct WeakClient {
 }
 
 impl WeakClient {
-    pub(crate) fn timeout(&self) -> Duration {
-        self.view.timeout
-    }
-
     pub(crate) fn upgrade(&self) -> Option<Client> {
         Some(Client { core: self.core.upgrade()?, view: self.view.clone() })
     }

@@ -33,6 +33,7 @@ mod link;
 mod log;
 mod net;
 mod node;
+mod packed;
 mod pipeline;
 mod queue;
 mod request;

@@ -461,7 +461,7 @@ impl Link {
         }
         for place in late {
             shared.suspect |= now.saturating_duration_since(shared.heard) > IDLE_TRUST;
-            self.abandon(&mut shared, place, |link, call, queued| link.late(call.timeout(), queued));
+            self.abandon(&mut shared, place, |link, call, queued| link.late(call.timeout, queued));
         }
         self.hand_out(&mut shared);
         next

@@ -98,6 +98,19 @@ impl Queue {
         count
     }
 
+    /// Puts completions back that were taken out last, in front.
+    pub(crate) fn put_back(&self, completions: impl DoubleEndedIterator<Item = Completion>) {
+        let mut state = self.0.state.lock();
+        for completion in completions.rev() {
+            state.done.push_front(completion);
+        }
+        let signals = !state.done.is_empty() && !std::mem::replace(&mut state.signalled, true);
+        drop(state);
+        if signals {
+            self.0.signal.raise();
+        }
+    }
+
     /// A descriptor that is readable while the queue holds completions: for poll, epoll, kqueue and every event loop. Do not write to it or close it.
     /// Reading from it is harmless: what the loop reads for itself need not be read by [`Queue::poll`].
     pub fn as_fd(&self) -> BorrowedFd<'_> {

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use crate::client::{Client, Way, WeakClient};
 use crate::command::{self, Lane};
+use crate::config::LONGEST_WAIT;
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
 use crate::link::Outcome;
@@ -30,6 +31,7 @@ use crate::topology::slots::NO_SLOT;
 pub(crate) struct Submitted {
     target: Arc<Target>,
     ticket: Ticket,
+    pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,
 }
 
@@ -43,8 +45,16 @@ struct Target {
 /// A call to be submitted.
 pub(crate) struct Call {
     pub(crate) tag: u64,
-    pub(crate) request: Box<Request>,
-    pub(crate) lane: Lane,
+    /// Instead of the client's.
+    pub(crate) timeout: Option<Duration>,
+    /// What to send, or why that cannot be: it is the call's completion then.
+    pub(crate) work: Result<(Box<Request>, Lane)>,
+}
+
+impl Call {
+    fn new(tag: u64, request: Box<Request>, lane: Lane) -> Self {
+        Call { tag, timeout: None, work: Ok((request, lane)) }
+    }
 }
 
 /// What a worker does.
@@ -95,7 +105,7 @@ impl Client {
     ) -> Result<()> {
         let mut request = self.request(Shape::Single);
         request.script_call(script, keys, args, read_only)?;
-        self.submit_all(queue, vec![Call { tag, request, lane: Lane::Shared }])
+        self.submit_all(queue, vec![Call::new(tag, request, Lane::Shared)])
     }
 
     /// Sends a command without waiting; see [`Client::submit`] and [`Client::command`].
@@ -108,7 +118,7 @@ impl Client {
         let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
         request.command(arguments)?;
-        self.submit_all(queue, vec![Call { tag, request, lane }])
+        self.submit_all(queue, vec![Call::new(tag, request, lane)])
     }
 
     /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error none.
@@ -122,9 +132,20 @@ impl Client {
         let mut tickets = Vec::with_capacity(calls.len());
         queue.accept(calls.iter().map(|call| call.tag), &mut tickets)?;
         let now = Instant::now();
-        let deadline = now + self.view().timeout;
+        let mut earliest = now + LONGEST_WAIT;
         let mut groups: SmallVec<[Group; 4]> = SmallVec::new();
-        for (Call { request, lane, .. }, ticket) in calls.into_iter().zip(tickets) {
+        let mut refused = Vec::new();
+        for (Call { timeout, work, .. }, ticket) in calls.into_iter().zip(tickets) {
+            let (request, lane) = match work {
+                Ok(work) => work,
+                Err(error) => {
+                    refused.push((ticket, Err(error), None));
+                    continue;
+                }
+            };
+            let timeout = timeout.unwrap_or(self.view().timeout).min(LONGEST_WAIT);
+            let deadline = now + timeout;
+            earliest = earliest.min(deadline);
             match self.node_of(&request, lane) {
                 Some(node) => {
                     let place = groups.iter().position(|group| Arc::ptr_eq(&group.node, &node));
@@ -137,10 +158,11 @@ impl Client {
                         groups.len() - 1
                     });
                     let Group { target, calls, .. } = &mut groups[place];
-                    calls.push((request, Submitted { target: Arc::clone(target), ticket, deadline }));
+                    let call = Submitted { target: Arc::clone(target), ticket, timeout, deadline };
+                    calls.push((request, call));
                 }
                 None => {
-                    let call = Submitted { target: self.target(queue, None), ticket, deadline };
+                    let call = Submitted { target: self.target(queue, None), ticket, timeout, deadline };
                     driver.give(Job::Carry { request, call, lane });
                 }
             }
@@ -148,7 +170,10 @@ impl Client {
         for Group { node, mut calls, .. } in groups {
             self.send(driver, &node, &mut calls, now);
         }
-        driver.waker.mind(deadline);
+        if !refused.is_empty() {
+            queue.complete(refused.into_iter());
+        }
+        driver.waker.mind(earliest);
         Ok(())
     }
 
@@ -229,7 +254,7 @@ impl Pipeline {
                 "the pipeline is empty: there is nothing to submit",
             ));
         }
-        self.client().submit_all(queue, vec![Call { tag, request, lane: Lane::Shared }])
+        self.client().submit_all(queue, vec![Call::new(tag, request, Lane::Shared)])
     }
 }
 
@@ -259,10 +284,6 @@ impl Driver {
 }
 
 impl Submitted {
-    pub(crate) fn timeout(&self) -> Duration {
-        self.target.client.timeout()
-    }
-
     /// Whether it is this call of this queue.
     pub(crate) fn is(&self, ticket: Ticket, queue: &Queue) -> bool {
         self.ticket == ticket && self.target.queue.is(queue)
@@ -276,7 +297,7 @@ impl Submitted {
     pub(crate) fn time_out(self) {
         let text = format!(
             "the deadline of {} ms passed before the call could be sent; nothing was sent",
-            self.timeout().as_millis()
+            self.timeout.as_millis()
         );
         self.complete(Err(Error::new(Status::Timeout, text)), None);
     }

@@ -24,6 +24,8 @@ pub const RS_ERR_CLOSED: rs_status = 107;
 /// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route, with
 /// rs_client_with_route_key and its neighbours. Nothing was sent.
 pub const RS_ERR_NO_ROUTE: rs_status = 108;
+/// The queue holds as many calls as it may. Nothing was sent.
+pub const RS_ERR_QUEUE_FULL: rs_status = 109;
 /// No connection: no such host, refused, unreachable, lost before anything was sent. Nothing was executed.
 pub const RS_ERR_CONNECT: rs_status = 200;
 /// The TLS handshake failed: certificate, host name, protocol. Nothing was executed.
@@ -32,6 +34,8 @@ pub const RS_ERR_TLS: rs_status = 201;
 pub const RS_ERR_AUTH: rs_status = 202;
 /// The deadline passed before anything was sent. Nothing was executed.
 pub const RS_ERR_TIMEOUT: rs_status = 203;
+/// The caller has called it off before anything was sent. Nothing was executed.
+pub const RS_ERR_CANCELLED: rs_status = 204;
 /// The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it, or may yet.
 pub const RS_ERR_INDETERMINATE: rs_status = 300;
 /// The reply went over a limit of the options; the connection was closed. The server may have executed the call.
@@ -177,10 +181,12 @@ const STATUSES: &[(Status, &std::ffi::CStr)] = &[
     (Status::Forked, c"RS_ERR_FORKED"),
     (Status::Closed, c"RS_ERR_CLOSED"),
     (Status::NoRoute, c"RS_ERR_NO_ROUTE"),
+    (Status::QueueFull, c"RS_ERR_QUEUE_FULL"),
     (Status::Connect, c"RS_ERR_CONNECT"),
     (Status::Tls, c"RS_ERR_TLS"),
     (Status::Auth, c"RS_ERR_AUTH"),
     (Status::Timeout, c"RS_ERR_TIMEOUT"),
+    (Status::Cancelled, c"RS_ERR_CANCELLED"),
     (Status::Indeterminate, c"RS_ERR_INDETERMINATE"),
     (Status::ReplyLimit, c"RS_ERR_REPLY_LIMIT"),
     (Status::Server, c"RS_ERR_SERVER"),
@@ -210,10 +216,12 @@ mod tests {
             (RS_ERR_FORKED, Status::Forked),
             (RS_ERR_CLOSED, Status::Closed),
             (RS_ERR_NO_ROUTE, Status::NoRoute),
+            (RS_ERR_QUEUE_FULL, Status::QueueFull),
             (RS_ERR_CONNECT, Status::Connect),
             (RS_ERR_TLS, Status::Tls),
             (RS_ERR_AUTH, Status::Auth),
             (RS_ERR_TIMEOUT, Status::Timeout),
+            (RS_ERR_CANCELLED, Status::Cancelled),
             (RS_ERR_INDETERMINATE, Status::Indeterminate),
             (RS_ERR_REPLY_LIMIT, Status::ReplyLimit),
             (RS_ERR_SERVER, Status::Server),

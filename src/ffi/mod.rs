@@ -10,6 +10,7 @@ pub mod error;
 pub(crate) mod fork;
 pub mod options;
 pub mod pipeline;
+pub mod queue;
 pub mod reply;
 pub mod script;
 pub mod stats;

@@ -73,7 +73,7 @@ pub unsafe extern "C" fn rs_pipeline_new(
 /// # Safety
 /// `pipeline` is NULL or a live pipeline that no other thread uses.
 #[inline]
-unsafe fn pipeline_of<'a>(pipeline: *mut rs_pipeline) -> Result<&'a mut Pipeline> {
+pub(super) unsafe fn pipeline_of<'a>(pipeline: *mut rs_pipeline) -> Result<&'a mut Pipeline> {
     // SAFETY: as promised.
     let pipeline = unsafe { pipeline.as_mut() }.ok_or_else(|| invalid("pipeline", "is NULL"))?;
     Ok(&mut pipeline.pipeline)

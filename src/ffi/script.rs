@@ -181,7 +181,7 @@ unsafe fn call(
 }
 
 impl rs_script {
-    fn own_client(&self) -> Result<Client> {
+    pub(super) fn own_client(&self) -> Result<Client> {
         let own = self
             .client
             .as_ref()

@@ -1,0 +1,504 @@
+//! `rs_queue`: calls that nobody waits for, and their completions.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use super::client::rs_client;
+use super::error::rs_error;
+use super::pipeline::{pipeline_of, rs_pipeline};
+use super::reply::{self, rs_reply};
+use super::script::rs_script;
+use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status};
+use crate::client::Client;
+use crate::config::LONGEST_WAIT;
+use crate::error::{Error, Result, Status};
+use crate::packed;
+use crate::queue::{Completion, Queue};
+
+/// A packed call: a command.
+pub const RS_PACKED_COMMAND: u8 = packed::COMMAND;
+/// A packed call: a script call.
+pub const RS_PACKED_SCRIPT: u8 = packed::SCRIPT;
+/// A packed call: a pipeline or transaction.
+pub const RS_PACKED_PIPELINE: u8 = packed::PIPELINE;
+/// A flag of a packed script call: read-only.
+pub const RS_PACKED_READ_ONLY: u8 = packed::READ_ONLY;
+/// A flag of a packed pipeline: MULTI and EXEC around it, as RS_PIPELINE_ATOMIC.
+pub const RS_PACKED_ATOMIC: u8 = packed::ATOMIC;
+/// A flag of a packed pipeline: as RS_PIPELINE_REPAIR_UNORDERED.
+pub const RS_PACKED_REPAIR_UNORDERED: u8 = packed::REPAIR_UNORDERED;
+/// A flag of a packed pipeline: as RS_PIPELINE_TRUST_CACHE.
+pub const RS_PACKED_TRUST_CACHE: u8 = packed::TRUST_CACHE;
+/// A flag of a packed error: the call may have been executed, or may yet be.
+pub const RS_PACKED_INDETERMINATE: u8 = packed::INDETERMINATE;
+/// A flag of a packed error: the call was not executed and will not be.
+pub const RS_PACKED_NOT_EXECUTED: u8 = packed::NOT_EXECUTED;
+/// A flag of a packed completion: the error is followed by the replies of a pipeline that did arrive.
+pub const RS_PACKED_ARRIVED: u8 = packed::ARRIVED;
+
+/// Where submitted calls end. Any number of clients and threads may submit to it, and any number of threads take completions out; it
+/// outlives the clients. Caller frees with rs_queue_free.
+///
+/// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
+/// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies. A submitted call is written by the
+/// thread that submits it.
+pub struct rs_queue {
+    queue: Queue,
+}
+
+/// What has become of a call. 32 bytes; the layout is fixed.
+#[repr(C)]
+pub struct rs_completion {
+    /// The number that the call was submitted with.
+    pub tag: u64,
+    /// The reply; caller frees with rs_reply_free. NULL on failure, unless a pipeline broke half-way: then what did arrive, as with
+    /// rs_pipeline_exec.
+    pub reply: *mut rs_reply,
+    /// Why there is none; caller frees with rs_error_free. NULL on success.
+    pub error: *mut rs_error,
+    /// RS_OK or one of the RS_ERR_ numbers.
+    pub status: rs_status,
+    /// 0.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<rs_completion>() == 16 + 2 * size_of::<usize>());
+
+/// Receives a completion. What is in it is to be freed by the callback.
+pub type rs_completion_fn =
+    Option<unsafe extern "C" fn(context: *mut c_void, completion: *const rs_completion)>;
+
+/// Makes a queue.
+///
+/// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with rs_queue_free; NULL on failure.
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INTERNAL when the system has no descriptors left. Threads: any.
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_new(
+    capacity: usize,
+    queue: *mut *mut rs_queue,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let out = unsafe { Out::new(queue) };
+    guard(err, || {
+        out.required("queue")?;
+        out.set(Box::into_raw(Box::new(rs_queue { queue: Queue::new(capacity)? })));
+        Ok(())
+    })
+}
+
+/// Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
+///
+/// NULL: does nothing. Errors: none. Threads: not while another thread uses it.
+///
+/// # Safety
+/// `queue` is NULL or a live queue; it is not live afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_free(queue: *mut rs_queue) {
+    // SAFETY: as documented.
+    unsafe { free(queue) }
+}
+
+/// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair. Do
+/// not write to it and do not close it. Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the
+/// queue stops being empty; so take out until fewer come than were asked for.
+///
+/// Returns: borrowed until rs_queue_free. NULL: -1. Errors: none. Threads: any.
+///
+/// # Safety
+/// `queue` is NULL or a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_fd(queue: *const rs_queue) -> c_int {
+    // SAFETY: as documented.
+    guard_value(-1, || unsafe { queue.as_ref() }.map_or(-1, |queue| queue.queue.as_fd().as_raw_fd()))
+}
+
+/// How many calls are under way or wait to be taken out.
+///
+/// NULL: 0. Errors: none. Threads: any.
+///
+/// # Safety
+/// `queue` is NULL or a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_len(queue: *const rs_queue) -> usize {
+    // SAFETY: as documented.
+    guard_value(0, || unsafe { queue.as_ref() }.map_or(0, |queue| queue.queue.len()))
+}
+
+/// Takes completions out of a queue, in the order in which they came, and waits for the first one.
+///
+/// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits for ever. `*count`: how
+/// many were taken; 0 on failure and when the time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+///
+/// # Safety
+/// `completions` points to `max` places; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_poll(
+    queue: *const rs_queue,
+    completions: *mut rs_completion,
+    max: usize,
+    timeout_ms: i64,
+    count: *mut usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let set_count = unsafe { number(count) };
+    guard(err, || {
+        // SAFETY: as documented.
+        let queue = unsafe { handle(queue, "queue")? };
+        if completions.is_null() && max > 0 {
+            return Err(invalid("completions", "is NULL and its number is not 0"));
+        }
+        let mut taken = Vec::new();
+        queue.queue.poll(&mut taken, max, patience(timeout_ms));
+        set_count(taken.len());
+        for (index, completion) in taken.into_iter().enumerate() {
+            // SAFETY: `max` places, and no more are taken.
+            unsafe { completions.add(index).write(given(completion)) };
+        }
+        Ok(())
+    })
+}
+
+/// The same with a callback in place of an array: it is called for each completion, on the thread that calls this function and before it
+/// returns. It may submit, cancel, close and free whatever it likes, except the queue.
+///
+/// `completed`: not NULL. `context`: handed to it each time. The other parameters: as with rs_queue_poll.
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_dispatch(
+    queue: *const rs_queue,
+    max: usize,
+    timeout_ms: i64,
+    completed: rs_completion_fn,
+    context: *mut c_void,
+    count: *mut usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let set_count = unsafe { number(count) };
+    guard(err, || {
+        // SAFETY: as documented.
+        let queue = unsafe { handle(queue, "queue")? };
+        let completed = completed.ok_or_else(|| invalid("completed", "is NULL"))?;
+        let mut taken = Vec::new();
+        queue.queue.poll(&mut taken, max, patience(timeout_ms));
+        set_count(taken.len());
+        for completion in taken {
+            let completion = given(completion);
+            // SAFETY: given for this; the completion lives as long as the call.
+            unsafe { completed(context, &completion) };
+        }
+        Ok(())
+    })
+}
+
+/// Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists and `client` are as with rs_script_call; all copied.
+///
+/// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED, and what is wrong with the arguments.
+/// The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
+///
+/// # Safety
+/// The lists hold as many elements as their numbers say; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_script_submit(
+    script: *const rs_script,
+    client: *const rs_client,
+    numkeys: usize,
+    keys: *const *const c_char,
+    keylens: *const usize,
+    numargs: usize,
+    args: *const *const c_char,
+    arglens: *const usize,
+    queue: *const rs_queue,
+    tag: u64,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as documented.
+        let (keys, args) = unsafe {
+            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
+        };
+        // SAFETY: as documented.
+        unsafe { submit(script, client, &keys, &args, false, queue, tag) }
+    })
+}
+
+/// The same, read-only; see rs_script_call_ro.
+///
+/// # Safety
+/// The lists hold as many elements as their numbers say; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_script_submit_ro(
+    script: *const rs_script,
+    client: *const rs_client,
+    numkeys: usize,
+    keys: *const *const c_char,
+    keylens: *const usize,
+    numargs: usize,
+    args: *const *const c_char,
+    arglens: *const usize,
+    queue: *const rs_queue,
+    tag: u64,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as documented.
+        let (keys, args) = unsafe {
+            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
+        };
+        // SAFETY: as documented.
+        unsafe { submit(script, client, &keys, &args, true, queue, tag) }
+    })
+}
+
+/// # Safety
+/// The handles are NULL or live.
+unsafe fn submit(
+    script: *const rs_script,
+    client: *const rs_client,
+    keys: &Strings<'_>,
+    args: &Strings<'_>,
+    read_only: bool,
+    queue: *const rs_queue,
+    tag: u64,
+) -> Result<()> {
+    // SAFETY: as promised.
+    let (script, client, queue) =
+        unsafe { (handle(script, "script")?, client.as_ref(), handle(queue, "queue")?) };
+    let submit =
+        |client: &Client| client.submit_script(&queue.queue, tag, script.script(), keys, args, read_only);
+    match client {
+        Some(client) => submit(&client.client),
+        None => submit(&script.own_client()?),
+    }
+}
+
+/// Sends a command without waiting; see rs_client_command and rs_script_submit.
+///
+/// # Safety
+/// `argv` and `argvlen` hold `argc` elements each; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_submit(
+    client: *const rs_client,
+    argc: usize,
+    argv: *const *const c_char,
+    argvlen: *const usize,
+    queue: *const rs_queue,
+    tag: u64,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as documented.
+        let (client, arguments, queue) = unsafe {
+            (handle(client, "client")?, Strings::new(argc, argv, argvlen, "argv")?, handle(queue, "queue")?)
+        };
+        client.client.submit_command_of(&queue.queue, tag, &arguments.slices()?)
+    })
+}
+
+/// Executes a pipeline without waiting; see rs_pipeline_exec and rs_script_submit. The pipeline is empty afterwards, accepted or not, and can be
+/// filled again. An empty one is RS_ERR_INVALID_ARGUMENT.
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_pipeline_submit(
+    pipeline: *mut rs_pipeline,
+    queue: *const rs_queue,
+    tag: u64,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as documented.
+        let (pipeline, queue) = unsafe { (pipeline_of(pipeline)?, handle(queue, "queue")?) };
+        pipeline.submit(&queue.queue, tag)
+    })
+}
+
+/// Ends the calls under way in a queue that this client has submitted with this tag. Each is completed at once: with RS_ERR_CANCELLED where
+/// nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so.
+///
+/// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT.
+/// Threads: any.
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_cancel(
+    client: *const rs_client,
+    queue: *const rs_queue,
+    tag: u64,
+    count: *mut usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let set_count = unsafe { number(count) };
+    guard(err, || {
+        // SAFETY: as documented.
+        let (client, queue) = unsafe { (handle(client, "client")?, handle(queue, "queue")?) };
+        set_count(client.client.cancel(&queue.queue, tag));
+        Ok(())
+    })
+}
+
+/// Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none; what is wrong with a single call
+/// is its completion. Calls to the same server travel in one write.
+///
+/// `calls`: `len` bytes, one call behind the other; copied. Numbers are in the machine's byte order and not aligned; a string is a u32 length
+/// and its bytes:
+///
+///     call     u64 tag, u32 timeout in milliseconds (0: the client's), item
+///     item     u8 RS_PACKED_COMMAND, u8 0, u32 count, strings
+///              u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
+///              u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
+///
+/// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
+/// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+///
+/// # Safety
+/// `calls` points to `len` bytes, `scripts` to `numscripts` live scripts; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_submit_packed(
+    client: *const rs_client,
+    numscripts: usize,
+    scripts: *const *const rs_script,
+    calls: *const c_char,
+    len: usize,
+    queue: *const rs_queue,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as documented.
+        let (client, calls, queue) =
+            unsafe { (handle(client, "client")?, bytes(calls, len, "calls")?, handle(queue, "queue")?) };
+        if scripts.is_null() && numscripts > 0 {
+            return Err(invalid("scripts", "is NULL and its number is not 0"));
+        }
+        let script_at = |index| {
+            // SAFETY: as documented, `numscripts` pointers, each a live script or NULL.
+            unsafe { handle(*scripts.add(index), "scripts") }.map(rs_script::script)
+        };
+        let scripts = (0..numscripts).map(script_at).collect::<Result<Vec<_>>>()?;
+        let calls = packed::read_calls(&client.client, &scripts, calls)?;
+        client.client.submit_all(&queue.queue, calls)
+    })
+}
+
+/// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
+///
+/// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
+/// taken. `*needed`: where the next completion alone does not fit, what it takes; else 0. All three are 0 on failure. Numbers are in the machine's
+/// byte order and not aligned; a string is a u32 length and its bytes:
+///
+///     completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
+///                 behind that, with RS_PACKED_ARRIVED, a reply
+///     error       the server's first word and the message as strings
+///     reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
+///                 a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
+///                 replies, error an i32 status, u8 flags, error
+///
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+///
+/// # Safety
+/// `buffer` points to `capacity` bytes; the other pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_poll_packed(
+    queue: *const rs_queue,
+    buffer: *mut c_char,
+    capacity: usize,
+    max: usize,
+    timeout_ms: i64,
+    used: *mut usize,
+    count: *mut usize,
+    needed: *mut usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let (set_used, set_count, set_needed) = unsafe { (number(used), number(count), number(needed)) };
+    guard(err, || {
+        // SAFETY: as documented.
+        let queue = unsafe { handle(queue, "queue")? };
+        if buffer.is_null() && capacity > 0 {
+            return Err(invalid("buffer", "is NULL and its capacity is not 0"));
+        }
+        let mut taken = Vec::new();
+        queue.queue.poll(&mut taken, max, patience(timeout_ms));
+        let mut bytes = Vec::new();
+        let mut fitting = 0;
+        for completion in &taken {
+            let before = bytes.len();
+            packed::write_completion(completion, &mut bytes);
+            if bytes.len() > capacity {
+                if fitting == 0 {
+                    set_needed(bytes.len());
+                }
+                bytes.truncate(before);
+                break;
+            }
+            fitting += 1;
+        }
+        // SAFETY: `capacity` bytes, and no more are written; the buffers are different ones.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
+        set_used(bytes.len());
+        set_count(fitting);
+        if fitting < taken.len() {
+            queue.queue.put_back(taken.drain(fitting..));
+        }
+        Ok(())
+    })
+}
+
+fn patience(timeout_ms: i64) -> Duration {
+    u64::try_from(timeout_ms).map_or(LONGEST_WAIT, |timeout| Duration::from_millis(timeout).min(LONGEST_WAIT))
+}
+
+/// A number to be given back, 0 until it is set.
+///
+/// # Safety
+/// `place` is NULL or a place for a number.
+unsafe fn number(place: *mut usize) -> impl Fn(usize) {
+    let set = move |value| {
+        if !place.is_null() {
+            // SAFETY: not NULL, and the caller promises a place.
+            unsafe { place.write(value) };
+        }
+    };
+    set(0);
+    set
+}
+
+fn given(completion: Completion) -> rs_completion {
+    let Completion { tag, result, arrived } = completion;
+    let (status, reply, error) = match result {
+        Ok(reply) => (super::RS_OK, Some(reply), None::<Error>),
+        Err(error) => (error.status().code(), arrived, Some(error)),
+    };
+    rs_completion {
+        tag,
+        reply: reply.map_or(std::ptr::null_mut(), reply::into_raw),
+        error: error.map_or(std::ptr::null_mut(), rs_error::new),
+        status,
+        reserved: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_outs_are_milliseconds_or_for_ever() {
+        assert_eq!(patience(0), Duration::ZERO);
+        assert_eq!(patience(1500), Duration::from_millis(1500));
+        assert_eq!(patience(-1), LONGEST_WAIT);
+        assert_eq!(patience(i64::MAX), LONGEST_WAIT);
+        assert_eq!(Status::QueueFull.code(), 109);
+    }
+}

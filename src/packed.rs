@@ -1,0 +1,243 @@
+//! Calls and completions as flat bytes without pointers, so that a binding crosses into this library once for many of them.
+//!
+//! The layout is documented in `ffi/queue.rs`, where C sees it. Numbers are in the machine's own byte order and not aligned.
+
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::command::{self, Lane};
+use crate::error::{Error, Result, Status};
+use crate::pipeline::Pipeline;
+use crate::queue::Completion;
+use crate::request::{Request, Shape};
+use crate::resp::{Kind, ReplyRef};
+use crate::script::Script;
+use crate::submit::Call;
+
+/// What a packed call is.
+pub(crate) const COMMAND: u8 = 0;
+pub(crate) const SCRIPT: u8 = 1;
+pub(crate) const PIPELINE: u8 = 2;
+
+/// Bits of a packed call's flags.
+pub(crate) const READ_ONLY: u8 = 1;
+pub(crate) const ATOMIC: u8 = 1;
+pub(crate) const REPAIR_UNORDERED: u8 = 2;
+pub(crate) const TRUST_CACHE: u8 = 4;
+
+/// Bits of a packed completion's flags.
+pub(crate) const INDETERMINATE: u8 = 1;
+pub(crate) const NOT_EXECUTED: u8 = 2;
+pub(crate) const ARRIVED: u8 = 4;
+
+struct Reader<'a> {
+    rest: &'a [u8],
+    /// For error texts.
+    length: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Reader { rest: bytes, length: bytes.len() }
+    }
+
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8]> {
+        let Some((taken, rest)) = self.rest.split_at_checked(count) else {
+            return Err(self.malformed("ends in the middle of a call"));
+        };
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.bytes(N)?);
+        Ok(array)
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn number(&mut self) -> Result<usize> {
+        Ok(u32::from_ne_bytes(self.array()?) as usize)
+    }
+
+    /// Strings, each behind its length.
+    fn strings(&mut self, count: usize) -> Result<Vec<&'a [u8]>> {
+        // Each takes four bytes at least: a number that claims more is found out before anything is reserved for it.
+        if count > self.rest.len() / 4 {
+            return Err(self.malformed("holds fewer arguments than it says"));
+        }
+        (0..count).map(|_| self.number().and_then(|length| self.bytes(length))).collect()
+    }
+
+    #[cold]
+    fn malformed(&self, why: &str) -> Error {
+        let at = self.length - self.rest.len();
+        Error::new(Status::InvalidArgument, format!("calls, at byte {at}: it {why}; nothing was accepted"))
+    }
+}
+
+/// Takes packed calls apart. An error is a malformed buffer; what is wrong with a single call is that call's own.
+pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> Result<Vec<Call>> {
+    let mut reader = Reader::new(bytes);
+    let mut calls = Vec::new();
+    while !reader.rest.is_empty() {
+        let tag = u64::from_ne_bytes(reader.array()?);
+        let timeout = match reader.number()? {
+            0 => None,
+            milliseconds => Some(Duration::from_millis(milliseconds as u64)),
+        };
+        let item = read_item(&mut reader)?;
+        let work = match item {
+            Item::Pipeline { flags, items } => read_pipeline(client, scripts, flags, items),
+            item => {
+                let mut request = client.request(Shape::Single);
+                fill(scripts, item, &mut request).map(|lane| (request, lane))
+            }
+        };
+        calls.push(Call { tag, timeout, work });
+    }
+    Ok(calls)
+}
+
+enum Item<'a> {
+    Command(Vec<&'a [u8]>),
+    Script { index: usize, keys: Vec<&'a [u8]>, args: Vec<&'a [u8]>, read_only: bool },
+    Pipeline { flags: u8, items: Vec<Item<'a>> },
+}
+
+fn read_item<'a>(reader: &mut Reader<'a>) -> Result<Item<'a>> {
+    let (kind, flags) = (reader.byte()?, reader.byte()?);
+    match kind {
+        COMMAND => {
+            let count = reader.number()?;
+            Ok(Item::Command(reader.strings(count)?))
+        }
+        SCRIPT => {
+            let (index, numkeys, numargs) = (reader.number()?, reader.number()?, reader.number()?);
+            let (keys, args) = (reader.strings(numkeys)?, reader.strings(numargs)?);
+            Ok(Item::Script { index, keys, args, read_only: flags & READ_ONLY != 0 })
+        }
+        PIPELINE => {
+            let count = reader.number()?;
+            if count > reader.rest.len() / 2 {
+                return Err(reader.malformed("holds fewer items than it says"));
+            }
+            let items: Result<Vec<_>> = (0..count).map(|_| read_item(reader)).collect();
+            match items? {
+                items if items.iter().any(|item| matches!(item, Item::Pipeline { .. })) => {
+                    Err(reader.malformed("has a pipeline inside a pipeline"))
+                }
+                items => Ok(Item::Pipeline { flags, items }),
+            }
+        }
+        _ => Err(reader.malformed("has a kind of call that is not known")),
+    }
+}
+
+fn script_at<'a>(scripts: &[&'a Script], index: usize) -> Result<&'a Script> {
+    let unknown = || {
+        Error::new(Status::InvalidArgument, format!("there is no script number {index}; nothing was sent"))
+    };
+    scripts.get(index).copied().ok_or_else(unknown)
+}
+
+fn fill(scripts: &[&Script], item: Item<'_>, request: &mut Request) -> Result<Lane> {
+    match item {
+        Item::Command(arguments) => {
+            let lane = command::lane(&arguments)?;
+            request.command(&arguments)?;
+            Ok(lane)
+        }
+        Item::Script { index, keys, args, read_only } => {
+            request.script_call(script_at(scripts, index)?, &keys[..], &args[..], read_only)?;
+            Ok(Lane::Shared)
+        }
+        Item::Pipeline { .. } => unreachable!("a pipeline is no item"),
+    }
+}
+
+fn read_pipeline(
+    client: &Client,
+    scripts: &[&Script],
+    flags: u8,
+    items: Vec<Item<'_>>,
+) -> Result<(Box<Request>, Lane)> {
+    let mut pipeline: Pipeline = if flags & ATOMIC != 0 { client.transaction() } else { client.pipeline() };
+    pipeline.repair_unordered(flags & REPAIR_UNORDERED != 0).trust_cache(flags & TRUST_CACHE != 0);
+    for (number, item) in items.into_iter().enumerate() {
+        let appended = match item {
+            Item::Command(arguments) => pipeline.command_of(&arguments).map(drop),
+            Item::Script { index, keys, args, read_only } => script_at(scripts, index)
+                .and_then(|script| pipeline.script_of(script, &keys[..], &args[..], read_only).map(drop)),
+            Item::Pipeline { .. } => unreachable!("checked when it was read"),
+        };
+        appended.map_err(|error| error.context(format_args!("item {number}")))?;
+    }
+    Ok((pipeline.take_request(), Lane::Shared))
+}
+
+/// Appends a completion.
+pub(crate) fn write_completion(completion: &Completion, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend([0; 4]);
+    out.extend(completion.tag.to_ne_bytes());
+    match &completion.result {
+        Ok(reply) => {
+            out.extend(0_i32.to_ne_bytes());
+            out.push(0);
+            write_reply(reply.root(), out);
+        }
+        Err(error) => {
+            out.extend(error.status().code().to_ne_bytes());
+            out.push(flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 });
+            write_text(error.server_code().unwrap_or_default().as_bytes(), out);
+            write_text(error.message().as_bytes(), out);
+            if let Some(arrived) = &completion.arrived {
+                write_reply(arrived.root(), out);
+            }
+        }
+    }
+    let size = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&size.to_ne_bytes());
+}
+
+fn flags_of(error: &Error) -> u8 {
+    let indeterminate = if error.is_indeterminate() { INDETERMINATE } else { 0 };
+    indeterminate | if error.is_not_executed() { NOT_EXECUTED } else { 0 }
+}
+
+fn write_text(text: &[u8], out: &mut Vec<u8>) {
+    out.extend((text.len() as u32).to_ne_bytes());
+    out.extend_from_slice(text);
+}
+
+/// Appends a reply; its depth is bounded by the option `max_reply_depth`.
+fn write_reply(reply: ReplyRef<'_>, out: &mut Vec<u8>) {
+    out.push(reply.kind() as u8);
+    match reply.kind() {
+        Kind::Nil | Kind::Header => {}
+        Kind::Integer => out.extend(reply.as_i64().unwrap_or_default().to_ne_bytes()),
+        Kind::Boolean => out.push(u8::from(reply.as_bool() == Some(true))),
+        Kind::Array | Kind::Map | Kind::Set => {
+            out.extend((reply.len() as u32).to_ne_bytes());
+            reply.elements().for_each(|element| write_reply(element, out));
+        }
+        Kind::Error => {
+            let error = reply.as_error();
+            out.extend(error.as_ref().map_or(0, |error| error.status().code()).to_ne_bytes());
+            out.push(error.as_ref().map_or(0, flags_of));
+            write_text(error.as_ref().and_then(Error::server_code).unwrap_or_default().as_bytes(), out);
+            write_text(error.as_ref().map_or("", Error::message).as_bytes(), out);
+        }
+        Kind::Verbatim => {
+            out.extend_from_slice(reply.verbatim_format().unwrap_or(b"txt"));
+            write_text(reply.as_bytes().unwrap_or_default(), out);
+        }
+        Kind::Status | Kind::String | Kind::Double | Kind::BigNumber => {
+            write_text(reply.as_bytes().unwrap_or_default(), out);
+        }
+    }
+}
