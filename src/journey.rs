@@ -79,7 +79,7 @@ impl Journey {
     /// Of an item of a pipeline. `otherwise`: where it goes without keys.
     pub(crate) fn of_item(item: &Item, otherwise: &Place, read_from: ReadFrom) -> Self {
         let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
-        Journey::new(place, if item.read_only { read_from } else { ReadFrom::Primary })
+        Journey::new(place, read_from)
     }
 
     /// The number of the try that comes next, from 0.

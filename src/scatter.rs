@@ -61,7 +61,9 @@ pub(crate) struct Scatter<'a> {
     request: &'a Request,
     read_from: ReadFrom,
     deadline: Instant,
-    /// Where items without keys go; all of them to the same server.
+    /// Where items without keys go, as the caller has it.
+    way: Place,
+    /// The same for all that must stay in order: to one server.
     otherwise: Place,
     journeys: HashMap<usize, Journey>,
     answers: Vec<Answer>,
@@ -75,7 +77,7 @@ impl<'a> Scatter<'a> {
     pub(crate) fn new(
         core: &'a Core,
         request: &'a Request,
-        otherwise: Place,
+        way: Place,
         read_from: ReadFrom,
         deadline: Instant,
     ) -> Self {
@@ -86,7 +88,8 @@ impl<'a> Scatter<'a> {
             request,
             read_from,
             deadline,
-            otherwise,
+            otherwise: way.clone(),
+            way,
             journeys: HashMap::new(),
             answers: request.items.iter().map(|_| Answer::Awaited).collect(),
             payloads: Vec::new(),
@@ -149,7 +152,7 @@ impl<'a> Scatter<'a> {
             };
             let slot = self.request.items[index].slot;
             let way = (Arc::as_ptr(&node), asking);
-            if slot != NO_SLOT && *ways.entry(slot).or_insert(way) != way {
+            if slot != NO_SLOT && !self.has_choice(index) && *ways.entry(slot).or_insert(way) != way {
                 self.journeys.entry(index).and_modify(|journey| journey.hold(Next { node, asking }));
                 held.push(index);
                 continue;
@@ -179,8 +182,7 @@ impl<'a> Scatter<'a> {
         self.topology.look(|map| {
             for &index in pending {
                 let item = &self.request.items[index];
-                let reads = item.read_only && self.read_from != ReadFrom::Primary;
-                if item.slot == NO_SLOT || reads || self.journeys.contains_key(&index) {
+                if item.slot == NO_SLOT || self.has_choice(index) || self.journeys.contains_key(&index) {
                     continue;
                 }
                 let Some(shard) = map.shard_of(item.slot) else { continue };
@@ -201,11 +203,22 @@ impl<'a> Scatter<'a> {
 
     /// Where an item goes next that has been refused, or has a choice.
     fn next(&mut self, index: usize) -> Result<Next> {
-        let (item, otherwise) = (&self.request.items[index], &self.otherwise);
-        let read_from = self.read_from;
-        let journey =
-            self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from));
-        journey.next(self.topology, self.request.repeatable_item(index), self.deadline)
+        let (topology, deadline) = (self.topology, self.deadline);
+        let repeatable = self.request.repeatable_item(index);
+        self.journey(index).next(topology, repeatable, deadline)
+    }
+
+    fn journey(&mut self, index: usize) -> &mut Journey {
+        let has_choice = self.has_choice(index);
+        let otherwise = if has_choice { &self.way } else { &self.otherwise };
+        let read_from = if has_choice { self.read_from } else { ReadFrom::Primary };
+        let item = &self.request.items[index];
+        self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from))
+    }
+
+    /// Whether any of several servers may run an item. Such a one has no order to keep with others.
+    fn has_choice(&self, index: usize) -> bool {
+        self.request.items[index].read_only && self.read_from != ReadFrom::Primary
     }
 
     /// Sends each part to its server, and only then waits for the first reply.
@@ -338,11 +351,8 @@ impl<'a> Scatter<'a> {
     }
 
     fn judge(&mut self, index: usize, node: &Arc<Node>, error: Error, harmless: bool) -> Result<Again> {
-        let (otherwise, read_from) = (&self.otherwise, self.read_from);
-        let item = &self.request.items[index];
-        let journey =
-            self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from));
-        journey.failed(self.topology, node, error, harmless, self.deadline)
+        let (topology, deadline) = (self.topology, self.deadline);
+        self.journey(index).failed(topology, node, error, harmless, deadline)
     }
 
     /// Ends the items that are still under way.
