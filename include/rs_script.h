@@ -413,7 +413,7 @@ rs_status rs_client_with_route_node(const rs_client *client,
                                     rs_error **err);
 
 // The same, to all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has an
-// error there, which rs_error_from_reply tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
+// error there, which rs_reply_error tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
 //
 // `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 rs_status rs_client_with_route_all(const rs_client *client,

@@ -405,6 +405,24 @@ public:
     // True: opening does not connect, the first call does.
     Options &lazy_connect(bool lazy) { return set(rs_options_set_lazy_connect, lazy); }
 
+    // Which servers run read-only calls: one of the RS_READ_FROM_ numbers; default RS_READ_FROM_PRIMARY.
+    Options &read_from(std::int32_t read_from) { return set(rs_options_set_read_from, read_from); }
+
+    // Connect to `reachable` wherever the servers themselves speak of `announced`; each is `host:port`. Once for each address.
+    Options &map_address(std::string_view announced, std::string_view reachable) {
+        return set(rs_options_map_address, std::string(announced).c_str(), std::string(reachable).c_str());
+    }
+
+    // The user to authenticate as with the sentinels; needs sentinel_password.
+    Options &sentinel_username(std::string_view username) {
+        return set(rs_options_set_sentinel_username, std::string(username).c_str());
+    }
+
+    // The password for the sentinels; the one in the URL is for the servers alone.
+    Options &sentinel_password(std::string_view password) {
+        return set(rs_options_set_sentinel_password, password.data(), password.size());
+    }
+
     // Be told of connections made, lost and refused: `log(std::int32_t level, std::string_view message)` with a level RS_LOG_. It is moved
     // in and destroyed when neither these options nor a client of theirs needs it. It is called on any thread, perhaps on several at
     // once; it must not block, call the client or throw (std::terminate).
@@ -452,13 +470,15 @@ struct Stats {
 class Script;
 class Pipeline;
 
-// A connection to a server that any number of threads may share; their calls travel together. A blocking call does its I/O on the
-// thread that makes it. A child of fork() must open a client of its own.
+// A connection to a server, or to the servers of a cluster, that any number of threads may share; their calls travel together. A blocking
+// call does its I/O on the thread that makes it. A child of fork() must open a client of its own.
 class Client {
 public:
     // Opens a client, and its connection unless the options say lazy_connect.
     //
-    // `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`.
+    // `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`, a cluster as
+    // `redis+cluster://[[user]:password@]host[:port],host[:port],...`, or the primary of a service behind sentinels as
+    // `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`.
     explicit Client(std::string_view url) : Client(try_open(url).value()) {}
     Client(std::string_view url, const Options &options) : Client(try_open(url, options).value()) {}
     static Result<Client> try_open(std::string_view url) { return open(url, nullptr); }
@@ -472,15 +492,37 @@ public:
 
     // Another handle of the same client whose calls have another deadline, in milliseconds above 0. It shares the connection.
     Client with_timeout_ms(std::uint64_t timeout_ms) const { return try_with_timeout_ms(timeout_ms).value(); }
-    Result<Client> try_with_timeout_ms(std::uint64_t timeout_ms) const {
-        rs_client *view = nullptr;
-        rs_error *error = nullptr;
-        if (rs_client_with_timeout(get(), timeout_ms, &view, &error) != RS_OK) return Error(error);
-        return Client(view);
+    Result<Client> try_with_timeout_ms(std::uint64_t timeout_ms) const { return view(rs_client_with_timeout, timeout_ms); }
+
+    // Another handle of the same client whose read-only calls are run by other servers: one of the RS_READ_FROM_ numbers.
+    Client with_read_from(std::int32_t read_from) const { return try_with_read_from(read_from).value(); }
+    Result<Client> try_with_read_from(std::int32_t read_from) const { return view(rs_client_with_read_from, read_from); }
+
+    // Another handle of the same client whose calls without keys, and commands whose keys the library does not know, go to the primary
+    // that has the slot of `key`. Keys go before it. On a client of a single server it changes nothing.
+    Client with_route_key(std::string_view key) const { return try_with_route_key(key).value(); }
+    Result<Client> try_with_route_key(std::string_view key) const {
+        return view(rs_client_with_route_key, key.data(), key.size());
     }
 
+    // The same, by the number of a slot, 0 to 16383.
+    Client with_route_slot(std::uint16_t slot) const { return try_with_route_slot(slot).value(); }
+    Result<Client> try_with_route_slot(std::uint16_t slot) const { return view(rs_client_with_route_slot, slot); }
+
+    // The same, by a server's `host:port`; a replica's will do. Whether there is such a server shows when it is called: RS_ERR_NO_ROUTE.
+    Client with_route_node(std::string_view node) const { return try_with_route_node(node).value(); }
+    Result<Client> try_with_route_node(std::string_view node) const {
+        return view(rs_client_with_route_node, std::string(node).c_str());
+    }
+
+    // The same, to all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has an
+    // error there, see ReplyView::error. Not for pipelines and transactions: RS_ERR_NO_ROUTE.
+    Client with_route_all() const { return try_with_route_all().value(); }
+    Result<Client> try_with_route_all() const { return view(rs_client_with_route_all); }
+
     // Sends a command as it is, for example `{"SET", "foo", "2"}`, and waits for its reply. Commands that would change the connection
-    // under other callers are refused with RS_ERR_COMMAND_REFUSED. A command is never sent twice.
+    // under other callers are refused with RS_ERR_COMMAND_REFUSED. A command is never sent twice. In a cluster it goes to the primary
+    // that has its keys; one that concerns a single server needs a route, such as with_route_all: RS_ERR_NO_ROUTE.
     Reply command(const Strings &argv) const { return try_command(argv).value(); }
     Result<Reply> try_command(const Strings &argv) const {
         rs_reply *reply = nullptr;
@@ -498,11 +540,12 @@ public:
     Pipeline transaction(std::uint32_t flags = 0) const;
     Result<Pipeline> try_transaction(std::uint32_t flags = 0) const;
 
-    // Loads a script into the server's cache. There is no need to: a call does it by itself.
+    // Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by itself.
     void script_load(const Script &script) const { try_script_load(script).value(); }
     Result<void> try_script_load(const Script &script) const;
 
-    // Asks which scripts the server has in its cache, by their SHA1s of 40 hexadecimal digits.
+    // Asks which scripts the server has in its cache, in a cluster which of them every primary has, by their SHA1s of 40 hexadecimal
+    // digits.
     std::vector<bool> script_exists(const Strings &shas) const { return try_script_exists(shas).value(); }
     Result<std::vector<bool>> try_script_exists(const Strings &shas) const {
         std::vector<std::string> texts;
@@ -514,7 +557,8 @@ public:
         return std::vector<bool>(exists.get(), exists.get() + shas.size());
     }
 
-    // Empties the server's script cache. Calls go on working: they load what they need. `mode`: one of the RS_FLUSH_ numbers.
+    // Empties the server's script cache; in a cluster, every primary's. Calls go on working: they load what they need. `mode`: one of
+    // the RS_FLUSH_ numbers.
     void script_flush(std::int32_t mode = RS_FLUSH_DEFAULT) const { try_script_flush(mode).value(); }
     Result<void> try_script_flush(std::int32_t mode = RS_FLUSH_DEFAULT) const {
         rs_error *error = nullptr;
@@ -522,7 +566,8 @@ public:
         return {};
     }
 
-    // Stops the script that the server is running, if it has not written yet. It need not be one of this client's.
+    // Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running.
+    // They need not be this client's.
     void script_kill() const { try_script_kill().value(); }
     Result<void> try_script_kill() const {
         rs_error *error = nullptr;
@@ -561,6 +606,13 @@ private:
         rs_error *error = nullptr;
         if (rs_client_open(std::string(url).c_str(), options, &client, &error) != RS_OK) return Error(error);
         return Client(client);
+    }
+
+    template <class Maker, class... Values> Result<Client> view(Maker maker, Values... values) const {
+        rs_client *view = nullptr;
+        rs_error *error = nullptr;
+        if (maker(get(), values..., &view, &error) != RS_OK) return Error(error);
+        return Client(view);
     }
 
     detail::Handle<rs_client, rs_client_free> handle_;

@@ -19,9 +19,9 @@ static void title(const char *text) {
     printf("\n%s%s%s\n", bold, text, plain);
 }
 
-static void check(rs_status status, rs_error *err) {
+static void check(rs_status status, rs_error **err) {
     if (status != RS_OK) {
-        fprintf(stderr, "demo: %s: %s\n", rs_status_name(status), rs_error_message(err));
+        fprintf(stderr, "demo: %s: %s\n", rs_status_name(status), rs_error_message(*err));
         exit(1);
     }
 }
@@ -36,14 +36,14 @@ static void expect(const rs_reply *reply, int64_t value) {
 static rs_client *open_client(const char *url) {
     rs_client *client = NULL;
     rs_error *err = NULL;
-    check(rs_client_open(url, NULL, &client, &err), err);
+    check(rs_client_open(url, NULL, &client, &err), &err);
     return client;
 }
 
 static rs_script *make_script(const char *lua) {
     rs_script *script = NULL;
     rs_error *err = NULL;
-    check(rs_script_register(NULL, lua, strlen(lua), &script, &err), err);
+    check(rs_script_register(NULL, lua, strlen(lua), &script, &err), &err);
     return script;
 }
 
@@ -95,7 +95,7 @@ static void set_foo(const rs_client *client, const char *value) {
     rs_reply *reply = NULL;
     rs_error *err = NULL;
     step step = begin(client, what);
-    check(rs_client_command(client, 3, argv, NULL, &reply, &err), err);
+    check(rs_client_command(client, 3, argv, NULL, &reply, &err), &err);
     end_with_reply(step, reply);
     rs_reply_free(reply);
 }
@@ -105,7 +105,7 @@ static void multiply_foo(const rs_client *client, const rs_script *multiply, int
     rs_reply *reply = NULL;
     rs_error *err = NULL;
     step step = begin(client, "multiply foo by 5");
-    check(rs_script_call(multiply, client, 1, keys, NULL, 1, args, NULL, &reply, &err), err);
+    check(rs_script_call(multiply, client, 1, keys, NULL, 1, args, NULL, &reply, &err), &err);
     end_with_reply(step, reply);
     expect(reply, product);
     rs_reply_free(reply);
@@ -119,14 +119,14 @@ static void set_and_multiply(const rs_client *client, const rs_script *multiply,
     rs_pipeline *pipeline = NULL;
     rs_reply *replies = NULL;
     rs_error *err = NULL;
-    check(rs_pipeline_new(client, flags, &pipeline, &err), err);
-    check(rs_pipeline_command(pipeline, 3, set, NULL, &err), err);
-    check(rs_pipeline_script(pipeline, multiply, 1, keys, NULL, 1, args, NULL, &err), err);
+    check(rs_pipeline_new(client, flags, &pipeline, &err), &err);
+    check(rs_pipeline_command(pipeline, 3, set, NULL, &err), &err);
+    check(rs_pipeline_script(pipeline, multiply, 1, keys, NULL, 1, args, NULL, &err), &err);
     step step = begin(client, what);
-    check(rs_pipeline_exec(pipeline, &replies, &err), err);
+    check(rs_pipeline_exec(pipeline, &replies, &err), &err);
     const rs_reply *first = rs_reply_element(replies, 0), *second = rs_reply_element(replies, 1);
-    check(rs_reply_error(first, &err), err);
-    check(rs_reply_error(second, &err), err);
+    check(rs_reply_error(first, &err), &err);
+    check(rs_reply_error(second, &err), &err);
     snprintf(value, sizeof value, "[%s, %" PRId64 "]", rs_reply_string(first, NULL), rs_reply_integer(second));
     expect(second, 25);
     end_with_note(step, value, note);
@@ -141,7 +141,7 @@ static void set_and_multiply(const rs_client *client, const rs_script *multiply,
 static void flush_scripts(const rs_client *client, const char *what) {
     rs_error *err = NULL;
     step step = begin(client, what);
-    check(rs_client_script_flush(client, RS_FLUSH_SYNC, &err), err);
+    check(rs_client_script_flush(client, RS_FLUSH_SYNC, &err), &err);
     end(step, "OK");
 }
 
@@ -167,7 +167,7 @@ static void miss_a_deadline(const rs_client *client) {
     rs_client *hurried = NULL;
     rs_reply *reply = NULL;
     rs_error *err = NULL;
-    check(rs_client_with_timeout(client, 50, &hurried, &err), err);
+    check(rs_client_with_timeout(client, 50, &hurried, &err), &err);
     printf("  %-32s ", "a slow script, a 50 ms deadline");
     fflush(stdout);
     rs_script_call(slow, hurried, 1, keys, NULL, 0, NULL, NULL, NULL, &err);
@@ -175,7 +175,7 @@ static void miss_a_deadline(const rs_client *client) {
 
     printf("  Was it executed? Ask for what it writes; its late reply is given to no other call:\n");
     step step = begin(client, "GET count, on the same client");
-    check(rs_client_command(client, 2, count, NULL, &reply, &err), err);
+    check(rs_client_command(client, 2, count, NULL, &reply, &err), &err);
     end_with_reply(step, reply);
     rs_reply_free(reply);
     rs_client_free(hurried);

@@ -111,7 +111,7 @@ pub unsafe extern "C" fn rs_client_with_read_from(
 /// `key`: `len` bytes; copied. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 ///
 /// # Safety
-/// `key` points to `len` bytes; the other pointers are NULL or what they are declared as.
+/// `key` is NULL or points to `len` bytes; the other pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_with_route_key(
     client: *const rs_client,
@@ -121,14 +121,7 @@ pub unsafe extern "C" fn rs_client_with_route_key(
     err: *mut *mut rs_error,
 ) -> rs_status {
     // SAFETY: as documented.
-    unsafe {
-        make_view(client, view, err, |client| {
-            if key.is_null() {
-                return Err(invalid("key", "is NULL"));
-            }
-            client.with_route(Route::Key(bytes(key, len, "key")?))
-        })
-    }
+    unsafe { make_view(client, view, err, |client| client.with_route(Route::Key(bytes(key, len, "key")?))) }
 }
 
 /// The same, by the number of a slot.
@@ -167,7 +160,7 @@ pub unsafe extern "C" fn rs_client_with_route_node(
 }
 
 /// The same, to all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has an
-/// error there, which rs_error_from_reply tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
+/// error there, which rs_reply_error tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
 ///
 /// `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 ///

@@ -23,7 +23,9 @@ impl Address {
         let (host, port) = text.rsplit_once(':')?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let port = port.parse().ok().filter(|port| *port != 0)?;
-        (!host.is_empty()).then(|| Address::Tcp { host: host.to_owned(), port })
+        // A URL, or brackets that do not match, would otherwise pass for a host that nobody ever finds.
+        let is_host = !host.is_empty() && !host.contains(['/', '@', '[', ']', ' ']);
+        is_host.then(|| Address::Tcp { host: host.to_owned(), port })
     }
 }
 
@@ -34,6 +36,25 @@ impl fmt::Display for Address {
             Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
             Address::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_and_what_is_no_address() {
+        for (text, shown) in
+            [("a.example:1", "a.example:1"), ("[::1]:6379", "[::1]:6379"), ("fe80::1:6379", "[fe80::1]:6379")]
+        {
+            assert_eq!(Address::parse(text).map(|address| address.to_string()), Some(shown.to_owned()));
+        }
+        for text in
+            ["", "a", ":1", "a:", "a:0", "a:65536", "[::1]", "[::1:6379", "[]:1", "redis://a:1", "u@a:1"]
+        {
+            assert_eq!(Address::parse(text), None, "{text}");
         }
     }
 }

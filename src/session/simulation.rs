@@ -19,8 +19,13 @@ struct Rights {
     no_load: bool,
 }
 
+/// The key whose slot the server does not own yet: it is served behind ASKING alone.
+const COMING: &[u8] = b"coming";
+
 /// A server that knows just what the session speaks. Each script call is told apart by its one argument, a number.
 struct Server {
+    /// The command before was ASKING; within MULTI, the one before that.
+    asking: bool,
     rights: Rights,
     scripts: HashSet<String>,
     executed: HashMap<u64, u32>,
@@ -34,7 +39,15 @@ const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
 impl Server {
     fn new(rights: Rights) -> Self {
         let (scripts, executed) = Default::default();
-        Server { rights, scripts, executed, received: Vec::new(), replies: Vec::new(), multi: None }
+        Server {
+            asking: false,
+            rights,
+            scripts,
+            executed,
+            received: Vec::new(),
+            replies: Vec::new(),
+            multi: None,
+        }
     }
 
     fn receive(&mut self, bytes: &[u8]) {
@@ -47,6 +60,16 @@ impl Server {
     }
 
     fn answer(&mut self, command: Vec<Vec<u8>>) -> String {
+        if command[0] == b"ASKING" {
+            self.asking = true;
+            return "+OK\r\n".into();
+        }
+        let reply = self.answer_other(command);
+        self.asking &= self.multi.is_some();
+        reply
+    }
+
+    fn answer_other(&mut self, command: Vec<Vec<u8>>) -> String {
         match (&mut self.multi, command[0].as_slice()) {
             (None, b"MULTI") => {
                 self.multi = Some(Vec::new());
@@ -74,6 +97,9 @@ impl Server {
                 let sha = Sha::of(&command[2]).to_string();
                 self.scripts.insert(sha.clone());
                 format!("$40\r\n{sha}\r\n")
+            }
+            _ if command.get(3).is_some_and(|key| key == COMING) && !self.asking => {
+                "-MOVED 1 127.0.0.1:1\r\n".into()
             }
             "EVALSHA" | "EVALSHA_RO" => match self.scripts.contains(&*String::from_utf8_lossy(&command[1])) {
                 true => self.execute(&command),
@@ -160,6 +186,8 @@ impl World {
         request.reset(shape);
         request.repair = self.rng.bool();
         request.trust_cache = false;
+        request.asking = self.rng.u8(..) < 60;
+        let key = if request.asking { COMING } else { b"k" };
         let count = if shape == Shape::Single { 1 } else { self.rng.usize(1..6) };
         let mut expectation =
             Expectation { shape, items: Vec::new(), has_broken: false, flushes: self.flushes };
@@ -172,7 +200,7 @@ impl World {
             let broken = self.rng.u8(..) < 12;
             let script = &self.scripts[if broken { 3 } else { self.rng.usize(..3) }];
             let id = self.next_id.to_string();
-            request.script_call(script, &["k"][..], &[id.as_str()][..], self.rng.bool()).expect("accepted");
+            request.script_call(script, &[key][..], &[id.as_str()][..], self.rng.bool()).expect("accepted");
             expectation.items.push(Some(self.next_id));
             expectation.has_broken |= broken;
             self.next_id += 1;
@@ -211,6 +239,7 @@ impl World {
                     let times: Vec<u32> =
                         expectation.items.iter().flatten().map(|id| self.times(*id)).collect();
                     let seed = self.seed;
+                    assert!(!error.message().contains("MOVED"), "seed {seed}: {error}: without ASKING");
                     assert!(times.iter().all(|&times| times <= 1), "seed {seed}: {error}: ran {times:?}");
                     if error.is_not_executed() {
                         assert!(times.iter().all(|&times| times == 0), "seed {seed}: {error}: ran {times:?}");
@@ -254,6 +283,7 @@ impl World {
             return assert_eq!(reply.as_str(), Some("PONG"), "seed {seed}");
         };
         if let Some(error) = reply.as_error() {
+            assert!(!error.message().contains("MOVED"), "seed {seed}: {error}: without ASKING");
             assert!(error.is_not_executed() || error.message().contains("compiling"), "seed {seed}: {error}");
             assert_eq!(self.times(id), 0, "seed {seed}: item {item}: {error}");
             let is_missing = error.status() == Status::NoScript;

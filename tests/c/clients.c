@@ -1,4 +1,4 @@
-/* Clients: two servers, deadlines, closing, what calls cost, options, script administration. */
+/* Clients: two servers, deadlines, closing, what calls cost, options, routes, replicas, script administration. */
 #include "support/check.h"
 #include "support/server.h"
 
@@ -134,6 +134,11 @@ static void what_calls_cost(void) {
 static void options(void) {
     rs_options *options = rs_options_new();
     rs_client *client = NULL;
+    for (int32_t wrong = -1; wrong <= RS_READ_FROM_REPLICA + 1; wrong += RS_READ_FROM_REPLICA + 2)
+        CHECK_FAILS(RS_ERR_INVALID_OPTION, "read_from", rs_options_set_read_from(options, wrong, &err));
+    CHECK_FAILS(RS_ERR_INVALID_OPTION, "map_address", rs_options_map_address(options, "10.0.0.1", "10.0.0.2:1", &err));
+    CHECK_FAILS(RS_ERR_INVALID_OPTION, "map_address", rs_options_map_address(options, "redis://10.0.0.1:1", "a:1", &err));
+    CHECK_FAILS(RS_ERR_INVALID_OPTION, "sentinel_username", rs_options_set_sentinel_username(options, "", &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_connect_timeout_ms(options, 0, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_call_timeout_ms(options, 0, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_client_name(options, "two words", &err));
@@ -159,6 +164,143 @@ static void options(void) {
     CHECK_FAILS(RS_ERR_REPLY_LIMIT, "", rs_client_command(client, 3, eval, NULL, NULL, &err));
     do_command(client, "PING", NULL);
     rs_client_free(client);
+}
+
+/* What only makes sense together is checked when a client is opened. */
+static void urls_and_options_that_do_not_fit(void) {
+    rs_options *options = rs_options_new();
+    rs_client *client = NULL;
+    CHECK_FAILS(RS_ERR_INVALID_URL, "", rs_client_open("redis+cluster://", options, &client, &err));
+    CHECK_FAILS(RS_ERR_INVALID_URL, "", rs_client_open("redis+cluster://a:1,,b:1", options, &client, &err));
+    CHECK_FAILS(RS_ERR_INVALID_URL, "", rs_client_open("redis+sentinel://a:1,b:1", options, &client, &err));
+    CHECK_FAILS(RS_ERR_INVALID_URL, "", rs_client_open("redis+nothing://a:1", options, &client, &err));
+    CHECK_OK(rs_options_set_lazy_connect(options, true, &err));
+    CHECK_OK(rs_client_open("redis+cluster://a,[::1]:7000", options, &client, &err));
+    rs_client_free(client);
+    CHECK_OK(rs_options_set_sentinel_username(options, "watcher", &err));
+    CHECK_FAILS(RS_ERR_INVALID_OPTION, "sentinel_username",
+                rs_client_open("redis+sentinel://a,b/service", options, &client, &err));
+    CHECK_OK(rs_options_set_sentinel_password(options, "p\0q", 3, &err));
+    CHECK_OK(rs_client_open("redis+sentinel://a,b/service/3", options, &client, &err));
+    rs_client_free(client);
+    CHECK_FAILS(RS_ERR_INVALID_OPTION, "sentinel", rs_client_open("redis://a", options, &client, &err));
+    CHECK_NULL(client);
+    rs_options_free(options);
+}
+
+static void routes_that_cannot_be(void) {
+    rs_client *client = open_client(server_url(one)), *view = NULL;
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "read_from", rs_client_with_read_from(client, -1, &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "read_from",
+                rs_client_with_read_from(client, RS_READ_FROM_REPLICA + 1, &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "16384", rs_client_with_route_slot(client, 16384, &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "65535", rs_client_with_route_slot(client, UINT16_MAX, &view, &err));
+    const char *const nodes[] = {"", "127.0.0.1", "127.0.0.1:", ":6379", "127.0.0.1:65536", "[::1", "redis://a:1"};
+    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
+        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "host:port", rs_client_with_route_node(client, nodes[i], &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "key", rs_client_with_route_key(client, "foo", SIZE_MAX, &view, &err));
+    CHECK_NULL(view);
+    rs_client_free(client);
+}
+
+/* They all lead to the only server. */
+static void routes_on_a_single_server(void) {
+    rs_client *client = open_client(server_tcp_url(two)), *views[6];
+    rs_script *multiply = multiply_on(client), *without_keys = NULL;
+    rs_pipeline *pipeline = NULL;
+    rs_reply *reply = NULL;
+    do_command(client, "SET", "foo", "3", NULL);
+    CHECK_OK(rs_script_register(client, "return 7", 8, &without_keys, &err));
+    CHECK_OK(rs_client_with_route_key(client, "a\0b", 3, &views[0], &err));
+    CHECK_OK(rs_client_with_route_key(client, NULL, 0, &views[1], &err)); /* a key may be empty */
+    CHECK_OK(rs_client_with_route_slot(client, 16383, &views[2], &err));
+    CHECK_OK(rs_client_with_route_node(client, "example.org:1", &views[3], &err));
+    CHECK_OK(rs_client_with_route_node(client, server_tcp_url(two) + strlen("redis://"), &views[4], &err));
+    CHECK_OK(rs_client_with_read_from(client, RS_READ_FROM_PREFER_REPLICA, &views[5], &err));
+    for (int i = 0; i < 6; i++) {
+        CHECK_INT(product(multiply, views[i]), 15);
+        CHECK_OK(rs_script_call_ro(without_keys, views[i], 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+        CHECK_INT(rs_reply_integer(reply), 7);
+        rs_reply_free(reply);
+        do_command(views[i], "DBSIZE", NULL);
+        rs_client_free(views[i]);
+    }
+
+    rs_client *all = NULL;
+    CHECK_OK(rs_client_with_route_all(client, &all, &err));
+    reply = command(all, "ECHO", "hello", NULL);
+    CHECK_INT(rs_reply_type(reply), RS_REPLY_MAP);
+    CHECK_INT(rs_reply_len(reply), 2);
+    CHECK_STRING(rs_reply_element(reply, 0), server_tcp_url(two) + strlen("redis://"));
+    CHECK_STRING(rs_reply_element(reply, 1), "hello");
+    rs_reply_free(reply);
+    CHECK_OK(rs_script_call(without_keys, all, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_INT(rs_reply_len(reply), 2);
+    CHECK_INT(rs_reply_integer(rs_reply_element(reply, 1)), 7);
+    rs_reply_free(reply);
+    const char *const ping[] = {"PING"};
+    for (uint32_t flags = 0; flags <= RS_PIPELINE_ATOMIC; flags++) {
+        CHECK_OK(rs_pipeline_new(all, flags, &pipeline, &err));
+        CHECK_OK(rs_pipeline_command(pipeline, 1, ping, NULL, &err));
+        CHECK_FAILS(RS_ERR_NO_ROUTE, "", rs_pipeline_exec(pipeline, &reply, &err));
+        CHECK_NULL(reply);
+        rs_pipeline_free(pipeline);
+    }
+    rs_client_free(all);
+    rs_script_free(without_keys);
+    rs_script_free(multiply);
+    rs_client_free(client);
+}
+
+/* Whether the server that runs a read-only script is "master" or "slave". */
+static void check_role(const rs_script *role, const rs_client *client, const char *want) {
+    rs_reply *reply = NULL;
+    CHECK_OK(rs_script_call_ro(role, client, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_STRING(reply, want);
+    rs_reply_free(reply);
+}
+
+static int is_following(const rs_client *replica) {
+    rs_reply *info = command(replica, "INFO", "replication", NULL);
+    const int is_following = strstr(rs_reply_string(info, NULL), "master_link_status:up") != NULL;
+    rs_reply_free(info);
+    return is_following;
+}
+
+static void read_only_calls_on_a_replica(void) {
+    static const char lua[] = "return redis.call('INFO', 'replication'):match('role:(%a+)')";
+    server *follower = server_start();
+    rs_client *replica = open_client(server_url(follower)), *client = NULL, *view = NULL;
+    rs_options *options = rs_options_new();
+    rs_script *role = NULL;
+    char port[8];
+    snprintf(port, sizeof port, "%d", server_port(one));
+    do_command(replica, "REPLICAOF", "127.0.0.1", port, NULL);
+    WAIT_UNTIL(is_following(replica));
+    CHECK_OK(rs_script_register(NULL, lua, strlen(lua), &role, &err));
+
+    CHECK_OK(rs_options_set_read_from(options, RS_READ_FROM_REPLICA, &err));
+    CHECK_OK(rs_client_open(server_tcp_url(one), options, &client, &err));
+    check_role(role, client, "slave");
+    rs_reply *reply = NULL;
+    CHECK_OK(rs_script_call(role, client, 0, NULL, NULL, 0, NULL, NULL, &reply, &err)); /* not read-only */
+    CHECK_STRING(reply, "master");
+    rs_reply_free(reply);
+    CHECK_OK(rs_client_with_read_from(client, RS_READ_FROM_PRIMARY, &view, &err));
+    check_role(role, view, "master");
+    rs_client_free(view);
+    CHECK_OK(rs_client_with_read_from(client, RS_READ_FROM_PREFER_REPLICA, &view, &err));
+    check_role(role, view, "slave");
+
+    /* Without it, the one falls back and the other does not. */
+    rs_client_free(replica);
+    server_stop(follower);
+    check_role(role, view, "master");
+    CHECK_FAILS(RS_ERR_CONNECT, "replica", rs_script_call_ro(role, client, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
+    rs_options_free(options);
+    rs_client_free(view);
+    rs_client_free(client);
+    rs_script_free(role);
 }
 
 static void administration(void) {
@@ -198,5 +340,9 @@ int main(void) {
     RUN(a_deadline_of_its_own);
     RUN(what_calls_cost);
     RUN(options);
+    RUN(urls_and_options_that_do_not_fit);
+    RUN(routes_that_cannot_be);
+    RUN(routes_on_a_single_server);
+    RUN(read_only_calls_on_a_replica);
     RUN(administration);
 }

@@ -108,6 +108,7 @@ static void names_of_statuses(void) {
         NAME(RS_ERR_NOT_READ_ONLY),
         NAME(RS_ERR_FORKED),
         NAME(RS_ERR_CLOSED),
+        NAME(RS_ERR_NO_ROUTE),
         NAME(RS_ERR_CONNECT),
         NAME(RS_ERR_TLS),
         NAME(RS_ERR_AUTH),
@@ -121,6 +122,7 @@ static void names_of_statuses(void) {
         NAME(RS_ERR_BUSY),
         NAME(RS_ERR_TRANSACTION_ABORTED),
         NAME(RS_ERR_NOT_SUPPORTED),
+        NAME(RS_ERR_NOT_SERVED),
         NAME(RS_ERR_INTERNAL),
 #undef NAME
     };

@@ -30,16 +30,49 @@ static void opening_and_closing(void) {
 #define CALL(err) rs_client_open("redis://127.0.0.1", NULL, NULL, err)
     REFUSES("client", CALL);
 #undef CALL
-    out = STALE;
-#define CALL(err) rs_client_with_timeout(NULL, 1, &out, err)
-    REFUSES("client", CALL);
-#undef CALL
-    CHECK_NULL(out);
-#define CALL(err) rs_client_with_timeout(client, 1, NULL, err)
-    REFUSES("view", CALL);
-#undef CALL
     rs_client_close(NULL);
     rs_client_free(NULL);
+}
+
+static void views(void) {
+    rs_client *out;
+/* A view of no client, and a view without a place for it. */
+#define VIEW(call)                                                                                                     \
+    do {                                                                                                               \
+        out = STALE;                                                                                                   \
+        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "client is NULL", call(NULL, &out, &err));                                \
+        CHECK_NULL(out);                                                                                               \
+        CHECK_INT(call(NULL, &out, NULL), RS_ERR_INVALID_ARGUMENT);                                                    \
+        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "view is NULL", call(client, NULL, &err));                                \
+        CHECK_INT(call(client, NULL, NULL), RS_ERR_INVALID_ARGUMENT);                                                  \
+    } while (0)
+#define CALL(client, view, err) rs_client_with_timeout(client, 1, view, err)
+    VIEW(CALL);
+#undef CALL
+#define CALL(client, view, err) rs_client_with_read_from(client, RS_READ_FROM_PRIMARY, view, err)
+    VIEW(CALL);
+#undef CALL
+#define CALL(client, view, err) rs_client_with_route_key(client, "foo", 3, view, err)
+    VIEW(CALL);
+#undef CALL
+#define CALL(client, view, err) rs_client_with_route_slot(client, 0, view, err)
+    VIEW(CALL);
+#undef CALL
+#define CALL(client, view, err) rs_client_with_route_node(client, "127.0.0.1:6379", view, err)
+    VIEW(CALL);
+#undef CALL
+    VIEW(rs_client_with_route_all);
+#undef VIEW
+    out = STALE;
+#define CALL(err) rs_client_with_route_key(client, NULL, 1, &out, err)
+    REFUSES("key", CALL);
+#undef CALL
+    CHECK_NULL(out);
+    out = STALE;
+#define CALL(err) rs_client_with_route_node(client, NULL, &out, err)
+    REFUSES("node", CALL);
+#undef CALL
+    CHECK_NULL(out);
 }
 
 static void commands(void) {
@@ -276,6 +309,14 @@ static void setters(void) {
     SETTER(rs_options_set_max_reply_bytes, "options", NULL, 65536);
     SETTER(rs_options_set_max_reply_depth, "options", NULL, 8);
     SETTER(rs_options_set_lazy_connect, "options", NULL, true);
+    SETTER(rs_options_set_read_from, "options", NULL, RS_READ_FROM_PRIMARY);
+    SETTER(rs_options_map_address, "options", NULL, "a:1", "b:1");
+    SETTER(rs_options_map_address, "announced", options, NULL, "b:1");
+    SETTER(rs_options_map_address, "reachable", options, "a:1", NULL);
+    SETTER(rs_options_set_sentinel_username, "options", NULL, "u");
+    SETTER(rs_options_set_sentinel_username, "username", options, NULL);
+    SETTER(rs_options_set_sentinel_password, "options", NULL, "p", 1);
+    SETTER(rs_options_set_sentinel_password, "password", options, NULL, 1);
     SETTER(rs_options_set_log, "options", NULL, NULL, NULL, NULL);
 #undef SETTER
     rs_options_free(NULL);
@@ -328,6 +369,7 @@ int main(void) {
     options = rs_options_new();
     reply = command(client, "DBSIZE", NULL);
     RUN(opening_and_closing);
+    RUN(views);
     RUN(commands);
     RUN(registering);
     RUN(calling);

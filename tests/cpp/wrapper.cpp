@@ -366,6 +366,44 @@ static void administration_and_stats() {
     CHECK_TEXT(rs::version(), RS_VERSION);
 }
 
+// Whether an error's text holds this; the error may be a temporary.
+static bool says(const rs::Error &error, std::string_view part) {
+    return std::string_view(error.what()).find(part) != std::string_view::npos;
+}
+
+static void routes_and_urls() {
+    rs::Client client(server_tcp_url(two));
+    rs::Script script("return 7");
+    const std::string_view address = std::string_view(server_tcp_url(two)).substr(8);
+    // A single server is where they all lead.
+    for (const rs::Client &view :
+         {client.with_route_key(std::string_view("a\0b", 3)), client.with_route_key({}), client.with_route_slot(16383),
+          client.with_route_node(address), client.with_read_from(RS_READ_FROM_PREFER_REPLICA)})
+        CHECK(script.call(view, {}, {}).integer() == 7 && script.call_ro(view, {}, {}).integer() == 7);
+    const rs::Reply everyone = client.with_route_all().command({"ECHO", "hello"});
+    CHECK(everyone.type() == RS_REPLY_MAP && everyone.size() == 2);
+    CHECK(everyone[0].string() == address && everyone[1].string() == "hello");
+    CHECK_INT(client.with_route_all().pipeline().command({"PING"}).try_exec().error().status(), RS_ERR_NO_ROUTE);
+
+    CHECK_INT(thrown_by([&] { client.with_read_from(3); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(thrown_by([&] { client.with_route_slot(16384); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(thrown_by([&] { client.with_route_node("nobody"); }).status(), RS_ERR_INVALID_ARGUMENT);
+    rs::Client moved = std::move(client);
+    CHECK_INT(thrown_by([&] { client.with_route_key("foo"); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(client.try_with_route_all().error().status(), RS_ERR_INVALID_ARGUMENT);
+
+    rs::Options lazy;
+    lazy.lazy_connect(true).read_from(RS_READ_FROM_REPLICA).map_address("10.0.0.1:1", "[::1]:2");
+    CHECK(rs::Client::try_open("redis+cluster://a,b:7000", lazy).has_value());
+    lazy.sentinel_username("watcher");
+    CHECK(says(rs::Client::try_open("redis+sentinel://a/service", lazy).error(), "sentinel_password"));
+    lazy.sentinel_password(std::string_view("p\0q", 3));
+    CHECK(rs::Client::try_open("redis+sentinel://a/service", lazy).has_value());
+    CHECK(says(*rs::Options().read_from(3).error(), "read_from"));
+    CHECK(says(*rs::Options().map_address("a", "b:1").error(), "map_address"));
+    CHECK(says(*rs::Options().sentinel_username("").error(), "sentinel_username"));
+}
+
 static void threads() {
     rs::Client client(server_url(one));
     rs::Script script(client, "return ARGV[1] + 1");
@@ -391,5 +429,6 @@ int main() {
     RUN(a_pipeline_that_breaks_half_way);
     RUN(options_and_log);
     RUN(administration_and_stats);
+    RUN(routes_and_urls);
     RUN(threads);
 }

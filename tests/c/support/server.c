@@ -2,6 +2,7 @@
 #include "server.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -24,8 +25,11 @@
 
 enum { SERVERS_MAX = 8, ATTEMPTS_MAX = 8 };
 
+enum kind { SINGLE, NODE, SENTINEL };
+
 struct server {
     pid_t pid; /* 0: the place is free */
+    int port;
     char dir[64];
     char socket[80];
     char url[96];
@@ -46,15 +50,27 @@ static void stop_all(void) {
         if (servers[i].pid != 0) server_stop(&servers[i]);
 }
 
-static int free_port(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof address;
+static int is_free(int port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const int fd = socket(AF_INET, SOCK_STREAM, 0);
     CHECK(fd >= 0);
-    CHECK(bind(fd, (struct sockaddr *)&address, len) == 0);
-    CHECK(getsockname(fd, (struct sockaddr *)&address, &len) == 0);
+    const int is_free = bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
     close(fd);
-    return ntohs(address.sin_port);
+    return is_free;
+}
+
+/* A port that nothing listens on, nor on the one 10,000 above, which a cluster's node needs as well. Both lie below the range that systems take
+   outgoing connections' ports from. */
+static int free_port(void) {
+    enum { FIRST = 11000, COUNT = 10000 };
+    static unsigned next; /* tests that run at the same time begin at different places */
+    if (next == 0) next = (unsigned)getpid() * 127;
+    for (int left = COUNT; left > 0; left--) {
+        const int port = FIRST + (int)(next++ % COUNT);
+        if (is_free(port) && is_free(port + COUNT)) return port;
+    }
+    FAIL("none of ten thousand ports is free");
 }
 
 /* Whether the server answers a PING on its socket. */
@@ -70,29 +86,46 @@ static int answers(const server *s) {
     return good;
 }
 
-static void run_server(const server *s, const char *port) {
+static void run_server(const server *s, enum kind kind) {
+    enum { ARGUMENTS_MAX = 32 };
+    char port[8];
+    const char *argv[ARGUMENTS_MAX] = {"redis-server"};
+    size_t argc = 1;
+    snprintf(port, sizeof port, "%d", s->port);
+#define ADD(...)                                                                                                       \
+    do {                                                                                                               \
+        const char *const added[] = {__VA_ARGS__};                                                                     \
+        memcpy(argv + argc, added, sizeof added);                                                                      \
+        argc += sizeof added / sizeof *added;                                                                          \
+    } while (0)
+    if (kind == SENTINEL) ADD("sentinel.conf", "--sentinel");
+    ADD("--port", port, "--bind", "127.0.0.1", "--unixsocket", s->socket, "--dir", s->dir);
+    /* A script counts as busy, and can be killed, soon. Replicas are to follow at once. */
+    if (kind != SENTINEL)
+        ADD("--save", "", "--appendonly", "no", "--lua-time-limit", "50", "--repl-diskless-sync-delay", "0");
+    if (kind == NODE) ADD("--cluster-enabled", "yes", "--cluster-node-timeout", "1500");
+#undef ADD
 #ifdef __linux__
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that is killed takes its servers along */
 #endif
     const int log = open("log", O_WRONLY | O_CREAT | O_TRUNC, 0600);
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
-    /* A script counts as busy, and can be killed, soon. */
-    execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1", "--unixsocket", s->socket, "--dir",
-           s->dir, "--save", "", "--appendonly", "no", "--lua-time-limit", "50", (char *)NULL);
+    /* A sentinel insists on a file that it can write. */
+    close(open("sentinel.conf", O_WRONLY | O_CREAT, 0600));
+    execvp(argv[0], (char *const *)argv);
     dprintf(STDERR_FILENO, "redis-server: %s\n", strerror(errno));
     _exit(127);
 }
 
-static int start(server *s) {
-    char port[8];
-    snprintf(port, sizeof port, "%d", free_port());
-    snprintf(s->tcp_url, sizeof s->tcp_url, "redis://127.0.0.1:%s", port);
+static int start(server *s, enum kind kind) {
+    s->port = free_port();
+    snprintf(s->tcp_url, sizeof s->tcp_url, "redis://127.0.0.1:%d", s->port);
     s->pid = fork();
     CHECK(s->pid >= 0);
     if (s->pid == 0) {
         if (chdir(s->dir) != 0) _exit(127);
-        run_server(s, port);
+        run_server(s, kind);
     }
     for (int left = 30000; left > 0; left--) {
         if (answers(s)) return 1;
@@ -102,7 +135,7 @@ static int start(server *s) {
     FAIL("redis-server does not answer; its log is in %s", s->dir);
 }
 
-server *server_start(void) {
+static server *start_somewhere(enum kind kind) {
     server *s = servers;
     while (s->pid != 0) CHECK(++s < servers + SERVERS_MAX);
     if (owner == 0) {
@@ -115,24 +148,36 @@ server *server_start(void) {
     snprintf(s->socket, sizeof s->socket, "%s/socket", s->dir);
     snprintf(s->url, sizeof s->url, "unix://%s", s->socket);
     for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++)
-        if (start(s)) return s;
+        if (start(s, kind)) return s;
     FAIL("redis-server does not start; its log is in %s", s->dir);
 }
+
+server *server_start(void) { return start_somewhere(SINGLE); }
+
+server *server_start_node(void) { return start_somewhere(NODE); }
+
+server *server_start_sentinel(void) { return start_somewhere(SENTINEL); }
 
 const char *server_url(const server *s) { return s->url; }
 
 const char *server_tcp_url(const server *s) { return s->tcp_url; }
 
+int server_port(const server *s) { return s->port; }
+
 pid_t server_pid(const server *s) { return s->pid; }
 
+static void remove_directory(const char *path) {
+    DIR *dir = opendir(path);
+    CHECK(dir != NULL);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
+    rmdir(path);
+}
+
 void server_stop(server *s) {
-    char log[80];
     kill(s->pid, SIGKILL);
     while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR) {}
-    snprintf(log, sizeof log, "%s/log", s->dir);
-    unlink(log);
-    unlink(s->socket);
-    rmdir(s->dir);
+    remove_directory(s->dir);
     s->pid = 0;
 }
 

@@ -15,11 +15,19 @@ typedef struct server server;
 /* Starts `redis-server` on a Unix socket and on a free port of the loopback, and waits until it answers. */
 server *server_start(void);
 
+/* The same, as a node of a cluster that is still to be formed: see cluster.h. */
+server *server_start_node(void);
+
+/* The same, as a sentinel that watches nothing yet. */
+server *server_start_sentinel(void);
+
 /* `unix://...`, borrowed until the server is stopped. */
 const char *server_url(const server *s);
 
 /* `redis://127.0.0.1:port`, borrowed until the server is stopped. */
 const char *server_tcp_url(const server *s);
+
+int server_port(const server *s);
 
 pid_t server_pid(const server *s);
 
