@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Status};
 use crate::node::Node;
 use crate::request::{Item, Repeatable};
 use crate::route::ReadFrom;
-use crate::session::verdict::{self, NotServed};
+use crate::session::verdict::{self, NotServed, Verdict};
 use crate::topology::slots::NO_SLOT;
 use crate::topology::{Claim, Place, Topology};
 
@@ -198,6 +198,8 @@ impl Journey {
                 topology.doubt(node);
                 None
             }
+            // A replica comes to load, or loses its primary, at any time. Where a script has made that up, so it does elsewhere.
+            Status::Server if is_out_of_service(error) && self.avoid(topology, node) => Some(Again::Now),
             Status::Loading => Some(if self.avoid(topology, node) { Again::Now } else { Again::AfterPause }),
             Status::Server | Status::TransactionAborted => self.not_served(topology, node, error, deadline),
             _ => None,
@@ -286,6 +288,11 @@ impl Journey {
     pub(crate) fn hold(&mut self, next: Next) {
         self.redirected = Some((next.node, if next.asking { Claim::Ask } else { Claim::Moved }));
     }
+}
+
+/// Whether a server says that it has no data to answer from.
+fn is_out_of_service(error: &Error) -> bool {
+    error.server_text().is_some_and(|text| verdict::judge(text) == Verdict::Loading)
 }
 
 /// A refusal in the words for a caller who cannot wait any longer.
