@@ -119,6 +119,13 @@ impl Client {
         let mut journey = Journey::new(place, if reads { self.view().read_from } else { ReadFrom::Primary });
         loop {
             let Next { node, asking } = journey.next(topology, request.repeatable, deadline)?;
+            // A replica that is too old for read-only scripts shows it when there is a connection.
+            if journey.has_choice()
+                && topology.link(&node, deadline).is_ok()
+                && journey.turns_away_from(topology, &node)
+            {
+                continue;
+            }
             request.asking = asking;
             let (error, sent) = match attempt(&node, request, now) {
                 Tried::Unusable(unsent) => {

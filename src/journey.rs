@@ -114,6 +114,9 @@ impl Journey {
         loop {
             let generation = topology.generation();
             if let Some(node) = topology.pick(&self.place, self.read_from, &self.avoided) {
+                if self.turns_away_from(topology, &node) {
+                    continue;
+                }
                 return Ok(node);
             }
             let had_avoided = !self.avoided.is_empty();
@@ -272,6 +275,11 @@ impl Journey {
             self.avoided.push(Arc::clone(node));
         }
         can_avoid
+    }
+
+    /// Whether it may go to a replica.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.read_from != ReadFrom::Primary
     }
 
     /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection.
