@@ -111,7 +111,7 @@ impl Client {
         mut request: Box<Request>,
         mut seen: u64,
         (mut now, deadline): (Instant, Instant),
-        attempt: impl Fn(&Node, Box<Request>, Instant) -> Tried,
+        attempt: impl Fn(&Arc<Node>, Box<Request>, Instant) -> Tried,
     ) -> Result<Reply> {
         let topology = &self.core().topology;
         let place = if request.slot == NO_SLOT { self.view().way.place() } else { Place::Slot(request.slot) };

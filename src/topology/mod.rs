@@ -186,8 +186,8 @@ impl Topology {
     /// The connection to a server for a call.
     ///
     /// A primary that sentinels watch is connected to only when they have just named it: lost, it may be another by now.
-    pub(crate) fn link(&self, node: &Node, deadline: Instant) -> Result<Arc<Link>> {
-        if self.is_watched() && !node.is_connected() {
+    pub(crate) fn link(&self, node: &Arc<Node>, deadline: Instant) -> Result<Arc<Link>> {
+        if self.is_watched() && self.is_primary(node) && !node.is_connected() {
             let text = format!("the connection to {} was lost; nothing was sent", node.address());
             return Err(Error::new(Status::Connect, text));
         }
