@@ -139,6 +139,7 @@ impl Client {
                 }
                 Tried::Failed(error, Some(sent)) => (error, sent),
                 Tried::Failed(error, None) => {
+                    node.rest();
                     topology.doubt(&node);
                     return Err(error);
                 }

@@ -198,6 +198,7 @@ impl Journey {
                 Some(if self.avoid(topology, node) { Again::Now } else { Again::AfterRenewal })
             }
             Status::Indeterminate => {
+                node.rest();
                 topology.doubt(node);
                 None
             }

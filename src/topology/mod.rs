@@ -167,7 +167,7 @@ impl Topology {
         }
         let mut replicas: SmallVec<[&Arc<Node>; 8]> = shard.replicas_in_turn().collect();
         replicas.retain(|node| !avoid.iter().any(|other| Arc::ptr_eq(node, other)));
-        let up = replicas.iter().find(|node| !node.is_down()).copied();
+        let up = replicas.iter().find(|node| !node.is_down() && !node.is_resting()).copied();
         match read_from {
             ReadFrom::Replica => up.or(replicas.first().copied()).cloned(),
             _ => Some(Arc::clone(up.unwrap_or(&shard.primary))),
@@ -183,11 +183,16 @@ impl Topology {
         self.map.read().shards.iter().any(|shard| Arc::ptr_eq(&shard.primary, node))
     }
 
+    fn is_listed_as_replica(&self, node: &Arc<Node>) -> bool {
+        let map = self.map.read();
+        map.shards.iter().flat_map(|shard| &shard.replicas).any(|replica| Arc::ptr_eq(replica, node))
+    }
+
     /// The connection to a server for a call.
     ///
     /// A primary that sentinels watch is connected to only when they have just named it: lost, it may be another by now.
     pub(crate) fn link(&self, node: &Arc<Node>, deadline: Instant) -> Result<Arc<Link>> {
-        if self.is_watched() && self.is_primary(node) && !node.is_connected() {
+        if self.is_watched() && !node.is_connected() && !self.is_listed_as_replica(node) {
             let text = format!("the connection to {} was lost; nothing was sent", node.address());
             return Err(Error::new(Status::Connect, text));
         }
