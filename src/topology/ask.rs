@@ -24,7 +24,8 @@ pub(super) fn cluster_slots(node: &Node, config: &Config, deadline: Instant) -> 
     })?;
     let found = read_slots(reply.root(), node.address(), config);
     if found.is_empty() {
-        return Err(Error::new(Status::Connect, format!("{} knows of no slots", node.address())));
+        let what = if reply.root().is_empty() { "no slots" } else { "slots, but of no host that has them" };
+        return Err(Error::new(Status::Connect, format!("{} knows of {what}", node.address())));
     }
     Ok(found)
 }
