@@ -103,7 +103,9 @@ fn nodes_that_do_not_name_their_host() {
     let unknown = |node: Builder| node.arg("cluster-preferred-endpoint-type", "unknown-endpoint");
     let cluster = Cluster::builder(2).replicas(1).each(unknown).start();
     let other = 1 - cluster.primary_of(slot_of(b"a"));
-    let Value::Error(moved) = Raw::connect(cluster.node(other)).cmd(&["GET", "a"]) else { panic!("a redirection") };
+    let Value::Error(moved) = Raw::connect(cluster.node(other)).cmd(&["GET", "a"]) else {
+        panic!("a redirection")
+    };
     assert!(moved.contains(" :"), "{moved}");
     // The same host as asked, in the words in which it was asked.
     for host in ["127.0.0.1", "localhost"] {
@@ -125,9 +127,13 @@ fn nodes_whose_host_name_is_not_known_yet() {
     // Announced as a name that nobody has configured: CLUSTER SLOTS has `?` for it.
     let nameless = |node: Builder| node.arg("cluster-preferred-endpoint-type", "hostname");
     let cluster = Cluster::builder(2).each(nameless).start();
-    let client = Client::open(&cluster.cluster_url(), Options::default().call_timeout(Duration::from_secs(2)).unwrap());
+    let client = Client::open(
+        &cluster.cluster_url(),
+        Options::default().call_timeout(Duration::from_secs(2)).unwrap(),
+    );
     let start = Instant::now();
-    let error = client.and_then(|client| client.call(&Script::new(WHERE), &["a"], &NONE)).expect_err("it is nowhere");
+    let error =
+        client.and_then(|client| client.call(&Script::new(WHERE), &["a"], &NONE)).expect_err("it is nowhere");
     assert!(start.elapsed() < Duration::from_secs(4) + SLACK, "{:?}", start.elapsed());
     assert!(error.is_not_executed(), "{error}");
     assert!(error.message().contains("of no host"), "{error}");
@@ -149,7 +155,8 @@ fn nodes_behind_a_nat() {
 fn nodes_behind_a_nat_without_a_map() {
     let cluster = Cluster::builder(2).behind_nat().start();
     let deadline = Duration::from_secs(1);
-    let client = Client::open(&cluster.cluster_url(), Options::default().call_timeout(deadline).unwrap()).unwrap();
+    let client =
+        Client::open(&cluster.cluster_url(), Options::default().call_timeout(deadline).unwrap()).unwrap();
     let announced = |key: &str| {
         let (host, port) = cluster.announced(cluster.primary_of(slot_of(key.as_bytes())));
         format!("{host}:{port}")

@@ -73,7 +73,8 @@ fn replicas_of_a_primary_take_turns() {
     let replicas = [servers.replica(0), servers.replica(1)];
     let by_option = open(&servers.url(), ReadFrom::Primary);
     assert_eq!(ports(&by_option, 10), each([servers.primary()], 10));
-    let (calls, loads) = (calls_of(servers.primary(), "evalsha_ro"), calls_of(servers.primary(), "script|load"));
+    let (calls, loads) =
+        (calls_of(servers.primary(), "evalsha_ro"), calls_of(servers.primary(), "script|load"));
     for read_from in REPLICAS {
         assert_eq!(ports(&by_option.with_read_from(read_from), 20), each(replicas, 10), "{read_from:?}");
         let client = open(&servers.url(), read_from);
@@ -172,7 +173,8 @@ fn replicas_of_a_cluster_take_turns() {
             pipeline.script(&script, &[key], &NONE).unwrap();
         }
         let replies = pipeline.exec().unwrap();
-        let ports: Vec<u16> = replies.root().elements().map(|reply| reply.as_str().unwrap().parse().unwrap()).collect();
+        let ports: Vec<u16> =
+            replies.root().elements().map(|reply| reply.as_str().unwrap().parse().unwrap()).collect();
         for ((key, owner), ports) in keys.iter().zip(ports.chunks_exact(2)) {
             let replicas = ports_of(&cluster, &cluster.replicas_of(slot_of(key.as_bytes())));
             assert!(replicas.contains(&ports[0]), "{key}: {ports:?}");
@@ -204,8 +206,10 @@ fn a_pipeline_of_one_slot_asks_its_replicas_side_by_side() {
     assert!(replies.root().elements().all(|reply| is_replica(reply.as_str().unwrap())));
     assert_eq!(round_trips, 2, "one for each replica");
     // One that hangs does not keep the other from answering, whichever of them comes first: that is chance.
-    let clients: Vec<Client> =
-        (0..6).map(|_| open(&cluster.cluster_url(), ReadFrom::Replica)).inspect(|client| drop(ports(client, 2))).collect();
+    let clients: Vec<Client> = (0..6)
+        .map(|_| open(&cluster.cluster_url(), ReadFrom::Replica))
+        .inspect(|client| drop(ports(client, 2)))
+        .collect();
     cluster.node(1).pause();
     for client in clients {
         let client = client.with_timeout(Duration::from_millis(300));
@@ -227,9 +231,8 @@ fn readonly_is_said_once_for_each_connection() {
     options.read_from(ReadFrom::Replica).client_name("reader").unwrap();
     let client = Client::open(&cluster.cluster_url(), &options).unwrap();
     let replica = cluster.node(1);
-    let connections = |server: &Server| {
-        Raw::connect(server).ok(&["CLIENT", "LIST"]).text().matches("name=reader").count()
-    };
+    let connections =
+        |server: &Server| Raw::connect(server).ok(&["CLIENT", "LIST"]).text().matches("name=reader").count();
     for made in 1..=3 {
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -261,7 +264,10 @@ fn a_script_that_a_replica_has_lost_is_loaded_there_again() {
         pipeline.repair_unordered(true);
         pipeline.script_read_only(&Script::new(WHERE), &["a"], &NONE).unwrap();
         let replies = pipeline.exec().unwrap();
-        assert_eq!(replies.get(0).and_then(|reply| reply.as_str()), Some(replica.port().to_string().as_str()));
+        assert_eq!(
+            replies.get(0).and_then(|reply| reply.as_str()),
+            Some(replica.port().to_string().as_str())
+        );
         for never in ["eval", "eval_ro", "evalsha"] {
             assert_eq!(calls_of(replica, never), 0, "{never}");
         }
@@ -321,7 +327,9 @@ fn replicas_that_die_are_passed_over_and_come_back() {
     servers.attach(0);
     other.restart();
     servers.attach(1);
-    wait_until("the replicas are found again", || insists.call_read_only(&Script::new(WHERE), &["a"], &NONE).is_ok());
+    wait_until("the replicas are found again", || {
+        insists.call_read_only(&Script::new(WHERE), &["a"], &NONE).is_ok()
+    });
     assert_eq!(ports(&insists, 20), each([one, other], 10));
 }
 
@@ -374,7 +382,9 @@ fn replicas_that_have_lost_their_primary_are_passed_over() {
     }
     let cut_off = |number: usize| {
         servers.detach(number);
-        wait_until("the replica notices", || Raw::connect(servers.replica(number)).cmd(&["GET", "a"]).is_error());
+        wait_until("the replica notices", || {
+            Raw::connect(servers.replica(number)).cmd(&["GET", "a"]).is_error()
+        });
     };
     cut_off(0);
     for client in [&prefers, &insists] {

@@ -112,7 +112,10 @@ fn one_sentinel_that_is_right_will_do() {
     }
     let all = [third, &no_sentinel, &nobody, second].map(|server| server.address().to_string());
     let all: Vec<String> = all.into_iter().chain([right]).collect();
-    assert_eq!(port(&Client::open(&url(&all, service.service()), &options()).unwrap()), service.servers()[0].port());
+    assert_eq!(
+        port(&Client::open(&url(&all, service.service()), &options()).unwrap()),
+        service.servers()[0].port()
+    );
     second.resume();
 }
 
@@ -138,7 +141,8 @@ fn a_sentinel_with_old_news_is_not_believed() {
                 others.iter().all(|other| name(other) != old.to_string())
             });
             wait_until("the old primary follows", || {
-                let role = Raw::try_connect(&service.servers()[0]).and_then(|mut raw| raw.try_info("replication", "role"));
+                let role = Raw::try_connect(&service.servers()[0])
+                    .and_then(|mut raw| raw.try_info("replication", "role"));
                 matches!(role, Ok(Some(role)) if role == "slave")
             });
         });
@@ -175,7 +179,8 @@ fn without_a_sentinel_that_is_right_the_error_names_each() {
     // One that hangs: in time all the same.
     server.pause();
     let start = Instant::now();
-    let error = Client::open(&url(&all, "name"), Options::default().call_timeout(Duration::from_secs(2)).unwrap());
+    let error =
+        Client::open(&url(&all, "name"), Options::default().call_timeout(Duration::from_secs(2)).unwrap());
     let error = error.expect_err("it opened");
     assert!(start.elapsed() < Duration::from_secs(2) + SLACK, "{:?}", start.elapsed());
     assert!(error.message().contains(&all[0]), "{error}");
@@ -287,12 +292,23 @@ fn read_only_calls_run_on_replicas_and_go_on_without_a_primary() {
 fn a_call_that_waits_has_a_connection_to_the_new_primary() {
     let service = Sentinels::start(1);
     let client = Client::open(&service.url(), &options()).unwrap();
-    let new = service.failover();
+    let is_waited_at = |server: &Server| {
+        let blocked = Raw::try_connect(server).and_then(|mut raw| raw.try_info("clients", "blocked_clients"));
+        matches!(blocked, Ok(Some(blocked)) if blocked == "1")
+    };
+    let new = thread::scope(|scope| {
+        let waits = scope.spawn(|| client.command(&["BLPOP", "list", "0"]));
+        wait_until("it waits at the old primary", || is_waited_at(&service.servers()[0]));
+        let new = service.failover();
+        // The old primary lets go of it when it becomes a replica: nobody knows whether an element was on its way.
+        let error = waits.join().unwrap().unwrap_err();
+        assert!(error.is_indeterminate() || error.server_code() == Some("UNBLOCKED"), "{error}");
+        new
+    });
+    wait_until("the new primary is called", || port(&client) == new.port());
     thread::scope(|scope| {
         let waits = scope.spawn(|| client.command(&["BLPOP", "list", "15"]));
-        wait_until("it waits at the new primary", || {
-            Raw::connect(new).info("clients", "blocked_clients").as_deref() == Some("1")
-        });
+        wait_until("it waits at the new primary", || is_waited_at(new));
         client.command(&["RPUSH", "list", "x"]).unwrap();
         assert_eq!(shown(&waits.join().unwrap().unwrap()), r#"Array[String("list"), String("x")]"#);
     });
@@ -392,7 +408,11 @@ fn check(outcome: &Outcome, primary: &Server) {
         assert_eq!(*times, 1, "{name} ran twice");
     }
     for name in &outcome.failed {
-        assert!(!noted.contains(name.as_str()), "{name} was reported not done, and was: {:?}", outcome.refusals);
+        assert!(
+            !noted.contains(name.as_str()),
+            "{name} was reported not done, and was: {:?}",
+            outcome.refusals
+        );
     }
     // What is missing was done by a server that was no longer, or not yet again, to be the primary: its own loss.
     let missing = outcome.done.iter().filter(|(name, ..)| !noted.contains(name.as_str()));
@@ -432,6 +452,40 @@ fn a_failover_on_demand_under_load() {
         assert_eq!(port(&client), new.port());
     }
     assert_eq!(calls_of(old, "evalsha"), before);
+}
+
+#[test]
+fn an_old_primary_that_still_answers_is_left() {
+    let service = Sentinels::start(1);
+    let client = Client::open(&service.url(), &options()).unwrap();
+    let old = service.primary();
+    assert_eq!(port(&client), old.port());
+    let new = service.failover();
+    for sentinel in service.sentinels() {
+        // They have an old primary follow after four of these, in milliseconds. Each of its answers until then is lost.
+        Raw::connect(sentinel).ok(&["SENTINEL", "DEBUG", "PUBLISH-PERIOD", "60000"]);
+    }
+    wait_until("the new primary is called", || port(&client) == new.port());
+    assert_eq!(Raw::connect(old).info("replication", "role").as_deref(), Some("master"));
+}
+
+#[test]
+fn lost_sentinels_do_not_slow_down_a_service_that_is_well() {
+    let service = Sentinels::start(0);
+    let client = Client::open(&service.url(), &options()).unwrap();
+    for sentinel in service.sentinels() {
+        sentinel.pause();
+    }
+    let (start, mut slow) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(4) {
+        let begun = Instant::now();
+        assert_eq!(port(&client), service.servers()[0].port());
+        slow += u32::from(begun.elapsed() > Duration::from_millis(250));
+    }
+    assert!(slow <= 2, "{slow} calls were slow");
+    for sentinel in service.sentinels() {
+        sentinel.resume();
+    }
 }
 
 #[test]

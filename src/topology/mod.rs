@@ -12,7 +12,7 @@ pub(crate) mod slots;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
@@ -41,6 +41,10 @@ const OUTDATED: Duration = Duration::from_secs(1);
 
 /// How long replicas of a server without a cluster are believed to be the same.
 const REPLICAS_TRUST: Duration = Duration::from_secs(30);
+
+/// How long the word of a sentinel is taken. On a failover on demand the old primary goes on answering for many seconds, and what it is
+/// told then is lost.
+const SENTINEL_TRUST: Duration = Duration::from_secs(1);
 
 /// How long one server may take to say who is who while there are others to be asked.
 const ASK_PATIENCE: Duration = Duration::from_millis(500);
@@ -71,6 +75,8 @@ pub(crate) struct Topology {
     /// A call has met something that the map cannot explain.
     doubted: AtomicBool,
     redirects: AtomicU64,
+    /// The sentinel that was right last, by its place in the URL: asked first.
+    informant: AtomicUsize,
     compiled: Arc<Compiled>,
     pool: Arc<Pool>,
 }
@@ -110,6 +116,7 @@ impl Topology {
             renewed: Condvar::new(),
             doubted: AtomicBool::new(false),
             redirects: AtomicU64::new(0),
+            informant: AtomicUsize::new(0),
             compiled: Arc::default(),
             pool: Arc::default(),
         };
@@ -292,9 +299,9 @@ impl Topology {
             return Ok(self.generation());
         }
         if self.doubted.load(Ordering::Relaxed) && self.doubted.swap(false, Ordering::Relaxed)
-            || !self.is_cluster() && self.replicas_are_old()
+            || !self.is_cluster() && self.is_old()
         {
-            // The old picture may do.
+            // The old picture may do, and does for all other callers.
             let _ = self.renew(generation, deadline.min(Instant::now() + 2 * ASK_PATIENCE));
             return Ok(self.generation());
         }
@@ -306,8 +313,12 @@ impl Topology {
         if self.only.is_some() { Ok(()) } else { self.prepare(deadline).map(drop) }
     }
 
-    fn replicas_are_old(&self) -> bool {
-        self.renewal.lock().last.is_some_and(|last| last.elapsed() > REPLICAS_TRUST)
+    fn is_old(&self) -> bool {
+        let renewal = self.renewal.lock();
+        // Sentinels that are lost must not slow down a service that is well.
+        let watched = self.is_watched() && renewal.error.is_none();
+        let trust = if watched { SENTINEL_TRUST } else { REPLICAS_TRUST };
+        !renewal.running && renewal.last.is_some_and(|last| last.elapsed() > trust)
     }
 
     /// The same as [`Topology::renew`], again and again as often as the options say.
@@ -370,10 +381,14 @@ impl Topology {
             }
             Servers::Sentinel { sentinels, service } => {
                 let config = Arc::new(self.config.for_sentinels());
-                self.first_to_say(sentinels, deadline, |address, until| {
+                let (before, from) = sentinels.split_at(self.informant.load(Ordering::Relaxed));
+                self.first_to_say(&[from, before].concat(), deadline, |address, until| {
                     let sentinel = self.make(Arc::clone(&config), address, Purpose::Bare);
                     let primary = ask::primary_of(&sentinel, service, &self.config, until)?;
-                    self.shard_of(&primary, until).map(|shard| vec![shard])
+                    let shard = self.shard_of(&primary, until)?;
+                    let place = sentinels.iter().position(|other| other == address);
+                    self.informant.store(place.unwrap_or_default(), Ordering::Relaxed);
+                    Ok(vec![shard])
                 })
             }
         }
