@@ -194,7 +194,7 @@ fn nodes_with_tls_and_a_password() {
     assert!(!error.message().contains("wr0ng"), "{error}");
     let error = Client::open(&cluster.cluster_url(), &Options::default()).unwrap_err();
     assert_eq!(error.status(), Status::Tls, "{error}");
-    works(&cluster, &bare, options.clone().password(PASSWORD), &name);
+    works(&cluster, &bare, options.clone().password(PASSWORD), name);
 }
 
 #[test]

@@ -465,7 +465,9 @@ fn an_old_primary_that_still_answers_is_left() {
         // They have an old primary follow after four of these, in milliseconds. Each of its answers until then is lost.
         Raw::connect(sentinel).ok(&["SENTINEL", "DEBUG", "PUBLISH-PERIOD", "60000"]);
     }
+    let start = Instant::now();
     wait_until("the new primary is called", || port(&client) == new.port());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert_eq!(Raw::connect(old).info("replication", "role").as_deref(), Some("master"));
 }
 
@@ -482,7 +484,7 @@ fn lost_sentinels_do_not_slow_down_a_service_that_is_well() {
         assert_eq!(port(&client), service.servers()[0].port());
         slow += u32::from(begun.elapsed() > Duration::from_millis(250));
     }
-    assert!(slow <= 2, "{slow} calls were slow");
+    assert!(slow <= 1, "{slow} calls were slow");
     for sentinel in service.sentinels() {
         sentinel.resume();
     }
@@ -506,7 +508,8 @@ fn a_primary_killed_under_load_and_back() {
         assert_eq!((calls_of(old, "evalsha"), calls_of(old, "script|load")), (0, 0));
     });
     assert!(outcome.refusals.is_empty(), "{:?}", outcome.refusals);
-    assert!(outcome.indeterminate.len() <= 4, "{:?}", outcome.indeterminate);
+    // One for each thread: none was sent a second time.
+    assert!((1..=4).contains(&outcome.indeterminate.len()), "{:?}", outcome.indeterminate);
     assert_eq!(client.stats().noscript_repairs, 0);
     check(&outcome, new);
 }
