@@ -15,8 +15,8 @@ use crate::route::ReadFrom;
 use crate::scatter::{Scatter, as_map, everywhere};
 use crate::session::Finished;
 use crate::session::handshake::Purpose;
-use crate::topology::Place;
 use crate::topology::slots::NO_SLOT;
+use crate::topology::{Place, Witness};
 
 impl Client {
     /// Carries a request to its end on the shared connection.
@@ -116,7 +116,10 @@ impl Client {
         let topology = &self.core().topology;
         let place = if request.slot == NO_SLOT { self.view().way.place() } else { Place::Slot(request.slot) };
         let reads = request.shape == Shape::Single && request.items[0].read_only;
-        let mut journey = Journey::new(place, if reads { self.view().read_from } else { ReadFrom::Primary });
+        let read_from = if reads { self.view().read_from } else { ReadFrom::Primary };
+        // A transaction is refused as a whole by the server alone.
+        let may_be_forged = request.shape == Shape::Single && request.items[0].script.is_some();
+        let mut journey = Journey::new(place, read_from, may_be_forged);
         loop {
             let Next { node, asking } = journey.next(topology, request.repeatable, deadline)?;
             // A replica that is too old for read-only scripts shows it when there is a connection.
@@ -147,7 +150,7 @@ impl Client {
             let tries = journey.tries();
             let repeatable = node.may_repeat(&sent);
             let next = journey
-                .failed(topology, &node, error, repeatable, deadline)
+                .failed(topology, &Witness::new(topology, &node, deadline), error, repeatable)
                 .and_then(|again| wait(topology, again, tries, seen, deadline));
             now = Instant::now();
             let error = match next {
@@ -157,8 +160,7 @@ impl Client {
                     continue;
                 }
                 Ok(()) => journey.out_of_time(),
-                Err(error) if error.status() == Status::Timeout => journey.out_of_time(),
-                Err(error) => error,
+                Err(error) => journey.ended_by(error, deadline),
             };
             self.core().keep(sent);
             return Err(error);

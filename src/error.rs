@@ -66,6 +66,11 @@ impl Status {
     pub fn code(self) -> i32 {
         self as i32
     }
+
+    /// Whether it stands for the answer of a server.
+    pub(crate) fn is_answer(self) -> bool {
+        self.code() / 100 == 4
+    }
 }
 
 /// Why a call has no reply, in words, with what is known about its execution.

@@ -13,9 +13,9 @@ use crate::error::{Error, Result, Status};
 use crate::node::Node;
 use crate::request::{Item, Repeatable};
 use crate::route::ReadFrom;
-use crate::session::verdict::{self, NotServed, Verdict};
+use crate::session::verdict::{self, NotServed};
 use crate::topology::slots::NO_SLOT;
-use crate::topology::{Claim, Place, Topology};
+use crate::topology::{Claim, Place, Topology, Witness};
 
 /// A call is redirected so often and no oftener.
 const REDIRECTS_MAX: u32 = 16;
@@ -42,12 +42,18 @@ pub(crate) enum Again {
 pub(crate) struct Journey {
     pub(crate) place: Place,
     read_from: ReadFrom,
+    /// Whether an error reply may be a script's own, made up.
+    may_be_forged: bool,
+    /// The server that it went to last did not own its slot yet.
+    is_asking: bool,
     /// Where a server has sent it.
     redirected: Option<(Arc<Node>, Claim)>,
     /// The servers that sent it away, and their words.
     left: SmallVec<[(Arc<Node>, Claim, Error); 1]>,
     /// Replicas that could not serve it.
     avoided: Vec<Arc<Node>>,
+    /// The last picture had no server for it.
+    missed: bool,
     redirects: u32,
     tries: u32,
     repeats: u32,
@@ -62,13 +68,17 @@ pub(crate) struct Next {
 }
 
 impl Journey {
-    pub(crate) fn new(place: Place, read_from: ReadFrom) -> Self {
+    /// `may_be_forged`: an error reply may be the words of a script.
+    pub(crate) fn new(place: Place, read_from: ReadFrom, may_be_forged: bool) -> Self {
         Journey {
             place,
             read_from,
+            may_be_forged,
+            is_asking: false,
             redirected: None,
             left: SmallVec::new(),
             avoided: Vec::new(),
+            missed: false,
             redirects: 0,
             tries: 0,
             repeats: 0,
@@ -79,7 +89,7 @@ impl Journey {
     /// Of an item of a pipeline. `otherwise`: where it goes without keys.
     pub(crate) fn of_item(item: &Item, otherwise: &Place, read_from: ReadFrom) -> Self {
         let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
-        Journey::new(place, read_from)
+        Journey::new(place, read_from, item.script.is_some())
     }
 
     /// The number of the try that comes next, from 0.
@@ -87,16 +97,35 @@ impl Journey {
         self.tries
     }
 
-    /// The server to go to, by redirection or by the picture in force. `harmless`: the call may run twice.
+    /// The server to go to, by redirection or by the picture in force; waits for a picture that has one. `harmless`: the call may run twice.
     pub(crate) fn next(
         &mut self,
         topology: &Topology,
         harmless: Repeatable,
         deadline: Instant,
     ) -> Result<Next> {
+        loop {
+            let generation = topology.generation();
+            if let Some(next) = self.next_now(topology, harmless, deadline)? {
+                return Ok(next);
+            }
+            topology.renew_patiently(generation, deadline).map_err(|error| self.ended_by(error, deadline))?;
+        }
+    }
+
+    /// The same without waiting: `None` if only a new picture can have a server for the call.
+    pub(crate) fn next_now(
+        &mut self,
+        topology: &Topology,
+        harmless: Repeatable,
+        deadline: Instant,
+    ) -> Result<Option<Next>> {
         let (node, asking) = match self.redirected.take() {
             Some((node, claim)) => (node, claim == Claim::Ask),
-            None => (self.picked(topology, deadline)?, false),
+            None => match self.picked(topology)? {
+                Some(node) => (node, false),
+                None => return Ok(None),
+            },
         };
         if let Some(at) = self.left.iter().position(|(left, ..)| Arc::ptr_eq(left, &node)) {
             let (_, claim, words) = self.left.remove(at);
@@ -107,31 +136,28 @@ impl Journey {
                 return Err(words);
             }
         }
-        Ok(Next { node, asking })
+        self.is_asking = asking;
+        Ok(Some(Next { node, asking }))
     }
 
-    fn picked(&mut self, topology: &Topology, deadline: Instant) -> Result<Arc<Node>> {
-        loop {
-            let generation = topology.generation();
-            if let Some(node) = topology.pick(&self.place, self.read_from, &self.avoided) {
-                if self.turns_away_from(topology, &node) {
-                    continue;
-                }
-                return Ok(node);
+    fn picked(&mut self, topology: &Topology) -> Result<Option<Arc<Node>>> {
+        while let Some(node) = topology.pick(&self.place, self.read_from, &self.avoided) {
+            if self.turns_away_from(topology, &node) {
+                continue;
             }
-            let had_avoided = !self.avoided.is_empty();
-            self.avoided.clear();
-            let nobody = self.nobody(topology);
-            topology.renew_patiently(generation, deadline).map_err(|error| match error.status() {
-                Status::Timeout => nobody.clone(),
-                _ => error,
-            })?;
-            // A slot may be given to somebody yet, a replica may come back.
-            let may_change = self.read_from != ReadFrom::Replica && matches!(self.place, Place::Slot(_));
-            if !may_change && !had_avoided && topology.pick(&self.place, self.read_from, &[]).is_none() {
-                return Err(nobody);
-            }
+            self.missed = false;
+            return Ok(Some(node));
         }
+        let nobody = self.nobody(topology);
+        // A slot may be given to somebody yet, a replica may come back.
+        let may_change = self.read_from != ReadFrom::Replica && matches!(self.place, Place::Slot(_));
+        if !may_change && self.missed && self.avoided.is_empty() {
+            return Err(nobody);
+        }
+        self.missed = self.avoided.is_empty();
+        self.avoided.clear();
+        self.refused = Some(nobody);
+        Ok(None)
     }
 
     /// Why there is no server for the call.
@@ -150,16 +176,16 @@ impl Journey {
         }
     }
 
-    /// What follows from an error of `node`: another try, or the error that the caller gets. `repeatable`: the call may run twice.
+    /// What follows from an error of the server that `witness` is: another try, or the error that the caller gets. `repeatable`: the call
+    /// may run twice.
     pub(crate) fn failed(
         &mut self,
         topology: &Topology,
-        node: &Arc<Node>,
+        witness: &Witness<'_>,
         error: Error,
         repeatable: bool,
-        deadline: Instant,
     ) -> Result<Again> {
-        let again = self.judge(topology, node, &error, repeatable, deadline);
+        let again = self.judge(topology, witness, &error, repeatable);
         self.tries += 1;
         match again {
             Some(again) => {
@@ -177,14 +203,24 @@ impl Journey {
         })
     }
 
+    /// The error of a call whose wait for the next try ended with `error`. If that is so only because the deadline passed, what
+    /// refused the call says more.
+    pub(crate) fn ended_by(&mut self, error: Error, deadline: Instant) -> Error {
+        match error.status() {
+            Status::Timeout => self.out_of_time(),
+            Status::Connect if Instant::now() >= deadline => self.out_of_time(),
+            _ => error,
+        }
+    }
+
     fn judge(
         &mut self,
         topology: &Topology,
-        node: &Arc<Node>,
+        witness: &Witness<'_>,
         error: &Error,
         repeatable: bool,
-        deadline: Instant,
     ) -> Option<Again> {
+        let node = witness.node;
         match error.status() {
             Status::Connect if self.avoid(topology, node) => {
                 topology.doubt(node);
@@ -193,6 +229,8 @@ impl Journey {
             // A connection that had ended in silence is simply made anew.
             Status::Connect if !node.is_down() && !topology.is_watched() => Some(Again::Now),
             Status::Connect => Some(Again::AfterRenewal),
+            // Not all the time that there is was spent on connecting.
+            Status::Timeout if Instant::now() < witness.deadline => Some(Again::AfterRenewal),
             Status::Indeterminate if repeatable && self.repeats < REPEATS_MAX => {
                 self.repeats += 1;
                 Some(if self.avoid(topology, node) { Again::Now } else { Again::AfterRenewal })
@@ -202,10 +240,10 @@ impl Journey {
                 topology.doubt(node);
                 None
             }
-            // A replica comes to load, or loses its primary, at any time. Where a script has made that up, so it does elsewhere.
-            Status::Server if is_out_of_service(error) && self.avoid(topology, node) => Some(Again::Now),
             Status::Loading => Some(if self.avoid(topology, node) { Again::Now } else { Again::AfterPause }),
-            Status::Server | Status::TransactionAborted => self.not_served(topology, node, error, deadline),
+            Status::Server | Status::TransactionAborted => {
+                self.not_served(topology, witness, error, repeatable)
+            }
             _ => None,
         }
     }
@@ -213,24 +251,29 @@ impl Journey {
     fn not_served(
         &mut self,
         topology: &Topology,
-        node: &Arc<Node>,
+        witness: &Witness<'_>,
         error: &Error,
-        deadline: Instant,
+        repeatable: bool,
     ) -> Option<Again> {
-        let Place::Slot(own) = self.place else {
-            let read_only = verdict::not_served(error.server_text()?)? == NotServed::ReadOnly;
-            return (read_only && topology.is_replica(node, deadline)).then_some(Again::AfterRenewal);
-        };
-        match verdict::not_served(error.server_text()?)? {
+        let is_certain = !self.may_be_forged || repeatable;
+        let refusal = verdict::not_served(error.server_text()?)?;
+        if refusal == NotServed::ReadOnly {
+            // A replica that the caller has named remains one.
+            let may_change = !matches!(self.place, Place::Node(_)) || topology.is_primary(witness.node);
+            return (may_change && witness.is_replica()).then_some(Again::AfterRenewal);
+        }
+        let Place::Slot(own) = self.place else { return None };
+        match refusal {
             NotServed::Moved { slot, to } if slot == own => {
-                self.redirect(topology, node, to, Claim::Moved, error, deadline)
+                self.redirect(topology, witness, to, Claim::Moved, error)
             }
             NotServed::Ask { slot, to } if slot == own => {
-                self.redirect(topology, node, to, Claim::Ask, error, deadline)
+                self.redirect(topology, witness, to, Claim::Ask, error)
             }
-            NotServed::TryAgain => Some(Again::AfterPause),
-            NotServed::ClusterDown => Some(Again::AfterRenewal),
-            NotServed::ReadOnly if topology.is_replica(node, deadline) => Some(Again::AfterRenewal),
+            NotServed::TryAgain if is_certain || self.is_asking || witness.is_without(own) => {
+                Some(Again::AfterPause)
+            }
+            NotServed::ClusterDown if is_certain || witness.is_unserved(own) => Some(Again::AfterRenewal),
             _ => None,
         }
     }
@@ -238,12 +281,12 @@ impl Journey {
     fn redirect(
         &mut self,
         topology: &Topology,
-        node: &Arc<Node>,
+        witness: &Witness<'_>,
         to: &str,
         claim: Claim,
         error: &Error,
-        deadline: Instant,
     ) -> Option<Again> {
+        let (node, deadline) = (witness.node, witness.deadline);
         let Place::Slot(slot) = self.place else { return None };
         let target = topology.redirected_to(to, node, deadline)?;
         self.redirects += 1;
@@ -297,11 +340,6 @@ impl Journey {
     pub(crate) fn hold(&mut self, next: Next) {
         self.redirected = Some((next.node, if next.asking { Claim::Ask } else { Claim::Moved }));
     }
-}
-
-/// Whether a server says that it has no data to answer from.
-fn is_out_of_service(error: &Error) -> bool {
-    error.server_text().is_some_and(|text| verdict::judge(text) == Verdict::Loading)
 }
 
 /// A refusal in the words for a caller who cannot wait any longer.

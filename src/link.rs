@@ -218,6 +218,11 @@ impl Link {
         self.usable.load(Ordering::Acquire)
     }
 
+    /// Whether a deadline was missed and no byte came since.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.shared.lock().suspect
+    }
+
     pub(crate) fn counters(&self) -> (Counters, usize) {
         let shared = self.shared.lock();
         (shared.session.counters(), shared.session.in_flight())
@@ -361,17 +366,16 @@ impl Link {
         if quiet < IDLE_TRUST || shared.reading {
             return true;
         }
-        if !shared.session.is_idle() {
-            if shared.suspect && quiet > self.stall {
-                // Those who wait on it go on waiting; new calls take a new connection.
-                self.usable.store(false, Ordering::Release);
-            }
-            return self.is_usable();
-        }
         // As the reader, so that no other caller reads at the same time.
         shared.reading = true;
-        self.receive(shared, now, now);
+        // Behind late replies, that nobody waits for any more, there may be the end.
+        while self.is_usable() && self.receive(shared, now, now) {}
         shared.reading = false;
+        pass_on(shared);
+        if shared.suspect && !shared.session.is_idle() && quiet > self.stall {
+            // Those who wait on it go on waiting; new calls take a new connection.
+            self.usable.store(false, Ordering::Release);
+        }
         self.is_usable()
     }
 

@@ -13,7 +13,7 @@ use crate::net::address::Address;
 use crate::request::{Repeatable, Request, Shape};
 use crate::resp::{Pool, Reply};
 use crate::session::handshake::Purpose;
-use crate::session::{Compiled, Facts};
+use crate::session::{Compiled, Facts, Finished};
 use crate::stats::Stats;
 
 /// A server and the connection to it that all callers share.
@@ -86,6 +86,11 @@ impl Node {
         self.state.lock().link.as_ref().is_some_and(|link| link.is_usable())
     }
 
+    /// Whether there is a connection on which nobody waits in vain just now.
+    pub(crate) fn answers(&self) -> bool {
+        self.state.lock().link.as_ref().is_some_and(|link| link.is_usable() && !link.is_suspect())
+    }
+
     /// Whether the last attempt to connect failed, and the next one is not due yet.
     pub(crate) fn is_down(&self) -> bool {
         self.state.lock().down_since_just_now().is_some()
@@ -120,11 +125,19 @@ impl Node {
         request.say(arguments);
         loop {
             let link = self.link_now(deadline)?;
-            match link.call(request, Instant::now(), deadline) {
-                End::Finished(finished) => return finished.result.map(Reply::new),
-                End::Late(error, _) => return Err(error),
-                End::Unusable(unsent) => request = unsent,
-            }
+            let error = match link.call(request, Instant::now(), deadline) {
+                End::Finished(Finished { result: Ok(payload), .. }) => return Ok(Reply::new(payload)),
+                End::Finished(Finished { result: Err(error), .. }) | End::Late(error, _) => error,
+                End::Unusable(unsent) => {
+                    request = unsent;
+                    continue;
+                }
+            };
+            // What is unknown is this question's fate. Of the call on whose behalf it is asked nothing was executed.
+            return Err(match error.status() {
+                Status::Indeterminate => Error::new(Status::Connect, no_answer(&self.address)),
+                _ => error,
+            });
         }
     }
 
@@ -164,6 +177,10 @@ impl Node {
                     return Err(state.last_error.clone().unwrap_or_else(|| no_connection(&self.address)));
                 }
                 continue;
+            }
+            // What is not even tried must not count as a failure: others have more time.
+            if Instant::now() >= deadline {
+                return Err(no_connection(&self.address));
             }
             self.connect(&mut state, deadline);
         }
@@ -340,9 +357,31 @@ pub(crate) fn closed() -> Error {
     Error::new(Status::Closed, "the client is closed")
 }
 
+fn no_answer(address: &Address) -> String {
+    format!("no answer from {address} to a question about the servers")
+}
+
 fn no_connection(address: &Address) -> Error {
     Error::new(
         Status::Timeout,
         format!("the deadline passed before there was a connection to {address}; nothing was sent"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Options;
+
+    #[test]
+    fn a_caller_whose_time_is_over_leaves_no_mark() {
+        let config = Config::new("redis://127.0.0.1:1", &Options::default()).expect("a URL");
+        let address = config.servers.addresses()[0].clone();
+        let node = Node::new(Arc::new(config), address, Purpose::Calls, Arc::default(), Arc::default());
+        let status = |deadline| node.link_now(deadline).err().expect("no server there").status();
+        assert_eq!(status(Instant::now()), Status::Timeout);
+        assert!(!node.is_down());
+        assert_eq!(status(Instant::now() + Duration::from_secs(10)), Status::Connect);
+        assert!(node.is_down());
+    }
 }

@@ -19,7 +19,7 @@ use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
 use crate::route::ReadFrom;
 use crate::session::Finished;
 use crate::topology::slots::NO_SLOT;
-use crate::topology::{Place, Topology};
+use crate::topology::{Place, Topology, Witness};
 
 /// How long one server's replies are waited for before others' are looked at. Long enough for a wait in recv(2) itself.
 const TURN: Duration = PATIENCE.saturating_add(Duration::from_millis(50));
@@ -37,6 +37,15 @@ impl Part {
     fn new(node: Arc<Node>, asking: bool) -> Self {
         Part { node, asking, items: Vec::new(), request: Box::default() }
     }
+}
+
+/// The items of a pipeline, by where they go now.
+struct Split {
+    parts: Vec<Part>,
+    /// Those that go later: behind others of their slot, or because no server has it.
+    rest: Vec<usize>,
+    /// When that is.
+    again: Again,
 }
 
 /// A part on its way, or why it is not.
@@ -99,13 +108,12 @@ impl<'a> Scatter<'a> {
 
     /// Carries every item to an answer. If some have none from a server, that is an error; `arrived` has all there is then.
     pub(crate) fn run(mut self, arrived: &mut Option<Reply>) -> Result<Reply> {
-        self.settle_otherwise();
         let mut pending: Vec<usize> = (0..self.request.items.len()).collect();
         let mut round = 0;
         while !pending.is_empty() {
             let seen = self.topology.generation();
-            let (parts, mut next) = self.split(&pending);
-            let mut again = if parts.is_empty() { Again::AfterPause } else { Again::Now };
+            self.settle(&pending);
+            let Split { parts, rest: mut next, mut again } = self.split(&pending);
             for (part, end) in self.send(parts) {
                 again = again.max(self.take_in(part, end, &mut next));
             }
@@ -127,24 +135,41 @@ impl<'a> Scatter<'a> {
         self.gather(arrived)
     }
 
-    /// Chooses one primary for everything without keys, so that it stays in order.
-    fn settle_otherwise(&mut self) {
-        if self.otherwise == Place::Anywhere
-            && let Some(node) = self.topology.pick(&Place::Anywhere, ReadFrom::Primary, &[])
-        {
-            self.otherwise = Place::Node(node.address().clone());
+    /// Chooses one primary for everything without keys, so that it stays in order; in a later round another one, for it was no good.
+    fn settle(&mut self, pending: &[usize]) {
+        let is_settled =
+            |&&index: &&usize| self.request.items[index].slot == NO_SLOT && !self.has_choice(index);
+        let settled: Vec<usize> = pending.iter().filter(is_settled).copied().collect();
+        if self.way != Place::Anywhere || settled.is_empty() {
+            return;
+        }
+        let mut primaries = self.topology.primaries();
+        fastrand::shuffle(&mut primaries);
+        let is_other = |node: &&Arc<Node>| self.otherwise != Place::Node(node.address().clone());
+        let Some(node) = primaries.iter().find(is_other).or(primaries.first()) else { return };
+        self.otherwise = Place::Node(node.address().clone());
+        for index in &settled {
+            if let Some(journey) = self.journeys.get_mut(index) {
+                journey.place = self.otherwise.clone();
+            }
         }
     }
 
-    /// Puts items together by the server that each goes to next. Those that must wait for others of their slot are given back.
-    fn split(&mut self, pending: &[usize]) -> (Vec<Part>, Vec<usize>) {
+    /// Puts items together by the server that each goes to next.
+    fn split(&mut self, pending: &[usize]) -> Split {
         let mut parts: Vec<Part> = Vec::new();
         let plain = self.split_plain(pending, &mut parts);
-        let mut held = Vec::new();
+        let mut rest = Vec::new();
+        let mut again = Again::Now;
         let mut ways: HashMap<u16, (*const Node, bool)> = HashMap::new();
         for &index in pending.iter().filter(|index| !plain[**index]) {
             let Next { node, asking } = match self.next(index) {
-                Ok(next) => next,
+                Ok(Some(next)) => next,
+                Ok(None) => {
+                    rest.push(index);
+                    again = Again::AfterRenewal;
+                    continue;
+                }
                 Err(error) => {
                     self.answers[index] = Answer::Error(error);
                     continue;
@@ -154,7 +179,7 @@ impl<'a> Scatter<'a> {
             let way = (Arc::as_ptr(&node), asking);
             if slot != NO_SLOT && !self.has_choice(index) && *ways.entry(slot).or_insert(way) != way {
                 self.journeys.entry(index).and_modify(|journey| journey.hold(Next { node, asking }));
-                held.push(index);
+                rest.push(index);
                 continue;
             }
             let known = parts.iter().position(|part| Arc::ptr_eq(&part.node, &node) && part.asking == asking);
@@ -173,7 +198,10 @@ impl<'a> Scatter<'a> {
                 part.request.take(self.request, index);
             }
         }
-        (parts, held)
+        if parts.is_empty() {
+            again = again.max(Again::AfterPause);
+        }
+        Split { parts, rest, again }
     }
 
     /// The same for what simply goes to the primary of its slot, in one look at the picture. Tells of each item whether this is true of it.
@@ -202,10 +230,10 @@ impl<'a> Scatter<'a> {
     }
 
     /// Where an item goes next that has been refused, or has a choice.
-    fn next(&mut self, index: usize) -> Result<Next> {
+    fn next(&mut self, index: usize) -> Result<Option<Next>> {
         let (topology, deadline) = (self.topology, self.deadline);
         let repeatable = self.request.repeatable_item(index);
-        self.journey(index).next(topology, repeatable, deadline)
+        self.journey(index).next_now(topology, repeatable, deadline)
     }
 
     fn journey(&mut self, index: usize) -> &mut Journey {
@@ -222,11 +250,18 @@ impl<'a> Scatter<'a> {
     }
 
     /// Sends each part to its server, and only then waits for the first reply.
-    fn send(&mut self, parts: Vec<Part>) -> Vec<(Part, End)> {
+    fn send(&mut self, mut parts: Vec<Part>) -> Vec<(Part, End)> {
         let now = Instant::now();
+        // To connect may take all the time there is.
+        parts.sort_by_key(|part| !part.node.is_connected());
         let mut sent = Vec::with_capacity(parts.len());
+        let mut is_awaited = false;
         for mut part in parts {
-            let started = self.start(&mut part, now);
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            // Half of it, then, where others' replies are to be read as well.
+            let until = if is_awaited { self.deadline - left / 2 } else { self.deadline };
+            let started = self.start(&mut part, now, until);
+            is_awaited |= matches!(started, Sent::Started(..));
             sent.push((part, started));
         }
         self.linger(&sent, now);
@@ -247,14 +282,18 @@ impl<'a> Scatter<'a> {
             })
             .collect();
         while waiting.len() > 1 && now < self.deadline {
-            waiting.retain(|(link, started)| !link.linger(started, now, self.deadline.min(now + TURN)));
-            now = Instant::now();
+            waiting.retain(|(link, started)| {
+                let is_over = link.linger(started, now, self.deadline.min(now + TURN));
+                // The next one's turn begins when this one's has ended.
+                now = Instant::now();
+                !is_over
+            });
         }
     }
 
-    fn start(&mut self, part: &mut Part, now: Instant) -> Sent {
+    fn start(&mut self, part: &mut Part, now: Instant, until: Instant) -> Sent {
         loop {
-            let link = match self.topology.link(&part.node, self.deadline) {
+            let link = match self.topology.link(&part.node, until) {
                 Ok(link) => link,
                 Err(error) => return Sent::Failed(error),
             };
@@ -270,6 +309,9 @@ impl<'a> Scatter<'a> {
                     Status::Connect,
                     "the server is too old for read-only scripts",
                 ));
+            }
+            if Instant::now() >= self.deadline {
+                return Sent::Failed(out_of_time());
             }
             match link.start(std::mem::take(&mut part.request), now) {
                 Ok(started) => return Sent::Started(link, started),
@@ -299,8 +341,9 @@ impl<'a> Scatter<'a> {
             again = self.take_replies(&part, payload, next);
         }
         if let Some(error) = error {
+            let witness = Witness::new(self.topology, &part.node, self.deadline);
             for &index in &part.items[answered..] {
-                again = again.max(self.refused(index, &part.node, error.clone(), harmless, next));
+                again = again.max(self.refused(index, &witness, error.clone(), harmless, next));
             }
         }
         again
@@ -312,13 +355,14 @@ impl<'a> Scatter<'a> {
         for (&index, at) in part.items.iter().zip(payload.elements_at()) {
             self.answers[index] = Answer::Reply { payload: number, at };
         }
+        let witness = Witness::new(self.topology, &part.node, self.deadline);
         for mut note in std::mem::take(&mut payload.notes) {
             let index = part.items[note.item];
             let text = payload.text(note.at);
             let error = Error::server(note.status, text, note.not_executed);
             note.item = index;
             self.notes.insert(index, note);
-            if let Ok(then) = self.judge(index, &part.node, error, false) {
+            if let Ok(then) = self.judge(index, &witness, error, false) {
                 self.answers[index] = Answer::Awaited;
                 self.notes.remove(&index);
                 next.push(index);
@@ -333,12 +377,12 @@ impl<'a> Scatter<'a> {
     fn refused(
         &mut self,
         index: usize,
-        node: &Arc<Node>,
+        witness: &Witness<'_>,
         error: Error,
         harmless: bool,
         next: &mut Vec<usize>,
     ) -> Again {
-        match self.judge(index, node, error, harmless) {
+        match self.judge(index, witness, error, harmless) {
             Ok(again) => {
                 next.push(index);
                 again
@@ -350,9 +394,9 @@ impl<'a> Scatter<'a> {
         }
     }
 
-    fn judge(&mut self, index: usize, node: &Arc<Node>, error: Error, harmless: bool) -> Result<Again> {
-        let (topology, deadline) = (self.topology, self.deadline);
-        self.journey(index).failed(topology, node, error, harmless, deadline)
+    fn judge(&mut self, index: usize, witness: &Witness<'_>, error: Error, harmless: bool) -> Result<Again> {
+        let topology = self.topology;
+        self.journey(index).failed(topology, witness, error, harmless)
     }
 
     /// Ends the items that are still under way.
@@ -361,8 +405,7 @@ impl<'a> Scatter<'a> {
             let late = self.journeys.get_mut(&index).map(Journey::out_of_time);
             let closed = error.clone().filter(|error| error.status() == Status::Closed);
             let error = closed.or(late).or(error.clone());
-            let error =
-                error.unwrap_or_else(|| Error::new(Status::Timeout, "the deadline passed; nothing was sent"));
+            let error = error.unwrap_or_else(out_of_time);
             self.answers[index] = Answer::Error(error);
         }
     }
@@ -389,7 +432,9 @@ impl<'a> Scatter<'a> {
                     whole.notes.extend(self.notes.remove(&index).map(|note| Note { at, ..note }));
                 }
                 Answer::Error(error) => {
-                    whole.append_text(Kind::Error, error.message().as_bytes());
+                    // In the server's own words where they are the answer; a refused login is not.
+                    let words = error.server_text().filter(|_| error.status().is_answer());
+                    whole.append_text(Kind::Error, words.unwrap_or(error.message().as_bytes()));
                     let (status, not_executed) = (error.status(), error.is_not_executed());
                     let command = self.request.name_of(index);
                     whole.notes.push(Note { at, item: index, command, status, not_executed });
@@ -414,6 +459,10 @@ impl<'a> Scatter<'a> {
             self.request.name_of(index)
         )))
     }
+}
+
+fn out_of_time() -> Error {
+    Error::new(Status::Timeout, "the deadline passed; nothing was sent")
 }
 
 /// A command on every primary, side by side: each one's address, and what it said.

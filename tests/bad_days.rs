@@ -681,3 +681,23 @@ fn a_writer_that_is_left_alone_with_a_peer_that_wants_to_be_read_first_gets_thro
         assert!(took < LONG / 2, "{took:?}");
     });
 }
+
+#[test]
+fn a_connection_closed_behind_a_late_reply_is_replaced_before_the_next_call() {
+    let server = Server::start();
+    let client = open(&server.url());
+    let script = counter();
+    client.call(&script, &["n"], NONE).unwrap();
+    server.pause();
+    let error = client.with_timeout(Duration::from_millis(50)).call(&script, &["n"], NONE).unwrap_err();
+    assert_indeterminate(&error);
+    server.resume();
+    let mut raw = Raw::connect(&server);
+    wait_until("the late reply is sent", || raw.ok(&["INCRBY", "n", "0"]).integer() == 2);
+    raw.ok(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    wait_until("the connection is closed", || {
+        raw.info("clients", "connected_clients").as_deref() == Some("1")
+    });
+    let reply = client.call(&script, &["n"], NONE).expect("a call on a new connection");
+    assert_eq!(reply.get(0).and_then(|count| count.as_i64()), Some(3));
+}

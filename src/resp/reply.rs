@@ -445,7 +445,9 @@ impl<'a> ReplyRef<'a> {
         let text = self.as_bytes().unwrap_or_default();
         let notes = &self.payload.notes;
         Some(match notes.binary_search_by_key(&self.at, |note| note.at).map(|place| &notes[place]) {
-            Ok(note) => Error::server(note.status, text, note.not_executed)
+            Ok(note) if note.status.is_answer() => Error::server(note.status, text, note.not_executed)
+                .context(format_args!("item {} ({})", note.item, note.command)),
+            Ok(note) => Error::new(note.status, String::from_utf8_lossy(text))
                 .context(format_args!("item {} ({})", note.item, note.command)),
             Err(_) => Error::server(Status::Server, text, false),
         })

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::verdict::{self, LoadVerdict, Verdict};
-use super::{Expected, Session, What};
+use super::{Expected, Facts, Session, What};
 use crate::error::{Error, Status};
 use crate::request::Shape;
 use crate::resp::{Kind, Note, Refusal};
@@ -119,7 +119,7 @@ impl<T> Session<T> {
             // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
             Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,
             // A script that forges LOADING would be sent again and again; a server that has loaded stays so.
-            Verdict::Loading if self.has_loaded => Verdict::Other,
+            Verdict::Loading if self.has_loaded && call.may_forge(0, &self.facts) => Verdict::Other,
             verdict => verdict,
         };
         let again = match verdict {
@@ -153,6 +153,8 @@ impl<T> Session<T> {
         let place = entry.value as usize - call.payload.bytes.len() + self.inbox.start();
         let text = self.inbox.text(place, entry.len as usize);
         let item = call.last_item();
+        // Any answer but an error shows that the server has loaded its data.
+        self.has_loaded |= call.answered - 1 > call.payload.notes.len();
         if let Some(script) = call.request.items[item].script.filter(|_| call.came_by_body(item)) {
             // It may have failed before it was cached.
             self.known.remove(call.request.scripts[script as usize].sha());
@@ -173,7 +175,7 @@ impl<T> Session<T> {
                 }
             }
             Verdict::Busy => Status::Busy,
-            Verdict::Loading => Status::Loading,
+            Verdict::Loading if !(self.has_loaded && call.may_forge(item, &self.facts)) => Status::Loading,
             _ => Status::Server,
         };
         call.note(item, at, note);
@@ -364,6 +366,12 @@ impl<T> super::Call<T> {
     /// Whether NOSCRIPT from this item can only be its own text: it is no script call, or came with the script's body.
     fn is_own_error(&self, item: usize) -> bool {
         self.came_by_body(item) || self.request.items[item].script.is_none()
+    }
+
+    /// Whether an item may have written, and may answer in the server's words all the same.
+    fn may_forge(&self, item: usize, facts: &Facts) -> bool {
+        let item = self.request.items[item];
+        item.script.is_some() && !(item.read_only && facts.enforces_read_only())
     }
 
     fn came_by_body(&self, item: usize) -> bool {

@@ -88,10 +88,12 @@ impl Picture {
 
     /// Whether the node counts the slot among its own.
     pub(super) fn owns(&self, slot: u16) -> bool {
-        self.own_slots().iter().any(|range| {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            matches!((first.parse(), last.parse()), (Ok(first), Ok(last)) if (first..=last).contains(&slot))
-        })
+        includes(&self.own_slots(), slot)
+    }
+
+    /// Whether the node knows of an owner of the slot.
+    pub(super) fn is_anybodys(&self, slot: u16) -> bool {
+        self.lines().any(|fields| fields.get(8..).is_some_and(|ranges| includes(ranges, slot)))
     }
 
     /// Whether the slot is on its way from the node to another.
@@ -113,6 +115,22 @@ impl Picture {
             [host, name].into_iter().any(|host| config.reachable(Address::Tcp { host, port }) == *address)
         })
     }
+}
+
+/// Whether a slot lies in one of these ranges.
+fn includes(ranges: &[&str], slot: u16) -> bool {
+    ranges.iter().any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        matches!((first.parse(), last.parse()), (Ok(first), Ok(last)) if (first..=last).contains(&slot))
+    })
+}
+
+/// Whether a node says that the cluster does not work.
+///
+/// [CLUSTER INFO](https://redis.io/docs/latest/commands/cluster-info/)
+pub(super) fn is_down(node: &Node, deadline: Instant) -> Result<bool> {
+    let reply = node.ask(&[b"CLUSTER", b"INFO"], deadline)?;
+    Ok(reply.as_str().is_some_and(|info| info.lines().any(|line| line == "cluster_state:fail")))
 }
 
 /// What a server says of its role.

@@ -10,6 +10,7 @@ pub(crate) mod keys;
 mod map;
 pub(crate) mod slots;
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -79,6 +80,44 @@ pub(crate) struct Topology {
     informant: AtomicUsize,
     compiled: Arc<Compiled>,
     pool: Arc<Pool>,
+}
+
+/// A server that refused calls, to be asked whether it stands by that: once, however many calls it refused at a time.
+pub(crate) struct Witness<'a> {
+    pub(crate) node: &'a Arc<Node>,
+    pub(crate) deadline: Instant,
+    topology: &'a Topology,
+    picture: OnceCell<Option<Picture>>,
+    role: OnceCell<Option<Role>>,
+    is_down: OnceCell<bool>,
+}
+
+impl<'a> Witness<'a> {
+    pub(crate) fn new(topology: &'a Topology, node: &'a Arc<Node>, deadline: Instant) -> Self {
+        let (picture, role, is_down) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Witness { node, deadline, topology, picture, role, is_down }
+    }
+
+    /// Whether it says of itself that it is no primary.
+    pub(crate) fn is_replica(&self) -> bool {
+        let role = || ask::role(self.node, &self.topology.config, self.deadline).ok();
+        matches!(self.role.get_or_init(role), Some(Role::Replica))
+    }
+
+    /// Whether the slot is on its way from it to another server, or gone.
+    pub(crate) fn is_without(&self, slot: u16) -> bool {
+        self.picture().is_some_and(|picture| !picture.owns(slot) || picture.is_leaving(slot))
+    }
+
+    /// Whether the cluster is down, as it sees it, or nobody has the slot.
+    pub(crate) fn is_unserved(&self, slot: u16) -> bool {
+        *self.is_down.get_or_init(|| ask::is_down(self.node, self.deadline).unwrap_or(false))
+            || self.picture().is_some_and(|picture| !picture.is_anybodys(slot))
+    }
+
+    fn picture(&self) -> Option<&Picture> {
+        self.picture.get_or_init(|| Picture::ask(self.node, self.deadline).ok()).as_ref()
+    }
 }
 
 /// The servers that were ever spoken to, as long as they are of use.
@@ -411,11 +450,12 @@ impl Topology {
         Ok(FoundShard { primary: address.clone(), replicas, ranges: Vec::new() })
     }
 
-    /// Whom to ask about a cluster: the nodes that are connected, then those that are not, then those that the URL names. The suspect last.
+    /// Whom to ask about a cluster: the nodes that answer, then those that do not or are not connected, then those that the URL names. The
+    /// suspect last.
     fn candidates(&self, seeds: &[Address], suspect: Option<&Address>) -> Vec<Address> {
         let mut nodes: Vec<Arc<Node>> = self.map.read().nodes().cloned().collect();
         fastrand::shuffle(&mut nodes);
-        nodes.sort_by_key(|node| !node.is_connected());
+        nodes.sort_by_key(|node| !node.answers());
         let mut candidates: Vec<Address> = Vec::new();
         for address in nodes.iter().map(|node| node.address()).chain(seeds) {
             if !candidates.contains(address) {
@@ -496,11 +536,6 @@ impl Topology {
         let is_listed =
             || Picture::ask(by, deadline).is_ok_and(|picture| picture.lists(&address, &self.config));
         (is_known || is_listed()).then(|| self.node(&address, Purpose::Calls))
-    }
-
-    /// Whether a server says of itself that it is no primary.
-    pub(crate) fn is_replica(&self, node: &Node, deadline: Instant) -> bool {
-        matches!(ask::role(node, &self.config, deadline), Ok(Role::Replica))
     }
 
     /// Whether there is a node at an address, by the picture in force.

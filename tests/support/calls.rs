@@ -2,15 +2,23 @@
 
 use rs_script::{Client, Options, Reply};
 
+use super::cluster::Cluster;
 use super::server::Server;
 
 pub const MULTIPLY: &str = "return redis.call('GET', KEYS[1]) * ARGV[1]";
 pub const COUNT: &str = "return redis.call('INCR', KEYS[1])";
+/// Needs no key, and says on which server it runs.
+pub const WHERE: &str = "return string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')";
 pub const NONE: [&str; 0] = [];
 
 /// A client with every default.
 pub fn client(server: &Server) -> Client {
     Client::open(&server.url(), &Options::default()).expect("a client")
+}
+
+/// A client of a cluster with every default.
+pub fn cluster_client(cluster: &Cluster) -> Client {
+    Client::open(&cluster.cluster_url(), &Options::default()).expect("a client")
 }
 
 /// A reply as its Debug output.

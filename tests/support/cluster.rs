@@ -175,6 +175,15 @@ impl Cluster {
         nodes.find(|(node, _)| *node == number).expect("a node that is in the cluster").1
     }
 
+    /// A hash tag, braces included, in a slot that this primary has now. It starts with `name`, so that tests share no slot.
+    #[track_caller]
+    pub fn tag_on(&self, node: usize, name: &str) -> String {
+        let map = self.slots(&self.nodes[node]);
+        let is_here = |slot| serving(&map, slot).is_some_and(|range| range.nodes[0].0 == node);
+        let mut tags = (0..).map(|number| format!("{{{name}{number}}}"));
+        tags.find(|tag| is_here(slot_of(tag.as_bytes()))).expect("a primary has slots")
+    }
+
     /// All nodes, dead ones included.
     pub fn nodes(&self) -> &[Server] {
         &self.nodes

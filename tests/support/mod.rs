@@ -8,6 +8,7 @@
 pub mod calls;
 pub mod cluster;
 pub mod fake;
+pub mod load;
 pub mod proxy;
 pub mod raw;
 pub mod replication;

@@ -1,0 +1,239 @@
+//! Script administration in a cluster: what all primaries say together.
+
+mod support;
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rs_script::{Client, FlushMode, Route, Script, Status};
+use support::calls::{COUNT, NONE, client, cluster_client};
+use support::cluster::Cluster;
+use support::raw::{Raw, Value, calls_of};
+use support::server::{Binary, Server, all_versions};
+use support::wait_until;
+
+const LOOP: &str = "while true do end";
+const WRITE_AND_LOOP: &str = "redis.call('SET', KEYS[1], 1) while true do end";
+
+/// Three primaries with a replica each, which answer while a script runs soon after it has started.
+fn start() -> Cluster {
+    Cluster::builder(3).replicas(1).each(quick_to_be_busy).start()
+}
+
+fn quick_to_be_busy(node: support::server::Builder) -> support::server::Builder {
+    node.arg("lua-time-limit", "50").arg("cluster-require-full-coverage", "no")
+}
+
+/// For tests that flush no scripts, run none for long and stop no server.
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(start)
+}
+
+fn has(server: &Server, script: &Script) -> bool {
+    Raw::connect(server).ok(&["SCRIPT", "EXISTS", script.sha_hex()]) == Value::Array(vec![Value::Integer(1)])
+}
+
+fn is_busy(server: &Server) -> bool {
+    matches!(Raw::connect(server).cmd(&["PING"]), Value::Error(text) if text.starts_with("BUSY"))
+}
+
+fn port_of(cluster: &Cluster, node: usize) -> String {
+    cluster.node(node).port().to_string()
+}
+
+#[test]
+fn load_reaches_every_primary_and_exists_asks_all() {
+    let (cluster, client) = (cluster(), cluster_client(cluster()));
+    let (one, other) = (Script::new("return 'load 1'"), Script::new("return 'load 2'"));
+    let shas = [one.sha_hex(), other.sha_hex()];
+    assert_eq!(client.script_exists(&shas).unwrap(), [false, false]);
+    assert_eq!(client.script_exists::<&str>(&[]).unwrap(), [false; 0]);
+    // All primaries but one have it.
+    for node in 0..2 {
+        Raw::connect(cluster.node(node)).ok(&["SCRIPT", "LOAD", "return 'load 1'"]);
+        assert_eq!(client.script_exists(&shas).unwrap(), [false, false], "{node}");
+    }
+    client.script_load(&other).unwrap();
+    assert!((0..3).all(|node| has(cluster.node(node), &other)));
+    assert_eq!(client.script_exists(&shas).unwrap(), [false, true], "element by element");
+    client.script_load(&one).unwrap();
+    assert_eq!(client.script_exists(&shas).unwrap(), [true, true]);
+    assert_eq!(client.script_exists(&[shas[1], &"0".repeat(40), shas[0]]).unwrap(), [true, false, true]);
+
+    let error = client.script_load(&Script::new("return ((")).unwrap_err();
+    assert_eq!((error.status(), error.is_not_executed()), (Status::Compile, true), "{error}");
+}
+
+#[test]
+fn each_primarys_own_answer_can_be_read() {
+    let (cluster, client) = (cluster(), cluster_client(cluster()));
+    let script = Script::new("return 'each'");
+    Raw::connect(cluster.node(1)).ok(&["SCRIPT", "LOAD", "return 'each'"]);
+    let all = client.with_route(Route::AllPrimaries).unwrap();
+    let map = all.command(&["SCRIPT", "EXISTS", script.sha_hex()]).unwrap();
+    let parts: Vec<_> = map.root().elements().collect();
+    assert_eq!(parts.len(), 6);
+    for pair in parts.chunks(2) {
+        let expected = i64::from(pair[0].as_str() == Some(&format!("127.0.0.1:{}", port_of(cluster, 1))));
+        assert_eq!(pair[1].get(0).unwrap().as_i64(), Some(expected), "{map:?}");
+    }
+    // As it is sent, so it is answered.
+    let loaded = all.command(&["SCRIPT", "LOAD", "return 'each'"]).unwrap();
+    assert!(loaded.root().elements().skip(1).step_by(2).all(|sha| sha.as_str() == Some(script.sha_hex())));
+    assert_eq!(client.script_exists(&[script.sha_hex()]).unwrap(), [true]);
+}
+
+#[test]
+fn flush_empties_every_primary_and_calls_go_on() {
+    let cluster = start();
+    let client = cluster_client(&cluster);
+    let count = Script::new(COUNT);
+    for mode in [FlushMode::Default, FlushMode::Sync, FlushMode::Async] {
+        client.script_load(&count).unwrap();
+        client.script_flush(mode).unwrap();
+        assert!((0..3).all(|node| !has(cluster.node(node), &count)), "{mode:?}");
+        let mut pipeline = client.pipeline();
+        for node in 0..3 {
+            let tag = cluster.tag_on(node, "flush");
+            pipeline.script(&count, &[&tag], &NONE).unwrap();
+        }
+        let replies = pipeline.exec().unwrap();
+        assert!(replies.root().elements().all(|reply| reply.as_i64().is_some()), "{replies:?}");
+    }
+    assert_eq!(client.stats().noscript_repairs, 0, "the client knows what it has flushed");
+}
+
+#[test]
+fn a_primary_that_cannot_be_reached_is_an_error_that_names_it() {
+    let cluster = Cluster::builder(3).each(quick_to_be_busy).start();
+    let client = cluster_client(&cluster).with_timeout(Duration::from_millis(800));
+    let script = Script::new("return 'unreachable'");
+    client.script_load(&script).unwrap();
+    for state in ["hangs", "dead"] {
+        match state {
+            "hangs" => cluster.node(1).pause(),
+            _ => cluster.kill(1),
+        }
+        let start = Instant::now();
+        for (what, error) in [
+            ("EXISTS", client.script_exists(&[script.sha_hex()]).err()),
+            ("EXISTS of what no other has", client.script_exists(&["0".repeat(40)]).err()),
+            ("LOAD", client.script_load(&Script::new("return 'other'")).err()),
+            ("FLUSH", client.script_flush(FlushMode::Sync).err()),
+        ] {
+            let error = error.unwrap_or_else(|| panic!("{what} has not heard of node 1, which {state}"));
+            assert!(error.message().contains(&port_of(&cluster, 1)), "{what}: {error}");
+            assert!(error.message().contains("2 of 3 primaries have done it"), "{what}: {error}");
+            assert!(error.message().contains(&port_of(&cluster, 0)), "{what}: {error}");
+        }
+        assert!(start.elapsed() < Duration::from_secs(6), "each by its deadline");
+        assert!(!has(cluster.node(0), &script) && !has(cluster.node(2), &script), "FLUSH: the others have");
+        let map = client.with_route(Route::AllPrimaries).unwrap().command(&["PING"]).unwrap();
+        let parts: Vec<_> = map.root().elements().collect();
+        for pair in parts.chunks(2) {
+            let is_lost = pair[0].as_str().unwrap().ends_with(&port_of(&cluster, 1));
+            assert_eq!(pair[1].as_error().is_some(), is_lost, "{map:?}");
+        }
+        assert_eq!(parts.len(), 6);
+    }
+}
+
+/// Starts a script on a node that ends only when it is killed.
+fn occupy<'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    cluster: &'scope Cluster,
+    client: &'scope Client,
+    node: usize,
+    source: &'static str,
+) -> std::thread::ScopedJoinHandle<'scope, rs_script::Error> {
+    let tag = cluster.tag_on(node, "busy");
+    let caller = scope.spawn(move || {
+        client.with_timeout(Duration::from_secs(30)).call(&Script::new(source), &[tag], &NONE).unwrap_err()
+    });
+    wait_until("the script runs", || is_busy(cluster.node(node)));
+    caller
+}
+
+#[test]
+fn kill_succeeds_where_one_primary_was_busy_and_unkillable_outranks_notbusy() {
+    let cluster = start();
+    let client = cluster_client(&cluster);
+    let error = client.script_kill().unwrap_err();
+    assert_eq!(error.server_code(), Some("NOTBUSY"), "{error}");
+    for node in 0..3 {
+        std::thread::scope(|scope| {
+            let caller = occupy(scope, &cluster, &client, node, LOOP);
+            client.script_kill().unwrap();
+            let error = caller.join().unwrap();
+            assert_eq!(error.status(), Status::Server, "{error}");
+            assert!(!error.is_not_executed(), "{error}");
+        });
+        wait_until("it has ended", || !is_busy(cluster.node(node)));
+    }
+    std::thread::scope(|scope| {
+        let caller = occupy(scope, &cluster, &client, 1, WRITE_AND_LOOP);
+        let error = client.script_kill().unwrap_err();
+        assert_eq!(error.server_code(), Some("UNKILLABLE"), "{error}");
+        // One that can be killed beside it is a success.
+        let other = occupy(scope, &cluster, &client, 2, LOOP);
+        client.script_kill().unwrap();
+        assert_eq!(other.join().unwrap().status(), Status::Server);
+        cluster.kill(1);
+        let error = caller.join().unwrap();
+        assert_eq!(error.status(), Status::Indeterminate, "{error}");
+    });
+}
+
+#[test]
+fn kill_does_not_say_notbusy_of_a_primary_that_it_cannot_ask() {
+    let cluster = Cluster::builder(3).each(quick_to_be_busy).start();
+    let client = cluster_client(&cluster).with_timeout(Duration::from_millis(600));
+    cluster.node(0).pause();
+    let start = Instant::now();
+    let error = client.script_kill().unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(3));
+    assert_ne!(error.server_code(), Some("NOTBUSY"), "{error}");
+    assert!(error.message().contains(&port_of(&cluster, 0)), "{error}");
+    // One success is a success, whatever became of the others.
+    std::thread::scope(|scope| {
+        let caller = occupy(scope, &cluster, &client, 2, LOOP);
+        client.script_kill().unwrap();
+        caller.join().unwrap();
+    });
+    cluster.node(0).resume();
+}
+
+#[test]
+fn show_finds_a_script_wherever_it_is() {
+    for binary in all_versions() {
+        let cluster = Cluster::builder(2).binary(binary).start();
+        let client = cluster_client(&cluster);
+        let script = Script::new("return 'shown'");
+        Raw::connect(cluster.node(1)).ok(&["SCRIPT", "LOAD", "return 'shown'"]);
+        let shown = client.script_show(script.sha_hex());
+        if !matches!(binary, Binary::Valkey81 | Binary::Valkey91) {
+            let error = shown.unwrap_err();
+            assert_eq!((error.status(), error.is_not_executed()), (Status::NotSupported, true), "{error}");
+            continue;
+        }
+        let shown = shown.unwrap().expect("one primary has it");
+        assert_eq!(shown.as_bytes(), Some(&b"return 'shown'"[..]), "{binary:?}");
+        assert!(client.script_show("0".repeat(40)).unwrap().is_none());
+        // Without that primary nobody knows.
+        cluster.kill(1);
+        let error =
+            client.with_timeout(Duration::from_millis(500)).script_show(script.sha_hex()).unwrap_err();
+        assert!(error.message().contains(&port_of(&cluster, 1)), "{error}");
+    }
+}
+
+#[test]
+fn administration_of_a_single_server_asks_nothing_else_of_it() {
+    let server = Server::start();
+    let client = client(&server);
+    let script = Script::new("return 'single'");
+    client.script_load(&script).unwrap();
+    assert_eq!(client.script_exists(&[script.sha_hex()]).unwrap(), [true]);
+    assert_eq!((calls_of(&server, "cluster|slots"), calls_of(&server, "role")), (0, 0));
+}
