@@ -47,6 +47,9 @@ const REPLICAS_TRUST: Duration = Duration::from_secs(30);
 /// told then is lost.
 const SENTINEL_TRUST: Duration = Duration::from_secs(1);
 
+/// How long after a cluster was found down its servers' word for it is taken without asking back.
+const RECOVERY: Duration = Duration::from_secs(5);
+
 /// How long one server may take to say who is who while there are others to be asked.
 const ASK_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -109,10 +112,16 @@ impl<'a> Witness<'a> {
         self.picture().is_some_and(|picture| !picture.owns(slot) || picture.is_leaving(slot))
     }
 
-    /// Whether the cluster is down, as it sees it, or nobody has the slot.
+    /// Whether the cluster is down, as it sees it, or nobody has the slot; or was a moment ago, for it may be well again by the time that it
+    /// is asked.
     pub(crate) fn is_unserved(&self, slot: u16) -> bool {
-        *self.is_down.get_or_init(|| ask::is_down(self.node, self.deadline).unwrap_or(false))
-            || self.picture().is_some_and(|picture| !picture.is_anybodys(slot))
+        let is_down = *self.is_down.get_or_init(|| ask::is_down(self.node, self.deadline).unwrap_or(false))
+            || self.picture().is_some_and(|picture| !picture.is_anybodys(slot));
+        let mut renewal = self.topology.renewal.lock();
+        if is_down {
+            renewal.down = Some(Instant::now());
+        }
+        renewal.down.is_some_and(|down| down.elapsed() < RECOVERY)
     }
 
     fn picture(&self) -> Option<&Picture> {
@@ -140,6 +149,8 @@ struct Renewal {
     running: bool,
     last: Option<Instant>,
     error: Option<Error>,
+    /// When the cluster was found down last.
+    down: Option<Instant>,
     /// The server that let a call down: asked last.
     suspect: Option<Address>,
 }

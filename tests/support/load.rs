@@ -17,10 +17,10 @@ use super::raw::Raw;
 use super::wait_until;
 
 /// What a call may take.
-const TIMEOUT: Duration = Duration::from_secs(4);
+const TIMEOUT: Duration = Duration::from_secs(6);
 
 /// What a call may take beyond its deadline: the machine may be busy with other tests.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Each run adds to a total and to its own id, so that the two must agree.
 const ONE: &str = "redis.call('HINCRBY', KEYS[1], 'total', 1)
