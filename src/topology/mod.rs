@@ -380,8 +380,11 @@ impl Topology {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            failed += 1;
-            if error.status() != Status::Connect || failed == attempts || Instant::now() >= deadline {
+            // While there are sentinels to name another primary it is worth waiting for.
+            let may_come = error.status() == Status::NotServed;
+            failed += u32::from(!may_come);
+            let may_change = may_come || error.status() == Status::Connect && failed != attempts;
+            if !may_change || Instant::now() >= deadline {
                 return Err(error);
             }
         }
@@ -435,7 +438,7 @@ impl Topology {
                 self.first_to_say(&[from, before].concat(), deadline, |address, until| {
                     let sentinel = self.make(Arc::clone(&config), address, Purpose::Bare);
                     let primary = ask::primary_of(&sentinel, service, &self.config, until)?;
-                    let shard = self.shard_of(&primary, until)?;
+                    let shard = self.shard_of(&primary, until).map_err(|error| absent(address, error))?;
                     let place = sentinels.iter().position(|other| other == address);
                     self.informant.store(place.unwrap_or_default(), Ordering::Relaxed);
                     Ok(vec![shard])
@@ -584,6 +587,9 @@ impl Topology {
 
 /// Of several refusals: the one that no other attempt would change, or all of them.
 fn nobody_says(mut errors: Vec<Error>) -> Error {
+    if let Some(absent) = errors.iter().position(|error| error.status() == Status::NotServed) {
+        return errors.swap_remove(absent);
+    }
     let all_final =
         errors.iter().all(|error| error.status() != Status::Connect && error.status() != Status::Timeout);
     match errors.len() {
@@ -597,6 +603,17 @@ fn nobody_says(mut errors: Vec<Error>) -> Error {
                 format!("none of {count} servers could be asked: {}", words.join("; ")),
             )
         }
+    }
+}
+
+/// The primary that a sentinel names is none, or not there: another may take its place.
+fn absent(sentinel: &Address, error: Error) -> Error {
+    match error.status() {
+        Status::Connect | Status::Timeout => {
+            let text = format!("the sentinel at {sentinel} names no other primary yet: {error}");
+            Error::new(Status::NotServed, text).sent(false)
+        }
+        _ => error,
     }
 }
 
