@@ -201,11 +201,18 @@ impl Client {
         mut journey: Journey,
         mut seen: u64,
         (mut now, deadline): (Instant, Instant),
-        attempt: impl Fn(&Node, Box<Request>, Instant) -> Tried,
+        attempt: impl Fn(&Arc<Node>, Box<Request>, Instant) -> Tried,
     ) -> Result<Reply> {
         let topology = &self.core().topology;
         loop {
             let Next { node, asking } = journey.next(topology, request.repeatable, deadline)?;
+            // A replica that is too old for read-only scripts shows it when there is a connection.
+            if journey.has_choice()
+                && topology.link(&node, deadline).is_ok()
+                && journey.turns_away_from(topology, &node)
+            {
+                continue;
+            }
             request.asking = asking;
             let (error, sent) = match attempt(&node, request, now) {
                 Tried::Unusable(unsent) => {
@@ -219,6 +226,7 @@ impl Client {
                 }
                 Tried::Failed(error, Some(sent)) => (error, sent),
                 Tried::Failed(error, None) => {
+                    node.rest();
                     topology.doubt(&node);
                     return Err(error);
                 }

@@ -89,7 +89,6 @@ impl Journey {
     /// Of an item of a pipeline. `otherwise`: where it goes without keys.
     pub(crate) fn of_item(item: &Item, otherwise: &Place, read_from: ReadFrom) -> Self {
         let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
-        let read_from = if item.read_only { read_from } else { ReadFrom::Primary };
         Journey::new(place, read_from, item.script.is_some())
     }
 
@@ -142,7 +141,10 @@ impl Journey {
     }
 
     fn picked(&mut self, topology: &Topology) -> Result<Option<Arc<Node>>> {
-        if let Some(node) = topology.pick(&self.place, self.read_from, &self.avoided) {
+        while let Some(node) = topology.pick(&self.place, self.read_from, &self.avoided) {
+            if self.turns_away_from(topology, &node) {
+                continue;
+            }
             self.missed = false;
             return Ok(Some(node));
         }
@@ -234,6 +236,7 @@ impl Journey {
                 Some(if self.avoid(topology, node) { Again::Now } else { Again::AfterRenewal })
             }
             Status::Indeterminate => {
+                node.rest();
                 topology.doubt(node);
                 None
             }
@@ -316,6 +319,11 @@ impl Journey {
             self.avoided.push(Arc::clone(node));
         }
         can_avoid
+    }
+
+    /// Whether it may go to a replica.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.read_from != ReadFrom::Primary
     }
 
     /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection.

@@ -43,6 +43,8 @@ struct State {
     /// Attempts that ever failed, so that a caller can count those that it lived through.
     failed: u64,
     last_error: Option<Error>,
+    /// Whoever can turns to others before this time: as long as the server has cost a caller who waited for it in vain.
+    rests_until: Option<Instant>,
     /// No attempt before this time.
     not_before: Option<Instant>,
     /// Why the connection before was given up; told with the next attempt.
@@ -97,6 +99,16 @@ impl Node {
     /// Whether the last attempt to connect failed, and the next one is not due yet.
     pub(crate) fn is_down(&self) -> bool {
         self.state.lock().down_since_just_now().is_some()
+    }
+
+    /// Has callers turn to others, where there are any, for as long as an attempt to connect may take: the server may hang.
+    pub(crate) fn rest(&self) {
+        self.state.lock().rests_until = Some(Instant::now() + self.config.connect_timeout);
+    }
+
+    /// Whether it let a call down not long ago.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.state.lock().rests_until.is_some_and(|until| until > Instant::now())
     }
 
     /// The same as [`Node::link`], for a caller that has other servers to turn to: one attempt, and none while the server is known to be
@@ -183,6 +195,7 @@ impl Node {
     fn connect(&self, state: &mut MutexGuard<'_, State>, deadline: Instant) {
         state.connecting = true;
         let lost = state.lost.take();
+        let start = Instant::now();
         let attempt = MutexGuard::unlocked(state, || {
             if let Some(lost) = lost {
                 self.config.log.event(LogLevel::Warning, format_args!("{lost}"));
@@ -203,9 +216,12 @@ impl Node {
                 state.failures = 0;
                 state.last_error = None;
                 state.not_before = None;
+                state.rests_until = None;
             }
             Err(error) => {
-                state.not_before = Some(Instant::now() + self.backoff(state.failures));
+                let now = Instant::now();
+                state.rests_until = Some(now + (now - start));
+                state.not_before = Some(now + self.backoff(state.failures));
                 state.failures = state.failures.saturating_add(1);
                 state.failed += 1;
                 state.last_error = Some(error);

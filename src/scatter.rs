@@ -70,10 +70,10 @@ pub(crate) struct Scatter<'a> {
     request: &'a Request,
     read_from: ReadFrom,
     deadline: Instant,
-    /// Where items without keys go; all of them to the same server.
+    /// Where items without keys go, as the caller has it.
+    way: Place,
+    /// The same for all that must stay in order: to one server.
     otherwise: Place,
-    /// The caller does not mind which server that is.
-    is_free: bool,
     journeys: HashMap<usize, Journey>,
     answers: Vec<Answer>,
     #[expect(clippy::vec_box, reason = "boxes as they come from the sessions")]
@@ -86,7 +86,7 @@ impl<'a> Scatter<'a> {
     pub(crate) fn new(
         core: &'a Core,
         request: &'a Request,
-        otherwise: Place,
+        way: Place,
         read_from: ReadFrom,
         deadline: Instant,
     ) -> Self {
@@ -97,8 +97,8 @@ impl<'a> Scatter<'a> {
             request,
             read_from,
             deadline,
-            is_free: otherwise == Place::Anywhere,
-            otherwise,
+            otherwise: way.clone(),
+            way,
             journeys: HashMap::new(),
             answers: request.items.iter().map(|_| Answer::Awaited).collect(),
             payloads: Vec::new(),
@@ -137,8 +137,10 @@ impl<'a> Scatter<'a> {
 
     /// Chooses one primary for everything without keys, so that it stays in order; in a later round another one, for it was no good.
     fn settle(&mut self, pending: &[usize]) {
-        let items = &self.request.items;
-        if !self.is_free || pending.iter().all(|&index| items[index].slot != NO_SLOT) {
+        let is_settled =
+            |&&index: &&usize| self.request.items[index].slot == NO_SLOT && !self.has_choice(index);
+        let settled: Vec<usize> = pending.iter().filter(is_settled).copied().collect();
+        if self.way != Place::Anywhere || settled.is_empty() {
             return;
         }
         let mut primaries = self.topology.primaries();
@@ -146,7 +148,7 @@ impl<'a> Scatter<'a> {
         let is_other = |node: &&Arc<Node>| self.otherwise != Place::Node(node.address().clone());
         let Some(node) = primaries.iter().find(is_other).or(primaries.first()) else { return };
         self.otherwise = Place::Node(node.address().clone());
-        for index in pending.iter().filter(|index| items[**index].slot == NO_SLOT) {
+        for index in &settled {
             if let Some(journey) = self.journeys.get_mut(index) {
                 journey.place = self.otherwise.clone();
             }
@@ -175,7 +177,7 @@ impl<'a> Scatter<'a> {
             };
             let slot = self.request.items[index].slot;
             let way = (Arc::as_ptr(&node), asking);
-            if slot != NO_SLOT && *ways.entry(slot).or_insert(way) != way {
+            if slot != NO_SLOT && !self.has_choice(index) && *ways.entry(slot).or_insert(way) != way {
                 self.journeys.entry(index).and_modify(|journey| journey.hold(Next { node, asking }));
                 rest.push(index);
                 continue;
@@ -208,8 +210,7 @@ impl<'a> Scatter<'a> {
         self.topology.look(|map| {
             for &index in pending {
                 let item = &self.request.items[index];
-                let reads = item.read_only && self.read_from != ReadFrom::Primary;
-                if item.slot == NO_SLOT || reads || self.journeys.contains_key(&index) {
+                if item.slot == NO_SLOT || self.has_choice(index) || self.journeys.contains_key(&index) {
                     continue;
                 }
                 let Some(shard) = map.shard_of(item.slot) else { continue };
@@ -230,11 +231,22 @@ impl<'a> Scatter<'a> {
 
     /// Where an item goes next that has been refused, or has a choice.
     fn next(&mut self, index: usize) -> Result<Option<Next>> {
-        let (item, otherwise) = (&self.request.items[index], &self.otherwise);
-        let read_from = self.read_from;
-        let journey =
-            self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from));
-        journey.next_now(self.topology, self.request.repeatable_item(index), self.deadline)
+        let (topology, deadline) = (self.topology, self.deadline);
+        let repeatable = self.request.repeatable_item(index);
+        self.journey(index).next_now(topology, repeatable, deadline)
+    }
+
+    fn journey(&mut self, index: usize) -> &mut Journey {
+        let has_choice = self.has_choice(index);
+        let otherwise = if has_choice { &self.way } else { &self.otherwise };
+        let read_from = if has_choice { self.read_from } else { ReadFrom::Primary };
+        let item = &self.request.items[index];
+        self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from))
+    }
+
+    /// Whether any of several servers may run an item. Such a one has no order to keep with others.
+    fn has_choice(&self, index: usize) -> bool {
+        self.request.items[index].read_only && self.read_from != ReadFrom::Primary
     }
 
     /// Sends each part to its server, and only then waits for the first reply.
@@ -383,11 +395,8 @@ impl<'a> Scatter<'a> {
     }
 
     fn judge(&mut self, index: usize, witness: &Witness<'_>, error: Error, harmless: bool) -> Result<Again> {
-        let (otherwise, read_from) = (&self.otherwise, self.read_from);
-        let item = &self.request.items[index];
-        let journey =
-            self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from));
-        journey.failed(self.topology, witness, error, harmless)
+        let topology = self.topology;
+        self.journey(index).failed(topology, witness, error, harmless)
     }
 
     /// Ends the items that are still under way.

@@ -114,3 +114,24 @@ fn every_option_is_in_the_table() {
         assert!(section.contains(&format!("`{}`", method.0)), "{} is missing", method.0);
     }
 }
+
+#[test]
+fn the_tests_that_the_cluster_table_names_exist() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let files = std::fs::read_dir(directory).expect("the tests").map(|file| file.expect("a file").path());
+    let tests: String = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| std::fs::read_to_string(path).expect("a test file"))
+        .collect();
+    let table =
+        README.split("| shown by |").nth(1).expect("the table").split("\n\n").next().expect("its rows");
+    let names: Vec<&str> = table
+        .lines()
+        .skip(2)
+        .map(|row| row.rsplit('|').nth(1).unwrap_or_default().trim().trim_matches('`'))
+        .collect();
+    assert!(names.len() >= 9, "{names:?}");
+    for name in names {
+        assert!(tests.contains(&format!("#[test]\nfn {name}() {{")), "there is no test {name}");
+    }
+}

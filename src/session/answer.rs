@@ -153,8 +153,8 @@ impl<T> Session<T> {
         let place = entry.value as usize - call.payload.bytes.len() + self.inbox.start();
         let text = self.inbox.text(place, entry.len as usize);
         let item = call.last_item();
-        // Any answer but an error shows that the server has loaded its data.
-        self.has_loaded |= call.answered - 1 > call.payload.notes.len();
+        // Any answer but an error shows that the server has loaded its data; those to the handshake do not.
+        self.has_loaded |= !call.request.scripts.is_empty() && call.answered - 1 > call.payload.notes.len();
         if let Some(script) = call.request.items[item].script.filter(|_| call.came_by_body(item)) {
             // It may have failed before it was cached.
             self.known.remove(call.request.scripts[script as usize].sha());

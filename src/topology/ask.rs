@@ -9,6 +9,7 @@ use crate::error::{Error, Result, Status};
 use crate::net::address::Address;
 use crate::node::Node;
 use crate::resp::{Reply, ReplyRef};
+use crate::session::verdict;
 
 /// Asks a node of a cluster who has which slots.
 ///
@@ -23,7 +24,8 @@ pub(super) fn cluster_slots(node: &Node, config: &Config, deadline: Instant) -> 
     })?;
     let found = read_slots(reply.root(), node.address(), config);
     if found.is_empty() {
-        return Err(Error::new(Status::Connect, format!("{} knows of no slots", node.address())));
+        let what = if reply.root().is_empty() { "no slots" } else { "slots, but of no host that has them" };
+        return Err(Error::new(Status::Connect, format!("{} knows of {what}", node.address())));
     }
     Ok(found)
 }
@@ -160,7 +162,14 @@ pub(super) fn primary_of(
     config: &Config,
     deadline: Instant,
 ) -> Result<Address> {
-    let reply = sentinel.ask(&[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.as_bytes()], deadline)?;
+    let asked = sentinel.ask(&[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.as_bytes()], deadline);
+    let reply = asked.map_err(|error| match error.server_text() {
+        Some(text) if verdict::is_unknown_command(text, b"SENTINEL") => {
+            let text = format!("the server at {} is no sentinel", sentinel.address());
+            Error::new(Status::NotSupported, text).sent(false)
+        }
+        _ => error,
+    })?;
     let part = |index| reply.get(index).and_then(ReplyRef::as_str);
     let port = part(1).and_then(|port| port.parse().ok()).unwrap_or_default();
     let address = part(0).and_then(|host| endpoint(host, port, sentinel.address()));

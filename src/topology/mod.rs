@@ -13,7 +13,7 @@ pub(crate) mod slots;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
@@ -42,6 +42,10 @@ const OUTDATED: Duration = Duration::from_secs(1);
 
 /// How long replicas of a server without a cluster are believed to be the same.
 const REPLICAS_TRUST: Duration = Duration::from_secs(30);
+
+/// How long the word of a sentinel is taken. On a failover on demand the old primary goes on answering for many seconds, and what it is
+/// told then is lost.
+const SENTINEL_TRUST: Duration = Duration::from_secs(1);
 
 /// How long after a cluster was found down its servers' word for it is taken without asking back.
 const RECOVERY: Duration = Duration::from_secs(5);
@@ -75,6 +79,8 @@ pub(crate) struct Topology {
     /// A call has met something that the map cannot explain.
     doubted: AtomicBool,
     redirects: AtomicU64,
+    /// The sentinel that was right last, by its place in the URL: asked first.
+    informant: AtomicUsize,
     compiled: Arc<Compiled>,
     pool: Arc<Pool>,
 }
@@ -160,6 +166,7 @@ impl Topology {
             renewed: Condvar::new(),
             doubted: AtomicBool::new(false),
             redirects: AtomicU64::new(0),
+            informant: AtomicUsize::new(0),
             compiled: Arc::default(),
             pool: Arc::default(),
         };
@@ -217,7 +224,7 @@ impl Topology {
         }
         let mut replicas: SmallVec<[&Arc<Node>; 8]> = shard.replicas_in_turn().collect();
         replicas.retain(|node| !avoid.iter().any(|other| Arc::ptr_eq(node, other)));
-        let up = replicas.iter().find(|node| !node.is_down()).copied();
+        let up = replicas.iter().find(|node| !node.is_down() && !node.is_resting()).copied();
         match read_from {
             ReadFrom::Replica => up.or(replicas.first().copied()).cloned(),
             _ => Some(Arc::clone(up.unwrap_or(&shard.primary))),
@@ -233,11 +240,16 @@ impl Topology {
         self.map.read().shards.iter().any(|shard| Arc::ptr_eq(&shard.primary, node))
     }
 
+    fn is_listed_as_replica(&self, node: &Arc<Node>) -> bool {
+        let map = self.map.read();
+        map.shards.iter().flat_map(|shard| &shard.replicas).any(|replica| Arc::ptr_eq(replica, node))
+    }
+
     /// The connection to a server for a call.
     ///
     /// A primary that sentinels watch is connected to only when they have just named it: lost, it may be another by now.
-    pub(crate) fn link(&self, node: &Node, deadline: Instant) -> Result<Arc<Link>> {
-        if self.is_watched() && !node.is_connected() {
+    pub(crate) fn link(&self, node: &Arc<Node>, deadline: Instant) -> Result<Arc<Link>> {
+        if self.is_watched() && !node.is_connected() && !self.is_listed_as_replica(node) {
             let text = format!("the connection to {} was lost; nothing was sent", node.address());
             return Err(Error::new(Status::Connect, text));
         }
@@ -355,9 +367,9 @@ impl Topology {
             return Ok(self.generation());
         }
         if self.doubted.load(Ordering::Relaxed) && self.doubted.swap(false, Ordering::Relaxed)
-            || !self.is_cluster() && self.replicas_are_old()
+            || !self.is_cluster() && self.is_old()
         {
-            // The old picture may do.
+            // The old picture may do, and does for all other callers.
             let _ = self.renew(generation, deadline.min(Instant::now() + 2 * ASK_PATIENCE));
             return Ok(self.generation());
         }
@@ -369,8 +381,12 @@ impl Topology {
         if self.only.is_some() { Ok(()) } else { self.prepare(deadline).map(drop) }
     }
 
-    fn replicas_are_old(&self) -> bool {
-        self.renewal.lock().last.is_some_and(|last| last.elapsed() > REPLICAS_TRUST)
+    fn is_old(&self) -> bool {
+        let renewal = self.renewal.lock();
+        // Sentinels that are lost must not slow down a service that is well.
+        let watched = self.is_watched() && renewal.error.is_none();
+        let trust = if watched { SENTINEL_TRUST } else { REPLICAS_TRUST };
+        !renewal.running && renewal.last.is_some_and(|last| last.elapsed() > trust)
     }
 
     /// The same as [`Topology::renew`], again and again as often as the options say.
@@ -382,8 +398,11 @@ impl Topology {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            failed += 1;
-            if error.status() != Status::Connect || failed == attempts || Instant::now() >= deadline {
+            // While there are sentinels to name another primary it is worth waiting for.
+            let may_come = error.status() == Status::NotServed;
+            failed += u32::from(!may_come);
+            let may_change = may_come || error.status() == Status::Connect && failed != attempts;
+            if !may_change || Instant::now() >= deadline {
                 return Err(error);
             }
         }
@@ -433,10 +452,14 @@ impl Topology {
             }
             Servers::Sentinel { sentinels, service } => {
                 let config = Arc::new(self.config.for_sentinels());
-                self.first_to_say(sentinels, deadline, |address, until| {
+                let (before, from) = sentinels.split_at(self.informant.load(Ordering::Relaxed));
+                self.first_to_say(&[from, before].concat(), deadline, |address, until| {
                     let sentinel = self.make(Arc::clone(&config), address, Purpose::Bare);
                     let primary = ask::primary_of(&sentinel, service, &self.config, until)?;
-                    self.shard_of(&primary, until).map(|shard| vec![shard])
+                    let shard = self.shard_of(&primary, until).map_err(|error| absent(address, error))?;
+                    let place = sentinels.iter().position(|other| other == address);
+                    self.informant.store(place.unwrap_or_default(), Ordering::Relaxed);
+                    Ok(vec![shard])
                 })
             }
         }
@@ -586,6 +609,9 @@ impl Topology {
 
 /// Of several refusals: the one that no other attempt would change, or all of them.
 fn nobody_says(mut errors: Vec<Error>) -> Error {
+    if let Some(absent) = errors.iter().position(|error| error.status() == Status::NotServed) {
+        return errors.swap_remove(absent);
+    }
     let all_final =
         errors.iter().all(|error| error.status() != Status::Connect && error.status() != Status::Timeout);
     match errors.len() {
@@ -599,6 +625,17 @@ fn nobody_says(mut errors: Vec<Error>) -> Error {
                 format!("none of {count} servers could be asked: {}", words.join("; ")),
             )
         }
+    }
+}
+
+/// The primary that a sentinel names is none, or not there: another may take its place.
+fn absent(sentinel: &Address, error: Error) -> Error {
+    match error.status() {
+        Status::Connect | Status::Timeout => {
+            let text = format!("the sentinel at {sentinel} names no other primary yet: {error}");
+            Error::new(Status::NotServed, text).sent(false)
+        }
+        _ => error,
     }
 }
 
