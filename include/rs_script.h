@@ -41,6 +41,7 @@
 //           with NULL for the lengths each string ends in a NUL. Lengths count bytes, times are in the unit that ends the name.
 // THREADS   Clients and scripts may be used by any number of threads at once. Replies may be read by any number; options and errors belong to
 //           one thread at a time. No object may be freed while another thread uses that handle. There is no thread-local state.
+//           A blocking call works on the thread that makes it. A client has a thread in the background once it has submitted a call; see rs_queue.
 // FORK      A child must not use its parent's clients: calls end with RS_ERR_FORKED. Opening its own is fine, and so is freeing.
 // SIGNALS   The library installs no handler, raises no SIGPIPE, and goes on after EINTR.
 
@@ -103,6 +104,36 @@
 // A transaction does not load scripts again that the server is known to have. It saves their bytes, and a flush by someone else lets
 // such a script fail with NOSCRIPT while the others run. Only together with RS_PIPELINE_ATOMIC.
 #define RS_PIPELINE_TRUST_CACHE 4
+
+// A packed call: a command.
+#define RS_PACKED_COMMAND 0
+
+// A packed call: a script call.
+#define RS_PACKED_SCRIPT 1
+
+// A packed call: a pipeline or transaction.
+#define RS_PACKED_PIPELINE 2
+
+// A flag of a packed script call: read-only.
+#define RS_PACKED_READ_ONLY 1
+
+// A flag of a packed pipeline: MULTI and EXEC around it, as RS_PIPELINE_ATOMIC.
+#define RS_PACKED_ATOMIC 1
+
+// A flag of a packed pipeline: as RS_PIPELINE_REPAIR_UNORDERED.
+#define RS_PACKED_REPAIR_UNORDERED 2
+
+// A flag of a packed pipeline: as RS_PIPELINE_TRUST_CACHE.
+#define RS_PACKED_TRUST_CACHE 4
+
+// A flag of a packed error: the call may have been executed, or may yet be.
+#define RS_PACKED_INDETERMINATE 1
+
+// A flag of a packed error: the call was not executed and will not be.
+#define RS_PACKED_NOT_EXECUTED 2
+
+// A flag of a packed completion: the error is followed by the replies of a pipeline that did arrive.
+#define RS_PACKED_ARRIVED 4
 
 // A NULL reply has no type.
 #define RS_REPLY_NONE 0
@@ -199,6 +230,14 @@ typedef struct rs_options rs_options;
 // Threads: one at a time. It keeps its client open.
 typedef struct rs_pipeline rs_pipeline;
 
+// Where submitted calls end. Any number of clients and threads may submit to it, and any number of threads take completions out; it
+// outlives the clients. Caller frees with rs_queue_free.
+//
+// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
+// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies. A submitted call is written by the
+// thread that submits it.
+typedef struct rs_queue rs_queue;
+
 // A reply or an element of one. The root: caller frees with rs_reply_free; elements: borrowed until the root is freed.
 //
 // Every function here takes NULL and any type of reply, in constant time, and never fails: it gives 0 or NULL where
@@ -218,6 +257,24 @@ typedef void (*rs_log_fn)(void *context, int32_t level, const char *message, siz
 
 // Frees the context of a callback, once, after its last call. It may run on any thread.
 typedef void (*rs_free_fn)(void *context);
+
+// What has become of a call. 32 bytes; the layout is fixed.
+typedef struct {
+    // The number that the call was submitted with.
+    uint64_t tag;
+    // The reply; caller frees with rs_reply_free. NULL on failure, unless a pipeline broke half-way: then what did arrive, as with
+    // rs_pipeline_exec.
+    rs_reply *reply;
+    // Why there is none; caller frees with rs_error_free. NULL on success.
+    rs_error *error;
+    // RS_OK or one of the RS_ERR_ numbers.
+    rs_status status;
+    // 0.
+    uint32_t reserved;
+} rs_completion;
+
+// Receives a completion. What is in it is to be freed by the callback.
+typedef void (*rs_completion_fn)(void *context, const rs_completion *completion);
 
 // The call succeeded.
 #define RS_OK 0
@@ -250,6 +307,9 @@ typedef void (*rs_free_fn)(void *context);
 // rs_client_with_route_key and its neighbours. Nothing was sent.
 #define RS_ERR_NO_ROUTE 108
 
+// The queue holds as many calls as it may. Nothing was sent.
+#define RS_ERR_QUEUE_FULL 109
+
 // No connection: no such host, refused, unreachable, lost before anything was sent. Nothing was executed.
 #define RS_ERR_CONNECT 200
 
@@ -261,6 +321,9 @@ typedef void (*rs_free_fn)(void *context);
 
 // The deadline passed before anything was sent. Nothing was executed.
 #define RS_ERR_TIMEOUT 203
+
+// The caller has called it off before anything was sent. Nothing was executed.
+#define RS_ERR_CANCELLED 204
 
 // The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it, or may yet.
 #define RS_ERR_INDETERMINATE 300
@@ -675,6 +738,155 @@ rs_status rs_pipeline_exec(rs_pipeline *pipeline,
 //
 // NULL: does nothing. Errors: none.
 void rs_pipeline_free(rs_pipeline *pipeline);
+
+// Makes a queue.
+//
+// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with rs_queue_free; NULL on failure.
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INTERNAL when the system has no descriptors left. Threads: any.
+rs_status rs_queue_new(size_t capacity,
+                       rs_queue **queue,
+                       rs_error **err);
+
+// Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
+//
+// NULL: does nothing. Errors: none. Threads: not while another thread uses it.
+void rs_queue_free(rs_queue *queue);
+
+// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair. Do
+// not write to it and do not close it. Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the
+// queue stops being empty; so take out until fewer come than were asked for.
+//
+// Returns: borrowed until rs_queue_free. NULL: -1. Errors: none. Threads: any.
+int rs_queue_fd(const rs_queue *queue);
+
+// How many calls are under way or wait to be taken out.
+//
+// NULL: 0. Errors: none. Threads: any.
+size_t rs_queue_len(const rs_queue *queue);
+
+// Takes completions out of a queue, in the order in which they came, and waits for the first one.
+//
+// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits for ever. `*count`: how
+// many were taken; 0 on failure and when the time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_queue_poll(const rs_queue *queue,
+                        rs_completion *completions,
+                        size_t max,
+                        int64_t timeout_ms,
+                        size_t *count,
+                        rs_error **err);
+
+// The same with a callback in place of an array: it is called for each completion, on the thread that calls this function and before it
+// returns. It may submit, cancel, close and free whatever it likes, except the queue.
+//
+// `completed`: not NULL. `context`: handed to it each time. The other parameters: as with rs_queue_poll.
+rs_status rs_queue_dispatch(const rs_queue *queue,
+                            size_t max,
+                            int64_t timeout_ms,
+                            rs_completion_fn completed,
+                            void *context,
+                            size_t *count,
+                            rs_error **err);
+
+// Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists and `client` are as with rs_script_call; all copied.
+//
+// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED, and what is wrong with the arguments.
+// The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
+rs_status rs_script_submit(const rs_script *script,
+                           const rs_client *client,
+                           size_t numkeys,
+                           const char *const *keys,
+                           const size_t *keylens,
+                           size_t numargs,
+                           const char *const *args,
+                           const size_t *arglens,
+                           const rs_queue *queue,
+                           uint64_t tag,
+                           rs_error **err);
+
+// The same, read-only; see rs_script_call_ro.
+rs_status rs_script_submit_ro(const rs_script *script,
+                              const rs_client *client,
+                              size_t numkeys,
+                              const char *const *keys,
+                              const size_t *keylens,
+                              size_t numargs,
+                              const char *const *args,
+                              const size_t *arglens,
+                              const rs_queue *queue,
+                              uint64_t tag,
+                              rs_error **err);
+
+// Sends a command without waiting; see rs_client_command and rs_script_submit.
+rs_status rs_client_submit(const rs_client *client,
+                           size_t argc,
+                           const char *const *argv,
+                           const size_t *argvlen,
+                           const rs_queue *queue,
+                           uint64_t tag,
+                           rs_error **err);
+
+// Executes a pipeline without waiting; see rs_pipeline_exec and rs_script_submit. The pipeline is empty afterwards, accepted or not, and can be
+// filled again. An empty one is RS_ERR_INVALID_ARGUMENT.
+rs_status rs_pipeline_submit(rs_pipeline *pipeline,
+                             const rs_queue *queue,
+                             uint64_t tag,
+                             rs_error **err);
+
+// Ends the calls under way in a queue that this client has submitted with this tag. Each is completed at once: with RS_ERR_CANCELLED where
+// nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so.
+//
+// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT.
+// Threads: any.
+rs_status rs_client_cancel(const rs_client *client,
+                           const rs_queue *queue,
+                           uint64_t tag,
+                           size_t *count,
+                           rs_error **err);
+
+// Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none; what is wrong with a single call
+// is its completion. Calls to the same server travel in one write.
+//
+// `calls`: `len` bytes, one call behind the other; copied. Numbers are in the machine's byte order and not aligned; a string is a u32 length
+// and its bytes:
+//
+//     call     u64 tag, u32 timeout in milliseconds (0: the client's), item
+//     item     u8 RS_PACKED_COMMAND, u8 0, u32 count, strings
+//              u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
+//              u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
+//
+// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
+// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+rs_status rs_client_submit_packed(const rs_client *client,
+                                  size_t numscripts,
+                                  const rs_script *const *scripts,
+                                  const char *calls,
+                                  size_t len,
+                                  const rs_queue *queue,
+                                  rs_error **err);
+
+// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
+//
+// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
+// taken. `*needed`: where the next completion alone does not fit, what it takes; else 0. All three are 0 on failure. Numbers are in the machine's
+// byte order and not aligned; a string is a u32 length and its bytes:
+//
+//     completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
+//                 behind that, with RS_PACKED_ARRIVED, a reply
+//     error       the server's first word and the message as strings
+//     reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
+//                 a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
+//                 replies, error an i32 status, u8 flags, error
+//
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_queue_poll_packed(const rs_queue *queue,
+                               char *buffer,
+                               size_t capacity,
+                               size_t max,
+                               int64_t timeout_ms,
+                               size_t *used,
+                               size_t *count,
+                               size_t *needed,
+                               rs_error **err);
 
 // What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.
 int32_t rs_reply_type(const rs_reply *reply);

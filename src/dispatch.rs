@@ -178,7 +178,7 @@ impl Client {
     }
 
     /// One try on the connection that all calls share.
-    fn attempt(&self, node: &Node, request: Box<Request>, now: Instant, deadline: Instant) -> Tried {
+    fn attempt(&self, node: &Arc<Node>, request: Box<Request>, now: Instant, deadline: Instant) -> Tried {
         match self.core().topology.link(node, deadline) {
             Ok(link) => Tried::of(link.call(request, now, deadline)),
             Err(error) => Tried::Failed(error, Some(request)),

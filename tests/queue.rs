@@ -3,7 +3,6 @@
 mod support;
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 

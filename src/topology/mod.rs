@@ -257,7 +257,7 @@ impl Topology {
     }
 
     /// The same, with as many attempts as the options allow where there is no other server to turn to.
-    pub(crate) fn link_patiently(&self, node: &Node, deadline: Instant) -> Result<Arc<Link>> {
+    pub(crate) fn link_patiently(&self, node: &Arc<Node>, deadline: Instant) -> Result<Arc<Link>> {
         match &self.only {
             Some(_) => node.link(self.config.reconnect.attempts, deadline),
             None => self.link(node, deadline),
