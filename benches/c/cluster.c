@@ -1,6 +1,7 @@
 // Ours on a cluster: `cluster URL KEYS call CALLERS CALLS` lets CALLERS threads on one client make CALLS calls of the
-// multiply script, `cluster URL KEYS pipeline SIZE CALLS` makes them in pipelines of SIZE. Keys, all of them at 2, come
-// from the file KEYS, a key a line. Prints calls per second and microseconds of this process's CPU time per call.
+// multiply script, `cluster URL KEYS submit CALLS-AT-ONCE CALLS` has one thread keep so many calls under way, and
+// `cluster URL KEYS pipeline SIZE CALLS` makes them in pipelines of SIZE. Keys, all of them at 2, come from the file
+// KEYS, a key a line. Prints calls per second and microseconds of this process's CPU time per call.
 
 #include <pthread.h>
 #include <rs_script.h>
@@ -80,6 +81,59 @@ static void call_from(size_t threads, long calls) {
     free(callers);
 }
 
+static char *put(char *to, const void *bytes, size_t length) {
+    memcpy(to, bytes, length);
+    return to + length;
+}
+
+static char *put_number(char *to, uint32_t number) {
+    return put(to, &number, sizeof number);
+}
+
+// A packed call; its form is that of rs_client_submit_packed.
+static char *put_call(char *to, uint64_t tag, const struct key *key) {
+    const uint8_t item[] = {RS_PACKED_SCRIPT, 0};
+    to = put(to, &tag, sizeof tag);
+    to = put_number(to, 0);
+    to = put(to, item, sizeof item);
+    to = put_number(put_number(put_number(to, 0), 1), 1);
+    to = put(put_number(to, (uint32_t)key->length), key->text, key->length);
+    return put(put_number(to, 1), "5", 1);
+}
+
+enum { PACKED_MAX = 64 };
+
+static void submit(size_t at_once, long calls) {
+    rs_queue *queue;
+    rs_error *err;
+    check(rs_queue_new(at_once, &queue, &err), &err);
+    char *packed = malloc(at_once * PACKED_MAX);
+    rs_completion *done = calloc(at_once, sizeof *done);
+    if (packed == NULL || done == NULL)
+        exit(1);
+    const rs_script *const scripts[] = {multiply};
+    size_t next = 0, room = at_once;
+    for (long under_way = 0, left = calls; left > 0 || under_way > 0;) {
+        char *end = packed;
+        for (; room > 0 && left > 0; room--, left--, under_way++) {
+            end = put_call(end, next, &keys[next % key_count]);
+            next++;
+        }
+        if (end != packed)
+            check(rs_client_submit_packed(client, 1, scripts, packed, (size_t)(end - packed), queue, &err), &err);
+        check(rs_queue_poll(queue, done, at_once, -1, &room, &err), &err);
+        for (size_t i = 0; i < room; i++) {
+            check(done[i].status, &done[i].error);
+            check_product(done[i].reply);
+            rs_reply_free(done[i].reply);
+        }
+        under_way -= (long)room;
+    }
+    free(done);
+    free(packed);
+    rs_queue_free(queue);
+}
+
 static void call_in_pipelines(size_t size, long calls) {
     rs_pipeline *pipeline;
     rs_error *err;
@@ -109,10 +163,12 @@ static double seconds(clockid_t clock) {
 
 int main(int argc, char **argv) {
     if (argc != 6) {
-        fprintf(stderr, "usage: %s URL KEYS call|pipeline CALLERS|SIZE CALLS\n", argv[0]);
+        fprintf(stderr, "usage: %s URL KEYS call|submit|pipeline CALLERS|CALLS-AT-ONCE|SIZE CALLS\n", argv[0]);
         return 2;
     }
-    void (*run)(size_t, long) = strcmp(argv[3], "call") == 0 ? call_from : call_in_pipelines;
+    void (*run)(size_t, long) = strcmp(argv[3], "call") == 0     ? call_from
+                                : strcmp(argv[3], "submit") == 0 ? submit
+                                                                 : call_in_pipelines;
     size_t count = (size_t)atol(argv[4]);
     long calls = atol(argv[5]);
     rs_error *err;

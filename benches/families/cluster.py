@@ -2,13 +2,14 @@
 
 from harness import HIGHER, LOWER, Figure, in_turn, run
 
-CALLS = {"call": 64_000, "pipeline": 200_000}
+CALLS = {"call": 64_000, "submit": 64_000, "pipeline": 200_000}
 # They are that much slower, and make so many times fewer calls.
 SLOWER = {"valkey-glide": 4, "redis-py": 10}
 
 
-# Ours are called from threads. redis-rs is at its best with tasks, which need an asynchronous program: that, and from threads.
+# Threads that wait are compared with redis-rs called from threads too; calls that nobody waits for with its tasks.
 PEERS = {
+    "submit": ("redis-rs", "valkey-glide"),
     "call": ("redis-rs", "redis-rs-threads", "valkey-glide", "redis-py"),
     "pipeline": ("redis-rs", "valkey-glide", "redis-py"),
 }
@@ -27,7 +28,7 @@ def measures(bench, names, mode, count):
     }
 
     def measure(name):
-        its_mode = "call-threads" if name == "redis-rs-threads" else mode
+        its_mode = {"redis-rs-threads": "call-threads", "rs_script": mode}.get(name, mode.replace("submit", "call"))
         command = [*programs[name](), keys, its_mode, count, CALLS[mode] // SLOWER.get(name, 1)]
         return lambda: tuple(map(float, run(command).split()))
 
@@ -52,5 +53,6 @@ def route(bench):
 SCENARIOS = {
     "cluster-route": route,
     "cluster-call-32": lambda bench: rates(bench, "call", 32, "call"),
+    "cluster-submit-32": lambda bench: rates(bench, "submit", 32, "call"),
     "cluster-pipeline-1000": lambda bench: rates(bench, "pipeline", 1000, "item"),
 }
