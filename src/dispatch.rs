@@ -16,6 +16,7 @@ use crate::route::ReadFrom;
 use crate::scatter::{Scatter, as_map, everywhere};
 use crate::session::Finished;
 use crate::session::handshake::Purpose;
+use crate::session::verdict::{self, NotServed};
 use crate::topology::slots::NO_SLOT;
 use crate::topology::{Place, Witness};
 
@@ -125,7 +126,7 @@ impl Client {
             if !again || now >= deadline {
                 *arrived = finished.arrived.map(Reply::new);
                 self.core().keep(sent);
-                return Err(error);
+                return Err(explained(error));
             }
             tries += 1;
             request = sent;
@@ -315,6 +316,16 @@ impl Client {
         self.travel(request, journey, seen, (now, deadline), |node, request, _| {
             call_apart(node, Purpose::Calls, request, deadline)
         })
+    }
+}
+
+/// A single server that redirects is more than that.
+fn explained(error: Error) -> Error {
+    match error.server_text().and_then(verdict::not_served) {
+        Some(NotServed::Moved { .. } | NotServed::Ask { .. }) => {
+            error.context("this server is a node of a cluster, to be opened with redis+cluster://")
+        }
+        _ => error,
     }
 }
 

@@ -620,3 +620,12 @@ fn a_pipeline_without_keys_finds_another_server_when_its_own_is_gone() {
     });
     assert!(!ports.contains(&cluster.node(0).port().to_string()));
 }
+
+#[test]
+fn a_node_opened_as_a_single_server_says_what_it_is() {
+    let client = Client::open(&cluster().node(0).url(), &Options::default()).unwrap();
+    let errors = ["a", "b", "c", "d", "e", "f"].map(|key| client.command(&["GET", key]).err());
+    let error = errors.into_iter().flatten().next().expect("a key of another node");
+    assert_eq!((error.status(), error.server_code()), (Status::Server, Some("MOVED")));
+    assert!(error.message().contains("redis+cluster://"), "{error}");
+}
