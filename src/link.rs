@@ -439,9 +439,10 @@ impl Link {
     }
 
     /// What the waker's thread is to poll for, from now on: nothing while somebody else reads. `None`: it has no more business here.
-    pub(crate) fn watch(&self) -> Option<Watch> {
+    /// `is_forsaken`: nobody else holds this link.
+    pub(crate) fn watch(&self, is_forsaken: bool) -> Option<Watch> {
         let mut shared = self.shared.lock();
-        if !self.is_usable() && shared.submitted == 0 {
+        if shared.submitted == 0 && (is_forsaken || !self.is_usable()) {
             shared.watched = Watch::default();
             return None;
         }

@@ -429,7 +429,7 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
             return Err(invalid("buffer", "is NULL and its capacity is not 0"));
         }
         let mut taken = Vec::new();
-        queue.queue.poll(&mut taken, max, patience(timeout_ms));
+        let lent = queue.queue.poll_on_trial(&mut taken, max, patience(timeout_ms));
         let mut bytes = Vec::new();
         let mut fitting = 0;
         for completion in &taken {
@@ -448,9 +448,7 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
         set_used(bytes.len());
         set_count(fitting);
-        if fitting < taken.len() {
-            queue.queue.put_back(taken.drain(fitting..));
-        }
+        queue.queue.put_back(lent, taken.drain(fitting..));
         Ok(())
     })
 }
