@@ -346,7 +346,12 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
         let done = ready.filter_map(|(call, outcome)| {
             let ticket = call.ticket;
             let (result, arrived) = match outcome {
-                Outcome::Left(error, arrived) => (Err(error), arrived.map(Reply::new)),
+                Outcome::Left(error, arrived) => {
+                    if let Some(client) = &client {
+                        client.note_delay(&call);
+                    }
+                    (Err(error), arrived.map(Reply::new))
+                }
                 Outcome::Finished(Finished { request, result, arrived, .. }) => {
                     let arrived = arrived.map(Reply::new);
                     match (result, &client) {
@@ -376,6 +381,18 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
 }
 
 impl Client {
+    /// Has the next call look for other servers, as after a blocking call that waited in vain.
+    fn note_delay(&self, call: &Submitted) {
+        let topology = &self.core().topology;
+        if let Some(node) = &call.target.node
+            && topology.only().is_none()
+            && Instant::now() >= call.deadline
+        {
+            node.rest();
+            topology.doubt(node);
+        }
+    }
+
     /// Whether a blocking call would not end with this error yet.
     fn may_go_on(&self, call: &Submitted, request: &Request, error: &Error) -> bool {
         let Some(node) = &call.target.node else { return false };
