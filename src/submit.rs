@@ -249,10 +249,7 @@ impl Pipeline {
     pub fn submit(&mut self, queue: &Queue, tag: u64) -> Result<()> {
         let request = self.take_request();
         if request.items.is_empty() {
-            return Err(Error::new(
-                Status::InvalidArgument,
-                "the pipeline is empty: there is nothing to submit",
-            ));
+            return Err(nothing_to_submit());
         }
         self.client().submit_all(queue, vec![Call::new(tag, request, Lane::Shared)])
     }
@@ -319,6 +316,11 @@ impl Submitted {
     pub(crate) fn close(self) {
         self.complete(Err(closed()), None);
     }
+}
+
+/// The error of a pipeline without items: there would be no reply to complete it.
+pub(crate) fn nothing_to_submit() -> Error {
+    Error::new(Status::InvalidArgument, "the pipeline is empty: there is nothing to submit")
 }
 
 /// The error of a call that its caller has called off.
