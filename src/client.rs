@@ -23,8 +23,8 @@ use crate::topology::{Place, Topology};
 
 /// A connection to a server, shared by all that clone it.
 ///
-/// Any number of threads may call at once; their calls travel together. A call does its input and output on the thread that makes
-/// it: there is no thread in the background. A clone is the same client; a client that is no longer referred to is closed.
+/// Any number of threads may call at once; their calls travel together. A blocking call does its input and output on the thread
+/// that makes it; there is a thread in the background only from the first submitted call on ([`Client::submit`]). A clone is the same client; a client that is no longer referred to is closed.
 #[derive(Clone)]
 pub struct Client {
     core: Arc<Core>,

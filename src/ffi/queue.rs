@@ -42,7 +42,7 @@ pub const RS_PACKED_ARRIVED: u8 = 4;
 ///
 /// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
 /// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies. A submitted call is written by the
-/// thread that submits it.
+/// thread that submits it. A child of fork() has a copy of what was in it then, and no more comes.
 pub struct rs_queue {
     queue: Queue,
 }
