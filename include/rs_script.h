@@ -210,7 +210,7 @@
 // A connection to a server that any number of threads may share; their calls travel together. Caller frees with
 // rs_client_free.
 //
-// A blocking call does its input and output on the thread that makes it: there is no thread in the background. A child of
+// A blocking call does its input and output on the thread that makes it; for submitted calls see rs_queue. A child of
 // fork() must open a client of its own: calls on its parent's end with RS_ERR_FORKED.
 typedef struct rs_client rs_client;
 
@@ -235,7 +235,7 @@ typedef struct rs_pipeline rs_pipeline;
 //
 // Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
 // has submitted a call has a thread in the background from then on, until it is closed; it reads the replies. A submitted call is written by the
-// thread that submits it.
+// thread that submits it. A child of fork() has a copy of what was in it then, and no more comes.
 typedef struct rs_queue rs_queue;
 
 // A reply or an element of one. The root: caller frees with rs_reply_free; elements: borrowed until the root is freed.

@@ -23,12 +23,23 @@ use crate::topology::{Place, Topology};
 
 /// A connection to a server, shared by all that clone it.
 ///
-/// Any number of threads may call at once; their calls travel together. A call does its input and output on the thread that makes
-/// it: there is no thread in the background. A clone is the same client; a client that is no longer referred to is closed.
+/// Any number of threads may call at once; their calls travel together. A blocking call does its input and output on the thread
+/// that makes it; there is a thread in the background only from the first submitted call on ([`Client::submit`]). A clone is the same client; a client that is no longer referred to is closed.
 #[derive(Clone)]
 pub struct Client {
     core: Arc<Core>,
     view: View,
+    /// Absent where only a call under way needs the client: that does not keep it open.
+    _user: Option<Arc<User>>,
+}
+
+/// Those who hold a client, all of its clones together.
+struct User(Arc<Core>);
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// How calls are made through one handle of a client.
@@ -83,15 +94,13 @@ impl Client {
         let config = Config::new(url, options)?;
         let view = View { timeout: config.call_timeout, read_from: config.read_from, way: Way::Random };
         let lazy = config.lazy_connect;
-        let client = Client {
-            core: Arc::new(Core {
-                topology: Topology::new(config),
-                requests: Mutex::default(),
-                process: fork::generation(),
-                driver: OnceLock::new(),
-            }),
-            view,
-        };
+        let core = Arc::new(Core {
+            topology: Topology::new(config),
+            requests: Mutex::default(),
+            process: fork::generation(),
+            driver: OnceLock::new(),
+        });
+        let client = Client { _user: Some(Arc::new(User(Arc::clone(&core)))), core, view };
         if !lazy {
             client.core.topology.open(Instant::now() + client.view.timeout)?;
         }
@@ -130,7 +139,7 @@ impl Client {
     }
 
     fn viewed(&self, view: View) -> Client {
-        Client { core: Arc::clone(&self.core), view }
+        Client { view, ..self.clone() }
     }
 
     /// Calls a script with these keys (`KEYS` in Lua) and arguments (`ARGV`).
@@ -208,12 +217,7 @@ impl Client {
     ///
     /// In a child of fork it does nothing: the connection is the parent's.
     pub fn close(&self) {
-        if self.core.check_process().is_ok() {
-            self.core.topology.close();
-            if let Some(driver) = self.core.driver_if_any() {
-                driver.workers.stop();
-            }
-        }
+        self.core.close();
     }
 
     #[inline]
@@ -257,11 +261,25 @@ pub(crate) struct WeakClient {
 
 impl WeakClient {
     pub(crate) fn upgrade(&self) -> Option<Client> {
-        Some(Client { core: self.core.upgrade()?, view: self.view.clone() })
+        Some(Client { core: self.core.upgrade()?, view: self.view.clone(), _user: None })
     }
 }
 
 impl Core {
+    fn close(&self) {
+        if self.check_process().is_ok() {
+            self.topology.close();
+            if let Some(driver) = self.driver_if_any() {
+                driver.stop();
+            }
+        }
+    }
+
+    /// Which client it is, among those that are open.
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// The thread for submitted calls, started if need be.
     pub(crate) fn driver(&self) -> Result<&Driver> {
         if let Some(driver) = self.driver.get() {
@@ -313,10 +331,10 @@ impl Core {
 }
 
 impl Drop for Core {
-    /// Submitted calls in flight are completed.
+    /// In a child of fork the driver's threads are missing, and its locks are as they happened to be.
     fn drop(&mut self) {
-        if self.check_process().is_ok() {
-            self.topology.close();
+        if self.check_process().is_err() {
+            std::mem::forget(self.driver.take());
         }
     }
 }

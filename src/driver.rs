@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result, Status};
 use crate::link::{Link, Watch};
+use crate::node::closed;
 use crate::queue::Signal;
 use crate::workers::Workers;
 
@@ -26,6 +27,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Driver {
     pub(crate) waker: Arc<Waker>,
     pub(crate) workers: Arc<Workers>,
+    /// For commands that wait on the server, so that those cannot keep the others from a worker.
+    pub(crate) apart: Arc<Workers>,
 }
 
 /// What others tell the thread.
@@ -42,7 +45,9 @@ struct State {
     fresh: Vec<Arc<Link>>,
     /// The earliest deadline that it knows of.
     alarm: Option<Instant>,
+    /// The client is closed: the thread is to go.
     stopped: bool,
+    gone: bool,
 }
 
 impl Driver {
@@ -56,21 +61,29 @@ impl Driver {
             woken: AtomicBool::new(false),
             state: Mutex::default(),
         });
-        let workers = Arc::new(Workers::default());
-        let (its_waker, its_workers) = (Arc::clone(&waker), Arc::clone(&workers));
+        let (workers, apart) = <(Arc<Workers>, Arc<Workers>)>::default();
+        let (its_waker, all_workers) = (Arc::clone(&waker), [Arc::clone(&workers), Arc::clone(&apart)]);
         thread::Builder::new()
             .name("rs_script".into())
-            .spawn(move || run(&its_waker, &its_workers))
+            .spawn(move || run(&its_waker, &all_workers))
             .map_err(failed)?;
-        Ok(Driver { waker, workers })
+        Ok(Driver { waker, workers, apart })
+    }
+}
+
+impl Driver {
+    /// Ends every submitted call; the threads go.
+    pub(crate) fn stop(&self) {
+        self.workers.stop();
+        self.apart.stop();
+        self.waker.state.lock().stopped = true;
+        self.waker.wake();
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.workers.stop();
-        self.waker.state.lock().stopped = true;
-        self.waker.wake();
+        self.stop();
     }
 }
 
@@ -84,7 +97,13 @@ impl Waker {
 
     /// Tells of a connection with submitted calls.
     pub(crate) fn add(&self, link: &Arc<Link>) {
-        self.state.lock().fresh.push(Arc::clone(link));
+        let mut state = self.state.lock();
+        if state.gone {
+            drop(state);
+            return link.close(&closed());
+        }
+        state.fresh.push(Arc::clone(link));
+        drop(state);
         self.wake();
     }
 
@@ -99,34 +118,44 @@ impl Waker {
     }
 }
 
-fn run(waker: &Waker, workers: &Workers) {
+fn run(waker: &Waker, workers: &[Arc<Workers>]) {
     let mut links: Vec<(Arc<Link>, Watch)> = Vec::new();
     loop {
         waker.signal.lower();
-        waker.woken.store(false, Ordering::Release);
-        let (stopped, alarm) = {
+        waker.woken.swap(false, Ordering::AcqRel);
+        let now = Instant::now();
+        let (stopped, alarm, is_due) = {
             let mut state = waker.state.lock();
             links.extend(state.fresh.drain(..).map(|link| (link, Watch::default())));
-            (state.stopped, state.alarm)
+            let is_due = state.alarm.is_some_and(|alarm| alarm <= now);
+            // Off before anybody is asked for the next deadline: one that comes in meanwhile sets it again.
+            let alarm = if is_due { state.alarm.take() } else { state.alarm };
+            state.gone = state.stopped && links.is_empty();
+            if state.gone {
+                return;
+            }
+            (state.stopped, alarm, is_due)
         };
-        let now = Instant::now();
-        if alarm.is_some_and(|alarm| alarm <= now) {
-            waker.state.lock().alarm = None;
-            let next = links.iter().filter_map(|(link, _)| link.expire(now)).chain(workers.expire(now)).min();
+        if stopped {
+            // Those as well that belong to servers which the client has let go.
+            links.iter().for_each(|(link, _)| link.close(&closed()));
+        }
+        if is_due {
+            let on_links = links.iter().filter_map(|(link, _)| link.expire(now));
+            let next = on_links.chain(workers.iter().filter_map(|workers| workers.expire(now))).min();
             if let Some(next) = next {
                 waker.mind(next);
             }
             continue;
         }
         links.retain_mut(|(link, watch)| {
-            let wanted = link.watch();
+            let wanted = link.watch(Arc::strong_count(link) == 1);
             *watch = wanted.unwrap_or_default();
             wanted.is_some()
         });
-        if stopped && links.is_empty() {
-            return;
+        if !stopped || !links.is_empty() {
+            sleep(waker, &links, alarm);
         }
-        sleep(waker, &links, alarm);
     }
 }
 

@@ -101,8 +101,8 @@ struct Shared {
     completed: Vec<(Submitted, Outcome)>,
     /// Whom to wake when such calls have nobody who reads or writes for them.
     waker: Option<Arc<Waker>>,
-    /// The waker's thread polls the socket.
-    watched: bool,
+    /// What the waker's thread polls the socket for.
+    watched: Watch,
 }
 
 /// How a submitted call ends.
@@ -199,7 +199,7 @@ impl Link {
                 submitted: 0,
                 completed: Vec::new(),
                 waker: None,
-                watched: false,
+                watched: Watch::default(),
             }),
         };
         if link.shake_hands(config, &facts, purpose, deadline)? {
@@ -294,7 +294,11 @@ impl Link {
         now: Instant,
     ) -> std::result::Result<Started, Box<Request>> {
         let _defect = CloseOnPanic(self);
-        self.begin(&mut self.shared.lock(), request, now)
+        let mut shared = self.shared.lock();
+        let started = self.begin(&mut shared, request, now);
+        // It may be long before this caller comes back.
+        self.hand_out(&mut shared);
+        started
     }
 
     /// Waits for a call that was started, but no longer than `until`, and does not give it up then. Whether it is over.
@@ -405,8 +409,8 @@ impl Link {
         if !shared.writing && (shared.parked || !shared.reading) {
             self.flush(&mut shared);
         }
-        if !is_new && !shared.reading && (!shared.watched || shared.blocked) {
-            waker.wake();
+        if !is_new {
+            shared.wake_if_unattended();
         }
         self.hand_out(&mut shared);
         (true, is_new)
@@ -416,14 +420,15 @@ impl Link {
     pub(crate) fn pump(&self, now: Instant) {
         let _defect = CloseOnPanic(self);
         let mut shared = self.shared.lock();
-        if shared.reading || !self.is_usable() {
+        // One that was given up because it is silent is not at its end yet.
+        if shared.reading || shared.cause.is_some() {
             return;
         }
         shared.reading = true;
         if shared.blocked && !shared.writing {
             self.flush(&mut shared);
         }
-        if self.is_usable() {
+        if shared.cause.is_none() {
             self.receive(&mut shared, now, Wait::Not);
         }
         if !shared.writing && !shared.blocked {
@@ -434,15 +439,15 @@ impl Link {
     }
 
     /// What the waker's thread is to poll for, from now on: nothing while somebody else reads. `None`: it has no more business here.
-    pub(crate) fn watch(&self) -> Option<Watch> {
+    /// `is_forsaken`: nobody else holds this link.
+    pub(crate) fn watch(&self, is_forsaken: bool) -> Option<Watch> {
         let mut shared = self.shared.lock();
-        if !self.is_usable() && shared.submitted == 0 {
-            shared.watched = false;
+        if shared.submitted == 0 && (is_forsaken || !self.is_usable()) {
+            shared.watched = Watch::default();
             return None;
         }
-        let watch = Watch { read: !shared.reading, write: shared.blocked && !shared.writing };
-        shared.watched = watch.read;
-        Some(watch)
+        shared.watched = shared.unattended();
+        Some(shared.watched)
     }
 
     /// Ends submitted calls whose deadline has passed; the next deadline.
@@ -547,6 +552,7 @@ impl Link {
         while self.is_usable() && self.receive(shared, now, Wait::Until(now)) {}
         shared.reading = false;
         pass_on(shared);
+        self.hand_out(shared);
         if shared.suspect && !shared.session.is_idle() && quiet > self.stall {
             // Those who wait on it go on waiting; new calls take a new connection.
             self.usable.store(false, Ordering::Release);
@@ -561,6 +567,8 @@ impl Link {
         let mut in_time = true;
         let mut clock = Some(now);
         while in_time && shared.places[me].finished.is_none() {
+            // Before the write: others may submit meanwhile, and leave the sending to the reader.
+            self.hand_out(shared);
             if !shared.writing && !shared.blocked {
                 self.flush(shared);
             }
@@ -568,7 +576,6 @@ impl Link {
             if shared.places[me].finished.is_none() {
                 let now = clock.take().unwrap_or_else(Instant::now);
                 in_time = self.receive(shared, now, Wait::Until(deadline)) && now < deadline;
-                self.hand_out(shared);
             }
         }
         shared.reading = false;
@@ -781,6 +788,22 @@ enum Broken {
 }
 
 impl Shared {
+    /// What nobody waits for.
+    fn unattended(&self) -> Watch {
+        Watch { read: !self.reading, write: !self.reading && !self.writing && self.blocked }
+    }
+
+    /// Wakes the waker's thread if it does not poll for all that submitted calls need.
+    fn wake_if_unattended(&self) {
+        let Watch { read, write } = self.unattended();
+        if self.submitted > 0
+            && (read && !self.watched.read || write && !self.watched.write)
+            && let Some(waker) = &self.waker
+        {
+            waker.wake();
+        }
+    }
+
     fn take_output(&mut self) -> io::Result<Option<Output>> {
         let Some(tls) = &mut self.tls else {
             return Ok(self.session.take_output().map(Output::Plain));
@@ -848,11 +871,8 @@ fn sleep(shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> b
 fn pass_on(shared: &Shared) {
     if let Some(condition) = shared.session.awaited().find_map(|&next| shared.places[next].asleep.as_ref()) {
         condition.notify_one();
-    } else if shared.submitted > 0
-        && !shared.watched
-        && let Some(waker) = &shared.waker
-    {
-        waker.wake();
+    } else {
+        shared.wake_if_unattended();
     }
 }
 

@@ -12,7 +12,7 @@ use crate::queue::Completion;
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, ReplyRef};
 use crate::script::Script;
-use crate::submit::Call;
+use crate::submit::{Call, nothing_to_submit};
 
 /// What a packed call is.
 pub(crate) const COMMAND: u8 = 0;
@@ -89,7 +89,7 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
             0 => None,
             milliseconds => Some(Duration::from_millis(milliseconds as u64)),
         };
-        let item = read_item(&mut reader)?;
+        let item = read_item(&mut reader, false)?;
         let work = match item {
             Item::Pipeline { flags, items } => read_pipeline(client, scripts, flags, items),
             item => {
@@ -108,7 +108,7 @@ enum Item<'a> {
     Pipeline { flags: u8, items: Vec<Item<'a>> },
 }
 
-fn read_item<'a>(reader: &mut Reader<'a>) -> Result<Item<'a>> {
+fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
     let (kind, flags) = (reader.byte()?, reader.byte()?);
     match kind {
         COMMAND => {
@@ -120,18 +120,15 @@ fn read_item<'a>(reader: &mut Reader<'a>) -> Result<Item<'a>> {
             let (keys, args) = (reader.strings(numkeys)?, reader.strings(numargs)?);
             Ok(Item::Script { index, keys, args, read_only: flags & READ_ONLY != 0 })
         }
+        // Found out before what is in it is read: nobody says how deep it goes.
+        PIPELINE if is_inside => Err(reader.malformed("has a pipeline inside a pipeline")),
         PIPELINE => {
             let count = reader.number()?;
             if count > reader.rest.len() / 2 {
                 return Err(reader.malformed("holds fewer items than it says"));
             }
-            let items: Result<Vec<_>> = (0..count).map(|_| read_item(reader)).collect();
-            match items? {
-                items if items.iter().any(|item| matches!(item, Item::Pipeline { .. })) => {
-                    Err(reader.malformed("has a pipeline inside a pipeline"))
-                }
-                items => Ok(Item::Pipeline { flags, items }),
-            }
+            let items = (0..count).map(|_| read_item(reader, true)).collect::<Result<_>>()?;
+            Ok(Item::Pipeline { flags, items })
         }
         _ => Err(reader.malformed("has a kind of call that is not known")),
     }
@@ -165,6 +162,9 @@ fn read_pipeline(
     flags: u8,
     items: Vec<Item<'_>>,
 ) -> Result<(Box<Request>, Lane)> {
+    if items.is_empty() {
+        return Err(nothing_to_submit());
+    }
     let mut pipeline: Pipeline = if flags & ATOMIC != 0 { client.transaction() } else { client.pipeline() };
     pipeline.repair_unordered(flags & REPAIR_UNORDERED != 0).trust_cache(flags & TRUST_CACHE != 0);
     for (number, item) in items.into_iter().enumerate() {

@@ -10,11 +10,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
+use crate::ffi::fork;
 use crate::resp::Reply;
 
 /// What has become of a call that was submitted.
@@ -48,6 +49,8 @@ struct State {
     /// Calls that have no completion yet.
     accepted: Slab<Accepted>,
     done: VecDeque<Completion>,
+    /// Completions that were taken out for a trial: they still have their places.
+    lent: usize,
     /// Counts the calls, so that a place that is used again is not taken for the call before.
     serial: u64,
     /// There is a byte on its way through the socket pair.
@@ -56,6 +59,8 @@ struct State {
 
 struct Accepted {
     tag: u64,
+    /// The client that it was submitted to.
+    client: usize,
     serial: u64,
 }
 
@@ -85,6 +90,22 @@ impl Queue {
     /// Takes up to `max` completions out, in the order in which they came, and puts them behind those that are in `into`; waits for the first
     /// one, but no longer than `timeout`. The number taken: fewer than `max` means that the queue was empty then.
     pub fn poll(&self, into: &mut Vec<Completion>, max: usize, timeout: Duration) -> usize {
+        self.take(into, max, timeout).0
+    }
+
+    /// The same for a trial: what was taken out keeps its place until [`Queue::put_back`].
+    pub(crate) fn poll_on_trial(&self, into: &mut Vec<Completion>, max: usize, timeout: Duration) -> usize {
+        let (count, mut state) = self.take(into, max, timeout);
+        state.lent += count;
+        count
+    }
+
+    fn take(
+        &self,
+        into: &mut Vec<Completion>,
+        max: usize,
+        timeout: Duration,
+    ) -> (usize, MutexGuard<'_, State>) {
         let mut state = self.0.state.lock();
         if state.done.is_empty() && max > 0 && !timeout.is_zero() {
             let deadline = Instant::now() + timeout.min(crate::config::LONGEST_WAIT);
@@ -95,18 +116,25 @@ impl Queue {
         if state.done.is_empty() && std::mem::take(&mut state.signalled) {
             self.0.signal.lower();
         }
-        count
+        (count, state)
     }
 
-    /// Puts completions back that were taken out last, in front.
-    pub(crate) fn put_back(&self, completions: impl DoubleEndedIterator<Item = Completion>) {
+    /// Ends the trial of so many completions, and puts those in front again that are left of them.
+    pub(crate) fn put_back(&self, lent: usize, left: impl DoubleEndedIterator<Item = Completion>) {
         let mut state = self.0.state.lock();
-        for completion in completions.rev() {
+        state.lent -= lent;
+        for completion in left.rev() {
             state.done.push_front(completion);
         }
-        let signals = !state.done.is_empty() && !std::mem::replace(&mut state.signalled, true);
-        drop(state);
-        if signals {
+        if !state.done.is_empty() {
+            self.signal(&mut state);
+            self.0.filled.notify_all();
+        }
+    }
+
+    /// Makes the descriptor readable, with the lock: it must not come after somebody has emptied the queue.
+    fn signal(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.signalled, true) {
             self.0.signal.raise();
         }
     }
@@ -119,8 +147,7 @@ impl Queue {
 
     /// How many calls are under way or wait to be taken out.
     pub fn len(&self) -> usize {
-        let state = self.0.state.lock();
-        state.accepted.len() + state.done.len()
+        self.0.state.lock().taken()
     }
 
     /// Whether nothing is under way and nothing waits to be taken out.
@@ -131,11 +158,12 @@ impl Queue {
     /// Takes calls on; none of them if there is no room for all.
     pub(crate) fn accept(
         &self,
+        client: usize,
         tags: impl ExactSizeIterator<Item = u64>,
         tickets: &mut Vec<Ticket>,
     ) -> Result<()> {
         let mut state = self.0.state.lock();
-        let taken = state.accepted.len() + state.done.len();
+        let taken = state.taken();
         if tags.len() > self.0.capacity - taken {
             let text = format!(
                 "the queue is full: {taken} of {} calls are under way or wait to be taken out; nothing was sent",
@@ -146,7 +174,7 @@ impl Queue {
         for tag in tags {
             state.serial += 1;
             let serial = state.serial;
-            let place = state.accepted.insert(Accepted { tag, serial });
+            let place = state.accepted.insert(Accepted { tag, client, serial });
             tickets.push(Ticket { place, serial });
         }
         Ok(())
@@ -162,11 +190,10 @@ impl Queue {
             }
         }
         let count = state.done.len() - before;
-        let signals = before == 0 && count > 0 && !std::mem::replace(&mut state.signalled, true);
-        drop(state);
-        if signals {
-            self.0.signal.raise();
+        if before == 0 && count > 0 {
+            self.signal(&mut state);
         }
+        drop(state);
         match count {
             0 => {}
             1 => drop(self.0.filled.notify_one()),
@@ -174,10 +201,11 @@ impl Queue {
         }
     }
 
-    /// The calls under way that were submitted with this tag.
-    pub(crate) fn with_tag(&self, tag: u64) -> Vec<Ticket> {
+    /// The calls under way that were submitted to this client with this tag.
+    pub(crate) fn with_tag(&self, client: usize, tag: u64) -> Vec<Ticket> {
         let state = self.0.state.lock();
-        let tagged = state.accepted.iter().filter(|(_, accepted)| accepted.tag == tag);
+        let is_it = |accepted: &Accepted| (accepted.client, accepted.tag) == (client, tag);
+        let tagged = state.accepted.iter().filter(|(_, accepted)| is_it(accepted));
         tagged.map(|(place, accepted)| Ticket { place, serial: accepted.serial }).collect()
     }
 
@@ -188,6 +216,11 @@ impl Queue {
 }
 
 impl State {
+    /// Places that are taken.
+    fn taken(&self) -> usize {
+        self.accepted.len() + self.done.len() + self.lent
+    }
+
     fn remove(&mut self, ticket: Ticket) -> Option<u64> {
         let accepted = self.accepted.get(ticket.place)?;
         if accepted.serial != ticket.serial {
@@ -201,6 +234,8 @@ impl State {
 pub(crate) struct Signal {
     receiver: OwnedFd,
     sender: OwnedFd,
+    /// The process that made it: a child of fork shares the sockets, and must not take its parent's bytes.
+    process: u32,
 }
 
 impl Signal {
@@ -213,17 +248,23 @@ impl Signal {
             #[cfg(target_vendor = "apple")]
             rustix::net::sockopt::set_socket_nosigpipe(fd, true)?;
         }
-        Ok(Signal { receiver, sender })
+        Ok(Signal { receiver, sender, process: fork::generation() })
     }
 
     /// Makes it readable.
     pub(crate) fn raise(&self) {
+        if self.process != fork::generation() {
+            return;
+        }
         // Full it cannot be, with a byte or two; and a user who has closed the descriptor hears nothing more from it.
         let _ = send(&self.sender, b"!", SEND_FLAGS);
     }
 
     /// Takes the byte out again, unless an event loop has.
     pub(crate) fn lower(&self) {
+        if self.process != fork::generation() {
+            return;
+        }
         let mut bytes = [0; 16];
         let _ = recv(&self.receiver, &mut bytes, RecvFlags::DONTWAIT);
     }

@@ -130,7 +130,7 @@ impl Client {
         }
         let driver = core.driver()?;
         let mut tickets = Vec::with_capacity(calls.len());
-        queue.accept(calls.iter().map(|call| call.tag), &mut tickets)?;
+        queue.accept(core.id(), calls.iter().map(|call| call.tag), &mut tickets)?;
         let now = Instant::now();
         let mut earliest = now + LONGEST_WAIT;
         let mut groups: SmallVec<[Group; 4]> = SmallVec::new();
@@ -222,9 +222,9 @@ impl Client {
     /// [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet do so.
     pub fn cancel(&self, queue: &Queue, tag: u64) -> usize {
         let Some(driver) = self.core().driver_if_any() else { return 0 };
-        let tickets = queue.with_tag(tag);
+        let tickets = queue.with_tag(self.core().id(), tag);
         for &ticket in &tickets {
-            if driver.workers.call_off(ticket, queue) {
+            if driver.workers.call_off(ticket, queue) || driver.apart.call_off(ticket, queue) {
                 continue;
             }
             for link in self.core().topology.links() {
@@ -245,14 +245,11 @@ struct Group {
 }
 
 impl Pipeline {
-    /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. It is empty afterwards, unless the call was not accepted.
+    /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. It is empty afterwards, accepted or not.
     pub fn submit(&mut self, queue: &Queue, tag: u64) -> Result<()> {
         let request = self.take_request();
         if request.items.is_empty() {
-            return Err(Error::new(
-                Status::InvalidArgument,
-                "the pipeline is empty: there is nothing to submit",
-            ));
+            return Err(nothing_to_submit());
         }
         self.client().submit_all(queue, vec![Call::new(tag, request, Lane::Shared)])
     }
@@ -260,8 +257,16 @@ impl Pipeline {
 
 impl Driver {
     fn give(&self, job: Job) {
-        match self.workers.run(job) {
-            Ok(()) => {}
+        let deadline = job.call().map(|call| call.deadline);
+        let waits = matches!(job, Job::Carry { lane: Lane::Own, .. });
+        let workers = if waits { &self.apart } else { &self.workers };
+        match workers.run(job) {
+            Ok(()) => {
+                // While it was in nobody's hands the driver may have looked for the next deadline.
+                if let Some(deadline) = deadline {
+                    self.waker.mind(deadline);
+                }
+            }
             Err(Job::Connect { node, .. }) => {
                 self.workers.take_line(&node).into_iter().for_each(|(_, call)| call.close());
             }
@@ -313,6 +318,11 @@ impl Submitted {
     }
 }
 
+/// The error of a pipeline without items: there would be no reply to complete it.
+pub(crate) fn nothing_to_submit() -> Error {
+    Error::new(Status::InvalidArgument, "the pipeline is empty: there is nothing to submit")
+}
+
 /// The error of a call that its caller has called off.
 pub(crate) fn called_off(sent: bool) -> Error {
     if sent {
@@ -338,7 +348,12 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
         let done = ready.filter_map(|(call, outcome)| {
             let ticket = call.ticket;
             let (result, arrived) = match outcome {
-                Outcome::Left(error, arrived) => (Err(error), arrived.map(Reply::new)),
+                Outcome::Left(error, arrived) => {
+                    if let Some(client) = &client {
+                        client.note_delay(&call);
+                    }
+                    (Err(error), arrived.map(Reply::new))
+                }
                 Outcome::Finished(Finished { request, result, arrived, .. }) => {
                     let arrived = arrived.map(Reply::new);
                     match (result, &client) {
@@ -368,6 +383,18 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
 }
 
 impl Client {
+    /// Has the next call look for other servers, as after a blocking call that waited in vain.
+    fn note_delay(&self, call: &Submitted) {
+        let topology = &self.core().topology;
+        if let Some(node) = &call.target.node
+            && topology.only().is_none()
+            && Instant::now() >= call.deadline
+        {
+            node.rest();
+            topology.doubt(node);
+        }
+    }
+
     /// Whether a blocking call would not end with this error yet.
     fn may_go_on(&self, call: &Submitted, request: &Request, error: &Error) -> bool {
         let Some(node) = &call.target.node else { return false };
@@ -392,10 +419,14 @@ impl Job {
         }
     }
 
-    pub(crate) fn into_call(self) -> Option<Submitted> {
+    /// Ends its call, to which no worker has come: by `unsent`, unless the server may have executed it before.
+    pub(crate) fn end(self, unsent: fn(Submitted)) {
         match self {
-            Job::Connect { .. } => None,
-            Job::Carry { call, .. } | Job::GoOn { call, .. } => Some(call),
+            Job::Connect { .. } => {}
+            Job::GoOn { call, error, arrived, .. } if error.is_indeterminate() => {
+                call.complete(Err(error), arrived);
+            }
+            Job::Carry { call, .. } | Job::GoOn { call, .. } => unsent(call),
         }
     }
 
@@ -440,6 +471,7 @@ fn connect(client: &WeakClient, node: &Arc<Node>) {
         let Some(patience) = driver.workers.patience_of(node) else { return };
         let linked = client.core().topology.link_patiently(node, patience);
         let mut calls = driver.workers.take_line(node);
+        let earliest = calls.iter().map(|(_, call)| call.deadline).min();
         match linked {
             Ok(link) => {
                 if !driver.submit(&link, &mut calls, Instant::now()) {
@@ -447,6 +479,11 @@ fn connect(client: &WeakClient, node: &Arc<Node>) {
                 }
             }
             Err(error) => {
+                // Those that came later and have more time than this attempt had go on waiting.
+                let is_over = Instant::now() >= patience;
+                let mut patient =
+                    calls.extract_if(.., |(_, call)| is_over && call.deadline > patience).collect();
+                driver.workers.line_up(node, &mut patient);
                 for (request, call) in calls {
                     if client.core().topology.only().is_some() {
                         call.complete(Err(error.clone()), None);
@@ -455,6 +492,10 @@ fn connect(client: &WeakClient, node: &Arc<Node>) {
                     }
                 }
             }
+        }
+        // While they were in nobody's hands the driver may have looked for the next deadline.
+        if let Some(earliest) = earliest {
+            driver.waker.mind(earliest);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::command;
 use crate::node::Node;
 use crate::queue::{Queue, Ticket};
 use crate::request::Request;
@@ -46,7 +47,9 @@ impl Workers {
         if state.stopped {
             return Err(job);
         }
-        if state.idle == 0 && state.threads < WORKERS_MAX {
+        // Many calls wait for a connection to be made, and there is one such job for each server at most.
+        let is_first = matches!(job, Job::Connect { .. });
+        if state.jobs.len() >= state.idle && (is_first || state.threads < WORKERS_MAX) {
             let workers = Arc::clone(self);
             let spawned = thread::Builder::new().name("rs_script-work".into()).spawn(move || workers.work());
             match spawned {
@@ -55,7 +58,11 @@ impl Workers {
                 Err(_) => {}
             }
         }
-        state.jobs.push_back(job);
+        if is_first {
+            state.jobs.push_front(job);
+        } else {
+            state.jobs.push_back(job);
+        }
         self.work.notify_one();
         Ok(())
     }
@@ -122,7 +129,7 @@ impl Workers {
             let over = state.take(|call| call.deadline <= now);
             (over, state.calls().map(|call| call.deadline).min())
         };
-        over.into_iter().for_each(Submitted::time_out);
+        over.into_iter().for_each(|job| job.end(Submitted::time_out));
         next
     }
 
@@ -130,7 +137,7 @@ impl Workers {
     pub(crate) fn call_off(&self, ticket: Ticket, queue: &Queue) -> bool {
         let found = self.state.lock().take(|call| call.is(ticket, queue));
         let is_found = !found.is_empty();
-        found.into_iter().for_each(Submitted::call_off);
+        found.into_iter().for_each(|job| job.end(Submitted::call_off));
         is_found
     }
 
@@ -142,7 +149,7 @@ impl Workers {
             state.take(|_| true)
         };
         self.work.notify_all();
-        left.into_iter().for_each(Submitted::close);
+        left.into_iter().for_each(|job| job.end(Submitted::close));
     }
 }
 
@@ -153,17 +160,19 @@ impl State {
     }
 
     /// Takes out the waiting calls of which this is true.
-    fn take(&mut self, is_it: impl Fn(&Submitted) -> bool) -> Vec<Submitted> {
+    fn take(&mut self, is_it: impl Fn(&Submitted) -> bool) -> Vec<Job> {
         let mut taken = Vec::new();
         for lane in &mut self.lanes {
-            taken.extend(lane.calls.extract_if(.., |(_, call)| is_it(call)).map(|(_, call)| call));
+            let calls = lane.calls.extract_if(.., |(_, call)| is_it(call));
+            taken.extend(calls.map(|(request, call)| Job::Carry {
+                request,
+                call,
+                lane: command::Lane::Shared,
+            }));
         }
-        let jobs = std::mem::take(&mut self.jobs);
-        for job in jobs {
-            match job.call() {
-                Some(call) if is_it(call) => taken.extend(job.into_call()),
-                _ => self.jobs.push_back(job),
-            }
+        for job in std::mem::take(&mut self.jobs) {
+            let is_taken = job.call().is_some_and(&is_it);
+            if is_taken { taken.push(job) } else { self.jobs.push_back(job) }
         }
         taken
     }

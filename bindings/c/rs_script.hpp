@@ -17,14 +17,14 @@
 //         return 1;
 //     }
 //
-// OWNERSHIP Client, Script, Pipeline, Reply and Options own a handle of the C library: they move, do not copy, and free it when they go. One
+// OWNERSHIP Client, Script, Pipeline, Queue, Reply and Options own a handle of the C library: they move, do not copy, and free it when they go. One
 //           that was moved from holds nothing; calls on it fail with RS_ERR_INVALID_ARGUMENT. What is handed in is copied by the library, nothing
 //           of it is kept after the call returns, and this header makes no copy besides (lists of up to rs::Strings::inline_size strings
 //           allocate nothing).
 // ERRORS    Functions throw rs::Error. Each has a twin whose name starts with try_ that returns rs::Result instead and throws nothing but
 //           std::bad_alloc. The status is a number RS_ERR_ of rs_script.h.
 // STRINGS   are std::string_view, any byte may be among them. Exceptions: URLs, user names, paths and the like end at their first NUL.
-// THREADS   As in C: any number of threads may call const functions of one Client, Script or Reply; a Pipeline belongs to one at a time. Freeing,
+// THREADS   As in C: any number of threads may call const functions of one Client, Script, Queue or Reply; a Pipeline belongs to one at a time. Freeing,
 //           moving and assigning exclude all else.
 
 #ifndef RS_SCRIPT_HPP
@@ -33,6 +33,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <initializer_list>
 #include <iterator>
 #include <memory>
@@ -469,6 +470,7 @@ struct Stats {
 
 class Script;
 class Pipeline;
+class Queue;
 
 // A connection to a server, or to the servers of a cluster, that any number of threads may share; their calls travel together. A blocking
 // call does its I/O on the thread that makes it. A child of fork() must open a client of its own.
@@ -530,6 +532,16 @@ public:
         if (rs_client_command(get(), argv.size(), argv.data(), argv.lengths(), &reply, &error) != RS_OK) return Error(error);
         return Reply(reply);
     }
+
+    // Sends a command without waiting: its reply will be in `queue`, under `tag`. An error means that it was not accepted and has no
+    // completion: RS_ERR_QUEUE_FULL, or what is wrong with the arguments.
+    void submit(const Queue &queue, std::uint64_t tag, const Strings &argv) const { try_submit(queue, tag, argv).value(); }
+    Result<void> try_submit(const Queue &queue, std::uint64_t tag, const Strings &argv) const;
+
+    // Ends the calls under way in `queue` that this client has submitted with this tag; how many there were. Each is completed at once: with
+    // RS_ERR_CANCELLED where nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so.
+    std::size_t cancel(const Queue &queue, std::uint64_t tag) const { return try_cancel(queue, tag).value(); }
+    Result<std::size_t> try_cancel(const Queue &queue, std::uint64_t tag) const;
 
     // An empty pipeline on this client: see Pipeline. `flags`: RS_PIPELINE_REPAIR_UNORDERED or 0.
     Pipeline pipeline(std::uint32_t flags = 0) const;
@@ -618,6 +630,108 @@ private:
     detail::Handle<rs_client, rs_client_free> handle_;
 };
 
+// What has become of a call that was submitted.
+class Completion {
+public:
+    // Takes ownership of what is in a completion of the C library.
+    explicit Completion(const rs_completion &completion)
+        : tag_(completion.tag), reply_(completion.reply),
+          error_(completion.error ? std::optional<Error>(Error(completion.error)) : std::nullopt) {}
+
+    // The number that the call was submitted with.
+    std::uint64_t tag() const noexcept { return tag_; }
+
+    // Whether there is a reply and no error.
+    bool ok() const noexcept { return !error_; }
+
+    // RS_OK, or the error's.
+    rs_status status() const noexcept { return error_ ? error_->status() : RS_OK; }
+
+    // The reply; throws the error when there is one.
+    const Reply &reply() const & {
+        if (error_) throw *error_;
+        return reply_;
+    }
+    Reply reply() && { return static_cast<const Completion &>(*this).reply(), std::move(reply_); }
+
+    // Why there is no reply; empty when there is one.
+    const std::optional<Error> &error() const noexcept { return error_; }
+
+    // Of a pipeline that broke half-way: the replies of its first items, as far as they arrived. Otherwise nothing (false).
+    ReplyView arrived() const noexcept { return error_ ? ReplyView(reply_) : ReplyView(); }
+
+private:
+    std::uint64_t tag_;
+    Reply reply_;
+    std::optional<Error> error_;
+};
+
+// Where calls end that nobody waits for: submit them with a tag, and take completions out whenever it suits.
+//
+//     rs::Queue queue(1000);
+//     multiply.submit(queue, 7, {"foo"}, {"5"});
+//     for (rs::Completion &done : queue.poll(100, -1)) std::cout << done.tag() << ' ' << done.reply().integer() << '\n'; // 7 10
+//
+// Every call that is accepted has exactly one completion: reply, error, deadline, cancellation, close. It outlives its clients.
+class Queue {
+public:
+    // For up to `capacity` calls that are under way or wait to be taken out; above 0.
+    explicit Queue(std::size_t capacity) : Queue(try_new(capacity).value()) {}
+    static Result<Queue> try_new(std::size_t capacity) {
+        rs_queue *queue = nullptr;
+        rs_error *error = nullptr;
+        if (rs_queue_new(capacity, &queue, &error) != RS_OK) return Error(error);
+        return Queue(queue);
+    }
+
+    // Takes ownership of a queue of the C library.
+    explicit Queue(rs_queue *queue) noexcept : handle_(queue) {}
+
+    // Takes up to `max` completions out, in the order in which they came, and waits for the first one: 0 does not wait, below 0 for ever.
+    // Fewer than `max`: the queue was empty then.
+    std::vector<Completion> poll(std::size_t max, std::int64_t timeout_ms) const { return try_poll(max, timeout_ms).value(); }
+    Result<std::vector<Completion>> try_poll(std::size_t max, std::int64_t timeout_ms) const {
+        std::vector<Completion> completions;
+        Taking taking{completions, nullptr};
+        rs_error *error = nullptr;
+        if (rs_queue_dispatch(get(), max, timeout_ms, take, &taking, nullptr, &error) != RS_OK) return Error(error);
+        if (taking.thrown) std::rethrow_exception(taking.thrown);
+        return completions;
+    }
+
+    // A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop; borrowed. Do not write to
+    // it and do not close it. Take out until fewer come than were asked for.
+    int fd() const noexcept { return rs_queue_fd(get()); }
+
+    // How many calls are under way or wait to be taken out.
+    std::size_t size() const noexcept { return rs_queue_len(get()); }
+
+    // Whether there are none.
+    bool empty() const noexcept { return size() == 0; }
+
+    // The handle, for functions of the C library; borrowed.
+    const rs_queue *get() const noexcept { return handle_.get(); }
+
+private:
+    struct Taking {
+        std::vector<Completion> &into;
+        std::exception_ptr thrown;
+    };
+
+    // Nothing may be thrown through the C library.
+    static void take(void *context, const rs_completion *completion) noexcept {
+        Taking &taking = *static_cast<Taking *>(context);
+        try {
+            Completion taken(*completion);
+            taking.into.push_back(std::move(taken));
+        } catch (...) {
+            taking.thrown = std::current_exception();
+        }
+    }
+
+    detail::Handle<rs_queue, rs_queue_free> handle_;
+};
+
 // A Lua script, immutable, usable with any client, server and thread. It may go while other threads' calls are in flight.
 class Script {
 public:
@@ -672,6 +786,43 @@ public:
         return run(rs_script_call_ro, client.get(), keys, args);
     }
 
+    // Calls it without waiting: the reply will be in `queue`, under `tag`. An error means that the call was not accepted and has no
+    // completion: RS_ERR_QUEUE_FULL, or what is wrong with the arguments.
+    void submit(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args) const {
+        try_submit(queue, tag, keys, args).value();
+    }
+    Result<void> try_submit(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args) const {
+        return submit(rs_script_submit, nullptr, queue, tag, keys, args);
+    }
+
+    // The same on another client.
+    void submit(const Client &client, const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args) const {
+        try_submit(client, queue, tag, keys, args).value();
+    }
+    Result<void> try_submit(const Client &client, const Queue &queue, std::uint64_t tag, const Strings &keys,
+                            const Strings &args) const {
+        if (!client.get()) return client.try_command({}).error(); // to C it would mean the script's own client
+        return submit(rs_script_submit, client.get(), queue, tag, keys, args);
+    }
+
+    // Submits it read-only: see call_ro.
+    void submit_ro(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args) const {
+        try_submit_ro(queue, tag, keys, args).value();
+    }
+    Result<void> try_submit_ro(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args) const {
+        return submit(rs_script_submit_ro, nullptr, queue, tag, keys, args);
+    }
+
+    // The same on another client.
+    void submit_ro(const Client &client, const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args) const {
+        try_submit_ro(client, queue, tag, keys, args).value();
+    }
+    Result<void> try_submit_ro(const Client &client, const Queue &queue, std::uint64_t tag, const Strings &keys,
+                               const Strings &args) const {
+        if (!client.get()) return client.try_command({}).error(); // to C it would mean the script's own client
+        return submit(rs_script_submit_ro, client.get(), queue, tag, keys, args);
+    }
+
     // The handle, for functions of the C library; borrowed.
     const rs_script *get() const noexcept { return handle_.get(); }
 
@@ -691,6 +842,15 @@ private:
                  &error) != RS_OK)
             return Error(error);
         return Reply(reply);
+    }
+
+    Result<void> submit(decltype(&rs_script_submit) submit, const rs_client *client, const Queue &queue, std::uint64_t tag,
+                        const Strings &keys, const Strings &args) const {
+        rs_error *error = nullptr;
+        if (submit(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(), queue.get(),
+                   tag, &error) != RS_OK)
+            return Error(error);
+        return {};
     }
 
     detail::Handle<rs_script, rs_script_free> handle_;
@@ -760,6 +920,15 @@ public:
         return Error(error);
     }
 
+    // Executes it without waiting: the replies will be in `queue`, under `tag`. An error means that it was not accepted and has no
+    // completion: RS_ERR_QUEUE_FULL, or RS_ERR_INVALID_ARGUMENT for a pipeline without items. Empty afterwards, accepted or not.
+    void submit(const Queue &queue, std::uint64_t tag) { try_submit(queue, tag).value(); }
+    Result<void> try_submit(const Queue &queue, std::uint64_t tag) {
+        rs_error *error = nullptr;
+        if (rs_pipeline_submit(get(), queue.get(), tag, &error) != RS_OK) return Error(error);
+        return {};
+    }
+
     // When the last exec failed half-way: the replies of its first items, as far as they arrived. Otherwise nothing (false).
     const Reply &arrived() const noexcept { return arrived_; }
 
@@ -779,6 +948,19 @@ private:
     detail::Handle<rs_pipeline, rs_pipeline_free> handle_;
     Reply arrived_;
 };
+
+inline Result<void> Client::try_submit(const Queue &queue, std::uint64_t tag, const Strings &argv) const {
+    rs_error *error = nullptr;
+    if (rs_client_submit(get(), argv.size(), argv.data(), argv.lengths(), queue.get(), tag, &error) != RS_OK) return Error(error);
+    return {};
+}
+
+inline Result<std::size_t> Client::try_cancel(const Queue &queue, std::uint64_t tag) const {
+    std::size_t count = 0;
+    rs_error *error = nullptr;
+    if (rs_client_cancel(get(), queue.get(), tag, &count, &error) != RS_OK) return Error(error);
+    return count;
+}
 
 inline Result<Pipeline> Client::try_pipeline(std::uint32_t flags) const {
     rs_pipeline *pipeline = nullptr;

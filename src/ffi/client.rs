@@ -15,7 +15,7 @@ use crate::route::Route;
 /// A connection to a server that any number of threads may share; their calls travel together. Caller frees with
 /// rs_client_free.
 ///
-/// A blocking call does its input and output on the thread that makes it: there is no thread in the background. A child of
+/// A blocking call does its input and output on the thread that makes it; for submitted calls see rs_queue. A child of
 /// fork() must open a client of its own: calls on its parent's end with RS_ERR_FORKED.
 pub struct rs_client {
     pub(super) client: Client,

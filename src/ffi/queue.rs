@@ -42,7 +42,7 @@ pub const RS_PACKED_ARRIVED: u8 = 4;
 ///
 /// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
 /// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies. A submitted call is written by the
-/// thread that submits it.
+/// thread that submits it. A child of fork() has a copy of what was in it then, and no more comes.
 pub struct rs_queue {
     queue: Queue,
 }
@@ -429,7 +429,7 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
             return Err(invalid("buffer", "is NULL and its capacity is not 0"));
         }
         let mut taken = Vec::new();
-        queue.queue.poll(&mut taken, max, patience(timeout_ms));
+        let lent = queue.queue.poll_on_trial(&mut taken, max, patience(timeout_ms));
         let mut bytes = Vec::new();
         let mut fitting = 0;
         for completion in &taken {
@@ -448,9 +448,7 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
         set_used(bytes.len());
         set_count(fitting);
-        if fitting < taken.len() {
-            queue.queue.put_back(taken.drain(fitting..));
-        }
+        queue.queue.put_back(lent, taken.drain(fitting..));
         Ok(())
     })
 }

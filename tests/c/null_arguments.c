@@ -363,6 +363,131 @@ static void stats(void) {
     CHECK_INT(rs_client_stats(NULL, NULL, 0), 0);
 }
 
+static void ignore(void *context, const rs_completion *completion) {
+    (void)context, (void)completion;
+}
+
+static void queues(void) {
+    rs_queue *queue = STALE;
+    rs_pipeline *pipeline = NULL;
+    rs_completion completion;
+    const rs_script *scripts[] = {script};
+    size_t count, used, needed;
+    char buffer[8];
+#define CALL(err) rs_queue_new(1, NULL, err)
+    REFUSES("queue", CALL);
+#undef CALL
+    CHECK_INT(rs_queue_new(0, &queue, NULL), RS_ERR_INVALID_ARGUMENT);
+    CHECK_NULL(queue);
+    CHECK_OK(rs_queue_new(1, &queue, &err));
+    CHECK_OK(rs_pipeline_new(client, 0, &pipeline, &err));
+    count = 7;
+#define CALL(err) rs_queue_poll(NULL, &completion, 1, 0, &count, err)
+    REFUSES("queue", CALL);
+#undef CALL
+    CHECK_INT(count, 0);
+    count = 7;
+#define CALL(err) rs_queue_poll(queue, NULL, 1, 0, &count, err)
+    REFUSES("completions", CALL);
+#undef CALL
+    CHECK_INT(count, 0);
+    CHECK_OK(rs_queue_poll(queue, &completion, 1, 0, NULL, &err));
+    count = 7;
+#define CALL(err) rs_queue_dispatch(NULL, 1, 0, ignore, NULL, &count, err)
+    REFUSES("queue", CALL);
+#undef CALL
+    CHECK_INT(count, 0);
+    count = 7;
+#define CALL(err) rs_queue_dispatch(queue, 1, 0, NULL, NULL, &count, err)
+    REFUSES("completed", CALL);
+#undef CALL
+    CHECK_INT(count, 0);
+    CHECK_OK(rs_queue_dispatch(queue, 1, 0, ignore, NULL, NULL, &err));
+    count = used = needed = 7;
+#define CALL(err) rs_queue_poll_packed(NULL, buffer, sizeof buffer, 1, 0, &used, &count, &needed, err)
+    REFUSES("queue", CALL);
+#undef CALL
+    CHECK(used == 0 && count == 0 && needed == 0);
+    count = used = needed = 7;
+#define CALL(err) rs_queue_poll_packed(queue, NULL, 8, 1, 0, &used, &count, &needed, err)
+    REFUSES("buffer", CALL);
+#undef CALL
+    CHECK(used == 0 && count == 0 && needed == 0);
+    CHECK_OK(rs_queue_poll_packed(queue, buffer, sizeof buffer, 1, 0, NULL, NULL, NULL, &err));
+#define CALL(err) rs_script_submit(NULL, client, 0, NULL, NULL, 0, NULL, NULL, queue, 1, err)
+    REFUSES("script", CALL);
+#undef CALL
+#define CALL(err) rs_script_submit(script, NULL, 1, NULL, NULL, 0, NULL, NULL, queue, 1, err)
+    REFUSES("keys", CALL);
+#undef CALL
+#define CALL(err) rs_script_submit(script, NULL, 0, NULL, NULL, 1, NULL, NULL, queue, 1, err)
+    REFUSES("args", CALL);
+#undef CALL
+#define CALL(err) rs_script_submit(script, client, 0, NULL, NULL, 0, NULL, NULL, NULL, 1, err)
+    REFUSES("queue", CALL);
+#undef CALL
+#define CALL(err) rs_script_submit_ro(NULL, client, 0, NULL, NULL, 0, NULL, NULL, queue, 1, err)
+    REFUSES("script", CALL);
+#undef CALL
+#define CALL(err) rs_script_submit_ro(script, NULL, 1, NULL, NULL, 0, NULL, NULL, queue, 1, err)
+    REFUSES("keys", CALL);
+#undef CALL
+#define CALL(err) rs_script_submit_ro(script, NULL, 0, NULL, NULL, 1, NULL, NULL, queue, 1, err)
+    REFUSES("args", CALL);
+#undef CALL
+#define CALL(err) rs_script_submit_ro(script, client, 0, NULL, NULL, 0, NULL, NULL, NULL, 1, err)
+    REFUSES("queue", CALL);
+#undef CALL
+#define CALL(err) rs_client_submit(NULL, 2, words, NULL, queue, 1, err)
+    REFUSES("client", CALL);
+#undef CALL
+#define CALL(err) rs_client_submit(client, 2, NULL, NULL, queue, 1, err)
+    REFUSES("argv", CALL);
+#undef CALL
+#define CALL(err) rs_client_submit(client, 2, words, NULL, NULL, 1, err)
+    REFUSES("queue", CALL);
+#undef CALL
+#define CALL(err) rs_pipeline_submit(NULL, queue, 1, err)
+    REFUSES("pipeline", CALL);
+#undef CALL
+#define CALL(err) rs_pipeline_submit(pipeline, NULL, 1, err)
+    REFUSES("queue", CALL);
+#undef CALL
+    count = 7;
+#define CALL(err) rs_client_cancel(NULL, queue, 1, &count, err)
+    REFUSES("client", CALL);
+#undef CALL
+    CHECK_INT(count, 0);
+    count = 7;
+#define CALL(err) rs_client_cancel(client, NULL, 1, &count, err)
+    REFUSES("queue", CALL);
+#undef CALL
+    CHECK_INT(count, 0);
+    CHECK_OK(rs_client_cancel(client, queue, 1, NULL, &err));
+#define CALL(err) rs_client_submit_packed(NULL, 1, scripts, buffer, 0, queue, err)
+    REFUSES("client", CALL);
+#undef CALL
+#define CALL(err) rs_client_submit_packed(client, 1, NULL, buffer, 0, queue, err)
+    REFUSES("scripts", CALL);
+#undef CALL
+#define CALL(err) rs_client_submit_packed(client, 1, scripts, NULL, 8, queue, err)
+    REFUSES("calls", CALL);
+#undef CALL
+#define CALL(err) rs_client_submit_packed(client, 1, scripts, buffer, 0, NULL, err)
+    REFUSES("queue", CALL);
+#undef CALL
+    scripts[0] = NULL;
+#define CALL(err) rs_client_submit_packed(client, 1, scripts, buffer, 0, queue, err)
+    REFUSES("scripts", CALL);
+#undef CALL
+    CHECK_INT(rs_queue_len(queue), 0);
+    CHECK_INT(rs_queue_len(NULL), 0);
+    CHECK_INT(rs_queue_fd(NULL), -1);
+    rs_queue_free(NULL);
+    rs_queue_free(queue);
+    rs_pipeline_free(pipeline);
+}
+
 int main(void) {
     client = open_client(server_url(server_start()));
     CHECK_OK(rs_script_register(client, "return 1", 8, &script, &err));
@@ -375,6 +500,7 @@ int main(void) {
     RUN(calling);
     RUN(administration);
     RUN(pipelines);
+    RUN(queues);
     RUN(setters);
     RUN(errors);
     RUN(replies);

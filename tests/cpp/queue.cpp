@@ -1,0 +1,128 @@
+// The C++ wrapper of the completion queue: ownership, every form of submitting, completions and errors.
+#include <rs_script.hpp>
+
+#include <poll.h>
+
+#include <map>
+#include <thread>
+#include <type_traits>
+
+#include "support/check.h"
+#include "support/server.h"
+
+static server *redis;
+static constexpr std::string_view multiply_lua = "return redis.call('GET', KEYS[1]) * ARGV[1]";
+
+static_assert(!std::is_copy_constructible_v<rs::Queue> && std::is_nothrow_move_constructible_v<rs::Queue>);
+static_assert(!std::is_copy_constructible_v<rs::Completion> && std::is_move_constructible_v<rs::Completion>);
+
+// The error that something throws.
+template <class F> static rs::Error thrown_by(F f) {
+    try {
+        f();
+    } catch (const rs::Error &error) {
+        return error;
+    }
+    FAIL("nothing was thrown");
+}
+
+// So many completions, by their tags.
+static std::map<std::uint64_t, rs::Completion> take(const rs::Queue &queue, std::size_t count) {
+    std::map<std::uint64_t, rs::Completion> taken;
+    while (taken.size() < count) {
+        std::vector<rs::Completion> some = queue.poll(count, 60000);
+        CHECK(!some.empty());
+        for (rs::Completion &done : some) {
+            const std::uint64_t tag = done.tag();
+            CHECK(taken.emplace(tag, std::move(done)).second);
+        }
+    }
+    CHECK_INT(taken.size(), count);
+    return taken;
+}
+
+static void every_form_of_submitting() {
+    rs::Client client(server_url(redis));
+    rs::Script multiply(client, multiply_lua), clientless(multiply_lua);
+    rs::Queue queue(100);
+    CHECK(queue.empty());
+    client.submit(queue, 1, {"SET", "foo", "2"});
+    multiply.submit(queue, 2, {"foo"}, {"5"});
+    multiply.submit(client, queue, 3, {"foo"}, {"6"});
+    multiply.submit_ro(queue, 4, {"foo"}, {"7"});
+    clientless.submit_ro(client, queue, 5, {"foo"}, {"8"});
+    rs::Pipeline pipeline = client.transaction();
+    pipeline.command({"SET", "foo", "3"}).script(multiply, {"foo"}, {"5"});
+    pipeline.submit(queue, 6);
+    CHECK(pipeline.empty());
+    multiply.submit(queue, 7, {"none"}, {"5"});
+    std::map<std::uint64_t, rs::Completion> done = take(queue, 7);
+    CHECK(done.at(1).reply().string() == "OK");
+    CHECK_INT(done.at(2).reply().integer(), 10);
+    CHECK_INT(done.at(3).reply().integer(), 12);
+    CHECK_INT(done.at(4).reply().integer(), 14);
+    CHECK_INT(done.at(5).reply().integer(), 16);
+    CHECK_INT(done.at(6).reply()[1].integer(), 15);
+    CHECK(!done.at(7).ok() && !done.at(7).arrived());
+    CHECK_INT(done.at(7).status(), RS_ERR_SERVER);
+    CHECK_INT(thrown_by([&] { done.at(7).reply(); }).status(), RS_ERR_SERVER);
+    rs::Reply kept = std::move(done.at(2)).reply();
+    done.clear();
+    CHECK_INT(kept.integer(), 10);
+    CHECK(queue.empty() && queue.poll(10, 0).empty());
+}
+
+static void what_is_refused() {
+    rs::Client client(server_url(redis));
+    rs::Script multiply(client, multiply_lua), clientless(multiply_lua);
+    CHECK_INT(thrown_by([] { rs::Queue none(std::size_t{0}); }).status(), RS_ERR_INVALID_ARGUMENT);
+    rs::Queue queue(1), moved(std::move(queue));
+    CHECK_INT(client.try_submit(queue, 1, {"PING"}).error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(queue.try_poll(1, 0).error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(queue.fd(), -1);
+    CHECK_INT(moved.size(), 0);
+    CHECK_INT(clientless.try_submit(moved, 1, {}, {}).error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(client.pipeline().try_submit(moved, 1).error().status(), RS_ERR_INVALID_ARGUMENT);
+    client.submit(moved, 1, {"PING"});
+    CHECK_INT(client.try_submit(moved, 2, {"PING"}).error().status(), RS_ERR_QUEUE_FULL);
+    CHECK_INT(multiply.try_submit(moved, 2, {"foo"}, {"5"}).error().status(), RS_ERR_QUEUE_FULL);
+    CHECK(take(moved, 1).at(1).reply().string() == "PONG");
+    const rs::Client gone(std::move(client));
+    CHECK_INT(multiply.try_submit(client, moved, 2, {"foo"}, {"5"}).error().status(), RS_ERR_INVALID_ARGUMENT);
+    gone.close();
+    CHECK_INT(multiply.try_submit(moved, 2, {"foo"}, {"5"}).error().status(), RS_ERR_CLOSED);
+    CHECK(moved.empty());
+}
+
+static void cancelling_and_closing() {
+    rs::Queue queue(10);
+    {
+        rs::Client client(server_url(redis));
+        client.submit(queue, 1, {"BLPOP", "none", "0"});
+        CHECK_INT(client.cancel(queue, 2), 0);
+        CHECK_INT(client.cancel(queue, 1), 1);
+        const rs::Completion done = std::move(take(queue, 1).at(1));
+        CHECK(done.error()->is_indeterminate() != done.error()->is_not_executed());
+        client.submit(queue, 2, {"BLPOP", "none", "0"});
+    }
+    CHECK(!take(queue, 1).at(2).ok());
+}
+
+static void an_event_loop() {
+    rs::Client client(server_url(redis));
+    rs::Queue queue(10);
+    std::thread other([&] { client.submit(queue, 1, {"PING"}); });
+    pollfd fd{queue.fd(), POLLIN, 0};
+    CHECK_INT(::poll(&fd, 1, 60000), 1);
+    CHECK(queue.poll(10, 0).at(0).reply().string() == "PONG");
+    CHECK_INT(::poll(&fd, 1, 0), 0);
+    other.join();
+}
+
+int main() {
+    redis = server_start();
+    RUN(every_form_of_submitting);
+    RUN(what_is_refused);
+    RUN(cancelling_and_closing);
+    RUN(an_event_loop);
+}
