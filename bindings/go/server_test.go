@@ -204,3 +204,14 @@ func threads(t testing.TB) int {
 	// Where there is no /proc: those that Go has made, of which none is taken off again.
 	return pprof.Lookup("threadcreate").Count()
 }
+
+// silentServer accepts connections and never answers; the URL.
+func silentServer(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return "redis://" + listener.Addr().String()
+}
