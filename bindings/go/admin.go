@@ -109,7 +109,7 @@ func (c *Client) administer(ctx context.Context, room chan struct{}, f func(*C.r
 	}()
 	select {
 	case err := <-result:
-		if err != nil && (err.Status == ErrTimeout || err.Status == ErrIndeterminate) {
+		if err != nil && err.mayBeOfContext() {
 			err.cause = causeOf(ctx)
 		}
 		return errorOf(err)

@@ -435,6 +435,7 @@ func TestTransaction(t *testing.T) {
 	if err == nil {
 		t.Fatal("a transaction cannot be repaired")
 	}
+	check(t, int64(10))(multiply.Call(ctx, []string{key}, 2).Int64())
 	results, err := client.Transaction().TrustCache().Call(multiply, []string{key}, 2).Exec(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -63,7 +63,7 @@ func Open(ctx context.Context, url string, options ...Option) (*Client, error) {
 	select {
 	case opened := <-result:
 		if opened.err != nil {
-			if opened.err.Status == ErrConnect || opened.err.Status == ErrTimeout {
+			if opened.err.mayBeOfContext() {
 				opened.err.cause = causeOf(ctx)
 			}
 			return nil, opened.err

@@ -143,7 +143,7 @@ func (h *Client) do(ctx context.Context, c *call) {
 		}
 		<-c.done
 	}
-	if err := c.result.err; err != nil && (err.Status == ErrTimeout || err.Status == ErrCancelled || err.Status == ErrIndeterminate) {
+	if err := c.result.err; err != nil && err.mayBeOfContext() {
 		err.cause = causeOf(ctx)
 	}
 }
@@ -226,17 +226,32 @@ func (h *Client) enqueue(c *call, timeout uint32) *Error {
 	e.mu.Unlock()
 	if leads {
 		if !alone {
-			// Let others that are ready join.
-			runtime.Gosched()
+			h.letJoin()
 		}
 		if h.submit() {
 			go func() {
 				for h.submit() {
+					h.letJoin()
 				}
 			}()
 		}
 	}
 	return nil
+}
+
+// letJoin gives others that are ready to call the time to join the open batch, as long as that makes it grow.
+func (h *Client) letJoin() {
+	const worthwhile = 8
+	for before := 0; ; {
+		runtime.Gosched()
+		h.engine.mu.Lock()
+		now := len(h.lane.open.calls)
+		h.engine.mu.Unlock()
+		if now-before < worthwhile {
+			return
+		}
+		before = now
+	}
 }
 
 // submit sends the open batch. Whether another has gathered meanwhile, which is then for the caller to send.

@@ -109,6 +109,11 @@ func (e *Error) Is(target error) bool {
 // Unwrap gives the error of the context that ended the call, or nil.
 func (e *Error) Unwrap() error { return e.cause }
 
+// mayBeOfContext tells whether a call ends with such an error when it has no time left: not with what the server has answered.
+func (e *Error) mayBeOfContext() bool {
+	return e.Status >= ErrConnect && e.Status < ErrServer || e.Status == ErrLoading || e.Status == ErrNotServed
+}
+
 // refused is the error of a call of which nothing was sent.
 func refused(status Status, message string) *Error {
 	return &Error{Status: status, Message: message, NotExecuted: true}
