@@ -92,7 +92,8 @@ impl Queue {
         }
         let count = state.done.len().min(max);
         into.extend(state.done.drain(..count));
-        if state.done.is_empty() && std::mem::take(&mut state.signalled) {
+        // Where nothing was there, somebody may have been faster than the byte that told of it: it would stay up for ever.
+        if state.done.is_empty() && (std::mem::take(&mut state.signalled) || count == 0) {
             self.0.signal.lower();
         }
         count
