@@ -211,7 +211,7 @@ impl Client {
         if self.core.check_process().is_ok() {
             self.core.topology.close();
             if let Some(driver) = self.core.driver_if_any() {
-                driver.workers.stop();
+                driver.stop();
             }
         }
     }

@@ -66,11 +66,18 @@ impl Driver {
     }
 }
 
-impl Drop for Driver {
-    fn drop(&mut self) {
+impl Driver {
+    /// Has the threads go, as soon as nothing is in flight.
+    pub(crate) fn stop(&self) {
         self.workers.stop();
         self.waker.state.lock().stopped = true;
         self.waker.wake();
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
