@@ -24,6 +24,7 @@ pub(crate) const READ_ONLY: u8 = 1;
 pub(crate) const ATOMIC: u8 = 1;
 pub(crate) const REPAIR_UNORDERED: u8 = 2;
 pub(crate) const TRUST_CACHE: u8 = 4;
+const TRUSTING: u8 = ATOMIC | TRUST_CACHE;
 
 /// Bits of a packed completion's flags.
 pub(crate) const INDETERMINATE: u8 = 1;
@@ -164,6 +165,10 @@ fn read_pipeline(
 ) -> Result<(Box<Request>, Lane)> {
     if items.is_empty() {
         return Err(nothing_to_submit());
+    }
+    if !matches!(flags, 0 | ATOMIC | REPAIR_UNORDERED | TRUSTING) {
+        let text = "flags are no RS_PACKED_ flags of a pipeline, or do not go together; nothing was sent";
+        return Err(Error::new(Status::InvalidArgument, text));
     }
     let mut pipeline: Pipeline = if flags & ATOMIC != 0 { client.transaction() } else { client.pipeline() };
     pipeline.repair_unordered(flags & REPAIR_UNORDERED != 0).trust_cache(flags & TRUST_CACHE != 0);

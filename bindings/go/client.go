@@ -1,0 +1,228 @@
+// Clients: opening, other ways for their calls, commands, closing.
+
+package rsscript
+
+/*
+#include <rs_script.h>
+*/
+import "C"
+
+import (
+	"context"
+	"runtime"
+)
+
+// Client is a connection to a server or cluster that any number of goroutines may share; their calls travel together.
+//
+// Calls take a context. Its deadline is that of the call; without one the client's own holds, see [WithCallTimeout]. When the context is cancelled the call ends at
+// once, with an error that is both the context's and a [*Error] which says whether the call may have been executed.
+type Client struct {
+	engine *engine
+	native *nativeClient
+	lane   lane
+}
+
+// nativeClient frees its handle when nobody has it any more.
+type nativeClient struct{ pointer *C.rs_client }
+
+func newNativeClient(pointer *C.rs_client) *nativeClient {
+	native := &nativeClient{pointer}
+	runtime.SetFinalizer(native, func(native *nativeClient) { C.rs_client_free(native.pointer) })
+	return native
+}
+
+// Open opens a client, and its connection unless [WithLazyConnect] is given.
+//
+// The URL is redis://[[user]:password@]host[:port][/database], rediss://... for TLS, unix:///path, a cluster as
+// redis+cluster://[[user]:password@]host[:port],host[:port],..., or the primary of a service behind sentinels as
+// redis+sentinel://[[user]:password@]host[:port],.../service[/database].
+//
+// When the context ends first, Open returns at once and the attempt is given up at the connect timeout at the latest. The client must be closed with
+// [Client.Close].
+func Open(ctx context.Context, url string, options ...Option) (*Client, error) {
+	if err := checkVersion(uint32(C.rs_version_number())); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, ended(err)
+	}
+	settings, err := newSettings(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	type opened struct {
+		client *Client
+		err    *Error
+	}
+	result := make(chan opened, 1)
+	go func() {
+		defer settings.free()
+		client, err := open(url, settings)
+		result <- opened{client, err}
+	}()
+	select {
+	case opened := <-result:
+		if opened.err != nil {
+			if opened.err.mayBeOfContext() {
+				opened.err.cause = causeOf(ctx)
+			}
+			return nil, opened.err
+		}
+		return opened.client, nil
+	case <-ctx.Done():
+		go func() {
+			if opened := <-result; opened.client != nil {
+				opened.client.Close()
+			}
+		}()
+		return nil, ended(ctx.Err())
+	}
+}
+
+func open(url string, settings *settings) (*Client, *Error) {
+	client := &Client{}
+	err := withCString("the URL", url, func(url *C.char) *Error {
+		var pointer *C.rs_client
+		var native *C.rs_error
+		if C.rs_client_open(url, settings.native, &pointer, &native) != C.RS_OK {
+			return takeError(native)
+		}
+		client.native = newNativeClient(pointer)
+		return nil
+	})
+	if err == nil {
+		client.engine, err = newEngine(settings.maxInFlight)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return client, nil
+}
+
+// Close ends the client and all that was made of it. Calls in flight end at once: with [ErrClosed], or with [ErrIndeterminate] where they were sent. It returns
+// when they have, and no goroutine or thread of the client is left. It may be called again, and always returns nil.
+func (c *Client) Close() error {
+	c.engine.close(func() {
+		C.rs_client_close(c.native.pointer)
+		runtime.KeepAlive(c.native)
+	})
+	return nil
+}
+
+// Do sends a command as it is, for example Do(ctx, "SET", "foo", 2). Arguments are strings, []byte, numbers, bool (1 or 0) or [encoding.BinaryMarshaler].
+//
+// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, SELECT, ...) are refused with [ErrCommandRefused]. A command is
+// never sent twice.
+func (c *Client) Do(ctx context.Context, args ...any) Result {
+	call := callPool.Get().(*call)
+	defer call.release()
+	if err := call.packed.command(args); err != nil {
+		return failed(err)
+	}
+	c.do(ctx, call)
+	return call.result
+}
+
+// ReadFrom says which servers run read-only calls.
+type ReadFrom int32
+
+const (
+	// Primary: the primary. This is the default.
+	Primary ReadFrom = 0
+	// PreferReplica: the replicas in turn, the primary where none can be reached.
+	PreferReplica ReadFrom = 1
+	// Replica: the replicas in turn, never the primary.
+	Replica ReadFrom = 2
+)
+
+// WithReadFrom gives the same client with read-only calls run by other servers. It is closed with the client that it is made of, as are all that
+// these methods give; it need not be closed itself. Make it once and keep it, rather than for each call.
+func (c *Client) WithReadFrom(from ReadFrom) (*Client, error) {
+	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
+		return C.rs_client_with_read_from(c.native.pointer, C.int32_t(from), view, err)
+	})
+}
+
+// WithRouteKey gives the same client with calls without keys, and commands whose keys are not known, going to the primary that has the slot of key.
+func (c *Client) WithRouteKey(key string) (*Client, error) {
+	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
+		return C.rs_client_with_route_key(c.native.pointer, pointerTo(key), C.size_t(len(key)), view, err)
+	})
+}
+
+// WithRouteSlot is the same by the number of a slot, 0 to 16383.
+func (c *Client) WithRouteSlot(slot uint16) (*Client, error) {
+	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
+		return C.rs_client_with_route_slot(c.native.pointer, C.uint16_t(slot), view, err)
+	})
+}
+
+// WithRouteNode is the same by a server's address, host:port as the servers announce it; a replica's will do.
+func (c *Client) WithRouteNode(node string) (*Client, error) {
+	var client *Client
+	var failure error
+	err := withCString("the address", node, func(node *C.char) *Error {
+		client, failure = c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
+			return C.rs_client_with_route_node(c.native.pointer, node, view, err)
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return client, failure
+}
+
+// WithRouteAll is the same to all primaries side by side: the reply is a map from each one's host:port to its reply or error.
+// Pipelines and transactions cannot go there.
+func (c *Client) WithRouteAll() (*Client, error) {
+	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
+		return C.rs_client_with_route_all(c.native.pointer, view, err)
+	})
+}
+
+func (c *Client) view(make func(**C.rs_client, **C.rs_error) C.rs_status) (*Client, error) {
+	var pointer *C.rs_client
+	var native *C.rs_error
+	status := make(&pointer, &native)
+	runtime.KeepAlive(c.native)
+	if status != C.RS_OK {
+		return nil, takeError(native)
+	}
+	return &Client{engine: c.engine, native: newNativeClient(pointer)}, nil
+}
+
+// Stats is what a client has done since it was opened, over all its connections.
+type Stats struct {
+	// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
+	Calls uint64
+	// RoundTrips is bursts of writing to the socket. Calls that travel together share one.
+	RoundTrips uint64
+	// BytesSent is before encryption.
+	BytesSent uint64
+	// BytesReceived is after decryption.
+	BytesReceived uint64
+	// ScriptLoads is the SCRIPT LOADs sent of the library's own accord.
+	ScriptLoads uint64
+	// NoScriptRepairs is scripts loaded and sent again because the server had lost them.
+	NoScriptRepairs uint64
+	// Reconnects is connections opened after the first.
+	Reconnects uint64
+	// Redirects is MOVED and ASK redirections followed.
+	Redirects uint64
+	// InFlight is calls in flight now, those included whose callers have left.
+	InFlight uint64
+}
+
+// Stats gives the client's figures.
+func (c *Client) Stats() Stats {
+	var values [C.RS_STAT_COUNT]C.uint64_t
+	C.rs_client_stats(c.native.pointer, &values[0], C.RS_STAT_COUNT)
+	runtime.KeepAlive(c.native)
+	of := func(which int) uint64 { return uint64(values[which]) }
+	return Stats{
+		Calls: of(C.RS_STAT_CALLS), RoundTrips: of(C.RS_STAT_ROUND_TRIPS), BytesSent: of(C.RS_STAT_BYTES_SENT),
+		BytesReceived: of(C.RS_STAT_BYTES_RECEIVED), ScriptLoads: of(C.RS_STAT_SCRIPT_LOADS), NoScriptRepairs: of(C.RS_STAT_NOSCRIPT_REPAIRS),
+		Reconnects: of(C.RS_STAT_RECONNECTS), Redirects: of(C.RS_STAT_REDIRECTS), InFlight: of(C.RS_STAT_IN_FLIGHT),
+	}
+}

@@ -1,0 +1,128 @@
+// Why a call failed, for errors.Is and errors.As.
+
+package rsscript
+
+import "errors"
+
+// Status says what kind of error an [Error] is. Each is itself an error, to be used with [errors.Is]:
+//
+//	if errors.Is(err, rsscript.ErrIndeterminate) { ... }
+//
+// The 100s are the caller's own mistakes, the 200s no connection, the 300s an unknown outcome, the 400s the server's answers, the 500s this library.
+type Status int32
+
+const (
+	// ErrInvalidArgument: an argument cannot be used. Nothing was sent.
+	ErrInvalidArgument Status = 100
+	// ErrInvalidURL: the URL cannot be used. Nothing was sent.
+	ErrInvalidURL Status = 101
+	// ErrInvalidOption: an option, or a combination of options, cannot be used. Nothing was sent.
+	ErrInvalidOption Status = 102
+	// ErrCommandRefused: the command would break the shared connection; the message says how to do it instead. Nothing was sent.
+	ErrCommandRefused Status = 103
+	// ErrCrossSlot: the keys lie in more than one hash slot; the message names two of them. Nothing was sent.
+	ErrCrossSlot Status = 104
+	// ErrNotReadOnly: a read-only call of a script whose first line (#!lua) lacks the flag no-writes. Nothing was sent.
+	ErrNotReadOnly Status = 105
+	// ErrForked: the client was opened before fork(). Nothing was sent.
+	ErrForked Status = 106
+	// ErrClosed: the client is closed. Nothing of the call was sent.
+	ErrClosed Status = 107
+	// ErrNoRoute: a cluster command that concerns one server of several; see [Client.WithRouteKey] and its neighbours. Nothing was sent.
+	ErrNoRoute Status = 108
+	// ErrQueueFull: as many calls are in flight as [WithMaxInFlight] allows. Nothing was sent.
+	ErrQueueFull Status = 109
+	// ErrConnect: no connection. Nothing was executed.
+	ErrConnect Status = 200
+	// ErrTLS: the TLS handshake failed. Nothing was executed.
+	ErrTLS Status = 201
+	// ErrAuth: the server did not accept user, password or database number. Nothing was executed.
+	ErrAuth Status = 202
+	// ErrTimeout: the deadline passed before anything was sent. Nothing was executed.
+	ErrTimeout Status = 203
+	// ErrCancelled: the context was cancelled before anything was sent. Nothing was executed.
+	ErrCancelled Status = 204
+	// ErrIndeterminate: the call was sent and no reply came: the server may have executed it, or may yet. [errors.Is] holds for
+	// every error of which [Error.Indeterminate] is true.
+	ErrIndeterminate Status = 300
+	// ErrReplyLimit: the reply went over a limit of the options; the connection was closed. The server may have executed the call.
+	ErrReplyLimit Status = 301
+	// ErrServer: the server, or the script, answered with an error.
+	ErrServer Status = 400
+	// ErrNoScript: the server lost the script again right after it was loaded. The call was not executed.
+	ErrNoScript Status = 401
+	// ErrCompile: the script does not compile on that server. It was not executed.
+	ErrCompile Status = 402
+	// ErrLoading: the server was still loading its data set when the deadline came. The call was not executed.
+	ErrLoading Status = 403
+	// ErrBusy: the server is busy with another script. The call was not executed.
+	ErrBusy Status = 404
+	// ErrTransactionAborted: the transaction was refused or aborted as a whole. Nothing in it was executed.
+	ErrTransactionAborted Status = 405
+	// ErrNotSupported: the server, or the native library, lacks what was asked for.
+	ErrNotSupported Status = 406
+	// ErrNotServed: up to the deadline no server of the cluster ran the call. It was not executed.
+	ErrNotServed Status = 407
+	// ErrInternal: a defect of this library. Whether the call was executed is not known.
+	ErrInternal Status = 500
+)
+
+// Error is the name of the status in C, such as RS_ERR_INDETERMINATE.
+func (s Status) Error() string { return statusName(s) }
+
+// ErrNil is what [errors.Is] finds in the error of a [Result] that holds no value where one was asked for.
+var ErrNil = errors.New("rsscript: the reply is nil")
+
+// Error is why a call failed, and what is known of its execution.
+//
+// [errors.Is] compares it with a [Status], and with the error of the context that ended the call: [context.Canceled] or
+// [context.DeadlineExceeded].
+type Error struct {
+	// Status is its kind.
+	Status Status
+	// Message says what happened. It never holds a password or the text of a script.
+	Message string
+	// ServerCode is the first word of the server's error text, such as WRONGTYPE; empty when the server did not answer.
+	ServerCode string
+	// Indeterminate: the call may have been executed, or may yet be, without this side ever learning of it.
+	Indeterminate bool
+	// NotExecuted: it is certain that the call was not executed and will not be, so it may be made again. For most errors of a script neither this
+	// nor Indeterminate is true: it has done what it did before it failed.
+	NotExecuted bool
+
+	cause error
+}
+
+func (e *Error) Error() string {
+	if e.cause != nil {
+		return e.Message + ": " + e.cause.Error()
+	}
+	return e.Message
+}
+
+// Is makes [errors.Is] find the status.
+func (e *Error) Is(target error) bool {
+	status, ok := target.(Status)
+	return ok && (status == e.Status || status == ErrIndeterminate && e.Indeterminate)
+}
+
+// Unwrap gives the error of the context that ended the call, or nil.
+func (e *Error) Unwrap() error { return e.cause }
+
+// mayBeOfContext tells whether a call ends with such an error when it has no time left: not with what the server has answered.
+func (e *Error) mayBeOfContext() bool {
+	return e.Status >= ErrConnect && e.Status < ErrServer || e.Status == ErrLoading || e.Status == ErrNotServed
+}
+
+// refused is the error of a call of which nothing was sent.
+func refused(status Status, message string) *Error {
+	return &Error{Status: status, Message: message, NotExecuted: true}
+}
+
+// errorOf keeps a nil *Error from becoming an error that is not nil.
+func errorOf(err *Error) error {
+	if err == nil {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,3 @@
+module github.com/rs-script/rs_script/bindings/go
+
+go 1.23

@@ -1,0 +1,500 @@
+// Deadlines, cancellation, closing, lost servers, many goroutines: every call ends, and nothing is left behind.
+
+package rsscript_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	rsscript "github.com/rs-script/rs_script/bindings/go"
+)
+
+// paused has the server answer nothing any more.
+func paused(t testing.TB, client *rsscript.Client) {
+	t.Helper()
+	check(t, "OK")(client.Do(ctx, "CLIENT", "PAUSE", 60000, "ALL").Text())
+}
+
+func TestDeadline(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url)
+	paused(t, client)
+	deadline, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	err := checkError(t, client.Script("return 1").Call(deadline, nil).Err(), rsscript.ErrIndeterminate)
+	if !errors.Is(err, context.DeadlineExceeded) || !err.Indeterminate || err.NotExecuted {
+		t.Fatalf("%+v", err)
+	}
+	if took := time.Since(start); took < 49*time.Millisecond || took > 2*time.Second {
+		t.Fatal(took)
+	}
+	err = checkError(t, client.Script("return 1").Call(deadline, nil).Err(), rsscript.ErrTimeout)
+	if !errors.Is(err, context.DeadlineExceeded) || err.Indeterminate || !err.NotExecuted {
+		t.Fatalf("%+v", err)
+	}
+	hurried, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	_, failure := client.Pipeline().Do("PING").Exec(hurried)
+	if err := checkError(t, failure, rsscript.ErrIndeterminate); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	hurried, cancel = context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if err := client.ScriptFlush(hurried, rsscript.FlushSync); !errors.Is(err, rsscript.ErrIndeterminate) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+}
+
+func TestClientsOwnTimeout(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url, rsscript.WithCallTimeout(50*time.Millisecond))
+	paused(t, client)
+	err := checkError(t, client.Do(ctx, "PING").Err(), rsscript.ErrIndeterminate)
+	if errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+}
+
+func TestDeadlineBeforeAnythingIsSent(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url, rsscript.WithReconnectAttempts(0))
+	check(t, "PONG")(client.Do(ctx, "PING").Text())
+	server.kill()
+	deadline, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	eventually(t, "the loss is noticed", func() bool { return !errors.Is(client.Do(deadline, "PING").Err(), rsscript.ErrIndeterminate) })
+	deadline, cancel = context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	err := client.Do(deadline, "PING").Err()
+	var own *rsscript.Error
+	if !errors.As(err, &own) || !own.NotExecuted || own.Status != rsscript.ErrConnect && own.Status != rsscript.ErrTimeout {
+		t.Fatal(err)
+	}
+}
+
+func TestCancelBefore(t *testing.T) {
+	client := open(t, url)
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	before := client.Stats().Calls
+	err := checkError(t, client.Script("return 1").Call(ended, nil).Err(), rsscript.ErrCancelled)
+	if !errors.Is(err, context.Canceled) || !err.NotExecuted {
+		t.Fatal(err)
+	}
+	_, failure := client.Transaction().Do("PING").Exec(ended)
+	checkError(t, failure, rsscript.ErrCancelled)
+	checkError(t, client.ScriptFlush(ended, rsscript.FlushSync), rsscript.ErrCancelled)
+	_, failure = rsscript.Open(ended, url)
+	checkError(t, failure, rsscript.ErrCancelled)
+	if client.Stats().Calls != before {
+		t.Fatal("something was sent")
+	}
+}
+
+func TestCancelInFlight(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url)
+	paused(t, client)
+	goroutinesGone := noGoroutinesLeft(t)
+	for range 20 {
+		cancelled, cancel := context.WithCancel(ctx)
+		before := client.Stats().InFlight
+		result := make(chan error, 1)
+		go func() { result <- client.Do(cancelled, "PING").Err() }()
+		eventually(t, "it is in flight", func() bool { return client.Stats().InFlight > before })
+		cancel()
+		err := checkError(t, <-result, rsscript.ErrIndeterminate)
+		if !errors.Is(err, context.Canceled) || !err.Indeterminate {
+			t.Fatal(err)
+		}
+	}
+	goroutinesGone()
+}
+
+func TestCancelWhileConnecting(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url, rsscript.WithReconnectAttempts(0))
+	server.kill()
+	cancelled, cancel := context.WithCancel(ctx)
+	result := make(chan error, 1)
+	go func() {
+		for {
+			// The first may have been sent into the connection that is lost.
+			if err := client.Do(cancelled, "PING").Err(); !errors.Is(err, rsscript.ErrIndeterminate) || cancelled.Err() != nil {
+				result <- err
+				return
+			}
+		}
+	}()
+	time.Sleep(50 * time.Millisecond) // any moment will do
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+}
+
+func TestCancelAtAnyMoment(t *testing.T) {
+	client := open(t, url)
+	goroutinesGone := noGoroutinesLeft(t)
+	script := client.Script("return ARGV[1]")
+	var answered, called atomic.Int64
+	var group sync.WaitGroup
+	for worker := range 64 {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for i := range 200 {
+				cancelled, cancel := context.WithCancel(ctx)
+				timer := time.AfterFunc(time.Duration((i*worker)%500)*time.Microsecond, cancel)
+				want := fmt.Sprint(worker, i)
+				got, err := script.Call(cancelled, nil, want).Text()
+				switch {
+				case err == nil && got == want:
+					answered.Add(1)
+				case errors.Is(err, context.Canceled) && (errors.Is(err, rsscript.ErrIndeterminate) || errors.Is(err, rsscript.ErrCancelled)):
+					called.Add(1)
+				default:
+					t.Error(got, err)
+				}
+				timer.Stop()
+				cancel()
+			}
+		}()
+	}
+	group.Wait()
+	t.Logf("%d answered, %d called off", answered.Load(), called.Load())
+	check(t, "PONG")(client.Do(ctx, "PING").Text())
+	goroutinesGone()
+}
+
+func TestTenThousandCancelledAtOnce(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url)
+	paused(t, client)
+	before := threads(t)
+	cancelled, cancel := context.WithCancel(ctx)
+	const count = 10000
+	results := make(chan error, count)
+	for range count {
+		go func() { results <- client.Do(cancelled, "PING").Err() }()
+	}
+	eventually(t, "all are in flight", func() bool { return client.Stats().InFlight >= count })
+	cancel()
+	for range count {
+		err := <-results
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, rsscript.ErrIndeterminate) && !errors.Is(err, rsscript.ErrCancelled) {
+			t.Fatal(err)
+		}
+	}
+	boundThreads(t, before)
+}
+
+// boundThreads checks that no thread came for each of many calls.
+func boundThreads(t testing.TB, before int) {
+	t.Helper()
+	if now := threads(t); now > before+2*runtime.GOMAXPROCS(0)+24 {
+		t.Fatalf("%d threads, and %d before", now, before)
+	}
+}
+
+func TestTenThousandGoroutines(t *testing.T) {
+	client := open(t, url)
+	script := client.Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+	key := keyOf(t)
+	before := threads(t)
+	goroutinesGone := noGoroutinesLeft(t)
+	const count = 10000
+	var group sync.WaitGroup
+	var sum atomic.Int64
+	for i := range count {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for range 3 {
+				if err := script.Call(ctx, []string{key}, i).Err(); err != nil {
+					t.Error(err)
+				}
+				sum.Add(int64(i))
+			}
+		}()
+	}
+	group.Wait()
+	boundThreads(t, before)
+	check(t, sum.Load())(client.Do(ctx, "GET", key).Int64())
+	goroutinesGone()
+}
+
+func TestServerDeathUnderTenThousandCalls(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url, rsscript.WithReconnectAttempts(1))
+	script := client.Script("return 1")
+	check(t, int64(1))(script.Call(ctx, nil).Int64())
+	paused(t, client)
+	before := threads(t)
+	goroutinesGone := noGoroutinesLeft(t)
+	const count = 10000
+	results := make(chan error, count)
+	for range count {
+		go func() { results <- script.Call(ctx, nil).Err() }()
+	}
+	eventually(t, "all are in flight", func() bool { return client.Stats().InFlight >= count })
+	server.kill()
+	indeterminate := 0
+	for range count {
+		var err *rsscript.Error
+		if !errors.As(<-results, &err) || err.Indeterminate == err.NotExecuted {
+			t.Fatalf("%+v", err)
+		}
+		// The last of them may not have left this machine.
+		if err.Indeterminate {
+			indeterminate++
+		}
+	}
+	if indeterminate == 0 {
+		t.Fatal("none was sent")
+	}
+	boundThreads(t, before)
+	goroutinesGone()
+	if err := checkError(t, script.Call(ctx, nil).Err(), rsscript.ErrConnect); !err.NotExecuted {
+		t.Fatal(err)
+	}
+}
+
+func TestServerComesBack(t *testing.T) {
+	server, err := startServerOnPort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.stop)
+	client := open(t, server.url)
+	script := client.Script("return 1")
+	check(t, int64(1))(script.Call(ctx, nil).Int64())
+	server.mustRaw(t, "CLIENT KILL TYPE normal")
+	eventually(t, "calls succeed again", func() bool { return script.Call(ctx, nil).Err() == nil })
+}
+
+func TestQueueFull(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url, rsscript.WithMaxInFlight(4))
+	paused(t, client)
+	results := make(chan error, 4)
+	for range 4 {
+		go func() { results <- client.Do(ctx, "PING").Err() }()
+	}
+	eventually(t, "four are in flight", func() bool { return client.Stats().InFlight == 4 })
+	if err := checkError(t, client.Do(ctx, "PING").Err(), rsscript.ErrQueueFull); !err.NotExecuted {
+		t.Fatal(err)
+	}
+	client.Close()
+	for range 4 {
+		checkError(t, <-results, rsscript.ErrIndeterminate)
+	}
+}
+
+func TestCloseInFlight(t *testing.T) {
+	server := ownServer(t)
+	goroutinesGone := noGoroutinesLeft(t)
+	client := open(t, server.url)
+	view, err := client.WithRouteKey("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paused(t, client)
+	const count = 1000
+	results := make(chan error, count)
+	for i := range count {
+		if i%2 == 0 {
+			go func() { results <- client.Do(ctx, "PING").Err() }()
+		} else {
+			go func() { results <- view.Script("return 1").Call(ctx, nil).Err() }()
+		}
+	}
+	eventually(t, "all are in flight", func() bool { return client.Stats().InFlight >= count })
+	var closing sync.WaitGroup
+	for range 3 {
+		closing.Add(1)
+		go func() {
+			defer closing.Done()
+			client.Close()
+		}()
+	}
+	closing.Wait()
+	for range count {
+		var err *rsscript.Error
+		if !errors.As(<-results, &err) || err.Indeterminate == err.NotExecuted {
+			t.Fatalf("%+v", err)
+		}
+	}
+	goroutinesGone()
+}
+
+func TestClosed(t *testing.T) {
+	client := open(t, url)
+	script, pipeline := client.Script("return 1"), client.Pipeline().Do("PING")
+	view, err := client.WithReadFrom(rsscript.Replica)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if client.Close() != nil || client.Close() != nil {
+		t.Fatal("closing cannot fail")
+	}
+	_, executed := pipeline.Exec(ctx)
+	_, exists := client.ScriptExists(ctx, script.SHA())
+	for _, err := range []error{
+		script.Call(ctx, nil).Err(), client.Do(ctx, "PING").Err(), view.Do(ctx, "PING").Err(), executed, exists,
+		client.ScriptFlush(ctx, rsscript.FlushSync), client.ScriptKill(ctx), client.ScriptLoad(ctx, script),
+	} {
+		if err := checkError(t, err, rsscript.ErrClosed); !err.NotExecuted {
+			t.Fatal(err)
+		}
+	}
+	if view.Close() != nil {
+		t.Fatal("closing cannot fail")
+	}
+	check(t, int64(1))(script.On(open(t, url)).Call(ctx, nil).Int64())
+}
+
+func TestCloseWhileCallsAreMade(t *testing.T) {
+	goroutinesGone := noGoroutinesLeft(t)
+	for range 30 {
+		client := open(t, url)
+		script := client.Script("return 1")
+		var group sync.WaitGroup
+		for range 16 {
+			group.Add(1)
+			go func() {
+				defer group.Done()
+				for {
+					err := script.Call(ctx, nil).Err()
+					if errors.Is(err, rsscript.ErrClosed) {
+						return
+					}
+					if err != nil && !errors.Is(err, rsscript.ErrIndeterminate) {
+						t.Error(err)
+						return
+					}
+				}
+			}()
+		}
+		runtime.Gosched()
+		client.Close()
+		group.Wait()
+	}
+	goroutinesGone()
+}
+
+func TestClientsLeaveNothingBehind(t *testing.T) {
+	open(t, url).Do(ctx, "PING")
+	goroutinesGone := noGoroutinesLeft(t)
+	before := threads(t)
+	for range 50 {
+		client := open(t, url)
+		check(t, "PONG")(client.Do(ctx, "PING").Text())
+		client.Close()
+	}
+	goroutinesGone()
+	eventually(t, "threads go", func() bool { return threads(t) <= before+8 })
+}
+
+func TestGarbageCollectionDuringCalls(t *testing.T) {
+	client := open(t, url)
+	stop := make(chan struct{})
+	collected := make(chan struct{})
+	go func() {
+		defer close(collected)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				runtime.GC()
+			}
+		}
+	}()
+	var group sync.WaitGroup
+	for worker := range 16 {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for i := range 100 {
+				// The script, and every other time the view, is garbage as soon as it is called.
+				from := client
+				if i%2 == 0 {
+					view, err := client.WithRouteSlot(uint16(i))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					from = view
+				}
+				want := strings.Repeat("x", i) + fmt.Sprint(worker)
+				got, err := from.Script(fmt.Sprintf("return ARGV[1] -- %d %d", worker, i)).Call(ctx, nil, want).Text()
+				if err != nil || got != want {
+					t.Error(got, err)
+				}
+			}
+		}()
+	}
+	group.Wait()
+	close(stop)
+	<-collected
+}
+
+func TestOpenIsGivenUp(t *testing.T) {
+	// A listener that never answers.
+	silent := silentServer(t)
+	goroutinesGone := noGoroutinesLeft(t)
+	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
+		ending, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		if end == context.Canceled {
+			var cancelInner context.CancelFunc
+			ending, cancelInner = context.WithCancel(ctx)
+			time.AfterFunc(50*time.Millisecond, cancelInner)
+		}
+		_, err := rsscript.Open(ending, silent, rsscript.WithConnectTimeout(300*time.Millisecond))
+		var own *rsscript.Error
+		if !errors.Is(err, end) || !errors.As(err, &own) || !own.NotExecuted {
+			t.Fatal(end, err)
+		}
+		cancel()
+	}
+	goroutinesGone()
+}
+
+func TestViews(t *testing.T) {
+	client := open(t, url)
+	for name, view := range map[string]func() (*rsscript.Client, error){
+		"key":  func() (*rsscript.Client, error) { return client.WithRouteKey("a\x00b") },
+		"slot": func() (*rsscript.Client, error) { return client.WithRouteSlot(16383) },
+		"node": func() (*rsscript.Client, error) { return client.WithRouteNode("127.0.0.1:6379") },
+		"read": func() (*rsscript.Client, error) { return client.WithReadFrom(rsscript.PreferReplica) },
+	} {
+		client, err := view()
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if name != "node" {
+			check(t, "PONG")(client.Do(ctx, "PING").Text())
+		}
+	}
+	for name, view := range map[string]func() (*rsscript.Client, error){
+		"slot":   func() (*rsscript.Client, error) { return client.WithRouteSlot(16384) },
+		"node":   func() (*rsscript.Client, error) { return client.WithRouteNode("nowhere") },
+		"node 2": func() (*rsscript.Client, error) { return client.WithRouteNode("a\x00:1") },
+		"read":   func() (*rsscript.Client, error) { return client.WithReadFrom(3) },
+	} {
+		_, err := view()
+		if err == nil {
+			t.Fatal(name)
+		}
+		checkError(t, err, rsscript.ErrInvalidArgument)
+	}
+}

@@ -1,0 +1,282 @@
+// What a client is opened with.
+
+package rsscript
+
+/*
+#include <rs_script.h>
+#include <stdlib.h>
+*/
+import "C"
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Option is something that [Open] is told.
+type Option func(*settings) *Error
+
+type settings struct {
+	native      *C.rs_options
+	maxInFlight int
+}
+
+// defaultMaxInFlight bounds what calls may take in memory, far above what a server answers in a moment.
+const defaultMaxInFlight = 1 << 16
+
+func newSettings(ctx context.Context, options []Option) (*settings, error) {
+	s := &settings{C.rs_options_new(), defaultMaxInFlight}
+	if deadline, ok := ctx.Deadline(); ok {
+		// Short of the default of 5 s only.
+		if left := time.Until(deadline); left < 5*time.Second {
+			options = append([]Option{WithConnectTimeout(max(left, time.Millisecond))}, options...)
+		}
+	}
+	for _, option := range options {
+		if err := option(s); err != nil {
+			s.free()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *settings) free() { C.rs_options_free(s.native) }
+
+func (s *settings) set(f func(*C.rs_options, **C.rs_error) C.rs_status) *Error {
+	var native *C.rs_error
+	if f(s.native, &native) != C.RS_OK {
+		return takeError(native)
+	}
+	return nil
+}
+
+func (s *settings) setText(what, text string, f func(*C.rs_options, *C.char, **C.rs_error) C.rs_status) *Error {
+	return withCString(what, text, func(text *C.char) *Error {
+		return s.set(func(options *C.rs_options, err **C.rs_error) C.rs_status { return f(options, text, err) })
+	})
+}
+
+// milliseconds rounds up, so that what is above 0 stays so; what is not becomes 0, which the library refuses where it has to.
+func milliseconds(d time.Duration) C.uint64_t {
+	return C.uint64_t(max(0, (d+time.Millisecond-1)/time.Millisecond))
+}
+
+// WithConnectTimeout is how long connecting may take: name look-up, TCP, TLS and handshake together. Default: 5 s, or what is left up to the deadline of Open's context.
+func WithConnectTimeout(timeout time.Duration) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_connect_timeout_ms(o, milliseconds(timeout), err)
+		})
+	}
+}
+
+// WithCallTimeout is how long a call may take whose context has no deadline, all its attempts together. Default: 10 s.
+func WithCallTimeout(timeout time.Duration) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_call_timeout_ms(o, milliseconds(timeout), err)
+		})
+	}
+}
+
+// WithUsername is the ACL user; it wins over the URL's and needs a password.
+func WithUsername(name string) Option {
+	return func(s *settings) *Error {
+		return s.setText("the user name", name, func(o *C.rs_options, name *C.char, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_username(o, name, err)
+		})
+	}
+}
+
+// WithPassword is the password; it wins over the URL's.
+func WithPassword(password string) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_password(o, pointerTo(password), C.size_t(len(password)), err)
+		})
+	}
+}
+
+// WithClientName is the name in CLIENT LIST; printable ASCII without spaces.
+func WithClientName(name string) Option {
+	return func(s *settings) *Error {
+		return s.setText("the client name", name, func(o *C.rs_options, name *C.char, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_client_name(o, name, err)
+		})
+	}
+}
+
+// Protocol is the version of RESP that a client speaks.
+type Protocol int32
+
+const (
+	// ProtocolAuto is RESP3, and RESP2 with a server that does not know it. This is the default.
+	ProtocolAuto Protocol = 0
+	// RESP2 is what every server knows; it has no maps, doubles or booleans.
+	RESP2 Protocol = 2
+	// RESP3 and nothing else.
+	RESP3 Protocol = 3
+)
+
+// WithProtocol is the version of RESP to speak.
+func WithProtocol(protocol Protocol) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_protocol(o, C.int32_t(protocol), err)
+		})
+	}
+}
+
+// WithTLSCAFile is a PEM file of the authorities to trust instead of the system's.
+func WithTLSCAFile(path string) Option {
+	return func(s *settings) *Error {
+		return s.setText("the path", path, func(o *C.rs_options, path *C.char, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_tls_ca_file(o, path, err)
+		})
+	}
+}
+
+// WithTLSClientCert is PEM files of the client certificate, its chain included, and of its key.
+func WithTLSClientCert(certPath, keyPath string) Option {
+	return func(s *settings) *Error {
+		return s.setText("the certificate's path", certPath, func(o *C.rs_options, cert *C.char, err **C.rs_error) C.rs_status {
+			var status C.rs_status
+			failure := withCString("the key's path", keyPath, func(key *C.char) *Error {
+				status = C.rs_options_set_tls_client_cert(o, cert, key, err)
+				return nil
+			})
+			if failure != nil {
+				return C.rs_options_set_tls_client_cert(o, cert, nil, err)
+			}
+			return status
+		})
+	}
+}
+
+// WithTLSServerName is the host name or address that the server's certificate must hold, instead of the URL's host.
+func WithTLSServerName(name string) Option {
+	return func(s *settings) *Error {
+		return s.setText("the server name", name, func(o *C.rs_options, name *C.char, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_tls_server_name(o, name, err)
+		})
+	}
+}
+
+// WithTLSInsecureSkipVerify accepts any certificate of anybody. Whoever sits on the way can read and change everything.
+func WithTLSInsecureSkipVerify() Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_tls_insecure_skip_verify(o, true, err)
+		})
+	}
+}
+
+// WithKeepAlive is TCP keep-alive: the first probe after so much silence, in whole seconds; 0: none. Default: 60 s.
+func WithKeepAlive(silence time.Duration) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_keepalive_s(o, C.uint64_t((silence+time.Second-1)/time.Second), err)
+		})
+	}
+}
+
+// WithReconnectBackoff is the pause before the second attempt to connect, and the longest pause. Default: 20 ms and 1 s.
+func WithReconnectBackoff(shortest, longest time.Duration) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_reconnect_backoff_ms(o, milliseconds(shortest), milliseconds(longest), err)
+		})
+	}
+}
+
+// WithReconnectAttempts is how many failed attempts to connect a call lives through; 0: as many as its deadline allows. Default: 5.
+func WithReconnectAttempts(attempts uint32) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_reconnect_attempts(o, C.uint32_t(attempts), err)
+		})
+	}
+}
+
+// WithMaxReplyBytes is the longest reply, in bytes on the wire; over it the connection is closed and the call ends with [ErrReplyLimit]. At least 65536; default 513 MiB.
+func WithMaxReplyBytes(bytes uint64) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_max_reply_bytes(o, C.uint64_t(bytes), err)
+		})
+	}
+}
+
+// WithMaxReplyDepth is how deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024; default 128.
+func WithMaxReplyDepth(depth uint) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_max_reply_depth(o, C.size_t(depth), err)
+		})
+	}
+}
+
+// WithLazyConnect has Open not connect; the first call does.
+func WithLazyConnect() Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_lazy_connect(o, true, err)
+		})
+	}
+}
+
+// WithReadFrom says which servers run read-only calls; everything else runs on primaries. Default: [Primary]. See also [Client.WithReadFrom].
+func WithReadFrom(from ReadFrom) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_read_from(o, C.int32_t(from), err)
+		})
+	}
+}
+
+// WithMapAddress connects to reachable wherever the servers themselves speak of announced, each host:port: for servers behind a NAT, a tunnel or a container's network.
+func WithMapAddress(announced, reachable string) Option {
+	return func(s *settings) *Error {
+		return s.setText("the address", announced, func(o *C.rs_options, announced *C.char, err **C.rs_error) C.rs_status {
+			var status C.rs_status
+			failure := withCString("the address", reachable, func(reachable *C.char) *Error {
+				status = C.rs_options_map_address(o, announced, reachable, err)
+				return nil
+			})
+			if failure != nil {
+				return C.rs_options_map_address(o, announced, nil, err)
+			}
+			return status
+		})
+	}
+}
+
+// WithSentinelAuth is the user and password for the sentinels; an empty user is the default one. Those of the URL are for the servers alone.
+func WithSentinelAuth(username, password string) Option {
+	return func(s *settings) *Error {
+		if username != "" {
+			err := s.setText("the user name", username, func(o *C.rs_options, name *C.char, err **C.rs_error) C.rs_status {
+				return C.rs_options_set_sentinel_username(o, name, err)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_sentinel_password(o, pointerTo(password), C.size_t(len(password)), err)
+		})
+	}
+}
+
+// WithMaxInFlight is how many calls may be in flight at once; one more ends with [ErrQueueFull]. 1 to 16777215; default 65536.
+func WithMaxInFlight(calls int) Option {
+	return func(s *settings) *Error {
+		if calls < 1 || calls >= 1<<placeBits {
+			return refused(ErrInvalidOption, fmt.Sprintf("the limit of %d calls in flight is not within 1 to %d", calls, 1<<placeBits-1))
+		}
+		s.maxInFlight = calls
+		return nil
+	}
+}

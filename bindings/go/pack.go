@@ -1,0 +1,242 @@
+// Calls as flat bytes without pointers, as rs_client_submit_packed takes them; rs_script.h describes the layout.
+
+package rsscript
+
+import (
+	"encoding"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strconv"
+)
+
+const (
+	packedCommand  = 0
+	packedScript   = 1
+	packedPipeline = 2
+
+	packedReadOnly = 1
+
+	packedAtomic          = 1
+	packedRepairUnordered = 2
+	packedTrustCache      = 4
+
+	packedIndeterminate = 1
+	packedNotExecuted   = 2
+	packedArrived       = 4
+)
+
+var native = binary.NativeEndian
+
+// packed holds one call, or the items of a pipeline.
+type packed struct {
+	buf []byte
+	// Where in buf the number of a script belongs, which is known when the call joins a batch.
+	scripts []scriptAt
+}
+
+type scriptAt struct {
+	offset int
+	script *nativeScript
+}
+
+func (p *packed) reset() {
+	p.buf = p.buf[:0]
+	clear(p.scripts)
+	p.scripts = p.scripts[:0]
+}
+
+func (p *packed) number(n int) {
+	p.buf = native.AppendUint32(p.buf, uint32(n))
+}
+
+func (p *packed) text(s string) error {
+	if len(s) > math.MaxUint32 {
+		return fmt.Errorf("is longer than 4 GiB")
+	}
+	p.number(len(s))
+	p.buf = append(p.buf, s...)
+	return nil
+}
+
+// command appends a command; on an error nothing.
+func (p *packed) command(args []any) *Error {
+	if len(args) == 0 {
+		return refused(ErrInvalidArgument, "the command is empty; nothing was sent")
+	}
+	start := len(p.buf)
+	p.buf = append(p.buf, packedCommand, 0)
+	p.number(len(args))
+	return p.orBack(start, p.arguments(args))
+}
+
+// script appends a call of a script; on an error nothing.
+func (p *packed) script(script *nativeScript, keys []string, args []any, readOnly bool) *Error {
+	start := len(p.buf)
+	flags := byte(0)
+	if readOnly {
+		flags = packedReadOnly
+	}
+	p.buf = append(p.buf, packedScript, flags)
+	offset := len(p.buf)
+	p.number(0)
+	p.number(len(keys))
+	p.number(len(args))
+	for i, key := range keys {
+		if err := p.text(key); err != nil {
+			return p.orBack(start, unusable("key", i, err))
+		}
+	}
+	err := p.orBack(start, p.arguments(args))
+	if err == nil {
+		p.scripts = append(p.scripts, scriptAt{offset, script})
+	}
+	return err
+}
+
+func (p *packed) orBack(start int, err *Error) *Error {
+	if err != nil {
+		p.buf = p.buf[:start]
+	}
+	return err
+}
+
+func unusable(what string, index int, err error) *Error {
+	return refused(ErrInvalidArgument, fmt.Sprintf("%s %d %v; nothing was sent", what, index, err))
+}
+
+func (p *packed) arguments(args []any) *Error {
+	for i, arg := range args {
+		if err := p.argument(arg); err != nil {
+			return unusable("argument", i, err)
+		}
+	}
+	return nil
+}
+
+func (p *packed) argument(arg any) error {
+	switch arg := arg.(type) {
+	case string:
+		return p.text(arg)
+	case []byte:
+		if len(arg) > math.MaxUint32 {
+			return fmt.Errorf("is longer than 4 GiB")
+		}
+		p.number(len(arg))
+		p.buf = append(p.buf, arg...)
+		return nil
+	case int:
+		p.integer(int64(arg))
+	case int64:
+		p.integer(arg)
+	case int32:
+		p.integer(int64(arg))
+	case int16:
+		p.integer(int64(arg))
+	case int8:
+		p.integer(int64(arg))
+	case uint:
+		p.unsigned(uint64(arg))
+	case uint64:
+		p.unsigned(arg)
+	case uint32:
+		p.unsigned(uint64(arg))
+	case uint16:
+		p.unsigned(uint64(arg))
+	case uint8:
+		p.unsigned(uint64(arg))
+	case float64:
+		p.float(arg, 64)
+	case float32:
+		p.float(float64(arg), 32)
+	case bool:
+		if arg {
+			return p.text("1")
+		}
+		return p.text("0")
+	case encoding.BinaryMarshaler:
+		bytes, err := arg.MarshalBinary()
+		if err != nil {
+			return fmt.Errorf("cannot be marshalled: %w", err)
+		}
+		return p.argument(bytes)
+	default:
+		return fmt.Errorf("is of type %T; strings, []byte, numbers, bool and encoding.BinaryMarshaler can be sent", arg)
+	}
+	return nil
+}
+
+// The length goes in front, so that the digits are appended where they belong.
+func (p *packed) digits(appendTo func([]byte) []byte) {
+	start := len(p.buf)
+	p.number(0)
+	p.buf = appendTo(p.buf)
+	native.PutUint32(p.buf[start:], uint32(len(p.buf)-start-4))
+}
+
+func (p *packed) integer(n int64) {
+	p.digits(func(to []byte) []byte { return strconv.AppendInt(to, n, 10) })
+}
+
+func (p *packed) unsigned(n uint64) {
+	p.digits(func(to []byte) []byte { return strconv.AppendUint(to, n, 10) })
+}
+
+func (p *packed) float(n float64, bits int) {
+	p.digits(func(to []byte) []byte { return strconv.AppendFloat(to, n, 'g', -1, bits) })
+}
+
+// A batch gathers calls to be submitted together.
+type batch struct {
+	buf     []byte
+	scripts []*nativeScript
+	calls   []*call
+}
+
+// A batch that has grown beyond this is not kept for the next calls.
+const keptBatch = 1 << 20
+
+func (b *batch) reset() {
+	if cap(b.buf) > keptBatch {
+		b.buf = nil
+	}
+	b.buf = b.buf[:0]
+	clear(b.scripts)
+	b.scripts = b.scripts[:0]
+	clear(b.calls)
+	b.calls = b.calls[:0]
+}
+
+func (b *batch) add(c *call, timeout uint32) {
+	b.buf = native.AppendUint64(b.buf, c.tag)
+	b.buf = native.AppendUint32(b.buf, timeout)
+	start := len(b.buf)
+	b.buf = append(b.buf, c.packed.buf...)
+	for _, at := range c.packed.scripts {
+		native.PutUint32(b.buf[start+at.offset:], b.indexOf(at.script))
+	}
+	b.calls = append(b.calls, c)
+}
+
+// indexOf finds or adds a script. It looks back a few places only: a script may be listed twice.
+func (b *batch) indexOf(script *nativeScript) uint32 {
+	const places = 16
+	for i := len(b.scripts) - 1; i >= max(0, len(b.scripts)-places); i-- {
+		if b.scripts[i] == script {
+			return uint32(i)
+		}
+	}
+	b.scripts = append(b.scripts, script)
+	return uint32(len(b.scripts) - 1)
+}
+
+// pipeline appends a pipeline of items that are packed already.
+func (p *packed) pipeline(flags byte, count int, items *packed) {
+	p.buf = append(p.buf, packedPipeline, flags)
+	p.number(count)
+	start := len(p.buf)
+	p.buf = append(p.buf, items.buf...)
+	for _, at := range items.scripts {
+		p.scripts = append(p.scripts, scriptAt{start + at.offset, at.script})
+	}
+}
