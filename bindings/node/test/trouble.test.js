@@ -39,7 +39,7 @@ test("wrong types are errors, and lose nothing", async (t) => {
         client.command([]),
         client.command("GET", ["x"]),
         client.scriptExists("x"),
-        client.scriptExists([7]).then(() => assert.fail()),
+        client.scriptExists([{}]),
         client.scriptLoad("return 1"),
         rs.connect(7),
         rs.connect("unix:///x\0y"),
@@ -52,8 +52,9 @@ test("wrong types are errors, and lose nothing", async (t) => {
         rs.connect("redis://x", { maxInFlight: 0 }),
     ];
     const good = script([], [1, 2]);
-    for (const [i, promise] of wrong.entries()) {
-        await assert.rejects(promise, (error) => error instanceof rs.ScriptError && error.status < 200 || i === 16, `number ${i}`);
+    const outcomes = await Promise.allSettled(wrong);
+    for (const [i, { reason }] of outcomes.entries()) {
+        assert.ok(reason instanceof rs.ArgumentError, `number ${i}: ${reason}`);
     }
     assert.equal(await good, 2);
     assert.throws(() => client.script(7), rs.ArgumentError);
@@ -170,7 +171,7 @@ test("close tells all calls under way", async (t) => {
 });
 
 test("a server that dies under ten thousand calls ends them all", async (t) => {
-    const { server, client } = await withClient(t, { reconnectAttempts: 2 });
+    const { server, client } = await withClient(t, { reconnectAttempts: 1, callTimeout: 4000 });
     const count = client.script("return redis.call('INCR', KEYS[1])");
     await count(["n"]);
     server.pause();
