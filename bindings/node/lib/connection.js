@@ -8,6 +8,7 @@ const net = require("node:net");
 const errors = require("./errors");
 const native = require("./native");
 const { Writer } = require("./pack");
+const { atExit } = require("./thread");
 const { Reader } = require("./unpack");
 
 /** Completions taken out at once, and the Buffer that they are put in: what does not fit comes next time. */
@@ -73,6 +74,9 @@ class Connection {
     #target = null;
     #isScheduled = false;
 
+    /** What undoes the precautions for the end of this thread. */
+    #kept;
+
     #isHeld = false;
     #isWanted = false;
     #isClosing = false;
@@ -85,6 +89,7 @@ class Connection {
         const out = Buffer.alloc(8);
         native.queueNew(capacity, out);
         this.#queue = out.readBigUInt64LE(0);
+        this.#kept = [atExit("rs_client_close", handle), atExit("rs_queue_free", this.#queue)];
         // The socket closes what it is given, and the queue needs its own.
         const fd = native.dup(native.queueFd(this.#queue));
         native.closeOnExec(fd, FIOCLEX);
@@ -266,6 +271,7 @@ class Connection {
     #finish() {
         if (this.#socket.destroyed) return;
         this.#socket.destroy();
+        for (const undo of this.#kept) undo();
         native.queueFree(this.#queue);
         native.clientFree(this.#handle);
         this.#closed.resolve();

@@ -71,6 +71,12 @@ function checkVersion(place, declare) {
 
 const library = load();
 
+// The library has threads of its own and must stay when the FFI package unloads what a worker thread has loaded.
+const RTLD_NOW = 2;
+const RTLD_NODELETE = process.platform === "darwin" ? 0x80 : 0x1000;
+const pinned = library.declare("dlopen", "handle", ["string", "i32"])(library.path, RTLD_NOW | RTLD_NODELETE);
+const dlsym = library.declare("dlsym", "handle", ["handle", "string"]);
+
 /** A function that fails with a status and an error: it throws what `failed` makes of them. */
 function checked(name, types) {
     const call = library.declare(name, "i32", [...types, "buffer"]);
@@ -108,7 +114,11 @@ module.exports = {
     path: library.path,
     statusName,
     version: library.declare("rs_version", "string", []),
+    addressOf: (name) => dlsym(pinned, name),
     // Of the C library; found through this one, which needs it too.
+    keyCreate: library.declare("pthread_key_create", "i32", ["buffer", "handle"]),
+    keyDelete: library.declare("pthread_key_delete", "i32", ["size"]),
+    setSpecific: library.declare("pthread_setspecific", "i32", ["size", "handle"]),
     dup: library.declare("dup", "i32", ["i32"]),
     closeOnExec: library.declare("ioctl", "i32", ["i32", "size"]),
 
