@@ -114,6 +114,18 @@
 // A packed call: a pipeline or transaction.
 #define RS_PACKED_PIPELINE 2
 
+// A packed call: rs_client_script_load.
+#define RS_PACKED_SCRIPT_LOAD 3
+
+// A packed call: rs_client_script_exists.
+#define RS_PACKED_SCRIPT_EXISTS 4
+
+// A packed call: rs_client_script_flush.
+#define RS_PACKED_SCRIPT_FLUSH 5
+
+// A packed call: rs_client_script_kill.
+#define RS_PACKED_SCRIPT_KILL 6
+
 // A flag of a packed script call: read-only.
 #define RS_PACKED_READ_ONLY 1
 
@@ -853,6 +865,10 @@ rs_status rs_client_cancel(const rs_client *client,
 //     item     u8 RS_PACKED_COMMAND, u8 0, u32 count, strings
 //              u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
 //              u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
+//              u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
+//              u8 RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans
+//              u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
+//              u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 // another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::client::Client;
 use crate::error::{Error, Result, Status};
 use crate::node::{Node, closed};
-use crate::resp::Reply;
+use crate::resp::{Kind, Payload, Reply};
 use crate::route::{ReadFrom, Route};
 use crate::script::Script;
 
@@ -20,6 +20,14 @@ pub enum FlushMode {
     Sync = 1,
     /// In the background.
     Async = 2,
+}
+
+/// A task of script administration that is submitted: nobody waits for it.
+pub(crate) enum Task {
+    Load(Script),
+    Exists(Vec<Vec<u8>>),
+    Flush(FlushMode),
+    Kill,
 }
 
 /// Each primary's address and its answer.
@@ -118,6 +126,26 @@ impl Client {
             }
             _ => Err(error),
         })
+    }
+
+    /// Does a task that was submitted: the reply is an array of booleans for [`Task::Exists`], and the status `OK` for all others.
+    pub(crate) fn perform(&self, task: Task) -> Result<Reply> {
+        let mut payload = Box::<Payload>::default();
+        match task {
+            Task::Exists(shas) => {
+                let exists = self.script_exists(&shas)?;
+                payload.start_array();
+                exists.iter().for_each(|&exists| payload.append_boolean(exists));
+                payload.end_array(exists.len());
+                return Ok(Reply::new(payload));
+            }
+            Task::Load(script) => self.script_load(&script)?,
+            Task::Flush(mode) => self.script_flush(mode)?,
+            Task::Kill => self.script_kill()?,
+        }
+        payload.start();
+        payload.append_text(Kind::Status, b"OK");
+        Ok(Reply::new(payload))
     }
 
     /// Has every primary run a command. With a single server that is an ordinary call.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::admin::{FlushMode, Task};
 use crate::client::Client;
 use crate::command::{self, Lane};
 use crate::error::{Error, Result, Status};
@@ -12,12 +13,16 @@ use crate::queue::Completion;
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, ReplyRef};
 use crate::script::Script;
-use crate::submit::{Call, nothing_to_submit};
+use crate::submit::{Call, Work, nothing_to_submit};
 
 /// What a packed call is.
 pub(crate) const COMMAND: u8 = 0;
 pub(crate) const SCRIPT: u8 = 1;
 pub(crate) const PIPELINE: u8 = 2;
+pub(crate) const SCRIPT_LOAD: u8 = 3;
+pub(crate) const SCRIPT_EXISTS: u8 = 4;
+pub(crate) const SCRIPT_FLUSH: u8 = 5;
+pub(crate) const SCRIPT_KILL: u8 = 6;
 
 /// Bits of a packed call's flags.
 pub(crate) const READ_ONLY: u8 = 1;
@@ -92,10 +97,16 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
         };
         let item = read_item(&mut reader, false)?;
         let work = match item {
-            Item::Pipeline { flags, items } => read_pipeline(client, scripts, flags, items),
+            Item::Pipeline { flags, items } => {
+                read_pipeline(client, scripts, flags, items).map(|(request, lane)| Work::Send(request, lane))
+            }
+            Item::Load { index } => {
+                script_at(scripts, index).map(|script| Work::Administer(Task::Load(script.clone())))
+            }
+            Item::Task(task) => task.map(Work::Administer),
             item => {
                 let mut request = client.request(Shape::Single);
-                fill(scripts, item, &mut request).map(|lane| (request, lane))
+                fill(scripts, item, &mut request).map(|lane| Work::Send(request, lane))
             }
         };
         calls.push(Call { tag, timeout, work });
@@ -107,6 +118,8 @@ enum Item<'a> {
     Command(Vec<&'a [u8]>),
     Script { index: usize, keys: Vec<&'a [u8]>, args: Vec<&'a [u8]>, read_only: bool },
     Pipeline { flags: u8, items: Vec<Item<'a>> },
+    Load { index: usize },
+    Task(Result<Task>),
 }
 
 fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
@@ -131,7 +144,30 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
             let items = (0..count).map(|_| read_item(reader, true)).collect::<Result<_>>()?;
             Ok(Item::Pipeline { flags, items })
         }
+        _ if is_inside => {
+            Err(reader.malformed("has something else than commands and scripts inside a pipeline"))
+        }
+        SCRIPT_LOAD => Ok(Item::Load { index: reader.number()? }),
+        SCRIPT_EXISTS => {
+            let count = reader.number()?;
+            let shas = reader.strings(count)?.into_iter().map(<[u8]>::to_vec).collect();
+            Ok(Item::Task(Ok(Task::Exists(shas))))
+        }
+        SCRIPT_FLUSH => Ok(Item::Task(flush_mode(flags).map(Task::Flush))),
+        SCRIPT_KILL => Ok(Item::Task(Ok(Task::Kill))),
         _ => Err(reader.malformed("has a kind of call that is not known")),
+    }
+}
+
+fn flush_mode(number: u8) -> Result<FlushMode> {
+    match number {
+        0 => Ok(FlushMode::Default),
+        1 => Ok(FlushMode::Sync),
+        2 => Ok(FlushMode::Async),
+        _ => Err(Error::new(
+            Status::InvalidArgument,
+            format!("{number} is no mode of SCRIPT FLUSH; nothing was sent"),
+        )),
     }
 }
 
@@ -153,7 +189,7 @@ fn fill(scripts: &[&Script], item: Item<'_>, request: &mut Request) -> Result<La
             request.script_call(script_at(scripts, index)?, &keys[..], &args[..], read_only)?;
             Ok(Lane::Shared)
         }
-        Item::Pipeline { .. } => unreachable!("a pipeline is no item"),
+        _ => unreachable!("no item of a pipeline, and handled by the caller"),
     }
 }
 
@@ -177,7 +213,7 @@ fn read_pipeline(
             Item::Command(arguments) => pipeline.command_of(&arguments).map(drop),
             Item::Script { index, keys, args, read_only } => script_at(scripts, index)
                 .and_then(|script| pipeline.script_of(script, &keys[..], &args[..], read_only).map(drop)),
-            Item::Pipeline { .. } => unreachable!("checked when it was read"),
+            _ => unreachable!("checked when it was read"),
         };
         appended.map_err(|error| error.context(format_args!("item {number}")))?;
     }

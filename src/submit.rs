@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use crate::admin::Task;
 use crate::client::{Client, Way, WeakClient};
 use crate::command::{self, Lane};
 use crate::config::LONGEST_WAIT;
@@ -48,12 +49,20 @@ pub(crate) struct Call {
     /// Instead of the client's.
     pub(crate) timeout: Option<Duration>,
     /// What to send, or why that cannot be: it is the call's completion then.
-    pub(crate) work: Result<(Box<Request>, Lane)>,
+    pub(crate) work: Result<Work>,
+}
+
+/// What a call is to do.
+pub(crate) enum Work {
+    /// Have a server answer this.
+    Send(Box<Request>, Lane),
+    /// Administer scripts.
+    Administer(Task),
 }
 
 impl Call {
     fn new(tag: u64, request: Box<Request>, lane: Lane) -> Self {
-        Call { tag, timeout: None, work: Ok((request, lane)) }
+        Call { tag, timeout: None, work: Ok(Work::Send(request, lane)) }
     }
 }
 
@@ -63,6 +72,8 @@ pub(crate) enum Job {
     Connect { client: WeakClient, node: Arc<Node> },
     /// Carry a call from its beginning to its end.
     Carry { request: Box<Request>, call: Submitted, lane: Lane },
+    /// Administer scripts.
+    Administer { task: Task, call: Submitted },
     /// Go on with a call that a server has not run, or that may run twice.
     GoOn { request: Box<Request>, call: Submitted, error: Error, arrived: Option<Reply> },
 }
@@ -136,7 +147,7 @@ impl Client {
         let mut groups: SmallVec<[Group; 4]> = SmallVec::new();
         let mut refused = Vec::new();
         for (Call { timeout, work, .. }, ticket) in calls.into_iter().zip(tickets) {
-            let (request, lane) = match work {
+            let work = match work {
                 Ok(work) => work,
                 Err(error) => {
                     refused.push((ticket, Err(error), None));
@@ -146,6 +157,14 @@ impl Client {
             let timeout = timeout.unwrap_or(self.view().timeout).min(LONGEST_WAIT);
             let deadline = now + timeout;
             earliest = earliest.min(deadline);
+            let (request, lane) = match work {
+                Work::Send(request, lane) => (request, lane),
+                Work::Administer(task) => {
+                    let call = Submitted { target: self.target(queue, None), ticket, timeout, deadline };
+                    driver.give(Job::Administer { task, call });
+                    continue;
+                }
+            };
             match self.node_of(&request, lane) {
                 Some(node) => {
                     let place = groups.iter().position(|group| Arc::ptr_eq(&group.node, &node));
@@ -415,7 +434,7 @@ impl Job {
     pub(crate) fn call(&self) -> Option<&Submitted> {
         match self {
             Job::Connect { .. } => None,
-            Job::Carry { call, .. } | Job::GoOn { call, .. } => Some(call),
+            Job::Carry { call, .. } | Job::Administer { call, .. } | Job::GoOn { call, .. } => Some(call),
         }
     }
 
@@ -426,7 +445,7 @@ impl Job {
             Job::GoOn { call, error, arrived, .. } if error.is_indeterminate() => {
                 call.complete(Err(error), arrived);
             }
-            Job::Carry { call, .. } | Job::GoOn { call, .. } => unsent(call),
+            Job::Carry { call, .. } | Job::Administer { call, .. } | Job::GoOn { call, .. } => unsent(call),
         }
     }
 
@@ -434,7 +453,7 @@ impl Job {
     fn refuse(self) {
         match self {
             Job::Connect { .. } => {}
-            Job::Carry { call, .. } => call.close(),
+            Job::Carry { call, .. } | Job::Administer { call, .. } => call.close(),
             Job::GoOn { call, error, arrived, .. } => call.complete(Err(error), arrived),
         }
     }
@@ -447,6 +466,12 @@ impl Job {
                 let mut arrived = None;
                 let result = client.carry(request, lane, call.deadline, &mut arrived);
                 call.complete(result, arrived);
+            }
+            Job::Administer { task, call } => {
+                let Some(client) = call.target.client.upgrade() else { return call.close() };
+                let left = call.deadline.saturating_duration_since(Instant::now());
+                let result = client.with_timeout(left).perform(task);
+                call.complete(result, None);
             }
             Job::GoOn { request, call, error, arrived } => {
                 let Some(client) = call.target.client.upgrade() else {

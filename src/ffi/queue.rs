@@ -22,6 +22,14 @@ pub const RS_PACKED_COMMAND: u8 = 0;
 pub const RS_PACKED_SCRIPT: u8 = 1;
 /// A packed call: a pipeline or transaction.
 pub const RS_PACKED_PIPELINE: u8 = 2;
+/// A packed call: rs_client_script_load.
+pub const RS_PACKED_SCRIPT_LOAD: u8 = 3;
+/// A packed call: rs_client_script_exists.
+pub const RS_PACKED_SCRIPT_EXISTS: u8 = 4;
+/// A packed call: rs_client_script_flush.
+pub const RS_PACKED_SCRIPT_FLUSH: u8 = 5;
+/// A packed call: rs_client_script_kill.
+pub const RS_PACKED_SCRIPT_KILL: u8 = 6;
 /// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
 /// A flag of a packed pipeline: MULTI and EXEC around it, as RS_PIPELINE_ATOMIC.
@@ -358,6 +366,10 @@ pub unsafe extern "C" fn rs_client_cancel(
 ///     item     u8 RS_PACKED_COMMAND, u8 0, u32 count, strings
 ///              u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
 ///              u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
+///              u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
+///              u8 RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans
+///              u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
+///              u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 /// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
@@ -497,6 +509,10 @@ mod tests {
             (RS_PACKED_COMMAND, packed::COMMAND),
             (RS_PACKED_SCRIPT, packed::SCRIPT),
             (RS_PACKED_PIPELINE, packed::PIPELINE),
+            (RS_PACKED_SCRIPT_LOAD, packed::SCRIPT_LOAD),
+            (RS_PACKED_SCRIPT_EXISTS, packed::SCRIPT_EXISTS),
+            (RS_PACKED_SCRIPT_FLUSH, packed::SCRIPT_FLUSH),
+            (RS_PACKED_SCRIPT_KILL, packed::SCRIPT_KILL),
             (RS_PACKED_READ_ONLY, packed::READ_ONLY),
             (RS_PACKED_ATOMIC, packed::ATOMIC),
             (RS_PACKED_REPAIR_UNORDERED, packed::REPAIR_UNORDERED),

@@ -181,6 +181,12 @@ impl Payload {
         self.tape.push(Entry { value, len: text.len() as u32, span: 1, index, kind });
     }
 
+    /// Appends a boolean of this side's own.
+    pub(crate) fn append_boolean(&mut self, value: bool) {
+        let index = self.tape.len() as u32;
+        self.tape.push(Entry { value: value.into(), len: 0, span: 1, index, kind: Kind::Boolean });
+    }
+
     /// Makes the array of [`Payload::start_array`] a map.
     pub(crate) fn make_map(&mut self) {
         self.tape[self.root].kind = Kind::Map;

@@ -1,0 +1,306 @@
+// The way to the native client and back: calls of one turn of the event loop are submitted together, and their completions
+// are taken out together when the queue's descriptor turns readable. Both cross the boundary once, however many there are.
+
+"use strict";
+
+const net = require("node:net");
+
+const errors = require("./errors");
+const native = require("./native");
+const { Writer } = require("./pack");
+const { atExit } = require("./thread");
+const { Reader } = require("./unpack");
+
+/** Completions taken out at once, and the Buffer that they are put in: what does not fit comes next time. */
+const BATCH = 4096;
+const ROOM = 256 * 1024;
+/** ioctl's number for "close this descriptor in child processes". */
+const FIOCLEX = process.platform === "darwin" ? 0x20006601 : 0x5451;
+
+/** A call from the moment it is made until its promise is settled. */
+class Call {
+    constructor(owner, resolve, reject, buffers) {
+        /** Keeps what it needs from being collected. */
+        this.owner = owner;
+        this.settle = resolve;
+        this.fail = reject;
+        this.buffers = buffers;
+        this.tag = 0;
+        /** The native handle that it goes through. */
+        this.target = null;
+        /** Where it stands in the batch, while it has not been submitted. */
+        this.start = 0;
+        this.end = 0;
+        this.signal = null;
+        this.onAbort = null;
+    }
+
+    resolve(reply) {
+        if (this.signal !== null) this.forgetSignal();
+        this.settle(reply);
+    }
+
+    reject(error) {
+        if (this.signal !== null) {
+            if (this.signal.aborted) error.cause = this.signal.reason;
+            this.forgetSignal();
+        }
+        this.fail(error);
+    }
+
+    forgetSignal() {
+        this.signal.removeEventListener("abort", this.onAbort);
+    }
+}
+
+class Connection {
+    #queue;
+    #socket;
+    #handle;
+    #writer = new Writer();
+    #reader = new Reader();
+    #room = Buffer.allocUnsafeSlow(ROOM);
+    #used = Buffer.alloc(8);
+    #count = Buffer.alloc(8);
+    #needed = Buffer.alloc(8);
+
+    /** Calls by their tag, and tags that are free. */
+    #calls = [];
+    #free = [];
+    #inFlight = 0;
+    #capacity;
+    /** Calls of this turn, all through the same native handle. */
+    #batch = [];
+    #target = null;
+    #isScheduled = false;
+
+    /** What undoes the precautions for the end of this thread. */
+    #kept;
+
+    #isHeld = false;
+    #isWanted = false;
+    #isClosing = false;
+    #closed = Promise.withResolvers?.() ?? withResolvers();
+
+    /** @param {bigint} handle of the native client, which is this object's from now on */
+    constructor(handle, capacity) {
+        this.#handle = handle;
+        this.#capacity = capacity;
+        const out = Buffer.alloc(8);
+        native.queueNew(capacity, out);
+        this.#queue = out.readBigUInt64LE(0);
+        this.#kept = [atExit("rs_client_close", handle), atExit("rs_queue_free", this.#queue)];
+        // The socket closes what it is given, and the queue needs its own.
+        const fd = native.dup(native.queueFd(this.#queue));
+        native.closeOnExec(fd, FIOCLEX);
+        this.#socket = new net.Socket({
+            fd,
+            readable: true,
+            writable: false,
+            onread: { buffer: Buffer.alloc(64), callback: () => (this.#drain(), true) },
+        });
+        this.#socket.unref();
+    }
+
+    get handle() {
+        return this.#handle;
+    }
+
+    get isClosed() {
+        return this.#isClosing;
+    }
+
+    /** Whether an idle client keeps the process alive. */
+    keepAlive(isWanted) {
+        this.#isWanted = isWanted;
+        this.#hold();
+    }
+
+    #hold() {
+        const isHeld = !this.#socket.destroyed && (this.#inFlight > 0 || this.#isWanted);
+        if (isHeld === this.#isHeld) return;
+        this.#isHeld = isHeld;
+        if (isHeld) this.#socket.ref();
+        else this.#socket.unref();
+    }
+
+    /** Makes a call: `write` puts what it is into a Writer. */
+    send(owner, { target, timeout, buffers, signal }, write) {
+        return new Promise((resolve, reject) => {
+            if (this.#isClosing) return reject(errors.closed("the client is closed"));
+            if (signal?.aborted) {
+                const error = errors.cancelled("the call was called off");
+                error.cause = signal.reason;
+                return reject(error);
+            }
+            if (this.#inFlight >= this.#capacity) {
+                return reject(errors.queueFull(`there are ${this.#capacity} calls under way, as many as there may be`));
+            }
+            if (this.#target !== target) {
+                // In the order in which they were made.
+                this.#flush();
+                this.#target = target;
+            }
+            const call = new Call(owner, resolve, reject, buffers);
+            const writer = this.#writer;
+            call.tag = this.#free.length > 0 ? this.#free[this.#free.length - 1] : this.#calls.length;
+            call.start = writer.length;
+            try {
+                writer.head(call.tag, timeout);
+                write(writer);
+            } catch (error) {
+                writer.length = call.start;
+                return reject(error);
+            }
+            call.end = writer.length;
+            call.target = target;
+            if (this.#free.length > 0) this.#free.pop();
+            this.#calls[call.tag] = call;
+            this.#inFlight += 1;
+            if (!this.#isHeld) this.#hold();
+            this.#batch.push(call);
+            if (signal) this.#listen(call, signal);
+            if (!this.#isScheduled) {
+                this.#isScheduled = true;
+                process.nextTick(this.#turnEnds);
+            }
+        });
+    }
+
+    #turnEnds = () => {
+        this.#isScheduled = false;
+        this.#flush();
+    };
+
+    #flush() {
+        const batch = this.#batch;
+        if (batch.length === 0) return;
+        const writer = this.#writer;
+        const { scripts } = writer;
+        let handles = null;
+        if (scripts.length > 0) {
+            handles = Buffer.allocUnsafe(8 * scripts.length);
+            for (let i = 0; i < scripts.length; i++) handles.writeBigUInt64LE(scripts[i].address, 8 * i);
+        }
+        this.#batch = [];
+        for (let i = 0; i < batch.length; i++) batch[i].end = 0;
+        try {
+            native.submit(this.#target.address, scripts.length, handles, writer.buffer, writer.length, this.#queue);
+        } catch (error) {
+            for (const call of batch) this.#take(call.tag).reject(error);
+            this.#rest();
+        }
+        writer.clear();
+    }
+
+    #listen(call, signal) {
+        call.signal = signal;
+        call.onAbort = () => this.#callOff(call);
+        signal.addEventListener("abort", call.onAbort, { once: true });
+    }
+
+    #callOff(call) {
+        if (call.end === 0) {
+            const { address } = call.target;
+            if (this.#calls[call.tag] === call) native.cancel(address, this.#queue, BigInt(call.tag), this.#count);
+            return;
+        }
+        // Still in the batch: those behind it move up.
+        const length = call.end - call.start;
+        const at = this.#batch.indexOf(call);
+        this.#batch.splice(at, 1);
+        this.#writer.remove(call.start, call.end);
+        for (let i = at; i < this.#batch.length; i++) {
+            this.#batch[i].start -= length;
+            this.#batch[i].end -= length;
+        }
+        this.#take(call.tag).reject(errors.cancelled("the call was called off"));
+        this.#rest();
+    }
+
+    #take = (tag) => {
+        const call = this.#calls[tag];
+        this.#calls[tag] = undefined;
+        this.#free.push(tag);
+        this.#inFlight -= 1;
+        return call;
+    };
+
+    #drain() {
+        const reader = this.#reader;
+        for (;;) {
+            const room = this.#room;
+            native.poll(this.#queue, room, room.length, BATCH, 0, this.#used, this.#count, this.#needed);
+            const used = this.#used.readUInt32LE(0);
+            reader.buffer = room;
+            reader.at = 0;
+            while (reader.at < used) reader.completion(this.#take);
+            const needed = Number(this.#needed.readBigUInt64LE(0));
+            if (needed > 0) this.#room = Buffer.allocUnsafeSlow(needed);
+            // Fewer than asked for may have come because there was no room for more: only none means that none are left, and
+            // that the descriptor, from which the socket has read, will be made readable again.
+            else if (used === 0) break;
+        }
+        if (this.#room.length > 4 * ROOM) this.#room = Buffer.allocUnsafeSlow(ROOM);
+        this.#rest();
+    }
+
+    /** Looks whether there is anything left to wait for. */
+    #rest() {
+        if (this.#inFlight > 0) return;
+        // A burst is over: what it took is not kept.
+        if (this.#calls.length > BATCH) {
+            this.#calls = [];
+            this.#free = [];
+        }
+        if (this.#isClosing) this.#finish();
+        else this.#hold();
+    }
+
+    /** Ends what is under way; resolves when all of it has been told. */
+    close() {
+        if (!this.#isClosing) {
+            this.#isClosing = true;
+            native.clientClose(this.#handle);
+            this.#flush();
+            if (this.#inFlight === 0) this.#finish();
+        }
+        return this.#closed.promise;
+    }
+
+    #finish() {
+        if (this.#socket.destroyed) return;
+        this.#socket.destroy();
+        for (const undo of this.#kept) undo();
+        native.queueFree(this.#queue);
+        native.clientFree(this.#handle);
+        this.#closed.resolve();
+    }
+
+    /** The figures of rs_client_stats. */
+    stats() {
+        const values = Buffer.alloc(8 * STATS.length);
+        if (!this.#isClosing) native.clientStats(this.#handle, values, STATS.length);
+        return Object.fromEntries(STATS.map((name, i) => [name, Number(values.readBigUInt64LE(8 * i))]));
+    }
+}
+
+const STATS = [
+    "calls",
+    "roundTrips",
+    "bytesSent",
+    "bytesReceived",
+    "scriptLoads",
+    "noscriptRepairs",
+    "reconnects",
+    "redirects",
+    "inFlight",
+];
+
+function withResolvers() {
+    const made = {};
+    made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
+    return made;
+}
+
+module.exports = { Connection };

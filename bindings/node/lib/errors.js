@@ -1,0 +1,88 @@
+// The errors of calls: one base class, and one class for each thing that a caller may want to do about it.
+
+"use strict";
+
+const native = require("./native");
+
+/** What went wrong with a call, and whether the call was executed. */
+class ScriptError extends Error {
+    /** @param {number} status one of the numbers of RS_ERR_ */
+    constructor(status, { message, serverCode = "", indeterminate = false, notExecuted = false }) {
+        super(message);
+        this.status = status;
+        this.code = native.statusName(status);
+        this.serverCode = serverCode;
+        this.indeterminate = indeterminate;
+        this.notExecuted = notExecuted;
+    }
+
+    get name() {
+        return this.constructor.name;
+    }
+}
+
+class ArgumentError extends ScriptError {}
+class ClosedError extends ScriptError {}
+class QueueFullError extends ScriptError {}
+class ConnectError extends ScriptError {}
+class TimeoutError extends ScriptError {}
+class CancelledError extends ScriptError {}
+class IndeterminateError extends ScriptError {}
+class ServerError extends ScriptError {}
+class NoScriptError extends ServerError {}
+class CompileError extends ServerError {}
+class TransactionAbortedError extends ServerError {}
+
+const INVALID_ARGUMENT = 100;
+const CLOSED = 107;
+const QUEUE_FULL = 109;
+const CANCELLED = 204;
+
+const CLASSES = new Map([
+    [CLOSED, ClosedError],
+    [QUEUE_FULL, QueueFullError],
+    [203, TimeoutError],
+    [CANCELLED, CancelledError],
+    [300, IndeterminateError],
+    [301, IndeterminateError],
+    [401, NoScriptError],
+    [402, CompileError],
+    [405, TransactionAbortedError],
+]);
+
+function classOf(status) {
+    const exact = CLASSES.get(status);
+    if (exact !== undefined) return exact;
+    if (status < 200) return ArgumentError;
+    if (status < 300) return ConnectError;
+    return status >= 400 && status < 500 ? ServerError : ScriptError;
+}
+
+function errorOf(status, details) {
+    return new (classOf(status))(status, details);
+}
+
+// Made on this side of the boundary, always before anything is sent.
+const refuse = (status) => (message) => errorOf(status, { message: `${message}; nothing was sent`, notExecuted: true });
+
+module.exports = {
+    classes: {
+        ScriptError,
+        ArgumentError,
+        ClosedError,
+        QueueFullError,
+        ConnectError,
+        TimeoutError,
+        CancelledError,
+        IndeterminateError,
+        ServerError,
+        NoScriptError,
+        CompileError,
+        TransactionAbortedError,
+    },
+    errorOf,
+    invalid: refuse(INVALID_ARGUMENT),
+    closed: refuse(CLOSED),
+    queueFull: refuse(QUEUE_FULL),
+    cancelled: refuse(CANCELLED),
+};

@@ -1,0 +1,112 @@
+// The seam to the package that calls C: @2060.io/ffi-napi, or koffi. Nothing else in this binding knows which.
+//
+// A declared function takes and gives: `handle` the address of an object as BigInt; `buffer` a Buffer or null, its address;
+// `string` text, given to C ending in a NUL; `size`, `i32`, `u32`, `u16`, `i64`, `bool`; `void` as a result.
+
+"use strict";
+
+const TYPES = {
+    handle: { napi: "uint64", koffi: "uintptr" },
+    buffer: { napi: "uint64", koffi: "void *" },
+    string: { napi: "uint64", koffi: "str" },
+    size: { napi: "uint64", koffi: "size_t" },
+    i64: { napi: "int64", koffi: "int64" },
+    i32: { napi: "int32", koffi: "int32" },
+    u32: { napi: "uint32", koffi: "uint32" },
+    u16: { napi: "uint16", koffi: "uint16" },
+    bool: { napi: "uint8", koffi: "bool" },
+    void: { napi: "void", koffi: "void" },
+};
+
+// The package's own call of a function prepares two Buffers and each argument anew: 4 to 40 microseconds. What is below it,
+// the same `ffi_call` on memory that is kept from call to call, takes less than one.
+function throughFfiNapi() {
+    const ffi = require("@2060.io/ffi-napi");
+    const ref = require("@2060.io/ref-napi");
+    const { ffi_call: call } = require("@2060.io/ffi-napi/lib/bindings");
+
+    const type = (name) => ref.coerceType(TYPES[name].napi);
+    const addressOf = (buffer) => BigInt(ref.address(buffer));
+    const slot = {
+        handle: (value) => value,
+        buffer: (value) => (value === null ? 0n : addressOf(value)),
+        bool: (value) => (value ? 1n : 0n),
+        i64: (value) => BigInt.asUintN(64, BigInt(value)),
+        i32: (value) => BigInt.asUintN(32, BigInt(value)),
+    };
+    const result = {
+        void: () => undefined,
+        handle: (out) => out.readBigUInt64LE(0),
+        size: (out) => Number(out.readBigUInt64LE(0)),
+        i32: (out) => out.readInt32LE(0),
+        u32: (out) => out.readUInt32LE(0),
+        bool: (out) => out[0] !== 0,
+        string: (out) => ref.readCString(ref.readPointer(out, 0, 0), 0),
+    };
+
+    function declare(library, name, resultType, types) {
+        const pointer = library.get(name);
+        const cif = ffi.CIF(type(resultType), types.map(type));
+        const values = new BigUint64Array(Math.max(types.length, 1));
+        const places = Buffer.alloc(8 * Math.max(types.length, 1));
+        const base = addressOf(Buffer.from(values.buffer));
+        types.forEach((_, i) => places.writeBigUInt64LE(base + BigInt(8 * i), 8 * i));
+        const out = Buffer.alloc(8);
+        const converts = types.map((name) => slot[name] ?? BigInt);
+        const read = result[resultType];
+        const texts = types.map((name) => name === "string");
+        const plain = (...args) => {
+            for (let i = 0; i < converts.length; i++) values[i] = converts[i](args[i]);
+            call(cif, pointer, out, places);
+            return read(out);
+        };
+        if (!texts.includes(true)) return plain;
+        return (...args) => {
+            const kept = args.map((arg, i) => (texts[i] ? Buffer.from(`${arg}\0`) : null));
+            for (let i = 0; i < converts.length; i++) {
+                values[i] = kept[i] ? addressOf(kept[i]) : converts[i](args[i]);
+            }
+            call(cif, pointer, out, places);
+            return read(out, kept);
+        };
+    }
+
+    return (path) => {
+        const library = ffi.DynamicLibrary(path, ffi.RTLD_NOW);
+        return (name, resultType, types) => declare(library, name, resultType, types);
+    };
+}
+
+function throughKoffi() {
+    const koffi = require("koffi");
+    return (path) => {
+        const library = koffi.load(path);
+        return (name, resultType, types) => {
+            const call = library.func(name, TYPES[resultType].koffi, types.map((type) => TYPES[type].koffi));
+            return resultType === "handle" ? (...args) => BigInt(call(...args)) : call;
+        };
+    };
+}
+
+const packages = { "ffi-napi": throughFfiNapi, koffi: throughKoffi };
+
+/** The package to use, named by RS_SCRIPT_FFI: ffi-napi, or koffi where that does not load. */
+function choose(wanted) {
+    if (wanted) {
+        if (!Object.hasOwn(packages, wanted)) {
+            throw new Error(`RS_SCRIPT_FFI is "${wanted}"; it can be ${Object.keys(packages).join(" or ")}`);
+        }
+        return { name: wanted, open: packages[wanted]() };
+    }
+    const reasons = [];
+    for (const [name, through] of Object.entries(packages)) {
+        try {
+            return { name, open: through() };
+        } catch (error) {
+            reasons.push(`  ${name}: ${error.message.split("\n")[0]}`);
+        }
+    }
+    throw new Error(`rs_script needs @2060.io/ffi-napi or koffi, and neither loads:\n${reasons.join("\n")}`);
+}
+
+module.exports = choose(process.env.RS_SCRIPT_FFI);

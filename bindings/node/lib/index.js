@@ -1,0 +1,5 @@
+// The package, for require().
+
+"use strict";
+
+module.exports = require("./client");

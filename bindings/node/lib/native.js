@@ -1,0 +1,149 @@
+// The native library: where it is looked for, which version it must have, and its functions.
+
+"use strict";
+
+const fs = require("node:fs");
+const os = require("node:os");
+const path = require("node:path");
+
+const ffi = require("./ffi");
+
+const NAME = process.platform === "darwin" ? "librs_script.dylib" : "librs_script.so";
+const SONAME = process.platform === "darwin" ? "librs_script.0.dylib" : "librs_script.so.0";
+const PACKAGE = path.join(__dirname, "..");
+const { version } = require("../package.json");
+
+/** Where the library may be, in the order in which it is looked for. Each a path, or a name for the system's loader. */
+function places() {
+    if (process.env.RS_SCRIPT_LIBRARY) {
+        return [{ what: "RS_SCRIPT_LIBRARY", path: process.env.RS_SCRIPT_LIBRARY }];
+    }
+    return [
+        { what: "beside the package", path: path.join(PACKAGE, "native", `${process.platform}-${process.arch}`, NAME) },
+        { what: "beside the package", path: path.join(PACKAGE, "native", NAME) },
+        { what: "in the repository", path: path.join(PACKAGE, "..", "..", "target", "release", NAME) },
+        { what: "in the system", path: SONAME },
+        { what: "in the system", path: NAME },
+    ];
+}
+
+function load() {
+    if (os.endianness() !== "LE") throw new Error("rs_script for Node needs a little-endian machine");
+    const seen = [];
+    for (const place of places()) {
+        if (path.isAbsolute(place.path) && !fs.existsSync(place.path)) {
+            seen.push(`  ${place.path} (${place.what}): no such file`);
+            continue;
+        }
+        let declare;
+        try {
+            declare = ffi.open(place.path);
+        } catch (error) {
+            seen.push(`  ${place.path} (${place.what}): ${error.message.split("\n")[0]}`);
+            continue;
+        }
+        checkVersion(place, declare);
+        return { declare, path: place.path };
+    }
+    const advice = "build it with `cargo build --release`, install it, or name it in the environment variable RS_SCRIPT_LIBRARY";
+    throw new Error(`the native library of rs_script was not found; ${advice}. Looked at:\n${seen.join("\n")}`);
+}
+
+/** A library of the same major version that is not older; before 1.0.0, of the same minor version. */
+function checkVersion(place, declare) {
+    const wanted = version.split(".").map(Number);
+    let found;
+    try {
+        found = declare("rs_version_number", "u32", [])();
+    } catch {
+        throw new Error(`${place.path} (${place.what}) is not the native library of rs_script: it has no rs_version_number`);
+    }
+    const [major, minor, patch] = [Math.floor(found / 1e6), Math.floor(found / 1e3) % 1e3, found % 1e3];
+    const isNewEnough = minor > wanted[1] || (minor === wanted[1] && patch >= wanted[2]);
+    const fits = major === wanted[0] && (major === 0 ? minor === wanted[1] && patch >= wanted[2] : isNewEnough);
+    if (!fits) {
+        throw new Error(
+            `${place.path} (${place.what}) is version ${major}.${minor}.${patch} of the native library; ` +
+                `this package is version ${version} and needs that or a compatible newer one`,
+        );
+    }
+}
+
+const library = load();
+
+// The library has threads of its own and must stay when the FFI package unloads what a worker thread has loaded.
+const RTLD_NOW = 2;
+const RTLD_NODELETE = process.platform === "darwin" ? 0x80 : 0x1000;
+const pinned = library.declare("dlopen", "handle", ["string", "i32"])(library.path, RTLD_NOW | RTLD_NODELETE);
+const dlsym = library.declare("dlsym", "handle", ["handle", "string"]);
+
+/** A function that fails with a status and an error: it throws what `failed` makes of them. */
+function checked(name, types) {
+    const call = library.declare(name, "i32", [...types, "buffer"]);
+    const err = Buffer.alloc(8);
+    return (...args) => {
+        const status = call(...args, err);
+        if (status !== 0) throw takeError(status, err.readBigUInt64LE(0));
+    };
+}
+
+const error = {
+    message: library.declare("rs_error_message", "string", ["handle"]),
+    serverCode: library.declare("rs_error_server_code", "string", ["handle"]),
+    isIndeterminate: library.declare("rs_error_is_indeterminate", "bool", ["handle"]),
+    isNotExecuted: library.declare("rs_error_is_not_executed", "bool", ["handle"]),
+    free: library.declare("rs_error_free", "void", ["handle"]),
+};
+
+const statusName = library.declare("rs_status_name", "string", ["i32"]);
+
+function takeError(status, handle) {
+    const { errorOf } = require("./errors");
+    const made = errorOf(status, {
+        message: error.message(handle),
+        serverCode: error.serverCode(handle),
+        indeterminate: error.isIndeterminate(handle),
+        notExecuted: error.isNotExecuted(handle),
+    });
+    error.free(handle);
+    return made;
+}
+
+module.exports = {
+    ffi: ffi.name,
+    path: library.path,
+    statusName,
+    version: library.declare("rs_version", "string", []),
+    addressOf: (name) => dlsym(pinned, name),
+    // Of the C library; found through this one, which needs it too.
+    keyCreate: library.declare("pthread_key_create", "i32", ["buffer", "handle"]),
+    keyDelete: library.declare("pthread_key_delete", "i32", ["size"]),
+    setSpecific: library.declare("pthread_setspecific", "i32", ["size", "handle"]),
+    dup: library.declare("dup", "i32", ["i32"]),
+    closeOnExec: library.declare("ioctl", "i32", ["i32", "size"]),
+
+    optionsNew: library.declare("rs_options_new", "handle", []),
+    optionsFree: library.declare("rs_options_free", "void", ["handle"]),
+    option: (name, ...types) => checked(`rs_options_${name}`, ["handle", ...types]),
+
+    clientOpen: checked("rs_client_open", ["string", "handle", "buffer"]),
+    clientClose: library.declare("rs_client_close", "void", ["handle"]),
+    clientFree: library.declare("rs_client_free", "void", ["handle"]),
+    clientStats: library.declare("rs_client_stats", "size", ["handle", "buffer", "size"]),
+    withReadFrom: checked("rs_client_with_read_from", ["handle", "i32", "buffer"]),
+    withRouteKey: checked("rs_client_with_route_key", ["handle", "buffer", "size", "buffer"]),
+    withRouteSlot: checked("rs_client_with_route_slot", ["handle", "u16", "buffer"]),
+    withRouteNode: checked("rs_client_with_route_node", ["handle", "string", "buffer"]),
+    withRouteAll: checked("rs_client_with_route_all", ["handle", "buffer"]),
+
+    scriptRegister: checked("rs_script_register_with", ["handle", "buffer", "size", "u32", "buffer"]),
+    scriptSha: library.declare("rs_script_sha", "string", ["handle"]),
+    scriptFree: library.declare("rs_script_free", "void", ["handle"]),
+
+    queueNew: checked("rs_queue_new", ["size", "buffer"]),
+    queueFree: library.declare("rs_queue_free", "void", ["handle"]),
+    queueFd: library.declare("rs_queue_fd", "i32", ["handle"]),
+    submit: checked("rs_client_submit_packed", ["handle", "size", "buffer", "buffer", "size", "handle"]),
+    poll: checked("rs_queue_poll_packed", ["handle", "buffer", "size", "size", "i64", "buffer", "buffer", "buffer"]),
+    cancel: checked("rs_client_cancel", ["handle", "handle", "handle", "buffer"]),
+};

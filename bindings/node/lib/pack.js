@@ -1,0 +1,183 @@
+// Writes calls as rs_client_submit_packed reads them: one growing Buffer, numbers in little-endian order, not aligned.
+
+"use strict";
+
+const { invalid } = require("./errors");
+
+const COMMAND = 0;
+const SCRIPT = 1;
+const PIPELINE = 2;
+const SCRIPT_LOAD = 3;
+const SCRIPT_EXISTS = 4;
+const SCRIPT_FLUSH = 5;
+const SCRIPT_KILL = 6;
+
+const INITIAL = 16 * 1024;
+/** A larger Buffer is not kept for the next batch. */
+const KEPT = 1024 * 1024;
+/** The longest text that is copied character by character: below that it beats a call of Buffer.write. */
+const SHORT = 40;
+/** What C's 32-bit lengths can say, with room for what stands around a string. */
+const LONGEST = 0xffff_0000;
+
+class Writer {
+    buffer = Buffer.allocUnsafeSlow(INITIAL);
+    length = 0;
+    /** Handles of the scripts that the calls name by their index. */
+    scripts = [];
+    /** Where those indices stand, in turn with the index: for another Writer that takes this one's bytes over. */
+    references = null;
+
+    clear() {
+        this.length = 0;
+        this.scripts = [];
+        if (this.references !== null) this.references = [];
+        if (this.buffer.length > KEPT) this.buffer = Buffer.allocUnsafeSlow(INITIAL);
+    }
+
+    reserve(count) {
+        const needed = this.length + count;
+        if (needed <= this.buffer.length) return;
+        const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.buffer.length));
+        this.buffer.copy(larger, 0, 0, this.length);
+        this.buffer = larger;
+    }
+
+    u32At(at, value) {
+        const { buffer } = this;
+        buffer[at] = value;
+        buffer[at + 1] = value >>> 8;
+        buffer[at + 2] = value >>> 16;
+        buffer[at + 3] = value >>> 24;
+    }
+
+    u32(value) {
+        this.u32At(this.length, value);
+        this.length += 4;
+    }
+
+    kind(kind, flags) {
+        this.buffer[this.length] = kind;
+        this.buffer[this.length + 1] = flags;
+        this.length += 2;
+    }
+
+    /** What stands before a call: its tag, and its timeout in milliseconds or 0. */
+    head(tag, timeout) {
+        this.reserve(64);
+        this.u32(tag);
+        this.u32(0);
+        this.u32(timeout);
+    }
+
+    string(value, what) {
+        if (typeof value === "string") return this.text(value);
+        if (value instanceof Uint8Array) return this.bytes(value);
+        if (typeof value === "number" || typeof value === "bigint") return this.text(String(value));
+        throw invalid(`${what} must be strings, Buffers, numbers or BigInts, not ${shown(value)}`);
+    }
+
+    text(value) {
+        const { length } = value;
+        this.reserve(4 + 3 * length);
+        const start = this.length + 4;
+        let written = 0;
+        if (length <= SHORT) {
+            const { buffer } = this;
+            for (; written < length; written++) {
+                const code = value.charCodeAt(written);
+                if (code > 127) break;
+                buffer[start + written] = code;
+            }
+        }
+        if (written < length) written = this.buffer.utf8Write(value, start);
+        this.u32At(start - 4, written);
+        this.length = start + written;
+    }
+
+    bytes(value) {
+        if (value.length > LONGEST) throw invalid(`a string of ${value.length} bytes is too long`);
+        this.reserve(4 + value.length);
+        this.u32(value.length);
+        this.buffer.set(value, this.length);
+        this.length += value.length;
+    }
+
+    strings(values, what) {
+        for (let i = 0; i < values.length; i++) this.string(values[i], what);
+    }
+
+    command(args) {
+        if (args.length === 0) throw invalid("a command needs its name");
+        this.reserve(16);
+        this.kind(COMMAND, 0);
+        this.u32(args.length);
+        this.strings(args, "a command's arguments");
+    }
+
+    reference(script) {
+        let index = this.scripts.lastIndexOf(script);
+        if (index < 0) index = this.scripts.push(script) - 1;
+        if (this.references !== null) this.references.push(this.length, index);
+        this.u32(index);
+    }
+
+    call(script, flags, keys, args) {
+        if (!Array.isArray(keys)) throw invalid(`keys must be an array, not ${shown(keys)}`);
+        if (!Array.isArray(args)) throw invalid(`args must be an array, not ${shown(args)}`);
+        this.reserve(32);
+        this.kind(SCRIPT, flags);
+        this.reference(script);
+        this.u32(keys.length);
+        this.u32(args.length);
+        this.strings(keys, "keys");
+        this.strings(args, "args");
+    }
+
+    /** A pipeline of `count` items, taken from the Writer in which they were collected. */
+    pipeline(flags, count, items) {
+        this.reserve(16 + items.length);
+        this.kind(PIPELINE, flags);
+        this.u32(count);
+        const start = this.length;
+        items.buffer.copy(this.buffer, start, 0, items.length);
+        for (let i = 0; i < items.references.length; i += 2) {
+            this.length = start + items.references[i];
+            this.reference(items.scripts[items.references[i + 1]]);
+        }
+        this.length = start + items.length;
+    }
+
+    load(script) {
+        this.kind(SCRIPT_LOAD, 0);
+        this.reference(script);
+    }
+
+    exists(shas) {
+        this.kind(SCRIPT_EXISTS, 0);
+        this.u32(shas.length);
+        this.strings(shas, "SHA1s");
+    }
+
+    flush(mode) {
+        this.kind(SCRIPT_FLUSH, mode);
+    }
+
+    kill() {
+        this.kind(SCRIPT_KILL, 0);
+    }
+
+    /** Takes a call out again. Those behind it move up; the scripts stay. */
+    remove(start, end) {
+        this.buffer.copyWithin(start, end, this.length);
+        this.length -= end - start;
+    }
+}
+
+/** For an error text: what it is, not what is in it, which may be secret. */
+function shown(value) {
+    if (value === null || value === undefined) return String(value);
+    return Array.isArray(value) ? "an array" : `a value of type ${typeof value}`;
+}
+
+module.exports = { Writer, shown };

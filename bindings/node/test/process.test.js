@@ -1,0 +1,211 @@
+// The package in its process: how it is loaded, when the process ends, worker threads, garbage, memory.
+
+"use strict";
+
+const assert = require("node:assert/strict");
+const { execFileSync } = require("node:child_process");
+const fs = require("node:fs");
+const path = require("node:path");
+const { after, before, test } = require("node:test");
+const { Worker } = require("node:worker_threads");
+
+const rs = require("..");
+const { Server, folder, program, until } = require("./support");
+
+const HERE = path.join(__dirname, "..");
+const REQUIRE = `const rs = require(${JSON.stringify(HERE)}); const url = process.argv[1];`;
+
+let server;
+before(async () => {
+    server = await Server.start();
+});
+after(() => server.stop());
+
+const connections = async () => Number(/connected_clients:(\d+)/.exec(await server.cli("info", "clients"))[1]) - 1;
+const allGone = () => until("all connections are closed", async () => (await connections()) === 0);
+
+/** Runs a program with the server's URL; it must end by itself. */
+async function ends(source, { code = 0, type, env } = {}) {
+    const result = await program(source, { args: [server.url], type, env });
+    assert.equal(result.code, code, result.stderr);
+    return result.stdout.trim();
+}
+
+test("import and require give the same", async () => {
+    const imported = await import("rs_script");
+    assert.equal(imported.connect, rs.connect);
+    assert.equal(imported.default, rs);
+    assert.deepEqual(Object.keys(imported).filter((name) => name !== "default" && name !== "module.exports").sort(), Object.keys(rs).sort());
+    const esm = `
+        import { connect } from "rs_script";
+        const client = await connect(process.argv[1]);
+        console.log(await client.script("return ARGV[1]")([], ["hi"]));`;
+    assert.equal(await ends(esm, { type: "module" }), "hi");
+    const cjs = `require("rs_script").connect(process.argv[1]).then(async (client) => console.log(await client.command("PING")));`;
+    assert.equal(await ends(cjs), "PONG");
+});
+
+test("an idle client does not keep the process alive, unless asked", async () => {
+    assert.equal(await ends(`${REQUIRE} rs.connect(url).then(() => console.log("idle"));`), "idle");
+    const asked = `${REQUIRE} rs.connect(url, { keepAlive: true }).then((client) => {
+        setTimeout(() => client.unref(), 300).unref();
+        console.log("kept");
+        process.on("exit", () => console.log(process.uptime() > 0.3 ? "a while" : "not at all"));
+    });`;
+    assert.equal(await ends(asked), "kept\na while");
+});
+
+test("a call under way keeps the process alive; exit with work in flight is clean", async () => {
+    const waits = `${REQUIRE} rs.connect(url).then(async (client) => console.log(await client.command("BLPOP", "none", "0.2")));`;
+    assert.equal(await ends(waits), "null");
+    const exits = `${REQUIRE} rs.connect(url).then((client) => {
+        const script = client.script("return 1");
+        for (let i = 0; i < 10000; i++) script().catch(() => {});
+        client.command("BLPOP", "none", 0);
+        setImmediate(() => process.exit(7));
+    });`;
+    await ends(exits, { code: 7 });
+    await allGone();
+});
+
+test("worker threads have clients of their own, and may end at any time", async () => {
+    const code = (end) => `
+        const { parentPort, workerData } = require("node:worker_threads");
+        const rs = require(${JSON.stringify(HERE)});
+        (async () => {
+            const client = await rs.connect(workerData);
+            const script = client.script("return redis.call('INCR', KEYS[1])");
+            await Promise.all(Array.from({ length: 1000 }, () => script(["workers"])));
+            const calls = Array.from({ length: 1000 }, () => script(["others"]).catch(() => {}));
+            ${end}
+        })();`;
+    const run = (end) =>
+        new Promise((resolve, reject) => {
+            const worker = new Worker(code(end), { eval: true, workerData: server.url });
+            worker.on("message", () => worker.terminate());
+            worker.on("error", reject);
+            worker.on("exit", resolve);
+        });
+    await Promise.all([
+        run("await Promise.all(calls); await client.close();"),
+        run("await Promise.all(calls);"),
+        run("setImmediate(() => process.exit(3));"),
+        run("client.scriptLoad(script); parentPort.postMessage('terminate me'); setInterval(() => {}, 1000);"),
+    ]);
+    const client = await rs.connect(server.url);
+    assert.equal(await client.command("GET", "workers"), "4000");
+    await client.close();
+    await allGone();
+});
+
+test("a client that nobody can reach any more is closed, and not before", async () => {
+    const collect = `${REQUIRE}
+        const turn = () => new Promise((resolve) => setTimeout(resolve, 10));
+        (async () => {
+            const { call, late } = await (async () => {
+                const client = await rs.connect(url);
+                const script = client.script("return ARGV[1]");
+                return { call: script, late: client.command("BLPOP", "none", 0.3) };
+            })();
+            for (let i = 0; i < 10; i++) { global.gc(); await turn(); }
+            console.log(await call([], ["reachable"]));
+            console.log(await late);
+        })().then(async () => {
+            const watch = await rs.connect(url);
+            const count = async () => (await watch.command("CLIENT", "LIST")).trim().split("\\n").length;
+            while ((await count()) > 1) { global.gc(); await turn(); }
+            console.log("closed");
+            let scripts = Array.from({ length: 1000 }, (_, i) => watch.script("return " + i));
+            const pending = scripts.map((script) => script());
+            scripts = null;
+            for (let i = 0; i < 10; i++) { global.gc(); await turn(); }
+            console.log((await Promise.all(pending)).reduce((sum, n) => sum + n));
+        });`;
+    assert.equal(await ends(collect), "reachable\nnull\nclosed\n499500");
+});
+
+test("garbage collection during calls harms nothing", async () => {
+    const client = await rs.connect(server.url);
+    for (let round = 0; round < 30; round++) {
+        const made = Array.from({ length: 200 }, (_, i) => client.script(`return ARGV[1] .. ${round}`)([], [i]));
+        global.gc();
+        const replies = await Promise.all(made);
+        assert.deepEqual(replies, Array.from({ length: 200 }, (_, i) => `${i}${round}`));
+    }
+    await client.close();
+});
+
+test("hundreds of thousands of calls do not take more memory", async () => {
+    const client = await rs.connect(server.url);
+    const script = client.script("return {ARGV[1], KEYS[1], 7}");
+    const round = async () => {
+        for (let i = 0; i < 50; i++) await Promise.all(Array.from({ length: 1000 }, () => script(["key"], ["argument"])));
+        await Promise.allSettled(Array.from({ length: 1000 }, () => client.command("NOSUCHCOMMAND")));
+        for (let i = 0; i < 100; i++) await client.with({ readFrom: "primary" }).pipeline().script(script).exec();
+        global.gc();
+        await new Promise(setImmediate);
+        global.gc();
+    };
+    await round();
+    await round();
+    const before = process.memoryUsage();
+    for (let i = 0; i < 4; i++) await round();
+    const now = process.memoryUsage();
+    assert.ok(now.rss - before.rss < 30e6, `${now.rss - before.rss} bytes`);
+    assert.ok(now.heapUsed - before.heapUsed < 3e6, `${now.heapUsed - before.heapUsed} bytes on the heap`);
+    await client.close();
+});
+
+test("many clients come and go", async () => {
+    for (let i = 0; i < 100; i++) {
+        const client = await rs.connect(server.url);
+        await client.command("PING");
+        await client.close();
+    }
+    await allGone();
+    const fds = fs.existsSync("/proc/self/fd") ? fs.readdirSync("/proc/self/fd").length : 0;
+    assert.ok(fds < 100, `${fds} descriptors`);
+});
+
+/** What loading the package says with this library. */
+async function failure(library) {
+    const { code, stderr } = await program(REQUIRE, { env: { RS_SCRIPT_LIBRARY: library } });
+    assert.notEqual(code, 0);
+    return stderr;
+}
+
+/** A library with nothing but this. */
+function stub(dir, source) {
+    const library = path.join(dir, "librs_script.so");
+    fs.writeFileSync(path.join(dir, "stub.c"), source);
+    execFileSync("cc", ["-shared", "-fPIC", "-o", library, path.join(dir, "stub.c")]);
+    return library;
+}
+
+test("a missing, older or strange library is an error that says so", async () => {
+    const dir = folder();
+    assert.match(await failure("/nonexistent/librs_script.so"), /was not found[^]*\/nonexistent\/librs_script.so \(RS_SCRIPT_LIBRARY\): no such file/);
+    fs.writeFileSync(path.join(dir, "text.so"), "text");
+    assert.match(await failure(path.join(dir, "text.so")), /was not found[^]*text\.so \(RS_SCRIPT_LIBRARY\): /);
+    const older = stub(dir, "unsigned rs_version_number(void) { return 99; }");
+    assert.match(await failure(older), /is version 0\.0\.99 of the native library; this package is version 0\.1\.0/);
+    const strange = stub(dir, "int nothing;");
+    assert.match(await failure(strange), /is not the native library of rs_script/);
+    fs.rmSync(dir, { recursive: true });
+});
+
+test("all places are named where none has the library", async () => {
+    const dir = folder();
+    const copy = path.join(dir, "rs_script");
+    fs.mkdirSync(copy);
+    for (const name of ["lib", "package.json"]) fs.cpSync(path.join(HERE, name), path.join(copy, name), { recursive: true });
+    fs.symlinkSync(path.join(HERE, "node_modules"), path.join(copy, "node_modules"));
+    const { stderr } = await program(`require(${JSON.stringify(copy)})`, { env: { RS_SCRIPT_LIBRARY: "" } });
+    assert.match(stderr, /RS_SCRIPT_LIBRARY[^]*beside the package[^]*in the repository[^]*in the system/);
+    fs.rmSync(dir, { recursive: true });
+});
+
+test("an FFI package that is not known is an error", async () => {
+    const { stderr } = await program(REQUIRE, { env: { RS_SCRIPT_FFI: "other" } });
+    assert.match(stderr, /RS_SCRIPT_FFI is "other"; it can be ffi-napi or koffi/);
+});

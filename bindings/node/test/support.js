@@ -1,0 +1,127 @@
+// Servers that tests start for themselves, in folders of their own, and end by their process id.
+
+"use strict";
+
+const { execFile, spawn } = require("node:child_process");
+const fs = require("node:fs");
+const net = require("node:net");
+const path = require("node:path");
+const { promisify } = require("node:util");
+
+const run = promisify(execFile);
+
+/** Waits until something holds; `what` is for the error text. */
+async function until(what, holds) {
+    const deadline = Date.now() + 20_000;
+    for (;;) {
+        const value = await holds();
+        if (value) return value;
+        if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+}
+
+function folder() {
+    // Not below TMPDIR, which may be too long for a socket's path.
+    return fs.mkdtempSync("/tmp/rs_script-node.");
+}
+
+class Server {
+    static async start() {
+        const server = new Server();
+        server.dir = folder();
+        server.socket = path.join(server.dir, "s");
+        server.url = `unix://${server.socket}`;
+        await server.run(["--port", "0", "--unixsocket", server.socket]);
+        return server;
+    }
+
+    async run(args) {
+        this.args = args;
+        const log = fs.openSync(path.join(this.dir, "log"), "a");
+        this.process = spawn("redis-server", [...args, "--save", "", "--dir", this.dir], { stdio: ["ignore", log, log] });
+        fs.closeSync(log);
+        this.ended = new Promise((resolve) => this.process.once("exit", resolve));
+        await until("the server answers", async () => {
+            if (this.process.exitCode !== null) throw new Error(fs.readFileSync(path.join(this.dir, "log"), "utf8"));
+            return this.cli("ping").then((answer) => answer === "PONG", () => false);
+        });
+    }
+
+    /** What redis-cli prints: a connection of somebody else. */
+    async cli(...words) {
+        const where = this.port ? ["-p", String(this.port)] : ["-s", this.socket];
+        return (await run("redis-cli", [...where, ...words])).stdout.trim();
+    }
+
+    pause() {
+        this.process.kill("SIGSTOP");
+    }
+
+    resume() {
+        this.process.kill("SIGCONT");
+    }
+
+    async kill() {
+        this.process.kill("SIGKILL");
+        await this.ended;
+    }
+
+    async stop() {
+        await this.kill();
+        fs.rmSync(this.dir, { recursive: true, force: true });
+    }
+}
+
+function freePort() {
+    return new Promise((resolve, reject) => {
+        const server = net.createServer().once("error", reject);
+        server.listen(0, "127.0.0.1", () => {
+            const { port } = server.address();
+            server.close(() => resolve(port));
+        });
+    });
+}
+
+async function startNode() {
+    for (;;) {
+        const server = new Server();
+        server.dir = folder();
+        server.port = await freePort();
+        // The bus takes the port 10,000 above.
+        if (server.port > 55_000) server.port -= 20_000;
+        try {
+            await server.run(["--port", String(server.port), "--bind", "127.0.0.1", "--cluster-enabled", "yes"]);
+            return server;
+        } catch (error) {
+            if (!/in use/i.test(error.message)) throw error;
+        }
+    }
+}
+
+async function startCluster() {
+    const nodes = await Promise.all([startNode(), startNode(), startNode()]);
+    const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`);
+    await run("redis-cli", ["--cluster", "create", ...addresses, "--cluster-yes"]);
+    for (const node of nodes) {
+        await until("the cluster is up", async () => (await node.cli("cluster", "info")).includes("cluster_state:ok"));
+    }
+    return {
+        nodes,
+        url: `redis+cluster://${addresses.join(",")}`,
+        stop: () => Promise.all(nodes.map((node) => node.stop())),
+    };
+}
+
+/** Runs a program of its own with Node; its exit code and what it printed. */
+function program(source, { args = [], env = {}, type = "commonjs" } = {}) {
+    return new Promise((resolve) => {
+        const options = { env: { ...process.env, ...env }, cwd: path.join(__dirname, ".."), timeout: 30_000 };
+        const flags = ["--expose-gc", `--input-type=${type}`, "--eval", source, "--", ...args];
+        execFile(process.execPath, flags, options, (error, stdout, stderr) => {
+            resolve({ code: error ? (error.code ?? error.signal) : 0, stdout, stderr });
+        });
+    });
+}
+
+module.exports = { Server, startCluster, until, program, folder };

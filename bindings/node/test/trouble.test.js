@@ -1,0 +1,252 @@
+// Bad input and bad days: wrong types, deadlines, AbortSignals, close, servers that die, more calls than there may be.
+
+"use strict";
+
+const assert = require("node:assert/strict");
+const { test } = require("node:test");
+
+const rs = require("..");
+const { Server, until } = require("./support");
+
+/** A server and a client for one test. */
+async function withClient(t, options) {
+    const server = await Server.start();
+    t.after(() => server.stop());
+    const client = await rs.connect(server.url, options);
+    t.after(() => client.close());
+    return { server, client };
+}
+
+const codeOf = (promise) => promise.then(() => "OK", (error) => error.code);
+
+test("wrong types are errors, and lose nothing", async (t) => {
+    const { client } = await withClient(t);
+    const script = client.script("return #ARGV");
+    const wrong = [
+        script("foo"),
+        script([{}]),
+        script([null]),
+        script([], 7),
+        script([], [undefined]),
+        script([], [Symbol("x")]),
+        script([], [], 5),
+        script([], [], null),
+        script([], [], { timeout: -1 }),
+        script([], [], { timeout: "1" }),
+        script([], [], { signal: {} }),
+        script([], [], { buffers: 1 }),
+        client.command(),
+        client.command([]),
+        client.command("GET", ["x"]),
+        client.scriptExists("x"),
+        client.scriptExists([{}]),
+        client.scriptLoad("return 1"),
+        rs.connect(7),
+        rs.connect("unix:///x\0y"),
+        rs.connect("nonsense"),
+        rs.connect("redis://x", 7),
+        rs.connect("redis://x", { callTimeout: "soon" }),
+        rs.connect("redis://x", { callTimeout: 0 }),
+        rs.connect("redis://x", { noSuchOption: 1 }),
+        rs.connect("redis://x", { protocol: 4 }),
+        rs.connect("redis://x", { maxInFlight: 0 }),
+    ];
+    const good = script([], [1, 2]);
+    const outcomes = await Promise.allSettled(wrong);
+    for (const [i, { reason }] of outcomes.entries()) {
+        assert.ok(reason instanceof rs.ArgumentError, `number ${i}: ${reason}`);
+    }
+    assert.equal(await good, 2);
+    assert.throws(() => client.script(7), rs.ArgumentError);
+    assert.throws(() => script.on({}), rs.ArgumentError);
+    assert.throws(() => client.pipeline().script("x"), rs.ArgumentError);
+    assert.throws(() => client.pipeline().script(script, "x"), rs.ArgumentError);
+    assert.throws(() => client.pipeline().command(), rs.ArgumentError);
+    const pipeline = client.pipeline().command("PING");
+    assert.throws(() => pipeline.script(script, [], [1, {}]), rs.ArgumentError);
+    assert.deepEqual(await pipeline.script(script, [], [1]).exec(), ["PONG", 1]);
+});
+
+test("no password is in an error", async () => {
+    const secret = "s3cr3t";
+    for (const url of [`redis://u:${secret}@127.0.0.1:1`, `redis://:${secret}@[`]) {
+        await assert.rejects(rs.connect(url, { password: secret, reconnectAttempts: 1 }), (error) => {
+            assert.ok(!`${error.message}${JSON.stringify(error)}`.includes(secret));
+            return true;
+        });
+    }
+});
+
+test("connecting to nobody fails and leaves nothing open", async () => {
+    await assert.rejects(rs.connect("unix:///nonexistent/socket", { reconnectAttempts: 1 }), rs.ConnectError);
+    const controller = new AbortController();
+    const connecting = rs.connect("unix:///nonexistent/socket", { reconnectAttempts: 0, signal: controller.signal });
+    controller.abort();
+    await assert.rejects(connecting, rs.CancelledError);
+    const lazy = await rs.connect("unix:///nonexistent/socket", { lazyConnect: true, reconnectAttempts: 1 });
+    await assert.rejects(lazy.command("PING"), { code: "RS_ERR_CONNECT", notExecuted: true });
+    await lazy.close();
+});
+
+test("a deadline ends a call, and its late reply is nobody else's", async (t) => {
+    const { server, client } = await withClient(t);
+    server.pause();
+    const start = performance.now();
+    await assert.rejects(client.command(["ECHO", "late"], { timeout: 100 }), { code: "RS_ERR_INDETERMINATE", indeterminate: true });
+    await assert.rejects(client.with({ timeout: 100 }).command("ECHO", "late"), rs.IndeterminateError);
+    assert.ok(performance.now() - start >= 195);
+    server.resume();
+    assert.equal(await client.command("ECHO", "mine"), "mine");
+});
+
+test("an AbortSignal at every stage", async (t) => {
+    const { server, client } = await withClient(t);
+    const reason = new Error("enough");
+    // Before the call.
+    await assert.rejects(client.command(["INCR", "n"], { signal: AbortSignal.abort(reason) }), (error) => {
+        assert.ok(error instanceof rs.CancelledError && error.notExecuted);
+        assert.equal(error.cause, reason);
+        return true;
+    });
+    // In the same turn, before anything is submitted: those around it are not harmed.
+    const controller = new AbortController();
+    const first = client.command("INCR", "n");
+    const off = client.command(["INCR", "n"], { signal: controller.signal });
+    const last = client.command("INCR", "n");
+    const offToo = client.script("return redis.call('INCR', 'n')")([], [], { signal: controller.signal });
+    controller.abort(reason);
+    await assert.rejects(off, { code: "RS_ERR_CANCELLED", notExecuted: true, cause: reason });
+    await assert.rejects(offToo, rs.CancelledError);
+    assert.deepEqual(await Promise.all([first, last]), [1, 2]);
+    // Under way.
+    server.pause();
+    const sent = new AbortController();
+    const under = client.command(["INCR", "n"], { signal: sent.signal });
+    const pipeline = client.pipeline().command("INCR", "n").exec({ signal: sent.signal });
+    const stays = client.command("INCR", "n");
+    await new Promise(setImmediate);
+    sent.abort(reason);
+    await assert.rejects(under, { code: "RS_ERR_INDETERMINATE", indeterminate: true, cause: reason });
+    await assert.rejects(pipeline, rs.IndeterminateError);
+    server.resume();
+    await stays;
+    // Afterwards.
+    const late = new AbortController();
+    assert.equal(await client.command(["ECHO", "x"], { signal: late.signal }), "x");
+    late.abort();
+    assert.equal(await client.command("ECHO", "y"), "y");
+    // By the clock.
+    server.pause();
+    await assert.rejects(client.command(["PING"], { signal: AbortSignal.timeout(50) }), rs.IndeterminateError);
+    server.resume();
+    const thousand = new AbortController();
+    const made = Array.from({ length: 1000 }, (_, i) => client.command(["ECHO", i], { signal: i % 2 ? thousand.signal : undefined }));
+    thousand.abort();
+    const codes = await Promise.all(made.map(codeOf));
+    assert.ok(codes.every((code, i) => code === (i % 2 ? "RS_ERR_CANCELLED" : "OK")));
+});
+
+test("close tells all calls under way", async (t) => {
+    const { server, client } = await withClient(t);
+    const script = client.script("return 1");
+    await script();
+    server.pause();
+    const sent = Array.from({ length: 1000 }, () => codeOf(script()));
+    await new Promise(setImmediate);
+    const unsent = Array.from({ length: 1000 }, () => codeOf(script()));
+    const start = performance.now();
+    const closing = client.close();
+    assert.equal(client.close(), closing);
+    await closing;
+    assert.ok(performance.now() - start < 2000);
+    assert.deepEqual(new Set(await Promise.all(sent)), new Set(["RS_ERR_INDETERMINATE"]));
+    assert.deepEqual(new Set(await Promise.all(unsent)), new Set(["RS_ERR_CLOSED"]));
+    await assert.rejects(script(), { code: "RS_ERR_CLOSED", notExecuted: true });
+    await assert.rejects(client.command("PING"), rs.ClosedError);
+    await assert.rejects(client.pipeline().command("PING").exec(), rs.ClosedError);
+    await assert.rejects(client.scriptLoad(script), rs.ClosedError);
+    assert.throws(() => client.with({ route: "all" }), rs.ClosedError);
+    assert.equal(client.stats().calls, 0);
+    server.resume();
+});
+
+test("a server that dies under ten thousand calls ends them all", async (t) => {
+    const { server, client } = await withClient(t, { reconnectAttempts: 1, callTimeout: 4000 });
+    const count = client.script("return redis.call('INCR', KEYS[1])");
+    await count(["n"]);
+    server.pause();
+    const made = Array.from({ length: 10_000 }, () => count(["n"]).then(() => null, (error) => error));
+    await new Promise(setImmediate);
+    await server.kill();
+    for (const error of await Promise.all(made)) {
+        assert.ok(error instanceof rs.ScriptError && error.notExecuted !== error.indeterminate, String(error));
+    }
+    await server.run(server.args);
+    assert.equal(await count(["n"]), 1);
+});
+
+test("more calls than there may be are refused, one by one", async (t) => {
+    const { server, client } = await withClient(t, { maxInFlight: 10 });
+    server.pause();
+    const codes = Array.from({ length: 15 }, () => codeOf(client.command("PING")));
+    server.resume();
+    const [good, bad] = [(await Promise.all(codes)).slice(0, 10), (await Promise.all(codes)).slice(10)];
+    assert.deepEqual(new Set(good), new Set(["OK"]));
+    assert.deepEqual(new Set(bad), new Set(["RS_ERR_QUEUE_FULL"]));
+    assert.equal(await client.command("PING"), "PONG");
+});
+
+test("replies that wait while the thread is busy are all there afterwards", async (t) => {
+    const { client } = await withClient(t);
+    const made = Array.from({ length: 20_000 }, (_, i) => client.command("ECHO", i));
+    await new Promise(setImmediate);
+    const end = performance.now() + 500;
+    while (performance.now() < end);
+    assert.deepEqual(await Promise.all(made), Array.from({ length: 20_000 }, (_, i) => String(i)));
+});
+
+test("replies larger than the room for them", async (t) => {
+    const { client } = await withClient(t);
+    await client.command("SET", "large", "x".repeat(1_000_000));
+    const made = Array.from({ length: 20 }, (_, i) => client.command(i % 2 ? ["ECHO", "small"] : ["GET", "large"]));
+    const lengths = (await Promise.all(made)).map(({ length }) => length);
+    assert.deepEqual(lengths, Array.from({ length: 20 }, (_, i) => (i % 2 ? 5 : 1_000_000)));
+});
+
+test("the event loop is never blocked", async (t) => {
+    const { server, client } = await withClient(t);
+    server.pause();
+    let longest = 0;
+    let last = performance.now();
+    const ticks = setInterval(() => {
+        longest = Math.max(longest, performance.now() - last);
+        last = performance.now();
+    }, 5);
+    const slow = { timeout: 400 };
+    const script = client.script("return 1");
+    await Promise.allSettled([
+        rs.connect(server.url, { connectTimeout: 400 }),
+        script([], [], slow),
+        client.scriptLoad(script, slow),
+        client.scriptExists([script], slow),
+        client.scriptFlush("sync", slow),
+        client.scriptKill(slow),
+        client.pipeline().command("PING").exec(slow),
+    ]);
+    const pending = codeOf(client.command("PING"));
+    await new Promise(setImmediate);
+    await client.close();
+    await pending;
+    clearInterval(ticks);
+    server.resume();
+    assert.ok(longest < 250, `${longest} ms`);
+});
+
+test("a blocking command has a connection of its own", async (t) => {
+    const { server, client } = await withClient(t);
+    const waiting = client.command("BLPOP", "list", 0);
+    assert.equal(await client.command("PING"), "PONG");
+    await until("it waits", async () => (await server.cli("info", "clients")).includes("blocked_clients:1"));
+    await client.command("RPUSH", "list", "x");
+    assert.deepEqual(await waiting, ["list", "x"]);
+});

@@ -1,0 +1,43 @@
+// What users write must compile, and what would go wrong must not.
+
+import rs, { connect, Client, IndeterminateError, Reply, Script, ScriptError } from "rs_script";
+
+const client: Client = await connect("redis://h", { callTimeout: 5, readFrom: "replica", protocol: 3, password: Buffer.from("x") });
+const multiply: Script = client.script("return 1", { idempotent: true });
+const reply: Reply = await multiply(["foo", Buffer.from("bar")], [5, 5n, "x"], { timeout: 5, signal: AbortSignal.timeout(5) });
+const product = await multiply<number>(["foo"], [5]);
+product.toFixed();
+const sha: string = multiply.sha;
+await multiply.on(client.with({ route: { slot: 5 }, buffers: true })).ro();
+const replies: Reply[] = await client.pipeline({ repairUnordered: true }).command("SET", "foo", 5).script(multiply.ro, ["foo"]).exec();
+await client.transaction({ trustCache: true }).command(["SET", "foo", 5]).exec({ timeout: 7 });
+const text = await client.command<string>(["GET", "foo"], { buffers: false });
+text.trim();
+const exists: boolean[] = await client.scriptExists([multiply, sha]);
+await client.scriptFlush("async");
+await client.scriptLoad(multiply).then((loaded) => loaded.length);
+await client.scriptKill({ timeout: 5 });
+client.ref().unref().stats().roundTrips.toFixed();
+try {
+    await rs.connect("redis://h", { mapAddress: { "a:1": "b:2" } });
+} catch (error) {
+    if (error instanceof ScriptError) console.log(error.status, error.code, error.serverCode, error.indeterminate, error.notExecuted);
+    if (error instanceof IndeterminateError) console.log(error.arrived?.length);
+}
+await client.close();
+console.log(reply, replies, exists);
+
+// @ts-expect-error: keys are a list
+multiply("foo");
+// @ts-expect-error: an object is no argument
+multiply([], [{}]);
+// @ts-expect-error: no such option
+connect("redis://h", { calltimeout: 5 });
+// @ts-expect-error: no such route
+client.with({ route: "some" });
+// @ts-expect-error: no such mode
+client.scriptFlush("often");
+// @ts-expect-error: clients come from connect
+new Client();
+// @ts-expect-error: a reply may be anything
+(await multiply()).toFixed();
