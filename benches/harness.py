@@ -161,6 +161,19 @@ class Bench:
 
         return self.once(("cargo", name), build)
 
+    def go_program(self):
+        """Builds the module benches/go, which pins its peers in its go.mod, against the library in this repository."""
+
+        def build():
+            self.library()
+            progress("building benches/go")
+            program = OUT / "go"
+            command = ["go", "build", "-tags", "rs_script_repository", "-o", program, "."]
+            run(command, cwd=SOURCES / "go", env={**os.environ, "GOTOOLCHAIN": "local"})
+            return program
+
+        return self.once("go", build)
+
     def python_program(self, name):
         """The command that runs benches/python/NAME.py, with redis-py in a directory of its own."""
 

@@ -14,6 +14,7 @@ import (
 	"runtime/pprof"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,8 +173,10 @@ func open(t testing.TB, url string, options ...rsscript.Option) *rsscript.Client
 	return client
 }
 
-// keyOf is a key that no other test uses.
-func keyOf(t testing.TB) string { return t.Name() }
+var keys atomic.Int64
+
+// keyOf is a key that nobody else uses, nor the same test when it is run again.
+func keyOf(t testing.TB) string { return fmt.Sprint(t.Name(), keys.Add(1)) }
 
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, holds func() bool) {

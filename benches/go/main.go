@@ -1,0 +1,150 @@
+// Calls of the multiply script from Go, on a server at a loopback port: `go CLIENT PORT call GOROUTINES CALLS`, one by one from so many goroutines, and
+// `go CLIENT PORT pipeline SIZE CALLS`, in pipelines from one. CLIENT is rs_script, rueidis or go-redis. Prints calls per second and microseconds of this
+// process's CPU time per call.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/rueidis"
+	rsscript "github.com/rs-script/rs_script/bindings/go"
+)
+
+const multiply = "return redis.call('GET', KEYS[1]) * ARGV[1]"
+
+var (
+	ctx  = context.Background()
+	keys = []string{"foo"}
+)
+
+// peer is a client under measurement: call makes one call, pipeline so many together. foo is 2.
+type peer struct {
+	call     func()
+	pipeline func(size int)
+}
+
+func check(product int64, err error) {
+	if err != nil || product != 10 {
+		log.Fatalf("%d, not 10: %v", product, err)
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func rsScript(address string) peer {
+	client, err := rsscript.Open(ctx, "redis://"+address)
+	must(err)
+	must(client.Do(ctx, "SET", "foo", 2).Err())
+	script := client.Script(multiply)
+	return peer{
+		call: func() { check(script.Call(ctx, keys, "5").Int64()) },
+		pipeline: func(size int) {
+			pipeline := client.Pipeline()
+			for range size {
+				pipeline.Call(script, keys, "5")
+			}
+			results, err := pipeline.Exec(ctx)
+			must(err)
+			for _, result := range results {
+				check(result.Int64())
+			}
+		},
+	}
+}
+
+func ofRueidis(address string) peer {
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{address}})
+	must(err)
+	must(client.Do(ctx, client.B().Set().Key("foo").Value("2").Build()).Error())
+	script := rueidis.NewLuaScript(multiply)
+	return peer{
+		call: func() { check(script.Exec(ctx, client, keys, []string{"5"}).AsInt64()) },
+		pipeline: func(size int) {
+			executions := make([]rueidis.LuaExec, size)
+			for i := range executions {
+				executions[i] = rueidis.LuaExec{Keys: keys, Args: []string{"5"}}
+			}
+			for _, result := range script.ExecMulti(ctx, client, executions...) {
+				check(result.AsInt64())
+			}
+		},
+	}
+}
+
+func ofGoRedis(address string) peer {
+	client := goredis.NewClient(&goredis.Options{Addr: address})
+	must(client.Set(ctx, "foo", 2, 0).Err())
+	script := goredis.NewScript(multiply)
+	must(script.Load(ctx, client).Err())
+	return peer{
+		call: func() { check(script.Run(ctx, client, keys, "5").Int64()) },
+		pipeline: func(size int) {
+			pipeline := client.Pipeline()
+			results := make([]*goredis.Cmd, size)
+			for i := range results {
+				results[i] = script.EvalSha(ctx, pipeline, keys, "5")
+			}
+			_, err := pipeline.Exec(ctx)
+			must(err)
+			for _, result := range results {
+				check(result.Int64())
+			}
+		},
+	}
+}
+
+func measure(p peer, mode string, count, calls int) {
+	if mode == "pipeline" {
+		for range calls / count {
+			p.pipeline(count)
+		}
+		return
+	}
+	var group sync.WaitGroup
+	for range count {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for range calls / count {
+				p.call()
+			}
+		}()
+	}
+	group.Wait()
+}
+
+func cpu() time.Duration {
+	var usage syscall.Rusage
+	must(syscall.Getrusage(syscall.RUSAGE_SELF, &usage))
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+func main() {
+	if len(os.Args) != 6 {
+		log.Fatal("usage: go CLIENT PORT call|pipeline COUNT CALLS")
+	}
+	peers := map[string]func(string) peer{"rs_script": rsScript, "rueidis": ofRueidis, "go-redis": ofGoRedis}
+	count, err := strconv.Atoi(os.Args[4])
+	must(err)
+	calls, err := strconv.Atoi(os.Args[5])
+	must(err)
+	client := peers[os.Args[1]]("127.0.0.1:" + os.Args[2])
+	mode := os.Args[3]
+	measure(client, mode, count, calls/10)
+	start, before := time.Now(), cpu()
+	measure(client, mode, count, calls)
+	made := float64(calls / count * count)
+	fmt.Println(made/time.Since(start).Seconds(), float64((cpu()-before).Nanoseconds())/1000/made)
+}
