@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::client::{Client, Way};
 use crate::command::Lane;
 use crate::error::{Error, Result, Status};
-use crate::journey::{Journey, Next, REPEATS_MAX, wait};
+use crate::journey::{Journey, Next, REPEATS_MAX, honest, wait};
 use crate::link::End;
 use crate::node::{Node, closed};
 use crate::request::{Request, Shape};
@@ -95,8 +95,13 @@ impl Client {
         arrived: &mut Option<Reply>,
     ) -> Result<Reply> {
         let mut tries = 0;
+        // How the last try ended whose outcome is not known.
+        let mut unknown = None;
         loop {
-            let link = node.link(node.config().reconnect.attempts, deadline)?;
+            let link = match node.link(node.config().reconnect.attempts, deadline) {
+                Ok(link) => link,
+                Err(error) => return Err(honest(error, unknown)),
+            };
             let finished = match link.call(request, now, deadline) {
                 End::Finished(finished) => finished,
                 End::Unusable(unsent) => {
@@ -105,7 +110,7 @@ impl Client {
                 }
                 End::Late(error, replies) => {
                     *arrived = replies.map(Reply::new);
-                    return Err(error);
+                    return Err(honest(error, unknown));
                 }
             };
             let Finished { result, request: sent, .. } = finished;
@@ -126,7 +131,10 @@ impl Client {
             if !again || now >= deadline {
                 *arrived = finished.arrived.map(Reply::new);
                 self.core().keep(sent);
-                return Err(explained(error));
+                return Err(honest(explained(error), unknown));
+            }
+            if error.is_indeterminate() {
+                unknown = Some(error);
             }
             tries += 1;
             request = sent;
@@ -229,7 +237,7 @@ impl Client {
                 Tried::Failed(error, None) => {
                     node.rest();
                     topology.doubt(&node);
-                    return Err(error);
+                    return Err(journey.honest(error));
                 }
             };
             let tries = journey.tries();

@@ -57,6 +57,8 @@ pub(crate) struct Journey {
     redirects: u32,
     tries: u32,
     repeats: u32,
+    /// How the last try ended whose outcome is not known: a call that may run twice goes on all the same.
+    unknown: Option<Error>,
     /// The last refusal, in the words in which the caller would be told.
     refused: Option<Error>,
 }
@@ -82,6 +84,7 @@ impl Journey {
             redirects: 0,
             tries: 0,
             repeats: 0,
+            unknown: None,
             refused: None,
         }
     }
@@ -133,7 +136,7 @@ impl Journey {
                 && harmless != Repeatable::Yes
                 && !topology.stands_by(&node, slot, claim, deadline)
             {
-                return Err(words);
+                return Err(self.honest(words));
             }
         }
         self.is_asking = asking;
@@ -152,7 +155,7 @@ impl Journey {
         // A slot may be given to somebody yet, a replica may come back.
         let may_change = self.read_from != ReadFrom::Replica && matches!(self.place, Place::Slot(_));
         if !may_change && self.missed && self.avoided.is_empty() {
-            return Err(nobody);
+            return Err(self.honest(nobody));
         }
         self.missed = self.avoided.is_empty();
         self.avoided.clear();
@@ -189,18 +192,27 @@ impl Journey {
         self.tries += 1;
         match again {
             Some(again) => {
+                if error.is_indeterminate() {
+                    self.unknown = Some(error.clone());
+                }
                 self.refused = Some(given_up(error));
                 Ok(again)
             }
-            None => Err(error),
+            None => Err(self.honest(error)),
         }
+    }
+
+    /// The error that the caller gets.
+    pub(crate) fn honest(&self, error: Error) -> Error {
+        honest(error, self.unknown.clone())
     }
 
     /// The error of a call whose deadline passed on the way.
     pub(crate) fn out_of_time(&mut self) -> Error {
-        self.refused.take().unwrap_or_else(|| {
+        let error = self.refused.take().unwrap_or_else(|| {
             Error::new(Status::Timeout, "the deadline passed before the call could be sent; nothing was sent")
-        })
+        });
+        self.honest(error)
     }
 
     /// The error of a call whose wait for the next try ended with `error`. If that is so only because the deadline passed, what
@@ -209,7 +221,7 @@ impl Journey {
         match error.status() {
             Status::Timeout => self.out_of_time(),
             Status::Connect if Instant::now() >= deadline => self.out_of_time(),
-            _ => error,
+            _ => self.honest(error),
         }
     }
 
@@ -340,6 +352,11 @@ impl Journey {
     pub(crate) fn hold(&mut self, next: Next) {
         self.redirected = Some((next.node, if next.asking { Claim::Ask } else { Claim::Moved }));
     }
+}
+
+/// The last error of a call, unless it says that the call was not executed although an earlier try may have been.
+pub(crate) fn honest(error: Error, unknown: Option<Error>) -> Error {
+    if error.is_not_executed() { unknown.unwrap_or(error) } else { error }
 }
 
 /// A refusal in the words for a caller who cannot wait any longer.

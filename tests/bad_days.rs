@@ -701,3 +701,19 @@ fn a_connection_closed_behind_a_late_reply_is_replaced_before_the_next_call() {
     let reply = client.call(&script, &["n"], NONE).expect("a call on a new connection");
     assert_eq!(reply.get(0).and_then(|count| count.as_i64()), Some(3));
 }
+
+#[test]
+fn an_idempotent_call_that_may_have_run_is_never_said_not_to_have() {
+    let server = Server::start();
+    let client = Client::open(&server.url(), &Options::default()).unwrap();
+    let script = Script::idempotent("return redis.call('SET', KEYS[1], 'x')");
+    client.call(&script, &["k"], NONE).unwrap();
+    server.pause();
+    let error = thread::scope(|scope| {
+        let call = scope.spawn(|| client.call(&script, &["k"], NONE).unwrap_err());
+        wait_until("the call is sent", || client.stats().in_flight > 0);
+        server.kill();
+        call.join().unwrap()
+    });
+    assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
+}

@@ -362,14 +362,14 @@ pub unsafe extern "C" fn rs_client_cancel(
 /// `calls`: `len` bytes, one call behind the other; copied. Numbers are in the machine's byte order and not aligned; a string is a u32 length
 /// and its bytes:
 ///
-///     call     u64 tag, u32 timeout in milliseconds (0: the client's), item
-///     item     u8 RS_PACKED_COMMAND, u8 0, u32 count, strings
-///              u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
-///              u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
-///              u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
-///              u8 RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans
-///              u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
-///              u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
+///   call     u64 tag, u32 timeout in milliseconds (0: the client's), item
+///   item     u8 RS_PACKED_COMMAND, u8 0, u32 count, strings
+///            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
+///            u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
+///            u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
+///            u8 RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans
+///            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
+///            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 /// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
@@ -409,12 +409,12 @@ pub unsafe extern "C" fn rs_client_submit_packed(
 /// taken. `*needed`: where the next completion alone does not fit, what it takes; else 0. All three are 0 on failure. Numbers are in the machine's
 /// byte order and not aligned; a string is a u32 length and its bytes:
 ///
-///     completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
-///                 behind that, with RS_PACKED_ARRIVED, a reply
-///     error       the server's first word and the message as strings
-///     reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
-///                 a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
-///                 replies, error an i32 status, u8 flags, error
+///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
+///               behind that, with RS_PACKED_ARRIVED, a reply
+///   error       the server's first word and the message as strings
+///   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
+///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
+///               replies, error an i32 status, u8 flags, error
 ///
 /// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 ///
