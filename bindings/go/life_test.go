@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -473,6 +474,7 @@ func TestViews(t *testing.T) {
 	client := open(t, url)
 	for name, view := range map[string]func() (*rsscript.Client, error){
 		"key":  func() (*rsscript.Client, error) { return client.WithRouteKey("a\x00b") },
+		"none": func() (*rsscript.Client, error) { return client.WithRouteKey("") },
 		"slot": func() (*rsscript.Client, error) { return client.WithRouteSlot(16383) },
 		"node": func() (*rsscript.Client, error) { return client.WithRouteNode("127.0.0.1:6379") },
 		"read": func() (*rsscript.Client, error) { return client.WithReadFrom(rsscript.PreferReplica) },
@@ -496,5 +498,43 @@ func TestViews(t *testing.T) {
 			t.Fatal(name)
 		}
 		checkError(t, err, rsscript.ErrInvalidArgument)
+	}
+}
+
+// resident is the memory of this process in bytes, that of the native library included; 0 where there is no /proc.
+func resident() int {
+	var pages, rest int
+	text, err := os.ReadFile("/proc/self/statm")
+	if err == nil {
+		fmt.Sscan(string(text), &rest, &pages)
+	}
+	return pages * os.Getpagesize()
+}
+
+func TestMemoryDoesNotGrow(t *testing.T) {
+	client := open(t, url)
+	script := client.Script("return {ARGV[1], 2}")
+	call := func(calls int) {
+		var group sync.WaitGroup
+		for range 100 {
+			group.Add(1)
+			go func() {
+				defer group.Done()
+				for range calls / 100 {
+					if err := script.Call(ctx, nil, "argument").Err(); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}()
+		}
+		group.Wait()
+		runtime.GC()
+	}
+	call(100_000)
+	before := resident()
+	call(200_000)
+	if now := resident(); now > before+16<<20 {
+		t.Fatalf("%d bytes, and %d before", now, before)
 	}
 }
