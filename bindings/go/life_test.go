@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -473,6 +474,7 @@ func TestViews(t *testing.T) {
 	client := open(t, url)
 	for name, view := range map[string]func() (*rsscript.Client, error){
 		"key":  func() (*rsscript.Client, error) { return client.WithRouteKey("a\x00b") },
+		"none": func() (*rsscript.Client, error) { return client.WithRouteKey("") },
 		"slot": func() (*rsscript.Client, error) { return client.WithRouteSlot(16383) },
 		"node": func() (*rsscript.Client, error) { return client.WithRouteNode("127.0.0.1:6379") },
 		"read": func() (*rsscript.Client, error) { return client.WithReadFrom(rsscript.PreferReplica) },
@@ -496,5 +498,46 @@ func TestViews(t *testing.T) {
 			t.Fatal(name)
 		}
 		checkError(t, err, rsscript.ErrInvalidArgument)
+	}
+}
+
+// memory is that of this process in bytes, the native library's included; Go's heap alone where that is not to be had.
+func memory() int {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil || raceDetector {
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return int(stats.HeapAlloc)
+	}
+	var size, resident int
+	fmt.Sscan(string(text), &size, &resident)
+	return resident * os.Getpagesize()
+}
+
+func TestMemoryDoesNotGrow(t *testing.T) {
+	client := open(t, url)
+	script := client.Script("return {ARGV[1], 2}")
+	call := func(calls int) {
+		var group sync.WaitGroup
+		for range 100 {
+			group.Add(1)
+			go func() {
+				defer group.Done()
+				for range calls / 100 {
+					if err := script.Call(ctx, nil, "argument").Err(); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}()
+		}
+		group.Wait()
+		runtime.GC()
+	}
+	call(100_000)
+	before := memory()
+	call(200_000)
+	if now := memory(); now > before+16<<20 {
+		t.Fatalf("%d bytes, and %d before", now, before)
 	}
 }

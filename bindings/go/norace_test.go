@@ -1,0 +1,5 @@
+//go:build !race
+
+package rsscript_test
+
+const raceDetector = false
