@@ -32,7 +32,8 @@ class Call {
         this.start = 0;
         this.end = 0;
         this.signal = null;
-        this.onAbort = null;
+        /** The calls that its signal ends, while it is under way. */
+        this.peers = null;
     }
 
     resolve(reply) {
@@ -49,7 +50,7 @@ class Call {
     }
 
     forgetSignal() {
-        this.signal.removeEventListener("abort", this.onAbort);
+        this.peers.delete(this);
     }
 }
 
@@ -76,6 +77,9 @@ class Connection {
 
     /** What undoes the precautions for the end of this thread. */
     #kept;
+
+    /** The calls under way that each AbortSignal ends. */
+    #signals = new WeakMap();
 
     #isHeld = false;
     #isWanted = false;
@@ -194,9 +198,15 @@ class Connection {
     }
 
     #listen(call, signal) {
+        // One listener for all calls of a signal: more than a few would make Node warn of a leak.
+        let calls = this.#signals.get(signal);
+        if (calls === undefined) {
+            calls = new Set();
+            this.#signals.set(signal, calls);
+            signal.addEventListener("abort", () => [...calls].forEach((call) => this.#callOff(call)), { once: true });
+        }
         call.signal = signal;
-        call.onAbort = () => this.#callOff(call);
-        signal.addEventListener("abort", call.onAbort, { once: true });
+        call.peers = calls.add(call);
     }
 
     #callOff(call) {
