@@ -127,7 +127,9 @@ impl Queue {
             state.done.push_front(completion);
         }
         if !state.done.is_empty() {
-            self.signal(&mut state);
+            // An event loop may have read the byte that told of them.
+            state.signalled = true;
+            self.0.signal.raise();
             self.0.filled.notify_all();
         }
     }

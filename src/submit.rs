@@ -361,6 +361,7 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
         let client = target.client.upgrade();
         let mut next = Some((first, outcome));
         let mut go_on = Vec::new();
+        let mut unsent = Vec::new();
         let ready = std::iter::from_fn(|| {
             next.take().or_else(|| ended.next_if(|(call, _)| Arc::ptr_eq(&call.target, &target)))
         });
@@ -380,6 +381,15 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
                             client.core().keep(request);
                             (Ok(Reply::new(payload)), arrived)
                         }
+                        // Together with all others of this connection, and in their order.
+                        (Err(error), Some(client))
+                            if error.status() == Status::Connect
+                                && client.core().topology.only().is_some()
+                                && call.target.node.is_some() =>
+                        {
+                            unsent.push((request, call));
+                            return None;
+                        }
                         (Err(error), Some(client)) if client.may_go_on(&call, &request, &error) => {
                             go_on.push(Job::GoOn { request, call, error, arrived });
                             return None;
@@ -392,6 +402,12 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
         });
         let done: SmallVec<[_; 32]> = done.collect();
         target.queue.complete(done.into_iter());
+        if let (Some(client), Some(node), false) = (&client, &target.node, unsent.is_empty()) {
+            match client.core().driver_if_any() {
+                Some(driver) => client.send(driver, node, &mut unsent, Instant::now()),
+                None => unsent.into_iter().for_each(|(_, call)| call.close()),
+            }
+        }
         for job in go_on {
             match client.as_ref().and_then(|client| client.core().driver_if_any()) {
                 Some(driver) => driver.give(job),

@@ -484,3 +484,26 @@ fn take(queue: &Queue, count: usize) -> Vec<Completion> {
     assert_eq!(taken.len(), count);
     taken
 }
+
+#[test]
+fn calls_that_were_not_sent_when_their_server_died_end_together() {
+    let server = Server::start();
+    let client = client(&server);
+    let queue = Queue::new(10_000).unwrap();
+    client.command(&["PING"]).unwrap();
+    server.pause();
+    // More than the sockets take.
+    let large = "x".repeat(4_000);
+    for tag in 0..5_000 {
+        client.submit_command(&queue, tag, &["SET", "k", &large]).unwrap();
+    }
+    server.kill();
+    let mut taken = Vec::new();
+    let start = Instant::now();
+    while taken.len() < 5_000 {
+        assert!(queue.poll(&mut taken, 5_000, Duration::from_secs(20)) > 0, "{} ended", taken.len());
+    }
+    assert!(taken.iter().any(|completion| completion.result.as_ref().unwrap_err().is_not_executed()));
+    // Each by itself would have had to try the connection again for as long.
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+}
