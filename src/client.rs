@@ -18,7 +18,7 @@ use crate::resp::encode::Arguments;
 use crate::route::{ReadFrom, Route};
 use crate::script::Script;
 use crate::stats::Stats;
-use crate::topology::slots::{self};
+use crate::topology::slots;
 use crate::topology::{Place, Topology};
 
 /// A connection to a server, shared by all that clone it.
