@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, send, socketpair};
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
 use crate::ffi::fork;
+use crate::net::SEND_FLAGS;
 use crate::resp::Reply;
 
 /// What has become of a call that was submitted.
@@ -275,12 +276,6 @@ impl Signal {
         self.receiver.as_fd()
     }
 }
-
-/// macOS has no such flag; a socket option does the same there.
-#[cfg(target_vendor = "apple")]
-const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
-#[cfg(not(target_vendor = "apple"))]
-const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

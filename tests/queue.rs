@@ -8,24 +8,11 @@ use std::time::{Duration, Instant};
 
 use rs_script::{Client, Completion, Options, Queue, Script, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use support::calls::{COUNT, MULTIPLY, NONE, client, shown};
+use support::calls::{COUNT, LONG, MULTIPLY, NONE, client, options, shown, take};
 use support::cluster::Cluster;
 use support::raw::Raw;
 use support::server::Server;
 use support::wait_until;
-
-const LONG: Duration = Duration::from_secs(60);
-
-/// Takes out so many completions.
-#[track_caller]
-fn take(queue: &Queue, count: usize) -> Vec<Completion> {
-    let mut taken = Vec::new();
-    while taken.len() < count {
-        assert!(queue.poll(&mut taken, count, LONG) > 0, "{} of {count} completions", taken.len());
-    }
-    assert_eq!(taken.len(), count);
-    taken
-}
 
 #[track_caller]
 fn by_tag(completions: Vec<Completion>) -> HashMap<u64, Completion> {
@@ -33,12 +20,6 @@ fn by_tag(completions: Vec<Completion>) -> HashMap<u64, Completion> {
     let map: HashMap<_, _> = completions.into_iter().map(|completion| (completion.tag, completion)).collect();
     assert_eq!(map.len(), count, "a tag was completed twice");
     map
-}
-
-fn options(timeout: Duration) -> Options {
-    let mut options = Options::default();
-    options.call_timeout(timeout).unwrap();
-    options
 }
 
 fn is_readable(queue: &Queue) -> bool {

@@ -8,13 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rs_script::{Client, Completion, Options, Queue, Script, Status};
-use support::calls::{COUNT, MULTIPLY, NONE, client, shown};
+use support::calls::{COUNT, LONG, MULTIPLY, NONE, client, options, shown, take};
 use support::cluster::{Cluster, slot_of};
 use support::raw::{Raw, Value};
 use support::server::Server;
 use support::{wait_for, wait_until};
-
-const LONG: Duration = Duration::from_secs(60);
 
 /// Notes that it ran, under an id of its own.
 const NOTE: &str = "return redis.call('HINCRBY', KEYS[1], ARGV[1], 1)";
@@ -466,23 +464,6 @@ fn calls_are_submitted_inside_a_runtime_of_tokio() {
         client.submit_command(&queue, 2, &["BLPOP", "none", "0.01"]).unwrap();
         assert!(take(&queue, 2).iter().all(|completion| completion.result.is_ok()));
     });
-}
-
-fn options(timeout: Duration) -> Options {
-    let mut options = Options::default();
-    options.call_timeout(timeout).unwrap();
-    options
-}
-
-/// Takes out so many completions.
-#[track_caller]
-fn take(queue: &Queue, count: usize) -> Vec<Completion> {
-    let mut taken = Vec::new();
-    while taken.len() < count {
-        assert!(queue.poll(&mut taken, count, LONG) > 0, "{} of {count} completions", taken.len());
-    }
-    assert_eq!(taken.len(), count);
-    taken
 }
 
 #[test]

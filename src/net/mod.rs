@@ -37,11 +37,11 @@ impl Readiness {
     }
 }
 
-/// macOS has no such flag; the socket option set in [`Socket::new`] does the same.
+/// macOS has no such flag; a socket option, set where the socket is made, does the same.
 #[cfg(target_vendor = "apple")]
-const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
+pub(crate) const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
 #[cfg(not(target_vendor = "apple"))]
-const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+pub(crate) const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// Where poll counts milliseconds in a C int, a longer wait would be refused.
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,6 +1,8 @@
 //! What tests of calls share: scripts, a client with every default, and what a call cost.
 
-use rs_script::{Client, Options, Reply};
+use std::time::Duration;
+
+use rs_script::{Client, Completion, Options, Queue, Reply};
 
 use super::cluster::Cluster;
 use super::server::Server;
@@ -31,4 +33,25 @@ pub fn round_trips<T>(client: &Client, body: impl FnOnce() -> T) -> (T, u64) {
     let before = client.stats().round_trips;
     let result = body();
     (result, client.stats().round_trips - before)
+}
+
+/// As good as for ever, in a test.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// Every default but the deadline of a call.
+pub fn options(timeout: Duration) -> Options {
+    let mut options = Options::default();
+    options.call_timeout(timeout).unwrap();
+    options
+}
+
+/// Takes out so many completions.
+#[track_caller]
+pub fn take(queue: &Queue, count: usize) -> Vec<Completion> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        assert!(queue.poll(&mut taken, count, LONG) > 0, "{} of {count} completions", taken.len());
+    }
+    assert_eq!(taken.len(), count);
+    taken
 }
