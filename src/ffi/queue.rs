@@ -406,8 +406,8 @@ pub unsafe extern "C" fn rs_client_submit_packed(
 /// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 ///
 /// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
-/// taken. `*needed`: where the next completion alone does not fit, what it takes; else 0. All three are 0 on failure. Numbers are in the machine's
-/// byte order and not aligned; a string is a u32 length and its bytes:
+/// taken. `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than `max`, the queue was
+/// empty. All three are 0 on failure. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
 ///
 ///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 ///               behind that, with RS_PACKED_ARRIVED, a reply
@@ -448,9 +448,7 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
             let before = bytes.len();
             packed::write_completion(completion, &mut bytes);
             if bytes.len() > capacity {
-                if fitting == 0 {
-                    set_needed(bytes.len());
-                }
+                set_needed(bytes.len() - before);
                 bytes.truncate(before);
                 break;
             }

@@ -246,10 +246,9 @@ class Connection {
             reader.at = 0;
             while (reader.at < used) reader.completion(this.#take);
             const needed = Number(this.#needed.readBigUInt64LE(0));
-            if (needed > 0) this.#room = Buffer.allocUnsafeSlow(needed);
-            // Fewer than asked for may have come because there was no room for more: only none means that none are left, and
-            // that the descriptor, from which the socket has read, will be made readable again.
-            else if (used === 0) break;
+            if (needed > room.length) this.#room = Buffer.allocUnsafeSlow(needed);
+            // Now the queue was empty, and the descriptor, from which the socket has read, will be made readable again.
+            if (needed === 0 && this.#count.readUInt32LE(0) < BATCH) break;
         }
         if (this.#room.length > 4 * ROOM) this.#room = Buffer.allocUnsafeSlow(ROOM);
         this.#rest();
