@@ -25,8 +25,8 @@ use crate::route::ReadFrom;
 use crate::script::Script;
 use crate::session::Finished;
 use crate::session::verdict;
+use crate::slots::NO_SLOT;
 use crate::topology::Place;
-use crate::topology::slots::NO_SLOT;
 
 /// A call under way that will be completed in a queue.
 pub(crate) struct Submitted {
