@@ -837,8 +837,8 @@ rs_status rs_client_submit(const rs_client *client,
                            uint64_t tag,
                            rs_error **err);
 
-// Executes a pipeline without waiting; see rs_pipeline_exec and rs_script_submit. The pipeline is empty afterwards, accepted or not, and can be
-// filled again. An empty one is RS_ERR_INVALID_ARGUMENT.
+// Executes a pipeline without waiting; see rs_pipeline_exec and rs_script_submit. Once it is accepted the pipeline is empty and can be
+// filled again; with an error it has its items still. An empty one is RS_ERR_INVALID_ARGUMENT.
 rs_status rs_pipeline_submit(rs_pipeline *pipeline,
                              const rs_queue *queue,
                              uint64_t tag,

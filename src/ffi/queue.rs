@@ -311,8 +311,8 @@ pub unsafe extern "C" fn rs_client_submit(
     })
 }
 
-/// Executes a pipeline without waiting; see rs_pipeline_exec and rs_script_submit. The pipeline is empty afterwards, accepted or not, and can be
-/// filled again. An empty one is RS_ERR_INVALID_ARGUMENT.
+/// Executes a pipeline without waiting; see rs_pipeline_exec and rs_script_submit. Once it is accepted the pipeline is empty and can be
+/// filled again; with an error it has its items still. An empty one is RS_ERR_INVALID_ARGUMENT.
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
@@ -398,8 +398,8 @@ pub unsafe extern "C" fn rs_client_submit_packed(
             unsafe { handle(*scripts.add(index), "scripts") }.map(rs_script::script)
         };
         let scripts = (0..numscripts).map(script_at).collect::<Result<Vec<_>>>()?;
-        let calls = packed::read_calls(&client.client, &scripts, calls)?;
-        client.client.submit_all(&queue.queue, calls)
+        let mut calls = packed::read_calls(&client.client, &scripts, calls)?;
+        client.client.submit_all(&queue.queue, &mut calls)
     })
 }
 
