@@ -355,10 +355,10 @@ impl Link {
     /// Looks at a connection that has been idle, or has let a caller down, before a call is put on it.
     #[inline]
     fn is_alive(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant) -> bool {
-        let quiet = now.saturating_duration_since(shared.heard);
-        if quiet < IDLE_TRUST || shared.reading {
+        if now < shared.heard + IDLE_TRUST || shared.reading {
             return true;
         }
+        let quiet = now.saturating_duration_since(shared.heard);
         // As the reader, so that no other caller reads at the same time.
         shared.reading = true;
         // Behind late replies, that nobody waits for any more, there may be the end.

@@ -80,7 +80,7 @@ impl Link {
         let outcome = MutexGuard::unlocked(shared, || {
             // A patient read spares the wait before it, but minds neither the deadline nor room to write.
             let patient = matches!(wait, Wait::Until(deadline)
-                if !write && deadline.saturating_duration_since(now) > PATIENCE);
+                if !write && deadline > now + PATIENCE);
             let ready = match wait {
                 Wait::Until(deadline) if !patient => self.socket.wait(true, write, deadline)?,
                 _ => Readiness::READABLE,
