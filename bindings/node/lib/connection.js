@@ -84,6 +84,9 @@ class Connection {
     #isHeld = false;
     #isWanted = false;
     #isClosing = false;
+    #isFinished = false;
+    /** Why there are no more calls. */
+    #reason = "the client is closed";
     #closed = Promise.withResolvers?.() ?? withResolvers();
 
     /** @param {bigint} handle of the native client, which is this object's from now on */
@@ -103,6 +106,7 @@ class Connection {
             writable: false,
             onread: { buffer: Buffer.alloc(64), callback: () => (this.#drain(), true) },
         });
+        this.#socket.on("error", () => {}).on("close", () => this.#lost());
         this.#socket.unref();
     }
 
@@ -131,7 +135,7 @@ class Connection {
     /** Makes a call: `write` puts what it is into a Writer. */
     send(owner, { target, timeout, buffers, signal }, write) {
         return new Promise((resolve, reject) => {
-            if (this.#isClosing) return reject(errors.closed("the client is closed"));
+            if (this.#isClosing) return reject(errors.closed(this.#reason));
             if (signal?.aborted) {
                 const error = errors.cancelled("the call was called off");
                 error.cause = signal.reason;
@@ -278,8 +282,19 @@ class Connection {
         return this.#closed.promise;
     }
 
+    /** Somebody has closed the descriptor: it tells of no completion any more, so all calls end, and are looked for until none is left. */
+    #lost() {
+        if (this.#isFinished) return;
+        if (!this.#isClosing) this.#reason += ": somebody has closed the descriptor of its queue";
+        this.close();
+        if (this.#isFinished) return;
+        this.#drain();
+        if (!this.#isFinished) setTimeout(() => this.#lost(), 10);
+    }
+
     #finish() {
-        if (this.#socket.destroyed) return;
+        if (this.#isFinished) return;
+        this.#isFinished = true;
         this.#socket.destroy();
         for (const undo of this.#kept) undo();
         native.queueFree(this.#queue);
