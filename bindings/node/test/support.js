@@ -81,10 +81,6 @@ class Server {
         return (await run("redis-cli", [...this.access, ...words])).stdout.trim();
     }
 
-    get isRunning() {
-        return this.process.exitCode === null && this.process.signalCode === null;
-    }
-
     pause() {
         this.process.kill("SIGSTOP");
     }
