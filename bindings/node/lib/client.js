@@ -6,7 +6,7 @@ const { Connection } = require("./connection");
 const { classes, closed, invalid } = require("./errors");
 const native = require("./native");
 const options = require("./options");
-const { Writer, isBytes, shown } = require("./pack");
+const { Writer, bytesOf, isBytes, shown } = require("./pack");
 
 const READ_ONLY = 1;
 const ATOMIC = 1;
@@ -58,10 +58,15 @@ class Client {
     #root;
 
     constructor(connection, way, root) {
+        if (!(connection instanceof Connection)) throw invalid("clients come from connect()");
         this.#connection = connection;
         this.#way = way;
         this.#root = root ?? this;
         if (root === undefined) forgotten.register(this, () => void connection.close());
+    }
+
+    static is(value) {
+        return typeof value === "object" && value !== null && #connection in value;
     }
 
     /** Makes a call; errors of any kind come through the promise. `prepare` reads what the caller gave, and says how to write it. */
@@ -94,7 +99,7 @@ class Client {
         if (typeof source !== "string" && !isBytes(source)) {
             throw invalid(`a script must be a string or a Buffer, not ${shown(source)}`);
         }
-        const bytes = Buffer.from(source);
+        const bytes = bytesOf(source);
         const out = Buffer.alloc(8);
         native.scriptRegister(0n, bytes, bytes.length, options.flag("idempotent", idempotent) ? IDEMPOTENT : 0, out);
         const handle = new Handle(out.readBigUInt64LE(0), native.scriptFree);
@@ -136,6 +141,7 @@ class Client {
     #view(make) {
         if (this.#connection.isClosed) throw closed("the client is closed");
         const out = Buffer.alloc(8);
+        this.#connection.shares();
         make(out);
         return new Handle(out.readBigUInt64LE(0), native.clientFree);
     }
@@ -144,7 +150,7 @@ class Client {
         if (route === "all") return this.#view((out) => native.withRouteAll(address, out));
         const { key, slot, node } = Object(route);
         if (typeof key === "string" || isBytes(key)) {
-            const bytes = Buffer.from(key);
+            const bytes = bytesOf(key);
             return this.#view((out) => native.withRouteKey(address, bytes, bytes.length, out));
         }
         if (Number.isInteger(slot) && slot >= 0 && slot < 65536) {
@@ -244,7 +250,7 @@ function callable(handle, sha, client, flags) {
         sha: { value: sha, enumerable: true },
         on: {
             value: (other) => {
-                if (!(other instanceof Client)) throw invalid(`on() takes a client, not ${shown(other)}`);
+                if (!Client.is(other)) throw invalid(`on() takes a client, not ${shown(other)}`);
                 return callable(handle, sha, other, flags);
             },
         },
@@ -260,6 +266,7 @@ class Pipeline {
     #count = 0;
 
     constructor(client, flags) {
+        if (!(client instanceof Client)) throw invalid("pipelines come from a client's pipeline() and transaction()");
         this.#client = client;
         this.#flags = flags;
         this.clear();

@@ -83,6 +83,7 @@ class Connection {
 
     #isHeld = false;
     #isWanted = false;
+    #isShared = false;
     #isClosing = false;
     #isFinished = false;
     /** Why there are no more calls. */
@@ -96,7 +97,7 @@ class Connection {
         const out = Buffer.alloc(8);
         native.queueNew(capacity, out);
         this.#queue = out.readBigUInt64LE(0);
-        this.#kept = [atExit("rs_client_close", handle), atExit("rs_queue_free", this.#queue)];
+        this.#kept = [atExit("rs_client_free", handle), atExit("rs_queue_free", this.#queue)];
         // The socket closes what it is given, and the queue needs its own.
         const fd = native.dup(native.queueFd(this.#queue));
         native.closeOnExec(fd, FIOCLEX);
@@ -116,6 +117,14 @@ class Connection {
 
     get isClosed() {
         return this.#isClosing;
+    }
+
+    /** There are other handles of the client, from now on: freeing this one at the thread's end would not close it any more. */
+    shares() {
+        if (this.#isShared) return;
+        this.#isShared = true;
+        this.#kept[0]();
+        this.#kept[0] = atExit("rs_client_close", this.#handle);
     }
 
     /** Whether an idle client keeps the process alive. */

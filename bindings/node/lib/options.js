@@ -4,7 +4,7 @@
 
 const { invalid } = require("./errors");
 const native = require("./native");
-const { isBytes, shown } = require("./pack");
+const { bytesOf, isBytes, shown } = require("./pack");
 
 const READ_FROM = { primary: 0, preferReplica: 1, replica: 2 };
 const PROTOCOL = { auto: 0, 2: 2, 3: 3 };
@@ -90,7 +90,7 @@ function signalOf(value) {
 
 function secret(value, name) {
     check(name, value, typeof value === "string" || isBytes(value), "a string or a Buffer");
-    return Buffer.from(value);
+    return bytesOf(value);
 }
 
 const asText = (name) => (set, value) => set(text(name, value));
@@ -125,7 +125,7 @@ const given = {
     maxReplyDepth: asCount("maxReplyDepth"),
     readFrom: (set, value) => set(oneOf("readFrom", value, READ_FROM)),
     mapAddress: (set, value) => {
-        for (const [announced, reachable] of Object.entries(Object(value))) {
+        for (const [announced, reachable] of Object.entries(copy("mapAddress", value))) {
             set(text("mapAddress", announced), text("mapAddress", reachable));
         }
     },

@@ -180,10 +180,15 @@ class Writer {
     }
 }
 
+/** The bytes of a text, or a copy of those given, whatever these say of their length. */
+function bytesOf(value) {
+    return Buffer.from(typeof value === "string" ? value : new Uint8Array(value).buffer);
+}
+
 /** For an error text: what it is, not what is in it, which may be secret. */
 function shown(value) {
     if (value === null || value === undefined) return String(value);
     return Array.isArray(value) ? "an array" : `a value of type ${typeof value}`;
 }
 
-module.exports = { Writer, isBytes, shown };
+module.exports = { Writer, bytesOf, isBytes, shown };
