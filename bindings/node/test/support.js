@@ -12,7 +12,7 @@ const run = promisify(execFile);
 
 /** Waits until something holds; `what` is for the error text. */
 async function until(what, holds) {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + 60_000;
     for (;;) {
         const value = await holds();
         if (value) return value;

@@ -35,7 +35,7 @@ async function round(client) {
     // Twenty items each, through views and with scripts that nobody keeps.
     const pipelines = await many(100, (i) => {
         const view = client.with({ readFrom: "primary" });
-        view.script("-- never run".repeat(200));
+        view.script("-- never run".repeat(2000));
         const pipeline = i % 2 ? view.pipeline() : view.transaction();
         for (let item = 0; item < 10; item++) pipeline.command("ECHO", item).script(item % 5 ? script : fails, [bytes], [bytes]);
         return pipeline.exec();
@@ -66,7 +66,7 @@ test("a million calls do not take more memory", async (t) => {
     };
     await rounds(20);
     const before = await rounds(1);
-    // What an allocator keeps comes and goes; what leaks stays.
+    // What an allocator keeps comes and goes, tens of megabytes where threads wait for the processor; what leaks stays.
     await rounds(50);
     const later = [];
     for (let i = 0; i < 5; i++) later.push(await rounds(10));
@@ -75,7 +75,7 @@ test("a million calls do not take more memory", async (t) => {
     assert.equal(inFlight, 0);
     const [rss, heap] = [least("rss"), least("heapUsed")];
     t.diagnostic(`${rss} bytes, ${heap} on the heap`);
-    assert.ok(rss < 15e6, `${rss} bytes`);
+    assert.ok(rss < 40e6, `${rss} bytes`);
     assert.ok(heap < 2e6, `${heap} bytes on the heap`);
     await client.close();
 });
