@@ -44,12 +44,16 @@ test("calls go to the primary, and read-only ones to the replica where that is w
     await client.close();
 });
 
-test("a failover under calls: each at most once, and then on the new primary", async () => {
+test("a failover under calls: each at most once, and then on the new primary", async (t) => {
     const client = await rs.connect(watched.url(), { sentinelPassword, callTimeout: 20_000, reconnectAttempts: 0 });
     const note = client.script(NOTE);
     const old = await watched.primary();
     let made = 0;
     let isOver = false;
+    t.after(() => {
+        isOver = true;
+        return client.close();
+    });
     const seen = new Set();
     const caller = async () => {
         while (!isOver) {
@@ -72,5 +76,4 @@ test("a failover under calls: each at most once, and then on the new primary", a
     assert.deepEqual(seen, new Set([old.port, fresh.port]));
     assert.deepEqual(await note(["notes"], ["afterwards"]), [1, fresh.port]);
     assert.deepEqual(await client.transaction().script(note, ["notes"], ["in a transaction"]).exec(), [[1, fresh.port]]);
-    await client.close();
 });
