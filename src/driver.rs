@@ -5,8 +5,8 @@
 //! a few [`Workers`], which come and go.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,8 @@ pub(crate) struct Driver {
 
 /// What others tell the thread.
 pub(crate) struct Waker {
-    signal: Signal,
+    /// The thread's own: its descriptors go with it, however long handles of a closed client are kept.
+    signal: Weak<Signal>,
     /// It was woken and has not looked yet.
     woken: AtomicBool,
     state: Mutex<State>,
@@ -56,8 +57,9 @@ impl Driver {
             Error::new(Status::Internal, format!("no thread for submitted calls: {error}; nothing was sent"))
                 .sent(false)
         };
+        let signal = Arc::new(Signal::new().map_err(failed)?);
         let waker = Arc::new(Waker {
-            signal: Signal::new().map_err(failed)?,
+            signal: Arc::downgrade(&signal),
             woken: AtomicBool::new(false),
             state: Mutex::default(),
         });
@@ -65,7 +67,7 @@ impl Driver {
         let (its_waker, all_workers) = (Arc::clone(&waker), [Arc::clone(&workers), Arc::clone(&apart)]);
         thread::Builder::new()
             .name("rs_script".into())
-            .spawn(move || run(&its_waker, &all_workers))
+            .spawn(move || run(&its_waker, &signal, &all_workers))
             .map_err(failed)?;
         Ok(Driver { waker, workers, apart })
     }
@@ -90,8 +92,10 @@ impl Drop for Driver {
 impl Waker {
     /// Has the thread look after everything once.
     pub(crate) fn wake(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            self.signal.raise();
+        if !self.woken.swap(true, Ordering::AcqRel)
+            && let Some(signal) = self.signal.upgrade()
+        {
+            signal.raise();
         }
     }
 
@@ -118,13 +122,13 @@ impl Waker {
     }
 }
 
-fn run(waker: &Waker, workers: &[Arc<Workers>]) {
+fn run(waker: &Waker, signal: &Signal, workers: &[Arc<Workers>]) {
     let mut links: Vec<(Arc<Link>, Watch)> = Vec::new();
     // Looked at once even if nobody has woken it.
     let mut is_woken = true;
     loop {
         if std::mem::take(&mut is_woken) {
-            waker.signal.lower();
+            signal.lower();
             waker.woken.swap(false, Ordering::AcqRel);
         }
         let now = Instant::now();
@@ -158,15 +162,15 @@ fn run(waker: &Waker, workers: &[Arc<Workers>]) {
             wanted.is_some()
         });
         if !stopped || !links.is_empty() {
-            is_woken = sleep(waker, &links, alarm);
+            is_woken = sleep(signal, &links, alarm);
         }
     }
 }
 
 /// Waits until something is to be done, and reads and writes where that is. Whether it was woken.
-fn sleep(waker: &Waker, links: &[(Arc<Link>, Watch)], alarm: Option<Instant>) -> bool {
+fn sleep(signal: &Signal, links: &[(Arc<Link>, Watch)], alarm: Option<Instant>) -> bool {
     let mut fds = Vec::with_capacity(links.len() + 1);
-    let signal = waker.signal.as_fd();
+    let signal = signal.as_fd();
     fds.push(PollFd::new(&signal, PollFlags::IN));
     let sockets: Vec<_> = links.iter().map(|(link, _)| link.as_fd()).collect();
     let mut places = Vec::with_capacity(links.len());

@@ -328,6 +328,8 @@ impl Node {
         for link in links {
             link.close(&closed());
         }
+        // Its descriptor goes with the last call on it, however long handles of the client are kept.
+        self.state.lock().retire();
     }
 }
 

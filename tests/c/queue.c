@@ -1,4 +1,5 @@
 /* The completion queue: submitting in every form, taking out in every form, and misuse of both. */
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -657,6 +658,26 @@ static void *take_packed_some(void *context) {
     return NULL;
 }
 
+static int open_descriptors(void) {
+    int count = 0;
+    for (int fd = 0; fd < 1024; fd++) count += fcntl(fd, F_GETFD) != -1;
+    return count;
+}
+
+/* A handle that is kept for long, as garbage collectors do, keeps no descriptors. */
+static void a_closed_client_has_no_descriptors(void) {
+    rs_queue *queue = queue_of(4);
+    const int before = open_descriptors();
+    rs_client *own = open_client(server_url(redis));
+    submit_ping(own, queue, 1);
+    take_ping(queue, 1);
+    CHECK(open_descriptors() > before);
+    rs_client_close(own);
+    WAIT_UNTIL(open_descriptors() == before);
+    rs_client_free(own);
+    rs_queue_free(queue);
+}
+
 static void threads_submit_while_others_poll(void) {
     static crowd c;
     pthread_t threads[SUBMITTERS + TAKERS];
@@ -739,6 +760,7 @@ int main(int argc, char **argv) {
     RUN(a_buffer_that_is_too_small);
     RUN(a_queue_freed_with_calls_under_way);
     RUN(a_client_freed_or_closed_with_calls_under_way);
+    RUN(a_closed_client_has_no_descriptors);
     RUN(threads_submit_while_others_poll);
     RUN(a_child_of_fork);
     rs_script_free(multiply);
