@@ -87,6 +87,36 @@ func (c *Client) ScriptKill(ctx context.Context) error {
 	})
 }
 
+// ScriptShow gives the source of a script that the server has in its cache, by its SHA1; in a cluster, that any primary has. An error that is [ErrNil] says that none has it, and
+// [ErrNotSupported] that the server does not know SCRIPT SHOW: Valkey does from 8 on.
+func (c *Client) ScriptShow(ctx context.Context, sha string) (string, error) {
+	if len(sha) != 40 {
+		return "", refused(ErrInvalidArgument, fmt.Sprintf("the SHA1 has %d characters, not 40; nothing was sent", len(sha)))
+	}
+	var source *string
+	err := c.administer(ctx, waiting, func(client *C.rs_client, err **C.rs_error) C.rs_status {
+		text := C.CString(sha)
+		defer C.free(unsafe.Pointer(text))
+		var reply *C.rs_reply
+		status := C.rs_client_script_show(client, text, &reply, err)
+		if reply != nil {
+			var length C.size_t
+			bytes := C.rs_reply_string(reply, &length)
+			shown := C.GoStringN(bytes, C.int(length))
+			source = &shown
+			C.rs_reply_free(reply)
+		}
+		return status
+	})
+	if err != nil {
+		return "", err
+	}
+	if source == nil {
+		return "", &TypeError{KindNil, "a script"}
+	}
+	return *source, nil
+}
+
 // How many may wait inside the library at once, in the whole process. A kill must not wait for those that wait for the script to be killed.
 var (
 	waiting = make(chan struct{}, 8)

@@ -91,7 +91,7 @@ func open(url string, settings *settings) (*Client, *Error) {
 		return nil
 	})
 	if err == nil {
-		client.engine, err = newEngine(settings.maxInFlight)
+		client.engine, err = newEngine(settings)
 	}
 	if err != nil {
 		return nil, err
@@ -106,6 +106,7 @@ func (c *Client) Close() error {
 		C.rs_client_close(c.native.pointer)
 		runtime.KeepAlive(c.native)
 	})
+	c.engine.events.close()
 	return nil
 }
 

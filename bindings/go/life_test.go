@@ -349,8 +349,9 @@ func TestClosed(t *testing.T) {
 	}
 	_, executed := pipeline.Exec(ctx)
 	_, exists := client.ScriptExists(ctx, script.SHA())
+	_, shown := client.ScriptShow(ctx, script.SHA())
 	for _, err := range []error{
-		script.Call(ctx, nil).Err(), client.Do(ctx, "PING").Err(), view.Do(ctx, "PING").Err(), executed, exists,
+		shown, script.Call(ctx, nil).Err(), client.Do(ctx, "PING").Err(), view.Do(ctx, "PING").Err(), executed, exists,
 		client.ScriptFlush(ctx, rsscript.FlushSync), client.ScriptKill(ctx), client.ScriptLoad(ctx, script),
 	} {
 		if err := checkError(t, err, rsscript.ErrClosed); !err.NotExecuted {
