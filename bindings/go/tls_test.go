@@ -92,15 +92,21 @@ func (a *authority) issue(t testing.TB, name, host string, valid time.Duration) 
 	return pair{a.write(t, name+".crt", "CERTIFICATE", a.sign(t, cert, key)), a.write(t, name+".key", "EC PRIVATE KEY", bytes)}
 }
 
+// tlsOptions are those of a server with this certificate, which is also its own as a client of other servers.
+func (a *authority) tlsOptions(port string, shown pair) []string {
+	return []string{"--port", "0", "--tls-port", port, "--tls-ca-cert-file", a.file, "--tls-cert-file", shown.cert, "--tls-key-file", shown.key,
+		"--tls-auth-clients", "no", "--tls-replication", "yes"}
+}
+
 // tlsServer starts one with this certificate.
 func tlsServer(t testing.TB, authority *authority, shown pair, options ...string) *server {
 	t.Helper()
 	server, err := onFreePort(func(port, dir string) (*server, error) {
 		// It is asked through its socket whether it is there: for that the certificates don't matter.
 		socket := filepath.Join(dir, "s")
-		return runServer(&server{url: "rediss://127.0.0.1:" + port, network: "unix", address: socket, dir: dir}, "redis-server",
-			append([]string{"--port", "0", "--unixsocket", socket, "--bind", "127.0.0.1", "--tls-port", port, "--tls-ca-cert-file", authority.file,
-				"--tls-cert-file", shown.cert, "--tls-key-file", shown.key, "--tls-auth-clients", "no"}, options...)...)
+		arguments := append([]string{"--unixsocket", socket, "--bind", "127.0.0.1"}, authority.tlsOptions(port, shown)...)
+		return runServer(&server{url: "rediss://127.0.0.1:" + port, network: "unix", address: socket, dir: dir},
+			"redis-server", append(arguments, options...)...)
 	})
 	if err != nil {
 		t.Fatal(err)
