@@ -515,17 +515,57 @@ func memory() int {
 	return resident * os.Getpagesize()
 }
 
-func TestMemoryDoesNotGrow(t *testing.T) {
+func TestAMillionCalls(t *testing.T) {
 	client := open(t, url)
-	script := client.Script("return {ARGV[1], 2}")
-	call := func(calls int) {
+	echo, list, fails := client.Script("return ARGV[1]"), client.Script("return {KEYS[1], 2, {redis.error_reply('MINE')}}"), client.Script("return redis.error_reply('MINE')")
+	long := strings.Repeat("x", 2000)
+	call := func(ctx context.Context, number int) (err error) {
+		ok := true
+		switch number % 8 {
+		case 0, 1, 2:
+			var text string
+			text, err = echo.Call(ctx, nil, number).Text()
+			ok = text == fmt.Sprint(number)
+		case 3:
+			var text string
+			text, err = echo.Call(ctx, nil, long).Text()
+			ok = text == long
+		case 4, 5:
+			var elements []rsscript.Result
+			elements, err = list.Call(ctx, []string{"key"}).Slice()
+			ok = len(elements) == 3
+		case 6:
+			if err = fails.Call(ctx, nil).Err(); errors.Is(err, rsscript.ErrServer) {
+				return nil
+			}
+			ok = err != nil
+		case 7:
+			var results []rsscript.Result
+			results, err = client.Pipeline().Do("PING").Call(echo, nil, number).Exec(ctx)
+			ok = len(results) == 2
+		}
+		if err == nil && !ok {
+			err = fmt.Errorf("call %d was answered wrongly", number)
+		}
+		return err
+	}
+	calls := func(count int) (cancelled int64) {
 		var group sync.WaitGroup
-		for range 100 {
+		var sum atomic.Int64
+		for worker := range 100 {
 			group.Add(1)
 			go func() {
 				defer group.Done()
-				for range calls / 100 {
-					if err := script.Call(ctx, nil, "argument").Err(); err != nil {
+				for i := range count / 100 {
+					ctx, number := ctx, i*100+worker
+					if i%50 == 0 {
+						var cancel context.CancelFunc
+						ctx, cancel = context.WithCancel(ctx)
+						go cancel()
+					}
+					if err := call(ctx, number); errors.Is(err, context.Canceled) {
+						sum.Add(1)
+					} else if err != nil {
 						t.Error(err)
 						return
 					}
@@ -534,11 +574,26 @@ func TestMemoryDoesNotGrow(t *testing.T) {
 		}
 		group.Wait()
 		runtime.GC()
+		return sum.Load()
 	}
-	call(100_000)
-	before := memory()
-	call(200_000)
+	count := 1_000_000
+	if raceDetector {
+		count = 100_000
+	}
+	calls(count / 10)
+	goroutinesGone := noGoroutinesLeft(t)
+	before, threadsBefore := memory(), threads(t)
+	cancelled := calls(count)
 	if now := memory(); now > before+16<<20 {
-		t.Fatalf("%d bytes, and %d before", now, before)
+		t.Errorf("%d bytes, and %d before", now, before)
 	}
+	if now := threads(t); now > threadsBefore+8 {
+		t.Errorf("%d threads, and %d before", now, threadsBefore)
+	}
+	goroutinesGone()
+	eventually(t, "nothing is in flight", func() bool { return client.Stats().InFlight == 0 })
+	if cancelled == 0 {
+		t.Error("no call was cancelled")
+	}
+	t.Logf("%d of %d calls were cancelled; %d KiB before, %d KiB now", cancelled, count, before>>10, memory()>>10)
 }
