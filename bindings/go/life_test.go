@@ -100,24 +100,121 @@ func TestCancelBefore(t *testing.T) {
 	}
 }
 
-func TestCancelInFlight(t *testing.T) {
+// checkCancelled checks the error of a call whose context was cancelled when it was under way.
+func checkCancelled(t testing.TB, err error) *rsscript.Error {
+	t.Helper()
+	var own *rsscript.Error
+	if !errors.Is(err, context.Canceled) || !errors.As(err, &own) || own.Indeterminate == own.NotExecuted ||
+		own.Status != rsscript.ErrCancelled && own.Status != rsscript.ErrIndeterminate {
+		t.Fatalf("%+v", err)
+	}
+	return own
+}
+
+func TestCancelWhileBatched(t *testing.T) {
 	server := ownServer(t)
 	client := open(t, server.url)
-	paused(t, client)
-	goroutinesGone := noGoroutinesLeft(t)
-	for range 20 {
-		cancelled, cancel := context.WithCancel(ctx)
-		before := client.Stats().InFlight
-		result := make(chan error, 1)
-		go func() { result <- client.Do(cancelled, "PING").Err() }()
-		eventually(t, "it is in flight", func() bool { return client.Stats().InFlight > before })
-		cancel()
-		err := checkError(t, <-result, rsscript.ErrIndeterminate)
-		if !errors.Is(err, context.Canceled) || !err.Indeterminate {
+	check(t, "PONG")(client.Do(ctx, "PING").Text())
+	cancelled, cancel := context.WithCancel(ctx)
+	results := [2]chan error{make(chan error, 50), make(chan error, 50)}
+	resume := server.stopped(t)
+	send := client.HoldBatch()
+	for range 50 {
+		go func() { results[0] <- client.Do(cancelled, "PING").Err() }()
+		go func() { results[1] <- client.Do(ctx, "PING").Err() }()
+	}
+	eventually(t, "all are batched", func() bool { calls, _ := client.Batched(); return calls == 100 })
+	cancel()
+	eventually(t, "half of them are to be called off", func() bool { _, callOff := client.Batched(); return callOff == 50 })
+	select {
+	case err := <-results[0]:
+		t.Fatal("a call ended, and its place in the batch is still there:", err)
+	default:
+	}
+	send()
+	for range 50 {
+		checkCancelled(t, <-results[0])
+	}
+	resume()
+	for range 50 {
+		if err := <-results[1]; err != nil {
 			t.Fatal(err)
 		}
 	}
+	check(t, "PONG")(client.Do(ctx, "PING").Text())
+}
+
+func TestCancelInFlight(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url)
+	script := client.Script("return 1")
+	check(t, "PONG")(client.Do(ctx, "PING").Text())
+	resume := server.stopped(t)
+	goroutinesGone := noGoroutinesLeft(t)
+	for name, call := range map[string]func(context.Context) error{
+		"Do":     func(ctx context.Context) error { return client.Do(ctx, "PING").Err() },
+		"Call":   func(ctx context.Context) error { return script.Call(ctx, nil).Err() },
+		"CallRO": func(ctx context.Context) error { return script.CallRO(ctx, nil).Err() },
+		"Pipeline": func(ctx context.Context) error {
+			_, err := client.Pipeline().Do("PING").Call(script, nil).Exec(ctx)
+			return err
+		},
+		"Transaction":  func(ctx context.Context) error { _, err := client.Transaction().Do("PING").Exec(ctx); return err },
+		"ScriptExists": func(ctx context.Context) error { _, err := client.ScriptExists(ctx, script.SHA()); return err },
+	} {
+		for range 5 {
+			cancelled, cancel := context.WithCancel(ctx)
+			before := client.Stats().InFlight
+			result := make(chan error, 1)
+			go func() { result <- call(cancelled) }()
+			eventually(t, name+" is in flight", func() bool { return client.Stats().InFlight > before })
+			cancel()
+			if err := checkCancelled(t, <-result); !err.Indeterminate {
+				t.Fatal(name, err)
+			}
+		}
+	}
+	resume()
 	goroutinesGone()
+}
+
+func TestCancelWhileTheReplyIsDelivered(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url)
+	script := client.Script("return ARGV[1]")
+	for i := range 20 {
+		resume := server.stopped(t)
+		cancelled, cancel := context.WithCancel(ctx)
+		result := make(chan rsscript.Result, 1)
+		go func() { result <- script.Call(cancelled, nil, i) }()
+		eventually(t, "it is in flight", func() bool { return client.Stats().InFlight == 1 })
+		deliver := client.HoldReplies()
+		resume()
+		eventually(t, "its reply is there", func() bool { return client.Stats().InFlight == 0 })
+		cancel()
+		runtime.Gosched() // whether the caller has noticed or not
+		deliver()
+		check(t, int64(i))((<-result).Int64())
+	}
+}
+
+func TestCancelAfter(t *testing.T) {
+	client := open(t, url)
+	script := client.Script("return ARGV[1]")
+	before := client.Stats()
+	for i := range 1000 {
+		cancelled, cancel := context.WithCancel(ctx)
+		first := script.Call(cancelled, nil, i)
+		next := make(chan rsscript.Result, 1)
+		// It is given the place of the first.
+		go func() { next <- script.Call(ctx, nil, -i) }()
+		cancel()
+		check(t, int64(i))(first.Int64())
+		check(t, int64(-i))((<-next).Int64())
+	}
+	if now := client.Stats(); now.Calls < before.Calls+2000 || now.InFlight != 0 {
+		t.Fatalf("%+v", now)
+	}
 }
 
 func TestCancelWhileConnecting(t *testing.T) {
@@ -191,9 +288,7 @@ func TestTenThousandCancelledAtOnce(t *testing.T) {
 	cancel()
 	for range count {
 		err := <-results
-		if !errors.Is(err, context.Canceled) || !errors.Is(err, rsscript.ErrIndeterminate) && !errors.Is(err, rsscript.ErrCancelled) {
-			t.Fatal(err)
-		}
+		checkCancelled(t, err)
 	}
 	boundThreads(t, before)
 }
@@ -361,6 +456,15 @@ func TestClosed(t *testing.T) {
 	if view.Close() != nil {
 		t.Fatal("closing cannot fail")
 	}
+	// What sends nothing can still be asked for.
+	if client.Stats().InFlight != 0 || len(client.Script("return 2").SHA()) != 40 || client.Pipeline().Do("PING").Len() != 1 {
+		t.Fatal(client.Stats())
+	}
+	view, err = client.WithRouteKey("key")
+	if err == nil {
+		err = view.Do(ctx, "PING").Err()
+	}
+	checkError(t, err, rsscript.ErrClosed)
 	check(t, int64(1))(script.On(open(t, url)).Call(ctx, nil).Int64())
 }
 

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +26,9 @@ import (
 var url string
 
 func TestMain(m *testing.M) {
+	if way := os.Getenv(endVariable); way != "" {
+		endHere(way)
+	}
 	server, err := startServer()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -169,6 +173,18 @@ func program(t testing.TB, name string) string {
 	}
 	t.Fatalf("scripts/servers knows no %s", name)
 	return ""
+}
+
+// stopped has the server do nothing, with its connections open, until the returned function is called.
+func (s *server) stopped(t testing.TB) (resume func()) {
+	t.Helper()
+	signal := func(signal syscall.Signal) {
+		if err := s.process.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	return func() { signal(syscall.SIGCONT) }
 }
 
 // kill ends the server at once.
