@@ -160,6 +160,9 @@ func TestCancelInFlight(t *testing.T) {
 			return err
 		},
 		"Transaction":  func(ctx context.Context) error { _, err := client.Transaction().Do("PING").Exec(ctx); return err },
+		"ScriptLoad":   func(ctx context.Context) error { return client.ScriptLoad(ctx, script) },
+		"ScriptFlush":  func(ctx context.Context) error { return client.ScriptFlush(ctx, rsscript.FlushSync) },
+		"ScriptShow":   func(ctx context.Context) error { _, err := client.ScriptShow(ctx, script.SHA()); return err },
 		"ScriptExists": func(ctx context.Context) error { _, err := client.ScriptExists(ctx, script.SHA()); return err },
 	} {
 		for range 5 {
@@ -176,6 +179,34 @@ func TestCancelInFlight(t *testing.T) {
 	}
 	resume()
 	goroutinesGone()
+}
+
+func TestAdministrationOfAHungServerHoldsUpNobody(t *testing.T) {
+	server := ownServer(t)
+	client, other := open(t, server.url), open(t, url)
+	script := client.Script("return 'of a hung server'")
+	check(t, "PONG")(client.Do(ctx, "PING").Text())
+	before := threads(t)
+	resume := server.stopped(t)
+	cancelled, cancel := context.WithCancel(ctx)
+	const count = 1000
+	results := make(chan error, count)
+	for range count {
+		go func() { results <- client.ScriptLoad(cancelled, script) }()
+	}
+	for range 10 {
+		if err := other.ScriptLoad(ctx, script); err != nil {
+			t.Fatal(err)
+		}
+		check(t, []bool{true})(other.ScriptExists(ctx, script.SHA()))
+	}
+	boundThreads(t, before)
+	cancel()
+	for range count {
+		checkCancelled(t, <-results)
+	}
+	resume()
+	check(t, "of a hung server")(script.Call(ctx, nil).Text())
 }
 
 func TestCancelWhileTheReplyIsDelivered(t *testing.T) {
