@@ -393,10 +393,31 @@ func TestLostScriptsAreLoadedAgain(t *testing.T) {
 func TestScriptKill(t *testing.T) {
 	server := ownServer(t, "--lua-time-limit", "10")
 	client := open(t, server.url)
-	busy := make(chan error, 1)
-	go func() { busy <- client.Script("while true do end").Call(ctx, nil).Err() }()
-	eventually(t, "a script is killed", func() bool { return client.ScriptKill(ctx) == nil })
-	checkError(t, <-busy, rsscript.ErrServer)
+	other := client.Script("return 'another'")
+	for range 3 {
+		busy := make(chan error, 1)
+		go func() { busy <- client.Script("while true do end").Call(ctx, nil).Err() }()
+		eventually(t, "the server is busy", func() bool {
+			line, err := server.raw("PING")
+			return err == nil && strings.HasPrefix(line, "-BUSY")
+		})
+		// They wait for the script that is to be killed, and the kill not for them.
+		loaded := make(chan error, 100)
+		before := client.Stats().InFlight
+		for range cap(loaded) {
+			go func() { loaded <- client.ScriptLoad(ctx, other) }()
+		}
+		eventually(t, "scripts are being loaded", func() bool { return client.Stats().InFlight > before+8 })
+		if err := client.ScriptKill(ctx); err != nil {
+			t.Fatal(err)
+		}
+		checkError(t, <-busy, rsscript.ErrServer)
+		for range cap(loaded) {
+			if err := <-loaded; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 func TestPipeline(t *testing.T) {
