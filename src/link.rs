@@ -608,6 +608,8 @@ impl Link {
         });
         shared.parked = false;
         let count = self.take_in(shared, inbox, received, now, &outcome);
+        // Before the lock is let go of to write: who gives a call up meanwhile must find it over.
+        self.deliver(shared);
         match (outcome, count) {
             (Err(error), _) => self.lost(shared, &error.to_string()),
             (Ok((_, Some(0))), _) => self.lost(shared, "the server closed it"),
@@ -616,7 +618,6 @@ impl Link {
             (Ok((ready, None)), _) if ready.is_timeout() => return false,
             _ => {}
         }
-        self.deliver(shared);
         true
     }
 
