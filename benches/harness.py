@@ -168,6 +168,8 @@ class Bench:
             self.library()
             progress("building benches/go")
             program = OUT / "go"
+            # Go does not notice that the library is another one.
+            program.unlink(missing_ok=True)
             command = ["go", "build", "-tags", "rs_script_repository", "-o", program, "."]
             run(command, cwd=SOURCES / "go", env={**os.environ, "GOTOOLCHAIN": "local"})
             return program

@@ -126,6 +126,9 @@
 // A packed call: rs_client_script_kill.
 #define RS_PACKED_SCRIPT_KILL 6
 
+// A packed call: rs_client_script_show.
+#define RS_PACKED_SCRIPT_SHOW 7
+
 // A flag of a packed script call: read-only.
 #define RS_PACKED_READ_ONLY 1
 
@@ -869,6 +872,7 @@ rs_status rs_client_cancel(const rs_client *client,
 //            u8 RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans
 //            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
 //            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
+//            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 // another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.

@@ -28,6 +28,7 @@ pub(crate) enum Task {
     Exists(Vec<Vec<u8>>),
     Flush(FlushMode),
     Kill,
+    Show(Vec<u8>),
 }
 
 /// Each primary's address and its answer.
@@ -128,7 +129,8 @@ impl Client {
         })
     }
 
-    /// Does a task that was submitted: the reply is an array of booleans for [`Task::Exists`], and the status `OK` for all others.
+    /// Does a task that was submitted: the reply is an array of booleans for [`Task::Exists`], a string or nil for [`Task::Show`], and the
+    /// status `OK` for all others.
     pub(crate) fn perform(&self, task: Task) -> Result<Reply> {
         let mut payload = Box::<Payload>::default();
         match task {
@@ -142,6 +144,13 @@ impl Client {
             Task::Load(script) => self.script_load(&script)?,
             Task::Flush(mode) => self.script_flush(mode)?,
             Task::Kill => self.script_kill()?,
+            Task::Show(sha) => {
+                return Ok(self.script_show(sha)?.unwrap_or_else(|| {
+                    payload.start();
+                    payload.append_nil();
+                    Reply::new(payload)
+                }));
+            }
         }
         payload.start();
         payload.append_text(Kind::Status, b"OK");

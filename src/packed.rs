@@ -23,6 +23,7 @@ pub(crate) const SCRIPT_LOAD: u8 = 3;
 pub(crate) const SCRIPT_EXISTS: u8 = 4;
 pub(crate) const SCRIPT_FLUSH: u8 = 5;
 pub(crate) const SCRIPT_KILL: u8 = 6;
+pub(crate) const SCRIPT_SHOW: u8 = 7;
 
 /// Bits of a packed call's flags.
 pub(crate) const READ_ONLY: u8 = 1;
@@ -155,6 +156,10 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         }
         SCRIPT_FLUSH => Ok(Item::Task(flush_mode(flags).map(Task::Flush))),
         SCRIPT_KILL => Ok(Item::Task(Ok(Task::Kill))),
+        SCRIPT_SHOW => {
+            let length = reader.number()?;
+            Ok(Item::Task(Ok(Task::Show(reader.bytes(length)?.to_vec()))))
+        }
         _ => Err(reader.malformed("has a kind of call that is not known")),
     }
 }

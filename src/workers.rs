@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::admin::Task;
 use crate::command;
 use crate::node::Node;
 use crate::queue::{Queue, Ticket};
@@ -15,6 +16,9 @@ use crate::submit::{Job, Submitted};
 
 /// Threads at most. Calls beyond them wait in line; few have to come here at all.
 const WORKERS_MAX: usize = 16;
+
+/// And so many more to stop scripts: the others may all be waiting for the script that is to be stopped.
+const KILLERS_MAX: usize = 4;
 
 /// A thread without work goes after this time.
 const IDLE: Duration = Duration::from_secs(1);
@@ -48,8 +52,12 @@ impl Workers {
             return Err(job);
         }
         // Many calls wait for a connection to be made, and there is one such job for each server at most.
-        let is_first = matches!(job, Job::Connect { .. });
-        if state.jobs.len() >= state.idle && (is_first || state.threads < WORKERS_MAX) {
+        let (is_first, room) = match job {
+            Job::Connect { .. } => (true, usize::MAX),
+            Job::Administer { task: Task::Kill, .. } => (true, WORKERS_MAX + KILLERS_MAX),
+            _ => (false, WORKERS_MAX),
+        };
+        if state.jobs.len() >= state.idle && state.threads < room {
             let workers = Arc::clone(self);
             let spawned = thread::Builder::new().name("rs_script-work".into()).spawn(move || workers.work());
             match spawned {
@@ -72,6 +80,11 @@ impl Workers {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 parking_lot::MutexGuard::unlocked(&mut state, || job.run());
+                // Those beyond the number are for jobs that could not wait.
+                if state.threads > WORKERS_MAX {
+                    state.threads -= 1;
+                    return;
+                }
                 continue;
             }
             state.idle += 1;

@@ -332,6 +332,50 @@ func TestScriptAdministration(t *testing.T) {
 	}
 }
 
+func TestScriptShow(t *testing.T) {
+	valkey, err := startProgram(program(t, "valkey-8.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(valkey.stop)
+	client := open(t, valkey.url)
+	for _, source := range []string{"return 1", "return '\x00\xff'", "-- " + strings.Repeat("long ", 100_000)} {
+		script := client.Script(source)
+		if err := client.ScriptLoad(ctx, script); err != nil {
+			t.Fatal(err)
+		}
+		check(t, source)(client.ScriptShow(ctx, script.SHA()))
+		check(t, source)(client.ScriptShow(ctx, strings.ToUpper(script.SHA())))
+	}
+	source, err := client.ScriptShow(ctx, strings.Repeat("0", 40))
+	if source != "" || !errors.Is(err, rsscript.ErrNil) {
+		t.Fatal(source, err)
+	}
+	for _, wrong := range []string{"", "abc", strings.Repeat("0", 41)} {
+		_, err = client.ScriptShow(ctx, wrong)
+		if err := checkError(t, err, rsscript.ErrInvalidArgument); !err.NotExecuted {
+			t.Fatal(err)
+		}
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	valkey.mustRaw(t, "CLIENT PAUSE 60000 ALL")
+	result := make(chan error, 1)
+	go func() {
+		_, err := client.ScriptShow(cancelled, client.Script("return 1").SHA())
+		result <- err
+	}()
+	eventually(t, "it is in flight", func() bool { return client.Stats().InFlight == 1 })
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+
+	_, err = open(t, url).ScriptShow(ctx, strings.Repeat("0", 40))
+	if err := checkError(t, err, rsscript.ErrNotSupported); !err.NotExecuted || !strings.Contains(err.Message, "Valkey 8") {
+		t.Fatal(err)
+	}
+}
+
 func TestLostScriptsAreLoadedAgain(t *testing.T) {
 	server := ownServer(t)
 	client := open(t, server.url)
@@ -349,10 +393,31 @@ func TestLostScriptsAreLoadedAgain(t *testing.T) {
 func TestScriptKill(t *testing.T) {
 	server := ownServer(t, "--lua-time-limit", "10")
 	client := open(t, server.url)
-	busy := make(chan error, 1)
-	go func() { busy <- client.Script("while true do end").Call(ctx, nil).Err() }()
-	eventually(t, "a script is killed", func() bool { return client.ScriptKill(ctx) == nil })
-	checkError(t, <-busy, rsscript.ErrServer)
+	other := client.Script("return 'another'")
+	for range 3 {
+		busy := make(chan error, 1)
+		go func() { busy <- client.Script("while true do end").Call(ctx, nil).Err() }()
+		eventually(t, "the server is busy", func() bool {
+			line, err := server.raw("PING")
+			return err == nil && strings.HasPrefix(line, "-BUSY")
+		})
+		// They wait for the script that is to be killed, and the kill not for them.
+		loaded := make(chan error, 100)
+		before := client.Stats().InFlight
+		for range cap(loaded) {
+			go func() { loaded <- client.ScriptLoad(ctx, other) }()
+		}
+		eventually(t, "scripts are being loaded", func() bool { return client.Stats().InFlight > before+8 })
+		if err := client.ScriptKill(ctx); err != nil {
+			t.Fatal(err)
+		}
+		checkError(t, <-busy, rsscript.ErrServer)
+		for range cap(loaded) {
+			if err := <-loaded; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 func TestPipeline(t *testing.T) {

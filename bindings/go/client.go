@@ -91,7 +91,7 @@ func open(url string, settings *settings) (*Client, *Error) {
 		return nil
 	})
 	if err == nil {
-		client.engine, err = newEngine(settings.maxInFlight)
+		client.engine, err = newEngine(settings)
 	}
 	if err != nil {
 		return nil, err
@@ -100,12 +100,13 @@ func open(url string, settings *settings) (*Client, *Error) {
 }
 
 // Close ends the client and all that was made of it. Calls in flight end at once: with [ErrClosed], or with [ErrIndeterminate] where they were sent. It returns
-// when they have, and no goroutine of the client is left. On what WithReadFrom and its neighbours have made it closes the client itself. It may be called again, and always returns nil.
+// when they have, and no goroutine of the client is left but one that a logger keeps. On what WithReadFrom and its neighbours have made it closes the client itself. It may be called again, and always returns nil.
 func (c *Client) Close() error {
 	c.engine.close(func() {
 		C.rs_client_close(c.native.pointer)
 		runtime.KeepAlive(c.native)
 	})
+	c.engine.events.close()
 	return nil
 }
 

@@ -4,7 +4,9 @@
 // the same write. A script runs at most once, and an error says whether it ran; see [Error].
 //
 // A client is shared by any number of goroutines: their calls travel together, over one connection to each server. No thread waits for a call; a client has one
-// thread in the background from its first call on, until it is closed.
+// thread in the background from its first call on, until it is closed, and for a while a few more when servers have to be connected to or scripts are administered.
+//
+// [Open] connects to a server, a cluster, or what is behind sentinels, with TLS where the URL says so; [WithLog] tells a [log/slog.Logger] of connections made, lost and refused.
 //
 // It is a binding of the native library rs_script, which pkg-config has to know, or which is taken from the repository that holds this package with
 // the build tag rs_script_repository; see the README.

@@ -35,6 +35,8 @@ type engine struct {
 	// One goroutine at a time calls calls off: each may have to wait inside C, on a thread.
 	cancelling sync.Mutex
 	readerDone chan struct{}
+	// Nil where nobody is told.
+	events *eventLog
 
 	mu        sync.Mutex
 	closed    bool
@@ -82,10 +84,10 @@ type lane struct {
 
 type unsent struct{ tag, batch uint64 }
 
-func newEngine(capacity int) (*engine, *Error) {
-	e := &engine{capacity: capacity, readerDone: make(chan struct{}), idle: make(chan struct{}), closeDone: make(chan struct{})}
+func newEngine(settings *settings) (*engine, *Error) {
+	e := &engine{capacity: settings.maxInFlight, events: settings.events, readerDone: make(chan struct{}), idle: make(chan struct{}), closeDone: make(chan struct{})}
 	var native *C.rs_error
-	if C.rs_queue_new(C.size_t(capacity), &e.queue, &native) != C.RS_OK {
+	if C.rs_queue_new(C.size_t(e.capacity), &e.queue, &native) != C.RS_OK {
 		return nil, takeError(native)
 	}
 	fd, err := duplicate(int(C.rs_queue_fd(e.queue)))

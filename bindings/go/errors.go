@@ -70,7 +70,7 @@ const (
 // Error is the name of the status in C, such as RS_ERR_INDETERMINATE.
 func (s Status) Error() string { return statusName(s) }
 
-// ErrNil is what [errors.Is] finds in the error of a [Result] that holds no value where one was asked for.
+// ErrNil is what [errors.Is] finds in the error of a [Result] that holds no value where one was asked for, and in that of [Client.ScriptShow] where there is no such script.
 var ErrNil = errors.New("rsscript: the reply is nil")
 
 // Error is why a call failed, and what is known of its execution.

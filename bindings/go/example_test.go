@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
+	"os"
 	"time"
 
 	rsscript "github.com/rs-script/rs_script/bindings/go"
@@ -87,6 +89,62 @@ func ExampleClient_Transaction() {
 	results, err := client.Transaction().Do("SET", "foo", 5).Call(multiply, []string{"foo"}, 5).Exec(ctx)
 	fmt.Println(results, err)
 	// Output: ["OK" 25] <nil>
+}
+
+func ExampleWithLog() {
+	// Connections lost, and attempts to connect that failed.
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	ctx := context.Background()
+	client, err := rsscript.Open(ctx, url, rsscript.WithLog(logger.With("component", "scripts")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	fmt.Println(client.Do(ctx, "PING").Text())
+	// Output: PONG <nil>
+}
+
+func ExampleClient_ScriptShow() {
+	ctx := context.Background()
+	client, err := rsscript.Open(ctx, url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	source, err := client.ScriptShow(ctx, client.Script("return 1").SHA())
+	switch {
+	case errors.Is(err, rsscript.ErrNotSupported):
+		fmt.Println("no Valkey 8")
+	case errors.Is(err, rsscript.ErrNil):
+		fmt.Println("no such script")
+	default:
+		fmt.Println(source, err)
+	}
+	// Output: no Valkey 8
+}
+
+// TLS, with an authority of one's own and a client certificate.
+func ExampleOpen_tls() {
+	client, err := rsscript.Open(context.Background(), "rediss://cache.example:6379",
+		rsscript.WithTLSCAFile("/etc/ssl/cache-ca.crt"), rsscript.WithTLSClientCert("/etc/ssl/me.crt", "/etc/ssl/me.key"))
+	if errors.Is(err, rsscript.ErrTLS) {
+		log.Fatal("the server is not who it should be, or wants another certificate: ", err)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+}
+
+// The primary of a service that sentinels watch, followed on failover; read-only calls run on its replicas.
+func ExampleOpen_sentinel() {
+	client, err := rsscript.Open(context.Background(), "redis+sentinel://10.0.0.1:26379,10.0.0.2:26379,10.0.0.3:26379/orders",
+		rsscript.WithPassword("the servers'"), rsscript.WithSentinelAuth("", "the sentinels'"), rsscript.WithReadFrom(rsscript.PreferReplica))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
 }
 
 func ExampleError() {

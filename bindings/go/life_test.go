@@ -100,24 +100,167 @@ func TestCancelBefore(t *testing.T) {
 	}
 }
 
-func TestCancelInFlight(t *testing.T) {
+// checkCancelled checks the error of a call whose context was cancelled when it was under way.
+func checkCancelled(t testing.TB, err error) *rsscript.Error {
+	t.Helper()
+	var own *rsscript.Error
+	if !errors.Is(err, context.Canceled) || !errors.As(err, &own) || own.Indeterminate == own.NotExecuted ||
+		own.Status != rsscript.ErrCancelled && own.Status != rsscript.ErrIndeterminate {
+		t.Fatalf("%+v", err)
+	}
+	return own
+}
+
+func TestCancelWhileBatched(t *testing.T) {
 	server := ownServer(t)
 	client := open(t, server.url)
-	paused(t, client)
-	goroutinesGone := noGoroutinesLeft(t)
-	for range 20 {
-		cancelled, cancel := context.WithCancel(ctx)
-		before := client.Stats().InFlight
-		result := make(chan error, 1)
-		go func() { result <- client.Do(cancelled, "PING").Err() }()
-		eventually(t, "it is in flight", func() bool { return client.Stats().InFlight > before })
-		cancel()
-		err := checkError(t, <-result, rsscript.ErrIndeterminate)
-		if !errors.Is(err, context.Canceled) || !err.Indeterminate {
+	check(t, "PONG")(client.Do(ctx, "PING").Text())
+	cancelled, cancel := context.WithCancel(ctx)
+	results := [2]chan error{make(chan error, 50), make(chan error, 50)}
+	resume := server.stopped(t)
+	send := client.HoldBatch()
+	for range 50 {
+		go func() { results[0] <- client.Do(cancelled, "PING").Err() }()
+		go func() { results[1] <- client.Do(ctx, "PING").Err() }()
+	}
+	eventually(t, "all are batched", func() bool { calls, _ := client.Batched(); return calls == 100 })
+	cancel()
+	eventually(t, "half of them are to be called off", func() bool { _, callOff := client.Batched(); return callOff == 50 })
+	select {
+	case err := <-results[0]:
+		t.Fatal("a call ended, and its place in the batch is still there:", err)
+	default:
+	}
+	send()
+	for range 50 {
+		checkCancelled(t, <-results[0])
+	}
+	resume()
+	for range 50 {
+		if err := <-results[1]; err != nil {
 			t.Fatal(err)
 		}
 	}
+	check(t, "PONG")(client.Do(ctx, "PING").Text())
+}
+
+func TestCancelInFlight(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url)
+	script := client.Script("return 1")
+	check(t, "PONG")(client.Do(ctx, "PING").Text())
+	resume := server.stopped(t)
+	goroutinesGone := noGoroutinesLeft(t)
+	for name, call := range map[string]func(context.Context) error{
+		"Do":     func(ctx context.Context) error { return client.Do(ctx, "PING").Err() },
+		"Call":   func(ctx context.Context) error { return script.Call(ctx, nil).Err() },
+		"CallRO": func(ctx context.Context) error { return script.CallRO(ctx, nil).Err() },
+		"Pipeline": func(ctx context.Context) error {
+			_, err := client.Pipeline().Do("PING").Call(script, nil).Exec(ctx)
+			return err
+		},
+		"Transaction":  func(ctx context.Context) error { _, err := client.Transaction().Do("PING").Exec(ctx); return err },
+		"ScriptLoad":   func(ctx context.Context) error { return client.ScriptLoad(ctx, script) },
+		"ScriptFlush":  func(ctx context.Context) error { return client.ScriptFlush(ctx, rsscript.FlushSync) },
+		"ScriptShow":   func(ctx context.Context) error { _, err := client.ScriptShow(ctx, script.SHA()); return err },
+		"ScriptExists": func(ctx context.Context) error { _, err := client.ScriptExists(ctx, script.SHA()); return err },
+	} {
+		// More calls that administer scripts than the library has threads for would not be in flight, but wait in line.
+		for range 3 {
+			cancelled, cancel := context.WithCancel(ctx)
+			before := client.Stats().InFlight
+			result := make(chan error, 1)
+			go func() { result <- call(cancelled) }()
+			eventually(t, name+" is in flight", func() bool { return client.Stats().InFlight > before })
+			cancel()
+			if err := checkCancelled(t, <-result); !err.Indeterminate {
+				t.Fatal(name, err)
+			}
+		}
+	}
+	resume()
 	goroutinesGone()
+}
+
+func TestAdministrationOfAHungServerHoldsUpNobody(t *testing.T) {
+	server := ownServer(t)
+	client, other := open(t, server.url), open(t, url)
+	script := client.Script("return 'of a hung server'")
+	check(t, "PONG")(client.Do(ctx, "PING").Text())
+	before := threads(t)
+	resume := server.stopped(t)
+	cancelled, cancel := context.WithCancel(ctx)
+	const count = 1000
+	results := make(chan error, count)
+	for range count {
+		go func() { results <- client.ScriptLoad(cancelled, script) }()
+	}
+	for range 10 {
+		if err := other.ScriptLoad(ctx, script); err != nil {
+			t.Fatal(err)
+		}
+		check(t, []bool{true})(other.ScriptExists(ctx, script.SHA()))
+	}
+	boundThreads(t, before)
+	cancel()
+	for range count {
+		checkCancelled(t, <-results)
+	}
+	resume()
+	check(t, "of a hung server")(script.Call(ctx, nil).Text())
+
+	resume = server.stopped(t)
+	defer resume()
+	for range count {
+		go func() { results <- client.ScriptFlush(ctx, rsscript.FlushSync) }()
+	}
+	eventually(t, "some are in flight", func() bool { return client.Stats().InFlight > 0 })
+	client.Close()
+	for range count {
+		var err *rsscript.Error
+		if !errors.As(<-results, &err) || err.Indeterminate == err.NotExecuted {
+			t.Fatalf("%+v", err)
+		}
+	}
+}
+
+func TestCancelWhileTheReplyIsDelivered(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url)
+	script := client.Script("return ARGV[1]")
+	for i := range 20 {
+		resume := server.stopped(t)
+		cancelled, cancel := context.WithCancel(ctx)
+		result := make(chan rsscript.Result, 1)
+		go func() { result <- script.Call(cancelled, nil, i) }()
+		eventually(t, "it is in flight", func() bool { return client.Stats().InFlight == 1 })
+		deliver := client.HoldReplies()
+		resume()
+		eventually(t, "its reply is there", func() bool { return client.Stats().InFlight == 0 })
+		cancel()
+		runtime.Gosched() // whether the caller has noticed or not
+		deliver()
+		check(t, int64(i))((<-result).Int64())
+	}
+}
+
+func TestCancelAfter(t *testing.T) {
+	client := open(t, url)
+	script := client.Script("return ARGV[1]")
+	before := client.Stats()
+	for i := range 1000 {
+		cancelled, cancel := context.WithCancel(ctx)
+		first := script.Call(cancelled, nil, i)
+		next := make(chan rsscript.Result, 1)
+		// It is given the place of the first.
+		go func() { next <- script.Call(ctx, nil, -i) }()
+		cancel()
+		check(t, int64(i))(first.Int64())
+		check(t, int64(-i))((<-next).Int64())
+	}
+	if now := client.Stats(); now.Calls < before.Calls+2000 || now.InFlight != 0 {
+		t.Fatalf("%+v", now)
+	}
 }
 
 func TestCancelWhileConnecting(t *testing.T) {
@@ -191,9 +334,7 @@ func TestTenThousandCancelledAtOnce(t *testing.T) {
 	cancel()
 	for range count {
 		err := <-results
-		if !errors.Is(err, context.Canceled) || !errors.Is(err, rsscript.ErrIndeterminate) && !errors.Is(err, rsscript.ErrCancelled) {
-			t.Fatal(err)
-		}
+		checkCancelled(t, err)
 	}
 	boundThreads(t, before)
 }
@@ -349,8 +490,9 @@ func TestClosed(t *testing.T) {
 	}
 	_, executed := pipeline.Exec(ctx)
 	_, exists := client.ScriptExists(ctx, script.SHA())
+	_, shown := client.ScriptShow(ctx, script.SHA())
 	for _, err := range []error{
-		script.Call(ctx, nil).Err(), client.Do(ctx, "PING").Err(), view.Do(ctx, "PING").Err(), executed, exists,
+		shown, script.Call(ctx, nil).Err(), client.Do(ctx, "PING").Err(), view.Do(ctx, "PING").Err(), executed, exists,
 		client.ScriptFlush(ctx, rsscript.FlushSync), client.ScriptKill(ctx), client.ScriptLoad(ctx, script),
 	} {
 		if err := checkError(t, err, rsscript.ErrClosed); !err.NotExecuted {
@@ -360,6 +502,15 @@ func TestClosed(t *testing.T) {
 	if view.Close() != nil {
 		t.Fatal("closing cannot fail")
 	}
+	// What sends nothing can still be asked for.
+	if client.Stats().InFlight != 0 || len(client.Script("return 2").SHA()) != 40 || client.Pipeline().Do("PING").Len() != 1 {
+		t.Fatal(client.Stats())
+	}
+	view, err = client.WithRouteKey("key")
+	if err == nil {
+		err = view.Do(ctx, "PING").Err()
+	}
+	checkError(t, err, rsscript.ErrClosed)
 	check(t, int64(1))(script.On(open(t, url)).Call(ctx, nil).Int64())
 }
 
@@ -514,17 +665,57 @@ func memory() int {
 	return resident * os.Getpagesize()
 }
 
-func TestMemoryDoesNotGrow(t *testing.T) {
+func TestAMillionCalls(t *testing.T) {
 	client := open(t, url)
-	script := client.Script("return {ARGV[1], 2}")
-	call := func(calls int) {
+	echo, list, fails := client.Script("return ARGV[1]"), client.Script("return {KEYS[1], 2, {redis.error_reply('MINE')}}"), client.Script("return redis.error_reply('MINE')")
+	long := strings.Repeat("x", 2000)
+	call := func(ctx context.Context, number int) (err error) {
+		ok := true
+		switch number % 8 {
+		case 0, 1, 2:
+			var text string
+			text, err = echo.Call(ctx, nil, number).Text()
+			ok = text == fmt.Sprint(number)
+		case 3:
+			var text string
+			text, err = echo.Call(ctx, nil, long).Text()
+			ok = text == long
+		case 4, 5:
+			var elements []rsscript.Result
+			elements, err = list.Call(ctx, []string{"key"}).Slice()
+			ok = len(elements) == 3
+		case 6:
+			if err = fails.Call(ctx, nil).Err(); errors.Is(err, rsscript.ErrServer) {
+				return nil
+			}
+			ok = err != nil
+		case 7:
+			var results []rsscript.Result
+			results, err = client.Pipeline().Do("PING").Call(echo, nil, number).Exec(ctx)
+			ok = len(results) == 2
+		}
+		if err == nil && !ok {
+			err = fmt.Errorf("call %d was answered wrongly", number)
+		}
+		return err
+	}
+	calls := func(count int) (cancelled int64) {
 		var group sync.WaitGroup
-		for range 100 {
+		var sum atomic.Int64
+		for worker := range 100 {
 			group.Add(1)
 			go func() {
 				defer group.Done()
-				for range calls / 100 {
-					if err := script.Call(ctx, nil, "argument").Err(); err != nil {
+				for i := range count / 100 {
+					ctx, number := ctx, i*100+worker
+					if i%50 == 0 {
+						var cancel context.CancelFunc
+						ctx, cancel = context.WithCancel(ctx)
+						go cancel()
+					}
+					if err := call(ctx, number); errors.Is(err, context.Canceled) {
+						sum.Add(1)
+					} else if err != nil {
 						t.Error(err)
 						return
 					}
@@ -533,11 +724,26 @@ func TestMemoryDoesNotGrow(t *testing.T) {
 		}
 		group.Wait()
 		runtime.GC()
+		return sum.Load()
 	}
-	call(100_000)
-	before := memory()
-	call(200_000)
+	count := 1_000_000
+	if raceDetector {
+		count = 100_000
+	}
+	calls(count / 10)
+	goroutinesGone := noGoroutinesLeft(t)
+	before, threadsBefore := memory(), threads(t)
+	cancelled := calls(count)
 	if now := memory(); now > before+16<<20 {
-		t.Fatalf("%d bytes, and %d before", now, before)
+		t.Errorf("%d bytes, and %d before", now, before)
 	}
+	if now := threads(t); now > threadsBefore+8 {
+		t.Errorf("%d threads, and %d before", now, threadsBefore)
+	}
+	goroutinesGone()
+	eventually(t, "nothing is in flight", func() bool { return client.Stats().InFlight == 0 })
+	if cancelled == 0 {
+		t.Error("no call was cancelled")
+	}
+	t.Logf("%d of %d calls were cancelled; %d KiB before, %d KiB now", cancelled, count, before>>10, memory()>>10)
 }

@@ -3,14 +3,29 @@
 package rsscript
 
 /*
+#include <stdint.h>
 #include <rs_script.h>
 #include <stdlib.h>
+
+void rsscriptHear(uintptr_t handle, int32_t level, char *message, size_t length);
+void rsscriptForget(uintptr_t handle);
+
+// A handle is a number: Go must not see it as a pointer.
+static void rsscript_hear(void *context, int32_t level, const char *message, size_t length) {
+	rsscriptHear((uintptr_t)context, level, (char *)message, length);
+}
+static void rsscript_forget(void *context) { rsscriptForget((uintptr_t)context); }
+static rs_status rsscript_set_log(rs_options *options, uintptr_t handle, rs_error **err) {
+	return rs_options_set_log(options, rsscript_hear, (void *)handle, rsscript_forget, err);
+}
 */
 import "C"
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"runtime/cgo"
 	"time"
 )
 
@@ -20,13 +35,14 @@ type Option func(*settings) *Error
 type settings struct {
 	native      *C.rs_options
 	maxInFlight int
+	events      *eventLog
 }
 
 // defaultMaxInFlight bounds what calls may take in memory, far above what a server answers in a moment.
 const defaultMaxInFlight = 1 << 16
 
 func newSettings(ctx context.Context, options []Option) (*settings, error) {
-	s := &settings{C.rs_options_new(), defaultMaxInFlight}
+	s := &settings{native: C.rs_options_new(), maxInFlight: defaultMaxInFlight}
 	if deadline, ok := ctx.Deadline(); ok {
 		// Short of the default of 5 s only.
 		if left := time.Until(deadline); left < 5*time.Second {
@@ -278,5 +294,27 @@ func WithMaxInFlight(calls int) Option {
 		}
 		s.maxInFlight = calls
 		return nil
+	}
+}
+
+// WithLog tells logger of connections: those made and what a cluster's primaries are at [slog.LevelInfo], those lost at [slog.LevelWarn], attempts that failed at [slog.LevelError]. Messages
+// never hold a password, a key, an argument or a script. Default, and nil: nobody is told.
+//
+// The logger is called on a goroutine of its own, for one event at a time and in their order, with the time at which each came about. So it may block, and it may use
+// the client and close it; calls do not wait for it. While it blocks some hundred events are kept and the rest are counted. A panic in its handler is swallowed together with
+// the event. [Client.Close] does not wait for it either, and when the program ends events may still be on their way.
+func WithLog(logger *slog.Logger) Option {
+	return func(s *settings) *Error {
+		s.events = nil
+		if logger == nil {
+			return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+				return C.rs_options_set_log(o, nil, nil, nil, err)
+			})
+		}
+		s.events = &eventLog{logger: logger}
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			// Deleted by the library, on failure too.
+			return C.rsscript_set_log(o, C.uintptr_t(cgo.NewHandle(s.events)), err)
+		})
 	}
 }

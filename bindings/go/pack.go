@@ -15,6 +15,12 @@ const (
 	packedScript   = 1
 	packedPipeline = 2
 
+	packedScriptLoad   = 3
+	packedScriptExists = 4
+	packedScriptFlush  = 5
+	packedScriptKill   = 6
+	packedScriptShow   = 7
+
 	packedReadOnly = 1
 
 	packedAtomic          = 1
@@ -65,9 +71,48 @@ func (p *packed) command(args []any) *Error {
 		return refused(ErrInvalidArgument, "the command is empty; nothing was sent")
 	}
 	start := len(p.buf)
-	p.buf = append(p.buf, packedCommand, 0)
+	p.head(packedCommand, 0)
 	p.number(len(args))
 	return p.orBack(start, p.arguments(args))
+}
+
+// load appends the loading of a script.
+func (p *packed) load(script *nativeScript) {
+	p.head(packedScriptLoad, 0)
+	p.scripts = append(p.scripts, scriptAt{len(p.buf), script})
+	p.number(0)
+}
+
+// exists appends the question which of these SHA1s are known; on an error nothing.
+func (p *packed) exists(shas []string) *Error {
+	start := len(p.buf)
+	p.head(packedScriptExists, 0)
+	p.number(len(shas))
+	for i, sha := range shas {
+		if err := p.sha(fmt.Sprintf("SHA1 %d", i), sha); err != nil {
+			return p.orBack(start, err)
+		}
+	}
+	return nil
+}
+
+// show appends the question for a script's source; on an error nothing.
+func (p *packed) show(sha string) *Error {
+	start := len(p.buf)
+	p.head(packedScriptShow, 0)
+	return p.orBack(start, p.sha("the SHA1", sha))
+}
+
+// head appends what each call begins with.
+func (p *packed) head(kind, flags byte) { p.buf = append(p.buf, kind, flags) }
+
+func (p *packed) sha(what, sha string) *Error {
+	if len(sha) != 40 {
+		return refused(ErrInvalidArgument, fmt.Sprintf("%s has %d characters, not 40; nothing was sent", what, len(sha)))
+	}
+	p.number(len(sha))
+	p.buf = append(p.buf, sha...)
+	return nil
 }
 
 // script appends a call of a script; on an error nothing.
@@ -77,7 +122,7 @@ func (p *packed) script(script *nativeScript, keys []string, args []any, readOnl
 	if readOnly {
 		flags = packedReadOnly
 	}
-	p.buf = append(p.buf, packedScript, flags)
+	p.head(packedScript, flags)
 	offset := len(p.buf)
 	p.number(0)
 	p.number(len(keys))
@@ -232,7 +277,7 @@ func (b *batch) indexOf(script *nativeScript) uint32 {
 
 // pipeline appends a pipeline of items that are packed already.
 func (p *packed) pipeline(flags byte, count int, items *packed) {
-	p.buf = append(p.buf, packedPipeline, flags)
+	p.head(packedPipeline, flags)
 	p.number(count)
 	start := len(p.buf)
 	p.buf = append(p.buf, items.buf...)

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +26,9 @@ import (
 var url string
 
 func TestMain(m *testing.M) {
+	if way := os.Getenv(endVariable); way != "" {
+		endHere(way)
+	}
 	server, err := startServer()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -48,16 +52,31 @@ type server struct {
 
 // startServer starts a redis-server on a Unix socket in a directory of its own, and returns when it answers.
 func startServer(options ...string) (*server, error) {
+	return startProgram("redis-server", options...)
+}
+
+// startProgram does the same with another version of the server.
+func startProgram(program string, options ...string) (*server, error) {
 	dir, err := os.MkdirTemp("", "rsscript")
 	if err != nil {
 		return nil, err
 	}
 	socket := filepath.Join(dir, "s")
-	return runServer(dir, "unix", socket, "unix://"+socket, append([]string{"--port", "0", "--unixsocket", socket}, options...))
+	return runServer(&server{url: "unix://" + socket, network: "unix", address: socket, dir: dir},
+		program, append([]string{"--port", "0", "--unixsocket", socket}, options...)...)
 }
 
 // startServerOnPort starts one on a free loopback port.
 func startServerOnPort(options ...string) (*server, error) {
+	return onFreePort(func(port, dir string) (*server, error) {
+		address := "127.0.0.1:" + port
+		return runServer(&server{url: "redis://" + address, network: "tcp", address: address, dir: dir},
+			"redis-server", append([]string{"--port", port, "--bind", "127.0.0.1"}, options...)...)
+	})
+}
+
+// onFreePort has a server started in a directory of its own, with another port where someone else was quicker.
+func onFreePort(start func(port, dir string) (*server, error)) (*server, error) {
 	for range 20 {
 		// The bus of a cluster takes the port 10,000 above.
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -73,9 +92,7 @@ func startServerOnPort(options ...string) (*server, error) {
 		if err != nil {
 			return nil, err
 		}
-		address := fmt.Sprintf("127.0.0.1:%d", port)
-		server, err := runServer(dir, "tcp", address, "redis://"+address,
-			append([]string{"--port", fmt.Sprint(port), "--bind", "127.0.0.1"}, options...))
+		server, err := start(fmt.Sprint(port), dir)
 		if err == nil {
 			return server, nil
 		}
@@ -86,20 +103,21 @@ func startServerOnPort(options ...string) (*server, error) {
 	return nil, fmt.Errorf("no free port")
 }
 
-func runServer(dir, network, address, url string, options []string) (*server, error) {
-	log, err := os.Create(filepath.Join(dir, "log"))
+// runServer starts s, which says where it will be; a file among the arguments comes first.
+func runServer(s *server, program string, arguments ...string) (*server, error) {
+	log, err := os.Create(filepath.Join(s.dir, "log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	command := exec.Command("redis-server", append([]string{"--save", "", "--dir", dir}, options...)...)
-	command.Stdout, command.Stderr = log, log
-	if err := command.Start(); err != nil {
+	s.process = exec.Command(program, append(arguments, "--save", "", "--dir", s.dir)...)
+	s.process.Stdout, s.process.Stderr = log, log
+	if err := s.process.Start(); err != nil {
 		return nil, err
 	}
-	s := &server{url: url, network: network, address: address, dir: dir, process: command, ended: make(chan struct{})}
+	s.ended = make(chan struct{})
 	go func() {
-		command.Wait()
+		s.process.Wait()
 		close(s.ended)
 	}()
 	for {
@@ -109,7 +127,7 @@ func runServer(dir, network, address, url string, options []string) (*server, er
 		select {
 		case <-s.ended:
 			text, _ := os.ReadFile(log.Name())
-			os.RemoveAll(dir)
+			os.RemoveAll(s.dir)
 			return nil, fmt.Errorf("the server did not start: %s", text)
 		case <-time.After(5 * time.Millisecond):
 		}
@@ -137,6 +155,36 @@ func (s *server) mustRaw(t testing.TB, command string) string {
 		t.Fatal(err)
 	}
 	return line
+}
+
+// program is the path of another version of the server, such as valkey-8.1; scripts/servers fetches what is not there.
+func program(t testing.TB, name string) string {
+	t.Helper()
+	command := exec.Command("../../scripts/servers")
+	command.Stderr = os.Stderr
+	list, err := command.Output()
+	if err != nil {
+		t.Fatalf("scripts/servers: %v", err)
+	}
+	for _, line := range strings.Split(string(list), "\n") {
+		if rest, found := strings.CutPrefix(line, name+" "); found {
+			return rest[:strings.LastIndex(rest, " ")]
+		}
+	}
+	t.Fatalf("scripts/servers knows no %s", name)
+	return ""
+}
+
+// stopped has the server do nothing, with its connections open, until the returned function is called.
+func (s *server) stopped(t testing.TB) (resume func()) {
+	t.Helper()
+	signal := func(signal syscall.Signal) {
+		if err := s.process.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	return func() { signal(syscall.SIGCONT) }
 }
 
 // kill ends the server at once.
@@ -178,10 +226,10 @@ var keys atomic.Int64
 // keyOf is a key that nobody else uses, nor the same test when it is run again.
 func keyOf(t testing.TB) string { return fmt.Sprint(t.Name(), keys.Add(1)) }
 
-// eventually waits for a condition.
+// eventually waits for a condition. Generously: the machine may be busy with other tests.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); {
+	for deadline := time.Now().Add(30 * time.Second); !holds(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("this did not come about: %s", what)
 		}

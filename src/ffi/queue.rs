@@ -30,6 +30,8 @@ pub const RS_PACKED_SCRIPT_EXISTS: u8 = 4;
 pub const RS_PACKED_SCRIPT_FLUSH: u8 = 5;
 /// A packed call: rs_client_script_kill.
 pub const RS_PACKED_SCRIPT_KILL: u8 = 6;
+/// A packed call: rs_client_script_show.
+pub const RS_PACKED_SCRIPT_SHOW: u8 = 7;
 /// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
 /// A flag of a packed pipeline: MULTI and EXEC around it, as RS_PIPELINE_ATOMIC.
@@ -370,6 +372,7 @@ pub unsafe extern "C" fn rs_client_cancel(
 ///            u8 RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans
 ///            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
 ///            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
+///            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 /// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
@@ -511,6 +514,7 @@ mod tests {
             (RS_PACKED_SCRIPT_EXISTS, packed::SCRIPT_EXISTS),
             (RS_PACKED_SCRIPT_FLUSH, packed::SCRIPT_FLUSH),
             (RS_PACKED_SCRIPT_KILL, packed::SCRIPT_KILL),
+            (RS_PACKED_SCRIPT_SHOW, packed::SCRIPT_SHOW),
             (RS_PACKED_READ_ONLY, packed::READ_ONLY),
             (RS_PACKED_ATOMIC, packed::ATOMIC),
             (RS_PACKED_REPAIR_UNORDERED, packed::REPAIR_UNORDERED),

@@ -77,6 +77,7 @@ impl Link {
         let mut received = shared.tls.as_mut().map(|tls| std::mem::take(&mut tls.received));
         let write = shared.blocked && !shared.writing;
         shared.parked = true;
+        debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");
         let outcome = MutexGuard::unlocked(shared, || {
             // A patient read spares the wait before it, but minds neither the deadline nor room to write.
             let patient = matches!(wait, Wait::Until(deadline)
@@ -97,6 +98,8 @@ impl Link {
         });
         shared.parked = false;
         let count = self.take_in(shared, inbox, received, now, &outcome);
+        // Before the lock is let go of to write: who gives a call up meanwhile must find it over.
+        self.deliver(shared);
         match (outcome, count) {
             (Err(error), _) => self.lost(shared, &error.to_string()),
             (Ok((_, Some(0))), _) => self.lost(shared, "the server closed it"),
@@ -105,7 +108,6 @@ impl Link {
             (Ok((ready, None)), _) if ready.is_timeout() => return false,
             _ => {}
         }
-        self.deliver(shared);
         true
     }
 
@@ -159,6 +161,7 @@ impl Link {
         }
         shared.blocked = false;
         loop {
+            debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");
             let mut sent = 0;
             let result = MutexGuard::unlocked(shared, || {
                 while !output.unsent().is_empty() {

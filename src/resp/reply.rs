@@ -181,6 +181,12 @@ impl Payload {
         self.tape.push(Entry { value, len: text.len() as u32, span: 1, index, kind });
     }
 
+    /// Appends a nil of this side's own.
+    pub(crate) fn append_nil(&mut self) {
+        let index = self.tape.len() as u32;
+        self.tape.push(Entry { value: 0, len: 0, span: 1, index, kind: Kind::Nil });
+    }
+
     /// Appends a boolean of this side's own.
     pub(crate) fn append_boolean(&mut self, value: bool) {
         let index = self.tape.len() as u32;

@@ -254,6 +254,11 @@ impl<T> Session<T> {
         self.finished.pop_front()
     }
 
+    /// Whether no call is over that has not been handed out.
+    pub(crate) fn is_handed_out(&self) -> bool {
+        self.finished.is_empty()
+    }
+
     /// Whose replies are awaited, the next one first, among those who still wait.
     pub(crate) fn awaited(&self) -> impl Iterator<Item = &T> {
         self.expected.iter().filter_map(|expected| self.calls[expected.call].tag.as_ref())
