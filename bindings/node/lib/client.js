@@ -186,16 +186,10 @@ class Client {
         await this.#send(callOptions, () => (writer) => writer.kill());
     }
 
-    /** The source of a script, or of a SHA1, as the server has it; null where it does not, in a cluster where no primary does. */
+    /** The source of a script, or of a SHA1, as the server has it; null where it does not, in a cluster where no primary does. Valkey 8 and newer. */
     async scriptShow(script, callOptions) {
-        const answers = await this.with({ route: "all" }).command(["SCRIPT", "SHOW", shaOf(script)], callOptions);
-        let failed = null;
-        for (const answer of answers.values()) {
-            if (!(answer instanceof classes.ScriptError)) return answer;
-            if (answer.serverCode !== "NOSCRIPT") failed = answer;
-        }
-        if (failed !== null) throw failed;
-        return null;
+        const sha = shaOf(script);
+        return this.#send(callOptions, () => (writer) => writer.show(sha));
     }
 
     stats() {

@@ -13,6 +13,7 @@ const SCRIPT_LOAD = 3;
 const SCRIPT_EXISTS = 4;
 const SCRIPT_FLUSH = 5;
 const SCRIPT_KILL = 6;
+const SCRIPT_SHOW = 7;
 
 const INITIAL = 16 * 1024;
 /** A larger Buffer is not kept for the next batch. */
@@ -163,6 +164,11 @@ class Writer {
         this.kind(SCRIPT_EXISTS, 0);
         this.u32(shas.length);
         this.strings(shas, "SHA1s");
+    }
+
+    show(sha) {
+        this.kind(SCRIPT_SHOW, 0);
+        this.string(sha, "a SHA1");
     }
 
     flush(mode) {

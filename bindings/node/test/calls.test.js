@@ -241,11 +241,7 @@ test("script administration", async () => {
 test("a script's source is shown by Valkey 8 and newer", async (t) => {
     const shown = client.script("return 'shown'");
     await client.scriptLoad(shown);
-    await assert.rejects(client.scriptShow(shown), (error) => {
-        assert.ok(error instanceof rs.ServerError && !error.indeterminate, String(error));
-        assert.match(error.message, /unknown subcommand/i);
-        return true;
-    });
+    await assert.rejects(client.scriptShow(shown), { code: "RS_ERR_NOT_SUPPORTED", name: "ServerError" });
     const valkey = await Server.start({ version: "valkey-8.1" });
     t.after(() => valkey.stop());
     const other = await rs.connect(valkey.url);
