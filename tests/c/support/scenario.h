@@ -50,9 +50,6 @@ bool is_expected_error(const cJSON *value, const char *status, const char *serve
                        bool not_executed);
 
 /* Ends the program: names scenario and step, and shows what came instead of what was expected. */
-#if defined(__GNUC__)
-__attribute__((noreturn))
-#endif
 void step_failed(const cJSON *scenario, int number, const cJSON *step, const rs_reply *reply, const char *status, const char *message);
 
 #ifdef __cplusplus
