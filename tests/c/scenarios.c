@@ -71,167 +71,106 @@ static void strings_free(strings all) {
     free(all.lens);
 }
 
-/* The script of a step or item, registered. */
-static rs_script *script_of(const cJSON *call, const rs_client *on) {
-    const cJSON *source = field(scripts, text_field(call, "script", ""));
+static rs_script *script_named(const char *name, uint32_t flags, const rs_client *on) {
     rs_script *script = NULL;
     size_t len;
-    if (source == NULL) FAIL("a script that is not known: %s", cJSON_PrintUnformatted(call));
-    char *lua = bytes_of(source, &len);
-    CHECK_OK(rs_script_register_with(on, lua, len, has_flag(call, "idempotent") ? RS_SCRIPT_IDEMPOTENT : 0, &script, &err));
+    if (field(scripts, name) == NULL) FAIL("a script that is not known: %s", name);
+    char *lua = bytes_of(field(scripts, name), &len);
+    CHECK_OK(rs_script_register_with(on, lua, len, flags, &script, &err));
     free(lua);
     return script;
 }
 
-/* ---- Steps ---- */
-
-static outcome do_register(const cJSON *step, way way) {
-    rs_script *script = script_of(step, way.client);
-    outcome out = {.value = cJSON_CreateString(rs_script_sha(script))};
-    rs_script_free(script);
-    return out;
+/* The script of a step or item. */
+static rs_script *script_of(const cJSON *call, const rs_client *on) {
+    return script_named(text_field(call, "script", ""), has_flag(call, "idempotent") ? RS_SCRIPT_IDEMPOTENT : 0, on);
 }
 
-static outcome do_call(const cJSON *step, way way) {
-    outcome out = {0};
+/* ---- Steps: each sets what it came to, and returns the status ---- */
+
+static const rs_client *sender(way way) { return way.other_deadline != NULL ? way.other_deadline : way.client; }
+
+static rs_status call(const cJSON *step, way way, outcome *out) {
     rs_script *script = script_of(step, way.client);
     strings keys = strings_of(field(step, "keys")), args = strings_of(field(step, "args"));
     const bool ro = has_flag(step, "readOnly");
     rs_status status;
     if (way.queue == NULL)
         status = (ro ? rs_script_call_ro : rs_script_call)(script, way.other_deadline, keys.count, data(keys), keys.lens, args.count,
-                                                           data(args), args.lens, &out.reply, &out.error);
+                                                           data(args), args.lens, &out->reply, &out->error);
     else
         status = (ro ? rs_script_submit_ro : rs_script_submit)(script, way.other_deadline, keys.count, data(keys), keys.lens, args.count,
-                                                               data(args), args.lens, way.queue, way.tag, &out.error);
-    CHECK_INT(status, rs_error_status(out.error));
-    strings_free(keys);
-    strings_free(args);
-    rs_script_free(script);
-    return out;
-}
-
-static const rs_client *sender(way way) { return way.other_deadline != NULL ? way.other_deadline : way.client; }
-
-static outcome do_command_step(const cJSON *step, way way) {
-    outcome out = {0};
-    strings words = strings_of(field(step, "words"));
-    const rs_status status =
-        way.queue == NULL ? rs_client_command(sender(way), words.count, data(words), words.lens, &out.reply, &out.error)
-                          : rs_client_submit(sender(way), words.count, data(words), words.lens, way.queue, way.tag, &out.error);
-    CHECK_INT(status, rs_error_status(out.error));
-    strings_free(words);
-    return out;
-}
-
-static rs_status append(rs_pipeline *pipeline, const cJSON *item, const rs_client *on, rs_error **err) {
-    rs_status status;
-    if (field(item, "command") != NULL) {
-        strings words = strings_of(field(item, "command"));
-        status = rs_pipeline_command(pipeline, words.count, data(words), words.lens, err);
-        strings_free(words);
-        return status;
-    }
-    rs_script *script = script_of(item, on);
-    strings keys = strings_of(field(item, "keys")), args = strings_of(field(item, "args"));
-    status = (has_flag(item, "readOnly") ? rs_pipeline_script_ro : rs_pipeline_script)(pipeline, script, keys.count, data(keys), keys.lens,
-                                                                                       args.count, data(args), args.lens, err);
+                                                               data(args), args.lens, way.queue, way.tag, &out->error);
     strings_free(keys);
     strings_free(args);
     rs_script_free(script);
     return status;
 }
 
-static outcome pipeline_with(uint32_t flags, const cJSON *step, way way) {
-    outcome out = {0};
+static rs_status command_of(const cJSON *step, way way, outcome *out) {
+    strings words = strings_of(field(step, "words"));
+    const rs_status status =
+        way.queue == NULL ? rs_client_command(sender(way), words.count, data(words), words.lens, &out->reply, &out->error)
+                          : rs_client_submit(sender(way), words.count, data(words), words.lens, way.queue, way.tag, &out->error);
+    strings_free(words);
+    return status;
+}
+
+static rs_status outside(const cJSON *step, way way, outcome *out) {
+    const int number = number_field(step, "server");
+    CHECK(number < server_count);
+    way.client = bystanders[number];
+    return command_of(step, way, out);
+}
+
+static rs_status append(rs_pipeline *pipeline, const cJSON *item, const rs_client *on, rs_error **err) {
+    const cJSON *command = field(item, "command");
+    strings keys = strings_of(command != NULL ? command : field(item, "keys")), args = strings_of(field(item, "args"));
+    rs_script *script = command != NULL ? NULL : script_of(item, on);
+    const rs_status status = command != NULL ? rs_pipeline_command(pipeline, keys.count, data(keys), keys.lens, err)
+                                             : (has_flag(item, "readOnly") ? rs_pipeline_script_ro : rs_pipeline_script)(
+                                                   pipeline, script, keys.count, data(keys), keys.lens, args.count, data(args), args.lens, err);
+    strings_free(keys);
+    strings_free(args);
+    rs_script_free(script);
+    return status;
+}
+
+static rs_status pipeline_with(uint32_t flags, const cJSON *step, way way, outcome *out) {
     rs_pipeline *pipeline = NULL;
     const cJSON *item;
     rs_status status = RS_OK;
     CHECK_OK(rs_pipeline_new(sender(way), flags, &pipeline, &err));
     cJSON_ArrayForEach(item, field(step, "items")) {
-        if (status == RS_OK) status = append(pipeline, item, way.client, &out.error);
+        if (status == RS_OK) status = append(pipeline, item, way.client, &out->error);
     }
     if (status == RS_OK)
-        status = way.queue == NULL ? rs_pipeline_exec(pipeline, &out.reply, &out.error) : rs_pipeline_submit(pipeline, way.queue, way.tag, &out.error);
-    CHECK_INT(status, rs_error_status(out.error));
+        status = way.queue == NULL ? rs_pipeline_exec(pipeline, &out->reply, &out->error)
+                                   : rs_pipeline_submit(pipeline, way.queue, way.tag, &out->error);
     rs_pipeline_free(pipeline);
-    return out;
+    return status;
 }
 
-static outcome do_pipeline(const cJSON *step, way way) {
-    return pipeline_with(has_flag(step, "repairUnordered") ? RS_PIPELINE_REPAIR_UNORDERED : 0, step, way);
-}
-
-static outcome do_transaction(const cJSON *step, way way) {
-    return pipeline_with(RS_PIPELINE_ATOMIC | (has_flag(step, "trustCache") ? RS_PIPELINE_TRUST_CACHE : 0), step, way);
-}
-
-static outcome do_load(const cJSON *step, way way) {
-    outcome out = {0};
-    rs_script *script = script_of(step, way.client);
-    CHECK_INT(rs_client_script_load(sender(way), script, &out.error), rs_error_status(out.error));
-    rs_script_free(script);
-    return out;
-}
-
-static outcome do_exists(const cJSON *step, way way) {
+static rs_status exists(const cJSON *step, way way, outcome *out) {
     enum { SHAS_MAX = 8 };
-    outcome out = {0};
-    char shas[SHAS_MAX][41];
-    const char *places[SHAS_MAX];
-    bool exists[SHAS_MAX];
+    rs_script *known[SHAS_MAX] = {NULL};
+    const char *shas[SHAS_MAX];
+    bool exist[SHAS_MAX];
     size_t count = 0;
     const cJSON *name;
     cJSON_ArrayForEach(name, field(step, "scripts")) {
         CHECK(count < SHAS_MAX);
-        const cJSON *source = field(scripts, name->valuestring);
-        if (source != NULL) {
-            size_t len;
-            char *lua = bytes_of(source, &len);
-            rs_script *script = NULL;
-            CHECK_OK(rs_script_register(NULL, lua, len, &script, &err));
-            memcpy(shas[count], rs_script_sha(script), sizeof *shas);
-            rs_script_free(script);
-            free(lua);
-        } else {
-            snprintf(shas[count], sizeof *shas, "%s", name->valuestring);
-        }
-        places[count] = shas[count];
+        if (field(scripts, name->valuestring) != NULL) known[count] = script_named(name->valuestring, 0, way.client);
+        shas[count] = known[count] != NULL ? rs_script_sha(known[count]) : name->valuestring;
         count++;
     }
-    CHECK_INT(rs_client_script_exists(sender(way), count, places, exists, &out.error), rs_error_status(out.error));
-    if (out.error == NULL) out.value = cJSON_CreateArray();
-    for (size_t i = 0; out.error == NULL && i < count; i++) CHECK(cJSON_AddItemToArray(out.value, cJSON_CreateBool(exists[i])));
-    return out;
-}
-
-static outcome do_flush(const cJSON *step, way way) {
-    outcome out = {0};
-    (void)step;
-    CHECK_INT(rs_client_script_flush(sender(way), RS_FLUSH_DEFAULT, &out.error), rs_error_status(out.error));
-    return out;
-}
-
-static outcome do_kill(const cJSON *step, way way) {
-    outcome out = {0};
-    (void)step;
-    CHECK_INT(rs_client_script_kill(sender(way), &out.error), rs_error_status(out.error));
-    return out;
-}
-
-static outcome do_open(const cJSON *step, way way) {
-    outcome out = {0};
-    rs_client *opened = NULL;
-    (void)way;
-    CHECK_INT(rs_client_open(text_field(step, "url", NULL), NULL, &opened, &out.error), rs_error_status(out.error));
-    rs_client_free(opened);
-    return out;
-}
-
-static outcome do_close(const cJSON *step, way way) {
-    (void)step;
-    rs_client_close(way.client);
-    return (outcome){0};
+    const rs_status status = rs_client_script_exists(sender(way), count, shas, exist, &out->error);
+    out->value = cJSON_CreateArray();
+    for (size_t i = 0; i < count; i++) {
+        CHECK(cJSON_AddItemToArray(out->value, cJSON_CreateBool(exist[i])));
+        rs_script_free(known[i]);
+    }
+    return status;
 }
 
 /* The call that a step cancels or awaits. */
@@ -241,17 +180,8 @@ static started *call_of(const cJSON *step) {
     FAIL("a call that was not started: %s", cJSON_PrintUnformatted(step));
 }
 
-static outcome do_cancel(const cJSON *step, way way) {
-    outcome out = {0};
+static rs_status await(const cJSON *step, outcome *out) {
     started *call = call_of(step);
-    (void)way;
-    CHECK_INT(rs_client_cancel(call->client, queue, (uint64_t)(call - calls), NULL, &out.error), rs_error_status(out.error));
-    return out;
-}
-
-static outcome do_await(const cJSON *step, way way) {
-    started *call = call_of(step);
-    (void)way;
     while (!call->has_ended) {
         rs_completion done;
         size_t count = 0;
@@ -264,21 +194,11 @@ static outcome do_await(const cJSON *step, way way) {
     }
     CHECK(!call->is_taken);
     call->is_taken = true;
-    return call->outcome;
+    *out = call->outcome;
+    return rs_error_status(out->error);
 }
 
-static outcome do_outside(const cJSON *step, way way) {
-    const int number = number_field(step, "server");
-    CHECK(number < server_count);
-    way.client = bystanders[number];
-    way.other_deadline = NULL;
-    return do_command_step(step, way);
-}
-
-static outcome do_server(const cJSON *step, way way) {
-    const int number = number_field(step, "server");
-    const char *event = text_field(step, "event", "");
-    (void)way;
+static void happens(const char *event, int number) {
     CHECK(number < server_count && servers[number] != NULL);
     if (strcmp(event, "kill") == 0) {
         server_stop(servers[number]);
@@ -288,18 +208,45 @@ static outcome do_server(const cJSON *step, way way) {
     } else if (strcmp(event, "resume") == 0) {
         CHECK_INT(kill(server_pid(servers[number]), SIGCONT), 0);
     } else {
-        FAIL("an event that is not known: %s", cJSON_PrintUnformatted(step));
+        FAIL("an event that is not known: %s", event);
     }
-    return (outcome){0};
 }
 
-static const struct {
-    const char *name;
-    outcome (*run)(const cJSON *step, way way);
-} verbs[] = {{"register", do_register}, {"call", do_call},   {"command", do_command_step}, {"pipeline", do_pipeline}, {"transaction", do_transaction},
-             {"load", do_load},         {"exists", do_exists}, {"flush", do_flush},          {"kill", do_kill},         {"open", do_open},
-             {"close", do_close},       {"cancel", do_cancel}, {"await", do_await},          {"outside", do_outside},   {"until", do_outside},
-             {"server", do_server}};
+static rs_status does(const char *verb, const cJSON *step, way way, outcome *out) {
+#define IS(name) (strcmp(verb, name) == 0)
+    if (IS("call")) return call(step, way, out);
+    if (IS("command")) return command_of(step, way, out);
+    if (IS("pipeline")) return pipeline_with(has_flag(step, "repairUnordered") ? RS_PIPELINE_REPAIR_UNORDERED : 0, step, way, out);
+    if (IS("transaction"))
+        return pipeline_with(RS_PIPELINE_ATOMIC | (has_flag(step, "trustCache") ? RS_PIPELINE_TRUST_CACHE : 0), step, way, out);
+    if (IS("exists")) return exists(step, way, out);
+    if (IS("flush")) return rs_client_script_flush(sender(way), RS_FLUSH_DEFAULT, &out->error);
+    if (IS("kill")) return rs_client_script_kill(sender(way), &out->error);
+    if (IS("cancel")) return rs_client_cancel(call_of(step)->client, queue, (uint64_t)(call_of(step) - calls), NULL, &out->error);
+    if (IS("await")) return await(step, out);
+    if (IS("outside") || IS("until")) return outside(step, way, out);
+    if (IS("register") || IS("load")) {
+        rs_script *script = script_of(step, way.client);
+        const rs_status status = IS("load") ? rs_client_script_load(sender(way), script, &out->error) : RS_OK;
+        if (IS("register")) out->value = cJSON_CreateString(rs_script_sha(script));
+        rs_script_free(script);
+        return status;
+    }
+    if (IS("open")) {
+        rs_client *opened = NULL;
+        const rs_status status = rs_client_open(text_field(step, "url", NULL), NULL, &opened, &out->error);
+        rs_client_free(opened);
+        return status;
+    }
+    if (IS("close"))
+        rs_client_close(way.client);
+    else if (IS("server"))
+        happens(text_field(step, "event", ""), number_field(step, "server"));
+    else
+        FAIL("a step of a kind that is not known: %s", verb);
+    return RS_OK;
+#undef IS
+}
 
 /* ---- What must come of them ---- */
 
@@ -354,9 +301,10 @@ static void outcome_free(outcome out) {
     cJSON_Delete(out.value);
 }
 
-static outcome run_step(const cJSON *step, const char *start) {
-    const char *verb = text_field(step, "do", "");
+static outcome run_step(const cJSON *step) {
+    const char *start = text_field(step, "start", NULL);
     const int timeout = number_field(step, "timeoutMs");
+    outcome out = {0};
     way way = {.client = strcmp(text_field(step, "on", "client"), "other") == 0 ? other : client};
     rs_client *view = NULL;
     CHECK(way.client != NULL);
@@ -368,28 +316,22 @@ static outcome run_step(const cJSON *step, const char *start) {
         way.queue = queue;
         way.tag = call_count++;
     }
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
-        if (strcmp(verbs[i].name, verb) != 0) continue;
-        outcome out = verbs[i].run(step, way);
-        rs_client_free(view);
-        return out;
+    const rs_status status = does(text_field(step, "do", ""), step, way, &out);
+    CHECK_INT(status, rs_error_status(out.error));
+    if (start != NULL && status != RS_OK) { /* it was not accepted: there is no completion */
+        calls[way.tag].outcome = out;
+        calls[way.tag].has_ended = true;
     }
-    FAIL("a step of a kind that is not known: %s", verb);
+    rs_client_free(view);
+    return out;
 }
 
 static void check_step(const cJSON *scenario, int number, const cJSON *step) {
-    const cJSON *want = field(step, "expect");
-    const char *start = text_field(step, "start", NULL);
-    const bool again = strcmp(text_field(step, "do", ""), "until") == 0;
-    int left_ms = again ? 60000 : 0;
+    int left_ms = strcmp(text_field(step, "do", ""), "until") == 0 ? 60000 : 0;
     for (;;) {
-        outcome out = run_step(step, start);
-        if (start != NULL && out.error != NULL) {
-            calls[call_count - 1].outcome = out;
-            calls[call_count - 1].has_ended = true;
-        }
-        if (start != NULL) return;
-        const bool is_good = came_to(want, &out);
+        outcome out = run_step(step);
+        if (field(step, "start") != NULL) return;
+        const bool is_good = came_to(field(step, "expect"), &out);
         if (!is_good && left_ms-- == 0)
             step_failed(scenario, number, step, out.reply, rs_status_name(rs_error_status(out.error)), rs_error_message(out.error));
         outcome_free(out);
