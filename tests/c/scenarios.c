@@ -302,12 +302,12 @@ static void outcome_free(outcome out) {
 }
 
 static outcome run_step(const cJSON *step) {
-    const char *start = text_field(step, "start", NULL);
+    const char *on = text_field(step, "on", "client"), *start = text_field(step, "start", NULL);
     const int timeout = number_field(step, "timeoutMs");
     outcome out = {0};
-    way way = {.client = strcmp(text_field(step, "on", "client"), "other") == 0 ? other : client};
+    way way = {.client = strcmp(on, "client") == 0 ? client : strcmp(on, "other") == 0 ? other : NULL};
     rs_client *view = NULL;
-    CHECK(way.client != NULL);
+    if (way.client == NULL) FAIL("no such client: %s", on);
     if (timeout > 0) CHECK_OK(rs_client_with_timeout(way.client, (uint64_t)timeout, &view, &err));
     way.other_deadline = view;
     if (start != NULL) {
