@@ -15,6 +15,8 @@ const { scripts, scenarios } = require(path.join(__dirname, "..", "..", "..", "t
 /** Replies are asked for with strings as Buffers, so that a string and a status are told apart. */
 const BUFFERS = { buffers: true };
 
+assert.ok(scenarios.length > 0, "there are no scenarios");
+
 for (const scenario of scenarios) {
     test(scenario.name, { timeout: 60_000 }, async (t) => {
         const run = await Run.start(t, scenario.servers ?? 1);
@@ -40,6 +42,7 @@ class Run {
             run.clients.client = await run.open(t, cluster.url);
             return run;
         }
+        assert.ok(servers === 1 || servers === 2, `servers of a kind that is not known: ${servers}`);
         for (const name of ["client", "other"].slice(0, servers)) {
             const server = await Server.start();
             t.after(() => server.stop());
