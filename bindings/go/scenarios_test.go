@@ -272,7 +272,11 @@ func (r *scenarioRun) does(ctx context.Context, step step) (got outcome) {
 	case "cancel":
 		r.calls[step.Call].cancel()
 	case "await":
-		got = <-r.calls[step.Call].ended
+		call, known := r.calls[step.Call]
+		if !known {
+			r.fail("no such call")
+		}
+		got = <-call.ended
 	case "server":
 		r.happens(step.Event, r.servers[step.Server])
 	default:
