@@ -22,7 +22,7 @@ SOURCES = ROOT / "benches"
 OUT = ROOT / "target" / "bench"
 
 REDIS_PY = "redis==8.1.0"
-GLIDE = "@valkey/valkey-glide@2.5.2"
+NODE_PEERS = ("@valkey/valkey-glide@2.5.2", "ioredis@6.0.0", "redis@6.3.1")
 
 SLOTS = 16384
 
@@ -187,18 +187,20 @@ class Bench:
         packages = self.once("redis-py", build)
         return ["env", f"PYTHONPATH={packages}", sys.executable, SOURCES / "python" / f"{name}.py"]
 
-    def node_program(self, name):
-        """The command that runs benches/node/NAME.js, with Valkey GLIDE in a directory of its own."""
+    def node_program(self, name, ffi="ffi-napi"):
+        """The command that runs benches/node/NAME.js, with the peers in a directory of their own, and our own binding through the package FFI."""
 
         def build():
-            progress("installing Valkey GLIDE")
+            library = self.library()
+            progress("installing the peers for Node")
             packages = OUT / "node"
             packages.mkdir(parents=True, exist_ok=True)
-            run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", packages, GLIDE])
-            return packages / "node_modules"
+            npm = ["npm", "--silent", "--no-audit", "--no-fund"]
+            run([*npm, "install", "--prefix", packages, *NODE_PEERS])
+            run([*npm, "ci"], cwd=ROOT / "bindings" / "node")
+            return [f"NODE_PATH={packages / 'node_modules'}", f"RS_SCRIPT_LIBRARY={library}"]
 
-        packages = self.once("glide", build)
-        return ["env", f"NODE_PATH={packages}", "node", SOURCES / "node" / f"{name}.js"]
+        return ["env", *self.once("node", build), f"RS_SCRIPT_FFI={ffi}", "node", SOURCES / "node" / f"{name}.js"]
 
     def scratch(self):
         """A directory that goes with the bench."""

@@ -17,8 +17,8 @@ use crate::resp::Reply;
 use crate::resp::encode::Arguments;
 use crate::route::{ReadFrom, Route};
 use crate::script::Script;
+use crate::slots;
 use crate::stats::Stats;
-use crate::topology::slots;
 use crate::topology::{Place, Topology};
 
 /// A connection to a server, shared by all that clone it.

@@ -17,7 +17,7 @@ use crate::scatter::{Scatter, as_map, everywhere};
 use crate::session::Finished;
 use crate::session::handshake::Purpose;
 use crate::session::verdict::{self, NotServed};
-use crate::topology::slots::NO_SLOT;
+use crate::slots::NO_SLOT;
 use crate::topology::{Place, Witness};
 
 impl Client {

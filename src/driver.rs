@@ -120,9 +120,13 @@ impl Waker {
 
 fn run(waker: &Waker, workers: &[Arc<Workers>]) {
     let mut links: Vec<(Arc<Link>, Watch)> = Vec::new();
+    // Looked at once even if nobody has woken it.
+    let mut is_woken = true;
     loop {
-        waker.signal.lower();
-        waker.woken.swap(false, Ordering::AcqRel);
+        if std::mem::take(&mut is_woken) {
+            waker.signal.lower();
+            waker.woken.swap(false, Ordering::AcqRel);
+        }
         let now = Instant::now();
         let (stopped, alarm, is_due) = {
             let mut state = waker.state.lock();
@@ -154,13 +158,13 @@ fn run(waker: &Waker, workers: &[Arc<Workers>]) {
             wanted.is_some()
         });
         if !stopped || !links.is_empty() {
-            sleep(waker, &links, alarm);
+            is_woken = sleep(waker, &links, alarm);
         }
     }
 }
 
-/// Waits until something is to be done, and reads and writes where that is.
-fn sleep(waker: &Waker, links: &[(Arc<Link>, Watch)], alarm: Option<Instant>) {
+/// Waits until something is to be done, and reads and writes where that is. Whether it was woken.
+fn sleep(waker: &Waker, links: &[(Arc<Link>, Watch)], alarm: Option<Instant>) -> bool {
     let mut fds = Vec::with_capacity(links.len() + 1);
     let signal = waker.signal.as_fd();
     fds.push(PollFd::new(&signal, PollFlags::IN));
@@ -183,20 +187,19 @@ fn sleep(waker: &Waker, links: &[(Arc<Link>, Watch)], alarm: Option<Instant>) {
         let timeout = Timespec::try_from(sleep).unwrap_or_default();
         match poll(&mut fds, Some(&timeout)) {
             Err(Errno::INTR) => {}
-            Err(_) => return thread::yield_now(),
-            Ok(0) => return,
+            Err(_) => {
+                thread::yield_now();
+                return true;
+            }
+            Ok(0) => return false,
             Ok(_) => break,
-        }
-        if !fds[0].revents().is_empty() {
-            break;
         }
     }
     let now = Instant::now();
-    let mut ready_links = fds[1..].iter().zip(places).filter(|(fd, _)| !fd.revents().is_empty());
-    let mut all_idle = fds[0].revents().is_empty();
-    for (_, place) in ready_links.by_ref() {
-        links[place].0.pump(now);
-        all_idle = false;
+    for (fd, place) in fds[1..].iter().zip(places) {
+        if !fd.revents().is_empty() {
+            links[place].0.pump(now);
+        }
     }
-    debug_assert!(!all_idle, "poll said that something was to be done");
+    !fds[0].revents().is_empty()
 }

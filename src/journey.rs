@@ -14,7 +14,7 @@ use crate::node::Node;
 use crate::request::{Item, Repeatable};
 use crate::route::ReadFrom;
 use crate::session::verdict::{self, NotServed};
-use crate::topology::slots::NO_SLOT;
+use crate::slots::NO_SLOT;
 use crate::topology::{Claim, Place, Topology, Witness};
 
 /// A call is redirected so often and no oftener.

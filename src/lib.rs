@@ -29,6 +29,7 @@ mod error;
 #[doc(hidden)]
 pub mod ffi;
 mod journey;
+mod keys;
 mod link;
 mod log;
 mod net;
@@ -42,6 +43,7 @@ mod route;
 mod scatter;
 mod script;
 mod session;
+mod slots;
 mod stats;
 mod submit;
 mod topology;

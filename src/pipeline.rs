@@ -156,6 +156,11 @@ impl Pipeline {
         request
     }
 
+    /// The other way round.
+    pub(crate) fn put_back(&mut self, request: Box<Request>) {
+        self.request = request;
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result, Status};
 use crate::resp::encode::{Arguments, Buffer, arguments};
 use crate::script::{DigestHasher, Script, Sha};
-use crate::topology::slots::{self, NO_SLOT};
+use crate::slots::{self, NO_SLOT};
 
 /// How the replies of a request belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::request::{Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
 use crate::route::ReadFrom;
 use crate::session::Finished;
-use crate::topology::slots::NO_SLOT;
+use crate::slots::NO_SLOT;
 use crate::topology::{Place, Topology, Witness};
 
 /// How long one server's replies are waited for before others' are looked at. Long enough for a wait in recv(2) itself.

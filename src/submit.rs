@@ -25,8 +25,8 @@ use crate::route::ReadFrom;
 use crate::script::Script;
 use crate::session::Finished;
 use crate::session::verdict;
+use crate::slots::NO_SLOT;
 use crate::topology::Place;
-use crate::topology::slots::NO_SLOT;
 
 /// A call under way that will be completed in a queue.
 pub(crate) struct Submitted {
@@ -116,7 +116,7 @@ impl Client {
     ) -> Result<()> {
         let mut request = self.request(Shape::Single);
         request.script_call(script, keys, args, read_only)?;
-        self.submit_all(queue, vec![Call::new(tag, request, Lane::Shared)])
+        self.submit_all(queue, &mut vec![Call::new(tag, request, Lane::Shared)])
     }
 
     /// Sends a command without waiting; see [`Client::submit`] and [`Client::command`].
@@ -129,11 +129,12 @@ impl Client {
         let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
         request.command(arguments)?;
-        self.submit_all(queue, vec![Call::new(tag, request, lane)])
+        self.submit_all(queue, &mut vec![Call::new(tag, request, lane)])
     }
 
-    /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error none.
-    pub(crate) fn submit_all(&self, queue: &Queue, calls: Vec<Call>) -> Result<()> {
+    /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error none, and then they are left where
+    /// they are.
+    pub(crate) fn submit_all(&self, queue: &Queue, calls: &mut Vec<Call>) -> Result<()> {
         let core = self.core();
         core.check_process()?;
         if core.topology.is_closed() {
@@ -146,7 +147,7 @@ impl Client {
         let mut earliest = now + LONGEST_WAIT;
         let mut groups: SmallVec<[Group; 4]> = SmallVec::new();
         let mut refused = Vec::new();
-        for (Call { timeout, work, .. }, ticket) in calls.into_iter().zip(tickets) {
+        for (Call { timeout, work, .. }, ticket) in calls.drain(..).zip(tickets) {
             let work = match work {
                 Ok(work) => work,
                 Err(error) => {
@@ -264,13 +265,18 @@ struct Group {
 }
 
 impl Pipeline {
-    /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. It is empty afterwards, accepted or not.
+    /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. Once it is accepted the pipeline is empty; with an error it has
+    /// its items still.
     pub fn submit(&mut self, queue: &Queue, tag: u64) -> Result<()> {
-        let request = self.take_request();
-        if request.items.is_empty() {
+        if self.is_empty() {
             return Err(nothing_to_submit());
         }
-        self.client().submit_all(queue, vec![Call::new(tag, request, Lane::Shared)])
+        let mut calls = vec![Call::new(tag, self.take_request(), Lane::Shared)];
+        let accepted = self.client().submit_all(queue, &mut calls);
+        if let Some(Call { work: Ok(Work::Send(request, _)), .. }) = calls.pop() {
+            self.put_back(request);
+        }
+        accepted
     }
 }
 

@@ -38,7 +38,7 @@ impl Sample {
 }
 
 fn samples() -> impl Iterator<Item = Sample> {
-    let lines = include_str!("../src/topology/keys.samples").lines();
+    let lines = include_str!("../src/keys.samples").lines();
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(Sample::parse)
 }
 
@@ -104,7 +104,7 @@ fn every_command_of_every_server_has_a_sample() {
             commands.iter().map(|command| &*command.name).filter(|name| !known.contains(*name)).collect();
         assert!(
             missing.is_empty(),
-            "{binary:?} has commands without a sample in src/topology/keys.samples: {missing:?}"
+            "{binary:?} has commands without a sample in src/keys.samples: {missing:?}"
         );
     });
 }

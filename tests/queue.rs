@@ -85,8 +85,13 @@ fn a_full_queue_takes_no_more_and_loses_nothing() {
     let error = client.submit(&queue, 3, &count, &["n"], &NONE).unwrap_err();
     assert_eq!(error.status(), Status::QueueFull);
     assert!(error.is_not_executed() && error.message().contains("3 of 3"), "{error}");
+    let mut pipeline = client.transaction();
+    pipeline.script(&count, &["n"], &NONE).unwrap().command(&["GET", "n"]).unwrap();
+    assert_eq!(pipeline.submit(&queue, 3).unwrap_err().status(), Status::QueueFull);
+    assert_eq!(pipeline.len(), 2);
     take(&queue, 1);
-    client.submit(&queue, 3, &count, &["n"], &NONE).unwrap();
+    pipeline.submit(&queue, 3).unwrap();
+    assert!(pipeline.is_empty());
     take(&queue, 3);
     assert_eq!(Raw::connect(&server).ok(&["GET", "n"]).text(), "4");
     assert_eq!(Queue::new(0).unwrap_err().status(), Status::InvalidArgument);

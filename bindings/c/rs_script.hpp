@@ -684,8 +684,9 @@ public:
         return Queue(queue);
     }
 
-    // Takes ownership of a queue of the C library.
-    explicit Queue(rs_queue *queue) noexcept : handle_(queue) {}
+    // Takes ownership of a queue of the C library. (A template, so that 0 is a capacity and no pointer.)
+    template <typename Native, std::enable_if_t<std::is_same<Native, rs_queue *>::value, int> = 0>
+    explicit Queue(Native queue) noexcept : handle_(queue) {}
 
     // Takes up to `max` completions out, in the order in which they came, and waits for the first one: 0 does not wait, below 0 for ever.
     // Fewer than `max`: the queue was empty then.
@@ -921,7 +922,7 @@ public:
     }
 
     // Executes it without waiting: the replies will be in `queue`, under `tag`. An error means that it was not accepted and has no
-    // completion: RS_ERR_QUEUE_FULL, or RS_ERR_INVALID_ARGUMENT for a pipeline without items. Empty afterwards, accepted or not.
+    // completion: RS_ERR_QUEUE_FULL, or RS_ERR_INVALID_ARGUMENT for a pipeline without items. Empty once it is accepted; with an error it has its items still.
     void submit(const Queue &queue, std::uint64_t tag) { try_submit(queue, tag).value(); }
     Result<void> try_submit(const Queue &queue, std::uint64_t tag) {
         rs_error *error = nullptr;

@@ -404,15 +404,16 @@ func (e *engine) poll(in *inbox) bool {
 	if status != C.RS_OK {
 		panic("rsscript: the queue cannot be read: " + statusName(Status(status)))
 	}
-	if n.needed > 0 {
+	isFull, needed := n.count == readMax, int(n.needed)
+	e.dispatch(in, in.buf[:n.used])
+	if needed > len(in.buf) {
 		small := in.buf
-		in.buf = make([]byte, n.needed)
+		in.buf = make([]byte, needed)
 		more := e.poll(in)
 		in.buf = small
 		return more
 	}
-	e.dispatch(in, in.buf[:n.used])
-	return n.count > 0
+	return isFull || needed > 0
 }
 
 // dispatch wakes the callers of completions.

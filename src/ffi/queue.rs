@@ -311,8 +311,8 @@ pub unsafe extern "C" fn rs_client_submit(
     })
 }
 
-/// Executes a pipeline without waiting; see rs_pipeline_exec and rs_script_submit. The pipeline is empty afterwards, accepted or not, and can be
-/// filled again. An empty one is RS_ERR_INVALID_ARGUMENT.
+/// Executes a pipeline without waiting; see rs_pipeline_exec and rs_script_submit. Once it is accepted the pipeline is empty and can be
+/// filled again; with an error it has its items still. An empty one is RS_ERR_INVALID_ARGUMENT.
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
@@ -398,16 +398,16 @@ pub unsafe extern "C" fn rs_client_submit_packed(
             unsafe { handle(*scripts.add(index), "scripts") }.map(rs_script::script)
         };
         let scripts = (0..numscripts).map(script_at).collect::<Result<Vec<_>>>()?;
-        let calls = packed::read_calls(&client.client, &scripts, calls)?;
-        client.client.submit_all(&queue.queue, calls)
+        let mut calls = packed::read_calls(&client.client, &scripts, calls)?;
+        client.client.submit_all(&queue.queue, &mut calls)
     })
 }
 
 /// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 ///
 /// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
-/// taken. `*needed`: where the next completion alone does not fit, what it takes; else 0. All three are 0 on failure. Numbers are in the machine's
-/// byte order and not aligned; a string is a u32 length and its bytes:
+/// taken. `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than `max`, the queue was
+/// empty. All three are 0 on failure. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
 ///
 ///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 ///               behind that, with RS_PACKED_ARRIVED, a reply
@@ -448,9 +448,7 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
             let before = bytes.len();
             packed::write_completion(completion, &mut bytes);
             if bytes.len() > capacity {
-                if fitting == 0 {
-                    set_needed(bytes.len());
-                }
+                set_needed(bytes.len() - before);
                 bytes.truncate(before);
                 break;
             }

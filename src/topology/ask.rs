@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use super::map::{Found, FoundShard};
-use super::slots::SLOTS;
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
 use crate::net::address::Address;
 use crate::node::Node;
 use crate::resp::{Reply, ReplyRef};
 use crate::session::verdict;
+use crate::slots::SLOTS;
 
 /// Asks a node of a cluster who has which slots.
 ///

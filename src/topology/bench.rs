@@ -1,13 +1,13 @@
 //! The way from a key to its server, alone: what `scripts/bench cluster-route` measures. Not an API.
 
 use super::map::{FoundShard, Map};
-use super::slots::{SLOTS, slot_of};
 use super::{Place, Topology};
 use crate::config::{Config, Options};
 use crate::error::Result;
 use crate::net::address::Address;
 use crate::route::ReadFrom;
 use crate::session::handshake::Purpose;
+use crate::slots::{SLOTS, slot_of};
 
 /// The picture of a cluster that nobody ever connects to.
 pub struct Routes(Topology);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::slots::SLOTS;
 use crate::net::address::Address;
 use crate::node::Node;
+use crate::slots::SLOTS;
 
 /// What servers say of themselves: primaries, each with its replicas and slots.
 pub(crate) type Found = Vec<FoundShard>;

@@ -6,9 +6,7 @@
 mod ask;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
-pub(crate) mod keys;
 mod map;
-pub(crate) mod slots;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;

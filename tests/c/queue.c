@@ -551,7 +551,7 @@ static void a_buffer_that_is_too_small(void) {
         free(exact);
     }
     CHECK_OK(rs_queue_poll_packed(queue, buffer, 2 * one, 8, 0, &used, &count, &needed, &err));
-    CHECK(used == 2 * one && count == 2 && needed == 0);
+    CHECK(used == 2 * one && count == 2 && needed == one);
     CHECK(is_readable(queue));
     CHECK_OK(rs_queue_poll_packed(queue, buffer, sizeof buffer, 8, 0, &used, &count, &needed, &err));
     CHECK(used == one && count == 1 && needed == 0);
@@ -644,7 +644,7 @@ static void *take_packed_some(void *context) {
         char buffer[64];
         size_t used = 0, count = 0, needed = 0;
         CHECK_OK(rs_queue_poll_packed(c->queue, buffer, sizeof buffer, 50, 20, &used, &count, &needed, &err));
-        CHECK_INT(needed, 0);
+        CHECK(needed == 0 || used + needed > sizeof buffer);
         CHECK(rs_queue_len(c->queue) <= 100);
         reader r = {buffer, buffer + used};
         for (size_t i = 0; i < count; i++) {

@@ -75,7 +75,7 @@ static void every_form_of_submitting() {
 static void what_is_refused() {
     rs::Client client(server_url(redis));
     rs::Script multiply(client, multiply_lua), clientless(multiply_lua);
-    CHECK_INT(thrown_by([] { rs::Queue none(std::size_t{0}); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(thrown_by([] { rs::Queue none(0); }).status(), RS_ERR_INVALID_ARGUMENT);
     rs::Queue queue(1), moved(std::move(queue));
     CHECK_INT(client.try_submit(queue, 1, {"PING"}).error().status(), RS_ERR_INVALID_ARGUMENT);
     CHECK_INT(queue.try_poll(1, 0).error().status(), RS_ERR_INVALID_ARGUMENT);

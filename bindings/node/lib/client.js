@@ -6,13 +6,15 @@ const { Connection } = require("./connection");
 const { classes, closed, invalid } = require("./errors");
 const native = require("./native");
 const options = require("./options");
-const { Writer, shown } = require("./pack");
+const { Writer, bytesOf, isBytes, shown } = require("./pack");
 
 const READ_ONLY = 1;
 const ATOMIC = 1;
 const REPAIR_UNORDERED = 2;
 const TRUST_CACHE = 4;
 const IDEMPOTENT = 1;
+const CALL_OPTIONS = ["timeout", "buffers", "signal"];
+const VIEW_OPTIONS = ["timeout", "buffers", "readFrom", "route"];
 const FLUSH = { default: 0, sync: 1, async: 2 };
 
 /** Until then the server must have answered for the first time, unless the options say otherwise. */
@@ -56,42 +58,48 @@ class Client {
     #root;
 
     constructor(connection, way, root) {
+        if (!(connection instanceof Connection)) throw invalid("clients come from connect()");
         this.#connection = connection;
         this.#way = way;
         this.#root = root ?? this;
         if (root === undefined) forgotten.register(this, () => void connection.close());
     }
 
-    /** Makes a call; errors of any kind come through the promise. */
-    #send(callOptions, write) {
+    static is(value) {
+        return typeof value === "object" && value !== null && #connection in value;
+    }
+
+    /** Makes a call; errors of any kind come through the promise. `prepare` reads what the caller gave, and says how to write it. */
+    #send(callOptions, prepare) {
         let way = this.#way;
-        if (callOptions !== undefined) {
-            try {
-                if (typeof callOptions !== "object" || callOptions === null) {
-                    throw invalid(`the options of a call must be an object, not ${shown(callOptions)}`);
-                }
-                way = way.with(callOptions);
-            } catch (error) {
-                return Promise.reject(error);
-            }
+        let write;
+        try {
+            if (callOptions !== undefined) way = way.with(options.known("a call", callOptions, CALL_OPTIONS));
+            write = prepare();
+        } catch (error) {
+            return Promise.reject(error);
         }
         return this.#connection.send(this.#root, way, write);
     }
 
     static call(client, script, flags, keys, args, callOptions) {
-        return client.#send(callOptions, (writer) => writer.call(script, flags, keys, args));
+        return client.#send(callOptions, () => {
+            const [keyList, argList] = [plain(keys), plain(args)];
+            return (writer) => writer.call(script, flags, keyList, argList);
+        });
     }
 
     static exec(client, flags, count, items, callOptions) {
-        return client.#send(callOptions, (writer) => writer.pipeline(flags, count, items));
+        return client.#send(callOptions, () => (writer) => writer.pipeline(flags, count, items));
     }
 
     /** A script of this source. No input or output takes place. */
-    script(source, { idempotent = false } = {}) {
-        if (typeof source !== "string" && !(source instanceof Uint8Array)) {
+    script(source, scriptOptions = {}) {
+        const { idempotent = false } = options.known("a script", scriptOptions, ["idempotent"]);
+        if (typeof source !== "string" && !isBytes(source)) {
             throw invalid(`a script must be a string or a Buffer, not ${shown(source)}`);
         }
-        const bytes = typeof source === "string" ? Buffer.from(source) : source;
+        const bytes = bytesOf(source);
         const out = Buffer.alloc(8);
         native.scriptRegister(0n, bytes, bytes.length, options.flag("idempotent", idempotent) ? IDEMPOTENT : 0, out);
         const handle = new Handle(out.readBigUInt64LE(0), native.scriptFree);
@@ -100,20 +108,26 @@ class Client {
 
     /** A command, sent as it is: an array, or its words one by one. */
     command(...words) {
-        if (Array.isArray(words[0])) return this.#send(words[1], (writer) => writer.command(words[0]));
-        return this.#send(undefined, (writer) => writer.command(words));
+        const isList = Array.isArray(words[0]);
+        return this.#send(isList ? words[1] : undefined, () => {
+            const list = isList ? plain(words[0]) : words;
+            return (writer) => writer.command(list);
+        });
     }
 
-    pipeline({ repairUnordered = false } = {}) {
+    pipeline(pipelineOptions = {}) {
+        const { repairUnordered = false } = options.known("a pipeline", pipelineOptions, ["repairUnordered"]);
         return new Pipeline(this, options.flag("repairUnordered", repairUnordered) ? REPAIR_UNORDERED : 0);
     }
 
-    transaction({ trustCache = false } = {}) {
+    transaction(transactionOptions = {}) {
+        const { trustCache = false } = options.known("a transaction", transactionOptions, ["trustCache"]);
         return new Pipeline(this, ATOMIC | (options.flag("trustCache", trustCache) ? TRUST_CACHE : 0));
     }
 
     /** The same client whose calls are made in another way. */
-    with({ timeout, buffers, readFrom, route }) {
+    with(viewOptions) {
+        const { timeout, buffers, readFrom, route } = options.known("a view", viewOptions, VIEW_OPTIONS);
         const way = this.#way.with({ timeout, buffers });
         let { target } = way;
         if (readFrom !== undefined) {
@@ -127,6 +141,7 @@ class Client {
     #view(make) {
         if (this.#connection.isClosed) throw closed("the client is closed");
         const out = Buffer.alloc(8);
+        this.#connection.shares();
         make(out);
         return new Handle(out.readBigUInt64LE(0), native.clientFree);
     }
@@ -134,8 +149,8 @@ class Client {
     #routed({ address }, route) {
         if (route === "all") return this.#view((out) => native.withRouteAll(address, out));
         const { key, slot, node } = Object(route);
-        if (typeof key === "string" || key instanceof Uint8Array) {
-            const bytes = Buffer.from(key);
+        if (typeof key === "string" || isBytes(key)) {
+            const bytes = bytesOf(key);
             return this.#view((out) => native.withRouteKey(address, bytes, bytes.length, out));
         }
         if (Number.isInteger(slot) && slot >= 0 && slot < 65536) {
@@ -151,24 +166,36 @@ class Client {
     /** Loads a script; in a cluster, on all primaries. Resolves with its SHA1. */
     async scriptLoad(script, callOptions) {
         const { handle } = scriptOf(script);
-        await this.#send(callOptions, (writer) => writer.load(handle));
+        await this.#send(callOptions, () => (writer) => writer.load(handle));
         return script.sha;
     }
 
     /** Which of these scripts, or SHA1s, the server has; in a cluster, every primary. */
     async scriptExists(scripts, callOptions) {
         if (!Array.isArray(scripts)) throw invalid(`scriptExists takes an array of scripts or SHA1s, not ${shown(scripts)}`);
-        const shas = scripts.map((script) => (typeof script === "function" ? script.sha : script));
-        return this.#send(callOptions, (writer) => writer.exists(shas));
+        const shas = plain(scripts).map(shaOf);
+        return this.#send(callOptions, () => (writer) => writer.exists(shas));
     }
 
     async scriptFlush(mode = "default", callOptions) {
         const number = options.oneOf("mode", mode, FLUSH);
-        await this.#send(callOptions, (writer) => writer.flush(number));
+        await this.#send(callOptions, () => (writer) => writer.flush(number));
     }
 
     async scriptKill(callOptions) {
-        await this.#send(callOptions, (writer) => writer.kill());
+        await this.#send(callOptions, () => (writer) => writer.kill());
+    }
+
+    /** The source of a script, or of a SHA1, as the server has it; null where it does not, in a cluster where no primary does. */
+    async scriptShow(script, callOptions) {
+        const answers = await this.with({ route: "all" }).command(["SCRIPT", "SHOW", shaOf(script)], callOptions);
+        let failed = null;
+        for (const answer of answers.values()) {
+            if (!(answer instanceof classes.ScriptError)) return answer;
+            if (answer.serverCode !== "NOSCRIPT") failed = answer;
+        }
+        if (failed !== null) throw failed;
+        return null;
     }
 
     stats() {
@@ -205,6 +232,15 @@ function scriptOf(script) {
     return found;
 }
 
+function shaOf(script) {
+    return typeof script === "function" ? scriptOf(script) && script.sha : script;
+}
+
+/** A plain copy of a list: reading it may run code of its owner's, which must not happen while calls are being written. */
+function plain(values) {
+    return Array.isArray(values) ? [...values] : values;
+}
+
 function callable(handle, sha, client, flags) {
     const script = (keys = [], args = [], callOptions = undefined) =>
         Client.call(client, handle, flags, keys, args, callOptions);
@@ -214,7 +250,7 @@ function callable(handle, sha, client, flags) {
         sha: { value: sha, enumerable: true },
         on: {
             value: (other) => {
-                if (!(other instanceof Client)) throw invalid(`on() takes a client, not ${shown(other)}`);
+                if (!Client.is(other)) throw invalid(`on() takes a client, not ${shown(other)}`);
                 return callable(handle, sha, other, flags);
             },
         },
@@ -230,6 +266,7 @@ class Pipeline {
     #count = 0;
 
     constructor(client, flags) {
+        if (!(client instanceof Client)) throw invalid("pipelines come from a client's pipeline() and transaction()");
         this.#client = client;
         this.#flags = flags;
         this.clear();
@@ -262,12 +299,15 @@ class Pipeline {
     }
 
     command(...words) {
-        return this.#add((items) => items.command(Array.isArray(words[0]) ? words[0] : words));
+        if (Array.isArray(words[0]) && words.length > 1) throw invalid("a pipeline's command is one array, or its words one by one");
+        const list = Array.isArray(words[0]) ? plain(words[0]) : words;
+        return this.#add((items) => items.command(list));
     }
 
     script(script, keys = [], args = []) {
         const { handle, flags } = scriptOf(script);
-        return this.#add((items) => items.call(handle, flags, keys, args));
+        const [keyList, argList] = [plain(keys), plain(args)];
+        return this.#add((items) => items.call(handle, flags, keyList, argList));
     }
 
     /** Sends the items. The pipeline is empty afterwards. An item's error is its element of the array. */
@@ -280,7 +320,8 @@ class Pipeline {
     }
 }
 
-async function connect(url, given = {}) {
+async function connect(url, connectOptions = {}) {
+    const given = options.copy("connect()", connectOptions);
     const address = options.open(url, given);
     const { buffers = false, keepAlive = false, maxInFlight = MAX_IN_FLIGHT, lazyConnect = false } = given;
     let connection;

@@ -83,7 +83,11 @@ class Connection {
 
     #isHeld = false;
     #isWanted = false;
+    #isShared = false;
     #isClosing = false;
+    #isFinished = false;
+    /** Why there are no more calls. */
+    #reason = "the client is closed";
     #closed = Promise.withResolvers?.() ?? withResolvers();
 
     /** @param {bigint} handle of the native client, which is this object's from now on */
@@ -93,7 +97,7 @@ class Connection {
         const out = Buffer.alloc(8);
         native.queueNew(capacity, out);
         this.#queue = out.readBigUInt64LE(0);
-        this.#kept = [atExit("rs_client_close", handle), atExit("rs_queue_free", this.#queue)];
+        this.#kept = [atExit("rs_client_free", handle), atExit("rs_queue_free", this.#queue)];
         // The socket closes what it is given, and the queue needs its own.
         const fd = native.dup(native.queueFd(this.#queue));
         native.closeOnExec(fd, FIOCLEX);
@@ -103,6 +107,7 @@ class Connection {
             writable: false,
             onread: { buffer: Buffer.alloc(64), callback: () => (this.#drain(), true) },
         });
+        this.#socket.on("error", () => {}).on("close", () => this.#lost());
         this.#socket.unref();
     }
 
@@ -112,6 +117,14 @@ class Connection {
 
     get isClosed() {
         return this.#isClosing;
+    }
+
+    /** There are other handles of the client, from now on: freeing this one at the thread's end would not close it any more. */
+    shares() {
+        if (this.#isShared) return;
+        this.#isShared = true;
+        this.#kept[0]();
+        this.#kept[0] = atExit("rs_client_close", this.#handle);
     }
 
     /** Whether an idle client keeps the process alive. */
@@ -131,7 +144,7 @@ class Connection {
     /** Makes a call: `write` puts what it is into a Writer. */
     send(owner, { target, timeout, buffers, signal }, write) {
         return new Promise((resolve, reject) => {
-            if (this.#isClosing) return reject(errors.closed("the client is closed"));
+            if (this.#isClosing) return reject(errors.closed(this.#reason));
             if (signal?.aborted) {
                 const error = errors.cancelled("the call was called off");
                 error.cause = signal.reason;
@@ -246,10 +259,9 @@ class Connection {
             reader.at = 0;
             while (reader.at < used) reader.completion(this.#take);
             const needed = Number(this.#needed.readBigUInt64LE(0));
-            if (needed > 0) this.#room = Buffer.allocUnsafeSlow(needed);
-            // Fewer than asked for may have come because there was no room for more: only none means that none are left, and
-            // that the descriptor, from which the socket has read, will be made readable again.
-            else if (used === 0) break;
+            if (needed > room.length) this.#room = Buffer.allocUnsafeSlow(needed);
+            // Now the queue was empty, and the descriptor, from which the socket has read, will be made readable again.
+            if (needed === 0 && this.#count.readUInt32LE(0) < BATCH) break;
         }
         if (this.#room.length > 4 * ROOM) this.#room = Buffer.allocUnsafeSlow(ROOM);
         this.#rest();
@@ -278,8 +290,19 @@ class Connection {
         return this.#closed.promise;
     }
 
+    /** Somebody has closed the descriptor: it tells of no completion any more, so all calls end, and are looked for until none is left. */
+    #lost() {
+        if (this.#isFinished) return;
+        if (!this.#isClosing) this.#reason += ": somebody has closed the descriptor of its queue";
+        this.close();
+        if (this.#isFinished) return;
+        this.#drain();
+        if (!this.#isFinished) setTimeout(() => this.#lost(), 10);
+    }
+
     #finish() {
-        if (this.#socket.destroyed) return;
+        if (this.#isFinished) return;
+        this.#isFinished = true;
         this.#socket.destroy();
         for (const undo of this.#kept) undo();
         native.queueFree(this.#queue);

@@ -101,6 +101,8 @@ export class Client {
     scriptExists(scripts: readonly (Script | string)[], options?: CallOptions): Promise<boolean[]>;
     scriptFlush(mode?: "default" | "sync" | "async", options?: CallOptions): Promise<void>;
     scriptKill(options?: CallOptions): Promise<void>;
+    /** The source of a script, or of a SHA1; null where no server has it. Valkey 8 and newer; a ServerError elsewhere. */
+    scriptShow<T extends string | Buffer = string | Buffer>(script: Script | string, options?: CallOptions): Promise<T | null>;
     stats(): Stats;
     ref(): this;
     unref(): this;

@@ -4,7 +4,7 @@
 
 const { invalid } = require("./errors");
 const native = require("./native");
-const { shown } = require("./pack");
+const { bytesOf, isBytes, shown } = require("./pack");
 
 const READ_FROM = { primary: 0, preferReplica: 1, replica: 2 };
 const PROTOCOL = { auto: 0, 2: 2, 3: 3 };
@@ -36,6 +36,21 @@ const nativeSet = {
 /** What an option must be, said in the words of an error text. */
 function check(name, value, isRight, what) {
     if (!isRight) throw invalid(`the option ${name} must be ${what}, not ${shown(value)}`);
+}
+
+/** The options as they are now: each is read once, as what it gives then may be another. */
+function copy(what, value) {
+    if (typeof value !== "object" || value === null) throw invalid(`the options of ${what} must be an object, not ${shown(value)}`);
+    return { ...value };
+}
+
+/** The same, where the options are these. */
+function known(what, value, names) {
+    const options = copy(what, value);
+    for (const name of Object.keys(options)) {
+        if (!names.includes(name)) throw invalid(`${what} has no option ${name}`);
+    }
+    return options;
 }
 
 function text(name, value) {
@@ -74,8 +89,8 @@ function signalOf(value) {
 }
 
 function secret(value, name) {
-    check(name, value, typeof value === "string" || value instanceof Uint8Array, "a string or a Buffer");
-    return typeof value === "string" ? Buffer.from(value) : Buffer.from(value);
+    check(name, value, typeof value === "string" || isBytes(value), "a string or a Buffer");
+    return bytesOf(value);
 }
 
 const asText = (name) => (set, value) => set(text(name, value));
@@ -110,7 +125,7 @@ const given = {
     maxReplyDepth: asCount("maxReplyDepth"),
     readFrom: (set, value) => set(oneOf("readFrom", value, READ_FROM)),
     mapAddress: (set, value) => {
-        for (const [announced, reachable] of Object.entries(Object(value))) {
+        for (const [announced, reachable] of Object.entries(copy("mapAddress", value))) {
             set(text("mapAddress", announced), text("mapAddress", reachable));
         }
     },
@@ -130,7 +145,6 @@ const OWN = {
 /** Opens a native client that has not connected yet: opening never waits, and so never blocks the event loop. */
 function open(url, options) {
     if (typeof url !== "string" || url.includes("\0")) throw invalid(`the URL must be a string without NUL`);
-    check("options", options, typeof options === "object" && options !== null, "an object");
     const handle = native.optionsNew();
     try {
         for (const [name, value] of Object.entries(options)) {
@@ -148,4 +162,4 @@ function open(url, options) {
     }
 }
 
-module.exports = { open, oneOf, text, flag, timeoutOf, signalOf, READ_FROM };
+module.exports = { open, copy, known, oneOf, text, flag, timeoutOf, signalOf, READ_FROM };

@@ -2,6 +2,8 @@
 
 "use strict";
 
+const { isUint8Array: isBytes } = require("node:util").types;
+
 const { invalid } = require("./errors");
 
 const COMMAND = 0;
@@ -19,6 +21,9 @@ const KEPT = 1024 * 1024;
 const SHORT = 40;
 /** What C's 32-bit lengths can say, with room for what stands around a string. */
 const LONGEST = 0xffff_0000;
+
+/** The true length, whatever `length` says: were it too large, memory of others would be sent. */
+const byteLengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), "byteLength").get;
 
 class Writer {
     buffer = Buffer.allocUnsafeSlow(INITIAL);
@@ -72,7 +77,7 @@ class Writer {
 
     string(value, what) {
         if (typeof value === "string") return this.text(value);
-        if (value instanceof Uint8Array) return this.bytes(value);
+        if (isBytes(value)) return this.bytes(value);
         if (typeof value === "number" || typeof value === "bigint") return this.text(String(value));
         throw invalid(`${what} must be strings, Buffers, numbers or BigInts, not ${shown(value)}`);
     }
@@ -96,11 +101,12 @@ class Writer {
     }
 
     bytes(value) {
-        if (value.length > LONGEST) throw invalid(`a string of ${value.length} bytes is too long`);
-        this.reserve(4 + value.length);
-        this.u32(value.length);
+        const length = byteLengthOf.call(value);
+        if (length > LONGEST) throw invalid(`a string of ${length} bytes is too long`);
+        this.reserve(4 + length);
+        this.u32(length);
         this.buffer.set(value, this.length);
-        this.length += value.length;
+        this.length += length;
     }
 
     strings(values, what) {
@@ -174,10 +180,15 @@ class Writer {
     }
 }
 
+/** The bytes of a text, or a copy of those given, whatever these say of their length. */
+function bytesOf(value) {
+    return Buffer.from(typeof value === "string" ? value : new Uint8Array(value).buffer);
+}
+
 /** For an error text: what it is, not what is in it, which may be secret. */
 function shown(value) {
     if (value === null || value === undefined) return String(value);
     return Array.isArray(value) ? "an array" : `a value of type ${typeof value}`;
 }
 
-module.exports = { Writer, shown };
+module.exports = { Writer, bytesOf, isBytes, shown };

@@ -238,6 +238,31 @@ test("script administration", async () => {
     await assert.rejects(client.scriptFlush("often"), rs.ArgumentError);
 });
 
+test("a script's source is shown by Valkey 8 and newer", async (t) => {
+    const shown = client.script("return 'shown'");
+    await client.scriptLoad(shown);
+    await assert.rejects(client.scriptShow(shown), (error) => {
+        assert.ok(error instanceof rs.ServerError && !error.indeterminate, String(error));
+        assert.match(error.message, /unknown subcommand/i);
+        return true;
+    });
+    const valkey = await Server.start({ version: "valkey-8.1" });
+    t.after(() => valkey.stop());
+    const other = await rs.connect(valkey.url);
+    t.after(() => other.close());
+    assert.equal(await other.scriptShow(shown.sha), null);
+    await other.scriptLoad(shown);
+    assert.equal(await other.scriptShow(shown), "return 'shown'");
+    assert.equal(await other.scriptShow(shown.sha), "return 'shown'");
+    const binary = client.script(Buffer.from("return '\xff'", "latin1"));
+    await other.scriptLoad(binary);
+    assert.deepEqual(await other.scriptShow(binary, { buffers: true }), Buffer.from("return '\xff'", "latin1"));
+    assert.deepEqual(await other.with({ buffers: true }).scriptShow(shown.sha), Buffer.from("return 'shown'"));
+    await assert.rejects(other.scriptShow(7, { signal: AbortSignal.abort() }), rs.CancelledError);
+    await other.close();
+    await assert.rejects(other.scriptShow(shown), rs.ClosedError);
+});
+
 test("a script that runs is killed", async () => {
     // From then on a server that runs a script answers others, so that it can be killed.
     await server.cli("config", "set", "lua-time-limit", "50");

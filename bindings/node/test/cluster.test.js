@@ -48,6 +48,7 @@ test("scripts are administered on all primaries", async () => {
     assert.deepEqual(await client.scriptExists([script]), [true]);
     await cluster.nodes[0].cli("script", "flush");
     assert.deepEqual(await client.scriptExists([script]), [false]);
+    await assert.rejects(client.scriptShow(script), { serverCode: "ERR" });
     await client.scriptFlush("sync");
     for (const node of cluster.nodes) assert.equal(await node.cli("script", "exists", script.sha), "0");
     await assert.rejects(client.scriptKill(), { serverCode: "NOTBUSY" });

@@ -12,7 +12,7 @@ const run = promisify(execFile);
 
 /** Waits until something holds; `what` is for the error text. */
 async function until(what, holds) {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + 60_000;
     for (;;) {
         const value = await holds();
         if (value) return value;
@@ -26,20 +26,48 @@ function folder() {
     return fs.mkdtempSync("/tmp/rs_script-node.");
 }
 
+/** The other versions that scripts/servers fetches. */
+const SERVERS = process.env.RS_SCRIPT_SERVERS ?? path.join(__dirname, "../../../target/servers");
+
 class Server {
-    static async start() {
+    /** On a Unix socket. `version`: such as `valkey-8.1`; the system's redis-server otherwise. */
+    static async start({ version } = {}) {
         const server = new Server();
+        server.binary = version ? path.join(SERVERS, version) : "redis-server";
         server.dir = folder();
         server.socket = path.join(server.dir, "s");
         server.url = `unix://${server.socket}`;
+        server.access = ["-s", server.socket];
         await server.run(["--port", "0", "--unixsocket", server.socket]);
         return server;
+    }
+
+    /** On a free port. `argsOf` makes arguments of the port and the server's folder; `access` is what redis-cli needs besides the port. */
+    static async onPort(argsOf, access = []) {
+        for (;;) {
+            const server = new Server();
+            server.binary = "redis-server";
+            server.dir = folder();
+            server.port = await freePort();
+            // A cluster's bus takes the port 10,000 above.
+            if (server.port > 55_000) server.port -= 20_000;
+            server.address = `127.0.0.1:${server.port}`;
+            server.url = `redis://${server.address}`;
+            server.access = ["-p", String(server.port), ...access];
+            try {
+                await server.run([...argsOf(server), "--bind", "127.0.0.1"]);
+                return server;
+            } catch (error) {
+                fs.rmSync(server.dir, { recursive: true, force: true });
+                if (!/in use/i.test(error.message)) throw error;
+            }
+        }
     }
 
     async run(args) {
         this.args = args;
         const log = fs.openSync(path.join(this.dir, "log"), "a");
-        this.process = spawn("redis-server", [...args, "--save", "", "--dir", this.dir], { stdio: ["ignore", log, log] });
+        this.process = spawn(this.binary, [...args, "--save", "", "--dir", this.dir], { stdio: ["ignore", log, log] });
         fs.closeSync(log);
         this.ended = new Promise((resolve) => this.process.once("exit", resolve));
         await until("the server answers", async () => {
@@ -50,8 +78,7 @@ class Server {
 
     /** What redis-cli prints: a connection of somebody else. */
     async cli(...words) {
-        const where = this.port ? ["-p", String(this.port)] : ["-s", this.socket];
-        return (await run("redis-cli", [...where, ...words])).stdout.trim();
+        return (await run("redis-cli", [...this.access, ...words])).stdout.trim();
     }
 
     pause() {
@@ -83,25 +110,10 @@ function freePort() {
     });
 }
 
-async function startNode() {
-    for (;;) {
-        const server = new Server();
-        server.dir = folder();
-        server.port = await freePort();
-        // The bus takes the port 10,000 above.
-        if (server.port > 55_000) server.port -= 20_000;
-        try {
-            await server.run(["--port", String(server.port), "--bind", "127.0.0.1", "--cluster-enabled", "yes"]);
-            return server;
-        } catch (error) {
-            if (!/in use/i.test(error.message)) throw error;
-        }
-    }
-}
-
 async function startCluster() {
-    const nodes = await Promise.all([startNode(), startNode(), startNode()]);
-    const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`);
+    const start = () => Server.onPort(({ port }) => ["--port", String(port), "--cluster-enabled", "yes"]);
+    const nodes = await Promise.all([start(), start(), start()]);
+    const addresses = nodes.map(({ address }) => address);
     await run("redis-cli", ["--cluster", "create", ...addresses, "--cluster-yes"]);
     for (const node of nodes) {
         await until("the cluster is up", async () => (await node.cli("cluster", "info")).includes("cluster_state:ok"));

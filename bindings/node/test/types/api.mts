@@ -17,6 +17,8 @@ const exists: boolean[] = await client.scriptExists([multiply, sha]);
 await client.scriptFlush("async");
 await client.scriptLoad(multiply).then((loaded) => loaded.length);
 await client.scriptKill({ timeout: 5 });
+const source: string | Buffer | null = await client.scriptShow(multiply, { timeout: 5 });
+const bytes: Buffer | null = await client.scriptShow<Buffer>(sha, { buffers: true });
 client.ref().unref().stats().roundTrips.toFixed();
 try {
     await rs.connect("redis://h", { mapAddress: { "a:1": "b:2" } });
@@ -25,7 +27,7 @@ try {
     if (error instanceof IndeterminateError) console.log(error.arrived?.length);
 }
 await client.close();
-console.log(reply, replies, exists);
+console.log(reply, replies, exists, source, bytes);
 
 // @ts-expect-error: keys are a list
 multiply("foo");
@@ -35,6 +37,10 @@ multiply([], [{}]);
 connect("redis://h", { calltimeout: 5 });
 // @ts-expect-error: no such route
 client.with({ route: "some" });
+// @ts-expect-error: a SHA1 is a string
+client.scriptShow(7);
+// @ts-expect-error: no such option of a call
+multiply([], [], { timeOut: 5 });
 // @ts-expect-error: no such mode
 client.scriptFlush("often");
 // @ts-expect-error: clients come from connect

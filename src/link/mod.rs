@@ -5,8 +5,6 @@
 //! sends what others queue meanwhile. So a lone caller does all its I/O itself, in one write and one read, and
 //! concurrent callers share both.
 
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -19,16 +17,20 @@ use crate::config::Config;
 use crate::driver::Waker;
 use crate::error::{Error, Result, Status};
 use crate::ffi::fork;
+use crate::net::Socket;
 use crate::net::address::Address;
-use crate::net::cipher::{Cipher, Peer};
 use crate::net::connect::{Established, connect};
-use crate::net::{PATIENCE, Readiness, Socket, tls};
-use crate::queue::{Queue, Ticket};
 use crate::request::Request;
-use crate::resp::{Payload, Pool, Refusal, Reply};
+use crate::resp::{Payload, Pool, Reply};
 use crate::session::handshake::{Handshake, Next, Purpose};
-use crate::session::{Chunk, Counters, Facts, Finished, Inbox, Session};
-use crate::submit::{self, Submitted, called_off};
+use crate::session::{Counters, Facts, Finished, Session};
+use crate::submit::Submitted;
+
+mod submitted;
+mod transfer;
+
+pub(crate) use submitted::{Outcome, Watch};
+use transfer::{Tls, Wait};
 
 /// A connection idle for longer than this is looked at before it is used: the server may have closed it.
 const IDLE_TRUST: Duration = Duration::from_millis(1);
@@ -36,12 +38,6 @@ const IDLE_TRUST: Duration = Duration::from_millis(1);
 /// A yield of the processor that takes longer went to somebody else's work: the next [`GATHER_PAUSE`] writes do without.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 const GATHER_PAUSE: u32 = 100;
-
-/// How long a caller only waits to write before it looks whether there is still another that reads.
-const WRITER_PATIENCE: Duration = Duration::from_millis(20);
-
-/// Room for one read of cipher bytes.
-const CIPHER_ROOM: usize = 16 * 1024;
 
 /// How a call on a link ends.
 pub(crate) enum End {
@@ -105,28 +101,6 @@ struct Shared {
     watched: Watch,
 }
 
-/// How a submitted call ends.
-pub(crate) enum Outcome {
-    Finished(Finished<usize>),
-    /// The deadline passed, or its caller has called it off. With the replies of a pipeline that did arrive.
-    Left(Error, Option<Box<Payload>>),
-}
-
-/// What the thread that polls for submitted calls is to wait for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Watch {
-    pub(crate) read: bool,
-    pub(crate) write: bool,
-}
-
-struct Tls {
-    cipher: Cipher,
-    /// Cipher bytes to send, from `.1` on.
-    out: (Vec<u8>, usize),
-    /// Lent to the reader.
-    received: Vec<u8>,
-}
-
 /// Where a caller waits and its reply is put.
 #[derive(Default)]
 struct Place {
@@ -135,28 +109,6 @@ struct Place {
     asleep: Option<Arc<Condvar>>,
     /// Present where there is no caller that waits: what to complete, and the session's key.
     submitted: Option<(Submitted, usize)>,
-}
-
-/// Bytes on their way out.
-enum Output {
-    Plain(Chunk),
-    Cipher(Vec<u8>, usize),
-}
-
-impl Output {
-    fn unsent(&self) -> &[u8] {
-        match self {
-            Output::Plain(chunk) => chunk.unsent(),
-            Output::Cipher(bytes, from) => &bytes[*from..],
-        }
-    }
-
-    fn advance(&mut self, sent: usize) {
-        match self {
-            Output::Plain(chunk) => chunk.advance(sent),
-            Output::Cipher(_, from) => *from += sent,
-        }
-    }
 }
 
 impl Link {
@@ -172,11 +124,7 @@ impl Link {
         let now = Instant::now();
         let deadline = deadline.min(now + config.connect_timeout);
         let Established { socket, tls } = connect(config, address, deadline)?;
-        let tls = tls.map(|connection| Tls {
-            cipher: Cipher::new(connection),
-            out: (Vec::new(), 0),
-            received: vec![0; CIPHER_ROOM],
-        });
+        let tls = tls.map(Tls::new);
         let link = Link {
             socket,
             address: address.clone(),
@@ -378,141 +326,6 @@ impl Link {
         }
     }
 
-    /// Sends calls that nobody waits for, in one write where the socket takes it. `false`: the link is not usable, and nothing was taken. Also whether
-    /// the waker is still to be told of this link.
-    pub(crate) fn submit(
-        &self,
-        calls: &mut Vec<(Box<Request>, Submitted)>,
-        now: Instant,
-        waker: &Arc<Waker>,
-    ) -> (bool, bool) {
-        let _defect = CloseOnPanic(self);
-        let mut shared = self.shared.lock();
-        if !self.is_usable() || !self.is_alive(&mut shared, now) {
-            self.hand_out(&mut shared);
-            return (false, false);
-        }
-        if shared.session.is_idle() {
-            shared.heard = now;
-        }
-        let is_new = shared.waker.is_none();
-        if is_new {
-            shared.waker = Some(Arc::clone(waker));
-        }
-        for (request, call) in calls.drain(..) {
-            let place = shared.places.insert(Place::default());
-            let key = shared.session.submit(request, place);
-            shared.places[place].submitted = Some((call, key));
-            shared.submitted += 1;
-        }
-        self.deliver(&mut shared);
-        if !shared.writing && (shared.parked || !shared.reading) {
-            self.flush(&mut shared);
-        }
-        if !is_new {
-            shared.wake_if_unattended();
-        }
-        self.hand_out(&mut shared);
-        (true, is_new)
-    }
-
-    /// Reads what is there for submitted calls and writes what is left over, without waiting.
-    pub(crate) fn pump(&self, now: Instant) {
-        let _defect = CloseOnPanic(self);
-        let mut shared = self.shared.lock();
-        // One that was given up because it is silent is not at its end yet.
-        if shared.reading || shared.cause.is_some() {
-            return;
-        }
-        shared.reading = true;
-        if shared.blocked && !shared.writing {
-            self.flush(&mut shared);
-        }
-        if shared.cause.is_none() {
-            self.receive(&mut shared, now, Wait::Not);
-        }
-        if !shared.writing && !shared.blocked {
-            self.flush(&mut shared);
-        }
-        shared.reading = false;
-        self.leave(&mut shared);
-    }
-
-    /// What the waker's thread is to poll for, from now on: nothing while somebody else reads. `None`: it has no more business here.
-    /// `is_forsaken`: nobody else holds this link.
-    pub(crate) fn watch(&self, is_forsaken: bool) -> Option<Watch> {
-        let mut shared = self.shared.lock();
-        if shared.submitted == 0 && (is_forsaken || !self.is_usable()) {
-            shared.watched = Watch::default();
-            return None;
-        }
-        shared.watched = shared.unattended();
-        Some(shared.watched)
-    }
-
-    /// Ends submitted calls whose deadline has passed; the next deadline.
-    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
-        let mut shared = self.shared.lock();
-        let mut next: Option<Instant> = None;
-        let mut late = Vec::new();
-        for (place, waiting) in &shared.places {
-            if let Some((call, _)) = &waiting.submitted {
-                if call.deadline <= now {
-                    late.push(place);
-                } else if next.is_none_or(|next| call.deadline < next) {
-                    next = Some(call.deadline);
-                }
-            }
-        }
-        for place in late {
-            shared.suspect |= now.saturating_duration_since(shared.heard) > IDLE_TRUST;
-            self.abandon(&mut shared, place, |link, call, queued| link.late(call.timeout, queued));
-        }
-        self.hand_out(&mut shared);
-        next
-    }
-
-    /// Calls off a submitted call, if it is in flight here.
-    pub(crate) fn call_off(&self, ticket: Ticket, queue: &Queue) {
-        let mut shared = self.shared.lock();
-        let is_it = |place: &Place| place.submitted.as_ref().is_some_and(|(call, _)| call.is(ticket, queue));
-        if let Some(place) = shared.places.iter().find_map(|(key, place)| is_it(place).then_some(key)) {
-            self.abandon(&mut shared, place, |_, _, queued| called_off(queued));
-        }
-        self.hand_out(&mut shared);
-    }
-
-    fn abandon(
-        &self,
-        shared: &mut Shared,
-        place: usize,
-        error: impl FnOnce(&Link, &Submitted, bool) -> Error,
-    ) {
-        if let Some((call, key)) = shared.places.remove(place).submitted {
-            let (arrived, queued) = shared.session.abandon(key);
-            shared.submitted -= 1;
-            let error = error(self, &call, queued);
-            shared.completed.push((call, Outcome::Left(error, arrived)));
-        }
-    }
-
-    /// Completes submitted calls that are over, without the lock.
-    #[inline]
-    fn hand_out(&self, shared: &mut MutexGuard<'_, Shared>) {
-        if shared.completed.is_empty() {
-            return;
-        }
-        let mut completed = std::mem::take(&mut shared.completed);
-        MutexGuard::unlocked(shared, || submit::complete(&mut completed));
-        if shared.completed.is_empty() {
-            shared.completed = completed;
-        }
-    }
-
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-
     /// Does what is to be done until a call is over; `false` when the time came first.
     #[inline]
     fn drive(&self, shared: &mut MutexGuard<'_, Shared>, me: usize, now: Instant, until: Instant) -> bool {
@@ -542,10 +355,10 @@ impl Link {
     /// Looks at a connection that has been idle, or has let a caller down, before a call is put on it.
     #[inline]
     fn is_alive(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant) -> bool {
-        let quiet = now.saturating_duration_since(shared.heard);
-        if quiet < IDLE_TRUST || shared.reading {
+        if now < shared.heard + IDLE_TRUST || shared.reading {
             return true;
         }
+        let quiet = now.saturating_duration_since(shared.heard);
         // As the reader, so that no other caller reads at the same time.
         shared.reading = true;
         // Behind late replies, that nobody waits for any more, there may be the end.
@@ -580,158 +393,6 @@ impl Link {
         }
         shared.reading = false;
         in_time
-    }
-
-    /// One wait and one read; `false` when the deadline passed.
-    fn receive(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant, wait: Wait) -> bool {
-        let mut inbox = shared.session.lend_inbox();
-        let mut received = shared.tls.as_mut().map(|tls| std::mem::take(&mut tls.received));
-        let write = shared.blocked && !shared.writing;
-        shared.parked = true;
-        let outcome = MutexGuard::unlocked(shared, || {
-            // A patient read spares the wait before it, but minds neither the deadline nor room to write.
-            let patient = matches!(wait, Wait::Until(deadline)
-                if !write && deadline.saturating_duration_since(now) > PATIENCE);
-            let ready = match wait {
-                Wait::Until(deadline) if !patient => self.socket.wait(true, write, deadline)?,
-                _ => Readiness::READABLE,
-            };
-            if !ready.readable {
-                return Ok((ready, None));
-            }
-            let room = received.as_deref_mut().unwrap_or_else(|| inbox.room());
-            match if patient { self.socket.recv_patiently(room) } else { self.socket.recv(room) } {
-                Ok(count) => Ok((ready, Some(count))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((ready, None)),
-                Err(error) => Err(error),
-            }
-        });
-        shared.parked = false;
-        let count = self.take_in(shared, inbox, received, now, &outcome);
-        match (outcome, count) {
-            (Err(error), _) => self.lost(shared, &error.to_string()),
-            (Ok((_, Some(0))), _) => self.lost(shared, "the server closed it"),
-            (Ok(_), Err(error)) => self.refuse(shared, &error),
-            (Ok((Readiness { writable: true, .. }, _)), _) if !shared.writing => self.flush(shared),
-            (Ok((ready, None)), _) if ready.is_timeout() => return false,
-            _ => {}
-        }
-        self.deliver(shared);
-        true
-    }
-
-    /// Gives what was read to the session.
-    fn take_in(
-        &self,
-        shared: &mut Shared,
-        mut inbox: Inbox,
-        received: Option<Vec<u8>>,
-        now: Instant,
-        outcome: &io::Result<(Readiness, Option<usize>)>,
-    ) -> std::result::Result<(), Broken> {
-        let count = match outcome {
-            Ok((_, Some(count))) => *count,
-            _ => 0,
-        };
-        if count > 0 {
-            shared.heard = now;
-            shared.suspect = false;
-        }
-        let Shared { session, tls, .. } = shared;
-        let (Some(tls), Some(received)) = (tls, received) else {
-            inbox.fill(count);
-            return session.receive(inbox, count).map_err(Broken::Refusal);
-        };
-        let mut plain = 0;
-        let peer = if count > 0 {
-            tls.cipher.decrypt(&received[..count], &mut inbox, &mut plain)
-        } else {
-            Ok(Peer::Open)
-        };
-        tls.received = received;
-        session.receive(inbox, plain).map_err(Broken::Refusal)?;
-        match peer {
-            Ok(Peer::Open) => Ok(()),
-            Ok(Peer::Closed) => Err(Broken::Goodbye),
-            Err(error) => Err(Broken::Tls(error)),
-        }
-    }
-
-    /// Sends until nothing is left or the socket takes no more.
-    fn flush(&self, shared: &mut MutexGuard<'_, Shared>) {
-        let mut output = match shared.take_output() {
-            Ok(Some(output)) => output,
-            Ok(None) => return,
-            Err(error) => return self.lost(shared, &error.to_string()),
-        };
-        shared.writing = true;
-        if !shared.blocked {
-            shared.session.count_flush();
-        }
-        shared.blocked = false;
-        loop {
-            let mut sent = 0;
-            let result = MutexGuard::unlocked(shared, || {
-                while !output.unsent().is_empty() {
-                    let count = self.socket.send(output.unsent())?;
-                    output.advance(count);
-                    sent += count;
-                }
-                Ok(())
-            });
-            shared.put_back(output, sent);
-            output = match result.and_then(|()| shared.take_output()) {
-                Ok(Some(next)) => next,
-                Ok(None) => break,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    shared.blocked = true;
-                    break;
-                }
-                Err(error) => {
-                    self.lost(shared, &error.to_string());
-                    break;
-                }
-            };
-        }
-        shared.writing = false;
-    }
-
-    /// Waits a while for the socket to take bytes again while another thread reads; `false` when the deadline passed.
-    fn unblock(&self, shared: &mut MutexGuard<'_, Shared>, deadline: Instant) -> bool {
-        shared.writing = true;
-        let until = deadline.min(Instant::now() + WRITER_PATIENCE);
-        let ready = MutexGuard::unlocked(shared, || self.socket.wait(false, true, until));
-        shared.writing = false;
-        match ready {
-            Ok(ready) if ready.is_timeout() && until < deadline => true,
-            Ok(ready) if ready.is_timeout() => {
-                // Another caller takes over, or the reader does when it wakes.
-                wake_one(shared);
-                false
-            }
-            Ok(_) => {
-                self.flush(shared);
-                true
-            }
-            Err(error) => {
-                self.lost(shared, &error.to_string());
-                true
-            }
-        }
-    }
-
-    fn refuse(&self, shared: &mut Shared, broken: &Broken) {
-        match broken {
-            Broken::Refusal(Refusal::Limit(what)) => {
-                let reason = format!("the connection to {} was closed: the server sent {what}", self.address);
-                self.fail(shared, &Error::new(Status::ReplyLimit, reason));
-            }
-            Broken::Refusal(Refusal::Protocol(what)) => {
-                self.lost(shared, &format!("the server sent {what}"));
-            }
-            Broken::Goodbye => self.lost(shared, "the server closed it"),
-            Broken::Tls(error) => self.fail(shared, &tls::failure(&self.address, error)),
-        }
     }
 
     fn lost(&self, shared: &mut Shared, reason: &str) {
@@ -778,66 +439,6 @@ impl Drop for CloseOnPanic<'_> {
             ));
         }
     }
-}
-
-/// Why received bytes end the connection.
-enum Broken {
-    Refusal(Refusal),
-    Goodbye,
-    Tls(rustls::Error),
-}
-
-impl Shared {
-    /// What nobody waits for.
-    fn unattended(&self) -> Watch {
-        Watch { read: !self.reading, write: !self.reading && !self.writing && self.blocked }
-    }
-
-    /// Wakes the waker's thread if it does not poll for all that submitted calls need.
-    fn wake_if_unattended(&self) {
-        let Watch { read, write } = self.unattended();
-        if self.submitted > 0
-            && (read && !self.watched.read || write && !self.watched.write)
-            && let Some(waker) = &self.waker
-        {
-            waker.wake();
-        }
-    }
-
-    fn take_output(&mut self) -> io::Result<Option<Output>> {
-        let Some(tls) = &mut self.tls else {
-            return Ok(self.session.take_output().map(Output::Plain));
-        };
-        let (mut out, from) = std::mem::take(&mut tls.out);
-        if from == out.len() {
-            out.clear();
-            tls.cipher.drain(&mut out)?;
-            if let Some(mut chunk) = self.session.take_output() {
-                let count = tls.cipher.encrypt(chunk.unsent(), &mut out)?;
-                chunk.advance(count);
-                self.session.put_back(chunk, count);
-            }
-            tls.out.1 = 0;
-            return Ok((!out.is_empty()).then_some(Output::Cipher(out, 0)));
-        }
-        Ok(Some(Output::Cipher(out, from)))
-    }
-
-    fn put_back(&mut self, output: Output, sent: usize) {
-        match (output, &mut self.tls) {
-            (Output::Plain(chunk), _) => self.session.put_back(chunk, sent),
-            (Output::Cipher(bytes, from), Some(tls)) => tls.out = (bytes, from),
-            (Output::Cipher(..), None) => {}
-        }
-    }
-}
-
-/// How a read comes by its bytes.
-#[derive(Clone, Copy)]
-enum Wait {
-    Until(Instant),
-    /// They are there.
-    Not,
 }
 
 /// Lets other callers that are about to run queue their calls first, so that one write carries them all. They leave the

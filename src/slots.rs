@@ -2,8 +2,8 @@
 
 use crc::{CRC_16_XMODEM, Crc};
 
-use super::keys::{Located, locate};
 use crate::error::{Error, Result, Status};
+use crate::keys::{Located, locate};
 
 /// The number of slots.
 pub(crate) const SLOTS: u16 = 16384;

@@ -1,0 +1,186 @@
+//! The half of a link that nobody waits at: calls that were submitted, until they are handed out.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::MutexGuard;
+
+use super::transfer::Wait;
+use super::{CloseOnPanic, IDLE_TRUST, Link, Place, Shared};
+use crate::driver::Waker;
+use crate::error::Error;
+use crate::queue::{Queue, Ticket};
+use crate::request::Request;
+use crate::resp::Payload;
+use crate::session::Finished;
+use crate::submit::{self, Submitted, called_off};
+
+/// How a submitted call ends.
+pub(crate) enum Outcome {
+    Finished(Finished<usize>),
+    /// The deadline passed, or its caller has called it off. With the replies of a pipeline that did arrive.
+    Left(Error, Option<Box<Payload>>),
+}
+
+/// What the thread that polls for submitted calls is to wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Watch {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+impl Link {
+    /// Sends calls that nobody waits for, in one write where the socket takes it. `false`: the link is not usable, and nothing was taken. Also whether
+    /// the waker is still to be told of this link.
+    pub(crate) fn submit(
+        &self,
+        calls: &mut Vec<(Box<Request>, Submitted)>,
+        now: Instant,
+        waker: &Arc<Waker>,
+    ) -> (bool, bool) {
+        let _defect = CloseOnPanic(self);
+        let mut shared = self.shared.lock();
+        if !self.is_usable() || !self.is_alive(&mut shared, now) {
+            self.hand_out(&mut shared);
+            return (false, false);
+        }
+        if shared.session.is_idle() {
+            shared.heard = now;
+        }
+        let is_new = shared.waker.is_none();
+        if is_new {
+            shared.waker = Some(Arc::clone(waker));
+        }
+        for (request, call) in calls.drain(..) {
+            let place = shared.places.insert(Place::default());
+            let key = shared.session.submit(request, place);
+            shared.places[place].submitted = Some((call, key));
+            shared.submitted += 1;
+        }
+        self.deliver(&mut shared);
+        if !shared.writing && (shared.parked || !shared.reading) {
+            self.flush(&mut shared);
+        }
+        if !is_new {
+            shared.wake_if_unattended();
+        }
+        self.hand_out(&mut shared);
+        (true, is_new)
+    }
+
+    /// Reads what is there for submitted calls and writes what is left over, without waiting.
+    pub(crate) fn pump(&self, now: Instant) {
+        let _defect = CloseOnPanic(self);
+        let mut shared = self.shared.lock();
+        // One that was given up because it is silent is not at its end yet.
+        if shared.reading || shared.cause.is_some() {
+            return;
+        }
+        shared.reading = true;
+        if shared.blocked && !shared.writing {
+            self.flush(&mut shared);
+        }
+        if shared.cause.is_none() {
+            self.receive(&mut shared, now, Wait::Not);
+        }
+        if !shared.writing && !shared.blocked {
+            self.flush(&mut shared);
+        }
+        shared.reading = false;
+        self.leave(&mut shared);
+    }
+
+    /// What the waker's thread is to poll for, from now on: nothing while somebody else reads. `None`: it has no more business here.
+    /// `is_forsaken`: nobody else holds this link.
+    pub(crate) fn watch(&self, is_forsaken: bool) -> Option<Watch> {
+        let mut shared = self.shared.lock();
+        if shared.submitted == 0 && (is_forsaken || !self.is_usable()) {
+            shared.watched = Watch::default();
+            return None;
+        }
+        shared.watched = shared.unattended();
+        Some(shared.watched)
+    }
+
+    /// Ends submitted calls whose deadline has passed; the next deadline.
+    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        let mut shared = self.shared.lock();
+        let mut next: Option<Instant> = None;
+        let mut late = Vec::new();
+        for (place, waiting) in &shared.places {
+            if let Some((call, _)) = &waiting.submitted {
+                if call.deadline <= now {
+                    late.push(place);
+                } else if next.is_none_or(|next| call.deadline < next) {
+                    next = Some(call.deadline);
+                }
+            }
+        }
+        for place in late {
+            shared.suspect |= now.saturating_duration_since(shared.heard) > IDLE_TRUST;
+            self.abandon(&mut shared, place, |link, call, queued| link.late(call.timeout, queued));
+        }
+        self.hand_out(&mut shared);
+        next
+    }
+
+    /// Calls off a submitted call, if it is in flight here.
+    pub(crate) fn call_off(&self, ticket: Ticket, queue: &Queue) {
+        let mut shared = self.shared.lock();
+        let is_it = |place: &Place| place.submitted.as_ref().is_some_and(|(call, _)| call.is(ticket, queue));
+        if let Some(place) = shared.places.iter().find_map(|(key, place)| is_it(place).then_some(key)) {
+            self.abandon(&mut shared, place, |_, _, queued| called_off(queued));
+        }
+        self.hand_out(&mut shared);
+    }
+
+    fn abandon(
+        &self,
+        shared: &mut Shared,
+        place: usize,
+        error: impl FnOnce(&Link, &Submitted, bool) -> Error,
+    ) {
+        if let Some((call, key)) = shared.places.remove(place).submitted {
+            let (arrived, queued) = shared.session.abandon(key);
+            shared.submitted -= 1;
+            let error = error(self, &call, queued);
+            shared.completed.push((call, Outcome::Left(error, arrived)));
+        }
+    }
+
+    /// Completes submitted calls that are over, without the lock.
+    #[inline]
+    pub(super) fn hand_out(&self, shared: &mut MutexGuard<'_, Shared>) {
+        if shared.completed.is_empty() {
+            return;
+        }
+        let mut completed = std::mem::take(&mut shared.completed);
+        MutexGuard::unlocked(shared, || submit::complete(&mut completed));
+        if shared.completed.is_empty() {
+            shared.completed = completed;
+        }
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Shared {
+    /// What nobody waits for.
+    pub(super) fn unattended(&self) -> Watch {
+        Watch { read: !self.reading, write: !self.reading && !self.writing && self.blocked }
+    }
+
+    /// Wakes the waker's thread if it does not poll for all that submitted calls need.
+    pub(super) fn wake_if_unattended(&self) {
+        let Watch { read, write } = self.unattended();
+        if self.submitted > 0
+            && (read && !self.watched.read || write && !self.watched.write)
+            && let Some(waker) = &self.waker
+        {
+            waker.wake();
+        }
+    }
+}
