@@ -87,7 +87,7 @@ class Run {
                 return client.command(all(words), options);
             case "pipeline":
             case "transaction": {
-                const pipeline = client[verb]({ repairUnordered, trustCache });
+                const pipeline = verb === "pipeline" ? client.pipeline({ repairUnordered }) : client.transaction({ trustCache });
                 for (const item of items) {
                     if (item.command) pipeline.command(all(item.command));
                     else pipeline.script(scriptOf(client, item), all(item.keys), all(item.args));
