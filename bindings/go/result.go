@@ -4,8 +4,10 @@ package rsscript
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 	"strconv"
+	"strings"
 )
 
 // Kind is what a reply is.
@@ -129,6 +131,10 @@ func (r Result) Float64() (float64, error) {
 	case KindInteger:
 		return float64(r.n), nil
 	case KindDouble, KindString, KindStatus, KindBigNumber:
+		// Servers may write a sign before it, which ParseFloat refuses.
+		if r.kind == KindDouble && strings.HasSuffix(r.data, "nan") {
+			return math.NaN(), nil
+		}
 		if f, err := strconv.ParseFloat(r.data, 64); err == nil {
 			return f, nil
 		}

@@ -3,7 +3,6 @@
 "use strict";
 
 const assert = require("node:assert/strict");
-const { createHash } = require("node:crypto");
 const path = require("node:path");
 const { test } = require("node:test");
 const { inspect } = require("node:util");
@@ -15,6 +14,8 @@ const { scripts, scenarios } = require(path.join(__dirname, "..", "..", "..", "t
 
 /** Replies are asked for with strings as Buffers, so that a string and a status are told apart. */
 const BUFFERS = { buffers: true };
+
+assert.ok(scenarios.length > 0, "there are no scenarios");
 
 for (const scenario of scenarios) {
     test(scenario.name, { timeout: 60_000 }, async (t) => {
@@ -37,9 +38,11 @@ class Run {
             const cluster = await startCluster();
             t.after(() => cluster.stop());
             run.servers = cluster.nodes;
+            for (const node of cluster.nodes) node.bystander = await run.open(t, `redis://127.0.0.1:${node.port}`);
             run.clients.client = await run.open(t, cluster.url);
             return run;
         }
+        assert.ok(servers === 1 || servers === 2, `servers of a kind that is not known: ${servers}`);
         for (const name of ["client", "other"].slice(0, servers)) {
             const server = await Server.start();
             t.after(() => server.stop());
@@ -74,31 +77,27 @@ class Run {
     }
 
     async does(verb, client, fields, options) {
-        const { script, keys, args, readOnly, words, items, url, call, server = 0, event } = fields;
+        const { script, keys, args, words, items, url, call, server = 0, event, repairUnordered, trustCache } = fields;
         switch (verb) {
-            case "call": {
-                const called = client.script(scripts[script]);
-                return (readOnly ? called.ro : called)(all(keys), all(args), options);
-            }
+            case "register":
+                return Buffer.from(scriptOf(client, fields).sha);
+            case "call":
+                return scriptOf(client, fields)(all(keys), all(args), options);
             case "command":
                 return client.command(all(words), options);
             case "pipeline":
             case "transaction": {
-                const pipeline = client[verb]();
+                const pipeline = verb === "pipeline" ? client.pipeline({ repairUnordered }) : client.transaction({ trustCache });
                 for (const item of items) {
-                    if (item.command) {
-                        pipeline.command(all(item.command));
-                        continue;
-                    }
-                    const called = client.script(scripts[item.script]);
-                    pipeline.script(item.readOnly ? called.ro : called, all(item.keys), all(item.args));
+                    if (item.command) pipeline.command(all(item.command));
+                    else pipeline.script(scriptOf(client, item), all(item.keys), all(item.args));
                 }
                 return pipeline.exec(options);
             }
             case "load":
-                return client.scriptLoad(client.script(scripts[script]), options);
+                return client.scriptLoad(scriptOf(client, { script }), options);
             case "exists":
-                return client.scriptExists(fields.scripts.map((name) => (scripts[name] ? client.script(scripts[name]) : name)), options);
+                return client.scriptExists(fields.scripts.map((name) => (name in scripts ? scriptOf(client, { script: name }) : name)), options);
             case "flush":
                 return client.scriptFlush("default", options);
             case "kill":
@@ -138,16 +137,21 @@ function bytes(value) {
 
 const all = (values = []) => values.map(bytes);
 
+function scriptOf(client, { script, readOnly, idempotent }) {
+    const called = client.script(bytes(scripts[script]), { idempotent });
+    return readOnly ? called.ro : called;
+}
+
 /** An expected reply in the words of JavaScript. */
 function expected(value) {
     if (typeof value === "string" || value?.hex !== undefined || value?.repeat !== undefined) return bytes(value);
     if (value === null || typeof value !== "object") return value;
+    if (Array.isArray(value)) return value.map(expected);
     if (value.status !== undefined) return value.status;
     if (value.integer !== undefined) return BigInt(value.integer);
     if (value.bigNumber !== undefined) return BigInt(value.bigNumber);
     if (value.double !== undefined) return Number(value.double.replace("inf", "Infinity"));
     if (value.verbatim !== undefined) return Buffer.from(value.verbatim);
-    if (value.sha !== undefined) return createHash("sha1").update(scripts[value.sha]).digest("hex");
     if (value.set !== undefined) return new Set(value.set.map(expected));
     if (value.map !== undefined) {
         const map = new Map();
@@ -161,11 +165,13 @@ function expected(value) {
 function check(wanted, got, what) {
     if (wanted?.error !== undefined) {
         assert.ok(got instanceof rs.ScriptError, `${what}: ${inspect(got)}`);
-        const { error: code, message = "", ...rest } = wanted;
+        const { error: code, message = "", arrived, ...rest } = wanted;
         const executed = got.indeterminate ? "unknown" : got.notExecuted ? "no" : "yes";
         const { serverCode } = got;
         assert.deepEqual({ code: got.code, executed, serverCode }, { code, executed, serverCode, ...rest }, what);
         assert.ok(got.message.includes(message), `${what}: ${got.message}`);
+        if (arrived !== undefined) check(arrived, got.arrived, what);
+        else assert.equal(got.arrived, undefined, what);
         return;
     }
     assert.ok(!(got instanceof Error), `${what}: ${got}`);
