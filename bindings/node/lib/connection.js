@@ -1,5 +1,5 @@
 // The way to the native client and back: calls of one turn of the event loop are submitted together, and their completions
-// are taken out together when the queue's descriptor turns readable. Both cross the boundary once, however many there are.
+// are taken out together when the queue's descriptor turns readable. Both cross the boundary once for many calls.
 
 "use strict";
 
@@ -11,6 +11,8 @@ const { Writer } = require("./pack");
 const { atExit } = require("./thread");
 const { Reader } = require("./unpack");
 
+/** So many calls go without waiting for the end of the turn: the server works on them while the others are made. */
+const ENOUGH = 32;
 /** Completions taken out at once, and the Buffer that they are put in: what does not fit comes next time. */
 const BATCH = 4096;
 const ROOM = 256 * 1024;
@@ -177,7 +179,9 @@ class Connection {
             if (!this.#isHeld) this.#hold();
             this.#batch.push(call);
             if (signal) this.#listen(call, signal);
-            if (!this.#isScheduled) {
+            if (this.#batch.length >= ENOUGH) {
+                this.#flush();
+            } else if (!this.#isScheduled) {
                 this.#isScheduled = true;
                 process.nextTick(this.#turnEnds);
             }
