@@ -89,8 +89,8 @@ func (p *packed) exists(shas []string) *Error {
 	p.head(packedScriptExists, 0)
 	p.number(len(shas))
 	for i, sha := range shas {
-		if err := p.sha(fmt.Sprintf("SHA1 %d", i), sha); err != nil {
-			return p.orBack(start, err)
+		if err := p.text(sha); err != nil {
+			return p.orBack(start, unusable("SHA1", i, err))
 		}
 	}
 	return nil
@@ -100,20 +100,14 @@ func (p *packed) exists(shas []string) *Error {
 func (p *packed) show(sha string) *Error {
 	start := len(p.buf)
 	p.head(packedScriptShow, 0)
-	return p.orBack(start, p.sha("the SHA1", sha))
+	if err := p.text(sha); err != nil {
+		return p.orBack(start, unusable("SHA1", 0, err))
+	}
+	return nil
 }
 
 // head appends what each call begins with.
 func (p *packed) head(kind, flags byte) { p.buf = append(p.buf, kind, flags) }
-
-func (p *packed) sha(what, sha string) *Error {
-	if len(sha) != 40 {
-		return refused(ErrInvalidArgument, fmt.Sprintf("%s has %d characters, not 40; nothing was sent", what, len(sha)))
-	}
-	p.number(len(sha))
-	p.buf = append(p.buf, sha...)
-	return nil
-}
 
 // script appends a call of a script; on an error nothing.
 func (p *packed) script(script *nativeScript, keys []string, args []any, readOnly bool) *Error {
