@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Instant;
 
 use crate::client::{Client, Way};
-use crate::command::Lane;
 use crate::error::{Error, Result, Status};
 use crate::journey::{Journey, Next, REPEATS_MAX, honest, wait};
+use crate::leash::Leash;
 use crate::link::End;
 use crate::node::{Node, closed};
 use crate::request::{Request, Shape};
@@ -37,15 +37,20 @@ impl Client {
     pub(crate) fn carry(
         &self,
         request: Box<Request>,
-        lane: Lane,
         deadline: Instant,
         arrived: &mut Option<Reply>,
     ) -> Result<Reply> {
-        let times = (Instant::now(), deadline);
-        match lane {
-            Lane::Shared => self.run_until(request, times, arrived),
-            Lane::Own => self.run_apart_until(request, times),
-        }
+        self.run_until(request, (Instant::now(), deadline), arrived)
+    }
+
+    /// Carries a submitted call to its end that waits on the server.
+    pub(crate) fn carry_apart(
+        &self,
+        request: Box<Request>,
+        deadline: Instant,
+        leash: &Leash,
+    ) -> Result<Reply> {
+        self.run_apart_until(request, (Instant::now(), deadline), leash)
     }
 
     /// Goes on with a submitted call that ended with this error on this server.
@@ -293,7 +298,7 @@ impl Client {
         let ask = |node: &Node| {
             let mut request = self.core().take_request(Shape::Single);
             request.command(arguments)?;
-            call_apart(node, Purpose::Bare, request, deadline).into_result()
+            call_apart(node, Purpose::Bare, request, deadline, &Leash::default()).into_result()
         };
         // A server that does not answer must not use up the others' time.
         Ok(thread::scope(|scope| {
@@ -311,18 +316,23 @@ impl Client {
     pub(crate) fn run_apart(&self, request: Box<Request>) -> Result<Reply> {
         self.core().check_process()?;
         let now = Instant::now();
-        self.run_apart_until(request, (now, now + self.view().timeout))
+        self.run_apart_until(request, (now, now + self.view().timeout), &Leash::default())
     }
 
-    fn run_apart_until(&self, request: Box<Request>, (now, deadline): (Instant, Instant)) -> Result<Reply> {
+    fn run_apart_until(
+        &self,
+        request: Box<Request>,
+        (now, deadline): (Instant, Instant),
+        leash: &Leash,
+    ) -> Result<Reply> {
         let topology = &self.core().topology;
         if let Some(node) = topology.only() {
-            return call_apart(node, Purpose::Calls, request, deadline).into_result();
+            return call_apart(node, Purpose::Calls, request, deadline, leash).into_result();
         }
         let seen = topology.prepare(deadline)?;
         let journey = self.journey_of(&request);
         self.travel(request, journey, seen, (now, deadline), |node, request, _| {
-            call_apart(node, Purpose::Calls, request, deadline)
+            call_apart(node, Purpose::Calls, request, deadline, leash)
         })
     }
 }
@@ -369,14 +379,25 @@ impl Tried {
     }
 }
 
-fn call_apart(node: &Node, purpose: Purpose, request: Box<Request>, deadline: Instant) -> Tried {
+fn call_apart(
+    node: &Node,
+    purpose: Purpose,
+    request: Box<Request>,
+    deadline: Instant,
+    leash: &Leash,
+) -> Tried {
     let mut unsent = Some(request);
-    let tried = node.apart(purpose, deadline, |link| match unsent.take() {
-        Some(request) => match link.call(request, Instant::now(), deadline) {
-            End::Unusable(request) => Ok(Tried::Failed(link.cause().unwrap_or_else(closed), Some(request))),
-            end => Ok(Tried::of(end)),
-        },
-        None => Err(closed()),
+    let tried = node.apart(purpose, deadline, |link| {
+        leash.hold(link)?;
+        match unsent.take() {
+            Some(request) => match link.call(request, Instant::now(), deadline) {
+                End::Unusable(request) => {
+                    Ok(Tried::Failed(link.cause().unwrap_or_else(closed), Some(request)))
+                }
+                end => Ok(Tried::of(end)),
+            },
+            None => Err(closed()),
+        }
     });
     tried.unwrap_or_else(|error| Tried::Failed(error, unsent))
 }

@@ -30,6 +30,7 @@ mod error;
 pub mod ffi;
 mod journey;
 mod keys;
+mod leash;
 mod link;
 mod log;
 mod net;

@@ -235,7 +235,7 @@ impl Node {
         &self,
         purpose: Purpose,
         deadline: Instant,
-        body: impl FnOnce(&Link) -> Result<T>,
+        body: impl FnOnce(&Arc<Link>) -> Result<T>,
     ) -> Result<T> {
         if self.state.lock().closed {
             return Err(closed());

@@ -14,6 +14,7 @@ use crate::command::{self, Lane};
 use crate::config::LONGEST_WAIT;
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
+use crate::leash::Leash;
 use crate::link::Outcome;
 use crate::node::{Node, closed};
 use crate::pipeline::Pipeline;
@@ -71,7 +72,9 @@ pub(crate) enum Job {
     /// Make the connection that calls are in line for.
     Connect { client: WeakClient, node: Arc<Node> },
     /// Carry a call from its beginning to its end.
-    Carry { request: Box<Request>, call: Submitted, lane: Lane },
+    Carry { request: Box<Request>, call: Submitted },
+    /// The same for one that waits on the server, on a connection of its own.
+    Wait { request: Box<Request>, call: Submitted, leash: Arc<Leash> },
     /// Administer scripts.
     Administer { task: Task, call: Submitted },
     /// Go on with a call that a server has not run, or that may run twice.
@@ -183,7 +186,10 @@ impl Client {
                 }
                 None => {
                     let call = Submitted { target: self.target(queue, None), ticket, timeout, deadline };
-                    driver.give(Job::Carry { request, call, lane });
+                    driver.give(match lane {
+                        Lane::Own => Job::Wait { request, call, leash: Arc::default() },
+                        Lane::Shared => Job::Carry { request, call },
+                    });
                 }
             }
         }
@@ -240,6 +246,7 @@ impl Client {
 
     /// Ends the calls under way in `queue` that were submitted with this tag; the number of them. Each is completed at once: with
     /// [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet do so.
+    /// What waits on the server, as BLPOP does, is given up there too: its connection is closed.
     pub fn cancel(&self, queue: &Queue, tag: u64) -> usize {
         let Some(driver) = self.core().driver_if_any() else { return 0 };
         let tickets = queue.with_tag(self.core().id(), tag);
@@ -250,9 +257,12 @@ impl Client {
             for link in self.core().topology.links() {
                 link.call_off(ticket, queue);
             }
-            // A worker is at it, and cannot be stopped: its result will find no place.
-            let error = called_off(true);
-            queue.complete(std::iter::once((ticket, Err(error), None)));
+            let complete = |error| queue.complete(std::iter::once((ticket, Err(error), None)));
+            match driver.apart.leash_of(ticket, queue) {
+                Some(leash) => leash.cut_off(complete),
+                // A worker is at it, and cannot be stopped: its result will find no place.
+                None => complete(called_off(true)),
+            }
         }
         tickets.len()
     }
@@ -283,7 +293,7 @@ impl Pipeline {
 impl Driver {
     fn give(&self, job: Job) {
         let deadline = job.call().map(|call| call.deadline);
-        let waits = matches!(job, Job::Carry { lane: Lane::Own, .. });
+        let waits = matches!(job, Job::Wait { .. });
         let workers = if waits { &self.apart } else { &self.workers };
         match workers.run(job) {
             Ok(()) => {
@@ -314,6 +324,11 @@ impl Driver {
 }
 
 impl Submitted {
+    /// What it is known by.
+    pub(crate) fn name(&self) -> (Ticket, Queue) {
+        (self.ticket, self.target.queue.clone())
+    }
+
     /// Whether it is this call of this queue.
     pub(crate) fn is(&self, ticket: Ticket, queue: &Queue) -> bool {
         self.ticket == ticket && self.target.queue.is(queue)
@@ -456,7 +471,10 @@ impl Job {
     pub(crate) fn call(&self) -> Option<&Submitted> {
         match self {
             Job::Connect { .. } => None,
-            Job::Carry { call, .. } | Job::Administer { call, .. } | Job::GoOn { call, .. } => Some(call),
+            Job::Carry { call, .. }
+            | Job::Wait { call, .. }
+            | Job::Administer { call, .. }
+            | Job::GoOn { call, .. } => Some(call),
         }
     }
 
@@ -467,7 +485,10 @@ impl Job {
             Job::GoOn { call, error, arrived, .. } if error.is_indeterminate() => {
                 call.complete(Err(error), arrived);
             }
-            Job::Carry { call, .. } | Job::Administer { call, .. } | Job::GoOn { call, .. } => unsent(call),
+            Job::Carry { call, .. }
+            | Job::Wait { call, .. }
+            | Job::Administer { call, .. }
+            | Job::GoOn { call, .. } => unsent(call),
         }
     }
 
@@ -475,7 +496,7 @@ impl Job {
     fn refuse(self) {
         match self {
             Job::Connect { .. } => {}
-            Job::Carry { call, .. } | Job::Administer { call, .. } => call.close(),
+            Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => call.close(),
             Job::GoOn { call, error, arrived, .. } => call.complete(Err(error), arrived),
         }
     }
@@ -483,11 +504,16 @@ impl Job {
     pub(crate) fn run(self) {
         match self {
             Job::Connect { client, node } => connect(&client, &node),
-            Job::Carry { request, call, lane } => {
+            Job::Carry { request, call } => {
                 let Some(client) = call.target.client.upgrade() else { return call.close() };
                 let mut arrived = None;
-                let result = client.carry(request, lane, call.deadline, &mut arrived);
+                let result = client.carry(request, call.deadline, &mut arrived);
                 call.complete(result, arrived);
+            }
+            Job::Wait { request, call, leash } => {
+                let Some(client) = call.target.client.upgrade() else { return call.close() };
+                let result = client.carry_apart(request, call.deadline, &leash);
+                call.complete(result, None);
             }
             Job::Administer { task, call } => {
                 let Some(client) = call.target.client.upgrade() else { return call.close() };

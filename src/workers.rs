@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::admin::Task;
-use crate::command;
+use crate::leash::Leash;
 use crate::node::Node;
 use crate::queue::{Queue, Ticket};
 use crate::request::Request;
@@ -32,6 +32,8 @@ pub(crate) struct Workers {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// What ends the calls that threads are waiting with.
+    leashes: Vec<((Ticket, Queue), Arc<Leash>)>,
     /// Calls that wait for a server's connection, in the order in which they were made.
     lanes: Vec<Lane>,
     threads: usize,
@@ -79,7 +81,17 @@ impl Workers {
         let mut state = self.state.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
+                let held = match &job {
+                    Job::Wait { call, leash, .. } => {
+                        state.leashes.push((call.name(), Arc::clone(leash)));
+                        Some(Arc::clone(leash))
+                    }
+                    _ => None,
+                };
                 parking_lot::MutexGuard::unlocked(&mut state, || job.run());
+                if let Some(held) = held {
+                    state.leashes.retain(|(_, leash)| !Arc::ptr_eq(leash, &held));
+                }
                 // Those beyond the number are for jobs that could not wait.
                 if state.threads > WORKERS_MAX {
                     state.threads -= 1;
@@ -154,6 +166,14 @@ impl Workers {
         is_found
     }
 
+    /// What ends a call that a thread is waiting with.
+    pub(crate) fn leash_of(&self, ticket: Ticket, queue: &Queue) -> Option<Arc<Leash>> {
+        let state = self.state.lock();
+        let mut leashes = state.leashes.iter();
+        let found = leashes.find(|((its_ticket, its_queue), _)| *its_ticket == ticket && its_queue.is(queue));
+        found.map(|(_, leash)| Arc::clone(leash))
+    }
+
     /// Ends what waits; what runs ends by itself.
     pub(crate) fn stop(&self) {
         let left = {
@@ -177,11 +197,7 @@ impl State {
         let mut taken = Vec::new();
         for lane in &mut self.lanes {
             let calls = lane.calls.extract_if(.., |(_, call)| is_it(call));
-            taken.extend(calls.map(|(request, call)| Job::Carry {
-                request,
-                call,
-                lane: command::Lane::Shared,
-            }));
+            taken.extend(calls.map(|(request, call)| Job::Carry { request, call }));
         }
         for job in std::mem::take(&mut self.jobs) {
             let is_taken = job.call().is_some_and(&is_it);

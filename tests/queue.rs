@@ -208,6 +208,47 @@ fn each_call_ends_by_its_deadline() {
     assert_eq!(take(&queue, 1)[0].result.as_ref().unwrap().as_str(), Some("mine"));
 }
 
+fn blocked_clients(server: &Server) -> u64 {
+    Raw::connect(server).info("clients", "blocked_clients").expect("INFO clients").parse().expect("a number")
+}
+
+/// More of them than there are threads to wait with.
+#[test]
+fn a_command_that_waits_is_given_up_by_the_server_too_when_it_is_called_off() {
+    const CALLS: u64 = 20;
+    let (server, cluster) = (Server::start(), Cluster::start(3, 0));
+    let servers = std::slice::from_ref(&server);
+    let hour = options(Duration::from_secs(3600));
+    for (url, servers) in [(server.url(), servers), (cluster.cluster_url(), cluster.nodes())] {
+        let client = Client::open(&url, &hour).unwrap();
+        let blocked = || servers.iter().map(blocked_clients).sum::<u64>();
+        let queue = Queue::new(100).unwrap();
+        for tag in 0..CALLS {
+            client.submit_command(&queue, tag, &["BLPOP", "list", "0"]).unwrap();
+        }
+        wait_until("threads wait", || blocked() == 16);
+        // From behind: a thread that is free would go on with the next.
+        for tag in (0..CALLS).rev() {
+            assert_eq!(client.cancel(&queue, tag), 1);
+        }
+        let mut unsent = 0;
+        for completion in take(&queue, CALLS as usize) {
+            let error = completion.result.unwrap_err();
+            match error.status() {
+                Status::Indeterminate => assert!(error.is_indeterminate()),
+                Status::Cancelled => unsent += 1,
+                other => panic!("{other:?}: {error}"),
+            }
+        }
+        assert_eq!(unsent, CALLS - 16);
+        wait_until("nobody waits", || blocked() == 0);
+        client.command(&["RPUSH", "list", "kept"]).unwrap();
+        client.submit_command(&queue, 99, &["BLPOP", "list", "0"]).unwrap();
+        let popped = take(&queue, 1).remove(0).result.unwrap();
+        assert_eq!(shown(&popped), r#"Array[String("list"), String("kept")]"#);
+    }
+}
+
 #[test]
 fn a_call_that_is_called_off_has_a_completion_that_says_whether_it_may_run() {
     let server = Server::start();

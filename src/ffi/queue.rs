@@ -333,7 +333,8 @@ pub unsafe extern "C" fn rs_pipeline_submit(
 }
 
 /// Ends the calls under way in a queue that this client has submitted with this tag. Each is completed at once: with RS_ERR_CANCELLED where
-/// nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so.
+/// nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. What waits on the server, as BLPOP does,
+/// is given up there too: its connection is closed.
 ///
 /// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT.
 /// Threads: any.
