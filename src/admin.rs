@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::client::Client;
 use crate::error::{Error, Result, Status};
-use crate::node::{Node, closed};
+use crate::node::Node;
 use crate::resp::{Kind, Payload, Reply};
 use crate::route::{ReadFrom, Route};
 use crate::script::Script;
@@ -103,7 +103,7 @@ impl Client {
                 _ => 2,
             },
         };
-        answers.into_iter().min_by_key(rank).unwrap_or_else(|| Err(closed())).map(drop)
+        answers.into_iter().min_by_key(rank).unwrap_or_else(|| Err(Error::closed())).map(drop)
     }
 
     /// The source, a string, of the script with this SHA1 in hexadecimal; `None` when the server does not have it, in a cluster when no

@@ -9,7 +9,7 @@ use crate::error::{Error, Result, Status};
 use crate::journey::{Journey, Next, REPEATS_MAX, honest, wait};
 use crate::leash::Leash;
 use crate::link::End;
-use crate::node::{Node, closed};
+use crate::node::Node;
 use crate::request::{Request, Shape};
 use crate::resp::Reply;
 use crate::route::ReadFrom;
@@ -374,7 +374,7 @@ impl Tried {
         match self {
             Tried::Answered(reply, _) => Ok(reply),
             Tried::Failed(error, _) => Err(error),
-            Tried::Unusable(_) => Err(closed()),
+            Tried::Unusable(_) => Err(Error::closed()),
         }
     }
 }
@@ -392,11 +392,11 @@ fn call_apart(
         match unsent.take() {
             Some(request) => match link.call(request, Instant::now(), deadline) {
                 End::Unusable(request) => {
-                    Ok(Tried::Failed(link.cause().unwrap_or_else(closed), Some(request)))
+                    Ok(Tried::Failed(link.cause().unwrap_or_else(Error::closed), Some(request)))
                 }
                 end => Ok(Tried::of(end)),
             },
-            None => Err(closed()),
+            None => Err(Error::closed()),
         }
     });
     tried.unwrap_or_else(|error| Tried::Failed(error, unsent))

@@ -16,7 +16,6 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result, Status};
 use crate::link::{Link, Watch};
-use crate::node::closed;
 use crate::queue::Signal;
 use crate::workers::Workers;
 
@@ -104,7 +103,7 @@ impl Waker {
         let mut state = self.state.lock();
         if state.gone {
             drop(state);
-            return link.close(&closed());
+            return link.close(&Error::closed());
         }
         state.fresh.push(Arc::clone(link));
         drop(state);
@@ -146,7 +145,7 @@ fn run(waker: &Waker, signal: &Signal, workers: &[Arc<Workers>]) {
         };
         if stopped {
             // Those as well that belong to servers which the client has let go.
-            links.iter().for_each(|(link, _)| link.close(&closed()));
+            links.iter().for_each(|(link, _)| link.close(&Error::closed()));
         }
         if is_due {
             let on_links = links.iter().filter_map(|(link, _)| link.expire(now));

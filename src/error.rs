@@ -106,6 +106,20 @@ impl Error {
         }))
     }
 
+    pub(crate) fn closed() -> Self {
+        Error::new(Status::Closed, "the client is closed")
+    }
+
+    /// For a call that its caller has called off.
+    pub(crate) fn called_off(sent: bool) -> Self {
+        if sent {
+            let text = "the call was called off after it was sent, so the server may have executed it or may yet do so";
+            Error::new(Status::Indeterminate, text)
+        } else {
+            Error::new(Status::Cancelled, "the call was called off before anything was sent")
+        }
+    }
+
     /// An error reply of the server. `not_executed`: the text proves that the call did not run.
     pub(crate) fn server(status: Status, text: &[u8], not_executed: bool) -> Self {
         Error(Box::new(Detail {

@@ -6,7 +6,6 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::link::Link;
-use crate::submit::called_off;
 
 #[derive(Default)]
 pub(crate) struct Leash(Mutex<Hold>);
@@ -25,7 +24,7 @@ impl Leash {
     pub(crate) fn hold(&self, link: &Arc<Link>) -> Result<()> {
         let mut hold = self.0.lock();
         if let Hold::CutOff = *hold {
-            return Err(called_off(false));
+            return Err(Error::called_off(false));
         }
         *hold = Hold::On(Arc::downgrade(link));
         Ok(())
@@ -34,11 +33,11 @@ impl Leash {
     /// Ends the call, having told `before` what its error is.
     pub(crate) fn cut_off(&self, before: impl FnOnce(Error)) {
         let hold = std::mem::replace(&mut *self.0.lock(), Hold::CutOff);
-        before(called_off(!matches!(hold, Hold::Nothing)));
+        before(Error::called_off(!matches!(hold, Hold::Nothing)));
         if let Hold::On(link) = hold
             && let Some(link) = link.upgrade()
         {
-            link.close(&called_off(false));
+            link.close(&Error::called_off(false));
         }
     }
 }

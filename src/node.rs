@@ -158,7 +158,7 @@ impl Node {
         let failed_before = state.failed;
         loop {
             if state.closed {
-                return Err(closed());
+                return Err(Error::closed());
             }
             if let Some(link) = &state.link {
                 if link.is_usable() {
@@ -209,7 +209,7 @@ impl Node {
         });
         state.connecting = false;
         match attempt {
-            Ok(link) if state.closed => link.close(&closed()),
+            Ok(link) if state.closed => link.close(&Error::closed()),
             Ok(link) => {
                 state.link = Some(Arc::new(link));
                 state.connections += 1;
@@ -238,13 +238,13 @@ impl Node {
         body: impl FnOnce(&Arc<Link>) -> Result<T>,
     ) -> Result<T> {
         if self.state.lock().closed {
-            return Err(closed());
+            return Err(Error::closed());
         }
         let link = Arc::new(self.open(purpose, deadline)?);
         {
             let mut state = self.state.lock();
             if state.closed {
-                return Err(closed());
+                return Err(Error::closed());
             }
             state.apart.push(Arc::downgrade(&link));
         }
@@ -326,7 +326,7 @@ impl Node {
             state.links()
         };
         for link in links {
-            link.close(&closed());
+            link.close(&Error::closed());
         }
         // Its descriptor goes with the last call on it, however long handles of the client are kept.
         self.state.lock().retire();
@@ -363,10 +363,6 @@ impl State {
 /// Whether another attempt would end no better.
 fn is_final(error: &Error) -> bool {
     matches!(error.status(), Status::Auth | Status::Tls | Status::NotSupported | Status::InvalidOption)
-}
-
-pub(crate) fn closed() -> Error {
-    Error::new(Status::Closed, "the client is closed")
 }
 
 fn no_answer(address: &Address) -> String {

@@ -16,7 +16,7 @@ use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
 use crate::leash::Leash;
 use crate::link::Outcome;
-use crate::node::{Node, closed};
+use crate::node::Node;
 use crate::pipeline::Pipeline;
 use crate::queue::{Queue, Ticket};
 use crate::request::{Request, Shape};
@@ -141,7 +141,7 @@ impl Client {
         let core = self.core();
         core.check_process()?;
         if core.topology.is_closed() {
-            return Err(closed());
+            return Err(Error::closed());
         }
         let driver = core.driver()?;
         let mut tickets = Vec::with_capacity(calls.len());
@@ -261,7 +261,7 @@ impl Client {
             match driver.apart.leash_of(ticket, queue) {
                 Some(leash) => leash.cut_off(complete),
                 // A worker is at it, and cannot be stopped: its result will find no place.
-                None => complete(called_off(true)),
+                None => complete(Error::called_off(true)),
             }
         }
         tickets.len()
@@ -349,29 +349,18 @@ impl Submitted {
 
     /// Ends it where nothing was sent: its caller has called it off.
     pub(crate) fn call_off(self) {
-        self.complete(Err(called_off(false)), None);
+        self.complete(Err(Error::called_off(false)), None);
     }
 
     /// Ends it where nothing was sent: the client is closed.
     pub(crate) fn close(self) {
-        self.complete(Err(closed()), None);
+        self.complete(Err(Error::closed()), None);
     }
 }
 
 /// The error of a pipeline without items: there would be no reply to complete it.
 pub(crate) fn nothing_to_submit() -> Error {
     Error::new(Status::InvalidArgument, "the pipeline is empty: there is nothing to submit")
-}
-
-/// The error of a call that its caller has called off.
-pub(crate) fn called_off(sent: bool) -> Error {
-    if sent {
-        let text =
-            "the call was called off after it was sent, so the server may have executed it or may yet do so";
-        Error::new(Status::Indeterminate, text)
-    } else {
-        Error::new(Status::Cancelled, "the call was called off before anything was sent")
-    }
 }
 
 /// Completes calls that have ended on a connection, or has workers go on with them.

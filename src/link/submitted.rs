@@ -14,7 +14,7 @@ use crate::queue::{Queue, Ticket};
 use crate::request::Request;
 use crate::resp::Payload;
 use crate::session::Finished;
-use crate::submit::{self, Submitted, called_off};
+use crate::submit::{self, Submitted};
 
 /// How a submitted call ends.
 pub(crate) enum Outcome {
@@ -130,7 +130,7 @@ impl Link {
         let mut shared = self.shared.lock();
         let is_it = |place: &Place| place.submitted.as_ref().is_some_and(|(call, _)| call.is(ticket, queue));
         if let Some(place) = shared.places.iter().find_map(|(key, place)| is_it(place).then_some(key)) {
-            self.abandon(&mut shared, place, |_, _, queued| called_off(queued));
+            self.abandon(&mut shared, place, |_, _, queued| Error::called_off(queued));
         }
         self.hand_out(&mut shared);
     }

@@ -22,7 +22,7 @@ use crate::error::{Error, Result, Status};
 use crate::link::Link;
 use crate::log::LogLevel;
 use crate::net::address::Address;
-use crate::node::{Node, closed};
+use crate::node::Node;
 use crate::resp::{Payload, Pool};
 use crate::route::ReadFrom;
 use crate::session::Compiled;
@@ -327,7 +327,7 @@ impl Topology {
                 return Ok(());
             }
         }
-        Err(closed())
+        Err(Error::closed())
     }
 
     /// An empty payload for replies that are put together.
@@ -414,7 +414,7 @@ impl Topology {
                 return Ok(());
             }
             if self.nodes.lock().closed {
-                return Err(closed());
+                return Err(Error::closed());
             }
             let now = Instant::now();
             let due = renewal.last.map_or(now, |last| last + PACE);
