@@ -56,7 +56,8 @@ func (p *packed) number(n int) {
 	p.buf = native.AppendUint32(p.buf, uint32(n))
 }
 
-func (p *packed) text(s string) error {
+// text appends a string.
+func text[Text string | []byte](p *packed, s Text) error {
 	if len(s) > math.MaxUint32 {
 		return fmt.Errorf("is longer than 4 GiB")
 	}
@@ -89,7 +90,7 @@ func (p *packed) exists(shas []string) *Error {
 	p.head(packedScriptExists, 0)
 	p.number(len(shas))
 	for i, sha := range shas {
-		if err := p.text(sha); err != nil {
+		if err := text(p, sha); err != nil {
 			return p.orBack(start, unusable("SHA1", i, err))
 		}
 	}
@@ -100,7 +101,7 @@ func (p *packed) exists(shas []string) *Error {
 func (p *packed) show(sha string) *Error {
 	start := len(p.buf)
 	p.head(packedScriptShow, 0)
-	if err := p.text(sha); err != nil {
+	if err := text(p, sha); err != nil {
 		return p.orBack(start, unusable("SHA1", 0, err))
 	}
 	return nil
@@ -122,7 +123,7 @@ func (p *packed) script(script *nativeScript, keys []string, args []any, readOnl
 	p.number(len(keys))
 	p.number(len(args))
 	for i, key := range keys {
-		if err := p.text(key); err != nil {
+		if err := text(p, key); err != nil {
 			return p.orBack(start, unusable("key", i, err))
 		}
 	}
@@ -156,14 +157,9 @@ func (p *packed) arguments(args []any) *Error {
 func (p *packed) argument(arg any) error {
 	switch arg := arg.(type) {
 	case string:
-		return p.text(arg)
+		return text(p, arg)
 	case []byte:
-		if len(arg) > math.MaxUint32 {
-			return fmt.Errorf("is longer than 4 GiB")
-		}
-		p.number(len(arg))
-		p.buf = append(p.buf, arg...)
-		return nil
+		return text(p, arg)
 	case int:
 		p.integer(int64(arg))
 	case int64:
@@ -190,9 +186,9 @@ func (p *packed) argument(arg any) error {
 		p.float(float64(arg), 32)
 	case bool:
 		if arg {
-			return p.text("1")
+			return text(p, "1")
 		}
-		return p.text("0")
+		return text(p, "0")
 	case encoding.BinaryMarshaler:
 		bytes, err := arg.MarshalBinary()
 		if err != nil {

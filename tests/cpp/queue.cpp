@@ -9,22 +9,13 @@
 
 #include "support/check.h"
 #include "support/server.h"
+#include "thrown_by.hpp"
 
 static server *redis;
 static constexpr std::string_view multiply_lua = "return redis.call('GET', KEYS[1]) * ARGV[1]";
 
 static_assert(!std::is_copy_constructible_v<rs::Queue> && std::is_nothrow_move_constructible_v<rs::Queue>);
 static_assert(!std::is_copy_constructible_v<rs::Completion> && std::is_move_constructible_v<rs::Completion>);
-
-// The error that something throws.
-template <class F> static rs::Error thrown_by(F f) {
-    try {
-        f();
-    } catch (const rs::Error &error) {
-        return error;
-    }
-    FAIL("nothing was thrown");
-}
 
 // So many completions, by their tags.
 static std::map<std::uint64_t, rs::Completion> take(const rs::Queue &queue, std::size_t count) {

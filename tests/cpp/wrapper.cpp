@@ -10,6 +10,7 @@
 
 #include "support/check.h"
 #include "support/server.h"
+#include "thrown_by.hpp"
 
 // Heap use of this program's C++ side; the library has an allocator of its own.
 static std::atomic<std::size_t> allocations{0};
@@ -31,16 +32,6 @@ static_assert(!std::is_copy_constructible_v<rs::Pipeline> && std::is_nothrow_mov
 static_assert(!std::is_copy_constructible_v<rs::Options>);
 static_assert(std::is_nothrow_copy_constructible_v<rs::Error>);
 static_assert(std::is_trivially_copyable_v<rs::ReplyView>);
-
-// The error that something throws.
-template <class F> static rs::Error thrown_by(F f) {
-    try {
-        f();
-    } catch (const rs::Error &error) {
-        return error;
-    }
-    FAIL("nothing was thrown");
-}
 
 static void two_servers() {
     rs::Client first(server_url(one)), second(server_tcp_url(two));

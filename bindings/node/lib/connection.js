@@ -113,10 +113,6 @@ class Connection {
         this.#socket.unref();
     }
 
-    get handle() {
-        return this.#handle;
-    }
-
     get isClosed() {
         return this.#isClosing;
     }
