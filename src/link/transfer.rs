@@ -156,9 +156,6 @@ impl Link {
             Err(error) => return self.lost(shared, &error.to_string()),
         };
         shared.writing = true;
-        if !shared.blocked {
-            shared.session.count_flush();
-        }
         shared.blocked = false;
         loop {
             debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");
