@@ -50,7 +50,7 @@ impl Client {
         deadline: Instant,
         leash: &Leash,
     ) -> Result<Reply> {
-        self.run_apart_until(request, (Instant::now(), deadline), leash)
+        self.run_apart_until(request, deadline, leash)
     }
 
     /// Goes on with a submitted call that ended with this error on this server.
@@ -62,17 +62,16 @@ impl Client {
         deadline: Instant,
         arrived: &mut Option<Reply>,
     ) -> Result<Reply> {
-        let times = (Instant::now(), deadline);
-        if times.0 >= deadline {
+        if Instant::now() >= deadline {
             return Err(error);
         }
         if self.core().topology.only().is_none() {
-            return self.travel_on(request, times, node, error);
+            return self.travel_on(request, deadline, node, error);
         }
         if error.status() == Status::Loading && node.pause(0, deadline).is_none() {
             return Err(error);
         }
-        self.run_on(node, request, times, arrived)
+        self.run_on(node, request, (Instant::now(), deadline), arrived)
     }
 
     fn run_until(
@@ -87,7 +86,7 @@ impl Client {
             {
                 self.run_on(node, request, times, arrived)
             }
-            _ => self.run_routed(request, times, arrived),
+            _ => self.run_routed(request, times.1, arrived),
         }
     }
 
@@ -150,7 +149,7 @@ impl Client {
     fn run_routed(
         &self,
         request: Box<Request>,
-        (now, deadline): (Instant, Instant),
+        deadline: Instant,
         arrived: &mut Option<Reply>,
     ) -> Result<Reply> {
         let topology = &self.core().topology;
@@ -166,16 +165,14 @@ impl Client {
             return result;
         }
         let journey = self.journey_of(&request);
-        self.travel(request, journey, seen, (now, deadline), |node, request, now| {
-            self.attempt(node, request, now, deadline)
-        })
+        self.travel(request, journey, seen, deadline, |node, request| self.attempt(node, request, deadline))
     }
 
     /// Goes on with a call that was refused, or lost and may run twice.
     fn travel_on(
         &self,
         mut request: Box<Request>,
-        (now, deadline): (Instant, Instant),
+        deadline: Instant,
         node: &Arc<Node>,
         error: Error,
     ) -> Result<Reply> {
@@ -186,15 +183,16 @@ impl Client {
         let again = journey.failed(topology, &witness, error, node.may_repeat(&request))?;
         wait(topology, again, 0, seen, deadline).map_err(|error| journey.ended_by(error, deadline))?;
         request.asking = false;
-        self.travel(request, journey, topology.generation(), (now, deadline), |node, request, now| {
-            self.attempt(node, request, now, deadline)
+        self.travel(request, journey, topology.generation(), deadline, |node, request| {
+            self.attempt(node, request, deadline)
         })
     }
 
     /// One try on the connection that all calls share.
-    fn attempt(&self, node: &Arc<Node>, request: Box<Request>, now: Instant, deadline: Instant) -> Tried {
+    fn attempt(&self, node: &Arc<Node>, request: Box<Request>, deadline: Instant) -> Tried {
         match self.core().topology.link(node, deadline) {
-            Ok(link) => Tried::of(link.call(request, now, deadline)),
+            // Finding the server may have taken long.
+            Ok(link) => Tried::of(link.call(request, Instant::now(), deadline)),
             Err(error) => Tried::Failed(error, Some(request)),
         }
     }
@@ -214,8 +212,8 @@ impl Client {
         mut request: Box<Request>,
         mut journey: Journey,
         mut seen: u64,
-        (mut now, deadline): (Instant, Instant),
-        attempt: impl Fn(&Arc<Node>, Box<Request>, Instant) -> Tried,
+        deadline: Instant,
+        attempt: impl Fn(&Arc<Node>, Box<Request>) -> Tried,
     ) -> Result<Reply> {
         let topology = &self.core().topology;
         loop {
@@ -228,7 +226,7 @@ impl Client {
                 continue;
             }
             request.asking = asking;
-            let (error, sent) = match attempt(&node, request, now) {
+            let (error, sent) = match attempt(&node, request) {
                 Tried::Unusable(unsent) => {
                     journey.hold(Next { node, asking });
                     request = unsent;
@@ -250,9 +248,8 @@ impl Client {
             let next = journey
                 .failed(topology, &Witness::new(topology, &node, deadline), error, repeatable)
                 .and_then(|again| wait(topology, again, tries, seen, deadline));
-            now = Instant::now();
             let error = match next {
-                Ok(()) if now < deadline => {
+                Ok(()) if Instant::now() < deadline => {
                     seen = topology.generation();
                     request = sent;
                     continue;
@@ -315,23 +312,17 @@ impl Client {
     /// Carries a request to its end on a connection of its own, made for it.
     pub(crate) fn run_apart(&self, request: Box<Request>) -> Result<Reply> {
         self.core().check_process()?;
-        let now = Instant::now();
-        self.run_apart_until(request, (now, now + self.view().timeout), &Leash::default())
+        self.run_apart_until(request, Instant::now() + self.view().timeout, &Leash::default())
     }
 
-    fn run_apart_until(
-        &self,
-        request: Box<Request>,
-        (now, deadline): (Instant, Instant),
-        leash: &Leash,
-    ) -> Result<Reply> {
+    fn run_apart_until(&self, request: Box<Request>, deadline: Instant, leash: &Leash) -> Result<Reply> {
         let topology = &self.core().topology;
         if let Some(node) = topology.only() {
             return call_apart(node, Purpose::Calls, request, deadline, leash).into_result();
         }
         let seen = topology.prepare(deadline)?;
         let journey = self.journey_of(&request);
-        self.travel(request, journey, seen, (now, deadline), |node, request, _| {
+        self.travel(request, journey, seen, deadline, |node, request| {
             call_apart(node, Purpose::Calls, request, deadline, leash)
         })
     }

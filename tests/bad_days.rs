@@ -393,7 +393,8 @@ fn close_in_the_middle_of_a_reply_ends_its_call() {
 #[test]
 fn a_server_that_stands_still_costs_no_more_than_the_deadline() {
     let server = Server::start();
-    let client = open(&server.url());
+    // Its connection is not given up for it.
+    let client = open(&format!("{}?silence_timeout_ms=60000", server.url()));
     let script = counter();
     client.call(&script, &["n"], &["x"]).unwrap();
     server.pause();
@@ -429,7 +430,7 @@ fn a_connection_that_has_died_in_silence_is_given_up_after_missed_deadlines() {
         }
     });
     let mut options = Options::default();
-    options.connect_timeout(Duration::from_millis(200)).unwrap();
+    options.silence_timeout(Duration::from_millis(200)).unwrap();
     let client = Client::open(&fake.url(), &options).unwrap().with_timeout(Duration::from_millis(50));
     client.command(&["PING"]).unwrap();
     assert_indeterminate(&client.command(&["GET", "k"]).unwrap_err());

@@ -245,7 +245,16 @@ impl<T> Session<T> {
         let arrived = self.arrived(key);
         let call = &mut self.calls[key];
         call.tag = None;
+        if call.request.shape == Shape::Single {
+            // It is not sent again, and may wait long for a reply that never comes.
+            call.request.give_back_wire();
+        }
         (arrived, call.position != NOT_QUEUED)
+    }
+
+    /// How much memory a call takes at least until it is answered.
+    pub(crate) fn weight(&self, key: usize) -> usize {
+        size_of::<Call<T>>() + size_of::<Request>() + self.calls[key].request.wire.len()
     }
 
     /// The next call that is over.
