@@ -2,9 +2,8 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -408,48 +407,71 @@ fn a_flood_at_idle_does_not_keep_those_who_submit() {
     });
 }
 
-/// How long a wait lasts at most that does not look at the clock before: a call that overlooks its deadline overlooks it by as much.
-const PATIENCE_OF_A_READ: Duration = Duration::from_millis(200);
+/// What of the deadline is left where nearly all of it went to something else.
+const REST: Duration = Duration::from_millis(20);
+
+/// A read that overlooks the deadline lasts for a quarter of a second.
+const OVERLOOKED: Duration = Duration::from_millis(200);
 
 /// Waits until a call ends at its deadline: the machine may be busy for a while, but not each time.
 fn ends_in_time(mut call: impl FnMut() -> (Instant, Result<(), Error>)) {
     wait_until("a call ends at its deadline", || {
         let (deadline, result) = call();
         let late = deadline.elapsed();
-        assert!(Instant::now() >= deadline);
         assert_claims(&result.unwrap_err());
-        late < PATIENCE_OF_A_READ
+        late < OVERLOOKED
     });
 }
 
 #[test]
 fn a_deadline_holds_also_where_connecting_took_most_of_the_time() {
     let fake = Fake::start(|conn| {
-        if let Some(hello) = conn.read_command() {
-            thread::sleep(DEADLINE - Duration::from_millis(50));
+        if conn.read_command().is_some() {
+            thread::sleep(DEADLINE - REST);
             conn.write(b"-ERR unknown command\r\n");
-            assert_eq!(hello[0], b"HELLO");
-            while let Some(command) = conn.handshake() {
-                assert_eq!(command[0], b"GET");
-            }
+            while conn.handshake().is_some() {}
         }
     });
     let mut options = options(DEADLINE);
     options.lazy_connect(true);
-    for url in [fake.url(), fake.url().replace("redis:", "redis+cluster:")] {
-        ends_in_time(|| {
-            let client = Client::open(&url, &options).unwrap();
-            let deadline = Instant::now() + DEADLINE;
-            (deadline, client.command(&["GET", "k"]).map(drop))
-        });
-    }
+    ends_in_time(|| {
+        let client = Client::open(&fake.url(), &options).unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        (deadline, client.command(&["GET", "k"]).map(drop))
+    });
+}
+
+#[test]
+fn a_deadline_holds_also_where_finding_the_server_took_most_of_the_time() {
+    let port = Arc::new(OnceLock::new());
+    let fake = Fake::start({
+        let port = port.clone();
+        move |conn| {
+            while let Some(command) = conn.handshake() {
+                if command[0] == b"CLUSTER" {
+                    let port = port.wait();
+                    thread::sleep(DEADLINE - REST);
+                    let slots = format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n");
+                    conn.write(slots.as_bytes());
+                }
+            }
+        }
+    });
+    port.set(fake.port()).unwrap();
+    let mut options = options(DEADLINE);
+    options.lazy_connect(true);
+    ends_in_time(|| {
+        let client = Client::open(&format!("redis+cluster://{}", fake.address()), &options).unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        (deadline, client.command(&["GET", "k"]).map(drop))
+    });
 }
 
 #[test]
 fn a_deadline_holds_also_for_who_reads_after_a_sleep() {
     let fake = Fake::start(|conn| while conn.handshake().is_some() {});
     let client = Client::open(&fake.url(), &options(LONG)).unwrap();
-    let short = client.with_timeout(DEADLINE - Duration::from_millis(50));
+    let short = client.with_timeout(DEADLINE - REST);
     let long = client.with_timeout(DEADLINE);
     ends_in_time(|| {
         thread::scope(|scope| {
@@ -473,6 +495,7 @@ fn a_pipeline_over_several_servers_keeps_its_deadline() {
         client.command(&["GET", key]).unwrap();
     }
     cluster.node(0).pause();
+    cluster.node(1).pause();
     let hasty = client.with_timeout(DEADLINE);
     ends_in_time(|| {
         let mut pipeline = hasty.pipeline();
@@ -483,4 +506,5 @@ fn a_pipeline_over_several_servers_keeps_its_deadline() {
         (deadline, pipeline.exec().map(drop))
     });
     cluster.node(0).resume();
+    cluster.node(1).resume();
 }
