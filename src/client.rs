@@ -3,14 +3,14 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 use smallvec::SmallVec;
 
 use crate::command::{self, Lane};
 use crate::config::{Config, LONGEST_WAIT, Options};
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
-use crate::ffi::fork;
+use crate::ffi::fork::Process;
 use crate::net::address::Address;
 use crate::request::{Request, Routing, Shape};
 use crate::resp::Reply;
@@ -74,8 +74,8 @@ pub(crate) struct Core {
     /// Requests between two calls: a call in a steady state allocates nothing.
     #[expect(clippy::vec_box, reason = "a request keeps its box from one call to the next")]
     requests: Mutex<Vec<Box<Request>>>,
-    /// The process that opened the client, see [`fork::generation`].
-    process: u32,
+    /// The one that opened the client.
+    process: Process,
     /// Present from the first submitted call on.
     driver: OnceLock<Driver>,
 }
@@ -97,7 +97,7 @@ impl Client {
         let core = Arc::new(Core {
             topology: Topology::new(config),
             requests: Mutex::default(),
-            process: fork::generation(),
+            process: Process::this(),
             driver: OnceLock::new(),
         });
         let client = Client { _user: Some(Arc::new(User(Arc::clone(&core)))), core, view };
@@ -177,6 +177,7 @@ impl Client {
         args: &(impl Arguments + ?Sized),
         read_only: bool,
     ) -> Result<Reply> {
+        self.core.check_process()?;
         let mut request = self.request(Shape::Single);
         if let Err(error) = request.script_call(script, keys, args, read_only) {
             self.core.keep(request);
@@ -195,6 +196,7 @@ impl Client {
     }
 
     pub(crate) fn command_of(&self, arguments: &[&[u8]]) -> Result<Reply> {
+        self.core.check_process()?;
         let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
         if let Err(error) = request.command(arguments) {
@@ -207,8 +209,11 @@ impl Client {
         }
     }
 
-    /// What the calls of this client have cost so far.
+    /// What the calls of this client have cost so far. In a child of fork nothing: the calls were the parent's.
     pub fn stats(&self) -> Stats {
+        if self.core.check_process().is_err() {
+            return Stats::default();
+        }
         self.core.topology.stats()
     }
 
@@ -239,7 +244,7 @@ impl Client {
         self.core.topology.forget_scripts();
     }
 
-    /// A request to be filled for this client.
+    /// A request to be filled for this client, in the process that opened it.
     pub(crate) fn request(&self, shape: Shape) -> Box<Request> {
         let mut request = self.core.take_request(shape);
         if self.core.topology.is_cluster() {
@@ -319,14 +324,9 @@ impl Core {
     }
 
     /// A child of fork shares the parent's socket: what it sent would tear the parent's stream.
+    #[inline]
     pub(crate) fn check_process(&self) -> Result<()> {
-        if fork::generation() == self.process {
-            return Ok(());
-        }
-        Err(Error::new(
-            Status::Forked,
-            "this client was opened before fork, by the parent process; open one in the child. Nothing was sent",
-        ))
+        self.process.check("client")
     }
 }
 

@@ -28,7 +28,6 @@ impl Client {
 
     /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
     pub(crate) fn run_collecting(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
-        self.core().check_process()?;
         let now = Instant::now();
         self.run_until(request, (now, now + self.view().timeout), arrived)
     }
@@ -314,7 +313,6 @@ impl Client {
 
     /// Carries a request to its end on a connection of its own, made for it.
     pub(crate) fn run_apart(&self, request: Box<Request>) -> Result<Reply> {
-        self.core().check_process()?;
         let now = Instant::now();
         self.run_apart_until(request, (now, now + self.view().timeout), &Leash::default())
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
@@ -69,7 +69,7 @@ impl Node {
             facts: Arc::new(Facts::new(compiled)),
             pool,
             state: Mutex::default(),
-            changed: Condvar::new(),
+            changed: Condvar::default(),
         }
     }
 

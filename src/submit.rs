@@ -117,6 +117,7 @@ impl Client {
         args: &(impl Arguments + ?Sized),
         read_only: bool,
     ) -> Result<()> {
+        self.core().check_process()?;
         let mut request = self.request(Shape::Single);
         request.script_call(script, keys, args, read_only)?;
         self.submit_all(queue, &mut vec![Call::new(tag, request, Lane::Shared)])
@@ -129,6 +130,7 @@ impl Client {
     }
 
     pub(crate) fn submit_command_of(&self, queue: &Queue, tag: u64, arguments: &[&[u8]]) -> Result<()> {
+        self.core().check_process()?;
         let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
         request.command(arguments)?;
@@ -140,6 +142,7 @@ impl Client {
     pub(crate) fn submit_all(&self, queue: &Queue, calls: &mut Vec<Call>) -> Result<()> {
         let core = self.core();
         core.check_process()?;
+        queue.check_process()?;
         if core.topology.is_closed() {
             return Err(Error::closed());
         }
@@ -248,6 +251,9 @@ impl Client {
     /// [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet do so.
     /// What waits on the server, as BLPOP does, is given up there too: its connection is closed.
     pub fn cancel(&self, queue: &Queue, tag: u64) -> usize {
+        if self.core().check_process().and_then(|()| queue.check_process()).is_err() {
+            return 0;
+        }
         let Some(driver) = self.core().driver_if_any() else { return 0 };
         let tickets = queue.with_tag(self.core().id(), tag);
         for &ticket in &tickets {
@@ -281,6 +287,7 @@ impl Pipeline {
         if self.is_empty() {
             return Err(nothing_to_submit());
         }
+        self.client().core().check_process()?;
         let mut calls = vec![Call::new(tag, self.take_request(), Lane::Shared)];
         let accepted = self.client().submit_all(queue, &mut calls);
         if let Some(Call { work: Ok(Work::Send(request, _)), .. }) = calls.pop() {

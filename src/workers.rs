@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 
 use crate::admin::Task;
 use crate::leash::Leash;
@@ -88,7 +88,7 @@ impl Workers {
                     }
                     _ => None,
                 };
-                parking_lot::MutexGuard::unlocked(&mut state, || job.run());
+                MutexGuard::unlocked(&mut state, || job.run());
                 if let Some(held) = held {
                     state.leashes.retain(|(_, leash)| !Arc::ptr_eq(leash, &held));
                 }

@@ -64,10 +64,14 @@ pub unsafe extern "C" fn rs_client_script_exists(
             unsafe { exists.add(index).write(value) };
         }
     };
-    (0..count).for_each(|index| set(index, false));
+    // Checked before anything is written: what is no list has no places.
+    let is_list = count <= super::LONGEST_LIST;
+    if is_list {
+        (0..count).for_each(|index| set(index, false));
+    }
     guard(err, || {
-        if exists.is_null() && count > 0 {
-            return Err(invalid("exists", "is NULL and its number is not 0"));
+        if exists.is_null() && count > 0 || !is_list {
+            return Err(super::no_list("exists"));
         }
         // SAFETY: as documented.
         let (client, sha_list) =

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod client;
 pub mod error;
 pub(crate) mod fork;
+pub(crate) mod lock;
 pub mod options;
 pub mod pipeline;
 pub mod queue;
@@ -124,6 +125,18 @@ fn check_length(len: usize, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// More is far beyond what a server accepts; below it no size of a list can overflow.
+const LONGEST_LIST: usize = {
+    let fitting = isize::MAX as usize / size_of::<u64>();
+    if fitting < i32::MAX as usize { fitting } else { i32::MAX as usize }
+};
+
+/// The error for a list that cannot be one.
+#[cold]
+fn no_list(name: &str) -> Error {
+    invalid(name, &format!("is NULL and its number is not 0, or there are more than {LONGEST_LIST}"))
+}
+
 /// A list of byte strings as C hands it over: pointers, and lengths or NULs at the ends.
 #[derive(Clone, Copy)]
 struct Strings<'a> {
@@ -146,9 +159,8 @@ impl<'a> Strings<'a> {
         if count == 0 {
             return Ok(Strings { pointers: &[], lengths: None, name });
         }
-        // More is far beyond what a server accepts; below it no size of the lists can overflow.
-        if pointers.is_null() || count > i32::MAX as usize {
-            return Err(invalid(name, "is NULL and its number is not 0, or there are more than 2147483647"));
+        if pointers.is_null() || count > LONGEST_LIST {
+            return Err(no_list(name));
         }
         // SAFETY: not NULL, and the caller promises `count` pointers.
         let pointers = unsafe { std::slice::from_raw_parts(pointers, count) };

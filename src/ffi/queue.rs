@@ -160,6 +160,7 @@ pub unsafe extern "C" fn rs_queue_poll(
     guard(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
         if completions.is_null() && max > 0 {
             return Err(invalid("completions", "is NULL and its number is not 0"));
         }
@@ -196,6 +197,7 @@ pub unsafe extern "C" fn rs_queue_dispatch(
     guard(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
         let completed = completed.ok_or_else(|| invalid("completed", "is NULL"))?;
         let mut taken = Vec::new();
         queue.queue.poll(&mut taken, max, patience(timeout_ms));
@@ -354,6 +356,8 @@ pub unsafe extern "C" fn rs_client_cancel(
     guard(err, || {
         // SAFETY: as documented.
         let (client, queue) = unsafe { (handle(client, "client")?, handle(queue, "queue")?) };
+        client.client.core().check_process()?;
+        queue.queue.check_process()?;
         set_count(client.client.cancel(&queue.queue, tag));
         Ok(())
     })
@@ -394,8 +398,9 @@ pub unsafe extern "C" fn rs_client_submit_packed(
         // SAFETY: as documented.
         let (client, calls, queue) =
             unsafe { (handle(client, "client")?, bytes(calls, len, "calls")?, handle(queue, "queue")?) };
-        if scripts.is_null() && numscripts > 0 {
-            return Err(invalid("scripts", "is NULL and its number is not 0"));
+        client.client.core().check_process()?;
+        if scripts.is_null() && numscripts > 0 || numscripts > super::LONGEST_LIST {
+            return Err(super::no_list("scripts"));
         }
         let script_at = |index| {
             // SAFETY: as documented, `numscripts` pointers, each a live script or NULL.
@@ -441,6 +446,8 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
     guard(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
+        super::check_length(capacity, "capacity")?;
         if buffer.is_null() && capacity > 0 {
             return Err(invalid("buffer", "is NULL and its capacity is not 0"));
         }

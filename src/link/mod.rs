@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::config::Config;
 use crate::driver::Waker;
 use crate::error::{Error, Result, Status};
-use crate::ffi::fork;
+use crate::ffi::fork::Process;
 use crate::net::Socket;
 use crate::net::address::Address;
 use crate::net::connect::{Established, connect};
@@ -65,7 +65,7 @@ pub(crate) struct Link {
     stall: Duration,
     usable: AtomicBool,
     /// The process that connected: a child of fork shares the socket, and must not end it for its parent.
-    process: u32,
+    process: Process,
     shared: Mutex<Shared>,
 }
 
@@ -130,7 +130,7 @@ impl Link {
             address: address.clone(),
             stall: config.connect_timeout,
             usable: AtomicBool::new(true),
-            process: fork::generation(),
+            process: Process::this(),
             shared: Mutex::new(Shared {
                 session: Session::new(config.limits, Arc::clone(&facts), Arc::clone(&pool)),
                 places: Slab::new(),
@@ -486,7 +486,7 @@ fn wake_one(shared: &Shared) {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if self.process == fork::generation() {
+        if self.process.is_this() {
             self.socket.shutdown();
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 
 use crate::config::{Config, Servers};
@@ -161,7 +161,7 @@ impl Topology {
             map: RwLock::default(),
             nodes: Mutex::default(),
             renewal: Mutex::default(),
-            renewed: Condvar::new(),
+            renewed: Condvar::default(),
             doubted: AtomicBool::new(false),
             redirects: AtomicU64::new(0),
             informant: AtomicUsize::new(0),
