@@ -10,6 +10,7 @@ use crate::command::{self, Lane};
 use crate::config::{Config, LONGEST_WAIT, Options};
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
 use crate::ffi::fork::Process;
 use crate::net::address::Address;
 use crate::request::{Request, Routing, Shape};
@@ -24,7 +25,8 @@ use crate::topology::{Place, Topology};
 /// A connection to a server, shared by all that clone it.
 ///
 /// Any number of threads may call at once; their calls travel together. A blocking call does its input and output on the thread
-/// that makes it; there is a thread in the background only from the first submitted call on ([`Client::submit`]). A clone is the same client; a client that is no longer referred to is closed.
+/// that makes it; there is a thread in the background only from the first submitted call on ([`Client::submit`]). A clone is the same client; a client that is no longer referred to is closed,
+/// and whoever drops the last clone waits for the end of its threads, unless it is one of them.
 #[derive(Clone)]
 pub struct Client {
     core: Arc<Core>,
@@ -37,8 +39,16 @@ pub struct Client {
 struct User(Arc<Core>);
 
 impl Drop for User {
+    /// When this is over no thread of the client's is left, and its log callback is not called any more.
     fn drop(&mut self) {
+        let _held = Held::new();
         self.0.close();
+        if self.0.check_process().is_ok() {
+            if let Some(driver) = self.0.driver_if_any() {
+                driver.wait();
+            }
+            self.0.topology.config().log.end();
+        }
     }
 }
 
@@ -91,6 +101,7 @@ impl Client {
     ///
     /// The forms of `url` are listed at [`Options`].
     pub fn open(url: &str, options: &Options) -> Result<Client> {
+        let _held = Held::new();
         let config = Config::new(url, options)?;
         let view = View { timeout: config.call_timeout, read_from: config.read_from, way: Way::Random };
         let lazy = config.lazy_connect;
@@ -222,7 +233,15 @@ impl Client {
     ///
     /// In a child of fork it does nothing: the connection is the parent's.
     pub fn close(&self) {
+        let _held = Held::new();
         self.core.close();
+    }
+
+    /// Closes the client if this is the last handle of it.
+    pub(crate) fn close_if_last(&self) {
+        if self._user.as_ref().is_some_and(|user| Arc::strong_count(user) == 1) {
+            self.close();
+        }
     }
 
     #[inline]

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, send,
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Descriptor;
 use crate::ffi::fork::Process;
 use crate::net::SEND_FLAGS;
 use crate::resp::Reply;
@@ -243,8 +244,8 @@ impl State {
 
 /// Something that a thread can poll for: a socket pair, because every event loop takes one.
 pub(crate) struct Signal {
-    receiver: OwnedFd,
-    sender: OwnedFd,
+    receiver: Descriptor,
+    sender: Descriptor,
     /// The process that made it: a child of fork shares the sockets, and must not take its parent's bytes.
     process: Process,
 }
@@ -259,7 +260,7 @@ impl Signal {
             #[cfg(target_vendor = "apple")]
             rustix::net::sockopt::set_socket_nosigpipe(fd, true)?;
         }
-        Ok(Signal { receiver, sender, process: Process::this() })
+        Ok(Signal { receiver: receiver.into(), sender: sender.into(), process: Process::this() })
     }
 
     /// Makes it readable.
@@ -268,7 +269,7 @@ impl Signal {
             return;
         }
         // Full it cannot be, with a byte or two; and a user who has closed the descriptor hears nothing more from it.
-        let _ = send(&self.sender, b"!", SEND_FLAGS);
+        let _ = send(&*self.sender, b"!", SEND_FLAGS);
     }
 
     /// Takes the byte out again, unless an event loop has.
@@ -277,7 +278,7 @@ impl Signal {
             return;
         }
         let mut bytes = [0; 16];
-        let _ = recv(&self.receiver, &mut bytes, RecvFlags::DONTWAIT);
+        let _ = recv(&*self.receiver, &mut bytes, RecvFlags::DONTWAIT);
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

@@ -14,6 +14,7 @@ use crate::command::{self, Lane};
 use crate::config::LONGEST_WAIT;
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
 use crate::leash::Leash;
 use crate::link::Outcome;
 use crate::node::Node;
@@ -140,6 +141,7 @@ impl Client {
     /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error none, and then they are left where
     /// they are.
     pub(crate) fn submit_all(&self, queue: &Queue, calls: &mut Vec<Call>) -> Result<()> {
+        let _held = Held::new();
         let core = self.core();
         core.check_process()?;
         queue.check_process()?;
@@ -309,10 +311,11 @@ impl Driver {
                     self.waker.mind(deadline);
                 }
             }
-            Err(Job::Connect { node, .. }) => {
-                self.workers.take_line(&node).into_iter().for_each(|(_, call)| call.close());
+            Err((Job::Connect { node, .. }, error)) => {
+                let calls = self.workers.take_line(&node);
+                calls.into_iter().for_each(|(_, call)| call.complete(Err(error.clone()), None));
             }
-            Err(job) => job.refuse(),
+            Err((job, error)) => job.refuse(error),
         }
     }
 
@@ -428,7 +431,7 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
         for job in go_on {
             match client.as_ref().and_then(|client| client.core().driver_if_any()) {
                 Some(driver) => driver.give(job),
-                None => job.refuse(),
+                None => job.refuse(Error::closed()),
             }
         }
     }
@@ -488,11 +491,13 @@ impl Job {
         }
     }
 
-    /// Ends its call with what is known: there is nobody to do it.
-    fn refuse(self) {
+    /// Ends its call with what is known: there is nobody to do it, for this reason.
+    fn refuse(self, reason: Error) {
         match self {
             Job::Connect { .. } => {}
-            Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => call.close(),
+            Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => {
+                call.complete(Err(reason), None);
+            }
             Job::GoOn { call, error, arrived, .. } => call.complete(Err(error), arrived),
         }
     }

@@ -5,15 +5,18 @@
 #![allow(unsafe_code, non_camel_case_types)]
 
 pub mod admin;
+pub(crate) mod cancel;
 pub mod client;
 pub mod error;
 pub(crate) mod fork;
+pub(crate) mod library;
 pub(crate) mod lock;
 pub mod options;
 pub mod pipeline;
 pub mod queue;
 pub mod reply;
 pub mod script;
+pub(crate) mod signals;
 pub mod stats;
 pub mod version;
 
@@ -25,6 +28,7 @@ use crate::error::{Error, Result, Status};
 use smallvec::SmallVec;
 
 use crate::resp::encode::{Arguments, Buffer};
+use cancel::Held;
 use error::rs_error;
 
 /// `RS_OK` or one of the `RS_ERR_` numbers.
@@ -34,7 +38,11 @@ pub type rs_status = i32;
 pub const RS_OK: rs_status = 0;
 
 /// Runs the body of an export: no panic passes, `*err` is set on every path.
+///
+/// For calls that have to be quick: what in them may be a cancellation point is done with a [`Held`] further down; see `cancel`.
 fn guard(err: *mut *mut rs_error, body: impl FnOnce() -> Result<()>) -> rs_status {
+    #[cfg(not(target_os = "linux"))]
+    let _held = Held::new();
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
         Err(Error::new(Status::Internal, "a defect of rs_script: it panicked; please report it").sent(true))
     });
@@ -49,6 +57,12 @@ fn guard(err: *mut *mut rs_error, body: impl FnOnce() -> Result<()>) -> rs_statu
         unsafe { err.write(error) };
     }
     status
+}
+
+/// The same for all others.
+fn guard_held(err: *mut *mut rs_error, body: impl FnOnce() -> Result<()>) -> rs_status {
+    let _held = Held::new();
+    guard(err, body)
 }
 
 /// Runs the body of an export that has no error to give; a panic becomes `otherwise`.
@@ -222,6 +236,7 @@ unsafe fn free<T>(handle: *mut T) {
     if !handle.is_null() {
         // SAFETY: the caller promises a live handle, which is owned from here on.
         let owned = unsafe { Box::from_raw(handle) };
+        let _held = Held::new();
         guard_value((), || drop(owned));
     }
 }

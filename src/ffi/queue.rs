@@ -9,7 +9,7 @@ use super::error::rs_error;
 use super::pipeline::{pipeline_of, rs_pipeline};
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
-use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status};
+use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status};
 use crate::client::Client;
 use crate::config::LONGEST_WAIT;
 use crate::error::{Error, Result};
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn rs_queue_new(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(queue) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("queue")?;
         out.set(Box::into_raw(Box::new(rs_queue { queue: Queue::new(capacity)? })));
         Ok(())
@@ -194,7 +194,7 @@ pub unsafe extern "C" fn rs_queue_dispatch(
 ) -> rs_status {
     // SAFETY: as documented.
     let set_count = unsafe { number(count) };
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
         queue.queue.check_process()?;
@@ -353,7 +353,7 @@ pub unsafe extern "C" fn rs_client_cancel(
 ) -> rs_status {
     // SAFETY: as documented.
     let set_count = unsafe { number(count) };
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let (client, queue) = unsafe { (handle(client, "client")?, handle(queue, "queue")?) };
         client.client.core().check_process()?;
