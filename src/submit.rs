@@ -312,7 +312,7 @@ impl Driver {
                 }
             }
             Err((Job::Connect { node, .. }, error)) => {
-                let calls = self.workers.take_line(&node);
+                let calls = self.workers.end_line(&node);
                 calls.into_iter().for_each(|(_, call)| call.complete(Err(error.clone()), None));
             }
             Err((job, error)) => job.refuse(error),

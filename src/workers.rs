@@ -163,6 +163,13 @@ impl Workers {
         lane.map(|lane| std::mem::take(&mut lane.calls)).unwrap_or_default()
     }
 
+    /// Ends the line for a server's connection, which nobody makes: the next to come is the first again.
+    pub(crate) fn end_line(&self, node: &Arc<Node>) -> Vec<(Box<Request>, Submitted)> {
+        let lanes = &mut self.state.lock().lanes;
+        let place = lanes.iter().position(|lane| Arc::ptr_eq(&lane.node, node));
+        place.map(|place| lanes.swap_remove(place).calls).unwrap_or_default()
+    }
+
     /// The latest deadline of those in line for a server's connection. The line ends when nobody is in it.
     pub(crate) fn patience_of(&self, node: &Arc<Node>) -> Option<Instant> {
         let lanes = &mut self.state.lock().lanes;
