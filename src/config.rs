@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -350,6 +352,22 @@ pub(crate) struct Config {
     sentinel_username: Option<String>,
     sentinel_password: Option<Secret>,
     pub(crate) log: Log,
+    /// The client is being closed: whoever connects for it gives up.
+    pub(crate) closing: Closing,
+}
+
+/// Set once, for all copies of a configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Closing(Arc<AtomicBool>);
+
+impl Closing {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Which servers a URL names.
@@ -452,7 +470,8 @@ impl Config {
             address_map: options.address_map.clone(),
             sentinel_username: options.sentinel_username.clone(),
             sentinel_password: options.sentinel_password.clone(),
-            log: options.log.clone(),
+            log: options.log.of_a_client(),
+            closing: Closing::default(),
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::client::{Client, Way};
 use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
 use crate::journey::{Journey, Next, REPEATS_MAX, honest, wait};
 use crate::leash::Leash;
 use crate::link::End;
@@ -18,6 +19,7 @@ use crate::session::Finished;
 use crate::session::handshake::Purpose;
 use crate::session::verdict::{self, NotServed};
 use crate::slots::NO_SLOT;
+use crate::threads;
 use crate::topology::{Place, Witness};
 
 impl Client {
@@ -28,7 +30,6 @@ impl Client {
 
     /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
     pub(crate) fn run_collecting(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
-        self.core().check_process()?;
         let now = Instant::now();
         self.run_until(request, (now, now + self.view().timeout), arrived)
     }
@@ -152,6 +153,7 @@ impl Client {
         deadline: Instant,
         arrived: &mut Option<Reply>,
     ) -> Result<Reply> {
+        let _held = Held::new();
         let topology = &self.core().topology;
         if self.view().way == Way::AllPrimaries && request.slot == NO_SLOT {
             return self.run_everywhere(&request, deadline);
@@ -275,6 +277,7 @@ impl Client {
 
     /// What every primary says to a command.
     pub(crate) fn ask_everywhere(&self, arguments: &[&[u8]]) -> Result<Vec<(Arc<Node>, Result<Reply>)>> {
+        let _held = Held::new();
         self.core().check_process()?;
         let deadline = Instant::now() + self.view().timeout;
         self.core().topology.prepare_primaries(deadline)?;
@@ -287,6 +290,7 @@ impl Client {
 
     /// What every primary says to a command, each on a connection of its own, made for it, that is only logged in.
     pub(crate) fn ask_everywhere_apart(&self, arguments: &[&[u8]]) -> Result<Vec<Result<Reply>>> {
+        let _held = Held::new();
         self.core().check_process()?;
         let deadline = Instant::now() + self.view().timeout;
         let topology = &self.core().topology;
@@ -301,21 +305,28 @@ impl Client {
         Ok(thread::scope(|scope| {
             let (first, rest) =
                 primaries.split_first().map_or((None, &[][..]), |(node, rest)| (Some(node), rest));
-            let handles: Vec<_> = rest.iter().map(|node| scope.spawn(|| ask(node))).collect();
+            let ask = &ask;
+            let handles: Vec<_> = rest
+                .iter()
+                .map(|node| threads::spawn_scoped(scope, "rs_script-ask", move || ask(node)))
+                .collect();
             let first = first.map(|node| ask(node));
             let defect = || Err(Error::new(Status::Internal, "a thread that asks a server panicked"));
-            let rest = handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| defect()));
+            let rest = handles.into_iter().map(|handle| match handle {
+                Ok(handle) => handle.join().unwrap_or_else(|_| defect()),
+                Err(error) => Err(threads::none_left(&error)),
+            });
             first.into_iter().chain(rest).collect()
         }))
     }
 
     /// Carries a request to its end on a connection of its own, made for it.
     pub(crate) fn run_apart(&self, request: Box<Request>) -> Result<Reply> {
-        self.core().check_process()?;
         self.run_apart_until(request, Instant::now() + self.view().timeout, &Leash::default())
     }
 
     fn run_apart_until(&self, request: Box<Request>, deadline: Instant, leash: &Leash) -> Result<Reply> {
+        let _held = Held::new();
         let topology = &self.core().topology;
         if let Some(node) = topology.only() {
             return call_apart(node, Purpose::Calls, request, deadline, leash).into_result();

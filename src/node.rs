@@ -3,7 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::ffi::cancel::Held;
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
@@ -69,7 +70,7 @@ impl Node {
             facts: Arc::new(Facts::new(compiled)),
             pool,
             state: Mutex::default(),
-            changed: Condvar::new(),
+            changed: Condvar::default(),
         }
     }
 
@@ -155,6 +156,7 @@ impl Node {
         {
             return Ok(Arc::clone(link));
         }
+        let _held = Held::new();
         let failed_before = state.failed;
         loop {
             if state.closed {
@@ -203,6 +205,7 @@ impl Node {
             let attempt = self.open(self.purpose, deadline);
             match &attempt {
                 Ok(_) => self.config.log.event(LogLevel::Info, format_args!("connected to {}", self.address)),
+                Err(error) if error.status() == Status::Closed => {}
                 Err(error) => self.config.log.event(LogLevel::Error, format_args!("{error}")),
             }
             attempt
@@ -284,6 +287,7 @@ impl Node {
     /// Waits for the next try of a call that the server refused for the moment; an error when the client is closed or the
     /// deadline comes first.
     pub(crate) fn pause(&self, tries: u32, deadline: Instant) -> Option<()> {
+        let _held = Held::new();
         let until = Instant::now() + self.backoff(tries);
         let mut state = self.state.lock();
         while !state.closed && until < deadline {

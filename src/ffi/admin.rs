@@ -6,7 +6,7 @@ use super::client::rs_client;
 use super::error::rs_error;
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
-use super::{Out, Strings, guard, handle, invalid, rs_status, text};
+use super::{Out, Strings, guard_held, handle, invalid, rs_status, text};
 use crate::admin::FlushMode;
 
 /// SCRIPT FLUSH as the server is configured.
@@ -33,7 +33,7 @@ pub unsafe extern "C" fn rs_client_script_load(
     script: *const rs_script,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let (client, script) = unsafe { (handle(client, "client")?, handle(script, "script")?) };
         client.client.script_load(script.script())
@@ -64,10 +64,14 @@ pub unsafe extern "C" fn rs_client_script_exists(
             unsafe { exists.add(index).write(value) };
         }
     };
-    (0..count).for_each(|index| set(index, false));
-    guard(err, || {
-        if exists.is_null() && count > 0 {
-            return Err(invalid("exists", "is NULL and its number is not 0"));
+    // Checked before anything is written: what is no list has no places.
+    let is_list = count <= super::LONGEST_LIST;
+    if is_list {
+        (0..count).for_each(|index| set(index, false));
+    }
+    guard_held(err, || {
+        if exists.is_null() && count > 0 || !is_list {
+            return Err(super::no_list("exists"));
         }
         // SAFETY: as documented.
         let (client, sha_list) =
@@ -95,7 +99,7 @@ pub unsafe extern "C" fn rs_client_script_flush(
     mode: i32,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let client = unsafe { handle(client, "client")? };
         client.client.script_flush(match mode {
@@ -122,7 +126,7 @@ pub unsafe extern "C" fn rs_client_script_kill(
     client: *const rs_client,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let client = unsafe { handle(client, "client")? };
         client.client.script_kill()
@@ -147,7 +151,7 @@ pub unsafe extern "C" fn rs_client_script_show(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(source) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("source")?;
         // SAFETY: as documented.
         let (client, sha) = unsafe { (handle(client, "client")?, text(sha, "sha")?) };

@@ -3,8 +3,9 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
+use super::cancel::Held;
 use super::error::rs_error;
-use super::{bytes, free, guard, guard_value, invalid, rs_status, text};
+use super::{bytes, free, guard_held, guard_value, invalid, rs_status, text};
 use crate::config::{Options, Protocol};
 use crate::error::{Error, Result, Status};
 use crate::log::LogLevel;
@@ -55,6 +56,7 @@ pub type rs_free_fn = Option<unsafe extern "C" fn(context: *mut c_void)>;
 /// Returns: caller frees with rs_options_free. Errors: none. Threads: any.
 #[unsafe(no_mangle)]
 pub extern "C" fn rs_options_new() -> *mut rs_options {
+    let _held = Held::new();
     guard_value(std::ptr::null_mut(), || Box::into_raw(Box::new(rs_options { options: Options::default() })))
 }
 
@@ -79,7 +81,7 @@ unsafe fn set(
     err: *mut *mut rs_error,
     body: impl FnOnce(&mut Options) -> Result<()>,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as promised.
         let options = unsafe { options.as_mut() }.ok_or_else(|| invalid("options", "is NULL"))?;
         body(&mut options.options)
@@ -528,6 +530,7 @@ impl Context {
     ) {
         let mut text = message.replace('\0', " ").into_bytes();
         text.push(0);
+        let _held = Held::new();
         // SAFETY: the function and its context were given for this; the text ends in a NUL and outlives the call.
         unsafe { log(self.pointer, level as i32, text.as_ptr().cast(), text.len() - 1) };
     }
@@ -536,6 +539,7 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         if let Some(free) = self.free {
+            let _held = Held::new();
             // SAFETY: given for this, and this is the last use of the context.
             unsafe { free(self.pointer) };
         }

@@ -9,7 +9,7 @@ use super::error::rs_error;
 use super::pipeline::{pipeline_of, rs_pipeline};
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
-use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status};
+use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status};
 use crate::client::Client;
 use crate::config::LONGEST_WAIT;
 use crate::error::{Error, Result};
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn rs_queue_new(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(queue) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("queue")?;
         out.set(Box::into_raw(Box::new(rs_queue { queue: Queue::new(capacity)? })));
         Ok(())
@@ -160,6 +160,7 @@ pub unsafe extern "C" fn rs_queue_poll(
     guard(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
         if completions.is_null() && max > 0 {
             return Err(invalid("completions", "is NULL and its number is not 0"));
         }
@@ -193,9 +194,10 @@ pub unsafe extern "C" fn rs_queue_dispatch(
 ) -> rs_status {
     // SAFETY: as documented.
     let set_count = unsafe { number(count) };
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
         let completed = completed.ok_or_else(|| invalid("completed", "is NULL"))?;
         let mut taken = Vec::new();
         queue.queue.poll(&mut taken, max, patience(timeout_ms));
@@ -351,9 +353,11 @@ pub unsafe extern "C" fn rs_client_cancel(
 ) -> rs_status {
     // SAFETY: as documented.
     let set_count = unsafe { number(count) };
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let (client, queue) = unsafe { (handle(client, "client")?, handle(queue, "queue")?) };
+        client.client.core().check_process()?;
+        queue.queue.check_process()?;
         set_count(client.client.cancel(&queue.queue, tag));
         Ok(())
     })
@@ -394,8 +398,9 @@ pub unsafe extern "C" fn rs_client_submit_packed(
         // SAFETY: as documented.
         let (client, calls, queue) =
             unsafe { (handle(client, "client")?, bytes(calls, len, "calls")?, handle(queue, "queue")?) };
-        if scripts.is_null() && numscripts > 0 {
-            return Err(invalid("scripts", "is NULL and its number is not 0"));
+        client.client.core().check_process()?;
+        if scripts.is_null() && numscripts > 0 || numscripts > super::LONGEST_LIST {
+            return Err(super::no_list("scripts"));
         }
         let script_at = |index| {
             // SAFETY: as documented, `numscripts` pointers, each a live script or NULL.
@@ -441,6 +446,8 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
     guard(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
+        super::check_length(capacity, "capacity")?;
         if buffer.is_null() && capacity > 0 {
             return Err(invalid("buffer", "is NULL and its capacity is not 0"));
         }

@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::config::Config;
 use crate::driver::Waker;
 use crate::error::{Error, Result, Status};
-use crate::ffi::fork;
-use crate::net::Socket;
+use crate::ffi::fork::Process;
 use crate::net::address::Address;
 use crate::net::connect::{Established, connect};
+use crate::net::{Socket, TICK};
 use crate::request::Request;
 use crate::resp::{Payload, Pool, Reply};
 use crate::session::handshake::{Handshake, Next, Purpose};
@@ -65,7 +65,7 @@ pub(crate) struct Link {
     opened: Instant,
     usable: AtomicBool,
     /// The process that connected: a child of fork shares the socket, and must not end it for its parent.
-    process: u32,
+    process: Process,
     shared: Mutex<Shared>,
 }
 
@@ -131,7 +131,7 @@ impl Link {
             silence_timeout: config.silence_timeout,
             opened: now,
             usable: AtomicBool::new(true),
-            process: fork::generation(),
+            process: Process::this(),
             shared: Mutex::new(Shared {
                 session: Session::new(config.limits, Arc::clone(&facts), Arc::clone(&pool)),
                 places: Slab::new(),
@@ -170,12 +170,12 @@ impl Link {
         let mut handshake = Handshake::new(config, facts, purpose);
         let mut next = Some(handshake.start());
         while let Some(request) = next {
-            let replies = match self.call(request, Instant::now(), deadline) {
+            let replies = match self.say(request, config, deadline) {
                 End::Finished(Finished { result: Ok(payload), .. }) => Reply::new(payload),
                 End::Late(..) => return Err(self.no_handshake("the server did not answer in time")),
                 _ => {
                     return Err(match self.cause() {
-                        Some(cause) if cause.status() == Status::Tls => cause,
+                        Some(cause) if matches!(cause.status(), Status::Tls | Status::Closed) => cause,
                         Some(cause) => self.no_handshake(cause.message()),
                         None => self.no_handshake("the connection was closed"),
                     });
@@ -188,6 +188,23 @@ impl Link {
             };
         }
         Ok(true)
+    }
+
+    /// A call of the handshake. Nobody else knows of this connection yet, so it minds itself whether the client is closed.
+    fn say(&self, request: Box<Request>, config: &Config, deadline: Instant) -> End {
+        let start = Instant::now();
+        let started = match self.start(request, start) {
+            Ok(started) => started,
+            Err(unsent) => return End::Unusable(unsent),
+        };
+        let mut now = start;
+        while now < deadline && !self.linger(&started, now, deadline.min(now + TICK)) {
+            if config.closing.is_set() {
+                self.close(&Error::closed());
+            }
+            now = Instant::now();
+        }
+        self.wait(started, start, deadline)
     }
 
     fn no_handshake(&self, reason: &str) -> Error {
@@ -478,7 +495,7 @@ fn wake_one(shared: &Shared) {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if self.process == fork::generation() {
+        if self.process.is_this() {
             self.socket.shutdown();
         }
     }

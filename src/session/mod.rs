@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
