@@ -321,7 +321,7 @@ mod tests {
     fn tcp_with_its_socket_options() {
         let server = Server::start(None);
         let connection = open(&format!("redis://127.0.0.1:{}", server.port), &timeout(SOON)).unwrap();
-        let fd = &connection.socket.fd;
+        let fd = connection.socket.as_fd();
         assert!(sockopt::tcp_nodelay(fd).unwrap());
         assert!(sockopt::socket_keepalive(fd).unwrap());
         assert_eq!(sockopt::tcp_keepidle(fd).unwrap(), Duration::from_secs(60));
@@ -336,7 +336,7 @@ mod tests {
         let mut options = timeout(SOON);
         options.keepalive(None).unwrap();
         let connection = open(&format!("redis://localhost:{}", server.port), &options).unwrap();
-        assert!(!sockopt::socket_keepalive(&connection.socket.fd).unwrap());
+        assert!(!sockopt::socket_keepalive(connection.socket.as_fd()).unwrap());
         assert_eq!(ping(connection).unwrap(), "+PONG\r\n");
     }
 
