@@ -11,7 +11,7 @@ use crate::leash::Leash;
 use crate::link::End;
 use crate::node::Node;
 use crate::request::{Request, Shape};
-use crate::resp::Reply;
+use crate::resp::{Payload, Reply};
 use crate::route::ReadFrom;
 use crate::scatter::{Scatter, as_map, everywhere};
 use crate::session::Finished;
@@ -72,6 +72,11 @@ impl Client {
         if error.status() == Status::Loading && node.pause(0, deadline).is_none() {
             return Err(error);
         }
+        if error.server_text().is_some_and(verdict::is_read_only)
+            && !node.is_replica(Some(request.connection), deadline)
+        {
+            return Err(error);
+        }
         self.run_on(node, request, times, arrived)
     }
 
@@ -100,10 +105,12 @@ impl Client {
         arrived: &mut Option<Reply>,
     ) -> Result<Reply> {
         let mut tries = 0;
+        let mut replicas = 0;
+        let attempts = node.config().reconnect.attempts;
         // How the last try ended whose outcome is not known.
         let mut unknown = None;
         loop {
-            let link = match node.link(node.config().reconnect.attempts, deadline) {
+            let link = match node.link(attempts, deadline) {
                 Ok(link) => link,
                 Err(error) => return Err(honest(error, unknown)),
             };
@@ -121,12 +128,24 @@ impl Client {
             let Finished { result, request: sent, .. } = finished;
             let error = match result {
                 Ok(payload) => {
+                    if has_read_only(&payload) {
+                        node.is_replica(Some(sent.connection), deadline);
+                    }
                     self.core().keep(sent);
                     return Ok(Reply::new(payload));
                 }
                 Err(error) => error,
             };
             let again = match error.status() {
+                // The address may have come to stand for another server: a new connection will show.
+                Status::Server | Status::TransactionAborted
+                    if error.server_text().is_some_and(verdict::is_read_only)
+                        && node.is_replica(Some(sent.connection), deadline) =>
+                {
+                    replicas += 1;
+                    (attempts == 0 || replicas <= attempts)
+                        && (replicas == 1 || node.pause(replicas - 2, deadline).is_some())
+                }
                 Status::Loading => node.pause(tries, deadline).is_some(),
                 Status::Connect => true,
                 Status::Indeterminate => node.may_repeat(&sent) && tries < REPEATS_MAX,
@@ -335,6 +354,11 @@ impl Client {
             call_apart(node, Purpose::Calls, request, deadline, leash)
         })
     }
+}
+
+/// Whether an item of a pipeline or transaction was refused by a server that calls itself a replica.
+pub(crate) fn has_read_only(payload: &Payload) -> bool {
+    payload.notes.iter().any(|note| verdict::is_read_only(payload.text(note.at)))
 }
 
 /// A single server that redirects is more than that.

@@ -12,6 +12,7 @@ use crate::admin::Task;
 use crate::client::{Client, Way, WeakClient};
 use crate::command::{self, Lane};
 use crate::config::LONGEST_WAIT;
+use crate::dispatch::has_read_only;
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
 use crate::leash::Leash;
@@ -71,6 +72,8 @@ impl Call {
 pub(crate) enum Job {
     /// Make the connection that calls are in line for.
     Connect { client: WeakClient, node: Arc<Node> },
+    /// Ask whether the server of that connection is a replica.
+    AskRole { node: Arc<Node>, connection: u64 },
     /// Carry a call from its beginning to its end.
     Carry { request: Box<Request>, call: Submitted },
     /// The same for one that waits on the server, on a connection of its own.
@@ -388,6 +391,10 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
                     let arrived = arrived.map(Reply::new);
                     match (result, &client) {
                         (Ok(payload), Some(client)) => {
+                            if let (Some(node), true) = (&call.target.node, has_read_only(&payload)) {
+                                let (node, connection) = (Arc::clone(node), request.connection);
+                                go_on.push(Job::AskRole { node, connection });
+                            }
                             client.core().keep(request);
                             (Ok(Reply::new(payload)), arrived)
                         }
@@ -447,8 +454,10 @@ impl Client {
             Status::Connect | Status::Loading => true,
             Status::Indeterminate => node.may_repeat(request),
             Status::Server | Status::TransactionAborted => {
-                self.core().topology.only().is_none()
-                    && error.server_text().is_some_and(|text| verdict::not_served(text).is_some())
+                error.server_text().is_some_and(|text| match self.core().topology.only() {
+                    Some(_) => verdict::is_read_only(text),
+                    None => verdict::not_served(text).is_some(),
+                })
             }
             _ => false,
         }
@@ -459,7 +468,7 @@ impl Job {
     /// The call that it is for, if it is for one.
     pub(crate) fn call(&self) -> Option<&Submitted> {
         match self {
-            Job::Connect { .. } => None,
+            Job::Connect { .. } | Job::AskRole { .. } => None,
             Job::Carry { call, .. }
             | Job::Wait { call, .. }
             | Job::Administer { call, .. }
@@ -470,7 +479,7 @@ impl Job {
     /// Ends its call, to which no worker has come: by `unsent`, unless the server may have executed it before.
     pub(crate) fn end(self, unsent: fn(Submitted)) {
         match self {
-            Job::Connect { .. } => {}
+            Job::Connect { .. } | Job::AskRole { .. } => {}
             Job::GoOn { call, error, arrived, .. } if error.is_indeterminate() => {
                 call.complete(Err(error), arrived);
             }
@@ -484,7 +493,7 @@ impl Job {
     /// Ends its call with what is known: there is nobody to do it.
     fn refuse(self) {
         match self {
-            Job::Connect { .. } => {}
+            Job::Connect { .. } | Job::AskRole { .. } => {}
             Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => call.close(),
             Job::GoOn { call, error, arrived, .. } => call.complete(Err(error), arrived),
         }
@@ -493,6 +502,9 @@ impl Job {
     pub(crate) fn run(self) {
         match self {
             Job::Connect { client, node } => connect(&client, &node),
+            Job::AskRole { node, connection } => {
+                node.is_replica(Some(connection), Instant::now() + node.config().connect_timeout);
+            }
             Job::Carry { request, call } => {
                 let Some(client) = call.target.client.upgrade() else { return call.close() };
                 let mut arrived = None;

@@ -32,6 +32,8 @@ pub(super) struct Target {
     pub(super) password: Option<Secret>,
     pub(super) database: u32,
     pub(super) protocol: Protocol,
+    pub(super) client_info: Option<bool>,
+    pub(super) probe_transactions: Option<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -83,7 +85,8 @@ pub(super) fn parse(url: &str) -> Result<Target> {
         (Some(a), Some(b)) if a != b => return Err(invalid("the path and db= name different databases")),
         (a, b) => a.or(b).unwrap_or(0),
     };
-    Ok(Target { servers, tls, username, password, database, protocol: query.protocol })
+    let Query { protocol, client_info, probe_transactions, .. } = query;
+    Ok(Target { servers, tls, username, password, database, protocol, client_info, probe_transactions })
 }
 
 fn invalid(why: impl std::fmt::Display) -> Error {
@@ -226,6 +229,8 @@ fn parse_digits<T: std::str::FromStr>(text: &str) -> Option<T> {
 struct Query {
     database: Option<u32>,
     protocol: Protocol,
+    client_info: Option<bool>,
+    probe_transactions: Option<bool>,
 }
 
 fn parse_query(query: &str) -> Result<Query> {
@@ -240,18 +245,31 @@ fn parse_query(query: &str) -> Result<Query> {
                     _ => return Err(invalid("the parameter protocol must be 2 or 3")),
                 }
             }
-            "db" | "protocol" => return Err(invalid(format_args!("the parameter {name} occurs twice"))),
+            "client_info" if parsed.client_info.is_none() => {
+                parsed.client_info = Some(parse_switch(&name, &value)?);
+            }
+            "probe_transactions" if parsed.probe_transactions.is_none() => {
+                parsed.probe_transactions = Some(parse_switch(&name, &value)?);
+            }
+            "db" | "protocol" | "client_info" | "probe_transactions" => {
+                return Err(invalid(format_args!("the parameter {name} occurs twice")));
+            }
             name => {
                 let plain = name.len() <= 32
                     && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
                 let name = if plain { name } else { "(not shown)" };
                 return Err(invalid(format_args!(
-                    "unknown parameter {name}; a URL takes db and protocol, all else is an option of the client"
+                    "unknown parameter {name}; a URL takes db, protocol, client_info and probe_transactions, all else is an option \
+                     of the client"
                 )));
             }
         }
     }
     Ok(parsed)
+}
+
+fn parse_switch(name: &str, value: &str) -> Result<bool> {
+    value.parse().map_err(|_| invalid(format_args!("the parameter {name} must be true or false")))
 }
 
 #[cfg(test)]

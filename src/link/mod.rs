@@ -64,6 +64,10 @@ pub(crate) struct Link {
     /// Silence for longer than this after a missed deadline means that the connection is dead.
     stall: Duration,
     usable: AtomicBool,
+    /// What is learnt on this connection.
+    facts: Arc<Facts>,
+    /// The server has said that it is a replica, where a primary is wanted.
+    demoted: AtomicBool,
     /// The process that connected: a child of fork shares the socket, and must not end it for its parent.
     process: u32,
     shared: Mutex<Shared>,
@@ -130,6 +134,8 @@ impl Link {
             address: address.clone(),
             stall: config.connect_timeout,
             usable: AtomicBool::new(true),
+            facts: Arc::clone(&facts),
+            demoted: AtomicBool::new(false),
             process: fork::generation(),
             shared: Mutex::new(Shared {
                 session: Session::new(config.limits, Arc::clone(&facts), Arc::clone(&pool)),
@@ -153,7 +159,7 @@ impl Link {
         if link.shake_hands(config, &facts, purpose, deadline)? {
             return Ok(link);
         }
-        // What spoilt this connection is among the facts now, and the next handshake does without it.
+        // What spoilt this connection is among its facts now, and the next handshake does without it.
         Link::open(config, address, facts, pool, purpose, deadline)
     }
 
@@ -172,11 +178,19 @@ impl Link {
                 End::Finished(Finished { result: Ok(payload), .. }) => Reply::new(payload),
                 End::Late(..) => return Err(self.no_handshake("the server did not answer in time")),
                 _ => {
-                    return Err(match self.cause() {
-                        Some(cause) if cause.status() == Status::Tls => cause,
-                        Some(cause) => self.no_handshake(cause.message()),
-                        None => self.no_handshake("the connection was closed"),
-                    });
+                    return match self.cause() {
+                        Some(cause) if cause.status() == Status::Tls => Err(cause),
+                        // Not a word: it may not bear HELLO.
+                        Some(_) if handshake.may_be_shunned() && self.counters().0.bytes_received == 0 => {
+                            facts.note_shunned_hello();
+                            Ok(false)
+                        }
+                        Some(cause) => Err(handshake
+                            .refusal()
+                            .map(|refusal| refusal.context(&self.address))
+                            .unwrap_or_else(|| self.no_handshake(cause.message()))),
+                        None => Err(self.no_handshake("the connection was closed")),
+                    };
                 }
             };
             next = match handshake.judge(replies.root()).map_err(|error| error.context(&self.address))? {
@@ -196,6 +210,22 @@ impl Link {
     #[inline]
     pub(crate) fn is_usable(&self) -> bool {
         self.usable.load(Ordering::Acquire)
+    }
+
+    /// Takes no new calls: the server is a replica, and a connection made now may lead to the primary. Calls in flight stay.
+    pub(crate) fn give_up_replica(&self) {
+        self.demoted.store(true, Ordering::Relaxed);
+        self.usable.store(false, Ordering::Release);
+    }
+
+    /// Whether it was given up because its server is a replica.
+    pub(crate) fn leads_to_replica(&self) -> bool {
+        self.demoted.load(Ordering::Relaxed)
+    }
+
+    /// What was learnt on this connection.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// Whether a deadline was missed and no byte came since.

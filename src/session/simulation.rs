@@ -171,7 +171,11 @@ impl World {
         World {
             seed,
             rng,
-            session: Session::new(limits, Arc::new(Facts::new(Arc::default())), Arc::new(Pool::default())),
+            session: Session::new(
+                limits,
+                Arc::new(Facts::new(Arc::default(), 1, false)),
+                Arc::new(Pool::default()),
+            ),
             server: Server::new(rights),
             scripts: ["one", "two", "three", "broken"].map(Script::new).to_vec(),
             expectations: Vec::new(),
