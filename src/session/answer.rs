@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::verdict::{self, LoadVerdict, Verdict};
 use super::{Expected, Facts, Session, Singly, What};
 use crate::error::{Error, Status};
-use crate::request::Shape;
+use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
 use crate::script::Sha;
 
@@ -139,10 +139,10 @@ impl<T> Session<T> {
             return self.single_failed(key);
         }
         self.has_loaded = true;
-        if call.form.is_by_body()
+        if (call.form.is_by_body() || call.by_body)
             && let Some(script) = call.request.scripts.first()
         {
-            // EVAL has cached it: next time the SHA will do, for as long as the server keeps it.
+            // EVAL has cached it, or it was there: next time the SHA will do, for as long as the server keeps it.
             self.known.insert(script.sha());
             self.facts.note_compiled(script.sha());
         }
@@ -153,6 +153,15 @@ impl<T> Session<T> {
     fn single_failed(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let text = call.payload.text(call.payload.root);
+        let lacks_read_only = match call.form {
+            Form::ShaReadOnly => verdict::is_unknown_command(text, b"EVALSHA_RO"),
+            Form::BodyReadOnly => verdict::is_unknown_command(text, b"EVAL_RO"),
+            Form::Sha | Form::Body => false,
+        };
+        if lacks_read_only {
+            self.facts.no_read_only.store(true, Ordering::Relaxed);
+            return self.emit(key);
+        }
         let verdict = match verdict::judge(text) {
             // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
             Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,

@@ -205,12 +205,8 @@ fn refused(step: Step, text: &[u8]) -> Error {
     if let verdict @ (Verdict::Loading | Verdict::Busy) = verdict::judge(text) {
         return verdict::error(verdict, text);
     }
-    let word = text.split(|&byte| byte == b' ').next().unwrap_or_default();
-    let of_login = matches!(word, b"WRONGPASS" | b"NOAUTH" | b"NOPERM")
-        || step == Step::Auth
-        || text.starts_with(b"ERR AUTH ")
-        || text.starts_with(b"ERR invalid password")
-        || text.starts_with(b"ERR Client sent AUTH");
+    let word = text.split(|&byte| byte == b' ').next().unwrap_or_default().to_ascii_uppercase();
+    let of_login = step == Step::Auth || word == b"NOPERM" || is_about_login(text, false);
     if of_login {
         Error::server(Status::Auth, text, true).context("the server refused the login")
     } else if step == Step::Select {

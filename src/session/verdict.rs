@@ -70,12 +70,14 @@ pub(crate) fn not_served(text: &[u8]) -> Option<NotServed<'_>> {
 /// Whether a server says, or says through a script of which it stopped the first write, that it is a replica.
 pub(crate) fn is_read_only(text: &[u8]) -> bool {
     const WORDS: &[u8] = b"READONLY You can't write against a read only replica.";
+    const FLAGGED: &[u8] = b"READONLY Can not run script with write flag on readonly replica";
     // Redis 6.2 puts its own words in front of a script's error.
     let in_script = |text: &[u8]| {
         text.starts_with(b"ERR Error running script ")
             && text.strip_suffix(WORDS).is_some_and(|rest| rest.ends_with(b" -"))
     };
     text.strip_prefix(WORDS).is_some_and(|rest| rest.is_empty() || rest.starts_with(b" script: "))
+        || text == FLAGGED
         || in_script(text)
 }
 
