@@ -47,10 +47,11 @@ impl Client {
     pub(crate) fn carry_apart(
         &self,
         request: Box<Request>,
+        purpose: Purpose,
         deadline: Instant,
         leash: &Leash,
     ) -> Result<Reply> {
-        self.run_apart_until(request, (Instant::now(), deadline), leash)
+        self.run_apart_until(request, purpose, (Instant::now(), deadline), leash)
     }
 
     /// Goes on with a submitted call that ended with this error on this server.
@@ -307,24 +308,22 @@ impl Client {
         everywhere(self.core(), make, deadline)
     }
 
-    /// What every primary says to a command, each on a connection of its own, made for it, that is only logged in.
-    pub(crate) fn ask_everywhere_apart(&self, arguments: &[&[u8]]) -> Result<Vec<Result<Reply>>> {
+    /// What comes of asking every primary, side by side.
+    pub(crate) fn ask_everywhere_apart<T: Send>(
+        &self,
+        ask: impl Fn(&Node, Instant) -> Result<T> + Sync,
+    ) -> Result<Vec<Result<T>>> {
         self.core().check_process()?;
         let deadline = Instant::now() + self.view().timeout;
         let topology = &self.core().topology;
         topology.prepare_primaries(deadline)?;
         let primaries = topology.primaries();
-        let ask = |node: &Node| {
-            let mut request = self.core().take_request(Shape::Single);
-            request.command(arguments)?;
-            call_apart(node, Purpose::Bare, request, deadline, &Leash::default()).into_result()
-        };
         // A server that does not answer must not use up the others' time.
         Ok(thread::scope(|scope| {
             let (first, rest) =
                 primaries.split_first().map_or((None, &[][..]), |(node, rest)| (Some(node), rest));
-            let handles: Vec<_> = rest.iter().map(|node| scope.spawn(|| ask(node))).collect();
-            let first = first.map(|node| ask(node));
+            let handles: Vec<_> = rest.iter().map(|node| scope.spawn(|| ask(node, deadline))).collect();
+            let first = first.map(|node| ask(node, deadline));
             let defect = || Err(Error::new(Status::Internal, "a thread that asks a server panicked"));
             let rest = handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| defect()));
             first.into_iter().chain(rest).collect()
@@ -332,26 +331,27 @@ impl Client {
     }
 
     /// Carries a request to its end on a connection of its own, made for it.
-    pub(crate) fn run_apart(&self, request: Box<Request>) -> Result<Reply> {
+    pub(crate) fn run_apart(&self, request: Box<Request>, purpose: Purpose) -> Result<Reply> {
         self.core().check_process()?;
         let now = Instant::now();
-        self.run_apart_until(request, (now, now + self.view().timeout), &Leash::default())
+        self.run_apart_until(request, purpose, (now, now + self.view().timeout), &Leash::default())
     }
 
     fn run_apart_until(
         &self,
         request: Box<Request>,
+        purpose: Purpose,
         (now, deadline): (Instant, Instant),
         leash: &Leash,
     ) -> Result<Reply> {
         let topology = &self.core().topology;
         if let Some(node) = topology.only() {
-            return call_apart(node, Purpose::Calls, request, deadline, leash).into_result();
+            return call_apart(node, purpose, request, deadline, leash).into_result();
         }
         let seen = topology.prepare(deadline)?;
         let journey = self.journey_of(&request);
         self.travel(request, journey, seen, (now, deadline), |node, request, _| {
-            call_apart(node, Purpose::Calls, request, deadline, leash)
+            call_apart(node, purpose, request, deadline, leash)
         })
     }
 }

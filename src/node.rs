@@ -424,22 +424,12 @@ const REMEMBERED: usize = 16;
 ///
 /// By [ROLE](https://redis.io/docs/latest/commands/role/), or where this user may not ask that by HELLO, which no right is needed for.
 fn says_replica(link: &Link, deadline: Instant) -> bool {
-    let ask = |command: &[u8]| {
-        let mut request = Box::<Request>::default();
-        request.reset(Shape::Single);
-        request.say(&[command]);
-        match link.call(request, Instant::now(), deadline) {
-            End::Finished(Finished { result, .. }) => result.map(Reply::new),
-            End::Late(error, _) => Err(error),
-            End::Unusable(_) => Err(Error::closed()),
-        }
-    };
     let is_replica =
         |role: Option<ReplyRef<'_>>| matches!(role.and_then(ReplyRef::as_bytes), Some(b"slave" | b"replica"));
-    match ask(b"ROLE") {
+    match link.ask(&[b"ROLE"], deadline) {
         Ok(reply) => is_replica(reply.get(0)),
         Err(error) if error.server_text().is_some() && link.facts().has_hello() => {
-            ask(b"HELLO").is_ok_and(|reply| {
+            link.ask(&[b"HELLO"], deadline).is_ok_and(|reply| {
                 let mut pairs = reply.root().elements();
                 while let (Some(name), value) = (pairs.next(), pairs.next()) {
                     if name.as_bytes() == Some(b"role") {

@@ -26,6 +26,7 @@ use crate::resp::encode::Arguments;
 use crate::route::ReadFrom;
 use crate::script::Script;
 use crate::session::Finished;
+use crate::session::handshake::Purpose;
 use crate::session::verdict;
 use crate::slots::NO_SLOT;
 use crate::topology::Place;
@@ -77,7 +78,7 @@ pub(crate) enum Job {
     /// Carry a call from its beginning to its end.
     Carry { request: Box<Request>, call: Submitted },
     /// The same for one that waits on the server, on a connection of its own.
-    Wait { request: Box<Request>, call: Submitted, leash: Arc<Leash> },
+    Wait { request: Box<Request>, call: Submitted, purpose: Purpose, leash: Arc<Leash> },
     /// Administer scripts.
     Administer { task: Task, call: Submitted },
     /// Go on with a call that a server has not run, or that may run twice.
@@ -190,7 +191,9 @@ impl Client {
                 None => {
                     let call = Submitted { target: self.target(queue, None), ticket, timeout, deadline };
                     driver.give(match lane {
-                        Lane::Own => Job::Wait { request, call, leash: Arc::default() },
+                        Lane::Own | Lane::Bare => {
+                            Job::Wait { request, call, purpose: lane.purpose(), leash: Arc::default() }
+                        }
                         Lane::Shared => Job::Carry { request, call },
                     });
                 }
@@ -214,7 +217,7 @@ impl Client {
     fn node_of(&self, request: &Request, lane: Lane) -> Option<Arc<Node>> {
         let topology = &self.core().topology;
         let view = self.view();
-        if lane == Lane::Own || view.way == Way::AllPrimaries && request.slot == NO_SLOT {
+        if lane != Lane::Shared || view.way == Way::AllPrimaries && request.slot == NO_SLOT {
             return None;
         }
         let reads = view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only);
@@ -511,9 +514,9 @@ impl Job {
                 let result = client.carry(request, call.deadline, &mut arrived);
                 call.complete(result, arrived);
             }
-            Job::Wait { request, call, leash } => {
+            Job::Wait { request, call, purpose, leash } => {
                 let Some(client) = call.target.client.upgrade() else { return call.close() };
-                let result = client.carry_apart(request, call.deadline, &leash);
+                let result = client.carry_apart(request, purpose, call.deadline, &leash);
                 call.complete(result, None);
             }
             Job::Administer { task, call } => {

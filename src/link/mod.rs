@@ -20,7 +20,7 @@ use crate::ffi::fork;
 use crate::net::Socket;
 use crate::net::address::Address;
 use crate::net::connect::{Established, connect};
-use crate::request::Request;
+use crate::request::{Request, Shape};
 use crate::resp::{Payload, Pool, Reply};
 use crate::session::handshake::{Handshake, Next, Purpose};
 use crate::session::{Counters, Facts, Finished, Session};
@@ -261,6 +261,27 @@ impl Link {
         match self.begin(&mut shared, request, now) {
             Ok(started) => self.end(&mut shared, started, now, deadline),
             Err(unsent) => End::Unusable(unsent),
+        }
+    }
+
+    /// Asks the server something on the library's own account.
+    pub(crate) fn ask(&self, arguments: &[&[u8]], deadline: Instant) -> Result<Reply> {
+        self.ask_in(Shape::Single, &[arguments], deadline)
+    }
+
+    /// The same for several things in one write; the reply is an array.
+    pub(crate) fn ask_all(&self, commands: &[&[&[u8]]], deadline: Instant) -> Result<Reply> {
+        self.ask_in(Shape::Pipeline, commands, deadline)
+    }
+
+    fn ask_in(&self, shape: Shape, commands: &[&[&[u8]]], deadline: Instant) -> Result<Reply> {
+        let mut request = Box::<Request>::default();
+        request.reset(shape);
+        commands.iter().for_each(|command| request.say(command));
+        match self.call(request, Instant::now(), deadline) {
+            End::Finished(Finished { result, .. }) => result.map(Reply::new),
+            End::Late(error, _) => Err(error),
+            End::Unusable(_) => Err(self.cause().unwrap_or_else(Error::closed)),
         }
     }
 
