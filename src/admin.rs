@@ -104,7 +104,12 @@ impl Client {
             node.apart(Purpose::Bare, deadline, |link| link.ask(&[b"SCRIPT", b"KILL"], deadline))
         })?;
         let rank = |answer: &Result<Reply>| answer.as_ref().err().map(kill::rank);
-        answers.into_iter().min_by_key(rank).unwrap_or_else(|| Err(Error::closed())).map(drop)
+        answers
+            .into_iter()
+            .map(|(_, answer)| answer)
+            .min_by_key(rank)
+            .unwrap_or_else(|| Err(Error::closed()))
+            .map(drop)
     }
 
     /// The source, a string, of the script with this SHA1 in hexadecimal; `None` when the server does not have it, in a cluster when no

@@ -16,10 +16,11 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
-    /// What a connection of its own is for.
+    /// What the connection is for.
     pub(crate) fn purpose(self) -> Purpose {
         match self {
-            Lane::Shared | Lane::Own => Purpose::Calls,
+            Lane::Shared => Purpose::Calls,
+            Lane::Own => Purpose::Waiting,
             Lane::Bare => Purpose::Bare,
         }
     }

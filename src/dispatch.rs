@@ -312,9 +312,16 @@ impl Client {
     pub(crate) fn ask_everywhere_apart<T: Send>(
         &self,
         ask: impl Fn(&Node, Instant) -> Result<T> + Sync,
-    ) -> Result<Vec<Result<T>>> {
+    ) -> Result<Vec<(Arc<Node>, Result<T>)>> {
         self.core().check_process()?;
-        let deadline = Instant::now() + self.view().timeout;
+        self.ask_everywhere_until(Instant::now() + self.view().timeout, ask)
+    }
+
+    fn ask_everywhere_until<T: Send>(
+        &self,
+        deadline: Instant,
+        ask: impl Fn(&Node, Instant) -> Result<T> + Sync,
+    ) -> Result<Vec<(Arc<Node>, Result<T>)>> {
         let topology = &self.core().topology;
         topology.prepare_primaries(deadline)?;
         let primaries = topology.primaries();
@@ -326,7 +333,7 @@ impl Client {
             let first = first.map(|node| ask(node, deadline));
             let defect = || Err(Error::new(Status::Internal, "a thread that asks a server panicked"));
             let rest = handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| defect()));
-            first.into_iter().chain(rest).collect()
+            primaries.iter().cloned().zip(first.into_iter().chain(rest)).collect()
         }))
     }
 
@@ -345,6 +352,13 @@ impl Client {
         leash: &Leash,
     ) -> Result<Reply> {
         let topology = &self.core().topology;
+        if self.view().way == Way::AllPrimaries && purpose == Purpose::Bare {
+            let answers = self.ask_everywhere_until(deadline, |node, deadline| {
+                let copy = self.core().copy(&request);
+                call_apart(node, purpose, copy, deadline, leash).into_result()
+            })?;
+            return Ok(as_map(topology, &answers, &request.name_of(0)));
+        }
         if let Some(node) = topology.only() {
             return call_apart(node, purpose, request, deadline, leash).into_result();
         }

@@ -42,7 +42,7 @@ impl Client {
         };
         let mut killed = Vec::new();
         let mut failed = Vec::new();
-        for answer in self.ask_everywhere_apart(ask)? {
+        for (_, answer) in self.ask_everywhere_apart(ask)? {
             match answer {
                 Ok(what) => killed.push(what),
                 Err(error) => failed.push(error),

@@ -4,7 +4,7 @@ mod support;
 
 use std::thread;
 
-use rs_script::{Client, Kind, Options, Queue, Script, Status};
+use rs_script::{Client, Kind, Options, Queue, Route, Script, Status};
 use support::calls::{LONG, NONE, options, take};
 use support::cluster::Cluster;
 use support::raw::{Raw, Value};
@@ -182,6 +182,14 @@ fn in_a_cluster_what_all_primaries_run_is_stopped() {
         endless.join().unwrap().unwrap_err();
     });
     assert_eq!(client.kill().unwrap_err().server_code(), Some("NOTBUSY"));
+    // The command by itself goes where it is sent.
+    let everywhere = client.with_route(Route::AllPrimaries).unwrap();
+    let answers = everywhere.command(&["SCRIPT", "KILL"]).unwrap();
+    assert_eq!((answers.kind(), answers.root().len()), (Kind::Map, 6), "{answers:?}");
+    let queue = Queue::new(1).unwrap();
+    everywhere.submit_command(&queue, 1, &["FUNCTION", "STATS"]).unwrap();
+    let answers = take(&queue, 1).remove(0).result.unwrap();
+    assert_eq!((answers.kind(), answers.root().len()), (Kind::Map, 6), "{answers:?}");
 }
 
 #[test]

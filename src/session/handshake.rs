@@ -14,6 +14,8 @@ use crate::session::verdict::{self, Verdict};
 pub(crate) enum Purpose {
     /// Commands and scripts.
     Calls,
+    /// One command, which waits on the server.
+    Waiting,
     /// Read-only scripts on a replica of a cluster, which answers them behind READONLY.
     Replica,
     /// Nothing but the login: a server that is busy with a script refuses SELECT and CLIENT SETINFO, and a sentinel knows neither.
@@ -118,7 +120,10 @@ impl<'a> Handshake<'a> {
             }
             if self.purpose == Purpose::Replica {
                 step(Step::ReadOnly, &[b"READONLY"]);
-            } else if config.probe_transactions && self.facts.spoilt_by_exec.get().is_none() {
+            } else if self.purpose == Purpose::Calls
+                && config.probe_transactions
+                && self.facts.spoilt_by_exec.get().is_none()
+            {
                 step(Step::Multi, &[b"MULTI"]);
                 step(Step::Exec, &[b"EXEC"]);
             }

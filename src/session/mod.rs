@@ -456,6 +456,7 @@ impl<T> Session<T> {
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
         self.expected.clear();
+        self.probes.clear();
     }
 
     /// A copy of the replies of a pipeline that have arrived whole.

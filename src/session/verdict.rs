@@ -213,6 +213,46 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_is_recognized_by_its_words_also_through_a_script() {
+        for (text, expected) in [
+            (&b"READONLY You can't write against a read only replica."[..], true),
+            (b"READONLY Can not run script with write flag on readonly replica", true),
+            (b"READONLY You can't write against a read only replica. script: 1c, on @user_script:1.", true),
+            (
+                b"ERR Error running script (call to f_1c): @user_script:1: @user_script: 1: -READONLY You can't write against a \
+                  read only replica.",
+                true,
+            ),
+            (b"READONLY You can't write against a read only replica. Or can you?", false),
+            (b"READONLY", false),
+            (b"ERR READONLY You can't write against a read only replica.", false),
+        ] {
+            assert_eq!(is_read_only(text), expected, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_was_not_allowed_did_not_run_unless_a_script_says_so() {
+        for (text, expected) in [
+            (&b"NOPERM this user has no permissions to run the 'incr' command"[..], true),
+            (b"NOPERM this user has no permissions to run the 'incr' command or its subcommand", true),
+            (b"NOPERM User ann has no permissions to run the 'script|load' command", true),
+            (b"NOPERM No permissions to access a key", true),
+            (b"NOPERM this user has no permissions to access one of the keys used as arguments", true),
+            (b"NOSCRIPT No matching script.", true),
+            (
+                b"NOPERM User ann has no permissions to run the 'set' command script: 1c, on @user_script:1.",
+                false,
+            ),
+            (b"NOPERM No permissions to access a key script: 1c, on @user_script:1.", false),
+            (b"NOPERM", false),
+            (b"WRONGTYPE Operation against a key holding the wrong kind of value", false),
+        ] {
+            assert_eq!(is_unexecuted(text), expected, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
     fn refusals_of_a_cluster_are_taken_whole() {
         let moved = |slot, to| Some(NotServed::Moved { slot, to });
         for (text, expected) in [
