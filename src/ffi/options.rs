@@ -386,6 +386,47 @@ pub unsafe extern "C" fn rs_options_set_lazy_connect(
     }
 }
 
+/// False: no connection tells the server by CLIENT SETINFO which library this is, in which version (CLIENT LIST shows it). Where the user lacks
+/// the right, each connection leaves an entry in ACL LOG. In place of the URL's `client_info`. Default: true.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_client_info(
+    options: *mut rs_options,
+    tell: bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.client_info(tell);
+            Ok(())
+        })
+    }
+}
+
+/// False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any. Where the user lacks the
+/// right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip more. In
+/// place of the URL's `probe_transactions`. Default: true.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_probe_transactions(
+    options: *mut rs_options,
+    probe: bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.probe_transactions(probe);
+            Ok(())
+        })
+    }
+}
+
 /// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica is behind its primary by
 /// what is still on the way; one that is lost, loads its data or says that it has lost its primary is passed over. A server older than 7.0
 /// cannot run a script read-only: such calls go to its primary. Default: RS_READ_FROM_PRIMARY. See also rs_client_with_read_from.

@@ -20,7 +20,7 @@ use crate::ffi::fork::Process;
 use crate::net::address::Address;
 use crate::net::connect::{Established, connect};
 use crate::net::{Socket, TICK};
-use crate::request::Request;
+use crate::request::{Request, Shape};
 use crate::resp::{Payload, Pool, Reply};
 use crate::session::handshake::{Handshake, Next, Purpose};
 use crate::session::{Counters, Facts, Finished, Session};
@@ -64,6 +64,10 @@ pub(crate) struct Link {
     /// When hands had been shaken: no call on it is older.
     opened: Instant,
     usable: AtomicBool,
+    /// What is learnt on this connection.
+    facts: Arc<Facts>,
+    /// The server has said that it is a replica, where a primary is wanted.
+    demoted: AtomicBool,
     /// The process that connected: a child of fork shares the socket, and must not end it for its parent.
     process: Process,
     shared: Mutex<Shared>,
@@ -131,6 +135,8 @@ impl Link {
             silence_timeout: config.silence_timeout,
             opened: now,
             usable: AtomicBool::new(true),
+            facts: Arc::clone(&facts),
+            demoted: AtomicBool::new(false),
             process: Process::this(),
             shared: Mutex::new(Shared {
                 session: Session::new(config.limits, Arc::clone(&facts), Arc::clone(&pool)),
@@ -155,7 +161,7 @@ impl Link {
             link.opened = Instant::now();
             return Ok(link);
         }
-        // What spoilt this connection is among the facts now, and the next handshake does without it.
+        // What spoilt this connection is among its facts now, and the next handshake does without it.
         Link::open(config, address, facts, pool, purpose, deadline)
     }
 
@@ -174,11 +180,19 @@ impl Link {
                 End::Finished(Finished { result: Ok(payload), .. }) => Reply::new(payload),
                 End::Late(..) => return Err(self.no_handshake("the server did not answer in time")),
                 _ => {
-                    return Err(match self.cause() {
-                        Some(cause) if matches!(cause.status(), Status::Tls | Status::Closed) => cause,
-                        Some(cause) => self.no_handshake(cause.message()),
-                        None => self.no_handshake("the connection was closed"),
-                    });
+                    return match self.cause() {
+                        Some(cause) if matches!(cause.status(), Status::Tls | Status::Closed) => Err(cause),
+                        // Not a word: it may not bear HELLO.
+                        Some(_) if handshake.may_be_shunned() && self.counters().0.bytes_received == 0 => {
+                            facts.note_shunned_hello();
+                            Ok(false)
+                        }
+                        Some(cause) => Err(handshake
+                            .refusal()
+                            .map(|refusal| refusal.context(&self.address))
+                            .unwrap_or_else(|| self.no_handshake(cause.message()))),
+                        None => Err(self.no_handshake("the connection was closed")),
+                    };
                 }
             };
             next = match handshake.judge(replies.root()).map_err(|error| error.context(&self.address))? {
@@ -217,6 +231,22 @@ impl Link {
         self.usable.load(Ordering::Acquire)
     }
 
+    /// Takes no new calls: the server is a replica, and a connection made now may lead to the primary. Calls in flight stay.
+    pub(crate) fn give_up_replica(&self) {
+        self.demoted.store(true, Ordering::Relaxed);
+        self.usable.store(false, Ordering::Release);
+    }
+
+    /// Whether it was given up because its server is a replica.
+    pub(crate) fn leads_to_replica(&self) -> bool {
+        self.demoted.load(Ordering::Relaxed)
+    }
+
+    /// What was learnt on this connection.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// Whether a deadline was missed and no byte came since.
     pub(crate) fn is_suspect(&self) -> bool {
         self.shared.lock().is_suspect()
@@ -252,6 +282,27 @@ impl Link {
         match self.begin(&mut shared, request, clock) {
             Ok(started) => self.end(&mut shared, started, Some(clock), (now, deadline)),
             Err(unsent) => End::Unusable(unsent),
+        }
+    }
+
+    /// Asks the server something on the library's own account.
+    pub(crate) fn ask(&self, arguments: &[&[u8]], deadline: Instant) -> Result<Reply> {
+        self.ask_in(Shape::Single, &[arguments], deadline)
+    }
+
+    /// The same for several things in one write; the reply is an array.
+    pub(crate) fn ask_all(&self, commands: &[&[&[u8]]], deadline: Instant) -> Result<Reply> {
+        self.ask_in(Shape::Pipeline, commands, deadline)
+    }
+
+    fn ask_in(&self, shape: Shape, commands: &[&[&[u8]]], deadline: Instant) -> Result<Reply> {
+        let mut request = Box::<Request>::default();
+        request.reset(shape);
+        commands.iter().for_each(|command| request.say(command));
+        match self.call(request, Instant::now(), deadline) {
+            End::Finished(Finished { result, .. }) => result.map(Reply::new),
+            End::Late(error, _) => Err(error),
+            End::Unusable(_) => Err(self.cause().unwrap_or_else(Error::closed)),
         }
     }
 
