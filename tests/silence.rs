@@ -408,29 +408,27 @@ fn a_flood_at_idle_does_not_keep_those_who_submit() {
 }
 
 /// What of the deadline is left where nearly all of it went to something else.
-const REST: Duration = Duration::from_millis(20);
+const REST: Duration = Duration::from_millis(40);
 
 /// A read that overlooks the deadline lasts for a quarter of a second.
-const OVERLOOKED: Duration = Duration::from_millis(200);
+const OVERLOOKED: Duration = Duration::from_millis(150);
 
-/// Waits until a call ends at its deadline: the machine may be busy for a while, but not each time.
+/// Waits until a call that was sent ends at its deadline: the machine may be busy for a while, but not each time.
 fn ends_in_time(mut call: impl FnMut() -> (Instant, Result<(), Error>)) {
     wait_until("a call ends at its deadline", || {
         let (deadline, result) = call();
         let late = deadline.elapsed();
-        assert_claims(&result.unwrap_err());
-        late < OVERLOOKED
+        let error = result.unwrap_err();
+        assert_claims(&error);
+        error.is_indeterminate() && late < OVERLOOKED
     });
 }
 
 #[test]
 fn a_deadline_holds_also_where_connecting_took_most_of_the_time() {
     let fake = Fake::start(|conn| {
-        if conn.read_command().is_some() {
-            thread::sleep(DEADLINE - REST);
-            conn.write(b"-ERR unknown command\r\n");
-            while conn.handshake().is_some() {}
-        }
+        thread::sleep(DEADLINE - REST);
+        while conn.handshake().is_some() {}
     });
     let mut options = options(DEADLINE);
     options.lazy_connect(true);
@@ -470,7 +468,9 @@ fn a_deadline_holds_also_where_finding_the_server_took_most_of_the_time() {
 #[test]
 fn a_deadline_holds_also_for_who_reads_after_a_sleep() {
     let fake = Fake::start(|conn| while conn.handshake().is_some() {});
-    let client = Client::open(&fake.url(), &options(LONG)).unwrap();
+    let mut options = options(LONG);
+    options.silence_timeout(LONG).unwrap();
+    let client = Client::open(&fake.url(), &options).unwrap();
     let short = client.with_timeout(DEADLINE - REST);
     let long = client.with_timeout(DEADLINE);
     ends_in_time(|| {
@@ -489,7 +489,9 @@ fn a_deadline_holds_also_for_who_reads_after_a_sleep() {
 #[test]
 fn a_pipeline_over_several_servers_keeps_its_deadline() {
     let cluster = Cluster::builder(3).each(|node| node.arg("cluster-node-timeout", "60000")).start();
-    let client = Client::open(&cluster.cluster_url(), &options(LONG)).unwrap();
+    let mut options = options(LONG);
+    options.silence_timeout(LONG).unwrap();
+    let client = Client::open(&cluster.cluster_url(), &options).unwrap();
     let keys: Vec<String> = (0..3).map(|node| cluster.tag_on(node, "n")).collect();
     for key in &keys {
         client.command(&["GET", key]).unwrap();
