@@ -266,7 +266,8 @@ fn parse_query(query: &str) -> Result<Query> {
                     && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
                 let name = if plain { name } else { "(not shown)" };
                 return Err(invalid(format_args!(
-                    "unknown parameter {name}; a URL takes db, protocol and silence_timeout_ms, all else is an option of the client"
+                    "unknown parameter {name}; a URL takes db, protocol and silence_timeout_ms, \
+                     all else is an option of the client"
                 )));
             }
         }
