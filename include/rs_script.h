@@ -604,10 +604,11 @@ rs_status rs_options_set_call_timeout_ms(rs_options *options,
                                          uint64_t timeout_ms,
                                          rs_error **err);
 
-// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls were waiting on it for so long
-// without a single byte coming. New calls take a new connection from then on; those that wait on the old one go on waiting until their own
-// deadlines. Calls that are lost meanwhile and hold more than 16 MiB together have the same effect at once. Wins over the URL's
-// silence_timeout_ms. Milliseconds above 0; default 500.
+// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
+// were waiting on it for so long without a single byte coming. New calls take a new connection from then on; those
+// that wait on the old one go on waiting until their own deadlines. Calls that are made and lost meanwhile and hold more
+// than 16 MiB together have the same effect at once. Wins over the URL's silence_timeout_ms. Milliseconds above 0;
+// default 500.
 rs_status rs_options_set_silence_timeout_ms(rs_options *options,
                                             uint64_t timeout_ms,
                                             rs_error **err);
@@ -641,8 +642,9 @@ rs_status rs_options_set_tls_insecure_skip_verify(rs_options *options,
                                                   bool skip,
                                                   rs_error **err);
 
-// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again without an answer the connection is
-// lost. On Linux one is lost as well whose sent bytes were not acknowledged for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
+// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again
+// without an answer the connection is lost. On Linux one is lost as well whose sent bytes were not acknowledged
+// for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
 rs_status rs_options_set_keepalive_s(rs_options *options,
                                      uint64_t seconds,
                                      rs_error **err);

@@ -118,10 +118,11 @@ pub unsafe extern "C" fn rs_options_set_call_timeout_ms(
     unsafe { set(options, err, |options| options.call_timeout(Duration::from_millis(timeout_ms)).map(drop)) }
 }
 
-/// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls were waiting on it for so long
-/// without a single byte coming. New calls take a new connection from then on; those that wait on the old one go on waiting until their own
-/// deadlines. Calls that are lost meanwhile and hold more than 16 MiB together have the same effect at once. Wins over the URL's
-/// silence_timeout_ms. Milliseconds above 0; default 500.
+/// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
+/// were waiting on it for so long without a single byte coming. New calls take a new connection from then on; those
+/// that wait on the old one go on waiting until their own deadlines. Calls that are made and lost meanwhile and hold more
+/// than 16 MiB together have the same effect at once. Wins over the URL's silence_timeout_ms. Milliseconds above 0;
+/// default 500.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -282,8 +283,9 @@ pub unsafe extern "C" fn rs_options_set_tls_insecure_skip_verify(
     }
 }
 
-/// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again without an answer the connection is
-/// lost. On Linux one is lost as well whose sent bytes were not acknowledged for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
+/// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again
+/// without an answer the connection is lost. On Linux one is lost as well whose sent bytes were not acknowledged
+/// for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
 ///
 /// # Safety
 /// `options` is NULL or live options.

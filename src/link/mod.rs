@@ -277,7 +277,8 @@ impl Link {
     pub(crate) fn call(&self, request: Box<Request>, now: Instant, deadline: Instant) -> End {
         let _defect = CloseOnPanic(self);
         let mut shared = self.shared.lock();
-        // Whoever had to connect first, or waited for another to do so, has less time left than it had when the call was made.
+        // Whoever had to connect first, or waited for another to do so, has less time left than it had when the
+        // call was made.
         let clock = now.max(self.opened);
         match self.begin(&mut shared, request, clock) {
             Ok(started) => self.end(&mut shared, started, Some(clock), (now, deadline)),
@@ -394,7 +395,8 @@ impl Link {
         }
     }
 
-    /// Does what is to be done until a call is over; `false` when the time came first. `clock`: the time, if it is known.
+    /// Does what is to be done until a call is over; `false` when the time came first. `clock`: the time, if it is
+    /// known.
     #[inline]
     fn drive(
         &self,
