@@ -269,7 +269,7 @@ impl Signal {
             return;
         }
         // Full it cannot be, with a byte or two; and a user who has closed the descriptor hears nothing more from it.
-        let _ = send(&*self.sender, b"!", SEND_FLAGS);
+        let _ = send(&self.sender, b"!", SEND_FLAGS);
     }
 
     /// Takes the byte out again, unless an event loop has.
@@ -278,7 +278,7 @@ impl Signal {
             return;
         }
         let mut bytes = [0; 16];
-        let _ = recv(&*self.receiver, &mut bytes, RecvFlags::DONTWAIT);
+        let _ = recv(&self.receiver, &mut bytes, RecvFlags::DONTWAIT);
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

@@ -6,8 +6,7 @@
 
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
-use std::ops::Deref;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const PTHREAD_CANCEL_DISABLE: c_int = if cfg!(target_vendor = "apple") { 0 } else { 1 };
 
@@ -56,12 +55,10 @@ impl From<OwnedFd> for Descriptor {
     }
 }
 
-impl Deref for Descriptor {
-    type Target = OwnedFd;
-
+impl AsFd for Descriptor {
     #[inline]
-    fn deref(&self) -> &OwnedFd {
-        &self.0
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -128,7 +128,6 @@ mod imp {
     use super::MutexGuard;
 
     #[derive(Debug, Default)]
-    #[expect(clippy::disallowed_types, reason = "for systems without futexes")]
     pub(super) struct Condvar(parking_lot::Condvar);
 
     impl Condvar {
