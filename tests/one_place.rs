@@ -38,12 +38,16 @@ fn only_in(place: &[&str], words: &[&str]) {
 #[test]
 fn threads_are_started() {
     // Where signals are blocked for them.
-    let words = ["thread::spawn", "thread::Builder", ".spawn(", ".spawn_scoped(", "spawn_blocking", "lookup_host"];
+    let words =
+        ["thread::spawn", "thread::Builder", ".spawn(", ".spawn_scoped(", "spawn_blocking", "lookup_host"];
     only_in(&["threads.rs", "net/testing.rs"], &words);
 }
 
 #[test]
 fn locks_are_chosen() {
     // Where a child of fork is thought of.
-    only_in(&["ffi/lock.rs"], &["parking_lot::", "std::sync::Mutex", "std::sync::Condvar", "std::sync::RwLock"]);
+    only_in(
+        &["ffi/lock.rs"],
+        &["parking_lot::", "std::sync::Mutex", "std::sync::Condvar", "std::sync::RwLock"],
+    );
 }
