@@ -33,7 +33,8 @@ pub struct Completion {
 
 /// Where submitted calls end: any number of clients and threads may submit to it, and any number of threads take completions out.
 ///
-/// A clone is the same queue. It outlives the clients whose calls end in it. In a child of fork it is empty, and takes no calls.
+/// A clone is the same queue. It outlives the clients whose calls end in it. In a child of fork it is empty, and
+/// takes no calls.
 #[derive(Clone)]
 pub struct Queue(Arc<Shared>);
 

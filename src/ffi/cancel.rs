@@ -1,8 +1,9 @@
 //! pthread_cancel, held off: it must not unwind through this library in the middle of whatever it is doing.
 //!
-//! A thread with a cancellation pending ends at the next function that POSIX calls a cancellation point: close, poll, read, getrandom, pthread_join and many
-//! more. On Linux the library waits, sends and receives by system calls of its own that are none, so a call on a connection that is there passes none, and
-//! pays nothing. All else that may be on the way of a call is done with a [`Held`]. On other systems one is around every call: see `guard`.
+//! A thread with a cancellation pending ends at the next function that POSIX calls a cancellation point: close, poll,
+//! read, getrandom, pthread_join and many more. On Linux the library waits, sends and receives by system calls of its
+//! own that are none, so a call on a connection that is there passes none, and pays nothing. All else that may be on
+//! the way of a call is done with a [`Held`]. On other systems one is around every call: see `guard`.
 
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;

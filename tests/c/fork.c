@@ -93,7 +93,8 @@ static void a_child_closes(void) {
 
 enum { BLOCKING = 3, SUBMITTING = 3, OPENING = 2, WORKERS = BLOCKING + SUBMITTING + OPENING, CHILD_S = 60 };
 
-/* AddressSanitizer's allocator is left locked in a child itself, by whichever thread was at it: there the child is all that is looked at. */
+/* AddressSanitizer's allocator is left locked in a child itself, by whichever thread was at it: there the child is
+   all that is looked at. */
 #ifdef __SANITIZE_ADDRESS__
 enum { SANITIZED = 1 };
 #else
