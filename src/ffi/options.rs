@@ -44,7 +44,8 @@ pub struct rs_options {
 }
 
 /// Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
-/// on which the event happened, perhaps on several at once, and must neither block nor call the client.
+/// on which the event happened, perhaps on several at once, and must neither block nor call the client; it may free
+/// it. It is not called any more once the client's last handle has been freed.
 pub type rs_log_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, level: i32, message: *const c_char, len: usize)>;
 

@@ -54,7 +54,8 @@ pub const RS_PACKED_ARRIVED: u8 = 4;
 ///
 /// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
 /// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies. A submitted call is written by the
-/// thread that submits it. A child of fork() has a copy of what was in it then, and no more comes.
+/// thread that submits it. A child of fork() must make a queue of its own: its parent's is empty there, and all else
+/// is RS_ERR_FORKED.
 pub struct rs_queue {
     queue: Queue,
 }
@@ -144,7 +145,8 @@ pub unsafe extern "C" fn rs_queue_len(queue: *const rs_queue) -> usize {
 /// Takes completions out of a queue, in the order in which they came, and waits for the first one.
 ///
 /// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits for ever. `*count`: how
-/// many were taken; 0 on failure and when the time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// many were taken; 0 on failure and when the time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+/// RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// `completions` points to `max` places; the other pointers are NULL or what they are declared as.
@@ -340,8 +342,8 @@ pub unsafe extern "C" fn rs_pipeline_submit(
 /// nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. What waits on the server, as BLPOP does,
 /// is given up there too: its connection is closed.
 ///
-/// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT.
-/// Threads: any.
+/// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors:
+/// RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
@@ -428,7 +430,7 @@ pub unsafe extern "C" fn rs_client_submit_packed(
 ///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 ///               replies, error an i32 status, u8 flags, error
 ///
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// `buffer` points to `capacity` bytes; the other pointers are NULL or what they are declared as.

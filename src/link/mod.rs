@@ -204,7 +204,8 @@ impl Link {
         Ok(true)
     }
 
-    /// A call of the handshake. Nobody else knows of this connection yet, so it minds itself whether the client is closed.
+    /// A call of the handshake. Nobody else knows of this connection yet, so it minds itself whether the client is
+    /// closed.
     fn say(&self, request: Box<Request>, config: &Config, deadline: Instant) -> End {
         let start = Instant::now();
         let started = match self.start(request, start) {

@@ -37,7 +37,8 @@ pub(crate) fn connect(config: &Config, address: &Address, deadline: Instant) -> 
         Err(error) if !error.is_thread_local_destroyed() => return connect_here(config, address, deadline),
         _ => {}
     }
-    // On a thread of somebody's tokio runtime a second one may not run; on a thread at its end, which runs the destructors of its keys, none.
+    // On a thread of somebody's tokio runtime a second one may not run; on a thread at its end, which runs the
+    // destructors of its keys, none.
     thread::scope(|scope| {
         threads::spawn_scoped(scope, "rs_script-conn", || connect_here(config, address, deadline))
             .map_err(|error| cannot_connect(address, no_thread(&error)))?
