@@ -10,7 +10,9 @@ mod emit;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
+mod order;
 mod outbox;
+mod repair;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod verdict;
@@ -29,9 +31,10 @@ use crate::resp::{Decoded, Decoder, Entry, Kind, Limits, Payload, Pool, Refusal}
 use crate::script::Sha;
 
 pub(crate) use inbox::Inbox;
-use known::Known;
+use known::{Cache, Known};
 pub(crate) use outbox::Chunk;
 use outbox::Outbox;
+use repair::{Answers, Refused};
 
 /// What has been learnt of a server and outlives one connection to it.
 #[derive(Debug)]
@@ -108,10 +111,12 @@ struct Call<T> {
     whole: usize,
     /// Where on the tape the reply starts that was decoded last.
     last: usize,
-    /// SCRIPT LOAD and EVALSHA were already sent a second time.
-    repaired: bool,
-    /// SCRIPT LOAD was refused: the script travels as EVAL from now on.
+    /// How often its script was sent again.
+    repeats: u8,
+    /// The script travels as EVAL from now on.
     by_body: bool,
+    /// If it is answered, the server has the script, which this connection has not loaded.
+    teaches: bool,
     /// How a single call's script was sent last.
     form: Form,
     /// What only few calls have.
@@ -122,12 +127,20 @@ struct Call<T> {
 struct Rare {
     /// The error replies to this call's SCRIPT LOADs, by script.
     load_errors: Vec<(usize, Vec<u8>)>,
-    /// Items of a pipeline or transaction whose script travelled as EVAL.
-    by_body: Vec<usize>,
-    /// Items of a pipeline that met NOSCRIPT and may be sent again.
+    /// Script calls of a pipeline or transaction that were sent in another form than they are encoded in, in ascending order.
+    rewritten: Vec<(usize, Form)>,
+    /// Script calls of a pipeline that the server has certainly not run, for it lacks the script or refuses the command.
     missed: Vec<usize>,
-    /// The pipeline's replies while `missed` is sent again.
+    /// Items whose error may say the same: the form that each was sent in, and where its part starts in the stream.
+    doubtful: Vec<(usize, Form, u64)>,
+    /// What the server itself says to a form, and how many such answers are awaited.
+    answers: Answers,
+    /// What of `missed` is sent again, how many of these are queued, and the pipeline's replies meanwhile.
+    again: Vec<usize>,
+    again_queued: usize,
     before_repair: Option<Box<Payload>>,
+    /// EVAL is refused: a transaction's scripts travel by their SHA, though they are not loaded in it.
+    by_sha: bool,
     /// SCRIPT LOADs that must be answered before a transaction may start.
     checks: usize,
     /// The scripts that are loaded inside MULTI.
@@ -167,8 +180,10 @@ enum What {
     Load { script: usize },
     /// The reply to ASKING. It decides nothing: refused, the command behind it is redirected once more.
     Asking,
-    /// The replies to this many of the call's items.
-    Items { left: usize },
+    /// The replies to this many of the call's items, which start at this place in the stream.
+    Items { left: usize, at: u64 },
+    /// The server's own word on a form of script calls. The caller never sees it.
+    Word { form: Form },
     /// The answers to MULTI and to this many commands behind it. The caller never sees them.
     Queued { left: usize },
     /// The reply to EXEC.
@@ -185,7 +200,11 @@ pub(crate) struct Session<T> {
     decoder: Decoder,
     /// Replies that no caller sees are decoded here.
     unseen: Vec<Entry>,
-    known: Known,
+    known: Cache,
+    /// How this server says NOSCRIPT, where that is not among the known ways.
+    noscript: Option<Box<[u8]>>,
+    /// Forms of script calls that the server refuses to this user.
+    refused: Refused,
     facts: Arc<Facts>,
     pool: Arc<Pool>,
     finished: VecDeque<Finished<T>>,
@@ -206,7 +225,9 @@ impl<T> Session<T> {
             inbox: Inbox::default(),
             decoder: Decoder::new(limits),
             unseen: Vec::new(),
-            known: Known::default(),
+            known: Cache::default(),
+            noscript: None,
+            refused: Refused::default(),
             facts,
             pool,
             finished: VecDeque::new(),
@@ -230,8 +251,9 @@ impl<T> Session<T> {
             answered: 0,
             whole: 0,
             last: 0,
-            repaired: false,
+            repeats: 0,
             by_body: false,
+            teaches: false,
             form: Form::Sha,
             rare: None,
         });
@@ -315,7 +337,7 @@ impl<T> Session<T> {
         while !self.inbox.is_decoded() {
             let expected = self.expected.front().copied();
             let decoded = match expected {
-                Some(Expected { call, what: What::Items { left } }) => self.decode_items(call, left)?,
+                Some(Expected { call, what: What::Items { left, .. } }) => self.decode_items(call, left)?,
                 Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
                 _ => self.decode_unseen()?,
             };
@@ -331,7 +353,8 @@ impl<T> Session<T> {
                 }
                 (Decoded::Reply, None) => return Err(Refusal::Protocol("a reply that no call waits for")),
                 (Decoded::Reply, Some(Expected { call, what })) => match what {
-                    What::Items { .. } => self.items_answered(call),
+                    What::Items { at, .. } => self.items_answered(call, at),
+                    What::Word { form } => self.answered(call, form),
                     What::Load { script } => self.loaded(call, script)?,
                     What::Asking => self.asked(),
                     What::Queued { left } => self.queued(call, left),
@@ -409,8 +432,8 @@ impl<T> Session<T> {
         });
         (call.whole, call.last) = (whole, last);
         call.answered += before - left;
-        if let Some(front) = self.expected.front_mut() {
-            front.what = What::Items { left };
+        if let Some(Expected { what: What::Items { left: waiting, .. }, .. }) = self.expected.front_mut() {
+            *waiting = left;
         }
         decoded
     }
