@@ -377,7 +377,7 @@ fn where_loading_is_forbidden_scripts_travel_with_their_body() {
     admin.ok(&["SCRIPT", "FLUSH"]);
     admin.ok(&["ACL", "SETUSER", "u", "-eval"]);
     let error = client.call(&script, &["n"], NONE).unwrap_err();
-    assert_eq!((error.status(), error.server_code()), (Status::Server, Some("NOPERM")), "{error}");
+    assert_eq!((error.status(), error.server_code()), (Status::NoScript, Some("NOPERM")), "{error}");
     admin.ok(&["ACL", "SETUSER", "u", "-evalsha"]);
     let error = client.call(&script, &["n"], NONE).unwrap_err();
     assert_eq!((error.status(), error.server_code()), (Status::Server, Some("NOPERM")), "{error}");

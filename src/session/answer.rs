@@ -353,7 +353,13 @@ impl<T> Session<T> {
             verdict @ (Verdict::Loading | Verdict::Busy) => verdict::error(verdict, text),
             _ => Error::server(Status::TransactionAborted, text, true),
         };
+        let is_helpless = self.refused.has(Form::Body) && self.facts.load_refused.load(Ordering::Relaxed);
         let error = match place.checked_sub(1 + rare.loads.len()) {
+            Some(item) if is_helpless => error.context(format_args!(
+                "the transaction was refused, nothing ran: item {item} ({}): this user may neither load scripts nor send them \
+                 along, and in a transaction they have to be known to be there: call each on its own before, or trust the cache",
+                call.request.name_of(item)
+            )),
             Some(item) => error.context(format_args!(
                 "the transaction was refused, nothing ran: item {item} ({})",
                 call.request.name_of(item)

@@ -148,11 +148,16 @@ impl<T> Session<T> {
         let may_load = !self.facts.load_refused.load(Ordering::Relaxed);
         call.repeats += 1;
         call.by_body |= call.repeats >= 2 || !may_load;
-        if call.by_body && self.refused.has(Form::new(true, call.form.is_read_only())) {
-            if !may_load {
+        let body = Form::new(true, call.form.is_read_only());
+        if call.by_body && self.refused.has(body) {
+            if may_load {
+                call.by_body = false;
+            } else if call.repeats == 1 {
+                // It was refused to another call; by now it may be granted.
+                self.refused.set(body, false);
+            } else {
                 return self.give_up(key);
             }
-            call.by_body = false;
         }
         let call = &self.calls[key];
         if call.repeats > REPEATS_MAX {
