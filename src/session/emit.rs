@@ -58,6 +58,9 @@ impl<T> Session<T> {
     /// The form in which a script call travels: as wanted, or as the server lets this user have it.
     #[inline]
     pub(super) fn form(&self, by_body: bool, read_only: bool) -> Form {
+        if self.refused.is_empty() {
+            return Form::new(by_body, read_only);
+        }
         let [wanted, other] = [by_body, !by_body].map(|by_body| Form::new(by_body, read_only));
         if self.refused.has(wanted) && !self.refused.has(other) { other } else { wanted }
     }
@@ -111,7 +114,7 @@ impl<T> Session<T> {
         }
         let at = self.outbox.position();
         self.append_items(key, from..to, unloadable);
-        self.expected.push_back(Expected { call: key, what: What::Items { left: to - from, at } });
+        self.expected.push_back(Expected { call: key, what: What::items(to - from, at) });
     }
 
     /// Queues items each with an ASKING of its own.
@@ -222,8 +225,12 @@ impl<T> Session<T> {
     pub(super) fn emit_transaction(&mut self, key: usize) {
         // It holds from before MULTI up to EXEC.
         self.announce(key);
-        let sends_bodies =
-            self.facts.load_refused.load(Ordering::Relaxed) || self.form(false, false).is_by_body();
+        let load_refused = self.facts.load_refused.load(Ordering::Relaxed);
+        if (load_refused || self.calls[key].by_body) && self.refused.has(Form::Body) && !self.goes_by_sha(key)
+        {
+            self.retry_bodies();
+        }
+        let sends_bodies = load_refused || self.form(false, false).is_by_body();
         let call = &mut self.calls[key];
         call.payload.start();
         call.position = self.outbox.position();

@@ -49,45 +49,45 @@ struct Entry {
 /// NOSCRIPT tells of the past: many calls may have been sent since, and the script may be on its way again already. So each entry has its place in
 /// the stream, and a reply only takes out what stands in front of its own call.
 #[derive(Debug, Default)]
-pub(crate) struct Cache {
-    entries: HashMap<Sha, Entry, BuildHasherDefault<DigestHasher>>,
-    /// What stands in front of this place in the stream was lost.
-    valid_from: u64,
-}
+pub(crate) struct Cache(HashMap<Sha, Entry, BuildHasherDefault<DigestHasher>>);
 
 impl Cache {
     #[inline]
     pub(crate) fn contains(&self, sha: Sha) -> bool {
-        self.entries.get(&sha).is_some_and(|entry| entry.at >= self.valid_from)
+        self.0.contains_key(&sha)
     }
 
     pub(crate) fn insert(&mut self, sha: Sha, at: u64, source: Source) {
-        if self.entries.len() >= MAX {
-            self.entries.clear();
+        if self.0.len() >= MAX {
+            self.0.clear();
         }
-        self.entries.insert(sha, Entry { at, source });
+        self.0.insert(sha, Entry { at, source });
     }
 
     pub(crate) fn remove(&mut self, sha: Sha) {
-        self.entries.remove(&sha);
+        self.0.remove(&sha);
     }
 
     pub(crate) fn clear(&mut self) {
-        self.entries.clear();
+        self.0.clear();
     }
 
     /// A call that carried this script has failed, maybe before it was cached.
     pub(crate) fn doubt(&mut self, sha: Sha) {
-        if let Some(Entry { source: Source::Other, .. }) = self.entries.get(&sha) {
+        if let Some(Entry { source: Source::Other, .. }) = self.0.get(&sha) {
             self.remove(sha);
         }
     }
 
     /// A call that stands at `sent_at` did not find this script. One that was loaded is gone by a flush, and with it all others.
     pub(crate) fn missed(&mut self, sha: Sha, sent_at: u64) {
-        match self.entries.get(&sha) {
+        match self.0.get(&sha) {
             Some(entry) if entry.at > sent_at => {}
-            Some(Entry { source: Source::Load, .. }) => self.valid_from = self.valid_from.max(sent_at + 1),
+            Some(Entry { source: Source::Load, .. }) => {
+                self.0.retain(|_, entry| entry.at > sent_at);
+                // Not to be gone through again and again for the few that are left.
+                self.0.shrink_to(2 * self.0.len());
+            }
             Some(_) => self.remove(sha),
             None => {}
         }

@@ -181,13 +181,20 @@ enum What {
     /// The reply to ASKING. It decides nothing: refused, the command behind it is redirected once more.
     Asking,
     /// The replies to this many of the call's items, which start at this place in the stream.
-    Items { left: usize, at: u64 },
+    Items { left: u32, at: u64 },
     /// The server's own word on a form of script calls. The caller never sees it.
     Word { form: Form },
     /// The answers to MULTI and to this many commands behind it. The caller never sees them.
     Queued { left: usize },
     /// The reply to EXEC.
     Exec,
+}
+
+impl What {
+    /// A part has no more items than bytes.
+    fn items(left: usize, at: u64) -> What {
+        What::Items { left: left as u32, at }
+    }
 }
 
 /// The state machine of one connection. `T` tells the owner whose call has finished.
@@ -413,7 +420,7 @@ impl<T> Session<T> {
 
     /// Decodes the replies to a call's items until all `left` are there, or one of them is an error that must be looked at.
     #[inline]
-    fn decode_items(&mut self, key: usize, mut left: usize) -> std::result::Result<Decoded, Refusal> {
+    fn decode_items(&mut self, key: usize, mut left: u32) -> std::result::Result<Decoded, Refusal> {
         let call = &mut self.calls[key];
         let Payload { tape, bytes, .. } = &mut *call.payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
@@ -431,7 +438,7 @@ impl<T> Session<T> {
             Ok(left > 0 && !(looks_at_errors && tape[last].kind == Kind::Error))
         });
         (call.whole, call.last) = (whole, last);
-        call.answered += before - left;
+        call.answered += (before - left) as usize;
         if let Some(Expected { what: What::Items { left: waiting, .. }, .. }) = self.expected.front_mut() {
             *waiting = left;
         }

@@ -273,10 +273,16 @@ impl<T> Session<T> {
             return Vec::new();
         }
         call.repeats += 1;
-        if self.refused.has(Form::Body) {
+        let enforced = self.facts.enforces_read_only();
+        let may_send = |by_body: bool, item: usize| {
+            let read_only = call.request.items[item].read_only && enforced;
+            !self.refused.has(Form::new(by_body, read_only))
+        };
+        if !rare.missed.iter().any(|&item| may_send(true, item)) {
             let may_load = !self.facts.load_refused.load(Ordering::Relaxed);
             // Without any means to bring it there, the script may have been there all the same.
-            if self.refused.has(Form::Sha) || !may_load && std::mem::replace(&mut rare.by_sha, true) {
+            let is_over = !may_load && std::mem::replace(&mut rare.by_sha, true);
+            if is_over || !rare.missed.iter().any(|&item| may_send(false, item)) {
                 return Vec::new();
             }
         }
@@ -364,7 +370,7 @@ impl<T> Session<T> {
             }
         }
         if !asking {
-            self.expected.push_back(Expected { call: key, what: What::Items { left: part.len(), at } });
+            self.expected.push_back(Expected { call: key, what: What::items(part.len(), at) });
         }
     }
 
@@ -452,12 +458,22 @@ impl<T> Session<T> {
             self.forget_refusals();
             return false;
         }
-        if by_body {
-            // An item that meets NOSCRIPT does not stop the others: only what is known to be there, or what the caller trusts to be.
-            let is_there = |script: &crate::script::Script| self.known.contains(script.sha());
-            rare.by_sha = call.request.trust_cache || call.request.scripts.iter().all(is_there);
-            return rare.by_sha;
-        }
-        true
+        !by_body || self.goes_by_sha(key)
+    }
+
+    /// Whether a transaction may go by the SHA of its scripts though nothing can bring them to the server: an item that meets NOSCRIPT would not stop
+    /// the others, so they have to be known to be there, or the caller has to trust that.
+    pub(super) fn goes_by_sha(&mut self, key: usize) -> bool {
+        let call = &mut self.calls[key];
+        let mut scripts = call.request.scripts.iter();
+        let by_sha = call.request.trust_cache || scripts.all(|script| self.known.contains(script.sha()));
+        call.rare().by_sha = by_sha;
+        by_sha
+    }
+
+    /// EVAL is tried again: it may be granted by now.
+    pub(super) fn retry_bodies(&mut self) {
+        self.refused.set(Form::Body, false);
+        self.refused.set(Form::BodyReadOnly, false);
     }
 }
