@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -20,10 +22,10 @@ use crate::route::ReadFrom;
 /// The version of the protocol spoken with the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// What the URL says; otherwise RESP3, and RESP2 with a server that does not know it.
+    /// What the URL says; otherwise RESP3, and RESP2 with a server that refuses HELLO or closes the connection on it.
     #[default]
     Auto,
-    /// RESP2.
+    /// RESP2, without HELLO: the login is AUTH.
     Resp2,
     /// RESP3; a server that does not know it is an error.
     Resp3,
@@ -42,8 +44,9 @@ pub enum Protocol {
 /// | `redis+sentinel://[[user]:password@]host[:port],.../service[/database]` | the primary of a service, found through any of these sentinels (port 26379); also `rediss+sentinel` and so on, TLS then to the sentinels too |
 ///
 /// User and password are those of every server. An IPv6 address stands in brackets. User, password and path are
-/// percent-encoded. Every form takes the parameters `db`, `protocol` (2 or 3) and `silence_timeout_ms` (see
-/// [`Options::silence_timeout`]), as in `?protocol=2&silence_timeout_ms=300`; any other is refused.
+/// percent-encoded. Every form takes the parameters `db`, `protocol` (2 or 3), `silence_timeout_ms` (see
+/// [`Options::silence_timeout`]), `client_info` and `probe_transactions` (true or false; see the options of these names), as in
+/// `?protocol=2&silence_timeout_ms=300`; any other is refused.
 ///
 /// # Options
 ///
@@ -78,6 +81,8 @@ pub struct Options {
     address_map: HashMap<Address, Address>,
     sentinel_username: Option<String>,
     sentinel_password: Option<Secret>,
+    client_info: Option<bool>,
+    probe_transactions: Option<bool>,
     log: Log,
 }
 
@@ -104,6 +109,8 @@ impl Default for Options {
             address_map: HashMap::new(),
             sentinel_username: None,
             sentinel_password: None,
+            client_info: None,
+            probe_transactions: None,
             log: Log::default(),
         }
     }
@@ -308,6 +315,21 @@ impl Options {
         self
     }
 
+    /// Tell the server on each connection which library this is, in which version, by CLIENT SETINFO: CLIENT LIST shows it. Where the user
+    /// lacks the right, each connection leaves an entry in ACL LOG. In place of the URL's. Default: true.
+    pub fn client_info(&mut self, tell: bool) -> &mut Self {
+        self.client_info = Some(tell);
+        self
+    }
+
+    /// Run an empty transaction (MULTI, EXEC) on each new connection, with the login, to see whether this user may run any. Where the user lacks
+    /// the right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip
+    /// more. In place of the URL's. Default: true.
+    pub fn probe_transactions(&mut self, probe: bool) -> &mut Self {
+        self.probe_transactions = Some(probe);
+        self
+    }
+
     /// Be told of connections made, lost and refused. Default: nobody is told.
     ///
     /// The callback runs on the thread on which it happened and must not call back into the client. Messages hold
@@ -352,7 +374,27 @@ pub(crate) struct Config {
     pub(crate) address_map: HashMap<Address, Address>,
     sentinel_username: Option<String>,
     sentinel_password: Option<Secret>,
+    /// CLIENT SETINFO on each connection.
+    pub(crate) client_info: bool,
+    /// An empty transaction on each connection.
+    pub(crate) probe_transactions: bool,
     pub(crate) log: Log,
+    /// The client is being closed: whoever connects for it gives up.
+    pub(crate) closing: Closing,
+}
+
+/// Set once, for all copies of a configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Closing(Arc<AtomicBool>);
+
+impl Closing {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Which servers a URL names.
@@ -455,7 +497,10 @@ impl Config {
             address_map: options.address_map.clone(),
             sentinel_username: options.sentinel_username.clone(),
             sentinel_password: options.sentinel_password.clone(),
-            log: options.log.clone(),
+            client_info: options.client_info.or(target.client_info).unwrap_or(true),
+            probe_transactions: options.probe_transactions.or(target.probe_transactions).unwrap_or(true),
+            log: options.log.of_a_client(),
+            closing: Closing::default(),
         })
     }
 

@@ -255,6 +255,25 @@ func WithLazyConnect() Option {
 	}
 }
 
+// WithoutClientInfo has no connection tell the server by CLIENT SETINFO which library this is: where the user lacks the right, each leaves an entry in ACL LOG.
+func WithoutClientInfo() Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_client_info(o, false, err)
+		})
+	}
+}
+
+// WithoutTransactionProbe has no connection run an empty transaction with its login, to see whether this user may run any: where the user lacks the right, each leaves
+// an entry in ACL LOG. The first transaction on each connection costs a round trip more instead.
+func WithoutTransactionProbe() Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_probe_transactions(o, false, err)
+		})
+	}
+}
+
 // WithReadFrom says which servers run read-only calls; everything else runs on primaries. Default: [Primary]. See also [Client.WithReadFrom].
 func WithReadFrom(from ReadFrom) Option {
 	return func(s *settings) *Error {

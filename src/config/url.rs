@@ -34,6 +34,8 @@ pub(super) struct Target {
     pub(super) database: u32,
     pub(super) protocol: Protocol,
     pub(super) silence_timeout: Option<Duration>,
+    pub(super) client_info: Option<bool>,
+    pub(super) probe_transactions: Option<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -85,8 +87,18 @@ pub(super) fn parse(url: &str) -> Result<Target> {
         (Some(a), Some(b)) if a != b => return Err(invalid("the path and db= name different databases")),
         (a, b) => a.or(b).unwrap_or(0),
     };
-    let Query { protocol, silence_timeout, .. } = query;
-    Ok(Target { servers, tls, username, password, database, protocol, silence_timeout })
+    let Query { protocol, silence_timeout, client_info, probe_transactions, .. } = query;
+    Ok(Target {
+        servers,
+        tls,
+        username,
+        password,
+        database,
+        protocol,
+        silence_timeout,
+        client_info,
+        probe_transactions,
+    })
 }
 
 fn invalid(why: impl std::fmt::Display) -> Error {
@@ -241,6 +253,8 @@ struct Query {
     database: Option<u32>,
     protocol: Protocol,
     silence_timeout: Option<Duration>,
+    client_info: Option<bool>,
+    probe_transactions: Option<bool>,
 }
 
 fn parse_query(query: &str) -> Result<Query> {
@@ -258,7 +272,13 @@ fn parse_query(query: &str) -> Result<Query> {
             "silence_timeout_ms" if parsed.silence_timeout.is_none() => {
                 parsed.silence_timeout = Some(parse_milliseconds(&name, &value)?);
             }
-            "db" | "protocol" | "silence_timeout_ms" => {
+            "client_info" if parsed.client_info.is_none() => {
+                parsed.client_info = Some(parse_switch(&name, &value)?);
+            }
+            "probe_transactions" if parsed.probe_transactions.is_none() => {
+                parsed.probe_transactions = Some(parse_switch(&name, &value)?);
+            }
+            "db" | "protocol" | "silence_timeout_ms" | "client_info" | "probe_transactions" => {
                 return Err(invalid(format_args!("the parameter {name} occurs twice")));
             }
             name => {
@@ -266,13 +286,17 @@ fn parse_query(query: &str) -> Result<Query> {
                     && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
                 let name = if plain { name } else { "(not shown)" };
                 return Err(invalid(format_args!(
-                    "unknown parameter {name}; a URL takes db, protocol and silence_timeout_ms, \
+                    "unknown parameter {name}; a URL takes db, protocol, silence_timeout_ms, client_info and probe_transactions, \
                      all else is an option of the client"
                 )));
             }
         }
     }
     Ok(parsed)
+}
+
+fn parse_switch(name: &str, value: &str) -> Result<bool> {
+    value.parse().map_err(|_| invalid(format_args!("the parameter {name} must be true or false")))
 }
 
 #[cfg(test)]

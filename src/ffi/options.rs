@@ -3,8 +3,9 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
+use super::cancel::Held;
 use super::error::rs_error;
-use super::{bytes, free, guard, guard_value, invalid, rs_status, text};
+use super::{bytes, free, guard_held, guard_value, invalid, rs_status, text};
 use crate::config::{Options, Protocol};
 use crate::error::{Error, Result, Status};
 use crate::log::LogLevel;
@@ -43,7 +44,8 @@ pub struct rs_options {
 }
 
 /// Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
-/// on which the event happened, perhaps on several at once, and must neither block nor call the client.
+/// on which the event happened, perhaps on several at once, and must neither block nor call the client; it may free
+/// it. It is not called any more once the client's last handle has been freed.
 pub type rs_log_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, level: i32, message: *const c_char, len: usize)>;
 
@@ -55,6 +57,7 @@ pub type rs_free_fn = Option<unsafe extern "C" fn(context: *mut c_void)>;
 /// Returns: caller frees with rs_options_free. Errors: none. Threads: any.
 #[unsafe(no_mangle)]
 pub extern "C" fn rs_options_new() -> *mut rs_options {
+    let _held = Held::new();
     guard_value(std::ptr::null_mut(), || Box::into_raw(Box::new(rs_options { options: Options::default() })))
 }
 
@@ -79,7 +82,7 @@ unsafe fn set(
     err: *mut *mut rs_error,
     body: impl FnOnce(&mut Options) -> Result<()>,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as promised.
         let options = unsafe { options.as_mut() }.ok_or_else(|| invalid("options", "is NULL"))?;
         body(&mut options.options)
@@ -386,6 +389,47 @@ pub unsafe extern "C" fn rs_options_set_lazy_connect(
     }
 }
 
+/// False: no connection tells the server by CLIENT SETINFO which library this is, in which version (CLIENT LIST shows it). Where the user lacks
+/// the right, each connection leaves an entry in ACL LOG. In place of the URL's `client_info`. Default: true.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_client_info(
+    options: *mut rs_options,
+    tell: bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.client_info(tell);
+            Ok(())
+        })
+    }
+}
+
+/// False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any. Where the user lacks the
+/// right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip more. In
+/// place of the URL's `probe_transactions`. Default: true.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_probe_transactions(
+    options: *mut rs_options,
+    probe: bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.probe_transactions(probe);
+            Ok(())
+        })
+    }
+}
+
 /// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica is behind its primary by
 /// what is still on the way; one that is lost, loads its data or says that it has lost its primary is passed over. A server older than 7.0
 /// cannot run a script read-only: such calls go to its primary. Default: RS_READ_FROM_PRIMARY. See also rs_client_with_read_from.
@@ -530,6 +574,7 @@ impl Context {
     ) {
         let mut text = message.replace('\0', " ").into_bytes();
         text.push(0);
+        let _held = Held::new();
         // SAFETY: the function and its context were given for this; the text ends in a NUL and outlives the call.
         unsafe { log(self.pointer, level as i32, text.as_ptr().cast(), text.len() - 1) };
     }
@@ -538,6 +583,7 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         if let Some(free) = self.free {
+            let _held = Held::new();
             // SAFETY: given for this, and this is the last use of the context.
             unsafe { free(self.pointer) };
         }

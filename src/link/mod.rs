@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::config::Config;
 use crate::driver::Waker;
 use crate::error::{Error, Result, Status};
-use crate::ffi::fork;
-use crate::net::Socket;
+use crate::ffi::fork::Process;
 use crate::net::address::Address;
 use crate::net::connect::{Established, connect};
-use crate::request::Request;
+use crate::net::{Socket, TICK};
+use crate::request::{Request, Shape};
 use crate::resp::{Payload, Pool, Reply};
 use crate::session::handshake::{Handshake, Next, Purpose};
 use crate::session::{Counters, Facts, Finished, Session};
@@ -64,8 +64,12 @@ pub(crate) struct Link {
     /// When hands had been shaken: no call on it is older.
     opened: Instant,
     usable: AtomicBool,
+    /// What is learnt on this connection.
+    facts: Arc<Facts>,
+    /// The server has said that it is a replica, where a primary is wanted.
+    demoted: AtomicBool,
     /// The process that connected: a child of fork shares the socket, and must not end it for its parent.
-    process: u32,
+    process: Process,
     shared: Mutex<Shared>,
 }
 
@@ -131,7 +135,9 @@ impl Link {
             silence_timeout: config.silence_timeout,
             opened: now,
             usable: AtomicBool::new(true),
-            process: fork::generation(),
+            facts: Arc::clone(&facts),
+            demoted: AtomicBool::new(false),
+            process: Process::this(),
             shared: Mutex::new(Shared {
                 session: Session::new(config.limits, Arc::clone(&facts), Arc::clone(&pool)),
                 places: Slab::new(),
@@ -155,7 +161,7 @@ impl Link {
             link.opened = Instant::now();
             return Ok(link);
         }
-        // What spoilt this connection is among the facts now, and the next handshake does without it.
+        // What spoilt this connection is among its facts now, and the next handshake does without it.
         Link::open(config, address, facts, pool, purpose, deadline)
     }
 
@@ -170,15 +176,23 @@ impl Link {
         let mut handshake = Handshake::new(config, facts, purpose);
         let mut next = Some(handshake.start());
         while let Some(request) = next {
-            let replies = match self.call(request, Instant::now(), deadline) {
+            let replies = match self.say(request, config, deadline) {
                 End::Finished(Finished { result: Ok(payload), .. }) => Reply::new(payload),
                 End::Late(..) => return Err(self.no_handshake("the server did not answer in time")),
                 _ => {
-                    return Err(match self.cause() {
-                        Some(cause) if cause.status() == Status::Tls => cause,
-                        Some(cause) => self.no_handshake(cause.message()),
-                        None => self.no_handshake("the connection was closed"),
-                    });
+                    return match self.cause() {
+                        Some(cause) if matches!(cause.status(), Status::Tls | Status::Closed) => Err(cause),
+                        // Not a word: it may not bear HELLO.
+                        Some(_) if handshake.may_be_shunned() && self.counters().0.bytes_received == 0 => {
+                            facts.note_shunned_hello();
+                            Ok(false)
+                        }
+                        Some(cause) => Err(handshake
+                            .refusal()
+                            .map(|refusal| refusal.context(&self.address))
+                            .unwrap_or_else(|| self.no_handshake(cause.message()))),
+                        None => Err(self.no_handshake("the connection was closed")),
+                    };
                 }
             };
             next = match handshake.judge(replies.root()).map_err(|error| error.context(&self.address))? {
@@ -190,6 +204,24 @@ impl Link {
         Ok(true)
     }
 
+    /// A call of the handshake. Nobody else knows of this connection yet, so it minds itself whether the client is
+    /// closed.
+    fn say(&self, request: Box<Request>, config: &Config, deadline: Instant) -> End {
+        let start = Instant::now();
+        let started = match self.start(request, start) {
+            Ok(started) => started,
+            Err(unsent) => return End::Unusable(unsent),
+        };
+        let mut now = start;
+        while now < deadline && !self.linger(&started, now, deadline.min(now + TICK)) {
+            if config.closing.is_set() {
+                self.close(&Error::closed());
+            }
+            now = Instant::now();
+        }
+        self.wait(started, start, deadline)
+    }
+
     fn no_handshake(&self, reason: &str) -> Error {
         Error::new(Status::Connect, format!("no handshake with {}: {reason}", self.address))
     }
@@ -198,6 +230,22 @@ impl Link {
     #[inline]
     pub(crate) fn is_usable(&self) -> bool {
         self.usable.load(Ordering::Acquire)
+    }
+
+    /// Takes no new calls: the server is a replica, and a connection made now may lead to the primary. Calls in flight stay.
+    pub(crate) fn give_up_replica(&self) {
+        self.demoted.store(true, Ordering::Relaxed);
+        self.usable.store(false, Ordering::Release);
+    }
+
+    /// Whether it was given up because its server is a replica.
+    pub(crate) fn leads_to_replica(&self) -> bool {
+        self.demoted.load(Ordering::Relaxed)
+    }
+
+    /// What was learnt on this connection.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// Whether a deadline was missed and no byte came since.
@@ -236,6 +284,27 @@ impl Link {
         match self.begin(&mut shared, request, clock) {
             Ok(started) => self.end(&mut shared, started, Some(clock), (now, deadline)),
             Err(unsent) => End::Unusable(unsent),
+        }
+    }
+
+    /// Asks the server something on the library's own account.
+    pub(crate) fn ask(&self, arguments: &[&[u8]], deadline: Instant) -> Result<Reply> {
+        self.ask_in(Shape::Single, &[arguments], deadline)
+    }
+
+    /// The same for several things in one write; the reply is an array.
+    pub(crate) fn ask_all(&self, commands: &[&[&[u8]]], deadline: Instant) -> Result<Reply> {
+        self.ask_in(Shape::Pipeline, commands, deadline)
+    }
+
+    fn ask_in(&self, shape: Shape, commands: &[&[&[u8]]], deadline: Instant) -> Result<Reply> {
+        let mut request = Box::<Request>::default();
+        request.reset(shape);
+        commands.iter().for_each(|command| request.say(command));
+        match self.call(request, Instant::now(), deadline) {
+            End::Finished(Finished { result, .. }) => result.map(Reply::new),
+            End::Late(error, _) => Err(error),
+            End::Unusable(_) => Err(self.cause().unwrap_or_else(Error::closed)),
         }
     }
 
@@ -480,7 +549,7 @@ fn wake_one(shared: &Shared) {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if self.process == fork::generation() {
+        if self.process.is_this() {
             self.socket.shutdown();
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use crate::ffi::lock::MutexGuard;
 
 use super::transfer::Wait;
 use super::{Link, Shared, pass_on};

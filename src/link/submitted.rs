@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use crate::ffi::lock::MutexGuard;
 
 use super::transfer::Wait;
 use super::{CloseOnPanic, Link, Place, Shared};

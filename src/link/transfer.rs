@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use crate::ffi::lock::MutexGuard;
 use rustls::ClientConnection;
 
 use super::{Link, Shared, wake_one};

@@ -63,6 +63,7 @@ static void a_closed_client(void) {
     CHECK_FAILS(RS_ERR_CLOSED, "", rs_script_call(multiply, NULL, 1, foo, NULL, 1, five, NULL, NULL, &err));
     CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_script_load(client, multiply, &err));
     CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_script_kill(client, &err));
+    CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_kill(client, NULL, &err));
     rs_error *err = NULL;
     CHECK(rs_client_command(client, 1, ping, NULL, NULL, &err) != RS_OK);
     CHECK(rs_error_is_not_executed(err));
@@ -322,6 +323,9 @@ static void administration(void) {
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "mode", rs_client_script_flush(client, 3, &err));
     rs_error *err = NULL;
     CHECK_INT(rs_client_script_kill(client, &err), RS_ERR_SERVER);
+    CHECK_TEXT(rs_error_server_code(err), "NOTBUSY");
+    rs_error_free(err);
+    CHECK_INT(rs_client_kill(client, NULL, &err), RS_ERR_SERVER);
     CHECK_TEXT(rs_error_server_code(err), "NOTBUSY");
     rs_error_free(err);
     rs_reply *source = NULL;

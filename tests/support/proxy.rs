@@ -39,10 +39,11 @@ struct State {
     closed: bool,
 }
 
-#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Where new connections lead.
+    target: Mutex<SocketAddr>,
 }
 
 impl Shared {
@@ -60,16 +61,20 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on a free port of 127.0.0.1 and relays each connection to `target`.
     pub fn start(target: impl ToSocketAddrs) -> Proxy {
-        let target =
-            target.to_socket_addrs().ok().and_then(|mut all| all.next()).expect("an address to relay to");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound address");
-        let shared = Arc::new(Shared::default());
+        let target = Mutex::new(resolve(target));
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::default(), target });
         thread::spawn({
             let shared = shared.clone();
-            move || accept(&listener, target, &shared)
+            move || accept(&listener, &shared)
         });
         Proxy { address, shared }
+    }
+
+    /// Relays new connections to another target, as after a change of a name's address. Those that are open stay.
+    pub fn lead_to(&self, target: impl ToSocketAddrs) {
+        *self.shared.target.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = resolve(target);
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -152,10 +157,15 @@ impl Drop for Proxy {
     }
 }
 
-fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
+fn resolve(target: impl ToSocketAddrs) -> SocketAddr {
+    target.to_socket_addrs().ok().and_then(|mut all| all.next()).expect("an address to relay to")
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for client in listener.incoming() {
         let Ok(client) = client else { continue };
         // A server that is down looks to the client like one that accepts and closes.
+        let target = *shared.target.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let server = TcpStream::connect(target);
         let mut state = shared.lock();
         if state.closed {

@@ -28,6 +28,8 @@ const nativeSet = {
     maxReplyBytes: set("max_reply_bytes", "size"),
     maxReplyDepth: set("max_reply_depth", "size"),
     lazyConnect: set("lazy_connect", "bool"),
+    clientInfo: set("client_info", "bool"),
+    probeTransactions: set("probe_transactions", "bool"),
     readFrom: set("read_from", "i32"),
     mapAddress: native.option("map_address", "string", "string"),
     sentinelUsername: set("sentinel_username", "string"),
@@ -125,6 +127,8 @@ const given = {
     reconnectAttempts: asCount("reconnectAttempts", 0xffff_ffff),
     maxReplyBytes: asCount("maxReplyBytes"),
     maxReplyDepth: asCount("maxReplyDepth"),
+    clientInfo: asFlag("clientInfo"),
+    probeTransactions: asFlag("probeTransactions"),
     readFrom: (set, value) => set(oneOf("readFrom", value, READ_FROM)),
     mapAddress: (set, value) => {
         for (const [announced, reachable] of Object.entries(copy("mapAddress", value))) {
