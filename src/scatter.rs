@@ -252,8 +252,8 @@ impl<'a> Scatter<'a> {
     /// Sends each part to its server, and only then waits for the first reply.
     fn send(&mut self, mut parts: Vec<Part>) -> Vec<(Part, End)> {
         let now = Instant::now();
-        // To connect may take all the time there is.
-        parts.sort_by_key(|part| !part.node.is_connected());
+        // To connect may take all the time there is, and a connection that is silent may have to be made anew.
+        parts.sort_by_key(|part| !part.node.answers());
         let mut sent = Vec::with_capacity(parts.len());
         let mut is_awaited = false;
         for mut part in parts {
@@ -520,12 +520,15 @@ pub(crate) fn everywhere(
         let primaries = topology.primaries();
         done.retain(|(node, _)| primaries.iter().any(|primary| Arc::ptr_eq(primary, node)));
         let mut sent = Vec::new();
-        for node in primaries {
-            if !done.iter().any(|(other, _)| Arc::ptr_eq(other, &node)) {
-                let started = begin(topology, &node, make()?, deadline);
-                sent.push((node, started));
+        // As for pipelines: first those that need not be connected to.
+        let (ready, others): (Vec<_>, Vec<_>) = primaries.iter().partition(|node| node.answers());
+        for node in ready.into_iter().chain(others) {
+            if !done.iter().any(|(other, _)| Arc::ptr_eq(other, node)) {
+                let started = begin(topology, node, make()?, deadline);
+                sent.push((node.clone(), started));
             }
         }
+        sent.sort_by_key(|(node, _)| primaries.iter().position(|primary| Arc::ptr_eq(primary, node)));
         let mut failed = false;
         for (node, started) in sent {
             let result = match started {

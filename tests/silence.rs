@@ -273,6 +273,17 @@ fn one_hung_node_of_three_costs_the_others_nothing() {
             account.note(&result);
             result.is_err_and(|error| error.is_not_executed())
         });
+        // Nor does a pipeline over all three wait for that one before it has sent the others their parts.
+        wait_until("the others answer their parts", || {
+            let mut pipeline = hasty.pipeline();
+            for node in 0..3 {
+                pipeline.command(&["EXISTS", key(node)]).unwrap();
+            }
+            pipeline.exec().unwrap_err();
+            pipeline.arrived().is_some_and(|arrived| {
+                arrived.root().elements().map(|reply| reply.as_i64()).eq([None, Some(1), Some(1)])
+            })
+        });
         assert!(!waiting.is_finished());
         cluster.node(0).resume();
         account.note(&waiting.join().unwrap());
