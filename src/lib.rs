@@ -48,6 +48,7 @@ mod session;
 mod slots;
 mod stats;
 mod submit;
+mod threads;
 mod topology;
 mod workers;
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::ffi::cancel::Held;
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
@@ -15,7 +16,7 @@ use crate::net::address::Address;
 use crate::request::{Repeatable, Request, Shape};
 use crate::resp::{Pool, Reply, ReplyRef};
 use crate::session::handshake::Purpose;
-use crate::session::{Compiled, Facts, Finished};
+use crate::session::{Compiled, Counters, Facts, Finished};
 use crate::stats::Stats;
 
 /// A server and the connection to it that all callers share.
@@ -80,7 +81,7 @@ impl Node {
             pool,
             opened: AtomicU64::new(0),
             state: Mutex::default(),
-            changed: Condvar::new(),
+            changed: Condvar::default(),
         }
     }
 
@@ -197,6 +198,7 @@ impl Node {
         {
             return Ok(Arc::clone(link));
         }
+        let _held = Held::new();
         let failed_before = state.failed;
         loop {
             if state.closed {
@@ -245,6 +247,7 @@ impl Node {
             let attempt = self.open(self.purpose, deadline);
             match &attempt {
                 Ok(_) => self.config.log.event(LogLevel::Info, format_args!("connected to {}", self.address)),
+                Err(error) if error.status() == Status::Closed => {}
                 Err(error) => self.config.log.event(LogLevel::Error, format_args!("{error}")),
             }
             attempt
@@ -338,6 +341,7 @@ impl Node {
     /// Waits for the next try of a call that the server refused for the moment; an error when the client is closed or the
     /// deadline comes first.
     pub(crate) fn pause(&self, tries: u32, deadline: Instant) -> Option<()> {
+        let _held = Held::new();
         let until = Instant::now() + self.backoff(tries);
         let mut state = self.state.lock();
         while !state.closed && until < deadline {
@@ -361,6 +365,10 @@ impl Node {
         for link in state.apart.iter().filter_map(Weak::upgrade).chain(state.link.clone()) {
             let (counters, in_flight) = link.counters();
             stats.add(counters, in_flight);
+        }
+        // Callers may wait long on a connection that was given up because it is silent; what it did was counted then.
+        for link in state.retired.iter().filter_map(Weak::upgrade) {
+            stats.add(Counters::default(), link.counters().1);
         }
         stats.reconnects = state.connections.saturating_sub(1);
         stats

@@ -391,6 +391,11 @@ impl Request {
         })
     }
 
+    /// Gives the memory of the wire form back: it will not be sent again.
+    pub(crate) fn give_back_wire(&mut self) {
+        self.wire = Wire::Own(Buffer::default());
+    }
+
     /// The name of item `index`'s command, for error texts.
     pub(crate) fn name_of(&self, index: usize) -> String {
         let wire = &self.wire[self.start_of(index)..self.items[index].end];

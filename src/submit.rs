@@ -15,6 +15,7 @@ use crate::config::LONGEST_WAIT;
 use crate::dispatch::has_read_only;
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
 use crate::leash::Leash;
 use crate::link::Outcome;
 use crate::node::Node;
@@ -121,6 +122,7 @@ impl Client {
         args: &(impl Arguments + ?Sized),
         read_only: bool,
     ) -> Result<()> {
+        self.core().check_process()?;
         let mut request = self.request(Shape::Single);
         request.script_call(script, keys, args, read_only)?;
         self.submit_all(queue, &mut vec![Call::new(tag, request, Lane::Shared)])
@@ -133,6 +135,7 @@ impl Client {
     }
 
     pub(crate) fn submit_command_of(&self, queue: &Queue, tag: u64, arguments: &[&[u8]]) -> Result<()> {
+        self.core().check_process()?;
         let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
         request.command(arguments)?;
@@ -142,8 +145,10 @@ impl Client {
     /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error none, and then they are left where
     /// they are.
     pub(crate) fn submit_all(&self, queue: &Queue, calls: &mut Vec<Call>) -> Result<()> {
+        let _held = Held::new();
         let core = self.core();
         core.check_process()?;
+        queue.check_process()?;
         if core.topology.is_closed() {
             return Err(Error::closed());
         }
@@ -254,6 +259,9 @@ impl Client {
     /// [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet do so.
     /// What waits on the server, as BLPOP does, is given up there too: its connection is closed.
     pub fn cancel(&self, queue: &Queue, tag: u64) -> usize {
+        if self.core().check_process().and_then(|()| queue.check_process()).is_err() {
+            return 0;
+        }
         let Some(driver) = self.core().driver_if_any() else { return 0 };
         let tickets = queue.with_tag(self.core().id(), tag);
         for &ticket in &tickets {
@@ -287,6 +295,7 @@ impl Pipeline {
         if self.is_empty() {
             return Err(nothing_to_submit());
         }
+        self.client().core().check_process()?;
         let mut calls = vec![Call::new(tag, self.take_request(), Lane::Shared)];
         let accepted = self.client().submit_all(queue, &mut calls);
         if let Some(Call { work: Ok(Work::Send(request, _)), .. }) = calls.pop() {
@@ -308,10 +317,11 @@ impl Driver {
                     self.waker.mind(deadline);
                 }
             }
-            Err(Job::Connect { node, .. }) => {
-                self.workers.take_line(&node).into_iter().for_each(|(_, call)| call.close());
+            Err((Job::Connect { node, .. }, error)) => {
+                let calls = self.workers.end_line(&node);
+                calls.into_iter().for_each(|(_, call)| call.complete(Err(error.clone()), None));
             }
-            Err(job) => job.refuse(),
+            Err((job, error)) => job.refuse(error),
         }
     }
 
@@ -431,7 +441,7 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
         for job in go_on {
             match client.as_ref().and_then(|client| client.core().driver_if_any()) {
                 Some(driver) => driver.give(job),
-                None => job.refuse(),
+                None => job.refuse(Error::closed()),
             }
         }
     }
@@ -493,11 +503,13 @@ impl Job {
         }
     }
 
-    /// Ends its call with what is known: there is nobody to do it.
-    fn refuse(self) {
+    /// Ends its call with what is known: there is nobody to do it, for this reason.
+    fn refuse(self, reason: Error) {
         match self {
             Job::Connect { .. } | Job::AskRole { .. } => {}
-            Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => call.close(),
+            Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => {
+                call.complete(Err(reason), None);
+            }
             Job::GoOn { call, error, arrived, .. } => call.complete(Err(error), arrived),
         }
     }

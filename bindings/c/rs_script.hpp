@@ -356,6 +356,11 @@ public:
     // How long a call may take, all its attempts together, in milliseconds above 0; default 10000.
     Options &call_timeout_ms(std::uint64_t timeout_ms) { return set(rs_options_set_call_timeout_ms, timeout_ms); }
 
+    // When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
+    // were waiting on it for so long without a single byte coming. Milliseconds above 0; wins over the URL's
+    // silence_timeout_ms; default 500.
+    Options &silence_timeout_ms(std::uint64_t timeout_ms) { return set(rs_options_set_silence_timeout_ms, timeout_ms); }
+
     // The ACL user; wins over the URL's.
     Options &username(std::string_view username) { return set(rs_options_set_username, std::string(username).c_str()); }
 

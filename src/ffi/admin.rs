@@ -6,7 +6,7 @@ use super::client::rs_client;
 use super::error::rs_error;
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
-use super::{Out, Strings, guard, handle, invalid, rs_status, text};
+use super::{Out, Strings, guard_held, handle, invalid, rs_status, text};
 use crate::admin::FlushMode;
 
 /// SCRIPT FLUSH as the server is configured.
@@ -33,7 +33,7 @@ pub unsafe extern "C" fn rs_client_script_load(
     script: *const rs_script,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let (client, script) = unsafe { (handle(client, "client")?, handle(script, "script")?) };
         client.client.script_load(script.script())
@@ -44,7 +44,8 @@ pub unsafe extern "C" fn rs_client_script_load(
 /// error: without it nobody knows.
 ///
 /// `shas`: `count` SHA1s of 40 hexadecimal digits, each ending in a NUL; copied. `exists`: `count` places; each becomes true or false, all
-/// false on failure. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
+/// false on failure, unless `count` is above 2147483647 and can be no array's. `err` may be NULL. Errors: any of
+/// RS_ERR_. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/script-exists/>
 ///
@@ -64,10 +65,14 @@ pub unsafe extern "C" fn rs_client_script_exists(
             unsafe { exists.add(index).write(value) };
         }
     };
-    (0..count).for_each(|index| set(index, false));
-    guard(err, || {
-        if exists.is_null() && count > 0 {
-            return Err(invalid("exists", "is NULL and its number is not 0"));
+    // Checked before anything is written: what is no list has no places.
+    let is_list = count <= super::LONGEST_LIST;
+    if is_list {
+        (0..count).for_each(|index| set(index, false));
+    }
+    guard_held(err, || {
+        if exists.is_null() && count > 0 || !is_list {
+            return Err(super::no_list("exists"));
         }
         // SAFETY: as documented.
         let (client, sha_list) =
@@ -95,7 +100,7 @@ pub unsafe extern "C" fn rs_client_script_flush(
     mode: i32,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let client = unsafe { handle(client, "client")? };
         client.client.script_flush(match mode {
@@ -123,7 +128,7 @@ pub unsafe extern "C" fn rs_client_script_kill(
     client: *const rs_client,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let client = unsafe { handle(client, "client")? };
         client.client.script_kill()
@@ -152,7 +157,7 @@ pub unsafe extern "C" fn rs_client_kill(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(killed) };
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let client = unsafe { handle(client, "client")? };
         let killed_reply = client.client.kill_to_reply()?;
@@ -181,7 +186,7 @@ pub unsafe extern "C" fn rs_client_script_show(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(source) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("source")?;
         // SAFETY: as documented.
         let (client, sha) = unsafe { (handle(client, "client")?, text(sha, "sha")?) };

@@ -176,7 +176,7 @@ impl<T> Session<T> {
                     let error = verdict::load_error(text);
                     return self.refuse(key, error);
                 }
-                let again = call.by_body || !call.repaired;
+                let again = call.tag.is_some() && (call.by_body || !call.repaired);
                 self.counters.noscript_repairs += u64::from(!call.by_body && again);
                 call.repaired = true;
                 again
@@ -388,6 +388,9 @@ impl<T> Session<T> {
                 LoadVerdict::Never => self.facts.load_refused.store(true, Ordering::Relaxed),
                 LoadVerdict::NotNow => {}
                 LoadVerdict::Failed => return self.refuse_transaction(key),
+            }
+            if call.tag.is_none() {
+                return self.refuse(key, caller_has_left());
             }
             call.by_body = true;
             return self.emit_transaction(key);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
@@ -334,7 +334,23 @@ impl<T> Session<T> {
         let arrived = self.arrived(key);
         let call = &mut self.calls[key];
         call.tag = None;
+        if call.request.shape == Shape::Single {
+            // It is not sent again, and may wait long for a reply that never comes.
+            call.request.give_back_wire();
+        }
         (arrived, call.position != NOT_QUEUED)
+    }
+
+    /// Where in the stream the next call stands.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.outbox.position()
+    }
+
+    /// How much memory a call takes until it is answered, if it stands behind `from` in the stream.
+    pub(crate) fn weight(&self, key: usize, from: u64) -> usize {
+        let Call { position, request, .. } = &self.calls[key];
+        if *position < from { 0 } else { size_of::<Call<T>>() + size_of::<Request>() + request.wire.len() }
     }
 
     /// The next call that is over.

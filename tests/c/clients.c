@@ -142,6 +142,7 @@ static void options(void) {
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "sentinel_username", rs_options_set_sentinel_username(options, "", &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_connect_timeout_ms(options, 0, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_call_timeout_ms(options, 0, &err));
+    CHECK_FAILS(RS_ERR_INVALID_OPTION, "silence", rs_options_set_silence_timeout_ms(options, 0, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_client_name(options, "two words", &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_keepalive_s(options, 32768, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_reconnect_backoff_ms(options, 2, 1, &err));
@@ -151,6 +152,7 @@ static void options(void) {
     CHECK_OK(rs_options_set_client_name(options, "tester", &err));
     CHECK_OK(rs_options_set_connect_timeout_ms(options, 4000, &err));
     CHECK_OK(rs_options_set_call_timeout_ms(options, 9000, &err));
+    CHECK_OK(rs_options_set_silence_timeout_ms(options, 700, &err));
     CHECK_OK(rs_options_set_keepalive_s(options, 0, &err));
     CHECK_OK(rs_options_set_reconnect_backoff_ms(options, 1, 10, &err));
     CHECK_OK(rs_options_set_reconnect_attempts(options, 0, &err));

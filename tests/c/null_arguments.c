@@ -294,6 +294,7 @@ static void setters(void) {
     } while (0)
     SETTER(rs_options_set_connect_timeout_ms, "options", NULL, 1);
     SETTER(rs_options_set_call_timeout_ms, "options", NULL, 1);
+    SETTER(rs_options_set_silence_timeout_ms, "options", NULL, 1);
     SETTER(rs_options_set_username, "options", NULL, "u");
     SETTER(rs_options_set_username, "username", options, NULL);
     SETTER(rs_options_set_password, "options", NULL, "p", 1);

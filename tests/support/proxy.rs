@@ -34,6 +34,8 @@ struct State {
     /// Both ends of each connection that still relays.
     open: Vec<(usize, TcpStream, TcpStream)>,
     accepted: usize,
+    /// The connections accepted before that many are dead, and do not say so.
+    swallowed: usize,
     closed: bool,
 }
 
@@ -108,6 +110,13 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
+    /// From now on what comes on the connections that there are is taken and passed on to nobody, both ways. Later
+    /// ones are well.
+    pub fn swallow(&self) {
+        let mut state = self.shared.lock();
+        state.swallowed = state.accepted;
+    }
+
     /// Passes on at most so many bytes at a time, each in a segment of its own.
     pub fn max_write(&self, way: Way, bytes: usize) {
         assert!(bytes > 0, "nothing would ever pass");
@@ -173,7 +182,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         for (way, from, to) in [(Requests, &client, &server), (Replies, &server, &client)] {
             let (from, to, shared) = (handle(from), handle(to), shared.clone());
             thread::spawn(move || {
-                relay(way, &from, &to, &shared);
+                relay(way, index, &from, &to, &shared);
                 hang_up(&from, &to);
                 shared.lock().open.retain(|(open, ..)| *open != index);
             });
@@ -182,7 +191,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 /// Passes bytes on until one end closes or the connection is to be cut.
-fn relay(way: Way, mut from: &TcpStream, mut to: &TcpStream, shared: &Shared) {
+fn relay(way: Way, index: usize, mut from: &TcpStream, mut to: &TcpStream, shared: &Shared) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let len = match from.read(&mut buffer) {
@@ -196,6 +205,9 @@ fn relay(way: Way, mut from: &TcpStream, mut to: &TcpStream, shared: &Shared) {
             lane.reads += 1;
             while state.lanes[way as usize].paused && !state.closed {
                 state = shared.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            }
+            if index < state.swallowed {
+                continue;
             }
             let lane = &mut state.lanes[way as usize];
             let cut = lane.cut_after.is_some_and(|left| left <= len);

@@ -33,6 +33,12 @@ export interface ViewOptions {
 export interface ConnectOptions {
     connectTimeout?: number;
     callTimeout?: number;
+    /**
+     * When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and
+     * calls were waiting on it for so long without a single byte coming. New calls take a new connection from then
+     * on. Default 500.
+     */
+    silenceTimeout?: number;
     username?: string;
     password?: string | Uint8Array;
     clientName?: string;

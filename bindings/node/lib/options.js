@@ -13,6 +13,7 @@ const set = (name, ...types) => native.option(`set_${name}`, ...types);
 const nativeSet = {
     connectTimeout: set("connect_timeout_ms", "size"),
     callTimeout: set("call_timeout_ms", "size"),
+    silenceTimeout: set("silence_timeout_ms", "size"),
     username: set("username", "string"),
     password: set("password", "buffer", "size"),
     clientName: set("client_name", "string"),
@@ -106,6 +107,7 @@ const asSecret = (name) => (set, value) => {
 const given = {
     connectTimeout: asCount("connectTimeout"),
     callTimeout: asCount("callTimeout"),
+    silenceTimeout: asCount("silenceTimeout"),
     username: asText("username"),
     password: asSecret("password"),
     clientName: asText("clientName"),
