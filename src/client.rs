@@ -217,7 +217,7 @@ impl Client {
         }
         match lane {
             Lane::Shared => self.run(request),
-            Lane::Own => self.run_apart(request),
+            Lane::Own | Lane::Bare => self.run_apart(request, lane.purpose()),
         }
     }
 

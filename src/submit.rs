@@ -12,6 +12,7 @@ use crate::admin::Task;
 use crate::client::{Client, Way, WeakClient};
 use crate::command::{self, Lane};
 use crate::config::LONGEST_WAIT;
+use crate::dispatch::has_read_only;
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
 use crate::ffi::cancel::Held;
@@ -26,6 +27,7 @@ use crate::resp::encode::Arguments;
 use crate::route::ReadFrom;
 use crate::script::Script;
 use crate::session::Finished;
+use crate::session::handshake::Purpose;
 use crate::session::verdict;
 use crate::slots::NO_SLOT;
 use crate::topology::Place;
@@ -72,10 +74,12 @@ impl Call {
 pub(crate) enum Job {
     /// Make the connection that calls are in line for.
     Connect { client: WeakClient, node: Arc<Node> },
+    /// Ask whether the server of that connection is a replica.
+    AskRole { node: Arc<Node>, connection: u64 },
     /// Carry a call from its beginning to its end.
     Carry { request: Box<Request>, call: Submitted },
     /// The same for one that waits on the server, on a connection of its own.
-    Wait { request: Box<Request>, call: Submitted, leash: Arc<Leash> },
+    Wait { request: Box<Request>, call: Submitted, purpose: Purpose, leash: Arc<Leash> },
     /// Administer scripts.
     Administer { task: Task, call: Submitted },
     /// Go on with a call that a server has not run, or that may run twice.
@@ -192,7 +196,9 @@ impl Client {
                 None => {
                     let call = Submitted { target: self.target(queue, None), ticket, timeout, deadline };
                     driver.give(match lane {
-                        Lane::Own => Job::Wait { request, call, leash: Arc::default() },
+                        Lane::Own | Lane::Bare => {
+                            Job::Wait { request, call, purpose: lane.purpose(), leash: Arc::default() }
+                        }
                         Lane::Shared => Job::Carry { request, call },
                     });
                 }
@@ -216,7 +222,7 @@ impl Client {
     fn node_of(&self, request: &Request, lane: Lane) -> Option<Arc<Node>> {
         let topology = &self.core().topology;
         let view = self.view();
-        if lane == Lane::Own || view.way == Way::AllPrimaries && request.slot == NO_SLOT {
+        if lane != Lane::Shared || view.way == Way::AllPrimaries && request.slot == NO_SLOT {
             return None;
         }
         let reads = view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only);
@@ -398,6 +404,10 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
                     let arrived = arrived.map(Reply::new);
                     match (result, &client) {
                         (Ok(payload), Some(client)) => {
+                            if let (Some(node), true) = (&call.target.node, has_read_only(&payload)) {
+                                let (node, connection) = (Arc::clone(node), request.connection);
+                                go_on.push(Job::AskRole { node, connection });
+                            }
                             client.core().keep(request);
                             (Ok(Reply::new(payload)), arrived)
                         }
@@ -457,8 +467,10 @@ impl Client {
             Status::Connect | Status::Loading => true,
             Status::Indeterminate => node.may_repeat(request),
             Status::Server | Status::TransactionAborted => {
-                self.core().topology.only().is_none()
-                    && error.server_text().is_some_and(|text| verdict::not_served(text).is_some())
+                error.server_text().is_some_and(|text| match self.core().topology.only() {
+                    Some(_) => verdict::is_read_only(text),
+                    None => verdict::not_served(text).is_some(),
+                })
             }
             _ => false,
         }
@@ -469,7 +481,7 @@ impl Job {
     /// The call that it is for, if it is for one.
     pub(crate) fn call(&self) -> Option<&Submitted> {
         match self {
-            Job::Connect { .. } => None,
+            Job::Connect { .. } | Job::AskRole { .. } => None,
             Job::Carry { call, .. }
             | Job::Wait { call, .. }
             | Job::Administer { call, .. }
@@ -480,7 +492,7 @@ impl Job {
     /// Ends its call, to which no worker has come: by `unsent`, unless the server may have executed it before.
     pub(crate) fn end(self, unsent: fn(Submitted)) {
         match self {
-            Job::Connect { .. } => {}
+            Job::Connect { .. } | Job::AskRole { .. } => {}
             Job::GoOn { call, error, arrived, .. } if error.is_indeterminate() => {
                 call.complete(Err(error), arrived);
             }
@@ -494,7 +506,7 @@ impl Job {
     /// Ends its call with what is known: there is nobody to do it, for this reason.
     fn refuse(self, reason: Error) {
         match self {
-            Job::Connect { .. } => {}
+            Job::Connect { .. } | Job::AskRole { .. } => {}
             Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => {
                 call.complete(Err(reason), None);
             }
@@ -505,15 +517,18 @@ impl Job {
     pub(crate) fn run(self) {
         match self {
             Job::Connect { client, node } => connect(&client, &node),
+            Job::AskRole { node, connection } => {
+                node.is_replica(Some(connection), Instant::now() + node.config().connect_timeout);
+            }
             Job::Carry { request, call } => {
                 let Some(client) = call.target.client.upgrade() else { return call.close() };
                 let mut arrived = None;
                 let result = client.carry(request, call.deadline, &mut arrived);
                 call.complete(result, arrived);
             }
-            Job::Wait { request, call, leash } => {
+            Job::Wait { request, call, purpose, leash } => {
                 let Some(client) = call.target.client.upgrade() else { return call.close() };
-                let result = client.carry_apart(request, call.deadline, &leash);
+                let result = client.carry_apart(request, purpose, call.deadline, &leash);
                 call.complete(result, None);
             }
             Job::Administer { task, call } => {

@@ -13,13 +13,14 @@ use crate::leash::Leash;
 use crate::node::Node;
 use crate::queue::{Queue, Ticket};
 use crate::request::Request;
+use crate::session::handshake::Purpose;
 use crate::submit::{Job, Submitted};
 use crate::threads;
 
 /// Threads at most. Calls beyond them wait in line; few have to come here at all.
 const WORKERS_MAX: usize = 16;
 
-/// And so many more to stop scripts: the others may all be waiting for the script that is to be stopped.
+/// And so many more to stop scripts and functions: the others may all be waiting for the one that is to be stopped.
 const KILLERS_MAX: usize = 4;
 
 /// A thread without work goes after this time.
@@ -61,7 +62,8 @@ impl Workers {
         // Many calls wait for a connection to be made, and there is one such job for each server at most.
         let (is_first, room) = match job {
             Job::Connect { .. } => (true, usize::MAX),
-            Job::Administer { task: Task::Kill, .. } => (true, WORKERS_MAX + KILLERS_MAX),
+            Job::Administer { task: Task::Kill | Task::KillAny, .. }
+            | Job::Wait { purpose: Purpose::Bare, .. } => (true, WORKERS_MAX + KILLERS_MAX),
             _ => (false, WORKERS_MAX),
         };
         if state.jobs.len() >= state.idle && state.threads < room {

@@ -1,4 +1,4 @@
-//! Script administration: LOAD, EXISTS, FLUSH, KILL and SHOW.
+//! Script administration: LOAD, EXISTS, FLUSH, KILL and SHOW; and stopping whatever runs.
 
 use std::ffi::c_char;
 
@@ -113,7 +113,8 @@ pub unsafe extern "C" fn rs_client_script_flush(
 }
 
 /// Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. They
-/// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY.
+/// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY. A function is not stopped so, and
+/// the error is RS_ERR_BUSY: see rs_client_kill.
 ///
 /// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
 /// server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
@@ -131,6 +132,39 @@ pub unsafe extern "C" fn rs_client_script_kill(
         // SAFETY: as documented.
         let client = unsafe { handle(client, "client")? };
         client.client.script_kill()
+    })
+}
+
+/// Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running. It
+/// need not be this client's. In a cluster one success is a success, and UNKILLABLE outranks NOTBUSY.
+///
+/// `*killed`: what was stopped, an array with an array of three for each: the string `script` or `function`; the function's name, or nil for a
+/// script, which the server does not name, and where this user may not run FUNCTION STATS; the server as `host:port` or the path of its
+/// socket. Caller frees with rs_reply_free; NULL on failure. `killed` may be NULL.
+///
+/// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
+/// server's word NOTBUSY (nothing runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
+///
+/// Redis: <https://redis.io/docs/latest/commands/script-kill/>, <https://redis.io/docs/latest/commands/function-kill/>
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_kill(
+    client: *const rs_client,
+    killed: *mut *mut rs_reply,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let out = unsafe { Out::new(killed) };
+    guard_held(err, || {
+        // SAFETY: as documented.
+        let client = unsafe { handle(client, "client")? };
+        let killed_reply = client.client.kill_to_reply()?;
+        if !killed.is_null() {
+            out.set(reply::into_raw(killed_reply));
+        }
+        Ok(())
     })
 }
 

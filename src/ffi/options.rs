@@ -119,6 +119,26 @@ pub unsafe extern "C" fn rs_options_set_call_timeout_ms(
     unsafe { set(options, err, |options| options.call_timeout(Duration::from_millis(timeout_ms)).map(drop)) }
 }
 
+/// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
+/// were waiting on it for so long without a single byte coming. New calls take a new connection from then on; those
+/// that wait on the old one go on waiting until their own deadlines. Calls that are made and lost meanwhile and hold more
+/// than 16 MiB together have the same effect at once. Wins over the URL's silence_timeout_ms. Milliseconds above 0;
+/// default 500.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_silence_timeout_ms(
+    options: *mut rs_options,
+    timeout_ms: u64,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| options.silence_timeout(Duration::from_millis(timeout_ms)).map(drop))
+    }
+}
+
 /// The ACL user; wins over the URL's. Needs a password. Default: none, which is the user `default`.
 ///
 /// # Safety
@@ -264,7 +284,9 @@ pub unsafe extern "C" fn rs_options_set_tls_insecure_skip_verify(
     }
 }
 
-/// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. Default: 60.
+/// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again
+/// without an answer the connection is lost. On Linux one is lost as well whose sent bytes were not acknowledged
+/// for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -362,6 +384,47 @@ pub unsafe extern "C" fn rs_options_set_lazy_connect(
     unsafe {
         set(options, err, |options| {
             options.lazy_connect(lazy);
+            Ok(())
+        })
+    }
+}
+
+/// False: no connection tells the server by CLIENT SETINFO which library this is, in which version (CLIENT LIST shows it). Where the user lacks
+/// the right, each connection leaves an entry in ACL LOG. In place of the URL's `client_info`. Default: true.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_client_info(
+    options: *mut rs_options,
+    tell: bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.client_info(tell);
+            Ok(())
+        })
+    }
+}
+
+/// False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any. Where the user lacks the
+/// right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip more. In
+/// place of the URL's `probe_transactions`. Default: true.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_probe_transactions(
+    options: *mut rs_options,
+    probe: bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.probe_transactions(probe);
             Ok(())
         })
     }

@@ -32,6 +32,8 @@ pub const RS_PACKED_SCRIPT_FLUSH: u8 = 5;
 pub const RS_PACKED_SCRIPT_KILL: u8 = 6;
 /// A packed call: rs_client_script_show.
 pub const RS_PACKED_SCRIPT_SHOW: u8 = 7;
+/// A packed call: rs_client_kill.
+pub const RS_PACKED_KILL: u8 = 8;
 /// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
 /// A flag of a packed pipeline: MULTI and EXEC around it, as RS_PIPELINE_ATOMIC.
@@ -380,6 +382,7 @@ pub unsafe extern "C" fn rs_client_cancel(
 ///            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
 ///            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 ///            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
+///            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 /// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
@@ -525,6 +528,7 @@ mod tests {
             (RS_PACKED_SCRIPT_FLUSH, packed::SCRIPT_FLUSH),
             (RS_PACKED_SCRIPT_KILL, packed::SCRIPT_KILL),
             (RS_PACKED_SCRIPT_SHOW, packed::SCRIPT_SHOW),
+            (RS_PACKED_KILL, packed::KILL),
             (RS_PACKED_READ_ONLY, packed::READ_ONLY),
             (RS_PACKED_ATOMIC, packed::ATOMIC),
             (RS_PACKED_REPAIR_UNORDERED, packed::REPAIR_UNORDERED),

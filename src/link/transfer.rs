@@ -125,8 +125,7 @@ impl Link {
             _ => 0,
         };
         if count > 0 {
-            shared.heard = now;
-            shared.suspect = false;
+            shared.hear(now);
         }
         let Shared { session, tls, .. } = shared;
         let (Some(tls), Some(received)) = (tls, received) else {

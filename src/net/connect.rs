@@ -184,7 +184,8 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Probes once nothing has come for `idle`, and gives up after as long again without an answer.
+/// Probes once nothing has come for `idle`, and gives up after as long again without an answer; and where the
+/// system can, as long after it has sent what is never acknowledged, of which keep-alive takes no notice.
 fn set_keepalive(stream: impl AsFd, idle: Duration) -> io::Result<()> {
     sockopt::set_socket_keepalive(&stream, true)?;
     // OpenBSD has these for the whole system only.
@@ -194,6 +195,13 @@ fn set_keepalive(stream: impl AsFd, idle: Duration) -> io::Result<()> {
         sockopt::set_tcp_keepidle(&stream, idle)?;
         sockopt::set_tcp_keepintvl(&stream, (idle / PROBES).max(Duration::from_secs(1)))?;
         sockopt::set_tcp_keepcnt(&stream, PROBES)?;
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // It also ends a connection whose peer's system answers and takes nothing, so it must not be short: a
+        // script may run long.
+        let unacknowledged = u32::try_from(2 * idle.as_millis()).unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(&stream, unacknowledged)?;
     }
     Ok(())
 }
@@ -315,12 +323,14 @@ mod tests {
     fn tcp_with_its_socket_options() {
         let server = Server::start(None);
         let connection = open(&format!("redis://127.0.0.1:{}", server.port), &timeout(SOON)).unwrap();
-        let fd = &connection.socket.fd;
+        let fd = connection.socket.as_fd();
         assert!(sockopt::tcp_nodelay(fd).unwrap());
         assert!(sockopt::socket_keepalive(fd).unwrap());
         assert_eq!(sockopt::tcp_keepidle(fd).unwrap(), Duration::from_secs(60));
         assert_eq!(sockopt::tcp_keepintvl(fd).unwrap(), Duration::from_secs(20));
         assert_eq!(sockopt::tcp_keepcnt(fd).unwrap(), 3);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        assert_eq!(sockopt::tcp_user_timeout(fd).unwrap(), 120_000);
         let error = connection.socket.recv(&mut [0; 1]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "the socket blocks");
         assert_eq!(ping(connection).unwrap(), "+PONG\r\n");
@@ -328,7 +338,7 @@ mod tests {
         let mut options = timeout(SOON);
         options.keepalive(None).unwrap();
         let connection = open(&format!("redis://localhost:{}", server.port), &options).unwrap();
-        assert!(!sockopt::socket_keepalive(&connection.socket.fd).unwrap());
+        assert!(!sockopt::socket_keepalive(connection.socket.as_fd()).unwrap());
         assert_eq!(ping(connection).unwrap(), "+PONG\r\n");
     }
 

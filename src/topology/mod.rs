@@ -101,7 +101,13 @@ impl<'a> Witness<'a> {
 
     /// Whether it says of itself that it is no primary.
     pub(crate) fn is_replica(&self) -> bool {
-        let role = || ask::role(self.node, &self.topology.config, self.deadline).ok();
+        let role = || {
+            // The only address that there is may stand for another server by now: its connection is made anew.
+            if self.topology.only().is_some_and(|only| Arc::ptr_eq(only, self.node)) {
+                return self.node.is_replica(None, self.deadline).then_some(Role::Replica);
+            }
+            ask::role(self.node, &self.topology.config, self.deadline).ok()
+        };
         matches!(self.role.get_or_init(role), Some(Role::Replica))
     }
 

@@ -48,6 +48,7 @@ static void calls_in_the_child(void) {
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_exists(client, 1, &sha, &exists, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_flush(client, RS_FLUSH_SYNC, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_kill(client, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_kill(client, &source, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_show(client, sha, &source, &err));
     rs_error *err = NULL;
     CHECK(rs_client_command(client, 1, ping, NULL, NULL, &err) != RS_OK);
