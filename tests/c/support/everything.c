@@ -65,6 +65,9 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_set_tls_client_cert(options, "/nowhere", "/nowhere", &err));
     GIVES(RS_OK, rs_options_set_tls_server_name(options, "n", &err));
     GIVES(RS_OK, rs_options_set_tls_insecure_skip_verify(options, false, &err));
+    GIVES(RS_OK, rs_options_set_silence_timeout_ms(options, PATIENCE_MS, &err));
+    GIVES(RS_OK, rs_options_set_client_info(options, false, &err));
+    GIVES(RS_OK, rs_options_set_probe_transactions(options, false, &err));
     GIVES(RS_OK, rs_options_set_keepalive_s(options, 1, &err));
     GIVES(RS_OK, rs_options_set_reconnect_backoff_ms(options, 1, 1, &err));
     GIVES(RS_OK, rs_options_set_reconnect_attempts(options, 1, &err));
@@ -119,6 +122,7 @@ static void calls(const everything *e, rs_status expected) {
     GIVES(expected, rs_client_script_exists(e->client, 1, &sha, &exists, &err));
     GIVES(expected, rs_client_script_flush(e->client, RS_FLUSH_SYNC, &err));
     GIVES(expected ? expected : RS_ERR_SERVER, rs_client_script_kill(e->client, &err)); /* none is running */
+    GIVES(expected ? expected : RS_ERR_SERVER, rs_client_kill(e->client, &reply, &err));
     GIVES(expected ? expected : RS_ERR_NOT_SUPPORTED, rs_client_script_show(e->client, sha, &reply, &err));
     GIVES(expected, rs_pipeline_new(e->client, RS_PIPELINE_ATOMIC, &pipeline, &err));
     rs_pipeline_free(pipeline);
