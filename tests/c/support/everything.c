@@ -65,6 +65,9 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_set_tls_client_cert(options, "/nowhere", "/nowhere", &err));
     GIVES(RS_OK, rs_options_set_tls_server_name(options, "n", &err));
     GIVES(RS_OK, rs_options_set_tls_insecure_skip_verify(options, false, &err));
+    GIVES(RS_OK, rs_options_set_silence_timeout_ms(options, PATIENCE_MS, &err));
+    GIVES(RS_OK, rs_options_set_client_info(options, false, &err));
+    GIVES(RS_OK, rs_options_set_probe_transactions(options, false, &err));
     GIVES(RS_OK, rs_options_set_keepalive_s(options, 1, &err));
     GIVES(RS_OK, rs_options_set_reconnect_backoff_ms(options, 1, 1, &err));
     GIVES(RS_OK, rs_options_set_reconnect_attempts(options, 1, &err));
