@@ -6,17 +6,17 @@ use std::time::Instant;
 
 use crate::client::{Client, Way};
 use crate::error::{Error, Result, Status};
-use crate::journey::{Journey, Next, REPEATS_MAX, honest, wait};
+use crate::journey::{Journey, Next, REPEATS_MAX, Room, honest, wait};
 use crate::leash::Leash;
 use crate::link::End;
 use crate::node::Node;
 use crate::request::{Request, Shape};
-use crate::resp::Reply;
+use crate::resp::{Note, Payload, Reply};
 use crate::route::ReadFrom;
 use crate::scatter::{Scatter, as_map, everywhere};
 use crate::session::Finished;
 use crate::session::handshake::Purpose;
-use crate::session::verdict::{self, NotServed};
+use crate::session::verdict::{self, NotServed, Refused};
 use crate::slots::NO_SLOT;
 use crate::topology::{Place, Witness};
 
@@ -69,10 +69,14 @@ impl Client {
         if self.core().topology.only().is_none() {
             return self.travel_on(request, times, node, error);
         }
-        if error.status() == Status::Loading && node.pause(0, deadline).is_none() {
-            return Err(error);
+        let last_start = Room::new(times.0, deadline).last_start();
+        match error.status() {
+            Status::Loading if node.pause(0, last_start).is_none() => return Err(error),
+            Status::Server => return Err(self.proved(node, &request, error, deadline)),
+            _ => {}
         }
-        self.run_on(node, request, times, arrived)
+        let unknown = error.is_indeterminate().then_some(error);
+        self.run_on(node, request, times, unknown, arrived)
     }
 
     fn run_until(
@@ -85,28 +89,38 @@ impl Client {
             Some(node)
                 if self.view().read_from == ReadFrom::Primary && self.view().way != Way::AllPrimaries =>
             {
-                self.run_on(node, request, times, arrived)
+                self.run_on(node, request, times, None, arrived)
             }
             _ => self.run_routed(request, times, arrived),
         }
     }
 
-    /// Carries a request to its end on the only server.
+    /// Carries a request to its end on the only server. `unknown`: how the last try ended whose outcome is not known.
     fn run_on(
         &self,
-        node: &Node,
+        node: &Arc<Node>,
         mut request: Box<Request>,
         (mut now, deadline): (Instant, Instant),
+        mut unknown: Option<Error>,
         arrived: &mut Option<Reply>,
     ) -> Result<Reply> {
+        let start = now;
         let mut tries = 0;
-        // How the last try ended whose outcome is not known.
-        let mut unknown = None;
+        // With no certainty to lose, as late as the deadline.
+        let mut last_start = deadline;
+        // What proves that nothing was executed by the last try.
+        let mut refused = None;
         loop {
             let link = match node.link(node.config().reconnect.attempts, deadline) {
                 Ok(link) => link,
                 Err(error) => return Err(honest(error, unknown)),
             };
+            // Connecting may have taken long.
+            if let Some(error) = refused.take()
+                && Instant::now() > last_start
+            {
+                return Err(honest(error, unknown));
+            }
             let finished = match link.call(request, now, deadline) {
                 End::Finished(finished) => finished,
                 End::Unusable(unsent) => {
@@ -120,29 +134,72 @@ impl Client {
             };
             let Finished { result, request: sent, .. } = finished;
             let error = match result {
-                Ok(payload) => {
+                Ok(mut payload) => {
+                    if unknown.is_some() {
+                        // What was not executed now may have been before.
+                        payload.notes.iter_mut().for_each(|note| note.not_executed = false);
+                    } else if !payload.notes.is_empty() {
+                        self.prove_notes(node, &sent, &mut payload, deadline);
+                    }
                     self.core().keep(sent);
                     return Ok(Reply::new(payload));
                 }
                 Err(error) => error,
             };
+            let mut room = Room::new(start, deadline);
+            room.learn(now.elapsed());
+            last_start = if unknown.is_none() { room.last_start() } else { deadline };
             let again = match error.status() {
-                Status::Loading => node.pause(tries, deadline).is_some(),
-                Status::Connect => true,
+                Status::Loading => node.pause(tries, last_start).is_some(),
+                Status::Connect => Instant::now() <= last_start,
                 Status::Indeterminate => node.may_repeat(&sent) && tries < REPEATS_MAX,
                 _ => false,
             };
             now = Instant::now();
             if !again || now >= deadline {
                 *arrived = finished.arrived.map(Reply::new);
+                let error = self.proved(node, &sent, error, deadline);
                 self.core().keep(sent);
                 return Err(honest(explained(error), unknown));
             }
             if error.is_indeterminate() {
                 unknown = Some(error);
+                last_start = deadline;
+            } else {
+                refused = Some(error);
             }
             tries += 1;
             request = sent;
+        }
+    }
+
+    /// The error of a call that its server refused for being a replica: what it says of its role proves it.
+    fn proved(&self, node: &Arc<Node>, request: &Request, error: Error, deadline: Instant) -> Error {
+        if error.status() == Status::Server
+            && !error.is_not_executed()
+            && error.server_text().and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly)
+            && request.is_checked_first(0)
+            && Witness::new(&self.core().topology, node, deadline).is_replica()
+        {
+            return error.certainly_not_executed();
+        }
+        error
+    }
+
+    /// The same for the items of a pipeline.
+    fn prove_notes(&self, node: &Arc<Node>, request: &Request, payload: &mut Payload, deadline: Instant) {
+        let witness = Witness::new(&self.core().topology, node, deadline);
+        for place in 0..payload.notes.len() {
+            let Note { at, item, not_executed, status, .. } = payload.notes[place];
+            let is_read_only = verdict::refused_before_it_began(payload.text(at)) == Some(Refused::ReadOnly);
+            if status == Status::Server
+                && !not_executed
+                && is_read_only
+                && request.is_checked_first(item)
+                && witness.is_replica()
+            {
+                payload.notes[place].not_executed = true;
+            }
         }
     }
 
@@ -166,8 +223,8 @@ impl Client {
             return result;
         }
         let journey = self.journey_of(&request);
-        self.travel(request, journey, seen, (now, deadline), |node, request, now| {
-            self.attempt(node, request, now, deadline)
+        self.travel(request, journey, seen, (now, deadline), |node, request, times| {
+            self.attempt(node, request, times)
         })
     }
 
@@ -184,16 +241,21 @@ impl Client {
         let seen = topology.generation();
         let witness = Witness::new(topology, node, deadline);
         let again = journey.failed(topology, &witness, error, node.may_repeat(&request))?;
-        wait(topology, again, 0, seen, deadline).map_err(|error| journey.ended_by(error, deadline))?;
+        let last_start = journey.last_start(&Room::new(now, deadline));
+        wait(topology, again, 0, seen, last_start).map_err(|error| journey.ended_by(error, last_start))?;
+        if Instant::now() > last_start {
+            return Err(journey.out_of_time());
+        }
         request.asking = false;
-        self.travel(request, journey, topology.generation(), (now, deadline), |node, request, now| {
-            self.attempt(node, request, now, deadline)
+        self.travel(request, journey, topology.generation(), (now, deadline), |node, request, times| {
+            self.attempt(node, request, times)
         })
     }
 
     /// One try on the connection that all calls share.
-    fn attempt(&self, node: &Arc<Node>, request: Box<Request>, now: Instant, deadline: Instant) -> Tried {
-        match self.core().topology.link(node, deadline) {
+    fn attempt(&self, node: &Arc<Node>, request: Box<Request>, times: Times) -> Tried {
+        let Times { now, connect_until, deadline } = times;
+        match self.core().topology.link(node, connect_until) {
             Ok(link) => Tried::of(link.call(request, now, deadline)),
             Err(error) => Tried::Failed(error, Some(request)),
         }
@@ -205,7 +267,8 @@ impl Client {
         let read_from = if reads { self.view().read_from } else { ReadFrom::Primary };
         // A transaction is refused as a whole by the server alone.
         let may_be_forged = request.shape == Shape::Single && request.items[0].script.is_some();
-        Journey::new(place, read_from, may_be_forged)
+        let is_checked_first = request.shape == Shape::Single && request.is_checked_first(0);
+        Journey::new(place, read_from, may_be_forged, is_checked_first)
     }
 
     /// Takes a call or a transaction from server to server until one has run it.
@@ -215,20 +278,31 @@ impl Client {
         mut journey: Journey,
         mut seen: u64,
         (mut now, deadline): (Instant, Instant),
-        attempt: impl Fn(&Arc<Node>, Box<Request>, Instant) -> Tried,
+        attempt: impl Fn(&Arc<Node>, Box<Request>, Times) -> Tried,
     ) -> Result<Reply> {
         let topology = &self.core().topology;
+        let mut room = Room::new(now, deadline);
+        // A first try has no certainty to lose.
+        let mut last_start = deadline;
         loop {
-            let Next { node, asking } = journey.next(topology, request.repeatable, deadline)?;
+            let Next { node, asking } = journey.next(topology, request.repeatable, last_start)?;
+            let may_turn = journey.may_turn_from(topology, &node);
+            // Half of the time is for another server that the call may turn to.
+            let half = now + deadline.saturating_duration_since(now) / 2;
+            let connect_until = if may_turn { last_start.min(half) } else { last_start };
             // A replica that is too old for read-only scripts shows it when there is a connection.
-            if journey.has_choice()
-                && topology.link(&node, deadline).is_ok()
+            if may_turn
+                && topology.link(&node, connect_until).is_ok()
                 && journey.turns_away_from(topology, &node)
             {
                 continue;
             }
             request.asking = asking;
-            let (error, sent) = match attempt(&node, request, now) {
+            // One that has let others wait in vain may do so again.
+            let spare = (may_turn && node.is_suspect() && node.may_repeat(&request))
+                .then(|| self.core().copy(&request));
+            let until = if spare.is_some() { half } else { deadline };
+            let (error, sent) = match attempt(&node, request, Times { now, connect_until, deadline: until }) {
                 Tried::Unusable(unsent) => {
                     journey.hold(Next { node, asking });
                     request = unsent;
@@ -242,23 +316,30 @@ impl Client {
                 Tried::Failed(error, None) => {
                     node.rest();
                     topology.doubt(&node);
-                    return Err(journey.honest(error));
+                    match spare {
+                        Some(spare) => (error, spare),
+                        None => return Err(journey.honest(error)),
+                    }
                 }
             };
+            room.learn(now.elapsed());
             let tries = journey.tries();
             let repeatable = node.may_repeat(&sent);
             let next = journey
                 .failed(topology, &Witness::new(topology, &node, deadline), error, repeatable)
-                .and_then(|again| wait(topology, again, tries, seen, deadline));
+                .and_then(|again| {
+                    last_start = journey.last_start(&room);
+                    wait(topology, again, tries, seen, last_start)
+                });
             now = Instant::now();
             let error = match next {
-                Ok(()) if now < deadline => {
+                Ok(()) if now < last_start => {
                     seen = topology.generation();
                     request = sent;
                     continue;
                 }
                 Ok(()) => journey.out_of_time(),
-                Err(error) => journey.ended_by(error, deadline),
+                Err(error) => journey.ended_by(error, last_start),
             };
             self.core().keep(sent);
             return Err(error);
@@ -298,7 +379,8 @@ impl Client {
         let ask = |node: &Node| {
             let mut request = self.core().take_request(Shape::Single);
             request.command(arguments)?;
-            call_apart(node, Purpose::Bare, request, deadline, &Leash::default()).into_result()
+            let times = Times { now: Instant::now(), connect_until: deadline, deadline };
+            call_apart(node, Purpose::Bare, request, times, &Leash::default()).into_result()
         };
         // A server that does not answer must not use up the others' time.
         Ok(thread::scope(|scope| {
@@ -327,12 +409,13 @@ impl Client {
     ) -> Result<Reply> {
         let topology = &self.core().topology;
         if let Some(node) = topology.only() {
-            return call_apart(node, Purpose::Calls, request, deadline, leash).into_result();
+            let times = Times { now, connect_until: deadline, deadline };
+            return call_apart(node, Purpose::Calls, request, times, leash).into_result();
         }
         let seen = topology.prepare(deadline)?;
         let journey = self.journey_of(&request);
-        self.travel(request, journey, seen, (now, deadline), |node, request, _| {
-            call_apart(node, Purpose::Calls, request, deadline, leash)
+        self.travel(request, journey, seen, (now, deadline), |node, request, times| {
+            call_apart(node, Purpose::Calls, request, times, leash)
         })
     }
 }
@@ -345,6 +428,16 @@ fn explained(error: Error) -> Error {
         }
         _ => error,
     }
+}
+
+/// The times of one try.
+#[derive(Clone, Copy)]
+struct Times {
+    now: Instant,
+    /// No connection after this time.
+    connect_until: Instant,
+    /// No reply after this one.
+    deadline: Instant,
 }
 
 /// What came of one try on one server.
@@ -383,11 +476,11 @@ fn call_apart(
     node: &Node,
     purpose: Purpose,
     request: Box<Request>,
-    deadline: Instant,
+    Times { connect_until, deadline, .. }: Times,
     leash: &Leash,
 ) -> Tried {
     let mut unsent = Some(request);
-    let tried = node.apart(purpose, deadline, |link| {
+    let tried = node.apart(purpose, connect_until, |link| {
         leash.hold(link)?;
         match unsent.take() {
             Some(request) => match link.call(request, Instant::now(), deadline) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Config;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::link::{End, Link};
 use crate::log::LogLevel;
 use crate::net::address::Address;
@@ -20,6 +20,8 @@ use crate::stats::Stats;
 pub(crate) struct Node {
     config: Arc<Config>,
     address: Address,
+    /// The address, for errors.
+    name: Arc<str>,
     /// What the shared connection is for.
     purpose: Purpose,
     facts: Arc<Facts>,
@@ -37,6 +39,10 @@ struct State {
     retired: Vec<Weak<Link>>,
     /// A thread connects; the others wait for it.
     connecting: bool,
+    /// The deadlines of those who wait: the most patient of them connects next.
+    waiting: Vec<Instant>,
+    /// A connection that is being made, so that it can be closed.
+    opening: Vec<Weak<Link>>,
     closed: bool,
     /// Attempts that failed since the last connection was made.
     failures: u32,
@@ -64,6 +70,7 @@ impl Node {
     ) -> Self {
         Node {
             config,
+            name: address.to_string().into(),
             address,
             purpose,
             facts: Arc::new(Facts::new(compiled)),
@@ -81,6 +88,11 @@ impl Node {
         &self.address
     }
 
+    /// The address, for errors.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Whether there is a connection.
     pub(crate) fn is_connected(&self) -> bool {
         self.state.lock().link.as_ref().is_some_and(|link| link.is_usable())
@@ -89,6 +101,11 @@ impl Node {
     /// The connection, if there is one.
     pub(crate) fn connected(&self) -> Option<Arc<Link>> {
         self.state.lock().link.as_ref().filter(|link| link.is_usable()).cloned()
+    }
+
+    /// Whether there is a connection on which somebody waits in vain just now.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.state.lock().link.as_ref().is_some_and(|link| link.is_usable() && link.is_suspect())
     }
 
     /// Whether there is a connection on which nobody waits in vain just now.
@@ -140,7 +157,9 @@ impl Node {
             };
             // What is unknown is this question's fate. Of the call on whose behalf it is asked nothing was executed.
             return Err(match error.status() {
-                Status::Indeterminate => Error::new(Status::Connect, no_answer(&self.address)),
+                Status::Indeterminate => {
+                    Error::because(Status::Connect, error.reason(), no_answer(&self.address)).on(&self.name)
+                }
                 _ => error,
             });
         }
@@ -156,6 +175,25 @@ impl Node {
             return Ok(Arc::clone(link));
         }
         let failed_before = state.failed;
+        state.waiting.push(deadline);
+        let linked = self.wait_for_link(&mut state, attempts, failed_before, deadline);
+        if let Some(place) = state.waiting.iter().position(|waiting| *waiting == deadline) {
+            state.waiting.swap_remove(place);
+        }
+        if linked.is_err() && !state.waiting.is_empty() {
+            // They may have left the next attempt to this caller.
+            self.changed.notify_all();
+        }
+        linked
+    }
+
+    fn wait_for_link(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        attempts: u32,
+        failed_before: u64,
+        deadline: Instant,
+    ) -> Result<Arc<Link>> {
         loop {
             if state.closed {
                 return Err(Error::closed());
@@ -175,24 +213,25 @@ impl Node {
             {
                 return Err(error.clone());
             }
-            let wake =
-                if state.connecting { deadline } else { state.not_before.unwrap_or(deadline).min(deadline) };
-            if state.connecting || wake > Instant::now() && state.not_before.is_some() {
-                if self.changed.wait_until(&mut state, wake).timed_out() && wake == deadline {
-                    return Err(state.last_error.clone().unwrap_or_else(|| no_connection(&self.address)));
+            // Whoever has the most time connects: an attempt that is cut short helps nobody.
+            let is_others = state.connecting || state.waiting.iter().any(|waiting| *waiting > deadline);
+            let wake = if is_others { deadline } else { state.not_before.unwrap_or(deadline).min(deadline) };
+            if is_others || wake > Instant::now() && state.not_before.is_some() {
+                if self.changed.wait_until(state, wake).timed_out() && wake == deadline {
+                    return Err(state.last_error.clone().unwrap_or_else(|| self.no_connection()));
                 }
                 continue;
             }
             // What is not even tried must not count as a failure: others have more time.
             if Instant::now() >= deadline {
-                return Err(no_connection(&self.address));
+                return Err(self.no_connection());
             }
-            self.connect(&mut state, deadline);
+            self.connect(state, deadline)?;
         }
     }
 
-    /// Makes one attempt, without the lock.
-    fn connect(&self, state: &mut MutexGuard<'_, State>, deadline: Instant) {
+    /// Makes one attempt, without the lock. An error: it failed for want of time only, which says nothing to others.
+    fn connect(&self, state: &mut MutexGuard<'_, State>, deadline: Instant) -> Result<()> {
         state.connecting = true;
         let lost = state.lost.take();
         let start = Instant::now();
@@ -208,15 +247,23 @@ impl Node {
             attempt
         });
         state.connecting = false;
+        let mut cut_short = Ok(());
         match attempt {
             Ok(link) if state.closed => link.close(&Error::closed()),
             Ok(link) => {
-                state.link = Some(Arc::new(link));
+                state.link = Some(link);
                 state.connections += 1;
                 state.failures = 0;
                 state.last_error = None;
                 state.not_before = None;
                 state.rests_until = None;
+            }
+            Err(error)
+                if error.reason() == Reason::Deadline && deadline < start + self.config.connect_timeout =>
+            {
+                let now = Instant::now();
+                state.rests_until = Some(now + (now - start));
+                cut_short = Err(error);
             }
             Err(error) => {
                 let now = Instant::now();
@@ -228,6 +275,13 @@ impl Node {
             }
         }
         self.changed.notify_all();
+        cut_short
+    }
+
+    fn no_connection(&self) -> Error {
+        let text =
+            format!("the deadline passed before there was a connection to {}; nothing was sent", self.name);
+        Error::new(Status::Timeout, text).on(&self.name)
     }
 
     /// Runs `body` with a connection of its own.
@@ -240,7 +294,7 @@ impl Node {
         if self.state.lock().closed {
             return Err(Error::closed());
         }
-        let link = Arc::new(self.open(purpose, deadline)?);
+        let link = self.open(purpose, deadline)?;
         {
             let mut state = self.state.lock();
             if state.closed {
@@ -255,9 +309,19 @@ impl Node {
         result
     }
 
-    fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Link> {
+    fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Arc<Link>> {
         let (facts, pool) = (Arc::clone(&self.facts), Arc::clone(&self.pool));
-        Link::open(&self.config, &self.address, facts, pool, purpose, deadline)
+        let hold = |link: &Arc<Link>| {
+            let mut state = self.state.lock();
+            state.opening.retain(|other| other.strong_count() > 0);
+            state.opening.push(Arc::downgrade(link));
+            if state.closed { Err(Error::closed()) } else { Ok(()) }
+        };
+        let opened = Link::open(&self.config, &self.address, facts, pool, purpose, deadline, &hold);
+        if let Ok(link) = &opened {
+            self.state.lock().opening.retain(|other| !std::ptr::eq(other.as_ptr(), &**link));
+        }
+        opened.map_err(|error| error.on(&self.name))
     }
 
     /// Doubles with every failure, with up to half taken off at random so that clients do not come back all at once.
@@ -323,7 +387,8 @@ impl Node {
             let mut state = self.state.lock();
             state.closed = true;
             self.changed.notify_all();
-            state.links()
+            let opening: Vec<_> = state.opening.iter().filter_map(Weak::upgrade).collect();
+            [state.links(), opening].concat()
         };
         for link in links {
             link.close(&Error::closed());
@@ -349,8 +414,9 @@ impl State {
         if let Some(link) = self.link.take() {
             self.past.add(link.counters().0, 0);
             self.lost = Some(link.cause().unwrap_or_else(|| {
-                Error::new(
+                Error::because(
                     Status::Connect,
+                    Reason::ConnectionLost,
                     "the connection was given up: a deadline was missed, and nothing came since",
                 )
             }));
@@ -367,13 +433,6 @@ fn is_final(error: &Error) -> bool {
 
 fn no_answer(address: &Address) -> String {
     format!("no answer from {address} to a question about the servers")
-}
-
-fn no_connection(address: &Address) -> Error {
-    Error::new(
-        Status::Timeout,
-        format!("the deadline passed before there was a connection to {address}; nothing was sent"),
-    )
 }
 
 #[cfg(test)]

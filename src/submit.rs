@@ -25,7 +25,7 @@ use crate::resp::encode::Arguments;
 use crate::route::ReadFrom;
 use crate::script::Script;
 use crate::session::Finished;
-use crate::session::verdict;
+use crate::session::verdict::{self, Refused};
 use crate::slots::NO_SLOT;
 use crate::topology::Place;
 
@@ -446,10 +446,17 @@ impl Client {
         match error.status() {
             Status::Connect | Status::Loading => true,
             Status::Indeterminate => node.may_repeat(request),
-            Status::Server | Status::TransactionAborted => {
-                self.core().topology.only().is_none()
-                    && error.server_text().is_some_and(|text| verdict::not_served(text).is_some())
-            }
+            Status::Server | Status::TransactionAborted => match &self.core().topology.only() {
+                None => error.server_text().is_some_and(|text| verdict::not_served(text).is_some()),
+                // Whether it was executed the server can be asked.
+                Some(_) => {
+                    let refused = error.server_text().and_then(verdict::refused_before_it_began);
+                    refused == Some(Refused::ReadOnly)
+                        && !error.is_not_executed()
+                        && request.shape == Shape::Single
+                        && request.is_checked_first(0)
+                }
+            },
             _ => false,
         }
     }

@@ -15,7 +15,7 @@ use slab::Slab;
 
 use crate::config::Config;
 use crate::driver::Waker;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::ffi::fork;
 use crate::net::Socket;
 use crate::net::address::Address;
@@ -55,12 +55,16 @@ pub(crate) struct Started {
     place: usize,
     key: usize,
     heard_before: u64,
+    /// When it was made.
+    since: Instant,
 }
 
 /// A connection to one server.
 pub(crate) struct Link {
     socket: Socket,
     address: Address,
+    /// The address, for errors.
+    name: Arc<str>,
     /// Silence for longer than this after a missed deadline means that the connection is dead.
     stall: Duration,
     usable: AtomicBool,
@@ -112,7 +116,7 @@ struct Place {
 }
 
 impl Link {
-    /// Connects and shakes hands.
+    /// Connects and shakes hands. `hold` gets the connection before that, so that it can be closed meanwhile; an error ends it.
     pub(crate) fn open(
         config: &Config,
         address: &Address,
@@ -120,14 +124,16 @@ impl Link {
         pool: Arc<Pool>,
         purpose: Purpose,
         deadline: Instant,
-    ) -> Result<Link> {
+        hold: &dyn Fn(&Arc<Link>) -> Result<()>,
+    ) -> Result<Arc<Link>> {
         let now = Instant::now();
         let deadline = deadline.min(now + config.connect_timeout);
         let Established { socket, tls } = connect(config, address, deadline)?;
         let tls = tls.map(Tls::new);
-        let link = Link {
+        let link = Arc::new(Link {
             socket,
             address: address.clone(),
+            name: address.to_string().into(),
             stall: config.connect_timeout,
             usable: AtomicBool::new(true),
             process: fork::generation(),
@@ -149,12 +155,13 @@ impl Link {
                 waker: None,
                 watched: Watch::default(),
             }),
-        };
+        });
+        hold(&link)?;
         if link.shake_hands(config, &facts, purpose, deadline)? {
             return Ok(link);
         }
         // What spoilt this connection is among the facts now, and the next handshake does without it.
-        Link::open(config, address, facts, pool, purpose, deadline)
+        Link::open(config, address, facts, pool, purpose, deadline, hold)
     }
 
     /// Says what is to be said first; `false` when the connection is spoilt by it.
@@ -170,12 +177,14 @@ impl Link {
         while let Some(request) = next {
             let replies = match self.call(request, Instant::now(), deadline) {
                 End::Finished(Finished { result: Ok(payload), .. }) => Reply::new(payload),
-                End::Late(..) => return Err(self.no_handshake("the server did not answer in time")),
+                End::Late(..) => {
+                    return Err(self.no_handshake(Reason::Deadline, "the server did not answer in time"));
+                }
                 _ => {
                     return Err(match self.cause() {
-                        Some(cause) if cause.status() == Status::Tls => cause,
-                        Some(cause) => self.no_handshake(cause.message()),
-                        None => self.no_handshake("the connection was closed"),
+                        Some(cause) if matches!(cause.status(), Status::Tls | Status::Closed) => cause,
+                        Some(cause) => self.no_handshake(Reason::Connect, cause.message()),
+                        None => self.no_handshake(Reason::Connect, "the connection was closed"),
                     });
                 }
             };
@@ -188,8 +197,8 @@ impl Link {
         Ok(true)
     }
 
-    fn no_handshake(&self, reason: &str) -> Error {
-        Error::new(Status::Connect, format!("no handshake with {}: {reason}", self.address))
+    fn no_handshake(&self, why: Reason, reason: &str) -> Error {
+        Error::because(Status::Connect, why, format!("no handshake with {}: {reason}", self.address))
     }
 
     /// Whether new calls may be put on this link.
@@ -259,9 +268,10 @@ impl Link {
     }
 
     /// The second half of [`Link::call`].
-    pub(crate) fn wait(&self, started: Started, now: Instant, deadline: Instant) -> End {
+    pub(crate) fn wait(&self, started: Started, deadline: Instant) -> End {
         let _defect = CloseOnPanic(self);
-        self.end(&mut self.shared.lock(), started, now, deadline)
+        // It may be long after the start: a patient read for want of a look at the clock would overrun the deadline.
+        self.end(&mut self.shared.lock(), started, Instant::now(), deadline)
     }
 
     #[inline]
@@ -289,7 +299,7 @@ impl Link {
             }
             self.flush(shared);
         }
-        Ok(Started { place, key, heard_before })
+        Ok(Started { place, key, heard_before, since: now })
     }
 
     #[inline]
@@ -300,14 +310,14 @@ impl Link {
         now: Instant,
         deadline: Instant,
     ) -> End {
-        let Started { place: me, key, heard_before } = started;
+        let Started { place: me, key, heard_before, since } = started;
         self.drive(shared, me, now, deadline);
         let end = match shared.places[me].finished.take() {
             Some(finished) => End::Finished(finished),
             None => {
                 let (arrived, queued) = shared.session.abandon(key);
                 shared.suspect |= shared.session.counters().bytes_received == heard_before;
-                End::Late(self.late(deadline.saturating_duration_since(now), queued), arrived)
+                End::Late(self.late(deadline.saturating_duration_since(since), queued), arrived)
             }
         };
         shared.places.remove(me);
@@ -344,12 +354,13 @@ impl Link {
 
     fn late(&self, waited: Duration, queued: bool) -> Error {
         let missed = format!("no reply from {} within {} ms", self.address, waited.as_millis());
-        if queued {
+        let error = if queued {
             let text = "the call was sent, so the server may have executed it or may yet do so";
-            Error::new(Status::Indeterminate, format!("{missed}; {text}"))
+            Error::indeterminate(Reason::Deadline, format!("{missed}; {text}"))
         } else {
             Error::new(Status::Timeout, format!("{missed}; nothing was sent that it could execute"))
-        }
+        };
+        error.on(&self.name)
     }
 
     /// Looks at a connection that has been idle, or has let a caller down, before a call is put on it.
@@ -395,22 +406,38 @@ impl Link {
         in_time
     }
 
-    fn lost(&self, shared: &mut Shared, reason: &str) {
+    fn lost(&self, shared: &mut Shared, why: Reason, reason: &str) {
         let reason = format!("the connection to {} was lost: {reason}", self.address);
-        self.fail(shared, &Error::new(Status::Connect, reason));
+        self.fail(shared, &Error::because(Status::Connect, why, reason));
     }
 
     fn fail(&self, shared: &mut Shared, cause: &Error) {
         self.usable.store(false, Ordering::Release);
-        shared.session.fail(cause.status(), cause.message());
+        shared.session.fail(cause.status(), cause.reason(), cause.message());
         shared.cause.get_or_insert_with(|| cause.clone());
         self.socket.shutdown();
         self.deliver(shared);
     }
 
+    /// Says in the errors of a call which server they are of.
+    #[inline]
+    fn name_server(&self, finished: &mut Finished<usize>) {
+        match &mut finished.result {
+            Ok(payload) if payload.notes.is_empty() => {}
+            Ok(payload) => payload.of_server(&self.name),
+            Err(error) => {
+                error.set_node(&self.name);
+                if let Some(arrived) = &mut finished.arrived {
+                    arrived.of_server(&self.name);
+                }
+            }
+        }
+    }
+
     /// Puts finished calls where their callers find them, and wakes those who sleep.
     fn deliver(&self, shared: &mut Shared) {
-        while let Some(finished) = shared.session.next_finished() {
+        while let Some(mut finished) = shared.session.next_finished() {
+            self.name_server(&mut finished);
             if shared.submitted > 0 && shared.places[finished.tag].submitted.is_some() {
                 if let Some((call, _)) = shared.places.remove(finished.tag).submitted {
                     shared.submitted -= 1;

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use super::tls::{self, Tls};
 use super::{Socket, reason};
 use crate::config::Config;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::net::address::Address;
 
 /// A connection that is ready for the first bytes of the protocol; tokio has no part in it any more.
@@ -64,7 +64,8 @@ fn connect_here(config: &Config, address: &Address, deadline: Instant) -> Result
     let result = runtime.block_on(async {
         timeout_at(deadline.into(), establish(config, address, deadline, &step)).await.unwrap_or_else(|_| {
             let waited = Duration::from_millis((deadline - start).as_millis() as u64);
-            Err(cannot_connect(address, format_args!("{} within {waited:?}", step.get().unfinished())))
+            let why = format!("cannot connect to {address}: {} within {waited:?}", step.get().unfinished());
+            Err(Error::because(Status::Connect, Reason::Deadline, why))
         })
     });
     // A drop would wait for the look-up, which cannot be cancelled and may hang for minutes.
@@ -206,7 +207,7 @@ async fn handshake(
     match TlsConnector::from(tls.config.clone()).connect(name, stream).await {
         Ok(stream) => Ok(stream.into_inner()),
         Err(error) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(cause) => tls::failure(address, cause),
+            Some(cause) => tls::failure(address, Reason::Connect, cause),
             None => Error::new(
                 Status::Tls,
                 format!("TLS with {address} failed: {}; {}", reason(&error), tls::NOT_TLS),
@@ -482,7 +483,8 @@ mod tests {
             let without = open(&url, &options).and_then(|connection| {
                 let address = Config::new(&url, &options)?.servers.addresses()[0].clone();
                 ping(connection).map_err(|error| {
-                    tls::failure(&address, error.get_ref().unwrap().downcast_ref().expect("no TLS error"))
+                    let error = error.get_ref().unwrap().downcast_ref().expect("no TLS error");
+                    tls::failure(&address, Reason::Connect, error)
                 })
             });
             let error = without.expect_err("no certificate needed");

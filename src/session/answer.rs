@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::verdict::{self, LoadVerdict, Verdict};
+use super::verdict::{self, LoadVerdict, Refused, Verdict};
 use super::{Expected, Facts, Session, What};
-use crate::error::{Error, Status};
+use crate::error::{Error, Reason, Status};
 use crate::request::Shape;
 use crate::resp::{Kind, Note, Refusal};
 use crate::script::Sha;
@@ -41,6 +41,7 @@ impl<T> Session<T> {
             return Err(Refusal::Protocol("a reply to SCRIPT LOAD that is not the script's SHA1"));
         } else {
             self.facts.note_compiled(sha);
+            self.has_taken_script = true;
         }
         self.unseen.clear();
         self.inbox.discard();
@@ -119,7 +120,12 @@ impl<T> Session<T> {
             // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
             Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,
             // A script that forges LOADING would be sent again and again; a server that has loaded stays so.
-            Verdict::Loading if self.has_loaded && call.may_forge(0, &self.facts) => Verdict::Other,
+            Verdict::Loading
+                if call.may_forge(0, &self.facts)
+                    && (self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
+            {
+                Verdict::Other
+            }
             verdict => verdict,
         };
         let again = match verdict {
@@ -139,7 +145,10 @@ impl<T> Session<T> {
         if again {
             self.emit(key);
         } else {
-            let error = verdict::error(verdict, text);
+            let mut error = verdict::error(verdict, text);
+            if verdict == Verdict::Other && call.is_proved_not_executed(0, text) {
+                error = error.certainly_not_executed();
+            }
             self.refuse(key, error);
         }
     }
@@ -175,10 +184,16 @@ impl<T> Session<T> {
                 }
             }
             Verdict::Busy => Status::Busy,
-            Verdict::Loading if !(self.has_loaded && call.may_forge(item, &self.facts)) => Status::Loading,
+            Verdict::Loading
+                if !call.may_forge(item, &self.facts)
+                    || !(self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
+            {
+                Status::Loading
+            }
             _ => Status::Server,
         };
-        call.note(item, at, note);
+        let not_executed = note != Status::Server || call.is_proved_not_executed(item, text);
+        call.note(item, at, note, not_executed);
     }
 
     /// A part of a pipeline is answered: queue the next one, or finish.
@@ -251,8 +266,8 @@ impl<T> Session<T> {
         let count = call.request.items.len();
         if let Some((0, text)) = &rare.queue_error {
             // Without MULTI the server has run the commands one by one.
-            let error = Error::new(
-                Status::Indeterminate,
+            let error = Error::indeterminate(
+                Reason::Server,
                 format!(
                     "the server refused MULTI ({}), and may have run the commands singly",
                     text.escape_ascii()
@@ -307,7 +322,8 @@ impl<T> Session<T> {
                 if is_missing {
                     self.known.clear();
                 }
-                call.note(item, at, if is_missing { Status::NoScript } else { Status::Server });
+                let not_executed = is_missing || call.is_proved_not_executed(item, call.payload.text(at));
+                call.note(item, at, if is_missing { Status::NoScript } else { Status::Server }, not_executed);
             }
             at += entry.span as usize;
         }
@@ -347,7 +363,7 @@ impl<T> Session<T> {
             _ => Error::server(Status::TransactionAborted, text, true),
         };
         let error = match place.checked_sub(1 + rare.loads.len()) {
-            Some(item) => error.context(format_args!(
+            Some(item) => error.of_item(item).context(format_args!(
                 "the transaction was refused, nothing ran: item {item} ({})",
                 call.request.name_of(item)
             )),
@@ -359,7 +375,7 @@ impl<T> Session<T> {
 
 /// Ends a call that nobody waits for.
 fn caller_has_left() -> Error {
-    Error::new(Status::Indeterminate, "the caller has left")
+    Error::indeterminate(Reason::Cancelled, "the caller has left")
 }
 
 impl<T> super::Call<T> {
@@ -386,10 +402,21 @@ impl<T> super::Call<T> {
         }
     }
 
-    fn note(&mut self, item: usize, at: usize, status: Status) {
-        let not_executed = status != Status::Server;
-        let command = self.request.name_of(item);
-        self.payload.notes.push(Note { at, item, command, status, not_executed });
+    fn note(&mut self, item: usize, at: usize, status: Status, not_executed: bool) {
+        let error = Error::server(status, b"", not_executed);
+        self.payload.notes.push(Note::new(at, item, self.request.name_of(item), &error));
+    }
+
+    /// Whether by this error text the server has refused to begin with an item. That it is a replica only a script can make up: then it has to be
+    /// asked first.
+    fn is_proved_not_executed(&self, item: usize, text: &[u8]) -> bool {
+        match verdict::refused_before_it_began(text) {
+            None => false,
+            Some(Refused::Unfit) => self.request.is_checked_first(item),
+            Some(Refused::ReadOnly) => {
+                self.request.items[item].script.is_none() && self.request.is_checked_first(item)
+            }
+        }
     }
 
     /// An item whose script did not load shows why, instead of NOSCRIPT.

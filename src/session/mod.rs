@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use slab::Slab;
 
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::request::{Form, Request, Shape};
 use crate::resp::{Decoded, Decoder, Entry, Kind, Limits, Payload, Pool, Refusal};
 use crate::script::Sha;
@@ -191,6 +191,8 @@ pub(crate) struct Session<T> {
     finished: VecDeque<Finished<T>>,
     /// The server has answered a call with something else than LOADING, so it is not loading any more.
     has_loaded: bool,
+    /// The server has taken a script, which it does not do while it loads its data.
+    has_taken_script: bool,
     limits: Limits,
     counters: Counters,
     /// The connection is gone; what may still be received belongs to no call.
@@ -211,6 +213,7 @@ impl<T> Session<T> {
             pool,
             finished: VecDeque::new(),
             has_loaded: false,
+            has_taken_script: false,
             limits,
             counters: Counters::default(),
             failed: false,
@@ -347,8 +350,8 @@ impl<T> Session<T> {
         self.known.clear();
     }
 
-    /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent.
-    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+    /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent; `why` it came to that.
+    pub(crate) fn fail(&mut self, status: Status, why: Reason, reason: &str) {
         self.failed = true;
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -357,11 +360,11 @@ impl<T> Session<T> {
             let Some(tag) = tag else { continue };
             let error = if self.outbox.has_sent(position) {
                 let status = if status == Status::ReplyLimit { status } else { Status::Indeterminate };
-                Error::new(status, format!("{reason}; the call was sent, so the server may have executed it"))
-                    .sent(true)
+                let text = format!("{reason}; the call was sent, so the server may have executed it");
+                Error::because(status, why, text).sent(true)
             } else {
                 let status = if status == Status::ReplyLimit { Status::Connect } else { status };
-                Error::new(status, format!("{reason}; nothing of the call was sent")).sent(false)
+                Error::because(status, why, format!("{reason}; nothing of the call was sent")).sent(false)
             };
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }

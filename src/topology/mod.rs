@@ -10,15 +10,15 @@ mod map;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 
 use crate::config::{Config, Servers};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::link::Link;
 use crate::log::LogLevel;
 use crate::net::address::Address;
@@ -83,6 +83,16 @@ pub(crate) struct Topology {
     pool: Arc<Pool>,
 }
 
+/// What becomes of a call that a server redirects.
+pub(crate) enum Redirection {
+    /// It goes there. `is_proved`: the server stands by it, or no script can have made it up.
+    To { node: Arc<Node>, is_proved: bool },
+    /// Where the slot is now, a new picture shows: the server does not have it, and has named none that does.
+    Elsewhere,
+    /// Nowhere: the server knows nothing of it.
+    Refused,
+}
+
 /// A server that refused calls, to be asked whether it stands by that: once, however many calls it refused at a time.
 pub(crate) struct Witness<'a> {
     pub(crate) node: &'a Arc<Node>,
@@ -107,7 +117,7 @@ impl<'a> Witness<'a> {
 
     /// Whether the slot is on its way from it to another server, or gone.
     pub(crate) fn is_without(&self, slot: u16) -> bool {
-        self.picture().is_some_and(|picture| !picture.owns(slot) || picture.is_leaving(slot))
+        self.stands_by(slot, Claim::Ask)
     }
 
     /// Whether the cluster is down, as it sees it, or nobody has the slot; or was a moment ago, for it may be well again by the time that it
@@ -122,6 +132,20 @@ impl<'a> Witness<'a> {
         renewal.down.is_some_and(|down| down.elapsed() < RECOVERY)
     }
 
+    /// Whether it stands by what it has said of a slot, asked in its own right; an answer that only a script made up it does not know of.
+    pub(crate) fn stands_by(&self, slot: u16, claim: Claim) -> bool {
+        self.picture().is_some_and(|picture| picture.bears_out(slot, claim))
+    }
+
+    /// Whether it names the server at this address as the one that has the slot, or takes it over.
+    fn names(&self, slot: u16, claim: Claim, address: &Address) -> bool {
+        let config = &self.topology.config;
+        self.picture().is_some_and(|picture| match claim {
+            Claim::Moved => picture.is_of(slot, address, config),
+            Claim::Ask => picture.is_leaving_to(slot, address, config),
+        })
+    }
+
     fn picture(&self) -> Option<&Picture> {
         self.picture.get_or_init(|| Picture::ask(self.node, self.deadline).ok()).as_ref()
     }
@@ -131,6 +155,8 @@ impl<'a> Witness<'a> {
 #[derive(Default)]
 struct Nodes {
     known: HashMap<(Address, Purpose), Known>,
+    /// Those that calls may still wait on: no longer part of what there is, or asked once. They are closed with the rest.
+    others: Vec<Weak<Node>>,
     /// What those did that are of no use any more.
     past: Stats,
     closed: bool,
@@ -249,7 +275,7 @@ impl Topology {
     pub(crate) fn link(&self, node: &Arc<Node>, deadline: Instant) -> Result<Arc<Link>> {
         if self.is_watched() && !node.is_connected() && !self.is_listed_as_replica(node) {
             let text = format!("the connection to {} was lost; nothing was sent", node.address());
-            return Err(Error::new(Status::Connect, text));
+            return Err(Error::because(Status::Connect, Reason::ConnectionLost, text).on(node.name()));
         }
         node.link_now(deadline)
     }
@@ -307,6 +333,18 @@ impl Topology {
 
     fn make(&self, config: Arc<Config>, address: &Address, purpose: Purpose) -> Node {
         Node::new(config, address.clone(), purpose, Arc::clone(&self.compiled), Arc::clone(&self.pool))
+    }
+
+    /// A node to be asked once.
+    fn make_other(&self, config: Arc<Config>, address: &Address) -> Arc<Node> {
+        let node = Arc::new(self.make(config, address, Purpose::Bare));
+        let mut nodes = self.nodes.lock();
+        nodes.others.retain(|node| node.strong_count() > 0);
+        nodes.others.push(Arc::downgrade(&node));
+        if nodes.closed {
+            node.close();
+        }
+        node
     }
 
     /// Sends a slot's calls to another primary from now on; by a redirection, which may be the first sign of more.
@@ -452,7 +490,7 @@ impl Topology {
                 let config = Arc::new(self.config.for_sentinels());
                 let (before, from) = sentinels.split_at(self.informant.load(Ordering::Relaxed));
                 self.first_to_say(&[from, before].concat(), deadline, |address, until| {
-                    let sentinel = self.make(Arc::clone(&config), address, Purpose::Bare);
+                    let sentinel = self.make_other(Arc::clone(&config), address);
                     let primary = ask::primary_of(&sentinel, service, &self.config, until)?;
                     let shard = self.shard_of(&primary, until).map_err(|error| absent(address, error))?;
                     let place = sentinels.iter().position(|other| other == address);
@@ -485,7 +523,8 @@ impl Topology {
     fn candidates(&self, seeds: &[Address], suspect: Option<&Address>) -> Vec<Address> {
         let mut nodes: Vec<Arc<Node>> = self.map.read().nodes().cloned().collect();
         fastrand::shuffle(&mut nodes);
-        nodes.sort_by_key(|node| !node.answers());
+        // Each asked once: what they say may change while they are sorted.
+        nodes.sort_by_cached_key(|node| !node.answers());
         let mut candidates: Vec<Address> = Vec::new();
         for address in nodes.iter().map(|node| node.address()).chain(seeds) {
             if !candidates.contains(address) {
@@ -538,12 +577,14 @@ impl Topology {
         }
         *self.map.write() = map;
         let mut nodes = self.nodes.lock();
-        let Nodes { known, past, .. } = &mut *nodes;
+        let Nodes { known, past, others, .. } = &mut *nodes;
+        others.retain(|node| node.strong_count() > 0);
         let only = self.only.as_ref();
         known.retain(|_, known| {
             let stays =
                 known.wanted + 1 >= generation || only.is_some_and(|only| Arc::ptr_eq(only, &known.node));
             if !stays {
+                others.push(Arc::downgrade(&known.node));
                 past.merge(&known.node.stats());
             }
             stays
@@ -551,26 +592,49 @@ impl Topology {
     }
 
     /// Whether a server stands by what it has said of a slot, asked in its own right; an answer that only a script made up it does not
-    /// know of.
-    pub(crate) fn stands_by(&self, node: &Node, slot: u16, claim: Claim, deadline: Instant) -> bool {
-        let Ok(picture) = Picture::ask(node, deadline) else { return false };
-        !picture.owns(slot) || claim == Claim::Ask && picture.is_leaving(slot)
+    /// know of. `None`: it cannot be asked.
+    pub(crate) fn stands_by(&self, node: &Node, slot: u16, claim: Claim, deadline: Instant) -> Option<bool> {
+        Some(Picture::ask(node, deadline).ok()?.bears_out(slot, claim))
     }
 
-    /// The node that a server redirects to, if it is one of the cluster.
-    pub(crate) fn redirected_to(&self, to: &str, by: &Node, deadline: Instant) -> Option<Arc<Node>> {
-        let (host, port) = to.rsplit_once(':')?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let address = self.config.reachable(ask::endpoint(host, port.parse().ok()?, by.address())?);
-        let is_known = self.knows(&address);
-        let is_listed =
-            || Picture::ask(by, deadline).is_ok_and(|picture| picture.lists(&address, &self.config));
-        (is_known || is_listed()).then(|| self.node(&address, Purpose::Calls))
+    /// What is known of the server that another redirects a slot to. `may_be_forged`: a script may have made that up.
+    pub(crate) fn redirected_to(
+        &self,
+        witness: &Witness<'_>,
+        (slot, claim): (u16, Claim),
+        to: &str,
+        may_be_forged: bool,
+    ) -> Redirection {
+        let target = || {
+            let (host, port) = to.rsplit_once(':')?;
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            let address = ask::endpoint(host, port.parse().ok()?, witness.node.address())?;
+            Some(self.config.reachable(address))
+        };
+        let Some(address) = target() else { return Redirection::Refused };
+        let primary = self.primary_at(&address);
+        if let Some(primary) = &primary
+            && (!may_be_forged || primary.answers())
+        {
+            return Redirection::To { node: Arc::clone(primary), is_proved: !may_be_forged };
+        }
+        // It may not answer, or is no primary as far as is known: whether it is worth the way, the one who says so must know.
+        if may_be_forged && !witness.stands_by(slot, claim) {
+            return Redirection::Refused;
+        }
+        match primary {
+            Some(node) => Redirection::To { node, is_proved: true },
+            None if witness.names(slot, claim, &address) => {
+                Redirection::To { node: self.node(&address, Purpose::Calls), is_proved: true }
+            }
+            None if claim == Claim::Moved => Redirection::Elsewhere,
+            None => Redirection::Refused,
+        }
     }
 
-    /// Whether there is a node at an address, by the picture in force.
-    pub(crate) fn knows(&self, address: &Address) -> bool {
-        self.map.read().nodes().any(|node| node.address() == address)
+    fn primary_at(&self, address: &Address) -> Option<Arc<Node>> {
+        let map = self.map.read();
+        map.shards.iter().map(|shard| &shard.primary).find(|node| node.address() == address).cloned()
     }
 
     pub(crate) fn forget_scripts(&self) {
@@ -593,8 +657,12 @@ impl Topology {
     }
 
     pub(crate) fn close(&self) {
-        self.nodes.lock().closed = true;
-        for node in self.all() {
+        let others: Vec<_> = {
+            let mut nodes = self.nodes.lock();
+            nodes.closed = true;
+            nodes.others.iter().filter_map(Weak::upgrade).collect()
+        };
+        for node in self.all().into_iter().chain(others) {
             node.close();
         }
         self.renewed.notify_all();
