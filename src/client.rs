@@ -213,7 +213,7 @@ impl Client {
     }
 
     /// Closes the client for all who share it. Calls in flight end with [`Status::Closed`] or, where bytes were sent,
-    /// [`Status::Indeterminate`]; one that is connecting ends with that attempt. Later calls end with [`Status::Closed`].
+    /// [`Status::Indeterminate`]; one that is connecting ends at once, unless a name is looked up or TCP or TLS connects: then with that attempt. Later calls end with [`Status::Closed`].
     ///
     /// In a child of fork it does nothing: the connection is the parent's.
     pub fn close(&self) {

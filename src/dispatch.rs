@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::client::{Client, Way};
 use crate::error::{Error, Result, Status};
-use crate::journey::{Journey, Next, REPEATS_MAX, Room, honest, wait};
+use crate::journey::{Again, Journey, Next, REPEATS_MAX, Room, honest, wait};
 use crate::leash::Leash;
 use crate::link::End;
 use crate::node::Node;
@@ -147,7 +147,8 @@ impl Client {
                 Err(error) => error,
             };
             let mut room = Room::new(start, deadline);
-            room.learn(now.elapsed());
+            let again = if error.status() == Status::Loading { Again::AfterPause } else { Again::Now };
+            room.learn(again, now.elapsed());
             last_start = if unknown.is_none() { room.last_start() } else { deadline };
             let again = match error.status() {
                 Status::Loading => node.pause(tries, last_start).is_some(),
@@ -322,12 +323,13 @@ impl Client {
                     }
                 }
             };
-            room.learn(now.elapsed());
+            let took = now.elapsed();
             let tries = journey.tries();
             let repeatable = node.may_repeat(&sent);
             let next = journey
                 .failed(topology, &Witness::new(topology, &node, deadline), error, repeatable)
                 .and_then(|again| {
+                    room.learn(again, took);
                     last_start = journey.last_start(&room);
                     wait(topology, again, tries, seen, last_start)
                 });

@@ -38,18 +38,21 @@ const ROOM_MAX: Duration = Duration::from_millis(100);
 pub(crate) struct Room {
     deadline: Instant,
     least: Duration,
+    most: Duration,
     needed: Duration,
 }
 
 impl Room {
     pub(crate) fn new(now: Instant, deadline: Instant) -> Room {
-        let least = (deadline.saturating_duration_since(now) / ROOM_PART).min(ROOM_MAX);
-        Room { deadline, least, needed: least }
+        let total = deadline.saturating_duration_since(now);
+        let least = (total / ROOM_PART).min(ROOM_MAX);
+        Room { deadline, least, most: total / 2, needed: least }
     }
 
-    /// Learns how long the last try took to be refused: the next one may take as long, and a half.
-    pub(crate) fn learn(&mut self, took: Duration) {
-        self.needed = self.least.max(took * 3 / 2);
+    /// Learns how long the last try took to be refused: on the same server the next one may take as long, and a half.
+    pub(crate) fn learn(&mut self, again: Again, took: Duration) {
+        let expected = if again == Again::Now { Duration::ZERO } else { took * 3 / 2 };
+        self.needed = expected.min(self.most).max(self.least);
     }
 
     /// The latest time for another try.
@@ -528,4 +531,30 @@ pub(crate) fn wait(
         topology.renew_patiently(seen, deadline)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_try_gets_as_much_time_as_the_one_before_took() {
+        let now = Instant::now();
+        let ms = Duration::from_millis;
+        let deadline = now + ms(1000);
+        let last_start = |again, took| {
+            let mut room = Room::new(now, deadline);
+            room.learn(again, took);
+            deadline - room.last_start()
+        };
+        assert_eq!(deadline - Room::new(now, deadline).last_start(), ms(100));
+        // In a hurry a part of what there is.
+        assert_eq!(now + ms(80) - Room::new(now, now + ms(80)).last_start(), ms(10));
+        assert_eq!(last_start(Again::AfterPause, ms(1)), ms(100));
+        assert_eq!(last_start(Again::AfterPause, ms(200)), ms(300));
+        // One that was held up once need not be the next time.
+        assert_eq!(last_start(Again::AfterRenewal, ms(900)), ms(500));
+        // Another server knows nothing of that.
+        assert_eq!(last_start(Again::Now, ms(900)), ms(100));
+    }
 }

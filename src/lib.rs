@@ -53,7 +53,7 @@ mod workers;
 pub use admin::FlushMode;
 pub use client::Client;
 pub use config::{Options, Protocol};
-pub use error::{Error, Result, Status};
+pub use error::{Error, Reason, Result, Status};
 pub use log::LogLevel;
 pub use net::address::Address;
 pub use pipeline::Pipeline;

@@ -127,7 +127,7 @@ impl<'a> Scatter<'a> {
             if pending.is_empty() {
                 break;
             }
-            room.learn(now.elapsed());
+            room.learn(again, now.elapsed());
             let last_start = |journeys: &HashMap<usize, Journey>, index: &usize| {
                 journeys.get(index).map_or(room.last_start(), |journey| journey.last_start(&room))
             };
@@ -362,11 +362,10 @@ impl<'a> Scatter<'a> {
         let witness = Witness::new(self.topology, &part.node, self.deadline);
         for mut note in std::mem::take(&mut payload.notes) {
             let index = part.items[note.item];
-            let text = payload.text(note.at);
-            let error = note.error(text);
+            let text = payload.text(note.at).to_vec();
+            let error = note.error(&text);
             note.item = index;
             self.notes.insert(index, note);
-            let is_claimed = error.is_not_executed();
             match self.judge(index, &witness, error, false) {
                 Ok(then) => {
                     self.answers[index] = Answer::Awaited;
@@ -374,8 +373,8 @@ impl<'a> Scatter<'a> {
                     next.push(index);
                     again = again.max(then);
                 }
-                // An earlier try may have been executed.
-                Err(error) if is_claimed && !error.is_not_executed() => {
+                // Not by this reply: an earlier try may have been executed, or the call's own words came before.
+                Err(error) if error.server_text() != Some(&*text) => {
                     self.answers[index] = Answer::Error(error);
                     self.notes.remove(&index);
                 }

@@ -315,9 +315,10 @@ impl Link {
         let end = match shared.places[me].finished.take() {
             Some(finished) => End::Finished(finished),
             None => {
+                let index = shared.session.unanswered(key);
                 let (arrived, queued) = shared.session.abandon(key);
                 shared.suspect |= shared.session.counters().bytes_received == heard_before;
-                End::Late(self.late(deadline.saturating_duration_since(since), queued), arrived)
+                End::Late(self.late(deadline.saturating_duration_since(since), queued, index), arrived)
             }
         };
         shared.places.remove(me);
@@ -352,7 +353,7 @@ impl Link {
         shared.places[me].finished.is_some()
     }
 
-    fn late(&self, waited: Duration, queued: bool) -> Error {
+    fn late(&self, waited: Duration, queued: bool, index: Option<usize>) -> Error {
         let missed = format!("no reply from {} within {} ms", self.address, waited.as_millis());
         let error = if queued {
             let text = "the call was sent, so the server may have executed it or may yet do so";
@@ -360,7 +361,11 @@ impl Link {
         } else {
             Error::new(Status::Timeout, format!("{missed}; nothing was sent that it could execute"))
         };
-        error.on(&self.name)
+        let error = error.on(&self.name);
+        match index {
+            Some(index) => error.of_item(index),
+            None => error,
+        }
     }
 
     /// Looks at a connection that has been idle, or has let a caller down, before a call is put on it.

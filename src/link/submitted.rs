@@ -119,7 +119,9 @@ impl Link {
         }
         for place in late {
             shared.suspect |= now.saturating_duration_since(shared.heard) > IDLE_TRUST;
-            self.abandon(&mut shared, place, |link, call, queued| link.late(call.timeout, queued));
+            self.abandon(&mut shared, place, |link, call, queued, index| {
+                link.late(call.timeout, queued, index)
+            });
         }
         self.hand_out(&mut shared);
         next
@@ -130,7 +132,7 @@ impl Link {
         let mut shared = self.shared.lock();
         let is_it = |place: &Place| place.submitted.as_ref().is_some_and(|(call, _)| call.is(ticket, queue));
         if let Some(place) = shared.places.iter().find_map(|(key, place)| is_it(place).then_some(key)) {
-            self.abandon(&mut shared, place, |_, _, queued| Error::called_off(queued));
+            self.abandon(&mut shared, place, |link, _, queued, _| Error::called_off(queued).on(&link.name));
         }
         self.hand_out(&mut shared);
     }
@@ -139,12 +141,13 @@ impl Link {
         &self,
         shared: &mut Shared,
         place: usize,
-        error: impl FnOnce(&Link, &Submitted, bool) -> Error,
+        error: impl FnOnce(&Link, &Submitted, bool, Option<usize>) -> Error,
     ) {
         if let Some((call, key)) = shared.places.remove(place).submitted {
+            let index = shared.session.unanswered(key);
             let (arrived, queued) = shared.session.abandon(key);
             shared.submitted -= 1;
-            let error = error(self, &call, queued);
+            let error = error(self, &call, queued, index);
             shared.completed.push((call, Outcome::Left(error, arrived)));
         }
     }

@@ -355,7 +355,7 @@ impl<T> Session<T> {
         self.failed = true;
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
-            let arrived = self.arrived(key);
+            let (arrived, index) = (self.arrived(key), self.unanswered(key));
             let Call { tag, request, position, .. } = self.calls.remove(key);
             let Some(tag) = tag else { continue };
             let error = if self.outbox.has_sent(position) {
@@ -366,9 +366,20 @@ impl<T> Session<T> {
                 let status = if status == Status::ReplyLimit { Status::Connect } else { status };
                 Error::because(status, why, format!("{reason}; nothing of the call was sent")).sent(false)
             };
+            let error = match index {
+                Some(index) => error.of_item(index),
+                None => error,
+            };
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
         self.expected.clear();
+    }
+
+    /// The first item of a pipeline that has no answer yet.
+    pub(crate) fn unanswered(&self, key: usize) -> Option<usize> {
+        let call = self.calls.get(key).filter(|call| call.request.shape == Shape::Pipeline)?;
+        let repaired = call.rare.as_ref().filter(|rare| rare.before_repair.is_some());
+        Some(repaired.and_then(|rare| rare.missed.first().copied()).unwrap_or(call.answered))
     }
 
     /// A copy of the replies of a pipeline that have arrived whole.
