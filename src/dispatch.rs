@@ -76,6 +76,9 @@ impl Client {
             _ => {}
         }
         let unknown = error.is_indeterminate().then_some(error);
+        if unknown.is_some() {
+            *arrived = None;
+        }
         self.run_on(node, request, times, unknown, arrived)
     }
 
@@ -128,7 +131,7 @@ impl Client {
                     continue;
                 }
                 End::Late(error, replies) => {
-                    *arrived = replies.map(Reply::new);
+                    *arrived = replies.map(|replies| arrived_last(replies, unknown.as_ref()));
                     return Err(honest(error, unknown));
                 }
             };
@@ -136,8 +139,7 @@ impl Client {
             let error = match result {
                 Ok(mut payload) => {
                     if unknown.is_some() {
-                        // What was not executed now may have been before.
-                        payload.notes.iter_mut().for_each(|note| note.not_executed = false);
+                        payload.claim_nothing();
                     } else if !payload.notes.is_empty() {
                         self.prove_notes(node, &sent, &mut payload, deadline);
                     }
@@ -158,7 +160,7 @@ impl Client {
             };
             now = Instant::now();
             if !again || now >= deadline {
-                *arrived = finished.arrived.map(Reply::new);
+                *arrived = finished.arrived.map(|replies| arrived_last(replies, unknown.as_ref()));
                 let error = self.proved(node, &sent, error, deadline);
                 self.core().keep(sent);
                 return Err(honest(explained(error), unknown));
@@ -420,6 +422,14 @@ impl Client {
             call_apart(node, Purpose::Calls, request, times, leash)
         })
     }
+}
+
+/// The replies that arrived of the last try. After one whose outcome is `unknown` they prove nothing: what was not executed now may have been before.
+fn arrived_last(mut replies: Box<Payload>, unknown: Option<&Error>) -> Reply {
+    if unknown.is_some() {
+        replies.claim_nothing();
+    }
+    Reply::new(replies)
 }
 
 /// A single server that redirects is more than that.

@@ -137,6 +137,11 @@ struct ElementIndex {
 const WALK_MAX: usize = 8;
 
 impl Payload {
+    /// Has no error among a pipeline's replies say that its item was not executed: an earlier try may have been.
+    pub(crate) fn claim_nothing(&mut self) {
+        self.notes.iter_mut().for_each(|note| note.not_executed = false);
+    }
+
     /// Says of the errors among a pipeline's replies which server they are of.
     pub(crate) fn of_server(&mut self, name: &Arc<str>) {
         for note in &mut self.notes {
