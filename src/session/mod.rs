@@ -4,6 +4,8 @@
 //! tested byte by byte.
 
 mod answer;
+#[cfg(test)]
+mod arrived;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
 mod emit;
@@ -315,6 +317,23 @@ impl<T> Session<T> {
         if self.failed {
             return Ok(());
         }
+        let decoded = self.decode();
+        self.hand_over_whole();
+        decoded
+    }
+
+    /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever ends it meanwhile.
+    #[inline]
+    fn hand_over_whole(&mut self) {
+        if self.inbox.has_whole()
+            && let Some(Expected { call, what: What::Items { .. } }) = self.expected.front()
+        {
+            self.inbox.hand_over_whole(&mut self.calls[*call].payload.bytes);
+        }
+    }
+
+    #[inline]
+    fn decode(&mut self) -> std::result::Result<(), Refusal> {
         while !self.inbox.is_decoded() {
             let expected = self.expected.front().copied();
             let decoded = match expected {
@@ -383,7 +402,9 @@ impl<T> Session<T> {
     }
 
     /// A copy of the replies of a pipeline that have arrived whole.
-    fn arrived(&self, key: usize) -> Option<Box<Payload>> {
+    fn arrived(&mut self, key: usize) -> Option<Box<Payload>> {
+        // Where this session was left in the middle of it.
+        self.hand_over_whole();
         let call = self.calls.get(key)?;
         if call.request.shape != Shape::Pipeline || call.answered == 0 {
             return None;
@@ -395,9 +416,6 @@ impl<T> Session<T> {
             return Some(copy);
         }
         copy.copy(&call.payload, call.whole);
-        if matches!(self.expected.front(), Some(front) if front.call == key) {
-            copy.bytes.extend_from_slice(self.inbox.whole());
-        }
         copy.end_array(call.answered);
         Some(copy)
     }
