@@ -548,7 +548,8 @@ rs_status rs_client_command(const rs_client *client,
                             rs_error **err);
 
 // Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
-// RS_ERR_INDETERMINATE where bytes were sent; one that is connecting ends with that attempt, at the connect timeout at the latest.
+// RS_ERR_INDETERMINATE where bytes were sent; one that is connecting ends at once, or, while a name is looked up and while TCP or TLS connects,
+// with that attempt, at the connect timeout at the latest.
 // Later calls end with RS_ERR_CLOSED. The handles are still to be freed. In a child of fork() it does nothing: the connection is the parent's.
 //
 // NULL: does nothing. Errors: none. Threads: any.

@@ -220,7 +220,7 @@ fn read_pipeline(
                 .and_then(|script| pipeline.script_of(script, &keys[..], &args[..], read_only).map(drop)),
             _ => unreachable!("checked when it was read"),
         };
-        appended.map_err(|error| error.context(format_args!("item {number}")))?;
+        appended.map_err(|error| error.of_item(number).context(format_args!("item {number}")))?;
     }
     Ok((pipeline.take_request(), Lane::Shared))
 }

@@ -81,6 +81,7 @@ impl World {
             }
             (b"CLUSTER", b"NODES") => Answer::Say(self.nodes(me)),
             (b"CLUSTER", _) => Answer::Say("$16\r\ncluster_state:ok\r\n".into()),
+            (b"ASKING", _) => Answer::Say("+OK\r\n".into()),
             (b"ROLE", _) => Answer::Say("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n".into()),
             (b"SCRIPT", _) => match self.chance(12) {
                 0 => Answer::Say("-LOADING Redis is loading the dataset in memory\r\n".into()),

@@ -418,7 +418,7 @@ impl Link {
 
     fn fail(&self, shared: &mut Shared, cause: &Error) {
         self.usable.store(false, Ordering::Release);
-        shared.session.fail(cause.status(), cause.reason(), cause.message());
+        shared.session.end(cause);
         shared.cause.get_or_insert_with(|| cause.clone());
         self.socket.shutdown();
         self.deliver(shared);

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use slab::Slab;
 
-use crate::error::{Error, Reason, Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::request::{Form, Request, Shape};
 use crate::resp::{Decoded, Decoder, Entry, Kind, Limits, Payload, Pool, Refusal};
 use crate::script::Sha;
@@ -369,8 +369,9 @@ impl<T> Session<T> {
         self.known.clear();
     }
 
-    /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent; `why` it came to that.
-    pub(crate) fn fail(&mut self, status: Status, why: Reason, reason: &str) {
+    /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent.
+    pub(crate) fn end(&mut self, cause: &Error) {
+        let (status, why, reason) = (cause.status(), cause.reason(), cause.message());
         self.failed = true;
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -392,6 +393,11 @@ impl<T> Session<T> {
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
         self.expected.clear();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+        self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason));
     }
 
     /// The first item of a pipeline that has no answer yet.

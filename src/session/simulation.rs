@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::{Facts, Session};
-use crate::error::{Reason, Status};
+use crate::error::Status;
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, Limits, Pool, Reply, ReplyRef};
 use crate::script::{Script, Sha};
@@ -313,7 +313,7 @@ impl World {
                 }
                 97..99 => self.session.forget_scripts(),
                 _ if self.rng.u8(..) < 100 => {
-                    self.session.fail(Status::Connect, Reason::ConnectionLost, "lost");
+                    self.session.fail(Status::Connect, "lost");
                     self.check_finished();
                     return;
                 }
