@@ -294,16 +294,14 @@ impl Client {
             let half = now + deadline.saturating_duration_since(now) / 2;
             let connect_until = if may_turn { last_start.min(half) } else { last_start };
             // A replica that is too old for read-only scripts shows it when there is a connection.
-            if may_turn
-                && topology.link(&node, connect_until).is_ok()
-                && journey.turns_away_from(topology, &node)
-            {
+            let linked = may_turn.then(|| topology.link(&node, connect_until)).and_then(Result::ok);
+            if linked.is_some() && journey.turns_away_from(topology, &node) {
                 continue;
             }
             request.asking = asking;
             // One that has let others wait in vain may do so again.
-            let spare = (may_turn && node.is_suspect() && node.may_repeat(&request))
-                .then(|| self.core().copy(&request));
+            let is_suspect = linked.is_some_and(|link| link.is_suspect());
+            let spare = (is_suspect && node.may_repeat(&request)).then(|| self.core().copy(&request));
             let until = if spare.is_some() { half } else { deadline };
             let (error, sent) = match attempt(&node, request, Times { now, connect_until, deadline: until }) {
                 Tried::Unusable(unsent) => {

@@ -343,6 +343,7 @@ impl Journey {
                 topology.doubt(node);
                 Some(Again::Now)
             }
+            Status::Connect if error.reason() == Reason::Deadline => Some(Again::AfterRenewal),
             // A connection that had ended in silence is simply made anew.
             Status::Connect if !node.is_down() && !topology.is_watched() => Some(Again::Now),
             Status::Connect => Some(Again::AfterRenewal),

@@ -103,11 +103,6 @@ impl Node {
         self.state.lock().link.as_ref().filter(|link| link.is_usable()).cloned()
     }
 
-    /// Whether there is a connection on which somebody waits in vain just now.
-    pub(crate) fn is_suspect(&self) -> bool {
-        self.state.lock().link.as_ref().is_some_and(|link| link.is_usable() && link.is_suspect())
-    }
-
     /// Whether there is a connection on which nobody waits in vain just now.
     pub(crate) fn answers(&self) -> bool {
         self.state.lock().link.as_ref().is_some_and(|link| link.is_usable() && !link.is_suspect())

@@ -183,7 +183,7 @@ fn a_redirection_that_its_server_stands_by_proves_that_the_call_was_not_executed
 #[test]
 fn no_try_is_started_that_cannot_be_answered_in_time() {
     // The answers take long: the last one that comes in time is known to be the last.
-    let pause = Duration::from_millis(400);
+    let pause = Duration::from_secs(1);
     for text in [
         "LOADING Redis is loading the dataset in memory",
         "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
@@ -225,7 +225,7 @@ fn no_try_is_started_in_a_cluster_that_cannot_be_answered_in_time() {
                 converse(conn, |conn, words| {
                     let answer = nodes.answer(0, 0, words);
                     if answer.is_none() {
-                        thread::sleep(Duration::from_millis(400));
+                        thread::sleep(Duration::from_secs(1));
                     }
                     conn.write(answer.unwrap_or_else(|| format!("-{text}\r\n")).as_bytes());
                     true
@@ -325,6 +325,59 @@ fn what_was_sent_once_stays_unknown_when_the_client_is_closed_afterwards() {
 }
 
 #[test]
+fn what_waits_to_go_on_after_a_redirection_claims_nothing() {
+    // Sixteen calls keep all workers busy; the script's own redirection waits for one of them until its deadline.
+    const BUSY: usize = 16;
+    let nodes = Nodes::new();
+    let busy = Arc::new(AtomicUsize::new(0));
+    let start = |me: usize| {
+        let (nodes, busy) = (Arc::clone(&nodes), Arc::clone(&busy));
+        Fake::start(move |conn| {
+            converse(conn, |conn, words| {
+                match nodes.answer(me, 0, words) {
+                    Some(_) if words[1].eq_ignore_ascii_case(b"SLOTS") => {
+                        let half = |range: &str, node: usize| {
+                            format!("*3\r\n{range}*2\r\n$9\r\n127.0.0.1\r\n:{}\r\n", nodes.port(node))
+                        };
+                        let halves = [half(":0\r\n:8191\r\n", 1), half(":8192\r\n:16383\r\n", 0)];
+                        conn.write(format!("*2\r\n{}", halves.concat()).as_bytes());
+                    }
+                    Some(answer) => conn.write(answer.as_bytes()),
+                    None if me == 1 => drop(busy.fetch_add(1, Ordering::SeqCst)),
+                    None => conn.write(format!("-MOVED 12182 127.0.0.1:{}\r\n", nodes.port(1)).as_bytes()),
+                }
+                true
+            });
+        })
+    };
+    let servers = [start(0), start(1)];
+    nodes.ports.lock().unwrap().extend(servers.iter().map(Fake::port));
+    let url = format!("redis+cluster://127.0.0.1:{}", servers[0].port());
+    let client = Client::open(&url, &options(Duration::from_secs(90))).unwrap();
+    let queue = Queue::new(64).unwrap();
+    for tag in 0..BUSY {
+        let mut pipeline = client.pipeline();
+        pipeline.command(&["GET", "bar"]).unwrap();
+        pipeline.submit(&queue, tag as u64).unwrap();
+    }
+    wait_until("all workers are busy", || busy.load(Ordering::SeqCst) == BUSY);
+    for cancelled in [false, true] {
+        let hasty = client.with_timeout(Duration::from_millis(if cancelled { 60_000 } else { 300 }));
+        hasty.submit(&queue, 99, &Script::new(COUNT), &["foo"], &NONE).unwrap();
+        if cancelled {
+            // Sent it is at once; what came of it, nobody tells but the completion.
+            thread::sleep(Duration::from_millis(300));
+            client.cancel(&queue, 99);
+        }
+        let completion = take(&queue, 1).remove(0);
+        assert_eq!(completion.tag, 99);
+        let error = completion.result.unwrap_err();
+        assert!(!error.is_not_executed(), "cancelled {cancelled}: {error}");
+    }
+    client.close();
+}
+
+#[test]
 fn impatient_callers_do_not_use_up_a_patient_callers_attempts() {
     let server = Fake::start(|conn| {
         thread::sleep(Duration::from_millis(300));
@@ -335,7 +388,7 @@ fn impatient_callers_do_not_use_up_a_patient_callers_attempts() {
     });
     for _ in 0..5 {
         let mut options = options(Duration::from_secs(60));
-        options.lazy_connect(true);
+        options.lazy_connect(true).reconnect_attempts(1);
         let client = Client::open(&server.url(), &options).unwrap();
         let hurry = client.with_timeout(Duration::from_millis(50));
         let over = AtomicBool::new(false);
@@ -417,8 +470,8 @@ fn close_ends_callers_who_wait_for_what_says_nothing() {
         ("a server that says nothing", silent(), "redis://127.0.0.1:{}"),
         ("a cluster that says nothing", logged_in(), "redis+cluster://127.0.0.1:{}"),
     ] {
-        let mut options = options(Duration::from_secs(600));
-        options.lazy_connect(true).connect_timeout(Duration::from_secs(500)).unwrap();
+        let mut options = options(Duration::from_secs(90));
+        options.lazy_connect(true).connect_timeout(Duration::from_secs(80)).unwrap();
         let url = scheme.replace("{}", &server.port().to_string());
         let client = Client::open(&url, &options).unwrap();
         thread::scope(|scope| {
@@ -454,7 +507,7 @@ fn close_ends_callers_on_a_server_that_is_no_longer_part_of_the_cluster() {
     let servers = [start(0), start(1)];
     nodes.ports.lock().unwrap().extend(servers.iter().map(Fake::port));
     let url = format!("redis+cluster://127.0.0.1:{}", servers[0].port());
-    let client = Client::open(&url, &options(Duration::from_secs(600))).unwrap();
+    let client = Client::open(&url, &options(Duration::from_secs(90))).unwrap();
     thread::scope(|scope| {
         let call = scope.spawn(|| client.command(&["SET", "foo", "x"]).unwrap_err());
         wait_until("it waits on the second server", || is_waiting.load(Ordering::SeqCst));
