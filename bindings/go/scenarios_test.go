@@ -449,7 +449,7 @@ func (r *scenarioRun) isExpectedError(form map[string]any, got error) bool {
 		case "reason":
 			is = own.Reason.String() == want
 		case "index":
-			is = float64(own.Index) == want
+			is = fmt.Sprint(own.Index) == fmt.Sprint(want)
 		case "arrived":
 		default:
 			r.fail("a field that is not known: %s", field)
