@@ -283,19 +283,19 @@ impl<'a> Scatter<'a> {
                 && !self.topology.is_primary(&part.node);
             let until = if is_awaited || may_turn { self.deadline - left / 2 } else { self.deadline };
             let until = until.min(self.last_start);
-            let started = self.start(&mut part, now, until);
+            let started = self.start(&mut part, until);
             is_awaited |= matches!(started, Sent::Started(..));
             sent.push((part, started));
         }
         linger(sent.iter().map(|(_, sent)| sent), self.deadline);
         let wait = |(part, sent): (Part, Sent)| match sent {
-            Sent::Started(link, started) => (part, link.wait(started, self.deadline)),
+            Sent::Started(link, started) => (part, link.wait(started, now, self.deadline)),
             Sent::Failed(error) => (part, End::Late(error, None)),
         };
         sent.into_iter().map(wait).collect()
     }
 
-    fn start(&mut self, part: &mut Part, now: Instant, until: Instant) -> Sent {
+    fn start(&mut self, part: &mut Part, until: Instant) -> Sent {
         loop {
             let link = match self.topology.link(&part.node, until) {
                 Ok(link) => link,
@@ -314,7 +314,8 @@ impl<'a> Scatter<'a> {
                     "the server is too old for read-only scripts",
                 ));
             }
-            if Instant::now() >= self.last_start {
+            let now = Instant::now();
+            if now >= self.last_start {
                 return Sent::Failed(out_of_time());
             }
             match link.start(std::mem::take(&mut part.request), now) {
@@ -518,19 +519,18 @@ pub(crate) fn everywhere(
         // To connect may take all the time there is.
         missing.sort_by_cached_key(|node| !node.is_connected());
         let mut sent = Vec::new();
-        for (place, node) in missing.iter().enumerate() {
+        for node in &missing {
             let left = deadline.saturating_duration_since(Instant::now());
             // Half of it, then, where others are to be heard as well.
-            let until = if place > 0 || missing.len() > 1 { deadline - left / 2 } else { deadline };
-            let started = begin(topology, node, make()?, now, until);
-            sent.push((Arc::clone(node), started));
+            let until = if missing.len() > 1 { deadline - left / 2 } else { deadline };
+            sent.push((Arc::clone(node), begin(topology, node, make()?, until)));
         }
         linger(sent.iter().map(|(_, started)| started), deadline);
         let mut failed = false;
         for (node, started) in sent {
             let result = match started {
                 Sent::Failed(error) => Err(error),
-                Sent::Started(link, started) => match link.wait(started, deadline) {
+                Sent::Started(link, started) => match link.wait(started, now, deadline) {
                     End::Finished(finished) => finished.result.map(Reply::new),
                     End::Late(error, _) => Err(error),
                     End::Unusable(_) => unreachable!("only Link::call ends so"),
@@ -551,19 +551,13 @@ pub(crate) fn everywhere(
     }
 }
 
-fn begin(
-    topology: &Topology,
-    node: &Arc<Node>,
-    mut request: Box<Request>,
-    now: Instant,
-    deadline: Instant,
-) -> Sent {
+fn begin(topology: &Topology, node: &Arc<Node>, mut request: Box<Request>, deadline: Instant) -> Sent {
     loop {
         let link = match topology.link(node, deadline) {
             Ok(link) => link,
             Err(error) => return Sent::Failed(error),
         };
-        match link.start(request, now) {
+        match link.start(request, Instant::now()) {
             Ok(started) => return Sent::Started(link, started),
             Err(unsent) => request = unsent,
         }

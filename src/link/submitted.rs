@@ -2,12 +2,12 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use crate::ffi::lock::MutexGuard;
 
 use super::transfer::Wait;
-use super::{CloseOnPanic, IDLE_TRUST, Link, Place, Shared};
+use super::{CloseOnPanic, Link, Place, Shared};
 use crate::driver::Waker;
 use crate::error::Error;
 use crate::queue::{Queue, Ticket};
@@ -45,9 +45,7 @@ impl Link {
             self.hand_out(&mut shared);
             return (false, false);
         }
-        if shared.session.is_idle() {
-            shared.heard = now;
-        }
+        shared.expect_bytes(now);
         let is_new = shared.waker.is_none();
         if is_new {
             shared.waker = Some(Arc::clone(waker));
@@ -118,10 +116,8 @@ impl Link {
             }
         }
         for place in late {
-            shared.suspect |= now.saturating_duration_since(shared.heard) > IDLE_TRUST;
-            self.abandon(&mut shared, place, |link, call, queued, index| {
-                link.late(call.timeout, queued, index)
-            });
+            let late = |link: &Link, call: &Submitted, queued, index| link.late(call.timeout, queued, index);
+            self.abandon(&mut shared, place, (now, Duration::ZERO), late);
         }
         self.hand_out(&mut shared);
         next
@@ -132,7 +128,11 @@ impl Link {
         let mut shared = self.shared.lock();
         let is_it = |place: &Place| place.submitted.as_ref().is_some_and(|(call, _)| call.is(ticket, queue));
         if let Some(place) = shared.places.iter().find_map(|(key, place)| is_it(place).then_some(key)) {
-            self.abandon(&mut shared, place, |link, _, queued, _| Error::called_off(queued).on(&link.name));
+            // Callers that keep the time themselves call off what a deadline would have ended.
+            let times = (Instant::now(), self.silence_timeout);
+            self.abandon(&mut shared, place, times, |link, _, queued, _| {
+                Error::called_off(queued).on(&link.name)
+            });
         }
         self.hand_out(&mut shared);
     }
@@ -141,11 +141,12 @@ impl Link {
         &self,
         shared: &mut Shared,
         place: usize,
+        (now, patience): (Instant, Duration),
         error: impl FnOnce(&Link, &Submitted, bool, Option<usize>) -> Error,
     ) {
         if let Some((call, key)) = shared.places.remove(place).submitted {
             let index = shared.session.unanswered(key);
-            let (arrived, queued) = shared.session.abandon(key);
+            let (arrived, queued) = shared.give_up(key, now, patience);
             shared.submitted -= 1;
             let error = error(self, &call, queued, index);
             shared.completed.push((call, Outcome::Left(error, arrived)));
