@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Call, Expected, NOT_QUEUED, Probe, Session, What, verdict};
-use crate::error::Status;
+use crate::error::{Reason, Status};
 use crate::request::{Form, Shape};
 
 /// A long pipeline is queued in parts of this many bytes, two of them ahead of the replies: so other callers' calls get
