@@ -222,13 +222,14 @@ fn read_pipeline(
                 .and_then(|script| pipeline.script_of(script, &keys[..], &args[..], read_only).map(drop)),
             _ => unreachable!("checked when it was read"),
         };
-        appended.map_err(|error| error.context(format_args!("item {number}")))?;
+        appended.map_err(|error| error.of_item(number).context(format_args!("item {number}")))?;
     }
     Ok((pipeline.take_request(), Lane::Shared))
 }
 
 /// Appends a completion.
-pub(crate) fn write_completion(completion: &Completion, out: &mut Vec<u8>) {
+/// `details`: each error with what ended the call, the item and the server.
+pub(crate) fn write_completion(completion: &Completion, details: bool, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend([0; 4]);
     out.extend(completion.tag.to_ne_bytes());
@@ -236,15 +237,14 @@ pub(crate) fn write_completion(completion: &Completion, out: &mut Vec<u8>) {
         Ok(reply) => {
             out.extend(0_i32.to_ne_bytes());
             out.push(0);
-            write_reply(reply.root(), out);
+            write_reply(reply.root(), details, out);
         }
         Err(error) => {
             out.extend(error.status().code().to_ne_bytes());
             out.push(flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 });
-            write_text(error.server_code().unwrap_or_default().as_bytes(), out);
-            write_text(error.message().as_bytes(), out);
+            write_error(error, details, out);
             if let Some(arrived) = &completion.arrived {
-                write_reply(arrived.root(), out);
+                write_reply(arrived.root(), details, out);
             }
         }
     }
@@ -262,8 +262,19 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
+fn write_error(error: &Error, details: bool, out: &mut Vec<u8>) {
+    write_text(error.server_code().unwrap_or_default().as_bytes(), out);
+    write_text(error.message().as_bytes(), out);
+    if details {
+        out.extend(error.reason().code().to_ne_bytes());
+        let index = error.index().and_then(|index| i32::try_from(index).ok()).unwrap_or(-1);
+        out.extend(index.to_ne_bytes());
+        write_text(error.node().unwrap_or_default().as_bytes(), out);
+    }
+}
+
 /// Appends a reply; its depth is bounded by the option `max_reply_depth`.
-fn write_reply(reply: ReplyRef<'_>, out: &mut Vec<u8>) {
+fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Vec<u8>) {
     out.push(reply.kind() as u8);
     match reply.kind() {
         Kind::Nil | Kind::Header => {}
@@ -271,14 +282,13 @@ fn write_reply(reply: ReplyRef<'_>, out: &mut Vec<u8>) {
         Kind::Boolean => out.push(u8::from(reply.as_bool() == Some(true))),
         Kind::Array | Kind::Map | Kind::Set => {
             out.extend((reply.len() as u32).to_ne_bytes());
-            reply.elements().for_each(|element| write_reply(element, out));
+            reply.elements().for_each(|element| write_reply(element, details, out));
         }
         Kind::Error => {
-            let error = reply.as_error();
-            out.extend(error.as_ref().map_or(0, |error| error.status().code()).to_ne_bytes());
-            out.push(error.as_ref().map_or(0, flags_of));
-            write_text(error.as_ref().and_then(Error::server_code).unwrap_or_default().as_bytes(), out);
-            write_text(error.as_ref().map_or("", Error::message).as_bytes(), out);
+            let Some(error) = reply.as_error() else { unreachable!("an error, by its kind") };
+            out.extend(error.status().code().to_ne_bytes());
+            out.push(flags_of(&error));
+            write_error(&error, details, out);
         }
         Kind::Verbatim => {
             out.extend_from_slice(reply.verbatim_format().unwrap_or(b"txt"));

@@ -477,6 +477,41 @@ fn a_replica_that_hangs_costs_no_call_more_than_its_deadline() {
 }
 
 #[test]
+fn a_replica_that_hangs_leaves_time_for_the_primary() {
+    let servers = Replicated::start(1);
+    let (primary, replica) = (servers.primary(), servers.replica(0));
+    let here = primary.port().to_string();
+    let mut options = Options::default();
+    // An attempt to connect may take longer than a call.
+    options.connect_timeout(Duration::from_millis(2500)).unwrap().read_from(ReadFrom::PreferReplica);
+    options.call_timeout(Duration::from_secs(2)).unwrap();
+    for is_connected in [false, true] {
+        let client = Client::open(&servers.url(), &options).unwrap();
+        if is_connected {
+            assert_eq!(ports(&client, 2), each([replica], 2));
+        }
+        replica.pause();
+        let script = Script::new(WHERE);
+        let call = || client.call_read_only(&script, &["a"], &NONE);
+        if is_connected {
+            // It is on its way when nobody knows yet.
+            assert!(call().is_err());
+        }
+        // Long enough for the replica to be tried again and again.
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(6) {
+            assert_eq!(call().expect("the primary is well").as_str(), Some(here.as_str()));
+            let mut pipeline = client.pipeline();
+            pipeline.script_read_only(&script, &["a"], &NONE).unwrap();
+            let replies = pipeline.exec().expect("the primary is well");
+            assert_eq!(replies.get(0).and_then(|reply| reply.as_str()), Some(here.as_str()));
+        }
+        replica.resume();
+        wait_until("the replica is used again", || ports(&client, 2) == each([replica], 2));
+    }
+}
+
+#[test]
 fn servers_that_cannot_stop_writes_read_from_the_primary() {
     let servers = Replicated::builder(1).binary(Binary::Redis62).start();
     let cluster = Cluster::builder(1).replicas(1).binary(Binary::Redis62).start();

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::client::rs_client;
@@ -58,6 +59,8 @@ pub const RS_PACKED_ARRIVED: u8 = 4;
 /// is RS_ERR_FORKED.
 pub struct rs_queue {
     queue: Queue,
+    /// Whether packed errors have their details.
+    details: AtomicBool,
 }
 
 /// What has become of a call. 32 bytes; the layout is fixed.
@@ -99,7 +102,10 @@ pub unsafe extern "C" fn rs_queue_new(
     let out = unsafe { Out::new(queue) };
     guard_held(err, || {
         out.required("queue")?;
-        out.set(Box::into_raw(Box::new(rs_queue { queue: Queue::new(capacity)? })));
+        out.set(Box::into_raw(Box::new(rs_queue {
+            queue: Queue::new(capacity)?,
+            details: AtomicBool::new(false),
+        })));
         Ok(())
     })
 }
@@ -417,6 +423,23 @@ pub unsafe extern "C" fn rs_client_submit_packed(
     })
 }
 
+/// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see there. Off in a new queue, so that
+/// who does not ask for them reads what was always there.
+///
+/// `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
+///
+/// # Safety
+/// `queue` is NULL or a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *const rs_queue, details: bool) {
+    guard_value((), || {
+        // SAFETY: as documented.
+        if let Some(queue) = unsafe { queue.as_ref() } {
+            queue.details.store(details, Ordering::Relaxed);
+        }
+    });
+}
+
 /// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 ///
 /// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
@@ -425,7 +448,8 @@ pub unsafe extern "C" fn rs_client_submit_packed(
 ///
 ///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 ///               behind that, with RS_PACKED_ARRIVED, a reply
-///   error       the server's first word and the message as strings
+///   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked for them, behind these an i32 of
+///               RS_REASON_, an i32 index of the item or -1, and the server as a string, empty where none is known
 ///   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
 ///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 ///               replies, error an i32 status, u8 flags, error
@@ -458,11 +482,12 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
         }
         let mut taken = Vec::new();
         let lent = queue.queue.poll_on_trial(&mut taken, max, patience(timeout_ms));
+        let details = queue.details.load(Ordering::Relaxed);
         let mut bytes = Vec::new();
         let mut fitting = 0;
         for completion in &taken {
             let before = bytes.len();
-            packed::write_completion(completion, &mut bytes);
+            packed::write_completion(completion, details, &mut bytes);
             if bytes.len() > capacity {
                 set_needed(bytes.len() - before);
                 bytes.truncate(before);

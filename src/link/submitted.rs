@@ -116,7 +116,7 @@ impl Link {
             }
         }
         for place in late {
-            let late = |link: &Link, call: &Submitted, queued| link.late(call.timeout, queued);
+            let late = |link: &Link, call: &Submitted, queued, index| link.late(call.timeout, queued, index);
             self.abandon(&mut shared, place, (now, Duration::ZERO), late);
         }
         self.hand_out(&mut shared);
@@ -130,7 +130,9 @@ impl Link {
         if let Some(place) = shared.places.iter().find_map(|(key, place)| is_it(place).then_some(key)) {
             // Callers that keep the time themselves call off what a deadline would have ended.
             let times = (Instant::now(), self.silence_timeout);
-            self.abandon(&mut shared, place, times, |_, _, queued| Error::called_off(queued));
+            self.abandon(&mut shared, place, times, |link, _, queued, _| {
+                Error::called_off(queued).on(&link.name)
+            });
         }
         self.hand_out(&mut shared);
     }
@@ -140,12 +142,13 @@ impl Link {
         shared: &mut Shared,
         place: usize,
         (now, patience): (Instant, Duration),
-        error: impl FnOnce(&Link, &Submitted, bool) -> Error,
+        error: impl FnOnce(&Link, &Submitted, bool, Option<usize>) -> Error,
     ) {
         if let Some((call, key)) = shared.places.remove(place).submitted {
+            let index = shared.session.unanswered(key);
             let (arrived, queued) = shared.give_up(key, now, patience);
             shared.submitted -= 1;
-            let error = error(self, &call, queued);
+            let error = error(self, &call, queued, index);
             shared.completed.push((call, Outcome::Left(error, arrived)));
         }
     }
