@@ -76,7 +76,7 @@ impl HalfAnswered {
         let mut raw = Raw::connect(&server);
         raw.ok(&["SET", "text", "hello"]);
         raw.ok(&["LPUSH", "list", "x"]);
-        HalfAnswered { client: client(&server), queue: Queue::new(4).unwrap(), server }
+        HalfAnswered { _client: client(&server), queue: Queue::new(4).unwrap(), server }
     }
 
     /// Runs `body` while replies to writes are held back and another thread waits for its own reply behind them.
