@@ -150,6 +150,8 @@ pub(crate) struct Request {
     pub(crate) routing: Routing,
     /// The slot of the items' keys, of those that have any; not for pipelines, whose items may lie in many.
     pub(crate) slot: u16,
+    /// The connection that it was put on last, by its number at its node.
+    pub(crate) connection: u64,
     /// Where a script stands in `scripts`, once they are too many to look through.
     places: HashMap<Sha, u32, BuildHasherDefault<DigestHasher>>,
 }
@@ -179,6 +181,7 @@ impl Default for Request {
             asking: false,
             routing: Routing::None,
             slot: NO_SLOT,
+            connection: 0,
             places: HashMap::default(),
         }
     }
@@ -382,6 +385,11 @@ impl Request {
             }
             place
         })
+    }
+
+    /// Gives the memory of the wire form back: it will not be sent again.
+    pub(crate) fn give_back_wire(&mut self) {
+        self.wire = Wire::Own(Buffer::default());
     }
 
     /// What an item reads or writes, as far as its declared keys say; `each` gets these.

@@ -2,22 +2,25 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 
 use crate::admin::Task;
+use crate::error::Error;
 use crate::leash::Leash;
 use crate::node::Node;
 use crate::queue::{Queue, Ticket};
 use crate::request::Request;
+use crate::session::handshake::Purpose;
 use crate::submit::{Job, Submitted};
+use crate::threads;
 
 /// Threads at most. Calls beyond them wait in line; few have to come here at all.
 const WORKERS_MAX: usize = 16;
 
-/// And so many more to stop scripts: the others may all be waiting for the script that is to be stopped.
+/// And so many more to stop scripts and functions: the others may all be waiting for the one that is to be stopped.
 const KILLERS_MAX: usize = 4;
 
 /// A thread without work goes after this time.
@@ -37,6 +40,9 @@ struct State {
     /// Calls that wait for a server's connection, in the order in which they were made.
     lanes: Vec<Lane>,
     threads: usize,
+    /// All of them, and one that has ended: the next one to end waits for that, so that no more are left.
+    handles: Vec<JoinHandle<()>>,
+    ended: Option<JoinHandle<()>>,
     idle: usize,
     stopped: bool,
 }
@@ -47,24 +53,27 @@ struct Lane {
 }
 
 impl Workers {
-    /// Has a thread do a job. Given back when there is none.
-    pub(crate) fn run(self: &Arc<Self>, job: Job) -> Result<(), Job> {
+    /// Has a thread do a job. Given back when there is none, with the reason.
+    pub(crate) fn run(self: &Arc<Self>, job: Job) -> Result<(), (Job, Error)> {
         let mut state = self.state.lock();
         if state.stopped {
-            return Err(job);
+            return Err((job, Error::closed()));
         }
         // Many calls wait for a connection to be made, and there is one such job for each server at most.
         let (is_first, room) = match job {
             Job::Connect { .. } => (true, usize::MAX),
-            Job::Administer { task: Task::Kill, .. } => (true, WORKERS_MAX + KILLERS_MAX),
+            Job::Administer { task: Task::Kill | Task::KillAny, .. }
+            | Job::Wait { purpose: Purpose::Bare, .. } => (true, WORKERS_MAX + KILLERS_MAX),
             _ => (false, WORKERS_MAX),
         };
         if state.jobs.len() >= state.idle && state.threads < room {
             let workers = Arc::clone(self);
-            let spawned = thread::Builder::new().name("rs_script-work".into()).spawn(move || workers.work());
-            match spawned {
-                Ok(_) => state.threads += 1,
-                Err(_) if state.threads == 0 => return Err(job),
+            match threads::spawn("rs_script-work", move || workers.work()) {
+                Ok(handle) => {
+                    state.threads += 1;
+                    state.handles.push(handle);
+                }
+                Err(error) if state.threads == 0 => return Err((job, threads::none_left(&error))),
                 Err(_) => {}
             }
         }
@@ -79,6 +88,28 @@ impl Workers {
 
     fn work(self: Arc<Self>) {
         let mut state = self.state.lock();
+        self.work_off(&mut state);
+        state.threads -= 1;
+        let mine = state.handles.iter().position(|handle| handle.thread().id() == thread::current().id());
+        // Without one somebody waits for this thread already.
+        let mine = mine.map(|mine| state.handles.swap_remove(mine));
+        let before = mine.and_then(|mine| state.ended.replace(mine));
+        drop(state);
+        before.map(threads::join);
+    }
+
+    /// Waits until its threads have ended.
+    pub(crate) fn wait(&self) {
+        let (handles, ended) = {
+            let mut state = self.state.lock();
+            (std::mem::take(&mut state.handles), state.ended.take())
+        };
+        for handle in handles.into_iter().chain(ended) {
+            threads::join(handle);
+        }
+    }
+
+    fn work_off(&self, state: &mut MutexGuard<'_, State>) {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 let held = match &job {
@@ -88,22 +119,20 @@ impl Workers {
                     }
                     _ => None,
                 };
-                parking_lot::MutexGuard::unlocked(&mut state, || job.run());
+                MutexGuard::unlocked(state, || job.run());
                 if let Some(held) = held {
                     state.leashes.retain(|(_, leash)| !Arc::ptr_eq(leash, &held));
                 }
                 // Those beyond the number are for jobs that could not wait.
                 if state.threads > WORKERS_MAX {
-                    state.threads -= 1;
                     return;
                 }
                 continue;
             }
             state.idle += 1;
-            let is_over = state.stopped || self.work.wait_for(&mut state, IDLE).timed_out();
+            let is_over = state.stopped || self.work.wait_for(state, IDLE).timed_out();
             state.idle -= 1;
             if is_over && state.jobs.is_empty() {
-                state.threads -= 1;
                 return;
             }
         }
@@ -134,6 +163,13 @@ impl Workers {
         let lanes = &mut self.state.lock().lanes;
         let lane = lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.node, node));
         lane.map(|lane| std::mem::take(&mut lane.calls)).unwrap_or_default()
+    }
+
+    /// Ends the line for a server's connection, which nobody makes: the next to come is the first again.
+    pub(crate) fn end_line(&self, node: &Arc<Node>) -> Vec<(Box<Request>, Submitted)> {
+        let lanes = &mut self.state.lock().lanes;
+        let place = lanes.iter().position(|lane| Arc::ptr_eq(&lane.node, node));
+        place.map(|place| lanes.swap_remove(place).calls).unwrap_or_default()
     }
 
     /// The latest deadline of those in line for a server's connection. The line ends when nobody is in it.

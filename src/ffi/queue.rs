@@ -9,7 +9,7 @@ use super::error::rs_error;
 use super::pipeline::{pipeline_of, rs_pipeline};
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
-use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status};
+use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status};
 use crate::client::Client;
 use crate::config::LONGEST_WAIT;
 use crate::error::{Error, Result};
@@ -32,6 +32,8 @@ pub const RS_PACKED_SCRIPT_FLUSH: u8 = 5;
 pub const RS_PACKED_SCRIPT_KILL: u8 = 6;
 /// A packed call: rs_client_script_show.
 pub const RS_PACKED_SCRIPT_SHOW: u8 = 7;
+/// A packed call: rs_client_kill.
+pub const RS_PACKED_KILL: u8 = 8;
 /// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
 /// A flag of a packed pipeline: MULTI and EXEC around it, as RS_PIPELINE_ATOMIC.
@@ -52,7 +54,8 @@ pub const RS_PACKED_ARRIVED: u8 = 4;
 ///
 /// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
 /// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies. A submitted call is written by the
-/// thread that submits it. A child of fork() has a copy of what was in it then, and no more comes.
+/// thread that submits it. A child of fork() must make a queue of its own: its parent's is empty there, and all else
+/// is RS_ERR_FORKED.
 pub struct rs_queue {
     queue: Queue,
 }
@@ -94,7 +97,7 @@ pub unsafe extern "C" fn rs_queue_new(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(queue) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("queue")?;
         out.set(Box::into_raw(Box::new(rs_queue { queue: Queue::new(capacity)? })));
         Ok(())
@@ -142,7 +145,8 @@ pub unsafe extern "C" fn rs_queue_len(queue: *const rs_queue) -> usize {
 /// Takes completions out of a queue, in the order in which they came, and waits for the first one.
 ///
 /// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits for ever. `*count`: how
-/// many were taken; 0 on failure and when the time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// many were taken; 0 on failure and when the time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+/// RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// `completions` points to `max` places; the other pointers are NULL or what they are declared as.
@@ -160,6 +164,7 @@ pub unsafe extern "C" fn rs_queue_poll(
     guard(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
         if completions.is_null() && max > 0 {
             return Err(invalid("completions", "is NULL and its number is not 0"));
         }
@@ -193,9 +198,10 @@ pub unsafe extern "C" fn rs_queue_dispatch(
 ) -> rs_status {
     // SAFETY: as documented.
     let set_count = unsafe { number(count) };
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
         let completed = completed.ok_or_else(|| invalid("completed", "is NULL"))?;
         let mut taken = Vec::new();
         queue.queue.poll(&mut taken, max, patience(timeout_ms));
@@ -336,8 +342,8 @@ pub unsafe extern "C" fn rs_pipeline_submit(
 /// nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. What waits on the server, as BLPOP does,
 /// is given up there too: its connection is closed.
 ///
-/// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT.
-/// Threads: any.
+/// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors:
+/// RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
@@ -351,9 +357,11 @@ pub unsafe extern "C" fn rs_client_cancel(
 ) -> rs_status {
     // SAFETY: as documented.
     let set_count = unsafe { number(count) };
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let (client, queue) = unsafe { (handle(client, "client")?, handle(queue, "queue")?) };
+        client.client.core().check_process()?;
+        queue.queue.check_process()?;
         set_count(client.client.cancel(&queue.queue, tag));
         Ok(())
     })
@@ -374,6 +382,7 @@ pub unsafe extern "C" fn rs_client_cancel(
 ///            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
 ///            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 ///            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
+///            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 /// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
@@ -394,8 +403,9 @@ pub unsafe extern "C" fn rs_client_submit_packed(
         // SAFETY: as documented.
         let (client, calls, queue) =
             unsafe { (handle(client, "client")?, bytes(calls, len, "calls")?, handle(queue, "queue")?) };
-        if scripts.is_null() && numscripts > 0 {
-            return Err(invalid("scripts", "is NULL and its number is not 0"));
+        client.client.core().check_process()?;
+        if scripts.is_null() && numscripts > 0 || numscripts > super::LONGEST_LIST {
+            return Err(super::no_list("scripts"));
         }
         let script_at = |index| {
             // SAFETY: as documented, `numscripts` pointers, each a live script or NULL.
@@ -420,7 +430,7 @@ pub unsafe extern "C" fn rs_client_submit_packed(
 ///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 ///               replies, error an i32 status, u8 flags, error
 ///
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// `buffer` points to `capacity` bytes; the other pointers are NULL or what they are declared as.
@@ -441,6 +451,8 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
     guard(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
+        super::check_length(capacity, "capacity")?;
         if buffer.is_null() && capacity > 0 {
             return Err(invalid("buffer", "is NULL and its capacity is not 0"));
         }
@@ -516,6 +528,7 @@ mod tests {
             (RS_PACKED_SCRIPT_FLUSH, packed::SCRIPT_FLUSH),
             (RS_PACKED_SCRIPT_KILL, packed::SCRIPT_KILL),
             (RS_PACKED_SCRIPT_SHOW, packed::SCRIPT_SHOW),
+            (RS_PACKED_KILL, packed::KILL),
             (RS_PACKED_READ_ONLY, packed::READ_ONLY),
             (RS_PACKED_ATOMIC, packed::ATOMIC),
             (RS_PACKED_REPAIR_UNORDERED, packed::REPAIR_UNORDERED),

@@ -2,12 +2,12 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use crate::ffi::lock::MutexGuard;
 
 use super::transfer::Wait;
-use super::{CloseOnPanic, IDLE_TRUST, Link, Place, Shared};
+use super::{CloseOnPanic, Link, Place, Shared};
 use crate::driver::Waker;
 use crate::error::Error;
 use crate::queue::{Queue, Ticket};
@@ -45,9 +45,7 @@ impl Link {
             self.hand_out(&mut shared);
             return (false, false);
         }
-        if shared.session.is_idle() {
-            shared.heard = now;
-        }
+        shared.expect_bytes(now);
         let is_new = shared.waker.is_none();
         if is_new {
             shared.waker = Some(Arc::clone(waker));
@@ -118,8 +116,8 @@ impl Link {
             }
         }
         for place in late {
-            shared.suspect |= now.saturating_duration_since(shared.heard) > IDLE_TRUST;
-            self.abandon(&mut shared, place, |link, call, queued| link.late(call.timeout, queued));
+            let late = |link: &Link, call: &Submitted, queued| link.late(call.timeout, queued);
+            self.abandon(&mut shared, place, (now, Duration::ZERO), late);
         }
         self.hand_out(&mut shared);
         next
@@ -130,7 +128,9 @@ impl Link {
         let mut shared = self.shared.lock();
         let is_it = |place: &Place| place.submitted.as_ref().is_some_and(|(call, _)| call.is(ticket, queue));
         if let Some(place) = shared.places.iter().find_map(|(key, place)| is_it(place).then_some(key)) {
-            self.abandon(&mut shared, place, |_, _, queued| Error::called_off(queued));
+            // Callers that keep the time themselves call off what a deadline would have ended.
+            let times = (Instant::now(), self.silence_timeout);
+            self.abandon(&mut shared, place, times, |_, _, queued| Error::called_off(queued));
         }
         self.hand_out(&mut shared);
     }
@@ -139,10 +139,11 @@ impl Link {
         &self,
         shared: &mut Shared,
         place: usize,
+        (now, patience): (Instant, Duration),
         error: impl FnOnce(&Link, &Submitted, bool) -> Error,
     ) {
         if let Some((call, key)) = shared.places.remove(place).submitted {
-            let (arrived, queued) = shared.session.abandon(key);
+            let (arrived, queued) = shared.give_up(key, now, patience);
             shared.submitted -= 1;
             let error = error(self, &call, queued);
             shared.completed.push((call, Outcome::Left(error, arrived)));

@@ -3,8 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::known::Source;
-use super::{Call, Expected, NOT_QUEUED, Session, What};
-use crate::error::{Error, Status};
+use super::{Call, Expected, NOT_QUEUED, Probe, Session, What, verdict};
 use crate::request::{Form, Shape};
 
 /// A long pipeline is queued in parts of this many bytes, two of them ahead of the replies: so other callers' calls get
@@ -212,19 +211,22 @@ impl<T> Session<T> {
         }
     }
 
-    /// Starts a transaction, or first sends what must be known before: whether each script compiles.
+    /// Starts a transaction, or first sends what must be known before: whether this user may run any, and whether each script compiles.
     fn check_transaction(&mut self, key: usize) {
-        if let Some(Err(text)) = self.facts.transactions.get() {
-            let error = Error::server(Status::Server, text, true).context("the server refuses transactions");
+        if let Some(text) = self.facts.spoilt_by_exec.get() {
+            let error = verdict::no_transactions(text);
             return self.refuse(key, error);
         }
         let call = &self.calls[key];
-        let unchecked: Vec<usize> = {
-            let compiled = self.facts.compiled.0.lock();
+        let unchecked: Vec<usize> = if self.facts.load_refused.load(Ordering::Relaxed) {
+            Vec::new()
+        } else {
+            let compiled = self.facts.compiled.scripts.lock();
             let scripts = call.request.scripts.iter().enumerate();
             scripts.filter(|(_, script)| !compiled.contains(script.sha())).map(|(index, _)| index).collect()
         };
-        if unchecked.is_empty() || self.facts.load_refused.load(Ordering::Relaxed) {
+        let is_proven = self.facts.may_run_transactions();
+        if unchecked.is_empty() && is_proven {
             return self.emit_transaction(key);
         }
         for &index in &unchecked {
@@ -233,7 +235,27 @@ impl<T> Session<T> {
         }
         let call = &mut self.calls[key];
         call.position = NOT_QUEUED;
-        call.rare().checks = unchecked.len();
+        call.rare().checks = unchecked.len() + usize::from(!is_proven);
+        if !is_proven {
+            self.emit_probe(key);
+        }
+    }
+
+    /// Has a transaction wait for an empty one. Were MULTI refused in a real one, its commands would run singly.
+    pub(super) fn emit_probe(&mut self, key: usize) {
+        let multi_refusals = self.facts.multi_refusals();
+        if let Some(probe) = self.probes.back_mut()
+            && probe.multi_refusals == multi_refusals
+        {
+            probe.waiting.push(key);
+            return;
+        }
+        self.outbox.append(|out| {
+            out.command(&[b"MULTI"]);
+            out.command(&[b"EXEC"]);
+        });
+        self.expected.push_back(Expected { call: key, what: What::Probe { left: 1 } });
+        self.probes.push_back(Probe { multi_refusals, refused: None, waiting: vec![key] });
     }
 
     /// Queues MULTI, the scripts, the items and EXEC.
@@ -271,6 +293,7 @@ impl<T> Session<T> {
         rare.loads = loads;
         rare.queued = 0;
         rare.queue_error = None;
+        rare.singly.clear();
         rare.rewritten.clear();
         self.append_items(key, 0..count, by_body);
         self.outbox.append(|out| out.command(&[b"EXEC"]));

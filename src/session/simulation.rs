@@ -17,6 +17,8 @@ use crate::script::{Script, Sha};
 #[derive(Clone, Copy, Debug, Default)]
 struct Rights {
     no_load: bool,
+    /// Comes and goes.
+    no_multi: bool,
     no_eval: bool,
     no_evalsha: bool,
     /// It has no EVALSHA_RO and EVAL_RO, and does not say so beforehand.
@@ -30,6 +32,7 @@ struct Rights {
 impl Rights {
     fn random(rng: &mut Rng) -> Self {
         Rights {
+            no_multi: rng.u8(..) < 40,
             no_load: rng.u8(..) < 60,
             no_eval: rng.u8(..) < 40,
             no_evalsha: rng.u8(..) < 40,
@@ -141,6 +144,10 @@ impl Server {
 
     fn answer_other(&mut self, command: Vec<Vec<u8>>) -> String {
         match (&mut self.multi, command[0].as_slice()) {
+            (None, b"MULTI") if self.rights.no_multi => {
+                "-NOPERM this user has no permissions to run the 'multi' command\r\n".into()
+            }
+            (None, b"EXEC") => "-ERR EXEC without MULTI\r\n".into(),
             (None, b"MULTI") => {
                 self.multi = Some(Vec::new());
                 "+OK\r\n".into()
@@ -244,6 +251,8 @@ struct Expectation {
     /// Items may be sent again out of order.
     is_unordered: bool,
     has_broken: bool,
+    /// Transactions before it that were told that they had run singly, since MULTI was allowed last.
+    told: u32,
     /// Whether each item's script is one that does not compile.
     broken: Vec<bool>,
 }
@@ -267,6 +276,7 @@ struct World {
     scripts: Vec<Script>,
     expectations: Vec<Option<Expectation>>,
     next_id: u64,
+    told: u32,
     /// The scripts that other clients keep loaded.
     preloaded: bool,
 }
@@ -281,12 +291,17 @@ impl World {
         World {
             seed,
             rng,
-            session: Session::new(limits, Arc::new(Facts::new(Arc::default())), Arc::new(Pool::default())),
+            session: Session::new(
+                limits,
+                Arc::new(Facts::new(Arc::default(), 1, false)),
+                Arc::new(Pool::default()),
+            ),
             server: Server::new(rights, own),
             scripts: ["one", "two", "three", "broken"].map(Script::new).to_vec(),
             expectations: Vec::new(),
             next_id: 1,
             preloaded,
+            told: 0,
         }
     }
 
@@ -305,6 +320,7 @@ impl World {
             is_unordered: request.repair,
             has_broken: false,
             broken: Vec::new(),
+            told: self.told,
         };
         for _ in 0..count {
             if self.rng.u8(..) < 50 {
@@ -374,6 +390,11 @@ impl World {
                         let is_helpless = !self.server.rights.are_enough();
                         assert!(expectation.shape == Shape::Single && is_helpless, "seed {seed}: {error}");
                     }
+                    if error.message().contains("refused MULTI in the middle") {
+                        assert_eq!(expectation.told, 0, "seed {seed}: {error}: once more");
+                        // It may be allowed again by now.
+                        self.told += u32::from(self.server.rights.no_multi);
+                    }
                     self.check_only_error(&expectation, &error);
                     if error.status() == Status::Compile {
                         assert!(expectation.has_broken, "seed {seed}: {error}");
@@ -388,7 +409,11 @@ impl World {
         let (seed, rights) = (self.seed, self.server.rights);
         let is_lost = error.is_indeterminate() || error.status() == Status::Connect;
         let is_forged = expectation.items.iter().flatten().any(|id| self.times(*id) == 1);
-        let lacks_rights = rights.no_eval || rights.no_load && expectation.shape == Shape::Transaction;
+        // MULTI may be allowed again by now.
+        let lacked_multi =
+            error.message().contains("MULTI") || error.message().contains("refuses transactions");
+        let lacks_rights =
+            rights.no_eval || expectation.shape == Shape::Transaction && (rights.no_load || lacked_multi);
         let is_broken = expectation.has_broken && error.message().contains("compiling");
         assert!(is_lost || is_forged || lacks_rights || is_broken, "seed {seed}: {rights:?}: {error}");
         if is_forged && !is_lost {
@@ -497,7 +522,15 @@ impl World {
                     }
                 }
                 95..97 => {}
-                97..99 => self.session.forget_scripts(),
+                97 => self.session.forget_scripts(),
+                98 => {
+                    self.server.rights.no_multi = !self.server.rights.no_multi;
+                    if !self.server.rights.no_multi {
+                        self.told = 0;
+                        // What was told before says nothing of those that come when MULTI is taken away again.
+                        self.expectations.iter_mut().flatten().for_each(|expectation| expectation.told = 0);
+                    }
+                }
                 _ if self.rng.u8(..) < 100 => {
                     self.session.fail(Status::Connect, "lost");
                     self.check_finished();
