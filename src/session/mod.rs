@@ -615,6 +615,7 @@ impl<T> Session<T> {
     }
 
     /// Ends a call with its reply.
+    #[inline(always)]
     fn succeed(&mut self, key: usize) {
         let Call { tag, request, payload, .. } = self.calls.remove(key);
         if let Some(tag) = tag {
