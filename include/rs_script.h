@@ -109,7 +109,8 @@
 // A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
 #define RS_PIPELINE_ATOMIC 1
 
-// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items: out of order.
+// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items even where
+// that changes the order of what is done to a key. Without it, too, they are sent again, but only where no order is lost; see rs_pipeline_exec.
 // Not together with RS_PIPELINE_ATOMIC.
 #define RS_PIPELINE_REPAIR_UNORDERED 2
 
@@ -367,7 +368,8 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The server, or the script, answered with an error.
 #define RS_ERR_SERVER 400
 
-// The server lost the script again right after it was loaded. The call was not executed.
+// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
+// scripts nor evaluate them. The call was not executed.
 #define RS_ERR_NOSCRIPT 401
 
 // The script does not compile on that server. It was not executed.
@@ -811,6 +813,10 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction, and
 // on any other failure, it is NULL.
 // `replies` may be NULL when they are of no interest. `err` may be NULL.
+//
+// Items that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again behind the others, in their order and each with
+// its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an item behind it that was executed has a key in common with it, or if
+// one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
 //
 // Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
 // sent again once bytes of it were sent, unless every item is a read-only call or one of an RS_SCRIPT_IDEMPOTENT script.

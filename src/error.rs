@@ -46,7 +46,8 @@ pub enum Status {
     ReplyLimit = 301,
     /// The server or the script answered with an error.
     Server = 400,
-    /// The server lost the script again right after it was loaded. This call was not executed.
+    /// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
+    /// scripts nor evaluate them. This call was not executed.
     NoScript = 401,
     /// The script does not compile on that server. It was not executed.
     Compile = 402,

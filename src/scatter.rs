@@ -4,7 +4,7 @@
 //! Each server gets its items in one write. What a server refused without running it goes on, as [`Journey`] decides, in further
 //! rounds: in the caller's order, and of each slot only as many at once as go the same way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -372,7 +372,45 @@ impl<'a> Scatter<'a> {
             }
         }
         self.payloads.push(payload);
+        self.hold_missing(part, next);
         again
+    }
+
+    /// Script calls that the server lacked, and that were not repaired because one of their slot in front of them goes on, go on behind it; unless
+    /// one behind them was executed.
+    fn hold_missing(&mut self, part: &Part, next: &mut Vec<usize>) {
+        let is_missing = |note: &Note| note.status == Status::NoScript && note.not_executed;
+        if next.is_empty() || !self.notes.values().any(is_missing) {
+            return;
+        }
+        let mut first_of_slot: HashMap<u16, usize> = HashMap::new();
+        for &index in next.iter() {
+            let first = first_of_slot.entry(self.request.items[index].slot).or_insert(index);
+            *first = index.min(*first);
+        }
+        let mut executed = HashSet::new();
+        let mut held = Vec::new();
+        for &index in part.items.iter().rev() {
+            let slot = self.request.items[index].slot;
+            match self.notes.get(&index) {
+                Some(note) if is_missing(note) => {
+                    let is_behind = first_of_slot.get(&slot).is_some_and(|&first| first < index);
+                    if slot != NO_SLOT && is_behind && !executed.contains(&slot) {
+                        held.push(index);
+                    }
+                }
+                Some(note) if note.not_executed => {}
+                None if matches!(self.answers[index], Answer::Awaited) => {}
+                _ => {
+                    executed.insert(slot);
+                }
+            }
+        }
+        for index in held {
+            self.answers[index] = Answer::Awaited;
+            self.notes.remove(&index);
+            next.push(index);
+        }
     }
 
     /// Decides on an item that has no reply.

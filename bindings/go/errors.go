@@ -49,7 +49,8 @@ const (
 	ErrReplyLimit Status = 301
 	// ErrServer: the server, or the script, answered with an error.
 	ErrServer Status = 400
-	// ErrNoScript: the server lost the script again right after it was loaded. The call was not executed.
+	// ErrNoScript: the server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither
+	// load scripts nor evaluate them. The call was not executed.
 	ErrNoScript Status = 401
 	// ErrCompile: the script does not compile on that server. It was not executed.
 	ErrCompile Status = 402

@@ -42,7 +42,8 @@ pub const RS_ERR_INDETERMINATE: rs_status = 300;
 pub const RS_ERR_REPLY_LIMIT: rs_status = 301;
 /// The server, or the script, answered with an error.
 pub const RS_ERR_SERVER: rs_status = 400;
-/// The server lost the script again right after it was loaded. The call was not executed.
+/// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
+/// scripts nor evaluate them. The call was not executed.
 pub const RS_ERR_NOSCRIPT: rs_status = 401;
 /// The script does not compile on that server. It was not executed.
 pub const RS_ERR_COMPILE: rs_status = 402;

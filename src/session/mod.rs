@@ -10,7 +10,9 @@ mod emit;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
+mod order;
 mod outbox;
+mod repair;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod verdict;
@@ -29,9 +31,10 @@ use crate::resp::{Decoded, Decoder, Entry, Kind, Limits, Payload, Pool, Refusal}
 use crate::script::Sha;
 
 pub(crate) use inbox::Inbox;
-use known::Known;
+use known::{Cache, Known};
 pub(crate) use outbox::Chunk;
 use outbox::Outbox;
+use repair::{Answers, Refused};
 
 /// What has been learnt of the server and of the user's rights on one connection. It ends with that: the next one may lead to a newer server,
 /// and to other rights.
@@ -166,10 +169,12 @@ struct Call<T> {
     whole: usize,
     /// Where on the tape the reply starts that was decoded last.
     last: usize,
-    /// SCRIPT LOAD and EVALSHA were already sent a second time.
-    repaired: bool,
-    /// SCRIPT LOAD was refused: the script travels as EVAL from now on.
+    /// How often its script was sent again.
+    repeats: u8,
+    /// The script travels as EVAL from now on.
     by_body: bool,
+    /// If it is answered, the server has the script, which this connection has not loaded.
+    teaches: bool,
     /// How a single call's script was sent last.
     form: Form,
     /// What only few calls have.
@@ -180,12 +185,20 @@ struct Call<T> {
 struct Rare {
     /// The error replies to this call's SCRIPT LOADs, by script.
     load_errors: Vec<(usize, Vec<u8>)>,
-    /// Items of a pipeline or transaction whose script travelled as EVAL.
-    by_body: Vec<usize>,
-    /// Items of a pipeline that met NOSCRIPT and may be sent again.
+    /// Script calls of a pipeline or transaction that were sent in another form than they are encoded in, in ascending order.
+    rewritten: Vec<(usize, Form)>,
+    /// Script calls of a pipeline that the server has certainly not run, for it lacks the script or refuses the command.
     missed: Vec<usize>,
-    /// The pipeline's replies while `missed` is sent again.
+    /// Items whose error may say the same: the form that each was sent in, and where its part starts in the stream.
+    doubtful: Vec<(usize, Form, u64)>,
+    /// What the server itself says to a form, and how many such answers are awaited.
+    answers: Answers,
+    /// What of `missed` is sent again, how many of these are queued, and the pipeline's replies meanwhile.
+    again: Vec<usize>,
+    again_queued: usize,
     before_repair: Option<Box<Payload>>,
+    /// EVAL is refused: a transaction's scripts travel by their SHA, though they are not loaded in it.
+    by_sha: bool,
     /// What must be answered before a transaction may start: SCRIPT LOADs, and an empty transaction.
     checks: usize,
     /// The server's words, when that empty transaction was refused.
@@ -250,14 +263,23 @@ enum What {
     Load { script: usize },
     /// The reply to ASKING. It decides nothing: refused, the command behind it is redirected once more.
     Asking,
-    /// The replies to this many of the call's items.
-    Items { left: usize },
+    /// The replies to this many of the call's items, which start at this place in the stream.
+    Items { left: u32, at: u64 },
+    /// The server's own word on a form of script calls. The caller never sees it.
+    Word { form: Form },
     /// The answers to MULTI and to this many commands behind it. The caller never sees them.
     Queued { left: usize },
     /// The reply to EXEC.
     Exec,
     /// The answers to an empty transaction: MULTI's if 1 is left behind it, then EXEC's.
     Probe { left: usize },
+}
+
+impl What {
+    /// A part has no more items than bytes.
+    fn items(left: usize, at: u64) -> What {
+        What::Items { left: left as u32, at }
+    }
 }
 
 /// The state machine of one connection. `T` tells the owner whose call has finished.
@@ -272,7 +294,11 @@ pub(crate) struct Session<T> {
     decoder: Decoder,
     /// Replies that no caller sees are decoded here.
     unseen: Vec<Entry>,
-    known: Known,
+    known: Cache,
+    /// How this server says NOSCRIPT, where that is not among the known ways.
+    noscript: Option<Box<[u8]>>,
+    /// Forms of script calls that the server refuses to this user.
+    refused: Refused,
     facts: Arc<Facts>,
     pool: Arc<Pool>,
     finished: VecDeque<Finished<T>>,
@@ -294,7 +320,9 @@ impl<T> Session<T> {
             inbox: Inbox::default(),
             decoder: Decoder::new(limits),
             unseen: Vec::new(),
-            known: Known::default(),
+            known: Cache::default(),
+            noscript: None,
+            refused: Refused::default(),
             facts,
             pool,
             finished: VecDeque::new(),
@@ -319,8 +347,9 @@ impl<T> Session<T> {
             answered: 0,
             whole: 0,
             last: 0,
-            repaired: false,
+            repeats: 0,
             by_body: false,
+            teaches: false,
             form: Form::Sha,
             rare: None,
         });
@@ -420,7 +449,7 @@ impl<T> Session<T> {
         while !self.inbox.is_decoded() {
             let expected = self.expected.front().copied();
             let decoded = match expected {
-                Some(Expected { call, what: What::Items { left } }) => self.decode_items(call, left)?,
+                Some(Expected { call, what: What::Items { left, .. } }) => self.decode_items(call, left)?,
                 Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
                 _ => self.decode_unseen()?,
             };
@@ -436,7 +465,8 @@ impl<T> Session<T> {
                 }
                 (Decoded::Reply, None) => return Err(Refusal::Protocol("a reply that no call waits for")),
                 (Decoded::Reply, Some(Expected { call, what })) => match what {
-                    What::Items { .. } => self.items_answered(call),
+                    What::Items { at, .. } => self.items_answered(call, at),
+                    What::Word { form } => self.answered(call, form),
                     What::Load { script } => self.loaded(call, script)?,
                     What::Asking => self.asked(),
                     What::Queued { left } => self.queued(call, left),
@@ -497,7 +527,7 @@ impl<T> Session<T> {
 
     /// Decodes the replies to a call's items until all `left` are there, or one of them is an error that must be looked at.
     #[inline]
-    fn decode_items(&mut self, key: usize, mut left: usize) -> std::result::Result<Decoded, Refusal> {
+    fn decode_items(&mut self, key: usize, mut left: u32) -> std::result::Result<Decoded, Refusal> {
         let call = &mut self.calls[key];
         let Payload { tape, bytes, .. } = &mut *call.payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
@@ -515,9 +545,9 @@ impl<T> Session<T> {
             Ok(left > 0 && !(looks_at_errors && tape[last].kind == Kind::Error))
         });
         (call.whole, call.last) = (whole, last);
-        call.answered += before - left;
-        if let Some(front) = self.expected.front_mut() {
-            front.what = What::Items { left };
+        call.answered += (before - left) as usize;
+        if let Some(Expected { what: What::Items { left: waiting, .. }, .. }) = self.expected.front_mut() {
+            *waiting = left;
         }
         decoded
     }

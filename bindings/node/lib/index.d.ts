@@ -101,7 +101,7 @@ export class Client {
     script(source: string | Uint8Array, options?: { idempotent?: boolean }): Script;
     command<T extends Reply = Reply>(words: readonly Argument[], options?: CallOptions): Promise<T>;
     command<T extends Reply = Reply>(...words: Argument[]): Promise<T>;
-    /** Not atomic; `repairUnordered` sends items that met NOSCRIPT again, behind all others. */
+    /** Not atomic; `repairUnordered` sends items that met NOSCRIPT again even where that changes the order of what is done to a key. */
     pipeline(options?: { repairUnordered?: boolean }): Pipeline;
     /** Between MULTI and EXEC; `trustCache` does not load scripts again that the server is known to have. */
     transaction(options?: { trustCache?: boolean }): Pipeline;
