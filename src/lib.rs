@@ -23,11 +23,13 @@ mod admin;
 mod client;
 mod command;
 mod config;
+mod defect;
 mod dispatch;
 mod driver;
 mod error;
 #[doc(hidden)]
 pub mod ffi;
+mod index;
 mod journey;
 mod keys;
 mod leash;

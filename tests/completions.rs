@@ -58,7 +58,6 @@ fn no_accepted_call_is_lost_when_a_client_is_closed() {
 /// reads.
 struct HalfAnswered {
     server: Server,
-    client: Client,
     queue: Queue,
 }
 
@@ -76,7 +75,7 @@ impl HalfAnswered {
         let mut raw = Raw::connect(&server);
         raw.ok(&["SET", "text", "hello"]);
         raw.ok(&["LPUSH", "list", "x"]);
-        HalfAnswered { client: client(&server), queue: Queue::new(4).unwrap(), server }
+        HalfAnswered { queue: Queue::new(4).unwrap(), server }
     }
 
     /// Runs `body` while replies to writes are held back and another thread waits for its own reply behind them.
