@@ -8,6 +8,9 @@ pub(crate) fn contain<T>(body: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(body)).ok()
 }
 
+#[cfg(test)]
+mod simulated;
+
 /// Where tests have this library panic.
 #[cfg(test)]
 static PROVOKED: parking_lot::Mutex<Vec<(&str, String)>> = parking_lot::Mutex::new(Vec::new());
@@ -16,13 +19,6 @@ static PROVOKED: parking_lot::Mutex<Vec<(&str, String)>> = parking_lot::Mutex::n
 #[cfg(test)]
 pub(crate) fn provoke(place: &'static str, with: &impl ToString) {
     PROVOKED.lock().push((place, with.to_string()));
-}
-
-/// Whether what was provoked has yet to happen.
-#[cfg(test)]
-pub(crate) fn is_due(place: &str, with: &impl ToString) -> bool {
-    let with = with.to_string();
-    PROVOKED.lock().iter().any(|other| *other == (place, with.clone()))
 }
 
 /// Panics if a test wants it to.

@@ -272,6 +272,11 @@ impl Queue {
         tickets
     }
 
+    /// Whether it is not a parent's, of which this process has a copy.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.0.signal.process == fork::generation()
+    }
+
     /// Whether two handles are of the same queue.
     pub(crate) fn is(&self, other: &Queue) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

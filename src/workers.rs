@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::admin::Task;
+use crate::defect::contain;
+use crate::error::{Error, Status};
 use crate::leash::Leash;
 use crate::node::Node;
 use crate::queue::{Queue, Ticket};
@@ -41,17 +43,27 @@ struct State {
     stopped: bool,
 }
 
+/// How calls stand in a server's line.
+pub(crate) enum LinedUp {
+    /// Behind others; somebody makes the connection already.
+    Behind,
+    /// They are the first, and somebody has to make the connection.
+    First,
+    /// Not at all: the client is closed. They were left where they are.
+    Closed,
+}
+
 struct Lane {
     node: Arc<Node>,
     calls: Vec<(Box<Request>, Submitted)>,
 }
 
 impl Workers {
-    /// Has a thread do a job. Given back when there is none.
-    pub(crate) fn run(self: &Arc<Self>, job: Job) -> Result<(), Job> {
+    /// Has a thread do a job. Given back, with the reason, when there is none.
+    pub(crate) fn run(self: &Arc<Self>, job: Job) -> std::result::Result<(), (Job, Error)> {
         let mut state = self.state.lock();
         if state.stopped {
-            return Err(job);
+            return Err((job, Error::closed()));
         }
         // Many calls wait for a connection to be made, and there is one such job for each server at most.
         let (is_first, room) = match job {
@@ -64,7 +76,10 @@ impl Workers {
             let spawned = thread::Builder::new().name("rs_script-work".into()).spawn(move || workers.work());
             match spawned {
                 Ok(_) => state.threads += 1,
-                Err(_) if state.threads == 0 => return Err(job),
+                Err(error) if state.threads == 0 => {
+                    let text = format!("no thread for submitted calls: {error}; nothing was sent");
+                    return Err((job, Error::new(Status::Internal, text).sent(false)));
+                }
                 Err(_) => {}
             }
         }
@@ -88,7 +103,18 @@ impl Workers {
                     }
                     _ => None,
                 };
-                parking_lot::MutexGuard::unlocked(&mut state, || job.run());
+                let line = match &job {
+                    Job::Connect { node, .. } => Some(Arc::clone(node)),
+                    _ => None,
+                };
+                parking_lot::MutexGuard::unlocked(&mut state, || {
+                    // Its own call is completed when it is lost. Those in line would wait for a connection that nobody makes.
+                    if contain(|| job.run()).is_none()
+                        && let Some(node) = line
+                    {
+                        self.end_line(&node, &Error::defect().sent(false));
+                    }
+                });
                 if let Some(held) = held {
                     state.leashes.retain(|(_, leash)| !Arc::ptr_eq(leash, &held));
                 }
@@ -109,18 +135,33 @@ impl Workers {
         }
     }
 
-    /// Puts calls in line for a server's connection; `true` when they are the first, and somebody has to make it.
-    pub(crate) fn line_up(&self, node: &Arc<Node>, calls: &mut Vec<(Box<Request>, Submitted)>) -> bool {
-        let lanes = &mut self.state.lock().lanes;
-        match lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.node, node)) {
+    /// Puts calls in line for a server's connection.
+    pub(crate) fn line_up(&self, node: &Arc<Node>, calls: &mut Vec<(Box<Request>, Submitted)>) -> LinedUp {
+        let mut state = self.state.lock();
+        if state.stopped {
+            return LinedUp::Closed;
+        }
+        match state.lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.node, node)) {
             Some(lane) => {
                 lane.calls.append(calls);
-                false
+                LinedUp::Behind
             }
             None => {
-                lanes.push(Lane { node: Arc::clone(node), calls: std::mem::take(calls) });
-                true
+                state.lanes.push(Lane { node: Arc::clone(node), calls: std::mem::take(calls) });
+                LinedUp::First
             }
+        }
+    }
+
+    /// Ends a server's line, and the calls in it by `error`: there is nobody to make the connection.
+    pub(crate) fn end_line(&self, node: &Arc<Node>, error: &Error) {
+        let lane = {
+            let lanes = &mut self.state.lock().lanes;
+            let place = lanes.iter().position(|lane| Arc::ptr_eq(&lane.node, node));
+            place.map(|place| lanes.swap_remove(place))
+        };
+        for (_, call) in lane.into_iter().flat_map(|lane| lane.calls) {
+            call.fail(error.clone());
         }
     }
 
@@ -179,7 +220,9 @@ impl Workers {
         let left = {
             let mut state = self.state.lock();
             state.stopped = true;
-            state.take(|_| true)
+            let left = state.take(|_| true);
+            state.lanes.clear();
+            left
         };
         self.work.notify_all();
         left.into_iter().for_each(|job| job.end(Submitted::close));

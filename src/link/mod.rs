@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::config::Config;
+use crate::defect::contain;
 use crate::driver::Waker;
 use crate::error::{Error, Result, Status};
 use crate::ffi::fork;
@@ -214,6 +215,7 @@ impl Link {
 
     /// Ends every call in flight; the link is of no use any more.
     pub(crate) fn close(&self, cause: &Error) {
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         self.fail(&mut shared, cause);
         self.hand_out(&mut shared);
@@ -226,7 +228,7 @@ impl Link {
 
     /// Sends a request and waits for its reply, doing the I/O on this thread wherever no other does it already.
     pub(crate) fn call(&self, request: Box<Request>, now: Instant, deadline: Instant) -> End {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         match self.begin(&mut shared, request, now) {
             Ok(started) => self.end(&mut shared, started, now, deadline),
@@ -241,7 +243,7 @@ impl Link {
         request: Box<Request>,
         now: Instant,
     ) -> std::result::Result<Started, Box<Request>> {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         let started = self.begin(&mut shared, request, now);
         // It may be long before this caller comes back.
@@ -251,7 +253,7 @@ impl Link {
 
     /// Waits for a call that was started, but no longer than `until`, and does not give it up then. Whether it is over.
     pub(crate) fn linger(&self, started: &Started, now: Instant, until: Instant) -> bool {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         let is_over = self.drive(&mut shared, started.place, now, until);
         self.leave(&mut shared);
@@ -260,7 +262,7 @@ impl Link {
 
     /// The second half of [`Link::call`].
     pub(crate) fn wait(&self, started: Started, now: Instant, deadline: Instant) -> End {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         self.end(&mut self.shared.lock(), started, now, deadline)
     }
 
@@ -402,10 +404,38 @@ impl Link {
 
     fn fail(&self, shared: &mut Shared, cause: &Error) {
         self.usable.store(false, Ordering::Release);
-        shared.session.fail(cause.status(), cause.message());
         shared.cause.get_or_insert_with(|| cause.clone());
         self.socket.shutdown();
+        shared.session.fail(cause.status(), cause.message());
         self.deliver(shared);
+    }
+
+    /// Ends every call in flight after a panic, whatever that has left half done.
+    pub(crate) fn close_by_defect(&self) {
+        let text =
+            format!("a defect of rs_script ended the connection to {}; please report it", self.address);
+        // It may happen once more: then those that are lost are completed when they are dropped.
+        contain(|| self.close(&Error::new(Status::Internal, text)));
+        contain(|| self.end_lost());
+    }
+
+    /// Ends the calls that the session does not know any more.
+    fn end_lost(&self) {
+        let mut shared = self.shared.lock();
+        let places = shared.places.iter().filter(|(_, place)| place.finished.is_none());
+        for key in places.map(|(key, _)| key).collect::<Vec<_>>() {
+            if shared.places[key].submitted.is_some() {
+                self.abandon_lost(&mut shared, key);
+                continue;
+            }
+            let place = &mut shared.places[key];
+            let result = Err(Error::defect());
+            place.finished = Some(Finished { tag: key, request: Box::default(), result, arrived: None });
+            if let Some(condition) = &place.asleep {
+                condition.notify_one();
+            }
+        }
+        self.hand_out(&mut shared);
     }
 
     /// Puts finished calls where their callers find them, and wakes those who sleep.
@@ -428,15 +458,24 @@ impl Link {
 }
 
 /// A defect of this library must not leave others waiting for a reader that is gone.
-struct CloseOnPanic<'a>(&'a Link);
+struct CloseOnPanic<'a> {
+    link: &'a Link,
+    /// A panic of the host's own is no defect: its destructors may call too.
+    was_panicking: bool,
+}
+
+impl<'a> CloseOnPanic<'a> {
+    #[inline]
+    fn new(link: &'a Link) -> Self {
+        CloseOnPanic { link, was_panicking: thread::panicking() }
+    }
+}
 
 impl Drop for CloseOnPanic<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.close(&Error::new(
-                Status::Internal,
-                "a defect of rs_script ended the connection; please report it",
-            ));
+        if thread::panicking() && !self.was_panicking {
+            self.link.close_by_defect();
         }
     }
 }

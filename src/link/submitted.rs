@@ -39,7 +39,7 @@ impl Link {
         now: Instant,
         waker: &Arc<Waker>,
     ) -> (bool, bool) {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         if !self.is_usable() || !self.is_alive(&mut shared, now) {
             self.hand_out(&mut shared);
@@ -54,6 +54,8 @@ impl Link {
         }
         for (request, call) in calls.drain(..) {
             let place = shared.places.insert(Place::default());
+            #[cfg(test)]
+            crate::defect::provoked("submit", &self.address);
             let key = shared.session.submit(request, place);
             shared.places[place].submitted = Some((call, key));
             shared.submitted += 1;
@@ -71,7 +73,7 @@ impl Link {
 
     /// Reads what is there for submitted calls and writes what is left over, without waiting.
     pub(crate) fn pump(&self, now: Instant) {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         // One that was given up because it is silent is not at its end yet.
         if shared.reading || shared.cause.is_some() {
@@ -94,6 +96,9 @@ impl Link {
     /// What the waker's thread is to poll for, from now on: nothing while somebody else reads. `None`: it has no more business here.
     /// `is_forsaken`: nobody else holds this link.
     pub(crate) fn watch(&self, is_forsaken: bool) -> Option<Watch> {
+        let _defect = CloseOnPanic::new(self);
+        #[cfg(test)]
+        crate::defect::provoked("watch", &self.address);
         let mut shared = self.shared.lock();
         if shared.submitted == 0 && (is_forsaken || !self.is_usable()) {
             shared.watched = Watch::default();
@@ -105,6 +110,9 @@ impl Link {
 
     /// Ends submitted calls whose deadline has passed; the next deadline.
     pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        let _defect = CloseOnPanic::new(self);
+        #[cfg(test)]
+        crate::defect::provoked("expire", &self.address);
         let mut shared = self.shared.lock();
         let mut next: Option<Instant> = None;
         let mut late = Vec::new();
@@ -127,6 +135,7 @@ impl Link {
 
     /// Calls off a submitted call, if it is in flight here.
     pub(crate) fn call_off(&self, ticket: Ticket, queue: &Queue) {
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         let is_it = |place: &Place| place.submitted.as_ref().is_some_and(|(call, _)| call.is(ticket, queue));
         if let Some(place) = shared.places.iter().find_map(|(key, place)| is_it(place).then_some(key)) {
@@ -146,6 +155,14 @@ impl Link {
             shared.submitted -= 1;
             let error = error(self, &call, queued);
             shared.completed.push((call, Outcome::Left(error, arrived)));
+        }
+    }
+
+    /// Ends a call that the session has lost.
+    pub(super) fn abandon_lost(&self, shared: &mut Shared, place: usize) {
+        if let Some((call, _)) = shared.places.remove(place).submitted {
+            shared.submitted = shared.submitted.saturating_sub(1);
+            shared.completed.push((call, Outcome::Left(Error::defect(), None)));
         }
     }
 

@@ -375,7 +375,8 @@ impl<T> Session<T> {
             let Call { tag, request, position, .. } = self.calls.remove(key);
             let Some(tag) = tag else { continue };
             let error = if self.outbox.has_sent(position) {
-                let status = if status == Status::ReplyLimit { status } else { Status::Indeterminate };
+                let keeps = matches!(status, Status::ReplyLimit | Status::Internal);
+                let status = if keeps { status } else { Status::Indeterminate };
                 Error::new(status, format!("{reason}; the call was sent, so the server may have executed it"))
                     .sent(true)
             } else {
