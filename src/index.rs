@@ -53,6 +53,11 @@ impl Index {
         self.len -= 1;
     }
 
+    /// Whether nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// The keys that may have been entered with this hash, the latest first.
     pub(crate) fn find(&self, hash: u64) -> impl Iterator<Item = usize> {
         let first = if self.heads.is_empty() { NONE } else { self.heads[self.head_of(hash)] };

@@ -23,6 +23,7 @@ mod admin;
 mod client;
 mod command;
 mod config;
+mod deadlines;
 mod defect;
 mod dispatch;
 mod driver;
@@ -50,6 +51,7 @@ mod slots;
 mod stats;
 mod submit;
 mod topology;
+mod waiting;
 mod workers;
 
 pub use admin::FlushMode;

@@ -82,6 +82,13 @@ pub(crate) struct Ticket {
     serial: u64,
 }
 
+impl Ticket {
+    /// Its number among the calls of its queue; unique there.
+    pub(crate) fn serial(self) -> u64 {
+        self.serial
+    }
+}
+
 impl Queue {
     /// A queue for up to `capacity` calls that are under way or wait to be taken out. [`Status::InvalidArgument`] for 0;
     /// [`Status::Internal`] when the system has no file descriptors left.

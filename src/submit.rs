@@ -350,6 +350,11 @@ impl Submitted {
         (self.ticket, self.target.queue.clone())
     }
 
+    /// Its number in its queue.
+    pub(crate) fn serial(&self) -> u64 {
+        self.ticket.serial()
+    }
+
     /// Whether it is this call of this queue.
     pub(crate) fn is(&self, ticket: Ticket, queue: &Queue) -> bool {
         self.ticket == ticket && self.target.queue.is(queue)

@@ -14,10 +14,12 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::config::Config;
+use crate::deadlines::Deadlines;
 use crate::defect::contain;
 use crate::driver::Waker;
 use crate::error::{Error, Result, Status};
 use crate::ffi::fork;
+use crate::index::Index;
 use crate::net::Socket;
 use crate::net::address::Address;
 use crate::net::connect::{Established, connect};
@@ -39,6 +41,12 @@ const IDLE_TRUST: Duration = Duration::from_millis(1);
 /// A yield of the processor that takes longer went to somebody else's work: the next [`GATHER_PAUSE`] writes do without.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 const GATHER_PAUSE: u32 = 100;
+
+/// The caller to pass a role to is looked for among so many who are next.
+const LOOK_AHEAD: usize = 64;
+
+/// What sleepers are found by.
+const SLEEPS: u64 = 0;
 
 /// How a call on a link ends.
 pub(crate) enum End {
@@ -92,8 +100,13 @@ struct Shared {
     suspect: bool,
     /// Why the connection ended.
     cause: Option<Error>,
+    /// The places of callers that sleep, all under one hash: any of them will do.
+    sleepers: Index,
     /// Calls in flight that were submitted: nobody waits for them.
     submitted: usize,
+    /// Their places by ticket.
+    tickets: Index,
+    deadlines: Deadlines,
     /// Those of them that are over, to be handed out without the lock.
     completed: Vec<(Submitted, Outcome)>,
     /// Whom to wake when such calls have nobody who reads or writes for them.
@@ -145,7 +158,10 @@ impl Link {
                 heard: now,
                 suspect: false,
                 cause: None,
+                sleepers: Index::default(),
                 submitted: 0,
+                tickets: Index::default(),
+                deadlines: Deadlines::default(),
                 completed: Vec::new(),
                 waker: None,
                 watched: Watch::default(),
@@ -442,8 +458,7 @@ impl Link {
     fn deliver(&self, shared: &mut Shared) {
         while let Some(finished) = shared.session.next_finished() {
             if shared.submitted > 0 && shared.places[finished.tag].submitted.is_some() {
-                if let Some((call, _)) = shared.places.remove(finished.tag).submitted {
-                    shared.submitted -= 1;
+                if let Some((call, _)) = shared.take_submitted(finished.tag) {
                     shared.completed.push((call, Outcome::Finished(finished)));
                 }
                 continue;
@@ -500,25 +515,31 @@ fn gather(shared: &mut MutexGuard<'_, Shared>) {
 fn sleep(shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> bool {
     let condition = shared.conditions.pop().unwrap_or_default();
     shared.places[me].asleep = Some(Arc::clone(&condition));
+    shared.sleepers.insert(me, SLEEPS);
     let in_time = !condition.wait_until(shared, deadline).timed_out();
+    shared.sleepers.remove(me);
     shared.places[me].asleep = None;
     shared.conditions.push(condition);
     in_time
 }
 
-/// Wakes the caller whose reply comes next, to become the reader. Callers that are busy elsewhere, with the rest of their pipeline on another
-/// server, are passed over.
+/// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Callers that are busy elsewhere, with the rest of their
+/// pipeline on another server, are passed over.
 fn pass_on(shared: &Shared) {
-    if let Some(condition) = shared.session.awaited().find_map(|&next| shared.places[next].asleep.as_ref()) {
-        condition.notify_one();
-    } else {
-        shared.wake_if_unattended();
+    if shared.sleepers.is_empty() {
+        return shared.wake_if_unattended();
+    }
+    let mut next = shared.session.awaited(LOOK_AHEAD);
+    match next.find_map(|&next| shared.places[next].asleep.as_ref()) {
+        Some(condition) => drop(condition.notify_one()),
+        None => wake_one(shared),
     }
 }
 
 /// Wakes any caller that sleeps, to become the writer.
 fn wake_one(shared: &Shared) {
-    if let Some(condition) = shared.places.iter().find_map(|(_, place)| place.asleep.as_ref()) {
+    let mut sleepers = shared.sleepers.find(SLEEPS);
+    if let Some(condition) = sleepers.find_map(|place| shared.places[place].asleep.as_ref()) {
         condition.notify_one();
     }
 }

@@ -261,9 +261,9 @@ impl<T> Session<T> {
         self.finished.is_empty()
     }
 
-    /// Whose replies are awaited, the next one first, among those who still wait.
-    pub(crate) fn awaited(&self) -> impl Iterator<Item = &T> {
-        self.expected.iter().filter_map(|expected| self.calls[expected.call].tag.as_ref())
+    /// Whose replies are awaited, the next one first, of so many those who still wait.
+    pub(crate) fn awaited(&self, most: usize) -> impl Iterator<Item = &T> {
+        self.expected.iter().take(most).filter_map(|expected| self.calls[expected.call].tag.as_ref())
     }
 
     /// Whether nothing is in flight.
