@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `body`; `None` if it panics. Whoever asks sees to it that what `body` has left half done is of no further use to anybody.
+/// Runs `body`; `None` if it panics. Whoever asks sees to it that what `body` has left half done is of no further use
+/// to anybody.
 #[inline]
 pub(crate) fn contain<T>(body: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(body)).ok()

@@ -24,7 +24,8 @@ pub enum Status {
     NotReadOnly = 105,
     /// The client belongs to the parent of this process. Nothing was sent.
     Forked = 106,
-    /// The client or the queue is closed. Nothing of the call was sent; where something was, it ends with [`Status::Indeterminate`].
+    /// The client or the queue is closed. Nothing of the call was sent; where something was, it ends with
+    /// [`Status::Indeterminate`].
     Closed = 107,
     /// The command's keys are not known, or it concerns one server of several: name a route. Nothing was sent.
     NoRoute = 108,

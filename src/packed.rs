@@ -263,7 +263,8 @@ pub(crate) fn pack(trial: &mut Trial<'_>, capacity: usize, max: usize, mut timeo
     packed
 }
 
-/// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all behind it for ever.
+/// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all
+/// behind it for ever.
 fn append(completion: &mut Completion, out: &mut Vec<u8>, longest: usize) {
     let start = out.len();
     let written = contain(|| write_completion(completion, out));

@@ -106,16 +106,18 @@ impl Queue {
     }
 
     /// Takes up to `max` completions out, in the order in which they came, and puts them behind those that are in `into`; waits for the first
-    /// one, but no longer than `timeout`, nor beyond [`Queue::wake`] or [`Queue::close`]. The number taken: fewer than `max` means that the queue was
-    /// empty then.
+    /// one, but no longer than `timeout`, nor beyond [`Queue::wake`] or [`Queue::close`]. The number taken: fewer than
+    /// `max` means that the queue was empty then.
     pub fn poll(&self, into: &mut Vec<Completion>, max: usize, timeout: Duration) -> usize {
         self.take(into, max, timeout).0
     }
 
-    /// Wakes all who wait in [`Queue::poll`]: they return at once, with nothing if there is nothing. The next poll that begins does not wait either, so that
-    /// none is missed by a thread that is just about to wait; and the descriptor is readable up to then. Several that nobody has seen are one.
+    /// Wakes all who wait in [`Queue::poll`]: they return at once, with nothing if there is nothing. The next poll
+    /// that begins does not wait either, so that none is missed by a thread that is just about to wait; and the
+    /// descriptor is readable up to then. Several that nobody has seen are one.
     ///
-    /// A poll may therefore come back with nothing before its time. To stop threads use [`Queue::close`], which all of them see.
+    /// A poll may therefore come back with nothing before its time. To stop threads use [`Queue::close`], which all of
+    /// them see.
     pub fn wake(&self) {
         let mut state = self.0.state.lock();
         state.wakes += 1;
@@ -125,8 +127,9 @@ impl Queue {
         self.0.filled.notify_all();
     }
 
-    /// Ends the queue for good: nothing new is accepted ([`Status::Closed`]), every [`Queue::poll`] returns at once, those that wait now as well, and the
-    /// descriptor stays readable. Calls under way go on, and their completions can still be taken out. For all handles of this queue.
+    /// Ends the queue for good: nothing new is accepted ([`Status::Closed`]), every [`Queue::poll`] returns at once,
+    /// those that wait now as well, and the descriptor stays readable. Calls under way go on, and their completions
+    /// can still be taken out. For all handles of this queue.
     ///
     /// Whoever wants to wait for what is under way does so before, until [`Queue::len`] is 0.
     pub fn close(&self) {
@@ -189,8 +192,9 @@ impl Queue {
         self.0.filled.notify_all();
     }
 
-    /// Makes the descriptor readable, with the lock: it must not come after somebody has emptied the queue. There is never more than one byte, or it would
-    /// stay readable when the queue is empty; and an event loop may have read it.
+    /// Makes the descriptor readable, with the lock: it must not come after somebody has emptied the queue. There is
+    /// never more than one byte, or it would stay readable when the queue is empty; and an event loop may have read
+    /// it.
     fn signal(&self, state: &mut State) {
         if std::mem::replace(&mut state.signalled, true) {
             self.0.signal.lower();
@@ -199,8 +203,9 @@ impl Queue {
     }
 
     /// A descriptor that is readable while the queue holds completions: for poll, epoll, kqueue and every event loop. Do not write to it or close it.
-    /// Reading from it is harmless: what the loop reads for itself need not be read by [`Queue::poll`]. Also after [`Queue::wake`], up to the next poll, and for
-    /// good after [`Queue::close`], where a read says that it is at its end.
+    /// Reading from it is harmless: what the loop reads for itself need not be read by [`Queue::poll`]. Also after
+    /// [`Queue::wake`], up to the next poll, and for good after [`Queue::close`], where a read says that it is at its
+    /// end.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.signal.as_fd()
     }
@@ -290,7 +295,8 @@ impl Queue {
     }
 }
 
-/// Completions that were taken out and keep their places: what is not kept of them goes back to the front, in whatever way this ends.
+/// Completions that were taken out and keep their places: what is not kept of them goes back to the front, in whatever
+/// way this ends.
 pub(crate) struct Trial<'a> {
     queue: &'a Queue,
     taken: Vec<Completion>,

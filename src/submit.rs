@@ -31,8 +31,8 @@ use crate::slots::NO_SLOT;
 use crate::topology::Place;
 use crate::workers::LinedUp;
 
-/// A call under way that will be completed in a queue, whatever becomes of it: one that is lost by a defect, with the thread that had it in hands, is
-/// completed when it is dropped.
+/// A call under way that will be completed in a queue, whatever becomes of it: one that is lost by a defect, with the
+/// thread that had it in hands, is completed when it is dropped.
 pub(crate) struct Submitted {
     target: Arc<Target>,
     ticket: Ticket,
@@ -449,8 +449,8 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
             };
             Some((call, result, arrived))
         });
-        let done: SmallVec<[_; 32]> = done.collect();
-        target.queue.complete(done.into_iter().map(|(call, result, arrived)| (call.end(), result, arrived)));
+        let mut done: SmallVec<[_; 32]> = done.collect();
+        target.queue.complete(done.drain(..).map(|(call, result, arrived)| (call.end(), result, arrived)));
         if let (Some(client), Some(node), false) = (&client, &target.node, unsent.is_empty()) {
             match client.core().driver_if_any() {
                 Some(driver) => client.send(driver, node, &mut unsent, Instant::now()),

@@ -120,7 +120,8 @@ impl Workers {
                     _ => None,
                 };
                 parking_lot::MutexGuard::unlocked(&mut state, || {
-                    // Its own call is completed when it is lost. Those in line would wait for a connection that nobody makes.
+                    // Its own call is completed when it is lost. Those in line would wait for a connection that nobody
+                    // makes.
                     if contain(|| job.run()).is_none()
                         && let Some(node) = line
                     {

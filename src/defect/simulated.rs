@@ -1,4 +1,5 @@
-//! Panics in the middle of everything: each ends what it has to do with, every call has its one end, and the rest goes on.
+//! Panics in the middle of everything: each ends what it has to do with, every call has its one end, and the rest goes
+//! on.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -175,7 +176,8 @@ fn while_a_caller_reads_for_all() {
         provoke("read", &server.name());
         server.release();
         let ends: Vec<_> = callers.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        // Unless it was the thread in the background: of a Rust program it is the reader's own panic; the C boundary makes an error of it.
+        // Unless it was the thread in the background: of a Rust program it is the reader's own panic; the C boundary
+        // makes an error of it.
         assert!(ends.iter().filter(|end| end.is_err()).count() <= 1);
         ends.into_iter().flatten().for_each(|end| is_defect(&end.expect_err("a defect")));
     });

@@ -15,7 +15,6 @@ use slab::Slab;
 
 use crate::config::Config;
 use crate::deadlines::Deadlines;
-use crate::defect::contain;
 use crate::driver::Waker;
 use crate::error::{Error, Result, Status};
 use crate::ffi::fork;
@@ -29,9 +28,11 @@ use crate::session::handshake::{Handshake, Next, Purpose};
 use crate::session::{Counters, Facts, Finished, Session};
 use crate::submit::Submitted;
 
+mod defect;
 mod submitted;
 mod transfer;
 
+use defect::CloseOnPanic;
 pub(crate) use submitted::{Outcome, Watch};
 use transfer::{Tls, Wait};
 
@@ -426,34 +427,6 @@ impl Link {
         self.deliver(shared);
     }
 
-    /// Ends every call in flight after a panic, whatever that has left half done.
-    pub(crate) fn close_by_defect(&self) {
-        let text =
-            format!("a defect of rs_script ended the connection to {}; please report it", self.address);
-        // It may happen once more: then those that are lost are completed when they are dropped.
-        contain(|| self.close(&Error::new(Status::Internal, text)));
-        contain(|| self.end_lost());
-    }
-
-    /// Ends the calls that the session does not know any more.
-    fn end_lost(&self) {
-        let mut shared = self.shared.lock();
-        let places = shared.places.iter().filter(|(_, place)| place.finished.is_none());
-        for key in places.map(|(key, _)| key).collect::<Vec<_>>() {
-            if shared.places[key].submitted.is_some() {
-                self.abandon_lost(&mut shared, key);
-                continue;
-            }
-            let place = &mut shared.places[key];
-            let result = Err(Error::defect());
-            place.finished = Some(Finished { tag: key, request: Box::default(), result, arrived: None });
-            if let Some(condition) = &place.asleep {
-                condition.notify_one();
-            }
-        }
-        self.hand_out(&mut shared);
-    }
-
     /// Puts finished calls where their callers find them, and wakes those who sleep.
     fn deliver(&self, shared: &mut Shared) {
         while let Some(finished) = shared.session.next_finished() {
@@ -468,29 +441,6 @@ impl Link {
             if let Some(condition) = &place.asleep {
                 condition.notify_one();
             }
-        }
-    }
-}
-
-/// A defect of this library must not leave others waiting for a reader that is gone.
-struct CloseOnPanic<'a> {
-    link: &'a Link,
-    /// A panic of the host's own is no defect: its destructors may call too.
-    was_panicking: bool,
-}
-
-impl<'a> CloseOnPanic<'a> {
-    #[inline]
-    fn new(link: &'a Link) -> Self {
-        CloseOnPanic { link, was_panicking: thread::panicking() }
-    }
-}
-
-impl Drop for CloseOnPanic<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if thread::panicking() && !self.was_panicking {
-            self.link.close_by_defect();
         }
     }
 }
@@ -523,8 +473,8 @@ fn sleep(shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> b
     in_time
 }
 
-/// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Callers that are busy elsewhere, with the rest of their
-/// pipeline on another server, are passed over.
+/// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Callers that are busy
+/// elsewhere, with the rest of their pipeline on another server, are passed over.
 fn pass_on(shared: &Shared) {
     if shared.sleepers.is_empty() {
         return shared.wake_if_unattended();

@@ -319,7 +319,8 @@ impl<T> Session<T> {
         decoded
     }
 
-    /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever ends it meanwhile.
+    /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever
+    /// ends it meanwhile.
     #[inline]
     fn hand_over_whole(&mut self) {
         if self.inbox.has_whole()
