@@ -129,6 +129,9 @@
 // A packed call: rs_client_script_show.
 #define RS_PACKED_SCRIPT_SHOW 7
 
+// A packed call: rs_client_kill.
+#define RS_PACKED_KILL 8
+
 // A flag of a packed script call: read-only.
 #define RS_PACKED_READ_ONLY 1
 
@@ -412,7 +415,8 @@ rs_status rs_client_script_flush(const rs_client *client,
                                  rs_error **err);
 
 // Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. They
-// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY.
+// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY. A function is not stopped so, and
+// the error is RS_ERR_BUSY: see rs_client_kill.
 //
 // Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
 // server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
@@ -420,6 +424,21 @@ rs_status rs_client_script_flush(const rs_client *client,
 // Redis: <https://redis.io/docs/latest/commands/script-kill/>
 rs_status rs_client_script_kill(const rs_client *client,
                                 rs_error **err);
+
+// Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running. It
+// need not be this client's. In a cluster one success is a success, and UNKILLABLE outranks NOTBUSY.
+//
+// `*killed`: what was stopped, an array with an array of three for each: the string `script` or `function`; the function's name, or nil for a
+// script, which the server does not name, and where this user may not run FUNCTION STATS; the server as `host:port` or the path of its
+// socket. Caller frees with rs_reply_free; NULL on failure. `killed` may be NULL.
+//
+// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
+// server's word NOTBUSY (nothing runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/script-kill/>, <https://redis.io/docs/latest/commands/function-kill/>
+rs_status rs_client_kill(const rs_client *client,
+                         rs_reply **killed,
+                         rs_error **err);
 
 // Gives the source of a script by its SHA1.
 //
@@ -431,6 +450,8 @@ rs_status rs_client_script_show(const rs_client *client,
                                 const char *sha,
                                 rs_reply **source,
                                 rs_error **err);
+
+extern int pthread_setcancelstate(int state, int *before);
 
 // Opens a client, and its connection unless the options say "lazy".
 //
@@ -585,6 +606,14 @@ rs_status rs_options_set_call_timeout_ms(rs_options *options,
                                          uint64_t timeout_ms,
                                          rs_error **err);
 
+// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls were waiting on it for so long
+// without a single byte coming. New calls take a new connection from then on; those that wait on the old one go on waiting until their own
+// deadlines. Calls that are lost meanwhile and hold more than 16 MiB together have the same effect at once. Wins over the URL's
+// silence_timeout_ms. Milliseconds above 0; default 500.
+rs_status rs_options_set_silence_timeout_ms(rs_options *options,
+                                            uint64_t timeout_ms,
+                                            rs_error **err);
+
 // The ACL user; wins over the URL's. Needs a password. Default: none, which is the user `default`.
 rs_status rs_options_set_username(rs_options *options, const char *username, rs_error **err);
 
@@ -614,8 +643,11 @@ rs_status rs_options_set_tls_insecure_skip_verify(rs_options *options,
                                                   bool skip,
                                                   rs_error **err);
 
-// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. Default: 60.
-rs_status rs_options_set_keepalive_s(rs_options *options, uint64_t seconds, rs_error **err);
+// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again without an answer the connection is
+// lost. On Linux one is lost as well whose sent bytes were not acknowledged for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
+rs_status rs_options_set_keepalive_s(rs_options *options,
+                                     uint64_t seconds,
+                                     rs_error **err);
 
 // The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at random by up to half. Milliseconds; default 20 and 1000.
 rs_status rs_options_set_reconnect_backoff_ms(rs_options *options,
@@ -636,6 +668,19 @@ rs_status rs_options_set_max_reply_depth(rs_options *options, size_t depth, rs_e
 
 // True: rs_client_open does not connect, the first call does. Default: false.
 rs_status rs_options_set_lazy_connect(rs_options *options, bool lazy, rs_error **err);
+
+// False: no connection tells the server by CLIENT SETINFO which library this is, in which version (CLIENT LIST shows it). Where the user lacks
+// the right, each connection leaves an entry in ACL LOG. In place of the URL's `client_info`. Default: true.
+rs_status rs_options_set_client_info(rs_options *options,
+                                     bool tell,
+                                     rs_error **err);
+
+// False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any. Where the user lacks the
+// right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip more. In
+// place of the URL's `probe_transactions`. Default: true.
+rs_status rs_options_set_probe_transactions(rs_options *options,
+                                            bool probe,
+                                            rs_error **err);
 
 // Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica is behind its primary by
 // what is still on the way; one that is lost, loads its data or says that it has lost its primary is passed over. A server older than 7.0
@@ -905,6 +950,7 @@ rs_status rs_client_cancel(const rs_client *client,
 //            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
 //            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 //            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
+//            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 // another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.

@@ -14,18 +14,18 @@ mod simulated;
 
 /// Where tests have this library panic.
 #[cfg(test)]
-static PROVOKED: parking_lot::Mutex<Vec<(&str, String)>> = parking_lot::Mutex::new(Vec::new());
+static PROVOKED: std::sync::Mutex<Vec<(&str, String)>> = std::sync::Mutex::new(Vec::new());
 
 /// Has the code that is named so panic, once, when it comes by with this.
 #[cfg(test)]
 pub(crate) fn provoke(place: &'static str, with: &impl ToString) {
-    PROVOKED.lock().push((place, with.to_string()));
+    PROVOKED.lock().expect("no panic while locked").push((place, with.to_string()));
 }
 
 /// Panics if a test wants it to.
 #[cfg(test)]
 pub(crate) fn provoked(place: &'static str, with: &impl ToString) {
-    let mut all = PROVOKED.lock();
+    let mut all = PROVOKED.lock().expect("no panic while locked");
     if let Some(index) = all.iter().position(|other| other.0 == place && other.1 == with.to_string()) {
         all.swap_remove(index);
         drop(all);

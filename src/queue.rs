@@ -6,18 +6,19 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 use rustix::net::{
     AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown, socketpair,
 };
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
-use crate::ffi::fork;
+use crate::ffi::cancel::Descriptor;
+use crate::ffi::fork::Process;
 use crate::index::{Index, hash_of};
 use crate::net::SEND_FLAGS;
 use crate::resp::Reply;
@@ -35,7 +36,7 @@ pub struct Completion {
 
 /// Where submitted calls end: any number of clients and threads may submit to it, and any number of threads take completions out.
 ///
-/// A clone is the same queue. It outlives the clients whose calls end in it.
+/// A clone is the same queue. It outlives the clients whose calls end in it. In a child of fork it is empty, and takes no calls.
 #[derive(Clone)]
 pub struct Queue(Arc<Shared>);
 
@@ -102,13 +103,16 @@ impl Queue {
         let signal = Signal::new().map_err(|error| {
             Error::new(Status::Internal, format!("no socket pair for the queue: {error}"))
         })?;
-        Ok(Queue(Arc::new(Shared { capacity, state: Mutex::default(), filled: Condvar::new(), signal })))
+        Ok(Queue(Arc::new(Shared { capacity, state: Mutex::default(), filled: Condvar::default(), signal })))
     }
 
     /// Takes up to `max` completions out, in the order in which they came, and puts them behind those that are in `into`; waits for the first
     /// one, but no longer than `timeout`, nor beyond [`Queue::wake`] or [`Queue::close`]. The number taken: fewer than
     /// `max` means that the queue was empty then.
     pub fn poll(&self, into: &mut Vec<Completion>, max: usize, timeout: Duration) -> usize {
+        if self.check_process().is_err() {
+            return 0;
+        }
         self.take(into, max, timeout).0
     }
 
@@ -119,6 +123,9 @@ impl Queue {
     /// A poll may therefore come back with nothing before its time. To stop threads use [`Queue::close`], which all of
     /// them see.
     pub fn wake(&self) {
+        if self.check_process().is_err() {
+            return;
+        }
         let mut state = self.0.state.lock();
         state.wakes += 1;
         state.is_woken = true;
@@ -133,6 +140,9 @@ impl Queue {
     ///
     /// Whoever wants to wait for what is under way does so before, until [`Queue::len`] is 0.
     pub fn close(&self) {
+        if self.check_process().is_err() {
+            return;
+        }
         let mut state = self.0.state.lock();
         if !std::mem::replace(&mut state.closed, true) {
             self.0.signal.end();
@@ -143,7 +153,7 @@ impl Queue {
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.0.state.lock().closed
+        self.check_process().is_ok() && self.0.state.lock().closed
     }
 
     /// Takes completions out that are yet to be found of use.
@@ -212,7 +222,12 @@ impl Queue {
 
     /// How many calls are under way or wait to be taken out.
     pub fn len(&self) -> usize {
-        self.0.state.lock().taken()
+        if self.check_process().is_err() { 0 } else { self.0.state.lock().taken() }
+    }
+
+    /// An error in a child of the process that made it: who was at it then has left it locked.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.0.signal.process.check("queue")
     }
 
     /// Whether nothing is under way and nothing waits to be taken out.
@@ -265,8 +280,8 @@ impl Queue {
         drop(state);
         match count {
             0 => {}
-            1 => drop(self.0.filled.notify_one()),
-            _ => drop(self.0.filled.notify_all()),
+            1 => self.0.filled.notify_one(),
+            _ => self.0.filled.notify_all(),
         }
     }
 
@@ -282,11 +297,6 @@ impl Queue {
             .collect();
         tickets.reverse();
         tickets
-    }
-
-    /// Whether it is not a parent's, of which this process has a copy.
-    pub(crate) fn is_of_this_process(&self) -> bool {
-        self.0.signal.process == fork::generation()
     }
 
     /// Whether two handles are of the same queue.
@@ -349,10 +359,10 @@ fn hash_of_tag(client: usize, tag: u64) -> u64 {
 
 /// Something that a thread can poll for: a socket pair, because every event loop takes one.
 pub(crate) struct Signal {
-    receiver: OwnedFd,
-    sender: OwnedFd,
+    receiver: Descriptor,
+    sender: Descriptor,
     /// The process that made it: a child of fork shares the sockets, and must not take its parent's bytes.
-    process: u32,
+    process: Process,
 }
 
 impl Signal {
@@ -365,33 +375,32 @@ impl Signal {
             #[cfg(target_vendor = "apple")]
             rustix::net::sockopt::set_socket_nosigpipe(fd, true)?;
         }
-        Ok(Signal { receiver, sender, process: fork::generation() })
+        Ok(Signal { receiver: receiver.into(), sender: sender.into(), process: Process::this() })
     }
 
     /// Makes it readable.
     pub(crate) fn raise(&self) {
-        if self.process != fork::generation() {
+        if !self.process.is_this() {
             return;
         }
         // Full it cannot be, with a byte or two; and a user who has closed the descriptor hears nothing more from it.
-        let _ = send(&self.sender, b"!", SEND_FLAGS);
+        let _ = send(&*self.sender, b"!", SEND_FLAGS);
     }
 
     /// Takes the byte out again, unless an event loop has.
     pub(crate) fn lower(&self) {
-        if self.process != fork::generation() {
+        if !self.process.is_this() {
             return;
         }
         let mut bytes = [0; 16];
-        let _ = recv(&self.receiver, &mut bytes, RecvFlags::DONTWAIT);
+        let _ = recv(&*self.receiver, &mut bytes, RecvFlags::DONTWAIT);
     }
 
     /// Makes it readable for good: whoever reads finds its end.
     fn end(&self) {
-        if self.process != fork::generation() {
-            return;
+        if self.process.is_this() {
+            let _ = shutdown(&*self.sender, Shutdown::Write);
         }
-        let _ = shutdown(&self.sender, Shutdown::Write);
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

@@ -356,6 +356,11 @@ public:
     // How long a call may take, all its attempts together, in milliseconds above 0; default 10000.
     Options &call_timeout_ms(std::uint64_t timeout_ms) { return set(rs_options_set_call_timeout_ms, timeout_ms); }
 
+    // When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
+    // were waiting on it for so long without a single byte coming. Milliseconds above 0; wins over the URL's
+    // silence_timeout_ms; default 500.
+    Options &silence_timeout_ms(std::uint64_t timeout_ms) { return set(rs_options_set_silence_timeout_ms, timeout_ms); }
+
     // The ACL user; wins over the URL's.
     Options &username(std::string_view username) { return set(rs_options_set_username, std::string(username).c_str()); }
 
@@ -405,6 +410,12 @@ public:
 
     // True: opening does not connect, the first call does.
     Options &lazy_connect(bool lazy) { return set(rs_options_set_lazy_connect, lazy); }
+
+    // False: no connection tells the server by CLIENT SETINFO which library this is.
+    Options &client_info(bool tell) { return set(rs_options_set_client_info, tell); }
+
+    // False: no connection runs an empty transaction with its login; the first transaction on it costs a round trip more instead.
+    Options &probe_transactions(bool probe) { return set(rs_options_set_probe_transactions, probe); }
 
     // Which servers run read-only calls: one of the RS_READ_FROM_ numbers; default RS_READ_FROM_PRIMARY.
     Options &read_from(std::int32_t read_from) { return set(rs_options_set_read_from, read_from); }
@@ -585,6 +596,16 @@ public:
         rs_error *error = nullptr;
         if (rs_client_script_kill(get(), &error) != RS_OK) return Error(error);
         return {};
+    }
+
+    // Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running.
+    // An array with an array for each that was stopped: `script` or `function`, the function's name or nil, the server.
+    Reply kill() const { return try_kill().value(); }
+    Result<Reply> try_kill() const {
+        rs_reply *killed = nullptr;
+        rs_error *error = nullptr;
+        if (rs_client_kill(get(), &killed, &error) != RS_OK) return Error(error);
+        return Reply(killed);
     }
 
     // The source of a script by its SHA1; no reply (false) when the server does not have the script. Valkey 8 and later.

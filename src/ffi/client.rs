@@ -6,11 +6,12 @@ use std::time::Duration;
 use super::error::rs_error;
 use super::options::{read_from_of, rs_options};
 use super::reply::{self, rs_reply};
-use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status, text};
+use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status, text};
 use crate::client::Client;
 use crate::config::Options;
 use crate::error::Result;
 use crate::route::Route;
+use crate::threads::{self, Place};
 
 /// A connection to a server that any number of threads may share; their calls travel together. Caller frees with
 /// rs_client_free.
@@ -48,7 +49,7 @@ pub unsafe extern "C" fn rs_client_open(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(client) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("client")?;
         // SAFETY: as documented.
         let (url, options) = unsafe { (text(url, "url")?, options.as_ref()) };
@@ -186,7 +187,7 @@ unsafe fn make_view(
 ) -> rs_status {
     // SAFETY: as promised.
     let out = unsafe { Out::new(view) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("view")?;
         // SAFETY: as promised.
         let client = unsafe { handle(client, "client")? };
@@ -263,6 +264,13 @@ pub unsafe extern "C" fn rs_client_close(client: *const rs_client) {
 /// `client` is NULL or a live client; it is not live afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_free(client: *mut rs_client) {
+    if threads::place() == Place::Callback {
+        // A call of this thread waits for the callback, perhaps through this very handle: its memory stays where it is.
+        // SAFETY: as documented.
+        return guard_value((), || {
+            unsafe { client.as_ref() }.map_or((), |client| client.client.close_if_last())
+        });
+    }
     // SAFETY: as documented.
     unsafe { free(client) }
 }

@@ -6,7 +6,7 @@ use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
 use super::script::rs_script;
-use super::{Out, Strings, free, guard, guard_value, handle, invalid, rs_status};
+use super::{Out, Strings, free, guard, guard_held, guard_value, handle, invalid, rs_status};
 use crate::error::Result;
 use crate::pipeline::Pipeline;
 
@@ -46,10 +46,11 @@ pub unsafe extern "C" fn rs_pipeline_new(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(pipeline) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("pipeline")?;
         // SAFETY: as documented.
         let client = &unsafe { handle(client, "client")? }.client;
+        client.core().check_process()?;
         let pipeline = match flags {
             0 => client.pipeline(),
             RS_PIPELINE_REPAIR_UNORDERED => {

@@ -9,7 +9,7 @@ use super::error::rs_error;
 use super::pipeline::{pipeline_of, rs_pipeline};
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
-use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status};
+use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status};
 use crate::client::Client;
 use crate::config::LONGEST_WAIT;
 use crate::error::{Error, Result};
@@ -32,6 +32,8 @@ pub const RS_PACKED_SCRIPT_FLUSH: u8 = 5;
 pub const RS_PACKED_SCRIPT_KILL: u8 = 6;
 /// A packed call: rs_client_script_show.
 pub const RS_PACKED_SCRIPT_SHOW: u8 = 7;
+/// A packed call: rs_client_kill.
+pub const RS_PACKED_KILL: u8 = 8;
 /// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
 /// A flag of a packed pipeline: MULTI and EXEC around it, as RS_PIPELINE_ATOMIC.
@@ -94,7 +96,7 @@ pub unsafe extern "C" fn rs_queue_new(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(queue) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("queue")?;
         out.set(Box::into_raw(Box::new(rs_queue { queue: Queue::new(capacity)? })));
         Ok(())
@@ -211,6 +213,7 @@ pub unsafe extern "C" fn rs_queue_poll(
     guard(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
         if completions.is_null() && max > 0 {
             return Err(invalid("completions", "is NULL and its number is not 0"));
         }
@@ -244,9 +247,10 @@ pub unsafe extern "C" fn rs_queue_dispatch(
 ) -> rs_status {
     // SAFETY: as documented.
     let set_count = unsafe { number(count) };
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
         let completed = completed.ok_or_else(|| invalid("completed", "is NULL"))?;
         let mut taken = Vec::new();
         queue.queue.poll(&mut taken, max, patience(timeout_ms));
@@ -403,9 +407,11 @@ pub unsafe extern "C" fn rs_client_cancel(
 ) -> rs_status {
     // SAFETY: as documented.
     let set_count = unsafe { number(count) };
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let (client, queue) = unsafe { (handle(client, "client")?, handle(queue, "queue")?) };
+        client.client.core().check_process()?;
+        queue.queue.check_process()?;
         set_count(client.client.cancel(&queue.queue, tag));
         Ok(())
     })
@@ -426,6 +432,7 @@ pub unsafe extern "C" fn rs_client_cancel(
 ///            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
 ///            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 ///            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
+///            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 /// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
@@ -446,8 +453,9 @@ pub unsafe extern "C" fn rs_client_submit_packed(
         // SAFETY: as documented.
         let (client, calls, queue) =
             unsafe { (handle(client, "client")?, bytes(calls, len, "calls")?, handle(queue, "queue")?) };
-        if scripts.is_null() && numscripts > 0 {
-            return Err(invalid("scripts", "is NULL and its number is not 0"));
+        client.client.core().check_process()?;
+        if scripts.is_null() && numscripts > 0 || numscripts > super::LONGEST_LIST {
+            return Err(super::no_list("scripts"));
         }
         let script_at = |index| {
             // SAFETY: as documented, `numscripts` pointers, each a live script or NULL.
@@ -493,6 +501,8 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
     guard(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
+        super::check_length(capacity, "capacity")?;
         if buffer.is_null() && capacity > 0 {
             return Err(invalid("buffer", "is NULL and its capacity is not 0"));
         }
@@ -557,6 +567,7 @@ mod tests {
             (RS_PACKED_SCRIPT_FLUSH, packed::SCRIPT_FLUSH),
             (RS_PACKED_SCRIPT_KILL, packed::SCRIPT_KILL),
             (RS_PACKED_SCRIPT_SHOW, packed::SCRIPT_SHOW),
+            (RS_PACKED_KILL, packed::KILL),
             (RS_PACKED_READ_ONLY, packed::READ_ONLY),
             (RS_PACKED_ATOMIC, packed::ATOMIC),
             (RS_PACKED_REPAIR_UNORDERED, packed::REPAIR_UNORDERED),

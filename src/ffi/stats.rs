@@ -47,7 +47,8 @@ pub unsafe extern "C" fn rs_client_stats(client: *const rs_client, values: *mut 
         figures[RS_STAT_RECONNECTS] = stats.reconnects;
         figures[RS_STAT_REDIRECTS] = stats.redirects;
         figures[RS_STAT_IN_FLIGHT] = stats.in_flight;
-        if !values.is_null() {
+        // More places than any memory has are none.
+        if !values.is_null() && count <= super::LONGEST_LIST {
             for index in 0..count {
                 // SAFETY: not NULL, and the caller promises `count` places.
                 unsafe { values.add(index).write(figures.get(index).copied().unwrap_or(0)) };

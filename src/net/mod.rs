@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod cipher;
 pub(crate) mod connect;
+mod lookup;
 #[cfg(test)]
 mod testing;
 pub(crate) mod tls;
@@ -15,10 +16,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{self, RecvFlags, SendFlags, Shutdown};
 
+use crate::ffi::cancel::Descriptor;
+
 /// A connected TCP or Unix socket. It blocks in [`Socket::wait`] and [`Socket::recv_patiently`] only.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    fd: OwnedFd,
+    fd: Descriptor,
 }
 
 /// What a socket is ready for. Nothing: the deadline passed.
@@ -49,6 +52,9 @@ const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a read waits at most when it is not preceded by a wait of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
+/// How often a thread that connects looks whether its client has been closed.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+
 impl Socket {
     /// Takes over a connected socket.
     fn new(fd: OwnedFd) -> io::Result<Self> {
@@ -56,26 +62,26 @@ impl Socket {
         net::sockopt::set_socket_nosigpipe(&fd, true)?;
         rustix::io::ioctl_fionbio(&fd, false)?;
         net::sockopt::set_socket_timeout(&fd, net::sockopt::Timeout::Recv, Some(PATIENCE))?;
-        Ok(Socket { fd })
+        Ok(Socket { fd: fd.into() })
     }
 
     /// Writes what fits, without waiting and never raising SIGPIPE.
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(retry_on_intr(|| net::send(&self.fd, bytes, SEND_FLAGS))?)
+        Ok(retry_on_intr(|| net::send(&*self.fd, bytes, SEND_FLAGS))?)
     }
 
     /// Reads what is there, without waiting; 0 once the peer has closed.
     #[inline]
     pub(crate) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (length, _) = retry_on_intr(|| net::recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT))?;
+        let (length, _) = retry_on_intr(|| net::recv(&*self.fd, &mut *buffer, RecvFlags::DONTWAIT))?;
         Ok(length)
     }
 
     /// Waits for bytes and reads them, in one system call; an error of the kind `WouldBlock` after [`PATIENCE`].
     #[inline]
     pub(crate) fn recv_patiently(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match net::recv(&self.fd, buffer, RecvFlags::empty()) {
+        match net::recv(&*self.fd, buffer, RecvFlags::empty()) {
             Ok((length, _)) => Ok(length),
             // Begun again, it would wait anew: under a storm of signals, for ever.
             Err(Errno::INTR) => Err(io::ErrorKind::WouldBlock.into()),
@@ -91,7 +97,7 @@ impl Socket {
         wanted.set(PollFlags::IN, read);
         wanted.set(PollFlags::OUT, write);
         let lost = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-        let mut fds = [PollFd::new(&self.fd, wanted)];
+        let mut fds = [PollFd::new(&*self.fd, wanted)];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let sleep = left.min(LONGEST_POLL);
@@ -119,7 +125,7 @@ impl Socket {
     /// Ends the connection in both directions; wakes whoever waits for it.
     pub(crate) fn shutdown(&self) {
         // It fails only where the connection is gone already.
-        let _ = net::shutdown(&self.fd, Shutdown::Both);
+        let _ = net::shutdown(&*self.fd, Shutdown::Both);
     }
 }
 

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 
 use crate::error::{Error, Status};
+use crate::ffi::fork::Process;
 
 /// What a reply is. The numbers are those of the C API (`RS_REPLY_...`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +92,8 @@ pub(crate) struct Payload {
     pub(crate) notes: Vec<Note>,
     /// Where the elements of each aggregate start: made when first asked for, so that any element is found at once.
     elements: OnceLock<ElementIndex>,
+    /// Held by the thread that makes it. Nobody waits for that: in a child of fork it may be missing.
+    indexing: Mutex<()>,
     home: Option<Arc<Pool>>,
 }
 
@@ -193,6 +196,14 @@ impl Payload {
         self.tape.push(Entry { value: value.into(), len: 0, span: 1, index, kind: Kind::Boolean });
     }
 
+    /// Appends an array of this side's own, whose `len` elements `fill` appends.
+    pub(crate) fn append_array(&mut self, len: usize, fill: impl FnOnce(&mut Self)) {
+        let at = self.tape.len();
+        self.tape.push(Entry { value: 0, len: len as u32, span: 1, index: at as u32, kind: Kind::Array });
+        fill(self);
+        self.tape[at].span = (self.tape.len() - at) as u32;
+    }
+
     /// Makes the array of [`Payload::start_array`] a map.
     pub(crate) fn make_map(&mut self) {
         self.tape[self.root].kind = Kind::Map;
@@ -263,10 +274,22 @@ impl Payload {
     /// The same for an aggregate in which there are others.
     fn nested_element(&self, aggregate: usize, index: usize) -> usize {
         if index < WALK_MAX {
-            return (0..index).fold(aggregate + 1, |at, _| at + self.tape[at].span as usize);
+            return self.walk(aggregate, index);
         }
-        let elements = self.elements.get_or_init(|| self.index_elements());
-        elements.places[elements.runs[aggregate] as usize + index] as usize
+        if self.elements.get().is_none()
+            && let Some(_alone) = self.indexing.try_lock()
+        {
+            self.elements.get_or_init(|| self.index_elements());
+        }
+        match self.elements.get() {
+            Some(elements) => elements.places[elements.runs[aggregate] as usize + index] as usize,
+            None => self.walk(aggregate, index),
+        }
+    }
+
+    /// Goes from sibling to sibling.
+    fn walk(&self, aggregate: usize, index: usize) -> usize {
+        (0..index).fold(aggregate + 1, |at, _| at + self.tape[at].span as usize)
     }
 
     fn index_elements(&self) -> ElementIndex {
@@ -289,7 +312,11 @@ impl Payload {
 /// Payloads between two calls, so that a call in a steady state allocates nothing for its reply.
 #[derive(Debug, Default)]
 #[expect(clippy::vec_box, reason = "a payload keeps its box from one call to the next")]
-pub(crate) struct Pool(Mutex<Vec<Box<Payload>>>);
+pub(crate) struct Pool {
+    kept: Mutex<Vec<Box<Payload>>>,
+    /// Where it is used: elsewhere a reply is freed without it.
+    process: Process,
+}
 
 /// Payloads kept, and the memory that one may hold to be kept.
 const POOL_PAYLOADS: usize = 16;
@@ -297,16 +324,16 @@ const POOL_BYTES: usize = 4096;
 
 impl Pool {
     pub(crate) fn take(self: &Arc<Self>) -> Box<Payload> {
-        let mut payload = self.0.lock().pop().unwrap_or_default();
+        let mut payload = self.kept.lock().pop().unwrap_or_default();
         payload.home = Some(Arc::clone(self));
         payload
     }
 
     fn give(&self, mut payload: Box<Payload>) {
         let size = payload.bytes.capacity() + payload.tape.capacity() * size_of::<Entry>();
-        if size <= POOL_BYTES {
+        if size <= POOL_BYTES && self.process.is_this() {
             payload.clear();
-            let mut kept = self.0.lock();
+            let mut kept = self.kept.lock();
             if kept.len() < POOL_PAYLOADS {
                 kept.push(payload);
             }
