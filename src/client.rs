@@ -25,8 +25,9 @@ use crate::topology::{Place, Topology};
 /// A connection to a server, shared by all that clone it.
 ///
 /// Any number of threads may call at once; their calls travel together. A blocking call does its input and output on the thread
-/// that makes it; there is a thread in the background only from the first submitted call on ([`Client::submit`]). A clone is the same client; a client that is no longer referred to is closed,
-/// and whoever drops the last clone waits for the end of its threads, unless it is one of them.
+/// that makes it; there is a thread in the background only from the first submitted call on ([`Client::submit`]). A
+/// clone is the same client; a client that is no longer referred to is closed, and whoever drops the last clone waits
+/// for the end of its threads, unless it is one of them.
 #[derive(Clone)]
 pub struct Client {
     core: Arc<Core>,
@@ -229,7 +230,7 @@ impl Client {
     }
 
     /// Closes the client for all who share it. Calls in flight end with [`Status::Closed`] or, where bytes were sent,
-    /// [`Status::Indeterminate`]; one that is connecting ends with that attempt. Later calls end with [`Status::Closed`].
+    /// [`Status::Indeterminate`]; one that is connecting gives up. Later calls end with [`Status::Closed`].
     ///
     /// In a child of fork it does nothing: the connection is the parent's.
     pub fn close(&self) {

@@ -43,9 +43,10 @@ pub enum Protocol {
 /// | `redis+cluster://[[user]:password@]host[:port],host[:port],...` | a cluster, found through any of these nodes; also `rediss+cluster`, `valkey+cluster`, `valkeys+cluster` |
 /// | `redis+sentinel://[[user]:password@]host[:port],.../service[/database]` | the primary of a service, found through any of these sentinels (port 26379); also `rediss+sentinel` and so on, TLS then to the sentinels too |
 ///
-/// User and password are those of every server. An IPv6 address stands in brackets. User, password and path are percent-encoded. Every form takes the parameters
-/// `db`, `protocol` (2 or 3), `silence_timeout_ms` (see [`Options::silence_timeout`]), `client_info` and `probe_transactions`
-/// (true or false; see the options of these names), as in `?protocol=2&silence_timeout_ms=300`; any other is refused.
+/// User and password are those of every server. An IPv6 address stands in brackets. User, password and path are
+/// percent-encoded. Every form takes the parameters `db`, `protocol` (2 or 3), `silence_timeout_ms` (see
+/// [`Options::silence_timeout`]), `client_info` and `probe_transactions` (true or false; see the options of these names), as in
+/// `?protocol=2&silence_timeout_ms=300`; any other is refused.
 ///
 /// # Options
 ///
@@ -144,10 +145,11 @@ impl Options {
         Ok(self)
     }
 
-    /// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls were waiting on it for so long
-    /// without a single byte coming. New calls take a new connection from then on; those that wait on the old one go on waiting
-    /// until their own deadlines, and get their replies if they come after all. Calls that are lost meanwhile and hold more than 16 MiB
-    /// together have the same effect at once. Default: the URL's `silence_timeout_ms`, or else 500 milliseconds.
+    /// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and
+    /// calls were waiting on it for so long without a single byte coming. New calls take a new connection from then
+    /// on; those that wait on the old one go on waiting until their own deadlines, and get their replies if they
+    /// come after all. Calls that are made and lost meanwhile and hold more than 16 MiB together have the same effect at
+    /// once. Default: the URL's `silence_timeout_ms`, or else 500 milliseconds.
     pub fn silence_timeout(&mut self, timeout: Duration) -> Result<&mut Self> {
         self.silence_timeout = Some(wait("silence_timeout", timeout)?);
         Ok(self)
@@ -222,9 +224,10 @@ impl Options {
     }
 
     /// How long a TCP connection is silent before the system starts to probe it, 1 to 32767 seconds (parts of a
-    /// second are cut off); `None` never probes. After as long again without an answer the connection is lost. On Linux the system also ends
-    /// a connection whose sent bytes the other end has not acknowledged for that time (`TCP_USER_TIMEOUT`: twice this option); elsewhere it
-    /// takes its own time for that, often a quarter of an hour. Default: 60 seconds.
+    /// second are cut off); `None` never probes. After as long again without an answer the connection is lost. On
+    /// Linux the system also ends a connection whose sent bytes the other end has not acknowledged for that time
+    /// (`TCP_USER_TIMEOUT`: twice this option); elsewhere it takes its own time for that, often a quarter of an
+    /// hour. Default: 60 seconds.
     pub fn keepalive(&mut self, idle: Option<Duration>) -> Result<&mut Self> {
         if idle.is_some_and(|idle| !KEEPALIVE_SECONDS.contains(&idle.as_secs())) {
             return Err(invalid("keepalive", "must be 1 to 32767 seconds, or none"));

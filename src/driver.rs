@@ -85,8 +85,8 @@ impl Driver {
         self.waker.wake();
     }
 
-    /// Waits until its threads have ended, which [`Driver::stop`] has told to. On one of them, and in a callback that one of the host's threads is in, that
-    /// could be for ever: there they are left to themselves.
+    /// Waits until its threads have ended, which [`Driver::stop`] has told to. On one of them, and in a callback that
+    /// one of the host's threads is in, that could be for ever: there they are left to themselves.
     pub(crate) fn wait(&self) {
         let thread = self.thread.lock().take();
         if threads::place() == Place::Outside {

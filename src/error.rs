@@ -22,7 +22,7 @@ pub enum Status {
     CrossSlot = 104,
     /// A read-only call of a script whose shebang lacks the flag `no-writes`. Nothing was sent.
     NotReadOnly = 105,
-    /// The client belongs to the parent of this process. Nothing was sent.
+    /// The client or queue belongs to the parent of this process. Nothing was sent.
     Forked = 106,
     /// The client or the queue is closed. Nothing of the call was sent; where something was, it ends with
     /// [`Status::Indeterminate`].

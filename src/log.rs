@@ -73,7 +73,8 @@ impl Log {
         contain(|| threads::call_back(move || callback(level, &message.to_string())));
     }
 
-    /// Ends it: when this returns it is not called any more, and on a thread of the host's it has returned on all others.
+    /// Ends it: when this returns it is not called any more, and on a thread of the host's it has returned on all
+    /// others.
     pub(crate) fn end(&self) {
         let Some(listener) = &self.0 else { return };
         let mut state = listener.state.lock();

@@ -17,7 +17,7 @@ use crate::net::address::Address;
 use crate::request::{Repeatable, Request, Shape};
 use crate::resp::{Pool, Reply, ReplyRef};
 use crate::session::handshake::Purpose;
-use crate::session::{Compiled, Facts, Finished};
+use crate::session::{Compiled, Counters, Facts, Finished};
 use crate::stats::Stats;
 
 /// A server and the connection to it that all callers share.
@@ -370,6 +370,10 @@ impl Node {
         for link in state.apart.iter().filter_map(Weak::upgrade).chain(state.link.clone()) {
             let (counters, in_flight) = link.counters();
             stats.add(counters, in_flight);
+        }
+        // Callers may wait long on a connection that was given up because it is silent; what it did was counted then.
+        for link in state.retired.iter().filter_map(Weak::upgrade) {
+            stats.add(Counters::default(), link.counters().1);
         }
         stats.reconnects = state.connections.saturating_sub(1);
         stats

@@ -36,7 +36,8 @@ pub struct Completion {
 
 /// Where submitted calls end: any number of clients and threads may submit to it, and any number of threads take completions out.
 ///
-/// A clone is the same queue. It outlives the clients whose calls end in it. In a child of fork it is empty, and takes no calls.
+/// A clone is the same queue. It outlives the clients whose calls end in it. In a child of fork it is empty, and
+/// takes no calls.
 #[derive(Clone)]
 pub struct Queue(Arc<Shared>);
 
@@ -384,7 +385,7 @@ impl Signal {
             return;
         }
         // Full it cannot be, with a byte or two; and a user who has closed the descriptor hears nothing more from it.
-        let _ = send(&*self.sender, b"!", SEND_FLAGS);
+        let _ = send(&self.sender, b"!", SEND_FLAGS);
     }
 
     /// Takes the byte out again, unless an event loop has.
@@ -393,13 +394,13 @@ impl Signal {
             return;
         }
         let mut bytes = [0; 16];
-        let _ = recv(&*self.receiver, &mut bytes, RecvFlags::DONTWAIT);
+        let _ = recv(&self.receiver, &mut bytes, RecvFlags::DONTWAIT);
     }
 
     /// Makes it readable for good: whoever reads finds its end.
     fn end(&self) {
         if self.process.is_this() {
-            let _ = shutdown(&*self.sender, Shutdown::Write);
+            let _ = shutdown(&self.sender, Shutdown::Write);
         }
     }
 

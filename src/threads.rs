@@ -1,4 +1,5 @@
-//! The one place where threads are started, and what is true of all of them: they take no signals of the host's, and somebody waits for their end.
+//! The one place where threads are started, and what is true of all of them: they take no signals of the host's, and
+//! somebody waits for their end.
 
 use std::cell::Cell;
 use std::io;

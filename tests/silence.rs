@@ -1,4 +1,5 @@
-//! Connections that die without a word: new calls find another one, whoever reads on the old one, and deadlines hold meanwhile.
+//! Connections that die without a word: new calls find another one, whoever reads on the old one, and deadlines
+//! hold meanwhile.
 
 mod support;
 
@@ -76,7 +77,8 @@ fn until_through(account: &Account, mut call: impl FnMut() -> Result<(), Error>)
     }
 }
 
-/// A connection dies on which a caller with much time waits, as the reader where there is one. `threads` call, and `queues` submit.
+/// A connection dies on which a caller with much time waits, as the reader where there is one. `threads` call, and
+/// `queues` submit.
 fn recover(threads: usize, queues: usize, is_waited_on: bool) {
     let server = Server::start();
     let proxy = Proxy::start(server.address());

@@ -561,8 +561,10 @@ func TestOptions(t *testing.T) {
 		checkError(t, err, rsscript.ErrInvalidArgument)
 	}
 	client := open(t, url, rsscript.WithConnectTimeout(time.Second), rsscript.WithCallTimeout(time.Second), rsscript.WithKeepAlive(0),
-		rsscript.WithSilenceTimeout(time.Second), rsscript.WithReconnectBackoff(time.Millisecond, time.Second), rsscript.WithReconnectAttempts(3), rsscript.WithMaxReplyBytes(1<<16),
-		rsscript.WithMaxReplyDepth(8), rsscript.WithoutClientInfo(), rsscript.WithoutTransactionProbe(), rsscript.WithReadFrom(rsscript.PreferReplica), rsscript.WithMapAddress("a:1", "b:2"))
+		rsscript.WithSilenceTimeout(time.Second),
+		rsscript.WithReconnectBackoff(time.Millisecond, time.Second), rsscript.WithReconnectAttempts(3), rsscript.WithMaxReplyBytes(1<<16),
+		rsscript.WithMaxReplyDepth(8), rsscript.WithoutClientInfo(), rsscript.WithoutTransactionProbe(), rsscript.WithReadFrom(rsscript.PreferReplica),
+		rsscript.WithMapAddress("a:1", "b:2"))
 	check(t, "PONG")(client.Do(ctx, "PING").Text())
 	err := checkError(t, client.Script("return string.rep('x', 70000)").Call(ctx, nil).Err(), rsscript.ErrReplyLimit)
 	if !errors.Is(err, rsscript.ErrIndeterminate) {

@@ -97,9 +97,10 @@ func WithCallTimeout(timeout time.Duration) Option {
 	}
 }
 
-// WithSilenceTimeout is when a connection is taken for dead that nobody has ended: once a call has missed its deadline on it (or its context's), and
-// calls were waiting on it for so long without a single byte coming. New calls take a new connection from then on; those that wait on the old one
-// go on waiting until their own deadlines. It wins over the URL's silence_timeout_ms. Default: 500 ms.
+// WithSilenceTimeout is when a connection is taken for dead that nobody has ended: once a call has missed its
+// deadline on it (or its context's), and calls were waiting on it for so long without a single byte coming. New
+// calls take a new connection from then on; those that wait on the old one go on waiting until their own deadlines.
+// It wins over the URL's silence_timeout_ms. Default: 500 ms.
 func WithSilenceTimeout(timeout time.Duration) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {

@@ -44,7 +44,8 @@ pub unsafe extern "C" fn rs_client_script_load(
 /// error: without it nobody knows.
 ///
 /// `shas`: `count` SHA1s of 40 hexadecimal digits, each ending in a NUL; copied. `exists`: `count` places; each becomes true or false, all
-/// false on failure. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
+/// false on failure, unless `count` is above 2147483647 and can be no array's. `err` may be NULL. Errors: any of
+/// RS_ERR_. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/script-exists/>
 ///

@@ -1,13 +1,13 @@
 //! pthread_cancel, held off: it must not unwind through this library in the middle of whatever it is doing.
 //!
-//! A thread with a cancellation pending ends at the next function that POSIX calls a cancellation point: close, poll, read, getrandom, pthread_join and many
-//! more. On Linux the library waits, sends and receives by system calls of its own that are none, so a call on a connection that is there passes none, and
-//! pays nothing. All else that may be on the way of a call is done with a [`Held`]. On other systems one is around every call: see `guard`.
+//! A thread with a cancellation pending ends at the next function that POSIX calls a cancellation point: close, poll,
+//! read, getrandom, pthread_join and many more. On Linux the library waits, sends and receives by system calls of its
+//! own that are none, so a call on a connection that is there passes none, and pays nothing. All else that may be on
+//! the way of a call is done with a [`Held`]. On other systems one is around every call: see `guard`.
 
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
-use std::ops::Deref;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const PTHREAD_CANCEL_DISABLE: c_int = if cfg!(target_vendor = "apple") { 0 } else { 1 };
 
@@ -56,12 +56,10 @@ impl From<OwnedFd> for Descriptor {
     }
 }
 
-impl Deref for Descriptor {
-    type Target = OwnedFd;
-
+impl AsFd for Descriptor {
     #[inline]
-    fn deref(&self) -> &OwnedFd {
-        &self.0
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

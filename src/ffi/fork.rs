@@ -9,13 +9,15 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// The process that something was made in.
 ///
-/// What other threads have locks of is used in that process only: in a child of fork those threads are missing, and what they held at that moment stays
-/// locked for ever. So whoever comes from outside asks [`Process::check`] before it takes a lock.
+/// What other threads have locks of is used in that process only: in a child of fork those threads are missing, and
+/// what they held at that moment stays locked for ever. So whoever comes from outside asks [`Process::check`] before
+/// it takes a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process(u32);
 
 impl Process {
-    /// This one. The first use registers a handler by pthread_atfork, which goes with the library when that is unloaded.
+    /// This one. The first use registers a handler by pthread_atfork, which goes with the library when that is
+    /// unloaded.
     pub(crate) fn this() -> Process {
         static REGISTERED: AtomicBool = AtomicBool::new(false);
         // Nobody waits for another thread here: a child could have lost that. Two that register it twice do no harm.

@@ -1,8 +1,10 @@
-//! Locks that a child of fork can live with: nothing of them is shared by all of the process, and one that was held at fork leaks what it guards.
+//! Locks that a child of fork can live with: nothing of them is shared by all of the process, and one that was held
+//! at fork leaks what it guards.
 //!
-//! parking_lot keeps its sleepers in a table of the whole process. A thread that was at it when another one forked has left its part of the table
-//! locked in the child for ever, and any lock of the child's own may fall into that part. So on Linux the system's futexes do that work, under the
-//! same interface. Other systems keep parking_lot: there a child that uses this library with several threads, and does not exec, has no such promise.
+//! parking_lot keeps its sleepers in a table of the whole process. A thread that was at it when another one forked
+//! has left its part of the table locked in the child for ever, and any lock of the child's own may fall into that
+//! part. So on Linux the system's futexes do that work, under the same interface. Other systems keep parking_lot:
+//! there a child that uses this library with several threads, and does not exec, has no such promise.
 
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -19,7 +21,8 @@ pub(crate) type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
 
 /// A lock around a value.
 ///
-/// Dropped while it is locked, as it may be in a child of fork whose parent's threads are missing, it leaks the value, which may be half-changed.
+/// Dropped while it is locked, as it may be in a child of fork whose parent's threads are missing, it leaks the
+/// value, which may be half-changed.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(ManuallyDrop<lock_api::Mutex<RawMutex, T>>);
 
@@ -128,7 +131,6 @@ mod imp {
     use super::MutexGuard;
 
     #[derive(Debug, Default)]
-    #[expect(clippy::disallowed_types, reason = "for systems without futexes")]
     pub(super) struct Condvar(parking_lot::Condvar);
 
     impl Condvar {
@@ -160,12 +162,13 @@ mod imp {
     #[derive(Debug, Default)]
     pub(super) struct Condvar {
         notified: AtomicU32,
-        /// Threads that sleep or are about to; changed with the lock. Without any a notification costs no system call.
+        /// Threads that sleep or are about to; changed with the lock. Without any a notification costs no system
+        /// call.
         sleepers: AtomicU32,
     }
 
-    // The lock orders all of this: who sleeps has counted itself and read the number with the lock, and who notifies has held it since what is waited
-    // for was changed.
+    // The lock orders all of this: who sleeps has counted itself and read the number with the lock, and who notifies
+    // has held it since what is waited for was changed.
     impl Condvar {
         pub(super) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, time: Duration) -> bool {
             self.sleepers.fetch_add(1, Ordering::Relaxed);

@@ -39,7 +39,8 @@ pub const RS_OK: rs_status = 0;
 
 /// Runs the body of an export: no panic passes, `*err` is set on every path.
 ///
-/// For calls that have to be quick: what in them may be a cancellation point is done with a [`Held`] further down; see `cancel`.
+/// For calls that have to be quick: what in them may be a cancellation point is done with a [`Held`] further down;
+/// see `cancel`.
 fn guard(err: *mut *mut rs_error, body: impl FnOnce() -> Result<()>) -> rs_status {
     #[cfg(not(target_os = "linux"))]
     let _held = Held::new();

@@ -44,7 +44,8 @@ pub struct rs_options {
 }
 
 /// Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
-/// on which the event happened, perhaps on several at once, and must neither block nor call the client.
+/// on which the event happened, perhaps on several at once, and must neither block nor call the client; it may free
+/// it. It is not called any more once the client's last handle has been freed.
 pub type rs_log_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, level: i32, message: *const c_char, len: usize)>;
 
@@ -118,10 +119,11 @@ pub unsafe extern "C" fn rs_options_set_call_timeout_ms(
     unsafe { set(options, err, |options| options.call_timeout(Duration::from_millis(timeout_ms)).map(drop)) }
 }
 
-/// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls were waiting on it for so long
-/// without a single byte coming. New calls take a new connection from then on; those that wait on the old one go on waiting until their own
-/// deadlines. Calls that are lost meanwhile and hold more than 16 MiB together have the same effect at once. Wins over the URL's
-/// silence_timeout_ms. Milliseconds above 0; default 500.
+/// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
+/// were waiting on it for so long without a single byte coming. New calls take a new connection from then on; those
+/// that wait on the old one go on waiting until their own deadlines. Calls that are made and lost meanwhile and hold more
+/// than 16 MiB together have the same effect at once. Wins over the URL's silence_timeout_ms. Milliseconds above 0;
+/// default 500.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -282,8 +284,9 @@ pub unsafe extern "C" fn rs_options_set_tls_insecure_skip_verify(
     }
 }
 
-/// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again without an answer the connection is
-/// lost. On Linux one is lost as well whose sent bytes were not acknowledged for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
+/// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again
+/// without an answer the connection is lost. On Linux one is lost as well whose sent bytes were not acknowledged
+/// for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
 ///
 /// # Safety
 /// `options` is NULL or live options.

@@ -30,7 +30,7 @@ pub struct rs_pipeline {
 ///
 /// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure. `err` may be NULL.
 ///
-/// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/develop/using-commands/pipelining/>,
 /// <https://redis.io/docs/latest/develop/using-commands/transactions/>

@@ -54,7 +54,8 @@ pub const RS_PACKED_ARRIVED: u8 = 4;
 ///
 /// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
 /// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies. A submitted call is written by the
-/// thread that submits it. A child of fork() has a copy of what was in it then, and no more comes.
+/// thread that submits it. A child of fork() must make a queue of its own: its parent's is empty there, and all else
+/// is RS_ERR_FORKED.
 pub struct rs_queue {
     queue: Queue,
 }
@@ -139,7 +140,7 @@ pub unsafe extern "C" fn rs_queue_fd(queue: *const rs_queue) -> c_int {
 /// So such a call may come back early with nothing: whoever is woken looks at what it was woken for, and polls again.
 /// To stop threads use rs_queue_close, which all see, however many they are.
 ///
-/// NULL: does nothing. Errors: none. Threads: any; not from a signal handler.
+/// NULL, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal handler.
 ///
 /// # Safety
 /// `queue` is NULL or a live queue.
@@ -157,7 +158,8 @@ pub unsafe extern "C" fn rs_queue_wake(queue: *const rs_queue) {
 /// until rs_queue_len is 0 before the queue is closed. A thread learns from rs_queue_is_closed that it is to go; when
 /// all have gone the queue can be freed.
 ///
-/// NULL, and a queue that is closed: does nothing. Errors: none. Threads: any; not from a signal handler.
+/// NULL, a queue that is closed, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal
+/// handler.
 ///
 /// # Safety
 /// `queue` is NULL or a live queue.
@@ -169,7 +171,7 @@ pub unsafe extern "C" fn rs_queue_close(queue: *const rs_queue) {
 
 /// Whether rs_queue_close was called.
 ///
-/// NULL: false. Errors: none. Threads: any.
+/// NULL, and a child of fork: false. Errors: none. Threads: any.
 ///
 /// # Safety
 /// `queue` is NULL or a live queue.
@@ -195,7 +197,7 @@ pub unsafe extern "C" fn rs_queue_len(queue: *const rs_queue) -> usize {
 ///
 /// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits
 /// for ever, but not beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on failure and when the
-/// time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// `completions` points to `max` places; the other pointers are NULL or what they are declared as.
@@ -392,8 +394,8 @@ pub unsafe extern "C" fn rs_pipeline_submit(
 /// nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. What waits on the server, as BLPOP does,
 /// is given up there too: its connection is closed.
 ///
-/// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT.
-/// Threads: any.
+/// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors:
+/// RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
@@ -480,7 +482,7 @@ pub unsafe extern "C" fn rs_client_submit_packed(
 ///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 ///               replies, error an i32 status, u8 flags, error
 ///
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// `buffer` points to `capacity` bytes; the other pointers are NULL or what they are declared as.

@@ -6,7 +6,8 @@ use std::mem::MaybeUninit;
 const OWN_FAULTS: [libc::c_int; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
 
-/// While it lasts this thread takes no signals but for faults of its own, and neither does a thread that it starts, for good.
+/// While it lasts this thread takes no signals but for faults of its own, and neither does a thread that it starts,
+/// for good.
 pub(crate) struct Blocked {
     before: libc::sigset_t,
 }
@@ -14,7 +15,8 @@ pub(crate) struct Blocked {
 impl Blocked {
     pub(crate) fn new() -> Blocked {
         let (mut set, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        // SAFETY: both are places for a set; sigfillset initialises the one, pthread_sigmask the other, and with these arguments neither can fail.
+        // SAFETY: both are places for a set; sigfillset initialises the one, pthread_sigmask the other, and with
+        // these arguments neither can fail.
         unsafe {
             libc::sigfillset(set.as_mut_ptr());
             for fault in OWN_FAULTS {

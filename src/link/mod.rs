@@ -222,7 +222,8 @@ impl Link {
         Ok(true)
     }
 
-    /// A call of the handshake. Nobody else knows of this connection yet, so it minds itself whether the client is closed.
+    /// A call of the handshake. Nobody else knows of this connection yet, so it minds itself whether the client is
+    /// closed.
     fn say(&self, request: Box<Request>, config: &Config, deadline: Instant) -> End {
         let start = Instant::now();
         let started = match self.start(request, start) {
@@ -296,7 +297,8 @@ impl Link {
     pub(crate) fn call(&self, request: Box<Request>, now: Instant, deadline: Instant) -> End {
         let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
-        // Whoever had to connect first, or waited for another to do so, has less time left than it had when the call was made.
+        // Whoever had to connect first, or waited for another to do so, has less time left than it had when the
+        // call was made.
         let clock = now.max(self.opened);
         match self.begin(&mut shared, request, clock) {
             Ok(started) => self.end(&mut shared, started, Some(clock), (now, deadline)),
@@ -413,7 +415,8 @@ impl Link {
         }
     }
 
-    /// Does what is to be done until a call is over; `false` when the time came first. `clock`: the time, if it is known.
+    /// Does what is to be done until a call is over; `false` when the time came first. `clock`: the time, if it is
+    /// known.
     #[inline]
     fn drive(
         &self,

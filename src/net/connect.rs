@@ -37,7 +37,8 @@ pub(crate) fn connect(config: &Config, address: &Address, deadline: Instant) -> 
         Err(error) if !error.is_thread_local_destroyed() => return connect_here(config, address, deadline),
         _ => {}
     }
-    // On a thread of somebody's tokio runtime a second one may not run; on a thread at its end, which runs the destructors of its keys, none.
+    // On a thread of somebody's tokio runtime a second one may not run; on a thread at its end, which runs the
+    // destructors of its keys, none.
     thread::scope(|scope| {
         threads::spawn_scoped(scope, "rs_script-conn", || connect_here(config, address, deadline))
             .map_err(|error| cannot_connect(address, no_thread(&error)))?
@@ -183,8 +184,8 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Probes once nothing has come for `idle`, and gives up after as long again without an answer; and where the system can, as long after it has sent what is never
-/// acknowledged, of which keep-alive takes no notice.
+/// Probes once nothing has come for `idle`, and gives up after as long again without an answer; and where the
+/// system can, as long after it has sent what is never acknowledged, of which keep-alive takes no notice.
 fn set_keepalive(stream: impl AsFd, idle: Duration) -> io::Result<()> {
     sockopt::set_socket_keepalive(&stream, true)?;
     // OpenBSD has these for the whole system only.
@@ -197,7 +198,8 @@ fn set_keepalive(stream: impl AsFd, idle: Duration) -> io::Result<()> {
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        // It also ends a connection whose peer's system answers and takes nothing, so it must not be short: a script may run long.
+        // It also ends a connection whose peer's system answers and takes nothing, so it must not be short: a
+        // script may run long.
         let unacknowledged = u32::try_from(2 * idle.as_millis()).unwrap_or(u32::MAX);
         sockopt::set_tcp_user_timeout(&stream, unacknowledged)?;
     }

@@ -68,20 +68,20 @@ impl Socket {
     /// Writes what fits, without waiting and never raising SIGPIPE.
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(retry_on_intr(|| net::send(&*self.fd, bytes, SEND_FLAGS))?)
+        Ok(retry_on_intr(|| net::send(&self.fd, bytes, SEND_FLAGS))?)
     }
 
     /// Reads what is there, without waiting; 0 once the peer has closed.
     #[inline]
     pub(crate) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (length, _) = retry_on_intr(|| net::recv(&*self.fd, &mut *buffer, RecvFlags::DONTWAIT))?;
+        let (length, _) = retry_on_intr(|| net::recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT))?;
         Ok(length)
     }
 
     /// Waits for bytes and reads them, in one system call; an error of the kind `WouldBlock` after [`PATIENCE`].
     #[inline]
     pub(crate) fn recv_patiently(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match net::recv(&*self.fd, buffer, RecvFlags::empty()) {
+        match net::recv(&self.fd, buffer, RecvFlags::empty()) {
             Ok((length, _)) => Ok(length),
             // Begun again, it would wait anew: under a storm of signals, for ever.
             Err(Errno::INTR) => Err(io::ErrorKind::WouldBlock.into()),
@@ -97,7 +97,7 @@ impl Socket {
         wanted.set(PollFlags::IN, read);
         wanted.set(PollFlags::OUT, write);
         let lost = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-        let mut fds = [PollFd::new(&*self.fd, wanted)];
+        let mut fds = [PollFd::new(&self.fd, wanted)];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let sleep = left.min(LONGEST_POLL);
@@ -125,7 +125,7 @@ impl Socket {
     /// Ends the connection in both directions; wakes whoever waits for it.
     pub(crate) fn shutdown(&self) {
         // It fails only where the connection is gone already.
-        let _ = net::shutdown(&*self.fd, Shutdown::Both);
+        let _ = net::shutdown(&self.fd, Shutdown::Both);
     }
 }
 

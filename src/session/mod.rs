@@ -343,9 +343,16 @@ impl<T> Session<T> {
         (arrived, call.position != NOT_QUEUED)
     }
 
-    /// How much memory a call takes at least until it is answered.
-    pub(crate) fn weight(&self, key: usize) -> usize {
-        size_of::<Call<T>>() + size_of::<Request>() + self.calls[key].request.wire.len()
+    /// Where in the stream the next call stands.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.outbox.position()
+    }
+
+    /// How much memory a call takes until it is answered, if it stands behind `from` in the stream.
+    pub(crate) fn weight(&self, key: usize, from: u64) -> usize {
+        let Call { position, request, .. } = &self.calls[key];
+        if *position < from { 0 } else { size_of::<Call<T>>() + size_of::<Request>() + request.wire.len() }
     }
 
     /// The next call that is over.

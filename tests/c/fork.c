@@ -94,6 +94,14 @@ static void a_child_closes(void) {
 
 enum { BLOCKING = 3, SUBMITTING = 3, OPENING = 2, WORKERS = BLOCKING + SUBMITTING + OPENING, CHILD_S = 60 };
 
+/* AddressSanitizer's allocator is left locked in a child itself, by whichever thread was at it: there the child is
+   all that is looked at. */
+#ifdef __SANITIZE_ADDRESS__
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 static everything at_work;
 static atomic_bool over;
 
@@ -175,9 +183,9 @@ static void everything_in_the_child(everything *idle) {
 
 static void forks_while_threads_work(void) {
     pthread_t threads[WORKERS];
-    const int forks = often(250, 15);
+    const int workers = SANITIZED ? 0 : WORKERS, forks = often(SANITIZED ? 15 : 250, 15);
     at_work = everything_of(server_url(redis));
-    for (int i = 0; i < WORKERS; i++) {
+    for (int i = 0; i < workers; i++) {
         void *(*const work)(void *) = i < BLOCKING                ? call_on_and_on
                                       : i < BLOCKING + SUBMITTING ? submit_on_and_on
                                                                   : open_on_and_on;
@@ -198,7 +206,7 @@ static void forks_while_threads_work(void) {
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     }
     over = true;
-    for (int i = 0; i < WORKERS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+    for (int i = 0; i < workers; i++) CHECK(pthread_join(threads[i], NULL) == 0);
     CHECK_INT(stat_of(at_work.client, RS_STAT_RECONNECTS), 0);
     free_everything(&at_work);
     call_everything(&idle, RS_OK);

@@ -1,4 +1,5 @@
-/* The library's threads in somebody's process: they take no signals, they are gone when the client has been freed, and so is its log callback. */
+/* The library's threads in somebody's process: they take no signals, they are gone when the client has been freed,
+   and so is its log callback. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <netdb.h>
@@ -86,7 +87,8 @@ static void take(const rs_queue *queue, rs_status expected) {
     rs_error_free(completion.error);
 }
 
-/* A client that has every kind of thread: one that looks up its host, one that reads, one that connects and one that waits. */
+/* A client that has every kind of thread: one that looks up its host, one that reads, one that connects and one that
+   waits. */
 static void no_thread_takes_signals_of_the_hosts(void) {
     enum { KINDS = 2 }; /* those that this program's functions run on */
     static const int sent[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGCHLD, SIGPROF};
@@ -107,7 +109,8 @@ static void no_thread_takes_signals_of_the_hosts(void) {
     CHECK_OK(rs_client_submit(client, 3, wait, NULL, queue, 2, &err));
     WAIT_UNTIL(stat_of(client, RS_STAT_IN_FLIGHT) == 1);
     CHECK(threads_seen >= KINDS);
-    /* This thread's own mask is what it was, and as it is no thread takes what this one blocks: it would end the process. */
+    /* This thread's own mask is what it was, and as it is no thread takes what this one blocks: it would end the
+       process. */
     CHECK(pthread_sigmask(SIG_BLOCK, NULL, &all) == 0 && !sigismember(&all, SIGUSR1));
     sigfillset(&all);
     CHECK(pthread_sigmask(SIG_BLOCK, &all, &before) == 0);

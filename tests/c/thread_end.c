@@ -1,4 +1,5 @@
-/* Threads of the host's that end: by pthread_cancel in the middle of calls, and in the destructors of their keys. Nothing is printed. */
+/* Threads of the host's that end: by pthread_cancel in the middle of calls, and in the destructors of their keys.
+   Nothing is printed. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -215,8 +216,8 @@ static void a_destructor_may_call_everything(void) {
     CHECK(pthread_key_delete(key) == 0);
 }
 
-/* What a thread begins to have only now, nobody frees for it any more: a few hundred bytes. So it is done in a process that ends by a signal, without
-   being asked what it has lost. */
+/* What a thread begins to have only now, nobody frees for it any more: a few hundred bytes. So it is done in a
+   process that ends by a signal, without being asked what it has lost. */
 static void a_destructor_may_be_the_first_to_call(void) {
     int status = 0;
     const pid_t child = fork();

@@ -1,4 +1,5 @@
-/* The library unloaded right after a thread that has used it has ended: nothing of it runs any more, or it stays. `unload LIBRARY URL` */
+/* The library unloaded right after a thread that has used it has ended: nothing of it runs any more, or it stays.
+   `unload LIBRARY URL` */
 #include <dlfcn.h>
 #include <netdb.h>
 #include <pthread.h>

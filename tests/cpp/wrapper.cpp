@@ -310,7 +310,8 @@ static void options_and_log() {
     {
         rs::Options options;
         options.client_name("cpp").connect_timeout_ms(4000).call_timeout_ms(3000).protocol(RS_PROTOCOL_RESP2);
-        options.silence_timeout_ms(700).keepalive_s(10).reconnect_backoff_ms(1, 5).reconnect_attempts(2).max_reply_bytes(1 << 20);
+        options.silence_timeout_ms(700);
+        options.keepalive_s(10).reconnect_backoff_ms(1, 5).reconnect_attempts(2).max_reply_bytes(1 << 20);
         options.max_reply_depth(16).lazy_connect(false).log(Listener{messages});
         CHECK(!options.error());
         rs::Client client(server_url(one), options);

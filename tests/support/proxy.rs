@@ -110,7 +110,8 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
-    /// From now on what comes on the connections that there are is taken and passed on to nobody, both ways. Later ones are well.
+    /// From now on what comes on the connections that there are is taken and passed on to nobody, both ways. Later
+    /// ones are well.
     pub fn swallow(&self) {
         let mut state = self.shared.lock();
         state.swallowed = state.accepted;

@@ -34,8 +34,9 @@ export interface ConnectOptions {
     connectTimeout?: number;
     callTimeout?: number;
     /**
-     * When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls were waiting on it
-     * for so long without a single byte coming. New calls take a new connection from then on. Default 500.
+     * When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and
+     * calls were waiting on it for so long without a single byte coming. New calls take a new connection from then
+     * on. Default 500.
      */
     silenceTimeout?: number;
     username?: string;

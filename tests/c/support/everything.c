@@ -157,7 +157,8 @@ static void submissions(const everything *e, rs_status expected) {
     GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, &err)); /* as it was */
     GIVES(expected, rs_client_submit_packed(e->client, 0, NULL, packed, sizeof packed, e->queue, &err));
     GIVES(expected, rs_client_cancel(e->client, e->queue, 9, &count, &err));
-    GIVES(expected, rs_queue_poll_packed(e->queue, buffer, sizeof buffer, 1, PATIENCE_MS, &used, &count, &needed, &err));
+    GIVES(expected,
+          rs_queue_poll_packed(e->queue, buffer, sizeof buffer, 1, PATIENCE_MS, &used, &count, &needed, &err));
     CHECK_INT(count, expected == RS_OK && needed == 0);
     GIVES(expected, rs_queue_poll(e->queue, &completion, 1, PATIENCE_MS, &count, &err));
     CHECK_INT(count, expected == RS_OK);

@@ -1,4 +1,5 @@
-/* Every exported function, called on one set of handles. A check compares everything.c with the header, so an export that is missing there is found. */
+/* Every exported function, called on one set of handles. A check compares everything.c with the header, so an export
+   that is missing there is found. */
 #ifndef EVERYTHING_H
 #define EVERYTHING_H
 
@@ -18,8 +19,8 @@ typedef struct {
 /* Makes one handle of each kind. */
 everything everything_of(const char *url);
 
-/* Calls every function but those that close and free. `expected`: what those give that need a lock or the server: RS_OK, or RS_ERR_FORKED in a child of the
-   process that made the handles. */
+/* Calls every function but those that close and free. `expected`: what those give that need a lock or the server:
+   RS_OK, or RS_ERR_FORKED in a child of the process that made the handles. */
 void call_everything(const everything *e, rs_status expected);
 
 /* Closes and frees. */
