@@ -9,6 +9,7 @@ use crate::ffi::cancel::Held;
 use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Config;
+use crate::defect::contain;
 use crate::error::{Error, Reason, Result, Status};
 use crate::link::{End, Link};
 use crate::log::LogLevel;
@@ -276,7 +277,9 @@ impl Node {
             if let Some(lost) = lost {
                 self.config.log.event(LogLevel::Warning, format_args!("{lost}"));
             }
-            let attempt = self.open(self.purpose, deadline);
+            // Whoever waits for it would wait for ever.
+            let attempt = contain(|| self.open(self.purpose, deadline))
+                .unwrap_or_else(|| Err(Error::defect().sent(false)));
             match &attempt {
                 Ok(_) => self.config.log.event(LogLevel::Info, format_args!("connected to {}", self.address)),
                 Err(error) if error.status() == Status::Closed => {}
@@ -349,6 +352,8 @@ impl Node {
     }
 
     fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Link> {
+        #[cfg(test)]
+        crate::defect::provoked("connect", &self.address);
         // What is learnt on one connection need not be true on the next.
         let number = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
         let expects_hello = {

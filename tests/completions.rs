@@ -1,11 +1,12 @@
-//! Each accepted call has exactly one completion, and what is in it is whole: whoever reads, closes, cancels or takes out meanwhile.
+//! Each accepted call has exactly one completion, and what is in it is whole: whoever reads, closes, cancels or takes
+//! out meanwhile.
 
 mod support;
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rs_script::{Client, Completion, Queue, Reply, Status};
 use support::calls::{LONG, client, options, take};
@@ -54,11 +55,10 @@ fn no_accepted_call_is_lost_when_a_client_is_closed() {
     }
 }
 
-/// A pipeline of which the first item was answered and the second is held back, on a connection on which a blocking call of another thread
-/// reads.
+/// A pipeline of which the first item was answered and the second is held back, on a connection on which a blocking
+/// call of another thread reads.
 struct HalfAnswered {
     server: Server,
-    _client: Client,
     queue: Queue,
 }
 
@@ -76,7 +76,7 @@ impl HalfAnswered {
         let mut raw = Raw::connect(&server);
         raw.ok(&["SET", "text", "hello"]);
         raw.ok(&["LPUSH", "list", "x"]);
-        HalfAnswered { _client: client(&server), queue: Queue::new(4).unwrap(), server }
+        HalfAnswered { queue: Queue::new(4).unwrap(), server }
     }
 
     /// Runs `body` while replies to writes are held back and another thread waits for its own reply behind them.
@@ -191,4 +191,79 @@ fn a_long_pipeline_in_small_pieces_is_put_together() {
         let pairs = replies.get(2 * number + 1).unwrap();
         assert!(pairs.elements().any(|text| text.as_str() == Some("maxmemory-policy")), "{pairs:?}");
     }
+}
+
+/// Far above what it takes, and far below what it took when each looked at all the others: minutes.
+const BOUND: Duration = Duration::from_secs(120);
+
+/// What ends a call costs the same however many are under way: on a connection, and in line for one.
+#[test]
+fn a_hundred_thousand_calls_are_called_off_or_run_out_of_time_one_by_one() {
+    const CALLS: u64 = 100_000;
+    let server = Server::start();
+    for lazy in [false, true] {
+        let mut options = options(Duration::from_secs(3600));
+        options.lazy_connect(lazy).connect_timeout(Duration::from_secs(3600)).unwrap();
+        let client = Client::open(&server.url(), &options).unwrap();
+        let queue = Queue::new(CALLS as usize).unwrap();
+        server.pause();
+        let start = Instant::now();
+        for tag in 0..CALLS {
+            client.submit_command(&queue, tag, &["PING"]).unwrap();
+        }
+        // From behind: those in front are looked at last.
+        for tag in (0..CALLS).rev() {
+            assert_eq!(client.cancel(&queue, tag), 1);
+        }
+        assert!(start.elapsed() < BOUND, "{:?} for those called off", start.elapsed());
+        // A connection on which nothing comes may be given up meanwhile; the others are in line for the next one then.
+        let ended = take(&queue, CALLS as usize);
+        assert!(lazy || ended[0].result.as_ref().is_err_and(|error| error.status() == Status::Indeterminate));
+        for completion in ended {
+            let status = completion.result.unwrap_err().status();
+            assert!(status == Status::Cancelled || !lazy && status == Status::Indeterminate, "{status:?}");
+        }
+        let start = Instant::now();
+        let mut hasty = Vec::new();
+        for tag in 0..CALLS {
+            // Each at another time.
+            hasty.push(client.with_timeout(Duration::from_micros(1_000_000 + 10 * tag)));
+        }
+        for (tag, hasty) in hasty.iter().enumerate() {
+            hasty.submit_command(&queue, tag as u64, &["PING"]).unwrap();
+        }
+        for completion in take(&queue, CALLS as usize) {
+            let error = completion.result.unwrap_err();
+            assert!(error.is_indeterminate() != error.is_not_executed(), "{error}");
+        }
+        assert!(start.elapsed() < BOUND, "{:?} for those whose time was over", start.elapsed());
+        server.resume();
+    }
+}
+
+/// Calls leave a line from its front, its middle and its end; the others keep their order.
+#[test]
+fn a_line_keeps_its_order_when_some_leave_it() {
+    let server = Server::start();
+    let mut options = options(LONG);
+    options.lazy_connect(true).connect_timeout(LONG).unwrap();
+    let client = Client::open(&server.url(), &options).unwrap();
+    let hasty = client.with_timeout(Duration::from_millis(20));
+    let queue = Queue::new(10_000).unwrap();
+    server.pause();
+    for tag in 0..3_000 {
+        let client = if tag % 3 == 2 { &hasty } else { &client };
+        client.submit_command(&queue, tag, &["RPUSH", "list", &tag.to_string()]).unwrap();
+    }
+    assert_eq!(take(&queue, 1_000).iter().filter(|completion| completion.tag % 3 == 2).count(), 1_000);
+    (0..3_000).filter(|tag| tag % 3 == 0).for_each(|tag| assert_eq!(client.cancel(&queue, tag), 1));
+    assert!(take(&queue, 1_000).iter().all(|completion| completion.tag % 3 == 0));
+    server.resume();
+    let left: Vec<_> = (0..3_000).filter(|tag| tag % 3 == 1).collect();
+    let ended = take(&queue, 1_000);
+    assert!(ended.iter().all(|completion| completion.result.is_ok()));
+    assert_eq!(ended.iter().map(|completion| completion.tag).collect::<Vec<_>>(), left);
+    let list = Raw::connect(&server).ok(&["LRANGE", "list", "0", "-1"]);
+    let numbers: Vec<u64> = list.elements().iter().map(|number| number.text().parse().unwrap()).collect();
+    assert_eq!(numbers, left);
 }

@@ -127,6 +127,10 @@ impl Link {
         if count > 0 {
             shared.hear(now);
         }
+        #[cfg(test)]
+        if count > 0 {
+            crate::defect::provoked("read", &self.address);
+        }
         let Shared { session, tls, .. } = shared;
         let (Some(tls), Some(received)) = (tls, received) else {
             inbox.fill(count);

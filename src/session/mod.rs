@@ -398,9 +398,9 @@ impl<T> Session<T> {
         self.finished.is_empty()
     }
 
-    /// Whose replies are awaited, the next one first, among those who still wait.
-    pub(crate) fn awaited(&self) -> impl Iterator<Item = &T> {
-        self.expected.iter().filter_map(|expected| self.calls[expected.call].tag.as_ref())
+    /// Whose replies are awaited, the next one first, of so many those who still wait.
+    pub(crate) fn awaited(&self, most: usize) -> impl Iterator<Item = &T> {
+        self.expected.iter().take(most).filter_map(|expected| self.calls[expected.call].tag.as_ref())
     }
 
     /// Whether nothing is in flight.
@@ -456,7 +456,8 @@ impl<T> Session<T> {
         decoded
     }
 
-    /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever ends it meanwhile.
+    /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever
+    /// ends it meanwhile.
     #[inline]
     fn hand_over_whole(&mut self) {
         if self.inbox.has_whole()
@@ -515,7 +516,8 @@ impl<T> Session<T> {
             let Call { tag, request, position, .. } = self.calls.remove(key);
             let Some(tag) = tag else { continue };
             let error = if self.outbox.has_sent(position) {
-                let status = if status == Status::ReplyLimit { status } else { Status::Indeterminate };
+                let keeps = matches!(status, Status::ReplyLimit | Status::Internal);
+                let status = if keeps { status } else { Status::Indeterminate };
                 let text = format!("{reason}; the call was sent, so the server may have executed it");
                 Error::because(status, why, text).sent(true)
             } else {

@@ -18,6 +18,7 @@ use crate::ffi::lock::{Condvar, Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 
 use crate::config::{Config, Servers};
+use crate::defect::contain;
 use crate::error::{Error, Reason, Result, Status};
 use crate::link::Link;
 use crate::log::LogLevel;
@@ -480,9 +481,11 @@ impl Topology {
         }
         renewal.running = true;
         let suspect = renewal.suspect.take();
+        // The others would wait for ever for one that is lost.
         let result = MutexGuard::unlocked(&mut renewal, || {
-            self.find(suspect.as_ref(), deadline).map(|found| self.install(&found))
+            contain(|| self.find(suspect.as_ref(), deadline).map(|found| self.install(&found)))
         });
+        let result = result.unwrap_or_else(|| Err(Error::defect().sent(false)));
         renewal.running = false;
         renewal.last = Some(Instant::now());
         renewal.error = result.as_ref().err().cloned();
@@ -493,6 +496,8 @@ impl Topology {
 
     /// Asks until one server has said who is who.
     fn find(&self, suspect: Option<&Address>, deadline: Instant) -> Result<Found> {
+        #[cfg(test)]
+        crate::defect::provoked("find", &self.name());
         match &self.config.servers {
             Servers::One(address) => self.shard_of(address, deadline).map(|shard| vec![shard]),
             Servers::Cluster(seeds) => {
