@@ -242,7 +242,9 @@
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 #define RS_STAT_CALLS 0
 
-// Round trips: bursts of writing to the socket. Calls that travel together share one.
+// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later makes the next one. So calls that
+// travel together share one, and a call made when all before it have ended adds exactly one each time that something of it is sent: one for most, one more where
+// a script is loaded again, is first used in a transaction, or a server redirects. A pipeline of more than 256 KiB travels in several.
 #define RS_STAT_ROUND_TRIPS 1
 
 // Bytes sent, before encryption.

@@ -484,7 +484,7 @@ private:
 // What a client's calls have cost since it was opened, over all its connections.
 struct Stats {
     std::uint64_t calls;            // calls sent, those sent a second time counted again, and the handshakes
-    std::uint64_t round_trips;      // bursts of writing to the socket; calls that travel together share one
+    std::uint64_t round_trips;      // bursts of writing to a socket; calls that travel together share one (RS_STAT_ROUND_TRIPS)
     std::uint64_t bytes_sent;       // before encryption
     std::uint64_t bytes_received;   // after decryption
     std::uint64_t script_loads;     // SCRIPT LOADs sent of the library's own accord

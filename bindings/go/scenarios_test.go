@@ -203,7 +203,7 @@ func (r *scenarioRun) step(step step) {
 		return
 	}
 	defer cancel()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		got := r.does(ctx, step)
 		if r.cameTo(step.Expect, got) {

@@ -159,9 +159,6 @@ impl Link {
             Err(error) => return self.lost(shared, Reason::ConnectionLost, &error.to_string()),
         };
         shared.writing = true;
-        if !shared.blocked {
-            shared.session.count_flush();
-        }
         shared.blocked = false;
         loop {
             debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");

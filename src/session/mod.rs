@@ -414,7 +414,7 @@ impl<T> Session<T> {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        Counters { flushes: self.outbox.bursts(), ..self.counters }
     }
 
     /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow.
@@ -428,12 +428,6 @@ impl<T> Session<T> {
     pub(crate) fn put_back(&mut self, chunk: Chunk, sent: usize) {
         self.counters.bytes_sent += sent as u64;
         self.outbox.put_back(chunk, sent);
-    }
-
-    /// Counts one burst of sending.
-    #[inline]
-    pub(crate) fn count_flush(&mut self) {
-        self.counters.flushes += 1;
     }
 
     /// Lends the inbox to the thread that reads; [`Session::receive`] takes it back.

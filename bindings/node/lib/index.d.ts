@@ -86,6 +86,7 @@ export interface Script {
 
 export interface Stats {
     calls: number;
+    /** Bursts of writing to a socket. Calls that travel together share one; a call made when all before it have ended adds exactly one each time that something of it is sent. */
     roundTrips: number;
     bytesSent: number;
     bytesReceived: number;

@@ -71,10 +71,12 @@ function checkVersion(place, declare) {
 
 const library = load();
 
-// The library has threads of its own and must stay when the FFI package unloads what a worker thread has loaded.
+// The library has threads of its own and must stay when the FFI package unloads what a worker thread has loaded. So must the FFI package.
 const RTLD_NOW = 2;
-const RTLD_NODELETE = process.platform === "darwin" ? 0x80 : 0x1000;
-const pinned = library.declare("dlopen", "handle", ["string", "i32"])(library.path, RTLD_NOW | RTLD_NODELETE);
+const dlopen = library.declare("dlopen", "handle", ["string", "i32"]);
+const pin = (file) => dlopen(file, RTLD_NOW | ffi.RTLD_NODELETE);
+const pinned = pin(library.path);
+ffi.addons().forEach(pin);
 const dlsym = library.declare("dlsym", "handle", ["handle", "string"]);
 
 /** A function that fails with a status and an error: it throws what `failed` makes of them. */

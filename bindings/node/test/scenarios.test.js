@@ -18,7 +18,7 @@ const BUFFERS = { buffers: true };
 assert.ok(scenarios.length > 0, "there are no scenarios");
 
 for (const scenario of scenarios) {
-    test(scenario.name, { timeout: 60_000 }, async (t) => {
+    test(scenario.name, { timeout: 300_000 }, async (t) => {
         const run = await Run.start(t, scenario.servers ?? 1);
         for (const [number, step] of scenario.steps.entries()) {
             await run.step(step, `step ${number + 1}: ${JSON.stringify(step)}`);

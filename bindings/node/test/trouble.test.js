@@ -113,7 +113,7 @@ test("an AbortSignal at every stage", async (t) => {
 });
 
 test("close tells all calls under way", async (t) => {
-    const { server, client } = await withClient(t);
+    const { server, client } = await withClient(t, { callTimeout: 300_000 });
     const script = client.script("return 1");
     await script();
     server.pause();
@@ -124,7 +124,7 @@ test("close tells all calls under way", async (t) => {
     const closing = client.close();
     assert.equal(client.close(), closing);
     await closing;
-    assert.ok(performance.now() - start < 2000);
+    assert.ok(performance.now() - start < 60_000);
     assert.deepEqual(new Set(await Promise.all(sent)), new Set(["RS_ERR_INDETERMINATE"]));
     assert.deepEqual(new Set(await Promise.all(unsent)), new Set(["RS_ERR_CLOSED"]));
     await assert.rejects(script(), { code: "RS_ERR_CLOSED", notExecuted: true });
@@ -189,10 +189,10 @@ test("the event loop is never blocked", async (t) => {
         last = performance.now();
     }, 5);
     // Whatever waited on this thread would keep it for all of that.
-    const slow = { timeout: 1500 };
+    const slow = { timeout: 6000 };
     const script = client.script("return 1");
     await Promise.allSettled([
-        rs.connect(server.url, { connectTimeout: 1500 }),
+        rs.connect(server.url, { connectTimeout: 6000 }),
         script([], [], slow),
         client.scriptLoad(script, slow),
         client.scriptExists([script], slow),
@@ -206,7 +206,7 @@ test("the event loop is never blocked", async (t) => {
     await pending;
     clearInterval(ticks);
     server.resume();
-    assert.ok(longest < 750, `${longest} ms`);
+    assert.ok(longest < 3000, `${longest} ms`);
 });
 
 test("a blocking command has a connection of its own", async (t) => {
