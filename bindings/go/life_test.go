@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -64,6 +65,35 @@ func TestClientsOwnTimeout(t *testing.T) {
 	err := checkError(t, client.Do(ctx, "PING").Err(), rsscript.ErrIndeterminate)
 	if errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
+	}
+	var timeout net.Error
+	if !errors.As(error(err), &timeout) || !timeout.Timeout() || !errors.Is(err, os.ErrDeadlineExceeded) || err.Reason != rsscript.ReasonDeadline {
+		t.Fatalf("%+v", err)
+	}
+	if err.Node == "" || err.Index != -1 {
+		t.Fatalf("%+v", err)
+	}
+}
+
+func TestLostConnectionIsNoTimeout(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url)
+	paused(t, client)
+	deadline, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	result := make(chan error)
+	go func() { result <- client.Do(deadline, "INCR", "n").Err() }()
+	go func() {
+		_, err := client.Pipeline().Do("INCR", "n").Do("PING").Exec(deadline)
+		result <- err
+	}()
+	eventually(t, "both are sent", func() bool { return client.Stats().InFlight == 2 })
+	server.kill()
+	for range 2 {
+		err := checkError(t, <-result, rsscript.ErrIndeterminate)
+		if err.Timeout() || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || err.Reason != rsscript.ReasonConnectionLost {
+			t.Fatalf("%+v", err)
+		}
 	}
 }
 

@@ -4,13 +4,17 @@
 //! tested byte by byte.
 
 mod answer;
+#[cfg(test)]
+mod arrived;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
 mod emit;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
+mod order;
 mod outbox;
+mod repair;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod verdict;
@@ -29,9 +33,10 @@ use crate::resp::{Decoded, Decoder, Entry, Kind, Limits, Payload, Pool, Refusal}
 use crate::script::Sha;
 
 pub(crate) use inbox::Inbox;
-use known::Known;
+use known::{Cache, Known};
 pub(crate) use outbox::Chunk;
 use outbox::Outbox;
+use repair::{Answers, Refused};
 
 /// What has been learnt of the server and of the user's rights on one connection. It ends with that: the next one may lead to a newer server,
 /// and to other rights.
@@ -166,10 +171,12 @@ struct Call<T> {
     whole: usize,
     /// Where on the tape the reply starts that was decoded last.
     last: usize,
-    /// SCRIPT LOAD and EVALSHA were already sent a second time.
-    repaired: bool,
-    /// SCRIPT LOAD was refused: the script travels as EVAL from now on.
+    /// How often its script was sent again.
+    repeats: u8,
+    /// The script travels as EVAL from now on.
     by_body: bool,
+    /// If it is answered, the server has the script, which this connection has not loaded.
+    teaches: bool,
     /// How a single call's script was sent last.
     form: Form,
     /// What only few calls have.
@@ -180,12 +187,20 @@ struct Call<T> {
 struct Rare {
     /// The error replies to this call's SCRIPT LOADs, by script.
     load_errors: Vec<(usize, Vec<u8>)>,
-    /// Items of a pipeline or transaction whose script travelled as EVAL.
-    by_body: Vec<usize>,
-    /// Items of a pipeline that met NOSCRIPT and may be sent again.
+    /// Script calls of a pipeline or transaction that were sent in another form than they are encoded in, in ascending order.
+    rewritten: Vec<(usize, Form)>,
+    /// Script calls of a pipeline that the server has certainly not run, for it lacks the script or refuses the command.
     missed: Vec<usize>,
-    /// The pipeline's replies while `missed` is sent again.
+    /// Items whose error may say the same: the form that each was sent in, and where its part starts in the stream.
+    doubtful: Vec<(usize, Form, u64)>,
+    /// What the server itself says to a form, and how many such answers are awaited.
+    answers: Answers,
+    /// What of `missed` is sent again, how many of these are queued, and the pipeline's replies meanwhile.
+    again: Vec<usize>,
+    again_queued: usize,
     before_repair: Option<Box<Payload>>,
+    /// EVAL is refused: a transaction's scripts travel by their SHA, though they are not loaded in it.
+    by_sha: bool,
     /// What must be answered before a transaction may start: SCRIPT LOADs, and an empty transaction.
     checks: usize,
     /// The server's words, when that empty transaction was refused.
@@ -250,14 +265,23 @@ enum What {
     Load { script: usize },
     /// The reply to ASKING. It decides nothing: refused, the command behind it is redirected once more.
     Asking,
-    /// The replies to this many of the call's items.
-    Items { left: usize },
+    /// The replies to this many of the call's items, which start at this place in the stream.
+    Items { left: u32, at: u64 },
+    /// The server's own word on a form of script calls. The caller never sees it.
+    Word { form: Form },
     /// The answers to MULTI and to this many commands behind it. The caller never sees them.
     Queued { left: usize },
     /// The reply to EXEC.
     Exec,
     /// The answers to an empty transaction: MULTI's if 1 is left behind it, then EXEC's.
     Probe { left: usize },
+}
+
+impl What {
+    /// A part has no more items than bytes.
+    fn items(left: usize, at: u64) -> What {
+        What::Items { left: left as u32, at }
+    }
 }
 
 /// The state machine of one connection. `T` tells the owner whose call has finished.
@@ -272,12 +296,18 @@ pub(crate) struct Session<T> {
     decoder: Decoder,
     /// Replies that no caller sees are decoded here.
     unseen: Vec<Entry>,
-    known: Known,
+    known: Cache,
+    /// How this server says NOSCRIPT, where that is not among the known ways.
+    noscript: Option<Box<[u8]>>,
+    /// Forms of script calls that the server refuses to this user.
+    refused: Refused,
     facts: Arc<Facts>,
     pool: Arc<Pool>,
     finished: VecDeque<Finished<T>>,
     /// The server has answered a call with something else than LOADING, so it is not loading any more.
     has_loaded: bool,
+    /// The server has taken a script, which it does not do while it loads its data.
+    has_taken_script: bool,
     limits: Limits,
     counters: Counters,
     /// The connection is gone; what may still be received belongs to no call.
@@ -294,11 +324,14 @@ impl<T> Session<T> {
             inbox: Inbox::default(),
             decoder: Decoder::new(limits),
             unseen: Vec::new(),
-            known: Known::default(),
+            known: Cache::default(),
+            noscript: None,
+            refused: Refused::default(),
             facts,
             pool,
             finished: VecDeque::new(),
             has_loaded: false,
+            has_taken_script: false,
             limits,
             counters: Counters::default(),
             failed: false,
@@ -319,8 +352,9 @@ impl<T> Session<T> {
             answered: 0,
             whole: 0,
             last: 0,
-            repaired: false,
+            repeats: 0,
             by_body: false,
+            teaches: false,
             form: Form::Sha,
             rare: None,
         });
@@ -364,9 +398,9 @@ impl<T> Session<T> {
         self.finished.is_empty()
     }
 
-    /// Whose replies are awaited, the next one first, among those who still wait.
-    pub(crate) fn awaited(&self) -> impl Iterator<Item = &T> {
-        self.expected.iter().filter_map(|expected| self.calls[expected.call].tag.as_ref())
+    /// Whose replies are awaited, the next one first, of so many those who still wait.
+    pub(crate) fn awaited(&self, most: usize) -> impl Iterator<Item = &T> {
+        self.expected.iter().take(most).filter_map(|expected| self.calls[expected.call].tag.as_ref())
     }
 
     /// Whether nothing is in flight.
@@ -411,10 +445,28 @@ impl<T> Session<T> {
         if self.failed {
             return Ok(());
         }
+        let decoded = self.decode();
+        self.hand_over_whole();
+        decoded
+    }
+
+    /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever
+    /// ends it meanwhile.
+    #[inline]
+    fn hand_over_whole(&mut self) {
+        if self.inbox.has_whole()
+            && let Some(Expected { call, what: What::Items { .. } }) = self.expected.front()
+        {
+            self.inbox.hand_over_whole(&mut self.calls[*call].payload.bytes);
+        }
+    }
+
+    #[inline]
+    fn decode(&mut self) -> std::result::Result<(), Refusal> {
         while !self.inbox.is_decoded() {
             let expected = self.expected.front().copied();
             let decoded = match expected {
-                Some(Expected { call, what: What::Items { left } }) => self.decode_items(call, left)?,
+                Some(Expected { call, what: What::Items { left, .. } }) => self.decode_items(call, left)?,
                 Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
                 _ => self.decode_unseen()?,
             };
@@ -430,7 +482,8 @@ impl<T> Session<T> {
                 }
                 (Decoded::Reply, None) => return Err(Refusal::Protocol("a reply that no call waits for")),
                 (Decoded::Reply, Some(Expected { call, what })) => match what {
-                    What::Items { .. } => self.items_answered(call),
+                    What::Items { at, .. } => self.items_answered(call, at),
+                    What::Word { form } => self.answered(call, form),
                     What::Load { script } => self.loaded(call, script)?,
                     What::Asking => self.asked(),
                     What::Queued { left } => self.queued(call, left),
@@ -447,21 +500,27 @@ impl<T> Session<T> {
         self.known.clear();
     }
 
-    /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent.
-    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+    /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent.
+    pub(crate) fn end(&mut self, cause: &Error) {
+        let (status, why, reason) = (cause.status(), cause.reason(), cause.message());
         self.failed = true;
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
-            let arrived = self.arrived(key);
+            let (arrived, index) = (self.arrived(key), self.unanswered(key));
             let Call { tag, request, position, .. } = self.calls.remove(key);
             let Some(tag) = tag else { continue };
             let error = if self.outbox.has_sent(position) {
-                let status = if status == Status::ReplyLimit { status } else { Status::Indeterminate };
-                Error::new(status, format!("{reason}; the call was sent, so the server may have executed it"))
-                    .sent(true)
+                let keeps = matches!(status, Status::ReplyLimit | Status::Internal);
+                let status = if keeps { status } else { Status::Indeterminate };
+                let text = format!("{reason}; the call was sent, so the server may have executed it");
+                Error::because(status, why, text).sent(true)
             } else {
                 let status = if status == Status::ReplyLimit { Status::Connect } else { status };
-                Error::new(status, format!("{reason}; nothing of the call was sent")).sent(false)
+                Error::because(status, why, format!("{reason}; nothing of the call was sent")).sent(false)
+            };
+            let error = match index {
+                Some(index) => error.of_item(index),
+                None => error,
             };
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
@@ -469,8 +528,22 @@ impl<T> Session<T> {
         self.probes.clear();
     }
 
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+        self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason));
+    }
+
+    /// The first item of a pipeline that has no answer yet.
+    pub(crate) fn unanswered(&self, key: usize) -> Option<usize> {
+        let call = self.calls.get(key).filter(|call| call.request.shape == Shape::Pipeline)?;
+        let repaired = call.rare.as_ref().filter(|rare| rare.before_repair.is_some());
+        Some(repaired.and_then(|rare| rare.missed.first().copied()).unwrap_or(call.answered))
+    }
+
     /// A copy of the replies of a pipeline that have arrived whole.
-    fn arrived(&self, key: usize) -> Option<Box<Payload>> {
+    fn arrived(&mut self, key: usize) -> Option<Box<Payload>> {
+        // Where this session was left in the middle of it.
+        self.hand_over_whole();
         let call = self.calls.get(key)?;
         if call.request.shape != Shape::Pipeline || call.answered == 0 {
             return None;
@@ -482,16 +555,13 @@ impl<T> Session<T> {
             return Some(copy);
         }
         copy.copy(&call.payload, call.whole);
-        if matches!(self.expected.front(), Some(front) if front.call == key) {
-            copy.bytes.extend_from_slice(self.inbox.whole());
-        }
         copy.end_array(call.answered);
         Some(copy)
     }
 
     /// Decodes the replies to a call's items until all `left` are there, or one of them is an error that must be looked at.
     #[inline]
-    fn decode_items(&mut self, key: usize, mut left: usize) -> std::result::Result<Decoded, Refusal> {
+    fn decode_items(&mut self, key: usize, mut left: u32) -> std::result::Result<Decoded, Refusal> {
         let call = &mut self.calls[key];
         let Payload { tape, bytes, .. } = &mut *call.payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
@@ -509,9 +579,9 @@ impl<T> Session<T> {
             Ok(left > 0 && !(looks_at_errors && tape[last].kind == Kind::Error))
         });
         (call.whole, call.last) = (whole, last);
-        call.answered += before - left;
-        if let Some(front) = self.expected.front_mut() {
-            front.what = What::Items { left };
+        call.answered += (before - left) as usize;
+        if let Some(Expected { what: What::Items { left: waiting, .. }, .. }) = self.expected.front_mut() {
+            *waiting = left;
         }
         decoded
     }
@@ -541,6 +611,7 @@ impl<T> Session<T> {
     }
 
     /// Ends a call with its reply.
+    #[inline(always)]
     fn succeed(&mut self, key: usize) {
         let Call { tag, request, payload, .. } = self.calls.remove(key);
         if let Some(tag) = tag {

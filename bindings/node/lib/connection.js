@@ -105,6 +105,7 @@ class Connection {
         const out = Buffer.alloc(8);
         native.queueNew(capacity, out);
         this.#queue = out.readBigUInt64LE(0);
+        native.packDetails(this.#queue, true);
         this.#kept = [atExit("rs_client_free", handle), atExit("rs_queue_free", this.#queue)];
         // The socket closes what it is given, and the queue needs its own.
         const fd = native.dup(native.queueFd(this.#queue));

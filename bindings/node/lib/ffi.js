@@ -49,6 +49,7 @@ function throughFfiNapi() {
         size: (out) => Number(out.readBigUInt64LE(0)),
         i32: (out) => out.readInt32LE(0),
         u32: (out) => out.readUInt32LE(0),
+        i64: (out) => out.readBigInt64LE(0),
         bool: (out) => out[0] !== 0,
         string: (out) => ref.readCString(ref.readPointer(out, 0, 0), 0),
     };

@@ -41,6 +41,26 @@ test("a deadline ends a call, and its late reply is nobody else's", async (t) =>
     assert.equal(await client.command("ECHO", "mine"), "mine");
 });
 
+test("a missed deadline is told from a lost connection", async (t) => {
+    const { server, client } = await withClient(t);
+    server.pause();
+    const check = (isTimeout, reason) => (error) => {
+        assert.ok(error instanceof rs.IndeterminateError && error.indeterminate, String(error));
+        assert.equal(error instanceof rs.TimeoutError, isTimeout, String(error));
+        assert.equal(error.reason, reason);
+        assert.equal(typeof error.node, "string");
+        return true;
+    };
+    await assert.rejects(client.command(["INCR", "n"], { timeout: 100 }), check(true, "RS_REASON_DEADLINE"));
+    const pipeline = client.pipeline().command("INCR", "n").exec({ timeout: 100 });
+    await assert.rejects(pipeline, (error) => check(true, "RS_REASON_DEADLINE")(error) && error.index === 0);
+    const lost = client.command("INCR", "n");
+    await new Promise(setImmediate);
+    server.kill();
+    await assert.rejects(lost, check(false, "RS_REASON_CONNECTION_LOST"));
+    await assert.rejects(client.command(["INCR", "n"]), (error) => !(error instanceof rs.TimeoutError) && error.index === undefined);
+});
+
 test("an AbortSignal at every stage", async (t) => {
     const { server, client } = await withClient(t);
     const reason = new Error("enough");
