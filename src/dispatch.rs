@@ -273,7 +273,7 @@ impl Client {
         }
         self.core().topology.prepare_primaries(deadline)?;
         let answers = everywhere(self.core(), || Ok(self.core().copy(request)), deadline)?;
-        Ok(as_map(&self.core().topology, &answers, &request.name_of(0)))
+        as_map(&self.core().topology, &answers, &request.name_of(0))
     }
 
     /// What every primary says to a command.

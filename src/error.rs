@@ -63,6 +63,10 @@ pub enum Status {
     NotServed = 407,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
+    /// There is no memory for the reply; the connection was closed. The server has executed the call or may yet do so.
+    NoMemory = 501,
+    /// The system has no descriptors or threads left for a queue, or for submitted calls. Nothing was sent.
+    Resources = 502,
 }
 
 impl Status {
@@ -87,7 +91,7 @@ pub struct Error(Box<Detail>);
 struct Detail {
     status: Status,
     message: String,
-    /// The error reply as it came, without the leading `-`.
+    /// The error reply as it came, without the leading `-`, up to [`TEXT_MAX`].
     server_text: Option<Vec<u8>>,
     indeterminate: bool,
     not_executed: bool,
@@ -106,6 +110,12 @@ impl Error {
         }))
     }
 
+    /// For a call that was sent and whose reply cannot be held.
+    pub(crate) fn no_memory() -> Self {
+        let text = "there is no memory for the reply; the call was sent, so the server may have executed it";
+        Error::new(Status::NoMemory, text).sent(true)
+    }
+
     pub(crate) fn closed() -> Self {
         Error::new(Status::Closed, "the client is closed")
     }
@@ -122,6 +132,7 @@ impl Error {
 
     /// An error reply of the server. `not_executed`: the text proves that the call did not run.
     pub(crate) fn server(status: Status, text: &[u8], not_executed: bool) -> Self {
+        let text = kept(text);
         Error(Box::new(Detail {
             status,
             message: String::from_utf8_lossy(text).into_owned(),
@@ -154,7 +165,7 @@ impl Error {
         &self.0.message
     }
 
-    /// The server's error text as it came, without the leading `-`; `None` when the server did not answer.
+    /// The server's error text as it came, without the leading `-`, cut off after 64 KiB; `None` when the server did not answer.
     pub fn server_text(&self) -> Option<&[u8]> {
         self.0.server_text.as_deref()
     }
@@ -194,6 +205,14 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// An error keeps so much of a server's text; how long that is the server decides.
+const TEXT_MAX: usize = 64 * 1024;
+
+/// What an error keeps of a server's text.
+pub(crate) fn kept(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(TEXT_MAX)]
+}
 
 /// The result of everything that can fail here.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -15,7 +15,7 @@ use crate::link::{End, Link, Started};
 use crate::net::PATIENCE;
 use crate::node::Node;
 use crate::request::{Request, Shape};
-use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
+use crate::resp::{Kind, NoMemory, Note, Payload, Reply, ReplyRef, make_room};
 use crate::route::ReadFrom;
 use crate::session::Finished;
 use crate::slots::NO_SLOT;
@@ -417,9 +417,12 @@ impl<'a> Scatter<'a> {
         let entries: usize = self.payloads.iter().map(|payload| payload.tape.len()).sum();
         let mut whole = self.topology.payload();
         whole.start_array();
-        whole.bytes.reserve(texts);
-        whole.tape.reserve(entries);
-        let shifts: Vec<u64> = self.payloads.iter().map(|payload| whole.adopt_texts(payload)).collect();
+        let reserved = make_room(&mut whole.bytes, texts).and_then(|()| make_room(&mut whole.tape, entries));
+        let adopted = reserved.and_then(|()| {
+            let adopt = |payload: &Box<Payload>| whole.adopt_texts(payload);
+            self.payloads.iter().map(adopt).collect::<std::result::Result<Vec<u64>, NoMemory>>()
+        });
+        let Ok(shifts) = adopted else { return Err(Error::no_memory()) };
         let mut worst: Option<(usize, Error)> = None;
         let mut unanswered = 0;
         for (index, answer) in std::mem::take(&mut self.answers).into_iter().enumerate() {
@@ -428,7 +431,8 @@ impl<'a> Scatter<'a> {
                 Answer::Awaited => unreachable!("every item was answered or given up"),
                 Answer::Reply { payload: number, at: from } => {
                     let tape = &self.payloads[number].tape;
-                    whole.append(&tape[from..][..tape[from].span as usize], shifts[number]);
+                    let entries = &tape[from..][..tape[from].span as usize];
+                    whole.append(entries, shifts[number]).map_err(|NoMemory| Error::no_memory())?;
                     whole.notes.extend(self.notes.remove(&index).map(|note| Note { at, ..note }));
                 }
                 Answer::Error(error) => {
@@ -531,7 +535,11 @@ fn begin(
 }
 
 /// The answers of several servers as one reply: a map from each one's address to what it said.
-pub(crate) fn as_map(topology: &Topology, answers: &[(Arc<Node>, Result<Reply>)], command: &str) -> Reply {
+pub(crate) fn as_map(
+    topology: &Topology,
+    answers: &[(Arc<Node>, Result<Reply>)],
+    command: &str,
+) -> Result<Reply> {
     let mut whole = topology.payload();
     whole.start_array();
     for (item, (node, answer)) in answers.iter().enumerate() {
@@ -541,7 +549,8 @@ pub(crate) fn as_map(topology: &Topology, answers: &[(Arc<Node>, Result<Reply>)]
             Ok(reply) => {
                 let root: ReplyRef<'_> = reply.root();
                 let shift = whole.adopt_texts(root.payload());
-                whole.append(root.entries(), shift);
+                let appended = shift.and_then(|shift| whole.append(root.entries(), shift));
+                appended.map_err(|NoMemory| Error::no_memory())?;
             }
             Err(error) => {
                 whole.append_text(Kind::Error, error.server_text().unwrap_or(error.message().as_bytes()));
@@ -552,5 +561,5 @@ pub(crate) fn as_map(topology: &Topology, answers: &[(Arc<Node>, Result<Reply>)]
     }
     whole.end_array(2 * answers.len());
     whole.make_map();
-    Reply::new(whole)
+    Ok(Reply::new(whole))
 }

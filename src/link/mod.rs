@@ -401,8 +401,13 @@ impl Link {
     }
 
     fn fail(&self, shared: &mut Shared, cause: &Error) {
+        self.fail_for_reply(shared, cause, None);
+    }
+
+    /// The same where the reply to one call is to blame: `owner` is that call's status.
+    fn fail_for_reply(&self, shared: &mut Shared, cause: &Error, owner: Option<Status>) {
         self.usable.store(false, Ordering::Release);
-        shared.session.fail(cause.status(), cause.message());
+        shared.session.fail(cause.status(), cause.message(), owner);
         shared.cause.get_or_insert_with(|| cause.clone());
         self.socket.shutdown();
         self.deliver(shared);

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::verdict::{self, LoadVerdict, Verdict};
 use super::{Expected, Facts, Session, What};
-use crate::error::{Error, Status};
+use crate::error::{Error, Status, kept};
 use crate::request::Shape;
 use crate::resp::{Kind, Note, Refusal};
 use crate::script::Sha;
@@ -18,9 +18,7 @@ impl<T> Session<T> {
         let sha = script.sha();
         let entry = self.unseen[0];
         let text = match entry.kind {
-            Kind::Error | Kind::String | Kind::Status => {
-                self.inbox.text(entry.value as usize, entry.len as usize)
-            }
+            Kind::Error | Kind::String | Kind::Status => self.inbox.text(entry.start(), entry.len as usize),
             _ => b"",
         };
         if entry.kind == Kind::Error {
@@ -33,7 +31,7 @@ impl<T> Session<T> {
                 LoadVerdict::NotNow => call.by_body = true,
                 LoadVerdict::Failed => {
                     // Calls behind this one have relied on this LOAD.
-                    let text = text.to_vec();
+                    let text = kept(text).to_vec();
                     self.calls.iter_mut().for_each(|(_, call)| call.load_failed(sha, &text));
                 }
             }
@@ -78,21 +76,23 @@ impl<T> Session<T> {
 
     /// Takes the replies to a call's items that were just decoded: the last of them is an error, or completes the part.
     #[inline]
-    pub(super) fn items_answered(&mut self, key: usize) {
+    pub(super) fn items_answered(&mut self, key: usize) -> Result<(), Refusal> {
         let call = &mut self.calls[key];
         if call.request.shape == Shape::Single {
+            self.inbox.hand_over(&mut call.payload.bytes)?;
             self.expected.pop_front();
-            self.inbox.hand_over(&mut call.payload.bytes);
-            return self.single_answered(key);
+            self.single_answered(key);
+            return Ok(());
         }
         if call.payload.tape[call.last].kind == Kind::Error {
             self.item_failed(key);
         }
         if let Some(Expected { what: What::Items { left: 0 }, .. }) = self.expected.front() {
+            self.inbox.hand_over(&mut self.calls[key].payload.bytes)?;
             self.expected.pop_front();
-            self.inbox.hand_over(&mut self.calls[key].payload.bytes);
             self.part_answered(key);
         }
+        Ok(())
     }
 
     fn single_answered(&mut self, key: usize) {
@@ -150,7 +150,7 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         let at = call.last;
         let entry = call.payload.tape[at];
-        let place = entry.value as usize - call.payload.bytes.len() + self.inbox.start();
+        let place = entry.start() - call.payload.bytes.len() + self.inbox.start();
         let text = self.inbox.text(place, entry.len as usize);
         let item = call.last_item();
         // Any answer but an error shows that the server has loaded its data; those to the handshake do not.
@@ -210,7 +210,9 @@ impl<T> Session<T> {
             Some(rare) if rare.before_repair.is_some() => {
                 call.payload.end_array(rare.missed.len());
                 if let Some(mut before) = rare.before_repair.take() {
-                    before.replace_elements(&rare.missed, &call.payload);
+                    if before.replace_elements(&rare.missed, &call.payload).is_err() {
+                        return self.refuse(key, Error::no_memory());
+                    }
                     call.payload = before;
                 }
             }
@@ -224,7 +226,7 @@ impl<T> Session<T> {
     pub(super) fn queued(&mut self, key: usize, left: usize) {
         let entry = self.unseen[0];
         if entry.kind == Kind::Error {
-            let text = self.inbox.text(entry.value as usize, entry.len as usize).to_vec();
+            let text = kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec();
             let rare = self.calls[key].rare();
             let place = rare.queued;
             rare.queue_error.get_or_insert((place, text));
@@ -243,9 +245,9 @@ impl<T> Session<T> {
 
     /// Takes the reply to EXEC.
     pub(super) fn executed(&mut self, key: usize) -> Result<(), Refusal> {
-        self.expected.pop_front();
         let call = &mut self.calls[key];
-        self.inbox.hand_over(&mut call.payload.bytes);
+        self.inbox.hand_over(&mut call.payload.bytes)?;
+        self.expected.pop_front();
         let root = call.payload.tape[call.payload.root];
         let rare = call.rare.get_or_insert_default();
         let count = call.request.items.len();
@@ -292,7 +294,7 @@ impl<T> Session<T> {
                 self.known.insert(sha);
                 self.facts.note_compiled(sha);
             } else if kind == Kind::Error {
-                let text = call.payload.text(at).to_vec();
+                let text = kept(call.payload.text(at)).to_vec();
                 self.known.remove(sha);
                 call.rare().load_errors.push((index, text));
             }

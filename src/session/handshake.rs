@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::config::{Config, Protocol};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, kept};
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, ReplyRef};
 use crate::session::Facts;
@@ -134,7 +134,7 @@ impl<'a> Handshake<'a> {
                 }
                 // The state of a server that is busy or loading says nothing of the user's rights.
                 (Step::Multi | Step::Exec, Some(text)) if verdict::judge(text) == Verdict::Other => {
-                    let _ = self.facts.transactions.set(Err(text.to_vec()));
+                    let _ = self.facts.transactions.set(Err(kept(text).to_vec()));
                     if in_multi {
                         return Ok(Next::Reopen);
                     }

@@ -3,6 +3,9 @@
 //! No I/O, no clock, no lock: everything that DESIGN's semantics say about one connection is decided here, and can be
 //! tested byte by byte.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 mod answer;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
@@ -25,7 +28,7 @@ use slab::Slab;
 
 use crate::error::{Error, Result, Status};
 use crate::request::{Form, Request, Shape};
-use crate::resp::{Decoded, Decoder, Entry, Kind, Limits, Payload, Pool, Refusal};
+use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Pool, Refusal};
 use crate::script::Sha;
 
 pub(crate) use inbox::Inbox;
@@ -149,6 +152,8 @@ impl<T> Call<T> {
     }
 }
 
+const UNASKED: Refusal = Refusal::Protocol("a reply that no call waits for");
+
 const TOO_LONG: Refusal = Refusal::Limit("a reply longer than the limit");
 
 /// The position of a call of which the server has nothing to execute yet.
@@ -195,6 +200,8 @@ pub(crate) struct Session<T> {
     counters: Counters,
     /// The connection is gone; what may still be received belongs to no call.
     failed: bool,
+    /// The call whose reply was refused.
+    at_fault: Option<usize>,
 }
 
 impl<T> Session<T> {
@@ -214,6 +221,7 @@ impl<T> Session<T> {
             limits,
             counters: Counters::default(),
             failed: false,
+            at_fault: None,
         }
     }
 
@@ -314,32 +322,45 @@ impl<T> Session<T> {
         }
         while !self.inbox.is_decoded() {
             let expected = self.expected.front().copied();
-            let decoded = match expected {
-                Some(Expected { call, what: What::Items { left } }) => self.decode_items(call, left)?,
-                Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
-                _ => self.decode_unseen()?,
-            };
-            match (decoded, expected) {
-                (Decoded::Incomplete, _) => {
-                    if self.inbox.incomplete() > self.limits.max_bytes {
-                        return Err(TOO_LONG);
-                    }
-                    break;
+            match self.decode_next(expected) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(refusal) => {
+                    self.at_fault = expected.map(|expected| expected.call);
+                    return Err(refusal);
                 }
-                (Decoded::Push, _) => {
-                    self.inbox.end_reply();
-                }
-                (Decoded::Reply, None) => return Err(Refusal::Protocol("a reply that no call waits for")),
-                (Decoded::Reply, Some(Expected { call, what })) => match what {
-                    What::Items { .. } => self.items_answered(call),
-                    What::Load { script } => self.loaded(call, script)?,
-                    What::Asking => self.asked(),
-                    What::Queued { left } => self.queued(call, left),
-                    What::Exec => self.executed(call)?,
-                },
             }
         }
         Ok(())
+    }
+
+    /// Decodes what comes next, which belongs to the call `expected`; `false` when more must be received for it.
+    #[inline(always)]
+    fn decode_next(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
+        let decoded = match expected {
+            Some(Expected { call, what: What::Items { left } }) => self.decode_items(call, left)?,
+            Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
+            Some(_) => self.decode_unseen()?,
+            None => self.decode_unasked()?,
+        };
+        match (decoded, expected) {
+            (Decoded::Incomplete, _) => {
+                if self.inbox.incomplete() > self.limits.max_bytes {
+                    return Err(if self.decoder.is_aside() { LONG_ASIDE } else { TOO_LONG });
+                }
+                return Ok(false);
+            }
+            (Decoded::Aside, _) => self.discard_aside()?,
+            (Decoded::Reply, None) => return Err(UNASKED),
+            (Decoded::Reply, Some(Expected { call, what })) => match what {
+                What::Items { .. } => self.items_answered(call)?,
+                What::Load { script } => self.loaded(call, script)?,
+                What::Asking => self.asked(),
+                What::Queued { left } => self.queued(call, left),
+                What::Exec => self.executed(call)?,
+            },
+        }
+        Ok(true)
     }
 
     /// Forgets which scripts the server has: someone is about to flush them, or has.
@@ -347,28 +368,33 @@ impl<T> Session<T> {
         self.known.clear();
     }
 
-    /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent.
-    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+    /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent. Where the reply to one call is to blame, `owner` is
+    /// that call's status; the others have lost the connection and no more.
+    pub(crate) fn fail(&mut self, status: Status, reason: &str, owner: Option<Status>) {
         self.failed = true;
+        let owner = owner.zip(self.at_fault.or(self.expected.front().map(|front| front.call)));
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
             let arrived = self.arrived(key);
             let Call { tag, request, position, .. } = self.calls.remove(key);
             let Some(tag) = tag else { continue };
+            let (own, whose) = match owner {
+                Some((own, owner)) if owner == key => (Some(own), ""),
+                Some(_) => (None, ", in reply to another call"),
+                None => (None, ""),
+            };
             let error = if self.outbox.has_sent(position) {
-                let status = if status == Status::ReplyLimit { status } else { Status::Indeterminate };
-                Error::new(status, format!("{reason}; the call was sent, so the server may have executed it"))
-                    .sent(true)
+                let text = format!("{reason}{whose}; the call was sent, so the server may have executed it");
+                Error::new(own.unwrap_or(Status::Indeterminate), text).sent(true)
             } else {
-                let status = if status == Status::ReplyLimit { Status::Connect } else { status };
-                Error::new(status, format!("{reason}; nothing of the call was sent")).sent(false)
+                Error::new(status, format!("{reason}{whose}; nothing of the call was sent")).sent(false)
             };
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
         self.expected.clear();
     }
 
-    /// A copy of the replies of a pipeline that have arrived whole.
+    /// A copy of the replies of a pipeline that have arrived whole; `None` too where there is no memory for it.
     fn arrived(&self, key: usize) -> Option<Box<Payload>> {
         let call = self.calls.get(key)?;
         if call.request.shape != Shape::Pipeline || call.answered == 0 {
@@ -376,14 +402,13 @@ impl<T> Session<T> {
         }
         let mut copy = self.pool.take();
         if let Some(before) = call.rare.as_ref().and_then(|rare| rare.before_repair.as_ref()) {
-            copy.copy(before, before.tape.len());
+            copy.copy(before, before.tape.len(), b"").ok()?;
             copy.end_array(call.request.items.len());
             return Some(copy);
         }
-        copy.copy(&call.payload, call.whole);
-        if matches!(self.expected.front(), Some(front) if front.call == key) {
-            copy.bytes.extend_from_slice(self.inbox.whole());
-        }
+        let is_front = matches!(self.expected.front(), Some(front) if front.call == key);
+        let received = if is_front { self.inbox.whole() } else { b"" };
+        copy.copy(&call.payload, call.whole, received).ok()?;
         copy.end_array(call.answered);
         Some(copy)
     }
@@ -426,10 +451,24 @@ impl<T> Session<T> {
     fn decode_unseen(&mut self) -> std::result::Result<Decoded, Refusal> {
         let (received, at) = self.inbox.decodable();
         let decoded = self.decoder.decode(received, at, 0, &mut self.unseen)?;
-        if decoded == Decoded::Push {
-            self.inbox.discard();
-        }
         self.end_whole(decoded)
+    }
+
+    /// Decodes what comes while no call waits: push messages. The beginning of anything else must not be taken for that of the next call's reply.
+    fn decode_unasked(&mut self) -> std::result::Result<Decoded, Refusal> {
+        let is_aside =
+            self.decoder.is_aside() || self.inbox.next().is_some_and(|sign| matches!(sign, b'>' | b'|'));
+        if is_aside { self.decode_unseen() } else { Err(UNASKED) }
+    }
+
+    /// Lets go of the aside that was decoded last, so that however many of them come no memory is held for them.
+    fn discard_aside(&mut self) -> std::result::Result<(), Refusal> {
+        // Between the replies to a pipeline: those before it go to the call, as they would at their end.
+        let collected = match self.expected.front() {
+            Some(&Expected { call, what: What::Items { .. } }) => Some(&mut self.calls[call].payload.bytes),
+            _ => None,
+        };
+        if self.inbox.discard_aside(collected)? > self.limits.max_bytes { Err(LONG_ASIDE) } else { Ok(()) }
     }
 
     fn end_whole(&mut self, decoded: Decoded) -> std::result::Result<Decoded, Refusal> {
