@@ -419,8 +419,8 @@ impl<'a> Scatter<'a> {
         whole.start_array();
         let reserved = make_room(&mut whole.bytes, texts).and_then(|()| make_room(&mut whole.tape, entries));
         let adopted = reserved.and_then(|()| {
-            let adopt = |payload: &Box<Payload>| whole.adopt_texts(payload);
-            self.payloads.iter().map(adopt).collect::<std::result::Result<Vec<u64>, NoMemory>>()
+            let adopted = self.payloads.iter().map(|payload| whole.adopt_texts(payload));
+            adopted.collect::<std::result::Result<Vec<u64>, NoMemory>>()
         });
         let Ok(shifts) = adopted else { return Err(Error::no_memory()) };
         let mut worst: Option<(usize, Error)> = None;

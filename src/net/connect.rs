@@ -63,7 +63,8 @@ fn connect_here(config: &Config, address: &Address, deadline: Instant) -> Result
     let step = Cell::new(Step::LookUp);
     let result = runtime.block_on(async {
         timeout_at(deadline.into(), establish(config, address, deadline, &step)).await.unwrap_or_else(|_| {
-            let waited = Duration::from_millis((deadline - start).as_millis() as u64);
+            let waited =
+                Duration::from_millis(u64::try_from((deadline - start).as_millis()).unwrap_or(u64::MAX));
             Err(cannot_connect(address, format_args!("{} within {waited:?}", step.get().unfinished())))
         })
     });
@@ -155,7 +156,7 @@ async fn connect_tcp(
     for (index, candidate) in found.iter().enumerate() {
         // An address that never answers must leave time for the others.
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let attempt = match (found.len() - index) as u32 {
+        let attempt = match u32::try_from(found.len() - index).unwrap_or(u32::MAX) {
             1 => connect_to(*candidate).await,
             left => timeout(remaining / left, connect_to(*candidate))
                 .await

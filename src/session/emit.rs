@@ -105,8 +105,8 @@ impl<T> Session<T> {
             self.announce(key);
             self.append_items(key, index..index + 1, by_body.clone());
             self.expected.push_back(Expected { call: key, what: What::Items { left: 1 } });
-            let script = self.calls[key].request.items[index].script;
-            by_body.retain(|unloadable| Some(*unloadable as u32) != script);
+            let script = self.calls[key].request.items[index].script.map(|script| script as usize);
+            by_body.retain(|unloadable| Some(*unloadable) != script);
         }
     }
 
@@ -174,8 +174,8 @@ impl<T> Session<T> {
             } else {
                 self.append_items(key, index..index + 1, unloadable.clone());
             }
-            let script = self.calls[key].request.items[index].script;
-            unloadable.retain(|unloadable| Some(*unloadable as u32) != script);
+            let script = self.calls[key].request.items[index].script.map(|script| script as usize);
+            unloadable.retain(|unloadable| Some(*unloadable) != script);
         }
         if !asking {
             self.expected.push_back(Expected { call: key, what: What::Items { left: missed.len() } });

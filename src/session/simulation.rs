@@ -354,7 +354,7 @@ impl World {
         } else {
             reply.as_i64()
         };
-        assert_eq!((number, self.times(id)), (Some(id as i64), 1), "seed {seed}: item {item}");
+        assert_eq!((number, self.times(id)), (Some(id.cast_signed()), 1), "seed {seed}: item {item}");
     }
 
     fn run(&mut self, steps: usize) {
