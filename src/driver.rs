@@ -53,7 +53,7 @@ struct State {
 impl Driver {
     pub(crate) fn start() -> Result<Driver> {
         let failed = |error: io::Error| {
-            Error::new(Status::Internal, format!("no thread for submitted calls: {error}; nothing was sent"))
+            Error::new(Status::Resources, format!("no thread for submitted calls: {error}; nothing was sent"))
                 .sent(false)
         };
         let signal = Arc::new(Signal::new().map_err(failed)?);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::resp::NoMemory;
+
 /// The cause of an [`Error`], with the number that the C API gives it.
 ///
 /// The numbers are fixed for good and lie in ranges by cause: 100s the caller's own mistake, 200s no connection,
@@ -63,9 +65,10 @@ pub enum Status {
     NotServed = 407,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
-    /// There is no memory for the reply; the connection was closed. The server has executed the call or may yet do so.
+    /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with
+    /// [`Status::Indeterminate`]. The server may have executed the call.
     NoMemory = 501,
-    /// The system has no descriptors or threads left for a queue, or for submitted calls. Nothing was sent.
+    /// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
     Resources = 502,
 }
 
@@ -111,7 +114,7 @@ impl Error {
     }
 
     /// For a call that was sent and whose reply cannot be held.
-    pub(crate) fn no_memory() -> Self {
+    fn no_memory() -> Self {
         let text = "there is no memory for the reply; the call was sent, so the server may have executed it";
         Error::new(Status::NoMemory, text).sent(true)
     }
@@ -188,6 +191,12 @@ impl Error {
     /// done what it did before.
     pub fn is_not_executed(&self) -> bool {
         self.0.not_executed
+    }
+}
+
+impl From<NoMemory> for Error {
+    fn from(NoMemory: NoMemory) -> Self {
+        Error::no_memory()
     }
 }
 

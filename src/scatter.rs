@@ -15,7 +15,7 @@ use crate::link::{End, Link, Started};
 use crate::net::PATIENCE;
 use crate::node::Node;
 use crate::request::{Request, Shape};
-use crate::resp::{Kind, NoMemory, Note, Payload, Reply, ReplyRef, make_room};
+use crate::resp::{Kind, Note, Payload, Reply, ReplyRef, make_room};
 use crate::route::ReadFrom;
 use crate::session::Finished;
 use crate::slots::NO_SLOT;
@@ -417,12 +417,12 @@ impl<'a> Scatter<'a> {
         let entries: usize = self.payloads.iter().map(|payload| payload.tape.len()).sum();
         let mut whole = self.topology.payload();
         whole.start_array();
-        let reserved = make_room(&mut whole.bytes, texts).and_then(|()| make_room(&mut whole.tape, entries));
-        let adopted = reserved.and_then(|()| {
-            let adopted = self.payloads.iter().map(|payload| whole.adopt_texts(payload));
-            adopted.collect::<std::result::Result<Vec<u64>, NoMemory>>()
-        });
-        let Ok(shifts) = adopted else { return Err(Error::no_memory()) };
+        make_room(&mut whole.bytes, texts)?;
+        make_room(&mut whole.tape, entries)?;
+        let mut shifts = Vec::with_capacity(self.payloads.len());
+        for payload in &self.payloads {
+            shifts.push(whole.adopt_texts(payload)?);
+        }
         let mut worst: Option<(usize, Error)> = None;
         let mut unanswered = 0;
         for (index, answer) in std::mem::take(&mut self.answers).into_iter().enumerate() {
@@ -432,13 +432,13 @@ impl<'a> Scatter<'a> {
                 Answer::Reply { payload: number, at: from } => {
                     let tape = &self.payloads[number].tape;
                     let entries = &tape[from..][..tape[from].span as usize];
-                    whole.append(entries, shifts[number]).map_err(|NoMemory| Error::no_memory())?;
+                    whole.append(entries, shifts[number])?;
                     whole.notes.extend(self.notes.remove(&index).map(|note| Note { at, ..note }));
                 }
                 Answer::Error(error) => {
                     // In the server's own words where they are the answer; a refused login is not.
                     let words = error.server_text().filter(|_| error.status().is_answer());
-                    whole.append_text(Kind::Error, words.unwrap_or(error.message().as_bytes()));
+                    whole.append_text(Kind::Error, words.unwrap_or(error.message().as_bytes()))?;
                     let (status, not_executed) = (error.status(), error.is_not_executed());
                     let command = self.request.name_of(index);
                     whole.notes.push(Note { at, item: index, command, status, not_executed });
@@ -543,17 +543,16 @@ pub(crate) fn as_map(
     let mut whole = topology.payload();
     whole.start_array();
     for (item, (node, answer)) in answers.iter().enumerate() {
-        whole.append_text(Kind::String, node.address().to_string().as_bytes());
+        whole.append_text(Kind::String, node.address().to_string().as_bytes())?;
         let at = whole.tape.len();
         match answer {
             Ok(reply) => {
                 let root: ReplyRef<'_> = reply.root();
-                let shift = whole.adopt_texts(root.payload());
-                let appended = shift.and_then(|shift| whole.append(root.entries(), shift));
-                appended.map_err(|NoMemory| Error::no_memory())?;
+                let shift = whole.adopt_texts(root.payload())?;
+                whole.append(root.entries(), shift)?;
             }
             Err(error) => {
-                whole.append_text(Kind::Error, error.server_text().unwrap_or(error.message().as_bytes()));
+                whole.append_text(Kind::Error, error.server_text().unwrap_or(error.message().as_bytes()))?;
                 let (status, not_executed) = (error.status(), error.is_not_executed());
                 whole.notes.push(Note { at, item, command: command.to_owned(), status, not_executed });
             }

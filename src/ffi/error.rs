@@ -58,6 +58,11 @@ pub const RS_ERR_NOT_SUPPORTED: rs_status = 406;
 pub const RS_ERR_NOT_SERVED: rs_status = 407;
 /// A defect of this library. Whether the call was executed is not known.
 pub const RS_ERR_INTERNAL: rs_status = 500;
+/// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE. The server
+/// may have executed the call.
+pub const RS_ERR_NO_MEMORY: rs_status = 501;
+/// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
+pub const RS_ERR_RESOURCES: rs_status = 502;
 
 /// Why a call failed. Made by the functions that take an `rs_error **`; caller frees with rs_error_free.
 ///
@@ -93,7 +98,7 @@ pub unsafe extern "C" fn rs_error_status(error: *const rs_error) -> rs_status {
     guard_value(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.status().code()))
 }
 
-/// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script.
+/// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script. A server's text in it is cut off after 64 KiB.
 ///
 /// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 ///
@@ -198,6 +203,8 @@ const STATUSES: &[(Status, &std::ffi::CStr)] = &[
     (Status::NotSupported, c"RS_ERR_NOT_SUPPORTED"),
     (Status::NotServed, c"RS_ERR_NOT_SERVED"),
     (Status::Internal, c"RS_ERR_INTERNAL"),
+    (Status::NoMemory, c"RS_ERR_NO_MEMORY"),
+    (Status::Resources, c"RS_ERR_RESOURCES"),
 ];
 
 #[cfg(test)]
@@ -233,6 +240,8 @@ mod tests {
             (RS_ERR_NOT_SUPPORTED, Status::NotSupported),
             (RS_ERR_NOT_SERVED, Status::NotServed),
             (RS_ERR_INTERNAL, Status::Internal),
+            (RS_ERR_NO_MEMORY, Status::NoMemory),
+            (RS_ERR_RESOURCES, Status::Resources),
         ] {
             assert_eq!(number, status.code());
         }

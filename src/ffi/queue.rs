@@ -82,7 +82,7 @@ pub type rs_completion_fn =
 /// Makes a queue.
 ///
 /// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with rs_queue_free; NULL on failure.
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INTERNAL when the system has no descriptors left. Threads: any.
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.

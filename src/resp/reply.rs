@@ -163,11 +163,19 @@ impl Payload {
     }
 
     /// Gives an error on the tape another text.
-    pub(crate) fn replace_text(&mut self, at: usize, text: &[u8]) {
-        self.tape[at].value = self.bytes.len() as u64;
+    pub(crate) fn replace_text(&mut self, at: usize, text: &[u8]) -> Result<(), NoMemory> {
+        self.tape[at].value = self.add_text(text)?;
         self.tape[at].len = place(text.len());
+        Ok(())
+    }
+
+    /// Puts a text of this side's own behind the others, and a NUL behind it; its place.
+    fn add_text(&mut self, text: &[u8]) -> Result<u64, NoMemory> {
+        let at = self.bytes.len() as u64;
+        make_room(&mut self.bytes, text.len() + 1)?;
         self.bytes.extend_from_slice(text);
         self.bytes.push(0);
+        Ok(at)
     }
 
     /// Takes the texts of another payload; what to add to the places of the entries that refer to them.
@@ -190,12 +198,12 @@ impl Payload {
     }
 
     /// Appends a text of this side's own.
-    pub(crate) fn append_text(&mut self, kind: Kind, text: &[u8]) {
+    pub(crate) fn append_text(&mut self, kind: Kind, text: &[u8]) -> Result<(), NoMemory> {
+        make_room(&mut self.tape, 1)?;
         let index = place(self.tape.len());
-        let value = self.bytes.len() as u64;
-        self.bytes.extend_from_slice(text);
-        self.bytes.push(0);
+        let value = self.add_text(text)?;
         self.tape.push(Entry { value, len: place(text.len()), span: 1, index, kind });
+        Ok(())
     }
 
     /// Appends a nil of this side's own.

@@ -210,8 +210,8 @@ impl<T> Session<T> {
             Some(rare) if rare.before_repair.is_some() => {
                 call.payload.end_array(rare.missed.len());
                 if let Some(mut before) = rare.before_repair.take() {
-                    if before.replace_elements(&rare.missed, &call.payload).is_err() {
-                        return self.refuse(key, Error::no_memory());
+                    if let Err(no_memory) = before.replace_elements(&rare.missed, &call.payload) {
+                        return self.refuse(key, no_memory.into());
                     }
                     call.payload = before;
                 }
@@ -401,8 +401,9 @@ impl<T> super::Call<T> {
             let Note { at, item, status, .. } = self.payload.notes[place];
             let script = self.request.items[item].script.map(|script| script as usize);
             let load_error = rare.load_errors.iter().find(|(failed, _)| Some(*failed) == script);
-            if let (Status::NoScript | Status::Compile, Some((_, text))) = (status, load_error) {
-                self.payload.replace_text(at, text);
+            if let (Status::NoScript | Status::Compile, Some((_, text))) = (status, load_error)
+                && self.payload.replace_text(at, text).is_ok()
+            {
                 self.payload.notes[place].status = Status::Compile;
             }
         }
