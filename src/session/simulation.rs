@@ -414,6 +414,19 @@ fn a_push_is_cut_at_every_byte() {
     }
 }
 
+/// What comes while no call waits is not taken for the beginning of the next call's reply, not even half of it.
+#[test]
+fn what_nobody_asked_for_is_refused_at_its_first_byte() {
+    for input in [&b"*2\r\n:1\r\n"[..], b"+", b"$5\r\nab", b">0\r\n|1\r\n+k\r\n:1\r\n*1\r\n"] {
+        let mut world = World::new(0);
+        let mut inbox = world.session.lend_inbox();
+        inbox.room().expect("memory")[..input.len()].copy_from_slice(input);
+        inbox.fill(input.len());
+        let refusal = world.session.receive(inbox, input.len()).expect_err("refused");
+        assert!(matches!(refusal, Refusal::Protocol(_)), "{}: {refusal:?}", input.escape_ascii());
+    }
+}
+
 /// However many push messages come, and wherever they stand, they take no memory; and one that is over the limit is nobody's fault.
 #[test]
 fn a_flood_of_pushes_is_let_go() {
