@@ -771,15 +771,41 @@ rs_status rs_queue_new(size_t capacity,
 
 // Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
 //
-// NULL: does nothing. Errors: none. Threads: not while another thread uses it.
+// NULL: does nothing. Errors: none. Threads: not while another thread uses it; rs_queue_close has those come back that wait in it.
 void rs_queue_free(rs_queue *queue);
 
 // A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair. Do
 // not write to it and do not close it. Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the
-// queue stops being empty; so take out until fewer come than were asked for.
+// queue stops being empty; so take out until fewer come than were asked for. Also after rs_queue_wake, up to the next poll; and for good, at its
+// end, after rs_queue_close: take it out of the loop then.
 //
 // Returns: borrowed until rs_queue_free. NULL: -1. Errors: none. Threads: any.
 int rs_queue_fd(const rs_queue *queue);
+
+// Wakes the threads that wait in rs_queue_poll, rs_queue_dispatch or rs_queue_poll_packed: all of them return at once with what there is, RS_OK
+// and a count that may be 0. The next of these calls that begins, on whichever thread, does not wait either, so that a thread that is just about
+// to wait does not miss it; up to then the descriptor is readable. Wake-ups that nobody has seen yet count as one.
+//
+// So such a call may come back early with nothing: whoever is woken looks at what it was woken for, and polls again. To stop threads use
+// rs_queue_close, which all see, however many they are.
+//
+// NULL: does nothing. Errors: none. Threads: any; not from a signal handler.
+void rs_queue_wake(const rs_queue *queue);
+
+// Ends a queue for good. From now on nothing is accepted: submitting to it fails with RS_ERR_CLOSED, and nothing is sent. Every
+// rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed returns at once with what there is, RS_OK and a count that may be 0, those that
+// wait now as well. The descriptor stays readable.
+//
+// Calls under way go on, and their completions come as ever and can be taken out. Who wants to wait for them polls until rs_queue_len is 0
+// before the queue is closed. A thread learns from rs_queue_is_closed that it is to go; when all have gone the queue can be freed.
+//
+// NULL, and a queue that is closed: does nothing. Errors: none. Threads: any; not from a signal handler.
+void rs_queue_close(const rs_queue *queue);
+
+// Whether rs_queue_close was called.
+//
+// NULL: false. Errors: none. Threads: any.
+bool rs_queue_is_closed(const rs_queue *queue);
 
 // How many calls are under way or wait to be taken out.
 //
@@ -788,8 +814,9 @@ size_t rs_queue_len(const rs_queue *queue);
 
 // Takes completions out of a queue, in the order in which they came, and waits for the first one.
 //
-// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits for ever. `*count`: how
-// many were taken; 0 on failure and when the time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits for ever, but not beyond
+// rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on failure and when the time was over. `err` may be NULL. Errors:
+// RS_ERR_INVALID_ARGUMENT. Threads: any.
 rs_status rs_queue_poll(const rs_queue *queue,
                         rs_completion *completions,
                         size_t max,
@@ -811,7 +838,8 @@ rs_status rs_queue_dispatch(const rs_queue *queue,
 
 // Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists and `client` are as with rs_script_call; all copied.
 //
-// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED, and what is wrong with the arguments.
+// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client or the queue is closed,
+// and what is wrong with the arguments.
 // The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
 rs_status rs_script_submit(const rs_script *script,
                            const rs_client *client,

@@ -26,7 +26,7 @@ pub enum Status {
     NotReadOnly = 105,
     /// The client belongs to the parent of this process. Nothing was sent.
     Forked = 106,
-    /// The client is closed. Nothing of the call was sent; where something was, it ends with [`Status::Indeterminate`].
+    /// The client or the queue is closed. Nothing of the call was sent; where something was, it ends with [`Status::Indeterminate`].
     Closed = 107,
     /// The command's keys are not known, or it concerns one server of several: name a route. Nothing was sent.
     NoRoute = 108,
@@ -121,6 +121,11 @@ impl Error {
 
     pub(crate) fn closed() -> Self {
         Error::new(Status::Closed, "the client is closed")
+    }
+
+    /// For a call that has met a panic of this library: nobody knows how far it came.
+    pub(crate) fn defect() -> Self {
+        Error::new(Status::Internal, "a defect of rs_script: it panicked; please report it").sent(true)
     }
 
     /// For a call that its caller has called off.

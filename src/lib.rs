@@ -23,11 +23,14 @@ mod admin;
 mod client;
 mod command;
 mod config;
+mod deadlines;
+mod defect;
 mod dispatch;
 mod driver;
 mod error;
 #[doc(hidden)]
 pub mod ffi;
+mod index;
 mod journey;
 mod keys;
 mod leash;
@@ -48,6 +51,7 @@ mod slots;
 mod stats;
 mod submit;
 mod topology;
+mod waiting;
 mod workers;
 
 pub use admin::FlushMode;

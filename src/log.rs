@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::defect::contain;
+
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
@@ -32,7 +34,8 @@ impl Log {
 
     pub(crate) fn event(&self, level: LogLevel, message: fmt::Arguments<'_>) {
         if let Some(callback) = &self.0 {
-            callback(level, &message.to_string());
+            // A panic in it is its owner's affair; here a thread would be lost that others wait for.
+            contain(|| callback(level, &message.to_string()));
         }
     }
 }

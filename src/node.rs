@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Config;
+use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::link::{End, Link};
 use crate::log::LogLevel;
@@ -200,7 +201,9 @@ impl Node {
             if let Some(lost) = lost {
                 self.config.log.event(LogLevel::Warning, format_args!("{lost}"));
             }
-            let attempt = self.open(self.purpose, deadline);
+            // Whoever waits for it would wait for ever.
+            let attempt = contain(|| self.open(self.purpose, deadline))
+                .unwrap_or_else(|| Err(Error::defect().sent(false)));
             match &attempt {
                 Ok(_) => self.config.log.event(LogLevel::Info, format_args!("connected to {}", self.address)),
                 Err(error) => self.config.log.event(LogLevel::Error, format_args!("{error}")),
@@ -256,6 +259,8 @@ impl Node {
     }
 
     fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Link> {
+        #[cfg(test)]
+        crate::defect::provoked("connect", &self.address);
         let (facts, pool) = (Arc::clone(&self.facts), Arc::clone(&self.pool));
         Link::open(&self.config, &self.address, facts, pool, purpose, deadline)
     }

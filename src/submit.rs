@@ -12,6 +12,7 @@ use crate::admin::Task;
 use crate::client::{Client, Way, WeakClient};
 use crate::command::{self, Lane};
 use crate::config::LONGEST_WAIT;
+use crate::defect::contain;
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
 use crate::leash::Leash;
@@ -28,13 +29,24 @@ use crate::session::Finished;
 use crate::session::verdict;
 use crate::slots::NO_SLOT;
 use crate::topology::Place;
+use crate::workers::LinedUp;
 
-/// A call under way that will be completed in a queue.
+/// A call under way that will be completed in a queue, whatever becomes of it: one that is lost by a defect, with the thread that had it in hands, is
+/// completed when it is dropped.
 pub(crate) struct Submitted {
     target: Arc<Target>,
     ticket: Ticket,
     pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,
+    is_over: bool,
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        if !self.is_over && self.target.queue.is_of_this_process() {
+            self.target.queue.complete(std::iter::once((self.ticket, Err(Error::defect()), None)));
+        }
+    }
 }
 
 /// What calls have in common that are submitted together.
@@ -146,11 +158,20 @@ impl Client {
         let driver = core.driver()?;
         let mut tickets = Vec::with_capacity(calls.len());
         queue.accept(core.id(), calls.iter().map(|call| call.tag), &mut tickets)?;
+        if contain(|| self.send_accepted(driver, queue, calls, &tickets)).is_none() {
+            // They were accepted all the same. Those that have an end already keep it.
+            queue.complete(tickets.into_iter().map(|ticket| (ticket, Err(Error::defect()), None)));
+        }
+        Ok(())
+    }
+
+    /// Sends calls that were accepted, or hands them to those who will.
+    fn send_accepted(&self, driver: &Driver, queue: &Queue, calls: &mut Vec<Call>, tickets: &[Ticket]) {
         let now = Instant::now();
         let mut earliest = now + LONGEST_WAIT;
         let mut groups: SmallVec<[Group; 4]> = SmallVec::new();
         let mut refused = Vec::new();
-        for (Call { timeout, work, .. }, ticket) in calls.drain(..).zip(tickets) {
+        for (Call { timeout, work, .. }, &ticket) in calls.drain(..).zip(tickets) {
             let work = match work {
                 Ok(work) => work,
                 Err(error) => {
@@ -161,10 +182,12 @@ impl Client {
             let timeout = timeout.unwrap_or(self.view().timeout).min(LONGEST_WAIT);
             let deadline = now + timeout;
             earliest = earliest.min(deadline);
+            let submitted =
+                |target: Arc<Target>| Submitted { target, ticket, timeout, deadline, is_over: false };
             let (request, lane) = match work {
                 Work::Send(request, lane) => (request, lane),
                 Work::Administer(task) => {
-                    let call = Submitted { target: self.target(queue, None), ticket, timeout, deadline };
+                    let call = submitted(self.target(queue, None));
                     driver.give(Job::Administer { task, call });
                     continue;
                 }
@@ -181,11 +204,10 @@ impl Client {
                         groups.len() - 1
                     });
                     let Group { target, calls, .. } = &mut groups[place];
-                    let call = Submitted { target: Arc::clone(target), ticket, timeout, deadline };
-                    calls.push((request, call));
+                    calls.push((request, submitted(Arc::clone(target))));
                 }
                 None => {
-                    let call = Submitted { target: self.target(queue, None), ticket, timeout, deadline };
+                    let call = submitted(self.target(queue, None));
                     driver.give(match lane {
                         Lane::Own => Job::Wait { request, call, leash: Arc::default() },
                         Lane::Shared => Job::Carry { request, call },
@@ -200,7 +222,6 @@ impl Client {
             queue.complete(refused.into_iter());
         }
         driver.waker.mind(earliest);
-        Ok(())
     }
 
     fn target(&self, queue: &Queue, node: Option<&Arc<Node>>) -> Arc<Target> {
@@ -239,8 +260,10 @@ impl Client {
         {
             return;
         }
-        if driver.workers.line_up(node, calls) {
-            driver.give(Job::Connect { client: self.downgrade(), node: Arc::clone(node) });
+        match driver.workers.line_up(node, calls) {
+            LinedUp::Behind => {}
+            LinedUp::First => driver.give(Job::Connect { client: self.downgrade(), node: Arc::clone(node) }),
+            LinedUp::Closed => calls.drain(..).for_each(|(_, call)| call.close()),
         }
     }
 
@@ -302,10 +325,8 @@ impl Driver {
                     self.waker.mind(deadline);
                 }
             }
-            Err(Job::Connect { node, .. }) => {
-                self.workers.take_line(&node).into_iter().for_each(|(_, call)| call.close());
-            }
-            Err(job) => job.refuse(),
+            Err((Job::Connect { node, .. }, error)) => self.workers.end_line(&node, &error),
+            Err((job, error)) => job.refuse(error),
         }
     }
 
@@ -329,13 +350,30 @@ impl Submitted {
         (self.ticket, self.target.queue.clone())
     }
 
+    /// Its number in its queue.
+    pub(crate) fn serial(&self) -> u64 {
+        self.ticket.serial()
+    }
+
     /// Whether it is this call of this queue.
     pub(crate) fn is(&self, ticket: Ticket, queue: &Queue) -> bool {
         self.ticket == ticket && self.target.queue.is(queue)
     }
 
-    fn complete(self, result: Result<Reply>, arrived: Option<Reply>) {
+    fn complete(mut self, result: Result<Reply>, arrived: Option<Reply>) {
         self.target.queue.complete(std::iter::once((self.ticket, result, arrived)));
+        self.is_over = true;
+    }
+
+    /// Ends it where nothing was sent.
+    pub(crate) fn fail(self, error: Error) {
+        self.complete(Err(error), None);
+    }
+
+    /// Its ticket, for whoever completes it with that.
+    fn end(mut self) -> Ticket {
+        self.is_over = true;
+        self.ticket
     }
 
     /// Ends it where nothing was sent: its deadline has passed.
@@ -344,17 +382,17 @@ impl Submitted {
             "the deadline of {} ms passed before the call could be sent; nothing was sent",
             self.timeout.as_millis()
         );
-        self.complete(Err(Error::new(Status::Timeout, text)), None);
+        self.fail(Error::new(Status::Timeout, text));
     }
 
     /// Ends it where nothing was sent: its caller has called it off.
     pub(crate) fn call_off(self) {
-        self.complete(Err(Error::called_off(false)), None);
+        self.fail(Error::called_off(false));
     }
 
     /// Ends it where nothing was sent: the client is closed.
     pub(crate) fn close(self) {
-        self.complete(Err(Error::closed()), None);
+        self.fail(Error::closed());
     }
 }
 
@@ -376,7 +414,8 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
             next.take().or_else(|| ended.next_if(|(call, _)| Arc::ptr_eq(&call.target, &target)))
         });
         let done = ready.filter_map(|(call, outcome)| {
-            let ticket = call.ticket;
+            #[cfg(test)]
+            call.target.node.iter().for_each(|node| crate::defect::provoked("complete", node.address()));
             let (result, arrived) = match outcome {
                 Outcome::Left(error, arrived) => {
                     if let Some(client) = &client {
@@ -408,10 +447,10 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
                     }
                 }
             };
-            Some((ticket, result, arrived))
+            Some((call, result, arrived))
         });
         let done: SmallVec<[_; 32]> = done.collect();
-        target.queue.complete(done.into_iter());
+        target.queue.complete(done.into_iter().map(|(call, result, arrived)| (call.end(), result, arrived)));
         if let (Some(client), Some(node), false) = (&client, &target.node, unsent.is_empty()) {
             match client.core().driver_if_any() {
                 Some(driver) => client.send(driver, node, &mut unsent, Instant::now()),
@@ -421,7 +460,7 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
         for job in go_on {
             match client.as_ref().and_then(|client| client.core().driver_if_any()) {
                 Some(driver) => driver.give(job),
-                None => job.refuse(),
+                None => job.refuse(Error::closed()),
             }
         }
     }
@@ -481,16 +520,20 @@ impl Job {
         }
     }
 
-    /// Ends its call with what is known: there is nobody to do it.
-    fn refuse(self) {
+    /// Ends its call with what is known: there is nobody to do it, as `unsent` says.
+    fn refuse(self, unsent: Error) {
         match self {
             Job::Connect { .. } => {}
-            Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => call.close(),
+            Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => {
+                call.fail(unsent);
+            }
             Job::GoOn { call, error, arrived, .. } => call.complete(Err(error), arrived),
         }
     }
 
     pub(crate) fn run(self) {
+        #[cfg(test)]
+        self.call().iter().for_each(|call| crate::defect::provoked("work", &call.timeout.as_millis()));
         match self {
             Job::Connect { client, node } => connect(&client, &node),
             Job::Carry { request, call } => {
@@ -532,12 +575,19 @@ fn connect(client: &WeakClient, node: &Arc<Node>) {
         let Some(driver) = client.core().driver_if_any() else { return };
         let Some(patience) = driver.workers.patience_of(node) else { return };
         let linked = client.core().topology.link_patiently(node, patience);
+        #[cfg(test)]
+        crate::defect::provoked("line", node.address());
         let mut calls = driver.workers.take_line(node);
         let earliest = calls.iter().map(|(_, call)| call.deadline).min();
+        let line_up = |calls: &mut Vec<_>| {
+            if let LinedUp::Closed = driver.workers.line_up(node, calls) {
+                calls.drain(..).for_each(|(_, call): (_, Submitted)| call.close());
+            }
+        };
         match linked {
             Ok(link) => {
                 if !driver.submit(&link, &mut calls, Instant::now()) {
-                    driver.workers.line_up(node, &mut calls);
+                    line_up(&mut calls);
                 }
             }
             Err(error) => {
@@ -545,10 +595,10 @@ fn connect(client: &WeakClient, node: &Arc<Node>) {
                 let is_over = Instant::now() >= patience;
                 let mut patient =
                     calls.extract_if(.., |(_, call)| is_over && call.deadline > patience).collect();
-                driver.workers.line_up(node, &mut patient);
+                line_up(&mut patient);
                 for (request, call) in calls {
                     if client.core().topology.only().is_some() {
-                        call.complete(Err(error.clone()), None);
+                        call.fail(error.clone());
                     } else {
                         driver.give(Job::GoOn { request, call, error: error.clone(), arrived: None });
                     }

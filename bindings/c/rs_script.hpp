@@ -700,8 +700,19 @@ public:
         return completions;
     }
 
+    // Wakes the threads that wait in poll: all return at once, maybe with nothing. The next poll that begins does not wait either, and up to
+    // then the descriptor is readable. To stop threads use close, which all see.
+    void wake() const noexcept { rs_queue_wake(get()); }
+
+    // Ends the queue for good: nothing new is accepted (RS_ERR_CLOSED), every poll returns at once, and the descriptor stays readable. Calls
+    // under way go on, and their completions can still be taken out.
+    void close() const noexcept { rs_queue_close(get()); }
+
+    // Whether it was closed.
+    bool closed() const noexcept { return rs_queue_is_closed(get()); }
+
     // A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop; borrowed. Do not write to
-    // it and do not close it. Take out until fewer come than were asked for.
+    // it and do not close it. Take out until fewer come than were asked for. Also after wake, up to the next poll, and for good after close.
     int fd() const noexcept { return rs_queue_fd(get()); }
 
     // How many calls are under way or wait to be taken out.

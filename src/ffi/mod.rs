@@ -17,8 +17,8 @@ pub mod stats;
 pub mod version;
 
 use std::ffi::{CStr, c_char};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 
 use smallvec::SmallVec;
@@ -34,9 +34,7 @@ pub const RS_OK: rs_status = 0;
 
 /// Runs the body of an export: no panic passes, `*err` is set on every path.
 fn guard(err: *mut *mut rs_error, body: impl FnOnce() -> Result<()>) -> rs_status {
-    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        Err(Error::new(Status::Internal, "a defect of rs_script: it panicked; please report it").sent(true))
-    });
+    let result = contain(body).unwrap_or_else(|| Err(Error::defect()));
     let (status, error) = match result {
         Ok(()) => (RS_OK, std::ptr::null_mut()),
         Err(error) => {
@@ -52,7 +50,7 @@ fn guard(err: *mut *mut rs_error, body: impl FnOnce() -> Result<()>) -> rs_statu
 
 /// Runs the body of an export that has no error to give; a panic becomes `otherwise`.
 fn guard_value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or(otherwise)
+    contain(body).unwrap_or(otherwise)
 }
 
 /// The error for an argument that cannot be used.

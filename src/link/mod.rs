@@ -14,9 +14,12 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::config::Config;
+use crate::deadlines::Deadlines;
+use crate::defect::contain;
 use crate::driver::Waker;
 use crate::error::{Error, Result, Status};
 use crate::ffi::fork;
+use crate::index::Index;
 use crate::net::Socket;
 use crate::net::address::Address;
 use crate::net::connect::{Established, connect};
@@ -38,6 +41,12 @@ const IDLE_TRUST: Duration = Duration::from_millis(1);
 /// A yield of the processor that takes longer went to somebody else's work: the next [`GATHER_PAUSE`] writes do without.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 const GATHER_PAUSE: u32 = 100;
+
+/// The caller to pass a role to is looked for among so many who are next.
+const LOOK_AHEAD: usize = 64;
+
+/// What sleepers are found by.
+const SLEEPS: u64 = 0;
 
 /// How a call on a link ends.
 pub(crate) enum End {
@@ -91,8 +100,13 @@ struct Shared {
     suspect: bool,
     /// Why the connection ended.
     cause: Option<Error>,
+    /// The places of callers that sleep, all under one hash: any of them will do.
+    sleepers: Index,
     /// Calls in flight that were submitted: nobody waits for them.
     submitted: usize,
+    /// Their places by ticket.
+    tickets: Index,
+    deadlines: Deadlines,
     /// Those of them that are over, to be handed out without the lock.
     completed: Vec<(Submitted, Outcome)>,
     /// Whom to wake when such calls have nobody who reads or writes for them.
@@ -144,7 +158,10 @@ impl Link {
                 heard: now,
                 suspect: false,
                 cause: None,
+                sleepers: Index::default(),
                 submitted: 0,
+                tickets: Index::default(),
+                deadlines: Deadlines::default(),
                 completed: Vec::new(),
                 waker: None,
                 watched: Watch::default(),
@@ -214,6 +231,7 @@ impl Link {
 
     /// Ends every call in flight; the link is of no use any more.
     pub(crate) fn close(&self, cause: &Error) {
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         self.fail(&mut shared, cause);
         self.hand_out(&mut shared);
@@ -226,7 +244,7 @@ impl Link {
 
     /// Sends a request and waits for its reply, doing the I/O on this thread wherever no other does it already.
     pub(crate) fn call(&self, request: Box<Request>, now: Instant, deadline: Instant) -> End {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         match self.begin(&mut shared, request, now) {
             Ok(started) => self.end(&mut shared, started, now, deadline),
@@ -241,7 +259,7 @@ impl Link {
         request: Box<Request>,
         now: Instant,
     ) -> std::result::Result<Started, Box<Request>> {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         let started = self.begin(&mut shared, request, now);
         // It may be long before this caller comes back.
@@ -251,7 +269,7 @@ impl Link {
 
     /// Waits for a call that was started, but no longer than `until`, and does not give it up then. Whether it is over.
     pub(crate) fn linger(&self, started: &Started, now: Instant, until: Instant) -> bool {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         let is_over = self.drive(&mut shared, started.place, now, until);
         self.leave(&mut shared);
@@ -260,7 +278,7 @@ impl Link {
 
     /// The second half of [`Link::call`].
     pub(crate) fn wait(&self, started: Started, now: Instant, deadline: Instant) -> End {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         self.end(&mut self.shared.lock(), started, now, deadline)
     }
 
@@ -407,18 +425,45 @@ impl Link {
     /// The same where the reply to one call is to blame: `owner` is that call's status.
     fn fail_for_reply(&self, shared: &mut Shared, cause: &Error, owner: Option<Status>) {
         self.usable.store(false, Ordering::Release);
-        shared.session.fail(cause.status(), cause.message(), owner);
         shared.cause.get_or_insert_with(|| cause.clone());
         self.socket.shutdown();
+        shared.session.fail(cause.status(), cause.message(), owner);
         self.deliver(shared);
+    }
+
+    /// Ends every call in flight after a panic, whatever that has left half done.
+    pub(crate) fn close_by_defect(&self) {
+        let text =
+            format!("a defect of rs_script ended the connection to {}; please report it", self.address);
+        // It may happen once more: then those that are lost are completed when they are dropped.
+        contain(|| self.close(&Error::new(Status::Internal, text)));
+        contain(|| self.end_lost());
+    }
+
+    /// Ends the calls that the session does not know any more.
+    fn end_lost(&self) {
+        let mut shared = self.shared.lock();
+        let places = shared.places.iter().filter(|(_, place)| place.finished.is_none());
+        for key in places.map(|(key, _)| key).collect::<Vec<_>>() {
+            if shared.places[key].submitted.is_some() {
+                self.abandon_lost(&mut shared, key);
+                continue;
+            }
+            let place = &mut shared.places[key];
+            let result = Err(Error::defect());
+            place.finished = Some(Finished { tag: key, request: Box::default(), result, arrived: None });
+            if let Some(condition) = &place.asleep {
+                condition.notify_one();
+            }
+        }
+        self.hand_out(&mut shared);
     }
 
     /// Puts finished calls where their callers find them, and wakes those who sleep.
     fn deliver(&self, shared: &mut Shared) {
         while let Some(finished) = shared.session.next_finished() {
             if shared.submitted > 0 && shared.places[finished.tag].submitted.is_some() {
-                if let Some((call, _)) = shared.places.remove(finished.tag).submitted {
-                    shared.submitted -= 1;
+                if let Some((call, _)) = shared.take_submitted(finished.tag) {
                     shared.completed.push((call, Outcome::Finished(finished)));
                 }
                 continue;
@@ -433,15 +478,24 @@ impl Link {
 }
 
 /// A defect of this library must not leave others waiting for a reader that is gone.
-struct CloseOnPanic<'a>(&'a Link);
+struct CloseOnPanic<'a> {
+    link: &'a Link,
+    /// A panic of the host's own is no defect: its destructors may call too.
+    was_panicking: bool,
+}
+
+impl<'a> CloseOnPanic<'a> {
+    #[inline]
+    fn new(link: &'a Link) -> Self {
+        CloseOnPanic { link, was_panicking: thread::panicking() }
+    }
+}
 
 impl Drop for CloseOnPanic<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.close(&Error::new(
-                Status::Internal,
-                "a defect of rs_script ended the connection; please report it",
-            ));
+        if thread::panicking() && !self.was_panicking {
+            self.link.close_by_defect();
         }
     }
 }
@@ -466,25 +520,31 @@ fn gather(shared: &mut MutexGuard<'_, Shared>) {
 fn sleep(shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> bool {
     let condition = shared.conditions.pop().unwrap_or_default();
     shared.places[me].asleep = Some(Arc::clone(&condition));
+    shared.sleepers.insert(me, SLEEPS);
     let in_time = !condition.wait_until(shared, deadline).timed_out();
+    shared.sleepers.remove(me);
     shared.places[me].asleep = None;
     shared.conditions.push(condition);
     in_time
 }
 
-/// Wakes the caller whose reply comes next, to become the reader. Callers that are busy elsewhere, with the rest of their pipeline on another
-/// server, are passed over.
+/// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Callers that are busy elsewhere, with the rest of their
+/// pipeline on another server, are passed over.
 fn pass_on(shared: &Shared) {
-    if let Some(condition) = shared.session.awaited().find_map(|&next| shared.places[next].asleep.as_ref()) {
-        condition.notify_one();
-    } else {
-        shared.wake_if_unattended();
+    if shared.sleepers.is_empty() {
+        return shared.wake_if_unattended();
+    }
+    let mut next = shared.session.awaited(LOOK_AHEAD);
+    match next.find_map(|&next| shared.places[next].asleep.as_ref()) {
+        Some(condition) => drop(condition.notify_one()),
+        None => wake_one(shared),
     }
 }
 
 /// Wakes any caller that sleeps, to become the writer.
 fn wake_one(shared: &Shared) {
-    if let Some(condition) = shared.places.iter().find_map(|(_, place)| place.asleep.as_ref()) {
+    let mut sleepers = shared.sleepers.find(SLEEPS);
+    if let Some(condition) = sleepers.find_map(|place| shared.places[place].asleep.as_ref()) {
         condition.notify_one();
     }
 }

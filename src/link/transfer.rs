@@ -134,6 +134,10 @@ impl Link {
             shared.heard = now;
             shared.suspect = false;
         }
+        #[cfg(test)]
+        if count > 0 {
+            crate::defect::provoked("read", &self.address);
+        }
         let Shared { session, tls, .. } = shared;
         let (Some(tls), Some(received)) = (tls, received) else {
             inbox.fill(count);

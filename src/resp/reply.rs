@@ -134,14 +134,13 @@ impl Payload {
         self.tape[self.root].len = place(len);
     }
 
-    /// Takes the first `entries` entries of another payload's tape, an array that is not complete, and its bytes with `more` behind them.
-    pub(crate) fn copy(&mut self, other: &Payload, entries: usize, more: &[u8]) -> Result<(), NoMemory> {
+    /// Takes the first `entries` entries of another payload's tape, an array that is not complete, and its bytes.
+    pub(crate) fn copy(&mut self, other: &Payload, entries: usize) -> Result<(), NoMemory> {
         self.clear();
         make_room(&mut self.tape, entries)?;
-        make_room(&mut self.bytes, other.bytes.len() + more.len())?;
+        make_room(&mut self.bytes, other.bytes.len())?;
         self.tape.extend_from_slice(&other.tape[..entries]);
         self.bytes.extend_from_slice(&other.bytes);
-        self.bytes.extend_from_slice(more);
         self.notes.clone_from(&other.notes);
         self.root = other.root;
         Ok(())

@@ -106,9 +106,19 @@ impl Inbox {
         self.filled - self.reply
     }
 
-    /// The bytes of the collected replies that are whole.
-    pub(super) fn whole(&self) -> &[u8] {
-        &self.bytes[self.start..self.reply]
+    /// Whether there are collected replies that are whole.
+    #[inline]
+    pub(super) fn has_whole(&self) -> bool {
+        self.start != self.reply
+    }
+
+    /// Moves the collected replies that are whole behind `target`. The texts of one that is not keep their places.
+    pub(super) fn hand_over_whole(&mut self, target: &mut Vec<u8>) -> Result<(), NoMemory> {
+        let whole = &self.bytes[self.start..self.reply];
+        make_room(target, whole.len())?;
+        target.extend_from_slice(whole);
+        self.start = self.reply;
+        Ok(())
     }
 
     /// A decoded text of the collected replies.
@@ -121,16 +131,11 @@ impl Inbox {
         self.bytes[..self.filled].get(self.at).copied()
     }
 
-    /// Forgets the aside that was decoded last, and moves the collected replies before it behind `target`, whose they are. The aside's length.
-    pub(super) fn discard_aside(&mut self, target: Option<&mut Vec<u8>>) -> Result<usize, NoMemory> {
-        if let Some(target) = target {
-            let collected = &self.bytes[self.start..self.reply];
-            make_room(target, collected.len())?;
-            target.extend_from_slice(collected);
-        }
+    /// Forgets the aside that was decoded last; its length.
+    pub(super) fn discard_aside(&mut self) -> usize {
         let length = self.end_reply();
         self.discard();
-        Ok(length)
+        length
     }
 
     /// Forgets what is decoded.
@@ -143,7 +148,7 @@ impl Inbox {
     #[inline]
     pub(super) fn hand_over(&mut self, target: &mut Vec<u8>) -> Result<(), NoMemory> {
         if target.is_empty() && self.start == 0 && self.at > COPY_MAX {
-            return self.hand_over_whole(target);
+            return self.hand_over_buffer(target);
         }
         let decoded = &self.bytes[self.start..self.at];
         make_room(target, decoded.len())?;
@@ -153,7 +158,7 @@ impl Inbox {
     }
 
     /// Hands over the buffer itself, and goes on with another.
-    fn hand_over_whole(&mut self, target: &mut Vec<u8>) -> Result<(), NoMemory> {
+    fn hand_over_buffer(&mut self, target: &mut Vec<u8>) -> Result<(), NoMemory> {
         let behind = &self.bytes[self.at..self.filled];
         let mut rest = Vec::new();
         make_room(&mut rest, behind.len())?;

@@ -7,6 +7,8 @@
 #![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod answer;
+#[cfg(test)]
+mod arrived;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
 mod emit;
@@ -267,9 +269,9 @@ impl<T> Session<T> {
         self.finished.is_empty()
     }
 
-    /// Whose replies are awaited, the next one first, among those who still wait.
-    pub(crate) fn awaited(&self) -> impl Iterator<Item = &T> {
-        self.expected.iter().filter_map(|expected| self.calls[expected.call].tag.as_ref())
+    /// Whose replies are awaited, the next one first, of so many those who still wait.
+    pub(crate) fn awaited(&self, most: usize) -> impl Iterator<Item = &T> {
+        self.expected.iter().take(most).filter_map(|expected| self.calls[expected.call].tag.as_ref())
     }
 
     /// Whether nothing is in flight.
@@ -320,6 +322,23 @@ impl<T> Session<T> {
         if self.failed {
             return Ok(());
         }
+        let decoded = self.decode();
+        decoded.and(self.hand_over_whole())
+    }
+
+    /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever ends it meanwhile.
+    #[inline]
+    fn hand_over_whole(&mut self) -> std::result::Result<(), Refusal> {
+        if self.inbox.has_whole()
+            && let Some(Expected { call, what: What::Items { .. } }) = self.expected.front()
+        {
+            self.inbox.hand_over_whole(&mut self.calls[*call].payload.bytes)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn decode(&mut self) -> std::result::Result<(), Refusal> {
         while !self.inbox.is_decoded() {
             let expected = self.expected.front().copied();
             match self.decode_next(expected) {
@@ -384,8 +403,9 @@ impl<T> Session<T> {
                 None => (None, ""),
             };
             let error = if self.outbox.has_sent(position) {
+                let lost = if status == Status::Internal { status } else { Status::Indeterminate };
                 let text = format!("{reason}{whose}; the call was sent, so the server may have executed it");
-                Error::new(own.unwrap_or(Status::Indeterminate), text).sent(true)
+                Error::new(own.unwrap_or(lost), text).sent(true)
             } else {
                 Error::new(status, format!("{reason}{whose}; nothing of the call was sent")).sent(false)
             };
@@ -395,20 +415,20 @@ impl<T> Session<T> {
     }
 
     /// A copy of the replies of a pipeline that have arrived whole; `None` too where there is no memory for it.
-    fn arrived(&self, key: usize) -> Option<Box<Payload>> {
+    fn arrived(&mut self, key: usize) -> Option<Box<Payload>> {
+        // Where this session was left in the middle of it.
+        self.hand_over_whole().ok()?;
         let call = self.calls.get(key)?;
         if call.request.shape != Shape::Pipeline || call.answered == 0 {
             return None;
         }
         let mut copy = self.pool.take();
         if let Some(before) = call.rare.as_ref().and_then(|rare| rare.before_repair.as_ref()) {
-            copy.copy(before, before.tape.len(), b"").ok()?;
+            copy.copy(before, before.tape.len()).ok()?;
             copy.end_array(call.request.items.len());
             return Some(copy);
         }
-        let is_front = matches!(self.expected.front(), Some(front) if front.call == key);
-        let received = if is_front { self.inbox.whole() } else { b"" };
-        copy.copy(&call.payload, call.whole, received).ok()?;
+        copy.copy(&call.payload, call.whole).ok()?;
         copy.end_array(call.answered);
         Some(copy)
     }
@@ -463,12 +483,9 @@ impl<T> Session<T> {
 
     /// Lets go of the aside that was decoded last, so that however many of them come no memory is held for them.
     fn discard_aside(&mut self) -> std::result::Result<(), Refusal> {
-        // Between the replies to a pipeline: those before it go to the call, as they would at their end.
-        let collected = match self.expected.front() {
-            Some(&Expected { call, what: What::Items { .. } }) => Some(&mut self.calls[call].payload.bytes),
-            _ => None,
-        };
-        if self.inbox.discard_aside(collected)? > self.limits.max_bytes { Err(LONG_ASIDE) } else { Ok(()) }
+        // It may stand between the replies to a pipeline.
+        self.hand_over_whole()?;
+        if self.inbox.discard_aside() > self.limits.max_bytes { Err(LONG_ASIDE) } else { Ok(()) }
     }
 
     fn end_whole(&mut self, decoded: Decoded) -> std::result::Result<Decoded, Refusal> {

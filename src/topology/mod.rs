@@ -21,6 +21,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 
 use crate::config::{Config, Servers};
+use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::link::Link;
 use crate::log::LogLevel;
@@ -432,7 +433,9 @@ impl Topology {
         }
         renewal.running = true;
         let suspect = renewal.suspect.take();
-        let found = MutexGuard::unlocked(&mut renewal, || self.find(suspect.as_ref(), deadline));
+        // The others would wait for ever for one that is lost.
+        let found = MutexGuard::unlocked(&mut renewal, || contain(|| self.find(suspect.as_ref(), deadline)))
+            .unwrap_or_else(|| Err(Error::defect().sent(false)));
         renewal.running = false;
         renewal.last = Some(Instant::now());
         let result = found.map(|found| self.install(&found));
@@ -444,6 +447,8 @@ impl Topology {
 
     /// Asks until one server has said who is who.
     fn find(&self, suspect: Option<&Address>, deadline: Instant) -> Result<Found> {
+        #[cfg(test)]
+        crate::defect::provoked("find", &self.name());
         match &self.config.servers {
             Servers::One(address) => self.shard_of(address, deadline).map(|shard| vec![shard]),
             Servers::Cluster(seeds) => {

@@ -483,6 +483,9 @@ static void queues(void) {
     CHECK_INT(rs_queue_len(queue), 0);
     CHECK_INT(rs_queue_len(NULL), 0);
     CHECK_INT(rs_queue_fd(NULL), -1);
+    rs_queue_wake(NULL);
+    rs_queue_close(NULL);
+    CHECK(!rs_queue_is_closed(NULL));
     rs_queue_free(NULL);
     rs_queue_free(queue);
     rs_pipeline_free(pipeline);
