@@ -3,6 +3,7 @@
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::{CString, c_char, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use support::cluster::Cluster;
 use support::fake::Fake;
 use support::server::Server;
 use support::tls::{Certs, Identity};
+use support::wait_until;
 
 /// The system's allocator, as long as nobody asks for more at once than there is.
 struct Scarce;
@@ -210,4 +212,83 @@ fn a_servers_text_is_kept_up_to_a_bound() {
     let replies = pipeline.exec().unwrap();
     assert_eq!(replies.get(0).unwrap().len(), 700_000, "an element has it whole");
     assert!(replies.get(0).unwrap().as_error().unwrap().message().len() < 70_000);
+}
+
+/// As a binding in another language calls it.
+mod c {
+    use super::{c_char, c_void};
+
+    unsafe extern "C" {
+        pub fn rs_client_open(
+            url: *const c_char,
+            options: *const c_void,
+            client: *mut *mut c_void,
+            err: *mut *mut c_void,
+        ) -> i32;
+        pub fn rs_client_free(client: *mut c_void);
+        pub fn rs_queue_new(capacity: usize, queue: *mut *mut c_void, err: *mut *mut c_void) -> i32;
+        pub fn rs_queue_free(queue: *mut c_void);
+        pub fn rs_queue_len(queue: *const c_void) -> usize;
+        pub fn rs_client_submit(
+            client: *const c_void,
+            argc: usize,
+            argv: *const *const c_char,
+            argvlen: *const usize,
+            queue: *const c_void,
+            tag: u64,
+            err: *mut *mut c_void,
+        ) -> i32;
+        pub fn rs_queue_poll_packed(
+            queue: *const c_void,
+            buffer: *mut c_char,
+            capacity: usize,
+            max: usize,
+            timeout_ms: i64,
+            used: *mut usize,
+            count: *mut usize,
+            needed: *mut usize,
+            err: *mut *mut c_void,
+        ) -> i32;
+    }
+}
+
+#[test]
+fn a_completion_that_there_is_no_memory_to_pack_stays_in_its_queue() {
+    const NO_ERROR: *mut *mut c_void = ptr::null_mut();
+    let scarcity = scarcity();
+    let server = Server::start();
+    let url = CString::new(server.url()).unwrap();
+    let words = [c"EVAL", c"return string.rep('x', 600000)", c"0"].map(|word| word.as_ptr());
+    let mut buffer = vec![0; MIB];
+    let (mut client, mut queue) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: all pointers are what the functions want, and live.
+    unsafe {
+        assert_eq!(c::rs_client_open(url.as_ptr(), ptr::null(), &raw mut client, NO_ERROR), 0);
+        assert_eq!(c::rs_queue_new(10, &raw mut queue, NO_ERROR), 0);
+        for tag in 0..2 {
+            let submitted =
+                c::rs_client_submit(client, words.len(), words.as_ptr(), ptr::null(), queue, tag, NO_ERROR);
+            assert_eq!(submitted, 0);
+        }
+        let (mut used, mut count, mut needed) = (0, 0, 0);
+        let mut poll = |capacity, timeout_ms| {
+            let (used, count, needed) = (&raw mut used, &raw mut count, &raw mut needed);
+            let buffer = buffer.as_mut_ptr();
+            let status = c::rs_queue_poll_packed(
+                queue, buffer, capacity, 10, timeout_ms, used, count, needed, NO_ERROR,
+            );
+            (status, *used, *count, *needed)
+        };
+        // The first has come, and does not fit.
+        wait_until("the first reply is there", || poll(0, 60_000).3 > 600_000 && c::rs_queue_len(queue) == 2);
+        scarcity.at_most(64 * 1024);
+        assert_eq!(poll(MIB, 0), (Status::NoMemory.code(), 0, 0, 0));
+        assert_eq!(poll(1000, 0).0, 0, "nothing is held for what does not fit");
+        assert_eq!(c::rs_queue_len(queue), 2);
+        scarcity.at_most(usize::MAX);
+        let (status, used, count, _) = poll(MIB, 60_000);
+        assert!(status == 0 && used > 600_000 && count == 1, "{status} {used} {count}");
+        c::rs_queue_free(queue);
+        c::rs_client_free(client);
+    }
 }

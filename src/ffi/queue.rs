@@ -469,7 +469,7 @@ pub unsafe extern "C" fn rs_client_submit_packed(
 ///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 ///               replies, error an i32 status, u8 flags, error
 ///
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_NO_MEMORY, and then all completions are in the queue as before. Threads: any.
 ///
 /// # Safety
 /// `buffer` points to `capacity` bytes; the other pointers are NULL or what they are declared as.
@@ -494,7 +494,7 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
             return Err(invalid("buffer", "is NULL and its capacity is not 0"));
         }
         let mut trial = queue.queue.try_out();
-        let packed = packed::pack(&mut trial, capacity, max, patience(timeout_ms));
+        let packed = packed::pack(&mut trial, capacity, max, patience(timeout_ms))?;
         // SAFETY: `capacity` bytes, and no more are written; the buffers are different ones.
         unsafe { std::ptr::copy_nonoverlapping(packed.bytes.as_ptr(), buffer.cast(), packed.bytes.len()) };
         set_used(packed.bytes.len());
