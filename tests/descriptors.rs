@@ -45,12 +45,12 @@ fn without_descriptors(url: &str) {
     }
     eprintln!("{}", taken.len());
 
-    let error = Queue::new(10).err().expect("no descriptor for it");
+    let error = Queue::new(10).expect_err("no descriptor for it");
     assert_eq!(error.status(), Status::Resources, "{error}");
     let error = connected.submit(&queue, 1, &count, &["n"], &NONE).unwrap_err();
     assert_eq!((error.status(), error.is_not_executed()), (Status::Resources, true), "{error}");
     assert_eq!(queue.len(), 0, "it was not accepted");
-    let error = Client::open(url, &options(Duration::from_millis(300))).err().expect("no descriptor for it");
+    let error = Client::open(url, &options(Duration::from_millis(300))).expect_err("no descriptor for it");
     assert_eq!((error.status(), error.is_not_executed()), (Status::Connect, true), "{error}");
     assert!(error.message().contains("Too many open files"), "{error}");
     assert_eq!(
