@@ -1,6 +1,6 @@
 //! Bytes into the tape, in one pass that can stop and go on at any byte.
 
-use super::{Entry, Kind, Limits, NoMemory, make_room};
+use super::{Entry, Kind, Limits, NoMemory, push};
 
 /// How far [`Decoder::decode`] came.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,10 +109,12 @@ impl Decoder {
         }
         loop {
             let Some(&sign) = bytes.get(*at) else { return Ok(Decoded::Incomplete) };
-            let Some(index) = u32::try_from(tape.len()).ok().filter(|index| *index < u32::MAX) else {
+            let index = tape.len();
+            if index >= u32::MAX as usize {
                 return Err(Refusal::Limit("more than 2^32 elements"));
-            };
-            let mut entry = Entry { value: 0, len: 0, span: 1, index, kind: Kind::Nil };
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "it is below 2^32")]
+            let mut entry = Entry { value: 0, len: 0, span: 1, index: index as u32, kind: Kind::Nil };
             match sign {
                 b':' => {
                     let Some((value, next)) = number::<false>(bytes, *at + 1)? else {
@@ -187,8 +189,7 @@ impl Decoder {
                 }
                 _ => return Err(Refusal::Protocol("an unknown type")),
             }
-            make_room(tape, 1)?;
-            tape.push(entry);
+            push(tape, entry)?;
             match self.close(tape) {
                 Some(Decoded::Reply) if more(tape, *at)? => {}
                 Some(done) => return Ok(done),
@@ -237,15 +238,13 @@ impl Decoder {
         mut entry: Entry,
         tape: &mut Vec<Entry>,
     ) -> Result<Option<Decoded>, Refusal> {
-        const TOO_MANY: Refusal = Refusal::Limit("more elements than the limit leaves room for");
         let pairs = matches!(sign, b'%' | b'|');
         let elements = if pairs { count.saturating_mul(2) } else { count };
-        if elements > self.limits.max_bytes as u64 / SHORTEST {
-            return Err(TOO_MANY);
+        if elements > self.limits.max_bytes as u64 / SHORTEST || elements >= u64::from(u32::MAX) {
+            return Err(Refusal::Limit("more elements than the limit leaves room for"));
         }
-        let Some(elements) = u32::try_from(elements).ok().filter(|elements| *elements < u32::MAX) else {
-            return Err(TOO_MANY);
-        };
+        #[expect(clippy::cast_possible_truncation, reason = "it is below 2^32")]
+        let elements = elements as u32;
         if self.open.len() >= self.limits.max_depth {
             return Err(Refusal::Limit("aggregates nested deeper than the limit"));
         }
@@ -264,10 +263,8 @@ impl Decoder {
             b'|' | b'>' => Fate::Aside,
             _ => Fate::Keep,
         };
-        make_room(tape, 1)?;
-        make_room(&mut self.open, 1)?;
-        self.open.push(Open { entry: tape.len(), left: elements, fate });
-        tape.push(entry);
+        push(&mut self.open, Open { entry: tape.len(), left: elements, fate })?;
+        push(tape, entry)?;
         Ok(if elements == 0 { self.finish(tape) } else { None })
     }
 
@@ -318,7 +315,7 @@ impl Decoder {
     ) -> Result<bool, Refusal> {
         let mut start = *at + 1;
         let from = start + self.searched;
-        let Some(len) = memchr::memchr2(b'\r', b'\n', &bytes[from..]) else {
+        let Some(len) = line_end(&bytes[from..]) else {
             self.searched = bytes.len() - start;
             if self.searched > self.limits.max_bytes {
                 return Err(Refusal::Limit("a line longer than the limit"));
@@ -326,14 +323,16 @@ impl Decoder {
             return Ok(false);
         };
         let end = from + len;
-        match bytes[end..] {
-            [b'\r', b'\n', ..] => self.searched = 0,
-            [b'\r'] => {
+        if bytes[end] == b'\n' {
+            return Err(Refusal::Protocol("a LF without CR"));
+        }
+        match bytes.get(end + 1) {
+            Some(b'\n') => self.searched = 0,
+            Some(_) => return Err(Refusal::Protocol("a CR without LF")),
+            None => {
                 self.searched = end - start;
                 return Ok(false);
             }
-            [b'\r', ..] => return Err(Refusal::Protocol("a CR without LF")),
-            _ => return Err(Refusal::Protocol("a LF without CR")),
         }
         let text = &bytes[start..end];
         entry.kind = match sign {
@@ -368,6 +367,17 @@ impl Decoder {
         }
         *at = end + 2;
         Ok(true)
+    }
+}
+
+/// Where the first CR or LF is. Most lines are so short that a search in larger steps would cost more than it saves.
+#[inline]
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    const SHORT: usize = 16;
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    match bytes.iter().take(SHORT).position(is_end) {
+        None if bytes.len() > SHORT => memchr::memchr2(b'\r', b'\n', &bytes[SHORT..]).map(|at| SHORT + at),
+        found => found,
     }
 }
 

@@ -32,6 +32,24 @@ pub(crate) fn make_room<T>(vec: &mut Vec<T>, count: usize) -> Result<(), NoMemor
     if count <= vec.capacity() - vec.len() { Ok(()) } else { grow(vec, count) }
 }
 
+/// Appends an element, as [`make_room`] makes room for it.
+#[inline(always)]
+pub(crate) fn push<T>(vec: &mut Vec<T>, element: T) -> Result<(), NoMemory> {
+    // Asked just as `Vec::push` does, so that it need not ask again.
+    if vec.len() == vec.capacity() {
+        return grow_and_push(vec, element);
+    }
+    vec.push(element);
+    Ok(())
+}
+
+#[cold]
+fn grow_and_push<T>(vec: &mut Vec<T>, element: T) -> Result<(), NoMemory> {
+    grow(vec, 1)?;
+    vec.push(element);
+    Ok(())
+}
+
 /// Twice the size, or where that is not to be had, somewhat more than it is.
 #[cold]
 fn grow<T>(vec: &mut Vec<T>, count: usize) -> Result<(), NoMemory> {
