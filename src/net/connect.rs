@@ -158,7 +158,7 @@ async fn connect_tcp(found: &[SocketAddr], address: &Address, deadline: Instant)
     for (index, candidate) in found.iter().enumerate() {
         // An address that never answers must leave time for the others.
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let attempt = match (found.len() - index) as u32 {
+        let attempt = match u32::try_from(found.len() - index).unwrap_or(u32::MAX) {
             1 => connect_to(*candidate).await,
             left => timeout(remaining / left, connect_to(*candidate))
                 .await

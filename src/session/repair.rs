@@ -11,7 +11,7 @@ use super::known::Source;
 use super::order::NotExecuted;
 use super::verdict::{self, Doubt};
 use super::{Expected, Session, What};
-use crate::error::{Error, Reason, Status};
+use crate::error::{Error, Reason, Status, kept};
 use crate::request::{Form, Shape};
 use crate::resp::Kind;
 
@@ -93,7 +93,7 @@ impl<T> Session<T> {
         self.expected.pop_front();
         let entry = self.unseen[0];
         let text = match entry.kind {
-            Kind::Error => self.inbox.text(entry.value as usize, entry.len as usize).to_vec(),
+            Kind::Error => kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec(),
             _ => Vec::new(),
         };
         self.unseen.clear();
@@ -391,7 +391,9 @@ impl<T> Session<T> {
         }
         call.payload.end_array(rare.again.len());
         if let Some(mut before) = rare.before_repair.take() {
-            before.replace_elements(&rare.again, &call.payload);
+            if let Err(no_memory) = before.replace_elements(&rare.again, &call.payload) {
+                return self.refuse(key, no_memory.into());
+            }
             call.payload = before;
         }
         rare.again.clear();
@@ -415,7 +417,8 @@ impl<T> Session<T> {
             if note.status == Status::NoScript {
                 let at = note.at;
                 let text = [call.payload.text(at), b" (", NO_LOADER.as_bytes(), b")"].concat();
-                call.payload.replace_text(at, &text);
+                // Without memory the server's words have to do.
+                let _ = call.payload.replace_text(at, &text);
             }
         }
         self.forget_refusals();
