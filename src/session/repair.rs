@@ -163,7 +163,7 @@ impl<T> Session<T> {
         if call.repeats > REPEATS_MAX {
             return self.give_up(key);
         }
-        self.counters.noscript_repairs += u64::from(!call.teaches);
+        self.counters.noscript_repairs += u64::from(!call.teaches && call.tag.is_some());
         self.send_again(key);
     }
 
