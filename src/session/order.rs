@@ -6,7 +6,7 @@
 //!
 //! An item that stays an error hinders no other: behind it items run as they would behind any error of a pipeline.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::keys::Touched;
 use crate::request::Request;
@@ -60,7 +60,7 @@ impl NotExecuted {
 /// What a growing number of items touches, of the keys that matter.
 struct Conflicts {
     /// The keys of the missed items, and whether one of the items touches each.
-    keys: HashMap<Box<[u8]>, bool>,
+    keys: BTreeMap<Box<[u8]>, bool>,
     /// One of the items touches anything.
     everything: bool,
     /// One of the items touches something.
@@ -69,7 +69,7 @@ struct Conflicts {
 
 impl Conflicts {
     fn with(request: &Request, missed: &[usize]) -> Self {
-        let mut keys = HashMap::new();
+        let mut keys = BTreeMap::new();
         for &item in missed {
             request.touches(item, |key| {
                 keys.insert(key.into(), false);
