@@ -216,6 +216,8 @@ struct Rare {
     queue_error: Option<(usize, Vec<u8>)>,
     /// Where MULTI was refused: what became of each item, run singly.
     singly: Vec<Singly>,
+    /// The errors of those items that are `doubtful`.
+    singly_texts: Vec<Vec<u8>>,
 }
 
 /// What a server has done with a command that was meant to be part of a transaction.

@@ -54,7 +54,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    fn confirm(&self, form: Form, text: &[u8]) -> bool {
+    pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
         let answer = self.texts.iter().find(|(asked, _)| *asked == form);
         answer.is_some_and(|(_, answer)| verdict::confirms(answer, text, form.command()))
     }
@@ -225,6 +225,9 @@ impl<T> Session<T> {
     pub(super) fn settle(&mut self, key: usize) {
         if self.ask(key) {
             return;
+        }
+        if matches!(self.calls[key].rare().queue_error, Some((0, _))) {
+            return self.end_singly(key);
         }
         self.resolve(key);
         let again = self.repairable(key);
