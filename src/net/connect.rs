@@ -57,7 +57,7 @@ fn connect_here(config: &Config, address: &Address, deadline: Instant) -> Result
     }
     let deadline = deadline.min(start + config.connect_timeout);
     let too_late = |step: Step| {
-        let waited = Duration::from_millis((deadline - start).as_millis() as u64);
+        let waited = Duration::from_millis(u64::try_from((deadline - start).as_millis()).unwrap_or(u64::MAX));
         let why = format!("cannot connect to {address}: {} within {waited:?}", step.unfinished());
         Err(Error::because(Status::Connect, Reason::Deadline, why))
     };

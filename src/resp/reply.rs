@@ -267,9 +267,9 @@ impl Payload {
     /// Appends an array of this side's own, whose `len` elements `fill` appends.
     pub(crate) fn append_array(&mut self, len: usize, fill: impl FnOnce(&mut Self)) {
         let at = self.tape.len();
-        self.tape.push(Entry { value: 0, len: len as u32, span: 1, index: at as u32, kind: Kind::Array });
+        self.tape.push(Entry { value: 0, len: place(len), span: 1, index: place(at), kind: Kind::Array });
         fill(self);
-        self.tape[at].span = (self.tape.len() - at) as u32;
+        self.tape[at].span = place(self.tape.len() - at);
     }
 
     /// Makes the array of [`Payload::start_array`] a map.

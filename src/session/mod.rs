@@ -287,7 +287,7 @@ enum What {
 impl What {
     /// A part has no more items than bytes.
     fn items(left: usize, at: u64) -> What {
-        What::Items { left: left as u32, at }
+        What::Items { left: u32::try_from(left).unwrap_or(u32::MAX), at }
     }
 }
 
