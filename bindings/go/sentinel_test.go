@@ -194,7 +194,7 @@ func TestSentinels(t *testing.T) {
 
 	service.failover(t, client, func() { old.kill() })
 	check(t, replica.port)(script.Call(ctx, nil).Text())
-	check(t, replica.port)(service.primary(), nil)
+	eventually(t, "all sentinels name the new primary", func() bool { return service.primary() == replica.port })
 	results, err = client.Pipeline().Do("SET", "n", 2).Call(script, nil).Exec(ctx)
 	if err != nil {
 		t.Fatal(err)
