@@ -173,6 +173,11 @@ static void submissions(const everything *e, rs_status expected) {
         GIVES(expected, rs_queue_dispatch(e->queue, 1, PATIENCE_MS, release, &released, &count, &err));
     } while (expected == RS_OK && rs_queue_len(e->queue) > 0);
     CHECK(expected == RS_OK ? released >= 4 : released == 0);
+    rs_queue_wake(e->queue);
+    GIVES(expected, rs_queue_poll(e->queue, &completion, 1, PATIENCE_MS, &count, &err));
+    CHECK_INT(count, 0);
+    if (expected != RS_OK) rs_queue_close(e->queue); /* the parent's, which must not suffer */
+    CHECK(!rs_queue_is_closed(e->queue));
 }
 
 void call_everything(const everything *e, rs_status expected) {
