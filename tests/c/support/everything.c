@@ -21,6 +21,9 @@ everything everything_of(const char *url) {
     everything e = {.url = url};
     e.options = rs_options_new();
     CHECK(e.options != NULL);
+    /* No machine is too slow for it, and no tool. */
+    CHECK_OK(rs_options_set_connect_timeout_ms(e.options, PATIENCE_MS, &err));
+    CHECK_OK(rs_options_set_call_timeout_ms(e.options, PATIENCE_MS, &err));
     CHECK_OK(rs_client_open(url, e.options, &e.client, &err));
     CHECK_OK(rs_script_register(e.client, lua, strlen(lua), &e.script, &err));
     CHECK_OK(rs_pipeline_new(e.client, 0, &e.pipeline, &err));
