@@ -79,6 +79,37 @@
 // SCRIPT FLUSH ASYNC: in the background.
 #define RS_FLUSH_ASYNC 2
 
+// What ended a call: the time was over, that of the call or, with RS_ERR_CONNECT, that of the attempt to connect.
+#define RS_REASON_DEADLINE 1
+
+// What ended a call: the connection was lost with the call on it.
+#define RS_REASON_CONNECTION_LOST 2
+
+// What ended a call: its caller has called it off.
+#define RS_REASON_CANCELLED 3
+
+// What ended a call: the server sent what is no reply.
+#define RS_REASON_PROTOCOL 4
+
+// What ended a call: the client was closed.
+#define RS_REASON_CLOSED 5
+
+// What ended a call: the server said so; it refused the call, or ran it and answered with an error. With RS_ERR_LOADING and RS_ERR_NOT_SERVED: up to
+// the deadline.
+#define RS_REASON_SERVER 6
+
+// What ended a call: there was no connection; no such host, refused, unreachable, no TLS.
+#define RS_REASON_CONNECT 7
+
+// What ended a call: a limit of the options or of a queue.
+#define RS_REASON_LIMIT 8
+
+// What ended a call: the call itself, as it was made. Nothing was sent.
+#define RS_REASON_ARGUMENT 9
+
+// What ended a call: a defect of this library.
+#define RS_REASON_INTERNAL 10
+
 // RESP3, and RESP2 with a server that does not know it.
 #define RS_PROTOCOL_AUTO 0
 
@@ -211,7 +242,9 @@
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 #define RS_STAT_CALLS 0
 
-// Round trips: bursts of writing to the socket. Calls that travel together share one.
+// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later makes the next one. So calls that
+// travel together share one, and a call made when all before it have ended adds exactly one each time that something of it is sent: one for most, one more where
+// a script is loaded again, is first used in a transaction, or a server redirects. A pipeline of more than 256 KiB travels in several.
 #define RS_STAT_ROUND_TRIPS 1
 
 // Bytes sent, before encryption.
@@ -600,6 +633,23 @@ bool rs_error_is_indeterminate(const rs_error *error);
 // NULL: false. Errors: none.
 bool rs_error_is_not_executed(const rs_error *error);
 
+// What ended the call, one of the RS_REASON_ numbers, whatever is known of its execution: a deadline and a lost connection may both be
+// RS_ERR_INDETERMINATE. Later versions may have more of them.
+//
+// NULL: 0. Errors: none.
+int32_t rs_error_reason(const rs_error *error);
+
+// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the first. -1: it is about no one
+// item.
+//
+// NULL: -1. Errors: none.
+int64_t rs_error_index(const rs_error *error);
+
+// The server that the error is about, as `host:port` or the path of a socket; empty where no server is to blame, or which one is not known.
+//
+// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
+const char *rs_error_node(const rs_error *error);
+
 // Frees an error.
 //
 // NULL: does nothing. Errors: none.
@@ -609,6 +659,11 @@ void rs_error_free(rs_error *error);
 //
 // Returns: a string that lives as long as the library. A number that is no status: `RS_ERR_UNKNOWN`. Threads: any.
 const char *rs_status_name(rs_status status);
+
+// The name of a reason, such as `RS_REASON_DEADLINE`.
+//
+// Returns: a string that lives as long as the library. A number that is no reason: `RS_REASON_UNKNOWN`. Threads: any.
+const char *rs_reason_name(int32_t reason);
 
 // Makes options with every default.
 //
@@ -839,15 +894,45 @@ rs_status rs_queue_new(size_t capacity,
 
 // Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
 //
-// NULL: does nothing. Errors: none. Threads: not while another thread uses it.
+// NULL: does nothing. Errors: none. Threads: not while another thread uses it; rs_queue_close has those come back
+// that wait in it.
 void rs_queue_free(rs_queue *queue);
 
 // A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair. Do
 // not write to it and do not close it. Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the
-// queue stops being empty; so take out until fewer come than were asked for.
+// queue stops being empty; so take out until fewer come than were asked for. Also after rs_queue_wake, up to the next
+// poll; and for good, at its end, after rs_queue_close: take it out of the loop then.
 //
 // Returns: borrowed until rs_queue_free. NULL: -1. Errors: none. Threads: any.
 int rs_queue_fd(const rs_queue *queue);
+
+// Wakes the threads that wait in rs_queue_poll, rs_queue_dispatch or rs_queue_poll_packed: all of them return at once
+// with what there is, RS_OK and a count that may be 0. The next of these calls that begins, on whichever thread, does
+// not wait either, so that a thread that is just about to wait does not miss it; up to then the descriptor is
+// readable. Wake-ups that nobody has seen yet count as one.
+//
+// So such a call may come back early with nothing: whoever is woken looks at what it was woken for, and polls again.
+// To stop threads use rs_queue_close, which all see, however many they are.
+//
+// NULL, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal handler.
+void rs_queue_wake(const rs_queue *queue);
+
+// Ends a queue for good. From now on nothing is accepted: submitting to it fails with RS_ERR_CLOSED, and nothing is
+// sent. Every rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed returns at once with what there is, RS_OK and
+// a count that may be 0, those that wait now as well. The descriptor stays readable.
+//
+// Calls under way go on, and their completions come as ever and can be taken out. Who wants to wait for them polls
+// until rs_queue_len is 0 before the queue is closed. A thread learns from rs_queue_is_closed that it is to go; when
+// all have gone the queue can be freed.
+//
+// NULL, a queue that is closed, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal
+// handler.
+void rs_queue_close(const rs_queue *queue);
+
+// Whether rs_queue_close was called.
+//
+// NULL, and a child of fork: false. Errors: none. Threads: any.
+bool rs_queue_is_closed(const rs_queue *queue);
 
 // How many calls are under way or wait to be taken out.
 //
@@ -856,9 +941,9 @@ size_t rs_queue_len(const rs_queue *queue);
 
 // Takes completions out of a queue, in the order in which they came, and waits for the first one.
 //
-// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits for ever. `*count`: how
-// many were taken; 0 on failure and when the time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
-// RS_ERR_FORKED. Threads: any.
+// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits
+// for ever, but not beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on failure and when the
+// time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_queue_poll(const rs_queue *queue,
                         rs_completion *completions,
                         size_t max,
@@ -880,7 +965,8 @@ rs_status rs_queue_dispatch(const rs_queue *queue,
 
 // Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists and `client` are as with rs_script_call; all copied.
 //
-// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED, and what is wrong with the arguments.
+// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
+// or the queue is closed, and what is wrong with the arguments.
 // The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
 rs_status rs_script_submit(const rs_script *script,
                            const rs_client *client,
@@ -962,6 +1048,13 @@ rs_status rs_client_submit_packed(const rs_client *client,
                                   const rs_queue *queue,
                                   rs_error **err);
 
+// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see there. Off in a new queue, so that
+// who does not ask for them reads what was always there.
+//
+// `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
+void rs_queue_set_packed_details(const rs_queue *queue,
+                                 bool details);
+
 // Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 //
 // `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
@@ -970,7 +1063,8 @@ rs_status rs_client_submit_packed(const rs_client *client,
 //
 //   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 //               behind that, with RS_PACKED_ARRIVED, a reply
-//   error       the server's first word and the message as strings
+//   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked for them, behind these an i32 of
+//               RS_REASON_, an i32 index of the item or -1, and the server as a string, empty where none is known
 //   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
 //               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 //               replies, error an i32 status, u8 flags, error

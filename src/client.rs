@@ -311,7 +311,12 @@ impl Core {
             return Ok(driver);
         }
         let driver = Driver::start()?;
-        Ok(self.driver.get_or_init(|| driver))
+        let driver = self.driver.get_or_init(|| driver);
+        // Who closed the client meanwhile may have found none to stop.
+        if self.topology.is_closed() {
+            driver.stop();
+        }
+        Ok(driver)
     }
 
     pub(crate) fn driver_if_any(&self) -> Option<&Driver> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::LONGEST_WAIT;
+use crate::defect::contain;
 use crate::ffi::lock::{Condvar, Mutex};
 use crate::threads::{self, Place};
 
@@ -67,8 +68,9 @@ impl Log {
             callback
         };
         let _running = Running(listener);
-        // The last use of it frees what the host has given with it.
-        threads::call_back(move || callback(level, &message.to_string()));
+        // The last use of it frees what the host has given with it. A panic in it is its owner's affair; here a thread
+        // would be lost that others wait for.
+        contain(|| threads::call_back(move || callback(level, &message.to_string())));
     }
 
     /// Ends it: when this returns it is not called any more, and on a thread of the host's it has returned on all

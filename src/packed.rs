@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::admin::{FlushMode, Task};
 use crate::client::Client;
 use crate::command::{self, Lane};
+use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::pipeline::Pipeline;
-use crate::queue::Completion;
+use crate::queue::{Completion, Trial};
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, ReplyRef};
 use crate::script::Script;
@@ -222,29 +223,92 @@ fn read_pipeline(
                 .and_then(|script| pipeline.script_of(script, &keys[..], &args[..], read_only).map(drop)),
             _ => unreachable!("checked when it was read"),
         };
-        appended.map_err(|error| error.context(format_args!("item {number}")))?;
+        appended.map_err(|error| error.of_item(number).context(format_args!("item {number}")))?;
     }
     Ok((pipeline.take_request(), Lane::Shared))
 }
 
-/// Appends a completion.
-pub(crate) fn write_completion(completion: &Completion, out: &mut Vec<u8>) {
+/// So many completions are taken out at a time to see whether they fit.
+const AT_A_TIME: usize = 64;
+
+/// Completions as bytes.
+#[derive(Default)]
+pub(crate) struct Packed {
+    pub(crate) bytes: Vec<u8>,
+    /// How many they are.
+    pub(crate) count: usize,
+    /// What the next one takes, which did not fit.
+    pub(crate) needed: usize,
+}
+
+/// Packs as many completions as fit into `capacity` bytes; waits for the first one.
+/// `details`: each error with what ended the call, the item and the server.
+pub(crate) fn pack(
+    trial: &mut Trial<'_>,
+    details: bool,
+    capacity: usize,
+    max: usize,
+    mut timeout: Duration,
+) -> Packed {
+    let mut packed = Packed::default();
+    while packed.count < max {
+        let wanted = (max - packed.count).min(AT_A_TIME);
+        let taken = trial.take(wanted, std::mem::take(&mut timeout));
+        let is_empty = taken.len() < wanted;
+        for completion in taken {
+            let before = packed.bytes.len();
+            append(completion, details, &mut packed.bytes, u32::MAX as usize);
+            if packed.bytes.len() > capacity {
+                packed.needed = packed.bytes.len() - before;
+                packed.bytes.truncate(before);
+                return packed;
+            }
+            packed.count += 1;
+        }
+        if is_empty {
+            break;
+        }
+    }
+    packed
+}
+
+/// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all
+/// behind it for ever.
+fn append(completion: &mut Completion, details: bool, out: &mut Vec<u8>, longest: usize) {
     let start = out.len();
+    let written = contain(|| write_completion(completion, details, out));
+    let error = match written {
+        Some(()) if out.len() - start <= longest => return,
+        Some(()) => {
+            let text =
+                "the reply is longer than 4 GiB, which no packed completion can say; the call was executed";
+            Error::new(Status::ReplyLimit, text)
+        }
+        None => Error::defect(),
+    };
+    out.truncate(start);
+    (completion.result, completion.arrived) = (Err(error), None);
+    write_completion(completion, details, out);
+}
+
+fn write_completion(completion: &Completion, details: bool, out: &mut Vec<u8>) {
+    let start = out.len();
+    #[cfg(test)]
+    crate::defect::provoked("pack", &completion.tag);
     out.extend([0; 4]);
     out.extend(completion.tag.to_ne_bytes());
     match &completion.result {
         Ok(reply) => {
             out.extend(0_i32.to_ne_bytes());
             out.push(0);
-            write_reply(reply.root(), out);
+            write_reply(reply.root(), details, out);
         }
         Err(error) => {
             out.extend(error.status().code().to_ne_bytes());
             out.push(flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 });
-            write_text(error.server_code().unwrap_or_default().as_bytes(), out);
-            write_text(error.message().as_bytes(), out);
+            write_error(error, details, out);
             if let Some(arrived) = &completion.arrived {
-                write_reply(arrived.root(), out);
+                write_reply(arrived.root(), details, out);
             }
         }
     }
@@ -262,8 +326,19 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
+fn write_error(error: &Error, details: bool, out: &mut Vec<u8>) {
+    write_text(error.server_code().unwrap_or_default().as_bytes(), out);
+    write_text(error.message().as_bytes(), out);
+    if details {
+        out.extend(error.reason().code().to_ne_bytes());
+        let index = error.index().and_then(|index| i32::try_from(index).ok()).unwrap_or(-1);
+        out.extend(index.to_ne_bytes());
+        write_text(error.node().unwrap_or_default().as_bytes(), out);
+    }
+}
+
 /// Appends a reply; its depth is bounded by the option `max_reply_depth`.
-fn write_reply(reply: ReplyRef<'_>, out: &mut Vec<u8>) {
+fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Vec<u8>) {
     out.push(reply.kind() as u8);
     match reply.kind() {
         Kind::Nil | Kind::Header => {}
@@ -271,14 +346,13 @@ fn write_reply(reply: ReplyRef<'_>, out: &mut Vec<u8>) {
         Kind::Boolean => out.push(u8::from(reply.as_bool() == Some(true))),
         Kind::Array | Kind::Map | Kind::Set => {
             out.extend((reply.len() as u32).to_ne_bytes());
-            reply.elements().for_each(|element| write_reply(element, out));
+            reply.elements().for_each(|element| write_reply(element, details, out));
         }
         Kind::Error => {
-            let error = reply.as_error();
-            out.extend(error.as_ref().map_or(0, |error| error.status().code()).to_ne_bytes());
-            out.push(error.as_ref().map_or(0, flags_of));
-            write_text(error.as_ref().and_then(Error::server_code).unwrap_or_default().as_bytes(), out);
-            write_text(error.as_ref().map_or("", Error::message).as_bytes(), out);
+            let Some(error) = reply.as_error() else { unreachable!("an error, by its kind") };
+            out.extend(error.status().code().to_ne_bytes());
+            out.push(flags_of(&error));
+            write_error(&error, details, out);
         }
         Kind::Verbatim => {
             out.extend_from_slice(reply.verbatim_format().unwrap_or(b"txt"));
@@ -287,5 +361,111 @@ fn write_reply(reply: ReplyRef<'_>, out: &mut Vec<u8>) {
         Kind::Status | Kind::String | Kind::Double | Kind::BigNumber => {
             write_text(reply.as_bytes().unwrap_or_default(), out);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+    use crate::defect;
+    use crate::queue::Queue;
+    use crate::resp::{Payload, Reply};
+
+    fn queue_of(tags: std::ops::Range<u64>) -> Queue {
+        let queue = Queue::new(10_000).expect("descriptors");
+        let mut tickets = Vec::new();
+        queue.accept(1, tags.collect::<Vec<_>>().into_iter(), &mut tickets).expect("room");
+        let reply = || {
+            let mut payload = Box::<Payload>::default();
+            payload.start();
+            payload.append_text(Kind::Status, b"PONG");
+            Ok(Reply::new(payload))
+        };
+        queue.complete(tickets.into_iter().map(|ticket| (ticket, reply(), None)));
+        queue
+    }
+
+    fn is_readable(queue: &Queue) -> bool {
+        let fd = queue.as_fd();
+        poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&Timespec::default())).expect("a poll") > 0
+    }
+
+    /// Packs what fits, as the C function does.
+    fn take(queue: &Queue, capacity: usize, max: usize) -> Packed {
+        let mut trial = queue.try_out();
+        let packed = pack(&mut trial, false, capacity, max, Duration::ZERO);
+        trial.keep(packed.count);
+        packed
+    }
+
+    fn tags(packed: &Packed) -> Vec<u64> {
+        let mut rest = &packed.bytes[..];
+        let mut tags = Vec::new();
+        while let Some((size, behind)) = rest.split_first_chunk() {
+            let (one, others) = behind.split_at(u32::from_ne_bytes(*size) as usize);
+            tags.push(u64::from_ne_bytes(one[..8].try_into().expect("a tag")));
+            rest = others;
+        }
+        assert_eq!(tags.len(), packed.count);
+        tags
+    }
+
+    #[test]
+    fn what_does_not_fit_stays_in_order_and_the_descriptor_tells_of_it_alone() {
+        for (capacity, max) in [(40, 2), (40, 1_000), (300, 7), (300, usize::MAX), (1 << 20, 130)] {
+            let queue = queue_of(0..1_000);
+            let mut next = 0;
+            while next < 1_000 {
+                assert!(is_readable(&queue));
+                let packed = take(&queue, capacity, max);
+                assert!(packed.bytes.len() <= capacity && packed.count <= max && packed.count > 0);
+                assert_eq!(tags(&packed), (next..next + packed.count as u64).collect::<Vec<_>>());
+                next += packed.count as u64;
+                assert_eq!(queue.len() as u64, 1_000 - next);
+                assert!(packed.needed == 0 || packed.needed > capacity - packed.bytes.len());
+            }
+            assert!(!is_readable(&queue), "{capacity} bytes, {max} at a time");
+            assert_eq!(take(&queue, capacity, max).count, 0);
+            assert!(!is_readable(&queue));
+        }
+    }
+
+    #[test]
+    fn a_completion_that_cannot_be_written_is_an_error_and_in_nobodys_way() {
+        let queue = queue_of(2_000_000..2_000_003);
+        defect::provoke("pack", &2_000_001);
+        let packed = take(&queue, 1 << 20, 10);
+        assert_eq!(tags(&packed), [2_000_000, 2_000_001, 2_000_002]);
+        let size = packed.bytes.len() as u64;
+        assert!(size > 3 * 25 && packed.bytes.windows(6).any(|text| text == b"defect"));
+        assert!(queue.is_empty() && !is_readable(&queue));
+    }
+
+    #[test]
+    fn a_completion_that_is_too_long_to_be_told_is_an_error() {
+        let queue = queue_of(0..1);
+        let mut trial = queue.try_out();
+        let completion = &mut trial.take(1, Duration::ZERO)[0];
+        let mut out = b"before".to_vec();
+        append(completion, false, &mut out, 20);
+        let error = completion.result.as_ref().expect_err("it is too long");
+        assert_eq!(error.status(), Status::ReplyLimit);
+        assert!(out.starts_with(b"before") && out.windows(5).any(|text| text == b"4 GiB"));
+    }
+
+    #[test]
+    fn what_is_out_on_trial_comes_back_whatever_happens() {
+        let queue = queue_of(0..200);
+        let panicked = defect::contain(|| {
+            let mut trial = queue.try_out();
+            assert_eq!(trial.take(130, Duration::ZERO).len(), 130);
+            assert_eq!((trial.take(60, Duration::ZERO).len(), queue.len()), (60, 200));
+            panic!("in the middle of it");
+        });
+        assert!(panicked.is_none() && is_readable(&queue));
+        assert_eq!(tags(&take(&queue, 1 << 20, 1_000)), (0..200).collect::<Vec<_>>());
+        assert!(queue.is_empty() && !is_readable(&queue));
     }
 }

@@ -423,6 +423,19 @@ impl Request {
         String::from_utf8_lossy(name).chars().take(NAME_SHOWN).collect()
     }
 
+    /// Whether a server that will not have item `index` says so before it begins, or lets it run to its end. A script without flags is stopped in the
+    /// middle.
+    pub(crate) fn is_checked_first(&self, index: usize) -> bool {
+        match self.items[index].script {
+            Some(script) => self.scripts[script as usize].has_flags(),
+            None => {
+                let name = arguments(&self.wire[self.start_of(index)..self.items[index].end]).next();
+                let evals = [&b"EVAL"[..], b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"];
+                name.is_some_and(|name| !evals.iter().any(|eval| name.eq_ignore_ascii_case(eval)))
+            }
+        }
+    }
+
     /// Where the wire form of item `index` starts.
     pub(crate) fn start_of(&self, index: usize) -> usize {
         index.checked_sub(1).map_or(0, |before| self.items[before].end)

@@ -12,6 +12,7 @@ use crate::admin::Task;
 use crate::client::{Client, Way, WeakClient};
 use crate::command::{self, Lane};
 use crate::config::LONGEST_WAIT;
+use crate::defect::contain;
 use crate::dispatch::has_read_only;
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
@@ -31,13 +32,24 @@ use crate::session::handshake::Purpose;
 use crate::session::verdict;
 use crate::slots::NO_SLOT;
 use crate::topology::Place;
+use crate::workers::LinedUp;
 
-/// A call under way that will be completed in a queue.
+/// A call under way that will be completed in a queue, whatever becomes of it: one that is lost by a defect, with the
+/// thread that had it in hands, is completed when it is dropped.
 pub(crate) struct Submitted {
     target: Arc<Target>,
     ticket: Ticket,
     pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,
+    is_over: bool,
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        if !self.is_over && self.target.queue.check_process().is_ok() {
+            self.target.queue.complete(std::iter::once((self.ticket, Err(Error::defect()), None)));
+        }
+    }
 }
 
 /// What calls have in common that are submitted together.
@@ -155,11 +167,20 @@ impl Client {
         let driver = core.driver()?;
         let mut tickets = Vec::with_capacity(calls.len());
         queue.accept(core.id(), calls.iter().map(|call| call.tag), &mut tickets)?;
+        if contain(|| self.send_accepted(driver, queue, calls, &tickets)).is_none() {
+            // They were accepted all the same. Those that have an end already keep it.
+            queue.complete(tickets.into_iter().map(|ticket| (ticket, Err(Error::defect()), None)));
+        }
+        Ok(())
+    }
+
+    /// Sends calls that were accepted, or hands them to those who will.
+    fn send_accepted(&self, driver: &Driver, queue: &Queue, calls: &mut Vec<Call>, tickets: &[Ticket]) {
         let now = Instant::now();
         let mut earliest = now + LONGEST_WAIT;
         let mut groups: SmallVec<[Group; 4]> = SmallVec::new();
         let mut refused = Vec::new();
-        for (Call { timeout, work, .. }, ticket) in calls.drain(..).zip(tickets) {
+        for (Call { timeout, work, .. }, &ticket) in calls.drain(..).zip(tickets) {
             let work = match work {
                 Ok(work) => work,
                 Err(error) => {
@@ -170,10 +191,12 @@ impl Client {
             let timeout = timeout.unwrap_or(self.view().timeout).min(LONGEST_WAIT);
             let deadline = now + timeout;
             earliest = earliest.min(deadline);
+            let submitted =
+                |target: Arc<Target>| Submitted { target, ticket, timeout, deadline, is_over: false };
             let (request, lane) = match work {
                 Work::Send(request, lane) => (request, lane),
                 Work::Administer(task) => {
-                    let call = Submitted { target: self.target(queue, None), ticket, timeout, deadline };
+                    let call = submitted(self.target(queue, None));
                     driver.give(Job::Administer { task, call });
                     continue;
                 }
@@ -190,11 +213,10 @@ impl Client {
                         groups.len() - 1
                     });
                     let Group { target, calls, .. } = &mut groups[place];
-                    let call = Submitted { target: Arc::clone(target), ticket, timeout, deadline };
-                    calls.push((request, call));
+                    calls.push((request, submitted(Arc::clone(target))));
                 }
                 None => {
-                    let call = Submitted { target: self.target(queue, None), ticket, timeout, deadline };
+                    let call = submitted(self.target(queue, None));
                     driver.give(match lane {
                         Lane::Own | Lane::Bare => {
                             Job::Wait { request, call, purpose: lane.purpose(), leash: Arc::default() }
@@ -211,7 +233,6 @@ impl Client {
             queue.complete(refused.into_iter());
         }
         driver.waker.mind(earliest);
-        Ok(())
     }
 
     fn target(&self, queue: &Queue, node: Option<&Arc<Node>>) -> Arc<Target> {
@@ -250,8 +271,10 @@ impl Client {
         {
             return;
         }
-        if driver.workers.line_up(node, calls) {
-            driver.give(Job::Connect { client: self.downgrade(), node: Arc::clone(node) });
+        match driver.workers.line_up(node, calls) {
+            LinedUp::Behind => {}
+            LinedUp::First => driver.give(Job::Connect { client: self.downgrade(), node: Arc::clone(node) }),
+            LinedUp::Closed => calls.drain(..).for_each(|(_, call)| call.close()),
         }
     }
 
@@ -317,10 +340,7 @@ impl Driver {
                     self.waker.mind(deadline);
                 }
             }
-            Err((Job::Connect { node, .. }, error)) => {
-                let calls = self.workers.end_line(&node);
-                calls.into_iter().for_each(|(_, call)| call.complete(Err(error.clone()), None));
-            }
+            Err((Job::Connect { node, .. }, error)) => self.workers.end_line(&node, &error),
             Err((job, error)) => job.refuse(error),
         }
     }
@@ -345,13 +365,30 @@ impl Submitted {
         (self.ticket, self.target.queue.clone())
     }
 
+    /// Its number in its queue.
+    pub(crate) fn serial(&self) -> u64 {
+        self.ticket.serial()
+    }
+
     /// Whether it is this call of this queue.
     pub(crate) fn is(&self, ticket: Ticket, queue: &Queue) -> bool {
         self.ticket == ticket && self.target.queue.is(queue)
     }
 
-    fn complete(self, result: Result<Reply>, arrived: Option<Reply>) {
+    fn complete(mut self, result: Result<Reply>, arrived: Option<Reply>) {
         self.target.queue.complete(std::iter::once((self.ticket, result, arrived)));
+        self.is_over = true;
+    }
+
+    /// Ends it where nothing was sent.
+    pub(crate) fn fail(self, error: Error) {
+        self.complete(Err(error), None);
+    }
+
+    /// Its ticket, for whoever completes it with that.
+    fn end(mut self) -> Ticket {
+        self.is_over = true;
+        self.ticket
     }
 
     /// Ends it where nothing was sent: its deadline has passed.
@@ -360,17 +397,17 @@ impl Submitted {
             "the deadline of {} ms passed before the call could be sent; nothing was sent",
             self.timeout.as_millis()
         );
-        self.complete(Err(Error::new(Status::Timeout, text)), None);
+        self.fail(Error::new(Status::Timeout, text));
     }
 
     /// Ends it where nothing was sent: its caller has called it off.
     pub(crate) fn call_off(self) {
-        self.complete(Err(Error::called_off(false)), None);
+        self.fail(Error::called_off(false));
     }
 
     /// Ends it where nothing was sent: the client is closed.
     pub(crate) fn close(self) {
-        self.complete(Err(Error::closed()), None);
+        self.fail(Error::closed());
     }
 }
 
@@ -392,7 +429,8 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
             next.take().or_else(|| ended.next_if(|(call, _)| Arc::ptr_eq(&call.target, &target)))
         });
         let done = ready.filter_map(|(call, outcome)| {
-            let ticket = call.ticket;
+            #[cfg(test)]
+            call.target.node.iter().for_each(|node| crate::defect::provoked("complete", node.address()));
             let (result, arrived) = match outcome {
                 Outcome::Left(error, arrived) => {
                     if let Some(client) = &client {
@@ -428,10 +466,10 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
                     }
                 }
             };
-            Some((ticket, result, arrived))
+            Some((call, result, arrived))
         });
-        let done: SmallVec<[_; 32]> = done.collect();
-        target.queue.complete(done.into_iter());
+        let mut done: SmallVec<[_; 32]> = done.collect();
+        target.queue.complete(done.drain(..).map(|(call, result, arrived)| (call.end(), result, arrived)));
         if let (Some(client), Some(node), false) = (&client, &target.node, unsent.is_empty()) {
             match client.core().driver_if_any() {
                 Some(driver) => client.send(driver, node, &mut unsent, Instant::now()),
@@ -493,7 +531,7 @@ impl Job {
     pub(crate) fn end(self, unsent: fn(Submitted)) {
         match self {
             Job::Connect { .. } | Job::AskRole { .. } => {}
-            Job::GoOn { call, error, arrived, .. } if error.is_indeterminate() => {
+            Job::GoOn { call, error, arrived, .. } if !error.is_not_executed() => {
                 call.complete(Err(error), arrived);
             }
             Job::Carry { call, .. }
@@ -508,13 +546,15 @@ impl Job {
         match self {
             Job::Connect { .. } | Job::AskRole { .. } => {}
             Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => {
-                call.complete(Err(reason), None);
+                call.fail(reason);
             }
             Job::GoOn { call, error, arrived, .. } => call.complete(Err(error), arrived),
         }
     }
 
     pub(crate) fn run(self) {
+        #[cfg(test)]
+        self.call().iter().for_each(|call| crate::defect::provoked("work", &call.timeout.as_millis()));
         match self {
             Job::Connect { client, node } => connect(&client, &node),
             Job::AskRole { node, connection } => {
@@ -559,12 +599,19 @@ fn connect(client: &WeakClient, node: &Arc<Node>) {
         let Some(driver) = client.core().driver_if_any() else { return };
         let Some(patience) = driver.workers.patience_of(node) else { return };
         let linked = client.core().topology.link_patiently(node, patience);
+        #[cfg(test)]
+        crate::defect::provoked("line", node.address());
         let mut calls = driver.workers.take_line(node);
         let earliest = calls.iter().map(|(_, call)| call.deadline).min();
+        let line_up = |calls: &mut Vec<_>| {
+            if let LinedUp::Closed = driver.workers.line_up(node, calls) {
+                calls.drain(..).for_each(|(_, call): (_, Submitted)| call.close());
+            }
+        };
         match linked {
             Ok(link) => {
                 if !driver.submit(&link, &mut calls, Instant::now()) {
-                    driver.workers.line_up(node, &mut calls);
+                    line_up(&mut calls);
                 }
             }
             Err(error) => {
@@ -572,10 +619,10 @@ fn connect(client: &WeakClient, node: &Arc<Node>) {
                 let is_over = Instant::now() >= patience;
                 let mut patient =
                     calls.extract_if(.., |(_, call)| is_over && call.deadline > patience).collect();
-                driver.workers.line_up(node, &mut patient);
+                line_up(&mut patient);
                 for (request, call) in calls {
                     if client.core().topology.only().is_some() {
-                        call.complete(Err(error.clone()), None);
+                        call.fail(error.clone());
                     } else {
                         driver.give(Job::GoOn { request, call, error: error.clone(), arrived: None });
                     }

@@ -21,8 +21,8 @@ pub mod stats;
 pub mod version;
 
 use std::ffi::{CStr, c_char};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 
 use smallvec::SmallVec;
@@ -44,9 +44,7 @@ pub const RS_OK: rs_status = 0;
 fn guard(err: *mut *mut rs_error, body: impl FnOnce() -> Result<()>) -> rs_status {
     #[cfg(not(target_os = "linux"))]
     let _held = Held::new();
-    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        Err(Error::new(Status::Internal, "a defect of rs_script: it panicked; please report it").sent(true))
-    });
+    let result = contain(body).unwrap_or_else(|| Err(Error::defect()));
     let (status, error) = match result {
         Ok(()) => (RS_OK, std::ptr::null_mut()),
         Err(error) => {
@@ -68,7 +66,7 @@ fn guard_held(err: *mut *mut rs_error, body: impl FnOnce() -> Result<()>) -> rs_
 
 /// Runs the body of an export that has no error to give; a panic becomes `otherwise`.
 fn guard_value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or(otherwise)
+    contain(body).unwrap_or(otherwise)
 }
 
 /// The error for an argument that cannot be used.

@@ -14,9 +14,11 @@ use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::config::Config;
+use crate::deadlines::Deadlines;
 use crate::driver::Waker;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::ffi::fork::Process;
+use crate::index::Index;
 use crate::net::address::Address;
 use crate::net::connect::{Established, connect};
 use crate::net::{Socket, TICK};
@@ -26,10 +28,12 @@ use crate::session::handshake::{Handshake, Next, Purpose};
 use crate::session::{Counters, Facts, Finished, Session};
 use crate::submit::Submitted;
 
+mod defect;
 mod silence;
 mod submitted;
 mod transfer;
 
+use defect::CloseOnPanic;
 use silence::Silence;
 pub(crate) use submitted::{Outcome, Watch};
 use transfer::{Tls, Wait};
@@ -37,6 +41,12 @@ use transfer::{Tls, Wait};
 /// A yield of the processor that takes longer went to somebody else's work: the next [`GATHER_PAUSE`] writes do without.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 const GATHER_PAUSE: u32 = 100;
+
+/// The caller to pass a role to is looked for among so many who are next.
+const LOOK_AHEAD: usize = 64;
+
+/// What sleepers are found by.
+const SLEEPS: u64 = 0;
 
 /// How a call on a link ends.
 pub(crate) enum End {
@@ -59,6 +69,8 @@ pub(crate) struct Started {
 pub(crate) struct Link {
     socket: Socket,
     address: Address,
+    /// The address, for errors.
+    name: Arc<str>,
     /// Silence for as long as this, and a missed deadline in it, mean that the connection is dead.
     silence_timeout: Duration,
     /// When hands had been shaken: no call on it is older.
@@ -95,8 +107,13 @@ struct Shared {
     silence: Option<Silence>,
     /// Why the connection ended.
     cause: Option<Error>,
+    /// The places of callers that sleep, all under one hash: any of them will do.
+    sleepers: Index,
     /// Calls in flight that were submitted: nobody waits for them.
     submitted: usize,
+    /// Their places by ticket.
+    tickets: Index,
+    deadlines: Deadlines,
     /// Those of them that are over, to be handed out without the lock.
     completed: Vec<(Submitted, Outcome)>,
     /// Whom to wake when such calls have nobody who reads or writes for them.
@@ -132,6 +149,7 @@ impl Link {
         let mut link = Link {
             socket,
             address: address.clone(),
+            name: address.to_string().into(),
             silence_timeout: config.silence_timeout,
             opened: now,
             usable: AtomicBool::new(true),
@@ -151,7 +169,10 @@ impl Link {
                 heard: now,
                 silence: None,
                 cause: None,
+                sleepers: Index::default(),
                 submitted: 0,
+                tickets: Index::default(),
+                deadlines: Deadlines::default(),
                 completed: Vec::new(),
                 waker: None,
                 watched: Watch::default(),
@@ -178,7 +199,9 @@ impl Link {
         while let Some(request) = next {
             let replies = match self.say(request, config, deadline) {
                 End::Finished(Finished { result: Ok(payload), .. }) => Reply::new(payload),
-                End::Late(..) => return Err(self.no_handshake("the server did not answer in time")),
+                End::Late(..) => {
+                    return Err(self.no_handshake(Reason::Deadline, "the server did not answer in time"));
+                }
                 _ => {
                     return match self.cause() {
                         Some(cause) if matches!(cause.status(), Status::Tls | Status::Closed) => Err(cause),
@@ -190,8 +213,8 @@ impl Link {
                         Some(cause) => Err(handshake
                             .refusal()
                             .map(|refusal| refusal.context(&self.address))
-                            .unwrap_or_else(|| self.no_handshake(cause.message()))),
-                        None => Err(self.no_handshake("the connection was closed")),
+                            .unwrap_or_else(|| self.no_handshake(Reason::Connect, cause.message()))),
+                        None => Err(self.no_handshake(Reason::Connect, "the connection was closed")),
                     };
                 }
             };
@@ -222,8 +245,8 @@ impl Link {
         self.wait(started, start, deadline)
     }
 
-    fn no_handshake(&self, reason: &str) -> Error {
-        Error::new(Status::Connect, format!("no handshake with {}: {reason}", self.address))
+    fn no_handshake(&self, why: Reason, reason: &str) -> Error {
+        Error::because(Status::Connect, why, format!("no handshake with {}: {reason}", self.address))
     }
 
     /// Whether new calls may be put on this link.
@@ -264,6 +287,7 @@ impl Link {
 
     /// Ends every call in flight; the link is of no use any more.
     pub(crate) fn close(&self, cause: &Error) {
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         self.fail(&mut shared, cause);
         self.hand_out(&mut shared);
@@ -276,7 +300,7 @@ impl Link {
 
     /// Sends a request and waits for its reply, doing the I/O on this thread wherever no other does it already.
     pub(crate) fn call(&self, request: Box<Request>, now: Instant, deadline: Instant) -> End {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         // Whoever had to connect first, or waited for another to do so, has less time left than it had when the
         // call was made.
@@ -315,7 +339,7 @@ impl Link {
         request: Box<Request>,
         now: Instant,
     ) -> std::result::Result<Started, Box<Request>> {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         let started = self.begin(&mut shared, request, now);
         // It may be long before this caller comes back.
@@ -325,7 +349,7 @@ impl Link {
 
     /// Waits for a call that was started, but no longer than `until`, and does not give it up then. Whether it is over.
     pub(crate) fn linger(&self, started: &Started, now: Instant, until: Instant) -> bool {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         let is_over = self.drive(&mut shared, started.place, Some(now), until);
         self.leave(&mut shared);
@@ -334,7 +358,7 @@ impl Link {
 
     /// The second half of [`Link::call`]. `asked`: when the call was made.
     pub(crate) fn wait(&self, started: Started, asked: Instant, deadline: Instant) -> End {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         self.end(&mut self.shared.lock(), started, None, (asked, deadline))
     }
 
@@ -376,8 +400,9 @@ impl Link {
         let end = match shared.places[me].finished.take() {
             Some(finished) => End::Finished(finished),
             None => {
+                let index = shared.session.unanswered(key);
                 let (arrived, queued) = shared.give_up(key, Instant::now(), Duration::ZERO);
-                End::Late(self.late(deadline.saturating_duration_since(asked), queued), arrived)
+                End::Late(self.late(deadline.saturating_duration_since(asked), queued, index), arrived)
             }
         };
         shared.places.remove(me);
@@ -421,13 +446,18 @@ impl Link {
         shared.places[me].finished.is_some()
     }
 
-    fn late(&self, waited: Duration, queued: bool) -> Error {
+    fn late(&self, waited: Duration, queued: bool, index: Option<usize>) -> Error {
         let missed = format!("no reply from {} within {} ms", self.address, waited.as_millis());
-        if queued {
+        let error = if queued {
             let text = "the call was sent, so the server may have executed it or may yet do so";
-            Error::new(Status::Indeterminate, format!("{missed}; {text}"))
+            Error::indeterminate(Reason::Deadline, format!("{missed}; {text}"))
         } else {
             Error::new(Status::Timeout, format!("{missed}; nothing was sent that it could execute"))
+        };
+        let error = error.on(&self.name);
+        match index {
+            Some(index) => error.of_item(index),
+            None => error,
         }
     }
 
@@ -458,25 +488,40 @@ impl Link {
         in_time
     }
 
-    fn lost(&self, shared: &mut Shared, reason: &str) {
+    fn lost(&self, shared: &mut Shared, why: Reason, reason: &str) {
         let reason = format!("the connection to {} was lost: {reason}", self.address);
-        self.fail(shared, &Error::new(Status::Connect, reason));
+        self.fail(shared, &Error::because(Status::Connect, why, reason));
     }
 
     fn fail(&self, shared: &mut Shared, cause: &Error) {
         self.usable.store(false, Ordering::Release);
-        shared.session.fail(cause.status(), cause.message());
         shared.cause.get_or_insert_with(|| cause.clone());
         self.socket.shutdown();
+        shared.session.end(cause);
         self.deliver(shared);
+    }
+
+    /// Says in the errors of a call which server they are of.
+    #[inline]
+    fn name_server(&self, finished: &mut Finished<usize>) {
+        match &mut finished.result {
+            Ok(payload) if payload.notes.is_empty() => {}
+            Ok(payload) => payload.of_server(&self.name),
+            Err(error) => {
+                error.set_node(&self.name);
+                if let Some(arrived) = &mut finished.arrived {
+                    arrived.of_server(&self.name);
+                }
+            }
+        }
     }
 
     /// Puts finished calls where their callers find them, and wakes those who sleep.
     fn deliver(&self, shared: &mut Shared) {
-        while let Some(finished) = shared.session.next_finished() {
+        while let Some(mut finished) = shared.session.next_finished() {
+            self.name_server(&mut finished);
             if shared.submitted > 0 && shared.places[finished.tag].submitted.is_some() {
-                if let Some((call, _)) = shared.places.remove(finished.tag).submitted {
-                    shared.submitted -= 1;
+                if let Some((call, _)) = shared.take_submitted(finished.tag) {
                     shared.completed.push((call, Outcome::Finished(finished)));
                 }
                 continue;
@@ -486,20 +531,6 @@ impl Link {
             if let Some(condition) = &place.asleep {
                 condition.notify_one();
             }
-        }
-    }
-}
-
-/// A defect of this library must not leave others waiting for a reader that is gone.
-struct CloseOnPanic<'a>(&'a Link);
-
-impl Drop for CloseOnPanic<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.close(&Error::new(
-                Status::Internal,
-                "a defect of rs_script ended the connection; please report it",
-            ));
         }
     }
 }
@@ -524,25 +555,31 @@ fn gather(shared: &mut MutexGuard<'_, Shared>) {
 fn sleep(shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> bool {
     let condition = shared.conditions.pop().unwrap_or_default();
     shared.places[me].asleep = Some(Arc::clone(&condition));
+    shared.sleepers.insert(me, SLEEPS);
     let in_time = !condition.wait_until(shared, deadline).timed_out();
+    shared.sleepers.remove(me);
     shared.places[me].asleep = None;
     shared.conditions.push(condition);
     in_time
 }
 
-/// Wakes the caller whose reply comes next, to become the reader. Callers that are busy elsewhere, with the rest of their pipeline on another
-/// server, are passed over.
+/// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Callers that are busy
+/// elsewhere, with the rest of their pipeline on another server, are passed over.
 fn pass_on(shared: &Shared) {
-    if let Some(condition) = shared.session.awaited().find_map(|&next| shared.places[next].asleep.as_ref()) {
-        condition.notify_one();
-    } else {
-        shared.wake_if_unattended();
+    if shared.sleepers.is_empty() {
+        return shared.wake_if_unattended();
+    }
+    let mut next = shared.session.awaited(LOOK_AHEAD);
+    match next.find_map(|&next| shared.places[next].asleep.as_ref()) {
+        Some(condition) => condition.notify_one(),
+        None => wake_one(shared),
     }
 }
 
 /// Wakes any caller that sleeps, to become the writer.
 fn wake_one(shared: &Shared) {
-    if let Some(condition) = shared.places.iter().find_map(|(_, place)| place.asleep.as_ref()) {
+    let mut sleepers = shared.sleepers.find(SLEEPS);
+    if let Some(condition) = sleepers.find_map(|place| shared.places[place].asleep.as_ref()) {
         condition.notify_one();
     }
 }

@@ -7,7 +7,7 @@ use crate::ffi::lock::MutexGuard;
 use rustls::ClientConnection;
 
 use super::{Link, Shared, wake_one};
-use crate::error::{Error, Status};
+use crate::error::{Error, Reason, Status};
 use crate::net::cipher::{Cipher, Peer};
 use crate::net::{PATIENCE, Readiness, tls};
 use crate::resp::Refusal;
@@ -101,8 +101,8 @@ impl Link {
         // Before the lock is let go of to write: who gives a call up meanwhile must find it over.
         self.deliver(shared);
         match (outcome, count) {
-            (Err(error), _) => self.lost(shared, &error.to_string()),
-            (Ok((_, Some(0))), _) => self.lost(shared, "the server closed it"),
+            (Err(error), _) => self.lost(shared, Reason::ConnectionLost, &error.to_string()),
+            (Ok((_, Some(0))), _) => self.lost(shared, Reason::ConnectionLost, "the server closed it"),
             (Ok(_), Err(error)) => self.refuse(shared, &error),
             (Ok((Readiness { writable: true, .. }, _)), _) if !shared.writing => self.flush(shared),
             (Ok((ready, None)), _) if ready.is_timeout() => return false,
@@ -126,6 +126,10 @@ impl Link {
         };
         if count > 0 {
             shared.hear(now);
+        }
+        #[cfg(test)]
+        if count > 0 {
+            crate::defect::provoked("read", &self.address);
         }
         let Shared { session, tls, .. } = shared;
         let (Some(tls), Some(received)) = (tls, received) else {
@@ -152,12 +156,9 @@ impl Link {
         let mut output = match shared.take_output() {
             Ok(Some(output)) => output,
             Ok(None) => return,
-            Err(error) => return self.lost(shared, &error.to_string()),
+            Err(error) => return self.lost(shared, Reason::ConnectionLost, &error.to_string()),
         };
         shared.writing = true;
-        if !shared.blocked {
-            shared.session.count_flush();
-        }
         shared.blocked = false;
         loop {
             debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");
@@ -179,7 +180,7 @@ impl Link {
                     break;
                 }
                 Err(error) => {
-                    self.lost(shared, &error.to_string());
+                    self.lost(shared, Reason::ConnectionLost, &error.to_string());
                     break;
                 }
             };
@@ -205,7 +206,7 @@ impl Link {
                 true
             }
             Err(error) => {
-                self.lost(shared, &error.to_string());
+                self.lost(shared, Reason::ConnectionLost, &error.to_string());
                 true
             }
         }
@@ -218,10 +219,12 @@ impl Link {
                 self.fail(shared, &Error::new(Status::ReplyLimit, reason));
             }
             Broken::Refusal(Refusal::Protocol(what)) => {
-                self.lost(shared, &format!("the server sent {what}"));
+                self.lost(shared, Reason::Protocol, &format!("the server sent {what}"));
             }
-            Broken::Goodbye => self.lost(shared, "the server closed it"),
-            Broken::Tls(error) => self.fail(shared, &tls::failure(&self.address, error)),
+            Broken::Goodbye => self.lost(shared, Reason::ConnectionLost, "the server closed it"),
+            Broken::Tls(error) => {
+                self.fail(shared, &tls::failure(&self.address, Reason::ConnectionLost, error));
+            }
         }
     }
 }

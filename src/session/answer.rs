@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use super::known::Source;
-use super::verdict::{self, LoadVerdict, Verdict};
+use super::verdict::{self, LoadVerdict, Refused, Verdict};
 use super::{Expected, Facts, Session, Singly, What};
-use crate::error::{Error, Status};
+use crate::error::{Error, Reason, Status};
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
 use crate::script::Sha;
@@ -42,6 +42,7 @@ impl<T> Session<T> {
             return Err(Refusal::Protocol("a reply to SCRIPT LOAD that is not the script's SHA1"));
         } else {
             self.facts.note_compiled(sha);
+            self.has_taken_script = true;
         }
         self.unseen.clear();
         self.inbox.discard();
@@ -158,7 +159,12 @@ impl<T> Session<T> {
             // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
             Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,
             // A script that forges LOADING would be sent again and again; a server that has loaded stays so.
-            Verdict::Loading if self.has_loaded && call.may_forge(0, &self.facts) => Verdict::Other,
+            Verdict::Loading
+                if call.may_forge(0, &self.facts)
+                    && (self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
+            {
+                Verdict::Other
+            }
             Verdict::Other if !call.request.scripts.is_empty() => {
                 let by_body = call.form.is_by_body();
                 if !by_body && self.noscript.as_deref() == Some(text) {
@@ -178,7 +184,10 @@ impl<T> Session<T> {
         if verdict == Verdict::NoScript {
             return self.single_missed(key);
         }
-        let error = verdict::error(verdict, text);
+        let mut error = verdict::error(verdict, text);
+        if verdict == Verdict::Other && call.is_proved_not_executed(0, text) {
+            error = error.certainly_not_executed();
+        }
         self.refuse(key, error);
     }
 
@@ -215,7 +224,12 @@ impl<T> Session<T> {
                 }
             }
             Verdict::Busy => Status::Busy,
-            Verdict::Loading if !(self.has_loaded && call.may_forge(item, &self.facts)) => Status::Loading,
+            Verdict::Loading
+                if !call.may_forge(item, &self.facts)
+                    || !(self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
+            {
+                Status::Loading
+            }
             _ => {
                 if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
                     call.rare().doubtful.push((item, form, at_stream));
@@ -223,7 +237,8 @@ impl<T> Session<T> {
                 Status::Server
             }
         };
-        call.note(item, at, note);
+        let not_executed = note != Status::Server || call.is_proved_not_executed(item, text);
+        call.note(item, at, note, not_executed);
     }
 
     /// A part of a pipeline is answered: queue the next one, or finish.
@@ -368,7 +383,8 @@ impl<T> Session<T> {
                     let at = call.position;
                     call.rare().doubtful.push((item, form, at));
                 }
-                call.note(item, at, if is_missing { Status::NoScript } else { Status::Server });
+                let not_executed = is_missing || call.is_proved_not_executed(item, call.payload.text(at));
+                call.note(item, at, if is_missing { Status::NoScript } else { Status::Server }, not_executed);
             }
             at += entry.span as usize;
         }
@@ -416,12 +432,12 @@ impl<T> Session<T> {
         };
         let is_helpless = self.refused.has(Form::Body) && self.facts.load_refused.load(Ordering::Relaxed);
         let error = match place.checked_sub(1 + rare.loads.len()) {
-            Some(item) if is_helpless => error.context(format_args!(
+            Some(item) if is_helpless => error.of_item(item).context(format_args!(
                 "the transaction was refused, nothing ran: item {item} ({}): this user may neither load scripts nor send them \
                  along, and in a transaction they have to be known to be there: call each on its own before, or trust the cache",
                 call.request.name_of(item)
             )),
-            Some(item) => error.context(format_args!(
+            Some(item) => error.of_item(item).context(format_args!(
                 "the transaction was refused, nothing ran: item {item} ({})",
                 call.request.name_of(item)
             )),
@@ -484,7 +500,7 @@ fn places(items: &[Singly], outcome: Singly) -> String {
 
 /// Ends a call that nobody waits for.
 pub(super) fn caller_has_left() -> Error {
-    Error::new(Status::Indeterminate, "the caller has left")
+    Error::indeterminate(Reason::Cancelled, "the caller has left")
 }
 
 impl<T> super::Call<T> {
@@ -528,10 +544,21 @@ impl<T> super::Call<T> {
         }
     }
 
-    fn note(&mut self, item: usize, at: usize, status: Status) {
-        let not_executed = status != Status::Server;
-        let command = self.request.name_of(item);
-        self.payload.notes.push(Note { at, item, command, status, not_executed });
+    fn note(&mut self, item: usize, at: usize, status: Status, not_executed: bool) {
+        let error = Error::server(status, b"", not_executed);
+        self.payload.notes.push(Note::new(at, item, self.request.name_of(item), &error));
+    }
+
+    /// Whether by this error text the server has refused to begin with an item. That it is a replica only a script can make up: then it has to be
+    /// asked first.
+    fn is_proved_not_executed(&self, item: usize, text: &[u8]) -> bool {
+        match verdict::refused_before_it_began(text) {
+            None => false,
+            Some(Refused::Unfit) => self.request.is_checked_first(item),
+            Some(Refused::ReadOnly) => {
+                self.request.items[item].script.is_none() && self.request.is_checked_first(item)
+            }
+        }
     }
 
     /// An item whose script did not load shows why, instead of NOSCRIPT.

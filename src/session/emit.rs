@@ -58,28 +58,43 @@ impl<T> Session<T> {
     #[inline]
     pub(super) fn form(&self, by_body: bool, read_only: bool) -> Form {
         if self.refused.is_empty() {
-            return Form::new(by_body, read_only);
+            Form::new(by_body, read_only)
+        } else {
+            self.allowed_form(by_body, read_only)
         }
+    }
+
+    #[cold]
+    fn allowed_form(&self, by_body: bool, read_only: bool) -> Form {
         let [wanted, other] = [by_body, !by_body].map(|by_body| Form::new(by_body, read_only));
         if self.refused.has(wanted) && !self.refused.has(other) { other } else { wanted }
     }
 
     /// Queues ASKING where the call comes to a server that does not own its slot yet. It holds for one command, so it stands behind SCRIPT LOAD.
+    #[inline]
     pub(super) fn announce(&mut self, key: usize) {
         if self.calls[key].request.asking {
-            self.outbox.append(|out| out.command(&[b"ASKING"]));
-            self.expected.push_back(Expected { call: key, what: What::Asking });
+            self.ask_for_slot(key);
         }
+    }
+
+    #[cold]
+    fn ask_for_slot(&mut self, key: usize) {
+        self.outbox.append(|out| out.command(&[b"ASKING"]));
+        self.expected.push_back(Expected { call: key, what: What::Asking });
     }
 
     /// Sees to it that the server has one of the call's scripts, with a SCRIPT LOAD if need be; `false` when SCRIPT LOAD
     /// is refused there.
+    #[inline]
     pub(super) fn load(&mut self, key: usize, index: usize) -> bool {
+        self.known.contains(self.calls[key].request.scripts[index].sha()) || self.load_now(key, index)
+    }
+
+    #[cold]
+    fn load_now(&mut self, key: usize, index: usize) -> bool {
         let call = &self.calls[key];
         let script = &call.request.scripts[index];
-        if self.known.contains(script.sha()) {
-            return true;
-        }
         if call.by_body || self.facts.load_refused.load(Ordering::Relaxed) {
             return false;
         }

@@ -98,9 +98,16 @@ impl Inbox {
         self.filled - self.reply
     }
 
-    /// The bytes of the collected replies that are whole.
-    pub(super) fn whole(&self) -> &[u8] {
-        &self.bytes[self.start..self.reply]
+    /// Whether there are collected replies that are whole.
+    #[inline]
+    pub(super) fn has_whole(&self) -> bool {
+        self.start != self.reply
+    }
+
+    /// Moves the collected replies that are whole behind `target`. The texts of one that is not keep their places.
+    pub(super) fn hand_over_whole(&mut self, target: &mut Vec<u8>) {
+        target.extend_from_slice(&self.bytes[self.start..self.reply]);
+        self.start = self.reply;
     }
 
     /// A decoded text of the collected replies.

@@ -4,6 +4,8 @@
 //! tested byte by byte.
 
 mod answer;
+#[cfg(test)]
+mod arrived;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
 mod emit;
@@ -304,6 +306,8 @@ pub(crate) struct Session<T> {
     finished: VecDeque<Finished<T>>,
     /// The server has answered a call with something else than LOADING, so it is not loading any more.
     has_loaded: bool,
+    /// The server has taken a script, which it does not do while it loads its data.
+    has_taken_script: bool,
     limits: Limits,
     counters: Counters,
     /// The connection is gone; what may still be received belongs to no call.
@@ -327,6 +331,7 @@ impl<T> Session<T> {
             pool,
             finished: VecDeque::new(),
             has_loaded: false,
+            has_taken_script: false,
             limits,
             counters: Counters::default(),
             failed: false,
@@ -393,9 +398,9 @@ impl<T> Session<T> {
         self.finished.is_empty()
     }
 
-    /// Whose replies are awaited, the next one first, among those who still wait.
-    pub(crate) fn awaited(&self) -> impl Iterator<Item = &T> {
-        self.expected.iter().filter_map(|expected| self.calls[expected.call].tag.as_ref())
+    /// Whose replies are awaited, the next one first, of so many those who still wait.
+    pub(crate) fn awaited(&self, most: usize) -> impl Iterator<Item = &T> {
+        self.expected.iter().take(most).filter_map(|expected| self.calls[expected.call].tag.as_ref())
     }
 
     /// Whether nothing is in flight.
@@ -409,7 +414,7 @@ impl<T> Session<T> {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        Counters { flushes: self.outbox.bursts(), ..self.counters }
     }
 
     /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow.
@@ -423,12 +428,6 @@ impl<T> Session<T> {
     pub(crate) fn put_back(&mut self, chunk: Chunk, sent: usize) {
         self.counters.bytes_sent += sent as u64;
         self.outbox.put_back(chunk, sent);
-    }
-
-    /// Counts one burst of sending.
-    #[inline]
-    pub(crate) fn count_flush(&mut self) {
-        self.counters.flushes += 1;
     }
 
     /// Lends the inbox to the thread that reads; [`Session::receive`] takes it back.
@@ -446,6 +445,24 @@ impl<T> Session<T> {
         if self.failed {
             return Ok(());
         }
+        let decoded = self.decode();
+        self.hand_over_whole();
+        decoded
+    }
+
+    /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever
+    /// ends it meanwhile.
+    #[inline]
+    fn hand_over_whole(&mut self) {
+        if self.inbox.has_whole()
+            && let Some(Expected { call, what: What::Items { .. } }) = self.expected.front()
+        {
+            self.inbox.hand_over_whole(&mut self.calls[*call].payload.bytes);
+        }
+    }
+
+    #[inline]
+    fn decode(&mut self) -> std::result::Result<(), Refusal> {
         while !self.inbox.is_decoded() {
             let expected = self.expected.front().copied();
             let decoded = match expected {
@@ -483,21 +500,27 @@ impl<T> Session<T> {
         self.known.clear();
     }
 
-    /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent.
-    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+    /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent.
+    pub(crate) fn end(&mut self, cause: &Error) {
+        let (status, why, reason) = (cause.status(), cause.reason(), cause.message());
         self.failed = true;
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
-            let arrived = self.arrived(key);
+            let (arrived, index) = (self.arrived(key), self.unanswered(key));
             let Call { tag, request, position, .. } = self.calls.remove(key);
             let Some(tag) = tag else { continue };
             let error = if self.outbox.has_sent(position) {
-                let status = if status == Status::ReplyLimit { status } else { Status::Indeterminate };
-                Error::new(status, format!("{reason}; the call was sent, so the server may have executed it"))
-                    .sent(true)
+                let keeps = matches!(status, Status::ReplyLimit | Status::Internal);
+                let status = if keeps { status } else { Status::Indeterminate };
+                let text = format!("{reason}; the call was sent, so the server may have executed it");
+                Error::because(status, why, text).sent(true)
             } else {
                 let status = if status == Status::ReplyLimit { Status::Connect } else { status };
-                Error::new(status, format!("{reason}; nothing of the call was sent")).sent(false)
+                Error::because(status, why, format!("{reason}; nothing of the call was sent")).sent(false)
+            };
+            let error = match index {
+                Some(index) => error.of_item(index),
+                None => error,
             };
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
@@ -505,8 +528,22 @@ impl<T> Session<T> {
         self.probes.clear();
     }
 
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+        self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason));
+    }
+
+    /// The first item of a pipeline that has no answer yet.
+    pub(crate) fn unanswered(&self, key: usize) -> Option<usize> {
+        let call = self.calls.get(key).filter(|call| call.request.shape == Shape::Pipeline)?;
+        let repaired = call.rare.as_ref().filter(|rare| rare.before_repair.is_some());
+        Some(repaired.and_then(|rare| rare.missed.first().copied()).unwrap_or(call.answered))
+    }
+
     /// A copy of the replies of a pipeline that have arrived whole.
-    fn arrived(&self, key: usize) -> Option<Box<Payload>> {
+    fn arrived(&mut self, key: usize) -> Option<Box<Payload>> {
+        // Where this session was left in the middle of it.
+        self.hand_over_whole();
         let call = self.calls.get(key)?;
         if call.request.shape != Shape::Pipeline || call.answered == 0 {
             return None;
@@ -518,9 +555,6 @@ impl<T> Session<T> {
             return Some(copy);
         }
         copy.copy(&call.payload, call.whole);
-        if matches!(self.expected.front(), Some(front) if front.call == key) {
-            copy.bytes.extend_from_slice(self.inbox.whole());
-        }
         copy.end_array(call.answered);
         Some(copy)
     }
@@ -577,6 +611,7 @@ impl<T> Session<T> {
     }
 
     /// Ends a call with its reply.
+    #[inline(always)]
     fn succeed(&mut self, key: usize) {
         let Call { tag, request, payload, .. } = self.calls.remove(key);
         if let Some(tag) = tag {

@@ -11,7 +11,7 @@ use super::known::Source;
 use super::order::NotExecuted;
 use super::verdict::{self, Doubt};
 use super::{Expected, Session, What};
-use crate::error::{Error, Status};
+use crate::error::{Error, Reason, Status};
 use crate::request::{Form, Shape};
 use crate::resp::Kind;
 
@@ -347,7 +347,8 @@ impl<T> Session<T> {
         // Shown only if the connection is lost now: by then they may have run.
         let notes = rare.before_repair.iter_mut().flat_map(|before| &mut before.notes);
         for note in notes.filter(|note| part.binary_search(&note.item).is_ok()) {
-            (note.status, note.not_executed) = (Status::Indeterminate, false);
+            (note.status, note.reason) = (Status::Indeterminate, Reason::ConnectionLost);
+            note.not_executed = false;
         }
         let forms: Vec<Form> = part
             .iter()

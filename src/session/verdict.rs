@@ -40,6 +40,11 @@ pub(crate) fn judge(text: &[u8]) -> Verdict {
     }
 }
 
+/// Whether a server that is not ready says that it is still loading, and not that its primary is missing.
+pub(crate) fn says_loading(text: &[u8]) -> bool {
+    text.starts_with(b"LOADING ")
+}
+
 /// Why a server did not run a call that another would run, or the same a little later: by its own word, whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotServed<'a> {
@@ -110,6 +115,49 @@ fn is_busy(text: &[u8]) -> bool {
                     | b" is busy running a module command."
             )
         })
+    })
+}
+
+/// Why a server refuses to begin with a call: nothing of it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It is a replica. Whether that is so, it can be asked.
+    ReadOnly,
+    /// No memory, too few replicas, no disk to persist to, keys in several slots, a script with flags that do not allow it.
+    Unfit,
+}
+
+/// Judges a top-level error of a call that the server checks before it begins: a command, a function, a script with a first line of flags (`#!lua`).
+///
+/// A script without flags is stopped in the middle, at the command that the server will not run; where it catches that error it may return the same
+/// text after having written.
+pub(crate) fn refused_before_it_began(text: &[u8]) -> Option<Refused> {
+    match text {
+        b"READONLY You can't write against a read only replica."
+        | b"READONLY Can not run script with write flag on readonly replica" => Some(Refused::ReadOnly),
+        b"OOM command not allowed when used memory > 'maxmemory'."
+        | b"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
+        | b"NOREPLICAS Not enough good replicas to write."
+        | b"MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script."
+        | b"CROSSSLOT Keys in request don't hash to the same slot"
+        | b"ERR Can not execute a script with write flag using *_ro command."
+        | b"ERR Can not run script on cluster, 'no-cluster' flag is set." => Some(Refused::Unfit),
+        _ => cannot_persist(text).then_some(Refused::Unfit),
+    }
+}
+
+fn cannot_persist(text: &[u8]) -> bool {
+    let Some(rest) = text.strip_prefix(b"MISCONF ") else { return false };
+    [("Redis", &b"Redis"[..]), ("Valkey", b"Valkey")].iter().any(|(name, word)| {
+        let Some(rest) = rest.strip_prefix(*word) else { return false };
+        let writes = format!(
+            " is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are \
+             disabled, because this instance is configured to report errors during writes if RDB snapshotting fails \
+             (stop-writes-on-bgsave-error option). Please check the {name} logs for details about the RDB error."
+        );
+        let script = b" is configured to save RDB snapshots, but it's currently unable to persist to disk. Writable scripts are blocked. Use \
+                       'no-writes' flag for read only scripts.";
+        rest == writes.as_bytes() || rest == script
     })
 }
 
@@ -293,6 +341,28 @@ mod tests {
             (b"BUSY bee", Verdict::Other),
         ] {
             assert_eq!(judge(text), verdict, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn refusals_to_begin_are_taken_whole() {
+        for (text, expected) in [
+            (&b"OOM command not allowed when used memory > 'maxmemory'."[..], Some(Refused::Unfit)),
+            // A script without flags, stopped in the middle.
+            (
+                b"OOM command not allowed when used memory > 'maxmemory'. script: 62e6, on @user_script:1.",
+                None,
+            ),
+            (b"OOM", None),
+            (b"NOREPLICAS Not enough good replicas to write.", Some(Refused::Unfit)),
+            (b"NOREPLICAS Not enough good replicas to write. script: on @user_script:1.", None),
+            (b"READONLY You can't write against a read only replica.", Some(Refused::ReadOnly)),
+            (b"READONLY Can not run script with write flag on readonly replica", Some(Refused::ReadOnly)),
+            (b"READONLY no", None),
+            (b"MISCONF no", None),
+            (b"ERR Write commands are not allowed from read-only scripts. script: on @user_script:2.", None),
+        ] {
+            assert_eq!(refused_before_it_began(text), expected, "{}", text.escape_ascii());
         }
     }
 
