@@ -426,6 +426,13 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // A defect of this library. Whether the call was executed is not known.
 #define RS_ERR_INTERNAL 500
 
+// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE. The server
+// may have executed the call.
+#define RS_ERR_NO_MEMORY 501
+
+// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
+#define RS_ERR_RESOURCES 502
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -612,7 +619,7 @@ void rs_client_free(rs_client *client);
 // NULL: RS_OK. Errors: none.
 rs_status rs_error_status(const rs_error *error);
 
-// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script.
+// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script. A server's text in it is cut off after 64 KiB.
 //
 // Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 const char *rs_error_message(const rs_error *error);
@@ -887,7 +894,7 @@ void rs_pipeline_free(rs_pipeline *pipeline);
 // Makes a queue.
 //
 // `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with rs_queue_free; NULL on failure.
-// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INTERNAL when the system has no descriptors left. Threads: any.
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
 rs_status rs_queue_new(size_t capacity,
                        rs_queue **queue,
                        rs_error **err);
@@ -1069,7 +1076,8 @@ void rs_queue_set_packed_details(const rs_queue *queue,
 //               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 //               replies, error an i32 status, u8 flags, error
 //
-// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in the queue as before.
+// Threads: any.
 rs_status rs_queue_poll_packed(const rs_queue *queue,
                                char *buffer,
                                size_t capacity,

@@ -160,7 +160,7 @@ impl Client {
             }
         }
         payload.start();
-        payload.append_text(Kind::Status, b"OK");
+        payload.append_text(Kind::Status, b"OK")?;
         Ok(Reply::new(payload))
     }
 

@@ -348,7 +348,7 @@ impl Client {
         }
         self.core().topology.prepare_primaries(deadline)?;
         let answers = everywhere(self.core(), || Ok(self.core().copy(request)), deadline)?;
-        Ok(as_map(&self.core().topology, &answers, &request.name_of(0)))
+        as_map(&self.core().topology, &answers, &request.name_of(0))
     }
 
     /// What every primary says to a command.
@@ -420,7 +420,7 @@ impl Client {
                 let copy = self.core().copy(&request);
                 call_apart(node, purpose, copy, Times::up_to(deadline), leash).into_result()
             })?;
-            return Ok(as_map(topology, &answers, &request.name_of(0)));
+            return as_map(topology, &answers, &request.name_of(0));
         }
         if let Some(node) = topology.only() {
             return call_apart(node, purpose, request, Times::up_to(deadline), leash).into_result();

@@ -57,7 +57,7 @@ impl Driver {
     pub(crate) fn start() -> Result<Driver> {
         let failed = |error: io::Error| {
             Error::new(
-                Status::Internal,
+                Status::Resources,
                 format!("no socket pair for submitted calls: {error}; nothing was sent"),
             )
             .sent(false)

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::resp::NoMemory;
+
 /// The cause of an [`Error`], with the number that the C API gives it.
 ///
 /// The numbers are fixed for good and lie in ranges by cause: 100s the caller's own mistake, 200s no connection,
@@ -66,6 +68,11 @@ pub enum Status {
     NotServed = 407,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
+    /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with
+    /// [`Status::Indeterminate`]. The server may have executed the call.
+    NoMemory = 501,
+    /// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
+    Resources = 502,
 }
 
 impl Status {
@@ -80,7 +87,7 @@ impl Status {
     }
 
     /// What ends a call with this status, where nothing else is said.
-    fn usual_reason(self) -> Reason {
+    pub(crate) fn usual_reason(self) -> Reason {
         match self {
             Status::InvalidArgument
             | Status::InvalidUrl
@@ -90,7 +97,7 @@ impl Status {
             | Status::NotReadOnly
             | Status::Forked
             | Status::NoRoute => Reason::Argument,
-            Status::QueueFull | Status::ReplyLimit => Reason::Limit,
+            Status::QueueFull | Status::ReplyLimit | Status::NoMemory | Status::Resources => Reason::Limit,
             Status::Closed => Reason::Closed,
             Status::Connect | Status::Tls => Reason::Connect,
             Status::Timeout => Reason::Deadline,
@@ -131,7 +138,7 @@ pub enum Reason {
     Server = 6,
     /// There was no connection: no such host, refused, unreachable, no TLS.
     Connect = 7,
-    /// A limit of the options or of a queue.
+    /// A limit: of the options, of a queue, or of what the system has (memory, descriptors, threads).
     Limit = 8,
     /// The call itself, as it was made: nothing was sent.
     Argument = 9,
@@ -156,7 +163,7 @@ pub struct Error(Box<Detail>);
 struct Detail {
     status: Status,
     message: String,
-    /// The error reply as it came, without the leading `-`.
+    /// The error reply as it came, without the leading `-`, up to [`TEXT_MAX`].
     server_text: Option<Vec<u8>>,
     indeterminate: bool,
     not_executed: bool,
@@ -195,6 +202,12 @@ impl Error {
         Error::because(Status::Indeterminate, reason, message)
     }
 
+    /// For a call that was sent and whose reply cannot be held.
+    fn no_memory() -> Self {
+        let text = "there is no memory for the reply; the call was sent, so the server may have executed it";
+        Error::new(Status::NoMemory, text).sent(true)
+    }
+
     pub(crate) fn closed() -> Self {
         Error::new(Status::Closed, "the client is closed")
     }
@@ -216,6 +229,7 @@ impl Error {
 
     /// An error reply of the server. `not_executed`: the text proves that the call did not run.
     pub(crate) fn server(status: Status, text: &[u8], not_executed: bool) -> Self {
+        let text = kept(text);
         Error(Box::new(Detail {
             status,
             message: String::from_utf8_lossy(text).into_owned(),
@@ -273,7 +287,7 @@ impl Error {
         &self.0.message
     }
 
-    /// The server's error text as it came, without the leading `-`; `None` when the server did not answer.
+    /// The server's error text as it came, without the leading `-`, cut off after 64 KiB; `None` when the server did not answer.
     pub fn server_text(&self) -> Option<&[u8]> {
         self.0.server_text.as_deref()
     }
@@ -319,6 +333,12 @@ impl Error {
     }
 }
 
+impl From<NoMemory> for Error {
+    fn from(NoMemory: NoMemory) -> Self {
+        Error::no_memory()
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)
@@ -333,6 +353,14 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// An error keeps so much of a server's text; how long that is the server decides.
+const TEXT_MAX: usize = 64 * 1024;
+
+/// What an error keeps of a server's text.
+pub(crate) fn kept(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(TEXT_MAX)]
+}
 
 /// The result of everything that can fail here.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -3,6 +3,9 @@
 //! Known by heart rather than asked for with COMMAND: a call is routed before any connection is there, and alike on every
 //! version. `keys.samples` has an example of each command; `tests/command_keys.rs` holds it against real servers.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 use std::iter::{Copied, StepBy};
 use std::ops::Range;
 use std::slice;

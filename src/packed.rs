@@ -2,6 +2,9 @@
 //!
 //! The layout is documented in `ffi/queue.rs`, where C sees it. Numbers are in the machine's own byte order and not aligned.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 use std::time::Duration;
 
 use crate::admin::{FlushMode, Task};
@@ -12,7 +15,7 @@ use crate::error::{Error, Result, Status};
 use crate::pipeline::Pipeline;
 use crate::queue::{Completion, Trial};
 use crate::request::{Request, Shape};
-use crate::resp::{Kind, ReplyRef};
+use crate::resp::{Kind, NoMemory, ReplyRef, make_room};
 use crate::script::Script;
 use crate::submit::{Call, Work, nothing_to_submit};
 
@@ -241,7 +244,45 @@ pub(crate) struct Packed {
     pub(crate) needed: usize,
 }
 
-/// Packs as many completions as fit into `capacity` bytes; waits for the first one.
+/// Bytes up to a capacity, and how many there would be without one. How long a reply is the server decides; so what does not fit is counted and not
+/// held.
+struct Output {
+    bytes: Vec<u8>,
+    capacity: usize,
+    size: usize,
+    no_memory: bool,
+}
+
+impl Output {
+    fn new(capacity: usize) -> Self {
+        Output { bytes: Vec::new(), capacity, size: 0, no_memory: false }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.size = self.size.saturating_add(bytes.len());
+        if self.size <= self.capacity && !self.no_memory {
+            match make_room(&mut self.bytes, bytes.len()) {
+                Ok(()) => self.bytes.extend_from_slice(bytes),
+                Err(NoMemory) => self.no_memory = true,
+            }
+        }
+    }
+
+    /// Writes over the bytes at `at`, if they are held.
+    fn replace(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
+    /// Forgets what is behind the first `size` bytes, all of which are held.
+    fn truncate(&mut self, size: usize) {
+        self.bytes.truncate(size);
+        (self.size, self.no_memory) = (size, false);
+    }
+}
+
+/// Packs as many completions as fit into `capacity` bytes; waits for the first one. [`Status::NoMemory`] if there is no memory for a single one.
 /// `details`: each error with what ended the call, the item and the server.
 pub(crate) fn pack(
     trial: &mut Trial<'_>,
@@ -249,36 +290,44 @@ pub(crate) fn pack(
     capacity: usize,
     max: usize,
     mut timeout: Duration,
-) -> Packed {
-    let mut packed = Packed::default();
-    while packed.count < max {
-        let wanted = (max - packed.count).min(AT_A_TIME);
+) -> Result<Packed> {
+    let mut out = Output::new(capacity);
+    let (mut count, mut needed) = (0, 0);
+    'full: while count < max {
+        let wanted = (max - count).min(AT_A_TIME);
         let taken = trial.take(wanted, std::mem::take(&mut timeout));
         let is_empty = taken.len() < wanted;
         for completion in taken {
-            let before = packed.bytes.len();
-            append(completion, details, &mut packed.bytes, u32::MAX as usize);
-            if packed.bytes.len() > capacity {
-                packed.needed = packed.bytes.len() - before;
-                packed.bytes.truncate(before);
-                return packed;
+            let before = out.size;
+            append(completion, details, &mut out, u32::MAX as usize);
+            if out.size > capacity {
+                needed = out.size - before;
+                out.truncate(before);
+                break 'full;
             }
-            packed.count += 1;
+            if out.no_memory {
+                out.truncate(before);
+                if count == 0 {
+                    let text = "there is no memory to pack a completion; it is in the queue as before";
+                    return Err(Error::new(Status::NoMemory, text));
+                }
+                break 'full;
+            }
+            count += 1;
         }
         if is_empty {
             break;
         }
     }
-    packed
+    Ok(Packed { bytes: out.bytes, count, needed })
 }
 
-/// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all
-/// behind it for ever.
-fn append(completion: &mut Completion, details: bool, out: &mut Vec<u8>, longest: usize) {
-    let start = out.len();
+/// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all behind it for ever.
+fn append(completion: &mut Completion, details: bool, out: &mut Output, longest: usize) {
+    let start = out.size;
     let written = contain(|| write_completion(completion, details, out));
     let error = match written {
-        Some(()) if out.len() - start <= longest => return,
+        Some(()) if out.size - start <= longest => return,
         Some(()) => {
             let text =
                 "the reply is longer than 4 GiB, which no packed completion can say; the call was executed";
@@ -291,29 +340,30 @@ fn append(completion: &mut Completion, details: bool, out: &mut Vec<u8>, longest
     write_completion(completion, details, out);
 }
 
-fn write_completion(completion: &Completion, details: bool, out: &mut Vec<u8>) {
-    let start = out.len();
+fn write_completion(completion: &Completion, details: bool, out: &mut Output) {
+    let start = out.size;
     #[cfg(test)]
     crate::defect::provoked("pack", &completion.tag);
-    out.extend([0; 4]);
-    out.extend(completion.tag.to_ne_bytes());
+    out.put(&[0; 4]);
+    out.put(&completion.tag.to_ne_bytes());
     match &completion.result {
         Ok(reply) => {
-            out.extend(0_i32.to_ne_bytes());
-            out.push(0);
+            out.put(&0_i32.to_ne_bytes());
+            out.put(&[0]);
             write_reply(reply.root(), details, out);
         }
         Err(error) => {
-            out.extend(error.status().code().to_ne_bytes());
-            out.push(flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 });
+            out.put(&error.status().code().to_ne_bytes());
+            out.put(&[flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 }]);
             write_error(error, details, out);
             if let Some(arrived) = &completion.arrived {
                 write_reply(arrived.root(), details, out);
             }
         }
     }
-    let size = (out.len() - start - 4) as u32;
-    out[start..start + 4].copy_from_slice(&size.to_ne_bytes());
+    // One that is longer has no size that could be said; it will not be handed out.
+    let size = u32::try_from(out.size - start - 4).unwrap_or(u32::MAX);
+    out.replace(start, &size.to_ne_bytes());
 }
 
 fn flags_of(error: &Error) -> u8 {
@@ -321,41 +371,46 @@ fn flags_of(error: &Error) -> u8 {
     indeterminate | if error.is_not_executed() { NOT_EXECUTED } else { 0 }
 }
 
-fn write_text(text: &[u8], out: &mut Vec<u8>) {
-    out.extend((text.len() as u32).to_ne_bytes());
-    out.extend_from_slice(text);
+/// A length or number of elements, which the tape has as 32 bits.
+fn length(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn write_error(error: &Error, details: bool, out: &mut Vec<u8>) {
+fn write_text(text: &[u8], out: &mut Output) {
+    out.put(&length(text.len()).to_ne_bytes());
+    out.put(text);
+}
+
+fn write_error(error: &Error, details: bool, out: &mut Output) {
     write_text(error.server_code().unwrap_or_default().as_bytes(), out);
     write_text(error.message().as_bytes(), out);
     if details {
-        out.extend(error.reason().code().to_ne_bytes());
+        out.put(&error.reason().code().to_ne_bytes());
         let index = error.index().and_then(|index| i32::try_from(index).ok()).unwrap_or(-1);
-        out.extend(index.to_ne_bytes());
+        out.put(&index.to_ne_bytes());
         write_text(error.node().unwrap_or_default().as_bytes(), out);
     }
 }
 
 /// Appends a reply; its depth is bounded by the option `max_reply_depth`.
-fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Vec<u8>) {
-    out.push(reply.kind() as u8);
+fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Output) {
+    out.put(&[reply.kind() as u8]);
     match reply.kind() {
         Kind::Nil | Kind::Header => {}
-        Kind::Integer => out.extend(reply.as_i64().unwrap_or_default().to_ne_bytes()),
-        Kind::Boolean => out.push(u8::from(reply.as_bool() == Some(true))),
+        Kind::Integer => out.put(&reply.as_i64().unwrap_or_default().to_ne_bytes()),
+        Kind::Boolean => out.put(&[u8::from(reply.as_bool() == Some(true))]),
         Kind::Array | Kind::Map | Kind::Set => {
-            out.extend((reply.len() as u32).to_ne_bytes());
+            out.put(&length(reply.len()).to_ne_bytes());
             reply.elements().for_each(|element| write_reply(element, details, out));
         }
         Kind::Error => {
             let Some(error) = reply.as_error() else { unreachable!("an error, by its kind") };
-            out.extend(error.status().code().to_ne_bytes());
-            out.push(flags_of(&error));
+            out.put(&error.status().code().to_ne_bytes());
+            out.put(&[flags_of(&error)]);
             write_error(&error, details, out);
         }
         Kind::Verbatim => {
-            out.extend_from_slice(reply.verbatim_format().unwrap_or(b"txt"));
+            out.put(reply.verbatim_format().unwrap_or(b"txt"));
             write_text(reply.as_bytes().unwrap_or_default(), out);
         }
         Kind::Status | Kind::String | Kind::Double | Kind::BigNumber => {
@@ -380,7 +435,7 @@ mod tests {
         let reply = || {
             let mut payload = Box::<Payload>::default();
             payload.start();
-            payload.append_text(Kind::Status, b"PONG");
+            payload.append_text(Kind::Status, b"PONG").expect("memory");
             Ok(Reply::new(payload))
         };
         queue.complete(tickets.into_iter().map(|ticket| (ticket, reply(), None)));
@@ -395,7 +450,7 @@ mod tests {
     /// Packs what fits, as the C function does.
     fn take(queue: &Queue, capacity: usize, max: usize) -> Packed {
         let mut trial = queue.try_out();
-        let packed = pack(&mut trial, false, capacity, max, Duration::ZERO);
+        let packed = pack(&mut trial, false, capacity, max, Duration::ZERO).expect("memory");
         trial.keep(packed.count);
         packed
     }
@@ -448,11 +503,31 @@ mod tests {
         let queue = queue_of(0..1);
         let mut trial = queue.try_out();
         let completion = &mut trial.take(1, Duration::ZERO)[0];
-        let mut out = b"before".to_vec();
+        let mut out = Output::new(1 << 20);
+        out.put(b"before");
         append(completion, false, &mut out, 20);
+        let out = out.bytes;
         let error = completion.result.as_ref().expect_err("it is too long");
         assert_eq!(error.status(), Status::ReplyLimit);
         assert!(out.starts_with(b"before") && out.windows(5).any(|text| text == b"4 GiB"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_not_held() {
+        let queue = queue_of(0..2);
+        let (one, both) =
+            (take(&queue_of(0..1), 100, 1).bytes.len(), take(&queue_of(0..2), 100, 2).bytes.len());
+        assert_eq!(both, 2 * one);
+        for capacity in 0..one {
+            let packed = take(&queue, capacity, 2);
+            assert_eq!((packed.count, packed.needed, packed.bytes.len()), (0, one, 0), "{capacity}");
+        }
+        for capacity in [one, both - 1] {
+            let mut trial = queue.try_out();
+            let packed = pack(&mut trial, false, capacity, 2, Duration::ZERO).expect("memory");
+            assert_eq!((packed.count, packed.needed, packed.bytes.len()), (1, one, one), "{capacity}");
+        }
+        assert_eq!(take(&queue, both, 2).count, 2);
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Ticket {
 
 impl Queue {
     /// A queue for up to `capacity` calls that are under way or wait to be taken out. [`Status::InvalidArgument`] for 0;
-    /// [`Status::Internal`] when the system has no file descriptors left.
+    /// [`Status::Resources`] when the system has no file descriptors left.
     pub fn new(capacity: usize) -> Result<Queue> {
         if capacity == 0 {
             return Err(Error::new(
@@ -102,7 +102,7 @@ impl Queue {
             ));
         }
         let signal = Signal::new().map_err(|error| {
-            Error::new(Status::Internal, format!("no socket pair for the queue: {error}"))
+            Error::new(Status::Resources, format!("no socket pair for the queue: {error}"))
         })?;
         Ok(Queue(Arc::new(Shared { capacity, state: Mutex::default(), filled: Condvar::default(), signal })))
     }

@@ -15,7 +15,7 @@ use crate::link::{End, Link, Started};
 use crate::net::PATIENCE;
 use crate::node::Node;
 use crate::request::{Request, Shape};
-use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
+use crate::resp::{Kind, Note, Payload, Reply, ReplyRef, make_room};
 use crate::route::ReadFrom;
 use crate::session::Finished;
 use crate::slots::NO_SLOT;
@@ -475,9 +475,12 @@ impl<'a> Scatter<'a> {
         let entries: usize = self.payloads.iter().map(|payload| payload.tape.len()).sum();
         let mut whole = self.topology.payload();
         whole.start_array();
-        whole.bytes.reserve(texts);
-        whole.tape.reserve(entries);
-        let shifts: Vec<u64> = self.payloads.iter().map(|payload| whole.adopt_texts(payload)).collect();
+        make_room(&mut whole.bytes, texts)?;
+        make_room(&mut whole.tape, entries)?;
+        let mut shifts = Vec::with_capacity(self.payloads.len());
+        for payload in &self.payloads {
+            shifts.push(whole.adopt_texts(payload)?);
+        }
         let mut worst: Option<(usize, Error)> = None;
         let mut unanswered = 0;
         for (index, answer) in std::mem::take(&mut self.answers).into_iter().enumerate() {
@@ -486,13 +489,14 @@ impl<'a> Scatter<'a> {
                 Answer::Awaited => unreachable!("every item was answered or given up"),
                 Answer::Reply { payload: number, at: from } => {
                     let tape = &self.payloads[number].tape;
-                    whole.append(&tape[from..][..tape[from].span as usize], shifts[number]);
+                    let entries = &tape[from..][..tape[from].span as usize];
+                    whole.append(entries, shifts[number])?;
                     whole.notes.extend(self.notes.remove(&index).map(|note| Note { at, ..note }));
                 }
                 Answer::Error(error) => {
                     // In the server's own words where they are the answer; a refused login is not.
                     let words = error.server_text().filter(|_| error.status().is_answer());
-                    whole.append_text(Kind::Error, words.unwrap_or(error.message().as_bytes()));
+                    whole.append_text(Kind::Error, words.unwrap_or(error.message().as_bytes()))?;
                     whole.notes.push(Note::new(at, index, self.request.name_of(index), &error));
                     if error.server_text().is_none() {
                         unanswered += 1;
@@ -605,25 +609,29 @@ fn begin(topology: &Topology, node: &Arc<Node>, mut request: Box<Request>, deadl
 }
 
 /// The answers of several servers as one reply: a map from each one's address to what it said.
-pub(crate) fn as_map(topology: &Topology, answers: &[(Arc<Node>, Result<Reply>)], command: &str) -> Reply {
+pub(crate) fn as_map(
+    topology: &Topology,
+    answers: &[(Arc<Node>, Result<Reply>)],
+    command: &str,
+) -> Result<Reply> {
     let mut whole = topology.payload();
     whole.start_array();
     for (item, (node, answer)) in answers.iter().enumerate() {
-        whole.append_text(Kind::String, node.address().to_string().as_bytes());
+        whole.append_text(Kind::String, node.address().to_string().as_bytes())?;
         let at = whole.tape.len();
         match answer {
             Ok(reply) => {
                 let root: ReplyRef<'_> = reply.root();
-                let shift = whole.adopt_texts(root.payload());
-                whole.append(root.entries(), shift);
+                let shift = whole.adopt_texts(root.payload())?;
+                whole.append(root.entries(), shift)?;
             }
             Err(error) => {
-                whole.append_text(Kind::Error, error.server_text().unwrap_or(error.message().as_bytes()));
+                whole.append_text(Kind::Error, error.server_text().unwrap_or(error.message().as_bytes()))?;
                 whole.notes.push(Note::new(at, item, command.to_owned(), error));
             }
         }
     }
     whole.end_array(2 * answers.len());
     whole.make_map();
-    Reply::new(whole)
+    Ok(Reply::new(whole))
 }

@@ -85,5 +85,6 @@ pub(crate) fn let_go<T>(thread: JoinHandle<T>) {
 /// The error of a call for which there was no thread.
 #[cold]
 pub(crate) fn none_left(error: &io::Error) -> Error {
-    Error::new(Status::Internal, format!("no thread could be started: {error}; nothing was sent")).sent(false)
+    Error::new(Status::Resources, format!("no thread could be started: {error}; nothing was sent"))
+        .sent(false)
 }

@@ -192,11 +192,11 @@ fn a_server_killed_before_while_and_after_it_answers() {
     // In the middle of a reply: of 100 MB, the client has some, and the kernel has not room for the rest.
     thread::scope(|scope| {
         let huge = Script::new("return string.rep('x', 100000000)");
+        let received = client.stats().bytes_received;
         let call = scope.spawn({
             let client = &client;
             move || client.call(&huge, NONE, NONE).map(drop)
         });
-        let received = client.stats().bytes_received;
         wait_until("a part of the reply is there", || client.stats().bytes_received > received + 100_000);
         server.kill();
         // Had it come through in this moment, that would be no fault either.

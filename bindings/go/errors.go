@@ -69,6 +69,10 @@ const (
 	ErrNotServed Status = 407
 	// ErrInternal: a defect of this library. Whether the call was executed is not known.
 	ErrInternal Status = 500
+	// ErrNoMemory: there is no memory for the reply. The server may have executed the call.
+	ErrNoMemory Status = 501
+	// ErrResources: the system has no descriptors or threads left. Nothing was sent.
+	ErrResources Status = 502
 )
 
 // Error is the name of the status in C, such as RS_ERR_INDETERMINATE.

@@ -59,6 +59,11 @@ pub const RS_ERR_NOT_SUPPORTED: rs_status = 406;
 pub const RS_ERR_NOT_SERVED: rs_status = 407;
 /// A defect of this library. Whether the call was executed is not known.
 pub const RS_ERR_INTERNAL: rs_status = 500;
+/// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE. The server
+/// may have executed the call.
+pub const RS_ERR_NO_MEMORY: rs_status = 501;
+/// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
+pub const RS_ERR_RESOURCES: rs_status = 502;
 
 /// What ended a call: the time was over, that of the call or, with RS_ERR_CONNECT, that of the attempt to connect.
 pub const RS_REASON_DEADLINE: i32 = 1;
@@ -118,7 +123,7 @@ pub unsafe extern "C" fn rs_error_status(error: *const rs_error) -> rs_status {
     guard_value(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.status().code()))
 }
 
-/// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script.
+/// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script. A server's text in it is cut off after 64 KiB.
 ///
 /// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 ///
@@ -288,6 +293,8 @@ const STATUSES: &[(Status, &std::ffi::CStr)] = &[
     (Status::NotSupported, c"RS_ERR_NOT_SUPPORTED"),
     (Status::NotServed, c"RS_ERR_NOT_SERVED"),
     (Status::Internal, c"RS_ERR_INTERNAL"),
+    (Status::NoMemory, c"RS_ERR_NO_MEMORY"),
+    (Status::Resources, c"RS_ERR_RESOURCES"),
 ];
 
 #[cfg(test)]
@@ -323,6 +330,8 @@ mod tests {
             (RS_ERR_NOT_SUPPORTED, Status::NotSupported),
             (RS_ERR_NOT_SERVED, Status::NotServed),
             (RS_ERR_INTERNAL, Status::Internal),
+            (RS_ERR_NO_MEMORY, Status::NoMemory),
+            (RS_ERR_RESOURCES, Status::Resources),
         ] {
             assert_eq!(number, status.code());
         }

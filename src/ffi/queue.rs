@@ -88,7 +88,7 @@ pub type rs_completion_fn =
 /// Makes a queue.
 ///
 /// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with rs_queue_free; NULL on failure.
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INTERNAL when the system has no descriptors left. Threads: any.
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
@@ -506,7 +506,8 @@ pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *const rs_queue, det
 ///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 ///               replies, error an i32 status, u8 flags, error
 ///
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in the queue as before.
+/// Threads: any.
 ///
 /// # Safety
 /// `buffer` points to `capacity` bytes; the other pointers are NULL or what they are declared as.
@@ -534,7 +535,7 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
         }
         let details = queue.details.load(Ordering::Relaxed);
         let mut trial = queue.queue.try_out();
-        let packed = packed::pack(&mut trial, details, capacity, max, patience(timeout_ms));
+        let packed = packed::pack(&mut trial, details, capacity, max, patience(timeout_ms))?;
         // SAFETY: `capacity` bytes, and no more are written; the buffers are different ones.
         unsafe { std::ptr::copy_nonoverlapping(packed.bytes.as_ptr(), buffer.cast(), packed.bytes.len()) };
         set_used(packed.bytes.len());

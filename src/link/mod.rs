@@ -494,10 +494,15 @@ impl Link {
     }
 
     fn fail(&self, shared: &mut Shared, cause: &Error) {
+        self.fail_for_reply(shared, cause, None);
+    }
+
+    /// The same where the reply to one call is to blame: `owner` is that call's status.
+    fn fail_for_reply(&self, shared: &mut Shared, cause: &Error, owner: Option<Status>) {
         self.usable.store(false, Ordering::Release);
         shared.cause.get_or_insert_with(|| cause.clone());
         self.socket.shutdown();
-        shared.session.end(cause);
+        shared.session.end(cause, owner);
         self.deliver(shared);
     }
 

@@ -8,9 +8,9 @@ use rustls::ClientConnection;
 
 use super::{Link, Shared, wake_one};
 use crate::error::{Error, Reason, Status};
-use crate::net::cipher::{Cipher, Peer};
+use crate::net::cipher::{Cipher, Peer, Undecrypted};
 use crate::net::{PATIENCE, Readiness, tls};
-use crate::resp::Refusal;
+use crate::resp::{NoMemory, Refusal};
 use crate::session::{Chunk, Inbox};
 
 /// How long a caller only waits to write before it looks whether there is still another that reads.
@@ -89,7 +89,10 @@ impl Link {
             if !ready.readable {
                 return Ok((ready, None));
             }
-            let room = received.as_deref_mut().unwrap_or_else(|| inbox.room());
+            let room = match received.as_deref_mut() {
+                Some(room) => room,
+                None => inbox.room().map_err(|NoMemory| io::Error::from(io::ErrorKind::OutOfMemory))?,
+            };
             match if patient { self.socket.recv_patiently(room) } else { self.socket.recv(room) } {
                 Ok(count) => Ok((ready, Some(count))),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((ready, None)),
@@ -101,6 +104,9 @@ impl Link {
         // Before the lock is let go of to write: who gives a call up meanwhile must find it over.
         self.deliver(shared);
         match (outcome, count) {
+            (Err(error), _) if error.kind() == io::ErrorKind::OutOfMemory => {
+                self.refuse(shared, &Broken::Refusal(Refusal::Memory));
+            }
             (Err(error), _) => self.lost(shared, Reason::ConnectionLost, &error.to_string()),
             (Ok((_, Some(0))), _) => self.lost(shared, Reason::ConnectionLost, "the server closed it"),
             (Ok(_), Err(error)) => self.refuse(shared, &error),
@@ -147,7 +153,8 @@ impl Link {
         match peer {
             Ok(Peer::Open) => Ok(()),
             Ok(Peer::Closed) => Err(Broken::Goodbye),
-            Err(error) => Err(Broken::Tls(error)),
+            Err(Undecrypted::Tls(error)) => Err(Broken::Tls(error)),
+            Err(Undecrypted::NoMemory) => Err(Broken::Refusal(Refusal::Memory)),
         }
     }
 
@@ -215,8 +222,10 @@ impl Link {
     fn refuse(&self, shared: &mut Shared, broken: &Broken) {
         match broken {
             Broken::Refusal(Refusal::Limit(what)) => {
-                let reason = format!("the connection to {} was closed: the server sent {what}", self.address);
-                self.fail(shared, &Error::new(Status::ReplyLimit, reason));
+                self.close_for_reply(shared, Status::ReplyLimit, &format!("the server sent {what}"));
+            }
+            Broken::Refusal(Refusal::Memory) => {
+                self.close_for_reply(shared, Status::NoMemory, "there is no memory for what the server sent");
             }
             Broken::Refusal(Refusal::Protocol(what)) => {
                 self.lost(shared, Reason::Protocol, &format!("the server sent {what}"));
@@ -226,6 +235,16 @@ impl Link {
                 self.fail(shared, &tls::failure(&self.address, Reason::ConnectionLost, error));
             }
         }
+    }
+
+    /// Ends the connection because of the reply to one call: that call ends with `owner`, the others as with any lost connection.
+    fn close_for_reply(&self, shared: &mut Shared, owner: Status, reason: &str) {
+        let reason = format!("the connection to {} was closed: {reason}", self.address);
+        self.fail_for_reply(
+            shared,
+            &Error::because(Status::Connect, Reason::ConnectionLost, reason),
+            Some(owner),
+        );
     }
 }
 

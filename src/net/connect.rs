@@ -57,7 +57,7 @@ fn connect_here(config: &Config, address: &Address, deadline: Instant) -> Result
     }
     let deadline = deadline.min(start + config.connect_timeout);
     let too_late = |step: Step| {
-        let waited = Duration::from_millis((deadline - start).as_millis() as u64);
+        let waited = Duration::from_millis(u64::try_from((deadline - start).as_millis()).unwrap_or(u64::MAX));
         let why = format!("cannot connect to {address}: {} within {waited:?}", step.unfinished());
         Err(Error::because(Status::Connect, Reason::Deadline, why))
     };
@@ -158,7 +158,7 @@ async fn connect_tcp(found: &[SocketAddr], address: &Address, deadline: Instant)
     for (index, candidate) in found.iter().enumerate() {
         // An address that never answers must leave time for the others.
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let attempt = match (found.len() - index) as u32 {
+        let attempt = match u32::try_from(found.len() - index).unwrap_or(u32::MAX) {
             1 => connect_to(*candidate).await,
             left => timeout(remaining / left, connect_to(*candidate))
                 .await

@@ -1,5 +1,8 @@
 //! The socket of a connection, read and written by the thread whose call it is.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 pub(crate) mod address;
 pub(crate) mod cipher;
 pub(crate) mod connect;

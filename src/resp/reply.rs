@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::ffi::lock::Mutex;
 
+use super::{NoMemory, make_room};
 use crate::error::{Error, Reason, Status};
 use crate::ffi::fork::Process;
 
@@ -68,6 +69,15 @@ pub(crate) struct Entry {
     /// This entry's own place on the tape; the C side finds the header from it.
     pub(crate) index: u32,
     pub(crate) kind: Kind,
+}
+
+impl Entry {
+    /// Where a text starts in the buffer.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "it was an index into a buffer in memory")]
+    pub(crate) fn start(&self) -> usize {
+        self.value as usize
+    }
 }
 
 /// What is known of an error reply in a pipeline.
@@ -167,85 +177,99 @@ impl Payload {
 
     /// Completes the array of [`Payload::start_array`], in which `len` elements are now.
     pub(crate) fn end_array(&mut self, len: usize) {
-        self.tape[self.root].span = (self.tape.len() - self.root) as u32;
-        self.tape[self.root].len = len as u32;
+        self.tape[self.root].span = place(self.tape.len() - self.root);
+        self.tape[self.root].len = place(len);
     }
 
     /// Takes the first `entries` entries of another payload's tape, an array that is not complete, and its bytes.
-    pub(crate) fn copy(&mut self, other: &Payload, entries: usize) {
+    pub(crate) fn copy(&mut self, other: &Payload, entries: usize) -> Result<(), NoMemory> {
         self.clear();
+        make_room(&mut self.tape, entries)?;
+        make_room(&mut self.bytes, other.bytes.len())?;
         self.tape.extend_from_slice(&other.tape[..entries]);
         self.bytes.extend_from_slice(&other.bytes);
         self.notes.clone_from(&other.notes);
         self.root = other.root;
+        Ok(())
     }
 
     /// Leaves the first `count` elements of the root, none of them an aggregate, out of it.
     pub(crate) fn skip_elements(&mut self, count: usize) {
         let root = self.tape[self.root];
         self.root += count;
-        let index = self.root as u32;
+        let index = place(self.root);
         self.tape[self.root] =
-            Entry { len: root.len - count as u32, span: root.span - count as u32, index, ..root };
+            Entry { len: root.len - place(count), span: root.span - place(count), index, ..root };
     }
 
     /// The bytes of the text at `at` on the tape.
     pub(crate) fn text(&self, at: usize) -> &[u8] {
         let entry = &self.tape[at];
-        &self.bytes[entry.value as usize..][..entry.len as usize]
+        &self.bytes[entry.start()..][..entry.len as usize]
     }
 
     /// Gives an error on the tape another text.
-    pub(crate) fn replace_text(&mut self, at: usize, text: &[u8]) {
-        self.tape[at].value = self.bytes.len() as u64;
-        self.tape[at].len = text.len() as u32;
+    pub(crate) fn replace_text(&mut self, at: usize, text: &[u8]) -> Result<(), NoMemory> {
+        self.tape[at].value = self.add_text(text)?;
+        self.tape[at].len = place(text.len());
+        Ok(())
+    }
+
+    /// Puts a text of this side's own behind the others, and a NUL behind it; its place.
+    fn add_text(&mut self, text: &[u8]) -> Result<u64, NoMemory> {
+        let at = self.bytes.len() as u64;
+        make_room(&mut self.bytes, text.len() + 1)?;
         self.bytes.extend_from_slice(text);
         self.bytes.push(0);
+        Ok(at)
     }
 
     /// Takes the texts of another payload; what to add to the places of the entries that refer to them.
-    pub(crate) fn adopt_texts(&mut self, other: &Payload) -> u64 {
+    pub(crate) fn adopt_texts(&mut self, other: &Payload) -> Result<u64, NoMemory> {
         let shift = self.bytes.len() as u64;
+        make_room(&mut self.bytes, other.bytes.len())?;
         self.bytes.extend_from_slice(&other.bytes);
-        shift
+        Ok(shift)
     }
 
     /// Appends replies, whose texts were adopted with this shift.
-    pub(crate) fn append(&mut self, entries: &[Entry], shift: u64) {
+    pub(crate) fn append(&mut self, entries: &[Entry], shift: u64) -> Result<(), NoMemory> {
+        make_room(&mut self.tape, entries.len())?;
         for entry in entries {
-            let index = self.tape.len() as u32;
+            let index = place(self.tape.len());
             let value = if entry.kind.is_text() { entry.value + shift } else { entry.value };
             self.tape.push(Entry { value, index, ..*entry });
         }
+        Ok(())
     }
 
     /// Appends a text of this side's own.
-    pub(crate) fn append_text(&mut self, kind: Kind, text: &[u8]) {
-        let index = self.tape.len() as u32;
-        let value = self.bytes.len() as u64;
-        self.bytes.extend_from_slice(text);
-        self.bytes.push(0);
-        self.tape.push(Entry { value, len: text.len() as u32, span: 1, index, kind });
+    pub(crate) fn append_text(&mut self, kind: Kind, text: &[u8]) -> Result<(), NoMemory> {
+        make_room(&mut self.tape, 1)?;
+        let index = place(self.tape.len());
+        let value = self.add_text(text)?;
+        self.tape.push(Entry { value, len: place(text.len()), span: 1, index, kind });
+        Ok(())
     }
 
     /// Appends a nil of this side's own.
     pub(crate) fn append_nil(&mut self) {
-        let index = self.tape.len() as u32;
+        let index = place(self.tape.len());
         self.tape.push(Entry { value: 0, len: 0, span: 1, index, kind: Kind::Nil });
     }
 
     /// Appends a boolean of this side's own.
     pub(crate) fn append_boolean(&mut self, value: bool) {
-        let index = self.tape.len() as u32;
+        let index = place(self.tape.len());
         self.tape.push(Entry { value: value.into(), len: 0, span: 1, index, kind: Kind::Boolean });
     }
 
     /// Appends an array of this side's own, whose `len` elements `fill` appends.
     pub(crate) fn append_array(&mut self, len: usize, fill: impl FnOnce(&mut Self)) {
         let at = self.tape.len();
-        self.tape.push(Entry { value: 0, len: len as u32, span: 1, index: at as u32, kind: Kind::Array });
+        self.tape.push(Entry { value: 0, len: place(len), span: 1, index: place(at), kind: Kind::Array });
         fill(self);
-        self.tape[at].span = (self.tape.len() - at) as u32;
+        self.tape[at].span = place(self.tape.len() - at);
     }
 
     /// Makes the array of [`Payload::start_array`] a map.
@@ -264,9 +288,12 @@ impl Payload {
     }
 
     /// Puts the elements of `other`, an array, in place of this array's elements of the given indices, in ascending order.
-    pub(crate) fn replace_elements(&mut self, indices: &[usize], other: &Payload) {
-        let other_shift = self.adopt_texts(other);
-        let old = std::mem::take(&mut self.tape);
+    /// Without memory for it, this payload is of no use any more.
+    pub(crate) fn replace_elements(&mut self, indices: &[usize], other: &Payload) -> Result<(), NoMemory> {
+        let other_shift = self.adopt_texts(other)?;
+        let mut tape = Vec::new();
+        make_room(&mut tape, self.tape.len() + other.tape.len())?;
+        let old = std::mem::replace(&mut self.tape, tape);
         self.tape.extend_from_slice(&old[..=self.root]);
         self.notes.retain(|note| indices.binary_search(&note.item).is_err());
         self.notes.extend(other.notes.iter().cloned());
@@ -289,10 +316,11 @@ impl Payload {
                 Err(_) => (&old[from_old..][..old_span], 0),
             };
             from_old += old_span;
-            self.append(source, shift);
+            self.append(source, shift)?;
         }
         self.notes = notes;
         self.end_array(count);
+        Ok(())
     }
 
     /// Forgets the content and keeps the memory.
@@ -317,40 +345,49 @@ impl Payload {
 
     /// The same for an aggregate in which there are others.
     fn nested_element(&self, aggregate: usize, index: usize) -> usize {
-        if index < WALK_MAX {
-            return self.walk(aggregate, index);
-        }
-        if self.elements.get().is_none()
-            && let Some(_alone) = self.indexing.try_lock()
+        if index >= WALK_MAX
+            && let Some(elements) = self.index()
         {
-            self.elements.get_or_init(|| self.index_elements());
+            return elements.places[elements.runs[aggregate] as usize + index] as usize;
         }
-        match self.elements.get() {
-            Some(elements) => elements.places[elements.runs[aggregate] as usize + index] as usize,
-            None => self.walk(aggregate, index),
-        }
-    }
-
-    /// Goes from sibling to sibling.
-    fn walk(&self, aggregate: usize, index: usize) -> usize {
         (0..index).fold(aggregate + 1, |at, _| at + self.tape[at].span as usize)
     }
 
-    fn index_elements(&self) -> ElementIndex {
-        let mut runs = vec![0; self.tape.len()];
-        let mut places = Vec::with_capacity(self.tape.len());
+    /// The index, made now if it is not there; `None` where there is no memory for it.
+    fn index(&self) -> Option<&ElementIndex> {
+        if self.elements.get().is_none()
+            && let Some(_alone) = self.indexing.try_lock()
+            && self.elements.get().is_none()
+        {
+            let _ = self.elements.set(self.index_elements().ok()?);
+        }
+        self.elements.get()
+    }
+
+    fn index_elements(&self) -> Result<ElementIndex, NoMemory> {
+        let (mut runs, mut places) = (Vec::new(), Vec::new());
+        make_room(&mut runs, self.tape.len())?;
+        make_room(&mut places, self.tape.len())?;
+        runs.resize(self.tape.len(), 0);
         // What lies before the root is no part of the reply.
         let entries = self.tape.iter().enumerate().skip(self.root);
         for (at, entry) in entries.filter(|(_, entry)| entry.kind.is_aggregate()) {
-            runs[at] = places.len() as u32;
+            runs[at] = place(places.len());
             let mut element = at + 1;
             for _ in 0..entry.len {
-                places.push(element as u32);
+                places.push(place(element));
                 element += self.tape[element].span as usize;
             }
         }
-        ElementIndex { runs, places }
+        Ok(ElementIndex { runs, places })
     }
+}
+
+/// A place or number of entries as the tape has it. The decoder stops at 2^32 entries, and a pipeline's calls take more memory than their replies'
+/// entries; the largest number stands for all that would be more.
+#[inline]
+fn place(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// Payloads between two calls, so that a call in a steady state allocates nothing for its reply.
@@ -493,14 +530,14 @@ impl<'a> ReplyRef<'a> {
 
     /// The value of an integer or boolean (0 or 1); `None` for anything else.
     pub fn as_i64(self) -> Option<i64> {
-        matches!(self.kind(), Kind::Integer | Kind::Boolean).then_some(self.entry().value as i64)
+        matches!(self.kind(), Kind::Integer | Kind::Boolean).then_some(self.entry().value.cast_signed())
     }
 
     /// The value of a double or an integer; `None` for anything else.
     pub fn as_f64(self) -> Option<f64> {
         match self.kind() {
             Kind::Double => self.as_str()?.parse().ok(),
-            Kind::Integer => Some(self.entry().value as i64 as f64),
+            Kind::Integer => Some(self.entry().value.cast_signed() as f64),
             _ => None,
         }
     }
@@ -540,8 +577,10 @@ impl<'a> ReplyRef<'a> {
 
     /// The format of a verbatim text, such as `txt`.
     pub fn verbatim_format(self) -> Option<&'a [u8]> {
-        let start = self.entry().value as usize;
-        (self.kind() == Kind::Verbatim).then(|| &self.payload.bytes[start - 4..start - 1])
+        (self.kind() == Kind::Verbatim).then(|| {
+            let start = self.entry().start();
+            &self.payload.bytes[start - 4..start - 1]
+        })
     }
 
     /// The number of elements of an array, set or map (keys and values both count), or of bytes of a text; else 0.
@@ -572,7 +611,7 @@ impl fmt::Debug for ReplyRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind() {
             Kind::Nil => f.write_str("Nil"),
-            Kind::Integer => write!(f, "{}", self.entry().value as i64),
+            Kind::Integer => write!(f, "{}", self.entry().value.cast_signed()),
             Kind::Boolean => write!(f, "{}", self.entry().value == 1),
             kind if kind.is_aggregate() => {
                 write!(f, "{kind:?}")?;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::known::Source;
 use super::verdict::{self, LoadVerdict, Refused, Verdict};
 use super::{Expected, Facts, Session, Singly, What};
-use crate::error::{Error, Reason, Status};
+use crate::error::{Error, Reason, Status, kept};
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
 use crate::script::Sha;
@@ -19,9 +19,7 @@ impl<T> Session<T> {
         let sha = script.sha();
         let entry = self.unseen[0];
         let text = match entry.kind {
-            Kind::Error | Kind::String | Kind::Status => {
-                self.inbox.text(entry.value as usize, entry.len as usize)
-            }
+            Kind::Error | Kind::String | Kind::Status => self.inbox.text(entry.start(), entry.len as usize),
             _ => b"",
         };
         if entry.kind == Kind::Error {
@@ -34,7 +32,7 @@ impl<T> Session<T> {
                 LoadVerdict::NotNow => (call.by_body, call.teaches) = (true, true),
                 LoadVerdict::Failed => {
                     // Calls behind this one have relied on this LOAD.
-                    let text = text.to_vec();
+                    let text = kept(text).to_vec();
                     self.calls.iter_mut().for_each(|(_, call)| call.load_failed(sha, &text));
                 }
             }
@@ -88,7 +86,7 @@ impl<T> Session<T> {
     pub(super) fn probed(&mut self, left: usize) -> Result<(), Refusal> {
         let entry = self.unseen[0];
         let refused = (entry.kind == Kind::Error)
-            .then(|| self.inbox.text(entry.value as usize, entry.len as usize).to_vec());
+            .then(|| kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec());
         self.unseen.clear();
         self.inbox.discard();
         if left > 0 {
@@ -118,21 +116,23 @@ impl<T> Session<T> {
 
     /// Takes the replies to a call's items that were just decoded: the last of them is an error, or completes the part.
     #[inline]
-    pub(super) fn items_answered(&mut self, key: usize, at: u64) {
+    pub(super) fn items_answered(&mut self, key: usize, at: u64) -> Result<(), Refusal> {
         let call = &mut self.calls[key];
         if call.request.shape == Shape::Single {
+            self.inbox.hand_over(&mut call.payload.bytes)?;
             self.expected.pop_front();
-            self.inbox.hand_over(&mut call.payload.bytes);
-            return self.single_answered(key);
+            self.single_answered(key);
+            return Ok(());
         }
         if call.payload.tape[call.last].kind == Kind::Error {
             self.item_failed(key, at);
         }
         if let Some(Expected { what: What::Items { left: 0, .. }, .. }) = self.expected.front() {
+            self.inbox.hand_over(&mut self.calls[key].payload.bytes)?;
             self.expected.pop_front();
-            self.inbox.hand_over(&mut self.calls[key].payload.bytes);
             self.part_answered(key);
         }
+        Ok(())
     }
 
     fn single_answered(&mut self, key: usize) {
@@ -197,7 +197,7 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         let at = call.last;
         let entry = call.payload.tape[at];
-        let place = entry.value as usize - call.payload.bytes.len() + self.inbox.start();
+        let place = entry.start() - call.payload.bytes.len() + self.inbox.start();
         let text = self.inbox.text(place, entry.len as usize);
         let item = call.last_item();
         // Any answer but an error shows that the server has loaded its data; those to the handshake do not.
@@ -276,25 +276,26 @@ impl<T> Session<T> {
         let entry = self.unseen[0];
         let call = &mut self.calls[key];
         let text =
-            (entry.kind == Kind::Error).then(|| self.inbox.text(entry.value as usize, entry.len as usize));
+            (entry.kind == Kind::Error).then(|| kept(self.inbox.text(entry.start(), entry.len as usize)));
         let (place, loads, is_multi_refused) = match &call.rare {
             Some(rare) => (rare.queued, rare.loads.len(), matches!(rare.queue_error, Some((0, _)))),
             None => (0, 0, false),
         };
         if is_multi_refused && place > loads {
+            let item = place - loads - 1;
+            let is_script = call.request.items.get(item).is_some_and(|item| item.script.is_some());
             let outcome = match text {
                 None => Singly::Ran,
                 // A script that has run can say that it was not allowed to.
-                Some(text)
-                    if call
-                        .request
-                        .items
-                        .get(place - loads - 1)
-                        .is_some_and(|item| item.script.is_some()) =>
-                {
-                    if verdict::judge(text) == Verdict::Other { Singly::Failed } else { Singly::Refused }
+                Some(text) if is_script && verdict::judge(text) == Verdict::Other => {
+                    if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
+                        let text = text.to_vec();
+                        call.rare().doubtful.push((item, form, 0));
+                        call.rare().singly_texts.push(text);
+                    }
+                    Singly::Failed
                 }
-                Some(text) if verdict::is_unexecuted(text) => Singly::Refused,
+                Some(text) if is_script || verdict::is_unexecuted(text) => Singly::Refused,
                 Some(_) => Singly::Failed,
             };
             call.rare().singly.push(outcome);
@@ -320,16 +321,14 @@ impl<T> Session<T> {
 
     /// Takes the reply to EXEC.
     pub(super) fn executed(&mut self, key: usize) -> Result<(), Refusal> {
-        self.expected.pop_front();
         let call = &mut self.calls[key];
-        self.inbox.hand_over(&mut call.payload.bytes);
+        self.inbox.hand_over(&mut call.payload.bytes)?;
+        self.expected.pop_front();
         let root = call.payload.tape[call.payload.root];
         let rare = call.rare.get_or_insert_default();
         let count = call.request.items.len();
-        if let Some((0, text)) = &rare.queue_error {
-            // Without MULTI the server has taken the commands one by one.
-            let error = ran_singly(text, &rare.singly);
-            self.refuse(key, error);
+        if matches!(rare.queue_error, Some((0, _))) {
+            self.settle(key);
             return Ok(());
         }
         match root.kind {
@@ -352,6 +351,22 @@ impl<T> Session<T> {
         Ok(())
     }
 
+    /// Ends a transaction whose MULTI was refused: the server has taken its commands one by one.
+    pub(super) fn end_singly(&mut self, key: usize) {
+        let rare = self.calls[key].rare();
+        let answers = std::mem::take(&mut rare.answers);
+        for ((item, form, _), text) in std::mem::take(&mut rare.doubtful).into_iter().zip(&rare.singly_texts)
+        {
+            if answers.confirm(form, text) {
+                rare.singly[item] = Singly::Refused;
+            }
+        }
+        if let Some((_, text)) = &rare.queue_error {
+            let error = ran_singly(text, &rare.singly);
+            self.refuse(key, error);
+        }
+    }
+
     fn transaction_done(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let loads = std::mem::take(&mut call.rare().loads);
@@ -363,7 +378,7 @@ impl<T> Session<T> {
                 self.known.insert(sha, call.position, Source::Load);
                 self.facts.note_compiled(sha);
             } else if kind == Kind::Error {
-                let text = call.payload.text(at).to_vec();
+                let text = kept(call.payload.text(at)).to_vec();
                 self.known.remove(sha);
                 call.rare().load_errors.push((index, text));
             }
@@ -568,8 +583,9 @@ impl<T> super::Call<T> {
             let Note { at, item, status, .. } = self.payload.notes[place];
             let script = self.request.items[item].script.map(|script| script as usize);
             let load_error = rare.load_errors.iter().find(|(failed, _)| Some(*failed) == script);
-            if let (Status::NoScript | Status::Compile, Some((_, text))) = (status, load_error) {
-                self.payload.replace_text(at, text);
+            if let (Status::NoScript | Status::Compile, Some((_, text))) = (status, load_error)
+                && self.payload.replace_text(at, text).is_ok()
+            {
                 self.payload.notes[place].status = Status::Compile;
             }
         }

@@ -17,7 +17,7 @@ fn session() -> Session<()> {
 
 fn receive(session: &mut Session<()>, bytes: &[u8]) {
     let mut inbox = session.lend_inbox();
-    inbox.room()[..bytes.len()].copy_from_slice(bytes);
+    inbox.room().expect("memory")[..bytes.len()].copy_from_slice(bytes);
     inbox.fill(bytes.len());
     session.receive(inbox, bytes.len()).expect("well-formed replies");
 }
@@ -76,7 +76,7 @@ fn at_every_cut_who_leaves_and_who_is_cut_off_get_what_was_whole() {
             receive(&mut session, &stream[..first]);
             receive(&mut session, &stream[first..second]);
             let inbox = session.lend_inbox();
-            session.fail(Status::Closed, "closed");
+            session.fail(Status::Closed, "closed", None);
             let finished = session.next_finished().expect("the call is over");
             check(finished.arrived.map(Reply::new), whole(second), (first, second));
             session.receive(inbox, 0).expect("nothing more");
@@ -98,11 +98,11 @@ fn replies_in_front_of_a_broken_one_have_arrived() {
     let (mut session, _) = sent(2);
     let mut inbox = session.lend_inbox();
     let bytes = b"$5\r\nhello\r\n!nonsense\r\n";
-    inbox.room()[..bytes.len()].copy_from_slice(bytes);
+    inbox.room().expect("memory")[..bytes.len()].copy_from_slice(bytes);
     inbox.fill(bytes.len());
     session.receive(inbox, bytes.len()).expect_err("that is no reply");
     let inbox = session.lend_inbox();
-    session.fail(Status::Connect, "nonsense");
+    session.fail(Status::Connect, "nonsense", None);
     let finished = session.next_finished().expect("the call is over");
     check(finished.arrived.map(Reply::new), 1, (0, 0));
     drop(inbox);

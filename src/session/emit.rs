@@ -138,8 +138,8 @@ impl<T> Session<T> {
             let at = self.outbox.position();
             self.append_items(key, index..index + 1, by_body.clone());
             self.expected.push_back(Expected { call: key, what: What::Items { left: 1, at } });
-            let script = self.calls[key].request.items[index].script;
-            by_body.retain(|unloadable| Some(*unloadable as u32) != script);
+            let script = self.calls[key].request.items[index].script.map(|script| script as usize);
+            by_body.retain(|unloadable| Some(*unloadable) != script);
         }
     }
 
@@ -294,6 +294,7 @@ impl<T> Session<T> {
         rare.queued = 0;
         rare.queue_error = None;
         rare.singly.clear();
+        rare.singly_texts.clear();
         rare.rewritten.clear();
         self.append_items(key, 0..count, by_body);
         self.outbox.append(|out| out.command(&[b"EXEC"]));

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::config::{Config, Protocol};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, kept};
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, ReplyRef};
 use crate::session::Facts;
@@ -158,7 +158,7 @@ impl<'a> Handshake<'a> {
                         // Older than HELLO is older than EVALSHA_RO.
                         self.facts.no_read_only.store(true, Ordering::Relaxed);
                     }
-                    self.refused_hello = Some(text.to_vec());
+                    self.refused_hello = Some(kept(text).to_vec());
                     return Ok(Next::Say(self.say(false)));
                 }
                 // Without HELLO it may be the first to say so.
@@ -167,7 +167,7 @@ impl<'a> Handshake<'a> {
                 (Step::Multi, None) => in_multi = true,
                 (Step::Exec, None) if in_multi => self.facts.note_transactions(self.multi_refusals),
                 (Step::Exec, Some(text)) if in_multi && !verdict::ends_transaction(text) => {
-                    let _ = self.facts.spoilt_by_exec.set(text.to_vec());
+                    let _ = self.facts.spoilt_by_exec.set(kept(text).to_vec());
                     return Ok(Next::Reopen);
                 }
                 // The first transaction asks again: rights may change.

@@ -3,6 +3,9 @@
 //! No I/O, no clock, no lock: everything that DESIGN's semantics say about one connection is decided here, and can be
 //! tested byte by byte.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 mod answer;
 #[cfg(test)]
 mod arrived;
@@ -29,7 +32,7 @@ use slab::Slab;
 
 use crate::error::{Error, Result, Status};
 use crate::request::{Form, Request, Shape};
-use crate::resp::{Decoded, Decoder, Entry, Kind, Limits, Payload, Pool, Refusal};
+use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Pool, Refusal};
 use crate::script::Sha;
 
 pub(crate) use inbox::Inbox;
@@ -213,6 +216,8 @@ struct Rare {
     queue_error: Option<(usize, Vec<u8>)>,
     /// Where MULTI was refused: what became of each item, run singly.
     singly: Vec<Singly>,
+    /// The errors of those items that are `doubtful`.
+    singly_texts: Vec<Vec<u8>>,
 }
 
 /// What a server has done with a command that was meant to be part of a transaction.
@@ -247,6 +252,8 @@ impl<T> Call<T> {
     }
 }
 
+const UNASKED: Refusal = Refusal::Protocol("a reply that no call waits for");
+
 const TOO_LONG: Refusal = Refusal::Limit("a reply longer than the limit");
 
 /// The position of a call of which the server has nothing to execute yet.
@@ -280,7 +287,7 @@ enum What {
 impl What {
     /// A part has no more items than bytes.
     fn items(left: usize, at: u64) -> What {
-        What::Items { left: left as u32, at }
+        What::Items { left: u32::try_from(left).unwrap_or(u32::MAX), at }
     }
 }
 
@@ -312,6 +319,8 @@ pub(crate) struct Session<T> {
     counters: Counters,
     /// The connection is gone; what may still be received belongs to no call.
     failed: bool,
+    /// The call whose reply was refused.
+    at_fault: Option<usize>,
 }
 
 impl<T> Session<T> {
@@ -335,6 +344,7 @@ impl<T> Session<T> {
             limits,
             counters: Counters::default(),
             failed: false,
+            at_fault: None,
         }
     }
 
@@ -446,53 +456,66 @@ impl<T> Session<T> {
             return Ok(());
         }
         let decoded = self.decode();
-        self.hand_over_whole();
-        decoded
+        decoded.and(self.hand_over_whole())
     }
 
     /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever
     /// ends it meanwhile.
     #[inline]
-    fn hand_over_whole(&mut self) {
+    fn hand_over_whole(&mut self) -> std::result::Result<(), Refusal> {
         if self.inbox.has_whole()
             && let Some(Expected { call, what: What::Items { .. } }) = self.expected.front()
         {
-            self.inbox.hand_over_whole(&mut self.calls[*call].payload.bytes);
+            self.inbox.hand_over_whole(&mut self.calls[*call].payload.bytes)?;
         }
+        Ok(())
     }
 
     #[inline]
     fn decode(&mut self) -> std::result::Result<(), Refusal> {
         while !self.inbox.is_decoded() {
             let expected = self.expected.front().copied();
-            let decoded = match expected {
-                Some(Expected { call, what: What::Items { left, .. } }) => self.decode_items(call, left)?,
-                Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
-                _ => self.decode_unseen()?,
-            };
-            match (decoded, expected) {
-                (Decoded::Incomplete, _) => {
-                    if self.inbox.incomplete() > self.limits.max_bytes {
-                        return Err(TOO_LONG);
-                    }
-                    break;
+            match self.decode_next(expected) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(refusal) => {
+                    self.at_fault = expected.map(|expected| expected.call);
+                    return Err(refusal);
                 }
-                (Decoded::Push, _) => {
-                    self.inbox.end_reply();
-                }
-                (Decoded::Reply, None) => return Err(Refusal::Protocol("a reply that no call waits for")),
-                (Decoded::Reply, Some(Expected { call, what })) => match what {
-                    What::Items { at, .. } => self.items_answered(call, at),
-                    What::Word { form } => self.answered(call, form),
-                    What::Load { script } => self.loaded(call, script)?,
-                    What::Asking => self.asked(),
-                    What::Queued { left } => self.queued(call, left),
-                    What::Exec => self.executed(call)?,
-                    What::Probe { left } => self.probed(left)?,
-                },
             }
         }
         Ok(())
+    }
+
+    /// Decodes what comes next, which belongs to the call `expected`; `false` when more must be received for it.
+    #[inline(always)]
+    fn decode_next(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
+        let decoded = match expected {
+            Some(Expected { call, what: What::Items { left, .. } }) => self.decode_items(call, left)?,
+            Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
+            Some(_) => self.decode_unseen()?,
+            None => self.decode_unasked()?,
+        };
+        match (decoded, expected) {
+            (Decoded::Incomplete, _) => {
+                if self.inbox.incomplete() > self.limits.max_bytes {
+                    return Err(if self.decoder.is_aside() { LONG_ASIDE } else { TOO_LONG });
+                }
+                return Ok(false);
+            }
+            (Decoded::Aside, _) => self.discard_aside()?,
+            (Decoded::Reply, None) => return Err(UNASKED),
+            (Decoded::Reply, Some(Expected { call, what })) => match what {
+                What::Items { at, .. } => self.items_answered(call, at)?,
+                What::Word { form } => self.answered(call, form),
+                What::Load { script } => self.loaded(call, script)?,
+                What::Asking => self.asked(),
+                What::Queued { left } => self.queued(call, left),
+                What::Exec => self.executed(call)?,
+                What::Probe { left } => self.probed(left)?,
+            },
+        }
+        Ok(true)
     }
 
     /// Forgets which scripts the server has: someone is about to flush them, or has.
@@ -500,23 +523,30 @@ impl<T> Session<T> {
         self.known.clear();
     }
 
-    /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent.
-    pub(crate) fn end(&mut self, cause: &Error) {
+    /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent. Where the reply to
+    /// one call is to blame, `owner` is that call's status; the others have lost the connection and no more.
+    pub(crate) fn end(&mut self, cause: &Error, owner: Option<Status>) {
         let (status, why, reason) = (cause.status(), cause.reason(), cause.message());
         self.failed = true;
+        let owner = owner.zip(self.at_fault.or(self.expected.front().map(|front| front.call)));
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
             let (arrived, index) = (self.arrived(key), self.unanswered(key));
             let Call { tag, request, position, .. } = self.calls.remove(key);
             let Some(tag) = tag else { continue };
+            let (own, whose) = match owner {
+                Some((own, owner)) if owner == key => (Some(own), ""),
+                Some(_) => (None, ", in reply to another call"),
+                None => (None, ""),
+            };
             let error = if self.outbox.has_sent(position) {
-                let keeps = matches!(status, Status::ReplyLimit | Status::Internal);
-                let status = if keeps { status } else { Status::Indeterminate };
-                let text = format!("{reason}; the call was sent, so the server may have executed it");
-                Error::because(status, why, text).sent(true)
+                let lost = if status == Status::Internal { status } else { Status::Indeterminate };
+                let text = format!("{reason}{whose}; the call was sent, so the server may have executed it");
+                let why = own.map_or(why, Status::usual_reason);
+                Error::because(own.unwrap_or(lost), why, text).sent(true)
             } else {
-                let status = if status == Status::ReplyLimit { Status::Connect } else { status };
-                Error::because(status, why, format!("{reason}; nothing of the call was sent")).sent(false)
+                Error::because(status, why, format!("{reason}{whose}; nothing of the call was sent"))
+                    .sent(false)
             };
             let error = match index {
                 Some(index) => error.of_item(index),
@@ -529,8 +559,8 @@ impl<T> Session<T> {
     }
 
     #[cfg(test)]
-    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
-        self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason));
+    pub(crate) fn fail(&mut self, status: Status, reason: &str, owner: Option<Status>) {
+        self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason), owner);
     }
 
     /// The first item of a pipeline that has no answer yet.
@@ -540,21 +570,21 @@ impl<T> Session<T> {
         Some(repaired.and_then(|rare| rare.missed.first().copied()).unwrap_or(call.answered))
     }
 
-    /// A copy of the replies of a pipeline that have arrived whole.
+    /// A copy of the replies of a pipeline that have arrived whole; `None` too where there is no memory for it.
     fn arrived(&mut self, key: usize) -> Option<Box<Payload>> {
         // Where this session was left in the middle of it.
-        self.hand_over_whole();
+        self.hand_over_whole().ok()?;
         let call = self.calls.get(key)?;
         if call.request.shape != Shape::Pipeline || call.answered == 0 {
             return None;
         }
         let mut copy = self.pool.take();
         if let Some(before) = call.rare.as_ref().and_then(|rare| rare.before_repair.as_ref()) {
-            copy.copy(before, before.tape.len());
+            copy.copy(before, before.tape.len()).ok()?;
             copy.end_array(call.request.items.len());
             return Some(copy);
         }
-        copy.copy(&call.payload, call.whole);
+        copy.copy(&call.payload, call.whole).ok()?;
         copy.end_array(call.answered);
         Some(copy)
     }
@@ -597,10 +627,21 @@ impl<T> Session<T> {
     fn decode_unseen(&mut self) -> std::result::Result<Decoded, Refusal> {
         let (received, at) = self.inbox.decodable();
         let decoded = self.decoder.decode(received, at, 0, &mut self.unseen)?;
-        if decoded == Decoded::Push {
-            self.inbox.discard();
-        }
         self.end_whole(decoded)
+    }
+
+    /// Decodes what comes while no call waits: push messages. The beginning of anything else must not be taken for that of the next call's reply.
+    fn decode_unasked(&mut self) -> std::result::Result<Decoded, Refusal> {
+        let is_aside =
+            self.decoder.is_aside() || self.inbox.next().is_some_and(|sign| matches!(sign, b'>' | b'|'));
+        if is_aside { self.decode_unseen() } else { Err(UNASKED) }
+    }
+
+    /// Lets go of the aside that was decoded last, so that however many of them come no memory is held for them.
+    fn discard_aside(&mut self) -> std::result::Result<(), Refusal> {
+        // It may stand between the replies to a pipeline.
+        self.hand_over_whole()?;
+        if self.inbox.discard_aside() > self.limits.max_bytes { Err(LONG_ASIDE) } else { Ok(()) }
     }
 
     fn end_whole(&mut self, decoded: Decoded) -> std::result::Result<Decoded, Refusal> {

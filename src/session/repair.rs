@@ -11,7 +11,7 @@ use super::known::Source;
 use super::order::NotExecuted;
 use super::verdict::{self, Doubt};
 use super::{Expected, Session, What};
-use crate::error::{Error, Reason, Status};
+use crate::error::{Error, Reason, Status, kept};
 use crate::request::{Form, Shape};
 use crate::resp::Kind;
 
@@ -54,7 +54,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    fn confirm(&self, form: Form, text: &[u8]) -> bool {
+    pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
         let answer = self.texts.iter().find(|(asked, _)| *asked == form);
         answer.is_some_and(|(_, answer)| verdict::confirms(answer, text, form.command()))
     }
@@ -93,7 +93,7 @@ impl<T> Session<T> {
         self.expected.pop_front();
         let entry = self.unseen[0];
         let text = match entry.kind {
-            Kind::Error => self.inbox.text(entry.value as usize, entry.len as usize).to_vec(),
+            Kind::Error => kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec(),
             _ => Vec::new(),
         };
         self.unseen.clear();
@@ -163,7 +163,7 @@ impl<T> Session<T> {
         if call.repeats > REPEATS_MAX {
             return self.give_up(key);
         }
-        self.counters.noscript_repairs += u64::from(!call.teaches);
+        self.counters.noscript_repairs += u64::from(!call.teaches && call.tag.is_some());
         self.send_again(key);
     }
 
@@ -225,6 +225,9 @@ impl<T> Session<T> {
     pub(super) fn settle(&mut self, key: usize) {
         if self.ask(key) {
             return;
+        }
+        if matches!(self.calls[key].rare().queue_error, Some((0, _))) {
+            return self.end_singly(key);
         }
         self.resolve(key);
         let again = self.repairable(key);
@@ -391,7 +394,9 @@ impl<T> Session<T> {
         }
         call.payload.end_array(rare.again.len());
         if let Some(mut before) = rare.before_repair.take() {
-            before.replace_elements(&rare.again, &call.payload);
+            if let Err(no_memory) = before.replace_elements(&rare.again, &call.payload) {
+                return self.refuse(key, no_memory.into());
+            }
             call.payload = before;
         }
         rare.again.clear();
@@ -415,7 +420,8 @@ impl<T> Session<T> {
             if note.status == Status::NoScript {
                 let at = note.at;
                 let text = [call.payload.text(at), b" (", NO_LOADER.as_bytes(), b")"].concat();
-                call.payload.replace_text(at, &text);
+                // Without memory the server's words have to do.
+                let _ = call.payload.replace_text(at, &text);
             }
         }
         self.forget_refusals();

@@ -1,4 +1,4 @@
-//! Random histories of one connection against a model of the server: every cut of the stream, flushes and losses at any moment.
+//! Random histories of one connection against a model of the server: every cut of the stream, flushes, losses and push messages at any moment.
 //!
 //! A failure names its seed; the same seed gives the same history.
 
@@ -10,7 +10,7 @@ use fastrand::Rng;
 use super::{Facts, Session};
 use crate::error::{Error, Status};
 use crate::request::{Request, Shape};
-use crate::resp::{Kind, Limits, Pool, Reply, ReplyRef};
+use crate::resp::{Kind, LONG_ASIDE, Limits, Pool, Refusal, Reply, ReplyRef};
 use crate::script::{Script, Sha};
 
 /// What the model of a server refuses, and how it speaks.
@@ -51,6 +51,19 @@ impl Rights {
 /// The key whose slot the server does not own yet: it is served behind ASKING alone.
 const COMING: &[u8] = b"coming";
 
+/// Push messages of all shapes, as they may stand between any two replies.
+const PUSHES: [&[u8]; 6] = [
+    b">0\r\n",
+    b">1\r\n+x\r\n",
+    b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n",
+    b">2\r\n$10\r\ninvalidate\r\n_\r\n",
+    b">3\r\n+message\r\n$2\r\nch\r\n$7\r\n:1\r\n*1\r\r\n",
+    b">3\r\n%1\r\n+a\r\n~1\r\n:1\r\n|1\r\n+k\r\n*0\r\n*0\r\n-E\r\n",
+];
+
+/// An attribute, as it may stand in front of any value.
+const ATTRIBUTE: &[u8] = b"|1\r\n+ttl\r\n*2\r\n:1\r\n$1\r\nx\r\n";
+
 /// A server that knows just what the session speaks. Each script call is told apart by its one argument, a number.
 struct Server {
     /// The command before was ASKING; within MULTI, the one before that.
@@ -68,13 +81,17 @@ struct Server {
     multi: Option<Vec<Vec<Vec<u8>>>>,
     /// A command was refused when it was queued.
     aborted: bool,
+    /// When it says what nobody has asked for.
+    whims: Rng,
+    /// The call that it has answered with more than the limit.
+    oversized: Option<u64>,
 }
 
 const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
 const OWN_NOSCRIPT: &str = "-NOSCRIPT there is no such script here\r\n";
 
 impl Server {
-    fn new(rights: Rights, rng: Rng) -> Self {
+    fn new(rights: Rights, rng: Rng, whims: Rng) -> Self {
         let (scripts, executed, order) = Default::default();
         Server {
             asking: false,
@@ -88,7 +105,13 @@ impl Server {
             replies: Vec::new(),
             multi: None,
             aborted: false,
+            whims,
+            oversized: None,
         }
+    }
+
+    fn push(&mut self) {
+        self.replies.extend_from_slice(PUSHES[self.whims.usize(..PUSHES.len())]);
     }
 
     /// Why a command is refused, whatever its arguments.
@@ -110,6 +133,12 @@ impl Server {
         while let Some((command, length)) = parse(&self.received) {
             self.received.drain(..length);
             let reply = self.answer(command);
+            while self.whims.u8(..) < 40 {
+                self.push();
+            }
+            if self.whims.u8(..) < 20 {
+                self.replies.extend_from_slice(ATTRIBUTE);
+            }
             self.replies.extend_from_slice(reply.as_bytes());
         }
     }
@@ -218,7 +247,18 @@ impl Server {
             4 => return "-ERR unknown command 'EVALSHA_RO', with args beginning with: 'x' \r\n".into(),
             _ => {}
         }
-        if id.is_multiple_of(3) { format!("*2\r\n:{id}\r\n*1\r\n$1\r\nx\r\n") } else { format!(":{id}\r\n") }
+        if self.oversized.is_none() && self.whims.u16(..) < 100 {
+            self.oversized = Some(id);
+            return format!("${}\r\n", LIMITS.max_bytes + 1);
+        }
+        match id % 6 {
+            0 => format!("*2\r\n:{id}\r\n*1\r\n$1\r\nx\r\n"),
+            3 => {
+                let attribute = String::from_utf8_lossy(ATTRIBUTE);
+                format!("*2\r\n{attribute}:{id}\r\n*1\r\n{attribute}$1\r\nx\r\n")
+            }
+            _ => format!(":{id}\r\n"),
+        }
     }
 }
 
@@ -268,6 +308,10 @@ impl Expectation {
     }
 }
 
+const LIMITS: Limits = Limits { max_bytes: 1 << 16, max_depth: 8 };
+
+const SHAPES: [Shape; 3] = [Shape::Single, Shape::Pipeline, Shape::Transaction];
+
 struct World {
     seed: u64,
     rng: Rng,
@@ -279,6 +323,8 @@ struct World {
     told: u32,
     /// The scripts that other clients keep loaded.
     preloaded: bool,
+    /// The call whose reply was refused as too long.
+    refused: Option<u64>,
 }
 
 impl World {
@@ -287,26 +333,30 @@ impl World {
         let rights = Rights::random(&mut rng);
         let preloaded = rng.bool();
         let own = rng.fork();
-        let limits = Limits { max_bytes: 1 << 20, max_depth: 8 };
         World {
             seed,
             rng,
             session: Session::new(
-                limits,
+                LIMITS,
                 Arc::new(Facts::new(Arc::default(), 1, false)),
                 Arc::new(Pool::default()),
             ),
-            server: Server::new(rights, own),
+            server: Server::new(rights, own, Rng::with_seed(seed.wrapping_mul(31))),
             scripts: ["one", "two", "three", "broken"].map(Script::new).to_vec(),
             expectations: Vec::new(),
             next_id: 1,
             preloaded,
             told: 0,
+            refused: None,
         }
     }
 
     fn submit(&mut self) {
-        let shape = [Shape::Single, Shape::Pipeline, Shape::Transaction][self.rng.usize(..3)];
+        let shape = SHAPES[self.rng.usize(..3)];
+        self.submit_shaped(shape);
+    }
+
+    fn submit_shaped(&mut self, shape: Shape) {
         let mut request = Box::<Request>::default();
         request.reset(shape);
         request.repair = self.rng.bool();
@@ -362,14 +412,19 @@ impl World {
 
     fn receive(&mut self, most: usize) {
         let mut inbox = self.session.lend_inbox();
-        let room = inbox.room();
+        let room = inbox.room().expect("memory");
         let count = self.server.replies.len().min(most).min(room.len());
         room[..count].copy_from_slice(&self.server.replies[..count]);
         inbox.fill(count);
         self.server.replies.drain(..count);
-        self.session
-            .receive(inbox, count)
-            .unwrap_or_else(|refusal| panic!("seed {}: {refusal:?}", self.seed));
+        match self.session.receive(inbox, count) {
+            Ok(()) => {}
+            Err(Refusal::Limit(_)) if self.server.oversized.is_some() => {
+                self.refused = self.server.oversized;
+                self.session.fail(Status::Connect, "closed", Some(Status::ReplyLimit));
+            }
+            Err(refusal) => panic!("seed {}: {refusal:?}", self.seed),
+        }
     }
 
     fn check_finished(&mut self) {
@@ -396,6 +451,8 @@ impl World {
                         self.told += u32::from(self.server.rights.no_multi);
                     }
                     self.check_only_error(&expectation, &error);
+                    let is_owner = self.refused.is_some_and(|id| expectation.items.contains(&Some(id)));
+                    assert_eq!(error.status() == Status::ReplyLimit, is_owner, "seed {seed}: {error}");
                     if error.status() == Status::Compile {
                         assert!(expectation.has_broken, "seed {seed}: {error}");
                     }
@@ -505,14 +562,15 @@ impl World {
         } else {
             reply.as_i64()
         };
-        assert_eq!((number, self.times(id)), (Some(id as i64), 1), "seed {seed}: item {item}");
+        assert_eq!((number, self.times(id)), (Some(id.cast_signed()), 1), "seed {seed}: item {item}");
     }
 
     fn run(&mut self, steps: usize) {
         for _ in 0..steps {
-            let some = self.rng.usize(1..200);
+            let some = if self.rng.bool() { self.rng.usize(1..200) } else { self.rng.usize(1..10) };
             match self.rng.u8(..100) {
-                0..20 => self.submit(),
+                0..17 => self.submit(),
+                17..20 => self.server.push(),
                 20..55 => self.send(some),
                 55..90 => self.receive(some),
                 90..95 => self.server.flush(),
@@ -532,13 +590,14 @@ impl World {
                     }
                 }
                 _ if self.rng.u8(..) < 100 => {
-                    self.session.fail(Status::Connect, "lost");
-                    self.check_finished();
-                    return;
+                    self.session.fail(Status::Connect, "lost", None);
                 }
                 _ => {}
             }
             self.check_finished();
+            if self.session.failed {
+                break;
+            }
         }
         while !self.session.is_idle() {
             self.send(usize::MAX);
@@ -546,6 +605,98 @@ impl World {
             self.check_finished();
         }
         assert!(self.expectations.iter().all(Option::is_none), "seed {}: a call has no end", self.seed);
+    }
+}
+
+/// Whatever was sent for nobody before a call and between its replies, the call gets its own.
+#[test]
+fn a_push_is_cut_at_every_byte() {
+    for (shape, push) in SHAPES.into_iter().flat_map(|shape| PUSHES.map(|push| (shape, push))) {
+        for cut in 0..=push.len() {
+            let mut world = World::new(cut as u64);
+            world.server.rights = Rights::default();
+            // That is another test's.
+            world.server.oversized = Some(0);
+            world.server.replies.extend_from_slice(&push[..cut]);
+            world.receive(usize::MAX);
+            world.submit_shaped(shape);
+            // Its rest comes before anything that the call is answered with.
+            world.server.replies.extend_from_slice(&push[cut..]);
+            while !world.session.is_idle() {
+                world.send(usize::MAX);
+                let count = world.rng.usize(1..20);
+                world.receive(count);
+            }
+            world.check_finished();
+            assert!(world.expectations[0].is_none(), "{}, cut at {cut}", push.escape_ascii());
+        }
+    }
+}
+
+/// What comes while no call waits is not taken for the beginning of the next call's reply, not even half of it.
+#[test]
+fn what_nobody_asked_for_is_refused_at_its_first_byte() {
+    for input in [&b"*2\r\n:1\r\n"[..], b"+", b"$5\r\nab", b">0\r\n|1\r\n+k\r\n:1\r\n*1\r\n"] {
+        let mut world = World::new(0);
+        let mut inbox = world.session.lend_inbox();
+        inbox.room().expect("memory")[..input.len()].copy_from_slice(input);
+        inbox.fill(input.len());
+        let refusal = world.session.receive(inbox, input.len()).expect_err("refused");
+        assert!(matches!(refusal, Refusal::Protocol(_)), "{}: {refusal:?}", input.escape_ascii());
+    }
+}
+
+/// However many push messages come, and wherever they stand, they take no memory; and one that is over the limit is nobody's fault.
+#[test]
+fn a_flood_of_pushes_is_let_go() {
+    let flood = [b">2\r\n+x\r\n$4096\r\n".as_slice(), &[b'x'; 4096], b"\r\n>0\r\n"].concat();
+    let replies: [&[u8]; 4] = [b"", b":1\r\n", b"$1\r\nx\r\n", b"*1\r\n+y\r\n"];
+    let with_pings = |count: usize| {
+        let mut world = World::new(0);
+        let mut request = Box::<Request>::default();
+        request.reset(Shape::Pipeline);
+        (0..count).for_each(|_| request.say(&[b"PING"]));
+        world.expectations.push(None);
+        world.session.submit(request, 0);
+        world.send(usize::MAX);
+        world.server.replies.clear();
+        world
+    };
+    let mut world = with_pings(3);
+    for reply in replies {
+        world.server.replies.extend_from_slice(reply);
+        for _ in 0..200 {
+            world.server.replies.extend_from_slice(&flood);
+            world.receive(usize::MAX);
+        }
+        assert!(world.session.inbox.capacity() <= 32 * 1024, "{}", world.session.inbox.capacity());
+    }
+    world.receive(usize::MAX);
+    let finished = world.session.next_finished().expect("finished");
+    let reply = Reply::new(finished.result.expect("a reply"));
+    assert_eq!(format!("{reply:?}"), "Array[1, String(\"x\"), Array[Status(\"y\")]]");
+
+    let long = vec![b'x'; LIMITS.max_bytes - 10];
+    let long = [b">3\r\n:1\r\n:2\r\n$65526\r\n", long.as_slice(), b"\r\n"].concat();
+    for push in [&b">2\r\n+x\r\n$65537\r\n"[..], b">65536\r\n", b"|1\r\n+k\r\n$65537\r\n", &long] {
+        for step in [1000, push.len()] {
+            let mut world = with_pings(3);
+            let input = [b":1\r\n", push].concat();
+            let mut input = input.as_slice();
+            let refusal = loop {
+                assert!(!input.is_empty(), "{}", push[..10].escape_ascii());
+                let mut inbox = world.session.lend_inbox();
+                let room = inbox.room().expect("memory");
+                let count = step.min(room.len()).min(input.len());
+                room[..count].copy_from_slice(&input[..count]);
+                inbox.fill(count);
+                input = &input[count..];
+                if let Err(refusal) = world.session.receive(inbox, count) {
+                    break refusal;
+                }
+            };
+            assert_eq!(refusal, LONG_ASIDE, "{}", push[..10].escape_ascii());
+        }
     }
 }
 

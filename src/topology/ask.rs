@@ -33,9 +33,10 @@ pub(super) fn cluster_slots(node: &Node, config: &Config, deadline: Instant) -> 
 
 fn read_slots(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Found {
     let mut found = Found::new();
-    for range in reply.elements() {
+    // Each has a slot of its own at least.
+    for range in reply.elements().take(usize::from(SLOTS)) {
         let mut parts = range.elements();
-        let mut bound = || Some(parts.next()?.as_i64()? as u16).filter(|slot| *slot < SLOTS);
+        let mut bound = || u16::try_from(parts.next()?.as_i64()?).ok().filter(|slot| *slot < SLOTS);
         let (Some(first), Some(last)) = (bound(), bound()) else { continue };
         let mut nodes = parts.map(|node| {
             let host = node.get(0)?.as_str().unwrap_or_default();

@@ -3,6 +3,9 @@
 //! A single server, a cluster, or a primary behind sentinels; the first and the last with replicas where read-only calls
 //! want them. Nothing happens in the background: whoever finds the picture out of date makes a new one, in its own time.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 mod ask;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;

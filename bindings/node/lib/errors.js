@@ -57,6 +57,7 @@ const CLASSES = new Map([
     [401, NoScriptError],
     [402, CompileError],
     [405, TransactionAbortedError],
+    [501, IndeterminateError],
 ]);
 
 function classOf(status) {
