@@ -1,4 +1,5 @@
-//! Deadlines of many calls, the earliest first. A call that ends before its own leaves it behind; what is left behind is swept out in time.
+//! Deadlines of many calls, the earliest first. A call that ends before its own leaves it behind; what is left behind
+//! is swept out in time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,7 +8,8 @@ use std::time::Instant;
 /// So many are not worth sweeping.
 const FEW: usize = 64;
 
-/// Deadlines by the key under which a call is kept. Whether a call is still there is asked of its keeper: whether that key has one of this deadline.
+/// Deadlines by the key under which a call is kept. Whether a call is still there is asked of its keeper: whether that
+/// key has one of this deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines(BinaryHeap<Reverse<(Instant, usize)>>);
 

@@ -6,18 +6,20 @@ use std::time::Instant;
 
 use crate::client::{Client, Way};
 use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
 use crate::journey::{Journey, Next, REPEATS_MAX, honest, wait};
 use crate::leash::Leash;
 use crate::link::End;
 use crate::node::Node;
 use crate::request::{Request, Shape};
-use crate::resp::Reply;
+use crate::resp::{Payload, Reply};
 use crate::route::ReadFrom;
 use crate::scatter::{Scatter, as_map, everywhere};
 use crate::session::Finished;
 use crate::session::handshake::Purpose;
 use crate::session::verdict::{self, NotServed};
 use crate::slots::NO_SLOT;
+use crate::threads;
 use crate::topology::{Place, Witness};
 
 impl Client {
@@ -28,7 +30,6 @@ impl Client {
 
     /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
     pub(crate) fn run_collecting(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
-        self.core().check_process()?;
         let now = Instant::now();
         self.run_until(request, (now, now + self.view().timeout), arrived)
     }
@@ -47,10 +48,11 @@ impl Client {
     pub(crate) fn carry_apart(
         &self,
         request: Box<Request>,
+        purpose: Purpose,
         deadline: Instant,
         leash: &Leash,
     ) -> Result<Reply> {
-        self.run_apart_until(request, (Instant::now(), deadline), leash)
+        self.run_apart_until(request, purpose, deadline, leash)
     }
 
     /// Goes on with a submitted call that ended with this error on this server.
@@ -62,17 +64,21 @@ impl Client {
         deadline: Instant,
         arrived: &mut Option<Reply>,
     ) -> Result<Reply> {
-        let times = (Instant::now(), deadline);
-        if times.0 >= deadline {
+        if Instant::now() >= deadline {
             return Err(error);
         }
         if self.core().topology.only().is_none() {
-            return self.travel_on(request, times, node, error);
+            return self.travel_on(request, deadline, node, error);
         }
         if error.status() == Status::Loading && node.pause(0, deadline).is_none() {
             return Err(error);
         }
-        self.run_on(node, request, times, arrived)
+        if error.server_text().is_some_and(verdict::is_read_only)
+            && !node.is_replica(Some(request.connection), deadline)
+        {
+            return Err(error);
+        }
+        self.run_on(node, request, (Instant::now(), deadline), arrived)
     }
 
     fn run_until(
@@ -87,7 +93,7 @@ impl Client {
             {
                 self.run_on(node, request, times, arrived)
             }
-            _ => self.run_routed(request, times, arrived),
+            _ => self.run_routed(request, times.1, arrived),
         }
     }
 
@@ -100,10 +106,12 @@ impl Client {
         arrived: &mut Option<Reply>,
     ) -> Result<Reply> {
         let mut tries = 0;
+        let mut replicas = 0;
+        let attempts = node.config().reconnect.attempts;
         // How the last try ended whose outcome is not known.
         let mut unknown = None;
         loop {
-            let link = match node.link(node.config().reconnect.attempts, deadline) {
+            let link = match node.link(attempts, deadline) {
                 Ok(link) => link,
                 Err(error) => return Err(honest(error, unknown)),
             };
@@ -121,12 +129,24 @@ impl Client {
             let Finished { result, request: sent, .. } = finished;
             let error = match result {
                 Ok(payload) => {
+                    if has_read_only(&payload) {
+                        node.is_replica(Some(sent.connection), deadline);
+                    }
                     self.core().keep(sent);
                     return Ok(Reply::new(payload));
                 }
                 Err(error) => error,
             };
             let again = match error.status() {
+                // The address may have come to stand for another server: a new connection will show.
+                Status::Server | Status::TransactionAborted
+                    if error.server_text().is_some_and(verdict::is_read_only)
+                        && node.is_replica(Some(sent.connection), deadline) =>
+                {
+                    replicas += 1;
+                    (attempts == 0 || replicas <= attempts)
+                        && (replicas == 1 || node.pause(replicas - 2, deadline).is_some())
+                }
                 Status::Loading => node.pause(tries, deadline).is_some(),
                 Status::Connect => true,
                 Status::Indeterminate => node.may_repeat(&sent) && tries < REPEATS_MAX,
@@ -150,9 +170,10 @@ impl Client {
     fn run_routed(
         &self,
         request: Box<Request>,
-        (now, deadline): (Instant, Instant),
+        deadline: Instant,
         arrived: &mut Option<Reply>,
     ) -> Result<Reply> {
+        let _held = Held::new();
         let topology = &self.core().topology;
         if self.view().way == Way::AllPrimaries && request.slot == NO_SLOT {
             return self.run_everywhere(&request, deadline);
@@ -166,16 +187,14 @@ impl Client {
             return result;
         }
         let journey = self.journey_of(&request);
-        self.travel(request, journey, seen, (now, deadline), |node, request, now| {
-            self.attempt(node, request, now, deadline)
-        })
+        self.travel(request, journey, seen, deadline, |node, request| self.attempt(node, request, deadline))
     }
 
     /// Goes on with a call that was refused, or lost and may run twice.
     fn travel_on(
         &self,
         mut request: Box<Request>,
-        (now, deadline): (Instant, Instant),
+        deadline: Instant,
         node: &Arc<Node>,
         error: Error,
     ) -> Result<Reply> {
@@ -186,15 +205,16 @@ impl Client {
         let again = journey.failed(topology, &witness, error, node.may_repeat(&request))?;
         wait(topology, again, 0, seen, deadline).map_err(|error| journey.ended_by(error, deadline))?;
         request.asking = false;
-        self.travel(request, journey, topology.generation(), (now, deadline), |node, request, now| {
-            self.attempt(node, request, now, deadline)
+        self.travel(request, journey, topology.generation(), deadline, |node, request| {
+            self.attempt(node, request, deadline)
         })
     }
 
     /// One try on the connection that all calls share.
-    fn attempt(&self, node: &Arc<Node>, request: Box<Request>, now: Instant, deadline: Instant) -> Tried {
+    fn attempt(&self, node: &Arc<Node>, request: Box<Request>, deadline: Instant) -> Tried {
         match self.core().topology.link(node, deadline) {
-            Ok(link) => Tried::of(link.call(request, now, deadline)),
+            // Finding the server may have taken long.
+            Ok(link) => Tried::of(link.call(request, Instant::now(), deadline)),
             Err(error) => Tried::Failed(error, Some(request)),
         }
     }
@@ -214,8 +234,8 @@ impl Client {
         mut request: Box<Request>,
         mut journey: Journey,
         mut seen: u64,
-        (mut now, deadline): (Instant, Instant),
-        attempt: impl Fn(&Arc<Node>, Box<Request>, Instant) -> Tried,
+        deadline: Instant,
+        attempt: impl Fn(&Arc<Node>, Box<Request>) -> Tried,
     ) -> Result<Reply> {
         let topology = &self.core().topology;
         loop {
@@ -228,7 +248,7 @@ impl Client {
                 continue;
             }
             request.asking = asking;
-            let (error, sent) = match attempt(&node, request, now) {
+            let (error, sent) = match attempt(&node, request) {
                 Tried::Unusable(unsent) => {
                     journey.hold(Next { node, asking });
                     request = unsent;
@@ -250,9 +270,8 @@ impl Client {
             let next = journey
                 .failed(topology, &Witness::new(topology, &node, deadline), error, repeatable)
                 .and_then(|again| wait(topology, again, tries, seen, deadline));
-            now = Instant::now();
             let error = match next {
-                Ok(()) if now < deadline => {
+                Ok(()) if Instant::now() < deadline => {
                     seen = topology.generation();
                     request = sent;
                     continue;
@@ -278,6 +297,7 @@ impl Client {
 
     /// What every primary says to a command.
     pub(crate) fn ask_everywhere(&self, arguments: &[&[u8]]) -> Result<Vec<(Arc<Node>, Result<Reply>)>> {
+        let _held = Held::new();
         self.core().check_process()?;
         let deadline = Instant::now() + self.view().timeout;
         self.core().topology.prepare_primaries(deadline)?;
@@ -288,53 +308,78 @@ impl Client {
         everywhere(self.core(), make, deadline)
     }
 
-    /// What every primary says to a command, each on a connection of its own, made for it, that is only logged in.
-    pub(crate) fn ask_everywhere_apart(&self, arguments: &[&[u8]]) -> Result<Vec<Result<Reply>>> {
+    /// What comes of asking every primary, side by side.
+    pub(crate) fn ask_everywhere_apart<T: Send>(
+        &self,
+        ask: impl Fn(&Node, Instant) -> Result<T> + Sync,
+    ) -> Result<Vec<(Arc<Node>, Result<T>)>> {
+        let _held = Held::new();
         self.core().check_process()?;
-        let deadline = Instant::now() + self.view().timeout;
+        self.ask_everywhere_until(Instant::now() + self.view().timeout, ask)
+    }
+
+    fn ask_everywhere_until<T: Send>(
+        &self,
+        deadline: Instant,
+        ask: impl Fn(&Node, Instant) -> Result<T> + Sync,
+    ) -> Result<Vec<(Arc<Node>, Result<T>)>> {
         let topology = &self.core().topology;
         topology.prepare_primaries(deadline)?;
         let primaries = topology.primaries();
-        let ask = |node: &Node| {
-            let mut request = self.core().take_request(Shape::Single);
-            request.command(arguments)?;
-            call_apart(node, Purpose::Bare, request, deadline, &Leash::default()).into_result()
-        };
         // A server that does not answer must not use up the others' time.
         Ok(thread::scope(|scope| {
             let (first, rest) =
                 primaries.split_first().map_or((None, &[][..]), |(node, rest)| (Some(node), rest));
-            let handles: Vec<_> = rest.iter().map(|node| scope.spawn(|| ask(node))).collect();
-            let first = first.map(|node| ask(node));
+            let ask = &ask;
+            let handles: Vec<_> = rest
+                .iter()
+                .map(|node| threads::spawn_scoped(scope, "rs_script-ask", move || ask(node, deadline)))
+                .collect();
+            let first = first.map(|node| ask(node, deadline));
             let defect = || Err(Error::new(Status::Internal, "a thread that asks a server panicked"));
-            let rest = handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| defect()));
-            first.into_iter().chain(rest).collect()
+            let rest = handles.into_iter().map(|handle| match handle {
+                Ok(handle) => handle.join().unwrap_or_else(|_| defect()),
+                Err(error) => Err(threads::none_left(&error)),
+            });
+            primaries.iter().cloned().zip(first.into_iter().chain(rest)).collect()
         }))
     }
 
     /// Carries a request to its end on a connection of its own, made for it.
-    pub(crate) fn run_apart(&self, request: Box<Request>) -> Result<Reply> {
-        self.core().check_process()?;
-        let now = Instant::now();
-        self.run_apart_until(request, (now, now + self.view().timeout), &Leash::default())
+    pub(crate) fn run_apart(&self, request: Box<Request>, purpose: Purpose) -> Result<Reply> {
+        self.run_apart_until(request, purpose, Instant::now() + self.view().timeout, &Leash::default())
     }
 
     fn run_apart_until(
         &self,
         request: Box<Request>,
-        (now, deadline): (Instant, Instant),
+        purpose: Purpose,
+        deadline: Instant,
         leash: &Leash,
     ) -> Result<Reply> {
+        let _held = Held::new();
         let topology = &self.core().topology;
+        if self.view().way == Way::AllPrimaries && purpose == Purpose::Bare {
+            let answers = self.ask_everywhere_until(deadline, |node, deadline| {
+                let copy = self.core().copy(&request);
+                call_apart(node, purpose, copy, deadline, leash).into_result()
+            })?;
+            return as_map(topology, &answers, &request.name_of(0));
+        }
         if let Some(node) = topology.only() {
-            return call_apart(node, Purpose::Calls, request, deadline, leash).into_result();
+            return call_apart(node, purpose, request, deadline, leash).into_result();
         }
         let seen = topology.prepare(deadline)?;
         let journey = self.journey_of(&request);
-        self.travel(request, journey, seen, (now, deadline), |node, request, _| {
-            call_apart(node, Purpose::Calls, request, deadline, leash)
+        self.travel(request, journey, seen, deadline, |node, request| {
+            call_apart(node, purpose, request, deadline, leash)
         })
     }
+}
+
+/// Whether an item of a pipeline or transaction was refused by a server that calls itself a replica.
+pub(crate) fn has_read_only(payload: &Payload) -> bool {
+    payload.notes.iter().any(|note| verdict::is_read_only(payload.text(note.at)))
 }
 
 /// A single server that redirects is more than that.

@@ -7,10 +7,10 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -18,6 +18,7 @@ use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::link::{Link, Watch};
 use crate::queue::Signal;
+use crate::threads::{self, Place};
 use crate::workers::Workers;
 
 /// The longest sleep: where poll counts milliseconds in a C int, a longer one would be refused.
@@ -29,6 +30,7 @@ pub(crate) struct Driver {
     pub(crate) workers: Arc<Workers>,
     /// For commands that wait on the server, so that those cannot keep the others from a worker.
     pub(crate) apart: Arc<Workers>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What others tell the thread.
@@ -54,8 +56,11 @@ struct State {
 impl Driver {
     pub(crate) fn start() -> Result<Driver> {
         let failed = |error: io::Error| {
-            Error::new(Status::Resources, format!("no thread for submitted calls: {error}; nothing was sent"))
-                .sent(false)
+            Error::new(
+                Status::Resources,
+                format!("no socket pair for submitted calls: {error}; nothing was sent"),
+            )
+            .sent(false)
         };
         let signal = Arc::new(Signal::new().map_err(failed)?);
         let waker = Arc::new(Waker {
@@ -65,11 +70,9 @@ impl Driver {
         });
         let (workers, apart) = <(Arc<Workers>, Arc<Workers>)>::default();
         let (its_waker, all_workers) = (Arc::clone(&waker), [Arc::clone(&workers), Arc::clone(&apart)]);
-        thread::Builder::new()
-            .name("rs_script".into())
-            .spawn(move || run(&its_waker, &signal, &all_workers))
-            .map_err(failed)?;
-        Ok(Driver { waker, workers, apart })
+        let thread = threads::spawn("rs_script", move || run(&its_waker, &signal, &all_workers))
+            .map_err(|error| threads::none_left(&error))?;
+        Ok(Driver { waker, workers, apart, thread: Mutex::new(Some(thread)) })
     }
 }
 
@@ -81,11 +84,25 @@ impl Driver {
         self.waker.state.lock().stopped = true;
         self.waker.wake();
     }
+
+    /// Waits until its threads have ended, which [`Driver::stop`] has told to. On one of them, and in a callback that
+    /// one of the host's threads is in, that could be for ever: there they are left to themselves.
+    pub(crate) fn wait(&self) {
+        let thread = self.thread.lock().take();
+        if threads::place() == Place::Outside {
+            thread.map(threads::join);
+            self.workers.wait();
+            self.apart.wait();
+        } else if let Some(thread) = thread {
+            threads::let_go(thread);
+        }
+    }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
         self.stop();
+        self.wait();
     }
 }
 

@@ -24,9 +24,10 @@ pub enum Status {
     CrossSlot = 104,
     /// A read-only call of a script whose shebang lacks the flag `no-writes`. Nothing was sent.
     NotReadOnly = 105,
-    /// The client belongs to the parent of this process. Nothing was sent.
+    /// The client or queue belongs to the parent of this process. Nothing was sent.
     Forked = 106,
-    /// The client or the queue is closed. Nothing of the call was sent; where something was, it ends with [`Status::Indeterminate`].
+    /// The client or the queue is closed. Nothing of the call was sent; where something was, it ends with
+    /// [`Status::Indeterminate`].
     Closed = 107,
     /// The command's keys are not known, or it concerns one server of several: name a route. Nothing was sent.
     NoRoute = 108,

@@ -3,7 +3,8 @@
 /// Ends a chain.
 const NONE: usize = usize::MAX;
 
-/// Slab keys in chains by hash. Those of one hash are in one chain, and by chance some of another: whoever looks one up compares.
+/// Slab keys in chains by hash. Those of one hash are in one chain, and by chance some of another: whoever looks one
+/// up compares.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     /// The first key of each chain; a power of two of them, or none.

@@ -28,6 +28,7 @@ pub(crate) const SCRIPT_EXISTS: u8 = 4;
 pub(crate) const SCRIPT_FLUSH: u8 = 5;
 pub(crate) const SCRIPT_KILL: u8 = 6;
 pub(crate) const SCRIPT_SHOW: u8 = 7;
+pub(crate) const KILL: u8 = 8;
 
 /// Bits of a packed call's flags.
 pub(crate) const READ_ONLY: u8 = 1;
@@ -160,6 +161,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         }
         SCRIPT_FLUSH => Ok(Item::Task(flush_mode(flags).map(Task::Flush))),
         SCRIPT_KILL => Ok(Item::Task(Ok(Task::Kill))),
+        KILL => Ok(Item::Task(Ok(Task::KillAny))),
         SCRIPT_SHOW => {
             let length = reader.number()?;
             Ok(Item::Task(Ok(Task::Show(reader.bytes(length)?.to_vec()))))
@@ -318,7 +320,8 @@ pub(crate) fn pack(
     Ok(Packed { bytes: out.bytes, count, needed })
 }
 
-/// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all behind it for ever.
+/// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all
+/// behind it for ever.
 fn append(completion: &mut Completion, out: &mut Output, longest: usize) {
     let start = out.size;
     let written = contain(|| write_completion(completion, out));

@@ -6,18 +6,19 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 use rustix::net::{
     AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown, socketpair,
 };
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
-use crate::ffi::fork;
+use crate::ffi::cancel::Descriptor;
+use crate::ffi::fork::Process;
 use crate::index::{Index, hash_of};
 use crate::net::SEND_FLAGS;
 use crate::resp::Reply;
@@ -35,7 +36,8 @@ pub struct Completion {
 
 /// Where submitted calls end: any number of clients and threads may submit to it, and any number of threads take completions out.
 ///
-/// A clone is the same queue. It outlives the clients whose calls end in it.
+/// A clone is the same queue. It outlives the clients whose calls end in it. In a child of fork it is empty, and
+/// takes no calls.
 #[derive(Clone)]
 pub struct Queue(Arc<Shared>);
 
@@ -102,21 +104,29 @@ impl Queue {
         let signal = Signal::new().map_err(|error| {
             Error::new(Status::Resources, format!("no socket pair for the queue: {error}"))
         })?;
-        Ok(Queue(Arc::new(Shared { capacity, state: Mutex::default(), filled: Condvar::new(), signal })))
+        Ok(Queue(Arc::new(Shared { capacity, state: Mutex::default(), filled: Condvar::default(), signal })))
     }
 
     /// Takes up to `max` completions out, in the order in which they came, and puts them behind those that are in `into`; waits for the first
-    /// one, but no longer than `timeout`, nor beyond [`Queue::wake`] or [`Queue::close`]. The number taken: fewer than `max` means that the queue was
-    /// empty then.
+    /// one, but no longer than `timeout`, nor beyond [`Queue::wake`] or [`Queue::close`]. The number taken: fewer than
+    /// `max` means that the queue was empty then.
     pub fn poll(&self, into: &mut Vec<Completion>, max: usize, timeout: Duration) -> usize {
+        if self.check_process().is_err() {
+            return 0;
+        }
         self.take(into, max, timeout).0
     }
 
-    /// Wakes all who wait in [`Queue::poll`]: they return at once, with nothing if there is nothing. The next poll that begins does not wait either, so that
-    /// none is missed by a thread that is just about to wait; and the descriptor is readable up to then. Several that nobody has seen are one.
+    /// Wakes all who wait in [`Queue::poll`]: they return at once, with nothing if there is nothing. The next poll
+    /// that begins does not wait either, so that none is missed by a thread that is just about to wait; and the
+    /// descriptor is readable up to then. Several that nobody has seen are one.
     ///
-    /// A poll may therefore come back with nothing before its time. To stop threads use [`Queue::close`], which all of them see.
+    /// A poll may therefore come back with nothing before its time. To stop threads use [`Queue::close`], which all of
+    /// them see.
     pub fn wake(&self) {
+        if self.check_process().is_err() {
+            return;
+        }
         let mut state = self.0.state.lock();
         state.wakes += 1;
         state.is_woken = true;
@@ -125,11 +135,15 @@ impl Queue {
         self.0.filled.notify_all();
     }
 
-    /// Ends the queue for good: nothing new is accepted ([`Status::Closed`]), every [`Queue::poll`] returns at once, those that wait now as well, and the
-    /// descriptor stays readable. Calls under way go on, and their completions can still be taken out. For all handles of this queue.
+    /// Ends the queue for good: nothing new is accepted ([`Status::Closed`]), every [`Queue::poll`] returns at once,
+    /// those that wait now as well, and the descriptor stays readable. Calls under way go on, and their completions
+    /// can still be taken out. For all handles of this queue.
     ///
     /// Whoever wants to wait for what is under way does so before, until [`Queue::len`] is 0.
     pub fn close(&self) {
+        if self.check_process().is_err() {
+            return;
+        }
         let mut state = self.0.state.lock();
         if !std::mem::replace(&mut state.closed, true) {
             self.0.signal.end();
@@ -140,7 +154,7 @@ impl Queue {
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.0.state.lock().closed
+        self.check_process().is_ok() && self.0.state.lock().closed
     }
 
     /// Takes completions out that are yet to be found of use.
@@ -189,8 +203,9 @@ impl Queue {
         self.0.filled.notify_all();
     }
 
-    /// Makes the descriptor readable, with the lock: it must not come after somebody has emptied the queue. There is never more than one byte, or it would
-    /// stay readable when the queue is empty; and an event loop may have read it.
+    /// Makes the descriptor readable, with the lock: it must not come after somebody has emptied the queue. There is
+    /// never more than one byte, or it would stay readable when the queue is empty; and an event loop may have read
+    /// it.
     fn signal(&self, state: &mut State) {
         if std::mem::replace(&mut state.signalled, true) {
             self.0.signal.lower();
@@ -199,15 +214,21 @@ impl Queue {
     }
 
     /// A descriptor that is readable while the queue holds completions: for poll, epoll, kqueue and every event loop. Do not write to it or close it.
-    /// Reading from it is harmless: what the loop reads for itself need not be read by [`Queue::poll`]. Also after [`Queue::wake`], up to the next poll, and for
-    /// good after [`Queue::close`], where a read says that it is at its end.
+    /// Reading from it is harmless: what the loop reads for itself need not be read by [`Queue::poll`]. Also after
+    /// [`Queue::wake`], up to the next poll, and for good after [`Queue::close`], where a read says that it is at its
+    /// end.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.signal.as_fd()
     }
 
     /// How many calls are under way or wait to be taken out.
     pub fn len(&self) -> usize {
-        self.0.state.lock().taken()
+        if self.check_process().is_err() { 0 } else { self.0.state.lock().taken() }
+    }
+
+    /// An error in a child of the process that made it: who was at it then has left it locked.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.0.signal.process.check("queue")
     }
 
     /// Whether nothing is under way and nothing waits to be taken out.
@@ -260,8 +281,8 @@ impl Queue {
         drop(state);
         match count {
             0 => {}
-            1 => drop(self.0.filled.notify_one()),
-            _ => drop(self.0.filled.notify_all()),
+            1 => self.0.filled.notify_one(),
+            _ => self.0.filled.notify_all(),
         }
     }
 
@@ -279,18 +300,14 @@ impl Queue {
         tickets
     }
 
-    /// Whether it is not a parent's, of which this process has a copy.
-    pub(crate) fn is_of_this_process(&self) -> bool {
-        self.0.signal.process == fork::generation()
-    }
-
     /// Whether two handles are of the same queue.
     pub(crate) fn is(&self, other: &Queue) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-/// Completions that were taken out and keep their places: what is not kept of them goes back to the front, in whatever way this ends.
+/// Completions that were taken out and keep their places: what is not kept of them goes back to the front, in whatever
+/// way this ends.
 pub(crate) struct Trial<'a> {
     queue: &'a Queue,
     taken: Vec<Completion>,
@@ -343,10 +360,10 @@ fn hash_of_tag(client: usize, tag: u64) -> u64 {
 
 /// Something that a thread can poll for: a socket pair, because every event loop takes one.
 pub(crate) struct Signal {
-    receiver: OwnedFd,
-    sender: OwnedFd,
+    receiver: Descriptor,
+    sender: Descriptor,
     /// The process that made it: a child of fork shares the sockets, and must not take its parent's bytes.
-    process: u32,
+    process: Process,
 }
 
 impl Signal {
@@ -359,12 +376,12 @@ impl Signal {
             #[cfg(target_vendor = "apple")]
             rustix::net::sockopt::set_socket_nosigpipe(fd, true)?;
         }
-        Ok(Signal { receiver, sender, process: fork::generation() })
+        Ok(Signal { receiver: receiver.into(), sender: sender.into(), process: Process::this() })
     }
 
     /// Makes it readable.
     pub(crate) fn raise(&self) {
-        if self.process != fork::generation() {
+        if !self.process.is_this() {
             return;
         }
         // Full it cannot be, with a byte or two; and a user who has closed the descriptor hears nothing more from it.
@@ -373,7 +390,7 @@ impl Signal {
 
     /// Takes the byte out again, unless an event loop has.
     pub(crate) fn lower(&self) {
-        if self.process != fork::generation() {
+        if !self.process.is_this() {
             return;
         }
         let mut bytes = [0; 16];
@@ -382,10 +399,9 @@ impl Signal {
 
     /// Makes it readable for good: whoever reads finds its end.
     fn end(&self) {
-        if self.process != fork::generation() {
-            return;
+        if self.process.is_this() {
+            let _ = shutdown(&self.sender, Shutdown::Write);
         }
-        let _ = shutdown(&self.sender, Shutdown::Write);
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

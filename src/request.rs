@@ -147,6 +147,8 @@ pub(crate) struct Request {
     pub(crate) routing: Routing,
     /// The slot of the items' keys, of those that have any; not for pipelines, whose items may lie in many.
     pub(crate) slot: u16,
+    /// The connection that it was put on last, by its number at its node.
+    pub(crate) connection: u64,
     /// Where a script stands in `scripts`, once they are too many to look through.
     places: HashMap<Sha, u32, BuildHasherDefault<DigestHasher>>,
 }
@@ -176,6 +178,7 @@ impl Default for Request {
             asking: false,
             routing: Routing::None,
             slot: NO_SLOT,
+            connection: 0,
             places: HashMap::default(),
         }
     }
@@ -195,6 +198,13 @@ impl Request {
         self.asking = false;
         self.routing = Routing::None;
         self.slot = NO_SLOT;
+    }
+
+    /// It is being sent to a server that lets a read-only call write.
+    pub(crate) fn note_unenforced(&mut self) {
+        if self.repeatable == Repeatable::IfEnforced {
+            self.repeatable = Repeatable::No;
+        }
     }
 
     /// Whether it holds more memory than one that waits for another use should.
@@ -379,6 +389,11 @@ impl Request {
             }
             place
         })
+    }
+
+    /// Gives the memory of the wire form back: it will not be sent again.
+    pub(crate) fn give_back_wire(&mut self) {
+        self.wire = Wire::Own(Buffer::default());
     }
 
     /// The name of item `index`'s command, for error texts.

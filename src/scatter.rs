@@ -260,11 +260,11 @@ impl<'a> Scatter<'a> {
             let left = self.deadline.saturating_duration_since(Instant::now());
             // Half of it, then, where others' replies are to be read as well.
             let until = if is_awaited { self.deadline - left / 2 } else { self.deadline };
-            let started = self.start(&mut part, now, until);
+            let started = self.start(&mut part, until);
             is_awaited |= matches!(started, Sent::Started(..));
             sent.push((part, started));
         }
-        self.linger(&sent, now);
+        self.linger(&sent);
         let wait = |(part, sent): (Part, Sent)| match sent {
             Sent::Started(link, started) => (part, link.wait(started, now, self.deadline)),
             Sent::Failed(error) => (part, End::Late(error, None)),
@@ -273,7 +273,7 @@ impl<'a> Scatter<'a> {
     }
 
     /// Waits for all parts in turn, each for a while: one that hangs must not keep the others' replies from being read in time.
-    fn linger(&self, sent: &[(Part, Sent)], mut now: Instant) {
+    fn linger(&self, sent: &[(Part, Sent)]) {
         let mut waiting: Vec<(&Arc<Link>, &Started)> = sent
             .iter()
             .filter_map(|(_, sent)| match sent {
@@ -281,6 +281,7 @@ impl<'a> Scatter<'a> {
                 Sent::Failed(_) => None,
             })
             .collect();
+        let mut now = Instant::now();
         while waiting.len() > 1 && now < self.deadline {
             waiting.retain(|(link, started)| {
                 let is_over = link.linger(started, now, self.deadline.min(now + TURN));
@@ -291,7 +292,7 @@ impl<'a> Scatter<'a> {
         }
     }
 
-    fn start(&mut self, part: &mut Part, now: Instant, until: Instant) -> Sent {
+    fn start(&mut self, part: &mut Part, until: Instant) -> Sent {
         loop {
             let link = match self.topology.link(&part.node, until) {
                 Ok(link) => link,
@@ -310,7 +311,8 @@ impl<'a> Scatter<'a> {
                     "the server is too old for read-only scripts",
                 ));
             }
-            if Instant::now() >= self.deadline {
+            let now = Instant::now();
+            if now >= self.deadline {
                 return Sent::Failed(out_of_time());
             }
             match link.start(std::mem::take(&mut part.request), now) {
@@ -486,7 +488,7 @@ pub(crate) fn everywhere(
         let mut sent = Vec::new();
         for node in primaries {
             if !done.iter().any(|(other, _)| Arc::ptr_eq(other, &node)) {
-                let started = begin(topology, &node, make()?, now, deadline);
+                let started = begin(topology, &node, make()?, deadline);
                 sent.push((node, started));
             }
         }
@@ -515,19 +517,13 @@ pub(crate) fn everywhere(
     }
 }
 
-fn begin(
-    topology: &Topology,
-    node: &Arc<Node>,
-    mut request: Box<Request>,
-    now: Instant,
-    deadline: Instant,
-) -> Sent {
+fn begin(topology: &Topology, node: &Arc<Node>, mut request: Box<Request>, deadline: Instant) -> Sent {
     loop {
         let link = match topology.link(node, deadline) {
             Ok(link) => link,
             Err(error) => return Sent::Failed(error),
         };
-        match link.start(request, now) {
+        match link.start(request, Instant::now()) {
             Ok(started) => return Sent::Started(link, started),
             Err(unsent) => request = unsent,
         }

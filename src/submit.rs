@@ -13,8 +13,10 @@ use crate::client::{Client, Way, WeakClient};
 use crate::command::{self, Lane};
 use crate::config::LONGEST_WAIT;
 use crate::defect::contain;
+use crate::dispatch::has_read_only;
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
 use crate::leash::Leash;
 use crate::link::Outcome;
 use crate::node::Node;
@@ -26,13 +28,14 @@ use crate::resp::encode::Arguments;
 use crate::route::ReadFrom;
 use crate::script::Script;
 use crate::session::Finished;
+use crate::session::handshake::Purpose;
 use crate::session::verdict;
 use crate::slots::NO_SLOT;
 use crate::topology::Place;
 use crate::workers::LinedUp;
 
-/// A call under way that will be completed in a queue, whatever becomes of it: one that is lost by a defect, with the thread that had it in hands, is
-/// completed when it is dropped.
+/// A call under way that will be completed in a queue, whatever becomes of it: one that is lost by a defect, with the
+/// thread that had it in hands, is completed when it is dropped.
 pub(crate) struct Submitted {
     target: Arc<Target>,
     ticket: Ticket,
@@ -43,7 +46,7 @@ pub(crate) struct Submitted {
 
 impl Drop for Submitted {
     fn drop(&mut self) {
-        if !self.is_over && self.target.queue.is_of_this_process() {
+        if !self.is_over && self.target.queue.check_process().is_ok() {
             self.target.queue.complete(std::iter::once((self.ticket, Err(Error::defect()), None)));
         }
     }
@@ -83,10 +86,12 @@ impl Call {
 pub(crate) enum Job {
     /// Make the connection that calls are in line for.
     Connect { client: WeakClient, node: Arc<Node> },
+    /// Ask whether the server of that connection is a replica.
+    AskRole { node: Arc<Node>, connection: u64 },
     /// Carry a call from its beginning to its end.
     Carry { request: Box<Request>, call: Submitted },
     /// The same for one that waits on the server, on a connection of its own.
-    Wait { request: Box<Request>, call: Submitted, leash: Arc<Leash> },
+    Wait { request: Box<Request>, call: Submitted, purpose: Purpose, leash: Arc<Leash> },
     /// Administer scripts.
     Administer { task: Task, call: Submitted },
     /// Go on with a call that a server has not run, or that may run twice.
@@ -129,6 +134,7 @@ impl Client {
         args: &(impl Arguments + ?Sized),
         read_only: bool,
     ) -> Result<()> {
+        self.core().check_process()?;
         let mut request = self.request(Shape::Single);
         request.script_call(script, keys, args, read_only)?;
         self.submit_all(queue, &mut vec![Call::new(tag, request, Lane::Shared)])
@@ -141,6 +147,7 @@ impl Client {
     }
 
     pub(crate) fn submit_command_of(&self, queue: &Queue, tag: u64, arguments: &[&[u8]]) -> Result<()> {
+        self.core().check_process()?;
         let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
         request.command(arguments)?;
@@ -150,8 +157,10 @@ impl Client {
     /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error none, and then they are left where
     /// they are.
     pub(crate) fn submit_all(&self, queue: &Queue, calls: &mut Vec<Call>) -> Result<()> {
+        let _held = Held::new();
         let core = self.core();
         core.check_process()?;
+        queue.check_process()?;
         if core.topology.is_closed() {
             return Err(Error::closed());
         }
@@ -209,7 +218,9 @@ impl Client {
                 None => {
                     let call = submitted(self.target(queue, None));
                     driver.give(match lane {
-                        Lane::Own => Job::Wait { request, call, leash: Arc::default() },
+                        Lane::Own | Lane::Bare => {
+                            Job::Wait { request, call, purpose: lane.purpose(), leash: Arc::default() }
+                        }
                         Lane::Shared => Job::Carry { request, call },
                     });
                 }
@@ -232,7 +243,7 @@ impl Client {
     fn node_of(&self, request: &Request, lane: Lane) -> Option<Arc<Node>> {
         let topology = &self.core().topology;
         let view = self.view();
-        if lane == Lane::Own || view.way == Way::AllPrimaries && request.slot == NO_SLOT {
+        if lane != Lane::Shared || view.way == Way::AllPrimaries && request.slot == NO_SLOT {
             return None;
         }
         let reads = view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only);
@@ -271,6 +282,9 @@ impl Client {
     /// [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet do so.
     /// What waits on the server, as BLPOP does, is given up there too: its connection is closed.
     pub fn cancel(&self, queue: &Queue, tag: u64) -> usize {
+        if self.core().check_process().and_then(|()| queue.check_process()).is_err() {
+            return 0;
+        }
         let Some(driver) = self.core().driver_if_any() else { return 0 };
         let tickets = queue.with_tag(self.core().id(), tag);
         for &ticket in &tickets {
@@ -304,6 +318,7 @@ impl Pipeline {
         if self.is_empty() {
             return Err(nothing_to_submit());
         }
+        self.client().core().check_process()?;
         let mut calls = vec![Call::new(tag, self.take_request(), Lane::Shared)];
         let accepted = self.client().submit_all(queue, &mut calls);
         if let Some(Call { work: Ok(Work::Send(request, _)), .. }) = calls.pop() {
@@ -427,6 +442,10 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
                     let arrived = arrived.map(Reply::new);
                     match (result, &client) {
                         (Ok(payload), Some(client)) => {
+                            if let (Some(node), true) = (&call.target.node, has_read_only(&payload)) {
+                                let (node, connection) = (Arc::clone(node), request.connection);
+                                go_on.push(Job::AskRole { node, connection });
+                            }
                             client.core().keep(request);
                             (Ok(Reply::new(payload)), arrived)
                         }
@@ -449,8 +468,8 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
             };
             Some((call, result, arrived))
         });
-        let done: SmallVec<[_; 32]> = done.collect();
-        target.queue.complete(done.into_iter().map(|(call, result, arrived)| (call.end(), result, arrived)));
+        let mut done: SmallVec<[_; 32]> = done.collect();
+        target.queue.complete(done.drain(..).map(|(call, result, arrived)| (call.end(), result, arrived)));
         if let (Some(client), Some(node), false) = (&client, &target.node, unsent.is_empty()) {
             match client.core().driver_if_any() {
                 Some(driver) => client.send(driver, node, &mut unsent, Instant::now()),
@@ -486,8 +505,10 @@ impl Client {
             Status::Connect | Status::Loading => true,
             Status::Indeterminate => node.may_repeat(request),
             Status::Server | Status::TransactionAborted => {
-                self.core().topology.only().is_none()
-                    && error.server_text().is_some_and(|text| verdict::not_served(text).is_some())
+                error.server_text().is_some_and(|text| match self.core().topology.only() {
+                    Some(_) => verdict::is_read_only(text),
+                    None => verdict::not_served(text).is_some(),
+                })
             }
             _ => false,
         }
@@ -498,7 +519,7 @@ impl Job {
     /// The call that it is for, if it is for one.
     pub(crate) fn call(&self) -> Option<&Submitted> {
         match self {
-            Job::Connect { .. } => None,
+            Job::Connect { .. } | Job::AskRole { .. } => None,
             Job::Carry { call, .. }
             | Job::Wait { call, .. }
             | Job::Administer { call, .. }
@@ -509,7 +530,7 @@ impl Job {
     /// Ends its call, to which no worker has come: by `unsent`, unless the server may have executed it before.
     pub(crate) fn end(self, unsent: fn(Submitted)) {
         match self {
-            Job::Connect { .. } => {}
+            Job::Connect { .. } | Job::AskRole { .. } => {}
             Job::GoOn { call, error, arrived, .. } if error.is_indeterminate() => {
                 call.complete(Err(error), arrived);
             }
@@ -520,12 +541,12 @@ impl Job {
         }
     }
 
-    /// Ends its call with what is known: there is nobody to do it, as `unsent` says.
-    fn refuse(self, unsent: Error) {
+    /// Ends its call with what is known: there is nobody to do it, for this reason.
+    fn refuse(self, reason: Error) {
         match self {
-            Job::Connect { .. } => {}
+            Job::Connect { .. } | Job::AskRole { .. } => {}
             Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => {
-                call.fail(unsent);
+                call.fail(reason);
             }
             Job::GoOn { call, error, arrived, .. } => call.complete(Err(error), arrived),
         }
@@ -536,15 +557,18 @@ impl Job {
         self.call().iter().for_each(|call| crate::defect::provoked("work", &call.timeout.as_millis()));
         match self {
             Job::Connect { client, node } => connect(&client, &node),
+            Job::AskRole { node, connection } => {
+                node.is_replica(Some(connection), Instant::now() + node.config().connect_timeout);
+            }
             Job::Carry { request, call } => {
                 let Some(client) = call.target.client.upgrade() else { return call.close() };
                 let mut arrived = None;
                 let result = client.carry(request, call.deadline, &mut arrived);
                 call.complete(result, arrived);
             }
-            Job::Wait { request, call, leash } => {
+            Job::Wait { request, call, purpose, leash } => {
                 let Some(client) = call.target.client.upgrade() else { return call.close() };
-                let result = client.carry_apart(request, call.deadline, &leash);
+                let result = client.carry_apart(request, purpose, call.deadline, &leash);
                 call.complete(result, None);
             }
             Job::Administer { task, call } => {

@@ -1,25 +1,27 @@
 //! A few threads for what may wait on behalf of submitted calls: connecting, and going on after a refusal or a loss.
 
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 
 use crate::admin::Task;
 use crate::defect::contain;
-use crate::error::{Error, Status};
+use crate::error::Error;
 use crate::leash::Leash;
 use crate::node::Node;
 use crate::queue::{Queue, Ticket};
 use crate::request::Request;
+use crate::session::handshake::Purpose;
 use crate::submit::{Job, Submitted};
+use crate::threads;
 use crate::waiting::{Waiting, Waits};
 
 /// Threads at most. Calls beyond them wait in line; few have to come here at all.
 const WORKERS_MAX: usize = 16;
 
-/// And so many more to stop scripts: the others may all be waiting for the script that is to be stopped.
+/// And so many more to stop scripts and functions: the others may all be waiting for the one that is to be stopped.
 const KILLERS_MAX: usize = 4;
 
 /// A thread without work goes after this time.
@@ -39,6 +41,9 @@ struct State {
     /// Calls that wait for a server's connection, in the order in which they were made.
     lanes: Vec<Lane>,
     threads: usize,
+    /// All of them, and one that has ended: the next one to end waits for that, so that no more are left.
+    handles: Vec<JoinHandle<()>>,
+    ended: Option<JoinHandle<()>>,
     idle: usize,
     stopped: bool,
 }
@@ -71,8 +76,8 @@ impl Waits for Job {
 }
 
 impl Workers {
-    /// Has a thread do a job. Given back, with the reason, when there is none.
-    pub(crate) fn run(self: &Arc<Self>, job: Job) -> std::result::Result<(), (Job, Error)> {
+    /// Has a thread do a job. Given back when there is none, with the reason.
+    pub(crate) fn run(self: &Arc<Self>, job: Job) -> Result<(), (Job, Error)> {
         let mut state = self.state.lock();
         if state.stopped {
             return Err((job, Error::closed()));
@@ -80,18 +85,18 @@ impl Workers {
         // Many calls wait for a connection to be made, and there is one such job for each server at most.
         let (is_first, room) = match job {
             Job::Connect { .. } => (true, usize::MAX),
-            Job::Administer { task: Task::Kill, .. } => (true, WORKERS_MAX + KILLERS_MAX),
+            Job::Administer { task: Task::Kill | Task::KillAny, .. }
+            | Job::Wait { purpose: Purpose::Bare, .. } => (true, WORKERS_MAX + KILLERS_MAX),
             _ => (false, WORKERS_MAX),
         };
         if state.jobs.len() >= state.idle && state.threads < room {
             let workers = Arc::clone(self);
-            let spawned = thread::Builder::new().name("rs_script-work".into()).spawn(move || workers.work());
-            match spawned {
-                Ok(_) => state.threads += 1,
-                Err(error) if state.threads == 0 => {
-                    let text = format!("no thread for submitted calls: {error}; nothing was sent");
-                    return Err((job, Error::new(Status::Resources, text).sent(false)));
+            match threads::spawn("rs_script-work", move || workers.work()) {
+                Ok(handle) => {
+                    state.threads += 1;
+                    state.handles.push(handle);
                 }
+                Err(error) if state.threads == 0 => return Err((job, threads::none_left(&error))),
                 Err(_) => {}
             }
         }
@@ -106,6 +111,28 @@ impl Workers {
 
     fn work(self: Arc<Self>) {
         let mut state = self.state.lock();
+        self.work_off(&mut state);
+        state.threads -= 1;
+        let mine = state.handles.iter().position(|handle| handle.thread().id() == thread::current().id());
+        // Without one somebody waits for this thread already.
+        let mine = mine.map(|mine| state.handles.swap_remove(mine));
+        let before = mine.and_then(|mine| state.ended.replace(mine));
+        drop(state);
+        before.map(threads::join);
+    }
+
+    /// Waits until its threads have ended.
+    pub(crate) fn wait(&self) {
+        let (handles, ended) = {
+            let mut state = self.state.lock();
+            (std::mem::take(&mut state.handles), state.ended.take())
+        };
+        for handle in handles.into_iter().chain(ended) {
+            threads::join(handle);
+        }
+    }
+
+    fn work_off(&self, state: &mut MutexGuard<'_, State>) {
         loop {
             if let Some(job) = state.jobs.pop() {
                 let held = match &job {
@@ -119,8 +146,9 @@ impl Workers {
                     Job::Connect { node, .. } => Some(Arc::clone(node)),
                     _ => None,
                 };
-                parking_lot::MutexGuard::unlocked(&mut state, || {
-                    // Its own call is completed when it is lost. Those in line would wait for a connection that nobody makes.
+                MutexGuard::unlocked(state, || {
+                    // Its own call is completed when it is lost. Those in line would wait for a connection that nobody
+                    // makes.
                     if contain(|| job.run()).is_none()
                         && let Some(node) = line
                     {
@@ -132,16 +160,14 @@ impl Workers {
                 }
                 // Those beyond the number are for jobs that could not wait.
                 if state.threads > WORKERS_MAX {
-                    state.threads -= 1;
                     return;
                 }
                 continue;
             }
             state.idle += 1;
-            let is_over = state.stopped || self.work.wait_for(&mut state, IDLE).timed_out();
+            let is_over = state.stopped || self.work.wait_for(state, IDLE).timed_out();
             state.idle -= 1;
             if is_over && state.jobs.is_empty() {
-                state.threads -= 1;
                 return;
             }
         }

@@ -1,4 +1,5 @@
-//! Each accepted call has exactly one completion, and what is in it is whole: whoever reads, closes, cancels or takes out meanwhile.
+//! Each accepted call has exactly one completion, and what is in it is whole: whoever reads, closes, cancels or takes
+//! out meanwhile.
 
 mod support;
 
@@ -54,8 +55,8 @@ fn no_accepted_call_is_lost_when_a_client_is_closed() {
     }
 }
 
-/// A pipeline of which the first item was answered and the second is held back, on a connection on which a blocking call of another thread
-/// reads.
+/// A pipeline of which the first item was answered and the second is held back, on a connection on which a blocking
+/// call of another thread reads.
 struct HalfAnswered {
     server: Server,
     queue: Queue,

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use rs_script::{Client, Error, LogLevel, Options, Protocol, Script, Status};
 use support::fake::Fake;
 use support::proxy::{Proxy, Way};
-use support::raw::Raw;
-use support::server::Server;
+use support::raw::{Raw, calls_of};
+use support::server::{Server, all_versions};
 use support::tls::{Certs, Identity};
 use support::wait_until;
 
@@ -226,6 +226,11 @@ fn a_server_that_knows_no_hello_is_spoken_to_in_resp2() {
         "ERR unknown command 'HELLO'",
         "ERR unknown command `HELLO`, with args beginning with: `3`, ",
         "NOPROTO unsupported protocol version",
+        "noproto sorry",
+        "err Unknown Command hello",
+        "ERR 'HELLO' is not supported by this proxy",
+        "NOPERM this user has no permissions to run the 'hello' command",
+        "E",
     ] {
         let fake = old_server(refusal, None);
         let client = open(&fake.url());
@@ -237,6 +242,102 @@ fn a_server_that_knows_no_hello_is_spoken_to_in_resp2() {
         let client = open(&format!("redis://:word@{}/2", fake.address()));
         assert_eq!(client.command(&["GET", "k"]).unwrap().as_str(), Some("v"));
         assert_eq!(fake.connections(), 1);
+    }
+}
+
+#[test]
+fn a_server_that_takes_no_password_from_hello_gets_it_by_auth() {
+    let fake = old_server("NOAUTH Authentication required.", Some("word"));
+    let client = open(&format!("redis://:word@{}", fake.address()));
+    assert_eq!(client.command(&["GET", "k"]).unwrap().as_str(), Some("v"));
+    assert_eq!(refused(&fake.url(), &Options::default()).status(), Status::Auth, "none was given");
+}
+
+#[test]
+fn a_login_that_hello_refuses_is_not_tried_again_by_auth() {
+    for refusal in ["WRONGPASS invalid", "wrongpass Invalid", "ERR invalid password", "err INVALID PASSWORD"]
+    {
+        let auths = Arc::new(AtomicUsize::new(0));
+        let fake = Fake::start({
+            let auths = auths.clone();
+            move |conn| {
+                while let Some(command) = conn.read_command() {
+                    auths.fetch_add(usize::from(command[0] == b"AUTH"), Ordering::SeqCst);
+                    conn.write(format!("-{refusal}\r\n").as_bytes());
+                }
+            }
+        });
+        let error = refused(&format!("redis://:word@{}", fake.address()), &Options::default());
+        assert_eq!(error.status(), Status::Auth, "{error}");
+        assert_eq!((auths.load(Ordering::SeqCst), fake.connections()), (0, 1), "{refusal}");
+    }
+}
+
+#[test]
+fn a_server_that_closes_on_hello_is_tried_once_more_without_it() {
+    let closing = |conn: &mut support::fake::Conn| {
+        while let Some(command) = conn.read_command() {
+            match command[0].as_slice() {
+                b"HELLO" => return,
+                b"EXEC" => conn.write(b"*0\r\n"),
+                b"GET" => conn.write(b"$1\r\nv\r\n"),
+                _ => conn.write(b"+OK\r\n"),
+            }
+        }
+    };
+    let fake = Fake::start(closing);
+    for url in [fake.url(), format!("redis://ann:word@{}/2", fake.address())] {
+        let before = fake.connections();
+        let client = open(&url);
+        assert_eq!(client.command(&["GET", "k"]).unwrap().as_str(), Some("v"));
+        assert_eq!(fake.connections() - before, 2);
+    }
+    let before = fake.connections();
+    let error = refused(&fake.url(), Options::default().protocol(Protocol::Resp3));
+    assert_eq!((error.status(), fake.connections() - before), (Status::Connect, 1), "{error}");
+}
+
+#[test]
+fn a_server_that_has_answered_hello_before_and_is_lost_in_it_is_not_taken_for_an_old_one() {
+    let fake = Fake::start(|conn| {
+        if conn.index() == 1 {
+            // It dies just then.
+            let _ = conn.read_command();
+            return;
+        }
+        let mut next = conn.handshake();
+        while let Some(command) = next {
+            match command[0].as_slice() {
+                b"QUIT-NOW" => return,
+                _ => conn.write(b",1.5\r\n"),
+            }
+            next = conn.read_command();
+        }
+    });
+    let client = open(&fake.url());
+    assert!(client.command(&["QUIT-NOW"]).unwrap_err().is_indeterminate());
+    // RESP3 as before.
+    assert_eq!(client.command(&["GET", "k"]).unwrap().kind(), rs_script::Kind::Double);
+    assert_eq!(fake.connections(), 3);
+}
+
+#[test]
+fn protocol_2_sends_no_hello() {
+    for binary in all_versions() {
+        let server = Server::builder().binary(binary).password("p").start();
+        Raw::connect(&server).ok(&["ACL", "SETUSER", "ann", "on", ">word", "~*", "+@all"]);
+        let address = server.address();
+        for url in [
+            format!("redis://:p@{address}?protocol=2"),
+            format!("redis://ann:word@{address}/3?protocol=2&client_info=false&probe_transactions=false"),
+        ] {
+            works(&open(&url));
+        }
+        assert_eq!((calls_of(&server, "hello"), calls_of(&server, "auth")), (0, 2 + 3), "{binary:?}");
+        let bare = format!("redis://{address}?protocol=2&client_info=false&probe_transactions=false");
+        assert_eq!(refused(&bare, &Options::default()).status(), Status::Auth, "{binary:?}");
+        Raw::connect(&server).ok(&["CONFIG", "SET", "requirepass", ""]);
+        works(&open(&bare));
     }
 }
 

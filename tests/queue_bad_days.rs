@@ -1,5 +1,7 @@
 //! Submitted calls when everything goes wrong at once: each is completed once, and what its completion says is true.
 
+#![allow(clippy::disallowed_types, reason = "no child of fork comes here")]
+
 mod support;
 
 use std::collections::HashMap;

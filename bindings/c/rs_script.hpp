@@ -356,6 +356,11 @@ public:
     // How long a call may take, all its attempts together, in milliseconds above 0; default 10000.
     Options &call_timeout_ms(std::uint64_t timeout_ms) { return set(rs_options_set_call_timeout_ms, timeout_ms); }
 
+    // When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
+    // were waiting on it for so long without a single byte coming. Milliseconds above 0; wins over the URL's
+    // silence_timeout_ms; default 500.
+    Options &silence_timeout_ms(std::uint64_t timeout_ms) { return set(rs_options_set_silence_timeout_ms, timeout_ms); }
+
     // The ACL user; wins over the URL's.
     Options &username(std::string_view username) { return set(rs_options_set_username, std::string(username).c_str()); }
 
@@ -405,6 +410,12 @@ public:
 
     // True: opening does not connect, the first call does.
     Options &lazy_connect(bool lazy) { return set(rs_options_set_lazy_connect, lazy); }
+
+    // False: no connection tells the server by CLIENT SETINFO which library this is.
+    Options &client_info(bool tell) { return set(rs_options_set_client_info, tell); }
+
+    // False: no connection runs an empty transaction with its login; the first transaction on it costs a round trip more instead.
+    Options &probe_transactions(bool probe) { return set(rs_options_set_probe_transactions, probe); }
 
     // Which servers run read-only calls: one of the RS_READ_FROM_ numbers; default RS_READ_FROM_PRIMARY.
     Options &read_from(std::int32_t read_from) { return set(rs_options_set_read_from, read_from); }
@@ -587,6 +598,16 @@ public:
         return {};
     }
 
+    // Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running.
+    // An array with an array for each that was stopped: `script` or `function`, the function's name or nil, the server.
+    Reply kill() const { return try_kill().value(); }
+    Result<Reply> try_kill() const {
+        rs_reply *killed = nullptr;
+        rs_error *error = nullptr;
+        if (rs_client_kill(get(), &killed, &error) != RS_OK) return Error(error);
+        return Reply(killed);
+    }
+
     // The source of a script by its SHA1; no reply (false) when the server does not have the script. Valkey 8 and later.
     Reply script_show(std::string_view sha) const { return try_script_show(sha).value(); }
     Result<Reply> try_script_show(std::string_view sha) const {
@@ -700,19 +721,20 @@ public:
         return completions;
     }
 
-    // Wakes the threads that wait in poll: all return at once, maybe with nothing. The next poll that begins does not wait either, and up to
-    // then the descriptor is readable. To stop threads use close, which all see.
+    // Wakes the threads that wait in poll: all return at once, maybe with nothing. The next poll that begins does not
+    // wait either, and up to then the descriptor is readable. To stop threads use close, which all see.
     void wake() const noexcept { rs_queue_wake(get()); }
 
-    // Ends the queue for good: nothing new is accepted (RS_ERR_CLOSED), every poll returns at once, and the descriptor stays readable. Calls
-    // under way go on, and their completions can still be taken out.
+    // Ends the queue for good: nothing new is accepted (RS_ERR_CLOSED), every poll returns at once, and the descriptor
+    // stays readable. Calls under way go on, and their completions can still be taken out.
     void close() const noexcept { rs_queue_close(get()); }
 
     // Whether it was closed.
     bool closed() const noexcept { return rs_queue_is_closed(get()); }
 
     // A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop; borrowed. Do not write to
-    // it and do not close it. Take out until fewer come than were asked for. Also after wake, up to the next poll, and for good after close.
+    // it and do not close it. Take out until fewer come than were asked for. Also after wake, up to the next poll, and
+    // for good after close.
     int fd() const noexcept { return rs_queue_fd(get()); }
 
     // How many calls are under way or wait to be taken out.

@@ -530,6 +530,7 @@ func TestOpenFails(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for name, option := range map[string]rsscript.Option{
 		"timeout":      rsscript.WithCallTimeout(0),
+		"silence":      rsscript.WithSilenceTimeout(0),
 		"negative":     rsscript.WithConnectTimeout(-time.Second),
 		"protocol":     rsscript.WithProtocol(4),
 		"read from":    rsscript.WithReadFrom(9),
@@ -560,8 +561,10 @@ func TestOptions(t *testing.T) {
 		checkError(t, err, rsscript.ErrInvalidArgument)
 	}
 	client := open(t, url, rsscript.WithConnectTimeout(time.Second), rsscript.WithCallTimeout(time.Second), rsscript.WithKeepAlive(0),
+		rsscript.WithSilenceTimeout(time.Second),
 		rsscript.WithReconnectBackoff(time.Millisecond, time.Second), rsscript.WithReconnectAttempts(3), rsscript.WithMaxReplyBytes(1<<16),
-		rsscript.WithMaxReplyDepth(8), rsscript.WithReadFrom(rsscript.PreferReplica), rsscript.WithMapAddress("a:1", "b:2"))
+		rsscript.WithMaxReplyDepth(8), rsscript.WithoutClientInfo(), rsscript.WithoutTransactionProbe(), rsscript.WithReadFrom(rsscript.PreferReplica),
+		rsscript.WithMapAddress("a:1", "b:2"))
 	check(t, "PONG")(client.Do(ctx, "PING").Text())
 	err := checkError(t, client.Script("return string.rep('x', 70000)").Call(ctx, nil).Err(), rsscript.ErrReplyLimit)
 	if !errors.Is(err, rsscript.ErrIndeterminate) {

@@ -262,6 +262,10 @@ func (r *scenarioRun) does(ctx context.Context, step step) (got outcome) {
 		got.err = client.ScriptFlush(ctx, rsscript.FlushDefault)
 	case "kill":
 		got.err = client.ScriptKill(ctx)
+	case "stop":
+		var killed []rsscript.Killed
+		killed, got.err = client.Kill(ctx)
+		got.value = r.shownKilled(killed)
 	case "open":
 		var opened *rsscript.Client
 		if opened, got.err = rsscript.Open(ctx, step.URL); got.err == nil {
@@ -323,6 +327,22 @@ func (r *scenarioRun) happens(event string, server *server) {
 	default:
 		r.fail("an event that is not known")
 	}
+}
+
+// shownKilled gives what was stopped as the scenarios expect it, who leave open where.
+func (r *scenarioRun) shownKilled(killed []rsscript.Killed) []any {
+	shown := make([]any, len(killed))
+	for i, what := range killed {
+		kind, name := "script", any(nil)
+		if what.Function {
+			kind, name = "function", what.Name
+		}
+		if what.Node == "" || !what.Function && what.Name != "" {
+			r.fail("killed without a server, or a script with a name")
+		}
+		shown[i] = []any{kind, name, map[string]any{"contains": ""}}
+	}
+	return shown
 }
 
 func anyOf[T any](elements []T) []any {

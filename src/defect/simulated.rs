@@ -1,14 +1,13 @@
-//! Panics in the middle of everything: each ends what it has to do with, every call has its one end, and the rest goes on.
+//! Panics in the middle of everything: each ends what it has to do with, every call has its one end, and the rest goes
+//! on.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-
-use parking_lot::{Condvar, Mutex};
 
 use super::provoke;
 use crate::{Client, Completion, Error, Options, Queue, Status};
@@ -53,11 +52,11 @@ impl Fake {
     }
 
     fn hold(&self) {
-        *self.held.0.lock() = true;
+        *self.held.0.lock().expect("no panic while locked") = true;
     }
 
     fn release(&self) {
-        *self.held.0.lock() = false;
+        *self.held.0.lock().expect("no panic while locked") = false;
         self.held.1.notify_all();
     }
 }
@@ -69,10 +68,10 @@ fn serve(mut stream: &TcpStream, (held, released): &(Mutex<bool>, Condvar), slot
             "HELLO" => "%1\r\n$5\r\nproto\r\n:3\r\n".into(),
             "CLIENT" | "MULTI" => "+OK\r\n".into(),
             "EXEC" => "*0\r\n".into(),
-            "CLUSTER" => slots.lock().clone(),
+            "CLUSTER" => slots.lock().expect("no panic while locked").clone(),
             _ => {
-                let mut held = held.lock();
-                released.wait_while(&mut held, |held| *held);
+                let held = held.lock().expect("no panic while locked");
+                drop(released.wait_while(held, |held| *held));
                 "+PONG\r\n".to_owned()
             }
         };
@@ -175,7 +174,8 @@ fn while_a_caller_reads_for_all() {
         provoke("read", &server.name());
         server.release();
         let ends: Vec<_> = callers.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        // Unless it was the thread in the background: of a Rust program it is the reader's own panic; the C boundary makes an error of it.
+        // Unless it was the thread in the background: of a Rust program it is the reader's own panic; the C boundary
+        // makes an error of it.
         assert!(ends.iter().filter(|end| end.is_err()).count() <= 1);
         ends.into_iter().flatten().for_each(|end| is_defect(&end.expect_err("a defect")));
     });
@@ -287,7 +287,7 @@ fn on_one_connection_of_several() {
         format!("*3\r\n:{from}\r\n:{to}\r\n*3\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$40\r\n{}\r\n", id.repeat(40))
     };
     let slots = ["*2\r\n", &range(0, 8191, &servers[0], "a"), &range(8192, 16383, &servers[1], "b")].concat();
-    servers.iter().for_each(|server| server.slots.lock().clone_from(&slots));
+    servers.iter().for_each(|server| server.slots.lock().expect("no panic while locked").clone_from(&slots));
     // Slot 12182 and slot 5061.
     let keys = ["foo", "bar"];
     let client = servers[0].client_of(&format!("redis+cluster://{}", servers[0].address), false);

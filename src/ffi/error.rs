@@ -17,7 +17,7 @@ pub const RS_ERR_COMMAND_REFUSED: rs_status = 103;
 pub const RS_ERR_CROSS_SLOT: rs_status = 104;
 /// A read-only call of a script whose first line (`#!lua`) lacks the flag `no-writes`. Nothing was sent.
 pub const RS_ERR_NOT_READ_ONLY: rs_status = 105;
-/// The client was opened before fork(), by the parent process. Nothing was sent.
+/// The client or queue was made before fork(), by the parent process. Nothing was sent.
 pub const RS_ERR_FORKED: rs_status = 106;
 /// The client is closed or was freed. Nothing of the call was sent.
 pub const RS_ERR_CLOSED: rs_status = 107;

@@ -6,7 +6,7 @@ use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
 use super::script::rs_script;
-use super::{Out, Strings, free, guard, guard_value, handle, invalid, rs_status};
+use super::{Out, Strings, free, guard, guard_held, guard_value, handle, invalid, rs_status};
 use crate::error::Result;
 use crate::pipeline::Pipeline;
 
@@ -30,7 +30,7 @@ pub struct rs_pipeline {
 ///
 /// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure. `err` may be NULL.
 ///
-/// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/develop/using-commands/pipelining/>,
 /// <https://redis.io/docs/latest/develop/using-commands/transactions/>
@@ -46,10 +46,11 @@ pub unsafe extern "C" fn rs_pipeline_new(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(pipeline) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("pipeline")?;
         // SAFETY: as documented.
         let client = &unsafe { handle(client, "client")? }.client;
+        client.core().check_process()?;
         let pipeline = match flags {
             0 => client.pipeline(),
             RS_PIPELINE_REPAIR_UNORDERED => {

@@ -27,7 +27,9 @@ pub const RS_STAT_COUNT: usize = 9;
 /// Writes the figures of a client since it was opened, over all its connections, to `values`: the first `count` of them, in the order of
 /// the RS_STAT_ numbers; places beyond what the library knows become 0.
 ///
-/// Returns: the number of figures that the library knows. NULL: 0, and zeros are written. Errors: none. Threads: any.
+/// Returns: the number of figures that the library knows. NULL: 0, and zeros are written. In a child of fork() zeros
+/// are written for its parent's client. A `count` above 2147483647 can be no array's, and nothing is written. Errors:
+/// none. Threads: any.
 ///
 /// # Safety
 /// `client` is NULL or a live client; `values` is NULL or has places for `count` numbers.
@@ -47,7 +49,8 @@ pub unsafe extern "C" fn rs_client_stats(client: *const rs_client, values: *mut 
         figures[RS_STAT_RECONNECTS] = stats.reconnects;
         figures[RS_STAT_REDIRECTS] = stats.redirects;
         figures[RS_STAT_IN_FLIGHT] = stats.in_flight;
-        if !values.is_null() {
+        // More places than any memory has are none.
+        if !values.is_null() && count <= super::LONGEST_LIST {
             for index in 0..count {
                 // SAFETY: not NULL, and the caller promises `count` places.
                 unsafe { values.add(index).write(figures.get(index).copied().unwrap_or(0)) };

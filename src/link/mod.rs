@@ -10,33 +10,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::config::Config;
 use crate::deadlines::Deadlines;
-use crate::defect::contain;
 use crate::driver::Waker;
 use crate::error::{Error, Result, Status};
-use crate::ffi::fork;
+use crate::ffi::fork::Process;
 use crate::index::Index;
-use crate::net::Socket;
 use crate::net::address::Address;
 use crate::net::connect::{Established, connect};
-use crate::request::Request;
+use crate::net::{Socket, TICK};
+use crate::request::{Request, Shape};
 use crate::resp::{Payload, Pool, Reply};
 use crate::session::handshake::{Handshake, Next, Purpose};
 use crate::session::{Counters, Facts, Finished, Session};
 use crate::submit::Submitted;
 
+mod defect;
+mod silence;
 mod submitted;
 mod transfer;
 
+use defect::CloseOnPanic;
+use silence::Silence;
 pub(crate) use submitted::{Outcome, Watch};
 use transfer::{Tls, Wait};
-
-/// A connection idle for longer than this is looked at before it is used: the server may have closed it.
-const IDLE_TRUST: Duration = Duration::from_millis(1);
 
 /// A yield of the processor that takes longer went to somebody else's work: the next [`GATHER_PAUSE`] writes do without.
 const GATHER_MAX: Duration = Duration::from_millis(1);
@@ -63,18 +63,23 @@ pub(crate) enum End {
 pub(crate) struct Started {
     place: usize,
     key: usize,
-    heard_before: u64,
 }
 
 /// A connection to one server.
 pub(crate) struct Link {
     socket: Socket,
     address: Address,
-    /// Silence for longer than this after a missed deadline means that the connection is dead.
-    stall: Duration,
+    /// Silence for as long as this, and a missed deadline in it, mean that the connection is dead.
+    silence_timeout: Duration,
+    /// When hands had been shaken: no call on it is older.
+    opened: Instant,
     usable: AtomicBool,
+    /// What is learnt on this connection.
+    facts: Arc<Facts>,
+    /// The server has said that it is a replica, where a primary is wanted.
+    demoted: AtomicBool,
     /// The process that connected: a child of fork shares the socket, and must not end it for its parent.
-    process: u32,
+    process: Process,
     shared: Mutex<Shared>,
 }
 
@@ -96,8 +101,8 @@ struct Shared {
     blocked: bool,
     /// When the last byte came, or shortly before.
     heard: Instant,
-    /// A deadline was missed and no byte came since.
-    suspect: bool,
+    /// Calls are in flight, and no byte came since.
+    silence: Option<Silence>,
     /// Why the connection ended.
     cause: Option<Error>,
     /// The places of callers that sleep, all under one hash: any of them will do.
@@ -139,12 +144,15 @@ impl Link {
         let deadline = deadline.min(now + config.connect_timeout);
         let Established { socket, tls } = connect(config, address, deadline)?;
         let tls = tls.map(Tls::new);
-        let link = Link {
+        let mut link = Link {
             socket,
             address: address.clone(),
-            stall: config.connect_timeout,
+            silence_timeout: config.silence_timeout,
+            opened: now,
             usable: AtomicBool::new(true),
-            process: fork::generation(),
+            facts: Arc::clone(&facts),
+            demoted: AtomicBool::new(false),
+            process: Process::this(),
             shared: Mutex::new(Shared {
                 session: Session::new(config.limits, Arc::clone(&facts), Arc::clone(&pool)),
                 places: Slab::new(),
@@ -156,7 +164,7 @@ impl Link {
                 ungathered: 0,
                 blocked: false,
                 heard: now,
-                suspect: false,
+                silence: None,
                 cause: None,
                 sleepers: Index::default(),
                 submitted: 0,
@@ -168,9 +176,10 @@ impl Link {
             }),
         };
         if link.shake_hands(config, &facts, purpose, deadline)? {
+            link.opened = Instant::now();
             return Ok(link);
         }
-        // What spoilt this connection is among the facts now, and the next handshake does without it.
+        // What spoilt this connection is among its facts now, and the next handshake does without it.
         Link::open(config, address, facts, pool, purpose, deadline)
     }
 
@@ -185,15 +194,23 @@ impl Link {
         let mut handshake = Handshake::new(config, facts, purpose);
         let mut next = Some(handshake.start());
         while let Some(request) = next {
-            let replies = match self.call(request, Instant::now(), deadline) {
+            let replies = match self.say(request, config, deadline) {
                 End::Finished(Finished { result: Ok(payload), .. }) => Reply::new(payload),
                 End::Late(..) => return Err(self.no_handshake("the server did not answer in time")),
                 _ => {
-                    return Err(match self.cause() {
-                        Some(cause) if cause.status() == Status::Tls => cause,
-                        Some(cause) => self.no_handshake(cause.message()),
-                        None => self.no_handshake("the connection was closed"),
-                    });
+                    return match self.cause() {
+                        Some(cause) if matches!(cause.status(), Status::Tls | Status::Closed) => Err(cause),
+                        // Not a word: it may not bear HELLO.
+                        Some(_) if handshake.may_be_shunned() && self.counters().0.bytes_received == 0 => {
+                            facts.note_shunned_hello();
+                            Ok(false)
+                        }
+                        Some(cause) => Err(handshake
+                            .refusal()
+                            .map(|refusal| refusal.context(&self.address))
+                            .unwrap_or_else(|| self.no_handshake(cause.message()))),
+                        None => Err(self.no_handshake("the connection was closed")),
+                    };
                 }
             };
             next = match handshake.judge(replies.root()).map_err(|error| error.context(&self.address))? {
@@ -203,6 +220,24 @@ impl Link {
             };
         }
         Ok(true)
+    }
+
+    /// A call of the handshake. Nobody else knows of this connection yet, so it minds itself whether the client is
+    /// closed.
+    fn say(&self, request: Box<Request>, config: &Config, deadline: Instant) -> End {
+        let start = Instant::now();
+        let started = match self.start(request, start) {
+            Ok(started) => started,
+            Err(unsent) => return End::Unusable(unsent),
+        };
+        let mut now = start;
+        while now < deadline && !self.linger(&started, now, deadline.min(now + TICK)) {
+            if config.closing.is_set() {
+                self.close(&Error::closed());
+            }
+            now = Instant::now();
+        }
+        self.wait(started, start, deadline)
     }
 
     fn no_handshake(&self, reason: &str) -> Error {
@@ -215,9 +250,25 @@ impl Link {
         self.usable.load(Ordering::Acquire)
     }
 
+    /// Takes no new calls: the server is a replica, and a connection made now may lead to the primary. Calls in flight stay.
+    pub(crate) fn give_up_replica(&self) {
+        self.demoted.store(true, Ordering::Relaxed);
+        self.usable.store(false, Ordering::Release);
+    }
+
+    /// Whether it was given up because its server is a replica.
+    pub(crate) fn leads_to_replica(&self) -> bool {
+        self.demoted.load(Ordering::Relaxed)
+    }
+
+    /// What was learnt on this connection.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// Whether a deadline was missed and no byte came since.
     pub(crate) fn is_suspect(&self) -> bool {
-        self.shared.lock().suspect
+        self.shared.lock().is_suspect()
     }
 
     pub(crate) fn counters(&self) -> (Counters, usize) {
@@ -246,9 +297,33 @@ impl Link {
     pub(crate) fn call(&self, request: Box<Request>, now: Instant, deadline: Instant) -> End {
         let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
-        match self.begin(&mut shared, request, now) {
-            Ok(started) => self.end(&mut shared, started, now, deadline),
+        // Whoever had to connect first, or waited for another to do so, has less time left than it had when the
+        // call was made.
+        let clock = now.max(self.opened);
+        match self.begin(&mut shared, request, clock) {
+            Ok(started) => self.end(&mut shared, started, Some(clock), (now, deadline)),
             Err(unsent) => End::Unusable(unsent),
+        }
+    }
+
+    /// Asks the server something on the library's own account.
+    pub(crate) fn ask(&self, arguments: &[&[u8]], deadline: Instant) -> Result<Reply> {
+        self.ask_in(Shape::Single, &[arguments], deadline)
+    }
+
+    /// The same for several things in one write; the reply is an array.
+    pub(crate) fn ask_all(&self, commands: &[&[&[u8]]], deadline: Instant) -> Result<Reply> {
+        self.ask_in(Shape::Pipeline, commands, deadline)
+    }
+
+    fn ask_in(&self, shape: Shape, commands: &[&[&[u8]]], deadline: Instant) -> Result<Reply> {
+        let mut request = Box::<Request>::default();
+        request.reset(shape);
+        commands.iter().for_each(|command| request.say(command));
+        match self.call(request, Instant::now(), deadline) {
+            End::Finished(Finished { result, .. }) => result.map(Reply::new),
+            End::Late(error, _) => Err(error),
+            End::Unusable(_) => Err(self.cause().unwrap_or_else(Error::closed)),
         }
     }
 
@@ -271,15 +346,15 @@ impl Link {
     pub(crate) fn linger(&self, started: &Started, now: Instant, until: Instant) -> bool {
         let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
-        let is_over = self.drive(&mut shared, started.place, now, until);
+        let is_over = self.drive(&mut shared, started.place, Some(now), until);
         self.leave(&mut shared);
         is_over
     }
 
-    /// The second half of [`Link::call`].
-    pub(crate) fn wait(&self, started: Started, now: Instant, deadline: Instant) -> End {
+    /// The second half of [`Link::call`]. `asked`: when the call was made.
+    pub(crate) fn wait(&self, started: Started, asked: Instant, deadline: Instant) -> End {
         let _defect = CloseOnPanic::new(self);
-        self.end(&mut self.shared.lock(), started, now, deadline)
+        self.end(&mut self.shared.lock(), started, None, (asked, deadline))
     }
 
     #[inline]
@@ -292,10 +367,7 @@ impl Link {
         if !self.is_usable() || !self.is_alive(shared, now) {
             return Err(request);
         }
-        if shared.session.is_idle() {
-            shared.heard = now;
-        }
-        let heard_before = shared.session.counters().bytes_received;
+        shared.expect_bytes(now);
         let place = shared.places.insert(Place::default());
         let key = shared.session.submit(request, place);
         // A call that is refused at once has finished already.
@@ -307,7 +379,7 @@ impl Link {
             }
             self.flush(shared);
         }
-        Ok(Started { place, key, heard_before })
+        Ok(Started { place, key })
     }
 
     #[inline]
@@ -315,17 +387,16 @@ impl Link {
         &self,
         shared: &mut MutexGuard<'_, Shared>,
         started: Started,
-        now: Instant,
-        deadline: Instant,
+        clock: Option<Instant>,
+        (asked, deadline): (Instant, Instant),
     ) -> End {
-        let Started { place: me, key, heard_before } = started;
-        self.drive(shared, me, now, deadline);
+        let Started { place: me, key } = started;
+        self.drive(shared, me, clock, deadline);
         let end = match shared.places[me].finished.take() {
             Some(finished) => End::Finished(finished),
             None => {
-                let (arrived, queued) = shared.session.abandon(key);
-                shared.suspect |= shared.session.counters().bytes_received == heard_before;
-                End::Late(self.late(deadline.saturating_duration_since(now), queued), arrived)
+                let (arrived, queued) = shared.give_up(key, Instant::now(), Duration::ZERO);
+                End::Late(self.late(deadline.saturating_duration_since(asked), queued), arrived)
             }
         };
         shared.places.remove(me);
@@ -344,13 +415,22 @@ impl Link {
         }
     }
 
-    /// Does what is to be done until a call is over; `false` when the time came first.
+    /// Does what is to be done until a call is over; `false` when the time came first. `clock`: the time, if it is
+    /// known.
     #[inline]
-    fn drive(&self, shared: &mut MutexGuard<'_, Shared>, me: usize, now: Instant, until: Instant) -> bool {
+    fn drive(
+        &self,
+        shared: &mut MutexGuard<'_, Shared>,
+        me: usize,
+        mut clock: Option<Instant>,
+        until: Instant,
+    ) -> bool {
         let mut in_time = true;
         while in_time && shared.places[me].finished.is_none() {
+            // Known for the first turn alone: the others come after a sleep.
+            let clock = clock.take();
             in_time = if !shared.reading {
-                self.read(shared, me, now, until)
+                self.read(shared, me, clock, until)
             } else if shared.blocked && !shared.writing {
                 self.unblock(shared, until)
             } else {
@@ -370,33 +450,17 @@ impl Link {
         }
     }
 
-    /// Looks at a connection that has been idle, or has let a caller down, before a call is put on it.
-    #[inline]
-    fn is_alive(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant) -> bool {
-        if now < shared.heard + IDLE_TRUST || shared.reading {
-            return true;
-        }
-        let quiet = now.saturating_duration_since(shared.heard);
-        // As the reader, so that no other caller reads at the same time.
-        shared.reading = true;
-        // Behind late replies, that nobody waits for any more, there may be the end.
-        while self.is_usable() && self.receive(shared, now, Wait::Until(now)) {}
-        shared.reading = false;
-        pass_on(shared);
-        self.hand_out(shared);
-        if shared.suspect && !shared.session.is_idle() && quiet > self.stall {
-            // Those who wait on it go on waiting; new calls take a new connection.
-            self.usable.store(false, Ordering::Release);
-        }
-        self.is_usable()
-    }
-
     /// Reads until the reply for `me` is there; `false` when the deadline passed before, be it with bytes of others still
-    /// coming. `now`: when the call was made; the clock is read again only if one read is not enough.
-    fn read(&self, shared: &mut MutexGuard<'_, Shared>, me: usize, now: Instant, deadline: Instant) -> bool {
+    /// coming. `clock`: the time, if it is known; it is read again only if one read is not enough.
+    fn read(
+        &self,
+        shared: &mut MutexGuard<'_, Shared>,
+        me: usize,
+        mut clock: Option<Instant>,
+        deadline: Instant,
+    ) -> bool {
         shared.reading = true;
         let mut in_time = true;
-        let mut clock = Some(now);
         while in_time && shared.places[me].finished.is_none() {
             // Before the write: others may submit meanwhile, and leave the sending to the reader.
             self.hand_out(shared);
@@ -431,34 +495,6 @@ impl Link {
         self.deliver(shared);
     }
 
-    /// Ends every call in flight after a panic, whatever that has left half done.
-    pub(crate) fn close_by_defect(&self) {
-        let text =
-            format!("a defect of rs_script ended the connection to {}; please report it", self.address);
-        // It may happen once more: then those that are lost are completed when they are dropped.
-        contain(|| self.close(&Error::new(Status::Internal, text)));
-        contain(|| self.end_lost());
-    }
-
-    /// Ends the calls that the session does not know any more.
-    fn end_lost(&self) {
-        let mut shared = self.shared.lock();
-        let places = shared.places.iter().filter(|(_, place)| place.finished.is_none());
-        for key in places.map(|(key, _)| key).collect::<Vec<_>>() {
-            if shared.places[key].submitted.is_some() {
-                self.abandon_lost(&mut shared, key);
-                continue;
-            }
-            let place = &mut shared.places[key];
-            let result = Err(Error::defect());
-            place.finished = Some(Finished { tag: key, request: Box::default(), result, arrived: None });
-            if let Some(condition) = &place.asleep {
-                condition.notify_one();
-            }
-        }
-        self.hand_out(&mut shared);
-    }
-
     /// Puts finished calls where their callers find them, and wakes those who sleep.
     fn deliver(&self, shared: &mut Shared) {
         while let Some(finished) = shared.session.next_finished() {
@@ -473,29 +509,6 @@ impl Link {
             if let Some(condition) = &place.asleep {
                 condition.notify_one();
             }
-        }
-    }
-}
-
-/// A defect of this library must not leave others waiting for a reader that is gone.
-struct CloseOnPanic<'a> {
-    link: &'a Link,
-    /// A panic of the host's own is no defect: its destructors may call too.
-    was_panicking: bool,
-}
-
-impl<'a> CloseOnPanic<'a> {
-    #[inline]
-    fn new(link: &'a Link) -> Self {
-        CloseOnPanic { link, was_panicking: thread::panicking() }
-    }
-}
-
-impl Drop for CloseOnPanic<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if thread::panicking() && !self.was_panicking {
-            self.link.close_by_defect();
         }
     }
 }
@@ -528,15 +541,15 @@ fn sleep(shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> b
     in_time
 }
 
-/// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Callers that are busy elsewhere, with the rest of their
-/// pipeline on another server, are passed over.
+/// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Callers that are busy
+/// elsewhere, with the rest of their pipeline on another server, are passed over.
 fn pass_on(shared: &Shared) {
     if shared.sleepers.is_empty() {
         return shared.wake_if_unattended();
     }
     let mut next = shared.session.awaited(LOOK_AHEAD);
     match next.find_map(|&next| shared.places[next].asleep.as_ref()) {
-        Some(condition) => drop(condition.notify_one()),
+        Some(condition) => condition.notify_one(),
         None => wake_one(shared),
     }
 }
@@ -551,7 +564,7 @@ fn wake_one(shared: &Shared) {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if self.process == fork::generation() {
+        if self.process.is_this() {
             self.socket.shutdown();
         }
     }

@@ -2,13 +2,14 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
 use slab::Slab;
 
+use crate::ffi::lock::MutexGuard;
+
 use super::transfer::Wait;
-use super::{CloseOnPanic, IDLE_TRUST, Link, Place, Shared};
+use super::{CloseOnPanic, Link, Place, Shared};
 use crate::driver::Waker;
 use crate::error::Error;
 use crate::index::hash_of;
@@ -47,9 +48,7 @@ impl Link {
             self.hand_out(&mut shared);
             return (false, false);
         }
-        if shared.session.is_idle() {
-            shared.heard = now;
-        }
+        shared.expect_bytes(now);
         let is_new = shared.waker.is_none();
         if is_new {
             shared.waker = Some(Arc::clone(waker));
@@ -117,8 +116,8 @@ impl Link {
         let mut guard = self.shared.lock();
         let shared = &mut *guard;
         while let Some(place) = shared.take_due(now) {
-            shared.suspect |= now.saturating_duration_since(shared.heard) > IDLE_TRUST;
-            self.abandon(shared, place, |link, call, queued| link.late(call.timeout, queued));
+            let late = |link: &Link, call: &Submitted, queued| link.late(call.timeout, queued);
+            self.abandon(shared, place, (now, Duration::ZERO), late);
         }
         let next = shared.next_deadline();
         self.hand_out(&mut guard);
@@ -132,7 +131,9 @@ impl Link {
         let is_it = |place: &Place| place.submitted.as_ref().is_some_and(|(call, _)| call.is(ticket, queue));
         let place = shared.tickets.find(hash_of(ticket.serial())).find(|&place| is_it(&shared.places[place]));
         if let Some(place) = place {
-            self.abandon(&mut shared, place, |_, _, queued| Error::called_off(queued));
+            // Callers that keep the time themselves call off what a deadline would have ended.
+            let times = (Instant::now(), self.silence_timeout);
+            self.abandon(&mut shared, place, times, |_, _, queued| Error::called_off(queued));
         }
         self.hand_out(&mut shared);
     }
@@ -141,10 +142,11 @@ impl Link {
         &self,
         shared: &mut Shared,
         place: usize,
+        (now, patience): (Instant, Duration),
         error: impl FnOnce(&Link, &Submitted, bool) -> Error,
     ) {
         if let Some((call, key)) = shared.take_submitted(place) {
-            let (arrived, queued) = shared.session.abandon(key);
+            let (arrived, queued) = shared.give_up(key, now, patience);
             let error = error(self, &call, queued);
             shared.completed.push((call, Outcome::Left(error, arrived)));
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use crate::ffi::lock::MutexGuard;
 use rustls::ClientConnection;
 
 use super::{Link, Shared, wake_one};
@@ -131,8 +131,7 @@ impl Link {
             _ => 0,
         };
         if count > 0 {
-            shared.heard = now;
-            shared.suspect = false;
+            shared.hear(now);
         }
         #[cfg(test)]
         if count > 0 {

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 
 use super::{NoMemory, make_room};
 use crate::error::{Error, Status};
+use crate::ffi::fork::Process;
 
 /// What a reply is. The numbers are those of the C API (`RS_REPLY_...`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +102,8 @@ pub(crate) struct Payload {
     pub(crate) notes: Vec<Note>,
     /// Where the elements of each aggregate start: made when first asked for, so that any element is found at once.
     elements: OnceLock<ElementIndex>,
+    /// Held by the thread that makes it. Nobody waits for that: in a child of fork it may be missing.
+    indexing: Mutex<()>,
     home: Option<Arc<Pool>>,
 }
 
@@ -217,6 +220,19 @@ impl Payload {
         self.tape.push(Entry { value: value.into(), len: 0, span: 1, index, kind: Kind::Boolean });
     }
 
+    /// Appends an array of this side's own, whose `len` elements `fill` appends.
+    pub(crate) fn append_array(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut Self) -> Result<(), NoMemory>,
+    ) -> Result<(), NoMemory> {
+        let at = self.tape.len();
+        self.tape.push(Entry { value: 0, len: place(len), span: 1, index: place(at), kind: Kind::Array });
+        fill(self)?;
+        self.tape[at].span = place(self.tape.len() - at);
+        Ok(())
+    }
+
     /// Makes the array of [`Payload::start_array`] a map.
     pub(crate) fn make_map(&mut self) {
         self.tape[self.root].kind = Kind::Map;
@@ -290,25 +306,27 @@ impl Payload {
 
     /// The same for an aggregate in which there are others.
     fn nested_element(&self, aggregate: usize, index: usize) -> usize {
-        if index >= WALK_MAX
-            && let Some(elements) = self.index()
-        {
-            return elements.places[elements.runs[aggregate] as usize + index] as usize;
+        if index < WALK_MAX {
+            return self.walk(aggregate, index);
         }
+        if self.elements.get().is_none()
+            && let Some(_alone) = self.indexing.try_lock()
+            && let Ok(elements) = self.index_elements()
+        {
+            self.elements.get_or_init(|| elements);
+        }
+        match self.elements.get() {
+            Some(elements) => elements.places[elements.runs[aggregate] as usize + index] as usize,
+            None => self.walk(aggregate, index),
+        }
+    }
+
+    /// Goes from sibling to sibling.
+    fn walk(&self, aggregate: usize, index: usize) -> usize {
         (0..index).fold(aggregate + 1, |at, _| at + self.tape[at].span as usize)
     }
 
-    /// The index, made now if it is not there; `None` where there is no memory for it.
-    fn index(&self) -> Option<&ElementIndex> {
-        match self.elements.get() {
-            Some(elements) => Some(elements),
-            None => {
-                let elements = self.index_elements().ok()?;
-                Some(self.elements.get_or_init(|| elements))
-            }
-        }
-    }
-
+    /// An index of all elements, if there is memory for it.
     fn index_elements(&self) -> Result<ElementIndex, NoMemory> {
         let (mut runs, mut places) = (Vec::new(), Vec::new());
         make_room(&mut runs, self.tape.len())?;
@@ -338,7 +356,11 @@ fn place(number: usize) -> u32 {
 /// Payloads between two calls, so that a call in a steady state allocates nothing for its reply.
 #[derive(Debug, Default)]
 #[expect(clippy::vec_box, reason = "a payload keeps its box from one call to the next")]
-pub(crate) struct Pool(Mutex<Vec<Box<Payload>>>);
+pub(crate) struct Pool {
+    kept: Mutex<Vec<Box<Payload>>>,
+    /// Where it is used: elsewhere a reply is freed without it.
+    process: Process,
+}
 
 /// Payloads kept, and the memory that one may hold to be kept.
 const POOL_PAYLOADS: usize = 16;
@@ -346,16 +368,16 @@ const POOL_BYTES: usize = 4096;
 
 impl Pool {
     pub(crate) fn take(self: &Arc<Self>) -> Box<Payload> {
-        let mut payload = self.0.lock().pop().unwrap_or_default();
+        let mut payload = self.kept.lock().pop().unwrap_or_default();
         payload.home = Some(Arc::clone(self));
         payload
     }
 
     fn give(&self, mut payload: Box<Payload>) {
         let size = payload.bytes.capacity() + payload.tape.capacity() * size_of::<Entry>();
-        if size <= POOL_BYTES {
+        if size <= POOL_BYTES && self.process.is_this() {
             payload.clear();
-            let mut kept = self.0.lock();
+            let mut kept = self.kept.lock();
             if kept.len() < POOL_PAYLOADS {
                 kept.push(payload);
             }

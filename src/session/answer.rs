@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use super::verdict::{self, LoadVerdict, Verdict};
-use super::{Expected, Facts, Session, What};
+use super::{Expected, Facts, Session, Singly, What};
 use crate::error::{Error, Status, kept};
-use crate::request::Shape;
+use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
 use crate::script::Sha;
 
@@ -69,9 +69,47 @@ impl<T> Session<T> {
             self.refuse(key, error);
         } else if has_left {
             self.refuse(key, caller_has_left());
+        } else if let Some(text) = rare.unproven.take() {
+            self.refuse(key, verdict::no_transactions(&text));
+        } else if !self.facts.may_run_transactions() {
+            // Another transaction of the client was refused meanwhile.
+            rare.checks = 1;
+            self.emit_probe(key);
         } else {
             self.emit_transaction(key);
         }
+    }
+
+    /// Takes the answer to MULTI or EXEC of an empty transaction from the unseen tape.
+    pub(super) fn probed(&mut self, left: usize) -> Result<(), Refusal> {
+        let entry = self.unseen[0];
+        let refused = (entry.kind == Kind::Error)
+            .then(|| kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec());
+        self.unseen.clear();
+        self.inbox.discard();
+        if left > 0 {
+            if let (Some(front), Some(probe)) = (self.expected.front_mut(), self.probes.front_mut()) {
+                front.what = What::Probe { left: left - 1 };
+                probe.refused = refused;
+            }
+            return Ok(());
+        }
+        self.expected.pop_front();
+        let Some(mut probe) = self.probes.pop_front() else { return Ok(()) };
+        match refused {
+            // MULTI was refused, and EXEC therefore.
+            _ if probe.refused.is_some() => {}
+            None => self.facts.note_transactions(probe.multi_refusals),
+            Some(text) if verdict::ends_transaction(&text) => probe.refused = Some(text),
+            Some(_) => {
+                return Err(Refusal::Protocol("a refusal of EXEC that may leave the connection in MULTI"));
+            }
+        }
+        for key in probe.waiting {
+            self.calls[key].rare().unproven.clone_from(&probe.refused);
+            self.checked(key);
+        }
+        Ok(())
     }
 
     /// Takes the replies to a call's items that were just decoded: the last of them is an error, or completes the part.
@@ -101,10 +139,10 @@ impl<T> Session<T> {
             return self.single_failed(key);
         }
         self.has_loaded = true;
-        if call.form.is_by_body()
+        if (call.form.is_by_body() || call.by_body)
             && let Some(script) = call.request.scripts.first()
         {
-            // EVAL has cached it: next time the SHA will do, for as long as the server keeps it.
+            // EVAL has cached it, or it was there: next time the SHA will do, for as long as the server keeps it.
             self.known.insert(script.sha());
             self.facts.note_compiled(script.sha());
         }
@@ -115,6 +153,15 @@ impl<T> Session<T> {
     fn single_failed(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let text = call.payload.text(call.payload.root);
+        let lacks_read_only = match call.form {
+            Form::ShaReadOnly => verdict::is_unknown_command(text, b"EVALSHA_RO"),
+            Form::BodyReadOnly => verdict::is_unknown_command(text, b"EVAL_RO"),
+            Form::Sha | Form::Body => false,
+        };
+        if lacks_read_only {
+            self.facts.no_read_only.store(true, Ordering::Relaxed);
+            return self.emit(key);
+        }
         let verdict = match verdict::judge(text) {
             // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
             Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,
@@ -129,7 +176,7 @@ impl<T> Session<T> {
                     let error = verdict::load_error(text);
                     return self.refuse(key, error);
                 }
-                let again = call.by_body || !call.repaired;
+                let again = call.tag.is_some() && (call.by_body || !call.repaired);
                 self.counters.noscript_repairs += u64::from(!call.by_body && again);
                 call.repaired = true;
                 again
@@ -225,13 +272,28 @@ impl<T> Session<T> {
     /// Takes the answer to MULTI or to a command behind it from the unseen tape.
     pub(super) fn queued(&mut self, key: usize, left: usize) {
         let entry = self.unseen[0];
-        if entry.kind == Kind::Error {
-            let text = kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec();
-            let rare = self.calls[key].rare();
-            let place = rare.queued;
-            rare.queue_error.get_or_insert((place, text));
+        let call = &mut self.calls[key];
+        let text = (entry.kind == Kind::Error).then(|| self.inbox.text(entry.start(), entry.len as usize));
+        let (place, loads, is_multi_refused) = match &call.rare {
+            Some(rare) => (rare.queued, rare.loads.len(), matches!(rare.queue_error, Some((0, _)))),
+            None => (0, 0, false),
+        };
+        if is_multi_refused && place > loads {
+            let outcome = match text {
+                None => Singly::Ran,
+                Some(text) if verdict::is_unexecuted(text) => Singly::Refused,
+                Some(_) => Singly::Failed,
+            };
+            call.rare().singly.push(outcome);
         }
-        self.calls[key].rare().queued += 1;
+        if let Some(text) = text {
+            if place == 0 {
+                self.facts.note_multi_refusal();
+            }
+            let text = kept(text).to_vec();
+            call.rare().queue_error.get_or_insert((place, text));
+        }
+        call.rare().queued += 1;
         self.unseen.clear();
         self.inbox.discard();
         if left > 0 {
@@ -252,14 +314,8 @@ impl<T> Session<T> {
         let rare = call.rare.get_or_insert_default();
         let count = call.request.items.len();
         if let Some((0, text)) = &rare.queue_error {
-            // Without MULTI the server has run the commands one by one.
-            let error = Error::new(
-                Status::Indeterminate,
-                format!(
-                    "the server refused MULTI ({}), and may have run the commands singly",
-                    text.escape_ascii()
-                ),
-            );
+            // Without MULTI the server has taken the commands one by one.
+            let error = ran_singly(text, &rare.singly);
             self.refuse(key, error);
             return Ok(());
         }
@@ -334,6 +390,9 @@ impl<T> Session<T> {
                 LoadVerdict::NotNow => {}
                 LoadVerdict::Failed => return self.refuse_transaction(key),
             }
+            if call.tag.is_none() {
+                return self.refuse(key, caller_has_left());
+            }
             call.by_body = true;
             return self.emit_transaction(key);
         }
@@ -356,6 +415,57 @@ impl<T> Session<T> {
             None => error.context("the transaction was refused, nothing ran: SCRIPT LOAD"),
         };
         self.refuse(key, error);
+    }
+}
+
+/// The error of a transaction whose MULTI was refused with `text`.
+fn ran_singly(text: &[u8], items: &[Singly]) -> Error {
+    if items.iter().all(|&item| item == Singly::Refused) {
+        return Error::server(Status::TransactionAborted, text, true)
+            .context("the server refused MULTI and each command behind it; nothing ran");
+    }
+    let told = |outcome, what| {
+        let found = places(items, outcome);
+        (!found.is_empty()).then(|| format!("{found} {what}"))
+    };
+    let told: Vec<String> = [
+        told(Singly::Ran, "ran"),
+        told(Singly::Failed, "answered with an error, and may have run up to it"),
+        told(Singly::Refused, "did not run"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let context = format!(
+        "the server refused MULTI in the middle of the transaction, so that its commands were taken singly, not as a whole ({})",
+        told.join("; ")
+    );
+    Error::server(Status::Indeterminate, text, false).context(context)
+}
+
+/// The numbers of the items with this outcome, in ranges: `items 0-2, 7`.
+fn places(items: &[Singly], outcome: Singly) -> String {
+    /// A text must not grow with the transaction.
+    const SHOWN: usize = 8;
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    let mut count = 0;
+    for item in (0..items.len()).filter(|&item| items[item] == outcome) {
+        count += 1;
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == item => *last = item,
+            _ => ranges.push((item, item)),
+        }
+    }
+    let shown: Vec<String> = ranges
+        .iter()
+        .take(SHOWN)
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
+        .collect();
+    match (count, ranges.len() > SHOWN) {
+        (0, _) => String::new(),
+        (1, _) => format!("item {}", shown[0]),
+        (_, false) => format!("items {}", shown.join(", ")),
+        (_, true) => format!("items {}, ... ({count} in all)", shown.join(", ")),
     }
 }
 

@@ -12,7 +12,7 @@ const REPLIES: [&[u8]; 5] =
 
 fn session() -> Session<()> {
     let limits = Limits { max_bytes: 1 << 20, max_depth: 8 };
-    Session::new(limits, Arc::new(Facts::new(Arc::default())), Arc::new(Pool::default()))
+    Session::new(limits, Arc::new(Facts::new(Arc::default(), 1, false)), Arc::new(Pool::default()))
 }
 
 fn receive(session: &mut Session<()>, bytes: &[u8]) {

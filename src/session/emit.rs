@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Call, Expected, NOT_QUEUED, Session, What};
-use crate::error::{Error, Status};
+use super::{Call, Expected, NOT_QUEUED, Probe, Session, What, verdict};
+use crate::error::Status;
 use crate::request::{Form, Shape};
 
 /// A long pipeline is queued in parts of this many bytes, two of them ahead of the replies: so other callers' calls get
@@ -36,6 +36,9 @@ impl<T> Session<T> {
         let read_only = item.read_only && self.facts.enforces_read_only();
         self.announce(key);
         let call = &mut self.calls[key];
+        if item.read_only && !read_only {
+            call.request.note_unenforced();
+        }
         call.form = Form::new(by_body, read_only);
         call.position = self.outbox.position();
         let request = &mut *call.request;
@@ -128,6 +131,9 @@ impl<T> Session<T> {
             self.outbox.append_wire(&mut call.request.wire, part);
             return;
         }
+        if no_read_only && call.request.items[items.clone()].iter().any(|item| item.read_only) {
+            call.request.note_unenforced();
+        }
         for index in items {
             let item = call.request.items[index];
             let script = item.script.map(|script| script as usize);
@@ -182,19 +188,22 @@ impl<T> Session<T> {
         }
     }
 
-    /// Starts a transaction, or first sends what must be known before: whether each script compiles.
+    /// Starts a transaction, or first sends what must be known before: whether this user may run any, and whether each script compiles.
     fn check_transaction(&mut self, key: usize) {
-        if let Some(Err(text)) = self.facts.transactions.get() {
-            let error = Error::server(Status::Server, text, true).context("the server refuses transactions");
+        if let Some(text) = self.facts.spoilt_by_exec.get() {
+            let error = verdict::no_transactions(text);
             return self.refuse(key, error);
         }
         let call = &self.calls[key];
-        let unchecked: Vec<usize> = {
-            let compiled = self.facts.compiled.0.lock();
+        let unchecked: Vec<usize> = if self.facts.load_refused.load(Ordering::Relaxed) {
+            Vec::new()
+        } else {
+            let compiled = self.facts.compiled.scripts.lock();
             let scripts = call.request.scripts.iter().enumerate();
             scripts.filter(|(_, script)| !compiled.contains(script.sha())).map(|(index, _)| index).collect()
         };
-        if unchecked.is_empty() || self.facts.load_refused.load(Ordering::Relaxed) {
+        let is_proven = self.facts.may_run_transactions();
+        if unchecked.is_empty() && is_proven {
             return self.emit_transaction(key);
         }
         for &index in &unchecked {
@@ -203,7 +212,27 @@ impl<T> Session<T> {
         }
         let call = &mut self.calls[key];
         call.position = NOT_QUEUED;
-        call.rare().checks = unchecked.len();
+        call.rare().checks = unchecked.len() + usize::from(!is_proven);
+        if !is_proven {
+            self.emit_probe(key);
+        }
+    }
+
+    /// Has a transaction wait for an empty one. Were MULTI refused in a real one, its commands would run singly.
+    pub(super) fn emit_probe(&mut self, key: usize) {
+        let multi_refusals = self.facts.multi_refusals();
+        if let Some(probe) = self.probes.back_mut()
+            && probe.multi_refusals == multi_refusals
+        {
+            probe.waiting.push(key);
+            return;
+        }
+        self.outbox.append(|out| {
+            out.command(&[b"MULTI"]);
+            out.command(&[b"EXEC"]);
+        });
+        self.expected.push_back(Expected { call: key, what: What::Probe { left: 1 } });
+        self.probes.push_back(Probe { multi_refusals, refused: None, waiting: vec![key] });
     }
 
     /// Queues MULTI, the scripts, the items and EXEC.
@@ -232,6 +261,7 @@ impl<T> Session<T> {
         rare.loads = loads;
         rare.queued = 0;
         rare.queue_error = None;
+        rare.singly.clear();
         self.append_items(key, 0..count, by_body);
         self.outbox.append(|out| out.command(&[b"EXEC"]));
         self.expected.push_back(Expected { call: key, what: What::Queued { left } });

@@ -23,9 +23,9 @@ pub(crate) mod verdict;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
@@ -38,36 +38,94 @@ use known::Known;
 pub(crate) use outbox::Chunk;
 use outbox::Outbox;
 
-/// What has been learnt of a server and outlives one connection to it.
+/// What has been learnt of the server and of the user's rights on one connection. It ends with that: the next one may lead to a newer server,
+/// and to other rights.
 #[derive(Debug)]
 pub(crate) struct Facts {
-    /// SCRIPT LOAD is refused for good: scripts travel as EVAL.
+    /// Which of its node's connections it is.
+    number: u64,
+    /// SCRIPT LOAD is refused: scripts travel as EVAL.
     load_refused: AtomicBool,
     /// The server is older than EVALSHA_RO.
     no_read_only: AtomicBool,
-    /// Whether the server lets this user run transactions; the error text if not.
-    transactions: OnceLock<std::result::Result<(), Vec<u8>>>,
+    /// The server has answered HELLO, and does so for every user.
+    has_hello: AtomicBool,
+    /// The last connection has had HELLO: if this one ends on it, that is not HELLO's doing.
+    expects_hello: bool,
+    /// The server has closed a connection on HELLO: this one does without.
+    shuns_hello: AtomicBool,
+    /// EXEC was refused and may have left the connection in MULTI: transactions are not tried. The server's words.
+    spoilt_by_exec: OnceLock<Vec<u8>>,
+    /// One more than the client's [`Compiled::multi_refusals`] when the last empty transaction was sent that has worked; 0: none has.
+    proven: AtomicU64,
     compiled: Arc<Compiled>,
 }
 
-/// The scripts that have compiled, on whichever of a client's servers: only those may enter a MULTI, where a failure would not
-/// stop the others.
+/// What a client has learnt on whichever of its connections.
 #[derive(Debug, Default)]
-pub(crate) struct Compiled(Mutex<Known>);
+pub(crate) struct Compiled {
+    /// The scripts that have compiled: only those may enter a MULTI, where a failure would not stop the others.
+    scripts: Mutex<Known>,
+    /// How often MULTI was refused in a transaction, whose commands ran singly then. Proofs from before count no more, on any connection.
+    multi_refusals: AtomicU64,
+}
 
 impl Facts {
-    pub(crate) fn new(compiled: Arc<Compiled>) -> Self {
+    pub(crate) fn new(compiled: Arc<Compiled>, number: u64, expects_hello: bool) -> Self {
         Facts {
+            number,
             load_refused: AtomicBool::new(false),
             no_read_only: AtomicBool::new(false),
-            transactions: OnceLock::new(),
+            has_hello: AtomicBool::new(false),
+            expects_hello,
+            shuns_hello: AtomicBool::new(false),
+            spoilt_by_exec: OnceLock::new(),
+            proven: AtomicU64::new(0),
             compiled,
         }
     }
 
+    /// Which of its node's connections it is.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// A script has compiled on this server.
     fn note_compiled(&self, sha: Sha) {
-        self.compiled.0.lock().insert(sha);
+        self.compiled.scripts.lock().insert(sha);
+    }
+
+    /// Whether the server has shown that it lets this user run transactions, and no transaction of the client was refused since.
+    fn may_run_transactions(&self) -> bool {
+        self.proven.load(Ordering::Acquire) == self.multi_refusals() + 1
+    }
+
+    /// An empty transaction has worked that was sent when the client had met so many refusals.
+    fn note_transactions(&self, multi_refusals: u64) {
+        self.proven.store(multi_refusals + 1, Ordering::Release);
+    }
+
+    fn multi_refusals(&self) -> u64 {
+        self.compiled.multi_refusals.load(Ordering::Acquire)
+    }
+
+    /// A transaction's MULTI was refused.
+    fn note_multi_refusal(&self) {
+        self.compiled.multi_refusals.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether HELLO can be sent on this connection.
+    pub(crate) fn has_hello(&self) -> bool {
+        self.has_hello.load(Ordering::Relaxed)
+    }
+
+    /// The server has closed the connection when HELLO came.
+    pub(crate) fn note_shunned_hello(&self) {
+        self.shuns_hello.store(true, Ordering::Relaxed);
+    }
+
+    fn shuns_hello(&self) -> bool {
+        self.shuns_hello.load(Ordering::Relaxed)
     }
 
     /// Whether the server stops a read-only call at its first write.
@@ -133,14 +191,39 @@ struct Rare {
     missed: Vec<usize>,
     /// The pipeline's replies while `missed` is sent again.
     before_repair: Option<Box<Payload>>,
-    /// SCRIPT LOADs that must be answered before a transaction may start.
+    /// What must be answered before a transaction may start: SCRIPT LOADs, and an empty transaction.
     checks: usize,
+    /// The server's words, when that empty transaction was refused.
+    unproven: Option<Vec<u8>>,
     /// The scripts that are loaded inside MULTI.
     loads: Vec<usize>,
     /// Commands answered between MULTI and EXEC so far.
     queued: usize,
     /// The first error among those answers, and which it was.
     queue_error: Option<(usize, Vec<u8>)>,
+    /// Where MULTI was refused: what became of each item, run singly.
+    singly: Vec<Singly>,
+}
+
+/// What a server has done with a command that was meant to be part of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Singly {
+    Ran,
+    /// It has answered with an error, which may be the command's own.
+    Failed,
+    /// It has refused the command without running it.
+    Refused,
+}
+
+/// An empty transaction under way, to see whether this user may run any.
+#[derive(Debug)]
+struct Probe {
+    /// The client's [`Compiled::multi_refusals`] when it was sent.
+    multi_refusals: u64,
+    /// What the server said to MULTI, if that was refused.
+    refused: Option<Vec<u8>>,
+    /// The transactions that wait for it.
+    waiting: Vec<usize>,
 }
 
 impl<T> Call<T> {
@@ -180,6 +263,8 @@ enum What {
     Queued { left: usize },
     /// The reply to EXEC.
     Exec,
+    /// The answers to an empty transaction: MULTI's if 1 is left behind it, then EXEC's.
+    Probe { left: usize },
 }
 
 /// The state machine of one connection. `T` tells the owner whose call has finished.
@@ -187,6 +272,8 @@ enum What {
 pub(crate) struct Session<T> {
     calls: Slab<Call<T>>,
     expected: VecDeque<Expected>,
+    /// The empty transactions under way.
+    probes: VecDeque<Probe>,
     outbox: Outbox,
     inbox: Inbox,
     decoder: Decoder,
@@ -211,6 +298,7 @@ impl<T> Session<T> {
         Session {
             calls: Slab::new(),
             expected: VecDeque::new(),
+            probes: VecDeque::new(),
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             decoder: Decoder::new(limits),
@@ -228,8 +316,9 @@ impl<T> Session<T> {
     }
 
     /// Takes a request and queues its bytes. The key names the call for [`Session::abandon`].
-    pub(crate) fn submit(&mut self, request: Box<Request>, tag: T) -> usize {
+    pub(crate) fn submit(&mut self, mut request: Box<Request>, tag: T) -> usize {
         let payload = self.pool.take();
+        request.connection = self.facts.number;
         self.counters.calls += 1;
         let key = self.calls.insert(Call {
             tag: Some(tag),
@@ -255,7 +344,23 @@ impl<T> Session<T> {
         let arrived = self.arrived(key);
         let call = &mut self.calls[key];
         call.tag = None;
+        if call.request.shape == Shape::Single {
+            // It is not sent again, and may wait long for a reply that never comes.
+            call.request.give_back_wire();
+        }
         (arrived, call.position != NOT_QUEUED)
+    }
+
+    /// Where in the stream the next call stands.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.outbox.position()
+    }
+
+    /// How much memory a call takes until it is answered, if it stands behind `from` in the stream.
+    pub(crate) fn weight(&self, key: usize, from: u64) -> usize {
+        let Call { position, request, .. } = &self.calls[key];
+        if *position < from { 0 } else { size_of::<Call<T>>() + size_of::<Request>() + request.wire.len() }
     }
 
     /// The next call that is over.
@@ -326,7 +431,8 @@ impl<T> Session<T> {
         decoded.and(self.hand_over_whole())
     }
 
-    /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever ends it meanwhile.
+    /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever
+    /// ends it meanwhile.
     #[inline]
     fn hand_over_whole(&mut self) -> std::result::Result<(), Refusal> {
         if self.inbox.has_whole()
@@ -377,6 +483,7 @@ impl<T> Session<T> {
                 What::Asking => self.asked(),
                 What::Queued { left } => self.queued(call, left),
                 What::Exec => self.executed(call)?,
+                What::Probe { left } => self.probed(left)?,
             },
         }
         Ok(true)
@@ -412,6 +519,7 @@ impl<T> Session<T> {
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
         self.expected.clear();
+        self.probes.clear();
     }
 
     /// A copy of the replies of a pipeline that have arrived whole; `None` too where there is no memory for it.

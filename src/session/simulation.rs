@@ -17,6 +17,8 @@ use crate::script::{Script, Sha};
 #[derive(Clone, Copy, Debug, Default)]
 struct Rights {
     no_load: bool,
+    /// Comes and goes.
+    no_multi: bool,
 }
 
 /// The key whose slot the server does not own yet: it is served behind ASKING alone.
@@ -100,6 +102,10 @@ impl Server {
 
     fn answer_other(&mut self, command: Vec<Vec<u8>>) -> String {
         match (&mut self.multi, command[0].as_slice()) {
+            (None, b"MULTI") if self.rights.no_multi => {
+                "-NOPERM this user has no permissions to run the 'multi' command\r\n".into()
+            }
+            (None, b"EXEC") => "-ERR EXEC without MULTI\r\n".into(),
             (None, b"MULTI") => {
                 self.multi = Some(Vec::new());
                 "+OK\r\n".into()
@@ -190,6 +196,8 @@ struct Expectation {
     has_broken: bool,
     /// Flushes before it was submitted.
     flushes: u32,
+    /// Transactions before it that were told that they had run singly, since MULTI was allowed last.
+    told: u32,
 }
 
 const LIMITS: Limits = Limits { max_bytes: 1 << 16, max_depth: 8 };
@@ -207,22 +215,28 @@ struct World {
     flushes: u32,
     /// The call whose reply was refused as too long.
     refused: Option<u64>,
+    told: u32,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let rights = Rights { no_load: rng.u8(..) < 40 };
+        let rights = Rights { no_load: rng.u8(..) < 40, no_multi: rng.u8(..) < 40 };
         World {
             seed,
             rng,
-            session: Session::new(LIMITS, Arc::new(Facts::new(Arc::default())), Arc::new(Pool::default())),
+            session: Session::new(
+                LIMITS,
+                Arc::new(Facts::new(Arc::default(), 1, false)),
+                Arc::new(Pool::default()),
+            ),
             server: Server::new(rights, Rng::with_seed(seed.wrapping_mul(31))),
             scripts: ["one", "two", "three", "broken"].map(Script::new).to_vec(),
             expectations: Vec::new(),
             next_id: 1,
             flushes: 0,
             refused: None,
+            told: 0,
         }
     }
 
@@ -239,8 +253,13 @@ impl World {
         request.asking = self.rng.u8(..) < 60;
         let key = if request.asking { COMING } else { b"k" };
         let count = if shape == Shape::Single { 1 } else { self.rng.usize(1..6) };
-        let mut expectation =
-            Expectation { shape, items: Vec::new(), has_broken: false, flushes: self.flushes };
+        let mut expectation = Expectation {
+            shape,
+            items: Vec::new(),
+            has_broken: false,
+            flushes: self.flushes,
+            told: self.told,
+        };
         for _ in 0..count {
             if self.rng.u8(..) < 50 {
                 request.say(&[b"PING"]);
@@ -306,6 +325,11 @@ impl World {
                     }
                     let is_owner = self.refused.is_some_and(|id| expectation.items.contains(&Some(id)));
                     assert_eq!(error.status() == Status::ReplyLimit, is_owner, "seed {seed}: {error}");
+                    if error.message().contains("refused MULTI in the middle") {
+                        assert_eq!(expectation.told, 0, "seed {seed}: {error}: once more");
+                        // It may be allowed again by now.
+                        self.told += u32::from(self.server.rights.no_multi);
+                    }
                     if error.status() == Status::Compile {
                         assert!(expectation.has_broken, "seed {seed}: {error}");
                     }
@@ -369,7 +393,15 @@ impl World {
                     self.server.scripts.clear();
                     self.flushes += 1;
                 }
-                97..99 => self.session.forget_scripts(),
+                97 => self.session.forget_scripts(),
+                98 => {
+                    self.server.rights.no_multi = !self.server.rights.no_multi;
+                    if !self.server.rights.no_multi {
+                        self.told = 0;
+                        // What was told before says nothing of those that come when MULTI is taken away again.
+                        self.expectations.iter_mut().flatten().for_each(|expectation| expectation.told = 0);
+                    }
+                }
                 _ if self.rng.u8(..) < 100 => {
                     self.session.fail(Status::Connect, "lost", None);
                 }

@@ -67,6 +67,20 @@ pub(crate) fn not_served(text: &[u8]) -> Option<NotServed<'_>> {
     }
 }
 
+/// Whether a server says, or says through a script of which it stopped the first write, that it is a replica.
+pub(crate) fn is_read_only(text: &[u8]) -> bool {
+    const WORDS: &[u8] = b"READONLY You can't write against a read only replica.";
+    const FLAGGED: &[u8] = b"READONLY Can not run script with write flag on readonly replica";
+    // Redis 6.2 puts its own words in front of a script's error.
+    let in_script = |text: &[u8]| {
+        text.starts_with(b"ERR Error running script ")
+            && text.strip_suffix(WORDS).is_some_and(|rest| rest.ends_with(b" -"))
+    };
+    text.strip_prefix(WORDS).is_some_and(|rest| rest.is_empty() || rest.starts_with(b" script: "))
+        || text == FLAGGED
+        || in_script(text)
+}
+
 fn redirection(rest: &[u8]) -> Option<(u16, &str)> {
     let (slot, to) = std::str::from_utf8(rest).ok()?.split_once(' ')?;
     let (host, port) = to.rsplit_once(':')?;
@@ -94,10 +108,43 @@ pub(crate) fn is_unknown_command(text: &[u8], name: &[u8]) -> bool {
     })
 }
 
+/// Whether an error reply to a command proves that it did not run: the server's refusal for want of a right, or one that it gives to any command.
+/// From within a script the server's texts go on.
+pub(crate) fn is_unexecuted(text: &[u8]) -> bool {
+    const KEYS: [&[u8]; 2] = [
+        b"NOPERM this user has no permissions to access one of the keys used as arguments",
+        b"NOPERM No permissions to access a key",
+    ];
+    judge(text) != Verdict::Other || not_served(text).is_some() || KEYS.contains(&text) || is_forbidden(text)
+}
+
+/// Whether the server says, whole, that this user may not run a command.
+fn is_forbidden(text: &[u8]) -> bool {
+    let rest = std::str::from_utf8(text).ok().and_then(|text| text.strip_prefix("NOPERM "));
+    let command = rest.and_then(|rest| rest.split_once(" has no permissions to run the '"));
+    let Some((name, rest)) = command.and_then(|(_, command)| command.split_once('\'')) else { return false };
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_|.".contains(&byte));
+    is_name && matches!(rest, " command" | " command or its subcommand")
+}
+
+/// Whether a refusal of EXEC says that the transaction is over. Otherwise the connection may still be in MULTI.
+pub(crate) fn ends_transaction(text: &[u8]) -> bool {
+    text.starts_with(b"EXECABORT ")
+}
+
+/// The error of a transaction that was not sent, because the server refused an empty one with `text`.
+pub(crate) fn no_transactions(text: &[u8]) -> Error {
+    match judge(text) {
+        verdict @ (Verdict::Loading | Verdict::Busy) => error(verdict, text),
+        _ => Error::server(Status::Server, text, true)
+            .context("the server refuses transactions, nothing of this one was sent"),
+    }
+}
+
 /// Why SCRIPT LOAD was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoadVerdict {
-    /// Not allowed or not there: it never will be on this endpoint.
+    /// Not allowed or not there: nor will it be for the next script.
     Never,
     /// No memory for it now.
     NotNow,
@@ -162,6 +209,46 @@ mod tests {
             (b"BUSY bee", Verdict::Other),
         ] {
             assert_eq!(judge(text), verdict, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_replica_is_recognized_by_its_words_also_through_a_script() {
+        for (text, expected) in [
+            (&b"READONLY You can't write against a read only replica."[..], true),
+            (b"READONLY Can not run script with write flag on readonly replica", true),
+            (b"READONLY You can't write against a read only replica. script: 1c, on @user_script:1.", true),
+            (
+                b"ERR Error running script (call to f_1c): @user_script:1: @user_script: 1: -READONLY You can't write against a \
+                  read only replica.",
+                true,
+            ),
+            (b"READONLY You can't write against a read only replica. Or can you?", false),
+            (b"READONLY", false),
+            (b"ERR READONLY You can't write against a read only replica.", false),
+        ] {
+            assert_eq!(is_read_only(text), expected, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_was_not_allowed_did_not_run_unless_a_script_says_so() {
+        for (text, expected) in [
+            (&b"NOPERM this user has no permissions to run the 'incr' command"[..], true),
+            (b"NOPERM this user has no permissions to run the 'incr' command or its subcommand", true),
+            (b"NOPERM User ann has no permissions to run the 'script|load' command", true),
+            (b"NOPERM No permissions to access a key", true),
+            (b"NOPERM this user has no permissions to access one of the keys used as arguments", true),
+            (b"NOSCRIPT No matching script.", true),
+            (
+                b"NOPERM User ann has no permissions to run the 'set' command script: 1c, on @user_script:1.",
+                false,
+            ),
+            (b"NOPERM No permissions to access a key script: 1c, on @user_script:1.", false),
+            (b"NOPERM", false),
+            (b"WRONGTYPE Operation against a key holding the wrong kind of value", false),
+        ] {
+            assert_eq!(is_unexecuted(text), expected, "{}", text.escape_ascii());
         }
     }
 

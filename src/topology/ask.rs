@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, Status};
 use crate::net::address::Address;
 use crate::node::Node;
-use crate::resp::{Reply, ReplyRef};
+use crate::resp::ReplyRef;
 use crate::session::verdict;
 use crate::slots::SLOTS;
 
@@ -67,18 +67,27 @@ pub(super) fn endpoint(host: &str, port: i64, speaker: &Address) -> Option<Addre
     Some(Address::Tcp { host, port })
 }
 
-/// What a node of a cluster says of itself and of those it knows.
+/// What a node of a cluster says of itself and of those it knows: the lines of CLUSTER NODES.
 ///
 /// [CLUSTER NODES](https://redis.io/docs/latest/commands/cluster-nodes/)
-pub(super) struct Picture(Reply);
+pub(super) struct Picture(String);
 
 impl Picture {
     pub(super) fn ask(node: &Node, deadline: Instant) -> Result<Self> {
-        node.ask(&[b"CLUSTER", b"NODES"], deadline).map(Picture)
+        let refused = match node.ask(&[b"CLUSTER", b"NODES"], deadline) {
+            Ok(reply) => return Ok(Picture(reply.as_str().unwrap_or_default().to_owned())),
+            Err(error) => error,
+        };
+        if refused.server_text().is_none() {
+            return Err(refused);
+        }
+        // A user who may not ask so may be allowed what the map is made of.
+        let slots = node.ask(&[b"CLUSTER", b"SLOTS"], deadline)?;
+        lines_by_slots(slots.root(), node).map(Picture).ok_or(refused)
     }
 
     fn lines(&self) -> impl Iterator<Item = Vec<&str>> {
-        self.0.as_str().unwrap_or_default().lines().map(|line| line.split(' ').collect())
+        self.0.lines().map(|line| line.split(' ').collect())
     }
 
     /// What the node says of its own slots: ranges, and `[slot->-node]` for one that is leaving.
@@ -116,6 +125,36 @@ impl Picture {
             [host, name].into_iter().any(|host| config.reachable(Address::Tcp { host, port }) == *address)
         })
     }
+}
+
+/// What CLUSTER NODES would say, as far as CLUSTER SLOTS says it: no slots on the move, and no nodes without slots. `None` where the node that
+/// was asked cannot be told among the others.
+fn lines_by_slots(reply: ReplyRef<'_>, asked: &Node) -> Option<String> {
+    let mut nodes: Vec<(Address, String)> = Vec::new();
+    for range in reply.elements() {
+        let mut parts = range.elements();
+        let mut bound = || u16::try_from(parts.next()?.as_i64()?).ok().filter(|slot| *slot < SLOTS);
+        let (Some(first), Some(last)) = (bound(), bound()) else { continue };
+        for (place, node) in parts.enumerate() {
+            let address = || {
+                endpoint(node.get(0)?.as_str().unwrap_or_default(), node.get(1)?.as_i64()?, asked.address())
+            };
+            let Some(address) = address() else { continue };
+            let known = nodes.iter().position(|(known, _)| *known == address).unwrap_or_else(|| {
+                nodes.push((address, String::new()));
+                nodes.len() - 1
+            });
+            if place == 0 {
+                nodes[known].1.push_str(&format!(" {first}-{last}"));
+            }
+        }
+    }
+    let is_asked = |address: &Address| asked.config().reachable(address.clone()) == *asked.address();
+    let line = |(address, slots): &(Address, String)| {
+        let flags = if is_asked(address) { "myself" } else { "-" };
+        format!("- {address} {flags} - 0 0 0 connected{slots}\n")
+    };
+    nodes.iter().any(|(address, _)| is_asked(address)).then(|| nodes.iter().map(line).collect())
 }
 
 /// Whether a slot lies in one of these ranges.

@@ -13,11 +13,11 @@ mod map;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 
 use crate::config::{Config, Servers};
@@ -105,7 +105,13 @@ impl<'a> Witness<'a> {
 
     /// Whether it says of itself that it is no primary.
     pub(crate) fn is_replica(&self) -> bool {
-        let role = || ask::role(self.node, &self.topology.config, self.deadline).ok();
+        let role = || {
+            // The only address that there is may stand for another server by now: its connection is made anew.
+            if self.topology.only().is_some_and(|only| Arc::ptr_eq(only, self.node)) {
+                return self.node.is_replica(None, self.deadline).then_some(Role::Replica);
+            }
+            ask::role(self.node, &self.topology.config, self.deadline).ok()
+        };
         matches!(self.role.get_or_init(role), Some(Role::Replica))
     }
 
@@ -135,9 +141,18 @@ impl<'a> Witness<'a> {
 #[derive(Default)]
 struct Nodes {
     known: HashMap<(Address, Purpose), Known>,
+    /// Others on which a call may be in flight: those let go of, and sentinels.
+    others: Vec<Weak<Node>>,
     /// What those did that are of no use any more.
     past: Stats,
     closed: bool,
+}
+
+impl Nodes {
+    fn remember(&mut self, node: &Arc<Node>) {
+        self.others.retain(|other| other.strong_count() > 0);
+        self.others.push(Arc::downgrade(node));
+    }
 }
 
 struct Known {
@@ -165,7 +180,7 @@ impl Topology {
             map: RwLock::default(),
             nodes: Mutex::default(),
             renewal: Mutex::default(),
-            renewed: Condvar::new(),
+            renewed: Condvar::default(),
             doubted: AtomicBool::new(false),
             redirects: AtomicU64::new(0),
             informant: AtomicUsize::new(0),
@@ -309,6 +324,18 @@ impl Topology {
         Arc::clone(&known.node)
     }
 
+    /// A node to be asked something, and forgotten.
+    fn passing(&self, config: Arc<Config>, address: &Address, purpose: Purpose) -> Arc<Node> {
+        let node = Arc::new(self.make(config, address, purpose));
+        let mut nodes = self.nodes.lock();
+        if nodes.closed {
+            node.close();
+        }
+        nodes.remember(&node);
+        drop(nodes);
+        node
+    }
+
     fn make(&self, config: Arc<Config>, address: &Address, purpose: Purpose) -> Node {
         Node::new(config, address.clone(), purpose, Arc::clone(&self.compiled), Arc::clone(&self.pool))
     }
@@ -434,11 +461,12 @@ impl Topology {
         renewal.running = true;
         let suspect = renewal.suspect.take();
         // The others would wait for ever for one that is lost.
-        let found = MutexGuard::unlocked(&mut renewal, || contain(|| self.find(suspect.as_ref(), deadline)))
-            .unwrap_or_else(|| Err(Error::defect().sent(false)));
+        let result = MutexGuard::unlocked(&mut renewal, || {
+            contain(|| self.find(suspect.as_ref(), deadline).map(|found| self.install(&found)))
+        });
+        let result = result.unwrap_or_else(|| Err(Error::defect().sent(false)));
         renewal.running = false;
         renewal.last = Some(Instant::now());
-        let result = found.map(|found| self.install(&found));
         renewal.error = result.as_ref().err().cloned();
         drop(renewal);
         self.renewed.notify_all();
@@ -460,7 +488,7 @@ impl Topology {
                 let config = Arc::new(self.config.for_sentinels());
                 let (before, from) = sentinels.split_at(self.informant.load(Ordering::Relaxed));
                 self.first_to_say(&[from, before].concat(), deadline, |address, until| {
-                    let sentinel = self.make(Arc::clone(&config), address, Purpose::Bare);
+                    let sentinel = self.passing(Arc::clone(&config), address, Purpose::Bare);
                     let primary = ask::primary_of(&sentinel, service, &self.config, until)?;
                     let shard = self.shard_of(&primary, until).map_err(|error| absent(address, error))?;
                     let place = sentinels.iter().position(|other| other == address);
@@ -546,13 +574,15 @@ impl Topology {
         }
         *self.map.write() = map;
         let mut nodes = self.nodes.lock();
-        let Nodes { known, past, .. } = &mut *nodes;
+        let Nodes { known, past, others, .. } = &mut *nodes;
         let only = self.only.as_ref();
         known.retain(|_, known| {
             let stays =
                 known.wanted + 1 >= generation || only.is_some_and(|only| Arc::ptr_eq(only, &known.node));
             if !stays {
                 past.merge(&known.node.stats());
+                others.retain(|other| other.strong_count() > 0);
+                others.push(Arc::downgrade(&known.node));
             }
             stays
         });
@@ -601,10 +631,17 @@ impl Topology {
     }
 
     pub(crate) fn close(&self) {
-        self.nodes.lock().closed = true;
-        for node in self.all() {
+        self.config.closing.set();
+        let others: Vec<_> = {
+            let mut nodes = self.nodes.lock();
+            nodes.closed = true;
+            nodes.others.iter().filter_map(Weak::upgrade).collect()
+        };
+        for node in self.all().iter().chain(&others) {
             node.close();
         }
+        // With the lock: who has just found the client open would otherwise go to sleep after this.
+        let _renewal = self.renewal.lock();
         self.renewed.notify_all();
     }
 

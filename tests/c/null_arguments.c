@@ -201,6 +201,12 @@ static void administration(void) {
 #define CALL(err) rs_client_script_kill(NULL, err)
     REFUSES("client", CALL);
 #undef CALL
+    source = STALE;
+#define CALL(err) rs_client_kill(NULL, &source, err)
+    REFUSES("client", CALL);
+#undef CALL
+    CHECK_NULL(source);
+    source = STALE;
 #define CALL(err) rs_client_script_show(NULL, sha, &source, err)
     REFUSES("client", CALL);
 #undef CALL
@@ -288,6 +294,7 @@ static void setters(void) {
     } while (0)
     SETTER(rs_options_set_connect_timeout_ms, "options", NULL, 1);
     SETTER(rs_options_set_call_timeout_ms, "options", NULL, 1);
+    SETTER(rs_options_set_silence_timeout_ms, "options", NULL, 1);
     SETTER(rs_options_set_username, "options", NULL, "u");
     SETTER(rs_options_set_username, "username", options, NULL);
     SETTER(rs_options_set_password, "options", NULL, "p", 1);
@@ -309,6 +316,8 @@ static void setters(void) {
     SETTER(rs_options_set_max_reply_bytes, "options", NULL, 65536);
     SETTER(rs_options_set_max_reply_depth, "options", NULL, 8);
     SETTER(rs_options_set_lazy_connect, "options", NULL, true);
+    SETTER(rs_options_set_client_info, "options", NULL, true);
+    SETTER(rs_options_set_probe_transactions, "options", NULL, true);
     SETTER(rs_options_set_read_from, "options", NULL, RS_READ_FROM_PRIMARY);
     SETTER(rs_options_map_address, "options", NULL, "a:1", "b:1");
     SETTER(rs_options_map_address, "announced", options, NULL, "b:1");

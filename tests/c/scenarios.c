@@ -222,6 +222,7 @@ static rs_status does(const char *verb, const cJSON *step, way way, outcome *out
     if (IS("exists")) return exists(step, way, out);
     if (IS("flush")) return rs_client_script_flush(sender(way), RS_FLUSH_DEFAULT, &out->error);
     if (IS("kill")) return rs_client_script_kill(sender(way), &out->error);
+    if (IS("stop")) return rs_client_kill(sender(way), &out->reply, &out->error);
     if (IS("cancel")) return rs_client_cancel(call_of(step)->client, queue, (uint64_t)(call_of(step) - calls), NULL, &out->error);
     if (IS("await")) return await(step, out);
     if (IS("outside") || IS("until")) return outside(step, way, out);

@@ -191,6 +191,8 @@ private:
             sender.script_flush();
         } else if (verb == "kill") {
             sender.script_kill();
+        } else if (verb == "stop") {
+            got.own_reply = sender.kill();
         } else if (verb == "open") {
             rs::Client opened(text_field(step, "url", ""));
         } else if (verb == "close") {

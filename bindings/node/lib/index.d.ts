@@ -33,6 +33,12 @@ export interface ViewOptions {
 export interface ConnectOptions {
     connectTimeout?: number;
     callTimeout?: number;
+    /**
+     * When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and
+     * calls were waiting on it for so long without a single byte coming. New calls take a new connection from then
+     * on. Default 500.
+     */
+    silenceTimeout?: number;
     username?: string;
     password?: string | Uint8Array;
     clientName?: string;
@@ -46,6 +52,10 @@ export interface ConnectOptions {
     reconnectAttempts?: number;
     maxReplyBytes?: number;
     maxReplyDepth?: number;
+    /** Tell the server which library this is (CLIENT SETINFO). Default true. */
+    clientInfo?: boolean;
+    /** Run an empty transaction on each new connection; without it the first transaction there costs a round trip more. Default true. */
+    probeTransactions?: boolean;
     readFrom?: ReadFrom;
     /** Addresses that servers announce, and those to connect to instead. */
     mapAddress?: Record<string, string>;
@@ -101,6 +111,8 @@ export class Client {
     scriptExists(scripts: readonly (Script | string)[], options?: CallOptions): Promise<boolean[]>;
     scriptFlush(mode?: "default" | "sync" | "async", options?: CallOptions): Promise<void>;
     scriptKill(options?: CallOptions): Promise<void>;
+    /** Stops what the servers run, scripts and functions, and tells what that was. */
+    kill(options?: CallOptions): Promise<Killed[]>;
     /** The source of a script, or of a SHA1; null where no server has it. Valkey 8 and newer; a ServerError elsewhere. */
     scriptShow<T extends string | Buffer = string | Buffer>(script: Script | string, options?: CallOptions): Promise<T | null>;
     stats(): Stats;
@@ -108,6 +120,14 @@ export class Client {
     unref(): this;
     /** Ends all calls under way; resolves when they have been told. */
     close(): Promise<void>;
+}
+
+export interface Killed {
+    kind: "script" | "function";
+    /** The function's name; null for a script, which the server does not name, and where this user may not run FUNCTION STATS. */
+    name: string | null;
+    /** The server, `host:port`, or the path of its socket. */
+    node: string;
 }
 
 export class Pipeline {

@@ -235,6 +235,7 @@ test("script administration", async () => {
     assert.deepEqual(await client.scriptExists([]), []);
     await assert.rejects(client.scriptLoad(client.script("no Lua")), rs.CompileError);
     await assert.rejects(client.scriptKill(), { serverCode: "NOTBUSY" });
+    await assert.rejects(client.kill(), { serverCode: "NOTBUSY" });
     await assert.rejects(client.scriptFlush("often"), rs.ArgumentError);
 });
 

@@ -102,6 +102,8 @@ class Run {
                 return client.scriptFlush("default", options);
             case "kill":
                 return client.scriptKill(options);
+            case "stop":
+                return (await client.kill(options)).map(({ kind, name, node }) => [kind, name, node].map((text) => text && Buffer.from(text)));
             case "close":
                 return client.close();
             case "open":

@@ -45,4 +45,8 @@ function(add_server_test prefix file)
   target_include_directories(${prefix}_${name} PRIVATE "${support_dir}/..")
   add_test(NAME ${prefix}.${name} COMMAND ${launcher} $<TARGET_FILE:${prefix}_${name}>)
   set_tests_properties(${prefix}.${name} PROPERTIES TIMEOUT 120)
+  if(RS_SCRIPT_VALGRIND)
+    # Fewer rounds: see `often` in check.h.
+    set_property(TEST ${prefix}.${name} PROPERTY ENVIRONMENT RS_SCRIPT_SLOW=1)
+  endif()
 endfunction()
