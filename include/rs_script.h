@@ -79,6 +79,40 @@
 // SCRIPT FLUSH ASYNC: in the background.
 #define RS_FLUSH_ASYNC 2
 
+// What ended a call: the time was over, that of the call or, with RS_ERR_CONNECT, that of the attempt to connect.
+#define RS_REASON_DEADLINE 1
+
+// What ended a call: the connection was lost with the call on it.
+#define RS_REASON_CONNECTION_LOST 2
+
+// What ended a call: its caller has called it off.
+#define RS_REASON_CANCELLED 3
+
+// What ended a call: the server sent what is no reply.
+#define RS_REASON_PROTOCOL 4
+
+// What ended a call: the client was closed.
+#define RS_REASON_CLOSED 5
+
+// What ended a call: the server said so; it refused the call, or ran it and answered with an error. With RS_ERR_LOADING and RS_ERR_NOT_SERVED: up to
+// the deadline.
+#define RS_REASON_SERVER 6
+
+// What ended a call: there was no connection; no such host, refused, unreachable, no TLS.
+#define RS_REASON_CONNECT 7
+
+// What ended a call: a limit of the options or of a queue.
+#define RS_REASON_LIMIT 8
+
+// What ended a call: the call itself, as it was made. Nothing was sent.
+#define RS_REASON_ARGUMENT 9
+
+// What ended a call: a defect of this library.
+#define RS_REASON_INTERNAL 10
+
+// What ended a call: this side has no memory, descriptors or threads left.
+#define RS_REASON_RESOURCES 11
+
 // RESP3, and RESP2 with a server that does not know it.
 #define RS_PROTOCOL_AUTO 0
 
@@ -109,7 +143,8 @@
 // A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
 #define RS_PIPELINE_ATOMIC 1
 
-// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items: out of order.
+// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items even where
+// that changes the order of what is done to a key. Without it, too, they are sent again, but only where no order is lost; see rs_pipeline_exec.
 // Not together with RS_PIPELINE_ATOMIC.
 #define RS_PIPELINE_REPAIR_UNORDERED 2
 
@@ -210,7 +245,9 @@
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 #define RS_STAT_CALLS 0
 
-// Round trips: bursts of writing to the socket. Calls that travel together share one.
+// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later makes the next one. So calls that
+// travel together share one, and a call made when all before it have ended adds exactly one each time that something of it is sent: one for most, one more where
+// a script is loaded again, is first used in a transaction, or a server redirects. A pipeline of more than 256 KiB travels in several.
 #define RS_STAT_ROUND_TRIPS 1
 
 // Bytes sent, before encryption.
@@ -367,7 +404,8 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The server, or the script, answered with an error.
 #define RS_ERR_SERVER 400
 
-// The server lost the script again right after it was loaded. The call was not executed.
+// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
+// scripts nor evaluate them. The call was not executed.
 #define RS_ERR_NOSCRIPT 401
 
 // The script does not compile on that server. It was not executed.
@@ -605,6 +643,23 @@ bool rs_error_is_indeterminate(const rs_error *error);
 // NULL: false. Errors: none.
 bool rs_error_is_not_executed(const rs_error *error);
 
+// What ended the call, one of the RS_REASON_ numbers, whatever is known of its execution: a deadline and a lost connection may both be
+// RS_ERR_INDETERMINATE. Later versions may have more of them.
+//
+// NULL: 0. Errors: none.
+int32_t rs_error_reason(const rs_error *error);
+
+// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the first. -1: it is about no one
+// item.
+//
+// NULL: -1. Errors: none.
+int64_t rs_error_index(const rs_error *error);
+
+// The server that the error is about, as `host:port` or the path of a socket; empty where no server is to blame, or which one is not known.
+//
+// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
+const char *rs_error_node(const rs_error *error);
+
 // Frees an error.
 //
 // NULL: does nothing. Errors: none.
@@ -614,6 +669,11 @@ void rs_error_free(rs_error *error);
 //
 // Returns: a string that lives as long as the library. A number that is no status: `RS_ERR_UNKNOWN`. Threads: any.
 const char *rs_status_name(rs_status status);
+
+// The name of a reason, such as `RS_REASON_DEADLINE`.
+//
+// Returns: a string that lives as long as the library. A number that is no reason: `RS_REASON_UNKNOWN`. Threads: any.
+const char *rs_reason_name(int32_t reason);
 
 // Makes options with every default.
 //
@@ -819,6 +879,10 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // on any other failure, it is NULL.
 // `replies` may be NULL when they are of no interest. `err` may be NULL.
 //
+// Items that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again behind the others, in their order and each with
+// its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an item behind it that was executed has a key in common with it, or if
+// one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
+//
 // Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
 // sent again once bytes of it were sent, unless every item is a read-only call or one of an RS_SCRIPT_IDEMPOTENT script.
 rs_status rs_pipeline_exec(rs_pipeline *pipeline,
@@ -994,6 +1058,13 @@ rs_status rs_client_submit_packed(const rs_client *client,
                                   const rs_queue *queue,
                                   rs_error **err);
 
+// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see there. Off in a new queue, so that
+// who does not ask for them reads what was always there.
+//
+// `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
+void rs_queue_set_packed_details(const rs_queue *queue,
+                                 bool details);
+
 // Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 //
 // `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
@@ -1002,7 +1073,8 @@ rs_status rs_client_submit_packed(const rs_client *client,
 //
 //   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 //               behind that, with RS_PACKED_ARRIVED, a reply
-//   error       the server's first word and the message as strings
+//   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked for them, behind these an i32 of
+//               RS_REASON_, an i32 index of the item or -1, and the server as a string, empty where none is known
 //   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
 //               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 //               replies, error an i32 status, u8 flags, error

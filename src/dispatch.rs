@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::client::{Client, Way};
 use crate::error::{Error, Result, Status};
 use crate::ffi::cancel::Held;
-use crate::journey::{Journey, Next, REPEATS_MAX, honest, wait};
+use crate::journey::{Again, Journey, Next, REPEATS_MAX, Room, honest, wait};
 use crate::leash::Leash;
 use crate::link::End;
 use crate::node::Node;
@@ -17,7 +17,7 @@ use crate::route::ReadFrom;
 use crate::scatter::{Scatter, as_map, everywhere};
 use crate::session::Finished;
 use crate::session::handshake::Purpose;
-use crate::session::verdict::{self, NotServed};
+use crate::session::verdict::{self, NotServed, Refused};
 use crate::slots::NO_SLOT;
 use crate::threads;
 use crate::topology::{Place, Witness};
@@ -70,15 +70,22 @@ impl Client {
         if self.core().topology.only().is_none() {
             return self.travel_on(request, deadline, node, error);
         }
-        if error.status() == Status::Loading && node.pause(0, deadline).is_none() {
-            return Err(error);
+        let last_start = Room::new(Instant::now(), deadline).last_start();
+        match error.status() {
+            Status::Loading if node.pause(0, last_start).is_none() => return Err(error),
+            _ => {}
         }
         if error.server_text().is_some_and(verdict::is_read_only)
             && !node.is_replica(Some(request.connection), deadline)
         {
             return Err(error);
         }
-        self.run_on(node, request, (Instant::now(), deadline), arrived)
+        let error = refused_by_replica(&request, error);
+        let unknown = (!error.is_not_executed()).then_some(error);
+        if unknown.is_some() {
+            *arrived = None;
+        }
+        self.run_on(node, request, (Instant::now(), deadline), unknown, arrived)
     }
 
     fn run_until(
@@ -91,30 +98,40 @@ impl Client {
             Some(node)
                 if self.view().read_from == ReadFrom::Primary && self.view().way != Way::AllPrimaries =>
             {
-                self.run_on(node, request, times, arrived)
+                self.run_on(node, request, times, None, arrived)
             }
             _ => self.run_routed(request, times.1, arrived),
         }
     }
 
-    /// Carries a request to its end on the only server.
+    /// Carries a request to its end on the only server. `unknown`: how the last try ended whose outcome is not known.
     fn run_on(
         &self,
-        node: &Node,
+        node: &Arc<Node>,
         mut request: Box<Request>,
         (mut now, deadline): (Instant, Instant),
+        mut unknown: Option<Error>,
         arrived: &mut Option<Reply>,
     ) -> Result<Reply> {
+        let start = now;
         let mut tries = 0;
+        // With no certainty to lose, as late as the deadline.
+        let mut last_start = deadline;
+        // What proves that nothing was executed by the last try.
+        let mut refused = None;
         let mut replicas = 0;
         let attempts = node.config().reconnect.attempts;
-        // How the last try ended whose outcome is not known.
-        let mut unknown = None;
         loop {
             let link = match node.link(attempts, deadline) {
                 Ok(link) => link,
                 Err(error) => return Err(honest(error, unknown)),
             };
+            // Connecting may have taken long.
+            if let Some(error) = refused.take()
+                && Instant::now() > last_start
+            {
+                return Err(honest(error, unknown));
+            }
             let finished = match link.call(request, now, deadline) {
                 End::Finished(finished) => finished,
                 End::Unusable(unsent) => {
@@ -122,44 +139,57 @@ impl Client {
                     continue;
                 }
                 End::Late(error, replies) => {
-                    *arrived = replies.map(Reply::new);
+                    *arrived = replies.map(|replies| arrived_last(replies, unknown.as_ref()));
                     return Err(honest(error, unknown));
                 }
             };
             let Finished { result, request: sent, .. } = finished;
             let error = match result {
-                Ok(payload) => {
-                    if has_read_only(&payload) {
-                        node.is_replica(Some(sent.connection), deadline);
+                Ok(mut payload) => {
+                    if unknown.is_some() {
+                        payload.claim_nothing();
+                    }
+                    if has_read_only(&payload)
+                        && node.is_replica(Some(sent.connection), deadline)
+                        && unknown.is_none()
+                    {
+                        note_refused(&sent, &mut payload);
                     }
                     self.core().keep(sent);
                     return Ok(Reply::new(payload));
                 }
                 Err(error) => error,
             };
+            let is_replicas = error.server_text().is_some_and(verdict::is_read_only)
+                && node.is_replica(Some(sent.connection), deadline);
+            let error = if is_replicas { refused_by_replica(&sent, error) } else { error };
+            let mut room = Room::new(start, deadline);
+            let again = if error.status() == Status::Loading { Again::AfterPause } else { Again::Now };
+            room.learn(again, now.elapsed());
+            last_start = if unknown.is_none() { room.last_start() } else { deadline };
             let again = match error.status() {
                 // The address may have come to stand for another server: a new connection will show.
-                Status::Server | Status::TransactionAborted
-                    if error.server_text().is_some_and(verdict::is_read_only)
-                        && node.is_replica(Some(sent.connection), deadline) =>
-                {
+                Status::Server | Status::TransactionAborted if is_replicas => {
                     replicas += 1;
                     (attempts == 0 || replicas <= attempts)
-                        && (replicas == 1 || node.pause(replicas - 2, deadline).is_some())
+                        && (replicas == 1 || node.pause(replicas - 2, last_start).is_some())
                 }
-                Status::Loading => node.pause(tries, deadline).is_some(),
-                Status::Connect => true,
+                Status::Loading => node.pause(tries, last_start).is_some(),
+                Status::Connect => Instant::now() <= last_start,
                 Status::Indeterminate => node.may_repeat(&sent) && tries < REPEATS_MAX,
                 _ => false,
             };
             now = Instant::now();
             if !again || now >= deadline {
-                *arrived = finished.arrived.map(Reply::new);
+                *arrived = finished.arrived.map(|replies| arrived_last(replies, unknown.as_ref()));
                 self.core().keep(sent);
                 return Err(honest(explained(error), unknown));
             }
-            if error.is_indeterminate() {
+            if error.is_not_executed() {
+                refused = Some(error);
+            } else {
                 unknown = Some(error);
+                last_start = deadline;
             }
             tries += 1;
             request = sent;
@@ -187,7 +217,9 @@ impl Client {
             return result;
         }
         let journey = self.journey_of(&request);
-        self.travel(request, journey, seen, deadline, |node, request| self.attempt(node, request, deadline))
+        self.travel(request, journey, seen, deadline, |node, request, times| {
+            self.attempt(node, request, times)
+        })
     }
 
     /// Goes on with a call that was refused, or lost and may run twice.
@@ -203,18 +235,22 @@ impl Client {
         let seen = topology.generation();
         let witness = Witness::new(topology, node, deadline);
         let again = journey.failed(topology, &witness, error, node.may_repeat(&request))?;
-        wait(topology, again, 0, seen, deadline).map_err(|error| journey.ended_by(error, deadline))?;
+        let last_start = journey.last_start(&Room::new(Instant::now(), deadline));
+        wait(topology, again, 0, seen, last_start).map_err(|error| journey.ended_by(error, last_start))?;
+        if Instant::now() > last_start {
+            return Err(journey.out_of_time());
+        }
         request.asking = false;
-        self.travel(request, journey, topology.generation(), deadline, |node, request| {
-            self.attempt(node, request, deadline)
+        self.travel(request, journey, topology.generation(), deadline, |node, request, times| {
+            self.attempt(node, request, times)
         })
     }
 
     /// One try on the connection that all calls share.
-    fn attempt(&self, node: &Arc<Node>, request: Box<Request>, deadline: Instant) -> Tried {
-        match self.core().topology.link(node, deadline) {
+    fn attempt(&self, node: &Arc<Node>, request: Box<Request>, times: Times) -> Tried {
+        match self.core().topology.link(node, times.connect_until) {
             // Finding the server may have taken long.
-            Ok(link) => Tried::of(link.call(request, Instant::now(), deadline)),
+            Ok(link) => Tried::of(link.call(request, Instant::now(), times.deadline)),
             Err(error) => Tried::Failed(error, Some(request)),
         }
     }
@@ -225,7 +261,8 @@ impl Client {
         let read_from = if reads { self.view().read_from } else { ReadFrom::Primary };
         // A transaction is refused as a whole by the server alone.
         let may_be_forged = request.shape == Shape::Single && request.items[0].script.is_some();
-        Journey::new(place, read_from, may_be_forged)
+        let is_checked_first = request.shape == Shape::Single && request.is_checked_first(0);
+        Journey::new(place, read_from, may_be_forged, is_checked_first)
     }
 
     /// Takes a call or a transaction from server to server until one has run it.
@@ -235,20 +272,30 @@ impl Client {
         mut journey: Journey,
         mut seen: u64,
         deadline: Instant,
-        attempt: impl Fn(&Arc<Node>, Box<Request>) -> Tried,
+        attempt: impl Fn(&Arc<Node>, Box<Request>, Times) -> Tried,
     ) -> Result<Reply> {
         let topology = &self.core().topology;
+        let mut now = Instant::now();
+        let mut room = Room::new(now, deadline);
+        // A first try has no certainty to lose.
+        let mut last_start = deadline;
         loop {
-            let Next { node, asking } = journey.next(topology, request.repeatable, deadline)?;
+            let Next { node, asking } = journey.next(topology, request.repeatable, last_start)?;
+            let may_turn = journey.may_turn_from(topology, &node);
+            // Half of the time is for another server that the call may turn to.
+            let half = now + deadline.saturating_duration_since(now) / 2;
+            let connect_until = if may_turn { last_start.min(half) } else { last_start };
             // A replica that is too old for read-only scripts shows it when there is a connection.
-            if journey.has_choice()
-                && topology.link(&node, deadline).is_ok()
-                && journey.turns_away_from(topology, &node)
-            {
+            let linked = may_turn.then(|| topology.link(&node, connect_until)).and_then(Result::ok);
+            if linked.is_some() && journey.turns_away_from(topology, &node) {
                 continue;
             }
             request.asking = asking;
-            let (error, sent) = match attempt(&node, request) {
+            // One that has let others wait in vain may do so again.
+            let is_suspect = linked.is_some_and(|link| link.is_suspect());
+            let spare = (is_suspect && node.may_repeat(&request)).then(|| self.core().copy(&request));
+            let until = if spare.is_some() { half } else { deadline };
+            let (error, sent) = match attempt(&node, request, Times { connect_until, deadline: until }) {
                 Tried::Unusable(unsent) => {
                     journey.hold(Next { node, asking });
                     request = unsent;
@@ -262,22 +309,31 @@ impl Client {
                 Tried::Failed(error, None) => {
                     node.rest();
                     topology.doubt(&node);
-                    return Err(journey.honest(error));
+                    match spare {
+                        Some(spare) => (error, spare),
+                        None => return Err(journey.honest(error)),
+                    }
                 }
             };
+            let took = now.elapsed();
             let tries = journey.tries();
             let repeatable = node.may_repeat(&sent);
             let next = journey
                 .failed(topology, &Witness::new(topology, &node, deadline), error, repeatable)
-                .and_then(|again| wait(topology, again, tries, seen, deadline));
+                .and_then(|again| {
+                    room.learn(again, took);
+                    last_start = journey.last_start(&room);
+                    wait(topology, again, tries, seen, last_start)
+                });
+            now = Instant::now();
             let error = match next {
-                Ok(()) if Instant::now() < deadline => {
+                Ok(()) if now < last_start => {
                     seen = topology.generation();
                     request = sent;
                     continue;
                 }
                 Ok(()) => journey.out_of_time(),
-                Err(error) => journey.ended_by(error, deadline),
+                Err(error) => journey.ended_by(error, last_start),
             };
             self.core().keep(sent);
             return Err(error);
@@ -362,24 +418,52 @@ impl Client {
         if self.view().way == Way::AllPrimaries && purpose == Purpose::Bare {
             let answers = self.ask_everywhere_until(deadline, |node, deadline| {
                 let copy = self.core().copy(&request);
-                call_apart(node, purpose, copy, deadline, leash).into_result()
+                call_apart(node, purpose, copy, Times::up_to(deadline), leash).into_result()
             })?;
             return as_map(topology, &answers, &request.name_of(0));
         }
         if let Some(node) = topology.only() {
-            return call_apart(node, purpose, request, deadline, leash).into_result();
+            return call_apart(node, purpose, request, Times::up_to(deadline), leash).into_result();
         }
         let seen = topology.prepare(deadline)?;
         let journey = self.journey_of(&request);
-        self.travel(request, journey, seen, deadline, |node, request| {
-            call_apart(node, purpose, request, deadline, leash)
+        self.travel(request, journey, seen, deadline, |node, request, times| {
+            call_apart(node, purpose, request, times, leash)
         })
     }
+}
+
+/// The replies that arrived of the last try. After one whose outcome is `unknown` they prove nothing: what was not executed now may have been before.
+fn arrived_last(mut replies: Box<Payload>, unknown: Option<&Error>) -> Reply {
+    if unknown.is_some() {
+        replies.claim_nothing();
+    }
+    Reply::new(replies)
 }
 
 /// Whether an item of a pipeline or transaction was refused by a server that calls itself a replica.
 pub(crate) fn has_read_only(payload: &Payload) -> bool {
     payload.notes.iter().any(|note| verdict::is_read_only(payload.text(note.at)))
+}
+
+/// The error of a call that a server refused which is known to be a replica, if it is for that.
+fn refused_by_replica(request: &Request, error: Error) -> Error {
+    let refused = error.server_text().and_then(verdict::refused_before_it_began);
+    if refused == Some(Refused::ReadOnly) && request.shape == Shape::Single && request.is_checked_first(0) {
+        error.certainly_not_executed()
+    } else {
+        error
+    }
+}
+
+/// Notes which items a server that is a replica has refused before they began.
+fn note_refused(request: &Request, payload: &mut Payload) {
+    for place in 0..payload.notes.len() {
+        let (at, item) = (payload.notes[place].at, payload.notes[place].item);
+        let refused = verdict::refused_before_it_began(payload.text(at));
+        payload.notes[place].not_executed |=
+            refused == Some(Refused::ReadOnly) && request.is_checked_first(item);
+    }
 }
 
 /// A single server that redirects is more than that.
@@ -389,6 +473,21 @@ fn explained(error: Error) -> Error {
             error.context("this server is a node of a cluster, to be opened with redis+cluster://")
         }
         _ => error,
+    }
+}
+
+/// The times of one try.
+#[derive(Clone, Copy)]
+struct Times {
+    /// No connection after this time.
+    connect_until: Instant,
+    /// No reply after this one.
+    deadline: Instant,
+}
+
+impl Times {
+    fn up_to(deadline: Instant) -> Times {
+        Times { connect_until: deadline, deadline }
     }
 }
 
@@ -428,11 +527,11 @@ fn call_apart(
     node: &Node,
     purpose: Purpose,
     request: Box<Request>,
-    deadline: Instant,
+    Times { connect_until, deadline, .. }: Times,
     leash: &Leash,
 ) -> Tried {
     let mut unsent = Some(request);
-    let tried = node.apart(purpose, deadline, |link| {
+    let tried = node.apart(purpose, connect_until, |link| {
         leash.hold(link)?;
         match unsent.take() {
             Some(request) => match link.call(request, Instant::now(), deadline) {

@@ -1,6 +1,7 @@
 //! What can go wrong, and what a caller may conclude from it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::resp::NoMemory;
 
@@ -49,7 +50,8 @@ pub enum Status {
     ReplyLimit = 301,
     /// The server or the script answered with an error.
     Server = 400,
-    /// The server lost the script again right after it was loaded. This call was not executed.
+    /// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
+    /// scripts nor evaluate them. This call was not executed.
     NoScript = 401,
     /// The script does not compile on that server. It was not executed.
     Compile = 402,
@@ -83,6 +85,75 @@ impl Status {
     pub(crate) fn is_answer(self) -> bool {
         self.code() / 100 == 4
     }
+
+    /// What ends a call with this status, where nothing else is said.
+    fn usual_reason(self) -> Reason {
+        match self {
+            Status::InvalidArgument
+            | Status::InvalidUrl
+            | Status::InvalidOption
+            | Status::CommandRefused
+            | Status::CrossSlot
+            | Status::NotReadOnly
+            | Status::Forked
+            | Status::NoRoute => Reason::Argument,
+            Status::QueueFull | Status::ReplyLimit => Reason::Limit,
+            Status::Closed => Reason::Closed,
+            Status::Connect | Status::Tls => Reason::Connect,
+            Status::Timeout => Reason::Deadline,
+            Status::Cancelled => Reason::Cancelled,
+            Status::Indeterminate => Reason::ConnectionLost,
+            Status::Auth
+            | Status::Server
+            | Status::NoScript
+            | Status::Compile
+            | Status::Loading
+            | Status::Busy
+            | Status::TransactionAborted
+            | Status::NotSupported
+            | Status::NotServed => Reason::Server,
+            Status::Internal => Reason::Internal,
+            Status::NoMemory | Status::Resources => Reason::Resources,
+        }
+    }
+}
+
+/// What ended a call, whatever is known of its execution: a [`Status`] says what may be concluded, this says why it came to that. The numbers are
+/// fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The time was over: the call's deadline, or with [`Status::Connect`] that of the attempt to connect.
+    Deadline = 1,
+    /// The connection was lost with the call on it.
+    ConnectionLost = 2,
+    /// Its caller has called it off.
+    Cancelled = 3,
+    /// The server sent what is no reply.
+    Protocol = 4,
+    /// The client was closed.
+    Closed = 5,
+    /// The server said so: it refused the call, or ran it and answered with an error. With [`Status::Loading`] and [`Status::NotServed`]: up to the
+    /// deadline.
+    Server = 6,
+    /// There was no connection: no such host, refused, unreachable, no TLS.
+    Connect = 7,
+    /// A limit of the options or of a queue.
+    Limit = 8,
+    /// The call itself, as it was made: nothing was sent.
+    Argument = 9,
+    /// A defect of this library.
+    Internal = 10,
+    /// This side has no memory, descriptors or threads left.
+    Resources = 11,
+}
+
+impl Reason {
+    /// The number that the C API gives.
+    pub fn code(self) -> i32 {
+        self as i32
+    }
 }
 
 /// Why a call has no reply, in words, with what is known about its execution.
@@ -99,11 +170,23 @@ struct Detail {
     server_text: Option<Vec<u8>>,
     indeterminate: bool,
     not_executed: bool,
+    reason: Reason,
+    /// Of a pipeline: the item that it is about.
+    index: Option<usize>,
+    /// The server that it is about.
+    node: Option<Arc<str>>,
 }
 
 impl Error {
-    /// An error of this side; nothing was executed for the 100s and 200s, unknown for the 300s.
+    /// An error of this side; nothing was executed for the 100s and 200s, unknown for the 300s. Its reason is the usual one of the status;
+    /// [`Status::Indeterminate`] has none: see [`Error::indeterminate`].
     pub(crate) fn new(status: Status, message: impl Into<String>) -> Self {
+        debug_assert!(status != Status::Indeterminate, "give the reason: Error::indeterminate");
+        Error::because(status, status.usual_reason(), message)
+    }
+
+    /// The same for another reason than the status's usual one.
+    pub(crate) fn because(status: Status, reason: Reason, message: impl Into<String>) -> Self {
         let range = status.code() / 100;
         Error(Box::new(Detail {
             status,
@@ -111,6 +194,9 @@ impl Error {
             server_text: None,
             indeterminate: range == 3,
             not_executed: range == 1 || range == 2,
+            reason,
+            index: None,
+            node: None,
         }))
     }
 
@@ -118,6 +204,11 @@ impl Error {
     fn no_memory() -> Self {
         let text = "there is no memory for the reply; the call was sent, so the server may have executed it";
         Error::new(Status::NoMemory, text).sent(true)
+    }
+
+    /// A call that the server may have executed, or may yet execute.
+    pub(crate) fn indeterminate(reason: Reason, message: impl Into<String>) -> Self {
+        Error::because(Status::Indeterminate, reason, message)
     }
 
     pub(crate) fn closed() -> Self {
@@ -133,7 +224,7 @@ impl Error {
     pub(crate) fn called_off(sent: bool) -> Self {
         if sent {
             let text = "the call was called off after it was sent, so the server may have executed it or may yet do so";
-            Error::new(Status::Indeterminate, text)
+            Error::indeterminate(Reason::Cancelled, text)
         } else {
             Error::new(Status::Cancelled, "the call was called off before anything was sent")
         }
@@ -148,7 +239,32 @@ impl Error {
             server_text: Some(text.to_vec()),
             indeterminate: status == Status::Indeterminate,
             not_executed,
+            reason: Reason::Server,
+            index: None,
+            node: None,
         }))
+    }
+
+    /// The same error of a server at this address, unless it is known to be another's.
+    pub(crate) fn on(mut self, node: &Arc<str>) -> Self {
+        self.set_node(node);
+        self
+    }
+
+    pub(crate) fn set_node(&mut self, node: &Arc<str>) {
+        self.0.node.get_or_insert_with(|| Arc::clone(node));
+    }
+
+    /// The same error about one item of a pipeline.
+    pub(crate) fn of_item(mut self, index: usize) -> Self {
+        self.0.index = Some(index);
+        self
+    }
+
+    /// The same error where it is certain that the call was not executed.
+    pub(crate) fn certainly_not_executed(mut self) -> Self {
+        self.0.not_executed = true;
+        self
     }
 
     /// The same error with `context` in front of its message.
@@ -184,6 +300,26 @@ impl Error {
     pub fn server_code(&self) -> Option<&str> {
         let word = self.server_text()?.split(|byte| byte.is_ascii_whitespace()).next()?;
         std::str::from_utf8(word).ok().filter(|word| word.is_ascii() && !word.is_empty())
+    }
+
+    /// What ended the call.
+    pub fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// The item of a pipeline or transaction that it is about, counted from 0; of several without an answer, the first. `None` where it is about no
+    /// one item.
+    pub fn index(&self) -> Option<usize> {
+        self.0.index
+    }
+
+    /// The server that it is about, as `host:port` or a socket's path; `None` where no server is to blame, or which one is not known.
+    pub fn node(&self) -> Option<&str> {
+        self.0.node.as_deref()
+    }
+
+    pub(crate) fn shared_node(&self) -> Option<&Arc<str>> {
+        self.0.node.as_ref()
     }
 
     /// Whether the call may have been executed, or may yet be, without this side ever learning of it.

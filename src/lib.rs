@@ -59,7 +59,7 @@ mod workers;
 pub use admin::FlushMode;
 pub use client::Client;
 pub use config::{Options, Protocol};
-pub use error::{Error, Result, Status};
+pub use error::{Error, Reason, Result, Status};
 pub use kill::Killed;
 pub use log::LogLevel;
 pub use net::address::Address;

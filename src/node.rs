@@ -10,7 +10,7 @@ use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Config;
 use crate::defect::contain;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::link::{End, Link};
 use crate::log::LogLevel;
 use crate::net::address::Address;
@@ -24,6 +24,8 @@ use crate::stats::Stats;
 pub(crate) struct Node {
     config: Arc<Config>,
     address: Address,
+    /// The address, for errors.
+    name: Arc<str>,
     /// What the shared connection is for.
     purpose: Purpose,
     compiled: Arc<Compiled>,
@@ -43,6 +45,8 @@ struct State {
     retired: Vec<Weak<Link>>,
     /// A thread connects; the others wait for it.
     connecting: bool,
+    /// The deadlines of those who wait: the most patient of them connects next.
+    waiting: Vec<Instant>,
     closed: bool,
     /// Attempts that failed since the last connection was made.
     failures: u32,
@@ -76,6 +80,7 @@ impl Node {
     ) -> Self {
         Node {
             config,
+            name: address.to_string().into(),
             address,
             purpose,
             compiled,
@@ -92,6 +97,11 @@ impl Node {
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The address, for errors.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// Whether there is a connection.
@@ -153,7 +163,9 @@ impl Node {
             };
             // What is unknown is this question's fate. Of the call on whose behalf it is asked nothing was executed.
             return Err(match error.status() {
-                Status::Indeterminate => Error::new(Status::Connect, no_answer(&self.address)),
+                Status::Indeterminate => {
+                    Error::because(Status::Connect, error.reason(), no_answer(&self.address)).on(&self.name)
+                }
                 _ => error,
             });
         }
@@ -201,6 +213,25 @@ impl Node {
         }
         let _held = Held::new();
         let failed_before = state.failed;
+        state.waiting.push(deadline);
+        let linked = self.wait_for_link(&mut state, attempts, failed_before, deadline);
+        if let Some(place) = state.waiting.iter().position(|waiting| *waiting == deadline) {
+            state.waiting.swap_remove(place);
+        }
+        if linked.is_err() && !state.waiting.is_empty() {
+            // They may have left the next attempt to this caller.
+            self.changed.notify_all();
+        }
+        linked
+    }
+
+    fn wait_for_link(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        attempts: u32,
+        failed_before: u64,
+        deadline: Instant,
+    ) -> Result<Arc<Link>> {
         loop {
             if state.closed {
                 return Err(Error::closed());
@@ -220,24 +251,25 @@ impl Node {
             {
                 return Err(error.clone());
             }
-            let wake =
-                if state.connecting { deadline } else { state.not_before.unwrap_or(deadline).min(deadline) };
-            if state.connecting || wake > Instant::now() && state.not_before.is_some() {
-                if self.changed.wait_until(&mut state, wake).timed_out() && wake == deadline {
-                    return Err(state.last_error.clone().unwrap_or_else(|| no_connection(&self.address)));
+            // Whoever has the most time connects: an attempt that is cut short helps nobody.
+            let is_others = state.connecting || state.waiting.iter().any(|waiting| *waiting > deadline);
+            let wake = if is_others { deadline } else { state.not_before.unwrap_or(deadline).min(deadline) };
+            if is_others || wake > Instant::now() && state.not_before.is_some() {
+                if self.changed.wait_until(state, wake).timed_out() && wake == deadline {
+                    return Err(state.last_error.clone().unwrap_or_else(|| self.no_connection()));
                 }
                 continue;
             }
             // What is not even tried must not count as a failure: others have more time.
             if Instant::now() >= deadline {
-                return Err(no_connection(&self.address));
+                return Err(self.no_connection());
             }
-            self.connect(&mut state, deadline);
+            self.connect(state, deadline)?;
         }
     }
 
-    /// Makes one attempt, without the lock.
-    fn connect(&self, state: &mut MutexGuard<'_, State>, deadline: Instant) {
+    /// Makes one attempt, without the lock. An error: it failed for want of time only, which says nothing to others.
+    fn connect(&self, state: &mut MutexGuard<'_, State>, deadline: Instant) -> Result<()> {
         state.connecting = true;
         let lost = state.lost.take();
         let start = Instant::now();
@@ -256,6 +288,7 @@ impl Node {
             attempt
         });
         state.connecting = false;
+        let mut cut_short = Ok(());
         match attempt {
             Ok(link) if state.closed => link.close(&Error::closed()),
             Ok(link) => {
@@ -267,6 +300,13 @@ impl Node {
                 state.not_before = None;
                 state.rests_until = None;
             }
+            Err(error)
+                if error.reason() == Reason::Deadline && deadline < start + self.config.connect_timeout =>
+            {
+                let now = Instant::now();
+                state.rests_until = Some(now + (now - start));
+                cut_short = Err(error);
+            }
             Err(error) => {
                 let now = Instant::now();
                 state.rests_until = Some(now + (now - start));
@@ -277,6 +317,13 @@ impl Node {
             }
         }
         self.changed.notify_all();
+        cut_short
+    }
+
+    fn no_connection(&self) -> Error {
+        let text =
+            format!("the deadline passed before there was a connection to {}; nothing was sent", self.name);
+        Error::new(Status::Timeout, text).on(&self.name)
     }
 
     /// Runs `body` with a connection of its own.
@@ -315,7 +362,8 @@ impl Node {
         };
         let facts = Arc::new(Facts::new(Arc::clone(&self.compiled), number, expects_hello));
         let pool = Arc::clone(&self.pool);
-        Link::open(&self.config, &self.address, facts, pool, purpose, deadline)
+        let opened = Link::open(&self.config, &self.address, facts, pool, purpose, deadline);
+        opened.map_err(|error| error.on(&self.name))
     }
 
     /// Doubles with every failure, with up to half taken off at random so that clients do not come back all at once.
@@ -422,7 +470,8 @@ impl State {
                 } else {
                     "a deadline was missed, and nothing came since"
                 };
-                Error::new(Status::Connect, format!("the connection was given up: {why}"))
+                let text = format!("the connection was given up: {why}");
+                Error::because(Status::Connect, Reason::ConnectionLost, text)
             }));
             self.retired.retain(|other| other.strong_count() > 0);
             self.retired.push(Arc::downgrade(&link));
@@ -463,13 +512,6 @@ fn is_final(error: &Error) -> bool {
 
 fn no_answer(address: &Address) -> String {
     format!("no answer from {address} to a question about the servers")
-}
-
-fn no_connection(address: &Address) -> Error {
-    Error::new(
-        Status::Timeout,
-        format!("the deadline passed before there was a connection to {address}; nothing was sent"),
-    )
 }
 
 #[cfg(test)]

@@ -226,7 +226,7 @@ fn read_pipeline(
                 .and_then(|script| pipeline.script_of(script, &keys[..], &args[..], read_only).map(drop)),
             _ => unreachable!("checked when it was read"),
         };
-        appended.map_err(|error| error.context(format_args!("item {number}")))?;
+        appended.map_err(|error| error.of_item(number).context(format_args!("item {number}")))?;
     }
     Ok((pipeline.take_request(), Lane::Shared))
 }
@@ -283,8 +283,10 @@ impl Output {
 }
 
 /// Packs as many completions as fit into `capacity` bytes; waits for the first one. [`Status::NoMemory`] if there is no memory for a single one.
+/// `details`: each error with what ended the call, the item and the server.
 pub(crate) fn pack(
     trial: &mut Trial<'_>,
+    details: bool,
     capacity: usize,
     max: usize,
     mut timeout: Duration,
@@ -297,7 +299,7 @@ pub(crate) fn pack(
         let is_empty = taken.len() < wanted;
         for completion in taken {
             let before = out.size;
-            append(completion, &mut out, u32::MAX as usize);
+            append(completion, details, &mut out, u32::MAX as usize);
             if out.size > capacity {
                 needed = out.size - before;
                 out.truncate(before);
@@ -322,9 +324,9 @@ pub(crate) fn pack(
 
 /// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all
 /// behind it for ever.
-fn append(completion: &mut Completion, out: &mut Output, longest: usize) {
+fn append(completion: &mut Completion, details: bool, out: &mut Output, longest: usize) {
     let start = out.size;
-    let written = contain(|| write_completion(completion, out));
+    let written = contain(|| write_completion(completion, details, out));
     let error = match written {
         Some(()) if out.size - start <= longest => return,
         Some(()) => {
@@ -336,10 +338,10 @@ fn append(completion: &mut Completion, out: &mut Output, longest: usize) {
     };
     out.truncate(start);
     (completion.result, completion.arrived) = (Err(error), None);
-    write_completion(completion, out);
+    write_completion(completion, details, out);
 }
 
-fn write_completion(completion: &Completion, out: &mut Output) {
+fn write_completion(completion: &Completion, details: bool, out: &mut Output) {
     let start = out.size;
     #[cfg(test)]
     crate::defect::provoked("pack", &completion.tag);
@@ -349,15 +351,14 @@ fn write_completion(completion: &Completion, out: &mut Output) {
         Ok(reply) => {
             out.put(&0_i32.to_ne_bytes());
             out.put(&[0]);
-            write_reply(reply.root(), out);
+            write_reply(reply.root(), details, out);
         }
         Err(error) => {
             out.put(&error.status().code().to_ne_bytes());
             out.put(&[flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 }]);
-            write_text(error.server_code().unwrap_or_default().as_bytes(), out);
-            write_text(error.message().as_bytes(), out);
+            write_error(error, details, out);
             if let Some(arrived) = &completion.arrived {
-                write_reply(arrived.root(), out);
+                write_reply(arrived.root(), details, out);
             }
         }
     }
@@ -381,8 +382,19 @@ fn write_text(text: &[u8], out: &mut Output) {
     out.put(text);
 }
 
+fn write_error(error: &Error, details: bool, out: &mut Output) {
+    write_text(error.server_code().unwrap_or_default().as_bytes(), out);
+    write_text(error.message().as_bytes(), out);
+    if details {
+        out.put(&error.reason().code().to_ne_bytes());
+        let index = error.index().and_then(|index| i32::try_from(index).ok()).unwrap_or(-1);
+        out.put(&index.to_ne_bytes());
+        write_text(error.node().unwrap_or_default().as_bytes(), out);
+    }
+}
+
 /// Appends a reply; its depth is bounded by the option `max_reply_depth`.
-fn write_reply(reply: ReplyRef<'_>, out: &mut Output) {
+fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Output) {
     out.put(&[reply.kind() as u8]);
     match reply.kind() {
         Kind::Nil | Kind::Header => {}
@@ -390,14 +402,13 @@ fn write_reply(reply: ReplyRef<'_>, out: &mut Output) {
         Kind::Boolean => out.put(&[u8::from(reply.as_bool() == Some(true))]),
         Kind::Array | Kind::Map | Kind::Set => {
             out.put(&length(reply.len()).to_ne_bytes());
-            reply.elements().for_each(|element| write_reply(element, out));
+            reply.elements().for_each(|element| write_reply(element, details, out));
         }
         Kind::Error => {
-            let error = reply.as_error();
-            out.put(&error.as_ref().map_or(0, |error| error.status().code()).to_ne_bytes());
-            out.put(&[error.as_ref().map_or(0, flags_of)]);
-            write_text(error.as_ref().and_then(Error::server_code).unwrap_or_default().as_bytes(), out);
-            write_text(error.as_ref().map_or("", Error::message).as_bytes(), out);
+            let Some(error) = reply.as_error() else { unreachable!("an error, by its kind") };
+            out.put(&error.status().code().to_ne_bytes());
+            out.put(&[flags_of(&error)]);
+            write_error(&error, details, out);
         }
         Kind::Verbatim => {
             out.put(reply.verbatim_format().unwrap_or(b"txt"));
@@ -440,7 +451,7 @@ mod tests {
     /// Packs what fits, as the C function does.
     fn take(queue: &Queue, capacity: usize, max: usize) -> Packed {
         let mut trial = queue.try_out();
-        let packed = pack(&mut trial, capacity, max, Duration::ZERO).expect("memory");
+        let packed = pack(&mut trial, false, capacity, max, Duration::ZERO).expect("memory");
         trial.keep(packed.count);
         packed
     }
@@ -495,7 +506,7 @@ mod tests {
         let completion = &mut trial.take(1, Duration::ZERO)[0];
         let mut out = Output::new(1 << 20);
         out.put(b"before");
-        append(completion, &mut out, 20);
+        append(completion, false, &mut out, 20);
         let out = out.bytes;
         let error = completion.result.as_ref().expect_err("it is too long");
         assert_eq!(error.status(), Status::ReplyLimit);
@@ -514,7 +525,7 @@ mod tests {
         }
         for capacity in [one, both - 1] {
             let mut trial = queue.try_out();
-            let packed = pack(&mut trial, capacity, 2, Duration::ZERO).expect("memory");
+            let packed = pack(&mut trial, false, capacity, 2, Duration::ZERO).expect("memory");
             assert_eq!((packed.count, packed.needed, packed.bytes.len()), (1, one, one), "{capacity}");
         }
         assert_eq!(take(&queue, both, 2).count, 2);

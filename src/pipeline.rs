@@ -48,8 +48,10 @@ impl Pipeline {
         Pipeline { client: client.clone(), request, shape, repair: false, trust_cache: false, arrived: None }
     }
 
-    /// Script calls that meet NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items: out of
-    /// order. Without this they stay errors, marked as not executed. For pipelines that are no transactions.
+    /// Script calls that meet NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items even where that
+    /// changes the order of what is done to a key. Without this they are sent again only if no item behind them that was executed has a key in common with
+    /// them (what names no keys is taken to touch any, unless it is known to touch none, as PING), and stay errors otherwise, marked as not executed. For
+    /// pipelines that are no transactions.
     pub fn repair_unordered(&mut self, repair: bool) -> &mut Self {
         self.repair = repair;
         self

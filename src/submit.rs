@@ -531,7 +531,7 @@ impl Job {
     pub(crate) fn end(self, unsent: fn(Submitted)) {
         match self {
             Job::Connect { .. } | Job::AskRole { .. } => {}
-            Job::GoOn { call, error, arrived, .. } if error.is_indeterminate() => {
+            Job::GoOn { call, error, arrived, .. } if !error.is_not_executed() => {
                 call.complete(Err(error), arrived);
             }
             Job::Carry { call, .. }

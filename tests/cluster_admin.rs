@@ -10,7 +10,7 @@ use support::calls::{COUNT, NONE, client, cluster_client};
 use support::cluster::Cluster;
 use support::raw::{Raw, Value, calls_of};
 use support::server::{Binary, Server, all_versions};
-use support::wait_until;
+use support::{SLACK, wait_until};
 
 const LOOP: &str = "while true do end";
 const WRITE_AND_LOOP: &str = "redis.call('SET', KEYS[1], 1) while true do end";
@@ -107,7 +107,7 @@ fn flush_empties_every_primary_and_calls_go_on() {
 #[test]
 fn a_primary_that_cannot_be_reached_is_an_error_that_names_it() {
     let cluster = Cluster::builder(3).each(quick_to_be_busy).start();
-    let client = cluster_client(&cluster).with_timeout(Duration::from_millis(800));
+    let client = cluster_client(&cluster).with_timeout(Duration::from_secs(2));
     let script = Script::new("return 'unreachable'");
     client.script_load(&script).unwrap();
     for state in ["hangs", "dead"] {
@@ -127,7 +127,7 @@ fn a_primary_that_cannot_be_reached_is_an_error_that_names_it() {
             assert!(error.message().contains("2 of 3 primaries have done it"), "{what}: {error}");
             assert!(error.message().contains(&port_of(&cluster, 0)), "{what}: {error}");
         }
-        assert!(start.elapsed() < Duration::from_secs(6), "each by its deadline");
+        assert!(start.elapsed() < SLACK, "each by its deadline");
         assert!(!has(cluster.node(0), &script) && !has(cluster.node(2), &script), "FLUSH: the others have");
         let map = client.with_route(Route::AllPrimaries).unwrap().command(&["PING"]).unwrap();
         let parts: Vec<_> = map.root().elements().collect();
@@ -188,11 +188,11 @@ fn kill_succeeds_where_one_primary_was_busy_and_unkillable_outranks_notbusy() {
 #[test]
 fn kill_does_not_say_notbusy_of_a_primary_that_it_cannot_ask() {
     let cluster = Cluster::builder(3).each(quick_to_be_busy).start();
-    let client = cluster_client(&cluster).with_timeout(Duration::from_millis(600));
+    let client = cluster_client(&cluster).with_timeout(Duration::from_secs(2));
     cluster.node(0).pause();
     let start = Instant::now();
     let error = client.script_kill().unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < SLACK);
     assert_ne!(error.server_code(), Some("NOTBUSY"), "{error}");
     assert!(error.message().contains(&port_of(&cluster, 0)), "{error}");
     // One success is a success, whatever became of the others.
@@ -222,8 +222,7 @@ fn show_finds_a_script_wherever_it_is() {
         assert!(client.script_show("0".repeat(40)).unwrap().is_none());
         // Without that primary nobody knows.
         cluster.kill(1);
-        let error =
-            client.with_timeout(Duration::from_millis(500)).script_show(script.sha_hex()).unwrap_err();
+        let error = client.with_timeout(Duration::from_secs(2)).script_show(script.sha_hex()).unwrap_err();
         assert!(error.message().contains(&port_of(&cluster, 1)), "{error}");
     }
 }

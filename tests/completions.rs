@@ -216,9 +216,12 @@ fn a_hundred_thousand_calls_are_called_off_or_run_out_of_time_one_by_one() {
             assert_eq!(client.cancel(&queue, tag), 1);
         }
         assert!(start.elapsed() < BOUND, "{:?} for those called off", start.elapsed());
-        let expected = if lazy { Status::Cancelled } else { Status::Indeterminate };
-        for completion in take(&queue, CALLS as usize) {
-            assert_eq!(completion.result.unwrap_err().status(), expected);
+        // A connection on which nothing comes may be given up meanwhile; the others are in line for the next one then.
+        let ended = take(&queue, CALLS as usize);
+        assert!(lazy || ended[0].result.as_ref().is_err_and(|error| error.status() == Status::Indeterminate));
+        for completion in ended {
+            let status = completion.result.unwrap_err().status();
+            assert!(status == Status::Cancelled || !lazy && status == Status::Indeterminate, "{status:?}");
         }
         let start = Instant::now();
         let mut hasty = Vec::new();
@@ -230,8 +233,8 @@ fn a_hundred_thousand_calls_are_called_off_or_run_out_of_time_one_by_one() {
             hasty.submit_command(&queue, tag as u64, &["PING"]).unwrap();
         }
         for completion in take(&queue, CALLS as usize) {
-            let status = completion.result.unwrap_err().status();
-            assert!(matches!(status, Status::Timeout | Status::Indeterminate), "{status:?}");
+            let error = completion.result.unwrap_err();
+            assert!(error.is_indeterminate() != error.is_not_executed(), "{error}");
         }
         assert!(start.elapsed() < BOUND, "{:?} for those whose time was over", start.elapsed());
         server.resume();

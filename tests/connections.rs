@@ -11,12 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rs_script::{Client, Error, LogLevel, Options, Protocol, Script, Status};
+use support::calls::LONG;
 use support::fake::Fake;
 use support::proxy::{Proxy, Way};
 use support::raw::{Raw, calls_of};
 use support::server::{Server, all_versions};
 use support::tls::{Certs, Identity};
-use support::wait_until;
+use support::{SLACK, wait_until};
 
 const NONE: &[&[u8]] = &[];
 
@@ -346,15 +347,17 @@ fn where_nobody_listens_that_is_said_at_once() {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let url = format!("redis://127.0.0.1:{port}");
     let start = Instant::now();
-    let error = refused(&url, &Options::default());
+    let mut options = Options::default();
+    options.call_timeout(LONG).unwrap();
+    let error = refused(&url, &options);
     assert_eq!(error.status(), Status::Connect, "{error}");
     assert!(error.message().contains(&port.to_string()), "{error}");
 
-    let lazy = Client::open(&url, Options::default().lazy_connect(true)).unwrap();
+    let lazy = Client::open(&url, options.lazy_connect(true)).unwrap();
     let error = lazy.call(&Script::new("return 1"), NONE, NONE).unwrap_err();
     assert_eq!(error.status(), Status::Connect, "{error}");
     assert!(error.is_not_executed());
-    assert!(start.elapsed() < Duration::from_secs(5), "a few attempts, not the whole deadline");
+    assert!(start.elapsed() < LONG / 2, "a few attempts, not the whole deadline");
     let missing = refused("unix:///no/such/socket", &Options::default());
     assert_eq!(missing.status(), Status::Connect, "{missing}");
 }
@@ -387,13 +390,13 @@ fn a_host_that_swallows_packets_costs_no_more_than_the_deadline() {
             };
             assert!(matches!(error.status(), Status::Connect | Status::Timeout), "{error}");
             assert!(error.is_not_executed(), "{error}");
-            assert!(start.elapsed() >= quick && start.elapsed() < 5 * quick, "{:?}", start.elapsed());
+            assert!(start.elapsed() >= quick && start.elapsed() < quick + SLACK, "{:?}", start.elapsed());
         }
     }
     let start = Instant::now();
     let error = refused(&url, Options::default().connect_timeout(quick).unwrap());
     assert_eq!(error.status(), Status::Connect, "{error}");
-    assert!(start.elapsed() < 5 * quick);
+    assert!(start.elapsed() < quick + SLACK);
 }
 
 #[test]
@@ -414,7 +417,7 @@ fn a_server_that_accepts_and_says_nothing_costs_no_more_than_the_deadline() {
             });
         }
     });
-    assert!(start.elapsed() < 8 * quick, "{:?}", start.elapsed());
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -452,7 +455,9 @@ fn a_connection_closed_while_idle_is_replaced_before_the_next_call() {
     let script = Script::new("return redis.call('INCR', KEYS[1])");
     for round in 1..=20 {
         assert_eq!(client.call(&script, &["n"], NONE).unwrap().as_i64(), Some(round));
-        Raw::connect(&server).ok(&["CLIENT", "KILL", "TYPE", "normal"]);
+        let mut raw = Raw::connect(&server);
+        raw.ok(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        wait_until("it is closed", || raw.info("clients", "connected_clients").as_deref() == Some("1"));
         // A connection used within the last millisecond passes for alive.
         thread::sleep(Duration::from_millis(3));
     }
@@ -512,11 +517,11 @@ fn a_call_refused_while_loading_is_sent_again_until_the_deadline() {
             next = conn.read_command();
         }
     });
-    let client = open(&fake.url()).with_timeout(Duration::from_millis(300));
+    let client = open(&fake.url()).with_timeout(Duration::from_secs(2));
     let start = Instant::now();
     let error = client.command(&["GET", "k"]).unwrap_err();
     assert_eq!(error.status(), Status::Loading, "{error}");
-    assert!(error.is_not_executed() && start.elapsed() < Duration::from_secs(3));
+    assert!(error.is_not_executed() && start.elapsed() < SLACK);
     assert!(client.stats().calls > 2, "asked more than once");
 }
 
@@ -560,7 +565,7 @@ fn count_threads_and_descriptors(url: &str) {
     }
     let hasty = client.with_timeout(Duration::from_millis(20));
     hasty.command(&["BLPOP", "q", "0"]).unwrap_err();
-    assert_eq!(entries("/proc/self/fd"), descriptors);
+    wait_until("no descriptor is left", || entries("/proc/self/fd") == descriptors);
     // The look-up of a host name takes a thread, for as long as it lasts.
     wait_until("no thread is left", || entries("/proc/self/task") == threads);
     drop((client, hasty));

@@ -51,3 +51,12 @@ fn locks_are_chosen() {
         &["parking_lot::", "std::sync::Mutex", "std::sync::Condvar", "std::sync::RwLock"],
     );
 }
+
+#[test]
+fn numbers_are_drawn() {
+    // The first one of a thread comes from getrandom, a cancellation point: where one is held off. A table with a hasher
+    // of its own, or an ordered one, needs none.
+    let place =
+        ["config.rs", "node.rs", "scatter.rs", "topology/mod.rs", "topology/map.rs", "session/simulation.rs"];
+    only_in(&place, &["HashMap::new()", "HashSet::new()", "RandomState", "fastrand"]);
+}

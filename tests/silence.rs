@@ -291,6 +291,31 @@ fn one_hung_node_of_three_costs_the_others_nothing() {
     account.settle(cluster.node(0), key(0));
 }
 
+#[test]
+fn a_pipeline_sends_the_others_their_parts_before_it_connects_anew_to_a_silent_node() {
+    let cluster = Cluster::builder(3).each(|node| node.arg("cluster-node-timeout", "60000")).start();
+    // The others have much time, and a node that hangs takes half of it.
+    let mut options = options(Duration::from_secs(5));
+    options.silence_timeout(DEADLINE).unwrap();
+    let client = Client::open(&cluster.cluster_url(), &options).unwrap();
+    let keys: Vec<String> = (0..3).map(|node| cluster.tag_on(node, "n")).collect();
+    for key in &keys {
+        client.command(&["SET", key, "1"]).unwrap();
+    }
+    cluster.node(0).pause();
+    for _ in 0..2 {
+        let mut pipeline = client.pipeline();
+        for key in &keys {
+            pipeline.command(&["EXISTS", key]).unwrap();
+        }
+        assert_claims(&pipeline.exec().unwrap_err());
+        let arrived = pipeline.arrived().expect("what the others have said");
+        let answers: Vec<_> = arrived.root().elements().map(|reply| reply.as_i64()).collect();
+        assert_eq!(answers, [None, Some(1), Some(1)]);
+    }
+    cluster.node(0).resume();
+}
+
 /// Answers PONG to everything, until the first connection is to be silent.
 fn falling_silent() -> (Fake, Arc<AtomicBool>) {
     let is_silent = Arc::new(AtomicBool::new(false));

@@ -73,6 +73,21 @@ public:
     // Whether it is certain that the call was not executed and will not be, so that it may be made again.
     bool is_not_executed() const noexcept { return rs_error_is_not_executed(error_.get()); }
 
+    // What ended the call, one of the RS_REASON_ numbers, whatever is known of its execution.
+    std::int32_t reason() const noexcept { return rs_error_reason(error_.get()); }
+
+    // Its name, such as `RS_REASON_DEADLINE`.
+    const char *reason_name() const noexcept { return rs_reason_name(reason()); }
+
+    // The item of a pipeline or transaction that it is about; of several without an answer, the first. None where it is about no one item.
+    std::optional<std::size_t> index() const noexcept {
+        const std::int64_t index = rs_error_index(error_.get());
+        return index < 0 ? std::nullopt : std::optional<std::size_t>(static_cast<std::size_t>(index));
+    }
+
+    // The server that it is about, as `host:port` or the path of a socket; empty where none is known. Lives as long as this error or a copy of it.
+    std::string_view node() const noexcept { return rs_error_node(error_.get()); }
+
 private:
     std::shared_ptr<const rs_error> error_;
 };
@@ -469,7 +484,7 @@ private:
 // What a client's calls have cost since it was opened, over all its connections.
 struct Stats {
     std::uint64_t calls;            // calls sent, those sent a second time counted again, and the handshakes
-    std::uint64_t round_trips;      // bursts of writing to the socket; calls that travel together share one
+    std::uint64_t round_trips;      // bursts of writing to a socket; calls that travel together share one (RS_STAT_ROUND_TRIPS)
     std::uint64_t bytes_sent;       // before encryption
     std::uint64_t bytes_received;   // after decryption
     std::uint64_t script_loads;     // SCRIPT LOADs sent of the library's own accord

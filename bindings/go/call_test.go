@@ -449,13 +449,21 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
-func TestPipelineRepairsOnRequest(t *testing.T) {
+func TestPipelineRepairsWhereNoOrderIsLostAndOnRequest(t *testing.T) {
 	server := ownServer(t)
 	client := open(t, server.url)
 	script := client.Script("return 7")
 	check(t, int64(7))(script.Call(ctx, nil).Int64())
 	server.mustRaw(t, "SCRIPT FLUSH")
-	results, err := client.Pipeline().Call(script, nil).Exec(ctx)
+	keys := []string{"k"}
+	results, err := client.Pipeline().Call(script, keys).Do("GET", "another").Exec(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, int64(7))(results[0].Int64())
+	server.mustRaw(t, "SCRIPT FLUSH")
+	// The command behind it has run on its key.
+	results, err = client.Pipeline().Call(script, keys).Do("GET", "k").Exec(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -464,7 +472,7 @@ func TestPipelineRepairsOnRequest(t *testing.T) {
 	}
 	check(t, int64(7))(script.Call(ctx, nil).Int64())
 	server.mustRaw(t, "SCRIPT FLUSH")
-	results, err = client.Pipeline().RepairUnordered().Call(script, nil).Exec(ctx)
+	results, err = client.Pipeline().RepairUnordered().Call(script, keys).Do("GET", "k").Exec(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

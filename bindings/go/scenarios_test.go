@@ -203,7 +203,7 @@ func (r *scenarioRun) step(step step) {
 		return
 	}
 	defer cancel()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		got := r.does(ctx, step)
 		if r.cameTo(step.Expect, got) {
@@ -466,6 +466,10 @@ func (r *scenarioRun) isExpectedError(form map[string]any, got error) bool {
 			is = own.ServerCode == want
 		case "executed":
 			is = executed == want
+		case "reason":
+			is = own.Reason.String() == want
+		case "index":
+			is = fmt.Sprint(own.Index) == fmt.Sprint(want)
 		case "arrived":
 		default:
 			r.fail("a field that is not known: %s", field)

@@ -105,7 +105,7 @@ func (s *service) start(t *testing.T, config, password string, options ...string
 		t.Fatal(err)
 	}
 	t.Cleanup(m.stop)
-	m.ask = open(t, m.url, rsscript.WithPassword(password), rsscript.WithCallTimeout(2*time.Second))
+	m.ask = open(t, m.url, rsscript.WithPassword(password), rsscript.WithCallTimeout(20*time.Second))
 	return m
 }
 

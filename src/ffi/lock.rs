@@ -1,21 +1,24 @@
-//! Locks that a child of fork can live with: nothing of them is shared by all of the process, and one that was held
-//! at fork leaks what it guards.
+//! Locks that a child of fork can live with: nothing of them is shared by all of the process, and one that was held at
+//! fork leaks what it guards.
 //!
-//! parking_lot keeps its sleepers in a table of the whole process. A thread that was at it when another one forked
-//! has left its part of the table locked in the child for ever, and any lock of the child's own may fall into that
-//! part. So on Linux the system's futexes do that work, under the same interface. Other systems keep parking_lot:
-//! there a child that uses this library with several threads, and does not exec, has no such promise.
+//! parking_lot keeps its sleepers in a table of the whole process. A thread that was at it when another one forked has
+//! left its part of the table locked in the child for ever, and any lock of the child's own may fall into that part. So
+//! on Linux the system's futexes do that work, under the same interface and as fair: those of std, or of crates made
+//! after it, let a thread wait for ever for a lock that another takes again and again, as a reader does that receives a
+//! long reply. Other systems keep parking_lot: there a child that uses this library with several threads, and does not
+//! exec, has no such promise.
 
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
+use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use parking_lot::lock_api;
 
-#[cfg(not(target_os = "linux"))]
-use parking_lot::{RawMutex, RawRwLock};
 #[cfg(target_os = "linux")]
-use rustix_futex_sync::{RawMutex, RawRwLock};
+use imp::RawMutex;
+#[cfg(not(target_os = "linux"))]
+use parking_lot::RawMutex;
 
 pub(crate) type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
 
@@ -57,28 +60,24 @@ impl<T> Drop for Mutex<T> {
 }
 
 /// The same for many readers or one writer.
-#[derive(Debug)]
-pub(crate) struct RwLock<T>(ManuallyDrop<lock_api::RwLock<RawRwLock, T>>);
+#[derive(Debug, Default)]
+pub(crate) struct RwLock<T>(ManuallyDrop<std::sync::RwLock<T>>);
 
-impl<T: Default> Default for RwLock<T> {
-    fn default() -> Self {
-        RwLock(ManuallyDrop::new(lock_api::RwLock::default()))
-    }
-}
-
-impl<T> Deref for RwLock<T> {
-    type Target = lock_api::RwLock<RawRwLock, T>;
-
+impl<T> RwLock<T> {
     #[inline]
-    fn deref(&self) -> &Self::Target {
-        &self.0
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<T> Drop for RwLock<T> {
     fn drop(&mut self) {
         // Readers that are missing have changed nothing.
-        if !self.0.is_locked_exclusive() {
+        if !matches!(self.0.try_read(), Err(TryLockError::WouldBlock)) {
             // SAFETY: it is dropped here and nowhere else, and not used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.0) }
         }
@@ -151,12 +150,127 @@ mod imp {
 #[cfg(target_os = "linux")]
 mod imp {
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
+    use parking_lot::lock_api;
     use rustix::io::Errno;
     use rustix::thread::futex::{self, Flags, Timespec};
 
     use super::MutexGuard;
+
+    const UNLOCKED: u32 = 0;
+    const LOCKED: u32 = 1;
+    /// Locked, and others may sleep.
+    const CONTENDED: u32 = 2;
+    /// The same, and one of them has waited for long: it is next.
+    const STARVING: u32 = 3;
+    /// Unlocked for one that has slept, and for nobody else.
+    const HANDED: u32 = 4;
+
+    /// Who has waited for longer is next, whoever else comes.
+    const PATIENCE: Duration = Duration::from_millis(1);
+
+    /// Looks at a lock that is taken before it sleeps.
+    const SPINS: u32 = 100;
+
+    pub(crate) struct RawMutex(AtomicU32);
+
+    // SAFETY: it is locked by the one thread whose exchange has succeeded, from UNLOCKED or HANDED, until that unlocks it.
+    unsafe impl lock_api::RawMutex for RawMutex {
+        type GuardMarker = lock_api::GuardNoSend;
+
+        #[expect(clippy::declare_interior_mutable_const, reason = "what a new one starts from")]
+        const INIT: RawMutex = RawMutex(AtomicU32::new(UNLOCKED));
+
+        #[inline]
+        fn lock(&self) {
+            if !self.exchange(UNLOCKED, LOCKED) {
+                self.lock_contended();
+            }
+        }
+
+        #[inline]
+        fn try_lock(&self) -> bool {
+            self.exchange(UNLOCKED, LOCKED)
+        }
+
+        #[inline]
+        unsafe fn unlock(&self) {
+            if self.0.compare_exchange(LOCKED, UNLOCKED, Ordering::Release, Ordering::Relaxed).is_err() {
+                self.unlock_contended();
+            }
+        }
+    }
+
+    impl RawMutex {
+        #[inline]
+        fn exchange(&self, from: u32, to: u32) -> bool {
+            self.0.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        }
+
+        #[cold]
+        fn lock_contended(&self) {
+            if self.spin() == UNLOCKED && self.exchange(UNLOCKED, LOCKED) {
+                return;
+            }
+            let mut since = None;
+            let mut contended = CONTENDED;
+            loop {
+                let state = self.0.load(Ordering::Relaxed);
+                let has_slept = since.is_some();
+                let asleep_at = match state {
+                    // There may be others that sleep.
+                    UNLOCKED if self.exchange(UNLOCKED, CONTENDED) => return,
+                    HANDED if has_slept && self.exchange(HANDED, CONTENDED) => return,
+                    LOCKED | CONTENDED if state != contended && !self.exchange(state, contended) => continue,
+                    LOCKED | CONTENDED => contended,
+                    STARVING => STARVING,
+                    HANDED if !has_slept => HANDED,
+                    _ => continue,
+                };
+                let since = *since.get_or_insert_with(Instant::now);
+                // It ends when woken, for no reason, or at once when it is another state by now.
+                let _ = futex::wait(&self.0, Flags::PRIVATE, asleep_at, None);
+                if since.elapsed() > PATIENCE {
+                    contended = STARVING;
+                }
+            }
+        }
+
+        fn spin(&self) -> u32 {
+            for _ in 0..SPINS {
+                match self.0.load(Ordering::Relaxed) {
+                    LOCKED => std::hint::spin_loop(),
+                    state => return state,
+                }
+            }
+            LOCKED
+        }
+
+        #[cold]
+        fn unlock_contended(&self) {
+            loop {
+                let state = self.0.load(Ordering::Relaxed);
+                let to = if state == STARVING { HANDED } else { UNLOCKED };
+                if self.0.compare_exchange(state, to, Ordering::Release, Ordering::Relaxed).is_err() {
+                    continue;
+                }
+                let is_taken = self.wake_one();
+                // Nobody slept, so nobody may take it. Whoever went to sleep since then is woken.
+                if to == HANDED
+                    && !is_taken
+                    && self.0.compare_exchange(HANDED, UNLOCKED, Ordering::Release, Ordering::Relaxed).is_ok()
+                {
+                    self.wake_one();
+                }
+                return;
+            }
+        }
+
+        fn wake_one(&self) -> bool {
+            futex::wake(&self.0, Flags::PRIVATE, 1).is_ok_and(|count| count > 0)
+        }
+    }
 
     /// Counts the notifications; a sleeper gives the system the number that it has seen with the lock.
     #[derive(Debug, Default)]
@@ -200,5 +314,101 @@ mod imp {
                 let _ = futex::wake(&self.notified, Flags::PRIVATE, count);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn one_thread_at_a_time() {
+        const THREADS: u32 = 8;
+        const ROUNDS: u32 = 20_000;
+        let count = Mutex::new(0_u32);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for _ in 0..ROUNDS {
+                        let mut count = count.lock();
+                        let before = *count;
+                        if before.is_multiple_of(64) {
+                            thread::yield_now();
+                        }
+                        *count = before + 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(*count.lock(), THREADS * ROUNDS);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_for_one_who_takes_it_again_and_again() {
+        const TIMES: u32 = 20;
+        // Some seconds' worth: nothing that a machine is too slow for.
+        const ROUNDS_MAX: u32 = 1_000_000;
+        let lock = Mutex::new(());
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..TIMES {
+                    drop(lock.lock());
+                    thread::yield_now();
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            let mut rounds = 0;
+            while !done.load(Ordering::Relaxed) {
+                rounds += 1;
+                assert!(rounds < ROUNDS_MAX, "the other thread did not get it");
+                let _held = lock.lock();
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_micros(100) {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn who_sleeps_is_woken_or_told_that_the_time_is_over() {
+        const ROUNDS: u32 = 2000;
+        let turn = Arc::new((Mutex::new(0), Condvar::default()));
+        let play = |me: u32| {
+            let (count, changed) = &*turn;
+            let mut count = count.lock();
+            while *count < ROUNDS {
+                if *count % 2 == me {
+                    *count += 1;
+                    changed.notify_one();
+                } else {
+                    changed.wait_for(&mut count, Duration::from_secs(60));
+                }
+            }
+            changed.notify_all();
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| play(0));
+            play(1);
+        });
+        let (count, changed) = &*turn;
+        let mut count = count.lock();
+        assert!(changed.wait_for(&mut count, Duration::from_millis(1)).timed_out());
+        assert!(changed.wait_until(&mut count, Instant::now()).timed_out());
+    }
+
+    #[test]
+    fn what_was_locked_by_a_thread_that_is_missing_is_leaked() {
+        let [freed, leaked] = [Arc::new(()), Arc::new(())];
+        drop(Mutex::new(Arc::clone(&freed)));
+        let lock = Mutex::new(Arc::clone(&leaked));
+        std::mem::forget(lock.lock());
+        drop(lock);
+        assert_eq!((Arc::strong_count(&freed), Arc::strong_count(&leaked)), (1, 2));
     }
 }

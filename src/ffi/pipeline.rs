@@ -12,7 +12,8 @@ use crate::pipeline::Pipeline;
 
 /// A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
 pub const RS_PIPELINE_ATOMIC: u32 = 1;
-/// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items: out of order.
+/// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items even where
+/// that changes the order of what is done to a key. Without it, too, they are sent again, but only where no order is lost; see rs_pipeline_exec.
 /// Not together with RS_PIPELINE_ATOMIC.
 pub const RS_PIPELINE_REPAIR_UNORDERED: u32 = 2;
 /// A transaction does not load scripts again that the server is known to have. It saves their bytes, and a flush by someone else lets
@@ -198,6 +199,10 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
 /// On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction, and
 /// on any other failure, it is NULL.
 /// `replies` may be NULL when they are of no interest. `err` may be NULL.
+///
+/// Items that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again behind the others, in their order and each with
+/// its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an item behind it that was executed has a key in common with it, or if
+/// one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
 ///
 /// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
 /// sent again once bytes of it were sent, unless every item is a read-only call or one of an RS_SCRIPT_IDEMPOTENT script.

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::client::rs_client;
@@ -58,6 +59,8 @@ pub const RS_PACKED_ARRIVED: u8 = 4;
 /// is RS_ERR_FORKED.
 pub struct rs_queue {
     queue: Queue,
+    /// Whether packed errors have their details.
+    details: AtomicBool,
 }
 
 /// What has become of a call. 32 bytes; the layout is fixed.
@@ -99,7 +102,10 @@ pub unsafe extern "C" fn rs_queue_new(
     let out = unsafe { Out::new(queue) };
     guard_held(err, || {
         out.required("queue")?;
-        out.set(Box::into_raw(Box::new(rs_queue { queue: Queue::new(capacity)? })));
+        out.set(Box::into_raw(Box::new(rs_queue {
+            queue: Queue::new(capacity)?,
+            details: AtomicBool::new(false),
+        })));
         Ok(())
     })
 }
@@ -469,6 +475,23 @@ pub unsafe extern "C" fn rs_client_submit_packed(
     })
 }
 
+/// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see there. Off in a new queue, so that
+/// who does not ask for them reads what was always there.
+///
+/// `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
+///
+/// # Safety
+/// `queue` is NULL or a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *const rs_queue, details: bool) {
+    guard_value((), || {
+        // SAFETY: as documented.
+        if let Some(queue) = unsafe { queue.as_ref() } {
+            queue.details.store(details, Ordering::Relaxed);
+        }
+    });
+}
+
 /// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 ///
 /// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
@@ -477,7 +500,8 @@ pub unsafe extern "C" fn rs_client_submit_packed(
 ///
 ///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 ///               behind that, with RS_PACKED_ARRIVED, a reply
-///   error       the server's first word and the message as strings
+///   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked for them, behind these an i32 of
+///               RS_REASON_, an i32 index of the item or -1, and the server as a string, empty where none is known
 ///   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
 ///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 ///               replies, error an i32 status, u8 flags, error
@@ -509,8 +533,9 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
         if buffer.is_null() && capacity > 0 {
             return Err(invalid("buffer", "is NULL and its capacity is not 0"));
         }
+        let details = queue.details.load(Ordering::Relaxed);
         let mut trial = queue.queue.try_out();
-        let packed = packed::pack(&mut trial, capacity, max, patience(timeout_ms))?;
+        let packed = packed::pack(&mut trial, details, capacity, max, patience(timeout_ms))?;
         // SAFETY: `capacity` bytes, and no more are written; the buffers are different ones.
         unsafe { std::ptr::copy_nonoverlapping(packed.bytes.as_ptr(), buffer.cast(), packed.bytes.len()) };
         set_used(packed.bytes.len());

@@ -16,7 +16,7 @@ use slab::Slab;
 use crate::config::Config;
 use crate::deadlines::Deadlines;
 use crate::driver::Waker;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::ffi::fork::Process;
 use crate::index::Index;
 use crate::net::address::Address;
@@ -69,6 +69,8 @@ pub(crate) struct Started {
 pub(crate) struct Link {
     socket: Socket,
     address: Address,
+    /// The address, for errors.
+    name: Arc<str>,
     /// Silence for as long as this, and a missed deadline in it, mean that the connection is dead.
     silence_timeout: Duration,
     /// When hands had been shaken: no call on it is older.
@@ -147,6 +149,7 @@ impl Link {
         let mut link = Link {
             socket,
             address: address.clone(),
+            name: address.to_string().into(),
             silence_timeout: config.silence_timeout,
             opened: now,
             usable: AtomicBool::new(true),
@@ -196,7 +199,9 @@ impl Link {
         while let Some(request) = next {
             let replies = match self.say(request, config, deadline) {
                 End::Finished(Finished { result: Ok(payload), .. }) => Reply::new(payload),
-                End::Late(..) => return Err(self.no_handshake("the server did not answer in time")),
+                End::Late(..) => {
+                    return Err(self.no_handshake(Reason::Deadline, "the server did not answer in time"));
+                }
                 _ => {
                     return match self.cause() {
                         Some(cause) if matches!(cause.status(), Status::Tls | Status::Closed) => Err(cause),
@@ -208,8 +213,8 @@ impl Link {
                         Some(cause) => Err(handshake
                             .refusal()
                             .map(|refusal| refusal.context(&self.address))
-                            .unwrap_or_else(|| self.no_handshake(cause.message()))),
-                        None => Err(self.no_handshake("the connection was closed")),
+                            .unwrap_or_else(|| self.no_handshake(Reason::Connect, cause.message()))),
+                        None => Err(self.no_handshake(Reason::Connect, "the connection was closed")),
                     };
                 }
             };
@@ -240,8 +245,8 @@ impl Link {
         self.wait(started, start, deadline)
     }
 
-    fn no_handshake(&self, reason: &str) -> Error {
-        Error::new(Status::Connect, format!("no handshake with {}: {reason}", self.address))
+    fn no_handshake(&self, why: Reason, reason: &str) -> Error {
+        Error::because(Status::Connect, why, format!("no handshake with {}: {reason}", self.address))
     }
 
     /// Whether new calls may be put on this link.
@@ -395,8 +400,9 @@ impl Link {
         let end = match shared.places[me].finished.take() {
             Some(finished) => End::Finished(finished),
             None => {
+                let index = shared.session.unanswered(key);
                 let (arrived, queued) = shared.give_up(key, Instant::now(), Duration::ZERO);
-                End::Late(self.late(deadline.saturating_duration_since(asked), queued), arrived)
+                End::Late(self.late(deadline.saturating_duration_since(asked), queued, index), arrived)
             }
         };
         shared.places.remove(me);
@@ -440,13 +446,18 @@ impl Link {
         shared.places[me].finished.is_some()
     }
 
-    fn late(&self, waited: Duration, queued: bool) -> Error {
+    fn late(&self, waited: Duration, queued: bool, index: Option<usize>) -> Error {
         let missed = format!("no reply from {} within {} ms", self.address, waited.as_millis());
-        if queued {
+        let error = if queued {
             let text = "the call was sent, so the server may have executed it or may yet do so";
-            Error::new(Status::Indeterminate, format!("{missed}; {text}"))
+            Error::indeterminate(Reason::Deadline, format!("{missed}; {text}"))
         } else {
             Error::new(Status::Timeout, format!("{missed}; nothing was sent that it could execute"))
+        };
+        let error = error.on(&self.name);
+        match index {
+            Some(index) => error.of_item(index),
+            None => error,
         }
     }
 
@@ -477,9 +488,9 @@ impl Link {
         in_time
     }
 
-    fn lost(&self, shared: &mut Shared, reason: &str) {
+    fn lost(&self, shared: &mut Shared, why: Reason, reason: &str) {
         let reason = format!("the connection to {} was lost: {reason}", self.address);
-        self.fail(shared, &Error::new(Status::Connect, reason));
+        self.fail(shared, &Error::because(Status::Connect, why, reason));
     }
 
     fn fail(&self, shared: &mut Shared, cause: &Error) {
@@ -491,13 +502,29 @@ impl Link {
         self.usable.store(false, Ordering::Release);
         shared.cause.get_or_insert_with(|| cause.clone());
         self.socket.shutdown();
-        shared.session.fail(cause.status(), cause.message(), owner);
+        shared.session.end(cause, owner);
         self.deliver(shared);
+    }
+
+    /// Says in the errors of a call which server they are of.
+    #[inline]
+    fn name_server(&self, finished: &mut Finished<usize>) {
+        match &mut finished.result {
+            Ok(payload) if payload.notes.is_empty() => {}
+            Ok(payload) => payload.of_server(&self.name),
+            Err(error) => {
+                error.set_node(&self.name);
+                if let Some(arrived) = &mut finished.arrived {
+                    arrived.of_server(&self.name);
+                }
+            }
+        }
     }
 
     /// Puts finished calls where their callers find them, and wakes those who sleep.
     fn deliver(&self, shared: &mut Shared) {
-        while let Some(finished) = shared.session.next_finished() {
+        while let Some(mut finished) = shared.session.next_finished() {
+            self.name_server(&mut finished);
             if shared.submitted > 0 && shared.places[finished.tag].submitted.is_some() {
                 if let Some((call, _)) = shared.take_submitted(finished.tag) {
                     shared.completed.push((call, Outcome::Finished(finished)));

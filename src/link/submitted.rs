@@ -116,7 +116,7 @@ impl Link {
         let mut guard = self.shared.lock();
         let shared = &mut *guard;
         while let Some(place) = shared.take_due(now) {
-            let late = |link: &Link, call: &Submitted, queued| link.late(call.timeout, queued);
+            let late = |link: &Link, call: &Submitted, queued, index| link.late(call.timeout, queued, index);
             self.abandon(shared, place, (now, Duration::ZERO), late);
         }
         let next = shared.next_deadline();
@@ -133,7 +133,9 @@ impl Link {
         if let Some(place) = place {
             // Callers that keep the time themselves call off what a deadline would have ended.
             let times = (Instant::now(), self.silence_timeout);
-            self.abandon(&mut shared, place, times, |_, _, queued| Error::called_off(queued));
+            self.abandon(&mut shared, place, times, |link, _, queued, _| {
+                Error::called_off(queued).on(&link.name)
+            });
         }
         self.hand_out(&mut shared);
     }
@@ -143,11 +145,12 @@ impl Link {
         shared: &mut Shared,
         place: usize,
         (now, patience): (Instant, Duration),
-        error: impl FnOnce(&Link, &Submitted, bool) -> Error,
+        error: impl FnOnce(&Link, &Submitted, bool, Option<usize>) -> Error,
     ) {
         if let Some((call, key)) = shared.take_submitted(place) {
+            let index = shared.session.unanswered(key);
             let (arrived, queued) = shared.give_up(key, now, patience);
-            let error = error(self, &call, queued);
+            let error = error(self, &call, queued, index);
             shared.completed.push((call, Outcome::Left(error, arrived)));
         }
     }

@@ -7,7 +7,7 @@ use crate::ffi::lock::MutexGuard;
 use rustls::ClientConnection;
 
 use super::{Link, Shared, wake_one};
-use crate::error::{Error, Status};
+use crate::error::{Error, Reason, Status};
 use crate::net::cipher::{Cipher, Peer, Undecrypted};
 use crate::net::{PATIENCE, Readiness, tls};
 use crate::resp::{NoMemory, Refusal};
@@ -107,8 +107,8 @@ impl Link {
             (Err(error), _) if error.kind() == io::ErrorKind::OutOfMemory => {
                 self.refuse(shared, &Broken::Refusal(Refusal::Memory));
             }
-            (Err(error), _) => self.lost(shared, &error.to_string()),
-            (Ok((_, Some(0))), _) => self.lost(shared, "the server closed it"),
+            (Err(error), _) => self.lost(shared, Reason::ConnectionLost, &error.to_string()),
+            (Ok((_, Some(0))), _) => self.lost(shared, Reason::ConnectionLost, "the server closed it"),
             (Ok(_), Err(error)) => self.refuse(shared, &error),
             (Ok((Readiness { writable: true, .. }, _)), _) if !shared.writing => self.flush(shared),
             (Ok((ready, None)), _) if ready.is_timeout() => return false,
@@ -163,12 +163,9 @@ impl Link {
         let mut output = match shared.take_output() {
             Ok(Some(output)) => output,
             Ok(None) => return,
-            Err(error) => return self.lost(shared, &error.to_string()),
+            Err(error) => return self.lost(shared, Reason::ConnectionLost, &error.to_string()),
         };
         shared.writing = true;
-        if !shared.blocked {
-            shared.session.count_flush();
-        }
         shared.blocked = false;
         loop {
             debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");
@@ -190,7 +187,7 @@ impl Link {
                     break;
                 }
                 Err(error) => {
-                    self.lost(shared, &error.to_string());
+                    self.lost(shared, Reason::ConnectionLost, &error.to_string());
                     break;
                 }
             };
@@ -216,7 +213,7 @@ impl Link {
                 true
             }
             Err(error) => {
-                self.lost(shared, &error.to_string());
+                self.lost(shared, Reason::ConnectionLost, &error.to_string());
                 true
             }
         }
@@ -231,17 +228,20 @@ impl Link {
                 self.close_for_reply(shared, Status::NoMemory, "there is no memory for what the server sent");
             }
             Broken::Refusal(Refusal::Protocol(what)) => {
-                self.lost(shared, &format!("the server sent {what}"));
+                self.lost(shared, Reason::Protocol, &format!("the server sent {what}"));
             }
-            Broken::Goodbye => self.lost(shared, "the server closed it"),
-            Broken::Tls(error) => self.fail(shared, &tls::failure(&self.address, error)),
+            Broken::Goodbye => self.lost(shared, Reason::ConnectionLost, "the server closed it"),
+            Broken::Tls(error) => {
+                self.fail(shared, &tls::failure(&self.address, Reason::ConnectionLost, error));
+            }
         }
     }
 
     /// Ends the connection because of the reply to one call: that call ends with `owner`, the others as with any lost connection.
     fn close_for_reply(&self, shared: &mut Shared, owner: Status, reason: &str) {
         let reason = format!("the connection to {} was closed: {reason}", self.address);
-        self.fail_for_reply(shared, &Error::new(Status::Connect, reason), Some(owner));
+        let cause = Error::because(Status::Connect, Reason::ConnectionLost, reason);
+        self.fail_for_reply(shared, &cause, Some(owner));
     }
 }
 

@@ -20,7 +20,7 @@ use super::lookup::{Ended, look_up};
 use super::tls::{self, Tls};
 use super::{Socket, TICK, reason};
 use crate::config::Config;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::net::address::Address;
 use crate::threads;
 
@@ -58,7 +58,8 @@ fn connect_here(config: &Config, address: &Address, deadline: Instant) -> Result
     let deadline = deadline.min(start + config.connect_timeout);
     let too_late = |step: Step| {
         let waited = Duration::from_millis(u64::try_from((deadline - start).as_millis()).unwrap_or(u64::MAX));
-        Err(cannot_connect(address, format_args!("{} within {waited:?}", step.unfinished())))
+        let why = format!("cannot connect to {address}: {} within {waited:?}", step.unfinished());
+        Err(Error::because(Status::Connect, Reason::Deadline, why))
     };
     let is_over = || config.closing.is_set();
     let found = match address {
@@ -216,7 +217,7 @@ async fn handshake(
     match TlsConnector::from(tls.config.clone()).connect(name, stream).await {
         Ok(stream) => Ok(stream.into_inner()),
         Err(error) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(cause) => tls::failure(address, cause),
+            Some(cause) => tls::failure(address, Reason::Connect, cause),
             None => Error::new(
                 Status::Tls,
                 format!("TLS with {address} failed: {}; {}", reason(&error), tls::NOT_TLS),
@@ -504,7 +505,8 @@ mod tests {
             let without = open(&url, &options).and_then(|connection| {
                 let address = Config::new(&url, &options)?.servers.addresses()[0].clone();
                 ping(connection).map_err(|error| {
-                    tls::failure(&address, error.get_ref().unwrap().downcast_ref().expect("no TLS error"))
+                    let error = error.get_ref().unwrap().downcast_ref().expect("no TLS error");
+                    tls::failure(&address, Reason::Connect, error)
                 })
             });
             let error = without.expect_err("no certificate needed");

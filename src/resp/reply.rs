@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::ffi::lock::Mutex;
 
 use super::{NoMemory, make_room};
-use crate::error::{Error, Status};
+use crate::error::{Error, Reason, Status};
 use crate::ffi::fork::Process;
 
 /// What a reply is. The numbers are those of the C API (`RS_REPLY_...`).
@@ -87,7 +87,39 @@ pub(crate) struct Note {
     pub(crate) item: usize,
     pub(crate) command: String,
     pub(crate) status: Status,
+    pub(crate) reason: Reason,
     pub(crate) not_executed: bool,
+    /// The server that it is about.
+    pub(crate) node: Option<Arc<str>>,
+}
+
+impl Note {
+    /// What is known of an item by an error that it ended with.
+    pub(crate) fn new(at: usize, item: usize, command: String, error: &Error) -> Note {
+        Note {
+            at,
+            item,
+            command,
+            status: error.status(),
+            reason: error.reason(),
+            not_executed: error.is_not_executed(),
+            node: error.shared_node().cloned(),
+        }
+    }
+
+    /// The error of the item, whose text this is.
+    pub(crate) fn error(&self, text: &[u8]) -> Error {
+        let error = if self.status.is_answer() {
+            Error::server(self.status, text, self.not_executed)
+        } else {
+            Error::because(self.status, self.reason, String::from_utf8_lossy(text))
+        };
+        let error = error.of_item(self.item);
+        match &self.node {
+            Some(node) => error.on(node),
+            None => error,
+        }
+    }
 }
 
 /// Tape and buffer of one call's replies. `tape[0]` is the header, `tape[root]` the reply.
@@ -118,6 +150,18 @@ struct ElementIndex {
 const WALK_MAX: usize = 8;
 
 impl Payload {
+    /// Has no error among a pipeline's replies say that its item was not executed: an earlier try may have been.
+    pub(crate) fn claim_nothing(&mut self) {
+        self.notes.iter_mut().for_each(|note| note.not_executed = false);
+    }
+
+    /// Says of the errors among a pipeline's replies which server they are of.
+    pub(crate) fn of_server(&mut self, name: &Arc<str>) {
+        for note in &mut self.notes {
+            note.node.get_or_insert_with(|| Arc::clone(name));
+        }
+    }
+
     /// Puts the header in place; the first reply decoded after it is the root.
     pub(crate) fn start(&mut self) {
         self.clear();
@@ -528,10 +572,7 @@ impl<'a> ReplyRef<'a> {
         let text = self.as_bytes().unwrap_or_default();
         let notes = &self.payload.notes;
         Some(match notes.binary_search_by_key(&self.at, |note| note.at).map(|place| &notes[place]) {
-            Ok(note) if note.status.is_answer() => Error::server(note.status, text, note.not_executed)
-                .context(format_args!("item {} ({})", note.item, note.command)),
-            Ok(note) => Error::new(note.status, String::from_utf8_lossy(text))
-                .context(format_args!("item {} ({})", note.item, note.command)),
+            Ok(note) => note.error(text).context(format_args!("item {} ({})", note.item, note.command)),
             Err(_) => Error::server(Status::Server, text, false),
         })
     }

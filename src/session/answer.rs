@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use super::verdict::{self, LoadVerdict, Verdict};
+use super::known::Source;
+use super::verdict::{self, LoadVerdict, Refused, Verdict};
 use super::{Expected, Facts, Session, Singly, What};
-use crate::error::{Error, Status, kept};
+use crate::error::{Error, Reason, Status, kept};
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
 use crate::script::Sha;
@@ -26,9 +27,9 @@ impl<T> Session<T> {
             match verdict::judge_load(text) {
                 LoadVerdict::Never => {
                     self.facts.load_refused.store(true, Ordering::Relaxed);
-                    call.by_body = true;
+                    (call.by_body, call.teaches) = (true, true);
                 }
-                LoadVerdict::NotNow => call.by_body = true,
+                LoadVerdict::NotNow => (call.by_body, call.teaches) = (true, true),
                 LoadVerdict::Failed => {
                     // Calls behind this one have relied on this LOAD.
                     let text = kept(text).to_vec();
@@ -39,6 +40,7 @@ impl<T> Session<T> {
             return Err(Refusal::Protocol("a reply to SCRIPT LOAD that is not the script's SHA1"));
         } else {
             self.facts.note_compiled(sha);
+            self.has_taken_script = true;
         }
         self.unseen.clear();
         self.inbox.discard();
@@ -114,7 +116,7 @@ impl<T> Session<T> {
 
     /// Takes the replies to a call's items that were just decoded: the last of them is an error, or completes the part.
     #[inline]
-    pub(super) fn items_answered(&mut self, key: usize) -> Result<(), Refusal> {
+    pub(super) fn items_answered(&mut self, key: usize, at: u64) -> Result<(), Refusal> {
         let call = &mut self.calls[key];
         if call.request.shape == Shape::Single {
             self.inbox.hand_over(&mut call.payload.bytes)?;
@@ -123,9 +125,9 @@ impl<T> Session<T> {
             return Ok(());
         }
         if call.payload.tape[call.last].kind == Kind::Error {
-            self.item_failed(key);
+            self.item_failed(key, at);
         }
-        if let Some(Expected { what: What::Items { left: 0 }, .. }) = self.expected.front() {
+        if let Some(Expected { what: What::Items { left: 0, .. }, .. }) = self.expected.front() {
             self.inbox.hand_over(&mut self.calls[key].payload.bytes)?;
             self.expected.pop_front();
             self.part_answered(key);
@@ -139,11 +141,11 @@ impl<T> Session<T> {
             return self.single_failed(key);
         }
         self.has_loaded = true;
-        if (call.form.is_by_body() || call.by_body)
+        if call.teaches
             && let Some(script) = call.request.scripts.first()
         {
             // EVAL has cached it, or it was there: next time the SHA will do, for as long as the server keeps it.
-            self.known.insert(script.sha());
+            self.known.insert(script.sha(), call.position, Source::Other);
             self.facts.note_compiled(script.sha());
         }
         self.succeed(key);
@@ -153,47 +155,45 @@ impl<T> Session<T> {
     fn single_failed(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let text = call.payload.text(call.payload.root);
-        let lacks_read_only = match call.form {
-            Form::ShaReadOnly => verdict::is_unknown_command(text, b"EVALSHA_RO"),
-            Form::BodyReadOnly => verdict::is_unknown_command(text, b"EVAL_RO"),
-            Form::Sha | Form::Body => false,
-        };
-        if lacks_read_only {
-            self.facts.no_read_only.store(true, Ordering::Relaxed);
-            return self.emit(key);
-        }
         let verdict = match verdict::judge(text) {
             // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
             Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,
             // A script that forges LOADING would be sent again and again; a server that has loaded stays so.
-            Verdict::Loading if self.has_loaded && call.may_forge(0, &self.facts) => Verdict::Other,
+            Verdict::Loading
+                if call.may_forge(0, &self.facts)
+                    && (self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
+            {
+                Verdict::Other
+            }
+            Verdict::Other if !call.request.scripts.is_empty() => {
+                let by_body = call.form.is_by_body();
+                if !by_body && self.noscript.as_deref() == Some(text) {
+                    return self.single_missed(key);
+                }
+                let knows_words = by_body || self.noscript.is_some();
+                let doubt = verdict::doubt(text, call.form.command());
+                if doubt.is_some_and(|doubt| doubt.is_open(knows_words)) {
+                    let doubtful = (0, call.form, call.position);
+                    call.rare().doubtful.push(doubtful);
+                    return self.ask_about_single(key);
+                }
+                Verdict::Other
+            }
             verdict => verdict,
         };
-        let again = match verdict {
-            Verdict::NoScript => {
-                self.known.clear();
-                if let Some(text) = call.load_error(0) {
-                    let error = verdict::load_error(text);
-                    return self.refuse(key, error);
-                }
-                let again = call.tag.is_some() && (call.by_body || !call.repaired);
-                self.counters.noscript_repairs += u64::from(!call.by_body && again);
-                call.repaired = true;
-                again
-            }
-            _ => false,
-        };
-        if again {
-            self.emit(key);
-        } else {
-            let error = verdict::error(verdict, text);
-            self.refuse(key, error);
+        if verdict == Verdict::NoScript {
+            return self.single_missed(key);
         }
+        let mut error = verdict::error(verdict, text);
+        if verdict == Verdict::Other && call.is_proved_not_executed(0, text) {
+            error = error.certainly_not_executed();
+        }
+        self.refuse(key, error);
     }
 
     /// Notes what is known of the pipeline's item that was answered last, with an error.
     #[cold]
-    fn item_failed(&mut self, key: usize) {
+    fn item_failed(&mut self, key: usize, at_stream: u64) {
         let call = &mut self.calls[key];
         let at = call.last;
         let entry = call.payload.tape[at];
@@ -204,28 +204,41 @@ impl<T> Session<T> {
         self.has_loaded |= !call.request.scripts.is_empty() && call.answered - 1 > call.payload.notes.len();
         if let Some(script) = call.request.items[item].script.filter(|_| call.came_by_body(item)) {
             // It may have failed before it was cached.
-            self.known.remove(call.request.scripts[script as usize].sha());
+            self.known.doubt(call.request.scripts[script as usize].sha());
         }
+        let is_missing = match verdict::judge(text) {
+            Verdict::NoScript => true,
+            Verdict::Other => self.noscript.as_deref() == Some(text),
+            _ => false,
+        };
         let note = match verdict::judge(text) {
-            Verdict::NoScript if !call.is_own_error(item) => {
-                self.known.clear();
+            _ if is_missing && !call.is_own_error(item) => {
                 let script = call.request.items[item].script.map_or(0, |script| script as usize);
+                self.known.missed(call.request.scripts[script].sha(), at_stream);
                 match call.load_error(script) {
                     Some(_) => Status::Compile,
                     None => {
-                        let rare = call.rare();
-                        if rare.before_repair.is_none() {
-                            rare.missed.push(item);
-                        }
+                        call.rare().missed.push(item);
                         Status::NoScript
                     }
                 }
             }
             Verdict::Busy => Status::Busy,
-            Verdict::Loading if !(self.has_loaded && call.may_forge(item, &self.facts)) => Status::Loading,
-            _ => Status::Server,
+            Verdict::Loading
+                if !call.may_forge(item, &self.facts)
+                    || !(self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
+            {
+                Status::Loading
+            }
+            _ => {
+                if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
+                    call.rare().doubtful.push((item, form, at_stream));
+                }
+                Status::Server
+            }
         };
-        call.note(item, at, note);
+        let not_executed = note != Status::Server || call.is_proved_not_executed(item, text);
+        call.note(item, at, note, not_executed);
     }
 
     /// A part of a pipeline is answered: queue the next one, or finish.
@@ -240,33 +253,22 @@ impl<T> Session<T> {
             }
             return;
         }
-        let count = call.request.items.len();
-        if let Some(rare) = &call.rare
-            && rare.before_repair.is_some()
-            && call.answered < count + rare.missed.len()
-        {
-            return;
-        }
-        let repair = call.request.repair && !call.repaired && call.tag.is_some();
-        match &mut call.rare {
-            Some(rare) if repair && !rare.missed.is_empty() => {
+        match &call.rare {
+            Some(rare) if rare.before_repair.is_some() => self.repair_answered(key),
+            Some(_) => {
+                let count = call.request.items.len();
                 call.payload.end_array(count);
-                call.repaired = true;
-                return self.emit_repair(key);
+                self.settle(key);
             }
-            Some(rare) if rare.before_repair.is_some() => {
-                call.payload.end_array(rare.missed.len());
-                if let Some(mut before) = rare.before_repair.take() {
-                    if let Err(no_memory) = before.replace_elements(&rare.missed, &call.payload) {
-                        return self.refuse(key, no_memory.into());
-                    }
-                    call.payload = before;
+            None => {
+                let count = call.request.items.len();
+                call.payload.end_array(count);
+                if call.teaches {
+                    self.learn_from(key);
                 }
+                self.succeed(key);
             }
-            _ => call.payload.end_array(count),
         }
-        call.explain_missing_scripts();
-        self.succeed(key);
     }
 
     /// Takes the answer to MULTI or to a command behind it from the unseen tape.
@@ -281,6 +283,16 @@ impl<T> Session<T> {
         if is_multi_refused && place > loads {
             let outcome = match text {
                 None => Singly::Ran,
+                // A script that has run can say that it was not allowed to.
+                Some(text)
+                    if call
+                        .request
+                        .items
+                        .get(place - loads - 1)
+                        .is_some_and(|item| item.script.is_some()) =>
+                {
+                    if verdict::judge(text) == Verdict::Other { Singly::Failed } else { Singly::Refused }
+                }
                 Some(text) if verdict::is_unexecuted(text) => Singly::Refused,
                 Some(_) => Singly::Failed,
             };
@@ -347,7 +359,7 @@ impl<T> Session<T> {
             let kind = call.payload.tape[at].kind;
             let sha = call.request.scripts[index].sha();
             if kind == Kind::String {
-                self.known.insert(sha);
+                self.known.insert(sha, call.position, Source::Load);
                 self.facts.note_compiled(sha);
             } else if kind == Kind::Error {
                 let text = kept(call.payload.text(at)).to_vec();
@@ -360,17 +372,22 @@ impl<T> Session<T> {
         for item in 0..call.request.items.len() {
             let entry = call.payload.tape[at];
             if entry.kind == Kind::Error {
-                let is_missing =
-                    verdict::judge(call.payload.text(at)) == Verdict::NoScript && !call.is_own_error(item);
-                if is_missing {
-                    self.known.clear();
+                let text = call.payload.text(at);
+                let own = self.noscript.as_deref();
+                let is_missing = (verdict::judge(text) == Verdict::NoScript || own == Some(text))
+                    && !call.is_own_error(item);
+                if let Some(script) = call.request.items[item].script.filter(|_| is_missing) {
+                    self.known.missed(call.request.scripts[script as usize].sha(), call.position);
+                } else if let Some(form) = call.doubtful_form(item, text, own.is_some()) {
+                    let at = call.position;
+                    call.rare().doubtful.push((item, form, at));
                 }
-                call.note(item, at, if is_missing { Status::NoScript } else { Status::Server });
+                let not_executed = is_missing || call.is_proved_not_executed(item, call.payload.text(at));
+                call.note(item, at, if is_missing { Status::NoScript } else { Status::Server }, not_executed);
             }
             at += entry.span as usize;
         }
-        call.explain_missing_scripts();
-        self.succeed(key);
+        self.settle(key);
     }
 
     /// EXEC was answered with an error: nothing has run.
@@ -396,6 +413,11 @@ impl<T> Session<T> {
             call.by_body = true;
             return self.emit_transaction(key);
         }
+        if let Some(item) = place.checked_sub(1 + loads)
+            && self.adapt_transaction(key, item)
+        {
+            return self.emit_transaction(key);
+        }
         self.refuse_transaction(key);
     }
 
@@ -407,8 +429,14 @@ impl<T> Session<T> {
             verdict @ (Verdict::Loading | Verdict::Busy) => verdict::error(verdict, text),
             _ => Error::server(Status::TransactionAborted, text, true),
         };
+        let is_helpless = self.refused.has(Form::Body) && self.facts.load_refused.load(Ordering::Relaxed);
         let error = match place.checked_sub(1 + rare.loads.len()) {
-            Some(item) => error.context(format_args!(
+            Some(item) if is_helpless => error.of_item(item).context(format_args!(
+                "the transaction was refused, nothing ran: item {item} ({}): this user may neither load scripts nor send them \
+                 along, and in a transaction they have to be known to be there: call each on its own before, or trust the cache",
+                call.request.name_of(item)
+            )),
+            Some(item) => error.of_item(item).context(format_args!(
                 "the transaction was refused, nothing ran: item {item} ({})",
                 call.request.name_of(item)
             )),
@@ -470,8 +498,8 @@ fn places(items: &[Singly], outcome: Singly) -> String {
 }
 
 /// Ends a call that nobody waits for.
-fn caller_has_left() -> Error {
-    Error::new(Status::Indeterminate, "the caller has left")
+pub(super) fn caller_has_left() -> Error {
+    Error::indeterminate(Reason::Cancelled, "the caller has left")
 }
 
 impl<T> super::Call<T> {
@@ -487,7 +515,24 @@ impl<T> super::Call<T> {
     }
 
     fn came_by_body(&self, item: usize) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.by_body.contains(&item))
+        self.form_of(item).is_by_body()
+    }
+
+    /// The form in which a script call of a pipeline or transaction was sent last.
+    pub(super) fn form_of(&self, item: usize) -> Form {
+        let rewritten = self.rare.as_ref().map_or(&[][..], |rare| &rare.rewritten);
+        match rewritten.binary_search_by_key(&item, |(index, _)| *index) {
+            Ok(place) => rewritten[place].1,
+            Err(_) => self.request.encoded_form(item),
+        }
+    }
+
+    /// The form that a script call was sent in, if this error reply may be the server's word on that form.
+    fn doubtful_form(&self, item: usize, text: &[u8], knows_words: bool) -> Option<Form> {
+        self.request.items[item].script?;
+        let form = self.form_of(item);
+        let doubt = verdict::doubt(text, form.command())?;
+        doubt.is_open(knows_words || form.is_by_body()).then_some(form)
     }
 
     /// Notes why a script is not there, if the call is one that uses it.
@@ -498,14 +543,25 @@ impl<T> super::Call<T> {
         }
     }
 
-    fn note(&mut self, item: usize, at: usize, status: Status) {
-        let not_executed = status != Status::Server;
-        let command = self.request.name_of(item);
-        self.payload.notes.push(Note { at, item, command, status, not_executed });
+    fn note(&mut self, item: usize, at: usize, status: Status, not_executed: bool) {
+        let error = Error::server(status, b"", not_executed);
+        self.payload.notes.push(Note::new(at, item, self.request.name_of(item), &error));
+    }
+
+    /// Whether by this error text the server has refused to begin with an item. That it is a replica only a script can make up: then it has to be
+    /// asked first.
+    fn is_proved_not_executed(&self, item: usize, text: &[u8]) -> bool {
+        match verdict::refused_before_it_began(text) {
+            None => false,
+            Some(Refused::Unfit) => self.request.is_checked_first(item),
+            Some(Refused::ReadOnly) => {
+                self.request.items[item].script.is_none() && self.request.is_checked_first(item)
+            }
+        }
     }
 
     /// An item whose script did not load shows why, instead of NOSCRIPT.
-    fn explain_missing_scripts(&mut self) {
+    pub(super) fn explain_missing_scripts(&mut self) {
         let Some(rare) = self.rare.as_deref().filter(|rare| !rare.load_errors.is_empty()) else { return };
         for place in 0..self.payload.notes.len() {
             let Note { at, item, status, .. } = self.payload.notes[place];

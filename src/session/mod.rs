@@ -15,7 +15,9 @@ mod emit;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
+mod order;
 mod outbox;
+mod repair;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod verdict;
@@ -34,9 +36,10 @@ use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Po
 use crate::script::Sha;
 
 pub(crate) use inbox::Inbox;
-use known::Known;
+use known::{Cache, Known};
 pub(crate) use outbox::Chunk;
 use outbox::Outbox;
+use repair::{Answers, Refused};
 
 /// What has been learnt of the server and of the user's rights on one connection. It ends with that: the next one may lead to a newer server,
 /// and to other rights.
@@ -171,10 +174,12 @@ struct Call<T> {
     whole: usize,
     /// Where on the tape the reply starts that was decoded last.
     last: usize,
-    /// SCRIPT LOAD and EVALSHA were already sent a second time.
-    repaired: bool,
-    /// SCRIPT LOAD was refused: the script travels as EVAL from now on.
+    /// How often its script was sent again.
+    repeats: u8,
+    /// The script travels as EVAL from now on.
     by_body: bool,
+    /// If it is answered, the server has the script, which this connection has not loaded.
+    teaches: bool,
     /// How a single call's script was sent last.
     form: Form,
     /// What only few calls have.
@@ -185,12 +190,20 @@ struct Call<T> {
 struct Rare {
     /// The error replies to this call's SCRIPT LOADs, by script.
     load_errors: Vec<(usize, Vec<u8>)>,
-    /// Items of a pipeline or transaction whose script travelled as EVAL.
-    by_body: Vec<usize>,
-    /// Items of a pipeline that met NOSCRIPT and may be sent again.
+    /// Script calls of a pipeline or transaction that were sent in another form than they are encoded in, in ascending order.
+    rewritten: Vec<(usize, Form)>,
+    /// Script calls of a pipeline that the server has certainly not run, for it lacks the script or refuses the command.
     missed: Vec<usize>,
-    /// The pipeline's replies while `missed` is sent again.
+    /// Items whose error may say the same: the form that each was sent in, and where its part starts in the stream.
+    doubtful: Vec<(usize, Form, u64)>,
+    /// What the server itself says to a form, and how many such answers are awaited.
+    answers: Answers,
+    /// What of `missed` is sent again, how many of these are queued, and the pipeline's replies meanwhile.
+    again: Vec<usize>,
+    again_queued: usize,
     before_repair: Option<Box<Payload>>,
+    /// EVAL is refused: a transaction's scripts travel by their SHA, though they are not loaded in it.
+    by_sha: bool,
     /// What must be answered before a transaction may start: SCRIPT LOADs, and an empty transaction.
     checks: usize,
     /// The server's words, when that empty transaction was refused.
@@ -257,14 +270,23 @@ enum What {
     Load { script: usize },
     /// The reply to ASKING. It decides nothing: refused, the command behind it is redirected once more.
     Asking,
-    /// The replies to this many of the call's items.
-    Items { left: usize },
+    /// The replies to this many of the call's items, which start at this place in the stream.
+    Items { left: u32, at: u64 },
+    /// The server's own word on a form of script calls. The caller never sees it.
+    Word { form: Form },
     /// The answers to MULTI and to this many commands behind it. The caller never sees them.
     Queued { left: usize },
     /// The reply to EXEC.
     Exec,
     /// The answers to an empty transaction: MULTI's if 1 is left behind it, then EXEC's.
     Probe { left: usize },
+}
+
+impl What {
+    /// A part has no more items than bytes.
+    fn items(left: usize, at: u64) -> What {
+        What::Items { left: u32::try_from(left).unwrap_or(u32::MAX), at }
+    }
 }
 
 /// The state machine of one connection. `T` tells the owner whose call has finished.
@@ -279,12 +301,18 @@ pub(crate) struct Session<T> {
     decoder: Decoder,
     /// Replies that no caller sees are decoded here.
     unseen: Vec<Entry>,
-    known: Known,
+    known: Cache,
+    /// How this server says NOSCRIPT, where that is not among the known ways.
+    noscript: Option<Box<[u8]>>,
+    /// Forms of script calls that the server refuses to this user.
+    refused: Refused,
     facts: Arc<Facts>,
     pool: Arc<Pool>,
     finished: VecDeque<Finished<T>>,
     /// The server has answered a call with something else than LOADING, so it is not loading any more.
     has_loaded: bool,
+    /// The server has taken a script, which it does not do while it loads its data.
+    has_taken_script: bool,
     limits: Limits,
     counters: Counters,
     /// The connection is gone; what may still be received belongs to no call.
@@ -303,11 +331,14 @@ impl<T> Session<T> {
             inbox: Inbox::default(),
             decoder: Decoder::new(limits),
             unseen: Vec::new(),
-            known: Known::default(),
+            known: Cache::default(),
+            noscript: None,
+            refused: Refused::default(),
             facts,
             pool,
             finished: VecDeque::new(),
             has_loaded: false,
+            has_taken_script: false,
             limits,
             counters: Counters::default(),
             failed: false,
@@ -329,8 +360,9 @@ impl<T> Session<T> {
             answered: 0,
             whole: 0,
             last: 0,
-            repaired: false,
+            repeats: 0,
             by_body: false,
+            teaches: false,
             form: Form::Sha,
             rare: None,
         });
@@ -390,7 +422,7 @@ impl<T> Session<T> {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        Counters { flushes: self.outbox.bursts(), ..self.counters }
     }
 
     /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow.
@@ -404,12 +436,6 @@ impl<T> Session<T> {
     pub(crate) fn put_back(&mut self, chunk: Chunk, sent: usize) {
         self.counters.bytes_sent += sent as u64;
         self.outbox.put_back(chunk, sent);
-    }
-
-    /// Counts one burst of sending.
-    #[inline]
-    pub(crate) fn count_flush(&mut self) {
-        self.counters.flushes += 1;
     }
 
     /// Lends the inbox to the thread that reads; [`Session::receive`] takes it back.
@@ -463,7 +489,7 @@ impl<T> Session<T> {
     #[inline(always)]
     fn decode_next(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
         let decoded = match expected {
-            Some(Expected { call, what: What::Items { left } }) => self.decode_items(call, left)?,
+            Some(Expected { call, what: What::Items { left, .. } }) => self.decode_items(call, left)?,
             Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
             Some(_) => self.decode_unseen()?,
             None => self.decode_unasked()?,
@@ -478,7 +504,8 @@ impl<T> Session<T> {
             (Decoded::Aside, _) => self.discard_aside()?,
             (Decoded::Reply, None) => return Err(UNASKED),
             (Decoded::Reply, Some(Expected { call, what })) => match what {
-                What::Items { .. } => self.items_answered(call)?,
+                What::Items { at, .. } => self.items_answered(call, at)?,
+                What::Word { form } => self.answered(call, form),
                 What::Load { script } => self.loaded(call, script)?,
                 What::Asking => self.asked(),
                 What::Queued { left } => self.queued(call, left),
@@ -494,14 +521,15 @@ impl<T> Session<T> {
         self.known.clear();
     }
 
-    /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent. Where the reply to one call is to blame, `owner` is
-    /// that call's status; the others have lost the connection and no more.
-    pub(crate) fn fail(&mut self, status: Status, reason: &str, owner: Option<Status>) {
+    /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent. Where the
+    /// reply to one call is to blame, `owner` is that call's status; the others have lost the connection and no more.
+    pub(crate) fn end(&mut self, cause: &Error, owner: Option<Status>) {
+        let (status, why, reason) = (cause.status(), cause.reason(), cause.message());
         self.failed = true;
         let owner = owner.zip(self.at_fault.or(self.expected.front().map(|front| front.call)));
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
-            let arrived = self.arrived(key);
+            let (arrived, index) = (self.arrived(key), self.unanswered(key));
             let Call { tag, request, position, .. } = self.calls.remove(key);
             let Some(tag) = tag else { continue };
             let (own, whose) = match owner {
@@ -510,16 +538,37 @@ impl<T> Session<T> {
                 None => (None, ""),
             };
             let error = if self.outbox.has_sent(position) {
-                let lost = if status == Status::Internal { status } else { Status::Indeterminate };
                 let text = format!("{reason}{whose}; the call was sent, so the server may have executed it");
-                Error::new(own.unwrap_or(lost), text).sent(true)
+                let error = match own {
+                    Some(own) => Error::new(own, text),
+                    None if status == Status::Internal => Error::because(status, why, text),
+                    None => Error::indeterminate(why, text),
+                };
+                error.sent(true)
             } else {
-                Error::new(status, format!("{reason}{whose}; nothing of the call was sent")).sent(false)
+                Error::because(status, why, format!("{reason}{whose}; nothing of the call was sent"))
+                    .sent(false)
+            };
+            let error = match index {
+                Some(index) => error.of_item(index),
+                None => error,
             };
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
         self.expected.clear();
         self.probes.clear();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+        self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason), None);
+    }
+
+    /// The first item of a pipeline that has no answer yet.
+    pub(crate) fn unanswered(&self, key: usize) -> Option<usize> {
+        let call = self.calls.get(key).filter(|call| call.request.shape == Shape::Pipeline)?;
+        let repaired = call.rare.as_ref().filter(|rare| rare.before_repair.is_some());
+        Some(repaired.and_then(|rare| rare.missed.first().copied()).unwrap_or(call.answered))
     }
 
     /// A copy of the replies of a pipeline that have arrived whole; `None` too where there is no memory for it.
@@ -543,7 +592,7 @@ impl<T> Session<T> {
 
     /// Decodes the replies to a call's items until all `left` are there, or one of them is an error that must be looked at.
     #[inline]
-    fn decode_items(&mut self, key: usize, mut left: usize) -> std::result::Result<Decoded, Refusal> {
+    fn decode_items(&mut self, key: usize, mut left: u32) -> std::result::Result<Decoded, Refusal> {
         let call = &mut self.calls[key];
         let Payload { tape, bytes, .. } = &mut *call.payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
@@ -561,9 +610,9 @@ impl<T> Session<T> {
             Ok(left > 0 && !(looks_at_errors && tape[last].kind == Kind::Error))
         });
         (call.whole, call.last) = (whole, last);
-        call.answered += before - left;
-        if let Some(front) = self.expected.front_mut() {
-            front.what = What::Items { left };
+        call.answered += (before - left) as usize;
+        if let Some(Expected { what: What::Items { left: waiting, .. }, .. }) = self.expected.front_mut() {
+            *waiting = left;
         }
         decoded
     }
@@ -604,6 +653,7 @@ impl<T> Session<T> {
     }
 
     /// Ends a call with its reply.
+    #[inline(always)]
     fn succeed(&mut self, key: usize) {
         let Call { tag, request, payload, .. } = self.calls.remove(key);
         if let Some(tag) = tag {

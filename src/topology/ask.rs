@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::Claim;
 use super::map::{Found, FoundShard};
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
@@ -97,8 +98,13 @@ impl Picture {
     }
 
     /// Whether the node counts the slot among its own.
-    pub(super) fn owns(&self, slot: u16) -> bool {
+    fn owns(&self, slot: u16) -> bool {
         includes(&self.own_slots(), slot)
+    }
+
+    /// Whether the node would send a call for this slot away with these words.
+    pub(super) fn bears_out(&self, slot: u16, claim: Claim) -> bool {
+        !self.owns(slot) || claim == Claim::Ask && self.is_leaving(slot)
     }
 
     /// Whether the node knows of an owner of the slot.
@@ -107,24 +113,39 @@ impl Picture {
     }
 
     /// Whether the slot is on its way from the node to another.
-    pub(super) fn is_leaving(&self, slot: u16) -> bool {
+    fn is_leaving(&self, slot: u16) -> bool {
         let mark = format!("[{slot}->-");
         self.own_slots().iter().any(|range| range.starts_with(&mark))
     }
 
-    /// Whether the node knows of another at this address, which it spells as an IP address or by name.
-    pub(super) fn lists(&self, address: &Address, config: &Config) -> bool {
+    /// Whether the slot belongs to the node at this address, as the node knows it.
+    pub(super) fn is_of(&self, slot: u16, address: &Address, config: &Config) -> bool {
         self.lines().any(|fields| {
-            let mut names = fields.get(1).copied().unwrap_or_default().split(',');
-            let Some(Address::Tcp { host, port }) =
-                names.next().and_then(|at| Address::parse(at.split('@').next().unwrap_or_default()))
-            else {
-                return false;
-            };
-            let name = names.next().filter(|name| !name.is_empty()).unwrap_or(&host).to_owned();
-            [host, name].into_iter().any(|host| config.reachable(Address::Tcp { host, port }) == *address)
+            fields.get(8..).is_some_and(|ranges| includes(ranges, slot)) && is_at(&fields, address, config)
         })
     }
+
+    /// Whether the slot is on its way from the node to the one at this address.
+    pub(super) fn is_leaving_to(&self, slot: u16, address: &Address, config: &Config) -> bool {
+        let mark = format!("[{slot}->-");
+        let own = self.own_slots();
+        let Some(id) = own.iter().find_map(|range| range.strip_prefix(&*mark)?.strip_suffix(']')) else {
+            return false;
+        };
+        self.lines().any(|fields| fields.first() == Some(&id) && is_at(&fields, address, config))
+    }
+}
+
+/// Whether a line of CLUSTER NODES is of the node at this address, which it spells as an IP address or by name.
+fn is_at(fields: &[&str], address: &Address, config: &Config) -> bool {
+    let mut names = fields.get(1).copied().unwrap_or_default().split(',');
+    let Some(Address::Tcp { host, port }) =
+        names.next().and_then(|at| Address::parse(at.split('@').next().unwrap_or_default()))
+    else {
+        return false;
+    };
+    let name = names.next().filter(|name| !name.is_empty()).unwrap_or(&host).to_owned();
+    [host, name].into_iter().any(|host| config.reachable(Address::Tcp { host, port }) == *address)
 }
 
 /// What CLUSTER NODES would say, as far as CLUSTER SLOTS says it: no slots on the move, and no nodes without slots. `None` where the node that

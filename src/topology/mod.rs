@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 
 use crate::config::{Config, Servers};
 use crate::defect::contain;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::link::Link;
 use crate::log::LogLevel;
 use crate::net::address::Address;
@@ -87,6 +87,16 @@ pub(crate) struct Topology {
     pool: Arc<Pool>,
 }
 
+/// What becomes of a call that a server redirects.
+pub(crate) enum Redirection {
+    /// It goes there. `is_proved`: the server stands by it, or no script can have made it up.
+    To { node: Arc<Node>, is_proved: bool },
+    /// Where the slot is now, a new picture shows: the server does not have it, and has named none that does.
+    Elsewhere,
+    /// Nowhere: the server knows nothing of it.
+    Refused,
+}
+
 /// A server that refused calls, to be asked whether it stands by that: once, however many calls it refused at a time.
 pub(crate) struct Witness<'a> {
     pub(crate) node: &'a Arc<Node>,
@@ -117,7 +127,7 @@ impl<'a> Witness<'a> {
 
     /// Whether the slot is on its way from it to another server, or gone.
     pub(crate) fn is_without(&self, slot: u16) -> bool {
-        self.picture().is_some_and(|picture| !picture.owns(slot) || picture.is_leaving(slot))
+        self.stands_by(slot, Claim::Ask)
     }
 
     /// Whether the cluster is down, as it sees it, or nobody has the slot; or was a moment ago, for it may be well again by the time that it
@@ -130,6 +140,20 @@ impl<'a> Witness<'a> {
             renewal.down = Some(Instant::now());
         }
         renewal.down.is_some_and(|down| down.elapsed() < RECOVERY)
+    }
+
+    /// Whether it stands by what it has said of a slot, asked in its own right; an answer that only a script made up it does not know of.
+    pub(crate) fn stands_by(&self, slot: u16, claim: Claim) -> bool {
+        self.picture().is_some_and(|picture| picture.bears_out(slot, claim))
+    }
+
+    /// Whether it names the server at this address as the one that has the slot, or takes it over.
+    fn names(&self, slot: u16, claim: Claim, address: &Address) -> bool {
+        let config = &self.topology.config;
+        self.picture().is_some_and(|picture| match claim {
+            Claim::Moved => picture.is_of(slot, address, config),
+            Claim::Ask => picture.is_leaving_to(slot, address, config),
+        })
     }
 
     fn picture(&self) -> Option<&Picture> {
@@ -268,7 +292,7 @@ impl Topology {
     pub(crate) fn link(&self, node: &Arc<Node>, deadline: Instant) -> Result<Arc<Link>> {
         if self.is_watched() && !node.is_connected() && !self.is_listed_as_replica(node) {
             let text = format!("the connection to {} was lost; nothing was sent", node.address());
-            return Err(Error::new(Status::Connect, text));
+            return Err(Error::because(Status::Connect, Reason::ConnectionLost, text).on(node.name()));
         }
         node.link_now(deadline)
     }
@@ -521,7 +545,8 @@ impl Topology {
     fn candidates(&self, seeds: &[Address], suspect: Option<&Address>) -> Vec<Address> {
         let mut nodes: Vec<Arc<Node>> = self.map.read().nodes().cloned().collect();
         fastrand::shuffle(&mut nodes);
-        nodes.sort_by_key(|node| !node.answers());
+        // Each asked once: what they say may change while they are sorted.
+        nodes.sort_by_cached_key(|node| !node.answers());
         let mut candidates: Vec<Address> = Vec::new();
         for address in nodes.iter().map(|node| node.address()).chain(seeds) {
             if !candidates.contains(address) {
@@ -589,26 +614,49 @@ impl Topology {
     }
 
     /// Whether a server stands by what it has said of a slot, asked in its own right; an answer that only a script made up it does not
-    /// know of.
-    pub(crate) fn stands_by(&self, node: &Node, slot: u16, claim: Claim, deadline: Instant) -> bool {
-        let Ok(picture) = Picture::ask(node, deadline) else { return false };
-        !picture.owns(slot) || claim == Claim::Ask && picture.is_leaving(slot)
+    /// know of. `None`: it cannot be asked.
+    pub(crate) fn stands_by(&self, node: &Node, slot: u16, claim: Claim, deadline: Instant) -> Option<bool> {
+        Some(Picture::ask(node, deadline).ok()?.bears_out(slot, claim))
     }
 
-    /// The node that a server redirects to, if it is one of the cluster.
-    pub(crate) fn redirected_to(&self, to: &str, by: &Node, deadline: Instant) -> Option<Arc<Node>> {
-        let (host, port) = to.rsplit_once(':')?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let address = self.config.reachable(ask::endpoint(host, port.parse().ok()?, by.address())?);
-        let is_known = self.knows(&address);
-        let is_listed =
-            || Picture::ask(by, deadline).is_ok_and(|picture| picture.lists(&address, &self.config));
-        (is_known || is_listed()).then(|| self.node(&address, Purpose::Calls))
+    /// What is known of the server that another redirects a slot to. `may_be_forged`: a script may have made that up.
+    pub(crate) fn redirected_to(
+        &self,
+        witness: &Witness<'_>,
+        (slot, claim): (u16, Claim),
+        to: &str,
+        may_be_forged: bool,
+    ) -> Redirection {
+        let target = || {
+            let (host, port) = to.rsplit_once(':')?;
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            let address = ask::endpoint(host, port.parse().ok()?, witness.node.address())?;
+            Some(self.config.reachable(address))
+        };
+        let Some(address) = target() else { return Redirection::Refused };
+        let primary = self.primary_at(&address);
+        if let Some(primary) = &primary
+            && (!may_be_forged || primary.answers())
+        {
+            return Redirection::To { node: Arc::clone(primary), is_proved: !may_be_forged };
+        }
+        // It may not answer, or is no primary as far as is known: whether it is worth the way, the one who says so must know.
+        if may_be_forged && !witness.stands_by(slot, claim) {
+            return Redirection::Refused;
+        }
+        match primary {
+            Some(node) => Redirection::To { node, is_proved: true },
+            None if witness.names(slot, claim, &address) => {
+                Redirection::To { node: self.node(&address, Purpose::Calls), is_proved: true }
+            }
+            None if claim == Claim::Moved => Redirection::Elsewhere,
+            None => Redirection::Refused,
+        }
     }
 
-    /// Whether there is a node at an address, by the picture in force.
-    pub(crate) fn knows(&self, address: &Address) -> bool {
-        self.map.read().nodes().any(|node| node.address() == address)
+    fn primary_at(&self, address: &Address) -> Option<Arc<Node>> {
+        let map = self.map.read();
+        map.shards.iter().map(|shard| &shard.primary).find(|node| node.address() == address).cloned()
     }
 
     pub(crate) fn forget_scripts(&self) {

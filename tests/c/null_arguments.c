@@ -343,6 +343,9 @@ static void errors(void) {
     CHECK_TEXT(rs_error_server_code(NULL), "");
     CHECK(!rs_error_is_indeterminate(NULL));
     CHECK(!rs_error_is_not_executed(NULL));
+    CHECK_INT(rs_error_reason(NULL), 0);
+    CHECK_INT(rs_error_index(NULL), -1);
+    CHECK_TEXT(rs_error_node(NULL), "");
     rs_error_free(NULL);
 }
 
@@ -423,6 +426,7 @@ static void queues(void) {
 #undef CALL
     CHECK(used == 0 && count == 0 && needed == 0);
     CHECK_OK(rs_queue_poll_packed(queue, buffer, sizeof buffer, 1, 0, NULL, NULL, NULL, &err));
+    rs_queue_set_packed_details(NULL, true);
 #define CALL(err) rs_script_submit(NULL, client, 0, NULL, NULL, 0, NULL, NULL, queue, 1, err)
     REFUSES("script", CALL);
 #undef CALL

@@ -12,7 +12,7 @@
 #include "support/server.h"
 
 static server *redis;
-static rs_client *client;
+static rs_client *client, *other;
 static char url[64]; /* with a name to be looked up */
 static const char *const ping[] = {"PING"};
 
@@ -58,6 +58,9 @@ static void cancel_this_thread(void) {
     CHECK(sem_post(&here->under_way) == 0);
 }
 
+/* Behind the client's back. */
+static void flush_scripts(void) { do_command(other, "SCRIPT", "FLUSH", NULL); }
+
 static void everything_pending(void) {
     cancel_this_thread();
     everything e = everything_of(url);
@@ -98,6 +101,28 @@ static void lost_connections_pending(void) {
         while (rs_client_command(mortal, 1, ping, NULL, NULL, NULL) != RS_OK) {}
     }
     rs_client_free(mortal);
+}
+
+/* With a client that another thread has opened: what a thread does for the first time it may have to ask the system for. */
+static void repairs_pending(void) {
+    const char lua[] = "return redis.call('INCR', KEYS[1])";
+    const char *keys[] = {"repaired"};
+    rs_script *script = NULL;
+    rs_pipeline *pipeline = NULL;
+    rs_reply *reply = NULL;
+    cancel_this_thread();
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), &script, &err));
+    CHECK_OK(rs_script_call(script, NULL, 1, keys, NULL, 0, NULL, NULL, NULL, &err));
+    flush_scripts();
+    CHECK_OK(rs_script_call(script, NULL, 1, keys, NULL, 0, NULL, NULL, NULL, &err));
+    flush_scripts();
+    CHECK_OK(rs_pipeline_new(client, 0, &pipeline, &err));
+    CHECK_OK(rs_pipeline_script(pipeline, script, 1, keys, NULL, 0, NULL, NULL, &err));
+    CHECK_OK(rs_pipeline_exec(pipeline, &reply, &err));
+    CHECK_INT(rs_reply_integer(rs_reply_element(reply, 0)), 3);
+    rs_reply_free(reply);
+    rs_pipeline_free(pipeline);
+    rs_script_free(script);
 }
 
 static void failures_pending(void) {
@@ -169,6 +194,7 @@ static void cancelled_threads_end_after_the_call(void) {
     cancelled_in(waiting_for_the_server);
     do_command(client, "DEL", "end", NULL);
     cancelled_in(waiting_for_a_completion);
+    cancelled_in(repairs_pending);
     do_command(client, "DEL", "end", NULL);
     cancelled_in(everything_pending);
     cancelled_in(routed_pending);
@@ -262,10 +288,12 @@ static void nothing_is_printed(void) {
 int main(void) {
     redis = server_start();
     client = open_client(server_url(redis));
+    other = open_client(server_url(redis));
     snprintf(url, sizeof url, "redis://localhost:%d", server_port(redis));
     RUN(cancelled_threads_end_after_the_call);
     RUN(a_destructor_may_call_everything);
     RUN(a_destructor_may_be_the_first_to_call);
     RUN(nothing_is_printed);
     rs_client_free(client);
+    rs_client_free(other);
 }

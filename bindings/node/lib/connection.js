@@ -65,6 +65,7 @@ class Connection {
     #room = Buffer.allocUnsafeSlow(ROOM);
     #used = Buffer.alloc(8);
     #count = Buffer.alloc(8);
+    #handles = Buffer.allocUnsafeSlow(8 * ENOUGH);
     #needed = Buffer.alloc(8);
 
     /** Calls by their tag, and tags that are free. */
@@ -99,6 +100,7 @@ class Connection {
         const out = Buffer.alloc(8);
         native.queueNew(capacity, out);
         this.#queue = out.readBigUInt64LE(0);
+        native.packDetails(this.#queue, true);
         this.#kept = [atExit("rs_client_free", handle), atExit("rs_queue_free", this.#queue)];
         // The socket closes what it is given, and the queue needs its own.
         const fd = native.dup(native.queueFd(this.#queue));
@@ -194,11 +196,8 @@ class Connection {
         if (batch.length === 0) return;
         const writer = this.#writer;
         const { scripts } = writer;
-        let handles = null;
-        if (scripts.length > 0) {
-            handles = Buffer.allocUnsafe(8 * scripts.length);
-            for (let i = 0; i < scripts.length; i++) handles.writeBigUInt64LE(scripts[i].address, 8 * i);
-        }
+        const handles = this.#handlesFor(scripts.length);
+        for (let i = 0; i < scripts.length; i++) handles.writeBigUInt64LE(scripts[i].address, 8 * i);
         this.#batch = [];
         for (let i = 0; i < batch.length; i++) batch[i].end = 0;
         try {
@@ -208,6 +207,12 @@ class Connection {
             this.#rest();
         }
         writer.clear();
+    }
+
+    /** Room for the handles of so many scripts. */
+    #handlesFor(count) {
+        if (this.#handles.length < 8 * count) this.#handles = Buffer.allocUnsafeSlow(16 * count);
+        return this.#handles;
     }
 
     #listen(call, signal) {

@@ -86,6 +86,7 @@ export interface Script {
 
 export interface Stats {
     calls: number;
+    /** Bursts of writing to a socket. Calls that travel together share one; a call made when all before it have ended adds exactly one each time that something of it is sent. */
     roundTrips: number;
     bytesSent: number;
     bytesReceived: number;
@@ -101,7 +102,7 @@ export class Client {
     script(source: string | Uint8Array, options?: { idempotent?: boolean }): Script;
     command<T extends Reply = Reply>(words: readonly Argument[], options?: CallOptions): Promise<T>;
     command<T extends Reply = Reply>(...words: Argument[]): Promise<T>;
-    /** Not atomic; `repairUnordered` sends items that met NOSCRIPT again, behind all others. */
+    /** Not atomic; `repairUnordered` sends items that met NOSCRIPT again even where that changes the order of what is done to a key. */
     pipeline(options?: { repairUnordered?: boolean }): Pipeline;
     /** Between MULTI and EXEC; `trustCache` does not load scripts again that the server is known to have. */
     transaction(options?: { trustCache?: boolean }): Pipeline;
@@ -158,6 +159,12 @@ export class ScriptError extends Error {
     readonly indeterminate: boolean;
     /** The call was not executed and will not be. */
     readonly notExecuted: boolean;
+    /** What ended the call, such as `RS_REASON_DEADLINE` or `RS_REASON_CONNECTION_LOST`, whatever is known of its execution. */
+    readonly reason: string;
+    /** The item of a pipeline or transaction that it is about; of several without an answer, the first. */
+    readonly index?: number;
+    /** The server that it is about, as `host:port` or the path of a socket. */
+    readonly node?: string;
     /** Of a pipeline that broke half-way: the replies that did arrive. */
     readonly arrived?: Reply[];
 }
@@ -165,6 +172,7 @@ export class ArgumentError extends ScriptError {}
 export class ClosedError extends ScriptError {}
 export class QueueFullError extends ScriptError {}
 export class ConnectError extends ScriptError {}
+/** Of a call whose time was over. `instanceof` holds for each of these, also where it may have been executed: then it is an IndeterminateError too. */
 export class TimeoutError extends ScriptError {}
 export class CancelledError extends ScriptError {}
 export class IndeterminateError extends ScriptError {}

@@ -41,6 +41,26 @@ test("a deadline ends a call, and its late reply is nobody else's", async (t) =>
     assert.equal(await client.command("ECHO", "mine"), "mine");
 });
 
+test("a missed deadline is told from a lost connection", async (t) => {
+    const { server, client } = await withClient(t);
+    server.pause();
+    const check = (isTimeout, reason) => (error) => {
+        assert.ok(error instanceof rs.IndeterminateError && error.indeterminate, String(error));
+        assert.equal(error instanceof rs.TimeoutError, isTimeout, String(error));
+        assert.equal(error.reason, reason);
+        assert.equal(typeof error.node, "string");
+        return true;
+    };
+    await assert.rejects(client.command(["INCR", "n"], { timeout: 100 }), check(true, "RS_REASON_DEADLINE"));
+    const pipeline = client.pipeline().command("INCR", "n").exec({ timeout: 100 });
+    await assert.rejects(pipeline, (error) => check(true, "RS_REASON_DEADLINE")(error) && error.index === 0);
+    const lost = client.command("INCR", "n");
+    await new Promise(setImmediate);
+    server.kill();
+    await assert.rejects(lost, check(false, "RS_REASON_CONNECTION_LOST"));
+    await assert.rejects(client.command(["INCR", "n"]), (error) => !(error instanceof rs.TimeoutError) && error.index === undefined);
+});
+
 test("an AbortSignal at every stage", async (t) => {
     const { server, client } = await withClient(t);
     const reason = new Error("enough");
@@ -93,7 +113,7 @@ test("an AbortSignal at every stage", async (t) => {
 });
 
 test("close tells all calls under way", async (t) => {
-    const { server, client } = await withClient(t);
+    const { server, client } = await withClient(t, { callTimeout: 300_000 });
     const script = client.script("return 1");
     await script();
     server.pause();
@@ -104,7 +124,7 @@ test("close tells all calls under way", async (t) => {
     const closing = client.close();
     assert.equal(client.close(), closing);
     await closing;
-    assert.ok(performance.now() - start < 2000);
+    assert.ok(performance.now() - start < 60_000);
     assert.deepEqual(new Set(await Promise.all(sent)), new Set(["RS_ERR_INDETERMINATE"]));
     assert.deepEqual(new Set(await Promise.all(unsent)), new Set(["RS_ERR_CLOSED"]));
     await assert.rejects(script(), { code: "RS_ERR_CLOSED", notExecuted: true });
@@ -169,10 +189,10 @@ test("the event loop is never blocked", async (t) => {
         last = performance.now();
     }, 5);
     // Whatever waited on this thread would keep it for all of that.
-    const slow = { timeout: 1500 };
+    const slow = { timeout: 6000 };
     const script = client.script("return 1");
     await Promise.allSettled([
-        rs.connect(server.url, { connectTimeout: 1500 }),
+        rs.connect(server.url, { connectTimeout: 6000 }),
         script([], [], slow),
         client.scriptLoad(script, slow),
         client.scriptExists([script], slow),
@@ -186,7 +206,7 @@ test("the event loop is never blocked", async (t) => {
     await pending;
     clearInterval(ticks);
     server.resume();
-    assert.ok(longest < 750, `${longest} ms`);
+    assert.ok(longest < 3000, `${longest} ms`);
 });
 
 test("a blocking command has a connection of its own", async (t) => {

@@ -65,12 +65,17 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_set_tls_client_cert(options, "/nowhere", "/nowhere", &err));
     GIVES(RS_OK, rs_options_set_tls_server_name(options, "n", &err));
     GIVES(RS_OK, rs_options_set_tls_insecure_skip_verify(options, false, &err));
+    GIVES(RS_OK, rs_options_set_silence_timeout_ms(options, PATIENCE_MS, &err));
+    GIVES(RS_OK, rs_options_set_client_info(options, false, &err));
+    GIVES(RS_OK, rs_options_set_probe_transactions(options, false, &err));
     GIVES(RS_OK, rs_options_set_keepalive_s(options, 1, &err));
     GIVES(RS_OK, rs_options_set_reconnect_backoff_ms(options, 1, 1, &err));
     GIVES(RS_OK, rs_options_set_reconnect_attempts(options, 1, &err));
     GIVES(RS_OK, rs_options_set_max_reply_bytes(options, 1 << 20, &err));
     GIVES(RS_OK, rs_options_set_max_reply_depth(options, 8, &err));
     GIVES(RS_OK, rs_options_set_lazy_connect(options, true, &err));
+    GIVES(RS_OK, rs_options_set_client_info(options, false, &err));
+    GIVES(RS_OK, rs_options_set_probe_transactions(options, false, &err));
     GIVES(RS_OK, rs_options_set_read_from(options, RS_READ_FROM_PRIMARY, &err));
     GIVES(RS_OK, rs_options_map_address(options, "a:1", "b:2", &err));
     GIVES(RS_OK, rs_options_set_sentinel_username(options, "u", &err));
@@ -119,6 +124,7 @@ static void calls(const everything *e, rs_status expected) {
     GIVES(expected, rs_client_script_exists(e->client, 1, &sha, &exists, &err));
     GIVES(expected, rs_client_script_flush(e->client, RS_FLUSH_SYNC, &err));
     GIVES(expected ? expected : RS_ERR_SERVER, rs_client_script_kill(e->client, &err)); /* none is running */
+    GIVES(expected ? expected : RS_ERR_SERVER, rs_client_kill(e->client, &reply, &err));
     GIVES(expected ? expected : RS_ERR_NOT_SUPPORTED, rs_client_script_show(e->client, sha, &reply, &err));
     GIVES(expected, rs_pipeline_new(e->client, RS_PIPELINE_ATOMIC, &pipeline, &err));
     rs_pipeline_free(pipeline);
