@@ -113,6 +113,7 @@ impl Status {
             | Status::NotSupported
             | Status::NotServed => Reason::Server,
             Status::Internal => Reason::Internal,
+            Status::NoMemory | Status::Resources => Reason::Resources,
         }
     }
 }
@@ -144,6 +145,8 @@ pub enum Reason {
     Argument = 9,
     /// A defect of this library.
     Internal = 10,
+    /// This side has no memory, descriptors or threads left.
+    Resources = 11,
 }
 
 impl Reason {
@@ -197,15 +200,15 @@ impl Error {
         }))
     }
 
-    /// A call that the server may have executed, or may yet execute.
-    pub(crate) fn indeterminate(reason: Reason, message: impl Into<String>) -> Self {
-        Error::because(Status::Indeterminate, reason, message)
-    }
-
     /// For a call that was sent and whose reply cannot be held.
     fn no_memory() -> Self {
         let text = "there is no memory for the reply; the call was sent, so the server may have executed it";
         Error::new(Status::NoMemory, text).sent(true)
+    }
+
+    /// A call that the server may have executed, or may yet execute.
+    pub(crate) fn indeterminate(reason: Reason, message: impl Into<String>) -> Self {
+        Error::because(Status::Indeterminate, reason, message)
     }
 
     pub(crate) fn closed() -> Self {

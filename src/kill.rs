@@ -60,9 +60,15 @@ impl Client {
         let mut payload = Box::<Payload>::default();
         payload.start_array();
         for what in &killed {
-            let mut texts = Ok(());
-            payload.append_array(3, |payload| texts = what.append_to(payload));
-            texts?;
+            payload.append_array(3, |payload| {
+                let kind: &[u8] = if what.is_function { b"function" } else { b"script" };
+                payload.append_text(Kind::String, kind)?;
+                match &what.name {
+                    Some(name) => payload.append_text(Kind::String, name.as_bytes())?,
+                    None => payload.append_nil(),
+                }
+                payload.append_text(Kind::String, what.node.as_bytes())
+            })?;
         }
         payload.end_array(killed.len());
         Ok(Reply::new(payload))
