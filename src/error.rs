@@ -97,7 +97,7 @@ impl Status {
             | Status::NotReadOnly
             | Status::Forked
             | Status::NoRoute => Reason::Argument,
-            Status::QueueFull | Status::ReplyLimit | Status::NoMemory | Status::Resources => Reason::Limit,
+            Status::QueueFull | Status::ReplyLimit => Reason::Limit,
             Status::Closed => Reason::Closed,
             Status::Connect | Status::Tls => Reason::Connect,
             Status::Timeout => Reason::Deadline,
@@ -139,7 +139,7 @@ pub enum Reason {
     Server = 6,
     /// There was no connection: no such host, refused, unreachable, no TLS.
     Connect = 7,
-    /// A limit: of the options, of a queue, or of what the system has (memory, descriptors, threads).
+    /// A limit of the options or of a queue.
     Limit = 8,
     /// The call itself, as it was made: nothing was sent.
     Argument = 9,
