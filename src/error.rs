@@ -87,7 +87,7 @@ impl Status {
     }
 
     /// What ends a call with this status, where nothing else is said.
-    fn usual_reason(self) -> Reason {
+    pub(crate) fn usual_reason(self) -> Reason {
         match self {
             Status::InvalidArgument
             | Status::InvalidUrl
@@ -97,7 +97,7 @@ impl Status {
             | Status::NotReadOnly
             | Status::Forked
             | Status::NoRoute => Reason::Argument,
-            Status::QueueFull | Status::ReplyLimit => Reason::Limit,
+            Status::QueueFull | Status::ReplyLimit | Status::NoMemory | Status::Resources => Reason::Limit,
             Status::Closed => Reason::Closed,
             Status::Connect | Status::Tls => Reason::Connect,
             Status::Timeout => Reason::Deadline,
@@ -139,7 +139,7 @@ pub enum Reason {
     Server = 6,
     /// There was no connection: no such host, refused, unreachable, no TLS.
     Connect = 7,
-    /// A limit of the options or of a queue.
+    /// A limit: of the options, of a queue, or of what the system has (memory, descriptors, threads).
     Limit = 8,
     /// The call itself, as it was made: nothing was sent.
     Argument = 9,
@@ -200,15 +200,15 @@ impl Error {
         }))
     }
 
+    /// A call that the server may have executed, or may yet execute.
+    pub(crate) fn indeterminate(reason: Reason, message: impl Into<String>) -> Self {
+        Error::because(Status::Indeterminate, reason, message)
+    }
+
     /// For a call that was sent and whose reply cannot be held.
     fn no_memory() -> Self {
         let text = "there is no memory for the reply; the call was sent, so the server may have executed it";
         Error::new(Status::NoMemory, text).sent(true)
-    }
-
-    /// A call that the server may have executed, or may yet execute.
-    pub(crate) fn indeterminate(reason: Reason, message: impl Into<String>) -> Self {
-        Error::because(Status::Indeterminate, reason, message)
     }
 
     pub(crate) fn closed() -> Self {

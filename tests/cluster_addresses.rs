@@ -18,8 +18,6 @@ const WHERE: &str = "return string.match(redis.call('INFO', 'server'), 'tcp_port
 /// Needs encoding in a URL.
 const PASSWORD: &str = "p@ss/w:rd%";
 
-/// How much later than its deadline a call may end on a busy machine.
-
 #[track_caller]
 fn port(client: &Client, key: &str) -> u16 {
     let reply = client.call(&Script::new(WHERE), &[key], &NONE).unwrap();

@@ -179,7 +179,6 @@ mod imp {
     unsafe impl lock_api::RawMutex for RawMutex {
         type GuardMarker = lock_api::GuardNoSend;
 
-        #[expect(clippy::declare_interior_mutable_const, reason = "what a new one starts from")]
         const INIT: RawMutex = RawMutex(AtomicU32::new(UNLOCKED));
 
         #[inline]

@@ -275,25 +275,27 @@ impl<T> Session<T> {
     pub(super) fn queued(&mut self, key: usize, left: usize) {
         let entry = self.unseen[0];
         let call = &mut self.calls[key];
-        let text = (entry.kind == Kind::Error).then(|| self.inbox.text(entry.start(), entry.len as usize));
+        let text =
+            (entry.kind == Kind::Error).then(|| kept(self.inbox.text(entry.start(), entry.len as usize)));
         let (place, loads, is_multi_refused) = match &call.rare {
             Some(rare) => (rare.queued, rare.loads.len(), matches!(rare.queue_error, Some((0, _)))),
             None => (0, 0, false),
         };
         if is_multi_refused && place > loads {
+            let item = place - loads - 1;
+            let is_script = call.request.items.get(item).is_some_and(|item| item.script.is_some());
             let outcome = match text {
                 None => Singly::Ran,
                 // A script that has run can say that it was not allowed to.
-                Some(text)
-                    if call
-                        .request
-                        .items
-                        .get(place - loads - 1)
-                        .is_some_and(|item| item.script.is_some()) =>
-                {
-                    if verdict::judge(text) == Verdict::Other { Singly::Failed } else { Singly::Refused }
+                Some(text) if is_script && verdict::judge(text) == Verdict::Other => {
+                    if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
+                        let text = text.to_vec();
+                        call.rare().doubtful.push((item, form, 0));
+                        call.rare().singly_texts.push(text);
+                    }
+                    Singly::Failed
                 }
-                Some(text) if verdict::is_unexecuted(text) => Singly::Refused,
+                Some(text) if is_script || verdict::is_unexecuted(text) => Singly::Refused,
                 Some(_) => Singly::Failed,
             };
             call.rare().singly.push(outcome);
@@ -325,10 +327,8 @@ impl<T> Session<T> {
         let root = call.payload.tape[call.payload.root];
         let rare = call.rare.get_or_insert_default();
         let count = call.request.items.len();
-        if let Some((0, text)) = &rare.queue_error {
-            // Without MULTI the server has taken the commands one by one.
-            let error = ran_singly(text, &rare.singly);
-            self.refuse(key, error);
+        if matches!(rare.queue_error, Some((0, _))) {
+            self.settle(key);
             return Ok(());
         }
         match root.kind {
@@ -349,6 +349,22 @@ impl<T> Session<T> {
         }
         self.transaction_done(key);
         Ok(())
+    }
+
+    /// Ends a transaction whose MULTI was refused: the server has taken its commands one by one.
+    pub(super) fn end_singly(&mut self, key: usize) {
+        let rare = self.calls[key].rare();
+        let answers = std::mem::take(&mut rare.answers);
+        for ((item, form, _), text) in std::mem::take(&mut rare.doubtful).into_iter().zip(&rare.singly_texts)
+        {
+            if answers.confirm(form, text) {
+                rare.singly[item] = Singly::Refused;
+            }
+        }
+        if let Some((_, text)) = &rare.queue_error {
+            let error = ran_singly(text, &rare.singly);
+            self.refuse(key, error);
+        }
     }
 
     fn transaction_done(&mut self, key: usize) {

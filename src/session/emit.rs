@@ -294,6 +294,7 @@ impl<T> Session<T> {
         rare.queued = 0;
         rare.queue_error = None;
         rare.singly.clear();
+        rare.singly_texts.clear();
         rare.rewritten.clear();
         self.append_items(key, 0..count, by_body);
         self.outbox.append(|out| out.command(&[b"EXEC"]));

@@ -54,7 +54,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    fn confirm(&self, form: Form, text: &[u8]) -> bool {
+    pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
         let answer = self.texts.iter().find(|(asked, _)| *asked == form);
         answer.is_some_and(|(_, answer)| verdict::confirms(answer, text, form.command()))
     }
@@ -163,7 +163,7 @@ impl<T> Session<T> {
         if call.repeats > REPEATS_MAX {
             return self.give_up(key);
         }
-        self.counters.noscript_repairs += u64::from(!call.teaches);
+        self.counters.noscript_repairs += u64::from(!call.teaches && call.tag.is_some());
         self.send_again(key);
     }
 
@@ -225,6 +225,9 @@ impl<T> Session<T> {
     pub(super) fn settle(&mut self, key: usize) {
         if self.ask(key) {
             return;
+        }
+        if matches!(self.calls[key].rare().queue_error, Some((0, _))) {
+            return self.end_singly(key);
         }
         self.resolve(key);
         let again = self.repairable(key);
@@ -417,7 +420,7 @@ impl<T> Session<T> {
             if note.status == Status::NoScript {
                 let at = note.at;
                 let text = [call.payload.text(at), b" (", NO_LOADER.as_bytes(), b")"].concat();
-                // Without memory for it, the server's words alone have to do.
+                // Without memory the server's words have to do.
                 let _ = call.payload.replace_text(at, &text);
             }
         }
