@@ -97,7 +97,7 @@ impl Status {
             | Status::NotReadOnly
             | Status::Forked
             | Status::NoRoute => Reason::Argument,
-            Status::QueueFull | Status::ReplyLimit | Status::NoMemory | Status::Resources => Reason::Limit,
+            Status::QueueFull | Status::ReplyLimit => Reason::Limit,
             Status::Closed => Reason::Closed,
             Status::Connect | Status::Tls => Reason::Connect,
             Status::Timeout => Reason::Deadline,
