@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rs_script::{Client, Error, LogLevel, Options, Protocol, Script, Status};
-use support::calls::LONG;
+use support::calls::{LONG, options};
 use support::fake::Fake;
 use support::proxy::{Proxy, Way};
 use support::raw::{Raw, calls_of};
@@ -22,7 +22,7 @@ use support::{SLACK, wait_until};
 const NONE: &[&[u8]] = &[];
 
 fn open(url: &str) -> Client {
-    Client::open(url, &Options::default()).unwrap_or_else(|error| panic!("{url}: {error}"))
+    Client::open(url, &options(LONG)).unwrap_or_else(|error| panic!("{url}: {error}"))
 }
 
 fn refused(url: &str, options: &Options) -> Error {

@@ -18,7 +18,8 @@ const LONG: Duration = Duration::from_secs(120);
 
 fn client(url: &str) -> Client {
     // Silence has tests of its own; here connections are to be as they were after a missed deadline.
-    Client::open(url, Options::default().silence_timeout(LONG).unwrap()).expect("a client")
+    Client::open(url, Options::default().silence_timeout(LONG).unwrap().call_timeout(LONG).unwrap())
+        .expect("a client")
 }
 
 fn proxy(server: &Server) -> Proxy {

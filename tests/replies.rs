@@ -3,9 +3,9 @@
 mod support;
 
 use std::thread;
-use std::time::Duration;
 
 use rs_script::{Client, Error, Kind, Options, Protocol, Reply, ReplyRef, Script, Status};
+use support::calls::{LONG, options};
 use support::fake::Fake;
 use support::raw::{Raw, encode};
 use support::server::{Server, all_versions};
@@ -14,7 +14,7 @@ use support::wait_until;
 const NONE: &[&[u8]] = &[];
 
 fn open(server: &Server, protocol: Protocol) -> Client {
-    Client::open(&server.url(), Options::default().protocol(protocol)).unwrap()
+    Client::open(&server.url(), options(LONG).protocol(protocol)).unwrap()
 }
 
 fn run(client: &Client, source: &str) -> Reply {
@@ -219,7 +219,7 @@ fn claims_cost_no_memory_and_no_time() {
             }
         });
         let client = Client::open(&fake.url(), &Options::default()).unwrap();
-        let error = client.with_timeout(Duration::from_secs(5)).command(&["GET", "k"]).unwrap_err();
+        let error = client.with_timeout(LONG).command(&["GET", "k"]).unwrap_err();
         assert!(error.is_indeterminate(), "{error}");
         assert!(!error.message().contains("within"), "refused, not waited for: {error}");
         assert_eq!(client.command(&["PING"]).unwrap().as_str(), Some("PONG"));
@@ -240,7 +240,7 @@ fn nesting_of_a_hundred_thousand_is_refused_at_the_limit() {
             }
         });
         let client = Client::open(&fake.url(), &Options::default()).unwrap();
-        let error = client.with_timeout(Duration::from_secs(5)).command(&["GET", "k"]).unwrap_err();
+        let error = client.with_timeout(LONG).command(&["GET", "k"]).unwrap_err();
         assert!(error.is_indeterminate() && !error.message().contains("within"), "{sign:?} {error}");
         assert_eq!(client.command(&["PING"]).unwrap().as_str(), Some("PONG"));
     }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use rs_script::{Client, Error, FlushMode, Options, Script, Status};
+use rs_script::{Client, Error, FlushMode, Script, Status};
+use support::calls::{LONG, options};
 use support::fake::Fake;
 use support::proxy::{Proxy, Way};
 use support::raw::{Raw, calls_of};
@@ -20,7 +21,7 @@ const COUNT: &str = "return redis.call('INCR', KEYS[1])";
 const ADD: &str = "return ARGV[1] + ARGV[2]";
 
 fn open(url: &str) -> Client {
-    Client::open(url, &Options::default()).unwrap()
+    Client::open(url, &options(LONG)).unwrap()
 }
 
 fn count(server: &Server, key: &str) -> i64 {

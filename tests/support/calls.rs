@@ -13,14 +13,14 @@ pub const COUNT: &str = "return redis.call('INCR', KEYS[1])";
 pub const WHERE: &str = "return string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')";
 pub const NONE: [&str; 0] = [];
 
-/// A client with every default.
+/// A client with every default but time enough on a busy machine.
 pub fn client(server: &Server) -> Client {
-    Client::open(&server.url(), &Options::default()).expect("a client")
+    Client::open(&server.url(), &options(LONG)).expect("a client")
 }
 
-/// A client of a cluster with every default.
+/// The same of a cluster.
 pub fn cluster_client(cluster: &Cluster) -> Client {
-    Client::open(&cluster.cluster_url(), &Options::default()).expect("a client")
+    Client::open(&cluster.cluster_url(), &options(LONG)).expect("a client")
 }
 
 /// A reply as its Debug output.
