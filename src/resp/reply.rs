@@ -265,7 +265,11 @@ impl Payload {
     }
 
     /// Appends an array of this side's own, whose `len` elements `fill` appends.
-    pub(crate) fn append_array(&mut self, len: usize, fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn append_array(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut Self) -> Result<(), NoMemory>,
+    ) -> Result<(), NoMemory> {
         let at = self.tape.len();
         self.tape.push(Entry { value: 0, len: place(len), span: 1, index: place(at), kind: Kind::Array });
         fill(self)?;

@@ -303,7 +303,7 @@ impl<T> Session<T> {
             if place == 0 {
                 self.facts.note_multi_refusal();
             }
-            let text = text.to_vec();
+            let text = kept(text).to_vec();
             call.rare().queue_error.get_or_insert((place, text));
         }
         call.rare().queued += 1;

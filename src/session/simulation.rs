@@ -10,7 +10,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::{Facts, Session};
-use crate::error::{Error, Status};
+use crate::error::{Error, Reason, Status};
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, Limits, Pool, Refusal, Reply, ReplyRef};
 use crate::script::{Script, Sha};
@@ -108,6 +108,7 @@ impl Server {
             multi: None,
             whims,
             oversized: None,
+            aborted: false,
         }
     }
 
@@ -245,6 +246,13 @@ impl Server {
             self.oversized = Some(id);
             return format!("${}\r\n", LIMITS.max_bytes + 1);
         }
+        // Scripts make up what servers say.
+        match id % 16 {
+            1 => return "-NOSCRIPT of my own making\r\n".into(),
+            2 => return "-NOPERM User u has no permissions to run the 'evalsha' command\r\n".into(),
+            4 => return "-ERR unknown command 'EVALSHA_RO', with args beginning with: 'x' \r\n".into(),
+            _ => {}
+        }
         match id % 6 {
             0 => format!("*2\r\n:{id}\r\n*1\r\n$1\r\nx\r\n"),
             3 => {
@@ -339,6 +347,7 @@ impl World {
             scripts: ["one", "two", "three", "broken"].map(Script::new).to_vec(),
             expectations: Vec::new(),
             next_id: 1,
+            refused: None,
             preloaded,
             told: 0,
         }
@@ -414,7 +423,8 @@ impl World {
             Ok(()) => {}
             Err(Refusal::Limit(_)) if self.server.oversized.is_some() => {
                 self.refused = self.server.oversized;
-                self.session.fail(Status::Connect, "closed", Some(Status::ReplyLimit));
+                let cause = Error::because(Status::Connect, Reason::ConnectionLost, "closed");
+                self.session.end(&cause, Some(Status::ReplyLimit));
             }
             Err(refusal) => panic!("seed {}: {refusal:?}", self.seed),
         }
@@ -583,7 +593,7 @@ impl World {
                     }
                 }
                 _ if self.rng.u8(..) < 100 => {
-                    self.session.fail(Status::Connect, "lost", None);
+                    self.session.fail(Status::Connect, "lost");
                 }
                 _ => {}
             }
