@@ -251,9 +251,7 @@ fn holds(text: &[u8], words: &[u8]) -> bool {
 fn is_about(text: &[u8], command: &[u8]) -> bool {
     let lower = command.to_ascii_lowercase();
     let names = |name: &[u8]| holds(text, &[b"'", name, b"'"].concat());
-    names(command)
-        || names(&lower)
-        || !text.contains(&b'\'') && !holds(text, b" access ")
+    names(command) || names(&lower) || !text.contains(&b'\'') && !holds(text, b" access ")
 }
 
 /// Whether `answer`, the error reply to the same command without any script that could have written it, bears `text` out.
