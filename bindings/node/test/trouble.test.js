@@ -209,6 +209,37 @@ test("the event loop is never blocked", async (t) => {
     assert.ok(longest < 3000, `${longest} ms`);
 });
 
+test("twenty thousand calls that end at once leave the event loop to others in between", async (t) => {
+    const { server, client } = await withClient(t, { callTimeout: 600_000 });
+    const script = client.script("return 1");
+    await script();
+    /** Ends twenty thousand calls under way at once; how many turns of the event loop that takes. */
+    const turnsOf = async (signal, end) => {
+        server.pause();
+        const calls = Array.from({ length: 20_000 }, () => codeOf(script([], [], { signal })));
+        await new Promise(setImmediate);
+        let turns = 0;
+        let isOver = false;
+        const turn = () => {
+            turns += 1;
+            if (!isOver) setImmediate(turn);
+        };
+        turn();
+        end();
+        const codes = await Promise.all(calls);
+        isOver = true;
+        server.resume();
+        assert.ok(codes.every((code) => ["RS_ERR_INDETERMINATE", "RS_ERR_CANCELLED", "RS_ERR_CLOSED"].includes(code)), String(new Set(codes)));
+        return turns;
+    };
+    // No more than a thousand in a turn are called off, or told of their end.
+    const controller = new AbortController();
+    const aborted = await turnsOf(controller.signal, () => controller.abort());
+    assert.ok(aborted >= 15, `${aborted} turns`);
+    const closed = await turnsOf(undefined, () => client.close());
+    assert.ok(closed >= 15, `${closed} turns`);
+});
+
 test("a blocking command has a connection of its own", async (t) => {
     const { server, client } = await withClient(t);
     const waiting = client.command("BLPOP", "list", 0);
