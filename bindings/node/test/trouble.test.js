@@ -12,7 +12,8 @@ const { Server, until } = require("./support");
 async function withClient(t, options) {
     const server = await Server.start();
     t.after(() => server.stop());
-    const client = await rs.connect(server.url, options);
+    // None of these is about silence, and a new connection would be made in the middle of many on a busy machine.
+    const client = await rs.connect(server.url, { silenceTimeout: 60_000, ...options });
     t.after(() => client.close());
     return { server, client };
 }
