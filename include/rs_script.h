@@ -110,6 +110,9 @@
 // What ended a call: a defect of this library.
 #define RS_REASON_INTERNAL 10
 
+// What ended a call: this side has no memory, descriptors or threads left.
+#define RS_REASON_RESOURCES 11
+
 // RESP3, and RESP2 with a server that does not know it.
 #define RS_PROTOCOL_AUTO 0
 
@@ -1076,8 +1079,8 @@ void rs_queue_set_packed_details(const rs_queue *queue,
 //               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 //               replies, error an i32 status, u8 flags, error
 //
-// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in the queue as before.
-// Threads: any.
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in
+// the queue as before. Threads: any.
 rs_status rs_queue_poll_packed(const rs_queue *queue,
                                char *buffer,
                                size_t capacity,

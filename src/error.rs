@@ -97,7 +97,7 @@ impl Status {
             | Status::NotReadOnly
             | Status::Forked
             | Status::NoRoute => Reason::Argument,
-            Status::QueueFull | Status::ReplyLimit | Status::NoMemory | Status::Resources => Reason::Limit,
+            Status::QueueFull | Status::ReplyLimit => Reason::Limit,
             Status::Closed => Reason::Closed,
             Status::Connect | Status::Tls => Reason::Connect,
             Status::Timeout => Reason::Deadline,
@@ -113,6 +113,7 @@ impl Status {
             | Status::NotSupported
             | Status::NotServed => Reason::Server,
             Status::Internal => Reason::Internal,
+            Status::NoMemory | Status::Resources => Reason::Resources,
         }
     }
 }
@@ -138,12 +139,14 @@ pub enum Reason {
     Server = 6,
     /// There was no connection: no such host, refused, unreachable, no TLS.
     Connect = 7,
-    /// A limit: of the options, of a queue, or of what the system has (memory, descriptors, threads).
+    /// A limit of the options or of a queue.
     Limit = 8,
     /// The call itself, as it was made: nothing was sent.
     Argument = 9,
     /// A defect of this library.
     Internal = 10,
+    /// This side has no memory, descriptors or threads left.
+    Resources = 11,
 }
 
 impl Reason {
@@ -197,15 +200,15 @@ impl Error {
         }))
     }
 
-    /// A call that the server may have executed, or may yet execute.
-    pub(crate) fn indeterminate(reason: Reason, message: impl Into<String>) -> Self {
-        Error::because(Status::Indeterminate, reason, message)
-    }
-
     /// For a call that was sent and whose reply cannot be held.
     fn no_memory() -> Self {
         let text = "there is no memory for the reply; the call was sent, so the server may have executed it";
         Error::new(Status::NoMemory, text).sent(true)
+    }
+
+    /// A call that the server may have executed, or may yet execute.
+    pub(crate) fn indeterminate(reason: Reason, message: impl Into<String>) -> Self {
+        Error::because(Status::Indeterminate, reason, message)
     }
 
     pub(crate) fn closed() -> Self {

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::error::{Error, Result, Status};
 use crate::link::Link;
 use crate::node::Node;
-use crate::resp::{Kind, NoMemory, Payload, Reply, ReplyRef};
+use crate::resp::{Kind, Payload, Reply, ReplyRef};
 use crate::session::handshake::Purpose;
 
 /// What [`Client::kill`] has stopped on one server.
@@ -60,25 +60,18 @@ impl Client {
         let mut payload = Box::<Payload>::default();
         payload.start_array();
         for what in &killed {
-            let mut texts = Ok(());
-            payload.append_array(3, |payload| texts = what.append_to(payload));
-            texts?;
+            payload.append_array(3, |payload| {
+                let kind: &[u8] = if what.is_function { b"function" } else { b"script" };
+                payload.append_text(Kind::String, kind)?;
+                match &what.name {
+                    Some(name) => payload.append_text(Kind::String, name.as_bytes())?,
+                    None => payload.append_nil(),
+                }
+                payload.append_text(Kind::String, what.node.as_bytes())
+            })?;
         }
         payload.end_array(killed.len());
         Ok(Reply::new(payload))
-    }
-}
-
-impl Killed {
-    /// Its kind, its name or nil, and its server.
-    fn append_to(&self, payload: &mut Payload) -> std::result::Result<(), NoMemory> {
-        let kind: &[u8] = if self.is_function { b"function" } else { b"script" };
-        payload.append_text(Kind::String, kind)?;
-        match &self.name {
-            Some(name) => payload.append_text(Kind::String, name.as_bytes())?,
-            None => payload.append_nil(),
-        }
-        payload.append_text(Kind::String, self.node.as_bytes())
     }
 }
 

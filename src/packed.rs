@@ -322,7 +322,8 @@ pub(crate) fn pack(
     Ok(Packed { bytes: out.bytes, count, needed })
 }
 
-/// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all behind it for ever.
+/// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all
+/// behind it for ever.
 fn append(completion: &mut Completion, details: bool, out: &mut Output, longest: usize) {
     let start = out.size;
     let written = contain(|| write_completion(completion, details, out));

@@ -102,6 +102,8 @@ const (
 	ReasonArgument Reason = 9
 	// ReasonInternal: a defect of this library.
 	ReasonInternal Reason = 10
+	// ReasonResources: this side has no memory, descriptors or threads left.
+	ReasonResources Reason = 11
 )
 
 // String is the name of the reason in C, such as RS_REASON_DEADLINE.

@@ -29,6 +29,7 @@ const soon = 500 * time.Millisecond
 
 func TestDeadline(t *testing.T) {
 	server := ownServer(t)
+	// Several deadlines in a row, on one connection.
 	client := open(t, server.url, rsscript.WithSilenceTimeout(time.Minute))
 	paused(t, client)
 	deadline, cancel := context.WithTimeout(ctx, soon)

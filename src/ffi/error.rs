@@ -86,6 +86,8 @@ pub const RS_REASON_LIMIT: i32 = 8;
 pub const RS_REASON_ARGUMENT: i32 = 9;
 /// What ended a call: a defect of this library.
 pub const RS_REASON_INTERNAL: i32 = 10;
+/// What ended a call: this side has no memory, descriptors or threads left.
+pub const RS_REASON_RESOURCES: i32 = 11;
 
 /// Why a call failed. Made by the functions that take an `rs_error **`; caller frees with rs_error_free.
 ///
@@ -264,6 +266,7 @@ const REASONS: &[(Reason, &std::ffi::CStr)] = &[
     (Reason::Limit, c"RS_REASON_LIMIT"),
     (Reason::Argument, c"RS_REASON_ARGUMENT"),
     (Reason::Internal, c"RS_REASON_INTERNAL"),
+    (Reason::Resources, c"RS_REASON_RESOURCES"),
 ];
 
 const STATUSES: &[(Status, &std::ffi::CStr)] = &[
@@ -346,6 +349,7 @@ mod tests {
             (RS_REASON_LIMIT, Reason::Limit),
             (RS_REASON_ARGUMENT, Reason::Argument),
             (RS_REASON_INTERNAL, Reason::Internal),
+            (RS_REASON_RESOURCES, Reason::Resources),
         ] {
             assert_eq!(number, reason.code());
             assert!(REASONS.iter().any(|(known, _)| *known == reason));

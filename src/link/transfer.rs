@@ -240,11 +240,8 @@ impl Link {
     /// Ends the connection because of the reply to one call: that call ends with `owner`, the others as with any lost connection.
     fn close_for_reply(&self, shared: &mut Shared, owner: Status, reason: &str) {
         let reason = format!("the connection to {} was closed: {reason}", self.address);
-        self.fail_for_reply(
-            shared,
-            &Error::because(Status::Connect, Reason::ConnectionLost, reason),
-            Some(owner),
-        );
+        let cause = Error::because(Status::Connect, Reason::ConnectionLost, reason);
+        self.fail_for_reply(shared, &cause, Some(owner));
     }
 }
 

@@ -265,11 +265,16 @@ impl Payload {
     }
 
     /// Appends an array of this side's own, whose `len` elements `fill` appends.
-    pub(crate) fn append_array(&mut self, len: usize, fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn append_array(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut Self) -> Result<(), NoMemory>,
+    ) -> Result<(), NoMemory> {
         let at = self.tape.len();
         self.tape.push(Entry { value: 0, len: place(len), span: 1, index: place(at), kind: Kind::Array });
-        fill(self);
+        fill(self)?;
         self.tape[at].span = place(self.tape.len() - at);
+        Ok(())
     }
 
     /// Makes the array of [`Payload::start_array`] a map.
@@ -345,25 +350,27 @@ impl Payload {
 
     /// The same for an aggregate in which there are others.
     fn nested_element(&self, aggregate: usize, index: usize) -> usize {
-        if index >= WALK_MAX
-            && let Some(elements) = self.index()
-        {
-            return elements.places[elements.runs[aggregate] as usize + index] as usize;
+        if index < WALK_MAX {
+            return self.walk(aggregate, index);
         }
+        if self.elements.get().is_none()
+            && let Some(_alone) = self.indexing.try_lock()
+            && let Ok(elements) = self.index_elements()
+        {
+            self.elements.get_or_init(|| elements);
+        }
+        match self.elements.get() {
+            Some(elements) => elements.places[elements.runs[aggregate] as usize + index] as usize,
+            None => self.walk(aggregate, index),
+        }
+    }
+
+    /// Goes from sibling to sibling.
+    fn walk(&self, aggregate: usize, index: usize) -> usize {
         (0..index).fold(aggregate + 1, |at, _| at + self.tape[at].span as usize)
     }
 
-    /// The index, made now if it is not there; `None` where there is no memory for it.
-    fn index(&self) -> Option<&ElementIndex> {
-        if self.elements.get().is_none()
-            && let Some(_alone) = self.indexing.try_lock()
-            && self.elements.get().is_none()
-        {
-            let _ = self.elements.set(self.index_elements().ok()?);
-        }
-        self.elements.get()
-    }
-
+    /// An index of all elements, if there is memory for it.
     fn index_elements(&self) -> Result<ElementIndex, NoMemory> {
         let (mut runs, mut places) = (Vec::new(), Vec::new());
         make_room(&mut runs, self.tape.len())?;

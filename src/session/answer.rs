@@ -275,8 +275,7 @@ impl<T> Session<T> {
     pub(super) fn queued(&mut self, key: usize, left: usize) {
         let entry = self.unseen[0];
         let call = &mut self.calls[key];
-        let text =
-            (entry.kind == Kind::Error).then(|| kept(self.inbox.text(entry.start(), entry.len as usize)));
+        let text = (entry.kind == Kind::Error).then(|| self.inbox.text(entry.start(), entry.len as usize));
         let (place, loads, is_multi_refused) = match &call.rare {
             Some(rare) => (rare.queued, rare.loads.len(), matches!(rare.queue_error, Some((0, _)))),
             None => (0, 0, false),
@@ -304,7 +303,7 @@ impl<T> Session<T> {
             if place == 0 {
                 self.facts.note_multi_refusal();
             }
-            let text = text.to_vec();
+            let text = kept(text).to_vec();
             call.rare().queue_error.get_or_insert((place, text));
         }
         call.rare().queued += 1;

@@ -76,7 +76,7 @@ fn at_every_cut_who_leaves_and_who_is_cut_off_get_what_was_whole() {
             receive(&mut session, &stream[..first]);
             receive(&mut session, &stream[first..second]);
             let inbox = session.lend_inbox();
-            session.fail(Status::Closed, "closed", None);
+            session.fail(Status::Closed, "closed");
             let finished = session.next_finished().expect("the call is over");
             check(finished.arrived.map(Reply::new), whole(second), (first, second));
             session.receive(inbox, 0).expect("nothing more");
@@ -102,7 +102,7 @@ fn replies_in_front_of_a_broken_one_have_arrived() {
     inbox.fill(bytes.len());
     session.receive(inbox, bytes.len()).expect_err("that is no reply");
     let inbox = session.lend_inbox();
-    session.fail(Status::Connect, "nonsense", None);
+    session.fail(Status::Connect, "nonsense");
     let finished = session.next_finished().expect("the call is over");
     check(finished.arrived.map(Reply::new), 1, (0, 0));
     drop(inbox);

@@ -523,8 +523,8 @@ impl<T> Session<T> {
         self.known.clear();
     }
 
-    /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent. Where the reply to
-    /// one call is to blame, `owner` is that call's status; the others have lost the connection and no more.
+    /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent. Where the
+    /// reply to one call is to blame, `owner` is that call's status; the others have lost the connection and no more.
     pub(crate) fn end(&mut self, cause: &Error, owner: Option<Status>) {
         let (status, why, reason) = (cause.status(), cause.reason(), cause.message());
         self.failed = true;
@@ -540,10 +540,13 @@ impl<T> Session<T> {
                 None => (None, ""),
             };
             let error = if self.outbox.has_sent(position) {
-                let lost = if status == Status::Internal { status } else { Status::Indeterminate };
                 let text = format!("{reason}{whose}; the call was sent, so the server may have executed it");
-                let why = own.map_or(why, Status::usual_reason);
-                Error::because(own.unwrap_or(lost), why, text).sent(true)
+                let error = match own {
+                    Some(own) => Error::new(own, text),
+                    None if status == Status::Internal => Error::because(status, why, text),
+                    None => Error::indeterminate(why, text),
+                };
+                error.sent(true)
             } else {
                 Error::because(status, why, format!("{reason}{whose}; nothing of the call was sent"))
                     .sent(false)
@@ -559,8 +562,8 @@ impl<T> Session<T> {
     }
 
     #[cfg(test)]
-    pub(crate) fn fail(&mut self, status: Status, reason: &str, owner: Option<Status>) {
-        self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason), owner);
+    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+        self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason), None);
     }
 
     /// The first item of a pipeline that has no answer yet.

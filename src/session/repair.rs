@@ -420,7 +420,7 @@ impl<T> Session<T> {
             if note.status == Status::NoScript {
                 let at = note.at;
                 let text = [call.payload.text(at), b" (", NO_LOADER.as_bytes(), b")"].concat();
-                // Without memory the server's words have to do.
+                // Without memory for it, the server's words alone have to do.
                 let _ = call.payload.replace_text(at, &text);
             }
         }

@@ -2,15 +2,17 @@
 //!
 //! A failure names its seed; the same seed gives the same history.
 
+mod asides;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use fastrand::Rng;
 
 use super::{Facts, Session};
-use crate::error::{Error, Status};
+use crate::error::{Error, Reason, Status};
 use crate::request::{Request, Shape};
-use crate::resp::{Kind, LONG_ASIDE, Limits, Pool, Refusal, Reply, ReplyRef};
+use crate::resp::{Kind, Limits, Pool, Refusal, Reply, ReplyRef};
 use crate::script::{Script, Sha};
 
 /// What the model of a server refuses, and how it speaks.
@@ -79,12 +81,12 @@ struct Server {
     received: Vec<u8>,
     replies: Vec<u8>,
     multi: Option<Vec<Vec<Vec<u8>>>>,
-    /// A command was refused when it was queued.
-    aborted: bool,
     /// When it says what nobody has asked for.
     whims: Rng,
     /// The call that it has answered with more than the limit.
     oversized: Option<u64>,
+    /// A command was refused when it was queued.
+    aborted: bool,
 }
 
 const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
@@ -104,9 +106,9 @@ impl Server {
             received: Vec::new(),
             replies: Vec::new(),
             multi: None,
-            aborted: false,
             whims,
             oversized: None,
+            aborted: false,
         }
     }
 
@@ -240,16 +242,16 @@ impl Server {
             String::from_utf8_lossy(command.last().expect("an argument")).parse().expect("a number");
         *self.executed.entry(id).or_default() += 1;
         self.order.insert(id, self.order.len());
+        if self.oversized.is_none() && self.whims.u16(..) < 100 {
+            self.oversized = Some(id);
+            return format!("${}\r\n", LIMITS.max_bytes + 1);
+        }
         // Scripts make up what servers say.
         match id % 16 {
             1 => return "-NOSCRIPT of my own making\r\n".into(),
             2 => return "-NOPERM User u has no permissions to run the 'evalsha' command\r\n".into(),
             4 => return "-ERR unknown command 'EVALSHA_RO', with args beginning with: 'x' \r\n".into(),
             _ => {}
-        }
-        if self.oversized.is_none() && self.whims.u16(..) < 100 {
-            self.oversized = Some(id);
-            return format!("${}\r\n", LIMITS.max_bytes + 1);
         }
         match id % 6 {
             0 => format!("*2\r\n:{id}\r\n*1\r\n$1\r\nx\r\n"),
@@ -320,11 +322,11 @@ struct World {
     scripts: Vec<Script>,
     expectations: Vec<Option<Expectation>>,
     next_id: u64,
+    /// The call whose reply was refused as too long.
+    refused: Option<u64>,
     told: u32,
     /// The scripts that other clients keep loaded.
     preloaded: bool,
-    /// The call whose reply was refused as too long.
-    refused: Option<u64>,
 }
 
 impl World {
@@ -345,9 +347,9 @@ impl World {
             scripts: ["one", "two", "three", "broken"].map(Script::new).to_vec(),
             expectations: Vec::new(),
             next_id: 1,
+            refused: None,
             preloaded,
             told: 0,
-            refused: None,
         }
     }
 
@@ -421,7 +423,8 @@ impl World {
             Ok(()) => {}
             Err(Refusal::Limit(_)) if self.server.oversized.is_some() => {
                 self.refused = self.server.oversized;
-                self.session.fail(Status::Connect, "closed", Some(Status::ReplyLimit));
+                let cause = Error::because(Status::Connect, Reason::ConnectionLost, "closed");
+                self.session.end(&cause, Some(Status::ReplyLimit));
             }
             Err(refusal) => panic!("seed {}: {refusal:?}", self.seed),
         }
@@ -445,14 +448,14 @@ impl World {
                         let is_helpless = !self.server.rights.are_enough();
                         assert!(expectation.shape == Shape::Single && is_helpless, "seed {seed}: {error}");
                     }
+                    let is_owner = self.refused.is_some_and(|id| expectation.items.contains(&Some(id)));
+                    assert_eq!(error.status() == Status::ReplyLimit, is_owner, "seed {seed}: {error}");
                     if error.message().contains("refused MULTI in the middle") {
                         assert_eq!(expectation.told, 0, "seed {seed}: {error}: once more");
                         // It may be allowed again by now.
                         self.told += u32::from(self.server.rights.no_multi);
                     }
                     self.check_only_error(&expectation, &error);
-                    let is_owner = self.refused.is_some_and(|id| expectation.items.contains(&Some(id)));
-                    assert_eq!(error.status() == Status::ReplyLimit, is_owner, "seed {seed}: {error}");
                     if error.status() == Status::Compile {
                         assert!(expectation.has_broken, "seed {seed}: {error}");
                     }
@@ -590,7 +593,7 @@ impl World {
                     }
                 }
                 _ if self.rng.u8(..) < 100 => {
-                    self.session.fail(Status::Connect, "lost", None);
+                    self.session.fail(Status::Connect, "lost");
                 }
                 _ => {}
             }
@@ -605,98 +608,6 @@ impl World {
             self.check_finished();
         }
         assert!(self.expectations.iter().all(Option::is_none), "seed {}: a call has no end", self.seed);
-    }
-}
-
-/// Whatever was sent for nobody before a call and between its replies, the call gets its own.
-#[test]
-fn a_push_is_cut_at_every_byte() {
-    for (shape, push) in SHAPES.into_iter().flat_map(|shape| PUSHES.map(|push| (shape, push))) {
-        for cut in 0..=push.len() {
-            let mut world = World::new(cut as u64);
-            world.server.rights = Rights::default();
-            // That is another test's.
-            world.server.oversized = Some(0);
-            world.server.replies.extend_from_slice(&push[..cut]);
-            world.receive(usize::MAX);
-            world.submit_shaped(shape);
-            // Its rest comes before anything that the call is answered with.
-            world.server.replies.extend_from_slice(&push[cut..]);
-            while !world.session.is_idle() {
-                world.send(usize::MAX);
-                let count = world.rng.usize(1..20);
-                world.receive(count);
-            }
-            world.check_finished();
-            assert!(world.expectations[0].is_none(), "{}, cut at {cut}", push.escape_ascii());
-        }
-    }
-}
-
-/// What comes while no call waits is not taken for the beginning of the next call's reply, not even half of it.
-#[test]
-fn what_nobody_asked_for_is_refused_at_its_first_byte() {
-    for input in [&b"*2\r\n:1\r\n"[..], b"+", b"$5\r\nab", b">0\r\n|1\r\n+k\r\n:1\r\n*1\r\n"] {
-        let mut world = World::new(0);
-        let mut inbox = world.session.lend_inbox();
-        inbox.room().expect("memory")[..input.len()].copy_from_slice(input);
-        inbox.fill(input.len());
-        let refusal = world.session.receive(inbox, input.len()).expect_err("refused");
-        assert!(matches!(refusal, Refusal::Protocol(_)), "{}: {refusal:?}", input.escape_ascii());
-    }
-}
-
-/// However many push messages come, and wherever they stand, they take no memory; and one that is over the limit is nobody's fault.
-#[test]
-fn a_flood_of_pushes_is_let_go() {
-    let flood = [b">2\r\n+x\r\n$4096\r\n".as_slice(), &[b'x'; 4096], b"\r\n>0\r\n"].concat();
-    let replies: [&[u8]; 4] = [b"", b":1\r\n", b"$1\r\nx\r\n", b"*1\r\n+y\r\n"];
-    let with_pings = |count: usize| {
-        let mut world = World::new(0);
-        let mut request = Box::<Request>::default();
-        request.reset(Shape::Pipeline);
-        (0..count).for_each(|_| request.say(&[b"PING"]));
-        world.expectations.push(None);
-        world.session.submit(request, 0);
-        world.send(usize::MAX);
-        world.server.replies.clear();
-        world
-    };
-    let mut world = with_pings(3);
-    for reply in replies {
-        world.server.replies.extend_from_slice(reply);
-        for _ in 0..200 {
-            world.server.replies.extend_from_slice(&flood);
-            world.receive(usize::MAX);
-        }
-        assert!(world.session.inbox.capacity() <= 32 * 1024, "{}", world.session.inbox.capacity());
-    }
-    world.receive(usize::MAX);
-    let finished = world.session.next_finished().expect("finished");
-    let reply = Reply::new(finished.result.expect("a reply"));
-    assert_eq!(format!("{reply:?}"), "Array[1, String(\"x\"), Array[Status(\"y\")]]");
-
-    let long = vec![b'x'; LIMITS.max_bytes - 10];
-    let long = [b">3\r\n:1\r\n:2\r\n$65526\r\n", long.as_slice(), b"\r\n"].concat();
-    for push in [&b">2\r\n+x\r\n$65537\r\n"[..], b">65536\r\n", b"|1\r\n+k\r\n$65537\r\n", &long] {
-        for step in [1000, push.len()] {
-            let mut world = with_pings(3);
-            let input = [b":1\r\n", push].concat();
-            let mut input = input.as_slice();
-            let refusal = loop {
-                assert!(!input.is_empty(), "{}", push[..10].escape_ascii());
-                let mut inbox = world.session.lend_inbox();
-                let room = inbox.room().expect("memory");
-                let count = step.min(room.len()).min(input.len());
-                room[..count].copy_from_slice(&input[..count]);
-                inbox.fill(count);
-                input = &input[count..];
-                if let Err(refusal) = world.session.receive(inbox, count) {
-                    break refusal;
-                }
-            };
-            assert_eq!(refusal, LONG_ASIDE, "{}", push[..10].escape_ascii());
-        }
     }
 }
 

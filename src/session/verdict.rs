@@ -241,13 +241,17 @@ fn is_unknown(text: &[u8], command: &[u8]) -> bool {
     })
 }
 
+/// Whether these words stand in a text. Error texts are short; a search made for long ones would add tens of KiB to the
+/// library.
+fn holds(text: &[u8], words: &[u8]) -> bool {
+    text.windows(words.len()).any(|window| window == words)
+}
+
 /// Whether a NOPERM is about the command itself and not about its keys. Servers that put a name in quotes name it.
 fn is_about(text: &[u8], command: &[u8]) -> bool {
     let lower = command.to_ascii_lowercase();
-    let names = |name: &[u8]| memchr::memmem::find(text, &[b"'", name, b"'"].concat()).is_some();
-    names(command)
-        || names(&lower)
-        || !text.contains(&b'\'') && memchr::memmem::find(text, b" access ").is_none()
+    let names = |name: &[u8]| holds(text, &[b"'", name, b"'"].concat());
+    names(command) || names(&lower) || !text.contains(&b'\'') && !holds(text, b" access ")
 }
 
 /// Whether `answer`, the error reply to the same command without any script that could have written it, bears `text` out.

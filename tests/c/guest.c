@@ -309,7 +309,7 @@ static void a_thread_that_cannot_be_started_is_an_error(void) {
     rs_client *lazy = lazy_client(server_url(redis), &l);
     CHECK_OK(rs_queue_new(10, &queue, &err));
     no_threads = true;
-    CHECK_FAILS(RS_ERR_INTERNAL, "thread", rs_client_submit(client, 1, ping, NULL, queue, 1, &err));
+    CHECK_FAILS(RS_ERR_RESOURCES, "thread", rs_client_submit(client, 1, ping, NULL, queue, 1, &err));
     CHECK_INT(rs_queue_len(queue), 0);
     CHECK_FAILS(RS_ERR_CONNECT, "thread", rs_client_open("redis://localhost:1", NULL, &other, &err));
     do_command(client, "PING", NULL);
@@ -320,7 +320,7 @@ static void a_thread_that_cannot_be_started_is_an_error(void) {
     no_threads_but = 1;
     no_threads = true;
     CHECK_OK(rs_client_submit(lazy, 1, ping, NULL, queue, 1, &err));
-    take(queue, RS_ERR_INTERNAL);
+    take(queue, RS_ERR_RESOURCES);
     no_threads = false;
     CHECK_OK(rs_client_submit(lazy, 1, ping, NULL, queue, 1, &err));
     take(queue, RS_OK);

@@ -740,6 +740,9 @@ static void use_in_a_child(void) {
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_queue_poll(shared, &completion, 1, 0, &count, &err));
     CHECK_INT(count, 0);
     CHECK_INT(rs_queue_len(shared), 0);
+    rs_queue_wake(shared);
+    rs_queue_close(shared);
+    CHECK(!rs_queue_is_closed(shared));
     rs_client_close(client);
     rs_client_free(client);
     rs_queue_free(shared);

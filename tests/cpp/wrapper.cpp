@@ -273,7 +273,7 @@ static void pipelines_that_fail() {
     CHECK(aborted.status() == RS_ERR_TRANSACTION_ABORTED && aborted.is_not_executed());
     transaction.command({"INCR", "foo"}).script(broken, {}, {});
     CHECK_INT(transaction.try_exec().error().status(), RS_ERR_COMPILE);
-    CHECK(client.command({"GET", "foo"}).string() == "5");
+    CHECK(client.command({"GET", "foo"}).as<std::string>() == "5");
 
     rs::Script taken_away(std::move(multiply));
     CHECK_INT(pipeline.try_script(multiply, {"foo"}, {"5"}).error().status(), RS_ERR_INVALID_ARGUMENT);
@@ -296,7 +296,7 @@ static void a_pipeline_that_breaks_half_way() {
     pipeline.command({"ECHO", "first"}).command({"EVAL", "return string.rep('x', 100000)", "0"}).command({"PING"});
     CHECK_INT(thrown_by([&] { pipeline.exec(); }).status(), RS_ERR_REPLY_LIMIT);
     CHECK(pipeline.empty() && pipeline.arrived().size() == 1 && pipeline.arrived()[0].string() == "first");
-    CHECK(pipeline.command({"PING"}).exec()[0].string() == "PONG" && !pipeline.arrived());
+    CHECK(pipeline.command({"PING"}).exec()[0].as<std::string>() == "PONG" && !pipeline.arrived());
 }
 
 static void options_and_log() {
@@ -315,7 +315,7 @@ static void options_and_log() {
         options.max_reply_depth(16).lazy_connect(false).log(Listener{messages});
         CHECK(!options.error());
         rs::Client client(server_url(one), options);
-        CHECK(client.command({"CLIENT", "GETNAME"}).string() == "cpp");
+        CHECK(client.command({"CLIENT", "GETNAME"}).as<std::string>() == "cpp");
         CHECK_INT(*messages, 1);
         CHECK_INT(messages.use_count(), 2);
     }

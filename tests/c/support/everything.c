@@ -21,6 +21,9 @@ everything everything_of(const char *url) {
     everything e = {.url = url};
     e.options = rs_options_new();
     CHECK(e.options != NULL);
+    /* No machine is too slow for it, and no tool. */
+    CHECK_OK(rs_options_set_connect_timeout_ms(e.options, PATIENCE_MS, &err));
+    CHECK_OK(rs_options_set_call_timeout_ms(e.options, PATIENCE_MS, &err));
     CHECK_OK(rs_client_open(url, e.options, &e.client, &err));
     CHECK_OK(rs_script_register(e.client, lua, strlen(lua), &e.script, &err));
     CHECK_OK(rs_pipeline_new(e.client, 0, &e.pipeline, &err));
@@ -39,6 +42,9 @@ static void looks(const everything *e) {
     CHECK_TEXT(rs_status_name(RS_OK), "RS_OK");
     CHECK_INT(rs_error_status(e->error), RS_ERR_INVALID_ARGUMENT);
     CHECK(*rs_error_message(e->error) != 0 && *rs_error_server_code(e->error) == 0);
+    CHECK_INT(rs_error_reason(e->error), RS_REASON_ARGUMENT);
+    CHECK(rs_reason_name(rs_error_reason(e->error)) != NULL && rs_error_node(e->error) != NULL);
+    CHECK_INT(rs_error_index(e->error), -1);
     CHECK(!rs_error_is_indeterminate(e->error) && rs_error_is_not_executed(e->error));
     CHECK_INT(rs_reply_type(e->reply), RS_REPLY_ARRAY);
     CHECK_INT(rs_reply_len(e->reply), ROWS);
@@ -173,6 +179,18 @@ static void submissions(const everything *e, rs_status expected) {
         GIVES(expected, rs_queue_dispatch(e->queue, 1, PATIENCE_MS, release, &released, &count, &err));
     } while (expected == RS_OK && rs_queue_len(e->queue) > 0);
     CHECK(expected == RS_OK ? released >= 4 : released == 0);
+    rs_queue_set_packed_details(e->queue, false);
+    /* One that is woken, and one that is closed, do not wait. */
+    rs_queue *other = NULL;
+    rs_queue_wake(e->queue);
+    GIVES(expected, rs_queue_poll(e->queue, &completion, 1, -1, &count, &err));
+    CHECK_INT(count, 0);
+    GIVES(RS_OK, rs_queue_new(1, &other, &err));
+    rs_queue_close(other);
+    CHECK(rs_queue_is_closed(other) && !rs_queue_is_closed(e->queue));
+    rs_queue_free(other);
+    if (expected != RS_OK) rs_queue_close(e->queue); /* the parent's, which must not suffer */
+    CHECK(!rs_queue_is_closed(e->queue));
 }
 
 void call_everything(const everything *e, rs_status expected) {
@@ -188,6 +206,7 @@ void call_everything(const everything *e, rs_status expected) {
 
 void free_everything(const everything *e) {
     rs_client_close(e->client);
+    rs_queue_close(e->queue);
     rs_reply_free(e->reply);
     rs_error_free(e->error);
     rs_pipeline_free(e->pipeline);
