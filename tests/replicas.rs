@@ -418,7 +418,7 @@ fn a_replica_that_loads_is_passed_over() {
     };
     let servers = Replicated::builder(2).each(slowly).start();
     let (one, other) = (servers.replica(0), servers.replica(1));
-    let fill = "for i = 1, 1000 do redis.call('SET', 'filler-' .. i, string.rep('x', 100)) end";
+    let fill = "for i = 1, 60000 do redis.call('SET', 'filler-' .. i, string.rep('x', 100)) end";
     Raw::connect(servers.primary()).ok(&["EVAL", fill, "0"]);
     servers.wait_until_in_sync();
     let prefers = open(&servers.url(), ReadFrom::PreferReplica);
@@ -426,7 +426,7 @@ fn a_replica_that_loads_is_passed_over() {
     for client in [&prefers, &insists] {
         assert_eq!(ports(client, 4), each([one, other], 2));
     }
-    // Microseconds for each key.
+    // Microseconds for each key: it would load for minutes, and does so until it is told to be quick.
     Raw::connect(one).ok(&["CONFIG", "SET", "key-load-delay", "2000"]);
     thread::scope(|scope| {
         let reload = scope.spawn(|| Raw::connect(one).cmd(&["DEBUG", "RELOAD"]));
