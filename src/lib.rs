@@ -23,6 +23,7 @@ mod admin;
 mod client;
 mod command;
 mod config;
+mod core;
 mod deadlines;
 mod defect;
 mod dispatch;
