@@ -385,6 +385,11 @@ impl<T> Session<T> {
         (arrived, call.position != NOT_QUEUED)
     }
 
+    /// Whose call is known by this key, if anybody still wants it.
+    pub(crate) fn tag(&self, key: usize) -> Option<&T> {
+        self.calls.get(key)?.tag.as_ref()
+    }
+
     /// Where in the stream the next call stands.
     #[inline]
     pub(crate) fn position(&self) -> u64 {
