@@ -327,7 +327,13 @@ impl Client {
     }
 
     /// A call as the engine takes it.
-    pub(crate) fn engine_call<T>(&self, owner: T, work: Work, now: Instant, timeout: Duration) -> core::Call<T> {
+    pub(crate) fn engine_call<T>(
+        &self,
+        owner: T,
+        work: Work,
+        now: Instant,
+        timeout: Duration,
+    ) -> core::Call<T> {
         core::Call { owner, work, view: self.view.clone(), timeout, deadline: now + timeout }
     }
 }

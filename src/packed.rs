@@ -105,9 +105,8 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
         };
         let item = read_item(&mut reader, false)?;
         let work = match item {
-            Item::Pipeline { flags, items } => {
-                read_pipeline(client, scripts, flags, items).map(|(request, purpose)| Work::Send(request, purpose))
-            }
+            Item::Pipeline { flags, items } => read_pipeline(client, scripts, flags, items)
+                .map(|(request, purpose)| Work::Send(request, purpose)),
             Item::Load { index } => {
                 script_at(scripts, index).map(|script| Work::Administer(Task::Load(script.clone())))
             }

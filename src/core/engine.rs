@@ -50,7 +50,13 @@ impl<T: Owner> Engine<T> {
     }
 
     /// The look-up for a connection has ended.
-    pub(crate) fn resolved(&mut self, now: Instant, io: &mut dyn Actions<T>, conn: ConnId, found: Result<Vec<SocketAddr>>) {
+    pub(crate) fn resolved(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        conn: ConnId,
+        found: Result<Vec<SocketAddr>>,
+    ) {
         let _ = (now, io, conn, found);
         todo!()
     }

@@ -32,8 +32,6 @@ use crate::session::{Counters, Facts, Finished, Session};
 mod attempts;
 mod defect;
 mod silence;
-#[cfg(test)]
-mod tests;
 mod transfer;
 
 use defect::CloseOnPanic;
