@@ -198,8 +198,9 @@ impl<T: Owner> Engine<T> {
         self.set_body(id, Body::Open { attempt: None });
         match self.servers.only {
             Some(node) => {
-                let attempt = Attempt::new(For::Call(id), node, None, now, times);
-                let attempt = self.start(now, io, Attempt { patience: Patience::Times(1), ..attempt });
+                let mut attempt = Attempt::new(For::Call(id), node, None, now, times);
+                attempt.patience = Patience::Times(1);
+                let attempt = self.start(now, io, attempt);
                 self.set_body(id, Body::Open { attempt: Some(attempt) });
             }
             None => self.await_map(now, io, id, 0, times.0),
