@@ -270,6 +270,15 @@ impl Request {
         self.repeatable = self.repeatable.min(other.repeatable_item(index));
     }
 
+    /// Makes it the same request as another, to be sent elsewhere as well.
+    pub(crate) fn copy_from(&mut self, other: &Request) {
+        self.reset(other.shape);
+        for index in 0..other.items.len() {
+            self.take(other, index);
+        }
+        self.slot = other.slot;
+    }
+
     /// What makes it harmless to execute an item twice.
     pub(crate) fn repeatable_item(&self, index: usize) -> Repeatable {
         let item = self.items[index];

@@ -1,13 +1,31 @@
-//! All of one client: its calls, servers and connections.
+//! All of one client: its calls, servers and connections, and the events that move them.
 
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Actions, AttemptId, Call, ConnId, Ended, NodeId, Owner, Resumed};
+use slab::Slab;
+
+use super::attempts::{Attempt, For, Patience, Tried};
+use super::call::Single;
+use super::connecting::Conn;
+use super::everywhere::{self, Everywhere};
+use super::evidence::{Evidence, Need};
+use super::fan_out::FanOut;
+use super::history::Whence;
+use super::refresh::Refresh;
+use super::servers::{Link, Servers};
+use super::timers::{Timer, Timers};
+use super::{Actions, AttemptId, Call, CallId, ConnId, Ended, NodeId, Owner, Resumed, Task, View, Way, Work};
+use super::administration;
 use crate::config::Config;
-use crate::error::{Error, Result};
-use crate::resp::Pool;
+use crate::error::{Error, Result, Status};
+use crate::index::{Index, hash_of};
+use crate::request::{Request, Shape};
+use crate::resp::{Pool, Reply};
+use crate::session::handshake::Purpose;
+use crate::slots::NO_SLOT;
 
 /// What the engine counts; the rest of the figures are the connections' own.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,36 +35,201 @@ pub(crate) struct EngineStats {
 }
 
 pub(crate) struct Engine<T> {
-    _owner: std::marker::PhantomData<T>,
+    pub(super) servers: Servers,
+    pub(super) conns: HashMap<ConnId, Conn>,
+    pub(super) last_conn: u64,
+    pub(super) attempts: Slab<Attempt>,
+    /// Counts attempts and calls, so that a place that is used again is not taken for what was there before.
+    pub(super) serial: u64,
+    pub(super) calls: Slab<CallState<T>>,
+    /// The calls by their owners' keys.
+    keys: Index,
+    pub(super) refresh: Refresh,
+    pub(super) timers: Timers,
+    /// Attempts that are over, whose owners are to be told.
+    pub(super) tried: VecDeque<(For, Tried)>,
+    /// Calls that have what they waited for.
+    pub(super) ready: VecDeque<CallId>,
+    pub(super) pool: Arc<Pool>,
+    /// Plain calls have been told where they go.
+    are_routes_known: bool,
+    pub(super) is_closed: bool,
+}
+
+/// A call under way.
+pub(super) struct CallState<T> {
+    pub(super) serial: u64,
+    owner: T,
+    pub(super) view: View,
+    pub(super) timeout: Duration,
+    pub(super) deadline: Instant,
+    /// What it waits for, if that is a time.
+    pub(super) wake: Option<Instant>,
+    pub(super) asking: Option<Box<Asking>>,
+    pub(super) body: Body,
+}
+
+/// What servers are asked about a call.
+#[derive(Default)]
+pub(super) struct Asking {
+    pub(super) under_way: Vec<Need>,
+    pub(super) evidence: Evidence,
+}
+
+/// What a call is to do, and how far it has come.
+pub(super) enum Body {
+    New,
+    Open { attempt: Option<AttemptId> },
+    Single(Single),
+    FanOut(Box<FanOut>),
+    Everywhere(Box<Everywhere>),
 }
 
 impl<T: Owner> Engine<T> {
     pub(crate) fn new(config: Arc<Config>, pool: Arc<Pool>) -> Self {
-        let _ = (config, pool);
-        todo!()
+        Engine {
+            servers: Servers::new(config, Arc::default()),
+            conns: HashMap::new(),
+            last_conn: 0,
+            attempts: Slab::new(),
+            serial: 0,
+            calls: Slab::new(),
+            keys: Index::default(),
+            refresh: Refresh::default(),
+            timers: Timers::default(),
+            tried: VecDeque::new(),
+            ready: VecDeque::new(),
+            pool,
+            are_routes_known: false,
+            is_closed: false,
+        }
     }
 
     /// The server for plain calls where there is one and no other will ever be.
     pub(crate) fn only(&self) -> Option<NodeId> {
-        todo!()
+        self.servers.only
+    }
+
+    /// The name of a server, for errors.
+    pub(crate) fn name(&self) -> String {
+        self.servers.name()
     }
 
     /// Takes a call on.
     pub(crate) fn submit(&mut self, now: Instant, io: &mut dyn Actions<T>, call: Call<T>) {
-        let _ = (now, io, call);
-        todo!()
+        let Call { owner, work, view, timeout, deadline } = call;
+        if self.is_closed {
+            return io.complete(owner, Err(Error::closed()), None);
+        }
+        let id = self.enter(owner, view, timeout, deadline);
+        match work {
+            Work::Open => self.begin_open(now, io, id),
+            Work::Send(request, purpose) => self.begin(now, io, id, request, purpose),
+            Work::Administer(task) => self.begin_task(now, io, id, task),
+        }
+        self.settle(now, io);
+    }
+
+    fn enter(&mut self, owner: T, view: View, timeout: Duration, deadline: Instant) -> CallId {
+        self.serial += 1;
+        let serial = self.serial;
+        let hash = hash_of(owner.key());
+        let state = CallState {
+            serial,
+            owner,
+            view,
+            timeout,
+            deadline,
+            wake: None,
+            asking: None,
+            body: Body::New,
+        };
+        let place = self.calls.insert(state);
+        self.keys.insert(place, hash);
+        CallId { place, serial }
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        request: Box<Request>,
+        purpose: Purpose,
+    ) {
+        let Some(call) = self.call(id) else { return };
+        if call.view.way == Way::AllPrimaries && request.slot == NO_SLOT && purpose != Purpose::Waiting {
+            if request.shape != Shape::Single {
+                let text = "a pipeline or transaction has one reply an item, and cannot go to all primaries; nothing was \
+                            sent";
+                return self.finish(now, io, id, Err(Error::new(Status::NoRoute, text)), None);
+            }
+            let work = everywhere::Work::Send(request);
+            return self.begin_everywhere(now, io, id, Everywhere::new(work, purpose));
+        }
+        let reads = call.view.read_from != crate::route::ReadFrom::Primary
+            && request.items.iter().any(|item| item.read_only);
+        let is_spread = reads || self.servers.only.is_none();
+        if request.shape == Shape::Pipeline && is_spread {
+            let fan_out = FanOut::new(request, &call.view, now, call.deadline);
+            return self.begin_fan_out(now, io, id, fan_out);
+        }
+        self.begin_single(now, io, id, request, Single::new(purpose, None));
+    }
+
+    fn begin_task(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, task: Task) {
+        let kills = matches!(task, Task::Kill | Task::KillAny);
+        if self.servers.only.is_some() && !kills {
+            let mut request = io.take_request();
+            request.reset(Shape::Single);
+            request.say(&administration::command(&task));
+            let single = Single::new(Purpose::Calls, Some(Box::new(task)));
+            return self.begin_single(now, io, id, request, single);
+        }
+        let purpose = if kills { Purpose::Bare } else { Purpose::Calls };
+        let work = everywhere::Work::Administer(task);
+        self.begin_everywhere(now, io, id, Everywhere::new(work, purpose));
+    }
+
+    /// Sees that there is a connection, or that it is known which servers there are.
+    fn begin_open(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let Some(call) = self.call(id) else { return };
+        let times = (call.deadline, call.timeout);
+        self.set_body(id, Body::Open { attempt: None });
+        match self.servers.only {
+            Some(node) => {
+                let mut attempt = Attempt::new(For::Call(id), node, None, now, times);
+                attempt.patience = Patience::Times(1);
+                let attempt = self.start(now, io, attempt);
+                self.set_body(id, Body::Open { attempt: Some(attempt) });
+            }
+            None => self.await_map(now, io, id, 0, times.0),
+        }
     }
 
     /// Goes on with a plain blocking call.
     pub(crate) fn resume(&mut self, now: Instant, io: &mut dyn Actions<T>, resumed: Resumed<T>) {
-        let _ = (now, io, resumed);
-        todo!()
+        let Resumed { call, node, conn, sent, ended } = resumed;
+        let id = self.enter(call.owner, call.view, call.timeout, call.deadline);
+        let tried = Tried {
+            whence: Whence { node, conn: Some(conn) },
+            request: Some(ended.request),
+            result: ended.result,
+            arrived: ended.arrived,
+            took: now.saturating_duration_since(sent),
+            turned: false,
+        };
+        self.resume_single(now, io, id, tried);
+        self.settle(now, io);
     }
 
     /// A plain blocking call to this server has missed its deadline: others look elsewhere first.
-    pub(crate) fn missed(&mut self, now: Instant, node: NodeId) {
-        let _ = (now, node);
-        todo!()
+    pub(crate) fn missed(&mut self, now: Instant, io: &mut dyn Actions<T>, node: NodeId) {
+        if self.servers.only.is_none() {
+            self.servers.node_mut(node).rest(now);
+            self.servers.doubt(node);
+        }
+        self.settle(now, io);
     }
 
     /// The look-up for a connection has ended.
@@ -57,43 +240,94 @@ impl<T: Owner> Engine<T> {
         conn: ConnId,
         found: Result<Vec<SocketAddr>>,
     ) {
-        let _ = (now, io, conn, found);
-        todo!()
+        self.conn_resolved(now, io, conn, found);
+        self.settle(now, io);
     }
 
     /// The peer has taken the connection: it takes requests now.
     pub(crate) fn connected(&mut self, now: Instant, io: &mut dyn Actions<T>, conn: ConnId) {
-        let _ = (now, io, conn);
-        todo!()
+        self.conn_opened(now, io, conn);
+        self.settle(now, io);
     }
 
     /// The peer has not taken the connection. The text says why, without the address.
     pub(crate) fn refused(&mut self, now: Instant, io: &mut dyn Actions<T>, conn: ConnId, why: Error) {
-        let _ = (now, io, conn, why);
-        todo!()
+        self.conn_refused(now, io, conn, &why);
+        self.settle(now, io);
     }
 
     /// An attempt has ended on its connection.
-    pub(crate) fn ended(&mut self, now: Instant, io: &mut dyn Actions<T>, attempt: AttemptId, ended: Ended) {
-        let _ = (now, io, attempt, ended);
-        todo!()
+    pub(crate) fn ended(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        attempt: AttemptId,
+        ended: Ended,
+    ) {
+        self.attempt_ended(now, io, attempt, ended);
+        self.settle(now, io);
     }
 
     /// A connection has ended by itself, or takes no new calls. All its attempts are told by [`Engine::ended`].
     pub(crate) fn lost(&mut self, now: Instant, io: &mut dyn Actions<T>, conn: ConnId) {
-        let _ = (now, io, conn);
-        todo!()
+        self.conn_lost(now, io, conn);
+        self.settle(now, io);
     }
 
     /// Does what is due at this time.
     pub(crate) fn tick(&mut self, now: Instant, io: &mut dyn Actions<T>) {
-        let _ = (now, io);
-        todo!()
+        while let Some((at, timer)) = self.timers.take_due(now) {
+            if !self.is_due(at, timer) {
+                continue;
+            }
+            match timer {
+                Timer::Attempt(id) => self.attempt_due(now, io, id),
+                Timer::Conn(id) => self.conn_due(now, io, id),
+                Timer::Node(id) => self.connect_if_wanted(now, io, id),
+                Timer::Refresh => {
+                    self.refresh.due = None;
+                    self.look(now, io);
+                }
+                Timer::Call(id) => {
+                    if let Some(call) = self.call_mut(id) {
+                        call.wake = None;
+                    }
+                    if !self.map_due(now, io, id) {
+                        self.proceed(now, io, id);
+                    }
+                }
+            }
+            self.settle(now, io);
+        }
+        let live = self.attempts.len() + self.calls.len() + self.conns.len();
+        if self.timers.is_worth_sweeping(live) {
+            let mut timers = std::mem::take(&mut self.timers);
+            timers.sweep(|at, timer| self.is_due(at, timer));
+            self.timers = timers;
+        }
     }
 
     /// When [`Engine::tick`] is due next.
     pub(crate) fn next_tick(&mut self) -> Option<Instant> {
-        todo!()
+        let mut timers = std::mem::take(&mut self.timers);
+        let next = timers.next(|at, timer| self.is_due(at, timer));
+        self.timers = timers;
+        next
+    }
+
+    /// Whether something still waits for this time.
+    fn is_due(&self, at: Instant, timer: Timer) -> bool {
+        let due = match timer {
+            Timer::Attempt(id) => self.attempt(id).and_then(Attempt::due),
+            Timer::Call(id) => self.call(id).and_then(|call| call.wake),
+            Timer::Conn(id) => self.conns.get(&id).and_then(Conn::due),
+            Timer::Node(id) => {
+                let node = self.servers.node(id);
+                node.not_before.filter(|_| node.link == Link::None && !node.line.is_empty())
+            }
+            Timer::Refresh => self.refresh.due,
+        };
+        due == Some(at)
     }
 
     /// Ends a call at once that its caller does not want any more. `false`: there is none with this key of which `is_it` is true.
@@ -104,22 +338,236 @@ impl<T: Owner> Engine<T> {
         key: u64,
         is_it: &dyn Fn(&T) -> bool,
     ) -> bool {
-        let _ = (now, io, key, is_it);
-        todo!()
+        let place = self.keys.find(hash_of(key)).find(|place| is_it(&self.calls[*place].owner));
+        let Some(place) = place else { return false };
+        let id = CallId { place, serial: self.calls[place].serial };
+        self.cancel_call(now, io, id);
+        self.settle(now, io);
+        true
+    }
+
+    fn cancel_call(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let Some(call) = self.call_mut(id) else { return };
+        match &mut call.body {
+            Body::FanOut(_) => self.cancel_fan_out(now, io, id),
+            Body::Everywhere(_) => self.cancel_everywhere(now, io, id),
+            Body::Single(single) => {
+                let Some(attempt) = single.attempt else {
+                    // What its last attempt has proved is not known yet, and will not be.
+                    let (error, arrived) = match single.pending_error() {
+                        Some((error, arrived)) if !error.is_not_executed() => (error, arrived),
+                        _ => (Error::called_off(false), None),
+                    };
+                    let error = single.honest(error);
+                    return self.finish(now, io, id, Err(error), arrived.map(Reply::new));
+                };
+                // Where it is over, its end is on the way.
+                let Some((node, left)) = self.call_off(now, io, attempt) else { return };
+                let error = Error::called_off(left.queued).on(&self.servers.node(node).name);
+                let error = match self.call_mut(id).map(|call| &mut call.body) {
+                    Some(Body::Single(single)) => single.honest(error),
+                    _ => error,
+                };
+                self.finish(now, io, id, Err(error), left.arrived.map(Reply::new));
+            }
+            Body::New | Body::Open { .. } => {
+                self.finish(now, io, id, Err(Error::called_off(false)), None);
+            }
+        }
     }
 
     /// Ends every call and connection; what comes after is refused.
     pub(crate) fn close(&mut self, now: Instant, io: &mut dyn Actions<T>) {
-        let _ = (now, io);
-        todo!()
+        if std::mem::replace(&mut self.is_closed, true) {
+            return;
+        }
+        let closed = Error::closed();
+        io.route(None);
+        // In the order in which they were made, so that one run is as another.
+        let mut conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        conns.sort_unstable();
+        for id in conns {
+            // Those on it are told when it has ended.
+            io.close(id, closed.clone());
+            let Some(conn) = self.conns.remove(&id) else { continue };
+            if conn.own.is_none() && self.servers.node(conn.node).link == Link::Up(id) {
+                io.serve(conn.node, None);
+            }
+            if conn.own.is_none() && self.servers.node(conn.node).link != Link::None {
+                self.servers.node_mut(conn.node).link = Link::None;
+            }
+        }
+        let waiting: Vec<AttemptId> = self
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| !matches!(attempt.state, super::attempts::State::On(..) | super::attempts::State::Ending(_)))
+            .map(|(place, attempt)| AttemptId { place, serial: attempt.serial })
+            .collect();
+        for id in waiting {
+            self.fail(now, io, id, closed.clone());
+        }
+        self.settle(now, io);
+        // What is left of calls has no attempt under way: it waits for a time, a map or an answer.
+        let idle: Vec<CallId> = self
+            .calls
+            .iter()
+            .map(|(place, call)| CallId { place, serial: call.serial })
+            .collect();
+        for id in idle {
+            let waits = self.call(id).is_some_and(|call| {
+                call.wake.is_some() && call.asking.as_ref().is_none_or(|asking| asking.under_way.is_empty())
+            });
+            if waits {
+                self.waits_for_no_map(id);
+                self.no_map(now, io, id, closed.clone(), false);
+            }
+        }
+        self.settle(now, io);
     }
 
     /// Calls under way.
     pub(crate) fn len(&self) -> usize {
-        todo!()
+        self.calls.len()
     }
 
     pub(crate) fn stats(&self) -> EngineStats {
-        todo!()
+        let reconnects = self.servers.all().map(|node| node.connections.saturating_sub(1)).sum();
+        EngineStats { reconnects, redirects: self.servers.redirects }
+    }
+
+    /// Tells the owners of attempts that are over, until there is nothing more to tell.
+    fn settle(&mut self, now: Instant, io: &mut dyn Actions<T>) {
+        loop {
+            if let Some((whose, tried)) = self.tried.pop_front() {
+                self.tell(now, io, whose, tried);
+            } else if let Some(id) = self.ready.pop_front() {
+                self.proceed(now, io, id);
+            } else {
+                break;
+            }
+        }
+        if self.servers.only.is_none() {
+            self.publish(io);
+        }
+    }
+
+    fn tell(&mut self, now: Instant, io: &mut dyn Actions<T>, whose: For, tried: Tried) {
+        match whose {
+            For::Handshake(conn) => {
+                if let Some(request) = tried.request {
+                    io.keep(request);
+                }
+                self.shaken(now, io, conn, tried.result);
+            }
+            For::Evidence(id, need, step) => self.asked(now, io, (id, need, step), tried),
+            For::Refresh(number) => self.told(now, io, number, tried),
+            For::Call(id) => match self.call(id).map(|call| &call.body) {
+                Some(Body::Open { .. }) => {
+                    let result = tried.result.map(Reply::new);
+                    self.finish(now, io, id, result, None);
+                }
+                Some(Body::Single(_)) => self.single_tried(now, io, id, tried),
+                _ => {
+                    if let Some(request) = tried.request {
+                        io.keep(request);
+                    }
+                }
+            },
+            For::Part(id, place) => match self.call(id).map(|call| &call.body) {
+                Some(Body::FanOut(_)) => self.part_of_fan_out_tried(now, io, id, place, tried),
+                Some(Body::Everywhere(_)) => self.part_of_everywhere_tried(now, io, id, place, tried),
+                _ => {
+                    if let Some(request) = tried.request {
+                        io.keep(request);
+                    }
+                }
+            },
+        }
+    }
+
+    /// Tells plain calls where they go, where that has changed.
+    fn publish(&mut self, io: &mut dyn Actions<T>) {
+        let is_settled = self.servers.map.generation != 0 && !self.servers.is_doubted && !self.is_closed;
+        if is_settled == self.are_routes_known && !self.servers.are_routes_old {
+            return;
+        }
+        self.servers.are_routes_old = false;
+        self.are_routes_known = is_settled;
+        let until = self.servers.looked.zip(self.trust()).map(|(looked, trust)| looked + trust);
+        io.route(is_settled.then(|| self.servers.map.routes(until)));
+    }
+
+    /// Goes on with a call that has what it waited for.
+    pub(super) fn proceed(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let Some(call) = self.call_mut(id) else { return };
+        call.wake = None;
+        match call.body {
+            Body::Single(_) => self.proceed_single(now, io, id),
+            Body::FanOut(_) => self.proceed_fan_out(now, io, id),
+            Body::Everywhere(_) => self.proceed_everywhere(now, io, id),
+            Body::Open { .. } => {
+                let mut payload = self.pool.take();
+                payload.start();
+                payload.append_nil();
+                self.finish(now, io, id, Ok(Reply::new(payload)), None);
+            }
+            Body::New => {}
+        }
+    }
+
+    /// The map that a call waited for has not come. `is_late`: in its time.
+    pub(super) fn no_map(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        error: Error,
+        is_late: bool,
+    ) {
+        let Some(call) = self.call_mut(id) else { return };
+        call.wake = None;
+        match call.body {
+            Body::Single(_) => self.no_map_for_single(now, io, id, error, is_late),
+            Body::FanOut(_) => self.no_map_for_fan_out(now, io, id, error),
+            Body::Everywhere(_) => self.no_map_for_everywhere(now, io, id, error),
+            Body::New | Body::Open { .. } => self.finish(now, io, id, Err(error), None),
+        }
+    }
+
+    /// Ends a call.
+    pub(super) fn finish(
+        &mut self,
+        _now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        result: Result<Reply>,
+        arrived: Option<Reply>,
+    ) {
+        if self.call(id).is_none() {
+            return;
+        }
+        self.keys.remove(id.place);
+        let mut call = self.calls.remove(id.place);
+        let result = match &mut call.body {
+            Body::Single(single) => Self::single_result(single, result),
+            _ => result,
+        };
+        io.complete(call.owner, result, arrived);
+    }
+
+    #[inline]
+    pub(super) fn call(&self, id: CallId) -> Option<&CallState<T>> {
+        self.calls.get(id.place).filter(|call| call.serial == id.serial)
+    }
+
+    #[inline]
+    pub(super) fn call_mut(&mut self, id: CallId) -> Option<&mut CallState<T>> {
+        self.calls.get_mut(id.place).filter(|call| call.serial == id.serial)
+    }
+
+    pub(super) fn set_body(&mut self, id: CallId, body: Body) {
+        if let Some(call) = self.call_mut(id) {
+            call.body = body;
+        }
     }
 }

@@ -4,9 +4,23 @@
 //! there are, when to connect, whose deadline has passed. No socket, no clock, no thread and no lock: the time comes with each event,
 //! and what is to be done is told to [`Actions`]. So a simulator can drive it as well as `io` does.
 
+mod administration;
+mod answers;
+mod attempts;
+mod call;
+mod connecting;
 mod engine;
+mod everywhere;
+mod evidence;
+mod fan_out;
+mod history;
+mod questions;
+mod refresh;
+mod servers;
+mod slot_map;
+mod timers;
 
-pub(crate) use engine::Engine;
+pub(crate) use engine::{Engine, EngineStats};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,10 +47,17 @@ pub(crate) struct NodeId(pub(crate) usize);
 pub(crate) struct ConnId(pub(crate) u64);
 
 /// One try of a call on one server. It stays that try's own, also when its place is used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct AttemptId {
     pub(crate) place: usize,
     pub(crate) serial: u64,
+}
+
+/// A call, likewise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct CallId {
+    place: usize,
+    serial: u64,
 }
 
 /// Where a connection leads.
@@ -148,14 +169,19 @@ pub(crate) struct Routes {
     pub(crate) slots: Vec<u16>,
     /// The primaries.
     pub(crate) nodes: Vec<NodeId>,
+    /// After this time the engine is asked again.
+    pub(crate) until: Option<Instant>,
 }
 
 impl Routes {
     pub(crate) const NOBODY: u16 = u16::MAX;
 
-    /// The primary that has a slot.
+    /// The primary that has a slot, as far as that is known now.
     #[inline]
-    pub(crate) fn node_of(&self, slot: u16) -> Option<NodeId> {
+    pub(crate) fn node_of(&self, slot: u16, now: Instant) -> Option<NodeId> {
+        if self.until.is_some_and(|until| now > until) {
+            return None;
+        }
         match self.slots.get(usize::from(slot)) {
             Some(&place) => self.nodes.get(usize::from(place)).copied(),
             None => self.nodes.first().copied(),

@@ -194,7 +194,7 @@ impl Link {
         purpose: Purpose,
         deadline: Instant,
     ) -> Result<bool> {
-        let mut handshake = Handshake::new(config, facts, purpose);
+        let mut handshake = Handshake::new(Arc::new(config.clone()), Arc::clone(&self.facts), purpose);
         let mut next = Some(handshake.start());
         while let Some(request) = next {
             let replies = match self.say(request, config, deadline) {

@@ -1,5 +1,6 @@
 //! What is said first on a new connection, in one write, and what the server's answers mean.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::config::{Config, Protocol};
@@ -49,9 +50,9 @@ enum Step {
 }
 
 /// The handshake of one connection.
-pub(crate) struct Handshake<'a> {
-    config: &'a Config,
-    facts: &'a Facts,
+pub(crate) struct Handshake {
+    config: Arc<Config>,
+    facts: Arc<Facts>,
     purpose: Purpose,
     steps: Vec<Step>,
     /// The client's refusals of MULTI when the first round was made.
@@ -60,8 +61,8 @@ pub(crate) struct Handshake<'a> {
     refused_hello: Option<Vec<u8>>,
 }
 
-impl<'a> Handshake<'a> {
-    pub(crate) fn new(config: &'a Config, facts: &'a Facts, purpose: Purpose) -> Self {
+impl Handshake {
+    pub(crate) fn new(config: Arc<Config>, facts: Arc<Facts>, purpose: Purpose) -> Self {
         let multi_refusals = facts.multi_refusals();
         Handshake { config, facts, purpose, steps: Vec::new(), multi_refusals, refused_hello: None }
     }
@@ -92,7 +93,7 @@ impl<'a> Handshake<'a> {
             self.steps.push(step);
             request.say(words);
         };
-        let config = self.config;
+        let config = &*self.config;
         let password = config.password.as_ref().map(|password| password.expose());
         let user = config.username.as_deref().map(str::as_bytes);
         match (hello, password) {

@@ -1,0 +1,133 @@
+//! Script administration: what is asked of every primary, and what their answers amount to.
+
+use super::Task;
+use crate::admin::FlushMode;
+use crate::error::{Error, Result, Status};
+use crate::resp::{Kind, Payload, Reply};
+
+/// A server's address, where there are several, and its answer.
+pub(super) type Answer = (Option<String>, Result<Reply>);
+
+/// The command of a task; nothing for those that are a dialogue.
+pub(super) fn command(task: &Task) -> Vec<&[u8]> {
+    let mut words: Vec<&[u8]> = vec![b"SCRIPT"];
+    match task {
+        Task::Load(script) => words.extend([&b"LOAD"[..], script.source()]),
+        Task::Exists(shas) => {
+            words.push(b"EXISTS");
+            words.extend(shas.iter().map(Vec::as_slice));
+        }
+        Task::Flush(mode) => {
+            words.push(b"FLUSH");
+            match mode {
+                FlushMode::Default => {}
+                FlushMode::Sync => words.push(b"SYNC"),
+                FlushMode::Async => words.push(b"ASYNC"),
+            }
+        }
+        Task::Show(sha) => words.extend([&b"SHOW"[..], sha]),
+        Task::Kill | Task::KillAny => words.push(b"KILL"),
+    }
+    words
+}
+
+/// What the answers of all primaries amount to.
+pub(super) fn combine(task: &Task, answers: Vec<Answer>) -> Result<Reply> {
+    match task {
+        Task::Load(_) => all(answers).and_then(|_| done()).map_err(|error| match error.server_text() {
+            Some(text) if error.server_code() == Some("ERR") => Error::server(Status::Compile, text, true),
+            _ => error,
+        }),
+        Task::Flush(_) => all(answers).and_then(|_| done()),
+        Task::Exists(shas) => {
+            let mut everywhere = vec![true; shas.len()];
+            for reply in all(answers)? {
+                for (everywhere, exists) in everywhere.iter_mut().zip(reply.root().elements()) {
+                    *everywhere &= exists.as_i64() == Some(1);
+                }
+            }
+            let mut payload = Box::<Payload>::default();
+            payload.start_array();
+            everywhere.iter().for_each(|&exists| payload.append_boolean(exists));
+            payload.end_array(everywhere.len());
+            Ok(Reply::new(payload))
+        }
+        Task::Show(_) => show(answers),
+        Task::Kill | Task::KillAny => best(answers.into_iter().map(|(_, answer)| answer)),
+    }
+}
+
+/// Of several answers to a kill the one that says most.
+pub(super) fn best(answers: impl Iterator<Item = Result<Reply>>) -> Result<Reply> {
+    let rank = |answer: &Result<Reply>| answer.as_ref().err().map(rank);
+    answers.min_by_key(rank).unwrap_or_else(|| Err(Error::closed()))
+}
+
+/// Which of several refusals to kill says most.
+fn rank(error: &Error) -> u8 {
+    match error.server_code() {
+        Some("UNKILLABLE") => 0,
+        Some("NOTBUSY") => 2,
+        _ => 1,
+    }
+}
+
+fn done() -> Result<Reply> {
+    let mut payload = Box::<Payload>::default();
+    payload.start();
+    payload.append_text(Kind::Status, b"OK")?;
+    Ok(Reply::new(payload))
+}
+
+fn show(answers: Vec<Answer>) -> Result<Reply> {
+    let mut failed = None;
+    for (_, answer) in answers {
+        match answer {
+            Ok(reply) => return Ok(reply),
+            Err(error) if error.server_code() == Some("NOSCRIPT") => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    let Some(error) = failed else {
+        let mut payload = Box::<Payload>::default();
+        payload.start();
+        payload.append_nil();
+        return Ok(Reply::new(payload));
+    };
+    Err(match (error.server_code(), error.server_text()) {
+        (Some("ERR"), Some(text)) if is_unknown_subcommand(text) => {
+            Error::server(Status::NotSupported, text, true).context("SCRIPT SHOW needs Valkey 8")
+        }
+        _ => error,
+    })
+}
+
+/// The replies, if each primary has given one; else an error that says who has not, and why.
+fn all(answers: Vec<Answer>) -> Result<Vec<Reply>> {
+    let mut replies = Vec::new();
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    let count = answers.len();
+    for (node, answer) in answers {
+        match answer {
+            Ok(reply) => {
+                done.extend(node);
+                replies.push(reply);
+            }
+            Err(error) => failed.push((node, error)),
+        }
+    }
+    let Some((node, error)) = failed.into_iter().next() else { return Ok(replies) };
+    if count == 1 {
+        return Err(error);
+    }
+    let rest = if done.is_empty() { "no other primary".to_owned() } else { done.join(", ") };
+    Err(error.context(format_args!(
+        "{} of {count} primaries have done it ({rest}); {}",
+        done.len(),
+        node.unwrap_or_default()
+    )))
+}
+
+fn is_unknown_subcommand(text: &[u8]) -> bool {
+    text.to_ascii_lowercase().starts_with(b"err unknown subcommand")
+}

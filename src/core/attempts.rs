@@ -1,0 +1,402 @@
+//! One try of a request on one server: in line for its connection, on it, over.
+
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use super::evidence::Need;
+use super::history::Whence;
+use super::servers::Link;
+use super::timers::Timer;
+use super::{Actions, AttemptId, CallId, ConnId, Ended, Left, NodeId, Owner};
+use crate::error::{Error, Reason, Result, Status};
+use crate::request::Request;
+use crate::resp::Payload;
+use crate::session::handshake::Purpose;
+
+/// Whose attempt it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    Call(CallId),
+    /// A part of a call that goes to several servers.
+    Part(CallId, usize),
+    /// A question about a call that a server has refused.
+    Evidence(CallId, Need, Step),
+    /// A question of the look at who is who that has this number.
+    Refresh(u64),
+    /// What is said first on a connection.
+    Handshake(ConnId),
+}
+
+/// How far the answer to a question of several steps has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    First,
+    Second,
+}
+
+/// How many attempts to connect it lives through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// One, and none while the server is known to be down: there are others to turn to.
+    Once,
+    /// So many; 0: as many as its time allows.
+    Times(u32),
+}
+
+/// Which connection it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    /// The one that all calls to the server share.
+    Shared,
+    /// One of its own, which is closed behind it.
+    Own(Purpose),
+    /// The same, but whoever made the attempt closes it.
+    Kept(Purpose),
+    /// One that is there, whatever it is.
+    This(ConnId),
+}
+
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) serial: u64,
+    pub(super) whose: For,
+    pub(super) node: NodeId,
+    pub(super) via: Via,
+    /// `None`: it only wants a connection.
+    pub(super) request: Option<Box<Request>>,
+    pub(super) patience: Patience,
+    /// No connection after this time.
+    pub(super) connect_until: Instant,
+    /// No reply after this one.
+    pub(super) deadline: Instant,
+    /// The time that the caller gave its call in all, for the error.
+    pub(super) timeout: Duration,
+    pub(super) started: Instant,
+    /// Another server may do, if this one turns out to be too old for read-only scripts.
+    pub(super) turns_if_old: bool,
+    pub(super) state: State,
+    /// How often connecting to the server had failed before.
+    failed_before: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    InLine,
+    /// Its own connection is being made.
+    Connecting(ConnId),
+    On(ConnId, usize),
+    /// Its time is over, and so is it: its end is on the way.
+    Ending(ConnId),
+}
+
+/// What has come of an attempt.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub(super) whence: Whence,
+    /// `None` where its time was over: the connection has it still.
+    pub(super) request: Option<Box<Request>>,
+    pub(super) result: Result<Box<Payload>>,
+    pub(super) arrived: Option<Box<Payload>>,
+    pub(super) took: Duration,
+    /// The server is too old for it, and nothing was sent.
+    pub(super) turned: bool,
+}
+
+impl Attempt {
+    pub(super) fn new(
+        whose: For,
+        node: NodeId,
+        request: Option<Box<Request>>,
+        now: Instant,
+        (deadline, timeout): (Instant, Duration),
+    ) -> Self {
+        Attempt {
+            serial: 0,
+            whose,
+            node,
+            via: Via::Shared,
+            request,
+            patience: Patience::Once,
+            connect_until: deadline,
+            deadline,
+            timeout,
+            started: now,
+            turns_if_old: false,
+            state: State::InLine,
+            failed_before: 0,
+        }
+    }
+
+    /// When its time is over, as it stands.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::InLine | State::Connecting(_) => Some(self.connect_until.min(self.deadline)),
+            State::On(..) if matches!(self.whose, For::Handshake(_)) => None,
+            State::On(..) => Some(self.deadline),
+            State::Ending(_) => None,
+        }
+    }
+
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        match self.state {
+            State::InLine => None,
+            State::Connecting(conn) | State::On(conn, _) | State::Ending(conn) => Some(conn),
+        }
+    }
+}
+
+impl<T: Owner> Engine<T> {
+    /// Sends a request to a server, or puts it in line for that. What comes of it is told to whoever it is for, when the event is settled.
+    pub(super) fn start(&mut self, now: Instant, io: &mut dyn Actions<T>, attempt: Attempt) -> AttemptId {
+        self.serial += 1;
+        let serial = self.serial;
+        let failed_before = self.servers.node(attempt.node).failed;
+        let place = self.attempts.insert(Attempt { serial, failed_before, ..attempt });
+        let id = AttemptId { place, serial };
+        self.run(now, io, id);
+        if let Some(due) = self.attempt(id).and_then(Attempt::due) {
+            self.timers.add(due, Timer::Attempt(id));
+        }
+        id
+    }
+
+    #[inline]
+    pub(super) fn attempt(&self, id: AttemptId) -> Option<&Attempt> {
+        self.attempts.get(id.place).filter(|attempt| attempt.serial == id.serial)
+    }
+
+    fn run(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId) {
+        let Some(attempt) = self.attempt(id) else { return };
+        let (node, via) = (attempt.node, attempt.via);
+        if self.is_closed {
+            return self.fail(now, io, id, Error::closed());
+        }
+        match via {
+            Via::This(conn) => self.put(now, io, id, conn),
+            Via::Own(purpose) | Via::Kept(purpose) => {
+                let conn = self.connect(now, io, node, purpose, Some(id));
+                if let Some(attempt) = self.attempts.get_mut(id.place).filter(|it| it.serial == id.serial)
+                    && attempt.state == State::InLine
+                {
+                    attempt.state = State::Connecting(conn);
+                }
+            }
+            Via::Shared => self.run_shared(now, io, id),
+        }
+    }
+
+    fn run_shared(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId) {
+        let attempt = &self.attempts[id.place];
+        let node = self.servers.node(attempt.node);
+        match node.link {
+            Link::Up(conn) => return self.put(now, io, id, conn),
+            Link::None if attempt.patience == Patience::Once => {
+                if let Some(error) = node.down_since_just_now(now) {
+                    let error = error.clone();
+                    return self.fail(now, io, id, error);
+                }
+                // A primary that sentinels watch is connected to only when they have just named it: lost, it may be another by now.
+                let is_call = matches!(attempt.whose, For::Call(_) | For::Part(..));
+                if is_call && self.servers.is_watched() && !self.servers.map.is_replica(attempt.node) {
+                    let text = format!("the connection to {} was lost; nothing was sent", node.address);
+                    let error = Error::because(Status::Connect, Reason::ConnectionLost, text).on(&node.name);
+                    return self.fail(now, io, id, error);
+                }
+            }
+            _ => {}
+        }
+        let node = attempt.node;
+        self.servers.node_mut(node).line.push_back(id);
+        self.connect_if_wanted(now, io, node);
+    }
+
+    /// Puts an attempt on a connection.
+    pub(super) fn put(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId, conn: ConnId) {
+        let Some(attempt) = self.attempts.get_mut(id.place).filter(|it| it.serial == id.serial) else { return };
+        if attempt.turns_if_old && !self.servers.node(attempt.node).enforces_read_only() {
+            return self.turn(now, io, id);
+        }
+        let Some(request) = attempt.request.take() else {
+            return self.over(now, io, id, None, Ok(Box::default()), None);
+        };
+        match io.send(conn, id, request, now) {
+            Ok(key) => {
+                let was_due = attempt.due();
+                attempt.state = State::On(conn, key);
+                // One that was in line has an earlier time in the heap.
+                if was_due != attempt.due()
+                    && let Some(due) = attempt.due()
+                {
+                    self.timers.add(due, Timer::Attempt(id));
+                }
+            }
+            Err(unsent) => {
+                attempt.request = Some(unsent);
+                match attempt.via {
+                    Via::Shared => {
+                        attempt.state = State::InLine;
+                        self.unlink(now, io, conn);
+                        self.run_shared(now, io, id);
+                    }
+                    Via::Own(_) | Via::Kept(_) | Via::This(_) => {
+                        let error = io.health(conn).cause.unwrap_or_else(Error::closed);
+                        self.fail(now, io, id, error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId) {
+        let error = Error::new(Status::Connect, "the server is too old for read-only scripts");
+        self.fail(now, io, id, error);
+        if let Some((_, tried)) = self.tried.back_mut() {
+            tried.turned = true;
+        }
+    }
+
+    /// Ends an attempt of which nothing was sent.
+    pub(super) fn fail(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId, error: Error) {
+        let Some(attempt) = self.attempts.get_mut(id.place).filter(|it| it.serial == id.serial) else { return };
+        let request = attempt.request.take();
+        self.over(now, io, id, request, Err(error), None);
+    }
+
+    fn over(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: AttemptId,
+        request: Option<Box<Request>>,
+        result: Result<Box<Payload>>,
+        arrived: Option<Box<Payload>>,
+    ) {
+        let attempt = self.attempts.remove(id.place);
+        let conn = attempt.conn();
+        if let (Via::Own(_), Some(conn)) = (attempt.via, conn) {
+            self.drop_own(io, conn);
+        }
+        let whence = Whence { node: attempt.node, conn };
+        let took = now.saturating_duration_since(attempt.started);
+        self.tried.push_back((attempt.whose, Tried { whence, request, result, arrived, took, turned: false }));
+    }
+
+    /// An attempt has ended on its connection.
+    pub(super) fn attempt_ended(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: AttemptId,
+        ended: Ended,
+    ) {
+        if self.attempt(id).is_none() {
+            return io.keep(ended.request);
+        }
+        self.over(now, io, id, Some(ended.request), ended.result, ended.arrived);
+    }
+
+    /// The time of an attempt is over.
+    pub(super) fn attempt_due(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId) {
+        let Some(attempt) = self.attempt(id) else { return };
+        match attempt.state {
+            State::InLine | State::Connecting(_) => {
+                let error = self.not_connected_in_time(io, attempt);
+                self.fail(now, io, id, error);
+            }
+            State::On(..) => {
+                let waited = attempt.timeout;
+                let node = attempt.node;
+                if let Some(left) = self.give_up(now, io, id, Duration::ZERO) {
+                    let error = self.late(node, waited, &left);
+                    self.over(now, io, id, None, Err(error), left.arrived);
+                }
+            }
+            State::Ending(_) => {}
+        }
+    }
+
+    /// Leaves an attempt alone that is on a connection. `None`: it is over, and its end is on the way.
+    pub(super) fn give_up(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: AttemptId,
+        patience: Duration,
+    ) -> Option<Left> {
+        let State::On(conn, key) = self.attempts[id.place].state else { return None };
+        let left = io.abandon(conn, id, key, now, patience);
+        if left.is_none() {
+            self.attempts[id.place].state = State::Ending(conn);
+        }
+        left
+    }
+
+    /// Calls an attempt off: its owner is not told. Gives the replies that arrived, and whether the server may execute it. `None`: it is over, and
+    /// its end is on the way.
+    pub(super) fn call_off(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: AttemptId,
+    ) -> Option<(NodeId, Left)> {
+        let attempt = self.attempt(id)?;
+        let node = attempt.node;
+        let left = match attempt.state {
+            State::InLine | State::Connecting(_) => Left { arrived: None, queued: false, unanswered: None },
+            // Callers that keep the time themselves call off what a deadline would have ended.
+            State::On(..) => self.give_up(now, io, id, self.servers.config.silence_timeout)?,
+            State::Ending(_) => return None,
+        };
+        let attempt = self.attempts.remove(id.place);
+        if let (Via::Own(_), Some(conn)) = (attempt.via, attempt.conn()) {
+            self.drop_own(io, conn);
+        }
+        if let Some(request) = attempt.request {
+            io.keep(request);
+        }
+        Some((node, left))
+    }
+
+    fn late(&self, node: NodeId, waited: Duration, left: &Left) -> Error {
+        let node = self.servers.node(node);
+        let missed = format!("no reply from {} within {} ms", node.address, waited.as_millis());
+        let error = if left.queued {
+            let text = "the call was sent, so the server may have executed it or may yet do so";
+            Error::indeterminate(Reason::Deadline, format!("{missed}; {text}"))
+        } else {
+            Error::new(Status::Timeout, format!("{missed}; nothing was sent that it could execute"))
+        };
+        let error = error.on(&node.name);
+        match left.unanswered {
+            Some(index) => error.of_item(index),
+            None => error,
+        }
+    }
+
+    /// Ends those in line for a server's connection whose patience is over, after an attempt to make it has failed.
+    pub(super) fn fail_in_line(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        node: NodeId,
+        error: &Error,
+        is_final: bool,
+    ) {
+        let failed = self.servers.node(node).failed;
+        let line = std::mem::take(&mut self.servers.node_mut(node).line);
+        for id in line {
+            let Some(attempt) = self.attempt(id) else { continue };
+            let lived_through = failed - attempt.failed_before;
+            let is_over = match attempt.patience {
+                Patience::Once => true,
+                Patience::Times(0) => is_final,
+                Patience::Times(times) => is_final || lived_through >= u64::from(times),
+            };
+            if is_over {
+                self.fail(now, io, id, error.clone());
+            } else {
+                self.servers.node_mut(node).line.push_back(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,732 @@
+//! A call or transaction that goes to one server at a time: where, again, and how it ends.
+
+use std::time::{Duration, Instant};
+
+use super::administration;
+use super::attempts::{Attempt, For, Patience, Tried, Via};
+use super::engine::{Asking, Body, Engine};
+use super::evidence::{Evidence, Need};
+use super::history::{self, Again, Context, History, REPEATS_MAX, Room, Whence, honest};
+use super::refresh::ASK_PATIENCE;
+use super::servers::{Link, Place};
+use super::timers::Timer;
+use super::{Actions, AttemptId, CallId, Owner, Task, View, Way};
+use crate::error::{Error, Result, Status};
+use crate::request::{Request, Shape};
+use crate::resp::{Payload, Reply};
+use crate::route::ReadFrom;
+use crate::session::handshake::Purpose;
+use crate::session::verdict::{self, NotServed, Refused};
+use crate::slots::NO_SLOT;
+
+/// A call as far as it has come.
+pub(super) struct Single {
+    pub(super) attempt: Option<AttemptId>,
+    /// What its connection is for.
+    purpose: Purpose,
+    /// What its reply is for, where it is not the caller's as it is.
+    task: Option<Box<Task>>,
+    /// What only those have that do not end with their first attempt on the only server.
+    progress: Option<Box<Progress>>,
+}
+
+struct Progress {
+    request: Option<Box<Request>>,
+    stage: Stage,
+    /// The only server, or any of several.
+    mode: Mode,
+    room: Room,
+    /// The latest time for the next attempt.
+    last_start: Instant,
+    /// The map that the last attempt went by.
+    seen: u64,
+    /// A copy, where the connection of the attempt under way may be dead.
+    spare: Option<Box<Request>>,
+}
+
+enum Mode {
+    Alone(Alone),
+    Routed(History),
+}
+
+/// The history of a call on the only server.
+struct Alone {
+    attempts: u32,
+    /// How often the server said that it is a replica.
+    replicas: u32,
+    /// How the last attempt ended whose outcome is not known.
+    unknown: Option<Error>,
+    /// What proves that nothing was executed by the last attempt.
+    refused: Option<Error>,
+}
+
+enum Stage {
+    /// Its first step is to come.
+    New,
+    /// It waits for a new map, which the old one may do without.
+    Preparing,
+    /// It waits for a map newer than the one it has seen; so many looks have failed.
+    AwaitingMap { failed: u32 },
+    /// It needs an answer to choose a server.
+    Choosing,
+    Trying,
+    /// It needs an answer to tell what follows from how its attempt ended.
+    Judging { whence: Whence, error: Error, arrived: Option<Box<Payload>>, took: Duration },
+    /// It needs an answer to tell what the errors in its reply prove.
+    Reading { whence: Whence, payload: Box<Payload> },
+    /// It waits for a time, and perhaps for a new map.
+    Pausing { again: Again },
+}
+
+/// A judgement that waits for nothing, or for an answer.
+type Judged<V> = std::result::Result<V, Need>;
+
+impl Single {
+    pub(super) fn new(purpose: Purpose, task: Option<Box<Task>>) -> Self {
+        Single { attempt: None, purpose, task, progress: None }
+    }
+
+    /// The error of a call that is over before its time: not executed, unless an attempt before may have been.
+    pub(super) fn honest(&self, error: Error) -> Error {
+        match self.progress.as_ref().map(|progress| &progress.mode) {
+            Some(Mode::Alone(alone)) => honest(error, alone.unknown.clone()),
+            Some(Mode::Routed(history)) => history.honest(error),
+            None => error,
+        }
+    }
+
+    /// The request, where no attempt has it.
+    pub(super) fn take_request(&mut self) -> Option<Box<Request>> {
+        self.progress.as_mut().and_then(|progress| progress.request.take())
+    }
+
+    /// The error that an attempt before ended with, if its end is known.
+    pub(super) fn pending_error(&mut self) -> Option<(Error, Option<Box<Payload>>)> {
+        match &mut self.progress.as_mut()?.stage {
+            Stage::Judging { error, arrived, .. } => Some((error.clone(), arrived.take())),
+            _ => None,
+        }
+    }
+
+    fn progress(&mut self, now: Instant, deadline: Instant, mode: impl FnOnce() -> Mode) -> &mut Progress {
+        self.progress.get_or_insert_with(|| {
+            Box::new(Progress {
+                request: None,
+                stage: Stage::New,
+                mode: mode(),
+                room: Room::new(now, deadline),
+                last_start: deadline,
+                seen: 0,
+                spare: None,
+            })
+        })
+    }
+}
+
+impl Alone {
+    fn new() -> Mode {
+        Mode::Alone(Alone { attempts: 0, replicas: 0, unknown: None, refused: None })
+    }
+}
+
+pub(super) fn place_of(way: &Way) -> Place {
+    match way {
+        Way::Random | Way::AllPrimaries => Place::Anywhere,
+        Way::Slot(slot) => Place::Slot(*slot),
+        Way::Node(address) => Place::Node(address.as_ref().clone()),
+    }
+}
+
+fn history_of(request: &Request, view: &View) -> Mode {
+    let place = if request.slot == NO_SLOT { place_of(&view.way) } else { Place::Slot(request.slot) };
+    let is_single = request.shape == Shape::Single;
+    let reads = is_single && request.items[0].read_only;
+    let read_from = if reads { view.read_from } else { ReadFrom::Primary };
+    // A transaction is refused as a whole by the server alone.
+    let may_be_forged = is_single && request.items[0].script.is_some();
+    let is_checked_first = is_single && request.is_checked_first(0);
+    Mode::Routed(History::new(place, read_from, may_be_forged, is_checked_first))
+}
+
+impl<T: Owner> Engine<T> {
+    /// The first step of a call that goes to one server.
+    pub(super) fn begin_single(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        request: Box<Request>,
+        mut single: Single,
+    ) {
+        let Some(call) = self.call(id) else { return };
+        let reads = call.view.read_from != ReadFrom::Primary
+            && request.items.iter().any(|item| item.read_only);
+        match self.servers.only.filter(|_| !reads) {
+            Some(node) => {
+                let times = (call.deadline, call.timeout);
+                let mut attempt = Attempt::new(For::Call(id), node, Some(request), now, times);
+                attempt.patience = Patience::Times(self.servers.config.reconnect.attempts);
+                if single.purpose != Purpose::Calls {
+                    attempt.via = Via::Own(single.purpose);
+                }
+                self.set_body(id, Body::Single(single));
+                self.try_single(now, io, id, attempt);
+            }
+            None => {
+                let mode = history_of(&request, &call.view);
+                let deadline = call.deadline;
+                let progress = single.progress(now, deadline, || mode);
+                progress.request = Some(request);
+                self.set_body(id, Body::Single(single));
+                self.prepare(now, io, id);
+            }
+        }
+    }
+
+    /// Goes on with a call that was on a connection, as if that had been its first attempt.
+    pub(super) fn resume_single(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        tried: Tried,
+    ) {
+        let mut single = Single::new(Purpose::Calls, None);
+        if self.servers.only.is_none()
+            && let (Some(call), Some(request)) = (self.call(id), &tried.request)
+        {
+            let mode = history_of(request, &call.view);
+            let (started, deadline) = (now.checked_sub(tried.took).unwrap_or(now), call.deadline);
+            let seen = self.servers.map.generation;
+            let progress = single.progress(started, deadline, || mode);
+            progress.stage = Stage::Trying;
+            progress.seen = seen;
+        }
+        self.set_body(id, Body::Single(single));
+        self.single_tried(now, io, id, tried);
+    }
+
+    fn try_single(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, attempt: Attempt) {
+        let attempt = self.start(now, io, attempt);
+        if let Some(single) = self.single_mut(id) {
+            single.attempt = Some(attempt);
+        }
+    }
+
+    /// Sees to it that there is a map worth going by.
+    fn prepare(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let Some(call) = self.call(id) else { return };
+        let deadline = call.deadline;
+        if self.servers.map.generation == 0 {
+            self.set_stage(id, Stage::AwaitingMap { failed: 0 });
+            return self.await_map(now, io, id, 0, deadline);
+        }
+        if self.wants_look(now) {
+            self.servers.is_doubted = false;
+            // The old map may do, and does for all other calls.
+            self.set_stage(id, Stage::Preparing);
+            let until = deadline.min(now + 2 * ASK_PATIENCE);
+            let seen = self.servers.map.generation;
+            return self.await_map(now, io, id, seen, until);
+        }
+        self.choose(now, io, id);
+    }
+
+    /// Chooses the server for the next attempt, and makes it.
+    fn choose(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let generation = self.servers.map.generation;
+        let chosen = self.judge_single(now, io, id, |cx, progress| {
+            progress.seen = generation;
+            let Mode::Routed(history) = &mut progress.mode else { return Ok(Ok(None)) };
+            let harmless = progress
+                .request
+                .as_ref()
+                .map_or(crate::request::Repeatable::No, |request| request.repeatable);
+            Ok(match history.next(cx, harmless)? {
+                Ok(next) => {
+                    Ok(next.map(|next| (next, history.may_turn_from(cx.servers, next.node))))
+                }
+                Err(error) => Err(error),
+            })
+        });
+        match chosen {
+            None => {}
+            Some(Err(need)) => {
+                self.set_stage(id, Stage::Choosing);
+                self.ask(now, io, id, need);
+            }
+            Some(Ok(Err(error))) => self.finish(now, io, id, Err(error), None),
+            Some(Ok(Ok(None))) => {
+                let Some(progress) = self.progress_mut(id) else { return };
+                let until = progress.last_start;
+                self.set_stage(id, Stage::AwaitingMap { failed: 0 });
+                self.await_map(now, io, id, generation, until);
+            }
+            Some(Ok(Ok(Some((next, may_turn))))) => self.go(now, io, id, next, may_turn),
+        }
+    }
+
+    /// The next attempt, on one of several servers.
+    fn go(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        next: history::Next,
+        may_turn: bool,
+    ) {
+        let Engine { calls, servers, .. } = self;
+        let Some(call) = calls.get_mut(id.place).filter(|call| call.serial == id.serial) else { return };
+        if let Some(asking) = &mut call.asking {
+            asking.evidence.clear();
+        }
+        let (deadline, timeout) = (call.deadline, call.timeout);
+        let Body::Single(single) = &mut call.body else { return };
+        let purpose = single.purpose;
+        let Some(progress) = &mut single.progress else { return };
+        let Some(mut request) = progress.request.take() else { return };
+        request.asking = next.asking;
+        // Half of the time is for another server that the call may turn to.
+        let half = now + deadline.saturating_duration_since(now) / 2;
+        let node = servers.node(next.node);
+        // One that has let others wait in vain may do so again.
+        let is_suspect = may_turn && matches!(node.link, Link::Up(conn) if io.is_suspect(conn));
+        if is_suspect && node.may_repeat(&request) {
+            let mut spare = io.take_request();
+            spare.copy_from(&request);
+            progress.spare = Some(spare);
+        }
+        let until = if progress.spare.is_some() { half } else { deadline };
+        let connect_until = if may_turn { progress.last_start.min(half) } else { progress.last_start };
+        progress.stage = Stage::Trying;
+        let mut attempt = Attempt::new(For::Call(id), next.node, Some(request), now, (until, timeout));
+        attempt.connect_until = connect_until;
+        attempt.turns_if_old = may_turn;
+        if purpose != Purpose::Calls {
+            attempt.via = Via::Own(purpose);
+        }
+        self.try_single(now, io, id, attempt);
+    }
+
+    /// An attempt has ended.
+    pub(super) fn single_tried(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        mut tried: Tried,
+    ) {
+        let is_closed = self.is_closed;
+        let Some(call) = self.call_mut(id) else { return };
+        let deadline = call.deadline;
+        let Body::Single(single) = &mut call.body else { return };
+        single.attempt = None;
+        // The plainest of calls, and most of them.
+        if single.progress.is_none()
+            && let Ok(payload) = &tried.result
+            && !has_read_only(payload)
+        {
+            if let Some(request) = tried.request {
+                io.keep(request);
+            }
+            let result = tried.result.map(Reply::new);
+            return self.finish(now, io, id, result, None);
+        }
+        let progress = single.progress(now.checked_sub(tried.took).unwrap_or(now), deadline, Alone::new);
+        let is_alone = matches!(progress.mode, Mode::Alone(_));
+        if tried.request.is_none() && tried.result.is_err() {
+            if let Mode::Routed(_) = progress.mode {
+                let spare = progress.spare.take();
+                self.servers.node_mut(tried.whence.node).rest(now);
+                self.servers.doubt(tried.whence.node);
+                match spare {
+                    Some(spare) => tried.request = Some(spare),
+                    None => return self.end_with(now, io, id, tried.result, tried.arrived),
+                }
+            } else {
+                return self.end_with(now, io, id, tried.result, tried.arrived);
+            }
+        }
+        let Some(progress) = self.progress_mut(id) else { return };
+        if let Some(spare) = progress.spare.take() {
+            io.keep(spare);
+        }
+        progress.request = tried.request;
+        if tried.turned {
+            return self.turned(now, io, id, tried.whence);
+        }
+        match tried.result {
+            Ok(payload) if is_alone && has_read_only(&payload) => {
+                progress.stage = Stage::Reading { whence: tried.whence, payload };
+                self.proceed(now, io, id);
+            }
+            Ok(payload) => self.end_with(now, io, id, Ok(payload), None),
+            // On the only server every attempt to connect that there was to be has been made.
+            Err(error) if is_closed || is_alone && tried.whence.conn.is_none() => {
+                self.end_unsent(now, io, id, error);
+            }
+            Err(error) => {
+                progress.stage =
+                    Stage::Judging { whence: tried.whence, error, arrived: tried.arrived, took: tried.took };
+                self.proceed(now, io, id);
+            }
+        }
+    }
+
+    /// The server is too old for the call.
+    fn turned(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, whence: Whence) {
+        self.judge_single(now, io, id, |cx, progress| {
+            if let Mode::Routed(history) = &mut progress.mode {
+                history.turns_away_from(cx.servers, whence.node);
+            }
+            Ok(())
+        });
+        self.choose(now, io, id);
+    }
+
+    /// Ends a call of which the last attempt could not be sent.
+    fn end_unsent(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, error: Error) {
+        let Some(progress) = self.progress_mut(id) else { return };
+        let error = match &mut progress.mode {
+            // What refused it before says more than that there was no time left for another attempt.
+            Mode::Alone(alone) if now >= progress.last_start => alone.refused.take().unwrap_or(error),
+            _ => error,
+        };
+        self.end_with(now, io, id, Err(error), None);
+    }
+
+    /// Goes on with a call that has what it waited for.
+    pub(super) fn proceed_single(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let Some(progress) = self.progress_mut(id) else { return };
+        match std::mem::replace(&mut progress.stage, Stage::New) {
+            Stage::New | Stage::Trying => {}
+            Stage::Preparing | Stage::AwaitingMap { .. } | Stage::Choosing => self.choose(now, io, id),
+            Stage::Judging { whence, error, arrived, took } => {
+                self.judge(now, io, id, (whence, error, arrived, took));
+            }
+            Stage::Reading { whence, payload } => self.read(now, io, id, whence, payload),
+            Stage::Pausing { again } => self.paused(now, io, id, again),
+        }
+    }
+
+    /// No map came, or none in time.
+    pub(super) fn no_map_for_single(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        error: Error,
+        is_late: bool,
+    ) {
+        let Some(progress) = self.progress_mut(id) else { return };
+        if matches!(progress.stage, Stage::Preparing) && error.status() != Status::Closed {
+            return self.proceed(now, io, id);
+        }
+        let has_begun = progress.seen != 0;
+        let error = match &mut progress.mode {
+            Mode::Routed(history) if has_begun => history.ended_by(error, is_late),
+            _ => error,
+        };
+        self.finish(now, io, id, Err(error), None);
+    }
+
+    /// Whether a failed look is to be followed by another one for a call that waits for a map.
+    pub(super) fn single_bears(&mut self, id: CallId, error: &Error) -> bool {
+        let attempts = self.servers.config.reconnect.attempts;
+        match self.progress_mut(id).map(|progress| &mut progress.stage) {
+            Some(Stage::AwaitingMap { failed }) => super::refresh::bears(error, failed, attempts),
+            _ => false,
+        }
+    }
+
+    /// What follows from how an attempt ended.
+    fn judge(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        (whence, error, arrived, took): (Whence, Error, Option<Box<Payload>>, Duration),
+    ) {
+        let Some(progress) = self.progress_mut(id) else { return };
+        if let Mode::Alone(_) = progress.mode {
+            return self.judge_alone(now, io, id, (whence, error, arrived, took));
+        }
+        let mut attempts = 0;
+        let judged = self.judge_single(now, io, id, |cx, progress| {
+            let Progress { mode: Mode::Routed(history), request, room, last_start, .. } = progress else {
+                return Ok(Err(Error::closed()));
+            };
+            attempts = history.attempts;
+            let may_repeat =
+                request.as_ref().is_some_and(|request| cx.servers.node(whence.node).may_repeat(request));
+            let judged = history.failed(cx, whence, &error, may_repeat)?;
+            if let Ok(again) = judged {
+                room.learn(again, took);
+                *last_start = history.last_start(room);
+            }
+            Ok(judged)
+        });
+        match judged {
+            None => {}
+            Some(Err(need)) => {
+                self.set_stage(id, Stage::Judging { whence, error, arrived, took });
+                self.ask(now, io, id, need);
+            }
+            Some(Ok(Err(error))) => self.finish(now, io, id, Err(error), arrived.map(Reply::new)),
+            Some(Ok(Ok(again))) => self.pause(now, io, id, again, history::pause(again, attempts)),
+        }
+    }
+
+    /// The same on the only server.
+    fn judge_alone(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        (whence, error, arrived, took): (Whence, Error, Option<Box<Payload>>, Duration),
+    ) {
+        let Some(call) = self.call(id) else { return };
+        let deadline = call.deadline;
+        let connects = self.servers.config.reconnect.attempts;
+        let judged = self.judge_single(now, io, id, |cx, progress| {
+            let says_replica = error.server_text().is_some_and(verdict::is_read_only);
+            let is_replica = says_replica && cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
+            let Progress { mode: Mode::Alone(alone), request: Some(request), room, last_start, .. } = progress
+            else {
+                return Ok((error.clone(), None));
+            };
+            let error = if is_replica { refused_by_replica(request, error.clone()) } else { error.clone() };
+            let node = cx.servers.node(whence.node);
+            room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
+            *last_start = if alone.unknown.is_none() { room.last_start() } else { deadline };
+            let pause = match error.status() {
+                // The address may have come to stand for another server: a new connection will show.
+                Status::Server | Status::TransactionAborted if is_replica => {
+                    alone.replicas += 1;
+                    let goes_on = connects == 0 || alone.replicas <= connects;
+                    goes_on.then(|| match alone.replicas {
+                        1 => Duration::ZERO,
+                        replicas => node.backoff(replicas - 2),
+                    })
+                }
+                Status::Loading => Some(node.backoff(alone.attempts)),
+                Status::Connect => Some(Duration::ZERO),
+                Status::Indeterminate if node.may_repeat(request) && alone.attempts < REPEATS_MAX => {
+                    *last_start = deadline;
+                    Some(Duration::ZERO)
+                }
+                _ => None,
+            };
+            let pause = pause.filter(|pause| {
+                let latest = if pause.is_zero() { *last_start } else { deadline.min(*last_start) };
+                now + *pause <= latest && now < deadline
+            });
+            if pause.is_some() {
+                alone.attempts += 1;
+                if error.is_not_executed() {
+                    alone.refused = Some(error.clone());
+                } else {
+                    alone.unknown = Some(error.clone());
+                    *last_start = deadline;
+                }
+            }
+            Ok((error, pause))
+        });
+        match judged {
+            None => {}
+            Some(Err(need)) => {
+                self.set_stage(id, Stage::Judging { whence, error, arrived, took });
+                self.ask(now, io, id, need);
+            }
+            Some(Ok((error, None))) => self.end_with(now, io, id, Err(explained(error)), arrived),
+            Some(Ok((_, Some(pause)))) => self.pause(now, io, id, Again::AfterPause, pause),
+        }
+    }
+
+    /// Tells which items of a pipeline or transaction a server that is a replica has refused before they began.
+    fn read(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        whence: Whence,
+        mut payload: Box<Payload>,
+    ) {
+        let judged = self.judge_single(now, io, id, |cx, progress| {
+            let is_replica = cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
+            if let (true, Some(request)) = (is_replica, &progress.request) {
+                note_refused(request, &mut payload);
+            }
+            Ok(())
+        });
+        match judged {
+            None => {}
+            Some(Err(need)) => {
+                self.set_stage(id, Stage::Reading { whence, payload });
+                self.ask(now, io, id, need);
+            }
+            Some(Ok(())) => self.end_with(now, io, id, Ok(payload), None),
+        }
+    }
+
+    /// Waits before the next attempt.
+    fn pause(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        again: Again,
+        pause: Duration,
+    ) {
+        if pause.is_zero() {
+            return self.paused(now, io, id, again);
+        }
+        let Some(progress) = self.progress_mut(id) else { return };
+        let until = progress.last_start.min(now + pause);
+        progress.stage = Stage::Pausing { again };
+        self.wake_at(id, until);
+    }
+
+    fn paused(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, again: Again) {
+        let Some(progress) = self.progress_mut(id) else { return };
+        let (seen, until) = (progress.seen, progress.last_start);
+        match &mut progress.mode {
+            Mode::Alone(_) => {
+                progress.stage = Stage::Trying;
+                let Some(request) = progress.request.take() else { return };
+                let Some(call) = self.call(id) else { return };
+                let times = (call.deadline, call.timeout);
+                let Some(node) = self.servers.only else { return };
+                let mut attempt = Attempt::new(For::Call(id), node, Some(request), now, times);
+                attempt.connect_until = until;
+                attempt.patience = Patience::Times(self.servers.config.reconnect.attempts);
+                self.try_single(now, io, id, attempt);
+            }
+            Mode::Routed(history) if now >= until => {
+                let error = history.out_of_time();
+                self.finish(now, io, id, Err(error), None);
+            }
+            Mode::Routed(_) if again == Again::AfterRefresh => {
+                progress.stage = Stage::AwaitingMap { failed: 0 };
+                self.await_map(now, io, id, seen, until);
+            }
+            Mode::Routed(_) => self.choose(now, io, id),
+        }
+    }
+
+    /// Ends a call whose last attempt ended so.
+    fn end_with(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        result: Result<Box<Payload>>,
+        arrived: Option<Box<Payload>>,
+    ) {
+        let Some(single) = self.single_mut(id) else { return };
+        if let Some(request) = single.take_request() {
+            io.keep(request);
+        }
+        // After an attempt whose outcome is not known, what was not executed now may have been before.
+        let claims_nothing = matches!(
+            single.progress.as_ref().map(|progress| &progress.mode),
+            Some(Mode::Alone(Alone { unknown: Some(_), .. }))
+        );
+        let claimed = |mut payload: Box<Payload>| {
+            if claims_nothing {
+                payload.claim_nothing();
+            }
+            Reply::new(payload)
+        };
+        let result = match result {
+            Ok(payload) => Ok(claimed(payload)),
+            Err(error) => Err(single.honest(error)),
+        };
+        self.finish(now, io, id, result, arrived.map(claimed));
+    }
+
+    /// Makes the reply of a call out of that of its server.
+    pub(super) fn single_result(single: &mut Single, result: Result<Reply>) -> Result<Reply> {
+        match single.task.take() {
+            Some(task) => administration::combine(&task, vec![(None, result)]),
+            None => result,
+        }
+    }
+
+    fn judge_single<V>(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        judge: impl FnOnce(&mut Context<'_>, &mut Progress) -> Judged<V>,
+    ) -> Option<Judged<V>> {
+        let none = Evidence::default();
+        let Engine { calls, servers, .. } = self;
+        let call = calls.get_mut(id.place).filter(|call| call.serial == id.serial)?;
+        let deadline = call.deadline;
+        let evidence = call.asking.as_deref().map_or(&none, |Asking { evidence, .. }| evidence);
+        let Body::Single(Single { progress: Some(progress), .. }) = &mut call.body else { return None };
+        let is_suspect = |conn| io.is_suspect(conn);
+        Some(judge(&mut Context { now, deadline, servers, evidence, is_suspect: &is_suspect }, progress))
+    }
+
+    fn single_mut(&mut self, id: CallId) -> Option<&mut Single> {
+        match &mut self.call_mut(id)?.body {
+            Body::Single(single) => Some(single),
+            _ => None,
+        }
+    }
+
+    fn progress_mut(&mut self, id: CallId) -> Option<&mut Progress> {
+        self.single_mut(id)?.progress.as_deref_mut()
+    }
+
+    fn set_stage(&mut self, id: CallId, stage: Stage) {
+        if let Some(progress) = self.progress_mut(id) {
+            progress.stage = stage;
+        }
+    }
+
+    /// Wakes a call at this time.
+    pub(super) fn wake_at(&mut self, id: CallId, at: Instant) {
+        if let Some(call) = self.call_mut(id) {
+            call.wake = Some(at);
+            self.timers.add(at, Timer::Call(id));
+        }
+    }
+}
+
+/// Whether an item of a pipeline or transaction was refused by a server that calls itself a replica.
+pub(super) fn has_read_only(payload: &Payload) -> bool {
+    payload.notes.iter().any(|note| verdict::is_read_only(payload.text(note.at)))
+}
+
+/// The error of a call that a server refused which is known to be a replica, if it is for that.
+fn refused_by_replica(request: &Request, error: Error) -> Error {
+    let refused = error.server_text().and_then(verdict::refused_before_it_began);
+    if refused == Some(Refused::ReadOnly) && request.shape == Shape::Single && request.is_checked_first(0) {
+        error.certainly_not_executed()
+    } else {
+        error
+    }
+}
+
+/// Notes which items a server that is a replica has refused before they began.
+fn note_refused(request: &Request, payload: &mut Payload) {
+    for place in 0..payload.notes.len() {
+        let (at, item) = (payload.notes[place].at, payload.notes[place].item);
+        let refused = verdict::refused_before_it_began(payload.text(at));
+        payload.notes[place].not_executed |=
+            refused == Some(Refused::ReadOnly) && request.is_checked_first(item);
+    }
+}
+
+/// A single server that redirects is more than that.
+fn explained(error: Error) -> Error {
+    match error.server_text().and_then(verdict::not_served) {
+        Some(NotServed::Moved { .. } | NotServed::Ask { .. }) => {
+            error.context("this server is a node of a cluster, to be opened with redis+cluster://")
+        }
+        _ => error,
+    }
+}

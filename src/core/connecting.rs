@@ -1,0 +1,464 @@
+//! How a connection is made, by look-up, connect and handshake, and when the next attempt comes after one has failed.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::attempts::{Attempt, For, State, Via};
+use super::engine::Engine;
+use super::servers::Link;
+use super::timers::Timer;
+use super::{Actions, AttemptId, ConnId, NodeId, Owner, Peer};
+use crate::config::Config;
+use crate::error::{Error, Reason, Result, Status};
+use crate::log::LogLevel;
+use crate::net::address::Address;
+use crate::resp::Reply;
+use crate::session::Facts;
+use crate::session::handshake::{Handshake, Next, Purpose};
+
+/// A connection, or an attempt to make one.
+pub(super) struct Conn {
+    pub(super) node: NodeId,
+    pub(super) purpose: Purpose,
+    /// The attempt that it is made for alone.
+    pub(super) own: Option<AttemptId>,
+    pub(super) facts: Arc<Facts>,
+    config: Arc<Config>,
+    started: Instant,
+    deadline: Instant,
+    stage: Stage,
+    /// What is left to be tried.
+    peers: VecDeque<SocketAddr>,
+    /// The one that is being tried.
+    peer: Option<SocketAddr>,
+    /// Addresses of the host.
+    count: usize,
+    refusals: Vec<String>,
+    handshake: Option<Handshake>,
+    /// Its attempt that is under way.
+    said: Option<AttemptId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Resolving,
+    Dialing { until: Instant },
+    Handshaking,
+    Up,
+}
+
+impl Conn {
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Resolving | Stage::Handshaking => Some(self.deadline),
+            Stage::Dialing { until } => Some(until),
+            Stage::Up => None,
+        }
+    }
+}
+
+impl<T: Owner> Engine<T> {
+    /// Makes the connection to a server that somebody waits for, now or when it is due.
+    pub(super) fn connect_if_wanted(&mut self, now: Instant, io: &mut dyn Actions<T>, id: NodeId) {
+        while let Some(&first) = self.servers.node(id).line.front()
+            && self.attempt(first).is_none()
+        {
+            self.servers.node_mut(id).line.pop_front();
+        }
+        let node = self.servers.node(id);
+        if node.link != Link::None || node.line.is_empty() || self.is_closed {
+            return;
+        }
+        match node.not_before {
+            Some(not_before) if not_before > now => self.timers.add(not_before, Timer::Node(id)),
+            _ => {
+                let purpose = node.purpose;
+                self.connect(now, io, id, purpose, None);
+            }
+        }
+    }
+
+    /// Begins to make a connection; `own`: for this attempt alone.
+    pub(super) fn connect(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: NodeId,
+        purpose: Purpose,
+        own: Option<AttemptId>,
+    ) -> ConnId {
+        let compiled = Arc::clone(&self.servers.compiled);
+        let node = self.servers.node_mut(id);
+        if own.is_none()
+            && let Some(lost) = node.lost.take()
+        {
+            io.log(LogLevel::Warning, lost.to_string());
+        }
+        let facts = node.new_facts(&compiled);
+        let deadline = now + node.config.connect_timeout;
+        self.open(now, io, id, purpose, own, facts, deadline)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a connection is made of")]
+    fn open(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: NodeId,
+        purpose: Purpose,
+        own: Option<AttemptId>,
+        facts: Arc<Facts>,
+        deadline: Instant,
+    ) -> ConnId {
+        self.last_conn += 1;
+        let conn_id = ConnId(self.last_conn);
+        let node = self.servers.node_mut(id);
+        if own.is_none() {
+            node.link = Link::Making(conn_id);
+        }
+        let (config, address) = (Arc::clone(&node.config), node.address.clone());
+        let mut conn = Conn {
+            node: id,
+            purpose,
+            own,
+            facts,
+            config,
+            started: now,
+            deadline,
+            stage: Stage::Resolving,
+            peers: VecDeque::new(),
+            peer: None,
+            count: 1,
+            refusals: Vec::new(),
+            handshake: None,
+            said: None,
+        };
+        match &address {
+            Address::Unix(path) => {
+                conn.stage = Stage::Dialing { until: deadline };
+                io.dial(conn_id, Peer::Unix(path.clone()), &address, &conn.facts);
+            }
+            Address::Tcp { host, port } => match host.parse::<IpAddr>() {
+                Ok(ip) => {
+                    let peer = SocketAddr::new(ip, *port);
+                    conn.stage = Stage::Dialing { until: deadline };
+                    conn.peer = Some(peer);
+                    io.dial(conn_id, Peer::Tcp(peer), &address, &conn.facts);
+                }
+                Err(_) => io.resolve(conn_id, host, *port),
+            },
+        }
+        self.timers.add(deadline, Timer::Conn(conn_id));
+        self.conns.insert(conn_id, conn);
+        conn_id
+    }
+
+    /// The addresses of a host are known.
+    pub(super) fn conn_resolved(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: ConnId,
+        found: Result<Vec<SocketAddr>>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.stage == Stage::Resolving) else { return };
+        match found {
+            Ok(found) => {
+                conn.count = found.len();
+                conn.peers = found.into();
+                if conn.peers.is_empty() {
+                    conn.refusals.push("the host name has no address".to_owned());
+                }
+                self.dial_next(now, io, id);
+            }
+            Err(error) => self.conn_failed(now, io, id, error),
+        }
+    }
+
+    fn dial_next(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let address = self.servers.node(conn.node).address.clone();
+        let Some(peer) = conn.peers.pop_front() else {
+            let error = cannot_connect(&address, conn.refusals.join(", "));
+            return self.conn_failed(now, io, id, error);
+        };
+        // An address that never answers must leave time for the others.
+        let left = conn.deadline.saturating_duration_since(now);
+        let share = u32::try_from(conn.peers.len() + 1).unwrap_or(u32::MAX);
+        let until = if share == 1 { conn.deadline } else { now + left / share };
+        conn.stage = Stage::Dialing { until };
+        conn.peer = Some(peer);
+        io.dial(id, Peer::Tcp(peer), &address, &conn.facts);
+        if until != conn.deadline {
+            self.timers.add(until, Timer::Conn(id));
+        }
+    }
+
+    /// A peer has not taken the connection.
+    pub(super) fn conn_refused(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId, why: &Error) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        match conn.peer {
+            Some(peer) if conn.count > 1 => conn.refusals.push(format!("{} {}", peer.ip(), why.message())),
+            _ => conn.refusals.push(why.message().to_owned()),
+        }
+        self.dial_next(now, io, id);
+    }
+
+    /// A peer has taken the connection.
+    pub(super) fn conn_opened(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.stage = Stage::Handshaking;
+        self.timers.add(conn.deadline, Timer::Conn(id));
+        let mut handshake = Handshake::new(Arc::clone(&conn.config), Arc::clone(&conn.facts), conn.purpose);
+        let request = handshake.start();
+        conn.handshake = Some(handshake);
+        self.say(now, io, id, request);
+    }
+
+    fn say(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: ConnId,
+        request: Box<crate::request::Request>,
+    ) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let times = (conn.deadline, conn.config.connect_timeout);
+        let mut attempt = Attempt::new(For::Handshake(id), conn.node, Some(request), now, times);
+        attempt.via = Via::This(id);
+        let said = self.start(now, io, attempt);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.said = Some(said);
+        }
+    }
+
+    /// The server has answered a round of the handshake, or has ended the connection.
+    pub(super) fn shaken(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: ConnId,
+        result: Result<Box<crate::resp::Payload>>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.said = None;
+        let Some(handshake) = &mut conn.handshake else { return };
+        let address = &self.servers.node(conn.node).address;
+        let next = match result {
+            Ok(payload) => handshake.judge(Reply::new(payload).root()).map_err(|error| error.context(address)),
+            Err(error) => {
+                let health = io.health(id);
+                let cause = health.cause.unwrap_or(error);
+                if matches!(cause.status(), Status::Tls | Status::Closed) {
+                    Err(cause)
+                } else if handshake.may_be_shunned() && health.is_mute {
+                    // Not a word: it may not bear HELLO.
+                    conn.facts.note_shunned_hello();
+                    Ok(Next::Reopen)
+                } else {
+                    let refusal = handshake.refusal().map(|refusal| refusal.context(address));
+                    Err(refusal.unwrap_or_else(|| no_handshake(address, Reason::Connect, cause.message())))
+                }
+            }
+        };
+        match next {
+            Ok(Next::Ready) => self.conn_up(now, io, id),
+            Ok(Next::Say(request)) => self.say(now, io, id, request),
+            Ok(Next::Reopen) => self.reopen(now, io, id),
+            Err(error) => self.conn_failed(now, io, id, error),
+        }
+    }
+
+    /// What spoilt this connection is among its facts now, and the next handshake does without it.
+    fn reopen(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.remove(&id) else { return };
+        io.close(id, Error::closed());
+        let Conn { node, purpose, own, facts, deadline, .. } = conn;
+        let again = self.open(now, io, node, purpose, own, facts, deadline);
+        if let Some(own) = own
+            && let Some(attempt) = self.attempts.get_mut(own.place).filter(|it| it.serial == own.serial)
+        {
+            attempt.state = State::Connecting(again);
+        }
+    }
+
+    fn conn_up(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.stage = Stage::Up;
+        conn.handshake = None;
+        if let Some(own) = conn.own {
+            return self.put(now, io, own, id);
+        }
+        let node = self.servers.node_mut(conn.node);
+        node.link = Link::Up(id);
+        node.facts = Some(Arc::clone(&conn.facts));
+        node.connections += 1;
+        node.failures = 0;
+        node.last_error = None;
+        node.not_before = None;
+        node.rests_until = None;
+        io.log(LogLevel::Info, format!("connected to {}", node.address));
+        io.serve(conn.node, Some(id));
+        let line = std::mem::take(&mut node.line);
+        for waiting in line {
+            self.put_or_line_up(now, io, waiting, id);
+        }
+    }
+
+    /// Puts an attempt on the new connection, or behind the others where that has ended meanwhile.
+    fn put_or_line_up(&mut self, now: Instant, io: &mut dyn Actions<T>, waiting: AttemptId, id: ConnId) {
+        let Some(attempt) = self.attempt(waiting) else { return };
+        let node = attempt.node;
+        if self.servers.node(node).link == Link::Up(id) {
+            self.put(now, io, waiting, id);
+        } else {
+            self.servers.node_mut(node).line.push_back(waiting);
+            self.connect_if_wanted(now, io, node);
+        }
+    }
+
+    /// A connection could not be made.
+    pub(super) fn conn_failed(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId, error: Error) {
+        let Some(conn) = self.conns.remove(&id) else { return };
+        if let Some(said) = conn.said.filter(|said| self.attempt(*said).is_some()) {
+            self.attempts.remove(said.place);
+        }
+        io.close(id, error.clone());
+        let error = error.on(&self.servers.node(conn.node).name);
+        if error.status() != Status::Closed {
+            io.log(LogLevel::Error, error.to_string());
+        }
+        if let Some(own) = conn.own {
+            return self.fail(now, io, own, error);
+        }
+        // It may have been over long ago, with nobody there to see it.
+        let at = if error.reason() == Reason::Deadline { conn.deadline.min(now) } else { now };
+        let node = self.servers.node_mut(conn.node);
+        node.link = Link::None;
+        node.rests_until = Some(at + at.saturating_duration_since(conn.started));
+        node.not_before = Some(at + node.backoff(node.failures));
+        node.failures = node.failures.saturating_add(1);
+        node.failed += 1;
+        node.last_error = Some(error.clone());
+        let is_final = is_final(&error);
+        self.fail_in_line(now, io, conn.node, &error, is_final);
+        self.connect_if_wanted(now, io, conn.node);
+    }
+
+    /// The time of an attempt to connect is over, or that of one of its addresses.
+    pub(super) fn conn_due(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if now < conn.deadline {
+            if let Some(peer) = conn.peer {
+                conn.refusals.push(format!("{} no answer", peer.ip()));
+            }
+            return self.dial_next(now, io, id);
+        }
+        let waited = conn.config.connect_timeout;
+        if let Some(error) = self.unfinished(io, id, waited) {
+            self.conn_failed(now, io, id, error);
+        }
+    }
+
+    /// What an attempt to connect is waiting for, as the error of one that cannot wait longer.
+    fn unfinished(&self, io: &dyn Actions<T>, id: ConnId, waited: Duration) -> Option<Error> {
+        let conn = self.conns.get(&id)?;
+        let address = &self.servers.node(conn.node).address;
+        let waited = Duration::from_millis(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
+        let step = match conn.stage {
+            Stage::Resolving => "the look-up of the host name did not end",
+            Stage::Dialing { .. } => "no answer",
+            Stage::Handshaking if io.health(id).in_tls_handshake => {
+                "no end of the TLS handshake (does the server speak TLS on this port?)"
+            }
+            Stage::Handshaking => {
+                let text = "the server did not answer in time";
+                return Some(no_handshake(address, Reason::Deadline, text));
+            }
+            Stage::Up => return None,
+        };
+        let why = format!("cannot connect to {address}: {step} within {waited:?}");
+        Some(Error::because(Status::Connect, Reason::Deadline, why))
+    }
+
+    /// The error of an attempt whose time was over before there was a connection.
+    pub(super) fn not_connected_in_time(&self, io: &dyn Actions<T>, attempt: &Attempt) -> Error {
+        let node = self.servers.node(attempt.node);
+        let waited = attempt.connect_until.min(attempt.deadline).saturating_duration_since(attempt.started);
+        let making = match (attempt.state, node.link) {
+            (State::Connecting(conn), _) | (State::InLine, Link::Making(conn)) => {
+                self.unfinished(io, conn, waited)
+            }
+            _ => None,
+        };
+        let error = making.or_else(|| node.last_error.clone()).unwrap_or_else(|| {
+            let text = format!(
+                "the deadline passed before there was a connection to {}; nothing was sent",
+                node.name
+            );
+            Error::new(Status::Timeout, text)
+        });
+        error.on(&node.name)
+    }
+
+    /// A connection has ended.
+    pub(super) fn conn_lost(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        if conn.stage == Stage::Up {
+            self.unlink(now, io, id);
+            self.conns.remove(&id);
+        } else if conn.said.is_none() {
+            let cause = io.health(id).cause.unwrap_or_else(Error::closed);
+            self.conn_failed(now, io, id, cause);
+        }
+    }
+
+    /// Puts no new attempts on a connection.
+    pub(super) fn unlink(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let node_id = conn.node;
+        if self.servers.node(node_id).link != Link::Up(id) {
+            return;
+        }
+        let is_replica = self.servers.node(node_id).is_known_replica(id);
+        let node = self.servers.node_mut(node_id);
+        node.link = Link::None;
+        node.lost = Some(io.health(id).cause.unwrap_or_else(|| {
+            let why = if is_replica {
+                "its server is a replica now"
+            } else {
+                "a deadline was missed, and nothing came since"
+            };
+            let text = format!("the connection was given up: {why}");
+            Error::because(Status::Connect, Reason::ConnectionLost, text)
+        }));
+        io.serve(node_id, None);
+        io.retire(id);
+        self.connect_if_wanted(now, io, node_id);
+    }
+
+    /// Closes a connection that belonged to one attempt.
+    pub(super) fn drop_own(&mut self, io: &mut dyn Actions<T>, id: ConnId) {
+        if let Some(conn) = self.conns.remove(&id) {
+            if let Some(said) = conn.said.filter(|said| self.attempt(*said).is_some()) {
+                self.attempts.remove(said.place);
+            }
+            io.close(id, Error::closed());
+        }
+    }
+}
+
+/// Whether another attempt would end no better.
+fn is_final(error: &Error) -> bool {
+    matches!(error.status(), Status::Auth | Status::Tls | Status::NotSupported | Status::InvalidOption)
+}
+
+fn no_handshake(address: &Address, why: Reason, reason: &str) -> Error {
+    Error::because(Status::Connect, why, format!("no handshake with {address}: {reason}"))
+}
+
+fn cannot_connect(address: &Address, why: impl std::fmt::Display) -> Error {
+    Error::new(Status::Connect, format!("cannot connect to {address}: {why}"))
+}

@@ -1,0 +1,449 @@
+//! One command on every primary, side by side; and the dialogue that stops what a server runs.
+
+use std::time::Instant;
+
+use super::administration::{self, Answer};
+use super::attempts::{Attempt, For, Tried, Via};
+use super::engine::{Body, Engine};
+use super::history::{self, Again};
+use super::refresh::ASK_PATIENCE;
+use super::{Actions, AttemptId, CallId, ConnId, NodeId, Owner, Task};
+use crate::error::{Error, Result, Status};
+use crate::request::{Request, Shape};
+use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
+use crate::session::handshake::Purpose;
+
+/// How often one server is asked to stop what it runs: that may end, and something else begin, in between.
+const TURNS: usize = 3;
+
+/// What every primary is to do, and what they have said.
+pub(super) struct Everywhere {
+    work: Work,
+    purpose: Purpose,
+    done: Vec<(NodeId, Result<Reply>)>,
+    parts: Vec<Part>,
+    outstanding: usize,
+    rounds: u32,
+    seen: u64,
+    stage: Stage,
+}
+
+pub(super) enum Work {
+    /// The reply is a map from each one's address to what it said.
+    Send(Box<Request>),
+    Administer(Task),
+}
+
+enum Stage {
+    New,
+    Preparing,
+    AwaitingMap { failed: u32 },
+    Sent,
+    Pausing,
+}
+
+struct Part {
+    node: NodeId,
+    attempt: Option<AttemptId>,
+    dialogue: Dialogue,
+}
+
+/// How far it has come to stop what a server runs.
+enum Dialogue {
+    /// SCRIPT KILL, or a command that is no dialogue.
+    First,
+    /// SCRIPT KILL was refused so, since a function runs: FUNCTION STATS and FUNCTION KILL in one write, so that what has the name is what is
+    /// stopped.
+    Functions { refused: Error },
+}
+
+impl Everywhere {
+    pub(super) fn new(work: Work, purpose: Purpose) -> Self {
+        Everywhere {
+            work,
+            purpose,
+            done: Vec::new(),
+            parts: Vec::new(),
+            outstanding: 0,
+            rounds: 0,
+            seen: 0,
+            stage: Stage::New,
+        }
+    }
+
+    fn is_dialogue(&self) -> bool {
+        matches!(self.work, Work::Administer(Task::KillAny))
+    }
+
+    /// What one server is asked first.
+    fn request(&self, mut request: Box<Request>) -> Box<Request> {
+        match &self.work {
+            Work::Send(source) => request.copy_from(source),
+            Work::Administer(task) => {
+                request.reset(Shape::Single);
+                request.say(&administration::command(task));
+            }
+        }
+        request
+    }
+}
+
+impl<T: Owner> Engine<T> {
+    pub(super) fn begin_everywhere(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        everywhere: Everywhere,
+    ) {
+        self.set_body(id, Body::Everywhere(Box::new(everywhere)));
+        let Some(call) = self.call(id) else { return };
+        let deadline = call.deadline;
+        if self.servers.only.is_some() {
+            self.send_everywhere(now, io, id);
+        } else if self.servers.map.generation == 0 {
+            self.set_everywhere_stage(id, Stage::AwaitingMap { failed: 0 });
+            self.await_map(now, io, id, 0, deadline);
+        } else if self.wants_look(now) {
+            self.servers.is_doubted = false;
+            self.set_everywhere_stage(id, Stage::Preparing);
+            let seen = self.servers.map.generation;
+            self.await_map(now, io, id, seen, deadline.min(now + 2 * ASK_PATIENCE));
+        } else {
+            self.send_everywhere(now, io, id);
+        }
+    }
+
+    fn send_everywhere(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let primaries = self.servers.primaries();
+        let seen = self.servers.map.generation;
+        let Some(call) = self.call_mut(id) else { return };
+        let times = (call.deadline, call.timeout);
+        let Body::Everywhere(everywhere) = &mut call.body else { return };
+        everywhere.seen = seen;
+        everywhere.stage = Stage::Sent;
+        everywhere.done.retain(|(node, _)| primaries.contains(node));
+        let missing: Vec<NodeId> = primaries
+            .into_iter()
+            .filter(|node| !everywhere.done.iter().any(|(other, _)| other == node))
+            .collect();
+        everywhere.outstanding = missing.len();
+        let via = match everywhere.purpose {
+            Purpose::Calls => Via::Shared,
+            purpose if everywhere.is_dialogue() => Via::Kept(purpose),
+            purpose => Via::Own(purpose),
+        };
+        let part = |node: &NodeId| Part { node: *node, attempt: None, dialogue: Dialogue::First };
+        everywhere.parts = missing.iter().map(part).collect();
+        let requests: Vec<_> = missing.iter().map(|_| everywhere.request(io.take_request())).collect();
+        if missing.is_empty() {
+            return self.everywhere_answered(now, io, id);
+        }
+        for (place, (node, request)) in missing.into_iter().zip(requests).enumerate() {
+            let mut attempt = Attempt::new(For::Part(id, place), node, Some(request), now, times);
+            attempt.via = via;
+            let attempt = self.start(now, io, attempt);
+            self.set_part(id, place, attempt);
+        }
+    }
+
+    fn set_part(&mut self, id: CallId, place: usize, attempt: AttemptId) {
+        if let Some(part) = self.everywhere_mut(id).and_then(|everywhere| everywhere.parts.get_mut(place)) {
+            part.attempt = Some(attempt);
+        }
+    }
+
+    /// A primary has answered, or will not.
+    pub(super) fn part_of_everywhere_tried(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        place: usize,
+        tried: Tried,
+    ) {
+        if let Some(request) = tried.request {
+            io.keep(request);
+        }
+        let Some(everywhere) = self.everywhere_mut(id) else { return };
+        let is_dialogue = everywhere.is_dialogue();
+        let node = everywhere.parts[place].node;
+        everywhere.parts[place].attempt = None;
+        let mut answer = tried.result.map(Reply::new);
+        if is_dialogue {
+            answer = match self.go_on_killing(now, io, id, place, tried.whence.conn, answer) {
+                Some(answer) => answer,
+                None => return,
+            };
+            if let Some(conn) = tried.whence.conn {
+                self.drop_own(io, conn);
+            }
+        }
+        let Some(everywhere) = self.everywhere_mut(id) else { return };
+        everywhere.done.push((node, answer));
+        everywhere.outstanding -= 1;
+        if everywhere.outstanding == 0 {
+            self.everywhere_answered(now, io, id);
+        }
+    }
+
+    /// Goes on with the dialogue that stops what a server runs; what has come of it at its end.
+    fn go_on_killing(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        place: usize,
+        conn: Option<ConnId>,
+        answer: Result<Reply>,
+    ) -> Option<Result<Reply>> {
+        let everywhere = self.everywhere_mut(id)?;
+        let part = &mut everywhere.parts[place];
+        let node = part.node;
+        let name = |engine: &Self| engine.servers.node(node).address.to_string();
+        let (dialogue, words): (_, &[&[&[u8]]]) = match std::mem::replace(&mut part.dialogue, Dialogue::First) {
+            Dialogue::First => match answer {
+                Ok(_) => return Some(stopped(false, None, &name(self))),
+                // The server refuses to kill a function so.
+                Err(refused) if refused.status() == Status::Busy && conn.is_some() => (
+                    Dialogue::Functions { refused },
+                    &[&[b"FUNCTION", b"STATS"], &[b"FUNCTION", b"KILL"]],
+                ),
+                Err(error) => return Some(Err(error)),
+            },
+            Dialogue::Functions { refused } => {
+                let replies = match answer {
+                    Ok(replies) => replies,
+                    Err(error) => return Some(Err(error)),
+                };
+                let killed = replies.get(1);
+                let Some(error) = killed.filter(|reply| reply.kind() == Kind::Error).and_then(|it| it.as_error())
+                else {
+                    let running = replies.get(0).and_then(name_of_running);
+                    return Some(stopped(true, running.as_deref(), &name(self)));
+                };
+                everywhere.rounds += 1;
+                let is_script = error.status() == Status::Busy;
+                if !is_script || everywhere.rounds as usize > TURNS * everywhere.parts.len() {
+                    let knows_no_functions = error.server_code() == Some("ERR");
+                    return Some(Err(if knows_no_functions { refused } else { error }));
+                }
+                (Dialogue::First, &[&[b"SCRIPT", b"KILL"]])
+            }
+        };
+        let conn = conn?;
+        let everywhere = self.everywhere_mut(id)?;
+        everywhere.parts[place].dialogue = dialogue;
+        let mut request = io.take_request();
+        request.reset(if words.len() > 1 { Shape::Pipeline } else { Shape::Single });
+        words.iter().for_each(|words| request.say(words));
+        let call = self.call(id)?;
+        let times = (call.deadline, call.timeout);
+        let mut attempt = Attempt::new(For::Part(id, place), node, Some(request), now, times);
+        attempt.via = Via::This(conn);
+        let attempt = self.start(now, io, attempt);
+        self.set_part(id, place, attempt);
+        None
+    }
+
+    fn everywhere_answered(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let attempts = self.servers.config.reconnect.attempts;
+        let (is_closed, is_only) = (self.is_closed, self.servers.only.is_some());
+        let Some(call) = self.call_mut(id) else { return };
+        let deadline = call.deadline;
+        let Body::Everywhere(everywhere) = &mut call.body else { return };
+        everywhere.rounds += 1;
+        let is_lost =
+            |answer: &Result<Reply>| matches!(answer, Err(error) if error.status() == Status::Connect);
+        let failed = everywhere.done.iter().any(|(_, answer)| is_lost(answer));
+        let goes_on = failed
+            && !is_closed
+            && !is_only
+            && everywhere.purpose == Purpose::Calls
+            && (attempts == 0 || everywhere.rounds < attempts)
+            && now < deadline;
+        if !goes_on {
+            return self.finish_everywhere(now, io, id);
+        }
+        everywhere.stage = Stage::Pausing;
+        let pause = history::pause(Again::AfterRefresh, everywhere.rounds);
+        self.wake_at(id, deadline.min(now + pause));
+    }
+
+    pub(super) fn proceed_everywhere(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let Some(call) = self.call_mut(id) else { return };
+        let deadline = call.deadline;
+        let Body::Everywhere(everywhere) = &mut call.body else { return };
+        match std::mem::replace(&mut everywhere.stage, Stage::New) {
+            Stage::New => {}
+            Stage::Sent => everywhere.stage = Stage::Sent,
+            Stage::Preparing | Stage::AwaitingMap { .. } => {
+                let is_lost =
+                    |answer: &Result<Reply>| matches!(answer, Err(error) if error.status() == Status::Connect);
+                everywhere.done.retain(|(_, answer)| !is_lost(answer));
+                self.send_everywhere(now, io, id);
+            }
+            Stage::Pausing => {
+                everywhere.stage = Stage::AwaitingMap { failed: 0 };
+                let seen = everywhere.seen;
+                self.await_map(now, io, id, seen, deadline);
+            }
+        }
+    }
+
+    /// No map came, or none in time.
+    pub(super) fn no_map_for_everywhere(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        error: Error,
+    ) {
+        let Some(everywhere) = self.everywhere_mut(id) else { return };
+        if matches!(everywhere.stage, Stage::Preparing) && error.status() != Status::Closed {
+            self.send_everywhere(now, io, id);
+        } else if everywhere.done.is_empty() {
+            self.finish(now, io, id, Err(error), None);
+        } else {
+            self.finish_everywhere(now, io, id);
+        }
+    }
+
+    pub(super) fn everywhere_bears(&mut self, id: CallId, error: &Error) -> bool {
+        let attempts = self.servers.config.reconnect.attempts;
+        match self.everywhere_mut(id).map(|everywhere| &mut everywhere.stage) {
+            Some(Stage::AwaitingMap { failed }) => super::refresh::bears(error, failed, attempts),
+            _ => false,
+        }
+    }
+
+    /// Ends it before its time. What has been sent goes on where it is.
+    pub(super) fn cancel_everywhere(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let Some(everywhere) = self.everywhere_mut(id) else { return };
+        let is_dialogue = everywhere.is_dialogue();
+        let parts: Vec<AttemptId> = everywhere.parts.iter().filter_map(|part| part.attempt).collect();
+        let mut was_sent = everywhere.done.iter().any(|(_, answer)| match answer {
+            Ok(_) => true,
+            Err(error) => !error.is_not_executed(),
+        });
+        for attempt in parts {
+            let kept = self.attempt(attempt).and_then(Attempt::conn).filter(|_| is_dialogue);
+            was_sent |= self.call_off(now, io, attempt).is_none_or(|(_, left)| left.queued);
+            if let Some(conn) = kept {
+                self.drop_own(io, conn);
+            }
+        }
+        self.finish(now, io, id, Err(Error::called_off(was_sent)), None);
+    }
+
+    fn finish_everywhere(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let primaries = self.servers.primaries();
+        let Some(everywhere) = self.everywhere_mut(id) else { return };
+        let mut done = std::mem::take(&mut everywhere.done);
+        done.sort_by_key(|(node, _)| primaries.iter().position(|primary| primary == node));
+        let work = std::mem::replace(&mut everywhere.work, Work::Administer(Task::Kill));
+        let servers = &self.servers;
+        let answers: Vec<Answer> = done
+            .into_iter()
+            .map(|(node, answer)| (Some(servers.node(node).address.to_string()), answer))
+            .collect();
+        let result = match work {
+            Work::Send(request) => {
+                let command = request.name_of(0);
+                io.keep(request);
+                as_map(self.pool.take(), &answers, &command)
+            }
+            Work::Administer(Task::KillAny) => all_stopped(answers),
+            Work::Administer(task) => administration::combine(&task, answers),
+        };
+        self.finish(now, io, id, result, None);
+    }
+
+    fn everywhere_mut(&mut self, id: CallId) -> Option<&mut Everywhere> {
+        match &mut self.call_mut(id)?.body {
+            Body::Everywhere(everywhere) => Some(everywhere),
+            _ => None,
+        }
+    }
+
+    fn set_everywhere_stage(&mut self, id: CallId, stage: Stage) {
+        if let Some(everywhere) = self.everywhere_mut(id) {
+            everywhere.stage = stage;
+        }
+    }
+}
+
+/// The answers of several servers as one reply: a map from each one's address to what it said.
+fn as_map(mut whole: Box<Payload>, answers: &[Answer], command: &str) -> Result<Reply> {
+    whole.start_array();
+    for (item, (node, answer)) in answers.iter().enumerate() {
+        whole.append_text(Kind::String, node.as_deref().unwrap_or_default().as_bytes())?;
+        let at = whole.tape.len();
+        match answer {
+            Ok(reply) => {
+                let root: ReplyRef<'_> = reply.root();
+                let shift = whole.adopt_texts(root.payload())?;
+                whole.append(root.entries(), shift)?;
+            }
+            Err(error) => {
+                whole.append_text(Kind::Error, error.server_text().unwrap_or(error.message().as_bytes()))?;
+                whole.notes.push(Note::new(at, item, command.to_owned(), error));
+            }
+        }
+    }
+    whole.end_array(2 * answers.len());
+    whole.make_map();
+    Ok(Reply::new(whole))
+}
+
+/// What was stopped on one server: `script` or `function`, the name or nil, the server.
+fn stopped(is_function: bool, name: Option<&str>, node: &str) -> Result<Reply> {
+    let mut payload = Box::<Payload>::default();
+    payload.start_array();
+    let kind: &[u8] = if is_function { b"function" } else { b"script" };
+    payload.append_text(Kind::String, kind)?;
+    match name {
+        Some(name) => payload.append_text(Kind::String, name.as_bytes())?,
+        None => payload.append_nil(),
+    }
+    payload.append_text(Kind::String, node.as_bytes())?;
+    payload.end_array(3);
+    Ok(Reply::new(payload))
+}
+
+/// What was stopped on all servers, as an array; or why nothing was.
+fn all_stopped(answers: Vec<Answer>) -> Result<Reply> {
+    let (stopped, failed): (Vec<_>, Vec<_>) =
+        answers.into_iter().map(|(_, answer)| answer).partition(Result::is_ok);
+    if stopped.is_empty() {
+        return administration::best(failed.into_iter());
+    }
+    let mut whole = Box::<Payload>::default();
+    whole.start_array();
+    let mut count = 0;
+    for reply in stopped.iter().flatten() {
+        let root = reply.root();
+        let shift = whole.adopt_texts(root.payload())?;
+        whole.append(root.entries(), shift)?;
+        count += 1;
+    }
+    whole.end_array(count);
+    Ok(Reply::new(whole))
+}
+
+/// The name in `running_script` of FUNCTION STATS.
+fn name_of_running(stats: ReplyRef<'_>) -> Option<String> {
+    let running = value_of(stats, b"running_script")?;
+    value_of(running, b"name")?.as_str().map(str::to_owned)
+}
+
+/// The value of a name in a map, or in the array of names and values that stands for it in RESP2.
+fn value_of<'a>(map: ReplyRef<'a>, name: &[u8]) -> Option<ReplyRef<'a>> {
+    let mut elements = map.elements();
+    while let (Some(key), value) = (elements.next(), elements.next()) {
+        if key.as_bytes() == Some(name) {
+            return value;
+        }
+    }
+    None
+}

@@ -1,0 +1,674 @@
+//! What servers have said of a call so far: where it goes next, and what each refusal proves.
+//!
+//! A call goes to another server only after one has proved that it did not run it. Proof is the server's own text, for this
+//! call's slot. A script can make such a text up; so a redirection is followed only to servers that the cluster knows, and a call returns
+//! to a server that sent it away only if that server, asked in its own right, stands by it.
+
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::answers::{self, Claim};
+use super::evidence::{Evidence, Need};
+use super::servers::{Link, Place, Servers};
+use super::{ConnId, NodeId};
+use crate::error::{Error, Reason, Result, Status};
+use crate::request::{Repeatable, Request};
+use crate::route::ReadFrom;
+use crate::session::verdict::{self, NotServed, Refused};
+use crate::slots::NO_SLOT;
+
+/// A call is redirected so often and no oftener.
+const REDIRECTS_MAX: u32 = 16;
+
+/// Redirections followed at once; from then on there is a pause before each, for the servers to agree.
+const REDIRECTS_AT_ONCE: u32 = 4;
+
+/// Times that a call which may run twice is sent again after the connection was lost.
+pub(super) const REPEATS_MAX: u32 = 5;
+
+/// The longest pause before the next attempt.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The least time that an attempt is given, as a part of what the call has, and at most.
+const ROOM_PART: u32 = 8;
+const ROOM_MAX: Duration = Duration::from_millis(100);
+
+/// How long before its deadline a call may still be sent again. A refusal proves that it was not executed; an attempt that cannot be answered
+/// in time would only lose that.
+#[derive(Debug)]
+pub(super) struct Room {
+    deadline: Instant,
+    least: Duration,
+    most: Duration,
+    needed: Duration,
+}
+
+impl Room {
+    pub(super) fn new(now: Instant, deadline: Instant) -> Room {
+        let total = deadline.saturating_duration_since(now);
+        let least = (total / ROOM_PART).min(ROOM_MAX);
+        Room { deadline, least, most: total / 2, needed: least }
+    }
+
+    /// Learns how long the last attempt took to be refused: on the same server the next one may take as long, and a half.
+    pub(super) fn learn(&mut self, again: Again, took: Duration) {
+        let expected = if again == Again::Now { Duration::ZERO } else { took * 3 / 2 };
+        self.needed = expected.min(self.most).max(self.least);
+    }
+
+    /// The latest time for another attempt.
+    pub(super) fn last_start(&self) -> Instant {
+        self.deadline.checked_sub(self.needed).unwrap_or(self.deadline)
+    }
+}
+
+/// When the next attempt may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Again {
+    Now,
+    AfterPause,
+    /// With a new map of the servers.
+    AfterRefresh,
+}
+
+/// How long to wait before the next attempt, after so many.
+pub(super) fn pause(again: Again, attempts: u32) -> Duration {
+    if again == Again::Now || attempts == 0 {
+        return Duration::ZERO;
+    }
+    Duration::from_millis(10 << attempts.min(5)).min(LONGEST_PAUSE)
+}
+
+/// What a judgement rests on.
+pub(super) struct Context<'a> {
+    pub(super) now: Instant,
+    pub(super) deadline: Instant,
+    pub(super) servers: &'a mut Servers,
+    pub(super) evidence: &'a Evidence,
+    /// Whether a deadline was missed on a connection and no byte came since.
+    pub(super) is_suspect: &'a dyn Fn(ConnId) -> bool,
+}
+
+impl Context<'_> {
+    /// Whether there is a connection on which nobody waits in vain just now.
+    fn answers(&self, node: NodeId) -> bool {
+        matches!(self.servers.node(node).link, Link::Up(conn) if !(self.is_suspect)(conn))
+    }
+}
+
+/// The server and the connection that a call was on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whence {
+    pub(super) node: NodeId,
+    pub(super) conn: Option<ConnId>,
+}
+
+/// The history of one call, or of one item of a pipeline.
+#[derive(Debug)]
+pub(super) struct History {
+    pub(super) place: Place,
+    read_from: ReadFrom,
+    /// Whether an error reply may be a script's own, made up.
+    may_be_forged: bool,
+    /// The server that it went to last did not own its slot yet.
+    is_asking: bool,
+    /// Where a server has sent it.
+    redirected: Option<(NodeId, Claim)>,
+    /// Whether what a server will not run is refused before it begins.
+    is_checked_first: bool,
+    /// The servers that sent it away.
+    left: SmallVec<[Left; 1]>,
+    /// A refusal that may be the call's own words, whose call goes on because it may run twice.
+    doubtful: Option<Error>,
+    /// Replicas that could not serve it.
+    avoided: Vec<NodeId>,
+    /// The last map had no server for it.
+    missed: bool,
+    redirects: u32,
+    pub(super) attempts: u32,
+    repeats: u32,
+    /// How the last attempt ended whose outcome is not known: a call that may run twice goes on all the same.
+    unknown: Option<Error>,
+    /// The last refusal, in the words in which the caller would be told.
+    refused: Option<Error>,
+}
+
+/// A server that sent the call away.
+#[derive(Debug)]
+struct Left {
+    node: NodeId,
+    claim: Claim,
+    words: Error,
+    /// It stands by that, or no script can have made it up.
+    is_proved: bool,
+}
+
+/// The server that is next, and whether it needs ASKING.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Next {
+    pub(super) node: NodeId,
+    pub(super) asking: bool,
+}
+
+/// What becomes of a call that a server redirects.
+enum Redirection {
+    /// It goes there. `is_proved`: the server stands by it, or no script can have made it up.
+    To { node: NodeId, is_proved: bool },
+    /// Where the slot is now, a new map shows: the server does not have it, and has named none that does.
+    Elsewhere,
+    /// Nowhere: the server knows nothing of it.
+    Refused,
+}
+
+impl History {
+    /// `may_be_forged`: an error reply may be the words of a script. `is_checked_first`: see [`Request::is_checked_first`].
+    pub(super) fn new(
+        place: Place,
+        read_from: ReadFrom,
+        may_be_forged: bool,
+        is_checked_first: bool,
+    ) -> Self {
+        History {
+            place,
+            read_from,
+            may_be_forged,
+            is_asking: false,
+            redirected: None,
+            is_checked_first,
+            left: SmallVec::new(),
+            doubtful: None,
+            avoided: Vec::new(),
+            missed: false,
+            redirects: 0,
+            attempts: 0,
+            repeats: 0,
+            unknown: None,
+            refused: None,
+        }
+    }
+
+    /// Of an item of a pipeline. `otherwise`: where it goes without keys.
+    pub(super) fn of_item(request: &Request, index: usize, otherwise: &Place, read_from: ReadFrom) -> Self {
+        let item = &request.items[index];
+        let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
+        History::new(place, read_from, item.script.is_some(), request.is_checked_first(index))
+    }
+
+    /// The server to go to, by redirection or by the map in force; `None` if only a new map can have one. `harmless`: whether the call
+    /// may run twice.
+    pub(super) fn next(
+        &mut self,
+        cx: &mut Context<'_>,
+        harmless: Repeatable,
+    ) -> std::result::Result<Result<Option<Next>>, Need> {
+        let (node, claim) = match self.redirected {
+            Some(to) => to,
+            None => match self.picked(cx) {
+                Ok(Some(node)) => (node, Claim::Moved),
+                Ok(None) => return Ok(Ok(None)),
+                Err(error) => return Ok(Err(error)),
+            },
+        };
+        // Kept, so that the same server is next when another has been asked about it.
+        self.redirected = Some((node, claim));
+        if let (Some(at), Place::Slot(slot)) =
+            (self.left.iter().position(|left| left.node == node), &self.place)
+        {
+            let stands = cx.evidence.stands_by(node, *slot, self.left[at].claim)?;
+            let Left { words, is_proved, .. } = self.left.remove(at);
+            match stands {
+                Some(true) => {}
+                Some(false) if harmless != Repeatable::Yes => return Ok(Err(self.honest(words))),
+                None if harmless != Repeatable::Yes => {
+                    return Ok(Err(self.honest(in_doubt(&words, None))));
+                }
+                _ if is_proved => {}
+                _ => drop(self.doubtful.get_or_insert(words)),
+            }
+        }
+        self.redirected = None;
+        self.is_asking = claim == Claim::Ask;
+        Ok(Ok(Some(Next { node, asking: self.is_asking })))
+    }
+
+    fn picked(&mut self, cx: &mut Context<'_>) -> Result<Option<NodeId>> {
+        while let Some(node) = cx.servers.pick(cx.now, &self.place, self.read_from, &self.avoided) {
+            if self.turns_away_from(cx.servers, node) {
+                continue;
+            }
+            self.missed = false;
+            return Ok(Some(node));
+        }
+        let nobody = self.nobody(cx.servers);
+        // A slot may be given to somebody yet, a replica may come back.
+        let may_change = self.read_from != ReadFrom::Replica && matches!(self.place, Place::Slot(_));
+        if !may_change && self.missed && self.avoided.is_empty() {
+            return Err(self.honest(nobody));
+        }
+        self.missed = self.avoided.is_empty();
+        self.avoided.clear();
+        self.refused = Some(nobody);
+        Ok(None)
+    }
+
+    /// Why there is no server for the call.
+    fn nobody(&self, servers: &Servers) -> Error {
+        match (&self.place, self.read_from) {
+            (Place::Node(address), _) => {
+                let text =
+                    format!("no server {address} is part of what {} is; nothing was sent", servers.name());
+                Error::new(Status::NoRoute, text)
+            }
+            (Place::Slot(slot), ReadFrom::Primary | ReadFrom::PreferReplica) => {
+                let text = format!("no server of the cluster has slot {slot}; nothing was sent");
+                Error::new(Status::NotServed, text).sent(false)
+            }
+            _ => Error::new(Status::Connect, "no replica can be reached; nothing was sent"),
+        }
+    }
+
+    /// What follows from an error of a server: another attempt, or the error that the caller gets. `repeatable`: the call may run twice.
+    pub(super) fn failed(
+        &mut self,
+        cx: &mut Context<'_>,
+        whence: Whence,
+        error: &Error,
+        repeatable: bool,
+    ) -> std::result::Result<Result<Again>, Need> {
+        // Everything that may need an answer comes before anything is changed.
+        if error.is_not_executed() || self.would_go_on(cx, whence, error, repeatable)? {
+            if let Some(error) = self.prove(cx, repeatable)? {
+                self.attempts += 1;
+                return Ok(Err(self.honest(error)));
+            }
+        }
+        let again = self.judge(cx, whence, error, repeatable)?;
+        let ending = if again.is_none() { Some(self.proved(cx, whence, error.clone())?) } else { None };
+        self.attempts += 1;
+        match (again, ending) {
+            (Some(again), _) => {
+                if error.is_indeterminate() {
+                    self.unknown = Some(error.clone());
+                }
+                self.refused = Some(given_up(error.clone()));
+                Ok(Ok(again))
+            }
+            (None, ending) => Ok(Err(self.honest(ending.unwrap_or_else(|| error.clone())))),
+        }
+    }
+
+    /// Whether the servers that sent the call away, asked whether they stand by it, do: it went on by their word and got nowhere. If one
+    /// does not, the words were the call's own, and are the error.
+    fn prove(
+        &mut self,
+        cx: &Context<'_>,
+        repeatable: bool,
+    ) -> std::result::Result<Option<Error>, Need> {
+        let Place::Slot(slot) = self.place else { return Ok(None) };
+        for at in 0..self.left.len() {
+            let Left { node, claim, words, is_proved } = &mut self.left[at];
+            if *is_proved {
+                continue;
+            }
+            let error = match cx.evidence.stands_by(*node, slot, *claim)? {
+                Some(true) => {
+                    *is_proved = true;
+                    continue;
+                }
+                Some(false) => words.clone(),
+                None => in_doubt(words, None),
+            };
+            if !repeatable {
+                return Ok(Some(error));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The error that the caller gets.
+    pub(super) fn honest(&self, error: Error) -> Error {
+        let error = honest(error, self.unknown.clone());
+        match self.in_doubt() {
+            Some(words) if error.is_not_executed() => in_doubt(words, Some(&error)),
+            _ => error,
+        }
+    }
+
+    /// A refusal that may have been made up by a script which has run.
+    fn in_doubt(&self) -> Option<&Error> {
+        let left = || self.left.iter().find(|left| !left.is_proved).map(|left| &left.words);
+        self.doubtful.as_ref().or_else(left)
+    }
+
+    /// The latest time for the next attempt: with no certainty to lose, up to the deadline.
+    pub(super) fn last_start(&self, room: &Room) -> Instant {
+        if self.unknown.is_none() && self.in_doubt().is_none() { room.last_start() } else { room.deadline }
+    }
+
+    /// The error of a call whose deadline passed on the way.
+    pub(super) fn out_of_time(&mut self) -> Error {
+        let error = self.refused.take().unwrap_or_else(|| {
+            Error::new(Status::Timeout, "the deadline passed before the call could be sent; nothing was sent")
+        });
+        self.honest(error)
+    }
+
+    /// The error of a call whose wait for the next attempt ended with `error`. If that is so only because the deadline passed, what
+    /// refused the call says more.
+    pub(super) fn ended_by(&mut self, error: Error, is_late: bool) -> Error {
+        match error.status() {
+            Status::Timeout => self.out_of_time(),
+            Status::Connect if is_late => self.out_of_time(),
+            _ => self.honest(error),
+        }
+    }
+
+    /// Whether [`History::judge`] would have the call go on.
+    fn would_go_on(
+        &self,
+        cx: &mut Context<'_>,
+        whence: Whence,
+        error: &Error,
+        repeatable: bool,
+    ) -> std::result::Result<bool, Need> {
+        Ok(match error.status() {
+            Status::Connect | Status::Loading => true,
+            Status::Timeout => cx.now < cx.deadline || self.can_avoid(cx.servers, whence.node),
+            Status::Indeterminate => repeatable && self.repeats < REPEATS_MAX,
+            Status::Server | Status::TransactionAborted => {
+                self.refusal(cx, whence, error, repeatable)?.is_some()
+            }
+            _ => false,
+        })
+    }
+
+    fn judge(
+        &mut self,
+        cx: &mut Context<'_>,
+        whence: Whence,
+        error: &Error,
+        repeatable: bool,
+    ) -> std::result::Result<Option<Again>, Need> {
+        let node = whence.node;
+        Ok(match error.status() {
+            Status::Connect | Status::Timeout if self.avoid(cx.servers, node) => {
+                cx.servers.doubt(node);
+                Some(Again::Now)
+            }
+            Status::Connect if error.reason() == Reason::Deadline => Some(Again::AfterRefresh),
+            // A connection that had ended in silence is simply made anew.
+            Status::Connect
+                if cx.servers.node(node).down_since_just_now(cx.now).is_none() && !cx.servers.is_watched() =>
+            {
+                Some(Again::Now)
+            }
+            Status::Connect => Some(Again::AfterRefresh),
+            // Not all the time that there is was spent on connecting.
+            Status::Timeout if cx.now < cx.deadline => Some(Again::AfterRefresh),
+            Status::Indeterminate if repeatable && self.repeats < REPEATS_MAX => {
+                self.repeats += 1;
+                Some(if self.avoid(cx.servers, node) { Again::Now } else { Again::AfterRefresh })
+            }
+            Status::Indeterminate => {
+                cx.servers.node_mut(node).rest(cx.now);
+                cx.servers.doubt(node);
+                None
+            }
+            Status::Loading => {
+                Some(if self.avoid(cx.servers, node) { Again::Now } else { Again::AfterPause })
+            }
+            Status::Server | Status::TransactionAborted => {
+                match self.refusal(cx, whence, error, repeatable)? {
+                    Some(Refusal::Redirected(to, claim)) => self.redirect(cx, node, to, claim, error),
+                    Some(Refusal::Doubtful(again)) => {
+                        self.doubtful.get_or_insert_with(|| error.clone());
+                        Some(again)
+                    }
+                    Some(Refusal::Certain(again)) => Some(again),
+                    None => None,
+                }
+            }
+            _ => None,
+        })
+    }
+
+    /// What an error reply says about the server rather than the call, and whether that is to be believed.
+    fn refusal(
+        &self,
+        cx: &mut Context<'_>,
+        whence: Whence,
+        error: &Error,
+        repeatable: bool,
+    ) -> std::result::Result<Option<Refusal>, Need> {
+        let is_certain = !self.may_be_forged;
+        let Some(refusal) = error.server_text().and_then(verdict::not_served) else { return Ok(None) };
+        let node = whence.node;
+        if refusal == NotServed::ReadOnly {
+            // A replica that the caller has named remains one.
+            let may_change = !matches!(self.place, Place::Node(_)) || cx.servers.map.is_primary(node);
+            let is_replica = may_change && cx.evidence.is_replica(node, whence.conn, cx.servers)?;
+            return Ok(is_replica.then_some(Refusal::Certain(Again::AfterRefresh)));
+        }
+        let Place::Slot(own) = self.place else { return Ok(None) };
+        Ok(match refusal {
+            NotServed::Moved { slot, to } if slot == own => {
+                self.redirection(cx, node, (slot, Claim::Moved), to)?
+            }
+            NotServed::Ask { slot, to } if slot == own => self.redirection(cx, node, (slot, Claim::Ask), to)?,
+            NotServed::TryAgain
+                if is_certain || cx.evidence.stands_by(node, own, Claim::Ask)? == Some(true) =>
+            {
+                Some(Refusal::Certain(Again::AfterPause))
+            }
+            NotServed::ClusterDown
+                if is_certain || cx.evidence.is_unserved(node, own, cx.servers, cx.now)? =>
+            {
+                Some(Refusal::Certain(Again::AfterRefresh))
+            }
+            // The server that the slot is on its way to cannot be asked about it: it does not know whose it is.
+            NotServed::TryAgain if self.is_asking => Some(Refusal::Doubtful(Again::AfterPause)),
+            NotServed::TryAgain | NotServed::ClusterDown if repeatable => {
+                Some(Refusal::Doubtful(Again::AfterRefresh))
+            }
+            _ => None,
+        })
+    }
+
+    fn redirection(
+        &self,
+        cx: &mut Context<'_>,
+        node: NodeId,
+        (slot, claim): (u16, Claim),
+        to: &str,
+    ) -> std::result::Result<Option<Refusal>, Need> {
+        let redirection = self.redirected_to(cx, node, (slot, claim), to)?;
+        let is_followed = !matches!(redirection, Redirection::Refused) && self.redirects < REDIRECTS_MAX;
+        Ok(is_followed.then_some(Refusal::Redirected(redirection, claim)))
+    }
+
+    /// What is known of the server that another redirects the call's slot to.
+    fn redirected_to(
+        &self,
+        cx: &mut Context<'_>,
+        node: NodeId,
+        (slot, claim): (u16, Claim),
+        to: &str,
+    ) -> std::result::Result<Redirection, Need> {
+        let speaker = &cx.servers.node(node).address;
+        let Some(address) = answers::redirected_to(to, speaker, &cx.servers.config) else {
+            return Ok(Redirection::Refused);
+        };
+        let primary = cx.servers.primary_at(&address);
+        if let Some(primary) = primary
+            && (!self.may_be_forged || cx.answers(primary))
+        {
+            return Ok(Redirection::To { node: primary, is_proved: !self.may_be_forged });
+        }
+        // It may not answer, or is no primary as far as is known: whether it is worth the way, the one who says so must know.
+        if self.may_be_forged && cx.evidence.stands_by(node, slot, claim)? != Some(true) {
+            return Ok(Redirection::Refused);
+        }
+        Ok(match primary {
+            Some(node) => Redirection::To { node, is_proved: true },
+            None if cx.evidence.names(node, (slot, claim), &address, cx.servers)? => {
+                let purpose = crate::session::handshake::Purpose::Calls;
+                Redirection::To { node: cx.servers.node_at(&address, purpose), is_proved: true }
+            }
+            None if claim == Claim::Moved => Redirection::Elsewhere,
+            None => Redirection::Refused,
+        })
+    }
+
+    fn redirect(
+        &mut self,
+        cx: &mut Context<'_>,
+        node: NodeId,
+        redirection: Redirection,
+        claim: Claim,
+        error: &Error,
+    ) -> Option<Again> {
+        let Place::Slot(slot) = self.place else { return None };
+        self.redirects += 1;
+        cx.servers.redirects += 1;
+        let Redirection::To { node: target, is_proved } = redirection else {
+            return Some(Again::AfterRefresh);
+        };
+        if self.avoid(cx.servers, node) {
+            // A replica that does not have the slot: the map is out of date, and the primary is no replica.
+            return Some(Again::AfterRefresh);
+        }
+        self.left.push(Left { node, claim, words: error.clone(), is_proved });
+        if claim == Claim::Moved {
+            // The first sign of more, if the map is old: the call need not wait for that.
+            if cx.servers.is_outdated(cx.now) {
+                cx.servers.is_doubted = true;
+            }
+            cx.servers.give(slot, target);
+        }
+        self.redirected = Some((target, claim));
+        Some(if self.redirects > REDIRECTS_AT_ONCE { Again::AfterPause } else { Again::Now })
+    }
+
+    /// The error of a call that a server refused for being a replica: what it says of its role proves it.
+    fn proved(
+        &self,
+        cx: &Context<'_>,
+        whence: Whence,
+        error: Error,
+    ) -> std::result::Result<Error, Need> {
+        let is_read_only = error.status() == Status::Server
+            && error.server_text().and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly);
+        if is_read_only
+            && self.is_checked_first
+            && !error.is_not_executed()
+            && cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?
+        {
+            return Ok(error.certainly_not_executed());
+        }
+        Ok(error)
+    }
+
+    fn can_avoid(&self, servers: &Servers, node: NodeId) -> bool {
+        self.read_from != ReadFrom::Primary
+            && !self.avoided.contains(&node)
+            && !servers.map.is_primary(node)
+    }
+
+    /// Has a read-only call go to another server than this replica; `false` where that is no way out.
+    fn avoid(&mut self, servers: &Servers, node: NodeId) -> bool {
+        let can_avoid = self.can_avoid(servers, node);
+        if can_avoid {
+            self.avoided.push(node);
+        }
+        can_avoid
+    }
+
+    /// Whether this is a replica, and another server may serve the call as well.
+    pub(super) fn may_turn_from(&self, servers: &Servers, node: NodeId) -> bool {
+        self.read_from != ReadFrom::Primary && !servers.map.is_primary(node)
+    }
+
+    /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection.
+    pub(super) fn turns_away_from(&mut self, servers: &Servers, node: NodeId) -> bool {
+        let turns =
+            self.may_turn_from(servers, node) && !servers.node(node).enforces_read_only();
+        if turns {
+            self.read_from = ReadFrom::Primary;
+        }
+        turns
+    }
+
+    /// Comes back to a server later: others of the same slot go first.
+    pub(super) fn hold(&mut self, next: Next) {
+        self.redirected = Some((next.node, if next.asking { Claim::Ask } else { Claim::Moved }));
+    }
+}
+
+/// A refusal that the call may go on after.
+enum Refusal {
+    Redirected(Redirection, Claim),
+    Certain(Again),
+    /// It may be the call's own words.
+    Doubtful(Again),
+}
+
+/// The last error of a call, unless it says that the call was not executed although an earlier attempt may have been.
+pub(super) fn honest(error: Error, unknown: Option<Error>) -> Error {
+    if error.is_not_executed() { unknown.unwrap_or(error) } else { error }
+}
+
+/// The error of a call that went on after a refusal of which nobody knows whether a script made it up, and then met `error`.
+fn in_doubt(words: &Error, error: Option<&Error>) -> Error {
+    let reason = error.map_or(Reason::Server, Error::reason);
+    let then = error.map(|error| format!("; then: {error}")).unwrap_or_default();
+    let doubted = Error::indeterminate(
+        reason,
+        format!("{words}: the script may have said so itself, and may have been executed{then}"),
+    );
+    match error.unwrap_or(words).shared_node() {
+        Some(node) => doubted.on(node),
+        None => doubted,
+    }
+}
+
+/// A refusal in the words for a caller who cannot wait any longer.
+fn given_up(error: Error) -> Error {
+    match error.server_text() {
+        Some(text) if verdict::not_served(text).is_some() => {
+            let given_up = Error::server(Status::NotServed, text, true);
+            let given_up = given_up.context("no server ran the call within its deadline");
+            match error.shared_node() {
+                Some(node) => given_up.on(node),
+                None => given_up,
+            }
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_gets_as_much_time_as_the_one_before_took() {
+        let now = Instant::now();
+        let ms = Duration::from_millis;
+        let deadline = now + ms(1000);
+        let last_start = |again, took| {
+            let mut room = Room::new(now, deadline);
+            room.learn(again, took);
+            deadline - room.last_start()
+        };
+        assert_eq!(deadline - Room::new(now, deadline).last_start(), ms(100));
+        // In a hurry a part of what there is.
+        assert_eq!(now + ms(80) - Room::new(now, now + ms(80)).last_start(), ms(10));
+        assert_eq!(last_start(Again::AfterPause, ms(1)), ms(100));
+        assert_eq!(last_start(Again::AfterPause, ms(200)), ms(300));
+        // One that was held up once need not be the next time.
+        assert_eq!(last_start(Again::AfterRefresh, ms(900)), ms(500));
+        // Another server knows nothing of that.
+        assert_eq!(last_start(Again::Now, ms(900)), ms(100));
+    }
+}

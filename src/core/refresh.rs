@@ -1,0 +1,438 @@
+//! How it is found out which servers there are: one look at a time, for all calls that wait for it.
+//!
+//! A cluster is asked by CLUSTER SLOTS, a single primary or one that sentinels name by ROLE. Nobody looks without a reason: a call meets a
+//! sign of change, or the last look was long ago.
+
+use std::time::{Duration, Instant};
+
+use super::answers::{self, Role};
+use super::attempts::{Attempt, For, Tried};
+use super::engine::{Body, Engine};
+use super::questions::ask;
+use super::servers::Link;
+use super::slot_map::{Found, FoundShard, SlotMap};
+use super::timers::Timer;
+use super::{Actions, CallId, NodeId, Owner};
+use crate::config::{Config, Servers as Named};
+use crate::error::{Error, Result, Status};
+use crate::log::LogLevel;
+use crate::net::address::Address;
+use crate::resp::Reply;
+use crate::session::handshake::Purpose;
+
+/// Looks begin no oftener than this.
+const PACE: Duration = Duration::from_millis(100);
+
+/// How long replicas of a server without a cluster are believed to be the same.
+const REPLICAS_TRUST: Duration = Duration::from_secs(30);
+
+/// How long the word of a sentinel is taken. On a failover on demand the old primary goes on answering for many seconds, and what it is
+/// told then is lost.
+const SENTINEL_TRUST: Duration = Duration::from_secs(1);
+
+/// How long one server may take to say who is who while there are others to be asked.
+pub(super) const ASK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The look that is under way, and who waits for it.
+#[derive(Default)]
+pub(super) struct Refresh {
+    look: Option<Look>,
+    looks: u64,
+    /// Why the last look found nothing.
+    error: Option<Error>,
+    /// The sentinel that was right last, by its place in the URL: asked first.
+    informant: usize,
+    waiting: Vec<(CallId, u64)>,
+    /// When the next look begins.
+    pub(super) due: Option<Instant>,
+}
+
+struct Look {
+    number: u64,
+    candidates: Vec<Address>,
+    /// The place of the one that is being asked.
+    at: usize,
+    /// All have been asked once with little patience.
+    is_patient: bool,
+    was_slow: bool,
+    errors: Vec<Error>,
+    asked: Instant,
+    until: Instant,
+    /// The primary that a sentinel has named, which is asked for its role.
+    primary: Option<Address>,
+    node: NodeId,
+}
+
+/// Whether a failed look is to be followed by another one, for a call that waits for a map. `failed`: how many have failed for it.
+pub(super) fn bears(error: &Error, failed: &mut u32, attempts: u32) -> bool {
+    // While there are sentinels to name another primary it is worth waiting for.
+    let may_come = error.status() == Status::NotServed;
+    *failed += u32::from(!may_come);
+    may_come || error.status() == Status::Connect && *failed != attempts
+}
+
+impl<T: Owner> Engine<T> {
+    /// Whether the next call had better look who is who first.
+    pub(super) fn wants_look(&self, now: Instant) -> bool {
+        let looked = self.servers.looked;
+        let is_old = |trust| !self.servers.is_looking && looked.is_some_and(|at| now > at + trust);
+        self.servers.is_doubted || self.trust().is_some_and(is_old)
+    }
+
+    /// How long the map is believed; for a cluster, until something speaks against it.
+    pub(super) fn trust(&self) -> Option<Duration> {
+        // Sentinels that are lost must not slow down a service that is well.
+        let is_watched = self.servers.is_watched() && self.refresh.error.is_none();
+        let trust = if is_watched { SENTINEL_TRUST } else { REPLICAS_TRUST };
+        (!self.servers.is_cluster()).then_some(trust)
+    }
+
+    /// Has a call wait for a map newer than the one it has seen.
+    pub(super) fn await_map(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        seen: u64,
+        until: Instant,
+    ) {
+        if self.is_closed {
+            return self.no_map(now, io, id, Error::closed(), false);
+        }
+        if self.servers.map.generation != seen {
+            return self.proceed(now, io, id);
+        }
+        if now >= until {
+            let error = self.refresh.error.clone().unwrap_or_else(|| no_map(&self.servers.config));
+            return self.no_map(now, io, id, error, true);
+        }
+        self.refresh.waiting.push((id, seen));
+        self.wake_at(id, until);
+        self.look(now, io);
+    }
+
+    /// The time of a call that waits for a map is over. `false`: it does not wait for one.
+    pub(super) fn map_due(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) -> bool {
+        let Some(at) = self.refresh.waiting.iter().position(|(waiting, _)| *waiting == id) else {
+            return false;
+        };
+        self.refresh.waiting.swap_remove(at);
+        let error = self.refresh.error.clone().unwrap_or_else(|| no_map(&self.servers.config));
+        self.no_map(now, io, id, error, true);
+        true
+    }
+
+    pub(super) fn waits_for_no_map(&mut self, id: CallId) {
+        self.refresh.waiting.retain(|(waiting, _)| *waiting != id);
+    }
+
+    /// Begins a look, now or when it is due; unless one is under way.
+    pub(super) fn look(&mut self, now: Instant, io: &mut dyn Actions<T>) {
+        if self.servers.is_looking || self.is_closed {
+            return;
+        }
+        if let Some(due) = self.servers.looked.map(|looked| looked + PACE).filter(|due| *due > now) {
+            if self.refresh.due != Some(due) {
+                self.refresh.due = Some(due);
+                self.timers.add(due, Timer::Refresh);
+            }
+            return;
+        }
+        self.refresh.due = None;
+        let candidates = self.candidates(io);
+        self.servers.is_looking = true;
+        self.refresh.looks += 1;
+        self.refresh.look = Some(Look {
+            number: self.refresh.looks,
+            candidates,
+            at: 0,
+            is_patient: false,
+            was_slow: false,
+            errors: Vec::new(),
+            asked: now,
+            until: now,
+            primary: None,
+            node: NodeId(0),
+        });
+        self.ask_next(now, io);
+    }
+
+    /// Whom to ask. In a cluster: the nodes that answer, then those that do not or are not connected, then those that the URL names; the
+    /// suspect last.
+    fn candidates(&mut self, io: &dyn Actions<T>) -> Vec<Address> {
+        let suspect = self.servers.suspect.take();
+        match &self.servers.config.servers {
+            Named::One(address) => vec![address.clone()],
+            Named::Sentinel { sentinels, .. } => {
+                let (before, from) = sentinels.split_at(self.refresh.informant);
+                [from, before].concat()
+            }
+            Named::Cluster(seeds) => {
+                let mut nodes: Vec<NodeId> = self.servers.map.nodes().collect();
+                fastrand::shuffle(&mut nodes);
+                let servers = &self.servers;
+                let answers = |node: &NodeId| {
+                    matches!(servers.node(*node).link, Link::Up(conn) if !io.is_suspect(conn))
+                };
+                nodes.sort_by_cached_key(|node| !answers(node));
+                let mut candidates: Vec<Address> = Vec::new();
+                let known = nodes.iter().map(|node| &servers.node(*node).address);
+                for address in known.chain(seeds) {
+                    if !candidates.contains(address) {
+                        candidates.push(address.clone());
+                    }
+                }
+                candidates.sort_by_key(|address| Some(address) == suspect.as_ref());
+                candidates
+            }
+        }
+    }
+
+    fn ask_next(&mut self, now: Instant, io: &mut dyn Actions<T>) {
+        let Some(look) = &mut self.refresh.look else { return };
+        if look.at == look.candidates.len() {
+            if look.is_patient || !look.was_slow {
+                let error = nobody_says(std::mem::take(&mut look.errors));
+                return self.looked(now, io, Err(error));
+            }
+            (look.is_patient, look.at) = (true, 0);
+            look.errors.clear();
+        }
+        let address = look.candidates[look.at].clone();
+        let all = self.servers.config.connect_timeout;
+        let is_only = self.servers.only.is_some();
+        let patience = if look.is_patient || is_only { all } else { ASK_PATIENCE.min(all) };
+        look.asked = now;
+        look.until = now + patience;
+        look.primary = None;
+        match &self.servers.config.servers {
+            Named::One(_) => {
+                let node = self.servers.node_at(&address, Purpose::Calls);
+                self.ask_about_servers(now, io, node, &[b"ROLE"]);
+            }
+            Named::Cluster(_) => {
+                let node = self.servers.node_at(&address, Purpose::Calls);
+                self.ask_about_servers(now, io, node, &[b"CLUSTER", b"SLOTS"]);
+            }
+            Named::Sentinel { service, .. } => {
+                let service = service.clone();
+                let node = self.servers.sentinel_at(&address);
+                let words: [&[u8]; 3] = [b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.as_bytes()];
+                self.ask_about_servers(now, io, node, &words);
+            }
+        }
+    }
+
+    fn ask_about_servers(&mut self, now: Instant, io: &mut dyn Actions<T>, node: NodeId, words: &[&[u8]]) {
+        let Some(look) = &mut self.refresh.look else { return };
+        look.node = node;
+        let times = (look.until, look.until.saturating_duration_since(look.asked));
+        let whose = For::Refresh(look.number);
+        let request = ask(io.take_request(), words);
+        self.start(now, io, Attempt::new(whose, node, Some(request), now, times));
+    }
+
+    /// A server has said who is who, or will not.
+    pub(super) fn told(&mut self, now: Instant, io: &mut dyn Actions<T>, number: u64, tried: Tried) {
+        if let Some(request) = tried.request {
+            io.keep(request);
+        }
+        let node = tried.whence.node;
+        if self.servers.node(node).purpose == Purpose::Bare {
+            self.forget_sentinel(io, node);
+        }
+        let Some(look) = self.refresh.look.as_mut().filter(|look| look.number == number) else { return };
+        let asked = self.servers.node(node).address.clone();
+        let name = self.servers.node(node).name.clone();
+        // What is unknown is this question's fate. Of the calls on whose behalf it is asked nothing was executed.
+        let answer = tried.result.map(Reply::new).map_err(|error| match error.status() {
+            Status::Indeterminate => {
+                let text = format!("no answer from {asked} to a question about the servers");
+                Error::because(Status::Connect, error.reason(), text).on(&name)
+            }
+            _ => error,
+        });
+        let config = &self.servers.config;
+        let is_only = self.servers.only.is_some();
+        let found = match (&config.servers, look.primary.take()) {
+            (Named::One(_), _) => shard_of(&asked, answer, is_only, config).map(|shard| vec![shard]),
+            (Named::Cluster(_), _) => answer
+                .map_err(|error| answers::no_cluster(error, &asked))
+                .and_then(|reply| answers::cluster_slots(reply.root(), &asked, config)),
+            (Named::Sentinel { service, .. }, None) => {
+                let root = answer.as_ref().map(Reply::root).map_err(Clone::clone);
+                match answers::primary_of(root, &asked, service, config) {
+                    Ok(primary) => {
+                        look.primary = Some(primary.clone());
+                        let node = self.servers.node_at(&primary, Purpose::Calls);
+                        return self.ask_about_servers(now, io, node, &[b"ROLE"]);
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            (Named::Sentinel { sentinels, .. }, Some(_)) => {
+                let sentinel = &look.candidates[look.at];
+                let shard = shard_of(&asked, answer, is_only, config).map_err(|error| absent(sentinel, error));
+                if shard.is_ok() {
+                    let place = sentinels.iter().position(|other| other == sentinel);
+                    self.refresh.informant = place.unwrap_or_default();
+                }
+                shard.map(|shard| vec![shard])
+            }
+        };
+        match found {
+            Err(error) if error.status() != Status::Closed => {
+                look.was_slow |= now.saturating_duration_since(look.asked) >= ASK_PATIENCE;
+                look.errors.push(error);
+                look.at += 1;
+                self.ask_next(now, io);
+            }
+            found => self.looked(now, io, found),
+        }
+    }
+
+    /// Sentinels are spoken to when they are asked, and no longer.
+    fn forget_sentinel(&mut self, io: &mut dyn Actions<T>, id: NodeId) {
+        let node = self.servers.node_mut(id);
+        node.not_before = None;
+        if let Link::Up(conn) = node.link {
+            node.link = Link::None;
+            self.conns.remove(&conn);
+            io.close(conn, Error::closed());
+        }
+    }
+
+    fn looked(&mut self, now: Instant, io: &mut dyn Actions<T>, found: Result<Found>) {
+        self.refresh.look = None;
+        self.servers.is_looking = false;
+        self.servers.looked = Some(now);
+        self.refresh.error = found.as_ref().err().cloned();
+        match found {
+            Ok(found) => {
+                self.install(io, &found);
+                self.refresh.error = None;
+                for (id, _) in std::mem::take(&mut self.refresh.waiting) {
+                    self.ready.push_back(id);
+                }
+            }
+            Err(error) => {
+                for (id, seen) in std::mem::take(&mut self.refresh.waiting) {
+                    if self.bears_failed_look(id, &error) {
+                        self.refresh.waiting.push((id, seen));
+                    } else {
+                        self.no_map(now, io, id, error.clone(), false);
+                    }
+                }
+                if !self.refresh.waiting.is_empty() {
+                    self.look(now, io);
+                }
+            }
+        }
+    }
+
+    fn bears_failed_look(&mut self, id: CallId, error: &Error) -> bool {
+        match self.call(id).map(|call| &call.body) {
+            Some(Body::Single(_)) => self.single_bears(id, error),
+            Some(Body::FanOut(_)) => self.fan_out_bears(id, error),
+            Some(Body::Everywhere(_)) => self.everywhere_bears(id, error),
+            _ => false,
+        }
+    }
+
+    /// Puts a new map in force, and lets go of the servers that are not in it.
+    fn install(&mut self, io: &mut dyn Actions<T>, found: &Found) {
+        let generation = self.servers.map.generation + 1;
+        let replica = if self.servers.is_cluster() { Purpose::Replica } else { Purpose::Calls };
+        let old: Vec<NodeId> = self.servers.primaries();
+        let servers = &mut self.servers;
+        let map = SlotMap::new(found, generation, |address, is_replica| {
+            let node = servers.node_at(address, if is_replica { replica } else { Purpose::Calls });
+            servers.node_mut(node).wanted = generation;
+            node
+        });
+        let is_new = map.shards.len() != old.len() || map.primaries().any(|node| !old.contains(&node));
+        if is_new {
+            let primaries: Vec<String> = found.iter().map(|shard| shard.primary.to_string()).collect();
+            io.log(LogLevel::Info, format!("the primaries are {}", primaries.join(", ")));
+        }
+        self.servers.install(map);
+        let only = self.servers.only;
+        let gone: Vec<_> = self
+            .servers
+            .all()
+            .filter(|node| node.wanted + 1 < generation && Some(node.id) != only)
+            .filter_map(|node| match node.link {
+                Link::Up(conn) => Some((node.id, conn)),
+                _ => None,
+            })
+            .collect();
+        for (node, conn) in gone {
+            self.servers.node_mut(node).link = Link::None;
+            io.serve(node, None);
+            io.retire(conn);
+        }
+    }
+}
+
+/// The primary at an address, and its replicas.
+fn shard_of(
+    address: &Address,
+    answer: Result<Reply>,
+    is_only: bool,
+    config: &Config,
+) -> Result<FoundShard> {
+    let role = answer.map(|reply| answers::role(reply.root(), address, config));
+    let replicas = match role {
+        Ok(Role::Primary { replicas }) => replicas,
+        // Named in the URL, it is what the user wants, with or without replicas that are known.
+        Ok(Role::Replica) if is_only => Vec::new(),
+        Err(error) if is_only && error.server_text().is_some() => Vec::new(),
+        Err(error) => return Err(error),
+        Ok(Role::Replica) => {
+            let text = format!("{address} is a replica now, and there is no word of another primary yet");
+            return Err(Error::new(Status::Connect, text));
+        }
+    };
+    Ok(FoundShard { primary: address.clone(), replicas, ranges: Vec::new() })
+}
+
+/// Of several refusals: the one that no other attempt would change, or all of them.
+fn nobody_says(mut errors: Vec<Error>) -> Error {
+    if let Some(absent) = errors.iter().position(|error| error.status() == Status::NotServed) {
+        return errors.swap_remove(absent);
+    }
+    let all_final =
+        errors.iter().all(|error| error.status() != Status::Connect && error.status() != Status::Timeout);
+    match errors.len() {
+        1 => errors.remove(0),
+        0 => Error::new(Status::Connect, "there is no server to ask"),
+        _ if all_final => errors.remove(0),
+        count => {
+            let words: Vec<&str> = errors.iter().map(Error::message).collect();
+            Error::new(
+                Status::Connect,
+                format!("none of {count} servers could be asked: {}", words.join("; ")),
+            )
+        }
+    }
+}
+
+/// The primary that a sentinel names is none, or not there: another may take its place.
+fn absent(sentinel: &Address, error: Error) -> Error {
+    match error.status() {
+        Status::Connect | Status::Timeout => {
+            let text = format!("the sentinel at {sentinel} names no other primary yet: {error}");
+            Error::new(Status::NotServed, text).sent(false)
+        }
+        _ => error,
+    }
+}
+
+fn no_map(config: &Config) -> Error {
+    let named: Vec<String> = config.servers.addresses().iter().map(ToString::to_string).collect();
+    let text = format!(
+        "the deadline passed before it was known which servers there are, by {}; nothing was sent",
+        named.join(", ")
+    );
+    Error::new(Status::Timeout, text)
+}

@@ -1,0 +1,339 @@
+//! The servers of a client: how the connection to each stands, and which of them a call may go to.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::slot_map::SlotMap;
+use super::{AttemptId, ConnId, NodeId};
+use crate::config::{self, Config};
+use crate::error::Error;
+use crate::net::address::Address;
+use crate::request::{Repeatable, Request};
+use crate::route::ReadFrom;
+use crate::session::handshake::Purpose;
+use crate::session::{Compiled, Facts};
+
+/// A map older than this is made anew when a redirection shows that it is out of date.
+const OUTDATED: Duration = Duration::from_secs(1);
+
+/// The numbers of so many connections to replicas are kept, for the calls that were on them.
+const REMEMBERED: usize = 16;
+
+/// Where a call is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Slot(u16),
+    Anywhere,
+    Node(Address),
+}
+
+/// The connection that all calls to a server share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    None,
+    Making(ConnId),
+    Up(ConnId),
+}
+
+/// A server that was ever spoken to.
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) address: Address,
+    /// The address, for errors.
+    pub(super) name: Arc<str>,
+    /// What its shared connection is for.
+    pub(super) purpose: Purpose,
+    pub(super) config: Arc<Config>,
+    pub(super) link: Link,
+    /// What was learnt on the current connection, or on the last one.
+    pub(super) facts: Option<Arc<Facts>>,
+    /// Attempts to connect that failed since the last connection was made.
+    pub(super) failures: u32,
+    /// Attempts that ever failed, so that those that a call lived through can be counted.
+    pub(super) failed: u64,
+    pub(super) last_error: Option<Error>,
+    /// No attempt to connect before this time.
+    pub(super) not_before: Option<Instant>,
+    /// Whoever can turns to others before this time: the server has let calls down.
+    pub(super) rests_until: Option<Instant>,
+    /// Why the connection before was given up; told with the next attempt.
+    pub(super) lost: Option<Error>,
+    /// Connections made or tried so far: each has a number.
+    opened: u64,
+    pub(super) connections: u64,
+    /// The connections whose server said that it is a replica.
+    replicas: VecDeque<ConnId>,
+    /// The attempts that wait for a connection, in their order.
+    pub(super) line: VecDeque<AttemptId>,
+    /// The map that it was part of last.
+    pub(super) wanted: u64,
+}
+
+impl Node {
+    /// Whether the last attempt to connect failed, and the next one is not due yet.
+    pub(super) fn down_since_just_now(&self, now: Instant) -> Option<&Error> {
+        let waits = self.not_before.is_some_and(|not_before| not_before > now);
+        self.last_error.as_ref().filter(|_| waits && self.link == Link::None)
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up(_))
+    }
+
+    /// Has calls turn to others, where there are any, for as long as an attempt to connect may take: the server may hang.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.rests_until = Some(now + self.config.connect_timeout);
+    }
+
+    fn is_resting(&self, now: Instant) -> bool {
+        self.rests_until.is_some_and(|until| until > now)
+    }
+
+    /// Whether the server stops a read-only call at its first write, by what its last connection has shown.
+    pub(super) fn enforces_read_only(&self) -> bool {
+        self.facts.as_ref().is_none_or(|facts| facts.enforces_read_only())
+    }
+
+    /// Whether executing a request twice does no harm on this server.
+    pub(super) fn may_repeat(&self, request: &Request) -> bool {
+        match request.repeatable {
+            Repeatable::No => false,
+            Repeatable::IfEnforced => self.enforces_read_only(),
+            Repeatable::Yes => true,
+        }
+    }
+
+    /// Facts for another connection. What is learnt on one need not be true on the next.
+    pub(super) fn new_facts(&mut self, compiled: &Arc<Compiled>) -> Arc<Facts> {
+        self.opened += 1;
+        let had_hello = self.facts.as_ref().is_some_and(|facts| facts.has_hello());
+        Arc::new(Facts::new(Arc::clone(compiled), self.opened, had_hello && self.failures == 0))
+    }
+
+    pub(super) fn is_known_replica(&self, conn: ConnId) -> bool {
+        self.replicas.contains(&conn)
+    }
+
+    pub(super) fn note_replica(&mut self, conn: ConnId) {
+        self.replicas.truncate(REMEMBERED - 1);
+        self.replicas.push_front(conn);
+    }
+
+    /// Doubles with every failure, with up to half taken off at random so that clients do not come back all at once.
+    pub(super) fn backoff(&self, failures: u32) -> Duration {
+        let reconnect = &self.config.reconnect;
+        let full = reconnect.backoff_min.saturating_mul(1 << failures.min(16)).min(reconnect.backoff_max);
+        full.mul_f64(1.0 - fastrand::f64() / 2.0)
+    }
+}
+
+/// All servers, and who has what.
+pub(super) struct Servers {
+    pub(super) config: Arc<Config>,
+    /// For those that are no servers of calls but watch over them.
+    sentinel_config: Option<Arc<Config>>,
+    pub(super) compiled: Arc<Compiled>,
+    nodes: Vec<Node>,
+    by_address: HashMap<(Address, Purpose), NodeId>,
+    /// The server for everything but read-only calls, where there is one and no other will ever be.
+    pub(super) only: Option<NodeId>,
+    pub(super) map: SlotMap,
+    /// A call has met something that the map cannot explain.
+    pub(super) is_doubted: bool,
+    /// The server that let a call down: asked last.
+    pub(super) suspect: Option<Address>,
+    pub(super) redirects: u64,
+    /// When the cluster was found down last.
+    pub(super) down: Option<Instant>,
+    /// When the last look at who is who ended.
+    pub(super) looked: Option<Instant>,
+    pub(super) is_looking: bool,
+    /// Slots that redirections have given to others since the look began that is under way.
+    given: Vec<(u16, NodeId)>,
+    /// Plain calls are to be told where they go now.
+    pub(super) are_routes_old: bool,
+}
+
+impl Servers {
+    pub(super) fn new(config: Arc<Config>, compiled: Arc<Compiled>) -> Self {
+        let is_watched = matches!(config.servers, config::Servers::Sentinel { .. });
+        let mut servers = Servers {
+            sentinel_config: is_watched.then(|| Arc::new(config.for_sentinels())),
+            config,
+            compiled,
+            nodes: Vec::new(),
+            by_address: HashMap::new(),
+            only: None,
+            map: SlotMap::default(),
+            is_doubted: false,
+            suspect: None,
+            redirects: 0,
+            down: None,
+            looked: None,
+            is_looking: false,
+            given: Vec::new(),
+            are_routes_old: false,
+        };
+        if let config::Servers::One(address) = &servers.config.servers {
+            let address = address.clone();
+            servers.only = Some(servers.node_at(&address, Purpose::Calls));
+        }
+        servers
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.config.servers, config::Servers::Cluster(_))
+    }
+
+    /// Whether sentinels say which server is the primary.
+    pub(super) fn is_watched(&self) -> bool {
+        matches!(self.config.servers, config::Servers::Sentinel { .. })
+    }
+
+    #[inline]
+    pub(super) fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    #[inline]
+    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0]
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+
+    /// The server at an address, connected or not.
+    pub(super) fn node_at(&mut self, address: &Address, purpose: Purpose) -> NodeId {
+        let config = Arc::clone(&self.config);
+        self.node_with(address, purpose, config)
+    }
+
+    /// The sentinel at an address.
+    pub(super) fn sentinel_at(&mut self, address: &Address) -> NodeId {
+        let config = Arc::clone(self.sentinel_config.as_ref().unwrap_or(&self.config));
+        self.node_with(address, Purpose::Bare, config)
+    }
+
+    fn node_with(&mut self, address: &Address, purpose: Purpose, config: Arc<Config>) -> NodeId {
+        let wanted = self.map.generation;
+        if let Some(&id) = self.by_address.get(&(address.clone(), purpose)) {
+            self.nodes[id.0].wanted = wanted;
+            return id;
+        }
+        let id = NodeId(self.nodes.len());
+        self.nodes.push(Node {
+            id,
+            name: address.to_string().into(),
+            address: address.clone(),
+            purpose,
+            config,
+            link: Link::None,
+            facts: None,
+            failures: 0,
+            failed: 0,
+            last_error: None,
+            not_before: None,
+            rests_until: None,
+            lost: None,
+            opened: 0,
+            connections: 0,
+            replicas: VecDeque::new(),
+            line: VecDeque::new(),
+            wanted,
+        });
+        self.by_address.insert((address.clone(), purpose), id);
+        id
+    }
+
+    /// What the client was opened on, for error texts.
+    pub(super) fn name(&self) -> String {
+        match &self.config.servers {
+            config::Servers::One(address) => format!("the server {address}"),
+            config::Servers::Cluster(seeds) => format!("the cluster of {}", seeds[0]),
+            config::Servers::Sentinel { service, .. } => format!("the service {service}"),
+        }
+    }
+
+    /// Every primary.
+    pub(super) fn primaries(&self) -> Vec<NodeId> {
+        match self.only {
+            Some(only) => vec![only],
+            None => self.map.primaries().collect(),
+        }
+    }
+
+    /// The server for a call, none of those to `avoid` if there is a choice; `None` when the map has none.
+    pub(super) fn pick(
+        &mut self,
+        now: Instant,
+        place: &Place,
+        read_from: ReadFrom,
+        avoid: &[NodeId],
+    ) -> Option<NodeId> {
+        let shard = match place {
+            Place::Slot(slot) => self.map.place_of(*slot)?,
+            Place::Anywhere if self.map.shards.is_empty() => return None,
+            Place::Anywhere => fastrand::usize(..self.map.shards.len()),
+            Place::Node(address) => {
+                let node = self.map.nodes().find(|node| self.node(*node).address == *address)?;
+                if self.map.is_primary(node) {
+                    return Some(node);
+                }
+                return Some(self.node_at(address, Purpose::Calls));
+            }
+        };
+        let primary = self.map.shards[shard].primary;
+        if read_from == ReadFrom::Primary {
+            return Some(primary);
+        }
+        let mut replicas: SmallVec<[NodeId; 8]> = self.map.shards[shard].replicas_in_turn().collect();
+        replicas.retain(|node| !avoid.contains(node));
+        let is_well = |node: NodeId| {
+            let node = self.node(node);
+            node.down_since_just_now(now).is_none() && !node.is_resting(now)
+        };
+        let well = replicas.iter().copied().find(|node| is_well(*node));
+        match read_from {
+            ReadFrom::Replica => well.or(replicas.first().copied()),
+            _ => Some(well.unwrap_or(primary)),
+        }
+    }
+
+    pub(super) fn primary_at(&self, address: &Address) -> Option<NodeId> {
+        self.map.primaries().find(|node| self.node(*node).address == *address)
+    }
+
+    /// Has the next call look who is who, and ask this server last.
+    pub(super) fn doubt(&mut self, node: NodeId) {
+        self.suspect = Some(self.node(node).address.clone());
+        self.is_doubted = true;
+    }
+
+    /// Whether the map is old enough that a sign of change is worth a new one.
+    pub(super) fn is_outdated(&self, now: Instant) -> bool {
+        !self.is_looking && self.looked.is_none_or(|looked| now.saturating_duration_since(looked) > OUTDATED)
+    }
+
+    /// Sends a slot's calls to another primary from now on; by a redirection, which may be the first sign of more.
+    pub(super) fn give(&mut self, slot: u16, primary: NodeId) {
+        self.map.give(slot, primary);
+        self.are_routes_old = true;
+        if self.is_looking {
+            self.given.push((slot, primary));
+        }
+    }
+
+    /// Puts a new map in force. What redirections have said since it was asked for is newer.
+    pub(super) fn install(&mut self, map: SlotMap) {
+        self.map = map;
+        for (slot, primary) in std::mem::take(&mut self.given) {
+            self.map.give(slot, primary);
+        }
+        self.are_routes_old = true;
+    }
+}
