@@ -243,7 +243,7 @@ impl Client {
     /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
     pub(crate) fn run_collecting(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
         let now = Instant::now();
-        let Some((node, link)) = self.plain_link(&request) else {
+        let Some((node, link)) = self.plain_link(&request, now) else {
             return self.submit_and_wait(Work::Send(request, Purpose::Calls), now, arrived);
         };
         let deadline = now + self.timeout;
@@ -281,7 +281,7 @@ impl Client {
 
     /// The connection that a call can take without asking the engine, and its server.
     #[inline]
-    pub(crate) fn plain_link(&self, request: &Request) -> Option<(NodeId, Arc<Link>)> {
+    pub(crate) fn plain_link(&self, request: &Request, now: Instant) -> Option<(NodeId, Arc<Link>)> {
         if self.view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only) {
             return None;
         }
@@ -297,7 +297,7 @@ impl Client {
         };
         // A cluster's pipeline is taken apart.
         let is_whole = request.shape == Shape::Pipeline;
-        let found = self.io.served().of_slot(slot, is_whole).filter(|(_, link)| link.is_usable())?;
+        let found = self.io.served().of_slot(slot, is_whole, now).filter(|(_, link)| link.is_usable())?;
         // What has let others wait in vain may do so again: then another server is asked in time, where that does no harm.
         (request.repeatable == Repeatable::No || !found.1.is_suspect()).then_some(found)
     }

@@ -139,7 +139,7 @@ impl Client {
         let mut looked_at = SmallVec::<[_; LOOKED_AT]>::new();
         for call in calls {
             let Ok(Work::Send(request, Purpose::Calls)) = &call.work else { continue };
-            if let Some((node, link)) = self.plain_link(request)
+            if let Some((node, link)) = self.plain_link(request, now)
                 && !looked_at.contains(&node)
             {
                 link.look_if_idle(now);

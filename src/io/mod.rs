@@ -172,7 +172,7 @@ impl Io {
 
     /// A plain blocking call to a server has missed its deadline.
     pub(crate) fn missed(&self, node: NodeId) {
-        self.enter(&mut Vec::new(), |engine, _| engine.missed(Instant::now(), node));
+        self.enter(&mut Vec::new(), |engine, doing| engine.missed(Instant::now(), doing, node));
     }
 
     /// Ends a submitted call at once; whether it was still under way.

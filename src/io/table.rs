@@ -183,7 +183,7 @@ impl Served {
 
     /// The connection to the primary of a slot, or where there is one primary only to that.
     #[inline]
-    pub(crate) fn of_slot(&self, slot: u16, is_whole: bool) -> Option<(NodeId, Arc<Link>)> {
+    pub(crate) fn of_slot(&self, slot: u16, is_whole: bool, now: Instant) -> Option<(NodeId, Arc<Link>)> {
         let inner = self.0.read();
         let routes = inner.routes.as_ref()?;
         let place = match routes.slots.get(usize::from(slot)) {
@@ -191,7 +191,7 @@ impl Served {
             None if routes.slots.is_empty() => 0,
             None => return None,
         };
-        if is_whole && !routes.slots.is_empty() {
+        if is_whole && !routes.slots.is_empty() || routes.until.is_some_and(|until| now > until) {
             return None;
         }
         let link = inner.by_place.get(place)?.as_ref()?;
