@@ -361,6 +361,9 @@ impl<T: Owner> Engine<T> {
                 self.proceed(now, io, id);
             }
             Ok(payload) => self.end_with(now, io, id, Ok(payload), None),
+            Err(error) if is_closed && tried.arrived.is_some() => {
+                self.end_with(now, io, id, Err(error), tried.arrived);
+            }
             // On the only server every attempt to connect that there was to be has been made.
             Err(error) if is_closed || is_alone && tried.whence.conn.is_none() => {
                 self.end_unsent(now, io, id, error);
