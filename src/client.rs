@@ -253,7 +253,9 @@ impl Client {
                 return self.submit_and_wait(Work::Send(request, Purpose::Calls), now, arrived);
             }
             End::Late(error, replies) => {
-                self.io.missed(node);
+                if self.io.only().is_none() {
+                    self.io.missed(node);
+                }
                 *arrived = replies.map(Reply::new);
                 return Err(error);
             }
@@ -262,6 +264,10 @@ impl Client {
             Ok(payload) if !has_read_only(&payload) => {
                 self.io.keep(ended.request);
                 Ok(Reply::new(payload))
+            }
+            Err(error) if self.io.is_closed() => {
+                *arrived = ended.arrived.map(Reply::new);
+                Err(error)
             }
             result => {
                 let _held = Held::new();

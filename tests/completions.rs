@@ -120,7 +120,9 @@ fn arrived_of(ends: &[End], run: impl Fn(&str, End, Duration) -> Option<Reply>) 
     for key in ["text", "list"] {
         for &end in ends {
             let patience = if end == End::Deadline { &PATIENCE[..] } else { &[LONG] };
-            check_arrived(patience.iter().find_map(|&timeout| run(key, end, timeout)), key);
+            let arrived = patience.iter().find_map(|&timeout| run(key, end, timeout));
+            assert!(arrived.is_some(), "the first item was answered: {key}, {end:?}");
+            check_arrived(arrived, key);
         }
     }
 }
