@@ -49,6 +49,8 @@ mod route;
 mod scatter;
 mod script;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod slots;
 mod stats;
 mod submit;
