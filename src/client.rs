@@ -1,26 +1,26 @@
 //! A client: calls from any thread, each to its end within its deadline.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::ffi::lock::Mutex;
 use smallvec::SmallVec;
 
-use crate::command::{self, Lane};
-use crate::config::{Config, LONGEST_WAIT, Options};
-use crate::driver::Driver;
+use crate::command;
+use crate::config::{Config, LONGEST_WAIT, Options, Servers};
+use crate::core::{self, NodeId, Resumed, View, Way, Work};
 use crate::error::{Error, Result, Status};
 use crate::ffi::cancel::Held;
-use crate::ffi::fork::Process;
+use crate::io::{End, Io, Link, Waiter};
 use crate::net::address::Address;
-use crate::request::{Request, Routing, Shape};
-use crate::resp::Reply;
+use crate::request::{Repeatable, Request, Routing, Shape};
 use crate::resp::encode::Arguments;
+use crate::resp::{Payload, Reply};
 use crate::route::{ReadFrom, Route};
 use crate::script::Script;
-use crate::slots;
+use crate::session::handshake::Purpose;
+use crate::session::verdict;
+use crate::slots::{self, NO_SLOT};
 use crate::stats::Stats;
-use crate::topology::{Place, Topology};
 
 /// A connection to a server, shared by all that clone it.
 ///
@@ -30,72 +30,31 @@ use crate::topology::{Place, Topology};
 /// for the end of its threads, unless it is one of them.
 #[derive(Clone)]
 pub struct Client {
-    core: Arc<Core>,
+    io: Arc<Io>,
     view: View,
-    /// Absent where only a call under way needs the client: that does not keep it open.
+    timeout: Duration,
+    is_cluster: bool,
+    /// Absent where only a script needs the client: that does not keep it open.
     _user: Option<Arc<User>>,
 }
 
 /// Those who hold a client, all of its clones together.
-struct User(Arc<Core>);
+struct User(Arc<Io>);
 
 impl Drop for User {
     /// When this is over no thread of the client's is left, and its log callback is not called any more.
     fn drop(&mut self) {
         let _held = Held::new();
-        self.0.close();
         if self.0.check_process().is_ok() {
-            if let Some(driver) = self.0.driver_if_any() {
-                driver.wait();
-            }
-            self.0.topology.config().log.end();
+            self.0.close();
+            self.0.wait_for_threads();
+            self.0.config().log.end();
         }
     }
-}
-
-/// How calls are made through one handle of a client.
-#[derive(Clone)]
-pub(crate) struct View {
-    pub(crate) timeout: Duration,
-    pub(crate) read_from: ReadFrom,
-    pub(crate) way: Way,
-}
-
-/// A [`Route`] that was found to make sense.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Way {
-    Random,
-    Slot(u16),
-    Node(Arc<Address>),
-    AllPrimaries,
-}
-
-impl Way {
-    pub(crate) fn place(&self) -> Place {
-        match self {
-            Way::Random | Way::AllPrimaries => Place::Anywhere,
-            Way::Slot(slot) => Place::Slot(*slot),
-            Way::Node(address) => Place::Node(Address::clone(address)),
-        }
-    }
-}
-
-pub(crate) struct Core {
-    pub(crate) topology: Topology,
-    /// Requests between two calls: a call in a steady state allocates nothing.
-    #[expect(clippy::vec_box, reason = "a request keeps its box from one call to the next")]
-    requests: Mutex<Vec<Box<Request>>>,
-    /// The one that opened the client.
-    process: Process,
-    /// Present from the first submitted call on.
-    driver: OnceLock<Driver>,
 }
 
 /// No deadline is shorter: a call that can never succeed helps nobody.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-
-/// Requests kept for the next calls.
-const KEPT_REQUESTS: usize = 64;
 
 impl Client {
     /// Opens a client and, unless [`Options::lazy_connect`] is set, its connection.
@@ -104,24 +63,20 @@ impl Client {
     pub fn open(url: &str, options: &Options) -> Result<Client> {
         let _held = Held::new();
         let config = Config::new(url, options)?;
-        let view = View { timeout: config.call_timeout, read_from: config.read_from, way: Way::Random };
-        let lazy = config.lazy_connect;
-        let core = Arc::new(Core {
-            topology: Topology::new(config),
-            requests: Mutex::default(),
-            process: Process::this(),
-            driver: OnceLock::new(),
-        });
-        let client = Client { _user: Some(Arc::new(User(Arc::clone(&core)))), core, view };
-        if !lazy {
-            client.core.topology.open(Instant::now() + client.view.timeout)?;
+        let view = View { read_from: config.read_from, way: Way::Random };
+        let (timeout, is_lazy) = (config.call_timeout, config.lazy_connect);
+        let is_cluster = matches!(config.servers, Servers::Cluster(_));
+        let io = Io::new(config);
+        let client = Client { _user: Some(Arc::new(User(Arc::clone(&io)))), io, view, timeout, is_cluster };
+        if !is_lazy {
+            client.submit_and_wait(Work::Open, Instant::now(), &mut None)?;
         }
         Ok(client)
     }
 
     /// The same client with another deadline for each call made through the result: from a millisecond to a year, whatever is asked for.
     pub fn with_timeout(&self, timeout: Duration) -> Client {
-        self.viewed(View { timeout: timeout.clamp(SHORTEST_WAIT, LONGEST_WAIT), ..self.view.clone() })
+        Client { timeout: timeout.clamp(SHORTEST_WAIT, LONGEST_WAIT), ..self.clone() }
     }
 
     /// The same client, with read-only calls made through the result run by other servers.
@@ -189,10 +144,10 @@ impl Client {
         args: &(impl Arguments + ?Sized),
         read_only: bool,
     ) -> Result<Reply> {
-        self.core.check_process()?;
+        self.io.check_process()?;
         let mut request = self.request(Shape::Single);
         if let Err(error) = request.script_call(script, keys, args, read_only) {
-            self.core.keep(request);
+            self.io.keep(request);
             return Err(error);
         }
         self.run(request)
@@ -208,25 +163,25 @@ impl Client {
     }
 
     pub(crate) fn command_of(&self, arguments: &[&[u8]]) -> Result<Reply> {
-        self.core.check_process()?;
+        self.io.check_process()?;
         let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
         if let Err(error) = request.command(arguments) {
-            self.core.keep(request);
+            self.io.keep(request);
             return Err(error);
         }
-        match lane {
-            Lane::Shared => self.run(request),
-            Lane::Own | Lane::Bare => self.run_apart(request, lane.purpose()),
+        match lane.purpose() {
+            Purpose::Calls => self.run(request),
+            purpose => self.submit_and_wait(Work::Send(request, purpose), Instant::now(), &mut None),
         }
     }
 
     /// What the calls of this client have cost so far. In a child of fork nothing: the calls were the parent's.
     pub fn stats(&self) -> Stats {
-        if self.core.check_process().is_err() {
+        if self.io.check_process().is_err() {
             return Stats::default();
         }
-        self.core.topology.stats()
+        self.io.stats()
     }
 
     /// Closes the client for all who share it. Calls in flight end with [`Status::Closed`] or, where bytes were sent,
@@ -235,7 +190,9 @@ impl Client {
     /// In a child of fork it does nothing: the connection is the parent's.
     pub fn close(&self) {
         let _held = Held::new();
-        self.core.close();
+        if self.io.check_process().is_ok() {
+            self.io.close();
+        }
     }
 
     /// Closes the client if this is the last handle of it.
@@ -246,8 +203,8 @@ impl Client {
     }
 
     #[inline]
-    pub(crate) fn core(&self) -> &Core {
-        &self.core
+    pub(crate) fn io(&self) -> &Arc<Io> {
+        &self.io
     }
 
     #[inline]
@@ -255,19 +212,20 @@ impl Client {
         &self.view
     }
 
-    /// The same client, not kept open by the result.
-    pub(crate) fn downgrade(&self) -> WeakClient {
-        WeakClient { core: Arc::downgrade(&self.core), view: self.view.clone() }
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
-    pub(crate) fn forget_scripts(&self) {
-        self.core.topology.forget_scripts();
+    /// The same client, not kept open by the result.
+    pub(crate) fn downgrade(&self) -> WeakClient {
+        let Self { view, timeout, is_cluster, .. } = self.clone();
+        WeakClient { io: Arc::downgrade(&self.io), view, timeout, is_cluster }
     }
 
     /// A request to be filled for this client, in the process that opened it.
     pub(crate) fn request(&self, shape: Shape) -> Box<Request> {
-        let mut request = self.core.take_request(shape);
-        if self.core.topology.is_cluster() {
+        let mut request = self.io.take_request(shape);
+        if self.is_cluster {
             request.routing = match self.view.way {
                 Way::Random => Routing::BySlot,
                 _ => Routing::BySlotOrRoute,
@@ -275,97 +233,139 @@ impl Client {
         }
         request
     }
+
+    /// Carries a request to its end.
+    #[inline]
+    fn run(&self, request: Box<Request>) -> Result<Reply> {
+        self.run_collecting(request, &mut None)
+    }
+
+    /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
+    pub(crate) fn run_collecting(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
+        let now = Instant::now();
+        let Some((node, link)) = self.plain_link(&request, now) else {
+            return self.submit_and_wait(Work::Send(request, Purpose::Calls), now, arrived);
+        };
+        let deadline = now + self.timeout;
+        let ended = match link.call(request, now, deadline) {
+            End::Finished(ended) => ended,
+            End::Unusable(request) => {
+                return self.submit_and_wait(Work::Send(request, Purpose::Calls), now, arrived);
+            }
+            End::Late(error, replies) => {
+                self.io.missed(node);
+                *arrived = replies.map(Reply::new);
+                return Err(error);
+            }
+        };
+        match ended.result {
+            Ok(payload) if !has_read_only(&payload) => {
+                self.io.keep(ended.request);
+                Ok(Reply::new(payload))
+            }
+            result => {
+                let _held = Held::new();
+                let waiter = Waiter::new();
+                let work = Work::Send(Box::default(), Purpose::Calls);
+                self.io.resume(Resumed {
+                    call: self.engine_call(waiter.owner(), work, now, self.timeout),
+                    node,
+                    conn: link.conn(),
+                    sent: now,
+                    ended: core::Ended { result, ..ended },
+                });
+                self.wait(&waiter, arrived)
+            }
+        }
+    }
+
+    /// The connection that a call can take without asking the engine, and its server.
+    #[inline]
+    pub(crate) fn plain_link(&self, request: &Request, now: Instant) -> Option<(NodeId, Arc<Link>)> {
+        if self.view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only) {
+            return None;
+        }
+        if let Some(only) = self.io.only() {
+            let is_plain = self.view.way != Way::AllPrimaries;
+            return Some((only, self.io.served().only().filter(|link| is_plain && link.is_usable())?));
+        }
+        let slot = match &self.view.way {
+            _ if request.slot != NO_SLOT => request.slot,
+            Way::Slot(slot) => *slot,
+            Way::Random if !self.is_cluster => NO_SLOT,
+            _ => return None,
+        };
+        // A cluster's pipeline is taken apart.
+        let is_whole = request.shape == Shape::Pipeline;
+        let found = self.io.served().of_slot(slot, is_whole, now).filter(|(_, link)| link.is_usable())?;
+        // What has let others wait in vain may do so again: then another server is asked in time, where that does no harm.
+        (request.repeatable == Repeatable::No || !found.1.is_suspect()).then_some(found)
+    }
+
+    /// Hands a call to the engine and waits for its end.
+    pub(crate) fn submit_and_wait(
+        &self,
+        work: Work,
+        now: Instant,
+        arrived: &mut Option<Reply>,
+    ) -> Result<Reply> {
+        let _held = Held::new();
+        self.io.check_process()?;
+        if self.io.is_closed() {
+            return Err(Error::closed());
+        }
+        self.io.look_around();
+        let waiter = Waiter::new();
+        self.io.submit(std::iter::once(self.engine_call(waiter.owner(), work, now, self.timeout)));
+        self.wait(&waiter, arrived)
+    }
+
+    fn wait(&self, waiter: &Arc<Waiter>, arrived: &mut Option<Reply>) -> Result<Reply> {
+        let (result, replies) = self.io.wait(waiter);
+        *arrived = replies;
+        result
+    }
+
+    /// A call as the engine takes it.
+    pub(crate) fn engine_call<T>(
+        &self,
+        owner: T,
+        work: Work,
+        now: Instant,
+        timeout: Duration,
+    ) -> core::Call<T> {
+        core::Call { owner, work, view: self.view.clone(), timeout, deadline: now + timeout }
+    }
 }
 
 /// A client that may have been closed meanwhile.
 #[derive(Clone)]
 pub(crate) struct WeakClient {
-    core: Weak<Core>,
+    io: Weak<Io>,
     view: View,
+    timeout: Duration,
+    is_cluster: bool,
 }
 
 impl WeakClient {
     pub(crate) fn upgrade(&self) -> Option<Client> {
-        Some(Client { core: self.core.upgrade()?, view: self.view.clone(), _user: None })
+        let Self { io, view, timeout, is_cluster } = self;
+        let (view, timeout, is_cluster) = (view.clone(), *timeout, *is_cluster);
+        Some(Client { io: io.upgrade()?, view, timeout, is_cluster, _user: None })
     }
 }
 
-impl Core {
-    fn close(&self) {
-        if self.check_process().is_ok() {
-            self.topology.close();
-            if let Some(driver) = self.driver_if_any() {
-                driver.stop();
-            }
-        }
-    }
-
-    /// Which client it is, among those that are open.
-    pub(crate) fn id(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
-    /// The thread for submitted calls, started if need be.
-    pub(crate) fn driver(&self) -> Result<&Driver> {
-        if let Some(driver) = self.driver.get() {
-            return Ok(driver);
-        }
-        let driver = Driver::start()?;
-        let driver = self.driver.get_or_init(|| driver);
-        // Who closed the client meanwhile may have found none to stop.
-        if self.topology.is_closed() {
-            driver.stop();
-        }
-        Ok(driver)
-    }
-
-    pub(crate) fn driver_if_any(&self) -> Option<&Driver> {
-        self.driver.get()
-    }
-
-    pub(crate) fn take_request(&self, shape: Shape) -> Box<Request> {
-        let mut request = self.requests.lock().pop().unwrap_or_default();
-        request.reset(shape);
-        request
-    }
-
-    /// The same request once more, to be sent elsewhere as well.
-    pub(crate) fn copy(&self, request: &Request) -> Box<Request> {
-        let mut copy = self.take_request(request.shape);
-        for index in 0..request.items.len() {
-            copy.take(request, index);
-        }
-        copy
-    }
-
-    pub(crate) fn keep(&self, request: Box<Request>) {
-        if request.is_large() {
-            return;
-        }
-        let mut requests = self.requests.lock();
-        if requests.len() < KEPT_REQUESTS {
-            requests.push(request);
-        }
-    }
-
-    /// A child of fork shares the parent's socket: what it sent would tear the parent's stream.
-    #[inline]
-    pub(crate) fn check_process(&self) -> Result<()> {
-        self.process.check("client")
-    }
-}
-
-impl Drop for Core {
-    /// In a child of fork the driver's threads are missing, and its locks are as they happened to be.
-    fn drop(&mut self) {
-        if self.check_process().is_err() {
-            std::mem::forget(self.driver.take());
-        }
-    }
+/// Whether an item of a pipeline or transaction was refused by a server that calls itself a replica.
+fn has_read_only(payload: &Payload) -> bool {
+    payload.notes.iter().any(|note| verdict::is_read_only(payload.text(note.at)))
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Client({})", self.core.topology.name())
+        match &self.io.config().servers {
+            Servers::One(address) => write!(f, "Client(the server {address})"),
+            Servers::Cluster(seeds) => write!(f, "Client(the cluster of {})", seeds[0]),
+            Servers::Sentinel { service, .. } => write!(f, "Client(the service {service})"),
+        }
     }
 }

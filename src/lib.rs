@@ -26,38 +26,30 @@ mod config;
 mod core;
 mod deadlines;
 mod defect;
-mod dispatch;
-mod driver;
 mod error;
 #[doc(hidden)]
 pub mod ffi;
 mod index;
-mod journey;
+mod io;
 mod keys;
 mod kill;
-mod leash;
-mod link;
 mod log;
 mod net;
-mod node;
 mod packed;
 mod pipeline;
 mod queue;
 mod request;
 mod resp;
 mod route;
-mod scatter;
 mod script;
 mod session;
+mod signal;
 #[cfg(test)]
 mod simulation;
 mod slots;
 mod stats;
 mod submit;
 mod threads;
-mod topology;
-mod waiting;
-mod workers;
 
 pub use admin::FlushMode;
 pub use client::Client;
@@ -75,6 +67,3 @@ pub use script::{Script, Sha};
 #[doc(hidden)]
 pub use session::bench::Codec;
 pub use stats::Stats;
-#[cfg(feature = "bench-internals")]
-#[doc(hidden)]
-pub use topology::bench::Routes;

@@ -7,9 +7,10 @@
 
 use std::time::Duration;
 
-use crate::admin::{FlushMode, Task};
+use crate::admin::FlushMode;
 use crate::client::Client;
-use crate::command::{self, Lane};
+use crate::command;
+use crate::core::{Task, Work};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::pipeline::Pipeline;
@@ -17,7 +18,8 @@ use crate::queue::{Completion, Trial};
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, NoMemory, ReplyRef, make_room};
 use crate::script::Script;
-use crate::submit::{Call, Work, nothing_to_submit};
+use crate::session::handshake::Purpose;
+use crate::submit::{Call, nothing_to_submit};
 
 /// What a packed call is.
 pub(crate) const COMMAND: u8 = 0;
@@ -103,16 +105,15 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
         };
         let item = read_item(&mut reader, false)?;
         let work = match item {
-            Item::Pipeline { flags, items } => {
-                read_pipeline(client, scripts, flags, items).map(|(request, lane)| Work::Send(request, lane))
-            }
+            Item::Pipeline { flags, items } => read_pipeline(client, scripts, flags, items)
+                .map(|(request, purpose)| Work::Send(request, purpose)),
             Item::Load { index } => {
                 script_at(scripts, index).map(|script| Work::Administer(Task::Load(script.clone())))
             }
             Item::Task(task) => task.map(Work::Administer),
             item => {
                 let mut request = client.request(Shape::Single);
-                fill(scripts, item, &mut request).map(|lane| Work::Send(request, lane))
+                fill(scripts, item, &mut request).map(|purpose| Work::Send(request, purpose))
             }
         };
         calls.push(Call { tag, timeout, work });
@@ -189,16 +190,16 @@ fn script_at<'a>(scripts: &[&'a Script], index: usize) -> Result<&'a Script> {
     scripts.get(index).copied().ok_or_else(unknown)
 }
 
-fn fill(scripts: &[&Script], item: Item<'_>, request: &mut Request) -> Result<Lane> {
+fn fill(scripts: &[&Script], item: Item<'_>, request: &mut Request) -> Result<Purpose> {
     match item {
         Item::Command(arguments) => {
-            let lane = command::lane(&arguments)?;
+            let purpose = command::lane(&arguments)?.purpose();
             request.command(&arguments)?;
-            Ok(lane)
+            Ok(purpose)
         }
         Item::Script { index, keys, args, read_only } => {
             request.script_call(script_at(scripts, index)?, &keys[..], &args[..], read_only)?;
-            Ok(Lane::Shared)
+            Ok(Purpose::Calls)
         }
         _ => unreachable!("no item of a pipeline, and handled by the caller"),
     }
@@ -209,7 +210,7 @@ fn read_pipeline(
     scripts: &[&Script],
     flags: u8,
     items: Vec<Item<'_>>,
-) -> Result<(Box<Request>, Lane)> {
+) -> Result<(Box<Request>, Purpose)> {
     if items.is_empty() {
         return Err(nothing_to_submit());
     }
@@ -228,7 +229,7 @@ fn read_pipeline(
         };
         appended.map_err(|error| error.of_item(number).context(format_args!("item {number}")))?;
     }
-    Ok((pipeline.take_request(), Lane::Shared))
+    Ok((pipeline.take_request(), Purpose::Calls))
 }
 
 /// So many completions are taken out at a time to see whether they fit.

@@ -139,7 +139,7 @@ impl Pipeline {
     /// [`Status::Compile`], and nothing of it ran.
     pub fn exec(&mut self) -> Result<Reply> {
         let request = self.take_request();
-        self.client.core().check_process()?;
+        self.client.io().check_process()?;
         if request.items.is_empty() {
             let mut payload = Box::<Payload>::default();
             payload.start_array();
@@ -176,7 +176,7 @@ impl Pipeline {
 
 /// A request without items; in a child of fork one that its parent's client has no part in.
 fn empty(client: &Client, shape: Shape) -> Box<Request> {
-    if client.core().check_process().is_ok() {
+    if client.io().check_process().is_ok() {
         return client.request(shape);
     }
     let mut request = Box::<Request>::default();

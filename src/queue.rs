@@ -3,25 +3,23 @@
 //! A call is accepted, and from then on has exactly one completion, whatever becomes of it. The queue is bounded by what it has
 //! accepted and not yet handed out, so it never grows beyond that.
 
+mod set;
+
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
-use rustix::net::{
-    AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown, socketpair,
-};
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
-use crate::ffi::cancel::Descriptor;
-use crate::ffi::fork::Process;
 use crate::index::{Index, hash_of};
-use crate::net::SEND_FLAGS;
 use crate::resp::Reply;
+use crate::signal::Signal;
+use set::Set;
+pub(crate) use set::{Source, WeakQueue, no_descriptors};
 
 /// What has become of a call that was submitted.
 #[derive(Debug)]
@@ -47,7 +45,9 @@ struct Shared {
     /// Somebody may take completions out.
     filled: Condvar,
     /// Up while there are completions.
-    signal: Signal,
+    signal: Arc<Signal>,
+    /// Present where those who poll do the work of the clients' threads.
+    set: Option<Set>,
 }
 
 #[derive(Default)]
@@ -68,6 +68,8 @@ struct State {
     /// There was a wake-up since the last poll began: the next one does not wait.
     is_woken: bool,
     closed: bool,
+    /// Threads that look after the calls and then take completions out: they need no signal.
+    driving: usize,
 }
 
 struct Accepted {
@@ -95,16 +97,36 @@ impl Queue {
     /// A queue for up to `capacity` calls that are under way or wait to be taken out. [`Status::InvalidArgument`] for 0;
     /// [`Status::Resources`] when the system has no file descriptors left.
     pub fn new(capacity: usize) -> Result<Queue> {
+        Queue::make(capacity, false)
+    }
+
+    /// The same for calls that no thread in the background looks after: [`Queue::poll`] itself reads their replies, minds their deadlines and
+    /// connects, for all clients that have submitted to this queue; without waiting where its time-out is zero. The
+    /// [descriptor](Queue::as_fd) is readable when there is something to do, whether or not that will complete a call. So whoever waits for it
+    /// in an event loop of their own, and polls when it is readable, needs no other thread.
+    ///
+    /// While nobody polls, nothing goes on: neither does a deadline end a call. A client that is also used with a queue of the other kind has
+    /// its thread all the same.
+    pub fn without_thread(capacity: usize) -> Result<Queue> {
+        Queue::make(capacity, true)
+    }
+
+    fn make(capacity: usize, is_without_thread: bool) -> Result<Queue> {
         if capacity == 0 {
             return Err(Error::new(
                 Status::InvalidArgument,
                 "the capacity is 0: nothing could ever be submitted",
             ));
         }
-        let signal = Signal::new().map_err(|error| {
+        let signal = Arc::new(Signal::new().map_err(|error| {
             Error::new(Status::Resources, format!("no socket pair for the queue: {error}"))
-        })?;
-        Ok(Queue(Arc::new(Shared { capacity, state: Mutex::default(), filled: Condvar::default(), signal })))
+        })?);
+        let set = match is_without_thread {
+            true => Some(Set::new(&signal).map_err(|error| no_descriptors(&error))?),
+            false => None,
+        };
+        let (state, filled) = (Mutex::default(), Condvar::default());
+        Ok(Queue(Arc::new(Shared { capacity, state, filled, signal, set })))
     }
 
     /// Takes up to `max` completions out, in the order in which they came, and puts them behind those that are in `into`; waits for the first
@@ -168,6 +190,11 @@ impl Queue {
         max: usize,
         timeout: Duration,
     ) -> (usize, MutexGuard<'_, State>) {
+        if let Some(set) = &self.0.set
+            && max > 0
+        {
+            return self.take_driving(set, into, max, timeout);
+        }
         let mut state = self.0.state.lock();
         let is_woken = max > 0 && std::mem::take(&mut state.is_woken);
         if state.done.is_empty() && max > 0 && !timeout.is_zero() && !is_woken {
@@ -179,13 +206,18 @@ impl Queue {
                 && !self.0.filled.wait_until(&mut state, deadline).timed_out()
             {}
         }
+        let count = self.take_done(&mut state, into, max);
+        (count, state)
+    }
+
+    fn take_done(&self, state: &mut State, into: &mut Vec<Completion>, max: usize) -> usize {
         let count = state.done.len().min(max);
         into.extend(state.done.drain(..count));
         // A wake-up that came meanwhile is for the next poll as well, and for event loops.
         if state.done.is_empty() && !state.is_woken && std::mem::take(&mut state.signalled) {
             self.0.signal.lower();
         }
-        (count, state)
+        count
     }
 
     /// Puts those in front again that are left of `lent` completions.
@@ -217,8 +249,13 @@ impl Queue {
     /// Reading from it is harmless: what the loop reads for itself need not be read by [`Queue::poll`]. Also after
     /// [`Queue::wake`], up to the next poll, and for good after [`Queue::close`], where a read says that it is at its
     /// end.
+    ///
+    /// That of a queue [without a thread](Queue::without_thread) is a set of descriptors (epoll, kqueue), and not to be read from.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.signal.as_fd()
+        match &self.0.set {
+            Some(set) => set.as_fd(),
+            None => self.0.signal.as_fd(),
+        }
     }
 
     /// How many calls are under way or wait to be taken out.
@@ -275,7 +312,8 @@ impl Queue {
             }
         }
         let count = state.done.len() - before;
-        if before == 0 && count > 0 {
+        // Who looks after the calls takes the completions out next.
+        if before == 0 && count > 0 && state.driving == 0 {
             self.signal(&mut state);
         }
         drop(state);
@@ -356,57 +394,6 @@ impl State {
 
 fn hash_of_tag(client: usize, tag: u64) -> u64 {
     hash_of(hash_of(client as u64) ^ tag)
-}
-
-/// Something that a thread can poll for: a socket pair, because every event loop takes one.
-pub(crate) struct Signal {
-    receiver: Descriptor,
-    sender: Descriptor,
-    /// The process that made it: a child of fork shares the sockets, and must not take its parent's bytes.
-    process: Process,
-}
-
-impl Signal {
-    pub(crate) fn new() -> io::Result<Signal> {
-        let (receiver, sender) =
-            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
-        for fd in [&receiver, &sender] {
-            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)?;
-            rustix::io::ioctl_fionbio(fd, true)?;
-            #[cfg(target_vendor = "apple")]
-            rustix::net::sockopt::set_socket_nosigpipe(fd, true)?;
-        }
-        Ok(Signal { receiver: receiver.into(), sender: sender.into(), process: Process::this() })
-    }
-
-    /// Makes it readable.
-    pub(crate) fn raise(&self) {
-        if !self.process.is_this() {
-            return;
-        }
-        // Full it cannot be, with a byte or two; and a user who has closed the descriptor hears nothing more from it.
-        let _ = send(&self.sender, b"!", SEND_FLAGS);
-    }
-
-    /// Takes the byte out again, unless an event loop has.
-    pub(crate) fn lower(&self) {
-        if !self.process.is_this() {
-            return;
-        }
-        let mut bytes = [0; 16];
-        let _ = recv(&self.receiver, &mut bytes, RecvFlags::DONTWAIT);
-    }
-
-    /// Makes it readable for good: whoever reads finds its end.
-    fn end(&self) {
-        if self.process.is_this() {
-            let _ = shutdown(&self.sender, Shutdown::Write);
-        }
-    }
-
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.receiver.as_fd()
-    }
 }
 
 impl fmt::Debug for Queue {

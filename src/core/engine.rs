@@ -463,7 +463,11 @@ impl<T: Owner> Engine<T> {
             For::Refresh(number) => self.told(now, io, number, tried),
             For::Call(id) => match self.call(id).map(|call| &call.body) {
                 Some(Body::Open { .. }) => {
-                    let result = tried.result.map(Reply::new);
+                    let result = tried.result.map(|mut payload| {
+                        payload.start();
+                        payload.append_nil();
+                        Reply::new(payload)
+                    });
                     self.finish(now, io, id, result, None);
                 }
                 Some(Body::Single(_)) => self.single_tried(now, io, id, tried),

@@ -14,6 +14,7 @@ pub(crate) mod lock;
 pub mod options;
 pub mod pipeline;
 pub mod queue;
+pub(crate) mod readiness;
 pub mod reply;
 pub mod script;
 pub(crate) mod signals;

@@ -51,7 +51,7 @@ pub unsafe extern "C" fn rs_pipeline_new(
         out.required("pipeline")?;
         // SAFETY: as documented.
         let client = &unsafe { handle(client, "client")? }.client;
-        client.core().check_process()?;
+        client.io().check_process()?;
         let pipeline = match flags {
             0 => client.pipeline(),
             RS_PIPELINE_REPAIR_UNORDERED => {

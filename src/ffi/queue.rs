@@ -418,7 +418,7 @@ pub unsafe extern "C" fn rs_client_cancel(
     guard_held(err, || {
         // SAFETY: as documented.
         let (client, queue) = unsafe { (handle(client, "client")?, handle(queue, "queue")?) };
-        client.client.core().check_process()?;
+        client.client.io().check_process()?;
         queue.queue.check_process()?;
         set_count(client.client.cancel(&queue.queue, tag));
         Ok(())
@@ -461,7 +461,7 @@ pub unsafe extern "C" fn rs_client_submit_packed(
         // SAFETY: as documented.
         let (client, calls, queue) =
             unsafe { (handle(client, "client")?, bytes(calls, len, "calls")?, handle(queue, "queue")?) };
-        client.client.core().check_process()?;
+        client.client.io().check_process()?;
         if scripts.is_null() && numscripts > 0 || numscripts > super::LONGEST_LIST {
             return Err(super::no_list("scripts"));
         }

@@ -23,6 +23,11 @@ impl Cipher {
         Cipher { connection }
     }
 
+    /// Whether the two sides have not agreed yet.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
     /// Encrypts the front of `plain` behind `out`; says how much of it.
     pub(crate) fn encrypt(&mut self, plain: &[u8], out: &mut Vec<u8>) -> std::io::Result<usize> {
         let step = plain.len().min(STEP);

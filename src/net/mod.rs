@@ -5,10 +5,8 @@
 
 pub(crate) mod address;
 pub(crate) mod cipher;
-pub(crate) mod connect;
-mod lookup;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod tls;
 
 use std::io;
@@ -55,12 +53,9 @@ const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a read waits at most when it is not preceded by a wait of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How often a thread that connects looks whether its client has been closed.
-pub(crate) const TICK: Duration = Duration::from_millis(50);
-
 impl Socket {
     /// Takes over a connected socket.
-    fn new(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         #[cfg(target_vendor = "apple")]
         net::sockopt::set_socket_nosigpipe(&fd, true)?;
         rustix::io::ioctl_fionbio(&fd, false)?;
@@ -121,10 +116,6 @@ impl Socket {
         }
     }
 
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
     /// Ends the connection in both directions; wakes whoever waits for it.
     pub(crate) fn shutdown(&self) {
         // It fails only where the connection is gone already.
@@ -132,8 +123,14 @@ impl Socket {
     }
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// The system's words for an error, without its number.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error ") {
         Some(end) => text[..end].to_owned(),

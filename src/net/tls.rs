@@ -44,7 +44,7 @@ impl TlsOptions {
 /// What every connection of a client shares: certificates, and the sessions to resume.
 #[derive(Clone)]
 pub(crate) struct Tls {
-    pub(super) config: Arc<ClientConfig>,
+    pub(crate) config: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -87,7 +87,7 @@ impl Tls {
     }
 
     /// The name that the certificate of `host` must be for.
-    pub(super) fn server_name(&self, host: &str) -> Result<ServerName<'static>> {
+    pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>> {
         match &self.server_name {
             Some(name) => Ok(name.clone()),
             None => ServerName::try_from(host.to_owned()).map_err(|_| {
@@ -206,7 +206,7 @@ pub(crate) fn failure(address: &Address, why: Reason, error: &rustls::Error) -> 
     Error::because(Status::Tls, why, format!("TLS with {address} failed: {error}{hint}"))
 }
 
-pub(super) const NOT_TLS: &str = "does the server speak TLS on this port?";
+pub(crate) const NOT_TLS: &str = "does the server speak TLS on this port?";
 
 fn hint(error: &rustls::Error) -> Option<&'static str> {
     match error {

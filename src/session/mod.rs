@@ -15,7 +15,7 @@ mod emit;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
-mod order;
+pub(crate) mod order;
 mod outbox;
 mod repair;
 #[cfg(test)]
@@ -383,6 +383,11 @@ impl<T> Session<T> {
             call.request.give_back_wire();
         }
         (arrived, call.position != NOT_QUEUED)
+    }
+
+    /// Whose call is known by this key, if anybody still wants it.
+    pub(crate) fn tag(&self, key: usize) -> Option<&T> {
+        self.calls.get(key)?.tag.as_ref()
     }
 
     /// Where in the stream the next call stands.

@@ -332,7 +332,8 @@ impl World {
                 let text = error.message();
                 let is_lost = error.is_indeterminate() || error.is_not_executed();
                 let may_be_own = self.fleet.forges && forges(id) && times > 0;
-                let is_replicas = text.contains("READONLY");
+                // An attempt before may have been executed.
+                let is_replicas = text.contains("READONLY") || op.is_repeatable;
                 assert!(is_lost || may_be_own || is_replicas, "seed {seed}: op {index}, item {item} ({id}): {error}");
                 let is_overtaken = op.shape == Shape::Pipeline && !op.keys.is_empty();
                 assert!(
@@ -375,8 +376,7 @@ impl World {
             45..60 => self.fleet.flush(place),
             60..63 => self.fleet.fail_over(),
             63..80 => self.fleet.move_slot(),
-            80..92 => self.fleet.gossip(place),
-            92..94 => self.fleet.servers[place].is_loading = true,
+            80..94 => self.fleet.gossip(place),
             _ => {
                 let open = self.network.open_conns();
                 if !open.is_empty() {
@@ -496,7 +496,7 @@ impl World {
                 if let (Some(first), Some(second)) = (place(earlier), place(later))
                     && op.keys[earlier] == op.keys[later]
                 {
-                    assert!(first < second, "seed {}: op {number}: items {earlier} and {later}", self.seed);
+                    assert!(first < second, "seed {}: op {number}: items {earlier} and {later} of {:?}", self.seed, op.keys);
                 }
             }
         }

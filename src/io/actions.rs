@@ -1,0 +1,164 @@
+//! What the engine asks for, done at once where it is memory work, and else noted; and how it is told of what has happened.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::events::{Dial, Effects, Event};
+use super::owner::Owner;
+use super::table::{Conn, Table};
+use super::{Io, Link};
+use crate::core::{Actions, AttemptId, ConnId, Ended, Engine, Health, Left, NodeId, Peer, Routes};
+use crate::defect::contain;
+use crate::error::{Error, Result};
+use crate::log::LogLevel;
+use crate::net::address::Address;
+use crate::request::{Request, Shape};
+use crate::resp::Reply;
+use crate::session::Facts;
+
+/// The engine's hands, while its lock is held.
+pub(crate) struct Doing<'a> {
+    pub(crate) io: &'a Io,
+    pub(crate) table: &'a mut Table,
+    pub(crate) effects: &'a mut Effects,
+}
+
+impl Doing<'_> {
+    /// Tells the engine what has happened.
+    pub(crate) fn tell(&mut self, engine: &mut Engine<Owner>, now: Instant, event: Event) {
+        match event {
+            Event::Ended(attempt, ended) => engine.ended(now, self, attempt, ended),
+            Event::Lost(conn) => engine.lost(now, self, conn),
+            Event::Gone(conn) => {
+                let gone = self.table.remove(conn);
+                self.effects.drop.extend(gone);
+            }
+            Event::Resolved(conn, found) => {
+                if self.table.is_resolving(conn) {
+                    engine.resolved(now, self, conn, found);
+                }
+            }
+            Event::Connected(conn, number, link) => {
+                if self.table.is_dialing(conn, number) {
+                    self.table.open(&link);
+                    engine.connected(now, self, conn);
+                } else {
+                    self.effects.drop.push(Conn::Open(link));
+                }
+            }
+            Event::Refused(conn, number, why) => {
+                if self.table.is_dialing(conn, number) {
+                    engine.refused(now, self, conn, why);
+                }
+            }
+            Event::Pending(conn, number, dialing) => {
+                let unwanted = self.table.put_down(conn, number, dialing);
+                self.effects.drop.extend(unwanted.map(|dialing| Conn::Dialing(number, Some(dialing))));
+            }
+        }
+    }
+
+    fn link(&self, conn: ConnId) -> Option<Arc<Link>> {
+        self.table.link(conn).cloned()
+    }
+}
+
+impl Actions<Owner> for Doing<'_> {
+    fn resolve(&mut self, conn: ConnId, host: &str, port: u16) {
+        let before = self.table.resolve(conn);
+        self.effects.drop.extend(before);
+        self.effects.resolve.push((conn, host.to_owned(), port));
+    }
+
+    fn dial(&mut self, conn: ConnId, peer: Peer, address: &Address, facts: &Arc<Facts>) {
+        let (number, before) = self.table.dial(conn);
+        self.effects.drop.extend(before);
+        let (address, facts) = (address.clone(), Arc::clone(facts));
+        self.effects.dial.push(Dial { conn, number, peer, address, facts });
+    }
+
+    fn send(
+        &mut self,
+        conn: ConnId,
+        attempt: AttemptId,
+        request: Box<Request>,
+        now: Instant,
+    ) -> std::result::Result<usize, Box<Request>> {
+        let Some(link) = self.table.link(conn) else { return Err(request) };
+        self.effects.push(link);
+        let Some(sent) = contain(|| link.send(attempt, request, now)) else {
+            // Its calls and this one end by the defect.
+            let link = Arc::clone(link);
+            self.effects.defects.push((link, attempt));
+            return Ok(usize::MAX);
+        };
+        sent
+    }
+
+    fn abandon(
+        &mut self,
+        conn: ConnId,
+        attempt: AttemptId,
+        key: usize,
+        now: Instant,
+        patience: Duration,
+    ) -> Option<Left> {
+        let link = self.table.link(conn)?;
+        self.effects.push(link);
+        link.abandon(attempt, key, now, patience)
+    }
+
+    fn is_suspect(&self, conn: ConnId) -> bool {
+        self.table.link(conn).is_some_and(|link| link.is_suspect())
+    }
+
+    fn health(&self, conn: ConnId) -> Health {
+        self.table.link(conn).map(|link| link.health()).unwrap_or_default()
+    }
+
+    fn retire(&mut self, conn: ConnId) {
+        if let Some(link) = self.link(conn) {
+            link.retire();
+            self.effects.push(&link);
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, cause: Error) {
+        match self.table.remove(conn) {
+            Some(Conn::Open(link)) => self.effects.close.push((link, cause)),
+            Some(other) => self.effects.drop.push(other),
+            None => {}
+        }
+    }
+
+    fn serve(&mut self, node: NodeId, conn: Option<ConnId>) {
+        let link = conn.and_then(|conn| self.link(conn));
+        let before = self.io.served.serve(node, self.io.only == Some(node), link);
+        self.effects.drop.extend(before.map(Conn::Open));
+    }
+
+    fn route(&mut self, routes: Option<Arc<Routes>>) {
+        self.io.served.route(routes);
+    }
+
+    fn complete(&mut self, owner: Owner, result: Result<Reply>, arrived: Option<Reply>) {
+        self.effects.complete.push((owner, result, arrived));
+    }
+
+    fn keep(&mut self, request: Box<Request>) {
+        self.io.keep(request);
+    }
+
+    fn take_request(&mut self) -> Box<Request> {
+        self.io.take_request(Shape::Single)
+    }
+
+    fn log(&mut self, level: LogLevel, text: String) {
+        self.effects.log.push((level, text));
+    }
+}
+
+/// The end of an attempt that a defect has lost.
+pub(crate) fn lost_by_defect() -> Ended {
+    Ended { request: Box::default(), result: Err(Error::defect()), arrived: None }
+}

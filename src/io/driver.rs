@@ -1,0 +1,113 @@
+//! The thread of a client that has submitted calls to a queue with a thread: it turns the reactor.
+//!
+//! There is one for each client, from the first such call until the client is closed; so a client that only makes blocking calls has none, and
+//! closing one leaves others alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use super::{Io, Reactor};
+use crate::error::{Error, Result};
+use crate::ffi::lock::Mutex;
+use crate::queue::Queue;
+use crate::threads::{self, Place};
+
+/// A client's thread.
+pub(super) struct Driver {
+    stopped: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Driver {
+    /// Tells it to end; the reactor is to be woken for it.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Waits until it has ended, which [`Driver::stop`] has told it to. On that thread, and in a callback that one of the host's threads is in,
+    /// that could be for ever: there it is left to itself.
+    fn wait(&self) {
+        let thread = self.thread.lock().take();
+        match thread {
+            Some(thread) if threads::place() == Place::Outside => {
+                threads::join(thread);
+            }
+            Some(thread) => threads::let_go(thread),
+            None => {}
+        }
+    }
+}
+
+impl Io {
+    /// Sees to it that calls of this queue are driven: by the client's thread, or by whoever polls the queue.
+    pub(crate) fn drive(&self, queue: &Queue) -> Result<()> {
+        let mut driver = self.driver.lock();
+        if driver.is_some() {
+            return Ok(());
+        }
+        let reactor = self.reactor()?;
+        if queue.is_without_thread() {
+            return self.attach(queue, &reactor);
+        }
+        let started = Arc::new(Driver { stopped: AtomicBool::new(false), thread: Mutex::default() });
+        let (its_io, itself) = (self.me.upgrade().ok_or_else(Error::closed)?, Arc::clone(&started));
+        let thread = threads::spawn("rs_script", move || run(&its_io, &reactor, &itself))
+            .map_err(|error| threads::none_left(&error))?;
+        *started.thread.lock() = Some(thread);
+        *driver = Some(Arc::clone(&started));
+        drop(driver);
+        // From now on nobody else need turn it.
+        self.detach_queues();
+        // Who closed the client meanwhile may have found none to stop.
+        if self.is_closed() {
+            started.stop();
+        }
+        Ok(())
+    }
+
+    fn attach(&self, queue: &Queue, reactor: &Reactor) -> Result<()> {
+        let Some(me) = self.me.upgrade() else { return Err(Error::closed()) };
+        if queue.attach(&me, reactor.poller())? {
+            reactor.attach(queue.downgrade()).map_err(|error| crate::queue::no_descriptors(&error))?;
+            self.core.lock().timer.get_or_insert(None);
+            self.set_timer();
+        }
+        Ok(())
+    }
+
+    /// Queues without a thread need not look after this client any more.
+    pub(super) fn detach_queues(&self) {
+        if let Some(reactor) = self.reactor_if_any() {
+            reactor.take_queues().iter().for_each(|queue| queue.detach(self.id()));
+        }
+        self.core.lock().timer = None;
+    }
+
+    /// Waits until the client's threads have ended; for when it is closed.
+    pub(crate) fn wait_for_threads(&self) {
+        let driver = self.driver.lock().take();
+        if let Some(driver) = driver {
+            driver.wait();
+        }
+        self.lookups.end();
+    }
+}
+
+impl crate::queue::Source for Io {
+    fn turn(&self) -> bool {
+        self.turn_for_queue()
+    }
+
+    fn id(&self) -> usize {
+        Io::id(self)
+    }
+}
+
+fn run(io: &Io, reactor: &Reactor, driver: &Driver) {
+    io.role.take_for_driver();
+    while !driver.stopped.load(Ordering::Acquire) {
+        io.turn_contained(reactor);
+    }
+    io.role.release_by_driver();
+}

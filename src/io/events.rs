@@ -1,0 +1,70 @@
+//! What has happened at the sockets, on its way to the engine; and what the engine wants done, until its lock is let go of.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::dial::Dialing;
+use super::link::Link;
+use super::owner::Owner;
+use super::table::Conn;
+use crate::core::{AttemptId, ConnId, Ended, Engine, Peer};
+use crate::error::{Error, Result};
+use crate::log::LogLevel;
+use crate::net::address::Address;
+use crate::resp::Reply;
+use crate::session::Facts;
+
+/// What the engine is to be told.
+pub(crate) enum Event {
+    Ended(AttemptId, Ended),
+    /// A connection takes no new calls.
+    Lost(ConnId),
+    /// Nobody needs a connection any more.
+    Gone(ConnId),
+    Resolved(ConnId, Result<Vec<SocketAddr>>),
+    /// With the number of the try.
+    Connected(ConnId, u64, Arc<Link>),
+    Refused(ConnId, u64, Error),
+    /// A try goes on when its socket is ready.
+    Pending(ConnId, u64, Box<Dialing>),
+}
+
+/// What is done without the engine's lock, in this order.
+#[derive(Default)]
+pub(crate) struct Effects {
+    /// Links to send what is queued on them, and to tell what has become of them.
+    pub(crate) push: Vec<Arc<Link>>,
+    pub(crate) close: Vec<(Arc<Link>, Error)>,
+    pub(crate) dial: Vec<Dial>,
+    pub(crate) resolve: Vec<(ConnId, String, u16)>,
+    pub(crate) complete: Vec<(Owner, Result<Reply>, Option<Reply>)>,
+    pub(crate) log: Vec<(LogLevel, String)>,
+    /// What is only to be dropped.
+    pub(crate) drop: Vec<Conn>,
+    pub(crate) engine: Option<Box<Engine<Owner>>>,
+    /// Links that have panicked when they were given an attempt, which is lost.
+    pub(crate) defects: Vec<(Arc<Link>, AttemptId)>,
+    /// Who turns the reactor must look at the time again.
+    pub(crate) wake: bool,
+    /// The queues without a thread must be readable at another time.
+    pub(crate) set_timer: bool,
+}
+
+/// A connection to be made.
+pub(crate) struct Dial {
+    pub(crate) conn: ConnId,
+    /// Which try it is.
+    pub(crate) number: u64,
+    pub(crate) peer: Peer,
+    pub(crate) address: Address,
+    pub(crate) facts: Arc<Facts>,
+}
+
+impl Effects {
+    /// Notes that a link has something to send. Those of one batch follow each other.
+    pub(crate) fn push(&mut self, link: &Arc<Link>) {
+        if !self.push.iter().rev().take(8).any(|other| Arc::ptr_eq(other, link)) {
+            self.push.push(Arc::clone(link));
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! How bytes get from a link's session to its socket and back, through TLS where there is one.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::ffi::lock::MutexGuard;
+use rustls::ClientConnection;
+
+use super::{Link, Shared, wake_one};
+use crate::error::{Error, Reason, Status};
+use crate::net::cipher::{Cipher, Peer, Undecrypted};
+use crate::net::{PATIENCE, Readiness, tls};
+use crate::resp::{NoMemory, Refusal};
+use crate::session::{Chunk, Inbox};
+
+/// How long a caller only waits to write before it looks whether there is still another that reads.
+const WRITER_PATIENCE: Duration = Duration::from_millis(20);
+
+/// Room for one read of cipher bytes.
+const CIPHER_ROOM: usize = 16 * 1024;
+
+pub(super) struct Tls {
+    cipher: Cipher,
+    /// Cipher bytes to send, from `.1` on.
+    out: (Vec<u8>, usize),
+    /// Lent to the reader.
+    received: Vec<u8>,
+}
+
+impl Tls {
+    pub(super) fn new(connection: Box<ClientConnection>) -> Tls {
+        Tls { cipher: Cipher::new(connection), out: (Vec::new(), 0), received: vec![0; CIPHER_ROOM] }
+    }
+
+    /// Whether the two sides have not agreed yet.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.cipher.is_handshaking()
+    }
+}
+
+/// Bytes on their way out.
+enum Output {
+    Plain(Chunk),
+    Cipher(Vec<u8>, usize),
+}
+
+impl Output {
+    fn unsent(&self) -> &[u8] {
+        match self {
+            Output::Plain(chunk) => chunk.unsent(),
+            Output::Cipher(bytes, from) => &bytes[*from..],
+        }
+    }
+
+    fn advance(&mut self, sent: usize) {
+        match self {
+            Output::Plain(chunk) => chunk.advance(sent),
+            Output::Cipher(_, from) => *from += sent,
+        }
+    }
+}
+
+/// Why received bytes end the connection.
+enum Broken {
+    Refusal(Refusal),
+    Goodbye,
+    Tls(rustls::Error),
+}
+
+/// How a read comes by its bytes.
+#[derive(Clone, Copy)]
+pub(super) enum Wait {
+    Until(Instant),
+    /// They are there.
+    Not,
+}
+
+impl Link {
+    /// One wait and one read; `false` when the deadline passed.
+    pub(super) fn receive(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant, wait: Wait) -> bool {
+        let mut inbox = shared.session.lend_inbox();
+        let mut received = shared.tls.as_mut().map(|tls| std::mem::take(&mut tls.received));
+        let write = shared.blocked && !shared.writing;
+        shared.parked = true;
+        debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");
+        let outcome = MutexGuard::unlocked(shared, || {
+            // A patient read spares the wait before it, but minds neither the deadline nor room to write.
+            let patient = matches!(wait, Wait::Until(deadline)
+                if !write && deadline > now + PATIENCE);
+            let ready = match wait {
+                Wait::Until(deadline) if !patient => self.socket.wait(true, write, deadline)?,
+                _ => Readiness::READABLE,
+            };
+            if !ready.readable {
+                return Ok((ready, None));
+            }
+            let room = match received.as_deref_mut() {
+                Some(room) => room,
+                None => inbox.room().map_err(|NoMemory| io::Error::from(io::ErrorKind::OutOfMemory))?,
+            };
+            match if patient { self.socket.recv_patiently(room) } else { self.socket.recv(room) } {
+                Ok(count) => Ok((ready, Some(count))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((ready, None)),
+                Err(error) => Err(error),
+            }
+        });
+        shared.parked = false;
+        let count = self.take_in(shared, inbox, received, now, &outcome);
+        // Before the lock is let go of to write: who gives a call up meanwhile must find it over.
+        self.deliver(shared);
+        match (outcome, count) {
+            (Err(error), _) if error.kind() == io::ErrorKind::OutOfMemory => {
+                self.refuse(shared, &Broken::Refusal(Refusal::Memory));
+            }
+            (Err(error), _) => self.lost(shared, Reason::ConnectionLost, &error.to_string()),
+            (Ok((_, Some(0))), _) => self.lost(shared, Reason::ConnectionLost, "the server closed it"),
+            (Ok(_), Err(error)) => self.refuse(shared, &error),
+            (Ok((Readiness { writable: true, .. }, _)), _) if !shared.writing => self.flush(shared),
+            (Ok((ready, None)), _) if ready.is_timeout() => return false,
+            _ => {}
+        }
+        true
+    }
+
+    /// Gives what was read to the session.
+    fn take_in(
+        &self,
+        shared: &mut Shared,
+        mut inbox: Inbox,
+        received: Option<Vec<u8>>,
+        now: Instant,
+        outcome: &io::Result<(Readiness, Option<usize>)>,
+    ) -> std::result::Result<(), Broken> {
+        let count = match outcome {
+            Ok((_, Some(count))) => *count,
+            _ => 0,
+        };
+        if count > 0 {
+            shared.hear(now);
+        }
+        #[cfg(test)]
+        if count > 0 {
+            crate::defect::provoked("read", &self.address);
+        }
+        let Shared { session, tls, .. } = shared;
+        let (Some(tls), Some(received)) = (tls, received) else {
+            inbox.fill(count);
+            return session.receive(inbox, count).map_err(Broken::Refusal);
+        };
+        let mut plain = 0;
+        let peer = if count > 0 {
+            tls.cipher.decrypt(&received[..count], &mut inbox, &mut plain)
+        } else {
+            Ok(Peer::Open)
+        };
+        tls.received = received;
+        session.receive(inbox, plain).map_err(Broken::Refusal)?;
+        match peer {
+            Ok(Peer::Open) => Ok(()),
+            Ok(Peer::Closed) => Err(Broken::Goodbye),
+            Err(Undecrypted::Tls(error)) => Err(Broken::Tls(error)),
+            Err(Undecrypted::NoMemory) => Err(Broken::Refusal(Refusal::Memory)),
+        }
+    }
+
+    /// Sends until nothing is left or the socket takes no more.
+    pub(super) fn flush(&self, shared: &mut MutexGuard<'_, Shared>) {
+        let mut output = match shared.take_output() {
+            Ok(Some(output)) => output,
+            Ok(None) => return,
+            Err(error) => return self.lost(shared, Reason::ConnectionLost, &error.to_string()),
+        };
+        shared.writing = true;
+        shared.blocked = false;
+        loop {
+            debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");
+            let mut sent = 0;
+            let result = MutexGuard::unlocked(shared, || {
+                while !output.unsent().is_empty() {
+                    let count = self.socket.send(output.unsent())?;
+                    output.advance(count);
+                    sent += count;
+                }
+                Ok(())
+            });
+            shared.put_back(output, sent);
+            output = match result.and_then(|()| shared.take_output()) {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    shared.blocked = true;
+                    break;
+                }
+                Err(error) => {
+                    self.lost(shared, Reason::ConnectionLost, &error.to_string());
+                    break;
+                }
+            };
+        }
+        shared.writing = false;
+    }
+
+    /// Waits a while for the socket to take bytes again while another thread reads; `false` when the deadline passed.
+    pub(super) fn unblock(&self, shared: &mut MutexGuard<'_, Shared>, deadline: Instant) -> bool {
+        shared.writing = true;
+        let until = deadline.min(Instant::now() + WRITER_PATIENCE);
+        let ready = MutexGuard::unlocked(shared, || self.socket.wait(false, true, until));
+        shared.writing = false;
+        match ready {
+            Ok(ready) if ready.is_timeout() && until < deadline => true,
+            Ok(ready) if ready.is_timeout() => {
+                // Another caller takes over, or the reader does when it wakes.
+                wake_one(shared);
+                false
+            }
+            Ok(_) => {
+                self.flush(shared);
+                true
+            }
+            Err(error) => {
+                self.lost(shared, Reason::ConnectionLost, &error.to_string());
+                true
+            }
+        }
+    }
+
+    fn refuse(&self, shared: &mut Shared, broken: &Broken) {
+        match broken {
+            Broken::Refusal(Refusal::Limit(what)) => {
+                self.close_for_reply(shared, Status::ReplyLimit, &format!("the server sent {what}"));
+            }
+            Broken::Refusal(Refusal::Memory) => {
+                self.close_for_reply(shared, Status::NoMemory, "there is no memory for what the server sent");
+            }
+            Broken::Refusal(Refusal::Protocol(what)) => {
+                self.lost(shared, Reason::Protocol, &format!("the server sent {what}"));
+            }
+            Broken::Goodbye => self.lost(shared, Reason::ConnectionLost, "the server closed it"),
+            Broken::Tls(error) => {
+                let is_handshaking = shared.tls.as_ref().is_some_and(Tls::is_handshaking);
+                let why = if is_handshaking { Reason::Connect } else { Reason::ConnectionLost };
+                self.fail(shared, &tls::failure(&self.address, why, error));
+            }
+        }
+    }
+
+    /// Ends the connection because of the reply to one call: that call ends with `owner`, the others as with any lost connection.
+    fn close_for_reply(&self, shared: &mut Shared, owner: Status, reason: &str) {
+        let reason = format!("the connection to {} was closed: {reason}", self.address);
+        let cause = Error::because(Status::Connect, Reason::ConnectionLost, reason);
+        self.fail_for_reply(shared, &cause, Some(owner));
+    }
+}
+
+impl Shared {
+    fn take_output(&mut self) -> io::Result<Option<Output>> {
+        let Some(tls) = &mut self.tls else {
+            return Ok(self.session.take_output().map(Output::Plain));
+        };
+        let (mut out, from) = std::mem::take(&mut tls.out);
+        if from == out.len() {
+            out.clear();
+            tls.cipher.drain(&mut out)?;
+            // Until the handshake is over nothing of a request leaves: so it is known that the server has none of it.
+            if !tls.is_handshaking()
+                && let Some(mut chunk) = self.session.take_output()
+            {
+                let count = tls.cipher.encrypt(chunk.unsent(), &mut out)?;
+                chunk.advance(count);
+                self.session.put_back(chunk, count);
+            }
+            tls.out.1 = 0;
+            return Ok((!out.is_empty()).then_some(Output::Cipher(out, 0)));
+        }
+        Ok(Some(Output::Cipher(out, from)))
+    }
+
+    fn put_back(&mut self, output: Output, sent: usize) {
+        match (output, &mut self.tls) {
+            (Output::Plain(chunk), _) => self.session.put_back(chunk, sent),
+            (Output::Cipher(bytes, from), Some(tls)) => tls.out = (bytes, from),
+            (Output::Cipher(..), None) => {}
+        }
+    }
+}

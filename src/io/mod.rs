@@ -1,0 +1,378 @@
+//! What drives a client's engine: its lock, its sockets and its clock.
+//!
+//! The engine is entered with its lock held, and does nothing that waits: what it wants done is collected in [`Effects`], and done when the lock
+//! has been let go of. What comes of that is told to the engine, and so on until nothing is left. Locks are taken in this order: the engine's, a
+//! link's, all others; a link never tells the engine anything with its own lock held.
+
+mod actions;
+mod dial;
+mod driver;
+mod events;
+mod link;
+mod lookup;
+mod owner;
+mod reactor;
+mod table;
+mod turn;
+mod wait;
+
+pub(crate) use link::{End, Link};
+pub(crate) use owner::{Owner, Queued, Waiter};
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use crate::config::{Config, LONGEST_WAIT};
+use crate::core::{self, Engine, NodeId, Resumed};
+use crate::defect::contain;
+use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
+use crate::ffi::fork::Process;
+use crate::ffi::lock::Mutex;
+use crate::queue::{Queue, Ticket};
+use crate::request::{Request, Shape};
+use crate::resp::Pool;
+use crate::stats::Stats;
+use actions::Doing;
+use driver::Driver;
+use events::{Effects, Event};
+use reactor::Reactor;
+use table::{Conn, Served, Table};
+use wait::Role;
+
+/// Requests kept for the next calls.
+const KEPT_REQUESTS: usize = 64;
+
+/// All that one client's calls need, whoever drives them.
+pub(crate) struct Io {
+    me: Weak<Io>,
+    config: Arc<Config>,
+    pool: Arc<Pool>,
+    /// Requests between two calls: a call in a steady state allocates nothing.
+    #[expect(clippy::vec_box, reason = "a request keeps its box from one call to the next")]
+    requests: Mutex<Vec<Box<Request>>>,
+    /// The one that opened the client.
+    process: Process,
+    /// The server of a client that has one and will never have another.
+    only: Option<NodeId>,
+    served: Served,
+    core: Mutex<Core>,
+    closed: AtomicBool,
+    /// Present from the first call on that needs it until the client is closed.
+    reactor: Mutex<Option<Arc<Reactor>>>,
+    /// Who turns the reactor.
+    role: Role,
+    driver: Mutex<Option<Arc<Driver>>>,
+    lookups: lookup::Lookups,
+}
+
+/// What is under the engine's lock.
+pub(crate) struct Core {
+    engine: Box<Engine<Owner>>,
+    /// Counts the engines: one that has panicked is replaced, and what is still under way for it is nobody's.
+    epoch: u64,
+    table: Table,
+    /// Who turns the reactor sleeps up to this time.
+    asleep_until: Option<Instant>,
+    /// There are queues without a thread, whose timer is set to this time.
+    timer: Option<Option<Instant>>,
+}
+
+impl Io {
+    pub(crate) fn new(config: Config) -> Arc<Io> {
+        let config = Arc::new(config);
+        let pool = Arc::<Pool>::default();
+        let engine = Box::new(Engine::new(Arc::clone(&config), Arc::clone(&pool)));
+        Arc::new_cyclic(|me| Io {
+            me: Weak::clone(me),
+            config,
+            pool,
+            requests: Mutex::default(),
+            process: Process::this(),
+            only: engine.only(),
+            served: Served::default(),
+            core: Mutex::new(Core {
+                engine,
+                epoch: 0,
+                table: Table::default(),
+                asleep_until: None,
+                timer: None,
+            }),
+            closed: AtomicBool::new(false),
+            reactor: Mutex::default(),
+            role: Role::default(),
+            driver: Mutex::default(),
+            lookups: lookup::Lookups::default(),
+        })
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The server of a client that has one and will never have another.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<NodeId> {
+        self.only
+    }
+
+    /// The connections that plain calls may take without asking the engine.
+    #[inline]
+    pub(crate) fn served(&self) -> &Served {
+        &self.served
+    }
+
+    /// A child of fork shares the parent's socket: what it sent would tear the parent's stream.
+    #[inline]
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.process.check("client")
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Which client it is, among those that are open.
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    #[inline]
+    pub(crate) fn take_request(&self, shape: Shape) -> Box<Request> {
+        let mut request = self.requests.lock().pop().unwrap_or_default();
+        request.reset(shape);
+        request
+    }
+
+    #[inline]
+    pub(crate) fn keep(&self, request: Box<Request>) {
+        if request.is_large() {
+            return;
+        }
+        let mut requests = self.requests.lock();
+        if requests.len() < KEPT_REQUESTS {
+            requests.push(request);
+        }
+    }
+
+    /// Takes calls on, all that go the same way in one write.
+    pub(crate) fn submit(&self, calls: impl Iterator<Item = core::Call<Owner>>) {
+        self.enter(&mut Vec::new(), |engine, doing| {
+            let now = Instant::now();
+            calls.for_each(|call| engine.submit(now, doing, call));
+        });
+    }
+
+    /// Goes on with a plain blocking call.
+    pub(crate) fn resume(&self, resumed: Resumed<Owner>) {
+        self.enter(&mut Vec::new(), |engine, doing| engine.resume(Instant::now(), doing, resumed));
+    }
+
+    /// A plain blocking call to a server has missed its deadline.
+    pub(crate) fn missed(&self, node: NodeId) {
+        self.enter(&mut Vec::new(), |engine, doing| engine.missed(Instant::now(), doing, node));
+    }
+
+    /// Ends a submitted call at once; whether it was still under way.
+    pub(crate) fn cancel(&self, queue: &Queue, ticket: Ticket) -> bool {
+        let is_it = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.is(ticket, queue));
+        let cancelled = self.enter(&mut Vec::new(), |engine, doing| {
+            engine.cancel(Instant::now(), doing, ticket.serial(), &is_it)
+        });
+        cancelled.unwrap_or(false)
+    }
+
+    /// Ends all calls and connections. What its threads are doing ends soon: see [`Io::wait_for_threads`].
+    pub(crate) fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.config.closing.set();
+        self.enter(&mut Vec::new(), |engine, doing| engine.close(Instant::now(), doing));
+        // Whatever the engine has left.
+        let left = self.core.lock().table.take_all();
+        for conn in left {
+            if let Conn::Open(link) = conn {
+                link.close(&Error::closed());
+            }
+        }
+        self.served.clear();
+        if let Some(driver) = self.driver.lock().as_ref() {
+            driver.stop();
+        }
+        let reactor = self.reactor.lock().take();
+        if let Some(reactor) = reactor {
+            reactor.wake();
+            reactor.take_queues().iter().for_each(|queue| queue.detach(self.id()));
+        }
+    }
+
+    /// What the client's calls have cost so far.
+    pub(crate) fn stats(&self) -> Stats {
+        let core = self.core.lock();
+        let mut stats = core.table.past;
+        for link in core.table.links() {
+            let (counters, in_flight) = link.counters();
+            stats.add(counters, in_flight);
+        }
+        let counted = core.engine.stats();
+        (stats.reconnects, stats.redirects) = (counted.reconnects, counted.redirects);
+        stats
+    }
+
+    /// Has each connection load its scripts anew: someone is about to flush them, or has.
+    pub(crate) fn forget_scripts(&self) {
+        let links: Vec<_> = self.core.lock().table.links().cloned().collect();
+        links.iter().for_each(|link| link.forget_scripts());
+    }
+
+    /// What turns when something happens at a socket, made if need be.
+    fn reactor(&self) -> Result<Arc<Reactor>> {
+        let mut reactor = self.reactor.lock();
+        if let Some(reactor) = &*reactor {
+            return Ok(Arc::clone(reactor));
+        }
+        if self.is_closed() {
+            return Err(Error::closed());
+        }
+        let made = Arc::new(Reactor::new().map_err(|error| {
+            let text = format!("no descriptors to wait for sockets with: {error}; nothing was sent");
+            Error::new(Status::Resources, text).sent(false)
+        })?);
+        *reactor = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// That which is there.
+    fn reactor_if_any(&self) -> Option<Arc<Reactor>> {
+        self.reactor.lock().clone()
+    }
+
+    /// Takes in what has become of a link's attempts.
+    pub(crate) fn take_events(&self, epoch: u64, events: &mut Vec<Event>) {
+        let _held = Held::new();
+        if self.core.lock().epoch == epoch {
+            self.enter(events, |_, _| ());
+        }
+        events.clear();
+    }
+
+    /// Enters the engine with `body`, having told it of `events`; then does what it wants done, and tells it what comes of that, until nothing is
+    /// left. `None`: it has panicked, and its calls have ended.
+    fn enter<R>(
+        &self,
+        events: &mut Vec<Event>,
+        body: impl FnOnce(&mut Engine<Owner>, &mut Doing<'_>) -> R,
+    ) -> Option<R> {
+        let mut effects = Effects::default();
+        let result = {
+            let mut core = self.core.lock();
+            core.tell(self, events, &mut effects);
+            let result = core.run(self, &mut effects, body);
+            core.mind_the_time(&mut effects);
+            result
+        };
+        loop {
+            self.perform(&mut effects, events);
+            if events.is_empty() {
+                return result;
+            }
+            let mut core = self.core.lock();
+            core.tell(self, events, &mut effects);
+            core.mind_the_time(&mut effects);
+        }
+    }
+
+    /// Starts with an engine as good as new: a defect has lost calls of this one. Those under way end now.
+    pub(crate) fn start_anew(&self, epoch: u64) {
+        let mut effects = Effects::default();
+        {
+            let mut core = self.core.lock();
+            if core.epoch != epoch {
+                return;
+            }
+            core.start_anew(self, &mut effects);
+        }
+        let mut events = Vec::new();
+        self.perform(&mut effects, &mut events);
+        self.enter(&mut events, |_, _| ());
+    }
+}
+
+impl Core {
+    /// Runs `body` in the engine.
+    fn run<R>(
+        &mut self,
+        io: &Io,
+        effects: &mut Effects,
+        body: impl FnOnce(&mut Engine<Owner>, &mut Doing<'_>) -> R,
+    ) -> Option<R> {
+        let Core { engine, table, .. } = self;
+        let result = contain(|| body(engine, &mut Doing { io, table, effects }));
+        if result.is_none() {
+            self.start_anew(io, effects);
+        }
+        result
+    }
+
+    /// Tells the engine what has happened.
+    fn tell(&mut self, io: &Io, events: &mut Vec<Event>, effects: &mut Effects) {
+        if events.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let epoch = self.epoch;
+        for event in events.drain(..) {
+            // What comes behind a panic concerns an engine that is no more.
+            if self.epoch == epoch {
+                self.run(io, effects, |engine, doing| doing.tell(engine, now, event));
+            }
+        }
+    }
+
+    /// Replaces the engine. Who owns its calls is told when it is dropped.
+    fn start_anew(&mut self, io: &Io, effects: &mut Effects) {
+        let engine = Box::new(Engine::new(Arc::clone(&io.config), Arc::clone(&io.pool)));
+        effects.engine = Some(std::mem::replace(&mut self.engine, engine));
+        self.epoch += 1;
+        io.served.clear();
+        let text = "a defect of rs_script ended the connection; please report it";
+        for conn in self.table.take_all() {
+            match conn {
+                Conn::Open(link) => effects.close.push((link, Error::new(Status::Internal, text))),
+                other => effects.drop.push(other),
+            }
+        }
+        if io.is_closed() {
+            let Core { engine, table, .. } = self;
+            contain(|| engine.close(Instant::now(), &mut Doing { io, table, effects }));
+        }
+    }
+
+    /// When something is to be done though nothing happens.
+    fn next_alarm(&mut self) -> Option<Instant> {
+        self.engine.next_tick().into_iter().chain(self.table.next_retry()).min()
+    }
+
+    /// Sees to it that the next alarm is not slept through.
+    fn mind_the_time(&mut self, effects: &mut Effects) {
+        if self.asleep_until.is_none() && self.timer.is_none() {
+            return;
+        }
+        let Some(next) = self.next_alarm() else { return };
+        if self.asleep_until.is_some_and(|asleep| next < asleep) {
+            self.asleep_until = None;
+            effects.wake = true;
+        }
+        if self.timer.is_some_and(|timer| timer.is_none_or(|timer| next < timer)) {
+            effects.set_timer = true;
+        }
+    }
+}
+
+/// A time that never comes.
+fn never() -> Instant {
+    Instant::now() + LONGEST_WAIT
+}

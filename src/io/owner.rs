@@ -1,0 +1,151 @@
+//! Whose a call is: a completion queue's, or that of a thread which waits. Each is told of its end exactly once, also if a defect loses it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::core;
+use crate::error::{Error, Result};
+use crate::ffi::lock::{Condvar, Mutex};
+use crate::queue::{Queue, Ticket};
+use crate::resp::Reply;
+
+/// How a call ends: its result, and of a pipeline that broke the replies that did arrive.
+pub(crate) type End = (Result<Reply>, Option<Reply>);
+
+/// Who is told of a call's end.
+pub(crate) enum Owner {
+    Queued(Queued),
+    Waiting(Waiting),
+}
+
+impl core::Owner for Owner {
+    fn key(&self) -> u64 {
+        match self {
+            Owner::Queued(queued) => queued.ticket.serial(),
+            Owner::Waiting(waiting) => waiting.0.number,
+        }
+    }
+}
+
+/// A call that will be completed in a queue.
+pub(crate) struct Queued {
+    queue: Queue,
+    ticket: Ticket,
+    /// The server's scripts are flushed by it.
+    pub(crate) flushes: bool,
+    is_over: bool,
+}
+
+impl Queued {
+    pub(crate) fn new(queue: &Queue, ticket: Ticket, flushes: bool) -> Self {
+        Queued { queue: queue.clone(), ticket, flushes, is_over: false }
+    }
+
+    /// Whether it is this call of this queue.
+    pub(crate) fn is(&self, ticket: Ticket, queue: &Queue) -> bool {
+        self.ticket == ticket && self.queue.is(queue)
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Its ticket, for whoever completes it with that.
+    pub(crate) fn end(mut self) -> Ticket {
+        self.is_over = true;
+        self.ticket
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        if !self.is_over && self.queue.check_process().is_ok() {
+            self.queue.complete(std::iter::once((self.ticket, Err(Error::defect()), None)));
+        }
+    }
+}
+
+/// A call that a thread waits for.
+pub(crate) struct Waiting(Arc<Waiter>);
+
+impl Waiting {
+    /// Ends it; whether its thread is to be woken from its turn.
+    pub(crate) fn end(self, end: End) -> bool {
+        self.0.end(end)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // Whoever has ended it before was quicker.
+        self.0.end((Err(Error::defect()), None));
+    }
+}
+
+/// A thread that waits for a call.
+pub(crate) struct Waiter {
+    number: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    end: Option<End>,
+    is_over: bool,
+    /// It turns the reactor.
+    turns: bool,
+    /// It is to turn the reactor now: nobody else does any more.
+    chosen: bool,
+}
+
+impl Waiter {
+    pub(crate) fn new() -> Arc<Waiter> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Waiter { number, state: Mutex::default(), changed: Condvar::default() })
+    }
+
+    /// The call's side of it.
+    pub(crate) fn owner(self: &Arc<Self>) -> Owner {
+        Owner::Waiting(Waiting(Arc::clone(self)))
+    }
+
+    fn end(&self, end: End) -> bool {
+        let mut state = self.state.lock();
+        if state.is_over {
+            return false;
+        }
+        (state.end, state.is_over) = (Some(end), true);
+        let turns = state.turns;
+        drop(state);
+        self.changed.notify_one();
+        turns
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.lock().is_over
+    }
+
+    pub(crate) fn take(&self) -> End {
+        self.state.lock().end.take().unwrap_or_else(|| (Err(Error::defect()), None))
+    }
+
+    pub(crate) fn set_turns(&self, turns: bool) {
+        self.state.lock().turns = turns;
+    }
+
+    /// Has it turn the reactor from now on.
+    pub(crate) fn choose(&self) {
+        self.state.lock().chosen = true;
+        self.changed.notify_one();
+    }
+
+    /// Sleeps until its call is over, or it is chosen to turn the reactor; whether it is.
+    pub(crate) fn sleep(&self, until: Instant) -> bool {
+        let mut state = self.state.lock();
+        while !state.is_over && !state.chosen && !self.changed.wait_until(&mut state, until).timed_out() {}
+        std::mem::take(&mut state.chosen)
+    }
+}

@@ -1,0 +1,237 @@
+//! One turn of the reactor, and what is done on the way: sending, connecting, looking up, completing.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::actions::lost_by_defect;
+use super::dial::{Dialed, Dialing, Step};
+use super::events::{Effects, Event};
+use super::link::Parts;
+use super::owner::Owner;
+use super::reactor::Reactor;
+use super::table::Ready;
+use super::{Io, Link, never};
+use crate::core::ConnId;
+use crate::defect::contain;
+use crate::error::{Error, Status};
+use crate::net::reason;
+
+thread_local! {
+    /// Whose reactor this thread turns.
+    static TURNS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The longest sleep: there is nothing to be said for a longer one, and systems differ in what they take.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
+
+/// This thread turns a client's reactor, until this is dropped.
+pub(super) struct Turning(usize);
+
+impl Turning {
+    pub(super) fn new(io: &Io) -> Turning {
+        Turning(TURNS.replace(io.id()))
+    }
+}
+
+impl Drop for Turning {
+    fn drop(&mut self) {
+        TURNS.set(self.0);
+    }
+}
+
+impl Io {
+    /// Waits until something happens, or `until`, and does what follows from it. For whoever has the role.
+    pub(super) fn turn(&self, reactor: &Reactor, until: Instant) {
+        let _turning = Turning::new(self);
+        let sleep = {
+            let mut core = self.core.lock();
+            let next = core.next_alarm().map_or(until, |next| next.min(until));
+            core.asleep_until = Some(next);
+            next.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP)
+        };
+        let mut ready = Vec::new();
+        reactor.wait(&mut ready, sleep);
+        let now = Instant::now();
+        let work = {
+            let mut core = self.core.lock();
+            core.asleep_until = None;
+            let mut work: Vec<_> =
+                ready.into_iter().filter_map(|key| core.table.take_up(ConnId(key as u64))).collect();
+            core.table.take_due(now, &mut work);
+            work
+        };
+        let mut events = Vec::new();
+        for ready in work {
+            match ready {
+                Ready::Link(link) => {
+                    // A panic at one connection ends that one, and the others are looked after as ever.
+                    contain(|| link.pump(now, &mut events));
+                }
+                Ready::Dialing(conn, number, dialing) => {
+                    let step = contain(|| dialing.go_on(&self.config, reactor.poller(), conn));
+                    self.note_step(conn, number, step, &mut events);
+                }
+            }
+        }
+        self.lookups.take_found(&mut events);
+        self.enter(&mut events, |engine, doing| {
+            let now = Instant::now();
+            if engine.next_tick().is_some_and(|next| next <= now) {
+                engine.tick(now, doing);
+            }
+        });
+    }
+
+    /// Notes what has come of a step of connecting.
+    fn note_step(&self, conn: ConnId, number: u64, step: Option<Step>, events: &mut Vec<Event>) {
+        let event = match step {
+            Some(Step::Done(dialed)) => match self.open(conn, dialed) {
+                Ok(link) => Event::Connected(conn, number, link),
+                Err(error) => Event::Refused(conn, number, error),
+            },
+            Some(Step::Failed(error)) => Event::Refused(conn, number, error),
+            Some(Step::Pending(dialing)) => Event::Pending(conn, number, dialing),
+            None => Event::Refused(conn, number, Error::defect().sent(false)),
+        };
+        events.push(event);
+    }
+
+    fn open(&self, conn: ConnId, dialed: Dialed) -> Result<Arc<Link>, Error> {
+        let Dialed { socket, tls, address, facts } = dialed;
+        let reactor = self.reactor()?;
+        let parts = Parts {
+            config: &self.config,
+            conn,
+            epoch: self.core.lock().epoch,
+            address: &address,
+            facts,
+            pool: Arc::clone(&self.pool),
+            poller: reactor.poller(),
+            owner: self.me.clone(),
+        };
+        let link = Link::new(parts, socket, tls, Instant::now())
+            .map_err(|error| Error::new(Status::Connect, reason(&error)))?;
+        link.begin_to_watch();
+        Ok(Arc::new(link))
+    }
+
+    /// Does what the engine wants done. Its lock is not held.
+    pub(super) fn perform(&self, effects: &mut Effects, events: &mut Vec<Event>) {
+        for (link, attempt) in effects.defects.drain(..) {
+            link.close_by_defect();
+            events.push(Event::Ended(attempt, lost_by_defect()));
+        }
+        for link in effects.push.drain(..) {
+            contain(|| link.push(events));
+        }
+        for (link, cause) in effects.close.drain(..) {
+            contain(|| link.end_by(&cause, events));
+        }
+        for dial in effects.dial.drain(..) {
+            let step = match self.reactor() {
+                Ok(reactor) => contain(|| {
+                    let target = (dial.peer, dial.address, dial.facts);
+                    Dialing::begin(&self.config, reactor.poller(), dial.conn, target)
+                }),
+                Err(error) => Some(Step::Failed(error)),
+            };
+            self.note_step(dial.conn, dial.number, step, events);
+        }
+        for (conn, host, port) in effects.resolve.drain(..) {
+            if let Some(found) = self.lookups.begin(self, conn, &host, port) {
+                events.push(Event::Resolved(conn, found));
+            }
+        }
+        if !effects.complete.is_empty() {
+            self.complete(&mut effects.complete);
+        }
+        for (level, text) in effects.log.drain(..) {
+            self.config.log.event(level, format_args!("{text}"));
+        }
+        effects.drop.clear();
+        if let Some(engine) = effects.engine.take() {
+            contain(|| drop(engine));
+        }
+        if std::mem::take(&mut effects.wake) {
+            self.wake();
+        }
+        if std::mem::take(&mut effects.set_timer) {
+            self.set_timer();
+        }
+    }
+
+    /// Has whoever turns the reactor look after everything once, unless that is this thread.
+    pub(super) fn wake(&self) {
+        if TURNS.get() != self.id()
+            && let Some(reactor) = self.reactor_if_any()
+        {
+            reactor.wake();
+        }
+    }
+
+    /// Tells owners of their calls' ends, those of one queue that follow each other together.
+    fn complete(
+        &self,
+        ended: &mut Vec<(Owner, crate::error::Result<crate::resp::Reply>, Option<crate::resp::Reply>)>,
+    ) {
+        if ended.iter().any(|(owner, ..)| matches!(owner, Owner::Queued(queued) if queued.flushes)) {
+            self.forget_scripts();
+        }
+        let mut ended = ended.drain(..).peekable();
+        while let Some((owner, result, arrived)) = ended.next() {
+            match owner {
+                Owner::Waiting(waiting) => {
+                    if waiting.end((result, arrived)) {
+                        self.wake();
+                    }
+                }
+                Owner::Queued(first) => {
+                    let queue = first.queue().clone();
+                    let mut first = Some((Owner::Queued(first), result, arrived));
+                    let of_it = std::iter::from_fn(|| {
+                        let is_same = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.queue().is(&queue));
+                        first.take().or_else(|| ended.next_if(|(owner, ..)| is_same(owner)))
+                    });
+                    queue.complete(of_it.filter_map(|(owner, result, arrived)| match owner {
+                        Owner::Queued(queued) => Some((queued.end(), result, arrived)),
+                        Owner::Waiting(_) => None,
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Turns once without waiting, if nobody else does just now; whether it did.
+    pub(super) fn turn_once(&self) -> bool {
+        if !self.role.try_take() {
+            return false;
+        }
+        if let Some(reactor) = self.reactor_if_any() {
+            self.turn(&reactor, Instant::now());
+        }
+        self.role.release();
+        true
+    }
+
+    /// The same for a queue without a thread, whose timer is set anew when its time has come.
+    pub(super) fn turn_for_queue(&self) -> bool {
+        let has_turned = self.turn_once();
+        let is_due = |timer: Option<Instant>| timer.is_some_and(|timer| timer <= Instant::now());
+        if self.core.lock().timer.is_some_and(is_due) {
+            self.set_timer();
+        }
+        has_turned
+    }
+
+    /// Sets the timer that makes queues without a thread readable.
+    pub(super) fn set_timer(&self) {
+        let Some(reactor) = self.reactor_if_any() else { return };
+        reactor.set_timer(|| {
+            let mut core = self.core.lock();
+            let next = core.next_alarm();
+            core.timer = core.timer.map(|_| next);
+            core.timer.map(|next| next.unwrap_or_else(never))
+        });
+    }
+}

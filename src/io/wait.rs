@@ -1,0 +1,140 @@
+//! How a thread waits for its call: it turns the reactor where nobody else does, and else sleeps.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::owner::{End, Waiter};
+use super::{Io, never};
+use crate::config::LONGEST_WAIT;
+use crate::defect::contain;
+use crate::ffi::lock::{Condvar, Mutex};
+
+/// The role of the one who turns the reactor.
+#[derive(Default)]
+pub(super) struct Role {
+    state: Mutex<State>,
+    /// The role is free, for the client's own thread.
+    free: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_taken: bool,
+    /// The client has a thread for it: nobody else takes it.
+    has_driver: bool,
+    sleepers: VecDeque<Arc<Waiter>>,
+}
+
+impl Role {
+    /// Takes it if it is free.
+    pub(super) fn try_take(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_free = !state.is_taken && !state.has_driver;
+        state.is_taken |= is_free;
+        is_free
+    }
+
+    /// Takes it if it is free; if it is not, the waiter is told when it is to be passed on.
+    fn take_or_enlist(&self, waiter: &Arc<Waiter>) -> bool {
+        let mut state = self.state.lock();
+        let is_free = !state.is_taken && !state.has_driver;
+        state.is_taken |= is_free;
+        if !is_free {
+            state.sleepers.push_back(Arc::clone(waiter));
+        }
+        is_free
+    }
+
+    /// Gives it back, and has the next who waits take it.
+    pub(super) fn release(&self) {
+        self.state.lock().is_taken = false;
+        self.pass_on();
+    }
+
+    fn pass_on(&self) {
+        let next = {
+            let mut state = self.state.lock();
+            if state.is_taken {
+                return;
+            }
+            if state.has_driver { None } else { state.sleepers.pop_front() }
+        };
+        match next {
+            Some(waiter) => waiter.choose(),
+            None => self.free.notify_one(),
+        }
+    }
+
+    /// Takes a waiter out that sleeps no more. It is the one whom the role was passed to if it is not there.
+    fn leave(&self, waiter: &Arc<Waiter>) -> bool {
+        let mut state = self.state.lock();
+        let place = state.sleepers.iter().position(|other| Arc::ptr_eq(other, waiter));
+        place.is_some_and(|place| state.sleepers.remove(place).is_some())
+    }
+
+    /// Takes it for the client's own thread, which keeps it.
+    pub(super) fn take_for_driver(&self) {
+        let mut state = self.state.lock();
+        state.has_driver = true;
+        while state.is_taken {
+            self.free.wait_for(&mut state, LONGEST_WAIT);
+        }
+        state.is_taken = true;
+    }
+
+    /// The client's thread ends.
+    pub(super) fn release_by_driver(&self) {
+        self.state.lock().has_driver = false;
+        self.release();
+    }
+}
+
+impl Io {
+    /// Waits until a call is over that was submitted for this waiter.
+    pub(crate) fn wait(&self, waiter: &Arc<Waiter>) -> End {
+        while !waiter.is_over() {
+            if self.role.take_or_enlist(waiter) {
+                let reactor = self.reactor();
+                if let Ok(reactor) = &reactor {
+                    waiter.set_turns(true);
+                    while !waiter.is_over() {
+                        self.turn_contained(reactor);
+                    }
+                    waiter.set_turns(false);
+                }
+                self.role.release();
+                if let Err(error) = reactor
+                    && !waiter.is_over()
+                {
+                    return (Err(error), None);
+                }
+            } else {
+                waiter.sleep(never());
+                if !self.role.leave(waiter) && waiter.is_over() {
+                    self.role.pass_on();
+                }
+            }
+        }
+        waiter.take()
+    }
+
+    /// Sees what has happened to idle connections, before a call is handed to the engine: where the client has no thread, nobody did.
+    pub(crate) fn look_around(&self) {
+        self.turn_once();
+        let now = Instant::now();
+        for link in self.served.all() {
+            if !link.is_watched() {
+                link.look_if_idle(now);
+            }
+        }
+    }
+
+    /// One turn. A panic in it leaves nobody who would look after the calls under way: they end.
+    pub(super) fn turn_contained(&self, reactor: &super::Reactor) {
+        if contain(|| self.turn(reactor, never())).is_none() {
+            let epoch = self.core.lock().epoch;
+            self.start_anew(epoch);
+        }
+    }
+}
