@@ -44,6 +44,8 @@ mod route;
 mod script;
 mod session;
 mod signal;
+#[cfg(test)]
+mod simulation;
 mod slots;
 mod stats;
 mod submit;

@@ -19,6 +19,7 @@ use crate::error::{Error, Result, Status};
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, make_room};
 use crate::route::ReadFrom;
+use crate::session::order::NotExecuted;
 use crate::slots::NO_SLOT;
 
 /// A pipeline as far as it has come.
@@ -369,6 +370,42 @@ impl FanOut {
         }
     }
 
+    /// Refused items stay errors where one behind them, with a key in common, has been executed: sent again they would change the order.
+    fn keep_order(&mut self) {
+        if self.round.next.is_empty() || self.request.repair {
+            return;
+        }
+        let mut next = std::mem::take(&mut self.round.next);
+        next.sort_unstable();
+        // What has no keys, or a choice of servers, has no order to keep with what has.
+        for keyless in [false, true] {
+            let is_of =
+                |index: &usize| (self.request.items[*index].slot == NO_SLOT) == keyless && !self.has_choice(*index);
+            let missed: Vec<usize> = next.iter().copied().filter(is_of).collect();
+            if missed.is_empty() {
+                continue;
+            }
+            let has_run = |index: &usize| match &self.answers[*index] {
+                Answer::Awaited => false,
+                Answer::Reply { .. } => self.notes.get(index).is_none_or(|note| !note.not_executed),
+                Answer::Error(error) => !error.is_not_executed(),
+            };
+            let ended = (0..self.answers.len())
+                .filter(|index| missed.binary_search(index).is_err() && !(is_of(index) && has_run(index)))
+                .collect();
+            let lost = NotExecuted { missed, ended, refused: Vec::new() };
+            let repairable = lost.repairable(&self.request);
+            for index in lost.missed {
+                if repairable.binary_search(&index).is_err() {
+                    let error = self.history(index).overtaken();
+                    self.answers[index] = Answer::Error(error);
+                    next.retain(|other| *other != index);
+                }
+            }
+        }
+        self.round.next = next;
+    }
+
     fn last_start_of(&self, index: usize) -> Instant {
         let room = self.room.last_start();
         self.histories.get(&index).map_or(room, |history| history.last_start(&self.room))
@@ -585,6 +622,7 @@ impl<T: Owner> Engine<T> {
         let is_closed = self.is_closed;
         let Some(fan_out) = self.fan_out_mut(id) else { return };
         fan_out.hold_missing();
+        fan_out.keep_order();
         let mut next = std::mem::take(&mut fan_out.round.next);
         next.sort_unstable();
         fan_out.pending = next;

@@ -354,6 +354,13 @@ impl History {
         self.honest(error)
     }
 
+    /// The error of an item that is not sent again, because one behind it has been executed.
+    pub(super) fn overtaken(&mut self) -> Error {
+        let error = self.refused.take().unwrap_or_else(|| Error::new(Status::Connect, "it was not sent"));
+        let why = "not sent again, for an item behind it with a key in common has been executed";
+        self.honest(error.context(why))
+    }
+
     /// The error of a call whose wait for the next attempt ended with `error`. If that is so only because the deadline passed, what
     /// refused the call says more.
     pub(super) fn ended_by(&mut self, error: Error, is_late: bool) -> Error {

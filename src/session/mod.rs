@@ -15,7 +15,7 @@ mod emit;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
-mod order;
+pub(crate) mod order;
 mod outbox;
 mod repair;
 #[cfg(test)]

@@ -13,13 +13,13 @@ use crate::request::Request;
 
 /// The items of a pipeline that were not executed, in lists in ascending order.
 #[derive(Debug, Default)]
-pub(super) struct NotExecuted {
+pub(crate) struct NotExecuted {
     /// Script calls that may be sent again, as far as order allows.
-    pub(super) missed: Vec<usize>,
+    pub(crate) missed: Vec<usize>,
     /// Others.
-    pub(super) ended: Vec<usize>,
+    pub(crate) ended: Vec<usize>,
     /// Items that somebody may yet send to another server, for all that is known. Whether they were executed, `ended` says.
-    pub(super) refused: Vec<usize>,
+    pub(crate) refused: Vec<usize>,
 }
 
 impl NotExecuted {
@@ -28,7 +28,7 @@ impl NotExecuted {
     }
 
     /// The missed items that may be sent again now, in the caller's order.
-    pub(super) fn repairable(&self, request: &Request) -> Vec<usize> {
+    pub(crate) fn repairable(&self, request: &Request) -> Vec<usize> {
         let Some(&first) = self.missed.first() else { return Vec::new() };
         let mut behind = Conflicts::with(request, &self.missed);
         let mut in_front = Conflicts::with(request, &self.missed);

@@ -1,0 +1,381 @@
+//! A model of what lies between the client and the servers: connections that are slow, cut, silent or refused; and [`Actions`] on them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use super::fleet::{Fleet, Peer as ServerSide};
+use crate::core::{Actions, AttemptId, ConnId, Ended, Health, Left, NodeId, Peer, Routes};
+use crate::error::{Error, Reason, Result, Status};
+use crate::log::LogLevel;
+use crate::net::address::Address;
+use crate::request::Request;
+use crate::resp::{Limits, Pool, Reply};
+use crate::session::{Facts, Session};
+
+/// Whose a call on a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Tag {
+    Attempt(AttemptId),
+    /// A plain blocking call, by its number: the engine does not know of it.
+    Plain(usize),
+}
+
+/// What happened on a connection, to be told to the engine.
+pub(super) enum News {
+    Ended(AttemptId, Ended),
+    PlainEnded(usize, ConnId, Ended),
+    Lost(ConnId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Resolving,
+    Dialing,
+    Open,
+    /// This side has done with it; what has been sent may arrive all the same.
+    Closed,
+}
+
+pub(super) struct Conn {
+    session: Session<Tag>,
+    stage: Stage,
+    server: Option<usize>,
+    /// The server's life that it belongs to.
+    life: u32,
+    side: ServerSide,
+    to_server: VecDeque<u8>,
+    to_client: VecDeque<u8>,
+    keys: HashMap<Tag, usize>,
+    is_usable: bool,
+    is_told_lost: bool,
+    cause: Option<Error>,
+    has_heard: bool,
+    silent_since: Option<Instant>,
+    missed: bool,
+}
+
+pub(super) struct Network {
+    pub(super) rng: Rng,
+    pub(super) conns: BTreeMap<ConnId, Conn>,
+    pub(super) served: HashMap<NodeId, ConnId>,
+    pub(super) routes: Option<Arc<Routes>>,
+    pub(super) news: VecDeque<News>,
+    /// Calls that are over: number, how, and what arrived.
+    pub(super) completed: Vec<(u64, Result<Reply>, Option<Reply>)>,
+    pool: Arc<Pool>,
+    silence_timeout: Duration,
+    pub(super) now: Instant,
+    /// The addresses of the servers, in their order.
+    hosts: Vec<String>,
+}
+
+const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_depth: 16 };
+
+impl Conn {
+    fn end(&mut self, cause: &Error) {
+        self.is_usable = false;
+        self.cause.get_or_insert_with(|| cause.clone());
+        self.session.end(cause, None);
+        self.stage = Stage::Closed;
+        self.to_client.clear();
+    }
+}
+
+impl Network {
+    pub(super) fn new(rng: Rng, pool: Arc<Pool>, now: Instant, hosts: Vec<String>) -> Self {
+        Network {
+            rng,
+            conns: BTreeMap::new(),
+            served: HashMap::new(),
+            routes: None,
+            news: VecDeque::new(),
+            completed: Vec::new(),
+            pool,
+            silence_timeout: Duration::from_millis(500),
+            now,
+            hosts,
+        }
+    }
+
+    fn deliver(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        while let Some(finished) = conn.session.next_finished() {
+            conn.keys.remove(&finished.tag);
+            let ended =
+                Ended { request: finished.request, result: finished.result, arrived: finished.arrived };
+            self.news.push_back(match finished.tag {
+                Tag::Attempt(attempt) => News::Ended(attempt, ended),
+                Tag::Plain(number) => News::PlainEnded(number, id, ended),
+            });
+        }
+        if !conn.is_usable && !conn.is_told_lost && (conn.stage == Stage::Closed || conn.session.in_flight() == 0) {
+            conn.is_told_lost = true;
+            conn.stage = Stage::Closed;
+            self.news.push_back(News::Lost(id));
+        }
+    }
+
+    /// A plain call, as a blocking caller makes it: straight on the connection.
+    pub(super) fn call(
+        &mut self,
+        id: ConnId,
+        number: usize,
+        request: Box<Request>,
+    ) -> std::result::Result<(), Box<Request>> {
+        self.put(id, Tag::Plain(number), request).map(drop)
+    }
+
+    fn put(&mut self, id: ConnId, tag: Tag, request: Box<Request>) -> std::result::Result<usize, Box<Request>> {
+        let now = self.now;
+        let silence_timeout = self.silence_timeout;
+        let Some(conn) = self.conns.get_mut(&id) else { return Err(request) };
+        let is_silent = conn.missed
+            && conn.silent_since.is_some_and(|since| now.saturating_duration_since(since) >= silence_timeout);
+        if is_silent {
+            conn.is_usable = false;
+        }
+        if !conn.is_usable {
+            return Err(request);
+        }
+        conn.silent_since.get_or_insert(now);
+        let key = conn.session.submit(request, tag);
+        conn.keys.insert(tag, key);
+        self.deliver(id);
+        Ok(key)
+    }
+
+    /// Gives a plain call up.
+    pub(super) fn give_up_plain(&mut self, id: ConnId, number: usize) -> Option<Left> {
+        self.leave(id, Tag::Plain(number), Duration::ZERO)
+    }
+
+    fn leave(&mut self, id: ConnId, tag: Tag, patience: Duration) -> Option<Left> {
+        let now = self.now;
+        let conn = self.conns.get_mut(&id)?;
+        let key = conn.keys.remove(&tag)?;
+        let since = *conn.silent_since.get_or_insert(now);
+        conn.missed |= now.saturating_duration_since(since) >= patience;
+        let unanswered = conn.session.unanswered(key);
+        let (arrived, queued) = conn.session.abandon(key);
+        Some(Left { arrived, queued, unanswered })
+    }
+
+    /// Cuts a connection, with what is on its way.
+    pub(super) fn cut(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.stage != Stage::Open {
+            return;
+        }
+        if self.rng.bool() {
+            conn.to_server.clear();
+        }
+        let text = "the connection was lost: reset";
+        conn.end(&Error::because(Status::Connect, Reason::ConnectionLost, text));
+        self.deliver(id);
+    }
+
+    pub(super) fn open_conns(&self) -> Vec<ConnId> {
+        let is_open = |conn: &Conn| conn.stage == Stage::Open;
+        self.conns.iter().filter(|(_, conn)| is_open(conn)).map(|(id, _)| *id).collect()
+    }
+
+    /// Connections that wait for their peer's answer.
+    pub(super) fn dialing(&self) -> Vec<ConnId> {
+        self.conns.iter().filter(|(_, conn)| conn.stage == Stage::Dialing).map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn resolving(&self) -> Vec<ConnId> {
+        self.conns.iter().filter(|(_, conn)| conn.stage == Stage::Resolving).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether a peer takes the connection. `None`: it says nothing.
+    pub(super) fn answer_dial(&mut self, id: ConnId, fleet: &Fleet) -> Option<bool> {
+        let conn = self.conns.get_mut(&id)?;
+        let Some(place) = conn.server else { return Some(false) };
+        let server = &fleet.servers[place];
+        if !server.is_up {
+            return Some(false);
+        }
+        if server.is_silent && self.rng.bool() {
+            return None;
+        }
+        conn.stage = Stage::Open;
+        conn.is_usable = true;
+        conn.is_told_lost = false;
+        conn.life = server.life;
+        Some(true)
+    }
+
+    /// Moves bytes on one connection, a random number of them in a random direction.
+    pub(super) fn step(&mut self, id: ConnId, fleet: &mut Fleet) {
+        let most = if self.rng.bool() { self.rng.usize(1..12) } else { self.rng.usize(1..4096) };
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.stage == Stage::Open
+            && let Some(mut chunk) = conn.session.take_output()
+        {
+            let count = chunk.unsent().len().min(most);
+            conn.to_server.extend(&chunk.unsent()[..count]);
+            chunk.advance(count);
+            conn.session.put_back(chunk, count);
+        }
+        let Some(place) = conn.server else { return };
+        let is_alive = fleet.servers[place].is_up && fleet.servers[place].life == conn.life;
+        if !is_alive {
+            conn.to_server.clear();
+            if conn.stage == Stage::Open {
+                let text = "the connection was lost: the server closed it";
+                conn.end(&Error::because(Status::Connect, Reason::ConnectionLost, text));
+                self.deliver(id);
+            }
+            return;
+        }
+        let is_silent = fleet.servers[place].is_silent;
+        if !conn.to_server.is_empty() && !is_silent {
+            let count = conn.to_server.len().min(most);
+            let bytes: Vec<u8> = conn.to_server.drain(..count).collect();
+            let replies = fleet.receive(place, &mut conn.side, &bytes);
+            if conn.stage == Stage::Open {
+                conn.to_client.extend(replies);
+            }
+        }
+        if !conn.to_client.is_empty() && conn.stage == Stage::Open && !is_silent {
+            let mut inbox = conn.session.lend_inbox();
+            let room = inbox.room().expect("memory");
+            let count = conn.to_client.len().min(most).min(room.len());
+            for (at, byte) in conn.to_client.drain(..count).enumerate() {
+                room[at] = byte;
+            }
+            inbox.fill(count);
+            conn.has_heard = true;
+            conn.missed = false;
+            conn.silent_since = None;
+            conn.session.receive(inbox, count).expect("well-formed replies");
+            if conn.session.in_flight() > 0 {
+                conn.silent_since = Some(self.now);
+            }
+            self.deliver(id);
+        }
+        if self.conns[&id].stage == Stage::Closed && self.conns[&id].to_server.is_empty() {
+            self.conns.remove(&id);
+        }
+    }
+
+    /// Whether anything is on its way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.conns.values().all(|conn| conn.to_server.is_empty() && conn.session.in_flight() == 0)
+    }
+}
+
+impl Actions<u64> for Network {
+    fn resolve(&mut self, conn: ConnId, _host: &str, _port: u16) {
+        self.enter(conn, Stage::Resolving, None, &Arc::new(Facts::new(Arc::default(), 0, false)));
+    }
+
+    fn dial(&mut self, conn: ConnId, peer: Peer, _address: &Address, facts: &Arc<Facts>) {
+        let place = match peer {
+            Peer::Tcp(peer) => self.place_of(&peer),
+            Peer::Unix(_) => None,
+        };
+        self.enter(conn, Stage::Dialing, place, facts);
+    }
+
+    fn send(
+        &mut self,
+        conn: ConnId,
+        attempt: AttemptId,
+        request: Box<Request>,
+        _now: Instant,
+    ) -> std::result::Result<usize, Box<Request>> {
+        self.put(conn, Tag::Attempt(attempt), request)
+    }
+
+    fn abandon(
+        &mut self,
+        conn: ConnId,
+        attempt: AttemptId,
+        _key: usize,
+        _now: Instant,
+        patience: Duration,
+    ) -> Option<Left> {
+        self.leave(conn, Tag::Attempt(attempt), patience)
+    }
+
+    fn is_suspect(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|conn| conn.missed)
+    }
+
+    fn health(&self, conn: ConnId) -> Health {
+        self.conns.get(&conn).map_or_else(Health::default, |conn| Health {
+            cause: conn.cause.clone(),
+            in_tls_handshake: false,
+            is_mute: !conn.has_heard,
+        })
+    }
+
+    fn retire(&mut self, conn: ConnId) {
+        if let Some(it) = self.conns.get_mut(&conn) {
+            it.is_usable = false;
+            self.deliver(conn);
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, cause: Error) {
+        let Some(it) = self.conns.get_mut(&conn) else { return };
+        it.is_told_lost = true;
+        it.end(&cause);
+        self.deliver(conn);
+    }
+
+    fn serve(&mut self, node: NodeId, conn: Option<ConnId>) {
+        match conn {
+            Some(conn) => self.served.insert(node, conn),
+            None => self.served.remove(&node),
+        };
+    }
+
+    fn route(&mut self, routes: Option<Arc<Routes>>) {
+        self.routes = routes;
+    }
+
+    fn complete(&mut self, owner: u64, result: Result<Reply>, arrived: Option<Reply>) {
+        self.completed.push((owner, result, arrived));
+    }
+
+    fn keep(&mut self, _request: Box<Request>) {}
+
+    fn take_request(&mut self) -> Box<Request> {
+        Box::default()
+    }
+
+    fn log(&mut self, _level: LogLevel, _text: String) {}
+}
+
+impl Network {
+    fn enter(&mut self, id: ConnId, stage: Stage, server: Option<usize>, facts: &Arc<Facts>) {
+        // Only what was open can be lost.
+        let conn = Conn {
+            session: Session::new(LIMITS, Arc::clone(facts), Arc::clone(&self.pool)),
+            stage,
+            server,
+            life: 0,
+            side: ServerSide::default(),
+            to_server: VecDeque::new(),
+            to_client: VecDeque::new(),
+            keys: HashMap::new(),
+            is_usable: false,
+            is_told_lost: true,
+            cause: None,
+            has_heard: false,
+            silent_since: None,
+            missed: false,
+        };
+        self.conns.insert(id, conn);
+    }
+
+    fn place_of(&self, peer: &std::net::SocketAddr) -> Option<usize> {
+        self.hosts.iter().position(|host| *host == peer.to_string())
+    }
+}
