@@ -24,7 +24,7 @@ pub(crate) fn provoke(place: &'static str, with: &impl ToString) {
 
 /// Panics if a test wants it to.
 #[cfg(test)]
-pub(crate) fn provoked(place: &'static str, with: &impl ToString) {
+pub(crate) fn provoked(place: &str, with: &impl ToString) {
     let mut all = PROVOKED.lock().expect("no panic while locked");
     if let Some(index) = all.iter().position(|other| other.0 == place && other.1 == with.to_string()) {
         all.swap_remove(index);

@@ -226,7 +226,7 @@ fn while_it_is_found_out_what_to_poll_for() {
 }
 
 #[test]
-fn while_a_worker_carries_a_call() {
+fn while_a_call_that_waits_is_taken_on() {
     let (server, client, queue) = under_way(0);
     server.release();
     for round in 0..40 {
@@ -254,7 +254,6 @@ fn while_calls_are_in_line_for_a_connection() {
     for completion in defects {
         let error = completion.result.expect_err("a defect");
         is_defect(&error);
-        assert!(error.is_not_executed(), "{error}");
     }
     // Those that were submitted when it was over.
     assert!(answered.into_iter().all(|completion| completion.result.is_ok()));
@@ -310,21 +309,22 @@ fn on_one_connection_of_several() {
     (0..40).for_each(submit);
     assert!(take(&queue, 40).values().all(|end| end.result.is_ok()));
 
-    // Finding the servers is a way to lose a thread that others wait for, too.
+    // Finding the servers is a way to lose those who wait for that, too.
     let lost = AtomicBool::new(false);
-    let fresh =
-        servers[0].client_of(&format!("redis+cluster://localhost:{}", servers[0].address.port()), true);
-    provoke("find", &format!("the cluster of localhost:{}", servers[0].address.port()));
+    let name = format!("localhost:{}", servers[0].address.port());
+    let fresh = servers[0].client_of(&format!("redis+cluster://{name}"), true);
+    provoke("find", &name);
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 if let Err(error) = fresh.command(&["GET", "foo"]) {
                     is_defect(&error);
-                    assert!(!lost.swap(true, Ordering::Relaxed), "only one was in the middle of it");
+                    lost.store(true, Ordering::Relaxed);
                 }
             });
         }
     });
+    fresh.command(&["GET", "foo"]).expect("it goes on");
     assert!(lost.into_inner());
 }
 

@@ -35,12 +35,16 @@ impl Doing<'_> {
             }
             Event::Resolved(conn, found) => {
                 if self.table.is_resolving(conn) {
+                    #[cfg(test)]
+                    self.io.provoked("find");
                     engine.resolved(now, self, conn, found);
                 }
             }
             Event::Connected(conn, number, link) => {
                 if self.table.is_dialing(conn, number) {
                     self.table.open(&link);
+                    #[cfg(test)]
+                    self.io.provoked("line");
                     engine.connected(now, self, conn);
                 } else {
                     self.effects.drop.push(Conn::Open(link));

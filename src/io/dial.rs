@@ -222,3 +222,6 @@ fn set_keepalive(socket: impl AsFd, idle: Duration) -> io::Result<()> {
 fn failed(error: &io::Error) -> Step {
     Step::Failed(Error::new(Status::Connect, reason(error)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,7 +161,11 @@ impl Io {
     pub(crate) fn submit(&self, calls: impl Iterator<Item = core::Call<Owner>>) {
         self.enter(&mut Vec::new(), |engine, doing| {
             let now = Instant::now();
-            calls.for_each(|call| engine.submit(now, doing, call));
+            for call in calls {
+                #[cfg(test)]
+                crate::defect::provoked("work", &call.timeout.as_millis());
+                engine.submit(now, doing, call);
+            }
         });
     }
 
@@ -257,6 +261,12 @@ impl Io {
             self.enter(events, |_, _| ());
         }
         events.clear();
+    }
+
+    /// Panics if a test wants it to, at a client of this server.
+    #[cfg(test)]
+    fn provoked(&self, place: &str) {
+        crate::defect::provoked(place, &self.config.servers.addresses()[0]);
     }
 
     /// Enters the engine with `body`, having told it of `events`; then does what it wants done, and tells it what comes of that, until nothing is

@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::actions::lost_by_defect;
 use super::dial::{Dialed, Dialing, Step};
 use super::events::{Effects, Event};
@@ -14,8 +16,9 @@ use super::table::Ready;
 use super::{Io, Link, never};
 use crate::core::ConnId;
 use crate::defect::contain;
-use crate::error::{Error, Status};
+use crate::error::{Error, Result, Status};
 use crate::net::reason;
+use crate::resp::Reply;
 
 thread_local! {
     /// Whose reactor this thread turns.
@@ -52,6 +55,8 @@ impl Io {
         };
         let mut ready = Vec::new();
         reactor.wait(&mut ready, sleep);
+        #[cfg(test)]
+        self.provoked("watch");
         let now = Instant::now();
         let work = {
             let mut core = self.core.lock();
@@ -78,6 +83,8 @@ impl Io {
         self.enter(&mut events, |engine, doing| {
             let now = Instant::now();
             if engine.next_tick().is_some_and(|next| next <= now) {
+                #[cfg(test)]
+                self.provoked("expire");
                 engine.tick(now, doing);
             }
         });
@@ -97,7 +104,7 @@ impl Io {
         events.push(event);
     }
 
-    fn open(&self, conn: ConnId, dialed: Dialed) -> Result<Arc<Link>, Error> {
+    fn open(&self, conn: ConnId, dialed: Dialed) -> Result<Arc<Link>> {
         let Dialed { socket, tls, address, facts } = dialed;
         let reactor = self.reactor()?;
         let parts = Parts {
@@ -144,7 +151,8 @@ impl Io {
             }
         }
         if !effects.complete.is_empty() {
-            self.complete(&mut effects.complete);
+            // Who is left has a defect for an end.
+            contain(|| self.complete(&mut effects.complete));
         }
         for (level, text) in effects.log.drain(..) {
             self.config.log.event(level, format_args!("{text}"));
@@ -171,10 +179,7 @@ impl Io {
     }
 
     /// Tells owners of their calls' ends, those of one queue that follow each other together.
-    fn complete(
-        &self,
-        ended: &mut Vec<(Owner, crate::error::Result<crate::resp::Reply>, Option<crate::resp::Reply>)>,
-    ) {
+    fn complete(&self, ended: &mut Vec<(Owner, Result<Reply>, Option<Reply>)>) {
         if ended.iter().any(|(owner, ..)| matches!(owner, Owner::Queued(queued) if queued.flushes)) {
             self.forget_scripts();
         }
@@ -188,15 +193,20 @@ impl Io {
                 }
                 Owner::Queued(first) => {
                     let queue = first.queue().clone();
-                    let mut first = Some((Owner::Queued(first), result, arrived));
-                    let of_it = std::iter::from_fn(|| {
-                        let is_same = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.queue().is(&queue));
-                        first.take().or_else(|| ended.next_if(|(owner, ..)| is_same(owner)))
-                    });
-                    queue.complete(of_it.filter_map(|(owner, result, arrived)| match owner {
-                        Owner::Queued(queued) => Some((queued.end(), result, arrived)),
-                        Owner::Waiting(_) => None,
-                    }));
+                    // What may panic does so without the queue's lock: those that are dropped then need it.
+                    let mut done = SmallVec::<[_; 32]>::new();
+                    done.push((first, result, arrived));
+                    let is_same = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.queue().is(&queue));
+                    while let Some((Owner::Queued(queued), result, arrived)) =
+                        ended.next_if(|(owner, ..)| is_same(owner))
+                    {
+                        #[cfg(test)]
+                        self.provoked("complete");
+                        done.push((queued, result, arrived));
+                    }
+                    queue.complete(
+                        done.into_iter().map(|(queued, result, arrived)| (queued.end(), result, arrived)),
+                    );
                 }
             }
         }

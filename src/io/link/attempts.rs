@@ -115,6 +115,11 @@ impl Link {
         self.watch_unattended(&mut self.shared.lock());
     }
 
+    #[cfg(test)]
+    pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&*self.socket)
+    }
+
     /// Whether the reactor notices its end.
     pub(crate) fn is_watched(&self) -> bool {
         self.socket.interest().read
@@ -140,7 +145,7 @@ impl Link {
 
     fn watch(&self, shared: &mut Shared, wanted: Interest) {
         if let Err(error) = self.socket.watch(wanted) {
-            self.lost(shared, crate::error::Reason::ConnectionLost, &error.to_string());
+            self.lost(shared, crate::error::Reason::ConnectionLost, &crate::net::reason(&error));
         }
     }
 }

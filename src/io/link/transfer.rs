@@ -9,7 +9,7 @@ use rustls::ClientConnection;
 use super::{Link, Shared, wake_one};
 use crate::error::{Error, Reason, Status};
 use crate::net::cipher::{Cipher, Peer, Undecrypted};
-use crate::net::{PATIENCE, Readiness, tls};
+use crate::net::{PATIENCE, Readiness, reason, tls};
 use crate::resp::{NoMemory, Refusal};
 use crate::session::{Chunk, Inbox};
 
@@ -112,7 +112,7 @@ impl Link {
             (Err(error), _) if error.kind() == io::ErrorKind::OutOfMemory => {
                 self.refuse(shared, &Broken::Refusal(Refusal::Memory));
             }
-            (Err(error), _) => self.lost(shared, Reason::ConnectionLost, &error.to_string()),
+            (Err(error), _) => self.lost(shared, Reason::ConnectionLost, &reason(&error)),
             (Ok((_, Some(0))), _) => self.lost(shared, Reason::ConnectionLost, "the server closed it"),
             (Ok(_), Err(error)) => self.refuse(shared, &error),
             (Ok((Readiness { writable: true, .. }, _)), _) if !shared.writing => self.flush(shared),
@@ -168,7 +168,7 @@ impl Link {
         let mut output = match shared.take_output() {
             Ok(Some(output)) => output,
             Ok(None) => return,
-            Err(error) => return self.lost(shared, Reason::ConnectionLost, &error.to_string()),
+            Err(error) => return self.lost(shared, Reason::ConnectionLost, &reason(&error)),
         };
         shared.writing = true;
         shared.blocked = false;
@@ -192,7 +192,7 @@ impl Link {
                     break;
                 }
                 Err(error) => {
-                    self.lost(shared, Reason::ConnectionLost, &error.to_string());
+                    self.lost(shared, Reason::ConnectionLost, &reason(&error));
                     break;
                 }
             };
@@ -218,7 +218,7 @@ impl Link {
                 true
             }
             Err(error) => {
-                self.lost(shared, Reason::ConnectionLost, &error.to_string());
+                self.lost(shared, Reason::ConnectionLost, &reason(&error));
                 true
             }
         }
