@@ -452,6 +452,10 @@ impl History {
         let Some(refusal) = error.server_text().and_then(verdict::not_served) else { return Ok(None) };
         let node = whence.node;
         if refusal == NotServed::ReadOnly {
+            // A script that is sent as read-only is stopped in other words.
+            if self.read_from != ReadFrom::Primary {
+                return Ok(None);
+            }
             // A replica that the caller has named remains one.
             let may_change = !matches!(self.place, Place::Node(_)) || cx.servers.map.is_primary(node);
             let is_replica = may_change && cx.evidence.is_replica(node, whence.conn, cx.servers)?;
@@ -463,8 +467,11 @@ impl History {
                 self.redirection(cx, node, (slot, Claim::Moved), to)?
             }
             NotServed::Ask { slot, to } if slot == own => self.redirection(cx, node, (slot, Claim::Ask), to)?,
+            // A replica owns no slot, so it cannot bear that out.
             NotServed::TryAgain
-                if is_certain || cx.evidence.stands_by(node, own, Claim::Ask)? == Some(true) =>
+                if is_certain
+                    || cx.servers.map.is_primary(node)
+                        && cx.evidence.stands_by(node, own, Claim::Ask)? == Some(true) =>
             {
                 Some(Refusal::Certain(Again::AfterPause))
             }
@@ -543,6 +550,9 @@ impl History {
         };
         if self.avoid(cx.servers, node) {
             // A replica that does not have the slot: the map is out of date, and the primary is no replica.
+            if !is_proved {
+                self.doubtful.get_or_insert_with(|| error.clone());
+            }
             return Some(Again::AfterRefresh);
         }
         self.left.push(Left { node, claim, words: error.clone(), is_proved });
