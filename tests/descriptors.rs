@@ -47,22 +47,27 @@ fn without_descriptors(url: &str) {
 
     let error = Queue::new(10).expect_err("no descriptor for it");
     assert_eq!(error.status(), Status::Resources, "{error}");
-    let error = connected.submit(&queue, 1, &count, &["n"], &NONE).unwrap_err();
+    let mut lazy = options(LONG);
+    let lazy = Client::open(url, lazy.lazy_connect(true)).unwrap();
+    let error = lazy.submit(&queue, 1, &count, &["n"], &NONE).unwrap_err();
     assert_eq!((error.status(), error.is_not_executed()), (Status::Resources, true), "{error}");
     assert_eq!(queue.len(), 0, "it was not accepted");
+    // A client that is connected has what it takes.
+    connected.submit(&queue, 2, &count, &["n"], &NONE).unwrap();
+    assert_eq!(take(&queue, 1)[0].result.as_ref().unwrap().as_i64(), Some(2));
     let error = Client::open(url, &options(Duration::from_millis(300))).expect_err("no descriptor for it");
     assert_eq!((error.status(), error.is_not_executed()), (Status::Connect, true), "{error}");
     assert!(error.message().contains("Too many open files"), "{error}");
     assert_eq!(
         connected.call(&count, &["n"], &NONE).unwrap().as_i64(),
-        Some(2),
+        Some(3),
         "one that has its descriptor"
     );
 
     drop(taken);
     let another = Client::open(url, &options(LONG)).unwrap();
-    assert_eq!(another.call(&count, &["n"], &NONE).unwrap().as_i64(), Some(3));
-    connected.submit(&queue, 2, &count, &["n"], &NONE).unwrap();
-    assert_eq!(take(&queue, 1)[0].result.as_ref().unwrap().as_i64(), Some(4));
+    assert_eq!(another.call(&count, &["n"], &NONE).unwrap().as_i64(), Some(4));
+    lazy.submit(&queue, 2, &count, &["n"], &NONE).unwrap();
+    assert_eq!(take(&queue, 1)[0].result.as_ref().unwrap().as_i64(), Some(5));
     Queue::new(10).unwrap();
 }

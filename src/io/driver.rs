@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::{Io, Reactor};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::ffi::lock::Mutex;
 use crate::queue::Queue;
 use crate::threads::{self, Place};
@@ -46,7 +46,10 @@ impl Io {
         if driver.is_some() {
             return Ok(());
         }
-        let reactor = self.reactor()?;
+        let reactor = self.reactor().map_err(|error| match error.status() {
+            Status::Connect => Error::new(Status::Resources, error.message()).sent(false),
+            _ => error,
+        })?;
         if queue.is_without_thread() {
             return self.attach(queue, &reactor);
         }

@@ -26,10 +26,11 @@ use std::time::Instant;
 use crate::config::{Config, LONGEST_WAIT};
 use crate::core::{self, Engine, NodeId, Resumed};
 use crate::defect::contain;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::ffi::cancel::Held;
 use crate::ffi::fork::Process;
 use crate::ffi::lock::Mutex;
+use crate::net::reason;
 use crate::queue::{Queue, Ticket};
 use crate::request::{Request, Shape};
 use crate::resp::Pool;
@@ -241,9 +242,10 @@ impl Io {
         if self.is_closed() {
             return Err(Error::closed());
         }
+        // Without one no connection was ever made.
         let made = Arc::new(Reactor::new().map_err(|error| {
-            let text = format!("no descriptors to wait for sockets with: {error}; nothing was sent");
-            Error::new(Status::Resources, text).sent(false)
+            let why = format!("cannot connect: no descriptors to wait for sockets with: {}", reason(&error));
+            Error::because(Status::Connect, Reason::Resources, why)
         })?);
         *reactor = Some(Arc::clone(&made));
         Ok(made)
