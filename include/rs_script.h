@@ -200,6 +200,9 @@
 // A flag of a packed completion: the error is followed by the replies of a pipeline that did arrive.
 #define RS_PACKED_ARRIVED 4
 
+// A flag of rs_queue_new_with: no thread in the background looks after the calls; whoever polls the queue does.
+#define RS_QUEUE_NO_THREAD 1
+
 // A NULL reply has no type.
 #define RS_REPLY_NONE 0
 
@@ -302,8 +305,8 @@ typedef struct rs_pipeline rs_pipeline;
 // outlives the clients. Caller frees with rs_queue_free.
 //
 // Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
-// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies. A submitted call is written by the
-// thread that submits it. A child of fork() must make a queue of its own: its parent's is empty there, and all else
+// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies (but see RS_QUEUE_NO_THREAD). A
+// submitted call is written by the thread that submits it. A child of fork() must make a queue of its own: its parent's is empty there, and all else
 // is RS_ERR_FORKED.
 typedef struct rs_queue rs_queue;
 
@@ -902,16 +905,43 @@ rs_status rs_queue_new(size_t capacity,
                        rs_queue **queue,
                        rs_error **err);
 
+// Makes a queue of another kind.
+//
+// `flags`: 0, and then it is the same as rs_queue_new; or RS_QUEUE_NO_THREAD, for programs with an event loop of their own:
+//
+// - No thread is started for the calls of this queue. What such a thread would do (read replies, send what a socket did not take, connect, mind
+//   deadlines, follow redirects) is done by rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed, on the thread that calls them, for all
+//   clients that have submitted to the queue. With `timeout_ms` 0 they never wait: they do what there is to do and take out what is complete.
+//   With another they wait for the first completion and go on with the work meanwhile.
+// - rs_queue_fd is readable whenever there is something to do: bytes have come, a socket takes bytes again, a deadline has passed, a connection is
+//   made, or completions wait. It is an epoll instance on Linux and Android, and a kqueue on other systems, with the sockets and the next deadline in
+//   it; add it to a loop's poll, epoll or kqueue like any descriptor, level-triggered, and do not read from it. When it is readable call one of
+//   the functions above with `timeout_ms` 0, until fewer completions come than were asked for. There need not be any: a turn may have only sent or
+//   received a part. libuv takes it with uv_poll_init, libevent with event_new and EV_READ | EV_PERSIST; what takes sockets only, as Node's net.Socket,
+//   cannot use it.
+// - As long as nobody polls nothing goes on: no reply is read, and no deadline ends a call. rs_queue_len stays what it was.
+// - Looking up a host name has a thread of its own, for as long as it lasts, because the system knows no other way.
+// - A blocking call that waits on a client of the queue may do this work in passing; so the descriptor may be found readable for nothing.
+// - A client that has submitted to a queue of the other kind as well has its thread, and that does the work for both.
+//
+// Everything else is as with other queues. `capacity`, `queue`, `err`, errors and threads: as with rs_queue_new; also RS_ERR_INVALID_ARGUMENT for
+// other flags.
+rs_status rs_queue_new_with(size_t capacity,
+                            uint32_t flags,
+                            rs_queue **queue,
+                            rs_error **err);
+
 // Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses it; rs_queue_close has those come back
 // that wait in it.
 void rs_queue_free(rs_queue *queue);
 
-// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair. Do
-// not write to it and do not close it. Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the
-// queue stops being empty; so take out until fewer come than were asked for. Also after rs_queue_wake, up to the next
-// poll; and for good, at its end, after rs_queue_close: take it out of the loop then.
+// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair; that
+// of a queue with RS_QUEUE_NO_THREAD is of another kind, and readable for more, see rs_queue_new_with. Do not write to it and do not close it.
+// Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the queue stops being empty; so take out
+// until fewer come than were asked for. Also after rs_queue_wake, up to the next poll; and for good, at its end, after rs_queue_close: take it out
+// of the loop then.
 //
 // Returns: borrowed until rs_queue_free. NULL: -1. Errors: none. Threads: any.
 int rs_queue_fd(const rs_queue *queue);
