@@ -523,11 +523,13 @@ impl History {
         if self.may_be_forged && cx.evidence.stands_by(node, slot, claim)? != Some(true) {
             return Ok(Redirection::Refused);
         }
+        // A replica owns no slot: that it does not, proves nothing.
+        let is_proved = !self.may_be_forged || cx.servers.map.is_primary(node);
         Ok(match primary {
-            Some(node) => Redirection::To { node, is_proved: true },
+            Some(node) => Redirection::To { node, is_proved },
             None if cx.evidence.names(node, (slot, claim), &address, cx.servers)? => {
                 let purpose = crate::session::handshake::Purpose::Calls;
-                Redirection::To { node: cx.servers.node_at(&address, purpose), is_proved: true }
+                Redirection::To { node: cx.servers.node_at(&address, purpose), is_proved }
             }
             None if claim == Claim::Moved => Redirection::Elsewhere,
             None => Redirection::Refused,
@@ -546,6 +548,9 @@ impl History {
         self.redirects += 1;
         cx.servers.redirects += 1;
         let Redirection::To { node: target, is_proved } = redirection else {
+            if self.may_be_forged && !cx.servers.map.is_primary(node) {
+                self.doubtful.get_or_insert_with(|| error.clone());
+            }
             return Some(Again::AfterRefresh);
         };
         if self.avoid(cx.servers, node) {
