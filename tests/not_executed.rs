@@ -326,12 +326,10 @@ fn what_was_sent_once_stays_unknown_when_the_client_is_closed_afterwards() {
 
 #[test]
 fn what_waits_to_go_on_after_a_redirection_claims_nothing() {
-    // Sixteen calls keep all workers busy; the script's own redirection waits for one of them until its deadline.
-    const BUSY: usize = 16;
+    // The script's own redirection leads to a server that does not answer it.
     let nodes = Nodes::new();
-    let busy = Arc::new(AtomicUsize::new(0));
     let start = |me: usize| {
-        let (nodes, busy) = (Arc::clone(&nodes), Arc::clone(&busy));
+        let nodes = Arc::clone(&nodes);
         Fake::start(move |conn| {
             converse(conn, |conn, words| {
                 match nodes.answer(me, 0, words) {
@@ -343,7 +341,7 @@ fn what_waits_to_go_on_after_a_redirection_claims_nothing() {
                         conn.write(format!("*2\r\n{}", halves.concat()).as_bytes());
                     }
                     Some(answer) => conn.write(answer.as_bytes()),
-                    None if me == 1 => drop(busy.fetch_add(1, Ordering::SeqCst)),
+                    None if me == 1 => {}
                     None => conn.write(format!("-MOVED 12182 127.0.0.1:{}\r\n", nodes.port(1)).as_bytes()),
                 }
                 true
@@ -355,12 +353,6 @@ fn what_waits_to_go_on_after_a_redirection_claims_nothing() {
     let url = format!("redis+cluster://127.0.0.1:{}", servers[0].port());
     let client = Client::open(&url, &options(Duration::from_secs(90))).unwrap();
     let queue = Queue::new(64).unwrap();
-    for tag in 0..BUSY {
-        let mut pipeline = client.pipeline();
-        pipeline.command(&["GET", "bar"]).unwrap();
-        pipeline.submit(&queue, tag as u64).unwrap();
-    }
-    wait_until("all workers are busy", || busy.load(Ordering::SeqCst) == BUSY);
     for cancelled in [false, true] {
         let hasty = client.with_timeout(Duration::from_millis(if cancelled { 60_000 } else { 300 }));
         hasty.submit(&queue, 99, &Script::new(COUNT), &["foo"], &NONE).unwrap();
@@ -370,7 +362,7 @@ fn what_waits_to_go_on_after_a_redirection_claims_nothing() {
             client.cancel(&queue, 99);
         }
         let completion = take(&queue, 1).remove(0);
-        assert_eq!(completion.tag, 99);
+        assert_eq!(completion.tag, 99, "{completion:?}");
         let error = completion.result.unwrap_err();
         assert!(!error.is_not_executed(), "cancelled {cancelled}: {error}");
     }

@@ -218,8 +218,8 @@ fn while_deadlines_are_looked_at() {
 fn while_it_is_found_out_what_to_poll_for() {
     let (server, client, queue) = under_way(5);
     provoke("watch", &server.name());
-    // Sets the alarm, so that the thread looks.
-    client.with_timeout(LONG / 2).submit_command(&queue, 5, &["PING"]).expect("accepted");
+    // Sets the alarm, so that the thread looks; if it has not been woken before.
+    client.with_timeout(Duration::from_millis(500)).submit_command(&queue, 5, &["PING"]).expect("accepted");
     are_defects(take(&queue, 6));
     server.release();
     goes_on(&client, &queue);
