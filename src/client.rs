@@ -207,11 +207,6 @@ impl Client {
         &self.io
     }
 
-    #[inline]
-    pub(crate) fn view(&self) -> &View {
-        &self.view
-    }
-
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }

@@ -6,8 +6,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -379,22 +377,6 @@ pub(crate) struct Config {
     /// An empty transaction on each connection.
     pub(crate) probe_transactions: bool,
     pub(crate) log: Log,
-    /// The client is being closed: whoever connects for it gives up.
-    pub(crate) closing: Closing,
-}
-
-/// Set once, for all copies of a configuration.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Closing(Arc<AtomicBool>);
-
-impl Closing {
-    pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
 }
 
 /// Which servers a URL names.
@@ -500,7 +482,6 @@ impl Config {
             client_info: options.client_info.or(target.client_info).unwrap_or(true),
             probe_transactions: options.probe_transactions.or(target.probe_transactions).unwrap_or(true),
             log: options.log.of_a_client(),
-            closing: Closing::default(),
         })
     }
 

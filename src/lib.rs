@@ -24,7 +24,6 @@ mod client;
 mod command;
 mod config;
 mod core;
-mod deadlines;
 mod defect;
 mod error;
 #[doc(hidden)]
@@ -67,3 +66,6 @@ pub use script::{Script, Sha};
 #[doc(hidden)]
 pub use session::bench::Codec;
 pub use stats::Stats;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub use io::bench::Routes;

@@ -29,18 +29,6 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn merge(&mut self, other: &Stats) {
-        self.calls += other.calls;
-        self.round_trips += other.round_trips;
-        self.bytes_sent += other.bytes_sent;
-        self.bytes_received += other.bytes_received;
-        self.script_loads += other.script_loads;
-        self.noscript_repairs += other.noscript_repairs;
-        self.reconnects += other.reconnects;
-        self.redirects += other.redirects;
-        self.in_flight += other.in_flight;
-    }
-
     pub(crate) fn add(&mut self, counters: Counters, in_flight: usize) {
         self.calls += counters.calls;
         self.round_trips += counters.flushes;

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
+use std::thread::{Builder, JoinHandle};
 
 use crate::error::{Error, Status};
 use crate::ffi::cancel::Held;
@@ -53,16 +53,6 @@ pub(crate) fn spawn<T: Send + 'static>(
 ) -> io::Result<JoinHandle<T>> {
     let _blocked = Blocked::new();
     Builder::new().name(name.into()).spawn(|| inside(body))
-}
-
-/// The same within a scope. [`std::thread::scope`] waits for the body only: its handle is to be joined.
-pub(crate) fn spawn_scoped<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: &str,
-    body: impl FnOnce() -> T + Send + 'scope,
-) -> io::Result<ScopedJoinHandle<'scope, T>> {
-    let _blocked = Blocked::new();
-    Builder::new().name(name.into()).spawn_scoped(scope, || inside(body))
 }
 
 fn inside<T>(body: impl FnOnce() -> T) -> T {

@@ -176,16 +176,26 @@ pub(crate) struct Routes {
 impl Routes {
     pub(crate) const NOBODY: u16 = u16::MAX;
 
-    /// The primary that has a slot, as far as that is known now.
+    /// The place in `nodes` of the primary that has a slot, as far as that is known now.
     #[inline]
-    pub(crate) fn node_of(&self, slot: u16, now: Instant) -> Option<NodeId> {
+    pub(crate) fn place_of(&self, slot: u16, now: Instant) -> Option<usize> {
         if self.until.is_some_and(|until| now > until) {
             return None;
         }
         match self.slots.get(usize::from(slot)) {
-            Some(&place) => self.nodes.get(usize::from(place)).copied(),
-            None => self.nodes.first().copied(),
+            Some(&place) => Some(usize::from(place)),
+            None if self.slots.is_empty() => Some(0),
+            None => None,
         }
+    }
+}
+
+#[cfg(any(test, feature = "bench-internals"))]
+impl Routes {
+    /// The primary that has a slot, as far as that is known now.
+    #[inline]
+    pub(crate) fn node_of(&self, slot: u16, now: Instant) -> Option<NodeId> {
+        self.nodes.get(self.place_of(slot, now)?).copied()
     }
 }
 

@@ -5,6 +5,8 @@
 //! link's, all others; a link never tells the engine anything with its own lock held.
 
 mod actions;
+#[cfg(feature = "bench-internals")]
+pub(crate) mod bench;
 mod dial;
 mod driver;
 mod events;
@@ -194,7 +196,6 @@ impl Io {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.config.closing.set();
         self.enter(&mut Vec::new(), |engine, doing| engine.close(Instant::now(), doing));
         // Whatever the engine has left.
         let left = self.core.lock().table.take_all();

@@ -186,14 +186,10 @@ impl Served {
     pub(crate) fn of_slot(&self, slot: u16, is_whole: bool, now: Instant) -> Option<(NodeId, Arc<Link>)> {
         let inner = self.0.read();
         let routes = inner.routes.as_ref()?;
-        let place = match routes.slots.get(usize::from(slot)) {
-            Some(&place) => usize::from(place),
-            None if routes.slots.is_empty() => 0,
-            None => return None,
-        };
-        if is_whole && !routes.slots.is_empty() || routes.until.is_some_and(|until| now > until) {
+        if is_whole && !routes.slots.is_empty() {
             return None;
         }
+        let place = routes.place_of(slot, now)?;
         let link = inner.by_place.get(place)?.as_ref()?;
         Some((*routes.nodes.get(place)?, Arc::clone(link)))
     }

@@ -194,11 +194,6 @@ impl Link {
         self.conn
     }
 
-    /// Which of the client's engines it is of.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
     /// Whether a deadline was missed and no byte came since.
     pub(crate) fn is_suspect(&self) -> bool {
         self.shared.lock().is_suspect()
