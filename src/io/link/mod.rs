@@ -114,7 +114,7 @@ struct Shared {
     ungathered: u32,
     /// The socket took no more when the last writer left.
     blocked: bool,
-    /// When the last byte came, or shortly before.
+    /// When the last byte came, or shortly before; or when it was seen that none had come and that it was open.
     heard: Instant,
     /// Calls are in flight, and no byte came since.
     silence: Option<Silence>,

@@ -77,7 +77,8 @@ impl Link {
             }
         }
         shared.reading = false;
-        // From its callers' point of view it was heard just now: they need not look again.
+        // It was there just now: who comes next need not look again.
+        shared.heard = now;
         self.pass_on(shared);
         self.hand_out(shared);
     }
