@@ -316,11 +316,11 @@ static void a_thread_that_cannot_be_started_is_an_error(void) {
     no_threads = false;
     CHECK_OK(rs_client_submit(client, 1, ping, NULL, queue, 1, &err));
     take(queue, RS_OK);
-    /* With a thread that reads, and none to connect. */
+    /* One thread is enough: connecting takes none. */
     no_threads_but = 1;
     no_threads = true;
     CHECK_OK(rs_client_submit(lazy, 1, ping, NULL, queue, 1, &err));
-    take(queue, RS_ERR_RESOURCES);
+    take(queue, RS_OK);
     no_threads = false;
     CHECK_OK(rs_client_submit(lazy, 1, ping, NULL, queue, 1, &err));
     take(queue, RS_OK);
