@@ -393,13 +393,17 @@ impl<T: Owner> Engine<T> {
             }
             _ => None,
         };
-        let error = making.or_else(|| node.last_error.clone()).unwrap_or_else(|| {
-            let text = format!(
-                "the deadline passed before there was a connection to {}; nothing was sent",
-                node.name
-            );
-            Error::new(Status::Timeout, text)
-        });
+        let error = match (making, &node.last_error) {
+            (None, Some(error)) => error.clone(),
+            (making, _) => {
+                let why = making.map(|error| format!(": {error}")).unwrap_or_default();
+                let waited = attempt.timeout.as_millis();
+                let text = format!(
+                    "the deadline of {waited} ms passed before the call could be sent; nothing was sent{why}"
+                );
+                Error::new(Status::Timeout, text)
+            }
+        };
         error.on(&node.name)
     }
 

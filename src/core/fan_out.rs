@@ -206,6 +206,8 @@ impl FanOut {
     /// Puts items together by the server that each goes to.
     fn split(&mut self, cx: &Context<'_>) {
         let mut ways: HashMap<u16, Next> = HashMap::new();
+        // Behind an item that waits for its keys others of its slot could overtake it.
+        let mut held: HashSet<u16> = HashSet::new();
         let pending = std::mem::take(&mut self.pending);
         let mut places: HashMap<Next, usize> = HashMap::new();
         let mut parts: Vec<Part> = Vec::new();
@@ -224,11 +226,16 @@ impl FanOut {
                     None => continue,
                 },
             };
-            if slot != NO_SLOT && !self.has_choice(index) && self.histories.contains_key(&index) {
-                if *ways.entry(slot).or_insert(next) != next {
-                    self.history(index).hold(next);
+            if slot != NO_SLOT && !self.has_choice(index) {
+                let history = self.histories.get_mut(&index);
+                let is_apart = history.is_some() && *ways.entry(slot).or_insert(next) != next;
+                if is_apart || held.contains(&slot) {
+                    history.into_iter().for_each(|history| history.hold(next));
                     self.round.next.push(index);
                     continue;
+                }
+                if history.is_some_and(|history| history.waits_for_keys) {
+                    held.insert(slot);
                 }
             }
             let place = *places.entry(next).or_insert_with(|| {

@@ -123,6 +123,8 @@ pub(super) struct History {
     doubtful: Option<Error>,
     /// Replicas that could not serve it.
     avoided: Vec<NodeId>,
+    /// The last server lacked some of its keys, which are on their way to another.
+    pub(super) waits_for_keys: bool,
     /// The last map had no server for it.
     missed: bool,
     redirects: u32,
@@ -179,6 +181,7 @@ impl History {
             left: SmallVec::new(),
             doubtful: None,
             avoided: Vec::new(),
+            waits_for_keys: false,
             missed: false,
             redirects: 0,
             attempts: 0,
@@ -286,6 +289,8 @@ impl History {
         let again = self.judge(cx, whence, error, repeatable)?;
         let ending = if again.is_none() { Some(self.proved(cx, whence, error.clone())?) } else { None };
         self.attempts += 1;
+        let refusal = error.server_text().and_then(verdict::not_served);
+        self.waits_for_keys = refusal == Some(NotServed::TryAgain);
         match (again, ending) {
             (Some(again), _) => {
                 if error.is_indeterminate() {
