@@ -139,17 +139,11 @@ impl Decoder {
                                 None => return Ok(Decoded::Incomplete),
                             }
                             bytes[end] = 0;
-                            entry.kind = if sign == b'!' { Kind::Error } else { Kind::String };
+                            entry.kind = Kind::String;
                             entry.value = start.wrapping_add(shift) as u64;
                             entry.len = len;
-                            if sign == b'=' {
-                                if len < 4 || bytes[start + 3] != b':' {
-                                    return Err(Refusal::Protocol("a verbatim string without a format"));
-                                }
-                                bytes[start + 3] = 0;
-                                entry.kind = Kind::Verbatim;
-                                entry.value = (start + 4).wrapping_add(shift) as u64;
-                                entry.len -= 4;
+                            if sign != b'$' {
+                                rare_text(sign, &mut bytes[start..end], &mut entry)?;
                             }
                             *at = end + 2;
                         }
@@ -370,6 +364,23 @@ impl Decoder {
     }
 }
 
+/// What an error or verbatim string is besides a string of bytes.
+#[cold]
+fn rare_text(sign: u8, text: &mut [u8], entry: &mut Entry) -> Result<(), Refusal> {
+    if sign == b'!' {
+        entry.kind = Kind::Error;
+        return Ok(());
+    }
+    let Some(colon) = text.get_mut(3).filter(|colon| **colon == b':') else {
+        return Err(Refusal::Protocol("a verbatim string without a format"));
+    };
+    *colon = 0;
+    entry.kind = Kind::Verbatim;
+    entry.value = entry.value.wrapping_add(4);
+    entry.len -= 4;
+    Ok(())
+}
+
 /// Where the first CR or LF is. Most lines are so short that a search in larger steps would cost more than it saves.
 #[inline]
 fn line_end(bytes: &[u8]) -> Option<usize> {
@@ -426,6 +437,16 @@ const NIL: i64 = -1;
 #[inline(always)]
 fn number<const IS_LENGTH: bool>(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal> {
     let mut rest = bytes.get(at..).unwrap_or_default();
+    // Nearly all have one digit or two.
+    if let Some([first, second, third, fourth]) = rest.first_chunk() {
+        let (tens, ones) = (first.wrapping_sub(b'0'), second.wrapping_sub(b'0'));
+        if tens < 10 && ones < 10 && [*third, *fourth] == *b"\r\n" {
+            return Ok(Some((i64::from(tens * 10 + ones), at + 4)));
+        }
+        if tens < 10 && [*second, *third] == *b"\r\n" {
+            return Ok(Some((i64::from(tens), at + 3)));
+        }
+    }
     let mut value: i64 = 0;
     while let [byte @ b'0'..=b'9', behind @ ..] = rest {
         value = value.wrapping_mul(10).wrapping_add(i64::from(byte - b'0'));
