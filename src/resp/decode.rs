@@ -107,8 +107,9 @@ impl Decoder {
         if self.is_aside {
             return self.decode_aside(bytes, at);
         }
-        loop {
-            let Some(&sign) = bytes.get(*at) else { return Ok(Decoded::Incomplete) };
+        // Here and not behind `at`, where it would be written at each element.
+        let mut place = *at;
+        while let Some(&sign) = bytes.get(place) {
             let index = tape.len();
             if index >= u32::MAX as usize {
                 return Err(Refusal::Limit("more than 2^32 elements"));
@@ -117,17 +118,13 @@ impl Decoder {
             let mut entry = Entry { value: 0, len: 0, span: 1, index: index as u32, kind: Kind::Nil };
             match sign {
                 b':' => {
-                    let Some((value, next)) = number::<false>(bytes, *at + 1)? else {
-                        return Ok(Decoded::Incomplete);
-                    };
+                    let Some((value, next)) = number::<false>(bytes, place + 1)? else { break };
                     entry.kind = Kind::Integer;
                     entry.value = value.cast_unsigned();
-                    *at = next;
+                    place = next;
                 }
                 b'$' | b'=' | b'!' => {
-                    let Some((announced, start)) = number::<true>(bytes, *at + 1)? else {
-                        return Ok(Decoded::Incomplete);
-                    };
+                    let Some((announced, start)) = number::<true>(bytes, place + 1)? else { break };
                     match u32::try_from(announced) {
                         Ok(len) if len as usize <= self.limits.max_bytes => {
                             let end = start.saturating_add(len as usize);
@@ -136,38 +133,40 @@ impl Decoder {
                                 Some(_) => {
                                     return Err(Refusal::Protocol("a string that does not end in CR LF"));
                                 }
-                                None => return Ok(Decoded::Incomplete),
+                                None => break,
                             }
                             bytes[end] = 0;
                             entry.kind = Kind::String;
                             entry.value = start.wrapping_add(shift) as u64;
                             entry.len = len;
                             if sign != b'$' {
-                                rare_text(sign, &mut bytes[start..end], &mut entry)?;
+                                entry = rare_text(sign, &mut bytes[start..end], entry)?;
                             }
-                            *at = end + 2;
+                            place = end + 2;
                         }
                         Err(_) if announced == NIL => {
                             if sign != b'$' {
                                 return Err(Refusal::Protocol("a negative length"));
                             }
-                            *at = start;
+                            place = start;
                         }
                         _ => return Err(Refusal::Limit("a string longer than the limit")),
                     }
                 }
                 b'*' | b'%' | b'~' | b'>' | b'|' => {
-                    let Some((announced, next)) = number::<true>(bytes, *at + 1)? else {
-                        return Ok(Decoded::Incomplete);
-                    };
-                    *at = next;
+                    let Some((announced, next)) = number::<true>(bytes, place + 1)? else { break };
+                    place = next;
                     if let Ok(count) = u64::try_from(announced) {
                         if matches!(sign, b'>' | b'|') && self.open.is_empty() {
+                            *at = place;
                             return self.open_aside(sign, count, bytes, at);
                         }
                         match self.open(sign, count, entry, tape)? {
-                            Some(Decoded::Reply) if more(tape, *at)? => {}
-                            Some(done) => return Ok(done),
+                            Some(Decoded::Reply) if more(tape, place)? => {}
+                            Some(done) => {
+                                *at = place;
+                                return Ok(done);
+                            }
                             None => {}
                         }
                         continue;
@@ -177,19 +176,25 @@ impl Decoder {
                     }
                 }
                 b'+' | b'-' | b'_' | b'#' | b',' | b'(' => {
-                    if !self.line(sign, bytes, at, shift, &mut entry)? {
-                        return Ok(Decoded::Incomplete);
+                    match self.line(sign, bytes, place, shift, entry)? {
+                        Some((read, next)) => (entry, place) = (read, next),
+                        None => break,
                     }
                 }
                 _ => return Err(Refusal::Protocol("an unknown type")),
             }
             push(tape, entry)?;
             match self.close(tape) {
-                Some(Decoded::Reply) if more(tape, *at)? => {}
-                Some(done) => return Ok(done),
+                Some(Decoded::Reply) if more(tape, place)? => {}
+                Some(done) => {
+                    *at = place;
+                    return Ok(done);
+                }
                 None => {}
             }
         }
+        *at = place;
+        Ok(Decoded::Incomplete)
     }
 
     /// Begins a push message, or an attribute in front of a reply.
@@ -225,6 +230,7 @@ impl Decoder {
     }
 
     /// Enters an aggregate of `count` elements (pairs for a map); says what is complete if it is empty.
+    #[inline(never)]
     fn open(
         &mut self,
         sign: u8,
@@ -271,6 +277,7 @@ impl Decoder {
     }
 
     /// Closes every aggregate that is complete now.
+    #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "a tape has no more than 2^32 entries")]
     fn finish(&mut self, tape: &mut Vec<Entry>) -> Option<Decoded> {
         while let Some(open) = self.open.last() {
@@ -298,23 +305,24 @@ impl Decoder {
         Some(Decoded::Reply)
     }
 
-    /// Reads a type that is one line; `false` when the line is not complete.
+    /// Reads a type that is one line, and the place behind; `None` when the line is not complete.
+    #[inline(never)]
     fn line(
         &mut self,
         sign: u8,
         bytes: &mut [u8],
-        at: &mut usize,
+        at: usize,
         shift: usize,
-        entry: &mut Entry,
-    ) -> Result<bool, Refusal> {
-        let mut start = *at + 1;
+        mut entry: Entry,
+    ) -> Result<Option<(Entry, usize)>, Refusal> {
+        let mut start = at + 1;
         let from = start + self.searched;
         let Some(len) = line_end(&bytes[from..]) else {
             self.searched = bytes.len() - start;
             if self.searched > self.limits.max_bytes {
                 return Err(Refusal::Limit("a line longer than the limit"));
             }
-            return Ok(false);
+            return Ok(None);
         };
         let end = from + len;
         if bytes[end] == b'\n' {
@@ -325,7 +333,7 @@ impl Decoder {
             Some(_) => return Err(Refusal::Protocol("a CR without LF")),
             None => {
                 self.searched = end - start;
-                return Ok(false);
+                return Ok(None);
             }
         }
         let text = &bytes[start..end];
@@ -359,17 +367,16 @@ impl Decoder {
             entry.len = len;
             bytes[end] = 0;
         }
-        *at = end + 2;
-        Ok(true)
+        Ok(Some((entry, end + 2)))
     }
 }
 
 /// What an error or verbatim string is besides a string of bytes.
 #[cold]
-fn rare_text(sign: u8, text: &mut [u8], entry: &mut Entry) -> Result<(), Refusal> {
+fn rare_text(sign: u8, text: &mut [u8], mut entry: Entry) -> Result<Entry, Refusal> {
     if sign == b'!' {
         entry.kind = Kind::Error;
-        return Ok(());
+        return Ok(entry);
     }
     let Some(colon) = text.get_mut(3).filter(|colon| **colon == b':') else {
         return Err(Refusal::Protocol("a verbatim string without a format"));
@@ -378,7 +385,7 @@ fn rare_text(sign: u8, text: &mut [u8], entry: &mut Entry) -> Result<(), Refusal
     entry.kind = Kind::Verbatim;
     entry.value = entry.value.wrapping_add(4);
     entry.len -= 4;
-    Ok(())
+    Ok(entry)
 }
 
 /// Where the first CR or LF is. Most lines are so short that a search in larger steps would cost more than it saves.

@@ -124,6 +124,12 @@ impl<T> Session<T> {
             self.single_answered(key);
             return Ok(());
         }
+        self.part_decoded(key, at)
+    }
+
+    #[inline(never)]
+    fn part_decoded(&mut self, key: usize, at: u64) -> Result<(), Refusal> {
+        let call = &mut self.calls[key];
         if call.payload.tape[call.last].kind == Kind::Error {
             self.item_failed(key, at);
         }
@@ -135,23 +141,31 @@ impl<T> Session<T> {
         Ok(())
     }
 
+    #[inline(always)]
     fn single_answered(&mut self, key: usize) {
         let call = &mut self.calls[key];
         if call.payload.tape[call.payload.root].kind == Kind::Error {
             return self.single_failed(key);
         }
         self.has_loaded = true;
-        if call.teaches
-            && let Some(script) = call.request.scripts.first()
-        {
-            // EVAL has cached it, or it was there: next time the SHA will do, for as long as the server keeps it.
-            self.known.insert(script.sha(), call.position, Source::Other);
-            self.facts.note_compiled(script.sha());
+        if call.teaches {
+            self.learn_from_single(key);
         }
         self.succeed(key);
     }
 
+    #[cold]
+    fn learn_from_single(&mut self, key: usize) {
+        let call = &self.calls[key];
+        if let Some(script) = call.request.scripts.first() {
+            // EVAL has cached it, or it was there: next time the SHA will do, for as long as the server keeps it.
+            self.known.insert(script.sha(), call.position, Source::Other);
+            self.facts.note_compiled(script.sha());
+        }
+    }
+
     /// Decides on the error reply to a single call: send it again in another form, or hand it over.
+    #[cold]
     fn single_failed(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let text = call.payload.text(call.payload.root);

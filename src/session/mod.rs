@@ -252,6 +252,12 @@ impl<T> Call<T> {
     }
 }
 
+/// Out of the way of the calls that have none.
+#[cold]
+fn drop_rare(rare: Box<Rare>) {
+    drop(rare);
+}
+
 const UNASKED: Refusal = Refusal::Protocol("a reply that no call waits for");
 
 const TOO_LONG: Refusal = Refusal::Limit("a reply longer than the limit");
@@ -427,6 +433,12 @@ impl<T> Session<T> {
         Counters { flushes: self.outbox.bursts(), ..self.counters }
     }
 
+    /// Whether bytes wait to be sent.
+    #[inline]
+    pub(crate) fn has_output(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow.
     #[inline]
     pub(crate) fn take_output(&mut self) -> Option<Chunk> {
@@ -456,12 +468,12 @@ impl<T> Session<T> {
             return Ok(());
         }
         let decoded = self.decode();
-        decoded.and(self.hand_over_whole())
+        if self.inbox.has_whole() { decoded.and(self.hand_over_whole()) } else { decoded }
     }
 
     /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever
     /// ends it meanwhile.
-    #[inline]
+    #[inline(never)]
     fn hand_over_whole(&mut self) -> std::result::Result<(), Refusal> {
         if self.inbox.has_whole()
             && let Some(Expected { call, what: What::Items { .. } }) = self.expected.front()
@@ -490,32 +502,50 @@ impl<T> Session<T> {
     /// Decodes what comes next, which belongs to the call `expected`; `false` when more must be received for it.
     #[inline(always)]
     fn decode_next(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
+        let Some(Expected { call, what: What::Items { left, at } }) = expected else {
+            return self.decode_other(expected);
+        };
+        match self.decode_items(call, left)? {
+            Decoded::Reply => self.items_answered(call, at).map(|()| true),
+            decoded => self.left_out(&decoded),
+        }
+    }
+
+    /// The same where it is not the replies to items that come next: out of the way of those that are.
+    #[inline(never)]
+    fn decode_other(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
         let decoded = match expected {
-            Some(Expected { call, what: What::Items { left, .. } }) => self.decode_items(call, left)?,
             Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
             Some(_) => self.decode_unseen()?,
             None => self.decode_unasked()?,
         };
-        match (decoded, expected) {
-            (Decoded::Incomplete, _) => {
-                if self.inbox.incomplete() > self.limits.max_bytes {
-                    return Err(if self.decoder.is_aside() { LONG_ASIDE } else { TOO_LONG });
-                }
-                return Ok(false);
-            }
-            (Decoded::Aside, _) => self.discard_aside()?,
-            (Decoded::Reply, None) => return Err(UNASKED),
-            (Decoded::Reply, Some(Expected { call, what })) => match what {
-                What::Items { at, .. } => self.items_answered(call, at)?,
-                What::Word { form } => self.answered(call, form),
-                What::Load { script } => self.loaded(call, script)?,
-                What::Asking => self.asked(),
-                What::Queued { left } => self.queued(call, left),
-                What::Exec => self.executed(call)?,
-                What::Probe { left } => self.probed(left)?,
-            },
+        if decoded != Decoded::Reply {
+            return self.left_out(&decoded);
+        }
+        let Some(Expected { call, what }) = expected else { return Err(UNASKED) };
+        match what {
+            // Those of items are decoded by the caller.
+            What::Items { .. } => {}
+            What::Word { form } => self.answered(call, form),
+            What::Load { script } => self.loaded(call, script)?,
+            What::Asking => self.asked(),
+            What::Queued { left } => self.queued(call, left),
+            What::Exec => self.executed(call)?,
+            What::Probe { left } => self.probed(left)?,
         }
         Ok(true)
+    }
+
+    /// Goes on where no reply was decoded; `false` when more must be received.
+    #[cold]
+    fn left_out(&mut self, decoded: &Decoded) -> std::result::Result<bool, Refusal> {
+        if *decoded == Decoded::Aside {
+            return self.discard_aside().map(|()| true);
+        }
+        if self.inbox.incomplete() > self.limits.max_bytes {
+            return Err(if self.decoder.is_aside() { LONG_ASIDE } else { TOO_LONG });
+        }
+        Ok(false)
     }
 
     /// Forgets which scripts the server has: someone is about to flush them, or has.
@@ -601,16 +631,19 @@ impl<T> Session<T> {
         let looks_at_errors = call.request.shape != Shape::Single;
         let (mut whole, mut last) = (call.whole, call.last);
         let before = left;
+        let max_bytes = self.limits.max_bytes;
         let (received, at, reply) = self.inbox.decodable_replies();
+        let mut reply_at = *reply;
         let decoded = self.decoder.decode_while(received, at, shift, tape, |tape, end| {
-            if end - *reply > self.limits.max_bytes {
+            if end - reply_at > max_bytes {
                 return Err(TOO_LONG);
             }
-            *reply = end;
+            reply_at = end;
             last = std::mem::replace(&mut whole, tape.len());
             left -= 1;
             Ok(left > 0 && !(looks_at_errors && tape[last].kind == Kind::Error))
         });
+        *reply = reply_at;
         (call.whole, call.last) = (whole, last);
         call.answered += (before - left) as usize;
         if let Some(Expected { what: What::Items { left: waiting, .. }, .. }) = self.expected.front_mut() {
@@ -657,7 +690,10 @@ impl<T> Session<T> {
     /// Ends a call with its reply.
     #[inline(always)]
     fn succeed(&mut self, key: usize) {
-        let Call { tag, request, payload, .. } = self.calls.remove(key);
+        let Call { tag, request, payload, rare, .. } = self.calls.remove(key);
+        if let Some(rare) = rare {
+            drop_rare(rare);
+        }
         if let Some(tag) = tag {
             self.finished.push_back(Finished { tag, request, result: Ok(payload), arrived: None });
         }
