@@ -343,7 +343,14 @@ impl Payload {
     }
 
     /// Forgets the content and keeps the memory.
+    #[inline]
     fn clear(&mut self) {
+        if !self.tape.is_empty() {
+            self.clear_filled();
+        }
+    }
+
+    fn clear_filled(&mut self) {
         self.tape.clear();
         self.bytes.clear();
         self.notes.clear();
