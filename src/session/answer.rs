@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::known::Source;
 use super::verdict::{self, LoadVerdict, Refused, Verdict};
-use super::{Expected, Facts, Session, Singly, What};
+use super::{Expected, Facts, Session, Singly, TAPE_MAX, What};
 use crate::error::{Error, Reason, Status, kept};
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
@@ -277,6 +277,7 @@ impl<T> Session<T> {
             None => {
                 let count = call.request.items.len();
                 call.payload.end_array(count);
+                self.tape_len = call.payload.tape.len().min(TAPE_MAX);
                 if call.teaches {
                     self.learn_from(key);
                 }

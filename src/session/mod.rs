@@ -32,7 +32,7 @@ use slab::Slab;
 
 use crate::error::{Error, Result, Status};
 use crate::request::{Form, Request, Shape};
-use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Pool, Refusal};
+use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Pool, Refusal, make_room};
 use crate::script::Sha;
 
 pub(crate) use inbox::Inbox;
@@ -327,7 +327,15 @@ pub(crate) struct Session<T> {
     failed: bool,
     /// The call whose reply was refused.
     at_fault: Option<usize>,
+    /// How long the tape of the last pipeline was.
+    tape_len: usize,
 }
+
+/// Hardly any reply has fewer bytes.
+const LEAST_BYTES: usize = 4;
+
+/// A longer tape of a pipeline is no measure for that of the next one.
+const TAPE_MAX: usize = 16 * 1024;
 
 impl<T> Session<T> {
     pub(crate) fn new(limits: Limits, facts: Arc<Facts>, pool: Arc<Pool>) -> Self {
@@ -351,6 +359,7 @@ impl<T> Session<T> {
             counters: Counters::default(),
             failed: false,
             at_fault: None,
+            tape_len: 0,
         }
     }
 
@@ -410,6 +419,7 @@ impl<T> Session<T> {
     }
 
     /// Whether no call is over that has not been handed out.
+    #[inline]
     pub(crate) fn is_handed_out(&self) -> bool {
         self.finished.is_empty()
     }
@@ -631,6 +641,11 @@ impl<T> Session<T> {
         let looks_at_errors = call.request.shape != Shape::Single;
         let (mut whole, mut last) = (call.whole, call.last);
         let before = left;
+        if looks_at_errors {
+            // As many as last time, where there are bytes for so many.
+            let likely = self.tape_len.min(self.inbox.undecoded() / LEAST_BYTES);
+            make_room(tape, likely.saturating_sub(tape.len()).max(left as usize))?;
+        }
         let max_bytes = self.limits.max_bytes;
         let (received, at, reply) = self.inbox.decodable_replies();
         let mut reply_at = *reply;
