@@ -442,8 +442,11 @@ fn arrived_last(mut replies: Box<Payload>, unknown: Option<&Error>) -> Reply {
 }
 
 /// Whether an item of a pipeline or transaction was refused by a server that calls itself a replica.
+#[inline]
 pub(crate) fn has_read_only(payload: &Payload) -> bool {
-    payload.notes.iter().any(|note| verdict::is_read_only(payload.text(note.at)))
+    let is_read_only =
+        |payload: &Payload| payload.notes.iter().any(|note| verdict::is_read_only(payload.text(note.at)));
+    !payload.notes.is_empty() && is_read_only(payload)
 }
 
 /// The error of a call that a server refused which is known to be a replica, if it is for that.

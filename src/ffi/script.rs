@@ -159,6 +159,7 @@ pub unsafe extern "C" fn rs_script_call_ro(
 
 /// # Safety
 /// `script` and `client` are NULL or live handles.
+#[inline(always)]
 unsafe fn call(
     script: *const rs_script,
     client: *const rs_client,

@@ -37,8 +37,11 @@ impl Tls {
 enum Broken {
     Refusal(Refusal),
     Goodbye,
-    Tls(rustls::Error),
+    Tls(Box<rustls::Error>),
 }
+
+/// What a read has brought: what the socket was ready for, and how many bytes were read from it.
+type Read = io::Result<(Readiness, Option<usize>)>;
 
 /// How a read comes by its bytes.
 #[derive(Clone, Copy)]
@@ -78,10 +81,24 @@ impl Link {
             }
         });
         shared.parked = false;
-        let count = self.take_in(shared, inbox, received, now, &outcome);
+        let taken = self.take_in(shared, inbox, received, now, &outcome);
         // Before the lock is let go of to write: who gives a call up meanwhile must find it over.
         self.deliver(shared);
-        match (outcome, count) {
+        match (&outcome, &taken) {
+            (Ok((Readiness { writable: false, .. }, Some(1..))), Ok(())) => true,
+            _ => self.received_otherwise(shared, outcome, taken),
+        }
+    }
+
+    /// What follows from a read that did not simply bring bytes; `false` when the deadline passed.
+    #[cold]
+    fn received_otherwise(
+        &self,
+        shared: &mut MutexGuard<'_, Shared>,
+        outcome: Read,
+        taken: std::result::Result<(), Broken>,
+    ) -> bool {
+        match (outcome, taken) {
             (Err(error), _) if error.kind() == io::ErrorKind::OutOfMemory => {
                 self.refuse(shared, &Broken::Refusal(Refusal::Memory));
             }
@@ -102,7 +119,7 @@ impl Link {
         mut inbox: Inbox,
         received: Option<Vec<u8>>,
         now: Instant,
-        outcome: &io::Result<(Readiness, Option<usize>)>,
+        outcome: &Read,
     ) -> std::result::Result<(), Broken> {
         let count = match outcome {
             Ok((_, Some(count))) => *count,
@@ -131,7 +148,7 @@ impl Link {
         match peer {
             Ok(Peer::Open) => Ok(()),
             Ok(Peer::Closed) => Err(Broken::Goodbye),
-            Err(Undecrypted::Tls(error)) => Err(Broken::Tls(error)),
+            Err(Undecrypted::Tls(error)) => Err(Broken::Tls(Box::new(error))),
             Err(Undecrypted::NoMemory) => Err(Broken::Refusal(Refusal::Memory)),
         }
     }

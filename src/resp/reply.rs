@@ -48,6 +48,11 @@ impl Kind {
         matches!(self, Kind::Array | Kind::Map | Kind::Set)
     }
 
+    /// Whether the entry says it all: it has no text and no elements.
+    pub(crate) fn is_plain(self) -> bool {
+        matches!(self, Kind::Nil | Kind::Integer | Kind::Boolean)
+    }
+
     fn is_text(self) -> bool {
         matches!(
             self,

@@ -119,7 +119,11 @@ impl<T> Session<T> {
     pub(super) fn items_answered(&mut self, key: usize, at: u64) -> Result<(), Refusal> {
         let call = &mut self.calls[key];
         if call.request.shape == Shape::Single {
-            self.inbox.hand_over(&mut call.payload.bytes)?;
+            if call.payload.tape[call.payload.root].kind.is_plain() {
+                self.inbox.discard();
+            } else {
+                self.inbox.hand_over(&mut call.payload.bytes)?;
+            }
             self.expected.pop_front();
             self.single_answered(key);
             return Ok(());

@@ -12,21 +12,27 @@ pub(super) const PART: usize = 128 * 1024;
 
 impl<T> Session<T> {
     /// Queues a call, or its first part.
+    #[inline]
     pub(super) fn emit(&mut self, key: usize) {
         let call = &mut self.calls[key];
-        match call.request.shape {
-            Shape::Single => {
-                call.payload.start();
-                self.emit_single(key);
-            }
-            Shape::Pipeline => {
-                call.payload.start_array();
-                call.whole = call.payload.tape.len();
-                self.emit_part(key);
-                self.emit_part(key);
-            }
-            Shape::Transaction => self.check_transaction(key),
+        if call.request.shape == Shape::Single {
+            call.payload.start();
+            self.emit_single(key);
+        } else {
+            self.emit_several(key);
         }
+    }
+
+    #[inline(never)]
+    fn emit_several(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        if call.request.shape == Shape::Transaction {
+            return self.check_transaction(key);
+        }
+        call.payload.start_array();
+        call.whole = call.payload.tape.len();
+        self.emit_part(key);
+        self.emit_part(key);
     }
 
     #[inline]

@@ -496,34 +496,45 @@ impl<T> Session<T> {
     #[inline]
     fn decode(&mut self) -> std::result::Result<(), Refusal> {
         while !self.inbox.is_decoded() {
-            let expected = self.expected.front().copied();
-            match self.decode_next(expected) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(refusal) => {
-                    self.at_fault = expected.map(|expected| expected.call);
-                    return Err(refusal);
+            let goes_on = match self.expected.front() {
+                Some(&Expected { call, what: What::Items { left, at } }) => self.decode_items(call, left, at),
+                expected => {
+                    let expected = expected.copied();
+                    self.decode_other(expected)
                 }
+            };
+            if !goes_on? {
+                break;
             }
         }
         Ok(())
     }
 
-    /// Decodes what comes next, which belongs to the call `expected`; `false` when more must be received for it.
+    /// Decodes replies to items, of which `left` are awaited; `false` when more must be received.
     #[inline(always)]
-    fn decode_next(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
-        let Some(Expected { call, what: What::Items { left, at } }) = expected else {
-            return self.decode_other(expected);
+    fn decode_items(&mut self, call: usize, left: u32, at: u64) -> std::result::Result<bool, Refusal> {
+        let goes_on = match self.decode_replies(call, left) {
+            Ok(Decoded::Reply) => self.items_answered(call, at).map(|()| true),
+            Ok(decoded) => self.left_out(&decoded),
+            Err(refusal) => Err(refusal),
         };
-        match self.decode_items(call, left)? {
-            Decoded::Reply => self.items_answered(call, at).map(|()| true),
-            decoded => self.left_out(&decoded),
+        if goes_on.is_err() {
+            self.at_fault = Some(call);
         }
+        goes_on
     }
 
-    /// The same where it is not the replies to items that come next: out of the way of those that are.
+    /// Decodes what comes next where it is not the replies to items, which belongs to the call `expected`: out of the way of those.
     #[inline(never)]
     fn decode_other(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
+        let goes_on = self.decode_one(expected);
+        if goes_on.is_err() {
+            self.at_fault = expected.map(|expected| expected.call);
+        }
+        goes_on
+    }
+
+    fn decode_one(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
         let decoded = match expected {
             Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
             Some(_) => self.decode_unseen()?,
@@ -534,7 +545,7 @@ impl<T> Session<T> {
         }
         let Some(Expected { call, what }) = expected else { return Err(UNASKED) };
         match what {
-            // Those of items are decoded by the caller.
+            // Not here.
             What::Items { .. } => {}
             What::Word { form } => self.answered(call, form),
             What::Load { script } => self.loaded(call, script)?,
@@ -634,7 +645,7 @@ impl<T> Session<T> {
 
     /// Decodes the replies to a call's items until all `left` are there, or one of them is an error that must be looked at.
     #[inline]
-    fn decode_items(&mut self, key: usize, mut left: u32) -> std::result::Result<Decoded, Refusal> {
+    fn decode_replies(&mut self, key: usize, mut left: u32) -> std::result::Result<Decoded, Refusal> {
         let call = &mut self.calls[key];
         let Payload { tape, bytes, .. } = &mut *call.payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
@@ -661,7 +672,10 @@ impl<T> Session<T> {
         *reply = reply_at;
         (call.whole, call.last) = (whole, last);
         call.answered += (before - left) as usize;
-        if let Some(Expected { what: What::Items { left: waiting, .. }, .. }) = self.expected.front_mut() {
+        // A single call's line is over with its reply.
+        if looks_at_errors
+            && let Some(Expected { what: What::Items { left: waiting, .. }, .. }) = self.expected.front_mut()
+        {
             *waiting = left;
         }
         decoded
