@@ -24,6 +24,7 @@ use crate::topology::{Place, Witness};
 
 impl Client {
     /// Carries a request to its end on the shared connection.
+    #[inline]
     pub(crate) fn run(&self, request: Box<Request>) -> Result<Reply> {
         self.run_collecting(request, &mut None)
     }

@@ -397,11 +397,12 @@ impl Link {
     ) -> End {
         let Started { place: me, key } = started;
         self.drive(shared, me, clock, deadline);
-        let end = match shared.places[me].finished.take() {
+        // Field by field: the rest of a place is for submitted calls and not worth moving.
+        let Place { finished, .. } = shared.places.remove(me);
+        let end = match finished {
             Some(finished) => End::Finished(finished),
             None => self.give_up(shared, key, deadline.saturating_duration_since(asked)),
         };
-        shared.places.remove(me);
         self.leave(shared);
         end
     }
@@ -466,6 +467,7 @@ impl Link {
 
     /// Reads until the reply for `me` is there; `false` when the deadline passed before, be it with bytes of others still
     /// coming. `clock`: the time, if it is known; it is read again only if one read is not enough.
+    #[inline(always)]
     fn read(
         &self,
         shared: &mut MutexGuard<'_, Shared>,

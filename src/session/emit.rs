@@ -12,7 +12,7 @@ pub(super) const PART: usize = 128 * 1024;
 
 impl<T> Session<T> {
     /// Queues a call, or its first part.
-    #[inline]
+    #[inline(always)]
     pub(super) fn emit(&mut self, key: usize) {
         let call = &mut self.calls[key];
         if call.request.shape == Shape::Single {
