@@ -323,6 +323,7 @@ impl Core {
         self.driver.get()
     }
 
+    #[inline(always)]
     pub(crate) fn take_request(&self, shape: Shape) -> Box<Request> {
         let mut request = self.requests.lock().pop().unwrap_or_default();
         request.reset(shape);

@@ -24,7 +24,7 @@ use crate::topology::{Place, Witness};
 
 impl Client {
     /// Carries a request to its end on the shared connection.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn run(&self, request: Box<Request>) -> Result<Reply> {
         self.run_collecting(request, &mut None)
     }
@@ -89,6 +89,7 @@ impl Client {
         self.run_on(node, request, (Instant::now(), deadline), unknown, arrived)
     }
 
+    #[inline(always)]
     fn run_until(
         &self,
         request: Box<Request>,

@@ -427,7 +427,7 @@ impl Link {
 
     /// Does what is to be done until a call is over; `false` when the time came first. `clock`: the time, if it is
     /// known.
-    #[inline]
+    #[inline(always)]
     fn drive(
         &self,
         shared: &mut MutexGuard<'_, Shared>,

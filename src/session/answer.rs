@@ -118,17 +118,26 @@ impl<T> Session<T> {
     #[inline]
     pub(super) fn items_answered(&mut self, key: usize, at: u64) -> Result<(), Refusal> {
         let call = &mut self.calls[key];
-        if call.request.shape == Shape::Single {
-            if call.payload.tape[call.payload.root].kind.is_plain() {
-                self.inbox.discard();
-            } else {
-                self.inbox.hand_over(&mut call.payload.bytes)?;
-            }
-            self.expected.pop_front();
-            self.single_answered(key);
+        if call.request.shape != Shape::Single {
+            return self.part_decoded(key, at);
+        }
+        let kind = call.payload.tape[call.payload.root].kind;
+        if kind.is_plain() {
+            self.inbox.discard();
+        } else {
+            self.inbox.hand_over(&mut call.payload.bytes)?;
+        }
+        self.expected.pop_front();
+        if kind == Kind::Error {
+            self.single_failed(key);
             return Ok(());
         }
-        self.part_decoded(key, at)
+        self.has_loaded = true;
+        if call.teaches {
+            self.learn_from_single(key);
+        }
+        self.succeed(key);
+        Ok(())
     }
 
     #[inline(never)]
@@ -143,19 +152,6 @@ impl<T> Session<T> {
             self.part_answered(key);
         }
         Ok(())
-    }
-
-    #[inline(always)]
-    fn single_answered(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        if call.payload.tape[call.payload.root].kind == Kind::Error {
-            return self.single_failed(key);
-        }
-        self.has_loaded = true;
-        if call.teaches {
-            self.learn_from_single(key);
-        }
-        self.succeed(key);
     }
 
     #[cold]

@@ -35,8 +35,8 @@ impl<T> Session<T> {
         self.emit_part(key);
     }
 
-    #[inline]
-    pub(super) fn emit_single(&mut self, key: usize) {
+    #[inline(always)]
+    fn emit_single(&mut self, key: usize) {
         let call = &self.calls[key];
         let item = call.request.items[0];
         let read_only = item.read_only && self.facts.enforces_read_only();

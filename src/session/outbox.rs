@@ -159,7 +159,7 @@ impl Outbox {
     }
 
     /// Takes back a chunk of which `sent` bytes have left since it was taken.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put_back(&mut self, chunk: Chunk, sent: usize) {
         self.sent += sent as u64;
         self.out = 0;
