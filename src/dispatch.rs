@@ -30,6 +30,7 @@ impl Client {
     }
 
     /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
+    #[inline(always)]
     pub(crate) fn run_collecting(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
         let now = Instant::now();
         self.run_until(request, (now, now + self.view().timeout), arrived)

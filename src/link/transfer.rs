@@ -116,7 +116,7 @@ impl Link {
     fn take_in(
         &self,
         shared: &mut Shared,
-        mut inbox: Inbox,
+        mut inbox: Box<Inbox>,
         received: Option<Vec<u8>>,
         now: Instant,
         outcome: &Read,
@@ -176,13 +176,13 @@ impl Link {
             debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");
             let mut sent = 0;
             let result = MutexGuard::unlocked(shared, || {
-                while !chunk.is_sent() {
-                    let count = self.socket.send(chunk.unsent())?;
-                    chunk.advance(count);
-                    sent += count;
+                let bytes = chunk.unsent();
+                while sent < bytes.len() {
+                    sent += self.socket.send(&bytes[sent..])?;
                 }
                 Ok(())
             });
+            chunk.advance(sent);
             shared.put_back(chunk, sent);
             if let Err(error) = result {
                 self.not_sent(shared, &error);

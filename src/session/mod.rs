@@ -305,7 +305,9 @@ pub(crate) struct Session<T> {
     /// The empty transactions under way.
     probes: VecDeque<Probe>,
     outbox: Outbox,
-    inbox: Inbox,
+    inbox: Box<Inbox>,
+    /// An empty one, in place of one that is lent.
+    idle_inbox: Option<Box<Inbox>>,
     decoder: Decoder,
     /// Replies that no caller sees are decoded here.
     unseen: Vec<Entry>,
@@ -344,7 +346,8 @@ impl<T> Session<T> {
             expected: VecDeque::new(),
             probes: VecDeque::new(),
             outbox: Outbox::default(),
-            inbox: Inbox::default(),
+            inbox: Box::default(),
+            idle_inbox: None,
             decoder: Decoder::new(limits),
             unseen: Vec::new(),
             known: Cache::default(),
@@ -464,15 +467,16 @@ impl<T> Session<T> {
 
     /// Lends the inbox to the thread that reads; [`Session::receive`] takes it back.
     #[inline]
-    pub(crate) fn lend_inbox(&mut self) -> Inbox {
-        std::mem::take(&mut self.inbox)
+    pub(crate) fn lend_inbox(&mut self) -> Box<Inbox> {
+        let idle = self.idle_inbox.take().unwrap_or_default();
+        std::mem::replace(&mut self.inbox, idle)
     }
 
     /// Takes the inbox back, into which `count` bytes were filled, and decodes what is complete.
     ///
     /// On a refusal the connection is of no use any more: call [`Session::fail`].
-    pub(crate) fn receive(&mut self, inbox: Inbox, count: usize) -> std::result::Result<(), Refusal> {
-        self.inbox = inbox;
+    pub(crate) fn receive(&mut self, inbox: Box<Inbox>, count: usize) -> std::result::Result<(), Refusal> {
+        self.idle_inbox = Some(std::mem::replace(&mut self.inbox, inbox));
         self.counters.bytes_received += count as u64;
         if self.failed {
             return Ok(());
