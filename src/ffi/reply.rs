@@ -46,6 +46,7 @@ pub struct rs_reply {
 }
 
 /// Hands a reply to C.
+#[inline]
 pub(super) fn into_raw(reply: Reply) -> *mut rs_reply {
     let payload = Box::into_raw(reply.into_payload());
     // SAFETY: just made from a box, and nobody else knows it yet. The tape holds a header and a root.

@@ -415,7 +415,7 @@ impl Link {
     }
 
     /// What a caller does last: it hands over what came for others, and the reader's role.
-    #[inline]
+    #[inline(always)]
     fn leave(&self, shared: &mut MutexGuard<'_, Shared>) {
         if !shared.reading {
             pass_on(shared);

@@ -350,12 +350,9 @@ impl Payload {
     /// Forgets the content and keeps the memory.
     #[inline]
     fn clear(&mut self) {
-        if !self.tape.is_empty() {
-            self.clear_filled();
+        if self.tape.is_empty() {
+            return;
         }
-    }
-
-    fn clear_filled(&mut self) {
         self.tape.clear();
         self.bytes.clear();
         self.notes.clear();
@@ -442,6 +439,7 @@ const POOL_PAYLOADS: usize = 16;
 const POOL_BYTES: usize = 4096;
 
 impl Pool {
+    #[inline(always)]
     pub(crate) fn take(self: &Arc<Self>) -> Box<Payload> {
         let mut payload = self.kept.lock().pop().unwrap_or_default();
         payload.home = Some(Arc::clone(self));

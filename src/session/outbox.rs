@@ -113,15 +113,20 @@ impl Outbox {
     }
 
     /// Appends a part of a request's wire form.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append_wire(&mut self, wire: &mut Wire, part: Range<usize>) {
         self.queued += part.len() as u64;
         if part.len() <= COPY_MAX {
             self.tail.raw(&wire[part]);
         } else {
-            self.seal();
-            self.chunks.push_back(Chunk { bytes: Bytes::Shared(wire.share()), left: part });
+            self.append_shared(wire, part);
         }
+    }
+
+    #[inline(never)]
+    fn append_shared(&mut self, wire: &mut Wire, part: Range<usize>) {
+        self.seal();
+        self.chunks.push_back(Chunk { bytes: Bytes::Shared(wire.share()), left: part });
     }
 
     fn seal(&mut self) {
