@@ -363,7 +363,7 @@ impl Request {
     fn place_of(&mut self, script: &Script) -> u32 {
         match self.items.last() {
             Some(Item { script: Some(place), .. }) if self.scripts[*place as usize].is(script) => *place,
-            None => {
+            None if self.scripts.is_empty() => {
                 self.scripts.push(script.clone());
                 0
             }

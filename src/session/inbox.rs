@@ -126,8 +126,8 @@ impl Inbox {
         let whole = &self.bytes[self.start..self.reply];
         let come = target.len() + whole.len();
         // More is to come: as much as last time, if it goes on like this.
-        let ample = self.handed.min(AMPLE * come).max(come);
-        make_room(target, ample - target.len())?;
+        let ample = self.handed.min(come.saturating_mul(AMPLE)).max(come);
+        make_room(target, ample - target.len()).or_else(|NoMemory| make_room(target, whole.len()))?;
         target.extend_from_slice(whole);
         self.start = self.reply;
         self.handed = self.handed.max(come.min(KEPT_BYTES));

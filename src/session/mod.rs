@@ -347,7 +347,7 @@ impl<T> Session<T> {
             probes: VecDeque::new(),
             outbox: Outbox::default(),
             inbox: Box::default(),
-            idle_inbox: None,
+            idle_inbox: Some(Box::default()),
             decoder: Decoder::new(limits),
             unseen: Vec::new(),
             known: Cache::default(),
@@ -659,7 +659,8 @@ impl<T> Session<T> {
         if looks_at_errors {
             // As many as last time, where there are bytes for so many.
             let likely = self.tape_len.min(self.inbox.undecoded() / LEAST_BYTES);
-            make_room(tape, likely.saturating_sub(tape.len()).max(left as usize))?;
+            // Without memory for so many, there may be some for those that come.
+            let _ = make_room(tape, likely.saturating_sub(tape.len()).max(left as usize));
         }
         let max_bytes = self.limits.max_bytes;
         let (received, at, reply) = self.inbox.decodable_replies();
