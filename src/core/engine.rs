@@ -79,7 +79,7 @@ pub(super) struct Asking {
 /// What a call is to do, and how far it has come.
 pub(super) enum Body {
     New,
-    Open { attempt: Option<AttemptId> },
+    Open,
     Single(Single),
     FanOut(Box<FanOut>),
     Everywhere(Box<Everywhere>),
@@ -108,11 +108,6 @@ impl<T: Owner> Engine<T> {
     /// The server for plain calls where there is one and no other will ever be.
     pub(crate) fn only(&self) -> Option<NodeId> {
         self.servers.only
-    }
-
-    /// The name of a server, for errors.
-    pub(crate) fn name(&self) -> String {
-        self.servers.name()
     }
 
     /// Takes a call on.
@@ -195,13 +190,12 @@ impl<T: Owner> Engine<T> {
     fn begin_open(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
         let Some(call) = self.call(id) else { return };
         let times = (call.deadline, call.timeout);
-        self.set_body(id, Body::Open { attempt: None });
+        self.set_body(id, Body::Open);
         match self.servers.only {
             Some(node) => {
                 let mut attempt = Attempt::new(For::Call(id), node, None, now, times);
                 attempt.patience = Patience::Times(1);
-                let attempt = self.start(now, io, attempt);
-                self.set_body(id, Body::Open { attempt: Some(attempt) });
+                self.start(now, io, attempt);
             }
             None => self.await_map(now, io, id, 0, times.0),
         }
@@ -370,7 +364,7 @@ impl<T: Owner> Engine<T> {
                 };
                 self.finish(now, io, id, Err(error), left.arrived.map(Reply::new));
             }
-            Body::New | Body::Open { .. } => {
+            Body::New | Body::Open => {
                 self.finish(now, io, id, Err(Error::called_off(false)), None);
             }
         }
@@ -426,6 +420,7 @@ impl<T: Owner> Engine<T> {
     }
 
     /// Calls under way.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.calls.len()
     }
@@ -462,7 +457,7 @@ impl<T: Owner> Engine<T> {
             For::Evidence(id, need, step) => self.asked(now, io, (id, need, step), tried),
             For::Refresh(number) => self.told(now, io, number, tried),
             For::Call(id) => match self.call(id).map(|call| &call.body) {
-                Some(Body::Open { .. }) => {
+                Some(Body::Open) => {
                     let result = tried.result.map(|mut payload| {
                         payload.start();
                         payload.append_nil();
@@ -509,7 +504,7 @@ impl<T: Owner> Engine<T> {
             Body::Single(_) => self.proceed_single(now, io, id),
             Body::FanOut(_) => self.proceed_fan_out(now, io, id),
             Body::Everywhere(_) => self.proceed_everywhere(now, io, id),
-            Body::Open { .. } => {
+            Body::Open => {
                 let mut payload = self.pool.take();
                 payload.start();
                 payload.append_nil();
@@ -534,7 +529,7 @@ impl<T: Owner> Engine<T> {
             Body::Single(_) => self.no_map_for_single(now, io, id, error, is_late),
             Body::FanOut(_) => self.no_map_for_fan_out(now, io, id, error),
             Body::Everywhere(_) => self.no_map_for_everywhere(now, io, id, error),
-            Body::New | Body::Open { .. } => self.finish(now, io, id, Err(error), None),
+            Body::New | Body::Open => self.finish(now, io, id, Err(error), None),
         }
     }
 

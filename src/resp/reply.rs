@@ -283,19 +283,6 @@ impl Payload {
         self.tape.push(Entry { value: value.into(), len: 0, span: 1, index, kind: Kind::Boolean });
     }
 
-    /// Appends an array of this side's own, whose `len` elements `fill` appends.
-    pub(crate) fn append_array(
-        &mut self,
-        len: usize,
-        fill: impl FnOnce(&mut Self) -> Result<(), NoMemory>,
-    ) -> Result<(), NoMemory> {
-        let at = self.tape.len();
-        self.tape.push(Entry { value: 0, len: place(len), span: 1, index: place(at), kind: Kind::Array });
-        fill(self)?;
-        self.tape[at].span = place(self.tape.len() - at);
-        Ok(())
-    }
-
     /// Makes the array of [`Payload::start_array`] a map.
     pub(crate) fn make_map(&mut self) {
         self.tape[self.root].kind = Kind::Map;

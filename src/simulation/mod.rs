@@ -339,7 +339,7 @@ impl World {
                 let may_be_own = self.fleet.forges && forges(id) && times > 0;
                 // A server that has changed its mind when it is asked back does not bear out what it said before.
                 let words = ["MOVED", "ASK", "TRYAGAIN", "READONLY"];
-                let is_unproved = self.has_faults && words.iter().any(|word| text.contains(word));
+                let is_unproved = (self.has_faults || self.fleet.forges) && words.iter().any(|word| text.contains(word));
                 // An attempt before may have been executed.
                 let may_have_run = op.repeatable[item];
                 assert!(is_lost || may_be_own || is_unproved || may_have_run, "seed {seed}: op {index}, item {item} ({id}): {error}");
