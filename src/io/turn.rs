@@ -49,9 +49,14 @@ impl Io {
         let _turning = Turning::new(self);
         let sleep = {
             let mut core = self.core.lock();
-            let next = core.next_alarm().map_or(until, |next| next.min(until));
+            let now = Instant::now();
+            let kept = core.alarm.filter(|&alarm| alarm > now);
+            let next = core.next_alarm().into_iter().chain(kept).fold(until, Instant::min);
+            if next > now {
+                core.alarm = Some(next);
+            }
             core.asleep_until = Some(next);
-            next.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP)
+            next.saturating_duration_since(now).min(LONGEST_SLEEP)
         };
         let mut ready = Vec::new();
         reactor.wait(&mut ready, sleep);
