@@ -229,6 +229,7 @@ impl Io {
         }
         let counted = core.engine.stats();
         (stats.reconnects, stats.redirects) = (counted.reconnects, counted.redirects);
+        stats.in_flight = stats.in_flight.saturating_sub(counted.shaking);
         stats
     }
 
