@@ -108,7 +108,12 @@ impl Waiter {
     pub(crate) fn new() -> Arc<Waiter> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Waiter { number, process: Process::this(), state: Mutex::default(), changed: Condvar::default() })
+        Arc::new(Waiter {
+            number,
+            process: Process::this(),
+            state: Mutex::default(),
+            changed: Condvar::default(),
+        })
     }
 
     /// The call's side of it.

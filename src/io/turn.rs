@@ -201,7 +201,8 @@ impl Io {
                     // What may panic does so without the queue's lock: those that are dropped then need it.
                     let mut done = SmallVec::<[_; 32]>::new();
                     done.push((first, result, arrived));
-                    let is_same = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.queue().is(&queue));
+                    let is_same =
+                        |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.queue().is(&queue));
                     while let Some((Owner::Queued(queued), result, arrived)) =
                         ended.next_if(|(owner, ..)| is_same(owner))
                     {
