@@ -50,6 +50,7 @@ impl Client {
     ///
     /// [SCRIPT FLUSH](https://redis.io/docs/latest/commands/script-flush/)
     pub fn script_flush(&self, mode: FlushMode) -> Result<()> {
+        self.io().check_process()?;
         self.io().forget_scripts();
         let flushed = self.perform(Task::Flush(mode));
         self.io().forget_scripts();

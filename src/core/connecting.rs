@@ -50,6 +50,11 @@ enum Stage {
 }
 
 impl Conn {
+    /// Whether a round of the handshake is under way.
+    pub(super) fn is_shaking(&self) -> bool {
+        self.stage == Stage::Handshaking && self.said.is_some()
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         match self.stage {
             Stage::Resolving | Stage::Handshaking => Some(self.deadline),

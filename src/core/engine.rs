@@ -32,6 +32,8 @@ use crate::slots::NO_SLOT;
 pub(crate) struct EngineStats {
     pub(crate) reconnects: u64,
     pub(crate) redirects: u64,
+    /// Requests under way that belong to handshakes: no calls, though connections count them.
+    pub(crate) shaking: u64,
 }
 
 pub(crate) struct Engine<T> {
@@ -427,7 +429,8 @@ impl<T: Owner> Engine<T> {
 
     pub(crate) fn stats(&self) -> EngineStats {
         let reconnects = self.servers.all().map(|node| node.connections.saturating_sub(1)).sum();
-        EngineStats { reconnects, redirects: self.servers.redirects }
+        let shaking = self.conns.values().filter(|conn| conn.is_shaking()).count() as u64;
+        EngineStats { reconnects, redirects: self.servers.redirects, shaking }
     }
 
     /// Tells the owners of attempts that are over, until there is nothing more to tell.

@@ -16,7 +16,8 @@ impl Routes {
     /// So many primaries, each with an equal share of the slots.
     pub fn new(primaries: u16) -> Routes {
         let owner = |slot: u16| u32::from(slot) * u32::from(primaries) / u32::from(SLOTS);
-        let slots = (0..SLOTS).map(|slot| u16::try_from(owner(slot)).unwrap_or(core::Routes::NOBODY)).collect();
+        let slots =
+            (0..SLOTS).map(|slot| u16::try_from(owner(slot)).unwrap_or(core::Routes::NOBODY)).collect();
         let nodes = (1..=usize::from(primaries)).map(NodeId).collect();
         Routes { routes: core::Routes { slots, nodes, until: None }, now: Instant::now() }
     }

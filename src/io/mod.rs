@@ -78,6 +78,9 @@ pub(crate) struct Core {
     table: Table,
     /// Who turns the reactor sleeps up to this time.
     asleep_until: Option<Instant>,
+    /// The time up to which it slept last, or sleeps. It is kept although the call is over that it was for: the next one, whose deadline is later,
+    /// then need not wake anybody.
+    alarm: Option<Instant>,
     /// There are queues without a thread, whose timer is set to this time.
     timer: Option<Option<Instant>>,
 }
@@ -100,6 +103,7 @@ impl Io {
                 epoch: 0,
                 table: Table::default(),
                 asleep_until: None,
+                alarm: None,
                 timer: None,
             }),
             closed: AtomicBool::new(false),
@@ -225,6 +229,7 @@ impl Io {
         }
         let counted = core.engine.stats();
         (stats.reconnects, stats.redirects) = (counted.reconnects, counted.redirects);
+        stats.in_flight = stats.in_flight.saturating_sub(counted.shaking);
         stats
     }
 

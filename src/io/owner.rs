@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::core;
 use crate::error::{Error, Result};
+use crate::ffi::fork::Process;
 use crate::ffi::lock::{Condvar, Mutex};
 use crate::queue::{Queue, Ticket};
 use crate::resp::Reply;
@@ -78,14 +79,17 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        // Whoever has ended it before was quicker.
-        self.0.end((Err(Error::defect()), None));
+        // Whoever has ended it before was quicker; and in a child of fork its thread is missing.
+        if self.0.process.is_this() {
+            self.0.end((Err(Error::defect()), None));
+        }
     }
 }
 
 /// A thread that waits for a call.
 pub(crate) struct Waiter {
     number: u64,
+    process: Process,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -104,7 +108,12 @@ impl Waiter {
     pub(crate) fn new() -> Arc<Waiter> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Waiter { number, state: Mutex::default(), changed: Condvar::default() })
+        Arc::new(Waiter {
+            number,
+            process: Process::this(),
+            state: Mutex::default(),
+            changed: Condvar::default(),
+        })
     }
 
     /// The call's side of it.

@@ -49,9 +49,14 @@ impl Io {
         let _turning = Turning::new(self);
         let sleep = {
             let mut core = self.core.lock();
-            let next = core.next_alarm().map_or(until, |next| next.min(until));
+            let now = Instant::now();
+            let kept = core.alarm.filter(|&alarm| alarm > now);
+            let next = core.next_alarm().into_iter().chain(kept).fold(until, Instant::min);
+            if next > now {
+                core.alarm = Some(next);
+            }
             core.asleep_until = Some(next);
-            next.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP)
+            next.saturating_duration_since(now).min(LONGEST_SLEEP)
         };
         let mut ready = Vec::new();
         reactor.wait(&mut ready, sleep);
@@ -196,7 +201,8 @@ impl Io {
                     // What may panic does so without the queue's lock: those that are dropped then need it.
                     let mut done = SmallVec::<[_; 32]>::new();
                     done.push((first, result, arrived));
-                    let is_same = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.queue().is(&queue));
+                    let is_same =
+                        |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.queue().is(&queue));
                     while let Some((Owner::Queued(queued), result, arrived)) =
                         ended.next_if(|(owner, ..)| is_same(owner))
                     {

@@ -391,6 +391,14 @@ static void queues(void) {
 #undef CALL
     CHECK_INT(rs_queue_new(0, &queue, NULL), RS_ERR_INVALID_ARGUMENT);
     CHECK_NULL(queue);
+#define CALL(err) rs_queue_new_with(1, RS_QUEUE_NO_THREAD, NULL, err)
+    REFUSES("queue", CALL);
+#undef CALL
+    queue = STALE;
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "flags", rs_queue_new_with(1, 2, &queue, &err));
+    CHECK_NULL(queue);
+    CHECK_OK(rs_queue_new_with(1, RS_QUEUE_NO_THREAD, &queue, &err));
+    rs_queue_free(queue);
     CHECK_OK(rs_queue_new(1, &queue, &err));
     CHECK_OK(rs_pipeline_new(client, 0, &pipeline, &err));
     count = 7;

@@ -32,7 +32,8 @@ fn peer_of(address: &Address) -> Peer {
     match address {
         Address::Unix(path) => Peer::Unix(path.clone()),
         Address::Tcp { host, port } => {
-            let mut found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), *port)).expect("a host");
+            let mut found =
+                std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), *port)).expect("a host");
             Peer::Tcp(found.find(SocketAddr::is_ipv4).expect("an address"))
         }
     }
@@ -59,11 +60,8 @@ fn dial(url: &str, options: &Options, patience: Duration) -> Result<Opened> {
                     return Err(Error::because(Status::Connect, Reason::Deadline, "no answer"));
                 }
                 let goes_on = !ready.is_empty() || dialing.retry_at().is_some_and(|at| at <= Instant::now());
-                step = if goes_on {
-                    dialing.go_on(&config, &poller, ConnId(5))
-                } else {
-                    Step::Pending(dialing)
-                };
+                step =
+                    if goes_on { dialing.go_on(&config, &poller, ConnId(5)) } else { Step::Pending(dialing) };
             }
         }
     };
@@ -279,10 +277,8 @@ fn tls_with_client_certificates() {
     let authority = Authority::new();
     let identity = authority.server(&["127.0.0.1"]);
     for versions in ["TLSv1.2", "TLSv1.3"] {
-        let server = Server::start_with(
-            Some(&identity),
-            &["--tls-auth-clients", "yes", "--tls-protocols", versions],
-        );
+        let server =
+            Server::start_with(Some(&identity), &["--tls-auth-clients", "yes", "--tls-protocols", versions]);
         let url = format!("rediss://127.0.0.1:{}", server.tls_port);
         let mut options = trusting(&authority);
         let error = dial(&url, &options, SOON).expect("connected").ping().result.expect_err("refused");

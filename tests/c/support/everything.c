@@ -185,6 +185,8 @@ static void submissions(const everything *e, rs_status expected) {
     rs_queue_wake(e->queue);
     GIVES(expected, rs_queue_poll(e->queue, &completion, 1, -1, &count, &err));
     CHECK_INT(count, 0);
+    GIVES(RS_OK, rs_queue_new_with(1, RS_QUEUE_NO_THREAD, &other, &err));
+    rs_queue_free(other);
     GIVES(RS_OK, rs_queue_new(1, &other, &err));
     rs_queue_close(other);
     CHECK(rs_queue_is_closed(other) && !rs_queue_is_closed(e->queue));
