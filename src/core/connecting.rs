@@ -168,7 +168,9 @@ impl<T: Owner> Engine<T> {
         id: ConnId,
         found: Result<Vec<SocketAddr>>,
     ) {
-        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.stage == Stage::Resolving) else { return };
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.stage == Stage::Resolving) else {
+            return;
+        };
         match found {
             Ok(found) => {
                 conn.count = found.len();
@@ -252,7 +254,9 @@ impl<T: Owner> Engine<T> {
         let Some(handshake) = &mut conn.handshake else { return };
         let address = &self.servers.node(conn.node).address;
         let next = match result {
-            Ok(payload) => handshake.judge(Reply::new(payload).root()).map_err(|error| error.context(address)),
+            Ok(payload) => {
+                handshake.judge(Reply::new(payload).root()).map_err(|error| error.context(address))
+            }
             Err(error) => {
                 let health = io.health(id);
                 let cause = health.cause.unwrap_or(error);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::administration;
 use super::attempts::{Attempt, For, Patience, Tried};
 use super::call::Single;
 use super::connecting::Conn;
@@ -18,7 +19,6 @@ use super::refresh::Refresh;
 use super::servers::{Link, Servers};
 use super::timers::{Timer, Timers};
 use super::{Actions, AttemptId, Call, CallId, ConnId, Ended, NodeId, Owner, Resumed, Task, View, Way, Work};
-use super::administration;
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
 use crate::index::{Index, hash_of};
@@ -131,16 +131,8 @@ impl<T: Owner> Engine<T> {
         self.serial += 1;
         let serial = self.serial;
         let hash = hash_of(owner.key());
-        let state = CallState {
-            serial,
-            owner,
-            view,
-            timeout,
-            deadline,
-            wake: None,
-            asking: None,
-            body: Body::New,
-        };
+        let state =
+            CallState { serial, owner, view, timeout, deadline, wake: None, asking: None, body: Body::New };
         let place = self.calls.insert(state);
         self.keys.insert(place, hash);
         CallId { place, serial }
@@ -253,13 +245,7 @@ impl<T: Owner> Engine<T> {
     }
 
     /// An attempt has ended on its connection.
-    pub(crate) fn ended(
-        &mut self,
-        now: Instant,
-        io: &mut dyn Actions<T>,
-        attempt: AttemptId,
-        ended: Ended,
-    ) {
+    pub(crate) fn ended(&mut self, now: Instant, io: &mut dyn Actions<T>, attempt: AttemptId, ended: Ended) {
         self.attempt_ended(now, io, attempt, ended);
         self.settle(now, io);
     }
@@ -396,7 +382,9 @@ impl<T: Owner> Engine<T> {
         let waiting: Vec<AttemptId> = self
             .attempts
             .iter()
-            .filter(|(_, attempt)| !matches!(attempt.state, super::attempts::State::On(..) | super::attempts::State::Ending(_)))
+            .filter(|(_, attempt)| {
+                !matches!(attempt.state, super::attempts::State::On(..) | super::attempts::State::Ending(_))
+            })
             .map(|(place, attempt)| AttemptId { place, serial: attempt.serial })
             .collect();
         for id in waiting {
@@ -404,11 +392,8 @@ impl<T: Owner> Engine<T> {
         }
         self.settle(now, io);
         // What is left of calls has no attempt under way: it waits for a time, a map or an answer.
-        let idle: Vec<CallId> = self
-            .calls
-            .iter()
-            .map(|(place, call)| CallId { place, serial: call.serial })
-            .collect();
+        let idle: Vec<CallId> =
+            self.calls.iter().map(|(place, call)| CallId { place, serial: call.serial }).collect();
         for id in idle {
             let waits = self.call(id).is_some_and(|call| {
                 call.wake.is_some() && call.asking.as_ref().is_none_or(|asking| asking.under_way.is_empty())

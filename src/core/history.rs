@@ -305,11 +305,7 @@ impl History {
 
     /// Whether the servers that sent the call away, asked whether they stand by it, do: it went on by their word and got nowhere. If one
     /// does not, the words were the call's own, and are the error.
-    fn prove(
-        &mut self,
-        cx: &Context<'_>,
-        repeatable: bool,
-    ) -> std::result::Result<Option<Error>, Need> {
+    fn prove(&mut self, cx: &Context<'_>, repeatable: bool) -> std::result::Result<Option<Error>, Need> {
         let Place::Slot(slot) = self.place else { return Ok(None) };
         for at in 0..self.left.len() {
             let Left { node, claim, words, is_proved } = &mut self.left[at];
@@ -411,7 +407,8 @@ impl History {
             Status::Connect if error.reason() == Reason::Deadline => Some(Again::AfterRefresh),
             // A connection that had ended in silence is simply made anew.
             Status::Connect
-                if cx.servers.node(node).down_since_just_now(cx.now).is_none() && !cx.servers.is_watched() =>
+                if cx.servers.node(node).down_since_just_now(cx.now).is_none()
+                    && !cx.servers.is_watched() =>
             {
                 Some(Again::Now)
             }
@@ -471,7 +468,9 @@ impl History {
             NotServed::Moved { slot, to } if slot == own => {
                 self.redirection(cx, node, (slot, Claim::Moved), to)?
             }
-            NotServed::Ask { slot, to } if slot == own => self.redirection(cx, node, (slot, Claim::Ask), to)?,
+            NotServed::Ask { slot, to } if slot == own => {
+                self.redirection(cx, node, (slot, Claim::Ask), to)?
+            }
             // A replica owns no slot, so it cannot bear that out.
             NotServed::TryAgain
                 if is_certain
@@ -578,12 +577,7 @@ impl History {
     }
 
     /// The error of a call that a server refused for being a replica: what it says of its role proves it.
-    fn proved(
-        &self,
-        cx: &Context<'_>,
-        whence: Whence,
-        error: Error,
-    ) -> std::result::Result<Error, Need> {
+    fn proved(&self, cx: &Context<'_>, whence: Whence, error: Error) -> std::result::Result<Error, Need> {
         let is_read_only = error.status() == Status::Server
             && error.server_text().and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly);
         if is_read_only
@@ -597,9 +591,7 @@ impl History {
     }
 
     fn can_avoid(&self, servers: &Servers, node: NodeId) -> bool {
-        self.read_from != ReadFrom::Primary
-            && !self.avoided.contains(&node)
-            && !servers.map.is_primary(node)
+        self.read_from != ReadFrom::Primary && !self.avoided.contains(&node) && !servers.map.is_primary(node)
     }
 
     /// Has a read-only call go to another server than this replica; `false` where that is no way out.
@@ -618,8 +610,7 @@ impl History {
 
     /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection.
     pub(super) fn turns_away_from(&mut self, servers: &Servers, node: NodeId) -> bool {
-        let turns =
-            self.may_turn_from(servers, node) && !servers.node(node).enforces_read_only();
+        let turns = self.may_turn_from(servers, node) && !servers.node(node).enforces_read_only();
         if turns {
             self.read_from = ReadFrom::Primary;
         }

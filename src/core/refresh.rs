@@ -184,9 +184,7 @@ impl<T: Owner> Engine<T> {
                 let mut nodes: Vec<NodeId> = self.servers.map.nodes().collect();
                 fastrand::shuffle(&mut nodes);
                 let servers = &self.servers;
-                let answers = |node: &NodeId| {
-                    matches!(servers.node(*node).link, Link::Up(conn) if !io.is_suspect(conn))
-                };
+                let answers = |node: &NodeId| matches!(servers.node(*node).link, Link::Up(conn) if !io.is_suspect(conn));
                 nodes.sort_by_cached_key(|node| !answers(node));
                 let mut candidates: Vec<Address> = Vec::new();
                 let known = nodes.iter().map(|node| &servers.node(*node).address);
@@ -285,7 +283,8 @@ impl<T: Owner> Engine<T> {
             }
             (Named::Sentinel { sentinels, .. }, Some(_)) => {
                 let sentinel = &look.candidates[look.at];
-                let shard = shard_of(&asked, answer, is_only, config).map_err(|error| absent(sentinel, error));
+                let shard =
+                    shard_of(&asked, answer, is_only, config).map_err(|error| absent(sentinel, error));
                 if shard.is_ok() {
                     let place = sentinels.iter().position(|other| other == sentinel);
                     self.refresh.informant = place.unwrap_or_default();
@@ -388,12 +387,7 @@ impl<T: Owner> Engine<T> {
 }
 
 /// The primary at an address, and its replicas.
-fn shard_of(
-    address: &Address,
-    answer: Result<Reply>,
-    is_only: bool,
-    config: &Config,
-) -> Result<FoundShard> {
+fn shard_of(address: &Address, answer: Result<Reply>, is_only: bool, config: &Config) -> Result<FoundShard> {
     let role = answer.map(|reply| answers::role(reply.root(), address, config));
     let replicas = match role {
         Ok(Role::Primary { replicas }) => replicas,
