@@ -760,6 +760,12 @@ rs_status rs_options_set_max_reply_bytes(rs_options *options,
 // How deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024; default 128.
 rs_status rs_options_set_max_reply_depth(rs_options *options, size_t depth, rs_error **err);
 
+// How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of its own. More stand in line until
+// one has ended, or their deadlines have passed; no other call stands behind them. Default: 1000.
+rs_status rs_options_set_max_waiting(rs_options *options,
+                                     size_t count,
+                                     rs_error **err);
+
 // True: rs_client_open does not connect, the first call does. Default: false.
 rs_status rs_options_set_lazy_connect(rs_options *options, bool lazy, rs_error **err);
 

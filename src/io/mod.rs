@@ -284,6 +284,7 @@ impl Io {
         events: &mut Vec<Event>,
         body: impl FnOnce(&mut Engine<Owner>, &mut Doing<'_>) -> R,
     ) -> Option<R> {
+        let _held = Held::new();
         let mut effects = Effects::default();
         let result = {
             let mut core = self.core.lock();

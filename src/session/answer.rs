@@ -6,6 +6,7 @@ use super::known::Source;
 use super::verdict::{self, LoadVerdict, Refused, Verdict};
 use super::{Expected, Facts, Session, Singly, TAPE_MAX, What};
 use crate::error::{Error, Reason, Status, kept};
+use crate::keys::Touched;
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
 use crate::script::Sha;
@@ -132,8 +133,9 @@ impl<T> Session<T> {
             self.single_failed(key);
             return Ok(());
         }
-        // Servers that load answer some commands, as ROLE.
-        self.has_loaded |= !call.request.scripts.is_empty();
+        if !self.has_loaded {
+            self.has_loaded = call.shows_that_it_has_loaded();
+        }
         if call.teaches {
             self.learn_from_single(key);
         }
@@ -578,6 +580,13 @@ impl<T> super::Call<T> {
     fn note(&mut self, item: usize, at: usize, status: Status, not_executed: bool) {
         let error = Error::server(status, b"", not_executed);
         self.payload.notes.push(Note::new(at, item, self.request.name_of(item), &error));
+    }
+
+    /// Whether a server that is still loading its data would not have answered this: some commands it answers, as ROLE, but none about keys.
+    #[cold]
+    fn shows_that_it_has_loaded(&self) -> bool {
+        let touches_keys = || self.request.touches(0, |_| {}) == Touched::Keys;
+        !self.request.scripts.is_empty() || self.tag.is_some() && touches_keys()
     }
 
     /// Whether by this error text the server has refused to begin with an item. That it is a replica only a script can make up: then it has to be
