@@ -264,7 +264,6 @@ impl Io {
 
     /// Takes in what has become of a link's attempts.
     pub(crate) fn take_events(&self, epoch: u64, events: &mut Vec<Event>) {
-        let _held = Held::new();
         if self.core.lock().epoch == epoch {
             self.enter(events, |_, _| ());
         }
@@ -284,6 +283,7 @@ impl Io {
         events: &mut Vec<Event>,
         body: impl FnOnce(&mut Engine<Owner>, &mut Doing<'_>) -> R,
     ) -> Option<R> {
+        let _held = Held::new();
         let mut effects = Effects::default();
         let result = {
             let mut core = self.core.lock();
