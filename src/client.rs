@@ -218,6 +218,7 @@ impl Client {
     }
 
     /// A request to be filled for this client, in the process that opened it.
+    #[inline(always)]
     pub(crate) fn request(&self, shape: Shape) -> Box<Request> {
         let mut request = self.io.take_request(shape);
         if self.is_cluster {

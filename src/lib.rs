@@ -54,6 +54,9 @@ pub use admin::FlushMode;
 pub use client::Client;
 pub use config::{Options, Protocol};
 pub use error::{Error, Reason, Result, Status};
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub use io::bench::Routes;
 pub use kill::Killed;
 pub use log::LogLevel;
 pub use net::address::Address;
@@ -66,6 +69,3 @@ pub use script::{Script, Sha};
 #[doc(hidden)]
 pub use session::bench::Codec;
 pub use stats::Stats;
-#[cfg(feature = "bench-internals")]
-#[doc(hidden)]
-pub use io::bench::Routes;

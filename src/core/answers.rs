@@ -100,9 +100,8 @@ impl NodeLines {
             let mut bound = || u16::try_from(parts.next()?.as_i64()?).ok().filter(|slot| *slot < SLOTS);
             let (Some(first), Some(last)) = (bound(), bound()) else { continue };
             for (place, node) in parts.enumerate() {
-                let address = || {
-                    endpoint(node.get(0)?.as_str().unwrap_or_default(), node.get(1)?.as_i64()?, asked)
-                };
+                let address =
+                    || endpoint(node.get(0)?.as_str().unwrap_or_default(), node.get(1)?.as_i64()?, asked);
                 let Some(address) = address() else { continue };
                 let known = nodes.iter().position(|(known, _)| *known == address).unwrap_or_else(|| {
                     nodes.push((address, String::new()));
@@ -152,13 +151,15 @@ impl NodeLines {
     pub(super) fn names(&self, slot: u16, claim: Claim, address: &Address, config: &Config) -> bool {
         match claim {
             Claim::Moved => self.lines().any(|fields| {
-                fields.get(8..).is_some_and(|ranges| includes(ranges, slot)) && is_at(&fields, address, config)
+                fields.get(8..).is_some_and(|ranges| includes(ranges, slot))
+                    && is_at(&fields, address, config)
             }),
             Claim::Ask => {
                 let mark = format!("[{slot}->-");
                 let own = self.own_slots();
                 let to = own.iter().find_map(|range| range.strip_prefix(&*mark)?.strip_suffix(']'));
-                let is_it = |fields: &Vec<&str>| fields.first() == to.as_ref() && is_at(fields, address, config);
+                let is_it =
+                    |fields: &Vec<&str>| fields.first() == to.as_ref() && is_at(fields, address, config);
                 to.is_some() && self.lines().any(|fields| is_it(&fields))
             }
         }

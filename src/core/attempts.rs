@@ -212,7 +212,9 @@ impl<T: Owner> Engine<T> {
 
     /// Puts an attempt on a connection.
     pub(super) fn put(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId, conn: ConnId) {
-        let Some(attempt) = self.attempts.get_mut(id.place).filter(|it| it.serial == id.serial) else { return };
+        let Some(attempt) = self.attempts.get_mut(id.place).filter(|it| it.serial == id.serial) else {
+            return;
+        };
         if attempt.turns_if_old && !self.servers.node(attempt.node).enforces_read_only() {
             return self.turn(now, io, id);
         }
@@ -257,7 +259,9 @@ impl<T: Owner> Engine<T> {
 
     /// Ends an attempt of which nothing was sent.
     pub(super) fn fail(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId, error: Error) {
-        let Some(attempt) = self.attempts.get_mut(id.place).filter(|it| it.serial == id.serial) else { return };
+        let Some(attempt) = self.attempts.get_mut(id.place).filter(|it| it.serial == id.serial) else {
+            return;
+        };
         let request = attempt.request.take();
         self.over(now, io, id, request, Err(error), None);
     }
@@ -278,7 +282,8 @@ impl<T: Owner> Engine<T> {
         }
         let whence = Whence { node: attempt.node, conn };
         let took = now.saturating_duration_since(attempt.started);
-        self.tried.push_back((attempt.whose, Tried { whence, request, result, arrived, took, turned: false }));
+        self.tried
+            .push_back((attempt.whose, Tried { whence, request, result, arrived, took, turned: false }));
     }
 
     /// An attempt has ended on its connection.

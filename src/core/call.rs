@@ -66,16 +66,28 @@ enum Stage {
     /// It waits for a new map, which the old one may do without.
     Preparing,
     /// It waits for a map newer than the one it has seen; so many looks have failed.
-    AwaitingMap { failed: u32 },
+    AwaitingMap {
+        failed: u32,
+    },
     /// It needs an answer to choose a server.
     Choosing,
     Trying,
     /// It needs an answer to tell what follows from how its attempt ended.
-    Judging { whence: Whence, error: Error, arrived: Option<Box<Payload>>, took: Duration },
+    Judging {
+        whence: Whence,
+        error: Error,
+        arrived: Option<Box<Payload>>,
+        took: Duration,
+    },
     /// It needs an answer to tell what the errors in its reply prove.
-    Reading { whence: Whence, payload: Box<Payload> },
+    Reading {
+        whence: Whence,
+        payload: Box<Payload>,
+    },
     /// It waits for a time, and perhaps for a new map.
-    Pausing { again: Again },
+    Pausing {
+        again: Again,
+    },
 }
 
 /// A judgement that waits for nothing, or for an answer.
@@ -159,8 +171,8 @@ impl<T: Owner> Engine<T> {
         mut single: Single,
     ) {
         let Some(call) = self.call(id) else { return };
-        let reads = call.view.read_from != ReadFrom::Primary
-            && request.items.iter().any(|item| item.read_only);
+        let reads =
+            call.view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only);
         match self.servers.only.filter(|_| !reads) {
             Some(node) => {
                 let times = (call.deadline, call.timeout);
@@ -184,13 +196,7 @@ impl<T: Owner> Engine<T> {
     }
 
     /// Goes on with a call that was on a connection, as if that had been its first attempt.
-    pub(super) fn resume_single(
-        &mut self,
-        now: Instant,
-        io: &mut dyn Actions<T>,
-        id: CallId,
-        tried: Tried,
-    ) {
+    pub(super) fn resume_single(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, tried: Tried) {
         let mut single = Single::new(Purpose::Calls, None);
         if self.servers.only.is_none()
             && let (Some(call), Some(request)) = (self.call(id), &tried.request)
@@ -243,9 +249,7 @@ impl<T: Owner> Engine<T> {
                 .as_ref()
                 .map_or(crate::request::Repeatable::No, |request| request.repeatable);
             Ok(match history.next(cx, harmless)? {
-                Ok(next) => {
-                    Ok(next.map(|next| (next, history.may_turn_from(cx.servers, next.node))))
-                }
+                Ok(next) => Ok(next.map(|next| (next, history.may_turn_from(cx.servers, next.node)))),
                 Err(error) => Err(error),
             })
         });
@@ -267,14 +271,7 @@ impl<T: Owner> Engine<T> {
     }
 
     /// The next attempt, on one of several servers.
-    fn go(
-        &mut self,
-        now: Instant,
-        io: &mut dyn Actions<T>,
-        id: CallId,
-        next: history::Next,
-        may_turn: bool,
-    ) {
+    fn go(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, next: history::Next, may_turn: bool) {
         let Engine { calls, servers, .. } = self;
         let Some(call) = calls.get_mut(id.place).filter(|call| call.serial == id.serial) else { return };
         if let Some(asking) = &mut call.asking {
@@ -494,7 +491,8 @@ impl<T: Owner> Engine<T> {
         let judged = self.judge_single(now, io, id, |cx, progress| {
             let says_replica = error.server_text().is_some_and(verdict::is_read_only);
             let is_replica = says_replica && cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
-            let Progress { mode: Mode::Alone(alone), request: Some(request), room, last_start, .. } = progress
+            let Progress { mode: Mode::Alone(alone), request: Some(request), room, last_start, .. } =
+                progress
             else {
                 return Ok((error.clone(), None));
             };
@@ -573,14 +571,7 @@ impl<T: Owner> Engine<T> {
     }
 
     /// Waits before the next attempt.
-    fn pause(
-        &mut self,
-        now: Instant,
-        io: &mut dyn Actions<T>,
-        id: CallId,
-        again: Again,
-        pause: Duration,
-    ) {
+    fn pause(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, again: Again, pause: Duration) {
         if pause.is_zero() {
             return self.paused(now, io, id, again);
         }

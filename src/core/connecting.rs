@@ -168,7 +168,9 @@ impl<T: Owner> Engine<T> {
         id: ConnId,
         found: Result<Vec<SocketAddr>>,
     ) {
-        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.stage == Stage::Resolving) else { return };
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.stage == Stage::Resolving) else {
+            return;
+        };
         match found {
             Ok(found) => {
                 conn.count = found.len();
@@ -252,7 +254,9 @@ impl<T: Owner> Engine<T> {
         let Some(handshake) = &mut conn.handshake else { return };
         let address = &self.servers.node(conn.node).address;
         let next = match result {
-            Ok(payload) => handshake.judge(Reply::new(payload).root()).map_err(|error| error.context(address)),
+            Ok(payload) => {
+                handshake.judge(Reply::new(payload).root()).map_err(|error| error.context(address))
+            }
             Err(error) => {
                 let health = io.health(id);
                 let cause = health.cause.unwrap_or(error);
@@ -398,13 +402,17 @@ impl<T: Owner> Engine<T> {
             }
             _ => None,
         };
-        let error = making.or_else(|| node.last_error.clone()).unwrap_or_else(|| {
-            let text = format!(
-                "the deadline passed before there was a connection to {}; nothing was sent",
-                node.name
-            );
-            Error::new(Status::Timeout, text)
-        });
+        let error = match (making, &node.last_error) {
+            (None, Some(error)) => error.clone(),
+            (making, _) => {
+                let why = making.map(|error| format!(": {error}")).unwrap_or_default();
+                let waited = attempt.timeout.as_millis();
+                let text = format!(
+                    "the deadline of {waited} ms passed before the call could be sent; nothing was sent{why}"
+                );
+                Error::new(Status::Timeout, text)
+            }
+        };
         error.on(&node.name)
     }
 

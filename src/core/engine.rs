@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::administration;
 use super::attempts::{Attempt, For, Patience, Tried};
 use super::call::Single;
 use super::connecting::Conn;
@@ -18,7 +19,6 @@ use super::refresh::Refresh;
 use super::servers::{Link, Servers};
 use super::timers::{Timer, Timers};
 use super::{Actions, AttemptId, Call, CallId, ConnId, Ended, NodeId, Owner, Resumed, Task, View, Way, Work};
-use super::administration;
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
 use crate::index::{Index, hash_of};
@@ -81,7 +81,7 @@ pub(super) struct Asking {
 /// What a call is to do, and how far it has come.
 pub(super) enum Body {
     New,
-    Open { attempt: Option<AttemptId> },
+    Open,
     Single(Single),
     FanOut(Box<FanOut>),
     Everywhere(Box<Everywhere>),
@@ -112,11 +112,6 @@ impl<T: Owner> Engine<T> {
         self.servers.only
     }
 
-    /// The name of a server, for errors.
-    pub(crate) fn name(&self) -> String {
-        self.servers.name()
-    }
-
     /// Takes a call on.
     pub(crate) fn submit(&mut self, now: Instant, io: &mut dyn Actions<T>, call: Call<T>) {
         let Call { owner, work, view, timeout, deadline } = call;
@@ -136,16 +131,8 @@ impl<T: Owner> Engine<T> {
         self.serial += 1;
         let serial = self.serial;
         let hash = hash_of(owner.key());
-        let state = CallState {
-            serial,
-            owner,
-            view,
-            timeout,
-            deadline,
-            wake: None,
-            asking: None,
-            body: Body::New,
-        };
+        let state =
+            CallState { serial, owner, view, timeout, deadline, wake: None, asking: None, body: Body::New };
         let place = self.calls.insert(state);
         self.keys.insert(place, hash);
         CallId { place, serial }
@@ -197,13 +184,12 @@ impl<T: Owner> Engine<T> {
     fn begin_open(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
         let Some(call) = self.call(id) else { return };
         let times = (call.deadline, call.timeout);
-        self.set_body(id, Body::Open { attempt: None });
+        self.set_body(id, Body::Open);
         match self.servers.only {
             Some(node) => {
                 let mut attempt = Attempt::new(For::Call(id), node, None, now, times);
                 attempt.patience = Patience::Times(1);
-                let attempt = self.start(now, io, attempt);
-                self.set_body(id, Body::Open { attempt: Some(attempt) });
+                self.start(now, io, attempt);
             }
             None => self.await_map(now, io, id, 0, times.0),
         }
@@ -259,13 +245,7 @@ impl<T: Owner> Engine<T> {
     }
 
     /// An attempt has ended on its connection.
-    pub(crate) fn ended(
-        &mut self,
-        now: Instant,
-        io: &mut dyn Actions<T>,
-        attempt: AttemptId,
-        ended: Ended,
-    ) {
+    pub(crate) fn ended(&mut self, now: Instant, io: &mut dyn Actions<T>, attempt: AttemptId, ended: Ended) {
         self.attempt_ended(now, io, attempt, ended);
         self.settle(now, io);
     }
@@ -372,7 +352,7 @@ impl<T: Owner> Engine<T> {
                 };
                 self.finish(now, io, id, Err(error), left.arrived.map(Reply::new));
             }
-            Body::New | Body::Open { .. } => {
+            Body::New | Body::Open => {
                 self.finish(now, io, id, Err(Error::called_off(false)), None);
             }
         }
@@ -402,7 +382,9 @@ impl<T: Owner> Engine<T> {
         let waiting: Vec<AttemptId> = self
             .attempts
             .iter()
-            .filter(|(_, attempt)| !matches!(attempt.state, super::attempts::State::On(..) | super::attempts::State::Ending(_)))
+            .filter(|(_, attempt)| {
+                !matches!(attempt.state, super::attempts::State::On(..) | super::attempts::State::Ending(_))
+            })
             .map(|(place, attempt)| AttemptId { place, serial: attempt.serial })
             .collect();
         for id in waiting {
@@ -410,11 +392,8 @@ impl<T: Owner> Engine<T> {
         }
         self.settle(now, io);
         // What is left of calls has no attempt under way: it waits for a time, a map or an answer.
-        let idle: Vec<CallId> = self
-            .calls
-            .iter()
-            .map(|(place, call)| CallId { place, serial: call.serial })
-            .collect();
+        let idle: Vec<CallId> =
+            self.calls.iter().map(|(place, call)| CallId { place, serial: call.serial }).collect();
         for id in idle {
             let waits = self.call(id).is_some_and(|call| {
                 call.wake.is_some() && call.asking.as_ref().is_none_or(|asking| asking.under_way.is_empty())
@@ -428,6 +407,7 @@ impl<T: Owner> Engine<T> {
     }
 
     /// Calls under way.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.calls.len()
     }
@@ -465,7 +445,7 @@ impl<T: Owner> Engine<T> {
             For::Evidence(id, need, step) => self.asked(now, io, (id, need, step), tried),
             For::Refresh(number) => self.told(now, io, number, tried),
             For::Call(id) => match self.call(id).map(|call| &call.body) {
-                Some(Body::Open { .. }) => {
+                Some(Body::Open) => {
                     let result = tried.result.map(|mut payload| {
                         payload.start();
                         payload.append_nil();
@@ -512,7 +492,7 @@ impl<T: Owner> Engine<T> {
             Body::Single(_) => self.proceed_single(now, io, id),
             Body::FanOut(_) => self.proceed_fan_out(now, io, id),
             Body::Everywhere(_) => self.proceed_everywhere(now, io, id),
-            Body::Open { .. } => {
+            Body::Open => {
                 let mut payload = self.pool.take();
                 payload.start();
                 payload.append_nil();
@@ -537,7 +517,7 @@ impl<T: Owner> Engine<T> {
             Body::Single(_) => self.no_map_for_single(now, io, id, error, is_late),
             Body::FanOut(_) => self.no_map_for_fan_out(now, io, id, error),
             Body::Everywhere(_) => self.no_map_for_everywhere(now, io, id, error),
-            Body::New | Body::Open { .. } => self.finish(now, io, id, Err(error), None),
+            Body::New | Body::Open => self.finish(now, io, id, Err(error), None),
         }
     }
 

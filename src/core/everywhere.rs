@@ -201,14 +201,14 @@ impl<T: Owner> Engine<T> {
         let part = &mut everywhere.parts[place];
         let node = part.node;
         let name = |engine: &Self| engine.servers.node(node).address.to_string();
-        let (dialogue, words): (_, &[&[&[u8]]]) = match std::mem::replace(&mut part.dialogue, Dialogue::First) {
+        let (dialogue, words): (_, &[&[&[u8]]]) = match std::mem::replace(&mut part.dialogue, Dialogue::First)
+        {
             Dialogue::First => match answer {
                 Ok(_) => return Some(stopped(false, None, &name(self))),
                 // The server refuses to kill a function so.
-                Err(refused) if refused.status() == Status::Busy && conn.is_some() => (
-                    Dialogue::Functions { refused },
-                    &[&[b"FUNCTION", b"STATS"], &[b"FUNCTION", b"KILL"]],
-                ),
+                Err(refused) if refused.status() == Status::Busy && conn.is_some() => {
+                    (Dialogue::Functions { refused }, &[&[b"FUNCTION", b"STATS"], &[b"FUNCTION", b"KILL"]])
+                }
                 Err(error) => return Some(Err(error)),
             },
             Dialogue::Functions { refused } => {
@@ -217,7 +217,8 @@ impl<T: Owner> Engine<T> {
                     Err(error) => return Some(Err(error)),
                 };
                 let killed = replies.get(1);
-                let Some(error) = killed.filter(|reply| reply.kind() == Kind::Error).and_then(|it| it.as_error())
+                let Some(error) =
+                    killed.filter(|reply| reply.kind() == Kind::Error).and_then(|it| it.as_error())
                 else {
                     let running = replies.get(0).and_then(name_of_running);
                     return Some(stopped(true, running.as_deref(), &name(self)));
@@ -278,8 +279,7 @@ impl<T: Owner> Engine<T> {
             Stage::New => {}
             Stage::Sent => everywhere.stage = Stage::Sent,
             Stage::Preparing | Stage::AwaitingMap { .. } => {
-                let is_lost =
-                    |answer: &Result<Reply>| matches!(answer, Err(error) if error.status() == Status::Connect);
+                let is_lost = |answer: &Result<Reply>| matches!(answer, Err(error) if error.status() == Status::Connect);
                 everywhere.done.retain(|(_, answer)| !is_lost(answer));
                 self.send_everywhere(now, io, id);
             }

@@ -49,7 +49,9 @@ pub(super) struct FanOut {
 enum Stage {
     New,
     Preparing,
-    AwaitingMap { failed: u32 },
+    AwaitingMap {
+        failed: u32,
+    },
     /// It needs answers to choose servers.
     Choosing,
     Sent,
@@ -206,6 +208,8 @@ impl FanOut {
     /// Puts items together by the server that each goes to.
     fn split(&mut self, cx: &Context<'_>) {
         let mut ways: HashMap<u16, Next> = HashMap::new();
+        // Behind an item that waits for its keys others of its slot could overtake it.
+        let mut held: HashSet<u16> = HashSet::new();
         let pending = std::mem::take(&mut self.pending);
         let mut places: HashMap<Next, usize> = HashMap::new();
         let mut parts: Vec<Part> = Vec::new();
@@ -224,11 +228,16 @@ impl FanOut {
                     None => continue,
                 },
             };
-            if slot != NO_SLOT && !self.has_choice(index) && self.histories.contains_key(&index) {
-                if *ways.entry(slot).or_insert(next) != next {
-                    self.history(index).hold(next);
+            if slot != NO_SLOT && !self.has_choice(index) {
+                let history = self.histories.get_mut(&index);
+                let is_apart = history.is_some() && *ways.entry(slot).or_insert(next) != next;
+                if is_apart || held.contains(&slot) {
+                    history.into_iter().for_each(|history| history.hold(next));
                     self.round.next.push(index);
                     continue;
+                }
+                if history.is_some_and(|history| history.waits_for_keys) {
+                    held.insert(slot);
                 }
             }
             let place = *places.entry(next).or_insert_with(|| {
@@ -275,8 +284,7 @@ impl FanOut {
                     self.history(index).turns_away_from(cx.servers, tried.whence.node);
                 }
                 let error = error.clone();
-                let refused =
-                    Refused { index, whence: tried.whence, error, repeatable, is_reply: false };
+                let refused = Refused { index, whence: tried.whence, error, repeatable, is_reply: false };
                 self.round.undecided.push(refused);
             }
         }
@@ -379,8 +387,9 @@ impl FanOut {
         next.sort_unstable();
         // What has no keys, or a choice of servers, has no order to keep with what has.
         for keyless in [false, true] {
-            let is_of =
-                |index: &usize| (self.request.items[*index].slot == NO_SLOT) == keyless && !self.has_choice(*index);
+            let is_of = |index: &usize| {
+                (self.request.items[*index].slot == NO_SLOT) == keyless && !self.has_choice(*index)
+            };
             let missed: Vec<usize> = next.iter().copied().filter(is_of).collect();
             if missed.is_empty() {
                 continue;
@@ -450,9 +459,7 @@ impl FanOut {
     fn gather(&mut self, mut whole: Box<Payload>) -> (Result<Reply>, Option<Reply>) {
         match self.try_gather(&mut whole) {
             Ok(None) => (Ok(Reply::new(whole)), None),
-            Ok(Some((error, is_whole_lost))) => {
-                (Err(error), (!is_whole_lost).then(|| Reply::new(whole)))
-            }
+            Ok(Some((error, is_whole_lost))) => (Err(error), (!is_whole_lost).then(|| Reply::new(whole))),
             Err(error) => (Err(error), None),
         }
     }
@@ -512,7 +519,13 @@ impl FanOut {
 
 impl<T: Owner> Engine<T> {
     /// The first step of a pipeline that may go to several servers.
-    pub(super) fn begin_fan_out(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, fan_out: FanOut) {
+    pub(super) fn begin_fan_out(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        fan_out: FanOut,
+    ) {
         self.set_body(id, Body::FanOut(Box::new(fan_out)));
         let Some(call) = self.call(id) else { return };
         let deadline = call.deadline;
@@ -663,8 +676,7 @@ impl<T: Owner> Engine<T> {
         let Some(fan_out) = self.fan_out_mut(id) else { return };
         let mut pending = std::mem::take(&mut fan_out.pending);
         // Another attempt may cost the others what is certain of them.
-        let late: Vec<usize> =
-            pending.extract_if(.., |index| now >= fan_out.last_start_of(*index)).collect();
+        let late: Vec<usize> = pending.extract_if(.., |index| now >= fan_out.last_start_of(*index)).collect();
         let gives_up = error.is_some() && late.is_empty();
         fan_out.give_up(&late, error);
         if gives_up {

@@ -123,6 +123,8 @@ pub(super) struct History {
     doubtful: Option<Error>,
     /// Replicas that could not serve it.
     avoided: Vec<NodeId>,
+    /// The last server lacked some of its keys, which are on their way to another.
+    pub(super) waits_for_keys: bool,
     /// The last map had no server for it.
     missed: bool,
     redirects: u32,
@@ -179,6 +181,7 @@ impl History {
             left: SmallVec::new(),
             doubtful: None,
             avoided: Vec::new(),
+            waits_for_keys: false,
             missed: false,
             redirects: 0,
             attempts: 0,
@@ -286,6 +289,8 @@ impl History {
         let again = self.judge(cx, whence, error, repeatable)?;
         let ending = if again.is_none() { Some(self.proved(cx, whence, error.clone())?) } else { None };
         self.attempts += 1;
+        let refusal = error.server_text().and_then(verdict::not_served);
+        self.waits_for_keys = refusal == Some(NotServed::TryAgain);
         match (again, ending) {
             (Some(again), _) => {
                 if error.is_indeterminate() {
@@ -300,11 +305,7 @@ impl History {
 
     /// Whether the servers that sent the call away, asked whether they stand by it, do: it went on by their word and got nowhere. If one
     /// does not, the words were the call's own, and are the error.
-    fn prove(
-        &mut self,
-        cx: &Context<'_>,
-        repeatable: bool,
-    ) -> std::result::Result<Option<Error>, Need> {
+    fn prove(&mut self, cx: &Context<'_>, repeatable: bool) -> std::result::Result<Option<Error>, Need> {
         let Place::Slot(slot) = self.place else { return Ok(None) };
         for at in 0..self.left.len() {
             let Left { node, claim, words, is_proved } = &mut self.left[at];
@@ -406,7 +407,8 @@ impl History {
             Status::Connect if error.reason() == Reason::Deadline => Some(Again::AfterRefresh),
             // A connection that had ended in silence is simply made anew.
             Status::Connect
-                if cx.servers.node(node).down_since_just_now(cx.now).is_none() && !cx.servers.is_watched() =>
+                if cx.servers.node(node).down_since_just_now(cx.now).is_none()
+                    && !cx.servers.is_watched() =>
             {
                 Some(Again::Now)
             }
@@ -466,7 +468,9 @@ impl History {
             NotServed::Moved { slot, to } if slot == own => {
                 self.redirection(cx, node, (slot, Claim::Moved), to)?
             }
-            NotServed::Ask { slot, to } if slot == own => self.redirection(cx, node, (slot, Claim::Ask), to)?,
+            NotServed::Ask { slot, to } if slot == own => {
+                self.redirection(cx, node, (slot, Claim::Ask), to)?
+            }
             // A replica owns no slot, so it cannot bear that out.
             NotServed::TryAgain
                 if is_certain
@@ -573,12 +577,7 @@ impl History {
     }
 
     /// The error of a call that a server refused for being a replica: what it says of its role proves it.
-    fn proved(
-        &self,
-        cx: &Context<'_>,
-        whence: Whence,
-        error: Error,
-    ) -> std::result::Result<Error, Need> {
+    fn proved(&self, cx: &Context<'_>, whence: Whence, error: Error) -> std::result::Result<Error, Need> {
         let is_read_only = error.status() == Status::Server
             && error.server_text().and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly);
         if is_read_only
@@ -592,9 +591,7 @@ impl History {
     }
 
     fn can_avoid(&self, servers: &Servers, node: NodeId) -> bool {
-        self.read_from != ReadFrom::Primary
-            && !self.avoided.contains(&node)
-            && !servers.map.is_primary(node)
+        self.read_from != ReadFrom::Primary && !self.avoided.contains(&node) && !servers.map.is_primary(node)
     }
 
     /// Has a read-only call go to another server than this replica; `false` where that is no way out.
@@ -613,8 +610,7 @@ impl History {
 
     /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection.
     pub(super) fn turns_away_from(&mut self, servers: &Servers, node: NodeId) -> bool {
-        let turns =
-            self.may_turn_from(servers, node) && !servers.node(node).enforces_read_only();
+        let turns = self.may_turn_from(servers, node) && !servers.node(node).enforces_read_only();
         if turns {
             self.read_from = ReadFrom::Primary;
         }

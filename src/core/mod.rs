@@ -20,7 +20,7 @@ mod servers;
 mod slot_map;
 mod timers;
 
-pub(crate) use engine::{Engine, EngineStats};
+pub(crate) use engine::Engine;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ use super::slot_map::{Found, FoundShard, SlotMap};
 use super::timers::Timer;
 use super::{Actions, CallId, NodeId, Owner};
 use crate::config::{Config, Servers as Named};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::log::LogLevel;
 use crate::net::address::Address;
 use crate::resp::Reply;
@@ -103,7 +103,7 @@ impl<T: Owner> Engine<T> {
             return self.proceed(now, io, id);
         }
         if now >= until {
-            let error = self.refresh.error.clone().unwrap_or_else(|| no_map(&self.servers.config));
+            let error = self.not_told_in_time();
             return self.no_map(now, io, id, error, true);
         }
         self.refresh.waiting.push((id, seen));
@@ -117,9 +117,22 @@ impl<T: Owner> Engine<T> {
             return false;
         };
         self.refresh.waiting.swap_remove(at);
-        let error = self.refresh.error.clone().unwrap_or_else(|| no_map(&self.servers.config));
+        let error = self.not_told_in_time();
         self.no_map(now, io, id, error, true);
         true
+    }
+
+    /// The error of a call that cannot wait any longer for a map.
+    fn not_told_in_time(&self) -> Error {
+        match &self.refresh.look {
+            Some(look) if !look.errors.is_empty() => {
+                let asked = &look.candidates[look.at.min(look.candidates.len() - 1)];
+                let text = format!("no answer from {asked} in time");
+                let last = Error::because(Status::Connect, Reason::Deadline, text);
+                nobody_says(look.errors.iter().cloned().chain([last]).collect())
+            }
+            _ => self.refresh.error.clone().unwrap_or_else(|| no_map(&self.servers.config)),
+        }
     }
 
     pub(super) fn waits_for_no_map(&mut self, id: CallId) {
@@ -171,9 +184,7 @@ impl<T: Owner> Engine<T> {
                 let mut nodes: Vec<NodeId> = self.servers.map.nodes().collect();
                 fastrand::shuffle(&mut nodes);
                 let servers = &self.servers;
-                let answers = |node: &NodeId| {
-                    matches!(servers.node(*node).link, Link::Up(conn) if !io.is_suspect(conn))
-                };
+                let answers = |node: &NodeId| matches!(servers.node(*node).link, Link::Up(conn) if !io.is_suspect(conn));
                 nodes.sort_by_cached_key(|node| !answers(node));
                 let mut candidates: Vec<Address> = Vec::new();
                 let known = nodes.iter().map(|node| &servers.node(*node).address);
@@ -272,7 +283,8 @@ impl<T: Owner> Engine<T> {
             }
             (Named::Sentinel { sentinels, .. }, Some(_)) => {
                 let sentinel = &look.candidates[look.at];
-                let shard = shard_of(&asked, answer, is_only, config).map_err(|error| absent(sentinel, error));
+                let shard =
+                    shard_of(&asked, answer, is_only, config).map_err(|error| absent(sentinel, error));
                 if shard.is_ok() {
                     let place = sentinels.iter().position(|other| other == sentinel);
                     self.refresh.informant = place.unwrap_or_default();
@@ -375,12 +387,7 @@ impl<T: Owner> Engine<T> {
 }
 
 /// The primary at an address, and its replicas.
-fn shard_of(
-    address: &Address,
-    answer: Result<Reply>,
-    is_only: bool,
-    config: &Config,
-) -> Result<FoundShard> {
+fn shard_of(address: &Address, answer: Result<Reply>, is_only: bool, config: &Config) -> Result<FoundShard> {
     let role = answer.map(|reply| answers::role(reply.root(), address, config));
     let replicas = match role {
         Ok(Role::Primary { replicas }) => replicas,

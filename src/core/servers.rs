@@ -79,10 +79,6 @@ impl Node {
         self.last_error.as_ref().filter(|_| waits && self.link == Link::None)
     }
 
-    pub(super) fn is_up(&self) -> bool {
-        matches!(self.link, Link::Up(_))
-    }
-
     /// Has calls turn to others, where there are any, for as long as an attempt to connect may take: the server may hang.
     pub(super) fn rest(&mut self, now: Instant) {
         self.rests_until = Some(now + self.config.connect_timeout);

@@ -107,7 +107,8 @@ impl Fleet {
                 add(format!("10.0.2.{}", place + 1), 26379, None, true);
             }
         }
-        let owner: Vec<usize> = (0..usize::from(SLOTS)).map(|slot| slot * primaries / usize::from(SLOTS)).collect();
+        let owner: Vec<usize> =
+            (0..usize::from(SLOTS)).map(|slot| slot * primaries / usize::from(SLOTS)).collect();
         for server in &mut servers {
             server.view.clone_from(&owner);
         }
@@ -151,9 +152,8 @@ impl Fleet {
     }
 
     pub(super) fn primaries(&self) -> Vec<usize> {
-        let is_primary = |place: &usize| {
-            self.servers[*place].follows.is_none() && !self.servers[*place].is_sentinel
-        };
+        let is_primary =
+            |place: &usize| self.servers[*place].follows.is_none() && !self.servers[*place].is_sentinel;
         (0..self.servers.len()).filter(is_primary).collect()
     }
 
@@ -332,9 +332,9 @@ impl Fleet {
             return (!serves).then(|| moved(self, knows));
         }
         match self.moving.get(&slot) {
-            Some((from, to, keys)) if *from == place => keys
-                .contains(key)
-                .then(|| format!("-ASK {slot} {}\r\n", self.servers[*to].address)),
+            Some((from, to, keys)) if *from == place => {
+                keys.contains(key).then(|| format!("-ASK {slot} {}\r\n", self.servers[*to].address))
+            }
             Some((_, to, keys)) if *to == place && peer.is_asking => (!keys.contains(key) && self.rng.bool())
                 .then(|| "-TRYAGAIN Multiple keys request during rehashing of slot\r\n".into()),
             _ if knows == place => None,
@@ -364,7 +364,8 @@ impl Fleet {
                 let has = |sha: &Vec<u8>| {
                     u8::from(self.servers[place].scripts.contains(&*String::from_utf8_lossy(sha)))
                 };
-                let found: Vec<String> = command[2..].iter().map(|sha| format!(":{}\r\n", has(sha))).collect();
+                let found: Vec<String> =
+                    command[2..].iter().map(|sha| format!(":{}\r\n", has(sha))).collect();
                 format!("*{}\r\n{}", found.len(), found.concat())
             }
             ("CLUSTER", "SLOTS") => self.cluster_slots(place),
@@ -429,7 +430,12 @@ impl Fleet {
                 let follows = |other: &usize| self.servers[*other].follows == Some(view[first]);
                 nodes.extend((0..self.servers.len()).filter(follows));
                 let nodes: Vec<String> = nodes.iter().map(|node| self.endpoint(*node)).collect();
-                ranges.push(format!("*{}\r\n:{first}\r\n:{}\r\n{}", nodes.len() + 2, slot - 1, nodes.concat()));
+                ranges.push(format!(
+                    "*{}\r\n:{first}\r\n:{}\r\n{}",
+                    nodes.len() + 2,
+                    slot - 1,
+                    nodes.concat()
+                ));
                 first = slot;
             }
         }

@@ -189,7 +189,14 @@ impl World {
         self.enter(number, request, view, timeout, deadline);
     }
 
-    fn enter(&mut self, number: usize, request: Box<Request>, view: View, timeout: Duration, deadline: Instant) {
+    fn enter(
+        &mut self,
+        number: usize,
+        request: Box<Request>,
+        view: View,
+        timeout: Duration,
+        deadline: Instant,
+    ) {
         let work = Work::Send(request, Purpose::Calls);
         let call = Call { owner: number as u64, work, view, timeout, deadline };
         let now = self.now();
@@ -296,10 +303,7 @@ impl World {
                     end.is_not_executed.fill(true);
                 }
                 let is_forged = op.items.iter().any(|item| forges(*item));
-                assert!(
-                    error.status() != Status::NoScript || is_forged,
-                    "seed {seed}: op {number}: {error}"
-                );
+                assert!(error.status() != Status::NoScript || is_forged, "seed {seed}: op {number}: {error}");
                 if let Some(arrived) = &arrived {
                     self.check_reply(index, arrived.root(), &mut end);
                 }
@@ -339,10 +343,14 @@ impl World {
                 let may_be_own = self.fleet.forges && forges(id) && times > 0;
                 // A server that has changed its mind when it is asked back does not bear out what it said before.
                 let words = ["MOVED", "ASK", "TRYAGAIN", "READONLY"];
-                let is_unproved = self.has_faults && words.iter().any(|word| text.contains(word));
+                let is_unproved =
+                    (self.has_faults || self.fleet.forges) && words.iter().any(|word| text.contains(word));
                 // An attempt before may have been executed.
                 let may_have_run = op.repeatable[item];
-                assert!(is_lost || may_be_own || is_unproved || may_have_run, "seed {seed}: op {index}, item {item} ({id}): {error}");
+                assert!(
+                    is_lost || may_be_own || is_unproved || may_have_run,
+                    "seed {seed}: op {index}, item {item} ({id}): {error}"
+                );
                 let is_overtaken = op.shape == Shape::Pipeline && !op.keys.is_empty();
                 assert!(
                     error.status() != Status::NoScript || is_overtaken,
@@ -429,7 +437,8 @@ impl World {
         let number = self.rng.usize(..self.ops.len());
         let now = self.now();
         let is_over = self.ops[number].end.is_some() || self.ops[number].plain.is_some();
-        let found = self.engine.cancel(now, &mut self.network, number as u64, &|owner| *owner == number as u64);
+        let found =
+            self.engine.cancel(now, &mut self.network, number as u64, &|owner| *owner == number as u64);
         assert_eq!(found, !is_over, "seed {}: op {number}", self.seed);
         self.tell();
     }
@@ -487,7 +496,10 @@ impl World {
             {
                 let times = self.fleet.executed.get(item).copied().unwrap_or(0);
                 assert!(*repeatable || times <= 1, "seed {seed}: op {number}, item {item} ran {times} times");
-                assert!(!is_not_executed || times == 0, "seed {seed}: op {number}, item {item} ran after all");
+                assert!(
+                    !is_not_executed || times == 0,
+                    "seed {seed}: op {number}, item {item} ran after all"
+                );
             }
             // A replica that is no part of a cluster refuses only what would write.
             if op.shape == Shape::Transaction && self.is_cluster {
@@ -508,7 +520,15 @@ impl World {
                     && !(op.choices[earlier] || op.choices[later])
                     && !(op.repeatable[earlier] || op.repeatable[later])
                 {
-                    assert!(first < second, "seed {}: op {number}: items {earlier} and {later} of {:?}: {:?} {:?} {:?}", self.seed, op.keys, op.items.iter().map(|item| self.fleet.order.get(item)).collect::<Vec<_>>(), self.fleet.kind, op.end.as_ref().map(|end| (&end.error, &end.is_not_executed)));
+                    assert!(
+                        first < second,
+                        "seed {}: op {number}: items {earlier} and {later} of {:?}: {:?} {:?} {:?}",
+                        self.seed,
+                        op.keys,
+                        op.items.iter().map(|item| self.fleet.order.get(item)).collect::<Vec<_>>(),
+                        self.fleet.kind,
+                        op.end.as_ref().map(|end| (&end.error, &end.is_not_executed))
+                    );
                 }
             }
         }

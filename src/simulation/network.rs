@@ -111,7 +111,10 @@ impl Network {
                 Tag::Plain(number) => News::PlainEnded(number, id, ended),
             });
         }
-        if !conn.is_usable && !conn.is_told_lost && (conn.stage == Stage::Closed || conn.session.in_flight() == 0) {
+        if !conn.is_usable
+            && !conn.is_told_lost
+            && (conn.stage == Stage::Closed || conn.session.in_flight() == 0)
+        {
             conn.is_told_lost = true;
             conn.stage = Stage::Closed;
             self.news.push_back(News::Lost(id));
@@ -128,7 +131,12 @@ impl Network {
         self.put(id, Tag::Plain(number), request).map(drop)
     }
 
-    fn put(&mut self, id: ConnId, tag: Tag, request: Box<Request>) -> std::result::Result<usize, Box<Request>> {
+    fn put(
+        &mut self,
+        id: ConnId,
+        tag: Tag,
+        request: Box<Request>,
+    ) -> std::result::Result<usize, Box<Request>> {
         let now = self.now;
         let silence_timeout = self.silence_timeout;
         let Some(conn) = self.conns.get_mut(&id) else { return Err(request) };

@@ -239,7 +239,7 @@ impl Link {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn begin(
         &self,
         shared: &mut MutexGuard<'_, Shared>,
@@ -264,7 +264,7 @@ impl Link {
         Ok((place, key))
     }
 
-    #[inline]
+    #[inline(always)]
     fn end(
         &self,
         shared: &mut MutexGuard<'_, Shared>,
@@ -272,21 +272,24 @@ impl Link {
         (asked, deadline): (Instant, Instant),
     ) -> End {
         self.drive(shared, me, Some(asked), deadline);
-        let end = match shared.places[me].finished.take() {
+        let Place { finished, .. } = shared.places.remove(me);
+        let end = match finished {
             Some(finished) => End::Finished(finished),
-            None => {
-                let index = shared.session.unanswered(key);
-                let (arrived, queued) = shared.give_up(key, Instant::now(), Duration::ZERO);
-                End::Late(self.late(deadline.saturating_duration_since(asked), queued, index), arrived)
-            }
+            None => self.give_up(shared, key, deadline.saturating_duration_since(asked)),
         };
-        shared.places.remove(me);
         self.leave(shared);
         end
     }
 
+    #[cold]
+    fn give_up(&self, shared: &mut Shared, key: usize, waited: Duration) -> End {
+        let index = shared.session.unanswered(key);
+        let (arrived, queued) = shared.give_up(key, Instant::now(), Duration::ZERO);
+        End::Late(self.late(waited, queued, index), arrived)
+    }
+
     /// What a caller does last: it hands over what came for others, and the reader's role.
-    #[inline]
+    #[inline(always)]
     fn leave(&self, shared: &mut MutexGuard<'_, Shared>) {
         if !shared.reading {
             self.pass_on(shared);
@@ -336,6 +339,7 @@ impl Link {
 
     /// Reads until the reply for `me` is there; `false` when the deadline passed before, be it with bytes of others still
     /// coming. `clock`: the time, if it is known; it is read again only if one read is not enough.
+    #[inline(always)]
     fn read(
         &self,
         shared: &mut MutexGuard<'_, Shared>,
@@ -410,7 +414,14 @@ impl Link {
     }
 
     /// Puts finished calls where their callers find them, and wakes those who sleep.
+    #[inline]
     fn deliver(&self, shared: &mut Shared) {
+        if !shared.session.is_handed_out() {
+            self.deliver_finished(shared);
+        }
+    }
+
+    fn deliver_finished(&self, shared: &mut Shared) {
         while let Some(mut finished) = shared.session.next_finished() {
             self.name_server(&mut finished);
             let Finished { tag, request, result, arrived } = finished;
@@ -461,10 +472,17 @@ impl Link {
 
     /// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Where no caller sleeps, the reactor is to attend to
     /// what is in flight.
+    #[inline]
     fn pass_on(&self, shared: &mut Shared) {
         if shared.sleepers.is_empty() {
-            return self.attend(shared);
+            self.attend(shared);
+        } else {
+            self.wake_next(shared);
         }
+    }
+
+    #[inline(never)]
+    fn wake_next(&self, shared: &Shared) {
         let mut next = shared.session.awaited(LOOK_AHEAD);
         let next = next.find_map(|tag| match tag {
             Tag::Caller(place) => shared.places[*place].asleep.as_ref(),
