@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rs_script::{Client, Completion, Queue, Script, Status};
