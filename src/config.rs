@@ -74,6 +74,7 @@ pub struct Options {
     keepalive: Option<Duration>,
     reconnect: Reconnect,
     limits: Limits,
+    max_waiting: usize,
     lazy_connect: bool,
     read_from: ReadFrom,
     address_map: HashMap<Address, Address>,
@@ -102,6 +103,7 @@ impl Default for Options {
                 attempts: 5,
             },
             limits: Limits { max_bytes: DEFAULT_MAX_REPLY_BYTES, max_depth: 128 },
+            max_waiting: 1_000,
             lazy_connect: false,
             read_from: ReadFrom::Primary,
             address_map: HashMap::new(),
@@ -272,6 +274,16 @@ impl Options {
         Ok(self)
     }
 
+    /// How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of its own. More stand in
+    /// line until one has ended, or their deadlines have passed; no other call stands behind them. Default: 1,000.
+    pub fn max_waiting(&mut self, count: usize) -> Result<&mut Self> {
+        if count == 0 {
+            return Err(invalid("max_waiting", "must be 1 at least"));
+        }
+        self.max_waiting = count;
+        Ok(self)
+    }
+
     /// Connect with the first call instead of when the client is opened. Default: false.
     pub fn lazy_connect(&mut self, lazy: bool) -> &mut Self {
         self.lazy_connect = lazy;
@@ -366,6 +378,8 @@ pub(crate) struct Config {
     pub(crate) keepalive: Option<Duration>,
     pub(crate) reconnect: Reconnect,
     pub(crate) limits: Limits,
+    /// Commands that wait on connections of their own, at a time.
+    pub(crate) max_waiting: usize,
     pub(crate) lazy_connect: bool,
     pub(crate) read_from: ReadFrom,
     /// Where to connect for an address that a server announces.
@@ -474,6 +488,7 @@ impl Config {
             keepalive: options.keepalive,
             reconnect: options.reconnect,
             limits: options.limits,
+            max_waiting: options.max_waiting,
             lazy_connect: options.lazy_connect,
             read_from: options.read_from,
             address_map: options.address_map.clone(),
@@ -551,6 +566,7 @@ mod tests {
             .and_then(|o| o.reconnect_backoff(Duration::from_millis(3), Duration::from_millis(4)))
             .and_then(|o| o.max_reply_bytes(1 << 20))
             .and_then(|o| o.max_reply_depth(9))
+            .and_then(|o| o.max_waiting(10))
             .unwrap()
             .reconnect_attempts(0)
             .lazy_connect(true);
@@ -563,6 +579,8 @@ mod tests {
         assert_eq!(config.reconnect.backoff_max, Duration::from_millis(4));
         assert_eq!(config.reconnect.attempts, 0);
         assert_eq!((config.limits.max_bytes, config.limits.max_depth), (1 << 20, 9));
+        assert_eq!(config.max_waiting, 10);
+        assert!(options.max_waiting(0).is_err());
         assert!(config.lazy_connect);
     }
 

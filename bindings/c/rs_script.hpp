@@ -776,6 +776,7 @@ public:
     Options &max_reply_depth(std::size_t depth) { return set(rs_options_set_max_reply_depth, depth); }
 
     // True: opening does not connect, the first call does.
+    Options &max_waiting(std::size_t count) { return set(rs_options_set_max_waiting, count); }
     Options &lazy_connect(bool lazy) { return set(rs_options_set_lazy_connect, lazy); }
 
     // False: no connection tells the server by CLIENT SETINFO which library this is.

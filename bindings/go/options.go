@@ -274,6 +274,15 @@ func WithoutTransactionProbe() Option {
 	}
 }
 
+// WithMaxWaiting is how many commands may wait on servers at a time (BLPOP, ...), a connection each; more stand in line. Default: 1000.
+func WithMaxWaiting(count int) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_max_waiting(o, C.size_t(max(count, 0)), err)
+		})
+	}
+}
+
 // WithReadFrom says which servers run read-only calls; everything else runs on primaries. Default: [Primary]. See also [Client.WithReadFrom].
 func WithReadFrom(from ReadFrom) Option {
 	return func(s *settings) *Error {

@@ -173,6 +173,9 @@ impl<T: Owner> Engine<T> {
         }
         match via {
             Via::This(conn) => self.put(now, io, id, conn),
+            Via::Own(Purpose::Waiting) if self.waiting_conns >= self.servers.config.max_waiting => {
+                self.own_line.push_back(id);
+            }
             Via::Own(purpose) | Via::Kept(purpose) => {
                 let conn = self.connect(now, io, node, purpose, Some(id));
                 if let Some(attempt) = self.attempts.get_mut(id.place).filter(|it| it.serial == id.serial)
@@ -182,6 +185,13 @@ impl<T: Owner> Engine<T> {
                 }
             }
             Via::Shared => self.run_shared(now, io, id),
+        }
+    }
+
+    /// A command that waits on its server has ended: the next one may.
+    pub(super) fn run_next_waiting(&mut self, now: Instant, io: &mut dyn Actions<T>) {
+        if let Some(id) = self.own_line.pop_front() {
+            self.run(now, io, id);
         }
     }
 

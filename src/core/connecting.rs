@@ -55,6 +55,11 @@ impl Conn {
         self.stage == Stage::Handshaking && self.said.is_some()
     }
 
+    /// Whether it is the own one of a command that waits on its server.
+    fn is_of_waiting(&self) -> bool {
+        self.own.is_some() && self.purpose == Purpose::Waiting
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         match self.stage {
             Stage::Resolving | Stage::Handshaking => Some(self.deadline),
@@ -65,6 +70,13 @@ impl Conn {
 }
 
 impl<T: Owner> Engine<T> {
+    /// Takes a connection out, which nobody needs any more.
+    pub(super) fn take_conn(&mut self, id: ConnId) -> Option<Conn> {
+        let conn = self.conns.remove(&id)?;
+        self.waiting_conns -= usize::from(conn.is_of_waiting());
+        Some(conn)
+    }
+
     /// Makes the connection to a server that somebody waits for, now or when it is due.
     pub(super) fn connect_if_wanted(&mut self, now: Instant, io: &mut dyn Actions<T>, id: NodeId) {
         while let Some(&first) = self.servers.node(id).line.front()
@@ -156,6 +168,7 @@ impl<T: Owner> Engine<T> {
             },
         }
         self.timers.add(deadline, Timer::Conn(conn_id));
+        self.waiting_conns += usize::from(conn.is_of_waiting());
         self.conns.insert(conn_id, conn);
         conn_id
     }
@@ -282,7 +295,7 @@ impl<T: Owner> Engine<T> {
 
     /// What spoilt this connection is among its facts now, and the next handshake does without it.
     fn reopen(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
-        let Some(conn) = self.conns.remove(&id) else { return };
+        let Some(conn) = self.take_conn(id) else { return };
         io.close(id, Error::closed());
         let Conn { node, purpose, own, facts, deadline, .. } = conn;
         let again = self.open(now, io, node, purpose, own, facts, deadline);
@@ -330,7 +343,7 @@ impl<T: Owner> Engine<T> {
 
     /// A connection could not be made.
     pub(super) fn conn_failed(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId, error: Error) {
-        let Some(conn) = self.conns.remove(&id) else { return };
+        let Some(conn) = self.take_conn(id) else { return };
         if let Some(said) = conn.said.filter(|said| self.attempt(*said).is_some()) {
             self.attempts.remove(said.place);
         }
@@ -402,7 +415,17 @@ impl<T: Owner> Engine<T> {
             }
             _ => None,
         };
+        let is_own = matches!(attempt.via, Via::Own(_));
         let error = match (making, &node.last_error) {
+            (None, _) if is_own => {
+                let text = format!(
+                    "the deadline of {} ms passed while {} other commands waited on their servers (max_waiting); \
+                     nothing was sent",
+                    attempt.timeout.as_millis(),
+                    self.waiting_conns
+                );
+                Error::new(Status::Timeout, text)
+            }
             (None, Some(error)) => error.clone(),
             (making, _) => {
                 let why = making.map(|error| format!(": {error}")).unwrap_or_default();
@@ -421,7 +444,7 @@ impl<T: Owner> Engine<T> {
         let Some(conn) = self.conns.get(&id) else { return };
         if conn.stage == Stage::Up {
             self.unlink(now, io, id);
-            self.conns.remove(&id);
+            self.take_conn(id);
         } else if conn.said.is_none() {
             let cause = io.health(id).cause.unwrap_or_else(Error::closed);
             self.conn_failed(now, io, id, cause);
@@ -454,7 +477,7 @@ impl<T: Owner> Engine<T> {
 
     /// Closes a connection that belonged to one attempt.
     pub(super) fn drop_own(&mut self, io: &mut dyn Actions<T>, id: ConnId) {
-        if let Some(conn) = self.conns.remove(&id) {
+        if let Some(conn) = self.take_conn(id) {
             if let Some(said) = conn.said.filter(|said| self.attempt(*said).is_some()) {
                 self.attempts.remove(said.place);
             }

@@ -46,6 +46,9 @@ pub(crate) struct Engine<T> {
     pub(super) calls: Slab<CallState<T>>,
     /// The calls by their owners' keys.
     keys: Index,
+    /// Own connections of commands that wait on their servers, and what stands in line for one.
+    pub(super) waiting_conns: usize,
+    pub(super) own_line: VecDeque<AttemptId>,
     pub(super) refresh: Refresh,
     pub(super) timers: Timers,
     /// Attempts that are over, whose owners are to be told.
@@ -97,6 +100,8 @@ impl<T: Owner> Engine<T> {
             serial: 0,
             calls: Slab::new(),
             keys: Index::default(),
+            waiting_conns: 0,
+            own_line: VecDeque::new(),
             refresh: Refresh::default(),
             timers: Timers::default(),
             tried: VecDeque::new(),
@@ -371,7 +376,7 @@ impl<T: Owner> Engine<T> {
         for id in conns {
             // Those on it are told when it has ended.
             io.close(id, closed.clone());
-            let Some(conn) = self.conns.remove(&id) else { continue };
+            let Some(conn) = self.take_conn(id) else { continue };
             if conn.own.is_none() && self.servers.node(conn.node).link == Link::Up(id) {
                 io.serve(conn.node, None);
             }
@@ -425,6 +430,8 @@ impl<T: Owner> Engine<T> {
                 self.tell(now, io, whose, tried);
             } else if let Some(id) = self.ready.pop_front() {
                 self.proceed(now, io, id);
+            } else if !self.own_line.is_empty() && self.waiting_conns < self.servers.config.max_waiting {
+                self.run_next_waiting(now, io);
             } else {
                 break;
             }

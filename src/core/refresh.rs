@@ -309,7 +309,7 @@ impl<T: Owner> Engine<T> {
         node.not_before = None;
         if let Link::Up(conn) = node.link {
             node.link = Link::None;
-            self.conns.remove(&conn);
+            self.take_conn(conn);
             io.close(conn, Error::closed());
         }
     }

@@ -370,6 +370,21 @@ pub unsafe extern "C" fn rs_options_set_max_reply_depth(
     unsafe { set(options, err, |options| options.max_reply_depth(depth).map(drop)) }
 }
 
+/// How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of its own. More stand in line until
+/// one has ended, or their deadlines have passed; no other call stands behind them. Default: 1000.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_max_waiting(
+    options: *mut rs_options,
+    count: usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { set(options, err, |options| options.max_waiting(count).map(drop)) }
+}
+
 /// True: rs_client_open does not connect, the first call does. Default: false.
 ///
 /// # Safety

@@ -88,11 +88,6 @@ impl Facts {
         }
     }
 
-    /// Which of its node's connections it is.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
     /// A script has compiled on this server.
     fn note_compiled(&self, sha: Sha) {
         self.compiled.scripts.lock().insert(sha);

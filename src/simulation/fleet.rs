@@ -141,11 +141,6 @@ impl Fleet {
         }
     }
 
-    pub(super) fn at(&self, host: &str, port: u16) -> Option<usize> {
-        let address = tcp(host.to_owned(), port);
-        self.servers.iter().position(|server| server.address == address)
-    }
-
     fn primary(&self) -> usize {
         let is_primary = |server: &Server| server.follows.is_none() && !server.is_sentinel;
         self.servers.iter().position(is_primary).unwrap_or(0)

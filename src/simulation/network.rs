@@ -270,11 +270,6 @@ impl Network {
             self.conns.remove(&id);
         }
     }
-
-    /// Whether anything is on its way.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.conns.values().all(|conn| conn.to_server.is_empty() && conn.session.in_flight() == 0)
-    }
 }
 
 impl Actions<u64> for Network {

@@ -52,6 +52,8 @@ export interface ConnectOptions {
     reconnectAttempts?: number;
     maxReplyBytes?: number;
     maxReplyDepth?: number;
+    /** Commands that wait on servers (BLPOP, ...) at a time, a connection each; more stand in line. Default 1000. */
+    maxWaiting?: number;
     /** Tell the server which library this is (CLIENT SETINFO). Default true. */
     clientInfo?: boolean;
     /** Run an empty transaction on each new connection; without it the first transaction there costs a round trip more. Default true. */
