@@ -5,7 +5,7 @@ mod support;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -592,4 +592,35 @@ fn the_log_tells_of_connections_made_lost_and_refused() {
     assert_eq!(logged.first().map(|(level, _)| *level), Some(LogLevel::Info), "{logged:?}");
     assert!(of(LogLevel::Warning, "was lost") && of(LogLevel::Error, "cannot connect"), "{logged:?}");
     assert!(of(LogLevel::Info, "connected to"), "{logged:?}");
+}
+
+/// The callback runs on the thread that looks after the client's connections, and may make calls that need just that.
+#[test]
+fn the_log_callback_may_call_a_client_that_has_to_connect() {
+    let server = Server::start();
+    let called = Arc::new(Mutex::new(None::<Client>));
+    let (its_client, answered) = (Arc::clone(&called), Arc::new(AtomicU64::new(0)));
+    let its_count = Arc::clone(&answered);
+    let mut options = Options::default();
+    options.lazy_connect(true);
+    options.log(move |_, _| {
+        // Once, and a command that waits has a connection made for it.
+        let client = its_client.lock().unwrap().take();
+        if let Some(client) = client {
+            client.command(&["BLPOP", "none", "0.01"]).unwrap();
+            its_count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    for submitted in [false, true] {
+        let client = Client::open(&server.url(), &options).unwrap();
+        *called.lock().unwrap() = Some(client.with_timeout(Duration::from_secs(30)));
+        if submitted {
+            let queue = rs_script::Queue::new(1).unwrap();
+            client.submit_command(&queue, 1, &["PING"]).unwrap();
+            assert_eq!(queue.poll(&mut Vec::new(), 1, Duration::from_secs(60)), 1);
+        } else {
+            client.command(&["PING"]).unwrap();
+        }
+        wait_until("it was called", || answered.load(Ordering::Relaxed) == 1 + u64::from(submitted));
+    }
 }

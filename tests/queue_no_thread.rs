@@ -2,10 +2,9 @@
 
 mod support;
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rs_script::{Client, Completion, Queue, Script, Status};
+use rs_script::{Client, Completion, Queue, Reason, Script, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::calls::{COUNT, LONG, NONE, options};
 use support::cluster::Cluster;
@@ -63,7 +62,7 @@ fn an_event_loop_does_all_the_work() {
         client.submit_command(&queue, 2, &["PING"]).unwrap();
         for completion in take_by_loop(&queue, 2) {
             match completion.tag {
-                1 => assert_eq!(completion.result.unwrap_err().status(), Status::Indeterminate),
+                1 => assert_eq!(completion.result.unwrap_err().reason(), Reason::Deadline),
                 _ => assert!(completion.result.is_ok()),
             }
         }

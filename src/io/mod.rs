@@ -264,7 +264,6 @@ impl Io {
 
     /// Takes in what has become of a link's attempts.
     pub(crate) fn take_events(&self, epoch: u64, events: &mut Vec<Event>) {
-        let _held = Held::new();
         if self.core.lock().epoch == epoch {
             self.enter(events, |_, _| ());
         }

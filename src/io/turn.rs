@@ -137,6 +137,12 @@ impl Io {
         for link in effects.push.drain(..) {
             contain(|| link.push(events));
         }
+        if std::mem::take(&mut effects.wake) {
+            self.wake();
+        }
+        if std::mem::take(&mut effects.set_timer) {
+            self.set_timer();
+        }
         for (link, cause) in effects.close.drain(..) {
             contain(|| link.end_by(&cause, events));
         }
@@ -166,17 +172,16 @@ impl Io {
         if let Some(engine) = effects.engine.take() {
             contain(|| drop(engine));
         }
-        if std::mem::take(&mut effects.wake) {
-            self.wake();
-        }
-        if std::mem::take(&mut effects.set_timer) {
-            self.set_timer();
-        }
+    }
+
+    /// Whether this thread turns the reactor: in a callback, that is.
+    pub(super) fn turns_here(&self) -> bool {
+        TURNS.get() == self.id()
     }
 
     /// Has whoever turns the reactor look after everything once, unless that is this thread.
     pub(super) fn wake(&self) {
-        if TURNS.get() != self.id()
+        if !self.turns_here()
             && let Some(reactor) = self.reactor_if_any()
         {
             reactor.wake();

@@ -94,7 +94,9 @@ impl Io {
     /// Waits until a call is over that was submitted for this waiter.
     pub(crate) fn wait(&self, waiter: &Arc<Waiter>) -> End {
         while !waiter.is_over() {
-            if self.role.take_or_enlist(waiter) {
+            // In a callback it has the role already.
+            let has_role = self.turns_here();
+            if has_role || self.role.take_or_enlist(waiter) {
                 let reactor = self.reactor();
                 if let Ok(reactor) = &reactor {
                     waiter.set_turns(true);
@@ -103,7 +105,9 @@ impl Io {
                     }
                     waiter.set_turns(false);
                 }
-                self.role.release();
+                if !has_role {
+                    self.role.release();
+                }
                 if let Err(error) = reactor
                     && !waiter.is_over()
                 {
