@@ -136,7 +136,7 @@ impl Single {
 }
 
 impl Alone {
-    fn new() -> Mode {
+    fn mode() -> Mode {
         Mode::Alone(Alone { attempts: 0, replicas: 0, unknown: None, refused: None })
     }
 }
@@ -329,7 +329,7 @@ impl<T: Owner> Engine<T> {
             let result = tried.result.map(Reply::new);
             return self.finish(now, io, id, result, None);
         }
-        let progress = single.progress(now.checked_sub(tried.took).unwrap_or(now), deadline, Alone::new);
+        let progress = single.progress(now.checked_sub(tried.took).unwrap_or(now), deadline, Alone::mode);
         let is_alone = matches!(progress.mode, Mode::Alone(_));
         if tried.request.is_none() && tried.result.is_err() {
             if let Mode::Routed(_) = progress.mode {

@@ -280,11 +280,11 @@ impl History {
         repeatable: bool,
     ) -> std::result::Result<Result<Again>, Need> {
         // Everything that may need an answer comes before anything is changed.
-        if error.is_not_executed() || self.would_go_on(cx, whence, error, repeatable)? {
-            if let Some(error) = self.prove(cx, repeatable)? {
-                self.attempts += 1;
-                return Ok(Err(self.honest(error)));
-            }
+        if (error.is_not_executed() || self.would_go_on(cx, whence, error, repeatable)?)
+            && let Some(error) = self.prove(cx, repeatable)?
+        {
+            self.attempts += 1;
+            return Ok(Err(self.honest(error)));
         }
         let again = self.judge(cx, whence, error, repeatable)?;
         let ending = if again.is_none() { Some(self.proved(cx, whence, error.clone())?) } else { None };
