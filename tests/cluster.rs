@@ -377,6 +377,7 @@ fn a_deadline_of_ones_own_and_the_end_of_a_client() {
     assert!(error.is_indeterminate(), "{error}");
     assert!(took >= Duration::from_millis(200) && took < SLACK, "{took:?}");
     assert_eq!(client.command(&["PING"]).unwrap().as_str(), Some("PONG"));
+    wait_until("the server has seen that it was given up", || blocked_clients(cluster.node(1)) == 0);
 
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| client.command(&["BLPOP", &list, "0"]).unwrap_err());
