@@ -497,6 +497,9 @@ impl<T: Owner> Engine<T> {
                 return Ok((error.clone(), None));
             };
             let error = if is_replica { refused_by_replica(request, error.clone()) } else { error.clone() };
+            let may_repeat = cx.servers.node(whence.node).may_repeat(request) && alone.attempts < REPEATS_MAX;
+            let repeats =
+                error.status() == Status::Indeterminate && may_repeat && cx.servers.repeats.take(cx.now);
             let node = cx.servers.node(whence.node);
             room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
             *last_start = if alone.unknown.is_none() { room.last_start() } else { deadline };
@@ -512,7 +515,7 @@ impl<T: Owner> Engine<T> {
                 }
                 Status::Loading => Some(node.backoff(alone.attempts)),
                 Status::Connect => Some(Duration::ZERO),
-                Status::Indeterminate if node.may_repeat(request) && alone.attempts < REPEATS_MAX => {
+                Status::Indeterminate if repeats => {
                     *last_start = deadline;
                     Some(Duration::ZERO)
                 }

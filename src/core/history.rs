@@ -383,7 +383,9 @@ impl History {
         Ok(match error.status() {
             Status::Connect | Status::Loading => true,
             Status::Timeout => cx.now < cx.deadline || self.can_avoid(cx.servers, whence.node),
-            Status::Indeterminate => repeatable && self.repeats < REPEATS_MAX,
+            Status::Indeterminate => {
+                repeatable && self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now)
+            }
             Status::Server | Status::TransactionAborted => {
                 self.refusal(cx, whence, error, repeatable)?.is_some()
             }
@@ -415,7 +417,9 @@ impl History {
             Status::Connect => Some(Again::AfterRefresh),
             // Not all the time that there is was spent on connecting.
             Status::Timeout if cx.now < cx.deadline => Some(Again::AfterRefresh),
-            Status::Indeterminate if repeatable && self.repeats < REPEATS_MAX => {
+            Status::Indeterminate
+                if repeatable && self.repeats < REPEATS_MAX && cx.servers.repeats.take(cx.now) =>
+            {
                 self.repeats += 1;
                 Some(if self.avoid(cx.servers, node) { Again::Now } else { Again::AfterRefresh })
             }

@@ -207,7 +207,7 @@ impl World {
         let task = match self.rng.u8(..3) {
             0 => Task::Load(self.scripts[0].clone()),
             1 => Task::Exists(vec![self.scripts[0].sha_hex().as_bytes().to_vec()]),
-            _ => Task::Flush(crate::admin::FlushMode::Default),
+            _ => Task::Flush(crate::core::FlushMode::Default),
         };
         let deadline = self.now() + TIMEOUT;
         let view = View { read_from: ReadFrom::Primary, way: Way::Random };
