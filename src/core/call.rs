@@ -575,6 +575,10 @@ impl<T: Owner> Engine<T> {
 
     /// Waits before the next attempt.
     fn pause(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, again: Again, pause: Duration) {
+        if self.is_closed {
+            // Nobody looks at the time any more.
+            return self.end_with(now, io, id, Err(Error::closed()), None);
+        }
         if pause.is_zero() {
             return self.paused(now, io, id, again);
         }

@@ -465,6 +465,8 @@ impl World {
                 let now = self.now();
                 self.engine.close(now, &mut self.network);
                 self.tell();
+                let left = self.ops.iter().position(|op| op.end.is_none());
+                assert_eq!(left, None, "seed {}: closing has left a call", self.seed);
             }
         }
         self.wind_down();
