@@ -9,9 +9,11 @@ const path = require("node:path");
 const ffi = require("./ffi");
 
 const NAME = process.platform === "darwin" ? "librs_script.dylib" : "librs_script.so";
-const SONAME = process.platform === "darwin" ? "librs_script.0.dylib" : "librs_script.so.0";
 const PACKAGE = path.join(__dirname, "..");
 const { version } = require("../package.json");
+const [major, minor] = version.split(".");
+const ABI = major === "0" ? `0.${minor}` : major;
+const SONAME = process.platform === "darwin" ? `librs_script.${ABI}.dylib` : `librs_script.so.${ABI}`;
 
 /** Where the library may be, in the order in which it is looked for. Each a path, or a name for the system's loader. */
 function places() {
