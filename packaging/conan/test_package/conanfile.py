@@ -1,4 +1,4 @@
-"""Builds the multiply program with the package, and runs it on the server at RS_TEST_URL."""
+"""Builds the multiply program with the package, and runs it on the two servers at RS_TEST_URLS."""
 
 import os
 
@@ -23,6 +23,6 @@ class TestPackage(ConanFile):
         cmake.build()
 
     def test(self):
-        url = os.environ.get("RS_TEST_URL")
-        if can_run(self) and url:
-            self.run(f"{os.path.join(self.cpp.build.bindir, 'multiply')} {url}", env="conanrun")
+        urls = os.environ.get("RS_TEST_URLS", "")
+        if can_run(self) and urls:
+            self.run(f"{os.path.join(self.cpp.build.bindir, 'multiply')} {urls}", env="conanrun")
