@@ -42,8 +42,20 @@
 // THREADS   Clients and scripts may be used by any number of threads at once. Replies may be read by any number; options and errors belong to
 //           one thread at a time. No object may be freed while another thread uses that handle. There is no thread-local state.
 //           A blocking call works on the thread that makes it. A client has a thread in the background once it has submitted a call; see rs_queue.
-// FORK      A child must not use its parent's clients: calls end with RS_ERR_FORKED. Opening its own is fine, and so is freeing.
-// SIGNALS   The library installs no handler, raises no SIGPIPE, and goes on after EINTR.
+//           rs_client_free of the last handle waits for the end of the client's threads; then the library may be
+//           unloaded. A look-up of a host name that hangs cannot be ended: it is left to itself, and keeps the
+//           library loaded.
+// FORK      A child must not use its parent's clients, queues and pipelines: calls end with RS_ERR_FORKED, at
+//           whatever moment it was forked, and nothing that it does reaches the parent's connections. Making its own
+//           is fine, and so is freeing. Scripts, replies, errors and options are its own. (The system's allocator and
+//           look-up of host names have to work in a child as well.)
+// SIGNALS   The library installs no handler, raises no SIGPIPE, and goes on after EINTR. Its threads block all
+//           signals but SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP and SIGSYS, so they take none of yours.
+// ENDING    pthread_cancel is held off by every call, its callbacks included, and acts when the thread reaches a
+//           cancellation point of its own after that; a call does not end sooner for it. (Not with
+//           PTHREAD_CANCEL_ASYNCHRONOUS.) Destructors of thread keys may call everything.
+// OUTPUT    Nothing is printed. The one exception is a defect of the library, which Rust's run-time tells of on
+//           stderr before the call ends with RS_ERR_INTERNAL.
 
 #ifndef RS_SCRIPT_H
 #define RS_SCRIPT_H
@@ -66,6 +78,40 @@
 
 // SCRIPT FLUSH ASYNC: in the background.
 #define RS_FLUSH_ASYNC 2
+
+// What ended a call: the time was over, that of the call or, with RS_ERR_CONNECT, that of the attempt to connect.
+#define RS_REASON_DEADLINE 1
+
+// What ended a call: the connection was lost with the call on it.
+#define RS_REASON_CONNECTION_LOST 2
+
+// What ended a call: its caller has called it off.
+#define RS_REASON_CANCELLED 3
+
+// What ended a call: the server sent what is no reply.
+#define RS_REASON_PROTOCOL 4
+
+// What ended a call: the client was closed.
+#define RS_REASON_CLOSED 5
+
+// What ended a call: the server said so; it refused the call, or ran it and answered with an error. With RS_ERR_LOADING and RS_ERR_NOT_SERVED: up to
+// the deadline.
+#define RS_REASON_SERVER 6
+
+// What ended a call: there was no connection; no such host, refused, unreachable, no TLS.
+#define RS_REASON_CONNECT 7
+
+// What ended a call: a limit of the options or of a queue.
+#define RS_REASON_LIMIT 8
+
+// What ended a call: the call itself, as it was made. Nothing was sent.
+#define RS_REASON_ARGUMENT 9
+
+// What ended a call: a defect of this library.
+#define RS_REASON_INTERNAL 10
+
+// What ended a call: this side has no memory, descriptors or threads left.
+#define RS_REASON_RESOURCES 11
 
 // RESP3, and RESP2 with a server that does not know it.
 #define RS_PROTOCOL_AUTO 0
@@ -97,7 +143,8 @@
 // A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
 #define RS_PIPELINE_ATOMIC 1
 
-// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items: out of order.
+// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items even where
+// that changes the order of what is done to a key. Without it, too, they are sent again, but only where no order is lost; see rs_pipeline_exec.
 // Not together with RS_PIPELINE_ATOMIC.
 #define RS_PIPELINE_REPAIR_UNORDERED 2
 
@@ -128,6 +175,9 @@
 
 // A packed call: rs_client_script_show.
 #define RS_PACKED_SCRIPT_SHOW 7
+
+// A packed call: rs_client_kill.
+#define RS_PACKED_KILL 8
 
 // A flag of a packed script call: read-only.
 #define RS_PACKED_READ_ONLY 1
@@ -195,7 +245,9 @@
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 #define RS_STAT_CALLS 0
 
-// Round trips: bursts of writing to the socket. Calls that travel together share one.
+// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later makes the next one. So calls that
+// travel together share one, and a call made when all before it have ended adds exactly one each time that something of it is sent: one for most, one more where
+// a script is loaded again, is first used in a transaction, or a server redirects. A pipeline of more than 256 KiB travels in several.
 #define RS_STAT_ROUND_TRIPS 1
 
 // Bytes sent, before encryption.
@@ -226,7 +278,8 @@
 // rs_client_free.
 //
 // A blocking call does its input and output on the thread that makes it; for submitted calls see rs_queue. A child of
-// fork() must open a client of its own: calls on its parent's end with RS_ERR_FORKED.
+// fork() must open a client of its own: calls on its parent's end with RS_ERR_FORKED. A fork that runs no handlers
+// of pthread_atfork, as _Fork(), goes unnoticed.
 typedef struct rs_client rs_client;
 
 // Why a call failed. Made by the functions that take an `rs_error **`; caller frees with rs_error_free.
@@ -250,7 +303,8 @@ typedef struct rs_pipeline rs_pipeline;
 //
 // Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
 // has submitted a call has a thread in the background from then on, until it is closed; it reads the replies. A submitted call is written by the
-// thread that submits it. A child of fork() has a copy of what was in it then, and no more comes.
+// thread that submits it. A child of fork() must make a queue of its own: its parent's is empty there, and all else
+// is RS_ERR_FORKED.
 typedef struct rs_queue rs_queue;
 
 // A reply or an element of one. The root: caller frees with rs_reply_free; elements: borrowed until the root is freed.
@@ -267,7 +321,8 @@ typedef struct rs_script rs_script;
 typedef int32_t rs_status;
 
 // Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
-// on which the event happened, perhaps on several at once, and must neither block nor call the client.
+// on which the event happened, perhaps on several at once, and must neither block nor call the client; it may free
+// it. It is not called any more once the client's last handle has been freed.
 typedef void (*rs_log_fn)(void *context, int32_t level, const char *message, size_t len);
 
 // Frees the context of a callback, once, after its last call. It may run on any thread.
@@ -312,7 +367,7 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // A read-only call of a script whose first line (`#!lua`) lacks the flag `no-writes`. Nothing was sent.
 #define RS_ERR_NOT_READ_ONLY 105
 
-// The client was opened before fork(), by the parent process. Nothing was sent.
+// The client or queue was made before fork(), by the parent process. Nothing was sent.
 #define RS_ERR_FORKED 106
 
 // The client is closed or was freed. Nothing of the call was sent.
@@ -349,7 +404,8 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The server, or the script, answered with an error.
 #define RS_ERR_SERVER 400
 
-// The server lost the script again right after it was loaded. The call was not executed.
+// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
+// scripts nor evaluate them. The call was not executed.
 #define RS_ERR_NOSCRIPT 401
 
 // The script does not compile on that server. It was not executed.
@@ -373,6 +429,13 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // A defect of this library. Whether the call was executed is not known.
 #define RS_ERR_INTERNAL 500
 
+// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE. The server
+// may have executed the call.
+#define RS_ERR_NO_MEMORY 501
+
+// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
+#define RS_ERR_RESOURCES 502
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -393,7 +456,8 @@ rs_status rs_client_script_load(const rs_client *client,
 // error: without it nobody knows.
 //
 // `shas`: `count` SHA1s of 40 hexadecimal digits, each ending in a NUL; copied. `exists`: `count` places; each becomes true or false, all
-// false on failure. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
+// false on failure, unless `count` is above 2147483647 and can be no array's. `err` may be NULL. Errors: any of
+// RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-exists/>
 rs_status rs_client_script_exists(const rs_client *client,
@@ -412,7 +476,8 @@ rs_status rs_client_script_flush(const rs_client *client,
                                  rs_error **err);
 
 // Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. They
-// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY.
+// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY. A function is not stopped so, and
+// the error is RS_ERR_BUSY: see rs_client_kill.
 //
 // Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
 // server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
@@ -420,6 +485,21 @@ rs_status rs_client_script_flush(const rs_client *client,
 // Redis: <https://redis.io/docs/latest/commands/script-kill/>
 rs_status rs_client_script_kill(const rs_client *client,
                                 rs_error **err);
+
+// Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running. It
+// need not be this client's. In a cluster one success is a success, and UNKILLABLE outranks NOTBUSY.
+//
+// `*killed`: what was stopped, an array with an array of three for each: the string `script` or `function`; the function's name, or nil for a
+// script, which the server does not name, and where this user may not run FUNCTION STATS; the server as `host:port` or the path of its
+// socket. Caller frees with rs_reply_free; NULL on failure. `killed` may be NULL.
+//
+// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
+// server's word NOTBUSY (nothing runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/script-kill/>, <https://redis.io/docs/latest/commands/function-kill/>
+rs_status rs_client_kill(const rs_client *client,
+                         rs_reply **killed,
+                         rs_error **err);
 
 // Gives the source of a script by its SHA1.
 //
@@ -431,6 +511,8 @@ rs_status rs_client_script_show(const rs_client *client,
                                 const char *sha,
                                 rs_reply **source,
                                 rs_error **err);
+
+extern int pthread_setcancelstate(int state, int *before);
 
 // Opens a client, and its connection unless the options say "lazy".
 //
@@ -517,14 +599,20 @@ rs_status rs_client_command(const rs_client *client,
                             rs_error **err);
 
 // Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
-// RS_ERR_INDETERMINATE where bytes were sent; one that is connecting ends with that attempt, at the connect timeout at the latest.
+// RS_ERR_INDETERMINATE where bytes were sent; one that is connecting gives up.
 // Later calls end with RS_ERR_CLOSED. The handles are still to be freed. In a child of fork() it does nothing: the connection is the parent's.
 //
 // NULL: does nothing. Errors: none. Threads: any.
 void rs_client_close(const rs_client *client);
 
-// Frees a handle of a client; the last one closes it. Scripts do not keep a client open: calling one that was
+// Frees a handle of a client; the last one closes it, and waits until its threads have ended: a moment, unless one
+// of them is in the log callback. Then every call that was submitted is completed, and the log callback is not
+// called any more. Scripts do not keep a client open: calling one that was
 // registered with it ends with RS_ERR_CLOSED then.
+//
+// In the log callback it does not wait, the client's threads end by themselves, and the library stays loaded; where
+// a call of that very thread has led to the callback, the handle's memory is not given back either, for the call
+// looks at it still. In a callback of rs_queue_dispatch it is as everywhere.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
 void rs_client_free(rs_client *client);
@@ -534,7 +622,7 @@ void rs_client_free(rs_client *client);
 // NULL: RS_OK. Errors: none.
 rs_status rs_error_status(const rs_error *error);
 
-// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script.
+// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script. A server's text in it is cut off after 64 KiB.
 //
 // Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 const char *rs_error_message(const rs_error *error);
@@ -555,6 +643,23 @@ bool rs_error_is_indeterminate(const rs_error *error);
 // NULL: false. Errors: none.
 bool rs_error_is_not_executed(const rs_error *error);
 
+// What ended the call, one of the RS_REASON_ numbers, whatever is known of its execution: a deadline and a lost connection may both be
+// RS_ERR_INDETERMINATE. Later versions may have more of them.
+//
+// NULL: 0. Errors: none.
+int32_t rs_error_reason(const rs_error *error);
+
+// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the first. -1: it is about no one
+// item.
+//
+// NULL: -1. Errors: none.
+int64_t rs_error_index(const rs_error *error);
+
+// The server that the error is about, as `host:port` or the path of a socket; empty where no server is to blame, or which one is not known.
+//
+// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
+const char *rs_error_node(const rs_error *error);
+
 // Frees an error.
 //
 // NULL: does nothing. Errors: none.
@@ -564,6 +669,11 @@ void rs_error_free(rs_error *error);
 //
 // Returns: a string that lives as long as the library. A number that is no status: `RS_ERR_UNKNOWN`. Threads: any.
 const char *rs_status_name(rs_status status);
+
+// The name of a reason, such as `RS_REASON_DEADLINE`.
+//
+// Returns: a string that lives as long as the library. A number that is no reason: `RS_REASON_UNKNOWN`. Threads: any.
+const char *rs_reason_name(int32_t reason);
 
 // Makes options with every default.
 //
@@ -584,6 +694,15 @@ rs_status rs_options_set_connect_timeout_ms(rs_options *options,
 rs_status rs_options_set_call_timeout_ms(rs_options *options,
                                          uint64_t timeout_ms,
                                          rs_error **err);
+
+// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
+// were waiting on it for so long without a single byte coming. New calls take a new connection from then on; those
+// that wait on the old one go on waiting until their own deadlines. Calls that are made and lost meanwhile and hold more
+// than 16 MiB together have the same effect at once. Wins over the URL's silence_timeout_ms. Milliseconds above 0;
+// default 500.
+rs_status rs_options_set_silence_timeout_ms(rs_options *options,
+                                            uint64_t timeout_ms,
+                                            rs_error **err);
 
 // The ACL user; wins over the URL's. Needs a password. Default: none, which is the user `default`.
 rs_status rs_options_set_username(rs_options *options, const char *username, rs_error **err);
@@ -614,8 +733,12 @@ rs_status rs_options_set_tls_insecure_skip_verify(rs_options *options,
                                                   bool skip,
                                                   rs_error **err);
 
-// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. Default: 60.
-rs_status rs_options_set_keepalive_s(rs_options *options, uint64_t seconds, rs_error **err);
+// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again
+// without an answer the connection is lost. On Linux one is lost as well whose sent bytes were not acknowledged
+// for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
+rs_status rs_options_set_keepalive_s(rs_options *options,
+                                     uint64_t seconds,
+                                     rs_error **err);
 
 // The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at random by up to half. Milliseconds; default 20 and 1000.
 rs_status rs_options_set_reconnect_backoff_ms(rs_options *options,
@@ -636,6 +759,19 @@ rs_status rs_options_set_max_reply_depth(rs_options *options, size_t depth, rs_e
 
 // True: rs_client_open does not connect, the first call does. Default: false.
 rs_status rs_options_set_lazy_connect(rs_options *options, bool lazy, rs_error **err);
+
+// False: no connection tells the server by CLIENT SETINFO which library this is, in which version (CLIENT LIST shows it). Where the user lacks
+// the right, each connection leaves an entry in ACL LOG. In place of the URL's `client_info`. Default: true.
+rs_status rs_options_set_client_info(rs_options *options,
+                                     bool tell,
+                                     rs_error **err);
+
+// False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any. Where the user lacks the
+// right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip more. In
+// place of the URL's `probe_transactions`. Default: true.
+rs_status rs_options_set_probe_transactions(rs_options *options,
+                                            bool probe,
+                                            rs_error **err);
 
 // Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica is behind its primary by
 // what is still on the way; one that is lost, loads its data or says that it has lost its primary is passed over. A server older than 7.0
@@ -678,7 +814,7 @@ rs_status rs_options_set_log(rs_options *options,
 //
 // `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure. `err` may be NULL.
 //
-// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/develop/using-commands/pipelining/>,
 // <https://redis.io/docs/latest/develop/using-commands/transactions/>
@@ -743,6 +879,10 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // on any other failure, it is NULL.
 // `replies` may be NULL when they are of no interest. `err` may be NULL.
 //
+// Items that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again behind the others, in their order and each with
+// its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an item behind it that was executed has a key in common with it, or if
+// one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
+//
 // Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
 // sent again once bytes of it were sent, unless every item is a read-only call or one of an RS_SCRIPT_IDEMPOTENT script.
 rs_status rs_pipeline_exec(rs_pipeline *pipeline,
@@ -757,22 +897,52 @@ void rs_pipeline_free(rs_pipeline *pipeline);
 // Makes a queue.
 //
 // `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with rs_queue_free; NULL on failure.
-// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INTERNAL when the system has no descriptors left. Threads: any.
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
 rs_status rs_queue_new(size_t capacity,
                        rs_queue **queue,
                        rs_error **err);
 
 // Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
 //
-// NULL: does nothing. Errors: none. Threads: not while another thread uses it.
+// NULL: does nothing. Errors: none. Threads: not while another thread uses it; rs_queue_close has those come back
+// that wait in it.
 void rs_queue_free(rs_queue *queue);
 
 // A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair. Do
 // not write to it and do not close it. Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the
-// queue stops being empty; so take out until fewer come than were asked for.
+// queue stops being empty; so take out until fewer come than were asked for. Also after rs_queue_wake, up to the next
+// poll; and for good, at its end, after rs_queue_close: take it out of the loop then.
 //
 // Returns: borrowed until rs_queue_free. NULL: -1. Errors: none. Threads: any.
 int rs_queue_fd(const rs_queue *queue);
+
+// Wakes the threads that wait in rs_queue_poll, rs_queue_dispatch or rs_queue_poll_packed: all of them return at once
+// with what there is, RS_OK and a count that may be 0. The next of these calls that begins, on whichever thread, does
+// not wait either, so that a thread that is just about to wait does not miss it; up to then the descriptor is
+// readable. Wake-ups that nobody has seen yet count as one.
+//
+// So such a call may come back early with nothing: whoever is woken looks at what it was woken for, and polls again.
+// To stop threads use rs_queue_close, which all see, however many they are.
+//
+// NULL, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal handler.
+void rs_queue_wake(const rs_queue *queue);
+
+// Ends a queue for good. From now on nothing is accepted: submitting to it fails with RS_ERR_CLOSED, and nothing is
+// sent. Every rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed returns at once with what there is, RS_OK and
+// a count that may be 0, those that wait now as well. The descriptor stays readable.
+//
+// Calls under way go on, and their completions come as ever and can be taken out. Who wants to wait for them polls
+// until rs_queue_len is 0 before the queue is closed. A thread learns from rs_queue_is_closed that it is to go; when
+// all have gone the queue can be freed.
+//
+// NULL, a queue that is closed, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal
+// handler.
+void rs_queue_close(const rs_queue *queue);
+
+// Whether rs_queue_close was called.
+//
+// NULL, and a child of fork: false. Errors: none. Threads: any.
+bool rs_queue_is_closed(const rs_queue *queue);
 
 // How many calls are under way or wait to be taken out.
 //
@@ -781,8 +951,9 @@ size_t rs_queue_len(const rs_queue *queue);
 
 // Takes completions out of a queue, in the order in which they came, and waits for the first one.
 //
-// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits for ever. `*count`: how
-// many were taken; 0 on failure and when the time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits
+// for ever, but not beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on failure and when the
+// time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_queue_poll(const rs_queue *queue,
                         rs_completion *completions,
                         size_t max,
@@ -804,7 +975,8 @@ rs_status rs_queue_dispatch(const rs_queue *queue,
 
 // Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists and `client` are as with rs_script_call; all copied.
 //
-// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED, and what is wrong with the arguments.
+// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
+// or the queue is closed, and what is wrong with the arguments.
 // The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
 rs_status rs_script_submit(const rs_script *script,
                            const rs_client *client,
@@ -851,8 +1023,8 @@ rs_status rs_pipeline_submit(rs_pipeline *pipeline,
 // nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. What waits on the server, as BLPOP does,
 // is given up there too: its connection is closed.
 //
-// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT.
-// Threads: any.
+// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors:
+// RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_client_cancel(const rs_client *client,
                            const rs_queue *queue,
                            uint64_t tag,
@@ -874,6 +1046,7 @@ rs_status rs_client_cancel(const rs_client *client,
 //            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
 //            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 //            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
+//            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 // another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
@@ -885,6 +1058,13 @@ rs_status rs_client_submit_packed(const rs_client *client,
                                   const rs_queue *queue,
                                   rs_error **err);
 
+// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see there. Off in a new queue, so that
+// who does not ask for them reads what was always there.
+//
+// `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
+void rs_queue_set_packed_details(const rs_queue *queue,
+                                 bool details);
+
 // Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 //
 // `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
@@ -893,12 +1073,14 @@ rs_status rs_client_submit_packed(const rs_client *client,
 //
 //   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 //               behind that, with RS_PACKED_ARRIVED, a reply
-//   error       the server's first word and the message as strings
+//   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked for them, behind these an i32 of
+//               RS_REASON_, an i32 index of the item or -1, and the server as a string, empty where none is known
 //   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
 //               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 //               replies, error an i32 status, u8 flags, error
 //
-// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in
+// the queue as before. Threads: any.
 rs_status rs_queue_poll_packed(const rs_queue *queue,
                                char *buffer,
                                size_t capacity,
@@ -1025,7 +1207,9 @@ void rs_script_free(rs_script *script);
 // Writes the figures of a client since it was opened, over all its connections, to `values`: the first `count` of them, in the order of
 // the RS_STAT_ numbers; places beyond what the library knows become 0.
 //
-// Returns: the number of figures that the library knows. NULL: 0, and zeros are written. Errors: none. Threads: any.
+// Returns: the number of figures that the library knows. NULL: 0, and zeros are written. In a child of fork() zeros
+// are written for its parent's client. A `count` above 2147483647 can be no array's, and nothing is written. Errors:
+// none. Threads: any.
 size_t rs_client_stats(const rs_client *client,
                        uint64_t *values,
                        size_t count);

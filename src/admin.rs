@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::client::Client;
 use crate::error::{Error, Result, Status};
+use crate::kill;
 use crate::node::Node;
 use crate::resp::{Kind, Payload, Reply};
 use crate::route::{ReadFrom, Route};
 use crate::script::Script;
+use crate::session::handshake::Purpose;
 
 /// How SCRIPT FLUSH does its work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,12 +24,14 @@ pub enum FlushMode {
     Async = 2,
 }
 
-/// A task of script administration that is submitted: nobody waits for it.
+/// A task of administration that is submitted: nobody waits for it.
 pub(crate) enum Task {
     Load(Script),
     Exists(Vec<Vec<u8>>),
     Flush(FlushMode),
     Kill,
+    /// A script or a function.
+    KillAny,
     Show(Vec<u8>),
 }
 
@@ -92,18 +96,20 @@ impl Client {
     /// `NOTBUSY` (no script runs) and `UNKILLABLE` (it has written). In a cluster one script stopped is a success; otherwise
     /// `UNKILLABLE` outranks a primary that cannot be reached, and that outranks `NOTBUSY`.
     ///
+    /// A function is not stopped so, and [`Status::Busy`] the error: see [`Client::kill`].
+    ///
     /// [SCRIPT KILL](https://redis.io/docs/latest/commands/script-kill/)
     pub fn script_kill(&self) -> Result<()> {
-        let answers = self.ask_everywhere_apart(&[b"SCRIPT", b"KILL"])?;
-        let rank = |answer: &Result<Reply>| match answer {
-            Ok(_) => 0,
-            Err(error) => match error.server_code() {
-                Some("UNKILLABLE") => 1,
-                Some("NOTBUSY") => 3,
-                _ => 2,
-            },
-        };
-        answers.into_iter().min_by_key(rank).unwrap_or_else(|| Err(Error::closed())).map(drop)
+        let answers = self.ask_everywhere_apart(|node, deadline| {
+            node.apart(Purpose::Bare, deadline, |link| link.ask(&[b"SCRIPT", b"KILL"], deadline))
+        })?;
+        let rank = |answer: &Result<Reply>| answer.as_ref().err().map(kill::rank);
+        answers
+            .into_iter()
+            .map(|(_, answer)| answer)
+            .min_by_key(rank)
+            .unwrap_or_else(|| Err(Error::closed()))
+            .map(drop)
     }
 
     /// The source, a string, of the script with this SHA1 in hexadecimal; `None` when the server does not have it, in a cluster when no
@@ -129,8 +135,8 @@ impl Client {
         })
     }
 
-    /// Does a task that was submitted: the reply is an array of booleans for [`Task::Exists`], a string or nil for [`Task::Show`], and the
-    /// status `OK` for all others.
+    /// Does a task that was submitted: the reply is an array of booleans for [`Task::Exists`], a string or nil for [`Task::Show`], what was
+    /// stopped for [`Task::KillAny`], and the status `OK` for all others.
     pub(crate) fn perform(&self, task: Task) -> Result<Reply> {
         let mut payload = Box::<Payload>::default();
         match task {
@@ -144,6 +150,7 @@ impl Client {
             Task::Load(script) => self.script_load(&script)?,
             Task::Flush(mode) => self.script_flush(mode)?,
             Task::Kill => self.script_kill()?,
+            Task::KillAny => return self.kill_to_reply(),
             Task::Show(sha) => {
                 return Ok(self.script_show(sha)?.unwrap_or_else(|| {
                     payload.start();
@@ -153,7 +160,7 @@ impl Client {
             }
         }
         payload.start();
-        payload.append_text(Kind::Status, b"OK");
+        payload.append_text(Kind::Status, b"OK")?;
         Ok(Reply::new(payload))
     }
 

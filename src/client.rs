@@ -3,14 +3,15 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 use smallvec::SmallVec;
 
 use crate::command::{self, Lane};
 use crate::config::{Config, LONGEST_WAIT, Options};
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
-use crate::ffi::fork;
+use crate::ffi::cancel::Held;
+use crate::ffi::fork::Process;
 use crate::net::address::Address;
 use crate::request::{Request, Routing, Shape};
 use crate::resp::Reply;
@@ -24,7 +25,9 @@ use crate::topology::{Place, Topology};
 /// A connection to a server, shared by all that clone it.
 ///
 /// Any number of threads may call at once; their calls travel together. A blocking call does its input and output on the thread
-/// that makes it; there is a thread in the background only from the first submitted call on ([`Client::submit`]). A clone is the same client; a client that is no longer referred to is closed.
+/// that makes it; there is a thread in the background only from the first submitted call on ([`Client::submit`]). A
+/// clone is the same client; a client that is no longer referred to is closed, and whoever drops the last clone waits
+/// for the end of its threads, unless it is one of them.
 #[derive(Clone)]
 pub struct Client {
     core: Arc<Core>,
@@ -37,8 +40,16 @@ pub struct Client {
 struct User(Arc<Core>);
 
 impl Drop for User {
+    /// When this is over no thread of the client's is left, and its log callback is not called any more.
     fn drop(&mut self) {
+        let _held = Held::new();
         self.0.close();
+        if self.0.check_process().is_ok() {
+            if let Some(driver) = self.0.driver_if_any() {
+                driver.wait();
+            }
+            self.0.topology.config().log.end();
+        }
     }
 }
 
@@ -74,8 +85,8 @@ pub(crate) struct Core {
     /// Requests between two calls: a call in a steady state allocates nothing.
     #[expect(clippy::vec_box, reason = "a request keeps its box from one call to the next")]
     requests: Mutex<Vec<Box<Request>>>,
-    /// The process that opened the client, see [`fork::generation`].
-    process: u32,
+    /// The one that opened the client.
+    process: Process,
     /// Present from the first submitted call on.
     driver: OnceLock<Driver>,
 }
@@ -91,13 +102,14 @@ impl Client {
     ///
     /// The forms of `url` are listed at [`Options`].
     pub fn open(url: &str, options: &Options) -> Result<Client> {
+        let _held = Held::new();
         let config = Config::new(url, options)?;
         let view = View { timeout: config.call_timeout, read_from: config.read_from, way: Way::Random };
         let lazy = config.lazy_connect;
         let core = Arc::new(Core {
             topology: Topology::new(config),
             requests: Mutex::default(),
-            process: fork::generation(),
+            process: Process::this(),
             driver: OnceLock::new(),
         });
         let client = Client { _user: Some(Arc::new(User(Arc::clone(&core)))), core, view };
@@ -177,6 +189,7 @@ impl Client {
         args: &(impl Arguments + ?Sized),
         read_only: bool,
     ) -> Result<Reply> {
+        self.core.check_process()?;
         let mut request = self.request(Shape::Single);
         if let Err(error) = request.script_call(script, keys, args, read_only) {
             self.core.keep(request);
@@ -195,6 +208,7 @@ impl Client {
     }
 
     pub(crate) fn command_of(&self, arguments: &[&[u8]]) -> Result<Reply> {
+        self.core.check_process()?;
         let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
         if let Err(error) = request.command(arguments) {
@@ -203,21 +217,32 @@ impl Client {
         }
         match lane {
             Lane::Shared => self.run(request),
-            Lane::Own => self.run_apart(request),
+            Lane::Own | Lane::Bare => self.run_apart(request, lane.purpose()),
         }
     }
 
-    /// What the calls of this client have cost so far.
+    /// What the calls of this client have cost so far. In a child of fork nothing: the calls were the parent's.
     pub fn stats(&self) -> Stats {
+        if self.core.check_process().is_err() {
+            return Stats::default();
+        }
         self.core.topology.stats()
     }
 
     /// Closes the client for all who share it. Calls in flight end with [`Status::Closed`] or, where bytes were sent,
-    /// [`Status::Indeterminate`]; one that is connecting ends with that attempt. Later calls end with [`Status::Closed`].
+    /// [`Status::Indeterminate`]; one that is connecting gives up. Later calls end with [`Status::Closed`].
     ///
     /// In a child of fork it does nothing: the connection is the parent's.
     pub fn close(&self) {
+        let _held = Held::new();
         self.core.close();
+    }
+
+    /// Closes the client if this is the last handle of it.
+    pub(crate) fn close_if_last(&self) {
+        if self._user.as_ref().is_some_and(|user| Arc::strong_count(user) == 1) {
+            self.close();
+        }
     }
 
     #[inline]
@@ -239,7 +264,7 @@ impl Client {
         self.core.topology.forget_scripts();
     }
 
-    /// A request to be filled for this client.
+    /// A request to be filled for this client, in the process that opened it.
     pub(crate) fn request(&self, shape: Shape) -> Box<Request> {
         let mut request = self.core.take_request(shape);
         if self.core.topology.is_cluster() {
@@ -286,7 +311,12 @@ impl Core {
             return Ok(driver);
         }
         let driver = Driver::start()?;
-        Ok(self.driver.get_or_init(|| driver))
+        let driver = self.driver.get_or_init(|| driver);
+        // Who closed the client meanwhile may have found none to stop.
+        if self.topology.is_closed() {
+            driver.stop();
+        }
+        Ok(driver)
     }
 
     pub(crate) fn driver_if_any(&self) -> Option<&Driver> {
@@ -319,14 +349,9 @@ impl Core {
     }
 
     /// A child of fork shares the parent's socket: what it sent would tear the parent's stream.
+    #[inline]
     pub(crate) fn check_process(&self) -> Result<()> {
-        if fork::generation() == self.process {
-            return Ok(());
-        }
-        Err(Error::new(
-            Status::Forked,
-            "this client was opened before fork, by the parent process; open one in the child. Nothing was sent",
-        ))
+        self.process.check("client")
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which commands may travel on a connection that many callers share.
 
 use crate::error::{Error, Result, Status};
+use crate::session::handshake::Purpose;
 
 /// Where a command may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +10,20 @@ pub(crate) enum Lane {
     Shared,
     /// On a connection of its own: it keeps the connection waiting.
     Own,
+    /// On a connection of its own that is only logged in: it is for a server that answers nothing else, and must not stand behind the call that
+    /// keeps it busy.
+    Bare,
+}
+
+impl Lane {
+    /// What the connection is for.
+    pub(crate) fn purpose(self) -> Purpose {
+        match self {
+            Lane::Shared => Purpose::Calls,
+            Lane::Own => Purpose::Waiting,
+            Lane::Bare => Purpose::Bare,
+        }
+    }
 }
 
 /// Decides where a command may go, or says why it may go nowhere.
@@ -28,6 +43,9 @@ pub(crate) fn lane(arguments: &[&[u8]]) -> Result<Lane> {
         return Ok(if options.any(|option| option.is("BLOCK")) { Lane::Own } else { Lane::Shared });
     }
     let sub = Word(rest.first().copied().unwrap_or_default());
+    if name.is("SCRIPT") && sub.is("KILL") || name.is("FUNCTION") && sub.is_any(&["KILL", "STATS"]) {
+        return Ok(Lane::Bare);
+    }
     match refusal(name, sub) {
         None => Ok(Lane::Shared),
         Some(reason) => {
@@ -128,6 +146,16 @@ mod tests {
             assert_eq!(lane_of(command), Ok(Lane::Own), "{command}");
         }
         for command in ["SET k v", "XREAD STREAMS block 0", "CLIENT LIST", "SCRIPT LOAD x", "EVAL x 0", ""] {
+            assert_eq!(lane_of(command), Ok(Lane::Shared), "{command}");
+        }
+    }
+
+    #[test]
+    fn what_stops_a_busy_server_stands_behind_no_other_call() {
+        for command in ["SCRIPT KILL", "function kill", "FUNCTION STATS"] {
+            assert_eq!(lane_of(command), Ok(Lane::Bare), "{command}");
+        }
+        for command in ["SCRIPT FLUSH", "FUNCTION LIST", "FUNCTION", "KILL"] {
             assert_eq!(lane_of(command), Ok(Lane::Shared), "{command}");
         }
     }

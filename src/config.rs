@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -20,10 +22,10 @@ use crate::route::ReadFrom;
 /// The version of the protocol spoken with the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// What the URL says; otherwise RESP3, and RESP2 with a server that does not know it.
+    /// What the URL says; otherwise RESP3, and RESP2 with a server that refuses HELLO or closes the connection on it.
     #[default]
     Auto,
-    /// RESP2.
+    /// RESP2, without HELLO: the login is AUTH.
     Resp2,
     /// RESP3; a server that does not know it is an error.
     Resp3,
@@ -41,8 +43,10 @@ pub enum Protocol {
 /// | `redis+cluster://[[user]:password@]host[:port],host[:port],...` | a cluster, found through any of these nodes; also `rediss+cluster`, `valkey+cluster`, `valkeys+cluster` |
 /// | `redis+sentinel://[[user]:password@]host[:port],.../service[/database]` | the primary of a service, found through any of these sentinels (port 26379); also `rediss+sentinel` and so on, TLS then to the sentinels too |
 ///
-/// User and password are those of every server. An IPv6 address stands in brackets. User, password and path are percent-encoded. Every form takes the parameters
-/// `db` and `protocol` (2 or 3), as in `?protocol=2`; any other is refused.
+/// User and password are those of every server. An IPv6 address stands in brackets. User, password and path are
+/// percent-encoded. Every form takes the parameters `db`, `protocol` (2 or 3), `silence_timeout_ms` (see
+/// [`Options::silence_timeout`]), `client_info` and `probe_transactions` (true or false; see the options of these names), as in
+/// `?protocol=2&silence_timeout_ms=300`; any other is refused.
 ///
 /// # Options
 ///
@@ -63,6 +67,7 @@ pub enum Protocol {
 pub struct Options {
     connect_timeout: Duration,
     call_timeout: Duration,
+    silence_timeout: Option<Duration>,
     username: Option<String>,
     password: Option<Secret>,
     client_name: Option<String>,
@@ -76,6 +81,8 @@ pub struct Options {
     address_map: HashMap<Address, Address>,
     sentinel_username: Option<String>,
     sentinel_password: Option<Secret>,
+    client_info: Option<bool>,
+    probe_transactions: Option<bool>,
     log: Log,
 }
 
@@ -84,6 +91,7 @@ impl Default for Options {
         Options {
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(10),
+            silence_timeout: None,
             username: None,
             password: None,
             client_name: None,
@@ -101,10 +109,15 @@ impl Default for Options {
             address_map: HashMap::new(),
             sentinel_username: None,
             sentinel_password: None,
+            client_info: None,
+            probe_transactions: None,
             log: Log::default(),
         }
     }
 }
+
+/// Longer than packets are lost for in passing, and servers stop for on their own account, as a rule.
+const DEFAULT_SILENCE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The longest bulk string that servers allow by default (`proto-max-bulk-len`), and room for what surrounds it.
 const DEFAULT_MAX_REPLY_BYTES: usize = (512 + 1) << 20;
@@ -129,6 +142,16 @@ impl Options {
     /// The deadline of a call, all its attempts and any connecting together. Default: 10 seconds.
     pub fn call_timeout(&mut self, timeout: Duration) -> Result<&mut Self> {
         self.call_timeout = wait("call_timeout", timeout)?;
+        Ok(self)
+    }
+
+    /// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and
+    /// calls were waiting on it for so long without a single byte coming. New calls take a new connection from then
+    /// on; those that wait on the old one go on waiting until their own deadlines, and get their replies if they
+    /// come after all. Calls that are made and lost meanwhile and hold more than 16 MiB together have the same effect at
+    /// once. Default: the URL's `silence_timeout_ms`, or else 500 milliseconds.
+    pub fn silence_timeout(&mut self, timeout: Duration) -> Result<&mut Self> {
+        self.silence_timeout = Some(wait("silence_timeout", timeout)?);
         Ok(self)
     }
 
@@ -201,7 +224,10 @@ impl Options {
     }
 
     /// How long a TCP connection is silent before the system starts to probe it, 1 to 32767 seconds (parts of a
-    /// second are cut off); `None` never probes. Default: 60 seconds.
+    /// second are cut off); `None` never probes. After as long again without an answer the connection is lost. On
+    /// Linux the system also ends a connection whose sent bytes the other end has not acknowledged for that time
+    /// (`TCP_USER_TIMEOUT`: twice this option); elsewhere it takes its own time for that, often a quarter of an
+    /// hour. Default: 60 seconds.
     pub fn keepalive(&mut self, idle: Option<Duration>) -> Result<&mut Self> {
         if idle.is_some_and(|idle| !KEEPALIVE_SECONDS.contains(&idle.as_secs())) {
             return Err(invalid("keepalive", "must be 1 to 32767 seconds, or none"));
@@ -289,6 +315,21 @@ impl Options {
         self
     }
 
+    /// Tell the server on each connection which library this is, in which version, by CLIENT SETINFO: CLIENT LIST shows it. Where the user
+    /// lacks the right, each connection leaves an entry in ACL LOG. In place of the URL's. Default: true.
+    pub fn client_info(&mut self, tell: bool) -> &mut Self {
+        self.client_info = Some(tell);
+        self
+    }
+
+    /// Run an empty transaction (MULTI, EXEC) on each new connection, with the login, to see whether this user may run any. Where the user lacks
+    /// the right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip
+    /// more. In place of the URL's. Default: true.
+    pub fn probe_transactions(&mut self, probe: bool) -> &mut Self {
+        self.probe_transactions = Some(probe);
+        self
+    }
+
     /// Be told of connections made, lost and refused. Default: nobody is told.
     ///
     /// The callback runs on the thread on which it happened and must not call back into the client. Messages hold
@@ -323,6 +364,7 @@ pub(crate) struct Config {
     pub(crate) protocol: Protocol,
     pub(crate) connect_timeout: Duration,
     pub(crate) call_timeout: Duration,
+    pub(crate) silence_timeout: Duration,
     pub(crate) keepalive: Option<Duration>,
     pub(crate) reconnect: Reconnect,
     pub(crate) limits: Limits,
@@ -332,7 +374,27 @@ pub(crate) struct Config {
     pub(crate) address_map: HashMap<Address, Address>,
     sentinel_username: Option<String>,
     sentinel_password: Option<Secret>,
+    /// CLIENT SETINFO on each connection.
+    pub(crate) client_info: bool,
+    /// An empty transaction on each connection.
+    pub(crate) probe_transactions: bool,
     pub(crate) log: Log,
+    /// The client is being closed: whoever connects for it gives up.
+    pub(crate) closing: Closing,
+}
+
+/// Set once, for all copies of a configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Closing(Arc<AtomicBool>);
+
+impl Closing {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Which servers a URL names.
@@ -423,6 +485,10 @@ impl Config {
             },
             connect_timeout: options.connect_timeout,
             call_timeout: options.call_timeout,
+            silence_timeout: options
+                .silence_timeout
+                .or(target.silence_timeout)
+                .unwrap_or(DEFAULT_SILENCE_TIMEOUT),
             keepalive: options.keepalive,
             reconnect: options.reconnect,
             limits: options.limits,
@@ -431,7 +497,10 @@ impl Config {
             address_map: options.address_map.clone(),
             sentinel_username: options.sentinel_username.clone(),
             sentinel_password: options.sentinel_password.clone(),
-            log: options.log.clone(),
+            client_info: options.client_info.or(target.client_info).unwrap_or(true),
+            probe_transactions: options.probe_transactions.or(target.probe_transactions).unwrap_or(true),
+            log: options.log.of_a_client(),
+            closing: Closing::default(),
         })
     }
 
@@ -467,6 +536,7 @@ mod tests {
         let mut options = Options::default();
         refused(options.connect_timeout(Duration::ZERO), "connect_timeout");
         refused(options.call_timeout(Duration::MAX), "call_timeout");
+        refused(options.silence_timeout(Duration::ZERO), "silence_timeout");
         refused(options.username(""), "username");
         for name in ["", "two words", "new\nline", "naïve", "nul\0"] {
             refused(options.client_name(name), "client_name");
@@ -535,6 +605,17 @@ mod tests {
         refused(Config::new("redis://bob@h", &Options::default()), "username");
         let config = Config::new("redis://bob:@h", &Options::default()).unwrap();
         assert_eq!(config.password.as_ref().map(Secret::expose), Some(&b""[..]));
+    }
+
+    #[test]
+    fn the_silence_timeout_is_the_option_or_the_urls_or_half_a_second() {
+        let mut options = Options::default();
+        let of = |url, options: &Options| Config::new(url, options).unwrap().silence_timeout;
+        let url = "redis://h?silence_timeout_ms=70";
+        assert_eq!(of("redis://h", &options), Duration::from_millis(500));
+        assert_eq!(of(url, &options), Duration::from_millis(70));
+        options.silence_timeout(Duration::from_millis(80)).unwrap();
+        assert_eq!(of(url, &options), Duration::from_millis(80));
     }
 
     #[test]

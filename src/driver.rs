@@ -7,16 +7,18 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::link::{Link, Watch};
 use crate::queue::Signal;
+use crate::threads::{self, Place};
 use crate::workers::Workers;
 
 /// The longest sleep: where poll counts milliseconds in a C int, a longer one would be refused.
@@ -28,6 +30,7 @@ pub(crate) struct Driver {
     pub(crate) workers: Arc<Workers>,
     /// For commands that wait on the server, so that those cannot keep the others from a worker.
     pub(crate) apart: Arc<Workers>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What others tell the thread.
@@ -53,8 +56,11 @@ struct State {
 impl Driver {
     pub(crate) fn start() -> Result<Driver> {
         let failed = |error: io::Error| {
-            Error::new(Status::Internal, format!("no thread for submitted calls: {error}; nothing was sent"))
-                .sent(false)
+            Error::new(
+                Status::Resources,
+                format!("no socket pair for submitted calls: {error}; nothing was sent"),
+            )
+            .sent(false)
         };
         let signal = Arc::new(Signal::new().map_err(failed)?);
         let waker = Arc::new(Waker {
@@ -64,11 +70,9 @@ impl Driver {
         });
         let (workers, apart) = <(Arc<Workers>, Arc<Workers>)>::default();
         let (its_waker, all_workers) = (Arc::clone(&waker), [Arc::clone(&workers), Arc::clone(&apart)]);
-        thread::Builder::new()
-            .name("rs_script".into())
-            .spawn(move || run(&its_waker, &signal, &all_workers))
-            .map_err(failed)?;
-        Ok(Driver { waker, workers, apart })
+        let thread = threads::spawn("rs_script", move || run(&its_waker, &signal, &all_workers))
+            .map_err(|error| threads::none_left(&error))?;
+        Ok(Driver { waker, workers, apart, thread: Mutex::new(Some(thread)) })
     }
 }
 
@@ -80,11 +84,25 @@ impl Driver {
         self.waker.state.lock().stopped = true;
         self.waker.wake();
     }
+
+    /// Waits until its threads have ended, which [`Driver::stop`] has told to. On one of them, and in a callback that
+    /// one of the host's threads is in, that could be for ever: there they are left to themselves.
+    pub(crate) fn wait(&self) {
+        let thread = self.thread.lock().take();
+        if threads::place() == Place::Outside {
+            thread.map(threads::join);
+            self.workers.wait();
+            self.apart.wait();
+        } else if let Some(thread) = thread {
+            threads::let_go(thread);
+        }
+    }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
         self.stop();
+        self.wait();
     }
 }
 
@@ -122,48 +140,68 @@ impl Waker {
 }
 
 fn run(waker: &Waker, signal: &Signal, workers: &[Arc<Workers>]) {
-    let mut links: Vec<(Arc<Link>, Watch)> = Vec::new();
+    let mut links = Vec::new();
     // Looked at once even if nobody has woken it.
     let mut is_woken = true;
     loop {
-        if std::mem::take(&mut is_woken) {
-            signal.lower();
-            waker.woken.swap(false, Ordering::AcqRel);
-        }
-        let now = Instant::now();
-        let (stopped, alarm, is_due) = {
-            let mut state = waker.state.lock();
-            links.extend(state.fresh.drain(..).map(|link| (link, Watch::default())));
-            let is_due = state.alarm.is_some_and(|alarm| alarm <= now);
-            // Off before anybody is asked for the next deadline: one that comes in meanwhile sets it again.
-            let alarm = if is_due { state.alarm.take() } else { state.alarm };
-            state.gone = state.stopped && links.is_empty();
-            if state.gone {
-                return;
-            }
-            (state.stopped, alarm, is_due)
-        };
-        if stopped {
-            // Those as well that belong to servers which the client has let go.
-            links.iter().for_each(|(link, _)| link.close(&Error::closed()));
-        }
-        if is_due {
-            let on_links = links.iter().filter_map(|(link, _)| link.expire(now));
-            let next = on_links.chain(workers.iter().filter_map(|workers| workers.expire(now))).min();
-            if let Some(next) = next {
-                waker.mind(next);
-            }
-            continue;
-        }
-        links.retain_mut(|(link, watch)| {
-            let wanted = link.watch(Arc::strong_count(link) == 1);
-            *watch = wanted.unwrap_or_default();
-            wanted.is_some()
-        });
-        if !stopped || !links.is_empty() {
-            is_woken = sleep(signal, &links, alarm);
+        match contain(|| turn(waker, signal, workers, &mut links, &mut is_woken)) {
+            Some(true) => {}
+            Some(false) => return,
+            // Nobody would look after their calls any more; whoever submits after that finds the thread at work.
+            None => links.drain(..).for_each(|(link, _)| link.close_by_defect()),
         }
     }
+}
+
+/// Looks after everything once, and waits for the next time; `false` when there will be none.
+fn turn(
+    waker: &Waker,
+    signal: &Signal,
+    workers: &[Arc<Workers>],
+    links: &mut Vec<(Arc<Link>, Watch)>,
+    is_woken: &mut bool,
+) -> bool {
+    if std::mem::take(is_woken) {
+        signal.lower();
+        waker.woken.swap(false, Ordering::AcqRel);
+    }
+    let now = Instant::now();
+    let (stopped, alarm, is_due) = {
+        let mut state = waker.state.lock();
+        links.extend(state.fresh.drain(..).map(|link| (link, Watch::default())));
+        let is_due = state.alarm.is_some_and(|alarm| alarm <= now);
+        // Off before anybody is asked for the next deadline: one that comes in meanwhile sets it again.
+        let alarm = if is_due { state.alarm.take() } else { state.alarm };
+        state.gone = state.stopped && links.is_empty();
+        if state.gone {
+            return false;
+        }
+        (state.stopped, alarm, is_due)
+    };
+    // A panic at one connection ends that one, see `CloseOnPanic`, and the others are looked after as ever.
+    if stopped {
+        // Those as well that belong to servers which the client has let go.
+        links.iter().for_each(|(link, _)| {
+            contain(|| link.close(&Error::closed()));
+        });
+    }
+    if is_due {
+        let on_links = links.iter().filter_map(|(link, _)| contain(|| link.expire(now)).flatten());
+        let waiting = workers.iter().filter_map(|workers| contain(|| workers.expire(now)).flatten());
+        if let Some(next) = on_links.chain(waiting).min() {
+            waker.mind(next);
+        }
+        return true;
+    }
+    links.retain_mut(|(link, watch)| {
+        let wanted = contain(|| link.watch(Arc::strong_count(link) == 1)).flatten();
+        *watch = wanted.unwrap_or_default();
+        wanted.is_some()
+    });
+    if !stopped || !links.is_empty() {
+        *is_woken = sleep(signal, links, alarm);
+    }
+    true
 }
 
 /// Waits until something is to be done, and reads and writes where that is. Whether it was woken.
@@ -201,7 +239,7 @@ fn sleep(signal: &Signal, links: &[(Arc<Link>, Watch)], alarm: Option<Instant>) 
     let now = Instant::now();
     for (fd, place) in fds[1..].iter().zip(places) {
         if !fd.revents().is_empty() {
-            links[place].0.pump(now);
+            contain(|| links[place].0.pump(now));
         }
     }
     !fds[0].revents().is_empty()

@@ -1,6 +1,9 @@
 //! What can go wrong, and what a caller may conclude from it.
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::resp::NoMemory;
 
 /// The cause of an [`Error`], with the number that the C API gives it.
 ///
@@ -22,9 +25,10 @@ pub enum Status {
     CrossSlot = 104,
     /// A read-only call of a script whose shebang lacks the flag `no-writes`. Nothing was sent.
     NotReadOnly = 105,
-    /// The client belongs to the parent of this process. Nothing was sent.
+    /// The client or queue belongs to the parent of this process. Nothing was sent.
     Forked = 106,
-    /// The client is closed. Nothing of the call was sent; where something was, it ends with [`Status::Indeterminate`].
+    /// The client or the queue is closed. Nothing of the call was sent; where something was, it ends with
+    /// [`Status::Indeterminate`].
     Closed = 107,
     /// The command's keys are not known, or it concerns one server of several: name a route. Nothing was sent.
     NoRoute = 108,
@@ -46,7 +50,8 @@ pub enum Status {
     ReplyLimit = 301,
     /// The server or the script answered with an error.
     Server = 400,
-    /// The server lost the script again right after it was loaded. This call was not executed.
+    /// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
+    /// scripts nor evaluate them. This call was not executed.
     NoScript = 401,
     /// The script does not compile on that server. It was not executed.
     Compile = 402,
@@ -63,6 +68,11 @@ pub enum Status {
     NotServed = 407,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
+    /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with
+    /// [`Status::Indeterminate`]. The server may have executed the call.
+    NoMemory = 501,
+    /// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
+    Resources = 502,
 }
 
 impl Status {
@@ -74,6 +84,75 @@ impl Status {
     /// Whether it stands for the answer of a server.
     pub(crate) fn is_answer(self) -> bool {
         self.code() / 100 == 4
+    }
+
+    /// What ends a call with this status, where nothing else is said.
+    pub(crate) fn usual_reason(self) -> Reason {
+        match self {
+            Status::InvalidArgument
+            | Status::InvalidUrl
+            | Status::InvalidOption
+            | Status::CommandRefused
+            | Status::CrossSlot
+            | Status::NotReadOnly
+            | Status::Forked
+            | Status::NoRoute => Reason::Argument,
+            Status::QueueFull | Status::ReplyLimit => Reason::Limit,
+            Status::Closed => Reason::Closed,
+            Status::Connect | Status::Tls => Reason::Connect,
+            Status::Timeout => Reason::Deadline,
+            Status::Cancelled => Reason::Cancelled,
+            Status::Indeterminate => Reason::ConnectionLost,
+            Status::Auth
+            | Status::Server
+            | Status::NoScript
+            | Status::Compile
+            | Status::Loading
+            | Status::Busy
+            | Status::TransactionAborted
+            | Status::NotSupported
+            | Status::NotServed => Reason::Server,
+            Status::Internal => Reason::Internal,
+            Status::NoMemory | Status::Resources => Reason::Resources,
+        }
+    }
+}
+
+/// What ended a call, whatever is known of its execution: a [`Status`] says what may be concluded, this says why it came to that. The numbers are
+/// fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The time was over: the call's deadline, or with [`Status::Connect`] that of the attempt to connect.
+    Deadline = 1,
+    /// The connection was lost with the call on it.
+    ConnectionLost = 2,
+    /// Its caller has called it off.
+    Cancelled = 3,
+    /// The server sent what is no reply.
+    Protocol = 4,
+    /// The client was closed.
+    Closed = 5,
+    /// The server said so: it refused the call, or ran it and answered with an error. With [`Status::Loading`] and [`Status::NotServed`]: up to the
+    /// deadline.
+    Server = 6,
+    /// There was no connection: no such host, refused, unreachable, no TLS.
+    Connect = 7,
+    /// A limit of the options or of a queue.
+    Limit = 8,
+    /// The call itself, as it was made: nothing was sent.
+    Argument = 9,
+    /// A defect of this library.
+    Internal = 10,
+    /// This side has no memory, descriptors or threads left.
+    Resources = 11,
+}
+
+impl Reason {
+    /// The number that the C API gives.
+    pub fn code(self) -> i32 {
+        self as i32
     }
 }
 
@@ -87,15 +166,27 @@ pub struct Error(Box<Detail>);
 struct Detail {
     status: Status,
     message: String,
-    /// The error reply as it came, without the leading `-`.
+    /// The error reply as it came, without the leading `-`, up to [`TEXT_MAX`].
     server_text: Option<Vec<u8>>,
     indeterminate: bool,
     not_executed: bool,
+    reason: Reason,
+    /// Of a pipeline: the item that it is about.
+    index: Option<usize>,
+    /// The server that it is about.
+    node: Option<Arc<str>>,
 }
 
 impl Error {
-    /// An error of this side; nothing was executed for the 100s and 200s, unknown for the 300s.
+    /// An error of this side; nothing was executed for the 100s and 200s, unknown for the 300s. Its reason is the usual one of the status;
+    /// [`Status::Indeterminate`] has none: see [`Error::indeterminate`].
     pub(crate) fn new(status: Status, message: impl Into<String>) -> Self {
+        debug_assert!(status != Status::Indeterminate, "give the reason: Error::indeterminate");
+        Error::because(status, status.usual_reason(), message)
+    }
+
+    /// The same for another reason than the status's usual one.
+    pub(crate) fn because(status: Status, reason: Reason, message: impl Into<String>) -> Self {
         let range = status.code() / 100;
         Error(Box::new(Detail {
             status,
@@ -103,18 +194,37 @@ impl Error {
             server_text: None,
             indeterminate: range == 3,
             not_executed: range == 1 || range == 2,
+            reason,
+            index: None,
+            node: None,
         }))
+    }
+
+    /// For a call that was sent and whose reply cannot be held.
+    fn no_memory() -> Self {
+        let text = "there is no memory for the reply; the call was sent, so the server may have executed it";
+        Error::new(Status::NoMemory, text).sent(true)
+    }
+
+    /// A call that the server may have executed, or may yet execute.
+    pub(crate) fn indeterminate(reason: Reason, message: impl Into<String>) -> Self {
+        Error::because(Status::Indeterminate, reason, message)
     }
 
     pub(crate) fn closed() -> Self {
         Error::new(Status::Closed, "the client is closed")
     }
 
+    /// For a call that has met a panic of this library: nobody knows how far it came.
+    pub(crate) fn defect() -> Self {
+        Error::new(Status::Internal, "a defect of rs_script: it panicked; please report it").sent(true)
+    }
+
     /// For a call that its caller has called off.
     pub(crate) fn called_off(sent: bool) -> Self {
         if sent {
             let text = "the call was called off after it was sent, so the server may have executed it or may yet do so";
-            Error::new(Status::Indeterminate, text)
+            Error::indeterminate(Reason::Cancelled, text)
         } else {
             Error::new(Status::Cancelled, "the call was called off before anything was sent")
         }
@@ -122,13 +232,39 @@ impl Error {
 
     /// An error reply of the server. `not_executed`: the text proves that the call did not run.
     pub(crate) fn server(status: Status, text: &[u8], not_executed: bool) -> Self {
+        let text = kept(text);
         Error(Box::new(Detail {
             status,
             message: String::from_utf8_lossy(text).into_owned(),
             server_text: Some(text.to_vec()),
             indeterminate: status == Status::Indeterminate,
             not_executed,
+            reason: Reason::Server,
+            index: None,
+            node: None,
         }))
+    }
+
+    /// The same error of a server at this address, unless it is known to be another's.
+    pub(crate) fn on(mut self, node: &Arc<str>) -> Self {
+        self.set_node(node);
+        self
+    }
+
+    pub(crate) fn set_node(&mut self, node: &Arc<str>) {
+        self.0.node.get_or_insert_with(|| Arc::clone(node));
+    }
+
+    /// The same error about one item of a pipeline.
+    pub(crate) fn of_item(mut self, index: usize) -> Self {
+        self.0.index = Some(index);
+        self
+    }
+
+    /// The same error where it is certain that the call was not executed.
+    pub(crate) fn certainly_not_executed(mut self) -> Self {
+        self.0.not_executed = true;
+        self
     }
 
     /// The same error with `context` in front of its message.
@@ -154,7 +290,7 @@ impl Error {
         &self.0.message
     }
 
-    /// The server's error text as it came, without the leading `-`; `None` when the server did not answer.
+    /// The server's error text as it came, without the leading `-`, cut off after 64 KiB; `None` when the server did not answer.
     pub fn server_text(&self) -> Option<&[u8]> {
         self.0.server_text.as_deref()
     }
@@ -164,6 +300,26 @@ impl Error {
     pub fn server_code(&self) -> Option<&str> {
         let word = self.server_text()?.split(|byte| byte.is_ascii_whitespace()).next()?;
         std::str::from_utf8(word).ok().filter(|word| word.is_ascii() && !word.is_empty())
+    }
+
+    /// What ended the call.
+    pub fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// The item of a pipeline or transaction that it is about, counted from 0; of several without an answer, the first. `None` where it is about no
+    /// one item.
+    pub fn index(&self) -> Option<usize> {
+        self.0.index
+    }
+
+    /// The server that it is about, as `host:port` or a socket's path; `None` where no server is to blame, or which one is not known.
+    pub fn node(&self) -> Option<&str> {
+        self.0.node.as_deref()
+    }
+
+    pub(crate) fn shared_node(&self) -> Option<&Arc<str>> {
+        self.0.node.as_ref()
     }
 
     /// Whether the call may have been executed, or may yet be, without this side ever learning of it.
@@ -177,6 +333,12 @@ impl Error {
     /// done what it did before.
     pub fn is_not_executed(&self) -> bool {
         self.0.not_executed
+    }
+}
+
+impl From<NoMemory> for Error {
+    fn from(NoMemory: NoMemory) -> Self {
+        Error::no_memory()
     }
 }
 
@@ -194,6 +356,14 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// An error keeps so much of a server's text; how long that is the server decides.
+const TEXT_MAX: usize = 64 * 1024;
+
+/// What an error keeps of a server's text.
+pub(crate) fn kept(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(TEXT_MAX)]
+}
 
 /// The result of everything that can fail here.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::node::Node;
-use crate::request::{Item, Repeatable};
+use crate::request::{Repeatable, Request};
 use crate::route::ReadFrom;
-use crate::session::verdict::{self, NotServed};
+use crate::session::verdict::{self, NotServed, Refused};
 use crate::slots::NO_SLOT;
-use crate::topology::{Claim, Place, Topology, Witness};
+use crate::topology::{Claim, Place, Redirection, Topology, Witness};
 
 /// A call is redirected so often and no oftener.
 const REDIRECTS_MAX: u32 = 16;
@@ -28,6 +28,38 @@ pub(crate) const REPEATS_MAX: u32 = 5;
 
 /// The longest pause before the next try.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The least time that a try is given, as a part of what the call has, and at most.
+const ROOM_PART: u32 = 8;
+const ROOM_MAX: Duration = Duration::from_millis(100);
+
+/// How long before its deadline a call may still be sent again. A refusal proves that it was not executed; a try that cannot be answered in time
+/// would only lose that.
+pub(crate) struct Room {
+    deadline: Instant,
+    least: Duration,
+    most: Duration,
+    needed: Duration,
+}
+
+impl Room {
+    pub(crate) fn new(now: Instant, deadline: Instant) -> Room {
+        let total = deadline.saturating_duration_since(now);
+        let least = (total / ROOM_PART).min(ROOM_MAX);
+        Room { deadline, least, most: total / 2, needed: least }
+    }
+
+    /// Learns how long the last try took to be refused: on the same server the next one may take as long, and a half.
+    pub(crate) fn learn(&mut self, again: Again, took: Duration) {
+        let expected = if again == Again::Now { Duration::ZERO } else { took * 3 / 2 };
+        self.needed = expected.min(self.most).max(self.least);
+    }
+
+    /// The latest time for another try.
+    pub(crate) fn last_start(&self) -> Instant {
+        self.deadline.checked_sub(self.needed).unwrap_or(self.deadline)
+    }
+}
 
 /// When the next try may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,8 +80,12 @@ pub(crate) struct Journey {
     is_asking: bool,
     /// Where a server has sent it.
     redirected: Option<(Arc<Node>, Claim)>,
-    /// The servers that sent it away, and their words.
-    left: SmallVec<[(Arc<Node>, Claim, Error); 1]>,
+    /// Whether what a server will not run is refused before it begins.
+    is_checked_first: bool,
+    /// The servers that sent it away.
+    left: SmallVec<[Left; 1]>,
+    /// A refusal that may be the call's own words, whose call goes on because it may run twice.
+    doubtful: Option<Error>,
     /// Replicas that could not serve it.
     avoided: Vec<Arc<Node>>,
     /// The last picture had no server for it.
@@ -63,6 +99,15 @@ pub(crate) struct Journey {
     refused: Option<Error>,
 }
 
+/// A server that sent the call away.
+struct Left {
+    node: Arc<Node>,
+    claim: Claim,
+    words: Error,
+    /// It stands by that, or no script can have made it up.
+    is_proved: bool,
+}
+
 /// The server that is next, and whether it needs ASKING.
 pub(crate) struct Next {
     pub(crate) node: Arc<Node>,
@@ -70,15 +115,22 @@ pub(crate) struct Next {
 }
 
 impl Journey {
-    /// `may_be_forged`: an error reply may be the words of a script.
-    pub(crate) fn new(place: Place, read_from: ReadFrom, may_be_forged: bool) -> Self {
+    /// `may_be_forged`: an error reply may be the words of a script. `is_checked_first`: see [`Request::is_checked_first`].
+    pub(crate) fn new(
+        place: Place,
+        read_from: ReadFrom,
+        may_be_forged: bool,
+        is_checked_first: bool,
+    ) -> Self {
         Journey {
             place,
             read_from,
             may_be_forged,
             is_asking: false,
             redirected: None,
+            is_checked_first,
             left: SmallVec::new(),
+            doubtful: None,
             avoided: Vec::new(),
             missed: false,
             redirects: 0,
@@ -90,9 +142,10 @@ impl Journey {
     }
 
     /// Of an item of a pipeline. `otherwise`: where it goes without keys.
-    pub(crate) fn of_item(item: &Item, otherwise: &Place, read_from: ReadFrom) -> Self {
+    pub(crate) fn of_item(request: &Request, index: usize, otherwise: &Place, read_from: ReadFrom) -> Self {
+        let item = &request.items[index];
         let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
-        Journey::new(place, read_from, item.script.is_some())
+        Journey::new(place, read_from, item.script.is_some(), request.is_checked_first(index))
     }
 
     /// The number of the try that comes next, from 0.
@@ -130,13 +183,16 @@ impl Journey {
                 None => return Ok(None),
             },
         };
-        if let Some(at) = self.left.iter().position(|(left, ..)| Arc::ptr_eq(left, &node)) {
-            let (_, claim, words) = self.left.remove(at);
-            if let Place::Slot(slot) = self.place
-                && harmless != Repeatable::Yes
-                && !topology.stands_by(&node, slot, claim, deadline)
-            {
-                return Err(self.honest(words));
+        if let Some(at) = self.left.iter().position(|left| Arc::ptr_eq(&left.node, &node)) {
+            let Left { claim, words, is_proved, .. } = self.left.remove(at);
+            if let Place::Slot(slot) = self.place {
+                match topology.stands_by(&node, slot, claim, deadline) {
+                    Some(true) => {}
+                    Some(false) if harmless != Repeatable::Yes => return Err(self.honest(words)),
+                    None if harmless != Repeatable::Yes => return Err(self.honest(doubted(&words, None))),
+                    _ if is_proved => {}
+                    _ => drop(self.doubtful.get_or_insert(words)),
+                }
             }
         }
         self.is_asking = asking;
@@ -188,8 +244,12 @@ impl Journey {
         error: Error,
         repeatable: bool,
     ) -> Result<Again> {
+        let sent_away = self.left.len();
         let again = self.judge(topology, witness, &error, repeatable);
         self.tries += 1;
+        if again.is_some() || error.is_not_executed() {
+            self.prove(topology, sent_away, repeatable, witness.deadline)?;
+        }
         match again {
             Some(again) => {
                 if error.is_indeterminate() {
@@ -198,13 +258,58 @@ impl Journey {
                 self.refused = Some(given_up(error));
                 Ok(again)
             }
-            None => Err(self.honest(error)),
+            None => Err(self.honest(self.proved(witness, error))),
         }
+    }
+
+    /// Asks the servers that sent the call away, up to a place among them, whether they stand by it: it went on by their word and got nowhere. If
+    /// one does not, the words were the call's own, and are the error.
+    fn prove(
+        &mut self,
+        topology: &Topology,
+        up_to: usize,
+        repeatable: bool,
+        deadline: Instant,
+    ) -> Result<()> {
+        let Place::Slot(slot) = self.place else { return Ok(()) };
+        for at in 0..up_to.min(self.left.len()) {
+            let Left { node, claim, words, is_proved } = &mut self.left[at];
+            if *is_proved {
+                continue;
+            }
+            let error = match topology.stands_by(node, slot, *claim, deadline) {
+                Some(true) => {
+                    *is_proved = true;
+                    continue;
+                }
+                Some(false) => words.clone(),
+                None => doubted(words, None),
+            };
+            if !repeatable {
+                return Err(self.honest(error));
+            }
+        }
+        Ok(())
     }
 
     /// The error that the caller gets.
     pub(crate) fn honest(&self, error: Error) -> Error {
-        honest(error, self.unknown.clone())
+        let error = honest(error, self.unknown.clone());
+        match self.in_doubt() {
+            Some(words) if error.is_not_executed() => doubted(words, Some(&error)),
+            _ => error,
+        }
+    }
+
+    /// A refusal that may have been made up by a script which has run.
+    fn in_doubt(&self) -> Option<&Error> {
+        let left = || self.left.iter().find(|left| !left.is_proved).map(|left| &left.words);
+        self.doubtful.as_ref().or_else(left)
+    }
+
+    /// The latest time for the next try: with no certainty to lose, up to the deadline.
+    pub(crate) fn last_start(&self, room: &Room) -> Instant {
+        if self.unknown.is_none() && self.in_doubt().is_none() { room.last_start() } else { room.deadline }
     }
 
     /// The error of a call whose deadline passed on the way.
@@ -234,10 +339,11 @@ impl Journey {
     ) -> Option<Again> {
         let node = witness.node;
         match error.status() {
-            Status::Connect if self.avoid(topology, node) => {
+            Status::Connect | Status::Timeout if self.avoid(topology, node) => {
                 topology.doubt(node);
                 Some(Again::Now)
             }
+            Status::Connect if error.reason() == Reason::Deadline => Some(Again::AfterRenewal),
             // A connection that had ended in silence is simply made anew.
             Status::Connect if !node.is_down() && !topology.is_watched() => Some(Again::Now),
             Status::Connect => Some(Again::AfterRenewal),
@@ -267,7 +373,7 @@ impl Journey {
         error: &Error,
         repeatable: bool,
     ) -> Option<Again> {
-        let is_certain = !self.may_be_forged || repeatable;
+        let is_certain = !self.may_be_forged;
         let refusal = verdict::not_served(error.server_text()?)?;
         if refusal == NotServed::ReadOnly {
             // A replica that the caller has named remains one.
@@ -282,12 +388,29 @@ impl Journey {
             NotServed::Ask { slot, to } if slot == own => {
                 self.redirect(topology, witness, to, Claim::Ask, error)
             }
-            NotServed::TryAgain if is_certain || self.is_asking || witness.is_without(own) => {
+            NotServed::TryAgain if is_certain || witness.is_without(own) => Some(Again::AfterPause),
+            NotServed::ClusterDown if is_certain || witness.is_unserved(own) => Some(Again::AfterRenewal),
+            NotServed::TryAgain if self.is_asking => {
+                // The server that the slot is on its way to cannot be asked about it: it does not know whose it is.
+                self.doubtful.get_or_insert_with(|| error.clone());
                 Some(Again::AfterPause)
             }
-            NotServed::ClusterDown if is_certain || witness.is_unserved(own) => Some(Again::AfterRenewal),
+            NotServed::TryAgain | NotServed::ClusterDown if repeatable => {
+                self.doubtful.get_or_insert_with(|| error.clone());
+                Some(Again::AfterRenewal)
+            }
             _ => None,
         }
+    }
+
+    /// The error of a call that a server refused for being a replica: what it says of its role proves it.
+    fn proved(&self, witness: &Witness<'_>, error: Error) -> Error {
+        let is_read_only = error.status() == Status::Server
+            && error.server_text().and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly);
+        if is_read_only && self.is_checked_first && !error.is_not_executed() && witness.is_replica() {
+            return error.certainly_not_executed();
+        }
+        error
     }
 
     fn redirect(
@@ -300,17 +423,23 @@ impl Journey {
     ) -> Option<Again> {
         let (node, deadline) = (witness.node, witness.deadline);
         let Place::Slot(slot) = self.place else { return None };
-        let target = topology.redirected_to(to, node, deadline)?;
+        let redirection = topology.redirected_to(witness, (slot, claim), to, self.may_be_forged);
+        if let Redirection::Refused = redirection {
+            return None;
+        }
         self.redirects += 1;
         if self.redirects > REDIRECTS_MAX {
             return None;
         }
         topology.count_redirect();
+        let Redirection::To { node: target, is_proved } = redirection else {
+            return Some(Again::AfterRenewal);
+        };
         if self.avoid(topology, node) {
             // A replica that does not have the slot: the picture is out of date, and the primary is no replica.
             return Some(Again::AfterRenewal);
         }
-        self.left.push((Arc::clone(node), claim, error.clone()));
+        self.left.push(Left { node: Arc::clone(node), claim, words: error.clone(), is_proved });
         if claim == Claim::Moved {
             let outdated = topology.is_outdated();
             let generation = topology.generation();
@@ -333,9 +462,9 @@ impl Journey {
         can_avoid
     }
 
-    /// Whether it may go to a replica.
-    pub(crate) fn has_choice(&self) -> bool {
-        self.read_from != ReadFrom::Primary
+    /// Whether this is a replica, and another server may serve the call as well.
+    pub(crate) fn may_turn_from(&self, topology: &Topology, node: &Arc<Node>) -> bool {
+        self.read_from != ReadFrom::Primary && !topology.is_primary(node)
     }
 
     /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection.
@@ -359,11 +488,30 @@ pub(crate) fn honest(error: Error, unknown: Option<Error>) -> Error {
     if error.is_not_executed() { unknown.unwrap_or(error) } else { error }
 }
 
+/// The error of a call that went on after a refusal of which nobody knows whether a script made it up, and then met `error`.
+fn doubted(words: &Error, error: Option<&Error>) -> Error {
+    let reason = error.map_or(Reason::Server, Error::reason);
+    let then = error.map(|error| format!("; then: {error}")).unwrap_or_default();
+    let doubted = Error::indeterminate(
+        reason,
+        format!("{words}: the script may have said so itself, and may have been executed{then}"),
+    );
+    match error.unwrap_or(words).shared_node() {
+        Some(node) => doubted.on(node),
+        None => doubted,
+    }
+}
+
 /// A refusal in the words for a caller who cannot wait any longer.
 fn given_up(error: Error) -> Error {
     match error.server_text() {
         Some(text) if verdict::not_served(text).is_some() => {
-            Error::server(Status::NotServed, text, true).context("no server ran the call within its deadline")
+            let given_up = Error::server(Status::NotServed, text, true);
+            let given_up = given_up.context("no server ran the call within its deadline");
+            match error.shared_node() {
+                Some(node) => given_up.on(node),
+                None => given_up,
+            }
         }
         _ => error,
     }
@@ -384,4 +532,30 @@ pub(crate) fn wait(
         topology.renew_patiently(seen, deadline)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_try_gets_as_much_time_as_the_one_before_took() {
+        let now = Instant::now();
+        let ms = Duration::from_millis;
+        let deadline = now + ms(1000);
+        let last_start = |again, took| {
+            let mut room = Room::new(now, deadline);
+            room.learn(again, took);
+            deadline - room.last_start()
+        };
+        assert_eq!(deadline - Room::new(now, deadline).last_start(), ms(100));
+        // In a hurry a part of what there is.
+        assert_eq!(now + ms(80) - Room::new(now, now + ms(80)).last_start(), ms(10));
+        assert_eq!(last_start(Again::AfterPause, ms(1)), ms(100));
+        assert_eq!(last_start(Again::AfterPause, ms(200)), ms(300));
+        // One that was held up once need not be the next time.
+        assert_eq!(last_start(Again::AfterRenewal, ms(900)), ms(500));
+        // Another server knows nothing of that.
+        assert_eq!(last_start(Again::Now, ms(900)), ms(100));
+    }
 }

@@ -3,6 +3,9 @@
 //! Known by heart rather than asked for with COMMAND: a call is routed before any connection is there, and alike on every
 //! version. `keys.samples` has an example of each command; `tests/command_keys.rs` holds it against real servers.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 use std::iter::{Copied, StepBy};
 use std::ops::Range;
 use std::slice;
@@ -248,6 +251,44 @@ pub(crate) fn locate<'a>(arguments: &'a [&'a [u8]]) -> Located<'a> {
     }
 }
 
+/// What a command reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touched {
+    /// No data.
+    Nothing,
+    /// The keys that it names.
+    Keys,
+    /// Nobody can tell: any key.
+    Everything,
+}
+
+/// Tells what a command reads or writes; `each` gets the keys that it names.
+pub(crate) fn touched(arguments: &[&[u8]], each: impl FnMut(&[u8])) -> Touched {
+    let name = arguments.first().copied().unwrap_or_default();
+    match upper(name, &mut [0; LONGEST]) {
+        b"PING" | b"ECHO" | b"TIME" | b"LOLWUT" | b"COMMAND" => return Touched::Nothing,
+        // What locate() calls its key is none: a channel, a cursor.
+        b"SPUBLISH" | b"CLUSTERSCAN" => return Touched::Everything,
+        // Patterns of further keys.
+        b"SORT" | b"SORT_RO"
+            if arguments
+                .iter()
+                .skip(2)
+                .any(|word| word.eq_ignore_ascii_case(b"BY") || word.eq_ignore_ascii_case(b"GET")) =>
+        {
+            return Touched::Everything;
+        }
+        _ => {}
+    }
+    match locate(arguments) {
+        Located::Keys(keys) => {
+            keys.for_each(each);
+            Touched::Keys
+        }
+        _ => Touched::Everything,
+    }
+}
+
 /// A command's name and arguments.
 #[derive(Clone, Copy)]
 struct Line<'a>(&'a [&'a [u8]]);
@@ -433,6 +474,30 @@ mod tests {
                 };
                 assert_eq!(found, marked.collect::<Vec<_>>(), "{words:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_command_touches_is_its_keys_or_anything() {
+        for (command, expected, keys) in [
+            ("GET a", Touched::Keys, "a"),
+            ("mset a 1 b 2", Touched::Keys, "a b"),
+            ("EVAL x 2 a b c", Touched::Keys, "a b"),
+            ("EVAL x 0 a", Touched::Everything, ""),
+            ("SORT a", Touched::Keys, "a"),
+            ("SORT a by w_*", Touched::Everything, ""),
+            ("ping", Touched::Nothing, ""),
+            ("ECHO a", Touched::Nothing, ""),
+            ("FLUSHALL", Touched::Everything, ""),
+            ("PUBLISH a b", Touched::Everything, ""),
+            ("SPUBLISH a b", Touched::Everything, ""),
+            ("MY.COMMAND a", Touched::Everything, ""),
+            ("GET", Touched::Everything, ""),
+        ] {
+            let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+            let mut found = Vec::new();
+            let touched = touched(&words, |key| found.push(String::from_utf8_lossy(key).into_owned()));
+            assert_eq!((touched, found.join(" ").as_str()), (expected, keys), "{command}");
         }
     }
 

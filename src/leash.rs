@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 
 use crate::error::{Error, Result};
 use crate::link::Link;

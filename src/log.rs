@@ -3,6 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::config::LONGEST_WAIT;
+use crate::defect::contain;
+use crate::ffi::lock::{Condvar, Mutex};
+use crate::threads::{self, Place};
+
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
@@ -23,17 +28,72 @@ type Callback = dyn Fn(LogLevel, &str) + Send + Sync;
 /// It runs on the thread on which the event happened, never while a lock of the library is held. Messages hold
 /// addresses and the server's words, never a password, a key, an argument or a script.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Option<Arc<Callback>>);
+pub(crate) struct Log(Option<Arc<Listener>>);
+
+struct Listener {
+    state: Mutex<State>,
+    /// No thread is in the callback.
+    quiet: Condvar,
+}
+
+struct State {
+    /// Until the client is freed.
+    callback: Option<Arc<Callback>>,
+    /// Threads that are in it.
+    running: usize,
+}
 
 impl Log {
     pub(crate) fn new(callback: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> Self {
-        Log(Some(Arc::new(callback)))
+        Log::to(Arc::new(callback))
+    }
+
+    fn to(callback: Arc<Callback>) -> Self {
+        let state = Mutex::new(State { callback: Some(callback), running: 0 });
+        Log(Some(Arc::new(Listener { state, quiet: Condvar::default() })))
+    }
+
+    /// The same callback for one client, to end with it.
+    pub(crate) fn of_a_client(&self) -> Self {
+        let callback = self.0.as_ref().and_then(|listener| listener.state.lock().callback.clone());
+        callback.map_or_else(Log::default, Log::to)
     }
 
     pub(crate) fn event(&self, level: LogLevel, message: fmt::Arguments<'_>) {
-        if let Some(callback) = &self.0 {
-            callback(level, &message.to_string());
+        let Some(listener) = &self.0 else { return };
+        let callback = {
+            let mut state = listener.state.lock();
+            let Some(callback) = state.callback.clone() else { return };
+            state.running += 1;
+            callback
+        };
+        let _running = Running(listener);
+        // The last use of it frees what the host has given with it. A panic in it is its owner's affair; here a thread
+        // would be lost that others wait for.
+        contain(|| threads::call_back(move || callback(level, &message.to_string())));
+    }
+
+    /// Ends it: when this returns it is not called any more, and on a thread of the host's it has returned on all
+    /// others.
+    pub(crate) fn end(&self) {
+        let Some(listener) = &self.0 else { return };
+        let mut state = listener.state.lock();
+        let callback = state.callback.take();
+        // From within a callback the wait could be for itself, or for one that waits likewise.
+        while threads::place() == Place::Outside && state.running > 0 {
+            listener.quiet.wait_for(&mut state, LONGEST_WAIT);
         }
+        drop(state);
+        drop(callback);
+    }
+}
+
+struct Running<'a>(&'a Listener);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().running -= 1;
+        self.0.quiet.notify_all();
     }
 }
 

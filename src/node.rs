@@ -1,29 +1,37 @@
 //! One server: its current connection, and how another is made when that is lost.
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::ffi::cancel::Held;
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Config;
-use crate::error::{Error, Result, Status};
+use crate::defect::contain;
+use crate::error::{Error, Reason, Result, Status};
 use crate::link::{End, Link};
 use crate::log::LogLevel;
 use crate::net::address::Address;
 use crate::request::{Repeatable, Request, Shape};
-use crate::resp::{Pool, Reply};
+use crate::resp::{Pool, Reply, ReplyRef};
 use crate::session::handshake::Purpose;
-use crate::session::{Compiled, Facts, Finished};
+use crate::session::{Compiled, Counters, Facts, Finished};
 use crate::stats::Stats;
 
 /// A server and the connection to it that all callers share.
 pub(crate) struct Node {
     config: Arc<Config>,
     address: Address,
+    /// The address, for errors.
+    name: Arc<str>,
     /// What the shared connection is for.
     purpose: Purpose,
-    facts: Arc<Facts>,
+    compiled: Arc<Compiled>,
     pool: Arc<Pool>,
+    /// Connections made or tried so far: each has a number.
+    opened: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -37,6 +45,8 @@ struct State {
     retired: Vec<Weak<Link>>,
     /// A thread connects; the others wait for it.
     connecting: bool,
+    /// The deadlines of those who wait: the most patient of them connects next.
+    waiting: Vec<Instant>,
     closed: bool,
     /// Attempts that failed since the last connection was made.
     failures: u32,
@@ -49,6 +59,12 @@ struct State {
     not_before: Option<Instant>,
     /// Why the connection before was given up; told with the next attempt.
     lost: Option<Error>,
+    /// The last connection that was given up led to a server that cannot stop a read-only call at its first write.
+    was_too_old: bool,
+    /// The numbers of the last connections whose server said that it is a replica.
+    replicas: VecDeque<u64>,
+    /// The last connection that was made has had HELLO.
+    had_hello: bool,
     connections: u64,
     /// What the connections before the current one did.
     past: Stats,
@@ -64,12 +80,14 @@ impl Node {
     ) -> Self {
         Node {
             config,
+            name: address.to_string().into(),
             address,
             purpose,
-            facts: Arc::new(Facts::new(compiled)),
+            compiled,
             pool,
+            opened: AtomicU64::new(0),
             state: Mutex::default(),
-            changed: Condvar::new(),
+            changed: Condvar::default(),
         }
     }
 
@@ -79,6 +97,11 @@ impl Node {
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The address, for errors.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// Whether there is a connection.
@@ -140,10 +163,43 @@ impl Node {
             };
             // What is unknown is this question's fate. Of the call on whose behalf it is asked nothing was executed.
             return Err(match error.status() {
-                Status::Indeterminate => Error::new(Status::Connect, no_answer(&self.address)),
+                Status::Indeterminate => {
+                    Error::because(Status::Connect, error.reason(), no_answer(&self.address)).on(&self.name)
+                }
                 _ => error,
             });
         }
+    }
+
+    /// Whether the server at the end of a connection says that it is a replica: of this one by its number, else of the current one. Then that takes
+    /// no new calls, and the next one is made with the address looked up anew: it may stand for the primary by now.
+    pub(crate) fn is_replica(&self, connection: Option<u64>, deadline: Instant) -> bool {
+        let (link, number) = {
+            let state = self.state.lock();
+            let link = match connection {
+                Some(number) => state.links().into_iter().find(|link| link.facts().number() == number),
+                None => state.link.clone(),
+            };
+            let Some(number) = connection.or(link.as_ref().map(|link| link.facts().number())) else {
+                return false;
+            };
+            if state.replicas.contains(&number) {
+                return true;
+            }
+            (link, number)
+        };
+        let is_replica = link.is_some_and(|link| {
+            let is_replica = says_replica(&link, deadline);
+            if is_replica {
+                let replicas = &mut self.state.lock().replicas;
+                replicas.truncate(REMEMBERED - 1);
+                replicas.push_front(number);
+                link.give_up_replica();
+            }
+            is_replica
+        });
+        // Another caller may have asked meanwhile.
+        is_replica || self.state.lock().replicas.contains(&number)
     }
 
     /// The connection to use now; makes one when there is none. `attempts`: how many failed attempts to live through
@@ -155,7 +211,27 @@ impl Node {
         {
             return Ok(Arc::clone(link));
         }
+        let _held = Held::new();
         let failed_before = state.failed;
+        state.waiting.push(deadline);
+        let linked = self.wait_for_link(&mut state, attempts, failed_before, deadline);
+        if let Some(place) = state.waiting.iter().position(|waiting| *waiting == deadline) {
+            state.waiting.swap_remove(place);
+        }
+        if linked.is_err() && !state.waiting.is_empty() {
+            // They may have left the next attempt to this caller.
+            self.changed.notify_all();
+        }
+        linked
+    }
+
+    fn wait_for_link(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        attempts: u32,
+        failed_before: u64,
+        deadline: Instant,
+    ) -> Result<Arc<Link>> {
         loop {
             if state.closed {
                 return Err(Error::closed());
@@ -175,24 +251,25 @@ impl Node {
             {
                 return Err(error.clone());
             }
-            let wake =
-                if state.connecting { deadline } else { state.not_before.unwrap_or(deadline).min(deadline) };
-            if state.connecting || wake > Instant::now() && state.not_before.is_some() {
-                if self.changed.wait_until(&mut state, wake).timed_out() && wake == deadline {
-                    return Err(state.last_error.clone().unwrap_or_else(|| no_connection(&self.address)));
+            // Whoever has the most time connects: an attempt that is cut short helps nobody.
+            let is_others = state.connecting || state.waiting.iter().any(|waiting| *waiting > deadline);
+            let wake = if is_others { deadline } else { state.not_before.unwrap_or(deadline).min(deadline) };
+            if is_others || wake > Instant::now() && state.not_before.is_some() {
+                if self.changed.wait_until(state, wake).timed_out() && wake == deadline {
+                    return Err(state.last_error.clone().unwrap_or_else(|| self.no_connection()));
                 }
                 continue;
             }
             // What is not even tried must not count as a failure: others have more time.
             if Instant::now() >= deadline {
-                return Err(no_connection(&self.address));
+                return Err(self.no_connection());
             }
-            self.connect(&mut state, deadline);
+            self.connect(state, deadline)?;
         }
     }
 
-    /// Makes one attempt, without the lock.
-    fn connect(&self, state: &mut MutexGuard<'_, State>, deadline: Instant) {
+    /// Makes one attempt, without the lock. An error: it failed for want of time only, which says nothing to others.
+    fn connect(&self, state: &mut MutexGuard<'_, State>, deadline: Instant) -> Result<()> {
         state.connecting = true;
         let lost = state.lost.take();
         let start = Instant::now();
@@ -200,23 +277,35 @@ impl Node {
             if let Some(lost) = lost {
                 self.config.log.event(LogLevel::Warning, format_args!("{lost}"));
             }
-            let attempt = self.open(self.purpose, deadline);
+            // Whoever waits for it would wait for ever.
+            let attempt = contain(|| self.open(self.purpose, deadline))
+                .unwrap_or_else(|| Err(Error::defect().sent(false)));
             match &attempt {
                 Ok(_) => self.config.log.event(LogLevel::Info, format_args!("connected to {}", self.address)),
+                Err(error) if error.status() == Status::Closed => {}
                 Err(error) => self.config.log.event(LogLevel::Error, format_args!("{error}")),
             }
             attempt
         });
         state.connecting = false;
+        let mut cut_short = Ok(());
         match attempt {
             Ok(link) if state.closed => link.close(&Error::closed()),
             Ok(link) => {
+                state.had_hello = link.facts().has_hello();
                 state.link = Some(Arc::new(link));
                 state.connections += 1;
                 state.failures = 0;
                 state.last_error = None;
                 state.not_before = None;
                 state.rests_until = None;
+            }
+            Err(error)
+                if error.reason() == Reason::Deadline && deadline < start + self.config.connect_timeout =>
+            {
+                let now = Instant::now();
+                state.rests_until = Some(now + (now - start));
+                cut_short = Err(error);
             }
             Err(error) => {
                 let now = Instant::now();
@@ -228,6 +317,13 @@ impl Node {
             }
         }
         self.changed.notify_all();
+        cut_short
+    }
+
+    fn no_connection(&self) -> Error {
+        let text =
+            format!("the deadline passed before there was a connection to {}; nothing was sent", self.name);
+        Error::new(Status::Timeout, text).on(&self.name)
     }
 
     /// Runs `body` with a connection of its own.
@@ -256,8 +352,18 @@ impl Node {
     }
 
     fn open(&self, purpose: Purpose, deadline: Instant) -> Result<Link> {
-        let (facts, pool) = (Arc::clone(&self.facts), Arc::clone(&self.pool));
-        Link::open(&self.config, &self.address, facts, pool, purpose, deadline)
+        #[cfg(test)]
+        crate::defect::provoked("connect", &self.address);
+        // What is learnt on one connection need not be true on the next.
+        let number = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
+        let expects_hello = {
+            let state = self.state.lock();
+            state.had_hello && state.failures == 0
+        };
+        let facts = Arc::new(Facts::new(Arc::clone(&self.compiled), number, expects_hello));
+        let pool = Arc::clone(&self.pool);
+        let opened = Link::open(&self.config, &self.address, facts, pool, purpose, deadline);
+        opened.map_err(|error| error.on(&self.name))
     }
 
     /// Doubles with every failure, with up to half taken off at random so that clients do not come back all at once.
@@ -267,16 +373,20 @@ impl Node {
         full.mul_f64(1.0 - fastrand::f64() / 2.0)
     }
 
-    /// Whether the server stops a read-only call at its first write: known from the first connection on.
+    /// Whether the server stops a read-only call at its first write, by what its last connection has shown.
     pub(crate) fn enforces_read_only(&self) -> bool {
-        self.facts.enforces_read_only()
+        let state = self.state.lock();
+        match &state.link {
+            Some(link) => link.facts().enforces_read_only(),
+            None => !state.was_too_old,
+        }
     }
 
     /// Whether executing a request twice does no harm on this server.
     pub(crate) fn may_repeat(&self, request: &Request) -> bool {
         match request.repeatable {
             Repeatable::No => false,
-            Repeatable::IfEnforced => self.facts.enforces_read_only(),
+            Repeatable::IfEnforced => self.enforces_read_only(),
             Repeatable::Yes => true,
         }
     }
@@ -284,6 +394,7 @@ impl Node {
     /// Waits for the next try of a call that the server refused for the moment; an error when the client is closed or the
     /// deadline comes first.
     pub(crate) fn pause(&self, tries: u32, deadline: Instant) -> Option<()> {
+        let _held = Held::new();
         let until = Instant::now() + self.backoff(tries);
         let mut state = self.state.lock();
         while !state.closed && until < deadline {
@@ -307,6 +418,10 @@ impl Node {
         for link in state.apart.iter().filter_map(Weak::upgrade).chain(state.link.clone()) {
             let (counters, in_flight) = link.counters();
             stats.add(counters, in_flight);
+        }
+        // Callers may wait long on a connection that was given up because it is silent; what it did was counted then.
+        for link in state.retired.iter().filter_map(Weak::upgrade) {
+            stats.add(Counters::default(), link.counters().1);
         }
         stats.reconnects = state.connections.saturating_sub(1);
         stats
@@ -348,15 +463,45 @@ impl State {
     fn retire(&mut self) {
         if let Some(link) = self.link.take() {
             self.past.add(link.counters().0, 0);
+            self.was_too_old = !link.facts().enforces_read_only();
             self.lost = Some(link.cause().unwrap_or_else(|| {
-                Error::new(
-                    Status::Connect,
-                    "the connection was given up: a deadline was missed, and nothing came since",
-                )
+                let why = if link.leads_to_replica() {
+                    "its server is a replica now"
+                } else {
+                    "a deadline was missed, and nothing came since"
+                };
+                let text = format!("the connection was given up: {why}");
+                Error::because(Status::Connect, Reason::ConnectionLost, text)
             }));
             self.retired.retain(|other| other.strong_count() > 0);
             self.retired.push(Arc::downgrade(&link));
         }
+    }
+}
+
+/// The numbers of so many connections to replicas are kept, for the calls that were on them.
+const REMEMBERED: usize = 16;
+
+/// Whether the server at the end of this very connection says that it is a replica.
+///
+/// By [ROLE](https://redis.io/docs/latest/commands/role/), or where this user may not ask that by HELLO, which no right is needed for.
+fn says_replica(link: &Link, deadline: Instant) -> bool {
+    let is_replica =
+        |role: Option<ReplyRef<'_>>| matches!(role.and_then(ReplyRef::as_bytes), Some(b"slave" | b"replica"));
+    match link.ask(&[b"ROLE"], deadline) {
+        Ok(reply) => is_replica(reply.get(0)),
+        Err(error) if error.server_text().is_some() && link.facts().has_hello() => {
+            link.ask(&[b"HELLO"], deadline).is_ok_and(|reply| {
+                let mut pairs = reply.root().elements();
+                while let (Some(name), value) = (pairs.next(), pairs.next()) {
+                    if name.as_bytes() == Some(b"role") {
+                        return is_replica(value);
+                    }
+                }
+                false
+            })
+        }
+        Err(_) => false,
     }
 }
 
@@ -367,13 +512,6 @@ fn is_final(error: &Error) -> bool {
 
 fn no_answer(address: &Address) -> String {
     format!("no answer from {address} to a question about the servers")
-}
-
-fn no_connection(address: &Address) -> Error {
-    Error::new(
-        Status::Timeout,
-        format!("the deadline passed before there was a connection to {address}; nothing was sent"),
-    )
 }
 
 #[cfg(test)]

@@ -2,16 +2,20 @@
 //!
 //! The layout is documented in `ffi/queue.rs`, where C sees it. Numbers are in the machine's own byte order and not aligned.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 use std::time::Duration;
 
 use crate::admin::{FlushMode, Task};
 use crate::client::Client;
 use crate::command::{self, Lane};
+use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::pipeline::Pipeline;
-use crate::queue::Completion;
+use crate::queue::{Completion, Trial};
 use crate::request::{Request, Shape};
-use crate::resp::{Kind, ReplyRef};
+use crate::resp::{Kind, NoMemory, ReplyRef, make_room};
 use crate::script::Script;
 use crate::submit::{Call, Work, nothing_to_submit};
 
@@ -24,6 +28,7 @@ pub(crate) const SCRIPT_EXISTS: u8 = 4;
 pub(crate) const SCRIPT_FLUSH: u8 = 5;
 pub(crate) const SCRIPT_KILL: u8 = 6;
 pub(crate) const SCRIPT_SHOW: u8 = 7;
+pub(crate) const KILL: u8 = 8;
 
 /// Bits of a packed call's flags.
 pub(crate) const READ_ONLY: u8 = 1;
@@ -156,6 +161,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         }
         SCRIPT_FLUSH => Ok(Item::Task(flush_mode(flags).map(Task::Flush))),
         SCRIPT_KILL => Ok(Item::Task(Ok(Task::Kill))),
+        KILL => Ok(Item::Task(Ok(Task::KillAny))),
         SCRIPT_SHOW => {
             let length = reader.number()?;
             Ok(Item::Task(Ok(Task::Show(reader.bytes(length)?.to_vec()))))
@@ -220,34 +226,145 @@ fn read_pipeline(
                 .and_then(|script| pipeline.script_of(script, &keys[..], &args[..], read_only).map(drop)),
             _ => unreachable!("checked when it was read"),
         };
-        appended.map_err(|error| error.context(format_args!("item {number}")))?;
+        appended.map_err(|error| error.of_item(number).context(format_args!("item {number}")))?;
     }
     Ok((pipeline.take_request(), Lane::Shared))
 }
 
-/// Appends a completion.
-pub(crate) fn write_completion(completion: &Completion, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend([0; 4]);
-    out.extend(completion.tag.to_ne_bytes());
-    match &completion.result {
-        Ok(reply) => {
-            out.extend(0_i32.to_ne_bytes());
-            out.push(0);
-            write_reply(reply.root(), out);
-        }
-        Err(error) => {
-            out.extend(error.status().code().to_ne_bytes());
-            out.push(flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 });
-            write_text(error.server_code().unwrap_or_default().as_bytes(), out);
-            write_text(error.message().as_bytes(), out);
-            if let Some(arrived) = &completion.arrived {
-                write_reply(arrived.root(), out);
+/// So many completions are taken out at a time to see whether they fit.
+const AT_A_TIME: usize = 64;
+
+/// Completions as bytes.
+#[derive(Default)]
+pub(crate) struct Packed {
+    pub(crate) bytes: Vec<u8>,
+    /// How many they are.
+    pub(crate) count: usize,
+    /// What the next one takes, which did not fit.
+    pub(crate) needed: usize,
+}
+
+/// Bytes up to a capacity, and how many there would be without one. How long a reply is the server decides; so what does not fit is counted and not
+/// held.
+struct Output {
+    bytes: Vec<u8>,
+    capacity: usize,
+    size: usize,
+    no_memory: bool,
+}
+
+impl Output {
+    fn new(capacity: usize) -> Self {
+        Output { bytes: Vec::new(), capacity, size: 0, no_memory: false }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.size = self.size.saturating_add(bytes.len());
+        if self.size <= self.capacity && !self.no_memory {
+            match make_room(&mut self.bytes, bytes.len()) {
+                Ok(()) => self.bytes.extend_from_slice(bytes),
+                Err(NoMemory) => self.no_memory = true,
             }
         }
     }
-    let size = (out.len() - start - 4) as u32;
-    out[start..start + 4].copy_from_slice(&size.to_ne_bytes());
+
+    /// Writes over the bytes at `at`, if they are held.
+    fn replace(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
+    /// Forgets what is behind the first `size` bytes, all of which are held.
+    fn truncate(&mut self, size: usize) {
+        self.bytes.truncate(size);
+        (self.size, self.no_memory) = (size, false);
+    }
+}
+
+/// Packs as many completions as fit into `capacity` bytes; waits for the first one. [`Status::NoMemory`] if there is no memory for a single one.
+/// `details`: each error with what ended the call, the item and the server.
+pub(crate) fn pack(
+    trial: &mut Trial<'_>,
+    details: bool,
+    capacity: usize,
+    max: usize,
+    mut timeout: Duration,
+) -> Result<Packed> {
+    let mut out = Output::new(capacity);
+    let (mut count, mut needed) = (0, 0);
+    'full: while count < max {
+        let wanted = (max - count).min(AT_A_TIME);
+        let taken = trial.take(wanted, std::mem::take(&mut timeout));
+        let is_empty = taken.len() < wanted;
+        for completion in taken {
+            let before = out.size;
+            append(completion, details, &mut out, u32::MAX as usize);
+            if out.size > capacity {
+                needed = out.size - before;
+                out.truncate(before);
+                break 'full;
+            }
+            if out.no_memory {
+                out.truncate(before);
+                if count == 0 {
+                    let text = "there is no memory to pack a completion; it is in the queue as before";
+                    return Err(Error::new(Status::NoMemory, text));
+                }
+                break 'full;
+            }
+            count += 1;
+        }
+        if is_empty {
+            break;
+        }
+    }
+    Ok(Packed { bytes: out.bytes, count, needed })
+}
+
+/// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all
+/// behind it for ever.
+fn append(completion: &mut Completion, details: bool, out: &mut Output, longest: usize) {
+    let start = out.size;
+    let written = contain(|| write_completion(completion, details, out));
+    let error = match written {
+        Some(()) if out.size - start <= longest => return,
+        Some(()) => {
+            let text =
+                "the reply is longer than 4 GiB, which no packed completion can say; the call was executed";
+            Error::new(Status::ReplyLimit, text)
+        }
+        None => Error::defect(),
+    };
+    out.truncate(start);
+    (completion.result, completion.arrived) = (Err(error), None);
+    write_completion(completion, details, out);
+}
+
+fn write_completion(completion: &Completion, details: bool, out: &mut Output) {
+    let start = out.size;
+    #[cfg(test)]
+    crate::defect::provoked("pack", &completion.tag);
+    out.put(&[0; 4]);
+    out.put(&completion.tag.to_ne_bytes());
+    match &completion.result {
+        Ok(reply) => {
+            out.put(&0_i32.to_ne_bytes());
+            out.put(&[0]);
+            write_reply(reply.root(), details, out);
+        }
+        Err(error) => {
+            out.put(&error.status().code().to_ne_bytes());
+            out.put(&[flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 }]);
+            write_error(error, details, out);
+            if let Some(arrived) = &completion.arrived {
+                write_reply(arrived.root(), details, out);
+            }
+        }
+    }
+    // One that is longer has no size that could be said; it will not be handed out.
+    let size = u32::try_from(out.size - start - 4).unwrap_or(u32::MAX);
+    out.replace(start, &size.to_ne_bytes());
 }
 
 fn flags_of(error: &Error) -> u8 {
@@ -255,35 +372,176 @@ fn flags_of(error: &Error) -> u8 {
     indeterminate | if error.is_not_executed() { NOT_EXECUTED } else { 0 }
 }
 
-fn write_text(text: &[u8], out: &mut Vec<u8>) {
-    out.extend((text.len() as u32).to_ne_bytes());
-    out.extend_from_slice(text);
+/// A length or number of elements, which the tape has as 32 bits.
+fn length(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn write_text(text: &[u8], out: &mut Output) {
+    out.put(&length(text.len()).to_ne_bytes());
+    out.put(text);
+}
+
+fn write_error(error: &Error, details: bool, out: &mut Output) {
+    write_text(error.server_code().unwrap_or_default().as_bytes(), out);
+    write_text(error.message().as_bytes(), out);
+    if details {
+        out.put(&error.reason().code().to_ne_bytes());
+        let index = error.index().and_then(|index| i32::try_from(index).ok()).unwrap_or(-1);
+        out.put(&index.to_ne_bytes());
+        write_text(error.node().unwrap_or_default().as_bytes(), out);
+    }
 }
 
 /// Appends a reply; its depth is bounded by the option `max_reply_depth`.
-fn write_reply(reply: ReplyRef<'_>, out: &mut Vec<u8>) {
-    out.push(reply.kind() as u8);
+fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Output) {
+    out.put(&[reply.kind() as u8]);
     match reply.kind() {
         Kind::Nil | Kind::Header => {}
-        Kind::Integer => out.extend(reply.as_i64().unwrap_or_default().to_ne_bytes()),
-        Kind::Boolean => out.push(u8::from(reply.as_bool() == Some(true))),
+        Kind::Integer => out.put(&reply.as_i64().unwrap_or_default().to_ne_bytes()),
+        Kind::Boolean => out.put(&[u8::from(reply.as_bool() == Some(true))]),
         Kind::Array | Kind::Map | Kind::Set => {
-            out.extend((reply.len() as u32).to_ne_bytes());
-            reply.elements().for_each(|element| write_reply(element, out));
+            out.put(&length(reply.len()).to_ne_bytes());
+            reply.elements().for_each(|element| write_reply(element, details, out));
         }
         Kind::Error => {
-            let error = reply.as_error();
-            out.extend(error.as_ref().map_or(0, |error| error.status().code()).to_ne_bytes());
-            out.push(error.as_ref().map_or(0, flags_of));
-            write_text(error.as_ref().and_then(Error::server_code).unwrap_or_default().as_bytes(), out);
-            write_text(error.as_ref().map_or("", Error::message).as_bytes(), out);
+            let Some(error) = reply.as_error() else { unreachable!("an error, by its kind") };
+            out.put(&error.status().code().to_ne_bytes());
+            out.put(&[flags_of(&error)]);
+            write_error(&error, details, out);
         }
         Kind::Verbatim => {
-            out.extend_from_slice(reply.verbatim_format().unwrap_or(b"txt"));
+            out.put(reply.verbatim_format().unwrap_or(b"txt"));
             write_text(reply.as_bytes().unwrap_or_default(), out);
         }
         Kind::Status | Kind::String | Kind::Double | Kind::BigNumber => {
             write_text(reply.as_bytes().unwrap_or_default(), out);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+    use crate::defect;
+    use crate::queue::Queue;
+    use crate::resp::{Payload, Reply};
+
+    fn queue_of(tags: std::ops::Range<u64>) -> Queue {
+        let queue = Queue::new(10_000).expect("descriptors");
+        let mut tickets = Vec::new();
+        queue.accept(1, tags.collect::<Vec<_>>().into_iter(), &mut tickets).expect("room");
+        let reply = || {
+            let mut payload = Box::<Payload>::default();
+            payload.start();
+            payload.append_text(Kind::Status, b"PONG").expect("memory");
+            Ok(Reply::new(payload))
+        };
+        queue.complete(tickets.into_iter().map(|ticket| (ticket, reply(), None)));
+        queue
+    }
+
+    fn is_readable(queue: &Queue) -> bool {
+        let fd = queue.as_fd();
+        poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&Timespec::default())).expect("a poll") > 0
+    }
+
+    /// Packs what fits, as the C function does.
+    fn take(queue: &Queue, capacity: usize, max: usize) -> Packed {
+        let mut trial = queue.try_out();
+        let packed = pack(&mut trial, false, capacity, max, Duration::ZERO).expect("memory");
+        trial.keep(packed.count);
+        packed
+    }
+
+    fn tags(packed: &Packed) -> Vec<u64> {
+        let mut rest = &packed.bytes[..];
+        let mut tags = Vec::new();
+        while let Some((size, behind)) = rest.split_first_chunk() {
+            let (one, others) = behind.split_at(u32::from_ne_bytes(*size) as usize);
+            tags.push(u64::from_ne_bytes(one[..8].try_into().expect("a tag")));
+            rest = others;
+        }
+        assert_eq!(tags.len(), packed.count);
+        tags
+    }
+
+    #[test]
+    fn what_does_not_fit_stays_in_order_and_the_descriptor_tells_of_it_alone() {
+        for (capacity, max) in [(40, 2), (40, 1_000), (300, 7), (300, usize::MAX), (1 << 20, 130)] {
+            let queue = queue_of(0..1_000);
+            let mut next = 0;
+            while next < 1_000 {
+                assert!(is_readable(&queue));
+                let packed = take(&queue, capacity, max);
+                assert!(packed.bytes.len() <= capacity && packed.count <= max && packed.count > 0);
+                assert_eq!(tags(&packed), (next..next + packed.count as u64).collect::<Vec<_>>());
+                next += packed.count as u64;
+                assert_eq!(queue.len() as u64, 1_000 - next);
+                assert!(packed.needed == 0 || packed.needed > capacity - packed.bytes.len());
+            }
+            assert!(!is_readable(&queue), "{capacity} bytes, {max} at a time");
+            assert_eq!(take(&queue, capacity, max).count, 0);
+            assert!(!is_readable(&queue));
+        }
+    }
+
+    #[test]
+    fn a_completion_that_cannot_be_written_is_an_error_and_in_nobodys_way() {
+        let queue = queue_of(2_000_000..2_000_003);
+        defect::provoke("pack", &2_000_001);
+        let packed = take(&queue, 1 << 20, 10);
+        assert_eq!(tags(&packed), [2_000_000, 2_000_001, 2_000_002]);
+        let size = packed.bytes.len() as u64;
+        assert!(size > 3 * 25 && packed.bytes.windows(6).any(|text| text == b"defect"));
+        assert!(queue.is_empty() && !is_readable(&queue));
+    }
+
+    #[test]
+    fn a_completion_that_is_too_long_to_be_told_is_an_error() {
+        let queue = queue_of(0..1);
+        let mut trial = queue.try_out();
+        let completion = &mut trial.take(1, Duration::ZERO)[0];
+        let mut out = Output::new(1 << 20);
+        out.put(b"before");
+        append(completion, false, &mut out, 20);
+        let out = out.bytes;
+        let error = completion.result.as_ref().expect_err("it is too long");
+        assert_eq!(error.status(), Status::ReplyLimit);
+        assert!(out.starts_with(b"before") && out.windows(5).any(|text| text == b"4 GiB"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_not_held() {
+        let queue = queue_of(0..2);
+        let (one, both) =
+            (take(&queue_of(0..1), 100, 1).bytes.len(), take(&queue_of(0..2), 100, 2).bytes.len());
+        assert_eq!(both, 2 * one);
+        for capacity in 0..one {
+            let packed = take(&queue, capacity, 2);
+            assert_eq!((packed.count, packed.needed, packed.bytes.len()), (0, one, 0), "{capacity}");
+        }
+        for capacity in [one, both - 1] {
+            let mut trial = queue.try_out();
+            let packed = pack(&mut trial, false, capacity, 2, Duration::ZERO).expect("memory");
+            assert_eq!((packed.count, packed.needed, packed.bytes.len()), (1, one, one), "{capacity}");
+        }
+        assert_eq!(take(&queue, both, 2).count, 2);
+    }
+
+    #[test]
+    fn what_is_out_on_trial_comes_back_whatever_happens() {
+        let queue = queue_of(0..200);
+        let panicked = defect::contain(|| {
+            let mut trial = queue.try_out();
+            assert_eq!(trial.take(130, Duration::ZERO).len(), 130);
+            assert_eq!((trial.take(60, Duration::ZERO).len(), queue.len()), (60, 200));
+            panic!("in the middle of it");
+        });
+        assert!(panicked.is_none() && is_readable(&queue));
+        assert_eq!(tags(&take(&queue, 1 << 20, 1_000)), (0..200).collect::<Vec<_>>());
+        assert!(queue.is_empty() && !is_readable(&queue));
     }
 }

@@ -44,12 +44,14 @@ impl Client {
 
 impl Pipeline {
     fn new(client: &Client, shape: Shape) -> Pipeline {
-        let request = client.request(shape);
+        let request = empty(client, shape);
         Pipeline { client: client.clone(), request, shape, repair: false, trust_cache: false, arrived: None }
     }
 
-    /// Script calls that meet NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items: out of
-    /// order. Without this they stay errors, marked as not executed. For pipelines that are no transactions.
+    /// Script calls that meet NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items even where that
+    /// changes the order of what is done to a key. Without this they are sent again only if no item behind them that was executed has a key in common with
+    /// them (what names no keys is taken to touch any, unless it is known to touch none, as PING), and stay errors otherwise, marked as not executed. For
+    /// pipelines that are no transactions.
     pub fn repair_unordered(&mut self, repair: bool) -> &mut Self {
         self.repair = repair;
         self
@@ -125,7 +127,7 @@ impl Pipeline {
 
     /// Takes all items out.
     pub fn clear(&mut self) {
-        self.request = self.client.request(self.shape);
+        self.request = empty(&self.client, self.shape);
     }
 
     /// Sends the items and waits for their replies: an array with one element an item, in order. An item's error is its element; see
@@ -137,6 +139,7 @@ impl Pipeline {
     /// [`Status::Compile`], and nothing of it ran.
     pub fn exec(&mut self) -> Result<Reply> {
         let request = self.take_request();
+        self.client.core().check_process()?;
         if request.items.is_empty() {
             let mut payload = Box::<Payload>::default();
             payload.start_array();
@@ -149,7 +152,7 @@ impl Pipeline {
     /// What was filled in, ready to be sent; the pipeline is empty then.
     pub(crate) fn take_request(&mut self) -> Box<Request> {
         self.arrived = None;
-        let empty = self.client.request(self.shape);
+        let empty = empty(&self.client, self.shape);
         let mut request = std::mem::replace(&mut self.request, empty);
         request.repair = self.repair;
         request.trust_cache = self.trust_cache;
@@ -169,4 +172,14 @@ impl Pipeline {
     pub fn arrived(&mut self) -> Option<Reply> {
         self.arrived.take()
     }
+}
+
+/// A request without items; in a child of fork one that its parent's client has no part in.
+fn empty(client: &Client, shape: Shape) -> Box<Request> {
+    if client.core().check_process().is_ok() {
+        return client.request(shape);
+    }
+    let mut request = Box::<Request>::default();
+    request.reset(shape);
+    request
 }

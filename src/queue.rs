@@ -6,16 +6,20 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, send, socketpair};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
+use rustix::net::{
+    AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown, socketpair,
+};
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
-use crate::ffi::fork;
+use crate::ffi::cancel::Descriptor;
+use crate::ffi::fork::Process;
+use crate::index::{Index, hash_of};
 use crate::net::SEND_FLAGS;
 use crate::resp::Reply;
 
@@ -32,7 +36,8 @@ pub struct Completion {
 
 /// Where submitted calls end: any number of clients and threads may submit to it, and any number of threads take completions out.
 ///
-/// A clone is the same queue. It outlives the clients whose calls end in it.
+/// A clone is the same queue. It outlives the clients whose calls end in it. In a child of fork it is empty, and
+/// takes no calls.
 #[derive(Clone)]
 pub struct Queue(Arc<Shared>);
 
@@ -49,13 +54,20 @@ struct Shared {
 struct State {
     /// Calls that have no completion yet.
     accepted: Slab<Accepted>,
+    /// The accepted calls by client and tag.
+    tags: Index,
     done: VecDeque<Completion>,
     /// Completions that were taken out for a trial: they still have their places.
     lent: usize,
     /// Counts the calls, so that a place that is used again is not taken for the call before.
     serial: u64,
-    /// There is a byte on its way through the socket pair.
+    /// There is a byte on its way through the socket pair, unless an event loop has read it.
     signalled: bool,
+    /// Counts the wake-ups: whoever waits leaves when there is another.
+    wakes: u64,
+    /// There was a wake-up since the last poll began: the next one does not wait.
+    is_woken: bool,
+    closed: bool,
 }
 
 struct Accepted {
@@ -72,9 +84,16 @@ pub(crate) struct Ticket {
     serial: u64,
 }
 
+impl Ticket {
+    /// Its number among the calls of its queue; unique there.
+    pub(crate) fn serial(self) -> u64 {
+        self.serial
+    }
+}
+
 impl Queue {
     /// A queue for up to `capacity` calls that are under way or wait to be taken out. [`Status::InvalidArgument`] for 0;
-    /// [`Status::Internal`] when the system has no file descriptors left.
+    /// [`Status::Resources`] when the system has no file descriptors left.
     pub fn new(capacity: usize) -> Result<Queue> {
         if capacity == 0 {
             return Err(Error::new(
@@ -83,22 +102,64 @@ impl Queue {
             ));
         }
         let signal = Signal::new().map_err(|error| {
-            Error::new(Status::Internal, format!("no socket pair for the queue: {error}"))
+            Error::new(Status::Resources, format!("no socket pair for the queue: {error}"))
         })?;
-        Ok(Queue(Arc::new(Shared { capacity, state: Mutex::default(), filled: Condvar::new(), signal })))
+        Ok(Queue(Arc::new(Shared { capacity, state: Mutex::default(), filled: Condvar::default(), signal })))
     }
 
     /// Takes up to `max` completions out, in the order in which they came, and puts them behind those that are in `into`; waits for the first
-    /// one, but no longer than `timeout`. The number taken: fewer than `max` means that the queue was empty then.
+    /// one, but no longer than `timeout`, nor beyond [`Queue::wake`] or [`Queue::close`]. The number taken: fewer than
+    /// `max` means that the queue was empty then.
     pub fn poll(&self, into: &mut Vec<Completion>, max: usize, timeout: Duration) -> usize {
+        if self.check_process().is_err() {
+            return 0;
+        }
         self.take(into, max, timeout).0
     }
 
-    /// The same for a trial: what was taken out keeps its place until [`Queue::put_back`].
-    pub(crate) fn poll_on_trial(&self, into: &mut Vec<Completion>, max: usize, timeout: Duration) -> usize {
-        let (count, mut state) = self.take(into, max, timeout);
-        state.lent += count;
-        count
+    /// Wakes all who wait in [`Queue::poll`]: they return at once, with nothing if there is nothing. The next poll
+    /// that begins does not wait either, so that none is missed by a thread that is just about to wait; and the
+    /// descriptor is readable up to then. Several that nobody has seen are one.
+    ///
+    /// A poll may therefore come back with nothing before its time. To stop threads use [`Queue::close`], which all of
+    /// them see.
+    pub fn wake(&self) {
+        if self.check_process().is_err() {
+            return;
+        }
+        let mut state = self.0.state.lock();
+        state.wakes += 1;
+        state.is_woken = true;
+        self.signal(&mut state);
+        drop(state);
+        self.0.filled.notify_all();
+    }
+
+    /// Ends the queue for good: nothing new is accepted ([`Status::Closed`]), every [`Queue::poll`] returns at once,
+    /// those that wait now as well, and the descriptor stays readable. Calls under way go on, and their completions
+    /// can still be taken out. For all handles of this queue.
+    ///
+    /// Whoever wants to wait for what is under way does so before, until [`Queue::len`] is 0.
+    pub fn close(&self) {
+        if self.check_process().is_err() {
+            return;
+        }
+        let mut state = self.0.state.lock();
+        if !std::mem::replace(&mut state.closed, true) {
+            self.0.signal.end();
+        }
+        drop(state);
+        self.0.filled.notify_all();
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.check_process().is_ok() && self.0.state.lock().closed
+    }
+
+    /// Takes completions out that are yet to be found of use.
+    pub(crate) fn try_out(&self) -> Trial<'_> {
+        Trial { queue: self, taken: Vec::new() }
     }
 
     fn take(
@@ -108,49 +169,66 @@ impl Queue {
         timeout: Duration,
     ) -> (usize, MutexGuard<'_, State>) {
         let mut state = self.0.state.lock();
-        if state.done.is_empty() && max > 0 && !timeout.is_zero() {
+        let is_woken = max > 0 && std::mem::take(&mut state.is_woken);
+        if state.done.is_empty() && max > 0 && !timeout.is_zero() && !is_woken {
             let deadline = Instant::now() + timeout.min(crate::config::LONGEST_WAIT);
-            while state.done.is_empty() && !self.0.filled.wait_until(&mut state, deadline).timed_out() {}
+            let wakes = state.wakes;
+            while state.done.is_empty()
+                && state.wakes == wakes
+                && !state.closed
+                && !self.0.filled.wait_until(&mut state, deadline).timed_out()
+            {}
         }
         let count = state.done.len().min(max);
         into.extend(state.done.drain(..count));
-        if state.done.is_empty() && std::mem::take(&mut state.signalled) {
+        // A wake-up that came meanwhile is for the next poll as well, and for event loops.
+        if state.done.is_empty() && !state.is_woken && std::mem::take(&mut state.signalled) {
             self.0.signal.lower();
         }
         (count, state)
     }
 
-    /// Ends the trial of so many completions, and puts those in front again that are left of them.
-    pub(crate) fn put_back(&self, lent: usize, left: impl DoubleEndedIterator<Item = Completion>) {
+    /// Puts those in front again that are left of `lent` completions.
+    fn put_back(&self, lent: usize, left: Vec<Completion>) {
         let mut state = self.0.state.lock();
         state.lent -= lent;
-        for completion in left.rev() {
+        if left.is_empty() {
+            return;
+        }
+        for completion in left.into_iter().rev() {
             state.done.push_front(completion);
         }
-        if !state.done.is_empty() {
-            // An event loop may have read the byte that told of them.
-            state.signalled = true;
-            self.0.signal.raise();
-            self.0.filled.notify_all();
-        }
+        self.signal(&mut state);
+        drop(state);
+        self.0.filled.notify_all();
     }
 
-    /// Makes the descriptor readable, with the lock: it must not come after somebody has emptied the queue.
+    /// Makes the descriptor readable, with the lock: it must not come after somebody has emptied the queue. There is
+    /// never more than one byte, or it would stay readable when the queue is empty; and an event loop may have read
+    /// it.
     fn signal(&self, state: &mut State) {
-        if !std::mem::replace(&mut state.signalled, true) {
-            self.0.signal.raise();
+        if std::mem::replace(&mut state.signalled, true) {
+            self.0.signal.lower();
         }
+        self.0.signal.raise();
     }
 
     /// A descriptor that is readable while the queue holds completions: for poll, epoll, kqueue and every event loop. Do not write to it or close it.
-    /// Reading from it is harmless: what the loop reads for itself need not be read by [`Queue::poll`].
+    /// Reading from it is harmless: what the loop reads for itself need not be read by [`Queue::poll`]. Also after
+    /// [`Queue::wake`], up to the next poll, and for good after [`Queue::close`], where a read says that it is at its
+    /// end.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.signal.as_fd()
     }
 
     /// How many calls are under way or wait to be taken out.
     pub fn len(&self) -> usize {
-        self.0.state.lock().taken()
+        if self.check_process().is_err() { 0 } else { self.0.state.lock().taken() }
+    }
+
+    /// An error in a child of the process that made it: who was at it then has left it locked.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.0.signal.process.check("queue")
     }
 
     /// Whether nothing is under way and nothing waits to be taken out.
@@ -166,6 +244,9 @@ impl Queue {
         tickets: &mut Vec<Ticket>,
     ) -> Result<()> {
         let mut state = self.0.state.lock();
+        if state.closed {
+            return Err(Error::new(Status::Closed, "the queue is closed; nothing was sent"));
+        }
         let taken = state.taken();
         if tags.len() > self.0.capacity - taken {
             let text = format!(
@@ -178,6 +259,7 @@ impl Queue {
             state.serial += 1;
             let serial = state.serial;
             let place = state.accepted.insert(Accepted { tag, client, serial });
+            state.tags.insert(place, hash_of_tag(client, tag));
             tickets.push(Ticket { place, serial });
         }
         Ok(())
@@ -199,22 +281,60 @@ impl Queue {
         drop(state);
         match count {
             0 => {}
-            1 => drop(self.0.filled.notify_one()),
-            _ => drop(self.0.filled.notify_all()),
+            1 => self.0.filled.notify_one(),
+            _ => self.0.filled.notify_all(),
         }
     }
 
-    /// The calls under way that were submitted to this client with this tag.
+    /// The calls under way that were submitted to this client with this tag, in that order.
     pub(crate) fn with_tag(&self, client: usize, tag: u64) -> Vec<Ticket> {
         let state = self.0.state.lock();
-        let is_it = |accepted: &Accepted| (accepted.client, accepted.tag) == (client, tag);
-        let tagged = state.accepted.iter().filter(|(_, accepted)| is_it(accepted));
-        tagged.map(|(place, accepted)| Ticket { place, serial: accepted.serial }).collect()
+        let mut tickets: Vec<_> = state
+            .tags
+            .find(hash_of_tag(client, tag))
+            .map(|place| (place, &state.accepted[place]))
+            .filter(|(_, accepted)| (accepted.client, accepted.tag) == (client, tag))
+            .map(|(place, accepted)| Ticket { place, serial: accepted.serial })
+            .collect();
+        tickets.reverse();
+        tickets
     }
 
     /// Whether two handles are of the same queue.
     pub(crate) fn is(&self, other: &Queue) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// Completions that were taken out and keep their places: what is not kept of them goes back to the front, in whatever
+/// way this ends.
+pub(crate) struct Trial<'a> {
+    queue: &'a Queue,
+    taken: Vec<Completion>,
+}
+
+impl Trial<'_> {
+    /// Takes up to `max` more, as [`Queue::poll`] does, and gives them.
+    pub(crate) fn take(&mut self, max: usize, timeout: Duration) -> &mut [Completion] {
+        let before = self.taken.len();
+        let (count, mut state) = self.queue.take(&mut self.taken, max, timeout);
+        state.lent += count;
+        drop(state);
+        &mut self.taken[before..]
+    }
+
+    /// Ends it: the first `count` are out for good.
+    pub(crate) fn keep(mut self, count: usize) {
+        let mut kept = std::mem::take(&mut self.taken);
+        self.queue.put_back(kept.len(), kept.split_off(count));
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if !self.taken.is_empty() {
+            self.queue.put_back(self.taken.len(), std::mem::take(&mut self.taken));
+        }
     }
 }
 
@@ -229,16 +349,21 @@ impl State {
         if accepted.serial != ticket.serial {
             return None;
         }
+        self.tags.remove(ticket.place);
         Some(self.accepted.remove(ticket.place).tag)
     }
 }
 
+fn hash_of_tag(client: usize, tag: u64) -> u64 {
+    hash_of(hash_of(client as u64) ^ tag)
+}
+
 /// Something that a thread can poll for: a socket pair, because every event loop takes one.
 pub(crate) struct Signal {
-    receiver: OwnedFd,
-    sender: OwnedFd,
+    receiver: Descriptor,
+    sender: Descriptor,
     /// The process that made it: a child of fork shares the sockets, and must not take its parent's bytes.
-    process: u32,
+    process: Process,
 }
 
 impl Signal {
@@ -251,12 +376,12 @@ impl Signal {
             #[cfg(target_vendor = "apple")]
             rustix::net::sockopt::set_socket_nosigpipe(fd, true)?;
         }
-        Ok(Signal { receiver, sender, process: fork::generation() })
+        Ok(Signal { receiver: receiver.into(), sender: sender.into(), process: Process::this() })
     }
 
     /// Makes it readable.
     pub(crate) fn raise(&self) {
-        if self.process != fork::generation() {
+        if !self.process.is_this() {
             return;
         }
         // Full it cannot be, with a byte or two; and a user who has closed the descriptor hears nothing more from it.
@@ -265,11 +390,18 @@ impl Signal {
 
     /// Takes the byte out again, unless an event loop has.
     pub(crate) fn lower(&self) {
-        if self.process != fork::generation() {
+        if !self.process.is_this() {
             return;
         }
         let mut bytes = [0; 16];
         let _ = recv(&self.receiver, &mut bytes, RecvFlags::DONTWAIT);
+    }
+
+    /// Makes it readable for good: whoever reads finds its end.
+    fn end(&self) {
+        if self.process.is_this() {
+            let _ = shutdown(&self.sender, Shutdown::Write);
+        }
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

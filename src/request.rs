@@ -5,7 +5,10 @@ use std::hash::BuildHasherDefault;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::error::{Error, Result, Status};
+use crate::keys::{self, Touched};
 use crate::resp::encode::{Arguments, Buffer, arguments};
 use crate::script::{DigestHasher, Script, Sha};
 use crate::slots::{self, NO_SLOT};
@@ -138,7 +141,7 @@ pub(crate) struct Request {
     pub(crate) shape: Shape,
     /// Whether every item is a script call that is idempotent, or read-only as well.
     pub(crate) repeatable: Repeatable,
-    /// Pipelines: items that met NOSCRIPT are sent again afterwards, out of order.
+    /// Pipelines: items that met NOSCRIPT are sent again afterwards even where that changes the order.
     pub(crate) repair: bool,
     /// The server that it goes to does not own its slot yet: ASKING in front.
     pub(crate) asking: bool,
@@ -147,6 +150,8 @@ pub(crate) struct Request {
     pub(crate) routing: Routing,
     /// The slot of the items' keys, of those that have any; not for pipelines, whose items may lie in many.
     pub(crate) slot: u16,
+    /// The connection that it was put on last, by its number at its node.
+    pub(crate) connection: u64,
     /// Where a script stands in `scripts`, once they are too many to look through.
     places: HashMap<Sha, u32, BuildHasherDefault<DigestHasher>>,
 }
@@ -176,6 +181,7 @@ impl Default for Request {
             asking: false,
             routing: Routing::None,
             slot: NO_SLOT,
+            connection: 0,
             places: HashMap::default(),
         }
     }
@@ -381,11 +387,53 @@ impl Request {
         })
     }
 
+    /// Gives the memory of the wire form back: it will not be sent again.
+    pub(crate) fn give_back_wire(&mut self) {
+        self.wire = Wire::Own(Buffer::default());
+    }
+
+    /// What an item reads or writes, as far as its declared keys say; `each` gets these.
+    pub(crate) fn touches(&self, index: usize, mut each: impl FnMut(&[u8])) -> Touched {
+        let wire = &self.wire[self.start_of(index)..self.items[index].end];
+        if self.items[index].script.is_none() {
+            let words: SmallVec<[&[u8]; 16]> = arguments(wire).collect();
+            return keys::touched(&words, each);
+        }
+        let mut behind = arguments(wire).skip(KEYS_START - 1);
+        let count = behind.next().and_then(|count| str::from_utf8(count).ok()?.parse().ok());
+        let mut touched = Touched::Everything;
+        for key in behind.take(count.unwrap_or(0)) {
+            touched = Touched::Keys;
+            each(key);
+        }
+        touched
+    }
+
+    /// Item `index` is sent in a form in which no server keeps it from writing.
+    pub(crate) fn note_unenforced(&mut self, index: usize) {
+        if self.items[index].read_only && self.repeatable == Repeatable::IfEnforced {
+            self.repeatable = Repeatable::No;
+        }
+    }
+
     /// The name of item `index`'s command, for error texts.
     pub(crate) fn name_of(&self, index: usize) -> String {
         let wire = &self.wire[self.start_of(index)..self.items[index].end];
         let name = arguments(wire).next().unwrap_or_default();
         String::from_utf8_lossy(name).chars().take(NAME_SHOWN).collect()
+    }
+
+    /// Whether a server that will not have item `index` says so before it begins, or lets it run to its end. A script without flags is stopped in the
+    /// middle.
+    pub(crate) fn is_checked_first(&self, index: usize) -> bool {
+        match self.items[index].script {
+            Some(script) => self.scripts[script as usize].has_flags(),
+            None => {
+                let name = arguments(&self.wire[self.start_of(index)..self.items[index].end]).next();
+                let evals = [&b"EVAL"[..], b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"];
+                name.is_some_and(|name| !evals.iter().any(|eval| name.eq_ignore_ascii_case(eval)))
+            }
+        }
     }
 
     /// Where the wire form of item `index` starts.
@@ -406,14 +454,8 @@ impl Request {
         let head = memchr::memchr(b'\n', wire).map_or(0, |at| at + 1);
         let encoded = if item.read_only { SHA_RO_FORM } else { SHA_FORM };
         out.raw(&wire[..head]);
-        let (command, name): (&[u8], &[u8]) = match form {
-            Form::Sha => (b"EVALSHA", script.sha_hex().as_bytes()),
-            Form::ShaReadOnly => (b"EVALSHA_RO", script.sha_hex().as_bytes()),
-            Form::Body => (b"EVAL", script.source()),
-            Form::BodyReadOnly => (b"EVAL_RO", script.source()),
-        };
-        out.argument(command);
-        out.argument(name);
+        out.argument(form.command());
+        out.argument(if form.is_by_body() { script.source() } else { script.sha_hex().as_bytes() });
         out.raw(&wire[head + encoded.len() + SHA_LINE..]);
     }
 }
@@ -445,6 +487,20 @@ impl Form {
 
     pub(crate) fn is_by_body(self) -> bool {
         matches!(self, Form::Body | Form::BodyReadOnly)
+    }
+
+    pub(crate) fn is_read_only(self) -> bool {
+        matches!(self, Form::ShaReadOnly | Form::BodyReadOnly)
+    }
+
+    /// The command that it is sent as.
+    pub(crate) fn command(self) -> &'static [u8] {
+        match self {
+            Form::Sha => b"EVALSHA",
+            Form::ShaReadOnly => b"EVALSHA_RO",
+            Form::Body => b"EVAL",
+            Form::BodyReadOnly => b"EVAL_RO",
+        }
     }
 }
 

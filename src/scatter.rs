@@ -4,18 +4,18 @@
 //! Each server gets its items in one write. What a server refused without running it goes on, as [`Journey`] decides, in further
 //! rounds: in the caller's order, and of each slot only as many at once as go the same way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::Core;
 use crate::error::{Error, Result, Status};
-use crate::journey::{Again, Journey, Next, wait};
+use crate::journey::{Again, Journey, Next, Room, wait};
 use crate::link::{End, Link, Started};
 use crate::net::PATIENCE;
 use crate::node::Node;
 use crate::request::{Request, Shape};
-use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
+use crate::resp::{Kind, Note, Payload, Reply, ReplyRef, make_room};
 use crate::route::ReadFrom;
 use crate::session::Finished;
 use crate::slots::NO_SLOT;
@@ -70,6 +70,8 @@ pub(crate) struct Scatter<'a> {
     request: &'a Request,
     read_from: ReadFrom,
     deadline: Instant,
+    /// The latest time to connect for another try.
+    last_start: Instant,
     /// Where items without keys go, as the caller has it.
     way: Place,
     /// The same for all that must stay in order: to one server.
@@ -97,6 +99,7 @@ impl<'a> Scatter<'a> {
             request,
             read_from,
             deadline,
+            last_start: deadline,
             otherwise: way.clone(),
             way,
             journeys: HashMap::new(),
@@ -110,6 +113,8 @@ impl<'a> Scatter<'a> {
     pub(crate) fn run(mut self, arrived: &mut Option<Reply>) -> Result<Reply> {
         let mut pending: Vec<usize> = (0..self.request.items.len()).collect();
         let mut round = 0;
+        let mut now = Instant::now();
+        let mut room = Room::new(now, self.deadline);
         while !pending.is_empty() {
             let seen = self.topology.generation();
             self.settle(&pending);
@@ -122,12 +127,27 @@ impl<'a> Scatter<'a> {
             if pending.is_empty() {
                 break;
             }
-            if let Err(error) = wait(self.topology, again, round, seen, self.deadline) {
+            room.learn(again, now.elapsed());
+            let last_start = |journeys: &HashMap<usize, Journey>, index: &usize| {
+                journeys.get(index).map_or(room.last_start(), |journey| journey.last_start(&room))
+            };
+            let first = |pending: &[usize]| pending.iter().map(|at| last_start(&self.journeys, at)).min();
+            let until = first(&pending).unwrap_or(self.deadline);
+            let waited = wait(self.topology, again, round, seen, until);
+            now = Instant::now();
+            if let Err(error) = &waited
+                && error.status() == Status::Closed
+            {
                 self.give_up(&pending, Some(error));
                 break;
             }
-            if Instant::now() >= self.deadline {
-                self.give_up(&pending, None);
+            // Another try may cost the others what is certain of them.
+            let is_late = |index: &mut usize| now >= last_start(&self.journeys, index);
+            let late: Vec<usize> = pending.extract_if(.., is_late).collect();
+            self.last_start = first(&pending).unwrap_or(self.deadline);
+            self.give_up(&late, waited.as_ref().err());
+            if let (Err(error), true) = (&waited, late.is_empty()) {
+                self.give_up(&pending, Some(error));
                 break;
             }
             round += 1;
@@ -240,8 +260,8 @@ impl<'a> Scatter<'a> {
         let has_choice = self.has_choice(index);
         let otherwise = if has_choice { &self.way } else { &self.otherwise };
         let read_from = if has_choice { self.read_from } else { ReadFrom::Primary };
-        let item = &self.request.items[index];
-        self.journeys.entry(index).or_insert_with(|| Journey::of_item(item, otherwise, read_from))
+        let request = self.request;
+        self.journeys.entry(index).or_insert_with(|| Journey::of_item(request, index, otherwise, read_from))
     }
 
     /// Whether any of several servers may run an item. Such a one has no order to keep with others.
@@ -252,19 +272,23 @@ impl<'a> Scatter<'a> {
     /// Sends each part to its server, and only then waits for the first reply.
     fn send(&mut self, mut parts: Vec<Part>) -> Vec<(Part, End)> {
         let now = Instant::now();
-        // To connect may take all the time there is.
-        parts.sort_by_key(|part| !part.node.is_connected());
+        // To connect may take all the time there is, and a connection that is silent may have to be made anew. Each is asked once:
+        // what they say may change while they are sorted.
+        parts.sort_by_cached_key(|part| !part.node.answers());
         let mut sent = Vec::with_capacity(parts.len());
         let mut is_awaited = false;
         for mut part in parts {
             let left = self.deadline.saturating_duration_since(Instant::now());
-            // Half of it, then, where others' replies are to be read as well.
-            let until = if is_awaited { self.deadline - left / 2 } else { self.deadline };
-            let started = self.start(&mut part, now, until);
+            // Half of it, then, where others' replies are to be read as well, or another server may do.
+            let may_turn = part.items.iter().all(|&index| self.has_choice(index))
+                && !self.topology.is_primary(&part.node);
+            let until = if is_awaited || may_turn { self.deadline - left / 2 } else { self.deadline };
+            let until = until.min(self.last_start);
+            let started = self.start(&mut part, until);
             is_awaited |= matches!(started, Sent::Started(..));
             sent.push((part, started));
         }
-        self.linger(&sent, now);
+        linger(sent.iter().map(|(_, sent)| sent), self.deadline);
         let wait = |(part, sent): (Part, Sent)| match sent {
             Sent::Started(link, started) => (part, link.wait(started, now, self.deadline)),
             Sent::Failed(error) => (part, End::Late(error, None)),
@@ -272,26 +296,7 @@ impl<'a> Scatter<'a> {
         sent.into_iter().map(wait).collect()
     }
 
-    /// Waits for all parts in turn, each for a while: one that hangs must not keep the others' replies from being read in time.
-    fn linger(&self, sent: &[(Part, Sent)], mut now: Instant) {
-        let mut waiting: Vec<(&Arc<Link>, &Started)> = sent
-            .iter()
-            .filter_map(|(_, sent)| match sent {
-                Sent::Started(link, started) => Some((link, started)),
-                Sent::Failed(_) => None,
-            })
-            .collect();
-        while waiting.len() > 1 && now < self.deadline {
-            waiting.retain(|(link, started)| {
-                let is_over = link.linger(started, now, self.deadline.min(now + TURN));
-                // The next one's turn begins when this one's has ended.
-                now = Instant::now();
-                !is_over
-            });
-        }
-    }
-
-    fn start(&mut self, part: &mut Part, now: Instant, until: Instant) -> Sent {
+    fn start(&mut self, part: &mut Part, until: Instant) -> Sent {
         loop {
             let link = match self.topology.link(&part.node, until) {
                 Ok(link) => link,
@@ -310,7 +315,8 @@ impl<'a> Scatter<'a> {
                     "the server is too old for read-only scripts",
                 ));
             }
-            if Instant::now() >= self.deadline {
+            let now = Instant::now();
+            if now >= self.last_start {
                 return Sent::Failed(out_of_time());
             }
             match link.start(std::mem::take(&mut part.request), now) {
@@ -358,19 +364,69 @@ impl<'a> Scatter<'a> {
         let witness = Witness::new(self.topology, &part.node, self.deadline);
         for mut note in std::mem::take(&mut payload.notes) {
             let index = part.items[note.item];
-            let text = payload.text(note.at);
-            let error = Error::server(note.status, text, note.not_executed);
+            let text = payload.text(note.at).to_vec();
+            let error = note.error(&text);
             note.item = index;
             self.notes.insert(index, note);
-            if let Ok(then) = self.judge(index, &witness, error, false) {
-                self.answers[index] = Answer::Awaited;
-                self.notes.remove(&index);
-                next.push(index);
-                again = again.max(then);
+            match self.judge(index, &witness, error, false) {
+                Ok(then) => {
+                    self.answers[index] = Answer::Awaited;
+                    self.notes.remove(&index);
+                    next.push(index);
+                    again = again.max(then);
+                }
+                // Not by this reply: an earlier try may have been executed, or the call's own words came before.
+                Err(error) if error.server_text() != Some(&*text) => {
+                    self.answers[index] = Answer::Error(error);
+                    self.notes.remove(&index);
+                }
+                Err(error) => {
+                    if let Some(note) = self.notes.get_mut(&index) {
+                        note.not_executed = error.is_not_executed();
+                    }
+                }
             }
         }
         self.payloads.push(payload);
+        self.hold_missing(part, next);
         again
+    }
+
+    /// Script calls that the server lacked, and that were not repaired because one of their slot in front of them goes on, go on behind it; unless
+    /// one behind them was executed.
+    fn hold_missing(&mut self, part: &Part, next: &mut Vec<usize>) {
+        let is_missing = |note: &Note| note.status == Status::NoScript && note.not_executed;
+        if next.is_empty() || !self.notes.values().any(is_missing) {
+            return;
+        }
+        let mut first_of_slot: HashMap<u16, usize> = HashMap::new();
+        for &index in next.iter() {
+            let first = first_of_slot.entry(self.request.items[index].slot).or_insert(index);
+            *first = index.min(*first);
+        }
+        let mut executed = HashSet::new();
+        let mut held = Vec::new();
+        for &index in part.items.iter().rev() {
+            let slot = self.request.items[index].slot;
+            match self.notes.get(&index) {
+                Some(note) if is_missing(note) => {
+                    let is_behind = first_of_slot.get(&slot).is_some_and(|&first| first < index);
+                    if slot != NO_SLOT && is_behind && !executed.contains(&slot) {
+                        held.push(index);
+                    }
+                }
+                Some(note) if note.not_executed => {}
+                None if matches!(self.answers[index], Answer::Awaited) => {}
+                _ => {
+                    executed.insert(slot);
+                }
+            }
+        }
+        for index in held {
+            self.answers[index] = Answer::Awaited;
+            self.notes.remove(&index);
+            next.push(index);
+        }
     }
 
     /// Decides on an item that has no reply.
@@ -400,12 +456,14 @@ impl<'a> Scatter<'a> {
     }
 
     /// Ends the items that are still under way.
-    fn give_up(&mut self, pending: &[usize], error: Option<Error>) {
+    fn give_up(&mut self, pending: &[usize], error: Option<&Error>) {
+        let closed = error.filter(|error| error.status() == Status::Closed);
         for &index in pending {
-            let late = self.journeys.get_mut(&index).map(Journey::out_of_time);
-            let closed = error.clone().filter(|error| error.status() == Status::Closed);
-            let error = closed.or(late).or(error.clone());
-            let error = error.unwrap_or_else(out_of_time);
+            let error = match (self.journeys.get_mut(&index), closed) {
+                (Some(journey), Some(closed)) => journey.honest(closed.clone()),
+                (Some(journey), None) => journey.out_of_time(),
+                (None, _) => error.cloned().unwrap_or_else(out_of_time),
+            };
             self.answers[index] = Answer::Error(error);
         }
     }
@@ -417,9 +475,12 @@ impl<'a> Scatter<'a> {
         let entries: usize = self.payloads.iter().map(|payload| payload.tape.len()).sum();
         let mut whole = self.topology.payload();
         whole.start_array();
-        whole.bytes.reserve(texts);
-        whole.tape.reserve(entries);
-        let shifts: Vec<u64> = self.payloads.iter().map(|payload| whole.adopt_texts(payload)).collect();
+        make_room(&mut whole.bytes, texts)?;
+        make_room(&mut whole.tape, entries)?;
+        let mut shifts = Vec::with_capacity(self.payloads.len());
+        for payload in &self.payloads {
+            shifts.push(whole.adopt_texts(payload)?);
+        }
         let mut worst: Option<(usize, Error)> = None;
         let mut unanswered = 0;
         for (index, answer) in std::mem::take(&mut self.answers).into_iter().enumerate() {
@@ -428,16 +489,15 @@ impl<'a> Scatter<'a> {
                 Answer::Awaited => unreachable!("every item was answered or given up"),
                 Answer::Reply { payload: number, at: from } => {
                     let tape = &self.payloads[number].tape;
-                    whole.append(&tape[from..][..tape[from].span as usize], shifts[number]);
+                    let entries = &tape[from..][..tape[from].span as usize];
+                    whole.append(entries, shifts[number])?;
                     whole.notes.extend(self.notes.remove(&index).map(|note| Note { at, ..note }));
                 }
                 Answer::Error(error) => {
                     // In the server's own words where they are the answer; a refused login is not.
                     let words = error.server_text().filter(|_| error.status().is_answer());
-                    whole.append_text(Kind::Error, words.unwrap_or(error.message().as_bytes()));
-                    let (status, not_executed) = (error.status(), error.is_not_executed());
-                    let command = self.request.name_of(index);
-                    whole.notes.push(Note { at, item: index, command, status, not_executed });
+                    whole.append_text(Kind::Error, words.unwrap_or(error.message().as_bytes()))?;
+                    whole.notes.push(Note::new(at, index, self.request.name_of(index), &error));
                     if error.server_text().is_none() {
                         unanswered += 1;
                         let is_worse = |old: &Error| error.is_indeterminate() && !old.is_indeterminate();
@@ -454,10 +514,28 @@ impl<'a> Scatter<'a> {
         if unanswered < count {
             *arrived = Some(reply);
         }
-        Err(error.context(format_args!(
+        Err(error.of_item(index).context(format_args!(
             "{unanswered} of {count} items have no answer, the first of them item {index} ({})",
             self.request.name_of(index)
         )))
+    }
+}
+
+/// Waits for all in turn, each for a while: one that hangs must not keep the others' replies from being read in time.
+fn linger<'a>(sent: impl Iterator<Item = &'a Sent>, deadline: Instant) {
+    let started = |sent: &'a Sent| match sent {
+        Sent::Started(link, started) => Some((link, started)),
+        Sent::Failed(_) => None,
+    };
+    let mut waiting: Vec<(&Arc<Link>, &Started)> = sent.filter_map(started).collect();
+    // The next one's turn begins when this one's has ended.
+    let mut now = Instant::now();
+    while waiting.len() > 1 && now < deadline {
+        waiting.retain(|(link, started)| {
+            let is_over = link.linger(started, now, deadline.min(now + TURN));
+            now = Instant::now();
+            !is_over
+        });
     }
 }
 
@@ -479,13 +557,19 @@ pub(crate) fn everywhere(
         let now = Instant::now();
         let primaries = topology.primaries();
         done.retain(|(node, _)| primaries.iter().any(|primary| Arc::ptr_eq(primary, node)));
+        let mut missing = primaries.clone();
+        missing.retain(|node| !done.iter().any(|(other, _)| Arc::ptr_eq(other, node)));
+        // As for pipelines: first those that need not be connected to.
+        missing.sort_by_cached_key(|node| !node.answers());
         let mut sent = Vec::new();
-        for node in primaries {
-            if !done.iter().any(|(other, _)| Arc::ptr_eq(other, &node)) {
-                let started = begin(topology, &node, make()?, now, deadline);
-                sent.push((node, started));
-            }
+        for node in &missing {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Half of it, then, where others are to be heard as well.
+            let until = if missing.len() > 1 { deadline - left / 2 } else { deadline };
+            sent.push((Arc::clone(node), begin(topology, node, make()?, until)));
         }
+        sent.sort_by_key(|(node, _)| primaries.iter().position(|primary| Arc::ptr_eq(primary, node)));
+        linger(sent.iter().map(|(_, started)| started), deadline);
         let mut failed = false;
         for (node, started) in sent {
             let result = match started {
@@ -511,19 +595,13 @@ pub(crate) fn everywhere(
     }
 }
 
-fn begin(
-    topology: &Topology,
-    node: &Arc<Node>,
-    mut request: Box<Request>,
-    now: Instant,
-    deadline: Instant,
-) -> Sent {
+fn begin(topology: &Topology, node: &Arc<Node>, mut request: Box<Request>, deadline: Instant) -> Sent {
     loop {
         let link = match topology.link(node, deadline) {
             Ok(link) => link,
             Err(error) => return Sent::Failed(error),
         };
-        match link.start(request, now) {
+        match link.start(request, Instant::now()) {
             Ok(started) => return Sent::Started(link, started),
             Err(unsent) => request = unsent,
         }
@@ -531,26 +609,29 @@ fn begin(
 }
 
 /// The answers of several servers as one reply: a map from each one's address to what it said.
-pub(crate) fn as_map(topology: &Topology, answers: &[(Arc<Node>, Result<Reply>)], command: &str) -> Reply {
+pub(crate) fn as_map(
+    topology: &Topology,
+    answers: &[(Arc<Node>, Result<Reply>)],
+    command: &str,
+) -> Result<Reply> {
     let mut whole = topology.payload();
     whole.start_array();
     for (item, (node, answer)) in answers.iter().enumerate() {
-        whole.append_text(Kind::String, node.address().to_string().as_bytes());
+        whole.append_text(Kind::String, node.address().to_string().as_bytes())?;
         let at = whole.tape.len();
         match answer {
             Ok(reply) => {
                 let root: ReplyRef<'_> = reply.root();
-                let shift = whole.adopt_texts(root.payload());
-                whole.append(root.entries(), shift);
+                let shift = whole.adopt_texts(root.payload())?;
+                whole.append(root.entries(), shift)?;
             }
             Err(error) => {
-                whole.append_text(Kind::Error, error.server_text().unwrap_or(error.message().as_bytes()));
-                let (status, not_executed) = (error.status(), error.is_not_executed());
-                whole.notes.push(Note { at, item, command: command.to_owned(), status, not_executed });
+                whole.append_text(Kind::Error, error.server_text().unwrap_or(error.message().as_bytes()))?;
+                whole.notes.push(Note::new(at, item, command.to_owned(), error));
             }
         }
     }
     whole.end_array(2 * answers.len());
     whole.make_map();
-    Reply::new(whole)
+    Ok(Reply::new(whole))
 }

@@ -162,6 +162,13 @@ impl Script {
     }
 }
 
+impl Script {
+    /// Whether it has a first line of flags (`#!lua`): what its flags do not allow, the server refuses before it begins.
+    pub(crate) fn has_flags(&self) -> bool {
+        self.0.source.starts_with(b"#!")
+    }
+}
+
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Script({})", self.sha_hex())

@@ -1,5 +1,8 @@
 //! Hash slots: which of a cluster's 16,384 parts a key, a script call or a command belongs to.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 use crc::{CRC_16_XMODEM, Crc};
 
 use crate::error::{Error, Result, Status};

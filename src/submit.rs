@@ -12,8 +12,11 @@ use crate::admin::Task;
 use crate::client::{Client, Way, WeakClient};
 use crate::command::{self, Lane};
 use crate::config::LONGEST_WAIT;
+use crate::defect::contain;
+use crate::dispatch::has_read_only;
 use crate::driver::Driver;
 use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
 use crate::leash::Leash;
 use crate::link::Outcome;
 use crate::node::Node;
@@ -25,16 +28,28 @@ use crate::resp::encode::Arguments;
 use crate::route::ReadFrom;
 use crate::script::Script;
 use crate::session::Finished;
+use crate::session::handshake::Purpose;
 use crate::session::verdict;
 use crate::slots::NO_SLOT;
 use crate::topology::Place;
+use crate::workers::LinedUp;
 
-/// A call under way that will be completed in a queue.
+/// A call under way that will be completed in a queue, whatever becomes of it: one that is lost by a defect, with the
+/// thread that had it in hands, is completed when it is dropped.
 pub(crate) struct Submitted {
     target: Arc<Target>,
     ticket: Ticket,
     pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,
+    is_over: bool,
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        if !self.is_over && self.target.queue.check_process().is_ok() {
+            self.target.queue.complete(std::iter::once((self.ticket, Err(Error::defect()), None)));
+        }
+    }
 }
 
 /// What calls have in common that are submitted together.
@@ -71,10 +86,12 @@ impl Call {
 pub(crate) enum Job {
     /// Make the connection that calls are in line for.
     Connect { client: WeakClient, node: Arc<Node> },
+    /// Ask whether the server of that connection is a replica.
+    AskRole { node: Arc<Node>, connection: u64 },
     /// Carry a call from its beginning to its end.
     Carry { request: Box<Request>, call: Submitted },
     /// The same for one that waits on the server, on a connection of its own.
-    Wait { request: Box<Request>, call: Submitted, leash: Arc<Leash> },
+    Wait { request: Box<Request>, call: Submitted, purpose: Purpose, leash: Arc<Leash> },
     /// Administer scripts.
     Administer { task: Task, call: Submitted },
     /// Go on with a call that a server has not run, or that may run twice.
@@ -117,6 +134,7 @@ impl Client {
         args: &(impl Arguments + ?Sized),
         read_only: bool,
     ) -> Result<()> {
+        self.core().check_process()?;
         let mut request = self.request(Shape::Single);
         request.script_call(script, keys, args, read_only)?;
         self.submit_all(queue, &mut vec![Call::new(tag, request, Lane::Shared)])
@@ -129,6 +147,7 @@ impl Client {
     }
 
     pub(crate) fn submit_command_of(&self, queue: &Queue, tag: u64, arguments: &[&[u8]]) -> Result<()> {
+        self.core().check_process()?;
         let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
         request.command(arguments)?;
@@ -138,19 +157,30 @@ impl Client {
     /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error none, and then they are left where
     /// they are.
     pub(crate) fn submit_all(&self, queue: &Queue, calls: &mut Vec<Call>) -> Result<()> {
+        let _held = Held::new();
         let core = self.core();
         core.check_process()?;
+        queue.check_process()?;
         if core.topology.is_closed() {
             return Err(Error::closed());
         }
         let driver = core.driver()?;
         let mut tickets = Vec::with_capacity(calls.len());
         queue.accept(core.id(), calls.iter().map(|call| call.tag), &mut tickets)?;
+        if contain(|| self.send_accepted(driver, queue, calls, &tickets)).is_none() {
+            // They were accepted all the same. Those that have an end already keep it.
+            queue.complete(tickets.into_iter().map(|ticket| (ticket, Err(Error::defect()), None)));
+        }
+        Ok(())
+    }
+
+    /// Sends calls that were accepted, or hands them to those who will.
+    fn send_accepted(&self, driver: &Driver, queue: &Queue, calls: &mut Vec<Call>, tickets: &[Ticket]) {
         let now = Instant::now();
         let mut earliest = now + LONGEST_WAIT;
         let mut groups: SmallVec<[Group; 4]> = SmallVec::new();
         let mut refused = Vec::new();
-        for (Call { timeout, work, .. }, ticket) in calls.drain(..).zip(tickets) {
+        for (Call { timeout, work, .. }, &ticket) in calls.drain(..).zip(tickets) {
             let work = match work {
                 Ok(work) => work,
                 Err(error) => {
@@ -161,10 +191,12 @@ impl Client {
             let timeout = timeout.unwrap_or(self.view().timeout).min(LONGEST_WAIT);
             let deadline = now + timeout;
             earliest = earliest.min(deadline);
+            let submitted =
+                |target: Arc<Target>| Submitted { target, ticket, timeout, deadline, is_over: false };
             let (request, lane) = match work {
                 Work::Send(request, lane) => (request, lane),
                 Work::Administer(task) => {
-                    let call = Submitted { target: self.target(queue, None), ticket, timeout, deadline };
+                    let call = submitted(self.target(queue, None));
                     driver.give(Job::Administer { task, call });
                     continue;
                 }
@@ -181,13 +213,14 @@ impl Client {
                         groups.len() - 1
                     });
                     let Group { target, calls, .. } = &mut groups[place];
-                    let call = Submitted { target: Arc::clone(target), ticket, timeout, deadline };
-                    calls.push((request, call));
+                    calls.push((request, submitted(Arc::clone(target))));
                 }
                 None => {
-                    let call = Submitted { target: self.target(queue, None), ticket, timeout, deadline };
+                    let call = submitted(self.target(queue, None));
                     driver.give(match lane {
-                        Lane::Own => Job::Wait { request, call, leash: Arc::default() },
+                        Lane::Own | Lane::Bare => {
+                            Job::Wait { request, call, purpose: lane.purpose(), leash: Arc::default() }
+                        }
                         Lane::Shared => Job::Carry { request, call },
                     });
                 }
@@ -200,7 +233,6 @@ impl Client {
             queue.complete(refused.into_iter());
         }
         driver.waker.mind(earliest);
-        Ok(())
     }
 
     fn target(&self, queue: &Queue, node: Option<&Arc<Node>>) -> Arc<Target> {
@@ -211,7 +243,7 @@ impl Client {
     fn node_of(&self, request: &Request, lane: Lane) -> Option<Arc<Node>> {
         let topology = &self.core().topology;
         let view = self.view();
-        if lane == Lane::Own || view.way == Way::AllPrimaries && request.slot == NO_SLOT {
+        if lane != Lane::Shared || view.way == Way::AllPrimaries && request.slot == NO_SLOT {
             return None;
         }
         let reads = view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only);
@@ -239,8 +271,10 @@ impl Client {
         {
             return;
         }
-        if driver.workers.line_up(node, calls) {
-            driver.give(Job::Connect { client: self.downgrade(), node: Arc::clone(node) });
+        match driver.workers.line_up(node, calls) {
+            LinedUp::Behind => {}
+            LinedUp::First => driver.give(Job::Connect { client: self.downgrade(), node: Arc::clone(node) }),
+            LinedUp::Closed => calls.drain(..).for_each(|(_, call)| call.close()),
         }
     }
 
@@ -248,6 +282,9 @@ impl Client {
     /// [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet do so.
     /// What waits on the server, as BLPOP does, is given up there too: its connection is closed.
     pub fn cancel(&self, queue: &Queue, tag: u64) -> usize {
+        if self.core().check_process().and_then(|()| queue.check_process()).is_err() {
+            return 0;
+        }
         let Some(driver) = self.core().driver_if_any() else { return 0 };
         let tickets = queue.with_tag(self.core().id(), tag);
         for &ticket in &tickets {
@@ -281,6 +318,7 @@ impl Pipeline {
         if self.is_empty() {
             return Err(nothing_to_submit());
         }
+        self.client().core().check_process()?;
         let mut calls = vec![Call::new(tag, self.take_request(), Lane::Shared)];
         let accepted = self.client().submit_all(queue, &mut calls);
         if let Some(Call { work: Ok(Work::Send(request, _)), .. }) = calls.pop() {
@@ -302,10 +340,8 @@ impl Driver {
                     self.waker.mind(deadline);
                 }
             }
-            Err(Job::Connect { node, .. }) => {
-                self.workers.take_line(&node).into_iter().for_each(|(_, call)| call.close());
-            }
-            Err(job) => job.refuse(),
+            Err((Job::Connect { node, .. }, error)) => self.workers.end_line(&node, &error),
+            Err((job, error)) => job.refuse(error),
         }
     }
 
@@ -329,13 +365,30 @@ impl Submitted {
         (self.ticket, self.target.queue.clone())
     }
 
+    /// Its number in its queue.
+    pub(crate) fn serial(&self) -> u64 {
+        self.ticket.serial()
+    }
+
     /// Whether it is this call of this queue.
     pub(crate) fn is(&self, ticket: Ticket, queue: &Queue) -> bool {
         self.ticket == ticket && self.target.queue.is(queue)
     }
 
-    fn complete(self, result: Result<Reply>, arrived: Option<Reply>) {
+    fn complete(mut self, result: Result<Reply>, arrived: Option<Reply>) {
         self.target.queue.complete(std::iter::once((self.ticket, result, arrived)));
+        self.is_over = true;
+    }
+
+    /// Ends it where nothing was sent.
+    pub(crate) fn fail(self, error: Error) {
+        self.complete(Err(error), None);
+    }
+
+    /// Its ticket, for whoever completes it with that.
+    fn end(mut self) -> Ticket {
+        self.is_over = true;
+        self.ticket
     }
 
     /// Ends it where nothing was sent: its deadline has passed.
@@ -344,17 +397,17 @@ impl Submitted {
             "the deadline of {} ms passed before the call could be sent; nothing was sent",
             self.timeout.as_millis()
         );
-        self.complete(Err(Error::new(Status::Timeout, text)), None);
+        self.fail(Error::new(Status::Timeout, text));
     }
 
     /// Ends it where nothing was sent: its caller has called it off.
     pub(crate) fn call_off(self) {
-        self.complete(Err(Error::called_off(false)), None);
+        self.fail(Error::called_off(false));
     }
 
     /// Ends it where nothing was sent: the client is closed.
     pub(crate) fn close(self) {
-        self.complete(Err(Error::closed()), None);
+        self.fail(Error::closed());
     }
 }
 
@@ -376,7 +429,8 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
             next.take().or_else(|| ended.next_if(|(call, _)| Arc::ptr_eq(&call.target, &target)))
         });
         let done = ready.filter_map(|(call, outcome)| {
-            let ticket = call.ticket;
+            #[cfg(test)]
+            call.target.node.iter().for_each(|node| crate::defect::provoked("complete", node.address()));
             let (result, arrived) = match outcome {
                 Outcome::Left(error, arrived) => {
                     if let Some(client) = &client {
@@ -388,6 +442,10 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
                     let arrived = arrived.map(Reply::new);
                     match (result, &client) {
                         (Ok(payload), Some(client)) => {
+                            if let (Some(node), true) = (&call.target.node, has_read_only(&payload)) {
+                                let (node, connection) = (Arc::clone(node), request.connection);
+                                go_on.push(Job::AskRole { node, connection });
+                            }
                             client.core().keep(request);
                             (Ok(Reply::new(payload)), arrived)
                         }
@@ -408,10 +466,10 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
                     }
                 }
             };
-            Some((ticket, result, arrived))
+            Some((call, result, arrived))
         });
-        let done: SmallVec<[_; 32]> = done.collect();
-        target.queue.complete(done.into_iter());
+        let mut done: SmallVec<[_; 32]> = done.collect();
+        target.queue.complete(done.drain(..).map(|(call, result, arrived)| (call.end(), result, arrived)));
         if let (Some(client), Some(node), false) = (&client, &target.node, unsent.is_empty()) {
             match client.core().driver_if_any() {
                 Some(driver) => client.send(driver, node, &mut unsent, Instant::now()),
@@ -421,7 +479,7 @@ pub(crate) fn complete(ended: &mut Vec<(Submitted, Outcome)>) {
         for job in go_on {
             match client.as_ref().and_then(|client| client.core().driver_if_any()) {
                 Some(driver) => driver.give(job),
-                None => job.refuse(),
+                None => job.refuse(Error::closed()),
             }
         }
     }
@@ -447,8 +505,10 @@ impl Client {
             Status::Connect | Status::Loading => true,
             Status::Indeterminate => node.may_repeat(request),
             Status::Server | Status::TransactionAborted => {
-                self.core().topology.only().is_none()
-                    && error.server_text().is_some_and(|text| verdict::not_served(text).is_some())
+                error.server_text().is_some_and(|text| match self.core().topology.only() {
+                    Some(_) => verdict::is_read_only(text),
+                    None => verdict::not_served(text).is_some(),
+                })
             }
             _ => false,
         }
@@ -459,7 +519,7 @@ impl Job {
     /// The call that it is for, if it is for one.
     pub(crate) fn call(&self) -> Option<&Submitted> {
         match self {
-            Job::Connect { .. } => None,
+            Job::Connect { .. } | Job::AskRole { .. } => None,
             Job::Carry { call, .. }
             | Job::Wait { call, .. }
             | Job::Administer { call, .. }
@@ -470,8 +530,8 @@ impl Job {
     /// Ends its call, to which no worker has come: by `unsent`, unless the server may have executed it before.
     pub(crate) fn end(self, unsent: fn(Submitted)) {
         match self {
-            Job::Connect { .. } => {}
-            Job::GoOn { call, error, arrived, .. } if error.is_indeterminate() => {
+            Job::Connect { .. } | Job::AskRole { .. } => {}
+            Job::GoOn { call, error, arrived, .. } if !error.is_not_executed() => {
                 call.complete(Err(error), arrived);
             }
             Job::Carry { call, .. }
@@ -481,27 +541,34 @@ impl Job {
         }
     }
 
-    /// Ends its call with what is known: there is nobody to do it.
-    fn refuse(self) {
+    /// Ends its call with what is known: there is nobody to do it, for this reason.
+    fn refuse(self, reason: Error) {
         match self {
-            Job::Connect { .. } => {}
-            Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => call.close(),
+            Job::Connect { .. } | Job::AskRole { .. } => {}
+            Job::Carry { call, .. } | Job::Wait { call, .. } | Job::Administer { call, .. } => {
+                call.fail(reason);
+            }
             Job::GoOn { call, error, arrived, .. } => call.complete(Err(error), arrived),
         }
     }
 
     pub(crate) fn run(self) {
+        #[cfg(test)]
+        self.call().iter().for_each(|call| crate::defect::provoked("work", &call.timeout.as_millis()));
         match self {
             Job::Connect { client, node } => connect(&client, &node),
+            Job::AskRole { node, connection } => {
+                node.is_replica(Some(connection), Instant::now() + node.config().connect_timeout);
+            }
             Job::Carry { request, call } => {
                 let Some(client) = call.target.client.upgrade() else { return call.close() };
                 let mut arrived = None;
                 let result = client.carry(request, call.deadline, &mut arrived);
                 call.complete(result, arrived);
             }
-            Job::Wait { request, call, leash } => {
+            Job::Wait { request, call, purpose, leash } => {
                 let Some(client) = call.target.client.upgrade() else { return call.close() };
-                let result = client.carry_apart(request, call.deadline, &leash);
+                let result = client.carry_apart(request, purpose, call.deadline, &leash);
                 call.complete(result, None);
             }
             Job::Administer { task, call } => {
@@ -532,12 +599,19 @@ fn connect(client: &WeakClient, node: &Arc<Node>) {
         let Some(driver) = client.core().driver_if_any() else { return };
         let Some(patience) = driver.workers.patience_of(node) else { return };
         let linked = client.core().topology.link_patiently(node, patience);
+        #[cfg(test)]
+        crate::defect::provoked("line", node.address());
         let mut calls = driver.workers.take_line(node);
         let earliest = calls.iter().map(|(_, call)| call.deadline).min();
+        let line_up = |calls: &mut Vec<_>| {
+            if let LinedUp::Closed = driver.workers.line_up(node, calls) {
+                calls.drain(..).for_each(|(_, call): (_, Submitted)| call.close());
+            }
+        };
         match linked {
             Ok(link) => {
                 if !driver.submit(&link, &mut calls, Instant::now()) {
-                    driver.workers.line_up(node, &mut calls);
+                    line_up(&mut calls);
                 }
             }
             Err(error) => {
@@ -545,10 +619,10 @@ fn connect(client: &WeakClient, node: &Arc<Node>) {
                 let is_over = Instant::now() >= patience;
                 let mut patient =
                     calls.extract_if(.., |(_, call)| is_over && call.deadline > patience).collect();
-                driver.workers.line_up(node, &mut patient);
+                line_up(&mut patient);
                 for (request, call) in calls {
                     if client.core().topology.only().is_some() {
-                        call.complete(Err(error.clone()), None);
+                        call.fail(error.clone());
                     } else {
                         driver.give(Job::GoOn { request, call, error: error.clone(), arrived: None });
                     }

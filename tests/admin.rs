@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use rs_script::{Client, FlushMode, Kind, Options, Script, Status};
+use support::calls::{LONG, options};
 use support::raw::{Raw, Value, calls_of};
 use support::server::{Binary, Server, all_versions};
 use support::wait_until;
@@ -13,7 +14,7 @@ use support::wait_until;
 const NONE: &[&[u8]] = &[];
 
 fn open(url: &str) -> Client {
-    Client::open(url, &Options::default()).unwrap()
+    Client::open(url, &options(LONG)).unwrap()
 }
 
 #[test]

@@ -8,12 +8,12 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rs_script::{Client, Error, Kind, Options, Reply, Route, Script, Status};
-use support::calls::{COUNT, NONE, WHERE, cluster_client, shown};
+use support::calls::{COUNT, LONG, NONE, WHERE, cluster_client, shown};
 use support::cluster::{Cluster, slot_of};
 use support::fake::Fake;
 use support::raw::{Raw, Value, calls_of};
 use support::server::{Server, all_versions};
-use support::{wait_for, wait_until};
+use support::{SLACK, wait_for, wait_until};
 
 const SET_AND_GET: &str = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])";
 
@@ -247,7 +247,7 @@ fn routes_that_lead_nowhere_are_refused() {
 
 #[test]
 fn a_replica_that_is_named_refuses_writes_at_once() {
-    let (cluster, client) = (cluster(), cluster_client(cluster()));
+    let (cluster, client) = (cluster(), cluster_client(cluster()).with_timeout(LONG));
     let replica = routed(&client, Route::Node(&address(cluster, 3)));
     let write = Script::new("return redis.call('FLUSHDB')");
     let start = Instant::now();
@@ -256,7 +256,7 @@ fn a_replica_that_is_named_refuses_writes_at_once() {
         assert_eq!(error.status(), Status::Server, "{error}");
         assert!(error.message().contains("READONLY") || error.message().contains("read only"), "{error}");
     }
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(start.elapsed() < LONG / 2, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn a_deadline_of_ones_own_and_the_end_of_a_client() {
     let error = impatient.command(&["BLPOP", &list, "0"]).unwrap_err();
     let took = start.elapsed();
     assert!(error.is_indeterminate(), "{error}");
-    assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(3), "{took:?}");
+    assert!(took >= Duration::from_millis(200) && took < SLACK, "{took:?}");
     assert_eq!(client.command(&["PING"]).unwrap().as_str(), Some("PONG"));
 
     std::thread::scope(|scope| {
@@ -436,7 +436,7 @@ fn without_a_right_seed_each_one_is_told_within_the_deadline() {
     options.call_timeout(Duration::from_secs(2)).unwrap();
     let start = Instant::now();
     let error = Client::open(&url, &options).expect_err("nobody to ask");
-    assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
     assert_eq!(error.status(), Status::Connect, "{error}");
     for seed in &seeds {
         assert!(error.message().contains(seed), "{error}");
@@ -447,7 +447,7 @@ fn without_a_right_seed_each_one_is_told_within_the_deadline() {
     let client = Client::open(&url, &options).unwrap();
     let start = Instant::now();
     let error = client.call(&Script::new(COUNT), &["k"], &NONE).unwrap_err();
-    assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
     assert!(error.is_not_executed(), "{error}");
 }
 
@@ -478,7 +478,7 @@ fn passwords_wrong_everywhere_and_on_one_node() {
     let cluster = Cluster::builder(3).each(|node| node.password("right-one")).start();
     let tags: Vec<String> = (0..3).map(|node| cluster.tag_on(node, "auth")).collect();
     let mut options = Options::default();
-    options.password("wrong-one");
+    options.password("wrong-one").call_timeout(LONG).unwrap();
     let error = Client::open(&cluster.cluster_url(), &options).expect_err("a wrong password");
     assert_eq!(error.status(), Status::Auth, "{error}");
     assert!(error.is_not_executed() && !error.message().contains("wrong-one"), "{error}");
@@ -496,7 +496,7 @@ fn passwords_wrong_everywhere_and_on_one_node() {
         assert_eq!(error.status(), Status::Auth, "{error}");
         assert!(error.message().contains(&address(&cluster, 2)), "{error}");
         assert!(!error.message().contains("right-one") && !format!("{client:?}").contains("right-one"));
-        assert!(start.elapsed() < Duration::from_secs(5), "no other attempt would help");
+        assert!(start.elapsed() < LONG / 2, "no other attempt would help");
     }
     let mut pipeline = client.pipeline();
     for tag in &tags {
@@ -511,7 +511,7 @@ fn passwords_wrong_everywhere_and_on_one_node() {
 #[test]
 fn slots_without_a_server_are_waited_for_and_then_told() {
     let cluster = Cluster::builder(2).each(|node| node.arg("cluster-require-full-coverage", "no")).start();
-    let client = cluster_client(&cluster);
+    let client = cluster_client(&cluster).with_timeout(LONG);
     let script = Script::new(COUNT);
     let (gone, there) = (cluster.tag_on(0, "unserved"), cluster.tag_on(1, "unserved"));
     let slot = slot_of(gone.as_bytes()).to_string();
@@ -523,7 +523,7 @@ fn slots_without_a_server_are_waited_for_and_then_told() {
     };
     everywhere(&["CLUSTER", "DELSLOTS", &slot]);
     // The nodes may be busy: each has its configuration to write to the disk.
-    let impatient = client.with_timeout(Duration::from_secs(1));
+    let impatient = client.with_timeout(Duration::from_secs(3));
     let start = Instant::now();
     let mut pipeline = impatient.pipeline();
     pipeline.script(&script, &[&gone], &NONE).unwrap().script(&script, &[&there], &NONE).unwrap();
@@ -545,13 +545,13 @@ fn slots_without_a_server_are_waited_for_and_then_told() {
         assert_eq!((error.status(), error.is_not_executed()), (Status::NotServed, true), "{error}");
         assert!(!error.is_indeterminate(), "{error}");
     }
-    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| client.call(&script, &[&gone], &NONE).unwrap());
         // It asks again and again who has the slot.
         let asked = |from: u64| calls_of(cluster.node(0), "cluster|slots") >= from;
         let before = calls_of(cluster.node(0), "cluster|slots");
-        wait_until("it has asked for the slot's owner", || asked(before + 2));
+        wait_until("it has asked for the slot's owner", || asked(before + 2) || waiting.is_finished());
         assert!(!waiting.is_finished());
         Raw::connect(cluster.node(0)).ok(&["CLUSTER", "ADDSLOTS", &slot]);
         assert!(waiting.join().unwrap().as_i64().is_some());

@@ -25,7 +25,7 @@ fn a_slot_that_nobody_serves_fails_alone() {
     let lost = slot_of(b"lost");
     let owner = cluster.primary_of(lost);
     let load = Load::new(&cluster, tags(60));
-    let hasty = load.client.with_timeout(Duration::from_millis(500));
+    let hasty = load.client.with_timeout(Duration::from_secs(2));
     let count = Script::new("return redis.call('INCR', KEYS[1])");
     load.during(&ALL, || {
         hasty.call(&count, &["lost"], &NONE).unwrap();
@@ -80,22 +80,21 @@ fn scripts_flushed_in_a_loop_are_never_missed_by_single_calls() {
     let cluster = Cluster::start(3, 0);
     let load = Load::new(&cluster, tags(60));
     let works = [Work::One, Work::Pair, Work::Pipeline, Work::Pipeline, Work::Transaction];
-    let flushing = AtomicBool::new(true);
+    let (flushing, flushes) = (AtomicBool::new(true), AtomicUsize::new(0));
     load.during(&works, || {
         thread::scope(|scope| {
-            let flushes = scope.spawn(|| {
+            scope.spawn(|| {
                 let mut raw = Raw::connect(cluster.node(0));
-                let mut flushes = 0;
                 while flushing.load(Ordering::Relaxed) {
                     raw.ok(&["SCRIPT", "FLUSH"]);
-                    flushes += 1;
+                    flushes.fetch_add(1, Ordering::Relaxed);
                 }
-                flushes
             });
             let repairs = load.client.stats().noscript_repairs;
-            wait_until("flushes are met", || load.client.stats().noscript_repairs > repairs + 100);
+            wait_until("flushes are met", || {
+                load.client.stats().noscript_repairs > repairs + 100 && flushes.load(Ordering::Relaxed) > 100
+            });
             flushing.store(false, Ordering::Relaxed);
-            assert!(flushes.join().unwrap() > 100);
         });
     });
     load.assert_well();
@@ -135,7 +134,7 @@ fn a_majority_lost_and_found_again() {
         tags(60).filter(|tag| cluster.primary_of(slot_of(tag.as_bytes())) == node).collect();
     load.during(&ALL, || {
         cluster.isolate(node);
-        let hasty = load.client.with_timeout(Duration::from_millis(500));
+        let hasty = load.client.with_timeout(Duration::from_secs(2));
         let error = hasty.call(load.scripts()[0], &[format!("{{{}}}1", own[0])], &["0"]).unwrap_err();
         assert_eq!(error.status(), Status::NotServed, "{error:?}");
         assert!(error.is_not_executed());
@@ -184,7 +183,7 @@ fn a_server_that_hangs_keeps_back_only_its_own_part_of_a_pipeline() {
             }
         }
         cluster.node(hanging).pause();
-        let mut pipeline = client.with_timeout(Duration::from_secs(2)).pipeline();
+        let mut pipeline = client.with_timeout(Duration::from_secs(5)).pipeline();
         for tag in &tags {
             // More than the sockets hold, unless somebody reads.
             pipeline.script(&long, &[tag], &["300000"]).unwrap();
@@ -213,7 +212,7 @@ fn a_server_that_hangs_keeps_back_only_its_own_part_of_a_pipeline() {
 fn callers_in_a_hurry_do_not_end_the_calls_of_patient_ones() {
     let cluster = Cluster::start(3, 0);
     let client = Client::open(&cluster.cluster_url(), &options()).unwrap();
-    let patient = client.with_timeout(Duration::from_secs(30));
+    let patient = client.with_timeout(Duration::from_secs(120));
     let script = Script::new("return redis.call('INCR', KEYS[1])");
     let victim = cluster.primary_of(slot_of(b"a"));
     cluster.kill(victim);
@@ -281,7 +280,9 @@ fn close_ends_every_call_whatever_it_waits_for() {
         wait_until("all calls have ended", || callers.iter().all(|caller| caller.is_finished()));
         for caller in callers {
             let error = caller.join().unwrap().unwrap_err();
-            assert!(matches!(error.status(), Status::Closed | Status::Indeterminate), "{error:?}");
+            // What a server has said last, if the end came while the client asked whether that was true.
+            let is_told = error.server_code() == Some("CLUSTERDOWN");
+            assert!(is_told || matches!(error.status(), Status::Closed | Status::Indeterminate), "{error:?}");
         }
     });
     assert_eq!(client.call(&script, &["a"], &NONE).unwrap_err().status(), Status::Closed);

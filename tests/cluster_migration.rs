@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rs_script::{Client, Script};
-use support::calls::NONE;
+use support::calls::{LONG, NONE};
 use support::cluster::{Cluster, slot_of};
 use support::load::{Load, Work, options, tags_of};
 use support::raw::Raw;
@@ -100,6 +100,36 @@ fn a_slot_half_migrated_is_served_from_both_sides_there_and_back() {
         assert_eq!(count(&client, &script, &["{s}a", "{s}b"]), 2 * expected);
         assert_eq!(client.stats().redirects, redirects, "and then at once");
     }
+}
+
+#[test]
+fn an_item_whose_script_is_gone_follows_one_in_front_of_it_that_waits_for_its_keys() {
+    let cluster = Cluster::start(3, 0);
+    let client = Client::open(&cluster.cluster_url(), &support::calls::options(LONG)).unwrap();
+    let script = Script::new(COUNT);
+    let slot = slot_of(b"{s}a");
+    let from = cluster.primary_of(slot);
+    let to = (from + 1) % 3;
+    assert_eq!(count(&client, &script, &["{s}a", "{s}b"]), 2);
+    cluster.begin_migration(slot, from, to);
+    cluster.migrate_keys(from, to, &[b"{s}b"]);
+    Raw::connect(cluster.node(from)).ok(&["SCRIPT", "FLUSH"]);
+    let met = errors(&cluster, from, "TRYAGAIN");
+    thread::scope(|scope| {
+        let pipeline = scope.spawn(|| {
+            let mut pipeline = client.pipeline();
+            pipeline.script(&script, &["{s}a", "{s}b"], &NONE).unwrap();
+            pipeline.script(&script, &["{s}a"], &NONE).unwrap();
+            pipeline.exec().unwrap()
+        });
+        wait_until("TRYAGAIN is met again", || errors(&cluster, from, "TRYAGAIN") >= met + 2);
+        cluster.migrate_keys(from, to, &[b"{s}a"]);
+        let replies = pipeline.join().unwrap();
+        let told: Vec<_> = replies.root().elements().map(|reply| reply.as_i64()).collect();
+        assert!(told.iter().all(Option::is_some), "{replies:?}");
+    });
+    cluster.finish_migration(slot, from, to);
+    assert_eq!(count(&client, &script, &["{s}a", "{s}b"]), 4 + 3, "each ran once");
 }
 
 #[test]

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rs_script::{Client, Options, Pipeline, Reply, Route, Script, Status};
-use support::calls::{COUNT, MULTIPLY, NONE, WHERE, cluster_client, round_trips, shown};
+use support::calls::{COUNT, LONG, MULTIPLY, NONE, WHERE, cluster_client, round_trips, shown};
 use support::cluster::{Cluster, slot_of};
 use support::raw::{Raw, Value};
-use support::wait_until;
+use support::{SLACK, wait_until};
 
 const PUSH: &str = "return redis.call('RPUSH', KEYS[1], ARGV[1])";
 const SUM: &str = "return redis.call('INCR', KEYS[1]) + redis.call('INCR', KEYS[2])";
@@ -297,7 +297,7 @@ fn try_agains(cluster: &Cluster) -> u64 {
 #[test]
 fn calls_with_keys_on_two_servers_wait_for_the_migrations_end() {
     let cluster = cluster();
-    let client = connected(cluster);
+    let client = connected(cluster).with_timeout(LONG);
     let sum = Script::new(SUM);
     for kind in ["single", "pipeline", "transaction"] {
         let tag = cluster.tag_on(0, &format!("again{kind}"));
@@ -307,7 +307,6 @@ fn calls_with_keys_on_two_servers_wait_for_the_migrations_end() {
         cluster.migrate_keys(0, 1, &[there.as_bytes()]);
         let before = try_agains(cluster);
         let other = cluster.tag_on(2, "again");
-        let start = Instant::now();
         std::thread::scope(|scope| {
             let call = scope.spawn(|| match kind {
                 "single" => shown(&client.call(&sum, &[&here, &there], &NONE).unwrap()),
@@ -334,7 +333,6 @@ fn calls_with_keys_on_two_servers_wait_for_the_migrations_end() {
             };
             assert_eq!(call.join().unwrap(), expected, "{kind}");
         });
-        assert!(start.elapsed() < Duration::from_secs(10));
         assert_eq!(client.command(&["GET", &there]).unwrap().as_str(), Some("21"), "{kind}: once");
     }
     // It does not end: nobody can run it.
@@ -343,10 +341,10 @@ fn calls_with_keys_on_two_servers_wait_for_the_migrations_end() {
     client.command(&["MSET", &here, "1", &there, "1"]).unwrap();
     cluster.begin_migration(slot(&tag), 0, 1);
     cluster.migrate_keys(0, 1, &[there.as_bytes()]);
-    let impatient = client.with_timeout(Duration::from_millis(400));
+    let impatient = client.with_timeout(Duration::from_secs(1));
     let start = Instant::now();
     let error = impatient.call(&sum, &[&here, &there], &NONE).unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
     assert_eq!((error.status(), error.is_not_executed()), (Status::NotServed, true), "{error}");
     let mut pipeline = impatient.pipeline();
     pipeline.command(&["GET", &here]).unwrap().script(&sum, &[&here, &there], &NONE).unwrap();
@@ -386,11 +384,11 @@ fn a_dead_node_fails_its_own_items_only() {
             "dead" => cluster.kill(0),
             _ => {}
         }
-        let mut pipeline = client.with_timeout(Duration::from_millis(800)).pipeline();
+        let mut pipeline = client.with_timeout(Duration::from_secs(2)).pipeline();
         fill(&mut pipeline);
         let start = Instant::now();
         let error = pipeline.exec().unwrap_err();
-        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
         let was_sent = state == "hangs";
         let is_told = |error: &rs_script::Error| {
             assert_eq!((error.is_indeterminate(), error.is_not_executed()), (was_sent, !was_sent), "{error}");

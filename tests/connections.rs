@@ -11,17 +11,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rs_script::{Client, Error, LogLevel, Options, Protocol, Script, Status};
+use support::calls::{LONG, options};
 use support::fake::Fake;
 use support::proxy::{Proxy, Way};
-use support::raw::Raw;
-use support::server::Server;
+use support::raw::{Raw, calls_of};
+use support::server::{Server, all_versions};
 use support::tls::{Certs, Identity};
-use support::wait_until;
+use support::{SLACK, wait_until};
 
 const NONE: &[&[u8]] = &[];
 
 fn open(url: &str) -> Client {
-    Client::open(url, &Options::default()).unwrap_or_else(|error| panic!("{url}: {error}"))
+    Client::open(url, &options(LONG)).unwrap_or_else(|error| panic!("{url}: {error}"))
 }
 
 fn refused(url: &str, options: &Options) -> Error {
@@ -226,6 +227,11 @@ fn a_server_that_knows_no_hello_is_spoken_to_in_resp2() {
         "ERR unknown command 'HELLO'",
         "ERR unknown command `HELLO`, with args beginning with: `3`, ",
         "NOPROTO unsupported protocol version",
+        "noproto sorry",
+        "err Unknown Command hello",
+        "ERR 'HELLO' is not supported by this proxy",
+        "NOPERM this user has no permissions to run the 'hello' command",
+        "E",
     ] {
         let fake = old_server(refusal, None);
         let client = open(&fake.url());
@@ -241,19 +247,117 @@ fn a_server_that_knows_no_hello_is_spoken_to_in_resp2() {
 }
 
 #[test]
+fn a_server_that_takes_no_password_from_hello_gets_it_by_auth() {
+    let fake = old_server("NOAUTH Authentication required.", Some("word"));
+    let client = open(&format!("redis://:word@{}", fake.address()));
+    assert_eq!(client.command(&["GET", "k"]).unwrap().as_str(), Some("v"));
+    assert_eq!(refused(&fake.url(), &Options::default()).status(), Status::Auth, "none was given");
+}
+
+#[test]
+fn a_login_that_hello_refuses_is_not_tried_again_by_auth() {
+    for refusal in ["WRONGPASS invalid", "wrongpass Invalid", "ERR invalid password", "err INVALID PASSWORD"]
+    {
+        let auths = Arc::new(AtomicUsize::new(0));
+        let fake = Fake::start({
+            let auths = auths.clone();
+            move |conn| {
+                while let Some(command) = conn.read_command() {
+                    auths.fetch_add(usize::from(command[0] == b"AUTH"), Ordering::SeqCst);
+                    conn.write(format!("-{refusal}\r\n").as_bytes());
+                }
+            }
+        });
+        let error = refused(&format!("redis://:word@{}", fake.address()), &Options::default());
+        assert_eq!(error.status(), Status::Auth, "{error}");
+        assert_eq!((auths.load(Ordering::SeqCst), fake.connections()), (0, 1), "{refusal}");
+    }
+}
+
+#[test]
+fn a_server_that_closes_on_hello_is_tried_once_more_without_it() {
+    let closing = |conn: &mut support::fake::Conn| {
+        while let Some(command) = conn.read_command() {
+            match command[0].as_slice() {
+                b"HELLO" => return,
+                b"EXEC" => conn.write(b"*0\r\n"),
+                b"GET" => conn.write(b"$1\r\nv\r\n"),
+                _ => conn.write(b"+OK\r\n"),
+            }
+        }
+    };
+    let fake = Fake::start(closing);
+    for url in [fake.url(), format!("redis://ann:word@{}/2", fake.address())] {
+        let before = fake.connections();
+        let client = open(&url);
+        assert_eq!(client.command(&["GET", "k"]).unwrap().as_str(), Some("v"));
+        assert_eq!(fake.connections() - before, 2);
+    }
+    let before = fake.connections();
+    let error = refused(&fake.url(), Options::default().protocol(Protocol::Resp3));
+    assert_eq!((error.status(), fake.connections() - before), (Status::Connect, 1), "{error}");
+}
+
+#[test]
+fn a_server_that_has_answered_hello_before_and_is_lost_in_it_is_not_taken_for_an_old_one() {
+    let fake = Fake::start(|conn| {
+        if conn.index() == 1 {
+            // It dies just then.
+            let _ = conn.read_command();
+            return;
+        }
+        let mut next = conn.handshake();
+        while let Some(command) = next {
+            match command[0].as_slice() {
+                b"QUIT-NOW" => return,
+                _ => conn.write(b",1.5\r\n"),
+            }
+            next = conn.read_command();
+        }
+    });
+    let client = open(&fake.url());
+    assert!(client.command(&["QUIT-NOW"]).unwrap_err().is_indeterminate());
+    // RESP3 as before.
+    assert_eq!(client.command(&["GET", "k"]).unwrap().kind(), rs_script::Kind::Double);
+    assert_eq!(fake.connections(), 3);
+}
+
+#[test]
+fn protocol_2_sends_no_hello() {
+    for binary in all_versions() {
+        let server = Server::builder().binary(binary).password("p").start();
+        Raw::connect(&server).ok(&["ACL", "SETUSER", "ann", "on", ">word", "~*", "+@all"]);
+        let address = server.address();
+        for url in [
+            format!("redis://:p@{address}?protocol=2"),
+            format!("redis://ann:word@{address}/3?protocol=2&client_info=false&probe_transactions=false"),
+        ] {
+            works(&open(&url));
+        }
+        assert_eq!((calls_of(&server, "hello"), calls_of(&server, "auth")), (0, 2 + 3), "{binary:?}");
+        let bare = format!("redis://{address}?protocol=2&client_info=false&probe_transactions=false");
+        assert_eq!(refused(&bare, &Options::default()).status(), Status::Auth, "{binary:?}");
+        Raw::connect(&server).ok(&["CONFIG", "SET", "requirepass", ""]);
+        works(&open(&bare));
+    }
+}
+
+#[test]
 fn where_nobody_listens_that_is_said_at_once() {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let url = format!("redis://127.0.0.1:{port}");
     let start = Instant::now();
-    let error = refused(&url, &Options::default());
+    let mut options = Options::default();
+    options.call_timeout(LONG).unwrap();
+    let error = refused(&url, &options);
     assert_eq!(error.status(), Status::Connect, "{error}");
     assert!(error.message().contains(&port.to_string()), "{error}");
 
-    let lazy = Client::open(&url, Options::default().lazy_connect(true)).unwrap();
+    let lazy = Client::open(&url, options.lazy_connect(true)).unwrap();
     let error = lazy.call(&Script::new("return 1"), NONE, NONE).unwrap_err();
     assert_eq!(error.status(), Status::Connect, "{error}");
     assert!(error.is_not_executed());
-    assert!(start.elapsed() < Duration::from_secs(5), "a few attempts, not the whole deadline");
+    assert!(start.elapsed() < LONG / 2, "a few attempts, not the whole deadline");
     let missing = refused("unix:///no/such/socket", &Options::default());
     assert_eq!(missing.status(), Status::Connect, "{missing}");
 }
@@ -286,13 +390,13 @@ fn a_host_that_swallows_packets_costs_no_more_than_the_deadline() {
             };
             assert!(matches!(error.status(), Status::Connect | Status::Timeout), "{error}");
             assert!(error.is_not_executed(), "{error}");
-            assert!(start.elapsed() >= quick && start.elapsed() < 5 * quick, "{:?}", start.elapsed());
+            assert!(start.elapsed() >= quick && start.elapsed() < quick + SLACK, "{:?}", start.elapsed());
         }
     }
     let start = Instant::now();
     let error = refused(&url, Options::default().connect_timeout(quick).unwrap());
     assert_eq!(error.status(), Status::Connect, "{error}");
-    assert!(start.elapsed() < 5 * quick);
+    assert!(start.elapsed() < quick + SLACK);
 }
 
 #[test]
@@ -313,7 +417,7 @@ fn a_server_that_accepts_and_says_nothing_costs_no_more_than_the_deadline() {
             });
         }
     });
-    assert!(start.elapsed() < 8 * quick, "{:?}", start.elapsed());
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -351,7 +455,9 @@ fn a_connection_closed_while_idle_is_replaced_before_the_next_call() {
     let script = Script::new("return redis.call('INCR', KEYS[1])");
     for round in 1..=20 {
         assert_eq!(client.call(&script, &["n"], NONE).unwrap().as_i64(), Some(round));
-        Raw::connect(&server).ok(&["CLIENT", "KILL", "TYPE", "normal"]);
+        let mut raw = Raw::connect(&server);
+        raw.ok(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        wait_until("it is closed", || raw.info("clients", "connected_clients").as_deref() == Some("1"));
         // A connection used within the last millisecond passes for alive.
         thread::sleep(Duration::from_millis(3));
     }
@@ -411,11 +517,11 @@ fn a_call_refused_while_loading_is_sent_again_until_the_deadline() {
             next = conn.read_command();
         }
     });
-    let client = open(&fake.url()).with_timeout(Duration::from_millis(300));
+    let client = open(&fake.url()).with_timeout(Duration::from_secs(2));
     let start = Instant::now();
     let error = client.command(&["GET", "k"]).unwrap_err();
     assert_eq!(error.status(), Status::Loading, "{error}");
-    assert!(error.is_not_executed() && start.elapsed() < Duration::from_secs(3));
+    assert!(error.is_not_executed() && start.elapsed() < SLACK);
     assert!(client.stats().calls > 2, "asked more than once");
 }
 
@@ -459,7 +565,7 @@ fn count_threads_and_descriptors(url: &str) {
     }
     let hasty = client.with_timeout(Duration::from_millis(20));
     hasty.command(&["BLPOP", "q", "0"]).unwrap_err();
-    assert_eq!(entries("/proc/self/fd"), descriptors);
+    wait_until("no descriptor is left", || entries("/proc/self/fd") == descriptors);
     // The look-up of a host name takes a thread, for as long as it lasts.
     wait_until("no thread is left", || entries("/proc/self/task") == threads);
     drop((client, hasty));

@@ -1,5 +1,7 @@
 //! The threads and the memory that submitted calls take, counted in this process: so the tests run one after the other.
 
+#![allow(clippy::disallowed_types, reason = "no child of fork comes here")]
+
 mod support;
 
 use std::fs;

@@ -13,7 +13,7 @@ use support::cluster::{Cluster, slot_of};
 use support::raw::{Raw, calls_of};
 use support::replication::Replicated;
 use support::server::{Binary, Server};
-use support::{wait_for, wait_until};
+use support::{SLACK, wait_for, wait_until};
 
 /// Tells the port of the server that it runs on.
 const WHERE: &str = "return string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')";
@@ -26,9 +26,6 @@ const WRITE: &str = "return redis.call('SET', KEYS[1], 'written')";
 
 /// Calls within this end long before a test gives up, and long after a busy machine has answered.
 const DEADLINE: Duration = Duration::from_secs(5);
-
-/// How much later than its deadline a call may end on a busy machine.
-const SLACK: Duration = Duration::from_secs(1);
 
 const REPLICAS: [ReadFrom; 2] = [ReadFrom::PreferReplica, ReadFrom::Replica];
 
@@ -212,15 +209,19 @@ fn a_pipeline_of_one_slot_asks_its_replicas_side_by_side() {
         .collect();
     cluster.node(1).pause();
     for client in clients {
-        let client = client.with_timeout(Duration::from_millis(300));
-        let mut pipeline = client.pipeline();
-        for _ in 0..10 {
-            pipeline.script_read_only(&script, &["a"], &NONE).unwrap();
-        }
-        pipeline.exec().unwrap_err();
-        let arrived = pipeline.arrived().expect("the other replica's replies");
-        let answers = arrived.root().elements().filter(|reply| reply.kind() != Kind::Error).count();
-        assert_eq!(answers, 5, "{arrived:?}");
+        with_longer_deadlines(&client, |client| {
+            let mut pipeline = client.pipeline();
+            for _ in 0..10 {
+                pipeline.script_read_only(&script, &["a"], &NONE).unwrap();
+            }
+            // The one that has missed a deadline before may be passed over.
+            if pipeline.exec().is_ok() {
+                return Some(());
+            }
+            let arrived = pipeline.arrived()?;
+            let answers = arrived.root().elements().filter(|reply| reply.kind() != Kind::Error).count();
+            (answers == 5).then_some(())
+        });
     }
 }
 
@@ -264,14 +265,14 @@ fn a_script_that_a_replica_has_lost_is_loaded_there_again() {
         }
         Raw::connect(replica).ok(&["SCRIPT", "FLUSH"]);
         let mut pipeline = client.pipeline();
-        pipeline.repair_unordered(true);
         pipeline.script_read_only(&Script::new(WHERE), &["a"], &NONE).unwrap();
         let replies = pipeline.exec().unwrap();
         assert_eq!(
             replies.get(0).and_then(|reply| reply.as_str()),
             Some(replica.port().to_string().as_str())
         );
-        for never in ["eval", "eval_ro", "evalsha"] {
+        assert_eq!(calls_of(replica, "eval_ro"), 1, "an item that is repaired carries its script");
+        for never in ["eval", "evalsha"] {
             assert_eq!(calls_of(replica, never), 0, "{never}");
         }
     }
@@ -417,7 +418,7 @@ fn a_replica_that_loads_is_passed_over() {
     };
     let servers = Replicated::builder(2).each(slowly).start();
     let (one, other) = (servers.replica(0), servers.replica(1));
-    let fill = "for i = 1, 1000 do redis.call('SET', 'filler-' .. i, string.rep('x', 100)) end";
+    let fill = "for i = 1, 60000 do redis.call('SET', 'filler-' .. i, string.rep('x', 100)) end";
     Raw::connect(servers.primary()).ok(&["EVAL", fill, "0"]);
     servers.wait_until_in_sync();
     let prefers = open(&servers.url(), ReadFrom::PreferReplica);
@@ -425,7 +426,7 @@ fn a_replica_that_loads_is_passed_over() {
     for client in [&prefers, &insists] {
         assert_eq!(ports(client, 4), each([one, other], 2));
     }
-    // Microseconds for each key.
+    // Microseconds for each key: it would load for minutes, and does so until it is told to be quick.
     Raw::connect(one).ok(&["CONFIG", "SET", "key-load-delay", "2000"]);
     thread::scope(|scope| {
         let reload = scope.spawn(|| Raw::connect(one).cmd(&["DEBUG", "RELOAD"]));
@@ -457,7 +458,7 @@ fn a_replica_that_hangs_costs_no_call_more_than_its_deadline() {
     let client = Client::open(&servers.url(), &options).unwrap();
     assert_eq!(ports(&client, 4), each([one, other], 2));
     one.pause();
-    let limit = Duration::from_millis(300);
+    let limit = Duration::from_secs(1);
     let short = client.with_timeout(limit);
     let mut late = 0;
     for _ in 0..20 {
@@ -474,6 +475,41 @@ fn a_replica_that_hangs_costs_no_call_more_than_its_deadline() {
     assert!(late < 5, "{late} of 20 calls went to the replica that hangs");
     one.resume();
     wait_until("the replica is used again", || ports(&client, 4) == each([one, other], 2));
+}
+
+#[test]
+fn a_replica_that_hangs_leaves_time_for_the_primary() {
+    let servers = Replicated::start(1);
+    let (primary, replica) = (servers.primary(), servers.replica(0));
+    let here = primary.port().to_string();
+    let mut options = Options::default();
+    // An attempt to connect may take longer than a call.
+    options.connect_timeout(Duration::from_millis(2500)).unwrap().read_from(ReadFrom::PreferReplica);
+    options.call_timeout(Duration::from_secs(2)).unwrap();
+    for is_connected in [false, true] {
+        let client = Client::open(&servers.url(), &options).unwrap();
+        if is_connected {
+            assert_eq!(ports(&client, 2), each([replica], 2));
+        }
+        replica.pause();
+        let script = Script::new(WHERE);
+        let call = || client.call_read_only(&script, &["a"], &NONE);
+        if is_connected {
+            // It is on its way when nobody knows yet.
+            assert!(call().is_err());
+        }
+        // Long enough for the replica to be tried again and again.
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(6) {
+            assert_eq!(call().expect("the primary is well").as_str(), Some(here.as_str()));
+            let mut pipeline = client.pipeline();
+            pipeline.script_read_only(&script, &["a"], &NONE).unwrap();
+            let replies = pipeline.exec().expect("the primary is well");
+            assert_eq!(replies.get(0).and_then(|reply| reply.as_str()), Some(here.as_str()));
+        }
+        replica.resume();
+        wait_until("the replica is used again", || ports(&client, 2) == each([replica], 2));
+    }
 }
 
 #[test]

@@ -3,18 +3,18 @@
 mod support;
 
 use std::thread;
-use std::time::Duration;
 
 use rs_script::{Client, Error, Kind, Options, Protocol, Reply, ReplyRef, Script, Status};
+use support::calls::{LONG, options};
 use support::fake::Fake;
 use support::raw::{Raw, encode};
-use support::server::Server;
+use support::server::{Server, all_versions};
 use support::wait_until;
 
 const NONE: &[&[u8]] = &[];
 
 fn open(server: &Server, protocol: Protocol) -> Client {
-    Client::open(&server.url(), Options::default().protocol(protocol)).unwrap()
+    Client::open(&server.url(), options(LONG).protocol(protocol)).unwrap()
 }
 
 fn run(client: &Client, source: &str) -> Reply {
@@ -163,10 +163,15 @@ fn a_reply_over_the_size_limit_ends_the_connection_and_the_client_goes_on() {
     }
 }
 
+/// The limit was passed by one reply. The other calls have lost their connection, and those that may run twice go again.
 #[test]
-fn calls_behind_a_reply_over_the_limit_are_told() {
+fn calls_behind_a_reply_over_the_limit_have_lost_the_connection_and_no_more() {
     let server = Server::start();
     let client = Client::open(&server.url(), Options::default().max_reply_bytes(65536).unwrap()).unwrap();
+    let harmless = Script::new("return 'harmless'");
+    client.call_read_only(&harmless, NONE, NONE).unwrap();
+    let idempotent = Script::idempotent("return redis.call('SET', 'k', 'v')");
+    client.call(&idempotent, NONE, NONE).unwrap();
     server.pause();
     let (large, small) = (["EVAL", "return string.rep('x', 100000)", "0"], ["INCR", "n"]);
     let mut sent = client.stats().bytes_sent + encode(&large).len() as u64;
@@ -175,12 +180,19 @@ fn calls_behind_a_reply_over_the_limit_are_told() {
         wait_until("the first call is sent", || client.stats().bytes_sent == sent);
         let behind: Vec<_> = (0..4).map(|_| scope.spawn(|| client.command(&small))).collect();
         sent += 4 * encode(&small).len() as u64;
-        wait_until("all calls are sent", || client.stats().bytes_sent == sent);
+        wait_until("the calls behind it are sent", || client.stats().bytes_sent == sent);
+        let read_only = scope.spawn(|| client.call_read_only(&harmless, NONE, NONE));
+        let repeatable = scope.spawn(|| client.call(&idempotent, NONE, NONE));
+        wait_until("all calls are under way", || client.stats().in_flight == 7);
         server.resume();
         assert_limit(&large.join().unwrap().unwrap_err());
         for call in behind {
-            assert!(call.join().unwrap().unwrap_err().is_indeterminate());
+            let error = call.join().unwrap().unwrap_err();
+            assert_eq!(error.status(), Status::Indeterminate, "{error}");
+            assert!(error.message().contains("in reply to another call"), "{error}");
         }
+        assert_eq!(read_only.join().unwrap().unwrap().as_str(), Some("harmless"));
+        assert_eq!(repeatable.join().unwrap().unwrap().as_str(), Some("OK"));
     });
     assert_eq!(client.command(&["ECHO", "on"]).unwrap().as_str(), Some("on"));
     Raw::connect(&server).ok(&["PING"]);
@@ -207,7 +219,7 @@ fn claims_cost_no_memory_and_no_time() {
             }
         });
         let client = Client::open(&fake.url(), &Options::default()).unwrap();
-        let error = client.with_timeout(Duration::from_secs(5)).command(&["GET", "k"]).unwrap_err();
+        let error = client.with_timeout(LONG).command(&["GET", "k"]).unwrap_err();
         assert!(error.is_indeterminate(), "{error}");
         assert!(!error.message().contains("within"), "refused, not waited for: {error}");
         assert_eq!(client.command(&["PING"]).unwrap().as_str(), Some("PONG"));
@@ -228,8 +240,93 @@ fn nesting_of_a_hundred_thousand_is_refused_at_the_limit() {
             }
         });
         let client = Client::open(&fake.url(), &Options::default()).unwrap();
-        let error = client.with_timeout(Duration::from_secs(5)).command(&["GET", "k"]).unwrap_err();
+        let error = client.with_timeout(LONG).command(&["GET", "k"]).unwrap_err();
         assert!(error.is_indeterminate() && !error.message().contains("within"), "{sign:?} {error}");
         assert_eq!(client.command(&["PING"]).unwrap().as_str(), Some("PONG"));
     }
+}
+
+/// What servers print for numbers that are none, and for text that no line may hold, comes as a reply, from each of them.
+#[test]
+fn odd_numbers_and_line_ends_are_taken_as_servers_send_them() {
+    for binary in all_versions() {
+        let server = Server::builder().binary(binary).start();
+        let client = open(&server, Protocol::Resp3);
+        let double = |value: &str| {
+            run(&client, &format!("redis.setresp(3) return {{double={value}}}")).root().as_f64()
+        };
+        assert!(double("0/0").is_some_and(f64::is_nan), "{binary:?}");
+        assert!(double("-(0/0)").is_some_and(f64::is_nan), "{binary:?}");
+        assert_eq!(double("1/0"), Some(f64::INFINITY), "{binary:?}");
+        assert_eq!(double("-1/0"), Some(f64::NEG_INFINITY), "{binary:?}");
+        for value in ["1e300", "-1e-300", "0.1", "123456789012", "-0", "5e-324"] {
+            assert_eq!(double(value), value.parse().ok(), "{binary:?}");
+        }
+        assert_eq!(
+            run(&client, "return redis.status_reply('a\\nb\\rc')").as_str(),
+            Some("a b c"),
+            "{binary:?}"
+        );
+        let error = client.call(&Script::new("return redis.error_reply('E a\\nb')"), NONE, NONE).unwrap_err();
+        assert!(error.message().starts_with("E a b"), "{binary:?}: {error}");
+        assert_eq!(client.stats().reconnects, 0, "{binary:?}");
+    }
+}
+
+/// A push message may stand between any two replies, and be cut anywhere.
+#[test]
+fn push_messages_between_replies_are_nobodys() {
+    const PUSH: &[u8] = b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n";
+    for cut in 0..=PUSH.len() {
+        let fake = Fake::start(move |conn| {
+            let mut next = conn.handshake();
+            while let Some(command) = next {
+                // The rest of the message before, and a whole one; the reply; and the beginning of another message.
+                conn.write(&[if command[0] == b"FIRST" { b"" } else { &PUSH[cut..] }, PUSH].concat());
+                conn.write(&[b"*2\r\n+", command[0].as_slice(), b"\r\n:1\r\n", &PUSH[..cut]].concat());
+                next = conn.read_command();
+            }
+        });
+        let client = Client::open(&fake.url(), &Options::default()).unwrap();
+        for name in ["FIRST", "SECOND", "THIRD"] {
+            let shown = format!("{:?}", client.command(&[name]).unwrap());
+            assert_eq!(shown, format!("Array[Status(\"{name}\"), 1]"), "cut at {cut}");
+        }
+        let mut pipeline = client.pipeline();
+        for name in ["A", "B", "C"] {
+            pipeline.command(&[name]).unwrap();
+        }
+        let shown = format!("{:?}", pipeline.exec().unwrap());
+        let expected = ["A", "B", "C"].map(|name| format!("Array[Status(\"{name}\"), 1]")).join(", ");
+        assert_eq!(shown, format!("Array[{expected}]"), "cut at {cut}");
+        assert_eq!(client.stats().reconnects, 0);
+    }
+}
+
+/// However many there are, they are let go as they come; and one that is too long ends the connection, for which no call is to blame.
+#[test]
+fn a_flood_of_pushes_is_survived_and_one_over_the_limit_is_nobodys_fault() {
+    let fake = Fake::start(|conn| {
+        let mut next = conn.handshake();
+        while let Some(command) = next {
+            match command[0].as_slice() {
+                b"FLOOD" => {
+                    let flood =
+                        [b">2\r\n+x\r\n$4096\r\n".as_slice(), &[b'x'; 4096], b"\r\n"].concat().repeat(64);
+                    (0..64).for_each(|_| conn.write(&flood));
+                    conn.write(b"+OK\r\n");
+                }
+                b"LONG" => conn.write(b">2\r\n+x\r\n$70000\r\nxxxx"),
+                _ => conn.write(b"+PONG\r\n"),
+            }
+            next = conn.read_command();
+        }
+    });
+    let client = Client::open(&fake.url(), Options::default().max_reply_bytes(65536).unwrap()).unwrap();
+    assert_eq!(client.command(&["FLOOD"]).unwrap().as_str(), Some("OK"));
+    assert_eq!(client.stats().reconnects, 0);
+    let error = client.command(&["LONG"]).unwrap_err();
+    assert_eq!(error.status(), Status::Indeterminate, "{error}");
+    assert!(error.message().contains("push message"), "{error}");
+    assert_eq!(client.command(&["PING"]).unwrap().as_str(), Some("PONG"));
 }

@@ -14,7 +14,7 @@ use support::raw::{Raw, calls_of};
 use support::sentinel::Sentinels;
 use support::server::Server;
 use support::tls::Certs;
-use support::wait_until;
+use support::{SLACK, wait_until};
 
 /// Tells the port of the server that it runs on.
 const WHERE: &str = "return string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')";
@@ -30,9 +30,6 @@ const PASSWORD: &str = "p@ss/w:rd%";
 
 /// Long enough for a failover on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
-
-/// How much later than its deadline a call may end on a busy machine.
-const SLACK: Duration = Duration::from_secs(1);
 
 fn options() -> Options {
     let mut options = Options::default();
@@ -60,7 +57,7 @@ fn port(client: &Client) -> u16 {
 fn refused(url: &str, options: &Options) -> rs_script::Error {
     let start = Instant::now();
     let error = Client::open(url, options).expect_err("it opened");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}: {error}", start.elapsed());
+    assert!(start.elapsed() < SLACK, "{:?}: {error}", start.elapsed());
     assert!(error.is_not_executed(), "{error}");
     error
 }
@@ -266,7 +263,9 @@ fn sentinels_and_servers_over_tls() {
 fn read_only_calls_run_on_replicas_and_go_on_without_a_primary() {
     let service = Sentinels::start(2);
     let ports = |servers: &[Server]| -> HashSet<u16> { servers.iter().map(Server::port).collect() };
-    let client = Client::open(&service.url(), options().read_from(ReadFrom::Replica)).unwrap();
+    let mut options = options();
+    options.read_from(ReadFrom::Replica).call_timeout(LONG).unwrap();
+    let client = Client::open(&service.url(), &options).unwrap();
     let read = || -> u16 {
         let reply = client.call_read_only(&Script::new(WHERE), &["a"], &NONE).unwrap();
         reply.as_str().unwrap().parse().unwrap()
@@ -277,7 +276,7 @@ fn read_only_calls_run_on_replicas_and_go_on_without_a_primary() {
     service.kill_primary();
     let start = Instant::now();
     assert_eq!(seen(10), ports(&service.servers()[1..]));
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < LONG / 2, "{:?}", start.elapsed());
     let new = service.wait_for_new_primary(&service.servers()[0]);
     // The write finds the new primary, and with it the one replica that is left.
     client.command(&["SET", "a", "1"]).unwrap();
@@ -467,24 +466,24 @@ fn an_old_primary_that_still_answers_is_left() {
     }
     let start = Instant::now();
     wait_until("the new primary is called", || port(&client) == new.port());
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10) + SLACK, "{:?}", start.elapsed());
     assert_eq!(Raw::connect(old).info("replication", "role").as_deref(), Some("master"));
 }
 
 #[test]
 fn lost_sentinels_do_not_slow_down_a_service_that_is_well() {
     let service = Sentinels::start(0);
-    let client = Client::open(&service.url(), &options()).unwrap();
+    // A call that waited for a sentinel would miss its deadline.
+    let mut options = options();
+    options.connect_timeout(LONG).unwrap();
+    let client = Client::open(&service.url(), &options).unwrap();
     for sentinel in service.sentinels() {
         sentinel.pause();
     }
-    let (start, mut slow) = (Instant::now(), 0);
+    let start = Instant::now();
     while start.elapsed() < Duration::from_secs(4) {
-        let begun = Instant::now();
         assert_eq!(port(&client), service.servers()[0].port());
-        slow += u32::from(begun.elapsed() > Duration::from_millis(250));
     }
-    assert!(slow <= 1, "{slow} calls were slow");
     for sentinel in service.sentinels() {
         sentinel.resume();
     }

@@ -22,8 +22,11 @@
 //           of it is kept after the call returns, and this header makes no copy besides (lists of up to rs::Strings::inline_size strings
 //           allocate nothing).
 // ERRORS    Functions throw rs::Error. Each has a twin whose name starts with try_ that returns rs::Result instead and throws nothing but
-//           std::bad_alloc. The status is a number RS_ERR_ of rs_script.h.
+//           std::bad_alloc. The status is a number RS_ERR_ of rs_script.h. Without exceptions (-fno-exceptions) use the twins: a function
+//           that would throw calls std::terminate.
 // STRINGS   are std::string_view, any byte may be among them. Exceptions: URLs, user names, paths and the like end at their first NUL.
+//           What is borrowed from a Reply cannot be taken of one that goes at the end of the expression: name the reply first, or copy
+//           out of it with as<std::string>().
 // THREADS   As in C: any number of threads may call const functions of one Client, Script, Queue or Reply; a Pipeline belongs to one at a time. Freeing,
 //           moving and assigning exclude all else.
 
@@ -31,21 +34,35 @@
 #define RS_SCRIPT_HPP
 
 #include <array>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <initializer_list>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
+
+#if defined(__has_include)
+#if __has_include(<version>)
+#include <version>
+#endif
+#endif
+#ifdef __cpp_lib_expected
+#include <expected>
+#endif
 
 #include <rs_script.h>
 
@@ -57,8 +74,11 @@ public:
     // Takes ownership of an error of the C library.
     explicit Error(rs_error *error) : std::runtime_error(rs_error_message(error)), error_(error, rs_error_free) {}
 
+    // An error of this header's own: a reply that is not of the type that was asked for.
+    Error(rs_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+
     // One of the RS_ERR_ numbers.
-    rs_status status() const noexcept { return rs_error_status(error_.get()); }
+    rs_status status() const noexcept { return error_ ? rs_error_status(error_.get()) : status_; }
 
     // Its name, such as `RS_ERR_INDETERMINATE`.
     const char *status_name() const noexcept { return rs_status_name(status()); }
@@ -73,9 +93,38 @@ public:
     // Whether it is certain that the call was not executed and will not be, so that it may be made again.
     bool is_not_executed() const noexcept { return rs_error_is_not_executed(error_.get()); }
 
+    // What ended the call, one of the RS_REASON_ numbers, whatever is known of its execution.
+    std::int32_t reason() const noexcept { return rs_error_reason(error_.get()); }
+
+    // Its name, such as `RS_REASON_DEADLINE`.
+    const char *reason_name() const noexcept { return rs_reason_name(reason()); }
+
+    // The item of a pipeline or transaction that it is about; of several without an answer, the first. None where it is about no one item.
+    std::optional<std::size_t> index() const noexcept {
+        const std::int64_t index = rs_error_index(error_.get());
+        return index < 0 ? std::nullopt : std::optional<std::size_t>(static_cast<std::size_t>(index));
+    }
+
+    // The server that it is about, as `host:port` or the path of a socket; empty where none is known. Lives as long as this error or a copy of it.
+    std::string_view node() const noexcept { return rs_error_node(error_.get()); }
+
 private:
     std::shared_ptr<const rs_error> error_;
+    rs_status status_ = RS_ERR_INTERNAL;
 };
+
+namespace detail {
+
+template <class Exception> [[noreturn]] void raise(const Exception &exception) {
+#if defined(__cpp_exceptions)
+    throw exception;
+#else
+    (void)exception;
+    std::terminate();
+#endif
+}
+
+} // namespace detail
 
 // A value or the Error why there is none: what functions named try_ return.
 template <class T> class [[nodiscard]] Result {
@@ -104,9 +153,17 @@ public:
     // The error, unchecked: there must be no value.
     const Error &error() const noexcept { return *std::get_if<1>(&held_); }
 
+#ifdef __cpp_lib_expected
+    // The same as the standard has it, from C++23 on.
+    std::expected<T, Error> expected() && {
+        if (has_value()) return std::move(**this);
+        return std::unexpected(error());
+    }
+#endif
+
 private:
     void check() const {
-        if (const Error *error = std::get_if<1>(&held_)) throw *error;
+        if (const Error *error = std::get_if<1>(&held_)) detail::raise(*error);
     }
 
     std::variant<T, Error> held_;
@@ -127,11 +184,19 @@ public:
 
     // Throws the error if there is one.
     void value() const {
-        if (error_) throw *error_;
+        if (error_) detail::raise(*error_);
     }
 
     // The error, unchecked: there must be one.
     const Error &error() const noexcept { return *error_; }
+
+#ifdef __cpp_lib_expected
+    // The same as the standard has it, from C++23 on.
+    std::expected<void, Error> expected() && {
+        if (has_value()) return {};
+        return std::unexpected(error());
+    }
+#endif
 
 private:
     std::optional<Error> error_;
@@ -152,16 +217,76 @@ inline constexpr bool is_lasting_string =
     std::is_convertible_v<Item, std::string_view> &&
     (std::is_lvalue_reference_v<Item> || std::is_trivially_destructible_v<std::decay_t<Item>>);
 
+// Whether a type stands for one string, which is then no range of characters.
+template <class T> inline constexpr bool is_string = std::is_convertible_v<const T &, std::string_view>;
+
+// Whether a type is written as a number. A char may be meant as a letter, a bool as a word: neither is taken.
+template <class T, class Plain = std::remove_cv_t<std::remove_reference_t<T>>>
+inline constexpr bool is_number =
+    std::is_arithmetic_v<Plain> && !std::is_same_v<Plain, bool> && !std::is_same_v<Plain, char> &&
+    !std::is_same_v<Plain, wchar_t> && !std::is_same_v<Plain, char16_t> && !std::is_same_v<Plain, char32_t>;
+
+template <class Range> using Item = decltype(*std::begin(std::declval<Range &>()));
+
 template <class Range, class = void> inline constexpr bool is_range_of_strings = false;
 template <class Range>
-inline constexpr bool
-    is_range_of_strings<Range, std::void_t<decltype(*std::begin(std::declval<const Range &>()))>> =
-        is_lasting_string<decltype(*std::begin(std::declval<const Range &>()))>;
+inline constexpr bool is_range_of_strings<Range, std::void_t<Item<Range>>> =
+    !is_string<Range> && is_lasting_string<Item<Range>>;
+
+template <class Range, class = void> inline constexpr bool is_range_of_numbers = false;
+template <class Range>
+inline constexpr bool is_range_of_numbers<Range, std::void_t<Item<Range>>> = !is_string<Range> && is_number<Item<Range>>;
+
+// A number in the shortest form that gives the same number again.
+class Number {
+public:
+    template <class T> explicit Number(T number) noexcept {
+        if constexpr (std::is_integral_v<T>) {
+            size_ = written(std::to_chars(text_.data(), text_.data() + text_.size(), number).ptr);
+        } else {
+#if defined(__cpp_lib_to_chars)
+            size_ = written(std::to_chars(text_.data(), text_.data() + text_.size(), number).ptr);
+#else
+            const int size = std::snprintf(text_.data(), text_.size(), "%.17Lg", static_cast<long double>(number));
+            size_ = size > 0 ? static_cast<std::size_t>(size) : 0;
+            // The decimal point of the program's locale.
+            for (char &c : text_)
+                if (c == ',') c = '.';
+#endif
+        }
+    }
+
+    std::string_view view() const noexcept { return std::string_view(text_.data(), size_); }
+
+private:
+    std::size_t written(const char *end) const noexcept { return static_cast<std::size_t>(end - text_.data()); }
+
+    std::array<char, 64> text_;
+    std::size_t size_ = 0;
+};
+
+// A string or a number in a list in braces.
+class Argument {
+public:
+    template <class T, std::enable_if_t<is_string<T>, int> = 0>
+    Argument(const T &string) : held_(std::string_view(string)) {}
+
+    template <class T, std::enable_if_t<is_number<T>, int> = 0> Argument(T number) noexcept : held_(Number(number)) {}
+
+    std::string_view view() const noexcept {
+        if (const Number *number = std::get_if<Number>(&held_)) return number->view();
+        return *std::get_if<std::string_view>(&held_);
+    }
+
+private:
+    std::variant<std::string_view, Number> held_;
+};
 
 } // namespace detail
 
-// A list of strings to hand over, as C wants it: pointers and lengths. Made on the spot from `{"a", b, c}` or from any range whose elements
-// convert to std::string_view. It refers to the strings: they must live until the call returns, as temporaries in the call do.
+// A list of strings to hand over, as C wants it: pointers and lengths. Made on the spot from `{"INCRBY", key, 5}`, where numbers stand
+// for their decimal form, or from any range of what converts to std::string_view, or of numbers. It refers to the strings: they must live
+// until the call returns, as temporaries in the call do.
 class Strings {
 public:
     // So many strings need no memory from the heap.
@@ -171,12 +296,21 @@ public:
     Strings() noexcept = default;
 
     // From a list in braces.
-    Strings(std::initializer_list<std::string_view> strings) { assign(strings.begin(), strings.end()); }
+    Strings(std::initializer_list<detail::Argument> arguments) {
+        for (const detail::Argument &argument : arguments) add(argument.view());
+    }
 
-    // From a range: a std::vector<std::string>, a std::array<std::string_view, N>, a `const char *[]`, ...
-    template <class Range, std::enable_if_t<detail::is_range_of_strings<Range>, int> = 0>
-    Strings(const Range &strings) {
-        assign(std::begin(strings), std::end(strings));
+    // From a range: a std::vector<std::string>, a std::array<std::string_view, N>, a `const char *[]`, a view of C++20, ...
+    template <class Range, std::enable_if_t<detail::is_range_of_strings<Range>, int> = 0> Strings(Range &&strings) {
+        auto last = std::end(strings);
+        for (auto next = std::begin(strings); next != last; ++next) add(*next);
+    }
+
+    // From a range of numbers, each in its decimal form.
+    template <class Range, std::enable_if_t<detail::is_range_of_numbers<Range>, int> = 0> Strings(Range &&numbers) {
+        auto last = std::end(numbers);
+        for (auto next = std::begin(numbers); next != last; ++next) numbers_.emplace_back(*next);
+        for (const detail::Number &number : numbers_) add(number.view());
     }
 
     Strings(const Strings &) = delete;
@@ -192,10 +326,6 @@ public:
     const std::size_t *lengths() const noexcept { return more_.lengths.empty() ? lengths_.data() : more_.lengths.data(); }
 
 private:
-    template <class It, class End> void assign(It next, End end) {
-        for (; next != end; ++next) add(*next);
-    }
-
     void add(std::string_view string) {
         if (size_ < inline_size) {
             pointers_[size_] = string.data();
@@ -221,17 +351,18 @@ private:
     std::array<const char *, inline_size> pointers_;
     std::array<std::size_t, inline_size> lengths_;
     More more_;
+    std::vector<detail::Number> numbers_;
 };
 
-// A look at a reply or at an element of one; valid until the Reply that it came from goes. Copied freely. No function fails: 0, false or an empty
-// string is given where the question does not fit, and by a view of nothing.
-class ReplyView {
-public:
-    // A view of nothing: its type is RS_REPLY_NONE.
-    ReplyView() noexcept = default;
+class ReplyView;
 
-    // Of a reply of the C library.
-    explicit ReplyView(const rs_reply *reply) noexcept : reply_(reply) {}
+namespace detail {
+
+// What can be asked of a reply that may be gone at the end of the expression: nothing that is borrowed from it.
+class View {
+public:
+    View() noexcept = default;
+    explicit View(const rs_reply *reply) noexcept : reply_(reply) {}
 
     // Whether it views anything at all; a nil is something.
     explicit operator bool() const noexcept { return reply_ != nullptr; }
@@ -245,13 +376,6 @@ public:
     // The number of elements of an array, set or map (keys and values both count), the number of bytes of a string.
     std::size_t size() const noexcept { return rs_reply_len(reply_); }
 
-    // The bytes of a string, status, error, double, big number or verbatim text; borrowed.
-    std::string_view string() const noexcept {
-        std::size_t len = 0;
-        const char *bytes = rs_reply_string(reply_, &len);
-        return bytes ? std::string_view(bytes, len) : std::string_view();
-    }
-
     // The value of an integer, or of a boolean as 1 or 0.
     std::int64_t integer() const noexcept { return rs_reply_integer(reply_); }
 
@@ -261,18 +385,48 @@ public:
     // The value of a double, or of an integer as a double.
     double number() const noexcept { return rs_reply_double(reply_); }
 
-    // The three letters of a verbatim text's format, such as `txt`; borrowed.
-    std::string_view verbatim_format() const noexcept {
-        const char *format = rs_reply_verbatim_format(reply_);
-        return format ? std::string_view(format) : std::string_view();
-    }
-
     // An error reply as an Error: of a pipeline's item with the item's index and command in its message, and with what is known of
     // its execution. Empty for all else.
     std::optional<Error> error() const {
         rs_error *error = nullptr;
         if (rs_reply_error(reply_, &error) == RS_OK) return std::nullopt;
         return Error(error);
+    }
+
+    // A copy as a value of C++: a number, bool or std::string; std::optional for what may be nil; a std::vector, std::set or
+    // std::unordered_set; a std::map or std::unordered_map, of a map or of an array of keys and values in turn; a std::pair or
+    // std::tuple, of an array of exactly so many elements; all of these nested. A string that is a whole number in decimal form is also
+    // a number, and a number a string. An Error that says what was found, and where, if it is something else; an error reply is its own.
+    template <class T> T as() const { return try_as<T>().value(); }
+    template <class T> Result<T> try_as() const;
+
+protected:
+    const rs_reply *reply_ = nullptr;
+};
+
+} // namespace detail
+
+// A look at a reply or at an element of one; valid until the Reply that it came from goes. Copied freely. No function but as fails: 0, false
+// or an empty string is given where the question does not fit, and by a view of nothing.
+class ReplyView : public detail::View {
+public:
+    // A view of nothing: its type is RS_REPLY_NONE.
+    ReplyView() noexcept = default;
+
+    // Of a reply of the C library.
+    explicit ReplyView(const rs_reply *reply) noexcept : View(reply) {}
+
+    // The bytes of a string, status, error, double, big number or verbatim text; borrowed.
+    std::string_view string() const noexcept {
+        std::size_t len = 0;
+        const char *bytes = rs_reply_string(reply_, &len);
+        return bytes ? std::string_view(bytes, len) : std::string_view();
+    }
+
+    // The three letters of a verbatim text's format, such as `txt`; borrowed.
+    std::string_view verbatim_format() const noexcept {
+        const char *format = rs_reply_verbatim_format(reply_);
+        return format ? std::string_view(format) : std::string_view();
     }
 
     // An element of an array, set or map; a view of nothing beyond the end. In a map keys and values take turns.
@@ -310,9 +464,6 @@ public:
     // The handle, for functions of the C library; borrowed.
     const rs_reply *get() const noexcept { return reply_; }
 
-protected:
-    const rs_reply *reply_ = nullptr;
-
 private:
     bool has_elements() const noexcept {
         const std::int32_t kind = type();
@@ -320,16 +471,24 @@ private:
     }
 };
 
-// A reply and all its elements; everything that ReplyView can do, and views of it are valid as long as it lives.
-class Reply : public ReplyView {
+// An element of a reply that has no name: `client.command({"TIME"})[0].as<long>()`. It lends nothing, for it goes with the reply.
+class TemporaryView : public detail::View {
+public:
+    explicit TemporaryView(const rs_reply *reply) noexcept : View(reply) {}
+    TemporaryView operator[](std::size_t index) const noexcept { return TemporaryView(rs_reply_element(reply_, index)); }
+};
+
+// A reply and all its elements; everything that ReplyView can do, and views of it are valid as long as it lives. What is borrowed cannot be
+// taken of a reply without a name, which goes at the end of the expression.
+class Reply : public detail::View {
 public:
     // No reply.
     Reply() noexcept = default;
 
     // Takes ownership of a reply of the C library.
-    explicit Reply(rs_reply *reply) noexcept : ReplyView(reply), owned_(reply) {}
+    explicit Reply(rs_reply *reply) noexcept : View(reply), owned_(reply) {}
 
-    Reply(Reply &&other) noexcept : ReplyView(std::exchange(other.reply_, nullptr)), owned_(std::move(other.owned_)) {}
+    Reply(Reply &&other) noexcept : View(std::exchange(other.reply_, nullptr)), owned_(std::move(other.owned_)) {}
     Reply &operator=(Reply &&other) noexcept {
         owned_ = std::move(other.owned_);
         reply_ = owned_.get();
@@ -337,9 +496,217 @@ public:
         return *this;
     }
 
+    // A look at it.
+    ReplyView view() const & noexcept { return ReplyView(reply_); }
+    ReplyView view() const && = delete;
+    operator ReplyView() const & noexcept { return view(); }
+    operator ReplyView() const && = delete;
+
+    // As those of ReplyView.
+    std::string_view string() const & noexcept { return view().string(); }
+    std::string_view string() const && = delete;
+    std::string_view verbatim_format() const & noexcept { return view().verbatim_format(); }
+    std::string_view verbatim_format() const && = delete;
+    ReplyView operator[](std::size_t index) const & noexcept { return view()[index]; }
+    TemporaryView operator[](std::size_t index) const && noexcept { return TemporaryView(rs_reply_element(reply_, index)); }
+    using iterator = ReplyView::iterator;
+    iterator begin() const & noexcept { return view().begin(); }
+    iterator begin() const && = delete;
+    iterator end() const & noexcept { return view().end(); }
+    iterator end() const && = delete;
+    const rs_reply *get() const & noexcept { return reply_; }
+    const rs_reply *get() const && = delete;
+
 private:
     detail::Handle<rs_reply, rs_reply_free> owned_;
 };
+
+namespace detail {
+
+template <class T> inline constexpr bool is_optional = false;
+template <class T> inline constexpr bool is_optional<std::optional<T>> = true;
+
+template <class T, class = void> inline constexpr bool is_map = false;
+template <class T> inline constexpr bool is_map<T, std::void_t<typename T::key_type, typename T::mapped_type>> = true;
+
+template <class T, class = void> inline constexpr bool is_set = false;
+template <class T> inline constexpr bool is_set<T, std::void_t<typename T::key_type>> = !is_map<T>;
+
+template <class T, class = void> inline constexpr bool is_list = false;
+template <class T>
+inline constexpr bool is_list<T, std::void_t<typename T::value_type, decltype(std::declval<T &>().push_back(
+                                                                         std::declval<typename T::value_type>()))>> = true;
+
+template <class T, class = void> inline constexpr bool is_tuple = false;
+template <class T> inline constexpr bool is_tuple<T, std::void_t<decltype(std::tuple_size<T>::value)>> = true;
+
+template <class T> inline constexpr bool is_readable = false;
+
+inline const char *type_name(std::int32_t type) noexcept {
+    switch (type) {
+    case RS_REPLY_NIL: return "nil";
+    case RS_REPLY_STATUS: return "a status";
+    case RS_REPLY_ERROR: return "an error";
+    case RS_REPLY_INTEGER: return "an integer";
+    case RS_REPLY_STRING: return "a string";
+    case RS_REPLY_ARRAY: return "an array";
+    case RS_REPLY_MAP: return "a map";
+    case RS_REPLY_SET: return "a set";
+    case RS_REPLY_DOUBLE: return "a double";
+    case RS_REPLY_BOOLEAN: return "a boolean";
+    case RS_REPLY_BIG_NUMBER: return "a big number";
+    case RS_REPLY_VERBATIM: return "a verbatim text";
+    default: return "no reply";
+    }
+}
+
+// Where in a reply an element is: its index in each of the aggregates around it.
+struct Path {
+    const Path *outer;
+    std::size_t index;
+
+    std::string text() const {
+        return "element " + std::to_string(index) + (outer ? " of " + outer->text() : std::string(" of the reply"));
+    }
+};
+
+inline Error unfit(ReplyView reply, const Path *path, const char *wanted, const char *why = nullptr) {
+    if (std::optional<Error> error = reply.error()) return *std::move(error);
+    return Error(RS_ERR_INVALID_ARGUMENT, (path ? path->text() : std::string("the reply")) + " is " +
+                                              (why ? why : type_name(reply.type())) + ", not " + wanted);
+}
+
+inline bool has_text(std::int32_t type) noexcept {
+    return type == RS_REPLY_STRING || type == RS_REPLY_STATUS || type == RS_REPLY_VERBATIM || type == RS_REPLY_BIG_NUMBER ||
+           type == RS_REPLY_DOUBLE;
+}
+
+template <class T> Result<T> read(ReplyView reply, const Path *path);
+
+template <class T> Result<T> read_integer(ReplyView reply, const Path *path) {
+    T number{};
+    if (reply.type() == RS_REPLY_INTEGER) {
+        const std::int64_t value = reply.integer();
+        const bool fits = value < 0 ? std::is_signed_v<T> && value >= static_cast<std::int64_t>(std::numeric_limits<T>::min())
+                                    : static_cast<std::uint64_t>(value) <= static_cast<std::uint64_t>(std::numeric_limits<T>::max());
+        if (!fits) return unfit(reply, path, "one that fits the type asked for", ("the integer " + std::to_string(value)).c_str());
+        return static_cast<T>(value);
+    }
+    if (has_text(reply.type()) && reply.type() != RS_REPLY_DOUBLE) {
+        const std::string_view text = reply.string();
+        const std::from_chars_result end = std::from_chars(text.data(), text.data() + text.size(), number);
+        if (end.ec == std::errc() && end.ptr == text.data() + text.size()) return number;
+        return unfit(reply, path, "an integer of the type asked for", "a text that is something else");
+    }
+    return unfit(reply, path, "an integer");
+}
+
+template <class T> Result<T> read_floating(ReplyView reply, const Path *path) {
+    if (reply.type() == RS_REPLY_INTEGER || reply.type() == RS_REPLY_DOUBLE) return static_cast<T>(reply.number());
+    if (reply.type() == RS_REPLY_STRING || reply.type() == RS_REPLY_STATUS) {
+        const std::string_view text = reply.string();
+#if defined(__cpp_lib_to_chars)
+        T number{};
+        const std::from_chars_result end = std::from_chars(text.data(), text.data() + text.size(), number);
+        if (end.ec == std::errc() && end.ptr == text.data() + text.size()) return number;
+#else
+        const std::string ended(text);
+        char *end = nullptr;
+        const double number = std::strtod(ended.c_str(), &end);
+        if (!text.empty() && end == ended.c_str() + text.size()) return static_cast<T>(number);
+#endif
+        return unfit(reply, path, "a number", "a text that is something else");
+    }
+    return unfit(reply, path, "a number");
+}
+
+template <class T> Result<T> read_list(ReplyView reply, const Path *path) {
+    if (reply.type() != RS_REPLY_ARRAY && reply.type() != RS_REPLY_SET) return unfit(reply, path, "an array");
+    T list;
+    Path place{path, 0};
+    for (ReplyView element : reply) {
+        Result<typename T::value_type> value = read<typename T::value_type>(element, &place);
+        if (!value) return value.error();
+        if constexpr (is_set<T>)
+            list.insert(std::move(*value));
+        else
+            list.push_back(std::move(*value));
+        ++place.index;
+    }
+    return list;
+}
+
+template <class T> Result<T> read_map(ReplyView reply, const Path *path) {
+    const bool is_pairs = reply.type() == RS_REPLY_ARRAY && reply.size() % 2 == 0;
+    if (reply.type() != RS_REPLY_MAP && !is_pairs) return unfit(reply, path, "a map");
+    T map;
+    Path place{path, 0};
+    for (auto next = reply.begin(); next != reply.end(); ++next) {
+        Result<typename T::key_type> key = read<typename T::key_type>(*next, &place);
+        if (!key) return key.error();
+        ++next, ++place.index;
+        Result<typename T::mapped_type> value = read<typename T::mapped_type>(*next, &place);
+        if (!value) return value.error();
+        map.emplace(std::move(*key), std::move(*value));
+        ++place.index;
+    }
+    return map;
+}
+
+template <class T, std::size_t... Index> Result<T> read_tuple(ReplyView reply, const Path *path, std::index_sequence<Index...>) {
+    if (reply.type() != RS_REPLY_ARRAY || reply.size() != sizeof...(Index)) {
+        const std::string wanted = "an array of " + std::to_string(sizeof...(Index));
+        const std::string found = std::string(type_name(reply.type())) + " of " + std::to_string(reply.size());
+        return unfit(reply, path, wanted.c_str(), reply.type() == RS_REPLY_ARRAY ? found.c_str() : nullptr);
+    }
+    std::optional<Error> failed;
+    std::tuple<std::optional<std::tuple_element_t<Index, T>>...> values;
+    auto one = [&](auto &into, std::size_t index) {
+        if (failed) return;
+        Path place{path, index};
+        auto value = read<typename std::decay_t<decltype(into)>::value_type>(reply[index], &place);
+        if (value)
+            into = std::move(*value);
+        else
+            failed = value.error();
+    };
+    (one(std::get<Index>(values), Index), ...);
+    if (failed) return *std::move(failed);
+    return T(std::move(*std::get<Index>(values))...);
+}
+
+template <class T> Result<T> read(ReplyView reply, const Path *path) {
+    static_assert(!std::is_same_v<T, std::string_view>, "as<std::string> copies; string() of a reply with a name borrows");
+    if constexpr (is_optional<T>) {
+        if (reply.is_nil()) return T();
+        Result<typename T::value_type> value = read<typename T::value_type>(reply, path);
+        if (!value) return value.error();
+        return T(std::move(*value));
+    } else if constexpr (std::is_same_v<T, bool>) {
+        if (reply.type() == RS_REPLY_BOOLEAN || reply.type() == RS_REPLY_INTEGER) return reply.boolean();
+        return unfit(reply, path, "a boolean");
+    } else if constexpr (std::is_integral_v<T>) {
+        return read_integer<T>(reply, path);
+    } else if constexpr (std::is_floating_point_v<T>) {
+        return read_floating<T>(reply, path);
+    } else if constexpr (std::is_same_v<T, std::string>) {
+        if (reply.type() == RS_REPLY_INTEGER) return std::to_string(reply.integer());
+        if (has_text(reply.type())) return std::string(reply.string());
+        return unfit(reply, path, "a string");
+    } else if constexpr (is_map<T>) {
+        return read_map<T>(reply, path);
+    } else if constexpr (is_set<T> || is_list<T>) {
+        return read_list<T>(reply, path);
+    } else if constexpr (is_tuple<T>) {
+        return read_tuple<T>(reply, path, std::make_index_sequence<std::tuple_size_v<T>>());
+    } else {
+        static_assert(is_readable<T>, "a reply does not convert to this type");
+    }
+}
+
+template <class T> Result<T> View::try_as() const { return read<T>(ReplyView(reply_), nullptr); }
+
+} // namespace detail
 
 // What to open clients with. A builder: every function sets the option of rs_script.h that bears its name, and returns the
 // builder. A value that cannot be used is remembered: opening a client with these options fails with that error.
@@ -347,7 +714,7 @@ class Options {
 public:
     // Every default.
     Options() : handle_(rs_options_new()) {
-        if (!handle_) throw std::bad_alloc();
+        if (!handle_) detail::raise(std::bad_alloc());
     }
 
     // How long connecting may take, in milliseconds above 0; default 5000.
@@ -355,6 +722,11 @@ public:
 
     // How long a call may take, all its attempts together, in milliseconds above 0; default 10000.
     Options &call_timeout_ms(std::uint64_t timeout_ms) { return set(rs_options_set_call_timeout_ms, timeout_ms); }
+
+    // When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
+    // were waiting on it for so long without a single byte coming. Milliseconds above 0; wins over the URL's
+    // silence_timeout_ms; default 500.
+    Options &silence_timeout_ms(std::uint64_t timeout_ms) { return set(rs_options_set_silence_timeout_ms, timeout_ms); }
 
     // The ACL user; wins over the URL's.
     Options &username(std::string_view username) { return set(rs_options_set_username, std::string(username).c_str()); }
@@ -405,6 +777,12 @@ public:
 
     // True: opening does not connect, the first call does.
     Options &lazy_connect(bool lazy) { return set(rs_options_set_lazy_connect, lazy); }
+
+    // False: no connection tells the server by CLIENT SETINFO which library this is.
+    Options &client_info(bool tell) { return set(rs_options_set_client_info, tell); }
+
+    // False: no connection runs an empty transaction with its login; the first transaction on it costs a round trip more instead.
+    Options &probe_transactions(bool probe) { return set(rs_options_set_probe_transactions, probe); }
 
     // Which servers run read-only calls: one of the RS_READ_FROM_ numbers; default RS_READ_FROM_PRIMARY.
     Options &read_from(std::int32_t read_from) { return set(rs_options_set_read_from, read_from); }
@@ -458,7 +836,7 @@ private:
 // What a client's calls have cost since it was opened, over all its connections.
 struct Stats {
     std::uint64_t calls;            // calls sent, those sent a second time counted again, and the handshakes
-    std::uint64_t round_trips;      // bursts of writing to the socket; calls that travel together share one
+    std::uint64_t round_trips;      // bursts of writing to a socket; calls that travel together share one (RS_STAT_ROUND_TRIPS)
     std::uint64_t bytes_sent;       // before encryption
     std::uint64_t bytes_received;   // after decryption
     std::uint64_t script_loads;     // SCRIPT LOADs sent of the library's own accord
@@ -587,6 +965,16 @@ public:
         return {};
     }
 
+    // Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running.
+    // An array with an array for each that was stopped: `script` or `function`, the function's name or nil, the server.
+    Reply kill() const { return try_kill().value(); }
+    Result<Reply> try_kill() const {
+        rs_reply *killed = nullptr;
+        rs_error *error = nullptr;
+        if (rs_client_kill(get(), &killed, &error) != RS_OK) return Error(error);
+        return Reply(killed);
+    }
+
     // The source of a script by its SHA1; no reply (false) when the server does not have the script. Valkey 8 and later.
     Reply script_show(std::string_view sha) const { return try_script_show(sha).value(); }
     Result<Reply> try_script_show(std::string_view sha) const {
@@ -649,7 +1037,7 @@ public:
 
     // The reply; throws the error when there is one.
     const Reply &reply() const & {
-        if (error_) throw *error_;
+        if (error_) detail::raise(*error_);
         return reply_;
     }
     Reply reply() && { return static_cast<const Completion &>(*this).reply(), std::move(reply_); }
@@ -658,7 +1046,8 @@ public:
     const std::optional<Error> &error() const noexcept { return error_; }
 
     // Of a pipeline that broke half-way: the replies of its first items, as far as they arrived. Otherwise nothing (false).
-    ReplyView arrived() const noexcept { return error_ ? ReplyView(reply_) : ReplyView(); }
+    ReplyView arrived() const & noexcept { return error_ ? reply_.view() : ReplyView(); }
+    ReplyView arrived() const && = delete;
 
 private:
     std::uint64_t tag_;
@@ -696,12 +1085,26 @@ public:
         Taking taking{completions, nullptr};
         rs_error *error = nullptr;
         if (rs_queue_dispatch(get(), max, timeout_ms, take, &taking, nullptr, &error) != RS_OK) return Error(error);
+#if defined(__cpp_exceptions)
         if (taking.thrown) std::rethrow_exception(taking.thrown);
+#endif
         return completions;
     }
 
+    // Wakes the threads that wait in poll: all return at once, maybe with nothing. The next poll that begins does not
+    // wait either, and up to then the descriptor is readable. To stop threads use close, which all see.
+    void wake() const noexcept { rs_queue_wake(get()); }
+
+    // Ends the queue for good: nothing new is accepted (RS_ERR_CLOSED), every poll returns at once, and the descriptor
+    // stays readable. Calls under way go on, and their completions can still be taken out.
+    void close() const noexcept { rs_queue_close(get()); }
+
+    // Whether it was closed.
+    bool closed() const noexcept { return rs_queue_is_closed(get()); }
+
     // A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop; borrowed. Do not write to
-    // it and do not close it. Take out until fewer come than were asked for.
+    // it and do not close it. Take out until fewer come than were asked for. Also after wake, up to the next poll, and
+    // for good after close.
     int fd() const noexcept { return rs_queue_fd(get()); }
 
     // How many calls are under way or wait to be taken out.
@@ -722,12 +1125,16 @@ private:
     // Nothing may be thrown through the C library.
     static void take(void *context, const rs_completion *completion) noexcept {
         Taking &taking = *static_cast<Taking *>(context);
+#if defined(__cpp_exceptions)
         try {
             Completion taken(*completion);
             taking.into.push_back(std::move(taken));
         } catch (...) {
             taking.thrown = std::current_exception();
         }
+#else
+        taking.into.emplace_back(*completion);
+#endif
     }
 
     detail::Handle<rs_queue, rs_queue_free> handle_;
@@ -835,20 +1242,20 @@ private:
         return Script(script);
     }
 
-    Result<Reply> run(decltype(&rs_script_call) call, const rs_client *client, const Strings &keys,
+    Result<Reply> run(decltype(&rs_script_call) function, const rs_client *client, const Strings &keys,
                       const Strings &args) const {
         rs_reply *reply = nullptr;
         rs_error *error = nullptr;
-        if (call(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(), &reply,
+        if (function(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(), &reply,
                  &error) != RS_OK)
             return Error(error);
         return Reply(reply);
     }
 
-    Result<void> submit(decltype(&rs_script_submit) submit, const rs_client *client, const Queue &queue, std::uint64_t tag,
+    Result<void> submit(decltype(&rs_script_submit) function, const rs_client *client, const Queue &queue, std::uint64_t tag,
                         const Strings &keys, const Strings &args) const {
         rs_error *error = nullptr;
-        if (submit(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(), queue.get(),
+        if (function(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(), queue.get(),
                    tag, &error) != RS_OK)
             return Error(error);
         return {};
@@ -937,10 +1344,10 @@ public:
     rs_pipeline *get() const noexcept { return handle_.get(); }
 
 private:
-    Result<void> append(decltype(&rs_pipeline_script) append, const Script &script, const Strings &keys,
+    Result<void> append(decltype(&rs_pipeline_script) function, const Script &script, const Strings &keys,
                         const Strings &args) {
         rs_error *error = nullptr;
-        if (append(get(), script.get(), keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(),
+        if (function(get(), script.get(), keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(),
                    &error) != RS_OK)
             return Error(error);
         return {};

@@ -4,6 +4,7 @@ package rsscript
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -66,6 +67,43 @@ func (c *Client) ScriptKill(ctx context.Context) error {
 		p.head(packedScriptKill, 0)
 		return nil
 	}).Err()
+}
+
+// Killed is what [Client.Kill] has stopped on one server.
+type Killed struct {
+	// Function says whether it was a function (FCALL), and not a script.
+	Function bool
+	// Name is the function's. It is empty for a script, which the server does not name, and where this user may not run FUNCTION STATS.
+	Name string
+	// Node is the server, host:port, or the path of its socket.
+	Node string
+}
+
+// Kill stops what the server is running, a script or a function, if it has not written yet, and tells what that was; in a cluster, what the primaries are
+// running. The error is [ErrServer] with the server's word NOTBUSY where nothing runs, and UNKILLABLE where it has written.
+func (c *Client) Kill(ctx context.Context) ([]Killed, error) {
+	elements, err := c.administer(ctx, func(p *packed) *Error {
+		p.head(packedKill, 0)
+		return nil
+	}).Slice()
+	if err != nil {
+		return nil, err
+	}
+	killed := make([]Killed, len(elements))
+	for i, element := range elements {
+		fields, err := element.Slice()
+		if err != nil {
+			return nil, err
+		}
+		texts := make([]string, 3)
+		for j := range min(len(fields), len(texts)) {
+			if texts[j], err = fields[j].Text(); err != nil && !errors.Is(err, ErrNil) {
+				return nil, err
+			}
+		}
+		killed[i] = Killed{Function: texts[0] == "function", Name: texts[1], Node: texts[2]}
+	}
+	return killed, nil
 }
 
 // ScriptShow gives the source of a script that the server has in its cache, by its SHA1; in a cluster, that any primary has. An error that is [ErrNil] says that none has it, and

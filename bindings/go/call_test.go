@@ -449,13 +449,21 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
-func TestPipelineRepairsOnRequest(t *testing.T) {
+func TestPipelineRepairsWhereNoOrderIsLostAndOnRequest(t *testing.T) {
 	server := ownServer(t)
 	client := open(t, server.url)
 	script := client.Script("return 7")
 	check(t, int64(7))(script.Call(ctx, nil).Int64())
 	server.mustRaw(t, "SCRIPT FLUSH")
-	results, err := client.Pipeline().Call(script, nil).Exec(ctx)
+	keys := []string{"k"}
+	results, err := client.Pipeline().Call(script, keys).Do("GET", "another").Exec(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, int64(7))(results[0].Int64())
+	server.mustRaw(t, "SCRIPT FLUSH")
+	// The command behind it has run on its key.
+	results, err = client.Pipeline().Call(script, keys).Do("GET", "k").Exec(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -464,7 +472,7 @@ func TestPipelineRepairsOnRequest(t *testing.T) {
 	}
 	check(t, int64(7))(script.Call(ctx, nil).Int64())
 	server.mustRaw(t, "SCRIPT FLUSH")
-	results, err = client.Pipeline().RepairUnordered().Call(script, nil).Exec(ctx)
+	results, err = client.Pipeline().RepairUnordered().Call(script, keys).Do("GET", "k").Exec(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -530,6 +538,7 @@ func TestOpenFails(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for name, option := range map[string]rsscript.Option{
 		"timeout":      rsscript.WithCallTimeout(0),
+		"silence":      rsscript.WithSilenceTimeout(0),
 		"negative":     rsscript.WithConnectTimeout(-time.Second),
 		"protocol":     rsscript.WithProtocol(4),
 		"read from":    rsscript.WithReadFrom(9),
@@ -560,8 +569,10 @@ func TestOptions(t *testing.T) {
 		checkError(t, err, rsscript.ErrInvalidArgument)
 	}
 	client := open(t, url, rsscript.WithConnectTimeout(time.Second), rsscript.WithCallTimeout(time.Second), rsscript.WithKeepAlive(0),
+		rsscript.WithSilenceTimeout(time.Second),
 		rsscript.WithReconnectBackoff(time.Millisecond, time.Second), rsscript.WithReconnectAttempts(3), rsscript.WithMaxReplyBytes(1<<16),
-		rsscript.WithMaxReplyDepth(8), rsscript.WithReadFrom(rsscript.PreferReplica), rsscript.WithMapAddress("a:1", "b:2"))
+		rsscript.WithMaxReplyDepth(8), rsscript.WithoutClientInfo(), rsscript.WithoutTransactionProbe(), rsscript.WithReadFrom(rsscript.PreferReplica),
+		rsscript.WithMapAddress("a:1", "b:2"))
 	check(t, "PONG")(client.Do(ctx, "PING").Text())
 	err := checkError(t, client.Script("return string.rep('x', 70000)").Call(ctx, nil).Err(), rsscript.ErrReplyLimit)
 	if !errors.Is(err, rsscript.ErrIndeterminate) {

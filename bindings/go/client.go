@@ -197,7 +197,8 @@ func (c *Client) view(make func(**C.rs_client, **C.rs_error) C.rs_status) (*Clie
 type Stats struct {
 	// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 	Calls uint64
-	// RoundTrips is bursts of writing to the socket. Calls that travel together share one.
+	// RoundTrips is bursts of writing to a socket. Calls that travel together share one; a call made when all before it have ended adds exactly one each
+	// time that something of it is sent, a pipeline of more than 256 KiB several.
 	RoundTrips uint64
 	// BytesSent is before encryption.
 	BytesSent uint64

@@ -90,6 +90,7 @@ func newEngine(settings *settings) (*engine, *Error) {
 	if C.rs_queue_new(C.size_t(e.capacity), &e.queue, &native) != C.RS_OK {
 		return nil, takeError(native)
 	}
+	C.rs_queue_set_packed_details(e.queue, true)
 	fd, err := duplicate(int(C.rs_queue_fd(e.queue)))
 	if err == nil {
 		e.signal = os.NewFile(uintptr(fd), "rs_queue")
@@ -187,12 +188,7 @@ func ended(cause error) *Error {
 	return err
 }
 
-var errClosed = Error{Status: ErrClosed, Message: "the client is closed; nothing was sent", NotExecuted: true}
-
-func closedError() *Error {
-	err := errClosed
-	return &err
-}
+func closedError() *Error { return refused(ErrClosed, "the client is closed; nothing was sent") }
 
 func (h *Client) enqueue(c *call, timeout uint32) *Error {
 	e, l := h.engine, &h.lane

@@ -2,7 +2,10 @@
 
 package rsscript
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 // Status says what kind of error an [Error] is. Each is itself an error, to be used with [errors.Is]:
 //
@@ -49,7 +52,8 @@ const (
 	ErrReplyLimit Status = 301
 	// ErrServer: the server, or the script, answered with an error.
 	ErrServer Status = 400
-	// ErrNoScript: the server lost the script again right after it was loaded. The call was not executed.
+	// ErrNoScript: the server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither
+	// load scripts nor evaluate them. The call was not executed.
 	ErrNoScript Status = 401
 	// ErrCompile: the script does not compile on that server. It was not executed.
 	ErrCompile Status = 402
@@ -65,18 +69,53 @@ const (
 	ErrNotServed Status = 407
 	// ErrInternal: a defect of this library. Whether the call was executed is not known.
 	ErrInternal Status = 500
+	// ErrNoMemory: there is no memory for the reply. The server may have executed the call.
+	ErrNoMemory Status = 501
+	// ErrResources: the system has no descriptors or threads left. Nothing was sent.
+	ErrResources Status = 502
 )
 
 // Error is the name of the status in C, such as RS_ERR_INDETERMINATE.
 func (s Status) Error() string { return statusName(s) }
+
+// Reason is what ended a call, whatever is known of its execution: a deadline and a lost connection may both be [ErrIndeterminate].
+type Reason int32
+
+const (
+	// ReasonDeadline: the time was over, that of the call or, with [ErrConnect], that of the attempt to connect.
+	ReasonDeadline Reason = 1
+	// ReasonConnectionLost: the connection was lost with the call on it.
+	ReasonConnectionLost Reason = 2
+	// ReasonCancelled: the context was cancelled.
+	ReasonCancelled Reason = 3
+	// ReasonProtocol: the server sent what is no reply.
+	ReasonProtocol Reason = 4
+	// ReasonClosed: the client was closed.
+	ReasonClosed Reason = 5
+	// ReasonServer: the server said so; it refused the call, or ran it and answered with an error. With [ErrLoading] and [ErrNotServed]: up to the deadline.
+	ReasonServer Reason = 6
+	// ReasonConnect: there was no connection.
+	ReasonConnect Reason = 7
+	// ReasonLimit: a limit of the options, or [WithMaxInFlight].
+	ReasonLimit Reason = 8
+	// ReasonArgument: the call itself, as it was made. Nothing was sent.
+	ReasonArgument Reason = 9
+	// ReasonInternal: a defect of this library.
+	ReasonInternal Reason = 10
+	// ReasonResources: this side has no memory, descriptors or threads left.
+	ReasonResources Reason = 11
+)
+
+// String is the name of the reason in C, such as RS_REASON_DEADLINE.
+func (r Reason) String() string { return reasonName(r) }
 
 // ErrNil is what [errors.Is] finds in the error of a [Result] that holds no value where one was asked for, and in that of [Client.ScriptShow] where there is no such script.
 var ErrNil = errors.New("rsscript: the reply is nil")
 
 // Error is why a call failed, and what is known of its execution.
 //
-// [errors.Is] compares it with a [Status], and with the error of the context that ended the call: [context.Canceled] or
-// [context.DeadlineExceeded].
+// [errors.Is] compares it with a [Status], with [os.ErrDeadlineExceeded] where its time was over, and with the error of the context that ended the call:
+// [context.Canceled] or [context.DeadlineExceeded]. It is a [net.Error].
 type Error struct {
 	// Status is its kind.
 	Status Status
@@ -89,6 +128,12 @@ type Error struct {
 	// NotExecuted: it is certain that the call was not executed and will not be, so it may be made again. For most errors of a script neither this
 	// nor Indeterminate is true: it has done what it did before it failed.
 	NotExecuted bool
+	// Reason is what ended the call.
+	Reason Reason
+	// Index is the item of a pipeline or transaction that it is about; of several without an answer, the first. -1: it is about no one item.
+	Index int
+	// Node is the server that it is about, as host:port or the path of a socket; empty where none is known.
+	Node string
 
 	cause error
 }
@@ -100,8 +145,17 @@ func (e *Error) Error() string {
 	return e.Message
 }
 
-// Is makes [errors.Is] find the status.
+// Timeout tells whether the time was over, be it before the call was sent or after; see Indeterminate. Part of [net.Error].
+func (e *Error) Timeout() bool { return e.Reason == ReasonDeadline }
+
+// Temporary is the same as Timeout. Part of [net.Error], whose makers regret it.
+func (e *Error) Temporary() bool { return e.Timeout() }
+
+// Is makes [errors.Is] find the status, and [os.ErrDeadlineExceeded].
 func (e *Error) Is(target error) bool {
+	if target == os.ErrDeadlineExceeded {
+		return e.Timeout()
+	}
 	status, ok := target.(Status)
 	return ok && (status == e.Status || status == ErrIndeterminate && e.Indeterminate)
 }
@@ -109,14 +163,37 @@ func (e *Error) Is(target error) bool {
 // Unwrap gives the error of the context that ended the call, or nil.
 func (e *Error) Unwrap() error { return e.cause }
 
-// mayBeOfContext tells whether a call ends with such an error when it has no time left: not with what the server has answered.
+// mayBeOfContext tells whether a call ends with such an error when it has no time left: not with what the server has answered, or with a lost connection.
 func (e *Error) mayBeOfContext() bool {
-	return e.Status >= ErrConnect && e.Status < ErrServer || e.Status == ErrLoading || e.Status == ErrNotServed
+	switch e.Reason {
+	case ReasonDeadline, ReasonCancelled, ReasonConnect:
+		return true
+	}
+	return e.Status == ErrLoading || e.Status == ErrNotServed
 }
 
 // refused is the error of a call of which nothing was sent.
 func refused(status Status, message string) *Error {
-	return &Error{Status: status, Message: message, NotExecuted: true}
+	return &Error{Status: status, Message: message, NotExecuted: true, Reason: reasonOf(status), Index: -1}
+}
+
+// reasonOf is what ends a call that this package refuses.
+func reasonOf(status Status) Reason {
+	switch status {
+	case ErrTimeout:
+		return ReasonDeadline
+	case ErrCancelled:
+		return ReasonCancelled
+	case ErrClosed:
+		return ReasonClosed
+	case ErrQueueFull:
+		return ReasonLimit
+	case ErrNotSupported:
+		return ReasonServer
+	case ErrInternal:
+		return ReasonInternal
+	}
+	return ReasonArgument
 }
 
 // errorOf keeps a nil *Error from becoming an error that is not nil.

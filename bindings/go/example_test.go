@@ -154,9 +154,9 @@ func ExampleError() {
 	}
 	defer client.Close()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
-	err = client.Script("for i = 1, 5e7 do end").Call(ctx, nil).Err()
+	err = client.Do(ctx, "BLPOP", "nobody pushes to it", 0).Err()
 
 	var failure *rsscript.Error
 	if errors.As(err, &failure) {

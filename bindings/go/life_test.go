@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -23,31 +24,35 @@ func paused(t testing.TB, client *rsscript.Client) {
 	check(t, "OK")(client.Do(ctx, "CLIENT", "PAUSE", 60000, "ALL").Text())
 }
 
+// soon is a deadline well before which a call has been sent, on a busy machine too.
+const soon = 500 * time.Millisecond
+
 func TestDeadline(t *testing.T) {
 	server := ownServer(t)
-	client := open(t, server.url)
+	// Several deadlines in a row, on one connection.
+	client := open(t, server.url, rsscript.WithSilenceTimeout(time.Minute))
 	paused(t, client)
-	deadline, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	deadline, cancel := context.WithTimeout(ctx, soon)
 	defer cancel()
 	start := time.Now()
 	err := checkError(t, client.Script("return 1").Call(deadline, nil).Err(), rsscript.ErrIndeterminate)
 	if !errors.Is(err, context.DeadlineExceeded) || !err.Indeterminate || err.NotExecuted {
 		t.Fatalf("%+v", err)
 	}
-	if took := time.Since(start); took < 49*time.Millisecond || took > 2*time.Second {
+	if took := time.Since(start); took < soon-time.Millisecond || took > soon+30*time.Second {
 		t.Fatal(took)
 	}
 	err = checkError(t, client.Script("return 1").Call(deadline, nil).Err(), rsscript.ErrTimeout)
 	if !errors.Is(err, context.DeadlineExceeded) || err.Indeterminate || !err.NotExecuted {
 		t.Fatalf("%+v", err)
 	}
-	hurried, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	hurried, cancel := context.WithTimeout(ctx, soon)
 	defer cancel()
 	_, failure := client.Pipeline().Do("PING").Exec(hurried)
 	if err := checkError(t, failure, rsscript.ErrIndeterminate); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
 	}
-	hurried, cancel = context.WithTimeout(ctx, 50*time.Millisecond)
+	hurried, cancel = context.WithTimeout(ctx, soon)
 	defer cancel()
 	if err := client.ScriptFlush(hurried, rsscript.FlushSync); !errors.Is(err, rsscript.ErrIndeterminate) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
@@ -56,11 +61,40 @@ func TestDeadline(t *testing.T) {
 
 func TestClientsOwnTimeout(t *testing.T) {
 	server := ownServer(t)
-	client := open(t, server.url, rsscript.WithCallTimeout(50*time.Millisecond))
+	client := open(t, server.url, rsscript.WithCallTimeout(soon))
 	paused(t, client)
 	err := checkError(t, client.Do(ctx, "PING").Err(), rsscript.ErrIndeterminate)
 	if errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
+	}
+	var timeout net.Error
+	if !errors.As(error(err), &timeout) || !timeout.Timeout() || !errors.Is(err, os.ErrDeadlineExceeded) || err.Reason != rsscript.ReasonDeadline {
+		t.Fatalf("%+v", err)
+	}
+	if err.Node == "" || err.Index != -1 {
+		t.Fatalf("%+v", err)
+	}
+}
+
+func TestLostConnectionIsNoTimeout(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url)
+	paused(t, client)
+	deadline, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	result := make(chan error)
+	go func() { result <- client.Do(deadline, "INCR", "n").Err() }()
+	go func() {
+		_, err := client.Pipeline().Do("INCR", "n").Do("PING").Exec(deadline)
+		result <- err
+	}()
+	eventually(t, "both are sent", func() bool { return client.Stats().InFlight == 2 })
+	server.kill()
+	for range 2 {
+		err := checkError(t, <-result, rsscript.ErrIndeterminate)
+		if err.Timeout() || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || err.Reason != rsscript.ReasonConnectionLost {
+			t.Fatalf("%+v", err)
+		}
 	}
 }
 
@@ -611,7 +645,7 @@ func TestOpenIsGivenUp(t *testing.T) {
 			ending, cancelInner = context.WithCancel(ctx)
 			time.AfterFunc(50*time.Millisecond, cancelInner)
 		}
-		_, err := rsscript.Open(ending, silent, rsscript.WithConnectTimeout(300*time.Millisecond))
+		_, err := rsscript.Open(ending, silent, rsscript.WithConnectTimeout(5*time.Second))
 		var own *rsscript.Error
 		if !errors.Is(err, end) || !errors.As(err, &own) || !own.NotExecuted {
 			t.Fatal(end, err)

@@ -51,6 +51,9 @@ func takeError(native *C.rs_error) *Error {
 		ServerCode:    C.GoString(C.rs_error_server_code(native)),
 		Indeterminate: bool(C.rs_error_is_indeterminate(native)),
 		NotExecuted:   bool(C.rs_error_is_not_executed(native)),
+		Reason:        Reason(C.rs_error_reason(native)),
+		Index:         int(C.rs_error_index(native)),
+		Node:          C.GoString(C.rs_error_node(native)),
 	}
 }
 
@@ -69,6 +72,10 @@ func withCString(what, text string, f func(*C.char) *Error) *Error {
 // pointerTo is where the bytes of text are, for C to read during a call.
 func pointerTo(text string) *C.char {
 	return (*C.char)(unsafe.Pointer(unsafe.StringData(text)))
+}
+
+func reasonName(reason Reason) string {
+	return C.GoString(C.rs_reason_name(C.int32_t(reason)))
 }
 
 func statusName(status Status) string {

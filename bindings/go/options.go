@@ -97,6 +97,18 @@ func WithCallTimeout(timeout time.Duration) Option {
 	}
 }
 
+// WithSilenceTimeout is when a connection is taken for dead that nobody has ended: once a call has missed its
+// deadline on it (or its context's), and calls were waiting on it for so long without a single byte coming. New
+// calls take a new connection from then on; those that wait on the old one go on waiting until their own deadlines.
+// It wins over the URL's silence_timeout_ms. Default: 500 ms.
+func WithSilenceTimeout(timeout time.Duration) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_silence_timeout_ms(o, milliseconds(timeout), err)
+		})
+	}
+}
+
 // WithUsername is the ACL user; it wins over the URL's and needs a password.
 func WithUsername(name string) Option {
 	return func(s *settings) *Error {
@@ -239,6 +251,25 @@ func WithLazyConnect() Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
 			return C.rs_options_set_lazy_connect(o, true, err)
+		})
+	}
+}
+
+// WithoutClientInfo has no connection tell the server by CLIENT SETINFO which library this is: where the user lacks the right, each leaves an entry in ACL LOG.
+func WithoutClientInfo() Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_client_info(o, false, err)
+		})
+	}
+}
+
+// WithoutTransactionProbe has no connection run an empty transaction with its login, to see whether this user may run any: where the user lacks the right, each leaves
+// an entry in ACL LOG. The first transaction on each connection costs a round trip more instead.
+func WithoutTransactionProbe() Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_probe_transactions(o, false, err)
 		})
 	}
 }

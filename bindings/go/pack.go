@@ -20,6 +20,7 @@ const (
 	packedScriptFlush  = 5
 	packedScriptKill   = 6
 	packedScriptShow   = 7
+	packedKill         = 8
 
 	packedReadOnly = 1
 

@@ -19,8 +19,8 @@ func (c *Client) Pipeline() *Pipeline { return &Pipeline{client: c} }
 // Transaction makes an empty transaction: everything in it is executed without anything in between, or nothing of it.
 func (c *Client) Transaction() *Pipeline { return &Pipeline{client: c, flags: packedAtomic} }
 
-// RepairUnordered has script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, sent again after all other items: out of order. Not
-// for a transaction.
+// RepairUnordered has script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, sent again after all other items even where that changes
+// the order of what is done to a key. Not for a transaction.
 func (p *Pipeline) RepairUnordered() *Pipeline {
 	p.flags |= packedRepairUnordered
 	return p

@@ -67,7 +67,7 @@ func TestProcessesThatEndWithWorkInFlight(t *testing.T) {
 	server.mustRaw(t, "CLIENT PAUSE 600000 WRITE") // a script may write
 	for way, end := range ends {
 		for range 3 {
-			deadline, cancel := context.WithTimeout(ctx, 30*time.Second)
+			deadline, cancel := context.WithTimeout(ctx, 2*time.Minute)
 			defer cancel()
 			command := exec.CommandContext(deadline, os.Args[0])
 			command.Env = append(os.Environ(), endVariable+"="+way, urlVariable+"="+server.url)

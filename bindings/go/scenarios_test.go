@@ -203,7 +203,7 @@ func (r *scenarioRun) step(step step) {
 		return
 	}
 	defer cancel()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		got := r.does(ctx, step)
 		if r.cameTo(step.Expect, got) {
@@ -262,6 +262,10 @@ func (r *scenarioRun) does(ctx context.Context, step step) (got outcome) {
 		got.err = client.ScriptFlush(ctx, rsscript.FlushDefault)
 	case "kill":
 		got.err = client.ScriptKill(ctx)
+	case "stop":
+		var killed []rsscript.Killed
+		killed, got.err = client.Kill(ctx)
+		got.value = r.shownKilled(killed)
 	case "open":
 		var opened *rsscript.Client
 		if opened, got.err = rsscript.Open(ctx, step.URL); got.err == nil {
@@ -323,6 +327,22 @@ func (r *scenarioRun) happens(event string, server *server) {
 	default:
 		r.fail("an event that is not known")
 	}
+}
+
+// shownKilled gives what was stopped as the scenarios expect it, who leave open where.
+func (r *scenarioRun) shownKilled(killed []rsscript.Killed) []any {
+	shown := make([]any, len(killed))
+	for i, what := range killed {
+		kind, name := "script", any(nil)
+		if what.Function {
+			kind, name = "function", what.Name
+		}
+		if what.Node == "" || !what.Function && what.Name != "" {
+			r.fail("killed without a server, or a script with a name")
+		}
+		shown[i] = []any{kind, name, map[string]any{"contains": ""}}
+	}
+	return shown
 }
 
 func anyOf[T any](elements []T) []any {
@@ -446,6 +466,10 @@ func (r *scenarioRun) isExpectedError(form map[string]any, got error) bool {
 			is = own.ServerCode == want
 		case "executed":
 			is = executed == want
+		case "reason":
+			is = own.Reason.String() == want
+		case "index":
+			is = fmt.Sprint(own.Index) == fmt.Sprint(want)
 		case "arrived":
 		default:
 			r.fail("a field that is not known: %s", field)

@@ -105,7 +105,7 @@ func (s *service) start(t *testing.T, config, password string, options ...string
 		t.Fatal(err)
 	}
 	t.Cleanup(m.stop)
-	m.ask = open(t, m.url, rsscript.WithPassword(password), rsscript.WithCallTimeout(2*time.Second))
+	m.ask = open(t, m.url, rsscript.WithPassword(password), rsscript.WithCallTimeout(20*time.Second))
 	return m
 }
 
@@ -194,7 +194,7 @@ func TestSentinels(t *testing.T) {
 
 	service.failover(t, client, func() { old.kill() })
 	check(t, replica.port)(script.Call(ctx, nil).Text())
-	check(t, replica.port)(service.primary(), nil)
+	eventually(t, "all sentinels name the new primary", func() bool { return service.primary() == replica.port })
 	results, err = client.Pipeline().Do("SET", "n", 2).Call(script, nil).Exec(ctx)
 	if err != nil {
 		t.Fatal(err)

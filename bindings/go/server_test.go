@@ -229,7 +229,7 @@ func keyOf(t testing.TB) string { return fmt.Sprint(t.Name(), keys.Add(1)) }
 // eventually waits for a condition. Generously: the machine may be busy with other tests.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); {
+	for deadline := time.Now().Add(2 * time.Minute); !holds(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("this did not come about: %s", what)
 		}

@@ -208,7 +208,7 @@ func TestTLSWithWhoDoesNotSpeakIt(t *testing.T) {
 	}
 	t.Cleanup(plain.stop)
 	// It waits for the end of a line that is none.
-	_, err = rsscript.Open(ctx, "rediss://"+plain.address, rsscript.WithTLSCAFile(ours.file), rsscript.WithConnectTimeout(200*time.Millisecond))
+	_, err = rsscript.Open(ctx, "rediss://"+plain.address, rsscript.WithTLSCAFile(ours.file), rsscript.WithConnectTimeout(time.Second))
 	if err := checkError(t, err, rsscript.ErrConnect); !err.NotExecuted || !strings.Contains(err.Message, "TLS") {
 		t.Fatal(err)
 	}

@@ -32,6 +32,9 @@ func (r *reader) failure(status Status, flags byte) *Error {
 	err := &Error{Status: status, Indeterminate: flags&packedIndeterminate != 0, NotExecuted: flags&packedNotExecuted != 0}
 	err.ServerCode = r.text()
 	err.Message = r.text()
+	err.Reason = Reason(int32(r.number()))
+	err.Index = int(int32(r.number()))
+	err.Node = r.text()
 	return err
 }
 
@@ -74,6 +77,8 @@ func (r *reader) skip(count uint32) {
 		case KindError:
 			r.take(5)
 			r.text()
+			r.text()
+			r.take(8)
 			r.text()
 		case KindVerbatim:
 			r.take(3)

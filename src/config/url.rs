@@ -7,11 +7,12 @@ use std::ffi::OsString;
 use std::iter;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use url::{Host, form_urlencoded};
 
-use super::{Address, Protocol, Secret, Servers};
+use super::{Address, LONGEST_WAIT, Protocol, Secret, Servers};
 use crate::error::{Error, Result, Status};
 
 const DEFAULT_PORT: u16 = 6379;
@@ -32,6 +33,9 @@ pub(super) struct Target {
     pub(super) password: Option<Secret>,
     pub(super) database: u32,
     pub(super) protocol: Protocol,
+    pub(super) silence_timeout: Option<Duration>,
+    pub(super) client_info: Option<bool>,
+    pub(super) probe_transactions: Option<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -83,7 +87,18 @@ pub(super) fn parse(url: &str) -> Result<Target> {
         (Some(a), Some(b)) if a != b => return Err(invalid("the path and db= name different databases")),
         (a, b) => a.or(b).unwrap_or(0),
     };
-    Ok(Target { servers, tls, username, password, database, protocol: query.protocol })
+    let Query { protocol, silence_timeout, client_info, probe_transactions, .. } = query;
+    Ok(Target {
+        servers,
+        tls,
+        username,
+        password,
+        database,
+        protocol,
+        silence_timeout,
+        client_info,
+        probe_transactions,
+    })
 }
 
 fn invalid(why: impl std::fmt::Display) -> Error {
@@ -217,6 +232,17 @@ fn parse_database(text: &str) -> Result<u32> {
         .ok_or_else(|| invalid(format_args!("{DATABASE}; {ENCODING}")))
 }
 
+fn parse_milliseconds(name: &str, text: &str) -> Result<Duration> {
+    parse_digits(text)
+        .map(Duration::from_millis)
+        .filter(|time| !time.is_zero() && *time <= LONGEST_WAIT)
+        .ok_or_else(|| {
+            invalid(format_args!(
+                "the parameter {name} must be milliseconds, above zero and at most 365 days"
+            ))
+        })
+}
+
 /// `str::parse` without its `+5`.
 fn parse_digits<T: std::str::FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
@@ -226,6 +252,9 @@ fn parse_digits<T: std::str::FromStr>(text: &str) -> Option<T> {
 struct Query {
     database: Option<u32>,
     protocol: Protocol,
+    silence_timeout: Option<Duration>,
+    client_info: Option<bool>,
+    probe_transactions: Option<bool>,
 }
 
 fn parse_query(query: &str) -> Result<Query> {
@@ -240,18 +269,34 @@ fn parse_query(query: &str) -> Result<Query> {
                     _ => return Err(invalid("the parameter protocol must be 2 or 3")),
                 }
             }
-            "db" | "protocol" => return Err(invalid(format_args!("the parameter {name} occurs twice"))),
+            "silence_timeout_ms" if parsed.silence_timeout.is_none() => {
+                parsed.silence_timeout = Some(parse_milliseconds(&name, &value)?);
+            }
+            "client_info" if parsed.client_info.is_none() => {
+                parsed.client_info = Some(parse_switch(&name, &value)?);
+            }
+            "probe_transactions" if parsed.probe_transactions.is_none() => {
+                parsed.probe_transactions = Some(parse_switch(&name, &value)?);
+            }
+            "db" | "protocol" | "silence_timeout_ms" | "client_info" | "probe_transactions" => {
+                return Err(invalid(format_args!("the parameter {name} occurs twice")));
+            }
             name => {
                 let plain = name.len() <= 32
                     && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
                 let name = if plain { name } else { "(not shown)" };
                 return Err(invalid(format_args!(
-                    "unknown parameter {name}; a URL takes db and protocol, all else is an option of the client"
+                    "unknown parameter {name}; a URL takes db, protocol, silence_timeout_ms, client_info and probe_transactions, \
+                     all else is an option of the client"
                 )));
             }
         }
     }
     Ok(parsed)
+}
+
+fn parse_switch(name: &str, value: &str) -> Result<bool> {
+    value.parse().map_err(|_| invalid(format_args!("the parameter {name} must be true or false")))
 }
 
 #[cfg(test)]
@@ -322,6 +367,8 @@ mod tests {
         }
         assert_eq!(parse("redis://h?protocol=3").unwrap().protocol, Protocol::Resp3);
         assert_eq!(parse("unix:///s?db=1&protocol=2").unwrap().protocol, Protocol::Resp2);
+        let silence = parse("unix:///s?silence_timeout_ms=31536000000").unwrap().silence_timeout;
+        assert_eq!(silence, Some(LONGEST_WAIT));
     }
 
     #[test]
@@ -370,6 +417,14 @@ mod tests {
             ("redis://u:s3cret@h/1?db=2", "different databases"),
             ("redis://u:s3cret@h?db=1&db=1", "db occurs twice"),
             ("redis://u:s3cret@h?protocol=4", "protocol must be"),
+            ("redis://u:s3cret@h?silence_timeout_ms=0", "silence_timeout_ms must be"),
+            ("redis://u:s3cret@h?silence_timeout_ms=1s", "silence_timeout_ms must be"),
+            ("redis://u:s3cret@h?silence_timeout_ms=31536000001", "silence_timeout_ms must be"),
+            ("redis://u:s3cret@h?silence_timeout_ms=18446744073709551616", "silence_timeout_ms must be"),
+            (
+                "redis://u:s3cret@h?silence_timeout_ms=1&silence_timeout_ms=2",
+                "silence_timeout_ms occurs twice",
+            ),
             ("redis://u:s3cret@h?timeout=5", "unknown parameter timeout"),
             ("redis://h?password=s3cret", "unknown parameter password"),
             ("redis://u:s3cret@h?a%20b=1", "unknown parameter (not shown)"),

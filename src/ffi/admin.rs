@@ -1,4 +1,4 @@
-//! Script administration: LOAD, EXISTS, FLUSH, KILL and SHOW.
+//! Script administration: LOAD, EXISTS, FLUSH, KILL and SHOW; and stopping whatever runs.
 
 use std::ffi::c_char;
 
@@ -6,7 +6,7 @@ use super::client::rs_client;
 use super::error::rs_error;
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
-use super::{Out, Strings, guard, handle, invalid, rs_status, text};
+use super::{Out, Strings, guard_held, handle, invalid, rs_status, text};
 use crate::admin::FlushMode;
 
 /// SCRIPT FLUSH as the server is configured.
@@ -33,7 +33,7 @@ pub unsafe extern "C" fn rs_client_script_load(
     script: *const rs_script,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let (client, script) = unsafe { (handle(client, "client")?, handle(script, "script")?) };
         client.client.script_load(script.script())
@@ -44,7 +44,8 @@ pub unsafe extern "C" fn rs_client_script_load(
 /// error: without it nobody knows.
 ///
 /// `shas`: `count` SHA1s of 40 hexadecimal digits, each ending in a NUL; copied. `exists`: `count` places; each becomes true or false, all
-/// false on failure. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
+/// false on failure, unless `count` is above 2147483647 and can be no array's. `err` may be NULL. Errors: any of
+/// RS_ERR_. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/script-exists/>
 ///
@@ -64,10 +65,14 @@ pub unsafe extern "C" fn rs_client_script_exists(
             unsafe { exists.add(index).write(value) };
         }
     };
-    (0..count).for_each(|index| set(index, false));
-    guard(err, || {
-        if exists.is_null() && count > 0 {
-            return Err(invalid("exists", "is NULL and its number is not 0"));
+    // Checked before anything is written: what is no list has no places.
+    let is_list = count <= super::LONGEST_LIST;
+    if is_list {
+        (0..count).for_each(|index| set(index, false));
+    }
+    guard_held(err, || {
+        if exists.is_null() && count > 0 || !is_list {
+            return Err(super::no_list("exists"));
         }
         // SAFETY: as documented.
         let (client, sha_list) =
@@ -95,7 +100,7 @@ pub unsafe extern "C" fn rs_client_script_flush(
     mode: i32,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let client = unsafe { handle(client, "client")? };
         client.client.script_flush(match mode {
@@ -108,7 +113,8 @@ pub unsafe extern "C" fn rs_client_script_flush(
 }
 
 /// Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. They
-/// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY.
+/// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY. A function is not stopped so, and
+/// the error is RS_ERR_BUSY: see rs_client_kill.
 ///
 /// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
 /// server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
@@ -122,10 +128,43 @@ pub unsafe extern "C" fn rs_client_script_kill(
     client: *const rs_client,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let client = unsafe { handle(client, "client")? };
         client.client.script_kill()
+    })
+}
+
+/// Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running. It
+/// need not be this client's. In a cluster one success is a success, and UNKILLABLE outranks NOTBUSY.
+///
+/// `*killed`: what was stopped, an array with an array of three for each: the string `script` or `function`; the function's name, or nil for a
+/// script, which the server does not name, and where this user may not run FUNCTION STATS; the server as `host:port` or the path of its
+/// socket. Caller frees with rs_reply_free; NULL on failure. `killed` may be NULL.
+///
+/// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
+/// server's word NOTBUSY (nothing runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
+///
+/// Redis: <https://redis.io/docs/latest/commands/script-kill/>, <https://redis.io/docs/latest/commands/function-kill/>
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_client_kill(
+    client: *const rs_client,
+    killed: *mut *mut rs_reply,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let out = unsafe { Out::new(killed) };
+    guard_held(err, || {
+        // SAFETY: as documented.
+        let client = unsafe { handle(client, "client")? };
+        let killed_reply = client.client.kill_to_reply()?;
+        if !killed.is_null() {
+            out.set(reply::into_raw(killed_reply));
+        }
+        Ok(())
     })
 }
 
@@ -147,7 +186,7 @@ pub unsafe extern "C" fn rs_client_script_show(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(source) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("source")?;
         // SAFETY: as documented.
         let (client, sha) = unsafe { (handle(client, "client")?, text(sha, "sha")?) };

@@ -6,17 +6,19 @@ use std::time::Duration;
 use super::error::rs_error;
 use super::options::{read_from_of, rs_options};
 use super::reply::{self, rs_reply};
-use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status, text};
+use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status, text};
 use crate::client::Client;
 use crate::config::Options;
 use crate::error::Result;
 use crate::route::Route;
+use crate::threads::{self, Place};
 
 /// A connection to a server that any number of threads may share; their calls travel together. Caller frees with
 /// rs_client_free.
 ///
 /// A blocking call does its input and output on the thread that makes it; for submitted calls see rs_queue. A child of
-/// fork() must open a client of its own: calls on its parent's end with RS_ERR_FORKED.
+/// fork() must open a client of its own: calls on its parent's end with RS_ERR_FORKED. A fork that runs no handlers
+/// of pthread_atfork, as _Fork(), goes unnoticed.
 pub struct rs_client {
     pub(super) client: Client,
 }
@@ -48,7 +50,7 @@ pub unsafe extern "C" fn rs_client_open(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(client) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("client")?;
         // SAFETY: as documented.
         let (url, options) = unsafe { (text(url, "url")?, options.as_ref()) };
@@ -186,7 +188,7 @@ unsafe fn make_view(
 ) -> rs_status {
     // SAFETY: as promised.
     let out = unsafe { Out::new(view) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("view")?;
         // SAFETY: as promised.
         let client = unsafe { handle(client, "client")? };
@@ -237,7 +239,7 @@ pub(super) fn give(out: &Out<rs_reply>, reply: crate::resp::Reply) {
 }
 
 /// Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
-/// RS_ERR_INDETERMINATE where bytes were sent; one that is connecting ends with that attempt, at the connect timeout at the latest.
+/// RS_ERR_INDETERMINATE where bytes were sent; one that is connecting gives up.
 /// Later calls end with RS_ERR_CLOSED. The handles are still to be freed. In a child of fork() it does nothing: the connection is the parent's.
 ///
 /// NULL: does nothing. Errors: none. Threads: any.
@@ -254,8 +256,14 @@ pub unsafe extern "C" fn rs_client_close(client: *const rs_client) {
     });
 }
 
-/// Frees a handle of a client; the last one closes it. Scripts do not keep a client open: calling one that was
+/// Frees a handle of a client; the last one closes it, and waits until its threads have ended: a moment, unless one
+/// of them is in the log callback. Then every call that was submitted is completed, and the log callback is not
+/// called any more. Scripts do not keep a client open: calling one that was
 /// registered with it ends with RS_ERR_CLOSED then.
+///
+/// In the log callback it does not wait, the client's threads end by themselves, and the library stays loaded; where
+/// a call of that very thread has led to the callback, the handle's memory is not given back either, for the call
+/// looks at it still. In a callback of rs_queue_dispatch it is as everywhere.
 ///
 /// NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
 ///
@@ -263,6 +271,13 @@ pub unsafe extern "C" fn rs_client_close(client: *const rs_client) {
 /// `client` is NULL or a live client; it is not live afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_free(client: *mut rs_client) {
+    if threads::place() == Place::Callback {
+        // A call of this thread waits for the callback, perhaps through this very handle: its memory stays where it
+        // is. SAFETY: as documented.
+        return guard_value((), || {
+            unsafe { client.as_ref() }.map_or((), |client| client.client.close_if_last())
+        });
+    }
     // SAFETY: as documented.
     unsafe { free(client) }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_char};
 
 use super::{free, guard_value, rs_status};
-use crate::error::{Error, Status};
+use crate::error::{Error, Reason, Status};
 
 /// An argument is NULL, out of range or of the wrong length. Nothing was sent.
 pub const RS_ERR_INVALID_ARGUMENT: rs_status = 100;
@@ -17,7 +17,7 @@ pub const RS_ERR_COMMAND_REFUSED: rs_status = 103;
 pub const RS_ERR_CROSS_SLOT: rs_status = 104;
 /// A read-only call of a script whose first line (`#!lua`) lacks the flag `no-writes`. Nothing was sent.
 pub const RS_ERR_NOT_READ_ONLY: rs_status = 105;
-/// The client was opened before fork(), by the parent process. Nothing was sent.
+/// The client or queue was made before fork(), by the parent process. Nothing was sent.
 pub const RS_ERR_FORKED: rs_status = 106;
 /// The client is closed or was freed. Nothing of the call was sent.
 pub const RS_ERR_CLOSED: rs_status = 107;
@@ -42,7 +42,8 @@ pub const RS_ERR_INDETERMINATE: rs_status = 300;
 pub const RS_ERR_REPLY_LIMIT: rs_status = 301;
 /// The server, or the script, answered with an error.
 pub const RS_ERR_SERVER: rs_status = 400;
-/// The server lost the script again right after it was loaded. The call was not executed.
+/// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
+/// scripts nor evaluate them. The call was not executed.
 pub const RS_ERR_NOSCRIPT: rs_status = 401;
 /// The script does not compile on that server. It was not executed.
 pub const RS_ERR_COMPILE: rs_status = 402;
@@ -58,6 +59,35 @@ pub const RS_ERR_NOT_SUPPORTED: rs_status = 406;
 pub const RS_ERR_NOT_SERVED: rs_status = 407;
 /// A defect of this library. Whether the call was executed is not known.
 pub const RS_ERR_INTERNAL: rs_status = 500;
+/// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE. The server
+/// may have executed the call.
+pub const RS_ERR_NO_MEMORY: rs_status = 501;
+/// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
+pub const RS_ERR_RESOURCES: rs_status = 502;
+
+/// What ended a call: the time was over, that of the call or, with RS_ERR_CONNECT, that of the attempt to connect.
+pub const RS_REASON_DEADLINE: i32 = 1;
+/// What ended a call: the connection was lost with the call on it.
+pub const RS_REASON_CONNECTION_LOST: i32 = 2;
+/// What ended a call: its caller has called it off.
+pub const RS_REASON_CANCELLED: i32 = 3;
+/// What ended a call: the server sent what is no reply.
+pub const RS_REASON_PROTOCOL: i32 = 4;
+/// What ended a call: the client was closed.
+pub const RS_REASON_CLOSED: i32 = 5;
+/// What ended a call: the server said so; it refused the call, or ran it and answered with an error. With RS_ERR_LOADING and RS_ERR_NOT_SERVED: up to
+/// the deadline.
+pub const RS_REASON_SERVER: i32 = 6;
+/// What ended a call: there was no connection; no such host, refused, unreachable, no TLS.
+pub const RS_REASON_CONNECT: i32 = 7;
+/// What ended a call: a limit of the options or of a queue.
+pub const RS_REASON_LIMIT: i32 = 8;
+/// What ended a call: the call itself, as it was made. Nothing was sent.
+pub const RS_REASON_ARGUMENT: i32 = 9;
+/// What ended a call: a defect of this library.
+pub const RS_REASON_INTERNAL: i32 = 10;
+/// What ended a call: this side has no memory, descriptors or threads left.
+pub const RS_REASON_RESOURCES: i32 = 11;
 
 /// Why a call failed. Made by the functions that take an `rs_error **`; caller frees with rs_error_free.
 ///
@@ -66,13 +96,15 @@ pub struct rs_error {
     error: Error,
     message: CString,
     code: CString,
+    node: CString,
 }
 
 impl rs_error {
     pub(super) fn new(error: Error) -> *mut rs_error {
         let message = without_nul(error.message());
         let code = without_nul(error.server_code().unwrap_or_default());
-        Box::into_raw(Box::new(rs_error { error, message, code }))
+        let node = without_nul(error.node().unwrap_or_default());
+        Box::into_raw(Box::new(rs_error { error, message, code, node }))
     }
 }
 
@@ -93,7 +125,7 @@ pub unsafe extern "C" fn rs_error_status(error: *const rs_error) -> rs_status {
     guard_value(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.status().code()))
 }
 
-/// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script.
+/// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script. A server's text in it is cut off after 64 KiB.
 ///
 /// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 ///
@@ -144,6 +176,49 @@ pub unsafe extern "C" fn rs_error_is_not_executed(error: *const rs_error) -> boo
     guard_value(false, || unsafe { error.as_ref() }.is_some_and(|error| error.error.is_not_executed()))
 }
 
+/// What ended the call, one of the RS_REASON_ numbers, whatever is known of its execution: a deadline and a lost connection may both be
+/// RS_ERR_INDETERMINATE. Later versions may have more of them.
+///
+/// NULL: 0. Errors: none.
+///
+/// # Safety
+/// `error` is NULL or a live rs_error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_error_reason(error: *const rs_error) -> i32 {
+    // SAFETY: as documented.
+    guard_value(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.reason().code()))
+}
+
+/// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the first. -1: it is about no one
+/// item.
+///
+/// NULL: -1. Errors: none.
+///
+/// # Safety
+/// `error` is NULL or a live rs_error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_error_index(error: *const rs_error) -> i64 {
+    // SAFETY: as documented.
+    guard_value(-1, || unsafe { error.as_ref() }.map_or(-1, |error| index_of(&error.error)))
+}
+
+/// The same as a number of C.
+fn index_of(error: &Error) -> i64 {
+    error.index().and_then(|index| i64::try_from(index).ok()).unwrap_or(-1)
+}
+
+/// The server that the error is about, as `host:port` or the path of a socket; empty where no server is to blame, or which one is not known.
+///
+/// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
+///
+/// # Safety
+/// `error` is NULL or a live rs_error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_error_node(error: *const rs_error) -> *const c_char {
+    // SAFETY: as documented.
+    guard_value(c"".as_ptr(), || unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.node.as_ptr()))
+}
+
 /// Frees an error.
 ///
 /// NULL: does nothing. Errors: none.
@@ -170,6 +245,29 @@ pub extern "C" fn rs_status_name(status: rs_status) -> *const c_char {
     };
     name.as_ptr()
 }
+
+/// The name of a reason, such as `RS_REASON_DEADLINE`.
+///
+/// Returns: a string that lives as long as the library. A number that is no reason: `RS_REASON_UNKNOWN`. Threads: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn rs_reason_name(reason: i32) -> *const c_char {
+    let named = REASONS.iter().find(|(known, _)| known.code() == reason);
+    named.map_or(c"RS_REASON_UNKNOWN", |(_, name)| name).as_ptr()
+}
+
+const REASONS: &[(Reason, &std::ffi::CStr)] = &[
+    (Reason::Deadline, c"RS_REASON_DEADLINE"),
+    (Reason::ConnectionLost, c"RS_REASON_CONNECTION_LOST"),
+    (Reason::Cancelled, c"RS_REASON_CANCELLED"),
+    (Reason::Protocol, c"RS_REASON_PROTOCOL"),
+    (Reason::Closed, c"RS_REASON_CLOSED"),
+    (Reason::Server, c"RS_REASON_SERVER"),
+    (Reason::Connect, c"RS_REASON_CONNECT"),
+    (Reason::Limit, c"RS_REASON_LIMIT"),
+    (Reason::Argument, c"RS_REASON_ARGUMENT"),
+    (Reason::Internal, c"RS_REASON_INTERNAL"),
+    (Reason::Resources, c"RS_REASON_RESOURCES"),
+];
 
 const STATUSES: &[(Status, &std::ffi::CStr)] = &[
     (Status::InvalidArgument, c"RS_ERR_INVALID_ARGUMENT"),
@@ -198,6 +296,8 @@ const STATUSES: &[(Status, &std::ffi::CStr)] = &[
     (Status::NotSupported, c"RS_ERR_NOT_SUPPORTED"),
     (Status::NotServed, c"RS_ERR_NOT_SERVED"),
     (Status::Internal, c"RS_ERR_INTERNAL"),
+    (Status::NoMemory, c"RS_ERR_NO_MEMORY"),
+    (Status::Resources, c"RS_ERR_RESOURCES"),
 ];
 
 #[cfg(test)]
@@ -233,8 +333,26 @@ mod tests {
             (RS_ERR_NOT_SUPPORTED, Status::NotSupported),
             (RS_ERR_NOT_SERVED, Status::NotServed),
             (RS_ERR_INTERNAL, Status::Internal),
+            (RS_ERR_NO_MEMORY, Status::NoMemory),
+            (RS_ERR_RESOURCES, Status::Resources),
         ] {
             assert_eq!(number, status.code());
+        }
+        for (number, reason) in [
+            (RS_REASON_DEADLINE, Reason::Deadline),
+            (RS_REASON_CONNECTION_LOST, Reason::ConnectionLost),
+            (RS_REASON_CANCELLED, Reason::Cancelled),
+            (RS_REASON_PROTOCOL, Reason::Protocol),
+            (RS_REASON_CLOSED, Reason::Closed),
+            (RS_REASON_SERVER, Reason::Server),
+            (RS_REASON_CONNECT, Reason::Connect),
+            (RS_REASON_LIMIT, Reason::Limit),
+            (RS_REASON_ARGUMENT, Reason::Argument),
+            (RS_REASON_INTERNAL, Reason::Internal),
+            (RS_REASON_RESOURCES, Reason::Resources),
+        ] {
+            assert_eq!(number, reason.code());
+            assert!(REASONS.iter().any(|(known, _)| *known == reason));
         }
     }
 }

@@ -5,25 +5,30 @@
 #![allow(unsafe_code, non_camel_case_types)]
 
 pub mod admin;
+pub(crate) mod cancel;
 pub mod client;
 pub mod error;
 pub(crate) mod fork;
+pub(crate) mod library;
+pub(crate) mod lock;
 pub mod options;
 pub mod pipeline;
 pub mod queue;
 pub mod reply;
 pub mod script;
+pub(crate) mod signals;
 pub mod stats;
 pub mod version;
 
 use std::ffi::{CStr, c_char};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 
 use smallvec::SmallVec;
 
 use crate::resp::encode::{Arguments, Buffer};
+use cancel::Held;
 use error::rs_error;
 
 /// `RS_OK` or one of the `RS_ERR_` numbers.
@@ -33,10 +38,13 @@ pub type rs_status = i32;
 pub const RS_OK: rs_status = 0;
 
 /// Runs the body of an export: no panic passes, `*err` is set on every path.
+///
+/// For calls that have to be quick: what in them may be a cancellation point is done with a [`Held`] further down;
+/// see `cancel`.
 fn guard(err: *mut *mut rs_error, body: impl FnOnce() -> Result<()>) -> rs_status {
-    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        Err(Error::new(Status::Internal, "a defect of rs_script: it panicked; please report it").sent(true))
-    });
+    #[cfg(not(target_os = "linux"))]
+    let _held = Held::new();
+    let result = contain(body).unwrap_or_else(|| Err(Error::defect()));
     let (status, error) = match result {
         Ok(()) => (RS_OK, std::ptr::null_mut()),
         Err(error) => {
@@ -50,9 +58,15 @@ fn guard(err: *mut *mut rs_error, body: impl FnOnce() -> Result<()>) -> rs_statu
     status
 }
 
+/// The same for all others.
+fn guard_held(err: *mut *mut rs_error, body: impl FnOnce() -> Result<()>) -> rs_status {
+    let _held = Held::new();
+    guard(err, body)
+}
+
 /// Runs the body of an export that has no error to give; a panic becomes `otherwise`.
 fn guard_value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or(otherwise)
+    contain(body).unwrap_or(otherwise)
 }
 
 /// The error for an argument that cannot be used.
@@ -124,6 +138,18 @@ fn check_length(len: usize, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// More is far beyond what a server accepts; below it no size of a list can overflow.
+const LONGEST_LIST: usize = {
+    let fitting = isize::MAX as usize / size_of::<u64>();
+    if fitting < i32::MAX as usize { fitting } else { i32::MAX as usize }
+};
+
+/// The error for a list that cannot be one.
+#[cold]
+fn no_list(name: &str) -> Error {
+    invalid(name, &format!("is NULL and its number is not 0, or there are more than {LONGEST_LIST}"))
+}
+
 /// A list of byte strings as C hands it over: pointers, and lengths or NULs at the ends.
 #[derive(Clone, Copy)]
 struct Strings<'a> {
@@ -146,9 +172,8 @@ impl<'a> Strings<'a> {
         if count == 0 {
             return Ok(Strings { pointers: &[], lengths: None, name });
         }
-        // More is far beyond what a server accepts; below it no size of the lists can overflow.
-        if pointers.is_null() || count > i32::MAX as usize {
-            return Err(invalid(name, "is NULL and its number is not 0, or there are more than 2147483647"));
+        if pointers.is_null() || count > LONGEST_LIST {
+            return Err(no_list(name));
         }
         // SAFETY: not NULL, and the caller promises `count` pointers.
         let pointers = unsafe { std::slice::from_raw_parts(pointers, count) };
@@ -210,6 +235,7 @@ unsafe fn free<T>(handle: *mut T) {
     if !handle.is_null() {
         // SAFETY: the caller promises a live handle, which is owned from here on.
         let owned = unsafe { Box::from_raw(handle) };
+        let _held = Held::new();
         guard_value((), || drop(owned));
     }
 }

@@ -3,8 +3,9 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
+use super::cancel::Held;
 use super::error::rs_error;
-use super::{bytes, free, guard, guard_value, invalid, rs_status, text};
+use super::{bytes, free, guard_held, guard_value, invalid, rs_status, text};
 use crate::config::{Options, Protocol};
 use crate::error::{Error, Result, Status};
 use crate::log::LogLevel;
@@ -43,7 +44,8 @@ pub struct rs_options {
 }
 
 /// Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
-/// on which the event happened, perhaps on several at once, and must neither block nor call the client.
+/// on which the event happened, perhaps on several at once, and must neither block nor call the client; it may free
+/// it. It is not called any more once the client's last handle has been freed.
 pub type rs_log_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, level: i32, message: *const c_char, len: usize)>;
 
@@ -55,6 +57,7 @@ pub type rs_free_fn = Option<unsafe extern "C" fn(context: *mut c_void)>;
 /// Returns: caller frees with rs_options_free. Errors: none. Threads: any.
 #[unsafe(no_mangle)]
 pub extern "C" fn rs_options_new() -> *mut rs_options {
+    let _held = Held::new();
     guard_value(std::ptr::null_mut(), || Box::into_raw(Box::new(rs_options { options: Options::default() })))
 }
 
@@ -79,7 +82,7 @@ unsafe fn set(
     err: *mut *mut rs_error,
     body: impl FnOnce(&mut Options) -> Result<()>,
 ) -> rs_status {
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as promised.
         let options = unsafe { options.as_mut() }.ok_or_else(|| invalid("options", "is NULL"))?;
         body(&mut options.options)
@@ -114,6 +117,26 @@ pub unsafe extern "C" fn rs_options_set_call_timeout_ms(
 ) -> rs_status {
     // SAFETY: as documented.
     unsafe { set(options, err, |options| options.call_timeout(Duration::from_millis(timeout_ms)).map(drop)) }
+}
+
+/// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
+/// were waiting on it for so long without a single byte coming. New calls take a new connection from then on; those
+/// that wait on the old one go on waiting until their own deadlines. Calls that are made and lost meanwhile and hold more
+/// than 16 MiB together have the same effect at once. Wins over the URL's silence_timeout_ms. Milliseconds above 0;
+/// default 500.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_silence_timeout_ms(
+    options: *mut rs_options,
+    timeout_ms: u64,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| options.silence_timeout(Duration::from_millis(timeout_ms)).map(drop))
+    }
 }
 
 /// The ACL user; wins over the URL's. Needs a password. Default: none, which is the user `default`.
@@ -261,7 +284,9 @@ pub unsafe extern "C" fn rs_options_set_tls_insecure_skip_verify(
     }
 }
 
-/// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. Default: 60.
+/// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again
+/// without an answer the connection is lost. On Linux one is lost as well whose sent bytes were not acknowledged
+/// for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -359,6 +384,47 @@ pub unsafe extern "C" fn rs_options_set_lazy_connect(
     unsafe {
         set(options, err, |options| {
             options.lazy_connect(lazy);
+            Ok(())
+        })
+    }
+}
+
+/// False: no connection tells the server by CLIENT SETINFO which library this is, in which version (CLIENT LIST shows it). Where the user lacks
+/// the right, each connection leaves an entry in ACL LOG. In place of the URL's `client_info`. Default: true.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_client_info(
+    options: *mut rs_options,
+    tell: bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.client_info(tell);
+            Ok(())
+        })
+    }
+}
+
+/// False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any. Where the user lacks the
+/// right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip more. In
+/// place of the URL's `probe_transactions`. Default: true.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_probe_transactions(
+    options: *mut rs_options,
+    probe: bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.probe_transactions(probe);
             Ok(())
         })
     }
@@ -508,6 +574,7 @@ impl Context {
     ) {
         let mut text = message.replace('\0', " ").into_bytes();
         text.push(0);
+        let _held = Held::new();
         // SAFETY: the function and its context were given for this; the text ends in a NUL and outlives the call.
         unsafe { log(self.pointer, level as i32, text.as_ptr().cast(), text.len() - 1) };
     }
@@ -516,6 +583,7 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         if let Some(free) = self.free {
+            let _held = Held::new();
             // SAFETY: given for this, and this is the last use of the context.
             unsafe { free(self.pointer) };
         }

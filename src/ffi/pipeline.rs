@@ -6,13 +6,14 @@ use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
 use super::script::rs_script;
-use super::{Out, Strings, free, guard, guard_value, handle, invalid, rs_status};
+use super::{Out, Strings, free, guard, guard_held, guard_value, handle, invalid, rs_status};
 use crate::error::Result;
 use crate::pipeline::Pipeline;
 
 /// A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
 pub const RS_PIPELINE_ATOMIC: u32 = 1;
-/// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items: out of order.
+/// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items even where
+/// that changes the order of what is done to a key. Without it, too, they are sent again, but only where no order is lost; see rs_pipeline_exec.
 /// Not together with RS_PIPELINE_ATOMIC.
 pub const RS_PIPELINE_REPAIR_UNORDERED: u32 = 2;
 /// A transaction does not load scripts again that the server is known to have. It saves their bytes, and a flush by someone else lets
@@ -30,7 +31,7 @@ pub struct rs_pipeline {
 ///
 /// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure. `err` may be NULL.
 ///
-/// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/develop/using-commands/pipelining/>,
 /// <https://redis.io/docs/latest/develop/using-commands/transactions/>
@@ -46,10 +47,11 @@ pub unsafe extern "C" fn rs_pipeline_new(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(pipeline) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("pipeline")?;
         // SAFETY: as documented.
         let client = &unsafe { handle(client, "client")? }.client;
+        client.core().check_process()?;
         let pipeline = match flags {
             0 => client.pipeline(),
             RS_PIPELINE_REPAIR_UNORDERED => {
@@ -197,6 +199,10 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
 /// On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction, and
 /// on any other failure, it is NULL.
 /// `replies` may be NULL when they are of no interest. `err` may be NULL.
+///
+/// Items that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again behind the others, in their order and each with
+/// its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an item behind it that was executed has a key in common with it, or if
+/// one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
 ///
 /// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
 /// sent again once bytes of it were sent, unless every item is a read-only call or one of an RS_SCRIPT_IDEMPOTENT script.

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::client::rs_client;
@@ -9,7 +10,7 @@ use super::error::rs_error;
 use super::pipeline::{pipeline_of, rs_pipeline};
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
-use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status};
+use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status};
 use crate::client::Client;
 use crate::config::LONGEST_WAIT;
 use crate::error::{Error, Result};
@@ -32,6 +33,8 @@ pub const RS_PACKED_SCRIPT_FLUSH: u8 = 5;
 pub const RS_PACKED_SCRIPT_KILL: u8 = 6;
 /// A packed call: rs_client_script_show.
 pub const RS_PACKED_SCRIPT_SHOW: u8 = 7;
+/// A packed call: rs_client_kill.
+pub const RS_PACKED_KILL: u8 = 8;
 /// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
 /// A flag of a packed pipeline: MULTI and EXEC around it, as RS_PIPELINE_ATOMIC.
@@ -52,9 +55,12 @@ pub const RS_PACKED_ARRIVED: u8 = 4;
 ///
 /// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
 /// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies. A submitted call is written by the
-/// thread that submits it. A child of fork() has a copy of what was in it then, and no more comes.
+/// thread that submits it. A child of fork() must make a queue of its own: its parent's is empty there, and all else
+/// is RS_ERR_FORKED.
 pub struct rs_queue {
     queue: Queue,
+    /// Whether packed errors have their details.
+    details: AtomicBool,
 }
 
 /// What has become of a call. 32 bytes; the layout is fixed.
@@ -82,7 +88,7 @@ pub type rs_completion_fn =
 /// Makes a queue.
 ///
 /// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with rs_queue_free; NULL on failure.
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INTERNAL when the system has no descriptors left. Threads: any.
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
@@ -94,16 +100,20 @@ pub unsafe extern "C" fn rs_queue_new(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(queue) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("queue")?;
-        out.set(Box::into_raw(Box::new(rs_queue { queue: Queue::new(capacity)? })));
+        out.set(Box::into_raw(Box::new(rs_queue {
+            queue: Queue::new(capacity)?,
+            details: AtomicBool::new(false),
+        })));
         Ok(())
     })
 }
 
 /// Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
 ///
-/// NULL: does nothing. Errors: none. Threads: not while another thread uses it.
+/// NULL: does nothing. Errors: none. Threads: not while another thread uses it; rs_queue_close has those come back
+/// that wait in it.
 ///
 /// # Safety
 /// `queue` is NULL or a live queue; it is not live afterwards.
@@ -115,7 +125,8 @@ pub unsafe extern "C" fn rs_queue_free(queue: *mut rs_queue) {
 
 /// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair. Do
 /// not write to it and do not close it. Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the
-/// queue stops being empty; so take out until fewer come than were asked for.
+/// queue stops being empty; so take out until fewer come than were asked for. Also after rs_queue_wake, up to the next
+/// poll; and for good, at its end, after rs_queue_close: take it out of the loop then.
 ///
 /// Returns: borrowed until rs_queue_free. NULL: -1. Errors: none. Threads: any.
 ///
@@ -125,6 +136,55 @@ pub unsafe extern "C" fn rs_queue_free(queue: *mut rs_queue) {
 pub unsafe extern "C" fn rs_queue_fd(queue: *const rs_queue) -> c_int {
     // SAFETY: as documented.
     guard_value(-1, || unsafe { queue.as_ref() }.map_or(-1, |queue| queue.queue.as_fd().as_raw_fd()))
+}
+
+/// Wakes the threads that wait in rs_queue_poll, rs_queue_dispatch or rs_queue_poll_packed: all of them return at once
+/// with what there is, RS_OK and a count that may be 0. The next of these calls that begins, on whichever thread, does
+/// not wait either, so that a thread that is just about to wait does not miss it; up to then the descriptor is
+/// readable. Wake-ups that nobody has seen yet count as one.
+///
+/// So such a call may come back early with nothing: whoever is woken looks at what it was woken for, and polls again.
+/// To stop threads use rs_queue_close, which all see, however many they are.
+///
+/// NULL, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal handler.
+///
+/// # Safety
+/// `queue` is NULL or a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_wake(queue: *const rs_queue) {
+    // SAFETY: as documented.
+    guard_value((), || unsafe { queue.as_ref() }.map_or((), |queue| queue.queue.wake()));
+}
+
+/// Ends a queue for good. From now on nothing is accepted: submitting to it fails with RS_ERR_CLOSED, and nothing is
+/// sent. Every rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed returns at once with what there is, RS_OK and
+/// a count that may be 0, those that wait now as well. The descriptor stays readable.
+///
+/// Calls under way go on, and their completions come as ever and can be taken out. Who wants to wait for them polls
+/// until rs_queue_len is 0 before the queue is closed. A thread learns from rs_queue_is_closed that it is to go; when
+/// all have gone the queue can be freed.
+///
+/// NULL, a queue that is closed, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal
+/// handler.
+///
+/// # Safety
+/// `queue` is NULL or a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_close(queue: *const rs_queue) {
+    // SAFETY: as documented.
+    guard_value((), || unsafe { queue.as_ref() }.map_or((), |queue| queue.queue.close()));
+}
+
+/// Whether rs_queue_close was called.
+///
+/// NULL, and a child of fork: false. Errors: none. Threads: any.
+///
+/// # Safety
+/// `queue` is NULL or a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_is_closed(queue: *const rs_queue) -> bool {
+    // SAFETY: as documented.
+    guard_value(false, || unsafe { queue.as_ref() }.is_some_and(|queue| queue.queue.is_closed()))
 }
 
 /// How many calls are under way or wait to be taken out.
@@ -141,8 +201,9 @@ pub unsafe extern "C" fn rs_queue_len(queue: *const rs_queue) -> usize {
 
 /// Takes completions out of a queue, in the order in which they came, and waits for the first one.
 ///
-/// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits for ever. `*count`: how
-/// many were taken; 0 on failure and when the time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits
+/// for ever, but not beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on failure and when the
+/// time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// `completions` points to `max` places; the other pointers are NULL or what they are declared as.
@@ -160,6 +221,7 @@ pub unsafe extern "C" fn rs_queue_poll(
     guard(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
         if completions.is_null() && max > 0 {
             return Err(invalid("completions", "is NULL and its number is not 0"));
         }
@@ -193,9 +255,10 @@ pub unsafe extern "C" fn rs_queue_dispatch(
 ) -> rs_status {
     // SAFETY: as documented.
     let set_count = unsafe { number(count) };
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
         let completed = completed.ok_or_else(|| invalid("completed", "is NULL"))?;
         let mut taken = Vec::new();
         queue.queue.poll(&mut taken, max, patience(timeout_ms));
@@ -211,7 +274,8 @@ pub unsafe extern "C" fn rs_queue_dispatch(
 
 /// Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists and `client` are as with rs_script_call; all copied.
 ///
-/// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED, and what is wrong with the arguments.
+/// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
+/// or the queue is closed, and what is wrong with the arguments.
 /// The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
 ///
 /// # Safety
@@ -336,8 +400,8 @@ pub unsafe extern "C" fn rs_pipeline_submit(
 /// nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. What waits on the server, as BLPOP does,
 /// is given up there too: its connection is closed.
 ///
-/// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT.
-/// Threads: any.
+/// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors:
+/// RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
@@ -351,9 +415,11 @@ pub unsafe extern "C" fn rs_client_cancel(
 ) -> rs_status {
     // SAFETY: as documented.
     let set_count = unsafe { number(count) };
-    guard(err, || {
+    guard_held(err, || {
         // SAFETY: as documented.
         let (client, queue) = unsafe { (handle(client, "client")?, handle(queue, "queue")?) };
+        client.client.core().check_process()?;
+        queue.queue.check_process()?;
         set_count(client.client.cancel(&queue.queue, tag));
         Ok(())
     })
@@ -374,6 +440,7 @@ pub unsafe extern "C" fn rs_client_cancel(
 ///            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
 ///            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 ///            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
+///            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 /// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
@@ -394,8 +461,9 @@ pub unsafe extern "C" fn rs_client_submit_packed(
         // SAFETY: as documented.
         let (client, calls, queue) =
             unsafe { (handle(client, "client")?, bytes(calls, len, "calls")?, handle(queue, "queue")?) };
-        if scripts.is_null() && numscripts > 0 {
-            return Err(invalid("scripts", "is NULL and its number is not 0"));
+        client.client.core().check_process()?;
+        if scripts.is_null() && numscripts > 0 || numscripts > super::LONGEST_LIST {
+            return Err(super::no_list("scripts"));
         }
         let script_at = |index| {
             // SAFETY: as documented, `numscripts` pointers, each a live script or NULL.
@@ -407,6 +475,23 @@ pub unsafe extern "C" fn rs_client_submit_packed(
     })
 }
 
+/// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see there. Off in a new queue, so that
+/// who does not ask for them reads what was always there.
+///
+/// `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
+///
+/// # Safety
+/// `queue` is NULL or a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *const rs_queue, details: bool) {
+    guard_value((), || {
+        // SAFETY: as documented.
+        if let Some(queue) = unsafe { queue.as_ref() } {
+            queue.details.store(details, Ordering::Relaxed);
+        }
+    });
+}
+
 /// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 ///
 /// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
@@ -415,12 +500,14 @@ pub unsafe extern "C" fn rs_client_submit_packed(
 ///
 ///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 ///               behind that, with RS_PACKED_ARRIVED, a reply
-///   error       the server's first word and the message as strings
+///   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked for them, behind these an i32 of
+///               RS_REASON_, an i32 index of the item or -1, and the server as a string, empty where none is known
 ///   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
 ///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 ///               replies, error an i32 status, u8 flags, error
 ///
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in
+/// the queue as before. Threads: any.
 ///
 /// # Safety
 /// `buffer` points to `capacity` bytes; the other pointers are NULL or what they are declared as.
@@ -441,28 +528,20 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
     guard(err, || {
         // SAFETY: as documented.
         let queue = unsafe { handle(queue, "queue")? };
+        queue.queue.check_process()?;
+        super::check_length(capacity, "capacity")?;
         if buffer.is_null() && capacity > 0 {
             return Err(invalid("buffer", "is NULL and its capacity is not 0"));
         }
-        let mut taken = Vec::new();
-        let lent = queue.queue.poll_on_trial(&mut taken, max, patience(timeout_ms));
-        let mut bytes = Vec::new();
-        let mut fitting = 0;
-        for completion in &taken {
-            let before = bytes.len();
-            packed::write_completion(completion, &mut bytes);
-            if bytes.len() > capacity {
-                set_needed(bytes.len() - before);
-                bytes.truncate(before);
-                break;
-            }
-            fitting += 1;
-        }
+        let details = queue.details.load(Ordering::Relaxed);
+        let mut trial = queue.queue.try_out();
+        let packed = packed::pack(&mut trial, details, capacity, max, patience(timeout_ms))?;
         // SAFETY: `capacity` bytes, and no more are written; the buffers are different ones.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
-        set_used(bytes.len());
-        set_count(fitting);
-        queue.queue.put_back(lent, taken.drain(fitting..));
+        unsafe { std::ptr::copy_nonoverlapping(packed.bytes.as_ptr(), buffer.cast(), packed.bytes.len()) };
+        set_used(packed.bytes.len());
+        set_count(packed.count);
+        set_needed(packed.needed);
+        trial.keep(packed.count);
         Ok(())
     })
 }
@@ -516,6 +595,7 @@ mod tests {
             (RS_PACKED_SCRIPT_FLUSH, packed::SCRIPT_FLUSH),
             (RS_PACKED_SCRIPT_KILL, packed::SCRIPT_KILL),
             (RS_PACKED_SCRIPT_SHOW, packed::SCRIPT_SHOW),
+            (RS_PACKED_KILL, packed::KILL),
             (RS_PACKED_READ_ONLY, packed::READ_ONLY),
             (RS_PACKED_ATOMIC, packed::ATOMIC),
             (RS_PACKED_REPAIR_UNORDERED, packed::REPAIR_UNORDERED),

@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
-use super::{Out, Strings, bytes, free, guard, guard_value, handle, invalid, rs_status};
+use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status};
 use crate::client::{Client, WeakClient};
 use crate::error::{Error, Result, Status};
 use crate::script::Script;
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn rs_script_register_with(
 ) -> rs_status {
     // SAFETY: as documented.
     let out = unsafe { Out::new(script) };
-    guard(err, || {
+    guard_held(err, || {
         out.required("script")?;
         // SAFETY: as documented.
         let (client, lua) = unsafe { (client.as_ref(), bytes(lua, len, "lua")?) };

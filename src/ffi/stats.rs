@@ -5,7 +5,9 @@ use super::guard_value;
 
 /// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 pub const RS_STAT_CALLS: usize = 0;
-/// Round trips: bursts of writing to the socket. Calls that travel together share one.
+/// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later makes the next one. So calls that
+/// travel together share one, and a call made when all before it have ended adds exactly one each time that something of it is sent: one for most, one more where
+/// a script is loaded again, is first used in a transaction, or a server redirects. A pipeline of more than 256 KiB travels in several.
 pub const RS_STAT_ROUND_TRIPS: usize = 1;
 /// Bytes sent, before encryption.
 pub const RS_STAT_BYTES_SENT: usize = 2;
@@ -27,7 +29,9 @@ pub const RS_STAT_COUNT: usize = 9;
 /// Writes the figures of a client since it was opened, over all its connections, to `values`: the first `count` of them, in the order of
 /// the RS_STAT_ numbers; places beyond what the library knows become 0.
 ///
-/// Returns: the number of figures that the library knows. NULL: 0, and zeros are written. Errors: none. Threads: any.
+/// Returns: the number of figures that the library knows. NULL: 0, and zeros are written. In a child of fork() zeros
+/// are written for its parent's client. A `count` above 2147483647 can be no array's, and nothing is written. Errors:
+/// none. Threads: any.
 ///
 /// # Safety
 /// `client` is NULL or a live client; `values` is NULL or has places for `count` numbers.
@@ -47,7 +51,8 @@ pub unsafe extern "C" fn rs_client_stats(client: *const rs_client, values: *mut 
         figures[RS_STAT_RECONNECTS] = stats.reconnects;
         figures[RS_STAT_REDIRECTS] = stats.redirects;
         figures[RS_STAT_IN_FLIGHT] = stats.in_flight;
-        if !values.is_null() {
+        // More places than any memory has are none.
+        if !values.is_null() && count <= super::LONGEST_LIST {
             for index in 0..count {
                 // SAFETY: not NULL, and the caller promises `count` places.
                 unsafe { values.add(index).write(figures.get(index).copied().unwrap_or(0)) };

@@ -10,34 +10,43 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
 
 use crate::config::Config;
+use crate::deadlines::Deadlines;
 use crate::driver::Waker;
-use crate::error::{Error, Result, Status};
-use crate::ffi::fork;
-use crate::net::Socket;
+use crate::error::{Error, Reason, Result, Status};
+use crate::ffi::fork::Process;
+use crate::index::Index;
 use crate::net::address::Address;
 use crate::net::connect::{Established, connect};
-use crate::request::Request;
+use crate::net::{Socket, TICK};
+use crate::request::{Request, Shape};
 use crate::resp::{Payload, Pool, Reply};
 use crate::session::handshake::{Handshake, Next, Purpose};
 use crate::session::{Counters, Facts, Finished, Session};
 use crate::submit::Submitted;
 
+mod defect;
+mod silence;
 mod submitted;
 mod transfer;
 
+use defect::CloseOnPanic;
+use silence::Silence;
 pub(crate) use submitted::{Outcome, Watch};
 use transfer::{Tls, Wait};
-
-/// A connection idle for longer than this is looked at before it is used: the server may have closed it.
-const IDLE_TRUST: Duration = Duration::from_millis(1);
 
 /// A yield of the processor that takes longer went to somebody else's work: the next [`GATHER_PAUSE`] writes do without.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 const GATHER_PAUSE: u32 = 100;
+
+/// The caller to pass a role to is looked for among so many who are next.
+const LOOK_AHEAD: usize = 64;
+
+/// What sleepers are found by.
+const SLEEPS: u64 = 0;
 
 /// How a call on a link ends.
 pub(crate) enum End {
@@ -54,18 +63,25 @@ pub(crate) enum End {
 pub(crate) struct Started {
     place: usize,
     key: usize,
-    heard_before: u64,
 }
 
 /// A connection to one server.
 pub(crate) struct Link {
     socket: Socket,
     address: Address,
-    /// Silence for longer than this after a missed deadline means that the connection is dead.
-    stall: Duration,
+    /// The address, for errors.
+    name: Arc<str>,
+    /// Silence for as long as this, and a missed deadline in it, mean that the connection is dead.
+    silence_timeout: Duration,
+    /// When hands had been shaken: no call on it is older.
+    opened: Instant,
     usable: AtomicBool,
+    /// What is learnt on this connection.
+    facts: Arc<Facts>,
+    /// The server has said that it is a replica, where a primary is wanted.
+    demoted: AtomicBool,
     /// The process that connected: a child of fork shares the socket, and must not end it for its parent.
-    process: u32,
+    process: Process,
     shared: Mutex<Shared>,
 }
 
@@ -87,12 +103,17 @@ struct Shared {
     blocked: bool,
     /// When the last byte came, or shortly before.
     heard: Instant,
-    /// A deadline was missed and no byte came since.
-    suspect: bool,
+    /// Calls are in flight, and no byte came since.
+    silence: Option<Silence>,
     /// Why the connection ended.
     cause: Option<Error>,
+    /// The places of callers that sleep, all under one hash: any of them will do.
+    sleepers: Index,
     /// Calls in flight that were submitted: nobody waits for them.
     submitted: usize,
+    /// Their places by ticket.
+    tickets: Index,
+    deadlines: Deadlines,
     /// Those of them that are over, to be handed out without the lock.
     completed: Vec<(Submitted, Outcome)>,
     /// Whom to wake when such calls have nobody who reads or writes for them.
@@ -125,12 +146,16 @@ impl Link {
         let deadline = deadline.min(now + config.connect_timeout);
         let Established { socket, tls } = connect(config, address, deadline)?;
         let tls = tls.map(Tls::new);
-        let link = Link {
+        let mut link = Link {
             socket,
             address: address.clone(),
-            stall: config.connect_timeout,
+            name: address.to_string().into(),
+            silence_timeout: config.silence_timeout,
+            opened: now,
             usable: AtomicBool::new(true),
-            process: fork::generation(),
+            facts: Arc::clone(&facts),
+            demoted: AtomicBool::new(false),
+            process: Process::this(),
             shared: Mutex::new(Shared {
                 session: Session::new(config.limits, Arc::clone(&facts), Arc::clone(&pool)),
                 places: Slab::new(),
@@ -142,18 +167,22 @@ impl Link {
                 ungathered: 0,
                 blocked: false,
                 heard: now,
-                suspect: false,
+                silence: None,
                 cause: None,
+                sleepers: Index::default(),
                 submitted: 0,
+                tickets: Index::default(),
+                deadlines: Deadlines::default(),
                 completed: Vec::new(),
                 waker: None,
                 watched: Watch::default(),
             }),
         };
         if link.shake_hands(config, &facts, purpose, deadline)? {
+            link.opened = Instant::now();
             return Ok(link);
         }
-        // What spoilt this connection is among the facts now, and the next handshake does without it.
+        // What spoilt this connection is among its facts now, and the next handshake does without it.
         Link::open(config, address, facts, pool, purpose, deadline)
     }
 
@@ -168,15 +197,25 @@ impl Link {
         let mut handshake = Handshake::new(config, facts, purpose);
         let mut next = Some(handshake.start());
         while let Some(request) = next {
-            let replies = match self.call(request, Instant::now(), deadline) {
+            let replies = match self.say(request, config, deadline) {
                 End::Finished(Finished { result: Ok(payload), .. }) => Reply::new(payload),
-                End::Late(..) => return Err(self.no_handshake("the server did not answer in time")),
+                End::Late(..) => {
+                    return Err(self.no_handshake(Reason::Deadline, "the server did not answer in time"));
+                }
                 _ => {
-                    return Err(match self.cause() {
-                        Some(cause) if cause.status() == Status::Tls => cause,
-                        Some(cause) => self.no_handshake(cause.message()),
-                        None => self.no_handshake("the connection was closed"),
-                    });
+                    return match self.cause() {
+                        Some(cause) if matches!(cause.status(), Status::Tls | Status::Closed) => Err(cause),
+                        // Not a word: it may not bear HELLO.
+                        Some(_) if handshake.may_be_shunned() && self.counters().0.bytes_received == 0 => {
+                            facts.note_shunned_hello();
+                            Ok(false)
+                        }
+                        Some(cause) => Err(handshake
+                            .refusal()
+                            .map(|refusal| refusal.context(&self.address))
+                            .unwrap_or_else(|| self.no_handshake(Reason::Connect, cause.message()))),
+                        None => Err(self.no_handshake(Reason::Connect, "the connection was closed")),
+                    };
                 }
             };
             next = match handshake.judge(replies.root()).map_err(|error| error.context(&self.address))? {
@@ -188,8 +227,26 @@ impl Link {
         Ok(true)
     }
 
-    fn no_handshake(&self, reason: &str) -> Error {
-        Error::new(Status::Connect, format!("no handshake with {}: {reason}", self.address))
+    /// A call of the handshake. Nobody else knows of this connection yet, so it minds itself whether the client is
+    /// closed.
+    fn say(&self, request: Box<Request>, config: &Config, deadline: Instant) -> End {
+        let start = Instant::now();
+        let started = match self.start(request, start) {
+            Ok(started) => started,
+            Err(unsent) => return End::Unusable(unsent),
+        };
+        let mut now = start;
+        while now < deadline && !self.linger(&started, now, deadline.min(now + TICK)) {
+            if config.closing.is_set() {
+                self.close(&Error::closed());
+            }
+            now = Instant::now();
+        }
+        self.wait(started, start, deadline)
+    }
+
+    fn no_handshake(&self, why: Reason, reason: &str) -> Error {
+        Error::because(Status::Connect, why, format!("no handshake with {}: {reason}", self.address))
     }
 
     /// Whether new calls may be put on this link.
@@ -198,9 +255,25 @@ impl Link {
         self.usable.load(Ordering::Acquire)
     }
 
+    /// Takes no new calls: the server is a replica, and a connection made now may lead to the primary. Calls in flight stay.
+    pub(crate) fn give_up_replica(&self) {
+        self.demoted.store(true, Ordering::Relaxed);
+        self.usable.store(false, Ordering::Release);
+    }
+
+    /// Whether it was given up because its server is a replica.
+    pub(crate) fn leads_to_replica(&self) -> bool {
+        self.demoted.load(Ordering::Relaxed)
+    }
+
+    /// What was learnt on this connection.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// Whether a deadline was missed and no byte came since.
     pub(crate) fn is_suspect(&self) -> bool {
-        self.shared.lock().suspect
+        self.shared.lock().is_suspect()
     }
 
     pub(crate) fn counters(&self) -> (Counters, usize) {
@@ -214,6 +287,7 @@ impl Link {
 
     /// Ends every call in flight; the link is of no use any more.
     pub(crate) fn close(&self, cause: &Error) {
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         self.fail(&mut shared, cause);
         self.hand_out(&mut shared);
@@ -226,11 +300,35 @@ impl Link {
 
     /// Sends a request and waits for its reply, doing the I/O on this thread wherever no other does it already.
     pub(crate) fn call(&self, request: Box<Request>, now: Instant, deadline: Instant) -> End {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
-        match self.begin(&mut shared, request, now) {
-            Ok(started) => self.end(&mut shared, started, now, deadline),
+        // Whoever had to connect first, or waited for another to do so, has less time left than it had when the
+        // call was made.
+        let clock = now.max(self.opened);
+        match self.begin(&mut shared, request, clock) {
+            Ok(started) => self.end(&mut shared, started, Some(clock), (now, deadline)),
             Err(unsent) => End::Unusable(unsent),
+        }
+    }
+
+    /// Asks the server something on the library's own account.
+    pub(crate) fn ask(&self, arguments: &[&[u8]], deadline: Instant) -> Result<Reply> {
+        self.ask_in(Shape::Single, &[arguments], deadline)
+    }
+
+    /// The same for several things in one write; the reply is an array.
+    pub(crate) fn ask_all(&self, commands: &[&[&[u8]]], deadline: Instant) -> Result<Reply> {
+        self.ask_in(Shape::Pipeline, commands, deadline)
+    }
+
+    fn ask_in(&self, shape: Shape, commands: &[&[&[u8]]], deadline: Instant) -> Result<Reply> {
+        let mut request = Box::<Request>::default();
+        request.reset(shape);
+        commands.iter().for_each(|command| request.say(command));
+        match self.call(request, Instant::now(), deadline) {
+            End::Finished(Finished { result, .. }) => result.map(Reply::new),
+            End::Late(error, _) => Err(error),
+            End::Unusable(_) => Err(self.cause().unwrap_or_else(Error::closed)),
         }
     }
 
@@ -241,7 +339,7 @@ impl Link {
         request: Box<Request>,
         now: Instant,
     ) -> std::result::Result<Started, Box<Request>> {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         let started = self.begin(&mut shared, request, now);
         // It may be long before this caller comes back.
@@ -251,17 +349,17 @@ impl Link {
 
     /// Waits for a call that was started, but no longer than `until`, and does not give it up then. Whether it is over.
     pub(crate) fn linger(&self, started: &Started, now: Instant, until: Instant) -> bool {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
-        let is_over = self.drive(&mut shared, started.place, now, until);
+        let is_over = self.drive(&mut shared, started.place, Some(now), until);
         self.leave(&mut shared);
         is_over
     }
 
-    /// The second half of [`Link::call`].
-    pub(crate) fn wait(&self, started: Started, now: Instant, deadline: Instant) -> End {
-        let _defect = CloseOnPanic(self);
-        self.end(&mut self.shared.lock(), started, now, deadline)
+    /// The second half of [`Link::call`]. `asked`: when the call was made.
+    pub(crate) fn wait(&self, started: Started, asked: Instant, deadline: Instant) -> End {
+        let _defect = CloseOnPanic::new(self);
+        self.end(&mut self.shared.lock(), started, None, (asked, deadline))
     }
 
     #[inline]
@@ -274,10 +372,7 @@ impl Link {
         if !self.is_usable() || !self.is_alive(shared, now) {
             return Err(request);
         }
-        if shared.session.is_idle() {
-            shared.heard = now;
-        }
-        let heard_before = shared.session.counters().bytes_received;
+        shared.expect_bytes(now);
         let place = shared.places.insert(Place::default());
         let key = shared.session.submit(request, place);
         // A call that is refused at once has finished already.
@@ -289,7 +384,7 @@ impl Link {
             }
             self.flush(shared);
         }
-        Ok(Started { place, key, heard_before })
+        Ok(Started { place, key })
     }
 
     #[inline]
@@ -297,17 +392,17 @@ impl Link {
         &self,
         shared: &mut MutexGuard<'_, Shared>,
         started: Started,
-        now: Instant,
-        deadline: Instant,
+        clock: Option<Instant>,
+        (asked, deadline): (Instant, Instant),
     ) -> End {
-        let Started { place: me, key, heard_before } = started;
-        self.drive(shared, me, now, deadline);
+        let Started { place: me, key } = started;
+        self.drive(shared, me, clock, deadline);
         let end = match shared.places[me].finished.take() {
             Some(finished) => End::Finished(finished),
             None => {
-                let (arrived, queued) = shared.session.abandon(key);
-                shared.suspect |= shared.session.counters().bytes_received == heard_before;
-                End::Late(self.late(deadline.saturating_duration_since(now), queued), arrived)
+                let index = shared.session.unanswered(key);
+                let (arrived, queued) = shared.give_up(key, Instant::now(), Duration::ZERO);
+                End::Late(self.late(deadline.saturating_duration_since(asked), queued, index), arrived)
             }
         };
         shared.places.remove(me);
@@ -326,13 +421,22 @@ impl Link {
         }
     }
 
-    /// Does what is to be done until a call is over; `false` when the time came first.
+    /// Does what is to be done until a call is over; `false` when the time came first. `clock`: the time, if it is
+    /// known.
     #[inline]
-    fn drive(&self, shared: &mut MutexGuard<'_, Shared>, me: usize, now: Instant, until: Instant) -> bool {
+    fn drive(
+        &self,
+        shared: &mut MutexGuard<'_, Shared>,
+        me: usize,
+        mut clock: Option<Instant>,
+        until: Instant,
+    ) -> bool {
         let mut in_time = true;
         while in_time && shared.places[me].finished.is_none() {
+            // Known for the first turn alone: the others come after a sleep.
+            let clock = clock.take();
             in_time = if !shared.reading {
-                self.read(shared, me, now, until)
+                self.read(shared, me, clock, until)
             } else if shared.blocked && !shared.writing {
                 self.unblock(shared, until)
             } else {
@@ -342,43 +446,32 @@ impl Link {
         shared.places[me].finished.is_some()
     }
 
-    fn late(&self, waited: Duration, queued: bool) -> Error {
+    fn late(&self, waited: Duration, queued: bool, index: Option<usize>) -> Error {
         let missed = format!("no reply from {} within {} ms", self.address, waited.as_millis());
-        if queued {
+        let error = if queued {
             let text = "the call was sent, so the server may have executed it or may yet do so";
-            Error::new(Status::Indeterminate, format!("{missed}; {text}"))
+            Error::indeterminate(Reason::Deadline, format!("{missed}; {text}"))
         } else {
             Error::new(Status::Timeout, format!("{missed}; nothing was sent that it could execute"))
+        };
+        let error = error.on(&self.name);
+        match index {
+            Some(index) => error.of_item(index),
+            None => error,
         }
-    }
-
-    /// Looks at a connection that has been idle, or has let a caller down, before a call is put on it.
-    #[inline]
-    fn is_alive(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant) -> bool {
-        if now < shared.heard + IDLE_TRUST || shared.reading {
-            return true;
-        }
-        let quiet = now.saturating_duration_since(shared.heard);
-        // As the reader, so that no other caller reads at the same time.
-        shared.reading = true;
-        // Behind late replies, that nobody waits for any more, there may be the end.
-        while self.is_usable() && self.receive(shared, now, Wait::Until(now)) {}
-        shared.reading = false;
-        pass_on(shared);
-        self.hand_out(shared);
-        if shared.suspect && !shared.session.is_idle() && quiet > self.stall {
-            // Those who wait on it go on waiting; new calls take a new connection.
-            self.usable.store(false, Ordering::Release);
-        }
-        self.is_usable()
     }
 
     /// Reads until the reply for `me` is there; `false` when the deadline passed before, be it with bytes of others still
-    /// coming. `now`: when the call was made; the clock is read again only if one read is not enough.
-    fn read(&self, shared: &mut MutexGuard<'_, Shared>, me: usize, now: Instant, deadline: Instant) -> bool {
+    /// coming. `clock`: the time, if it is known; it is read again only if one read is not enough.
+    fn read(
+        &self,
+        shared: &mut MutexGuard<'_, Shared>,
+        me: usize,
+        mut clock: Option<Instant>,
+        deadline: Instant,
+    ) -> bool {
         shared.reading = true;
         let mut in_time = true;
-        let mut clock = Some(now);
         while in_time && shared.places[me].finished.is_none() {
             // Before the write: others may submit meanwhile, and leave the sending to the reader.
             self.hand_out(shared);
@@ -395,25 +488,45 @@ impl Link {
         in_time
     }
 
-    fn lost(&self, shared: &mut Shared, reason: &str) {
+    fn lost(&self, shared: &mut Shared, why: Reason, reason: &str) {
         let reason = format!("the connection to {} was lost: {reason}", self.address);
-        self.fail(shared, &Error::new(Status::Connect, reason));
+        self.fail(shared, &Error::because(Status::Connect, why, reason));
     }
 
     fn fail(&self, shared: &mut Shared, cause: &Error) {
+        self.fail_for_reply(shared, cause, None);
+    }
+
+    /// The same where the reply to one call is to blame: `owner` is that call's status.
+    fn fail_for_reply(&self, shared: &mut Shared, cause: &Error, owner: Option<Status>) {
         self.usable.store(false, Ordering::Release);
-        shared.session.fail(cause.status(), cause.message());
         shared.cause.get_or_insert_with(|| cause.clone());
         self.socket.shutdown();
+        shared.session.end(cause, owner);
         self.deliver(shared);
+    }
+
+    /// Says in the errors of a call which server they are of.
+    #[inline]
+    fn name_server(&self, finished: &mut Finished<usize>) {
+        match &mut finished.result {
+            Ok(payload) if payload.notes.is_empty() => {}
+            Ok(payload) => payload.of_server(&self.name),
+            Err(error) => {
+                error.set_node(&self.name);
+                if let Some(arrived) = &mut finished.arrived {
+                    arrived.of_server(&self.name);
+                }
+            }
+        }
     }
 
     /// Puts finished calls where their callers find them, and wakes those who sleep.
     fn deliver(&self, shared: &mut Shared) {
-        while let Some(finished) = shared.session.next_finished() {
+        while let Some(mut finished) = shared.session.next_finished() {
+            self.name_server(&mut finished);
             if shared.submitted > 0 && shared.places[finished.tag].submitted.is_some() {
-                if let Some((call, _)) = shared.places.remove(finished.tag).submitted {
-                    shared.submitted -= 1;
+                if let Some((call, _)) = shared.take_submitted(finished.tag) {
                     shared.completed.push((call, Outcome::Finished(finished)));
                 }
                 continue;
@@ -423,20 +536,6 @@ impl Link {
             if let Some(condition) = &place.asleep {
                 condition.notify_one();
             }
-        }
-    }
-}
-
-/// A defect of this library must not leave others waiting for a reader that is gone.
-struct CloseOnPanic<'a>(&'a Link);
-
-impl Drop for CloseOnPanic<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.close(&Error::new(
-                Status::Internal,
-                "a defect of rs_script ended the connection; please report it",
-            ));
         }
     }
 }
@@ -461,32 +560,38 @@ fn gather(shared: &mut MutexGuard<'_, Shared>) {
 fn sleep(shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> bool {
     let condition = shared.conditions.pop().unwrap_or_default();
     shared.places[me].asleep = Some(Arc::clone(&condition));
+    shared.sleepers.insert(me, SLEEPS);
     let in_time = !condition.wait_until(shared, deadline).timed_out();
+    shared.sleepers.remove(me);
     shared.places[me].asleep = None;
     shared.conditions.push(condition);
     in_time
 }
 
-/// Wakes the caller whose reply comes next, to become the reader. Callers that are busy elsewhere, with the rest of their pipeline on another
-/// server, are passed over.
+/// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Callers that are busy
+/// elsewhere, with the rest of their pipeline on another server, are passed over.
 fn pass_on(shared: &Shared) {
-    if let Some(condition) = shared.session.awaited().find_map(|&next| shared.places[next].asleep.as_ref()) {
-        condition.notify_one();
-    } else {
-        shared.wake_if_unattended();
+    if shared.sleepers.is_empty() {
+        return shared.wake_if_unattended();
+    }
+    let mut next = shared.session.awaited(LOOK_AHEAD);
+    match next.find_map(|&next| shared.places[next].asleep.as_ref()) {
+        Some(condition) => condition.notify_one(),
+        None => wake_one(shared),
     }
 }
 
 /// Wakes any caller that sleeps, to become the writer.
 fn wake_one(shared: &Shared) {
-    if let Some(condition) = shared.places.iter().find_map(|(_, place)| place.asleep.as_ref()) {
+    let mut sleepers = shared.sleepers.find(SLEEPS);
+    if let Some(condition) = sleepers.find_map(|place| shared.places[place].asleep.as_ref()) {
         condition.notify_one();
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if self.process == fork::generation() {
+        if self.process.is_this() {
             self.socket.shutdown();
         }
     }

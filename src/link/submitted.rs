@@ -2,14 +2,17 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use slab::Slab;
+
+use crate::ffi::lock::MutexGuard;
 
 use super::transfer::Wait;
-use super::{CloseOnPanic, IDLE_TRUST, Link, Place, Shared};
+use super::{CloseOnPanic, Link, Place, Shared};
 use crate::driver::Waker;
 use crate::error::Error;
+use crate::index::hash_of;
 use crate::queue::{Queue, Ticket};
 use crate::request::Request;
 use crate::resp::Payload;
@@ -39,24 +42,23 @@ impl Link {
         now: Instant,
         waker: &Arc<Waker>,
     ) -> (bool, bool) {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         if !self.is_usable() || !self.is_alive(&mut shared, now) {
             self.hand_out(&mut shared);
             return (false, false);
         }
-        if shared.session.is_idle() {
-            shared.heard = now;
-        }
+        shared.expect_bytes(now);
         let is_new = shared.waker.is_none();
         if is_new {
             shared.waker = Some(Arc::clone(waker));
         }
         for (request, call) in calls.drain(..) {
             let place = shared.places.insert(Place::default());
+            #[cfg(test)]
+            crate::defect::provoked("submit", &self.address);
             let key = shared.session.submit(request, place);
-            shared.places[place].submitted = Some((call, key));
-            shared.submitted += 1;
+            shared.put_submitted(place, call, key);
         }
         self.deliver(&mut shared);
         if !shared.writing && (shared.parked || !shared.reading) {
@@ -71,7 +73,7 @@ impl Link {
 
     /// Reads what is there for submitted calls and writes what is left over, without waiting.
     pub(crate) fn pump(&self, now: Instant) {
-        let _defect = CloseOnPanic(self);
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         // One that was given up because it is silent is not at its end yet.
         if shared.reading || shared.cause.is_some() {
@@ -94,6 +96,9 @@ impl Link {
     /// What the waker's thread is to poll for, from now on: nothing while somebody else reads. `None`: it has no more business here.
     /// `is_forsaken`: nobody else holds this link.
     pub(crate) fn watch(&self, is_forsaken: bool) -> Option<Watch> {
+        let _defect = CloseOnPanic::new(self);
+        #[cfg(test)]
+        crate::defect::provoked("watch", &self.address);
         let mut shared = self.shared.lock();
         if shared.submitted == 0 && (is_forsaken || !self.is_usable()) {
             shared.watched = Watch::default();
@@ -105,32 +110,32 @@ impl Link {
 
     /// Ends submitted calls whose deadline has passed; the next deadline.
     pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
-        let mut shared = self.shared.lock();
-        let mut next: Option<Instant> = None;
-        let mut late = Vec::new();
-        for (place, waiting) in &shared.places {
-            if let Some((call, _)) = &waiting.submitted {
-                if call.deadline <= now {
-                    late.push(place);
-                } else if next.is_none_or(|next| call.deadline < next) {
-                    next = Some(call.deadline);
-                }
-            }
+        let _defect = CloseOnPanic::new(self);
+        #[cfg(test)]
+        crate::defect::provoked("expire", &self.address);
+        let mut guard = self.shared.lock();
+        let shared = &mut *guard;
+        while let Some(place) = shared.take_due(now) {
+            let late = |link: &Link, call: &Submitted, queued, index| link.late(call.timeout, queued, index);
+            self.abandon(shared, place, (now, Duration::ZERO), late);
         }
-        for place in late {
-            shared.suspect |= now.saturating_duration_since(shared.heard) > IDLE_TRUST;
-            self.abandon(&mut shared, place, |link, call, queued| link.late(call.timeout, queued));
-        }
-        self.hand_out(&mut shared);
+        let next = shared.next_deadline();
+        self.hand_out(&mut guard);
         next
     }
 
     /// Calls off a submitted call, if it is in flight here.
     pub(crate) fn call_off(&self, ticket: Ticket, queue: &Queue) {
+        let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         let is_it = |place: &Place| place.submitted.as_ref().is_some_and(|(call, _)| call.is(ticket, queue));
-        if let Some(place) = shared.places.iter().find_map(|(key, place)| is_it(place).then_some(key)) {
-            self.abandon(&mut shared, place, |_, _, queued| Error::called_off(queued));
+        let place = shared.tickets.find(hash_of(ticket.serial())).find(|&place| is_it(&shared.places[place]));
+        if let Some(place) = place {
+            // Callers that keep the time themselves call off what a deadline would have ended.
+            let times = (Instant::now(), self.silence_timeout);
+            self.abandon(&mut shared, place, times, |link, _, queued, _| {
+                Error::called_off(queued).on(&link.name)
+            });
         }
         self.hand_out(&mut shared);
     }
@@ -139,13 +144,21 @@ impl Link {
         &self,
         shared: &mut Shared,
         place: usize,
-        error: impl FnOnce(&Link, &Submitted, bool) -> Error,
+        (now, patience): (Instant, Duration),
+        error: impl FnOnce(&Link, &Submitted, bool, Option<usize>) -> Error,
     ) {
-        if let Some((call, key)) = shared.places.remove(place).submitted {
-            let (arrived, queued) = shared.session.abandon(key);
-            shared.submitted -= 1;
-            let error = error(self, &call, queued);
+        if let Some((call, key)) = shared.take_submitted(place) {
+            let index = shared.session.unanswered(key);
+            let (arrived, queued) = shared.give_up(key, now, patience);
+            let error = error(self, &call, queued, index);
             shared.completed.push((call, Outcome::Left(error, arrived)));
+        }
+    }
+
+    /// Ends a call that the session has lost.
+    pub(super) fn abandon_lost(&self, shared: &mut Shared, place: usize) {
+        if let Some((call, _)) = shared.take_submitted(place) {
+            shared.completed.push((call, Outcome::Left(Error::defect(), None)));
         }
     }
 
@@ -168,6 +181,33 @@ impl Link {
 }
 
 impl Shared {
+    /// Puts a submitted call into its place.
+    fn put_submitted(&mut self, place: usize, call: Submitted, key: usize) {
+        let deadline = call.deadline;
+        self.tickets.insert(place, hash_of(call.serial()));
+        self.places[place].submitted = Some((call, key));
+        self.submitted += 1;
+        let is_live = |place, deadline| ends_at(&self.places, place, deadline);
+        self.deadlines.add(deadline, place, self.submitted, is_live);
+    }
+
+    /// Takes a submitted call out, and its place away.
+    pub(super) fn take_submitted(&mut self, place: usize) -> Option<(Submitted, usize)> {
+        let submitted = self.places.remove(place).submitted?;
+        self.submitted -= 1;
+        self.tickets.remove(place);
+        Some(submitted)
+    }
+
+    /// A place of a submitted call whose deadline has passed.
+    fn take_due(&mut self, now: Instant) -> Option<usize> {
+        self.deadlines.take_due(now, |place, deadline| ends_at(&self.places, place, deadline))
+    }
+
+    fn next_deadline(&mut self) -> Option<Instant> {
+        self.deadlines.next(|place, deadline| ends_at(&self.places, place, deadline))
+    }
+
     /// What nobody waits for.
     pub(super) fn unattended(&self) -> Watch {
         Watch { read: !self.reading, write: !self.reading && !self.writing && self.blocked }
@@ -183,4 +223,10 @@ impl Shared {
             waker.wake();
         }
     }
+}
+
+/// Whether a place is that of a submitted call with this deadline.
+fn ends_at(places: &Slab<Place>, place: usize, deadline: Instant) -> bool {
+    let submitted = places.get(place).and_then(|place| place.submitted.as_ref());
+    submitted.is_some_and(|(call, _)| call.deadline == deadline)
 }

@@ -3,14 +3,14 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use crate::ffi::lock::MutexGuard;
 use rustls::ClientConnection;
 
 use super::{Link, Shared, wake_one};
-use crate::error::{Error, Status};
-use crate::net::cipher::{Cipher, Peer};
+use crate::error::{Error, Reason, Status};
+use crate::net::cipher::{Cipher, Peer, Undecrypted};
 use crate::net::{PATIENCE, Readiness, tls};
-use crate::resp::Refusal;
+use crate::resp::{NoMemory, Refusal};
 use crate::session::{Chunk, Inbox};
 
 /// How long a caller only waits to write before it looks whether there is still another that reads.
@@ -89,7 +89,10 @@ impl Link {
             if !ready.readable {
                 return Ok((ready, None));
             }
-            let room = received.as_deref_mut().unwrap_or_else(|| inbox.room());
+            let room = match received.as_deref_mut() {
+                Some(room) => room,
+                None => inbox.room().map_err(|NoMemory| io::Error::from(io::ErrorKind::OutOfMemory))?,
+            };
             match if patient { self.socket.recv_patiently(room) } else { self.socket.recv(room) } {
                 Ok(count) => Ok((ready, Some(count))),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((ready, None)),
@@ -101,8 +104,11 @@ impl Link {
         // Before the lock is let go of to write: who gives a call up meanwhile must find it over.
         self.deliver(shared);
         match (outcome, count) {
-            (Err(error), _) => self.lost(shared, &error.to_string()),
-            (Ok((_, Some(0))), _) => self.lost(shared, "the server closed it"),
+            (Err(error), _) if error.kind() == io::ErrorKind::OutOfMemory => {
+                self.refuse(shared, &Broken::Refusal(Refusal::Memory));
+            }
+            (Err(error), _) => self.lost(shared, Reason::ConnectionLost, &error.to_string()),
+            (Ok((_, Some(0))), _) => self.lost(shared, Reason::ConnectionLost, "the server closed it"),
             (Ok(_), Err(error)) => self.refuse(shared, &error),
             (Ok((Readiness { writable: true, .. }, _)), _) if !shared.writing => self.flush(shared),
             (Ok((ready, None)), _) if ready.is_timeout() => return false,
@@ -125,8 +131,11 @@ impl Link {
             _ => 0,
         };
         if count > 0 {
-            shared.heard = now;
-            shared.suspect = false;
+            shared.hear(now);
+        }
+        #[cfg(test)]
+        if count > 0 {
+            crate::defect::provoked("read", &self.address);
         }
         let Shared { session, tls, .. } = shared;
         let (Some(tls), Some(received)) = (tls, received) else {
@@ -144,7 +153,8 @@ impl Link {
         match peer {
             Ok(Peer::Open) => Ok(()),
             Ok(Peer::Closed) => Err(Broken::Goodbye),
-            Err(error) => Err(Broken::Tls(error)),
+            Err(Undecrypted::Tls(error)) => Err(Broken::Tls(error)),
+            Err(Undecrypted::NoMemory) => Err(Broken::Refusal(Refusal::Memory)),
         }
     }
 
@@ -153,12 +163,9 @@ impl Link {
         let mut output = match shared.take_output() {
             Ok(Some(output)) => output,
             Ok(None) => return,
-            Err(error) => return self.lost(shared, &error.to_string()),
+            Err(error) => return self.lost(shared, Reason::ConnectionLost, &error.to_string()),
         };
         shared.writing = true;
-        if !shared.blocked {
-            shared.session.count_flush();
-        }
         shared.blocked = false;
         loop {
             debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");
@@ -180,7 +187,7 @@ impl Link {
                     break;
                 }
                 Err(error) => {
-                    self.lost(shared, &error.to_string());
+                    self.lost(shared, Reason::ConnectionLost, &error.to_string());
                     break;
                 }
             };
@@ -206,7 +213,7 @@ impl Link {
                 true
             }
             Err(error) => {
-                self.lost(shared, &error.to_string());
+                self.lost(shared, Reason::ConnectionLost, &error.to_string());
                 true
             }
         }
@@ -215,15 +222,26 @@ impl Link {
     fn refuse(&self, shared: &mut Shared, broken: &Broken) {
         match broken {
             Broken::Refusal(Refusal::Limit(what)) => {
-                let reason = format!("the connection to {} was closed: the server sent {what}", self.address);
-                self.fail(shared, &Error::new(Status::ReplyLimit, reason));
+                self.close_for_reply(shared, Status::ReplyLimit, &format!("the server sent {what}"));
+            }
+            Broken::Refusal(Refusal::Memory) => {
+                self.close_for_reply(shared, Status::NoMemory, "there is no memory for what the server sent");
             }
             Broken::Refusal(Refusal::Protocol(what)) => {
-                self.lost(shared, &format!("the server sent {what}"));
+                self.lost(shared, Reason::Protocol, &format!("the server sent {what}"));
             }
-            Broken::Goodbye => self.lost(shared, "the server closed it"),
-            Broken::Tls(error) => self.fail(shared, &tls::failure(&self.address, error)),
+            Broken::Goodbye => self.lost(shared, Reason::ConnectionLost, "the server closed it"),
+            Broken::Tls(error) => {
+                self.fail(shared, &tls::failure(&self.address, Reason::ConnectionLost, error));
+            }
         }
+    }
+
+    /// Ends the connection because of the reply to one call: that call ends with `owner`, the others as with any lost connection.
+    fn close_for_reply(&self, shared: &mut Shared, owner: Status, reason: &str) {
+        let reason = format!("the connection to {} was closed: {reason}", self.address);
+        let cause = Error::because(Status::Connect, Reason::ConnectionLost, reason);
+        self.fail_for_reply(shared, &cause, Some(owner));
     }
 }
 

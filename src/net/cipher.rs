@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 
 use rustls::ClientConnection;
 
+use crate::resp::NoMemory;
 use crate::session::Inbox;
 
 /// Plain bytes encrypted at a time, so that a large request does not stand in memory twice.
@@ -44,14 +45,15 @@ impl Cipher {
         mut received: &[u8],
         inbox: &mut Inbox,
         plain: &mut usize,
-    ) -> Result<Peer, rustls::Error> {
+    ) -> Result<Peer, Undecrypted> {
         loop {
             // From memory, this cannot fail; a full buffer is emptied below before more is read.
             let _ = self.connection.read_tls(&mut received);
-            let state = self.connection.process_new_packets()?;
+            let state = self.connection.process_new_packets().map_err(Undecrypted::Tls)?;
             let mut left = state.plaintext_bytes_to_read();
             while left > 0 {
-                let Ok(count) = self.connection.reader().read(inbox.room()) else { break };
+                let room = inbox.room().map_err(|NoMemory| Undecrypted::NoMemory)?;
+                let Ok(count) = self.connection.reader().read(room) else { break };
                 inbox.fill(count);
                 *plain += count;
                 left -= count;
@@ -64,6 +66,12 @@ impl Cipher {
             }
         }
     }
+}
+
+/// Why cipher bytes did not become plain ones.
+pub(crate) enum Undecrypted {
+    Tls(rustls::Error),
+    NoMemory,
 }
 
 /// Whether the other side will send more.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::pin::pin;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,11 +16,13 @@ use tokio::runtime::{Builder, Handle};
 use tokio::time::{sleep, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use super::lookup::{Ended, look_up};
 use super::tls::{self, Tls};
-use super::{Socket, reason};
+use super::{Socket, TICK, reason};
 use crate::config::Config;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::net::address::Address;
+use crate::threads;
 
 /// A connection that is ready for the first bytes of the protocol; tokio has no part in it any more.
 #[derive(Debug)]
@@ -28,17 +31,17 @@ pub(crate) struct Established {
     pub(crate) tls: Option<Box<ClientConnection>>,
 }
 
-/// Connects to `address` within `deadline` and the connect timeout of `config`.
+/// Connects to `address` within `deadline` and the connect timeout of `config`, unless the client is closed before.
 pub(crate) fn connect(config: &Config, address: &Address, deadline: Instant) -> Result<Established> {
-    if Handle::try_current().is_err() {
-        return connect_here(config, address, deadline);
+    match Handle::try_current() {
+        Err(error) if !error.is_thread_local_destroyed() => return connect_here(config, address, deadline),
+        _ => {}
     }
-    // On a thread of somebody's tokio runtime a second one may not run.
+    // On a thread of somebody's tokio runtime a second one may not run; on a thread at its end, which runs the
+    // destructors of its keys, none.
     thread::scope(|scope| {
-        thread::Builder::new()
-            .name("rs_script-conn".into())
-            .spawn_scoped(scope, || connect_here(config, address, deadline))
-            .map_err(|error| cannot_connect(address, reason(&error)))?
+        threads::spawn_scoped(scope, "rs_script-conn", || connect_here(config, address, deadline))
+            .map_err(|error| cannot_connect(address, no_thread(&error)))?
             .join()
             .unwrap_or_else(|_| Err(Error::new(Status::Internal, "the thread that connects panicked")))
     })
@@ -53,23 +56,39 @@ fn connect_here(config: &Config, address: &Address, deadline: Instant) -> Result
         ));
     }
     let deadline = deadline.min(start + config.connect_timeout);
+    let too_late = |step: Step| {
+        let waited = Duration::from_millis(u64::try_from((deadline - start).as_millis()).unwrap_or(u64::MAX));
+        let why = format!("cannot connect to {address}: {} within {waited:?}", step.unfinished());
+        Err(Error::because(Status::Connect, Reason::Deadline, why))
+    };
+    let is_over = || config.closing.is_set();
+    let found = match address {
+        Address::Unix(_) => Vec::new(),
+        Address::Tcp { host, port } => match look_up(host, *port, deadline, is_over) {
+            Ok(Ended::Found(found)) => found.map_err(|error| cannot_find(host, &error))?,
+            Ok(Ended::Abandoned) if is_over() => return Err(Error::closed()),
+            Ok(Ended::Abandoned) => return too_late(Step::LookUp),
+            Err(error) => return Err(cannot_connect(address, no_thread(&error))),
+        },
+    };
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .thread_name("rs_script-dns")
-        .thread_keep_alive(Duration::from_millis(1))
         .build()
         .map_err(|error| cannot_connect(address, reason(&error)))?;
-    let step = Cell::new(Step::LookUp);
-    let result = runtime.block_on(async {
-        timeout_at(deadline.into(), establish(config, address, deadline, &step)).await.unwrap_or_else(|_| {
-            let waited = Duration::from_millis((deadline - start).as_millis() as u64);
-            Err(cannot_connect(address, format_args!("{} within {waited:?}", step.get().unfinished())))
-        })
-    });
-    // A drop would wait for the look-up, which cannot be cancelled and may hang for minutes.
-    runtime.shutdown_background();
-    result
+    let step = Cell::new(Step::Connect);
+    runtime.block_on(async {
+        let mut establishing = pin!(establish(config, address, &found, deadline, &step));
+        loop {
+            let tick = deadline.min(Instant::now() + TICK);
+            match timeout_at(tick.into(), &mut establishing).await {
+                Ok(result) => return result,
+                Err(_) if is_over() => return Err(Error::closed()),
+                Err(_) if Instant::now() >= deadline => return too_late(step.get()),
+                Err(_) => {}
+            }
+        }
+    })
 }
 
 /// What is being waited for, to be told when time runs out.
@@ -93,19 +112,19 @@ impl Step {
 async fn establish(
     config: &Config,
     address: &Address,
+    found: &[SocketAddr],
     deadline: Instant,
     step: &Cell<Step>,
 ) -> Result<Established> {
     let failed = |error: io::Error| cannot_connect(address, reason(&error));
     match address {
         Address::Unix(path) => {
-            step.set(Step::Connect);
             let stream = connect_unix(path).await.map_err(failed)?;
             let fd = OwnedFd::from(stream.into_std().map_err(failed)?);
             Ok(Established { socket: Socket::new(fd).map_err(failed)?, tls: None })
         }
-        Address::Tcp { host, port } => {
-            let stream = connect_tcp(host, *port, address, deadline, step).await?;
+        Address::Tcp { host, .. } => {
+            let stream = connect_tcp(found, address, deadline).await?;
             stream.set_nodelay(true).map_err(failed)?;
             if let Some(idle) = config.keepalive {
                 set_keepalive(&stream, idle).map_err(failed)?;
@@ -134,28 +153,12 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-async fn connect_tcp(
-    host: &str,
-    port: u16,
-    address: &Address,
-    deadline: Instant,
-    step: &Cell<Step>,
-) -> Result<TcpStream> {
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|error| {
-            let reason = reason(&error);
-            let reason = reason.strip_prefix("failed to lookup address information: ").unwrap_or(&reason);
-            Error::new(Status::Connect, format!("cannot find host {host}: {reason}"))
-        })?
-        .collect();
-    step.set(Step::Connect);
-
+async fn connect_tcp(found: &[SocketAddr], address: &Address, deadline: Instant) -> Result<TcpStream> {
     let mut failures = Vec::new();
     for (index, candidate) in found.iter().enumerate() {
         // An address that never answers must leave time for the others.
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let attempt = match (found.len() - index) as u32 {
+        let attempt = match u32::try_from(found.len() - index).unwrap_or(u32::MAX) {
             1 => connect_to(*candidate).await,
             left => timeout(remaining / left, connect_to(*candidate))
                 .await
@@ -182,7 +185,8 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Probes once nothing has come for `idle`, and gives up after as long again without an answer.
+/// Probes once nothing has come for `idle`, and gives up after as long again without an answer; and where the
+/// system can, as long after it has sent what is never acknowledged, of which keep-alive takes no notice.
 fn set_keepalive(stream: impl AsFd, idle: Duration) -> io::Result<()> {
     sockopt::set_socket_keepalive(&stream, true)?;
     // OpenBSD has these for the whole system only.
@@ -192,6 +196,13 @@ fn set_keepalive(stream: impl AsFd, idle: Duration) -> io::Result<()> {
         sockopt::set_tcp_keepidle(&stream, idle)?;
         sockopt::set_tcp_keepintvl(&stream, (idle / PROBES).max(Duration::from_secs(1)))?;
         sockopt::set_tcp_keepcnt(&stream, PROBES)?;
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // It also ends a connection whose peer's system answers and takes nothing, so it must not be short: a
+        // script may run long.
+        let unacknowledged = u32::try_from(2 * idle.as_millis()).unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(&stream, unacknowledged)?;
     }
     Ok(())
 }
@@ -206,13 +217,23 @@ async fn handshake(
     match TlsConnector::from(tls.config.clone()).connect(name, stream).await {
         Ok(stream) => Ok(stream.into_inner()),
         Err(error) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(cause) => tls::failure(address, cause),
+            Some(cause) => tls::failure(address, Reason::Connect, cause),
             None => Error::new(
                 Status::Tls,
                 format!("TLS with {address} failed: {}; {}", reason(&error), tls::NOT_TLS),
             ),
         }),
     }
+}
+
+fn cannot_find(host: &str, error: &io::Error) -> Error {
+    let reason = reason(error);
+    let reason = reason.strip_prefix("failed to lookup address information: ").unwrap_or(&reason);
+    Error::new(Status::Connect, format!("cannot find host {host}: {reason}"))
+}
+
+fn no_thread(error: &io::Error) -> String {
+    format!("no thread could be started for it: {}", reason(error))
 }
 
 fn cannot_connect(address: &Address, why: impl std::fmt::Display) -> Error {
@@ -303,12 +324,14 @@ mod tests {
     fn tcp_with_its_socket_options() {
         let server = Server::start(None);
         let connection = open(&format!("redis://127.0.0.1:{}", server.port), &timeout(SOON)).unwrap();
-        let fd = &connection.socket.fd;
+        let fd = connection.socket.as_fd();
         assert!(sockopt::tcp_nodelay(fd).unwrap());
         assert!(sockopt::socket_keepalive(fd).unwrap());
         assert_eq!(sockopt::tcp_keepidle(fd).unwrap(), Duration::from_secs(60));
         assert_eq!(sockopt::tcp_keepintvl(fd).unwrap(), Duration::from_secs(20));
         assert_eq!(sockopt::tcp_keepcnt(fd).unwrap(), 3);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        assert_eq!(sockopt::tcp_user_timeout(fd).unwrap(), 120_000);
         let error = connection.socket.recv(&mut [0; 1]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "the socket blocks");
         assert_eq!(ping(connection).unwrap(), "+PONG\r\n");
@@ -316,7 +339,7 @@ mod tests {
         let mut options = timeout(SOON);
         options.keepalive(None).unwrap();
         let connection = open(&format!("redis://localhost:{}", server.port), &options).unwrap();
-        assert!(!sockopt::socket_keepalive(&connection.socket.fd).unwrap());
+        assert!(!sockopt::socket_keepalive(connection.socket.as_fd()).unwrap());
         assert_eq!(ping(connection).unwrap(), "+PONG\r\n");
     }
 
@@ -482,7 +505,8 @@ mod tests {
             let without = open(&url, &options).and_then(|connection| {
                 let address = Config::new(&url, &options)?.servers.addresses()[0].clone();
                 ping(connection).map_err(|error| {
-                    tls::failure(&address, error.get_ref().unwrap().downcast_ref().expect("no TLS error"))
+                    let error = error.get_ref().unwrap().downcast_ref().expect("no TLS error");
+                    tls::failure(&address, Reason::Connect, error)
                 })
             });
             let error = without.expect_err("no certificate needed");

@@ -1,8 +1,12 @@
 //! The socket of a connection, read and written by the thread whose call it is.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 pub(crate) mod address;
 pub(crate) mod cipher;
 pub(crate) mod connect;
+mod lookup;
 #[cfg(test)]
 mod testing;
 pub(crate) mod tls;
@@ -15,10 +19,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{self, RecvFlags, SendFlags, Shutdown};
 
+use crate::ffi::cancel::Descriptor;
+
 /// A connected TCP or Unix socket. It blocks in [`Socket::wait`] and [`Socket::recv_patiently`] only.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    fd: OwnedFd,
+    fd: Descriptor,
 }
 
 /// What a socket is ready for. Nothing: the deadline passed.
@@ -49,6 +55,9 @@ const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a read waits at most when it is not preceded by a wait of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
+/// How often a thread that connects looks whether its client has been closed.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+
 impl Socket {
     /// Takes over a connected socket.
     fn new(fd: OwnedFd) -> io::Result<Self> {
@@ -56,7 +65,7 @@ impl Socket {
         net::sockopt::set_socket_nosigpipe(&fd, true)?;
         rustix::io::ioctl_fionbio(&fd, false)?;
         net::sockopt::set_socket_timeout(&fd, net::sockopt::Timeout::Recv, Some(PATIENCE))?;
-        Ok(Socket { fd })
+        Ok(Socket { fd: fd.into() })
     }
 
     /// Writes what fits, without waiting and never raising SIGPIPE.

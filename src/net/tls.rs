@@ -13,7 +13,7 @@ use rustls::{
 };
 
 use super::reason;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Reason, Result, Status};
 use crate::net::address::Address;
 
 /// The TLS part of the options, unchecked but for the name.
@@ -201,9 +201,9 @@ impl ServerCertVerifier for AnyCertificate {
 ///
 /// With TLS 1.3 a server's refusal of the client's certificate arrives after the handshake, with the first bytes read:
 /// whoever reads them reports it by this.
-pub(crate) fn failure(address: &Address, error: &rustls::Error) -> Error {
+pub(crate) fn failure(address: &Address, why: Reason, error: &rustls::Error) -> Error {
     let hint = hint(error).map(|hint| format!("; {hint}")).unwrap_or_default();
-    Error::new(Status::Tls, format!("TLS with {address} failed: {error}{hint}"))
+    Error::because(Status::Tls, why, format!("TLS with {address} failed: {error}{hint}"))
 }
 
 pub(super) const NOT_TLS: &str = "does the server speak TLS on this port?";

@@ -1,25 +1,33 @@
 //! Bytes into the tape, in one pass that can stop and go on at any byte.
 
-use super::{Entry, Kind, Limits};
+use super::{Entry, Kind, Limits, NoMemory, push};
 
 /// How far [`Decoder::decode`] came.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
     /// One whole reply was appended to the tape.
     Reply,
-    /// A push message was read and left out.
-    Push,
-    /// The bytes end inside a reply; call again with more.
+    /// What is no part of a reply was read and left out: a push message, or an attribute in front of a reply.
+    Aside,
+    /// The bytes end inside a reply or an aside; call again with more.
     Incomplete,
 }
 
 /// Why the bytes cannot be a reply that this client takes. The connection is of no use any more.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The bytes are not RESP.
+    /// The bytes are not RESP, or not what may come here.
     Protocol(&'static str),
-    /// A limit was passed.
+    /// A reply passed a limit.
     Limit(&'static str),
+    /// There is no memory for a reply.
+    Memory,
+}
+
+impl From<NoMemory> for Refusal {
+    fn from(NoMemory: NoMemory) -> Self {
+        Refusal::Memory
+    }
 }
 
 /// An aggregate whose elements are still coming.
@@ -27,15 +35,16 @@ pub(crate) enum Refusal {
 struct Open {
     entry: usize,
     left: u32,
-    /// Attributes and push messages leave the tape again when they are complete.
     fate: Fate,
 }
 
+/// What becomes of an aggregate that is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Keep,
+    /// An attribute inside a reply: it leaves the tape again, and its value follows.
     Attribute,
-    Push,
+    Aside,
 }
 
 /// The state between two pieces of a reply.
@@ -43,14 +52,32 @@ enum Fate {
 pub(crate) struct Decoder {
     open: Vec<Open>,
     limits: Limits,
+    /// Bytes of a line that is not complete in which its end was looked for.
+    searched: usize,
+    /// What is being decoded is an aside.
+    is_aside: bool,
+    /// The tape of an aside. It has one of its own, for it may begin before a call is made and end before that call's reply does.
+    aside: Vec<Entry>,
 }
 
 /// The shortest reply is `_\r\n`, so more elements than this cannot be in so many bytes.
 const SHORTEST: u64 = 3;
 
+/// Entries for which the tape of asides keeps its memory.
+const KEPT_ENTRIES: usize = 256;
+
+/// What the server sent when an aside is refused for its size. No caller's reply is at fault.
+pub(crate) const LONG_ASIDE: Refusal =
+    Refusal::Protocol("a push message or attribute over the limit of replies");
+
 impl Decoder {
     pub(crate) fn new(limits: Limits) -> Self {
-        Decoder { open: Vec::new(), limits }
+        Decoder { open: Vec::new(), limits, searched: 0, is_aside: false, aside: Vec::new() }
+    }
+
+    /// Whether the bytes so far end inside an aside.
+    pub(crate) fn is_aside(&self) -> bool {
+        self.is_aside
     }
 
     /// Decodes from `bytes[*at..]` until one reply is complete, and moves `at` behind what was understood.
@@ -77,65 +104,81 @@ impl Decoder {
         tape: &mut Vec<Entry>,
         mut more: impl FnMut(&[Entry], usize) -> Result<bool, Refusal>,
     ) -> Result<Decoded, Refusal> {
+        if self.is_aside {
+            return self.decode_aside(bytes, at);
+        }
         loop {
             let Some(&sign) = bytes.get(*at) else { return Ok(Decoded::Incomplete) };
             let index = tape.len();
             if index >= u32::MAX as usize {
                 return Err(Refusal::Limit("more than 2^32 elements"));
             }
+            #[expect(clippy::cast_possible_truncation, reason = "it is below 2^32")]
             let mut entry = Entry { value: 0, len: 0, span: 1, index: index as u32, kind: Kind::Nil };
             match sign {
                 b':' => {
-                    let Some((value, next)) = number(bytes, *at + 1)? else { return Ok(Decoded::Incomplete) };
+                    let Some((value, next)) = number::<false>(bytes, *at + 1)? else {
+                        return Ok(Decoded::Incomplete);
+                    };
                     entry.kind = Kind::Integer;
-                    entry.value = value as u64;
+                    entry.value = value.cast_unsigned();
                     *at = next;
                 }
                 b'$' | b'=' | b'!' => {
-                    let Some((len, start)) = number(bytes, *at + 1)? else { return Ok(Decoded::Incomplete) };
-                    if len < 0 {
-                        if len != -1 || sign != b'$' {
-                            return Err(Refusal::Protocol("a negative length"));
-                        }
-                        *at = start;
-                    } else {
-                        if len as u64 > self.limits.max_bytes as u64 || len > i64::from(u32::MAX) {
-                            return Err(Refusal::Limit("a string longer than the limit"));
-                        }
-                        let end = start.saturating_add(len as usize);
-                        match bytes.get(end..end.saturating_add(2)) {
-                            Some(b"\r\n") => {}
-                            Some(_) => return Err(Refusal::Protocol("a string that does not end in CR LF")),
-                            None => return Ok(Decoded::Incomplete),
-                        }
-                        bytes[end] = 0;
-                        entry.kind = if sign == b'!' { Kind::Error } else { Kind::String };
-                        entry.value = start.wrapping_add(shift) as u64;
-                        entry.len = len as u32;
-                        if sign == b'=' {
-                            if len < 4 || bytes[start + 3] != b':' {
-                                return Err(Refusal::Protocol("a verbatim string without a format"));
+                    let Some((announced, start)) = number::<true>(bytes, *at + 1)? else {
+                        return Ok(Decoded::Incomplete);
+                    };
+                    match u32::try_from(announced) {
+                        Ok(len) if len as usize <= self.limits.max_bytes => {
+                            let end = start.saturating_add(len as usize);
+                            match bytes.get(end..end.saturating_add(2)) {
+                                Some(b"\r\n") => {}
+                                Some(_) => {
+                                    return Err(Refusal::Protocol("a string that does not end in CR LF"));
+                                }
+                                None => return Ok(Decoded::Incomplete),
                             }
-                            bytes[start + 3] = 0;
-                            entry.kind = Kind::Verbatim;
-                            entry.value = (start + 4).wrapping_add(shift) as u64;
-                            entry.len -= 4;
+                            bytes[end] = 0;
+                            entry.kind = if sign == b'!' { Kind::Error } else { Kind::String };
+                            entry.value = start.wrapping_add(shift) as u64;
+                            entry.len = len;
+                            if sign == b'=' {
+                                if len < 4 || bytes[start + 3] != b':' {
+                                    return Err(Refusal::Protocol("a verbatim string without a format"));
+                                }
+                                bytes[start + 3] = 0;
+                                entry.kind = Kind::Verbatim;
+                                entry.value = (start + 4).wrapping_add(shift) as u64;
+                                entry.len -= 4;
+                            }
+                            *at = end + 2;
                         }
-                        *at = end + 2;
+                        Err(_) if announced == NIL => {
+                            if sign != b'$' {
+                                return Err(Refusal::Protocol("a negative length"));
+                            }
+                            *at = start;
+                        }
+                        _ => return Err(Refusal::Limit("a string longer than the limit")),
                     }
                 }
                 b'*' | b'%' | b'~' | b'>' | b'|' => {
-                    let Some((count, next)) = number(bytes, *at + 1)? else { return Ok(Decoded::Incomplete) };
+                    let Some((announced, next)) = number::<true>(bytes, *at + 1)? else {
+                        return Ok(Decoded::Incomplete);
+                    };
                     *at = next;
-                    if count >= 0 {
-                        match self.open(sign, count as u64, entry, tape)? {
+                    if let Ok(count) = u64::try_from(announced) {
+                        if matches!(sign, b'>' | b'|') && self.open.is_empty() {
+                            return self.open_aside(sign, count, bytes, at);
+                        }
+                        match self.open(sign, count, entry, tape)? {
                             Some(Decoded::Reply) if more(tape, *at)? => {}
                             Some(done) => return Ok(done),
                             None => {}
                         }
                         continue;
                     }
-                    if count != -1 || sign != b'*' {
+                    if sign != b'*' {
                         return Err(Refusal::Protocol("a negative number of elements"));
                     }
                 }
@@ -146,13 +189,45 @@ impl Decoder {
                 }
                 _ => return Err(Refusal::Protocol("an unknown type")),
             }
-            tape.push(entry);
+            push(tape, entry)?;
             match self.close(tape) {
                 Some(Decoded::Reply) if more(tape, *at)? => {}
                 Some(done) => return Ok(done),
                 None => {}
             }
         }
+    }
+
+    /// Begins a push message, or an attribute in front of a reply.
+    #[cold]
+    fn open_aside(
+        &mut self,
+        sign: u8,
+        count: u64,
+        bytes: &mut [u8],
+        at: &mut usize,
+    ) -> Result<Decoded, Refusal> {
+        let mut tape = std::mem::take(&mut self.aside);
+        let entry = Entry { value: 0, len: 0, span: 1, index: 0, kind: Kind::Nil };
+        let opened = self.open(sign, count, entry, &mut tape);
+        self.aside = tape;
+        match opened.map_err(of_aside)? {
+            Some(done) => Ok(done),
+            None => self.decode_aside(bytes, at),
+        }
+    }
+
+    /// Goes on with an aside, and leaves it out once it is complete.
+    #[cold]
+    fn decode_aside(&mut self, bytes: &mut [u8], at: &mut usize) -> Result<Decoded, Refusal> {
+        let mut tape = std::mem::take(&mut self.aside);
+        self.is_aside = false;
+        let decoded = self.decode(bytes, at, 0, &mut tape).map_err(of_aside)?;
+        self.is_aside = decoded == Decoded::Incomplete;
+        if self.is_aside || tape.capacity() <= KEPT_ENTRIES {
+            self.aside = tape;
+        }
+        Ok(decoded)
     }
 
     /// Enters an aggregate of `count` elements (pairs for a map); says what is complete if it is empty.
@@ -168,10 +243,13 @@ impl Decoder {
         if elements > self.limits.max_bytes as u64 / SHORTEST || elements >= u64::from(u32::MAX) {
             return Err(Refusal::Limit("more elements than the limit leaves room for"));
         }
+        #[expect(clippy::cast_possible_truncation, reason = "it is below 2^32")]
+        let elements = elements as u32;
         if self.open.len() >= self.limits.max_depth {
             return Err(Refusal::Limit("aggregates nested deeper than the limit"));
         }
-        if sign == b'>' && !self.open.is_empty() {
+        let is_inside = !self.open.is_empty();
+        if sign == b'>' && is_inside {
             return Err(Refusal::Protocol("a push message inside a reply"));
         }
         entry.kind = match sign {
@@ -179,14 +257,14 @@ impl Decoder {
             b'~' => Kind::Set,
             _ => Kind::Array,
         };
-        entry.len = elements as u32;
+        entry.len = elements;
         let fate = match sign {
-            b'|' => Fate::Attribute,
-            b'>' => Fate::Push,
+            b'|' if is_inside => Fate::Attribute,
+            b'|' | b'>' => Fate::Aside,
             _ => Fate::Keep,
         };
-        self.open.push(Open { entry: tape.len(), left: elements as u32, fate });
-        tape.push(entry);
+        push(&mut self.open, Open { entry: tape.len(), left: elements, fate })?;
+        push(tape, entry)?;
         Ok(if elements == 0 { self.finish(tape) } else { None })
     }
 
@@ -199,6 +277,7 @@ impl Decoder {
     }
 
     /// Closes every aggregate that is complete now.
+    #[expect(clippy::cast_possible_truncation, reason = "a tape has no more than 2^32 entries")]
     fn finish(&mut self, tape: &mut Vec<Entry>) -> Option<Decoded> {
         while let Some(open) = self.open.last() {
             if open.left > 0 {
@@ -213,9 +292,9 @@ impl Decoder {
                     tape.truncate(entry);
                     return None;
                 }
-                Fate::Push => {
+                Fate::Aside => {
                     tape.truncate(entry);
-                    return Some(Decoded::Push);
+                    return Some(Decoded::Aside);
                 }
             }
             if let Some(outer) = self.open.last_mut() {
@@ -227,25 +306,33 @@ impl Decoder {
 
     /// Reads a type that is one line; `false` when the line is not complete.
     fn line(
-        &self,
+        &mut self,
         sign: u8,
         bytes: &mut [u8],
         at: &mut usize,
         shift: usize,
         entry: &mut Entry,
     ) -> Result<bool, Refusal> {
-        let start = *at + 1;
-        let Some(len) = memchr::memchr(b'\r', &bytes[start..]) else {
-            if bytes.len() - start > self.limits.max_bytes {
+        let mut start = *at + 1;
+        let from = start + self.searched;
+        let Some(len) = line_end(&bytes[from..]) else {
+            self.searched = bytes.len() - start;
+            if self.searched > self.limits.max_bytes {
                 return Err(Refusal::Limit("a line longer than the limit"));
             }
             return Ok(false);
         };
-        let end = start + len;
+        let end = from + len;
+        if bytes[end] == b'\n' {
+            return Err(Refusal::Protocol("a LF without CR"));
+        }
         match bytes.get(end + 1) {
-            Some(b'\n') => {}
+            Some(b'\n') => self.searched = 0,
             Some(_) => return Err(Refusal::Protocol("a CR without LF")),
-            None => return Ok(false),
+            None => {
+                self.searched = end - start;
+                return Ok(false);
+            }
         }
         let text = &bytes[start..end];
         entry.kind = match sign {
@@ -261,21 +348,45 @@ impl Decoder {
                 };
                 Kind::Boolean
             }
-            b',' if std::str::from_utf8(text).is_ok_and(|text| text.parse::<f64>().is_ok()) => Kind::Double,
+            b',' if is_double(text) => Kind::Double,
             b',' => return Err(Refusal::Protocol("a double that is no number")),
-            _ if is_integer(text) => Kind::BigNumber,
+            _ if is_integer(text) => {
+                // As decimal text it does without.
+                start += usize::from(text[0] == b'+');
+                Kind::BigNumber
+            }
             _ => return Err(Refusal::Protocol("a big number with something else than digits")),
         };
-        if len > u32::MAX as usize {
+        let Ok(len) = u32::try_from(end - start) else {
             return Err(Refusal::Limit("a line longer than the limit"));
-        }
+        };
         if !matches!(entry.kind, Kind::Nil | Kind::Boolean) {
             entry.value = start.wrapping_add(shift) as u64;
-            entry.len = len as u32;
+            entry.len = len;
             bytes[end] = 0;
         }
         *at = end + 2;
         Ok(true)
+    }
+}
+
+/// Where the first CR or LF is. Most lines are so short that a search in larger steps would cost more than it saves.
+#[inline]
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    const SHORT: usize = 16;
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    match bytes.iter().take(SHORT).position(is_end) {
+        None if bytes.len() > SHORT => memchr::memchr2(b'\r', b'\n', &bytes[SHORT..]).map(|at| SHORT + at),
+        found => found,
+    }
+}
+
+/// What a refusal of an aside is for the connection: no call has passed a limit with it.
+fn of_aside(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Protocol(what) => Refusal::Protocol(what),
+        Refusal::Limit(_) => LONG_ASIDE,
+        Refusal::Memory => Refusal::Protocol("a push message or attribute for which there is no memory"),
     }
 }
 
@@ -284,9 +395,36 @@ fn is_integer(text: &[u8]) -> bool {
     !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
-/// Reads a decimal number and its CR LF from `at` on: the number and the place behind, `None` when more is needed.
+/// Whether a double is one as the specification has it: `inf`, `-inf`, `nan`, or
+/// `[<+|->]<integral>[.<fractional>][<E|e>[sign]<exponent>]`. C libraries spell a NaN `-nan` as well, and servers pass that on.
+fn is_double(text: &[u8]) -> bool {
+    match text {
+        b"inf" | b"-inf" | b"nan" | b"-nan" => true,
+        [b'+' | b'-', digits @ ..] | digits => {
+            let is_whole = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+            let (number, exponent) = match memchr::memchr2(b'e', b'E', digits) {
+                Some(at) => (&digits[..at], Some(&digits[at + 1..])),
+                None => (digits, None),
+            };
+            let (integral, fractional) = match memchr::memchr(b'.', number) {
+                Some(at) => (&number[..at], Some(&number[at + 1..])),
+                None => (number, None),
+            };
+            is_whole(integral)
+                && fractional.is_none_or(is_whole)
+                && exponent.is_none_or(is_integer)
+                && std::str::from_utf8(text).is_ok_and(|text| text.parse().is_ok_and(f64::is_finite))
+        }
+    }
+}
+
+/// The length of a nil in RESP2.
+const NIL: i64 = -1;
+
+/// Reads a decimal number and its CR LF from `at` on: the number and the place behind, `None` when more is needed. A length has no sign, but for
+/// that of [`NIL`].
 #[inline(always)]
-fn number(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal> {
+fn number<const IS_LENGTH: bool>(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal> {
     let mut rest = bytes.get(at..).unwrap_or_default();
     let mut value: i64 = 0;
     while let [byte @ b'0'..=b'9', behind @ ..] = rest {
@@ -298,13 +436,23 @@ fn number(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal> {
     if end.wrapping_sub(at + 1) < 18 && rest.starts_with(b"\r\n") {
         return Ok(Some((value, end + 2)));
     }
-    rare_number(bytes, at)
+    rare_number(bytes, at, IS_LENGTH)
 }
 
 /// The same for signs, nineteen digits, and what is no number or not complete.
 #[cold]
-fn rare_number(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal> {
+fn rare_number(bytes: &[u8], at: usize, is_length: bool) -> Result<Option<(i64, usize)>, Refusal> {
     let rest = bytes.get(at..).unwrap_or_default();
+    if is_length {
+        match rest {
+            [b'-', b'1', b'\r', b'\n', ..] => return Ok(Some((NIL, at + 4))),
+            [b'-', ..] if b"-1\r\n".starts_with(rest) => return Ok(None),
+            [b'-', ..] => return Err(Refusal::Protocol("a negative length")),
+            [b'+', ..] => return Err(Refusal::Protocol("a length with a sign")),
+            [b'?', ..] => return Err(Refusal::Protocol("a streamed string or aggregate")),
+            _ => {}
+        }
+    }
     let skip = usize::from(matches!(rest.first(), Some(b'-' | b'+')));
     let digits = rest[skip..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let end = skip + digits;
@@ -326,200 +474,4 @@ fn rare_number(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Payload, Reply};
-    use super::*;
-
-    const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_depth: 8 };
-
-    /// Decodes `input` given in pieces that end at each of `cuts`, as a connection would: one growing buffer.
-    fn decode(input: &[u8], cuts: &[usize]) -> Result<Option<Reply>, Refusal> {
-        let mut payload = Box::<Payload>::default();
-        payload.start();
-        let mut decoder = Decoder::new(LIMITS);
-        let mut bytes = Vec::new();
-        let mut at = 0;
-        for cut in cuts.iter().copied().chain([input.len()]) {
-            bytes.extend_from_slice(&input[bytes.len()..cut]);
-            loop {
-                match decoder.decode(&mut bytes, &mut at, 0, &mut payload.tape)? {
-                    Decoded::Reply => {
-                        assert_eq!(at, input.len(), "the reply ends before its bytes do");
-                        payload.bytes = bytes;
-                        return Ok(Some(Reply::new(payload)));
-                    }
-                    Decoded::Push => continue,
-                    Decoded::Incomplete => break,
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn shown(input: &[u8]) -> String {
-        format!("{:?}", decode(input, &[]).unwrap().expect("a whole reply"))
-    }
-
-    const EVERY_TYPE: &[(&[u8], &str)] = &[
-        (b"+OK\r\n", "Status(\"OK\")"),
-        (b"+\r\n", "Status(\"\")"),
-        (b"-ERR no\r\n", "Error(\"ERR no\")"),
-        (b":0\r\n", "0"),
-        (b":-9223372036854775808\r\n", "-9223372036854775808"),
-        (b":9223372036854775807\r\n", "9223372036854775807"),
-        (b":+7\r\n", "7"),
-        (b"$-1\r\n", "Nil"),
-        (b"*-1\r\n", "Nil"),
-        (b"_\r\n", "Nil"),
-        (b"$0\r\n\r\n", "String(\"\")"),
-        (b"$6\r\na\r\n\0\xffb\r\n", "String(\"a\\r\\n\\x00\\xffb\")"),
-        (b"*0\r\n", "Array[]"),
-        (b"*3\r\n:1\r\n$1\r\nx\r\n*1\r\n-E\r\n", "Array[1, String(\"x\"), Array[Error(\"E\")]]"),
-        (b"%1\r\n+k\r\n:1\r\n", "Map[Status(\"k\"), 1]"),
-        (b"~2\r\n:1\r\n:2\r\n", "Set[1, 2]"),
-        (b",1.5\r\n", "Double(\"1.5\")"),
-        (b",-inf\r\n", "Double(\"-inf\")"),
-        (b"#t\r\n", "true"),
-        (b"#f\r\n", "false"),
-        (b"(-123456789012345678901234567890\r\n", "BigNumber(\"-123456789012345678901234567890\")"),
-        (b"=7\r\ntxt:abc\r\n", "Verbatim(\"abc\")"),
-        (b"!5\r\nERR x\r\n", "Error(\"ERR x\")"),
-        (b"|1\r\n+ttl\r\n:9\r\n:5\r\n", "5"),
-        (b"*2\r\n|0\r\n:1\r\n*0\r\n", "Array[1, Array[]]"),
-        (b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n:5\r\n", "5"),
-    ];
-
-    #[test]
-    fn every_type() {
-        for (input, expected) in EVERY_TYPE {
-            assert_eq!(shown(input), *expected, "{}", input.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn cut_at_every_byte() {
-        for (input, expected) in EVERY_TYPE {
-            for cut in 0..input.len() {
-                assert!(
-                    decode(&input[..cut], &[]).unwrap().is_none(),
-                    "{} cut at {cut}",
-                    input.escape_ascii()
-                );
-                let reply = decode(input, &[cut]).unwrap().expect("a whole reply");
-                assert_eq!(format!("{reply:?}"), *expected, "{} cut at {cut}", input.escape_ascii());
-            }
-            let every: Vec<usize> = (0..input.len()).collect();
-            assert_eq!(format!("{:?}", decode(input, &every).unwrap().expect("a whole reply")), *expected);
-        }
-    }
-
-    #[test]
-    fn what_is_no_reply_is_refused() {
-        for input in [
-            &b"?\r\n"[..],
-            b":\r\n",
-            b":1a\r\n",
-            b":1\rx",
-            b":9223372036854775808\r\n",
-            b":-9223372036854775809\r\n",
-            b":99999999999999999999\r\n",
-            b":00000000000000000000000000",
-            b"$-2\r\n",
-            b"$1\r\nxyz",
-            b"*-2\r\n",
-            b"%-1\r\n",
-            b"+a\rb",
-            b"_x\r\n",
-            b"#x\r\n",
-            b",abc\r\n",
-            b"(12a\r\n",
-            b"(\r\n",
-            b"=3\r\nabc\r\n",
-            b"=5\r\nabcde\r\n",
-            b"*1\r\n>0\r\n",
-        ] {
-            let refusal = decode(input, &[]).expect_err("refused");
-            assert!(matches!(refusal, Refusal::Protocol(_)), "{}: {refusal:?}", input.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn limits_hold_before_anything_is_allocated() {
-        for input in [
-            &b"$4611686018427387904\r\n"[..],
-            b"*4611686018427387904\r\n",
-            b"%4611686018427387904\r\n",
-            b"*1048576\r\n",
-            b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
-        ] {
-            let refusal = decode(input, &[]).expect_err("refused");
-            assert!(matches!(refusal, Refusal::Limit(_)), "{}: {refusal:?}", input.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn every_element_is_found_by_its_index() {
-        let mut input = b"*40\r\n".to_vec();
-        for number in 0..40 {
-            input.extend_from_slice(format!("*2\r\n:{number}\r\n*1\r\n:{}\r\n", number * 2).as_bytes());
-        }
-        let reply = decode(&input, &[]).unwrap().expect("a whole reply");
-        assert_eq!(reply.root().elements().len(), 40);
-        for (index, element) in reply.root().elements().enumerate() {
-            for found in [element, reply.get(index).expect("present")] {
-                assert_eq!(found.get(0).and_then(|number| number.as_i64()), Some(index as i64));
-                let inner = found.get(1).and_then(|inner| inner.get(0)).and_then(|number| number.as_i64());
-                assert_eq!(inner, Some(index as i64 * 2));
-            }
-        }
-        assert!(reply.get(40).is_none() && reply.get(0).expect("present").get(2).is_none());
-    }
-
-    /// Random damage to valid replies: no panic, no memory beyond the input's, and the same answer however the bytes are cut.
-    #[test]
-    fn damaged_replies_are_judged_alike_however_they_are_cut() {
-        for seed in 0..20_000 {
-            let mut rng = fastrand::Rng::with_seed(seed);
-            let mut input: Vec<u8> = (0..rng.usize(1..4))
-                .flat_map(|_| rng.choice(EVERY_TYPE).map(|(bytes, _)| *bytes))
-                .flatten()
-                .copied()
-                .collect();
-            for _ in 0..rng.usize(0..4) {
-                let at = rng.usize(..input.len());
-                match rng.u8(..3) {
-                    0 => input[at] = *rng.choice(b"+-:$*%~>|=!,(_#0123456789\r\nx").unwrap_or(&0),
-                    1 => input.insert(at, rng.u8(..)),
-                    _ => drop(input.remove(at)),
-                }
-                if input.is_empty() {
-                    input.push(b':');
-                }
-            }
-            let judge = |cuts: &[usize]| {
-                let mut payload = Payload::default();
-                payload.start();
-                let mut decoder = Decoder::new(LIMITS);
-                let (mut bytes, mut at, mut verdicts) = (Vec::new(), 0, Vec::new());
-                for cut in cuts.iter().copied().chain([input.len()]) {
-                    bytes.extend_from_slice(&input[bytes.len()..cut]);
-                    loop {
-                        match decoder.decode(&mut bytes, &mut at, 0, &mut payload.tape) {
-                            Ok(Decoded::Incomplete) => break,
-                            Ok(whole) => verdicts.push(format!("{whole:?} up to {at}")),
-                            Err(refusal) => {
-                                verdicts.push(format!("{refusal:?}"));
-                                return verdicts;
-                            }
-                        }
-                    }
-                }
-                assert!(payload.tape.len() <= input.len() + 1, "seed {seed}: more entries than bytes");
-                verdicts
-            };
-            let mut cuts: Vec<usize> = (0..rng.usize(0..6)).map(|_| rng.usize(..=input.len())).collect();
-            cuts.sort_unstable();
-            assert_eq!(judge(&cuts), judge(&[]), "seed {seed}: {}", input.escape_ascii());
-        }
-    }
-}
+mod tests;

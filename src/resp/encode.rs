@@ -45,7 +45,7 @@ impl Buffer {
     #[inline]
     pub(crate) fn head(&mut self, argc: usize) {
         if argc < 10 {
-            self.raw(&[b'*', b'0' + argc as u8, b'\r', b'\n']);
+            self.raw(&[b'*', digit(argc), b'\r', b'\n']);
         } else {
             self.long_length(b'*', argc);
         }
@@ -58,9 +58,9 @@ impl Buffer {
         if argc < 10 {
             let (head, rest) = self.slot(4 + N + 7).split_at_mut(4);
             let (words, last) = rest.split_at_mut(N);
-            head.copy_from_slice(&[b'*', b'0' + argc as u8, b'\r', b'\n']);
+            head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
             words.copy_from_slice(first);
-            last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', b'0' + number as u8, b'\r', b'\n']);
+            last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', digit(number), b'\r', b'\n']);
         } else {
             self.head(argc);
             self.raw(first);
@@ -74,7 +74,7 @@ impl Buffer {
         if bytes.len() < 10 {
             let (head, rest) = self.slot(6 + bytes.len()).split_at_mut(4);
             let (argument, end) = rest.split_at_mut(bytes.len());
-            head.copy_from_slice(&[b'$', b'0' + bytes.len() as u8, b'\r', b'\n']);
+            head.copy_from_slice(&[b'$', digit(bytes.len()), b'\r', b'\n']);
             copy_few(bytes, argument);
             end.copy_from_slice(b"\r\n");
         } else {
@@ -92,7 +92,7 @@ impl Buffer {
     #[inline]
     pub(crate) fn number(&mut self, number: usize) {
         if number < 10 {
-            self.raw(&[b'$', b'1', b'\r', b'\n', b'0' + number as u8, b'\r', b'\n']);
+            self.raw(&[b'$', b'1', b'\r', b'\n', digit(number), b'\r', b'\n']);
         } else {
             self.argument(itoa::Buffer::new().format(number).as_bytes());
         }
@@ -139,6 +139,13 @@ impl Buffer {
             self.argument(bytes);
         }
     }
+}
+
+/// A number below ten.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "it is below ten")]
+fn digit(number: usize) -> u8 {
+    b'0' + number as u8
 }
 
 /// Copies up to sixteen bytes, as two pieces that may overlap: for so few, calling memcpy costs more than copying.

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 
-use crate::error::{Error, Status};
+use super::{NoMemory, make_room};
+use crate::error::{Error, Reason, Status};
+use crate::ffi::fork::Process;
 
 /// What a reply is. The numbers are those of the C API (`RS_REPLY_...`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +71,15 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
 }
 
+impl Entry {
+    /// Where a text starts in the buffer.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "it was an index into a buffer in memory")]
+    pub(crate) fn start(&self) -> usize {
+        self.value as usize
+    }
+}
+
 /// What is known of an error reply in a pipeline.
 #[derive(Clone, Debug)]
 pub(crate) struct Note {
@@ -76,7 +87,39 @@ pub(crate) struct Note {
     pub(crate) item: usize,
     pub(crate) command: String,
     pub(crate) status: Status,
+    pub(crate) reason: Reason,
     pub(crate) not_executed: bool,
+    /// The server that it is about.
+    pub(crate) node: Option<Arc<str>>,
+}
+
+impl Note {
+    /// What is known of an item by an error that it ended with.
+    pub(crate) fn new(at: usize, item: usize, command: String, error: &Error) -> Note {
+        Note {
+            at,
+            item,
+            command,
+            status: error.status(),
+            reason: error.reason(),
+            not_executed: error.is_not_executed(),
+            node: error.shared_node().cloned(),
+        }
+    }
+
+    /// The error of the item, whose text this is.
+    pub(crate) fn error(&self, text: &[u8]) -> Error {
+        let error = if self.status.is_answer() {
+            Error::server(self.status, text, self.not_executed)
+        } else {
+            Error::because(self.status, self.reason, String::from_utf8_lossy(text))
+        };
+        let error = error.of_item(self.item);
+        match &self.node {
+            Some(node) => error.on(node),
+            None => error,
+        }
+    }
 }
 
 /// Tape and buffer of one call's replies. `tape[0]` is the header, `tape[root]` the reply.
@@ -91,6 +134,8 @@ pub(crate) struct Payload {
     pub(crate) notes: Vec<Note>,
     /// Where the elements of each aggregate start: made when first asked for, so that any element is found at once.
     elements: OnceLock<ElementIndex>,
+    /// Held by the thread that makes it. Nobody waits for that: in a child of fork it may be missing.
+    indexing: Mutex<()>,
     home: Option<Arc<Pool>>,
 }
 
@@ -105,6 +150,18 @@ struct ElementIndex {
 const WALK_MAX: usize = 8;
 
 impl Payload {
+    /// Has no error among a pipeline's replies say that its item was not executed: an earlier try may have been.
+    pub(crate) fn claim_nothing(&mut self) {
+        self.notes.iter_mut().for_each(|note| note.not_executed = false);
+    }
+
+    /// Says of the errors among a pipeline's replies which server they are of.
+    pub(crate) fn of_server(&mut self, name: &Arc<str>) {
+        for note in &mut self.notes {
+            note.node.get_or_insert_with(|| Arc::clone(name));
+        }
+    }
+
     /// Puts the header in place; the first reply decoded after it is the root.
     pub(crate) fn start(&mut self) {
         self.clear();
@@ -120,77 +177,104 @@ impl Payload {
 
     /// Completes the array of [`Payload::start_array`], in which `len` elements are now.
     pub(crate) fn end_array(&mut self, len: usize) {
-        self.tape[self.root].span = (self.tape.len() - self.root) as u32;
-        self.tape[self.root].len = len as u32;
+        self.tape[self.root].span = place(self.tape.len() - self.root);
+        self.tape[self.root].len = place(len);
     }
 
     /// Takes the first `entries` entries of another payload's tape, an array that is not complete, and its bytes.
-    pub(crate) fn copy(&mut self, other: &Payload, entries: usize) {
+    pub(crate) fn copy(&mut self, other: &Payload, entries: usize) -> Result<(), NoMemory> {
         self.clear();
+        make_room(&mut self.tape, entries)?;
+        make_room(&mut self.bytes, other.bytes.len())?;
         self.tape.extend_from_slice(&other.tape[..entries]);
         self.bytes.extend_from_slice(&other.bytes);
         self.notes.clone_from(&other.notes);
         self.root = other.root;
+        Ok(())
     }
 
     /// Leaves the first `count` elements of the root, none of them an aggregate, out of it.
     pub(crate) fn skip_elements(&mut self, count: usize) {
         let root = self.tape[self.root];
         self.root += count;
-        let index = self.root as u32;
+        let index = place(self.root);
         self.tape[self.root] =
-            Entry { len: root.len - count as u32, span: root.span - count as u32, index, ..root };
+            Entry { len: root.len - place(count), span: root.span - place(count), index, ..root };
     }
 
     /// The bytes of the text at `at` on the tape.
     pub(crate) fn text(&self, at: usize) -> &[u8] {
         let entry = &self.tape[at];
-        &self.bytes[entry.value as usize..][..entry.len as usize]
+        &self.bytes[entry.start()..][..entry.len as usize]
     }
 
     /// Gives an error on the tape another text.
-    pub(crate) fn replace_text(&mut self, at: usize, text: &[u8]) {
-        self.tape[at].value = self.bytes.len() as u64;
-        self.tape[at].len = text.len() as u32;
+    pub(crate) fn replace_text(&mut self, at: usize, text: &[u8]) -> Result<(), NoMemory> {
+        self.tape[at].value = self.add_text(text)?;
+        self.tape[at].len = place(text.len());
+        Ok(())
+    }
+
+    /// Puts a text of this side's own behind the others, and a NUL behind it; its place.
+    fn add_text(&mut self, text: &[u8]) -> Result<u64, NoMemory> {
+        let at = self.bytes.len() as u64;
+        make_room(&mut self.bytes, text.len() + 1)?;
         self.bytes.extend_from_slice(text);
         self.bytes.push(0);
+        Ok(at)
     }
 
     /// Takes the texts of another payload; what to add to the places of the entries that refer to them.
-    pub(crate) fn adopt_texts(&mut self, other: &Payload) -> u64 {
+    pub(crate) fn adopt_texts(&mut self, other: &Payload) -> Result<u64, NoMemory> {
         let shift = self.bytes.len() as u64;
+        make_room(&mut self.bytes, other.bytes.len())?;
         self.bytes.extend_from_slice(&other.bytes);
-        shift
+        Ok(shift)
     }
 
     /// Appends replies, whose texts were adopted with this shift.
-    pub(crate) fn append(&mut self, entries: &[Entry], shift: u64) {
+    pub(crate) fn append(&mut self, entries: &[Entry], shift: u64) -> Result<(), NoMemory> {
+        make_room(&mut self.tape, entries.len())?;
         for entry in entries {
-            let index = self.tape.len() as u32;
+            let index = place(self.tape.len());
             let value = if entry.kind.is_text() { entry.value + shift } else { entry.value };
             self.tape.push(Entry { value, index, ..*entry });
         }
+        Ok(())
     }
 
     /// Appends a text of this side's own.
-    pub(crate) fn append_text(&mut self, kind: Kind, text: &[u8]) {
-        let index = self.tape.len() as u32;
-        let value = self.bytes.len() as u64;
-        self.bytes.extend_from_slice(text);
-        self.bytes.push(0);
-        self.tape.push(Entry { value, len: text.len() as u32, span: 1, index, kind });
+    pub(crate) fn append_text(&mut self, kind: Kind, text: &[u8]) -> Result<(), NoMemory> {
+        make_room(&mut self.tape, 1)?;
+        let index = place(self.tape.len());
+        let value = self.add_text(text)?;
+        self.tape.push(Entry { value, len: place(text.len()), span: 1, index, kind });
+        Ok(())
     }
 
     /// Appends a nil of this side's own.
     pub(crate) fn append_nil(&mut self) {
-        let index = self.tape.len() as u32;
+        let index = place(self.tape.len());
         self.tape.push(Entry { value: 0, len: 0, span: 1, index, kind: Kind::Nil });
     }
 
     /// Appends a boolean of this side's own.
     pub(crate) fn append_boolean(&mut self, value: bool) {
-        let index = self.tape.len() as u32;
+        let index = place(self.tape.len());
         self.tape.push(Entry { value: value.into(), len: 0, span: 1, index, kind: Kind::Boolean });
+    }
+
+    /// Appends an array of this side's own, whose `len` elements `fill` appends.
+    pub(crate) fn append_array(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut Self) -> Result<(), NoMemory>,
+    ) -> Result<(), NoMemory> {
+        let at = self.tape.len();
+        self.tape.push(Entry { value: 0, len: place(len), span: 1, index: place(at), kind: Kind::Array });
+        fill(self)?;
+        self.tape[at].span = place(self.tape.len() - at);
+        Ok(())
     }
 
     /// Makes the array of [`Payload::start_array`] a map.
@@ -209,9 +293,12 @@ impl Payload {
     }
 
     /// Puts the elements of `other`, an array, in place of this array's elements of the given indices, in ascending order.
-    pub(crate) fn replace_elements(&mut self, indices: &[usize], other: &Payload) {
-        let other_shift = self.adopt_texts(other);
-        let old = std::mem::take(&mut self.tape);
+    /// Without memory for it, this payload is of no use any more.
+    pub(crate) fn replace_elements(&mut self, indices: &[usize], other: &Payload) -> Result<(), NoMemory> {
+        let other_shift = self.adopt_texts(other)?;
+        let mut tape = Vec::new();
+        make_room(&mut tape, self.tape.len() + other.tape.len())?;
+        let old = std::mem::replace(&mut self.tape, tape);
         self.tape.extend_from_slice(&old[..=self.root]);
         self.notes.retain(|note| indices.binary_search(&note.item).is_err());
         self.notes.extend(other.notes.iter().cloned());
@@ -234,10 +321,11 @@ impl Payload {
                 Err(_) => (&old[from_old..][..old_span], 0),
             };
             from_old += old_span;
-            self.append(source, shift);
+            self.append(source, shift)?;
         }
         self.notes = notes;
         self.end_array(count);
+        Ok(())
     }
 
     /// Forgets the content and keeps the memory.
@@ -263,33 +351,60 @@ impl Payload {
     /// The same for an aggregate in which there are others.
     fn nested_element(&self, aggregate: usize, index: usize) -> usize {
         if index < WALK_MAX {
-            return (0..index).fold(aggregate + 1, |at, _| at + self.tape[at].span as usize);
+            return self.walk(aggregate, index);
         }
-        let elements = self.elements.get_or_init(|| self.index_elements());
-        elements.places[elements.runs[aggregate] as usize + index] as usize
+        if self.elements.get().is_none()
+            && let Some(_alone) = self.indexing.try_lock()
+            && let Ok(elements) = self.index_elements()
+        {
+            self.elements.get_or_init(|| elements);
+        }
+        match self.elements.get() {
+            Some(elements) => elements.places[elements.runs[aggregate] as usize + index] as usize,
+            None => self.walk(aggregate, index),
+        }
     }
 
-    fn index_elements(&self) -> ElementIndex {
-        let mut runs = vec![0; self.tape.len()];
-        let mut places = Vec::with_capacity(self.tape.len());
+    /// Goes from sibling to sibling.
+    fn walk(&self, aggregate: usize, index: usize) -> usize {
+        (0..index).fold(aggregate + 1, |at, _| at + self.tape[at].span as usize)
+    }
+
+    /// An index of all elements, if there is memory for it.
+    fn index_elements(&self) -> Result<ElementIndex, NoMemory> {
+        let (mut runs, mut places) = (Vec::new(), Vec::new());
+        make_room(&mut runs, self.tape.len())?;
+        make_room(&mut places, self.tape.len())?;
+        runs.resize(self.tape.len(), 0);
         // What lies before the root is no part of the reply.
         let entries = self.tape.iter().enumerate().skip(self.root);
         for (at, entry) in entries.filter(|(_, entry)| entry.kind.is_aggregate()) {
-            runs[at] = places.len() as u32;
+            runs[at] = place(places.len());
             let mut element = at + 1;
             for _ in 0..entry.len {
-                places.push(element as u32);
+                places.push(place(element));
                 element += self.tape[element].span as usize;
             }
         }
-        ElementIndex { runs, places }
+        Ok(ElementIndex { runs, places })
     }
+}
+
+/// A place or number of entries as the tape has it. The decoder stops at 2^32 entries, and a pipeline's calls take more memory than their replies'
+/// entries; the largest number stands for all that would be more.
+#[inline]
+fn place(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// Payloads between two calls, so that a call in a steady state allocates nothing for its reply.
 #[derive(Debug, Default)]
 #[expect(clippy::vec_box, reason = "a payload keeps its box from one call to the next")]
-pub(crate) struct Pool(Mutex<Vec<Box<Payload>>>);
+pub(crate) struct Pool {
+    kept: Mutex<Vec<Box<Payload>>>,
+    /// Where it is used: elsewhere a reply is freed without it.
+    process: Process,
+}
 
 /// Payloads kept, and the memory that one may hold to be kept.
 const POOL_PAYLOADS: usize = 16;
@@ -297,16 +412,16 @@ const POOL_BYTES: usize = 4096;
 
 impl Pool {
     pub(crate) fn take(self: &Arc<Self>) -> Box<Payload> {
-        let mut payload = self.0.lock().pop().unwrap_or_default();
+        let mut payload = self.kept.lock().pop().unwrap_or_default();
         payload.home = Some(Arc::clone(self));
         payload
     }
 
     fn give(&self, mut payload: Box<Payload>) {
         let size = payload.bytes.capacity() + payload.tape.capacity() * size_of::<Entry>();
-        if size <= POOL_BYTES {
+        if size <= POOL_BYTES && self.process.is_this() {
             payload.clear();
-            let mut kept = self.0.lock();
+            let mut kept = self.kept.lock();
             if kept.len() < POOL_PAYLOADS {
                 kept.push(payload);
             }
@@ -422,14 +537,14 @@ impl<'a> ReplyRef<'a> {
 
     /// The value of an integer or boolean (0 or 1); `None` for anything else.
     pub fn as_i64(self) -> Option<i64> {
-        matches!(self.kind(), Kind::Integer | Kind::Boolean).then_some(self.entry().value as i64)
+        matches!(self.kind(), Kind::Integer | Kind::Boolean).then_some(self.entry().value.cast_signed())
     }
 
     /// The value of a double or an integer; `None` for anything else.
     pub fn as_f64(self) -> Option<f64> {
         match self.kind() {
             Kind::Double => self.as_str()?.parse().ok(),
-            Kind::Integer => Some(self.entry().value as i64 as f64),
+            Kind::Integer => Some(self.entry().value.cast_signed() as f64),
             _ => None,
         }
     }
@@ -457,10 +572,7 @@ impl<'a> ReplyRef<'a> {
         let text = self.as_bytes().unwrap_or_default();
         let notes = &self.payload.notes;
         Some(match notes.binary_search_by_key(&self.at, |note| note.at).map(|place| &notes[place]) {
-            Ok(note) if note.status.is_answer() => Error::server(note.status, text, note.not_executed)
-                .context(format_args!("item {} ({})", note.item, note.command)),
-            Ok(note) => Error::new(note.status, String::from_utf8_lossy(text))
-                .context(format_args!("item {} ({})", note.item, note.command)),
+            Ok(note) => note.error(text).context(format_args!("item {} ({})", note.item, note.command)),
             Err(_) => Error::server(Status::Server, text, false),
         })
     }
@@ -472,8 +584,10 @@ impl<'a> ReplyRef<'a> {
 
     /// The format of a verbatim text, such as `txt`.
     pub fn verbatim_format(self) -> Option<&'a [u8]> {
-        let start = self.entry().value as usize;
-        (self.kind() == Kind::Verbatim).then(|| &self.payload.bytes[start - 4..start - 1])
+        (self.kind() == Kind::Verbatim).then(|| {
+            let start = self.entry().start();
+            &self.payload.bytes[start - 4..start - 1]
+        })
     }
 
     /// The number of elements of an array, set or map (keys and values both count), or of bytes of a text; else 0.
@@ -504,7 +618,7 @@ impl fmt::Debug for ReplyRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind() {
             Kind::Nil => f.write_str("Nil"),
-            Kind::Integer => write!(f, "{}", self.entry().value as i64),
+            Kind::Integer => write!(f, "{}", self.entry().value.cast_signed()),
             Kind::Boolean => write!(f, "{}", self.entry().value == 1),
             kind if kind.is_aggregate() => {
                 write!(f, "{kind:?}")?;

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use super::verdict::{self, LoadVerdict, Verdict};
-use super::{Expected, Facts, Session, What};
-use crate::error::{Error, Status};
-use crate::request::Shape;
+use super::known::Source;
+use super::verdict::{self, LoadVerdict, Refused, Verdict};
+use super::{Expected, Facts, Session, Singly, What};
+use crate::error::{Error, Reason, Status, kept};
+use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
 use crate::script::Sha;
 
@@ -18,9 +19,7 @@ impl<T> Session<T> {
         let sha = script.sha();
         let entry = self.unseen[0];
         let text = match entry.kind {
-            Kind::Error | Kind::String | Kind::Status => {
-                self.inbox.text(entry.value as usize, entry.len as usize)
-            }
+            Kind::Error | Kind::String | Kind::Status => self.inbox.text(entry.start(), entry.len as usize),
             _ => b"",
         };
         if entry.kind == Kind::Error {
@@ -28,12 +27,12 @@ impl<T> Session<T> {
             match verdict::judge_load(text) {
                 LoadVerdict::Never => {
                     self.facts.load_refused.store(true, Ordering::Relaxed);
-                    call.by_body = true;
+                    (call.by_body, call.teaches) = (true, true);
                 }
-                LoadVerdict::NotNow => call.by_body = true,
+                LoadVerdict::NotNow => (call.by_body, call.teaches) = (true, true),
                 LoadVerdict::Failed => {
                     // Calls behind this one have relied on this LOAD.
-                    let text = text.to_vec();
+                    let text = kept(text).to_vec();
                     self.calls.iter_mut().for_each(|(_, call)| call.load_failed(sha, &text));
                 }
             }
@@ -41,6 +40,7 @@ impl<T> Session<T> {
             return Err(Refusal::Protocol("a reply to SCRIPT LOAD that is not the script's SHA1"));
         } else {
             self.facts.note_compiled(sha);
+            self.has_taken_script = true;
         }
         self.unseen.clear();
         self.inbox.discard();
@@ -71,28 +71,68 @@ impl<T> Session<T> {
             self.refuse(key, error);
         } else if has_left {
             self.refuse(key, caller_has_left());
+        } else if let Some(text) = rare.unproven.take() {
+            self.refuse(key, verdict::no_transactions(&text));
+        } else if !self.facts.may_run_transactions() {
+            // Another transaction of the client was refused meanwhile.
+            rare.checks = 1;
+            self.emit_probe(key);
         } else {
             self.emit_transaction(key);
         }
     }
 
+    /// Takes the answer to MULTI or EXEC of an empty transaction from the unseen tape.
+    pub(super) fn probed(&mut self, left: usize) -> Result<(), Refusal> {
+        let entry = self.unseen[0];
+        let refused = (entry.kind == Kind::Error)
+            .then(|| kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec());
+        self.unseen.clear();
+        self.inbox.discard();
+        if left > 0 {
+            if let (Some(front), Some(probe)) = (self.expected.front_mut(), self.probes.front_mut()) {
+                front.what = What::Probe { left: left - 1 };
+                probe.refused = refused;
+            }
+            return Ok(());
+        }
+        self.expected.pop_front();
+        let Some(mut probe) = self.probes.pop_front() else { return Ok(()) };
+        match refused {
+            // MULTI was refused, and EXEC therefore.
+            _ if probe.refused.is_some() => {}
+            None => self.facts.note_transactions(probe.multi_refusals),
+            Some(text) if verdict::ends_transaction(&text) => probe.refused = Some(text),
+            Some(_) => {
+                return Err(Refusal::Protocol("a refusal of EXEC that may leave the connection in MULTI"));
+            }
+        }
+        for key in probe.waiting {
+            self.calls[key].rare().unproven.clone_from(&probe.refused);
+            self.checked(key);
+        }
+        Ok(())
+    }
+
     /// Takes the replies to a call's items that were just decoded: the last of them is an error, or completes the part.
     #[inline]
-    pub(super) fn items_answered(&mut self, key: usize) {
+    pub(super) fn items_answered(&mut self, key: usize, at: u64) -> Result<(), Refusal> {
         let call = &mut self.calls[key];
         if call.request.shape == Shape::Single {
+            self.inbox.hand_over(&mut call.payload.bytes)?;
             self.expected.pop_front();
-            self.inbox.hand_over(&mut call.payload.bytes);
-            return self.single_answered(key);
+            self.single_answered(key);
+            return Ok(());
         }
         if call.payload.tape[call.last].kind == Kind::Error {
-            self.item_failed(key);
+            self.item_failed(key, at);
         }
-        if let Some(Expected { what: What::Items { left: 0 }, .. }) = self.expected.front() {
+        if let Some(Expected { what: What::Items { left: 0, .. }, .. }) = self.expected.front() {
+            self.inbox.hand_over(&mut self.calls[key].payload.bytes)?;
             self.expected.pop_front();
-            self.inbox.hand_over(&mut self.calls[key].payload.bytes);
             self.part_answered(key);
         }
+        Ok(())
     }
 
     fn single_answered(&mut self, key: usize) {
@@ -101,11 +141,11 @@ impl<T> Session<T> {
             return self.single_failed(key);
         }
         self.has_loaded = true;
-        if call.form.is_by_body()
+        if call.teaches
             && let Some(script) = call.request.scripts.first()
         {
-            // EVAL has cached it: next time the SHA will do, for as long as the server keeps it.
-            self.known.insert(script.sha());
+            // EVAL has cached it, or it was there: next time the SHA will do, for as long as the server keeps it.
+            self.known.insert(script.sha(), call.position, Source::Other);
             self.facts.note_compiled(script.sha());
         }
         self.succeed(key);
@@ -119,66 +159,86 @@ impl<T> Session<T> {
             // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
             Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,
             // A script that forges LOADING would be sent again and again; a server that has loaded stays so.
-            Verdict::Loading if self.has_loaded && call.may_forge(0, &self.facts) => Verdict::Other,
+            Verdict::Loading
+                if call.may_forge(0, &self.facts)
+                    && (self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
+            {
+                Verdict::Other
+            }
+            Verdict::Other if !call.request.scripts.is_empty() => {
+                let by_body = call.form.is_by_body();
+                if !by_body && self.noscript.as_deref() == Some(text) {
+                    return self.single_missed(key);
+                }
+                let knows_words = by_body || self.noscript.is_some();
+                let doubt = verdict::doubt(text, call.form.command());
+                if doubt.is_some_and(|doubt| doubt.is_open(knows_words)) {
+                    let doubtful = (0, call.form, call.position);
+                    call.rare().doubtful.push(doubtful);
+                    return self.ask_about_single(key);
+                }
+                Verdict::Other
+            }
             verdict => verdict,
         };
-        let again = match verdict {
-            Verdict::NoScript => {
-                self.known.clear();
-                if let Some(text) = call.load_error(0) {
-                    let error = verdict::load_error(text);
-                    return self.refuse(key, error);
-                }
-                let again = call.by_body || !call.repaired;
-                self.counters.noscript_repairs += u64::from(!call.by_body && again);
-                call.repaired = true;
-                again
-            }
-            _ => false,
-        };
-        if again {
-            self.emit(key);
-        } else {
-            let error = verdict::error(verdict, text);
-            self.refuse(key, error);
+        if verdict == Verdict::NoScript {
+            return self.single_missed(key);
         }
+        let mut error = verdict::error(verdict, text);
+        if verdict == Verdict::Other && call.is_proved_not_executed(0, text) {
+            error = error.certainly_not_executed();
+        }
+        self.refuse(key, error);
     }
 
     /// Notes what is known of the pipeline's item that was answered last, with an error.
     #[cold]
-    fn item_failed(&mut self, key: usize) {
+    fn item_failed(&mut self, key: usize, at_stream: u64) {
         let call = &mut self.calls[key];
         let at = call.last;
         let entry = call.payload.tape[at];
-        let place = entry.value as usize - call.payload.bytes.len() + self.inbox.start();
+        let place = entry.start() - call.payload.bytes.len() + self.inbox.start();
         let text = self.inbox.text(place, entry.len as usize);
         let item = call.last_item();
         // Any answer but an error shows that the server has loaded its data; those to the handshake do not.
         self.has_loaded |= !call.request.scripts.is_empty() && call.answered - 1 > call.payload.notes.len();
         if let Some(script) = call.request.items[item].script.filter(|_| call.came_by_body(item)) {
             // It may have failed before it was cached.
-            self.known.remove(call.request.scripts[script as usize].sha());
+            self.known.doubt(call.request.scripts[script as usize].sha());
         }
+        let is_missing = match verdict::judge(text) {
+            Verdict::NoScript => true,
+            Verdict::Other => self.noscript.as_deref() == Some(text),
+            _ => false,
+        };
         let note = match verdict::judge(text) {
-            Verdict::NoScript if !call.is_own_error(item) => {
-                self.known.clear();
+            _ if is_missing && !call.is_own_error(item) => {
                 let script = call.request.items[item].script.map_or(0, |script| script as usize);
+                self.known.missed(call.request.scripts[script].sha(), at_stream);
                 match call.load_error(script) {
                     Some(_) => Status::Compile,
                     None => {
-                        let rare = call.rare();
-                        if rare.before_repair.is_none() {
-                            rare.missed.push(item);
-                        }
+                        call.rare().missed.push(item);
                         Status::NoScript
                     }
                 }
             }
             Verdict::Busy => Status::Busy,
-            Verdict::Loading if !(self.has_loaded && call.may_forge(item, &self.facts)) => Status::Loading,
-            _ => Status::Server,
+            Verdict::Loading
+                if !call.may_forge(item, &self.facts)
+                    || !(self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
+            {
+                Status::Loading
+            }
+            _ => {
+                if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
+                    call.rare().doubtful.push((item, form, at_stream));
+                }
+                Status::Server
+            }
         };
-        call.note(item, at, note);
+        let not_executed = note != Status::Server || call.is_proved_not_executed(item, text);
+        call.note(item, at, note, not_executed);
     }
 
     /// A part of a pipeline is answered: queue the next one, or finish.
@@ -193,43 +253,60 @@ impl<T> Session<T> {
             }
             return;
         }
-        let count = call.request.items.len();
-        if let Some(rare) = &call.rare
-            && rare.before_repair.is_some()
-            && call.answered < count + rare.missed.len()
-        {
-            return;
-        }
-        let repair = call.request.repair && !call.repaired && call.tag.is_some();
-        match &mut call.rare {
-            Some(rare) if repair && !rare.missed.is_empty() => {
+        match &call.rare {
+            Some(rare) if rare.before_repair.is_some() => self.repair_answered(key),
+            Some(_) => {
+                let count = call.request.items.len();
                 call.payload.end_array(count);
-                call.repaired = true;
-                return self.emit_repair(key);
+                self.settle(key);
             }
-            Some(rare) if rare.before_repair.is_some() => {
-                call.payload.end_array(rare.missed.len());
-                if let Some(mut before) = rare.before_repair.take() {
-                    before.replace_elements(&rare.missed, &call.payload);
-                    call.payload = before;
+            None => {
+                let count = call.request.items.len();
+                call.payload.end_array(count);
+                if call.teaches {
+                    self.learn_from(key);
                 }
+                self.succeed(key);
             }
-            _ => call.payload.end_array(count),
         }
-        call.explain_missing_scripts();
-        self.succeed(key);
     }
 
     /// Takes the answer to MULTI or to a command behind it from the unseen tape.
     pub(super) fn queued(&mut self, key: usize, left: usize) {
         let entry = self.unseen[0];
-        if entry.kind == Kind::Error {
-            let text = self.inbox.text(entry.value as usize, entry.len as usize).to_vec();
-            let rare = self.calls[key].rare();
-            let place = rare.queued;
-            rare.queue_error.get_or_insert((place, text));
+        let call = &mut self.calls[key];
+        let text = (entry.kind == Kind::Error).then(|| self.inbox.text(entry.start(), entry.len as usize));
+        let (place, loads, is_multi_refused) = match &call.rare {
+            Some(rare) => (rare.queued, rare.loads.len(), matches!(rare.queue_error, Some((0, _)))),
+            None => (0, 0, false),
+        };
+        if is_multi_refused && place > loads {
+            let item = place - loads - 1;
+            let is_script = call.request.items.get(item).is_some_and(|item| item.script.is_some());
+            let outcome = match text {
+                None => Singly::Ran,
+                // A script that has run can say that it was not allowed to.
+                Some(text) if is_script && verdict::judge(text) == Verdict::Other => {
+                    if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
+                        let text = text.to_vec();
+                        call.rare().doubtful.push((item, form, 0));
+                        call.rare().singly_texts.push(text);
+                    }
+                    Singly::Failed
+                }
+                Some(text) if is_script || verdict::is_unexecuted(text) => Singly::Refused,
+                Some(_) => Singly::Failed,
+            };
+            call.rare().singly.push(outcome);
         }
-        self.calls[key].rare().queued += 1;
+        if let Some(text) = text {
+            if place == 0 {
+                self.facts.note_multi_refusal();
+            }
+            let text = kept(text).to_vec();
+            call.rare().queue_error.get_or_insert((place, text));
+        }
+        call.rare().queued += 1;
         self.unseen.clear();
         self.inbox.discard();
         if left > 0 {
@@ -243,22 +320,14 @@ impl<T> Session<T> {
 
     /// Takes the reply to EXEC.
     pub(super) fn executed(&mut self, key: usize) -> Result<(), Refusal> {
-        self.expected.pop_front();
         let call = &mut self.calls[key];
-        self.inbox.hand_over(&mut call.payload.bytes);
+        self.inbox.hand_over(&mut call.payload.bytes)?;
+        self.expected.pop_front();
         let root = call.payload.tape[call.payload.root];
         let rare = call.rare.get_or_insert_default();
         let count = call.request.items.len();
-        if let Some((0, text)) = &rare.queue_error {
-            // Without MULTI the server has run the commands one by one.
-            let error = Error::new(
-                Status::Indeterminate,
-                format!(
-                    "the server refused MULTI ({}), and may have run the commands singly",
-                    text.escape_ascii()
-                ),
-            );
-            self.refuse(key, error);
+        if matches!(rare.queue_error, Some((0, _))) {
+            self.settle(key);
             return Ok(());
         }
         match root.kind {
@@ -281,6 +350,22 @@ impl<T> Session<T> {
         Ok(())
     }
 
+    /// Ends a transaction whose MULTI was refused: the server has taken its commands one by one.
+    pub(super) fn end_singly(&mut self, key: usize) {
+        let rare = self.calls[key].rare();
+        let answers = std::mem::take(&mut rare.answers);
+        for ((item, form, _), text) in std::mem::take(&mut rare.doubtful).into_iter().zip(&rare.singly_texts)
+        {
+            if answers.confirm(form, text) {
+                rare.singly[item] = Singly::Refused;
+            }
+        }
+        if let Some((_, text)) = &rare.queue_error {
+            let error = ran_singly(text, &rare.singly);
+            self.refuse(key, error);
+        }
+    }
+
     fn transaction_done(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let loads = std::mem::take(&mut call.rare().loads);
@@ -289,10 +374,10 @@ impl<T> Session<T> {
             let kind = call.payload.tape[at].kind;
             let sha = call.request.scripts[index].sha();
             if kind == Kind::String {
-                self.known.insert(sha);
+                self.known.insert(sha, call.position, Source::Load);
                 self.facts.note_compiled(sha);
             } else if kind == Kind::Error {
-                let text = call.payload.text(at).to_vec();
+                let text = kept(call.payload.text(at)).to_vec();
                 self.known.remove(sha);
                 call.rare().load_errors.push((index, text));
             }
@@ -302,17 +387,22 @@ impl<T> Session<T> {
         for item in 0..call.request.items.len() {
             let entry = call.payload.tape[at];
             if entry.kind == Kind::Error {
-                let is_missing =
-                    verdict::judge(call.payload.text(at)) == Verdict::NoScript && !call.is_own_error(item);
-                if is_missing {
-                    self.known.clear();
+                let text = call.payload.text(at);
+                let own = self.noscript.as_deref();
+                let is_missing = (verdict::judge(text) == Verdict::NoScript || own == Some(text))
+                    && !call.is_own_error(item);
+                if let Some(script) = call.request.items[item].script.filter(|_| is_missing) {
+                    self.known.missed(call.request.scripts[script as usize].sha(), call.position);
+                } else if let Some(form) = call.doubtful_form(item, text, own.is_some()) {
+                    let at = call.position;
+                    call.rare().doubtful.push((item, form, at));
                 }
-                call.note(item, at, if is_missing { Status::NoScript } else { Status::Server });
+                let not_executed = is_missing || call.is_proved_not_executed(item, call.payload.text(at));
+                call.note(item, at, if is_missing { Status::NoScript } else { Status::Server }, not_executed);
             }
             at += entry.span as usize;
         }
-        call.explain_missing_scripts();
-        self.succeed(key);
+        self.settle(key);
     }
 
     /// EXEC was answered with an error: nothing has run.
@@ -332,7 +422,15 @@ impl<T> Session<T> {
                 LoadVerdict::NotNow => {}
                 LoadVerdict::Failed => return self.refuse_transaction(key),
             }
+            if call.tag.is_none() {
+                return self.refuse(key, caller_has_left());
+            }
             call.by_body = true;
+            return self.emit_transaction(key);
+        }
+        if let Some(item) = place.checked_sub(1 + loads)
+            && self.adapt_transaction(key, item)
+        {
             return self.emit_transaction(key);
         }
         self.refuse_transaction(key);
@@ -346,8 +444,14 @@ impl<T> Session<T> {
             verdict @ (Verdict::Loading | Verdict::Busy) => verdict::error(verdict, text),
             _ => Error::server(Status::TransactionAborted, text, true),
         };
+        let is_helpless = self.refused.has(Form::Body) && self.facts.load_refused.load(Ordering::Relaxed);
         let error = match place.checked_sub(1 + rare.loads.len()) {
-            Some(item) => error.context(format_args!(
+            Some(item) if is_helpless => error.of_item(item).context(format_args!(
+                "the transaction was refused, nothing ran: item {item} ({}): this user may neither load scripts nor send them \
+                 along, and in a transaction they have to be known to be there: call each on its own before, or trust the cache",
+                call.request.name_of(item)
+            )),
+            Some(item) => error.of_item(item).context(format_args!(
                 "the transaction was refused, nothing ran: item {item} ({})",
                 call.request.name_of(item)
             )),
@@ -357,9 +461,60 @@ impl<T> Session<T> {
     }
 }
 
+/// The error of a transaction whose MULTI was refused with `text`.
+fn ran_singly(text: &[u8], items: &[Singly]) -> Error {
+    if items.iter().all(|&item| item == Singly::Refused) {
+        return Error::server(Status::TransactionAborted, text, true)
+            .context("the server refused MULTI and each command behind it; nothing ran");
+    }
+    let told = |outcome, what| {
+        let found = places(items, outcome);
+        (!found.is_empty()).then(|| format!("{found} {what}"))
+    };
+    let told: Vec<String> = [
+        told(Singly::Ran, "ran"),
+        told(Singly::Failed, "answered with an error, and may have run up to it"),
+        told(Singly::Refused, "did not run"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let context = format!(
+        "the server refused MULTI in the middle of the transaction, so that its commands were taken singly, not as a whole ({})",
+        told.join("; ")
+    );
+    Error::server(Status::Indeterminate, text, false).context(context)
+}
+
+/// The numbers of the items with this outcome, in ranges: `items 0-2, 7`.
+fn places(items: &[Singly], outcome: Singly) -> String {
+    /// A text must not grow with the transaction.
+    const SHOWN: usize = 8;
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    let mut count = 0;
+    for item in (0..items.len()).filter(|&item| items[item] == outcome) {
+        count += 1;
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == item => *last = item,
+            _ => ranges.push((item, item)),
+        }
+    }
+    let shown: Vec<String> = ranges
+        .iter()
+        .take(SHOWN)
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
+        .collect();
+    match (count, ranges.len() > SHOWN) {
+        (0, _) => String::new(),
+        (1, _) => format!("item {}", shown[0]),
+        (_, false) => format!("items {}", shown.join(", ")),
+        (_, true) => format!("items {}, ... ({count} in all)", shown.join(", ")),
+    }
+}
+
 /// Ends a call that nobody waits for.
-fn caller_has_left() -> Error {
-    Error::new(Status::Indeterminate, "the caller has left")
+pub(super) fn caller_has_left() -> Error {
+    Error::indeterminate(Reason::Cancelled, "the caller has left")
 }
 
 impl<T> super::Call<T> {
@@ -375,7 +530,24 @@ impl<T> super::Call<T> {
     }
 
     fn came_by_body(&self, item: usize) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.by_body.contains(&item))
+        self.form_of(item).is_by_body()
+    }
+
+    /// The form in which a script call of a pipeline or transaction was sent last.
+    pub(super) fn form_of(&self, item: usize) -> Form {
+        let rewritten = self.rare.as_ref().map_or(&[][..], |rare| &rare.rewritten);
+        match rewritten.binary_search_by_key(&item, |(index, _)| *index) {
+            Ok(place) => rewritten[place].1,
+            Err(_) => self.request.encoded_form(item),
+        }
+    }
+
+    /// The form that a script call was sent in, if this error reply may be the server's word on that form.
+    fn doubtful_form(&self, item: usize, text: &[u8], knows_words: bool) -> Option<Form> {
+        self.request.items[item].script?;
+        let form = self.form_of(item);
+        let doubt = verdict::doubt(text, form.command())?;
+        doubt.is_open(knows_words || form.is_by_body()).then_some(form)
     }
 
     /// Notes why a script is not there, if the call is one that uses it.
@@ -386,21 +558,33 @@ impl<T> super::Call<T> {
         }
     }
 
-    fn note(&mut self, item: usize, at: usize, status: Status) {
-        let not_executed = status != Status::Server;
-        let command = self.request.name_of(item);
-        self.payload.notes.push(Note { at, item, command, status, not_executed });
+    fn note(&mut self, item: usize, at: usize, status: Status, not_executed: bool) {
+        let error = Error::server(status, b"", not_executed);
+        self.payload.notes.push(Note::new(at, item, self.request.name_of(item), &error));
+    }
+
+    /// Whether by this error text the server has refused to begin with an item. That it is a replica only a script can make up: then it has to be
+    /// asked first.
+    fn is_proved_not_executed(&self, item: usize, text: &[u8]) -> bool {
+        match verdict::refused_before_it_began(text) {
+            None => false,
+            Some(Refused::Unfit) => self.request.is_checked_first(item),
+            Some(Refused::ReadOnly) => {
+                self.request.items[item].script.is_none() && self.request.is_checked_first(item)
+            }
+        }
     }
 
     /// An item whose script did not load shows why, instead of NOSCRIPT.
-    fn explain_missing_scripts(&mut self) {
+    pub(super) fn explain_missing_scripts(&mut self) {
         let Some(rare) = self.rare.as_deref().filter(|rare| !rare.load_errors.is_empty()) else { return };
         for place in 0..self.payload.notes.len() {
             let Note { at, item, status, .. } = self.payload.notes[place];
             let script = self.request.items[item].script.map(|script| script as usize);
             let load_error = rare.load_errors.iter().find(|(failed, _)| Some(*failed) == script);
-            if let (Status::NoScript | Status::Compile, Some((_, text))) = (status, load_error) {
-                self.payload.replace_text(at, text);
+            if let (Status::NoScript | Status::Compile, Some((_, text))) = (status, load_error)
+                && self.payload.replace_text(at, text).is_ok()
+            {
                 self.payload.notes[place].status = Status::Compile;
             }
         }

@@ -25,7 +25,7 @@ impl Codec {
     pub fn decode(&mut self, bytes: &[u8]) -> Option<ReplyRef<'_>> {
         let mut left = bytes;
         while !left.is_empty() {
-            let room = self.inbox.room();
+            let room = self.inbox.room().ok()?;
             let count = left.len().min(room.len());
             room[..count].copy_from_slice(&left[..count]);
             self.inbox.fill(count);
@@ -36,7 +36,7 @@ impl Codec {
         let (received, at) = self.inbox.decodable();
         let decoded = self.decoder.decode(received, at, shift, &mut self.payload.tape).ok()?;
         self.inbox.end_reply();
-        self.inbox.hand_over(&mut self.payload.bytes);
+        self.inbox.hand_over(&mut self.payload.bytes).ok()?;
         (decoded == Decoded::Reply).then(|| ReplyRef::at(&self.payload, self.payload.root))
     }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Call, Expected, NOT_QUEUED, Session, What};
-use crate::error::{Error, Status};
+use super::known::Source;
+use super::{Call, Expected, NOT_QUEUED, Probe, Session, What, verdict};
 use crate::request::{Form, Shape};
 
 /// A long pipeline is queued in parts of this many bytes, two of them ahead of the replies: so other callers' calls get
 /// in between, and wait for no more than these two.
-const PART: usize = 128 * 1024;
+pub(super) const PART: usize = 128 * 1024;
 
 impl<T> Session<T> {
     /// Queues a call, or its first part.
@@ -32,43 +32,74 @@ impl<T> Session<T> {
     pub(super) fn emit_single(&mut self, key: usize) {
         let call = &self.calls[key];
         let item = call.request.items[0];
-        let by_body = item.script.is_some_and(|script| !self.load(key, script as usize));
         let read_only = item.read_only && self.facts.enforces_read_only();
+        let form = self.form(call.by_body, read_only);
+        let teaches = item.script.is_some_and(|script| form.is_by_body() || !self.load(key, script as usize));
         self.announce(key);
+        let at = self.outbox.position();
         let call = &mut self.calls[key];
-        call.form = Form::new(by_body, read_only);
-        call.position = self.outbox.position();
+        call.form = form;
+        call.teaches = teaches;
+        call.position = at;
         let request = &mut *call.request;
-        if item.script.is_none() || call.form == request.encoded_form(0) {
+        if item.script.is_none() || form == request.encoded_form(0) {
             let all = 0..request.wire.len();
             self.outbox.append_wire(&mut request.wire, all);
         } else {
-            self.outbox.append(|out| request.rewrite(0, call.form, out));
+            if !form.is_read_only() {
+                request.note_unenforced(0);
+            }
+            self.outbox.append(|out| request.rewrite(0, form, out));
         }
-        self.expected.push_back(Expected { call: key, what: What::Items { left: 1 } });
+        self.expected.push_back(Expected { call: key, what: What::Items { left: 1, at } });
+    }
+
+    /// The form in which a script call travels: as wanted, or as the server lets this user have it.
+    #[inline]
+    pub(super) fn form(&self, by_body: bool, read_only: bool) -> Form {
+        if self.refused.is_empty() {
+            Form::new(by_body, read_only)
+        } else {
+            self.allowed_form(by_body, read_only)
+        }
+    }
+
+    #[cold]
+    fn allowed_form(&self, by_body: bool, read_only: bool) -> Form {
+        let [wanted, other] = [by_body, !by_body].map(|by_body| Form::new(by_body, read_only));
+        if self.refused.has(wanted) && !self.refused.has(other) { other } else { wanted }
     }
 
     /// Queues ASKING where the call comes to a server that does not own its slot yet. It holds for one command, so it stands behind SCRIPT LOAD.
-    fn announce(&mut self, key: usize) {
+    #[inline]
+    pub(super) fn announce(&mut self, key: usize) {
         if self.calls[key].request.asking {
-            self.outbox.append(|out| out.command(&[b"ASKING"]));
-            self.expected.push_back(Expected { call: key, what: What::Asking });
+            self.ask_for_slot(key);
         }
+    }
+
+    #[cold]
+    fn ask_for_slot(&mut self, key: usize) {
+        self.outbox.append(|out| out.command(&[b"ASKING"]));
+        self.expected.push_back(Expected { call: key, what: What::Asking });
     }
 
     /// Sees to it that the server has one of the call's scripts, with a SCRIPT LOAD if need be; `false` when SCRIPT LOAD
     /// is refused there.
-    fn load(&mut self, key: usize, index: usize) -> bool {
+    #[inline]
+    pub(super) fn load(&mut self, key: usize, index: usize) -> bool {
+        self.known.contains(self.calls[key].request.scripts[index].sha()) || self.load_now(key, index)
+    }
+
+    #[cold]
+    fn load_now(&mut self, key: usize, index: usize) -> bool {
         let call = &self.calls[key];
         let script = &call.request.scripts[index];
-        if self.known.contains(script.sha()) {
-            return true;
-        }
         if call.by_body || self.facts.load_refused.load(Ordering::Relaxed) {
             return false;
         }
         // Entered before the reply: what is queued later stands behind this LOAD in the stream.
-        self.known.insert(script.sha());
+        self.known.insert(script.sha(), self.outbox.position(), Source::Load);
         self.counters.script_loads += 1;
         self.outbox.append(|out| out.command(&[b"SCRIPT", b"LOAD", script.source()]));
         self.expected.push_back(Expected { call: key, what: What::Load { script: index } });
@@ -95,106 +126,107 @@ impl<T> Session<T> {
         if call.request.asking {
             return self.append_asking(key, from..to, unloadable);
         }
+        let at = self.outbox.position();
         self.append_items(key, from..to, unloadable);
-        self.expected.push_back(Expected { call: key, what: What::Items { left: to - from } });
+        self.expected.push_back(Expected { call: key, what: What::items(to - from, at) });
     }
 
     /// Queues items each with an ASKING of its own.
     fn append_asking(&mut self, key: usize, items: std::ops::Range<usize>, mut by_body: Vec<usize>) {
         for index in items {
             self.announce(key);
+            let at = self.outbox.position();
             self.append_items(key, index..index + 1, by_body.clone());
-            self.expected.push_back(Expected { call: key, what: What::Items { left: 1 } });
-            let script = self.calls[key].request.items[index].script;
-            by_body.retain(|unloadable| Some(*unloadable as u32) != script);
+            self.expected.push_back(Expected { call: key, what: What::Items { left: 1, at } });
+            let script = self.calls[key].request.items[index].script.map(|script| script as usize);
+            by_body.retain(|unloadable| Some(*unloadable) != script);
         }
     }
 
     /// Sees to it that the server has every script of a call; gives those for which SCRIPT LOAD is refused.
     fn load_all(&mut self, key: usize) -> Vec<usize> {
+        if self.refused.has(Form::Sha) && !self.refused.has(Form::Body) {
+            // Each call carries its script.
+            return Vec::new();
+        }
         let count = self.calls[key].request.scripts.len();
-        (0..count).filter(|&script| !self.load(key, script)).collect()
+        let unloadable: Vec<usize> = (0..count).filter(|&script| !self.load(key, script)).collect();
+        self.calls[key].teaches |= !unloadable.is_empty();
+        unloadable
     }
 
     /// Queues items in the form that this server needs. The first call of each script in `by_body` carries its source, and EVAL
     /// caches it for those behind.
     fn append_items(&mut self, key: usize, items: std::ops::Range<usize>, mut by_body: Vec<usize>) {
-        let no_read_only = !self.facts.enforces_read_only();
+        let enforced = self.facts.enforces_read_only();
+        let at = self.outbox.position();
         let call = &mut self.calls[key];
         let as_encoded = by_body.is_empty()
-            && !(no_read_only && call.request.items[items.clone()].iter().any(|item| item.read_only));
+            && self.refused.is_empty()
+            && (enforced || !call.request.items[items.clone()].iter().any(|item| item.read_only));
         if as_encoded {
             let part = call.request.start_of(items.start)..call.request.items[items.end - 1].end;
             self.outbox.append_wire(&mut call.request.wire, part);
             return;
         }
+        let by_sha = call.rare.as_ref().is_some_and(|rare| rare.by_sha);
         for index in items {
-            let item = call.request.items[index];
+            let item = self.calls[key].request.items[index];
             let script = item.script.map(|script| script as usize);
-            let carries_body = script.and_then(|script| by_body.iter().position(|body| *body == script));
-            if let (Some(place), Some(script)) = (carries_body, script) {
+            let carried = script.and_then(|script| by_body.iter().position(|body| *body == script));
+            if let Some(place) = carried {
                 by_body.swap_remove(place);
-                // A transaction that is aborted caches nothing.
-                if call.request.shape == Shape::Pipeline {
-                    self.known.insert(call.request.scripts[script].sha());
-                }
-                call.rare().by_body.push(index);
             }
-            let request = &mut *call.request;
-            let form = Form::new(carries_body.is_some(), item.read_only && !no_read_only);
-            if script.is_none() || form == request.encoded_form(index) {
-                let part = request.start_of(index)..item.end;
-                self.outbox.append_wire(&mut request.wire, part);
-            } else {
-                self.outbox.append(|out| request.rewrite(index, form, out));
+            let mut form = self.form(carried.is_some(), item.read_only && enforced);
+            if by_sha {
+                form = Form::new(false, form.is_read_only());
             }
+            self.append_item(key, index, form, at);
         }
     }
 
-    /// Queues the items of a pipeline again that met NOSCRIPT.
-    pub(super) fn emit_repair(&mut self, key: usize) {
-        let unloadable = self.load_all(key);
+    /// Queues one item; a script call in this form. `at`: where the part starts that it belongs to.
+    pub(super) fn append_item(&mut self, key: usize, index: usize, form: Form, at: u64) {
         let call = &mut self.calls[key];
-        let mut fresh = self.pool.take();
-        fresh.start_array();
-        call.whole = fresh.tape.len();
-        let mut before = std::mem::replace(&mut call.payload, fresh);
-        let missed = call.rare().missed.clone();
-        // Shown only if the connection is lost now: by then they may have run.
-        for note in before.notes.iter_mut().filter(|note| missed.binary_search(&note.item).is_ok()) {
-            (note.status, note.not_executed) = (Status::Indeterminate, false);
-        }
-        call.rare().before_repair = Some(before);
-        self.counters.noscript_repairs += 1;
-        let asking = self.calls[key].request.asking;
-        let mut unloadable = unloadable;
-        for &index in &missed {
-            if asking {
-                self.append_asking(key, index..index + 1, unloadable.clone());
-            } else {
-                self.append_items(key, index..index + 1, unloadable.clone());
+        let item = call.request.items[index];
+        if let Some(script) = item.script.filter(|_| form.is_by_body()) {
+            // A transaction that is aborted caches nothing.
+            if call.request.shape == Shape::Pipeline {
+                let sha = call.request.scripts[script as usize].sha();
+                if !self.known.contains(sha) {
+                    self.known.insert(sha, at, Source::Other);
+                }
             }
-            let script = self.calls[key].request.items[index].script;
-            unloadable.retain(|unloadable| Some(*unloadable as u32) != script);
         }
-        if !asking {
-            self.expected.push_back(Expected { call: key, what: What::Items { left: missed.len() } });
+        let request = &mut *call.request;
+        if item.script.is_none() || form == request.encoded_form(index) {
+            let part = request.start_of(index)..item.end;
+            self.outbox.append_wire(&mut request.wire, part);
+        } else {
+            if !form.is_read_only() {
+                request.note_unenforced(index);
+            }
+            self.outbox.append(|out| request.rewrite(index, form, out));
+            call.rare().rewritten.push((index, form));
         }
     }
 
-    /// Starts a transaction, or first sends what must be known before: whether each script compiles.
+    /// Starts a transaction, or first sends what must be known before: whether this user may run any, and whether each script compiles.
     fn check_transaction(&mut self, key: usize) {
-        if let Some(Err(text)) = self.facts.transactions.get() {
-            let error = Error::server(Status::Server, text, true).context("the server refuses transactions");
+        if let Some(text) = self.facts.spoilt_by_exec.get() {
+            let error = verdict::no_transactions(text);
             return self.refuse(key, error);
         }
         let call = &self.calls[key];
-        let unchecked: Vec<usize> = {
-            let compiled = self.facts.compiled.0.lock();
+        let unchecked: Vec<usize> = if self.facts.load_refused.load(Ordering::Relaxed) {
+            Vec::new()
+        } else {
+            let compiled = self.facts.compiled.scripts.lock();
             let scripts = call.request.scripts.iter().enumerate();
             scripts.filter(|(_, script)| !compiled.contains(script.sha())).map(|(index, _)| index).collect()
         };
-        if unchecked.is_empty() || self.facts.load_refused.load(Ordering::Relaxed) {
+        let is_proven = self.facts.may_run_transactions();
+        if unchecked.is_empty() && is_proven {
             return self.emit_transaction(key);
         }
         for &index in &unchecked {
@@ -203,19 +235,48 @@ impl<T> Session<T> {
         }
         let call = &mut self.calls[key];
         call.position = NOT_QUEUED;
-        call.rare().checks = unchecked.len();
+        call.rare().checks = unchecked.len() + usize::from(!is_proven);
+        if !is_proven {
+            self.emit_probe(key);
+        }
+    }
+
+    /// Has a transaction wait for an empty one. Were MULTI refused in a real one, its commands would run singly.
+    pub(super) fn emit_probe(&mut self, key: usize) {
+        let multi_refusals = self.facts.multi_refusals();
+        if let Some(probe) = self.probes.back_mut()
+            && probe.multi_refusals == multi_refusals
+        {
+            probe.waiting.push(key);
+            return;
+        }
+        self.outbox.append(|out| {
+            out.command(&[b"MULTI"]);
+            out.command(&[b"EXEC"]);
+        });
+        self.expected.push_back(Expected { call: key, what: What::Probe { left: 1 } });
+        self.probes.push_back(Probe { multi_refusals, refused: None, waiting: vec![key] });
     }
 
     /// Queues MULTI, the scripts, the items and EXEC.
     pub(super) fn emit_transaction(&mut self, key: usize) {
         // It holds from before MULTI up to EXEC.
         self.announce(key);
+        let load_refused = self.facts.load_refused.load(Ordering::Relaxed);
+        if (load_refused || self.calls[key].by_body) && self.refused.has(Form::Body) && !self.goes_by_sha(key)
+        {
+            self.retry_bodies();
+        }
+        let sends_bodies = load_refused || self.form(false, false).is_by_body();
         let call = &mut self.calls[key];
         call.payload.start();
         call.position = self.outbox.position();
         self.outbox.append(|out| out.command(&[b"MULTI"]));
+        let by_sha = call.rare.as_ref().is_some_and(|rare| rare.by_sha);
         let scripts = &call.request.scripts;
-        let (loads, by_body) = if call.by_body || self.facts.load_refused.load(Ordering::Relaxed) {
+        let (loads, by_body) = if by_sha {
+            (Vec::new(), Vec::new())
+        } else if call.by_body || sends_bodies {
             (Vec::new(), (0..scripts.len()).collect())
         } else {
             let trusted =
@@ -232,6 +293,9 @@ impl<T> Session<T> {
         rare.loads = loads;
         rare.queued = 0;
         rare.queue_error = None;
+        rare.singly.clear();
+        rare.singly_texts.clear();
+        rare.rewritten.clear();
         self.append_items(key, 0..count, by_body);
         self.outbox.append(|out| out.command(&[b"EXEC"]));
         self.expected.push_back(Expected { call: key, what: What::Queued { left } });
@@ -244,7 +308,7 @@ impl<T> Call<T> {
     pub(super) fn last_item(&self) -> usize {
         let last = self.answered - 1;
         match &self.rare {
-            Some(rare) if rare.before_repair.is_some() => rare.missed[last - self.request.items.len()],
+            Some(rare) if rare.before_repair.is_some() => rare.again[last - self.request.items.len()],
             _ => last,
         }
     }

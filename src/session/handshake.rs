@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::config::{Config, Protocol};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, kept};
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, ReplyRef};
 use crate::session::Facts;
@@ -14,6 +14,8 @@ use crate::session::verdict::{self, Verdict};
 pub(crate) enum Purpose {
     /// Commands and scripts.
     Calls,
+    /// One command, which waits on the server.
+    Waiting,
     /// Read-only scripts on a replica of a cluster, which answers them behind READONLY.
     Replica,
     /// Nothing but the login: a server that is busy with a script refuses SELECT and CLIENT SETINFO, and a sentinel knows neither.
@@ -42,6 +44,8 @@ enum Step {
     Multi,
     Exec,
     ReadOnly,
+    /// Where nothing else is to be said.
+    Ping,
 }
 
 /// The handshake of one connection.
@@ -50,21 +54,37 @@ pub(crate) struct Handshake<'a> {
     facts: &'a Facts,
     purpose: Purpose,
     steps: Vec<Step>,
+    /// The client's refusals of MULTI when the first round was made.
+    multi_refusals: u64,
+    /// What the server said to HELLO, if it refused it.
+    refused_hello: Option<Vec<u8>>,
 }
 
 impl<'a> Handshake<'a> {
     pub(crate) fn new(config: &'a Config, facts: &'a Facts, purpose: Purpose) -> Self {
-        Handshake { config, facts, purpose, steps: Vec::new() }
+        let multi_refusals = facts.multi_refusals();
+        Handshake { config, facts, purpose, steps: Vec::new(), multi_refusals, refused_hello: None }
     }
 
-    /// The first round.
+    /// The first round. RESP2 is what a server speaks that is not told otherwise.
     pub(crate) fn start(&mut self) -> Box<Request> {
-        let version: &[u8] = if self.config.protocol == Protocol::Resp2 { b"2" } else { b"3" };
-        self.say(Some(version))
+        self.say(self.config.protocol != Protocol::Resp2 && !self.facts.shuns_hello())
     }
 
-    /// A round that begins with HELLO for a version of the protocol, or without for servers that do not know it.
-    fn say(&mut self, hello: Option<&[u8]>) -> Box<Request> {
+    /// Whether the connection may have ended because of HELLO, which nobody insists on.
+    pub(crate) fn may_be_shunned(&self) -> bool {
+        self.config.protocol == Protocol::Auto
+            && self.steps.first() == Some(&Step::Hello)
+            && !self.facts.expects_hello
+    }
+
+    /// Why HELLO was refused, if it was: where the connection ends behind that, this is the reason.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.refused_hello.as_deref().map(|text| refused(Step::Hello, text))
+    }
+
+    /// A round that begins with HELLO, or without for servers that do not know it.
+    fn say(&mut self, hello: bool) -> Box<Request> {
         let mut request = Box::<Request>::default();
         request.reset(Shape::Pipeline);
         self.steps.clear();
@@ -76,15 +96,15 @@ impl<'a> Handshake<'a> {
         let password = config.password.as_ref().map(|password| password.expose());
         let user = config.username.as_deref().map(str::as_bytes);
         match (hello, password) {
-            (Some(version), Some(password)) => {
-                step(Step::Hello, &[b"HELLO", version, b"AUTH", user.unwrap_or(b"default"), password]);
+            (true, Some(password)) => {
+                step(Step::Hello, &[b"HELLO", b"3", b"AUTH", user.unwrap_or(b"default"), password]);
             }
-            (Some(version), None) => step(Step::Hello, &[b"HELLO", version]),
-            (None, Some(password)) => match user {
+            (true, None) => step(Step::Hello, &[b"HELLO", b"3"]),
+            (false, Some(password)) => match user {
                 Some(user) => step(Step::Auth, &[b"AUTH", user, password]),
                 None => step(Step::Auth, &[b"AUTH", password]),
             },
-            (None, None) => {}
+            (false, None) => {}
         }
         if self.purpose != Purpose::Bare {
             if config.database != 0 {
@@ -93,18 +113,25 @@ impl<'a> Handshake<'a> {
             if let Some(name) = &config.client_name {
                 step(Step::Introduction, &[b"CLIENT", b"SETNAME", name.as_bytes()]);
             }
-            step(Step::Introduction, &[b"CLIENT", b"SETINFO", b"LIB-NAME", b"rs_script"]);
-            let version = env!("CARGO_PKG_VERSION").as_bytes();
-            step(Step::Introduction, &[b"CLIENT", b"SETINFO", b"LIB-VER", version]);
+            if config.client_info {
+                step(Step::Introduction, &[b"CLIENT", b"SETINFO", b"LIB-NAME", b"rs_script"]);
+                let version = env!("CARGO_PKG_VERSION").as_bytes();
+                step(Step::Introduction, &[b"CLIENT", b"SETINFO", b"LIB-VER", version]);
+            }
             if self.purpose == Purpose::Replica {
                 step(Step::ReadOnly, &[b"READONLY"]);
-            } else if self.facts.transactions.get().is_none() {
+            } else if self.purpose == Purpose::Calls
+                && config.probe_transactions
+                && self.facts.spoilt_by_exec.get().is_none()
+            {
                 step(Step::Multi, &[b"MULTI"]);
                 step(Step::Exec, &[b"EXEC"]);
             }
-        } else if hello.is_none() && password.is_none() {
-            // A round needs something to be answered.
-            step(Step::Introduction, &[b"PING"]);
+        }
+        if request.items.is_empty() {
+            // It has to be seen that there is a server, and that it asks for no password.
+            self.steps.push(Step::Ping);
+            request.say(&[b"PING"]);
         }
         request
     }
@@ -115,30 +142,35 @@ impl<'a> Handshake<'a> {
         for (step, reply) in self.steps.iter().zip(replies.elements()) {
             let error = reply.as_bytes().filter(|_| reply.kind() == Kind::Error);
             match (*step, error) {
-                (Step::Introduction, _) => {}
-                (Step::Hello, None) => self.learn_version(reply),
-                (Step::Hello, Some(text))
-                    if text.starts_with(b"NOPROTO") || verdict::is_unknown_command(text, b"HELLO") =>
-                {
-                    // Older than HELLO is older than EVALSHA_RO.
-                    self.facts.no_read_only.store(true, Ordering::Relaxed);
-                    return match self.config.protocol {
-                        Protocol::Resp3 => Err(Error::server(Status::NotSupported, text, true)
-                            .context("the server does not speak RESP 3")),
-                        _ => Ok(Next::Say(self.say(None))),
-                    };
+                (Step::Hello, None) => {
+                    self.facts.has_hello.store(true, Ordering::Relaxed);
+                    self.learn_version(reply);
                 }
-                (Step::Multi, None) => in_multi = true,
-                (Step::Exec, None) if in_multi => {
-                    let _ = self.facts.transactions.set(Ok(()));
-                }
-                // The state of a server that is busy or loading says nothing of the user's rights.
-                (Step::Multi | Step::Exec, Some(text)) if verdict::judge(text) == Verdict::Other => {
-                    let _ = self.facts.transactions.set(Err(text.to_vec()));
-                    if in_multi {
-                        return Ok(Next::Reopen);
+                (Step::Hello, Some(text)) if !is_about_login(text, self.config.password.is_some()) => {
+                    if let Verdict::Loading | Verdict::Busy = verdict::judge(text) {
+                        return Err(refused(Step::Hello, text));
                     }
+                    if self.config.protocol == Protocol::Resp3 {
+                        return Err(Error::server(Status::NotSupported, text, true)
+                            .context("the server does not speak RESP 3"));
+                    }
+                    if verdict::is_unknown_command(text, b"HELLO") {
+                        // Older than HELLO is older than EVALSHA_RO.
+                        self.facts.no_read_only.store(true, Ordering::Relaxed);
+                    }
+                    self.refused_hello = Some(kept(text).to_vec());
+                    return Ok(Next::Say(self.say(false)));
                 }
+                // Without HELLO it may be the first to say so.
+                (step, Some(text)) if text.starts_with(b"NOAUTH ") => return Err(refused(step, text)),
+                (Step::Introduction | Step::Ping, _) => {}
+                (Step::Multi, None) => in_multi = true,
+                (Step::Exec, None) if in_multi => self.facts.note_transactions(self.multi_refusals),
+                (Step::Exec, Some(text)) if in_multi && !verdict::ends_transaction(text) => {
+                    let _ = self.facts.spoilt_by_exec.set(kept(text).to_vec());
+                    return Ok(Next::Reopen);
+                }
+                // The first transaction asks again: rights may change.
                 (Step::Multi | Step::Exec, _) => {}
                 (_, None) => {}
                 (step, Some(text)) => return Err(refused(step, text)),
@@ -161,16 +193,25 @@ impl<'a> Handshake<'a> {
     }
 }
 
+/// Whether a refusal of HELLO concerns user and password: then the same would be said to AUTH.
+fn is_about_login(text: &[u8], has_password: bool) -> bool {
+    let text = text.to_ascii_uppercase();
+    match text.split(|&byte| byte == b' ').next() {
+        Some(b"WRONGPASS") => true,
+        // With a password given: the server does not take it from HELLO.
+        Some(b"NOAUTH") => !has_password,
+        _ => [&b"ERR AUTH "[..], b"ERR INVALID PASSWORD", b"ERR CLIENT SENT AUTH"]
+            .iter()
+            .any(|start| text.starts_with(start)),
+    }
+}
+
 fn refused(step: Step, text: &[u8]) -> Error {
     if let verdict @ (Verdict::Loading | Verdict::Busy) = verdict::judge(text) {
         return verdict::error(verdict, text);
     }
-    let word = text.split(|&byte| byte == b' ').next().unwrap_or_default();
-    let of_login = matches!(word, b"WRONGPASS" | b"NOAUTH" | b"NOPERM")
-        || step == Step::Auth
-        || text.starts_with(b"ERR AUTH ")
-        || text.starts_with(b"ERR invalid password")
-        || text.starts_with(b"ERR Client sent AUTH");
+    let word = text.split(|&byte| byte == b' ').next().unwrap_or_default().to_ascii_uppercase();
+    let of_login = step == Step::Auth || word == b"NOPERM" || is_about_login(text, false);
     if of_login {
         Error::server(Status::Auth, text, true).context("the server refused the login")
     } else if step == Step::Select {

@@ -1,5 +1,7 @@
 //! What was received and is not yet a whole reply.
 
+use crate::resp::{NoMemory, make_room};
+
 /// Free room that every read finds.
 const ROOM: usize = 8 * 1024;
 
@@ -28,7 +30,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// The room for the next read. Grows with what has come, never with what was announced.
     #[inline]
-    pub(crate) fn room(&mut self) -> &mut [u8] {
+    pub(crate) fn room(&mut self) -> Result<&mut [u8], NoMemory> {
         if self.start == self.filled {
             (self.start, self.reply, self.at, self.filled) = (0, 0, 0, 0);
             if self.bytes.len() > KEPT_BYTES {
@@ -36,13 +38,13 @@ impl Inbox {
             }
         }
         if self.bytes.len() - self.filled < ROOM {
-            self.make_room();
+            self.make_room()?;
         }
-        &mut self.bytes[self.filled..]
+        Ok(&mut self.bytes[self.filled..])
     }
 
     #[cold]
-    fn make_room(&mut self) {
+    fn make_room(&mut self) -> Result<(), NoMemory> {
         self.bytes.copy_within(self.start..self.filled, 0);
         self.reply -= self.start;
         self.at -= self.start;
@@ -50,8 +52,14 @@ impl Inbox {
         self.start = 0;
         let wanted = (self.filled + ROOM).max(2 * ROOM).max(self.handed);
         if self.bytes.len() < wanted {
-            self.bytes.resize(wanted.max(self.filled * 2), 0);
+            let ample = wanted.max(self.filled.saturating_mul(2));
+            // Where twice as much is not to be had, somewhat more may be.
+            let size = [ample, wanted.saturating_add(self.filled / 8)]
+                .into_iter()
+                .find(|size| self.bytes.try_reserve_exact(*size - self.bytes.len()).is_ok());
+            self.bytes.resize(size.ok_or(NoMemory)?, 0);
         }
+        Ok(())
     }
 
     /// Counts `count` bytes that were read into the room.
@@ -98,14 +106,36 @@ impl Inbox {
         self.filled - self.reply
     }
 
-    /// The bytes of the collected replies that are whole.
-    pub(super) fn whole(&self) -> &[u8] {
-        &self.bytes[self.start..self.reply]
+    /// Whether there are collected replies that are whole.
+    #[inline]
+    pub(super) fn has_whole(&self) -> bool {
+        self.start != self.reply
+    }
+
+    /// Moves the collected replies that are whole behind `target`. The texts of one that is not keep their places.
+    pub(super) fn hand_over_whole(&mut self, target: &mut Vec<u8>) -> Result<(), NoMemory> {
+        let whole = &self.bytes[self.start..self.reply];
+        make_room(target, whole.len())?;
+        target.extend_from_slice(whole);
+        self.start = self.reply;
+        Ok(())
     }
 
     /// A decoded text of the collected replies.
     pub(super) fn text(&self, at: usize, len: usize) -> &[u8] {
         &self.bytes[at..at + len]
+    }
+
+    /// The byte that is decoded next.
+    pub(super) fn next(&self) -> Option<u8> {
+        self.bytes[..self.filled].get(self.at).copied()
+    }
+
+    /// Forgets the aside that was decoded last; its length.
+    pub(super) fn discard_aside(&mut self) -> usize {
+        let length = self.end_reply();
+        self.discard();
+        length
     }
 
     /// Forgets what is decoded.
@@ -116,16 +146,33 @@ impl Inbox {
 
     /// Moves what is decoded behind `target`.
     #[inline]
-    pub(super) fn hand_over(&mut self, target: &mut Vec<u8>) {
+    pub(super) fn hand_over(&mut self, target: &mut Vec<u8>) -> Result<(), NoMemory> {
         if target.is_empty() && self.start == 0 && self.at > COPY_MAX {
-            let rest = self.bytes[self.at..self.filled].to_vec();
-            self.bytes.truncate(self.at);
-            *target = std::mem::replace(&mut self.bytes, rest);
-            self.handed = target.len().min(KEPT_BYTES);
-            (self.start, self.reply, self.at, self.filled) = (0, 0, 0, self.bytes.len());
-        } else {
-            target.extend_from_slice(&self.bytes[self.start..self.at]);
-            self.start = self.at;
+            return self.hand_over_buffer(target);
         }
+        let decoded = &self.bytes[self.start..self.at];
+        make_room(target, decoded.len())?;
+        target.extend_from_slice(decoded);
+        self.start = self.at;
+        Ok(())
+    }
+
+    /// Hands over the buffer itself, and goes on with another.
+    fn hand_over_buffer(&mut self, target: &mut Vec<u8>) -> Result<(), NoMemory> {
+        let behind = &self.bytes[self.at..self.filled];
+        let mut rest = Vec::new();
+        make_room(&mut rest, behind.len())?;
+        rest.extend_from_slice(behind);
+        self.bytes.truncate(self.at);
+        *target = std::mem::replace(&mut self.bytes, rest);
+        self.handed = target.len().min(KEPT_BYTES);
+        (self.start, self.reply, self.at, self.filled) = (0, 0, 0, self.bytes.len());
+        Ok(())
+    }
+
+    /// The memory that it holds.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 }

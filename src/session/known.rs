@@ -1,6 +1,6 @@
-//! A set of scripts: those that a server is known to have, or to have compiled.
+//! Sets of scripts: those that a server's cache is known to hold, and those that have compiled.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
 use crate::script::{DigestHasher, Sha};
@@ -9,7 +9,7 @@ use crate::script::{DigestHasher, Sha};
 /// make the client grow without end.
 const MAX: usize = 100_000;
 
-/// For a connection: SHAs confirmed by the server, or loaded by a request that stands earlier in the same stream.
+/// Scripts that have compiled.
 #[derive(Debug, Default)]
 pub(crate) struct Known(HashSet<Sha, BuildHasherDefault<DigestHasher>>);
 
@@ -25,6 +25,44 @@ impl Known {
         }
         self.0.insert(sha);
     }
+}
+
+/// How a script came into the server's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// By SCRIPT LOAD: only a flush takes it out again.
+    Load,
+    /// By EVAL, or before this connection was there: newer servers let such a script make room for others.
+    Other,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Where in the stream the command stands that brought it there.
+    at: u64,
+    source: Source,
+}
+
+/// What a connection knows of the server's cache: scripts that it has confirmed to have, or that a request brings which stands earlier in the
+/// same stream.
+///
+/// NOSCRIPT tells of the past: many calls may have been sent since, and the script may be on its way again already. So each entry has its place in
+/// the stream, and a reply only takes out what stands in front of its own call.
+#[derive(Debug, Default)]
+pub(crate) struct Cache(HashMap<Sha, Entry, BuildHasherDefault<DigestHasher>>);
+
+impl Cache {
+    #[inline]
+    pub(crate) fn contains(&self, sha: Sha) -> bool {
+        self.0.contains_key(&sha)
+    }
+
+    pub(crate) fn insert(&mut self, sha: Sha, at: u64, source: Source) {
+        if self.0.len() >= MAX {
+            self.0.clear();
+        }
+        self.0.insert(sha, Entry { at, source });
+    }
 
     pub(crate) fn remove(&mut self, sha: Sha) {
         self.0.remove(&sha);
@@ -32,5 +70,50 @@ impl Known {
 
     pub(crate) fn clear(&mut self) {
         self.0.clear();
+    }
+
+    /// A call that carried this script has failed, maybe before it was cached.
+    pub(crate) fn doubt(&mut self, sha: Sha) {
+        if let Some(Entry { source: Source::Other, .. }) = self.0.get(&sha) {
+            self.remove(sha);
+        }
+    }
+
+    /// A call that stands at `sent_at` did not find this script. One that was loaded is gone by a flush, and with it all others.
+    pub(crate) fn missed(&mut self, sha: Sha, sent_at: u64) {
+        match self.0.get(&sha) {
+            Some(entry) if entry.at > sent_at => {}
+            Some(Entry { source: Source::Load, .. }) => {
+                self.0.retain(|_, entry| entry.at > sent_at);
+                // Not to be gone through again and again for the few that are left.
+                self.0.shrink_to(2 * self.0.len());
+            }
+            Some(_) => self.remove(sha),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_miss_tells_of_what_stands_in_front_of_it_alone() {
+        let [one, two, three] = [&b"1"[..], b"2", b"3"].map(Sha::of);
+        let mut cache = Cache::default();
+        cache.insert(one, 0, Source::Load);
+        cache.insert(two, 10, Source::Load);
+        cache.missed(one, 100);
+        assert!(!cache.contains(one) && !cache.contains(two), "a flush takes all");
+        cache.insert(one, 500, Source::Load);
+        cache.missed(one, 200);
+        cache.missed(two, 300);
+        assert!(cache.contains(one) && !cache.contains(two), "sent before it was loaded again");
+        cache.insert(three, 600, Source::Other);
+        cache.missed(three, 600);
+        assert!(cache.contains(one) && !cache.contains(three), "what EVAL has brought is evicted alone");
+        cache.missed(one, 700);
+        assert!(!cache.contains(one));
     }
 }

@@ -3,14 +3,21 @@
 //! No I/O, no clock, no lock: everything that DESIGN's semantics say about one connection is decided here, and can be
 //! tested byte by byte.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 mod answer;
+#[cfg(test)]
+mod arrived;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
 mod emit;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
+mod order;
 mod outbox;
+mod repair;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod verdict;
@@ -18,51 +25,110 @@ pub(crate) mod verdict;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crate::ffi::lock::Mutex;
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
 use crate::request::{Form, Request, Shape};
-use crate::resp::{Decoded, Decoder, Entry, Kind, Limits, Payload, Pool, Refusal};
+use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Pool, Refusal};
 use crate::script::Sha;
 
 pub(crate) use inbox::Inbox;
-use known::Known;
+use known::{Cache, Known};
 pub(crate) use outbox::Chunk;
 use outbox::Outbox;
+use repair::{Answers, Refused};
 
-/// What has been learnt of a server and outlives one connection to it.
+/// What has been learnt of the server and of the user's rights on one connection. It ends with that: the next one may lead to a newer server,
+/// and to other rights.
 #[derive(Debug)]
 pub(crate) struct Facts {
-    /// SCRIPT LOAD is refused for good: scripts travel as EVAL.
+    /// Which of its node's connections it is.
+    number: u64,
+    /// SCRIPT LOAD is refused: scripts travel as EVAL.
     load_refused: AtomicBool,
     /// The server is older than EVALSHA_RO.
     no_read_only: AtomicBool,
-    /// Whether the server lets this user run transactions; the error text if not.
-    transactions: OnceLock<std::result::Result<(), Vec<u8>>>,
+    /// The server has answered HELLO, and does so for every user.
+    has_hello: AtomicBool,
+    /// The last connection has had HELLO: if this one ends on it, that is not HELLO's doing.
+    expects_hello: bool,
+    /// The server has closed a connection on HELLO: this one does without.
+    shuns_hello: AtomicBool,
+    /// EXEC was refused and may have left the connection in MULTI: transactions are not tried. The server's words.
+    spoilt_by_exec: OnceLock<Vec<u8>>,
+    /// One more than the client's [`Compiled::multi_refusals`] when the last empty transaction was sent that has worked; 0: none has.
+    proven: AtomicU64,
     compiled: Arc<Compiled>,
 }
 
-/// The scripts that have compiled, on whichever of a client's servers: only those may enter a MULTI, where a failure would not
-/// stop the others.
+/// What a client has learnt on whichever of its connections.
 #[derive(Debug, Default)]
-pub(crate) struct Compiled(Mutex<Known>);
+pub(crate) struct Compiled {
+    /// The scripts that have compiled: only those may enter a MULTI, where a failure would not stop the others.
+    scripts: Mutex<Known>,
+    /// How often MULTI was refused in a transaction, whose commands ran singly then. Proofs from before count no more, on any connection.
+    multi_refusals: AtomicU64,
+}
 
 impl Facts {
-    pub(crate) fn new(compiled: Arc<Compiled>) -> Self {
+    pub(crate) fn new(compiled: Arc<Compiled>, number: u64, expects_hello: bool) -> Self {
         Facts {
+            number,
             load_refused: AtomicBool::new(false),
             no_read_only: AtomicBool::new(false),
-            transactions: OnceLock::new(),
+            has_hello: AtomicBool::new(false),
+            expects_hello,
+            shuns_hello: AtomicBool::new(false),
+            spoilt_by_exec: OnceLock::new(),
+            proven: AtomicU64::new(0),
             compiled,
         }
     }
 
+    /// Which of its node's connections it is.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// A script has compiled on this server.
     fn note_compiled(&self, sha: Sha) {
-        self.compiled.0.lock().insert(sha);
+        self.compiled.scripts.lock().insert(sha);
+    }
+
+    /// Whether the server has shown that it lets this user run transactions, and no transaction of the client was refused since.
+    fn may_run_transactions(&self) -> bool {
+        self.proven.load(Ordering::Acquire) == self.multi_refusals() + 1
+    }
+
+    /// An empty transaction has worked that was sent when the client had met so many refusals.
+    fn note_transactions(&self, multi_refusals: u64) {
+        self.proven.store(multi_refusals + 1, Ordering::Release);
+    }
+
+    fn multi_refusals(&self) -> u64 {
+        self.compiled.multi_refusals.load(Ordering::Acquire)
+    }
+
+    /// A transaction's MULTI was refused.
+    fn note_multi_refusal(&self) {
+        self.compiled.multi_refusals.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether HELLO can be sent on this connection.
+    pub(crate) fn has_hello(&self) -> bool {
+        self.has_hello.load(Ordering::Relaxed)
+    }
+
+    /// The server has closed the connection when HELLO came.
+    pub(crate) fn note_shunned_hello(&self) {
+        self.shuns_hello.store(true, Ordering::Relaxed);
+    }
+
+    fn shuns_hello(&self) -> bool {
+        self.shuns_hello.load(Ordering::Relaxed)
     }
 
     /// Whether the server stops a read-only call at its first write.
@@ -108,10 +174,12 @@ struct Call<T> {
     whole: usize,
     /// Where on the tape the reply starts that was decoded last.
     last: usize,
-    /// SCRIPT LOAD and EVALSHA were already sent a second time.
-    repaired: bool,
-    /// SCRIPT LOAD was refused: the script travels as EVAL from now on.
+    /// How often its script was sent again.
+    repeats: u8,
+    /// The script travels as EVAL from now on.
     by_body: bool,
+    /// If it is answered, the server has the script, which this connection has not loaded.
+    teaches: bool,
     /// How a single call's script was sent last.
     form: Form,
     /// What only few calls have.
@@ -122,20 +190,55 @@ struct Call<T> {
 struct Rare {
     /// The error replies to this call's SCRIPT LOADs, by script.
     load_errors: Vec<(usize, Vec<u8>)>,
-    /// Items of a pipeline or transaction whose script travelled as EVAL.
-    by_body: Vec<usize>,
-    /// Items of a pipeline that met NOSCRIPT and may be sent again.
+    /// Script calls of a pipeline or transaction that were sent in another form than they are encoded in, in ascending order.
+    rewritten: Vec<(usize, Form)>,
+    /// Script calls of a pipeline that the server has certainly not run, for it lacks the script or refuses the command.
     missed: Vec<usize>,
-    /// The pipeline's replies while `missed` is sent again.
+    /// Items whose error may say the same: the form that each was sent in, and where its part starts in the stream.
+    doubtful: Vec<(usize, Form, u64)>,
+    /// What the server itself says to a form, and how many such answers are awaited.
+    answers: Answers,
+    /// What of `missed` is sent again, how many of these are queued, and the pipeline's replies meanwhile.
+    again: Vec<usize>,
+    again_queued: usize,
     before_repair: Option<Box<Payload>>,
-    /// SCRIPT LOADs that must be answered before a transaction may start.
+    /// EVAL is refused: a transaction's scripts travel by their SHA, though they are not loaded in it.
+    by_sha: bool,
+    /// What must be answered before a transaction may start: SCRIPT LOADs, and an empty transaction.
     checks: usize,
+    /// The server's words, when that empty transaction was refused.
+    unproven: Option<Vec<u8>>,
     /// The scripts that are loaded inside MULTI.
     loads: Vec<usize>,
     /// Commands answered between MULTI and EXEC so far.
     queued: usize,
     /// The first error among those answers, and which it was.
     queue_error: Option<(usize, Vec<u8>)>,
+    /// Where MULTI was refused: what became of each item, run singly.
+    singly: Vec<Singly>,
+    /// The errors of those items that are `doubtful`.
+    singly_texts: Vec<Vec<u8>>,
+}
+
+/// What a server has done with a command that was meant to be part of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Singly {
+    Ran,
+    /// It has answered with an error, which may be the command's own.
+    Failed,
+    /// It has refused the command without running it.
+    Refused,
+}
+
+/// An empty transaction under way, to see whether this user may run any.
+#[derive(Debug)]
+struct Probe {
+    /// The client's [`Compiled::multi_refusals`] when it was sent.
+    multi_refusals: u64,
+    /// What the server said to MULTI, if that was refused.
+    refused: Option<Vec<u8>>,
+    /// The transactions that wait for it.
+    waiting: Vec<usize>,
 }
 
 impl<T> Call<T> {
@@ -148,6 +251,8 @@ impl<T> Call<T> {
         errors.iter().find(|(failed, _)| *failed == script).map(|(_, text)| text.as_slice())
     }
 }
+
+const UNASKED: Refusal = Refusal::Protocol("a reply that no call waits for");
 
 const TOO_LONG: Refusal = Refusal::Limit("a reply longer than the limit");
 
@@ -167,12 +272,23 @@ enum What {
     Load { script: usize },
     /// The reply to ASKING. It decides nothing: refused, the command behind it is redirected once more.
     Asking,
-    /// The replies to this many of the call's items.
-    Items { left: usize },
+    /// The replies to this many of the call's items, which start at this place in the stream.
+    Items { left: u32, at: u64 },
+    /// The server's own word on a form of script calls. The caller never sees it.
+    Word { form: Form },
     /// The answers to MULTI and to this many commands behind it. The caller never sees them.
     Queued { left: usize },
     /// The reply to EXEC.
     Exec,
+    /// The answers to an empty transaction: MULTI's if 1 is left behind it, then EXEC's.
+    Probe { left: usize },
+}
+
+impl What {
+    /// A part has no more items than bytes.
+    fn items(left: usize, at: u64) -> What {
+        What::Items { left: u32::try_from(left).unwrap_or(u32::MAX), at }
+    }
 }
 
 /// The state machine of one connection. `T` tells the owner whose call has finished.
@@ -180,21 +296,31 @@ enum What {
 pub(crate) struct Session<T> {
     calls: Slab<Call<T>>,
     expected: VecDeque<Expected>,
+    /// The empty transactions under way.
+    probes: VecDeque<Probe>,
     outbox: Outbox,
     inbox: Inbox,
     decoder: Decoder,
     /// Replies that no caller sees are decoded here.
     unseen: Vec<Entry>,
-    known: Known,
+    known: Cache,
+    /// How this server says NOSCRIPT, where that is not among the known ways.
+    noscript: Option<Box<[u8]>>,
+    /// Forms of script calls that the server refuses to this user.
+    refused: Refused,
     facts: Arc<Facts>,
     pool: Arc<Pool>,
     finished: VecDeque<Finished<T>>,
     /// The server has answered a call with something else than LOADING, so it is not loading any more.
     has_loaded: bool,
+    /// The server has taken a script, which it does not do while it loads its data.
+    has_taken_script: bool,
     limits: Limits,
     counters: Counters,
     /// The connection is gone; what may still be received belongs to no call.
     failed: bool,
+    /// The call whose reply was refused.
+    at_fault: Option<usize>,
 }
 
 impl<T> Session<T> {
@@ -202,24 +328,30 @@ impl<T> Session<T> {
         Session {
             calls: Slab::new(),
             expected: VecDeque::new(),
+            probes: VecDeque::new(),
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             decoder: Decoder::new(limits),
             unseen: Vec::new(),
-            known: Known::default(),
+            known: Cache::default(),
+            noscript: None,
+            refused: Refused::default(),
             facts,
             pool,
             finished: VecDeque::new(),
             has_loaded: false,
+            has_taken_script: false,
             limits,
             counters: Counters::default(),
             failed: false,
+            at_fault: None,
         }
     }
 
     /// Takes a request and queues its bytes. The key names the call for [`Session::abandon`].
-    pub(crate) fn submit(&mut self, request: Box<Request>, tag: T) -> usize {
+    pub(crate) fn submit(&mut self, mut request: Box<Request>, tag: T) -> usize {
         let payload = self.pool.take();
+        request.connection = self.facts.number;
         self.counters.calls += 1;
         let key = self.calls.insert(Call {
             tag: Some(tag),
@@ -230,8 +362,9 @@ impl<T> Session<T> {
             answered: 0,
             whole: 0,
             last: 0,
-            repaired: false,
+            repeats: 0,
             by_body: false,
+            teaches: false,
             form: Form::Sha,
             rare: None,
         });
@@ -245,7 +378,23 @@ impl<T> Session<T> {
         let arrived = self.arrived(key);
         let call = &mut self.calls[key];
         call.tag = None;
+        if call.request.shape == Shape::Single {
+            // It is not sent again, and may wait long for a reply that never comes.
+            call.request.give_back_wire();
+        }
         (arrived, call.position != NOT_QUEUED)
+    }
+
+    /// Where in the stream the next call stands.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.outbox.position()
+    }
+
+    /// How much memory a call takes until it is answered, if it stands behind `from` in the stream.
+    pub(crate) fn weight(&self, key: usize, from: u64) -> usize {
+        let Call { position, request, .. } = &self.calls[key];
+        if *position < from { 0 } else { size_of::<Call<T>>() + size_of::<Request>() + request.wire.len() }
     }
 
     /// The next call that is over.
@@ -259,9 +408,9 @@ impl<T> Session<T> {
         self.finished.is_empty()
     }
 
-    /// Whose replies are awaited, the next one first, among those who still wait.
-    pub(crate) fn awaited(&self) -> impl Iterator<Item = &T> {
-        self.expected.iter().filter_map(|expected| self.calls[expected.call].tag.as_ref())
+    /// Whose replies are awaited, the next one first, of so many those who still wait.
+    pub(crate) fn awaited(&self, most: usize) -> impl Iterator<Item = &T> {
+        self.expected.iter().take(most).filter_map(|expected| self.calls[expected.call].tag.as_ref())
     }
 
     /// Whether nothing is in flight.
@@ -275,7 +424,7 @@ impl<T> Session<T> {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        Counters { flushes: self.outbox.bursts(), ..self.counters }
     }
 
     /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow.
@@ -289,12 +438,6 @@ impl<T> Session<T> {
     pub(crate) fn put_back(&mut self, chunk: Chunk, sent: usize) {
         self.counters.bytes_sent += sent as u64;
         self.outbox.put_back(chunk, sent);
-    }
-
-    /// Counts one burst of sending.
-    #[inline]
-    pub(crate) fn count_flush(&mut self) {
-        self.counters.flushes += 1;
     }
 
     /// Lends the inbox to the thread that reads; [`Session::receive`] takes it back.
@@ -312,34 +455,67 @@ impl<T> Session<T> {
         if self.failed {
             return Ok(());
         }
+        let decoded = self.decode();
+        decoded.and(self.hand_over_whole())
+    }
+
+    /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever
+    /// ends it meanwhile.
+    #[inline]
+    fn hand_over_whole(&mut self) -> std::result::Result<(), Refusal> {
+        if self.inbox.has_whole()
+            && let Some(Expected { call, what: What::Items { .. } }) = self.expected.front()
+        {
+            self.inbox.hand_over_whole(&mut self.calls[*call].payload.bytes)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn decode(&mut self) -> std::result::Result<(), Refusal> {
         while !self.inbox.is_decoded() {
             let expected = self.expected.front().copied();
-            let decoded = match expected {
-                Some(Expected { call, what: What::Items { left } }) => self.decode_items(call, left)?,
-                Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
-                _ => self.decode_unseen()?,
-            };
-            match (decoded, expected) {
-                (Decoded::Incomplete, _) => {
-                    if self.inbox.incomplete() > self.limits.max_bytes {
-                        return Err(TOO_LONG);
-                    }
-                    break;
+            match self.decode_next(expected) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(refusal) => {
+                    self.at_fault = expected.map(|expected| expected.call);
+                    return Err(refusal);
                 }
-                (Decoded::Push, _) => {
-                    self.inbox.end_reply();
-                }
-                (Decoded::Reply, None) => return Err(Refusal::Protocol("a reply that no call waits for")),
-                (Decoded::Reply, Some(Expected { call, what })) => match what {
-                    What::Items { .. } => self.items_answered(call),
-                    What::Load { script } => self.loaded(call, script)?,
-                    What::Asking => self.asked(),
-                    What::Queued { left } => self.queued(call, left),
-                    What::Exec => self.executed(call)?,
-                },
             }
         }
         Ok(())
+    }
+
+    /// Decodes what comes next, which belongs to the call `expected`; `false` when more must be received for it.
+    #[inline(always)]
+    fn decode_next(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
+        let decoded = match expected {
+            Some(Expected { call, what: What::Items { left, .. } }) => self.decode_items(call, left)?,
+            Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
+            Some(_) => self.decode_unseen()?,
+            None => self.decode_unasked()?,
+        };
+        match (decoded, expected) {
+            (Decoded::Incomplete, _) => {
+                if self.inbox.incomplete() > self.limits.max_bytes {
+                    return Err(if self.decoder.is_aside() { LONG_ASIDE } else { TOO_LONG });
+                }
+                return Ok(false);
+            }
+            (Decoded::Aside, _) => self.discard_aside()?,
+            (Decoded::Reply, None) => return Err(UNASKED),
+            (Decoded::Reply, Some(Expected { call, what })) => match what {
+                What::Items { at, .. } => self.items_answered(call, at)?,
+                What::Word { form } => self.answered(call, form),
+                What::Load { script } => self.loaded(call, script)?,
+                What::Asking => self.asked(),
+                What::Queued { left } => self.queued(call, left),
+                What::Exec => self.executed(call)?,
+                What::Probe { left } => self.probed(left)?,
+            },
+        }
+        Ok(true)
     }
 
     /// Forgets which scripts the server has: someone is about to flush them, or has.
@@ -347,50 +523,78 @@ impl<T> Session<T> {
         self.known.clear();
     }
 
-    /// Ends every call: the connection is gone. `status` is for calls of which nothing was sent.
-    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+    /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent. Where the
+    /// reply to one call is to blame, `owner` is that call's status; the others have lost the connection and no more.
+    pub(crate) fn end(&mut self, cause: &Error, owner: Option<Status>) {
+        let (status, why, reason) = (cause.status(), cause.reason(), cause.message());
         self.failed = true;
+        let owner = owner.zip(self.at_fault.or(self.expected.front().map(|front| front.call)));
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
-            let arrived = self.arrived(key);
+            let (arrived, index) = (self.arrived(key), self.unanswered(key));
             let Call { tag, request, position, .. } = self.calls.remove(key);
             let Some(tag) = tag else { continue };
+            let (own, whose) = match owner {
+                Some((own, owner)) if owner == key => (Some(own), ""),
+                Some(_) => (None, ", in reply to another call"),
+                None => (None, ""),
+            };
             let error = if self.outbox.has_sent(position) {
-                let status = if status == Status::ReplyLimit { status } else { Status::Indeterminate };
-                Error::new(status, format!("{reason}; the call was sent, so the server may have executed it"))
-                    .sent(true)
+                let text = format!("{reason}{whose}; the call was sent, so the server may have executed it");
+                let error = match own {
+                    Some(own) => Error::new(own, text),
+                    None if status == Status::Internal => Error::because(status, why, text),
+                    None => Error::indeterminate(why, text),
+                };
+                error.sent(true)
             } else {
-                let status = if status == Status::ReplyLimit { Status::Connect } else { status };
-                Error::new(status, format!("{reason}; nothing of the call was sent")).sent(false)
+                Error::because(status, why, format!("{reason}{whose}; nothing of the call was sent"))
+                    .sent(false)
+            };
+            let error = match index {
+                Some(index) => error.of_item(index),
+                None => error,
             };
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
         self.expected.clear();
+        self.probes.clear();
     }
 
-    /// A copy of the replies of a pipeline that have arrived whole.
-    fn arrived(&self, key: usize) -> Option<Box<Payload>> {
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self, status: Status, reason: &str) {
+        self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason), None);
+    }
+
+    /// The first item of a pipeline that has no answer yet.
+    pub(crate) fn unanswered(&self, key: usize) -> Option<usize> {
+        let call = self.calls.get(key).filter(|call| call.request.shape == Shape::Pipeline)?;
+        let repaired = call.rare.as_ref().filter(|rare| rare.before_repair.is_some());
+        Some(repaired.and_then(|rare| rare.missed.first().copied()).unwrap_or(call.answered))
+    }
+
+    /// A copy of the replies of a pipeline that have arrived whole; `None` too where there is no memory for it.
+    fn arrived(&mut self, key: usize) -> Option<Box<Payload>> {
+        // Where this session was left in the middle of it.
+        self.hand_over_whole().ok()?;
         let call = self.calls.get(key)?;
         if call.request.shape != Shape::Pipeline || call.answered == 0 {
             return None;
         }
         let mut copy = self.pool.take();
         if let Some(before) = call.rare.as_ref().and_then(|rare| rare.before_repair.as_ref()) {
-            copy.copy(before, before.tape.len());
+            copy.copy(before, before.tape.len()).ok()?;
             copy.end_array(call.request.items.len());
             return Some(copy);
         }
-        copy.copy(&call.payload, call.whole);
-        if matches!(self.expected.front(), Some(front) if front.call == key) {
-            copy.bytes.extend_from_slice(self.inbox.whole());
-        }
+        copy.copy(&call.payload, call.whole).ok()?;
         copy.end_array(call.answered);
         Some(copy)
     }
 
     /// Decodes the replies to a call's items until all `left` are there, or one of them is an error that must be looked at.
     #[inline]
-    fn decode_items(&mut self, key: usize, mut left: usize) -> std::result::Result<Decoded, Refusal> {
+    fn decode_items(&mut self, key: usize, mut left: u32) -> std::result::Result<Decoded, Refusal> {
         let call = &mut self.calls[key];
         let Payload { tape, bytes, .. } = &mut *call.payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
@@ -408,9 +612,9 @@ impl<T> Session<T> {
             Ok(left > 0 && !(looks_at_errors && tape[last].kind == Kind::Error))
         });
         (call.whole, call.last) = (whole, last);
-        call.answered += before - left;
-        if let Some(front) = self.expected.front_mut() {
-            front.what = What::Items { left };
+        call.answered += (before - left) as usize;
+        if let Some(Expected { what: What::Items { left: waiting, .. }, .. }) = self.expected.front_mut() {
+            *waiting = left;
         }
         decoded
     }
@@ -426,10 +630,21 @@ impl<T> Session<T> {
     fn decode_unseen(&mut self) -> std::result::Result<Decoded, Refusal> {
         let (received, at) = self.inbox.decodable();
         let decoded = self.decoder.decode(received, at, 0, &mut self.unseen)?;
-        if decoded == Decoded::Push {
-            self.inbox.discard();
-        }
         self.end_whole(decoded)
+    }
+
+    /// Decodes what comes while no call waits: push messages. The beginning of anything else must not be taken for that of the next call's reply.
+    fn decode_unasked(&mut self) -> std::result::Result<Decoded, Refusal> {
+        let is_aside =
+            self.decoder.is_aside() || self.inbox.next().is_some_and(|sign| matches!(sign, b'>' | b'|'));
+        if is_aside { self.decode_unseen() } else { Err(UNASKED) }
+    }
+
+    /// Lets go of the aside that was decoded last, so that however many of them come no memory is held for them.
+    fn discard_aside(&mut self) -> std::result::Result<(), Refusal> {
+        // It may stand between the replies to a pipeline.
+        self.hand_over_whole()?;
+        if self.inbox.discard_aside() > self.limits.max_bytes { Err(LONG_ASIDE) } else { Ok(()) }
     }
 
     fn end_whole(&mut self, decoded: Decoded) -> std::result::Result<Decoded, Refusal> {
@@ -440,6 +655,7 @@ impl<T> Session<T> {
     }
 
     /// Ends a call with its reply.
+    #[inline(always)]
     fn succeed(&mut self, key: usize) {
         let Call { tag, request, payload, .. } = self.calls.remove(key);
         if let Some(tag) = tag {

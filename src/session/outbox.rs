@@ -55,6 +55,10 @@ pub(crate) struct Outbox {
     sent: u64,
     /// Bytes of the chunk that is out. Any of them may have left.
     out: u64,
+    /// Where the burst ends that is being sent: all that waited when sending began. What is put in later belongs to the next one.
+    burst_end: u64,
+    /// Bursts so far.
+    bursts: u64,
 }
 
 impl Outbox {
@@ -66,6 +70,11 @@ impl Outbox {
     /// Whether the byte at `position` has left, or may have.
     pub(crate) fn has_sent(&self, position: u64) -> bool {
         self.sent + self.out > position
+    }
+
+    /// How often sending began. What was queued once all before it had left makes a burst of its own, whoever sends it.
+    pub(crate) fn bursts(&self) -> u64 {
+        self.bursts
     }
 
     /// Appends what `write` writes.
@@ -101,6 +110,10 @@ impl Outbox {
             self.seal();
         }
         let chunk = self.chunks.pop_front();
+        if chunk.is_some() && self.sent >= self.burst_end {
+            self.burst_end = self.queued;
+            self.bursts += 1;
+        }
         self.out = chunk.as_ref().map_or(0, |chunk| chunk.left.len() as u64);
         chunk
     }
@@ -168,5 +181,31 @@ mod tests {
         outbox.put_back(chunk, 3);
         assert!(outbox.has_sent(second - 1) && !outbox.has_sent(second));
         assert_eq!(drain(&mut outbox, 10), b"def");
+    }
+
+    #[test]
+    fn a_burst_is_what_waits_when_sending_begins() {
+        let mut large = Buffer::default();
+        large.raw(&[b'L'; COPY_MAX + 1]);
+        let mut large = Wire::Own(large);
+        for step in [1, 7, 1 << 20] {
+            let mut outbox = Outbox::default();
+            outbox.append(|tail| tail.raw(b"before it "));
+            outbox.append_wire(&mut large, 0..COPY_MAX + 1);
+            outbox.append(|tail| tail.raw(b" and behind it"));
+            drain(&mut outbox, step);
+            assert_eq!(outbox.bursts(), 1, "several chunks, and what the socket took in steps");
+            assert!(outbox.take().is_none());
+            assert_eq!(outbox.bursts(), 1, "nothing to send");
+        }
+        let mut outbox = Outbox::default();
+        outbox.append(|tail| tail.raw(b"one"));
+        let mut chunk = outbox.take().expect("bytes to send");
+        // Its writer has not come back to say that it was sent, and the reply is there already.
+        outbox.append(|tail| tail.raw(b"two"));
+        chunk.advance(3);
+        outbox.put_back(chunk, 3);
+        assert_eq!(drain(&mut outbox, 2), b"two");
+        assert_eq!(outbox.bursts(), 2);
     }
 }

@@ -21,17 +21,28 @@ pub(crate) enum Verdict {
 /// Judges a top-level error of a call.
 pub(crate) fn judge(text: &[u8]) -> Verdict {
     match text {
+        // Redis, KeyDB and Dragonfly; Valkey since 8. What other servers say has to be confirmed: each text in this list is one more that a
+        // script can make up.
         b"NOSCRIPT No matching script. Please use EVAL." | b"NOSCRIPT No matching script." => {
             Verdict::NoScript
         }
         b"LOADING Redis is loading the dataset in memory"
         | b"LOADING Valkey is loading the dataset in memory"
-        | b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'." => {
+        | b"LOADING KeyDB is loading the dataset in memory"
+        | b"LOADING Dragonfly is loading the dataset in memory"
+        | b"LOADING kvrocks is restoring the db from backup"
+        | b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+        | b"MASTERDOWN Link with MASTER is down and slave-serve-stale-data is set to 'no'." => {
             Verdict::Loading
         }
         _ if is_busy(text) => Verdict::Busy,
         _ => Verdict::Other,
     }
+}
+
+/// Whether a server that is not ready says that it is still loading, and not that its primary is missing.
+pub(crate) fn says_loading(text: &[u8]) -> bool {
+    text.starts_with(b"LOADING ")
 }
 
 /// Why a server did not run a call that another would run, or the same a little later: by its own word, whole.
@@ -52,11 +63,16 @@ pub(crate) enum NotServed<'a> {
 /// Judges a top-level error of a call that any of several servers might have run.
 pub(crate) fn not_served(text: &[u8]) -> Option<NotServed<'_>> {
     match text {
-        b"TRYAGAIN Multiple keys request during rehashing of slot" => Some(NotServed::TryAgain),
+        b"TRYAGAIN Multiple keys request during rehashing of slot"
+        | b"TRYAGAIN Can't write to slot being migrated which is in write forbidden phase" => {
+            Some(NotServed::TryAgain)
+        }
         b"CLUSTERDOWN The cluster is down"
         | b"CLUSTERDOWN The cluster is down and only accepts read commands"
+        | b"CLUSTERDOWN The cluster is not initialized"
         | b"CLUSTERDOWN Hash slot not served" => Some(NotServed::ClusterDown),
-        b"READONLY You can't write against a read only replica." => Some(NotServed::ReadOnly),
+        b"READONLY You can't write against a read only replica."
+        | b"READONLY You can't write against a read only slave." => Some(NotServed::ReadOnly),
         _ => {
             let moved = text.strip_prefix(b"MOVED ").and_then(redirection);
             let ask = || text.strip_prefix(b"ASK ").and_then(redirection);
@@ -65,6 +81,20 @@ pub(crate) fn not_served(text: &[u8]) -> Option<NotServed<'_>> {
                 .or_else(|| ask().map(|(slot, to)| NotServed::Ask { slot, to }))
         }
     }
+}
+
+/// Whether a server says, or says through a script of which it stopped the first write, that it is a replica.
+pub(crate) fn is_read_only(text: &[u8]) -> bool {
+    const WORDS: &[u8] = b"READONLY You can't write against a read only replica.";
+    const FLAGGED: &[u8] = b"READONLY Can not run script with write flag on readonly replica";
+    // Redis 6.2 puts its own words in front of a script's error.
+    let in_script = |text: &[u8]| {
+        text.starts_with(b"ERR Error running script ")
+            && text.strip_suffix(WORDS).is_some_and(|rest| rest.ends_with(b" -"))
+    };
+    text.strip_prefix(WORDS).is_some_and(|rest| rest.is_empty() || rest.starts_with(b" script: "))
+        || text == FLAGGED
+        || in_script(text)
 }
 
 fn redirection(rest: &[u8]) -> Option<(u16, &str)> {
@@ -76,14 +106,58 @@ fn redirection(rest: &[u8]) -> Option<(u16, &str)> {
 
 fn is_busy(text: &[u8]) -> bool {
     let Some(rest) = text.strip_prefix(b"BUSY ") else { return false };
-    [&b"Redis"[..], b"Valkey"].iter().any(|name| {
+    [&b"Redis"[..], b"Valkey", b"KeyDB"].iter().any(|name| {
         rest.strip_prefix(*name).is_some_and(|rest| {
             matches!(
                 rest,
                 b" is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
                     | b" is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+                    | b" is busy running a module command."
             )
         })
+    })
+}
+
+/// Why a server refuses to begin with a call: nothing of it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It is a replica. Whether that is so, it can be asked.
+    ReadOnly,
+    /// No memory, too few replicas, no disk to persist to, keys in several slots, a script with flags that do not allow it.
+    Unfit,
+}
+
+/// Judges a top-level error of a call that the server checks before it begins: a command, a function, a script with a first line of flags (`#!lua`).
+///
+/// A script without flags is stopped in the middle, at the command that the server will not run; where it catches that error it may return the same
+/// text after having written.
+pub(crate) fn refused_before_it_began(text: &[u8]) -> Option<Refused> {
+    match text {
+        b"READONLY You can't write against a read only replica."
+        | b"READONLY Can not run script with write flag on readonly replica" => Some(Refused::ReadOnly),
+        b"OOM command not allowed when used memory > 'maxmemory'."
+        | b"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
+        | b"NOREPLICAS Not enough good replicas to write."
+        | b"MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script."
+        | b"CROSSSLOT Keys in request don't hash to the same slot"
+        | b"ERR Can not execute a script with write flag using *_ro command."
+        | b"ERR Can not run script on cluster, 'no-cluster' flag is set." => Some(Refused::Unfit),
+        _ => cannot_persist(text).then_some(Refused::Unfit),
+    }
+}
+
+fn cannot_persist(text: &[u8]) -> bool {
+    let Some(rest) = text.strip_prefix(b"MISCONF ") else { return false };
+    [("Redis", &b"Redis"[..]), ("Valkey", b"Valkey")].iter().any(|(name, word)| {
+        let Some(rest) = rest.strip_prefix(*word) else { return false };
+        let writes = format!(
+            " is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are \
+             disabled, because this instance is configured to report errors during writes if RDB snapshotting fails \
+             (stop-writes-on-bgsave-error option). Please check the {name} logs for details about the RDB error."
+        );
+        let script = b" is configured to save RDB snapshots, but it's currently unable to persist to disk. Writable scripts are blocked. Use \
+                       'no-writes' flag for read only scripts.";
+        rest == writes.as_bytes() || rest == script
     })
 }
 
@@ -94,10 +168,106 @@ pub(crate) fn is_unknown_command(text: &[u8], name: &[u8]) -> bool {
     })
 }
 
+/// Whether an error reply to a command proves that it did not run: the server's refusal for want of a right, or one that it gives to any command.
+/// From within a script the server's texts go on.
+pub(crate) fn is_unexecuted(text: &[u8]) -> bool {
+    const KEYS: [&[u8]; 2] = [
+        b"NOPERM this user has no permissions to access one of the keys used as arguments",
+        b"NOPERM No permissions to access a key",
+    ];
+    judge(text) != Verdict::Other || not_served(text).is_some() || KEYS.contains(&text) || is_forbidden(text)
+}
+
+/// Whether the server says, whole, that this user may not run a command.
+fn is_forbidden(text: &[u8]) -> bool {
+    let rest = std::str::from_utf8(text).ok().and_then(|text| text.strip_prefix("NOPERM "));
+    let command = rest.and_then(|rest| rest.split_once(" has no permissions to run the '"));
+    let Some((name, rest)) = command.and_then(|(_, command)| command.split_once('\'')) else { return false };
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_|.".contains(&byte));
+    is_name && matches!(rest, " command" | " command or its subcommand")
+}
+
+/// Whether a refusal of EXEC says that the transaction is over. Otherwise the connection may still be in MULTI.
+pub(crate) fn ends_transaction(text: &[u8]) -> bool {
+    text.starts_with(b"EXECABORT ")
+}
+
+/// The error of a transaction that was not sent, because the server refused an empty one with `text`.
+pub(crate) fn no_transactions(text: &[u8]) -> Error {
+    match judge(text) {
+        verdict @ (Verdict::Loading | Verdict::Busy) => error(verdict, text),
+        _ => Error::server(Status::Server, text, true)
+            .context("the server refuses transactions, nothing of this one was sent"),
+    }
+}
+
+/// What the error reply to a script call may say about the server rather than about the script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// It does not have the script, in words that are not among the known ones.
+    Missing,
+    /// It does not know the command.
+    Unknown,
+    /// It does not let this user use the command.
+    Forbidden,
+}
+
+impl Doubt {
+    /// Whether only the server can say. `knows_words`: its words for a missing script are known, and these are others.
+    pub(crate) fn is_open(self, knows_words: bool) -> bool {
+        !(knows_words && self == Doubt::Missing)
+    }
+}
+
+/// Whether the error reply to a script call that was sent as `command` may be the server's word on that command. A script can make all of
+/// these texts up, so the server has to be asked; see [`confirms`].
+pub(crate) fn doubt(text: &[u8], command: &[u8]) -> Option<Doubt> {
+    if text.starts_with(b"NOSCRIPT ") {
+        Some(Doubt::Missing)
+    } else if text.starts_with(b"ERR unknown command ") && is_unknown(text, command) {
+        Some(Doubt::Unknown)
+    } else if text.starts_with(b"NOPERM ") && is_about(text, command) {
+        Some(Doubt::Forbidden)
+    } else {
+        None
+    }
+}
+
+fn is_unknown(text: &[u8], command: &[u8]) -> bool {
+    let lower = command.to_ascii_lowercase();
+    [command, &lower].iter().any(|name| {
+        is_unknown_command(text, name)
+            && matches!(text.get(b"ERR unknown command '".len() + name.len()), Some(b'`' | b'\''))
+    })
+}
+
+/// Whether these words stand in a text. Error texts are short; a search made for long ones would add tens of KiB to the
+/// library.
+fn holds(text: &[u8], words: &[u8]) -> bool {
+    text.windows(words.len()).any(|window| window == words)
+}
+
+/// Whether a NOPERM is about the command itself and not about its keys. Servers that put a name in quotes name it.
+fn is_about(text: &[u8], command: &[u8]) -> bool {
+    let lower = command.to_ascii_lowercase();
+    let names = |name: &[u8]| holds(text, &[b"'", name, b"'"].concat());
+    names(command) || names(&lower) || !text.contains(&b'\'') && !holds(text, b" access ")
+}
+
+/// Whether `answer`, the error reply to the same command without any script that could have written it, bears `text` out.
+pub(crate) fn confirms(answer: &[u8], text: &[u8], command: &[u8]) -> bool {
+    match doubt(answer, command) {
+        // The arguments differ, and who does not know a command cannot have run it.
+        Some(Doubt::Unknown) => true,
+        Some(_) => answer == text,
+        None => false,
+    }
+}
+
 /// Why SCRIPT LOAD was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoadVerdict {
-    /// Not allowed or not there: it never will be on this endpoint.
+    /// Not allowed or not there: nor will it be for the next script.
     Never,
     /// No memory for it now.
     NotNow,
@@ -114,7 +284,8 @@ pub(crate) fn judge_load(text: &[u8]) -> LoadVerdict {
         || text.starts_with(b"ERR Unknown subcommand")
     {
         LoadVerdict::Never
-    } else if text.starts_with(b"OOM ") {
+    } else if text.starts_with(b"OOM ") || text == b"ERR READONLY You can't write against a read only slave" {
+        // The latter is a replica of Kvrocks, to which SCRIPT LOAD is a write.
         LoadVerdict::NotNow
     } else {
         LoadVerdict::Failed
@@ -155,6 +326,18 @@ mod tests {
             (b"NOSCRIPT", Verdict::Other),
             (b"LOADING Redis is loading the dataset in memory", Verdict::Loading),
             (b"LOADING the rest", Verdict::Other),
+            (b"LOADING KeyDB is loading the dataset in memory", Verdict::Loading),
+            (b"LOADING Dragonfly is loading the dataset in memory", Verdict::Loading),
+            (b"LOADING kvrocks is restoring the db from backup", Verdict::Loading),
+            (
+                b"MASTERDOWN Link with MASTER is down and slave-serve-stale-data is set to 'no'.",
+                Verdict::Loading,
+            ),
+            (
+                b"BUSY KeyDB is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+                Verdict::Busy,
+            ),
+            (b"BUSY Valkey is busy running a module command.", Verdict::Busy),
             (
                 b"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
                 Verdict::Busy,
@@ -162,6 +345,101 @@ mod tests {
             (b"BUSY bee", Verdict::Other),
         ] {
             assert_eq!(judge(text), verdict, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn refusals_to_begin_are_taken_whole() {
+        for (text, expected) in [
+            (&b"OOM command not allowed when used memory > 'maxmemory'."[..], Some(Refused::Unfit)),
+            // A script without flags, stopped in the middle.
+            (
+                b"OOM command not allowed when used memory > 'maxmemory'. script: 62e6, on @user_script:1.",
+                None,
+            ),
+            (b"OOM", None),
+            (b"NOREPLICAS Not enough good replicas to write.", Some(Refused::Unfit)),
+            (b"NOREPLICAS Not enough good replicas to write. script: on @user_script:1.", None),
+            (b"READONLY You can't write against a read only replica.", Some(Refused::ReadOnly)),
+            (b"READONLY Can not run script with write flag on readonly replica", Some(Refused::ReadOnly)),
+            (b"READONLY no", None),
+            (b"MISCONF no", None),
+            (b"ERR Write commands are not allowed from read-only scripts. script: on @user_script:2.", None),
+        ] {
+            assert_eq!(refused_before_it_began(text), expected, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_replica_is_recognized_by_its_words_also_through_a_script() {
+        for (text, expected) in [
+            (&b"READONLY You can't write against a read only replica."[..], true),
+            (b"READONLY Can not run script with write flag on readonly replica", true),
+            (b"READONLY You can't write against a read only replica. script: 1c, on @user_script:1.", true),
+            (
+                b"ERR Error running script (call to f_1c): @user_script:1: @user_script: 1: -READONLY You can't write against a \
+                  read only replica.",
+                true,
+            ),
+            (b"READONLY You can't write against a read only replica. Or can you?", false),
+            (b"READONLY", false),
+            (b"ERR READONLY You can't write against a read only replica.", false),
+        ] {
+            assert_eq!(is_read_only(text), expected, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_was_not_allowed_did_not_run_unless_a_script_says_so() {
+        for (text, expected) in [
+            (&b"NOPERM this user has no permissions to run the 'incr' command"[..], true),
+            (b"NOPERM this user has no permissions to run the 'incr' command or its subcommand", true),
+            (b"NOPERM User ann has no permissions to run the 'script|load' command", true),
+            (b"NOPERM No permissions to access a key", true),
+            (b"NOPERM this user has no permissions to access one of the keys used as arguments", true),
+            (b"NOSCRIPT No matching script.", true),
+            (
+                b"NOPERM User ann has no permissions to run the 'set' command script: 1c, on @user_script:1.",
+                false,
+            ),
+            (b"NOPERM No permissions to access a key script: 1c, on @user_script:1.", false),
+            (b"NOPERM", false),
+            (b"WRONGTYPE Operation against a key holding the wrong kind of value", false),
+        ] {
+            assert_eq!(is_unexecuted(text), expected, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_a_script_may_have_made_up_needs_the_servers_own_word() {
+        let unknown = &b"ERR unknown command 'EVALSHA_RO', with args beginning with: 'e0e1' '0' "[..];
+        let unknown_too = b"ERR unknown command `evalsha_ro`, with args beginning with: `0000`, `0`, ";
+        let forbidden = b"NOPERM User u has no permissions to run the 'evalsha_ro' command";
+        let kvrocks = b"NOSCRIPT No matching script. Please use EVAL";
+        for (text, doubtful) in [
+            (unknown, Some(Doubt::Unknown)),
+            (unknown_too, Some(Doubt::Unknown)),
+            (b"ERR unknown command 'EVALSHA_ROOT'", None),
+            (b"ERR unknown command 'EVALSHA_RO", None),
+            (b"ERR unknown command 'GET'", None),
+            (forbidden, Some(Doubt::Forbidden)),
+            (
+                b"NOPERM this user has no permissions to run the 'evalsha_ro' command or its subcommand",
+                Some(Doubt::Forbidden),
+            ),
+            (b"NOPERM joe has no ACL permissions", Some(Doubt::Forbidden)),
+            (b"NOPERM this user has no permissions to run the 'script|load' command", None),
+            (b"NOPERM No permissions to access a key", None),
+            (b"NOPERM this user has no permissions to access one of the keys used as arguments", None),
+            (kvrocks, Some(Doubt::Missing)),
+            (b"NOSCRIPT", None),
+        ] {
+            assert_eq!(doubt(text, b"EVALSHA_RO"), doubtful, "{}", text.escape_ascii());
+        }
+        assert!(confirms(unknown_too, unknown, b"EVALSHA_RO"), "the arguments may differ");
+        assert!(confirms(kvrocks, kvrocks, b"EVALSHA_RO") && confirms(forbidden, forbidden, b"EVALSHA_RO"));
+        for answer in [&b""[..], b"NOSCRIPT No matching script.", b"LOADING", forbidden] {
+            assert!(!confirms(answer, kvrocks, b"EVALSHA_RO"), "{}", answer.escape_ascii());
         }
     }
 

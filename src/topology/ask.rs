@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
+use super::Claim;
 use super::map::{Found, FoundShard};
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
 use crate::net::address::Address;
 use crate::node::Node;
-use crate::resp::{Reply, ReplyRef};
+use crate::resp::ReplyRef;
 use crate::session::verdict;
 use crate::slots::SLOTS;
 
@@ -32,9 +33,10 @@ pub(super) fn cluster_slots(node: &Node, config: &Config, deadline: Instant) -> 
 
 fn read_slots(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Found {
     let mut found = Found::new();
-    for range in reply.elements() {
+    // Each has a slot of its own at least.
+    for range in reply.elements().take(usize::from(SLOTS)) {
         let mut parts = range.elements();
-        let mut bound = || Some(parts.next()?.as_i64()? as u16).filter(|slot| *slot < SLOTS);
+        let mut bound = || u16::try_from(parts.next()?.as_i64()?).ok().filter(|slot| *slot < SLOTS);
         let (Some(first), Some(last)) = (bound(), bound()) else { continue };
         let mut nodes = parts.map(|node| {
             let host = node.get(0)?.as_str().unwrap_or_default();
@@ -66,18 +68,27 @@ pub(super) fn endpoint(host: &str, port: i64, speaker: &Address) -> Option<Addre
     Some(Address::Tcp { host, port })
 }
 
-/// What a node of a cluster says of itself and of those it knows.
+/// What a node of a cluster says of itself and of those it knows: the lines of CLUSTER NODES.
 ///
 /// [CLUSTER NODES](https://redis.io/docs/latest/commands/cluster-nodes/)
-pub(super) struct Picture(Reply);
+pub(super) struct Picture(String);
 
 impl Picture {
     pub(super) fn ask(node: &Node, deadline: Instant) -> Result<Self> {
-        node.ask(&[b"CLUSTER", b"NODES"], deadline).map(Picture)
+        let refused = match node.ask(&[b"CLUSTER", b"NODES"], deadline) {
+            Ok(reply) => return Ok(Picture(reply.as_str().unwrap_or_default().to_owned())),
+            Err(error) => error,
+        };
+        if refused.server_text().is_none() {
+            return Err(refused);
+        }
+        // A user who may not ask so may be allowed what the map is made of.
+        let slots = node.ask(&[b"CLUSTER", b"SLOTS"], deadline)?;
+        lines_by_slots(slots.root(), node).map(Picture).ok_or(refused)
     }
 
     fn lines(&self) -> impl Iterator<Item = Vec<&str>> {
-        self.0.as_str().unwrap_or_default().lines().map(|line| line.split(' ').collect())
+        self.0.lines().map(|line| line.split(' ').collect())
     }
 
     /// What the node says of its own slots: ranges, and `[slot->-node]` for one that is leaving.
@@ -87,8 +98,13 @@ impl Picture {
     }
 
     /// Whether the node counts the slot among its own.
-    pub(super) fn owns(&self, slot: u16) -> bool {
+    fn owns(&self, slot: u16) -> bool {
         includes(&self.own_slots(), slot)
+    }
+
+    /// Whether the node would send a call for this slot away with these words.
+    pub(super) fn bears_out(&self, slot: u16, claim: Claim) -> bool {
+        !self.owns(slot) || claim == Claim::Ask && self.is_leaving(slot)
     }
 
     /// Whether the node knows of an owner of the slot.
@@ -97,24 +113,69 @@ impl Picture {
     }
 
     /// Whether the slot is on its way from the node to another.
-    pub(super) fn is_leaving(&self, slot: u16) -> bool {
+    fn is_leaving(&self, slot: u16) -> bool {
         let mark = format!("[{slot}->-");
         self.own_slots().iter().any(|range| range.starts_with(&mark))
     }
 
-    /// Whether the node knows of another at this address, which it spells as an IP address or by name.
-    pub(super) fn lists(&self, address: &Address, config: &Config) -> bool {
+    /// Whether the slot belongs to the node at this address, as the node knows it.
+    pub(super) fn is_of(&self, slot: u16, address: &Address, config: &Config) -> bool {
         self.lines().any(|fields| {
-            let mut names = fields.get(1).copied().unwrap_or_default().split(',');
-            let Some(Address::Tcp { host, port }) =
-                names.next().and_then(|at| Address::parse(at.split('@').next().unwrap_or_default()))
-            else {
-                return false;
-            };
-            let name = names.next().filter(|name| !name.is_empty()).unwrap_or(&host).to_owned();
-            [host, name].into_iter().any(|host| config.reachable(Address::Tcp { host, port }) == *address)
+            fields.get(8..).is_some_and(|ranges| includes(ranges, slot)) && is_at(&fields, address, config)
         })
     }
+
+    /// Whether the slot is on its way from the node to the one at this address.
+    pub(super) fn is_leaving_to(&self, slot: u16, address: &Address, config: &Config) -> bool {
+        let mark = format!("[{slot}->-");
+        let own = self.own_slots();
+        let Some(id) = own.iter().find_map(|range| range.strip_prefix(&*mark)?.strip_suffix(']')) else {
+            return false;
+        };
+        self.lines().any(|fields| fields.first() == Some(&id) && is_at(&fields, address, config))
+    }
+}
+
+/// Whether a line of CLUSTER NODES is of the node at this address, which it spells as an IP address or by name.
+fn is_at(fields: &[&str], address: &Address, config: &Config) -> bool {
+    let mut names = fields.get(1).copied().unwrap_or_default().split(',');
+    let Some(Address::Tcp { host, port }) =
+        names.next().and_then(|at| Address::parse(at.split('@').next().unwrap_or_default()))
+    else {
+        return false;
+    };
+    let name = names.next().filter(|name| !name.is_empty()).unwrap_or(&host).to_owned();
+    [host, name].into_iter().any(|host| config.reachable(Address::Tcp { host, port }) == *address)
+}
+
+/// What CLUSTER NODES would say, as far as CLUSTER SLOTS says it: no slots on the move, and no nodes without slots. `None` where the node that
+/// was asked cannot be told among the others.
+fn lines_by_slots(reply: ReplyRef<'_>, asked: &Node) -> Option<String> {
+    let mut nodes: Vec<(Address, String)> = Vec::new();
+    for range in reply.elements() {
+        let mut parts = range.elements();
+        let mut bound = || u16::try_from(parts.next()?.as_i64()?).ok().filter(|slot| *slot < SLOTS);
+        let (Some(first), Some(last)) = (bound(), bound()) else { continue };
+        for (place, node) in parts.enumerate() {
+            let address = || {
+                endpoint(node.get(0)?.as_str().unwrap_or_default(), node.get(1)?.as_i64()?, asked.address())
+            };
+            let Some(address) = address() else { continue };
+            let known = nodes.iter().position(|(known, _)| *known == address).unwrap_or_else(|| {
+                nodes.push((address, String::new()));
+                nodes.len() - 1
+            });
+            if place == 0 {
+                nodes[known].1.push_str(&format!(" {first}-{last}"));
+            }
+        }
+    }
+    let is_asked = |address: &Address| asked.config().reachable(address.clone()) == *asked.address();
+    let line = |(address, slots): &(Address, String)| {
+        let flags = if is_asked(address) { "myself" } else { "-" };
+        format!("- {address} {flags} - 0 0 0 connected{slots}\n")
+    };
+    nodes.iter().any(|(address, _)| is_asked(address)).then(|| nodes.iter().map(line).collect())
 }
 
 /// Whether a slot lies in one of these ranges.

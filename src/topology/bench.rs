@@ -16,7 +16,9 @@ impl Routes {
     /// So many primaries, each with an equal share of the slots.
     pub fn new(primaries: u16) -> Result<Routes> {
         let topology = Topology::new(Config::new("redis+cluster://127.0.0.1:1", &Options::default())?);
-        let bound = |number: u16| (u32::from(number) * u32::from(SLOTS) / u32::from(primaries)) as u16;
+        let bound = |number: u16| {
+            u16::try_from(u32::from(number) * u32::from(SLOTS) / u32::from(primaries)).unwrap_or(SLOTS)
+        };
         let shard = |number| FoundShard {
             primary: Address::Tcp { host: "127.0.0.1".into(), port: number + 1 },
             replicas: Vec::new(),

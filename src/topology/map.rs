@@ -42,6 +42,11 @@ impl Shard {
 /// The slot is nobody's.
 const UNSERVED: u16 = u16::MAX;
 
+/// A shard's place as `Map::slots` has it. There are no more shards than slots; one behind those would have none.
+fn number(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(UNSERVED)
+}
+
 /// The picture by which calls find their servers.
 #[derive(Default)]
 pub(crate) struct Map {
@@ -62,7 +67,7 @@ impl Map {
             shards.push(Shard::new(nodes(&shard.primary, false), replicas));
             for &(first, last) in &shard.ranges {
                 slots.resize(usize::from(SLOTS), UNSERVED);
-                slots[usize::from(first)..=usize::from(last)].fill(index as u16);
+                slots[usize::from(first)..=usize::from(last)].fill(number(index));
             }
         }
         Map { generation, shards, slots }
@@ -85,7 +90,7 @@ impl Map {
             self.shards.len() - 1
         });
         if let Some(shard) = self.slots.get_mut(usize::from(slot)) {
-            *shard = index as u16;
+            *shard = number(index);
         }
     }
 

@@ -3,6 +3,9 @@
 //! A single server, a cluster, or a primary behind sentinels; the first and the last with replicas where read-only calls
 //! want them. Nothing happens in the background: whoever finds the picture out of date makes a new one, in its own time.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 mod ask;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
@@ -10,15 +13,16 @@ mod map;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use crate::ffi::lock::{Condvar, Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 
 use crate::config::{Config, Servers};
-use crate::error::{Error, Result, Status};
+use crate::defect::contain;
+use crate::error::{Error, Reason, Result, Status};
 use crate::link::Link;
 use crate::log::LogLevel;
 use crate::net::address::Address;
@@ -83,6 +87,16 @@ pub(crate) struct Topology {
     pool: Arc<Pool>,
 }
 
+/// What becomes of a call that a server redirects.
+pub(crate) enum Redirection {
+    /// It goes there. `is_proved`: the server stands by it, or no script can have made it up.
+    To { node: Arc<Node>, is_proved: bool },
+    /// Where the slot is now, a new picture shows: the server does not have it, and has named none that does.
+    Elsewhere,
+    /// Nowhere: the server knows nothing of it.
+    Refused,
+}
+
 /// A server that refused calls, to be asked whether it stands by that: once, however many calls it refused at a time.
 pub(crate) struct Witness<'a> {
     pub(crate) node: &'a Arc<Node>,
@@ -101,13 +115,19 @@ impl<'a> Witness<'a> {
 
     /// Whether it says of itself that it is no primary.
     pub(crate) fn is_replica(&self) -> bool {
-        let role = || ask::role(self.node, &self.topology.config, self.deadline).ok();
+        let role = || {
+            // The only address that there is may stand for another server by now: its connection is made anew.
+            if self.topology.only().is_some_and(|only| Arc::ptr_eq(only, self.node)) {
+                return self.node.is_replica(None, self.deadline).then_some(Role::Replica);
+            }
+            ask::role(self.node, &self.topology.config, self.deadline).ok()
+        };
         matches!(self.role.get_or_init(role), Some(Role::Replica))
     }
 
     /// Whether the slot is on its way from it to another server, or gone.
     pub(crate) fn is_without(&self, slot: u16) -> bool {
-        self.picture().is_some_and(|picture| !picture.owns(slot) || picture.is_leaving(slot))
+        self.stands_by(slot, Claim::Ask)
     }
 
     /// Whether the cluster is down, as it sees it, or nobody has the slot; or was a moment ago, for it may be well again by the time that it
@@ -122,6 +142,20 @@ impl<'a> Witness<'a> {
         renewal.down.is_some_and(|down| down.elapsed() < RECOVERY)
     }
 
+    /// Whether it stands by what it has said of a slot, asked in its own right; an answer that only a script made up it does not know of.
+    pub(crate) fn stands_by(&self, slot: u16, claim: Claim) -> bool {
+        self.picture().is_some_and(|picture| picture.bears_out(slot, claim))
+    }
+
+    /// Whether it names the server at this address as the one that has the slot, or takes it over.
+    fn names(&self, slot: u16, claim: Claim, address: &Address) -> bool {
+        let config = &self.topology.config;
+        self.picture().is_some_and(|picture| match claim {
+            Claim::Moved => picture.is_of(slot, address, config),
+            Claim::Ask => picture.is_leaving_to(slot, address, config),
+        })
+    }
+
     fn picture(&self) -> Option<&Picture> {
         self.picture.get_or_init(|| Picture::ask(self.node, self.deadline).ok()).as_ref()
     }
@@ -131,9 +165,18 @@ impl<'a> Witness<'a> {
 #[derive(Default)]
 struct Nodes {
     known: HashMap<(Address, Purpose), Known>,
+    /// Others on which a call may be in flight: those let go of, and sentinels.
+    others: Vec<Weak<Node>>,
     /// What those did that are of no use any more.
     past: Stats,
     closed: bool,
+}
+
+impl Nodes {
+    fn remember(&mut self, node: &Arc<Node>) {
+        self.others.retain(|other| other.strong_count() > 0);
+        self.others.push(Arc::downgrade(node));
+    }
 }
 
 struct Known {
@@ -161,7 +204,7 @@ impl Topology {
             map: RwLock::default(),
             nodes: Mutex::default(),
             renewal: Mutex::default(),
-            renewed: Condvar::new(),
+            renewed: Condvar::default(),
             doubted: AtomicBool::new(false),
             redirects: AtomicU64::new(0),
             informant: AtomicUsize::new(0),
@@ -249,7 +292,7 @@ impl Topology {
     pub(crate) fn link(&self, node: &Arc<Node>, deadline: Instant) -> Result<Arc<Link>> {
         if self.is_watched() && !node.is_connected() && !self.is_listed_as_replica(node) {
             let text = format!("the connection to {} was lost; nothing was sent", node.address());
-            return Err(Error::new(Status::Connect, text));
+            return Err(Error::because(Status::Connect, Reason::ConnectionLost, text).on(node.name()));
         }
         node.link_now(deadline)
     }
@@ -303,6 +346,18 @@ impl Topology {
         });
         known.wanted = wanted;
         Arc::clone(&known.node)
+    }
+
+    /// A node to be asked something, and forgotten.
+    fn passing(&self, config: Arc<Config>, address: &Address, purpose: Purpose) -> Arc<Node> {
+        let node = Arc::new(self.make(config, address, purpose));
+        let mut nodes = self.nodes.lock();
+        if nodes.closed {
+            node.close();
+        }
+        nodes.remember(&node);
+        drop(nodes);
+        node
     }
 
     fn make(&self, config: Arc<Config>, address: &Address, purpose: Purpose) -> Node {
@@ -429,10 +484,13 @@ impl Topology {
         }
         renewal.running = true;
         let suspect = renewal.suspect.take();
-        let found = MutexGuard::unlocked(&mut renewal, || self.find(suspect.as_ref(), deadline));
+        // The others would wait for ever for one that is lost.
+        let result = MutexGuard::unlocked(&mut renewal, || {
+            contain(|| self.find(suspect.as_ref(), deadline).map(|found| self.install(&found)))
+        });
+        let result = result.unwrap_or_else(|| Err(Error::defect().sent(false)));
         renewal.running = false;
         renewal.last = Some(Instant::now());
-        let result = found.map(|found| self.install(&found));
         renewal.error = result.as_ref().err().cloned();
         drop(renewal);
         self.renewed.notify_all();
@@ -441,6 +499,8 @@ impl Topology {
 
     /// Asks until one server has said who is who.
     fn find(&self, suspect: Option<&Address>, deadline: Instant) -> Result<Found> {
+        #[cfg(test)]
+        crate::defect::provoked("find", &self.name());
         match &self.config.servers {
             Servers::One(address) => self.shard_of(address, deadline).map(|shard| vec![shard]),
             Servers::Cluster(seeds) => {
@@ -452,7 +512,7 @@ impl Topology {
                 let config = Arc::new(self.config.for_sentinels());
                 let (before, from) = sentinels.split_at(self.informant.load(Ordering::Relaxed));
                 self.first_to_say(&[from, before].concat(), deadline, |address, until| {
-                    let sentinel = self.make(Arc::clone(&config), address, Purpose::Bare);
+                    let sentinel = self.passing(Arc::clone(&config), address, Purpose::Bare);
                     let primary = ask::primary_of(&sentinel, service, &self.config, until)?;
                     let shard = self.shard_of(&primary, until).map_err(|error| absent(address, error))?;
                     let place = sentinels.iter().position(|other| other == address);
@@ -485,7 +545,8 @@ impl Topology {
     fn candidates(&self, seeds: &[Address], suspect: Option<&Address>) -> Vec<Address> {
         let mut nodes: Vec<Arc<Node>> = self.map.read().nodes().cloned().collect();
         fastrand::shuffle(&mut nodes);
-        nodes.sort_by_key(|node| !node.answers());
+        // Each asked once: what they say may change while they are sorted.
+        nodes.sort_by_cached_key(|node| !node.answers());
         let mut candidates: Vec<Address> = Vec::new();
         for address in nodes.iter().map(|node| node.address()).chain(seeds) {
             if !candidates.contains(address) {
@@ -538,39 +599,64 @@ impl Topology {
         }
         *self.map.write() = map;
         let mut nodes = self.nodes.lock();
-        let Nodes { known, past, .. } = &mut *nodes;
+        let Nodes { known, past, others, .. } = &mut *nodes;
         let only = self.only.as_ref();
         known.retain(|_, known| {
             let stays =
                 known.wanted + 1 >= generation || only.is_some_and(|only| Arc::ptr_eq(only, &known.node));
             if !stays {
                 past.merge(&known.node.stats());
+                others.retain(|other| other.strong_count() > 0);
+                others.push(Arc::downgrade(&known.node));
             }
             stays
         });
     }
 
     /// Whether a server stands by what it has said of a slot, asked in its own right; an answer that only a script made up it does not
-    /// know of.
-    pub(crate) fn stands_by(&self, node: &Node, slot: u16, claim: Claim, deadline: Instant) -> bool {
-        let Ok(picture) = Picture::ask(node, deadline) else { return false };
-        !picture.owns(slot) || claim == Claim::Ask && picture.is_leaving(slot)
+    /// know of. `None`: it cannot be asked.
+    pub(crate) fn stands_by(&self, node: &Node, slot: u16, claim: Claim, deadline: Instant) -> Option<bool> {
+        Some(Picture::ask(node, deadline).ok()?.bears_out(slot, claim))
     }
 
-    /// The node that a server redirects to, if it is one of the cluster.
-    pub(crate) fn redirected_to(&self, to: &str, by: &Node, deadline: Instant) -> Option<Arc<Node>> {
-        let (host, port) = to.rsplit_once(':')?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let address = self.config.reachable(ask::endpoint(host, port.parse().ok()?, by.address())?);
-        let is_known = self.knows(&address);
-        let is_listed =
-            || Picture::ask(by, deadline).is_ok_and(|picture| picture.lists(&address, &self.config));
-        (is_known || is_listed()).then(|| self.node(&address, Purpose::Calls))
+    /// What is known of the server that another redirects a slot to. `may_be_forged`: a script may have made that up.
+    pub(crate) fn redirected_to(
+        &self,
+        witness: &Witness<'_>,
+        (slot, claim): (u16, Claim),
+        to: &str,
+        may_be_forged: bool,
+    ) -> Redirection {
+        let target = || {
+            let (host, port) = to.rsplit_once(':')?;
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            let address = ask::endpoint(host, port.parse().ok()?, witness.node.address())?;
+            Some(self.config.reachable(address))
+        };
+        let Some(address) = target() else { return Redirection::Refused };
+        let primary = self.primary_at(&address);
+        if let Some(primary) = &primary
+            && (!may_be_forged || primary.answers())
+        {
+            return Redirection::To { node: Arc::clone(primary), is_proved: !may_be_forged };
+        }
+        // It may not answer, or is no primary as far as is known: whether it is worth the way, the one who says so must know.
+        if may_be_forged && !witness.stands_by(slot, claim) {
+            return Redirection::Refused;
+        }
+        match primary {
+            Some(node) => Redirection::To { node, is_proved: true },
+            None if witness.names(slot, claim, &address) => {
+                Redirection::To { node: self.node(&address, Purpose::Calls), is_proved: true }
+            }
+            None if claim == Claim::Moved => Redirection::Elsewhere,
+            None => Redirection::Refused,
+        }
     }
 
-    /// Whether there is a node at an address, by the picture in force.
-    pub(crate) fn knows(&self, address: &Address) -> bool {
-        self.map.read().nodes().any(|node| node.address() == address)
+    fn primary_at(&self, address: &Address) -> Option<Arc<Node>> {
+        let map = self.map.read();
+        map.shards.iter().map(|shard| &shard.primary).find(|node| node.address() == address).cloned()
     }
 
     pub(crate) fn forget_scripts(&self) {
@@ -593,10 +679,17 @@ impl Topology {
     }
 
     pub(crate) fn close(&self) {
-        self.nodes.lock().closed = true;
-        for node in self.all() {
+        self.config.closing.set();
+        let others: Vec<_> = {
+            let mut nodes = self.nodes.lock();
+            nodes.closed = true;
+            nodes.others.iter().filter_map(Weak::upgrade).collect()
+        };
+        for node in self.all().iter().chain(&others) {
             node.close();
         }
+        // With the lock: who has just found the client open would otherwise go to sleep after this.
+        let _renewal = self.renewal.lock();
         self.renewed.notify_all();
     }
 

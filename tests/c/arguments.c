@@ -57,6 +57,76 @@ static void impossible_lengths(void) {
     CHECK_NULL(script);
 }
 
+/* What no list, buffer or array can have as its number: found out before anything is read or written. */
+static void impossible_numbers(void) {
+    static const size_t numbers[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 8, SIZE_MAX / 16 + 1};
+    const char *words[] = {"PING"};
+    const char *sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    rs_script *script = SCRIPT("return 1"), *other = NULL;
+    rs_pipeline *pipeline = NULL;
+    rs_queue *queue = NULL;
+    rs_client *view = NULL;
+    CHECK_OK(rs_pipeline_new(client, 0, &pipeline, &err));
+    CHECK_OK(rs_queue_new(SIZE_MAX, &queue, &err)); /* as many as there will ever be */
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        const size_t n = numbers[i];
+        bool exists = true;
+        uint64_t stat = 7;
+        char byte = 7;
+        rs_completion completion;
+        size_t used = 7, count = 7, needed = 7;
+        rs_options *options = rs_options_new();
+#define REFUSED(parameter, call) CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, parameter, call)
+        REFUSED("exists", rs_client_script_exists(client, n, &sha, &exists, &err));
+        CHECK(exists);
+        REFUSED("exists", rs_client_script_exists(NULL, n, &sha, &exists, &err));
+        REFUSED("exists", rs_client_script_exists(client, n, NULL, NULL, &err));
+        CHECK_INT(rs_client_stats(client, &stat, n), RS_STAT_COUNT);
+        CHECK_INT(rs_client_stats(NULL, &stat, n), 0);
+        CHECK_INT(stat, 7);
+        REFUSED("argv", rs_client_command(client, n, words, NULL, NULL, &err));
+        REFUSED("argv", rs_client_submit(client, n, words, NULL, queue, 1, &err));
+        REFUSED("argv", rs_pipeline_command(pipeline, n, words, NULL, &err));
+#define CALLS(function, ...)                                                                                           \
+    do {                                                                                                               \
+        REFUSED("keys", function(script, client, n, words, NULL, 0, NULL, NULL, __VA_ARGS__));                         \
+        REFUSED("args", function(script, client, 0, NULL, NULL, n, words, NULL, __VA_ARGS__));                         \
+    } while (0)
+        CALLS(rs_script_call, NULL, &err);
+        CALLS(rs_script_call_ro, NULL, &err);
+        CALLS(rs_script_submit, queue, 1, &err);
+        CALLS(rs_script_submit_ro, queue, 1, &err);
+#undef CALLS
+        REFUSED("keys", rs_pipeline_script(pipeline, script, n, words, NULL, 0, NULL, NULL, &err));
+        REFUSED("args", rs_pipeline_script(pipeline, script, 0, NULL, NULL, n, words, NULL, &err));
+        REFUSED("keys", rs_pipeline_script_ro(pipeline, script, n, words, NULL, 0, NULL, NULL, &err));
+        REFUSED("args", rs_pipeline_script_ro(pipeline, script, 0, NULL, NULL, n, words, NULL, &err));
+        const rs_script *one[] = {script};
+        REFUSED("scripts", rs_client_submit_packed(client, n, one, &byte, 0, queue, &err));
+        if (n > SIZE_MAX / 2) { /* a number of bytes can be as large as the rest, if only in theory */
+            REFUSED("calls", rs_client_submit_packed(client, 0, NULL, &byte, n, queue, &err));
+            REFUSED("capacity", rs_queue_poll_packed(queue, &byte, n, 1, 0, &used, &count, &needed, &err));
+            REFUSED("lua", rs_script_register(client, &byte, n, &other, &err));
+            REFUSED("lua", rs_script_register_with(client, &byte, n, 0, &other, &err));
+            REFUSED("key", rs_client_with_route_key(client, &byte, n, &view, &err));
+            REFUSED("password", rs_options_set_password(options, &byte, n, &err));
+            REFUSED("password", rs_options_set_sentinel_password(options, &byte, n, &err));
+            CHECK(used == 0 && count == 0 && needed == 0);
+        }
+        CHECK_OK(rs_queue_poll(queue, &completion, n, 0, &count, &err)); /* as many as there are: none */
+        CHECK_INT(count, 0);
+        CHECK_INT(byte, 7);
+        CHECK_NULL(rs_reply_element(NULL, n));
+#undef REFUSED
+        rs_options_free(options);
+    }
+    CHECK_INT(rs_pipeline_len(pipeline), 0);
+    CHECK_INT(rs_queue_len(queue), 0);
+    rs_pipeline_free(pipeline);
+    rs_queue_free(queue);
+    rs_script_free(script);
+}
+
 static void no_keys_and_no_args(void) {
     rs_script *script = SCRIPT("return #KEYS + #ARGV");
     rs_reply *reply = NULL;
@@ -128,6 +198,7 @@ int main(void) {
     RUN(texts_without_lengths);
     RUN(bytes_with_lengths);
     RUN(impossible_lengths);
+    RUN(impossible_numbers);
     RUN(no_keys_and_no_args);
     RUN(a_script_of_no_bytes);
     RUN(a_script_with_a_nul);

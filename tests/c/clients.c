@@ -63,6 +63,7 @@ static void a_closed_client(void) {
     CHECK_FAILS(RS_ERR_CLOSED, "", rs_script_call(multiply, NULL, 1, foo, NULL, 1, five, NULL, NULL, &err));
     CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_script_load(client, multiply, &err));
     CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_script_kill(client, &err));
+    CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_kill(client, NULL, &err));
     rs_error *err = NULL;
     CHECK(rs_client_command(client, 1, ping, NULL, NULL, &err) != RS_OK);
     CHECK(rs_error_is_not_executed(err));
@@ -78,8 +79,8 @@ static void a_deadline_of_its_own(void) {
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "timeout_ms", rs_client_with_timeout(client, 0, &view, &err));
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "timeout_ms", rs_client_with_timeout(client, UINT64_MAX, &view, &err));
     CHECK_NULL(view);
-    CHECK_OK(rs_client_with_timeout(client, 50, &view, &err));
-    const char slow[] = "local t = redis.call('TIME') local stop = t[1] * 1000000 + t[2] + 300000\n"
+    CHECK_OK(rs_client_with_timeout(client, 300, &view, &err));
+    const char slow[] = "local t = redis.call('TIME') local stop = t[1] * 1000000 + t[2] + 1000000\n"
                         "repeat t = redis.call('TIME') until t[1] * 1000000 + t[2] > stop return 'late'";
     rs_script *script = NULL;
     rs_error *err = NULL;
@@ -141,6 +142,7 @@ static void options(void) {
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "sentinel_username", rs_options_set_sentinel_username(options, "", &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_connect_timeout_ms(options, 0, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_call_timeout_ms(options, 0, &err));
+    CHECK_FAILS(RS_ERR_INVALID_OPTION, "silence", rs_options_set_silence_timeout_ms(options, 0, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_client_name(options, "two words", &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_keepalive_s(options, 32768, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_reconnect_backoff_ms(options, 2, 1, &err));
@@ -150,6 +152,7 @@ static void options(void) {
     CHECK_OK(rs_options_set_client_name(options, "tester", &err));
     CHECK_OK(rs_options_set_connect_timeout_ms(options, 4000, &err));
     CHECK_OK(rs_options_set_call_timeout_ms(options, 9000, &err));
+    CHECK_OK(rs_options_set_silence_timeout_ms(options, 700, &err));
     CHECK_OK(rs_options_set_keepalive_s(options, 0, &err));
     CHECK_OK(rs_options_set_reconnect_backoff_ms(options, 1, 10, &err));
     CHECK_OK(rs_options_set_reconnect_attempts(options, 0, &err));
@@ -320,6 +323,9 @@ static void administration(void) {
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "mode", rs_client_script_flush(client, 3, &err));
     rs_error *err = NULL;
     CHECK_INT(rs_client_script_kill(client, &err), RS_ERR_SERVER);
+    CHECK_TEXT(rs_error_server_code(err), "NOTBUSY");
+    rs_error_free(err);
+    CHECK_INT(rs_client_kill(client, NULL, &err), RS_ERR_SERVER);
     CHECK_TEXT(rs_error_server_code(err), "NOTBUSY");
     rs_error_free(err);
     rs_reply *source = NULL;

@@ -126,6 +126,8 @@ static void names_of_statuses(void) {
         NAME(RS_ERR_NOT_SUPPORTED),
         NAME(RS_ERR_NOT_SERVED),
         NAME(RS_ERR_INTERNAL),
+        NAME(RS_ERR_NO_MEMORY),
+        NAME(RS_ERR_RESOURCES),
 #undef NAME
     };
     size_t known = 0;

@@ -1,8 +1,12 @@
 /* fork: the child's calls on its parent's client are refused, and nothing that it does disturbs the parent. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/check.h"
+#include "support/everything.h"
 #include "support/server.h"
 
 static server *redis;
@@ -44,6 +48,7 @@ static void calls_in_the_child(void) {
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_exists(client, 1, &sha, &exists, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_flush(client, RS_FLUSH_SYNC, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_kill(client, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_kill(client, &source, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_show(client, sha, &source, &err));
     rs_error *err = NULL;
     CHECK(rs_client_command(client, 1, ping, NULL, NULL, &err) != RS_OK);
@@ -85,6 +90,129 @@ static void a_child_closes(void) {
     parent_is_well();
 }
 
+/* ---- Forks while other threads work: whatever they hold at that moment stays held in the child. ---- */
+
+enum { BLOCKING = 3, SUBMITTING = 3, OPENING = 2, WORKERS = BLOCKING + SUBMITTING + OPENING, CHILD_S = 60 };
+
+/* AddressSanitizer's allocator is left locked in a child itself, by whichever thread was at it: there the child is
+   all that is looked at. */
+#ifdef __SANITIZE_ADDRESS__
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
+static everything at_work;
+static atomic_bool over;
+
+static void *call_on_and_on(void *context) {
+    while (!over) {
+        rs_reply *reply = NULL;
+        uint64_t stats[RS_STAT_COUNT];
+        CHECK_OK(rs_script_call(at_work.script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+        rs_reply_free(reply);
+        rs_client_stats(at_work.client, stats, RS_STAT_COUNT);
+    }
+    return context;
+}
+
+static void *submit_on_and_on(void *context) {
+    enum { AT_ONCE = 20 };
+    const char *ping[] = {"PING"};
+    while (!over) {
+        rs_completion done[AT_ONCE];
+        size_t count = 0;
+        for (int i = 0; i < AT_ONCE; i++) rs_client_submit(at_work.client, 1, ping, NULL, at_work.queue, 1, NULL);
+        CHECK_OK(rs_queue_poll(at_work.queue, done, AT_ONCE, 10, &count, &err));
+        for (size_t i = 0; i < count; i++) {
+            rs_reply_free(done[i].reply);
+            rs_error_free(done[i].error);
+        }
+    }
+    return context;
+}
+
+static void *open_on_and_on(void *context) {
+    while (!over) {
+        everything e = everything_of(server_tcp_url(redis));
+        call_everything(&e, RS_OK);
+        free_everything(&e);
+    }
+    return context;
+}
+
+/* With handles that its parent's threads use, those that they do not, and its own. */
+static void everything_in_the_child(everything *idle) {
+    rs_reply *reply = NULL;
+    rs_completion completion;
+    size_t count = 7;
+    const char *ping[] = {"PING"};
+    rs_client *const unused[] = {at_work.client, idle->client};
+    alarm(CHILD_S); /* far beyond what it takes: it hangs then, and is killed */
+    CHECK_INT(rs_queue_len(at_work.queue), 0);
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_queue_poll(at_work.queue, &completion, 1, -1, &count, &err));
+    CHECK_INT(count, 0);
+    for (int i = 0; i < 2; i++)
+        CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_command(unused[i], 1, ping, NULL, &reply, &err));
+    call_everything(idle, RS_ERR_FORKED);
+
+    everything own = everything_of(server_url(redis));
+    call_everything(&own, RS_OK);
+    /* Its own, of its parent's. */
+    CHECK_OK(rs_script_call(idle->script, own.client, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    rs_reply_free(reply);
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_submit(own.client, 1, ping, NULL, at_work.queue, 1, &err));
+    /* And a child's child. */
+    int status = 0;
+    const pid_t grandchild = fork();
+    CHECK(grandchild >= 0);
+    if (grandchild == 0) {
+        alarm(CHILD_S);
+        call_everything(&own, RS_ERR_FORKED);
+        free_everything(&own);
+        raise(SIGKILL);
+    }
+    CHECK(waitpid(grandchild, &status, 0) == grandchild);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    call_everything(&own, RS_OK);
+    free_everything(&own);
+
+    free_everything(idle);
+    free_everything(&at_work);
+}
+
+static void forks_while_threads_work(void) {
+    pthread_t threads[WORKERS];
+    const int workers = SANITIZED ? 0 : WORKERS, forks = often(SANITIZED ? 15 : 250, 15);
+    at_work = everything_of(server_url(redis));
+    for (int i = 0; i < workers; i++) {
+        void *(*const work)(void *) = i < BLOCKING                ? call_on_and_on
+                                      : i < BLOCKING + SUBMITTING ? submit_on_and_on
+                                                                  : open_on_and_on;
+        CHECK(pthread_create(&threads[i], NULL, work, NULL) == 0);
+    }
+    everything idle = everything_of(server_url(redis));
+    for (int i = 0; i < forks; i++) {
+        int status = 0;
+        const pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            everything_in_the_child(&idle);
+            raise(SIGKILL); /* what its parent's threads hold is lost here, and no leak */
+        }
+        CHECK(waitpid(child, &status, 0) == child);
+        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+            FAIL("child %d ended with %s %d", i, WIFSIGNALED(status) ? "signal" : "status",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    }
+    over = true;
+    for (int i = 0; i < workers; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+    CHECK_INT(stat_of(at_work.client, RS_STAT_RECONNECTS), 0);
+    free_everything(&at_work);
+    call_everything(&idle, RS_OK);
+    free_everything(&idle);
+}
+
 int main(void) {
     redis = server_start();
     client = open_client(server_url(redis));
@@ -95,6 +223,7 @@ int main(void) {
     RUN(a_child_opens_its_own);
     RUN(a_child_frees);
     RUN(a_child_closes);
+    RUN(forks_while_threads_work);
     rs_script_free(script);
     rs_client_free(client);
 }

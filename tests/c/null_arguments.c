@@ -201,6 +201,12 @@ static void administration(void) {
 #define CALL(err) rs_client_script_kill(NULL, err)
     REFUSES("client", CALL);
 #undef CALL
+    source = STALE;
+#define CALL(err) rs_client_kill(NULL, &source, err)
+    REFUSES("client", CALL);
+#undef CALL
+    CHECK_NULL(source);
+    source = STALE;
 #define CALL(err) rs_client_script_show(NULL, sha, &source, err)
     REFUSES("client", CALL);
 #undef CALL
@@ -288,6 +294,7 @@ static void setters(void) {
     } while (0)
     SETTER(rs_options_set_connect_timeout_ms, "options", NULL, 1);
     SETTER(rs_options_set_call_timeout_ms, "options", NULL, 1);
+    SETTER(rs_options_set_silence_timeout_ms, "options", NULL, 1);
     SETTER(rs_options_set_username, "options", NULL, "u");
     SETTER(rs_options_set_username, "username", options, NULL);
     SETTER(rs_options_set_password, "options", NULL, "p", 1);
@@ -309,6 +316,8 @@ static void setters(void) {
     SETTER(rs_options_set_max_reply_bytes, "options", NULL, 65536);
     SETTER(rs_options_set_max_reply_depth, "options", NULL, 8);
     SETTER(rs_options_set_lazy_connect, "options", NULL, true);
+    SETTER(rs_options_set_client_info, "options", NULL, true);
+    SETTER(rs_options_set_probe_transactions, "options", NULL, true);
     SETTER(rs_options_set_read_from, "options", NULL, RS_READ_FROM_PRIMARY);
     SETTER(rs_options_map_address, "options", NULL, "a:1", "b:1");
     SETTER(rs_options_map_address, "announced", options, NULL, "b:1");
@@ -334,6 +343,9 @@ static void errors(void) {
     CHECK_TEXT(rs_error_server_code(NULL), "");
     CHECK(!rs_error_is_indeterminate(NULL));
     CHECK(!rs_error_is_not_executed(NULL));
+    CHECK_INT(rs_error_reason(NULL), 0);
+    CHECK_INT(rs_error_index(NULL), -1);
+    CHECK_TEXT(rs_error_node(NULL), "");
     rs_error_free(NULL);
 }
 
@@ -414,6 +426,7 @@ static void queues(void) {
 #undef CALL
     CHECK(used == 0 && count == 0 && needed == 0);
     CHECK_OK(rs_queue_poll_packed(queue, buffer, sizeof buffer, 1, 0, NULL, NULL, NULL, &err));
+    rs_queue_set_packed_details(NULL, true);
 #define CALL(err) rs_script_submit(NULL, client, 0, NULL, NULL, 0, NULL, NULL, queue, 1, err)
     REFUSES("script", CALL);
 #undef CALL
@@ -483,6 +496,9 @@ static void queues(void) {
     CHECK_INT(rs_queue_len(queue), 0);
     CHECK_INT(rs_queue_len(NULL), 0);
     CHECK_INT(rs_queue_fd(NULL), -1);
+    rs_queue_wake(NULL);
+    rs_queue_close(NULL);
+    CHECK(!rs_queue_is_closed(NULL));
     rs_queue_free(NULL);
     rs_queue_free(queue);
     rs_pipeline_free(pipeline);

@@ -118,8 +118,12 @@ static void a_flush_before_a_pipeline(void) {
     CHECK_OK(rs_client_script_flush(other, RS_FLUSH_SYNC, &err));
     add(pipeline, "SET", "a", "1");
     add_script(pipeline, count);
-    rs_reply *replies = exec(pipeline, 2);
+    add(pipeline, "GET", "foo", NULL);
+    add_script(pipeline, count);
+    rs_reply *replies = exec(pipeline, 4);
     CHECK_OK(rs_reply_error(rs_reply_element(replies, 0), &err));
+    CHECK_STRING(rs_reply_element(replies, 2), "1");
+    CHECK_INT(rs_reply_integer(rs_reply_element(replies, 3)), 2); /* nothing behind it has touched its key */
     rs_error *err = error_at(replies, 1);
     CHECK_INT(rs_error_status(err), RS_ERR_NOSCRIPT);
     CHECK_HOLDS(rs_error_message(err), "item 1 (EVALSHA): NOSCRIPT");
@@ -127,15 +131,15 @@ static void a_flush_before_a_pipeline(void) {
     CHECK(rs_error_is_not_executed(err) && !rs_error_is_indeterminate(err));
     rs_reply_free(replies);
     rs_error_free(err); /* needs no reply */
-    check_number("foo", 1);
+    check_number("foo", 2);
 
     count_once(pipeline);
     CHECK_OK(rs_client_script_flush(other, RS_FLUSH_SYNC, &err));
     add_script(repairing, count);
     add(repairing, "GET", "foo", NULL);
     replies = exec(repairing, 2);
-    CHECK_INT(rs_reply_integer(rs_reply_element(replies, 0)), 3);
-    CHECK_STRING(rs_reply_element(replies, 1), "2"); /* out of order */
+    CHECK_INT(rs_reply_integer(rs_reply_element(replies, 0)), 4);
+    CHECK_STRING(rs_reply_element(replies, 1), "3"); /* out of order */
     rs_reply_free(replies);
     rs_pipeline_free(repairing);
     rs_pipeline_free(pipeline);

@@ -416,7 +416,7 @@ static void malformed_buffers(void) {
     packed p = {.len = 0};
     put_head(&p, 1, 0), put_pipeline(&p, 0, 1), put_pipeline(&p, 0, 1), put_command(&p, 3, set);
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "pipeline inside", submit_packed(client, &p, queue, &err));
-    for (int kind = RS_PACKED_SCRIPT_SHOW + 1; kind < 256; kind++) {
+    for (int kind = RS_PACKED_KILL + 1; kind < 256; kind++) {
         p.len = 0;
         put_head(&p, 1, 0), put_command(&p, 3, set); /* a good one before it is not accepted either */
         put_head(&p, 2, 0), put_u8(&p, (uint8_t)kind), put_u8(&p, 0), put_u32(&p, 0);
@@ -452,6 +452,43 @@ static void malformed_buffers(void) {
 static void submit_eval(const rs_client *to, const rs_queue *queue, const char *lua) {
     const char *eval[] = {"EVAL", lua, "0"};
     CHECK_OK(rs_client_submit(to, 3, eval, NULL, queue, 1, &err));
+}
+
+static void packed_errors_with_details(void) {
+    const char *fail[] = {"EVAL", "return redis.error_reply('MINE fails')", "0"}, *multi[] = {"MULTI"};
+    rs_queue *queue = queue_of(4);
+    rs_queue_set_packed_details(queue, true);
+    packed p = {.len = 0};
+    put_head(&p, 1, 0), put_command(&p, 1, multi);
+    CHECK_OK(submit_packed(client, &p, queue, &err));
+    reader r = take_packed(queue);
+    expect_head(&r, 1, RS_ERR_COMMAND_REFUSED, RS_PACKED_NOT_EXECUTED);
+    expect_text(&r, "");
+    skip_text(&r);
+    CHECK_INT(get_i32(&r), RS_REASON_ARGUMENT);
+    CHECK_INT(get_i32(&r), -1);
+    expect_text(&r, "");
+    CHECK(r.at == r.end);
+    p.len = 0;
+    put_head(&p, 2, 0), put_pipeline(&p, 0, 2), put_command(&p, 3, fail), put_command(&p, 3, fail);
+    CHECK_OK(submit_packed(client, &p, queue, &err));
+    r = take_packed(queue);
+    expect_head(&r, 2, RS_OK, 0);
+    CHECK_INT(get_u8(&r), RS_REPLY_ARRAY);
+    CHECK_INT(get_u32(&r), 2);
+    for (int item = 0; item < 2; item++) {
+        CHECK_INT(get_u8(&r), RS_REPLY_ERROR);
+        CHECK_INT(get_i32(&r), RS_ERR_SERVER);
+        CHECK_INT(get_u8(&r), 0);
+        expect_text(&r, "MINE");
+        skip_text(&r);
+        CHECK_INT(get_i32(&r), RS_REASON_SERVER);
+        CHECK_INT(get_i32(&r), item);
+        CHECK(r.at < r.end && *r.at != 0); /* the server's name */
+        skip_text(&r);
+    }
+    CHECK(r.at == r.end);
+    rs_queue_free(queue);
 }
 
 static void every_type_of_reply_packed(void) {
@@ -700,9 +737,12 @@ static void use_in_a_child(void) {
     size_t count = 7;
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_submit(client, 1, ping, NULL, shared, 2, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_script_submit(multiply, client, 0, NULL, NULL, 0, NULL, NULL, shared, 2, &err));
-    CHECK_OK(rs_queue_poll(shared, &completion, 1, 0, &count, &err)); /* its copy */
-    CHECK_INT(count, 1);
-    release(&completion);
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_queue_poll(shared, &completion, 1, 0, &count, &err));
+    CHECK_INT(count, 0);
+    CHECK_INT(rs_queue_len(shared), 0);
+    rs_queue_wake(shared);
+    rs_queue_close(shared);
+    CHECK(!rs_queue_is_closed(shared));
     rs_client_close(client);
     rs_client_free(client);
     rs_queue_free(shared);
@@ -757,6 +797,7 @@ int main(int argc, char **argv) {
     RUN(a_callback_submits_and_frees);
     RUN(calls_packed_together);
     RUN(malformed_buffers);
+    RUN(packed_errors_with_details);
     RUN(every_type_of_reply_packed);
     RUN(a_buffer_that_is_too_small);
     RUN(a_queue_freed_with_calls_under_way);

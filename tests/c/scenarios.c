@@ -222,6 +222,7 @@ static rs_status does(const char *verb, const cJSON *step, way way, outcome *out
     if (IS("exists")) return exists(step, way, out);
     if (IS("flush")) return rs_client_script_flush(sender(way), RS_FLUSH_DEFAULT, &out->error);
     if (IS("kill")) return rs_client_script_kill(sender(way), &out->error);
+    if (IS("stop")) return rs_client_kill(sender(way), &out->reply, &out->error);
     if (IS("cancel")) return rs_client_cancel(call_of(step)->client, queue, (uint64_t)(call_of(step) - calls), NULL, &out->error);
     if (IS("await")) return await(step, out);
     if (IS("outside") || IS("until")) return outside(step, way, out);
@@ -250,6 +251,17 @@ static rs_status does(const char *verb, const cJSON *step, way way, outcome *out
 
 /* ---- What must come of them ---- */
 
+static known_error known(const rs_error *error) {
+    const known_error known = {.status = rs_status_name(rs_error_status(error)),
+                               .server_code = rs_error_server_code(error),
+                               .message = rs_error_message(error),
+                               .reason = rs_reason_name(rs_error_reason(error)),
+                               .indeterminate = rs_error_is_indeterminate(error),
+                               .not_executed = rs_error_is_not_executed(error),
+                               .index = (int)rs_error_index(error)};
+    return known;
+}
+
 static bool is_expected(const cJSON *want, const rs_reply *got) {
     const int32_t type = expected_type(want), got_type = rs_reply_type(got);
     size_t len, i = 0;
@@ -263,9 +275,8 @@ static bool is_expected(const cJSON *want, const rs_reply *got) {
     case RS_REPLY_DOUBLE: return is_same_double(rs_reply_double(got), expected_double(want));
     case RS_REPLY_ERROR: {
         rs_error *error = NULL;
-        const rs_status status = rs_reply_error(got, &error);
-        const bool is_expected = is_expected_error(want, rs_status_name(status), rs_error_server_code(error), rs_error_message(error),
-                                                   rs_error_is_indeterminate(error), rs_error_is_not_executed(error));
+        rs_reply_error(got, &error);
+        const bool is_expected = is_expected_error(want, known(error));
         rs_error_free(error);
         return is_expected;
     }
@@ -287,8 +298,7 @@ static bool came_to(const cJSON *want, const outcome *out) {
     if (want != NULL && expected_type(want) == RS_REPLY_ERROR) {
         const cJSON *arrived = field(want, "arrived");
         return out->error != NULL && (arrived != NULL ? is_expected(arrived, out->reply) : out->reply == NULL) &&
-               is_expected_error(want, rs_status_name(rs_error_status(out->error)), rs_error_server_code(out->error), rs_error_message(out->error),
-                                 rs_error_is_indeterminate(out->error), rs_error_is_not_executed(out->error));
+               is_expected_error(want, known(out->error));
     }
     if (out->error != NULL) return false;
     if (want == NULL) return true;

@@ -110,10 +110,35 @@ static void an_event_loop() {
     other.join();
 }
 
+static void waking_and_closing() {
+    rs::Client client(server_url(redis));
+    rs::Queue queue(10);
+    std::vector<std::thread> workers;
+    for (int i = 0; i < 4; i++) {
+        workers.emplace_back([&] {
+            while (!queue.closed()) CHECK(queue.poll(10, -1).empty());
+        });
+    }
+    queue.wake();
+    queue.close();
+    for (std::thread &worker : workers) worker.join();
+    CHECK_INT(client.try_submit(queue, 1, {"PING"}).error().status(), RS_ERR_CLOSED);
+    CHECK(queue.poll(10, -1).empty());
+    pollfd fd{queue.fd(), POLLIN, 0};
+    CHECK_INT(::poll(&fd, 1, 60000), 1);
+    rs::Queue other(1);
+    other.wake();
+    CHECK(other.poll(1, -1).empty() && !other.closed());
+    const rs::Queue moved(std::move(other));
+    other.wake(), other.close();
+    CHECK(!other.closed() && !moved.closed());
+}
+
 int main() {
     redis = server_start();
     RUN(every_form_of_submitting);
     RUN(what_is_refused);
     RUN(cancelling_and_closing);
     RUN(an_event_loop);
+    RUN(waking_and_closing);
 }

@@ -28,5 +28,16 @@ void use(rs::Client &client, rs::Script &script) {
     script.call(keys, std::string("b"));
 #elif defined TEMPORARY_STRINGS
     script.call(keys, Temporaries());
+#elif defined STRING_OF_TEMPORARY
+    std::string_view text = script.call(moved, keys, {"b"}).string();
+#elif defined ELEMENT_OF_TEMPORARY
+    std::string_view text = script.call(moved, keys, {"b"})[0].string();
+#elif defined VIEW_OF_TEMPORARY
+    rs::ReplyView view = script.call(moved, keys, {"b"});
+#elif defined BOOL_AS_ARGUMENT
+    script.call(keys, {true});
+#elif defined VIEW_AS_VALUE
+    reply.as<std::string_view>();
 #endif
+    (void)script.call(moved, keys, {"b", 5})[0].as<std::string>();
 }

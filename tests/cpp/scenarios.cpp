@@ -52,8 +52,16 @@ struct Outcome {
 bool is_expected(Json want, rs::ReplyView got);
 
 bool is_expected(Json want, const rs::Error &got) {
-    return is_expected_error(want, got.status_name(), std::string(got.server_code()).c_str(), got.what(), got.is_indeterminate(),
-                             got.is_not_executed());
+    const std::string server_code(got.server_code());
+    known_error known{};
+    known.status = got.status_name();
+    known.server_code = server_code.c_str();
+    known.message = got.what();
+    known.reason = got.reason_name();
+    known.indeterminate = got.is_indeterminate();
+    known.not_executed = got.is_not_executed();
+    known.index = got.index() ? static_cast<int>(*got.index()) : -1;
+    return is_expected_error(want, known);
 }
 
 bool are_expected(Json wanted, rs::ReplyView got) {
@@ -191,6 +199,8 @@ private:
             sender.script_flush();
         } else if (verb == "kill") {
             sender.script_kill();
+        } else if (verb == "stop") {
+            got.own_reply = sender.kill();
         } else if (verb == "open") {
             rs::Client opened(text_field(step, "url", ""));
         } else if (verb == "close") {

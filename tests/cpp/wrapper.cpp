@@ -194,6 +194,8 @@ static void exceptions_and_results() {
     CHECK_INT(rs::Script::try_register("", 99).error().status(), RS_ERR_INVALID_ARGUMENT);
     CHECK(failing.try_call_ro({}, {}).error().server_code() == "MYWORD");
     CHECK_INT(client.try_script_kill().error().status(), RS_ERR_SERVER);
+    CHECK(client.try_kill().error().server_code() == "NOTBUSY");
+    CHECK(thrown_by([&] { client.kill(); }).server_code() == "NOTBUSY");
     CHECK_INT(client.try_script_load(broken).error().status(), RS_ERR_COMPILE);
     CHECK(client.try_script_flush().has_value());
     client.try_script_flush(RS_FLUSH_ASYNC).value();
@@ -271,7 +273,7 @@ static void pipelines_that_fail() {
     CHECK(aborted.status() == RS_ERR_TRANSACTION_ABORTED && aborted.is_not_executed());
     transaction.command({"INCR", "foo"}).script(broken, {}, {});
     CHECK_INT(transaction.try_exec().error().status(), RS_ERR_COMPILE);
-    CHECK(client.command({"GET", "foo"}).string() == "5");
+    CHECK(client.command({"GET", "foo"}).as<std::string>() == "5");
 
     rs::Script taken_away(std::move(multiply));
     CHECK_INT(pipeline.try_script(multiply, {"foo"}, {"5"}).error().status(), RS_ERR_INVALID_ARGUMENT);
@@ -294,7 +296,7 @@ static void a_pipeline_that_breaks_half_way() {
     pipeline.command({"ECHO", "first"}).command({"EVAL", "return string.rep('x', 100000)", "0"}).command({"PING"});
     CHECK_INT(thrown_by([&] { pipeline.exec(); }).status(), RS_ERR_REPLY_LIMIT);
     CHECK(pipeline.empty() && pipeline.arrived().size() == 1 && pipeline.arrived()[0].string() == "first");
-    CHECK(pipeline.command({"PING"}).exec()[0].string() == "PONG" && !pipeline.arrived());
+    CHECK(pipeline.command({"PING"}).exec()[0].as<std::string>() == "PONG" && !pipeline.arrived());
 }
 
 static void options_and_log() {
@@ -308,11 +310,12 @@ static void options_and_log() {
     {
         rs::Options options;
         options.client_name("cpp").connect_timeout_ms(4000).call_timeout_ms(3000).protocol(RS_PROTOCOL_RESP2);
+        options.silence_timeout_ms(700);
         options.keepalive_s(10).reconnect_backoff_ms(1, 5).reconnect_attempts(2).max_reply_bytes(1 << 20);
         options.max_reply_depth(16).lazy_connect(false).log(Listener{messages});
         CHECK(!options.error());
         rs::Client client(server_url(one), options);
-        CHECK(client.command({"CLIENT", "GETNAME"}).string() == "cpp");
+        CHECK(client.command({"CLIENT", "GETNAME"}).as<std::string>() == "cpp");
         CHECK_INT(*messages, 1);
         CHECK_INT(messages.use_count(), 2);
     }
@@ -384,7 +387,7 @@ static void routes_and_urls() {
     CHECK_INT(client.try_with_route_all().error().status(), RS_ERR_INVALID_ARGUMENT);
 
     rs::Options lazy;
-    lazy.lazy_connect(true).read_from(RS_READ_FROM_REPLICA).map_address("10.0.0.1:1", "[::1]:2");
+    lazy.lazy_connect(true).client_info(false).probe_transactions(false).read_from(RS_READ_FROM_REPLICA).map_address("10.0.0.1:1", "[::1]:2");
     CHECK(rs::Client::try_open("redis+cluster://a,b:7000", lazy).has_value());
     lazy.sentinel_username("watcher");
     CHECK(says(rs::Client::try_open("redis+sentinel://a/service", lazy).error(), "sentinel_password"));

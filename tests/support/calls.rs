@@ -13,14 +13,14 @@ pub const COUNT: &str = "return redis.call('INCR', KEYS[1])";
 pub const WHERE: &str = "return string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')";
 pub const NONE: [&str; 0] = [];
 
-/// A client with every default.
+/// A client with every default but time enough on a busy machine.
 pub fn client(server: &Server) -> Client {
-    Client::open(&server.url(), &Options::default()).expect("a client")
+    Client::open(&server.url(), &options(LONG)).expect("a client")
 }
 
-/// A client of a cluster with every default.
+/// The same of a cluster.
 pub fn cluster_client(cluster: &Cluster) -> Client {
-    Client::open(&cluster.cluster_url(), &Options::default()).expect("a client")
+    Client::open(&cluster.cluster_url(), &options(LONG)).expect("a client")
 }
 
 /// A reply as its Debug output.
@@ -37,6 +37,15 @@ pub fn round_trips<T>(client: &Client, body: impl FnOnce() -> T) -> (T, u64) {
 
 /// As good as for ever, in a test.
 pub const LONG: Duration = Duration::from_secs(60);
+
+/// Tries again with a longer deadline until `attempt` gives something: what hangs misses each of them, and what does not may miss the first ones, on a busy machine.
+#[track_caller]
+pub fn with_longer_deadlines<T>(client: &Client, mut attempt: impl FnMut(&Client) -> Option<T>) -> T {
+    let tried = [1, 4, 16, 64]
+        .into_iter()
+        .find_map(|seconds| attempt(&client.with_timeout(Duration::from_secs(seconds))));
+    tried.expect("in 64 seconds, what does not hang answers")
+}
 
 /// Every default but the deadline of a call.
 pub fn options(timeout: Duration) -> Options {

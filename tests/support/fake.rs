@@ -186,7 +186,9 @@ impl Conn {
     /// Sends each byte in a segment of its own, `pause` apart.
     pub fn write_slowly(&mut self, bytes: &[u8], pause: Duration) {
         for byte in bytes {
-            self.write(&[*byte]);
+            if self.stream.get_mut().write_all(&[*byte]).is_err() {
+                return; // nobody is there any more
+            }
             thread::sleep(pause);
         }
     }

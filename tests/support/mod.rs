@@ -19,7 +19,10 @@ pub mod tls;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take that is bound to come. Generous: the machine may be busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How much later than its deadline a call may end: less is what a busy machine may add, more is a hang.
+pub const SLACK: Duration = Duration::from_secs(30);
 
 /// Asks again and again until `condition` gives a value; panics with `what` when it never does.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

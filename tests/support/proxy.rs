@@ -34,13 +34,16 @@ struct State {
     /// Both ends of each connection that still relays.
     open: Vec<(usize, TcpStream, TcpStream)>,
     accepted: usize,
+    /// The connections accepted before that many are dead, and do not say so.
+    swallowed: usize,
     closed: bool,
 }
 
-#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Where new connections lead.
+    target: Mutex<SocketAddr>,
 }
 
 impl Shared {
@@ -58,16 +61,20 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on a free port of 127.0.0.1 and relays each connection to `target`.
     pub fn start(target: impl ToSocketAddrs) -> Proxy {
-        let target =
-            target.to_socket_addrs().ok().and_then(|mut all| all.next()).expect("an address to relay to");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound address");
-        let shared = Arc::new(Shared::default());
+        let target = Mutex::new(resolve(target));
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::default(), target });
         thread::spawn({
             let shared = shared.clone();
-            move || accept(&listener, target, &shared)
+            move || accept(&listener, &shared)
         });
         Proxy { address, shared }
+    }
+
+    /// Relays new connections to another target, as after a change of a name's address. Those that are open stay.
+    pub fn lead_to(&self, target: impl ToSocketAddrs) {
+        *self.shared.target.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = resolve(target);
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -101,6 +108,13 @@ impl Proxy {
     pub fn resume(&self, way: Way) {
         self.shared.lock().lanes[way as usize].paused = false;
         self.shared.changed.notify_all();
+    }
+
+    /// From now on what comes on the connections that there are is taken and passed on to nobody, both ways. Later
+    /// ones are well.
+    pub fn swallow(&self) {
+        let mut state = self.shared.lock();
+        state.swallowed = state.accepted;
     }
 
     /// Passes on at most so many bytes at a time, each in a segment of its own.
@@ -143,10 +157,15 @@ impl Drop for Proxy {
     }
 }
 
-fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
+fn resolve(target: impl ToSocketAddrs) -> SocketAddr {
+    target.to_socket_addrs().ok().and_then(|mut all| all.next()).expect("an address to relay to")
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for client in listener.incoming() {
         let Ok(client) = client else { continue };
         // A server that is down looks to the client like one that accepts and closes.
+        let target = *shared.target.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let server = TcpStream::connect(target);
         let mut state = shared.lock();
         if state.closed {
@@ -163,7 +182,7 @@ fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
         for (way, from, to) in [(Requests, &client, &server), (Replies, &server, &client)] {
             let (from, to, shared) = (handle(from), handle(to), shared.clone());
             thread::spawn(move || {
-                relay(way, &from, &to, &shared);
+                relay(way, index, &from, &to, &shared);
                 hang_up(&from, &to);
                 shared.lock().open.retain(|(open, ..)| *open != index);
             });
@@ -172,7 +191,7 @@ fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
 }
 
 /// Passes bytes on until one end closes or the connection is to be cut.
-fn relay(way: Way, mut from: &TcpStream, mut to: &TcpStream, shared: &Shared) {
+fn relay(way: Way, index: usize, mut from: &TcpStream, mut to: &TcpStream, shared: &Shared) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let len = match from.read(&mut buffer) {
@@ -186,6 +205,9 @@ fn relay(way: Way, mut from: &TcpStream, mut to: &TcpStream, shared: &Shared) {
             lane.reads += 1;
             while state.lanes[way as usize].paused && !state.closed {
                 state = shared.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            }
+            if index < state.swallowed {
+                continue;
             }
             let lane = &mut state.lanes[way as usize];
             let cut = lane.cut_after.is_some_and(|left| left <= len);

@@ -186,6 +186,12 @@ class Client {
         await this.#send(callOptions, () => (writer) => writer.kill());
     }
 
+    /** Stops what the server is running, a script or a function; in a cluster, what the primaries are running. Tells what that was. */
+    async kill(callOptions) {
+        const killed = await this.#send(callOptions, () => (writer) => writer.killAny());
+        return killed.map(([kind, name, node]) => ({ kind: String(kind), name: name === null ? null : String(name), node: String(node) }));
+    }
+
     /** The source of a script, or of a SHA1, as the server has it; null where it does not, in a cluster where no primary does. Valkey 8 and newer. */
     async scriptShow(script, callOptions) {
         const sha = shaOf(script);

@@ -13,9 +13,12 @@ const { Reader } = require("./unpack");
 
 /** So many calls go without waiting for the end of the turn: the server works on them while the others are made. */
 const ENOUGH = 32;
-/** Completions taken out at once, and the Buffer that they are put in: what does not fit comes next time. */
-const BATCH = 4096;
+/** Completions taken out, and calls called off, in one turn of the event loop: with more, others of its work would wait too long. */
+const BATCH = 1000;
+/** The Buffer that completions are put in: what does not fit comes next time. */
 const ROOM = 256 * 1024;
+/** Places for calls that are kept when none is under way. */
+const KEPT_CALLS = 4096;
 /** ioctl's number for "close this descriptor in child processes". */
 const FIOCLEX = process.platform === "darwin" ? 0x20006601 : 0x5451;
 
@@ -65,6 +68,7 @@ class Connection {
     #room = Buffer.allocUnsafeSlow(ROOM);
     #used = Buffer.alloc(8);
     #count = Buffer.alloc(8);
+    #handles = Buffer.allocUnsafeSlow(8 * ENOUGH);
     #needed = Buffer.alloc(8);
 
     /** Calls by their tag, and tags that are free. */
@@ -86,6 +90,8 @@ class Connection {
     #isHeld = false;
     #isWanted = false;
     #isShared = false;
+    /** The rest of the completions is to be taken out in the next turn. */
+    #isDraining = false;
     #isClosing = false;
     #isFinished = false;
     /** Why there are no more calls. */
@@ -99,6 +105,7 @@ class Connection {
         const out = Buffer.alloc(8);
         native.queueNew(capacity, out);
         this.#queue = out.readBigUInt64LE(0);
+        native.packDetails(this.#queue, true);
         this.#kept = [atExit("rs_client_free", handle), atExit("rs_queue_free", this.#queue)];
         // The socket closes what it is given, and the queue needs its own.
         const fd = native.dup(native.queueFd(this.#queue));
@@ -194,11 +201,8 @@ class Connection {
         if (batch.length === 0) return;
         const writer = this.#writer;
         const { scripts } = writer;
-        let handles = null;
-        if (scripts.length > 0) {
-            handles = Buffer.allocUnsafe(8 * scripts.length);
-            for (let i = 0; i < scripts.length; i++) handles.writeBigUInt64LE(scripts[i].address, 8 * i);
-        }
+        const handles = this.#handlesFor(scripts.length);
+        for (let i = 0; i < scripts.length; i++) handles.writeBigUInt64LE(scripts[i].address, 8 * i);
         this.#batch = [];
         for (let i = 0; i < batch.length; i++) batch[i].end = 0;
         try {
@@ -210,24 +214,44 @@ class Connection {
         writer.clear();
     }
 
+    /** Room for the handles of so many scripts. */
+    #handlesFor(count) {
+        if (this.#handles.length < 8 * count) this.#handles = Buffer.allocUnsafeSlow(16 * count);
+        return this.#handles;
+    }
+
     #listen(call, signal) {
         // One listener for all calls of a signal: more than a few would make Node warn of a leak.
         let calls = this.#signals.get(signal);
         if (calls === undefined) {
             calls = new Set();
             this.#signals.set(signal, calls);
-            signal.addEventListener("abort", () => [...calls].forEach((call) => this.#callOff(call)), { once: true });
+            signal.addEventListener("abort", () => this.#callOffAll([...calls]), { once: true });
         }
         call.signal = signal;
         call.peers = calls.add(call);
     }
 
-    #callOff(call) {
-        if (call.end === 0) {
-            const { address } = call.target;
-            if (this.#calls[call.tag] === call) native.cancel(address, this.#queue, BigInt(call.tag), this.#count);
-            return;
+    /** Calls off what has not been submitted, which then never is, and the others some at a time. */
+    #callOffAll(calls) {
+        const sent = [];
+        for (const call of calls) {
+            if (call.end === 0) sent.push(call);
+            else this.#takeBack(call);
         }
+        this.#cancel(sent, 0);
+    }
+
+    #cancel(calls, from) {
+        const end = Math.min(from + BATCH, calls.length);
+        for (let i = from; i < end; i++) {
+            const { tag, target } = calls[i];
+            if (this.#calls[tag] === calls[i]) native.cancel(target.address, this.#queue, BigInt(tag), this.#count);
+        }
+        if (end < calls.length) setImmediate(() => this.#cancel(calls, end));
+    }
+
+    #takeBack(call) {
         // Still in the batch: those behind it move up.
         const length = call.end - call.start;
         const at = this.#batch.indexOf(call);
@@ -251,27 +275,38 @@ class Connection {
 
     #drain() {
         const reader = this.#reader;
-        for (;;) {
+        let more = true;
+        for (let taken = 0; more && taken < BATCH; ) {
             const room = this.#room;
-            native.poll(this.#queue, room, room.length, BATCH, 0, this.#used, this.#count, this.#needed);
+            native.poll(this.#queue, room, room.length, BATCH - taken, 0, this.#used, this.#count, this.#needed);
             const used = this.#used.readUInt32LE(0);
             reader.buffer = room;
             reader.at = 0;
             while (reader.at < used) reader.completion(this.#take);
             const needed = Number(this.#needed.readBigUInt64LE(0));
             if (needed > room.length) this.#room = Buffer.allocUnsafeSlow(needed);
-            // Now the queue was empty, and the descriptor, from which the socket has read, will be made readable again.
-            if (needed === 0 && this.#count.readUInt32LE(0) < BATCH) break;
+            taken += this.#count.readUInt32LE(0);
+            // If not, the queue was empty, and the descriptor, from which the socket has read, will be made readable again.
+            more = needed > 0 || taken >= BATCH;
+        }
+        if (more && !this.#isDraining) {
+            this.#isDraining = true;
+            setImmediate(this.#drainOn);
         }
         if (this.#room.length > 4 * ROOM) this.#room = Buffer.allocUnsafeSlow(ROOM);
         this.#rest();
     }
 
+    #drainOn = () => {
+        this.#isDraining = false;
+        if (!this.#isFinished) this.#drain();
+    };
+
     /** Looks whether there is anything left to wait for. */
     #rest() {
         if (this.#inFlight > 0) return;
         // A burst is over: what it took is not kept.
-        if (this.#calls.length > BATCH) {
+        if (this.#calls.length > KEPT_CALLS) {
             this.#calls = [];
             this.#free = [];
         }

@@ -7,13 +7,16 @@ const native = require("./native");
 /** What went wrong with a call, and whether the call was executed. */
 class ScriptError extends Error {
     /** @param {number} status one of the numbers of RS_ERR_ */
-    constructor(status, { message, serverCode = "", indeterminate = false, notExecuted = false }) {
+    constructor(status, { message, serverCode = "", indeterminate = false, notExecuted = false, reason, index = -1, node = "" }) {
         super(message);
         this.status = status;
         this.code = native.statusName(status);
         this.serverCode = serverCode;
         this.indeterminate = indeterminate;
         this.notExecuted = notExecuted;
+        this.reason = native.reasonName(reason);
+        this.index = index < 0 ? undefined : index;
+        this.node = node === "" ? undefined : node;
     }
 
     get name() {
@@ -25,7 +28,12 @@ class ArgumentError extends ScriptError {}
 class ClosedError extends ScriptError {}
 class QueueFullError extends ScriptError {}
 class ConnectError extends ScriptError {}
-class TimeoutError extends ScriptError {}
+class TimeoutError extends ScriptError {
+    /** Every error of a call whose time was over, also of one that may have been executed, which is an IndeterminateError too. */
+    static [Symbol.hasInstance](error) {
+        return error instanceof ScriptError && error.reason === DEADLINE;
+    }
+}
 class CancelledError extends ScriptError {}
 class IndeterminateError extends ScriptError {}
 class ServerError extends ScriptError {}
@@ -33,6 +41,7 @@ class NoScriptError extends ServerError {}
 class CompileError extends ServerError {}
 class TransactionAbortedError extends ServerError {}
 
+const DEADLINE = "RS_REASON_DEADLINE";
 const INVALID_ARGUMENT = 100;
 const CLOSED = 107;
 const QUEUE_FULL = 109;
@@ -48,6 +57,7 @@ const CLASSES = new Map([
     [401, NoScriptError],
     [402, CompileError],
     [405, TransactionAbortedError],
+    [501, IndeterminateError],
 ]);
 
 function classOf(status) {
@@ -63,7 +73,8 @@ function errorOf(status, details) {
 }
 
 // Made on this side of the boundary, always before anything is sent.
-const refuse = (status) => (message) => errorOf(status, { message: `${message}; nothing was sent`, notExecuted: true });
+const refuse = (status, reason) => (message) =>
+    errorOf(status, { message: `${message}; nothing was sent`, notExecuted: true, reason });
 
 module.exports = {
     classes: {
@@ -81,8 +92,8 @@ module.exports = {
         TransactionAbortedError,
     },
     errorOf,
-    invalid: refuse(INVALID_ARGUMENT),
-    closed: refuse(CLOSED),
-    queueFull: refuse(QUEUE_FULL),
-    cancelled: refuse(CANCELLED),
+    invalid: refuse(INVALID_ARGUMENT, 9),
+    closed: refuse(CLOSED, 5),
+    queueFull: refuse(QUEUE_FULL, 8),
+    cancelled: refuse(CANCELLED, 3),
 };

@@ -5,6 +5,8 @@
 
 "use strict";
 
+const os = require("node:os");
+
 const TYPES = {
     handle: { napi: "uint64", koffi: "uintptr" },
     buffer: { napi: "uint64", koffi: "void *" },
@@ -26,7 +28,14 @@ function throughFfiNapi() {
     const { ffi_call: call } = require("@2060.io/ffi-napi/lib/bindings");
 
     const type = (name) => ref.coerceType(TYPES[name].napi);
-    const addressOf = (buffer) => BigInt(ref.address(buffer));
+    // Kept, for those that are passed again and again: asking aborts the process when it falls between the moment at which this thread is
+    // terminated and the one at which it notices.
+    const addresses = new WeakMap();
+    const addressOf = (buffer) => {
+        let address = addresses.get(buffer);
+        if (address === undefined) addresses.set(buffer, (address = BigInt(ref.address(buffer))));
+        return address;
+    };
     const slot = {
         handle: (value) => value,
         buffer: (value) => (value === null ? 0n : addressOf(value)),
@@ -40,6 +49,7 @@ function throughFfiNapi() {
         size: (out) => Number(out.readBigUInt64LE(0)),
         i32: (out) => out.readInt32LE(0),
         u32: (out) => out.readUInt32LE(0),
+        i64: (out) => out.readBigInt64LE(0),
         bool: (out) => out[0] !== 0,
         string: (out) => ref.readCString(ref.readPointer(out, 0, 0), 0),
     };
@@ -49,7 +59,7 @@ function throughFfiNapi() {
         const cif = ffi.CIF(type(resultType), types.map(type));
         const values = new BigUint64Array(Math.max(types.length, 1));
         const places = Buffer.alloc(8 * Math.max(types.length, 1));
-        const base = addressOf(Buffer.from(values.buffer));
+        const base = BigInt(ref.address(Buffer.from(values.buffer)));
         types.forEach((_, i) => places.writeBigUInt64LE(base + BigInt(8 * i), 8 * i));
         const out = Buffer.alloc(8);
         const converts = types.map((name) => slot[name] ?? BigInt);
@@ -64,7 +74,7 @@ function throughFfiNapi() {
         return (...args) => {
             const kept = args.map((arg, i) => (texts[i] ? Buffer.from(`${arg}\0`) : null));
             for (let i = 0; i < converts.length; i++) {
-                values[i] = kept[i] ? addressOf(kept[i]) : converts[i](args[i]);
+                values[i] = kept[i] ? BigInt(ref.address(kept[i])) : converts[i](args[i]);
             }
             call(cif, pointer, out, places);
             return read(out, kept);
@@ -90,18 +100,40 @@ function throughKoffi() {
 
 const packages = { "ffi-napi": throughFfiNapi, koffi: throughKoffi };
 
+const RTLD_NODELETE = process.platform === "darwin" ? 0x80 : 0x1000;
+
+/**
+ * Runs `load`, and has what addons it loads stay in the process. Node unloads an addon when the last thread that has loaded it ends, and only then does
+ * that thread's event loop call what ffi-napi has left to it: code that is no longer there.
+ */
+function loadForGood(load) {
+    const { dlopen } = process;
+    const forGood = (module, file, flags = os.constants.dlopen.RTLD_LAZY) => dlopen.call(process, module, file, flags | RTLD_NODELETE);
+    if (!Reflect.set(process, "dlopen", forGood)) return load();
+    try {
+        return load();
+    } finally {
+        process.dlopen = dlopen;
+    }
+}
+
+/** The addons of these packages. This thread may have loaded them before it loaded this package, so they have to be made to stay. */
+function addons() {
+    return Object.keys(require.cache).filter((file) => /(ffi-napi|ref-napi|koffi).*\.node$/.test(file));
+}
+
 /** The package to use, named by RS_SCRIPT_FFI: ffi-napi, or koffi where that does not load. */
 function choose(wanted) {
     if (wanted) {
         if (!Object.hasOwn(packages, wanted)) {
             throw new Error(`RS_SCRIPT_FFI is "${wanted}"; it can be ${Object.keys(packages).join(" or ")}`);
         }
-        return { name: wanted, open: packages[wanted]() };
+        return { name: wanted, open: loadForGood(packages[wanted]) };
     }
     const reasons = [];
     for (const [name, through] of Object.entries(packages)) {
         try {
-            return { name, open: through() };
+            return { name, open: loadForGood(through) };
         } catch (error) {
             reasons.push(`  ${name}: ${error.message.split("\n")[0]}`);
         }
@@ -109,4 +141,4 @@ function choose(wanted) {
     throw new Error(`rs_script needs @2060.io/ffi-napi or koffi, and neither loads:\n${reasons.join("\n")}`);
 }
 
-module.exports = choose(process.env.RS_SCRIPT_FFI);
+module.exports = { ...choose(process.env.RS_SCRIPT_FFI), addons, RTLD_NODELETE };

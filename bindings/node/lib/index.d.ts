@@ -33,6 +33,12 @@ export interface ViewOptions {
 export interface ConnectOptions {
     connectTimeout?: number;
     callTimeout?: number;
+    /**
+     * When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and
+     * calls were waiting on it for so long without a single byte coming. New calls take a new connection from then
+     * on. Default 500.
+     */
+    silenceTimeout?: number;
     username?: string;
     password?: string | Uint8Array;
     clientName?: string;
@@ -46,6 +52,10 @@ export interface ConnectOptions {
     reconnectAttempts?: number;
     maxReplyBytes?: number;
     maxReplyDepth?: number;
+    /** Tell the server which library this is (CLIENT SETINFO). Default true. */
+    clientInfo?: boolean;
+    /** Run an empty transaction on each new connection; without it the first transaction there costs a round trip more. Default true. */
+    probeTransactions?: boolean;
     readFrom?: ReadFrom;
     /** Addresses that servers announce, and those to connect to instead. */
     mapAddress?: Record<string, string>;
@@ -76,6 +86,7 @@ export interface Script {
 
 export interface Stats {
     calls: number;
+    /** Bursts of writing to a socket. Calls that travel together share one; a call made when all before it have ended adds exactly one each time that something of it is sent. */
     roundTrips: number;
     bytesSent: number;
     bytesReceived: number;
@@ -91,7 +102,7 @@ export class Client {
     script(source: string | Uint8Array, options?: { idempotent?: boolean }): Script;
     command<T extends Reply = Reply>(words: readonly Argument[], options?: CallOptions): Promise<T>;
     command<T extends Reply = Reply>(...words: Argument[]): Promise<T>;
-    /** Not atomic; `repairUnordered` sends items that met NOSCRIPT again, behind all others. */
+    /** Not atomic; `repairUnordered` sends items that met NOSCRIPT again even where that changes the order of what is done to a key. */
     pipeline(options?: { repairUnordered?: boolean }): Pipeline;
     /** Between MULTI and EXEC; `trustCache` does not load scripts again that the server is known to have. */
     transaction(options?: { trustCache?: boolean }): Pipeline;
@@ -101,6 +112,8 @@ export class Client {
     scriptExists(scripts: readonly (Script | string)[], options?: CallOptions): Promise<boolean[]>;
     scriptFlush(mode?: "default" | "sync" | "async", options?: CallOptions): Promise<void>;
     scriptKill(options?: CallOptions): Promise<void>;
+    /** Stops what the servers run, scripts and functions, and tells what that was. */
+    kill(options?: CallOptions): Promise<Killed[]>;
     /** The source of a script, or of a SHA1; null where no server has it. Valkey 8 and newer; a ServerError elsewhere. */
     scriptShow<T extends string | Buffer = string | Buffer>(script: Script | string, options?: CallOptions): Promise<T | null>;
     stats(): Stats;
@@ -108,6 +121,14 @@ export class Client {
     unref(): this;
     /** Ends all calls under way; resolves when they have been told. */
     close(): Promise<void>;
+}
+
+export interface Killed {
+    kind: "script" | "function";
+    /** The function's name; null for a script, which the server does not name, and where this user may not run FUNCTION STATS. */
+    name: string | null;
+    /** The server, `host:port`, or the path of its socket. */
+    node: string;
 }
 
 export class Pipeline {
@@ -138,6 +159,12 @@ export class ScriptError extends Error {
     readonly indeterminate: boolean;
     /** The call was not executed and will not be. */
     readonly notExecuted: boolean;
+    /** What ended the call, such as `RS_REASON_DEADLINE` or `RS_REASON_CONNECTION_LOST`, whatever is known of its execution. */
+    readonly reason: string;
+    /** The item of a pipeline or transaction that it is about; of several without an answer, the first. */
+    readonly index?: number;
+    /** The server that it is about, as `host:port` or the path of a socket. */
+    readonly node?: string;
     /** Of a pipeline that broke half-way: the replies that did arrive. */
     readonly arrived?: Reply[];
 }
@@ -145,6 +172,7 @@ export class ArgumentError extends ScriptError {}
 export class ClosedError extends ScriptError {}
 export class QueueFullError extends ScriptError {}
 export class ConnectError extends ScriptError {}
+/** Of a call whose time was over. `instanceof` holds for each of these, also where it may have been executed: then it is an IndeterminateError too. */
 export class TimeoutError extends ScriptError {}
 export class CancelledError extends ScriptError {}
 export class IndeterminateError extends ScriptError {}

@@ -73,10 +73,12 @@ function checkVersion(place, declare) {
 
 const library = load();
 
-// The library has threads of its own and must stay when the FFI package unloads what a worker thread has loaded.
+// The library has threads of its own and must stay when the FFI package unloads what a worker thread has loaded. So must the FFI package.
 const RTLD_NOW = 2;
-const RTLD_NODELETE = process.platform === "darwin" ? 0x80 : 0x1000;
-const pinned = library.declare("dlopen", "handle", ["string", "i32"])(library.path, RTLD_NOW | RTLD_NODELETE);
+const dlopen = library.declare("dlopen", "handle", ["string", "i32"]);
+const pin = (file) => dlopen(file, RTLD_NOW | ffi.RTLD_NODELETE);
+const pinned = pin(library.path);
+ffi.addons().forEach(pin);
 const dlsym = library.declare("dlsym", "handle", ["handle", "string"]);
 
 /** A function that fails with a status and an error: it throws what `failed` makes of them. */
@@ -94,8 +96,24 @@ const error = {
     serverCode: library.declare("rs_error_server_code", "string", ["handle"]),
     isIndeterminate: library.declare("rs_error_is_indeterminate", "bool", ["handle"]),
     isNotExecuted: library.declare("rs_error_is_not_executed", "bool", ["handle"]),
+    reason: library.declare("rs_error_reason", "i32", ["handle"]),
+    index: library.declare("rs_error_index", "i64", ["handle"]),
+    node: library.declare("rs_error_node", "string", ["handle"]),
     free: library.declare("rs_error_free", "void", ["handle"]),
 };
+
+const nameOfReason = library.declare("rs_reason_name", "string", ["i32"]);
+const reasons = new Map();
+
+/** The name of a reason, asked for once. */
+function reasonName(reason) {
+    let name = reasons.get(reason);
+    if (name === undefined) {
+        name = nameOfReason(reason);
+        reasons.set(reason, name);
+    }
+    return name;
+}
 
 const statusName = library.declare("rs_status_name", "string", ["i32"]);
 
@@ -106,6 +124,9 @@ function takeError(status, handle) {
         serverCode: error.serverCode(handle),
         indeterminate: error.isIndeterminate(handle),
         notExecuted: error.isNotExecuted(handle),
+        reason: error.reason(handle),
+        index: Number(error.index(handle)),
+        node: error.node(handle),
     });
     error.free(handle);
     return made;
@@ -115,6 +136,7 @@ module.exports = {
     ffi: ffi.name,
     path: library.path,
     statusName,
+    reasonName,
     version: library.declare("rs_version", "string", []),
     addressOf: (name) => dlsym(pinned, name),
     // Of the C library; found through this one, which needs it too.
@@ -146,6 +168,7 @@ module.exports = {
     queueFree: library.declare("rs_queue_free", "void", ["handle"]),
     queueFd: library.declare("rs_queue_fd", "i32", ["handle"]),
     submit: checked("rs_client_submit_packed", ["handle", "size", "buffer", "buffer", "size", "handle"]),
+    packDetails: library.declare("rs_queue_set_packed_details", "void", ["handle", "bool"]),
     poll: checked("rs_queue_poll_packed", ["handle", "buffer", "size", "size", "i64", "buffer", "buffer", "buffer"]),
     cancel: checked("rs_client_cancel", ["handle", "handle", "handle", "buffer"]),
 };

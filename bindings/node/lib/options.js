@@ -13,6 +13,7 @@ const set = (name, ...types) => native.option(`set_${name}`, ...types);
 const nativeSet = {
     connectTimeout: set("connect_timeout_ms", "size"),
     callTimeout: set("call_timeout_ms", "size"),
+    silenceTimeout: set("silence_timeout_ms", "size"),
     username: set("username", "string"),
     password: set("password", "buffer", "size"),
     clientName: set("client_name", "string"),
@@ -27,6 +28,8 @@ const nativeSet = {
     maxReplyBytes: set("max_reply_bytes", "size"),
     maxReplyDepth: set("max_reply_depth", "size"),
     lazyConnect: set("lazy_connect", "bool"),
+    clientInfo: set("client_info", "bool"),
+    probeTransactions: set("probe_transactions", "bool"),
     readFrom: set("read_from", "i32"),
     mapAddress: native.option("map_address", "string", "string"),
     sentinelUsername: set("sentinel_username", "string"),
@@ -104,6 +107,7 @@ const asSecret = (name) => (set, value) => {
 const given = {
     connectTimeout: asCount("connectTimeout"),
     callTimeout: asCount("callTimeout"),
+    silenceTimeout: asCount("silenceTimeout"),
     username: asText("username"),
     password: asSecret("password"),
     clientName: asText("clientName"),
@@ -123,6 +127,8 @@ const given = {
     reconnectAttempts: asCount("reconnectAttempts", 0xffff_ffff),
     maxReplyBytes: asCount("maxReplyBytes"),
     maxReplyDepth: asCount("maxReplyDepth"),
+    clientInfo: asFlag("clientInfo"),
+    probeTransactions: asFlag("probeTransactions"),
     readFrom: (set, value) => set(oneOf("readFrom", value, READ_FROM)),
     mapAddress: (set, value) => {
         for (const [announced, reachable] of Object.entries(copy("mapAddress", value))) {

@@ -14,6 +14,7 @@ const SCRIPT_EXISTS = 4;
 const SCRIPT_FLUSH = 5;
 const SCRIPT_KILL = 6;
 const SCRIPT_SHOW = 7;
+const KILL = 8;
 
 const INITIAL = 16 * 1024;
 /** A larger Buffer is not kept for the next batch. */
@@ -177,6 +178,10 @@ class Writer {
 
     kill() {
         this.kind(SCRIPT_KILL, 0);
+    }
+
+    killAny() {
+        this.kind(KILL, 0);
     }
 
     /** Takes a call out again. Those behind it move up; the scripts stay. */

@@ -122,8 +122,14 @@ class Reader {
     error(status, flags) {
         const serverCode = this.text();
         const message = this.text();
+        const reason = this.u32();
+        const index = this.u32() | 0;
+        const node = this.text();
         return errorOf(status, {
             message,
+            reason,
+            index,
+            node,
             serverCode,
             indeterminate: (flags & INDETERMINATE) !== 0,
             notExecuted: (flags & NOT_EXECUTED) !== 0,

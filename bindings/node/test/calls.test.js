@@ -170,20 +170,22 @@ test("pipelines", async () => {
     await assert.rejects(pipeline.command("PING").command("SUBSCRIBE", "x").exec(), { code: "RS_ERR_COMMAND_REFUSED" });
 });
 
-test("NOSCRIPT in a pipeline is that item's, unless it is repaired", async () => {
+test("NOSCRIPT in a pipeline is repaired where no order is lost, and elsewhere on request", async () => {
     const multiply = client.script(MULTIPLY);
     await client.command("SET", "foo", 2);
     await multiply(["foo"], [1]);
-    const items = (pipeline) => pipeline.script(multiply, ["foo"], [2]).command("PING").exec();
+    const items = (pipeline, key) => pipeline.script(multiply, ["foo"], [2]).command("STRLEN", key).exec();
     await server.cli("script", "flush");
-    const [lost, pong] = await items(client.pipeline());
+    assert.deepEqual(await items(client.pipeline(), "another"), [4, 0]);
+    await server.cli("script", "flush");
+    const [lost, length] = await items(client.pipeline(), "foo");
     assert.ok(lost instanceof rs.NoScriptError && lost.notExecuted);
-    assert.equal(pong, "PONG");
+    assert.equal(length, 1);
     await multiply(["foo"], [1]);
     await server.cli("script", "flush");
-    assert.deepEqual(await items(client.pipeline({ repairUnordered: true })), [4, "PONG"]);
+    assert.deepEqual(await items(client.pipeline({ repairUnordered: true }), "foo"), [4, 1]);
     await server.cli("script", "flush");
-    assert.deepEqual(await items(client.transaction()), [4, "PONG"]);
+    assert.deepEqual(await items(client.transaction(), "foo"), [4, 1]);
 });
 
 test("transactions", async () => {
@@ -235,6 +237,7 @@ test("script administration", async () => {
     assert.deepEqual(await client.scriptExists([]), []);
     await assert.rejects(client.scriptLoad(client.script("no Lua")), rs.CompileError);
     await assert.rejects(client.scriptKill(), { serverCode: "NOTBUSY" });
+    await assert.rejects(client.kill(), { serverCode: "NOTBUSY" });
     await assert.rejects(client.scriptFlush("often"), rs.ArgumentError);
 });
 

@@ -105,8 +105,8 @@ test("script administration", async () => {
     await refused("one of scriptExists", NO_ARGUMENT, (value) => client.scriptExists([echo, value]));
     await refused("scriptShow", NO_ARGUMENT, (value) => client.scriptShow(value));
     await refused("scriptFlush", [null, 7, "often", "toString", {}], (value) => client.scriptFlush(value));
-    for (const name of ["scriptKill", "scriptFlush", "scriptLoad", "scriptExists"]) {
-        const given = { scriptKill: [], scriptFlush: ["sync"], scriptLoad: [echo], scriptExists: [[echo]] }[name];
+    for (const name of ["kill", "scriptKill", "scriptFlush", "scriptLoad", "scriptExists"]) {
+        const given = { kill: [], scriptKill: [], scriptFlush: ["sync"], scriptLoad: [echo], scriptExists: [[echo]] }[name];
         await refused(`options of ${name}`, NO_OPTIONS, (value) => client[name](...given, value));
     }
 });
@@ -117,11 +117,11 @@ test("connecting", async () => {
     await refused("options", NO_OPTIONS, (value) => rs.connect(none, value));
     await refused("another", ["noSuchOption", "toString", "__proto", "calltimeout"], (name) => rs.connect(none, { [name]: 1 }));
     const wrong = {
-        connectTimeout: [...NO_COUNT, 0], callTimeout: [...NO_COUNT, 0], keepalive: NO_COUNT, reconnectAttempts: [...NO_COUNT, 2 ** 32],
+        connectTimeout: [...NO_COUNT, 0], callTimeout: [...NO_COUNT, 0], silenceTimeout: [...NO_COUNT, 0], keepalive: NO_COUNT, reconnectAttempts: [...NO_COUNT, 2 ** 32],
         maxReplyBytes: NO_COUNT, maxReplyDepth: NO_COUNT, maxInFlight: [...NO_COUNT, 0, 2 ** 31],
         username: NO_TEXT, clientName: [...NO_TEXT, "two words", "ü"], tlsCaFile: NO_TEXT, tlsServerName: NO_TEXT, sentinelUsername: NO_TEXT,
         password: NO_BYTES, sentinelPassword: NO_BYTES,
-        tlsInsecureSkipVerify: NO_FLAG, lazyConnect: NO_FLAG, keepAlive: NO_FLAG, buffers: NO_FLAG,
+        tlsInsecureSkipVerify: NO_FLAG, clientInfo: NO_FLAG, probeTransactions: NO_FLAG, lazyConnect: NO_FLAG, keepAlive: NO_FLAG, buffers: NO_FLAG,
         protocol: [null, 1, 4, "3.0", {}], readFrom: [null, 0, "best", {}], signal: NO_SIGNAL,
         tlsClientCert: [null, 7, "x", {}, { cert: "x" }, { cert: "x", key: 7 }],
         reconnectBackoff: [null, 7, {}, { min: 1 }, { min: 1, max: -1 }, { min: 5, max: 1 }],

@@ -215,12 +215,55 @@ test("worker threads that are terminated at any moment leave nothing", async () 
     };
     for (let i = 0; i < 40; i += 2) await Promise.all([terminated(i), terminated(i + 1)]);
     await until("their descriptors are closed", () => descriptors() <= before);
-    // While it loads the package and connects.
+    // While it connects.
+    const connects = source.replace("const run =", "parentPort.postMessage('loaded'); const run =");
     for (let i = 0; i < 10; i++) {
-        const worker = new Worker(source, { eval: true, workerData: server.url });
-        await new Promise((resolve) => worker.once("online", resolve));
+        const worker = new Worker(connects, { eval: true, workerData: server.url });
+        await new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
         for (let turn = 0; turn < 10 * i; turn++) await new Promise(setImmediate);
         await worker.terminate();
+    }
+    await allGone();
+});
+
+test("worker threads that alone have loaded the package end without a trace", async () => {
+    const worker = (before, end) => `
+        const { parentPort, workerData } = require("node:worker_threads");
+        ${before}
+        const rs = require(${JSON.stringify(HERE)});
+        rs.connect(workerData).then(async (client) => {
+            if ((await client.script("return 7")()) !== 7) throw new Error("not 7");
+            ${end}
+        });`;
+    const ffi = rs.ffi === "koffi" ? "koffi" : "@2060.io/ffi-napi";
+    const calls = "for (let i = 0; i < 100; i++) client.command('PING').catch(() => {});";
+    const sources = [
+        worker("", "await client.close();"),
+        worker("", ""),
+        worker("", `${calls} process.exit(0);`),
+        worker("", `${calls} parentPort.postMessage("terminate me"); setInterval(() => {}, 1000);`),
+        worker(`require(${JSON.stringify(ffi)});`, "await client.close();"),
+    ];
+    // One after the other: none of them finds what the one before has loaded in use. Or together, in the last round.
+    const main = `
+        const { Worker } = require("node:worker_threads");
+        const ended = (source) => new Promise((resolve, reject) => {
+            const worker = new Worker(source, { eval: true, workerData: process.argv[1] });
+            worker.on("message", () => worker.terminate()).on("error", reject).on("exit", resolve);
+        });
+        (async () => {
+            const sources = ${JSON.stringify(sources)};
+            for (let round = 0; round < 2; round++) for (const source of sources) await ended(source);
+            await Promise.all(sources.map(ended));
+            console.log("all ended");
+        })();`;
+    assert.equal(await ends(main), "all ended");
+    for (const source of [sources[0], sources[1], sources[3]]) {
+        const alone = `
+            const { Worker } = require("node:worker_threads");
+            const worker = new Worker(${JSON.stringify(source)}, { eval: true, workerData: process.argv[1] });
+            worker.on("message", () => worker.terminate()).on("exit", (code) => console.log("ended"));`;
+        for (let i = 0; i < 3; i++) assert.equal(await ends(alone), "ended");
     }
     await allGone();
 });

@@ -18,7 +18,7 @@ const BUFFERS = { buffers: true };
 assert.ok(scenarios.length > 0, "there are no scenarios");
 
 for (const scenario of scenarios) {
-    test(scenario.name, { timeout: 60_000 }, async (t) => {
+    test(scenario.name, { timeout: 300_000 }, async (t) => {
         const run = await Run.start(t, scenario.servers ?? 1);
         for (const [number, step] of scenario.steps.entries()) {
             await run.step(step, `step ${number + 1}: ${JSON.stringify(step)}`);
@@ -102,6 +102,8 @@ class Run {
                 return client.scriptFlush("default", options);
             case "kill":
                 return client.scriptKill(options);
+            case "stop":
+                return (await client.kill(options)).map(({ kind, name, node }) => [kind, name, node].map((text) => text && Buffer.from(text)));
             case "close":
                 return client.close();
             case "open":
@@ -165,10 +167,12 @@ function expected(value) {
 function check(wanted, got, what) {
     if (wanted?.error !== undefined) {
         assert.ok(got instanceof rs.ScriptError, `${what}: ${inspect(got)}`);
-        const { error: code, message = "", arrived, ...rest } = wanted;
+        const { error: code, message = "", arrived, index, ...rest } = wanted;
         const executed = got.indeterminate ? "unknown" : got.notExecuted ? "no" : "yes";
-        const { serverCode } = got;
-        assert.deepEqual({ code: got.code, executed, serverCode }, { code, executed, serverCode, ...rest }, what);
+        const { serverCode, reason } = got;
+        assert.deepEqual({ code: got.code, executed, serverCode, reason }, { code, executed, serverCode, reason, ...rest }, what);
+        if (index !== undefined) assert.equal(got.index ?? -1, index, what);
+        assert.equal(got instanceof rs.TimeoutError, reason === "RS_REASON_DEADLINE", what);
         assert.ok(got.message.includes(message), `${what}: ${got.message}`);
         if (arrived !== undefined) check(arrived, got.arrived, what);
         else assert.equal(got.arrived, undefined, what);

@@ -12,7 +12,7 @@ const run = promisify(execFile);
 
 /** Waits until something holds; `what` is for the error text. */
 async function until(what, holds) {
-    const deadline = Date.now() + 60_000;
+    const deadline = Date.now() + 120_000;
     for (;;) {
         const value = await holds();
         if (value) return value;
@@ -128,7 +128,7 @@ async function startCluster() {
 /** Runs a program of its own with Node; its exit code and what it printed. */
 function program(source, { args = [], env = {}, type = "commonjs" } = {}) {
     return new Promise((resolve) => {
-        const options = { env: { ...process.env, ...env }, cwd: path.join(__dirname, ".."), timeout: 30_000 };
+        const options = { env: { ...process.env, ...env }, cwd: path.join(__dirname, ".."), timeout: 120_000 };
         const flags = ["--expose-gc", `--input-type=${type}`, "--eval", source, "--", ...args];
         execFile(process.execPath, flags, options, (error, stdout, stderr) => {
             resolve({ code: error ? (error.code ?? error.signal) : 0, stdout, stderr });

@@ -12,7 +12,8 @@ const { Server, until } = require("./support");
 async function withClient(t, options) {
     const server = await Server.start();
     t.after(() => server.stop());
-    const client = await rs.connect(server.url, options);
+    // None of these is about silence, and a new connection would be made in the middle of many on a busy machine.
+    const client = await rs.connect(server.url, { silenceTimeout: 60_000, ...options });
     t.after(() => client.close());
     return { server, client };
 }
@@ -39,6 +40,26 @@ test("a deadline ends a call, and its late reply is nobody else's", async (t) =>
     assert.ok(performance.now() - start >= 195);
     server.resume();
     assert.equal(await client.command("ECHO", "mine"), "mine");
+});
+
+test("a missed deadline is told from a lost connection", async (t) => {
+    const { server, client } = await withClient(t);
+    server.pause();
+    const check = (isTimeout, reason) => (error) => {
+        assert.ok(error instanceof rs.IndeterminateError && error.indeterminate, String(error));
+        assert.equal(error instanceof rs.TimeoutError, isTimeout, String(error));
+        assert.equal(error.reason, reason);
+        assert.equal(typeof error.node, "string");
+        return true;
+    };
+    await assert.rejects(client.command(["INCR", "n"], { timeout: 100 }), check(true, "RS_REASON_DEADLINE"));
+    const pipeline = client.pipeline().command("INCR", "n").exec({ timeout: 100 });
+    await assert.rejects(pipeline, (error) => check(true, "RS_REASON_DEADLINE")(error) && error.index === 0);
+    const lost = client.command("INCR", "n");
+    await new Promise(setImmediate);
+    server.kill();
+    await assert.rejects(lost, check(false, "RS_REASON_CONNECTION_LOST"));
+    await assert.rejects(client.command(["INCR", "n"]), (error) => !(error instanceof rs.TimeoutError) && error.index === undefined);
 });
 
 test("an AbortSignal at every stage", async (t) => {
@@ -93,7 +114,7 @@ test("an AbortSignal at every stage", async (t) => {
 });
 
 test("close tells all calls under way", async (t) => {
-    const { server, client } = await withClient(t);
+    const { server, client } = await withClient(t, { callTimeout: 300_000 });
     const script = client.script("return 1");
     await script();
     server.pause();
@@ -104,7 +125,7 @@ test("close tells all calls under way", async (t) => {
     const closing = client.close();
     assert.equal(client.close(), closing);
     await closing;
-    assert.ok(performance.now() - start < 2000);
+    assert.ok(performance.now() - start < 60_000);
     assert.deepEqual(new Set(await Promise.all(sent)), new Set(["RS_ERR_INDETERMINATE"]));
     assert.deepEqual(new Set(await Promise.all(unsent)), new Set(["RS_ERR_CLOSED"]));
     await assert.rejects(script(), { code: "RS_ERR_CLOSED", notExecuted: true });
@@ -169,10 +190,10 @@ test("the event loop is never blocked", async (t) => {
         last = performance.now();
     }, 5);
     // Whatever waited on this thread would keep it for all of that.
-    const slow = { timeout: 1500 };
+    const slow = { timeout: 6000 };
     const script = client.script("return 1");
     await Promise.allSettled([
-        rs.connect(server.url, { connectTimeout: 1500 }),
+        rs.connect(server.url, { connectTimeout: 6000 }),
         script([], [], slow),
         client.scriptLoad(script, slow),
         client.scriptExists([script], slow),
@@ -186,7 +207,38 @@ test("the event loop is never blocked", async (t) => {
     await pending;
     clearInterval(ticks);
     server.resume();
-    assert.ok(longest < 750, `${longest} ms`);
+    assert.ok(longest < 3000, `${longest} ms`);
+});
+
+test("twenty thousand calls that end at once leave the event loop to others in between", async (t) => {
+    const { server, client } = await withClient(t, { callTimeout: 600_000 });
+    const script = client.script("return 1");
+    await script();
+    /** Ends twenty thousand calls under way at once; how many turns of the event loop that takes. */
+    const turnsOf = async (signal, end) => {
+        server.pause();
+        const calls = Array.from({ length: 20_000 }, () => codeOf(script([], [], { signal })));
+        await new Promise(setImmediate);
+        let turns = 0;
+        let isOver = false;
+        const turn = () => {
+            turns += 1;
+            if (!isOver) setImmediate(turn);
+        };
+        turn();
+        end();
+        const codes = await Promise.all(calls);
+        isOver = true;
+        server.resume();
+        assert.ok(codes.every((code) => ["RS_ERR_INDETERMINATE", "RS_ERR_CANCELLED", "RS_ERR_CLOSED"].includes(code)), String(new Set(codes)));
+        return turns;
+    };
+    // No more than a thousand in a turn are called off, or told of their end.
+    const controller = new AbortController();
+    const aborted = await turnsOf(controller.signal, () => controller.abort());
+    assert.ok(aborted >= 15, `${aborted} turns`);
+    const closed = await turnsOf(undefined, () => client.close());
+    assert.ok(closed >= 15, `${closed} turns`);
 });
 
 test("a blocking command has a connection of its own", async (t) => {

@@ -84,6 +84,10 @@
         rs_error_free(err);                                                                                            \
     } while (0)
 
+/* How often to do what may go wrong by chance: less often where a tool makes all of it slow. By no clock, so that
+   every run does the same. */
+static inline int often(int usual, int slow) { return getenv("RS_SCRIPT_SLOW") == NULL ? usual : slow; }
+
 /* Runs a test of this program and says so. */
 #define RUN(test)                                                                                                      \
     do {                                                                                                               \

@@ -10,7 +10,7 @@ static const char *const scenario_fields[] = {"name", "servers", "steps", NULL};
 static const char *const step_fields[] = {"do",   "on",      "start", "expect", "timeoutMs", "script", "keys",            "args",      "readOnly",   "words",
                                           "items", "scripts", "url",   "call",   "event",     "server", "repairUnordered", "trustCache", "idempotent", NULL};
 static const char *const item_fields[] = {"command", "script", "keys", "args", "readOnly", "idempotent", NULL};
-static const char *const error_fields[] = {"error", "serverCode", "message", "executed", "arrived", NULL};
+static const char *const error_fields[] = {"error", "serverCode", "message", "executed", "reason", "index", "arrived", NULL};
 
 static void check_fields(const cJSON *object, const char *const *known) {
     const cJSON *member;
@@ -122,13 +122,14 @@ bool is_expected_text(const cJSON *value, const char *got, size_t len) {
     return found;
 }
 
-bool is_expected_error(const cJSON *value, const char *status, const char *server_code, const char *message, bool indeterminate,
-                       bool not_executed) {
-    const char *executed = indeterminate ? "unknown" : not_executed ? "no" : "yes";
+bool is_expected_error(const cJSON *value, known_error got) {
+    const char *executed = got.indeterminate ? "unknown" : got.not_executed ? "no" : "yes";
     check_fields(value, error_fields);
-    return !(indeterminate && not_executed) && strcmp(text_field(value, "error", ""), status) == 0 &&
-           strcmp(text_field(value, "serverCode", server_code), server_code) == 0 &&
-           strstr(message, text_field(value, "message", "")) != NULL && strcmp(text_field(value, "executed", executed), executed) == 0;
+    return !(got.indeterminate && got.not_executed) && strcmp(text_field(value, "error", ""), got.status) == 0 &&
+           strcmp(text_field(value, "serverCode", got.server_code), got.server_code) == 0 &&
+           strstr(got.message, text_field(value, "message", "")) != NULL && strcmp(text_field(value, "executed", executed), executed) == 0 &&
+           strcmp(text_field(value, "reason", got.reason), got.reason) == 0 &&
+           (field(value, "index") == NULL || number_field(value, "index") == got.index);
 }
 
 static void show(const rs_reply *reply) {

@@ -45,9 +45,15 @@ bool is_same_double(double a, double b);
 /* Whether an expected text, status, big number or part of a text is what came. */
 bool is_expected_text(const cJSON *value, const char *got, size_t len);
 
+/* What is known of an error; `index` is -1 where it is about no one item. */
+typedef struct known_error {
+    const char *status, *server_code, *message, *reason;
+    bool indeterminate, not_executed;
+    int index;
+} known_error;
+
 /* Whether an error is as expected, but for what arrived before it. */
-bool is_expected_error(const cJSON *value, const char *status, const char *server_code, const char *message, bool indeterminate,
-                       bool not_executed);
+bool is_expected_error(const cJSON *value, known_error got);
 
 /* Ends the program: names scenario and step, and shows what came instead of what was expected. */
 void step_failed(const cJSON *scenario, int number, const cJSON *step, const rs_reply *reply, const char *status, const char *message);

@@ -37,12 +37,16 @@ function(add_test_program name)
   target_link_libraries(${name} PRIVATE test_settings)
 endfunction()
 
-# Adds a test of a C or C++ file, run with servers of its own.
+# Adds a test of a C or C++ file, run with servers of its own. What takes longer than a quarter of an hour hangs.
 function(add_server_test prefix file)
   get_filename_component(name ${file} NAME_WE)
   add_test_program(${prefix}_${name} ${file})
   target_link_libraries(${prefix}_${name} PRIVATE test_support)
   target_include_directories(${prefix}_${name} PRIVATE "${support_dir}/..")
   add_test(NAME ${prefix}.${name} COMMAND ${launcher} $<TARGET_FILE:${prefix}_${name}>)
-  set_tests_properties(${prefix}.${name} PROPERTIES TIMEOUT 120)
+  set_tests_properties(${prefix}.${name} PROPERTIES TIMEOUT 900)
+  if(RS_SCRIPT_VALGRIND)
+    # Fewer rounds: see `often` in check.h.
+    set_property(TEST ${prefix}.${name} PROPERTY ENVIRONMENT RS_SCRIPT_SLOW=1)
+  endif()
 endfunction()

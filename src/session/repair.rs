@@ -1,0 +1,486 @@
+//! What follows when the server has not run script calls: they are sent again in a form that it runs, where order allows. What it says in
+//! words that a script might have made up is first checked with the server itself.
+
+use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
+
+use super::answer::caller_has_left;
+use super::emit::PART;
+use super::known::Source;
+use super::order::NotExecuted;
+use super::verdict::{self, Doubt};
+use super::{Expected, Session, What};
+use crate::error::{Error, Reason, Status, kept};
+use crate::request::{Form, Shape};
+use crate::resp::Kind;
+
+/// A SHA1 that no script has.
+const NO_SHA: &[u8] = b"0000000000000000000000000000000000000000";
+
+/// A script is sent again no oftener than this. EVAL does it at the second time; only where that is refused it depends on luck.
+const REPEATS_MAX: u8 = 10;
+
+/// What a user lacks who can only call what others have loaded.
+const NO_LOADER: &str = "the script is not in the server's cache, and this user may neither load it (SCRIPT LOAD) nor send it \
+                         along (EVAL)";
+
+/// Forms of script calls that the server refuses.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Refused(u8);
+
+impl Refused {
+    #[inline]
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline]
+    pub(super) fn has(self, form: Form) -> bool {
+        self.0 & 1 << form as u8 != 0
+    }
+
+    fn set(&mut self, form: Form, is_refused: bool) {
+        self.0 &= !(1 << form as u8);
+        self.0 |= u8::from(is_refused) << form as u8;
+    }
+}
+
+/// What the server says to forms of script calls where no script can have made it up.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    awaited: usize,
+    texts: SmallVec<[(Form, Vec<u8>); 1]>,
+}
+
+impl Answers {
+    pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
+        let answer = self.texts.iter().find(|(asked, _)| *asked == form);
+        answer.is_some_and(|(_, answer)| verdict::confirms(answer, text, form.command()))
+    }
+}
+
+impl<T> Session<T> {
+    /// Asks the server what it says to each form in which items met a doubtful error: by a call that runs nothing. Whether answers are awaited.
+    pub(super) fn ask(&mut self, key: usize) -> bool {
+        let call = &mut self.calls[key];
+        let Some(rare) = call.rare.as_mut().filter(|_| call.tag.is_some()) else { return false };
+        let mut asked = Refused::default();
+        for (form, _) in &rare.answers.texts {
+            asked.set(*form, true);
+        }
+        for &(_, form, _) in &rare.doubtful {
+            if !asked.has(form) {
+                asked.set(form, true);
+                let script = if form.is_by_body() { b"" } else { NO_SHA };
+                self.outbox.append(|out| out.command(&[form.command(), script, b"0"]));
+                self.expected.push_back(Expected { call: key, what: What::Word { form } });
+                rare.answers.awaited += 1;
+            }
+        }
+        rare.answers.awaited > 0
+    }
+
+    /// The same for a single call.
+    pub(super) fn ask_about_single(&mut self, key: usize) {
+        if !self.ask(key) {
+            self.refuse(key, caller_has_left());
+        }
+    }
+
+    /// Takes the server's own word on a form from the unseen tape.
+    pub(super) fn answered(&mut self, key: usize, form: Form) {
+        self.expected.pop_front();
+        let entry = self.unseen[0];
+        let text = match entry.kind {
+            Kind::Error => kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec(),
+            _ => Vec::new(),
+        };
+        self.unseen.clear();
+        self.inbox.discard();
+        let doubt = verdict::doubt(&text, form.command());
+        self.refused.set(form, matches!(doubt, Some(Doubt::Unknown | Doubt::Forbidden)));
+        match doubt {
+            Some(Doubt::Missing) if !form.is_by_body() => self.noscript = Some(text.as_slice().into()),
+            Some(Doubt::Unknown) if form.is_read_only() => {
+                self.facts.no_read_only.store(true, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        let call = &mut self.calls[key];
+        let answers = &mut call.rare().answers;
+        answers.texts.push((form, text));
+        answers.awaited -= 1;
+        if answers.awaited == 0 {
+            match call.request.shape {
+                Shape::Single => self.single_doubted(key),
+                _ => self.settle(key),
+            }
+        }
+    }
+
+    /// The server was asked about the error of a single call.
+    fn single_doubted(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let rare = call.rare.get_or_insert_default();
+        let answers = std::mem::take(&mut rare.answers);
+        rare.doubtful.clear();
+        let text = call.payload.text(call.payload.root);
+        if !answers.confirm(call.form, text) {
+            let error = Error::server(Status::Server, text, false);
+            return self.refuse(key, error);
+        }
+        if verdict::doubt(text, call.form.command()) == Some(Doubt::Missing) {
+            self.single_missed(key);
+        } else {
+            self.single_refused(key);
+        }
+    }
+
+    /// The server lacks the script of a single call: it is loaded again, and if that does not help it travels as EVAL.
+    pub(super) fn single_missed(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        self.known.missed(call.request.scripts[0].sha(), call.position);
+        if let Some(text) = call.load_error(0) {
+            let error = verdict::load_error(text);
+            return self.refuse(key, error);
+        }
+        let may_load = !self.facts.load_refused.load(Ordering::Relaxed);
+        call.repeats += 1;
+        call.by_body |= call.repeats >= 2 || !may_load;
+        let body = Form::new(true, call.form.is_read_only());
+        if call.by_body && self.refused.has(body) {
+            if may_load {
+                call.by_body = false;
+            } else if call.repeats == 1 {
+                // It was refused to another call; by now it may be granted.
+                self.refused.set(body, false);
+            } else {
+                return self.give_up(key);
+            }
+        }
+        let call = &self.calls[key];
+        if call.repeats > REPEATS_MAX {
+            return self.give_up(key);
+        }
+        self.counters.noscript_repairs += u64::from(!call.teaches && call.tag.is_some());
+        self.send_again(key);
+    }
+
+    /// The server refuses the form in which a single call was sent.
+    fn single_refused(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let was_by_body = call.form.is_by_body();
+        let read_only = call.request.items[0].read_only && self.facts.enforces_read_only();
+        call.repeats += 1;
+        // Where only the read-only commands are lacking, the others do.
+        if call.form.is_read_only() == read_only {
+            call.by_body = !was_by_body;
+            let other = Form::new(call.by_body, read_only);
+            let may_load = !self.facts.load_refused.load(Ordering::Relaxed);
+            if self.refused.has(other) || was_by_body && !may_load {
+                return self.give_up(key);
+            }
+        }
+        if self.calls[key].repeats > REPEATS_MAX {
+            return self.give_up(key);
+        }
+        self.send_again(key);
+    }
+
+    fn send_again(&mut self, key: usize) {
+        if self.calls[key].tag.is_some() {
+            self.emit(key);
+        } else {
+            self.refuse(key, caller_has_left());
+        }
+    }
+
+    /// Ends a single call that this user cannot have run.
+    fn give_up(&mut self, key: usize) {
+        let call = &self.calls[key];
+        let text = call.payload.text(call.payload.root);
+        let read_only = call.form.is_read_only();
+        let [no_sha, no_body] = [false, true].map(|by_body| self.refused.has(Form::new(by_body, read_only)));
+        let error = if no_sha && no_body {
+            Error::server(Status::Server, text, true)
+                .context("this user may neither call scripts nor send them")
+        } else if no_body && self.facts.load_refused.load(Ordering::Relaxed) {
+            Error::server(Status::NoScript, text, true).context(NO_LOADER)
+        } else {
+            let why = "the server has lost the script each time that it was loaded";
+            Error::server(Status::NoScript, text, true).context(why)
+        };
+        self.forget_refusals();
+        self.refuse(key, error);
+    }
+
+    /// The next call finds out anew: rights may have been given.
+    fn forget_refusals(&mut self) {
+        self.refused = Refused::default();
+        self.facts.load_refused.store(false, Ordering::Relaxed);
+    }
+
+    /// All items of a pipeline or transaction are answered: what was not run is sent again, or the call is over.
+    pub(super) fn settle(&mut self, key: usize) {
+        if self.ask(key) {
+            return;
+        }
+        if matches!(self.calls[key].rare().queue_error, Some((0, _))) {
+            return self.end_singly(key);
+        }
+        self.resolve(key);
+        let again = self.repairable(key);
+        if !again.is_empty() {
+            return self.start_repair(key, again);
+        }
+        self.calls[key].explain_missing_scripts();
+        self.explain_missing_rights(key);
+        if self.calls[key].teaches {
+            self.learn_from(key);
+        }
+        self.succeed(key);
+    }
+
+    /// Judges doubtful errors by what the server itself says.
+    fn resolve(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let rare = call.rare.get_or_insert_default();
+        let answers = std::mem::take(&mut rare.answers);
+        for (item, form, at_stream) in std::mem::take(&mut rare.doubtful) {
+            let notes = &mut call.payload.notes;
+            let Ok(place) = notes.binary_search_by_key(&item, |note| note.item) else { continue };
+            let text = call.payload.text(call.payload.notes[place].at);
+            if !answers.confirm(form, text) {
+                continue;
+            }
+            let is_missing = verdict::doubt(text, form.command()) == Some(Doubt::Missing);
+            let note = &mut call.payload.notes[place];
+            note.not_executed = true;
+            if is_missing {
+                note.status = Status::NoScript;
+                if let Some(script) = call.request.items[item].script {
+                    self.known.missed(call.request.scripts[script as usize].sha(), at_stream);
+                }
+            }
+            rare.missed.push(item);
+        }
+        rare.missed.sort_unstable();
+    }
+
+    /// The items of a pipeline that are to be sent again now.
+    fn repairable(&mut self, key: usize) -> Vec<usize> {
+        let call = &mut self.calls[key];
+        let Some(rare) = call.rare.as_mut().filter(|rare| !rare.missed.is_empty()) else { return Vec::new() };
+        if call.request.shape != Shape::Pipeline || call.tag.is_none() || call.repeats >= REPEATS_MAX {
+            return Vec::new();
+        }
+        call.repeats += 1;
+        let enforced = self.facts.enforces_read_only();
+        let may_send = |by_body: bool, item: usize| {
+            let read_only = call.request.items[item].read_only && enforced;
+            !self.refused.has(Form::new(by_body, read_only))
+        };
+        if !rare.missed.iter().any(|&item| may_send(true, item)) {
+            let may_load = !self.facts.load_refused.load(Ordering::Relaxed);
+            // Without any means to bring it there, the script may have been there all the same.
+            let is_over = !may_load && std::mem::replace(&mut rare.by_sha, true);
+            if is_over || !rare.missed.iter().any(|&item| may_send(false, item)) {
+                return Vec::new();
+            }
+        }
+        if call.request.repair {
+            return rare.missed.clone();
+        }
+        let mut lost = NotExecuted { missed: rare.missed.clone(), ..NotExecuted::default() };
+        for note in &call.payload.notes {
+            let is_command = call.request.items[note.item].script.is_none();
+            let may_go_on = note.status == Status::Loading
+                || note.status == Status::Server && verdict::not_served(call.payload.text(note.at)).is_some();
+            if may_go_on {
+                lost.refused.push(note.item);
+            }
+            if note.not_executed || may_go_on && is_command {
+                lost.ended.push(note.item);
+            }
+        }
+        lost.repairable(&call.request)
+    }
+
+    /// Sends items of a pipeline again, with their scripts.
+    fn start_repair(&mut self, key: usize, again: Vec<usize>) {
+        let mut fresh = self.pool.take();
+        fresh.start_array();
+        let call = &mut self.calls[key];
+        call.whole = fresh.tape.len();
+        call.answered = call.request.items.len();
+        call.by_body = false;
+        let before = std::mem::replace(&mut call.payload, fresh);
+        let rare = call.rare();
+        rare.rewritten.clear();
+        rare.missed.retain(|item| again.binary_search(item).is_err());
+        rare.before_repair = Some(before);
+        rare.again = again;
+        rare.again_queued = 0;
+        self.counters.noscript_repairs += 1;
+        self.emit_repair(key);
+        self.emit_repair(key);
+    }
+
+    /// Queues the next part of what is sent again.
+    fn emit_repair(&mut self, key: usize) {
+        let enforced = self.facts.enforces_read_only();
+        let call = &mut self.calls[key];
+        let asking = call.request.asking;
+        let rare = call.rare.get_or_insert_default();
+        let from = rare.again_queued;
+        if from == rare.again.len() || call.tag.is_none() {
+            return;
+        }
+        let mut size = 0;
+        let fitting = rare.again[from..].iter().take_while(|&&item| {
+            let Some(script) = call.request.items[item].script else { return true };
+            let source = call.request.scripts[script as usize].source().len();
+            size += call.request.items[item].end - call.request.start_of(item) + source;
+            size <= PART
+        });
+        let to = from + fitting.count().max(1);
+        let part: Vec<usize> = rare.again[from..to].to_vec();
+        rare.again_queued = to;
+        // Shown only if the connection is lost now: by then they may have run.
+        let notes = rare.before_repair.iter_mut().flat_map(|before| &mut before.notes);
+        for note in notes.filter(|note| part.binary_search(&note.item).is_ok()) {
+            (note.status, note.reason) = (Status::Indeterminate, Reason::ConnectionLost);
+            note.not_executed = false;
+        }
+        let forms: Vec<Form> = part
+            .iter()
+            .map(|&item| self.form(true, self.calls[key].request.items[item].read_only && enforced))
+            .collect();
+        for (&item, form) in part.iter().zip(&forms) {
+            if let Some(script) = self.calls[key].request.items[item].script.filter(|_| !form.is_by_body()) {
+                self.load(key, script as usize);
+            }
+        }
+        let mut at = self.outbox.position();
+        for (&item, &form) in part.iter().zip(&forms) {
+            if asking {
+                self.announce(key);
+                at = self.outbox.position();
+            }
+            self.append_item(key, item, form, at);
+            if asking {
+                self.expected.push_back(Expected { call: key, what: What::Items { left: 1, at } });
+            }
+        }
+        if !asking {
+            self.expected.push_back(Expected { call: key, what: What::items(part.len(), at) });
+        }
+    }
+
+    /// A part of what was sent again is answered: queue the next one, or put the replies in their places.
+    pub(super) fn repair_answered(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let count = call.request.items.len();
+        let rare = call.rare.get_or_insert_default();
+        let answered = call.answered - count;
+        if answered < rare.again.len() {
+            if rare.again_queued < rare.again.len() && call.tag.is_some() {
+                self.emit_repair(key);
+            } else if answered == rare.again_queued {
+                self.refuse(key, caller_has_left());
+            }
+            return;
+        }
+        call.payload.end_array(rare.again.len());
+        if let Some(mut before) = rare.before_repair.take() {
+            if let Err(no_memory) = before.replace_elements(&rare.again, &call.payload) {
+                return self.refuse(key, no_memory.into());
+            }
+            call.payload = before;
+        }
+        rare.again.clear();
+        call.whole = call.payload.tape.len();
+        call.answered = count;
+        self.settle(key);
+    }
+
+    /// An item whose script this user cannot bring to the server says so.
+    fn explain_missing_rights(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let is_helpless = self.refused.has(Form::Body) && self.facts.load_refused.load(Ordering::Relaxed);
+        let Some(rare) = call.rare.as_ref().filter(|rare| is_helpless && !rare.missed.is_empty()) else {
+            return;
+        };
+        for &item in &rare.missed {
+            let Ok(place) = call.payload.notes.binary_search_by_key(&item, |note| note.item) else {
+                continue;
+            };
+            let note = &call.payload.notes[place];
+            if note.status == Status::NoScript {
+                let at = note.at;
+                let text = [call.payload.text(at), b" (", NO_LOADER.as_bytes(), b")"].concat();
+                // Without memory for it, the server's words alone have to do.
+                let _ = call.payload.replace_text(at, &text);
+            }
+        }
+        self.forget_refusals();
+    }
+
+    /// Scripts of a pipeline were not loaded by it: those whose calls were answered are there.
+    pub(super) fn learn_from(&mut self, key: usize) {
+        let call = &self.calls[key];
+        let mut failed = call.payload.notes.iter().map(|note| note.item).peekable();
+        for (index, item) in call.request.items.iter().enumerate() {
+            let has_failed = failed.next_if_eq(&index).is_some();
+            let Some(script) = item.script.filter(|_| !has_failed) else { continue };
+            let sha = call.request.scripts[script as usize].sha();
+            if !self.known.contains(sha) {
+                self.known.insert(sha, call.position, Source::Other);
+                self.facts.note_compiled(sha);
+            }
+        }
+    }
+
+    /// A command of a transaction was refused when it was queued, so nothing has run. Whether the transaction can go in another form.
+    pub(super) fn adapt_transaction(&mut self, key: usize, item: usize) -> bool {
+        let call = &mut self.calls[key];
+        let form = call.form_of(item);
+        let (by_body, read_only) = (form.is_by_body(), form.is_read_only());
+        let Some(rare) = call.rare.as_mut() else { return false };
+        let Some((_, text)) = rare.queue_error.as_ref().filter(|_| call.tag.is_some()) else { return false };
+        call.repeats += 1;
+        if call.request.items[item].script.is_none() || call.repeats > REPEATS_MAX {
+            return false;
+        }
+        match verdict::doubt(text, form.command()) {
+            Some(Doubt::Unknown) if read_only => {
+                self.facts.no_read_only.store(true, Ordering::Relaxed);
+                return true;
+            }
+            Some(Doubt::Unknown | Doubt::Forbidden) => self.refused.set(form, true),
+            _ => return false,
+        }
+        if self.refused.has(Form::new(!by_body, read_only)) {
+            self.forget_refusals();
+            return false;
+        }
+        !by_body || self.goes_by_sha(key)
+    }
+
+    /// Whether a transaction may go by the SHA of its scripts though nothing can bring them to the server: an item that meets NOSCRIPT would not stop
+    /// the others, so they have to be known to be there, or the caller has to trust that.
+    pub(super) fn goes_by_sha(&mut self, key: usize) -> bool {
+        let call = &mut self.calls[key];
+        let mut scripts = call.request.scripts.iter();
+        let by_sha = call.request.trust_cache || scripts.all(|script| self.known.contains(script.sha()));
+        call.rare().by_sha = by_sha;
+        by_sha
+    }
+
+    /// EVAL is tried again: it may be granted by now.
+    pub(super) fn retry_bodies(&mut self) {
+        self.refused.set(Form::Body, false);
+        self.refused.set(Form::BodyReadOnly, false);
+    }
+}

@@ -1,0 +1,217 @@
+/* Every exported function, called on one set of handles. */
+#include "everything.h"
+#include "check.h"
+#include "server.h"
+
+enum { ROWS = 40, PATIENCE_MS = 60000 };
+
+static const char lua[] = "local t = {} for i = 1, 40 do t[i] = {i, {i}} end return t";
+static const char *const ping[] = {"PING"};
+
+#define GIVES(want, call)                                                                                              \
+    do {                                                                                                               \
+        rs_error *err = (rs_error *)&err; /* an output must be set */                                                  \
+        const rs_status got = (call);                                                                                  \
+        if (got != (want)) FAIL("%s: %s: %s", #call, rs_status_name(got), rs_error_message(err));                      \
+        CHECK_INT(rs_error_status(err), got);                                                                          \
+        rs_error_free(err);                                                                                            \
+    } while (0)
+
+everything everything_of(const char *url) {
+    everything e = {.url = url};
+    e.options = rs_options_new();
+    CHECK(e.options != NULL);
+    /* No machine is too slow for it, and no tool. */
+    CHECK_OK(rs_options_set_connect_timeout_ms(e.options, PATIENCE_MS, &err));
+    CHECK_OK(rs_options_set_call_timeout_ms(e.options, PATIENCE_MS, &err));
+    CHECK_OK(rs_client_open(url, e.options, &e.client, &err));
+    CHECK_OK(rs_script_register(e.client, lua, strlen(lua), &e.script, &err));
+    CHECK_OK(rs_pipeline_new(e.client, 0, &e.pipeline, &err));
+    CHECK_OK(rs_pipeline_command(e.pipeline, 1, ping, NULL, &err));
+    CHECK_OK(rs_queue_new(100, &e.queue, &err));
+    CHECK_OK(rs_script_call(e.script, NULL, 0, NULL, NULL, 0, NULL, NULL, &e.reply, &err));
+    CHECK_INT(rs_client_command(e.client, 0, NULL, NULL, NULL, &e.error), RS_ERR_INVALID_ARGUMENT);
+    return e;
+}
+
+static void looks(const everything *e) {
+    const rs_reply *last = rs_reply_element(e->reply, ROWS - 1); /* far, and behind nested ones */
+    size_t len = 0;
+    rs_error *none = NULL;
+    CHECK(rs_version() != NULL && rs_version_number() > 0);
+    CHECK_TEXT(rs_status_name(RS_OK), "RS_OK");
+    CHECK_INT(rs_error_status(e->error), RS_ERR_INVALID_ARGUMENT);
+    CHECK(*rs_error_message(e->error) != 0 && *rs_error_server_code(e->error) == 0);
+    CHECK_INT(rs_error_reason(e->error), RS_REASON_ARGUMENT);
+    CHECK(rs_reason_name(rs_error_reason(e->error)) != NULL && rs_error_node(e->error) != NULL);
+    CHECK_INT(rs_error_index(e->error), -1);
+    CHECK(!rs_error_is_indeterminate(e->error) && rs_error_is_not_executed(e->error));
+    CHECK_INT(rs_reply_type(e->reply), RS_REPLY_ARRAY);
+    CHECK_INT(rs_reply_len(e->reply), ROWS);
+    CHECK_INT(rs_reply_integer(rs_reply_element(last, 0)), ROWS);
+    CHECK_INT((int)rs_reply_double(rs_reply_element(rs_reply_element(last, 1), 0)), ROWS);
+    CHECK_NULL(rs_reply_string(last, &len));
+    CHECK_NULL(rs_reply_verbatim_format(last));
+    CHECK_INT(rs_reply_error(last, &none), RS_OK);
+    CHECK_INT(strlen(rs_script_sha(e->script)), 40);
+    CHECK(rs_queue_fd(e->queue) >= 0);
+    CHECK_INT(rs_queue_len(e->queue), 0);
+    CHECK_INT(rs_pipeline_len(e->pipeline), 1);
+}
+
+static void settings(void) {
+    rs_options *options = rs_options_new();
+    GIVES(RS_OK, rs_options_set_connect_timeout_ms(options, PATIENCE_MS, &err));
+    GIVES(RS_OK, rs_options_set_call_timeout_ms(options, PATIENCE_MS, &err));
+    GIVES(RS_OK, rs_options_set_username(options, "u", &err));
+    GIVES(RS_OK, rs_options_set_password(options, "p", 1, &err));
+    GIVES(RS_OK, rs_options_set_client_name(options, "n", &err));
+    GIVES(RS_OK, rs_options_set_protocol(options, RS_PROTOCOL_AUTO, &err));
+    GIVES(RS_OK, rs_options_set_tls_ca_file(options, "/nowhere", &err));
+    GIVES(RS_OK, rs_options_set_tls_client_cert(options, "/nowhere", "/nowhere", &err));
+    GIVES(RS_OK, rs_options_set_tls_server_name(options, "n", &err));
+    GIVES(RS_OK, rs_options_set_tls_insecure_skip_verify(options, false, &err));
+    GIVES(RS_OK, rs_options_set_silence_timeout_ms(options, PATIENCE_MS, &err));
+    GIVES(RS_OK, rs_options_set_client_info(options, false, &err));
+    GIVES(RS_OK, rs_options_set_probe_transactions(options, false, &err));
+    GIVES(RS_OK, rs_options_set_keepalive_s(options, 1, &err));
+    GIVES(RS_OK, rs_options_set_reconnect_backoff_ms(options, 1, 1, &err));
+    GIVES(RS_OK, rs_options_set_reconnect_attempts(options, 1, &err));
+    GIVES(RS_OK, rs_options_set_max_reply_bytes(options, 1 << 20, &err));
+    GIVES(RS_OK, rs_options_set_max_reply_depth(options, 8, &err));
+    GIVES(RS_OK, rs_options_set_lazy_connect(options, true, &err));
+    GIVES(RS_OK, rs_options_set_client_info(options, false, &err));
+    GIVES(RS_OK, rs_options_set_probe_transactions(options, false, &err));
+    GIVES(RS_OK, rs_options_set_read_from(options, RS_READ_FROM_PRIMARY, &err));
+    GIVES(RS_OK, rs_options_map_address(options, "a:1", "b:2", &err));
+    GIVES(RS_OK, rs_options_set_sentinel_username(options, "u", &err));
+    GIVES(RS_OK, rs_options_set_sentinel_password(options, "p", 1, &err));
+    GIVES(RS_OK, rs_options_set_log(options, NULL, NULL, NULL, &err));
+    rs_options_free(options);
+}
+
+static void views(const everything *e, rs_status expected) {
+    rs_client *view = NULL;
+    /* A view takes no lock; what is done with it is refused as well. */
+#define VIEW(call)                                                                                                     \
+    do {                                                                                                               \
+        GIVES(RS_OK, call);                                                                                            \
+        GIVES(expected, rs_client_command(view, 1, ping, NULL, NULL, &err));                                           \
+        rs_client_free(view);                                                                                          \
+    } while (0)
+    VIEW(rs_client_with_timeout(e->client, PATIENCE_MS, &view, &err));
+    VIEW(rs_client_with_read_from(e->client, RS_READ_FROM_PRIMARY, &view, &err));
+    VIEW(rs_client_with_route_key(e->client, "k", 1, &view, &err));
+    VIEW(rs_client_with_route_slot(e->client, 0, &view, &err));
+    VIEW(rs_client_with_route_node(e->client, "127.0.0.1:1", &view, &err));
+    VIEW(rs_client_with_route_all(e->client, &view, &err));
+#undef VIEW
+}
+
+static void calls(const everything *e, rs_status expected) {
+    uint64_t stats[RS_STAT_COUNT];
+    rs_script *script = NULL;
+    rs_pipeline *pipeline = NULL;
+    rs_reply *reply = NULL;
+    bool exists = true;
+    const char *sha = rs_script_sha(e->script);
+    CHECK_INT(rs_client_stats(e->client, stats, RS_STAT_COUNT), RS_STAT_COUNT);
+    CHECK((stats[RS_STAT_CALLS] > 0) == (expected == RS_OK));
+    GIVES(expected, rs_client_command(e->client, 1, ping, NULL, &reply, &err));
+    rs_reply_free(reply);
+    GIVES(RS_OK, rs_script_register(e->client, lua, strlen(lua), &script, &err));
+    GIVES(expected, rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    rs_reply_free(reply);
+    rs_script_free(script);
+    GIVES(RS_OK, rs_script_register_with(e->client, lua, strlen(lua), RS_SCRIPT_IDEMPOTENT, &script, &err));
+    GIVES(expected, rs_script_call_ro(script, e->client, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    rs_reply_free(reply);
+    GIVES(expected, rs_client_script_load(e->client, script, &err));
+    GIVES(expected, rs_client_script_exists(e->client, 1, &sha, &exists, &err));
+    GIVES(expected, rs_client_script_flush(e->client, RS_FLUSH_SYNC, &err));
+    GIVES(expected ? expected : RS_ERR_SERVER, rs_client_script_kill(e->client, &err)); /* none is running */
+    GIVES(expected ? expected : RS_ERR_SERVER, rs_client_kill(e->client, &reply, &err));
+    GIVES(expected ? expected : RS_ERR_NOT_SUPPORTED, rs_client_script_show(e->client, sha, &reply, &err));
+    GIVES(expected, rs_pipeline_new(e->client, RS_PIPELINE_ATOMIC, &pipeline, &err));
+    rs_pipeline_free(pipeline);
+    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, &err));
+    GIVES(RS_OK, rs_pipeline_script(e->pipeline, script, 0, NULL, NULL, 0, NULL, NULL, &err));
+    GIVES(RS_OK, rs_pipeline_script_ro(e->pipeline, script, 0, NULL, NULL, 0, NULL, NULL, &err));
+    GIVES(expected, rs_pipeline_exec(e->pipeline, &reply, &err));
+    rs_reply_free(reply);
+    CHECK_INT(rs_pipeline_len(e->pipeline), 0);
+    rs_script_free(script);
+}
+
+static void release(void *context, const rs_completion *completion) {
+    CHECK_INT(completion->status, RS_OK);
+    rs_reply_free(completion->reply);
+    rs_error_free(completion->error);
+    ++*(int *)context;
+}
+
+static void submissions(const everything *e, rs_status expected) {
+    /* One command: a tag, no time-out of its own, what it is, one argument, its length. */
+    char packed[8 + 4 + 2 + 4 + 4 + 4] = {0}, buffer[4096];
+    const uint32_t one = 1, four = 4;
+    rs_completion completion;
+    size_t used = 0, count = 0, needed = 0;
+    int released = 0;
+    memcpy(packed + 14, &one, sizeof one);
+    memcpy(packed + 18, &four, sizeof four);
+    memcpy(packed + 22, "PING", 4);
+    GIVES(expected, rs_script_submit(e->script, NULL, 0, NULL, NULL, 0, NULL, NULL, e->queue, 1, &err));
+    GIVES(expected, rs_script_submit_ro(e->script, e->client, 0, NULL, NULL, 0, NULL, NULL, e->queue, 1, &err));
+    GIVES(expected, rs_client_submit(e->client, 1, ping, NULL, e->queue, 1, &err));
+    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, &err));
+    GIVES(expected, rs_pipeline_submit(e->pipeline, e->queue, 1, &err));
+    rs_pipeline_clear(e->pipeline);
+    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, &err)); /* as it was */
+    GIVES(expected, rs_client_submit_packed(e->client, 0, NULL, packed, sizeof packed, e->queue, &err));
+    GIVES(expected, rs_client_cancel(e->client, e->queue, 9, &count, &err));
+    GIVES(expected,
+          rs_queue_poll_packed(e->queue, buffer, sizeof buffer, 1, PATIENCE_MS, &used, &count, &needed, &err));
+    CHECK_INT(count, expected == RS_OK && needed == 0);
+    GIVES(expected, rs_queue_poll(e->queue, &completion, 1, PATIENCE_MS, &count, &err));
+    CHECK_INT(count, expected == RS_OK);
+    if (count == 1) release(&released, &completion);
+    do {
+        GIVES(expected, rs_queue_dispatch(e->queue, 1, PATIENCE_MS, release, &released, &count, &err));
+    } while (expected == RS_OK && rs_queue_len(e->queue) > 0);
+    CHECK(expected == RS_OK ? released >= 4 : released == 0);
+    rs_queue_set_packed_details(e->queue, false);
+    /* One that is woken, and one that is closed, do not wait. */
+    rs_queue *other = NULL;
+    rs_queue_wake(e->queue);
+    GIVES(expected, rs_queue_poll(e->queue, &completion, 1, -1, &count, &err));
+    CHECK_INT(count, 0);
+    GIVES(RS_OK, rs_queue_new(1, &other, &err));
+    rs_queue_close(other);
+    CHECK(rs_queue_is_closed(other) && !rs_queue_is_closed(e->queue));
+    rs_queue_free(other);
+    if (expected != RS_OK) rs_queue_close(e->queue); /* the parent's, which must not suffer */
+    CHECK(!rs_queue_is_closed(e->queue));
+}
+
+void call_everything(const everything *e, rs_status expected) {
+    looks(e);
+    settings();
+    views(e, expected);
+    calls(e, expected);
+    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, &err));
+    rs_pipeline_clear(e->pipeline);
+    submissions(e, expected);
+    looks(e);
+}
+
+void free_everything(const everything *e) {
+    rs_client_close(e->client);
+    rs_queue_close(e->queue);
+    rs_reply_free(e->reply);
+    rs_error_free(e->error);
+    rs_pipeline_free(e->pipeline);
+    rs_script_free(e->script);
+    rs_client_free(e->client);
+    rs_queue_free(e->queue);
+    rs_options_free(e->options);
+}
