@@ -37,5 +37,7 @@ foreach(component runtime development)
   string(REPLACE runtime "${runtime}" name "${component}")
   string(REPLACE development librs-script-dev name "${name}")
   install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/${name}" COMPONENT ${component} RENAME copyright)
+  install(FILES "${RS_SCRIPT_PREBUILT}/THIRD-PARTY-LICENSES" DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/${name}"
+    COMPONENT ${component})
 endforeach()
 include(CPack)

@@ -1,25 +1,25 @@
-//go:build !rs_script_installed
-
 // The library that this module carries, for Linux on x86_64 and arm64: linked in, so nothing has to be found at run time.
-// With `-tags musl` it is that for musl (Alpine); with `-tags rs_script_installed` an installed one, found by pkg-config.
+// With `-tags musl` it is that for musl (Alpine); with `-tags rs_script_installed` an installed one, by pkg-config.
+
+//go:build cgo && !rs_script_installed
 
 package rsscript
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/native/include
+#cgo musl CFLAGS: -DRS_GO_MUSL
 #cgo linux,amd64,!musl LDFLAGS: ${SRCDIR}/native/linux_amd64/librs_script.a
 #cgo linux,arm64,!musl LDFLAGS: ${SRCDIR}/native/linux_arm64/librs_script.a
 #cgo linux,amd64,musl LDFLAGS: ${SRCDIR}/native/linux_amd64_musl/librs_script.a
 #cgo linux,arm64,musl LDFLAGS: ${SRCDIR}/native/linux_arm64_musl/librs_script.a
 #cgo linux LDFLAGS: -lpthread -ldl -lm -lrt -lutil
-#cgo musl CFLAGS: -DRS_GO_MUSL
 
 #if !defined(__linux__) || !(defined(__x86_64__) || defined(__aarch64__))
-#error "the rs_script module carries its library for Linux on amd64 and arm64 only; elsewhere install rs_script and build with -tags rs_script_installed"
+#error "this module has its library for Linux on amd64 and arm64; elsewhere install it, and use -tags rs_script_installed"
 #endif
 #include <features.h>
 #if !defined(__GLIBC__) && !defined(RS_GO_MUSL)
-#error "this C compiler builds for musl: build with -tags musl"
+#error "this C compiler builds for musl: use -tags musl"
 #endif
 */
 import "C"

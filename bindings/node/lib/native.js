@@ -7,6 +7,7 @@ const os = require("node:os");
 const path = require("node:path");
 
 const ffi = require("./ffi");
+const platform = require("./platform");
 
 const NAME = process.platform === "darwin" ? "librs_script.dylib" : "librs_script.so";
 const PACKAGE = path.join(__dirname, "..");
@@ -21,6 +22,7 @@ function places() {
         return [{ what: "RS_SCRIPT_LIBRARY", path: process.env.RS_SCRIPT_LIBRARY }];
     }
     return [
+        ...(platform ? [{ what: platform.name, path: platform.library }] : []),
         { what: "beside the package", path: path.join(PACKAGE, "native", `${process.platform}-${process.arch}`, NAME) },
         { what: "beside the package", path: path.join(PACKAGE, "native", NAME) },
         { what: "in the repository", path: path.join(PACKAGE, "..", "..", "target", "release", NAME) },
