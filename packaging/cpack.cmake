@@ -1,5 +1,6 @@
 # Two Debian packages from a library that was built before: the library that programs load, and what builds programs.
-# RS_SCRIPT_DEB_ARCHITECTURE names the machine in Debian's words; CMAKE_INSTALL_LIBDIR has its multiarch name.
+# RS_SCRIPT_DEB_ARCHITECTURE names the machine in Debian's words; CMAKE_INSTALL_LIBDIR has its multiarch name. Without it
+# nothing but a tree is made, for a .tar.gz.
 set(RS_SCRIPT_DEB_ARCHITECTURE "" CACHE STRING "The machine of the Debian packages: amd64, arm64")
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME rs-script)
@@ -33,11 +34,16 @@ set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Lua scripts on Redis and Valkey wit
  Headers for C and C++, the static library, and files for CMake and pkg-config.")
 set(CPACK_OUTPUT_FILE_PREFIX "${PROJECT_BINARY_DIR}/deb")
 
-foreach(component runtime development)
-  string(REPLACE runtime "${runtime}" name "${component}")
-  string(REPLACE development librs-script-dev name "${name}")
-  install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/${name}" COMPONENT ${component} RENAME copyright)
-  install(FILES "${RS_SCRIPT_PREBUILT}/THIRD-PARTY-LICENSES" DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/${name}"
-    COMPONENT ${component})
+# Each of the two has the licences; a .tar.gz has them once.
+set(doc_names "${runtime}" librs-script-dev)
+set(doc_components runtime development)
+if(NOT RS_SCRIPT_DEB_ARCHITECTURE)
+  set(doc_names rs_script)
+  set(doc_components runtime)
+endif()
+foreach(name component IN ZIP_LISTS doc_names doc_components)
+  set(doc "${CMAKE_INSTALL_DATADIR}/doc/${name}")
+  install(FILES LICENSE DESTINATION "${doc}" COMPONENT ${component} RENAME copyright)
+  install(FILES "${RS_SCRIPT_PREBUILT}/THIRD-PARTY-LICENSES" DESTINATION "${doc}" COMPONENT ${component})
 endforeach()
 include(CPack)

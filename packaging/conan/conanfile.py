@@ -38,7 +38,7 @@ class RsScript(ConanFile):
         tree = os.path.join(self.build_folder, name)
         self.run(f'tar -xzf "{os.path.join(self.source_folder, name)}.tar.gz"', cwd=self.build_folder)
         copy(self, "*", os.path.join(tree, "include"), os.path.join(self.package_folder, "include"))
-        copy(self, "copyright", tree, os.path.join(self.package_folder, "licenses"))
+        copy(self, "*", os.path.join(tree, "share/doc/rs_script"), os.path.join(self.package_folder, "licenses"))
         pattern = "librs_script.so*" if self.options.shared else "librs_script.a"
         copy(self, pattern, os.path.join(tree, "lib"), os.path.join(self.package_folder, "lib"))
 
