@@ -1,6 +1,6 @@
 # Two Debian packages from a library that was built before: the library that programs load, and what builds programs.
-# RS_SCRIPT_DEB_ARCHITECTURE names the machine in Debian's words; CMAKE_INSTALL_LIBDIR has its multiarch name. Without it
-# nothing but a tree is made, for a .tar.gz.
+# RS_SCRIPT_DEB_ARCHITECTURE names the machine in Debian's words; CMAKE_INSTALL_LIBDIR has its multiarch name. Without
+# it nothing but a tree is made, for a .tar.gz.
 set(RS_SCRIPT_DEB_ARCHITECTURE "" CACHE STRING "The machine of the Debian packages: amd64, arm64")
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME rs-script)
@@ -22,7 +22,8 @@ set(CPACK_DEBIAN_RUNTIME_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_DEPENDS "libc6 (>= 2.17)")
 set(CPACK_COMPONENT_RUNTIME_DESCRIPTION "Lua scripts on Redis and Valkey without the edge cases
  The shared library that programs load.")
-set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA "${PROJECT_BINARY_DIR}/debian/triggers;${PROJECT_BINARY_DIR}/debian/shlibs")
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA
+  "${PROJECT_BINARY_DIR}/debian/triggers;${PROJECT_BINARY_DIR}/debian/shlibs")
 file(WRITE "${PROJECT_BINARY_DIR}/debian/triggers" "activate-noawait ldconfig\n")
 file(WRITE "${PROJECT_BINARY_DIR}/debian/shlibs"
   "librs_script ${abi_version} ${runtime} (>= ${PROJECT_VERSION})\n")

@@ -1,5 +1,5 @@
-// The library that this module carries, for Linux on x86_64 and arm64: linked in, so nothing has to be found at run time.
-// With `-tags musl` it is that for musl (Alpine); with `-tags rs_script_installed` an installed one, by pkg-config.
+// The library that this module carries, for Linux on amd64 and arm64. It is linked in: nothing has to be found at run
+// time. With `-tags musl` it is that for musl (Alpine); with `-tags rs_script_installed` pkg-config finds one.
 
 //go:build cgo && !rs_script_installed
 
@@ -15,7 +15,7 @@ package rsscript
 #cgo linux LDFLAGS: -lpthread -ldl -lm -lrt -lutil
 
 #if !defined(__linux__) || !(defined(__x86_64__) || defined(__aarch64__))
-#error "this module has its library for Linux on amd64 and arm64; elsewhere install it, and use -tags rs_script_installed"
+#error "this module has a library for Linux on amd64 and arm64; elsewhere: install one, -tags rs_script_installed"
 #endif
 #include <features.h>
 #if !defined(__GLIBC__) && !defined(RS_GO_MUSL)

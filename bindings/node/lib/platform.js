@@ -1,12 +1,13 @@
-// The package with the native parts for this machine, @rs-script/linux-x64-gnu and its like, where npm has installed it: the library, and
-// ffi-napi with its addon compiled.
+// The package with the native parts for this machine, @rs-script/linux-x64-gnu and its like, where npm has installed
+// it: the library, and ffi-napi with its addon compiled.
 
 "use strict";
 
 const fs = require("node:fs");
 const { createRequire } = require("node:module");
+const path = require("node:path");
 
-/** A package manager that does not know of C libraries installs the packages for both: so this looks at which one Node itself runs on. */
+/** The C library that Node itself runs on: a package manager that knows of none installs the packages for both. */
 function libc() {
     return fs.readFileSync("/proc/self/maps", "latin1").includes("/ld-musl-") ? "musl" : "gnu";
 }
@@ -16,7 +17,8 @@ function find() {
     const name = `@rs-script/linux-${process.arch}-${libc()}`;
     try {
         const manifest = require.resolve(`${name}/package.json`);
-        return { name, library: manifest.replace(/package\.json$/, "librs_script.so"), require: createRequire(manifest) };
+        const library = path.join(path.dirname(manifest), "librs_script.so");
+        return { name, library, require: createRequire(manifest) };
     } catch (error) {
         if (error.code !== "MODULE_NOT_FOUND") throw error;
         return null;
