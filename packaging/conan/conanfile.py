@@ -21,13 +21,14 @@ class RsScript(ConanFile):
     settings = "os", "arch"
     options = {"shared": [True, False]}
     default_options = {"shared": False}
-    # By default the packages that lie beside this folder.
-    exports_sources = "../rs_script-*.tar.gz"
 
     def _target(self):
         machines = {"x86_64": "x86_64", "armv8": "aarch64"}
         libc = "musl" if self.conf.get("user.rs_script:libc", "gnu") == "musl" else "gnu"
         return f"{machines[str(self.settings.arch)]}-unknown-linux-{libc}"
+
+    def export_sources(self):
+        copy(self, "rs_script-*-linux-*.tar.gz", os.path.dirname(self.recipe_folder), self.export_sources_folder)
 
     def validate(self):
         if self.settings.os != "Linux" or self.settings.arch not in ("x86_64", "armv8"):
