@@ -140,7 +140,8 @@ impl<T> Session<T> {
         if call.payload.tape[call.payload.root].kind == Kind::Error {
             return self.single_failed(key);
         }
-        self.has_loaded = true;
+        // Servers that load answer some commands, as ROLE.
+        self.has_loaded |= !call.request.scripts.is_empty();
         if call.teaches
             && let Some(script) = call.request.scripts.first()
         {
@@ -185,7 +186,8 @@ impl<T> Session<T> {
             return self.single_missed(key);
         }
         let mut error = verdict::error(verdict, text);
-        if verdict == Verdict::Other && call.is_proved_not_executed(0, text) {
+        // A call that was left alone has given its wire form back, and nobody asks.
+        if verdict == Verdict::Other && call.tag.is_some() && call.is_proved_not_executed(0, text) {
             error = error.certainly_not_executed();
         }
         self.refuse(key, error);
