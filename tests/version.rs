@@ -35,6 +35,7 @@ fn is_the_same_everywhere() {
         ("tests/package/go-versions", "the header of ", version, 1),
         ("README.md", "librs_script.so.", abi, 1),
         ("README.md", "tar -xzf rs_script-", version, 1),
+        ("README.md", "| `rs_script-", version, 2),
         ("README.md", "librs-script-dev_", version, 1),
         ("README.md", "npm/rs_script-", version, 1),
         ("CHANGELOG.md", "The first version, ", version, 1),

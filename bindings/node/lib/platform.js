@@ -9,7 +9,8 @@ const path = require("node:path");
 
 /** The C library that Node itself runs on: a package manager that knows of none installs the packages for both. */
 function libc() {
-    return fs.readFileSync("/proc/self/maps", "latin1").includes("/ld-musl-") ? "musl" : "gnu";
+    const maps = "/proc/self/maps";
+    return fs.existsSync(maps) && fs.readFileSync(maps, "latin1").includes("/ld-musl-") ? "musl" : "gnu";
 }
 
 function find() {
