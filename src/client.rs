@@ -265,6 +265,7 @@ impl Client {
     }
 
     /// A request to be filled for this client, in the process that opened it.
+    #[inline(always)]
     pub(crate) fn request(&self, shape: Shape) -> Box<Request> {
         let mut request = self.core.take_request(shape);
         if self.core.topology.is_cluster() {
@@ -323,6 +324,7 @@ impl Core {
         self.driver.get()
     }
 
+    #[inline(always)]
     pub(crate) fn take_request(&self, shape: Shape) -> Box<Request> {
         let mut request = self.requests.lock().pop().unwrap_or_default();
         request.reset(shape);

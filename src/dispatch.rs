@@ -24,11 +24,13 @@ use crate::topology::{Place, Witness};
 
 impl Client {
     /// Carries a request to its end on the shared connection.
+    #[inline(always)]
     pub(crate) fn run(&self, request: Box<Request>) -> Result<Reply> {
         self.run_collecting(request, &mut None)
     }
 
     /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
+    #[inline(always)]
     pub(crate) fn run_collecting(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
         let now = Instant::now();
         self.run_until(request, (now, now + self.view().timeout), arrived)
@@ -88,6 +90,7 @@ impl Client {
         self.run_on(node, request, (Instant::now(), deadline), unknown, arrived)
     }
 
+    #[inline(always)]
     fn run_until(
         &self,
         request: Box<Request>,
@@ -442,8 +445,11 @@ fn arrived_last(mut replies: Box<Payload>, unknown: Option<&Error>) -> Reply {
 }
 
 /// Whether an item of a pipeline or transaction was refused by a server that calls itself a replica.
+#[inline]
 pub(crate) fn has_read_only(payload: &Payload) -> bool {
-    payload.notes.iter().any(|note| verdict::is_read_only(payload.text(note.at)))
+    let is_read_only =
+        |payload: &Payload| payload.notes.iter().any(|note| verdict::is_read_only(payload.text(note.at)));
+    !payload.notes.is_empty() && is_read_only(payload)
 }
 
 /// The error of a call that a server refused which is known to be a replica, if it is for that.

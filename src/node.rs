@@ -204,13 +204,22 @@ impl Node {
 
     /// The connection to use now; makes one when there is none. `attempts`: how many failed attempts to live through
     /// (0: as many as the deadline allows).
+    #[inline]
     pub(crate) fn link(&self, attempts: u32, deadline: Instant) -> Result<Arc<Link>> {
-        let mut state = self.state.lock();
-        if let Some(link) = &state.link
-            && link.is_usable()
-        {
-            return Ok(Arc::clone(link));
+        let state = self.state.lock();
+        match &state.link {
+            Some(link) if link.is_usable() => Ok(Arc::clone(link)),
+            _ => self.link_anew(state, attempts, deadline),
         }
+    }
+
+    #[cold]
+    fn link_anew(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        attempts: u32,
+        deadline: Instant,
+    ) -> Result<Arc<Link>> {
         let _held = Held::new();
         let failed_before = state.failed;
         state.waiting.push(deadline);

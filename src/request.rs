@@ -363,6 +363,10 @@ impl Request {
     fn place_of(&mut self, script: &Script) -> u32 {
         match self.items.last() {
             Some(Item { script: Some(place), .. }) if self.scripts[*place as usize].is(script) => *place,
+            None if self.scripts.is_empty() => {
+                self.scripts.push(script.clone());
+                0
+            }
             _ => self.look_up(script),
         }
     }

@@ -232,6 +232,7 @@ pub unsafe extern "C" fn rs_client_command(
 }
 
 /// Hands a reply over, or drops it when the caller has no interest in it.
+#[inline]
 pub(super) fn give(out: &Out<rs_reply>, reply: crate::resp::Reply) {
     if out.required("reply").is_ok() {
         out.set(reply::into_raw(reply));

@@ -46,6 +46,7 @@ pub struct rs_reply {
 }
 
 /// Hands a reply to C.
+#[inline]
 pub(super) fn into_raw(reply: Reply) -> *mut rs_reply {
     let payload = Box::into_raw(reply.into_payload());
     // SAFETY: just made from a box, and nobody else knows it yet. The tape holds a header and a root.
@@ -71,7 +72,7 @@ unsafe fn view<'a>(reply: *const rs_reply) -> Option<ReplyRef<'a>> {
         return None;
     }
     // SAFETY: not NULL, so as promised; the header holds the payload's address since `into_raw`.
-    unsafe { Some(ReplyRef::at(&*payload_of(reply)?, (*reply).entry.index as usize)) }
+    unsafe { Some(ReplyRef::of(&*payload_of(reply)?, &(*reply).entry)) }
 }
 
 /// What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.

@@ -159,6 +159,7 @@ pub unsafe extern "C" fn rs_script_call_ro(
 
 /// # Safety
 /// `script` and `client` are NULL or live handles.
+#[inline(always)]
 unsafe fn call(
     script: *const rs_script,
     client: *const rs_client,
@@ -171,12 +172,15 @@ unsafe fn call(
     let (handle, client) = unsafe { (handle(script, "script")?, client.as_ref()) };
     // The handle may be freed while the call is in flight, so the call looks at a copy.
     let script = handle.script.clone();
-    let call = |client: &Client| client.call_script(&script, keys, args, read_only);
-    let reply = match client {
-        Some(client) => call(&client.client)?,
-        None => call(&handle.own_client()?)?,
+    let own;
+    let client = match client {
+        Some(client) => &client.client,
+        None => {
+            own = handle.own_client()?;
+            &own
+        }
     };
-    give(out, reply);
+    give(out, client.call_script(&script, keys, args, read_only)?);
     Ok(())
 }
 

@@ -362,7 +362,7 @@ impl Link {
         self.end(&mut self.shared.lock(), started, None, (asked, deadline))
     }
 
-    #[inline]
+    #[inline(always)]
     fn begin(
         &self,
         shared: &mut MutexGuard<'_, Shared>,
@@ -387,7 +387,7 @@ impl Link {
         Ok(Started { place, key })
     }
 
-    #[inline]
+    #[inline(always)]
     fn end(
         &self,
         shared: &mut MutexGuard<'_, Shared>,
@@ -397,21 +397,25 @@ impl Link {
     ) -> End {
         let Started { place: me, key } = started;
         self.drive(shared, me, clock, deadline);
-        let end = match shared.places[me].finished.take() {
+        // Field by field: the rest of a place is for submitted calls and not worth moving.
+        let Place { finished, .. } = shared.places.remove(me);
+        let end = match finished {
             Some(finished) => End::Finished(finished),
-            None => {
-                let index = shared.session.unanswered(key);
-                let (arrived, queued) = shared.give_up(key, Instant::now(), Duration::ZERO);
-                End::Late(self.late(deadline.saturating_duration_since(asked), queued, index), arrived)
-            }
+            None => self.give_up(shared, key, deadline.saturating_duration_since(asked)),
         };
-        shared.places.remove(me);
         self.leave(shared);
         end
     }
 
+    #[cold]
+    fn give_up(&self, shared: &mut Shared, key: usize, waited: Duration) -> End {
+        let index = shared.session.unanswered(key);
+        let (arrived, queued) = shared.give_up(key, Instant::now(), Duration::ZERO);
+        End::Late(self.late(waited, queued, index), arrived)
+    }
+
     /// What a caller does last: it hands over what came for others, and the reader's role.
-    #[inline]
+    #[inline(always)]
     fn leave(&self, shared: &mut MutexGuard<'_, Shared>) {
         if !shared.reading {
             pass_on(shared);
@@ -423,7 +427,7 @@ impl Link {
 
     /// Does what is to be done until a call is over; `false` when the time came first. `clock`: the time, if it is
     /// known.
-    #[inline]
+    #[inline(always)]
     fn drive(
         &self,
         shared: &mut MutexGuard<'_, Shared>,
@@ -463,6 +467,7 @@ impl Link {
 
     /// Reads until the reply for `me` is there; `false` when the deadline passed before, be it with bytes of others still
     /// coming. `clock`: the time, if it is known; it is read again only if one read is not enough.
+    #[inline(always)]
     fn read(
         &self,
         shared: &mut MutexGuard<'_, Shared>,
@@ -522,7 +527,14 @@ impl Link {
     }
 
     /// Puts finished calls where their callers find them, and wakes those who sleep.
+    #[inline]
     fn deliver(&self, shared: &mut Shared) {
+        if !shared.session.is_handed_out() {
+            self.deliver_finished(shared);
+        }
+    }
+
+    fn deliver_finished(&self, shared: &mut Shared) {
         while let Some(mut finished) = shared.session.next_finished() {
             self.name_server(&mut finished);
             if shared.submitted > 0 && shared.places[finished.tag].submitted.is_some() {
@@ -570,10 +582,17 @@ fn sleep(shared: &mut MutexGuard<'_, Shared>, me: usize, deadline: Instant) -> b
 
 /// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Callers that are busy
 /// elsewhere, with the rest of their pipeline on another server, are passed over.
+#[inline]
 fn pass_on(shared: &Shared) {
-    if shared.sleepers.is_empty() {
-        return shared.wake_if_unattended();
+    if !shared.sleepers.is_empty() {
+        wake_next(shared);
+    } else if shared.submitted > 0 {
+        shared.wake_if_unattended();
     }
+}
+
+#[inline(never)]
+fn wake_next(shared: &Shared) {
     let mut next = shared.session.awaited(LOOK_AHEAD);
     match next.find_map(|&next| shared.places[next].asleep.as_ref()) {
         Some(condition) => condition.notify_one(),

@@ -11,7 +11,7 @@ use crate::error::{Error, Reason, Status};
 use crate::net::cipher::{Cipher, Peer, Undecrypted};
 use crate::net::{PATIENCE, Readiness, tls};
 use crate::resp::{NoMemory, Refusal};
-use crate::session::{Chunk, Inbox};
+use crate::session::{Chunk, Inbox, Session};
 
 /// How long a caller only waits to write before it looks whether there is still another that reads.
 const WRITER_PATIENCE: Duration = Duration::from_millis(20);
@@ -21,37 +21,15 @@ const CIPHER_ROOM: usize = 16 * 1024;
 
 pub(super) struct Tls {
     cipher: Cipher,
-    /// Cipher bytes to send, from `.1` on.
-    out: (Vec<u8>, usize),
+    /// Cipher bytes to send.
+    out: Chunk,
     /// Lent to the reader.
     received: Vec<u8>,
 }
 
 impl Tls {
     pub(super) fn new(connection: Box<ClientConnection>) -> Tls {
-        Tls { cipher: Cipher::new(connection), out: (Vec::new(), 0), received: vec![0; CIPHER_ROOM] }
-    }
-}
-
-/// Bytes on their way out.
-enum Output {
-    Plain(Chunk),
-    Cipher(Vec<u8>, usize),
-}
-
-impl Output {
-    fn unsent(&self) -> &[u8] {
-        match self {
-            Output::Plain(chunk) => chunk.unsent(),
-            Output::Cipher(bytes, from) => &bytes[*from..],
-        }
-    }
-
-    fn advance(&mut self, sent: usize) {
-        match self {
-            Output::Plain(chunk) => chunk.advance(sent),
-            Output::Cipher(_, from) => *from += sent,
-        }
+        Tls { cipher: Cipher::new(connection), out: Chunk::default(), received: vec![0; CIPHER_ROOM] }
     }
 }
 
@@ -59,8 +37,11 @@ impl Output {
 enum Broken {
     Refusal(Refusal),
     Goodbye,
-    Tls(rustls::Error),
+    Tls(Box<rustls::Error>),
 }
+
+/// What a read has brought: what the socket was ready for, and how many bytes were read from it.
+type Read = io::Result<(Readiness, Option<usize>)>;
 
 /// How a read comes by its bytes.
 #[derive(Clone, Copy)]
@@ -100,10 +81,24 @@ impl Link {
             }
         });
         shared.parked = false;
-        let count = self.take_in(shared, inbox, received, now, &outcome);
+        let taken = self.take_in(shared, inbox, received, now, &outcome);
         // Before the lock is let go of to write: who gives a call up meanwhile must find it over.
         self.deliver(shared);
-        match (outcome, count) {
+        match (&outcome, &taken) {
+            (Ok((Readiness { writable: false, .. }, Some(1..))), Ok(())) => true,
+            _ => self.received_otherwise(shared, outcome, taken),
+        }
+    }
+
+    /// What follows from a read that did not simply bring bytes; `false` when the deadline passed.
+    #[cold]
+    fn received_otherwise(
+        &self,
+        shared: &mut MutexGuard<'_, Shared>,
+        outcome: Read,
+        taken: std::result::Result<(), Broken>,
+    ) -> bool {
+        match (outcome, taken) {
             (Err(error), _) if error.kind() == io::ErrorKind::OutOfMemory => {
                 self.refuse(shared, &Broken::Refusal(Refusal::Memory));
             }
@@ -121,10 +116,10 @@ impl Link {
     fn take_in(
         &self,
         shared: &mut Shared,
-        mut inbox: Inbox,
+        mut inbox: Box<Inbox>,
         received: Option<Vec<u8>>,
         now: Instant,
-        outcome: &io::Result<(Readiness, Option<usize>)>,
+        outcome: &Read,
     ) -> std::result::Result<(), Broken> {
         let count = match outcome {
             Ok((_, Some(count))) => *count,
@@ -153,46 +148,57 @@ impl Link {
         match peer {
             Ok(Peer::Open) => Ok(()),
             Ok(Peer::Closed) => Err(Broken::Goodbye),
-            Err(Undecrypted::Tls(error)) => Err(Broken::Tls(error)),
+            Err(Undecrypted::Tls(error)) => Err(Broken::Tls(Box::new(error))),
             Err(Undecrypted::NoMemory) => Err(Broken::Refusal(Refusal::Memory)),
         }
     }
 
     /// Sends until nothing is left or the socket takes no more.
+    #[inline]
     pub(super) fn flush(&self, shared: &mut MutexGuard<'_, Shared>) {
-        let mut output = match shared.take_output() {
-            Ok(Some(output)) => output,
-            Ok(None) => return,
-            Err(error) => return self.lost(shared, Reason::ConnectionLost, &error.to_string()),
-        };
-        shared.writing = true;
-        shared.blocked = false;
+        if shared.has_output() {
+            self.send(shared);
+        }
+    }
+
+    fn send(&self, shared: &mut MutexGuard<'_, Shared>) {
         loop {
-            debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");
-            let mut sent = 0;
-            let result = MutexGuard::unlocked(shared, || {
-                while !output.unsent().is_empty() {
-                    let count = self.socket.send(output.unsent())?;
-                    output.advance(count);
-                    sent += count;
-                }
-                Ok(())
-            });
-            shared.put_back(output, sent);
-            output = match result.and_then(|()| shared.take_output()) {
-                Ok(Some(next)) => next,
+            let mut chunk = match shared.take_output() {
+                Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    shared.blocked = true;
-                    break;
-                }
                 Err(error) => {
                     self.lost(shared, Reason::ConnectionLost, &error.to_string());
                     break;
                 }
             };
+            shared.writing = true;
+            shared.blocked = false;
+            debug_assert!(shared.session.is_handed_out(), "somebody may give up a call that is over");
+            let mut sent = 0;
+            let result = MutexGuard::unlocked(shared, || {
+                let bytes = chunk.unsent();
+                while sent < bytes.len() {
+                    sent += self.socket.send(&bytes[sent..])?;
+                }
+                Ok(())
+            });
+            chunk.advance(sent);
+            shared.put_back(chunk, sent);
+            if let Err(error) = result {
+                self.not_sent(shared, &error);
+                break;
+            }
         }
         shared.writing = false;
+    }
+
+    #[cold]
+    fn not_sent(&self, shared: &mut Shared, error: &io::Error) {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            shared.blocked = true;
+        } else {
+            self.lost(shared, Reason::ConnectionLost, &error.to_string());
+        }
     }
 
     /// Waits a while for the socket to take bytes again while another thread reads; `false` when the deadline passed.
@@ -246,30 +252,48 @@ impl Link {
 }
 
 impl Shared {
-    fn take_output(&mut self) -> io::Result<Option<Output>> {
-        let Some(tls) = &mut self.tls else {
-            return Ok(self.session.take_output().map(Output::Plain));
-        };
-        let (mut out, from) = std::mem::take(&mut tls.out);
-        if from == out.len() {
-            out.clear();
-            tls.cipher.drain(&mut out)?;
-            if let Some(mut chunk) = self.session.take_output() {
-                let count = tls.cipher.encrypt(chunk.unsent(), &mut out)?;
-                chunk.advance(count);
-                self.session.put_back(chunk, count);
-            }
-            tls.out.1 = 0;
-            return Ok((!out.is_empty()).then_some(Output::Cipher(out, 0)));
-        }
-        Ok(Some(Output::Cipher(out, from)))
+    /// Whether there may be bytes to send.
+    #[inline]
+    fn has_output(&self) -> bool {
+        self.session.has_output() || self.tls.is_some()
     }
 
-    fn put_back(&mut self, output: Output, sent: usize) {
-        match (output, &mut self.tls) {
-            (Output::Plain(chunk), _) => self.session.put_back(chunk, sent),
-            (Output::Cipher(bytes, from), Some(tls)) => tls.out = (bytes, from),
-            (Output::Cipher(..), None) => {}
+    #[inline]
+    fn take_output(&mut self) -> io::Result<Option<Chunk>> {
+        match &mut self.tls {
+            None => Ok(self.session.take_output()),
+            Some(tls) => tls.take_output(&mut self.session),
         }
+    }
+
+    #[inline]
+    fn put_back(&mut self, chunk: Chunk, sent: usize) {
+        match &mut self.tls {
+            None => self.session.put_back(chunk, sent),
+            Some(tls) => tls.out = chunk,
+        }
+    }
+}
+
+impl Tls {
+    /// The next cipher bytes to send: those that are left, or what becomes of the session's next bytes.
+    fn take_output(&mut self, session: &mut Session<usize>) -> io::Result<Option<Chunk>> {
+        let left = std::mem::take(&mut self.out);
+        if !left.is_sent() {
+            return Ok(Some(left));
+        }
+        let mut out = Vec::from(left.into_buffer().unwrap_or_default());
+        out.clear();
+        self.cipher.drain(&mut out)?;
+        if let Some(mut plain) = session.take_output() {
+            let count = self.cipher.encrypt(plain.unsent(), &mut out)?;
+            plain.advance(count);
+            session.put_back(plain, count);
+        }
+        if out.is_empty() {
+            self.out = Chunk::own(out.into());
+            return Ok(None);
+        }
+        Ok(Some(Chunk::own(out.into())))
     }
 }

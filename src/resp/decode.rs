@@ -107,73 +107,63 @@ impl Decoder {
         if self.is_aside {
             return self.decode_aside(bytes, at);
         }
-        loop {
-            let Some(&sign) = bytes.get(*at) else { return Ok(Decoded::Incomplete) };
-            let index = tape.len();
-            if index >= u32::MAX as usize {
+        // Here and not behind `at`, where it would be written at each element.
+        let mut place = *at;
+        while let Some(&sign) = bytes.get(place) {
+            let Some(index) = index_of_next(tape) else {
                 return Err(Refusal::Limit("more than 2^32 elements"));
-            }
-            #[expect(clippy::cast_possible_truncation, reason = "it is below 2^32")]
-            let mut entry = Entry { value: 0, len: 0, span: 1, index: index as u32, kind: Kind::Nil };
-            match sign {
+            };
+            let (kind, value, len) = match sign {
                 b':' => {
-                    let Some((value, next)) = number::<false>(bytes, *at + 1)? else {
-                        return Ok(Decoded::Incomplete);
-                    };
-                    entry.kind = Kind::Integer;
-                    entry.value = value.cast_unsigned();
-                    *at = next;
+                    let Some((value, next)) = number::<false>(bytes, place + 1)? else { break };
+                    place = next;
+                    (Kind::Integer, value.cast_unsigned(), 0)
                 }
                 b'$' | b'=' | b'!' => {
-                    let Some((announced, start)) = number::<true>(bytes, *at + 1)? else {
-                        return Ok(Decoded::Incomplete);
-                    };
+                    let Some((announced, start)) = number::<true>(bytes, place + 1)? else { break };
                     match u32::try_from(announced) {
                         Ok(len) if len as usize <= self.limits.max_bytes => {
                             let end = start.saturating_add(len as usize);
-                            match bytes.get(end..end.saturating_add(2)) {
+                            match bytes.get(end..).and_then(<[u8]>::first_chunk) {
                                 Some(b"\r\n") => {}
                                 Some(_) => {
                                     return Err(Refusal::Protocol("a string that does not end in CR LF"));
                                 }
-                                None => return Ok(Decoded::Incomplete),
+                                None => break,
                             }
                             bytes[end] = 0;
-                            entry.kind = if sign == b'!' { Kind::Error } else { Kind::String };
-                            entry.value = start.wrapping_add(shift) as u64;
-                            entry.len = len;
-                            if sign == b'=' {
-                                if len < 4 || bytes[start + 3] != b':' {
-                                    return Err(Refusal::Protocol("a verbatim string without a format"));
-                                }
-                                bytes[start + 3] = 0;
-                                entry.kind = Kind::Verbatim;
-                                entry.value = (start + 4).wrapping_add(shift) as u64;
-                                entry.len -= 4;
+                            place = end + 2;
+                            let value = start.wrapping_add(shift) as u64;
+                            match sign {
+                                b'$' => (Kind::String, value, len),
+                                b'!' => (Kind::Error, value, len),
+                                _ => verbatim(&mut bytes[start..end], value, len)?,
                             }
-                            *at = end + 2;
                         }
                         Err(_) if announced == NIL => {
                             if sign != b'$' {
                                 return Err(Refusal::Protocol("a negative length"));
                             }
-                            *at = start;
+                            place = start;
+                            (Kind::Nil, 0, 0)
                         }
                         _ => return Err(Refusal::Limit("a string longer than the limit")),
                     }
                 }
                 b'*' | b'%' | b'~' | b'>' | b'|' => {
-                    let Some((announced, next)) = number::<true>(bytes, *at + 1)? else {
-                        return Ok(Decoded::Incomplete);
-                    };
-                    *at = next;
+                    let Some((announced, next)) = number::<true>(bytes, place + 1)? else { break };
+                    place = next;
                     if let Ok(count) = u64::try_from(announced) {
                         if matches!(sign, b'>' | b'|') && self.open.is_empty() {
+                            *at = place;
                             return self.open_aside(sign, count, bytes, at);
                         }
-                        match self.open(sign, count, entry, tape)? {
-                            Some(Decoded::Reply) if more(tape, *at)? => {}
-                            Some(done) => return Ok(done),
+                        match self.open(sign, count, tape)? {
+                            Some(Decoded::Reply) if more(tape, place)? => {}
+                            Some(done) => {
+                                *at = place;
+                                return Ok(done);
+                            }
                             None => {}
                         }
                         continue;
@@ -181,21 +171,27 @@ impl Decoder {
                     if sign != b'*' {
                         return Err(Refusal::Protocol("a negative number of elements"));
                     }
+                    (Kind::Nil, 0, 0)
                 }
                 b'+' | b'-' | b'_' | b'#' | b',' | b'(' => {
-                    if !self.line(sign, bytes, at, shift, &mut entry)? {
-                        return Ok(Decoded::Incomplete);
-                    }
+                    let Some((line, next)) = self.line(sign, bytes, place, shift)? else { break };
+                    place = next;
+                    line
                 }
                 _ => return Err(Refusal::Protocol("an unknown type")),
-            }
-            push(tape, entry)?;
+            };
+            push(tape, Entry { value, len, span: 1, index, kind })?;
             match self.close(tape) {
-                Some(Decoded::Reply) if more(tape, *at)? => {}
-                Some(done) => return Ok(done),
+                Some(Decoded::Reply) if more(tape, place)? => {}
+                Some(done) => {
+                    *at = place;
+                    return Ok(done);
+                }
                 None => {}
             }
         }
+        *at = place;
+        Ok(Decoded::Incomplete)
     }
 
     /// Begins a push message, or an attribute in front of a reply.
@@ -208,8 +204,7 @@ impl Decoder {
         at: &mut usize,
     ) -> Result<Decoded, Refusal> {
         let mut tape = std::mem::take(&mut self.aside);
-        let entry = Entry { value: 0, len: 0, span: 1, index: 0, kind: Kind::Nil };
-        let opened = self.open(sign, count, entry, &mut tape);
+        let opened = self.open(sign, count, &mut tape);
         self.aside = tape;
         match opened.map_err(of_aside)? {
             Some(done) => Ok(done),
@@ -231,13 +226,8 @@ impl Decoder {
     }
 
     /// Enters an aggregate of `count` elements (pairs for a map); says what is complete if it is empty.
-    fn open(
-        &mut self,
-        sign: u8,
-        count: u64,
-        mut entry: Entry,
-        tape: &mut Vec<Entry>,
-    ) -> Result<Option<Decoded>, Refusal> {
+    #[inline(never)]
+    fn open(&mut self, sign: u8, count: u64, tape: &mut Vec<Entry>) -> Result<Option<Decoded>, Refusal> {
         let pairs = matches!(sign, b'%' | b'|');
         let elements = if pairs { count.saturating_mul(2) } else { count };
         if elements > self.limits.max_bytes as u64 / SHORTEST || elements >= u64::from(u32::MAX) {
@@ -252,19 +242,21 @@ impl Decoder {
         if sign == b'>' && is_inside {
             return Err(Refusal::Protocol("a push message inside a reply"));
         }
-        entry.kind = match sign {
+        let kind = match sign {
             b'%' | b'|' => Kind::Map,
             b'~' => Kind::Set,
             _ => Kind::Array,
         };
-        entry.len = elements;
+        let Some(index) = index_of_next(tape) else {
+            return Err(Refusal::Limit("more than 2^32 elements"));
+        };
         let fate = match sign {
             b'|' if is_inside => Fate::Attribute,
             b'|' | b'>' => Fate::Aside,
             _ => Fate::Keep,
         };
         push(&mut self.open, Open { entry: tape.len(), left: elements, fate })?;
-        push(tape, entry)?;
+        push(tape, Entry { value: 0, len: elements, span: 1, index, kind })?;
         Ok(if elements == 0 { self.finish(tape) } else { None })
     }
 
@@ -277,6 +269,7 @@ impl Decoder {
     }
 
     /// Closes every aggregate that is complete now.
+    #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "a tape has no more than 2^32 entries")]
     fn finish(&mut self, tape: &mut Vec<Entry>) -> Option<Decoded> {
         while let Some(open) = self.open.last() {
@@ -304,23 +297,23 @@ impl Decoder {
         Some(Decoded::Reply)
     }
 
-    /// Reads a type that is one line; `false` when the line is not complete.
+    /// Reads a type that is one line, and the place behind; `None` when the line is not complete.
+    #[inline(never)]
     fn line(
         &mut self,
         sign: u8,
         bytes: &mut [u8],
-        at: &mut usize,
+        at: usize,
         shift: usize,
-        entry: &mut Entry,
-    ) -> Result<bool, Refusal> {
-        let mut start = *at + 1;
+    ) -> Result<Option<(Read, usize)>, Refusal> {
+        let mut start = at + 1;
         let from = start + self.searched;
         let Some(len) = line_end(&bytes[from..]) else {
             self.searched = bytes.len() - start;
             if self.searched > self.limits.max_bytes {
                 return Err(Refusal::Limit("a line longer than the limit"));
             }
-            return Ok(false);
+            return Ok(None);
         };
         let end = from + len;
         if bytes[end] == b'\n' {
@@ -331,23 +324,17 @@ impl Decoder {
             Some(_) => return Err(Refusal::Protocol("a CR without LF")),
             None => {
                 self.searched = end - start;
-                return Ok(false);
+                return Ok(None);
             }
         }
         let text = &bytes[start..end];
-        entry.kind = match sign {
+        let kind = match sign {
             b'+' => Kind::Status,
             b'-' => Kind::Error,
             b'_' if text.is_empty() => Kind::Nil,
             b'_' => return Err(Refusal::Protocol("a null that is not empty")),
-            b'#' => {
-                entry.value = match text {
-                    b"t" => 1,
-                    b"f" => 0,
-                    _ => return Err(Refusal::Protocol("a boolean that is neither t nor f")),
-                };
-                Kind::Boolean
-            }
+            b'#' if matches!(text, b"t" | b"f") => Kind::Boolean,
+            b'#' => return Err(Refusal::Protocol("a boolean that is neither t nor f")),
             b',' if is_double(text) => Kind::Double,
             b',' => return Err(Refusal::Protocol("a double that is no number")),
             _ if is_integer(text) => {
@@ -360,14 +347,35 @@ impl Decoder {
         let Ok(len) = u32::try_from(end - start) else {
             return Err(Refusal::Limit("a line longer than the limit"));
         };
-        if !matches!(entry.kind, Kind::Nil | Kind::Boolean) {
-            entry.value = start.wrapping_add(shift) as u64;
-            entry.len = len;
-            bytes[end] = 0;
-        }
-        *at = end + 2;
-        Ok(true)
+        let read = match kind {
+            Kind::Nil => (kind, 0, 0),
+            Kind::Boolean => (kind, u64::from(text == b"t"), 0),
+            _ => {
+                bytes[end] = 0;
+                (kind, start.wrapping_add(shift) as u64, len)
+            }
+        };
+        Ok(Some((read, end + 2)))
     }
+}
+
+/// What was read of a reply that is no aggregate: its kind, value and length as they are entered on the tape.
+type Read = (Kind, u64, u32);
+
+/// The place of the next entry on a tape, if that is not full.
+#[inline(always)]
+fn index_of_next(tape: &[Entry]) -> Option<u32> {
+    u32::try_from(tape.len()).ok().filter(|&index| index < u32::MAX)
+}
+
+/// A string that has a format in front.
+#[cold]
+fn verbatim(text: &mut [u8], value: u64, len: u32) -> Result<Read, Refusal> {
+    let Some(colon) = text.get_mut(3).filter(|colon| **colon == b':') else {
+        return Err(Refusal::Protocol("a verbatim string without a format"));
+    };
+    *colon = 0;
+    Ok((Kind::Verbatim, value.wrapping_add(4), len - 4))
 }
 
 /// Where the first CR or LF is. Most lines are so short that a search in larger steps would cost more than it saves.
@@ -426,6 +434,16 @@ const NIL: i64 = -1;
 #[inline(always)]
 fn number<const IS_LENGTH: bool>(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal> {
     let mut rest = bytes.get(at..).unwrap_or_default();
+    // Nearly all have one digit or two.
+    if let Some([first, second, third, fourth]) = rest.first_chunk() {
+        let (tens, ones) = (first.wrapping_sub(b'0'), second.wrapping_sub(b'0'));
+        if tens < 10 && ones < 10 && [*third, *fourth] == *b"\r\n" {
+            return Ok(Some((i64::from(tens * 10 + ones), at + 4)));
+        }
+        if tens < 10 && [*second, *third] == *b"\r\n" {
+            return Ok(Some((i64::from(tens), at + 3)));
+        }
+    }
     let mut value: i64 = 0;
     while let [byte @ b'0'..=b'9', behind @ ..] = rest {
         value = value.wrapping_mul(10).wrapping_add(i64::from(byte - b'0'));

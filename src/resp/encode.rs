@@ -1,5 +1,7 @@
 //! Commands into wire form: an array of bulk strings, written straight into the buffer that will be sent.
 
+use std::ops::Range;
+
 use crate::error::Result;
 
 /// Bytes in wire form, and initialised room behind them for more.
@@ -28,6 +30,13 @@ impl Buffer {
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    /// A part of the bytes.
+    #[inline]
+    pub(crate) fn part(&self, part: Range<usize>) -> &[u8] {
+        debug_assert!(part.end <= self.len, "what is behind the bytes is room");
+        &self.bytes[part]
     }
 
     /// Forgets what is behind the first `len` bytes, and keeps the memory.
@@ -138,6 +147,19 @@ impl Buffer {
         for bytes in arguments {
             self.argument(bytes);
         }
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Buffer {
+        Buffer { len: bytes.len(), bytes }
+    }
+}
+
+impl From<Buffer> for Vec<u8> {
+    fn from(mut buffer: Buffer) -> Vec<u8> {
+        buffer.bytes.truncate(buffer.len);
+        buffer.bytes
     }
 }
 

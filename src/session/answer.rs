@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::known::Source;
 use super::verdict::{self, LoadVerdict, Refused, Verdict};
-use super::{Expected, Facts, Session, Singly, What};
+use super::{Expected, Facts, Session, Singly, TAPE_MAX, What};
 use crate::error::{Error, Reason, Status, kept};
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
@@ -118,12 +118,32 @@ impl<T> Session<T> {
     #[inline]
     pub(super) fn items_answered(&mut self, key: usize, at: u64) -> Result<(), Refusal> {
         let call = &mut self.calls[key];
-        if call.request.shape == Shape::Single {
+        if call.request.shape != Shape::Single {
+            return self.part_decoded(key, at);
+        }
+        let kind = call.payload.tape[call.payload.root].kind;
+        if kind.is_plain() {
+            self.inbox.discard();
+        } else {
             self.inbox.hand_over(&mut call.payload.bytes)?;
-            self.expected.pop_front();
-            self.single_answered(key);
+        }
+        self.expected.pop_front();
+        if kind == Kind::Error {
+            self.single_failed(key);
             return Ok(());
         }
+        // Servers that load answer some commands, as ROLE.
+        self.has_loaded |= !call.request.scripts.is_empty();
+        if call.teaches {
+            self.learn_from_single(key);
+        }
+        self.succeed(key);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn part_decoded(&mut self, key: usize, at: u64) -> Result<(), Refusal> {
+        let call = &mut self.calls[key];
         if call.payload.tape[call.last].kind == Kind::Error {
             self.item_failed(key, at);
         }
@@ -135,24 +155,18 @@ impl<T> Session<T> {
         Ok(())
     }
 
-    fn single_answered(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        if call.payload.tape[call.payload.root].kind == Kind::Error {
-            return self.single_failed(key);
-        }
-        // Servers that load answer some commands, as ROLE.
-        self.has_loaded |= !call.request.scripts.is_empty();
-        if call.teaches
-            && let Some(script) = call.request.scripts.first()
-        {
+    #[cold]
+    fn learn_from_single(&mut self, key: usize) {
+        let call = &self.calls[key];
+        if let Some(script) = call.request.scripts.first() {
             // EVAL has cached it, or it was there: next time the SHA will do, for as long as the server keeps it.
             self.known.insert(script.sha(), call.position, Source::Other);
             self.facts.note_compiled(script.sha());
         }
-        self.succeed(key);
     }
 
     /// Decides on the error reply to a single call: send it again in another form, or hand it over.
+    #[cold]
     fn single_failed(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let text = call.payload.text(call.payload.root);
@@ -265,6 +279,7 @@ impl<T> Session<T> {
             None => {
                 let count = call.request.items.len();
                 call.payload.end_array(count);
+                self.tape_len = call.payload.tape.len().min(TAPE_MAX);
                 if call.teaches {
                     self.learn_from(key);
                 }

@@ -12,35 +12,60 @@ pub(super) const PART: usize = 128 * 1024;
 
 impl<T> Session<T> {
     /// Queues a call, or its first part.
+    #[inline(always)]
     pub(super) fn emit(&mut self, key: usize) {
         let call = &mut self.calls[key];
-        match call.request.shape {
-            Shape::Single => {
-                call.payload.start();
-                self.emit_single(key);
-            }
-            Shape::Pipeline => {
-                call.payload.start_array();
-                call.whole = call.payload.tape.len();
-                self.emit_part(key);
-                self.emit_part(key);
-            }
-            Shape::Transaction => self.check_transaction(key),
+        if call.request.shape == Shape::Single {
+            call.payload.start();
+            self.emit_single(key);
+        } else {
+            self.emit_several(key);
         }
     }
 
-    pub(super) fn emit_single(&mut self, key: usize) {
+    #[inline(never)]
+    fn emit_several(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        if call.request.shape == Shape::Transaction {
+            return self.check_transaction(key);
+        }
+        call.payload.start_array();
+        call.whole = call.payload.tape.len();
+        self.emit_part(key);
+        self.emit_part(key);
+    }
+
+    #[inline(always)]
+    fn emit_single(&mut self, key: usize) {
         let call = &self.calls[key];
         let item = call.request.items[0];
         let read_only = item.read_only && self.facts.enforces_read_only();
         let form = self.form(call.by_body, read_only);
+        let is_known = |script: u32| self.known.contains(call.request.scripts[script as usize].sha());
+        let is_plain = match item.script {
+            None => true,
+            Some(script) => !form.is_by_body() && form.is_read_only() == item.read_only && is_known(script),
+        };
+        if !is_plain || call.request.asking {
+            return self.emit_rare(key, form);
+        }
+        let at = self.outbox.position();
+        let call = &mut self.calls[key];
+        (call.form, call.teaches, call.position) = (form, false, at);
+        let all = 0..call.request.wire.len();
+        self.outbox.append_wire(&mut call.request.wire, all);
+        self.expected.push_back(Expected { call: key, what: What::Items { left: 1, at } });
+    }
+
+    /// Queues a single call whose script the server lacks or wants in another form, or which needs ASKING.
+    #[inline(never)]
+    fn emit_rare(&mut self, key: usize, form: Form) {
+        let item = self.calls[key].request.items[0];
         let teaches = item.script.is_some_and(|script| form.is_by_body() || !self.load(key, script as usize));
         self.announce(key);
         let at = self.outbox.position();
         let call = &mut self.calls[key];
-        call.form = form;
-        call.teaches = teaches;
-        call.position = at;
+        (call.form, call.teaches, call.position) = (form, teaches, at);
         let request = &mut *call.request;
         if item.script.is_none() || form == request.encoded_form(0) {
             let all = 0..request.wire.len();

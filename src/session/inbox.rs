@@ -8,8 +8,11 @@ const ROOM: usize = 8 * 1024;
 /// An empty inbox gives its memory back above this.
 const KEPT_BYTES: usize = 256 * 1024;
 
-/// Replies longer than this are handed over with the buffer that they came in.
-const COPY_MAX: usize = 32 * 1024;
+/// Replies longer than this are handed over with the buffer that they came in: it would not be kept anyway.
+const COPY_MAX: usize = KEPT_BYTES;
+
+/// Of replies that come in pieces so many times what has come is made room for, where the last were that many.
+const AMPLE: usize = 4;
 
 /// A buffer that is filled from the socket and emptied by the decoder.
 #[derive(Debug, Default)]
@@ -23,7 +26,7 @@ pub(crate) struct Inbox {
     at: usize,
     /// Where the received bytes end.
     filled: usize,
-    /// The size of the buffer that was handed over last: the next one may have to hold as much.
+    /// How much was handed over to one call last: the next one may get as much.
     handed: usize,
 }
 
@@ -100,6 +103,12 @@ impl Inbox {
         length
     }
 
+    /// How many bytes are not decoded.
+    #[inline]
+    pub(super) fn undecoded(&self) -> usize {
+        self.filled - self.at
+    }
+
     /// The length of an incomplete reply so far.
     #[inline]
     pub(super) fn incomplete(&self) -> usize {
@@ -115,9 +124,13 @@ impl Inbox {
     /// Moves the collected replies that are whole behind `target`. The texts of one that is not keep their places.
     pub(super) fn hand_over_whole(&mut self, target: &mut Vec<u8>) -> Result<(), NoMemory> {
         let whole = &self.bytes[self.start..self.reply];
-        make_room(target, whole.len())?;
+        let come = target.len() + whole.len();
+        // More is to come: as much as last time, if it goes on like this.
+        let ample = self.handed.min(come.saturating_mul(AMPLE)).max(come);
+        make_room(target, ample - target.len()).or_else(|NoMemory| make_room(target, whole.len()))?;
         target.extend_from_slice(whole);
         self.start = self.reply;
+        self.handed = self.handed.max(come.min(KEPT_BYTES));
         Ok(())
     }
 
@@ -154,6 +167,7 @@ impl Inbox {
         make_room(target, decoded.len())?;
         target.extend_from_slice(decoded);
         self.start = self.at;
+        self.handed = target.len().min(KEPT_BYTES);
         Ok(())
     }
 

@@ -32,7 +32,7 @@ use slab::Slab;
 
 use crate::error::{Error, Result, Status};
 use crate::request::{Form, Request, Shape};
-use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Pool, Refusal};
+use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Pool, Refusal, make_room};
 use crate::script::Sha;
 
 pub(crate) use inbox::Inbox;
@@ -252,6 +252,12 @@ impl<T> Call<T> {
     }
 }
 
+/// Out of the way of the calls that have none.
+#[cold]
+fn drop_rare(rare: Box<Rare>) {
+    drop(rare);
+}
+
 const UNASKED: Refusal = Refusal::Protocol("a reply that no call waits for");
 
 const TOO_LONG: Refusal = Refusal::Limit("a reply longer than the limit");
@@ -299,7 +305,9 @@ pub(crate) struct Session<T> {
     /// The empty transactions under way.
     probes: VecDeque<Probe>,
     outbox: Outbox,
-    inbox: Inbox,
+    inbox: Box<Inbox>,
+    /// An empty one, in place of one that is lent.
+    idle_inbox: Option<Box<Inbox>>,
     decoder: Decoder,
     /// Replies that no caller sees are decoded here.
     unseen: Vec<Entry>,
@@ -321,7 +329,15 @@ pub(crate) struct Session<T> {
     failed: bool,
     /// The call whose reply was refused.
     at_fault: Option<usize>,
+    /// How long the tape of the last pipeline was.
+    tape_len: usize,
 }
+
+/// Hardly any reply has fewer bytes.
+const LEAST_BYTES: usize = 4;
+
+/// A longer tape of a pipeline is no measure for that of the next one.
+const TAPE_MAX: usize = 16 * 1024;
 
 impl<T> Session<T> {
     pub(crate) fn new(limits: Limits, facts: Arc<Facts>, pool: Arc<Pool>) -> Self {
@@ -330,7 +346,8 @@ impl<T> Session<T> {
             expected: VecDeque::new(),
             probes: VecDeque::new(),
             outbox: Outbox::default(),
-            inbox: Inbox::default(),
+            inbox: Box::default(),
+            idle_inbox: Some(Box::default()),
             decoder: Decoder::new(limits),
             unseen: Vec::new(),
             known: Cache::default(),
@@ -345,6 +362,7 @@ impl<T> Session<T> {
             counters: Counters::default(),
             failed: false,
             at_fault: None,
+            tape_len: 0,
         }
     }
 
@@ -404,6 +422,7 @@ impl<T> Session<T> {
     }
 
     /// Whether no call is over that has not been handed out.
+    #[inline]
     pub(crate) fn is_handed_out(&self) -> bool {
         self.finished.is_empty()
     }
@@ -427,6 +446,12 @@ impl<T> Session<T> {
         Counters { flushes: self.outbox.bursts(), ..self.counters }
     }
 
+    /// Whether bytes wait to be sent.
+    #[inline]
+    pub(crate) fn has_output(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow.
     #[inline]
     pub(crate) fn take_output(&mut self) -> Option<Chunk> {
@@ -442,26 +467,27 @@ impl<T> Session<T> {
 
     /// Lends the inbox to the thread that reads; [`Session::receive`] takes it back.
     #[inline]
-    pub(crate) fn lend_inbox(&mut self) -> Inbox {
-        std::mem::take(&mut self.inbox)
+    pub(crate) fn lend_inbox(&mut self) -> Box<Inbox> {
+        let idle = self.idle_inbox.take().unwrap_or_default();
+        std::mem::replace(&mut self.inbox, idle)
     }
 
     /// Takes the inbox back, into which `count` bytes were filled, and decodes what is complete.
     ///
     /// On a refusal the connection is of no use any more: call [`Session::fail`].
-    pub(crate) fn receive(&mut self, inbox: Inbox, count: usize) -> std::result::Result<(), Refusal> {
-        self.inbox = inbox;
+    pub(crate) fn receive(&mut self, inbox: Box<Inbox>, count: usize) -> std::result::Result<(), Refusal> {
+        self.idle_inbox = Some(std::mem::replace(&mut self.inbox, inbox));
         self.counters.bytes_received += count as u64;
         if self.failed {
             return Ok(());
         }
         let decoded = self.decode();
-        decoded.and(self.hand_over_whole())
+        if self.inbox.has_whole() { decoded.and(self.hand_over_whole()) } else { decoded }
     }
 
     /// Gives a pipeline the replies that are whole: they must be with it before the inbox is lent again, for whoever
     /// ends it meanwhile.
-    #[inline]
+    #[inline(never)]
     fn hand_over_whole(&mut self) -> std::result::Result<(), Refusal> {
         if self.inbox.has_whole()
             && let Some(Expected { call, what: What::Items { .. } }) = self.expected.front()
@@ -474,48 +500,77 @@ impl<T> Session<T> {
     #[inline]
     fn decode(&mut self) -> std::result::Result<(), Refusal> {
         while !self.inbox.is_decoded() {
-            let expected = self.expected.front().copied();
-            match self.decode_next(expected) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(refusal) => {
-                    self.at_fault = expected.map(|expected| expected.call);
-                    return Err(refusal);
+            let goes_on = match self.expected.front() {
+                Some(&Expected { call, what: What::Items { left, at } }) => self.decode_items(call, left, at),
+                expected => {
+                    let expected = expected.copied();
+                    self.decode_other(expected)
                 }
+            };
+            if !goes_on? {
+                break;
             }
         }
         Ok(())
     }
 
-    /// Decodes what comes next, which belongs to the call `expected`; `false` when more must be received for it.
+    /// Decodes replies to items, of which `left` are awaited; `false` when more must be received.
     #[inline(always)]
-    fn decode_next(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
+    fn decode_items(&mut self, call: usize, left: u32, at: u64) -> std::result::Result<bool, Refusal> {
+        let goes_on = match self.decode_replies(call, left) {
+            Ok(Decoded::Reply) => self.items_answered(call, at).map(|()| true),
+            Ok(decoded) => self.left_out(&decoded),
+            Err(refusal) => Err(refusal),
+        };
+        if goes_on.is_err() {
+            self.at_fault = Some(call);
+        }
+        goes_on
+    }
+
+    /// Decodes what comes next where it is not the replies to items, which belongs to the call `expected`: out of the way of those.
+    #[inline(never)]
+    fn decode_other(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
+        let goes_on = self.decode_one(expected);
+        if goes_on.is_err() {
+            self.at_fault = expected.map(|expected| expected.call);
+        }
+        goes_on
+    }
+
+    fn decode_one(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
         let decoded = match expected {
-            Some(Expected { call, what: What::Items { left, .. } }) => self.decode_items(call, left)?,
             Some(Expected { call, what: What::Exec }) => self.decode_exec(call)?,
             Some(_) => self.decode_unseen()?,
             None => self.decode_unasked()?,
         };
-        match (decoded, expected) {
-            (Decoded::Incomplete, _) => {
-                if self.inbox.incomplete() > self.limits.max_bytes {
-                    return Err(if self.decoder.is_aside() { LONG_ASIDE } else { TOO_LONG });
-                }
-                return Ok(false);
-            }
-            (Decoded::Aside, _) => self.discard_aside()?,
-            (Decoded::Reply, None) => return Err(UNASKED),
-            (Decoded::Reply, Some(Expected { call, what })) => match what {
-                What::Items { at, .. } => self.items_answered(call, at)?,
-                What::Word { form } => self.answered(call, form),
-                What::Load { script } => self.loaded(call, script)?,
-                What::Asking => self.asked(),
-                What::Queued { left } => self.queued(call, left),
-                What::Exec => self.executed(call)?,
-                What::Probe { left } => self.probed(left)?,
-            },
+        if decoded != Decoded::Reply {
+            return self.left_out(&decoded);
+        }
+        let Some(Expected { call, what }) = expected else { return Err(UNASKED) };
+        match what {
+            // Not here.
+            What::Items { .. } => {}
+            What::Word { form } => self.answered(call, form),
+            What::Load { script } => self.loaded(call, script)?,
+            What::Asking => self.asked(),
+            What::Queued { left } => self.queued(call, left),
+            What::Exec => self.executed(call)?,
+            What::Probe { left } => self.probed(left)?,
         }
         Ok(true)
+    }
+
+    /// Goes on where no reply was decoded; `false` when more must be received.
+    #[cold]
+    fn left_out(&mut self, decoded: &Decoded) -> std::result::Result<bool, Refusal> {
+        if *decoded == Decoded::Aside {
+            return self.discard_aside().map(|()| true);
+        }
+        if self.inbox.incomplete() > self.limits.max_bytes {
+            return Err(if self.decoder.is_aside() { LONG_ASIDE } else { TOO_LONG });
+        }
+        Ok(false)
     }
 
     /// Forgets which scripts the server has: someone is about to flush them, or has.
@@ -594,26 +649,38 @@ impl<T> Session<T> {
 
     /// Decodes the replies to a call's items until all `left` are there, or one of them is an error that must be looked at.
     #[inline]
-    fn decode_items(&mut self, key: usize, mut left: u32) -> std::result::Result<Decoded, Refusal> {
+    fn decode_replies(&mut self, key: usize, mut left: u32) -> std::result::Result<Decoded, Refusal> {
         let call = &mut self.calls[key];
         let Payload { tape, bytes, .. } = &mut *call.payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
         let looks_at_errors = call.request.shape != Shape::Single;
         let (mut whole, mut last) = (call.whole, call.last);
         let before = left;
+        if looks_at_errors {
+            // As many as last time, where there are bytes for so many.
+            let likely = self.tape_len.min(self.inbox.undecoded() / LEAST_BYTES);
+            // Without memory for so many, there may be some for those that come.
+            let _ = make_room(tape, likely.saturating_sub(tape.len()).max(left as usize));
+        }
+        let max_bytes = self.limits.max_bytes;
         let (received, at, reply) = self.inbox.decodable_replies();
+        let mut reply_at = *reply;
         let decoded = self.decoder.decode_while(received, at, shift, tape, |tape, end| {
-            if end - *reply > self.limits.max_bytes {
+            if end - reply_at > max_bytes {
                 return Err(TOO_LONG);
             }
-            *reply = end;
+            reply_at = end;
             last = std::mem::replace(&mut whole, tape.len());
             left -= 1;
             Ok(left > 0 && !(looks_at_errors && tape[last].kind == Kind::Error))
         });
+        *reply = reply_at;
         (call.whole, call.last) = (whole, last);
         call.answered += (before - left) as usize;
-        if let Some(Expected { what: What::Items { left: waiting, .. }, .. }) = self.expected.front_mut() {
+        // A single call's line is over with its reply.
+        if looks_at_errors
+            && let Some(Expected { what: What::Items { left: waiting, .. }, .. }) = self.expected.front_mut()
+        {
             *waiting = left;
         }
         decoded
@@ -657,7 +724,10 @@ impl<T> Session<T> {
     /// Ends a call with its reply.
     #[inline(always)]
     fn succeed(&mut self, key: usize) {
-        let Call { tag, request, payload, .. } = self.calls.remove(key);
+        let Call { tag, request, payload, rare, .. } = self.calls.remove(key);
+        if let Some(rare) = rare {
+            drop_rare(rare);
+        }
         if let Some(tag) = tag {
             self.finished.push_back(Finished { tag, request, result: Ok(payload), arrived: None });
         }

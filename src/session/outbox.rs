@@ -27,17 +27,45 @@ enum Bytes {
     Shared(Arc<Buffer>),
 }
 
+impl Default for Chunk {
+    fn default() -> Chunk {
+        Chunk::own(Buffer::default())
+    }
+}
+
 impl Chunk {
-    pub(crate) fn unsent(&self) -> &[u8] {
-        let bytes = match &self.bytes {
-            Bytes::Own(buffer) => buffer.as_slice(),
-            Bytes::Shared(buffer) => buffer.as_slice(),
-        };
-        &bytes[self.left.clone()]
+    /// All of `buffer`.
+    #[inline]
+    pub(crate) fn own(buffer: Buffer) -> Chunk {
+        Chunk { left: 0..buffer.len(), bytes: Bytes::Own(buffer) }
     }
 
+    #[inline]
+    pub(crate) fn unsent(&self) -> &[u8] {
+        let buffer = match &self.bytes {
+            Bytes::Own(buffer) => buffer,
+            Bytes::Shared(buffer) => buffer,
+        };
+        buffer.part(self.left.clone())
+    }
+
+    #[inline]
+    pub(crate) fn is_sent(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    #[inline]
     pub(crate) fn advance(&mut self, sent: usize) {
         self.left.start += sent;
+    }
+
+    /// The memory of a chunk that nobody else refers to, to be used again.
+    #[inline]
+    pub(crate) fn into_buffer(self) -> Option<Buffer> {
+        match self.bytes {
+            Bytes::Own(buffer) => Some(buffer),
+            Bytes::Shared(_) => None,
+        }
     }
 }
 
@@ -85,51 +113,68 @@ impl Outbox {
     }
 
     /// Appends a part of a request's wire form.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append_wire(&mut self, wire: &mut Wire, part: Range<usize>) {
         self.queued += part.len() as u64;
         if part.len() <= COPY_MAX {
             self.tail.raw(&wire[part]);
         } else {
-            self.seal();
-            self.chunks.push_back(Chunk { bytes: Bytes::Shared(wire.share()), left: part });
+            self.append_shared(wire, part);
         }
+    }
+
+    #[inline(never)]
+    fn append_shared(&mut self, wire: &mut Wire, part: Range<usize>) {
+        self.seal();
+        self.chunks.push_back(Chunk { bytes: Bytes::Shared(wire.share()), left: part });
     }
 
     fn seal(&mut self) {
         if !self.tail.is_empty() {
-            let bytes = std::mem::replace(&mut self.tail, std::mem::take(&mut self.spare));
-            self.chunks.push_back(Chunk { left: 0..bytes.len(), bytes: Bytes::Own(bytes) });
+            let chunk = self.take_tail();
+            self.chunks.push_back(chunk);
         }
+    }
+
+    #[inline]
+    fn take_tail(&mut self) -> Chunk {
+        Chunk::own(std::mem::replace(&mut self.tail, std::mem::take(&mut self.spare)))
+    }
+
+    /// Whether nothing waits to be sent.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tail.is_empty() && self.chunks.is_empty()
     }
 
     /// Takes the next bytes to send. They must come back through [`Outbox::put_back`].
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Chunk> {
-        if self.chunks.is_empty() {
-            self.seal();
-        }
-        let chunk = self.chunks.pop_front();
-        if chunk.is_some() && self.sent >= self.burst_end {
+        let chunk = match self.chunks.pop_front() {
+            Some(chunk) => chunk,
+            None if self.tail.is_empty() => return None,
+            None => self.take_tail(),
+        };
+        if self.sent >= self.burst_end {
             self.burst_end = self.queued;
             self.bursts += 1;
         }
-        self.out = chunk.as_ref().map_or(0, |chunk| chunk.left.len() as u64);
-        chunk
+        self.out = chunk.left.len() as u64;
+        Some(chunk)
     }
 
     /// Takes back a chunk of which `sent` bytes have left since it was taken.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put_back(&mut self, chunk: Chunk, sent: usize) {
         self.sent += sent as u64;
         self.out = 0;
-        if !chunk.left.is_empty() {
+        if !chunk.is_sent() {
             self.chunks.push_front(chunk);
-        } else if let Bytes::Own(mut bytes) = chunk.bytes
-            && bytes.capacity() <= KEPT_BYTES
+        } else if let Some(mut buffer) = chunk.into_buffer()
+            && buffer.capacity() <= KEPT_BYTES
         {
-            bytes.truncate(0);
-            self.spare = bytes;
+            buffer.truncate(0);
+            self.spare = buffer;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the decoder takes, what it refuses, and that it says the same however its input is cut.
 
-use super::super::{Payload, Reply};
+use super::super::{Payload, Reply, ReplyRef};
 use super::*;
 
 const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_depth: 8 };
@@ -282,6 +282,29 @@ fn every_element_is_found_by_its_index() {
         }
     }
     assert!(reply.get(40).is_none() && reply.get(0).expect("present").get(2).is_none());
+}
+
+/// Found by their index or in order, the elements of each aggregate are the same, whatever else lies in it.
+#[test]
+fn flat_and_nested_aggregates_lie_in_one_another() {
+    fn check(reply: ReplyRef<'_>) {
+        // From the end on: the index is there then before the first elements are asked for.
+        let in_order: Vec<_> = reply.elements().collect();
+        for (index, element) in in_order.iter().enumerate().rev() {
+            let found = reply.get(index).expect("present");
+            assert!(std::ptr::eq(found.entry(), element.entry()), "{index} of {reply:?}");
+            check(*element);
+        }
+        assert!(reply.get(in_order.len()).is_none());
+    }
+    let flat = "*12\r\n:0\r\n:1\r\n:2\r\n:3\r\n:4\r\n:5\r\n:6\r\n:7\r\n:8\r\n:9\r\n:10\r\n:11\r\n";
+    let nested =
+        format!("*10\r\n{flat}*0\r\n:1\r\n{flat}$1\r\nx\r\n%1\r\n:1\r\n{flat}{flat}:2\r\n*-1\r\n*0\r\n");
+    let input =
+        format!("*11\r\n{nested}{flat}:1\r\n{nested}*0\r\n{flat}*1\r\n{nested}{nested}:2\r\n{flat}{nested}");
+    let reply = decode(input.as_bytes(), &[]).unwrap().expect("a whole reply");
+    assert_eq!(reply.root().len(), 11);
+    check(reply.root());
 }
 
 /// Random damage to valid replies: no panic, no memory beyond the input's, and the same answer however the bytes are cut.
