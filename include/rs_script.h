@@ -54,6 +54,7 @@
 // ENDING    pthread_cancel is held off by every call, its callbacks included, and acts when the thread reaches a
 //           cancellation point of its own after that; a call does not end sooner for it. (Not with
 //           PTHREAD_CANCEL_ASYNCHRONOUS.) Destructors of thread keys may call everything.
+//           A callback returns: pthread_exit, longjmp and exceptions do not lead out of one.
 // OUTPUT    Nothing is printed. The one exception is a defect of the library, which Rust's run-time tells of on
 //           stderr before the call ends with RS_ERR_INTERNAL.
 

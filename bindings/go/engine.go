@@ -4,6 +4,8 @@
 // goes with the next. The queue has no thread: poller.go says which goroutine waits for its descriptor, takes completions out as bytes and wakes the
 // callers.
 
+//go:build cgo
+
 package rsscript
 
 /*

@@ -207,7 +207,7 @@ impl World {
         let task = match self.rng.u8(..3) {
             0 => Task::Load(self.scripts[0].clone()),
             1 => Task::Exists(vec![self.scripts[0].sha_hex().as_bytes().to_vec()]),
-            _ => Task::Flush(crate::admin::FlushMode::Default),
+            _ => Task::Flush(crate::core::FlushMode::Default),
         };
         let deadline = self.now() + TIMEOUT;
         let view = View { read_from: ReadFrom::Primary, way: Way::Random };
@@ -465,6 +465,8 @@ impl World {
                 let now = self.now();
                 self.engine.close(now, &mut self.network);
                 self.tell();
+                let left = self.ops.iter().position(|op| op.end.is_none());
+                assert_eq!(left, None, "seed {}: closing has left a call", self.seed);
             }
         }
         self.wind_down();
