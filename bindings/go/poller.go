@@ -10,11 +10,12 @@ package rsscript
 #include <poll.h>
 #include <rs_script.h>
 
-// Takes completions out: bytes, number and what the next one needs, in `counts`. Whether there is more to do, or there may be: Go's poller tells of an edge.
-static rs_status rsscript_poll(const rs_queue *queue, char *buffer, size_t capacity, size_t max, bool look, size_t *counts, bool *more) {
+// Takes completions out: bytes, number and what the next one needs, in `counts`. `more`: whether there is more to do, or there may be; for that the
+// descriptor is asked where no more completions came than `look`.
+static rs_status rsscript_poll(const rs_queue *queue, char *buffer, size_t capacity, size_t max, long look, size_t *counts, bool *more) {
 	rs_status status = rs_queue_poll_packed(queue, buffer, capacity, max, 0, &counts[0], &counts[1], &counts[2], NULL);
-	*more = counts[1] == max || counts[2] > 0 || (counts[1] > 0 && !look);
-	if (!*more) {
+	*more = counts[1] > 0;
+	if ((long)counts[1] <= look && counts[1] < max && counts[2] == 0) {
 		struct pollfd readable = {.fd = rs_queue_fd(queue), .events = POLLIN};
 		*more = poll(&readable, 1, 0) > 0;
 	}
@@ -43,6 +44,10 @@ const (
 const (
 	// The reader leaves after so many calls that were alone.
 	enoughAlone = 8
+	// A server on the same processor has often answered when a call has been sent. Where it has not, so many calls are not polled for at once.
+	untriedCalls = 8
+	// What happens while nobody calls is seen by the next call after so long.
+	unpolledTime = time.Millisecond
 	// How often the reader, while it does not poll, looks who does.
 	readerPause = 5 * time.Millisecond
 )
@@ -56,8 +61,10 @@ type poller struct {
 	done    chan struct{} // closed by the reader when it ends
 	// The caller that polls is to leave.
 	wanted atomic.Bool
-	// Is that of whoever polls.
-	inbox inbox
+	// Are those of whoever polls.
+	inbox   inbox
+	untried int
+	polled  time.Time // when a caller last began to
 
 	// Guarded by the engine's mu.
 	role   role
@@ -128,20 +135,24 @@ func (h *Client) pollFor(c *call) {
 	submitted := false
 	// Go's poller tells of an edge. None is lost within one Read, whose function is called again after each: so the call is sent in there.
 	_ = p.conn.Read(func(uintptr) bool {
-		more := false
 		if !submitted {
 			submitted = true
+			p.catchUp(e)
 			h.submitAll()
-		} else {
-			more = e.poll(false)
-		}
-		for len(c.done) == 0 && !p.wanted.Load() {
-			if !more {
-				return false
+			if p.untried == 0 {
+				e.poll(askNever)
+				if len(c.done) == 0 {
+					p.untried = untriedCalls
+				}
+			} else {
+				p.untried--
 			}
-			more = e.poll(false)
+		} else {
+			for more := true; more && len(c.done) == 0 && !p.wanted.Load(); {
+				more = e.poll(askIfNone)
+			}
 		}
-		return true
+		return len(c.done) > 0 || p.wanted.Load()
 	})
 	e.mu.Lock()
 	p.wanted.Store(false)
@@ -153,6 +164,16 @@ func (h *Client) pollFor(c *call) {
 	e.mu.Unlock()
 }
 
+// catchUp polls if nobody may have done so for a while: a connection that has ended meanwhile should be known to have, and a time that has passed.
+func (p *poller) catchUp(e *engine) {
+	now := time.Now()
+	isLate := now.Sub(p.polled) > unpolledTime
+	p.polled = now
+	for more := isLate; more; {
+		more = e.poll(askIfNone)
+	}
+}
+
 // read is the reader: it polls when it is to, until the engine is closed and nothing is in flight.
 func (e *engine) read() {
 	p := &e.poller
@@ -162,7 +183,7 @@ func (e *engine) read() {
 	for e.awaitRole(timer) {
 		err := p.conn.Read(func(uintptr) bool {
 			for more := true; more; {
-				more = e.poll(true)
+				more = e.poll(askAlways)
 				if e.leave() {
 					return true
 				}
@@ -263,12 +284,19 @@ type pollCounts struct {
 	more  C.bool
 }
 
-// poll takes out what fits and wakes the callers. Whether there may be more to do; where completions came it is only seen if look is set.
-func (e *engine) poll(look bool) bool {
+// When the queue's descriptor is asked whether there is more to do: where so many completions came at most.
+const (
+	askNever  = -1
+	askIfNone = 0
+	askAlways = readMax
+)
+
+// poll takes out what fits and wakes the callers. Whether there is more to do, or there may be.
+func (e *engine) poll(ask C.long) bool {
 	in := &e.poller.inbox
 	n := in.counts
 	e.life.RLock()
-	status := C.rsscript_poll(e.queue, (*C.char)(unsafe.Pointer(unsafe.SliceData(in.buf))), C.size_t(len(in.buf)), readMax, C.bool(look), &n.sizes[0], &n.more)
+	status := C.rsscript_poll(e.queue, (*C.char)(unsafe.Pointer(unsafe.SliceData(in.buf))), C.size_t(len(in.buf)), readMax, ask, &n.sizes[0], &n.more)
 	e.life.RUnlock()
 	if status != C.RS_OK {
 		panic("rsscript: the queue cannot be read: " + statusName(Status(status)))
@@ -278,7 +306,7 @@ func (e *engine) poll(look bool) bool {
 	if needed > len(in.buf) {
 		small := in.buf
 		in.buf = make([]byte, needed)
-		more = e.poll(look)
+		more = e.poll(ask)
 		in.buf = small
 	}
 	return more
