@@ -4,6 +4,10 @@ from harness import HIGHER, LOWER, Figure, in_turn, run
 
 CALLS = {1: 20_000, 4: 60_000, 16: 100_000, 64: 200_000, 1000: 300_000}
 PIPELINED = 300_000
+WAITING = 300
+CANCELLED = 100_000
+# Seconds: until all calls are made and cancelled.
+PAUSE = 60
 PEERS = ("rueidis", "go-redis")
 
 
@@ -18,11 +22,31 @@ def rates(bench, mode, count, calls):
         yield Figure(our_cpu, peer, cpu, "CPU us/call", LOWER)
 
 
+def blocking(bench):
+    """So many BLPOPs of a second at once: seconds until all are answered, and errors."""
+    command = [bench.go_program(), "rs_script", bench.port(), "blocking", WAITING, 1]
+    ((seconds, failed),) = in_turn(lambda: tuple(map(float, run(command).split())), rounds=3)
+    yield Figure(seconds, "goal", 2, "s", LOWER)
+    yield Figure(failed, "goal", 0, "errors", LOWER)
+
+
+def cancelling(bench):
+    """As many calls that a server does not answer, of one context that is cancelled."""
+    # It pauses, so nobody else can use it.
+    program, port = bench.go_program(), bench.start_server()
+    command = [program, "rs_script", port, "cancel", CANCELLED, PAUSE]
+    ((seconds, cpu),) = in_turn(lambda: tuple(map(float, run(command).split())), rounds=1)
+    yield Figure(seconds, "goal", 0.2, "s", LOWER)
+    yield Figure(cpu, "goal", 0.2, "CPU s", LOWER)
+
+
 SCENARIOS = {
     "go-call-1": lambda bench: rates(bench, "call", 1, CALLS[1]),
     "go-call-4": lambda bench: rates(bench, "call", 4, CALLS[4]),
     "go-call-16": lambda bench: rates(bench, "call", 16, CALLS[16]),
     "go-call-64": lambda bench: rates(bench, "call", 64, CALLS[64]),
     "go-call-1000": lambda bench: rates(bench, "call", 1000, CALLS[1000]),
+    "go-blocking-300": blocking,
+    "go-cancel-100000": cancelling,
     "go-pipeline-100": lambda bench: rates(bench, "pipeline", 100, PIPELINED),
 }

@@ -1,15 +1,20 @@
 // Calls of the multiply script from Go, on a server at a loopback port: `go CLIENT PORT call GOROUTINES CALLS`, one by one from so many goroutines, and
 // `go CLIENT PORT pipeline SIZE CALLS`, in pipelines from one. CLIENT is rs_script, rueidis or go-redis. Prints calls per second and microseconds of this
 // process's CPU time per call.
+//
+// `go rs_script PORT blocking COUNT SECONDS`: BLPOPs that wait so long at once. Prints seconds until all are answered, and errors.
+// `go rs_script PORT cancel COUNT SECONDS`: calls whose one context is cancelled while the server pauses. Prints seconds until all have returned, and CPU seconds.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -125,6 +130,53 @@ func measure(p peer, mode string, count, calls int) {
 	group.Wait()
 }
 
+// blocking makes so many calls at once that wait on the server.
+func blocking(address string, count, seconds int) {
+	client, err := rsscript.Open(ctx, "redis://"+address)
+	must(err)
+	var failed atomic.Int64
+	start := time.Now()
+	at(count, func() {
+		result := client.Do(ctx, "BLPOP", "empty", seconds)
+		if result.Err() != nil || !result.IsNil() {
+			failed.Add(1)
+		}
+	}).Wait()
+	fmt.Println(time.Since(start).Seconds(), failed.Load())
+}
+
+// cancelling cancels so many calls at once; the server pauses for so long.
+func cancelling(address string, count, seconds int) {
+	client, err := rsscript.Open(ctx, "redis://"+address, rsscript.WithMaxInFlight(count+1))
+	must(err)
+	must(client.Do(ctx, "CLIENT", "PAUSE", seconds*1000, "ALL").Err())
+	cancelled, cancel := context.WithCancel(ctx)
+	group := at(count, func() {
+		if err := client.Do(cancelled, "PING").Err(); !errors.Is(err, context.Canceled) {
+			log.Fatal(err)
+		}
+	})
+	for client.Stats().InFlight < uint64(count) {
+		time.Sleep(time.Millisecond)
+	}
+	start, before := time.Now(), cpu()
+	cancel()
+	group.Wait()
+	fmt.Println(time.Since(start).Seconds(), (cpu() - before).Seconds())
+}
+
+func at(count int, call func()) *sync.WaitGroup {
+	var group sync.WaitGroup
+	for range count {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			call()
+		}()
+	}
+	return &group
+}
+
 func cpu() time.Duration {
 	var usage syscall.Rusage
 	must(syscall.Getrusage(syscall.RUSAGE_SELF, &usage))
@@ -133,15 +185,24 @@ func cpu() time.Duration {
 
 func main() {
 	if len(os.Args) != 6 {
-		log.Fatal("usage: go CLIENT PORT call|pipeline COUNT CALLS")
+		log.Fatal("usage: go CLIENT PORT call|pipeline|blocking|cancel COUNT CALLS|SECONDS")
 	}
 	peers := map[string]func(string) peer{"rs_script": rsScript, "rueidis": ofRueidis, "go-redis": ofGoRedis}
 	count, err := strconv.Atoi(os.Args[4])
 	must(err)
 	calls, err := strconv.Atoi(os.Args[5])
 	must(err)
-	client := peers[os.Args[1]]("127.0.0.1:" + os.Args[2])
+	address := "127.0.0.1:" + os.Args[2]
 	mode := os.Args[3]
+	switch mode {
+	case "blocking":
+		blocking(address, count, calls)
+		return
+	case "cancel":
+		cancelling(address, count, calls)
+		return
+	}
+	client := peers[os.Args[1]](address)
 	measure(client, mode, count, calls/10)
 	start, before := time.Now(), cpu()
 	measure(client, mode, count, calls)

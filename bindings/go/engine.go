@@ -10,6 +10,10 @@ package rsscript
 
 /*
 #include <rs_script.h>
+
+static void rsscript_cancel(const rs_client *client, const rs_queue *queue, size_t count, const uint64_t *tags) {
+	for (size_t i = 0; i < count; i++) rs_client_cancel(client, queue, tags[i], NULL, NULL);
+}
 */
 import "C"
 
@@ -31,20 +35,21 @@ type engine struct {
 	// Is held for reading by whoever uses queue, and for writing to free it.
 	life  sync.RWMutex
 	freed bool
-	// One goroutine at a time calls calls off: each may have to wait inside C, on a thread.
-	cancelling sync.Mutex
 	// Nil where nobody is told.
 	events *eventLog
 
-	mu        sync.Mutex
-	closed    bool
-	capacity  int
-	calls     []*call
-	free      []uint32
-	serial    uint64
-	inFlight  int
-	idle      chan struct{} // closed by the call that leaves a closed engine last
-	closeDone chan struct{}
+	mu     sync.Mutex
+	closed bool
+	// Calls to be called off, and whether a goroutine does that.
+	cancels    []uint64
+	cancelling bool
+	capacity   int
+	calls      []*call
+	free       []uint32
+	serial     uint64
+	inFlight   int
+	idle       chan struct{} // closed by the call that leaves a closed engine last
+	closeDone  chan struct{}
 }
 
 // call is one that a goroutine waits for; it is used again for another afterwards.
@@ -286,9 +291,10 @@ func (h *Client) submit() bool {
 	l.callOff = left
 	more := len(l.open.calls) > 0
 	l.submitting = more
+	leads := e.toCancel(tags...)
 	e.mu.Unlock()
-	for _, tag := range tags {
-		h.cancel(tag)
+	if leads {
+		h.cancelAll()
 	}
 	return more
 }
@@ -354,20 +360,50 @@ func (h *Client) callOffFor(ctx context.Context, c unsent) {
 		e.mu.Unlock()
 		return
 	}
+	leads := e.toCancel(c.tag)
 	e.mu.Unlock()
-	h.cancel(c.tag)
+	if leads {
+		// A context often has many calls.
+		runtime.Gosched()
+		h.cancelAll()
+	}
 }
 
-func (h *Client) cancel(tag uint64) {
+// toCancel has calls called off; whether the caller is to do that. With mu held.
+func (e *engine) toCancel(tags ...uint64) bool {
+	e.cancels = append(e.cancels, tags...)
+	leads := !e.cancelling && len(e.cancels) > 0
+	e.cancelling = e.cancelling || leads
+	return leads
+}
+
+// cancelAll calls off what has gathered; what gathers meanwhile is another goroutine's.
+func (h *Client) cancelAll() {
+	if h.cancelSome() {
+		go func() {
+			for h.cancelSome() {
+			}
+		}()
+	}
+}
+
+// cancelSome is one round of it, with one crossing into C. Whether there is another for the caller to do.
+func (h *Client) cancelSome() bool {
 	e := h.engine
-	e.cancelling.Lock()
-	defer e.cancelling.Unlock()
+	e.mu.Lock()
+	tags := e.cancels
+	e.cancels = nil
+	e.mu.Unlock()
 	e.life.RLock()
-	defer e.life.RUnlock()
 	if !e.freed {
-		C.rs_client_cancel(h.native.pointer, e.queue, C.uint64_t(tag), nil, nil)
+		C.rsscript_cancel(h.native.pointer, e.queue, C.size_t(len(tags)), (*C.uint64_t)(unsafe.SliceData(tags)))
 		runtime.KeepAlive(h.native)
 	}
+	e.life.RUnlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cancelling = len(e.cancels) > 0
+	return e.cancelling
 }
 
 // dispatch wakes the callers of completions.
