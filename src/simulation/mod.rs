@@ -491,6 +491,8 @@ impl World {
             self.step();
         }
         let seed = self.seed;
+        let unasked = &self.fleet.unasked;
+        assert!(unasked.is_empty(), "seed {seed}: items {unasked:?} followed ASK without ASKING");
         for (number, op) in self.ops.iter().enumerate() {
             let Some(end) = &op.end else { continue };
             for ((item, is_not_executed), repeatable) in
