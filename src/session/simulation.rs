@@ -494,7 +494,10 @@ impl World {
             rights.no_eval || expectation.shape == Shape::Transaction && (rights.no_load || lacked_multi);
         let is_broken = expectation.has_broken && error.message().contains("compiling");
         let is_full = error.message().contains("OOM");
-        assert!(is_lost || is_forged || lacks_rights || is_broken || is_full, "seed {seed}: {rights:?}: {error}");
+        assert!(
+            is_lost || is_forged || lacks_rights || is_broken || is_full,
+            "seed {seed}: {rights:?}: {error}"
+        );
         if is_forged && !is_lost {
             assert!(!error.is_not_executed(), "seed {seed}: {error}");
         }
