@@ -441,6 +441,8 @@ impl World {
             self.engine.cancel(now, &mut self.network, number as u64, &|owner| *owner == number as u64);
         assert_eq!(found, !is_over, "seed {}: op {number}", self.seed);
         self.tell();
+        let has_end = self.ops[number].end.is_some() || self.ops[number].plain.is_some();
+        assert!(has_end, "seed {}: op {number} was called off and goes on", self.seed);
     }
 
     fn run(&mut self, steps: usize) {
