@@ -2,7 +2,7 @@
 
 from harness import HIGHER, LOWER, Figure, in_turn, run
 
-CALLS = {1: 20_000, 64: 200_000, 1000: 300_000}
+CALLS = {1: 20_000, 4: 60_000, 16: 100_000, 64: 200_000, 1000: 300_000}
 PIPELINED = 300_000
 PEERS = ("rueidis", "go-redis")
 
@@ -20,6 +20,8 @@ def rates(bench, mode, count, calls):
 
 SCENARIOS = {
     "go-call-1": lambda bench: rates(bench, "call", 1, CALLS[1]),
+    "go-call-4": lambda bench: rates(bench, "call", 4, CALLS[4]),
+    "go-call-16": lambda bench: rates(bench, "call", 16, CALLS[16]),
     "go-call-64": lambda bench: rates(bench, "call", 64, CALLS[64]),
     "go-call-1000": lambda bench: rates(bench, "call", 1000, CALLS[1000]),
     "go-pipeline-100": lambda bench: rates(bench, "pipeline", 100, PIPELINED),

@@ -1,8 +1,8 @@
 // How calls get to the native library and their replies back: in batches, with one crossing into C for each.
 //
 // A goroutine packs its call and puts it into the open batch of its client handle. Whoever finds no batch under way submits it; what gathers meanwhile
-// goes with the next. One goroutine waits for the queue's descriptor, in Go's own poller and not in C, takes completions out as bytes
-// and wakes the callers. So no thread waits for a call, whatever the number of callers.
+// goes with the next. The queue has no thread: poller.go says which goroutine waits for its descriptor, takes completions out as bytes and wakes the
+// callers.
 
 //go:build cgo
 
@@ -18,25 +18,21 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 	"unsafe"
 )
 
 // engine is what all handles of a client share.
 type engine struct {
-	queue *C.rs_queue
-	// A duplicate of the queue's descriptor, known to Go's poller.
-	signal *os.File
+	queue  *C.rs_queue
+	poller poller
 	// Is held for reading by whoever uses queue, and for writing to free it.
 	life  sync.RWMutex
 	freed bool
 	// One goroutine at a time calls calls off: each may have to wait inside C, on a thread.
 	cancelling sync.Mutex
-	readerDone chan struct{}
 	// Nil where nobody is told.
 	events *eventLog
 
@@ -87,38 +83,29 @@ type lane struct {
 type unsent struct{ tag, batch uint64 }
 
 func newEngine(settings *settings) (*engine, *Error) {
-	e := &engine{capacity: settings.maxInFlight, events: settings.events, readerDone: make(chan struct{}), idle: make(chan struct{}), closeDone: make(chan struct{})}
-	var native *C.rs_error
-	if C.rs_queue_new(C.size_t(e.capacity), &e.queue, &native) != C.RS_OK {
-		return nil, takeError(native)
+	e := &engine{capacity: settings.maxInFlight, events: settings.events, idle: make(chan struct{}), closeDone: make(chan struct{})}
+	// Where Go's poller takes only descriptors of other kinds, the library's thread does the work and polling is taking out.
+	err := e.newQueue(C.RS_QUEUE_NO_THREAD)
+	if err != nil && err.Status == ErrInternal {
+		err = e.newQueue(0)
 	}
-	C.rs_queue_set_packed_details(e.queue, true)
-	fd, err := duplicate(int(C.rs_queue_fd(e.queue)))
-	if err == nil {
-		e.signal = os.NewFile(uintptr(fd), "rs_queue")
-		var conn syscall.RawConn
-		if conn, err = e.signal.SyscallConn(); err == nil {
-			// Nothing waits for a deadline here; it tells whether Go's poller takes the descriptor.
-			err = e.signal.SetDeadline(time.Time{})
-		}
-		if err == nil {
-			go e.read(conn)
-			return e, nil
-		}
-		e.signal.Close()
+	if err != nil {
+		return nil, err
 	}
-	C.rs_queue_free(e.queue)
-	return nil, refused(ErrInternal, fmt.Sprintf("the queue's descriptor cannot be waited for: %v; nothing was sent", err))
+	return e, nil
 }
 
-func duplicate(fd int) (int, error) {
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	copied, err := syscall.Dup(fd)
-	if err == nil {
-		syscall.CloseOnExec(copied)
+func (e *engine) newQueue(flags C.uint32_t) *Error {
+	var native *C.rs_error
+	if C.rs_queue_new_with(C.size_t(e.capacity), flags, &e.queue, &native) != C.RS_OK {
+		return takeError(native)
 	}
-	return copied, err
+	C.rs_queue_set_packed_details(e.queue, true)
+	if err := e.startPolling(); err != nil {
+		C.rs_queue_free(e.queue)
+		return refused(ErrInternal, fmt.Sprintf("the queue's descriptor cannot be waited for: %v; nothing was sent", err))
+	}
+	return nil
 }
 
 // A tag is the call's place below these bits and a serial number above, so that no two calls ever have the same.
@@ -127,26 +114,33 @@ const placeBits = 24
 // do makes a call and waits for it. The caller releases the call.
 func (h *Client) do(ctx context.Context, c *call) {
 	timeout, err := timeoutOf(ctx)
+	polls := false
 	if err == nil {
-		err = h.enqueue(c, timeout)
+		polls, err = h.enqueue(c, timeout)
 	}
 	if err != nil {
 		c.result = failed(err)
 		return
 	}
-	done := ctx.Done()
-	if done == nil {
-		<-c.done
-		return
+	ended := ctx.Done()
+	switch {
+	case polls && ended == nil:
+		h.pollFor(c)
+	case polls:
+		which := unsent{c.tag, c.batch}
+		stop := context.AfterFunc(ctx, func() { h.callOffFor(ctx, which) })
+		h.pollFor(c)
+		stop()
 	}
-	select {
-	case <-c.done:
-	case <-done:
-		// At its deadline the library ends the call by itself, and says so.
-		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			h.callOff(c)
-		}
+	if ended == nil {
 		<-c.done
+	} else {
+		select {
+		case <-c.done:
+		case <-ended:
+			h.callOffFor(ctx, unsent{c.tag, c.batch})
+			<-c.done
+		}
 	}
 	if err := c.result.err; err != nil && err.mayBeOfContext() {
 		err.cause = causeOf(ctx)
@@ -192,16 +186,17 @@ func ended(cause error) *Error {
 
 func closedError() *Error { return refused(ErrClosed, "the client is closed; nothing was sent") }
 
-func (h *Client) enqueue(c *call, timeout uint32) *Error {
+// enqueue has a call submitted, or says that the caller is to do that, and to poll.
+func (h *Client) enqueue(c *call, timeout uint32) (polls bool, _ *Error) {
 	e, l := h.engine, &h.lane
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()
-		return closedError()
+		return false, closedError()
 	}
 	if e.inFlight == e.capacity {
 		e.mu.Unlock()
-		return refused(ErrQueueFull, fmt.Sprintf("%d calls are in flight already, which is the limit; nothing was sent", e.capacity))
+		return false, refused(ErrQueueFull, fmt.Sprintf("%d calls are in flight already, which is the limit; nothing was sent", e.capacity))
 	}
 	e.inFlight++
 	e.serial++
@@ -223,20 +218,26 @@ func (h *Client) enqueue(c *call, timeout uint32) *Error {
 	leads := !l.submitting
 	l.submitting = true
 	alone := e.inFlight == 1
+	polls = e.poller.enter(leads && alone)
 	e.mu.Unlock()
-	if leads {
+	if leads && !polls {
 		if !alone {
 			h.letJoin()
 		}
-		if h.submit() {
-			go func() {
-				for h.submit() {
-					h.letJoin()
-				}
-			}()
-		}
+		h.submitAll()
 	}
-	return nil
+	return polls, nil
+}
+
+// submitAll sends the open batch; those that gather meanwhile are another goroutine's.
+func (h *Client) submitAll() {
+	if h.submit() {
+		go func() {
+			for h.submit() {
+				h.letJoin()
+			}
+		}()
+	}
 }
 
 // letJoin gives others that are ready to call the time to join the open batch, as long as that makes it grow.
@@ -340,18 +341,21 @@ func (e *engine) remove(tag uint64) *call {
 	return c
 }
 
-// callOff has a call completed at once. Its completion says whether it may have been executed.
-func (h *Client) callOff(c *call) {
+// callOffFor has a call completed at once whose context has ended. Its completion says whether it may have been executed. It may be over already.
+func (h *Client) callOffFor(ctx context.Context, c unsent) {
+	// At its deadline the library ends the call by itself, and says so.
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return
+	}
 	e, l := h.engine, &h.lane
 	e.mu.Lock()
 	if c.batch > l.sentNumber {
-		l.callOff = append(l.callOff, unsent{c.tag, c.batch})
+		l.callOff = append(l.callOff, c)
 		e.mu.Unlock()
 		return
 	}
-	tag := c.tag
 	e.mu.Unlock()
-	h.cancel(tag)
+	h.cancel(c.tag)
 }
 
 func (h *Client) cancel(tag uint64) {
@@ -366,56 +370,6 @@ func (h *Client) cancel(tag uint64) {
 	}
 }
 
-// The buffer for completions. Where one alone needs more, it gets one of its own.
-const (
-	readBuffer = 256 << 10
-	readMax    = 1024
-)
-
-// read takes completions out until the engine is closed and nothing is in flight.
-func (e *engine) read(conn syscall.RawConn) {
-	defer close(e.readerDone)
-	inbox := &inbox{buf: make([]byte, readBuffer)}
-	// Go's poller tells of an edge. None is lost within one Read, whose function is called again after each.
-	_ = conn.Read(func(uintptr) bool {
-		for e.poll(inbox) {
-		}
-		return false
-	})
-}
-
-type inbox struct {
-	buf   []byte
-	calls []*call
-	// What C writes to; no Go pointers are near.
-	counts *pollCounts
-}
-
-type pollCounts struct{ used, count, needed C.size_t }
-
-// poll takes out what fits. Whether there may be more.
-func (e *engine) poll(in *inbox) bool {
-	if in.counts == nil {
-		in.counts = new(pollCounts)
-	}
-	n := in.counts
-	status := C.rs_queue_poll_packed(e.queue, (*C.char)(unsafe.Pointer(unsafe.SliceData(in.buf))), C.size_t(len(in.buf)), readMax, 0,
-		&n.used, &n.count, &n.needed, nil)
-	if status != C.RS_OK {
-		panic("rsscript: the queue cannot be read: " + statusName(Status(status)))
-	}
-	isFull, needed := n.count == readMax, int(n.needed)
-	e.dispatch(in, in.buf[:n.used])
-	if needed > len(in.buf) {
-		small := in.buf
-		in.buf = make([]byte, needed)
-		more := e.poll(in)
-		in.buf = small
-		return more
-	}
-	return isFull || needed > 0
-}
-
 // dispatch wakes the callers of completions.
 func (e *engine) dispatch(in *inbox, bytes []byte) {
 	in.calls = in.calls[:0]
@@ -424,6 +378,7 @@ func (e *engine) dispatch(in *inbox, bytes []byte) {
 		in.calls = append(in.calls, e.remove(native.Uint64(rest[4:])))
 		rest = rest[4+native.Uint32(rest):]
 	}
+	e.poller.count(len(in.calls), e.inFlight)
 	e.mu.Unlock()
 	for i, c := range in.calls {
 		size := native.Uint32(bytes)
@@ -475,8 +430,7 @@ func (e *engine) close(closeClient func()) {
 	e.mu.Unlock()
 	closeClient()
 	<-e.idle
-	e.signal.Close()
-	<-e.readerDone
+	e.poller.stop()
 	e.life.Lock()
 	C.rs_queue_free(e.queue)
 	e.freed = true

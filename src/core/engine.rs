@@ -183,6 +183,10 @@ impl<T: Owner> Engine<T> {
     }
 
     fn begin_task(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, task: Task) {
+        if matches!(&task, Task::Exists(shas) if shas.is_empty()) {
+            // The command needs one.
+            return self.finish(now, io, id, administration::combine(&task, Vec::new()), None);
+        }
         let kills = matches!(task, Task::Kill | Task::KillAny);
         if self.servers.only.is_some() && !kills {
             let mut request = io.take_request();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use super::{Io, Reactor};
+use super::{Io, Reactor, never};
 use crate::error::{Error, Result, Status};
 use crate::ffi::lock::Mutex;
 use crate::queue::Queue;
@@ -110,7 +110,7 @@ impl crate::queue::Source for Io {
 fn run(io: &Io, reactor: &Reactor, driver: &Driver) {
     io.role.take_for_driver();
     while !driver.stopped.load(Ordering::Acquire) {
-        io.turn_contained(reactor);
+        io.turn_contained(reactor, never());
     }
     io.role.release_by_driver();
 }

@@ -21,7 +21,7 @@ mod wait;
 pub(crate) use link::{End, Link};
 pub(crate) use owner::{Owner, Queued, Waiter};
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -68,6 +68,8 @@ pub(crate) struct Io {
     reactor: Mutex<Option<Arc<Reactor>>>,
     /// Who turns the reactor.
     role: Role,
+    /// Counts the turns for queues without a thread.
+    straight: AtomicU32,
     driver: Mutex<Option<Arc<Driver>>>,
     lookups: lookup::Lookups,
 }
@@ -112,6 +114,7 @@ impl Io {
             blocking: AtomicUsize::new(0),
             reactor: Mutex::default(),
             role: Role::default(),
+            straight: AtomicU32::new(0),
             driver: Mutex::default(),
             lookups: lookup::Lookups::default(),
         })

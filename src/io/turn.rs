@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -27,6 +28,9 @@ thread_local! {
 
 /// The longest sleep: there is nothing to be said for a longer one, and systems differ in what they take.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
+
+/// All sockets are asked at every such turn for a queue without a thread.
+const STRAIGHT_TURNS: u32 = 16;
 
 /// This thread turns a client's reactor, until this is dropped.
 pub(super) struct Turning(usize);
@@ -85,7 +89,12 @@ impl Io {
             }
         }
         self.lookups.take_found(&mut events);
-        self.enter(&mut events, |engine, doing| {
+        self.tell_what_came(&mut events);
+    }
+
+    /// Tells the engine what has happened, and what time it is.
+    fn tell_what_came(&self, events: &mut Vec<Event>) {
+        self.enter(events, |engine, doing| {
             let now = Instant::now();
             if engine.next_tick().is_some_and(|next| next <= now) {
                 #[cfg(test)]
@@ -225,11 +234,15 @@ impl Io {
 
     /// Turns once without waiting, if nobody else does just now; whether it did.
     pub(super) fn turn_once(&self) -> bool {
+        self.with_role(|reactor| self.turn_contained(reactor, Instant::now()))
+    }
+
+    fn with_role(&self, turn: impl FnOnce(&Reactor)) -> bool {
         if !self.role.try_take() {
             return false;
         }
         if let Some(reactor) = self.reactor_if_any() {
-            self.turn(&reactor, Instant::now());
+            turn(&reactor);
         }
         self.role.release();
         true
@@ -237,12 +250,33 @@ impl Io {
 
     /// The same for a queue without a thread, whose timer is set anew when its time has come.
     pub(super) fn turn_for_queue(&self) -> bool {
-        let has_turned = self.turn_once();
+        let has_turned = self.with_role(|reactor| {
+            if !self.read_straight() {
+                self.turn_contained(reactor, Instant::now());
+            }
+        });
         let is_due = |timer: Option<Instant>| timer.is_some_and(|timer| timer <= Instant::now());
         if self.core.lock().timer.is_some_and(is_due) {
             self.set_timer();
         }
         has_turned
+    }
+
+    /// A turn without asking which sockets are ready, where one server's connection is what is waited for; whether replies came. Every now and then all
+    /// are asked, so that none is forgotten.
+    fn read_straight(&self) -> bool {
+        let Some(link) = self.served.only() else { return false };
+        if self.straight.fetch_add(1, Ordering::Relaxed) % STRAIGHT_TURNS == 0 {
+            return false;
+        }
+        let mut events = Vec::new();
+        contain(|| link.pump_if_expected(Instant::now(), &mut events));
+        if events.is_empty() {
+            return false;
+        }
+        let _turning = Turning::new(self);
+        self.tell_what_came(&mut events);
+        true
     }
 
     /// Sets the timer that makes queues without a thread readable.

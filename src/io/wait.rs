@@ -101,7 +101,7 @@ impl Io {
                 if let Ok(reactor) = &reactor {
                     waiter.set_turns(true);
                     while !waiter.is_over() {
-                        self.turn_contained(reactor);
+                        self.turn_contained(reactor, never());
                     }
                     waiter.set_turns(false);
                 }
@@ -135,8 +135,8 @@ impl Io {
     }
 
     /// One turn. A panic in it leaves nobody who would look after the calls under way: they end.
-    pub(super) fn turn_contained(&self, reactor: &super::Reactor) {
-        if contain(|| self.turn(reactor, never())).is_none() {
+    pub(super) fn turn_contained(&self, reactor: &super::Reactor, until: Instant) {
+        if contain(|| self.turn(reactor, until)).is_none() {
             let epoch = self.core.lock().epoch;
             self.start_anew(epoch);
         }

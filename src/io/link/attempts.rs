@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::transfer::Wait;
 use super::{CloseOnPanic, Link, Shared, Tag};
 use crate::core::{AttemptId, Health, Left};
+use crate::ffi::lock::MutexGuard;
 use crate::ffi::readiness::Interest;
 use crate::io::events::Event;
 use crate::request::Request;
@@ -90,24 +91,38 @@ impl Link {
                 // A caller does it. It will have the socket watched again, where that is needed, when it leaves.
                 self.watch(&mut shared, Interest::NONE);
             } else {
-                shared.reading = true;
-                if shared.blocked && !shared.writing {
-                    self.flush(&mut shared);
-                }
-                if shared.cause.is_none() {
-                    self.receive(&mut shared, now, Wait::Not);
-                }
-                if !shared.writing && !shared.blocked {
-                    self.flush(&mut shared);
-                }
-                shared.reading = false;
-                if shared.cause.is_none() {
-                    self.watch_unattended(&mut shared);
-                }
-                self.pass_on(&mut shared);
+                self.pump_as_reader(&mut shared, now);
             }
         }
         self.tell(&mut shared, events);
+    }
+
+    /// The same without having been told that something is there, if a reply to an attempt is due. Adds nothing if none came.
+    pub(crate) fn pump_if_expected(&self, now: Instant, events: &mut Vec<Event>) {
+        let _defect = CloseOnPanic::new(self);
+        let mut shared = self.shared.lock();
+        if shared.cause.is_none() && shared.attempts > 0 && !shared.reading {
+            self.pump_as_reader(&mut shared, now);
+            self.tell(&mut shared, events);
+        }
+    }
+
+    fn pump_as_reader(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant) {
+        shared.reading = true;
+        if shared.blocked && !shared.writing {
+            self.flush(shared);
+        }
+        if shared.cause.is_none() {
+            self.receive(shared, now, Wait::Not);
+        }
+        if !shared.writing && !shared.blocked {
+            self.flush(shared);
+        }
+        shared.reading = false;
+        if shared.cause.is_none() {
+            self.watch_unattended(shared);
+        }
+        self.pass_on(shared);
     }
 
     /// Has the reactor watch what nobody else attends to, whether or not something is in flight.
