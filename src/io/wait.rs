@@ -136,7 +136,7 @@ impl Io {
 
     /// One turn. A panic in it leaves nobody who would look after the calls under way: they end.
     pub(super) fn turn_contained(&self, reactor: &super::Reactor) {
-        if contain(|| self.turn(reactor, never())).is_none() {
+        if contain(|| self.turn(reactor, Some(never()))).is_none() {
             let epoch = self.core.lock().epoch;
             self.start_anew(epoch);
         }
