@@ -47,7 +47,7 @@ use wait::Role;
 
 /// Requests kept for the next calls: small ones for as many as go at once, and some others.
 const KEPT_SMALL_REQUESTS: usize = 1024;
-const SMALL_REQUEST: usize = 1024;
+const SMALL_REQUEST: usize = 4096;
 const KEPT_REQUESTS: usize = 64;
 
 /// Lists of effects that are kept.

@@ -426,7 +426,7 @@ const POOL_PAYLOADS: usize = 16;
 const POOL_BYTES: usize = 4096;
 /// The same for those of most calls: as many as go at once.
 const POOL_SMALL_PAYLOADS: usize = 1024;
-const SMALL_BYTES: usize = 256;
+const SMALL_BYTES: usize = 1024;
 
 impl Pool {
     #[inline(always)]
