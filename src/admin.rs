@@ -3,23 +3,10 @@
 use std::time::Instant;
 
 use crate::client::Client;
-use crate::core::{Task, Work};
+use crate::core::{FlushMode, Task, Work};
 use crate::error::Result;
 use crate::resp::{Kind, Reply};
 use crate::script::Script;
-
-/// How SCRIPT FLUSH does its work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(i32)]
-pub enum FlushMode {
-    /// As the server is configured (`lazyfree-lazy-user-flush`).
-    #[default]
-    Default = 0,
-    /// At once, before the reply.
-    Sync = 1,
-    /// In the background.
-    Async = 2,
-}
 
 impl Client {
     /// Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by itself.

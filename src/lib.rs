@@ -50,9 +50,9 @@ mod stats;
 mod submit;
 mod threads;
 
-pub use admin::FlushMode;
 pub use client::Client;
 pub use config::{Options, Protocol};
+pub use core::FlushMode;
 pub use error::{Error, Reason, Result, Status};
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]

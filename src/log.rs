@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::LONGEST_WAIT;
 use crate::defect::contain;
 use crate::ffi::lock::{Condvar, Mutex};
 use crate::threads::{self, Place};
@@ -20,6 +20,9 @@ pub enum LogLevel {
     /// A connection came or went.
     Info = 3,
 }
+
+/// Who waits is woken; nothing depends on this time.
+const A_WHILE: Duration = Duration::from_secs(60 * 60);
 
 type Callback = dyn Fn(LogLevel, &str) + Send + Sync;
 
@@ -81,7 +84,7 @@ impl Log {
         let callback = state.callback.take();
         // From within a callback the wait could be for itself, or for one that waits likewise.
         while threads::place() == Place::Outside && state.running > 0 {
-            listener.quiet.wait_for(&mut state, LONGEST_WAIT);
+            listener.quiet.wait_for(&mut state, A_WHILE);
         }
         drop(state);
         drop(callback);

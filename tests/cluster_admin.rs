@@ -3,14 +3,14 @@
 mod support;
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rs_script::{Client, FlushMode, ReplyRef, Route, Script, Status};
 use support::calls::{COUNT, LONG, NONE, client, cluster_client, with_longer_deadlines};
 use support::cluster::Cluster;
 use support::raw::{Raw, Value, calls_of};
 use support::server::{Binary, Server, all_versions};
-use support::{SLACK, wait_until};
+use support::wait_until;
 
 const LOOP: &str = "while true do end";
 const WRITE_AND_LOOP: &str = "redis.call('SET', KEYS[1], 1) while true do end";
@@ -126,14 +126,15 @@ fn a_primary_that_cannot_be_reached_is_an_error_that_names_it() {
             let error = with_longer_deadlines(&client, |client| {
                 let error =
                     ask(client).unwrap_or_else(|| panic!("{what} has not heard of node 1, which {state}"));
-                assert!(error.message().contains(&port_of(&cluster, 1)), "{what}: {error}");
                 error.message().contains("2 of 3 primaries have done it").then_some(error)
             });
-            assert!(error.message().contains(&port_of(&cluster, 0)), "{what}: {error}");
+            for node in [0, 1] {
+                assert!(error.message().contains(&port_of(&cluster, node)), "{what}: {error}");
+            }
         }
         assert!(!has(cluster.node(0), &script) && !has(cluster.node(2), &script), "FLUSH: the others have");
         with_longer_deadlines(&client, |client| {
-            let map = client.with_route(Route::AllPrimaries).unwrap().command(&["PING"]).unwrap();
+            let map = client.with_route(Route::AllPrimaries).unwrap().command(&["PING"]).ok()?;
             let parts: Vec<_> = map.root().elements().collect();
             assert_eq!(parts.len(), 6);
             let is_right = |pair: &[ReplyRef<'_>]| {
@@ -197,11 +198,11 @@ fn kill_does_not_say_notbusy_of_a_primary_that_it_cannot_ask() {
     let cluster = Cluster::builder(3).each(quick_to_be_busy).start();
     let client = cluster_client(&cluster);
     cluster.node(0).pause();
-    let start = Instant::now();
-    let error = client.with_timeout(Duration::from_secs(1)).script_kill().unwrap_err();
-    assert!(start.elapsed() < SLACK);
-    assert_ne!(error.server_code(), Some("NOTBUSY"), "{error}");
-    assert!(error.message().contains(&port_of(&cluster, 0)), "{error}");
+    with_longer_deadlines(&client, |client| {
+        let error = client.script_kill().unwrap_err();
+        assert_ne!(error.server_code(), Some("NOTBUSY"), "{error}");
+        error.message().contains(&port_of(&cluster, 0)).then_some(())
+    });
     // One success is a success, whatever became of the others.
     std::thread::scope(|scope| {
         let caller = occupy(scope, &cluster, &client, 2, LOOP);
@@ -229,7 +230,7 @@ fn show_finds_a_script_wherever_it_is() {
         assert!(client.script_show("0".repeat(40)).unwrap().is_none());
         // Without that primary nobody knows.
         cluster.kill(1);
-        let error = client.with_timeout(Duration::from_secs(2)).script_show(script.sha_hex()).unwrap_err();
+        let error = client.script_show(script.sha_hex()).unwrap_err();
         assert!(error.message().contains(&port_of(&cluster, 1)), "{error}");
     }
 }

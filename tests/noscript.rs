@@ -510,7 +510,8 @@ fn a_caller_that_leaves_while_its_script_is_being_repaired_is_sent_nothing_more(
             next = conn.read_command();
         }
     });
-    let client = open(&server.url());
+    // One connection for all of it.
+    let client = Client::open(&server.url(), options(LONG).silence_timeout(LONG).unwrap()).unwrap();
     let hasty = client.with_timeout(Duration::from_millis(50));
     let error = hasty.call(&Script::new(COUNT), &["n"], &NONE).unwrap_err();
     assert!(error.is_indeterminate(), "{error}");

@@ -211,7 +211,7 @@ fn calls_to_a_dead_server_fail_together_and_those_after_its_return_succeed() {
 #[test]
 fn each_call_ends_by_its_deadline() {
     let server = Server::start();
-    let client = Client::open(&server.url(), &options(LONG)).unwrap();
+    let client = Client::open(&server.url(), options(LONG).silence_timeout(LONG).unwrap()).unwrap();
     let hasty = client.with_timeout(Duration::from_millis(100));
     let queue = Queue::new(100).unwrap();
     client.command(&["PING"]).unwrap();

@@ -305,7 +305,7 @@ fn no_wake_up_is_lost_when_a_blocking_reader_leaves() {
 #[test]
 fn what_a_blocking_caller_could_not_send_is_sent_when_it_has_left() {
     let server = Server::start();
-    let client = Client::open(&server.url(), &options(LONG)).unwrap();
+    let client = Client::open(&server.url(), options(LONG).silence_timeout(LONG).unwrap()).unwrap();
     let queue = Queue::new(100).unwrap();
     // So that the thread is there, and polls for replies only.
     client.submit_command(&queue, 0, &["PING"]).unwrap();

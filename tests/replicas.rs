@@ -458,7 +458,8 @@ fn a_replica_that_hangs_costs_no_call_more_than_its_deadline() {
     let client = Client::open(&servers.url(), &options).unwrap();
     assert_eq!(ports(&client, 4), each([one, other], 2));
     one.pause();
-    let limit = Duration::from_secs(1);
+    // Half of it is a busy machine's, before a call turns to the primary.
+    let limit = Duration::from_secs(4);
     let short = client.with_timeout(limit);
     let mut late = 0;
     for _ in 0..20 {
@@ -483,9 +484,9 @@ fn a_replica_that_hangs_leaves_time_for_the_primary() {
     let (primary, replica) = (servers.primary(), servers.replica(0));
     let here = primary.port().to_string();
     let mut options = Options::default();
-    // An attempt to connect may take longer than a call.
-    options.connect_timeout(Duration::from_millis(2500)).unwrap().read_from(ReadFrom::PreferReplica);
-    options.call_timeout(Duration::from_secs(2)).unwrap();
+    // An attempt to connect may take longer than a call. Half of a call's time is the primary's, on a busy machine as well.
+    options.connect_timeout(Duration::from_secs(5)).unwrap().read_from(ReadFrom::PreferReplica);
+    options.call_timeout(Duration::from_secs(4)).unwrap();
     for is_connected in [false, true] {
         let client = Client::open(&servers.url(), &options).unwrap();
         if is_connected {
@@ -500,7 +501,7 @@ fn a_replica_that_hangs_leaves_time_for_the_primary() {
         }
         // Long enough for the replica to be tried again and again.
         let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(6) {
+        while start.elapsed() < Duration::from_secs(12) {
             assert_eq!(call().expect("the primary is well").as_str(), Some(here.as_str()));
             let mut pipeline = client.pipeline();
             pipeline.script_read_only(&script, &["a"], &NONE).unwrap();
@@ -653,9 +654,11 @@ fn reads_go_on_through_failovers() {
             let seen = reads.load(Ordering::Relaxed);
             wait_until("reads go on", || reads.load(Ordering::Relaxed) > seen + 10);
         }
-        let owner = cluster.primary_of(0);
+        // Another shard's: a Redis that has won an election lately takes its votes for those of the next one, which nobody else does.
+        let last = 16383;
+        let owner = cluster.primary_of(last);
         cluster.kill(owner);
-        cluster.wait_for_new_primary(0, owner);
+        cluster.wait_for_new_primary(last, owner);
         let seen = reads.load(Ordering::Relaxed);
         wait_until("reads go on", || reads.load(Ordering::Relaxed) > seen + 10);
     });

@@ -141,7 +141,8 @@ fn an_argument_may_be_64_mib_both_ways() {
 #[test]
 fn dropping_a_script_disturbs_neither_calls_in_flight_nor_its_twins() {
     let server = Server::start();
-    let client = open(&server.url());
+    // However long the second call is in coming, it is to be sent behind the first.
+    let client = Client::open(&server.url(), options(LONG).silence_timeout(LONG).unwrap()).unwrap();
     let (script, twin) = (Script::new(COUNT), Script::new(COUNT));
     client.call(&script, &["n"], NONE).unwrap();
     // The server forgets the script and stands still: the calls in flight will need its source again.

@@ -431,6 +431,7 @@ fn check(outcome: &Outcome, primary: &Server) {
 #[test]
 fn a_failover_on_demand_under_load() {
     let service = Sentinels::start(1);
+    service.trust_in_servers();
     let client = Client::open(&service.url(), &options()).unwrap();
     let old = service.primary();
     let mut new = old;
@@ -497,8 +498,12 @@ fn a_primary_killed_under_load_and_back() {
     let mut new = old;
     let outcome = calling_meanwhile(&client, DEADLINE, |calls| {
         wait_until("calls are made", || calls.load(Ordering::Relaxed) > 100);
-        service.kill_primary();
+        // Each thread has a call on its way when it dies.
+        old.pause();
+        wait_until("all wait for it", || client.stats().in_flight == 4);
+        old.kill();
         new = service.wait_for_new_primary(old);
+        service.trust_in_servers();
         wait_until("the new primary is called", || calls_of(new, "evalsha") > 100);
         old.restart();
         service.wait_until_whole();

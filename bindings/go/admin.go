@@ -1,5 +1,7 @@
 // The servers' script caches.
 
+//go:build cgo
+
 package rsscript
 
 import (

@@ -1,5 +1,7 @@
 // Clients: opening, other ways for their calls, commands, closing.
 
+//go:build cgo
+
 package rsscript
 
 /*

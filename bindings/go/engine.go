@@ -4,6 +4,8 @@
 // goes with the next. One goroutine waits for the queue's descriptor, in Go's own poller and not in C, takes completions out as bytes
 // and wakes the callers. So no thread waits for a call, whatever the number of callers.
 
+//go:build cgo
+
 package rsscript
 
 /*

@@ -1,5 +1,7 @@
 // Why a call failed, for errors.Is and errors.As.
 
+//go:build cgo
+
 package rsscript
 
 import (

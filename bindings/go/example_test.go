@@ -154,7 +154,7 @@ func ExampleError() {
 	}
 	defer client.Close()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	err = client.Do(ctx, "BLPOP", "nobody pushes to it", 0).Err()
 

@@ -1,4 +1,4 @@
-//go:build !rs_script_repository
+//go:build cgo && !rs_script_repository
 
 // How an installed rs_script is found: pkg-config.
 

@@ -1,4 +1,4 @@
-//go:build rs_script_repository
+//go:build cgo && rs_script_repository
 
 // How the library is found that `cargo build --release` has made in this repository: it is linked in, so nothing has to be found at run time.
 

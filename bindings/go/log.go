@@ -1,5 +1,7 @@
 // What a client tells of its connections: from the library's threads to a logger, which runs on a goroutine.
 
+//go:build cgo
+
 package rsscript
 
 /*

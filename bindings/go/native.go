@@ -1,5 +1,7 @@
 // What the native library is asked for directly: its version, its errors, its strings.
 
+//go:build cgo
+
 package rsscript
 
 /*

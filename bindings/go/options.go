@@ -1,5 +1,7 @@
 // What a client is opened with.
 
+//go:build cgo
+
 package rsscript
 
 /*

@@ -1,5 +1,7 @@
 // Calls as flat bytes without pointers, as rs_client_submit_packed takes them; rs_script.h describes the layout.
 
+//go:build cgo
+
 package rsscript
 
 import (

@@ -1,5 +1,7 @@
 // Pipelines and transactions.
 
+//go:build cgo
+
 package rsscript
 
 import "context"

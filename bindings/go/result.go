@@ -1,5 +1,7 @@
 // What a call gave: a reply of any type, or an error.
 
+//go:build cgo
+
 package rsscript
 
 import (

@@ -1,5 +1,7 @@
 // Scripts and their calls.
 
+//go:build cgo
+
 package rsscript
 
 /*

@@ -1,5 +1,7 @@
 // Replies and completions out of the flat bytes of rs_queue_poll_packed; rs_script.h describes the layout.
 
+//go:build cgo
+
 package rsscript
 
 // reader takes the bytes of a completion apart. They are the library's own, and so are not checked again.

@@ -156,6 +156,7 @@ impl<T: Owner> Engine<T> {
         self.run(now, io, id);
         if let Some(due) = self.attempt(id).and_then(Attempt::due) {
             self.timers.add(due, Timer::Attempt(id));
+            self.sweep_timers();
         }
         id
     }
@@ -175,6 +176,14 @@ impl<T: Owner> Engine<T> {
             Via::This(conn) => self.put(now, io, id, conn),
             Via::Own(Purpose::Waiting) if self.waiting_conns >= self.servers.config.max_waiting => {
                 self.own_line.push_back(id);
+                // Those whose time is over stay behind in it.
+                if self.own_line.len() > 2 * self.attempts.len() {
+                    let attempts = &self.attempts;
+                    let is_there = |id: &AttemptId| {
+                        attempts.get(id.place).is_some_and(|attempt| attempt.serial == id.serial)
+                    };
+                    self.own_line.retain(is_there);
+                }
             }
             Via::Own(purpose) | Via::Kept(purpose) => {
                 let conn = self.connect(now, io, node, purpose, Some(id));

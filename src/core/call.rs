@@ -136,7 +136,7 @@ impl Single {
 }
 
 impl Alone {
-    fn new() -> Mode {
+    fn mode() -> Mode {
         Mode::Alone(Alone { attempts: 0, replicas: 0, unknown: None, refused: None })
     }
 }
@@ -329,7 +329,7 @@ impl<T: Owner> Engine<T> {
             let result = tried.result.map(Reply::new);
             return self.finish(now, io, id, result, None);
         }
-        let progress = single.progress(now.checked_sub(tried.took).unwrap_or(now), deadline, Alone::new);
+        let progress = single.progress(now.checked_sub(tried.took).unwrap_or(now), deadline, Alone::mode);
         let is_alone = matches!(progress.mode, Mode::Alone(_));
         if tried.request.is_none() && tried.result.is_err() {
             if let Mode::Routed(_) = progress.mode {
@@ -497,6 +497,9 @@ impl<T: Owner> Engine<T> {
                 return Ok((error.clone(), None));
             };
             let error = if is_replica { refused_by_replica(request, error.clone()) } else { error.clone() };
+            let may_repeat = cx.servers.node(whence.node).may_repeat(request) && alone.attempts < REPEATS_MAX;
+            let repeats =
+                error.status() == Status::Indeterminate && may_repeat && cx.servers.repeats.take(cx.now);
             let node = cx.servers.node(whence.node);
             room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
             *last_start = if alone.unknown.is_none() { room.last_start() } else { deadline };
@@ -512,7 +515,7 @@ impl<T: Owner> Engine<T> {
                 }
                 Status::Loading => Some(node.backoff(alone.attempts)),
                 Status::Connect => Some(Duration::ZERO),
-                Status::Indeterminate if node.may_repeat(request) && alone.attempts < REPEATS_MAX => {
+                Status::Indeterminate if repeats => {
                     *last_start = deadline;
                     Some(Duration::ZERO)
                 }
@@ -572,6 +575,10 @@ impl<T: Owner> Engine<T> {
 
     /// Waits before the next attempt.
     fn pause(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, again: Again, pause: Duration) {
+        if self.is_closed {
+            // Nobody looks at the time any more.
+            return self.end_with(now, io, id, Err(Error::closed()), None);
+        }
         if pause.is_zero() {
             return self.paused(now, io, id, again);
         }

@@ -68,6 +68,8 @@ pub(super) struct CallState<T> {
     pub(super) view: View,
     pub(super) timeout: Duration,
     pub(super) deadline: Instant,
+    /// It waits for a map newer than this one.
+    pub(super) seen: Option<u64>,
     /// What it waits for, if that is a time.
     pub(super) wake: Option<Instant>,
     pub(super) asking: Option<Box<Asking>>,
@@ -136,8 +138,17 @@ impl<T: Owner> Engine<T> {
         self.serial += 1;
         let serial = self.serial;
         let hash = hash_of(owner.key());
-        let state =
-            CallState { serial, owner, view, timeout, deadline, wake: None, asking: None, body: Body::New };
+        let state = CallState {
+            serial,
+            owner,
+            view,
+            timeout,
+            deadline,
+            seen: None,
+            wake: None,
+            asking: None,
+            body: Body::New,
+        };
         let place = self.calls.insert(state);
         self.keys.insert(place, hash);
         CallId { place, serial }
@@ -286,6 +297,11 @@ impl<T: Owner> Engine<T> {
             }
             self.settle(now, io);
         }
+    }
+
+    /// Keeps what is over before its time from piling up behind something that waits long.
+    #[inline]
+    pub(super) fn sweep_timers(&mut self) {
         let live = self.attempts.len() + self.calls.len() + self.conns.len();
         if self.timers.is_worth_sweeping(live) {
             let mut timers = std::mem::take(&mut self.timers);
@@ -407,7 +423,6 @@ impl<T: Owner> Engine<T> {
                 call.wake.is_some() && call.asking.as_ref().is_none_or(|asking| asking.under_way.is_empty())
             });
             if waits {
-                self.waits_for_no_map(id);
                 self.no_map(now, io, id, closed.clone(), false);
             }
         }
@@ -497,7 +512,7 @@ impl<T: Owner> Engine<T> {
     /// Goes on with a call that has what it waited for.
     pub(super) fn proceed(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
         let Some(call) = self.call_mut(id) else { return };
-        call.wake = None;
+        (call.wake, call.seen) = (None, None);
         match call.body {
             Body::Single(_) => self.proceed_single(now, io, id),
             Body::FanOut(_) => self.proceed_fan_out(now, io, id),
@@ -522,7 +537,7 @@ impl<T: Owner> Engine<T> {
         is_late: bool,
     ) {
         let Some(call) = self.call_mut(id) else { return };
-        call.wake = None;
+        (call.wake, call.seen) = (None, None);
         match call.body {
             Body::Single(_) => self.no_map_for_single(now, io, id, error, is_late),
             Body::FanOut(_) => self.no_map_for_fan_out(now, io, id, error),

@@ -280,11 +280,11 @@ impl History {
         repeatable: bool,
     ) -> std::result::Result<Result<Again>, Need> {
         // Everything that may need an answer comes before anything is changed.
-        if error.is_not_executed() || self.would_go_on(cx, whence, error, repeatable)? {
-            if let Some(error) = self.prove(cx, repeatable)? {
-                self.attempts += 1;
-                return Ok(Err(self.honest(error)));
-            }
+        if (error.is_not_executed() || self.would_go_on(cx, whence, error, repeatable)?)
+            && let Some(error) = self.prove(cx, repeatable)?
+        {
+            self.attempts += 1;
+            return Ok(Err(self.honest(error)));
         }
         let again = self.judge(cx, whence, error, repeatable)?;
         let ending = if again.is_none() { Some(self.proved(cx, whence, error.clone())?) } else { None };
@@ -383,7 +383,9 @@ impl History {
         Ok(match error.status() {
             Status::Connect | Status::Loading => true,
             Status::Timeout => cx.now < cx.deadline || self.can_avoid(cx.servers, whence.node),
-            Status::Indeterminate => repeatable && self.repeats < REPEATS_MAX,
+            Status::Indeterminate => {
+                repeatable && self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now)
+            }
             Status::Server | Status::TransactionAborted => {
                 self.refusal(cx, whence, error, repeatable)?.is_some()
             }
@@ -415,7 +417,9 @@ impl History {
             Status::Connect => Some(Again::AfterRefresh),
             // Not all the time that there is was spent on connecting.
             Status::Timeout if cx.now < cx.deadline => Some(Again::AfterRefresh),
-            Status::Indeterminate if repeatable && self.repeats < REPEATS_MAX => {
+            Status::Indeterminate
+                if repeatable && self.repeats < REPEATS_MAX && cx.servers.repeats.take(cx.now) =>
+            {
                 self.repeats += 1;
                 Some(if self.avoid(cx.servers, node) { Again::Now } else { Again::AfterRefresh })
             }

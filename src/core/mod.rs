@@ -16,10 +16,12 @@ mod fan_out;
 mod history;
 mod questions;
 mod refresh;
+mod repeats;
 mod servers;
 mod slot_map;
 mod timers;
 
+pub use administration::FlushMode;
 pub(crate) use engine::Engine;
 
 use std::net::SocketAddr;
@@ -27,7 +29,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::admin::FlushMode;
 use crate::error::{Error, Result};
 use crate::log::LogLevel;
 use crate::net::address::Address;

@@ -42,7 +42,8 @@ pub(super) struct Refresh {
     error: Option<Error>,
     /// The sentinel that was right last, by its place in the URL: asked first.
     informant: usize,
-    waiting: Vec<(CallId, u64)>,
+    /// Calls that wait for a map, and some that do so no more.
+    waiting: Vec<CallId>,
     /// When the next look begins.
     pub(super) due: Option<Instant>,
 }
@@ -106,17 +107,19 @@ impl<T: Owner> Engine<T> {
             let error = self.not_told_in_time();
             return self.no_map(now, io, id, error, true);
         }
-        self.refresh.waiting.push((id, seen));
+        if let Some(call) = self.call_mut(id) {
+            call.seen = Some(seen);
+        }
+        self.refresh.waiting.push(id);
         self.wake_at(id, until);
         self.look(now, io);
     }
 
     /// The time of a call that waits for a map is over. `false`: it does not wait for one.
     pub(super) fn map_due(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) -> bool {
-        let Some(at) = self.refresh.waiting.iter().position(|(waiting, _)| *waiting == id) else {
+        if self.call(id).is_none_or(|call| call.seen.is_none()) {
             return false;
-        };
-        self.refresh.waiting.swap_remove(at);
+        }
         let error = self.not_told_in_time();
         self.no_map(now, io, id, error, true);
         true
@@ -133,10 +136,6 @@ impl<T: Owner> Engine<T> {
             }
             _ => self.refresh.error.clone().unwrap_or_else(|| no_map(&self.servers.config)),
         }
-    }
-
-    pub(super) fn waits_for_no_map(&mut self, id: CallId) {
-        self.refresh.waiting.retain(|(waiting, _)| *waiting != id);
     }
 
     /// Begins a look, now or when it is due; unless one is under way.
@@ -323,14 +322,13 @@ impl<T: Owner> Engine<T> {
             Ok(found) => {
                 self.install(io, &found);
                 self.refresh.error = None;
-                for (id, _) in std::mem::take(&mut self.refresh.waiting) {
-                    self.ready.push_back(id);
-                }
+                let waiting = self.take_waiting();
+                self.ready.extend(waiting);
             }
             Err(error) => {
-                for (id, seen) in std::mem::take(&mut self.refresh.waiting) {
+                for id in self.take_waiting() {
                     if self.bears_failed_look(id, &error) {
-                        self.refresh.waiting.push((id, seen));
+                        self.refresh.waiting.push(id);
                     } else {
                         self.no_map(now, io, id, error.clone(), false);
                     }
@@ -340,6 +338,16 @@ impl<T: Owner> Engine<T> {
                 }
             }
         }
+    }
+
+    /// The calls that wait for a map still.
+    fn take_waiting(&mut self) -> Vec<CallId> {
+        let mut waiting = std::mem::take(&mut self.refresh.waiting);
+        waiting.retain(|id| self.call(*id).is_some_and(|call| call.seen.is_some()));
+        // One that has waited twice is there twice.
+        waiting.sort_unstable_by_key(|id| id.serial);
+        waiting.dedup();
+        waiting
     }
 
     fn bears_failed_look(&mut self, id: CallId, error: &Error) -> bool {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::repeats::Repeats;
 use super::slot_map::SlotMap;
 use super::{AttemptId, ConnId, NodeId};
 use crate::config::{self, Config};
@@ -142,6 +143,7 @@ pub(super) struct Servers {
     /// The server that let a call down: asked last.
     pub(super) suspect: Option<Address>,
     pub(super) redirects: u64,
+    pub(super) repeats: Repeats,
     /// When the cluster was found down last.
     pub(super) down: Option<Instant>,
     /// When the last look at who is who ended.
@@ -167,6 +169,7 @@ impl Servers {
             is_doubted: false,
             suspect: None,
             redirects: 0,
+            repeats: Repeats::default(),
             down: None,
             looked: None,
             is_looking: false,

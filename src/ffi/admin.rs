@@ -7,7 +7,7 @@ use super::error::rs_error;
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
 use super::{Out, Strings, guard_held, handle, invalid, rs_status, text};
-use crate::admin::FlushMode;
+use crate::core::FlushMode;
 
 /// SCRIPT FLUSH as the server is configured.
 pub const RS_FLUSH_DEFAULT: i32 = 0;

@@ -15,10 +15,13 @@ use crate::net::address::Address;
 use crate::net::reason;
 use crate::threads::{self, Place};
 
+/// What a look-up for a connection has come to.
+type Found = (ConnId, Result<Vec<SocketAddr>>);
+
 /// A client's look-ups under way. They hold nothing of the client, so none keeps it from ending.
 #[derive(Default)]
 pub(super) struct Lookups {
-    found: Arc<Mutex<Vec<(ConnId, Result<Vec<SocketAddr>>)>>>,
+    found: Arc<Mutex<Vec<Found>>>,
     threads: Mutex<Vec<Thread>>,
 }
 

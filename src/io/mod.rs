@@ -21,7 +21,7 @@ mod wait;
 pub(crate) use link::{End, Link};
 pub(crate) use owner::{Owner, Queued, Waiter};
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -73,6 +73,8 @@ pub(crate) struct Io {
     served: Served,
     core: Mutex<Core>,
     closed: AtomicBool,
+    /// Blocking calls in flight, where they are counted.
+    blocking: AtomicUsize,
     /// Present from the first call on that needs it until the client is closed.
     reactor: Mutex<Option<Arc<Reactor>>>,
     /// Who turns the reactor.
@@ -120,6 +122,7 @@ impl Io {
                 timer: None,
             }),
             closed: AtomicBool::new(false),
+            blocking: AtomicUsize::new(0),
             reactor: Mutex::default(),
             role: Role::default(),
             driver: Mutex::default(),
@@ -152,6 +155,27 @@ impl Io {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Counts a blocking call in, where there is a limit to them.
+    #[inline]
+    pub(crate) fn admit(&self) -> Result<Option<Admitted<'_>>> {
+        match self.config.max_in_flight {
+            0 => Ok(None),
+            limit => self.admit_up_to(limit).map(Some),
+        }
+    }
+
+    #[inline(never)]
+    fn admit_up_to(&self, limit: usize) -> Result<Admitted<'_>> {
+        let admitted = Admitted(&self.blocking);
+        if self.blocking.fetch_add(1, Ordering::Relaxed) < limit {
+            return Ok(admitted);
+        }
+        let text = format!(
+            "{limit} blocking calls are in flight, as many as max_in_flight allows; nothing was sent"
+        );
+        Err(Error::new(Status::QueueFull, text))
     }
 
     /// Which client it is, among those that are open.
@@ -339,6 +363,15 @@ impl Io {
         let mut events = Vec::new();
         self.perform(&mut effects, &mut events);
         self.enter(&mut events, |_, _, _| ());
+    }
+}
+
+/// A blocking call that is counted while it is in flight.
+pub(crate) struct Admitted<'a>(&'a AtomicUsize);
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

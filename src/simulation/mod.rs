@@ -207,7 +207,7 @@ impl World {
         let task = match self.rng.u8(..3) {
             0 => Task::Load(self.scripts[0].clone()),
             1 => Task::Exists(vec![self.scripts[0].sha_hex().as_bytes().to_vec()]),
-            _ => Task::Flush(crate::admin::FlushMode::Default),
+            _ => Task::Flush(crate::core::FlushMode::Default),
         };
         let deadline = self.now() + TIMEOUT;
         let view = View { read_from: ReadFrom::Primary, way: Way::Random };
@@ -441,6 +441,8 @@ impl World {
             self.engine.cancel(now, &mut self.network, number as u64, &|owner| *owner == number as u64);
         assert_eq!(found, !is_over, "seed {}: op {number}", self.seed);
         self.tell();
+        let has_end = self.ops[number].end.is_some() || self.ops[number].plain.is_some();
+        assert!(has_end, "seed {}: op {number} was called off and goes on", self.seed);
     }
 
     fn run(&mut self, steps: usize) {
@@ -465,6 +467,8 @@ impl World {
                 let now = self.now();
                 self.engine.close(now, &mut self.network);
                 self.tell();
+                let left = self.ops.iter().position(|op| op.end.is_none());
+                assert_eq!(left, None, "seed {}: closing has left a call", self.seed);
             }
         }
         self.wind_down();
@@ -489,6 +493,8 @@ impl World {
             self.step();
         }
         let seed = self.seed;
+        let unasked = &self.fleet.unasked;
+        assert!(unasked.is_empty(), "seed {seed}: items {unasked:?} followed ASK without ASKING");
         for (number, op) in self.ops.iter().enumerate() {
             let Some(end) = &op.end else { continue };
             for ((item, is_not_executed), repeatable) in

@@ -169,6 +169,13 @@ impl Sentinels {
         self.wait_for_new_primary(old)
     }
 
+    /// From now on they fail over when they are told to, and not for a silence, which may be that of a busy machine.
+    pub fn trust_in_servers(&self) {
+        for sentinel in self.living_sentinels() {
+            Raw::connect(sentinel).ok(&["SENTINEL", "SET", SERVICE, "down-after-milliseconds", "600000"]);
+        }
+    }
+
     /// Kills the primary (SIGKILL), without waiting for the sentinels to notice; returns it.
     #[track_caller]
     pub fn kill_primary(&self) -> &Server {

@@ -7,6 +7,8 @@
 
 const os = require("node:os");
 
+const platform = require("./platform");
+
 const TYPES = {
     handle: { napi: "uint64", koffi: "uintptr" },
     buffer: { napi: "uint64", koffi: "void *" },
@@ -23,9 +25,10 @@ const TYPES = {
 // The package's own call of a function prepares two Buffers and each argument anew: 4 to 40 microseconds. What is below it,
 // the same `ffi_call` on memory that is kept from call to call, takes less than one.
 function throughFfiNapi() {
-    const ffi = require("@2060.io/ffi-napi");
-    const ref = require("@2060.io/ref-napi");
-    const { ffi_call: call } = require("@2060.io/ffi-napi/lib/bindings");
+    const from = platform?.require ?? require;
+    const ffi = from("@2060.io/ffi-napi");
+    const ref = from("@2060.io/ref-napi");
+    const { ffi_call: call } = from("@2060.io/ffi-napi/lib/bindings");
 
     const type = (name) => ref.coerceType(TYPES[name].napi);
     // Kept, for those that are passed again and again: asking aborts the process when it falls between the moment at which this thread is

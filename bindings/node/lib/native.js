@@ -7,11 +7,14 @@ const os = require("node:os");
 const path = require("node:path");
 
 const ffi = require("./ffi");
+const platform = require("./platform");
 
 const NAME = process.platform === "darwin" ? "librs_script.dylib" : "librs_script.so";
-const SONAME = process.platform === "darwin" ? "librs_script.0.dylib" : "librs_script.so.0";
 const PACKAGE = path.join(__dirname, "..");
 const { version } = require("../package.json");
+const [major, minor] = version.split(".");
+const ABI = major === "0" ? `0.${minor}` : major;
+const SONAME = process.platform === "darwin" ? `librs_script.${ABI}.dylib` : `librs_script.so.${ABI}`;
 
 /** Where the library may be, in the order in which it is looked for. Each a path, or a name for the system's loader. */
 function places() {
@@ -19,6 +22,7 @@ function places() {
         return [{ what: "RS_SCRIPT_LIBRARY", path: process.env.RS_SCRIPT_LIBRARY }];
     }
     return [
+        ...(platform ? [{ what: platform.name, path: platform.library }] : []),
         { what: "beside the package", path: path.join(PACKAGE, "native", `${process.platform}-${process.arch}`, NAME) },
         { what: "beside the package", path: path.join(PACKAGE, "native", NAME) },
         { what: "in the repository", path: path.join(PACKAGE, "..", "..", "target", "release", NAME) },

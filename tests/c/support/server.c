@@ -182,8 +182,13 @@ void server_stop(server *s) {
 }
 
 rs_client *open_client(const char *url) {
+    enum { LONG_MS = 60000 };
     rs_client *client = NULL;
-    CHECK_OK(rs_client_open(url, NULL, &client, &err));
+    rs_options *options = rs_options_new();
+    CHECK(options != NULL);
+    CHECK_OK(rs_options_set_call_timeout_ms(options, LONG_MS, &err));
+    CHECK_OK(rs_client_open(url, options, &client, &err));
+    rs_options_free(options);
     return client;
 }
 

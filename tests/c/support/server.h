@@ -34,7 +34,7 @@ pid_t server_pid(const server *s);
 /* Kills the server, as a power cut would, and removes its directory. */
 void server_stop(server *s);
 
-/* Opens a client with default options. */
+/* Opens a client with default options but time enough on a busy machine. */
 rs_client *open_client(const char *url);
 
 /* The reply to a command of NUL-terminated words, the last followed by NULL. */

@@ -1,0 +1,29 @@
+// The package with the native parts for this machine, @rs-script/linux-x64-gnu and its like, where npm has installed
+// it: the library, and ffi-napi with its addon compiled.
+
+"use strict";
+
+const fs = require("node:fs");
+const { createRequire } = require("node:module");
+const path = require("node:path");
+
+/** The C library that Node itself runs on: a package manager that knows of none installs the packages for both. */
+function libc() {
+    const maps = "/proc/self/maps";
+    return fs.existsSync(maps) && fs.readFileSync(maps, "latin1").includes("/ld-musl-") ? "musl" : "gnu";
+}
+
+function find() {
+    if (process.platform !== "linux") return null;
+    const name = `@rs-script/linux-${process.arch}-${libc()}`;
+    try {
+        const manifest = require.resolve(`${name}/package.json`);
+        const library = path.join(path.dirname(manifest), "librs_script.so");
+        return { name, library, require: createRequire(manifest) };
+    } catch (error) {
+        if (error.code !== "MODULE_NOT_FOUND") throw error;
+        return null;
+    }
+}
+
+module.exports = find();
