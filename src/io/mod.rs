@@ -34,7 +34,7 @@ use crate::ffi::fork::Process;
 use crate::ffi::lock::Mutex;
 use crate::net::reason;
 use crate::queue::{Queue, Ticket};
-use crate::request::{Request, Shape};
+use crate::request::{self, Request, Shape};
 use crate::resp::Pool;
 use crate::stats::Stats;
 use actions::Doing;
@@ -42,10 +42,16 @@ use driver::Driver;
 use events::{Effects, Event};
 use reactor::Reactor;
 use table::{Conn, Served, Table};
+use turn::Room;
 use wait::Role;
 
-/// Requests kept for the next calls.
+/// Requests kept for the next calls: small ones for as many as go at once, and some others.
+const KEPT_SMALL_REQUESTS: usize = 1024;
+const SMALL_REQUEST: usize = 4096;
 const KEPT_REQUESTS: usize = 64;
+
+/// Lists of effects that are kept.
+const KEPT_EFFECTS: usize = 8;
 
 /// All that one client's calls need, whoever drives them.
 pub(crate) struct Io {
@@ -55,6 +61,11 @@ pub(crate) struct Io {
     /// Requests between two calls: a call in a steady state allocates nothing.
     #[expect(clippy::vec_box, reason = "a request keeps its box from one call to the next")]
     requests: Mutex<Vec<Box<Request>>>,
+    /// The engine's wishes between two visits, likewise.
+    #[expect(clippy::vec_box, reason = "what is in them is moved by the pointer")]
+    effects: Mutex<Vec<Box<Effects>>>,
+    /// What a turn of the reactor needs room for.
+    room: Mutex<Room>,
     /// The one that opened the client.
     process: Process,
     /// The server of a client that has one and will never have another.
@@ -99,6 +110,8 @@ impl Io {
             config,
             pool,
             requests: Mutex::default(),
+            effects: Mutex::default(),
+            room: Mutex::default(),
             process: Process::this(),
             only: engine.only(),
             served: Served::default(),
@@ -182,19 +195,20 @@ impl Io {
 
     #[inline]
     pub(crate) fn keep(&self, request: Box<Request>) {
-        if request.is_large() {
-            return;
-        }
+        let most = match request.size() {
+            ..=SMALL_REQUEST => KEPT_SMALL_REQUESTS,
+            ..=request::KEPT_BYTES => KEPT_REQUESTS,
+            _ => return,
+        };
         let mut requests = self.requests.lock();
-        if requests.len() < KEPT_REQUESTS {
+        if requests.len() < most {
             requests.push(request);
         }
     }
 
     /// Takes calls on, all that go the same way in one write.
     pub(crate) fn submit(&self, calls: impl Iterator<Item = core::Call<Owner>>) {
-        self.enter(&mut Vec::new(), |engine, doing| {
-            let now = Instant::now();
+        self.enter(&mut Vec::new(), |engine, doing, now| {
             for call in calls {
                 #[cfg(test)]
                 crate::defect::provoked("work", &call.timeout.as_millis());
@@ -205,20 +219,20 @@ impl Io {
 
     /// Goes on with a plain blocking call.
     pub(crate) fn resume(&self, resumed: Resumed<Owner>) {
-        self.enter(&mut Vec::new(), |engine, doing| engine.resume(Instant::now(), doing, resumed));
+        self.enter(&mut Vec::new(), |engine, doing, now| engine.resume(now, doing, resumed));
     }
 
     /// A plain blocking call to a server has missed its deadline.
     pub(crate) fn missed(&self, node: NodeId) {
-        self.enter(&mut Vec::new(), |engine, doing| engine.missed(Instant::now(), doing, node));
+        let _held = Held::new();
+        self.enter(&mut Vec::new(), |engine, doing, now| engine.missed(now, doing, node));
     }
 
     /// Ends a submitted call at once; whether it was still under way.
     pub(crate) fn cancel(&self, queue: &Queue, ticket: Ticket) -> bool {
         let is_it = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.is(ticket, queue));
-        let cancelled = self.enter(&mut Vec::new(), |engine, doing| {
-            engine.cancel(Instant::now(), doing, ticket.serial(), &is_it)
-        });
+        let cancelled = self
+            .enter(&mut Vec::new(), |engine, doing, now| engine.cancel(now, doing, ticket.serial(), &is_it));
         cancelled.unwrap_or(false)
     }
 
@@ -227,7 +241,7 @@ impl Io {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.enter(&mut Vec::new(), |engine, doing| engine.close(Instant::now(), doing));
+        self.enter(&mut Vec::new(), |engine, doing, now| engine.close(now, doing));
         // Whatever the engine has left.
         let left = self.core.lock().table.take_all();
         for conn in left {
@@ -291,8 +305,9 @@ impl Io {
 
     /// Takes in what has become of a link's attempts.
     pub(crate) fn take_events(&self, epoch: u64, events: &mut Vec<Event>) {
+        let _held = Held::new();
         if self.core.lock().epoch == epoch {
-            self.enter(events, |_, _| ());
+            self.enter(events, |_, _, _| ());
         }
         events.clear();
     }
@@ -304,34 +319,42 @@ impl Io {
     }
 
     /// Enters the engine with `body`, having told it of `events`; then does what it wants done, and tells it what comes of that, until nothing is
-    /// left. `None`: it has panicked, and its calls have ended.
+    /// left. `None`: it has panicked, and its calls have ended. The caller holds cancellation off.
     fn enter<R>(
         &self,
         events: &mut Vec<Event>,
-        body: impl FnOnce(&mut Engine<Owner>, &mut Doing<'_>) -> R,
+        body: impl FnOnce(&mut Engine<Owner>, &mut Doing<'_>, Instant) -> R,
     ) -> Option<R> {
-        let _held = Held::new();
-        let mut effects = Effects::default();
+        let mut effects = self.effects.lock().pop().unwrap_or_default();
         let result = {
             let mut core = self.core.lock();
-            core.tell(self, events, &mut effects);
-            let result = core.run(self, &mut effects, body);
+            let now = Instant::now();
+            core.tell(self, now, events, &mut effects);
+            let result = core.run(self, &mut effects, |engine, doing| body(engine, doing, now));
             core.mind_the_time(&mut effects);
             result
         };
         loop {
             self.perform(&mut effects, events);
             if events.is_empty() {
-                return result;
+                break;
             }
             let mut core = self.core.lock();
-            core.tell(self, events, &mut effects);
+            core.tell(self, Instant::now(), events, &mut effects);
             core.mind_the_time(&mut effects);
         }
+        if effects.is_small() {
+            let mut kept = self.effects.lock();
+            if kept.len() < KEPT_EFFECTS {
+                kept.push(effects);
+            }
+        }
+        result
     }
 
     /// Starts with an engine as good as new: a defect has lost calls of this one. Those under way end now.
     pub(crate) fn start_anew(&self, epoch: u64) {
+        let _held = Held::new();
         let mut effects = Effects::default();
         {
             let mut core = self.core.lock();
@@ -342,7 +365,7 @@ impl Io {
         }
         let mut events = Vec::new();
         self.perform(&mut effects, &mut events);
-        self.enter(&mut events, |_, _| ());
+        self.enter(&mut events, |_, _, _| ());
     }
 }
 
@@ -372,11 +395,7 @@ impl Core {
     }
 
     /// Tells the engine what has happened.
-    fn tell(&mut self, io: &Io, events: &mut Vec<Event>, effects: &mut Effects) {
-        if events.is_empty() {
-            return;
-        }
-        let now = Instant::now();
+    fn tell(&mut self, io: &Io, now: Instant, events: &mut Vec<Event>, effects: &mut Effects) {
         let epoch = self.epoch;
         for event in events.drain(..) {
             // What comes behind a panic concerns an engine that is no more.
