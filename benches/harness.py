@@ -132,11 +132,11 @@ class Bench:
 
         return self.once("library", build)
 
-    def c_program(self, main, client):
-        """Builds benches/c/MAIN.c, together with CLIENT.c where one is named, against rs_script or hiredis."""
+    def c_program(self, main, client, others=("-lhiredis",)):
+        """Builds benches/c/MAIN.c, together with CLIENT.c where it is another, against rs_script or the libraries OTHERS."""
 
         def build():
-            libraries = ["-lhiredis"]
+            libraries = others
             if client == "rs_script":
                 library = self.library()
                 rpath = "@loader_path" if library.suffix == ".dylib" else "$ORIGIN"
@@ -220,11 +220,44 @@ class Bench:
         """The ports of a cluster of three primaries, and a file that names a key for each slot, all of them set to 2."""
         return self.once("cluster", self.start_cluster)
 
+    def distant_cluster(self, round_trip):
+        """A cluster of three primaries with a replica each, so many microseconds away: the ports of the primaries' relays, and as in
+        `cluster` the keys; then a function that gives the CPU seconds that the relay has used."""
+        return self.once(("distant", round_trip), lambda: self.start_distant_cluster(round_trip))
+
+    def start_distant_cluster(self, round_trip):
+        relay = self.cargo_program("relay")
+        progress("starting a distant cluster")
+        near = [self.start_server(cluster=True) for _ in range(6)]
+        far = [free_port() for _ in near]
+        for port, announced in zip(near, far):
+            run(["redis-cli", "-p", port, "config", "set", "cluster-announce-port", announced])
+            run(["redis-cli", "-p", port, "config", "set", "cluster-announce-bus-port", port + 10_000])
+        pairs = [f"{listen}:{target}" for listen, target in zip(far, near)]
+        process = subprocess.Popen(
+            [relay, str(round_trip), *pairs], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.resources.callback(stop, process)
+        if process.stdout.readline() != "ready\n":
+            raise Failure("the relay does not start")
+
+        def cpu():
+            process.stdin.write("\n")
+            process.stdin.flush()
+            return float(process.stdout.readline())
+
+        keys = self.fill_cluster(far, replicas=1)
+        return primary_ports(near[0]), keys, cpu
+
     def start_cluster(self):
         progress("starting a cluster")
         ports = [self.start_server(cluster=True) for _ in range(3)]
+        return ports, self.fill_cluster(ports)
+
+    def fill_cluster(self, ports, replicas=0):
         nodes = [f"127.0.0.1:{port}" for port in ports]
-        run(["redis-cli", "--cluster", "create", *nodes, "--cluster-yes"])
+        create = ["redis-cli", "--cluster", "create", *nodes, "--cluster-yes"]
+        run([*create, "--cluster-replicas", replicas] if replicas else create)
         for port in ports:
             wait_until_serving(port)
         keys = a_key_for_each_slot()
@@ -235,7 +268,9 @@ class Bench:
         file = self.scratch() / "keys"
         # In the order they were found in, which is random as far as slots go.
         file.write_text("".join(f"{key}\n" for key in keys.values()))
-        return ports, file
+        if replicas:
+            wait_for_replicas(ports)
+        return file
 
     def start_server(self, cluster=False):
         for _ in range(10):
@@ -284,6 +319,25 @@ def wait_until_serving(port):
         if time.monotonic() > deadline:
             raise Failure("the cluster does not form")
         time.sleep(0.01)
+
+
+def wait_for_replicas(ports):
+    """Waits until each replica has all that its primary had when this began."""
+    deadline = time.monotonic() + 60
+    for port in ports:
+        while "master_link_status:down" in (info := run(["redis-cli", "-p", port, "info", "replication"])) or (
+            "role:slave" in info and "master_sync_in_progress:1" in info
+        ):
+            if time.monotonic() > deadline:
+                raise Failure("a replica does not follow its primary")
+            time.sleep(0.05)
+    time.sleep(1)
+
+
+def primary_ports(port):
+    """The announced ports of a cluster's primaries."""
+    nodes = run(["redis-cli", "-p", port, "cluster", "nodes"]).splitlines()
+    return [int(line.split()[1].split("@")[0].rsplit(":", 1)[1]) for line in nodes if "master" in line.split()[2]]
 
 
 def answers(server, port):

@@ -767,6 +767,13 @@ rs_status rs_options_set_max_waiting(rs_options *options,
                                      size_t count,
                                      rs_error **err);
 
+// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with RS_ERR_QUEUE_FULL, and
+// nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded by their queues.
+// Default: 0.
+rs_status rs_options_set_max_in_flight(rs_options *options,
+                                       size_t calls,
+                                       rs_error **err);
+
 // True: rs_client_open does not connect, the first call does. Default: false.
 rs_status rs_options_set_lazy_connect(rs_options *options, bool lazy, rs_error **err);
 

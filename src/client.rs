@@ -172,7 +172,10 @@ impl Client {
         }
         match lane.purpose() {
             Purpose::Calls => self.run(request),
-            purpose => self.submit_and_wait(Work::Send(request, purpose), Instant::now(), &mut None),
+            purpose => {
+                let _admitted = self.io.admit()?;
+                self.submit_and_wait(Work::Send(request, purpose), Instant::now(), &mut None)
+            }
         }
     }
 
@@ -238,6 +241,7 @@ impl Client {
 
     /// The same; of a pipeline that breaks, the replies that did arrive are put into `arrived`.
     pub(crate) fn run_collecting(&self, request: Box<Request>, arrived: &mut Option<Reply>) -> Result<Reply> {
+        let _admitted = self.io.admit()?;
         let now = Instant::now();
         let Some((node, link)) = self.plain_link(&request, now) else {
             return self.submit_and_wait(Work::Send(request, Purpose::Calls), now, arrived);

@@ -75,6 +75,7 @@ pub struct Options {
     reconnect: Reconnect,
     limits: Limits,
     max_waiting: usize,
+    max_in_flight: usize,
     lazy_connect: bool,
     read_from: ReadFrom,
     address_map: HashMap<Address, Address>,
@@ -104,6 +105,7 @@ impl Default for Options {
             },
             limits: Limits { max_bytes: DEFAULT_MAX_REPLY_BYTES, max_depth: 128 },
             max_waiting: 1_000,
+            max_in_flight: 0,
             lazy_connect: false,
             read_from: ReadFrom::Primary,
             address_map: HashMap::new(),
@@ -284,6 +286,14 @@ impl Options {
         Ok(self)
     }
 
+    /// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with
+    /// [`Status::QueueFull`], and nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded
+    /// by their queues. Default: 0.
+    pub fn max_in_flight(&mut self, calls: usize) -> &mut Self {
+        self.max_in_flight = calls;
+        self
+    }
+
     /// Connect with the first call instead of when the client is opened. Default: false.
     pub fn lazy_connect(&mut self, lazy: bool) -> &mut Self {
         self.lazy_connect = lazy;
@@ -380,6 +390,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// Commands that wait on connections of their own, at a time.
     pub(crate) max_waiting: usize,
+    /// Blocking calls in flight; 0: any number.
+    pub(crate) max_in_flight: usize,
     pub(crate) lazy_connect: bool,
     pub(crate) read_from: ReadFrom,
     /// Where to connect for an address that a server announces.
@@ -489,6 +501,7 @@ impl Config {
             reconnect: options.reconnect,
             limits: options.limits,
             max_waiting: options.max_waiting,
+            max_in_flight: options.max_in_flight,
             lazy_connect: options.lazy_connect,
             read_from: options.read_from,
             address_map: options.address_map.clone(),
@@ -569,6 +582,7 @@ mod tests {
             .and_then(|o| o.max_waiting(10))
             .unwrap()
             .reconnect_attempts(0)
+            .max_in_flight(11)
             .lazy_connect(true);
         let config = Config::new("redis://h", &options).unwrap();
         assert_eq!(config.connect_timeout, Duration::from_millis(1));
@@ -579,7 +593,7 @@ mod tests {
         assert_eq!(config.reconnect.backoff_max, Duration::from_millis(4));
         assert_eq!(config.reconnect.attempts, 0);
         assert_eq!((config.limits.max_bytes, config.limits.max_depth), (1 << 20, 9));
-        assert_eq!(config.max_waiting, 10);
+        assert_eq!((config.max_waiting, config.max_in_flight), (10, 11));
         assert!(options.max_waiting(0).is_err());
         assert!(config.lazy_connect);
     }

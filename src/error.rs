@@ -32,7 +32,7 @@ pub enum Status {
     Closed = 107,
     /// The command's keys are not known, or it concerns one server of several: name a route. Nothing was sent.
     NoRoute = 108,
-    /// The queue holds as many calls as it may. Nothing was sent.
+    /// The queue holds as many calls as it may, or as many blocking calls are in flight as may be. Nothing was sent.
     QueueFull = 109,
     /// No connection: no such host, refused, unreachable, lost in the handshake. Nothing was executed.
     Connect = 200,

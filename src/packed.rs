@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::client::Client;
 use crate::command;
 use crate::core::FlushMode;
@@ -19,7 +21,7 @@ use crate::request::{Request, Shape};
 use crate::resp::{Kind, NoMemory, ReplyRef, make_room};
 use crate::script::Script;
 use crate::session::handshake::Purpose;
-use crate::submit::{Call, nothing_to_submit};
+use crate::submit::{Call, Calls, nothing_to_submit};
 
 /// What a packed call is.
 pub(crate) const COMMAND: u8 = 0;
@@ -78,7 +80,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Strings, each behind its length.
-    fn strings(&mut self, count: usize) -> Result<Vec<&'a [u8]>> {
+    fn strings(&mut self, count: usize) -> Result<Strings<'a>> {
         // Each takes four bytes at least: a number that claims more is found out before anything is reserved for it.
         if count > self.rest.len() / 4 {
             return Err(self.malformed("holds fewer arguments than it says"));
@@ -94,9 +96,9 @@ impl<'a> Reader<'a> {
 }
 
 /// Takes packed calls apart. An error is a malformed buffer; what is wrong with a single call is that call's own.
-pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> Result<Vec<Call>> {
+pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> Result<Calls> {
     let mut reader = Reader::new(bytes);
-    let mut calls = Vec::new();
+    let mut calls = Calls::new();
     while !reader.rest.is_empty() {
         let tag = u64::from_ne_bytes(reader.array()?);
         let timeout = match reader.number()? {
@@ -121,9 +123,11 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
     Ok(calls)
 }
 
+type Strings<'a> = SmallVec<[&'a [u8]; 4]>;
+
 enum Item<'a> {
-    Command(Vec<&'a [u8]>),
-    Script { index: usize, keys: Vec<&'a [u8]>, args: Vec<&'a [u8]>, read_only: bool },
+    Command(Strings<'a>),
+    Script { index: usize, keys: Strings<'a>, args: Strings<'a>, read_only: bool },
     Pipeline { flags: u8, items: Vec<Item<'a>> },
     Load { index: usize },
     Task(Result<Task>),

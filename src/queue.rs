@@ -63,6 +63,8 @@ struct State {
     serial: u64,
     /// There is a byte on its way through the socket pair, unless an event loop has read it.
     signalled: bool,
+    /// Somebody has asked for the descriptor: it is to be readable when it says so.
+    is_watched: bool,
     /// Counts the wake-ups: whoever waits leaves when there is another.
     wakes: u64,
     /// There was a wake-up since the last poll began: the next one does not wait.
@@ -125,7 +127,8 @@ impl Queue {
             true => Some(Set::new(&signal).map_err(|error| no_descriptors(&error))?),
             false => None,
         };
-        let (state, filled) = (Mutex::default(), Condvar::default());
+        let state = Mutex::new(State { is_watched: set.is_some(), ..State::default() });
+        let filled = Condvar::default();
         Ok(Queue(Arc::new(Shared { capacity, state, filled, signal, set })))
     }
 
@@ -237,8 +240,11 @@ impl Queue {
 
     /// Makes the descriptor readable, with the lock: it must not come after somebody has emptied the queue. There is
     /// never more than one byte, or it would stay readable when the queue is empty; and an event loop may have read
-    /// it.
+    /// it. Until somebody asks for the descriptor nobody looks at it.
     fn signal(&self, state: &mut State) {
+        if !state.is_watched {
+            return;
+        }
         if std::mem::replace(&mut state.signalled, true) {
             self.0.signal.lower();
         }
@@ -254,7 +260,20 @@ impl Queue {
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0.set {
             Some(set) => set.as_fd(),
-            None => self.0.signal.as_fd(),
+            None => {
+                if self.check_process().is_ok() {
+                    self.watch();
+                }
+                self.0.signal.as_fd()
+            }
+        }
+    }
+
+    /// From now on the descriptor tells what there is.
+    fn watch(&self) {
+        let mut state = self.0.state.lock();
+        if !std::mem::replace(&mut state.is_watched, true) && (!state.done.is_empty() || state.is_woken) {
+            self.signal(&mut state);
         }
     }
 
@@ -278,7 +297,7 @@ impl Queue {
         &self,
         client: usize,
         tags: impl ExactSizeIterator<Item = u64>,
-        tickets: &mut Vec<Ticket>,
+        tickets: &mut impl Extend<Ticket>,
     ) -> Result<()> {
         let mut state = self.0.state.lock();
         if state.closed {
@@ -292,13 +311,14 @@ impl Queue {
             );
             return Err(Error::new(Status::QueueFull, text));
         }
-        for tag in tags {
-            state.serial += 1;
-            let serial = state.serial;
-            let place = state.accepted.insert(Accepted { tag, client, serial });
-            state.tags.insert(place, hash_of_tag(client, tag));
-            tickets.push(Ticket { place, serial });
-        }
+        let State { accepted, tags: index, serial, .. } = &mut *state;
+        tickets.extend(tags.map(|tag| {
+            *serial += 1;
+            let serial = *serial;
+            let place = accepted.insert(Accepted { tag, client, serial });
+            index.insert(place, hash_of_tag(client, tag));
+            Ticket { place, serial }
+        }));
         Ok(())
     }
 

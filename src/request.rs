@@ -157,7 +157,7 @@ pub(crate) struct Request {
 }
 
 /// A request's memory above this is given back instead of being kept for another use.
-const KEPT_BYTES: usize = 1024 * 1024;
+pub(crate) const KEPT_BYTES: usize = 1024 * 1024;
 
 /// Where the keys of a script call start among its arguments: behind EVALSHA, the SHA and the number of keys.
 const KEYS_START: usize = 3;
@@ -203,9 +203,9 @@ impl Request {
         self.slot = NO_SLOT;
     }
 
-    /// Whether it holds more memory than one that waits for another use should.
-    pub(crate) fn is_large(&self) -> bool {
-        self.wire.capacity() + self.items.capacity() * size_of::<Item>() > KEPT_BYTES
+    /// The memory that it holds, be it filled or not.
+    pub(crate) fn size(&self) -> usize {
+        self.wire.capacity() + self.items.capacity() * size_of::<Item>()
     }
 
     /// Appends a script call, unless it is one that no server would run.

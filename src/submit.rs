@@ -34,6 +34,9 @@ impl Call {
     }
 }
 
+/// Calls that are submitted together; mostly there is one.
+pub(crate) type Calls = SmallVec<[Call; 1]>;
+
 /// So many connections of one batch are looked at before it is sent.
 const LOOKED_AT: usize = 16;
 
@@ -76,7 +79,7 @@ impl Client {
         self.io().check_process()?;
         let mut request = self.request(Shape::Single);
         request.script_call(script, keys, args, read_only)?;
-        self.submit_all(queue, &mut vec![Call::new(tag, request, Purpose::Calls)])
+        self.submit_all(queue, &mut Calls::from_buf([Call::new(tag, request, Purpose::Calls)]))
     }
 
     /// Sends a command without waiting; see [`Client::submit`] and [`Client::command`].
@@ -90,12 +93,12 @@ impl Client {
         let purpose = command::lane(arguments)?.purpose();
         let mut request = self.request(Shape::Single);
         request.command(arguments)?;
-        self.submit_all(queue, &mut vec![Call::new(tag, request, purpose)])
+        self.submit_all(queue, &mut Calls::from_buf([Call::new(tag, request, purpose)]))
     }
 
     /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error none, and then they are left where
     /// they are.
-    pub(crate) fn submit_all(&self, queue: &Queue, calls: &mut Vec<Call>) -> Result<()> {
+    pub(crate) fn submit_all(&self, queue: &Queue, calls: &mut Calls) -> Result<()> {
         let _held = Held::new();
         self.io().check_process()?;
         queue.check_process()?;
@@ -103,7 +106,7 @@ impl Client {
             return Err(Error::closed());
         }
         self.io().drive(queue)?;
-        let mut tickets = Vec::with_capacity(calls.len());
+        let mut tickets = SmallVec::<[_; 1]>::with_capacity(calls.len());
         queue.accept(self.io().id(), calls.iter().map(|call| call.tag), &mut tickets)?;
         if contain(|| self.send_accepted(queue, calls, &tickets)).is_none() {
             // They were accepted all the same. Those that have an end already keep it.
@@ -113,11 +116,12 @@ impl Client {
     }
 
     /// Hands calls that were accepted to the engine.
-    fn send_accepted(&self, queue: &Queue, calls: &mut Vec<Call>, tickets: &[Ticket]) {
+    fn send_accepted(&self, queue: &Queue, calls: &mut Calls, tickets: &[Ticket]) {
         let now = Instant::now();
         self.look_at_idle(calls, now);
         let mut refused = Vec::new();
-        let accepted = calls.drain(..).zip(tickets).filter_map(|(Call { timeout, work, .. }, &ticket)| {
+        let mut accepted = SmallVec::<[_; 1]>::with_capacity(calls.len());
+        accepted.extend(calls.drain(..).zip(tickets).filter_map(|(Call { timeout, work, .. }, &ticket)| {
             let work = work.map_err(|error| refused.push((ticket, Err(error), None))).ok()?;
             let flushes = matches!(work, Work::Administer(Task::Flush(_)));
             if flushes {
@@ -126,8 +130,7 @@ impl Client {
             let owner = Owner::Queued(Queued::new(queue, ticket, flushes));
             let timeout = timeout.unwrap_or(self.timeout()).min(LONGEST_WAIT);
             Some(self.engine_call(owner, work, now, timeout))
-        });
-        let accepted: SmallVec<[_; 1]> = accepted.collect();
+        }));
         self.io().submit(accepted.into_iter());
         if !refused.is_empty() {
             queue.complete(refused.into_iter());
@@ -144,7 +147,7 @@ impl Client {
             {
                 link.look_if_idle(now);
                 looked_at.push(node);
-                if looked_at.len() == LOOKED_AT {
+                if looked_at.len() == LOOKED_AT || self.io().only().is_some() {
                     return;
                 }
             }
@@ -172,7 +175,7 @@ impl Pipeline {
             return Err(nothing_to_submit());
         }
         self.client().io().check_process()?;
-        let mut calls = vec![Call::new(tag, self.take_request(), Purpose::Calls)];
+        let mut calls = Calls::from_buf([Call::new(tag, self.take_request(), Purpose::Calls)]);
         let accepted = self.client().submit_all(queue, &mut calls);
         if let Some(Call { work: Ok(Work::Send(request, _)), .. }) = calls.pop() {
             self.put_back(request);

@@ -1,5 +1,6 @@
 // Ours on a cluster: `cluster URL KEYS call CALLERS CALLS` lets CALLERS threads on one client make CALLS calls of the
-// multiply script, `cluster URL KEYS submit CALLS-AT-ONCE CALLS` has one thread keep so many calls under way, and
+// multiply script, `cluster URL KEYS submit CALLS-AT-ONCE CALLS` has one thread keep so many calls under way (with
+// `submit-ro` read-only ones, `submit-replica` the same on replicas, `submit-pipelines` pipelines of 10 calls), and
 // `cluster URL KEYS pipeline SIZE CALLS` makes them in pipelines of SIZE. Keys, all of them at 2, come from the file
 // KEYS, a key a line. Prints calls per second and microseconds of this process's CPU time per call.
 
@@ -90,41 +91,55 @@ static char *put_number(char *to, uint32_t number) {
     return put(to, &number, sizeof number);
 }
 
-// A packed call; its form is that of rs_client_submit_packed.
-static char *put_call(char *to, uint64_t tag, const struct key *key) {
-    const uint8_t item[] = {RS_PACKED_SCRIPT, 0};
-    to = put(to, &tag, sizeof tag);
-    to = put_number(to, 0);
+// A call as an item of a packed one; its form is that of rs_client_submit_packed.
+static char *put_item(char *to, uint8_t flags, const struct key *key) {
+    const uint8_t item[] = {RS_PACKED_SCRIPT, flags};
     to = put(to, item, sizeof item);
     to = put_number(put_number(put_number(to, 0), 1), 1);
     to = put(put_number(to, (uint32_t)key->length), key->text, key->length);
     return put(put_number(to, 1), "5", 1);
 }
 
-enum { PACKED_MAX = 64 };
+enum { IN_PIPELINE = 10, ITEM_MAX = 64 };
 
-static void submit(size_t at_once, long calls) {
+// A packed call or, of more than one item, a pipeline of them.
+static char *put_call(char *to, uint64_t tag, size_t items, uint8_t flags, size_t next) {
+    to = put_number(put(to, &tag, sizeof tag), 0);
+    if (items > 1) {
+        const uint8_t pipeline[] = {RS_PACKED_PIPELINE, 0};
+        to = put_number(put(to, pipeline, sizeof pipeline), (uint32_t)items);
+    }
+    for (size_t i = 0; i < items; i++)
+        to = put_item(to, flags, &keys[(next + i) % key_count]);
+    return to;
+}
+
+// Keeps `at_once` calls or pipelines of `items` items under way.
+static void submit_items(size_t at_once, long calls, size_t items, uint8_t flags) {
     rs_queue *queue;
     rs_error *err;
     check(rs_queue_new(at_once, &queue, &err), &err);
-    char *packed = malloc(at_once * PACKED_MAX);
+    char *packed = malloc(at_once * (items + 1) * ITEM_MAX);
     rs_completion *done = calloc(at_once, sizeof *done);
     if (packed == NULL || done == NULL)
         exit(1);
     const rs_script *const scripts[] = {multiply};
     size_t next = 0, room = at_once;
-    for (long under_way = 0, left = calls; left > 0 || under_way > 0;) {
+    for (long under_way = 0, left = calls / (long)items; left > 0 || under_way > 0;) {
         char *end = packed;
         for (; room > 0 && left > 0; room--, left--, under_way++) {
-            end = put_call(end, next, &keys[next % key_count]);
-            next++;
+            end = put_call(end, next, items, flags, next);
+            next += items;
         }
         if (end != packed)
             check(rs_client_submit_packed(client, 1, scripts, packed, (size_t)(end - packed), queue, &err), &err);
         check(rs_queue_poll(queue, done, at_once, -1, &room, &err), &err);
         for (size_t i = 0; i < room; i++) {
             check(done[i].status, &done[i].error);
-            check_product(done[i].reply);
+            if (items == 1)
+                check_product(done[i].reply);
+            for (size_t item = 0; items > 1 && item < items; item++)
+                check_product(rs_reply_element(done[i].reply, item));
             rs_reply_free(done[i].reply);
         }
         under_way -= (long)room;
@@ -132,6 +147,27 @@ static void submit(size_t at_once, long calls) {
     free(done);
     free(packed);
     rs_queue_free(queue);
+}
+
+static void submit(size_t at_once, long calls) {
+    submit_items(at_once, calls, 1, 0);
+}
+
+static void submit_read_only(size_t at_once, long calls) {
+    submit_items(at_once, calls, 1, RS_PACKED_READ_ONLY);
+}
+
+static void submit_to_replicas(size_t at_once, long calls) {
+    rs_client *primaries = client;
+    rs_error *err;
+    check(rs_client_with_read_from(primaries, RS_READ_FROM_REPLICA, &client, &err), &err);
+    submit_read_only(at_once, calls);
+    rs_client_free(client);
+    client = primaries;
+}
+
+static void submit_pipelines(size_t at_once, long calls) {
+    submit_items(at_once, calls, IN_PIPELINE, 0);
 }
 
 static void call_in_pipelines(size_t size, long calls) {
@@ -161,14 +197,28 @@ static double seconds(clockid_t clock) {
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static const struct mode {
+    const char *name;
+    void (*run)(size_t, long);
+} modes[] = {
+    {"call", call_from},
+    {"submit", submit},
+    {"submit-ro", submit_read_only},
+    {"submit-replica", submit_to_replicas},
+    {"submit-pipelines", submit_pipelines},
+    {"pipeline", call_in_pipelines},
+};
+
 int main(int argc, char **argv) {
-    if (argc != 6) {
-        fprintf(stderr, "usage: %s URL KEYS call|submit|pipeline CALLERS|CALLS-AT-ONCE|SIZE CALLS\n", argv[0]);
+    void (*run)(size_t, long) = NULL;
+    for (size_t i = 0; argc == 6 && i < sizeof modes / sizeof *modes; i++) {
+        if (strcmp(argv[3], modes[i].name) == 0)
+            run = modes[i].run;
+    }
+    if (run == NULL) {
+        fprintf(stderr, "usage: %s URL KEYS MODE CALLERS|CALLS-AT-ONCE|SIZE CALLS\n", argv[0]);
         return 2;
     }
-    void (*run)(size_t, long) = strcmp(argv[3], "call") == 0     ? call_from
-                                : strcmp(argv[3], "submit") == 0 ? submit
-                                                                 : call_in_pipelines;
     size_t count = (size_t)atol(argv[4]);
     long calls = atol(argv[5]);
     rs_error *err;
@@ -176,7 +226,7 @@ int main(int argc, char **argv) {
     check(rs_client_open(argv[1], NULL, &client, &err), &err);
     check(rs_script_register(client, MULTIPLY, strlen(MULTIPLY), &multiply, &err), &err);
     // What only the first calls need, such as connecting to the nodes and loading the script, is not measured.
-    run(count, 1000);
+    run(count, count > 100 ? 10 * (long)count : 1000);
     double start = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
     run(count, calls);
     cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;

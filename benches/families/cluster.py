@@ -43,6 +43,45 @@ def rates(bench, mode, count, item):
         yield Figure(our_cpu, peer, cpu, f"CPU us/{item}", LOWER)
 
 
+ROUND_TRIP = 1000
+DISTANT_CALLS = 100_000
+
+
+def distant(bench, ours, others, at_once, item):
+    """Ours in the modes `ours`, and redis-rs in its modes `others`, on servers a millisecond away: each figure is the first of ours against
+    one of the rest."""
+    ports, keys, relay_cpu = bench.distant_cluster(ROUND_TRIP)
+    nodes = ",".join(f"127.0.0.1:{port}" for port in ports)
+    program = [bench.c_program("cluster", "rs_script"), f"redis+cluster://{nodes}"]
+    peer = [bench.cargo_program("cluster"), nodes]
+
+    def measure(command, mode):
+        def rate():
+            before = relay_cpu()
+            rate, cpu = map(float, run([*command, keys, mode, at_once, DISTANT_CALLS]).split())
+            return rate, cpu, (relay_cpu() - before) * 1e6 / DISTANT_CALLS
+
+        return rate
+
+    names = [*ours.values(), *others.values()]
+    measures = [measure(program, mode) for mode in ours] + [measure(peer, mode) for mode in others]
+    (first, first_cpu, first_relay), *rest = in_turn(*measures)
+    for name, (rate, cpu, relay) in zip(names[1:], rest):
+        yield Figure(first, name, rate, f"{item}s/s", HIGHER)
+        yield Figure(first_cpu, name, cpu, f"CPU us/{item}", LOWER)
+        yield Figure(first_relay, f"relay with {name}", relay, f"relay's CPU us/{item}", LOWER)
+
+
+REPLICA = (
+    {"submit-replica": "ours, replicas", "submit-ro": "ours, primaries", "submit": "ours, primaries, may write"},
+    {"call-replica": "redis-rs"},
+)
+PIPELINES = (
+    {"submit-pipelines": "ours, pipelines", "submit": "ours, single calls"},
+    {"call-pipelines": "redis-rs", "call": "redis-rs, single calls"},
+)
+
+
 def route(bench):
     """What it costs to find the server of a key: slot, look-up, a hold on the server."""
     program = bench.cargo_program("decode").with_name("route")
@@ -54,5 +93,7 @@ SCENARIOS = {
     "cluster-route": route,
     "cluster-call-32": lambda bench: rates(bench, "call", 32, "call"),
     "cluster-submit-32": lambda bench: rates(bench, "submit", 32, "call"),
+    "cluster-submit-replica-1000": lambda bench: distant(bench, *REPLICA, 1000, "call"),
+    "cluster-submit-pipeline-10": lambda bench: distant(bench, *PIPELINES, 1000, "item"),
     "cluster-pipeline-1000": lambda bench: rates(bench, "pipeline", 1000, "item"),
 }

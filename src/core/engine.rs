@@ -316,10 +316,13 @@ impl<T: Owner> Engine<T> {
 
     /// When [`Engine::tick`] is due next.
     pub(crate) fn next_tick(&mut self) -> Option<Instant> {
-        let mut timers = std::mem::take(&mut self.timers);
-        let next = timers.next(|at, timer| self.is_due(at, timer));
-        self.timers = timers;
-        next
+        while let Some((at, timer)) = self.timers.first() {
+            if self.is_due(at, timer) {
+                return Some(at);
+            }
+            self.timers.take_first();
+        }
+        None
     }
 
     /// Whether something still waits for this time.

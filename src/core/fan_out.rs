@@ -7,6 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::attempts::{Attempt, For, Tried};
 use super::call::place_of;
 use super::engine::{Asking, Body, Engine};
@@ -21,6 +23,9 @@ use crate::resp::{Kind, Note, Payload, Reply, make_room};
 use crate::route::ReadFrom;
 use crate::session::order::NotExecuted;
 use crate::slots::NO_SLOT;
+
+/// Up to so many parts are looked through one by one.
+const FEW_PARTS: usize = 16;
 
 /// A pipeline as far as it has come.
 pub(super) struct FanOut {
@@ -186,7 +191,8 @@ impl FanOut {
     /// Chooses servers for the items that have a history, or a choice. Gives the answers that are needed for that.
     fn choose(&mut self, cx: &mut Context<'_>) -> Vec<Need> {
         let mut needs = Vec::new();
-        for index in self.pending.clone() {
+        for place in 0..self.pending.len() {
+            let index = self.pending[place];
             if self.round.chosen.contains_key(&index)
                 || self.is_plain(index, cx)
                 || !matches!(self.answers[index], Answer::Awaited)
@@ -211,11 +217,14 @@ impl FanOut {
         // Behind an item that waits for its keys others of its slot could overtake it.
         let mut held: HashSet<u16> = HashSet::new();
         let pending = std::mem::take(&mut self.pending);
+        let likely = pending.len() / cx.servers.map.shards.len().max(1) + 4;
+        // Where a part is, once they are too many to look through.
         let mut places: HashMap<Next, usize> = HashMap::new();
         let mut parts: Vec<Part> = Vec::new();
         for index in pending {
             let slot = self.request.items[index].slot;
-            let next = match self.round.chosen.remove(&index) {
+            let chosen = if self.round.chosen.is_empty() { None } else { self.round.chosen.remove(&index) };
+            let next = match chosen {
                 Some(Some(next)) => next,
                 Some(None) => {
                     self.round.next.push(index);
@@ -240,8 +249,19 @@ impl FanOut {
                     held.insert(slot);
                 }
             }
-            let place = *places.entry(next).or_insert_with(|| {
-                parts.push(Part { next, items: Vec::new(), attempt: None });
+            let known = if parts.len() <= FEW_PARTS {
+                parts.iter().position(|part| part.next == next)
+            } else {
+                if places.is_empty() {
+                    places.extend(parts.iter().enumerate().map(|(place, part)| (part.next, place)));
+                }
+                places.get(&next).copied()
+            };
+            let place = known.unwrap_or_else(|| {
+                if !places.is_empty() {
+                    places.insert(next, parts.len());
+                }
+                parts.push(Part { next, items: Vec::with_capacity(likely), attempt: None });
                 parts.len() - 1
             });
             parts[place].items.push(index);
@@ -471,7 +491,7 @@ impl FanOut {
         whole.start_array();
         make_room(&mut whole.bytes, texts)?;
         make_room(&mut whole.tape, entries)?;
-        let mut shifts = Vec::with_capacity(self.payloads.len());
+        let mut shifts = SmallVec::<[_; 8]>::new();
         for payload in &self.payloads {
             shifts.push(whole.adopt_texts(payload)?);
         }
@@ -489,7 +509,9 @@ impl FanOut {
                     let tape = &self.payloads[number].tape;
                     let entries = &tape[from..][..tape[from].span as usize];
                     whole.append(entries, shifts[number])?;
-                    whole.notes.extend(self.notes.remove(&index).map(|note| Note { at, ..note }));
+                    if !self.notes.is_empty() {
+                        whole.notes.extend(self.notes.remove(&index).map(|note| Note { at, ..note }));
+                    }
                 }
                 Answer::Awaited => {}
                 Answer::Error(error) => {
@@ -574,10 +596,14 @@ impl<T: Owner> Engine<T> {
         }
         let Some(call) = self.call(id) else { return };
         let (deadline, timeout) = (call.deadline, call.timeout);
-        let Body::FanOut(fan_out) = &call.body else { return };
         let half = now + deadline.saturating_duration_since(now) / 2;
-        let mut attempts = Vec::with_capacity(fan_out.round.parts.len());
-        for (place, part) in fan_out.round.parts.iter().enumerate() {
+        let Some(parts) = self.fan_out_mut(id).map(|fan_out| fan_out.round.parts.len()) else { return };
+        if parts == 0 {
+            return self.end_round(now, io, id);
+        }
+        for place in 0..parts {
+            let Some(Body::FanOut(fan_out)) = self.call(id).map(|call| &call.body) else { return };
+            let Some(part) = fan_out.round.parts.get(place) else { return };
             let request = fan_out.request_of(part, io.take_request());
             let may_turn = part.items.iter().all(|&index| fan_out.has_choice(index))
                 && !self.servers.map.is_primary(part.next.node);
@@ -586,12 +612,6 @@ impl<T: Owner> Engine<T> {
             // Half of the time is for another server that may do.
             attempt.connect_until = if may_turn { half.min(fan_out.last_start) } else { fan_out.last_start };
             attempt.turns_if_old = may_turn;
-            attempts.push(attempt);
-        }
-        if attempts.is_empty() {
-            return self.end_round(now, io, id);
-        }
-        for (place, attempt) in attempts.into_iter().enumerate() {
             let attempt = self.start(now, io, attempt);
             if let Some(part) = self.fan_out_mut(id).and_then(|fan_out| fan_out.round.parts.get_mut(place)) {
                 part.attempt = Some(attempt);

@@ -1,7 +1,7 @@
 //! What is due when: one heap for everything that waits for a time.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::Instant;
 
 use super::{AttemptId, CallId, ConnId, NodeId};
@@ -23,40 +23,84 @@ pub(super) enum Timer {
 
 /// Times, the earliest first. What is over before its time stays behind, and is swept out when there is much of it.
 #[derive(Debug, Default)]
-pub(super) struct Timers(BinaryHeap<Reverse<(Instant, Timer)>>);
+pub(super) struct Timers {
+    /// Those that came in the order of their times, as deadlines of calls do: nothing need be sorted.
+    line: VecDeque<(Instant, Timer)>,
+    others: BinaryHeap<Reverse<(Instant, Timer)>>,
+}
 
 impl Timers {
     pub(super) fn add(&mut self, at: Instant, timer: Timer) {
-        self.0.push(Reverse((at, timer)));
+        // A late one must not keep all that come behind it out of the line.
+        if self.line.back().is_some_and(|(last, _)| *last > at) {
+            self.others.extend(self.line.pop_back().map(Reverse));
+        }
+        match self.line.back() {
+            Some((last, _)) if *last > at => self.others.push(Reverse((at, timer))),
+            _ => self.line.push_back((at, timer)),
+        }
     }
 
     /// Whether most of what is in it must be over, with so many that wait.
     pub(super) fn is_worth_sweeping(&self, live: usize) -> bool {
-        self.0.len() > 4 * live + FEW
+        self.line.len() + self.others.len() > 4 * live + FEW
     }
 
     pub(super) fn sweep(&mut self, is_live: impl Fn(Instant, Timer) -> bool) {
-        self.0.retain(|Reverse((at, timer))| is_live(*at, *timer));
+        self.line.retain(|(at, timer)| is_live(*at, *timer));
+        self.others.retain(|Reverse((at, timer))| is_live(*at, *timer));
     }
 
-    /// The earliest that still waits.
-    pub(super) fn next(&mut self, is_live: impl Fn(Instant, Timer) -> bool) -> Option<Instant> {
-        while let Some(&Reverse((at, timer))) = self.0.peek() {
-            if is_live(at, timer) {
-                return Some(at);
-            }
-            self.0.pop();
+    /// The earliest, which may be over.
+    #[inline]
+    pub(super) fn first(&self) -> Option<(Instant, Timer)> {
+        let other = self.others.peek().map(|Reverse(other)| *other);
+        match (self.line.front(), other) {
+            (Some(first), Some(other)) => Some(other.min(*first)),
+            (first, other) => first.copied().or(other),
         }
-        None
+    }
+
+    /// Takes the earliest out.
+    pub(super) fn take_first(&mut self) -> Option<(Instant, Timer)> {
+        let first = self.first()?;
+        if self.line.front() == Some(&first) {
+            self.line.pop_front()
+        } else {
+            self.others.pop().map(|Reverse(other)| other)
+        }
     }
 
     /// Takes one out whose time has come.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
-        let &Reverse((at, timer)) = self.0.peek()?;
-        if at > now {
-            return None;
+        self.first().filter(|(at, _)| *at <= now).and_then(|_| self.take_first())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn they_come_out_in_the_order_of_their_times() {
+        let mut rng = fastrand::Rng::with_seed(11);
+        let start = Instant::now();
+        let (mut timers, mut model) = (Timers::default(), BTreeSet::new());
+        for serial in 0..20_000_u64 {
+            // Deadlines by the same time-out, among some others.
+            let after = if rng.u8(..) < 20 { rng.u64(..100_000) } else { 1000 };
+            let at = start + Duration::from_micros(serial + after);
+            timers.add(at, Timer::Attempt(AttemptId { place: 0, serial }));
+            model.insert((at, Timer::Attempt(AttemptId { place: 0, serial })));
+            if rng.u8(..) < 100 {
+                assert_eq!(timers.first(), model.first().copied());
+                assert_eq!(timers.take_first(), model.pop_first());
+            }
         }
-        self.0.pop();
-        Some((at, timer))
+        assert!(model.into_iter().all(|timer| timers.take_first() == Some(timer)));
+        assert_eq!(timers.take_first(), None);
     }
 }

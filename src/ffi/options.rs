@@ -385,6 +385,27 @@ pub unsafe extern "C" fn rs_options_set_max_waiting(
     unsafe { set(options, err, |options| options.max_waiting(count).map(drop)) }
 }
 
+/// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with RS_ERR_QUEUE_FULL, and
+/// nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded by their queues.
+/// Default: 0.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_max_in_flight(
+    options: *mut rs_options,
+    calls: usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.max_in_flight(calls);
+            Ok(())
+        })
+    }
+}
+
 /// True: rs_client_open does not connect, the first call does. Default: false.
 ///
 /// # Safety

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use super::{Io, Reactor, never};
 use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
 use crate::ffi::lock::Mutex;
 use crate::queue::Queue;
 use crate::threads::{self, Place};
@@ -98,8 +100,8 @@ impl Io {
 }
 
 impl crate::queue::Source for Io {
-    fn turn(&self) -> bool {
-        self.turn_for_queue()
+    fn turn(&self, now: Instant) -> bool {
+        self.turn_for_queue(now)
     }
 
     fn id(&self) -> usize {
@@ -108,9 +110,10 @@ impl crate::queue::Source for Io {
 }
 
 fn run(io: &Io, reactor: &Reactor, driver: &Driver) {
+    let _held = Held::new();
     io.role.take_for_driver();
     while !driver.stopped.load(Ordering::Acquire) {
-        io.turn_contained(reactor, never());
+        io.turn_contained(reactor, Some(never()));
     }
     io.role.release_by_driver();
 }

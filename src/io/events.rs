@@ -29,7 +29,7 @@ pub(crate) enum Event {
     Pending(ConnId, u64, Box<Dialing>),
 }
 
-/// What is done without the engine's lock, in this order.
+/// What is done without the engine's lock.
 #[derive(Default)]
 pub(crate) struct Effects {
     /// Links to send what is queued on them, and to tell what has become of them.
@@ -50,6 +50,9 @@ pub(crate) struct Effects {
     pub(crate) set_timer: bool,
 }
 
+/// The longest list that is kept.
+pub(crate) const KEPT_EFFECTS_MAX: usize = 4096;
+
 /// A connection to be made.
 pub(crate) struct Dial {
     pub(crate) conn: ConnId,
@@ -66,5 +69,21 @@ impl Effects {
         if !self.push.iter().rev().take(8).any(|other| Arc::ptr_eq(other, link)) {
             self.push.push(Arc::clone(link));
         }
+    }
+
+    /// Whether a connection is to be closed or made.
+    pub(crate) fn has_connecting(&self) -> bool {
+        !(self.close.is_empty() && self.dial.is_empty() && self.resolve.is_empty())
+    }
+
+    /// Whether there is something that is done last.
+    pub(crate) fn has_rest(&self) -> bool {
+        !(self.log.is_empty() && self.drop.is_empty()) || self.engine.is_some()
+    }
+
+    /// Whether it may be kept for the next time: it holds no more memory than a burst of calls needs.
+    pub(crate) fn is_small(&self) -> bool {
+        self.push.capacity().max(self.complete.capacity()).max(self.close.capacity()) <= KEPT_EFFECTS_MAX
+            && self.log.capacity().max(self.dial.capacity()).max(self.drop.capacity()) <= KEPT_EFFECTS_MAX
     }
 }

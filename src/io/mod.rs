@@ -21,7 +21,7 @@ mod wait;
 pub(crate) use link::{End, Link};
 pub(crate) use owner::{Owner, Queued, Waiter};
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ use crate::ffi::fork::Process;
 use crate::ffi::lock::Mutex;
 use crate::net::reason;
 use crate::queue::{Queue, Ticket};
-use crate::request::{Request, Shape};
+use crate::request::{self, Request, Shape};
 use crate::resp::Pool;
 use crate::stats::Stats;
 use actions::Doing;
@@ -42,10 +42,16 @@ use driver::Driver;
 use events::{Effects, Event};
 use reactor::Reactor;
 use table::{Conn, Served, Table};
+use turn::Room;
 use wait::Role;
 
-/// Requests kept for the next calls.
+/// Requests kept for the next calls: small ones for as many as go at once, and some others.
+const KEPT_SMALL_REQUESTS: usize = 1024;
+const SMALL_REQUEST: usize = 4096;
 const KEPT_REQUESTS: usize = 64;
+
+/// Lists of effects that are kept.
+const KEPT_EFFECTS: usize = 8;
 
 /// All that one client's calls need, whoever drives them.
 pub(crate) struct Io {
@@ -55,6 +61,11 @@ pub(crate) struct Io {
     /// Requests between two calls: a call in a steady state allocates nothing.
     #[expect(clippy::vec_box, reason = "a request keeps its box from one call to the next")]
     requests: Mutex<Vec<Box<Request>>>,
+    /// The engine's wishes between two visits, likewise.
+    #[expect(clippy::vec_box, reason = "what is in them is moved by the pointer")]
+    effects: Mutex<Vec<Box<Effects>>>,
+    /// What a turn of the reactor needs room for.
+    room: Mutex<Room>,
     /// The one that opened the client.
     process: Process,
     /// The server of a client that has one and will never have another.
@@ -62,6 +73,8 @@ pub(crate) struct Io {
     served: Served,
     core: Mutex<Core>,
     closed: AtomicBool,
+    /// Blocking calls in flight, where they are counted.
+    blocking: AtomicUsize,
     /// Present from the first call on that needs it until the client is closed.
     reactor: Mutex<Option<Arc<Reactor>>>,
     /// Who turns the reactor.
@@ -97,6 +110,8 @@ impl Io {
             config,
             pool,
             requests: Mutex::default(),
+            effects: Mutex::default(),
+            room: Mutex::default(),
             process: Process::this(),
             only: engine.only(),
             served: Served::default(),
@@ -109,6 +124,7 @@ impl Io {
                 timer: None,
             }),
             closed: AtomicBool::new(false),
+            blocking: AtomicUsize::new(0),
             reactor: Mutex::default(),
             role: Role::default(),
             straight: AtomicU32::new(0),
@@ -144,6 +160,27 @@ impl Io {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Counts a blocking call in, where there is a limit to them.
+    #[inline]
+    pub(crate) fn admit(&self) -> Result<Option<Admitted<'_>>> {
+        match self.config.max_in_flight {
+            0 => Ok(None),
+            limit => self.admit_up_to(limit).map(Some),
+        }
+    }
+
+    #[inline(never)]
+    fn admit_up_to(&self, limit: usize) -> Result<Admitted<'_>> {
+        let admitted = Admitted(&self.blocking);
+        if self.blocking.fetch_add(1, Ordering::Relaxed) < limit {
+            return Ok(admitted);
+        }
+        let text = format!(
+            "{limit} blocking calls are in flight, as many as max_in_flight allows; nothing was sent"
+        );
+        Err(Error::new(Status::QueueFull, text))
+    }
+
     /// Which client it is, among those that are open.
     pub(crate) fn id(&self) -> usize {
         std::ptr::from_ref(self).addr()
@@ -158,19 +195,20 @@ impl Io {
 
     #[inline]
     pub(crate) fn keep(&self, request: Box<Request>) {
-        if request.is_large() {
-            return;
-        }
+        let most = match request.size() {
+            ..=SMALL_REQUEST => KEPT_SMALL_REQUESTS,
+            ..=request::KEPT_BYTES => KEPT_REQUESTS,
+            _ => return,
+        };
         let mut requests = self.requests.lock();
-        if requests.len() < KEPT_REQUESTS {
+        if requests.len() < most {
             requests.push(request);
         }
     }
 
     /// Takes calls on, all that go the same way in one write.
     pub(crate) fn submit(&self, calls: impl Iterator<Item = core::Call<Owner>>) {
-        self.enter(&mut Vec::new(), |engine, doing| {
-            let now = Instant::now();
+        self.enter(&mut Vec::new(), |engine, doing, now| {
             for call in calls {
                 #[cfg(test)]
                 crate::defect::provoked("work", &call.timeout.as_millis());
@@ -181,20 +219,20 @@ impl Io {
 
     /// Goes on with a plain blocking call.
     pub(crate) fn resume(&self, resumed: Resumed<Owner>) {
-        self.enter(&mut Vec::new(), |engine, doing| engine.resume(Instant::now(), doing, resumed));
+        self.enter(&mut Vec::new(), |engine, doing, now| engine.resume(now, doing, resumed));
     }
 
     /// A plain blocking call to a server has missed its deadline.
     pub(crate) fn missed(&self, node: NodeId) {
-        self.enter(&mut Vec::new(), |engine, doing| engine.missed(Instant::now(), doing, node));
+        let _held = Held::new();
+        self.enter(&mut Vec::new(), |engine, doing, now| engine.missed(now, doing, node));
     }
 
     /// Ends a submitted call at once; whether it was still under way.
     pub(crate) fn cancel(&self, queue: &Queue, ticket: Ticket) -> bool {
         let is_it = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.is(ticket, queue));
-        let cancelled = self.enter(&mut Vec::new(), |engine, doing| {
-            engine.cancel(Instant::now(), doing, ticket.serial(), &is_it)
-        });
+        let cancelled = self
+            .enter(&mut Vec::new(), |engine, doing, now| engine.cancel(now, doing, ticket.serial(), &is_it));
         cancelled.unwrap_or(false)
     }
 
@@ -203,7 +241,7 @@ impl Io {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.enter(&mut Vec::new(), |engine, doing| engine.close(Instant::now(), doing));
+        self.enter(&mut Vec::new(), |engine, doing, now| engine.close(now, doing));
         // Whatever the engine has left.
         let left = self.core.lock().table.take_all();
         for conn in left {
@@ -267,8 +305,9 @@ impl Io {
 
     /// Takes in what has become of a link's attempts.
     pub(crate) fn take_events(&self, epoch: u64, events: &mut Vec<Event>) {
+        let _held = Held::new();
         if self.core.lock().epoch == epoch {
-            self.enter(events, |_, _| ());
+            self.enter(events, |_, _, _| ());
         }
         events.clear();
     }
@@ -280,34 +319,42 @@ impl Io {
     }
 
     /// Enters the engine with `body`, having told it of `events`; then does what it wants done, and tells it what comes of that, until nothing is
-    /// left. `None`: it has panicked, and its calls have ended.
+    /// left. `None`: it has panicked, and its calls have ended. The caller holds cancellation off.
     fn enter<R>(
         &self,
         events: &mut Vec<Event>,
-        body: impl FnOnce(&mut Engine<Owner>, &mut Doing<'_>) -> R,
+        body: impl FnOnce(&mut Engine<Owner>, &mut Doing<'_>, Instant) -> R,
     ) -> Option<R> {
-        let _held = Held::new();
-        let mut effects = Effects::default();
+        let mut effects = self.effects.lock().pop().unwrap_or_default();
         let result = {
             let mut core = self.core.lock();
-            core.tell(self, events, &mut effects);
-            let result = core.run(self, &mut effects, body);
+            let now = Instant::now();
+            core.tell(self, now, events, &mut effects);
+            let result = core.run(self, &mut effects, |engine, doing| body(engine, doing, now));
             core.mind_the_time(&mut effects);
             result
         };
         loop {
             self.perform(&mut effects, events);
             if events.is_empty() {
-                return result;
+                break;
             }
             let mut core = self.core.lock();
-            core.tell(self, events, &mut effects);
+            core.tell(self, Instant::now(), events, &mut effects);
             core.mind_the_time(&mut effects);
         }
+        if effects.is_small() {
+            let mut kept = self.effects.lock();
+            if kept.len() < KEPT_EFFECTS {
+                kept.push(effects);
+            }
+        }
+        result
     }
 
     /// Starts with an engine as good as new: a defect has lost calls of this one. Those under way end now.
     pub(crate) fn start_anew(&self, epoch: u64) {
+        let _held = Held::new();
         let mut effects = Effects::default();
         {
             let mut core = self.core.lock();
@@ -318,7 +365,16 @@ impl Io {
         }
         let mut events = Vec::new();
         self.perform(&mut effects, &mut events);
-        self.enter(&mut events, |_, _| ());
+        self.enter(&mut events, |_, _, _| ());
+    }
+}
+
+/// A blocking call that is counted while it is in flight.
+pub(crate) struct Admitted<'a>(&'a AtomicUsize);
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -339,11 +395,7 @@ impl Core {
     }
 
     /// Tells the engine what has happened.
-    fn tell(&mut self, io: &Io, events: &mut Vec<Event>, effects: &mut Effects) {
-        if events.is_empty() {
-            return;
-        }
-        let now = Instant::now();
+    fn tell(&mut self, io: &Io, now: Instant, events: &mut Vec<Event>, effects: &mut Effects) {
         let epoch = self.epoch;
         for event in events.drain(..) {
             // What comes behind a panic concerns an engine that is no more.

@@ -1,15 +1,14 @@
 //! One turn of the reactor, and what is done on the way: sending, connecting, looking up, completing.
 
 use std::cell::Cell;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
 use super::actions::lost_by_defect;
 use super::dial::{Dialed, Dialing, Step};
-use super::events::{Effects, Event};
+use super::events::{Effects, Event, KEPT_EFFECTS_MAX};
 use super::link::Parts;
 use super::owner::Owner;
 use super::reactor::Reactor;
@@ -32,6 +31,14 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
 /// All sockets are asked at every such turn for a queue without a thread.
 const STRAIGHT_TURNS: u32 = 16;
 
+/// Lists that a turn fills and empties, kept from one to the next.
+#[derive(Default)]
+pub(super) struct Room {
+    ready: Vec<usize>,
+    work: Vec<Ready>,
+    events: Vec<Event>,
+}
+
 /// This thread turns a client's reactor, until this is dropped.
 pub(super) struct Turning(usize);
 
@@ -48,10 +55,11 @@ impl Drop for Turning {
 }
 
 impl Io {
-    /// Waits until something happens, or `until`, and does what follows from it. For whoever has the role.
-    pub(super) fn turn(&self, reactor: &Reactor, until: Instant) {
+    /// Waits until something happens, or `until`, and does what follows from it; `None`: without waiting. For whoever has the role.
+    pub(super) fn turn(&self, reactor: &Reactor, until: Option<Instant>) {
         let _turning = Turning::new(self);
-        let sleep = {
+        let Room { mut ready, mut work, mut events } = mem::take(&mut *self.room.lock());
+        let sleep = if let Some(until) = until {
             let mut core = self.core.lock();
             let now = Instant::now();
             let kept = core.alarm.filter(|&alarm| alarm > now);
@@ -61,22 +69,20 @@ impl Io {
             }
             core.asleep_until = Some(next);
             next.saturating_duration_since(now).min(LONGEST_SLEEP)
+        } else {
+            Duration::ZERO
         };
-        let mut ready = Vec::new();
         reactor.wait(&mut ready, sleep);
         #[cfg(test)]
         self.provoked("watch");
         let now = Instant::now();
-        let work = {
+        {
             let mut core = self.core.lock();
             core.asleep_until = None;
-            let mut work: Vec<_> =
-                ready.into_iter().filter_map(|key| core.table.take_up(ConnId(key as u64))).collect();
+            work.extend(ready.drain(..).filter_map(|key| core.table.take_up(ConnId(key as u64))));
             core.table.take_due(now, &mut work);
-            work
-        };
-        let mut events = Vec::new();
-        for ready in work {
+        }
+        for ready in work.drain(..) {
             match ready {
                 Ready::Link(link) => {
                     // A panic at one connection ends that one, and the others are looked after as ever.
@@ -90,12 +96,14 @@ impl Io {
         }
         self.lookups.take_found(&mut events);
         self.tell_what_came(&mut events);
+        if events.capacity() <= KEPT_EFFECTS_MAX {
+            *self.room.lock() = Room { ready, work, events };
+        }
     }
 
     /// Tells the engine what has happened, and what time it is.
     fn tell_what_came(&self, events: &mut Vec<Event>) {
-        self.enter(events, |engine, doing| {
-            let now = Instant::now();
+        self.enter(events, |engine, doing, now| {
             if engine.next_tick().is_some_and(|next| next <= now) {
                 #[cfg(test)]
                 self.provoked("expire");
@@ -139,9 +147,11 @@ impl Io {
 
     /// Does what the engine wants done. Its lock is not held.
     pub(super) fn perform(&self, effects: &mut Effects, events: &mut Vec<Event>) {
-        for (link, attempt) in effects.defects.drain(..) {
-            link.close_by_defect();
-            events.push(Event::Ended(attempt, lost_by_defect()));
+        if !effects.defects.is_empty() {
+            for (link, attempt) in effects.defects.drain(..) {
+                link.close_by_defect();
+                events.push(Event::Ended(attempt, lost_by_defect()));
+            }
         }
         for link in effects.push.drain(..) {
             contain(|| link.push(events));
@@ -152,6 +162,27 @@ impl Io {
         if std::mem::take(&mut effects.set_timer) {
             self.set_timer();
         }
+        if effects.has_connecting() {
+            self.perform_connecting(effects, events);
+        }
+        if !effects.complete.is_empty() {
+            // Who is left has a defect for an end.
+            contain(|| self.complete(&mut effects.complete));
+        }
+        if effects.has_rest() {
+            for (level, text) in effects.log.drain(..) {
+                self.config.log.event(level, format_args!("{text}"));
+            }
+            effects.drop.clear();
+            if let Some(engine) = effects.engine.take() {
+                contain(|| drop(engine));
+            }
+        }
+    }
+
+    /// Closes and makes connections, and has hosts looked up.
+    #[inline(never)]
+    fn perform_connecting(&self, effects: &mut Effects, events: &mut Vec<Event>) {
         for (link, cause) in effects.close.drain(..) {
             contain(|| link.end_by(&cause, events));
         }
@@ -169,17 +200,6 @@ impl Io {
             if let Some(found) = self.lookups.begin(self, conn, &host, port) {
                 events.push(Event::Resolved(conn, found));
             }
-        }
-        if !effects.complete.is_empty() {
-            // Who is left has a defect for an end.
-            contain(|| self.complete(&mut effects.complete));
-        }
-        for (level, text) in effects.log.drain(..) {
-            self.config.log.event(level, format_args!("{text}"));
-        }
-        effects.drop.clear();
-        if let Some(engine) = effects.engine.take() {
-            contain(|| drop(engine));
         }
     }
 
@@ -202,39 +222,32 @@ impl Io {
         if ended.iter().any(|(owner, ..)| matches!(owner, Owner::Queued(queued) if queued.flushes)) {
             self.forget_scripts();
         }
-        let mut ended = ended.drain(..).peekable();
-        while let Some((owner, result, arrived)) = ended.next() {
-            match owner {
-                Owner::Waiting(waiting) => {
-                    if waiting.end((result, arrived)) {
-                        self.wake();
-                    }
+        let mut ended = ended.drain(..);
+        while let Some((owner, ..)) = ended.as_slice().first() {
+            let Owner::Queued(first) = owner else {
+                if let Some((Owner::Waiting(waiting), result, arrived)) = ended.next()
+                    && waiting.end((result, arrived))
+                {
+                    self.wake();
                 }
-                Owner::Queued(first) => {
-                    let queue = first.queue().clone();
-                    // What may panic does so without the queue's lock: those that are dropped then need it.
-                    let mut done = SmallVec::<[_; 32]>::new();
-                    done.push((first, result, arrived));
-                    let is_same =
-                        |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.queue().is(&queue));
-                    while let Some((Owner::Queued(queued), result, arrived)) =
-                        ended.next_if(|(owner, ..)| is_same(owner))
-                    {
-                        #[cfg(test)]
-                        self.provoked("complete");
-                        done.push((queued, result, arrived));
-                    }
-                    queue.complete(
-                        done.into_iter().map(|(queued, result, arrived)| (queued.end(), result, arrived)),
-                    );
-                }
-            }
+                continue;
+            };
+            let queue = first.queue().clone();
+            let is_same = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.queue().is(&queue));
+            let count = ended.as_slice().iter().take_while(|(owner, ..)| is_same(owner)).count();
+            // What may panic does so without the queue's lock: those that are dropped then need it.
+            #[cfg(test)]
+            (1..count).for_each(|_| self.provoked("complete"));
+            queue.complete(ended.by_ref().take(count).filter_map(|(owner, result, arrived)| match owner {
+                Owner::Queued(queued) => Some((queued.end(), result, arrived)),
+                Owner::Waiting(_) => None,
+            }));
         }
     }
 
     /// Turns once without waiting, if nobody else does just now; whether it did.
     pub(super) fn turn_once(&self) -> bool {
-        self.with_role(|reactor| self.turn_contained(reactor, Instant::now()))
+        self.with_role(|reactor| self.turn_contained(reactor, None))
     }
 
     fn with_role(&self, turn: impl FnOnce(&Reactor)) -> bool {
@@ -249,13 +262,13 @@ impl Io {
     }
 
     /// The same for a queue without a thread, whose timer is set anew when its time has come.
-    pub(super) fn turn_for_queue(&self) -> bool {
+    pub(super) fn turn_for_queue(&self, now: Instant) -> bool {
         let has_turned = self.with_role(|reactor| {
             if !self.read_straight() {
-                self.turn_contained(reactor, Instant::now());
+                self.turn_contained(reactor, None);
             }
         });
-        let is_due = |timer: Option<Instant>| timer.is_some_and(|timer| timer <= Instant::now());
+        let is_due = |timer: Option<Instant>| timer.is_some_and(|timer| timer <= now);
         if self.core.lock().timer.is_some_and(is_due) {
             self.set_timer();
         }

@@ -101,7 +101,7 @@ impl Io {
                 if let Ok(reactor) = &reactor {
                     waiter.set_turns(true);
                     while !waiter.is_over() {
-                        self.turn_contained(reactor, never());
+                        self.turn_contained(reactor, Some(never()));
                     }
                     waiter.set_turns(false);
                 }
@@ -135,7 +135,7 @@ impl Io {
     }
 
     /// One turn. A panic in it leaves nobody who would look after the calls under way: they end.
-    pub(super) fn turn_contained(&self, reactor: &super::Reactor, until: Instant) {
+    pub(super) fn turn_contained(&self, reactor: &super::Reactor, until: Option<Instant>) {
         if contain(|| self.turn(reactor, until)).is_none() {
             let epoch = self.core.lock().epoch;
             self.start_anew(epoch);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use smallvec::SmallVec;
 
 use super::{Completion, Queue, Shared, State};
 use crate::config::LONGEST_WAIT;
@@ -24,7 +25,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
 /// A client whose calls end in a queue without a thread.
 pub(crate) trait Source: Send + Sync {
     /// Looks after its calls without waiting, unless somebody else does just now; whether it did.
-    fn turn(&self) -> bool;
+    fn turn(&self, now: Instant) -> bool;
 
     fn id(&self) -> usize;
 }
@@ -51,12 +52,12 @@ impl Set {
     }
 
     /// Looks after the calls of all clients once; whether any was not looked after by somebody else.
-    fn turn(&self) -> bool {
-        let sources: Vec<_> =
+    fn turn(&self, now: Instant) -> bool {
+        let sources: SmallVec<[_; 2]> =
             self.sources.lock().iter().filter_map(|attached| attached.source.upgrade()).collect();
         let mut has_turned = sources.is_empty();
         for source in sources {
-            has_turned |= contain(|| source.turn()).unwrap_or(true);
+            has_turned |= contain(|| source.turn(now)).unwrap_or(true);
         }
         has_turned
     }
@@ -115,16 +116,22 @@ impl Queue {
         timeout: Duration,
     ) -> (usize, MutexGuard<'_, State>) {
         let _held = crate::ffi::cancel::Held::new();
-        let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
+        let mut now = Instant::now();
+        let deadline = now + timeout.min(LONGEST_WAIT);
         let mut state = self.0.state.lock();
         let is_woken = std::mem::take(&mut state.is_woken);
         let wakes = state.wakes;
+        // What was submitted just now is not answered yet: to look for it first would be a system call for nothing.
+        if state.done.is_empty() && !timeout.is_zero() && !is_woken && !state.closed {
+            MutexGuard::unlocked(&mut state, || set.wait(deadline));
+            now = Instant::now();
+        }
         while state.done.len() < max {
             state.driving += 1;
-            let has_turned = MutexGuard::unlocked(&mut state, || set.turn());
+            let has_turned = MutexGuard::unlocked(&mut state, || set.turn(now));
             state.driving -= 1;
             let is_over = timeout.is_zero() || is_woken || state.wakes != wakes || state.closed;
-            if is_over || !state.done.is_empty() || Instant::now() >= deadline {
+            if is_over || !state.done.is_empty() || now >= deadline {
                 break;
             }
             if has_turned {
@@ -132,6 +139,7 @@ impl Queue {
             } else {
                 self.0.filled.wait_for(&mut state, BUSY_PAUSE);
             }
+            now = Instant::now();
         }
         let count = self.take_done(&mut state, into, max);
         // It was not raised while this thread was at it.

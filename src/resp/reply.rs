@@ -424,6 +424,9 @@ pub(crate) struct Pool {
 /// Payloads kept, and the memory that one may hold to be kept.
 const POOL_PAYLOADS: usize = 16;
 const POOL_BYTES: usize = 4096;
+/// The same for those of most calls: as many as go at once.
+const POOL_SMALL_PAYLOADS: usize = 1024;
+const SMALL_BYTES: usize = 1024;
 
 impl Pool {
     #[inline(always)]
@@ -437,8 +440,9 @@ impl Pool {
         let size = payload.bytes.capacity() + payload.tape.capacity() * size_of::<Entry>();
         if size <= POOL_BYTES && self.process.is_this() {
             payload.clear();
+            let most = if size <= SMALL_BYTES { POOL_SMALL_PAYLOADS } else { POOL_PAYLOADS };
             let mut kept = self.kept.lock();
-            if kept.len() < POOL_PAYLOADS {
+            if kept.len() < most {
                 kept.push(payload);
             }
         }

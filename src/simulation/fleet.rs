@@ -60,6 +60,10 @@ pub(super) struct Fleet {
     pub(super) executed: HashMap<u64, u32>,
     pub(super) order: HashMap<u64, usize>,
     executions: usize,
+    /// Items that were sent on by ASK, and where to.
+    asked: HashSet<(u64, usize)>,
+    /// Items that came there without ASKING.
+    pub(super) unasked: Vec<u64>,
     /// Items whose script makes an error up after it has run.
     pub(super) forges: bool,
     /// Scripts are lost between any two commands, so often in 256.
@@ -123,6 +127,8 @@ impl Fleet {
             executed: HashMap::new(),
             order: HashMap::new(),
             executions: 0,
+            asked: HashSet::new(),
+            unasked: Vec::new(),
             forges,
             flushes,
         }
@@ -326,14 +332,25 @@ impl Fleet {
             let serves = peer.reads && !writes && knows == primary;
             return (!serves).then(|| moved(self, knows));
         }
+        let id = number(command);
         match self.moving.get(&slot) {
             Some((from, to, keys)) if *from == place => {
-                keys.contains(key).then(|| format!("-ASK {slot} {}\r\n", self.servers[*to].address))
+                let is_there = keys.contains(key);
+                if is_there {
+                    self.asked.insert((id, *to));
+                }
+                is_there.then(|| format!("-ASK {slot} {}\r\n", self.servers[*to].address))
             }
             Some((_, to, keys)) if *to == place && peer.is_asking => (!keys.contains(key) && self.rng.bool())
                 .then(|| "-TRYAGAIN Multiple keys request during rehashing of slot\r\n".into()),
             _ if knows == place => None,
-            _ => Some(moved(self, knows)),
+            _ => {
+                if self.asked.remove(&(id, place)) && !peer.is_asking {
+                    self.unasked.push(id);
+                }
+                self.asked.retain(|(other, to)| *other != id || *to != knows);
+                Some(moved(self, knows))
+            }
         }
     }
 
@@ -394,7 +411,7 @@ impl Fleet {
         if self.servers[place].follows.is_some() && !reads {
             return READONLY.into();
         }
-        let id: u64 = String::from_utf8_lossy(&command[command.len() - 1]).parse().unwrap_or(0);
+        let id = number(command);
         *self.executed.entry(id).or_default() += 1;
         self.executions += 1;
         self.order.insert(id, self.executions);
@@ -499,6 +516,11 @@ impl Fleet {
             }
         }
     }
+}
+
+/// The number of an item, which is its command's last argument.
+fn number(command: &[Vec<u8>]) -> u64 {
+    String::from_utf8_lossy(&command[command.len() - 1]).parse().unwrap_or(0)
 }
 
 fn bulk(text: &str) -> String {

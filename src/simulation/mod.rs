@@ -441,6 +441,8 @@ impl World {
             self.engine.cancel(now, &mut self.network, number as u64, &|owner| *owner == number as u64);
         assert_eq!(found, !is_over, "seed {}: op {number}", self.seed);
         self.tell();
+        let has_end = self.ops[number].end.is_some() || self.ops[number].plain.is_some();
+        assert!(has_end, "seed {}: op {number} was called off and goes on", self.seed);
     }
 
     fn run(&mut self, steps: usize) {
@@ -491,6 +493,8 @@ impl World {
             self.step();
         }
         let seed = self.seed;
+        let unasked = &self.fleet.unasked;
+        assert!(unasked.is_empty(), "seed {seed}: items {unasked:?} followed ASK without ASKING");
         for (number, op) in self.ops.iter().enumerate() {
             let Some(end) = &op.end else { continue };
             for ((item, is_not_executed), repeatable) in

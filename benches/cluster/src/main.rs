@@ -1,16 +1,19 @@
 //! redis-rs on a cluster: `cluster NODES KEYS call CALLERS CALLS` lets CALLERS tasks on one client make CALLS calls of the
-//! multiply script, `call-threads` instead of `call` as many threads, `cluster NODES KEYS pipeline SIZE CALLS` makes them in
-//! pipelines of SIZE. Keys, all of them at 2, come from the file KEYS, a key a line. Prints calls per second and
+//! multiply script, `call-threads` instead of `call` as many threads, `call-replica` read-only calls on replicas,
+//! `call-pipelines` pipelines of 10; `cluster NODES KEYS pipeline SIZE CALLS` makes them in pipelines of SIZE. Keys, all of them at 2, come from the file KEYS, a key a line. Prints calls per second and
 //! microseconds of this process's CPU time per call.
 //!
 //! As each is fastest: tasks on a runtime of one thread (two take twice the CPU time for two thirds of the calls),
 //! threads beside a runtime with one worker, and with TCP_NODELAY, which is not redis-rs's default.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::SingleNodeRoutingInfo;
+use redis::cluster_read_routing::RandomReplicaStrategy;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
 use redis::io::tcp::TcpSettings;
 use redis::{Pipeline, Value, from_redis_value};
 use rustix::time::{ClockId, clock_gettime};
@@ -18,23 +21,36 @@ use tokio::runtime::{Builder, Runtime};
 
 const MULTIPLY: &str = "return redis.call('GET', KEYS[1]) * ARGV[1]";
 const PRODUCT: i64 = 10;
+const IN_PIPELINE: usize = 10;
 
 /// The client, with the script loaded on all primaries.
 #[derive(Clone)]
 struct Client {
     connection: ClusterConnection,
     sha: String,
+    command: &'static str,
     keys: &'static [String],
 }
 
 impl Client {
-    async fn open(nodes: &str, keys: &'static [String]) -> Client {
+    async fn open(nodes: &str, keys: &'static [String], reads_from_replicas: bool) -> Client {
         let nodes = nodes.split(',').map(|node| format!("redis://{node}"));
         let settings = TcpSettings::default().set_nodelay(true);
-        let client = ClusterClient::builder(nodes).tcp_settings(settings).build().expect("URLs");
+        let mut builder = ClusterClient::builder(nodes).tcp_settings(settings);
+        if reads_from_replicas {
+            builder = builder.read_routing_strategy(RandomReplicaStrategy);
+        }
+        let client = builder.build().expect("URLs");
         let mut connection = client.get_async_connection().await.expect("a connection");
-        let load = redis::cmd("SCRIPT").arg("LOAD").arg(MULTIPLY).query_async(&mut connection).await;
-        Client { connection, sha: load.expect("the script's SHA1"), keys }
+        let mut load = redis::cmd("SCRIPT");
+        load.arg("LOAD").arg(MULTIPLY);
+        let sha = load.query_async(&mut connection).await.expect("the script's SHA1");
+        if reads_from_replicas {
+            let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllNodes, None));
+            connection.route_command(load, all).await.expect("the script on all nodes");
+        }
+        let command = if reads_from_replicas { "EVALSHA_RO" } else { "EVALSHA" };
+        Client { connection, sha, command, keys }
     }
 
     async fn call_from(&self, tasks: usize, calls: usize) {
@@ -42,6 +58,26 @@ impl Client {
             .map(|number| {
                 let first = number * self.keys.len() / tasks;
                 tokio::spawn(self.clone().call(first, calls / tasks))
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("products");
+        }
+    }
+
+    /// So many tasks make the calls in small pipelines.
+    async fn pipelines_from(&self, tasks: usize, calls: usize) {
+        let owners = Arc::new(owners(self.connection.clone()).await);
+        let tasks: Vec<_> = (0..tasks)
+            .map(|number| {
+                let (client, owners, first) =
+                    (self.clone(), Arc::clone(&owners), number * self.keys.len() / tasks);
+                tokio::spawn(async move {
+                    let mut upcoming = client.keys.iter().cycle().skip(first);
+                    for _ in 0..calls / tasks / IN_PIPELINE {
+                        client.call_in_pipeline(&owners, upcoming.by_ref().take(IN_PIPELINE)).await;
+                    }
+                })
             })
             .collect();
         for task in tasks {
@@ -61,7 +97,7 @@ impl Client {
 
     async fn call(mut self, first: usize, calls: usize) {
         for key in self.keys.iter().cycle().skip(first).take(calls) {
-            let mut call = redis::cmd("EVALSHA");
+            let mut call = redis::cmd(self.command);
             call.arg(&self.sha).arg(1).arg(key).arg("5");
             let product: i64 = call.query_async(&mut self.connection).await.expect("a product");
             assert_eq!(product, PRODUCT);
@@ -75,34 +111,33 @@ impl Client {
         let owners = owners(self.connection.clone()).await;
         let mut upcoming = self.keys.iter().cycle();
         for _ in 0..calls / size {
-            let mut parts: Vec<_> = owners.iter().map(|_| (Pipeline::new(), Vec::new())).collect();
-            for (place, key) in upcoming.by_ref().take(size).enumerate() {
-                let slot = crc16::State::<crc16::XMODEM>::calculate(key.as_bytes()) % 16384;
-                let owner = owners.partition_point(|owner| owner.last_slot < slot);
-                let (pipeline, places) = &mut parts[owner];
-                pipeline.cmd("EVALSHA").arg(&self.sha).arg(1).arg(key).arg("5");
-                places.push(place);
-            }
-            let mut products = vec![0; size];
-            let parts: Vec<_> = parts
-                .into_iter()
-                .zip(&owners)
-                .map(|((pipeline, places), owner)| {
-                    (
-                        tokio::spawn(send(self.connection.clone(), pipeline, places.len(), owner.route())),
-                        places,
-                    )
-                })
-                .collect();
-            for (replies, places) in parts {
-                let replies = replies.await.expect("replies");
-                assert_eq!(replies.len(), places.len());
-                for (place, reply) in places.into_iter().zip(replies) {
-                    products[place] = from_redis_value(reply).expect("a product");
-                }
-            }
-            assert!(products.iter().all(|&product| product == PRODUCT));
+            self.call_in_pipeline(&owners, upcoming.by_ref().take(size)).await;
         }
+    }
+
+    async fn call_in_pipeline(&self, owners: &[Owner], keys: impl Iterator<Item = &String>) {
+        let mut parts: Vec<_> = owners.iter().map(|_| (Pipeline::new(), Vec::new())).collect();
+        let mut size = 0;
+        for (place, key) in keys.enumerate() {
+            let slot = crc16::State::<crc16::XMODEM>::calculate(key.as_bytes()) % 16384;
+            let owner = owners.partition_point(|owner| owner.last_slot < slot);
+            let (pipeline, places) = &mut parts[owner];
+            pipeline.cmd("EVALSHA").arg(&self.sha).arg(1).arg(key).arg("5");
+            places.push(place);
+            size += 1;
+        }
+        let mut products = vec![0; size];
+        let parts = parts.into_iter().zip(owners).filter(|((_, places), _)| !places.is_empty());
+        let parts = parts.map(|((pipeline, places), owner)| async {
+            (send(self.connection.clone(), pipeline, places.len(), owner.route()).await, places)
+        });
+        for (replies, places) in join_all(parts).await {
+            assert_eq!(replies.len(), places.len());
+            for (place, reply) in places.into_iter().zip(replies) {
+                products[place] = from_redis_value(reply).expect("a product");
+            }
+        }
+        assert!(products.iter().all(|&product| product == PRODUCT));
     }
 }
 
@@ -123,6 +158,13 @@ struct Owner {
 }
 
 impl Owner {
+    fn of_range(range: Vec<Value>) -> Owner {
+        let mut range = range.into_iter().skip(1);
+        let (last_slot, primary) = (range.next().expect("a slot"), range.next().expect("a primary"));
+        let (host, port, _, _): (String, u16, Value, Value) = from_redis_value(primary).expect("a server");
+        Owner { last_slot: from_redis_value(last_slot).expect("a slot"), host, port }
+    }
+
     fn route(&self) -> SingleNodeRoutingInfo {
         SingleNodeRoutingInfo::ByAddress { host: self.host.as_str().into(), port: self.port }
     }
@@ -130,11 +172,10 @@ impl Owner {
 
 /// The primaries in the order of their slots.
 async fn owners(mut connection: ClusterConnection) -> Vec<Owner> {
-    type Range = (u16, u16, (String, u16, Value, Value));
-    let slots: Vec<Range> =
+    // The primary, and behind it the replicas, of a range.
+    let slots: Vec<Vec<Value>> =
         redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await.expect("slots");
-    let mut owners: Vec<_> =
-        slots.into_iter().map(|(_, last_slot, (host, port, ..))| Owner { last_slot, host, port }).collect();
+    let mut owners: Vec<_> = slots.into_iter().map(Owner::of_range).collect();
     owners.sort_by_key(|owner| owner.last_slot);
     owners
 }
@@ -147,7 +188,7 @@ fn cpu_seconds() -> f64 {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [nodes, file, mode, count, calls] = &arguments[..] else {
-        panic!("usage: cluster NODES KEYS call|call-threads|pipeline CALLERS|SIZE CALLS")
+        panic!("usage: cluster NODES KEYS MODE CALLERS|SIZE CALLS")
     };
     let keys: Vec<String> =
         std::fs::read_to_string(file).expect("a file of keys").lines().map(String::from).collect();
@@ -158,15 +199,16 @@ fn main() {
         _ => Builder::new_current_thread(),
     };
     let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
-    let client = runtime.block_on(Client::open(nodes, keys.leak()));
+    let client = runtime.block_on(Client::open(nodes, keys.leak(), mode == "call-replica"));
     let run = |calls| match mode.as_str() {
-        "call" => runtime.block_on(client.call_from(count, calls)),
+        "call" | "call-replica" => runtime.block_on(client.call_from(count, calls)),
+        "call-pipelines" => runtime.block_on(client.pipelines_from(count, calls)),
         "call-threads" => client.call_from_threads(&runtime, count, calls),
         "pipeline" => runtime.block_on(client.call_in_pipelines(count, calls)),
         _ => panic!("no such mode: {mode}"),
     };
     // What only the first calls need is not measured.
-    run(1000);
+    run(1000.max(10 * count));
     let (start, cpu) = (Instant::now(), cpu_seconds());
     run(calls);
     let cpu = cpu_seconds() - cpu;

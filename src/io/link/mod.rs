@@ -45,6 +45,9 @@ const GATHER_PAUSE: u32 = 100;
 /// The caller to pass a role to is looked for among so many who are next.
 const LOOK_AHEAD: usize = 64;
 
+/// Room for so many events is kept.
+const KEPT_EVENTS_MAX: usize = 4096;
+
 /// What sleepers are found by.
 const SLEEPS: u64 = 0;
 
@@ -126,6 +129,8 @@ struct Shared {
     attempts: usize,
     /// Those of them that are over, to be handed out without the lock.
     completed: Vec<(AttemptId, Ended)>,
+    /// Empty: room to hand them out with.
+    events: Vec<Event>,
     /// It is to be closed when nobody waits for anything any more.
     retired: bool,
     /// The engine has been told that it takes no new calls.
@@ -177,6 +182,7 @@ impl Link {
                 sleepers: Index::default(),
                 attempts: 0,
                 completed: Vec::new(),
+                events: Vec::new(),
                 retired: false,
                 told_lost: false,
                 told_gone: false,
@@ -448,13 +454,17 @@ impl Link {
         if !shared.has_news(self.is_usable()) {
             return;
         }
-        let mut events = Vec::new();
+        let mut events = std::mem::take(&mut shared.events);
         self.tell(shared, &mut events);
         MutexGuard::unlocked(shared, || {
             if let Some(owner) = self.owner.upgrade() {
                 owner.take_events(self.epoch, &mut events);
             }
         });
+        events.clear();
+        if events.capacity() <= KEPT_EVENTS_MAX {
+            shared.events = events;
+        }
     }
 
     /// Puts down what the engine is to be told.
