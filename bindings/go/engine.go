@@ -303,12 +303,14 @@ func (h *Client) submitBatch(b *batch) *Error {
 	e := h.engine
 	e.life.RLock()
 	defer e.life.RUnlock()
-	scripts := make([]*C.rs_script, len(b.scripts), len(b.scripts)+1)
-	for i, script := range b.scripts {
-		scripts[i] = script.pointer
+	// Never nil, even where there are none.
+	pointers := append(b.pointers[:0], nil)[:0]
+	for _, script := range b.scripts {
+		pointers = append(pointers, script.pointer)
 	}
+	b.pointers = pointers
 	var native *C.rs_error
-	status := C.rs_client_submit_packed(h.native.pointer, C.size_t(len(scripts)), unsafe.SliceData(scripts),
+	status := C.rs_client_submit_packed(h.native.pointer, C.size_t(len(pointers)), unsafe.SliceData(pointers),
 		(*C.char)(unsafe.Pointer(unsafe.SliceData(b.buf))), C.size_t(len(b.buf)), e.queue, &native)
 	runtime.KeepAlive(b.scripts)
 	runtime.KeepAlive(h.native)

@@ -4,6 +4,11 @@
 
 package rsscript
 
+/*
+#include <rs_script.h>
+*/
+import "C"
+
 import (
 	"encoding"
 	"encoding/binary"
@@ -229,6 +234,8 @@ type batch struct {
 	buf     []byte
 	scripts []*nativeScript
 	calls   []*call
+	// Those of the scripts, while it is submitted.
+	pointers []*C.rs_script
 }
 
 // A batch that has grown beyond this is not kept for the next calls.

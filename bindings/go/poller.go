@@ -65,6 +65,11 @@ type poller struct {
 	inbox   inbox
 	untried int
 	polled  time.Time // when a caller last began to
+	turn    func(uintptr) bool
+	// The caller that polls, and whether it has submitted.
+	client    *Client
+	call      *call
+	submitted bool
 
 	// Guarded by the engine's mu.
 	role   role
@@ -94,6 +99,7 @@ func (e *engine) startPolling() error {
 	}
 	p.handed, p.stopped, p.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	p.inbox = inbox{buf: make([]byte, readBuffer), counts: new(pollCounts)}
+	p.turn = e.turnOfCaller
 	go e.read()
 	return nil
 }
@@ -132,28 +138,10 @@ func (p *poller) handToReader() {
 func (h *Client) pollFor(c *call) {
 	e := h.engine
 	p := &e.poller
-	submitted := false
+	p.client, p.call, p.submitted = h, c, false
 	// Go's poller tells of an edge. None is lost within one Read, whose function is called again after each: so the call is sent in there.
-	_ = p.conn.Read(func(uintptr) bool {
-		if !submitted {
-			submitted = true
-			p.catchUp(e)
-			h.submitAll()
-			if p.untried == 0 {
-				e.poll(askNever)
-				if len(c.done) == 0 {
-					p.untried = untriedCalls
-				}
-			} else {
-				p.untried--
-			}
-		} else {
-			for more := true; more && len(c.done) == 0 && !p.wanted.Load(); {
-				more = e.poll(askIfNone)
-			}
-		}
-		return len(c.done) > 0 || p.wanted.Load()
-	})
+	_ = p.conn.Read(p.turn)
+	p.client, p.call = nil, nil
 	e.mu.Lock()
 	p.wanted.Store(false)
 	if e.inFlight > 0 {
@@ -162,6 +150,27 @@ func (h *Client) pollFor(c *call) {
 		p.role = nobody
 	}
 	e.mu.Unlock()
+}
+
+// turnOfCaller is one turn of a caller that polls. Whether it leaves.
+func (e *engine) turnOfCaller(uintptr) bool {
+	p := &e.poller
+	leaves := func() bool { return len(p.call.done) > 0 || p.wanted.Load() }
+	if !p.submitted {
+		p.submitted = true
+		p.catchUp(e)
+		p.client.submitAll()
+		if p.untried > 0 {
+			p.untried--
+		} else if e.poll(askNever); len(p.call.done) == 0 {
+			p.untried = untriedCalls
+		}
+		return leaves()
+	}
+	for more := true; more && !leaves(); {
+		more = e.poll(askIfNone)
+	}
+	return leaves()
 }
 
 // catchUp polls if nobody may have done so for a while: a connection that has ended meanwhile should be known to have, and a time that has passed.
