@@ -196,8 +196,8 @@ impl Io {
     #[inline]
     pub(crate) fn keep(&self, request: Box<Request>) {
         let most = match request.size() {
-            ..=SMALL_REQUEST => KEPT_SMALL_REQUESTS,
-            ..=request::KEPT_BYTES => KEPT_REQUESTS,
+            size if size <= SMALL_REQUEST => KEPT_SMALL_REQUESTS,
+            size if size <= request::KEPT_BYTES => KEPT_REQUESTS,
             _ => return,
         };
         let mut requests = self.requests.lock();

@@ -279,7 +279,7 @@ impl Io {
     /// are asked, so that none is forgotten.
     fn read_straight(&self) -> bool {
         let Some(link) = self.served.only() else { return false };
-        if self.straight.fetch_add(1, Ordering::Relaxed) % STRAIGHT_TURNS == 0 {
+        if self.straight.fetch_add(1, Ordering::Relaxed).is_multiple_of(STRAIGHT_TURNS) {
             return false;
         }
         let mut events = Vec::new();
