@@ -139,6 +139,10 @@ impl Client {
 
     /// Looks at connections that were idle before calls are sent on them: the server may have closed one just now.
     fn look_at_idle(&self, calls: &[Call], now: Instant) {
+        if calls.iter().any(|call| matches!(call.work, Ok(Work::Administer(_)))) {
+            // It goes to all servers, and seldom.
+            self.io().served().all().iter().for_each(|link| link.look_if_idle(now));
+        }
         let mut looked_at = SmallVec::<[_; LOOKED_AT]>::new();
         for call in calls {
             let Ok(Work::Send(request, Purpose::Calls)) = &call.work else { continue };

@@ -3,8 +3,8 @@
 // A script is made once, without any input or output, and called on any server or cluster, alone, in a pipeline or in a transaction. It is loaded when it has to be, in
 // the same write. A script runs at most once, and an error says whether it ran; see [Error].
 //
-// A client is shared by any number of goroutines: their calls travel together, over one connection to each server. No thread waits for a call; a client has one
-// thread in the background from its first call on, until it is closed, and for a while a few more when servers have to be connected to or scripts are administered.
+// A client is shared by any number of goroutines: their calls travel together, over one connection to each server. No thread waits for a call; a client
+// waits for its connections in Go's own poller, and has no thread but one for a look-up of a host name, as long as that lasts.
 //
 // [Open] connects to a server, a cluster, or what is behind sentinels, with TLS where the URL says so; [WithLog] tells a [log/slog.Logger] of connections made, lost and refused.
 //

@@ -226,6 +226,19 @@ fn while_it_is_found_out_what_to_poll_for() {
 }
 
 #[test]
+fn while_who_polls_a_queue_without_a_thread_does_the_work() {
+    let server = Fake::start();
+    let client = server.client();
+    let queue = Queue::without_thread(1_000).expect("descriptors");
+    server.hold();
+    submit(&client, &queue, 0..5);
+    provoke("watch", &server.name());
+    are_defects(take(&queue, 5));
+    server.release();
+    goes_on(&client, &queue);
+}
+
+#[test]
 fn while_a_call_that_waits_is_taken_on() {
     let (server, client, queue) = under_way(0);
     server.release();
