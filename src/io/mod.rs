@@ -45,9 +45,9 @@ use table::{Conn, Served, Table};
 use turn::Room;
 use wait::Role;
 
-/// Requests kept for the next calls: small ones for as many as go at once, and some others.
-const KEPT_SMALL_REQUESTS: usize = 1024;
-const SMALL_REQUEST: usize = 4096;
+/// Requests kept for the next calls: small ones for thousands at once, and some others.
+const KEPT_SMALL_REQUESTS: usize = 4096;
+const SMALL_REQUEST: usize = 2048;
 const KEPT_REQUESTS: usize = 64;
 
 /// Lists of effects that are kept.
