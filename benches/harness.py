@@ -125,7 +125,7 @@ class Bench:
             mac = platform.system() == "Darwin"
             path = ROOT / "target" / "release" / ("librs_script.dylib" if mac else "librs_script.so")
             OUT.mkdir(parents=True, exist_ok=True)
-            link = OUT / ("librs_script.0.dylib" if mac else "librs_script.so.0")
+            link = OUT / ("librs_script.0.1.dylib" if mac else "librs_script.so.0.1")
             link.unlink(missing_ok=True)
             link.symlink_to(path)
             return path

@@ -136,6 +136,15 @@ impl Queue {
     /// one, but no longer than `timeout`, nor beyond [`Queue::wake`] or [`Queue::close`]. The number taken: fewer than
     /// `max` means that the queue was empty then.
     pub fn poll(&self, into: &mut Vec<Completion>, max: usize, timeout: Duration) -> usize {
+        self.poll_into(into, max, timeout)
+    }
+
+    pub(crate) fn poll_into(
+        &self,
+        into: &mut impl Extend<Completion>,
+        max: usize,
+        timeout: Duration,
+    ) -> usize {
         if self.check_process().is_err() {
             return 0;
         }
@@ -189,7 +198,7 @@ impl Queue {
 
     fn take(
         &self,
-        into: &mut Vec<Completion>,
+        into: &mut impl Extend<Completion>,
         max: usize,
         timeout: Duration,
     ) -> (usize, MutexGuard<'_, State>) {
@@ -213,7 +222,7 @@ impl Queue {
         (count, state)
     }
 
-    fn take_done(&self, state: &mut State, into: &mut Vec<Completion>, max: usize) -> usize {
+    fn take_done(&self, state: &mut State, into: &mut impl Extend<Completion>, max: usize) -> usize {
         let count = state.done.len().min(max);
         into.extend(state.done.drain(..count));
         // A wake-up that came meanwhile is for the next poll as well, and for event loops.

@@ -204,6 +204,7 @@ impl Request {
     }
 
     /// The memory that it holds, be it filled or not.
+    #[inline]
     pub(crate) fn size(&self) -> usize {
         self.wire.capacity() + self.items.capacity() * size_of::<Item>()
     }

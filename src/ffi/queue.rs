@@ -5,6 +5,8 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::client::rs_client;
 use super::error::rs_error;
 use super::pipeline::{pipeline_of, rs_pipeline};
@@ -49,6 +51,9 @@ pub const RS_PACKED_INDETERMINATE: u8 = 1;
 pub const RS_PACKED_NOT_EXECUTED: u8 = 2;
 /// A flag of a packed completion: the error is followed by the replies of a pipeline that did arrive.
 pub const RS_PACKED_ARRIVED: u8 = 4;
+
+/// Up to so many completions are taken out without allocating.
+const FEW: usize = 16;
 
 /// A flag of rs_queue_new_with: no thread in the background looks after the calls; whoever polls the queue does.
 pub const RS_QUEUE_NO_THREAD: u32 = 1;
@@ -276,10 +281,10 @@ pub unsafe extern "C" fn rs_queue_poll(
         if completions.is_null() && max > 0 {
             return Err(invalid("completions", "is NULL and its number is not 0"));
         }
-        let mut taken = Vec::new();
-        queue.queue.poll(&mut taken, max, patience(timeout_ms));
+        let mut taken = SmallVec::<[_; FEW]>::new();
+        queue.queue.poll_into(&mut taken, max, patience(timeout_ms));
         set_count(taken.len());
-        for (index, completion) in taken.into_iter().enumerate() {
+        for (index, completion) in taken.drain(..).enumerate() {
             // SAFETY: `max` places, and no more are taken.
             unsafe { completions.add(index).write(given(completion)) };
         }
@@ -311,8 +316,8 @@ pub unsafe extern "C" fn rs_queue_dispatch(
         let queue = unsafe { handle(queue, "queue")? };
         queue.queue.check_process()?;
         let completed = completed.ok_or_else(|| invalid("completed", "is NULL"))?;
-        let mut taken = Vec::new();
-        queue.queue.poll(&mut taken, max, patience(timeout_ms));
+        let mut taken = SmallVec::<[_; FEW]>::new();
+        queue.queue.poll_into(&mut taken, max, patience(timeout_ms));
         set_count(taken.len());
         for completion in taken {
             let completion = given(completion);

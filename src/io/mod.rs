@@ -45,9 +45,9 @@ use table::{Conn, Served, Table};
 use turn::Room;
 use wait::Role;
 
-/// Requests kept for the next calls: small ones for as many as go at once, and some others.
-const KEPT_SMALL_REQUESTS: usize = 1024;
-const SMALL_REQUEST: usize = 4096;
+/// Requests kept for the next calls: small ones for thousands at once, and some others.
+const KEPT_SMALL_REQUESTS: usize = 4096;
+const SMALL_REQUEST: usize = 2048;
 const KEPT_REQUESTS: usize = 64;
 
 /// Lists of effects that are kept.
@@ -196,8 +196,8 @@ impl Io {
     #[inline]
     pub(crate) fn keep(&self, request: Box<Request>) {
         let most = match request.size() {
-            ..=SMALL_REQUEST => KEPT_SMALL_REQUESTS,
-            ..=request::KEPT_BYTES => KEPT_REQUESTS,
+            size if size <= SMALL_REQUEST => KEPT_SMALL_REQUESTS,
+            size if size <= request::KEPT_BYTES => KEPT_REQUESTS,
             _ => return,
         };
         let mut requests = self.requests.lock();

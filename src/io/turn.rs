@@ -96,8 +96,13 @@ impl Io {
         }
         self.lookups.take_found(&mut events);
         self.tell_what_came(&mut events);
-        if events.capacity() <= KEPT_EFFECTS_MAX {
-            *self.room.lock() = Room { ready, work, events };
+        self.put_away(Room { ready, work, events });
+    }
+
+    /// Keeps lists for the next turn, unless they have grown large.
+    fn put_away(&self, room: Room) {
+        if room.events.capacity() <= KEPT_EFFECTS_MAX {
+            *self.room.lock() = room;
         }
     }
 
@@ -279,17 +284,18 @@ impl Io {
     /// are asked, so that none is forgotten.
     fn read_straight(&self) -> bool {
         let Some(link) = self.served.only() else { return false };
-        if self.straight.fetch_add(1, Ordering::Relaxed) % STRAIGHT_TURNS == 0 {
+        if self.straight.fetch_add(1, Ordering::Relaxed).is_multiple_of(STRAIGHT_TURNS) {
             return false;
         }
-        let mut events = Vec::new();
+        let Room { ready, work, mut events } = mem::take(&mut *self.room.lock());
         contain(|| link.pump_if_expected(Instant::now(), &mut events));
-        if events.is_empty() {
-            return false;
+        let has_read = !events.is_empty();
+        if has_read {
+            let _turning = Turning::new(self);
+            self.tell_what_came(&mut events);
         }
-        let _turning = Turning::new(self);
-        self.tell_what_came(&mut events);
-        true
+        self.put_away(Room { ready, work, events });
+        has_read
     }
 
     /// Sets the timer that makes queues without a thread readable.

@@ -111,7 +111,7 @@ impl Queue {
     pub(super) fn take_driving(
         &self,
         set: &Set,
-        into: &mut Vec<Completion>,
+        into: &mut impl Extend<Completion>,
         max: usize,
         timeout: Duration,
     ) -> (usize, MutexGuard<'_, State>) {

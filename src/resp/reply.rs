@@ -421,12 +421,11 @@ pub(crate) struct Pool {
     process: Process,
 }
 
-/// Payloads kept, and the memory that one may hold to be kept.
+/// Payloads kept, and the memory that one may hold to be kept: small ones for thousands of calls at once, and some others.
 const POOL_PAYLOADS: usize = 16;
 const POOL_BYTES: usize = 4096;
-/// The same for those of most calls: as many as go at once.
-const POOL_SMALL_PAYLOADS: usize = 1024;
-const SMALL_BYTES: usize = 1024;
+const POOL_SMALL_PAYLOADS: usize = 4096;
+const SMALL_BYTES: usize = 512;
 
 impl Pool {
     #[inline(always)]
