@@ -91,9 +91,14 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Whether there is a connection on which nobody waits in vain just now.
+    /// Whether nothing speaks against a server: nobody waits on its connection in vain, or there was no attempt to connect yet that failed. Once there
+    /// was time to ask whether a slot is on its way there, it may be on its way back.
     fn answers(&self, node: NodeId) -> bool {
-        matches!(self.servers.node(node).link, Link::Up(conn) if !(self.is_suspect)(conn))
+        let node = self.servers.node(node);
+        match node.link {
+            Link::Up(conn) => !(self.is_suspect)(conn),
+            Link::None | Link::Making(_) => node.failures == 0,
+        }
     }
 }
 
