@@ -525,6 +525,40 @@ fn a_call_refused_while_loading_is_sent_again_until_the_deadline() {
     assert!(client.stats().calls > 2, "asked more than once");
 }
 
+/// Sent again on the connection that all calls share, a command that waits would hold all of them up.
+#[test]
+fn a_command_that_waits_keeps_to_a_connection_of_its_own_when_it_is_sent_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (count, heard) = (asked.clone(), seen.clone());
+    let fake = Fake::start(move |conn| {
+        let mut next = conn.handshake();
+        while let Some(command) = next {
+            let name = String::from_utf8_lossy(&command[0]).into_owned();
+            heard.lock().unwrap().push((name, conn.index()));
+            match command[0].as_slice() {
+                b"BLPOP" if count.fetch_add(1, Ordering::SeqCst) < 2 => {
+                    conn.write(b"-LOADING Redis is loading the dataset in memory\r\n");
+                }
+                b"BLPOP" => conn.write(b"*2\r\n$1\r\nl\r\n$1\r\nv\r\n"),
+                _ => conn.write(b"+PONG\r\n"),
+            }
+            next = conn.read_command();
+        }
+    });
+    let client = open(&fake.url());
+    client.command(&["PING"]).unwrap();
+    let reply = client.command(&["BLPOP", "l", "0"]).unwrap();
+    assert_eq!(reply.get(1).unwrap().as_str(), Some("v"));
+    client.command(&["PING"]).unwrap();
+    let seen = seen.lock().unwrap();
+    let of = |name| seen.iter().filter(move |(other, _)| other == name).map(|(_, conn)| *conn);
+    let shared: Vec<usize> = of("PING").collect();
+    assert_eq!(shared, [shared[0]; 2], "{seen:?}");
+    assert_eq!(of("BLPOP").count(), 3, "{seen:?}");
+    assert!(of("BLPOP").all(|conn| conn != shared[0]), "{seen:?}");
+}
+
 const CHILD_URL: &str = "RS_SCRIPT_TEST_URL";
 
 fn entries(directory: &str) -> usize {

@@ -56,6 +56,12 @@ pub(super) enum Via {
     This(ConnId),
 }
 
+impl Via {
+    pub(super) fn of(purpose: Purpose) -> Via {
+        if purpose == Purpose::Calls { Via::Shared } else { Via::Own(purpose) }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) serial: u64,

@@ -10,7 +10,7 @@ use super::history::{self, Again, Context, History, REPEATS_MAX, Room, Whence, h
 use super::refresh::ASK_PATIENCE;
 use super::servers::{Link, Place};
 use super::timers::Timer;
-use super::{Actions, AttemptId, CallId, Owner, Task, View, Way};
+use super::{Actions, AttemptId, CallId, NodeId, Owner, Task, View, Way};
 use crate::error::{Error, Result, Status};
 use crate::request::{Request, Shape};
 use crate::resp::{Payload, Reply};
@@ -175,14 +175,9 @@ impl<T: Owner> Engine<T> {
             call.view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only);
         match self.servers.only.filter(|_| !reads) {
             Some(node) => {
-                let times = (call.deadline, call.timeout);
-                let mut attempt = Attempt::new(For::Call(id), node, Some(request), now, times);
-                attempt.patience = Patience::Times(self.servers.config.reconnect.attempts);
-                if single.purpose != Purpose::Calls {
-                    attempt.via = Via::Own(single.purpose);
-                }
+                let until = call.deadline;
                 self.set_body(id, Body::Single(single));
-                self.try_single(now, io, id, attempt);
+                self.try_alone(now, io, id, node, request, until);
             }
             None => {
                 let mode = history_of(&request, &call.view);
@@ -210,6 +205,26 @@ impl<T: Owner> Engine<T> {
         }
         self.set_body(id, Body::Single(single));
         self.single_tried(now, io, id, tried);
+    }
+
+    /// An attempt on the only server.
+    fn try_alone(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        node: NodeId,
+        request: Box<Request>,
+        connect_until: Instant,
+    ) {
+        let Some(call) = self.call(id) else { return };
+        let Body::Single(Single { purpose, .. }) = call.body else { return };
+        let times = (call.deadline, call.timeout);
+        let mut attempt = Attempt::new(For::Call(id), node, Some(request), now, times);
+        attempt.connect_until = connect_until;
+        attempt.patience = Patience::Times(self.servers.config.reconnect.attempts);
+        attempt.via = Via::of(purpose);
+        self.try_single(now, io, id, attempt);
     }
 
     fn try_single(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, attempt: Attempt) {
@@ -299,9 +314,7 @@ impl<T: Owner> Engine<T> {
         let mut attempt = Attempt::new(For::Call(id), next.node, Some(request), now, (until, timeout));
         attempt.connect_until = connect_until;
         attempt.turns_if_old = may_turn;
-        if purpose != Purpose::Calls {
-            attempt.via = Via::Own(purpose);
-        }
+        attempt.via = Via::of(purpose);
         self.try_single(now, io, id, attempt);
     }
 
@@ -595,13 +608,8 @@ impl<T: Owner> Engine<T> {
             Mode::Alone(_) => {
                 progress.stage = Stage::Trying;
                 let Some(request) = progress.request.take() else { return };
-                let Some(call) = self.call(id) else { return };
-                let times = (call.deadline, call.timeout);
                 let Some(node) = self.servers.only else { return };
-                let mut attempt = Attempt::new(For::Call(id), node, Some(request), now, times);
-                attempt.connect_until = until;
-                attempt.patience = Patience::Times(self.servers.config.reconnect.attempts);
-                self.try_single(now, io, id, attempt);
+                self.try_alone(now, io, id, node, request, until);
             }
             Mode::Routed(history) if now >= until => {
                 let error = history.out_of_time();

@@ -129,9 +129,8 @@ impl<T: Owner> Engine<T> {
             .collect();
         everywhere.outstanding = missing.len();
         let via = match everywhere.purpose {
-            Purpose::Calls => Via::Shared,
             purpose if everywhere.is_dialogue() => Via::Kept(purpose),
-            purpose => Via::Own(purpose),
+            purpose => Via::of(purpose),
         };
         let part = |node: &NodeId| Part { node: *node, attempt: None, dialogue: Dialogue::First };
         everywhere.parts = missing.iter().map(part).collect();

@@ -47,6 +47,27 @@ pub(super) struct Peer {
     is_asking: bool,
     reads: bool,
     resp3: bool,
+    /// It has carried a call, or one that waits on the server.
+    has_carried: Option<Call>,
+}
+
+/// A command that clients do not send on their own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Waits,
+    Other,
+}
+
+impl Call {
+    /// `None`: the client's own.
+    fn of(command: &[Vec<u8>]) -> Option<Call> {
+        let name = command[0].to_ascii_uppercase();
+        match name.as_slice() {
+            b"BLPOP" => Some(Call::Waits),
+            b"APPEND" => Some(Call::Other),
+            _ => name.starts_with(b"EVAL").then_some(Call::Other),
+        }
+    }
 }
 
 pub(super) struct Fleet {
@@ -64,6 +85,8 @@ pub(super) struct Fleet {
     asked: HashSet<(u64, usize)>,
     /// Items that came there without ASKING.
     pub(super) unasked: Vec<u64>,
+    /// Items whose connection is that of a command that waits, or that wait on one that others use.
+    pub(super) held_up: Vec<u64>,
     /// Items whose script makes an error up after it has run.
     pub(super) forges: bool,
     /// Scripts are lost between any two commands, so often in 256.
@@ -129,6 +152,7 @@ impl Fleet {
             executions: 0,
             asked: HashSet::new(),
             unasked: Vec::new(),
+            held_up: Vec::new(),
             forges,
             flushes,
         }
@@ -268,6 +292,12 @@ impl Fleet {
     }
 
     fn answer(&mut self, place: usize, peer: &mut Peer, command: Vec<Vec<u8>>) -> String {
+        if let Some(call) = Call::of(&command) {
+            let before = peer.has_carried.replace(call);
+            if before.is_some_and(|before| before == Call::Waits || call == Call::Waits) {
+                self.held_up.push(number(&command));
+            }
+        }
         let name = command[0].to_ascii_uppercase();
         if name == b"ASKING" {
             peer.is_asking = true;
@@ -311,20 +341,21 @@ impl Fleet {
     fn refusal(&mut self, place: usize, peer: &Peer, command: &[Vec<u8>]) -> Option<String> {
         let name = String::from_utf8_lossy(&command[0]).to_ascii_uppercase();
         let server = &self.servers[place];
-        let is_call = name.starts_with("EVAL") || name == "APPEND";
+        let is_call = Call::of(command).is_some();
+        let is_script = name.starts_with("EVAL");
         if server.is_loading && (is_call || name == "SCRIPT") {
             return Some("-LOADING Redis is loading the dataset in memory\r\n".into());
         }
-        let key = if name.starts_with("EVAL") { command.get(3) } else { command.get(1) };
+        let key = if is_script { command.get(3) } else { command.get(1) };
         if !is_call {
             return None;
         }
         let writes = !name.ends_with("_RO");
         let follows = server.follows;
         if self.kind != Kind::Cluster {
-            return (follows.is_some() && writes && name == "APPEND").then(|| READONLY.into());
+            return (follows.is_some() && writes && !is_script).then(|| READONLY.into());
         }
-        let key = key.filter(|_| command.get(2).is_none_or(|count| name == "APPEND" || count != b"0"))?;
+        let key = key.filter(|_| command.get(2).is_none_or(|count| !is_script || count != b"0"))?;
         let slot = slots::slot_of(key);
         let knows = self.servers[place].view[usize::from(slot)];
         let moved = |fleet: &Fleet, to: usize| format!("-MOVED {slot} {}\r\n", fleet.servers[to].address);
@@ -398,7 +429,7 @@ impl Fleet {
                 NOSCRIPT.into()
             }
             ("EVAL" | "EVAL_RO" | "EVALSHA" | "EVALSHA_RO", _) => self.execute(place, command),
-            ("APPEND", _) => self.execute(place, command),
+            ("APPEND" | "BLPOP", _) => self.execute(place, command),
             _ => "+OK\r\n".into(),
         }
     }

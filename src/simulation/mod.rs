@@ -129,13 +129,16 @@ impl World {
         let (mut items, mut keys) = (Vec::new(), Vec::new());
         let idempotent = self.rng.u8(..5) == 0;
         let own_key = KEYS[self.rng.usize(..KEYS.len())];
+        let waits = shape == Shape::Single && self.rng.u8(..8) == 0;
         for _ in 0..count {
             self.next_item += 1;
             let number = self.next_item.to_string();
             let key = if shape == Shape::Transaction { own_key } else { KEYS[self.rng.usize(..KEYS.len())] };
             items.push(self.next_item);
             keys.push(key);
-            if idempotent {
+            if waits {
+                request.command(&[b"BLPOP", key.as_bytes(), number.as_bytes()]).expect("accepted");
+            } else if idempotent {
                 let script = self.idempotent.clone();
                 request.script_call(&script, &[key][..], &[number.as_str()][..], false).expect("accepted");
             } else if self.rng.u8(..5) == 0 {
@@ -166,7 +169,7 @@ impl World {
             end: None,
         });
         // As a blocking caller does, where the way is plain.
-        if !reads && self.rng.bool() && (shape != Shape::Pipeline || self.engine.only().is_some()) {
+        if !reads && !waits && self.rng.bool() && (shape != Shape::Pipeline || self.engine.only().is_some()) {
             let now = self.now();
             let node = match self.engine.only() {
                 Some(only) => Some(only),
@@ -181,23 +184,18 @@ impl World {
             if let Some((node, conn)) = conn {
                 match self.network.call(conn, number, request) {
                     Ok(()) => self.ops[number].plain = Some((node, conn)),
-                    Err(unsent) => self.enter(number, unsent, view, timeout, deadline),
+                    Err(unsent) => {
+                        self.enter(number, Work::Send(unsent, Purpose::Calls), view, timeout, deadline);
+                    }
                 }
                 return;
             }
         }
-        self.enter(number, request, view, timeout, deadline);
+        let purpose = if waits { Purpose::Waiting } else { Purpose::Calls };
+        self.enter(number, Work::Send(request, purpose), view, timeout, deadline);
     }
 
-    fn enter(
-        &mut self,
-        number: usize,
-        request: Box<Request>,
-        view: View,
-        timeout: Duration,
-        deadline: Instant,
-    ) {
-        let work = Work::Send(request, Purpose::Calls);
+    fn enter(&mut self, number: usize, work: Work, view: View, timeout: Duration, deadline: Instant) {
         let call = Call { owner: number as u64, work, view, timeout, deadline };
         let now = self.now();
         self.engine.submit(now, &mut self.network, call);
@@ -223,10 +221,7 @@ impl World {
             view: view.clone(),
             end: None,
         });
-        let owner = self.ops.len() as u64 - 1;
-        let now = self.now();
-        let call = Call { owner, work: Work::Administer(task), view, timeout: TIMEOUT, deadline };
-        self.engine.submit(now, &mut self.network, call);
+        self.enter(self.ops.len() - 1, Work::Administer(task), view, TIMEOUT, deadline);
     }
 
     /// Tells the engine what has happened, until there is no more news.
@@ -495,6 +490,8 @@ impl World {
         let seed = self.seed;
         let unasked = &self.fleet.unasked;
         assert!(unasked.is_empty(), "seed {seed}: items {unasked:?} followed ASK without ASKING");
+        let held_up = &self.fleet.held_up;
+        assert!(held_up.is_empty(), "seed {seed}: items {held_up:?} share a connection with one that waits");
         for (number, op) in self.ops.iter().enumerate() {
             let Some(end) = &op.end else { continue };
             for ((item, is_not_executed), repeatable) in
