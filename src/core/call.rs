@@ -7,7 +7,7 @@ use super::attempts::{Attempt, For, Patience, Tried, Via};
 use super::engine::{Asking, Body, Engine};
 use super::evidence::{Evidence, Need};
 use super::history::{self, Again, Context, History, REPEATS_MAX, Room, Whence, honest};
-use super::refresh::ASK_PATIENCE;
+use super::refresh::MapWait;
 use super::servers::{Link, Place};
 use super::timers::Timer;
 use super::{Actions, AttemptId, CallId, NodeId, Owner, Task, View, Way};
@@ -61,14 +61,7 @@ struct Alone {
 }
 
 enum Stage {
-    /// Its first step is to come.
-    New,
-    /// It waits for a new map, which the old one may do without.
-    Preparing,
-    /// It waits for a map newer than the one it has seen; so many looks have failed.
-    AwaitingMap {
-        failed: u32,
-    },
+    AwaitingMap,
     /// It needs an answer to choose a server.
     Choosing,
     Trying,
@@ -124,7 +117,7 @@ impl Single {
         self.progress.get_or_insert_with(|| {
             Box::new(Progress {
                 request: None,
-                stage: Stage::New,
+                stage: Stage::Trying,
                 mode: mode(),
                 room: Room::new(now, deadline),
                 last_start: deadline,
@@ -184,6 +177,7 @@ impl<T: Owner> Engine<T> {
                 let deadline = call.deadline;
                 let progress = single.progress(now, deadline, || mode);
                 progress.request = Some(request);
+                progress.stage = Stage::AwaitingMap;
                 self.set_body(id, Body::Single(single));
                 self.prepare(now, io, id);
             }
@@ -200,7 +194,6 @@ impl<T: Owner> Engine<T> {
             let (started, deadline) = (now.checked_sub(tried.took).unwrap_or(now), call.deadline);
             let seen = self.servers.map.generation;
             let progress = single.progress(started, deadline, || mode);
-            progress.stage = Stage::Trying;
             progress.seen = seen;
         }
         self.set_body(id, Body::Single(single));
@@ -234,25 +227,6 @@ impl<T: Owner> Engine<T> {
         }
     }
 
-    /// Sees to it that there is a map worth going by.
-    fn prepare(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
-        let Some(call) = self.call(id) else { return };
-        let deadline = call.deadline;
-        if self.servers.map.generation == 0 {
-            self.set_stage(id, Stage::AwaitingMap { failed: 0 });
-            return self.await_map(now, io, id, 0, deadline);
-        }
-        if self.wants_look(now) {
-            self.servers.is_doubted = false;
-            // The old map may do, and does for all other calls.
-            self.set_stage(id, Stage::Preparing);
-            let until = deadline.min(now + 2 * ASK_PATIENCE);
-            let seen = self.servers.map.generation;
-            return self.await_map(now, io, id, seen, until);
-        }
-        self.choose(now, io, id);
-    }
-
     /// Chooses the server for the next attempt, and makes it.
     fn choose(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
         let generation = self.servers.map.generation;
@@ -278,8 +252,8 @@ impl<T: Owner> Engine<T> {
             Some(Ok(Ok(None))) => {
                 let Some(progress) = self.progress_mut(id) else { return };
                 let until = progress.last_start;
-                self.set_stage(id, Stage::AwaitingMap { failed: 0 });
-                self.await_map(now, io, id, generation, until);
+                self.set_stage(id, Stage::AwaitingMap);
+                self.await_map(now, io, id, generation, until, MapWait::NEW_MAP);
             }
             Some(Ok(Ok(Some((next, may_turn))))) => self.go(now, io, id, next, may_turn),
         }
@@ -411,9 +385,9 @@ impl<T: Owner> Engine<T> {
     /// Goes on with a call that has what it waited for.
     pub(super) fn proceed_single(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
         let Some(progress) = self.progress_mut(id) else { return };
-        match std::mem::replace(&mut progress.stage, Stage::New) {
-            Stage::New | Stage::Trying => {}
-            Stage::Preparing | Stage::AwaitingMap { .. } | Stage::Choosing => self.choose(now, io, id),
+        match std::mem::replace(&mut progress.stage, Stage::Trying) {
+            Stage::Trying => {}
+            Stage::AwaitingMap | Stage::Choosing => self.choose(now, io, id),
             Stage::Judging { whence, error, arrived, took } => {
                 self.judge(now, io, id, (whence, error, arrived, took));
             }
@@ -432,24 +406,12 @@ impl<T: Owner> Engine<T> {
         is_late: bool,
     ) {
         let Some(progress) = self.progress_mut(id) else { return };
-        if matches!(progress.stage, Stage::Preparing) && error.status() != Status::Closed {
-            return self.proceed(now, io, id);
-        }
         let has_begun = progress.seen != 0;
         let error = match &mut progress.mode {
             Mode::Routed(history) if has_begun => history.ended_by(error, is_late),
             _ => error,
         };
         self.finish(now, io, id, Err(error), None);
-    }
-
-    /// Whether a failed look is to be followed by another one for a call that waits for a map.
-    pub(super) fn single_bears(&mut self, id: CallId, error: &Error) -> bool {
-        let attempts = self.servers.config.reconnect.attempts;
-        match self.progress_mut(id).map(|progress| &mut progress.stage) {
-            Some(Stage::AwaitingMap { failed }) => super::refresh::bears(error, failed, attempts),
-            _ => false,
-        }
     }
 
     /// What follows from how an attempt ended.
@@ -616,8 +578,8 @@ impl<T: Owner> Engine<T> {
                 self.finish(now, io, id, Err(error), None);
             }
             Mode::Routed(_) if again == Again::AfterRefresh => {
-                progress.stage = Stage::AwaitingMap { failed: 0 };
-                self.await_map(now, io, id, seen, until);
+                progress.stage = Stage::AwaitingMap;
+                self.await_map(now, io, id, seen, until, MapWait::NEW_MAP);
             }
             Mode::Routed(_) => self.choose(now, io, id),
         }

@@ -15,7 +15,7 @@ use super::everywhere::{self, Everywhere};
 use super::evidence::{Evidence, Need};
 use super::fan_out::FanOut;
 use super::history::Whence;
-use super::refresh::Refresh;
+use super::refresh::{MapWait, Refresh};
 use super::servers::{Link, Servers};
 use super::timers::{Timer, Timers};
 use super::{Actions, AttemptId, Call, CallId, ConnId, Ended, NodeId, Owner, Resumed, Task, View, Way, Work};
@@ -68,8 +68,8 @@ pub(super) struct CallState<T> {
     pub(super) view: View,
     pub(super) timeout: Duration,
     pub(super) deadline: Instant,
-    /// It waits for a map newer than this one.
-    pub(super) seen: Option<u64>,
+    /// It waits for a new map.
+    pub(super) map_wait: Option<MapWait>,
     /// What it waits for, if that is a time.
     pub(super) wake: Option<Instant>,
     pub(super) asking: Option<Box<Asking>>,
@@ -144,7 +144,7 @@ impl<T: Owner> Engine<T> {
             view,
             timeout,
             deadline,
-            seen: None,
+            map_wait: None,
             wake: None,
             asking: None,
             body: Body::New,
@@ -211,7 +211,7 @@ impl<T: Owner> Engine<T> {
                 attempt.patience = Patience::Times(1);
                 self.start(now, io, attempt);
             }
-            None => self.await_map(now, io, id, 0, times.0),
+            None => self.await_map(now, io, id, 0, times.0, MapWait::OneLook),
         }
     }
 
@@ -516,7 +516,7 @@ impl<T: Owner> Engine<T> {
     /// Goes on with a call that has what it waited for.
     pub(super) fn proceed(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
         let Some(call) = self.call_mut(id) else { return };
-        (call.wake, call.seen) = (None, None);
+        (call.wake, call.map_wait) = (None, None);
         match call.body {
             Body::Single(_) => self.proceed_single(now, io, id),
             Body::FanOut(_) => self.proceed_fan_out(now, io, id),
@@ -541,7 +541,10 @@ impl<T: Owner> Engine<T> {
         is_late: bool,
     ) {
         let Some(call) = self.call_mut(id) else { return };
-        (call.wake, call.seen) = (None, None);
+        call.wake = None;
+        if call.map_wait.take() == Some(MapWait::OldMapDoes) && error.status() != Status::Closed {
+            return self.proceed(now, io, id);
+        }
         match call.body {
             Body::Single(_) => self.no_map_for_single(now, io, id, error, is_late),
             Body::FanOut(_) => self.no_map_for_fan_out(now, io, id, error),

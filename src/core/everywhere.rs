@@ -6,7 +6,7 @@ use super::administration::{self, Answer};
 use super::attempts::{Attempt, For, Tried, Via};
 use super::engine::{Body, Engine};
 use super::history::{self, Again};
-use super::refresh::ASK_PATIENCE;
+use super::refresh::MapWait;
 use super::{Actions, AttemptId, CallId, ConnId, NodeId, Owner, Task};
 use crate::error::{Error, Result, Status};
 use crate::request::{Request, Shape};
@@ -35,9 +35,7 @@ pub(super) enum Work {
 }
 
 enum Stage {
-    New,
-    Preparing,
-    AwaitingMap { failed: u32 },
+    AwaitingMap,
     Sent,
     Pausing,
 }
@@ -67,7 +65,7 @@ impl Everywhere {
             outstanding: 0,
             rounds: 0,
             seen: 0,
-            stage: Stage::New,
+            stage: Stage::AwaitingMap,
         }
     }
 
@@ -97,20 +95,10 @@ impl<T: Owner> Engine<T> {
         everywhere: Everywhere,
     ) {
         self.set_body(id, Body::Everywhere(Box::new(everywhere)));
-        let Some(call) = self.call(id) else { return };
-        let deadline = call.deadline;
         if self.servers.only.is_some() {
             self.send_everywhere(now, io, id);
-        } else if self.servers.map.generation == 0 {
-            self.set_everywhere_stage(id, Stage::AwaitingMap { failed: 0 });
-            self.await_map(now, io, id, 0, deadline);
-        } else if self.wants_look(now) {
-            self.servers.is_doubted = false;
-            self.set_everywhere_stage(id, Stage::Preparing);
-            let seen = self.servers.map.generation;
-            self.await_map(now, io, id, seen, deadline.min(now + 2 * ASK_PATIENCE));
         } else {
-            self.send_everywhere(now, io, id);
+            self.prepare(now, io, id);
         }
     }
 
@@ -253,8 +241,6 @@ impl<T: Owner> Engine<T> {
         let deadline = call.deadline;
         let Body::Everywhere(everywhere) = &mut call.body else { return };
         everywhere.rounds += 1;
-        let is_lost =
-            |answer: &Result<Reply>| matches!(answer, Err(error) if error.status() == Status::Connect);
         let failed = everywhere.done.iter().any(|(_, answer)| is_lost(answer));
         let goes_on = failed
             && !is_closed
@@ -274,18 +260,16 @@ impl<T: Owner> Engine<T> {
         let Some(call) = self.call_mut(id) else { return };
         let deadline = call.deadline;
         let Body::Everywhere(everywhere) = &mut call.body else { return };
-        match std::mem::replace(&mut everywhere.stage, Stage::New) {
-            Stage::New => {}
-            Stage::Sent => everywhere.stage = Stage::Sent,
-            Stage::Preparing | Stage::AwaitingMap { .. } => {
-                let is_lost = |answer: &Result<Reply>| matches!(answer, Err(error) if error.status() == Status::Connect);
+        match std::mem::replace(&mut everywhere.stage, Stage::Sent) {
+            Stage::Sent => {}
+            Stage::AwaitingMap => {
                 everywhere.done.retain(|(_, answer)| !is_lost(answer));
                 self.send_everywhere(now, io, id);
             }
             Stage::Pausing => {
-                everywhere.stage = Stage::AwaitingMap { failed: 0 };
+                everywhere.stage = Stage::AwaitingMap;
                 let seen = everywhere.seen;
-                self.await_map(now, io, id, seen, deadline);
+                self.await_map(now, io, id, seen, deadline, MapWait::NEW_MAP);
             }
         }
     }
@@ -299,20 +283,10 @@ impl<T: Owner> Engine<T> {
         error: Error,
     ) {
         let Some(everywhere) = self.everywhere_mut(id) else { return };
-        if matches!(everywhere.stage, Stage::Preparing) && error.status() != Status::Closed {
-            self.send_everywhere(now, io, id);
-        } else if everywhere.done.is_empty() {
+        if everywhere.done.is_empty() {
             self.finish(now, io, id, Err(error), None);
         } else {
             self.finish_everywhere(now, io, id);
-        }
-    }
-
-    pub(super) fn everywhere_bears(&mut self, id: CallId, error: &Error) -> bool {
-        let attempts = self.servers.config.reconnect.attempts;
-        match self.everywhere_mut(id).map(|everywhere| &mut everywhere.stage) {
-            Some(Stage::AwaitingMap { failed }) => super::refresh::bears(error, failed, attempts),
-            _ => false,
         }
     }
 
@@ -364,12 +338,11 @@ impl<T: Owner> Engine<T> {
             _ => None,
         }
     }
+}
 
-    fn set_everywhere_stage(&mut self, id: CallId, stage: Stage) {
-        if let Some(everywhere) = self.everywhere_mut(id) {
-            everywhere.stage = stage;
-        }
-    }
+/// Whether a server could not be reached.
+fn is_lost(answer: &Result<Reply>) -> bool {
+    answer.as_ref().is_err_and(|error| error.status() == Status::Connect)
 }
 
 /// The answers of several servers as one reply: a map from each one's address to what it said.

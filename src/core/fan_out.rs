@@ -14,7 +14,7 @@ use super::call::place_of;
 use super::engine::{Asking, Body, Engine};
 use super::evidence::{Evidence, Need};
 use super::history::{self, Again, Context, History, Next, Room, Whence};
-use super::refresh::ASK_PATIENCE;
+use super::refresh::MapWait;
 use super::servers::Place;
 use super::{Actions, AttemptId, CallId, NodeId, Owner, View};
 use crate::error::{Error, Result, Status};
@@ -52,11 +52,7 @@ pub(super) struct FanOut {
 }
 
 enum Stage {
-    New,
-    Preparing,
-    AwaitingMap {
-        failed: u32,
-    },
+    AwaitingMap,
     /// It needs answers to choose servers.
     Choosing,
     Sent,
@@ -140,7 +136,7 @@ impl FanOut {
             rounds: 0,
             room: Room::new(now, deadline),
             last_start: deadline,
-            stage: Stage::New,
+            stage: Stage::AwaitingMap,
             request,
         }
     }
@@ -549,19 +545,7 @@ impl<T: Owner> Engine<T> {
         fan_out: FanOut,
     ) {
         self.set_body(id, Body::FanOut(Box::new(fan_out)));
-        let Some(call) = self.call(id) else { return };
-        let deadline = call.deadline;
-        if self.servers.map.generation == 0 {
-            self.set_fan_out_stage(id, Stage::AwaitingMap { failed: 0 });
-            self.await_map(now, io, id, 0, deadline);
-        } else if self.wants_look(now) {
-            self.servers.is_doubted = false;
-            self.set_fan_out_stage(id, Stage::Preparing);
-            let seen = self.servers.map.generation;
-            self.await_map(now, io, id, seen, deadline.min(now + 2 * ASK_PATIENCE));
-        } else {
-            self.begin_round(now, io, id);
-        }
+        self.prepare(now, io, id);
     }
 
     fn begin_round(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
@@ -682,8 +666,8 @@ impl<T: Owner> Engine<T> {
         let Some(fan_out) = self.fan_out_mut(id) else { return };
         let (seen, until) = (fan_out.round.seen, fan_out.last_start);
         if fan_out.round.again == Again::AfterRefresh && now < until {
-            fan_out.stage = Stage::AwaitingMap { failed: 0 };
-            self.await_map(now, io, id, seen, until);
+            fan_out.stage = Stage::AwaitingMap;
+            self.await_map(now, io, id, seen, until, MapWait::NEW_MAP);
         } else {
             self.next_round(now, io, id, None);
         }
@@ -714,12 +698,10 @@ impl<T: Owner> Engine<T> {
 
     pub(super) fn proceed_fan_out(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
         let Some(fan_out) = self.fan_out_mut(id) else { return };
-        match std::mem::replace(&mut fan_out.stage, Stage::New) {
-            Stage::New => {}
-            Stage::Sent => fan_out.stage = Stage::Sent,
-            Stage::Preparing => self.begin_round(now, io, id),
-            Stage::AwaitingMap { .. } if fan_out.round.seen == 0 => self.begin_round(now, io, id),
-            Stage::AwaitingMap { .. } => self.next_round(now, io, id, None),
+        match std::mem::replace(&mut fan_out.stage, Stage::Sent) {
+            Stage::Sent => {}
+            Stage::AwaitingMap if fan_out.round.seen == 0 => self.begin_round(now, io, id),
+            Stage::AwaitingMap => self.next_round(now, io, id, None),
             Stage::Choosing => self.choose_round(now, io, id),
             Stage::Judging => self.judge_round(now, io, id),
             Stage::Pausing => self.fan_out_paused(now, io, id),
@@ -738,20 +720,10 @@ impl<T: Owner> Engine<T> {
         if error.status() == Status::Closed {
             fan_out.give_up_all(&error);
             self.gather_fan_out(now, io, id);
-        } else if matches!(fan_out.stage, Stage::Preparing) {
-            self.begin_round(now, io, id);
         } else if fan_out.round.seen == 0 {
             self.finish(now, io, id, Err(error), None);
         } else {
             self.next_round(now, io, id, Some(&error));
-        }
-    }
-
-    pub(super) fn fan_out_bears(&mut self, id: CallId, error: &Error) -> bool {
-        let attempts = self.servers.config.reconnect.attempts;
-        match self.fan_out_mut(id).map(|fan_out| &mut fan_out.stage) {
-            Some(Stage::AwaitingMap { failed }) => super::refresh::bears(error, failed, attempts),
-            _ => false,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::answers::{self, Role};
 use super::attempts::{Attempt, For, Tried};
-use super::engine::{Body, Engine};
+use super::engine::Engine;
 use super::questions::ask;
 use super::servers::Link;
 use super::slot_map::{Found, FoundShard, SlotMap};
@@ -31,7 +31,7 @@ const REPLICAS_TRUST: Duration = Duration::from_secs(30);
 const SENTINEL_TRUST: Duration = Duration::from_secs(1);
 
 /// How long one server may take to say who is who while there are others to be asked.
-pub(super) const ASK_PATIENCE: Duration = Duration::from_millis(500);
+const ASK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The look that is under way, and who waits for it.
 #[derive(Default)]
@@ -64,17 +64,33 @@ struct Look {
     node: NodeId,
 }
 
-/// Whether a failed look is to be followed by another one, for a call that waits for a map. `failed`: how many have failed for it.
-pub(super) fn bears(error: &Error, failed: &mut u32, attempts: u32) -> bool {
-    // While there are sentinels to name another primary it is worth waiting for.
-    let may_come = error.status() == Status::NotServed;
-    *failed += u32::from(!may_come);
-    may_come || error.status() == Status::Connect && *failed != attempts
+/// What becomes of a call that waits for a new map when a look fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MapWait {
+    /// It goes by the old map.
+    OldMapDoes,
+    /// It is over.
+    OneLook,
+    /// It waits for another look, as often as connecting is tried. So many have failed.
+    Looks { failed: u32 },
+}
+
+impl MapWait {
+    pub(super) const NEW_MAP: MapWait = MapWait::Looks { failed: 0 };
+
+    /// Whether a failed look is to be followed by another one. `attempts`: that many at most, unless it is 0.
+    fn bears(&mut self, error: &Error, attempts: u32) -> bool {
+        let MapWait::Looks { failed } = self else { return false };
+        // While there are sentinels to name another primary it is worth waiting for.
+        let may_come = error.status() == Status::NotServed;
+        *failed += u32::from(!may_come);
+        may_come || error.status() == Status::Connect && *failed != attempts
+    }
 }
 
 impl<T: Owner> Engine<T> {
     /// Whether the next call had better look who is who first.
-    pub(super) fn wants_look(&self, now: Instant) -> bool {
+    fn wants_look(&self, now: Instant) -> bool {
         let looked = self.servers.looked;
         let is_old = |trust| !self.servers.is_looking && looked.is_some_and(|at| now > at + trust);
         self.servers.is_doubted || self.trust().is_some_and(is_old)
@@ -88,6 +104,23 @@ impl<T: Owner> Engine<T> {
         (!self.servers.is_cluster()).then_some(trust)
     }
 
+    /// Goes on with a call once there is a map worth going by.
+    pub(super) fn prepare(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let Some(call) = self.call(id) else { return };
+        let deadline = call.deadline;
+        let seen = self.servers.map.generation;
+        if seen == 0 {
+            self.await_map(now, io, id, seen, deadline, MapWait::NEW_MAP);
+        } else if self.wants_look(now) {
+            // The old map does for all other calls.
+            self.servers.is_doubted = false;
+            let until = deadline.min(now + 2 * ASK_PATIENCE);
+            self.await_map(now, io, id, seen, until, MapWait::OldMapDoes);
+        } else {
+            self.proceed(now, io, id);
+        }
+    }
+
     /// Has a call wait for a map newer than the one it has seen.
     pub(super) fn await_map(
         &mut self,
@@ -96,6 +129,7 @@ impl<T: Owner> Engine<T> {
         id: CallId,
         seen: u64,
         until: Instant,
+        wait: MapWait,
     ) {
         if self.is_closed {
             return self.no_map(now, io, id, Error::closed(), false);
@@ -103,12 +137,12 @@ impl<T: Owner> Engine<T> {
         if self.servers.map.generation != seen {
             return self.proceed(now, io, id);
         }
+        if let Some(call) = self.call_mut(id) {
+            call.map_wait = Some(wait);
+        }
         if now >= until {
             let error = self.not_told_in_time();
             return self.no_map(now, io, id, error, true);
-        }
-        if let Some(call) = self.call_mut(id) {
-            call.seen = Some(seen);
         }
         self.refresh.waiting.push(id);
         self.wake_at(id, until);
@@ -117,7 +151,7 @@ impl<T: Owner> Engine<T> {
 
     /// The time of a call that waits for a map is over. `false`: it does not wait for one.
     pub(super) fn map_due(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) -> bool {
-        if self.call(id).is_none_or(|call| call.seen.is_none()) {
+        if self.call(id).is_none_or(|call| call.map_wait.is_none()) {
             return false;
         }
         let error = self.not_told_in_time();
@@ -343,7 +377,7 @@ impl<T: Owner> Engine<T> {
     /// The calls that wait for a map still.
     fn take_waiting(&mut self) -> Vec<CallId> {
         let mut waiting = std::mem::take(&mut self.refresh.waiting);
-        waiting.retain(|id| self.call(*id).is_some_and(|call| call.seen.is_some()));
+        waiting.retain(|id| self.call(*id).is_some_and(|call| call.map_wait.is_some()));
         // One that has waited twice is there twice.
         waiting.sort_unstable_by_key(|id| id.serial);
         waiting.dedup();
@@ -351,12 +385,9 @@ impl<T: Owner> Engine<T> {
     }
 
     fn bears_failed_look(&mut self, id: CallId, error: &Error) -> bool {
-        match self.call(id).map(|call| &call.body) {
-            Some(Body::Single(_)) => self.single_bears(id, error),
-            Some(Body::FanOut(_)) => self.fan_out_bears(id, error),
-            Some(Body::Everywhere(_)) => self.everywhere_bears(id, error),
-            _ => false,
-        }
+        let attempts = self.servers.config.reconnect.attempts;
+        let wait = self.call_mut(id).and_then(|call| call.map_wait.as_mut());
+        wait.is_some_and(|wait| wait.bears(error, attempts))
     }
 
     /// Puts a new map in force, and lets go of the servers that are not in it.
