@@ -13,8 +13,8 @@ use crate::ffi::cancel::Held;
 use crate::io::{End, Io, Link, Waiter};
 use crate::net::address::Address;
 use crate::request::{Repeatable, Request, Routing, Shape};
+use crate::resp::Reply;
 use crate::resp::encode::Arguments;
-use crate::resp::{Payload, Reply};
 use crate::route::{ReadFrom, Route};
 use crate::script::Script;
 use crate::session::handshake::Purpose;
@@ -261,7 +261,7 @@ impl Client {
             }
         };
         match ended.result {
-            Ok(payload) if !has_read_only(&payload) => {
+            Ok(payload) if !verdict::has_read_only(&payload) => {
                 self.io.keep(ended.request);
                 Ok(Reply::new(payload))
             }
@@ -288,7 +288,7 @@ impl Client {
     /// The connection that a call can take without asking the engine, and its server.
     #[inline]
     pub(crate) fn plain_link(&self, request: &Request, now: Instant) -> Option<(NodeId, Arc<Link>)> {
-        if self.view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only) {
+        if self.view.reads(request) {
             return None;
         }
         if let Some(only) = self.io.only() {
@@ -359,11 +359,6 @@ impl WeakClient {
         let (view, timeout, is_cluster) = (view.clone(), *timeout, *is_cluster);
         Some(Client { io: io.upgrade()?, view, timeout, is_cluster, _user: None })
     }
-}
-
-/// Whether an item of a pipeline or transaction was refused by a server that calls itself a replica.
-fn has_read_only(payload: &Payload) -> bool {
-    payload.notes.iter().any(|note| verdict::is_read_only(payload.text(note.at)))
 }
 
 impl std::fmt::Debug for Client {

@@ -101,10 +101,7 @@ fn show(answers: Vec<Answer>) -> Result<Reply> {
         }
     }
     let Some(error) = failed else {
-        let mut payload = Box::<Payload>::default();
-        payload.start();
-        payload.append_nil();
-        return Ok(Reply::new(payload));
+        return Ok(Reply::nil(Box::default()));
     };
     Err(match (error.server_code(), error.server_text()) {
         (Some("ERR"), Some(text)) if is_unknown_subcommand(text) => {

@@ -108,6 +108,15 @@ pub(super) struct Tried {
     pub(super) turned: bool,
 }
 
+impl Tried {
+    /// Gives the request back, which nobody sends again.
+    pub(super) fn give_back<T>(&mut self, io: &mut dyn Actions<T>) {
+        if let Some(request) = self.request.take() {
+            io.keep(request);
+        }
+    }
+}
+
 impl Attempt {
     pub(super) fn new(
         whose: For,
@@ -172,6 +181,11 @@ impl<T: Owner> Engine<T> {
         self.attempts.get(id.place).filter(|attempt| attempt.serial == id.serial)
     }
 
+    #[inline]
+    pub(super) fn attempt_mut(&mut self, id: AttemptId) -> Option<&mut Attempt> {
+        self.attempts.get_mut(id.place).filter(|attempt| attempt.serial == id.serial)
+    }
+
     fn run(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId) {
         let Some(attempt) = self.attempt(id) else { return };
         let (node, via) = (attempt.node, attempt.via);
@@ -193,7 +207,7 @@ impl<T: Owner> Engine<T> {
             }
             Via::Own(purpose) | Via::Kept(purpose) => {
                 let conn = self.connect(now, io, node, purpose, Some(id));
-                if let Some(attempt) = self.attempts.get_mut(id.place).filter(|it| it.serial == id.serial)
+                if let Some(attempt) = self.attempt_mut(id)
                     && attempt.state == State::InLine
                 {
                     attempt.state = State::Connecting(conn);
@@ -284,9 +298,7 @@ impl<T: Owner> Engine<T> {
 
     /// Ends an attempt of which nothing was sent.
     pub(super) fn fail(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId, error: Error) {
-        let Some(attempt) = self.attempts.get_mut(id.place).filter(|it| it.serial == id.serial) else {
-            return;
-        };
+        let Some(attempt) = self.attempt_mut(id) else { return };
         let request = attempt.request.take();
         self.over(now, io, id, request, Err(error), None);
     }

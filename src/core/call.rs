@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use super::administration;
 use super::attempts::{Attempt, For, Patience, Tried, Via};
-use super::engine::{Asking, Body, Engine};
-use super::evidence::{Evidence, Need};
+use super::engine::{Body, Engine};
+use super::evidence::Need;
 use super::history::{self, Again, Context, History, REPEATS_MAX, Room, Whence, honest};
 use super::refresh::MapWait;
 use super::servers::{Link, Place};
 use super::timers::Timer;
 use super::{Actions, AttemptId, CallId, NodeId, Owner, Task, View, Way};
 use crate::error::{Error, Result, Status};
-use crate::request::{Request, Shape};
+use crate::request::{Repeatable, Request, Shape};
 use crate::resp::{Payload, Reply};
 use crate::route::ReadFrom;
 use crate::session::handshake::Purpose;
@@ -154,7 +154,7 @@ fn history_of(request: &Request, view: &View) -> Mode {
 }
 
 impl<T: Owner> Engine<T> {
-    /// The first step of a call that goes to one server.
+    /// The first step of a call that goes to one server. `only`: there is no other for it.
     pub(super) fn begin_single(
         &mut self,
         now: Instant,
@@ -162,11 +162,10 @@ impl<T: Owner> Engine<T> {
         id: CallId,
         request: Box<Request>,
         mut single: Single,
+        only: Option<NodeId>,
     ) {
         let Some(call) = self.call(id) else { return };
-        let reads =
-            call.view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only);
-        match self.servers.only.filter(|_| !reads) {
+        match only {
             Some(node) => {
                 let until = call.deadline;
                 self.set_body(id, Body::Single(single));
@@ -230,13 +229,10 @@ impl<T: Owner> Engine<T> {
     /// Chooses the server for the next attempt, and makes it.
     fn choose(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
         let generation = self.servers.map.generation;
-        let chosen = self.judge_single(now, io, id, |cx, progress| {
+        let chosen = self.with_progress(now, io, id, |cx, progress| {
             progress.seen = generation;
             let Mode::Routed(history) = &mut progress.mode else { return Ok(Ok(None)) };
-            let harmless = progress
-                .request
-                .as_ref()
-                .map_or(crate::request::Repeatable::No, |request| request.repeatable);
+            let harmless = progress.request.as_ref().map_or(Repeatable::No, |request| request.repeatable);
             Ok(match history.next(cx, harmless)? {
                 Ok(next) => Ok(next.map(|next| (next, history.may_turn_from(cx.servers, next.node)))),
                 Err(error) => Err(error),
@@ -248,7 +244,7 @@ impl<T: Owner> Engine<T> {
                 self.set_stage(id, Stage::Choosing);
                 self.ask(now, io, id, need);
             }
-            Some(Ok(Err(error))) => self.finish(now, io, id, Err(error), None),
+            Some(Ok(Err(error))) => self.finish(io, id, Err(error), None),
             Some(Ok(Ok(None))) => {
                 let Some(progress) = self.progress_mut(id) else { return };
                 let until = progress.last_start;
@@ -261,11 +257,9 @@ impl<T: Owner> Engine<T> {
 
     /// The next attempt, on one of several servers.
     fn go(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, next: history::Next, may_turn: bool) {
+        self.forget_answers(id);
         let Engine { calls, servers, .. } = self;
         let Some(call) = calls.get_mut(id.place).filter(|call| call.serial == id.serial) else { return };
-        if let Some(asking) = &mut call.asking {
-            asking.evidence.clear();
-        }
         let (deadline, timeout) = (call.deadline, call.timeout);
         let Body::Single(single) = &mut call.body else { return };
         let purpose = single.purpose;
@@ -308,27 +302,22 @@ impl<T: Owner> Engine<T> {
         // The plainest of calls, and most of them.
         if single.progress.is_none()
             && let Ok(payload) = &tried.result
-            && !has_read_only(payload)
+            && !verdict::has_read_only(payload)
         {
-            if let Some(request) = tried.request {
-                io.keep(request);
-            }
+            tried.give_back(io);
             let result = tried.result.map(Reply::new);
-            return self.finish(now, io, id, result, None);
+            return self.finish(io, id, result, None);
         }
         let progress = single.progress(now.checked_sub(tried.took).unwrap_or(now), deadline, Alone::mode);
         let is_alone = matches!(progress.mode, Mode::Alone(_));
         if tried.request.is_none() && tried.result.is_err() {
-            if let Mode::Routed(_) = progress.mode {
-                let spare = progress.spare.take();
+            tried.request = progress.spare.take();
+            if !is_alone {
                 self.servers.node_mut(tried.whence.node).rest(now);
                 self.servers.doubt(tried.whence.node);
-                match spare {
-                    Some(spare) => tried.request = Some(spare),
-                    None => return self.end_with(now, io, id, tried.result, tried.arrived),
-                }
-            } else {
-                return self.end_with(now, io, id, tried.result, tried.arrived);
+            }
+            if tried.request.is_none() {
+                return self.end_with(io, id, tried.result, tried.arrived);
             }
         }
         let Some(progress) = self.progress_mut(id) else { return };
@@ -340,13 +329,13 @@ impl<T: Owner> Engine<T> {
             return self.turned(now, io, id, tried.whence);
         }
         match tried.result {
-            Ok(payload) if is_alone && has_read_only(&payload) => {
+            Ok(payload) if is_alone && verdict::has_read_only(&payload) => {
                 progress.stage = Stage::Reading { whence: tried.whence, payload };
                 self.proceed(now, io, id);
             }
-            Ok(payload) => self.end_with(now, io, id, Ok(payload), None),
+            Ok(payload) => self.end_with(io, id, Ok(payload), None),
             Err(error) if is_closed && tried.arrived.is_some() => {
-                self.end_with(now, io, id, Err(error), tried.arrived);
+                self.end_with(io, id, Err(error), tried.arrived);
             }
             // On the only server every attempt to connect that there was to be has been made.
             Err(error) if is_closed || is_alone && tried.whence.conn.is_none() => {
@@ -362,7 +351,7 @@ impl<T: Owner> Engine<T> {
 
     /// The server is too old for the call.
     fn turned(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, whence: Whence) {
-        self.judge_single(now, io, id, |cx, progress| {
+        self.with_progress(now, io, id, |cx, progress| {
             if let Mode::Routed(history) = &mut progress.mode {
                 history.turns_away_from(cx.servers, whence.node);
             }
@@ -379,7 +368,7 @@ impl<T: Owner> Engine<T> {
             Mode::Alone(alone) if now >= progress.last_start => alone.refused.take().unwrap_or(error),
             _ => error,
         };
-        self.end_with(now, io, id, Err(error), None);
+        self.end_with(io, id, Err(error), None);
     }
 
     /// Goes on with a call that has what it waited for.
@@ -399,7 +388,6 @@ impl<T: Owner> Engine<T> {
     /// No map came, or none in time.
     pub(super) fn no_map_for_single(
         &mut self,
-        now: Instant,
         io: &mut dyn Actions<T>,
         id: CallId,
         error: Error,
@@ -411,7 +399,7 @@ impl<T: Owner> Engine<T> {
             Mode::Routed(history) if has_begun => history.ended_by(error, is_late),
             _ => error,
         };
-        self.finish(now, io, id, Err(error), None);
+        self.finish(io, id, Err(error), None);
     }
 
     /// What follows from how an attempt ended.
@@ -427,7 +415,7 @@ impl<T: Owner> Engine<T> {
             return self.judge_alone(now, io, id, (whence, error, arrived, took));
         }
         let mut attempts = 0;
-        let judged = self.judge_single(now, io, id, |cx, progress| {
+        let judged = self.with_progress(now, io, id, |cx, progress| {
             let Progress { mode: Mode::Routed(history), request, room, last_start, .. } = progress else {
                 return Ok(Err(Error::closed()));
             };
@@ -447,7 +435,7 @@ impl<T: Owner> Engine<T> {
                 self.set_stage(id, Stage::Judging { whence, error, arrived, took });
                 self.ask(now, io, id, need);
             }
-            Some(Ok(Err(error))) => self.finish(now, io, id, Err(error), arrived.map(Reply::new)),
+            Some(Ok(Err(error))) => self.finish(io, id, Err(error), arrived.map(Reply::new)),
             Some(Ok(Ok(again))) => self.pause(now, io, id, again, history::pause(again, attempts)),
         }
     }
@@ -463,7 +451,7 @@ impl<T: Owner> Engine<T> {
         let Some(call) = self.call(id) else { return };
         let deadline = call.deadline;
         let connects = self.servers.config.reconnect.attempts;
-        let judged = self.judge_single(now, io, id, |cx, progress| {
+        let judged = self.with_progress(now, io, id, |cx, progress| {
             let says_replica = error.server_text().is_some_and(verdict::is_read_only);
             let is_replica = says_replica && cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
             let Progress { mode: Mode::Alone(alone), request: Some(request), room, last_start, .. } =
@@ -517,7 +505,7 @@ impl<T: Owner> Engine<T> {
                 self.set_stage(id, Stage::Judging { whence, error, arrived, took });
                 self.ask(now, io, id, need);
             }
-            Some(Ok((error, None))) => self.end_with(now, io, id, Err(explained(error)), arrived),
+            Some(Ok((error, None))) => self.end_with(io, id, Err(explained(error)), arrived),
             Some(Ok((_, Some(pause)))) => self.pause(now, io, id, Again::AfterPause, pause),
         }
     }
@@ -531,7 +519,7 @@ impl<T: Owner> Engine<T> {
         whence: Whence,
         mut payload: Box<Payload>,
     ) {
-        let judged = self.judge_single(now, io, id, |cx, progress| {
+        let judged = self.with_progress(now, io, id, |cx, progress| {
             let is_replica = cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
             if let (true, Some(request)) = (is_replica, &progress.request) {
                 note_refused(request, &mut payload);
@@ -544,7 +532,7 @@ impl<T: Owner> Engine<T> {
                 self.set_stage(id, Stage::Reading { whence, payload });
                 self.ask(now, io, id, need);
             }
-            Some(Ok(())) => self.end_with(now, io, id, Ok(payload), None),
+            Some(Ok(())) => self.end_with(io, id, Ok(payload), None),
         }
     }
 
@@ -552,7 +540,7 @@ impl<T: Owner> Engine<T> {
     fn pause(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, again: Again, pause: Duration) {
         if self.is_closed {
             // Nobody looks at the time any more.
-            return self.end_with(now, io, id, Err(Error::closed()), None);
+            return self.end_with(io, id, Err(Error::closed()), None);
         }
         if pause.is_zero() {
             return self.paused(now, io, id, again);
@@ -575,7 +563,7 @@ impl<T: Owner> Engine<T> {
             }
             Mode::Routed(history) if now >= until => {
                 let error = history.out_of_time();
-                self.finish(now, io, id, Err(error), None);
+                self.finish(io, id, Err(error), None);
             }
             Mode::Routed(_) if again == Again::AfterRefresh => {
                 progress.stage = Stage::AwaitingMap;
@@ -588,7 +576,6 @@ impl<T: Owner> Engine<T> {
     /// Ends a call whose last attempt ended so.
     fn end_with(
         &mut self,
-        now: Instant,
         io: &mut dyn Actions<T>,
         id: CallId,
         result: Result<Box<Payload>>,
@@ -613,7 +600,7 @@ impl<T: Owner> Engine<T> {
             Ok(payload) => Ok(claimed(payload)),
             Err(error) => Err(single.honest(error)),
         };
-        self.finish(now, io, id, result, arrived.map(claimed));
+        self.finish(io, id, result, arrived.map(claimed));
     }
 
     /// Makes the reply of a call out of that of its server.
@@ -624,21 +611,17 @@ impl<T: Owner> Engine<T> {
         }
     }
 
-    fn judge_single<V>(
+    fn with_progress<V>(
         &mut self,
         now: Instant,
         io: &mut dyn Actions<T>,
         id: CallId,
-        judge: impl FnOnce(&mut Context<'_>, &mut Progress) -> Judged<V>,
+        with: impl FnOnce(&mut Context<'_>, &mut Progress) -> Judged<V>,
     ) -> Option<Judged<V>> {
-        let none = Evidence::default();
-        let Engine { calls, servers, .. } = self;
-        let call = calls.get_mut(id.place).filter(|call| call.serial == id.serial)?;
-        let deadline = call.deadline;
-        let evidence = call.asking.as_deref().map_or(&none, |Asking { evidence, .. }| evidence);
-        let Body::Single(Single { progress: Some(progress), .. }) = &mut call.body else { return None };
-        let is_suspect = |conn| io.is_suspect(conn);
-        Some(judge(&mut Context { now, deadline, servers, evidence, is_suspect: &is_suspect }, progress))
+        self.in_context(now, io, id, |cx, body| match body {
+            Body::Single(Single { progress: Some(progress), .. }) => Some(with(cx, progress)),
+            _ => None,
+        })?
     }
 
     fn single_mut(&mut self, id: CallId) -> Option<&mut Single> {
@@ -665,11 +648,6 @@ impl<T: Owner> Engine<T> {
             self.timers.add(at, Timer::Call(id));
         }
     }
-}
-
-/// Whether an item of a pipeline or transaction was refused by a server that calls itself a replica.
-pub(super) fn has_read_only(payload: &Payload) -> bool {
-    payload.notes.iter().any(|note| verdict::is_read_only(payload.text(note.at)))
 }
 
 /// The error of a call that a server refused which is known to be a replica, if it is for that.

@@ -14,7 +14,8 @@ use crate::config::Config;
 use crate::error::{Error, Reason, Result, Status};
 use crate::log::LogLevel;
 use crate::net::address::Address;
-use crate::resp::Reply;
+use crate::request::Request;
+use crate::resp::{Payload, Reply};
 use crate::session::Facts;
 use crate::session::handshake::{Handshake, Next, Purpose};
 
@@ -237,13 +238,7 @@ impl<T: Owner> Engine<T> {
         self.say(now, io, id, request);
     }
 
-    fn say(
-        &mut self,
-        now: Instant,
-        io: &mut dyn Actions<T>,
-        id: ConnId,
-        request: Box<crate::request::Request>,
-    ) {
+    fn say(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId, request: Box<Request>) {
         let Some(conn) = self.conns.get(&id) else { return };
         let times = (conn.deadline, conn.config.connect_timeout);
         let mut attempt = Attempt::new(For::Handshake(id), conn.node, Some(request), now, times);
@@ -260,7 +255,7 @@ impl<T: Owner> Engine<T> {
         now: Instant,
         io: &mut dyn Actions<T>,
         id: ConnId,
-        result: Result<Box<crate::resp::Payload>>,
+        result: Result<Box<Payload>>,
     ) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.said = None;
@@ -300,7 +295,7 @@ impl<T: Owner> Engine<T> {
         let Conn { node, purpose, own, facts, deadline, .. } = conn;
         let again = self.open(now, io, node, purpose, own, facts, deadline);
         if let Some(own) = own
-            && let Some(attempt) = self.attempts.get_mut(own.place).filter(|it| it.serial == own.serial)
+            && let Some(attempt) = self.attempt_mut(own)
         {
             attempt.state = State::Connecting(again);
         }

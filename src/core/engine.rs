@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::administration;
-use super::attempts::{Attempt, For, Patience, Tried};
+use super::attempts::{Attempt, For, Patience, State, Tried};
 use super::call::Single;
 use super::connecting::Conn;
 use super::everywhere::{self, Everywhere};
@@ -167,33 +167,32 @@ impl<T: Owner> Engine<T> {
             if request.shape != Shape::Single {
                 let text = "a pipeline or transaction has one reply an item, and cannot go to all primaries; nothing was \
                             sent";
-                return self.finish(now, io, id, Err(Error::new(Status::NoRoute, text)), None);
+                return self.finish(io, id, Err(Error::new(Status::NoRoute, text)), None);
             }
             let work = everywhere::Work::Send(request);
             return self.begin_everywhere(now, io, id, Everywhere::new(work, purpose));
         }
-        let reads = call.view.read_from != crate::route::ReadFrom::Primary
-            && request.items.iter().any(|item| item.read_only);
-        let is_spread = reads || self.servers.only.is_none();
-        if request.shape == Shape::Pipeline && is_spread {
+        let only = self.servers.only.filter(|_| !call.view.reads(&request));
+        if request.shape == Shape::Pipeline && only.is_none() {
             let fan_out = FanOut::new(request, &call.view, now, call.deadline);
             return self.begin_fan_out(now, io, id, fan_out);
         }
-        self.begin_single(now, io, id, request, Single::new(purpose, None));
+        self.begin_single(now, io, id, request, Single::new(purpose, None), only);
     }
 
     fn begin_task(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, task: Task) {
         if matches!(&task, Task::Exists(shas) if shas.is_empty()) {
             // The command needs one.
-            return self.finish(now, io, id, administration::combine(&task, Vec::new()), None);
+            return self.finish(io, id, administration::combine(&task, Vec::new()), None);
         }
         let kills = matches!(task, Task::Kill | Task::KillAny);
-        if self.servers.only.is_some() && !kills {
+        let only = self.servers.only.filter(|_| !kills);
+        if only.is_some() {
             let mut request = io.take_request();
             request.reset(Shape::Single);
             request.say(&administration::command(&task));
             let single = Single::new(Purpose::Calls, Some(Box::new(task)));
-            return self.begin_single(now, io, id, request, single);
+            return self.begin_single(now, io, id, request, single, only);
         }
         let purpose = if kills { Purpose::Bare } else { Purpose::Calls };
         let work = everywhere::Work::Administer(task);
@@ -369,7 +368,7 @@ impl<T: Owner> Engine<T> {
                         _ => (Error::called_off(false), None),
                     };
                     let error = single.honest(error);
-                    return self.finish(now, io, id, Err(error), arrived.map(Reply::new));
+                    return self.finish(io, id, Err(error), arrived.map(Reply::new));
                 };
                 // Where it is over, its end is on the way.
                 let Some((node, left)) = self.call_off(now, io, attempt) else { return };
@@ -378,10 +377,10 @@ impl<T: Owner> Engine<T> {
                     Some(Body::Single(single)) => single.honest(error),
                     _ => error,
                 };
-                self.finish(now, io, id, Err(error), left.arrived.map(Reply::new));
+                self.finish(io, id, Err(error), left.arrived.map(Reply::new));
             }
             Body::New | Body::Open => {
-                self.finish(now, io, id, Err(Error::called_off(false)), None);
+                self.finish(io, id, Err(Error::called_off(false)), None);
             }
         }
     }
@@ -399,20 +398,15 @@ impl<T: Owner> Engine<T> {
         for id in conns {
             // Those on it are told when it has ended.
             io.close(id, closed.clone());
-            let Some(conn) = self.take_conn(id) else { continue };
-            if conn.own.is_none() && self.servers.node(conn.node).link == Link::Up(id) {
+            let Some(conn) = self.take_conn(id).filter(|conn| conn.own.is_none()) else { continue };
+            if std::mem::replace(&mut self.servers.node_mut(conn.node).link, Link::None) == Link::Up(id) {
                 io.serve(conn.node, None);
-            }
-            if conn.own.is_none() && self.servers.node(conn.node).link != Link::None {
-                self.servers.node_mut(conn.node).link = Link::None;
             }
         }
         let waiting: Vec<AttemptId> = self
             .attempts
             .iter()
-            .filter(|(_, attempt)| {
-                !matches!(attempt.state, super::attempts::State::On(..) | super::attempts::State::Ending(_))
-            })
+            .filter(|(_, attempt)| !matches!(attempt.state, State::On(..) | State::Ending(_)))
             .map(|(place, attempt)| AttemptId { place, serial: attempt.serial })
             .collect();
         for id in waiting {
@@ -463,41 +457,28 @@ impl<T: Owner> Engine<T> {
         }
     }
 
-    fn tell(&mut self, now: Instant, io: &mut dyn Actions<T>, whose: For, tried: Tried) {
-        match whose {
-            For::Handshake(conn) => {
-                if let Some(request) = tried.request {
-                    io.keep(request);
-                }
+    fn tell(&mut self, now: Instant, io: &mut dyn Actions<T>, whose: For, mut tried: Tried) {
+        let body = match whose {
+            For::Call(id) | For::Part(id, _) => self.call(id).map(|call| &call.body),
+            For::Evidence(..) | For::Refresh(_) | For::Handshake(_) => None,
+        };
+        match (whose, body) {
+            (For::Handshake(conn), _) => {
+                tried.give_back(io);
                 self.shaken(now, io, conn, tried.result);
             }
-            For::Evidence(id, need, step) => self.asked(now, io, (id, need, step), tried),
-            For::Refresh(number) => self.told(now, io, number, tried),
-            For::Call(id) => match self.call(id).map(|call| &call.body) {
-                Some(Body::Open) => {
-                    let result = tried.result.map(|mut payload| {
-                        payload.start();
-                        payload.append_nil();
-                        Reply::new(payload)
-                    });
-                    self.finish(now, io, id, result, None);
-                }
-                Some(Body::Single(_)) => self.single_tried(now, io, id, tried),
-                _ => {
-                    if let Some(request) = tried.request {
-                        io.keep(request);
-                    }
-                }
-            },
-            For::Part(id, place) => match self.call(id).map(|call| &call.body) {
-                Some(Body::FanOut(_)) => self.part_of_fan_out_tried(now, io, id, place, tried),
-                Some(Body::Everywhere(_)) => self.part_of_everywhere_tried(now, io, id, place, tried),
-                _ => {
-                    if let Some(request) = tried.request {
-                        io.keep(request);
-                    }
-                }
-            },
+            (For::Evidence(id, need, step), _) => self.asked(now, io, (id, need, step), tried),
+            (For::Refresh(number), _) => self.told(now, io, number, tried),
+            (For::Call(id), Some(Body::Open)) => self.finish(io, id, tried.result.map(Reply::nil), None),
+            (For::Call(id), Some(Body::Single(_))) => self.single_tried(now, io, id, tried),
+            (For::Part(id, place), Some(Body::FanOut(_))) => {
+                self.part_of_fan_out_tried(now, io, id, place, tried);
+            }
+            (For::Part(id, place), Some(Body::Everywhere(_))) => {
+                self.part_of_everywhere_tried(now, io, id, place, tried);
+            }
+            // The call is over.
+            (For::Call(_) | For::Part(..), _) => tried.give_back(io),
         }
     }
 
@@ -522,10 +503,8 @@ impl<T: Owner> Engine<T> {
             Body::FanOut(_) => self.proceed_fan_out(now, io, id),
             Body::Everywhere(_) => self.proceed_everywhere(now, io, id),
             Body::Open => {
-                let mut payload = self.pool.take();
-                payload.start();
-                payload.append_nil();
-                self.finish(now, io, id, Ok(Reply::new(payload)), None);
+                let reply = Reply::nil(self.pool.take());
+                self.finish(io, id, Ok(reply), None);
             }
             Body::New => {}
         }
@@ -546,17 +525,16 @@ impl<T: Owner> Engine<T> {
             return self.proceed(now, io, id);
         }
         match call.body {
-            Body::Single(_) => self.no_map_for_single(now, io, id, error, is_late),
+            Body::Single(_) => self.no_map_for_single(io, id, error, is_late),
             Body::FanOut(_) => self.no_map_for_fan_out(now, io, id, error),
-            Body::Everywhere(_) => self.no_map_for_everywhere(now, io, id, error),
-            Body::New | Body::Open => self.finish(now, io, id, Err(error), None),
+            Body::Everywhere(_) => self.no_map_for_everywhere(io, id, error),
+            Body::New | Body::Open => self.finish(io, id, Err(error), None),
         }
     }
 
     /// Ends a call.
     pub(super) fn finish(
         &mut self,
-        _now: Instant,
         io: &mut dyn Actions<T>,
         id: CallId,
         result: Result<Reply>,

@@ -147,11 +147,9 @@ impl<T: Owner> Engine<T> {
         io: &mut dyn Actions<T>,
         id: CallId,
         place: usize,
-        tried: Tried,
+        mut tried: Tried,
     ) {
-        if let Some(request) = tried.request {
-            io.keep(request);
-        }
+        tried.give_back(io);
         let Some(everywhere) = self.everywhere_mut(id) else { return };
         let is_dialogue = everywhere.is_dialogue();
         let node = everywhere.parts[place].node;
@@ -249,7 +247,7 @@ impl<T: Owner> Engine<T> {
             && (attempts == 0 || everywhere.rounds < attempts)
             && now < deadline;
         if !goes_on {
-            return self.finish_everywhere(now, io, id);
+            return self.finish_everywhere(io, id);
         }
         everywhere.stage = Stage::Pausing;
         let pause = history::pause(Again::AfterRefresh, everywhere.rounds);
@@ -275,18 +273,12 @@ impl<T: Owner> Engine<T> {
     }
 
     /// No map came, or none in time.
-    pub(super) fn no_map_for_everywhere(
-        &mut self,
-        now: Instant,
-        io: &mut dyn Actions<T>,
-        id: CallId,
-        error: Error,
-    ) {
+    pub(super) fn no_map_for_everywhere(&mut self, io: &mut dyn Actions<T>, id: CallId, error: Error) {
         let Some(everywhere) = self.everywhere_mut(id) else { return };
         if everywhere.done.is_empty() {
-            self.finish(now, io, id, Err(error), None);
+            self.finish(io, id, Err(error), None);
         } else {
-            self.finish_everywhere(now, io, id);
+            self.finish_everywhere(io, id);
         }
     }
 
@@ -306,10 +298,10 @@ impl<T: Owner> Engine<T> {
                 self.drop_own(io, conn);
             }
         }
-        self.finish(now, io, id, Err(Error::called_off(was_sent)), None);
+        self.finish(io, id, Err(Error::called_off(was_sent)), None);
     }
 
-    fn finish_everywhere(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+    fn finish_everywhere(&mut self, io: &mut dyn Actions<T>, id: CallId) {
         let primaries = self.servers.primaries();
         let Some(everywhere) = self.everywhere_mut(id) else { return };
         let mut done = std::mem::take(&mut everywhere.done);
@@ -329,7 +321,7 @@ impl<T: Owner> Engine<T> {
             Work::Administer(Task::KillAny) => all_stopped(answers),
             Work::Administer(task) => administration::combine(&task, answers),
         };
-        self.finish(now, io, id, result, None);
+        self.finish(io, id, result, None);
     }
 
     fn everywhere_mut(&mut self, id: CallId) -> Option<&mut Everywhere> {

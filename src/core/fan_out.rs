@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 
 use super::attempts::{Attempt, For, Tried};
 use super::call::place_of;
-use super::engine::{Asking, Body, Engine};
-use super::evidence::{Evidence, Need};
+use super::engine::{Body, Engine};
+use super::evidence::Need;
 use super::history::{self, Again, Context, History, Next, Room, Whence};
 use super::refresh::MapWait;
 use super::servers::Place;
@@ -550,9 +550,7 @@ impl<T: Owner> Engine<T> {
 
     fn begin_round(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
         let seen = self.servers.map.generation;
-        if let Some(asking) = self.call_mut(id).and_then(|call| call.asking.as_mut()) {
-            asking.evidence.clear();
-        }
+        self.forget_answers(id);
         self.with_fan_out(now, io, id, |cx, fan_out| {
             fan_out.round = Round::new(now, seen);
             fan_out.settle_keyless(cx);
@@ -575,9 +573,7 @@ impl<T: Owner> Engine<T> {
     }
 
     fn send_round(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
-        if let Some(asking) = self.call_mut(id).and_then(|call| call.asking.as_mut()) {
-            asking.evidence.clear();
-        }
+        self.forget_answers(id);
         let Some(call) = self.call(id) else { return };
         let (deadline, timeout) = (call.deadline, call.timeout);
         let half = now + deadline.saturating_duration_since(now) / 2;
@@ -644,7 +640,7 @@ impl<T: Owner> Engine<T> {
         next.sort_unstable();
         fan_out.pending = next;
         if fan_out.pending.is_empty() {
-            return self.gather_fan_out(now, io, id);
+            return self.gather_fan_out(io, id);
         }
         if is_closed {
             return self.no_map_for_fan_out(now, io, id, Error::closed());
@@ -691,7 +687,7 @@ impl<T: Owner> Engine<T> {
         fan_out.last_start = fan_out.first_last_start().unwrap_or(deadline);
         fan_out.rounds += 1;
         if fan_out.pending.is_empty() {
-            return self.gather_fan_out(now, io, id);
+            return self.gather_fan_out(io, id);
         }
         self.begin_round(now, io, id);
     }
@@ -719,9 +715,9 @@ impl<T: Owner> Engine<T> {
         let Some(fan_out) = self.fan_out_mut(id) else { return };
         if error.status() == Status::Closed {
             fan_out.give_up_all(&error);
-            self.gather_fan_out(now, io, id);
+            self.gather_fan_out(io, id);
         } else if fan_out.round.seen == 0 {
-            self.finish(now, io, id, Err(error), None);
+            self.finish(io, id, Err(error), None);
         } else {
             self.next_round(now, io, id, Some(&error));
         }
@@ -769,15 +765,15 @@ impl<T: Owner> Engine<T> {
             });
             fan_out.give_up_all(&Error::called_off(false));
         }
-        self.gather_fan_out(now, io, id);
+        self.gather_fan_out(io, id);
     }
 
-    fn gather_fan_out(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+    fn gather_fan_out(&mut self, io: &mut dyn Actions<T>, id: CallId) {
         let payload = self.pool.take();
         let Some(fan_out) = self.fan_out_mut(id) else { return };
         let (result, arrived) = fan_out.gather(payload);
         io.keep(std::mem::take(&mut fan_out.request));
-        self.finish(now, io, id, result, arrived);
+        self.finish(io, id, result, arrived);
     }
 
     fn with_fan_out<V>(
@@ -785,16 +781,12 @@ impl<T: Owner> Engine<T> {
         now: Instant,
         io: &mut dyn Actions<T>,
         id: CallId,
-        body: impl FnOnce(&mut Context<'_>, &mut FanOut) -> V,
+        with: impl FnOnce(&mut Context<'_>, &mut FanOut) -> V,
     ) -> Option<V> {
-        let none = Evidence::default();
-        let Engine { calls, servers, .. } = self;
-        let call = calls.get_mut(id.place).filter(|call| call.serial == id.serial)?;
-        let deadline = call.deadline;
-        let evidence = call.asking.as_deref().map_or(&none, |Asking { evidence, .. }| evidence);
-        let Body::FanOut(fan_out) = &mut call.body else { return None };
-        let is_suspect = |conn| io.is_suspect(conn);
-        Some(body(&mut Context { now, deadline, servers, evidence, is_suspect: &is_suspect }, fan_out))
+        self.in_context(now, io, id, |cx, body| match body {
+            Body::FanOut(fan_out) => Some(with(cx, fan_out)),
+            _ => None,
+        })?
     }
 
     fn fan_out_mut(&mut self, id: CallId) -> Option<&mut FanOut> {

@@ -249,6 +249,14 @@ pub(crate) struct View {
     pub(crate) way: Way,
 }
 
+impl View {
+    /// Whether anything of a request may be run by another server than a primary.
+    #[inline]
+    pub(crate) fn reads(&self, request: &Request) -> bool {
+        self.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only)
+    }
+}
+
 /// Where a call goes that has no keys.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Way {

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use super::answers::{self, NodeLines};
 use super::attempts::{Attempt, For, Step, Tried, Via};
-use super::engine::Engine;
-use super::evidence::{Answer, Need, Question};
+use super::engine::{Body, Engine};
+use super::evidence::{Answer, Evidence, Need, Question};
+use super::history::Context;
 use super::{Actions, CallId, Owner};
 use crate::request::{Request, Shape};
-use crate::resp::{Payload, Reply};
+use crate::resp::Reply;
 
 /// A question as it goes to a server.
 pub(super) fn ask(mut request: Box<Request>, arguments: &[&[u8]]) -> Box<Request> {
@@ -18,6 +19,31 @@ pub(super) fn ask(mut request: Box<Request>, arguments: &[&[u8]]) -> Box<Request
 }
 
 impl<T: Owner> Engine<T> {
+    /// Judges a call, or goes on with it, by what servers have said about it.
+    pub(super) fn in_context<V>(
+        &mut self,
+        now: Instant,
+        io: &dyn Actions<T>,
+        id: CallId,
+        body: impl FnOnce(&mut Context<'_>, &mut Body) -> V,
+    ) -> Option<V> {
+        let none = Evidence::default();
+        let Engine { calls, servers, .. } = self;
+        let call = calls.get_mut(id.place).filter(|call| call.serial == id.serial)?;
+        let deadline = call.deadline;
+        let evidence = call.asking.as_deref().map_or(&none, |asking| &asking.evidence);
+        let is_suspect = |conn| io.is_suspect(conn);
+        let mut cx = Context { now, deadline, servers, evidence, is_suspect: &is_suspect };
+        Some(body(&mut cx, &mut call.body))
+    }
+
+    /// Forgets what servers have said about a call: of its next attempt it says nothing.
+    pub(super) fn forget_answers(&mut self, id: CallId) {
+        if let Some(asking) = self.call_mut(id).and_then(|call| call.asking.as_mut()) {
+            asking.evidence.clear();
+        }
+    }
+
     /// Asks for what a call's judgement needs, unless that is under way.
     pub(super) fn ask(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, need: Need) {
         let Some(call) = self.call_mut(id) else { return };
@@ -60,11 +86,9 @@ impl<T: Owner> Engine<T> {
         now: Instant,
         io: &mut dyn Actions<T>,
         (id, need, step): (CallId, Need, Step),
-        tried: Tried,
+        mut tried: Tried,
     ) {
-        if let Some(request) = tried.request {
-            io.keep(request);
-        }
+        tried.give_back(io);
         let node = self.servers.node(need.node);
         let has_hello = node.facts.as_ref().is_some_and(|facts| facts.has_hello());
         let was_refused = tried.result.as_ref().is_err_and(|error| error.server_text().is_some());
@@ -78,7 +102,7 @@ impl<T: Owner> Engine<T> {
         if let Some(words) = second {
             return self.ask_step(now, io, id, need, Step::Second, words);
         }
-        let reply = tried.result.ok().map(|payload: Box<Payload>| Reply::new(payload));
+        let reply = tried.result.ok().map(Reply::new);
         let root = reply.as_ref().map(Reply::root);
         let config = &self.servers.config;
         let answer = match need.question {

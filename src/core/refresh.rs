@@ -277,10 +277,8 @@ impl<T: Owner> Engine<T> {
     }
 
     /// A server has said who is who, or will not.
-    pub(super) fn told(&mut self, now: Instant, io: &mut dyn Actions<T>, number: u64, tried: Tried) {
-        if let Some(request) = tried.request {
-            io.keep(request);
-        }
+    pub(super) fn told(&mut self, now: Instant, io: &mut dyn Actions<T>, number: u64, mut tried: Tried) {
+        tried.give_back(io);
         let node = tried.whence.node;
         if self.servers.node(node).purpose == Purpose::Bare {
             self.forget_sentinel(io, node);

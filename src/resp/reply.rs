@@ -462,6 +462,13 @@ impl Reply {
         Reply { payload: Some(payload) }
     }
 
+    /// A nil of this side's own.
+    pub(crate) fn nil(mut payload: Box<Payload>) -> Self {
+        payload.start();
+        payload.append_nil();
+        Reply::new(payload)
+    }
+
     /// The whole reply.
     pub fn root(&self) -> ReplyRef<'_> {
         let payload = self.payload();

@@ -4,6 +4,7 @@
 //! the server's word; a script that forges one of them to the letter cannot be told from it.
 
 use crate::error::{Error, Status};
+use crate::resp::Payload;
 
 /// What follows from the text of a call's error reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,11 @@ pub(crate) fn is_read_only(text: &[u8]) -> bool {
     text.strip_prefix(WORDS).is_some_and(|rest| rest.is_empty() || rest.starts_with(b" script: "))
         || text == FLAGGED
         || in_script(text)
+}
+
+/// Whether an item of a pipeline or transaction was refused so.
+pub(crate) fn has_read_only(payload: &Payload) -> bool {
+    payload.notes.iter().any(|note| is_read_only(payload.text(note.at)))
 }
 
 fn redirection(rest: &[u8]) -> Option<(u16, &str)> {

@@ -155,7 +155,7 @@ impl World {
         let may_repeat = |index| request.repeatable_item(index) != crate::request::Repeatable::No;
         let repeatable: Vec<bool> = (0..request.items.len()).map(may_repeat).collect();
         let number = self.ops.len();
-        let reads = view.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only);
+        let reads = view.reads(&request);
         self.ops.push(Op {
             shape,
             items,
