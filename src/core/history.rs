@@ -15,6 +15,7 @@ use super::{ConnId, NodeId};
 use crate::error::{Error, Reason, Result, Status};
 use crate::request::{Repeatable, Request};
 use crate::route::ReadFrom;
+use crate::session::handshake::Purpose;
 use crate::session::verdict::{self, NotServed, Refused};
 use crate::slots::NO_SLOT;
 
@@ -285,26 +286,27 @@ impl History {
         repeatable: bool,
     ) -> std::result::Result<Result<Again>, Need> {
         // Everything that may need an answer comes before anything is changed.
-        if (error.is_not_executed() || self.would_go_on(cx, whence, error, repeatable)?)
+        let outcome = self.decide(cx, whence, error, repeatable)?;
+        let goes_on = !matches!(outcome, Outcome::Over | Outcome::Lost);
+        if (goes_on || error.is_not_executed())
             && let Some(error) = self.prove(cx, repeatable)?
         {
             self.attempts += 1;
             return Ok(Err(self.honest(error)));
         }
-        let again = self.judge(cx, whence, error, repeatable)?;
-        let ending = if again.is_none() { Some(self.proved(cx, whence, error.clone())?) } else { None };
+        let ending = if goes_on { error.clone() } else { self.proved(cx, whence, error.clone())? };
         self.attempts += 1;
         let refusal = error.server_text().and_then(verdict::not_served);
         self.waits_for_keys = refusal == Some(NotServed::TryAgain);
-        match (again, ending) {
-            (Some(again), _) => {
+        match self.follow(cx, whence.node, outcome, error) {
+            Some(again) => {
                 if error.is_indeterminate() {
                     self.unknown = Some(error.clone());
                 }
-                self.refused = Some(given_up(error.clone()));
+                self.refused = Some(given_up(ending));
                 Ok(Ok(again))
             }
-            (None, ending) => Ok(Err(self.honest(ending.unwrap_or_else(|| error.clone())))),
+            None => Ok(Err(self.honest(ending))),
         }
     }
 
@@ -377,78 +379,80 @@ impl History {
         }
     }
 
-    /// Whether [`History::judge`] would have the call go on.
-    fn would_go_on(
+    /// What follows from how an attempt ended. Changes nothing, for an answer may be needed first.
+    fn decide(
         &self,
         cx: &mut Context<'_>,
         whence: Whence,
         error: &Error,
         repeatable: bool,
-    ) -> std::result::Result<bool, Need> {
+    ) -> std::result::Result<Outcome, Need> {
+        let node = cx.servers.node(whence.node);
         Ok(match error.status() {
-            Status::Connect | Status::Loading => true,
-            Status::Timeout => cx.now < cx.deadline || self.can_avoid(cx.servers, whence.node),
-            Status::Indeterminate => {
-                repeatable && self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now)
+            // A connection that had ended in silence is simply made anew.
+            Status::Connect
+                if error.reason() != Reason::Deadline
+                    && node.down_since_just_now(cx.now).is_none()
+                    && !cx.servers.is_watched() =>
+            {
+                Outcome::GoesOn(Again::Now)
             }
+            Status::Connect => Outcome::GoesOn(Again::AfterRefresh),
+            // Not all the time that there is was spent on connecting.
+            Status::Timeout if cx.now < cx.deadline || self.can_avoid(cx.servers, whence.node) => {
+                Outcome::GoesOn(Again::AfterRefresh)
+            }
+            Status::Indeterminate
+                if repeatable && self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now) =>
+            {
+                Outcome::Repeats
+            }
+            Status::Indeterminate => Outcome::Lost,
+            Status::Loading => Outcome::GoesOn(Again::AfterPause),
             Status::Server | Status::TransactionAborted => {
-                self.refusal(cx, whence, error, repeatable)?.is_some()
+                self.refusal(cx, whence, error, repeatable)?.map_or(Outcome::Over, Outcome::Refused)
             }
-            _ => false,
+            _ => Outcome::Over,
         })
     }
 
-    fn judge(
+    /// Does what was decided: when the next attempt comes, if one does.
+    fn follow(
         &mut self,
         cx: &mut Context<'_>,
-        whence: Whence,
+        node: NodeId,
+        outcome: Outcome,
         error: &Error,
-        repeatable: bool,
-    ) -> std::result::Result<Option<Again>, Need> {
-        let node = whence.node;
-        Ok(match error.status() {
-            Status::Connect | Status::Timeout if self.avoid(cx.servers, node) => {
-                cx.servers.doubt(node);
-                Some(Again::Now)
-            }
-            Status::Connect if error.reason() == Reason::Deadline => Some(Again::AfterRefresh),
-            // A connection that had ended in silence is simply made anew.
-            Status::Connect
-                if cx.servers.node(node).down_since_just_now(cx.now).is_none()
-                    && !cx.servers.is_watched() =>
-            {
-                Some(Again::Now)
-            }
-            Status::Connect => Some(Again::AfterRefresh),
-            // Not all the time that there is was spent on connecting.
-            Status::Timeout if cx.now < cx.deadline => Some(Again::AfterRefresh),
-            Status::Indeterminate
-                if repeatable && self.repeats < REPEATS_MAX && cx.servers.repeats.take(cx.now) =>
-            {
-                self.repeats += 1;
-                Some(if self.avoid(cx.servers, node) { Again::Now } else { Again::AfterRefresh })
-            }
-            Status::Indeterminate => {
+    ) -> Option<Again> {
+        let otherwise = match outcome {
+            Outcome::Over => return None,
+            Outcome::Lost => {
                 cx.servers.node_mut(node).rest(cx.now);
                 cx.servers.doubt(node);
-                None
+                return None;
             }
-            Status::Loading => {
-                Some(if self.avoid(cx.servers, node) { Again::Now } else { Again::AfterPause })
+            Outcome::Refused(Refusal::Redirected(to, claim)) => {
+                return self.redirect(cx, node, to, claim, error);
             }
-            Status::Server | Status::TransactionAborted => {
-                match self.refusal(cx, whence, error, repeatable)? {
-                    Some(Refusal::Redirected(to, claim)) => self.redirect(cx, node, to, claim, error),
-                    Some(Refusal::Doubtful(again)) => {
-                        self.doubtful.get_or_insert_with(|| error.clone());
-                        Some(again)
-                    }
-                    Some(Refusal::Certain(again)) => Some(again),
-                    None => None,
-                }
+            Outcome::Refused(Refusal::Doubtful(again)) => {
+                self.doubtful.get_or_insert_with(|| error.clone());
+                return Some(again);
             }
-            _ => None,
-        })
+            Outcome::Refused(Refusal::Certain(again)) => return Some(again),
+            Outcome::Repeats => {
+                cx.servers.repeats.take(cx.now);
+                self.repeats += 1;
+                Again::AfterRefresh
+            }
+            Outcome::GoesOn(again) => again,
+        };
+        if !self.avoid(cx.servers, node) {
+            return Some(otherwise);
+        }
+        if matches!(error.status(), Status::Connect | Status::Timeout) {
+            cx.servers.doubt(node);
+        }
+        Some(Again::Now)
     }
 
     /// What an error reply says about the server rather than the call, and whether that is to be believed.
@@ -541,8 +545,7 @@ impl History {
         Ok(match primary {
             Some(node) => Redirection::To { node, is_proved },
             None if cx.evidence.names(node, (slot, claim), &address, cx.servers)? => {
-                let purpose = crate::session::handshake::Purpose::Calls;
-                Redirection::To { node: cx.servers.node_at(&address, purpose), is_proved }
+                Redirection::To { node: cx.servers.node_at(&address, Purpose::Calls), is_proved }
             }
             None if claim == Claim::Moved => Redirection::Elsewhere,
             None => Redirection::Refused,
@@ -630,6 +633,19 @@ impl History {
     pub(super) fn hold(&mut self, next: Next) {
         self.redirected = Some((next.node, if next.asking { Claim::Ask } else { Claim::Moved }));
     }
+}
+
+/// What follows from how an attempt ended.
+enum Outcome {
+    /// Its error is the caller's.
+    Over,
+    /// The same, and its server may not answer others either.
+    Lost,
+    /// It goes on; at once, if it was on a replica that another server may stand in for.
+    GoesOn(Again),
+    /// The same, although it may have been executed.
+    Repeats,
+    Refused(Refusal),
 }
 
 /// A refusal that the call may go on after.
