@@ -77,6 +77,13 @@ pub(crate) struct Ended {
     pub(crate) arrived: Option<Box<Payload>>,
 }
 
+impl Ended {
+    /// A defect of this library has lost it.
+    pub(crate) fn by_defect() -> Self {
+        Ended { request: Box::default(), result: Err(Error::defect()), arrived: None }
+    }
+}
+
 /// What an attempt leaves behind that was given up.
 #[derive(Debug)]
 pub(crate) struct Left {

@@ -7,7 +7,7 @@ use super::events::{Dial, Effects, Event};
 use super::owner::Owner;
 use super::table::{Conn, Table};
 use super::{Io, Link};
-use crate::core::{Actions, AttemptId, ConnId, Ended, Engine, Health, Left, NodeId, Peer, Routes};
+use crate::core::{Actions, AttemptId, ConnId, Engine, Health, Left, NodeId, Peer, Routes};
 use crate::defect::contain;
 use crate::error::{Error, Result};
 use crate::log::LogLevel;
@@ -160,9 +160,4 @@ impl Actions<Owner> for Doing<'_> {
     fn log(&mut self, level: LogLevel, text: String) {
         self.effects.log.push((level, text));
     }
-}
-
-/// The end of an attempt that a defect has lost.
-pub(crate) fn lost_by_defect() -> Ended {
-    Ended { request: Box::default(), result: Err(Error::defect()), arrived: None }
 }

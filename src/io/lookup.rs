@@ -1,7 +1,7 @@
 //! Host names: getaddrinfo knows no deadline and cannot be stopped, so a thread of its own calls it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -32,22 +32,10 @@ struct Thread {
 }
 
 impl Lookups {
-    /// Looks up a host. What is known without asking is given back; else [`Lookups::take_found`] has it when the reactor was woken for it.
-    pub(super) fn begin(
-        &self,
-        io: &Io,
-        conn: ConnId,
-        host: &str,
-        port: u16,
-    ) -> Option<Result<Vec<SocketAddr>>> {
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Some(Ok(vec![SocketAddr::new(address, port)]));
-        }
+    /// Looks up a host: [`Lookups::take_found`] has what was found when the reactor was woken for it.
+    pub(super) fn begin(&self, io: &Io, conn: ConnId, host: &str, port: u16) -> Result<()> {
         self.join_ended();
-        let reactor = match io.reactor() {
-            Ok(reactor) => Arc::downgrade(&reactor),
-            Err(error) => return Some(Err(error)),
-        };
+        let reactor = Arc::downgrade(&io.reactor()?);
         let (found, is_ending) = (Arc::clone(&self.found), Arc::<AtomicBool>::default());
         let (its_host, its_end) = (host.to_owned(), Arc::clone(&is_ending));
         let spawned = threads::spawn("rs_script-dns", move || {
@@ -60,20 +48,13 @@ impl Lookups {
                 reactor.wake();
             }
         });
-        match spawned {
-            Ok(handle) => {
-                self.threads.lock().push(Thread { handle, is_ending });
-                None
-            }
-            Err(error) => {
-                let address = Address::Tcp { host: host.to_owned(), port };
-                let why = format!(
-                    "cannot connect to {address}: no thread could be started for it: {}",
-                    reason(&error)
-                );
-                Some(Err(Error::new(Status::Connect, why)))
-            }
-        }
+        let handle = spawned.map_err(|error| {
+            let (address, reason) = (Address::Tcp { host: host.to_owned(), port }, reason(&error));
+            let why = format!("cannot connect to {address}: no thread could be started for it: {reason}");
+            Error::new(Status::Connect, why)
+        })?;
+        self.threads.lock().push(Thread { handle, is_ending });
+        Ok(())
     }
 
     /// What has been found since the last time.

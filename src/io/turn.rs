@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::actions::lost_by_defect;
 use super::dial::{Dialed, Dialing, Step};
 use super::events::{Effects, Event, KEPT_EFFECTS_MAX};
 use super::link::Parts;
@@ -14,7 +13,7 @@ use super::owner::Owner;
 use super::reactor::Reactor;
 use super::table::Ready;
 use super::{Io, Link, never};
-use crate::core::ConnId;
+use crate::core::{ConnId, Ended};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::net::reason;
@@ -155,7 +154,7 @@ impl Io {
         if !effects.defects.is_empty() {
             for (link, attempt) in effects.defects.drain(..) {
                 link.close_by_defect();
-                events.push(Event::Ended(attempt, lost_by_defect()));
+                events.push(Event::Ended(attempt, Ended::by_defect()));
             }
         }
         for link in effects.push.drain(..) {
@@ -202,8 +201,8 @@ impl Io {
             self.note_step(dial.conn, dial.number, step, events);
         }
         for (conn, host, port) in effects.resolve.drain(..) {
-            if let Some(found) = self.lookups.begin(self, conn, &host, port) {
-                events.push(Event::Resolved(conn, found));
+            if let Err(error) = self.lookups.begin(self, conn, &host, port) {
+                events.push(Event::Resolved(conn, Err(error)));
             }
         }
     }

@@ -19,7 +19,7 @@ pub(crate) mod order;
 mod outbox;
 mod repair;
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 pub(crate) mod verdict;
 
 use std::collections::VecDeque;

@@ -268,7 +268,7 @@ impl Server {
 }
 
 /// The first whole command and its length.
-fn parse(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
     let mut at = 0;
     let number = |at: &mut usize| {
         let end = *at + bytes.get(*at..)?.iter().position(|&byte| byte == b'\n')?;

@@ -7,6 +7,7 @@ use fastrand::Rng;
 
 use crate::net::address::Address;
 use crate::script::Sha;
+use crate::session::simulation::parse;
 use crate::slots::{self, SLOTS};
 
 /// Keys that calls use: few, so that they meet.
@@ -556,23 +557,4 @@ fn number(command: &[Vec<u8>]) -> u64 {
 
 fn bulk(text: &str) -> String {
     format!("${}\r\n{text}\r\n", text.len())
-}
-
-/// The first whole command and its length.
-pub(super) fn parse(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
-    let mut at = 0;
-    let number = |at: &mut usize| {
-        let end = *at + bytes.get(*at..)?.iter().position(|&byte| byte == b'\n')?;
-        let number: usize = std::str::from_utf8(&bytes[*at + 1..end - 1]).ok()?.parse().ok()?;
-        *at = end + 1;
-        Some(number)
-    };
-    let count = number(&mut at)?;
-    let mut command = Vec::new();
-    for _ in 0..count {
-        let length = number(&mut at)?;
-        command.push(bytes.get(at..at + length)?.to_vec());
-        at += length + 2;
-    }
-    (at <= bytes.len()).then_some((command, at))
 }

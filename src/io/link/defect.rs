@@ -45,8 +45,7 @@ impl Link {
     fn end_lost(&self) {
         let mut shared = self.shared.lock();
         for (_, place) in shared.places.iter_mut().filter(|(_, place)| place.finished.is_none()) {
-            let result = Err(Error::defect());
-            place.finished = Some(Ended { request: Box::default(), result, arrived: None });
+            place.finished = Some(Ended::by_defect());
             if let Some(condition) = &place.asleep {
                 condition.notify_one();
             }
