@@ -35,5 +35,5 @@ void later(rs::Dispatcher &dispatcher, rs::Script &script, rs::Client &client, r
     dispatcher.call(script, {"k"}, {1}, [](const rs::Result<rs::Reply> &) {});
     dispatcher.command(client, {"PING"}, [](const rs::Completion &) {});
     (void)dispatcher.exec(pipeline);
-    (void)dispatcher.run_once(0);
+    (void)dispatcher.run_once(std::chrono::milliseconds(0));
 }
