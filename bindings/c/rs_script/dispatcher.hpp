@@ -95,9 +95,10 @@ private:
     std::promise<Value> promise_;
 };
 
-// What may be called when a call has ended.
+// What may be called when a call has ended; a generic lambda is given a Result.
 template <class Function>
-inline constexpr bool is_done = std::is_invocable_v<Function &, Result<Reply>> || std::is_invocable_v<Function &, Completion>;
+inline constexpr bool is_done =
+    std::disjunction_v<std::is_invocable<Function &, Result<Reply>>, std::is_invocable<Function &, Completion>>;
 
 template <class Function> using if_done = std::enable_if_t<is_done<Function>, int>;
 

@@ -175,13 +175,7 @@ public:
     Strings() noexcept {}
 
     // From a list in braces.
-    Strings(std::initializer_list<detail::Argument> arguments RS_SCRIPT_LIFETIMEBOUND) {
-        for (const detail::Argument &argument : arguments) {
-            if (argument.number()) add(*argument.number());
-            else add(argument.bytes(), argument.size());
-        }
-        point_at_copies();
-    }
+    Strings(std::initializer_list<detail::Argument> arguments RS_SCRIPT_LIFETIMEBOUND) : Strings(arguments.begin(), arguments.end()) {}
 
     // From a range of strings.
     template <class Range, std::enable_if_t<detail::is_range_of_strings<Range>, int> = 0>
@@ -223,6 +217,16 @@ public:
     const std::size_t *lengths() const noexcept { return more_.lengths.empty() ? lengths_.data() : more_.lengths.data(); }
 
 private:
+    template <class... Arguments> friend Strings list(const Arguments &...arguments);
+
+    Strings(const detail::Argument *next, const detail::Argument *last) {
+        for (; next != last; ++next) {
+            if (next->number()) add(*next->number());
+            else add(next->bytes(), next->size());
+        }
+        point_at_copies();
+    }
+
     void add(const char *bytes, std::size_t size) {
         if (size_ < inline_size) {
             pointers_[size_] = bytes;
@@ -277,7 +281,8 @@ private:
 
 // The same list where braces cannot be written, as behind co_await in GCC up to 12: `co_await dispatcher.awaited(script, rs::list("k"), rs::list(5))`.
 template <class... Arguments> Strings list(const Arguments &...arguments RS_SCRIPT_LIFETIMEBOUND) {
-    return Strings({detail::Argument(arguments)...});
+    const std::array<detail::Argument, sizeof...(Arguments)> made{detail::Argument(arguments)...};
+    return Strings(made.data(), made.data() + made.size());
 }
 
 } // namespace rs
