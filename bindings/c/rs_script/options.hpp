@@ -124,7 +124,7 @@ public:
         return set(rs_options_set_sentinel_password, password.data(), password.size());
     }
 
-    // Be told of connections made, lost and refused: `log(std::int32_t level, std::string_view message)` with a level RS_LOG_. It is moved
+    // Be told of connections made, lost and refused: `log(std::int32_t level, std::string_view message)` with a level RS_LOG_LEVEL_. It is moved
     // in and destroyed when neither these options nor a client of theirs needs it. It is called on any thread, perhaps on several at
     // once; it must not block, call the client or throw (std::terminate).
     template <class Log> Options &log(Log log) RS_SCRIPT_LIFETIMEBOUND {
