@@ -56,7 +56,7 @@ static void maps() {
     using Map = std::map<std::string, int>;
     using Pairs = std::vector<std::pair<std::string, int>>;
     CHECK((reply[0].as<Map>() == Map{{"a", 1}}) && (reply[0].as<Pairs>() == Pairs{{"a", 1}}));
-    for (std::size_t form : {1, 2}) {
+    for (std::size_t form : {1U, 2U}) {
         CHECK((reply[form].as<Map>() == Map{{"a", 1}, {"b", 2}}));
         CHECK((reply[form].as<Pairs>() == Pairs{{"a", 1}, {"b", 2}}));
         CHECK((reply[form].as<std::unordered_map<std::string, std::string>>() == std::unordered_map<std::string, std::string>{{"a", "1"}, {"b", "2"}}));
@@ -97,7 +97,7 @@ static void ranges_of_types() {
     CHECK(!reply[9].try_as<double>());
     const double infinity = std::numeric_limits<double>::infinity();
     CHECK(reply[10].as<double>() == infinity && reply[11].as<double>() == infinity && reply[12].as<float>() == -std::numeric_limits<float>::infinity());
-    for (std::size_t odd : {13, 14, 15, 16}) {
+    for (std::size_t odd : {13U, 14U, 15U, 16U}) {
         says(reply[odd].try_as<double>().error(), "the reply is a string that is no such number, not a number");
         CHECK(!reply[odd].try_as<int>());
     }
