@@ -6,9 +6,8 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <string_view>
-#include <utility>
+#include <vector>
 
 #include <rs_script/detail.hpp>
 #include <rs_script/error.hpp>
@@ -45,11 +44,12 @@ public:
 private:
     friend struct CallOptions;
 
-    explicit Route(std::int32_t kind, std::uint32_t slot = 0, std::string_view to = {}) : kind_(kind), slot_(slot), to_(to) {}
+    explicit Route(std::int32_t kind, std::uint32_t slot = 0, std::string_view to = {})
+        : kind_(kind), slot_(slot), to_(to.begin(), to.end()) {}
 
     std::int32_t kind_ = RS_ROUTE_DEFAULT;
     std::uint32_t slot_ = 0;
-    std::string to_;
+    std::vector<char> to_; // no std::string: GCC 12 moves aggregates behind co_await byte by byte, and a string refers to itself
 };
 
 // What a call has of its own; what is not set is the client's. From C++20 on:
