@@ -583,7 +583,7 @@ extern "C" {
 rs_status rs_client_script_load(rs_client *client,
                                 const rs_script *script,
                                 rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(script);
+    RS_NOT_NULL(client) RS_NOT_NULL(script);
 
 // Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that cannot be reached is an
 // error: without it nobody knows.
@@ -600,7 +600,7 @@ rs_status rs_client_script_exists(rs_client *client,
                                   const size_t *shalens,
                                   bool *exists,
                                   rs_error **err)
-RS_NOT_NULL(client);
+    RS_NOT_NULL(client);
 
 // Empties the server's script cache; in a cluster, every primary's. Calls go on working: they load what they need.
 //
@@ -611,7 +611,7 @@ RS_NOT_NULL(client);
 rs_status rs_client_script_flush(rs_client *client,
                                  int32_t mode,
                                  rs_error **err)
-RS_NOT_NULL(client);
+    RS_NOT_NULL(client);
 
 // Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. They
 // need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY. A function is not stopped so, and
@@ -624,7 +624,7 @@ RS_NOT_NULL(client);
 //
 rs_status rs_client_script_kill(rs_client *client,
                                 rs_error **err)
-RS_NOT_NULL(client);
+    RS_NOT_NULL(client);
 
 // Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running. It
 // need not be this client's. In a cluster one success is a success, and UNKILLABLE outranks NOTBUSY.
@@ -641,7 +641,7 @@ RS_NOT_NULL(client);
 rs_status rs_client_kill(rs_client *client,
                          rs_reply **killed,
                          rs_error **err)
-RS_NOT_NULL(client);
+    RS_NOT_NULL(client);
 
 // Gives the source of a script by its SHA1.
 //
@@ -655,7 +655,7 @@ rs_status rs_client_script_show(rs_client *client,
                                 size_t len,
                                 rs_reply **source,
                                 rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(sha) RS_NOT_NULL(source);
+    RS_NOT_NULL(client) RS_NOT_NULL(sha) RS_NOT_NULL(source);
 
 // Opens a client, and its connection unless the options say "lazy".
 //
@@ -672,7 +672,7 @@ rs_status rs_client_open(const char *url,
                          const rs_options *options,
                          rs_client **client,
                          rs_error **err)
-RS_NOT_NULL(url) RS_NOT_NULL(client);
+    RS_NOT_NULL(url) RS_NOT_NULL(client);
 
 // Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares the connections and is closed with
 // the client.
@@ -685,7 +685,7 @@ rs_status rs_client_with(rs_client *client,
                          const rs_call_options *defaults,
                          rs_client **view,
                          rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(view);
+    RS_NOT_NULL(client) RS_NOT_NULL(view);
 
 // Sends a command as it is, for example `SET foo 2`, and waits for its reply.
 //
@@ -707,7 +707,7 @@ rs_status rs_client_command(rs_client *client,
                             const rs_call_options *options,
                             rs_reply **reply,
                             rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(argv);
+    RS_NOT_NULL(client) RS_NOT_NULL(argv);
 
 // Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
 // RS_ERR_INDETERMINATE where bytes were sent; one that is connecting gives up.
@@ -948,7 +948,7 @@ rs_status rs_pipeline_new(rs_client *client,
                           uint32_t flags,
                           rs_pipeline **pipeline,
                           rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(pipeline);
+    RS_NOT_NULL(client) RS_NOT_NULL(pipeline);
 
 // Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
 //
@@ -962,7 +962,7 @@ rs_status rs_pipeline_command(rs_pipeline *pipeline,
                               const size_t *argvlen,
                               const rs_call_options *options,
                               rs_error **err)
-RS_NOT_NULL(pipeline) RS_NOT_NULL(argv);
+    RS_NOT_NULL(pipeline) RS_NOT_NULL(argv);
 
 // Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
 // input or output takes place.
@@ -980,7 +980,7 @@ rs_status rs_pipeline_script(rs_pipeline *pipeline,
                              const size_t *arglens,
                              const rs_call_options *options,
                              rs_error **err)
-RS_NOT_NULL(pipeline) RS_NOT_NULL(script);
+    RS_NOT_NULL(pipeline) RS_NOT_NULL(script);
 
 // The number of items in a pipeline.
 //
@@ -1016,7 +1016,7 @@ rs_status rs_pipeline_exec(rs_pipeline *pipeline,
                            const rs_call_options *options,
                            rs_reply **replies,
                            rs_error **err)
-RS_NOT_NULL(pipeline);
+    RS_NOT_NULL(pipeline);
 
 // Frees a pipeline. What is in it is not sent.
 //
@@ -1052,7 +1052,7 @@ rs_status rs_queue_new(size_t capacity,
                        uint32_t flags,
                        rs_queue **queue,
                        rs_error **err)
-RS_NOT_NULL(queue);
+    RS_NOT_NULL(queue);
 
 // Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
 //
@@ -1114,7 +1114,7 @@ rs_status rs_queue_poll(rs_queue *queue,
                         uint64_t timeout_ms,
                         size_t *count,
                         rs_error **err)
-RS_NOT_NULL(queue);
+    RS_NOT_NULL(queue);
 
 // The same with a callback in place of an array: it is called for each completion, on the thread that calls this function and before it
 // returns. It may submit, cancel, close and free whatever it likes, except the queue.
@@ -1128,7 +1128,7 @@ rs_status rs_queue_dispatch(rs_queue *queue,
                             void *context,
                             size_t *count,
                             rs_error **err)
-RS_NOT_NULL(queue) RS_NOT_NULL(completed);
+    RS_NOT_NULL(queue) RS_NOT_NULL(completed);
 
 // Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists, `client` and `options` are as with rs_script_call; all copied.
 //
@@ -1149,7 +1149,7 @@ rs_status rs_script_submit(const rs_script *script,
                            rs_queue *queue,
                            uint64_t tag,
                            rs_error **err)
-RS_NOT_NULL(script) RS_NOT_NULL(queue);
+    RS_NOT_NULL(script) RS_NOT_NULL(queue);
 
 // Sends a command without waiting; see rs_client_command and rs_script_submit.
 //
@@ -1162,7 +1162,7 @@ rs_status rs_client_submit(rs_client *client,
                            rs_queue *queue,
                            uint64_t tag,
                            rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(argv) RS_NOT_NULL(queue);
+    RS_NOT_NULL(client) RS_NOT_NULL(argv) RS_NOT_NULL(queue);
 
 // Executes a pipeline without waiting; see rs_pipeline_exec, also for `options`, and rs_script_submit. Once it is accepted the pipeline is empty and can
 // be filled again; with an error it has its items still. An empty one is RS_ERR_INVALID_ARGUMENT.
@@ -1173,7 +1173,7 @@ rs_status rs_pipeline_submit(rs_pipeline *pipeline,
                              rs_queue *queue,
                              uint64_t tag,
                              rs_error **err)
-RS_NOT_NULL(pipeline) RS_NOT_NULL(queue);
+    RS_NOT_NULL(pipeline) RS_NOT_NULL(queue);
 
 // Ends the calls under way in a queue that this client has submitted with this tag. Each is completed at once: with RS_ERR_CANCELLED where
 // nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. What waits on the server, as BLPOP does,
@@ -1187,7 +1187,7 @@ rs_status rs_client_cancel(rs_client *client,
                            uint64_t tag,
                            size_t *count,
                            rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(queue);
+    RS_NOT_NULL(client) RS_NOT_NULL(queue);
 
 // Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none; what is wrong with a single call
 // is its completion. Calls to the same server travel in one write.
@@ -1217,7 +1217,7 @@ rs_status rs_client_submit_packed(rs_client *client,
                                   size_t len,
                                   rs_queue *queue,
                                   rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(queue);
+    RS_NOT_NULL(client) RS_NOT_NULL(queue);
 
 // Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see there. Off in a new queue, so that
 // who does not ask for them reads what was always there.
@@ -1252,7 +1252,7 @@ rs_status rs_queue_poll_packed(rs_queue *queue,
                                size_t *count,
                                size_t *needed,
                                rs_error **err)
-RS_NOT_NULL(queue);
+    RS_NOT_NULL(queue);
 
 // What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.
 int32_t rs_reply_type(const rs_reply *reply);
@@ -1314,7 +1314,7 @@ rs_status rs_script_register(rs_client *client,
                              const rs_script_options *options,
                              rs_script **script,
                              rs_error **err)
-RS_NOT_NULL(script);
+    RS_NOT_NULL(script);
 
 // The SHA1 of the script: 40 lower-case hexadecimal digits and a NUL.
 //
@@ -1348,7 +1348,7 @@ rs_status rs_script_call(const rs_script *script,
                          const rs_call_options *options,
                          rs_reply **reply,
                          rs_error **err)
-RS_NOT_NULL(script);
+    RS_NOT_NULL(script);
 
 // Frees a script. Calls in flight on other threads go on undisturbed, and so do other scripts of the same source.
 //

@@ -379,7 +379,7 @@ static void routes_and_urls() {
     CHECK(everyone[0].string() == address && everyone[1].string() == "hello");
     CHECK_INT(client.with_route_all().pipeline().command({"PING"}).try_exec().error().status(), RS_ERR_NO_ROUTE);
 
-    CHECK_INT(thrown_by([&] { client.with_read_from(3); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(thrown_by([&] { client.with_read_from(4); }).status(), RS_ERR_INVALID_ARGUMENT);
     CHECK_INT(thrown_by([&] { client.with_route_slot(16384); }).status(), RS_ERR_INVALID_ARGUMENT);
     CHECK_INT(thrown_by([&] { client.with_route_node("nobody"); }).status(), RS_ERR_INVALID_ARGUMENT);
     rs::Client moved = std::move(client);
@@ -393,7 +393,7 @@ static void routes_and_urls() {
     CHECK(says(rs::Client::try_open("redis+sentinel://a/service", lazy).error(), "sentinel_password"));
     lazy.sentinel_password(std::string_view("p\0q", 3));
     CHECK(rs::Client::try_open("redis+sentinel://a/service", lazy).has_value());
-    CHECK(says(*rs::Options().read_from(3).error(), "read_from"));
+    CHECK(says(*rs::Options().read_from(4).error(), "read_from"));
     CHECK(says(*rs::Options().map_address("a", "b:1").error(), "map_address"));
     CHECK(says(*rs::Options().sentinel_username("").error(), "sentinel_username"));
 }
