@@ -579,7 +579,6 @@ extern "C" {
 // `err` may be NULL. Errors: RS_ERR_COMPILE, or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-load/>
-//
 rs_status rs_client_script_load(rs_client *client,
                                 const rs_script *script,
                                 rs_error **err)
@@ -593,7 +592,6 @@ rs_status rs_client_script_load(rs_client *client,
 // RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-exists/>
-//
 rs_status rs_client_script_exists(rs_client *client,
                                   size_t count,
                                   const char *const *shas,
@@ -607,7 +605,6 @@ rs_status rs_client_script_exists(rs_client *client,
 // `mode`: one of the RS_FLUSH_ numbers. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-flush/>
-//
 rs_status rs_client_script_flush(rs_client *client,
                                  int32_t mode,
                                  rs_error **err)
@@ -621,7 +618,6 @@ rs_status rs_client_script_flush(rs_client *client,
 // server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-kill/>
-//
 rs_status rs_client_script_kill(rs_client *client,
                                 rs_error **err)
     RS_NOT_NULL(client);
@@ -637,7 +633,6 @@ rs_status rs_client_script_kill(rs_client *client,
 // server's word NOTBUSY (nothing runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-kill/>, <https://redis.io/docs/latest/commands/function-kill/>
-//
 rs_status rs_client_kill(rs_client *client,
                          rs_reply **killed,
                          rs_error **err)
@@ -649,7 +644,6 @@ rs_status rs_client_kill(rs_client *client,
 // script, and on failure. `err` may be NULL. Errors: RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
 //
 // Valkey: <https://valkey.io/commands/script-show/>
-//
 rs_status rs_client_script_show(rs_client *client,
                                 const char *sha,
                                 size_t len,
@@ -666,7 +660,6 @@ rs_status rs_client_script_show(rs_client *client,
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
 // RS_ERR_TIMEOUT. Threads: any.
-//
 RS_NODISCARD
 rs_status rs_client_open(const char *url,
                          const rs_options *options,
@@ -679,7 +672,6 @@ rs_status rs_client_open(const char *url,
 //
 // `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a call and are 0 here; copied. `*view`:
 // caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-//
 RS_NODISCARD
 rs_status rs_client_with(rs_client *client,
                          const rs_call_options *defaults,
@@ -699,7 +691,6 @@ rs_status rs_client_with(rs_client *client,
 //
 // Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its reply is lost the status is
 // RS_ERR_INDETERMINATE. Threads: any.
-//
 rs_status rs_client_command(rs_client *client,
                             size_t argc,
                             const char *const *argv,
@@ -942,7 +933,6 @@ rs_status rs_options_set_log(rs_options *options,
 //
 // Redis: <https://redis.io/docs/latest/develop/using-commands/pipelining/>,
 // <https://redis.io/docs/latest/develop/using-commands/transactions/>
-//
 RS_NODISCARD
 rs_status rs_pipeline_new(rs_client *client,
                           uint32_t flags,
@@ -954,7 +944,6 @@ rs_status rs_pipeline_new(rs_client *client,
 //
 // `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED for what would change the shared
 // connection or keep the items behind it waiting; the pipeline stays as it was then.
-//
 RS_NODISCARD
 rs_status rs_pipeline_command(rs_pipeline *pipeline,
                               size_t argc,
@@ -968,7 +957,6 @@ rs_status rs_pipeline_command(rs_pipeline *pipeline,
 // input or output takes place.
 //
 // `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY; the pipeline stays as it was then.
-//
 RS_NODISCARD
 rs_status rs_pipeline_script(rs_pipeline *pipeline,
                              const rs_script *script,
@@ -1011,7 +999,6 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 //
 // Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
 // sent again once bytes of it were sent, unless every item is read-only or idempotent: RS_CALL_READ_ONLY, RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT.
-//
 rs_status rs_pipeline_exec(rs_pipeline *pipeline,
                            const rs_call_options *options,
                            rs_reply **replies,
@@ -1046,7 +1033,6 @@ void rs_pipeline_free(rs_pipeline *pipeline);
 // - A client that has submitted to a queue of the other kind as well has its thread, and that does the work for both.
 //
 // Everything else is as with other queues.
-//
 RS_NODISCARD
 rs_status rs_queue_new(size_t capacity,
                        uint32_t flags,
@@ -1107,7 +1093,6 @@ size_t rs_queue_len(const rs_queue *queue);
 // `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, RS_FOREVER waits as long as it takes, but not
 // beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on failure and when the time was over; `count` may be NULL. `err` may
 // be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
-//
 rs_status rs_queue_poll(rs_queue *queue,
                         rs_completion *completions,
                         size_t max,
@@ -1120,7 +1105,6 @@ rs_status rs_queue_poll(rs_queue *queue,
 // returns. It may submit, cancel, close and free whatever it likes, except the queue.
 //
 // `completed`: not NULL. `context`: handed to it each time. The other parameters: as with rs_queue_poll.
-//
 rs_status rs_queue_dispatch(rs_queue *queue,
                             size_t max,
                             uint64_t timeout_ms,
@@ -1135,7 +1119,6 @@ rs_status rs_queue_dispatch(rs_queue *queue,
 // Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
 // or the queue is closed, and what is wrong with the arguments.
 // The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
-//
 RS_NODISCARD
 rs_status rs_script_submit(const rs_script *script,
                            rs_client *client,
@@ -1152,7 +1135,6 @@ rs_status rs_script_submit(const rs_script *script,
     RS_NOT_NULL(script) RS_NOT_NULL(queue);
 
 // Sends a command without waiting; see rs_client_command and rs_script_submit.
-//
 RS_NODISCARD
 rs_status rs_client_submit(rs_client *client,
                            size_t argc,
@@ -1166,7 +1148,6 @@ rs_status rs_client_submit(rs_client *client,
 
 // Executes a pipeline without waiting; see rs_pipeline_exec, also for `options`, and rs_script_submit. Once it is accepted the pipeline is empty and can
 // be filled again; with an error it has its items still. An empty one is RS_ERR_INVALID_ARGUMENT.
-//
 RS_NODISCARD
 rs_status rs_pipeline_submit(rs_pipeline *pipeline,
                              const rs_call_options *options,
@@ -1181,7 +1162,6 @@ rs_status rs_pipeline_submit(rs_pipeline *pipeline,
 //
 // `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors:
 // RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
-//
 rs_status rs_client_cancel(rs_client *client,
                            rs_queue *queue,
                            uint64_t tag,
@@ -1208,7 +1188,6 @@ rs_status rs_client_cancel(rs_client *client,
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 // another form, flags that are not known and anything but 0 where that is demanded among it, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
-//
 RS_NODISCARD
 rs_status rs_client_submit_packed(rs_client *client,
                                   size_t numscripts,
@@ -1242,7 +1221,6 @@ void rs_queue_set_packed_details(rs_queue *queue,
 //
 // `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in
 // the queue as before. Threads: any.
-//
 rs_status rs_queue_poll_packed(rs_queue *queue,
                                char *buffer,
                                size_t capacity,
@@ -1306,7 +1284,6 @@ void rs_reply_free(rs_reply *reply);
 // NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-//
 RS_NODISCARD
 rs_status rs_script_register(rs_client *client,
                              const char *lua,
@@ -1336,7 +1313,6 @@ const char *rs_script_name(const rs_script *script);
 // status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or the flags allow it. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/evalsha/>
-//
 rs_status rs_script_call(const rs_script *script,
                          rs_client *client,
                          size_t numkeys,
