@@ -579,11 +579,10 @@ extern "C" {
 // `err` may be NULL. Errors: RS_ERR_COMPILE, or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-load/>
-//
 rs_status rs_client_script_load(rs_client *client,
                                 const rs_script *script,
                                 rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(script);
+    RS_NOT_NULL(client) RS_NOT_NULL(script);
 
 // Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that cannot be reached is an
 // error: without it nobody knows.
@@ -593,25 +592,23 @@ RS_NOT_NULL(client) RS_NOT_NULL(script);
 // RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-exists/>
-//
 rs_status rs_client_script_exists(rs_client *client,
                                   size_t count,
                                   const char *const *shas,
                                   const size_t *shalens,
                                   bool *exists,
                                   rs_error **err)
-RS_NOT_NULL(client);
+    RS_NOT_NULL(client);
 
 // Empties the server's script cache; in a cluster, every primary's. Calls go on working: they load what they need.
 //
 // `mode`: one of the RS_FLUSH_ numbers. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-flush/>
-//
 rs_status rs_client_script_flush(rs_client *client,
                                  int32_t mode,
                                  rs_error **err)
-RS_NOT_NULL(client);
+    RS_NOT_NULL(client);
 
 // Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. They
 // need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY. A function is not stopped so, and
@@ -621,10 +618,9 @@ RS_NOT_NULL(client);
 // server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-kill/>
-//
 rs_status rs_client_script_kill(rs_client *client,
                                 rs_error **err)
-RS_NOT_NULL(client);
+    RS_NOT_NULL(client);
 
 // Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running. It
 // need not be this client's. In a cluster one success is a success, and UNKILLABLE outranks NOTBUSY.
@@ -637,11 +633,10 @@ RS_NOT_NULL(client);
 // server's word NOTBUSY (nothing runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-kill/>, <https://redis.io/docs/latest/commands/function-kill/>
-//
 rs_status rs_client_kill(rs_client *client,
                          rs_reply **killed,
                          rs_error **err)
-RS_NOT_NULL(client);
+    RS_NOT_NULL(client);
 
 // Gives the source of a script by its SHA1.
 //
@@ -649,13 +644,12 @@ RS_NOT_NULL(client);
 // script, and on failure. `err` may be NULL. Errors: RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
 //
 // Valkey: <https://valkey.io/commands/script-show/>
-//
 rs_status rs_client_script_show(rs_client *client,
                                 const char *sha,
                                 size_t len,
                                 rs_reply **source,
                                 rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(sha) RS_NOT_NULL(source);
+    RS_NOT_NULL(client) RS_NOT_NULL(sha) RS_NOT_NULL(source);
 
 // Opens a client, and its connection unless the options say "lazy".
 //
@@ -666,26 +660,24 @@ RS_NOT_NULL(client) RS_NOT_NULL(sha) RS_NOT_NULL(source);
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
 // RS_ERR_TIMEOUT. Threads: any.
-//
 RS_NODISCARD
 rs_status rs_client_open(const char *url,
                          const rs_options *options,
                          rs_client **client,
                          rs_error **err)
-RS_NOT_NULL(url) RS_NOT_NULL(client);
+    RS_NOT_NULL(url) RS_NOT_NULL(client);
 
 // Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares the connections and is closed with
 // the client.
 //
 // `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a call and are 0 here; copied. `*view`:
 // caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-//
 RS_NODISCARD
 rs_status rs_client_with(rs_client *client,
                          const rs_call_options *defaults,
                          rs_client **view,
                          rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(view);
+    RS_NOT_NULL(client) RS_NOT_NULL(view);
 
 // Sends a command as it is, for example `SET foo 2`, and waits for its reply.
 //
@@ -699,7 +691,6 @@ RS_NOT_NULL(client) RS_NOT_NULL(view);
 //
 // Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its reply is lost the status is
 // RS_ERR_INDETERMINATE. Threads: any.
-//
 rs_status rs_client_command(rs_client *client,
                             size_t argc,
                             const char *const *argv,
@@ -707,7 +698,7 @@ rs_status rs_client_command(rs_client *client,
                             const rs_call_options *options,
                             rs_reply **reply,
                             rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(argv);
+    RS_NOT_NULL(client) RS_NOT_NULL(argv);
 
 // Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
 // RS_ERR_INDETERMINATE where bytes were sent; one that is connecting gives up.
@@ -942,19 +933,17 @@ rs_status rs_options_set_log(rs_options *options,
 //
 // Redis: <https://redis.io/docs/latest/develop/using-commands/pipelining/>,
 // <https://redis.io/docs/latest/develop/using-commands/transactions/>
-//
 RS_NODISCARD
 rs_status rs_pipeline_new(rs_client *client,
                           uint32_t flags,
                           rs_pipeline **pipeline,
                           rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(pipeline);
+    RS_NOT_NULL(client) RS_NOT_NULL(pipeline);
 
 // Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
 //
 // `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED for what would change the shared
 // connection or keep the items behind it waiting; the pipeline stays as it was then.
-//
 RS_NODISCARD
 rs_status rs_pipeline_command(rs_pipeline *pipeline,
                               size_t argc,
@@ -962,13 +951,12 @@ rs_status rs_pipeline_command(rs_pipeline *pipeline,
                               const size_t *argvlen,
                               const rs_call_options *options,
                               rs_error **err)
-RS_NOT_NULL(pipeline) RS_NOT_NULL(argv);
+    RS_NOT_NULL(pipeline) RS_NOT_NULL(argv);
 
 // Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
 // input or output takes place.
 //
 // `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY; the pipeline stays as it was then.
-//
 RS_NODISCARD
 rs_status rs_pipeline_script(rs_pipeline *pipeline,
                              const rs_script *script,
@@ -980,7 +968,7 @@ rs_status rs_pipeline_script(rs_pipeline *pipeline,
                              const size_t *arglens,
                              const rs_call_options *options,
                              rs_error **err)
-RS_NOT_NULL(pipeline) RS_NOT_NULL(script);
+    RS_NOT_NULL(pipeline) RS_NOT_NULL(script);
 
 // The number of items in a pipeline.
 //
@@ -1011,12 +999,11 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 //
 // Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
 // sent again once bytes of it were sent, unless every item is read-only or idempotent: RS_CALL_READ_ONLY, RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT.
-//
 rs_status rs_pipeline_exec(rs_pipeline *pipeline,
                            const rs_call_options *options,
                            rs_reply **replies,
                            rs_error **err)
-RS_NOT_NULL(pipeline);
+    RS_NOT_NULL(pipeline);
 
 // Frees a pipeline. What is in it is not sent.
 //
@@ -1046,13 +1033,12 @@ void rs_pipeline_free(rs_pipeline *pipeline);
 // - A client that has submitted to a queue of the other kind as well has its thread, and that does the work for both.
 //
 // Everything else is as with other queues.
-//
 RS_NODISCARD
 rs_status rs_queue_new(size_t capacity,
                        uint32_t flags,
                        rs_queue **queue,
                        rs_error **err)
-RS_NOT_NULL(queue);
+    RS_NOT_NULL(queue);
 
 // Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
 //
@@ -1107,20 +1093,18 @@ size_t rs_queue_len(const rs_queue *queue);
 // `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, RS_FOREVER waits as long as it takes, but not
 // beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on failure and when the time was over; `count` may be NULL. `err` may
 // be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
-//
 rs_status rs_queue_poll(rs_queue *queue,
                         rs_completion *completions,
                         size_t max,
                         uint64_t timeout_ms,
                         size_t *count,
                         rs_error **err)
-RS_NOT_NULL(queue);
+    RS_NOT_NULL(queue);
 
 // The same with a callback in place of an array: it is called for each completion, on the thread that calls this function and before it
 // returns. It may submit, cancel, close and free whatever it likes, except the queue.
 //
 // `completed`: not NULL. `context`: handed to it each time. The other parameters: as with rs_queue_poll.
-//
 rs_status rs_queue_dispatch(rs_queue *queue,
                             size_t max,
                             uint64_t timeout_ms,
@@ -1128,14 +1112,13 @@ rs_status rs_queue_dispatch(rs_queue *queue,
                             void *context,
                             size_t *count,
                             rs_error **err)
-RS_NOT_NULL(queue) RS_NOT_NULL(completed);
+    RS_NOT_NULL(queue) RS_NOT_NULL(completed);
 
 // Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists, `client` and `options` are as with rs_script_call; all copied.
 //
 // Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
 // or the queue is closed, and what is wrong with the arguments.
 // The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
-//
 RS_NODISCARD
 rs_status rs_script_submit(const rs_script *script,
                            rs_client *client,
@@ -1149,10 +1132,9 @@ rs_status rs_script_submit(const rs_script *script,
                            rs_queue *queue,
                            uint64_t tag,
                            rs_error **err)
-RS_NOT_NULL(script) RS_NOT_NULL(queue);
+    RS_NOT_NULL(script) RS_NOT_NULL(queue);
 
 // Sends a command without waiting; see rs_client_command and rs_script_submit.
-//
 RS_NODISCARD
 rs_status rs_client_submit(rs_client *client,
                            size_t argc,
@@ -1162,18 +1144,17 @@ rs_status rs_client_submit(rs_client *client,
                            rs_queue *queue,
                            uint64_t tag,
                            rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(argv) RS_NOT_NULL(queue);
+    RS_NOT_NULL(client) RS_NOT_NULL(argv) RS_NOT_NULL(queue);
 
 // Executes a pipeline without waiting; see rs_pipeline_exec, also for `options`, and rs_script_submit. Once it is accepted the pipeline is empty and can
 // be filled again; with an error it has its items still. An empty one is RS_ERR_INVALID_ARGUMENT.
-//
 RS_NODISCARD
 rs_status rs_pipeline_submit(rs_pipeline *pipeline,
                              const rs_call_options *options,
                              rs_queue *queue,
                              uint64_t tag,
                              rs_error **err)
-RS_NOT_NULL(pipeline) RS_NOT_NULL(queue);
+    RS_NOT_NULL(pipeline) RS_NOT_NULL(queue);
 
 // Ends the calls under way in a queue that this client has submitted with this tag. Each is completed at once: with RS_ERR_CANCELLED where
 // nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. What waits on the server, as BLPOP does,
@@ -1181,13 +1162,12 @@ RS_NOT_NULL(pipeline) RS_NOT_NULL(queue);
 //
 // `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors:
 // RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
-//
 rs_status rs_client_cancel(rs_client *client,
                            rs_queue *queue,
                            uint64_t tag,
                            size_t *count,
                            rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(queue);
+    RS_NOT_NULL(client) RS_NOT_NULL(queue);
 
 // Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none; what is wrong with a single call
 // is its completion. Calls to the same server travel in one write.
@@ -1208,7 +1188,6 @@ RS_NOT_NULL(client) RS_NOT_NULL(queue);
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 // another form, flags that are not known and anything but 0 where that is demanded among it, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
-//
 RS_NODISCARD
 rs_status rs_client_submit_packed(rs_client *client,
                                   size_t numscripts,
@@ -1217,7 +1196,7 @@ rs_status rs_client_submit_packed(rs_client *client,
                                   size_t len,
                                   rs_queue *queue,
                                   rs_error **err)
-RS_NOT_NULL(client) RS_NOT_NULL(queue);
+    RS_NOT_NULL(client) RS_NOT_NULL(queue);
 
 // Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see there. Off in a new queue, so that
 // who does not ask for them reads what was always there.
@@ -1242,7 +1221,6 @@ void rs_queue_set_packed_details(rs_queue *queue,
 //
 // `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in
 // the queue as before. Threads: any.
-//
 rs_status rs_queue_poll_packed(rs_queue *queue,
                                char *buffer,
                                size_t capacity,
@@ -1252,7 +1230,7 @@ rs_status rs_queue_poll_packed(rs_queue *queue,
                                size_t *count,
                                size_t *needed,
                                rs_error **err)
-RS_NOT_NULL(queue);
+    RS_NOT_NULL(queue);
 
 // What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.
 int32_t rs_reply_type(const rs_reply *reply);
@@ -1306,7 +1284,6 @@ void rs_reply_free(rs_reply *reply);
 // NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-//
 RS_NODISCARD
 rs_status rs_script_register(rs_client *client,
                              const char *lua,
@@ -1314,7 +1291,7 @@ rs_status rs_script_register(rs_client *client,
                              const rs_script_options *options,
                              rs_script **script,
                              rs_error **err)
-RS_NOT_NULL(script);
+    RS_NOT_NULL(script);
 
 // The SHA1 of the script: 40 lower-case hexadecimal digits and a NUL.
 //
@@ -1336,7 +1313,6 @@ const char *rs_script_name(const rs_script *script);
 // status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or the flags allow it. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/evalsha/>
-//
 rs_status rs_script_call(const rs_script *script,
                          rs_client *client,
                          size_t numkeys,
@@ -1348,7 +1324,7 @@ rs_status rs_script_call(const rs_script *script,
                          const rs_call_options *options,
                          rs_reply **reply,
                          rs_error **err)
-RS_NOT_NULL(script);
+    RS_NOT_NULL(script);
 
 // Frees a script. Calls in flight on other threads go on undisturbed, and so do other scripts of the same source.
 //

@@ -40,14 +40,17 @@ fn readable(header: &str) -> String {
     for line in header.lines() {
         in_safety = line.starts_with("//") && (in_safety || line.trim_end() == "// # Safety");
         if !in_safety {
-            let comment_ended = !line.starts_with("//") && lines.last() == Some(&"//");
-            if comment_ended {
+            while !line.starts_with("//") && lines.last() == Some(&"//") {
                 lines.pop();
             }
-            lines.push(line);
+            // What is ignored leaves its empty lines.
+            if !(line.is_empty() && lines.last().is_some_and(|last| last.is_empty())) {
+                lines.push(line);
+            }
         }
     }
-    lines.join("\n") + "\n"
+    let attributes = lines.join("\n").replace("\nRS_NOT_NULL(", "\n    RS_NOT_NULL(");
+    attributes + "\n"
 }
 
 #[test]

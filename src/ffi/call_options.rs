@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::request::Flags;
 use crate::route::Route;
 use crate::script::Script;
+use crate::slots::SLOTS;
 
 /// The call only reads: a replica may run it, where read_from says so, and it is sent again when its reply was lost with the connection.
 ///
@@ -282,7 +283,13 @@ unsafe fn route_of<'a>(options: &rs_call_options) -> Result<Option<Route<'a>>> {
         RS_ROUTE_DEFAULT => return Ok(None),
         RS_ROUTE_ANY => Route::Random,
         RS_ROUTE_KEY => Route::Key(to()?),
-        RS_ROUTE_SLOT => Route::Slot(u16::try_from(options.route_slot).unwrap_or(u16::MAX)),
+        RS_ROUTE_SLOT => match u16::try_from(options.route_slot) {
+            Ok(slot) if slot < SLOTS => Route::Slot(slot),
+            _ => {
+                let why = format!("is {}: slots are numbered 0 to 16383", options.route_slot);
+                return Err(invalid("options.route_slot", &why));
+            }
+        },
         RS_ROUTE_NODE => {
             let utf8 = str::from_utf8(to()?);
             Route::Node(utf8.map_err(|_| invalid("options.route_to", "is not UTF-8"))?)

@@ -204,7 +204,7 @@ static void routes_that_cannot_be(void) {
     const char *const nodes[] = {"", "127.0.0.1", "127.0.0.1:", ":6379", "127.0.0.1:65536", "[::1", "redis://a:1"};
     for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
         CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "host:port", rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = nodes[i], .route_len = strlen(nodes[i])), &view, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "key", rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_to = "foo", .route_len = SIZE_MAX), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "route_to", rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_to = "foo", .route_len = SIZE_MAX), &view, &err));
     CHECK_NULL(view);
     rs_client_free(client);
 }

@@ -116,17 +116,15 @@ static void registering(void) {
     REFUSES("script", CALL);
 #undef CALL
     out = STALE;
-#define CALL(err) rs_script_register(client, NULL, 8, NULL, &out, err)
-    REFUSES("lua", CALL);
+#define CALL(err) rs_script_register(client, "return 1", 8, RS_SCRIPT_OPTIONS(.name_len = 1), &out, err)
+    REFUSES("options.name", CALL);
 #undef CALL
     CHECK_NULL(out);
-#define CALL(err) rs_script_register(client, "return 1", 8, NULL, NULL, err)
-    REFUSES("script", CALL);
-#undef CALL
     out = STALE;
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "flags", rs_script_register(client, "return 1", 8, RS_SCRIPT_OPTIONS(.flags = 2), &out, &err));
     CHECK_NULL(out);
     CHECK_TEXT(rs_script_sha(NULL), "");
+    CHECK_TEXT(rs_script_name(NULL), "");
     rs_script_free(NULL);
     /* No client and no source are fine; a call then has to name a client. */
     CHECK_OK(rs_script_register(NULL, NULL, 0, NULL, &out, &err));

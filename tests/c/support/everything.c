@@ -54,6 +54,7 @@ static void looks(const everything *e) {
     CHECK_NULL(rs_reply_verbatim_format(last));
     CHECK_INT(rs_reply_error(last, &none), RS_OK);
     CHECK_INT(strlen(rs_script_sha(e->script)), 40);
+    CHECK_TEXT(rs_script_name(e->script), "");
     CHECK(rs_queue_fd(e->queue) >= 0);
     CHECK_INT(rs_queue_len(e->queue), 0);
     CHECK_INT(rs_pipeline_len(e->pipeline), 1);
