@@ -38,7 +38,7 @@ static void queues() {
         CHECK(queue.try_dispatch(10, rs::forever, [&](rs::Completion done) { ended.emplace(done.tag(), std::move(done).try_reply()); }).has_value());
     CHECK_INT(ended.at(7)->as<int>(), 5);
     CHECK_INT(ended.at(8).error().status(), RS_ERR_SERVER);
-    CHECK(queue.try_poll(1, 0ms)->empty());
+    CHECK(queue.try_poll(1, 0ms).value().empty());
 }
 
 static void later() {
