@@ -67,6 +67,7 @@ function(add_program_of compiler standard name)
 endfunction()
 
 if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  find_package(PkgConfig REQUIRED)
   pkg_check_modules(CJSON REQUIRED libcjson)
   file(GLOB headers CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/bindings/c/*.hpp" "${PROJECT_SOURCE_DIR}/bindings/c/rs_script/*.hpp")
   add_program_of(clang c++17 scenarios)

@@ -133,9 +133,7 @@ template <class T> std::optional<T> number_in(std::string_view text) {
         if (word == "nan") return std::numeric_limits<T>::quiet_NaN();
         // What a stream would take besides: blanks in front, a plus, hexadecimal digits.
         if (word.empty() || word.find_first_not_of("0123456789.eE+-") != std::string_view::npos || word.front() == '+') return std::nullopt;
-        std::istringstream reader{std::string(text)};
-        reader.imbue(std::locale::classic());
-        if (!(reader >> number) || reader.peek() != std::istringstream::traits_type::eof()) return std::nullopt;
+        if (!read_floating_text(std::string(text), number)) return std::nullopt;
         return number;
     } else
 #endif

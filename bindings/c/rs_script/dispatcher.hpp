@@ -78,8 +78,18 @@ private:
 
 template <class Value> class FutureEnding final : public Ending {
 public:
+    FutureEnding() = default;
+
+    // Of a call that was not accepted: without exceptions a promise may not be broken.
+    ~FutureEnding() override {
+        if constexpr (!std::is_same_v<Value, Reply>) {
+            if (!has_ended_) promise_.set_value(Error(RS_ERR_CLOSED, "the call was not accepted", RS_REASON_CLOSED, true));
+        }
+    }
+
     std::future<Value> future() { return promise_.get_future(); }
     void end(Completion completion, bool) override {
+        has_ended_ = true;
         Result<Reply> reply = std::move(completion).try_reply();
         if constexpr (std::is_same_v<Value, Reply>) {
 #if defined(__cpp_exceptions)
@@ -93,6 +103,7 @@ public:
 
 private:
     std::promise<Value> promise_;
+    bool has_ended_ = false;
 };
 
 // What may be called when a call has ended; a generic lambda is given a Result.

@@ -18,6 +18,7 @@
 #include <rs_script/detail.hpp>
 
 #if !defined(__cpp_lib_to_chars)
+#include <cmath>
 #include <locale>
 #include <sstream>
 #endif
@@ -80,6 +81,18 @@ inline constexpr bool has_lasting_strings =
     is_multipass<iterator_t<Range>> &&
     (std::is_lvalue_reference_v<item_t<Range>> || std::is_trivially_destructible_v<plain_t<item_t<Range>>>);
 
+#if !defined(__cpp_lib_to_chars)
+// The whole text as a floating-point number, whatever the program's locale is; false where it is something else or out of range.
+template <class T> bool read_floating_text(const std::string &text, T &number) {
+    std::istringstream reader(text);
+    reader.imbue(std::locale::classic());
+    // Numbers below the smallest normal one are there, and yet a failure to some.
+    if (!(reader >> number) && !(number != 0 && std::fabs(number) < std::numeric_limits<T>::min())) return false;
+    reader.clear();
+    return reader.peek() == std::istringstream::traits_type::eof();
+}
+#endif
+
 // A number in the shortest form that gives the same number again.
 class Number {
 public:
@@ -105,10 +118,8 @@ private:
             writer.precision(digits);
             writer << number;
             text = writer.str();
-            std::istringstream reader(text);
-            reader.imbue(std::locale::classic());
             T again{};
-            if (!(reader >> again) || again == number) break; // inf and nan cannot be read, and are what they are
+            if (!std::isfinite(number) || (read_floating_text(text, again) && again == number)) break;
         }
         size_ = text.copy(text_.data(), text_.size());
     }
