@@ -38,7 +38,11 @@
 //           connection, 300s outcome unknown, 400s the server's answer, 500s this library. The last parameter, `rs_error **err`,
 //           may be NULL; otherwise *err becomes NULL or an error that the caller frees with rs_error_free.
 // STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an array of lengths;
-//           with NULL for the lengths each string ends in a NUL. Lengths count bytes, times are in the unit that ends the name.
+//           with NULL for the lengths each string ends in a NUL.
+// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t, all that has names int32_t.
+//           Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT, wherever they stand.
+// NULL      where an object or an output must not be NULL is RS_ERR_INVALID_ARGUMENT too, and never undefined. Clang warns of it.
+// CONST     is what a function neither changes nor hands out to be changed. A call changes its client, and a poll its queue.
 // THREADS   Clients and scripts may be used by any number of threads at once. Replies may be read by any number; options and errors belong to
 //           one thread at a time. No object may be freed while another thread uses that handle. There is no thread-local state.
 //           A blocking call works on the thread that makes it. A client has a thread in the background once it has submitted a call; see rs_queue.
@@ -587,8 +591,8 @@ rs_status rs_client_script_load(rs_client *client,
 // Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that cannot be reached is an
 // error: without it nobody knows.
 //
-// `shas`: `count` SHA1s of 40 hexadecimal digits; `shalens`: their lengths, or NULL when each ends in a NUL; copied. `exists`: `count` places; each becomes true or false, all
-// false on failure, unless `count` is above 2147483647 and can be no array's. `err` may be NULL. Errors: any of
+// `shas`: `count` SHA1s of 40 hexadecimal digits; `shalens`: their lengths, or NULL when each ends in a NUL; copied. `exists`: `count` places, NULL where that is 0; each becomes
+// true or false, all false on failure, unless `count` is above 2147483647 and can be no array's. `err` may be NULL. Errors: any of
 // RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-exists/>
@@ -640,8 +644,8 @@ rs_status rs_client_kill(rs_client *client,
 
 // Gives the source of a script by its SHA1.
 //
-// `sha`: `len` bytes, 40 hexadecimal digits; copied. `*source`: a string, caller frees with rs_reply_free; NULL when the server does not have the
-// script, and on failure. `err` may be NULL. Errors: RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
+// `sha`: `len` bytes, 40 hexadecimal digits; copied. `*source`: a string, caller frees with rs_reply_free; NULL when the server does not
+// have the script, and on failure; `source` not NULL. `err` may be NULL. Errors: RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
 //
 // Valkey: <https://valkey.io/commands/script-show/>
 rs_status rs_client_script_show(rs_client *client,
@@ -656,7 +660,7 @@ rs_status rs_client_script_show(rs_client *client,
 // `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`, a cluster as
 // `redis+cluster://[[user]:password@]host[:port],host[:port],...`, or the primary of a service behind sentinels as
 // `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`:
-// NULL for the defaults; copied. `*client`: caller frees with rs_client_free; NULL on failure. `err` may be NULL.
+// NULL for the defaults; copied. `*client`: caller frees with rs_client_free; NULL on failure; `client` not NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
 // RS_ERR_TIMEOUT. Threads: any.
@@ -927,7 +931,7 @@ rs_status rs_options_set_log(rs_options *options,
 
 // Makes an empty pipeline. No input or output takes place.
 //
-// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure. `err` may be NULL.
+// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure; `pipeline` not NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 //
@@ -1209,7 +1213,7 @@ void rs_queue_set_packed_details(rs_queue *queue,
 //
 // `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
 // taken. `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than `max`, the queue was
-// empty. All three are 0 on failure. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
+// empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
 //
 //   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 //               behind that, with RS_PACKED_ARRIVED, a reply

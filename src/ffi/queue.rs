@@ -537,7 +537,7 @@ pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *mut rs_queue, detai
 ///
 /// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
 /// taken. `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than `max`, the queue was
-/// empty. All three are 0 on failure. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
+/// empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
 ///
 ///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 ///               behind that, with RS_PACKED_ARRIVED, a reply
