@@ -4,8 +4,8 @@
 #define RS_SCRIPT_OPTIONS_HPP
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <new>
 #include <optional>
 #include <string>
@@ -81,10 +81,10 @@ public:
     }
 
     // How many failed attempts to connect a call lives through; 0: as many as its deadline allows; default 5.
-    Options &reconnect_attempts(std::uint32_t attempts) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_reconnect_attempts, attempts); }
+    Options &reconnect_attempts(std::size_t attempts) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_reconnect_attempts, attempts); }
 
     // The longest reply, in bytes on the wire; at least 65536; default 513 MiB.
-    Options &max_reply_bytes(std::uint64_t bytes) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_max_reply_bytes, bytes); }
+    Options &max_reply_bytes(std::size_t bytes) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_max_reply_bytes, bytes); }
 
     // How deep arrays, maps and sets of a reply may be nested, 8 to 1024; default 128.
     Options &max_reply_depth(std::size_t depth) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_max_reply_depth, depth); }
