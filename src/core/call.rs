@@ -258,7 +258,10 @@ impl<T: Owner> Engine<T> {
     /// The next attempt, on one of several servers.
     fn go(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, next: history::Next, may_turn: bool) {
         self.forget_answers(id);
+        let sharer = self.connection_of(For::Call(id));
+        let sharer = self.servers.sharer(next.node, sharer);
         let Engine { calls, servers, .. } = self;
+        let link = servers.node(sharer).link;
         let Some(call) = calls.get_mut(id.place).filter(|call| call.serial == id.serial) else { return };
         let (deadline, timeout) = (call.deadline, call.timeout);
         let Body::Single(single) = &mut call.body else { return };
@@ -270,7 +273,7 @@ impl<T: Owner> Engine<T> {
         let half = now + deadline.saturating_duration_since(now) / 2;
         let node = servers.node(next.node);
         // One that has let others wait in vain may do so again.
-        let is_suspect = may_turn && matches!(node.link, Link::Up(conn) if io.is_suspect(conn));
+        let is_suspect = may_turn && matches!(link, Link::Up(conn) if io.is_suspect(conn));
         if is_suspect && node.may_repeat(&request) {
             let mut spare = io.take_request();
             spare.copy_from(&request);

@@ -308,17 +308,21 @@ impl<T: Owner> Engine<T> {
         if let Some(own) = conn.own {
             return self.put(now, io, own, id);
         }
+        let facts = Arc::clone(&conn.facts);
         let node = self.servers.node_mut(conn.node);
         node.link = Link::Up(id);
-        node.facts = Some(Arc::clone(&conn.facts));
+        node.facts = Some(Arc::clone(&facts));
         node.connections += 1;
         node.failures = 0;
         node.last_error = None;
         node.not_before = None;
         node.rests_until = None;
+        let first = node.first;
         io.log(LogLevel::Info, format!("connected to {}", node.address));
         io.serve(conn.node, Some(id));
         let line = std::mem::take(&mut node.line);
+        // What is known of the server is looked up at its first.
+        self.servers.node_mut(first).facts.get_or_insert(facts);
         for waiting in line {
             self.put_or_line_up(now, io, waiting, id);
         }
@@ -453,7 +457,7 @@ impl<T: Owner> Engine<T> {
         if self.servers.node(node_id).link != Link::Up(id) {
             return;
         }
-        let is_replica = self.servers.node(node_id).is_known_replica(id);
+        let is_replica = self.servers.node(self.servers.node(node_id).first).is_known_replica(id);
         let node = self.servers.node_mut(node_id);
         node.link = Link::None;
         node.lost = Some(io.health(id).cause.unwrap_or_else(|| {

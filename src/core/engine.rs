@@ -17,6 +17,7 @@ use super::fan_out::FanOut;
 use super::history::Whence;
 use super::refresh::{MapWait, Refresh};
 use super::servers::{Link, Servers};
+use super::sharing::{Shares, Sharing};
 use super::timers::{Timer, Timers};
 use super::{Actions, AttemptId, Call, CallId, ConnId, Ended, NodeId, Owner, Resumed, Task, View, Way, Work};
 use crate::config::Config;
@@ -49,6 +50,7 @@ pub(crate) struct Engine<T> {
     /// Own connections of commands that wait on their servers, and what stands in line for one.
     pub(super) waiting_conns: usize,
     pub(super) own_line: VecDeque<AttemptId>,
+    pub(super) sharing: Sharing,
     pub(super) refresh: Refresh,
     pub(super) timers: Timers,
     /// Attempts that are over, whose owners are to be told.
@@ -73,6 +75,8 @@ pub(super) struct CallState<T> {
     /// What it waits for, if that is a time.
     pub(super) wake: Option<Instant>,
     pub(super) asking: Option<Box<Asking>>,
+    /// Which of the shared connections it takes, where there are several.
+    pub(super) shares: Option<Box<Shares>>,
     pub(super) body: Body,
 }
 
@@ -86,6 +90,8 @@ pub(super) struct Asking {
 /// What a call is to do, and how far it has come.
 pub(super) enum Body {
     New,
+    /// It waits until calls with a key in common are on one connection.
+    Held(Box<Request>),
     Open,
     Single(Single),
     FanOut(Box<FanOut>),
@@ -95,6 +101,7 @@ pub(super) enum Body {
 impl<T: Owner> Engine<T> {
     pub(crate) fn new(config: Arc<Config>, pool: Arc<Pool>) -> Self {
         Engine {
+            sharing: Sharing::new(config.shared_connections),
             servers: Servers::new(config, Arc::default()),
             conns: HashMap::new(),
             last_conn: 0,
@@ -128,6 +135,7 @@ impl<T: Owner> Engine<T> {
         let id = self.enter(owner, view, timeout, deadline);
         match work {
             Work::Open => self.begin_open(now, io, id),
+            Work::Send(request, Purpose::Calls) if self.sharing.is_on() => self.share(now, io, id, request),
             Work::Send(request, purpose) => self.begin(now, io, id, request, purpose),
             Work::Administer(task) => self.begin_task(now, io, id, task),
         }
@@ -147,6 +155,7 @@ impl<T: Owner> Engine<T> {
             map_wait: None,
             wake: None,
             asking: None,
+            shares: None,
             body: Body::New,
         };
         let place = self.calls.insert(state);
@@ -154,7 +163,7 @@ impl<T: Owner> Engine<T> {
         CallId { place, serial }
     }
 
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         now: Instant,
         io: &mut dyn Actions<T>,
@@ -379,7 +388,7 @@ impl<T: Owner> Engine<T> {
                 };
                 self.finish(io, id, Err(error), left.arrived.map(Reply::new));
             }
-            Body::New | Body::Open => {
+            Body::New | Body::Held(_) | Body::Open => {
                 self.finish(io, id, Err(Error::called_off(false)), None);
             }
         }
@@ -506,6 +515,7 @@ impl<T: Owner> Engine<T> {
                 let reply = Reply::nil(self.pool.take());
                 self.finish(io, id, Ok(reply), None);
             }
+            Body::Held(_) => self.proceed_held(now, io, id),
             Body::New => {}
         }
     }
@@ -528,7 +538,7 @@ impl<T: Owner> Engine<T> {
             Body::Single(_) => self.no_map_for_single(io, id, error, is_late),
             Body::FanOut(_) => self.no_map_for_fan_out(now, io, id, error),
             Body::Everywhere(_) => self.no_map_for_everywhere(io, id, error),
-            Body::New | Body::Open => self.finish(io, id, Err(error), None),
+            Body::New | Body::Held(_) | Body::Open => self.finish(io, id, Err(error), None),
         }
     }
 
@@ -545,8 +555,15 @@ impl<T: Owner> Engine<T> {
         }
         self.keys.remove(id.place);
         let mut call = self.calls.remove(id.place);
+        if self.sharing.is_on() {
+            self.leave_shared(id, call.shares.take());
+        }
         let result = match &mut call.body {
             Body::Single(single) => Self::single_result(single, result),
+            Body::Held(request) => {
+                io.keep(std::mem::take(request));
+                result
+            }
             _ => result,
         };
         io.complete(call.owner, result, arrived);

@@ -409,7 +409,7 @@ impl<T: Owner> Engine<T> {
         let gone: Vec<_> = self
             .servers
             .all()
-            .filter(|node| node.wanted + 1 < generation && Some(node.id) != only)
+            .filter(|node| self.servers.node(node.first).wanted + 1 < generation && Some(node.first) != only)
             .filter_map(|node| match node.link {
                 Link::Up(conn) => Some((node.id, conn)),
                 _ => None,

@@ -39,9 +39,14 @@ pub(super) enum Link {
     Up(ConnId),
 }
 
-/// A server that was ever spoken to.
+/// A server that was ever spoken to, by one of the connections to it that calls share. Where there are several, each has a node of its own, and the
+/// first of them stands for the server.
 pub(super) struct Node {
     pub(super) id: NodeId,
+    /// The server's first: itself, or another.
+    pub(super) first: NodeId,
+    /// The others, if it is the first.
+    others: Vec<NodeId>,
     pub(super) address: Address,
     /// The address, for errors.
     pub(super) name: Arc<str>,
@@ -224,10 +229,18 @@ impl Servers {
             self.nodes[id.0].wanted = wanted;
             return id;
         }
+        let id = self.add(address, address.to_string().into(), purpose, config);
+        self.by_address.insert((address.clone(), purpose), id);
+        id
+    }
+
+    fn add(&mut self, address: &Address, name: Arc<str>, purpose: Purpose, config: Arc<Config>) -> NodeId {
         let id = NodeId(self.nodes.len());
         self.nodes.push(Node {
             id,
-            name: address.to_string().into(),
+            first: id,
+            others: Vec::new(),
+            name,
             address: address.clone(),
             purpose,
             config,
@@ -243,10 +256,22 @@ impl Servers {
             connections: 0,
             replicas: VecDeque::new(),
             line: VecDeque::new(),
-            wanted,
+            wanted: self.map.generation,
         });
-        self.by_address.insert((address.clone(), purpose), id);
         id
+    }
+
+    /// The node of a server's shared connection that has this number; 0 is the first.
+    pub(super) fn sharer(&mut self, first: NodeId, number: usize) -> NodeId {
+        while self.node(first).others.len() < number {
+            let Node { address, name, purpose, config, .. } = self.node(first);
+            let (address, name, purpose, config) =
+                (address.clone(), Arc::clone(name), *purpose, Arc::clone(config));
+            let other = self.add(&address, name, purpose, config);
+            self.node_mut(other).first = first;
+            self.node_mut(first).others.push(other);
+        }
+        number.checked_sub(1).map_or(first, |place| self.node(first).others[place])
     }
 
     /// What the client was opened on, for error texts.

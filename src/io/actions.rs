@@ -62,6 +62,11 @@ impl Doing<'_> {
         }
     }
 
+    /// Whether calls share several connections to a server: then the engine alone knows which one a call takes.
+    fn shares_several(&self) -> bool {
+        self.io.config.shared_connections > 1
+    }
+
     fn link(&self, conn: ConnId) -> Option<Arc<Link>> {
         self.table.link(conn).cloned()
     }
@@ -137,12 +142,12 @@ impl Actions<Owner> for Doing<'_> {
 
     fn serve(&mut self, node: NodeId, conn: Option<ConnId>) {
         let link = conn.and_then(|conn| self.link(conn));
-        let before = self.io.served.serve(node, self.io.only == Some(node), link);
+        let before = self.io.served.serve(node, self.io.only == Some(node) && !self.shares_several(), link);
         self.effects.drop.extend(before.map(Conn::Open));
     }
 
     fn route(&mut self, routes: Option<Arc<Routes>>) {
-        self.io.served.route(routes);
+        self.io.served.route(routes.filter(|_| !self.shares_several()));
     }
 
     fn complete(&mut self, owner: Owner, result: Result<Reply>, arrived: Option<Reply>) {

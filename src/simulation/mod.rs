@@ -64,6 +64,8 @@ struct World {
     is_closed: bool,
     has_faults: bool,
     is_cluster: bool,
+    /// Calls share several connections to a server: none is plain.
+    shares_several: bool,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -78,6 +80,8 @@ impl World {
         options.connect_timeout(Duration::from_millis(rng.u64(200..2_000))).expect("valid");
         options.reconnect_attempts(rng.u32(0..6));
         options.client_info(rng.bool()).probe_transactions(rng.bool());
+        let shared = if rng.u8(..4) == 0 { rng.usize(2..5) } else { 1 };
+        options.shared_connections(shared).expect("valid");
         let config = Config::new(&fleet.url(), &options).expect("a URL");
         let pool = Arc::new(Pool::default());
         let start = Instant::now();
@@ -94,6 +98,7 @@ impl World {
             is_closed: false,
             has_faults: rng.u8(..) < 200,
             is_cluster: kind == Kind::Cluster,
+            shares_several: shared > 1,
             fleet,
             rng,
         }
@@ -169,7 +174,8 @@ impl World {
             end: None,
         });
         // As a blocking caller does, where the way is plain.
-        if !reads && !waits && self.rng.bool() && (shape != Shape::Pipeline || self.engine.only().is_some()) {
+        let is_plain = !reads && !waits && !self.shares_several;
+        if is_plain && self.rng.bool() && (shape != Shape::Pipeline || self.engine.only().is_some()) {
             let now = self.now();
             let node = match self.engine.only() {
                 Some(only) => Some(only),
