@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::events::{Dial, Effects, Event};
+use super::link::News;
 use super::owner::Owner;
 use super::table::{Conn, Table};
 use super::{Io, Link};
@@ -27,9 +28,9 @@ impl Doing<'_> {
     /// Tells the engine what has happened.
     pub(crate) fn tell(&mut self, engine: &mut Engine<Owner>, now: Instant, event: Event) {
         match event {
-            Event::Ended(attempt, ended) => engine.ended(now, self, attempt, ended),
-            Event::Lost(conn) => engine.lost(now, self, conn),
-            Event::Gone(conn) => {
+            Event::OfLink(News::Ended(attempt, ended)) => engine.ended(now, self, attempt, ended),
+            Event::OfLink(News::Lost(conn)) => engine.lost(now, self, conn),
+            Event::OfLink(News::Gone(conn)) => {
                 let gone = self.table.remove(conn);
                 self.effects.drop.extend(gone);
             }
