@@ -234,7 +234,7 @@ impl<T: Owner> Engine<T> {
         match node.link {
             Link::Up(conn) => return self.put(now, io, id, conn),
             Link::None if attempt.patience == Patience::Once => {
-                if let Some(error) = node.down_since_just_now(now) {
+                if let Some(error) = self.servers.node(node.first).down_since_just_now(now) {
                     let error = error.clone();
                     return self.fail(now, io, id, error);
                 }

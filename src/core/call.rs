@@ -113,6 +113,18 @@ impl Single {
         }
     }
 
+    /// Its reply, of which it is not known yet what the errors in it prove.
+    pub(super) fn take_unread(&mut self) -> Option<Box<Payload>> {
+        let progress = self.progress.as_mut()?;
+        match std::mem::replace(&mut progress.stage, Stage::Trying) {
+            Stage::Reading { payload, .. } => Some(payload),
+            other => {
+                progress.stage = other;
+                None
+            }
+        }
+    }
+
     fn progress(&mut self, now: Instant, deadline: Instant, mode: impl FnOnce() -> Mode) -> &mut Progress {
         self.progress.get_or_insert_with(|| {
             Box::new(Progress {
@@ -577,7 +589,7 @@ impl<T: Owner> Engine<T> {
     }
 
     /// Ends a call whose last attempt ended so.
-    fn end_with(
+    pub(super) fn end_with(
         &mut self,
         io: &mut dyn Actions<T>,
         id: CallId,

@@ -341,7 +341,8 @@ impl<T: Owner> Engine<T> {
             Timer::Conn(id) => self.conns.get(&id).and_then(Conn::due),
             Timer::Node(id) => {
                 let node = self.servers.node(id);
-                node.not_before.filter(|_| node.link == Link::None && !node.line.is_empty())
+                let not_before = self.servers.node(node.first).not_before;
+                not_before.filter(|_| node.link == Link::None && !node.line.is_empty())
             }
             Timer::Refresh => self.refresh.due,
         };
@@ -371,6 +372,9 @@ impl<T: Owner> Engine<T> {
             Body::Everywhere(_) => self.cancel_everywhere(now, io, id),
             Body::Single(single) => {
                 let Some(attempt) = single.attempt else {
+                    if let Some(payload) = single.take_unread() {
+                        return self.end_with(io, id, Ok(payload), None);
+                    }
                     // What its last attempt has proved is not known yet, and will not be.
                     let (error, arrived) = match single.pending_error() {
                         Some((error, arrived)) if !error.is_not_executed() => (error, arrived),

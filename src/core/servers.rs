@@ -56,14 +56,15 @@ pub(super) struct Node {
     pub(super) link: Link,
     /// What was learnt on the current connection, or on the last one.
     pub(super) facts: Option<Arc<Facts>>,
-    /// Attempts to connect that failed since the last connection was made.
-    pub(super) failures: u32,
-    /// Attempts that ever failed, so that those that a call lived through can be counted.
+    /// Attempts to connect that ever failed, so that those that a call lived through can be counted.
     pub(super) failed: u64,
+    /// Of the server, so at its first alone: attempts to connect that failed since a connection was made last.
+    pub(super) failures: u32,
+    /// Likewise: how the last of them failed.
     pub(super) last_error: Option<Error>,
-    /// No attempt to connect before this time.
+    /// Likewise: no attempt to connect before this time.
     pub(super) not_before: Option<Instant>,
-    /// Whoever can turns to others before this time: the server has let calls down.
+    /// Likewise: whoever can turns to others before this time, because the server has let calls down.
     pub(super) rests_until: Option<Instant>,
     /// Why the connection before was given up; told with the next attempt.
     pub(super) lost: Option<Error>,
@@ -109,10 +110,10 @@ impl Node {
     }
 
     /// Facts for another connection. What is learnt on one need not be true on the next.
-    pub(super) fn new_facts(&mut self, compiled: &Arc<Compiled>) -> Arc<Facts> {
+    pub(super) fn new_facts(&mut self, compiled: &Arc<Compiled>, is_well: bool) -> Arc<Facts> {
         self.opened += 1;
         let had_hello = self.facts.as_ref().is_some_and(|facts| facts.has_hello());
-        Arc::new(Facts::new(Arc::clone(compiled), self.opened, had_hello && self.failures == 0))
+        Arc::new(Facts::new(Arc::clone(compiled), self.opened, had_hello && is_well))
     }
 
     pub(super) fn is_known_replica(&self, conn: ConnId) -> bool {
@@ -259,6 +260,11 @@ impl Servers {
             wanted: self.map.generation,
         });
         id
+    }
+
+    /// How many shared connections to a server have been wanted so far.
+    pub(super) fn sharers(&self, first: NodeId) -> usize {
+        1 + self.node(first).others.len()
     }
 
     /// The node of a server's shared connection that has this number; 0 is the first.
