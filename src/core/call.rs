@@ -148,7 +148,7 @@ fn history_of(request: &Request, view: &View) -> Mode {
     let reads = is_single && request.items[0].read_only;
     let read_from = if reads { view.read_from } else { ReadFrom::Primary };
     // A transaction is refused as a whole by the server alone.
-    let may_be_forged = is_single && request.items[0].script.is_some();
+    let may_be_forged = is_single && request.runs_code(0);
     let is_checked_first = is_single && request.is_checked_first(0);
     Mode::Routed(History::new(place, read_from, may_be_forged, is_checked_first))
 }

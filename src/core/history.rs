@@ -170,7 +170,7 @@ enum Redirection {
 }
 
 impl History {
-    /// `may_be_forged`: an error reply may be the words of a script. `is_checked_first`: see [`Request::is_checked_first`].
+    /// `may_be_forged`: an error reply may be the words of a script or function. `is_checked_first`: see [`Request::is_checked_first`].
     pub(super) fn new(
         place: Place,
         read_from: ReadFrom,
@@ -201,7 +201,7 @@ impl History {
     pub(super) fn of_item(request: &Request, index: usize, otherwise: &Place, read_from: ReadFrom) -> Self {
         let item = &request.items[index];
         let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
-        History::new(place, read_from, item.script.is_some(), request.is_checked_first(index))
+        History::new(place, read_from, request.runs_code(index), request.is_checked_first(index))
     }
 
     /// The server to go to, by redirection or by the map in force; `None` if only a new map can have one. `harmless`: whether the call
