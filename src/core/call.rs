@@ -107,10 +107,13 @@ impl Single {
 
     /// The error that an attempt before ended with, if its end is known.
     pub(super) fn pending_error(&mut self) -> Option<(Error, Option<Box<Payload>>)> {
-        match &mut self.progress.as_mut()?.stage {
-            Stage::Judging { error, arrived, .. } => Some((error.clone(), arrived.take())),
-            _ => None,
-        }
+        let Progress { stage, mode, .. } = &mut **self.progress.as_mut()?;
+        let Stage::Judging { error, arrived, .. } = stage else { return None };
+        let error = match mode {
+            Mode::Routed(history) => history.unproved(error.clone()),
+            Mode::Alone(_) => error.clone(),
+        };
+        Some((error, arrived.take()))
     }
 
     fn progress(&mut self, now: Instant, deadline: Instant, mode: impl FnOnce() -> Mode) -> &mut Progress {

@@ -603,7 +603,7 @@ impl<T> super::Call<T> {
     /// be asked first.
     fn is_proved_not_executed(&self, item: usize, text: &[u8]) -> bool {
         match verdict::refused_before_it_began(text) {
-            None => false,
+            None => !self.request.runs_code(item) && verdict::not_served(text).is_some(),
             Some(Refused::Unfit) => self.request.is_checked_first(item),
             Some(Refused::ReadOnly) => !self.request.runs_code(item) && self.request.is_checked_first(item),
         }
