@@ -442,12 +442,22 @@ impl Request {
     pub(crate) fn is_checked_first(&self, index: usize) -> bool {
         match self.items[index].script {
             Some(script) => self.scripts[script as usize].has_flags(),
-            None => {
-                let name = arguments(&self.wire[self.start_of(index)..self.items[index].end]).next();
-                let evals = [&b"EVAL"[..], b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"];
-                name.is_some_and(|name| !evals.iter().any(|eval| name.eq_ignore_ascii_case(eval)))
-            }
+            None => !self.is_command(index, &EVALS),
         }
+    }
+
+    /// Whether item `index` runs a script or a function, also one that is sent as a command: it may answer in any words.
+    pub(crate) fn runs_code(&self, index: usize) -> bool {
+        self.items[index].script.is_some()
+            || self.is_command(index, &EVALS)
+            || self.is_command(index, &FCALLS)
+    }
+
+    /// Whether item `index` is a command of one of these names.
+    pub(crate) fn is_command(&self, index: usize, names: &[&[u8]]) -> bool {
+        // One that has given its wire form back is nobody's.
+        let wire = self.wire.get(self.start_of(index)..self.items[index].end).unwrap_or_default();
+        arguments(wire).next().is_some_and(|name| names.iter().any(|other| name.eq_ignore_ascii_case(other)))
     }
 
     /// Where the wire form of item `index` starts.
@@ -473,6 +483,10 @@ impl Request {
         out.raw(&wire[head + encoded.len() + SHA_LINE..]);
     }
 }
+
+/// Commands that run a script, and those that run a function.
+const EVALS: [&[u8]; 4] = [b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"];
+const FCALLS: [&[u8]; 4] = [b"FCALL", b"FCALL_RO", b"TFCALL", b"TFCALLASYNC"];
 
 /// Characters of a command's name shown in an error text.
 const NAME_SHOWN: usize = 32;

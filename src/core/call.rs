@@ -107,10 +107,13 @@ impl Single {
 
     /// The error that an attempt before ended with, if its end is known.
     pub(super) fn pending_error(&mut self) -> Option<(Error, Option<Box<Payload>>)> {
-        match &mut self.progress.as_mut()?.stage {
-            Stage::Judging { error, arrived, .. } => Some((error.clone(), arrived.take())),
-            _ => None,
-        }
+        let Progress { stage, mode, .. } = &mut **self.progress.as_mut()?;
+        let Stage::Judging { error, arrived, .. } = stage else { return None };
+        let error = match mode {
+            Mode::Routed(history) => history.unproved(error.clone()),
+            Mode::Alone(_) => error.clone(),
+        };
+        Some((error, arrived.take()))
     }
 
     /// Its reply, of which it is not known yet what the errors in it prove.
@@ -160,7 +163,7 @@ fn history_of(request: &Request, view: &View) -> Mode {
     let reads = is_single && request.items[0].read_only;
     let read_from = if reads { view.read_from } else { ReadFrom::Primary };
     // A transaction is refused as a whole by the server alone.
-    let may_be_forged = is_single && request.items[0].script.is_some();
+    let may_be_forged = is_single && request.runs_code(0);
     let is_checked_first = is_single && request.is_checked_first(0);
     Mode::Routed(History::new(place, read_from, may_be_forged, is_checked_first))
 }

@@ -347,6 +347,7 @@ impl FanOut {
                 }
                 Ok(Err(judged)) => {
                     if let Some(note) = self.notes.get_mut(&index) {
+                        note.status = judged.status();
                         note.not_executed = judged.is_not_executed();
                     }
                 }
@@ -459,9 +460,11 @@ impl FanOut {
         let open: Vec<usize> = (0..self.answers.len()).filter(is_open).collect();
         for Refused { index, error, is_reply, .. } in std::mem::take(&mut self.round.undecided) {
             // Without the answer that was to come, what it proves is not known.
-            if !is_reply {
-                let error = self.history(index).honest(error);
+            let unproved = self.history(index).unproved(error.clone());
+            if !is_reply || unproved != error {
+                let error = self.history(index).honest(unproved);
                 self.answers[index] = Answer::Error(error);
+                self.notes.remove(&index);
             } else if let Some(note) = self.notes.get_mut(&index) {
                 note.not_executed &= error.is_not_executed();
             }
