@@ -36,6 +36,17 @@ pub(crate) struct EngineStats {
     pub(crate) shaking: u64,
 }
 
+/// How much an engine holds.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) calls: usize,
+    pub(crate) attempts: usize,
+    pub(crate) conns: usize,
+    /// Entries of lists that what is over stays in for a while.
+    pub(crate) stale: usize,
+}
+
 pub(crate) struct Engine<T> {
     pub(super) servers: Servers,
     pub(super) conns: HashMap<ConnId, Conn>,
@@ -427,10 +438,16 @@ impl<T: Owner> Engine<T> {
         self.settle(now, io);
     }
 
-    /// Calls under way.
+    /// What it holds.
     #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.calls.len()
+    pub(crate) fn held(&self) -> Held {
+        let lines: usize = self.servers.all().map(|node| node.line.len()).sum();
+        Held {
+            calls: self.calls.len(),
+            attempts: self.attempts.len(),
+            conns: self.conns.len(),
+            stale: self.timers.len() + self.refresh.waits() + self.own_line.len() + lines,
+        }
     }
 
     pub(crate) fn stats(&self) -> EngineStats {
