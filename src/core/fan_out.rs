@@ -74,6 +74,8 @@ struct Round {
     undecided: Vec<Refused>,
     /// Items of the next round.
     next: Vec<usize>,
+    /// Items whose refusal is their own error, for all that is known now.
+    stayed: Vec<usize>,
     /// When that is.
     again: Again,
 }
@@ -88,6 +90,7 @@ impl Round {
             outstanding: 0,
             undecided: Vec::new(),
             next: Vec::new(),
+            stayed: Vec::new(),
             again: Again::Now,
         }
     }
@@ -346,6 +349,7 @@ impl FanOut {
                     self.notes.remove(&index);
                 }
                 Ok(Err(judged)) => {
+                    self.round.stayed.push(index);
                     if let Some(note) = self.notes.get_mut(&index) {
                         note.not_executed = judged.is_not_executed();
                     }
@@ -355,43 +359,57 @@ impl FanOut {
         needs
     }
 
-    /// Script calls that a server lacked, and that were not repaired because one of their slot in front of them goes on, go on behind it; unless
-    /// one behind them was executed.
+    /// Script calls that a server lacked, and that were not repaired because one of their slot in front of them might have gone on, go on behind it, or
+    /// without it; unless one behind them was executed.
     fn hold_missing(&mut self) {
         let is_missing = |note: &Note| note.status == Status::NoScript && note.not_executed;
-        if self.round.next.is_empty() || !self.notes.values().any(is_missing) {
-            return;
-        }
+        let refused = self.round.next.iter().chain(&self.round.stayed);
         let mut first_of_slot: HashMap<u16, usize> = HashMap::new();
-        for &index in &self.round.next {
+        for &index in refused {
             let first = first_of_slot.entry(self.request.items[index].slot).or_insert(index);
             *first = index.min(*first);
         }
-        let mut held = Vec::new();
-        for part in &self.round.parts {
-            let mut executed = HashSet::new();
-            for &index in part.items.iter().rev() {
-                let slot = self.request.items[index].slot;
-                match self.notes.get(&index) {
-                    Some(note) if is_missing(note) => {
-                        let is_behind = first_of_slot.get(&slot).is_some_and(|&first| first < index);
-                        if slot != NO_SLOT && is_behind && !executed.contains(&slot) {
-                            held.push(index);
-                        }
-                    }
-                    Some(note) if note.not_executed => {}
-                    None if matches!(self.answers[index], Answer::Awaited) => {}
-                    _ => {
-                        executed.insert(slot);
-                    }
-                }
-            }
+        let is_behind = |index: usize| {
+            let slot = self.request.items[index].slot;
+            slot != NO_SLOT && first_of_slot.get(&slot).is_some_and(|&first| first < index)
+        };
+        let items = self.round.parts.iter().flat_map(|part| &part.items);
+        let mut missing: Vec<usize> = items
+            .copied()
+            .filter(|index| self.notes.get(index).is_some_and(is_missing) && is_behind(*index))
+            .collect();
+        if missing.is_empty() {
+            return;
         }
-        for index in held {
+        if !self.request.repair {
+            let mut open = [self.round.next.as_slice(), &missing].concat();
+            open.retain(|&index| self.request.items[index].slot != NO_SLOT && !self.has_choice(index));
+            open.sort_unstable();
+            let repairable = self.in_order(open, false);
+            missing.retain(|index| repairable.binary_search(index).is_ok());
+        }
+        for index in missing {
             self.answers[index] = Answer::Awaited;
             self.notes.remove(&index);
             self.round.next.push(index);
         }
+    }
+
+    /// Which of these items may be sent again, in ascending order: those that nothing with a key in common has overtaken. `keyless`: they are those
+    /// without keys; they have no order to keep with those that have.
+    fn in_order(&self, missed: Vec<usize>, keyless: bool) -> Vec<usize> {
+        let is_of = |index: usize| {
+            (self.request.items[index].slot == NO_SLOT) == keyless && !self.has_choice(index)
+        };
+        let has_run = |index: usize| match &self.answers[index] {
+            Answer::Awaited => false,
+            Answer::Reply { .. } => self.notes.get(&index).is_none_or(|note| !note.not_executed),
+            Answer::Error(error) => !error.is_not_executed(),
+        };
+        let ended = (0..self.answers.len())
+            .filter(|&index| missed.binary_search(&index).is_err() && !(is_of(index) && has_run(index)))
+            .collect();
+        NotExecuted { missed, ended, refused: Vec::new() }.repairable(&self.request)
     }
 
     /// Refused items stay errors where one behind them, with a key in common, has been executed: sent again they would change the order.
@@ -410,17 +428,8 @@ impl FanOut {
             if missed.is_empty() {
                 continue;
             }
-            let has_run = |index: &usize| match &self.answers[*index] {
-                Answer::Awaited => false,
-                Answer::Reply { .. } => self.notes.get(index).is_none_or(|note| !note.not_executed),
-                Answer::Error(error) => !error.is_not_executed(),
-            };
-            let ended = (0..self.answers.len())
-                .filter(|index| missed.binary_search(index).is_err() && !(is_of(index) && has_run(index)))
-                .collect();
-            let lost = NotExecuted { missed, ended, refused: Vec::new() };
-            let repairable = lost.repairable(&self.request);
-            for index in lost.missed {
+            let repairable = self.in_order(missed.clone(), keyless);
+            for index in missed {
                 if repairable.binary_search(&index).is_err() {
                     let error = self.history(index).overtaken();
                     self.answers[index] = Answer::Error(error);
