@@ -382,7 +382,12 @@ impl<T: Owner> Engine<T> {
                     return self.finish(io, id, Err(error), arrived.map(Reply::new));
                 };
                 // Where it is over, its end is on the way.
-                let Some((node, left)) = self.call_off(now, io, attempt) else { return };
+                let Some((node, left)) = self.call_off(now, io, attempt) else {
+                    if let Some(Body::Single(single)) = self.call_mut(id).map(|call| &mut call.body) {
+                        single.is_called_off = true;
+                    }
+                    return;
+                };
                 let error = Error::called_off(left.queued).on(&self.servers.node(node).name);
                 let error = match self.call_mut(id).map(|call| &mut call.body) {
                     Some(Body::Single(single)) => single.honest(error),

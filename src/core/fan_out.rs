@@ -153,8 +153,13 @@ impl FanOut {
         let has_choice = self.has_choice(index);
         let otherwise = if has_choice { &self.way } else { &self.otherwise };
         let read_from = if has_choice { self.read_from } else { ReadFrom::Primary };
-        let request = &self.request;
-        self.histories.entry(index).or_insert_with(|| History::of_item(request, index, otherwise, read_from))
+        let (request, is_named) = (&self.request, matches!(self.way, Place::Node(_)));
+        self.histories.entry(index).or_insert_with(|| {
+            let mut history = History::of_item(request, index, otherwise, read_from);
+            // Where things without keys go, one of several primaries is chosen: nobody has named it.
+            history.is_named &= is_named;
+            history
+        })
     }
 
     /// Chooses one primary for everything without keys, so that it stays in order; in a later round another one, for it was no good.
@@ -277,6 +282,7 @@ impl FanOut {
         request.reset(Shape::Pipeline);
         request.repair = self.request.repair;
         request.asking = part.next.asking;
+        request.goes_on = true;
         for &index in &part.items {
             request.take(&self.request, index);
         }
@@ -371,7 +377,7 @@ impl FanOut {
         }
         let is_behind = |index: usize| {
             let slot = self.request.items[index].slot;
-            slot != NO_SLOT && first_of_slot.get(&slot).is_some_and(|&first| first < index)
+            first_of_slot.get(&slot).is_some_and(|&first| first < index) && !self.has_choice(index)
         };
         let items = self.round.parts.iter().flat_map(|part| &part.items);
         let mut missing: Vec<usize> = items
@@ -383,10 +389,10 @@ impl FanOut {
         }
         if !self.request.repair {
             let mut open = [self.round.next.as_slice(), &missing].concat();
-            open.retain(|&index| self.request.items[index].slot != NO_SLOT && !self.has_choice(index));
             open.sort_unstable();
-            let repairable = self.in_order(open, false);
-            missing.retain(|index| repairable.binary_search(index).is_ok());
+            let mut repairable = self.in_order(&open, false);
+            repairable.extend(self.in_order(&open, true));
+            missing.retain(|index| repairable.contains(index));
         }
         for index in missing {
             self.answers[index] = Answer::Awaited;
@@ -395,12 +401,13 @@ impl FanOut {
         }
     }
 
-    /// Which of these items may be sent again, in ascending order: those that nothing with a key in common has overtaken. `keyless`: they are those
-    /// without keys; they have no order to keep with those that have.
-    fn in_order(&self, missed: Vec<usize>, keyless: bool) -> Vec<usize> {
+    /// Which of these items may be sent again, in ascending order: those that nothing with a key in common has overtaken. `keyless`: of those that
+    /// have no slot. What has no keys, or a choice of servers, has no order to keep with what has.
+    fn in_order(&self, items: &[usize], keyless: bool) -> Vec<usize> {
         let is_of = |index: usize| {
             (self.request.items[index].slot == NO_SLOT) == keyless && !self.has_choice(index)
         };
+        let missed: Vec<usize> = items.iter().copied().filter(|&index| is_of(index)).collect();
         let has_run = |index: usize| match &self.answers[index] {
             Answer::Awaited => false,
             Answer::Reply { .. } => self.notes.get(&index).is_none_or(|note| !note.not_executed),
@@ -419,23 +426,13 @@ impl FanOut {
         }
         let mut next = std::mem::take(&mut self.round.next);
         next.sort_unstable();
-        // What has no keys, or a choice of servers, has no order to keep with what has.
-        for keyless in [false, true] {
-            let is_of = |index: &usize| {
-                (self.request.items[*index].slot == NO_SLOT) == keyless && !self.has_choice(*index)
-            };
-            let missed: Vec<usize> = next.iter().copied().filter(is_of).collect();
-            if missed.is_empty() {
-                continue;
-            }
-            let repairable = self.in_order(missed.clone(), keyless);
-            for index in missed {
-                if repairable.binary_search(&index).is_err() {
-                    let error = self.history(index).overtaken();
-                    self.answers[index] = Answer::Error(error);
-                    next.retain(|other| *other != index);
-                }
-            }
+        let mut repairable = self.in_order(&next, false);
+        repairable.extend(self.in_order(&next, true));
+        let (next, overtaken) =
+            next.into_iter().partition::<Vec<_>, _>(|index| self.has_choice(*index) || repairable.contains(index));
+        for index in overtaken {
+            let error = self.history(index).overtaken();
+            self.answers[index] = Answer::Error(error);
         }
         self.round.next = next;
     }

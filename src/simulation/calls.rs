@@ -146,7 +146,8 @@ impl World {
         let waits = waits && !items[0].keys.is_empty();
         let timeout = timeout.unwrap_or_else(|| match self.rng.u8(..8) {
             0..4 if traits.hurry => Duration::from_millis(self.rng.u64(20..1_000)),
-            4 => LONG_TIMEOUT,
+            // What makes up that it may go elsewhere, and may repeat, goes on as long as it can.
+            4 if !items.iter().any(|item| self.fleet.forges(item.number)) => LONG_TIMEOUT,
             _ => TIMEOUT,
         });
         let view = View { read_from, way };

@@ -10,6 +10,9 @@ use crate::route::ReadFrom;
 /// However long a call may wait, it is not left to its deadline: this is what a pause, a look and a connection take, several times.
 const SOON: Duration = Duration::from_secs(20);
 
+/// The longest pause before the next attempt to connect, and more.
+const BACK_OFF: Duration = Duration::from_millis(1_200);
+
 /// Calls that are made when all is well again.
 const CALLS: usize = 8;
 
@@ -23,6 +26,12 @@ impl World {
         // Those that were there first: no new call helps them.
         self.end_all(0, "a call from before has no end, though all is well again");
         if !self.is_closed {
+            // What was learnt from the faults is let go of.
+            let until = self.now + BACK_OFF;
+            while self.now < until {
+                self.work();
+                self.advance(until.min(self.now + Duration::from_millis(50)));
+            }
             self.be_calm();
         }
         self.settle();
@@ -56,10 +65,13 @@ impl World {
     fn check_success(&self, number: usize) {
         let op = &self.ops[number];
         let Some(end) = &op.end else { return };
-        // There may be no replica, and what is overtaken when its script was lost stays an error.
+        // There may be no replica; and what has not run for its script was lost, or in a form that the server lacks, stays an error where it was
+        // overtaken.
         let is_excused = |error: &Error| {
             op.view.read_from == ReadFrom::Replica && error.status() == Status::Connect
-                || error.status() == Status::NoScript && error.is_not_executed()
+                || error.is_not_executed() && (error.status() == Status::NoScript || self.traits.old)
+                // Without HELLO nothing tells beforehand that a replica has no EVALSHA_RO.
+                || self.traits.old && op.items.iter().any(|item| item.has_choice)
         };
         let errors = end.items.iter().flatten().chain(&end.error);
         if let Some(error) = errors.filter(|error| !is_excused(error)).last() {

@@ -29,7 +29,7 @@ impl World {
         for (number, op) in self.ops.iter().enumerate() {
             assert!(op.is_over() || self.now < op.deadline, "seed {seed}: call {number} outlives its deadline");
         }
-        for (place, client) in self.clients.iter().enumerate() {
+        for (place, client) in self.clients.iter_mut().enumerate() {
             let waiting = client.network.waiting();
             let most = client.max_waiting;
             assert!(waiting <= most, "seed {seed}: {waiting} commands wait at a time, {most} may");
@@ -40,7 +40,10 @@ impl World {
             assert!(held.calls <= calls, "seed {seed}: {held:?} for {calls} calls");
             assert!(held.attempts <= attempts, "seed {seed}: {held:?} for {calls} calls");
             let live = held.calls + held.attempts + held.conns;
-            assert!(held.stale <= 16 * live + 200, "seed {seed}: {held:?} for {calls} calls");
+            // What is over stays in lists until something is added to them.
+            client.most_held = client.most_held.max(live);
+            let stale = 16 * client.most_held + 200;
+            assert!(held.stale <= stale, "seed {seed}: {held:?}, at most {}", client.most_held);
         }
     }
 
@@ -107,19 +110,15 @@ impl World {
         );
         // Where nothing goes wrong there is only one thing to fail for: its time.
         let is_late = self.now >= op.deadline - Duration::from_millis(500)
+            || self.is_closed
             || matches!(error.reason(), Reason::Deadline | Reason::Cancelled)
             || matches!(status, Status::Timeout | Status::Cancelled | Status::Closed | Status::Connect);
-        let is_well = self.is_well() && op.task.is_none() && !is_forged;
+        let is_well = self.traits.are_well() && op.task.is_none() && !is_forged;
         assert!(!is_well || is_late, "seed {seed}: call {number}: {error}");
         let error_of_item = op.shape != Shape::Pipeline && !op.items.is_empty();
         if error_of_item && error.server_text().is_some() && !self.traits.rights {
             op.items.iter().for_each(|item| self.check_error_of_item(number, op, item.number, error));
         }
-    }
-
-    /// Whether nothing goes wrong but that scripts are lost.
-    pub(super) fn is_well(&self) -> bool {
-        !self.traits.faults && !self.traits.rights && !self.traits.old
     }
 
     fn check_error_of_item(&self, number: usize, op: &Op, item: u64, error: &Error) {
@@ -131,6 +130,8 @@ impl World {
         let words = ["MOVED", "ASK", "TRYAGAIN", "READONLY", "CLUSTERDOWN", "MASTERDOWN"];
         let is_unproved =
             (self.traits.faults || self.traits.forges) && words.iter().any(|word| text.contains(word));
+        // Rights that come back make what was said before unproved.
+        let is_unproved = is_unproved || self.traits.rights;
         // An attempt before may have been executed.
         let may_have_run = op.items.iter().any(|other| other.number == item && other.may_repeat);
         assert!(
@@ -202,7 +203,7 @@ impl World {
             );
             // Attempts are paced by pauses, but for so many redirections, repeats and misses.
             let lived = end.at.saturating_duration_since(op.submitted).as_millis();
-            let most = if self.is_well() && !self.traits.forges && number_of < self.fleet.honest_from {
+            let most = if self.traits.are_well() && !self.traits.forges && number_of < self.fleet.honest_from {
                 1 + u128::from(history.missed)
             } else {
                 40 + u128::from(history.missed) + lived / 10

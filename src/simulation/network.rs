@@ -282,6 +282,14 @@ impl Network {
         Some(true)
     }
 
+    /// Forgets a connection that has ended, once the engine has been told.
+    fn drop_if_over(&mut self, id: ConnId) {
+        let is_over = self.conns.get(&id).is_some_and(|conn| conn.stage == Stage::Closed);
+        if is_over && !self.news.iter().any(|(conn, _)| *conn == id) {
+            self.conns.remove(&id);
+        }
+    }
+
     /// Moves bytes on one connection, a random number of them in a random direction.
     pub(super) fn step(&mut self, id: ConnId, fleet: &mut Fleet) {
         let most = if self.rng.bool() { self.rng.usize(1..12) } else { self.rng.usize(1..4096) };
@@ -294,7 +302,7 @@ impl Network {
             chunk.advance(count);
             conn.session.put_back(chunk, count);
         }
-        let Some(place) = conn.server else { return };
+        let Some(place) = conn.server else { return self.drop_if_over(id) };
         let is_alive = fleet.servers[place].is_up && fleet.servers[place].life == conn.life;
         if !is_alive {
             conn.to_server.clear();
@@ -305,9 +313,7 @@ impl Network {
                 conn.end(&Error::because(Status::Connect, Reason::ConnectionLost, text));
                 self.deliver(id);
             }
-            if self.conns[&id].stage == Stage::Closed {
-                self.conns.remove(&id);
-            }
+            self.drop_if_over(id);
             return;
         }
         let is_silent = fleet.servers[place].is_silent;
@@ -335,8 +341,8 @@ impl Network {
             conn.has_heard = true;
             conn.missed = false;
             conn.silent_since = None;
-            let from = conn.session.position();
             conn.session.receive(inbox, count).expect("well-formed replies");
+            let from = conn.session.position();
             if conn.to_client.is_empty() && conn.side.has_missed() {
                 conn.side.tell(from);
             }
@@ -345,8 +351,8 @@ impl Network {
             }
             self.deliver(id);
         }
-        if self.conns[&id].stage == Stage::Closed && self.conns[&id].to_server.is_empty() {
-            self.conns.remove(&id);
+        if self.conns[&id].to_server.is_empty() {
+            self.drop_if_over(id);
         }
     }
 }
@@ -407,6 +413,7 @@ impl Actions<u64> for Network {
     fn close(&mut self, conn: ConnId, cause: Error) {
         let Some(it) = self.conns.get_mut(&conn) else { return };
         it.is_told_lost = true;
+        self.had_trouble |= cause.status() != Status::Closed;
         it.end(&cause);
         self.deliver(conn);
     }

@@ -41,7 +41,7 @@ impl World {
 
     pub(super) fn check_submitters(&self) {
         // Every second a call waits for what the sentinels say, and others go on meanwhile. So it is where something speaks against the map.
-        if self.traits.kind == Kind::Sentinel || self.traits.forges || !self.is_well() {
+        if self.traits.kind == Kind::Sentinel || self.traits.forges || !self.traits.are_well() {
             return;
         }
         for (number, later) in self.ops.iter().enumerate() {

@@ -76,4 +76,9 @@ impl Traits {
             closes: some(50),
         }
     }
+
+    /// Whether nothing goes wrong but that scripts are lost.
+    pub(super) fn are_well(&self) -> bool {
+        !self.faults && !self.rights && !self.old
+    }
 }

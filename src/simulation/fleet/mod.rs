@@ -151,7 +151,6 @@ impl Fleet {
         let replicas = if kind == Kind::Sentinel { 2 } else { rng.usize(0..3) };
         let parts: Vec<usize> = (0..primaries).collect();
         let owner = Owners { parts, moved: Vec::new() };
-        let evals = rng.usize(1..4);
         let mut servers = Vec::new();
         let mut add = |host: String, port: u16, follows: Option<usize>, is_sentinel: bool| {
             servers.push(Server {
@@ -165,7 +164,7 @@ impl Fleet {
                 is_full: false,
                 follows,
                 is_sentinel,
-                scripts: ScriptCache::new(evals),
+                scripts: ScriptCache::new(),
                 view: owner.clone(),
                 life: 0,
             });
@@ -271,10 +270,13 @@ impl Fleet {
         let replicas: Vec<usize> = (0..self.servers.len())
             .filter(|place| self.servers[*place].follows.is_some() && self.servers[*place].is_up)
             .collect();
-        if replicas.is_empty() {
-            return;
+        if !replicas.is_empty() {
+            let new = replicas[self.rng.usize(..replicas.len())];
+            self.promote(new);
         }
-        let new = replicas[self.rng.usize(..replicas.len())];
+    }
+
+    fn promote(&mut self, new: usize) {
         let Some(old) = self.servers[new].follows.take() else { return };
         trace::note(|| format!("{} takes the place of {}", self.name(new), self.name(old)));
         for server in &mut self.servers {
@@ -361,6 +363,10 @@ impl Fleet {
     pub(super) fn heal(&mut self) {
         trace::note(|| "all is well from here on".into());
         self.end_moves();
+        if self.kind == Kind::One {
+            // A single address stands for the primary again.
+            self.promote(0);
+        }
         self.flushes = 0;
         self.rights = Rights::default();
         self.serves_waiting = true;

@@ -7,30 +7,23 @@ pub(in crate::simulation) const SCRIPTS: usize = 5;
 enum Held {
     No,
     Loaded,
-    /// By EVAL, which was used at this time.
-    Evaled(u64),
+    /// By EVAL: it makes room for others when a server likes.
+    Evaled,
 }
 
 pub(in crate::simulation) struct ScriptCache {
     held: [Held; SCRIPTS],
-    /// So many that EVAL has brought are kept.
-    most: usize,
-    uses: u64,
     /// How often each was lost, and any of them.
     lost: [u32; SCRIPTS],
     pub(super) losses: u32,
 }
 
 impl ScriptCache {
-    pub(super) fn new(most: usize) -> Self {
-        ScriptCache { held: [Held::No; SCRIPTS], most, uses: 0, lost: [0; SCRIPTS], losses: 0 }
+    pub(super) fn new() -> Self {
+        ScriptCache { held: [Held::No; SCRIPTS], lost: [0; SCRIPTS], losses: 0 }
     }
 
-    pub(super) fn has(&mut self, script: usize) -> bool {
-        if let Held::Evaled(used) = &mut self.held[script] {
-            self.uses += 1;
-            *used = self.uses;
-        }
+    pub(super) fn has(&self, script: usize) -> bool {
         self.held[script] != Held::No
     }
 
@@ -39,17 +32,15 @@ impl ScriptCache {
     }
 
     pub(super) fn eval(&mut self, script: usize) {
-        if self.has(script) {
-            return;
+        if !self.has(script) {
+            self.held[script] = Held::Evaled;
         }
-        self.uses += 1;
-        self.held[script] = Held::Evaled(self.uses);
-        let used = |held: &Held| if let Held::Evaled(used) = held { Some(*used) } else { None };
-        if self.held.iter().filter_map(used).count() > self.most {
-            let oldest = (0..SCRIPTS).filter_map(|script| Some((used(&self.held[script])?, script))).min();
-            if let Some((_, oldest)) = oldest {
-                self.lose(oldest);
-            }
+    }
+
+    /// What EVAL has brought makes room for others.
+    pub(super) fn evict(&mut self) {
+        for script in (0..SCRIPTS).filter(|script| self.held[*script] == Held::Evaled).collect::<Vec<_>>() {
+            self.lose(script);
         }
     }
 

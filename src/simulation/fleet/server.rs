@@ -126,7 +126,11 @@ impl Fleet {
             at += length;
             self.witness.commands += 1;
             if self.rng.u8(..) < self.flushes {
-                self.flush(place);
+                if self.rng.bool() {
+                    self.flush(place);
+                } else {
+                    self.servers[place].scripts.evict();
+                }
             }
             let shown = trace_of(&command);
             let reply = self.answer(place, peer, command);
@@ -212,6 +216,9 @@ impl Fleet {
         let is_kill = name == "SCRIPT" && command.get(1).is_some_and(|word| word == b"KILL");
         if server.is_busy && !is_kill && !matches!(name, "HELLO" | "AUTH" | "SENTINEL") {
             return Some(BUSY.into());
+        }
+        if server.is_full && name == "SCRIPT" && command.get(1).is_some_and(|word| word == b"LOAD") {
+            return Some(OOM.into());
         }
         if server.is_loading && (is_call || name == "SCRIPT") {
             return Some(LOADING.into());
@@ -328,7 +335,7 @@ impl Fleet {
             (b"EVAL" | b"EVAL_RO", source) => {
                 let script = self.script_of_source(source);
                 let item = item_of(command).unwrap_or_default();
-                if !self.traits.rights && !self.traits.faults && self.witness.seen(item).missed == 0 {
+                if self.traits.are_well() && self.witness.seen(item).missed == 0 {
                     self.witness.fault(format!("item {item} came as EVAL, which was not missed"));
                 }
                 match script {
@@ -359,15 +366,12 @@ impl Fleet {
             self.witness.fault(format!("an unknown script: {}", source.escape_ascii()));
             return "-ERR Error compiling script\r\n".into();
         };
-        if self.servers[place].is_full {
-            return OOM.into();
-        }
         let server = &mut self.servers[place];
         server.scripts.load(script);
         if !peer.is_in_exec {
             peer.loads[script] += 1;
             let may_load = 1 + server.scripts.losses - peer.losses.unwrap_or_default();
-            let counts = !self.traits.transactions && !self.traits.rights && !self.traits.faults;
+            let counts = !self.traits.transactions && self.traits.are_well();
             if counts && !self.is_administered && peer.loads[script] > may_load {
                 let loads = peer.loads[script];
                 self.witness
@@ -388,7 +392,7 @@ impl Fleet {
         let Some(script) = script else { return NOSCRIPT.into() };
         let item = item_of(command).unwrap_or_default();
         self.witness.note(item).missed += 1;
-        let counts = !self.traits.rights && !self.traits.faults;
+        let counts = self.traits.are_well();
         let lost = self.servers[place].scripts.lost(script);
         if counts && peer.is_in_exec {
             self.witness.fault(format!("item {item} met NOSCRIPT in a transaction"));
