@@ -145,6 +145,8 @@ pub(crate) struct Request {
     pub(crate) repair: bool,
     /// The server that it goes to does not own its slot yet: ASKING in front.
     pub(crate) asking: bool,
+    /// Pipelines: items that the server refuses may go to another one.
+    pub(crate) goes_on: bool,
     /// Transactions: scripts that the server is known to have are not loaded again inside MULTI.
     pub(crate) trust_cache: bool,
     pub(crate) routing: Routing,
@@ -177,6 +179,7 @@ impl Default for Request {
             shape: Shape::Single,
             repeatable: Repeatable::Yes,
             repair: false,
+            goes_on: false,
             trust_cache: false,
             asking: false,
             routing: Routing::None,
@@ -199,6 +202,7 @@ impl Request {
         self.repair = false;
         self.trust_cache = false;
         self.asking = false;
+        self.goes_on = false;
         self.routing = Routing::None;
         self.slot = NO_SLOT;
     }

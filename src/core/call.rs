@@ -22,6 +22,8 @@ use crate::slots::NO_SLOT;
 /// A call as far as it has come.
 pub(super) struct Single {
     pub(super) attempt: Option<AttemptId>,
+    /// Its caller does not want it any more, and the end of its attempt, which is on the way, is the last.
+    pub(super) is_called_off: bool,
     /// What its connection is for.
     purpose: Purpose,
     /// What its reply is for, where it is not the caller's as it is.
@@ -88,7 +90,7 @@ type Judged<V> = std::result::Result<V, Need>;
 
 impl Single {
     pub(super) fn new(purpose: Purpose, task: Option<Box<Task>>) -> Self {
-        Single { attempt: None, purpose, task, progress: None }
+        Single { attempt: None, is_called_off: false, purpose, task, progress: None }
     }
 
     /// The error of a call that is over before its time: not executed, unless an attempt before may have been.
@@ -317,6 +319,10 @@ impl<T: Owner> Engine<T> {
         let deadline = call.deadline;
         let Body::Single(single) = &mut call.body else { return };
         single.attempt = None;
+        if single.is_called_off {
+            tried.give_back(io);
+            return self.end_called_off(io, id, tried.result, tried.arrived);
+        }
         // The plainest of calls, and most of them.
         if single.progress.is_none()
             && let Ok(payload) = &tried.result
@@ -365,6 +371,22 @@ impl<T: Owner> Engine<T> {
                 self.proceed(now, io, id);
             }
         }
+    }
+
+    /// Ends a call that was called off when its last attempt was over. What a refusal proves is not asked any more.
+    fn end_called_off(
+        &mut self,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        result: Result<Box<Payload>>,
+        arrived: Option<Box<Payload>>,
+    ) {
+        let result = result.map_err(|error| match error.server_text().and_then(verdict::not_served) {
+            Some(_) if !error.is_not_executed() => Error::called_off(true),
+            _ if error.is_not_executed() => Error::called_off(false),
+            _ => error,
+        });
+        self.end_with(io, id, result, arrived);
     }
 
     /// The server is too old for the call.

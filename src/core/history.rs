@@ -114,6 +114,8 @@ pub(super) struct Whence {
 #[derive(Debug)]
 pub(super) struct History {
     pub(super) place: Place,
+    /// The caller has named that server.
+    pub(super) is_named: bool,
     read_from: ReadFrom,
     /// Whether an error reply may be a script's own, made up.
     may_be_forged: bool,
@@ -180,6 +182,7 @@ impl History {
         is_checked_first: bool,
     ) -> Self {
         History {
+            is_named: matches!(place, Place::Node(_)),
             place,
             read_from,
             may_be_forged,
@@ -488,7 +491,7 @@ impl History {
                 return Ok(None);
             }
             // A replica that the caller has named remains one.
-            let may_change = !matches!(self.place, Place::Node(_)) || cx.servers.map.is_primary(node);
+            let may_change = !self.is_named || cx.servers.map.is_primary(node);
             let is_replica = may_change && cx.evidence.is_replica(node, whence.conn, cx.servers)?;
             return Ok(is_replica.then_some(Refusal::Certain(Again::AfterRefresh)));
         }
