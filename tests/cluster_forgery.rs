@@ -162,6 +162,7 @@ fn refusals_to_the_letter() {
         "CLUSTERDOWN The cluster is down and only accepts read commands",
         "READONLY You can't write against a read only replica.",
         "LOADING Redis is loading the dataset in memory",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
     ]
     .into_iter()
     .enumerate()

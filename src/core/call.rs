@@ -6,7 +6,7 @@ use super::administration;
 use super::attempts::{Attempt, For, Patience, Tried, Via};
 use super::engine::{Body, Engine};
 use super::evidence::Need;
-use super::history::{self, Again, Context, History, REPEATS_MAX, Room, Whence, honest};
+use super::history::{self, Again, Context, History, REPEATS_MAX, Room, Whence, honest, not_ready};
 use super::refresh::MapWait;
 use super::servers::{Link, Place};
 use super::timers::Timer;
@@ -326,7 +326,7 @@ impl<T: Owner> Engine<T> {
         // The plainest of calls, and most of them.
         if single.progress.is_none()
             && let Ok(payload) = &tried.result
-            && !verdict::has_read_only(payload)
+            && !verdict::has_replicas_word(payload)
         {
             tried.give_back(io);
             let result = tried.result.map(Reply::new);
@@ -353,7 +353,7 @@ impl<T: Owner> Engine<T> {
             return self.turned(now, io, id, tried.whence);
         }
         match tried.result {
-            Ok(payload) if is_alone && verdict::has_read_only(&payload) => {
+            Ok(payload) if is_alone && verdict::has_replicas_word(&payload) => {
                 progress.stage = Stage::Reading { whence: tried.whence, payload };
                 self.proceed(now, io, id);
             }
@@ -492,7 +492,7 @@ impl<T: Owner> Engine<T> {
         let deadline = call.deadline;
         let connects = self.servers.config.reconnect.attempts;
         let judged = self.with_progress(now, io, id, |cx, progress| {
-            let says_replica = error.server_text().is_some_and(verdict::is_read_only);
+            let says_replica = error.server_text().is_some_and(verdict::may_be_replica);
             let is_replica = says_replica && cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
             let Progress { mode: Mode::Alone(alone), request: Some(request), room, last_start, .. } =
                 progress
@@ -515,6 +515,10 @@ impl<T: Owner> Engine<T> {
                         1 => Duration::ZERO,
                         replicas => node.backoff(replicas - 2),
                     })
+                }
+                Status::Loading if is_replica && alone.replicas == 0 => {
+                    alone.replicas = 1;
+                    Some(Duration::ZERO)
                 }
                 Status::Loading => Some(node.backoff(alone.attempts)),
                 Status::Connect => Some(Duration::ZERO),
@@ -692,21 +696,31 @@ impl<T: Owner> Engine<T> {
 
 /// The error of a call that a server refused which is known to be a replica, if it is for that.
 fn refused_by_replica(request: &Request, error: Error) -> Error {
-    let refused = error.server_text().and_then(verdict::refused_before_it_began);
-    if refused == Some(Refused::ReadOnly) && request.shape == Shape::Single && request.is_checked_first(0) {
-        error.certainly_not_executed()
-    } else {
-        error
+    let Some(text) = error.server_text() else { return error };
+    if request.shape != Shape::Single {
+        return error;
     }
+    if verdict::is_not_ready(text) {
+        return not_ready(error);
+    }
+    if verdict::refused_before_it_began(text) == Some(Refused::ReadOnly) && request.is_checked_first(0) {
+        return error.certainly_not_executed();
+    }
+    error
 }
 
 /// Notes which items a server that is a replica has refused before they began.
 fn note_refused(request: &Request, payload: &mut Payload) {
     for place in 0..payload.notes.len() {
         let (at, item) = (payload.notes[place].at, payload.notes[place].item);
-        let refused = verdict::refused_before_it_began(payload.text(at));
-        payload.notes[place].not_executed |=
-            refused == Some(Refused::ReadOnly) && request.is_checked_first(item);
+        let text = payload.text(at);
+        let is_not_ready = verdict::is_not_ready(text);
+        let is_read_only = verdict::refused_before_it_began(text) == Some(Refused::ReadOnly);
+        let note = &mut payload.notes[place];
+        note.not_executed |= is_not_ready || is_read_only && request.is_checked_first(item);
+        if is_not_ready {
+            note.status = Status::Loading;
+        }
     }
 }
 

@@ -483,8 +483,14 @@ impl History {
         repeatable: bool,
     ) -> std::result::Result<Option<Refusal>, Need> {
         let is_certain = !self.may_be_forged;
-        let Some(refusal) = error.server_text().and_then(verdict::not_served) else { return Ok(None) };
+        let Some(text) = error.server_text() else { return Ok(None) };
         let node = whence.node;
+        // By a server that had loaded its data: it does so again only as a replica.
+        if verdict::is_not_ready(text) {
+            let is_replica = cx.evidence.is_replica(node, whence.conn, cx.servers)?;
+            return Ok(is_replica.then_some(Refusal::Certain(Again::AfterRefresh)));
+        }
+        let Some(refusal) = verdict::not_served(text) else { return Ok(None) };
         if refusal == NotServed::ReadOnly {
             // A script that is sent as read-only is stopped in other words.
             if self.read_from != ReadFrom::Primary {
@@ -714,9 +720,20 @@ fn in_doubt(words: &Error, error: Option<&Error>) -> Error {
     }
 }
 
+/// The error of a call that a server refused for it loads its data or misses its primary.
+pub(super) fn not_ready(error: Error) -> Error {
+    let Some(text) = error.server_text() else { return error };
+    let refused = Error::server(Status::Loading, text, true);
+    match error.shared_node() {
+        Some(node) => refused.on(node),
+        None => refused,
+    }
+}
+
 /// A refusal in the words for a caller who cannot wait any longer.
 fn given_up(error: Error) -> Error {
     match error.server_text() {
+        Some(text) if verdict::is_not_ready(text) => not_ready(error),
         Some(text) if verdict::not_served(text).is_some() => {
             let given_up = Error::server(Status::NotServed, text, true);
             let given_up = given_up.context("no server ran the call within its deadline");
