@@ -365,20 +365,12 @@ impl FanOut {
         needs
     }
 
-    /// Script calls that a server lacked, and that were not repaired because one of their slot in front of them might have gone on, go on behind it, or
-    /// without it; unless one behind them was executed.
+    /// Script calls that a server lacked, and that were not repaired because an item in front of them might have gone on, go on behind it, or without it;
+    /// unless one behind them was executed.
     fn hold_missing(&mut self) {
         let is_missing = |note: &Note| note.status == Status::NoScript && note.not_executed;
-        let refused = self.round.next.iter().chain(&self.round.stayed);
-        let mut first_of_slot: HashMap<u16, usize> = HashMap::new();
-        for &index in refused {
-            let first = first_of_slot.entry(self.request.items[index].slot).or_insert(index);
-            *first = index.min(*first);
-        }
-        let is_behind = |index: usize| {
-            let slot = self.request.items[index].slot;
-            first_of_slot.get(&slot).is_some_and(|&first| first < index) && !self.has_choice(index)
-        };
+        let Some(&first) = self.round.next.iter().chain(&self.round.stayed).min() else { return };
+        let is_behind = |index: usize| first < index && !self.has_choice(index);
         let items = self.round.parts.iter().flat_map(|part| &part.items);
         let mut missing: Vec<usize> = items
             .copied()
