@@ -370,11 +370,10 @@ impl FanOut {
     fn hold_missing(&mut self) {
         let is_missing = |note: &Note| note.status == Status::NoScript && note.not_executed;
         let Some(&first) = self.round.next.iter().chain(&self.round.stayed).min() else { return };
-        let is_behind = |index: usize| first < index && !self.has_choice(index);
         let items = self.round.parts.iter().flat_map(|part| &part.items);
         let mut missing: Vec<usize> = items
             .copied()
-            .filter(|index| self.notes.get(index).is_some_and(is_missing) && is_behind(*index))
+            .filter(|index| first < *index && self.notes.get(index).is_some_and(is_missing))
             .collect();
         if missing.is_empty() {
             return;
@@ -384,7 +383,7 @@ impl FanOut {
             open.sort_unstable();
             let mut repairable = self.in_order(&open, false);
             repairable.extend(self.in_order(&open, true));
-            missing.retain(|index| repairable.contains(index));
+            missing.retain(|index| self.has_choice(*index) || repairable.contains(index));
         }
         for index in missing {
             self.answers[index] = Answer::Awaited;

@@ -72,9 +72,10 @@ impl World {
         let is_excused = |error: &Error| {
             op.view.read_from == ReadFrom::Replica && error.status() == Status::Connect
                 || error.is_not_executed() && (error.status() == Status::NoScript || self.traits.old)
-                // The first call has the sentinels asked, others go by the old map meanwhile; and in the middle of a transaction nobody turns round.
+                // The first call has the sentinels asked, others go by the old map meanwhile: in a transaction nobody turns round, and in a
+                // pipeline not for what was overtaken.
                 || self.traits.kind == Kind::Sentinel
-                    && op.shape == Shape::Transaction
+                    && op.shape != Shape::Single
                     && error.message().contains("READONLY")
                 // Without HELLO nothing tells beforehand that a replica has no EVALSHA_RO.
                 || self.traits.old && op.items.iter().any(|item| item.has_choice)
