@@ -395,9 +395,8 @@ impl FanOut {
     /// Which of these items may be sent again, in ascending order: those that nothing with a key in common has overtaken. `keyless`: of those that
     /// have no slot. What has no keys, or a choice of servers, has no order to keep with what has.
     fn in_order(&self, items: &[usize], keyless: bool) -> Vec<usize> {
-        let is_of = |index: usize| {
-            (self.request.items[index].slot == NO_SLOT) == keyless && !self.has_choice(index)
-        };
+        let is_of =
+            |index: usize| (self.request.items[index].slot == NO_SLOT) == keyless && !self.has_choice(index);
         let missed: Vec<usize> = items.iter().copied().filter(|&index| is_of(index)).collect();
         let has_run = |index: usize| match &self.answers[index] {
             Answer::Awaited => false,
@@ -419,8 +418,9 @@ impl FanOut {
         next.sort_unstable();
         let mut repairable = self.in_order(&next, false);
         repairable.extend(self.in_order(&next, true));
-        let (next, overtaken) =
-            next.into_iter().partition::<Vec<_>, _>(|index| self.has_choice(*index) || repairable.contains(index));
+        let (next, overtaken) = next
+            .into_iter()
+            .partition::<Vec<_>, _>(|index| self.has_choice(*index) || repairable.contains(index));
         for index in overtaken {
             let error = self.history(index).overtaken();
             self.answers[index] = Answer::Error(error);

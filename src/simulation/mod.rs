@@ -184,7 +184,9 @@ impl World {
         self.events += 1;
         if let Some(conn) = network.resolving() {
             let found = match self.rng.u8(..8) {
-                0 if self.traits.faults && self.healed.is_none() => Err(Error::new(Status::Connect, "no such host")),
+                0 if self.traits.faults && self.healed.is_none() => {
+                    Err(Error::new(Status::Connect, "no such host"))
+                }
                 // The first of them is nobody's.
                 1..4 => Ok(vec!["10.9.9.8:6379".parse().expect("an address")]),
                 _ => Ok(Vec::new()),
@@ -314,7 +316,8 @@ impl World {
             self.collect();
             self.tell_all();
             let now = self.now;
-            is_due = self.clients.iter_mut().any(|client| client.engine.next_tick().is_some_and(|at| at <= now));
+            is_due =
+                self.clients.iter_mut().any(|client| client.engine.next_tick().is_some_and(|at| at <= now));
         }
         self.check_time();
     }
@@ -429,7 +432,12 @@ impl World {
             let open = client.network.open_conns().len() + client.network.dialing().len();
             assert_eq!(open, 0, "seed {}: closing has left connections", self.seed);
             let held = client.engine.held();
-            assert_eq!((held.calls, held.attempts, held.conns), (0, 0, 0), "seed {}: closing has left this", self.seed);
+            assert_eq!(
+                (held.calls, held.attempts, held.conns),
+                (0, 0, 0),
+                "seed {}: closing has left this",
+                self.seed
+            );
         }
     }
 }

@@ -65,7 +65,8 @@ impl World {
             if history.is_refused || history.executed != 1 {
                 continue;
             }
-            let has_common = |other: &&Item| !other.has_choice && one.keys.iter().any(|key| other.keys.contains(key));
+            let has_common =
+                |other: &&Item| !other.has_choice && one.keys.iter().any(|key| other.keys.contains(key));
             for other in later.items.iter().filter(has_common) {
                 if let Some(place) = self.place_of(other) {
                     assert!(

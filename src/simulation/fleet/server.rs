@@ -89,7 +89,8 @@ impl Call {
 const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
 const READONLY: &str = "-READONLY You can't write against a read only replica.\r\n";
 const LOADING: &str = "-LOADING Redis is loading the dataset in memory\r\n";
-const BUSY: &str = "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n";
+const BUSY: &str =
+    "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n";
 const MASTERDOWN: &str =
     "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n";
 const TRYAGAIN: &str = "-TRYAGAIN Multiple keys request during rehashing of slot\r\n";
@@ -103,12 +104,7 @@ impl Fleet {
     }
 
     /// Takes bytes from a connection, and gives the answers.
-    pub(in crate::simulation) fn receive(
-        &mut self,
-        place: usize,
-        peer: &mut Peer,
-        bytes: &[u8],
-    ) -> Vec<u8> {
+    pub(in crate::simulation) fn receive(&mut self, place: usize, peer: &mut Peer, bytes: &[u8]) -> Vec<u8> {
         peer.received.extend_from_slice(bytes);
         let mut replies = Vec::new();
         if peer.waiting.is_some() {
@@ -254,18 +250,15 @@ impl Fleet {
     }
 
     /// Why a command belongs to another node of the cluster.
-    fn elsewhere(
-        &mut self,
-        place: usize,
-        peer: &Peer,
-        command: &[Vec<u8>],
-        writes: bool,
-    ) -> Option<String> {
+    fn elsewhere(&mut self, place: usize, peer: &Peer, command: &[Vec<u8>], writes: bool) -> Option<String> {
         let keys = keys_of(command);
         let slot = slots::slot_of(keys.first()?);
         let knows = self.servers[place].view.of(slot);
         let moved = |fleet: &Fleet, to: usize| format!("-MOVED {slot} {}\r\n", fleet.servers[to].address);
         if let Some(primary) = self.servers[place].follows {
+            if writes && self.traits.are_well() && !self.traits.forges {
+                self.witness.fault(format!("{:?} came to a replica, and may write", item_of(command)));
+            }
             let serves = peer.reads && !writes && knows == primary;
             return (!serves).then(|| moved(self, knows));
         }
@@ -305,6 +298,7 @@ impl Fleet {
             (b"SCRIPT", b"LOAD") => self.load(place, peer, word(2)),
             (b"SCRIPT", b"FLUSH") => {
                 self.flush(place);
+                self.servers[place].flushes += 1;
                 "+OK\r\n".into()
             }
             (b"SCRIPT", b"EXISTS") => {
@@ -382,13 +376,7 @@ impl Fleet {
     }
 
     /// A script is not there.
-    fn miss(
-        &mut self,
-        place: usize,
-        peer: &mut Peer,
-        script: Option<usize>,
-        command: &[Vec<u8>],
-    ) -> String {
+    fn miss(&mut self, place: usize, peer: &mut Peer, script: Option<usize>, command: &[Vec<u8>]) -> String {
         let Some(script) = script else { return NOSCRIPT.into() };
         let item = item_of(command).unwrap_or_default();
         self.witness.note(item).missed += 1;
@@ -402,7 +390,8 @@ impl Fleet {
             && before == lost
             && peer.position >= from
         {
-            self.witness.fault(format!("item {item} relied on script {script}, which its client knew was lost"));
+            self.witness
+                .fault(format!("item {item} relied on script {script}, which its client knew was lost"));
         }
         peer.missed[script] = Some(lost);
         NOSCRIPT.into()
@@ -429,8 +418,10 @@ impl Fleet {
             2 => TRYAGAIN.into(),
             3 => CLUSTERDOWN.into(),
             4 => READONLY.into(),
-            5 => format!("-MOVED {slot} 10.9.9.9:6379\r\n"),
-            6 => forbidden("evalsha"),
+            5 if item % 3 == 0 => format!("-MOVED {slot} 10.9.9.9:6379\r\n"),
+            // Not even the call's own slot.
+            5 => format!("-MOVED {} {other}\r\n", slot ^ 1),
+            6 if !self.traits.rights => forbidden("evalsha"),
             // Without SCRIPT LOAD nothing shows that a server has loaded; and a replica may load again, so calls that only read are believed.
             7 if !self.traits.rights && !self.servers[place].is_full && !reads => LOADING.into(),
             _ => "-NOSCRIPT of my own making\r\n".into(),
