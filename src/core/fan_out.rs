@@ -22,6 +22,7 @@ use crate::request::{Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, make_room};
 use crate::route::ReadFrom;
 use crate::session::order::NotExecuted;
+use crate::session::verdict;
 use crate::slots::NO_SLOT;
 
 /// Up to so many parts are looked through one by one.
@@ -355,7 +356,9 @@ impl FanOut {
                     self.notes.remove(&index);
                 }
                 Ok(Err(judged)) => {
-                    self.round.stayed.push(index);
+                    if error.server_text().and_then(verdict::not_served).is_some() {
+                        self.round.stayed.push(index);
+                    }
                     if let Some(note) = self.notes.get_mut(&index) {
                         note.not_executed = judged.is_not_executed();
                     }
@@ -365,16 +368,16 @@ impl FanOut {
         needs
     }
 
-    /// Script calls that a server lacked, and that were not repaired because an item in front of them might have gone on, go on behind it, or without it;
-    /// unless one behind them was executed.
+    /// Script calls that a server lacked, and that were not repaired because other items might have gone on in front of them, or have run behind them, go on
+    /// when it is known what became of those; unless one behind them was executed.
     fn hold_missing(&mut self) {
+        if self.round.next.is_empty() && self.round.stayed.is_empty() {
+            return;
+        }
         let is_missing = |note: &Note| note.status == Status::NoScript && note.not_executed;
-        let Some(&first) = self.round.next.iter().chain(&self.round.stayed).min() else { return };
         let items = self.round.parts.iter().flat_map(|part| &part.items);
-        let mut missing: Vec<usize> = items
-            .copied()
-            .filter(|index| first < *index && self.notes.get(index).is_some_and(is_missing))
-            .collect();
+        let mut missing: Vec<usize> =
+            items.copied().filter(|index| self.notes.get(index).is_some_and(is_missing)).collect();
         if missing.is_empty() {
             return;
         }

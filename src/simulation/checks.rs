@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::World;
 use super::calls::{End, Op};
-use super::traits::Kind;
+use super::traits;
 use crate::core::Task;
 use crate::error::{Error, Reason, Result, Status};
 use crate::request::Shape;
@@ -246,7 +246,7 @@ impl World {
             Shape::Pipeline => 1,
             Shape::Transaction => 0,
         };
-        let counts = self.traits.are_well() && !self.traits.forges && self.traits.kind != Kind::Cluster;
+        let counts = self.traits.are_well() && !self.traits.forges && self.traits.kind != traits::Kind::Cluster;
         for item in op.items.iter().filter(|_| counts) {
             let missed = seen(item.number).missed;
             assert!(
@@ -258,7 +258,7 @@ impl World {
         // Refused in the middle, MULTI leaves its commands to run singly. A replica that is no part of a cluster refuses only what would write.
         let is_whole = op.shape == Shape::Transaction
             && !self.traits.rights
-            && (self.fleet.kind == Kind::Cluster || !self.traits.faults);
+            && (self.fleet.kind == traits::Kind::Cluster || !self.traits.faults);
         if is_whole {
             let ran = op.items.iter().filter(|item| seen(item.number).executed > 0).count();
             assert!(ran == 0 || ran == op.items.len(), "seed {seed}: call {number}: {ran} items ran");
