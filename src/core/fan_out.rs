@@ -22,6 +22,7 @@ use crate::request::{Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, make_room};
 use crate::route::ReadFrom;
 use crate::session::order::NotExecuted;
+use crate::session::verdict;
 use crate::slots::NO_SLOT;
 
 /// Up to so many parts are looked through one by one.
@@ -355,7 +356,9 @@ impl FanOut {
                     self.notes.remove(&index);
                 }
                 Ok(Err(judged)) => {
-                    self.round.stayed.push(index);
+                    if error.server_text().and_then(verdict::not_served).is_some() {
+                        self.round.stayed.push(index);
+                    }
                     if let Some(note) = self.notes.get_mut(&index) {
                         note.status = judged.status();
                         note.not_executed = judged.is_not_executed();
@@ -366,25 +369,16 @@ impl FanOut {
         needs
     }
 
-    /// Script calls that a server lacked, and that were not repaired because one of their slot in front of them might have gone on, go on behind it, or
-    /// without it; unless one behind them was executed.
+    /// Script calls that a server lacked, and that were not repaired because other items might have gone on in front of them, or have run behind them, go on
+    /// when it is known what became of those; unless one behind them was executed.
     fn hold_missing(&mut self) {
-        let is_missing = |note: &Note| note.status == Status::NoScript && note.not_executed;
-        let refused = self.round.next.iter().chain(&self.round.stayed);
-        let mut first_of_slot: HashMap<u16, usize> = HashMap::new();
-        for &index in refused {
-            let first = first_of_slot.entry(self.request.items[index].slot).or_insert(index);
-            *first = index.min(*first);
+        if self.round.next.is_empty() && self.round.stayed.is_empty() {
+            return;
         }
-        let is_behind = |index: usize| {
-            let slot = self.request.items[index].slot;
-            first_of_slot.get(&slot).is_some_and(|&first| first < index) && !self.has_choice(index)
-        };
+        let is_missing = |note: &Note| note.status == Status::NoScript && note.not_executed;
         let items = self.round.parts.iter().flat_map(|part| &part.items);
-        let mut missing: Vec<usize> = items
-            .copied()
-            .filter(|index| self.notes.get(index).is_some_and(is_missing) && is_behind(*index))
-            .collect();
+        let mut missing: Vec<usize> =
+            items.copied().filter(|index| self.notes.get(index).is_some_and(is_missing)).collect();
         if missing.is_empty() {
             return;
         }
@@ -393,7 +387,7 @@ impl FanOut {
             open.sort_unstable();
             let mut repairable = self.in_order(&open, false);
             repairable.extend(self.in_order(&open, true));
-            missing.retain(|index| repairable.contains(index));
+            missing.retain(|index| self.has_choice(*index) || repairable.contains(index));
         }
         for index in missing {
             self.answers[index] = Answer::Awaited;

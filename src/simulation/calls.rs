@@ -54,6 +54,8 @@ pub(super) struct Op {
     pub(super) items: Vec<Item>,
     pub(super) waits: bool,
     pub(super) task: Option<Task>,
+    /// How often each primary had been told to let go of its scripts.
+    pub(super) flushes: Vec<u32>,
     pub(super) submitted: Instant,
     pub(super) timeout: Duration,
     pub(super) deadline: Instant,
@@ -178,6 +180,7 @@ impl World {
             items,
             waits: false,
             task: None,
+            flushes: self.flushes(),
             submitted,
             timeout,
             deadline: submitted + timeout,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::World;
 use super::calls::{End, Op};
+use super::traits;
 use crate::core::Task;
 use crate::error::{Error, Reason, Result, Status};
 use crate::request::Shape;
@@ -88,7 +89,28 @@ impl World {
         op.end = Some(End { at: now, error, items });
     }
 
+    /// How often each primary was told to let go of its scripts.
+    pub(super) fn flushes(&self) -> Vec<u32> {
+        self.fleet.primaries().iter().map(|place| self.fleet.servers[*place].flushes).collect()
+    }
+
     fn check_task(&self, number: usize, op: &Op, reply: ReplyRef<'_>) {
+        // Where the primaries remain the same.
+        if self.traits.are_well() && !self.traits.forges {
+            let primaries = self.fleet.primaries();
+            let ever_had = |place: &usize| self.fleet.servers[*place].scripts.ever_had(0);
+            let is_true = match &op.task {
+                Some(Task::Exists(_)) => {
+                    reply.get(0).and_then(ReplyRef::as_bool) != Some(true) || primaries.iter().all(ever_had)
+                }
+                Some(Task::Load(_)) => primaries.iter().all(ever_had),
+                Some(Task::Flush(_)) => {
+                    op.flushes.iter().zip(self.flushes()).all(|(before, now)| *before < now)
+                }
+                _ => true,
+            };
+            assert!(is_true, "seed {}: call {number}: {:?} is not so everywhere", self.seed, reply);
+        }
         let is_right = match &op.task {
             Some(Task::Exists(shas)) => reply.kind() == Kind::Array && reply.len() == shas.len(),
             Some(Task::Load(_) | Task::Flush(_) | Task::Kill) => reply.as_str() == Some("OK"),
@@ -218,10 +240,25 @@ impl World {
                 history.arrived
             );
         }
+        // Loaded again once, and then it is sent along: by EVAL it cannot miss. In a pipeline at once.
+        let misses = match op.shape {
+            Shape::Single => 2,
+            Shape::Pipeline => 1,
+            Shape::Transaction => 0,
+        };
+        let counts = self.traits.are_well() && !self.traits.forges && self.traits.kind != traits::Kind::Cluster;
+        for item in op.items.iter().filter(|_| counts) {
+            let missed = seen(item.number).missed;
+            assert!(
+                missed <= misses,
+                "seed {seed}: call {number}, item {} was missed {missed} times",
+                item.number
+            );
+        }
         // Refused in the middle, MULTI leaves its commands to run singly. A replica that is no part of a cluster refuses only what would write.
         let is_whole = op.shape == Shape::Transaction
             && !self.traits.rights
-            && (self.fleet.kind == super::traits::Kind::Cluster || !self.traits.faults);
+            && (self.fleet.kind == traits::Kind::Cluster || !self.traits.faults);
         if is_whole {
             let ran = op.items.iter().filter(|item| seen(item.number).executed > 0).count();
             assert!(ran == 0 || ran == op.items.len(), "seed {seed}: call {number}: {ran} items ran");
@@ -230,7 +267,7 @@ impl World {
 
     /// What stays an error because its script was lost does so because something behind it has run.
     fn check_missing(&self, number: usize, op: &Op, end: &End) {
-        if self.traits.rights || self.traits.old || op.shape != Shape::Pipeline {
+        if self.traits.rights || self.traits.old || op.is_called_off || op.shape != Shape::Pipeline {
             return;
         }
         let may_have_run = |index: usize| {

@@ -18,7 +18,10 @@ impl World {
         let is_ordered = |item: &&Item| !item.has_choice && !item.may_repeat;
         let items: Vec<&Item> = op.items.iter().filter(is_ordered).collect();
         for (at, later) in items.iter().enumerate() {
-            for earlier in items[..at].iter().filter(|earlier| earlier.is_tied(later, is_cluster)) {
+            // One that has run and says in the servers' own words that it has not is not told from one that has not, until it has been asked about.
+            let is_told =
+                |earlier: &&&Item| earlier.is_tied(later, is_cluster) && !self.fleet.forges(later.number);
+            for earlier in items[..at].iter().filter(is_told) {
                 if let (Some(first), Some(second)) = (self.place_of(earlier), self.place_of(later)) {
                     assert!(
                         first < second,

@@ -107,8 +107,7 @@ fn report(schedule: Schedule, failure: &str) -> String {
     let steps: Vec<String> = shrunk.steps.iter().map(ToString::to_string).collect();
     let Schedule { seed, without, .. } = shrunk;
     format!(
-        "{failure}\n\nIt takes {} of {all} steps. Their history:\n  {}\n\nAgain: RS_SCRIPT_SEED={seed} RS_SCRIPT_STEPS={} \
-         RS_SCRIPT_WITHOUT={without} cargo test --locked --profile simulation --lib every_schedule",
+        "{failure}\n\nIt takes {} of {all} steps. Their history:\n  {}\n\nAgain: scripts/simulate --seed {seed} {} {without}",
         steps.len(),
         history.join("\n  "),
         if steps.is_empty() { "none".to_owned() } else { steps.join(",") },
@@ -193,21 +192,6 @@ fn every_schedule_ends_each_call_once_with_the_truth() {
         return;
     }
     let count = number_of("RS_SCRIPT_SCHEDULES").unwrap_or(2_000);
-    if number_of("RS_SCRIPT_SURVEY").is_some() {
-        let mut kinds: std::collections::BTreeMap<String, (u64, u64, String)> = Default::default();
-        for seed in 0..count {
-            if let Err(failure) = run(&Schedule::new(seed)) {
-                let kind = kinds.entry(kind_of(&failure)).or_insert((0, seed, failure));
-                kind.0 += 1;
-            }
-        }
-        for (kind, (times, seed, failure)) in &kinds {
-            println!("SURVEY {times} times, first {seed}: {failure}");
-            std::fs::write(format!("/tmp/h-sim-fail-{seed}"), report(Schedule::new(*seed), failure)).unwrap();
-            let _ = kind;
-        }
-        return;
-    }
     let began = Instant::now();
     match run_all(count) {
         Ok(all) => {

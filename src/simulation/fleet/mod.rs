@@ -42,6 +42,8 @@ pub(super) struct Server {
     pub(super) follows: Option<usize>,
     pub(super) is_sentinel: bool,
     pub(super) scripts: ScriptCache,
+    /// How often it was told to let go of them.
+    pub(super) flushes: u32,
     /// The slots and their owners as it knows them.
     view: Owners,
     /// It was started so often: connections to what it was before are dead.
@@ -165,6 +167,7 @@ impl Fleet {
                 follows,
                 is_sentinel,
                 scripts: ScriptCache::new(),
+                flushes: 0,
                 view: owner.clone(),
                 life: 0,
             });

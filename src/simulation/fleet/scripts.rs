@@ -16,11 +16,13 @@ pub(in crate::simulation) struct ScriptCache {
     /// How often each was lost, and any of them.
     lost: [u32; SCRIPTS],
     pub(super) losses: u32,
+    /// Whether it ever had each.
+    had: [bool; SCRIPTS],
 }
 
 impl ScriptCache {
     pub(super) fn new() -> Self {
-        ScriptCache { held: [Held::No; SCRIPTS], lost: [0; SCRIPTS], losses: 0 }
+        ScriptCache { held: [Held::No; SCRIPTS], lost: [0; SCRIPTS], losses: 0, had: [false; SCRIPTS] }
     }
 
     pub(super) fn has(&self, script: usize) -> bool {
@@ -29,11 +31,13 @@ impl ScriptCache {
 
     pub(super) fn load(&mut self, script: usize) {
         self.held[script] = Held::Loaded;
+        self.had[script] = true;
     }
 
     pub(super) fn eval(&mut self, script: usize) {
         if !self.has(script) {
             self.held[script] = Held::Evaled;
+            self.had[script] = true;
         }
     }
 
@@ -53,6 +57,10 @@ impl ScriptCache {
 
     pub(super) fn flush(&mut self) {
         (0..SCRIPTS).for_each(|script| self.lose(script));
+    }
+
+    pub(in crate::simulation) fn ever_had(&self, script: usize) -> bool {
+        self.had[script]
     }
 
     /// How often it was lost.

@@ -256,6 +256,9 @@ impl Fleet {
         let knows = self.servers[place].view.of(slot);
         let moved = |fleet: &Fleet, to: usize| format!("-MOVED {slot} {}\r\n", fleet.servers[to].address);
         if let Some(primary) = self.servers[place].follows {
+            if writes && self.traits.are_well() && !self.traits.forges {
+                self.witness.fault(format!("{:?} came to a replica, and may write", item_of(command)));
+            }
             let serves = peer.reads && !writes && knows == primary;
             return (!serves).then(|| moved(self, knows));
         }
@@ -295,6 +298,7 @@ impl Fleet {
             (b"SCRIPT", b"LOAD") => self.load(place, peer, word(2)),
             (b"SCRIPT", b"FLUSH") => {
                 self.flush(place);
+                self.servers[place].flushes += 1;
                 "+OK\r\n".into()
             }
             (b"SCRIPT", b"EXISTS") => {
@@ -414,8 +418,10 @@ impl Fleet {
             2 => TRYAGAIN.into(),
             3 => CLUSTERDOWN.into(),
             4 => READONLY.into(),
-            5 => format!("-MOVED {slot} 10.9.9.9:6379\r\n"),
-            6 => forbidden("evalsha"),
+            5 if item % 3 == 0 => format!("-MOVED {slot} 10.9.9.9:6379\r\n"),
+            // Not even the call's own slot.
+            5 => format!("-MOVED {} {other}\r\n", slot ^ 1),
+            6 if !self.traits.rights => forbidden("evalsha"),
             // Without SCRIPT LOAD nothing shows that a server has loaded; and a replica may load again, so calls that only read are believed.
             7 if !self.traits.rights && !self.servers[place].is_full && !reads => LOADING.into(),
             _ => "-NOSCRIPT of my own making\r\n".into(),
