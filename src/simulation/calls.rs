@@ -8,7 +8,7 @@ use super::trace;
 use super::traits::Kind;
 use crate::core::{Call, ConnId, FlushMode, NodeId, Task, View, Way, Work};
 use crate::error::Error;
-use crate::request::{Repeatable, Request, Routing, Shape};
+use crate::request::{Flags, Repeatable, Request, Routing, Shape};
 use crate::route::ReadFrom;
 use crate::session::handshake::Purpose;
 use crate::slots::NO_SLOT;
@@ -130,17 +130,22 @@ impl World {
             let is_command = self.rng.u8(..5) == 0;
             match has_key {
                 Some(key) if waits => {
-                    request.command(&[b"BLPOP", key.as_bytes(), number.as_bytes()]).expect("accepted");
+                    request
+                        .command(&[b"BLPOP", key.as_bytes(), number.as_bytes()], Flags::NONE)
+                        .expect("accepted");
                 }
                 Some(key) if is_command && !is_idempotent && keys.len() == 1 => {
-                    request.command(&[b"APPEND", key.as_bytes(), number.as_bytes()]).expect("accepted");
+                    request
+                        .command(&[b"APPEND", key.as_bytes(), number.as_bytes()], Flags::NONE)
+                        .expect("accepted");
                 }
                 _ => {
                     let script = if is_idempotent { IDEMPOTENT } else { self.rng.usize(..IDEMPOTENT) };
                     let reads = !is_idempotent && self.rng.u8(..4) == 0;
                     let script = self.fleet.scripts[script].clone();
                     let args = [number.as_str()];
-                    request.script_call(&script, &keys[..], &args[..], reads).expect("accepted");
+                    let flags = Flags { read_only: reads, idempotent: false };
+                    request.script_call(&script, &keys[..], &args[..], flags).expect("accepted");
                 }
             }
             items.push(Item { number: self.next_item, keys, has_choice: false, may_repeat: false });
@@ -155,7 +160,7 @@ impl World {
         let view = View { read_from, way };
         let reads = view.reads(&request);
         for (index, item) in items.iter_mut().enumerate() {
-            item.has_choice = request.items[index].read_only && reads;
+            item.has_choice = request.items[index].reads && reads;
             item.may_repeat = request.repeatable_item(index) != Repeatable::No;
         }
         let number = self.note_op(client, shape, items, view, timeout);

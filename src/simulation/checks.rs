@@ -246,7 +246,8 @@ impl World {
             Shape::Pipeline => 1,
             Shape::Transaction => 0,
         };
-        let counts = self.traits.are_well() && !self.traits.forges && self.traits.kind != traits::Kind::Cluster;
+        let counts =
+            self.traits.are_well() && !self.traits.forges && self.traits.kind != traits::Kind::Cluster;
         for item in op.items.iter().filter(|_| counts) {
             let missed = seen(item.number).missed;
             assert!(

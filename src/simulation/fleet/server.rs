@@ -418,7 +418,7 @@ impl Fleet {
             2 => TRYAGAIN.into(),
             3 => CLUSTERDOWN.into(),
             4 => READONLY.into(),
-            5 if item % 3 == 0 => format!("-MOVED {slot} 10.9.9.9:6379\r\n"),
+            5 if item.is_multiple_of(3) => format!("-MOVED {slot} 10.9.9.9:6379\r\n"),
             // Not even the call's own slot.
             5 => format!("-MOVED {} {other}\r\n", slot ^ 1),
             6 if !self.traits.rights => forbidden("evalsha"),
