@@ -374,8 +374,9 @@ impl FanOut {
         needs
     }
 
-    /// Script calls that a server lacked, and that were not repaired because other items might have gone on in front of them, or have run behind them, go on
-    /// when it is known what became of those; unless one behind them was executed.
+    /// Script calls that a server lacked, and that were not repaired because other items might have gone on in
+    /// front of them, or have run behind them, go on when it is known what became of those; unless one behind them
+    /// was executed.
     fn hold_missing(&mut self) {
         if self.round.next.is_empty() && self.round.stayed.is_empty() {
             return;
@@ -401,8 +402,9 @@ impl FanOut {
         }
     }
 
-    /// Which of these items may be sent again, in ascending order: those that nothing with a key in common has overtaken. `keyless`: of those that
-    /// have no slot. What has no keys, or a choice of servers, has no order to keep with what has.
+    /// Which of these items may be sent again, in ascending order: those that nothing with a key in common has
+    /// overtaken. `keyless`: of those that have no slot. What has no keys, or a choice of servers, has no order to
+    /// keep with what has.
     fn in_order(&self, items: &[usize], keyless: bool) -> Vec<usize> {
         let is_of =
             |index: usize| (self.request.items[index].slot == NO_SLOT) == keyless && !self.has_choice(index);

@@ -1,4 +1,5 @@
-//! What comes after the faults have stopped: everything ends, calls that can be answered are, and nothing is left behind.
+//! What comes after the faults have stopped: everything ends, calls that can be answered are, and nothing is left
+//! behind.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use crate::error::{Error, Status};
 use crate::request::Shape;
 use crate::route::ReadFrom;
 
-/// However long a call may wait, it is not left to its deadline: this is what a pause, a look and a connection take, several times.
+/// However long a call may wait, it is not left to its deadline: this is what a pause, a look and a connection
+/// take, several times.
 const SOON: Duration = Duration::from_secs(20);
 
 /// The longest pause before the next attempt to connect, and more.
@@ -66,13 +68,13 @@ impl World {
     fn check_success(&self, number: usize) {
         let op = &self.ops[number];
         let Some(end) = &op.end else { return };
-        // There may be no replica; and what has not run for its script was lost, or in a form that the server lacks, stays an error where it was
-        // overtaken.
+        // There may be no replica; and what has not run for its script was lost, or in a form that the server
+        // lacks, stays an error where it was overtaken.
         let is_excused = |error: &Error| {
             op.view.read_from == ReadFrom::Replica && error.status() == Status::Connect
                 || error.is_not_executed() && (error.status() == Status::NoScript || self.traits.old)
-                // The first call has somebody asked who is the primary, others go by the old map meanwhile: in a transaction nobody turns round, and
-                // in a pipeline not for what was overtaken.
+                // The first call has somebody asked who is the primary, others go by the old map meanwhile: in a
+                // transaction nobody turns round, and in a pipeline not for what was overtaken.
                 || op.shape != Shape::Single && error.message().contains("READONLY")
                 // Without HELLO nothing tells beforehand that a replica has no EVALSHA_RO.
                 || self.traits.old && op.items.iter().any(|item| item.has_choice)

@@ -39,7 +39,8 @@ impl World {
             assert!(waiting <= most, "seed {seed}: {waiting} commands wait at a time, {most} may");
             let calls = self.ops.iter().filter(|op| op.client == place && !op.is_over()).count();
             let held = client.engine.held();
-            // Of each call a part for each of up to six items, and a question about each; connections that shake hands; one look.
+            // Of each call a part for each of up to six items, and a question about each; connections that shake
+            // hands; one look.
             let attempts = 12 * calls + held.conns + 1;
             assert!(held.calls <= calls, "seed {seed}: {held:?} for {calls} calls");
             assert!(held.attempts <= attempts, "seed {seed}: {held:?} for {calls} calls");
@@ -256,7 +257,8 @@ impl World {
                 item.number
             );
         }
-        // Refused in the middle, MULTI leaves its commands to run singly. A replica that is no part of a cluster refuses only what would write.
+        // Refused in the middle, MULTI leaves its commands to run singly. A replica that is no part of a cluster
+        // refuses only what would write.
         let is_whole = op.shape == Shape::Transaction
             && !self.traits.rights
             && (self.fleet.kind == traits::Kind::Cluster || !self.traits.faults);

@@ -1,11 +1,13 @@
-//! The whole client against models of servers and network: every order of events that a seed makes, with a clock of its own.
+//! The whole client against models of servers and network: every order of events that a seed makes, with a clock of
+//! its own.
 //!
-//! A schedule is a seed and the steps that are taken of those that it makes. Each step draws what it needs from a number of its own, so a step
-//! that is left out changes no other: that is how a failure is shrunk. Whoever enters the engine does so between any two events that it is told:
-//! a caller who submits, calls off or closes, a driver that tells what time it is, a connection that tells how calls on it have ended.
+//! A schedule is a seed and the steps that are taken of those that it makes. Each step draws what it needs from a
+//! number of its own, so a step that is left out changes no other: that is how a failure is shrunk. Whoever enters
+//! the engine does so between any two events that it is told: a caller who submits, calls off or closes, a driver
+//! that tells what time it is, a connection that tells how calls on it have ended.
 //!
-//! `RS_SCRIPT_SCHEDULES` runs so many seeds, `RS_SCRIPT_SEED` one, of which `RS_SCRIPT_STEPS` are the steps and `RS_SCRIPT_WITHOUT` the traits that are
-//! taken away. CONTRIBUTING.md says more.
+//! `RS_SCRIPT_SCHEDULES` runs so many seeds, `RS_SCRIPT_SEED` one, of which `RS_SCRIPT_STEPS` are the steps and
+//! `RS_SCRIPT_WITHOUT` the traits that are taken away. CONTRIBUTING.md says more.
 
 mod calls;
 mod calm;
@@ -362,7 +364,8 @@ impl World {
                 trace::note(|| format!("{} has lost its primary", name()));
                 server.is_stale = true;
             }
-            // What a script makes up to the letter, where it could be true, nobody can tell from the server's own word.
+            // What a script makes up to the letter, where it could be true, nobody can tell from the server's own
+            // word.
             66..84 if self.traits.forges => {}
             66..68 => {
                 trace::note(|| format!("{} sees no majority", name()));

@@ -1,4 +1,5 @@
-//! A model of what lies between the client and the servers: connections that are slow, cut, silent or refused; and [`Actions`] on them.
+//! A model of what lies between the client and the servers: connections that are slow, cut, silent or refused; and
+//! [`Actions`] on them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;

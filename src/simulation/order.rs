@@ -1,7 +1,8 @@
 //! In which order things must have run.
 //!
-//! In a pipeline items that have a key in common run in their order, whatever becomes of each. Calls that one caller makes are sent in order:
-//! what a server refuses, and what waits for another connection, may change places with those behind it.
+//! In a pipeline items that have a key in common run in their order, whatever becomes of each. Calls that one
+//! caller makes are sent in order: what a server refuses, and what waits for another connection, may change places
+//! with those behind it.
 
 use super::World;
 use super::calls::{Item, Op};
@@ -18,7 +19,8 @@ impl World {
         let is_ordered = |item: &&Item| !item.has_choice && !item.may_repeat;
         let items: Vec<&Item> = op.items.iter().filter(is_ordered).collect();
         for (at, later) in items.iter().enumerate() {
-            // One that has run and says in the servers' own words that it has not is not told from one that has not, until it has been asked about.
+            // One that has run and says in the servers' own words that it has not is not told from one that has
+            // not, until it has been asked about.
             let is_told =
                 |earlier: &&&Item| earlier.is_tied(later, is_cluster) && !self.fleet.forges(later.number);
             for earlier in items[..at].iter().filter(is_told) {
@@ -43,7 +45,8 @@ impl World {
     }
 
     pub(super) fn check_submitters(&self) {
-        // Every second a call waits for what the sentinels say, and others go on meanwhile. So it is where something speaks against the map.
+        // Every second a call waits for what the sentinels say, and others go on meanwhile. So it is where
+        // something speaks against the map.
         if self.traits.kind == Kind::Sentinel || self.traits.forges || !self.traits.are_well() {
             return;
         }

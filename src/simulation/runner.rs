@@ -1,4 +1,5 @@
-//! Runs schedules, on as many threads as there are processors; and shrinks one that fails, to what it needs for that.
+//! Runs schedules, on as many threads as there are processors; and shrinks one that fails, to what it needs for
+//! that.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -107,7 +108,8 @@ fn report(schedule: Schedule, failure: &str) -> String {
     let steps: Vec<String> = shrunk.steps.iter().map(ToString::to_string).collect();
     let Schedule { seed, without, .. } = shrunk;
     format!(
-        "{failure}\n\nIt takes {} of {all} steps. Their history:\n  {}\n\nAgain: scripts/simulate --seed {seed} {} {without}",
+        "{failure}\n\nIt takes {} of {all} steps. Their history:\n  {}\n\nAgain: scripts/simulate --seed {seed} {} \
+         {without}",
         steps.len(),
         history.join("\n  "),
         if steps.is_empty() { "none".to_owned() } else { steps.join(",") },
@@ -198,7 +200,8 @@ fn every_schedule_ends_each_call_once_with_the_truth() {
             let rate = 60.0 * count as f64 / began.elapsed().as_secs_f64();
             let each = |total: u64| total as f64 / count as f64;
             println!(
-                "{count} schedules, {rate:.0} a minute; each holds {:.0} calls of {:.0} items, {:.0} commands at the servers, {:.1} connections, \
+                "{count} schedules, {rate:.0} a minute; each holds {:.0} calls of {:.0} items, {:.0} commands at the \
+                 servers, {:.1} connections, \
                  {:.0} events at sockets, {:.1} s",
                 each(all.calls),
                 each(all.items),

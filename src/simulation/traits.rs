@@ -1,5 +1,5 @@
-//! What a schedule's world is like: which servers, and which kinds of trouble. Drawn from its seed; what a failure does not need is taken away when
-//! it is shrunk.
+//! What a schedule's world is like: which servers, and which kinds of trouble. Drawn from its seed; what a failure
+//! does not need is taken away when it is shrunk.
 
 use fastrand::Rng;
 

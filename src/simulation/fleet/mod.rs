@@ -1,5 +1,5 @@
-//! A model of servers: one, a cluster with replicas, or a primary behind sentinels. They run scripts, lose them, hand slots over, fail over,
-//! load, are busy, change a user's rights, fall silent and die.
+//! A model of servers: one, a cluster with replicas, or a primary behind sentinels. They run scripts, lose them,
+//! hand slots over, fail over, load, are busy, change a user's rights, fall silent and die.
 
 mod scripts;
 mod server;

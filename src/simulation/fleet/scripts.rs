@@ -1,4 +1,5 @@
-//! The script cache of one server: what SCRIPT LOAD has brought stays until a flush, what EVAL has brought makes room for others.
+//! The script cache of one server: what SCRIPT LOAD has brought stays until a flush, what EVAL has brought makes
+//! room for others.
 
 /// So many scripts there are in all.
 pub(in crate::simulation) const SCRIPTS: usize = 5;

@@ -26,8 +26,8 @@ pub(in crate::simulation) struct Peer {
     loads: [u32; SCRIPTS],
     /// The server's losses when it began.
     losses: Option<u32>,
-    /// Scripts that calls missed, and how often each had been lost then; since the client has read that: and from where in the stream on it
-    /// knows.
+    /// Scripts that calls missed, and how often each had been lost then; since the client has read that: and from
+    /// where in the stream on it knows.
     missed: [Option<u32>; SCRIPTS],
     told: [Option<(u32, u64)>; SCRIPTS],
 }
@@ -422,7 +422,8 @@ impl Fleet {
             // Not even the call's own slot.
             5 => format!("-MOVED {} {other}\r\n", slot ^ 1),
             6 if !self.traits.rights => forbidden("evalsha"),
-            // Without SCRIPT LOAD nothing shows that a server has loaded; and a replica may load again, so calls that only read are believed.
+            // Without SCRIPT LOAD nothing shows that a server has loaded; and a replica may load again, so calls
+            // that only read are believed.
             7 if !self.traits.rights && !self.servers[place].is_full && !reads => LOADING.into(),
             _ => "-NOSCRIPT of my own making\r\n".into(),
         }

@@ -1,4 +1,5 @@
-//! What an observer who sees all servers knows of each item: what ran, how often, in which order, and what was said to it.
+//! What an observer who sees all servers knows of each item: what ran, how often, in which order, and what was said
+//! to it.
 
 use std::collections::HashSet;
 
