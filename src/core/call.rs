@@ -22,6 +22,8 @@ use crate::slots::NO_SLOT;
 /// A call as far as it has come.
 pub(super) struct Single {
     pub(super) attempt: Option<AttemptId>,
+    /// Its caller does not want it any more, and the end of its attempt, which is on the way, is the last.
+    pub(super) is_called_off: bool,
     /// What its connection is for.
     purpose: Purpose,
     /// What its reply is for, where it is not the caller's as it is.
@@ -88,7 +90,7 @@ type Judged<V> = std::result::Result<V, Need>;
 
 impl Single {
     pub(super) fn new(purpose: Purpose, task: Option<Box<Task>>) -> Self {
-        Single { attempt: None, purpose, task, progress: None }
+        Single { attempt: None, is_called_off: false, purpose, task, progress: None }
     }
 
     /// The error of a call that is over before its time: not executed, unless an attempt before may have been.
@@ -157,10 +159,11 @@ pub(super) fn place_of(way: &Way) -> Place {
     }
 }
 
-fn history_of(request: &Request, view: &View) -> Mode {
+fn history_of(request: &Request, view: &View, purpose: Purpose) -> Mode {
     let place = if request.slot == NO_SLOT { place_of(&view.way) } else { Place::Slot(request.slot) };
     let is_single = request.shape == Shape::Single;
-    let reads = is_single && request.items[0].read_only;
+    // A connection of a command's own is not made for reading from replicas.
+    let reads = is_single && request.items[0].reads && purpose == Purpose::Calls;
     let read_from = if reads { view.read_from } else { ReadFrom::Primary };
     // A transaction is refused as a whole by the server alone.
     let may_be_forged = is_single && request.runs_code(0);
@@ -187,7 +190,7 @@ impl<T: Owner> Engine<T> {
                 self.try_alone(now, io, id, node, request, until);
             }
             None => {
-                let mode = history_of(&request, &call.view);
+                let mode = history_of(&request, &call.view, single.purpose);
                 let deadline = call.deadline;
                 let progress = single.progress(now, deadline, || mode);
                 progress.request = Some(request);
@@ -204,7 +207,7 @@ impl<T: Owner> Engine<T> {
         if self.servers.only.is_none()
             && let (Some(call), Some(request)) = (self.call(id), &tried.request)
         {
-            let mode = history_of(request, &call.view);
+            let mode = history_of(request, &call.view, Purpose::Calls);
             let (started, deadline) = (now.checked_sub(tried.took).unwrap_or(now), call.deadline);
             let seen = self.servers.map.generation;
             let progress = single.progress(started, deadline, || mode);
@@ -286,6 +289,7 @@ impl<T: Owner> Engine<T> {
         request.asking = next.asking;
         // Half of the time is for another server that the call may turn to.
         let half = now + deadline.saturating_duration_since(now) / 2;
+        let needs_enforcing = request.items.iter().any(|item| item.read_only);
         let node = servers.node(next.node);
         // One that has let others wait in vain may do so again.
         let is_suspect = may_turn && matches!(link, Link::Up(conn) if io.is_suspect(conn));
@@ -299,7 +303,7 @@ impl<T: Owner> Engine<T> {
         progress.stage = Stage::Trying;
         let mut attempt = Attempt::new(For::Call(id), next.node, Some(request), now, (until, timeout));
         attempt.connect_until = connect_until;
-        attempt.turns_if_old = may_turn;
+        attempt.turns_if_old = may_turn && needs_enforcing;
         attempt.via = Via::of(purpose);
         self.try_single(now, io, id, attempt);
     }
@@ -317,6 +321,10 @@ impl<T: Owner> Engine<T> {
         let deadline = call.deadline;
         let Body::Single(single) = &mut call.body else { return };
         single.attempt = None;
+        if single.is_called_off {
+            tried.give_back(io);
+            return self.end_called_off(io, id, tried.result, tried.arrived);
+        }
         // The plainest of calls, and most of them.
         if single.progress.is_none()
             && let Ok(payload) = &tried.result
@@ -365,6 +373,22 @@ impl<T: Owner> Engine<T> {
                 self.proceed(now, io, id);
             }
         }
+    }
+
+    /// Ends a call that was called off when its last attempt was over. What a refusal proves is not asked any more.
+    fn end_called_off(
+        &mut self,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        result: Result<Box<Payload>>,
+        arrived: Option<Box<Payload>>,
+    ) {
+        let result = result.map_err(|error| match error.server_text().and_then(verdict::not_served) {
+            Some(_) if !error.is_not_executed() => Error::called_off(true),
+            _ if error.is_not_executed() => Error::called_off(false),
+            _ => error,
+        });
+        self.end_with(io, id, result, arrived);
     }
 
     /// The server is too old for the call.

@@ -37,6 +37,17 @@ pub(crate) struct EngineStats {
     pub(crate) shaking: u64,
 }
 
+/// How much an engine holds.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) calls: usize,
+    pub(crate) attempts: usize,
+    pub(crate) conns: usize,
+    /// Entries of lists that what is over stays in for a while.
+    pub(crate) stale: usize,
+}
+
 pub(crate) struct Engine<T> {
     pub(super) servers: Servers,
     pub(super) conns: HashMap<ConnId, Conn>,
@@ -181,7 +192,8 @@ impl<T: Owner> Engine<T> {
             let work = everywhere::Work::Send(request);
             return self.begin_everywhere(now, io, id, Everywhere::new(work, purpose));
         }
-        let only = self.servers.only.filter(|_| !call.view.reads(&request));
+        let reads = purpose == Purpose::Calls && call.view.reads(&request);
+        let only = self.servers.only.filter(|_| !reads);
         if request.shape == Shape::Pipeline && only.is_none() {
             let fan_out = FanOut::new(request, &call.view, now, call.deadline);
             return self.begin_fan_out(now, io, id, fan_out);
@@ -384,7 +396,12 @@ impl<T: Owner> Engine<T> {
                     return self.finish(io, id, Err(error), arrived.map(Reply::new));
                 };
                 // Where it is over, its end is on the way.
-                let Some((node, left)) = self.call_off(now, io, attempt) else { return };
+                let Some((node, left)) = self.call_off(now, io, attempt) else {
+                    if let Some(Body::Single(single)) = self.call_mut(id).map(|call| &mut call.body) {
+                        single.is_called_off = true;
+                    }
+                    return;
+                };
                 let error = Error::called_off(left.queued).on(&self.servers.node(node).name);
                 let error = match self.call_mut(id).map(|call| &mut call.body) {
                     Some(Body::Single(single)) => single.honest(error),
@@ -440,10 +457,16 @@ impl<T: Owner> Engine<T> {
         self.settle(now, io);
     }
 
-    /// Calls under way.
+    /// What it holds.
     #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.calls.len()
+    pub(crate) fn held(&self) -> Held {
+        let lines: usize = self.servers.all().map(|node| node.line.len()).sum();
+        Held {
+            calls: self.calls.len(),
+            attempts: self.attempts.len(),
+            conns: self.conns.len(),
+            stale: self.timers.len() + self.refresh.waits() + self.own_line.len() + lines,
+        }
     }
 
     pub(crate) fn stats(&self) -> EngineStats {

@@ -114,6 +114,8 @@ pub(super) struct Whence {
 #[derive(Debug)]
 pub(super) struct History {
     pub(super) place: Place,
+    /// The caller has named that server.
+    pub(super) is_named: bool,
     read_from: ReadFrom,
     /// Whether an error reply may be a script's own, made up.
     may_be_forged: bool,
@@ -180,6 +182,7 @@ impl History {
         is_checked_first: bool,
     ) -> Self {
         History {
+            is_named: matches!(place, Place::Node(_)),
             place,
             read_from,
             may_be_forged,
@@ -494,7 +497,7 @@ impl History {
                 return Ok(None);
             }
             // A replica that the caller has named remains one.
-            let may_change = !matches!(self.place, Place::Node(_)) || cx.servers.map.is_primary(node);
+            let may_change = !self.is_named || cx.servers.map.is_primary(node);
             let is_replica = may_change && cx.evidence.is_replica(node, whence.conn, cx.servers)?;
             return Ok(is_replica.then_some(Refusal::Certain(Again::AfterRefresh)));
         }
@@ -660,9 +663,12 @@ impl History {
         self.read_from != ReadFrom::Primary && !servers.map.is_primary(node)
     }
 
-    /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection.
+    /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection. A
+    /// command that only reads it runs like any other.
     pub(super) fn turns_away_from(&mut self, servers: &Servers, node: NodeId) -> bool {
-        let turns = self.may_turn_from(servers, node) && !servers.node(node).enforces_read_only();
+        let is_script = self.may_be_forged;
+        let turns =
+            is_script && self.may_turn_from(servers, node) && !servers.node(node).enforces_read_only();
         if turns {
             self.read_from = ReadFrom::Primary;
         }

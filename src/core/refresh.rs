@@ -48,6 +48,14 @@ pub(super) struct Refresh {
     pub(super) due: Option<Instant>,
 }
 
+#[cfg(test)]
+impl Refresh {
+    /// Entries of those that wait.
+    pub(super) fn waits(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
 struct Look {
     number: u64,
     candidates: Vec<Address>,

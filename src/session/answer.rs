@@ -397,6 +397,7 @@ impl<T> Session<T> {
             if kind == Kind::String {
                 self.known.insert(sha, call.position, Source::Load);
                 self.facts.note_compiled(sha);
+                self.has_taken_script = true;
             } else if kind == Kind::Error {
                 let text = kept(call.payload.text(at)).to_vec();
                 self.known.remove(sha);
@@ -407,6 +408,7 @@ impl<T> Session<T> {
         let mut at = call.payload.root + 1;
         for item in 0..call.request.items.len() {
             let entry = call.payload.tape[at];
+            self.has_loaded |= entry.kind != Kind::Error && call.request.items[item].script.is_some();
             if entry.kind == Kind::Error {
                 let text = call.payload.text(at);
                 let own = self.noscript.as_deref();
