@@ -145,7 +145,7 @@ func (h *Client) pollFor(c *call) {
 	p.client, p.call = nil, nil
 	e.mu.Lock()
 	p.wanted.Store(false)
-	if e.inFlight > 0 {
+	if e.room.inFlight > 0 {
 		p.handToReader()
 	} else {
 		p.role = nobody
@@ -211,7 +211,7 @@ func (e *engine) leave() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := &e.poller
-	leaves := p.alone >= enoughAlone && e.inFlight == 0
+	leaves := p.alone >= enoughAlone && e.room.inFlight == 0
 	if leaves {
 		p.role = nobody
 	}
