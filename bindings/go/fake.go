@@ -64,10 +64,10 @@ func (e *engine) answer(ctx context.Context, c *call, unpacked *packedCall) {
 		}
 		if err != nil {
 			if unpacked.isPipeline {
-				err.Index = i
 				if err.NotExecuted && i > 0 {
 					err = failureOf(ctx, lost)
 				}
+				err.Index = i
 				if !unpacked.isAtomic {
 					c.arrived = aggregate(KindArray, i, replies)
 				}

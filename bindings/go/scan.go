@@ -6,12 +6,14 @@ package rsscript
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Scanner is implemented by types that take a reply themselves; see [Result.Scan].
@@ -69,7 +71,9 @@ func As[T any](r Result) (T, error) {
 	return value, nil
 }
 
-func (r Result) isAggregate() bool { return r.kind == KindArray || r.kind == KindMap || r.kind == KindSet }
+func (r Result) isAggregate() bool {
+	return r.kind == KindArray || r.kind == KindMap || r.kind == KindSet
+}
 
 // isWhole tells whether a destination takes an aggregate rather than one of its elements.
 func isWhole(dest any) bool {
@@ -179,6 +183,8 @@ func (r Result) intoValue(v reflect.Value) error {
 		switch dest := v.Addr().Interface().(type) {
 		case Scanner:
 			return dest.ScanResult(r)
+		case *time.Duration:
+			return errors.New("rsscript: nothing says what of a time.Duration a number is; scan into an integer, and multiply")
 		// They have methods of these kinds, and are scanned otherwise.
 		case *Result, *big.Int:
 			return r.into(dest)
@@ -370,7 +376,7 @@ func fieldsOf(t reflect.Type) fields {
 	for _, f := range reflect.VisibleFields(t) {
 		tag, _, _ := strings.Cut(f.Tag.Get("redis"), ",")
 		switch {
-		case tag == "-" || !f.IsExported() || f.Anonymous && tag == "":
+		case tag == "-" || !f.IsExported() || f.Anonymous && tag == "" || !isReachable(t, f.Index):
 		case tag != "":
 			found.tagged[tag] = f.Index
 		default:
@@ -379,6 +385,21 @@ func fieldsOf(t reflect.Type) fields {
 	}
 	known.Store(t, found)
 	return found
+}
+
+// isReachable tells whether a field can be set where the pointers on the way to it are nil: those to types that are not exported cannot.
+func isReachable(t reflect.Type, index []int) bool {
+	for _, i := range index[:len(index)-1] {
+		f := t.Field(i)
+		t = f.Type
+		if t.Kind() == reflect.Pointer {
+			if !f.IsExported() {
+				return false
+			}
+			t = t.Elem()
+		}
+	}
+	return true
 }
 
 func (f fields) find(key string) (field, bool) {
