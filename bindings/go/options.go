@@ -209,7 +209,7 @@ func WithTLSInsecureSkipVerify() Option {
 func WithKeepAlive(silence time.Duration) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_keepalive_s(o, C.uint64_t((silence+time.Second-1)/time.Second), err)
+			return C.rs_options_set_keepalive_ms(o, milliseconds(silence), err)
 		})
 	}
 }
@@ -227,7 +227,7 @@ func WithReconnectBackoff(shortest, longest time.Duration) Option {
 func WithReconnectAttempts(attempts uint32) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_reconnect_attempts(o, C.uint32_t(attempts), err)
+			return C.rs_options_set_reconnect_attempts(o, C.size_t(attempts), err)
 		})
 	}
 }
@@ -236,7 +236,7 @@ func WithReconnectAttempts(attempts uint32) Option {
 func WithMaxReplyBytes(bytes uint64) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_max_reply_bytes(o, C.uint64_t(bytes), err)
+			return C.rs_options_set_max_reply_bytes(o, C.size_t(bytes), err)
 		})
 	}
 }

@@ -6,6 +6,11 @@ package rsscript
 
 /*
 #include <rs_script.h>
+
+static rs_status rsscript_register(const char *lua, size_t len, uint32_t flags, const char *name, size_t name_len, rs_script **script, rs_error **err) {
+	rs_script_options options = {.size = sizeof options, .flags = flags, .name = name, .name_len = name_len};
+	return rs_script_register(NULL, lua, len, &options, script, err);
+}
 */
 import "C"
 
@@ -54,7 +59,7 @@ func (n scriptName) apply(s *scriptSettings) { s.name = string(n) }
 // Idempotent says that the script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
 const Idempotent scriptFlag = C.RS_SCRIPT_IDEMPOTENT
 
-// Name is what [Hook]s and tests call the script, in place of its SHA1. The server learns nothing of it.
+// Name is what [Hook]s, figures, events and tests call the script, in place of its SHA1: UTF-8 without control characters, 256 bytes at most. The server learns nothing of it.
 func Name(name string) ScriptOption { return scriptName(name) }
 
 // Script makes a script of exactly these bytes. Nothing is sent; the script is loaded by its first call, in the same write. Whether it compiles shows then.
@@ -66,7 +71,7 @@ func (c *Client) Script(source string, options ...ScriptOption) *Script {
 	script := &Script{client: c}
 	var pointer *C.rs_script
 	var native *C.rs_error
-	if C.rs_script_register_with(nil, pointerTo(source), C.size_t(len(source)), settings.flags, &pointer, &native) != C.RS_OK {
+	if C.rsscript_register(pointerTo(source), C.size_t(len(source)), settings.flags, pointerTo(settings.name), C.size_t(len(settings.name)), &pointer, &native) != C.RS_OK {
 		script.err = takeError(native)
 		return script
 	}

@@ -6,7 +6,7 @@ const { invalid } = require("./errors");
 const native = require("./native");
 const { bytesOf, isBytes, shown } = require("./pack");
 
-const READ_FROM = { primary: 0, preferReplica: 1, replica: 2 };
+const READ_FROM = { primary: 1, preferReplica: 2, replica: 3 };
 const PROTOCOL = { auto: 0, 2: 2, 3: 3 };
 
 const set = (name, ...types) => native.option(`set_${name}`, ...types);
@@ -22,9 +22,9 @@ const nativeSet = {
     tlsClientCert: set("tls_client_cert", "string", "string"),
     tlsServerName: set("tls_server_name", "string"),
     tlsInsecureSkipVerify: set("tls_insecure_skip_verify", "bool"),
-    keepalive: set("keepalive_s", "size"),
+    keepalive: set("keepalive_ms", "size"),
     reconnectBackoff: set("reconnect_backoff_ms", "size", "size"),
-    reconnectAttempts: set("reconnect_attempts", "u32"),
+    reconnectAttempts: set("reconnect_attempts", "size"),
     maxReplyBytes: set("max_reply_bytes", "size"),
     maxReplyDepth: set("max_reply_depth", "size"),
     maxWaiting: set("max_waiting", "size"),
@@ -120,7 +120,7 @@ const given = {
     },
     tlsServerName: asText("tlsServerName"),
     tlsInsecureSkipVerify: asFlag("tlsInsecureSkipVerify"),
-    keepalive: asCount("keepalive"),
+    keepalive: (set, value) => set(count("keepalive", value) * 1000),
     reconnectBackoff: (set, value) => {
         const { min, max } = Object(value);
         set(count("reconnectBackoff.min", min), count("reconnectBackoff.max", max));
