@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// A reply lies in one piece of memory, which any part of it would keep. So what is smaller than this is copied out of a piece that is larger: together with its neighbours, as far
-// as they come to no more.
+// A reply lies in one piece of memory, which any part of it would keep. So what is smaller than this is copied out
+// of a piece that is larger: together with its neighbours, as far as they come to no more.
 const together = 32 << 10
 
 // elements reads the elements of an aggregate.
@@ -61,8 +61,9 @@ func takeFrom(text *string) Result {
 	return result
 }
 
-// All goes through the elements of an array or set; of a map, through its keys and values in turn, see also [Result.Pairs]. What has no elements, such as an error or nil, is its own and
-// only one, so that nothing is overlooked.
+// All goes through the elements of an array or set; of a map, through its keys and values in turn, see also
+// [Result.Pairs]. What has no elements, such as an error or nil, is its own and only one, so that nothing is
+// overlooked.
 func (r Result) All() iter.Seq[Result] {
 	return func(yield func(Result) bool) {
 		elements, err := r.elements()
@@ -78,8 +79,9 @@ func (r Result) All() iter.Seq[Result] {
 	}
 }
 
-// Pairs goes through the keys and values of a map, and of an array of keys and values in turn, which is how RESP2 gives a map. What is no map, such as an error or nil, comes once,
-// with an empty key; so does a key that is no text.
+// Pairs goes through the keys and values of a map, and of an array of keys and values in turn, which is how RESP2
+// gives a map. What is no map, such as an error or nil, comes once, with an empty key; so does a key that is no
+// text.
 func (r Result) Pairs() iter.Seq2[string, Result] {
 	return func(yield func(string, Result) bool) {
 		elements, err := r.elements()

@@ -1,4 +1,5 @@
-// Replies into variables: every kind of destination, structs from maps of both protocols, iterators, logs, and the memory that parts of a reply keep.
+// Replies into variables: every kind of destination, structs from maps of both protocols, iterators, logs, and the
+// memory that parts of a reply keep.
 
 package rsscript_test
 
