@@ -1247,10 +1247,11 @@ void rs_queue_set_packed_details(rs_queue *queue,
 
 // Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 //
-// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes
-// written. `*count`: completions taken. `*needed`: what the next completion takes where it is left because it did not
-// fit, else 0; so with 0, and fewer than `max`, the queue was empty. All three are 0 on failure, and each may be
-// NULL. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
+// `buffer`: `capacity` bytes; each is written once, and what is behind `*used` bytes afterwards is undefined. `max`:
+// completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions taken.
+// `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than
+// `max`, the queue was empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's byte order
+// and not aligned; a string is a u32 length and its bytes:
 //
 //   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 //               behind that, with RS_PACKED_ARRIVED, a reply
@@ -1260,8 +1261,10 @@ void rs_queue_set_packed_details(rs_queue *queue,
 //               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 //               replies, error an i32 status, u8 flags, error
 //
-// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in
-// the queue as before. Threads: any.
+// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes:
+// no memory but that is needed for it.
+//
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_queue_poll_packed(rs_queue *queue,
                                char *buffer,
                                size_t capacity,
