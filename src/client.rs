@@ -3,9 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
-use crate::command;
+use crate::args::{Given, ToArgs};
+use crate::command::{self, Lane};
 use crate::config::{Config, LONGEST_WAIT, Options, Servers};
 use crate::core::{self, NodeId, Resumed, View, Way, Work};
 use crate::error::{Error, Result, Status};
@@ -54,7 +53,7 @@ impl Drop for User {
 }
 
 /// No deadline is shorter: a call that can never succeed helps nobody.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 impl Client {
     /// Opens a client and, unless [`Options::lazy_connect`] is set, its connection.
@@ -62,16 +61,22 @@ impl Client {
     /// The forms of `url` are listed at [`Options`].
     pub fn open(url: &str, options: &Options) -> Result<Client> {
         let _held = Held::new();
+        let (client, is_to_connect) = Client::unconnected(url, options)?;
+        if is_to_connect {
+            client.submit_and_wait(Work::Open, Instant::now(), &mut None)?;
+        }
+        Ok(client)
+    }
+
+    /// A client without a connection, and whether it is to be given one before it is used.
+    pub(crate) fn unconnected(url: &str, options: &Options) -> Result<(Client, bool)> {
         let config = Config::new(url, options)?;
         let view = View { read_from: config.read_from, way: Way::Random };
         let (timeout, is_lazy) = (config.call_timeout, config.lazy_connect);
         let is_cluster = matches!(config.servers, Servers::Cluster(_));
         let io = Io::new(config);
         let client = Client { _user: Some(Arc::new(User(Arc::clone(&io)))), io, view, timeout, is_cluster };
-        if !is_lazy {
-            client.submit_and_wait(Work::Open, Instant::now(), &mut None)?;
-        }
-        Ok(client)
+        Ok((client, !is_lazy))
     }
 
     /// The same client with another deadline for each call made through the result: from a millisecond to a year, whatever is asked for.
@@ -115,26 +120,16 @@ impl Client {
     /// [`Error::is_indeterminate`] and [`Error::is_not_executed`].
     ///
     /// [EVALSHA](https://redis.io/docs/latest/commands/evalsha/)
-    pub fn call<K: AsRef<[u8]>, A: AsRef<[u8]>>(
-        &self,
-        script: &Script,
-        keys: &[K],
-        args: &[A],
-    ) -> Result<Reply> {
-        self.call_script(script, keys, args, false)
+    pub fn call(&self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> Result<Reply> {
+        self.call_script(script, &Given::new(keys), &Given::new(args), false)
     }
 
     /// The same, read-only: the server stops the script at the first write. A lost connection does no harm, so such a call is
     /// sent again within its deadline. A server older than 7.0 cannot enforce it and runs a plain EVALSHA.
     ///
     /// [EVALSHA_RO](https://redis.io/docs/latest/commands/evalsha_ro/)
-    pub fn call_read_only<K: AsRef<[u8]>, A: AsRef<[u8]>>(
-        &self,
-        script: &Script,
-        keys: &[K],
-        args: &[A],
-    ) -> Result<Reply> {
-        self.call_script(script, keys, args, true)
+    pub fn call_read_only(&self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> Result<Reply> {
+        self.call_script(script, &Given::new(keys), &Given::new(args), true)
     }
 
     pub(crate) fn call_script(
@@ -157,20 +152,31 @@ impl Client {
     ///
     /// Commands that would change the connection under other callers (MULTI, SUBSCRIBE, SELECT, ...) are refused with
     /// [`Status::CommandRefused`]. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their own.
-    pub fn command<A: AsRef<[u8]>>(&self, arguments: &[A]) -> Result<Reply> {
-        let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
-        self.command_of(&words)
+    pub fn command(&self, arguments: impl ToArgs) -> Result<Reply> {
+        self.send_command(|request| request.command_given(&Given::new(arguments), command::lane))
     }
 
     pub(crate) fn command_of(&self, arguments: &[&[u8]]) -> Result<Reply> {
+        self.send_command(|request| {
+            let lane = command::lane(arguments)?;
+            request.command(arguments)?;
+            Ok(lane)
+        })
+    }
+
+    /// Sends a command that `fill` puts into a request.
+    #[inline]
+    fn send_command(&self, fill: impl FnOnce(&mut Request) -> Result<Lane>) -> Result<Reply> {
         self.io.check_process()?;
-        let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
-        if let Err(error) = request.command(arguments) {
-            self.io.keep(request);
-            return Err(error);
-        }
-        match lane.purpose() {
+        let purpose = match fill(&mut request) {
+            Ok(lane) => lane.purpose(),
+            Err(error) => {
+                self.io.keep(request);
+                return Err(error);
+            }
+        };
+        match purpose {
             Purpose::Calls => self.run(request),
             purpose => {
                 let _admitted = self.io.admit()?;

@@ -66,6 +66,9 @@ pub enum Status {
     /// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not
     /// executed.
     NotServed = 407,
+    /// The reply is not what it was to be converted into, see [`FromReply`](crate::FromReply). The server has executed the call, as far as the reply
+    /// says nothing else. The C API never gives it.
+    Conversion = 408,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
     /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with
@@ -83,7 +86,7 @@ impl Status {
 
     /// Whether it stands for the answer of a server.
     pub(crate) fn is_answer(self) -> bool {
-        self.code() / 100 == 4
+        self.code() / 100 == 4 && self != Status::Conversion
     }
 
     /// What ends a call with this status, where nothing else is said.
@@ -112,6 +115,7 @@ impl Status {
             | Status::TransactionAborted
             | Status::NotSupported
             | Status::NotServed => Reason::Server,
+            Status::Conversion => Reason::Conversion,
             Status::Internal => Reason::Internal,
             Status::NoMemory | Status::Resources => Reason::Resources,
         }
@@ -147,6 +151,8 @@ pub enum Reason {
     Internal = 10,
     /// This side has no memory, descriptors or threads left.
     Resources = 11,
+    /// The reply came, and is not what it was to be converted into. The C API never gives it.
+    Conversion = 12,
 }
 
 impl Reason {
@@ -175,7 +181,29 @@ struct Detail {
     index: Option<usize>,
     /// The server that it is about.
     node: Option<Arc<str>>,
+    /// Of a conversion: what is the matter, and where in the reply; the message has both.
+    conversion: Option<Conversion>,
+    source: Option<Source>,
 }
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Conversion {
+    what: String,
+    place: String,
+}
+
+/// The error behind an error.
+#[derive(Clone, Debug)]
+struct Source(Arc<dyn std::error::Error + Send + Sync>);
+
+impl PartialEq for Source {
+    /// What there is to compare is in the message.
+    fn eq(&self, _: &Source) -> bool {
+        true
+    }
+}
+
+impl Eq for Source {}
 
 impl Error {
     /// An error of this side; nothing was executed for the 100s and 200s, unknown for the 300s. Its reason is the usual one of the status;
@@ -197,6 +225,8 @@ impl Error {
             reason,
             index: None,
             node: None,
+            conversion: None,
+            source: None,
         }))
     }
 
@@ -242,6 +272,8 @@ impl Error {
             reason: Reason::Server,
             index: None,
             node: None,
+            conversion: None,
+            source: None,
         }))
     }
 
@@ -277,6 +309,58 @@ impl Error {
     pub(crate) fn sent(mut self, sent: bool) -> Self {
         self.0.indeterminate = sent;
         self.0.not_executed = !sent;
+        self
+    }
+
+    /// An error for a [`FromReply`](crate::FromReply) of the program's own: the reply is not what was `expected`, but what was `got`. Of a reply name the
+    /// [kind](crate::Kind) and not the value, which may be a secret.
+    ///
+    /// ```
+    /// use rs_script::{Error, Kind, Status};
+    ///
+    /// let error = Error::conversion("a colour", Kind::Integer).at("element 3");
+    /// assert_eq!(error.to_string(), "expected a colour, got an integer, at element 3");
+    /// assert_eq!(error.status(), Status::Conversion);
+    /// assert!(!error.is_not_executed() && !error.is_indeterminate());
+    /// ```
+    pub fn conversion(expected: impl fmt::Display, got: impl fmt::Display) -> Self {
+        let what = format!("expected {expected}, got {got}");
+        let mut error = Error::new(Status::Conversion, what.clone());
+        error.0.conversion = Some(Conversion { what, place: String::new() });
+        error
+    }
+
+    /// The same error of a conversion for something inside the reply, such as `element 3`; further in than what is said of it already. Any other error as
+    /// it is.
+    ///
+    /// ```
+    /// # use rs_script::{Error, Kind};
+    /// let error = Error::conversion("u8", Kind::Nil).at("field age").at("element 3");
+    /// assert_eq!(error.message(), "expected u8, got nil, at element 3, field age");
+    /// ```
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        let Detail { conversion, message, .. } = &mut *self.0;
+        if let Some(Conversion { what, place: before }) = conversion {
+            *before = if before.is_empty() { place.to_string() } else { format!("{place}, {before}") };
+            *message = format!("{what}, at {before}");
+        }
+        self
+    }
+
+    /// The same error with another one behind it; see [`source`](std::error::Error::source).
+    ///
+    /// ```
+    /// # use rs_script::{Error, Kind};
+    /// use std::error::Error as _;
+    ///
+    /// let cause = "x".parse::<u8>().unwrap_err();
+    /// let error = Error::conversion("a port", "a string that is no number").with_source(cause);
+    /// assert!(error.source().is_some_and(|source| source.is::<std::num::ParseIntError>()));
+    /// ```
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.0.source = Some(Source(Arc::from(source.into())));
         self
     }
 
@@ -322,6 +406,12 @@ impl Error {
         self.0.node.as_ref()
     }
 
+    /// Whether a deadline passed: the call's, or that of an attempt to connect for it. What is known of its execution is another question:
+    /// [`Error::is_not_executed`], [`Error::is_indeterminate`].
+    pub fn is_timeout(&self) -> bool {
+        self.0.reason == Reason::Deadline
+    }
+
     /// Whether the call may have been executed, or may yet be, without this side ever learning of it.
     pub fn is_indeterminate(&self) -> bool {
         self.0.indeterminate
@@ -355,7 +445,11 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|Source(source)| &**source as _)
+    }
+}
 
 /// An error keeps so much of a server's text; how long that is the server decides.
 const TEXT_MAX: usize = 64 * 1024;

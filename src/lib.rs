@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 
 mod admin;
+mod args;
 mod client;
 mod command;
 mod config;
@@ -28,6 +29,8 @@ mod defect;
 mod error;
 #[doc(hidden)]
 pub mod ffi;
+mod from_reply;
+mod future;
 mod index;
 mod io;
 mod keys;
@@ -41,6 +44,7 @@ mod request;
 mod resp;
 mod route;
 mod script;
+mod script_call;
 mod session;
 mod signal;
 #[cfg(test)]
@@ -50,6 +54,7 @@ mod stats;
 mod submit;
 mod threads;
 
+pub use args::{Args, ToArgs};
 pub use client::Client;
 pub use config::{Options, Protocol};
 pub use core::FlushMode;
@@ -57,6 +62,10 @@ pub use error::{Error, Reason, Result, Status};
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub use io::bench::Routes;
+#[doc(hidden)]
+pub use from_reply::Fields;
+pub use from_reply::FromReply;
+pub use future::{CallFuture, OpenFuture};
 pub use kill::Killed;
 pub use log::LogLevel;
 pub use net::address::Address;
@@ -65,6 +74,7 @@ pub use queue::{Completion, Queue};
 pub use resp::{Elements, Kind, Reply, ReplyRef};
 pub use route::{ReadFrom, Route};
 pub use script::{Script, Sha};
+pub use script_call::ScriptCall;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub use session::bench::Codec;

@@ -1,7 +1,6 @@
 //! A pipeline or transaction: filled without I/O, executed in one write.
 
-use smallvec::SmallVec;
-
+use crate::args::{Given, ToArgs};
 use crate::client::Client;
 use crate::command::{self, Lane};
 use crate::error::{Error, Result, Status};
@@ -68,39 +67,36 @@ impl Pipeline {
     ///
     /// [`Status::CommandRefused`] for commands that would change the shared connection, and for commands that wait: in a pipeline
     /// these would keep everything behind them waiting.
-    pub fn command<A: AsRef<[u8]>>(&mut self, arguments: &[A]) -> Result<&mut Self> {
-        let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
-        self.command_of(&words)
+    pub fn command(&mut self, arguments: impl ToArgs) -> Result<&mut Self> {
+        let shape = self.shape;
+        self.request.command_given(&Given::new(arguments), |words| check(words, shape))?;
+        Ok(self)
     }
 
     pub(crate) fn command_of(&mut self, arguments: &[&[u8]]) -> Result<&mut Self> {
-        // Inside MULTI the server itself lets no command wait.
-        if command::lane(arguments)? == Lane::Own && self.shape == Shape::Pipeline {
-            let reason = "a command that waits is refused in a pipeline: it would keep all behind it waiting; send it alone";
-            return Err(Error::new(Status::CommandRefused, reason));
-        }
+        check(arguments, self.shape)?;
         self.request.command(arguments)?;
         Ok(self)
     }
 
     /// Appends a script call. The script need not be loaded.
-    pub fn script<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+    pub fn script(
         &mut self,
         script: &Script,
-        keys: &[K],
-        args: &[A],
+        keys: impl ToArgs,
+        args: impl ToArgs,
     ) -> Result<&mut Self> {
-        self.script_of(script, keys, args, false)
+        self.script_of(script, &Given::new(keys), &Given::new(args), false)
     }
 
     /// Appends a read-only script call; see [`Client::call_read_only`].
-    pub fn script_read_only<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+    pub fn script_read_only(
         &mut self,
         script: &Script,
-        keys: &[K],
-        args: &[A],
+        keys: impl ToArgs,
+        args: impl ToArgs,
     ) -> Result<&mut Self> {
-        self.script_of(script, keys, args, true)
+        self.script_of(script, &Given::new(keys), &Given::new(args), true)
     }
 
     #[inline(always)]
@@ -141,10 +137,7 @@ impl Pipeline {
         let request = self.take_request();
         self.client.io().check_process()?;
         if request.items.is_empty() {
-            let mut payload = Box::<Payload>::default();
-            payload.start_array();
-            payload.end_array(0);
-            return Ok(Reply::new(payload));
+            return Ok(no_replies());
         }
         self.client.run_collecting(request, &mut self.arrived)
     }
@@ -172,6 +165,24 @@ impl Pipeline {
     pub fn arrived(&mut self) -> Option<Reply> {
         self.arrived.take()
     }
+}
+
+/// Whether a command may be an item.
+fn check(words: &[&[u8]], shape: Shape) -> Result<()> {
+    // Inside MULTI the server itself lets no command wait.
+    if command::lane(words)? == Lane::Own && shape == Shape::Pipeline {
+        let reason = "a command that waits is refused in a pipeline: it would keep all behind it waiting; send it alone";
+        return Err(Error::new(Status::CommandRefused, reason));
+    }
+    Ok(())
+}
+
+/// The replies to a pipeline without items.
+pub(crate) fn no_replies() -> Reply {
+    let mut payload = Box::<Payload>::default();
+    payload.start_array();
+    payload.end_array(0);
+    Reply::new(payload)
 }
 
 /// A request without items; in a child of fork one that its parent's client has no part in.

@@ -247,6 +247,45 @@ impl Request {
         Ok(())
     }
 
+    /// The same for arguments that write themselves; `check` says of the command's words whether it may be sent.
+    pub(crate) fn command_given<R>(
+        &mut self,
+        given: &impl Arguments,
+        check: impl FnOnce(&[&[u8]]) -> Result<R>,
+    ) -> Result<R> {
+        let start = self.wire.len();
+        let appended = self.append_given(given, check);
+        if appended.is_err() {
+            self.wire.own().truncate(start);
+        }
+        appended
+    }
+
+    fn append_given<R>(
+        &mut self,
+        given: &impl Arguments,
+        check: impl FnOnce(&[&[u8]]) -> Result<R>,
+    ) -> Result<R> {
+        let wire = self.wire.own();
+        let start = wire.len();
+        wire.head(given.count());
+        given.write(wire)?;
+        let (checked, slot) = {
+            let words: SmallVec<[&[u8]; 16]> = arguments(&self.wire[start..]).collect();
+            let checked = check(&words)?;
+            let slot = match self.routing {
+                Routing::None => NO_SLOT,
+                routing => slots::of_command(&words, routing == Routing::BySlotOrRoute)?,
+            };
+            (checked, slot)
+        };
+        self.join(slot, |request| {
+            slots::shown_key(&arguments(&request.wire[start..]).collect::<Vec<_>>())
+        })?;
+        self.push_command(slot);
+        Ok(checked)
+    }
+
     /// Appends a command of the library's own, whose way is known.
     pub(crate) fn say(&mut self, arguments: &[&[u8]]) {
         self.append_command(arguments, NO_SLOT);
@@ -255,7 +294,12 @@ impl Request {
     fn append_command(&mut self, arguments: &[&[u8]], slot: u16) {
         let wire = self.wire.own();
         wire.command(arguments);
-        let end = wire.len();
+        self.push_command(slot);
+    }
+
+    /// Notes that a command was appended to the wire form.
+    fn push_command(&mut self, slot: u16) {
+        let end = self.wire.len();
         self.items.push(Item { end, script: None, read_only: false, slot });
         self.repeatable = Repeatable::No;
     }

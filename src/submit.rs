@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use crate::args::{Given, ToArgs};
 use crate::client::Client;
 use crate::command;
 use crate::config::LONGEST_WAIT;
@@ -44,27 +45,27 @@ impl Client {
     /// Calls a script without waiting: the reply will be in `queue`, under `tag`. Everything else is as with [`Client::call`].
     ///
     /// An error means that the call was not accepted and has no completion: [`Status::QueueFull`], or what is wrong with its arguments.
-    pub fn submit<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+    pub fn submit(
         &self,
         queue: &Queue,
         tag: u64,
         script: &Script,
-        keys: &[K],
-        args: &[A],
+        keys: impl ToArgs,
+        args: impl ToArgs,
     ) -> Result<()> {
-        self.submit_script(queue, tag, script, keys, args, false)
+        self.submit_script(queue, tag, script, &Given::new(keys), &Given::new(args), false)
     }
 
     /// The same, read-only; see [`Client::call_read_only`].
-    pub fn submit_read_only<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+    pub fn submit_read_only(
         &self,
         queue: &Queue,
         tag: u64,
         script: &Script,
-        keys: &[K],
-        args: &[A],
+        keys: impl ToArgs,
+        args: impl ToArgs,
     ) -> Result<()> {
-        self.submit_script(queue, tag, script, keys, args, true)
+        self.submit_script(queue, tag, script, &Given::new(keys), &Given::new(args), true)
     }
 
     pub(crate) fn submit_script(
@@ -83,9 +84,11 @@ impl Client {
     }
 
     /// Sends a command without waiting; see [`Client::submit`] and [`Client::command`].
-    pub fn submit_command<A: AsRef<[u8]>>(&self, queue: &Queue, tag: u64, arguments: &[A]) -> Result<()> {
-        let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
-        self.submit_command_of(queue, tag, &words)
+    pub fn submit_command(&self, queue: &Queue, tag: u64, arguments: impl ToArgs) -> Result<()> {
+        self.io().check_process()?;
+        let mut request = self.request(Shape::Single);
+        let lane = request.command_given(&Given::new(arguments), command::lane)?;
+        self.submit_all(queue, &mut Calls::from_buf([Call::new(tag, request, lane.purpose())]))
     }
 
     pub(crate) fn submit_command_of(&self, queue: &Queue, tag: u64, arguments: &[&[u8]]) -> Result<()> {
@@ -140,8 +143,7 @@ impl Client {
     /// Looks at connections that were idle before calls are sent on them: the server may have closed one just now.
     fn look_at_idle(&self, calls: &[Call], now: Instant) {
         if calls.iter().any(|call| matches!(call.work, Ok(Work::Administer(_)))) {
-            // It goes to all servers, and seldom.
-            self.io().served().all().iter().for_each(|link| link.look_if_idle(now));
+            self.look_at_all_idle(now);
         }
         let mut looked_at = SmallVec::<[_; LOOKED_AT]>::new();
         for call in calls {
@@ -156,6 +158,24 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// The same before one call.
+    pub(crate) fn look_at_idle_for(&self, work: &Work, now: Instant) {
+        match work {
+            Work::Administer(_) => self.look_at_all_idle(now),
+            Work::Send(request, Purpose::Calls) => {
+                if let Some((_, link)) = self.plain_link(request, now) {
+                    link.look_if_idle(now);
+                }
+            }
+            Work::Send(..) | Work::Open => {}
+        }
+    }
+
+    /// The same before what goes to all servers, which is seldom.
+    fn look_at_all_idle(&self, now: Instant) {
+        self.io().served().all().iter().for_each(|link| link.look_if_idle(now));
     }
 
     /// Ends the calls under way in `queue` that were submitted with this tag; the number of them. Each is completed at once: with

@@ -534,6 +534,9 @@ pub struct ReplyRef<'a> {
     entry: &'a Entry,
 }
 
+/// The bytes of a verbatim text's format and the colon behind it.
+const FORMAT_LEN: usize = 4;
+
 impl<'a> ReplyRef<'a> {
     /// The reply at place `at` of the tape.
     #[inline]
@@ -564,6 +567,28 @@ impl<'a> ReplyRef<'a> {
     #[inline]
     pub(crate) fn entry(self) -> &'a Entry {
         self.entry
+    }
+
+    /// The same in memory of its own, with what is known of the errors in it.
+    pub(crate) fn to_reply(self) -> Result<Reply, NoMemory> {
+        let mut payload = Box::<Payload>::default();
+        payload.start();
+        let (first, entries) = (self.place(), self.entries());
+        make_room(&mut payload.tape, entries.len())?;
+        for entry in entries {
+            let mut copy = Entry { index: place(payload.tape.len()), ..*entry };
+            if entry.kind.is_text() {
+                // Its format stands in front of a verbatim text.
+                let before = if entry.kind == Kind::Verbatim { FORMAT_LEN } else { 0 };
+                let text = &self.payload.bytes[entry.start() - before..][..before + entry.len as usize];
+                copy.value = payload.add_text(text)? + before as u64;
+            }
+            payload.tape.push(copy);
+        }
+        let within = first..first + entries.len();
+        let notes = self.payload.notes.iter().filter(|note| within.contains(&note.at));
+        payload.notes.extend(notes.map(|note| Note { at: note.at - first + payload.root, ..note.clone() }));
+        Ok(Reply::new(payload))
     }
 
     /// What this reply is.
@@ -632,7 +657,7 @@ impl<'a> ReplyRef<'a> {
     pub fn verbatim_format(self) -> Option<&'a [u8]> {
         (self.kind() == Kind::Verbatim).then(|| {
             let start = self.entry().start();
-            &self.payload.bytes[start - 4..start - 1]
+            &self.payload.bytes[start - FORMAT_LEN..start - 1]
         })
     }
 
