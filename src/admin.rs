@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::client::Client;
 use crate::core::{FlushMode, Task, Work};
 use crate::error::Result;
+use crate::future::CallFuture;
 use crate::resp::{Kind, Reply};
 use crate::script::Script;
 
@@ -67,6 +68,35 @@ impl Client {
     pub fn script_show(&self, sha: impl AsRef<[u8]>) -> Result<Option<Reply>> {
         let reply = self.perform(Task::Show(sha.as_ref().to_vec()))?;
         Ok((reply.root().kind() != Kind::Nil).then_some(reply))
+    }
+
+    /// The same as [`Client::script_load`], without waiting.
+    pub fn script_load_async(&self, script: &Script) -> CallFuture<()> {
+        self.task_future(Task::Load(script.clone())).to()
+    }
+
+    /// The same as [`Client::script_exists`], without waiting.
+    pub fn script_exists_async<S: AsRef<[u8]>>(&self, shas: &[S]) -> CallFuture<Vec<bool>> {
+        self.task_future(Task::Exists(shas.iter().map(|sha| sha.as_ref().to_vec()).collect())).to()
+    }
+
+    /// The same as [`Client::script_flush`], without waiting.
+    pub fn script_flush_async(&self, mode: FlushMode) -> CallFuture<()> {
+        self.task_future(Task::Flush(mode)).to()
+    }
+
+    /// The same as [`Client::script_kill`], without waiting.
+    pub fn script_kill_async(&self) -> CallFuture<()> {
+        self.task_future(Task::Kill).to()
+    }
+
+    /// The same as [`Client::script_show`], without waiting.
+    pub fn script_show_async(&self, sha: impl AsRef<[u8]>) -> CallFuture<Option<Reply>> {
+        self.task_future(Task::Show(sha.as_ref().to_vec())).to()
+    }
+
+    fn task_future(&self, task: Task) -> CallFuture {
+        CallFuture::new(self, Ok(Work::Administer(task)))
     }
 
     /// Does a task.
