@@ -13,6 +13,7 @@ use crate::client::{Client, SHORTEST_WAIT};
 use crate::command;
 use crate::config::{LONGEST_WAIT, Options};
 use crate::core::{Task, Work};
+use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::ffi::cancel::Held;
 use crate::from_reply::{FromReply, from_owned};
@@ -250,13 +251,16 @@ impl Call {
         }
         let admitted = io.admit_future()?;
         io.drive_futures()?;
-        let now = Instant::now();
-        client.look_at_idle_for(&work, now);
-        if self.flushes {
-            io.forget_scripts();
-        }
-        let pending = Pending::new();
-        io.submit(std::iter::once(client.engine_call(pending.owner(), work, now, self.timeout)));
+        let (pending, now) = (Pending::new(), Instant::now());
+        let owner = pending.owner();
+        // What is lost in a panic has its end by that.
+        contain(|| {
+            client.look_at_idle_for(&work, now);
+            if self.flushes {
+                io.forget_scripts();
+            }
+            io.submit(std::iter::once(client.engine_call(owner, work, now, self.timeout)));
+        });
         Ok((pending, admitted))
     }
 
@@ -275,10 +279,13 @@ impl Call {
                 if pending.check_process().is_ok() {
                     let _held = Held::new();
                     pending.forget();
-                    client.io().cancel_future(&pending);
-                    if self.flushes {
-                        client.io().forget_scripts();
-                    }
+                    // A panic that leaves the drop of another one ends the process.
+                    contain(|| {
+                        client.io().cancel_future(&pending);
+                        if self.flushes {
+                            client.io().forget_scripts();
+                        }
+                    });
                 }
                 release(client);
             }
