@@ -66,6 +66,15 @@ use crate::resp::encode::{Arguments, Buffer};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// This does not compile:
+///
+/// ```compile_fail
+/// use rs_script::ToArgs;
+///
+/// let ttl: Option<u32> = None;
+/// ("SET", "k", "v", ttl).count_args();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be given as keys or arguments",
     note = "given can be strings, bytes, numbers, `bool`, and slices, arrays, tuples and maps of these",

@@ -9,6 +9,14 @@ use crate::resp::NoMemory;
 ///
 /// The numbers are fixed for good and lie in ranges by cause: 100s the caller's own mistake, 200s no connection,
 /// 300s the outcome is unknown, 400s the server's answer, 500s this library.
+///
+/// ```
+/// use rs_script::{Client, Options, Status};
+///
+/// let error = Client::open("http://example.com", &Options::default()).unwrap_err();
+/// assert_eq!(error.status(), Status::InvalidUrl);
+/// assert_eq!(error.status().code(), 101);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
@@ -80,6 +88,10 @@ pub enum Status {
 
 impl Status {
     /// The number that the C API returns.
+    ///
+    /// ```
+    /// assert_eq!(rs_script::Status::Indeterminate.code(), 300);
+    /// ```
     pub fn code(self) -> i32 {
         self as i32
     }
@@ -124,6 +136,21 @@ impl Status {
 
 /// What ended a call, whatever is known of its execution: a [`Status`] says what may be concluded, this says why it came to that. The numbers are
 /// fixed.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::{Reason, Status};
+/// use std::time::Duration;
+///
+/// let hasty = client.with_timeout(Duration::from_millis(20));
+/// let error = hasty.command(("BLPOP", "nothing", 0)).unwrap_err();
+/// assert_eq!(error.reason(), Reason::Deadline);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
@@ -157,6 +184,10 @@ pub enum Reason {
 
 impl Reason {
     /// The number that the C API gives.
+    ///
+    /// ```
+    /// assert_eq!(rs_script::Reason::Deadline.code(), 1);
+    /// ```
     pub fn code(self) -> i32 {
         self as i32
     }
@@ -165,6 +196,31 @@ impl Reason {
 /// Why a call has no reply, in words, with what is known about its execution.
 ///
 /// Boxed, so that the success path carries one pointer.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::{Client, Script, Status};
+///
+/// fn spend(client: &Client, account: &str, amount: u32) -> Result<(), Box<dyn std::error::Error>> {
+///     let spend = Script::new("return redis.call('DECRBY', KEYS[1], ARGV[1])");
+///     match spend.key(account).arg(amount).call::<i64>(client) {
+///         Ok(_) => Ok(()),
+///         // Nothing has happened and nothing will: it may be tried again.
+///         Err(error) if error.is_not_executed() => Err(format!("later, please: {error}").into()),
+///         // The amount may be gone: look before it is tried again.
+///         Err(error) if error.is_indeterminate() => Err(format!("unknown: {error}").into()),
+///         // The script's own error.
+///         Err(error) => Err(error.into()),
+///     }
+/// }
+/// client.command(("SET", "account", "not a number"))?;
+/// assert!(spend(&client, "account", 5).unwrap_err().is::<rs_script::Error>());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Detail>);
 
@@ -365,39 +421,124 @@ impl Error {
     }
 
     /// The cause.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let error = client.command("NONSENSE").unwrap_err();
+    /// assert_eq!(error.status(), rs_script::Status::Server);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn status(&self) -> Status {
         self.0.status
     }
 
     /// What happened, in words. Never holds a password or the text of a script.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let error = client.command(("SELECT", 1)).unwrap_err();
+    /// assert!(error.message().starts_with("SELECT is refused: "));
+    /// assert_eq!(error.to_string(), error.message());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
     /// The server's error text as it came, without the leading `-`, cut off after 64 KiB; `None` when the server did not answer.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let fail = rs_script::Script::new("return redis.error_reply('STOCK empty')");
+    /// let error = fail.call::<()>(&client).unwrap_err();
+    /// assert_eq!(error.server_text(), Some(&b"STOCK empty"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn server_text(&self) -> Option<&[u8]> {
         self.0.server_text.as_deref()
     }
 
     /// The first word of the server's error text (`NOSCRIPT`, `WRONGTYPE`, `ERR`, ...); `None` when the server did
     /// not answer or the word is not plain ASCII.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// client.command(("SET", "text", "x"))?;
+    /// let error = client.command(("LPUSH", "text", "y")).unwrap_err();
+    /// assert_eq!(error.server_code(), Some("WRONGTYPE"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn server_code(&self) -> Option<&str> {
         let word = self.server_text()?.split(|byte| byte.is_ascii_whitespace()).next()?;
         std::str::from_utf8(word).ok().filter(|word| word.is_ascii() && !word.is_empty())
     }
 
     /// What ended the call.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let error = client.command("MULTI").unwrap_err();
+    /// assert_eq!(error.reason(), rs_script::Reason::Argument);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reason(&self) -> Reason {
         self.0.reason
     }
 
     /// The item of a pipeline or transaction that it is about, counted from 0; of several without an answer, the first. `None` where it is about no
     /// one item.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.command(("SET", "text", "x"))?.command(("INCR", "text"))?;
+    /// let error = pipeline.exec()?.to::<(String, i64)>().unwrap_err();
+    /// assert_eq!(error.index(), Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn index(&self) -> Option<usize> {
         self.0.index
     }
 
     /// The server that it is about, as `host:port` or a socket's path; `None` where no server is to blame, or which one is not known.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let url = server.url();
+    /// use rs_script::{Client, Options};
+    ///
+    /// drop(server);
+    /// let error = Client::open(&url, &Options::default()).unwrap_err();
+    /// assert!(error.node().is_some_and(|path| path.ends_with("/socket")));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn node(&self) -> Option<&str> {
         self.0.node.as_deref()
     }
@@ -408,11 +549,38 @@ impl Error {
 
     /// Whether a deadline passed: the call's, or that of an attempt to connect for it. What is known of its execution is another question:
     /// [`Error::is_not_executed`], [`Error::is_indeterminate`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use std::time::Duration;
+    ///
+    /// let hasty = client.with_timeout(Duration::from_millis(20));
+    /// assert!(hasty.command(("BLPOP", "nothing", 0)).unwrap_err().is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_timeout(&self) -> bool {
         self.0.reason == Reason::Deadline
     }
 
     /// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use std::time::Duration;
+    ///
+    /// let hasty = client.with_timeout(Duration::from_millis(20));
+    /// // It was sent: who knows whether an element came at the last moment, and is lost?
+    /// assert!(hasty.command(("BLPOP", "list", 0)).unwrap_err().is_indeterminate());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_indeterminate(&self) -> bool {
         self.0.indeterminate
     }
@@ -421,6 +589,18 @@ impl Error {
     ///
     /// Neither this nor [`Error::is_indeterminate`] holds for most error replies: a script that fails half-way has
     /// done what it did before.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// client.close();
+    /// let error = client.command(("INCR", "n")).unwrap_err();
+    /// assert!(error.is_not_executed());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_not_executed(&self) -> bool {
         self.0.not_executed
     }
@@ -460,4 +640,17 @@ pub(crate) fn kept(text: &[u8]) -> &[u8] {
 }
 
 /// The result of everything that can fail here.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// fn visits(client: &rs_script::Client) -> rs_script::Result<u64> {
+///     client.command(("INCR", "visits"))?.to()
+/// }
+/// assert_eq!(visits(&client)?, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;

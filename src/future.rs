@@ -408,14 +408,9 @@ impl Client {
     /// # let server = Server::start();
     /// # let client = server.client();
     /// # block_on(async {
-    /// client.command_async(("SET", "n", 5)).await?;
+    /// client.command_async(("RPUSH", "list", "x")).await?;
     /// // One that waits has a connection of its own, and hinders no other call.
-    /// let popped = client.command_async(("BLPOP", "list", 0));
-    /// let pushed = client.command_async(("RPUSH", "list", "x"));
-    /// # let client2 = client.clone();
-    /// # std::thread::spawn(move || client2.command(("RPUSH", "list", "x")));
-    /// let (list, element): (String, String) = popped.to().await?;
-    /// # drop(pushed);
+    /// let (list, element): (String, String) = client.command_async(("BLPOP", "list", 0)).to().await?;
     /// assert_eq!((&*list, &*element), ("list", "x"));
     /// # Ok(())
     /// # })
@@ -471,6 +466,20 @@ impl Pipeline {
 }
 
 /// A client that is being opened; see [`Client::open_async`]. Dropped before its end, it is given up.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let url = server.url();
+/// # block_on(async {
+/// let client = rs_script::Client::open_async(&url, &rs_script::Options::default()).await?;
+/// # drop(client);
+/// # Ok::<(), rs_script::Error>(())
+/// # })?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a future does nothing unless it is polled"]
 #[derive(Debug)]
 pub struct OpenFuture {

@@ -45,6 +45,24 @@ impl Client {
     /// Calls a script without waiting: the reply will be in `queue`, under `tag`. Everything else is as with [`Client::call`].
     ///
     /// An error means that the call was not accepted and has no completion: [`Status::QueueFull`], or what is wrong with its arguments.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::{Queue, Script};
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::new(10)?;
+    /// let add = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+    /// client.submit(&queue, 1, &add, "n", 5)?;
+    /// let mut done = Vec::new();
+    /// while queue.poll(&mut done, 10, Duration::from_secs(1)) == 0 {}
+    /// assert_eq!(done.remove(0).result?.as_i64(), Some(5));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn submit(
         &self,
         queue: &Queue,
@@ -57,6 +75,20 @@ impl Client {
     }
 
     /// The same, read-only; see [`Client::call_read_only`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::{Queue, Script};
+    ///
+    /// let queue = Queue::new(10)?;
+    /// let get = Script::new("return redis.call('GET', KEYS[1])");
+    /// client.submit_read_only(&queue, 1, &get, "n", ())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn submit_read_only(
         &self,
         queue: &Queue,
@@ -84,6 +116,17 @@ impl Client {
     }
 
     /// Sends a command without waiting; see [`Client::submit`] and [`Client::command`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let queue = rs_script::Queue::new(10)?;
+    /// client.submit_command(&queue, 1, ("SET", "n", 5))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn submit_command(&self, queue: &Queue, tag: u64, arguments: impl ToArgs) -> Result<()> {
         self.io().check_process()?;
         let mut request = self.request(Shape::Single);
@@ -181,6 +224,24 @@ impl Client {
     /// Ends the calls under way in `queue` that were submitted with this tag; the number of them. Each is completed at once: with
     /// [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet do so.
     /// What waits on the server, as BLPOP does, is given up there too: its connection is closed.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::{Queue, Reason};
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::new(10)?;
+    /// client.submit_command(&queue, 1, ("BLPOP", "nothing", 0))?;
+    /// assert_eq!(client.cancel(&queue, 1), 1);
+    /// let mut done = Vec::new();
+    /// queue.poll(&mut done, 10, Duration::ZERO);
+    /// assert_eq!(done.remove(0).result.unwrap_err().reason(), Reason::Cancelled);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cancel(&self, queue: &Queue, tag: u64) -> usize {
         let _held = Held::new();
         if self.io().check_process().and_then(|()| queue.check_process()).is_err() {
@@ -194,6 +255,25 @@ impl Client {
 impl Pipeline {
     /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. Once it is accepted the pipeline is empty; with an error it has
     /// its items still.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::Queue;
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::new(10)?;
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.command(("INCR", "n"))?.command(("INCR", "n"))?;
+    /// pipeline.submit(&queue, 1)?;
+    /// let mut done = Vec::new();
+    /// while queue.poll(&mut done, 10, Duration::from_secs(1)) == 0 {}
+    /// assert_eq!(done.remove(0).result?.to::<[u32; 2]>()?, [1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn submit(&mut self, queue: &Queue, tag: u64) -> Result<()> {
         if self.is_empty() {
             return Err(nothing_to_submit());

@@ -132,9 +132,9 @@ macro_rules! from_reply {
 #[derive(Debug)]
 pub struct Fields;
 
-#[doc(hidden)]
 impl Fields {
     /// The names in the reply with their values. What is no text names no field.
+    #[doc(hidden)]
     pub fn of<'a>(
         reply: ReplyRef<'a>,
         expected: &str,
@@ -144,6 +144,7 @@ impl Fields {
     }
 
     /// The name of a field without an `as`.
+    #[doc(hidden)]
     pub const fn name(field: &'static str) -> &'static str {
         match field.as_bytes() {
             [b'r', b'#', ..] => field.split_at(2).1,
@@ -151,10 +152,12 @@ impl Fields {
         }
     }
 
+    #[doc(hidden)]
     pub fn value<'a, T: FromReply<'a>>(value: ReplyRef<'a>, name: &str) -> Result<T> {
         value.to().map_err(|error| error.at(format_args!("field {name:?}")))
     }
 
+    #[doc(hidden)]
     pub fn required<'a, T: FromReply<'a>>(
         found: Option<T>,
         reply: ReplyRef<'a>,
