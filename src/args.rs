@@ -510,13 +510,18 @@ mod tests {
     #[test]
     fn each_type_has_its_text() {
         assert_eq!(sent(("a", String::from("b"), 'é', "")), ["a", "b", r"\xc3\xa9", ""]);
-        assert_eq!(sent((b"\xff\0", &b"x"[..], vec![1u8, 2], [b'y'; 2])), [r"\xff\x00", "x", r"\x01\x02", "yy"]);
+        assert_eq!(
+            sent((b"\xff\0", &b"x"[..], vec![1u8, 2], [b'y'; 2])),
+            [r"\xff\x00", "x", r"\x01\x02", "yy"]
+        );
         assert_eq!(
             sent((5u8, i8::MIN, u64::MAX, i128::MIN, NonZero::<u16>::MIN)),
             ["5", "-128", "18446744073709551615", "-170141183460469231731687303715884105728", "1"]
         );
         assert_eq!(sent([true, false]), ["1", "0"]);
-        assert!(sent(()).is_empty() && sent(&[0u32; 0]).is_empty() && sent(None::<u32>.as_slice()).is_empty());
+        assert!(
+            sent(()).is_empty() && sent(&[0u32; 0]).is_empty() && sent(None::<u32>.as_slice()).is_empty()
+        );
         assert_eq!(sent(Some(7).as_slice()), ["7"]);
     }
 
@@ -524,11 +529,24 @@ mod tests {
     fn floats_are_the_shortest_text_that_reads_back() {
         let shown = sent([0.0, -0.0, 5.0, 2.5, -0.1, 1e16, 1e17, 1e300, 5e-324, 1e-5, 1e-6, f64::MAX]);
         let expected = [
-            "0", "-0", "5", "2.5", "-0.1", "10000000000000000", "1e17", "1e300", "5e-324", "0.00001", "1e-6",
+            "0",
+            "-0",
+            "5",
+            "2.5",
+            "-0.1",
+            "10000000000000000",
+            "1e17",
+            "1e300",
+            "5e-324",
+            "0.00001",
+            "1e-6",
             "1.7976931348623157e308",
         ];
         assert_eq!(shown, expected);
-        assert_eq!(sent([f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -f64::NAN]), ["inf", "-inf", "nan", "nan"]);
+        assert_eq!(
+            sent([f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -f64::NAN]),
+            ["inf", "-inf", "nan", "nan"]
+        );
         assert_eq!(sent((0.1f32, f32::MAX)), ["0.1", "3.4028235e38"]);
         let mut rng = fastrand::Rng::with_seed(5);
         for _ in 0..20_000 {
@@ -543,11 +561,17 @@ mod tests {
 
     #[test]
     fn lists_tuples_and_maps_give_what_is_in_them() {
-        assert_eq!(sent(("a", 5, 2.5, ("b", [1, 2]), vec![vec!["c"], vec![]])), ["a", "5", "2.5", "b", "1", "2", "c"]);
+        assert_eq!(
+            sent(("a", 5, 2.5, ("b", [1, 2]), vec![vec!["c"], vec![]])),
+            ["a", "5", "2.5", "b", "1", "2", "c"]
+        );
         assert_eq!(sent(BTreeMap::from([("k", 1), ("l", 2)])), ["k", "1", "l", "2"]);
         assert_eq!(sent(HashMap::<_, _>::from_iter([("k", 1.5)])), ["k", "1.5"]);
         assert_eq!(sent((BTreeSet::from([3, 1]), HashSet::<_>::from_iter(["x"]))), ["1", "3", "x"]);
-        assert_eq!(sent((Box::new(1), Rc::new("r"), Arc::<str>::from("s"), Cow::from("t"), &&mut 2)), ["1", "r", "s", "t", "2"]);
+        assert_eq!(
+            sent((Box::new(1), Rc::new("r"), Arc::<str>::from("s"), Cow::from("t"), &&mut 2)),
+            ["1", "r", "s", "t", "2"]
+        );
         assert_eq!(sent((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)).len(), 12);
         let unsized_ones: [&dyn ToArgs; 2] = [&"a", &5];
         assert_eq!(sent(unsized_ones), ["a", "5"]);

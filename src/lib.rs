@@ -150,13 +150,13 @@ pub use client::Client;
 pub use config::{Options, Protocol};
 pub use core::FlushMode;
 pub use error::{Error, Reason, Result, Status};
-#[cfg(feature = "bench-internals")]
-#[doc(hidden)]
-pub use io::bench::Routes;
 #[doc(hidden)]
 pub use from_reply::Fields;
 pub use from_reply::FromReply;
 pub use future::{CallFuture, OpenFuture};
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub use io::bench::Routes;
 pub use kill::Killed;
 pub use log::LogLevel;
 pub use net::address::Address;

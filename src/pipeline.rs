@@ -175,12 +175,7 @@ impl Pipeline {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn script(
-        &mut self,
-        script: &Script,
-        keys: impl ToArgs,
-        args: impl ToArgs,
-    ) -> Result<&mut Self> {
+    pub fn script(&mut self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> Result<&mut Self> {
         self.script_of(script, &Given::new(keys), &Given::new(args), false)
     }
 

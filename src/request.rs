@@ -279,9 +279,7 @@ impl Request {
             };
             (checked, slot)
         };
-        self.join(slot, |request| {
-            slots::shown_key(&arguments(&request.wire[start..]).collect::<Vec<_>>())
-        })?;
+        self.join(slot, |request| slots::shown_key(&arguments(&request.wire[start..]).collect::<Vec<_>>()))?;
         self.push_command(slot);
         Ok(checked)
     }

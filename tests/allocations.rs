@@ -90,7 +90,7 @@ fn arguments_of_mixed_types_allocate_nothing() {
     let server = Server::start();
     let (client, echo) = (client(&server), Script::new("return #ARGV"));
     let allocated = allocated(|| {
-        let reply = client.call(&echo, ("key", 1), ("a", 5u8, -2.5, true, [1, 2], &"b"[..])).unwrap();
+        let reply = client.call(&echo, ("key", 1), ("a", 5u8, -2.5, true, [1, 2], "b")).unwrap();
         assert_eq!(reply.to(), Ok(7));
         let length: usize = client.command(("STRLEN", 12)).unwrap().to().unwrap();
         assert_eq!(length, 0);

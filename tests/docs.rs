@@ -46,7 +46,8 @@ fn every_public_item_has_an_example() {
     let mut missing = Vec::new();
     for file in files {
         let source = fs::read_to_string(&file).expect("a source");
-        missing.extend(without_example(&source).into_iter().map(|item| format!("{}: {item}", file.display())));
+        missing
+            .extend(without_example(&source).into_iter().map(|item| format!("{}: {item}", file.display())));
     }
     assert!(missing.is_empty(), "without an example:\n{}", missing.join("\n"));
 }

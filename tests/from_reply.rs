@@ -95,7 +95,9 @@ fn floats_and_booleans() {
     assert!(lua.reply("'nan'").to::<f64>().unwrap().is_nan());
     lua.is_no::<f64>("'2,5'", "expected f64, got a string that is no number");
     lua.is_no::<f64>("false", "expected f64, got nil");
-    for (code, value) in [("1", true), ("0", false), ("true", true), ("'1'", true), ("'0'", false), ("false", false)] {
+    for (code, value) in
+        [("1", true), ("0", false), ("true", true), ("'1'", true), ("'0'", false), ("false", false)]
+    {
         lua.is(code, value);
     }
     lua.is_no::<bool>("2", "expected bool, got an integer that is neither 0 nor 1");
@@ -184,15 +186,27 @@ fn maps_and_lists_of_pairs() {
     lua.is("{}", HashMap::<String, u8>::new());
     lua.is("{'k', {1, 2}}", HashMap::from([("k".to_owned(), vec![1, 2])]));
     lua.is("{1, {map={x={double=0.5}}}}", (1, HashMap::from([("x".to_owned(), 0.5)])));
-    lua.is_no::<HashMap<String, u8>>("{'a', 1, 'b'}", "expected a map, got an array of 3 elements, which is no pairs");
+    lua.is_no::<HashMap<String, u8>>(
+        "{'a', 1, 'b'}",
+        "expected a map, got an array of 3 elements, which is no pairs",
+    );
     lua.is_no::<HashMap<String, u8>>("'a'", "expected a map, got a string");
-    lua.is_no::<HashMap<String, u8>>("{'a', 1, 'b', -1}", "expected u8, got an integer out of its range, at the value of pair 1");
-    lua.is_no::<BTreeMap<u8, u8>>("{map={a=1}}", "expected u8, got a string that is no integer, at the key of pair 0");
+    lua.is_no::<HashMap<String, u8>>(
+        "{'a', 1, 'b', -1}",
+        "expected u8, got an integer out of its range, at the value of pair 1",
+    );
+    lua.is_no::<BTreeMap<u8, u8>>(
+        "{map={a=1}}",
+        "expected u8, got a string that is no integer, at the key of pair 0",
+    );
     lua.is_no::<Vec<(u8, u8)>>(
         "{1, 2, 3}",
         "expected an array of arrays of 2, or of these one behind the other, got an array of 3",
     );
-    lua.is_no::<Vec<(u8, u8)>>("{1, 2, 3, 'x'}", "expected u8, got a string that is no integer, at element 3");
+    lua.is_no::<Vec<(u8, u8)>>(
+        "{1, 2, 3, 'x'}",
+        "expected u8, got a string that is no integer, at element 3",
+    );
 }
 
 /// What servers send for the same command differs between the protocols; the values do not.
@@ -224,7 +238,8 @@ fn both_protocols_give_the_same_values() {
         assert_eq!(nothing, None);
         let is_equal: bool = Script::new("return ARGV[1] == ARGV[2]").arg((1, 2)).call(&client).unwrap();
         assert!(!is_equal);
-        let (cursor, keys): (u64, Vec<String>) = client.command(("SCAN", 0, "COUNT", 100)).unwrap().to().unwrap();
+        let (cursor, keys): (u64, Vec<String>) =
+            client.command(("SCAN", 0, "COUNT", 100)).unwrap().to().unwrap();
         assert_eq!((cursor, keys.len()), (0, 3));
     }
 }
@@ -237,7 +252,13 @@ fn errors_inside_a_reply_are_the_errors_of_their_items() {
     client.command(("SET", "text", "x")).unwrap();
     let mut pipeline = client.pipeline();
     let mut filled = || {
-        pipeline.command(("SET", "n", 1)).unwrap().command(("INCR", "text")).unwrap().command(("INCR", "n")).unwrap();
+        pipeline
+            .command(("SET", "n", 1))
+            .unwrap()
+            .command(("INCR", "text"))
+            .unwrap()
+            .command(("INCR", "n"))
+            .unwrap();
         pipeline.exec().unwrap()
     };
     let error = filled().to::<(String, i64, i64)>().unwrap_err();
@@ -269,7 +290,10 @@ fn errors_inside_a_reply_are_the_errors_of_their_items() {
             (error.status() != Status::Conversion).then_some(error)
         });
         let inner: Vec<Error> = inner.collect();
-        assert!(!inner.is_empty() && inner.iter().all(|error| error.server_code() == Some("MINE")), "{code}: {inner:?}");
+        assert!(
+            !inner.is_empty() && inner.iter().all(|error| error.server_code() == Some("MINE")),
+            "{code}: {inner:?}"
+        );
     }
 }
 

@@ -261,10 +261,8 @@ fn in_a_cluster_calls_and_pipelines_go_where_their_keys_are() {
     let count = Script::new(COUNT);
     for runtime in runtimes() {
         let keys: Vec<String> = (0..3000).map(|number| format!("k{number}")).collect();
-        let tasks: Vec<_> = keys
-            .iter()
-            .map(|key| runtime.spawn(count.key(key).call_async::<i64>(&client)))
-            .collect();
+        let tasks: Vec<_> =
+            keys.iter().map(|key| runtime.spawn(count.key(key).call_async::<i64>(&client))).collect();
         runtime.block_on(async {
             for task in tasks {
                 assert_eq!(task.await.expect("no panic"), Ok(1));

@@ -50,7 +50,11 @@ fn a_call_that_is_dropped_gives_its_late_reply_to_nobody() {
     let last = under_way(echo.arg("mine").call_async::<String>(&client));
     server.resume();
     assert_eq!(block_on(last).unwrap(), "mine");
-    assert_eq!(block_on(count.key("n").call_async::<i64>(&client)), Ok(101), "what was sent is executed, once");
+    assert_eq!(
+        block_on(count.key("n").call_async::<i64>(&client)),
+        Ok(101),
+        "what was sent is executed, once"
+    );
     let after = connections(&Raw::connect(&server).ok(&["INFO", "stats"]).text());
     assert_eq!(after - before, 1, "the connection goes on; this look at it is one more");
     wait_until("every reply has come", || client.stats().in_flight == 0);
@@ -119,7 +123,8 @@ fn drops_that_race_with_replies() {
     let server = Server::start();
     let client = client(&server);
     let script = Script::new("redis.call('HINCRBY', KEYS[1], ARGV[1], 1); return ARGV[1]");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
     let outcomes = Arc::new(Mutex::new(HashMap::new()));
     let tasks: Vec<_> = (0..ROUNDS)
         .map(|number| {
@@ -263,7 +268,8 @@ fn a_hundred_thousand_are_dropped_at_once() {
     let echo = Script::new(ECHO);
     block_on(echo.call_async::<Option<u8>>(&client)).unwrap();
     server.pause();
-    let mut futures: Vec<_> = (0..CALLS).map(|number| echo.arg(number).call_async::<usize>(&client)).collect();
+    let mut futures: Vec<_> =
+        (0..CALLS).map(|number| echo.arg(number).call_async::<usize>(&client)).collect();
     let counting = Arc::<Counting>::default();
     for future in &mut futures {
         assert!(poll_once(future, &counting).is_pending());
@@ -453,8 +459,7 @@ fn a_lost_connection_ends_its_futures_and_the_next_are_made_anew() {
     block_on(client.command_async("PING")).unwrap();
     for round in 0..10 {
         proxy.pause(Way::Requests);
-        let calls: Vec<_> =
-            (0..50).map(|_| under_way(count.key("n").call_async::<i64>(&client))).collect();
+        let calls: Vec<_> = (0..50).map(|_| under_way(count.key("n").call_async::<i64>(&client))).collect();
         proxy.drop_connections();
         proxy.resume(Way::Requests);
         for call in calls {

@@ -72,7 +72,7 @@ mod tests {
 
     fn status(future: &mut CallFuture) -> Option<Status> {
         match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => Some(result.err().expect("nobody answers").status()),
+            Poll::Ready(result) => Some(result.expect_err("nobody answers").status()),
             Poll::Pending => None,
         }
     }

@@ -44,7 +44,10 @@ impl<'a, T: FromReply<'a>> FromReply<'a> for Box<[T]> {
 impl<'a, T: FromReply<'a>, const N: usize> FromReply<'a> for [T; N] {
     fn from_reply(reply: ReplyRef<'a>) -> Result<Self> {
         T::list_from_reply(reply)?.try_into().map_err(|list: Vec<T>| {
-            Error::conversion(format_args!("{N} elements"), format_args!("{} of {}", reply.kind(), list.len()))
+            Error::conversion(
+                format_args!("{N} elements"),
+                format_args!("{} of {}", reply.kind(), list.len()),
+            )
         })
     }
 }

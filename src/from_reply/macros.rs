@@ -164,9 +164,8 @@ impl Fields {
         expected: &str,
         name: &str,
     ) -> Result<T> {
-        let missing = || {
-            Error::conversion(expected, format_args!("{} without the field {name:?}", reply.kind()))
-        };
+        let missing =
+            || Error::conversion(expected, format_args!("{} without the field {name:?}", reply.kind()));
         found.or_else(T::missing).ok_or_else(missing)
     }
 }
