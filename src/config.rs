@@ -404,7 +404,7 @@ impl Options {
         Ok(self)
     }
 
-    /// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with
+    /// How many blocking calls and futures may be in flight at a time, of all threads together; 0: any number. One more ends at once with
     /// [`Status::QueueFull`], and nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded
     /// by their queues. Default: 0.
     ///

@@ -270,6 +270,7 @@ impl Request {
         let start = wire.len();
         wire.head(given.count());
         given.write(wire)?;
+        let end = wire.len();
         let (checked, slot) = {
             let words: SmallVec<[&[u8]; 16]> = arguments(&self.wire[start..]).collect();
             let checked = check(&words)?;
@@ -280,7 +281,7 @@ impl Request {
             (checked, slot)
         };
         self.join(slot, |request| slots::shown_key(&arguments(&request.wire[start..]).collect::<Vec<_>>()))?;
-        self.push_command(slot);
+        self.push_command(end, slot);
         Ok(checked)
     }
 
@@ -292,12 +293,12 @@ impl Request {
     fn append_command(&mut self, arguments: &[&[u8]], slot: u16) {
         let wire = self.wire.own();
         wire.command(arguments);
-        self.push_command(slot);
+        let end = wire.len();
+        self.push_command(end, slot);
     }
 
     /// Notes that a command was appended to the wire form.
-    fn push_command(&mut self, slot: u16) {
-        let end = self.wire.len();
+    fn push_command(&mut self, end: usize, slot: u16) {
         self.items.push(Item { end, script: None, read_only: false, slot });
         self.repeatable = Repeatable::No;
     }

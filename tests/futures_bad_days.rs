@@ -108,7 +108,9 @@ fn a_command_that_waits_is_given_up_on_the_server_too() {
     let client = client(&server);
     let mut raw = Raw::connect(&server);
     let mut blocked = || raw.ok(&["INFO", "clients"]).text().contains("blocked_clients:1");
-    let waiting = under_way(client.command_async(("BLPOP", "list", 0)));
+    // Its deadline is beyond the patience of this test.
+    let waiting = client.command_async(("BLPOP", "list", 0)).timeout(Duration::from_secs(24 * 60 * 60));
+    let waiting = under_way(waiting);
     wait_until("it waits there", &mut blocked);
     drop(waiting);
     wait_until("it is given up there", || !blocked());
@@ -342,7 +344,9 @@ fn a_future_keeps_its_client_open_and_closes_it_at_last() {
     let guard = lock.lock();
     server.resume();
     wait_until("its thread is in the waker", || is_in_waker.load(Ordering::SeqCst));
-    drop((first, last));
+    // On a thread of its own: one that waits for the client's thread would wait for ever.
+    let dropping = thread::spawn(move || drop((first, last)));
+    wait_until("they are dropped", || dropping.is_finished());
     drop(guard);
     wait_until("its connections are closed", || connections() == 1);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Waker;
+use std::thread;
 
 use super::owner::{End, Owner, next_number};
 use crate::defect::contain;
@@ -76,19 +77,20 @@ impl Pending {
         drop(left);
     }
 
-    fn end(&self, end: End) {
+    /// Ends it, unless that was done; who is to be told of it.
+    fn end(&self, end: End) -> Option<Waker> {
         let mut state = self.state.lock();
         if state.is_over {
-            return;
+            return None;
         }
         (state.end, state.is_over) = (Some(end), true);
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            // Others are to be told as well, whatever becomes of this one.
-            contain(|| threads::call_back(|| waker.wake()));
-        }
+        state.waker.take()
     }
+}
+
+fn wake(waker: Waker) {
+    // Others are to be told as well, whatever becomes of this one.
+    contain(|| threads::call_back(|| waker.wake()));
 }
 
 /// The call's side.
@@ -96,7 +98,7 @@ pub(crate) struct Task(Arc<Pending>);
 
 impl Task {
     pub(super) fn end(self, end: End) {
-        self.0.end(end);
+        self.0.end(end).into_iter().for_each(wake);
     }
 
     pub(super) fn key(&self) -> u64 {
@@ -111,8 +113,15 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         // Whoever has ended it before was quicker; and in a child of fork nobody polls it.
-        if self.0.process.is_this() {
-            self.0.end((Err(Error::defect()), None));
+        if !self.0.process.is_this() {
+            return;
+        }
+        let Some(waker) = self.0.end((Err(Error::defect()), None)) else { return };
+        // A panic on its way out may have come from under the engine's lock, which what is woken may need.
+        let copy = thread::panicking().then(|| waker.clone());
+        match copy.and_then(|copy| threads::spawn("rs_script", || wake(copy)).ok()) {
+            Some(thread) => threads::let_go(thread),
+            None => wake(waker),
         }
     }
 }
