@@ -1,4 +1,5 @@
-//! Calls as futures, for any executor: the client's own thread looks after them, and wakes the task when a call has ended.
+//! Calls as futures, for any executor: the client's own thread looks after them, and wakes the task when a call
+//! has ended.
 
 use std::fmt;
 use std::future::Future;
@@ -28,20 +29,24 @@ use crate::threads;
 
 /// A call that is made when it is first polled, and ends with its reply.
 ///
-/// Made by [`Client::call_async`], [`Client::command_async`], [`Pipeline::exec_async`], [`ScriptCall::call_async`](crate::ScriptCall::call_async) and their
-/// like. It borrows nothing, and is `Send` and `Unpin`. Any executor will do, tokio, smol or `block_on`: there is no runtime behind it, but the client's own
-/// thread, which runs from the first such call until the client is closed.
+/// Made by [`Client::call_async`], [`Client::command_async`], [`Pipeline::exec_async`],
+/// [`ScriptCall::call_async`](crate::ScriptCall::call_async) and their like. It borrows nothing, and is `Send`
+/// and `Unpin`. Any executor will do, tokio, smol or `block_on`: there is no runtime behind it, but the client's
+/// own thread, which runs from the first such call until the client is closed.
 ///
-/// - **Deadline**: that of the client ([`Client::with_timeout`]), or [`CallFuture::timeout`]; counted from the first poll, and kept by the library. No timer of
-///   the executor's is needed.
-/// - **Dropped** before its end, the call is called off at once: of one that was not sent nothing is; one that was sent may be executed, and its late reply is given to
-///   nobody else. The connection goes on, with all other calls on it. A command that waits, such as BLPOP, is given up on the server too. What became of
-///   the call is told by [`CallFuture::cancel`].
-/// - **Order**: calls that one task makes reach a server in the order of their first polls, as far as they go there over one connection.
-/// - It keeps the client open, as a [`Client`] does, until it has ended or is dropped. [`Client::close`] ends it, with [`Status::Closed`] where
-///   nothing was sent, with [`Status::Indeterminate`] where something was.
+/// - **Deadline**: that of the client ([`Client::with_timeout`]), or [`CallFuture::timeout`]; counted from the
+///   first poll, and kept by the library. No timer of the executor's is needed.
+/// - **Dropped** before its end, the call is called off at once: of one that was not sent nothing is; one that
+///   was sent may be executed, and its late reply is given to nobody else. The connection goes on, with all
+///   other calls on it. A command that waits, such as BLPOP, is given up on the server too. What became of the
+///   call is told by [`CallFuture::cancel`].
+/// - **Order**: calls that one task makes reach a server in the order of their first polls, as far as they go
+///   there over one connection.
+/// - It keeps the client open, as a [`Client`] does, until it has ended or is dropped. [`Client::close`] ends
+///   it, with [`Status::Closed`] where nothing was sent, with [`Status::Indeterminate`] where something was.
 /// - Polled again after its end it is [`Status::InvalidArgument`].
-/// - The task is woken on the client's thread, seldom on one that makes a call: what a waker does there should be quick, as that of every executor is.
+/// - The task is woken on the client's thread, seldom on one that makes a call: what a waker does there should
+///   be quick, as that of every executor is.
 /// - In a child of fork it ends with [`Status::Forked`].
 /// - How many there are is the program's own affair, up to [`Options::max_in_flight`] where that is set.
 ///
@@ -139,8 +144,9 @@ impl<T> CallFuture<T> {
         CallFuture { call: self.call, value: PhantomData }
     }
 
-    /// Calls it off; whether it was still under way. The future has its end then: with [`Status::Cancelled`] where nothing was sent, with
-    /// [`Status::Indeterminate`] where the server may have executed it or may yet do so. One that had ended before keeps that end.
+    /// Calls it off; whether it was still under way. The future has its end then: with [`Status::Cancelled`]
+    /// where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet
+    /// do so. One that had ended before keeps that end.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -172,7 +178,8 @@ impl<T> CallFuture<T> {
         }
     }
 
-    /// Of a pipeline that broke half-way, when the future has ended: the replies that did arrive, those of its first items; see [`Pipeline::arrived`].
+    /// Of a pipeline that broke half-way, when the future has ended: the replies that did arrive, those of its
+    /// first items; see [`Pipeline::arrived`].
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -298,8 +305,8 @@ fn polled_again() -> Error {
     Error::new(Status::InvalidArgument, "this future was polled again after its end")
 }
 
-/// Lets go of a client. Whoever drops a future may hold locks of an executor's that the client's thread needs to wake another task: so if this was the client's
-/// last handle, its thread is not waited for.
+/// Lets go of a client. Whoever drops a future may hold locks of an executor's that the client's thread needs to
+/// wake another task: so if this was the client's last handle, its thread is not waited for.
 fn release(client: Client) {
     threads::call_back(|| drop(client));
 }
@@ -346,8 +353,8 @@ impl Client {
         OpenFuture { client: Some(opened.map(|(client, _)| client)), call }
     }
 
-    /// The same as [`Client::call`], without waiting: a future of the reply, see [`CallFuture`]. Keys and arguments are copied now; what is wrong with them is
-    /// the future's error.
+    /// The same as [`Client::call`], without waiting: a future of the reply, see [`CallFuture`]. Keys and
+    /// arguments are copied now; what is wrong with them is the future's error.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -438,7 +445,8 @@ impl Client {
 }
 
 impl Pipeline {
-    /// The same as [`Pipeline::exec`], without waiting. The pipeline is empty from now on, whether or not the future is polled, and can be filled again.
+    /// The same as [`Pipeline::exec`], without waiting. The pipeline is empty from now on, whether or not the
+    /// future is polled, and can be filled again.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

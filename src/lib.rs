@@ -6,11 +6,11 @@
 #![doc = include_str!("../examples/multiply.rs")]
 //! ```
 //!
-//! - A script is loaded when the server does not have it, in the same write as the call. There is nothing to prepare, and nothing
-//!   to do when the server loses its cache.
-//! - A call is executed at most once. When its reply is lost, the [`Error`] says so ([`Error::is_indeterminate`]) and the call
-//!   is not sent again, unless the script is [idempotent](Script::idempotent) or the call
-//!   [read-only](Client::call_read_only).
+//! - A script is loaded when the server does not have it, in the same write as the call. There is nothing to
+//!   prepare, and nothing to do when the server loses its cache.
+//! - A call is executed at most once. When its reply is lost, the [`Error`] says so
+//!   ([`Error::is_indeterminate`]) and the call is not sent again, unless the script is
+//!   [idempotent](Script::idempotent) or the call [read-only](Client::call_read_only).
 //! - Every call has a deadline, and ends by it.
 //! - The same calls work on a single server, a cluster, replicas and behind Sentinel: the URL decides.
 //!
@@ -45,8 +45,9 @@
 //!
 //! # Replies
 //!
-//! A [`Reply`] is one buffer, whatever is in it, and [`ReplyRef`] a view of a part. [`Reply::to`] makes values of it: numbers, strings, options, lists, tuples, maps,
-//! everything that is [`FromReply`], and structs of your own by [`from_reply!`]. What does not fit is an error that says what was expected, what came and where.
+//! A [`Reply`] is one buffer, whatever is in it, and [`ReplyRef`] a view of a part. [`Reply::to`] makes values
+//! of it: numbers, strings, options, lists, tuples, maps, everything that is [`FromReply`], and structs of your
+//! own by [`from_reply!`]. What does not fit is an error that says what was expected, what came and where.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -65,8 +66,10 @@
 //!
 //! # Blocking, futures, queues
 //!
-//! - A blocking call does its input and output on the caller's thread. Any number of threads may share a client; their calls travel together.
-//! - [`Client::call_async`] and all that end in `_async` give a [`CallFuture`] for any executor: there is no runtime behind it. Dropped, it calls its call off.
+//! - A blocking call does its input and output on the caller's thread. Any number of threads may share a client;
+//!   their calls travel together.
+//! - [`Client::call_async`] and all that end in `_async` give a [`CallFuture`] for any executor: there is no
+//!   runtime behind it. Dropped, it calls its call off.
 //! - [`Client::submit`] ends in a [`Queue`], for programs with an event loop of their own, and for other languages.
 //!
 //! ```
@@ -100,13 +103,14 @@
 //! # Errors
 //!
 //! An [`Error`] is one sentence, and answers what matters: [`Error::is_not_executed`] (it may be tried again),
-//! [`Error::is_indeterminate`] (look first), [`Error::is_timeout`], its [`Status`] and [`Reason`], the server's own words, the
-//! [server](Error::node) and the [item of a pipeline](Error::index) that it is about. It is a [`std::error::Error`] and goes through `?`.
+//! [`Error::is_indeterminate`] (look first), [`Error::is_timeout`], its [`Status`] and [`Reason`], the server's
+//! own words, the [server](Error::node) and the [item of a pipeline](Error::index) that it is about. It is a
+//! [`std::error::Error`] and goes through `?`.
 //!
 //! # Where to go on
 //!
-//! URLs and settings are listed at [`Options`], the causes of errors at [`Status`], what a call cost is told by [`Client::stats`]. C and C++ programs use the same
-//! library through `include/rs_script.h`.
+//! URLs and settings are listed at [`Options`], the causes of errors at [`Status`], what a call cost is told by
+//! [`Client::stats`]. C and C++ programs use the same library through `include/rs_script.h`.
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 

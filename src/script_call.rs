@@ -138,7 +138,8 @@ impl Script {
 }
 
 impl ScriptCall {
-    /// Appends a key (`KEYS` in Lua), or several: whatever [`ToArgs`] gives. In a cluster the keys decide where the script runs.
+    /// Appends a key (`KEYS` in Lua), or several: whatever [`ToArgs`] gives. In a cluster the keys decide where
+    /// the script runs.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -193,7 +194,8 @@ impl ScriptCall {
         self
     }
 
-    /// Gives it a deadline of its own, instead of the client's; see [`Client::with_timeout`]. In a pipeline it has none: a pipeline has one for all.
+    /// Gives it a deadline of its own, instead of the client's; see [`Client::with_timeout`]. In a pipeline it
+    /// has none: a pipeline has one for all.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -215,11 +217,13 @@ impl ScriptCall {
         self
     }
 
-    /// Calls the script, and converts the reply into what is asked for; as a [`Reply`](crate::Reply) it is given as it came.
+    /// Calls the script, and converts the reply into what is asked for; as a [`Reply`](crate::Reply) it is given
+    /// as it came.
     ///
     /// # Errors
     ///
-    /// Those of [`Client::call`]. A reply that cannot be converted is [`Status::Conversion`](crate::Status::Conversion): the script has run.
+    /// Those of [`Client::call`]. A reply that cannot be converted is
+    /// [`Status::Conversion`](crate::Status::Conversion): the script has run.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -227,7 +231,9 @@ impl ScriptCall {
     /// # let server = Server::start();
     /// # let client = server.client();
     /// # use rs_script::Script;
-    /// let bounds = Script::new("return {redis.call('ZCARD', KEYS[1]), redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')}");
+    /// let bounds = Script::new("
+    ///     return {redis.call('ZCARD', KEYS[1]), redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')}
+    /// ");
     /// client.command(("ZADD", "scores", 1, "Ada", 2.5, "Grace"))?;
     /// let (count, best): (usize, Vec<(String, f64)>) = bounds.key("scores").call(&client)?;
     /// assert_eq!((count, best), (2, vec![("Grace".into(), 2.5)]));
@@ -246,7 +252,8 @@ impl ScriptCall {
         client.call_script(&self.script, &self.keys, &self.args, self.read_only)
     }
 
-    /// The same without waiting: a future of the value. It is sent when the future is first polled; see [`CallFuture`].
+    /// The same without waiting: a future of the value. It is sent when the future is first polled; see
+    /// [`CallFuture`].
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

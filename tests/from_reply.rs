@@ -1,4 +1,5 @@
-//! Replies into values: each type from each kind of reply, in both protocols, and errors that say what was wrong where.
+//! Replies into values: each type from each kind of reply, in both protocols, and errors that say what was wrong
+//! where.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! Futures that are dropped, called off, forgotten or woken badly: what is true of their calls, and that all others go on.
+//! Futures that are dropped, called off, forgotten or woken badly: what is true of their calls, and that all
+//! others go on.
 
 #![allow(clippy::disallowed_types, reason = "no child of fork comes here")]
 
@@ -315,7 +316,8 @@ fn closing_ends_every_future() {
     server.resume();
 }
 
-/// The last one closes the client. It does not wait for the client's thread: that may be waking a task of the executor which drops the future.
+/// The last one closes the client. It does not wait for the client's thread: that may be waking a task of the
+/// executor which drops the future.
 #[test]
 fn a_future_keeps_its_client_open_and_closes_it_at_last() {
     let server = Server::start();

@@ -125,7 +125,8 @@ fn converted<'a, K: FromReply<'a>, V: FromReply<'a>>(
     })
 }
 
-/// A tuple is an array of so many elements. Several of them may also stand one behind the other, as servers send them where there is no RESP3.
+/// A tuple is an array of so many elements. Several of them may also stand one behind the other, as servers send
+/// them where there is no RESP3.
 macro_rules! tuples {
     ($len:literal: $($part:ident $index:literal)*) => {
         impl<'a, $($part: FromReply<'a>),*> FromReply<'a> for ($($part,)*) {

@@ -4,11 +4,14 @@ use super::{FromReply, collections};
 use crate::error::{Error, Result};
 use crate::resp::ReplyRef;
 
-/// Defines a struct that a reply can be converted into: a map, or what stands for one where there is no RESP3, an array of names and values in turn.
+/// Defines a struct that a reply can be converted into: a map, or what stands for one where there is no RESP3,
+/// an array of names and values in turn.
 ///
-/// The definition is an ordinary one, with attributes, documentation and visibility. Each field takes the value with its name; `as` gives it another name in
-/// the reply. The types of fields are whatever is [`FromReply`](crate::FromReply), other structs included. Names in the reply that no field has are ignored. A
-/// field of type `Option` may be missing or nil; any other that is missing is an error. A struct with a lifetime borrows from the reply.
+/// The definition is an ordinary one, with attributes, documentation and visibility. Each field takes the value
+/// with its name; `as` gives it another name in the reply. The types of fields are whatever is
+/// [`FromReply`](crate::FromReply), other structs included. Names in the reply that no field has are ignored. A
+/// field of type `Option` may be missing or nil; any other that is missing is an error. A struct with a lifetime
+/// borrows from the reply.
 ///
 /// A struct of one field without a name is converted as that field.
 ///

@@ -9,7 +9,8 @@ pub use macros::Fields;
 use crate::error::{Error, Result};
 use crate::resp::{Kind, Reply, ReplyRef};
 
-/// What a reply can be converted into, by [`Reply::to`], [`ReplyRef::to`] or a typed call ([`Script::key`](crate::Script::key)).
+/// What a reply can be converted into, by [`Reply::to`], [`ReplyRef::to`] or a typed call
+/// ([`Script::key`](crate::Script::key)).
 ///
 /// | type | takes |
 /// |---|---|
@@ -29,16 +30,17 @@ use crate::resp::{Kind, Reply, ReplyRef};
 /// | [`Reply`], [`ReplyRef`] | anything, as it is |
 /// | a struct of the program's own | see [`from_reply!`](crate::from_reply) |
 ///
-/// Nil is nothing but `None`, `false` and `()`: a list that may be missing is an `Option<Vec<T>>`. An error inside the reply, as a pipeline's item has it, is
-/// the error of the conversion, unless a `Result` takes it.
+/// Nil is nothing but `None`, `false` and `()`: a list that may be missing is an `Option<Vec<T>>`. An error
+/// inside the reply, as a pipeline's item has it, is the error of the conversion, unless a `Result` takes it.
 ///
-/// Whatever is borrowed (`&str`, `&[u8]`) lives as long as the [`Reply`]. Such a type is converted into by `to`; a typed call takes those that own
-/// what they have.
+/// Whatever is borrowed (`&str`, `&[u8]`) lives as long as the [`Reply`]. Such a type is converted into by `to`;
+/// a typed call takes those that own what they have.
 ///
 /// # Errors
 ///
-/// [`Status::Conversion`](crate::Status::Conversion), with what was expected, the kind of what came (never its value, which may be a secret), and where in
-/// the reply. The call was executed: such an error says neither that it was not nor that it may not have been.
+/// [`Status::Conversion`](crate::Status::Conversion), with what was expected, the kind of what came (never its
+/// value, which may be a secret), and where in the reply. The call was executed: such an error says neither that
+/// it was not nor that it may not have been.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

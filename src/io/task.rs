@@ -46,8 +46,8 @@ impl Pending {
         self.process.check("future")
     }
 
-    /// Its end, which is given once; without one this waker is woken when there is. No code of the host's runs with the lock: wakers are copied and dropped
-    /// without it.
+    /// Its end, which is given once; without one this waker is woken when there is. No code of the host's runs
+    /// with the lock: wakers are copied and dropped without it.
     pub(crate) fn poll(&self, waker: &Waker) -> Option<End> {
         let mut state = self.state.lock();
         if let Some(end) = state.end.take() {

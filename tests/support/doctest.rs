@@ -17,7 +17,8 @@ impl Server {
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir(&directory).unwrap();
         let process = std::process::Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket"])
+            // It listens to SCRIPT KILL after 10 ms, and not after 5 seconds, as it does by default.
+            .args(["--port", "0", "--save", "", "--lua-time-limit", "10", "--unixsocket"])
             .arg(directory.join("socket"))
             .arg("--dir")
             .arg(&directory)

@@ -1,4 +1,5 @@
-//! Executors of the tests' own: one that polls a single future, one that runs tasks, and wakers that do what a good one never would.
+//! Executors of the tests' own: one that polls a single future, one that runs tasks, and wakers that do what a
+//! good one never would.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
