@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Status};
 use crate::ffi::cancel::Held;
 use crate::io::{End, Io, Link, Waiter};
 use crate::net::address::Address;
-use crate::request::{Repeatable, Request, Routing, Shape};
+use crate::request::{Flags, Repeatable, Request, Routing, Shape};
 use crate::resp::Reply;
 use crate::resp::encode::Arguments;
 use crate::route::{ReadFrom, Route};
@@ -68,6 +68,14 @@ impl Drop for User {
             self.0.config().log.end();
         }
     }
+}
+
+/// What a call, or a handle of a client, has of its own.
+#[derive(Default)]
+pub(crate) struct Overrides<'a> {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) read_from: Option<ReadFrom>,
+    pub(crate) route: Option<Route<'a>>,
 }
 
 /// No deadline is shorter: a call that can never succeed helps nobody.
@@ -187,6 +195,17 @@ impl Client {
         Ok(self.viewed(View { way, ..self.view.clone() }))
     }
 
+    /// The same client with what is asked for here instead of its own.
+    pub(crate) fn with(&self, asked: &Overrides<'_>) -> Result<Client> {
+        let mut client = match asked.route {
+            Some(route) => self.with_route(route)?,
+            None => self.clone(),
+        };
+        client.view.read_from = asked.read_from.unwrap_or(client.view.read_from);
+        client.timeout = asked.timeout.unwrap_or(client.timeout);
+        Ok(client)
+    }
+
     fn viewed(&self, view: View) -> Client {
         Client { view, ..self.clone() }
     }
@@ -215,7 +234,7 @@ impl Client {
     /// # }
     /// ```
     pub fn call(&self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> Result<Reply> {
-        self.call_script(script, &Given::new(keys), &Given::new(args), false)
+        self.call_script(script, &Given::new(keys), &Given::new(args), Flags::NONE)
     }
 
     /// The same, read-only: the server stops the script at the first write. A lost connection does no harm, so such a call is
@@ -239,7 +258,7 @@ impl Client {
     /// # }
     /// ```
     pub fn call_read_only(&self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> Result<Reply> {
-        self.call_script(script, &Given::new(keys), &Given::new(args), true)
+        self.call_script(script, &Given::new(keys), &Given::new(args), Flags::READ_ONLY)
     }
 
     pub(crate) fn call_script(
@@ -247,11 +266,11 @@ impl Client {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        read_only: bool,
+        flags: Flags,
     ) -> Result<Reply> {
         self.io.check_process()?;
         let mut request = self.request(Shape::Single);
-        if let Err(error) = request.script_call(script, keys, args, read_only) {
+        if let Err(error) = request.script_call(script, keys, args, flags) {
             self.io.keep(request);
             return Err(error);
         }
@@ -276,13 +295,13 @@ impl Client {
     /// # }
     /// ```
     pub fn command(&self, arguments: impl ToArgs) -> Result<Reply> {
-        self.send_command(|request| request.command_given(&Given::new(arguments), command::lane))
+        self.send_command(|request| request.command_given(&Given::new(arguments), Flags::NONE, command::lane))
     }
 
-    pub(crate) fn command_of(&self, arguments: &[&[u8]]) -> Result<Reply> {
+    pub(crate) fn command_of(&self, arguments: &[&[u8]], flags: Flags) -> Result<Reply> {
         self.send_command(|request| {
             let lane = command::lane(arguments)?;
-            request.command(arguments)?;
+            request.command(arguments, flags)?;
             Ok(lane)
         })
     }
@@ -416,7 +435,7 @@ impl Client {
             }
         };
         match ended.result {
-            Ok(payload) if !verdict::has_read_only(&payload) => {
+            Ok(payload) if !verdict::has_replicas_word(&payload) => {
                 self.io.keep(ended.request);
                 Ok(Reply::new(payload))
             }

@@ -20,7 +20,7 @@ use crate::ffi::cancel::Held;
 use crate::from_reply::{FromReply, from_owned};
 use crate::io::{AdmittedFuture, Pending};
 use crate::pipeline::{Pipeline, no_replies};
-use crate::request::{Request, Shape};
+use crate::request::{Flags, Request, Shape};
 use crate::resp::Reply;
 use crate::resp::encode::Arguments;
 use crate::script::Script;
@@ -371,7 +371,7 @@ impl Client {
     /// # }
     /// ```
     pub fn call_async(&self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> CallFuture {
-        self.script_future(script, &Given::new(keys), &Given::new(args), false)
+        self.script_future(script, &Given::new(keys), &Given::new(args), Flags::NONE)
     }
 
     /// The same as [`Client::call_read_only`], without waiting.
@@ -391,7 +391,7 @@ impl Client {
     /// # }
     /// ```
     pub fn call_read_only_async(&self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> CallFuture {
-        self.script_future(script, &Given::new(keys), &Given::new(args), true)
+        self.script_future(script, &Given::new(keys), &Given::new(args), Flags::READ_ONLY)
     }
 
     pub(crate) fn script_future(
@@ -399,10 +399,10 @@ impl Client {
         script: &Script,
         keys: &impl Arguments,
         args: &impl Arguments,
-        read_only: bool,
+        flags: Flags,
     ) -> CallFuture {
         self.future(|request| {
-            request.script_call(script, keys, args, read_only)?;
+            request.script_call(script, keys, args, flags)?;
             Ok(Purpose::Calls)
         })
     }
@@ -424,7 +424,9 @@ impl Client {
     /// # }
     /// ```
     pub fn command_async(&self, arguments: impl ToArgs) -> CallFuture {
-        self.future(|request| Ok(request.command_given(&Given::new(arguments), command::lane)?.purpose()))
+        self.future(|request| {
+            Ok(request.command_given(&Given::new(arguments), Flags::NONE, command::lane)?.purpose())
+        })
     }
 
     /// A future of one call; `fill` puts it into the request, and says what the connection is for.

@@ -4,7 +4,7 @@ use crate::args::{Given, ToArgs};
 use crate::client::Client;
 use crate::command::{self, Lane};
 use crate::error::{Error, Result, Status};
-use crate::request::{Request, Shape};
+use crate::request::{Flags, Request, Shape};
 use crate::resp::encode::Arguments;
 use crate::resp::{Payload, Reply};
 use crate::script::Script;
@@ -149,13 +149,13 @@ impl Pipeline {
     /// ```
     pub fn command(&mut self, arguments: impl ToArgs) -> Result<&mut Self> {
         let shape = self.shape;
-        self.request.command_given(&Given::new(arguments), |words| check(words, shape))?;
+        self.request.command_given(&Given::new(arguments), Flags::NONE, |words| check(words, shape))?;
         Ok(self)
     }
 
-    pub(crate) fn command_of(&mut self, arguments: &[&[u8]]) -> Result<&mut Self> {
+    pub(crate) fn command_of(&mut self, arguments: &[&[u8]], flags: Flags) -> Result<&mut Self> {
         check(arguments, self.shape)?;
-        self.request.command(arguments)?;
+        self.request.command(arguments, flags)?;
         Ok(self)
     }
 
@@ -176,7 +176,7 @@ impl Pipeline {
     /// # }
     /// ```
     pub fn script(&mut self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> Result<&mut Self> {
-        self.script_of(script, &Given::new(keys), &Given::new(args), false)
+        self.script_of(script, &Given::new(keys), &Given::new(args), Flags::NONE)
     }
 
     /// Appends a read-only script call; see [`Client::call_read_only`].
@@ -201,7 +201,7 @@ impl Pipeline {
         keys: impl ToArgs,
         args: impl ToArgs,
     ) -> Result<&mut Self> {
-        self.script_of(script, &Given::new(keys), &Given::new(args), true)
+        self.script_of(script, &Given::new(keys), &Given::new(args), Flags::READ_ONLY)
     }
 
     #[inline(always)]
@@ -210,9 +210,9 @@ impl Pipeline {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        read_only: bool,
+        flags: Flags,
     ) -> Result<&mut Self> {
-        self.request.script_call(script, keys, args, read_only)?;
+        self.request.script_call(script, keys, args, flags)?;
         Ok(self)
     }
 
@@ -293,12 +293,20 @@ impl Pipeline {
     /// # }
     /// ```
     pub fn exec(&mut self) -> Result<Reply> {
-        let request = self.take_request();
+        self.exec_by(None, false)
+    }
+
+    /// The same, by another handle of its client's. `idempotent`: all of it may be executed twice.
+    pub(crate) fn exec_by(&mut self, client: Option<&Client>, idempotent: bool) -> Result<Reply> {
+        let mut request = self.take_request();
         self.client.io().check_process()?;
         if request.items.is_empty() {
             return Ok(no_replies());
         }
-        self.client.run_collecting(request, &mut self.arrived)
+        if idempotent {
+            request.set_idempotent(true);
+        }
+        client.unwrap_or(&self.client).run_collecting(request, &mut self.arrived)
     }
 
     /// What was filled in, ready to be sent; the pipeline is empty then.

@@ -10,6 +10,7 @@ use crate::from_reply::{FromReply, from_owned};
 use crate::future::CallFuture;
 use crate::pipeline::Pipeline;
 use crate::queue::Queue;
+use crate::request::Flags;
 use crate::resp::encode::Arguments;
 use crate::script::Script;
 
@@ -38,7 +39,7 @@ pub struct ScriptCall {
     script: Script,
     keys: List,
     args: List,
-    read_only: bool,
+    flags: Flags,
     timeout: Option<Duration>,
 }
 
@@ -62,7 +63,7 @@ impl Script {
     /// ```
     pub fn prepare(&self) -> ScriptCall {
         let (keys, args) = (List::default(), List::default());
-        ScriptCall { script: self.clone(), keys, args, read_only: false, timeout: None }
+        ScriptCall { script: self.clone(), keys, args, flags: Flags::NONE, timeout: None }
     }
 
     /// A call of this script with this key, or these; see [`ScriptCall::key`].
@@ -190,7 +191,28 @@ impl ScriptCall {
     /// # }
     /// ```
     pub fn read_only(mut self) -> Self {
-        self.read_only = true;
+        self.flags.read_only = true;
+        self
+    }
+
+    /// Says that it may safely run twice: it is sent again when a connection is lost and nobody can say whether the server had executed it.
+    /// [`Script::idempotent`] says so of all calls of a script.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// # use rs_script::Script;
+    /// let put = Script::new("return redis.call(ARGV[1], KEYS[1], ARGV[2])");
+    /// let done: String = put.key("k").arg(("SET", 5)).idempotent().call(&client)?;
+    /// let length: u64 = put.key("l").arg(("RPUSH", 5)).call(&client)?;
+    /// assert_eq!((&*done, length), ("OK", 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn idempotent(mut self) -> Self {
+        self.flags.idempotent = true;
         self
     }
 
@@ -249,7 +271,7 @@ impl ScriptCall {
     }
 
     fn call_on(&self, client: &Client) -> Result<crate::Reply> {
-        client.call_script(&self.script, &self.keys, &self.args, self.read_only)
+        client.call_script(&self.script, &self.keys, &self.args, self.flags)
     }
 
     /// The same without waiting: a future of the value. It is sent when the future is first polled; see
@@ -270,7 +292,7 @@ impl ScriptCall {
     /// # }
     /// ```
     pub fn call_async<T: for<'a> FromReply<'a>>(&self, client: &Client) -> CallFuture<T> {
-        let future = client.script_future(&self.script, &self.keys, &self.args, self.read_only);
+        let future = client.script_future(&self.script, &self.keys, &self.args, self.flags);
         match self.timeout {
             None => future.to(),
             Some(timeout) => future.timeout(timeout).to(),
@@ -298,11 +320,11 @@ impl ScriptCall {
     /// # }
     /// ```
     pub fn submit(&self, client: &Client, queue: &Queue, tag: u64) -> Result<()> {
-        let (keys, args, read_only) = (&self.keys, &self.args, self.read_only);
+        let (keys, args, flags) = (&self.keys, &self.args, self.flags);
         match self.timeout {
-            None => client.submit_script(queue, tag, &self.script, keys, args, read_only),
+            None => client.submit_script(queue, tag, &self.script, keys, args, flags),
             Some(timeout) => {
-                client.with_timeout(timeout).submit_script(queue, tag, &self.script, keys, args, read_only)
+                client.with_timeout(timeout).submit_script(queue, tag, &self.script, keys, args, flags)
             }
         }
     }
@@ -325,7 +347,7 @@ impl Pipeline {
     /// # }
     /// ```
     pub fn add(&mut self, call: &ScriptCall) -> Result<&mut Self> {
-        self.script_of(&call.script, &call.keys, &call.args, call.read_only)
+        self.script_of(&call.script, &call.keys, &call.args, call.flags)
     }
 }
 

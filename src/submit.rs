@@ -15,7 +15,7 @@ use crate::ffi::cancel::Held;
 use crate::io::{Owner, Queued};
 use crate::pipeline::Pipeline;
 use crate::queue::{Queue, Ticket};
-use crate::request::{Request, Shape};
+use crate::request::{Flags, Request, Shape};
 use crate::resp::encode::Arguments;
 use crate::script::Script;
 use crate::session::handshake::Purpose;
@@ -71,7 +71,7 @@ impl Client {
         keys: impl ToArgs,
         args: impl ToArgs,
     ) -> Result<()> {
-        self.submit_script(queue, tag, script, &Given::new(keys), &Given::new(args), false)
+        self.submit_script(queue, tag, script, &Given::new(keys), &Given::new(args), Flags::NONE)
     }
 
     /// The same, read-only; see [`Client::call_read_only`].
@@ -97,7 +97,7 @@ impl Client {
         keys: impl ToArgs,
         args: impl ToArgs,
     ) -> Result<()> {
-        self.submit_script(queue, tag, script, &Given::new(keys), &Given::new(args), true)
+        self.submit_script(queue, tag, script, &Given::new(keys), &Given::new(args), Flags::READ_ONLY)
     }
 
     pub(crate) fn submit_script(
@@ -107,11 +107,11 @@ impl Client {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        read_only: bool,
+        flags: Flags,
     ) -> Result<()> {
         self.io().check_process()?;
         let mut request = self.request(Shape::Single);
-        request.script_call(script, keys, args, read_only)?;
+        request.script_call(script, keys, args, flags)?;
         self.submit_all(queue, &mut Calls::from_buf([Call::new(tag, request, Purpose::Calls)]))
     }
 
@@ -130,15 +130,21 @@ impl Client {
     pub fn submit_command(&self, queue: &Queue, tag: u64, arguments: impl ToArgs) -> Result<()> {
         self.io().check_process()?;
         let mut request = self.request(Shape::Single);
-        let lane = request.command_given(&Given::new(arguments), command::lane)?;
+        let lane = request.command_given(&Given::new(arguments), Flags::NONE, command::lane)?;
         self.submit_all(queue, &mut Calls::from_buf([Call::new(tag, request, lane.purpose())]))
     }
 
-    pub(crate) fn submit_command_of(&self, queue: &Queue, tag: u64, arguments: &[&[u8]]) -> Result<()> {
+    pub(crate) fn submit_command_of(
+        &self,
+        queue: &Queue,
+        tag: u64,
+        arguments: &[&[u8]],
+        flags: Flags,
+    ) -> Result<()> {
         self.io().check_process()?;
         let purpose = command::lane(arguments)?.purpose();
         let mut request = self.request(Shape::Single);
-        request.command(arguments)?;
+        request.command(arguments, flags)?;
         self.submit_all(queue, &mut Calls::from_buf([Call::new(tag, request, purpose)]))
     }
 
@@ -275,13 +281,31 @@ impl Pipeline {
     /// # }
     /// ```
     pub fn submit(&mut self, queue: &Queue, tag: u64) -> Result<()> {
+        self.submit_by(None, queue, tag, false)
+    }
+
+    /// The same, by another handle of its client's. `idempotent`: all of it may be executed twice.
+    pub(crate) fn submit_by(
+        &mut self,
+        client: Option<&Client>,
+        queue: &Queue,
+        tag: u64,
+        idempotent: bool,
+    ) -> Result<()> {
         if self.is_empty() {
             return Err(nothing_to_submit());
         }
         self.client().io().check_process()?;
-        let mut calls = Calls::from_buf([Call::new(tag, self.take_request(), Purpose::Calls)]);
-        let accepted = self.client().submit_all(queue, &mut calls);
-        if let Some(Call { work: Ok(Work::Send(request, _)), .. }) = calls.pop() {
+        let mut request = self.take_request();
+        if idempotent {
+            request.set_idempotent(true);
+        }
+        let mut calls = Calls::from_buf([Call::new(tag, request, Purpose::Calls)]);
+        let accepted = client.unwrap_or(self.client()).submit_all(queue, &mut calls);
+        if let Some(Call { work: Ok(Work::Send(mut request, _)), .. }) = calls.pop() {
+            if idempotent {
+                request.set_idempotent(false);
+            }
             self.put_back(request);
         }
         accepted
