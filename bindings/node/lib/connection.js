@@ -3,33 +3,57 @@
 
 "use strict";
 
-const net = require("node:net");
-
+const builtin = require("./builtin");
 const errors = require("./errors");
 const native = require("./native");
-const { Writer } = require("./pack");
+const { Writer, bytesOf } = require("./pack");
+const { open } = require("./options");
 const { atExit } = require("./thread");
+const time = require("./time");
+const { addressOf } = require("./tracing");
 const { Reader } = require("./unpack");
+
+const net = builtin("node:net");
+const process = builtin("node:process");
 
 /** So many calls go without waiting for the end of the turn: the server works on them while the others are made. */
 const ENOUGH = 32;
 /** Completions taken out, and calls called off, in one turn of the event loop: with more, others of its work would wait too long. */
 const BATCH = 1000;
-/** The Buffer that completions are put in: what does not fit comes next time. */
+/** The Buffer that completions are put in: what does not fit comes next time, one that never does in a Buffer of its own. */
 const ROOM = 256 * 1024;
 /** Places for calls that are kept when none is under way. */
 const KEPT_CALLS = 4096;
 /** ioctl's number for "close this descriptor in child processes". */
 const FIOCLEX = process.platform === "darwin" ? 0x20006601 : 0x5451;
 
+function withResolvers() {
+    const made = {};
+    made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
+    return made;
+}
+
+/** Native objects are freed when nothing in JavaScript can reach what stands for them. */
+const forgotten = new FinalizationRegistry((free) => free());
+
+/** A native object that lives as long as this one does. */
+class Handle {
+    constructor(address, free) {
+        this.address = address;
+        forgotten.register(this, () => free(address));
+    }
+}
+
 /** A call from the moment it is made until its promise is settled. */
 class Call {
-    constructor(owner, resolve, reject, buffers) {
+    constructor(owner, resolve, reject, buffers, caller) {
         /** Keeps what it needs from being collected. */
         this.owner = owner;
         this.settle = resolve;
         this.fail = reject;
         this.buffers = buffers;
+        /** Where it was made, if that is to be told. */
+        this.caller = caller;
         this.tag = 0;
         /** The native handle that it goes through. */
         this.target = null;
@@ -52,6 +76,12 @@ class Call {
             this.forgetSignal();
         }
         this.fail(error);
+    }
+
+    /** Ends it with an error that this side has made. */
+    refuse(error) {
+        if (this.caller !== null) errors.nameCaller(error, this.caller);
+        this.reject(error);
     }
 
     forgetSignal() {
@@ -90,16 +120,30 @@ class Connection {
     #isHeld = false;
     #isWanted = false;
     #isShared = false;
-    /** The rest of the completions is to be taken out in the next turn. */
-    #isDraining = false;
+    /** Calls that are to be called off, and how many of them have been. */
+    #toCancel = [];
+    #cancelled = 0;
     #isClosing = false;
     #isFinished = false;
     /** Why there are no more calls. */
     #reason = "the client is closed";
-    #closed = Promise.withResolvers?.() ?? withResolvers();
+    #closed = withResolvers();
+
+    /** Opens a native client; what its calls go through without options is `target`. */
+    static open(url, given, capacity) {
+        const address = open(url, given);
+        try {
+            return { connection: new Connection(address, capacity, addressOf(url)), target: { address } };
+        } catch (error) {
+            native.clientFree(address);
+            throw error;
+        }
+    }
 
     /** @param {bigint} handle of the native client, which is this object's from now on */
-    constructor(handle, capacity) {
+    constructor(handle, capacity, address) {
+        /** Where it leads to, for those who listen to channels. */
+        this.address = address;
         this.#handle = handle;
         this.#capacity = capacity;
         const out = Buffer.alloc(8);
@@ -120,12 +164,32 @@ class Connection {
         this.#socket.unref();
     }
 
-    get isClosed() {
-        return this.#isClosing;
+    /** A script, whose calls may go through any connection. */
+    script(source, isIdempotent) {
+        const out = Buffer.alloc(8);
+        native.scriptRegister(0n, source, source.length, isIdempotent ? IDEMPOTENT : 0, out);
+        const handle = new Handle(out.readBigUInt64LE(0), native.scriptFree);
+        return { handle, sha: native.scriptSha(handle.address) };
+    }
+
+    /** What the items of a pipeline are collected in. */
+    items() {
+        const items = new Writer();
+        items.references = [];
+        return items;
+    }
+
+    /** Another native handle, of which `kind` and `value` say what its calls have. */
+    view({ address }, kind, value) {
+        if (this.#isClosing) throw errors.closed("the client is closed");
+        const out = Buffer.alloc(8);
+        this.#shares();
+        VIEWS[kind](address, value, out);
+        return new Handle(out.readBigUInt64LE(0), native.clientFree);
     }
 
     /** There are other handles of the client, from now on: freeing this one at the thread's end would not close it any more. */
-    shares() {
+    #shares() {
         if (this.#isShared) return;
         this.#isShared = true;
         this.#kept[0]();
@@ -147,7 +211,7 @@ class Connection {
     }
 
     /** Makes a call: `write` puts what it is into a Writer. */
-    send(owner, { target, timeout, buffers, signal }, write) {
+    send(owner, { target, timeout, buffers, signal, callerStack }, write, made) {
         return new Promise((resolve, reject) => {
             if (this.#isClosing) return reject(errors.closed(this.#reason));
             if (signal?.aborted) {
@@ -163,7 +227,7 @@ class Connection {
                 this.#flush();
                 this.#target = target;
             }
-            const call = new Call(owner, resolve, reject, buffers);
+            const call = new Call(owner, resolve, reject, buffers, callerStack ? errors.callerOf(made) : null);
             const writer = this.#writer;
             call.tag = this.#free.length > 0 ? this.#free[this.#free.length - 1] : this.#calls.length;
             call.start = writer.length;
@@ -186,7 +250,7 @@ class Connection {
                 this.#flush();
             } else if (!this.#isScheduled) {
                 this.#isScheduled = true;
-                process.nextTick(this.#turnEnds);
+                time.nextTick(this.#turnEnds);
             }
         });
     }
@@ -208,7 +272,7 @@ class Connection {
         try {
             native.submit(this.#target.address, scripts.length, handles, writer.buffer, writer.length, this.#queue);
         } catch (error) {
-            for (const call of batch) this.#take(call.tag).reject(error);
+            for (const call of batch) this.#take(call.tag).refuse(error);
             this.#rest();
         }
         writer.clear();
@@ -239,16 +303,27 @@ class Connection {
             if (call.end === 0) sent.push(call);
             else this.#takeBack(call);
         }
-        this.#cancel(sent, 0);
+        if (sent.length === 0) return;
+        this.#toCancel.push(...sent);
+        if (this.#toCancel.length === sent.length) this.#cancel();
     }
 
-    #cancel(calls, from) {
-        const end = Math.min(from + BATCH, calls.length);
-        for (let i = from; i < end; i++) {
+    #cancel() {
+        const calls = this.#toCancel;
+        const end = Math.min(this.#cancelled + BATCH, calls.length);
+        for (let i = this.#cancelled; i < end; i++) {
             const { tag, target } = calls[i];
             if (this.#calls[tag] === calls[i]) native.cancel(target.address, this.#queue, BigInt(tag), this.#count);
         }
-        if (end < calls.length) setImmediate(() => this.#cancel(calls, end));
+        this.#cancelled = end;
+        if (end < calls.length) return this.#again();
+        this.#toCancel = [];
+        this.#cancelled = 0;
+    }
+
+    /** Goes on in the next turn of the event loop: the socket is read then. No timer, which a test may have stopped. */
+    #again() {
+        native.wake(this.#queue);
     }
 
     #takeBack(call) {
@@ -261,7 +336,7 @@ class Connection {
             this.#batch[i].start -= length;
             this.#batch[i].end -= length;
         }
-        this.#take(call.tag).reject(errors.cancelled("the call was called off"));
+        this.#take(call.tag).refuse(errors.cancelled("the call was called off"));
         this.#rest();
     }
 
@@ -274,33 +349,34 @@ class Connection {
     };
 
     #drain() {
-        const reader = this.#reader;
-        let more = true;
-        for (let taken = 0; more && taken < BATCH; ) {
-            const room = this.#room;
-            native.poll(this.#queue, room, room.length, BATCH - taken, 0, this.#used, this.#count, this.#needed);
-            const used = this.#used.readUInt32LE(0);
-            reader.buffer = room;
-            reader.at = 0;
-            while (reader.at < used) reader.completion(this.#take);
+        if (this.#isFinished) return;
+        if (this.#toCancel.length > 0) this.#cancel();
+        const room = this.#room;
+        for (let taken = 0; ; ) {
+            taken += this.#takeOut(room, BATCH - taken, false);
             const needed = Number(this.#needed.readBigUInt64LE(0));
-            if (needed > room.length) this.#room = Buffer.allocUnsafeSlow(needed);
-            taken += this.#count.readUInt32LE(0);
-            // If not, the queue was empty, and the descriptor, from which the socket has read, will be made readable again.
-            more = needed > 0 || taken >= BATCH;
+            // What is too large for any Buffer that is kept gets one for itself, and strings may be parts of that.
+            if (needed > room.length) taken += this.#takeOut(Buffer.allocUnsafeSlow(needed), 1, true);
+            // The queue was empty, and the descriptor, from which the socket has read, will be made readable again.
+            else if (needed === 0 && taken < BATCH) break;
+            if (taken >= BATCH) {
+                this.#again();
+                break;
+            }
         }
-        if (more && !this.#isDraining) {
-            this.#isDraining = true;
-            setImmediate(this.#drainOn);
-        }
-        if (this.#room.length > 4 * ROOM) this.#room = Buffer.allocUnsafeSlow(ROOM);
         this.#rest();
     }
 
-    #drainOn = () => {
-        this.#isDraining = false;
-        if (!this.#isFinished) this.#drain();
-    };
+    /** Takes out completions, `max` at most, and settles their calls; how many. */
+    #takeOut(room, max, isOwn) {
+        const reader = this.#reader;
+        native.poll(this.#queue, room, room.length, max, 0, this.#used, this.#count, this.#needed);
+        const used = this.#used.readUInt32LE(0);
+        reader.begin(room, isOwn);
+        while (reader.at < used) reader.completion(this.#take);
+        reader.end();
+        return this.#count.readUInt32LE(0);
+    }
 
     /** Looks whether there is anything left to wait for. */
     #rest() {
@@ -332,7 +408,7 @@ class Connection {
         this.close();
         if (this.#isFinished) return;
         this.#drain();
-        if (!this.#isFinished) setTimeout(() => this.#lost(), 10);
+        if (!this.#isFinished) time.setTimeout(() => this.#lost(), 10);
     }
 
     #finish() {
@@ -353,6 +429,19 @@ class Connection {
     }
 }
 
+const IDEMPOTENT = 1;
+
+const VIEWS = {
+    readFrom: (address, number, out) => native.withReadFrom(address, number, out),
+    all: (address, _, out) => native.withRouteAll(address, out),
+    key(address, key, out) {
+        const bytes = bytesOf(key);
+        native.withRouteKey(address, bytes, bytes.length, out);
+    },
+    slot: (address, slot, out) => native.withRouteSlot(address, slot, out),
+    node: (address, node, out) => native.withRouteNode(address, node, out),
+};
+
 const STATS = [
     "calls",
     "roundTrips",
@@ -364,11 +453,5 @@ const STATS = [
     "redirects",
     "inFlight",
 ];
-
-function withResolvers() {
-    const made = {};
-    made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
-    return made;
-}
 
 module.exports = { Connection };

@@ -5,9 +5,12 @@
 
 "use strict";
 
-const os = require("node:os");
-
+const builtin = require("./builtin");
 const platform = require("./platform");
+const where = require("./where");
+
+const os = builtin("node:os");
+const process = builtin("node:process");
 
 const TYPES = {
     handle: { napi: "uint64", koffi: "uintptr" },
@@ -25,7 +28,7 @@ const TYPES = {
 // The package's own call of a function prepares two Buffers and each argument anew: 4 to 40 microseconds. What is below it,
 // the same `ffi_call` on memory that is kept from call to call, takes less than one.
 function throughFfiNapi() {
-    const from = platform?.require ?? require;
+    const from = platform?.require ?? where.require;
     const ffi = from("@2060.io/ffi-napi");
     const ref = from("@2060.io/ref-napi");
     const { ffi_call: call } = from("@2060.io/ffi-napi/lib/bindings");
@@ -91,7 +94,7 @@ function throughFfiNapi() {
 }
 
 function throughKoffi() {
-    const koffi = require("koffi");
+    const koffi = where.require("koffi");
     return (path) => {
         const library = koffi.load(path);
         return (name, resultType, types) => {
@@ -122,7 +125,7 @@ function loadForGood(load) {
 
 /** The addons of these packages. This thread may have loaded them before it loaded this package, so they have to be made to stay. */
 function addons() {
-    return Object.keys(require.cache).filter((file) => /(ffi-napi|ref-napi|koffi).*\.node$/.test(file));
+    return Object.keys(where.loaded()).filter((file) => /(ffi-napi|ref-napi|koffi).*\.node$/.test(file));
 }
 
 /** The package to use, named by RS_SCRIPT_FFI: ffi-napi, or koffi where that does not load. */

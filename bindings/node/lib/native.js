@@ -2,15 +2,20 @@
 
 "use strict";
 
-const fs = require("node:fs");
-const os = require("node:os");
-const path = require("node:path");
-
+const builtin = require("./builtin");
+const { errorOf } = require("./errors");
 const ffi = require("./ffi");
 const platform = require("./platform");
+const where = require("./where");
+
+const fs = builtin("node:fs");
+const os = builtin("node:os");
+const path = builtin("node:path");
+const process = builtin("node:process");
 
 const NAME = process.platform === "darwin" ? "librs_script.dylib" : "librs_script.so";
-const PACKAGE = path.join(__dirname, "..");
+const HERE = where.folder();
+const PACKAGE = path.join(HERE, "..");
 const { version } = require("../package.json");
 const [major, minor] = version.split(".");
 const ABI = major === "0" ? `0.${minor}` : major;
@@ -25,6 +30,7 @@ function places() {
         ...(platform ? [{ what: platform.name, path: platform.library }] : []),
         { what: "beside the package", path: path.join(PACKAGE, "native", `${process.platform}-${process.arch}`, NAME) },
         { what: "beside the package", path: path.join(PACKAGE, "native", NAME) },
+        { what: "beside this code", path: path.join(HERE, NAME) },
         { what: "in the repository", path: path.join(PACKAGE, "..", "..", "target", "release", NAME) },
         { what: "in the system", path: SONAME },
         { what: "in the system", path: NAME },
@@ -104,23 +110,7 @@ const error = {
     free: library.declare("rs_error_free", "void", ["handle"]),
 };
 
-const nameOfReason = library.declare("rs_reason_name", "string", ["i32"]);
-const reasons = new Map();
-
-/** The name of a reason, asked for once. */
-function reasonName(reason) {
-    let name = reasons.get(reason);
-    if (name === undefined) {
-        name = nameOfReason(reason);
-        reasons.set(reason, name);
-    }
-    return name;
-}
-
-const statusName = library.declare("rs_status_name", "string", ["i32"]);
-
 function takeError(status, handle) {
-    const { errorOf } = require("./errors");
     const made = errorOf(status, {
         message: error.message(handle),
         serverCode: error.serverCode(handle),
@@ -137,9 +127,9 @@ function takeError(status, handle) {
 module.exports = {
     ffi: ffi.name,
     path: library.path,
-    statusName,
-    reasonName,
     version: library.declare("rs_version", "string", []),
+    statusName: library.declare("rs_status_name", "string", ["i32"]),
+    reasonName: library.declare("rs_reason_name", "string", ["i32"]),
     addressOf: (name) => dlsym(pinned, name),
     // Of the C library; found through this one, which needs it too.
     keyCreate: library.declare("pthread_key_create", "i32", ["buffer", "handle"]),
@@ -171,6 +161,7 @@ module.exports = {
     queueFd: library.declare("rs_queue_fd", "i32", ["handle"]),
     submit: checked("rs_client_submit_packed", ["handle", "size", "buffer", "buffer", "size", "handle"]),
     packDetails: library.declare("rs_queue_set_packed_details", "void", ["handle", "bool"]),
+    wake: library.declare("rs_queue_wake", "void", ["handle"]),
     poll: checked("rs_queue_poll_packed", ["handle", "buffer", "size", "size", "i64", "buffer", "buffer", "buffer"]),
     cancel: checked("rs_client_cancel", ["handle", "handle", "handle", "buffer"]),
 };

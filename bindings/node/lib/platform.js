@@ -3,9 +3,13 @@
 
 "use strict";
 
-const fs = require("node:fs");
-const { createRequire } = require("node:module");
-const path = require("node:path");
+const builtin = require("./builtin");
+const where = require("./where");
+
+const fs = builtin("node:fs");
+const { createRequire } = builtin("node:module");
+const path = builtin("node:path");
+const process = builtin("node:process");
 
 /** The C library that Node itself runs on: a package manager that knows of none installs the packages for both. */
 function libc() {
@@ -17,7 +21,7 @@ function find() {
     if (process.platform !== "linux") return null;
     const name = `@rs-script/linux-${process.arch}-${libc()}`;
     try {
-        const manifest = require.resolve(`${name}/package.json`);
+        const manifest = where.resolve(`${name}/package.json`);
         const library = path.join(path.dirname(manifest), "librs_script.so");
         return { name, library, require: createRequire(manifest) };
     } catch (error) {

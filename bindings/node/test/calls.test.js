@@ -23,8 +23,10 @@ after(async () => {
 });
 
 test("it goes through the package that was asked for", () => {
-    assert.equal(rs.ffi, process.env.RS_SCRIPT_FFI ?? "ffi-napi");
-    assert.match(rs.version, /^\d+\.\d+\.\d+$/);
+    const { ffi, path, version } = rs.nativeLibrary();
+    assert.equal(ffi, process.env.RS_SCRIPT_FFI ?? "ffi-napi");
+    assert.match(path, /librs_script\./);
+    assert.match(version, /^\d+\.\d+\.\d+$/);
 });
 
 test("a script is called, on other clients too, and read-only", async () => {

@@ -236,7 +236,7 @@ test("worker threads that alone have loaded the package end without a trace", as
             if ((await client.script("return 7")()) !== 7) throw new Error("not 7");
             ${end}
         });`;
-    const ffi = rs.ffi === "koffi" ? "koffi" : "@2060.io/ffi-napi";
+    const ffi = rs.nativeLibrary().ffi === "koffi" ? "koffi" : "@2060.io/ffi-napi";
     const calls = "for (let i = 0; i < 100; i++) client.command('PING').catch(() => {});";
     const sources = [
         worker("", "await client.close();"),
@@ -319,7 +319,7 @@ test("many clients come and go", async () => {
 
 /** What loading the package says with this library. */
 async function failure(library) {
-    const { code, stderr } = await program(REQUIRE, { env: { RS_SCRIPT_LIBRARY: library } });
+    const { code, stderr } = await program(`${REQUIRE} rs.connect("redis://h");`, { env: { RS_SCRIPT_LIBRARY: library } });
     assert.notEqual(code, 0);
     return stderr;
 }
@@ -353,12 +353,12 @@ test("all places are named where none has the library", async () => {
     fs.mkdirSync(copy);
     for (const name of ["lib", "package.json"]) fs.cpSync(path.join(HERE, name), path.join(copy, name), { recursive: true });
     fs.symlinkSync(path.join(HERE, "node_modules"), path.join(copy, "node_modules"));
-    const { stderr } = await program(`require(${JSON.stringify(copy)})`, { env: { RS_SCRIPT_LIBRARY: "" } });
+    const { stderr } = await program(`require(${JSON.stringify(copy)}).connect("redis://h")`, { env: { RS_SCRIPT_LIBRARY: "" } });
     assert.match(stderr, /RS_SCRIPT_LIBRARY[^]*beside the package[^]*in the repository[^]*in the system/);
     fs.rmSync(dir, { recursive: true });
 });
 
 test("an FFI package that is not known is an error", async () => {
-    const { stderr } = await program(REQUIRE, { env: { RS_SCRIPT_FFI: "other" } });
+    const { stderr } = await program(`${REQUIRE} rs.nativeLibrary();`, { env: { RS_SCRIPT_FFI: "other" } });
     assert.match(stderr, /RS_SCRIPT_FFI is "other"; it can be ffi-napi or koffi/);
 });
