@@ -11,6 +11,7 @@ pub mod error;
 pub(crate) mod fork;
 pub(crate) mod library;
 pub(crate) mod lock;
+pub(crate) mod memory;
 pub mod options;
 pub mod pipeline;
 pub mod queue;
