@@ -4,6 +4,7 @@
 "use strict";
 
 const builtin = require("./builtin");
+const { watch } = require("./descriptor");
 const errors = require("./errors");
 const native = require("./native");
 const { Writer, bytesOf } = require("./pack");
@@ -13,7 +14,6 @@ const time = require("./time");
 const { addressOf } = require("./tracing");
 const { Reader } = require("./unpack");
 
-const net = builtin("node:net");
 const process = builtin("node:process");
 
 /** So many calls go without waiting for the end of the turn: the server works on them while the others are made. */
@@ -154,14 +154,7 @@ class Connection {
         // The socket closes what it is given, and the queue needs its own.
         const fd = native.dup(native.queueFd(this.#queue));
         native.closeOnExec(fd, FIOCLEX);
-        this.#socket = new net.Socket({
-            fd,
-            readable: true,
-            writable: false,
-            onread: { buffer: Buffer.alloc(64), callback: () => (this.#drain(), true) },
-        });
-        this.#socket.on("error", () => {}).on("close", () => this.#lost());
-        this.#socket.unref();
+        this.#socket = watch(fd, () => this.#drain(), () => this.#lost());
     }
 
     /** A script, whose calls may go through any connection. */

@@ -140,21 +140,25 @@ function nameCaller(error, caller) {
 const refuse = (status, reason) => (message) =>
     errorOf(status, { message: `${message}; nothing was sent`, notExecuted: true, reason });
 
+const classes = {
+    ScriptError,
+    ArgumentError,
+    ClosedError,
+    QueueFullError,
+    ConnectError,
+    TimeoutError,
+    CancelledError,
+    IndeterminateError,
+    ServerError,
+    NoScriptError,
+    CompileError,
+    TransactionAbortedError,
+};
+// A bundler that shortens names leaves these.
+for (const [name, made] of Object.entries(classes)) Object.defineProperty(made, "name", { value: name });
+
 module.exports = {
-    classes: {
-        ScriptError,
-        ArgumentError,
-        ClosedError,
-        QueueFullError,
-        ConnectError,
-        TimeoutError,
-        CancelledError,
-        IndeterminateError,
-        ServerError,
-        NoScriptError,
-        CompileError,
-        TransactionAbortedError,
-    },
+    classes,
     errorOf,
     arrivedError,
     callerOf,

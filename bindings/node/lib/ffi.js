@@ -128,6 +128,9 @@ function addons() {
     return Object.keys(where.loaded()).filter((file) => /(ffi-napi|ref-napi|koffi).*\.node$/.test(file));
 }
 
+/** Bun ends the process when ffi-napi is loaded, for which it lacks parts of libuv; Deno crashes when it ends with it loaded. */
+const runtime = ["bun", "deno"].find((name) => process.versions[name] !== undefined);
+
 /** The package to use, named by RS_SCRIPT_FFI: ffi-napi, or koffi where that does not load. */
 function choose(wanted) {
     if (wanted) {
@@ -139,6 +142,7 @@ function choose(wanted) {
     const reasons = [];
     for (const [name, through] of Object.entries(packages)) {
         try {
+            if (runtime !== undefined && name !== "koffi") throw new Error(`not used under ${runtime}, which it would crash`);
             return { name, open: loadForGood(through) };
         } catch (error) {
             reasons.push(`  ${name}: ${error.message.split("\n")[0]}`);
