@@ -8,6 +8,7 @@ pub mod admin;
 pub(crate) mod cancel;
 pub mod client;
 pub mod error;
+pub mod events;
 pub(crate) mod fork;
 pub(crate) mod library;
 pub(crate) mod lock;

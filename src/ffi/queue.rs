@@ -76,6 +76,10 @@ impl rs_queue {
     fn made(queue: Queue) -> *mut rs_queue {
         Box::into_raw(Box::new(rs_queue { queue, details: AtomicBool::new(false) }))
     }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
+    }
 }
 
 /// What has become of a call. 32 bytes; the layout is fixed.
@@ -612,7 +616,7 @@ fn patience(timeout_ms: i64) -> Duration {
 ///
 /// # Safety
 /// `place` is NULL or a place for a number.
-unsafe fn number(place: *mut usize) -> impl Fn(usize) {
+pub(super) unsafe fn number(place: *mut usize) -> impl Fn(usize) {
     let set = move |value| {
         if !place.is_null() {
             // SAFETY: not NULL, and the caller promises a place.

@@ -185,6 +185,34 @@ class Client {
         return this.#connection.stats();
     }
 
+    /** Tells of connections: `connect`, `reconnect`, `lost`, `connectError`. */
+    on(event, listener) {
+        this.#connection.listeners("on", event, listener);
+        return this;
+    }
+
+    once(event, listener) {
+        this.#connection.listeners("once", event, listener);
+        return this;
+    }
+
+    off(event, listener) {
+        this.#connection.listeners("off", event, listener);
+        return this;
+    }
+
+    addListener(event, listener) {
+        return this.on(event, listener);
+    }
+
+    removeListener(event, listener) {
+        return this.off(event, listener);
+    }
+
+    listenerCount(event) {
+        return this.#connection.listeners("listenerCount", event);
+    }
+
     /** Keeps the process alive while the client is open, also when it is idle. */
     ref() {
         this.#connection.keepAlive(true);

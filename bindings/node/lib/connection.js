@@ -6,6 +6,7 @@
 const builtin = require("./builtin");
 const { watch } = require("./descriptor");
 const errors = require("./errors");
+const { Events } = require("./events");
 const native = require("./native");
 const { Writer, bytesOf } = require("./pack");
 const { open } = require("./options");
@@ -22,6 +23,8 @@ const ENOUGH = 32;
 const BATCH = 1000;
 /** The Buffer that completions are put in: what does not fit comes next time, one that never does in a Buffer of its own. */
 const ROOM = 256 * 1024;
+/** What nobody has fetched of a connection's events. */
+const KEPT_EVENTS = 1000;
 /** Places for calls that are kept when none is under way. */
 const KEPT_CALLS = 4096;
 /** ioctl's number for "close this descriptor in child processes". */
@@ -117,6 +120,8 @@ class Connection {
     /** The calls under way that each AbortSignal ends. */
     #signals = new WeakMap();
 
+    #events;
+
     #isHeld = false;
     #isWanted = false;
     #isShared = false;
@@ -131,26 +136,32 @@ class Connection {
 
     /** Opens a native client; what its calls go through without options is `target`. */
     static open(url, given, capacity) {
-        const address = open(url, given);
+        const out = Buffer.alloc(8);
+        const made = (make) => (make(out), out.readBigUInt64LE(0));
+        const undo = [];
         try {
-            return { connection: new Connection(address, capacity, addressOf(url)), target: { address } };
+            const queue = made((out) => native.queueNew(capacity, out));
+            undo.push(() => native.queueFree(queue));
+            const events = made((out) => native.eventsNew(KEPT_EVENTS, queue, out));
+            undo.push(() => native.eventsFree(events));
+            const address = open(url, given, events);
+            undo.push(() => native.clientFree(address));
+            return { connection: new Connection(address, queue, events, capacity, addressOf(url)), target: { address } };
         } catch (error) {
-            native.clientFree(address);
+            for (const free of undo.reverse()) free();
             throw error;
         }
     }
 
-    /** @param {bigint} handle of the native client, which is this object's from now on */
-    constructor(handle, capacity, address) {
-        /** Where it leads to, for those who listen to channels. */
+    /** The native handles are this object's from now on. `address`: where it leads to, for those who listen to channels. */
+    constructor(handle, queue, events, capacity, address) {
         this.address = address;
         this.#handle = handle;
+        this.#queue = queue;
+        this.#events = { handle: events, of: new Events(address) };
         this.#capacity = capacity;
-        const out = Buffer.alloc(8);
-        native.queueNew(capacity, out);
-        this.#queue = out.readBigUInt64LE(0);
-        native.packDetails(this.#queue, true);
-        this.#kept = [atExit("rs_client_free", handle), atExit("rs_queue_free", this.#queue)];
+        native.packDetails(queue, true);
+        this.#kept = [["rs_client_free", handle], ["rs_events_free", events], ["rs_queue_free", queue]].map((kept) => atExit(...kept));
         // The socket closes what it is given, and the queue needs its own.
         const fd = native.dup(native.queueFd(this.#queue));
         native.closeOnExec(fd, FIOCLEX);
@@ -344,6 +355,7 @@ class Connection {
     #drain() {
         if (this.#isFinished) return;
         if (this.#toCancel.length > 0) this.#cancel();
+        if (this.#events.of.isHeard) this.#fetch(false);
         const room = this.#room;
         for (let taken = 0; ; ) {
             taken += this.#takeOut(room, BATCH - taken, false);
@@ -369,6 +381,29 @@ class Connection {
         while (reader.at < used) reader.completion(this.#take);
         reader.end();
         return this.#count.readUInt32LE(0);
+    }
+
+    /** Takes out what the library tells of connections. What was before the first listener came is only taken note of. */
+    #fetch(isOld) {
+        const { handle, of } = this.#events;
+        const room = this.#room;
+        for (let used = 1; used > 0; ) {
+            native.eventsTake(handle, room, room.length, this.#used, this.#needed, this.#count);
+            used = this.#used.readUInt32LE(0);
+            for (let at = 0; at < used; ) {
+                const length = room.readUInt32LE(at + 4);
+                of.read(room.readInt32LE(at), room.utf8Slice(at + 8, at + 8 + length), isOld);
+                at += 8 + length;
+            }
+        }
+    }
+
+    /** One of the methods of an EventEmitter. */
+    listeners(method, ...args) {
+        const { of } = this.#events;
+        // What there is by now is not for who comes now.
+        if (!of.isHeard && !this.#isFinished) this.#fetch(true);
+        return of.listeners(method, ...args);
     }
 
     /** Looks whether there is anything left to wait for. */
@@ -409,8 +444,9 @@ class Connection {
         this.#isFinished = true;
         this.#socket.destroy();
         for (const undo of this.#kept) undo();
-        native.queueFree(this.#queue);
         native.clientFree(this.#handle);
+        native.eventsFree(this.#events.handle);
+        native.queueFree(this.#queue);
         this.#closed.resolve();
     }
 

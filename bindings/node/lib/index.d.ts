@@ -124,12 +124,34 @@ export class Client {
     /** The source of a script, or of a SHA1; null where no server has it. Valkey 8 and newer; a ServerError elsewhere. */
     scriptShow<T extends string | Buffer = string | Buffer>(script: Script | string, options?: CallOptions): Promise<T | null>;
     stats(): Stats;
+    /**
+     * Tells of connections, of all views' together. What was before the first listener came is not told: with the option `lazyConnect` nothing is.
+     * A client whose listeners refer to it lives until it is closed.
+     */
+    on<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
+    once<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
+    off<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
+    addListener<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
+    removeListener<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
+    listenerCount(event: keyof ConnectionEvents): number;
     ref(): this;
     unref(): this;
     /** Ends all calls under way; resolves when they have been told. */
     close(): Promise<void>;
     /** The same: `await using client = await connect(...)`. */
     [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What is told of connections. Each also goes to the diagnostics channel `rs_script:connection`, as `event` with these fields and the address. */
+export interface ConnectionEvents {
+    /** There is a first connection to this server. */
+    connect: { node: string; message: string };
+    /** There is a connection again, in place of one that is gone. */
+    reconnect: { node: string; message: string };
+    /** A connection was lost, and the next call has asked for another. */
+    lost: { message: string };
+    /** A connection could not be made. */
+    connectError: { message: string };
 }
 
 export interface Killed {

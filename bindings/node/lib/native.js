@@ -140,6 +140,7 @@ module.exports = {
 
     optionsNew: library.declare("rs_options_new", "handle", []),
     optionsFree: library.declare("rs_options_free", "void", ["handle"]),
+    setEvents: checked("rs_options_set_events", ["handle", "handle"]),
     option: (name, ...types) => checked(`rs_options_${name}`, ["handle", ...types]),
 
     clientOpen: checked("rs_client_open", ["string", "handle", "buffer"]),
@@ -163,5 +164,8 @@ module.exports = {
     packDetails: library.declare("rs_queue_set_packed_details", "void", ["handle", "bool"]),
     wake: library.declare("rs_queue_wake", "void", ["handle"]),
     poll: checked("rs_queue_poll_packed", ["handle", "buffer", "size", "size", "i64", "buffer", "buffer", "buffer"]),
+    eventsNew: checked("rs_events_new", ["size", "handle", "buffer"]),
+    eventsFree: library.declare("rs_events_free", "void", ["handle"]),
+    eventsTake: checked("rs_events_take", ["handle", "buffer", "size", "buffer", "buffer", "buffer"]),
     cancel: checked("rs_client_cancel", ["handle", "handle", "handle", "buffer"]),
 };

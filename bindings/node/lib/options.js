@@ -80,8 +80,11 @@ const given = {
     sentinelPassword: asSecret("sentinelPassword"),
 };
 
-/** Opens a native client that has not connected yet: opening never waits, and so never blocks the event loop. */
-function open(url, options) {
+/**
+ * Opens a native client that has not connected yet: opening never waits, and so never blocks the event loop. `events` is the place for what it tells of
+ * its connections.
+ */
+function open(url, options, events) {
     if (typeof url !== "string" || url.includes("\0")) throw invalid(`the URL must be a string without NUL`);
     const handle = native.optionsNew();
     try {
@@ -92,6 +95,7 @@ function open(url, options) {
             else throw invalid(`there is no option ${name}`);
         }
         nativeSet.lazyConnect(handle, true);
+        native.setEvents(handle, events);
         const out = Buffer.alloc(8);
         native.clientOpen(url, handle, out);
         return out.readBigUInt64LE(0);

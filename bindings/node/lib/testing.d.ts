@@ -1,6 +1,6 @@
 // The types of the stand-in for servers.
 
-import { Client, ConnectOptions, NoScriptError, Reply, Script, ScriptError, ServerError } from "./index.js";
+import { Client, ConnectionEvents, ConnectOptions, NoScriptError, Reply, Script, ScriptError, ServerError } from "./index.js";
 
 /** A call, or an item of a pipeline, as a server would receive it. */
 export interface Call {
@@ -31,6 +31,8 @@ export class FakeServer {
     reply(what: What, answer: Answer): this;
     /** What the next calls are answered with, one each; then it is as before. `EXEC` stands for transactions. */
     replyOnce(what: What, ...answers: Answer[]): this;
+    /** Has all clients tell an event of their connections. */
+    emit<E extends keyof ConnectionEvents>(event: E, details: ConnectionEvents[E]): this;
 }
 
 export interface Status {

@@ -7,6 +7,7 @@ const builtin = require("./builtin");
 const { OWN, copy } = require("./checks");
 const { Client } = require("./client");
 const errors = require("./errors");
+const { Events } = require("./events");
 const { bytesOf, isBytes, shown, unfit } = require("./pack");
 
 const { createHash } = builtin("node:crypto");
@@ -185,6 +186,7 @@ class Pending {
 /** Carries the calls of one client to a FakeServer. */
 class FakeConnection {
     address = { serverAddress: "fake" };
+    events = new Events(this.address);
     #server;
     #pending = new Set();
     #isClosed = false;
@@ -270,6 +272,10 @@ class FakeConnection {
 
     keepAlive() {}
 
+    listeners(method, ...args) {
+        return this.events.listeners(method, ...args);
+    }
+
     stats() {
         const counts = { calls: this.#calls, roundTrips: this.#calls, bytesSent: 0, bytesReceived: 0, scriptLoads: 0 };
         return { ...counts, noscriptRepairs: 0, reconnects: 0, redirects: 0, inFlight: this.#pending.size };
@@ -290,6 +296,7 @@ class FakeServer {
     #loaded = new Set();
     #always = new Map();
     #next = new Map();
+    #connections = new Set();
 
     /** A client of this server. */
     async connect(connectOptions = {}) {
@@ -298,7 +305,9 @@ class FakeServer {
             if (value !== undefined && Object.hasOwn(OWN, name)) OWN[name](value);
         }
         const { buffers, callerStack } = given;
-        return Client.over(new FakeConnection(this), {}, { timeout: given.callTimeout, buffers, callerStack });
+        const connection = new FakeConnection(this);
+        this.#connections.add(connection);
+        return Client.over(connection, {}, { timeout: given.callTimeout, buffers, callerStack });
     }
 
     /** What a command, or a script, is answered with from now on: a value, an error, or a function that gives one or a promise of one. */
@@ -311,6 +320,12 @@ class FakeServer {
     replyOnce(what, ...replies) {
         const name = nameOf(what);
         this.#next.set(name, [...(this.#next.get(name) ?? []), ...replies]);
+        return this;
+    }
+
+    /** Has all its clients tell an event: `emit("lost", { message: "..." })`. */
+    emit(event, details = {}) {
+        for (const { events } of this.#connections) events.tell(event, details);
         return this;
     }
 
