@@ -2,6 +2,11 @@
 
 const { connect } = require("../../..");
 
+/** Waits until the server holds a call back, on a connection of its own. */
+async function held(client) {
+    while (!/blocked_clients:[1-9]/.test(await client.command("INFO", "clients"))) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
 const outcome = (promise) => promise.then((value) => value, (error) => `${error.name} ${error.code}`);
 
 async function main(url) {
@@ -13,6 +18,7 @@ async function main(url) {
     const controller = new AbortController();
     const waits = outcome(client.command(["BLPOP", "none", 0], { signal: controller.signal }));
     const products = await Promise.all(Array.from({ length: 5000 }, (_, i) => multiply(["foo"], [i])));
+    await held(client);
     controller.abort();
     const seen = [
         await multiply(["foo"], [5]),
@@ -23,12 +29,12 @@ async function main(url) {
         (await client.command("GET", "large")).length,
         await outcome(client.command("NOSUCHCOMMAND")),
         await waits,
-        await outcome(client.command(["BLPOP", "none", 0], { timeout: 50 })),
+        (await outcome(client.command(["BLPOP", "none", 0], { timeout: 50 }))).split(" ")[0],
         await outcome(client.command(["PING"], { signal: AbortSignal.abort() })),
         await outcome(connect("unix:///nonexistent/socket", { reconnectAttempts: 1 })),
     ];
     const under = outcome(client.command("BLPOP", "none", 0));
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await held(client);
     await client.close();
     seen.push(await under, await outcome(client.command("PING")));
     console.log(JSON.stringify(seen));
