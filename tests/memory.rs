@@ -283,7 +283,10 @@ fn a_completion_is_packed_without_memory_of_its_own() {
         wait_until("the first reply is there", || poll(0, 60_000).3 > 600_000 && c::rs_queue_len(queue) == 2);
         scarcity.at_most(64 * 1024);
         let (status, used, count, needed) = poll(1000, 0);
-        assert!((status, used, count) == (0, 0, 0) && needed > 600_000, "nothing is held for what does not fit");
+        assert!(
+            (status, used, count) == (0, 0, 0) && needed > 600_000,
+            "nothing is held for what does not fit"
+        );
         assert_eq!(c::rs_queue_len(queue), 2);
         let (status, used, count, _) = poll(needed, 60_000);
         assert_eq!((status, used, count), (0, needed, 1));

@@ -408,8 +408,8 @@ func (h *Client) cancelSome() bool {
 	return e.cancelling
 }
 
-// dispatch wakes the callers of completions.
-func (e *engine) dispatch(in *inbox, bytes []byte) {
+// dispatch wakes the callers of completions. Their replies may keep the bytes if those are their own.
+func (e *engine) dispatch(in *inbox, bytes []byte, isOwn bool) {
 	in.calls = in.calls[:0]
 	e.mu.Lock()
 	for rest := bytes; len(rest) > 0; {
@@ -420,15 +420,15 @@ func (e *engine) dispatch(in *inbox, bytes []byte) {
 	e.mu.Unlock()
 	for i, c := range in.calls {
 		size := native.Uint32(bytes)
-		c.take(bytes[12 : 4+size])
+		c.take(bytes[12:4+size], isOwn)
 		bytes = bytes[4+size:]
 		in.calls[i] = nil
 		c.done <- struct{}{}
 	}
 }
 
-// take reads what became of a call: status, flags, and a reply or an error.
-func (c *call) take(bytes []byte) {
+// take reads what became of a call: status, flags, and a reply or an error. What it keeps of the bytes it copies, unless they are its own.
+func (c *call) take(bytes []byte, isOwn bool) {
 	status := Status(int32(native.Uint32(bytes)))
 	flags := bytes[4]
 	bytes = bytes[5:]
@@ -442,7 +442,12 @@ func (c *call) take(bytes []byte) {
 			return
 		}
 	}
-	r := reader{string(bytes)}
+	r := reader{}
+	if isOwn {
+		r.rest = unsafe.String(unsafe.SliceData(bytes), len(bytes))
+	} else {
+		r.rest = string(bytes)
+	}
 	if status == 0 {
 		c.result = r.reply()
 		return

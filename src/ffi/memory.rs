@@ -45,7 +45,8 @@ mod tests {
     fn what_does_not_fit_is_not_written() {
         let mut bytes = [0; 4];
         let mut memory = Memory::from(&mut bytes[..3]);
-        for (at, text) in [(0, &b"abcd"[..]), (3, b"x"), (4, b"x"), (usize::MAX, b"xy"), (4, b""), (2, b"yz")] {
+        for (at, text) in [(0, &b"abcd"[..]), (3, b"x"), (4, b"x"), (usize::MAX, b"xy"), (4, b""), (2, b"yz")]
+        {
             memory.write(at, text);
         }
         memory.write(1, b"bc");

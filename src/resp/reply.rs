@@ -5,9 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::ffi::lock::Mutex;
 
-use super::{NoMemory, make_room};
+use super::{NoMemory, Pool, make_room};
 use crate::error::{Error, Reason, Status};
-use crate::ffi::fork::Process;
 
 /// What a reply is. The numbers are those of the C API (`RS_REPLY_...`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,7 +146,7 @@ pub(crate) struct Payload {
     elements: OnceLock<ElementIndex>,
     /// Held by the thread that makes it. Nobody waits for that: in a child of fork it may be missing.
     indexing: Mutex<()>,
-    home: Option<Arc<Pool>>,
+    pub(super) home: Option<Arc<Pool>>,
 }
 
 #[derive(Debug)]
@@ -336,7 +335,7 @@ impl Payload {
 
     /// Forgets the content and keeps the memory.
     #[inline]
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         if self.tape.is_empty() {
             return;
         }
@@ -410,42 +409,6 @@ impl Payload {
 #[inline]
 fn place(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// Payloads between two calls, so that a call in a steady state allocates nothing for its reply.
-#[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "a payload keeps its box from one call to the next")]
-pub(crate) struct Pool {
-    kept: Mutex<Vec<Box<Payload>>>,
-    /// Where it is used: elsewhere a reply is freed without it.
-    process: Process,
-}
-
-/// Payloads kept, and the memory that one may hold to be kept: small ones for thousands of calls at once, and some others.
-const POOL_PAYLOADS: usize = 16;
-const POOL_BYTES: usize = 4096;
-const POOL_SMALL_PAYLOADS: usize = 4096;
-const SMALL_BYTES: usize = 512;
-
-impl Pool {
-    #[inline(always)]
-    pub(crate) fn take(self: &Arc<Self>) -> Box<Payload> {
-        let mut payload = self.kept.lock().pop().unwrap_or_default();
-        payload.home = Some(Arc::clone(self));
-        payload
-    }
-
-    fn give(&self, mut payload: Box<Payload>) {
-        let size = payload.bytes.capacity() + payload.tape.capacity() * size_of::<Entry>();
-        if size <= POOL_BYTES && self.process.is_this() {
-            payload.clear();
-            let most = if size <= SMALL_BYTES { POOL_SMALL_PAYLOADS } else { POOL_PAYLOADS };
-            let mut kept = self.kept.lock();
-            if kept.len() < most {
-                kept.push(payload);
-            }
-        }
-    }
 }
 
 /// The reply to a call, or the replies to a pipeline: one tape, one buffer, freed at once.
