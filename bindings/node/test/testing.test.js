@@ -3,6 +3,8 @@
 "use strict";
 
 const assert = require("node:assert/strict");
+const fs = require("node:fs");
+const path = require("node:path");
 const { test } = require("node:test");
 
 const rs = require("..");
@@ -35,6 +37,31 @@ test("it needs no native library, and neither has the package that is imported b
     const { code, stdout, stderr } = await program(source, { type: "module", env: { RS_SCRIPT_LIBRARY: "/nonexistent" } });
     assert.equal(code, 0, stderr);
     assert.equal(stdout.trim(), "true true the native library of rs_script was not found");
+});
+
+test("the README's lines do what they say", async () => {
+    const readme = fs.readFileSync(path.join(__dirname, "..", "README.md"), "utf8");
+    const [, lines] = /## Tests of your own[^]*?```js\n([^]*?)```/.exec(readme);
+    const use = `
+        const script = client.script(multiply);
+        const ends = [];
+        for (let i = 0; i < 4; i++) ends.push(await script(["foo"], [5]).catch(({ name }) => name));
+        ends.push(await client.command("GET", "foo"), await client.transaction().command("GET", "foo").exec().catch(({ name }) => name));
+        console.log(ends.join());`;
+    const { code, stdout, stderr } = await program(lines + use, { type: "module" });
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout.trim(), "IndeterminateError,TimeoutError,NoScriptError,10,2,TransactionAbortedError");
+    const [, traced] = /## Events, spans and logs[^]*?(import { tracingChannel }[^]*?)```/.exec(readme);
+    const calls = `
+        const spans = [];
+        const tracer = { startSpan: (name, { attributes }) => ({ recordException: ({ code }) => spans.push(code), end: () => spans.push(name, attributes) }) };
+        const { FakeServer, lostReply } = await import("rs_script/testing");
+        const client = await new FakeServer().reply("GET", lostReply()).connect();
+        await client.command("GET", "x").catch(() => {});
+        console.log(JSON.stringify(spans));`;
+    const spans = await program(traced + calls, { type: "module" });
+    assert.equal(spans.code, 0, spans.stderr);
+    assert.equal(spans.stdout.trim(), '["RS_ERR_INDETERMINATE","GET",{}]');
 });
 
 test("a client of it is a client: its classes, views, options and checks", async () => {
