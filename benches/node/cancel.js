@@ -1,4 +1,4 @@
-// Calls that are called off, in Node: `cancel.js rs_script PORT CALLS` has so many calls under way on a server that does not answer, each with a signal of its own,
+// Calls that are called off, in Node: `cancel.js rs_script PORT CALLS` has so many calls under way on a server that it has pause, each with a signal of its own,
 // and aborts them all; `cancel.js plain - CALLS` does the same with promises that reject when their signal fires, and nothing else. Prints the
 // milliseconds from the first abort() until every promise is settled, those of CPU time, and how many were rejected in one turn of the event loop at most.
 
@@ -6,24 +6,13 @@
 
 const path = require("node:path");
 
-const STOPPED = "redis.call('TIME')";
-
 /** For each: a call that a signal ends, and what ends it all. */
 const clients = {
     async rs_script(port) {
         const { connect } = require(path.join(__dirname, "..", "..", "bindings", "node"));
-        const url = `redis://127.0.0.1:${port}`;
-        const [client, other] = [await connect(url, { callTimeout: 600_000, silenceTimeout: 600_000 }), await connect(url)];
-        const busy = other.command(["EVAL", `while true do ${STOPPED} end`, 0], { timeout: 600_000 }).catch(() => {});
-        return {
-            call: (signal) => client.command(["ECHO", "x"], { signal }),
-            async close() {
-                await (await connect(url, { lazyConnect: true })).kill();
-                await busy;
-                await Promise.all([client.close(), other.close()]);
-                process.exit();
-            },
-        };
+        const client = await connect(`redis://127.0.0.1:${port}`, { callTimeout: 600_000, silenceTimeout: 600_000 });
+        await client.command("CLIENT", "PAUSE", 600_000, "ALL");
+        return { call: (signal) => client.command(["ECHO", "x"], { signal }), close: () => client.close() };
     },
 
     async plain() {

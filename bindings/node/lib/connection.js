@@ -23,6 +23,8 @@ const ENOUGH = 32;
 const BATCH = 1000;
 /** The Buffer that completions are put in: what does not fit comes next time, one that never does in a Buffer of its own. */
 const ROOM = 256 * 1024;
+/** A completion that takes more is copied by another thread, and the event loop goes on meanwhile. */
+const LARGE = 1024 * 1024;
 /** What nobody has fetched of a connection's events. */
 const KEPT_EVENTS = 1000;
 /** Places for calls that are kept when none is under way. */
@@ -128,6 +130,8 @@ class Connection {
     /** Calls that are to be called off, and how many of them have been. */
     #toCancel = [];
     #cancelled = 0;
+    /** Another thread copies a completion. */
+    #isFilling = false;
     #isClosing = false;
     #isFinished = false;
     /** Why there are no more calls. */
@@ -353,7 +357,7 @@ class Connection {
     };
 
     #drain() {
-        if (this.#isFinished) return;
+        if (this.#isFinished || this.#isFilling) return;
         if (this.#toCancel.length > 0) this.#cancel();
         if (this.#events.of.isHeard) this.#fetch(false);
         const room = this.#room;
@@ -361,6 +365,7 @@ class Connection {
             taken += this.#takeOut(room, BATCH - taken, false);
             const needed = Number(this.#needed.readBigUInt64LE(0));
             // What is too large for any Buffer that is kept gets one for itself, and strings may be parts of that.
+            if (needed > LARGE && native.pollElsewhere !== null) return this.#fill(needed);
             if (needed > room.length) taken += this.#takeOut(Buffer.allocUnsafeSlow(needed), 1, true);
             // The queue was empty, and the descriptor, from which the socket has read, will be made readable again.
             else if (needed === 0 && taken < BATCH) break;
@@ -374,13 +379,30 @@ class Connection {
 
     /** Takes out completions, `max` at most, and settles their calls; how many. */
     #takeOut(room, max, isOwn) {
-        const reader = this.#reader;
         native.poll(this.#queue, room, room.length, max, 0, this.#used, this.#count, this.#needed);
-        const used = this.#used.readUInt32LE(0);
+        this.#settle(room, this.#used.readUInt32LE(0), isOwn);
+        return this.#count.readUInt32LE(0);
+    }
+
+    #settle(room, used, isOwn) {
+        const reader = this.#reader;
         reader.begin(room, isOwn);
         while (reader.at < used) reader.completion(this.#take);
         reader.end();
-        return this.#count.readUInt32LE(0);
+    }
+
+    /** Has another thread take out the next completion. Those behind it wait for that; the event loop does not. */
+    #fill(needed) {
+        const room = Buffer.allocUnsafeSlow(needed);
+        const [used, count, left] = [Buffer.alloc(8), Buffer.alloc(8), Buffer.alloc(8)];
+        this.#isFilling = true;
+        native.pollElsewhere(this.#queue, room, needed, 1, 0, used, count, left, () => {
+            this.#isFilling = false;
+            // What could not be taken out is in the queue as before, and is tried again.
+            if (count.readUInt32LE(0) > 0) this.#settle(room, used.readUInt32LE(0), true);
+            this.#drain();
+        });
+        this.#rest();
     }
 
     /** Takes out what the library tells of connections. What was before the first listener came is only taken note of. */

@@ -1,7 +1,8 @@
 // The seam to the package that calls C: @2060.io/ffi-napi, or koffi. Nothing else in this binding knows which.
 //
 // A declared function takes and gives: `handle` the address of an object as BigInt; `buffer` a Buffer or null, its address;
-// `string` text, given to C ending in a NUL; `size`, `i32`, `u32`, `u16`, `i64`, `bool`; `void` as a result.
+// `string` text, given to C ending in a NUL; `size`, `i32`, `u32`, `u16`, `i64`, `bool`; `void` as a result. Its `elsewhere` runs on another thread, takes no text,
+// and gives its result to a function; memory that it is given the caller keeps until then.
 
 "use strict";
 
@@ -31,7 +32,7 @@ function throughFfiNapi() {
     const from = platform?.require ?? where.require;
     const ffi = from("@2060.io/ffi-napi");
     const ref = from("@2060.io/ref-napi");
-    const { ffi_call: call } = from("@2060.io/ffi-napi/lib/bindings");
+    const { ffi_call: call, ffi_call_async: callElsewhere } = from("@2060.io/ffi-napi/lib/bindings");
 
     const type = (name) => ref.coerceType(TYPES[name].napi);
     // Kept, for those that are passed again and again: asking aborts the process when it falls between the moment at which this thread is
@@ -76,6 +77,16 @@ function throughFfiNapi() {
             call(cif, pointer, out, places);
             return read(out);
         };
+        plain.elsewhere = (...args) => {
+            // Several may run at a time: each has memory of its own.
+            const done = args.pop();
+            const slots = BigUint64Array.from(converts, (convert, i) => convert(args[i]));
+            const at = BigInt(ref.address(Buffer.from(slots.buffer)));
+            const pointers = Buffer.from(BigUint64Array.from(converts, (_, i) => at + BigInt(8 * i)).buffer);
+            const result = Buffer.alloc(8);
+            const kept = [slots, pointers, result];
+            callElsewhere(cif, pointer, result, pointers, (error) => done(error, read(kept[2])));
+        };
         if (!texts.includes(true)) return plain;
         return (...args) => {
             const kept = args.map((arg, i) => (texts[i] ? Buffer.from(`${arg}\0`) : null));
@@ -99,6 +110,7 @@ function throughKoffi() {
         const library = koffi.load(path);
         return (name, resultType, types) => {
             const call = library.func(name, TYPES[resultType].koffi, types.map((type) => TYPES[type].koffi));
+            call.elsewhere = call.async;
             return resultType === "handle" ? (...args) => BigInt(call(...args)) : call;
         };
     };
@@ -151,4 +163,7 @@ function choose(wanted) {
     throw new Error(`rs_script needs @2060.io/ffi-napi or koffi, and neither loads:\n${reasons.join("\n")}`);
 }
 
-module.exports = { ...choose(process.env.RS_SCRIPT_FFI), addons, RTLD_NODELETE };
+/** Whether functions may run on other threads: those of a thread that may be terminated could be left alone with memory that is gone. */
+const hasElsewhere = runtime === undefined && builtin("node:worker_threads").isMainThread;
+
+module.exports = { hasElsewhere, ...choose(process.env.RS_SCRIPT_FFI), addons, RTLD_NODELETE };

@@ -89,13 +89,26 @@ const pinned = pin(library.path);
 ffi.addons().forEach(pin);
 const dlsym = library.declare("dlsym", "handle", ["handle", "string"]);
 
-/** A function that fails with a status and an error: it throws what `failed` makes of them. */
+/** A function that fails with a status and an error: it throws what takeError() makes of them. */
 function checked(name, types) {
     const call = library.declare(name, "i32", [...types, "buffer"]);
     const err = Buffer.alloc(8);
     return (...args) => {
         const status = call(...args, err);
         if (status !== 0) throw takeError(status, err.readBigUInt64LE(0));
+    };
+}
+
+/** The same on another thread, where there may be one; its error, or null, is given to the function behind its arguments. */
+function checkedElsewhere(name, types) {
+    if (!ffi.hasElsewhere) return null;
+    const call = library.declare(name, "i32", [...types, "buffer"]);
+    return (...args) => {
+        const done = args.pop();
+        const err = Buffer.alloc(8);
+        call.elsewhere(...args, err, (error, status) => {
+            done(error ?? (status === 0 ? null : takeError(status, err.readBigUInt64LE(0))));
+        });
     };
 }
 
@@ -123,6 +136,8 @@ function takeError(status, handle) {
     error.free(handle);
     return made;
 }
+
+const POLL = ["handle", "buffer", "size", "size", "i64", "buffer", "buffer", "buffer"];
 
 module.exports = {
     ffi: ffi.name,
@@ -163,7 +178,8 @@ module.exports = {
     submit: checked("rs_client_submit_packed", ["handle", "size", "buffer", "buffer", "size", "handle"]),
     packDetails: library.declare("rs_queue_set_packed_details", "void", ["handle", "bool"]),
     wake: library.declare("rs_queue_wake", "void", ["handle"]),
-    poll: checked("rs_queue_poll_packed", ["handle", "buffer", "size", "size", "i64", "buffer", "buffer", "buffer"]),
+    poll: checked("rs_queue_poll_packed", POLL),
+    pollElsewhere: checkedElsewhere("rs_queue_poll_packed", POLL),
     eventsNew: checked("rs_events_new", ["size", "handle", "buffer"]),
     eventsFree: library.declare("rs_events_free", "void", ["handle"]),
     eventsTake: checked("rs_events_take", ["handle", "buffer", "size", "buffer", "buffer", "buffer"]),
