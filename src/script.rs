@@ -1,10 +1,16 @@
 //! A script: its exact bytes, its SHA1, and what its first line declares.
 
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use sha1::{Digest, Sha1};
+
+use crate::error::{Error, Result, Status};
+
+/// A name is a label, and no text.
+const LONGEST_NAME: usize = 256;
 
 /// The SHA1 of a script, by which the server knows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,6 +90,7 @@ impl fmt::Debug for Sha {
 #[derive(Clone)]
 pub struct Script(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     source: Vec<u8>,
     sha: Sha,
@@ -93,6 +100,7 @@ struct Inner {
     evalsha: [u8; EVALSHA_LEN],
     idempotent: bool,
     may_write: bool,
+    name: Option<CString>,
 }
 
 impl Script {
@@ -116,7 +124,32 @@ impl Script {
         evalsha[EVALSHA_HEAD.len()..EVALSHA_LEN - 2].copy_from_slice(&hex[..40]);
         evalsha[EVALSHA_LEN - 2..].copy_from_slice(b"\r\n");
         let may_write = declares_writes(&source);
-        Script(Arc::new(Inner { source, sha, hex, evalsha, idempotent, may_write }))
+        Script(Arc::new(Inner { source, sha, hex, evalsha, idempotent, may_write, name: None }))
+    }
+
+    /// The same script with a name, by which figures and events speak of it: 1 to 256 bytes without control characters. Scripts may share one;
+    /// it changes nothing about how they run.
+    ///
+    /// [`Status::InvalidArgument`] for another name.
+    pub fn named(self, name: &str) -> Result<Self> {
+        let invalid = || {
+            let text = format!("a script's name has 1 to {LONGEST_NAME} bytes, and no control characters");
+            Error::new(Status::InvalidArgument, text)
+        };
+        if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+            return Err(invalid());
+        }
+        let name = Some(CString::new(name).map_err(|_| invalid())?);
+        Ok(Script(Arc::new(Inner { name, ..Arc::unwrap_or_clone(self.0) })))
+    }
+
+    /// The name that [`Script::named`] has given it.
+    pub fn name(&self) -> Option<&str> {
+        self.name_nul()?.to_str().ok()
+    }
+
+    pub(crate) fn name_nul(&self) -> Option<&CStr> {
+        self.0.name.as_deref()
     }
 
     /// The SHA1 of the source.
@@ -192,6 +225,20 @@ mod tests {
         assert_eq!(Script::new("").sha_hex(), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
         assert_ne!(Script::new("return 1\n").sha(), Script::new("return 1").sha());
         assert_eq!(Script::new(*b"\0\xff").source(), b"\0\xff");
+    }
+
+    #[test]
+    fn a_name_is_kept_and_changes_nothing_else() {
+        let script = Script::idempotent("return 1");
+        let named = script.clone().named("tax/\u{fc}bersicht").unwrap();
+        assert_eq!((script.name(), named.name()), (None, Some("tax/\u{fc}bersicht")));
+        assert_eq!((named.sha(), named.source()), (script.sha(), script.source()));
+        assert!(named.is_idempotent() && !named.is(&script));
+        assert!(script.clone().named(&"x".repeat(LONGEST_NAME)).is_ok());
+        for name in ["", "a\nb", "a\0b", "\u{7f}", &"x".repeat(LONGEST_NAME + 1)] {
+            let refused = script.clone().named(name).expect_err("it is no name");
+            assert_eq!(refused.status(), Status::InvalidArgument, "{name:?}");
+        }
     }
 
     #[test]

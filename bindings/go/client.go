@@ -6,6 +6,17 @@ package rsscript
 
 /*
 #include <rs_script.h>
+
+static rs_status rsscript_with_read_from(rs_client *client, int32_t from, rs_client **view, rs_error **err) {
+	// Of C's numbers the first one is none of Go's.
+	rs_call_options options = {.size = sizeof options, .read_from = from < 0 ? -1 : from + 1};
+	return rs_client_with(client, &options, view, err);
+}
+
+static rs_status rsscript_with_route(rs_client *client, int32_t route, const char *to, size_t len, uint32_t slot, rs_client **view, rs_error **err) {
+	rs_call_options options = {.size = sizeof options, .route = route, .route_to = to, .route_len = len, .route_slot = slot};
+	return rs_client_with(client, &options, view, err);
+}
 */
 import "C"
 
@@ -45,8 +56,8 @@ func Open(ctx context.Context, url string, options ...Option) (*Client, error) {
 	if err := checkVersion(uint32(C.rs_version_number())); err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, ended(err)
+	if ctx.Err() != nil {
+		return nil, ended(ctx)
 	}
 	settings, err := newSettings(ctx, options)
 	if err != nil {
@@ -77,7 +88,7 @@ func Open(ctx context.Context, url string, options ...Option) (*Client, error) {
 				opened.client.Close()
 			}
 		}()
-		return nil, ended(ctx.Err())
+		return nil, ended(ctx)
 	}
 }
 
@@ -112,7 +123,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Do sends a command as it is, for example Do(ctx, "SET", "foo", 2). Arguments are strings, []byte, numbers, bool (1 or 0) or [encoding.BinaryMarshaler].
+// Do sends a command as it is, for example Do(ctx, "SET", "foo", 2). Arguments are strings, []byte, numbers, bool (1 or 0), types that are made of these, or
+// [encoding.BinaryMarshaler]. What could be meant in more than one way is refused: a [time.Time] or [time.Duration], of which the caller says what is to be sent, and nil.
 //
 // Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, SELECT, ...) are refused with [ErrCommandRefused]. A command is
 // never sent twice.
@@ -142,21 +154,21 @@ const (
 // these methods give; it need not be closed itself. Make it once and keep it, rather than for each call.
 func (c *Client) WithReadFrom(from ReadFrom) (*Client, error) {
 	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rs_client_with_read_from(c.native.pointer, C.int32_t(from), view, err)
+		return C.rsscript_with_read_from(c.native.pointer, C.int32_t(from), view, err)
 	})
 }
 
 // WithRouteKey gives the same client with calls without keys, and commands whose keys are not known, going to the primary that has the slot of key.
 func (c *Client) WithRouteKey(key string) (*Client, error) {
 	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rs_client_with_route_key(c.native.pointer, pointerTo(key), C.size_t(len(key)), view, err)
+		return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_KEY, pointerTo(key), C.size_t(len(key)), 0, view, err)
 	})
 }
 
 // WithRouteSlot is the same by the number of a slot, 0 to 16383.
 func (c *Client) WithRouteSlot(slot uint16) (*Client, error) {
 	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rs_client_with_route_slot(c.native.pointer, C.uint16_t(slot), view, err)
+		return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_SLOT, nil, 0, C.uint32_t(slot), view, err)
 	})
 }
 
@@ -164,9 +176,10 @@ func (c *Client) WithRouteSlot(slot uint16) (*Client, error) {
 func (c *Client) WithRouteNode(node string) (*Client, error) {
 	var client *Client
 	var failure error
+	length := C.size_t(len(node))
 	err := withCString("the address", node, func(node *C.char) *Error {
 		client, failure = c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-			return C.rs_client_with_route_node(c.native.pointer, node, view, err)
+			return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_NODE, node, length, 0, view, err)
 		})
 		return nil
 	})
@@ -180,11 +193,14 @@ func (c *Client) WithRouteNode(node string) (*Client, error) {
 // Pipelines and transactions cannot go there.
 func (c *Client) WithRouteAll() (*Client, error) {
 	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rs_client_with_route_all(c.native.pointer, view, err)
+		return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_ALL, nil, 0, 0, view, err)
 	})
 }
 
 func (c *Client) view(make func(**C.rs_client, **C.rs_error) C.rs_status) (*Client, error) {
+	if c.engine.fake != nil {
+		return &Client{engine: c.engine}, nil
+	}
 	var pointer *C.rs_client
 	var native *C.rs_error
 	status := make(&pointer, &native)
@@ -220,6 +236,9 @@ type Stats struct {
 
 // Stats gives the client's figures.
 func (c *Client) Stats() Stats {
+	if c.engine.fake != nil {
+		return Stats{}
+	}
 	var values [C.RS_STAT_COUNT]C.uint64_t
 	C.rs_client_stats(c.native.pointer, &values[0], C.RS_STAT_COUNT)
 	runtime.KeepAlive(c.native)

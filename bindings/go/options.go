@@ -37,7 +37,9 @@ type Option func(*settings) *Error
 type settings struct {
 	native      *C.rs_options
 	maxInFlight int
+	failsFull   bool
 	events      *eventLog
+	hooks       []Hook
 }
 
 // defaultMaxInFlight bounds what calls may take in memory, far above what a server answers in a moment.
@@ -207,7 +209,7 @@ func WithTLSInsecureSkipVerify() Option {
 func WithKeepAlive(silence time.Duration) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_keepalive_s(o, C.uint64_t((silence+time.Second-1)/time.Second), err)
+			return C.rs_options_set_keepalive_ms(o, milliseconds(silence), err)
 		})
 	}
 }
@@ -225,7 +227,7 @@ func WithReconnectBackoff(shortest, longest time.Duration) Option {
 func WithReconnectAttempts(attempts uint32) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_reconnect_attempts(o, C.uint32_t(attempts), err)
+			return C.rs_options_set_reconnect_attempts(o, C.size_t(attempts), err)
 		})
 	}
 }
@@ -234,7 +236,7 @@ func WithReconnectAttempts(attempts uint32) Option {
 func WithMaxReplyBytes(bytes uint64) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_max_reply_bytes(o, C.uint64_t(bytes), err)
+			return C.rs_options_set_max_reply_bytes(o, C.size_t(bytes), err)
 		})
 	}
 }
@@ -328,13 +330,21 @@ func WithSentinelAuth(username, password string) Option {
 	}
 }
 
-// WithMaxInFlight is how many calls may be in flight at once; one more ends with [ErrQueueFull]. 1 to 16777215; default 65536.
+// WithMaxInFlight is how many calls may be in flight at once. One more waits for its turn, as long as its context lets it; see [WithFailWhenFull]. 1 to 16777215; default 65536.
 func WithMaxInFlight(calls int) Option {
 	return func(s *settings) *Error {
 		if calls < 1 || calls >= 1<<placeBits {
 			return refused(ErrInvalidOption, fmt.Sprintf("the limit of %d calls in flight is not within 1 to %d", calls, 1<<placeBits-1))
 		}
 		s.maxInFlight = calls
+		return nil
+	}
+}
+
+// WithFailWhenFull has a call end with [ErrQueueFull] at once where it would have to wait because of [WithMaxInFlight].
+func WithFailWhenFull() Option {
+	return func(s *settings) *Error {
+		s.failsFull = true
 		return nil
 	}
 }

@@ -142,10 +142,11 @@ pub(super) fn place_of(way: &Way) -> Place {
     }
 }
 
-fn history_of(request: &Request, view: &View) -> Mode {
+fn history_of(request: &Request, view: &View, purpose: Purpose) -> Mode {
     let place = if request.slot == NO_SLOT { place_of(&view.way) } else { Place::Slot(request.slot) };
     let is_single = request.shape == Shape::Single;
-    let reads = is_single && request.items[0].read_only;
+    // A connection of a command's own is not made for reading from replicas.
+    let reads = is_single && request.items[0].reads && purpose == Purpose::Calls;
     let read_from = if reads { view.read_from } else { ReadFrom::Primary };
     // A transaction is refused as a whole by the server alone.
     let may_be_forged = is_single && request.items[0].script.is_some();
@@ -172,7 +173,7 @@ impl<T: Owner> Engine<T> {
                 self.try_alone(now, io, id, node, request, until);
             }
             None => {
-                let mode = history_of(&request, &call.view);
+                let mode = history_of(&request, &call.view, single.purpose);
                 let deadline = call.deadline;
                 let progress = single.progress(now, deadline, || mode);
                 progress.request = Some(request);
@@ -189,7 +190,7 @@ impl<T: Owner> Engine<T> {
         if self.servers.only.is_none()
             && let (Some(call), Some(request)) = (self.call(id), &tried.request)
         {
-            let mode = history_of(request, &call.view);
+            let mode = history_of(request, &call.view, Purpose::Calls);
             let (started, deadline) = (now.checked_sub(tried.took).unwrap_or(now), call.deadline);
             let seen = self.servers.map.generation;
             let progress = single.progress(started, deadline, || mode);
@@ -268,6 +269,7 @@ impl<T: Owner> Engine<T> {
         request.asking = next.asking;
         // Half of the time is for another server that the call may turn to.
         let half = now + deadline.saturating_duration_since(now) / 2;
+        let needs_enforcing = request.items.iter().any(|item| item.read_only);
         let node = servers.node(next.node);
         // One that has let others wait in vain may do so again.
         let is_suspect = may_turn && matches!(node.link, Link::Up(conn) if io.is_suspect(conn));
@@ -281,7 +283,7 @@ impl<T: Owner> Engine<T> {
         progress.stage = Stage::Trying;
         let mut attempt = Attempt::new(For::Call(id), next.node, Some(request), now, (until, timeout));
         attempt.connect_until = connect_until;
-        attempt.turns_if_old = may_turn;
+        attempt.turns_if_old = may_turn && needs_enforcing;
         attempt.via = Via::of(purpose);
         self.try_single(now, io, id, attempt);
     }

@@ -172,7 +172,8 @@ impl<T: Owner> Engine<T> {
             let work = everywhere::Work::Send(request);
             return self.begin_everywhere(now, io, id, Everywhere::new(work, purpose));
         }
-        let only = self.servers.only.filter(|_| !call.view.reads(&request));
+        let reads = purpose == Purpose::Calls && call.view.reads(&request);
+        let only = self.servers.only.filter(|_| !reads);
         if request.shape == Shape::Pipeline && only.is_none() {
             let fan_out = FanOut::new(request, &call.view, now, call.deadline);
             return self.begin_fan_out(now, io, id, fan_out);

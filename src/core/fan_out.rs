@@ -143,7 +143,7 @@ impl FanOut {
 
     /// Whether any of several servers may run an item. Such a one has no order to keep with others.
     fn has_choice(&self, index: usize) -> bool {
-        self.request.items[index].read_only && self.read_from != ReadFrom::Primary
+        self.request.items[index].reads && self.read_from != ReadFrom::Primary
     }
 
     fn history(&mut self, index: usize) -> &mut History {
@@ -296,6 +296,11 @@ impl FanOut {
         }
         if let Some(error) = error {
             for &index in &items[answered..] {
+                if tried.turned && !self.request.items[index].read_only {
+                    // It was not this item that the server is too old for.
+                    self.round.next.push(index);
+                    continue;
+                }
                 if tried.turned {
                     self.history(index).turns_away_from(cx.servers, tried.whence.node);
                 }
@@ -587,11 +592,12 @@ impl<T: Owner> Engine<T> {
             let request = fan_out.request_of(part, io.take_request());
             let may_turn = part.items.iter().all(|&index| fan_out.has_choice(index))
                 && !self.servers.map.is_primary(part.next.node);
+            let needs_enforcing = part.items.iter().any(|&index| fan_out.request.items[index].read_only);
             let whose = For::Part(id, place);
             let mut attempt = Attempt::new(whose, part.next.node, Some(request), now, (deadline, timeout));
             // Half of the time is for another server that may do.
             attempt.connect_until = if may_turn { half.min(fan_out.last_start) } else { fan_out.last_start };
-            attempt.turns_if_old = may_turn;
+            attempt.turns_if_old = may_turn && needs_enforcing;
             let attempt = self.start(now, io, attempt);
             if let Some(part) = self.fan_out_mut(id).and_then(|fan_out| fan_out.round.parts.get_mut(place)) {
                 part.attempt = Some(attempt);

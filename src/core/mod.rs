@@ -260,7 +260,7 @@ impl View {
     /// Whether anything of a request may be run by another server than a primary.
     #[inline]
     pub(crate) fn reads(&self, request: &Request) -> bool {
-        self.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only)
+        self.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.reads)
     }
 }
 

@@ -13,7 +13,7 @@ use fastrand::Rng;
 use crate::config::{Config, Options};
 use crate::core::{Call, ConnId, Ended, Engine, NodeId, Owner, Resumed, Task, View, Way, Work};
 use crate::error::{Error, Result, Status};
-use crate::request::{Request, Routing, Shape};
+use crate::request::{Flags, Request, Routing, Shape};
 use crate::resp::{Pool, Reply, ReplyRef};
 use crate::route::ReadFrom;
 use crate::script::Script;
@@ -137,16 +137,22 @@ impl World {
             items.push(self.next_item);
             keys.push(key);
             if waits {
-                request.command(&[b"BLPOP", key.as_bytes(), number.as_bytes()]).expect("accepted");
+                request
+                    .command(&[b"BLPOP", key.as_bytes(), number.as_bytes()], Flags::NONE)
+                    .expect("accepted");
             } else if idempotent {
                 let script = self.idempotent.clone();
-                request.script_call(&script, &[key][..], &[number.as_str()][..], false).expect("accepted");
+                request
+                    .script_call(&script, &[key][..], &[number.as_str()][..], Flags::NONE)
+                    .expect("accepted");
             } else if self.rng.u8(..5) == 0 {
-                request.command(&[b"APPEND", key.as_bytes(), number.as_bytes()]).expect("accepted");
+                request
+                    .command(&[b"APPEND", key.as_bytes(), number.as_bytes()], Flags::NONE)
+                    .expect("accepted");
             } else {
                 let script = self.scripts[self.rng.usize(..3)].clone();
-                let reads = self.rng.u8(..4) == 0;
-                request.script_call(&script, &[key][..], &[number.as_str()][..], reads).expect("accepted");
+                let flags = Flags { read_only: self.rng.u8(..4) == 0, idempotent: false };
+                request.script_call(&script, &[key][..], &[number.as_str()][..], flags).expect("accepted");
             }
         }
         let timeout = if self.rng.bool() { TIMEOUT } else { Duration::from_millis(self.rng.u64(20..1_000)) };
@@ -160,7 +166,7 @@ impl World {
             shape,
             items,
             keys,
-            choices: request.items.iter().map(|item| item.read_only && reads).collect(),
+            choices: request.items.iter().map(|item| item.reads && reads).collect(),
             repeatable,
             submitted: self.network.now,
             deadline,

@@ -7,7 +7,7 @@ const { bytesOf, isBytes, shown } = require("./pack");
 
 const CALL_OPTIONS = ["timeout", "buffers", "signal"];
 const VIEW_OPTIONS = ["timeout", "buffers", "callerStack", "readFrom", "route"];
-const READ_FROM = { primary: 0, preferReplica: 1, replica: 2 };
+const READ_FROM = { primary: 1, preferReplica: 2, replica: 3 };
 
 /** What an option must be, said in the words of an error text. */
 function check(name, value, isRight, what) {

@@ -105,12 +105,13 @@ class Client {
 
     /** A script of this source. No input or output takes place. */
     script(source, scriptOptions = {}) {
-        const { idempotent = false } = known("a script", scriptOptions, ["idempotent"]);
+        const { idempotent = false, name = "" } = known("a script", scriptOptions, ["idempotent", "name"]);
         if (typeof source !== "string" && !isBytes(source)) {
             throw invalid(`a script must be a string or a Buffer, not ${shown(source)}`);
         }
-        const { handle, sha } = this.#connection.script(bytesOf(source), flag("idempotent", idempotent));
-        return callable(handle, sha, this, 0);
+        const named = text("name", name);
+        const { handle, sha } = this.#connection.script(bytesOf(source), flag("idempotent", idempotent), named);
+        return callable({ handle, sha, name: named === "" ? undefined : named }, this, 0);
     }
 
     /** A command, sent as it is: an array, or its words one by one. */
@@ -246,7 +247,7 @@ function routeOf(route) {
 
 /** What listeners are told of a call, besides what it is. */
 function describe(operation, subject) {
-    if (operation === "script") return { sha: subject.sha, readOnly: (subject.flags & READ_ONLY) !== 0 };
+    if (operation === "script") return { sha: subject.sha, name: subject.name, readOnly: (subject.flags & READ_ONLY) !== 0 };
     if (operation === "pipeline" || operation === "transaction") return { items: subject };
     if (operation !== "command") return {};
     const [name] = Array.isArray(subject[0]) ? subject[0] : subject;
@@ -271,21 +272,23 @@ function plain(values) {
     return Array.isArray(values) ? [...values] : values;
 }
 
-function callable(handle, sha, client, flags) {
-    const what = { handle, sha, flags };
+function callable(known, client, flags) {
+    const { handle, sha, name } = known;
+    const what = { handle, sha, name, flags };
     const script = (keys = [], args = [], callOptions = undefined) =>
         Client.call(client, script, what, keys, args, callOptions);
     scripts.set(script, what);
     let readOnly = (flags & READ_ONLY) !== 0 ? script : undefined;
     return Object.defineProperties(script, {
         sha: { value: sha, enumerable: true },
+        name: { value: name ?? "" },
         on: {
             value: (other) => {
                 if (!Client.is(other)) throw invalid(`on() takes a client, not ${shown(other)}`);
-                return callable(handle, sha, other, flags);
+                return callable(known, other, flags);
             },
         },
-        ro: { get: () => (readOnly ??= callable(handle, sha, client, flags | READ_ONLY)) },
+        ro: { get: () => (readOnly ??= callable(known, client, flags | READ_ONLY)) },
     });
 }
 

@@ -173,9 +173,9 @@ class Connection {
     }
 
     /** A script, whose calls may go through any connection. */
-    script(source, isIdempotent) {
+    script(source, isIdempotent, name) {
         const out = Buffer.alloc(8);
-        native.scriptRegister(0n, source, source.length, isIdempotent ? IDEMPOTENT : 0, out);
+        native.scriptRegister(source, isIdempotent ? IDEMPOTENT : 0, bytesOf(name), out);
         const handle = new Handle(out.readBigUInt64LE(0), native.scriptFree);
         return { handle, sha: native.scriptSha(handle.address) };
     }
@@ -192,7 +192,7 @@ class Connection {
         if (this.#isClosing) throw errors.closed("the client is closed");
         const out = Buffer.alloc(8);
         this.#shares();
-        VIEWS[kind](address, value, out);
+        native.clientWith(address, VIEWS[kind](value), out);
         return new Handle(out.readBigUInt64LE(0), native.clientFree);
     }
 
@@ -482,15 +482,13 @@ class Connection {
 
 const IDEMPOTENT = 1;
 
+/** What the options of a native view say. */
 const VIEWS = {
-    readFrom: (address, number, out) => native.withReadFrom(address, number, out),
-    all: (address, _, out) => native.withRouteAll(address, out),
-    key(address, key, out) {
-        const bytes = bytesOf(key);
-        native.withRouteKey(address, bytes, bytes.length, out);
-    },
-    slot: (address, slot, out) => native.withRouteSlot(address, slot, out),
-    node: (address, node, out) => native.withRouteNode(address, node, out),
+    readFrom: (readFrom) => ({ readFrom }),
+    all: () => ({ route: native.ROUTE.all }),
+    key: (key) => ({ route: native.ROUTE.key, to: bytesOf(key) }),
+    slot: (slot) => ({ route: native.ROUTE.slot, slot }),
+    node: (node) => ({ route: native.ROUTE.node, to: bytesOf(node) }),
 };
 
 const STATS = [

@@ -78,6 +78,13 @@ export interface ConnectOptions {
     signal?: AbortSignal | undefined;
 }
 
+export interface ScriptOptions {
+    /** It may be sent again where its reply was lost. */
+    idempotent?: boolean | undefined;
+    /** For spans and figures: `name` of the script, and of its calls in `rs_script:call`. */
+    name?: string | undefined;
+}
+
 /** A script whose reply is a `T`: said by who writes it, and not checked. */
 export interface Script<T extends Reply = Reply> {
     (keys?: readonly Argument[], args?: readonly Argument[], options?: CallOptions): Promise<T>;
@@ -85,6 +92,8 @@ export interface Script<T extends Reply = Reply> {
     <U extends Reply>(keys?: readonly Argument[], args?: readonly Argument[], options?: CallOptions): Promise<U>;
     /** 40 hexadecimal digits. */
     readonly sha: string;
+    /** As it was given to script(), or empty. */
+    readonly name: string;
     /** The same script, read-only: the server stops it at its first write. */
     readonly ro: Script<T>;
     /** The same script on another client. */
@@ -106,7 +115,7 @@ export interface Stats {
 
 export class Client {
     private constructor();
-    script<T extends Reply = Reply>(source: string | Uint8Array, options?: { idempotent?: boolean | undefined }): Script<T>;
+    script<T extends Reply = Reply>(source: string | Uint8Array, options?: ScriptOptions): Script<T>;
     command<T extends Reply = Reply>(words: readonly Argument[], options?: CallOptions): Promise<T>;
     command<T extends Reply = Reply>(...words: Argument[]): Promise<T>;
     /** Not atomic; `repairUnordered` sends items that met NOSCRIPT again even where that changes the order of what is done to a key. */

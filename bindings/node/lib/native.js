@@ -137,7 +137,46 @@ function takeError(status, handle) {
     return made;
 }
 
-const POLL = ["handle", "buffer", "size", "size", "i64", "buffer", "buffer", "buffer"];
+const POLL = ["handle", "buffer", "size", "size", "size", "buffer", "buffer", "buffer"];
+
+const memmove = library.declare("memmove", "handle", ["buffer", "buffer", "size"]);
+
+/** The address of a Buffer, which its owner keeps. Of the C library: it gives back where it was to move nothing to. */
+const placeOf = (buffer) => (buffer.length === 0 ? 0n : memmove(buffer, buffer, 0));
+
+const SIZE_OF_CALL_OPTIONS = 48;
+const SIZE_OF_SCRIPT_OPTIONS = 24;
+const ROUTE = { key: 2, slot: 3, node: 4, all: 5 };
+
+const clientWith = checked("rs_client_with", ["handle", "buffer", "buffer"]);
+
+/** A view of a client, by what an rs_call_options says; `to`: a Buffer, what the route leads to. */
+function withOptions(client, { readFrom = 0, route = 0, to = null, slot = 0 }, out) {
+    const options = Buffer.alloc(SIZE_OF_CALL_OPTIONS);
+    options.writeUInt32LE(SIZE_OF_CALL_OPTIONS, 0);
+    options.writeInt32LE(readFrom, 16);
+    options.writeInt32LE(route, 20);
+    if (to !== null) {
+        options.writeBigUInt64LE(placeOf(to), 24);
+        options.writeBigUInt64LE(BigInt(to.length), 32);
+    }
+    options.writeUInt32LE(slot, 40);
+    clientWith(client, options, out);
+}
+
+const register = checked("rs_script_register", ["handle", "buffer", "size", "buffer", "buffer"]);
+
+/** A script that belongs to no client. `name`: a Buffer, empty for none. */
+function scriptRegister(source, flags, name, out) {
+    const options = Buffer.alloc(SIZE_OF_SCRIPT_OPTIONS);
+    options.writeUInt32LE(SIZE_OF_SCRIPT_OPTIONS, 0);
+    options.writeUInt32LE(flags, 4);
+    options.writeBigUInt64LE(placeOf(name), 8);
+    options.writeBigUInt64LE(BigInt(name.length), 16);
+    register(0n, source, source.length, options, out);
+}
+
+const newQueue = checked("rs_queue_new", ["size", "u32", "buffer"]);
 
 module.exports = {
     ffi: ffi.name,
@@ -162,17 +201,14 @@ module.exports = {
     clientClose: library.declare("rs_client_close", "void", ["handle"]),
     clientFree: library.declare("rs_client_free", "void", ["handle"]),
     clientStats: library.declare("rs_client_stats", "size", ["handle", "buffer", "size"]),
-    withReadFrom: checked("rs_client_with_read_from", ["handle", "i32", "buffer"]),
-    withRouteKey: checked("rs_client_with_route_key", ["handle", "buffer", "size", "buffer"]),
-    withRouteSlot: checked("rs_client_with_route_slot", ["handle", "u16", "buffer"]),
-    withRouteNode: checked("rs_client_with_route_node", ["handle", "string", "buffer"]),
-    withRouteAll: checked("rs_client_with_route_all", ["handle", "buffer"]),
+    clientWith: withOptions,
+    ROUTE,
 
-    scriptRegister: checked("rs_script_register_with", ["handle", "buffer", "size", "u32", "buffer"]),
+    scriptRegister,
     scriptSha: library.declare("rs_script_sha", "string", ["handle"]),
     scriptFree: library.declare("rs_script_free", "void", ["handle"]),
 
-    queueNew: checked("rs_queue_new", ["size", "buffer"]),
+    queueNew: (capacity, out) => newQueue(capacity, 0, out),
     queueFree: library.declare("rs_queue_free", "void", ["handle"]),
     queueFd: library.declare("rs_queue_fd", "i32", ["handle"]),
     submit: checked("rs_client_submit_packed", ["handle", "size", "buffer", "buffer", "size", "handle"]),

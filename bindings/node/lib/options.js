@@ -21,9 +21,9 @@ const nativeSet = {
     tlsClientCert: set("tls_client_cert", "string", "string"),
     tlsServerName: set("tls_server_name", "string"),
     tlsInsecureSkipVerify: set("tls_insecure_skip_verify", "bool"),
-    keepalive: set("keepalive_s", "size"),
+    keepalive: set("keepalive_ms", "size"),
     reconnectBackoff: set("reconnect_backoff_ms", "size", "size"),
-    reconnectAttempts: set("reconnect_attempts", "u32"),
+    reconnectAttempts: set("reconnect_attempts", "size"),
     maxReplyBytes: set("max_reply_bytes", "size"),
     maxReplyDepth: set("max_reply_depth", "size"),
     maxWaiting: set("max_waiting", "size"),
@@ -59,7 +59,7 @@ const given = {
     },
     tlsServerName: asText("tlsServerName"),
     tlsInsecureSkipVerify: asFlag("tlsInsecureSkipVerify"),
-    keepalive: asCount("keepalive"),
+    keepalive: (set, value) => set(count("keepalive", value) * 1000),
     reconnectBackoff: (set, value) => {
         const { min, max } = Object(value);
         set(count("reconnectBackoff.min", min), count("reconnectBackoff.max", max));

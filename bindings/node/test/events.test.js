@@ -105,7 +105,8 @@ async function traced(name, run) {
 
 test("calls are traced: what they are, how they end, and nothing that is secret", async (t) => {
     const { server, client } = await listening(t);
-    const multiply = client.script("return redis.call('GET', KEYS[1]) * ARGV[1] -- secret");
+    const multiply = client.script("return redis.call('GET', KEYS[1]) * ARGV[1] -- secret", { name: "multiply" });
+    assert.deepEqual([multiply.name, multiply.ro.name, multiply.on(client).name, client.script("return 1").name], ["multiply", "multiply", "multiply", ""]);
     await client.command("SET", "secret", 2);
     const seen = await traced("rs_script:call", async () => {
         assert.equal(await multiply(["secret"], [5]), 10);
@@ -127,7 +128,7 @@ test("calls are traced: what they are, how they end, and nothing that is secret"
         ["command", "NOSUCHCOMMAND", undefined, "RS_ERR_SERVER"],
         ["script", multiply.sha, false, "RS_ERR_INVALID_ARGUMENT"],
     ]);
-    assert.equal(ended[0].result, 10);
+    assert.deepEqual([ended[0].result, ended[0].name], [10, "multiply"]);
     assert.equal(ended[0].serverAddress, server.socket);
     assert.equal(seen.filter(([event]) => event === "error").length, 2);
     for (const { result, error, ...told } of ended) assert.doesNotMatch(JSON.stringify(told), /secret/);

@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What is NULL by mistake is passed on purpose here. */
+#define RS_NOT_NULL(parameter)
 #include <rs_script.h>
+
+#define READ_ONLY RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY)
 
 #define FAIL(...)                                                                                                      \
     do {                                                                                                               \
