@@ -290,3 +290,24 @@ test("views share the connection and have options of their own", async () => {
     assert.throws(() => client.with({ readFrom: "best" }), rs.ArgumentError);
     assert.throws(() => client.with({ timeout: 0 }), rs.ArgumentError);
 });
+
+test("many large replies at once, with small ones among them, and a loop that goes on", async () => {
+    const value = Buffer.alloc(3_000_000, "large");
+    await client.command("SET", "large", value);
+    let turns = 0;
+    const turn = () => {
+        turns += 1;
+        if (turns > 0) setImmediate(turn);
+    };
+    turn();
+    const replies = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? client.command("ECHO", i) : client.command(["GET", "large"], { buffers: true }))));
+    assert.ok(replies.every((reply, i) => (i % 2 ? reply === String(i) : value.equals(reply))));
+    assert.ok(turns > 10);
+    turns = -Infinity;
+    // Under way when it closes.
+    const other = await rs.connect(server.url);
+    const under = Array.from({ length: 10 }, () => other.command(["GET", "large"], { buffers: true }).then((reply) => reply.length, (error) => error.code));
+    await new Promise(setImmediate);
+    await other.close();
+    for (const outcome of await Promise.all(under)) assert.ok([3_000_000, "RS_ERR_INDETERMINATE", "RS_ERR_CLOSED"].includes(outcome), outcome);
+});

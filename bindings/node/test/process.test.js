@@ -107,6 +107,25 @@ test("a signal ends the process, or closes the client where it is handled", asyn
     await allGone();
 });
 
+test("exit while another thread copies a large reply is clean", async () => {
+    const setting = await rs.connect(server.url);
+    await setting.command("SET", "large", Buffer.alloc(20_000_000));
+    await setting.close();
+    for (const wait of ["", "for (const start = performance.now(); performance.now() < start + 3; );"]) {
+        const exits = `${REQUIRE}
+            const native = require(${JSON.stringify(path.join(HERE, "lib", "native"))});
+            const { pollElsewhere } = native;
+            native.pollElsewhere = (...args) => {
+                pollElsewhere(...args);
+                ${wait}
+                process.exit(7);
+            };
+            rs.connect(url).then((client) => client.command(["GET", "large"], { buffers: true }));`;
+        for (let i = 0; i < 3; i++) await ends(exits, { code: 7 });
+    }
+    await allGone();
+});
+
 test("child processes inherit nothing, and leave the parent's client alone", async () => {
     const inherits = `${REQUIRE}
         const { execFileSync, fork } = require("node:child_process");
