@@ -79,4 +79,11 @@ const OWN = {
     signal: signalOf,
 };
 
-module.exports = { check, copy, known, text, flag, count, oneOf, timeoutOf, signalOf, secret, CALL_OPTIONS, VIEW_OPTIONS, OWN, READ_FROM };
+/** Looks at those of them that are given. */
+function checkOwn(options) {
+    for (const [name, value] of Object.entries(options)) {
+        if (value !== undefined && Object.hasOwn(OWN, name)) OWN[name](value);
+    }
+}
+
+module.exports = { check, copy, known, text, flag, count, oneOf, timeoutOf, signalOf, secret, checkOwn, CALL_OPTIONS, VIEW_OPTIONS, OWN, READ_FROM };

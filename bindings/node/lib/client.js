@@ -2,7 +2,7 @@
 
 "use strict";
 
-const { CALL_OPTIONS, READ_FROM, VIEW_OPTIONS, copy, flag, known, oneOf, signalOf, text, timeoutOf } = require("./checks");
+const { CALL_OPTIONS, READ_FROM, VIEW_OPTIONS, checkOwn, copy, flag, known, oneOf, signalOf, text, timeoutOf } = require("./checks");
 const { classes, invalid } = require("./errors");
 const { bytesOf, isBytes, shown } = require("./pack");
 const tracing = require("./tracing");
@@ -360,6 +360,7 @@ function connect(url, connectOptions = {}) {
 
 async function open(url, connectOptions) {
     const given = copy("connect()", connectOptions);
+    checkOwn(given);
     const { Connection } = require("./connection");
     const { maxInFlight = MAX_IN_FLIGHT, keepAlive = false, lazyConnect = false } = given;
     const { connection, target } = Connection.open(url, given, maxInFlight);

@@ -394,7 +394,7 @@ class Connection {
     /** Has another thread take out the next completion. Those behind it wait for that; the event loop does not. */
     #fill(needed) {
         const room = Buffer.allocUnsafeSlow(needed);
-        const [used, count, left] = [Buffer.alloc(8), Buffer.alloc(8), Buffer.alloc(8)];
+        const [used, count, left] = Array.from({ length: 3 }, () => Buffer.from(new ArrayBuffer(8)));
         this.#isFilling = true;
         native.pollElsewhere(this.#queue, room, needed, 1, 0, used, count, left, () => {
             this.#isFilling = false;

@@ -2,7 +2,7 @@
 //
 // A declared function takes and gives: `handle` the address of an object as BigInt; `buffer` a Buffer or null, its address;
 // `string` text, given to C ending in a NUL; `size`, `i32`, `u32`, `u16`, `i64`, `bool`; `void` as a result. Its `elsewhere` runs on another thread, takes no text,
-// and gives its result to a function; memory that it is given the caller keeps until then.
+// and gives its result to a function; it keeps the Buffers that it is given until then. Small ones have to be those of an ArrayBuffer: others may be moved.
 
 "use strict";
 
@@ -84,7 +84,7 @@ function throughFfiNapi() {
             const at = BigInt(ref.address(Buffer.from(slots.buffer)));
             const pointers = Buffer.from(BigUint64Array.from(converts, (_, i) => at + BigInt(8 * i)).buffer);
             const result = Buffer.alloc(8);
-            const kept = [slots, pointers, result];
+            const kept = [slots, pointers, result, args];
             callElsewhere(cif, pointer, result, pointers, (error) => done(error, read(kept[2])));
         };
         if (!texts.includes(true)) return plain;
@@ -110,7 +110,10 @@ function throughKoffi() {
         const library = koffi.load(path);
         return (name, resultType, types) => {
             const call = library.func(name, TYPES[resultType].koffi, types.map((type) => TYPES[type].koffi));
-            call.elsewhere = call.async;
+            call.elsewhere = (...args) => {
+                const done = args.pop();
+                call.async(...args, (error, result) => done(error, result, args));
+            };
             return resultType === "handle" ? (...args) => BigInt(call(...args)) : call;
         };
     };

@@ -105,7 +105,7 @@ function checkedElsewhere(name, types) {
     const call = library.declare(name, "i32", [...types, "buffer"]);
     return (...args) => {
         const done = args.pop();
-        const err = Buffer.alloc(8);
+        const err = Buffer.from(new ArrayBuffer(8));
         call.elsewhere(...args, err, (error, status) => {
             done(error ?? (status === 0 ? null : takeError(status, err.readBigUInt64LE(0))));
         });

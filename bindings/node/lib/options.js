@@ -90,8 +90,8 @@ function open(url, options, events) {
     try {
         for (const [name, value] of Object.entries(options)) {
             if (value === undefined) continue;
-            if (Object.hasOwn(OWN, name)) OWN[name](value);
-            else if (Object.hasOwn(given, name)) given[name]((...values) => nativeSet[name](handle, ...values), value);
+            if (Object.hasOwn(OWN, name)) continue;
+            if (Object.hasOwn(given, name)) given[name]((...values) => nativeSet[name](handle, ...values), value);
             else throw invalid(`there is no option ${name}`);
         }
         nativeSet.lazyConnect(handle, true);

@@ -4,7 +4,7 @@
 "use strict";
 
 const builtin = require("./builtin");
-const { OWN, copy } = require("./checks");
+const { checkOwn, copy } = require("./checks");
 const { Client } = require("./client");
 const errors = require("./errors");
 const { Events } = require("./events");
@@ -301,9 +301,7 @@ class FakeServer {
     /** A client of this server. */
     async connect(connectOptions = {}) {
         const given = copy("connect()", connectOptions);
-        for (const [name, value] of Object.entries(given)) {
-            if (value !== undefined && Object.hasOwn(OWN, name)) OWN[name](value);
-        }
+        checkOwn(given);
         const { buffers, callerStack } = given;
         const connection = new FakeConnection(this);
         this.#connections.add(connection);

@@ -297,6 +297,8 @@ test("many large replies at once, with small ones among them, and a loop that go
     let turns = 0;
     const turn = () => {
         turns += 1;
+        // What the other thread writes to is still needed.
+        if (turns % 10 === 0) global.gc();
         if (turns > 0) setImmediate(turn);
     };
     turn();
