@@ -4,6 +4,7 @@
 "use strict";
 
 const builtin = require("./builtin");
+const { Call } = require("./call");
 const { watch } = require("./descriptor");
 const errors = require("./errors");
 const { Events } = require("./events");
@@ -46,51 +47,6 @@ class Handle {
     constructor(address, free) {
         this.address = address;
         forgotten.register(this, () => free(address));
-    }
-}
-
-/** A call from the moment it is made until its promise is settled. */
-class Call {
-    constructor(owner, resolve, reject, buffers, caller) {
-        /** Keeps what it needs from being collected. */
-        this.owner = owner;
-        this.settle = resolve;
-        this.fail = reject;
-        this.buffers = buffers;
-        /** Where it was made, if that is to be told. */
-        this.caller = caller;
-        this.tag = 0;
-        /** The native handle that it goes through. */
-        this.target = null;
-        /** Where it stands in the batch, while it has not been submitted. */
-        this.start = 0;
-        this.end = 0;
-        this.signal = null;
-        /** The calls that its signal ends, while it is under way. */
-        this.peers = null;
-    }
-
-    resolve(reply) {
-        if (this.signal !== null) this.forgetSignal();
-        this.settle(reply);
-    }
-
-    reject(error) {
-        if (this.signal !== null) {
-            if (this.signal.aborted) error.cause = this.signal.reason;
-            this.forgetSignal();
-        }
-        this.fail(error);
-    }
-
-    /** Ends it with an error that this side has made. */
-    refuse(error) {
-        if (this.caller !== null) errors.nameCaller(error, this.caller);
-        this.reject(error);
-    }
-
-    forgetSignal() {
-        this.peers.delete(this);
     }
 }
 
@@ -165,11 +121,12 @@ class Connection {
         this.#events = { handle: events, of: new Events(address) };
         this.#capacity = capacity;
         native.packDetails(queue, true);
-        this.#kept = [["rs_client_free", handle], ["rs_events_free", events], ["rs_queue_free", queue]].map((kept) => atExit(...kept));
         // The socket closes what it is given, and the queue needs its own.
         const fd = native.dup(native.queueFd(this.#queue));
         native.closeOnExec(fd, FIOCLEX);
         this.#socket = watch(fd, () => this.#drain(), () => this.#lost());
+        // From here on nothing fails.
+        this.#kept = [["rs_client_free", handle], ["rs_events_free", events], ["rs_queue_free", queue]].map((kept) => atExit(...kept));
     }
 
     /** A script, whose calls may go through any connection. */
@@ -312,8 +269,9 @@ class Connection {
             else this.#takeBack(call);
         }
         if (sent.length === 0) return;
-        this.#toCancel.push(...sent);
-        if (this.#toCancel.length === sent.length) this.#cancel();
+        const isIdle = this.#toCancel.length === 0;
+        for (const call of sent) this.#toCancel.push(call);
+        if (isIdle) this.#cancel();
     }
 
     #cancel() {
