@@ -39,11 +39,13 @@
 //           may be NULL; otherwise *err becomes NULL or an error that the caller frees with rs_error_free.
 // STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an array of lengths;
 //           with NULL for the lengths each string ends in a NUL.
-// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t, all that has names int32_t.
+// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t,
+// all that has names int32_t.
 //           Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT, wherever they stand.
-// NULL      where an object or an output must not be NULL is RS_ERR_INVALID_ARGUMENT too, and never undefined. Clang warns of it.
-// CONST     is what a function neither changes nor hands out to be changed. A call changes its client, and a poll its queue.
-// THREADS   Clients and scripts may be used by any number of threads at once. Replies may be read by any number; options and errors belong to
+// NULL      where an object or an output must not be NULL is RS_ERR_INVALID_ARGUMENT too, and never undefined. Clang
+// warns of it. CONST     is what a function neither changes nor hands out to be changed. A call changes its client,
+// and a poll its queue. THREADS   Clients and scripts may be used by any number of threads at once. Replies may be
+// read by any number; options and errors belong to
 //           one thread at a time. No object may be freed while another thread uses that handle. There is no thread-local state.
 //           A blocking call works on the thread that makes it. A client has a thread in the background once it has submitted a call; see rs_queue.
 //           rs_client_free of the last handle waits for the end of the client's threads; then the library may be
@@ -82,15 +84,16 @@
 #define RS_CALL_OPTIONS_INIT {sizeof(rs_call_options), 0, 0, 0, 0, NULL, 0, 0, 0}
 #define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0}
 
-// The same as an argument, in C: RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .timeout_ms = 100). It lives as long as the block that it stands in.
+// The same as an argument, in C: RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .timeout_ms = 100). It lives as long as
+// the block that it stands in.
 #ifndef __cplusplus
 #define RS_CALL_OPTIONS(...) (&(const rs_call_options){.size = sizeof(rs_call_options), __VA_ARGS__})
 #define RS_SCRIPT_OPTIONS(...) (&(const rs_script_options){.size = sizeof(rs_script_options), __VA_ARGS__})
 #endif
 
-// Has the compiler warn where what a function returns is thrown away: a handle that nobody frees, an item that a pipeline goes without, a call that was
-// not accepted and will never complete. Define it empty before including this header to have none of that. What a call returns may be thrown
-// away: its reply and its error say the same.
+// Has the compiler warn where what a function returns is thrown away: a handle that nobody frees, an item that a
+// pipeline goes without, a call that was not accepted and will never complete. Define it empty before including this
+// header to have none of that. What a call returns may be thrown away: its reply and its error say the same.
 #ifndef RS_NODISCARD
 #if (defined(__cplusplus) && __cplusplus >= 201703L) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
 #define RS_NODISCARD [[nodiscard]]
@@ -101,8 +104,8 @@
 #endif
 #endif
 
-// Has Clang warn where NULL itself is passed for what must not be NULL. It is a warning alone: NULL there is RS_ERR_INVALID_ARGUMENT, which the
-// attribute `nonnull` would have compilers believe to be impossible.
+// Has Clang warn where NULL itself is passed for what must not be NULL. It is a warning alone: NULL there is
+// RS_ERR_INVALID_ARGUMENT, which the attribute `nonnull` would have compilers believe to be impossible.
 #ifdef __clang__
 #pragma clang diagnostic push
 #endif
@@ -124,18 +127,20 @@
 // SCRIPT FLUSH ASYNC: in the background.
 #define RS_FLUSH_ASYNC 2
 
-// The call only reads: a replica may run it, where read_from says so, and it is sent again when its reply was lost with the connection.
+// The call only reads: a replica may run it, where read_from says so, and it is sent again when its reply was lost
+// with the connection.
 //
-// A script is sent as EVALSHA_RO, and the server stops it at its first write. One whose first line is `#!lua` without the flag `no-writes` is
-// refused with RS_ERR_NOT_READ_ONLY before anything is sent. A server older than 7.0 cannot enforce it: its primary runs a plain EVALSHA, which is
-// not sent again. Of a command you vouch that it only reads; nobody checks that, and a replica of a cluster refuses a write. A command that waits (XREAD
-// BLOCK, ...) runs on a primary all the same.
+// A script is sent as EVALSHA_RO, and the server stops it at its first write. One whose first line is `#!lua` without
+// the flag `no-writes` is refused with RS_ERR_NOT_READ_ONLY before anything is sent. A server older than 7.0 cannot
+// enforce it: its primary runs a plain EVALSHA, which is not sent again. Of a command you vouch that it only reads;
+// nobody checks that, and a replica of a cluster refuses a write. A command that waits (XREAD BLOCK, ...) runs on a
+// primary all the same.
 //
 // Redis: <https://redis.io/docs/latest/commands/evalsha_ro/>
 #define RS_CALL_READ_ONLY 1
 
-// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of a script see also
-// RS_SCRIPT_IDEMPOTENT.
+// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of
+// a script see also RS_SCRIPT_IDEMPOTENT.
 #define RS_CALL_IDEMPOTENT 2
 
 // Where the client's own route leads.
@@ -150,12 +155,12 @@
 // To the primary that has the slot `route_slot`, 0 to 16383.
 #define RS_ROUTE_SLOT 3
 
-// To the server named in `route_to`, a replica's will do: `host:port` as the servers announce it or rs_options_map_address maps it. Whether there is such
-// a server shows when it is called: RS_ERR_NO_ROUTE.
+// To the server named in `route_to`, a replica's will do: `host:port` as the servers announce it or
+// rs_options_map_address maps it. Whether there is such a server shows when it is called: RS_ERR_NO_ROUTE.
 #define RS_ROUTE_NODE 4
 
-// To all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has an error there, which
-// rs_reply_error tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
+// To all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has
+// an error there, which rs_reply_error tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
 #define RS_ROUTE_ALL 5
 
 // What ended a call: the time was over, that of the call or, with RS_ERR_CONNECT, that of the attempt to connect.
@@ -330,8 +335,8 @@
 // RESP3: a string with a format of three letters.
 #define RS_REPLY_VERBATIM 12
 
-// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline. Of a single call see
-// RS_CALL_IDEMPOTENT.
+// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
+// Of a single call see RS_CALL_IDEMPOTENT.
 #define RS_SCRIPT_IDEMPOTENT 1
 
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
@@ -415,14 +420,17 @@ typedef struct rs_script rs_script;
 // `RS_OK` or one of the `RS_ERR_` numbers.
 typedef int32_t rs_status;
 
-// What a call has of its own instead of its client's. NULL in its place, and each field that is 0 or NULL, is the client's.
+// What a call has of its own instead of its client's. NULL in its place, and each field that is 0 or NULL, is the
+// client's.
 //
-// It starts as RS_CALL_OPTIONS_INIT, or as RS_CALL_OPTIONS(...) where it is an argument; `size` is the size that your program was compiled with, by which
-// a later library, whose struct has more fields behind these, knows where yours ends. It is read before the function returns, and copied. A struct and no
-// object that has to be made: no memory is allocated, nothing is to be freed, and one that stays as it is may be used by any number of threads at once.
+// It starts as RS_CALL_OPTIONS_INIT, or as RS_CALL_OPTIONS(...) where it is an argument; `size` is the size that your
+// program was compiled with, by which a later library, whose struct has more fields behind these, knows where yours
+// ends. It is read before the function returns, and copied. A struct and no object that has to be made: no memory is
+// allocated, nothing is to be freed, and one that stays as it is may be used by any number of threads at once.
 //
-// Errors of each function that takes one: RS_ERR_INVALID_ARGUMENT for a `size` that no version has, flags and numbers that are not known, fields that
-// the route or the function has no use for, and where `size` is larger than this library's, anything but zeros behind what it knows.
+// Errors of each function that takes one: RS_ERR_INVALID_ARGUMENT for a `size` that no version has, flags and numbers
+// that are not known, fields that the route or the function has no use for, and where `size` is larger than this
+// library's, anything but zeros behind what it knows.
 typedef struct {
     // `sizeof(rs_call_options)`.
     uint32_t size;
@@ -432,8 +440,8 @@ typedef struct {
     uint64_t timeout_ms;
     // Which servers run the call if it is read-only: one of the RS_READ_FROM_ numbers.
     int32_t read_from;
-    // Where the call goes if it has no keys, or is a command whose keys this library does not know: one of the RS_ROUTE_ numbers. Keys go before it. On a
-    // client of a single server it changes nothing.
+    // Where the call goes if it has no keys, or is a command whose keys this library does not know: one of the
+    // RS_ROUTE_ numbers. Keys go before it. On a client of a single server it changes nothing.
     int32_t route;
     // With RS_ROUTE_KEY a key, with RS_ROUTE_NODE a server: `route_len` bytes, NULL is an empty key.
     const char *route_to;
@@ -471,14 +479,16 @@ typedef struct {
 // Receives a completion. What is in it is to be freed by the callback.
 typedef void (*rs_completion_fn)(void *context, const rs_completion *completion);
 
-// What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as RS_SCRIPT_OPTIONS_INIT, or as
-// RS_SCRIPT_OPTIONS(...) where it is an argument; see rs_call_options, whose errors are the same.
+// What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as
+// RS_SCRIPT_OPTIONS_INIT, or as RS_SCRIPT_OPTIONS(...) where it is an argument; see rs_call_options, whose errors are
+// the same.
 typedef struct {
     // `sizeof(rs_script_options)`.
     uint32_t size;
     // RS_SCRIPT_ flags.
     uint32_t flags;
-    // What the script is called in figures and events: `name_len` bytes of UTF-8 without control characters, 256 at most. rs_script_name reads it.
+    // What the script is called in figures and events: `name_len` bytes of UTF-8 without control characters, 256 at
+    // most. rs_script_name reads it.
     const char *name;
     // The length of `name`.
     size_t name_len;
@@ -511,8 +521,8 @@ typedef struct {
 // The client is closed or was freed. Nothing of the call was sent.
 #define RS_ERR_CLOSED 107
 
-// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route, one of
-// the RS_ROUTE_ numbers. Nothing was sent.
+// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route,
+// one of the RS_ROUTE_ numbers. Nothing was sent.
 #define RS_ERR_NO_ROUTE 108
 
 // The queue holds as many calls as it may. Nothing was sent.
@@ -594,9 +604,9 @@ rs_status rs_client_script_load(rs_client *client,
 // Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that cannot be reached is an
 // error: without it nobody knows.
 //
-// `shas`: `count` SHA1s of 40 hexadecimal digits; `shalens`: their lengths, or NULL when each ends in a NUL; copied. `exists`: `count` places, NULL where that is 0; each becomes
-// true or false, all false on failure, unless `count` is above 2147483647 and can be no array's. `err` may be NULL. Errors: any of
-// RS_ERR_. Threads: any.
+// `shas`: `count` SHA1s of 40 hexadecimal digits; `shalens`: their lengths, or NULL when each ends in a NUL; copied.
+// `exists`: `count` places, NULL where that is 0; each becomes true or false, all false on failure, unless `count` is
+// above 2147483647 and can be no array's. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-exists/>
 rs_status rs_client_script_exists(rs_client *client,
@@ -647,8 +657,9 @@ rs_status rs_client_kill(rs_client *client,
 
 // Gives the source of a script by its SHA1.
 //
-// `sha`: `len` bytes, 40 hexadecimal digits; copied. `*source`: a string, caller frees with rs_reply_free; NULL when the server does not
-// have the script, and on failure; `source` not NULL. `err` may be NULL. Errors: RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
+// `sha`: `len` bytes, 40 hexadecimal digits; copied. `*source`: a string, caller frees with rs_reply_free; NULL when
+// the server does not have the script, and on failure; `source` not NULL. `err` may be NULL. Errors:
+// RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
 //
 // Valkey: <https://valkey.io/commands/script-show/>
 rs_status rs_client_script_show(rs_client *client,
@@ -662,8 +673,8 @@ rs_status rs_client_script_show(rs_client *client,
 //
 // `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`, a cluster as
 // `redis+cluster://[[user]:password@]host[:port],host[:port],...`, or the primary of a service behind sentinels as
-// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`:
-// NULL for the defaults; copied. `*client`: caller frees with rs_client_free; NULL on failure; `client` not NULL. `err` may be NULL.
+// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`: NULL for the defaults;
+// copied. `*client`: caller frees with rs_client_free; NULL on failure; `client` not NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
 // RS_ERR_TIMEOUT. Threads: any.
@@ -674,11 +685,12 @@ rs_status rs_client_open(const char *url,
                          rs_error **err)
     RS_NOT_NULL(url) RS_NOT_NULL(client);
 
-// Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares the connections and is closed with
-// the client.
+// Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares
+// the connections and is closed with the client.
 //
-// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a call and are 0 here; copied. `*view`:
-// caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a
+// call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
+// be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 RS_NODISCARD
 rs_status rs_client_with(rs_client *client,
                          const rs_call_options *defaults,
@@ -688,16 +700,17 @@ rs_status rs_client_with(rs_client *client,
 
 // Sends a command as it is, for example `SET foo 2`, and waits for its reply.
 //
-// `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL; copied. `options`: NULL for the
-// client's; copied. `err` may be NULL. `*reply`: caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest.
+// `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL;
+// copied. `options`: NULL for the client's; copied. `err` may be NULL. `*reply`: caller frees with rs_reply_free;
+// NULL on failure; `reply` may be NULL when it is of no interest.
 //
 // Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH, HELLO,
 // CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their
 // own, opened for them. In a cluster a command goes to the primary that has its keys. One without keys goes to any primary if they all
 // answer it alike (PING, PUBLISH, ...); any other needs a route, such as RS_ROUTE_ALL: RS_ERR_NO_ROUTE.
 //
-// Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its reply is lost the status is
-// RS_ERR_INDETERMINATE. Threads: any.
+// Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its
+// reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
 rs_status rs_client_command(rs_client *client,
                             size_t argc,
                             const char *const *argv,
@@ -758,8 +771,8 @@ bool rs_error_is_not_executed(const rs_error *error);
 // NULL: 0. Errors: none.
 int32_t rs_error_reason(const rs_error *error);
 
-// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the first. RS_NO_INDEX: it is
-// about no one item.
+// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the
+// first. RS_NO_INDEX: it is about no one item.
 //
 // NULL: RS_NO_INDEX. Errors: none.
 size_t rs_error_index(const rs_error *error);
@@ -878,9 +891,10 @@ rs_status rs_options_set_tls_insecure_skip_verify(rs_options *options,
                                                   bool skip,
                                                   rs_error **err);
 
-// TCP keep-alive: the first probe after so long a silence. Milliseconds, which the system has rounded up to whole seconds, up to 32767000; 0: none.
-// After as long again without an answer the connection is lost. On Linux one is lost as well whose sent bytes were not acknowledged for that time
-// (TCP_USER_TIMEOUT: twice this option). Default: 60000.
+// TCP keep-alive: the first probe after so long a silence. Milliseconds, which the system has rounded up to whole
+// seconds, up to 32767000; 0: none. After as long again without an answer the connection is lost. On Linux one is
+// lost as well whose sent bytes were not acknowledged for that time (TCP_USER_TIMEOUT: twice this option). Default:
+// 60000.
 rs_status rs_options_set_keepalive_ms(rs_options *options,
                                       uint64_t idle_ms,
                                       rs_error **err);
@@ -931,9 +945,10 @@ rs_status rs_options_set_probe_transactions(rs_options *options,
                                             bool probe,
                                             rs_error **err);
 
-// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica is behind its primary by
-// what is still on the way; one that is lost, loads its data or says that it has lost its primary is passed over. A server older than 7.0
-// cannot run a script read-only: such calls go to its primary. Default: RS_READ_FROM_PRIMARY. See also rs_call_options.
+// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica
+// is behind its primary by what is still on the way; one that is lost, loads its data or says that it has lost its
+// primary is passed over. A server older than 7.0 cannot run a script read-only: such calls go to its primary.
+// Default: RS_READ_FROM_PRIMARY. See also rs_call_options.
 rs_status rs_options_set_read_from(rs_options *options,
                                    int32_t read_from,
                                    rs_error **err);
@@ -970,7 +985,8 @@ rs_status rs_options_set_log(rs_options *options,
 
 // Makes an empty pipeline. No input or output takes place.
 //
-// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure; `pipeline` not NULL. `err` may be NULL.
+// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure; `pipeline` not
+// NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 //
@@ -985,8 +1001,8 @@ rs_status rs_pipeline_new(rs_client *client,
 
 // Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
 //
-// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED for what would change the shared
-// connection or keep the items behind it waiting; the pipeline stays as it was then.
+// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED
+// for what would change the shared connection or keep the items behind it waiting; the pipeline stays as it was then.
 RS_NODISCARD
 rs_status rs_pipeline_command(rs_pipeline *pipeline,
                               size_t argc,
@@ -999,7 +1015,8 @@ rs_status rs_pipeline_command(rs_pipeline *pipeline,
 // Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
 // input or output takes place.
 //
-// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY; the pipeline stays as it was then.
+// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
+// the pipeline stays as it was then.
 RS_NODISCARD
 rs_status rs_pipeline_script(rs_pipeline *pipeline,
                              const rs_script *script,
@@ -1027,9 +1044,10 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // 256 KiB goes in parts, with room for other calls in between, a transaction never does. The pipeline is empty afterwards, whatever came of
 // it, and can be filled again; it has its items still where the options are RS_ERR_INVALID_ARGUMENT.
 //
-// `options`: NULL for the client's; copied. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which changes how a script is sent, is refused
-// here and given to the items. `route` is for items without keys; in a cluster, a command whose keys this library does not know is appended to a pipeline
-// of a client that has a route: rs_client_with.
+// `options`: NULL for the client's; copied. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
+// changes how a script is sent, is refused here and given to the items. `route` is for items without keys; in a
+// cluster, a command whose keys this library does not know is appended to a pipeline of a client that has a route:
+// rs_client_with.
 //
 // `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its element: see rs_reply_error.
 // On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction, and
@@ -1040,8 +1058,9 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an item behind it that was executed has a key in common with it, or if
 // one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
 //
-// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
-// sent again once bytes of it were sent, unless every item is read-only or idempotent: RS_CALL_READ_ONLY, RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT.
+// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran.
+// Nothing is sent again once bytes of it were sent, unless every item is read-only or idempotent: RS_CALL_READ_ONLY,
+// RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT.
 rs_status rs_pipeline_exec(rs_pipeline *pipeline,
                            const rs_call_options *options,
                            rs_reply **replies,
@@ -1055,8 +1074,9 @@ void rs_pipeline_free(rs_pipeline *pipeline);
 
 // Makes a queue.
 //
-// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with rs_queue_free; NULL on failure; `queue` not
-// NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
+// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with
+// rs_queue_free; NULL on failure; `queue` not NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+// RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
 //
 // `flags`: 0; or RS_QUEUE_NO_THREAD, for programs with an event loop of their own:
 //
@@ -1089,11 +1109,12 @@ rs_status rs_queue_new(size_t capacity,
 // that wait in it.
 void rs_queue_free(rs_queue *queue);
 
-// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair; that
-// of a queue with RS_QUEUE_NO_THREAD is of another kind, and readable for more, see there. Do not write to it and do not close it.
-// Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the queue stops being empty; so take out
-// until fewer come than were asked for. Also after rs_queue_wake, up to the next poll; and for good, at its end, after rs_queue_close: take it out
-// of the loop then.
+// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one
+// end of a socket pair; that of a queue with RS_QUEUE_NO_THREAD is of another kind, and readable for more, see there.
+// Do not write to it and do not close it. Reading from it is harmless: an event loop that reads what is there may do
+// so. It turns readable when the queue stops being empty; so take out until fewer come than were asked for. Also
+// after rs_queue_wake, up to the next poll; and for good, at its end, after rs_queue_close: take it out of the loop
+// then.
 //
 // Returns: borrowed until rs_queue_free. NULL: -1. Errors: none. Threads: any.
 int rs_queue_fd(const rs_queue *queue);
@@ -1133,9 +1154,10 @@ size_t rs_queue_len(const rs_queue *queue);
 
 // Takes completions out of a queue, in the order in which they came, and waits for the first one.
 //
-// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, RS_FOREVER waits as long as it takes, but not
-// beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on failure and when the time was over; `count` may be NULL. `err` may
-// be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, RS_FOREVER
+// waits as long as it takes, but not beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on
+// failure and when the time was over; `count` may be NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+// RS_ERR_FORKED. Threads: any.
 rs_status rs_queue_poll(rs_queue *queue,
                         rs_completion *completions,
                         size_t max,
@@ -1157,7 +1179,8 @@ rs_status rs_queue_dispatch(rs_queue *queue,
                             rs_error **err)
     RS_NOT_NULL(queue) RS_NOT_NULL(completed);
 
-// Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists, `client` and `options` are as with rs_script_call; all copied.
+// Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists, `client` and `options` are as
+// with rs_script_call; all copied.
 //
 // Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
 // or the queue is closed, and what is wrong with the arguments.
@@ -1189,8 +1212,9 @@ rs_status rs_client_submit(rs_client *client,
                            rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(argv) RS_NOT_NULL(queue);
 
-// Executes a pipeline without waiting; see rs_pipeline_exec, also for `options`, and rs_script_submit. Once it is accepted the pipeline is empty and can
-// be filled again; with an error it has its items still. An empty one is RS_ERR_INVALID_ARGUMENT.
+// Executes a pipeline without waiting; see rs_pipeline_exec, also for `options`, and rs_script_submit. Once it is
+// accepted the pipeline is empty and can be filled again; with an error it has its items still. An empty one is
+// RS_ERR_INVALID_ARGUMENT.
 RS_NODISCARD
 rs_status rs_pipeline_submit(rs_pipeline *pipeline,
                              const rs_call_options *options,
@@ -1229,8 +1253,9 @@ rs_status rs_client_cancel(rs_client *client,
 //            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
 //            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
 //
-// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
-// another form, flags that are not known and anything but 0 where that is demanded among it, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
+// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
+// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
 RS_NODISCARD
 rs_status rs_client_submit_packed(rs_client *client,
                                   size_t numscripts,
@@ -1250,9 +1275,11 @@ void rs_queue_set_packed_details(rs_queue *queue,
 
 // Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 //
-// `buffer`: `capacity` bytes; each is written once, and what is behind `*used` bytes afterwards is undefined. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
-// taken. `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than `max`, the queue was
-// empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
+// `buffer`: `capacity` bytes; each is written once, and what is behind `*used` bytes afterwards is undefined. `max`:
+// completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions taken.
+// `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than
+// `max`, the queue was empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's byte order
+// and not aligned; a string is a u32 length and its bytes:
 //
 //   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 //               behind that, with RS_PACKED_ARRIVED, a reply
@@ -1262,7 +1289,8 @@ void rs_queue_set_packed_details(rs_queue *queue,
 //               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 //               replies, error an i32 status, u8 flags, error
 //
-// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes: no memory but that is needed for it.
+// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes:
+// no memory but that is needed for it.
 //
 // `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_queue_poll_packed(rs_queue *queue,
@@ -1323,9 +1351,9 @@ void rs_reply_free(rs_reply *reply);
 
 // Makes a script of exactly these bytes. No input or output takes place; whether it compiles shows at the first call.
 //
-// `client`: the one that calls use which name none; may be NULL; it is not kept open by the script. `lua`: `len` bytes, any;
-// copied; may be NULL when `len` is 0. `options`: may be NULL; copied. `*script`: caller frees with rs_script_free; NULL on failure; `script` not
-// NULL. `err` may be NULL.
+// `client`: the one that calls use which name none; may be NULL; it is not kept open by the script. `lua`: `len`
+// bytes, any; copied; may be NULL when `len` is 0. `options`: may be NULL; copied. `*script`: caller frees with
+// rs_script_free; NULL on failure; `script` not NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 RS_NODISCARD
@@ -1344,17 +1372,19 @@ const char *rs_script_sha(const rs_script *script);
 
 // What the options called the script when it was registered, ending in a NUL.
 //
-// Returns: borrowed until rs_script_free. NULL, and a script without a name: an empty string. Errors: none. Threads: any.
+// Returns: borrowed until rs_script_free. NULL, and a script without a name: an empty string. Errors: none. Threads:
+// any.
 const char *rs_script_name(const rs_script *script);
 
 // Calls a script and waits for its reply. It is loaded if need be, in the same write.
 //
-// `client`: NULL for the one that the script was registered with. `keys` (KEYS in Lua) and `args` (ARGV): `numkeys` and `numargs`
-// strings; `keylens`, `arglens`: their lengths, or NULL when each ends in a NUL; all copied. `options`: NULL for the client's; copied. `*reply`:
-// caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest. `err` may be NULL.
+// `client`: NULL for the one that the script was registered with. `keys` (KEYS in Lua) and `args` (ARGV): `numkeys`
+// and `numargs` strings; `keylens`, `arglens`: their lengths, or NULL when each ends in a NUL; all copied. `options`:
+// NULL for the client's; copied. `*reply`: caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when
+// it is of no interest. `err` may be NULL.
 //
-// Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost the
-// status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or the flags allow it. Threads: any.
+// Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost
+// the status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or the flags allow it. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/evalsha/>
 rs_status rs_script_call(const rs_script *script,

@@ -127,8 +127,8 @@ impl Script {
         Script(Arc::new(Inner { source, sha, hex, evalsha, idempotent, may_write, name: None }))
     }
 
-    /// The same script with a name, by which figures and events speak of it: 1 to 256 bytes without control characters. Scripts may share one;
-    /// it changes nothing about how they run.
+    /// The same script with a name, by which figures and events speak of it: 1 to 256 bytes without control
+    /// characters. Scripts may share one; it changes nothing about how they run.
     ///
     /// [`Status::InvalidArgument`] for another name.
     pub fn named(self, name: &str) -> Result<Self> {

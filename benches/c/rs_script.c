@@ -41,7 +41,8 @@ void client_multiply(struct client *client, int thread) {
     const size_t keylens[] = {3}, arglens[] = {1};
     rs_reply *reply;
     rs_error *err;
-    check(rs_script_call(client->multiply, client->client, 1, keys, keylens, 1, args, arglens, NULL, &reply, &err), &err);
+    check(rs_script_call(client->multiply, client->client, 1, keys, keylens, 1, args, arglens, NULL, &reply, &err),
+          &err);
     if (rs_reply_integer(reply) != PRODUCT)
         abort();
     rs_reply_free(reply);
@@ -53,7 +54,8 @@ void client_multiply_pipeline(struct client *client, int calls) {
     for (int i = 0; i < calls; i++) {
         const char *keys[] = {"foo"}, *args[] = {"5"};
         const size_t keylens[] = {3}, arglens[] = {1};
-        check(rs_pipeline_script(client->pipeline, client->multiply, 1, keys, keylens, 1, args, arglens, NULL, &err), &err);
+        check(rs_pipeline_script(client->pipeline, client->multiply, 1, keys, keylens, 1, args, arglens, NULL, &err),
+              &err);
     }
     check(rs_pipeline_exec(client->pipeline, NULL, &replies, &err), &err);
     for (int i = 0; i < calls; i++) {

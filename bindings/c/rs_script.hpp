@@ -917,7 +917,8 @@ public:
     Result<Reply> try_command(const Strings &argv) const {
         rs_reply *reply = nullptr;
         rs_error *error = nullptr;
-        if (rs_client_command(get(), argv.size(), argv.data(), argv.lengths(), nullptr, &reply, &error) != RS_OK) return Error(error);
+        if (rs_client_command(get(), argv.size(), argv.data(), argv.lengths(), nullptr, &reply, &error) != RS_OK)
+            return Error(error);
         return Reply(reply);
     }
 
@@ -1267,19 +1268,19 @@ private:
         rs_error *error = nullptr;
         rs_call_options options = RS_CALL_OPTIONS_INIT;
         options.flags = flags;
-        if (rs_script_call(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(),
-                           flags ? &options : nullptr, &reply, &error) != RS_OK)
+        if (rs_script_call(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(),
+                           args.lengths(), flags ? &options : nullptr, &reply, &error) != RS_OK)
             return Error(error);
         return Reply(reply);
     }
 
-    Result<void> submit(std::uint32_t flags, rs_client *client, const Queue &queue, std::uint64_t tag, const Strings &keys,
-                        const Strings &args) const {
+    Result<void> submit(std::uint32_t flags, rs_client *client, const Queue &queue, std::uint64_t tag,
+                        const Strings &keys, const Strings &args) const {
         rs_error *error = nullptr;
         rs_call_options options = RS_CALL_OPTIONS_INIT;
         options.flags = flags;
-        if (rs_script_submit(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(),
-                             flags ? &options : nullptr, queue.get(), tag, &error) != RS_OK)
+        if (rs_script_submit(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(),
+                             args.lengths(), flags ? &options : nullptr, queue.get(), tag, &error) != RS_OK)
             return Error(error);
         return {};
     }
@@ -1304,7 +1305,8 @@ public:
     Pipeline &command(const Strings &argv) { return try_command(argv).value(), *this; }
     Result<void> try_command(const Strings &argv) {
         rs_error *error = nullptr;
-        if (rs_pipeline_command(get(), argv.size(), argv.data(), argv.lengths(), nullptr, &error) != RS_OK) return Error(error);
+        if (rs_pipeline_command(get(), argv.size(), argv.data(), argv.lengths(), nullptr, &error) != RS_OK)
+            return Error(error);
         return {};
     }
 
@@ -1383,7 +1385,8 @@ private:
 
 inline Result<void> Client::try_submit(const Queue &queue, std::uint64_t tag, const Strings &argv) const {
     rs_error *error = nullptr;
-    if (rs_client_submit(get(), argv.size(), argv.data(), argv.lengths(), nullptr, queue.get(), tag, &error) != RS_OK) return Error(error);
+    if (rs_client_submit(get(), argv.size(), argv.data(), argv.lengths(), nullptr, queue.get(), tag, &error) != RS_OK)
+        return Error(error);
     return {};
 }
 

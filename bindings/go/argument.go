@@ -58,7 +58,8 @@ func digit(b bool) string {
 	return "0"
 }
 
-// otherArgument appends what is not of a built-in type. What could be meant in more than one way is refused, with what to send instead.
+// otherArgument appends what is not of a built-in type. What could be meant in more than one way is refused, with
+// what to send instead.
 func (p *packed) otherArgument(arg any) error {
 	v := reflect.ValueOf(arg)
 	if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
@@ -66,9 +67,11 @@ func (p *packed) otherArgument(arg any) error {
 	}
 	switch arg := arg.(type) {
 	case time.Time, *time.Time:
-		return errors.New("is a time.Time, which could be sent in many ways; say which: t.Unix(), t.UnixMilli(), t.Format(time.RFC3339Nano), ...")
+		return errors.New("is a time.Time, which could be sent in many ways; say which: " +
+			"t.Unix(), t.UnixMilli(), t.Format(time.RFC3339Nano), ...")
 	case time.Duration, *time.Duration:
-		return errors.New("is a time.Duration, which could be sent in many ways; say which: d.Milliseconds(), int64(d/time.Second), d.String(), ...")
+		return errors.New("is a time.Duration, which could be sent in many ways; say which: " +
+			"d.Milliseconds(), int64(d/time.Second), d.String(), ...")
 	case encoding.BinaryMarshaler:
 		bytes, err := arg.MarshalBinary()
 		if err != nil {
@@ -91,7 +94,8 @@ func (p *packed) otherArgument(arg any) error {
 	case v.CanFloat():
 		p.float(v.Float(), v.Type().Bits())
 	default:
-		return fmt.Errorf("is of type %T; strings, []byte, numbers, bool, types made of these, and encoding.BinaryMarshaler can be sent", arg)
+		return fmt.Errorf("is of type %T; what can be sent is strings, []byte, numbers, bool, types made of these, "+
+			"and encoding.BinaryMarshaler", arg)
 	}
 	return nil
 }

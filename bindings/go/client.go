@@ -13,8 +13,10 @@ static rs_status rsscript_with_read_from(rs_client *client, int32_t from, rs_cli
 	return rs_client_with(client, &options, view, err);
 }
 
-static rs_status rsscript_with_route(rs_client *client, int32_t route, const char *to, size_t len, uint32_t slot, rs_client **view, rs_error **err) {
-	rs_call_options options = {.size = sizeof options, .route = route, .route_to = to, .route_len = len, .route_slot = slot};
+static rs_status rsscript_with_route(rs_client *client, int32_t route, const char *to, size_t len, uint32_t slot,
+                                     rs_client **view, rs_error **err) {
+	rs_call_options options = {.size = sizeof options, .route = route, .route_slot = slot};
+	options.route_to = to, options.route_len = len;
 	return rs_client_with(client, &options, view, err);
 }
 */

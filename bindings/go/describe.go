@@ -94,7 +94,8 @@ func (i *packedItem) operation() string {
 
 // Commands that mean nothing without their second word.
 var containers = map[string]bool{
-	"ACL": true, "CLIENT": true, "CLUSTER": true, "COMMAND": true, "CONFIG": true, "FUNCTION": true, "LATENCY": true, "MEMORY": true, "MODULE": true,
+	"ACL": true, "CLIENT": true, "CLUSTER": true, "COMMAND": true, "CONFIG": true, "FUNCTION": true, "LATENCY": true,
+	"MEMORY": true, "MODULE": true,
 	"OBJECT": true, "PUBSUB": true, "SCRIPT": true, "SLOWLOG": true, "XGROUP": true, "XINFO": true,
 }
 
@@ -126,7 +127,9 @@ func (c *packedCall) info() CallInfo {
 // faked is what a test's fake is told of an item.
 func (c *packedCall) faked(index int) *fake.Call {
 	item := &c.items[index]
-	call := &fake.Call{Command: item.command, Keys: item.keys, Args: item.args, ReadOnly: item.readOnly, Atomic: c.isAtomic}
+	call := &fake.Call{
+		Command: item.command, Keys: item.keys, Args: item.args, ReadOnly: item.readOnly, Atomic: c.isAtomic,
+	}
 	if item.script != nil {
 		call.Script, call.SHA, call.Source = item.script.calledName(), item.script.sha, item.script.source
 	}

@@ -9,9 +9,14 @@ import (
 	"strings"
 )
 
-// A reply lies in one piece of memory, which any part of it would keep. So what is smaller than this is copied out of a piece that is larger: together with its neighbours, as far
-// as they come to no more.
-const together = 32 << 10
+// A reply lies in one piece of memory, which any part of it would keep. So where the piece is larger than `most`, what is
+// not larger is copied out of it: by itself, or where it is smaller than `together` with its neighbours.
+const (
+	together = 32 << 10
+	most     = 2 * together
+	// More than stands in front of an aggregate's elements.
+	head = 16
+)
 
 // elements reads the elements of an aggregate.
 type elements struct {
@@ -25,7 +30,7 @@ type elements struct {
 func (r Result) elements() (elements, error) {
 	switch r.kind {
 	case KindArray, KindMap, KindSet:
-		return elements{rest: r.data, copies: len(r.data) > 2*together}, nil
+		return elements{rest: r.data, copies: len(r.data)+head > most}, nil
 	}
 	return elements{}, r.is("an array")
 }
@@ -37,19 +42,20 @@ func (e *elements) next() Result {
 	}
 	if e.copied == "" {
 		r := reader{e.rest}
-		for len(e.rest)-len(r.rest) < together && r.rest != "" {
-			before := r.rest
+		size := 0
+		for size < together && r.rest != "" {
 			r.skip(1)
-			if len(before)-len(r.rest) > together {
-				r.rest = before
+			// Of several no more than fit, and of one whatever it takes.
+			next := len(e.rest) - len(r.rest)
+			if size > 0 && next > most {
 				break
 			}
+			size = next
 		}
-		size := len(e.rest) - len(r.rest)
-		if size == 0 {
+		if size > most {
 			return takeFrom(&e.rest)
 		}
-		e.copied, e.rest = strings.Clone(e.rest[:size]), r.rest
+		e.copied, e.rest = strings.Clone(e.rest[:size]), e.rest[size:]
 	}
 	return takeFrom(&e.copied)
 }
@@ -61,8 +67,9 @@ func takeFrom(text *string) Result {
 	return result
 }
 
-// All goes through the elements of an array or set; of a map, through its keys and values in turn, see also [Result.Pairs]. What has no elements, such as an error or nil, is its own and
-// only one, so that nothing is overlooked.
+// All goes through the elements of an array or set; of a map, through its keys and values in turn, see also
+// [Result.Pairs]. What has no elements, such as an error or nil, is its own and only one, so that nothing is
+// overlooked.
 func (r Result) All() iter.Seq[Result] {
 	return func(yield func(Result) bool) {
 		elements, err := r.elements()
@@ -78,8 +85,9 @@ func (r Result) All() iter.Seq[Result] {
 	}
 }
 
-// Pairs goes through the keys and values of a map, and of an array of keys and values in turn, which is how RESP2 gives a map. What is no map, such as an error or nil, comes once,
-// with an empty key; so does a key that is no text.
+// Pairs goes through the keys and values of a map, and of an array of keys and values in turn, which is how RESP2
+// gives a map. What is no map, such as an error or nil, comes once, with an empty key; so does a key that is no
+// text.
 func (r Result) Pairs() iter.Seq2[string, Result] {
 	return func(yield func(string, Result) bool) {
 		elements, err := r.elements()

@@ -25,7 +25,8 @@ func init() {
 		}
 		defer settings.free()
 		return &Client{engine: &engine{
-			fake: answer, hooks: settings.hooks, events: settings.events, idle: make(chan struct{}), closeDone: make(chan struct{}),
+			fake: answer, hooks: settings.hooks, events: settings.events,
+			idle: make(chan struct{}), closeDone: make(chan struct{}),
 		}}, nil
 	}
 	fake.Result = func(reply any) any {
@@ -106,7 +107,8 @@ func (e *engine) answerItem(ctx context.Context, call *fake.Call) (Result, *Erro
 }
 
 var lost = fake.Failure{
-	Status: int32(ErrIndeterminate), Reason: int32(ReasonConnectionLost), Indeterminate: true, Message: "the connection was lost; the call may have been executed",
+	Status: int32(ErrIndeterminate), Reason: int32(ReasonConnectionLost), Indeterminate: true,
+	Message: "the connection was lost; the call may have been executed",
 }
 
 // madeResult makes a result of what a fake has given, or the error of the call.
@@ -125,7 +127,8 @@ func madeResult(ctx context.Context, reply any) (Result, *Error) {
 
 func failureOf(ctx context.Context, f fake.Failure) *Error {
 	err := &Error{
-		Status: Status(f.Status), Message: f.Message, Reason: Reason(f.Reason), Index: -1, Indeterminate: f.Indeterminate, NotExecuted: f.NotExecuted,
+		Status: Status(f.Status), Message: f.Message, Reason: Reason(f.Reason), Index: -1,
+		Indeterminate: f.Indeterminate, NotExecuted: f.NotExecuted,
 	}
 	if err.mayBeOfContext() {
 		err.cause = causeOf(ctx)

@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// Hook is told of each call before it is made and when it is over, on the goroutine that makes it. It is called by many goroutines at once. What it does
-// takes time of the call; what it panics with reaches the caller.
+// Hook is told of each call before it is made and when it is over, on the goroutine that makes it. It is called by
+// many goroutines at once. What it does takes time of the call; what it panics with reaches the caller.
 //
 // The package rsotel, a module of its own, has one for OpenTelemetry.
 type Hook interface {
-	// Before is called before a call is made. The context that it gives is that of the call, so it should be made of ctx.
+	// Before is called before a call is made. The context that it gives is that of the call, so it should be made of
+	// ctx.
 	Before(ctx context.Context, call *CallInfo) context.Context
 	// After is called when the call is over, with the context that Before has given.
 	After(ctx context.Context, call *CallInfo, outcome *Outcome)
@@ -22,7 +23,8 @@ type Hook interface {
 
 // CallInfo says what is called, and nothing of keys, arguments and sources. It must not be changed.
 type CallInfo struct {
-	// Operation is the command, such as SET or SCRIPT LOAD; of a script EVALSHA or EVALSHA_RO, whatever it is sent as; PIPELINE; MULTI for a transaction.
+	// Operation is the command, such as SET or SCRIPT LOAD; of a script EVALSHA or EVALSHA_RO, whatever it is sent
+	// as; PIPELINE; MULTI for a transaction.
 	Operation string
 	// Script is the name that the script was given with [Name], else its SHA1. Empty for all else.
 	Script string
@@ -44,7 +46,8 @@ type Outcome struct {
 	Err error
 	// Items is the results of a pipeline or transaction, as far as they arrived.
 	Items []Result
-	// Duration is from before the call was made until it was over, with all its attempts, and with the wait for its turn.
+	// Duration is from before the call was made until it was over, with all its attempts, and with the wait for its
+	// turn.
 	Duration time.Duration
 }
 

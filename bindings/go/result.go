@@ -168,8 +168,9 @@ func (r Result) Bool() (bool, error) {
 	return false, r.is("a boolean")
 }
 
-// Text is a string, status, verbatim text, or number as the server wrote it. Any byte may be in it. It is not copied: a text of more than 32 KiB keeps all of the reply in
-// memory that it is part of, a shorter one no more than 64 KiB; [strings.Clone] frees it of that.
+// Text is a string, status, verbatim text, or number as the server wrote it. Any byte may be in it. It is not copied: a
+// text of more than 64 KiB keeps all of the reply in memory that it is part of, a shorter one no more than 64 KiB;
+// [strings.Clone] frees it of that.
 func (r Result) Text() (string, error) {
 	switch r.kind {
 	case KindString, KindStatus, KindDouble, KindBigNumber:

@@ -34,11 +34,13 @@ func (r *room) enter() bool {
 	return true
 }
 
-// waitForRoom waits for a place, and gives what is then left of the call's time; with an error there is no place. With mu held, which is let go of meanwhile.
+// waitForRoom waits for a place, and gives what is then left of the call's time; with an error there is no place.
+// With mu held, which is let go of meanwhile.
 func (e *engine) waitForRoom(ctx context.Context) (timeout uint32, err *Error) {
 	r := &e.room
 	if r.failsFull {
-		return 0, refused(ErrQueueFull, fmt.Sprintf("%d calls are in flight already, which is the limit; nothing was sent", r.capacity))
+		text := fmt.Sprintf("%d calls are in flight already, which is the limit; nothing was sent", r.capacity)
+		return 0, refused(ErrQueueFull, text)
 	}
 	w := &waiter{over: make(chan struct{})}
 	mine := r.waiting.PushBack(w)

@@ -15,7 +15,8 @@ import (
 	rsscript "github.com/rs-script/rs_script/bindings/go"
 )
 
-// full gives a client with two calls in flight, of two, to a server that then stands still until resume is called; their results come to the channel.
+// full gives a client with two calls in flight, of two, to a server that then stands still until resume is called;
+// their results come to the channel.
 func full(t testing.TB, server *server) (client *rsscript.Client, resume func(), results chan error) {
 	client = open(t, server.url, rsscript.WithMaxInFlight(2), rsscript.WithCallTimeout(time.Hour))
 	check(t, "PONG")(client.Do(ctx, "PING").Text())

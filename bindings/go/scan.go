@@ -21,20 +21,24 @@ type Scanner interface {
 	ScanResult(Result) error
 }
 
-// Scan puts the elements of an array or set into what dest points to, one into each, and anything else into the only one:
+// Scan puts the elements of an array or set into what dest points to, one into each, and anything else into the only
+// one:
 //
 //	var name string
 //	var visits int
 //	err := client.Do(ctx, "HMGET", "user:1", "name", "visits").Scan(&name, &visits)
 //
-// A destination may point to string, []byte, bool, any integer or floating-point type, types that are made of these, [big.Int], [Result] and any; to a slice, which takes an array or a set; to
-// a map or a struct, which takes a map, see below; and to a pointer, which is nil where the reply is. It may be a [Scanner], an [encoding.TextUnmarshaler] or an [encoding.BinaryUnmarshaler]. A
-// single slice, map or struct takes the reply as a whole. An integer that does not fit is an error, and so is nil for what has no nil, for which [errors.Is] holds with [ErrNil].
-// So is another number of elements than of destinations; a destination that is nil leaves one out.
+// A destination may point to string, []byte, bool, any integer or floating-point type, types that are made of these,
+// [big.Int], [Result] and any; to a slice, which takes an array or a set; to a map or a struct, which takes a map,
+// see below; and to a pointer, which is nil where the reply is. It may be a [Scanner], an [encoding.TextUnmarshaler]
+// or an [encoding.BinaryUnmarshaler]. A single slice, map or struct takes the reply as a whole. An integer that does
+// not fit is an error, and so is nil for what has no nil, for which [errors.Is] holds with [ErrNil]. So is another
+// number of elements than of destinations; a destination that is nil leaves one out.
 //
-// Of a struct each exported field takes the value of the key in its tag, as in `redis:"name"`; without one, that of the field's own name, in whatever case. `redis:"-"` leaves it out. What
-// has no field is left out; a field without a key, and one whose value is nil, stays as it is. Fields of embedded structs count as the struct's own. A map comes as HGETALL gives
-// it, with RESP3 or RESP2.
+// Of a struct each exported field takes the value of the key in its tag, as in `redis:"name"`; without one, that of
+// the field's own name, in whatever case. `redis:"-"` leaves it out. What has no field is left out; a field without
+// a key, and one whose value is nil, stays as it is. Fields of embedded structs count as the struct's own. A map
+// comes as HGETALL gives it, with RESP3 or RESP2.
 func (r Result) Scan(dest ...any) error {
 	if r.err != nil {
 		return r.err
@@ -142,7 +146,8 @@ func set[T any](dest *T, value func() (T, error)) error {
 	return err
 }
 
-// scannedBool is Bool, but for nil, which may be a missing value and no Lua's false; and for 1 and 0 as texts, as arguments are sent.
+// scannedBool is Bool, but for nil, which may be a missing value and no Lua's false; and for 1 and 0 as texts, as
+// arguments are sent.
 func (r Result) scannedBool() (bool, error) {
 	switch {
 	case r.kind == KindNil:
@@ -387,7 +392,8 @@ func fieldsOf(t reflect.Type) fields {
 	return found
 }
 
-// isReachable tells whether a field can be set where the pointers on the way to it are nil: those to types that are not exported cannot.
+// isReachable tells whether a field can be set where the pointers on the way to it are nil: those to types that are
+// not exported cannot.
 func isReachable(t reflect.Type, index []int) bool {
 	for _, i := range index[:len(index)-1] {
 		f := t.Field(i)

@@ -1,4 +1,5 @@
-// Replies into variables: every kind of destination, structs from maps of both protocols, iterators, logs, and the memory that parts of a reply keep.
+// Replies into variables: every kind of destination, structs from maps of both protocols, iterators, logs, and the
+// memory that parts of a reply keep.
 
 package rsscript_test
 
@@ -247,7 +248,8 @@ func TestSmallElementsKeepNoLargeReply(t *testing.T) {
 	const size = 64 << 20
 	noError(t, client.Do(ctx, "SETRANGE", key, size-1, "x").Err())
 	t.Cleanup(func() { client.Do(ctx, "DEL", key) })
-	source := "local a = {'hello', redis.call('GET', KEYS[1])} for i = 3, 1000 do a[i] = 'n' .. i end return a"
+	source := "local a = {'hello', redis.call('GET', KEYS[1])} for i = 3, 1000 do a[i] = 'n' .. i end " +
+		"for i, n in ipairs({10, 40000, 60000, 200000}) do a[1000 + i] = {'first', string.rep('x', n), 'last'} end return a"
 	held := func() uint64 {
 		runtime.GC()
 		var stats runtime.MemStats
@@ -257,13 +259,20 @@ func TestSmallElementsKeepNoLargeReply(t *testing.T) {
 	before := held()
 	elements, err := client.Script(source).Call(ctx, []string{key}).Slice()
 	noError(t, err)
-	if n := elements[1].Len(); len(elements) != 1000 || n != size {
+	if n := elements[1].Len(); len(elements) != 1004 || n != size {
 		t.Fatal(len(elements), n)
 	}
 	for i := 2; i < 1000; i++ {
 		check(t, fmt.Sprint("n", i+1))(elements[i].Text())
 	}
 	small := []rsscript.Result{elements[0], elements[999]}
+	for _, nested := range elements[1000:] {
+		inner, err := nested.Slice()
+		noError(t, err)
+		check(t, "first")(inner[0].Text())
+		check(t, "last")(inner[2].Text())
+		small = append(small, inner[2])
+	}
 	elements = nil
 	if now := held(); now > before+8<<20 {
 		t.Fatalf("%d bytes are kept", now-before)
@@ -275,7 +284,10 @@ func TestSmallElementsKeepNoLargeReply(t *testing.T) {
 // Elements of all sizes around the borders of what is copied together.
 func TestElementsOfAnySize(t *testing.T) {
 	client := open(t, url)
-	sizes := []int{0, 1, 5, 1000, 30 << 10, 32<<10 - 10, 32<<10 - 5, 32 << 10, 33 << 10, 70 << 10, 2, 31 << 10, 31 << 10, 3}
+	sizes := []int{
+		0, 1, 5, 1000, 30 << 10, 32<<10 - 10, 32<<10 - 5, 32 << 10, 33 << 10, 70 << 10, 2, 31 << 10, 31 << 10, 3,
+		64<<10 - 6, 64<<10 - 5, 64<<10 - 4, 0, 64 << 10, 1, 60 << 10,
+	}
 	arguments := make([]any, 0, 3*len(sizes))
 	for range 3 {
 		for i, size := range sizes {

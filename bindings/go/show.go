@@ -21,7 +21,8 @@ func (r Result) String() string {
 // mostLogged is how many bytes of a reply a log gets, about.
 const mostLogged = 1024
 
-// LogValue is what [log/slog] prints of it: numbers and bool as they are, a reply's beginning where it is long, or the error.
+// LogValue is what [log/slog] prints of it: numbers and bool as they are, a reply's beginning where it is long, or
+// the error.
 func (r Result) LogValue() slog.Value {
 	switch r.kind {
 	case KindNone, KindError:

@@ -56,7 +56,8 @@ static int64_t count(const rs_script *script, rs_client *client, const char *cit
     const char *keys[] = {key_of(city, "visits")}, *args[] = {"1"};
     rs_reply *reply = NULL;
     rs_error *err = NULL;
-    check(read_only ? rs_script_call(script, client, 1, keys, NULL, 0, NULL, NULL, RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY), &reply, &err)
+    check(read_only ? rs_script_call(script, client, 1, keys, NULL, 0, NULL, NULL,
+                                     RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY), &reply, &err)
                     : rs_script_call(script, client, 1, keys, NULL, 1, args, NULL, NULL, &reply, &err),
           &err);
     int64_t value = rs_reply_integer(reply);

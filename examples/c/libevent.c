@@ -1,6 +1,7 @@
-// Calls a script for a thousand keys from libevent's loop, with no thread of the library's. Prints 1000 calls, sum 1000.
+// Calls a script for a thousand keys from libevent's loop, with no thread of the library's.
 //
-//     cc libevent.c $(pkg-config --cflags --libs rs_script libevent_core) -o libevent && ./libevent redis://127.0.0.1:6379
+//     cc libevent.c $(pkg-config --cflags --libs rs_script libevent_core) -o libevent
+//     ./libevent redis://127.0.0.1:6379    # 1000 calls, sum 1000
 #include <event2/event.h>
 #include <rs_script.h>
 #include <stdio.h>
@@ -55,7 +56,8 @@ int main(int argc, char **argv) {
     struct event *ready = NULL;
     struct counter counter = {.loop = event_base_new(), .left = CALLS};
     counter.status = rs_client_open(url, NULL, &client, &counter.err);
-    if (counter.status == RS_OK) counter.status = rs_script_register(client, lua, strlen(lua), NULL, &count, &counter.err);
+    if (counter.status == RS_OK)
+        counter.status = rs_script_register(client, lua, strlen(lua), NULL, &count, &counter.err);
     if (counter.status == RS_OK) counter.status = rs_queue_new(CALLS, RS_QUEUE_NO_THREAD, &counter.queue, &counter.err);
     if (counter.status == RS_OK) counter.status = submit_all(client, count, counter.queue, &counter.err);
     if (counter.status == RS_OK) {

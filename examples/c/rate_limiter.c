@@ -1,4 +1,5 @@
-// A rate limiter with a thousand requests in flight at once: of ten users, each of whom may make twenty in a minute. Prints what became of them.
+// A rate limiter with a thousand requests in flight at once: of ten users, each of whom may make twenty in a minute.
+// Prints what became of them.
 //
 //     rate_limiter URL [MILLISECONDS]    how long a request waits for its answer, 100 if not said
 #include <rs_script.h>
@@ -8,7 +9,7 @@
 
 enum { REQUESTS = 1000, USERS = 10, AT_A_TIME = 64 };
 
-/* Counts a request in the user's minute. Returns 0 where it may go on, else in how many milliseconds the minute is over. */
+/* Counts a request in the user's minute. Returns 0 where it may go on, else for how many milliseconds it may not. */
 static const char lua[] = "local used = redis.call('INCR', KEYS[1])\n"
                           "if used == 1 then redis.call('PEXPIRE', KEYS[1], 60000) end\n"
                           "if used <= tonumber(ARGV[1]) then return 0 end\n"
@@ -19,11 +20,13 @@ struct outcome {
 };
 
 /* One request: the answer comes to the queue, under its number. */
-static rs_status ask(rs_client *client, const rs_script *limiter, uint64_t number, uint64_t timeout_ms, rs_queue *queue, rs_error **err) {
+static rs_status ask(rs_client *client, const rs_script *limiter, uint64_t number, uint64_t timeout_ms, rs_queue *queue,
+                     rs_error **err) {
     char key[32];
     const char *keys[] = {key}, *limit[] = {"20"};
     snprintf(key, sizeof key, "requests:user%d", (int)(number % USERS));
-    return rs_script_submit(limiter, client, 1, keys, NULL, 1, limit, NULL, RS_CALL_OPTIONS(.timeout_ms = timeout_ms), queue, number, err);
+    return rs_script_submit(limiter, client, 1, keys, NULL, 1, limit, NULL, RS_CALL_OPTIONS(.timeout_ms = timeout_ms),
+                            queue, number, err);
 }
 
 static void judge(const rs_completion *answer, struct outcome *outcome) {
@@ -38,7 +41,8 @@ static void judge(const rs_completion *answer, struct outcome *outcome) {
     }
 }
 
-static rs_status run(rs_client *client, const rs_script *limiter, uint64_t timeout_ms, rs_queue *queue, rs_error **err) {
+static rs_status run(rs_client *client, const rs_script *limiter, uint64_t timeout_ms, rs_queue *queue,
+                     rs_error **err) {
     struct outcome outcome = {0, 0, 0};
     rs_status status = RS_OK;
     for (uint64_t number = 0; status == RS_OK && number < REQUESTS; number++)
@@ -54,7 +58,8 @@ static rs_status run(rs_client *client, const rs_script *limiter, uint64_t timeo
         }
         left -= (int)count;
     }
-    if (status == RS_OK) printf("%d allowed, %d refused, %d without an answer\n", outcome.allowed, outcome.refused, outcome.unanswered);
+    if (status == RS_OK)
+        printf("%d allowed, %d refused, %d without an answer\n", outcome.allowed, outcome.refused, outcome.unanswered);
     return status;
 }
 
@@ -67,7 +72,8 @@ int main(int argc, char **argv) {
     rs_error *err = NULL;
     rs_status status = rs_client_open(url, NULL, &client, &err);
     if (status == RS_OK)
-        status = rs_script_register(client, lua, strlen(lua), RS_SCRIPT_OPTIONS(.name = "rate limiter", .name_len = 12), &limiter, &err);
+        status = rs_script_register(client, lua, strlen(lua), RS_SCRIPT_OPTIONS(.name = "rate limiter", .name_len = 12),
+                                    &limiter, &err);
     /* One more would be RS_ERR_QUEUE_FULL at once: nobody's memory grows while a server is slow. */
     if (status == RS_OK) status = rs_queue_new(REQUESTS, 0, &queue, &err);
     if (status == RS_OK) status = run(client, limiter, timeout_ms, queue, &err);

@@ -1,4 +1,5 @@
-// Scripts in a cluster: each call goes where its keys are, a pipeline goes to all servers at once, and what has no keys goes where it is told.
+// Scripts in a cluster: each call goes where its keys are, a pipeline goes to all servers at once, and what has no keys
+// goes where it is told.
 //
 //     shards redis+cluster://host:port,host:port
 #include <rs_script.h>
@@ -33,12 +34,14 @@ static rs_status visit_all(rs_client *client, const rs_script *count, rs_error *
     return status;
 }
 
-/* A read-only call may run on a replica. It is behind its primary by what is still on the way, so it goes there only where that is asked for. */
+/* A read-only call may run on a replica. That is behind its primary by what is still on the way, so it goes there only
+   where that is asked for. */
 static rs_status look(rs_client *client, const rs_script *read, rs_error **err) {
     const char *keys[] = {"page:7"};
     rs_reply *reply = NULL;
-    rs_status status = rs_script_call(read, client, 1, keys, NULL, 0, NULL, NULL,
-                                      RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .read_from = RS_READ_FROM_PREFER_REPLICA), &reply, err);
+    rs_status status = rs_script_call(
+        read, client, 1, keys, NULL, 0, NULL, NULL,
+        RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .read_from = RS_READ_FROM_PREFER_REPLICA), &reply, err);
     if (status == RS_OK) printf("page 7 has %s\n", rs_reply_type(reply) == RS_REPLY_STRING ? "visits" : "none yet");
     rs_reply_free(reply);
     return status;

@@ -1,15 +1,18 @@
-// Moves money from one account to another and keeps a list of it, in a transaction: once as it should be, once with too little money.
+// Moves money from one account to another and keeps a list of it, in a transaction: once as it should be, once with too
+// little money.
 //
-// What depends on a condition is in one script, for Redis has no rollback: an item that fails leaves what stands beside it done.
+// What depends on a condition is in one script, for Redis has no rollback: an item that fails leaves what stands beside
+// it done.
 #include <rs_script.h>
 #include <stdio.h>
 #include <string.h>
 
-/* KEYS: from, to. ARGV: how much. Both keys have the tag {bank}, so that a cluster has them, and the list, on one server. */
-static const char lua[] = "local has = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
-                          "if has < tonumber(ARGV[1]) then return redis.error_reply('POOR the account has only ' .. has) end\n"
-                          "redis.call('DECRBY', KEYS[1], ARGV[1])\n"
-                          "return redis.call('INCRBY', KEYS[2], ARGV[1])";
+/* KEYS: from, to. ARGV: how much. All keys have the tag {bank}, by which a cluster has them on one server. */
+static const char lua[] =
+    "local has = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
+    "if has < tonumber(ARGV[1]) then return redis.error_reply('POOR the account has only ' .. has) end\n"
+    "redis.call('DECRBY', KEYS[1], ARGV[1])\n"
+    "return redis.call('INCRBY', KEYS[2], ARGV[1])";
 
 static rs_status move(rs_client *client, const rs_script *script, const char *amount, rs_error **err) {
     const char *keys[] = {"{bank}alice", "{bank}bob"}, *args[] = {amount};
@@ -23,7 +26,8 @@ static rs_status move(rs_client *client, const rs_script *script, const char *am
     rs_pipeline_free(transaction);
     /* The transaction has run; whether the script did what it should is in its own reply. */
     if (status == RS_OK) status = rs_reply_error(rs_reply_element(replies, 1), err);
-    if (status == RS_OK) printf("moved %s, bob has %lld\n", amount, (long long)rs_reply_integer(rs_reply_element(replies, 1)));
+    if (status == RS_OK)
+        printf("moved %s, bob has %lld\n", amount, (long long)rs_reply_integer(rs_reply_element(replies, 1)));
     rs_reply_free(replies);
     return status;
 }

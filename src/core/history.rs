@@ -620,8 +620,8 @@ impl History {
         self.read_from != ReadFrom::Primary && !servers.map.is_primary(node)
     }
 
-    /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection. A command that only reads it
-    /// runs like any other.
+    /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection. A
+    /// command that only reads it runs like any other.
     pub(super) fn turns_away_from(&mut self, servers: &Servers, node: NodeId) -> bool {
         let is_script = self.may_be_forged;
         let turns =

@@ -45,9 +45,9 @@ pub unsafe extern "C" fn rs_client_script_load(
 /// Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that cannot be reached is an
 /// error: without it nobody knows.
 ///
-/// `shas`: `count` SHA1s of 40 hexadecimal digits; `shalens`: their lengths, or NULL when each ends in a NUL; copied. `exists`: `count` places, NULL where that is 0; each becomes
-/// true or false, all false on failure, unless `count` is above 2147483647 and can be no array's. `err` may be NULL. Errors: any of
-/// RS_ERR_. Threads: any.
+/// `shas`: `count` SHA1s of 40 hexadecimal digits; `shalens`: their lengths, or NULL when each ends in a NUL; copied.
+/// `exists`: `count` places, NULL where that is 0; each becomes true or false, all false on failure, unless `count` is
+/// above 2147483647 and can be no array's. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/script-exists/>
 ///
@@ -178,8 +178,9 @@ pub unsafe extern "C" fn rs_client_kill(
 
 /// Gives the source of a script by its SHA1.
 ///
-/// `sha`: `len` bytes, 40 hexadecimal digits; copied. `*source`: a string, caller frees with rs_reply_free; NULL when the server does not
-/// have the script, and on failure; `source` not NULL. `err` may be NULL. Errors: RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
+/// `sha`: `len` bytes, 40 hexadecimal digits; copied. `*source`: a string, caller frees with rs_reply_free; NULL when
+/// the server does not have the script, and on failure; `source` not NULL. `err` may be NULL. Errors:
+/// RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
 ///
 /// Valkey: <https://valkey.io/commands/script-show/>
 ///

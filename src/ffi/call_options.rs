@@ -15,17 +15,19 @@ use crate::route::Route;
 use crate::script::Script;
 use crate::slots::SLOTS;
 
-/// The call only reads: a replica may run it, where read_from says so, and it is sent again when its reply was lost with the connection.
+/// The call only reads: a replica may run it, where read_from says so, and it is sent again when its reply was lost
+/// with the connection.
 ///
-/// A script is sent as EVALSHA_RO, and the server stops it at its first write. One whose first line is `#!lua` without the flag `no-writes` is
-/// refused with RS_ERR_NOT_READ_ONLY before anything is sent. A server older than 7.0 cannot enforce it: its primary runs a plain EVALSHA, which is
-/// not sent again. Of a command you vouch that it only reads; nobody checks that, and a replica of a cluster refuses a write. A command that waits (XREAD
-/// BLOCK, ...) runs on a primary all the same.
+/// A script is sent as EVALSHA_RO, and the server stops it at its first write. One whose first line is `#!lua` without
+/// the flag `no-writes` is refused with RS_ERR_NOT_READ_ONLY before anything is sent. A server older than 7.0 cannot
+/// enforce it: its primary runs a plain EVALSHA, which is not sent again. Of a command you vouch that it only reads;
+/// nobody checks that, and a replica of a cluster refuses a write. A command that waits (XREAD BLOCK, ...) runs on a
+/// primary all the same.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/evalsha_ro/>
 pub const RS_CALL_READ_ONLY: u32 = 1;
-/// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of a script see also
-/// RS_SCRIPT_IDEMPOTENT.
+/// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of
+/// a script see also RS_SCRIPT_IDEMPOTENT.
 pub const RS_CALL_IDEMPOTENT: u32 = 2;
 
 /// Where the client's own route leads.
@@ -36,21 +38,24 @@ pub const RS_ROUTE_ANY: i32 = 1;
 pub const RS_ROUTE_KEY: i32 = 2;
 /// To the primary that has the slot `route_slot`, 0 to 16383.
 pub const RS_ROUTE_SLOT: i32 = 3;
-/// To the server named in `route_to`, a replica's will do: `host:port` as the servers announce it or rs_options_map_address maps it. Whether there is such
-/// a server shows when it is called: RS_ERR_NO_ROUTE.
+/// To the server named in `route_to`, a replica's will do: `host:port` as the servers announce it or
+/// rs_options_map_address maps it. Whether there is such a server shows when it is called: RS_ERR_NO_ROUTE.
 pub const RS_ROUTE_NODE: i32 = 4;
-/// To all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has an error there, which
-/// rs_reply_error tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
+/// To all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has
+/// an error there, which rs_reply_error tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
 pub const RS_ROUTE_ALL: i32 = 5;
 
-/// What a call has of its own instead of its client's. NULL in its place, and each field that is 0 or NULL, is the client's.
+/// What a call has of its own instead of its client's. NULL in its place, and each field that is 0 or NULL, is the
+/// client's.
 ///
-/// It starts as RS_CALL_OPTIONS_INIT, or as RS_CALL_OPTIONS(...) where it is an argument; `size` is the size that your program was compiled with, by which
-/// a later library, whose struct has more fields behind these, knows where yours ends. It is read before the function returns, and copied. A struct and no
-/// object that has to be made: no memory is allocated, nothing is to be freed, and one that stays as it is may be used by any number of threads at once.
+/// It starts as RS_CALL_OPTIONS_INIT, or as RS_CALL_OPTIONS(...) where it is an argument; `size` is the size that your
+/// program was compiled with, by which a later library, whose struct has more fields behind these, knows where yours
+/// ends. It is read before the function returns, and copied. A struct and no object that has to be made: no memory is
+/// allocated, nothing is to be freed, and one that stays as it is may be used by any number of threads at once.
 ///
-/// Errors of each function that takes one: RS_ERR_INVALID_ARGUMENT for a `size` that no version has, flags and numbers that are not known, fields that
-/// the route or the function has no use for, and where `size` is larger than this library's, anything but zeros behind what it knows.
+/// Errors of each function that takes one: RS_ERR_INVALID_ARGUMENT for a `size` that no version has, flags and numbers
+/// that are not known, fields that the route or the function has no use for, and where `size` is larger than this
+/// library's, anything but zeros behind what it knows.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rs_call_options {
@@ -62,8 +67,8 @@ pub struct rs_call_options {
     pub timeout_ms: u64,
     /// Which servers run the call if it is read-only: one of the RS_READ_FROM_ numbers.
     pub read_from: i32,
-    /// Where the call goes if it has no keys, or is a command whose keys this library does not know: one of the RS_ROUTE_ numbers. Keys go before it. On a
-    /// client of a single server it changes nothing.
+    /// Where the call goes if it has no keys, or is a command whose keys this library does not know: one of the
+    /// RS_ROUTE_ numbers. Keys go before it. On a client of a single server it changes nothing.
     pub route: i32,
     /// With RS_ROUTE_KEY a key, with RS_ROUTE_NODE a server: `route_len` bytes, NULL is an empty key.
     pub route_to: *const c_char,
@@ -75,8 +80,9 @@ pub struct rs_call_options {
     pub reserved: u32,
 }
 
-/// What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as RS_SCRIPT_OPTIONS_INIT, or as
-/// RS_SCRIPT_OPTIONS(...) where it is an argument; see rs_call_options, whose errors are the same.
+/// What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as
+/// RS_SCRIPT_OPTIONS_INIT, or as RS_SCRIPT_OPTIONS(...) where it is an argument; see rs_call_options, whose errors are
+/// the same.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rs_script_options {
@@ -84,7 +90,8 @@ pub struct rs_script_options {
     pub size: u32,
     /// RS_SCRIPT_ flags.
     pub flags: u32,
-    /// What the script is called in figures and events: `name_len` bytes of UTF-8 without control characters, 256 at most. rs_script_name reads it.
+    /// What the script is called in figures and events: `name_len` bytes of UTF-8 without control characters, 256 at
+    /// most. rs_script_name reads it.
     pub name: *const c_char,
     /// The length of `name`.
     pub name_len: usize,
@@ -179,7 +186,8 @@ pub(super) struct CallOptions<'a> {
 
 impl<'a> CallOptions<'a> {
     /// # Safety
-    /// `options` is NULL or points to as many bytes as its first field says, and `route_to` to as many as `route_len` says.
+    /// `options` is NULL or points to as many bytes as its first field says, and `route_to` to as many as `route_len`
+    /// says.
     #[inline(always)]
     pub(super) unsafe fn new(options: *const rs_call_options) -> Result<CallOptions<'a>> {
         if options.is_null() {
@@ -245,13 +253,12 @@ impl<'a> CallOptions<'a> {
     pub(super) fn flags_of_item(&self) -> Result<Flags> {
         if self.others.is_some() { Err(more_than_flags()) } else { Ok(self.flags) }
     }
-}
 
-impl CallOptions<'_> {
     /// Whether all of a pipeline that is executed may run twice.
     pub(super) fn idempotent_pipeline(&self) -> Result<bool> {
         if self.flags.read_only {
-            let why = "holds RS_CALL_READ_ONLY, which is for the items of a pipeline: how a script is sent is decided when it is appended";
+            let why = "holds RS_CALL_READ_ONLY, which is for the items of a pipeline: how a script is sent is \
+                       decided when it is appended";
             return Err(invalid("options.flags", why));
         }
         Ok(self.flags.idempotent)
@@ -260,7 +267,8 @@ impl CallOptions<'_> {
 
 #[cold]
 fn more_than_flags() -> Error {
-    let why = "of an item of a pipeline have flags alone: timeout_ms, read_from and route are given when it is executed";
+    let why = "of an item of a pipeline have flags alone: timeout_ms, read_from and route are given when it \
+               is executed";
     invalid("options", why)
 }
 
@@ -271,9 +279,8 @@ unsafe fn route_of<'a>(options: &rs_call_options) -> Result<Option<Route<'a>>> {
     if route != RS_ROUTE_SLOT && options.route_slot != 0 {
         return Err(invalid("options.route_slot", "is set, and options.route is not RS_ROUTE_SLOT"));
     }
-    if !matches!(route, RS_ROUTE_KEY | RS_ROUTE_NODE)
-        && !(options.route_to.is_null() && options.route_len == 0)
-    {
+    let leads_to = matches!(route, RS_ROUTE_KEY | RS_ROUTE_NODE);
+    if !leads_to && (!options.route_to.is_null() || options.route_len != 0) {
         let why = "is set, and options.route is neither RS_ROUTE_KEY nor RS_ROUTE_NODE";
         return Err(invalid("options.route_to", why));
     }

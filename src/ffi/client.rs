@@ -32,8 +32,8 @@ impl rs_client {
 ///
 /// `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`, a cluster as
 /// `redis+cluster://[[user]:password@]host[:port],host[:port],...`, or the primary of a service behind sentinels as
-/// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`:
-/// NULL for the defaults; copied. `*client`: caller frees with rs_client_free; NULL on failure; `client` not NULL. `err` may be NULL.
+/// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`: NULL for the defaults;
+/// copied. `*client`: caller frees with rs_client_free; NULL on failure; `client` not NULL. `err` may be NULL.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
 /// RS_ERR_TIMEOUT. Threads: any.
@@ -62,11 +62,12 @@ pub unsafe extern "C" fn rs_client_open(
     })
 }
 
-/// Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares the connections and is closed with
-/// the client.
+/// Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares
+/// the connections and is closed with the client.
 ///
-/// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a call and are 0 here; copied. `*view`:
-/// caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a
+/// call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
+/// be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(view)
 ///
@@ -96,16 +97,17 @@ pub unsafe extern "C" fn rs_client_with(
 
 /// Sends a command as it is, for example `SET foo 2`, and waits for its reply.
 ///
-/// `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL; copied. `options`: NULL for the
-/// client's; copied. `err` may be NULL. `*reply`: caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest.
+/// `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL;
+/// copied. `options`: NULL for the client's; copied. `err` may be NULL. `*reply`: caller frees with rs_reply_free;
+/// NULL on failure; `reply` may be NULL when it is of no interest.
 ///
 /// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH, HELLO,
 /// CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their
 /// own, opened for them. In a cluster a command goes to the primary that has its keys. One without keys goes to any primary if they all
 /// answer it alike (PING, PUBLISH, ...); any other needs a route, such as RS_ROUTE_ALL: RS_ERR_NO_ROUTE.
 ///
-/// Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its reply is lost the status is
-/// RS_ERR_INDETERMINATE. Threads: any.
+/// Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its
+/// reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(argv)
 ///

@@ -21,8 +21,8 @@ pub const RS_ERR_NOT_READ_ONLY: rs_status = 105;
 pub const RS_ERR_FORKED: rs_status = 106;
 /// The client is closed or was freed. Nothing of the call was sent.
 pub const RS_ERR_CLOSED: rs_status = 107;
-/// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route, one of
-/// the RS_ROUTE_ numbers. Nothing was sent.
+/// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route,
+/// one of the RS_ROUTE_ numbers. Nothing was sent.
 pub const RS_ERR_NO_ROUTE: rs_status = 108;
 /// The queue holds as many calls as it may. Nothing was sent.
 pub const RS_ERR_QUEUE_FULL: rs_status = 109;
@@ -194,8 +194,8 @@ pub unsafe extern "C" fn rs_error_reason(error: *const rs_error) -> i32 {
 /// cbindgen:ignore
 pub const RS_NO_INDEX: usize = usize::MAX;
 
-/// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the first. RS_NO_INDEX: it is
-/// about no one item.
+/// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the
+/// first. RS_NO_INDEX: it is about no one item.
 ///
 /// NULL: RS_NO_INDEX. Errors: none.
 ///

@@ -287,9 +287,10 @@ pub unsafe extern "C" fn rs_options_set_tls_insecure_skip_verify(
     }
 }
 
-/// TCP keep-alive: the first probe after so long a silence. Milliseconds, which the system has rounded up to whole seconds, up to 32767000; 0: none.
-/// After as long again without an answer the connection is lost. On Linux one is lost as well whose sent bytes were not acknowledged for that time
-/// (TCP_USER_TIMEOUT: twice this option). Default: 60000.
+/// TCP keep-alive: the first probe after so long a silence. Milliseconds, which the system has rounded up to whole
+/// seconds, up to 32767000; 0: none. After as long again without an answer the connection is lost. On Linux one is
+/// lost as well whose sent bytes were not acknowledged for that time (TCP_USER_TIMEOUT: twice this option). Default:
+/// 60000.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -469,9 +470,10 @@ pub unsafe extern "C" fn rs_options_set_probe_transactions(
     }
 }
 
-/// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica is behind its primary by
-/// what is still on the way; one that is lost, loads its data or says that it has lost its primary is passed over. A server older than 7.0
-/// cannot run a script read-only: such calls go to its primary. Default: RS_READ_FROM_PRIMARY. See also rs_call_options.
+/// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica
+/// is behind its primary by what is still on the way; one that is lost, loads its data or says that it has lost its
+/// primary is passed over. A server older than 7.0 cannot run a script read-only: such calls go to its primary.
+/// Default: RS_READ_FROM_PRIMARY. See also rs_call_options.
 ///
 /// # Safety
 /// `options` is NULL or live options.

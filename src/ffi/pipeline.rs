@@ -30,7 +30,8 @@ pub struct rs_pipeline {
 
 /// Makes an empty pipeline. No input or output takes place.
 ///
-/// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure; `pipeline` not NULL. `err` may be NULL.
+/// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure; `pipeline` not
+/// NULL. `err` may be NULL.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
@@ -87,8 +88,8 @@ pub(super) unsafe fn pipeline_of<'a>(pipeline: *mut rs_pipeline) -> Result<&'a m
 
 /// Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
 ///
-/// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED for what would change the shared
-/// connection or keep the items behind it waiting; the pipeline stays as it was then.
+/// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED
+/// for what would change the shared connection or keep the items behind it waiting; the pipeline stays as it was then.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(argv)
 ///
@@ -116,7 +117,8 @@ pub unsafe extern "C" fn rs_pipeline_command(
 /// Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
 /// input or output takes place.
 ///
-/// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY; the pipeline stays as it was then.
+/// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
+/// the pipeline stays as it was then.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(script)
 ///
@@ -180,9 +182,10 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
 /// 256 KiB goes in parts, with room for other calls in between, a transaction never does. The pipeline is empty afterwards, whatever came of
 /// it, and can be filled again; it has its items still where the options are RS_ERR_INVALID_ARGUMENT.
 ///
-/// `options`: NULL for the client's; copied. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which changes how a script is sent, is refused
-/// here and given to the items. `route` is for items without keys; in a cluster, a command whose keys this library does not know is appended to a pipeline
-/// of a client that has a route: rs_client_with.
+/// `options`: NULL for the client's; copied. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
+/// changes how a script is sent, is refused here and given to the items. `route` is for items without keys; in a
+/// cluster, a command whose keys this library does not know is appended to a pipeline of a client that has a route:
+/// rs_client_with.
 ///
 /// `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its element: see rs_reply_error.
 /// On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction, and
@@ -193,8 +196,9 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
 /// its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an item behind it that was executed has a key in common with it, or if
 /// one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
 ///
-/// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
-/// sent again once bytes of it were sent, unless every item is read-only or idempotent: RS_CALL_READ_ONLY, RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT.
+/// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran.
+/// Nothing is sent again once bytes of it were sent, unless every item is read-only or idempotent: RS_CALL_READ_ONLY,
+/// RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline)
 ///

@@ -120,8 +120,9 @@ pub type rs_completion_fn =
 
 /// Makes a queue.
 ///
-/// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with rs_queue_free; NULL on failure; `queue` not
-/// NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
+/// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with
+/// rs_queue_free; NULL on failure; `queue` not NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+/// RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
 ///
 /// `flags`: 0; or RS_QUEUE_NO_THREAD, for programs with an event loop of their own:
 ///
@@ -180,11 +181,12 @@ pub unsafe extern "C" fn rs_queue_free(queue: *mut rs_queue) {
     unsafe { free(queue) }
 }
 
-/// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair; that
-/// of a queue with RS_QUEUE_NO_THREAD is of another kind, and readable for more, see there. Do not write to it and do not close it.
-/// Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the queue stops being empty; so take out
-/// until fewer come than were asked for. Also after rs_queue_wake, up to the next poll; and for good, at its end, after rs_queue_close: take it out
-/// of the loop then.
+/// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one
+/// end of a socket pair; that of a queue with RS_QUEUE_NO_THREAD is of another kind, and readable for more, see there.
+/// Do not write to it and do not close it. Reading from it is harmless: an event loop that reads what is there may do
+/// so. It turns readable when the queue stops being empty; so take out until fewer come than were asked for. Also
+/// after rs_queue_wake, up to the next poll; and for good, at its end, after rs_queue_close: take it out of the loop
+/// then.
 ///
 /// Returns: borrowed until rs_queue_free. NULL: -1. Errors: none. Threads: any.
 ///
@@ -259,9 +261,10 @@ pub unsafe extern "C" fn rs_queue_len(queue: *const rs_queue) -> usize {
 
 /// Takes completions out of a queue, in the order in which they came, and waits for the first one.
 ///
-/// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, RS_FOREVER waits as long as it takes, but not
-/// beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on failure and when the time was over; `count` may be NULL. `err` may
-/// be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+/// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, RS_FOREVER
+/// waits as long as it takes, but not beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on
+/// failure and when the time was over; `count` may be NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+/// RS_ERR_FORKED. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(queue)
 ///
@@ -334,7 +337,8 @@ pub unsafe extern "C" fn rs_queue_dispatch(
     })
 }
 
-/// Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists, `client` and `options` are as with rs_script_call; all copied.
+/// Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists, `client` and `options` are as
+/// with rs_script_call; all copied.
 ///
 /// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
 /// or the queue is closed, and what is wrong with the arguments.
@@ -411,8 +415,9 @@ pub unsafe extern "C" fn rs_client_submit(
     })
 }
 
-/// Executes a pipeline without waiting; see rs_pipeline_exec, also for `options`, and rs_script_submit. Once it is accepted the pipeline is empty and can
-/// be filled again; with an error it has its items still. An empty one is RS_ERR_INVALID_ARGUMENT.
+/// Executes a pipeline without waiting; see rs_pipeline_exec, also for `options`, and rs_script_submit. Once it is
+/// accepted the pipeline is empty and can be filled again; with an error it has its items still. An empty one is
+/// RS_ERR_INVALID_ARGUMENT.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(queue)
 ///
@@ -485,8 +490,9 @@ pub unsafe extern "C" fn rs_client_cancel(
 ///            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
 ///            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
 ///
-/// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
-/// another form, flags that are not known and anything but 0 where that is demanded among it, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+/// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
+/// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
+/// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(queue)
 ///
@@ -540,9 +546,11 @@ pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *mut rs_queue, detai
 
 /// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 ///
-/// `buffer`: `capacity` bytes; each is written once, and what is behind `*used` bytes afterwards is undefined. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
-/// taken. `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than `max`, the queue was
-/// empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
+/// `buffer`: `capacity` bytes; each is written once, and what is behind `*used` bytes afterwards is undefined. `max`:
+/// completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions taken.
+/// `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than
+/// `max`, the queue was empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's byte order
+/// and not aligned; a string is a u32 length and its bytes:
 ///
 ///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 ///               behind that, with RS_PACKED_ARRIVED, a reply
@@ -552,7 +560,8 @@ pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *mut rs_queue, detai
 ///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 ///               replies, error an i32 status, u8 flags, error
 ///
-/// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes: no memory but that is needed for it.
+/// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes:
+/// no memory but that is needed for it.
 ///
 /// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
@@ -596,7 +605,7 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
 }
 
 fn patience(timeout_ms: u64) -> Duration {
-    u64::try_from(timeout_ms).map_or(LONGEST_WAIT, |timeout| Duration::from_millis(timeout).min(LONGEST_WAIT))
+    Duration::from_millis(timeout_ms).min(LONGEST_WAIT)
 }
 
 /// A number to be given back, 0 until it is set.

@@ -11,8 +11,8 @@ use crate::client::{Client, WeakClient};
 use crate::error::{Error, Result, Status};
 use crate::script::Script;
 
-/// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline. Of a single call see
-/// RS_CALL_IDEMPOTENT.
+/// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
+/// Of a single call see RS_CALL_IDEMPOTENT.
 pub const RS_SCRIPT_IDEMPOTENT: u32 = 1;
 
 /// A Lua script, immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
@@ -24,9 +24,9 @@ pub struct rs_script {
 
 /// Makes a script of exactly these bytes. No input or output takes place; whether it compiles shows at the first call.
 ///
-/// `client`: the one that calls use which name none; may be NULL; it is not kept open by the script. `lua`: `len` bytes, any;
-/// copied; may be NULL when `len` is 0. `options`: may be NULL; copied. `*script`: caller frees with rs_script_free; NULL on failure; `script` not
-/// NULL. `err` may be NULL.
+/// `client`: the one that calls use which name none; may be NULL; it is not kept open by the script. `lua`: `len`
+/// bytes, any; copied; may be NULL when `len` is 0. `options`: may be NULL; copied. `*script`: caller frees with
+/// rs_script_free; NULL on failure; `script` not NULL. `err` may be NULL.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 ///
@@ -74,7 +74,8 @@ pub unsafe extern "C" fn rs_script_sha(script: *const rs_script) -> *const c_cha
 
 /// What the options called the script when it was registered, ending in a NUL.
 ///
-/// Returns: borrowed until rs_script_free. NULL, and a script without a name: an empty string. Errors: none. Threads: any.
+/// Returns: borrowed until rs_script_free. NULL, and a script without a name: an empty string. Errors: none. Threads:
+/// any.
 ///
 /// # Safety
 /// `script` is NULL or a live script.
@@ -88,12 +89,13 @@ pub unsafe extern "C" fn rs_script_name(script: *const rs_script) -> *const c_ch
 
 /// Calls a script and waits for its reply. It is loaded if need be, in the same write.
 ///
-/// `client`: NULL for the one that the script was registered with. `keys` (KEYS in Lua) and `args` (ARGV): `numkeys` and `numargs`
-/// strings; `keylens`, `arglens`: their lengths, or NULL when each ends in a NUL; all copied. `options`: NULL for the client's; copied. `*reply`:
-/// caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest. `err` may be NULL.
+/// `client`: NULL for the one that the script was registered with. `keys` (KEYS in Lua) and `args` (ARGV): `numkeys`
+/// and `numargs` strings; `keylens`, `arglens`: their lengths, or NULL when each ends in a NUL; all copied. `options`:
+/// NULL for the client's; copied. `*reply`: caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when
+/// it is of no interest. `err` may be NULL.
 ///
-/// Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost the
-/// status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or the flags allow it. Threads: any.
+/// Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost
+/// the status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or the flags allow it. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/evalsha/>
 ///

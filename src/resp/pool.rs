@@ -25,13 +25,15 @@ struct Kept {
     since_large: u32,
 }
 
-/// Payloads kept, and the memory that one may hold to be kept: small ones for thousands of calls at once, and some others.
+/// Payloads kept, and the memory that one may hold to be kept: small ones for thousands of calls at once, and some
+/// others.
 const PAYLOADS: usize = 16;
 const PAYLOAD_BYTES: usize = 4096;
 const SMALL_PAYLOADS: usize = 4096;
 const SMALL_BYTES: usize = 512;
 
-/// Buffers of large replies that are worth keeping: the system takes longer to give so much memory anew than to fill it.
+/// Buffers of large replies that are worth keeping: the system takes longer to give so much memory anew than to fill
+/// it.
 const LARGE_BYTES: RangeInclusive<usize> = 1 << 20..=128 << 20;
 
 /// One is kept where such replies recur: where fewer others than this came in between. After as many it goes.
@@ -83,7 +85,8 @@ impl Pool {
         }
     }
 
-    /// The buffer of an earlier reply, if it has so many bytes, and not more than twice as many: who holds the reply holds them all.
+    /// The buffer of an earlier reply, if it has so many bytes, and not more than twice as many: who holds the reply
+    /// holds them all.
     pub(crate) fn take_buffer(&self, wanted: usize) -> Option<Vec<u8>> {
         if !LARGE_BYTES.contains(&wanted) {
             return None;

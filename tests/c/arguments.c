@@ -108,7 +108,8 @@ static void impossible_numbers(void) {
             REFUSED("calls", rs_client_submit_packed(client, 0, NULL, &byte, n, queue, &err));
             REFUSED("capacity", rs_queue_poll_packed(queue, &byte, n, 1, 0, &used, &count, &needed, &err));
             REFUSED("lua", rs_script_register(client, &byte, n, NULL, &other, &err));
-            REFUSED("name", rs_script_register(client, &byte, 1, RS_SCRIPT_OPTIONS(.name = &byte, .name_len = n), &other, &err));
+            REFUSED("name", rs_script_register(client, &byte, 1, RS_SCRIPT_OPTIONS(.name = &byte, .name_len = n),
+                                               &other, &err));
             REFUSED("sha", rs_client_script_show(client, &byte, n, &shown, &err));
             rs_call_options to = RS_CALL_OPTIONS_INIT;
             to.route = RS_ROUTE_KEY, to.route_to = &byte, to.route_len = n;

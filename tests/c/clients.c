@@ -76,7 +76,8 @@ static void a_closed_client(void) {
 /* The late reply must not surface in the next call. */
 static void a_deadline_of_its_own(void) {
     rs_client *client = open_client(server_url(one)), *view = NULL;
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "timeout_ms", rs_client_with(client, RS_CALL_OPTIONS(.timeout_ms = UINT64_MAX), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "timeout_ms",
+                rs_client_with(client, RS_CALL_OPTIONS(.timeout_ms = UINT64_MAX), &view, &err));
     CHECK_NULL(view);
     CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.timeout_ms = 300), &view, &err));
     rs_client *control = open_client(server_url(one));
@@ -196,15 +197,16 @@ static void urls_and_options_that_do_not_fit(void) {
 
 static void routes_that_cannot_be(void) {
     rs_client *client = open_client(server_url(one)), *view = NULL;
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "read_from", rs_client_with(client, RS_CALL_OPTIONS(.read_from = -1), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "read_from",
+                rs_client_with(client, RS_CALL_OPTIONS(.read_from = -1), &view, &err));
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "read_from",
                 rs_client_with(client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_REPLICA + 1), &view, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "16384", rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_SLOT, .route_slot = 16384), &view, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "65535", rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_SLOT, .route_slot = UINT16_MAX), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "16384", rs_client_with(client, TO_SLOT(16384), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "65535", rs_client_with(client, TO_SLOT(UINT16_MAX), &view, &err));
     const char *const nodes[] = {"", "127.0.0.1", "127.0.0.1:", ":6379", "127.0.0.1:65536", "[::1", "redis://a:1"};
     for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
-        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "host:port", rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = nodes[i], .route_len = strlen(nodes[i])), &view, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "route_to", rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_to = "foo", .route_len = SIZE_MAX), &view, &err));
+        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "host:port", rs_client_with(client, TO_NODE(nodes[i]), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "route_to", rs_client_with(client, TO_KEY("foo", SIZE_MAX), &view, &err));
     CHECK_NULL(view);
     rs_client_free(client);
 }
@@ -217,11 +219,11 @@ static void routes_on_a_single_server(void) {
     rs_reply *reply = NULL;
     do_command(client, "SET", "foo", "3", NULL);
     CHECK_OK(rs_script_register(client, "return 7", 8, NULL, &without_keys, &err));
-    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_to = "a\0b", .route_len = 3), &views[0], &err));
-    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_to = NULL, .route_len = 0), &views[1], &err)); /* a key may be empty */
-    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_SLOT, .route_slot = 16383), &views[2], &err));
-    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = "example.org:1", .route_len = strlen("example.org:1")), &views[3], &err));
-    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = server_tcp_url(two) + strlen("redis://"), .route_len = strlen(server_tcp_url(two) + strlen("redis://"))), &views[4], &err));
+    CHECK_OK(rs_client_with(client, TO_KEY("a\0b", 3), &views[0], &err));
+    CHECK_OK(rs_client_with(client, TO_KEY(NULL, 0), &views[1], &err)); /* a key may be empty */
+    CHECK_OK(rs_client_with(client, TO_SLOT(16383), &views[2], &err));
+    CHECK_OK(rs_client_with(client, TO_NODE("example.org:1"), &views[3], &err));
+    CHECK_OK(rs_client_with(client, TO_NODE(server_tcp_url(two) + strlen("redis://")), &views[4], &err));
     CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_PREFER_REPLICA), &views[5], &err));
     for (int i = 0; i < 6; i++) {
         CHECK_INT(product(multiply, views[i]), 15);
@@ -302,7 +304,8 @@ static void read_only_calls_on_a_replica(void) {
     rs_client_free(replica);
     server_stop(follower);
     check_role(role, view, "master");
-    CHECK_FAILS(RS_ERR_CONNECT, "replica", rs_script_call(role, client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
+    CHECK_FAILS(RS_ERR_CONNECT, "replica",
+                rs_script_call(role, client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
     rs_options_free(options);
     rs_client_free(view);
     rs_client_free(client);

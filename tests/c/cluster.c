@@ -23,7 +23,8 @@ static rs_script *script_of(const char *lua) {
 /* The integer that a script of one key and one argument, or of neither, returns. */
 static int64_t result(uint32_t flags, const rs_script *script, rs_client *on, const char *key, const char *arg) {
     rs_reply *reply = NULL;
-    CHECK_OK(rs_script_call(script, on, key != NULL, &key, NULL, arg != NULL, &arg, NULL, RS_CALL_OPTIONS(.flags = flags), &reply, &err));
+    CHECK_OK(rs_script_call(script, on, key != NULL, &key, NULL, arg != NULL, &arg, NULL,
+                            RS_CALL_OPTIONS(.flags = flags), &reply, &err));
     CHECK_INT(rs_reply_type(reply), RS_REPLY_INTEGER);
     const int64_t value = rs_reply_integer(reply);
     rs_reply_free(reply);
@@ -58,10 +59,12 @@ static void keys_in_different_slots(void) {
     CHECK_HOLDS(rs_error_message(err), "\"bar\"");
     CHECK(rs_error_is_not_executed(err) && !rs_error_is_indeterminate(err));
     rs_error_free(err);
-    CHECK_FAILS(RS_ERR_CROSS_SLOT, "\"bar\"", rs_script_call(multiply, NULL, 2, apart, NULL, 1, five, NULL, READ_ONLY, NULL, &err));
+    CHECK_FAILS(RS_ERR_CROSS_SLOT, "\"bar\"",
+                rs_script_call(multiply, NULL, 2, apart, NULL, 1, five, NULL, READ_ONLY, NULL, &err));
     CHECK_FAILS(RS_ERR_CROSS_SLOT, "\"bar\"", rs_client_command(client, 3, mget, NULL, NULL, NULL, &err));
     CHECK_OK(rs_pipeline_new(client, 0, &pipeline, &err));
-    CHECK_FAILS(RS_ERR_CROSS_SLOT, "\"bar\"", rs_pipeline_script(pipeline, multiply, 2, apart, NULL, 1, five, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_CROSS_SLOT, "\"bar\"",
+                rs_pipeline_script(pipeline, multiply, 2, apart, NULL, 1, five, NULL, NULL, &err));
     CHECK_INT(rs_pipeline_len(pipeline), 0);
     rs_pipeline_free(pipeline);
     CHECK_INT(stat_of(client, RS_STAT_BYTES_SENT), sent);
@@ -124,7 +127,8 @@ static void a_transaction_in_one_slot(void) {
     CHECK_OK(rs_pipeline_command(transaction, 3, set, NULL, NULL, &err));
     CHECK_OK(rs_pipeline_script(transaction, multiply, 1, key, NULL, 1, five, NULL, NULL, &err));
     rs_error *err = NULL;
-    CHECK_INT(rs_pipeline_script(transaction, multiply, 1, elsewhere, NULL, 1, five, NULL, NULL, &err), RS_ERR_CROSS_SLOT);
+    CHECK_INT(rs_pipeline_script(transaction, multiply, 1, elsewhere, NULL, 1, five, NULL, NULL, &err),
+              RS_ERR_CROSS_SLOT);
     CHECK_HOLDS(rs_error_message(err), "\"{bar}1\"");
     CHECK_HOLDS(rs_error_message(err), "\"foo\"");
     rs_error_free(err);
@@ -143,28 +147,29 @@ static void routes(void) {
     char address[24];
     for (int i = 0; i < CLUSTER_NODES; i++) {
         const int want = server_port(three.nodes[i]);
-        CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_to = key_on[i], .route_len = strlen(key_on[i])), &view, &err));
+        CHECK_OK(rs_client_with(client, TO_KEY(key_on[i], strlen(key_on[i])), &view, &err));
         CHECK_INT(result(0, port, view, NULL, NULL), want);
         CHECK_INT(result(RS_CALL_READ_ONLY, port, view, NULL, NULL), want);
         /* Keys go before the route. */
         const int next = (i + 1) % CLUSTER_NODES;
         CHECK_INT(result(0, port, view, key_on[next], NULL), server_port(three.nodes[next]));
         rs_client_free(view);
-        CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_SLOT, .route_slot = (uint16_t)(i * 16383 / 2)), &view, &err));
+        CHECK_OK(rs_client_with(client, TO_SLOT((uint16_t)(i * 16383 / 2)), &view, &err));
         CHECK_INT(result(0, port, view, NULL, NULL), want);
         rs_client_free(view);
-        CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = cluster_address(&three, i, address), .route_len = strlen(cluster_address(&three, i, address))), &view, &err));
+        CHECK_OK(rs_client_with(client, TO_NODE(cluster_address(&three, i, address)), &view, &err));
         CHECK_INT(result(0, port, view, NULL, NULL), want);
         rs_client_free(view);
     }
-    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_to = NULL, .route_len = 0), &view, &err)); /* the empty key, in slot 0 */
+    CHECK_OK(rs_client_with(client, TO_KEY(NULL, 0), &view, &err)); /* the empty key, in slot 0 */
     CHECK_INT(result(0, port, view, NULL, NULL), server_port(three.nodes[0]));
     rs_client_free(view);
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "16384", rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_SLOT, .route_slot = 16384), &view, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "host:port", rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = "nobody", .route_len = strlen("nobody")), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "16384", rs_client_with(client, TO_SLOT(16384), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "host:port", rs_client_with(client, TO_NODE("nobody"), &view, &err));
     CHECK_NULL(view);
-    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = "192.0.2.1:6379", .route_len = strlen("192.0.2.1:6379")), &view, &err));
-    CHECK_FAILS(RS_ERR_NO_ROUTE, "192.0.2.1:6379", rs_script_call(port, view, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, &err));
+    CHECK_OK(rs_client_with(client, TO_NODE("192.0.2.1:6379"), &view, &err));
+    CHECK_FAILS(RS_ERR_NO_ROUTE, "192.0.2.1:6379",
+                rs_script_call(port, view, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, &err));
     rs_client_free(view);
     rs_script_free(port);
 }
@@ -227,7 +232,7 @@ static void administration(void) {
     CHECK_OK(rs_client_script_exists(client, 2, shas, NULL, exists, &err));
     CHECK(exists[0] && !exists[1]);
     /* What a single primary lacks, they do not all have. */
-    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = cluster_address(&three, 1, address), .route_len = strlen(cluster_address(&three, 1, address))), &node, &err));
+    CHECK_OK(rs_client_with(client, TO_NODE(cluster_address(&three, 1, address)), &node, &err));
     do_command(node, "SCRIPT", "FLUSH", "SYNC", NULL);
     CHECK_OK(rs_client_script_exists(client, 2, shas, NULL, exists, &err));
     CHECK(!exists[0] && !exists[1]);
@@ -272,7 +277,7 @@ static void addresses_that_are_mapped(void) {
     CHECK_OK(rs_options_map_address(options, cluster_address(&three, 2, announced), reachable, &err));
     CHECK_OK(rs_client_open(three.url, options, &mapped, &err));
     CHECK_INT(result(0, port, mapped, key_on[2], NULL), wanted);
-    CHECK_OK(rs_client_with(mapped, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = reachable, .route_len = strlen(reachable)), &view, &err));
+    CHECK_OK(rs_client_with(mapped, TO_NODE(reachable), &view, &err));
     CHECK_INT(result(0, port, view, NULL, NULL), wanted);
     rs_client_free(view);
     rs_client_free(mapped);
@@ -288,7 +293,8 @@ static void replicas_that_there_are_none_of(void) {
     rs_client_free(view);
     CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_REPLICA), &view, &err));
     const char *const key = key_on[1];
-    CHECK_FAILS(RS_ERR_CONNECT, "replica", rs_script_call(port, view, 1, &key, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
+    CHECK_FAILS(RS_ERR_CONNECT, "replica",
+                rs_script_call(port, view, 1, &key, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
     CHECK_INT(result(0, port, view, key, NULL), server_port(three.nodes[1]));
     rs_client_free(view);
     rs_script_free(port);

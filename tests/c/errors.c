@@ -69,7 +69,8 @@ static void a_read_only_call_that_writes(void) {
     const char *lua = "return redis.call('SET', 'ro', '1')", *flagged = "#!lua\nreturn 1";
     rs_script *script = NULL;
     CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &script, &err));
-    CHECK_FAILS(RS_ERR_SERVER, "rite", rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
+    CHECK_FAILS(RS_ERR_SERVER, "rite",
+                rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
     rs_script_free(script);
     CHECK_OK(rs_script_register(client, flagged, strlen(flagged), NULL, &script, &err));
     CHECK_FAILS(RS_ERR_NOT_READ_ONLY, "no-writes",

@@ -43,7 +43,8 @@ static void calls_in_the_child(void) {
     rs_reply *source = NULL;
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_command(client, 1, ping, NULL, NULL, NULL, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, &err));
-    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_script_call(script, client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork",
+                rs_script_call(script, client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_load(client, script, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_exists(client, 1, &sha, NULL, &exists, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_flush(client, RS_FLUSH_SYNC, &err));
@@ -123,7 +124,8 @@ static void *submit_on_and_on(void *context) {
         rs_completion done[AT_ONCE];
         size_t count = 0;
         for (int i = 0; i < AT_ONCE; i++)
-            if (rs_client_submit(at_work.client, 1, ping, NULL, NULL, at_work.queue, 1, NULL) != RS_OK) break; /* it is full */
+            if (rs_client_submit(at_work.client, 1, ping, NULL, NULL, at_work.queue, 1, NULL) != RS_OK)
+                break; /* it is full */
         CHECK_OK(rs_queue_poll(at_work.queue, done, AT_ONCE, 10, &count, &err));
         for (size_t i = 0; i < count; i++) {
             rs_reply_free(done[i].reply);

@@ -52,13 +52,13 @@ static void views(void) {
 #define CALL(client, view, err) rs_client_with(client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_PRIMARY), view, err)
     VIEW(CALL);
 #undef CALL
-#define CALL(client, view, err) rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_to = "foo", .route_len = 3), view, err)
+#define CALL(client, view, err) rs_client_with(client, TO_KEY("foo", 3), view, err)
     VIEW(CALL);
 #undef CALL
-#define CALL(client, view, err) rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_SLOT, .route_slot = 0), view, err)
+#define CALL(client, view, err) rs_client_with(client, TO_SLOT(0), view, err)
     VIEW(CALL);
 #undef CALL
-#define CALL(client, view, err) rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = "a:1", .route_len = 3), view, err)
+#define CALL(client, view, err) rs_client_with(client, TO_NODE("a:1"), view, err)
     VIEW(CALL);
 #undef CALL
 #define CALL(client, view, err) rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_ALL), view, err)
@@ -69,12 +69,12 @@ static void views(void) {
 #undef CALL
 #undef VIEW
     out = STALE;
-#define CALL(err) rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_to = NULL, .route_len = 1), &out, err)
+#define CALL(err) rs_client_with(client, TO_KEY(NULL, 1), &out, err)
     REFUSES("options.route_to", CALL);
 #undef CALL
     CHECK_NULL(out);
     out = STALE;
-#define CALL(err) rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = NULL, .route_len = 1), &out, err)
+#define CALL(err) rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_len = 1), &out, err)
     REFUSES("options.route_to", CALL);
 #undef CALL
     CHECK_NULL(out);
@@ -121,7 +121,8 @@ static void registering(void) {
 #undef CALL
     CHECK_NULL(out);
     out = STALE;
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "flags", rs_script_register(client, "return 1", 8, RS_SCRIPT_OPTIONS(.flags = 2), &out, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "flags",
+                rs_script_register(client, "return 1", 8, RS_SCRIPT_OPTIONS(.flags = 2), &out, &err));
     CHECK_NULL(out);
     CHECK_TEXT(rs_script_sha(NULL), "");
     CHECK_TEXT(rs_script_name(NULL), "");

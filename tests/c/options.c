@@ -23,7 +23,8 @@ static rs_client *view_with(const rs_call_options *options) {
     return view;
 }
 
-/* That every function that takes options refuses these; what says why holds `part`. Nothing is sent, and a pipeline keeps its items. */
+/* That every function that takes options refuses these, with a message that holds `part`. Nothing is sent, and a
+   pipeline keeps its items. */
 static void refused(const rs_call_options *options, const char *part) {
     const uint64_t sent = stat_of(client, RS_STAT_BYTES_SENT);
     rs_client *view = NULL;
@@ -62,23 +63,25 @@ static void what_no_version_knows(void) {
     refused(RS_CALL_OPTIONS(.read_from = RS_READ_FROM_REPLICA + 1), "options.read_from");
     refused(RS_CALL_OPTIONS(.route = -1), "options.route");
     refused(RS_CALL_OPTIONS(.route = RS_ROUTE_ALL + 1), "options.route");
-    refused(RS_CALL_OPTIONS(.route = RS_ROUTE_SLOT, .route_slot = 16384), "16384");
-    refused(RS_CALL_OPTIONS(.route = RS_ROUTE_SLOT, .route_slot = 65536 + 1), "65537");
+    refused(TO_SLOT(16384), "16384");
+    refused(TO_SLOT(65536 + 1), "65537");
     refused(RS_CALL_OPTIONS(.route_slot = 1), "options.route_slot");
     refused(RS_CALL_OPTIONS(.route = RS_ROUTE_ALL, .route_to = "k", .route_len = 1), "options.route_to");
     refused(RS_CALL_OPTIONS(.route_to = "", .route_len = 0), "options.route_to");
     refused(RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_len = 1), "options.route_to is NULL");
-    refused(RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = "\xff:1", .route_len = 3), "UTF-8");
+    refused(TO_NODE("\xff:1"), "UTF-8");
     refused(RS_CALL_OPTIONS(.reserved = 1), "options.reserved");
 }
 
 /* What has no meaning where it stands is refused, and not left out. */
 static void what_makes_no_sense(void) {
-    const rs_call_options *const more[] = {RS_CALL_OPTIONS(.timeout_ms = 1000), RS_CALL_OPTIONS(.read_from = RS_READ_FROM_REPLICA),
+    const rs_call_options *const more[] = {RS_CALL_OPTIONS(.timeout_ms = 1000),
+                                           RS_CALL_OPTIONS(.read_from = RS_READ_FROM_REPLICA),
                                            RS_CALL_OPTIONS(.route = RS_ROUTE_ANY)};
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
         CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "item", rs_pipeline_command(pipeline, 2, incr_n, NULL, more[i], &err));
-        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "item", rs_pipeline_script(pipeline, incr, 1, n, NULL, 0, NULL, NULL, more[i], &err));
+        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "item",
+                    rs_pipeline_script(pipeline, incr, 1, n, NULL, 0, NULL, NULL, more[i], &err));
     }
     CHECK_OK(rs_pipeline_command(pipeline, 2, incr_n, NULL, NULL, &err));
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "RS_CALL_READ_ONLY", rs_pipeline_exec(pipeline, READ_ONLY, NULL, &err));
@@ -126,26 +129,30 @@ static void a_script_with_a_name(void) {
     rs_script *script = NULL;
     char long_name[257];
     memset(long_name, 'x', sizeof long_name);
-    CHECK_OK(rs_script_register(NULL, "return 1", 8, RS_SCRIPT_OPTIONS(.name = "t\xc3\xa4xes!", .name_len = 6), &script, &err));
+    CHECK_OK(rs_script_register(NULL, "return 1", 8, RS_SCRIPT_OPTIONS(.name = "t\xc3\xa4xes!", .name_len = 6), &script,
+                                &err));
     CHECK_TEXT(rs_script_name(script), "t\xc3\xa4xes");
     CHECK_TEXT(rs_script_sha(script), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
     rs_script_free(script);
-    CHECK_OK(rs_script_register(NULL, "return 1", 8, RS_SCRIPT_OPTIONS(.name = long_name, .name_len = 256), &script, &err));
+    CHECK_OK(
+        rs_script_register(NULL, "return 1", 8, RS_SCRIPT_OPTIONS(.name = long_name, .name_len = 256), &script, &err));
     CHECK_INT(strlen(rs_script_name(script)), 256);
     rs_script_free(script);
     CHECK_OK(rs_script_register(NULL, "return 1", 8, RS_SCRIPT_OPTIONS(.name = ""), &script, &err));
     CHECK_TEXT(rs_script_name(script), "");
     rs_script_free(script);
-#define REFUSED(text, length)                                                                                                    \
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "options.name",                                                                         \
-                rs_script_register(NULL, "return 1", 8, RS_SCRIPT_OPTIONS(.name = text, .name_len = length), &script, &err))
+#define REFUSED(text, length)                                                                                          \
+    CHECK_FAILS(                                                                                                       \
+        RS_ERR_INVALID_ARGUMENT, "options.name",                                                                       \
+        rs_script_register(NULL, "return 1", 8, RS_SCRIPT_OPTIONS(.name = text, .name_len = length), &script, &err))
     REFUSED(long_name, 257);
     REFUSED("a\0b", 3);
     REFUSED("a\nb", 3);
     REFUSED("\xff", 1);
     REFUSED(NULL, 1);
 #undef REFUSED
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "options.flags", rs_script_register(NULL, "", 0, RS_SCRIPT_OPTIONS(.flags = 2), &script, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "options.flags",
+                rs_script_register(NULL, "", 0, RS_SCRIPT_OPTIONS(.flags = 2), &script, &err));
     CHECK_NULL(script);
 }
 
@@ -177,7 +184,8 @@ static rs_status lose(int64_t *n) {
     return done.status;
 }
 
-/* That what `call` submits is sent again, or is not, when its reply was lost. It had not been executed, which this side cannot know. */
+/* That what `call` submits is sent again, or is not, when its reply was lost. It had not been executed, which this side
+   cannot know. */
 #define SENT_AGAIN(again, call)                                                                                        \
     do {                                                                                                               \
         int64_t times = -1;                                                                                            \
@@ -189,8 +197,8 @@ static rs_status lose(int64_t *n) {
     } while (0)
 
 static void what_may_run_twice_is_sent_again(void) {
-    const rs_call_options *const twice = RS_CALL_OPTIONS(.flags = RS_CALL_IDEMPOTENT), *const both = RS_CALL_OPTIONS(
-                                                                                            .flags = RS_CALL_IDEMPOTENT | RS_CALL_READ_ONLY);
+    const rs_call_options *const twice = RS_CALL_OPTIONS(.flags = RS_CALL_IDEMPOTENT),
+                                 *const both = RS_CALL_OPTIONS(.flags = RS_CALL_IDEMPOTENT | RS_CALL_READ_ONLY);
     SENT_AGAIN(false, rs_client_submit(client, 2, incr_n, NULL, NULL, queue, 1, &err));
     SENT_AGAIN(true, rs_client_submit(client, 2, incr_n, NULL, twice, queue, 1, &err));
     SENT_AGAIN(true, rs_client_submit(client, 2, incr_n, NULL, READ_ONLY, queue, 1, &err)); /* its caller's word */
@@ -220,7 +228,8 @@ static void what_may_run_twice_is_sent_again(void) {
 /* The same source, idempotent in one registration and not in the other. */
 static void one_items_word_is_not_anothers(void) {
     rs_script *twice = NULL;
-    CHECK_OK(rs_script_register(client, incr_lua, strlen(incr_lua), RS_SCRIPT_OPTIONS(.flags = RS_SCRIPT_IDEMPOTENT), &twice, &err));
+    CHECK_OK(rs_script_register(client, incr_lua, strlen(incr_lua), RS_SCRIPT_OPTIONS(.flags = RS_SCRIPT_IDEMPOTENT),
+                                &twice, &err));
     CHECK_OK(rs_pipeline_script(pipeline, twice, 1, n, NULL, 0, NULL, NULL, NULL, &err));
     CHECK_OK(rs_pipeline_script(pipeline, twice, 1, n, NULL, 0, NULL, NULL, NULL, &err));
     SENT_AGAIN(true, rs_pipeline_submit(pipeline, NULL, queue, 1, &err));
@@ -237,9 +246,12 @@ static void read_only_scripts(void) {
     rs_reply *replies = NULL;
     CHECK_OK(rs_script_register(client, writes, strlen(writes), NULL, &writer, &err));
     CHECK_FAILS(RS_ERR_SERVER, "rite", rs_script_call(incr, NULL, 1, n, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
-    CHECK_FAILS(RS_ERR_NOT_READ_ONLY, "no-writes", rs_script_call(writer, NULL, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
-    CHECK_FAILS(RS_ERR_NOT_READ_ONLY, "no-writes", rs_script_submit(writer, NULL, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, queue, 1, &err));
-    CHECK_FAILS(RS_ERR_NOT_READ_ONLY, "no-writes", rs_pipeline_script(pipeline, writer, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, &err));
+    CHECK_FAILS(RS_ERR_NOT_READ_ONLY, "no-writes",
+                rs_script_call(writer, NULL, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
+    CHECK_FAILS(RS_ERR_NOT_READ_ONLY, "no-writes",
+                rs_script_submit(writer, NULL, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, queue, 1, &err));
+    CHECK_FAILS(RS_ERR_NOT_READ_ONLY, "no-writes",
+                rs_pipeline_script(pipeline, writer, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, &err));
     CHECK_OK(rs_pipeline_script(pipeline, incr, 1, n, NULL, 0, NULL, NULL, READ_ONLY, &err));
     CHECK_OK(rs_pipeline_script(pipeline, incr, 1, n, NULL, 0, NULL, NULL, NULL, &err));
     CHECK_OK(rs_pipeline_exec(pipeline, NULL, &replies, &err));
@@ -312,7 +324,8 @@ static void reading_from_a_replica(void) {
     do_command(replica, "REPLICAOF", "127.0.0.1", port, NULL);
     bool is_following = false;
     WAIT_UNTIL((reply = command(replica, "INFO", "replication", NULL),
-                is_following = strstr(rs_reply_string(reply, NULL), "master_link_status:up") != NULL, rs_reply_free(reply), is_following));
+                is_following = strstr(rs_reply_string(reply, NULL), "master_link_status:up") != NULL,
+                rs_reply_free(reply), is_following));
     CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &script, &err));
 
     const struct {

@@ -736,7 +736,8 @@ static void use_in_a_child(void) {
     rs_completion completion;
     size_t count = 7;
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_submit(client, 1, ping, NULL, NULL, shared, 2, &err));
-    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_script_submit(multiply, client, 0, NULL, NULL, 0, NULL, NULL, NULL, shared, 2, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork",
+                rs_script_submit(multiply, client, 0, NULL, NULL, 0, NULL, NULL, NULL, shared, 2, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_queue_poll(shared, &completion, 1, 0, &count, &err));
     CHECK_INT(count, 0);
     CHECK_INT(rs_queue_len(shared), 0);

@@ -58,7 +58,8 @@ static void *wait_for_completions(void *argument) {
         case 0: CHECK_OK(rs_queue_poll(w->queue, completions, 4, RS_FOREVER, &count, &err)); break;
         case 1: CHECK_OK(rs_queue_dispatch(w->queue, 4, RS_FOREVER, ignore, NULL, &count, &err)); break;
         default:
-            CHECK_OK(rs_queue_poll_packed(w->queue, buffer, sizeof buffer, 4, RS_FOREVER, &used, &count, &needed, &err));
+            CHECK_OK(
+                rs_queue_poll_packed(w->queue, buffer, sizeof buffer, 4, RS_FOREVER, &used, &count, &needed, &err));
             CHECK(used == 0 && needed == 0);
         }
         CHECK_INT(count, 0);

@@ -96,11 +96,11 @@ static rs_status call(const cJSON *step, way way, outcome *out) {
     const rs_call_options *options = has_flag(step, "readOnly") ? READ_ONLY : NULL;
     rs_status status;
     if (way.queue == NULL)
-        status = rs_script_call(script, way.other_deadline, keys.count, data(keys), keys.lens, args.count, data(args), args.lens,
-                                options, &out->reply, &out->error);
+        status = rs_script_call(script, way.other_deadline, keys.count, data(keys), keys.lens, args.count, data(args),
+                                args.lens, options, &out->reply, &out->error);
     else
-        status = rs_script_submit(script, way.other_deadline, keys.count, data(keys), keys.lens, args.count, data(args), args.lens,
-                                  options, way.queue, way.tag, &out->error);
+        status = rs_script_submit(script, way.other_deadline, keys.count, data(keys), keys.lens, args.count, data(args),
+                                  args.lens, options, way.queue, way.tag, &out->error);
     strings_free(keys);
     strings_free(args);
     rs_script_free(script);
@@ -109,9 +109,10 @@ static rs_status call(const cJSON *step, way way, outcome *out) {
 
 static rs_status command_of(const cJSON *step, way way, outcome *out) {
     strings words = strings_of(field(step, "words"));
-    const rs_status status =
-        way.queue == NULL ? rs_client_command(sender(way), words.count, data(words), words.lens, NULL, &out->reply, &out->error)
-                          : rs_client_submit(sender(way), words.count, data(words), words.lens, NULL, way.queue, way.tag, &out->error);
+    const rs_status status = way.queue == NULL ? rs_client_command(sender(way), words.count, data(words), words.lens,
+                                                                   NULL, &out->reply, &out->error)
+                                               : rs_client_submit(sender(way), words.count, data(words), words.lens,
+                                                                  NULL, way.queue, way.tag, &out->error);
     strings_free(words);
     return status;
 }
@@ -127,9 +128,11 @@ static rs_status append(rs_pipeline *pipeline, const cJSON *item, rs_client *on,
     const cJSON *command = field(item, "command");
     strings keys = strings_of(command != NULL ? command : field(item, "keys")), args = strings_of(field(item, "args"));
     rs_script *script = command != NULL ? NULL : script_of(item, on);
-    const rs_status status = command != NULL ? rs_pipeline_command(pipeline, keys.count, data(keys), keys.lens, NULL, err)
-                                             : rs_pipeline_script(pipeline, script, keys.count, data(keys), keys.lens, args.count,
-                                                                  data(args), args.lens, has_flag(item, "readOnly") ? READ_ONLY : NULL, err);
+    const rs_status status = command != NULL
+                                 ? rs_pipeline_command(pipeline, keys.count, data(keys), keys.lens, NULL, err)
+                                 : rs_pipeline_script(pipeline, script, keys.count, data(keys), keys.lens, args.count,
+                                                      data(args), args.lens,
+                                                      has_flag(item, "readOnly") ? READ_ONLY : NULL, err);
     strings_free(keys);
     strings_free(args);
     rs_script_free(script);
@@ -318,7 +321,8 @@ static outcome run_step(const cJSON *step) {
     way way = {.client = strcmp(on, "client") == 0 ? client : strcmp(on, "other") == 0 ? other : NULL};
     rs_client *view = NULL;
     if (way.client == NULL) FAIL("no such client: %s", on);
-    if (timeout > 0) CHECK_OK(rs_client_with(way.client, RS_CALL_OPTIONS(.timeout_ms = (uint64_t)timeout), &view, &err));
+    if (timeout > 0)
+        CHECK_OK(rs_client_with(way.client, RS_CALL_OPTIONS(.timeout_ms = (uint64_t)timeout), &view, &err));
     way.other_deadline = view;
     if (start != NULL) {
         CHECK(call_count < STARTED_MAX);

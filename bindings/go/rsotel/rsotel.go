@@ -1,12 +1,15 @@
-// Package rsotel tells OpenTelemetry of the calls of package rsscript: a span for each, and the histogram db.client.operation.duration.
+// Package rsotel tells OpenTelemetry of the calls of package rsscript: a span for each, and the histogram
+// db.client.operation.duration.
 //
 //	client, err := rsscript.Open(ctx, url, rsscript.WithHook(rsotel.New(rsotel.WithURL(url))))
 //
-// Names and attributes are those of the [semantic conventions for Redis], as they are since they are stable. A span is named after the command, and of a script also after that, such as
-// "EVALSHA reserve": the script's name (see rsscript.Name), else its SHA1, is db.stored_procedure.name. Pipelines and transactions are one span, "PIPELINE" and "MULTI", followed by the
-// command where they have one only. Keys, arguments and sources are not told.
+// Names and attributes are those of the [semantic conventions for Redis], as they are since they are stable. A span
+// is named after the command, and of a script also after that, such as "EVALSHA reserve": the script's name (see
+// rsscript.Name), else its SHA1, is db.stored_procedure.name. Pipelines and transactions are one span, "PIPELINE"
+// and "MULTI", followed by the command where they have one only. Keys, arguments and sources are not told.
 //
-// Two attributes are this library's own, on spans of calls that failed: rs_script.indeterminate, where the call may have been executed, and rs_script.not_executed, where it certainly was not.
+// Two attributes are this library's own, on spans of calls that failed: rs_script.indeterminate, where the call may
+// have been executed, and rs_script.not_executed, where it certainly was not.
 //
 // [semantic conventions for Redis]: https://opentelemetry.io/docs/specs/semconv/database/redis/
 package rsotel
@@ -42,7 +45,8 @@ func WithMeterProvider(provider metric.MeterProvider) Option {
 	return func(h *hook) { h.meters = provider }
 }
 
-// WithURL tells of the server that the client's URL names: its address and port, and the number of the database. Of several, as a cluster's URL has, it tells nothing.
+// WithURL tells of the server that the client's URL names: its address and port, and the number of the database. Of
+// several, as a cluster's URL has, it tells nothing.
 func WithURL(url string) Option {
 	return func(h *hook) { h.common = append(h.common, ofURL(url)...) }
 }
@@ -62,13 +66,17 @@ type hook struct {
 
 // New makes a hook for rsscript.WithHook. It may be shared by clients.
 func New(options ...Option) rsscript.Hook {
-	h := &hook{tracers: otel.GetTracerProvider(), meters: otel.GetMeterProvider(), common: []attribute.KeyValue{semconv.DBSystemNameRedis}}
+	h := &hook{
+		tracers: otel.GetTracerProvider(), meters: otel.GetMeterProvider(),
+		common: []attribute.KeyValue{semconv.DBSystemNameRedis},
+	}
 	for _, option := range options {
 		option(h)
 	}
 	h.tracer = h.tracers.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL))
 	var err error
-	h.duration, err = h.meters.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL)).Float64Histogram("db.client.operation.duration",
+	meter := h.meters.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL))
+	h.duration, err = meter.Float64Histogram("db.client.operation.duration",
 		metric.WithDescription("Duration of database client operations."), metric.WithUnit("s"),
 		metric.WithExplicitBucketBoundaries(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10))
 	if err != nil {
@@ -82,7 +90,8 @@ func (h *hook) Before(ctx context.Context, call *rsscript.CallInfo) context.Cont
 	if call.Script != "" {
 		name += " " + call.Script
 	}
-	ctx, _ = h.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(h.common...), trace.WithAttributes(ofCall(call)...))
+	ctx, _ = h.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(h.common...), trace.WithAttributes(ofCall(call)...))
 	return ctx
 }
 
@@ -105,7 +114,8 @@ func (h *hook) After(ctx context.Context, call *rsscript.CallInfo, outcome *rssc
 	}
 }
 
-// operation is db.operation.name: of what is in a pipeline or transaction, where that is always the same, in front of it what it is in.
+// operation is db.operation.name: of what is in a pipeline or transaction, where that is always the same, in front
+// of it what it is in.
 func operation(call *rsscript.CallInfo) string {
 	for i := range call.Items {
 		if call.Items[i].Operation != call.Items[0].Operation {
@@ -164,7 +174,8 @@ func certainty(err error) []attribute.KeyValue {
 		return nil
 	}
 	return []attribute.KeyValue{
-		attribute.Bool("rs_script.indeterminate", own.Indeterminate), attribute.Bool("rs_script.not_executed", own.NotExecuted),
+		attribute.Bool("rs_script.indeterminate", own.Indeterminate),
+		attribute.Bool("rs_script.not_executed", own.NotExecuted),
 	}
 }
 

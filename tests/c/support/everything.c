@@ -105,14 +105,14 @@ static void views(const everything *e, rs_status expected) {
 #define VIEW(call)                                                                                                     \
     do {                                                                                                               \
         GIVES(RS_OK, call);                                                                                            \
-        GIVES(expected, rs_client_command(view, 1, ping, NULL, NULL, NULL, &err));                                           \
+        GIVES(expected, rs_client_command(view, 1, ping, NULL, NULL, NULL, &err));                                     \
         rs_client_free(view);                                                                                          \
     } while (0)
     VIEW(rs_client_with(e->client, RS_CALL_OPTIONS(.timeout_ms = PATIENCE_MS), &view, &err));
     VIEW(rs_client_with(e->client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_PRIMARY), &view, &err));
-    VIEW(rs_client_with(e->client, RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_to = "k", .route_len = 1), &view, &err));
-    VIEW(rs_client_with(e->client, RS_CALL_OPTIONS(.route = RS_ROUTE_SLOT, .route_slot = 0), &view, &err));
-    VIEW(rs_client_with(e->client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = "127.0.0.1:1", .route_len = 11), &view, &err));
+    VIEW(rs_client_with(e->client, TO_KEY("k", 1), &view, &err));
+    VIEW(rs_client_with(e->client, TO_SLOT(0), &view, &err));
+    VIEW(rs_client_with(e->client, TO_NODE("127.0.0.1:1"), &view, &err));
     VIEW(rs_client_with(e->client, RS_CALL_OPTIONS(.route = RS_ROUTE_ALL), &view, &err));
 #undef VIEW
 }
@@ -132,7 +132,8 @@ static void calls(const everything *e, rs_status expected) {
     GIVES(expected, rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
     rs_reply_free(reply);
     rs_script_free(script);
-    GIVES(RS_OK, rs_script_register(e->client, lua, strlen(lua), RS_SCRIPT_OPTIONS(.flags = RS_SCRIPT_IDEMPOTENT), &script, &err));
+    GIVES(RS_OK, rs_script_register(e->client, lua, strlen(lua), RS_SCRIPT_OPTIONS(.flags = RS_SCRIPT_IDEMPOTENT),
+                                    &script, &err));
     GIVES(expected, rs_script_call(script, e->client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, &reply, &err));
     rs_reply_free(reply);
     GIVES(expected, rs_client_script_load(e->client, script, &err));
