@@ -817,8 +817,9 @@ rs_status rs_options_set_events(rs_options *options,
 
 // Takes events out, in the order in which they came, as many as fit.
 //
-// `buffer`: `capacity` bytes; each event is an i32 of RS_LOG_ and its message as a u32 length and its bytes, in the machine's byte order and
-// not aligned. `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were dropped since the
+// `buffer`: `capacity` bytes; each event is four i32 and two texts, in the machine's byte order and not aligned: its kind (1 a first connection to a
+// server, 2 another, 3 one that could not be made, 4 one that was lost, 8 other primaries; others may come), its RS_LOG_ level, the RS_ERR_ status and the
+// RS_REASON_ of the error behind it or 0, the server, empty where none is known, and the message, each as a u32 length and its bytes. `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were dropped since the
 // last time. All three are 0 on failure, and each may be NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_take(rs_events *events,
                          char *buffer,

@@ -1,7 +1,7 @@
 //! Events of clients for who cannot be called back: kept until they are fetched. A binding whose language runs on one thread, which may
 //! just be waiting for a thread of this library, has no other way to learn of them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -27,11 +27,63 @@ struct Kept {
 struct State {
     events: VecDeque<Event>,
     dropped: usize,
+    /// Servers to which there has been a connection.
+    known: HashSet<String>,
 }
 
 struct Event {
-    level: LogLevel,
+    kind: i32,
+    level: i32,
+    status: rs_status,
+    reason: i32,
+    node: String,
     message: String,
+}
+
+const CONNECTED: i32 = 1;
+const RECONNECTED: i32 = 2;
+const CONNECT_FAILED: i32 = 3;
+const LOST: i32 = 4;
+const PRIMARIES_CHANGED: i32 = 8;
+
+impl Event {
+    fn of(level: LogLevel, message: &str, known: &mut HashSet<String>) -> Self {
+        let node = message.strip_prefix("connected to ").filter(|_| level == LogLevel::Info);
+        let kind = match (level, node) {
+            (LogLevel::Error, _) => CONNECT_FAILED,
+            (LogLevel::Warning, _) => LOST,
+            (LogLevel::Info, Some(node)) if known.insert(node.to_owned()) => CONNECTED,
+            (LogLevel::Info, Some(_)) => RECONNECTED,
+            (LogLevel::Info, None) => PRIMARIES_CHANGED,
+        };
+        let node = node.unwrap_or_default().to_owned();
+        Event {
+            kind,
+            level: level as i32,
+            status: super::RS_OK,
+            reason: 0,
+            node,
+            message: message.to_owned(),
+        }
+    }
+
+    fn size(&self) -> usize {
+        4 * size_of::<i32>() + 2 * size_of::<u32>() + self.node.len() + self.message.len()
+    }
+
+    fn write(&self, mut at: usize, memory: &mut Memory<'_>) {
+        let mut put = |bytes: &[u8]| {
+            memory.write(at, bytes);
+            at += bytes.len();
+        };
+        for number in [self.kind, self.level, self.status, self.reason] {
+            put(&number.to_ne_bytes());
+        }
+        for text in [&self.node, &self.message] {
+            put(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_ne_bytes());
+            put(text.as_bytes());
+        }
+    }
 }
 
 impl Kept {
@@ -39,29 +91,15 @@ impl Kept {
         if self.queue.check_process().is_err() {
             return;
         }
-        let mut state = self.state.lock();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
         if state.events.len() >= self.capacity {
             state.events.pop_front();
             state.dropped += 1;
         }
-        state.events.push_back(Event { level, message: message.to_owned() });
-        drop(state);
+        state.events.push_back(Event::of(level, message, &mut state.known));
+        drop(guard);
         self.queue.wake();
-    }
-}
-
-/// Size of an event in front of its message.
-const HEAD: usize = 8;
-
-impl Event {
-    fn size(&self) -> usize {
-        HEAD + self.message.len()
-    }
-
-    fn write(&self, at: usize, memory: &mut Memory<'_>) {
-        memory.write(at, &(self.level as i32).to_ne_bytes());
-        memory.write(at + 4, &u32::try_from(self.message.len()).unwrap_or(u32::MAX).to_ne_bytes());
-        memory.write(at + HEAD, self.message.as_bytes());
     }
 }
 
@@ -125,8 +163,9 @@ pub unsafe extern "C" fn rs_options_set_events(
 
 /// Takes events out, in the order in which they came, as many as fit.
 ///
-/// `buffer`: `capacity` bytes; each event is an i32 of RS_LOG_ and its message as a u32 length and its bytes, in the machine's byte order and
-/// not aligned. `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were dropped since the
+/// `buffer`: `capacity` bytes; each event is four i32 and two texts, in the machine's byte order and not aligned: its kind (1 a first connection to a
+/// server, 2 another, 3 one that could not be made, 4 one that was lost, 8 other primaries; others may come), its RS_LOG_ level, the RS_ERR_ status and the
+/// RS_REASON_ of the error behind it or 0, the server, empty where none is known, and the message, each as a u32 length and its bytes. `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were dropped since the
 /// last time. All three are 0 on failure, and each may be NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
@@ -204,12 +243,29 @@ mod tests {
         }
         let mut state = kept.state.lock();
         assert_eq!((state.dropped, state.events.len()), (1, 2));
-        let mut bytes = [0; 20];
-        let first = take(&mut state.events, &mut Memory::from(&mut bytes[..12]));
-        assert_eq!((first, &bytes[..11]), ((11, 13), &b"\x03\0\0\0\x03\0\0\0two"[..]));
-        assert_eq!(take(&mut state.events, &mut Memory::from(&mut bytes[..])), (13, 0));
-        assert_eq!(&bytes[8..13], b"three");
+        let mut bytes = [0; 100];
+        let size = 24 + "two".len();
+        let first = take(&mut state.events, &mut Memory::from(&mut bytes[..size + 5]));
+        assert_eq!(first, (size, size + 2));
+        assert_eq!(&bytes[..size], b"\x08\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x03\0\0\0two");
+        assert_eq!(take(&mut state.events, &mut Memory::from(&mut bytes[..])), (size + 2, 0));
+        assert_eq!(&bytes[size - 3..size + 2], b"three");
         assert_eq!(take(&mut state.events, &mut Memory::from(&mut bytes[..])), (0, 0));
         Ok(())
+    }
+
+    #[test]
+    fn another_connection_to_a_server_is_told_from_the_first() {
+        let mut known = HashSet::new();
+        let mut kind = |level, message: &str| {
+            let event = Event::of(level, message, &mut known);
+            (event.kind, event.node)
+        };
+        assert_eq!(kind(LogLevel::Info, "connected to a:1"), (CONNECTED, "a:1".into()));
+        assert_eq!(kind(LogLevel::Info, "connected to b:1"), (CONNECTED, "b:1".into()));
+        assert_eq!(kind(LogLevel::Info, "connected to a:1"), (RECONNECTED, "a:1".into()));
+        assert_eq!(kind(LogLevel::Warning, "connected to a:1"), (LOST, String::new()));
+        assert_eq!(kind(LogLevel::Error, "refused"), (CONNECT_FAILED, String::new()));
+        assert_eq!(kind(LogLevel::Info, "the primaries are a:1"), (PRIMARIES_CHANGED, String::new()));
     }
 }

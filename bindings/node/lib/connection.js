@@ -370,11 +370,7 @@ class Connection {
         for (let used = 1; used > 0; ) {
             native.eventsTake(handle, room, room.length, this.#used, this.#needed, this.#count);
             used = this.#used.readUInt32LE(0);
-            for (let at = 0; at < used; ) {
-                const length = room.readUInt32LE(at + 4);
-                of.read(room.readInt32LE(at), room.utf8Slice(at + 8, at + 8 + length), isOld);
-                at += 8 + length;
-            }
+            for (let at = 0; at < used; ) at = of.read(room, at, isOld);
         }
     }
 

@@ -8,11 +8,11 @@ class ScriptError extends Error {
     constructor(status, { message, serverCode = "", indeterminate = false, notExecuted = false, reason, index = -1, node = "" }) {
         super(message);
         this.status = status;
-        this.code = STATUSES.get(status) ?? "RS_ERR_UNKNOWN";
+        this.code = codeOf(status);
         this.serverCode = serverCode;
         this.indeterminate = indeterminate;
         this.notExecuted = notExecuted;
-        this.reason = REASONS[reason] ?? "RS_REASON_UNKNOWN";
+        this.reason = nameOfReason(reason);
         this.index = index < 0 ? undefined : index;
         this.node = node === "" ? undefined : node;
     }
@@ -80,6 +80,8 @@ const STATUSES = new Map(
 );
 const WHY = ["DEADLINE", "CONNECTION_LOST", "CANCELLED", "PROTOCOL", "CLOSED", "SERVER", "CONNECT", "LIMIT", "ARGUMENT", "INTERNAL", "RESOURCES"];
 const REASONS = [undefined, ...WHY.map((name) => `RS_REASON_${name}`)];
+const codeOf = (status) => STATUSES.get(status) ?? "RS_ERR_UNKNOWN";
+const nameOfReason = (reason) => REASONS[reason] ?? "RS_REASON_UNKNOWN";
 /** The same numbers, by their names. */
 const reasonOf = Object.fromEntries(WHY.map((name, i) => [name, i + 1]));
 
@@ -163,6 +165,8 @@ module.exports = {
     arrivedError,
     callerOf,
     nameCaller,
+    codeOf,
+    nameOfReason,
     reasonOf,
     invalid: refuse(100, reasonOf.ARGUMENT),
     closed: refuse(107, reasonOf.CLOSED),

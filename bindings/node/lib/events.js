@@ -4,20 +4,31 @@
 "use strict";
 
 const builtin = require("./builtin");
+const { codeOf, nameOfReason } = require("./errors");
 const time = require("./time");
 const tracing = require("./tracing");
 
 const EventEmitter = builtin("node:events");
 
-const ERROR = 1;
-const WARNING = 2;
+/** By the numbers of the C header. What is not among them a newer library tells. */
+const NAMES = [
+    undefined,
+    "connect",
+    "reconnect",
+    "connectError",
+    "lost",
+    "authError",
+    "reauthenticated",
+    "userChanged",
+    "primariesChanged",
+    "failover",
+    "slotMoved",
+];
 
 /** Listeners, and what they are told. */
 class Events {
     #emitter = new EventEmitter();
     #address;
-    /** Servers to which there was a connection: the next one is a new one. */
-    #known = new Set();
 
     constructor(address) {
         this.#address = address;
@@ -39,16 +50,20 @@ class Events {
         if (this.#emitter.listenerCount(name) > 0) time.nextTick(() => this.#emitter.emit(name, details));
     }
 
-    /** Takes in what the library says. With `isOld` nobody is told: it was before the first listener came. */
-    read(level, message, isOld) {
-        const [, node] = /^connected to (.*)$/s.exec(message) ?? [];
-        if (node !== undefined) {
-            const name = this.#known.has(node) ? "reconnect" : "connect";
-            this.#known.add(node);
-            if (!isOld) this.tell(name, { node, message });
-        } else if (!isOld && (level === ERROR || level === WARNING)) {
-            this.tell(level === ERROR ? "connectError" : "lost", { message });
+    /** Tells what the library says, from `at` of a Buffer on; where it ends. With `isOld` nobody is told: it was before the first listener came. */
+    read(buffer, at, isOld) {
+        const text = (from) => buffer.utf8Slice(from + 4, from + 4 + buffer.readUInt32LE(from));
+        const [kind, , status, reason] = [0, 4, 8, 12].map((place) => buffer.readInt32LE(at + place));
+        const ofMessage = at + 20 + buffer.readUInt32LE(at + 16);
+        if (!isOld && NAMES[kind] !== undefined) {
+            const node = text(at + 16);
+            this.tell(NAMES[kind], {
+                ...(node !== "" && { node }),
+                ...(status !== 0 && { code: codeOf(status), reason: nameOfReason(reason) }),
+                message: text(ofMessage),
+            });
         }
+        return ofMessage + 4 + buffer.readUInt32LE(ofMessage);
     }
 }
 

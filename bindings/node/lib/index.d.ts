@@ -151,16 +151,39 @@ export class Client {
     [Symbol.asyncDispose](): Promise<void>;
 }
 
+export interface ConnectionEvent {
+    /** The server, as `host:port` or the path of a socket, where it is about one. */
+    node?: string | undefined;
+    /** Of the error behind it, if there is one: `RS_ERR_CONNECT` and its like, ... */
+    code?: string | undefined;
+    /** ... and `RS_REASON_CONNECTION_LOST` and its like. */
+    reason?: string | undefined;
+    /** The same in words. */
+    message: string;
+}
+
 /** What is told of connections. Each also goes to the diagnostics channel `rs_script:connection`, as `event` with these fields and the address. */
 export interface ConnectionEvents {
     /** There is a first connection to this server. */
-    connect: { node: string; message: string };
-    /** There is a connection again, in place of one that is gone. */
-    reconnect: { node: string; message: string };
-    /** A connection was lost, and the next call has asked for another. */
-    lost: { message: string };
+    connect: ConnectionEvent;
+    /** There is a connection again, in place of one before. */
+    reconnect: ConnectionEvent;
+    /** A connection was lost or given up; told when another is about to be made. */
+    lost: ConnectionEvent;
     /** A connection could not be made. */
-    connectError: { message: string };
+    connectError: ConnectionEvent;
+    /** A server did not accept user or password. */
+    authError: ConnectionEvent;
+    /** A connection that stands has logged in again. */
+    reauthenticated: ConnectionEvent;
+    /** A connection is replaced because the user has changed. */
+    userChanged: ConnectionEvent;
+    /** A cluster has other primaries than before, or is known for the first time. */
+    primariesChanged: ConnectionEvent;
+    /** Another server is the primary now, of one without a cluster. */
+    failover: ConnectionEvent;
+    /** A server of a cluster has said that a slot is another's now. */
+    slotMoved: ConnectionEvent;
 }
 
 export interface Killed {

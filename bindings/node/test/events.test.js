@@ -11,7 +11,7 @@ const { test } = require("node:test");
 const rs = require("..");
 const { Server, program, until } = require("./support");
 
-const NAMES = ["connect", "reconnect", "lost", "connectError"];
+const NAMES = ["connect", "reconnect", "lost", "connectError", "primariesChanged"];
 
 /** A client on a server of its own, and what it has told. */
 async function listening(t, options) {
