@@ -13,8 +13,12 @@ const process = builtin("node:process");
 
 /** The C library that Node itself runs on: a package manager that knows of none installs the packages for both. */
 function libc() {
-    const maps = "/proc/self/maps";
-    return fs.existsSync(maps) && fs.readFileSync(maps, "latin1").includes("/ld-musl-") ? "musl" : "gnu";
+    try {
+        return fs.readFileSync("/proc/self/maps", "latin1").includes("/ld-musl-") ? "musl" : "gnu";
+    } catch {
+        // Deno, which is made for the other one, lets nobody see that who may not do everything.
+        return "gnu";
+    }
 }
 
 function find() {

@@ -71,7 +71,7 @@ const OUTCOMES = [
 ];
 
 const bin = (name) => path.join(__dirname, "node_modules", ".bin", name);
-for (const [runtime, command] of [["Node", [process.execPath]], ["Bun", [bin("bun")]], ["Deno", [bin("deno"), "run", "--allow-all"]]]) {
+for (const [runtime, command] of [["Node", [process.execPath]], ["Bun", [bin("bun")]], ["Deno", [bin("deno"), "run", "--allow-ffi", "--allow-read", "--allow-env"]]]) {
     test(`${runtime} runs what there is`, async () => {
         // Only Node bears ffi-napi.
         const env = runtime === "Node" ? process.env : without("RS_SCRIPT_FFI");
