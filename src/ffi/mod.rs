@@ -9,6 +9,7 @@ pub mod call_options;
 pub(crate) mod cancel;
 pub mod client;
 pub mod error;
+pub mod events;
 pub(crate) mod fork;
 pub(crate) mod library;
 pub(crate) mod lock;

@@ -82,6 +82,10 @@ impl rs_queue {
     fn made(queue: Queue) -> *mut rs_queue {
         Box::into_raw(Box::new(rs_queue { queue, details: AtomicBool::new(false) }))
     }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
+    }
 }
 
 /// What has become of a call. 16 bytes and two pointers; the layout is fixed.
@@ -608,7 +612,7 @@ fn patience(timeout_ms: u64) -> Duration {
 ///
 /// # Safety
 /// `place` is NULL or a place for a number.
-unsafe fn number(place: *mut usize) -> impl Fn(usize) {
+pub(super) unsafe fn number(place: *mut usize) -> impl Fn(usize) {
     let set = move |value| {
         if !place.is_null() {
             // SAFETY: not NULL, and the caller promises a place.
