@@ -45,6 +45,12 @@ void use(rs::Client &client, rs::Script &script) {
     script.call(keys, bytes);
 #elif defined CLIENT_OF_BRACES
     script.call({"redis://127.0.0.1"}, {"k"}, {"a"});
+#elif defined STRINGS_AS_OPTIONS
+    moved.command({"GET"}, {"k"});
+#elif defined NUMBER_AS_OPTIONS
+    script.call({"k"}, {1}, {1});
+#elif defined NAME_AS_SCRIPT_OPTIONS
+    rs::Script named(moved, "return 1", {"name"});
 #elif defined STRING_OF_TEMPORARY
     std::string_view text = script.call(moved, keys, {"b"}).string();
 #elif defined ELEMENT_OF_TEMPORARY

@@ -60,10 +60,10 @@ private:
 struct CallOptions {
     // The call only reads. A script is stopped by the server at its first write; of a command you vouch for it. It is sent again when its
     // reply was lost, and may be run by replicas: see read_from.
-    bool read_only = false;
+    Flag read_only = false;
 
     // The call may safely run twice: it is sent again when its reply was lost.
-    bool idempotent = false;
+    Flag idempotent = false;
 
     // How long it may take, all its attempts together; above 0.
     std::optional<std::chrono::milliseconds> timeout = {};

@@ -28,6 +28,18 @@
 #endif
 
 namespace rs {
+
+// A bool of which only a bool is made: `{"a"}` and `{1}`, arguments in the wrong place, are no options.
+class Flag {
+public:
+    constexpr Flag() noexcept = default;
+    template <class T, std::enable_if_t<std::is_same_v<T, bool>, int> = 0> constexpr Flag(T on) noexcept : on_(on) {}
+    constexpr operator bool() const noexcept { return on_; }
+
+private:
+    bool on_ = false;
+};
+
 namespace detail {
 
 // Throws, or ends the program where there are no exceptions.

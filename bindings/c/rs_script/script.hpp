@@ -23,7 +23,7 @@ class Script;
 // What a script has beside its source.
 struct ScriptOptions {
     // It may safely run twice: a call whose reply was lost is sent again within its deadline.
-    bool idempotent = false;
+    Flag idempotent = false;
 
     // What it is called in figures and events; none, or up to 256 bytes of UTF-8.
     std::string name = {};
