@@ -37,7 +37,9 @@ type Option func(*settings) *Error
 type settings struct {
 	native      *C.rs_options
 	maxInFlight int
+	failsFull   bool
 	events      *eventLog
+	hooks       []Hook
 }
 
 // defaultMaxInFlight bounds what calls may take in memory, far above what a server answers in a moment.
@@ -285,6 +287,16 @@ func WithMaxWaiting(count int) Option {
 	}
 }
 
+// WithSharedConnections is how many connections to each server calls share, 1 to 64: what takes long on one holds up no calls on the others. Calls with a
+// key in common keep their order. Default: 1.
+func WithSharedConnections(count int) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_shared_connections(o, C.size_t(max(count, 0)), err)
+		})
+	}
+}
+
 // WithReadFrom says which servers run read-only calls; everything else runs on primaries. Default: [Primary]. See also [Client.WithReadFrom].
 func WithReadFrom(from ReadFrom) Option {
 	return func(s *settings) *Error {
@@ -328,13 +340,21 @@ func WithSentinelAuth(username, password string) Option {
 	}
 }
 
-// WithMaxInFlight is how many calls may be in flight at once; one more ends with [ErrQueueFull]. 1 to 16777215; default 65536.
+// WithMaxInFlight is how many calls may be in flight at once. One more waits for its turn, as long as its context lets it; see [WithFailWhenFull]. 1 to 16777215; default 65536.
 func WithMaxInFlight(calls int) Option {
 	return func(s *settings) *Error {
 		if calls < 1 || calls >= 1<<placeBits {
 			return refused(ErrInvalidOption, fmt.Sprintf("the limit of %d calls in flight is not within 1 to %d", calls, 1<<placeBits-1))
 		}
 		s.maxInFlight = calls
+		return nil
+	}
+}
+
+// WithFailWhenFull has a call end with [ErrQueueFull] at once where it would have to wait because of [WithMaxInFlight].
+func WithFailWhenFull() Option {
+	return func(s *settings) *Error {
+		s.failsFull = true
 		return nil
 	}
 }

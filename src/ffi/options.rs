@@ -80,7 +80,7 @@ pub unsafe extern "C" fn rs_options_free(options: *mut rs_options) {
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
-unsafe fn set(
+pub(super) unsafe fn set(
     options: *mut rs_options,
     err: *mut *mut rs_error,
     body: impl FnOnce(&mut Options) -> Result<()>,
@@ -387,6 +387,26 @@ pub unsafe extern "C" fn rs_options_set_max_waiting(
 ) -> rs_status {
     // SAFETY: as documented.
     unsafe { set(options, err, |options| options.max_waiting(count).map(drop)) }
+}
+
+/// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a pipeline of slow scripts, holds up all
+/// calls behind it.
+///
+/// With more, a call takes the connection with the fewest calls under way, and another is made where all have some. Calls with a key in common keep
+/// their order: they take the same connection, and where such calls are under way on several, a call waits for them before it is sent. So does one
+/// that may touch anything, such as FLUSHALL or a script without keys, with all calls before and behind it. A blocking call costs a little more than on
+/// one connection.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_shared_connections(
+    options: *mut rs_options,
+    count: usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { set(options, err, |options| options.shared_connections(count).map(drop)) }
 }
 
 /// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with RS_ERR_QUEUE_FULL, and

@@ -7,8 +7,10 @@
 
 pub mod calls;
 pub mod cluster;
+pub mod executor;
 pub mod fake;
 pub mod load;
+pub mod nodes;
 pub mod proxy;
 pub mod raw;
 pub mod replication;

@@ -111,6 +111,12 @@ public:
     // its own. More stand in line; default 1000.
     Options &max_waiting(std::size_t count) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_max_waiting, count); }
 
+    // How many connections to each server calls share, 1 to 64: what takes long on one holds up no calls on the others.
+    // Default 1.
+    Options &shared_connections(std::size_t count) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_shared_connections, count);
+    }
+
     // How many blocking calls may be in flight at a time, of all threads together; 0: any number, the default. One
     // more ends at once with RS_ERR_QUEUE_FULL.
     Options &max_in_flight(std::size_t calls) RS_SCRIPT_LIFETIMEBOUND {
