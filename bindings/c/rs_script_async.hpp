@@ -27,6 +27,7 @@
 //           on its thread, and what they submit then is refused (RS_ERR_CLOSED). Nothing else may use the Dispatcher
 //           by then.
 // THREADS   Any number of threads may submit and run.
+// FORK      A child makes a Dispatcher of its own. Its parent's accepts nothing there (RS_ERR_FORKED) and may go.
 
 #ifndef RS_SCRIPT_ASYNC_HPP
 #define RS_SCRIPT_ASYNC_HPP

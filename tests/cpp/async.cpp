@@ -201,6 +201,29 @@ static void going() {
     CHECK(in_time.get().as<std::string>() == "PONG");
 }
 
+// A child of fork lets its parent's Dispatcher go, which has a thread that is not there.
+static void forking() {
+    rs::Client client(server_url(redis));
+    for (Driver driver : {Driver::caller, Driver::own_thread, Driver::event_loop}) {
+        std::optional<rs::Dispatcher> dispatcher(std::in_place, 10, driver);
+        std::future<rs::Reply> left = dispatcher->command(client, {"BLPOP", "none", 0});
+        const pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            const bool is_refused = dispatcher->try_command(client, {"PING"}).error().status() == RS_ERR_FORKED;
+            dispatcher.reset();
+            _exit(is_refused ? 0 : 1);
+        }
+        int status = 0;
+        CHECK_INT(waitpid(child, &status, 0), child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        std::future<rs::Reply> good = dispatcher->command(client, {"PING"});
+        if (driver != Driver::own_thread)
+            while (good.wait_for(0ms) != std::future_status::ready) dispatcher->run_once();
+        CHECK(good.get().as<std::string>() == "PONG");
+    }
+}
+
 // Ends the process that it is called in as a program ends that nobody catches for.
 static void dies(void (*how)()) {
     const pid_t child = fork();
@@ -240,5 +263,6 @@ int main() {
     RUN(many_threads_and_calls);
     RUN(deadlines_and_cancelling);
     RUN(going);
+    RUN(forking);
     RUN(throwing_to_nobody);
 }

@@ -3,6 +3,9 @@
 #ifndef RS_SCRIPT_DISPATCHER_HPP
 #define RS_SCRIPT_DISPATCHER_HPP
 
+#include <sys/types.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -126,8 +129,8 @@ class TryAwaited;
 // - Driver::caller: run_once and run do, on the thread that calls these. (A client's thread reads the replies.)
 // - Driver::own_thread: a thread of the Dispatcher's own does.
 // - Driver::event_loop: as Driver::caller, and no other thread works for it, not even a client's: put fd() into the
-// loop, and call run_once(0ms) when
-//   it is readable. As long as nobody does, nothing goes on, so do not wait for a future on that thread.
+//   loop, and call run_once(0ms) when it is readable. As long as nobody does, nothing goes on, so do not wait for a
+//   future on that thread.
 //
 // Calls are submitted by any thread. call, command and exec take a function behind all else, which is called with a
 // Result<Reply>, or with a Completion, which also has what a broken pipeline has got; without one they give a Future.
@@ -156,13 +159,20 @@ public:
     Dispatcher &operator=(const Dispatcher &) = delete;
 
     // Lets go of what has not ended: see ENDING in rs_script_async.hpp. Not in a function or coroutine that it runs.
+    //
+    // In a child of fork() the thread is not there, and what is under way is its parent's: both are left alone.
     ~Dispatcher() {
+        if (::getpid() != process_) {
+            (void)thread_.release();
+            (void)calls_.release();
+            return;
+        }
         queue_.close();
-        if (thread_.joinable()) thread_.join();
+        if (thread_) thread_->join();
         for (;;) {
-            std::vector<Completion> ended = queue_.poll(64, std::chrono::milliseconds(0));
-            if (ended.empty()) break;
-            for (Completion &completion : ended) let_go(take(completion.tag()), std::move(completion));
+            Result<std::vector<Completion>> ended = queue_.try_poll(64, std::chrono::milliseconds(0));
+            if (!ended || ended->empty()) break;
+            for (Completion &completion : *ended) let_go(take(completion.tag()), std::move(completion));
         }
         for (;;) {
             std::unique_ptr<detail::Ending> left = take_any();
@@ -332,13 +342,13 @@ private:
         };
 #if defined(__cpp_exceptions)
         try {
-            thread_ = std::thread(work);
+            thread_ = std::make_unique<std::thread>(work);
         } catch (const std::system_error &error) {
             return Error(RS_ERR_RESOURCES, std::string("no thread for the Dispatcher: ") + error.what(),
                          RS_REASON_RESOURCES, true);
         }
 #else
-        thread_ = std::thread(work);
+        thread_ = std::make_unique<std::thread>(work);
 #endif
         return {};
     }
@@ -365,28 +375,28 @@ private:
     }
 
     std::uint64_t put(std::unique_ptr<detail::Ending> ending) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        const std::uint64_t tag = ++last_tag_;
-        endings_.emplace(tag, std::move(ending));
+        const std::lock_guard<std::mutex> lock(calls_->mutex);
+        const std::uint64_t tag = ++calls_->last_tag;
+        calls_->endings.emplace(tag, std::move(ending));
         return tag;
     }
 
     std::unique_ptr<detail::Ending> take(std::uint64_t tag) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        return take_at(endings_.find(tag));
+        const std::lock_guard<std::mutex> lock(calls_->mutex);
+        return take_at(calls_->endings.find(tag));
     }
 
     std::unique_ptr<detail::Ending> take_any() {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        return take_at(endings_.begin());
+        const std::lock_guard<std::mutex> lock(calls_->mutex);
+        return take_at(calls_->endings.begin());
     }
 
     using Endings = std::unordered_map<std::uint64_t, std::unique_ptr<detail::Ending>>;
 
     std::unique_ptr<detail::Ending> take_at(Endings::iterator found) {
-        if (found == endings_.end()) return nullptr;
+        if (found == calls_->endings.end()) return nullptr;
         std::unique_ptr<detail::Ending> ending = std::move(found->second);
-        endings_.erase(found);
+        calls_->endings.erase(found);
         return ending;
     }
 
@@ -419,11 +429,17 @@ private:
         }
     };
 
-    std::mutex mutex_;
-    Endings endings_;
-    std::uint64_t last_tag_ = 0;
+    // What has not ended, by its tag.
+    struct Calls {
+        std::mutex mutex;
+        Endings endings;
+        std::uint64_t last_tag = 0;
+    };
+
+    std::unique_ptr<Calls> calls_ = std::make_unique<Calls>();
     Queue queue_;
-    std::thread thread_;
+    std::unique_ptr<std::thread> thread_;
+    pid_t process_ = ::getpid();
 };
 
 } // namespace rs
