@@ -162,7 +162,7 @@ public:
     //
     // In a child of fork() the thread is not there, and what is under way is its parent's: both are left alone.
     ~Dispatcher() {
-        if (::getpid() != process_) {
+        if (is_forked()) {
             (void)thread_.release();
             (void)calls_.release();
             return;
@@ -367,12 +367,18 @@ private:
 
     // Whoever takes the completion out must find the ending, so it is there before the call is submitted.
     template <class Submit> Result<CallId> start(std::unique_ptr<detail::Ending> ending, Submit submit) {
+        // Its parent's threads may have held the lock when a child was forked.
+        if (is_forked())
+            return Error(RS_ERR_FORKED, "the Dispatcher was made before fork(), by the parent process; nothing was sent",
+                         RS_REASON_ARGUMENT, true);
         const std::uint64_t tag = put(std::move(ending));
         Result<void> submitted = submit(tag);
         if (submitted) return CallId{tag};
         take(tag);
         return std::move(submitted).error();
     }
+
+    bool is_forked() const noexcept { return ::getpid() != process_; }
 
     std::uint64_t put(std::unique_ptr<detail::Ending> ending) {
         const std::lock_guard<std::mutex> lock(calls_->mutex);
