@@ -621,6 +621,23 @@ void rs_client_close(const rs_client *client);
 // NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
 void rs_client_free(rs_client *client);
 
+// The authorities to trust instead of the system's, in PEM form: `len` bytes; copied. In place of rs_options_set_tls_ca_file. TLS URLs
+// only; checked by rs_client_open.
+rs_status rs_options_set_tls_ca_pem(rs_options *options,
+                                    const char *pem,
+                                    size_t len,
+                                    rs_error **err);
+
+// The client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1; not encrypted), in PEM form; copied. In place of
+// rs_options_set_tls_client_cert. TLS URLs only; checked by rs_client_open. The copies of the key are overwritten when the options and
+// clients that hold them are freed.
+rs_status rs_options_set_tls_client_cert_pem(rs_options *options,
+                                             const char *cert,
+                                             size_t cert_len,
+                                             const char *key,
+                                             size_t key_len,
+                                             rs_error **err);
+
 // The status that the failed function returned.
 //
 // NULL: RS_OK. Errors: none.
@@ -720,10 +737,17 @@ rs_status rs_options_set_client_name(rs_options *options, const char *name, rs_e
 // One of the RS_PROTOCOL_ numbers. Default: RS_PROTOCOL_AUTO.
 rs_status rs_options_set_protocol(rs_options *options, int32_t protocol, rs_error **err);
 
-// A PEM file of the authorities to trust instead of the system's. TLS URLs only; read by rs_client_open.
-rs_status rs_options_set_tls_ca_file(rs_options *options, const char *path, rs_error **err);
+// A PEM file of the authorities to trust instead of the system's. TLS URLs only. From memory: rs_options_set_tls_ca_pem.
+//
+// Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been replaced counts from the
+// next connection on. One that cannot be read or used then is the error of that attempt to connect; connections that stand go on.
+rs_status rs_options_set_tls_ca_file(rs_options *options,
+                                     const char *path,
+                                     rs_error **err);
 
-// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open.
+// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open, and again for each
+// connection. Where one has been replaced already and the other has not, they do not fit, and that attempt to connect fails. From
+// memory: rs_options_set_tls_client_cert_pem.
 rs_status rs_options_set_tls_client_cert(rs_options *options,
                                          const char *cert_path,
                                          const char *key_path,

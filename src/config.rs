@@ -3,7 +3,6 @@
 mod url;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,9 +12,11 @@ use rustls::pki_types::ServerName;
 use crate::error::{Error, Result, Status};
 use crate::log::{Log, LogLevel};
 use crate::net::address::Address;
+use crate::net::pem::Source;
 use crate::net::tls::{Tls, TlsOptions};
 use crate::resp::Limits;
 use crate::route::ReadFrom;
+use crate::secret::Secret;
 
 /// The version of the protocol spoken with the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -169,7 +170,7 @@ impl Options {
 
     /// The password to authenticate with, in place of the URL's; any bytes. Default: none.
     pub fn password(&mut self, password: impl Into<Vec<u8>>) -> &mut Self {
-        self.password = Some(Secret(password.into()));
+        self.password = Some(Secret::from(password.into()));
         self
     }
 
@@ -190,22 +191,46 @@ impl Options {
     }
 
     /// A PEM file with the certificate authorities to trust, in place of the system's. Needs a TLS URL.
+    ///
+    /// Like the other files of TLS it is read when the client is opened, and again for each connection, so that one that has been
+    /// replaced counts from the next connection on. One that cannot be read or used then is the error of that attempt to connect;
+    /// connections that stand go on.
     pub fn tls_ca_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
-        self.tls.ca_file = Some(path.into());
+        self.tls.ca = Some(Source::file("tls_ca_file", path.into()));
         self
     }
 
-    /// A PEM file with the certificate to show to the server, followed by any intermediate certificates. Needs
-    /// [`Options::tls_client_key_file`] and a TLS URL.
+    /// The same from memory, in PEM form; in place of [`Options::tls_ca_file`].
+    pub fn tls_ca_pem(&mut self, pem: impl Into<Vec<u8>>) -> &mut Self {
+        self.tls.ca = Some(Source::memory("tls_ca_pem", pem.into()));
+        self
+    }
+
+    /// A PEM file with the certificate to show to the server, followed by any intermediate certificates. Needs a key
+    /// ([`Options::tls_client_key_file`]) and a TLS URL. Read again for each connection, like its key; where one of the two has been
+    /// replaced already and the other has not, they do not fit, and that attempt to connect fails.
     pub fn tls_client_cert_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
-        self.tls.client_cert_file = Some(path.into());
+        self.tls.client_cert = Some(Source::file("tls_client_cert_file", path.into()));
+        self
+    }
+
+    /// The same from memory, in PEM form; in place of [`Options::tls_client_cert_file`].
+    pub fn tls_client_cert_pem(&mut self, pem: impl Into<Vec<u8>>) -> &mut Self {
+        self.tls.client_cert = Some(Source::memory("tls_client_cert_pem", pem.into()));
         self
     }
 
     /// A PEM file with the key of the client certificate (PKCS#8, PKCS#1 or SEC1; not encrypted). Needs
     /// [`Options::tls_client_cert_file`] and a TLS URL.
     pub fn tls_client_key_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
-        self.tls.client_key_file = Some(path.into());
+        self.tls.client_key = Some(Source::file("tls_client_key_file", path.into()));
+        self
+    }
+
+    /// The same from memory, in PEM form; in place of [`Options::tls_client_key_file`]. The bytes are overwritten when the last options and client
+    /// that hold them are freed.
+    pub fn tls_client_key_pem(&mut self, pem: impl Into<Vec<u8>>) -> &mut Self {
+        self.tls.client_key = Some(Source::memory("tls_client_key_pem", pem.into()));
         self
     }
 
@@ -331,7 +356,7 @@ impl Options {
 
     /// The password to authenticate with at the sentinels; any bytes. The one in the URL is for the servers alone. Default: none.
     pub fn sentinel_password(&mut self, password: impl Into<Vec<u8>>) -> &mut Self {
-        self.sentinel_password = Some(Secret(password.into()));
+        self.sentinel_password = Some(Secret::from(password.into()));
         self
     }
 
@@ -433,23 +458,6 @@ pub(crate) struct Reconnect {
     pub(crate) backoff_max: Duration,
     /// Per call; 0: until its deadline.
     pub(crate) attempts: u32,
-}
-
-/// Bytes that no Debug output shows.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(Vec<u8>);
-
-impl Secret {
-    /// The bytes, for the handshake alone.
-    pub(crate) fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 impl Config {
@@ -643,7 +651,16 @@ mod tests {
     #[test]
     fn tls_options_need_a_tls_url() {
         type Setter = fn(&mut Options);
-        let setters: [(&str, Setter); 5] = [
+        let setters: [(&str, Setter); 8] = [
+            ("tls_ca_pem", |o| {
+                o.tls_ca_pem("pem");
+            }),
+            ("tls_client_cert_pem", |o| {
+                o.tls_client_cert_pem("pem");
+            }),
+            ("tls_client_key_pem", |o| {
+                o.tls_client_key_pem("pem");
+            }),
             ("tls_ca_file", |o| {
                 o.tls_ca_file("ca.pem");
             }),
@@ -674,11 +691,15 @@ mod tests {
         let mut options = Options::default();
         options.password("hunter2");
         let config = Config::new("redis://h", &options).unwrap();
-        let shown =
-            format!("{options:?} {config:?} {:?}", Config::new("redis://:hunter2@h", &Options::default()));
+        let mut key = Options::default();
+        key.tls_client_key_pem("hunter2");
+        let shown = format!(
+            "{options:?} {config:?} {:?} {key:?}",
+            Config::new("redis://:hunter2@h", &Options::default())
+        );
         assert!(!shown.contains("hunter2"), "{shown}");
         // A derived Debug of the bytes would show them as numbers.
         assert!(!shown.contains("104, 117"), "{shown}");
-        assert_eq!(shown.matches("***").count(), 3, "{shown}");
+        assert_eq!(shown.matches("***").count(), 4, "{shown}");
     }
 }

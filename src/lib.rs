@@ -41,6 +41,7 @@ mod request;
 mod resp;
 mod route;
 mod script;
+mod secret;
 mod session;
 mod signal;
 #[cfg(test)]

@@ -750,6 +750,14 @@ public:
         return set(rs_options_set_tls_client_cert, std::string(cert_path).c_str(), std::string(key_path).c_str());
     }
 
+    // The authorities to trust instead of the system's, in PEM form.
+    Options &tls_ca_pem(std::string_view pem) { return set(rs_options_set_tls_ca_pem, pem.data(), pem.size()); }
+
+    // The client certificate, its chain included, and its key, in PEM form.
+    Options &tls_client_cert_pem(std::string_view cert, std::string_view key) {
+        return set(rs_options_set_tls_client_cert_pem, cert.data(), cert.size(), key.data(), key.size());
+    }
+
     // The host name or address that the server's certificate must hold, instead of the URL's host.
     Options &tls_server_name(std::string_view name) {
         return set(rs_options_set_tls_server_name, std::string(name).c_str());

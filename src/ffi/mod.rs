@@ -7,6 +7,7 @@
 pub mod admin;
 pub(crate) mod cancel;
 pub mod client;
+pub mod credentials;
 pub mod error;
 pub(crate) mod fork;
 pub(crate) mod library;

@@ -77,7 +77,7 @@ pub unsafe extern "C" fn rs_options_free(options: *mut rs_options) {
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
-unsafe fn set(
+pub(super) unsafe fn set(
     options: *mut rs_options,
     err: *mut *mut rs_error,
     body: impl FnOnce(&mut Options) -> Result<()>,
@@ -211,7 +211,10 @@ pub unsafe extern "C" fn rs_options_set_protocol(
     }
 }
 
-/// A PEM file of the authorities to trust instead of the system's. TLS URLs only; read by rs_client_open.
+/// A PEM file of the authorities to trust instead of the system's. TLS URLs only. From memory: rs_options_set_tls_ca_pem.
+///
+/// Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been replaced counts from the
+/// next connection on. One that cannot be read or used then is the error of that attempt to connect; connections that stand go on.
 ///
 /// # Safety
 /// `options` is NULL or live options; the text is NULL or ends in a NUL.
@@ -230,7 +233,9 @@ pub unsafe extern "C" fn rs_options_set_tls_ca_file(
     }
 }
 
-/// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open.
+/// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open, and again for each
+/// connection. Where one has been replaced already and the other has not, they do not fit, and that attempt to connect fails. From
+/// memory: rs_options_set_tls_client_cert_pem.
 ///
 /// # Safety
 /// `options` is NULL or live options; the texts are NULL or end in a NUL.

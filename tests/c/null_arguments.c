@@ -307,6 +307,11 @@ static void setters(void) {
     SETTER(rs_options_set_tls_client_cert, "options", NULL, "c", "k");
     SETTER(rs_options_set_tls_client_cert, "cert_path", options, NULL, "k");
     SETTER(rs_options_set_tls_client_cert, "key_path", options, "c", NULL);
+    SETTER(rs_options_set_tls_ca_pem, "options", NULL, "p", 1);
+    SETTER(rs_options_set_tls_ca_pem, "pem", options, NULL, 1);
+    SETTER(rs_options_set_tls_client_cert_pem, "options", NULL, "c", 1, "k", 1);
+    SETTER(rs_options_set_tls_client_cert_pem, "cert", options, NULL, 1, "k", 1);
+    SETTER(rs_options_set_tls_client_cert_pem, "key", options, "c", 1, NULL, 1);
     SETTER(rs_options_set_tls_server_name, "options", NULL, "n");
     SETTER(rs_options_set_tls_server_name, "name", options, NULL);
     SETTER(rs_options_set_tls_insecure_skip_verify, "options", NULL, false);

@@ -332,6 +332,7 @@ static void options_and_log() {
     // The rest cannot be seen from here: they only must hand on what they were given.
     rs::Options tls;
     tls.username("u").password(std::string_view("p\0q", 3)).tls_ca_file("/none").tls_client_cert("/none", "/none");
+    tls.tls_ca_pem("none").tls_client_cert_pem("none", "none");
     tls.tls_server_name("example.org").tls_insecure_skip_verify(false);
     CHECK(!tls.error());
     CHECK(rs::Client::try_open("rediss://127.0.0.1", tls).error().status() != RS_OK);

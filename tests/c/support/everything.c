@@ -69,6 +69,8 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_set_protocol(options, RS_PROTOCOL_AUTO, &err));
     GIVES(RS_OK, rs_options_set_tls_ca_file(options, "/nowhere", &err));
     GIVES(RS_OK, rs_options_set_tls_client_cert(options, "/nowhere", "/nowhere", &err));
+    GIVES(RS_OK, rs_options_set_tls_ca_pem(options, "p", 1, &err));
+    GIVES(RS_OK, rs_options_set_tls_client_cert_pem(options, "c", 1, "k", 1, &err));
     GIVES(RS_OK, rs_options_set_tls_server_name(options, "n", &err));
     GIVES(RS_OK, rs_options_set_tls_insecure_skip_verify(options, false, &err));
     GIVES(RS_OK, rs_options_set_silence_timeout_ms(options, PATIENCE_MS, &err));
