@@ -179,6 +179,15 @@ impl Client {
         }
     }
 
+    /// Asks for credentials again ([`Options::credentials`]) and has every connection that stands log in with them, between the calls of others; for when
+    /// a password has been rotated, or is about to be. Returns when all have.
+    ///
+    /// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. An error says that one was refused, or that there was
+    /// nothing to log in with: that connection serves on, and tries again by itself. [`Status::InvalidArgument`]: the client has nobody to ask.
+    pub fn reauthenticate(&self) -> Result<()> {
+        self.submit_and_wait(Work::LogIn, Instant::now(), &mut None).map(drop)
+    }
+
     /// What the calls of this client have cost so far. In a child of fork nothing: the calls were the parent's.
     pub fn stats(&self) -> Stats {
         if self.io.check_process().is_err() {

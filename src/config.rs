@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
+use crate::credentials::{Credentials, CredentialsRequest, Provider};
 use crate::error::{Error, Result, Status};
 use crate::log::{Log, LogLevel};
 use crate::net::address::Address;
@@ -69,6 +70,7 @@ pub struct Options {
     silence_timeout: Option<Duration>,
     username: Option<String>,
     password: Option<Secret>,
+    credentials: Option<Provider>,
     client_name: Option<String>,
     protocol: Protocol,
     tls: TlsOptions,
@@ -95,6 +97,7 @@ impl Default for Options {
             silence_timeout: None,
             username: None,
             password: None,
+            credentials: None,
             client_name: None,
             protocol: Protocol::Auto,
             tls: TlsOptions::default(),
@@ -171,6 +174,65 @@ impl Options {
     /// The password to authenticate with, in place of the URL's; any bytes. Default: none.
     pub fn password(&mut self, password: impl Into<Vec<u8>>) -> &mut Self {
         self.password = Some(Secret::from(password.into()));
+        self
+    }
+
+    /// Ask for user and password whenever a connection to a server is made, in place of a password that stays the same: for tokens that expire,
+    /// and passwords that are rotated. With a password in the URL or the options besides, a client does not open. Sentinels keep
+    /// their own ([`Options::sentinel_password`]). Default: nobody is asked.
+    ///
+    /// `ask` gets the server (`host:port` or a socket's path). It runs on a thread started for it, so it may block, on an HTTP request
+    /// for instance: nothing but the connection that it is asked for waits, up to the connect time-out and the deadlines of its calls. It may be called
+    /// for several servers at once, but not for a server whose question before it has not answered. An error ends that
+    /// attempt to connect with [`Status::Auth`] and its text, which must hold no secret. Closing a client waits for an `ask` that is about to return, not for one
+    /// that still thinks.
+    ///
+    /// Connections that stand log in again when their credentials are [due](Credentials::lifetime), and when
+    /// [`Client::reauthenticate`](crate::Client::reauthenticate) says so. AUTH then goes between the calls of others; where it is refused, or `ask` fails, the
+    /// connection serves on, the log is told, and it is tried again: after a second first, then more seldom, up to once a minute. An answer with another
+    /// user has the connection replaced by a new one. A command that waits on a connection of its own (BLPOP) is left in peace.
+    ///
+    /// ```
+    /// # fn main() -> rs_script::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// fn token() -> std::io::Result<String> {
+    ///     std::fs::read_to_string("/run/secrets/redis-token")
+    /// }
+    ///
+    /// let mut options = rs_script::Options::default();
+    /// options.credentials(|_server| {
+    ///     let credentials = rs_script::Credentials::new(token()?).username("app");
+    ///     Ok::<_, std::io::Error>(credentials.lifetime(Duration::from_secs(15 * 60)))
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [AUTH](https://redis.io/docs/latest/commands/auth/)
+    pub fn credentials<E: std::fmt::Display>(
+        &mut self,
+        ask: impl Fn(&str) -> std::result::Result<Credentials, E> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.credentials_later(move |request| match ask(request.node()) {
+            Ok(credentials) => request.answer(credentials),
+            Err(error) => request.refuse(error),
+        })
+    }
+
+    /// The same for whoever does not answer at once: the request may be kept, and answered on any thread. A server's next connection asks again
+    /// then, though the one before has no answer yet.
+    pub fn credentials_later(
+        &mut self,
+        ask: impl Fn(CredentialsRequest) + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.credentials = Some(Provider::new(ask));
+        self
+    }
+
+    /// Asks nobody any more; see [`Options::credentials`].
+    pub fn no_credentials(&mut self) -> &mut Self {
+        self.credentials = None;
         self
     }
 
@@ -404,6 +466,8 @@ pub(crate) struct Config {
     /// Never without a password.
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Secret>,
+    /// In place of both.
+    pub(crate) credentials: Option<Provider>,
     pub(crate) database: u32,
     pub(crate) client_name: Option<String>,
     pub(crate) protocol: Protocol,
@@ -471,6 +535,12 @@ impl Config {
                 "a user needs a password; for a user that the server asks none of, give an empty one",
             ));
         }
+        if options.credentials.is_some() && (username.is_some() || password.is_some()) {
+            return Err(invalid(
+                "credentials",
+                "the URL or the options name a user or a password besides: leave them out",
+            ));
+        }
         let tls = match (target.servers.addresses().first(), target.tls) {
             (Some(Address::Tcp { host, .. }), true) => Some(Tls::new(&options.tls, host)?),
             _ => match options.tls.first_set() {
@@ -493,6 +563,7 @@ impl Config {
             tls,
             username,
             password,
+            credentials: options.credentials.clone(),
             database: target.database,
             client_name: options.client_name.clone(),
             protocol: match options.protocol {
@@ -526,6 +597,7 @@ impl Config {
         Config {
             username: self.sentinel_username.clone(),
             password: self.sentinel_password.clone(),
+            credentials: None,
             database: 0,
             ..self.clone()
         }

@@ -24,6 +24,7 @@ mod client;
 mod command;
 mod config;
 mod core;
+mod credentials;
 mod defect;
 mod error;
 #[doc(hidden)]
@@ -54,6 +55,7 @@ mod threads;
 pub use client::Client;
 pub use config::{Options, Protocol};
 pub use core::FlushMode;
+pub use credentials::{Credentials, CredentialsRequest};
 pub use error::{Error, Reason, Result, Status};
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]

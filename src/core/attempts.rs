@@ -25,6 +25,8 @@ pub(super) enum For {
     Refresh(u64),
     /// What is said first on a connection.
     Handshake(ConnId),
+    /// The same on one that stands.
+    Login(ConnId),
 }
 
 /// How far the answer to a question of several steps has come.
@@ -146,7 +148,7 @@ impl Attempt {
     pub(super) fn due(&self) -> Option<Instant> {
         match self.state {
             State::InLine | State::Connecting(_) => Some(self.connect_until.min(self.deadline)),
-            State::On(..) if matches!(self.whose, For::Handshake(_)) => None,
+            State::On(..) if matches!(self.whose, For::Handshake(_) | For::Login(_)) => None,
             State::On(..) => Some(self.deadline),
             State::Ending(_) => None,
         }

@@ -15,6 +15,7 @@ use super::everywhere::{self, Everywhere};
 use super::evidence::{Evidence, Need};
 use super::fan_out::FanOut;
 use super::history::Whence;
+use super::login::LoginAgain;
 use super::refresh::{MapWait, Refresh};
 use super::servers::{Link, Servers};
 use super::timers::{Timer, Timers};
@@ -53,6 +54,8 @@ pub(crate) struct Engine<T> {
     pub(super) timers: Timers,
     /// Attempts that are over, whose owners are to be told.
     pub(super) tried: VecDeque<(For, Tried)>,
+    /// Calls that have connections log in again.
+    pub(super) login_calls: Vec<CallId>,
     /// Calls that have what they waited for.
     pub(super) ready: VecDeque<CallId>,
     pub(super) pool: Arc<Pool>,
@@ -90,6 +93,7 @@ pub(super) enum Body {
     Single(Single),
     FanOut(Box<FanOut>),
     Everywhere(Box<Everywhere>),
+    LoginAgain(LoginAgain),
 }
 
 impl<T: Owner> Engine<T> {
@@ -107,6 +111,7 @@ impl<T: Owner> Engine<T> {
             refresh: Refresh::default(),
             timers: Timers::default(),
             tried: VecDeque::new(),
+            login_calls: Vec::new(),
             ready: VecDeque::new(),
             pool,
             are_routes_known: false,
@@ -130,6 +135,7 @@ impl<T: Owner> Engine<T> {
             Work::Open => self.begin_open(now, io, id),
             Work::Send(request, purpose) => self.begin(now, io, id, request, purpose),
             Work::Administer(task) => self.begin_task(now, io, id, task),
+            Work::LogIn => self.begin_login_again(now, io, id),
         }
         self.settle(now, io);
     }
@@ -284,6 +290,7 @@ impl<T: Owner> Engine<T> {
             match timer {
                 Timer::Attempt(id) => self.attempt_due(now, io, id),
                 Timer::Conn(id) => self.conn_due(now, io, id),
+                Timer::Login(id) => self.login_due(now, io, id),
                 Timer::Node(id) => self.connect_if_wanted(now, io, id),
                 Timer::Refresh => {
                     self.refresh.due = None;
@@ -330,6 +337,7 @@ impl<T: Owner> Engine<T> {
             Timer::Attempt(id) => self.attempt(id).and_then(Attempt::due),
             Timer::Call(id) => self.call(id).and_then(|call| call.wake),
             Timer::Conn(id) => self.conns.get(&id).and_then(Conn::due),
+            Timer::Login(id) => self.conns.get(&id).and_then(|conn| conn.login.due()),
             Timer::Node(id) => {
                 let node = self.servers.node(id);
                 node.not_before.filter(|_| node.link == Link::None && !node.line.is_empty())
@@ -382,6 +390,8 @@ impl<T: Owner> Engine<T> {
             Body::New | Body::Open => {
                 self.finish(io, id, Err(Error::called_off(false)), None);
             }
+            // Others may have begun.
+            Body::LoginAgain(_) => self.finish(io, id, Err(Error::called_off(true)), None),
         }
     }
 
@@ -435,12 +445,13 @@ impl<T: Owner> Engine<T> {
 
     pub(crate) fn stats(&self) -> EngineStats {
         let reconnects = self.servers.all().map(|node| node.connections.saturating_sub(1)).sum();
-        let shaking = self.conns.values().filter(|conn| conn.is_shaking()).count() as u64;
+        let shaking =
+            self.conns.values().filter(|conn| conn.is_shaking() || conn.login.is_under_way()).count() as u64;
         EngineStats { reconnects, redirects: self.servers.redirects, shaking }
     }
 
     /// Tells the owners of attempts that are over, until there is nothing more to tell.
-    fn settle(&mut self, now: Instant, io: &mut dyn Actions<T>) {
+    pub(super) fn settle(&mut self, now: Instant, io: &mut dyn Actions<T>) {
         loop {
             if let Some((whose, tried)) = self.tried.pop_front() {
                 self.tell(now, io, whose, tried);
@@ -452,6 +463,9 @@ impl<T: Owner> Engine<T> {
                 break;
             }
         }
+        if !self.login_calls.is_empty() {
+            self.end_login_calls(io);
+        }
         if self.servers.only.is_none() {
             self.publish(io);
         }
@@ -460,13 +474,15 @@ impl<T: Owner> Engine<T> {
     fn tell(&mut self, now: Instant, io: &mut dyn Actions<T>, whose: For, mut tried: Tried) {
         let body = match whose {
             For::Call(id) | For::Part(id, _) => self.call(id).map(|call| &call.body),
-            For::Evidence(..) | For::Refresh(_) | For::Handshake(_) => None,
+            For::Evidence(..) | For::Refresh(_) | For::Handshake(_) | For::Login(_) => None,
         };
         match (whose, body) {
             (For::Handshake(conn), _) => {
                 tried.give_back(io);
                 self.shaken(now, io, conn, tried.result);
             }
+            // Its request holds the password: it is not kept.
+            (For::Login(conn), _) => self.login_answered(now, io, conn, tried.result),
             (For::Evidence(id, need, step), _) => self.asked(now, io, (id, need, step), tried),
             (For::Refresh(number), _) => self.told(now, io, number, tried),
             (For::Call(id), Some(Body::Open)) => self.finish(io, id, tried.result.map(Reply::nil), None),
@@ -506,6 +522,7 @@ impl<T: Owner> Engine<T> {
                 let reply = Reply::nil(self.pool.take());
                 self.finish(io, id, Ok(reply), None);
             }
+            Body::LoginAgain(_) => self.login_again_late(io, id),
             Body::New => {}
         }
     }
@@ -528,7 +545,7 @@ impl<T: Owner> Engine<T> {
             Body::Single(_) => self.no_map_for_single(io, id, error, is_late),
             Body::FanOut(_) => self.no_map_for_fan_out(now, io, id, error),
             Body::Everywhere(_) => self.no_map_for_everywhere(io, id, error),
-            Body::New | Body::Open => self.finish(io, id, Err(error), None),
+            Body::New | Body::Open | Body::LoginAgain(_) => self.finish(io, id, Err(error), None),
         }
     }
 

@@ -14,6 +14,7 @@ mod everywhere;
 mod evidence;
 mod fan_out;
 mod history;
+mod login;
 mod questions;
 mod refresh;
 mod repeats;
@@ -112,6 +113,12 @@ pub(crate) struct Health {
 pub(crate) trait Actions<T> {
     /// Look up the addresses of a host, then [`Engine::resolved`].
     fn resolve(&mut self, conn: ConnId, host: &str, port: u16);
+
+    /// Ask the client's owner for the credentials of a server, then [`Engine::credentials`].
+    fn ask_credentials(&mut self, conn: ConnId, node: NodeId, address: &Address);
+
+    /// See to it that [`Engine::tick`] is called at this time even where nobody waits for a call.
+    fn remind(&mut self, at: Instant);
 
     /// Connect, then [`Engine::connected`] or [`Engine::refused`]. Called again for the same connection, it replaces the peer that did
     /// not answer. `address` is what the connection is named by in errors; its TLS name too.
@@ -232,6 +239,8 @@ pub(crate) enum Work {
     Send(Box<Request>, Purpose),
     /// Administer scripts.
     Administer(Task),
+    /// Have every connection log in again.
+    LogIn,
 }
 
 /// A task of script administration.

@@ -581,7 +581,7 @@ pub unsafe extern "C" fn rs_options_set_log(
     context_free: rs_free_fn,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    let context = Context { pointer: context, free: context_free };
+    let context = Context::new(context, context_free);
     // SAFETY: as documented.
     unsafe {
         set(options, err, |options| {
@@ -596,17 +596,25 @@ pub unsafe extern "C" fn rs_options_set_log(
 }
 
 /// What C wants to see again in its callback.
-struct Context {
+pub(super) struct Context {
     pointer: *mut c_void,
     free: rs_free_fn,
 }
 
-// SAFETY: rs_options_set_log makes its caller promise that the context can be used from any thread.
+// SAFETY: rs_options_set_log, and whatever else takes a context, makes its caller promise that it can be used from any thread.
 unsafe impl Send for Context {}
 // SAFETY: the same.
 unsafe impl Sync for Context {}
 
 impl Context {
+    pub(super) fn new(pointer: *mut c_void, free: rs_free_fn) -> Self {
+        Context { pointer, free }
+    }
+
+    pub(super) fn pointer(&self) -> *mut c_void {
+        self.pointer
+    }
+
     fn call(
         &self,
         log: unsafe extern "C" fn(*mut c_void, i32, *const c_char, usize),

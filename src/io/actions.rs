@@ -40,6 +40,7 @@ impl Doing<'_> {
                     engine.resolved(now, self, conn, found);
                 }
             }
+            Event::Credentials(conn, found) => engine.credentials(now, self, conn, found),
             Event::Connected(conn, number, link) => {
                 if self.table.is_dialing(conn, number) {
                     self.table.open(&link);
@@ -72,6 +73,14 @@ impl Actions<Owner> for Doing<'_> {
         let before = self.table.resolve(conn);
         self.effects.drop.extend(before);
         self.effects.resolve.push((conn, host.to_owned(), port));
+    }
+
+    fn ask_credentials(&mut self, conn: ConnId, node: NodeId, address: &Address) {
+        self.effects.ask.push((conn, node, address.clone()));
+    }
+
+    fn remind(&mut self, at: Instant) {
+        self.effects.remind.push(at);
     }
 
     fn dial(&mut self, conn: ConnId, peer: Peer, address: &Address, facts: &Arc<Facts>) {

@@ -96,6 +96,7 @@ impl Io {
             driver.wait();
         }
         self.lookups.end();
+        self.logins.end();
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::dial::Dialing;
 use super::link::Link;
 use super::owner::Owner;
 use super::table::Conn;
-use crate::core::{AttemptId, ConnId, Ended, Engine, Peer};
+use crate::core::{AttemptId, ConnId, Ended, Engine, NodeId, Peer};
+use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::log::LogLevel;
 use crate::net::address::Address;
@@ -22,6 +24,7 @@ pub(crate) enum Event {
     /// Nobody needs a connection any more.
     Gone(ConnId),
     Resolved(ConnId, Result<Vec<SocketAddr>>),
+    Credentials(ConnId, Result<Arc<Credentials>>),
     /// With the number of the try.
     Connected(ConnId, u64, Arc<Link>),
     Refused(ConnId, u64, Error),
@@ -37,6 +40,8 @@ pub(crate) struct Effects {
     pub(crate) close: Vec<(Arc<Link>, Error)>,
     pub(crate) dial: Vec<Dial>,
     pub(crate) resolve: Vec<(ConnId, String, u16)>,
+    pub(crate) ask: Vec<(ConnId, NodeId, Address)>,
+    pub(crate) remind: Vec<Instant>,
     pub(crate) complete: Vec<(Owner, Result<Reply>, Option<Reply>)>,
     pub(crate) log: Vec<(LogLevel, String)>,
     /// What is only to be dropped.
@@ -71,9 +76,10 @@ impl Effects {
         }
     }
 
-    /// Whether a connection is to be closed or made.
+    /// Whether a connection is to be closed or made, or logs in.
     pub(crate) fn has_connecting(&self) -> bool {
-        !(self.close.is_empty() && self.dial.is_empty() && self.resolve.is_empty())
+        let has_logins = !(self.ask.is_empty() && self.remind.is_empty());
+        has_logins || !(self.close.is_empty() && self.dial.is_empty() && self.resolve.is_empty())
     }
 
     /// Whether there is something that is done last.

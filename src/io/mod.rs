@@ -10,7 +10,9 @@ pub(crate) mod bench;
 mod dial;
 mod driver;
 mod events;
+mod helpers;
 mod link;
+mod login;
 mod lookup;
 mod owner;
 mod reactor;
@@ -83,6 +85,7 @@ pub(crate) struct Io {
     straight: AtomicU32,
     driver: Mutex<Option<Arc<Driver>>>,
     lookups: lookup::Lookups,
+    logins: login::Logins,
 }
 
 /// What is under the engine's lock.
@@ -130,6 +133,7 @@ impl Io {
             straight: AtomicU32::new(0),
             driver: Mutex::default(),
             lookups: lookup::Lookups::default(),
+            logins: login::Logins::default(),
         })
     }
 
@@ -226,6 +230,11 @@ impl Io {
     pub(crate) fn missed(&self, node: NodeId) {
         let _held = Held::new();
         self.enter(&mut Vec::new(), |engine, doing, now| engine.missed(now, doing, node));
+    }
+
+    /// Does what is due by now.
+    fn tick(&self) {
+        self.enter(&mut Vec::new(), |engine, doing, now| engine.tick(now, doing));
     }
 
     /// Ends a submitted call at once; whether it was still under way.

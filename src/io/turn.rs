@@ -205,6 +205,14 @@ impl Io {
                 events.push(Event::Resolved(conn, Err(error)));
             }
         }
+        for (conn, node, address) in effects.ask.drain(..) {
+            if let Err(error) = self.logins.ask(self, conn, node, &address) {
+                events.push(Event::Credentials(conn, Err(error)));
+            }
+        }
+        for at in effects.remind.drain(..) {
+            self.logins.remind(self, at);
+        }
     }
 
     /// Whether this thread turns the reactor: in a callback, that is.

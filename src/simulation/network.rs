@@ -277,6 +277,10 @@ impl Actions<u64> for Network {
         self.enter(conn, Stage::Resolving, None, &Arc::new(Facts::new(Arc::default(), 0, false)));
     }
 
+    fn ask_credentials(&mut self, _: ConnId, _: NodeId, _: &Address) {}
+
+    fn remind(&mut self, _: Instant) {}
+
     fn dial(&mut self, conn: ConnId, peer: Peer, _address: &Address, facts: &Arc<Facts>) {
         let place = match peer {
             Peer::Tcp(peer) => self.place_of(&peer),

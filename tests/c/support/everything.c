@@ -90,6 +90,10 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_map_address(options, "a:1", "b:2", &err));
     GIVES(RS_OK, rs_options_set_sentinel_username(options, "u", &err));
     GIVES(RS_OK, rs_options_set_sentinel_password(options, "p", 1, &err));
+    GIVES(RS_OK, rs_options_set_credentials(options, NULL, NULL, NULL, &err));
+    GIVES(RS_ERR_INVALID_ARGUMENT, rs_credentials_answer(NULL, NULL, NULL, 0, 0, &err));
+    rs_credentials_refuse(NULL, NULL);
+    CHECK_TEXT(rs_credentials_node(NULL), "");
     GIVES(RS_OK, rs_options_set_log(options, NULL, NULL, NULL, &err));
     rs_options_free(options);
 }
@@ -123,6 +127,7 @@ static void calls(const everything *e, rs_status expected) {
     CHECK((stats[RS_STAT_CALLS] > 0) == (expected == RS_OK));
     GIVES(expected, rs_client_command(e->client, 1, ping, NULL, &reply, &err));
     rs_reply_free(reply);
+    GIVES(expected ? expected : RS_ERR_INVALID_ARGUMENT, rs_client_reauthenticate(e->client, &err));
     GIVES(RS_OK, rs_script_register(e->client, lua, strlen(lua), &script, &err));
     GIVES(expected, rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
     rs_reply_free(reply);
