@@ -286,6 +286,10 @@
 // of pthread_atfork, as _Fork(), goes unnoticed.
 typedef struct rs_client rs_client;
 
+// A connection that waits for user and password. It belongs to whoever the callback hands it to: rs_credentials_answer or
+// rs_credentials_refuse, once, takes it back, now or later and on any thread; it may be after the client was freed, which is no error.
+typedef struct rs_credentials_request rs_credentials_request;
+
 // Why a call failed. Made by the functions that take an `rs_error **`; caller frees with rs_error_free.
 //
 // Threads: one at a time.
@@ -324,13 +328,22 @@ typedef struct rs_script rs_script;
 // `RS_OK` or one of the `RS_ERR_` numbers.
 typedef int32_t rs_status;
 
+// Gives user and password for a connection to a server, by rs_credentials_answer or rs_credentials_refuse.
+//
+// It runs on a thread started for it and may block, on an HTTP request for instance: no lock is held, and nothing but the connection that it
+// is called for waits, up to the connect time-out and the deadlines of its calls. It may be called for several servers at once, but is not called
+// again for a server while a call for it has neither answered nor returned. It may return first and answer later. It may free the client; it must
+// not let an exception or longjmp out, or end its thread. rs_client_free waits for a call that has answered to return, and not for
+// one that has not: that goes on, its answer is nobody's, and the library stays loaded for it.
+typedef void (*rs_credentials_fn)(void *context, rs_credentials_request *request);
+
+// Frees the context of a callback, once, after its last call. It may run on any thread.
+typedef void (*rs_free_fn)(void *context);
+
 // Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
 // on which the event happened, perhaps on several at once, and must neither block nor call the client; it may free
 // it. It is not called any more once the client's last handle has been freed.
 typedef void (*rs_log_fn)(void *context, int32_t level, const char *message, size_t len);
-
-// Frees the context of a callback, once, after its last call. It may run on any thread.
-typedef void (*rs_free_fn)(void *context);
 
 // What has become of a call. 32 bytes; the layout is fixed.
 typedef struct {
@@ -637,6 +650,63 @@ rs_status rs_options_set_tls_client_cert_pem(rs_options *options,
                                              const char *key,
                                              size_t key_len,
                                              rs_error **err);
+
+// Ask for user and password whenever a connection to a server is made, in place of a password that stays the same: for tokens that expire, and
+// passwords that are rotated. Sentinels keep their own. With a user or a password in the URL or in these options besides, rs_client_open ends with
+// RS_ERR_INVALID_OPTION. Default: nobody is asked.
+//
+// Connections that stand log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and when
+// rs_client_reauthenticate says so. AUTH goes between the calls of others then. Where it is refused, or there is no answer, the connection serves on, the
+// log is told with RS_LOG_WARNING, and it is tried again: after a second first, then more seldom, up to once a minute. An answer with another
+// user has the connection replaced by a new one. A command that waits on a connection of its own (BLPOP) is left in peace.
+//
+// `credentials`: NULL for nobody. `context`: handed to it each time, on any thread. `context_free`: called with it, once, when neither these
+// options nor a client of theirs nor a call of `credentials` needs it any more; may be NULL. On failure it is called before this returns.
+//
+// Redis: <https://redis.io/docs/latest/commands/auth/>.
+rs_status rs_options_set_credentials(rs_options *options,
+                                     rs_credentials_fn credentials,
+                                     void *context,
+                                     rs_free_fn context_free,
+                                     rs_error **err);
+
+// The server that a connection is made to: `host:port` or a socket's path.
+//
+// Returns: borrowed until the request is answered or refused. NULL: an empty text. Errors: none. Threads: any.
+const char *rs_credentials_node(const rs_credentials_request *request);
+
+// Gives user and password, and takes the request back, whatever is returned: with an error the request is refused with its text.
+//
+// `username`: ends in a NUL; NULL for the user `default`; copied. `password`: `len` bytes, however many; copied, and overwritten when the
+// server has taken it. `lifetime_ms`: how long they are good for from now on: connections that stand ask again when three quarters of it are over;
+// 0: for as long as a connection lives; below 1000 it is taken for 1000.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_credentials_answer(rs_credentials_request *request,
+                                const char *username,
+                                const char *password,
+                                size_t len,
+                                uint64_t lifetime_ms,
+                                rs_error **err);
+
+// Says that there are no credentials, and why, and takes the request back: the attempt to connect fails with RS_ERR_AUTH and this text, and nothing
+// was executed. A connection that stands serves on.
+//
+// `why`: ends in a NUL; copied; it must hold no secret. NULL: no text. NULL `request`: does nothing. Errors: none. Threads: any.
+void rs_credentials_refuse(rs_credentials_request *request,
+                           const char *why);
+
+// Asks for credentials again (rs_options_set_credentials) and has every connection that stands log in with them, between the calls of others: for
+// when a password has been rotated, or is about to be. Returns when all have.
+//
+// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. On failure the connections serve on, and try
+// again by themselves.
+//
+// Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for which),
+// RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the client has no callback to ask),
+// RS_ERR_CLOSED, RS_ERR_FORKED. Threads: any.
+rs_status rs_client_reauthenticate(const rs_client *client,
+                                   rs_error **err);
 
 // The status that the failed function returned.
 //

@@ -708,6 +708,40 @@ template <class T> Result<T> View::try_as() const { return read<T>(ReplyView(rep
 
 } // namespace detail
 
+// User and password, as Options::credentials gives them.
+struct Credentials {
+    std::string password;
+    // None: the user `default`.
+    std::optional<std::string> username = std::nullopt;
+    // How long they are good for; connections that stand ask again when three quarters of it are over. 0: for as long as a connection lives.
+    std::uint64_t lifetime_ms = 0;
+};
+
+namespace detail {
+
+template <class Ask> void answer(rs_credentials_request *request, Ask &ask) noexcept {
+    const auto given = [&] {
+        const Credentials credentials = ask(std::string_view(rs_credentials_node(request)));
+        const char *const username = credentials.username ? credentials.username->c_str() : nullptr;
+        // What is wrong with them becomes the error of the connection.
+        rs_credentials_answer(request, username, credentials.password.data(), credentials.password.size(),
+                              credentials.lifetime_ms, nullptr);
+    };
+#if defined(__cpp_exceptions)
+    try {
+        given();
+    } catch (const std::exception &thrown) {
+        rs_credentials_refuse(request, thrown.what());
+    } catch (...) {
+        rs_credentials_refuse(request, "it threw something");
+    }
+#else
+    given();
+#endif
+}
+
+} // namespace detail
+
 // What to open clients with. A builder: every function sets the option of rs_script.h that bears its name, and returns the
 // builder. A value that cannot be used is remembered: opening a client with these options fails with that error.
 class Options {
@@ -821,6 +855,18 @@ public:
         };
         auto free = [](void *context) noexcept { delete static_cast<Log *>(context); };
         return set(rs_options_set_log, +call, static_cast<void *>(new Log(std::move(log))), +free);
+    }
+
+    // Ask for user and password whenever a connection to a server is made, and again when they are due or Client::reauthenticate says so:
+    // `Credentials ask(std::string_view node)`. It is moved in and destroyed when neither these options nor a client of theirs needs it. It is
+    // called on threads of its own, perhaps on several at once, and may block. What it throws is why there are none: the attempt to connect fails with
+    // RS_ERR_AUTH and the exception's what(). See rs_options_set_credentials.
+    template <class Ask> Options &credentials(Ask ask) {
+        auto call = [](void *context, rs_credentials_request *request) noexcept {
+            detail::answer(request, *static_cast<Ask *>(context));
+        };
+        auto free = [](void *context) noexcept { delete static_cast<Ask *>(context); };
+        return set(rs_options_set_credentials, +call, static_cast<void *>(new Ask(std::move(ask))), +free);
     }
 
     // The first value that could not be used, if any.
@@ -939,6 +985,14 @@ public:
     // fails while it runs does not undo the others. `flags`: RS_PIPELINE_TRUST_CACHE or 0.
     Pipeline transaction(std::uint32_t flags = 0) const;
     Result<Pipeline> try_transaction(std::uint32_t flags = 0) const;
+
+    // Asks for credentials again (Options::credentials) and has every connection that stands log in with them. Returns when all have.
+    void reauthenticate() const { try_reauthenticate().value(); }
+    Result<void> try_reauthenticate() const {
+        rs_error *error = nullptr;
+        if (rs_client_reauthenticate(get(), &error) != RS_OK) return Error(error);
+        return {};
+    }
 
     // Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by itself.
     void script_load(const Script &script) const { try_script_load(script).value(); }

@@ -338,6 +338,33 @@ static void options_and_log() {
     CHECK(rs::Client::try_open("rediss://127.0.0.1", tls).error().status() != RS_OK);
 }
 
+static void credentials_by_callback() {
+    const rs::Client admin(server_url(one));
+    admin.command({"ACL", "SETUSER", "cpp", "on", ">first", "~*", "+@all"});
+    int asked = 0;
+    std::string password = "first";
+    bool fails = false;
+    rs::Options options;
+    options.credentials([&](std::string_view node) {
+        CHECK(!node.empty());
+        asked++;
+        if (fails) throw std::runtime_error("the vault is sealed");
+        return rs::Credentials{password, "cpp"};
+    });
+    rs::Client client(server_url(one), options);
+    CHECK(client.command({"ACL", "WHOAMI"}).as<std::string>() == "cpp");
+    CHECK_INT(asked, 1);
+    admin.command({"ACL", "SETUSER", "cpp", "resetpass", ">second"});
+    CHECK_INT(client.try_reauthenticate().error().status(), RS_ERR_AUTH);
+    password = "second";
+    client.reauthenticate();
+    fails = true;
+    const rs::Error refused = client.try_reauthenticate().error();
+    CHECK_INT(refused.status(), RS_ERR_AUTH);
+    CHECK_HOLDS(refused.what(), "the vault is sealed");
+    CHECK(client.command({"PING"}).as<std::string>() == "PONG");
+}
+
 static void administration_and_stats() {
     rs::Client client(server_url(two));
     rs::Script script(client, "return 1");
@@ -423,6 +450,7 @@ int main() {
     RUN(pipelines_that_fail);
     RUN(a_pipeline_that_breaks_half_way);
     RUN(options_and_log);
+    RUN(credentials_by_callback);
     RUN(administration_and_stats);
     RUN(routes_and_urls);
     RUN(threads);
