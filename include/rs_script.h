@@ -114,6 +114,21 @@
 // What ended a call: this side has no memory, descriptors or threads left.
 #define RS_REASON_RESOURCES 11
 
+// A command.
+#define RS_CALL_COMMAND 1
+
+// A script's call.
+#define RS_CALL_SCRIPT 2
+
+// A pipeline.
+#define RS_CALL_PIPELINE 3
+
+// A transaction.
+#define RS_CALL_TRANSACTION 4
+
+// Script administration, or what stops a busy server.
+#define RS_CALL_ADMINISTRATION 5
+
 // RESP3, and RESP2 with a server that does not know it.
 #define RS_PROTOCOL_AUTO 0
 
@@ -179,6 +194,12 @@
 
 // A packed call: rs_client_kill.
 #define RS_PACKED_KILL 8
+
+// A packed call: rs_client_script_stats.
+#define RS_PACKED_SCRIPT_STATS 9
+
+// A packed call: rs_client_reauthenticate.
+#define RS_PACKED_REAUTHENTICATE 10
 
 // A flag of a packed script call: read-only.
 #define RS_PACKED_READ_ONLY 1
@@ -339,6 +360,47 @@ typedef void (*rs_credentials_fn)(void *context, rs_credentials_request *request
 
 // Frees the context of a callback, once, after its last call. It may run on any thread.
 typedef void (*rs_free_fn)(void *context);
+
+// A call that has ended. The library makes it, and later versions append to it: what lies beyond its `size` is not there. Texts are borrowed until
+// the callback returns, and end where their lengths say.
+typedef struct {
+    // The size of this structure, as the library knows it.
+    size_t size;
+    // One of the RS_CALL_ numbers.
+    int32_t kind;
+    // RS_OK, or what the call ended with. An error that is an element of a pipeline's reply is none of the pipeline's.
+    rs_status status;
+    // One of the RS_REASON_ numbers; 0 with RS_OK.
+    int32_t reason;
+    // How often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent. What a connection sends again by
+    // itself because a script was lost is no attempt of its own.
+    uint32_t attempts;
+    // How many items it had; 1 where it was no pipeline or transaction.
+    size_t items;
+    // Of a script its name (rs_script_set_name), or its SHA1 where it has none; of a command its first word, as it was given; of administration the
+    // command. Empty for pipelines and transactions.
+    const char *name;
+    size_t name_len;
+    // Of a script its SHA1: 40 hexadecimal digits and a NUL. NULL otherwise.
+    const char *sha;
+    // The server that it was sent to last: `host:port` or a socket's path. NULL where it was sent to none.
+    const char *node;
+    size_t node_len;
+    // Bytes of it that were put on connections, scripts that were loaded for it among them.
+    uint64_t bytes_sent;
+    // Bytes of the replies that came.
+    uint64_t bytes_received;
+    // From its beginning to its end, in nanoseconds.
+    uint64_t duration_ns;
+} rs_call_event;
+
+// Receives the calls of a client, each when it has ended.
+//
+// It is called on the thread that completes the call, without a lock held, perhaps on several at once: on that of the caller, or of whoever drives
+// submitted calls; before the call returns or its completion can be taken out. It must be quick and must not block, call the client or free it, let an
+// exception or longjmp out, or end its thread; nor may it reach a cancellation point on a thread that somebody cancels, for cancelling is not held off
+// while it runs.
+typedef void (*rs_call_fn)(void *context, const rs_call_event *event);
 
 // Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
 // on which the event happened, perhaps on several at once, and must neither block nor call the client; it may free
@@ -766,6 +828,40 @@ const char *rs_status_name(rs_status status);
 // Returns: a string that lives as long as the library. A number that is no reason: `RS_REASON_UNKNOWN`. Threads: any.
 const char *rs_reason_name(int32_t reason);
 
+// Be told of each call that has ended, in clients opened with these options: what it was, where it went, what it cost and what came of it. A
+// pipeline or transaction is one call. Calls that are refused before they begin (their arguments, a full queue) are not told of. Default: nobody is
+// told, which costs nothing.
+//
+// `call`: NULL for nobody. `context`: handed to `call` each time, on any thread. `context_free`: called with it, once, when neither
+// these options nor a client of theirs needs it any more; may be NULL. On failure it is called before this returns.
+rs_status rs_options_set_call_hook(rs_options *options,
+                                   rs_call_fn call,
+                                   void *context,
+                                   rs_free_fn context_free,
+                                   rs_error **err);
+
+// Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes 21 KiB once it is called.
+// Default: 0.
+rs_status rs_options_set_script_stats(rs_options *options,
+                                      size_t max_scripts,
+                                      rs_error **err);
+
+// What became of the calls of each script since the client was opened, those called most first; see rs_options_set_script_stats, without which
+// there is nothing. Nothing is sent.
+//
+// `*reply`: an array with a map for each script; caller frees with rs_reply_free; NULL on failure. Each map has, as strings, `sha` and `name`, which is
+// nil where the script has none; as integers `calls` (that have ended, items of pipelines and transactions among them), `loads` (SCRIPT LOADs sent
+// of it), `repairs` (how often it was sent again because a server had lost it), `errors` (calls that ended with an error of any kind) and
+// `indeterminate` (those of them of which nobody knows whether they were executed); and a map `latency` of the calls by themselves: `count`,
+// `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in microseconds and to 1 %, up to 100 seconds; and `buckets`, an array of pairs: the longest
+// time in microseconds that is counted in a bucket, and how many calls are. Later versions append to the maps. All scripts that were too many to be
+// counted by themselves stand last, with nil for `sha`.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED, RS_ERR_NO_MEMORY. Threads: any.
+rs_status rs_client_script_stats(const rs_client *client,
+                                 rs_reply **reply,
+                                 rs_error **err);
+
 // Makes options with every default.
 //
 // Returns: caller frees with rs_options_free. Errors: none. Threads: any.
@@ -1185,6 +1281,8 @@ rs_status rs_client_cancel(const rs_client *client,
 //            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 //            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
 //            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
+//            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
+//            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 // another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
@@ -1341,6 +1439,14 @@ rs_status rs_script_call_ro(const rs_script *script,
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread enters a function with this handle.
 void rs_script_free(rs_script *script);
+
+// Gives a script a name, by which its figures (rs_client_script_stats) and the calls that rs_options_set_call_hook tells of are known. Servers do not see
+// it. It is given once: with the name that it has already this does nothing.
+//
+// `name`: UTF-8, 1 to 255 bytes and a NUL; copied. Errors: RS_ERR_INVALID_ARGUMENT (NULL, empty, too long, or the script has another name). Threads: any.
+rs_status rs_script_set_name(const rs_script *script,
+                             const char *name,
+                             rs_error **err);
 
 // Writes the figures of a client since it was opened, over all its connections, to `values`: the first `count` of them, in the order of
 // the RS_STAT_ numbers; places beyond what the library knows become 0.

@@ -5,6 +5,7 @@ mod url;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -12,6 +13,7 @@ use rustls::pki_types::ServerName;
 use crate::credentials::{Credentials, CredentialsRequest, Provider};
 use crate::error::{Error, Result, Status};
 use crate::log::{Log, LogLevel};
+use crate::meter::{CallEvent, Meter, OnCall};
 use crate::net::address::Address;
 use crate::net::pem::Source;
 use crate::net::tls::{Tls, TlsOptions};
@@ -86,6 +88,8 @@ pub struct Options {
     sentinel_password: Option<Secret>,
     client_info: Option<bool>,
     probe_transactions: Option<bool>,
+    on_call: OnCall,
+    script_stats: usize,
     log: Log,
 }
 
@@ -117,6 +121,8 @@ impl Default for Options {
             sentinel_password: None,
             client_info: None,
             probe_transactions: None,
+            on_call: OnCall::default(),
+            script_stats: 0,
             log: Log::default(),
         }
     }
@@ -437,6 +443,30 @@ impl Options {
         self
     }
 
+    /// Be told of each call that has ended: what it was, where it went, what it cost and what came of it. A pipeline or transaction is one call.
+    /// Default: nobody is told.
+    ///
+    /// It runs on the thread that completes the call, without a lock held: that of the caller, or of whoever drives submitted calls; before the call returns
+    /// or its completion can be taken out. So it must be quick, must not block, and must not call or drop the client. Calls that are refused before
+    /// they begin (their arguments, a full queue) are not told of. It costs no more than a clock's reading and its own body; off, nothing.
+    pub fn on_call(&mut self, hook: impl Fn(&CallEvent<'_>) + Send + Sync + 'static) -> &mut Self {
+        self.on_call = OnCall::new(hook);
+        self
+    }
+
+    /// Tells nobody of calls any more; see [`Options::on_call`].
+    pub fn no_on_call(&mut self) -> &mut Self {
+        self.on_call = OnCall::default();
+        self
+    }
+
+    /// Keep figures of so many scripts ([`Client::script_stats`](crate::Client::script_stats)), and of all others together; 0: none. A script takes 21 KiB once it is called.
+    /// Default: 0.
+    pub fn script_stats(&mut self, max_scripts: usize) -> &mut Self {
+        self.script_stats = max_scripts;
+        self
+    }
+
     /// Be told of connections made, lost and refused. Default: nobody is told.
     ///
     /// The callback runs on the thread on which it happened and must not call back into the client. Messages hold
@@ -491,6 +521,8 @@ pub(crate) struct Config {
     pub(crate) client_info: bool,
     /// An empty transaction on each connection.
     pub(crate) probe_transactions: bool,
+    /// What measures calls, where somebody wants to know.
+    pub(crate) meter: Option<Arc<Meter>>,
     pub(crate) log: Log,
 }
 
@@ -588,6 +620,7 @@ impl Config {
             sentinel_password: options.sentinel_password.clone(),
             client_info: options.client_info.or(target.client_info).unwrap_or(true),
             probe_transactions: options.probe_transactions.or(target.probe_transactions).unwrap_or(true),
+            meter: Meter::new(&options.on_call, options.script_stats),
             log: options.log.of_a_client(),
         })
     }

@@ -29,11 +29,13 @@ mod defect;
 mod error;
 #[doc(hidden)]
 pub mod ffi;
+mod figures;
 mod index;
 mod io;
 mod keys;
 mod kill;
 mod log;
+mod meter;
 mod net;
 mod packed;
 mod pipeline;
@@ -57,11 +59,13 @@ pub use config::{Options, Protocol};
 pub use core::FlushMode;
 pub use credentials::{Credentials, CredentialsRequest};
 pub use error::{Error, Reason, Result, Status};
+pub use figures::{Histogram, ScriptStats};
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub use io::bench::Routes;
 pub use kill::Killed;
 pub use log::LogLevel;
+pub use meter::{CallEvent, CallKind};
 pub use net::address::Address;
 pub use pipeline::Pipeline;
 pub use queue::{Completion, Queue};

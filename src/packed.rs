@@ -33,6 +33,8 @@ pub(crate) const SCRIPT_FLUSH: u8 = 5;
 pub(crate) const SCRIPT_KILL: u8 = 6;
 pub(crate) const SCRIPT_SHOW: u8 = 7;
 pub(crate) const KILL: u8 = 8;
+pub(crate) const SCRIPT_STATS: u8 = 9;
+pub(crate) const REAUTHENTICATE: u8 = 10;
 
 /// Bits of a packed call's flags.
 pub(crate) const READ_ONLY: u8 = 1;
@@ -113,6 +115,7 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
                 script_at(scripts, index).map(|script| Work::Administer(Task::Load(script.clone())))
             }
             Item::Task(task) => task.map(Work::Administer),
+            Item::OfTheClient(work) => Ok(work),
             item => {
                 let mut request = client.request(Shape::Single);
                 fill(scripts, item, &mut request).map(|purpose| Work::Send(request, purpose))
@@ -131,6 +134,7 @@ enum Item<'a> {
     Pipeline { flags: u8, items: Vec<Item<'a>> },
     Load { index: usize },
     Task(Result<Task>),
+    OfTheClient(Work),
 }
 
 fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
@@ -167,6 +171,8 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         SCRIPT_FLUSH => Ok(Item::Task(flush_mode(flags).map(Task::Flush))),
         SCRIPT_KILL => Ok(Item::Task(Ok(Task::Kill))),
         KILL => Ok(Item::Task(Ok(Task::KillAny))),
+        SCRIPT_STATS => Ok(Item::OfTheClient(Work::Figures)),
+        REAUTHENTICATE => Ok(Item::OfTheClient(Work::LogIn)),
         SCRIPT_SHOW => {
             let length = reader.number()?;
             Ok(Item::Task(Ok(Task::Show(reader.bytes(length)?.to_vec()))))

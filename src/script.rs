@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha1::{Digest, Sha1};
 
@@ -84,6 +84,7 @@ impl fmt::Debug for Sha {
 #[derive(Clone)]
 pub struct Script(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     source: Vec<u8>,
     sha: Sha,
@@ -93,6 +94,7 @@ struct Inner {
     evalsha: [u8; EVALSHA_LEN],
     idempotent: bool,
     may_write: bool,
+    name: OnceLock<Box<str>>,
 }
 
 impl Script {
@@ -116,7 +118,7 @@ impl Script {
         evalsha[EVALSHA_HEAD.len()..EVALSHA_LEN - 2].copy_from_slice(&hex[..40]);
         evalsha[EVALSHA_LEN - 2..].copy_from_slice(b"\r\n");
         let may_write = declares_writes(&source);
-        Script(Arc::new(Inner { source, sha, hex, evalsha, idempotent, may_write }))
+        Script(Arc::new(Inner { source, sha, hex, evalsha, idempotent, may_write, name: OnceLock::new() }))
     }
 
     /// The SHA1 of the source.
@@ -146,6 +148,23 @@ impl Script {
     /// The source, byte for byte.
     pub fn source(&self) -> &[u8] {
         &self.0.source
+    }
+
+    /// The same script with a name, by which figures and [events](crate::CallEvent) speak of it. Servers do not see it.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        inner.name = OnceLock::from(name.into().into_boxed_str());
+        Script(Arc::new(inner))
+    }
+
+    /// Gives it a name where it lies, if it has none yet; whether it has this name now.
+    pub(crate) fn set_name(&self, name: &str) -> bool {
+        **self.0.name.get_or_init(|| name.into()) == *name
+    }
+
+    /// The name that it was given.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.get().map(|name| &**name)
     }
 
     /// Whether the script was made by [`Script::idempotent`].

@@ -127,7 +127,8 @@ impl Client {
             if flushes {
                 self.io().forget_scripts();
             }
-            let owner = Owner::Queued(Queued::new(queue, ticket, flushes));
+            let owner =
+                Owner::Queued(Queued::new(queue, ticket, flushes)).measured(self.meter_work(&work, now));
             let timeout = timeout.unwrap_or(self.timeout()).min(LONGEST_WAIT);
             Some(self.engine_call(owner, work, now, timeout))
         }));

@@ -22,9 +22,12 @@ use super::timers::{Timer, Timers};
 use super::{Actions, AttemptId, Call, CallId, ConnId, Ended, NodeId, Owner, Resumed, Task, View, Way, Work};
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
+use crate::figures;
 use crate::index::{Index, hash_of};
+use crate::meter::Spent;
 use crate::request::{Request, Shape};
 use crate::resp::{Pool, Reply};
+use crate::session::Compiled;
 use crate::session::handshake::Purpose;
 use crate::slots::NO_SLOT;
 
@@ -62,6 +65,8 @@ pub(crate) struct Engine<T> {
     /// Plain calls have been told where they go.
     are_routes_known: bool,
     pub(super) is_closed: bool,
+    /// What calls cost is asked for.
+    pub(super) is_metered: bool,
 }
 
 /// A call under way.
@@ -76,6 +81,9 @@ pub(super) struct CallState<T> {
     /// What it waits for, if that is a time.
     pub(super) wake: Option<Instant>,
     pub(super) asking: Option<Box<Asking>>,
+    /// What its attempts have cost, and where the last one went.
+    spent: Spent,
+    last_node: Option<NodeId>,
     pub(super) body: Body,
 }
 
@@ -98,8 +106,10 @@ pub(super) enum Body {
 
 impl<T: Owner> Engine<T> {
     pub(crate) fn new(config: Arc<Config>, pool: Arc<Pool>) -> Self {
+        let figures = config.meter.as_ref().and_then(|meter| meter.figures.clone());
         Engine {
-            servers: Servers::new(config, Arc::default()),
+            is_metered: config.meter.is_some(),
+            servers: Servers::new(config, Arc::new(Compiled::new(figures))),
             conns: HashMap::new(),
             last_conn: 0,
             attempts: Slab::new(),
@@ -136,6 +146,10 @@ impl<T: Owner> Engine<T> {
             Work::Send(request, purpose) => self.begin(now, io, id, request, purpose),
             Work::Administer(task) => self.begin_task(now, io, id, task),
             Work::LogIn => self.begin_login_again(now, io, id),
+            Work::Figures => {
+                let reply = figures::reply(self.servers.compiled.figures());
+                self.finish(io, id, reply.map_err(Error::from), None);
+            }
         }
         self.settle(now, io);
     }
@@ -153,6 +167,8 @@ impl<T: Owner> Engine<T> {
             map_wait: None,
             wake: None,
             asking: None,
+            spent: Spent::default(),
+            last_node: None,
             body: Body::New,
         };
         let place = self.calls.insert(state);
@@ -224,7 +240,12 @@ impl<T: Owner> Engine<T> {
     pub(crate) fn resume(&mut self, now: Instant, io: &mut dyn Actions<T>, resumed: Resumed<T>) {
         let Resumed { call, node, conn, sent, ended } = resumed;
         let id = self.enter(call.owner, call.view, call.timeout, call.deadline);
+        let size = ended.request.size_sent();
+        let spent = self
+            .is_metered
+            .then(|| Spent::on(size, Some(&ended.request), &ended.result, ended.arrived.as_deref()));
         let tried = Tried {
+            spent,
             whence: Whence { node, conn: Some(conn) },
             request: Some(ended.request),
             result: ended.result,
@@ -232,6 +253,9 @@ impl<T: Owner> Engine<T> {
             took: now.saturating_duration_since(sent),
             turned: false,
         };
+        if let Some(spent) = spent {
+            self.note_spent(For::Call(id), node, &spent);
+        }
         self.resume_single(now, io, id, tried);
         self.settle(now, io);
     }
@@ -471,7 +495,20 @@ impl<T: Owner> Engine<T> {
         }
     }
 
+    /// Notes what an attempt has cost.
+    pub(super) fn note_spent(&mut self, whose: For, node: NodeId, spent: &Spent) {
+        if let (true, For::Call(id) | For::Part(id, _)) = (self.is_metered, whose)
+            && let Some(call) = self.call_mut(id)
+        {
+            call.spent.add(spent);
+            call.last_node = Some(node);
+        }
+    }
+
     fn tell(&mut self, now: Instant, io: &mut dyn Actions<T>, whose: For, mut tried: Tried) {
+        if let Some(spent) = &tried.spent {
+            self.note_spent(whose, tried.whence.node, spent);
+        }
         let body = match whose {
             For::Call(id) | For::Part(id, _) => self.call(id).map(|call| &call.body),
             For::Evidence(..) | For::Refresh(_) | For::Handshake(_) | For::Login(_) => None,
@@ -566,6 +603,10 @@ impl<T: Owner> Engine<T> {
             Body::Single(single) => Self::single_result(single, result),
             _ => result,
         };
+        if self.is_metered {
+            let node = call.last_node.map(|node| Arc::clone(&self.servers.node(node).name));
+            io.account(&mut call.owner, call.spent, node);
+        }
         io.complete(call.owner, result, arrived);
     }
 

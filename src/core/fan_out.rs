@@ -744,6 +744,7 @@ impl<T: Owner> Engine<T> {
                 arrived: left.arrived,
                 took: Duration::ZERO,
                 turned: false,
+                spent: None,
             };
             self.with_fan_out(now, io, id, |cx, fan_out| fan_out.take_in(place, cx, tried));
         }

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::log::LogLevel;
+use crate::meter::Spent;
 use crate::net::address::Address;
 use crate::request::Request;
 use crate::resp::{Payload, Reply};
@@ -164,6 +165,9 @@ pub(crate) trait Actions<T> {
     /// Which server has which slot, from now on, for plain calls that do not ask the engine. `None`: all ask.
     fn route(&mut self, routes: Option<Arc<Routes>>);
 
+    /// Tell the owner of a call what it has cost, and where it was sent last; before its end.
+    fn account(&mut self, _owner: &mut T, _spent: Spent, _node: Option<Arc<str>>) {}
+
     /// Tell the owner of a call what has become of it. Exactly once for each.
     fn complete(&mut self, owner: T, result: Result<Reply>, arrived: Option<Reply>);
 
@@ -241,6 +245,8 @@ pub(crate) enum Work {
     Administer(Task),
     /// Have every connection log in again.
     LogIn,
+    /// Tell the figures of the client's scripts.
+    Figures,
 }
 
 /// A task of script administration.
@@ -256,6 +262,19 @@ pub(crate) enum Task {
     KillAny,
     /// The reply: a string or nil.
     Show(Vec<u8>),
+}
+
+impl Task {
+    /// The command that it is for the most part.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Task::Load(_) => "SCRIPT LOAD",
+            Task::Exists(_) => "SCRIPT EXISTS",
+            Task::Flush(_) => "SCRIPT FLUSH",
+            Task::Kill | Task::KillAny => "SCRIPT KILL",
+            Task::Show(_) => "SCRIPT SHOW",
+        }
+    }
 }
 
 /// How calls are made through one handle of a client.

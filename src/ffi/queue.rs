@@ -37,6 +37,10 @@ pub const RS_PACKED_SCRIPT_KILL: u8 = 6;
 pub const RS_PACKED_SCRIPT_SHOW: u8 = 7;
 /// A packed call: rs_client_kill.
 pub const RS_PACKED_KILL: u8 = 8;
+/// A packed call: rs_client_script_stats.
+pub const RS_PACKED_SCRIPT_STATS: u8 = 9;
+/// A packed call: rs_client_reauthenticate.
+pub const RS_PACKED_REAUTHENTICATE: u8 = 10;
 /// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
 /// A flag of a packed pipeline: MULTI and EXEC around it, as RS_PIPELINE_ATOMIC.
@@ -497,6 +501,8 @@ pub unsafe extern "C" fn rs_client_cancel(
 ///            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 ///            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
 ///            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
+///            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
+///            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
 /// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
@@ -652,6 +658,8 @@ mod tests {
             (RS_PACKED_SCRIPT_KILL, packed::SCRIPT_KILL),
             (RS_PACKED_SCRIPT_SHOW, packed::SCRIPT_SHOW),
             (RS_PACKED_KILL, packed::KILL),
+            (RS_PACKED_SCRIPT_STATS, packed::SCRIPT_STATS),
+            (RS_PACKED_REAUTHENTICATE, packed::REAUTHENTICATE),
             (RS_PACKED_READ_ONLY, packed::READ_ONLY),
             (RS_PACKED_ATOMIC, packed::ATOMIC),
             (RS_PACKED_REPAIR_UNORDERED, packed::REPAIR_UNORDERED),

@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
-use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status};
+use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status, text};
 use crate::client::{Client, WeakClient};
 use crate::error::{Error, Result, Status};
 use crate::script::Script;
@@ -211,3 +211,31 @@ pub unsafe extern "C" fn rs_script_free(script: *mut rs_script) {
     // SAFETY: as documented.
     unsafe { free(script) }
 }
+
+/// Gives a script a name, by which its figures (rs_client_script_stats) and the calls that rs_options_set_call_hook tells of are known. Servers do not see
+/// it. It is given once: with the name that it has already this does nothing.
+///
+/// `name`: UTF-8, 1 to 255 bytes and a NUL; copied. Errors: RS_ERR_INVALID_ARGUMENT (NULL, empty, too long, or the script has another name). Threads: any.
+///
+/// # Safety
+/// `script` is NULL or a live script; `name` is NULL or ends in a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_script_set_name(
+    script: *const rs_script,
+    name: *const c_char,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard_held(err, || {
+        // SAFETY: as documented.
+        let (script, name) = unsafe { (handle(script, "script")?, text(name, "name")?) };
+        if name.is_empty() || name.len() > LONGEST_NAME {
+            return Err(invalid("name", "is empty, or longer than 255 bytes"));
+        }
+        if !script.script.set_name(name) {
+            return Err(invalid("name", "cannot be given: the script has another"));
+        }
+        Ok(())
+    })
+}
+
+const LONGEST_NAME: usize = 255;

@@ -11,6 +11,7 @@ use crate::core::{Actions, AttemptId, ConnId, Engine, Health, Left, NodeId, Peer
 use crate::defect::contain;
 use crate::error::{Error, Result};
 use crate::log::LogLevel;
+use crate::meter::Spent;
 use crate::net::address::Address;
 use crate::request::{Request, Shape};
 use crate::resp::Reply;
@@ -152,6 +153,12 @@ impl Actions<Owner> for Doing<'_> {
 
     fn route(&mut self, routes: Option<Arc<Routes>>) {
         self.io.served.route(routes);
+    }
+
+    fn account(&mut self, owner: &mut Owner, spent: Spent, node: Option<Arc<str>>) {
+        if let Some(metered) = owner.metered() {
+            (metered.spent, metered.node) = (spent, node);
+        }
     }
 
     fn complete(&mut self, owner: Owner, result: Result<Reply>, arrived: Option<Reply>) {

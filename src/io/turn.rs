@@ -16,6 +16,7 @@ use super::{Io, Link, never};
 use crate::core::{ConnId, Ended};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
+use crate::meter::Meter;
 use crate::net::reason;
 use crate::resp::Reply;
 
@@ -234,6 +235,9 @@ impl Io {
         if ended.iter().any(|(owner, ..)| matches!(owner, Owner::Queued(queued) if queued.flushes)) {
             self.forget_scripts();
         }
+        if let Some(meter) = &self.config.meter {
+            note_ends(meter, ended);
+        }
         let mut ended = ended.drain(..);
         while let Some((owner, ..)) = ended.as_slice().first() {
             let Owner::Queued(first) = owner else {
@@ -314,5 +318,16 @@ impl Io {
             core.timer = core.timer.map(|_| next);
             core.timer.map(|next| next.unwrap_or_else(never))
         });
+    }
+}
+
+/// Has the meter note calls that have ended. It is told before their owners are.
+#[inline(never)]
+fn note_ends(meter: &Meter, ended: &mut [(Owner, Result<Reply>, Option<Reply>)]) {
+    let Some(_pass) = meter.pass() else { return };
+    for (owner, result, arrived) in ended {
+        if let Some(metered) = owner.metered() {
+            meter.note(metered, result, arrived.as_ref());
+        }
     }
 }
