@@ -114,6 +114,36 @@
 // What ended a call: this side has no memory, descriptors or threads left.
 #define RS_REASON_RESOURCES 11
 
+// The first connection to a server was made.
+#define RS_EVENT_CONNECTED 1
+
+// Another connection to a server was made, in place of one before.
+#define RS_EVENT_RECONNECTED 2
+
+// An attempt to connect has failed.
+#define RS_EVENT_CONNECT_FAILED 3
+
+// The connection to a server was lost or given up; told when another is about to be made.
+#define RS_EVENT_CONNECTION_LOST 4
+
+// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
+#define RS_EVENT_AUTH_FAILED 5
+
+// A connection that stands has logged in again.
+#define RS_EVENT_REAUTHENTICATED 6
+
+// A connection is replaced because the user has changed.
+#define RS_EVENT_USER_CHANGED 7
+
+// A cluster has other primaries than before, or is known for the first time.
+#define RS_EVENT_PRIMARIES_CHANGED 8
+
+// Another server is the primary now, of one without a cluster.
+#define RS_EVENT_FAILOVER 9
+
+// A server of a cluster has said that a slot is another's now.
+#define RS_EVENT_SLOT_MOVED 10
+
 // A command.
 #define RS_CALL_COMMAND 1
 
@@ -402,10 +432,30 @@ typedef struct {
 // while it runs.
 typedef void (*rs_call_fn)(void *context, const rs_call_event *event);
 
-// Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
-// on which the event happened, perhaps on several at once, and must neither block nor call the client; it may free
-// it. It is not called any more once the client's last handle has been freed.
-typedef void (*rs_log_fn)(void *context, int32_t level, const char *message, size_t len);
+// Something that has happened to a client's connections. The library makes it, and later versions append to it: what lies beyond its `size` is not
+// there. Texts are borrowed until the callback returns.
+typedef struct {
+    // The size of this structure, as the library knows it.
+    size_t size;
+    // One of the RS_EVENT_ numbers; later versions have more.
+    int32_t kind;
+    // One of the RS_LOG_ numbers.
+    int32_t level;
+    // The status of the error behind it, or RS_OK.
+    rs_status status;
+    // One of the RS_REASON_ numbers, or 0.
+    int32_t reason;
+    // The server that it concerns: `host:port` or a socket's path, `node_len` bytes and a NUL. NULL where it is about no one.
+    const char *node;
+    size_t node_len;
+    // The same in words, `message_len` bytes and a NUL; never with a password, a key, an argument or a script.
+    const char *message;
+    size_t message_len;
+} rs_event;
+
+// Receives the events of a client. It is called on the thread on which the event happened, perhaps on several at once, and must neither block nor
+// call the client; it may free it. It is not called any more once the client's last handle has been freed.
+typedef void (*rs_log_fn)(void *context, const rs_event *event);
 
 // What has become of a call. 32 bytes; the layout is fixed.
 typedef struct {

@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 
 use crate::credentials::{Credentials, CredentialsRequest, Provider};
 use crate::error::{Error, Result, Status};
-use crate::log::{Log, LogLevel};
+use crate::log::{Event, Log};
 use crate::meter::{CallEvent, Meter, OnCall};
 use crate::net::address::Address;
 use crate::net::pem::Source;
@@ -471,7 +471,15 @@ impl Options {
     ///
     /// The callback runs on the thread on which it happened and must not call back into the client. Messages hold
     /// addresses and the server's words, never a password, a key, an argument or a script.
-    pub fn log(&mut self, callback: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> &mut Self {
+    ///
+    /// ```
+    /// let mut options = rs_script::Options::default();
+    /// options.log(|event| {
+    ///     let node = event.node.unwrap_or("-");
+    ///     eprintln!("{:?} {:?} {node}: {}", event.level, event.kind, event.message);
+    /// });
+    /// ```
+    pub fn log(&mut self, callback: impl Fn(&Event<'_>) + Send + Sync + 'static) -> &mut Self {
         self.log = Log::new(callback);
         self
     }

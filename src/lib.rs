@@ -64,7 +64,7 @@ pub use figures::{Histogram, ScriptStats};
 #[doc(hidden)]
 pub use io::bench::Routes;
 pub use kill::Killed;
-pub use log::LogLevel;
+pub use log::{Event, EventKind, LogLevel};
 pub use meter::{CallEvent, CallKind};
 pub use net::address::Address;
 pub use pipeline::Pipeline;

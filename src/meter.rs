@@ -232,23 +232,23 @@ impl Meter {
     }
 
     /// Notes the end of a call that went the plain way, on the thread that has made it.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn note_plain(&self, started: Instant, request: &Request, payload: &Payload, node: &str) {
         let duration = started.elapsed();
         if let Some(figures) = &self.figures {
             self.note_scripts(figures, request, payload, duration);
         }
         let Some(hook) = &self.hook else { return };
-        let script = request.scripts.first().filter(|_| request.shape == Shape::Single);
-        let name = match script {
-            Some(script) => name_of(script),
-            None if request.shape == Shape::Single => {
-                std::str::from_utf8(command_of(request)).unwrap_or_default()
+        let (kind, name, script) = match (request.shape, request.scripts.first()) {
+            (Shape::Single, Some(script)) => (CallKind::Script, name_of(script), Some(script)),
+            (Shape::Single, None) => {
+                (CallKind::Command, std::str::from_utf8(command_of(request)).unwrap_or_default(), None)
             }
-            None => "",
+            (Shape::Pipeline, _) => (CallKind::Pipeline, "", None),
+            (Shape::Transaction, _) => (CallKind::Transaction, "", None),
         };
         let event = CallEvent {
-            kind: kind_of(request),
+            kind,
             name,
             script,
             items: request.items.len(),

@@ -107,7 +107,7 @@ fn a_file_that_cannot_serve_fails_the_attempt_to_connect_and_nothing_else() {
     let log = Arc::<Mutex<Vec<String>>>::default();
     let heard = Arc::clone(&log);
     let mut options = files_of(&server);
-    options.reconnect_attempts(2).log(move |_, message| heard.lock().unwrap().push(message.to_owned()));
+    options.reconnect_attempts(2).log(move |event| heard.lock().unwrap().push(event.message.to_owned()));
     let client = Client::open(&server.url(), &options).unwrap();
     let whole = |file: &str| fs::read(server.dir().join(file)).unwrap();
     let other = Certs::generate();

@@ -86,7 +86,7 @@ impl Vault {
             vault.0.asked.lock().unwrap().push(node.to_owned());
             Ok::<_, Error>(vault.credentials())
         });
-        options.log(move |level, text| heard.0.log.lock().unwrap().push((level, text.to_owned())));
+        options.log(move |event| heard.0.log.lock().unwrap().push((event.level, event.message.to_owned())));
         options
     }
 

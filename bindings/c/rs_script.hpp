@@ -708,6 +708,29 @@ template <class T> Result<T> View::try_as() const { return read<T>(ReplyView(rep
 
 } // namespace detail
 
+// Something that has happened to a client's connections; see Options::log. Its texts are borrowed until the callback returns.
+struct Event {
+    std::int32_t kind;   // RS_EVENT_...
+    std::int32_t level;  // RS_LOG_...
+    rs_status status;    // of the error behind it, or RS_OK
+    std::int32_t reason; // RS_REASON_..., or 0
+    std::optional<std::string_view> node;
+    std::string_view message;
+};
+
+// A call that has ended; see Options::on_call. Its texts are borrowed until the callback returns.
+struct CallEvent {
+    std::int32_t kind; // RS_CALL_...
+    rs_status status;
+    std::int32_t reason; // RS_REASON_..., or 0
+    std::uint32_t attempts;
+    std::size_t items;
+    std::string_view name;                // of a script its name or SHA1, of a command its first word
+    std::optional<std::string_view> sha;  // of a script
+    std::optional<std::string_view> node; // the server that it was sent to last
+    std::uint64_t bytes_sent, bytes_received, duration_ns;
+};
+
 // User and password, as Options::credentials gives them.
 struct Credentials {
     std::string password;
@@ -846,12 +869,15 @@ public:
         return set(rs_options_set_sentinel_password, password.data(), password.size());
     }
 
-    // Be told of connections made, lost and refused: `log(std::int32_t level, std::string_view message)` with a level RS_LOG_. It is moved
+    // Be told of connections made, lost and refused: `log(const Event &)`. It is moved
     // in and destroyed when neither these options nor a client of theirs needs it. It is called on any thread, perhaps on several at
     // once; it must not block, call the client or throw (std::terminate).
     template <class Log> Options &log(Log log) {
-        auto call = [](void *context, std::int32_t level, const char *message, std::size_t len) noexcept {
-            (*static_cast<Log *>(context))(level, std::string_view(message, len));
+        auto call = [](void *context, const rs_event *event) noexcept {
+            std::optional<std::string_view> node;
+            if (event->node) node = std::string_view(event->node, event->node_len);
+            (*static_cast<Log *>(context))(Event{event->kind, event->level, event->status, event->reason, node,
+                                                 std::string_view(event->message, event->message_len)});
         };
         auto free = [](void *context) noexcept { delete static_cast<Log *>(context); };
         return set(rs_options_set_log, +call, static_cast<void *>(new Log(std::move(log))), +free);
@@ -868,6 +894,25 @@ public:
         auto free = [](void *context) noexcept { delete static_cast<Ask *>(context); };
         return set(rs_options_set_credentials, +call, static_cast<void *>(new Ask(std::move(ask))), +free);
     }
+
+    // Be told of each call that has ended: `call(const CallEvent &)`, on the thread that completes it. It is moved in and destroyed when neither these
+    // options nor a client of theirs needs it. It must be quick; it must not block, call or free the client or throw (std::terminate).
+    template <class Call> Options &on_call(Call call) {
+        auto told = [](void *context, const rs_call_event *event) noexcept {
+            std::optional<std::string_view> sha, node;
+            if (event->sha) sha = std::string_view(event->sha, 40);
+            if (event->node) node = std::string_view(event->node, event->node_len);
+            (*static_cast<Call *>(context))(
+                CallEvent{event->kind, event->status, event->reason, event->attempts, event->items,
+                          std::string_view(event->name, event->name_len), sha, node, event->bytes_sent,
+                          event->bytes_received, event->duration_ns});
+        };
+        auto free = [](void *context) noexcept { delete static_cast<Call *>(context); };
+        return set(rs_options_set_call_hook, +told, static_cast<void *>(new Call(std::move(call))), +free);
+    }
+
+    // Keep figures of so many scripts, and of all others together; 0, the default: none. See Client::script_stats.
+    Options &script_stats(std::size_t max_scripts) { return set(rs_options_set_script_stats, max_scripts); }
 
     // The first value that could not be used, if any.
     const std::optional<Error> &error() const noexcept { return error_; }
@@ -1052,6 +1097,15 @@ public:
     // RS_ERR_INDETERMINATE; later calls end with RS_ERR_CLOSED.
     void close() const noexcept { rs_client_close(get()); }
 
+    // What became of the calls of each script: an array of maps, as rs_client_script_stats makes it.
+    Reply script_stats() const { return try_script_stats().value(); }
+    Result<Reply> try_script_stats() const {
+        rs_reply *reply = nullptr;
+        rs_error *error = nullptr;
+        if (rs_client_script_stats(get(), &reply, &error) != RS_OK) return Error(error);
+        return Reply(reply);
+    }
+
     // What its calls have cost.
     Stats stats() const noexcept {
         std::uint64_t v[RS_STAT_COUNT];
@@ -1226,6 +1280,14 @@ public:
 
     // The SHA1: 40 lower-case hexadecimal digits and a NUL; lives as long as the script.
     const char *sha() const noexcept { return rs_script_sha(get()); }
+
+    // Gives it a name, by which figures and Options::on_call speak of it; once.
+    void set_name(std::string_view name) const { try_set_name(name).value(); }
+    Result<void> try_set_name(std::string_view name) const {
+        rs_error *error = nullptr;
+        if (rs_script_set_name(get(), std::string(name).c_str(), &error) != RS_OK) return Error(error);
+        return {};
+    }
 
     // Calls the script with these keys (KEYS in Lua) and arguments (ARGV) and waits for its reply. It is loaded if need be, in the same
     // write. Sent again only when the server provably did not run it, or when the script is RS_SCRIPT_IDEMPOTENT.

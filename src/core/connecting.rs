@@ -14,7 +14,7 @@ use super::{Actions, AttemptId, ConnId, NodeId, Owner, Peer};
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Result, Status};
-use crate::log::LogLevel;
+use crate::log::{EventKind, LogLevel, Record};
 use crate::net::address::Address;
 use crate::request::Request;
 use crate::resp::{Payload, Reply};
@@ -125,7 +125,7 @@ impl<T: Owner> Engine<T> {
         if own.is_none()
             && let Some(lost) = node.lost.take()
         {
-            io.log(LogLevel::Warning, lost.to_string());
+            io.log(Record::of(EventKind::ConnectionLost, LogLevel::Warning, &node.name, &lost));
         }
         let facts = node.new_facts(&compiled);
         let deadline = now + node.config.connect_timeout;
@@ -367,7 +367,8 @@ impl<T: Owner> Engine<T> {
         node.last_error = None;
         node.not_before = None;
         node.rests_until = None;
-        io.log(LogLevel::Info, format!("connected to {}", node.address));
+        let kind = if node.connections == 1 { EventKind::Connected } else { EventKind::Reconnected };
+        io.log(Record::new(kind, Some(&node.name), format!("connected to {}", node.address)));
         io.serve(conn.node, Some(id));
         let line = std::mem::take(&mut node.line);
         for waiting in line {
@@ -397,9 +398,12 @@ impl<T: Owner> Engine<T> {
             self.attempts.remove(said.place);
         }
         io.close(id, error.clone());
-        let error = error.on(&self.servers.node(conn.node).name);
+        let name = &self.servers.node(conn.node).name;
+        let error = error.on(name);
         if error.status() != Status::Closed {
-            io.log(LogLevel::Error, error.to_string());
+            let is_login = error.status() == Status::Auth;
+            let kind = if is_login { EventKind::AuthFailed } else { EventKind::ConnectFailed };
+            io.log(Record::of(kind, LogLevel::Error, name, &error));
         }
         if let Some(own) = conn.own {
             return self.fail(now, io, own, error);

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, Status};
 use crate::figures;
 use crate::index::{Index, hash_of};
+use crate::log::{EventKind, Record};
 use crate::meter::Spent;
 use crate::request::{Request, Shape};
 use crate::resp::{Pool, Reply};
@@ -489,6 +490,11 @@ impl<T: Owner> Engine<T> {
         }
         if !self.login_calls.is_empty() {
             self.end_login_calls(io);
+        }
+        for (slot, primary) in std::mem::take(&mut self.servers.moved) {
+            let node = self.servers.node(primary);
+            let text = format!("slot {slot} is at {} now", node.address);
+            io.log(Record::new(EventKind::SlotMoved, Some(&node.name), text));
         }
         if self.servers.only.is_none() {
             self.publish(io);

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::attempts::{Attempt, For, Via};
 use super::engine::{Body, Engine};
-use super::servers::Link;
+use super::servers::{Link, Node};
 use super::timers::Timer;
 use super::{Actions, AttemptId, CallId, ConnId, Owner};
 use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Result, Status};
-use crate::log::LogLevel;
+use crate::log::{EventKind, LogLevel, Record};
 use crate::request::{Request, Shape};
 use crate::resp::{Payload, Reply};
 use crate::session::verdict;
@@ -215,11 +215,9 @@ impl<T: Owner> Engine<T> {
     fn change_user(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
         let Some(conn) = self.conns.get(&id) else { return };
         let node = conn.node;
-        let text = format!(
-            "the connection to {} is replaced: the user has changed",
-            self.servers.node(node).address
-        );
-        io.log(LogLevel::Info, text);
+        let server = self.servers.node(node);
+        let text = format!("the connection to {} is replaced: the user has changed", server.address);
+        io.log(Record::new(EventKind::UserChanged, Some(&server.name), text));
         self.login_over(io, id, None);
         self.unlink(now, io, id);
         // It was not lost.
@@ -236,11 +234,12 @@ impl<T: Owner> Engine<T> {
         result: Result<Box<Payload>>,
     ) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let address = &self.servers.node(conn.node).address;
+        let Node { address, name, .. } = self.servers.node(conn.node);
         match result {
             Ok(_) => {
                 conn.login.settle();
-                io.log(LogLevel::Info, format!("logged in again at {address}"));
+                let text = format!("logged in again at {address}");
+                io.log(Record::new(EventKind::Reauthenticated, Some(name), text));
                 self.mind_login(io, id);
                 self.end_login(now, io, id, None);
             }
@@ -261,9 +260,10 @@ impl<T: Owner> Engine<T> {
     /// A login on a connection that stands has come to nothing: that serves on, and tries again.
     fn login_failed(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId, error: Error) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let error = error.on(&self.servers.node(conn.node).name);
+        let name = &self.servers.node(conn.node).name;
+        let error = error.on(name);
         conn.login.pause(now);
-        io.log(LogLevel::Warning, error.to_string());
+        io.log(Record::of(EventKind::AuthFailed, LogLevel::Warning, name, &error));
         self.mind_login(io, id);
         self.end_login(now, io, id, Some(error));
     }

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::log::LogLevel;
+use crate::log::Record;
 use crate::meter::Spent;
 use crate::net::address::Address;
 use crate::request::Request;
@@ -178,7 +178,7 @@ pub(crate) trait Actions<T> {
     fn take_request(&mut self) -> Box<Request>;
 
     /// Tell the log.
-    fn log(&mut self, level: LogLevel, text: String);
+    fn log(&mut self, record: Record);
 }
 
 /// Where plain calls go by their slots.

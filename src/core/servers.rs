@@ -153,6 +153,8 @@ pub(super) struct Servers {
     given: Vec<(u16, NodeId)>,
     /// Plain calls are to be told where they go now.
     pub(super) are_routes_old: bool,
+    /// Slots that redirections have given to others, for the log.
+    pub(super) moved: Vec<(u16, NodeId)>,
 }
 
 impl Servers {
@@ -175,6 +177,7 @@ impl Servers {
             is_looking: false,
             given: Vec::new(),
             are_routes_old: false,
+            moved: Vec::new(),
         };
         if let config::Servers::One(address) = &servers.config.servers {
             let address = address.clone();
@@ -321,6 +324,7 @@ impl Servers {
     /// Sends a slot's calls to another primary from now on; by a redirection, which may be the first sign of more.
     pub(super) fn give(&mut self, slot: u16, primary: NodeId) {
         self.map.give(slot, primary);
+        self.moved.push((slot, primary));
         self.are_routes_old = true;
         if self.is_looking {
             self.given.push((slot, primary));

@@ -9,6 +9,7 @@ pub(crate) mod cancel;
 pub mod client;
 pub mod credentials;
 pub mod error;
+pub mod event;
 pub mod figures;
 pub(crate) mod fork;
 pub(crate) mod library;

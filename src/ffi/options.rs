@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::cancel::Held;
 use super::error::rs_error;
+use super::event::{rs_event, rs_log_fn};
 use super::{bytes, free, guard_held, guard_value, invalid, rs_status, text};
 use crate::config::{Options, Protocol};
 use crate::error::{Error, Result, Status};
-use crate::log::LogLevel;
 use crate::route::ReadFrom;
 
 /// RESP3, and RESP2 with a server that does not know it.
@@ -42,12 +42,6 @@ pub(super) const LONGEST_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 pub struct rs_options {
     pub(super) options: Options,
 }
-
-/// Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
-/// on which the event happened, perhaps on several at once, and must neither block nor call the client; it may free
-/// it. It is not called any more once the client's last handle has been freed.
-pub type rs_log_fn =
-    Option<unsafe extern "C" fn(context: *mut c_void, level: i32, message: *const c_char, len: usize)>;
 
 /// Frees the context of a callback, once, after its last call. It may run on any thread.
 pub type rs_free_fn = Option<unsafe extern "C" fn(context: *mut c_void)>;
@@ -585,9 +579,13 @@ pub unsafe extern "C" fn rs_options_set_log(
     // SAFETY: as documented.
     unsafe {
         set(options, err, |options| {
-            options.log(move |level, message| {
+            options.log(move |event| {
                 if let Some(log) = log {
-                    context.call(log, level, message);
+                    rs_event::tell(event, |event| {
+                        let _held = Held::new();
+                        // The function and its context were given for this; the event outlives the call.
+                        log(context.pointer(), event);
+                    });
                 }
             });
             Ok(())
@@ -613,19 +611,6 @@ impl Context {
 
     pub(super) fn pointer(&self) -> *mut c_void {
         self.pointer
-    }
-
-    fn call(
-        &self,
-        log: unsafe extern "C" fn(*mut c_void, i32, *const c_char, usize),
-        level: LogLevel,
-        message: &str,
-    ) {
-        let mut text = message.replace('\0', " ").into_bytes();
-        text.push(0);
-        let _held = Held::new();
-        // SAFETY: the function and its context were given for this; the text ends in a NUL and outlives the call.
-        unsafe { log(self.pointer, level as i32, text.as_ptr().cast(), text.len() - 1) };
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Io, Link};
 use crate::core::{Actions, AttemptId, ConnId, Engine, Health, Left, NodeId, Peer, Routes};
 use crate::defect::contain;
 use crate::error::{Error, Result};
-use crate::log::LogLevel;
+use crate::log::Record;
 use crate::meter::Spent;
 use crate::net::address::Address;
 use crate::request::{Request, Shape};
@@ -173,7 +173,7 @@ impl Actions<Owner> for Doing<'_> {
         self.io.take_request(Shape::Single)
     }
 
-    fn log(&mut self, level: LogLevel, text: String) {
-        self.effects.log.push((level, text));
+    fn log(&mut self, record: Record) {
+        self.effects.log.push(record);
     }
 }

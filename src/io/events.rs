@@ -11,7 +11,7 @@ use super::table::Conn;
 use crate::core::{AttemptId, ConnId, Ended, Engine, NodeId, Peer};
 use crate::credentials::Credentials;
 use crate::error::{Error, Result};
-use crate::log::LogLevel;
+use crate::log::Record;
 use crate::net::address::Address;
 use crate::resp::Reply;
 use crate::session::Facts;
@@ -43,7 +43,7 @@ pub(crate) struct Effects {
     pub(crate) ask: Vec<(ConnId, NodeId, Address)>,
     pub(crate) remind: Vec<Instant>,
     pub(crate) complete: Vec<(Owner, Result<Reply>, Option<Reply>)>,
-    pub(crate) log: Vec<(LogLevel, String)>,
+    pub(crate) log: Vec<Record>,
     /// What is only to be dropped.
     pub(crate) drop: Vec<Conn>,
     pub(crate) engine: Option<Box<Engine<Owner>>>,

@@ -175,9 +175,7 @@ impl Io {
             contain(|| self.complete(&mut effects.complete));
         }
         if effects.has_rest() {
-            for (level, text) in effects.log.drain(..) {
-                self.config.log.event(level, format_args!("{text}"));
-            }
+            effects.log.drain(..).for_each(|record| self.config.log.event(&record));
             effects.drop.clear();
             if let Some(engine) = effects.engine.take() {
                 contain(|| drop(engine));

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use super::fleet::{Fleet, Peer as ServerSide};
 use crate::core::{Actions, AttemptId, ConnId, Ended, Health, Left, NodeId, Peer, Routes};
 use crate::error::{Error, Reason, Result, Status};
-use crate::log::LogLevel;
+use crate::log::Record;
 use crate::net::address::Address;
 use crate::request::Request;
 use crate::resp::{Limits, Pool, Reply};
@@ -357,7 +357,7 @@ impl Actions<u64> for Network {
         Box::default()
     }
 
-    fn log(&mut self, _level: LogLevel, _text: String) {}
+    fn log(&mut self, _: Record) {}
 }
 
 impl Network {

@@ -333,6 +333,9 @@ static void setters(void) {
     SETTER(rs_options_set_sentinel_username, "username", options, NULL);
     SETTER(rs_options_set_sentinel_password, "options", NULL, "p", 1);
     SETTER(rs_options_set_sentinel_password, "password", options, NULL, 1);
+    SETTER(rs_options_set_credentials, "options", NULL, NULL, NULL, NULL);
+    SETTER(rs_options_set_call_hook, "options", NULL, NULL, NULL, NULL);
+    SETTER(rs_options_set_script_stats, "options", NULL, 1);
     SETTER(rs_options_set_log, "options", NULL, NULL, NULL, NULL);
 #undef SETTER
     rs_options_free(NULL);

@@ -162,8 +162,8 @@ static void callback(void *context, const rs_completion *completion) {
     pthread_testcancel();
 }
 
-static void log_callback(void *context, int32_t level, const char *message, size_t len) {
-    (void)context, (void)level, (void)message, (void)len;
+static void log_callback(void *context, const rs_event *event) {
+    (void)context, (void)event;
     pthread_testcancel();
 }
 

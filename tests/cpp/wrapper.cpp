@@ -302,8 +302,9 @@ static void a_pipeline_that_breaks_half_way() {
 static void options_and_log() {
     struct Listener {
         std::shared_ptr<int> messages;
-        void operator()(std::int32_t level, std::string_view message) {
-            if (level == RS_LOG_INFO && !message.empty()) ++*messages;
+        void operator()(const rs::Event &event) {
+            if (event.kind != RS_EVENT_CONNECTED || !event.node || event.status != RS_OK) return;
+            if (event.level == RS_LOG_INFO && !event.message.empty()) ++*messages;
         }
     };
     auto messages = std::make_shared<int>(0);
@@ -336,6 +337,24 @@ static void options_and_log() {
     tls.tls_server_name("example.org").tls_insecure_skip_verify(false);
     CHECK(!tls.error());
     CHECK(rs::Client::try_open("rediss://127.0.0.1", tls).error().status() != RS_OK);
+}
+
+static void calls_and_figures() {
+    std::vector<std::string> told;
+    rs::Options options;
+    options.script_stats(10).on_call([&](const rs::CallEvent &event) {
+        CHECK(event.status == RS_OK && event.attempts == 1 && event.node && event.bytes_sent > 0);
+        told.push_back(std::string(event.name) + (event.sha ? " with a SHA1" : ""));
+    });
+    const rs::Client client(server_url(one), options);
+    rs::Script script(client, "return 1");
+    script.set_name("one");
+    CHECK_INT(script.call().integer(), 1);
+    client.command({"PING"});
+    CHECK(told == (std::vector<std::string>{"one with a SHA1", "PING"}));
+    const rs::Reply stats = client.script_stats();
+    CHECK_INT(stats.size(), 1);
+    CHECK(stats[0][3].string() == "one" && stats[0][5].integer() == 1);
 }
 
 static void credentials_by_callback() {
@@ -450,6 +469,7 @@ int main() {
     RUN(pipelines_that_fail);
     RUN(a_pipeline_that_breaks_half_way);
     RUN(options_and_log);
+    RUN(calls_and_figures);
     RUN(credentials_by_callback);
     RUN(administration_and_stats);
     RUN(routes_and_urls);

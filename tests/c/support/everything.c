@@ -90,6 +90,8 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_map_address(options, "a:1", "b:2", &err));
     GIVES(RS_OK, rs_options_set_sentinel_username(options, "u", &err));
     GIVES(RS_OK, rs_options_set_sentinel_password(options, "p", 1, &err));
+    GIVES(RS_OK, rs_options_set_call_hook(options, NULL, NULL, NULL, &err));
+    GIVES(RS_OK, rs_options_set_script_stats(options, 1, &err));
     GIVES(RS_OK, rs_options_set_credentials(options, NULL, NULL, NULL, &err));
     GIVES(RS_ERR_INVALID_ARGUMENT, rs_credentials_answer(NULL, NULL, NULL, 0, 0, &err));
     rs_credentials_refuse(NULL, NULL);
@@ -128,6 +130,9 @@ static void calls(const everything *e, rs_status expected) {
     GIVES(expected, rs_client_command(e->client, 1, ping, NULL, &reply, &err));
     rs_reply_free(reply);
     GIVES(expected ? expected : RS_ERR_INVALID_ARGUMENT, rs_client_reauthenticate(e->client, &err));
+    GIVES(expected, rs_client_script_stats(e->client, &reply, &err));
+    rs_reply_free(reply);
+    GIVES(RS_OK, rs_script_set_name(e->script, "everything", &err));
     GIVES(RS_OK, rs_script_register(e->client, lua, strlen(lua), &script, &err));
     GIVES(expected, rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
     rs_reply_free(reply);
