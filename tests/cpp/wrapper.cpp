@@ -349,7 +349,7 @@ static void calls_and_figures() {
     const rs::Client client(server_url(one), options);
     rs::Script script(client, "return 1");
     script.set_name("one");
-    CHECK_INT(script.call().integer(), 1);
+    CHECK_INT(script.call({}, {}).integer(), 1);
     client.command({"PING"});
     CHECK(told == (std::vector<std::string>{"one with a SHA1", "PING"}));
     const rs::Reply stats = client.script_stats();
