@@ -428,8 +428,7 @@ typedef struct {
 //
 // It is called on the thread that completes the call, without a lock held, perhaps on several at once: on that of the caller, or of whoever drives
 // submitted calls; before the call returns or its completion can be taken out. It must be quick and must not block, call the client or free it, let an
-// exception or longjmp out, or end its thread; nor may it reach a cancellation point on a thread that somebody cancels, for cancelling is not held off
-// while it runs.
+// exception or longjmp out, or end its thread.
 typedef void (*rs_call_fn)(void *context, const rs_call_event *event);
 
 // Something that has happened to a client's connections. The library makes it, and later versions append to it: what lies beyond its `size` is not

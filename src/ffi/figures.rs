@@ -2,6 +2,7 @@
 
 use std::ffi::{c_char, c_void};
 
+use super::cancel::Held;
 use super::client::rs_client;
 use super::error::rs_error;
 use super::options::{Context, rs_free_fn, rs_options, set};
@@ -76,11 +77,12 @@ impl rs_call_event {
             node_len: node.len(),
             bytes_sent: event.bytes_sent,
             bytes_received: event.bytes_received,
+            // No call takes 584 years.
             duration_ns: event
                 .duration
                 .as_secs()
-                .saturating_mul(1_000_000_000)
-                .saturating_add(event.duration.subsec_nanos().into()),
+                .wrapping_mul(1_000_000_000)
+                .wrapping_add(event.duration.subsec_nanos().into()),
         }
     }
 }
@@ -89,8 +91,7 @@ impl rs_call_event {
 ///
 /// It is called on the thread that completes the call, without a lock held, perhaps on several at once: on that of the caller, or of whoever drives
 /// submitted calls; before the call returns or its completion can be taken out. It must be quick and must not block, call the client or free it, let an
-/// exception or longjmp out, or end its thread; nor may it reach a cancellation point on a thread that somebody cancels, for cancelling is not held off
-/// while it runs.
+/// exception or longjmp out, or end its thread.
 pub type rs_call_fn = Option<unsafe extern "C" fn(context: *mut c_void, event: *const rs_call_event)>;
 
 /// Be told of each call that has ended, in clients opened with these options: what it was, where it went, what it cost and what came of it. A
@@ -117,6 +118,7 @@ pub unsafe extern "C" fn rs_options_set_call_hook(
             match call {
                 Some(call) => options.on_call(move |event| {
                     let event = rs_call_event::new(event);
+                    let _held = Held::new();
                     // The function and its context were given for this; the event outlives the call.
                     call(context.pointer(), &raw const event);
                 }),
