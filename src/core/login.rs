@@ -220,9 +220,8 @@ impl<T: Owner> Engine<T> {
         io.log(Record::new(EventKind::UserChanged, Some(&server.name), text));
         self.login_over(io, id, None);
         self.unlink(now, io, id);
-        // It was not lost.
+        // It was not lost; and what is on it goes on, unless the client is closed.
         self.servers.node_mut(node).lost = None;
-        self.take_conn(id);
     }
 
     /// The server has answered AUTH, or the connection is gone.

@@ -12,6 +12,7 @@ use fastrand::Rng;
 
 use crate::config::{Config, Options};
 use crate::core::{Call, ConnId, Ended, Engine, NodeId, Owner, Resumed, Task, View, Way, Work};
+use crate::credentials::Credentials;
 use crate::error::{Error, Result, Status};
 use crate::request::{Request, Routing, Shape};
 use crate::resp::{Pool, Reply, ReplyRef};
@@ -64,6 +65,7 @@ struct World {
     is_closed: bool,
     has_faults: bool,
     is_cluster: bool,
+    asks_for_credentials: bool,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -78,6 +80,11 @@ impl World {
         options.connect_timeout(Duration::from_millis(rng.u64(200..2_000))).expect("valid");
         options.reconnect_attempts(rng.u32(0..6));
         options.client_info(rng.bool()).probe_transactions(rng.bool());
+        let asks_for_credentials = seed % 5 == 4;
+        if asks_for_credentials {
+            // What it is answered with is up to the network.
+            options.credentials_later(|_| ());
+        }
         let config = Config::new(&fleet.url(), &options).expect("a URL");
         let pool = Arc::new(Pool::default());
         let start = Instant::now();
@@ -94,6 +101,7 @@ impl World {
             is_closed: false,
             has_faults: rng.u8(..) < 200,
             is_cluster: kind == Kind::Cluster,
+            asks_for_credentials,
             fleet,
             rng,
         }
@@ -221,7 +229,9 @@ impl World {
             view: view.clone(),
             end: None,
         });
-        self.enter(self.ops.len() - 1, Work::Administer(task), view, TIMEOUT, deadline);
+        let logs_in = self.asks_for_credentials && self.rng.bool();
+        let work = if logs_in { Work::LogIn } else { Work::Administer(task) };
+        self.enter(self.ops.len() - 1, work, view, TIMEOUT, deadline);
     }
 
     /// Tells the engine what has happened, until there is no more news.
@@ -417,6 +427,18 @@ impl World {
             }
         }
         assert!(resolving.is_empty(), "the model's hosts have no names");
+        if let Some(conn) = self.network.asked.pop_front() {
+            let answer = match self.rng.u8(..20) {
+                0 => Some(Err(Error::new(Status::Auth, "none"))),
+                // It is never answered.
+                1 if self.has_faults => None,
+                2 => Some(Ok(Credentials::new("p").username("other"))),
+                _ => Some(Ok(Credentials::new("p").lifetime(Duration::from_secs(1)))),
+            };
+            if let Some(answer) = answer {
+                self.engine.credentials(now, &mut self.network, conn, answer.map(Arc::new));
+            }
+        }
         let all: Vec<ConnId> = self.network.conns.keys().copied().collect();
         if !all.is_empty() {
             let conn = all[self.rng.usize(..all.len())];

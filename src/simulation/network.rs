@@ -63,6 +63,8 @@ pub(super) struct Network {
     pub(super) served: HashMap<NodeId, ConnId>,
     pub(super) routes: Option<Arc<Routes>>,
     pub(super) news: VecDeque<News>,
+    /// Connections that wait for credentials.
+    pub(super) asked: VecDeque<ConnId>,
     /// Calls that are over: number, how, and what arrived.
     pub(super) completed: Vec<(u64, Result<Reply>, Option<Reply>)>,
     pool: Arc<Pool>,
@@ -92,6 +94,7 @@ impl Network {
             served: HashMap::new(),
             routes: None,
             news: VecDeque::new(),
+            asked: VecDeque::new(),
             completed: Vec::new(),
             pool,
             silence_timeout: Duration::from_millis(500),
@@ -277,7 +280,9 @@ impl Actions<u64> for Network {
         self.enter(conn, Stage::Resolving, None, &Arc::new(Facts::new(Arc::default(), 0, false)));
     }
 
-    fn ask_credentials(&mut self, _: ConnId, _: NodeId, _: &Address) {}
+    fn ask_credentials(&mut self, conn: ConnId, _: NodeId, _: &Address) {
+        self.asked.push_back(conn);
+    }
 
     fn remind(&mut self, _: Instant) {}
 
