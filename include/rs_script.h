@@ -19,9 +19,9 @@
 //         rs_reply *reply = NULL;
 //         rs_error *err = NULL;
 //         if (rs_client_open("redis://127.0.0.1:6379", NULL, &client, &err) == RS_OK &&
-//             rs_client_command(client, 3, set, NULL, NULL, &err) == RS_OK &&
-//             rs_script_register(client, lua, strlen(lua), &multiply, &err) == RS_OK &&
-//             rs_script_call(multiply, NULL, 1, keys, NULL, 1, args, NULL, &reply, &err) == RS_OK)
+//             rs_client_command(client, 3, set, NULL, NULL, NULL, &err) == RS_OK &&
+//             rs_script_register(client, lua, strlen(lua), NULL, &multiply, &err) == RS_OK &&
+//             rs_script_call(multiply, NULL, 1, keys, NULL, 1, args, NULL, NULL, &reply, &err) == RS_OK)
 //             printf("%lld\n", (long long)rs_reply_integer(reply)); /* 10 */
 //         else
 //             fprintf(stderr, "%s: %s\n", rs_status_name(rs_error_status(err)), rs_error_message(err));
@@ -38,8 +38,14 @@
 //           connection, 300s outcome unknown, 400s the server's answer, 500s this library. The last parameter, `rs_error **err`,
 //           may be NULL; otherwise *err becomes NULL or an error that the caller frees with rs_error_free.
 // STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an array of lengths;
-//           with NULL for the lengths each string ends in a NUL. Lengths count bytes, times are in the unit that ends the name.
-// THREADS   Clients and scripts may be used by any number of threads at once. Replies may be read by any number; options and errors belong to
+//           with NULL for the lengths each string ends in a NUL.
+// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t,
+// all that has names int32_t.
+//           Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT, wherever they stand.
+// NULL      where an object or an output must not be NULL is RS_ERR_INVALID_ARGUMENT too, and never undefined. Clang
+// warns of it. CONST     is what a function neither changes nor hands out to be changed. A call changes its client,
+// and a poll its queue. THREADS   Clients and scripts may be used by any number of threads at once. Replies may be
+// read by any number; options and errors belong to
 //           one thread at a time. No object may be freed while another thread uses that handle. There is no thread-local state.
 //           A blocking call works on the thread that makes it. A client has a thread in the background once it has submitted a call; see rs_queue.
 //           rs_client_free of the last handle waits for the end of the client's threads; then the library may be
@@ -71,6 +77,47 @@
 #define RS_VERSION_PATCH 0
 #define RS_VERSION_NUMBER 1000
 
+// No index: see rs_error_index.
+#define RS_NO_INDEX SIZE_MAX
+
+// What an rs_call_options, or an rs_script_options, starts as: rs_call_options options = RS_CALL_OPTIONS_INIT;
+#define RS_CALL_OPTIONS_INIT {sizeof(rs_call_options), 0, 0, 0, 0, NULL, 0, 0, 0}
+#define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0}
+
+// The same as an argument, in C: RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .timeout_ms = 100). It lives as long as
+// the block that it stands in.
+#ifndef __cplusplus
+#define RS_CALL_OPTIONS(...) (&(const rs_call_options){.size = sizeof(rs_call_options), __VA_ARGS__})
+#define RS_SCRIPT_OPTIONS(...) (&(const rs_script_options){.size = sizeof(rs_script_options), __VA_ARGS__})
+#endif
+
+// Has the compiler warn where what a function returns is thrown away: a handle that nobody frees, an item that a
+// pipeline goes without, a call that was not accepted and will never complete. Define it empty before including this
+// header to have none of that. What a call returns may be thrown away: its reply and its error say the same.
+#ifndef RS_NODISCARD
+#if (defined(__cplusplus) && __cplusplus >= 201703L) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
+#define RS_NODISCARD [[nodiscard]]
+#elif defined(__GNUC__)
+#define RS_NODISCARD __attribute__((warn_unused_result))
+#else
+#define RS_NODISCARD
+#endif
+#endif
+
+// Has Clang warn where NULL itself is passed for what must not be NULL. It is a warning alone: NULL there is
+// RS_ERR_INVALID_ARGUMENT, which the attribute `nonnull` would have compilers believe to be impossible.
+#ifdef __clang__
+#pragma clang diagnostic push
+#endif
+#ifndef RS_NOT_NULL
+#if defined(__clang__) && __has_attribute(diagnose_if)
+#pragma clang diagnostic ignored "-Wgcc-compat" /* GCC does not know it */
+#define RS_NOT_NULL(parameter) __attribute__((diagnose_if(!(parameter), #parameter " is NULL", "warning")))
+#else
+#define RS_NOT_NULL(parameter)
+#endif
+#endif
+
 // SCRIPT FLUSH as the server is configured.
 #define RS_FLUSH_DEFAULT 0
 
@@ -79,6 +126,42 @@
 
 // SCRIPT FLUSH ASYNC: in the background.
 #define RS_FLUSH_ASYNC 2
+
+// The call only reads: a replica may run it, where read_from says so, and it is sent again when its reply was lost
+// with the connection.
+//
+// A script is sent as EVALSHA_RO, and the server stops it at its first write. One whose first line is `#!lua` without
+// the flag `no-writes` is refused with RS_ERR_NOT_READ_ONLY before anything is sent. A server older than 7.0 cannot
+// enforce it: its primary runs a plain EVALSHA, which is not sent again. Of a command you vouch that it only reads;
+// nobody checks that, and a replica of a cluster refuses a write. A command that waits (XREAD BLOCK, ...) runs on a
+// primary all the same.
+//
+// Redis: <https://redis.io/docs/latest/commands/evalsha_ro/>
+#define RS_CALL_READ_ONLY 1
+
+// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of
+// a script see also RS_SCRIPT_IDEMPOTENT.
+#define RS_CALL_IDEMPOTENT 2
+
+// Where the client's own route leads.
+#define RS_ROUTE_DEFAULT 0
+
+// To any primary, taken at random.
+#define RS_ROUTE_ANY 1
+
+// To the primary that has the slot of the key in `route_to`.
+#define RS_ROUTE_KEY 2
+
+// To the primary that has the slot `route_slot`, 0 to 16383.
+#define RS_ROUTE_SLOT 3
+
+// To the server named in `route_to`, a replica's will do: `host:port` as the servers announce it or
+// rs_options_map_address maps it. Whether there is such a server shows when it is called: RS_ERR_NO_ROUTE.
+#define RS_ROUTE_NODE 4
+
+// To all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has
+// an error there, which rs_reply_error tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
+#define RS_ROUTE_ALL 5
 
 // What ended a call: the time was over, that of the call or, with RS_ERR_CONNECT, that of the attempt to connect.
 #define RS_REASON_DEADLINE 1
@@ -145,19 +228,19 @@
 #define RS_EVENT_SLOT_MOVED 10
 
 // A command.
-#define RS_CALL_COMMAND 1
+#define RS_CALL_KIND_COMMAND 1
 
 // A script's call.
-#define RS_CALL_SCRIPT 2
+#define RS_CALL_KIND_SCRIPT 2
 
 // A pipeline.
-#define RS_CALL_PIPELINE 3
+#define RS_CALL_KIND_PIPELINE 3
 
 // A transaction.
-#define RS_CALL_TRANSACTION 4
+#define RS_CALL_KIND_TRANSACTION 4
 
 // Script administration, or what stops a busy server.
-#define RS_CALL_ADMINISTRATION 5
+#define RS_CALL_KIND_ADMINISTRATION 5
 
 // RESP3, and RESP2 with a server that does not know it.
 #define RS_PROTOCOL_AUTO 0
@@ -168,23 +251,26 @@
 // RESP3; a server that does not know it is an error.
 #define RS_PROTOCOL_RESP3 3
 
+// Of a call: where its client has read-only calls run. Of a client: RS_READ_FROM_PRIMARY.
+#define RS_READ_FROM_DEFAULT 0
+
 // Read-only calls run on the primary.
-#define RS_READ_FROM_PRIMARY 0
+#define RS_READ_FROM_PRIMARY 1
 
 // Read-only calls run on the replicas in turn; on the primary where none can be reached.
-#define RS_READ_FROM_PREFER_REPLICA 1
+#define RS_READ_FROM_PREFER_REPLICA 2
 
 // Read-only calls run on the replicas in turn, and never on the primary.
-#define RS_READ_FROM_REPLICA 2
+#define RS_READ_FROM_REPLICA 3
 
 // Something failed; calls may have failed with it.
-#define RS_LOG_ERROR 1
+#define RS_LOG_LEVEL_ERROR 1
 
 // Something failed and was mended.
-#define RS_LOG_WARNING 2
+#define RS_LOG_LEVEL_WARNING 2
 
 // A connection came or went.
-#define RS_LOG_INFO 3
+#define RS_LOG_LEVEL_INFO 3
 
 // A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
 #define RS_PIPELINE_ATOMIC 1
@@ -234,6 +320,9 @@
 // A flag of a packed script call: read-only.
 #define RS_PACKED_READ_ONLY 1
 
+// A flag of a packed command or script call: as RS_CALL_IDEMPOTENT.
+#define RS_PACKED_IDEMPOTENT 2
+
 // A flag of a packed pipeline: MULTI and EXEC around it, as RS_PIPELINE_ATOMIC.
 #define RS_PACKED_ATOMIC 1
 
@@ -252,7 +341,10 @@
 // A flag of a packed completion: the error is followed by the replies of a pipeline that did arrive.
 #define RS_PACKED_ARRIVED 4
 
-// A flag of rs_queue_new_with: no thread in the background looks after the calls; whoever polls the queue does.
+// A time without an end, for the `timeout_ms` of rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed.
+#define RS_FOREVER UINT64_MAX
+
+// A flag of rs_queue_new: no thread in the background looks after the calls; whoever polls the queue does.
 #define RS_QUEUE_NO_THREAD 1
 
 // A NULL reply has no type.
@@ -295,6 +387,7 @@
 #define RS_REPLY_VERBATIM 12
 
 // The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
+// Of a single call see RS_CALL_IDEMPOTENT.
 #define RS_SCRIPT_IDEMPOTENT 1
 
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
@@ -379,6 +472,39 @@ typedef struct rs_script rs_script;
 // `RS_OK` or one of the `RS_ERR_` numbers.
 typedef int32_t rs_status;
 
+// What a call has of its own instead of its client's. NULL in its place, and each field that is 0 or NULL, is the
+// client's.
+//
+// It starts as RS_CALL_OPTIONS_INIT, or as RS_CALL_OPTIONS(...) where it is an argument; `size` is the size that your
+// program was compiled with, by which a later library, whose struct has more fields behind these, knows where yours
+// ends. It is read before the function returns, and copied. A struct and no object that has to be made: no memory is
+// allocated, nothing is to be freed, and one that stays as it is may be used by any number of threads at once.
+//
+// Errors of each function that takes one: RS_ERR_INVALID_ARGUMENT for a `size` that no version has, flags and numbers
+// that are not known, fields that the route or the function has no use for, and where `size` is larger than this
+// library's, anything but zeros behind what it knows.
+typedef struct {
+    // `sizeof(rs_call_options)`.
+    uint32_t size;
+    // RS_CALL_ flags.
+    uint32_t flags;
+    // How long the call may take, all its attempts together: milliseconds, up to a year.
+    uint64_t timeout_ms;
+    // Which servers run the call if it is read-only: one of the RS_READ_FROM_ numbers.
+    int32_t read_from;
+    // Where the call goes if it has no keys, or is a command whose keys this library does not know: one of the
+    // RS_ROUTE_ numbers. Keys go before it. On a client of a single server it changes nothing.
+    int32_t route;
+    // With RS_ROUTE_KEY a key, with RS_ROUTE_NODE a server: `route_len` bytes, NULL is an empty key.
+    const char *route_to;
+    // The length of `route_to`.
+    size_t route_len;
+    // With RS_ROUTE_SLOT the slot.
+    uint32_t route_slot;
+    // 0.
+    uint32_t reserved;
+} rs_call_options;
+
 // Gives user and password for a connection to a server, by rs_credentials_answer or rs_credentials_refuse.
 //
 // It runs on a thread started for it and may block, on an HTTP request for instance: no lock is held, and nothing but the connection that it
@@ -395,8 +521,8 @@ typedef void (*rs_free_fn)(void *context);
 // the callback returns, and end where their lengths say.
 typedef struct {
     // The size of this structure, as the library knows it.
-    size_t size;
-    // One of the RS_CALL_ numbers.
+    uint32_t size;
+    // one of the RS_CALL_KIND_ numbers.
     int32_t kind;
     // RS_OK, or what the call ended with. An error that is an element of a pipeline's reply is none of the pipeline's.
     rs_status status;
@@ -435,10 +561,10 @@ typedef void (*rs_call_fn)(void *context, const rs_call_event *event);
 // there. Texts are borrowed until the callback returns.
 typedef struct {
     // The size of this structure, as the library knows it.
-    size_t size;
+    uint32_t size;
     // One of the RS_EVENT_ numbers; later versions have more.
     int32_t kind;
-    // One of the RS_LOG_ numbers.
+    // One of the RS_LOG_LEVEL_ numbers.
     int32_t level;
     // The status of the error behind it, or RS_OK.
     rs_status status;
@@ -456,7 +582,7 @@ typedef struct {
 // call the client; it may free it. It is not called any more once the client's last handle has been freed.
 typedef void (*rs_log_fn)(void *context, const rs_event *event);
 
-// What has become of a call. 32 bytes; the layout is fixed.
+// What has become of a call. 16 bytes and two pointers; the layout is fixed.
 typedef struct {
     // The number that the call was submitted with.
     uint64_t tag;
@@ -473,6 +599,21 @@ typedef struct {
 
 // Receives a completion. What is in it is to be freed by the callback.
 typedef void (*rs_completion_fn)(void *context, const rs_completion *completion);
+
+// What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as
+// RS_SCRIPT_OPTIONS_INIT, or as RS_SCRIPT_OPTIONS(...) where it is an argument; see rs_call_options, whose errors are
+// the same.
+typedef struct {
+    // `sizeof(rs_script_options)`.
+    uint32_t size;
+    // RS_SCRIPT_ flags.
+    uint32_t flags;
+    // What the script is called in figures and events: `name_len` bytes of UTF-8 without control characters, 256 at
+    // most. rs_script_name reads it.
+    const char *name;
+    // The length of `name`.
+    size_t name_len;
+} rs_script_options;
 
 // The call succeeded.
 #define RS_OK 0
@@ -501,8 +642,8 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The client is closed or was freed. Nothing of the call was sent.
 #define RS_ERR_CLOSED 107
 
-// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route, with
-// rs_client_with_route_key and its neighbours. Nothing was sent.
+// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route,
+// one of the RS_ROUTE_ numbers. Nothing was sent.
 #define RS_ERR_NO_ROUTE 108
 
 // The queue holds as many calls as it may. Nothing was sent.
@@ -571,37 +712,41 @@ extern "C" {
 // Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by itself.
 //
 // In a cluster the error says which primaries have done it; the same for rs_client_script_flush. What each primary says by itself: the
-// command through rs_client_with_route_all.
+// command with RS_ROUTE_ALL.
 //
 // `err` may be NULL. Errors: RS_ERR_COMPILE, or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-load/>
-rs_status rs_client_script_load(const rs_client *client,
+rs_status rs_client_script_load(rs_client *client,
                                 const rs_script *script,
-                                rs_error **err);
+                                rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(script);
 
 // Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that cannot be reached is an
 // error: without it nobody knows.
 //
-// `shas`: `count` SHA1s of 40 hexadecimal digits, each ending in a NUL; copied. `exists`: `count` places; each becomes true or false, all
-// false on failure, unless `count` is above 2147483647 and can be no array's. `err` may be NULL. Errors: any of
-// RS_ERR_. Threads: any.
+// `shas`: `count` SHA1s of 40 hexadecimal digits; `shalens`: their lengths, or NULL when each ends in a NUL; copied.
+// `exists`: `count` places, NULL where that is 0; each becomes true or false, all false on failure, unless `count` is
+// above 2147483647 and can be no array's. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-exists/>
-rs_status rs_client_script_exists(const rs_client *client,
+rs_status rs_client_script_exists(rs_client *client,
                                   size_t count,
                                   const char *const *shas,
+                                  const size_t *shalens,
                                   bool *exists,
-                                  rs_error **err);
+                                  rs_error **err)
+    RS_NOT_NULL(client);
 
 // Empties the server's script cache; in a cluster, every primary's. Calls go on working: they load what they need.
 //
 // `mode`: one of the RS_FLUSH_ numbers. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-flush/>
-rs_status rs_client_script_flush(const rs_client *client,
+rs_status rs_client_script_flush(rs_client *client,
                                  int32_t mode,
-                                 rs_error **err);
+                                 rs_error **err)
+    RS_NOT_NULL(client);
 
 // Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. They
 // need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY. A function is not stopped so, and
@@ -611,8 +756,9 @@ rs_status rs_client_script_flush(const rs_client *client,
 // server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-kill/>
-rs_status rs_client_script_kill(const rs_client *client,
-                                rs_error **err);
+rs_status rs_client_script_kill(rs_client *client,
+                                rs_error **err)
+    RS_NOT_NULL(client);
 
 // Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running. It
 // need not be this client's. In a cluster one success is a success, and UNKILLABLE outranks NOTBUSY.
@@ -625,113 +771,82 @@ rs_status rs_client_script_kill(const rs_client *client,
 // server's word NOTBUSY (nothing runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-kill/>, <https://redis.io/docs/latest/commands/function-kill/>
-rs_status rs_client_kill(const rs_client *client,
+rs_status rs_client_kill(rs_client *client,
                          rs_reply **killed,
-                         rs_error **err);
+                         rs_error **err)
+    RS_NOT_NULL(client);
 
 // Gives the source of a script by its SHA1.
 //
-// `sha`: 40 hexadecimal digits and a NUL; copied. `*source`: a string, caller frees with rs_reply_free; NULL when the server does not have the
-// script, and on failure. `err` may be NULL. Errors: RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
+// `sha`: `len` bytes, 40 hexadecimal digits; copied. `*source`: a string, caller frees with rs_reply_free; NULL when
+// the server does not have the script, and on failure; `source` not NULL. `err` may be NULL. Errors:
+// RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
 //
 // Valkey: <https://valkey.io/commands/script-show/>
-rs_status rs_client_script_show(const rs_client *client,
+rs_status rs_client_script_show(rs_client *client,
                                 const char *sha,
+                                size_t len,
                                 rs_reply **source,
-                                rs_error **err);
-
-extern int pthread_setcancelstate(int state, int *before);
+                                rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(sha) RS_NOT_NULL(source);
 
 // Opens a client, and its connection unless the options say "lazy".
 //
 // `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`, a cluster as
 // `redis+cluster://[[user]:password@]host[:port],host[:port],...`, or the primary of a service behind sentinels as
-// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`:
-// NULL for the defaults; copied. `*client`: caller frees with rs_client_free; NULL on failure. `err` may be NULL.
+// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`: NULL for the defaults;
+// copied. `*client`: caller frees with rs_client_free; NULL on failure; `client` not NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
 // RS_ERR_TIMEOUT. Threads: any.
+RS_NODISCARD
 rs_status rs_client_open(const char *url,
                          const rs_options *options,
                          rs_client **client,
-                         rs_error **err);
+                         rs_error **err)
+    RS_NOT_NULL(url) RS_NOT_NULL(client);
 
-// Another handle of the same client whose calls have another deadline. It shares the connection and is closed with it.
+// Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares
+// the connections and is closed with the client.
 //
-// `timeout_ms`: above 0. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-rs_status rs_client_with_timeout(const rs_client *client,
-                                 uint64_t timeout_ms,
-                                 rs_client **view,
-                                 rs_error **err);
-
-// Another handle of the same client whose read-only calls are run by other servers; see RS_READ_FROM_PRIMARY and its neighbours.
-//
-// `read_from`: one of the RS_READ_FROM_ numbers. `*view`: caller frees with rs_client_free; NULL on failure.
-// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-rs_status rs_client_with_read_from(const rs_client *client,
-                                   int32_t read_from,
-                                   rs_client **view,
-                                   rs_error **err);
-
-// Another handle of the same client whose calls without keys, and commands whose keys this library does not know, go to the primary that
-// has the slot of `key`. Keys go before it. On a client of a single server it changes nothing.
-//
-// `key`: `len` bytes; copied. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-rs_status rs_client_with_route_key(const rs_client *client,
-                                   const char *key,
-                                   size_t len,
-                                   rs_client **view,
-                                   rs_error **err);
-
-// The same, by the number of a slot.
-//
-// `slot`: 0 to 16383. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-rs_status rs_client_with_route_slot(const rs_client *client,
-                                    uint16_t slot,
-                                    rs_client **view,
-                                    rs_error **err);
-
-// The same, by a server's address; a replica's will do. Whether there is such a server shows when it is called: RS_ERR_NO_ROUTE.
-//
-// `node`: `host:port` as the servers announce it or rs_options_map_address maps it; copied. `*view`: caller frees with rs_client_free; NULL
-// on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-rs_status rs_client_with_route_node(const rs_client *client,
-                                    const char *node,
-                                    rs_client **view,
-                                    rs_error **err);
-
-// The same, to all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has an
-// error there, which rs_reply_error tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
-//
-// `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-rs_status rs_client_with_route_all(const rs_client *client,
-                                   rs_client **view,
-                                   rs_error **err);
+// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a
+// call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
+// be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+RS_NODISCARD
+rs_status rs_client_with(rs_client *client,
+                         const rs_call_options *defaults,
+                         rs_client **view,
+                         rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(view);
 
 // Sends a command as it is, for example `SET foo 2`, and waits for its reply.
 //
-// `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL; copied.
-// `*reply`: caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest.
+// `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL;
+// copied. `options`: NULL for the client's; copied. `err` may be NULL. `*reply`: caller frees with rs_reply_free;
+// NULL on failure; `reply` may be NULL when it is of no interest.
 //
 // Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH, HELLO,
 // CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their
 // own, opened for them. In a cluster a command goes to the primary that has its keys. One without keys goes to any primary if they all
-// answer it alike (PING, PUBLISH, ...); any other needs a route, such as rs_client_with_route_all: RS_ERR_NO_ROUTE.
+// answer it alike (PING, PUBLISH, ...); any other needs a route, such as RS_ROUTE_ALL: RS_ERR_NO_ROUTE.
 //
-// Errors: any of RS_ERR_. A command is never sent twice: when its reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
-rs_status rs_client_command(const rs_client *client,
+// Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its
+// reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
+rs_status rs_client_command(rs_client *client,
                             size_t argc,
                             const char *const *argv,
                             const size_t *argvlen,
+                            const rs_call_options *options,
                             rs_reply **reply,
-                            rs_error **err);
+                            rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(argv);
 
 // Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
 // RS_ERR_INDETERMINATE where bytes were sent; one that is connecting gives up.
 // Later calls end with RS_ERR_CLOSED. The handles are still to be freed. In a child of fork() it does nothing: the connection is the parent's.
 //
 // NULL: does nothing. Errors: none. Threads: any.
-void rs_client_close(const rs_client *client);
+void rs_client_close(rs_client *client);
 
 // Frees a handle of a client; the last one closes it, and waits until its threads have ended: a moment, unless one
 // of them is in the log callback. Then every call that was submitted is completed, and the log callback is not
@@ -768,7 +883,7 @@ rs_status rs_options_set_tls_client_cert_pem(rs_options *options,
 //
 // Connections that stand log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and when
 // rs_client_reauthenticate says so. AUTH goes between the calls of others then. Where it is refused, or there is no answer, the connection serves on, the
-// log is told with RS_LOG_WARNING, and it is tried again: after a second first, then more seldom, up to once a minute. An answer with another
+// log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a second first, then more seldom, up to once a minute. An answer with another
 // user has the connection replaced by a new one. A command that waits on a connection of its own (BLPOP) is left in peace.
 //
 // `credentials`: NULL for nobody. `context`: handed to it each time, on any thread. `context_free`: called with it, once, when neither these
@@ -851,11 +966,11 @@ bool rs_error_is_not_executed(const rs_error *error);
 // NULL: 0. Errors: none.
 int32_t rs_error_reason(const rs_error *error);
 
-// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the first. -1: it is about no one
-// item.
+// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the
+// first. RS_NO_INDEX: it is about no one item.
 //
-// NULL: -1. Errors: none.
-int64_t rs_error_index(const rs_error *error);
+// NULL: RS_NO_INDEX. Errors: none.
+size_t rs_error_index(const rs_error *error);
 
 // The server that the error is about, as `host:port` or the path of a socket; empty where no server is to blame, or which one is not known.
 //
@@ -914,7 +1029,7 @@ rs_status rs_client_script_stats(const rs_client *client,
 // Makes options with every default.
 //
 // Returns: caller frees with rs_options_free. Errors: none. Threads: any.
-rs_options *rs_options_new(void);
+RS_NODISCARD rs_options *rs_options_new(void);
 
 // Frees options. Clients opened with them are not touched.
 //
@@ -926,7 +1041,7 @@ rs_status rs_options_set_connect_timeout_ms(rs_options *options,
                                             uint64_t timeout_ms,
                                             rs_error **err);
 
-// How long a call may take, all its attempts together. Milliseconds above 0; default 10000. See also rs_client_with_timeout.
+// How long a call may take, all its attempts together. Milliseconds above 0; default 10000. See also rs_call_options.
 rs_status rs_options_set_call_timeout_ms(rs_options *options,
                                          uint64_t timeout_ms,
                                          rs_error **err);
@@ -976,12 +1091,13 @@ rs_status rs_options_set_tls_insecure_skip_verify(rs_options *options,
                                                   bool skip,
                                                   rs_error **err);
 
-// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again
-// without an answer the connection is lost. On Linux one is lost as well whose sent bytes were not acknowledged
-// for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
-rs_status rs_options_set_keepalive_s(rs_options *options,
-                                     uint64_t seconds,
-                                     rs_error **err);
+// TCP keep-alive: the first probe after so long a silence. Milliseconds, which the system has rounded up to whole
+// seconds, up to 32767000; 0: none. After as long again without an answer the connection is lost. On Linux one is
+// lost as well whose sent bytes were not acknowledged for that time (TCP_USER_TIMEOUT: twice this option). Default:
+// 60000.
+rs_status rs_options_set_keepalive_ms(rs_options *options,
+                                      uint64_t idle_ms,
+                                      rs_error **err);
 
 // The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at random by up to half. Milliseconds; default 20 and 1000.
 rs_status rs_options_set_reconnect_backoff_ms(rs_options *options,
@@ -990,11 +1106,11 @@ rs_status rs_options_set_reconnect_backoff_ms(rs_options *options,
                                               rs_error **err);
 
 // How many failed attempts to connect a call lives through; 0: as many as its deadline allows. Default: 5.
-rs_status rs_options_set_reconnect_attempts(rs_options *options, uint32_t attempts, rs_error **err);
+rs_status rs_options_set_reconnect_attempts(rs_options *options, size_t attempts, rs_error **err);
 
 // The longest reply, in bytes on the wire; over it the connection is closed and the call ends with RS_ERR_REPLY_LIMIT. At least 65536; default 513 MiB.
 rs_status rs_options_set_max_reply_bytes(rs_options *options,
-                                         uint64_t bytes,
+                                         size_t bytes,
                                          rs_error **err);
 
 // How deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024; default 128.
@@ -1005,6 +1121,17 @@ rs_status rs_options_set_max_reply_depth(rs_options *options, size_t depth, rs_e
 rs_status rs_options_set_max_waiting(rs_options *options,
                                      size_t count,
                                      rs_error **err);
+
+// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a pipeline of slow scripts, holds up all
+// calls behind it.
+//
+// With more, a call takes the connection with the fewest calls under way, and another is made where all have some. Calls with a key in common keep
+// their order: they take the same connection, and where such calls are under way on several, a call waits for them before it is sent. So does one
+// that may touch anything, such as FLUSHALL or a script without keys, with all calls before and behind it. A blocking call costs a little more than on
+// one connection.
+rs_status rs_options_set_shared_connections(rs_options *options,
+                                            size_t count,
+                                            rs_error **err);
 
 // How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with RS_ERR_QUEUE_FULL, and
 // nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded by their queues.
@@ -1029,9 +1156,10 @@ rs_status rs_options_set_probe_transactions(rs_options *options,
                                             bool probe,
                                             rs_error **err);
 
-// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica is behind its primary by
-// what is still on the way; one that is lost, loads its data or says that it has lost its primary is passed over. A server older than 7.0
-// cannot run a script read-only: such calls go to its primary. Default: RS_READ_FROM_PRIMARY. See also rs_client_with_read_from.
+// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica
+// is behind its primary by what is still on the way; one that is lost, loads its data or says that it has lost its
+// primary is passed over. A server older than 7.0 cannot run a script read-only: such calls go to its primary.
+// Default: RS_READ_FROM_PRIMARY. See also rs_call_options.
 rs_status rs_options_set_read_from(rs_options *options,
                                    int32_t read_from,
                                    rs_error **err);
@@ -1068,31 +1196,39 @@ rs_status rs_options_set_log(rs_options *options,
 
 // Makes an empty pipeline. No input or output takes place.
 //
-// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure. `err` may be NULL.
+// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure; `pipeline` not
+// NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/develop/using-commands/pipelining/>,
 // <https://redis.io/docs/latest/develop/using-commands/transactions/>
-rs_status rs_pipeline_new(const rs_client *client,
+RS_NODISCARD
+rs_status rs_pipeline_new(rs_client *client,
                           uint32_t flags,
                           rs_pipeline **pipeline,
-                          rs_error **err);
+                          rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(pipeline);
 
 // Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
 //
-// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED for what would change the shared connection or keep the
-// items behind it waiting; the pipeline stays as it was then.
+// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED
+// for what would change the shared connection or keep the items behind it waiting; the pipeline stays as it was then.
+RS_NODISCARD
 rs_status rs_pipeline_command(rs_pipeline *pipeline,
                               size_t argc,
                               const char *const *argv,
                               const size_t *argvlen,
-                              rs_error **err);
+                              const rs_call_options *options,
+                              rs_error **err)
+    RS_NOT_NULL(pipeline) RS_NOT_NULL(argv);
 
 // Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
 // input or output takes place.
 //
-// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; the pipeline stays as it was then.
+// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
+// the pipeline stays as it was then.
+RS_NODISCARD
 rs_status rs_pipeline_script(rs_pipeline *pipeline,
                              const rs_script *script,
                              size_t numkeys,
@@ -1101,20 +1237,9 @@ rs_status rs_pipeline_script(rs_pipeline *pipeline,
                              size_t numargs,
                              const char *const *args,
                              const size_t *arglens,
-                             rs_error **err);
-
-// The same, read-only: the server stops the script at its first write; see rs_script_call_ro.
-//
-// Errors: also RS_ERR_NOT_READ_ONLY.
-rs_status rs_pipeline_script_ro(rs_pipeline *pipeline,
-                                const rs_script *script,
-                                size_t numkeys,
-                                const char *const *keys,
-                                const size_t *keylens,
-                                size_t numargs,
-                                const char *const *args,
-                                const size_t *arglens,
-                                rs_error **err);
+                             const rs_call_options *options,
+                             rs_error **err)
+    RS_NOT_NULL(pipeline) RS_NOT_NULL(script);
 
 // The number of items in a pipeline.
 //
@@ -1128,7 +1253,12 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 
 // Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their replies; a pipeline above
 // 256 KiB goes in parts, with room for other calls in between, a transaction never does. The pipeline is empty afterwards, whatever came of
-// it, and can be filled again.
+// it, and can be filled again; it has its items still where the options are RS_ERR_INVALID_ARGUMENT.
+//
+// `options`: NULL for the client's; copied. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
+// changes how a script is sent, is refused here and given to the items. `route` is for items without keys; in a
+// cluster, a command whose keys this library does not know is appended to a pipeline of a client that has a route:
+// rs_client_with.
 //
 // `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its element: see rs_reply_error.
 // On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction, and
@@ -1139,11 +1269,14 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an item behind it that was executed has a key in common with it, or if
 // one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
 //
-// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
-// sent again once bytes of it were sent, unless every item is a read-only call or one of an RS_SCRIPT_IDEMPOTENT script.
+// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran.
+// Nothing is sent again once bytes of it were sent, unless every item is read-only or idempotent: RS_CALL_READ_ONLY,
+// RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT.
 rs_status rs_pipeline_exec(rs_pipeline *pipeline,
+                           const rs_call_options *options,
                            rs_reply **replies,
-                           rs_error **err);
+                           rs_error **err)
+    RS_NOT_NULL(pipeline);
 
 // Frees a pipeline. What is in it is not sent.
 //
@@ -1152,15 +1285,11 @@ void rs_pipeline_free(rs_pipeline *pipeline);
 
 // Makes a queue.
 //
-// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with rs_queue_free; NULL on failure.
-// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
-rs_status rs_queue_new(size_t capacity,
-                       rs_queue **queue,
-                       rs_error **err);
-
-// Makes a queue of another kind.
+// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with
+// rs_queue_free; NULL on failure; `queue` not NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+// RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
 //
-// `flags`: 0, and then it is the same as rs_queue_new; or RS_QUEUE_NO_THREAD, for programs with an event loop of their own:
+// `flags`: 0; or RS_QUEUE_NO_THREAD, for programs with an event loop of their own:
 //
 // - No thread is started for the calls of this queue. What such a thread would do (read replies, send what a socket did not take, connect, mind
 //   deadlines, follow redirects) is done by rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed, on the thread that calls them, for all
@@ -1177,12 +1306,13 @@ rs_status rs_queue_new(size_t capacity,
 // - A blocking call that waits on a client of the queue may do this work in passing; so the descriptor may be found readable for nothing.
 // - A client that has submitted to a queue of the other kind as well has its thread, and that does the work for both.
 //
-// Everything else is as with other queues. `capacity`, `queue`, `err`, errors and threads: as with rs_queue_new; also RS_ERR_INVALID_ARGUMENT for
-// other flags.
-rs_status rs_queue_new_with(size_t capacity,
-                            uint32_t flags,
-                            rs_queue **queue,
-                            rs_error **err);
+// Everything else is as with other queues.
+RS_NODISCARD
+rs_status rs_queue_new(size_t capacity,
+                       uint32_t flags,
+                       rs_queue **queue,
+                       rs_error **err)
+    RS_NOT_NULL(queue);
 
 // Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
 //
@@ -1190,11 +1320,12 @@ rs_status rs_queue_new_with(size_t capacity,
 // that wait in it.
 void rs_queue_free(rs_queue *queue);
 
-// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair; that
-// of a queue with RS_QUEUE_NO_THREAD is of another kind, and readable for more, see rs_queue_new_with. Do not write to it and do not close it.
-// Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the queue stops being empty; so take out
-// until fewer come than were asked for. Also after rs_queue_wake, up to the next poll; and for good, at its end, after rs_queue_close: take it out
-// of the loop then.
+// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one
+// end of a socket pair; that of a queue with RS_QUEUE_NO_THREAD is of another kind, and readable for more, see there.
+// Do not write to it and do not close it. Reading from it is harmless: an event loop that reads what is there may do
+// so. It turns readable when the queue stops being empty; so take out until fewer come than were asked for. Also
+// after rs_queue_wake, up to the next poll; and for good, at its end, after rs_queue_close: take it out of the loop
+// then.
 //
 // Returns: borrowed until rs_queue_free. NULL: -1. Errors: none. Threads: any.
 int rs_queue_fd(const rs_queue *queue);
@@ -1208,7 +1339,7 @@ int rs_queue_fd(const rs_queue *queue);
 // To stop threads use rs_queue_close, which all see, however many they are.
 //
 // NULL, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal handler.
-void rs_queue_wake(const rs_queue *queue);
+void rs_queue_wake(rs_queue *queue);
 
 // Ends a queue for good. From now on nothing is accepted: submitting to it fails with RS_ERR_CLOSED, and nothing is
 // sent. Every rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed returns at once with what there is, RS_OK and
@@ -1220,7 +1351,7 @@ void rs_queue_wake(const rs_queue *queue);
 //
 // NULL, a queue that is closed, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal
 // handler.
-void rs_queue_close(const rs_queue *queue);
+void rs_queue_close(rs_queue *queue);
 
 // Whether rs_queue_close was called.
 //
@@ -1234,73 +1365,74 @@ size_t rs_queue_len(const rs_queue *queue);
 
 // Takes completions out of a queue, in the order in which they came, and waits for the first one.
 //
-// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits
-// for ever, but not beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on failure and when the
-// time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
-rs_status rs_queue_poll(const rs_queue *queue,
+// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, RS_FOREVER
+// waits as long as it takes, but not beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on
+// failure and when the time was over; `count` may be NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+// RS_ERR_FORKED. Threads: any.
+rs_status rs_queue_poll(rs_queue *queue,
                         rs_completion *completions,
                         size_t max,
-                        int64_t timeout_ms,
+                        uint64_t timeout_ms,
                         size_t *count,
-                        rs_error **err);
+                        rs_error **err)
+    RS_NOT_NULL(queue);
 
 // The same with a callback in place of an array: it is called for each completion, on the thread that calls this function and before it
 // returns. It may submit, cancel, close and free whatever it likes, except the queue.
 //
 // `completed`: not NULL. `context`: handed to it each time. The other parameters: as with rs_queue_poll.
-rs_status rs_queue_dispatch(const rs_queue *queue,
+rs_status rs_queue_dispatch(rs_queue *queue,
                             size_t max,
-                            int64_t timeout_ms,
+                            uint64_t timeout_ms,
                             rs_completion_fn completed,
                             void *context,
                             size_t *count,
-                            rs_error **err);
+                            rs_error **err)
+    RS_NOT_NULL(queue) RS_NOT_NULL(completed);
 
-// Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists and `client` are as with rs_script_call; all copied.
+// Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists, `client` and `options` are as
+// with rs_script_call; all copied.
 //
 // Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
 // or the queue is closed, and what is wrong with the arguments.
 // The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
+RS_NODISCARD
 rs_status rs_script_submit(const rs_script *script,
-                           const rs_client *client,
+                           rs_client *client,
                            size_t numkeys,
                            const char *const *keys,
                            const size_t *keylens,
                            size_t numargs,
                            const char *const *args,
                            const size_t *arglens,
-                           const rs_queue *queue,
+                           const rs_call_options *options,
+                           rs_queue *queue,
                            uint64_t tag,
-                           rs_error **err);
-
-// The same, read-only; see rs_script_call_ro.
-rs_status rs_script_submit_ro(const rs_script *script,
-                              const rs_client *client,
-                              size_t numkeys,
-                              const char *const *keys,
-                              const size_t *keylens,
-                              size_t numargs,
-                              const char *const *args,
-                              const size_t *arglens,
-                              const rs_queue *queue,
-                              uint64_t tag,
-                              rs_error **err);
+                           rs_error **err)
+    RS_NOT_NULL(script) RS_NOT_NULL(queue);
 
 // Sends a command without waiting; see rs_client_command and rs_script_submit.
-rs_status rs_client_submit(const rs_client *client,
+RS_NODISCARD
+rs_status rs_client_submit(rs_client *client,
                            size_t argc,
                            const char *const *argv,
                            const size_t *argvlen,
-                           const rs_queue *queue,
+                           const rs_call_options *options,
+                           rs_queue *queue,
                            uint64_t tag,
-                           rs_error **err);
+                           rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(argv) RS_NOT_NULL(queue);
 
-// Executes a pipeline without waiting; see rs_pipeline_exec and rs_script_submit. Once it is accepted the pipeline is empty and can be
-// filled again; with an error it has its items still. An empty one is RS_ERR_INVALID_ARGUMENT.
+// Executes a pipeline without waiting; see rs_pipeline_exec, also for `options`, and rs_script_submit. Once it is
+// accepted the pipeline is empty and can be filled again; with an error it has its items still. An empty one is
+// RS_ERR_INVALID_ARGUMENT.
+RS_NODISCARD
 rs_status rs_pipeline_submit(rs_pipeline *pipeline,
-                             const rs_queue *queue,
+                             const rs_call_options *options,
+                             rs_queue *queue,
                              uint64_t tag,
-                             rs_error **err);
+                             rs_error **err)
+    RS_NOT_NULL(pipeline) RS_NOT_NULL(queue);
 
 // Ends the calls under way in a queue that this client has submitted with this tag. Each is completed at once: with RS_ERR_CANCELLED where
 // nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. What waits on the server, as BLPOP does,
@@ -1308,11 +1440,12 @@ rs_status rs_pipeline_submit(rs_pipeline *pipeline,
 //
 // `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors:
 // RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
-rs_status rs_client_cancel(const rs_client *client,
-                           const rs_queue *queue,
+rs_status rs_client_cancel(rs_client *client,
+                           rs_queue *queue,
                            uint64_t tag,
                            size_t *count,
-                           rs_error **err);
+                           rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(queue);
 
 // Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none; what is wrong with a single call
 // is its completion. Calls to the same server travel in one write.
@@ -1321,7 +1454,7 @@ rs_status rs_client_cancel(const rs_client *client,
 // and its bytes:
 //
 //   call     u64 tag, u32 timeout in milliseconds (0: the client's), item
-//   item     u8 RS_PACKED_COMMAND, u8 0, u32 count, strings
+//   item     u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
 //            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
 //            u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
 //            u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
@@ -1333,28 +1466,32 @@ rs_status rs_client_cancel(const rs_client *client,
 //            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
 //            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
 //
-// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
-// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
-rs_status rs_client_submit_packed(const rs_client *client,
+// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
+// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
+// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+RS_NODISCARD
+rs_status rs_client_submit_packed(rs_client *client,
                                   size_t numscripts,
                                   const rs_script *const *scripts,
                                   const char *calls,
                                   size_t len,
-                                  const rs_queue *queue,
-                                  rs_error **err);
+                                  rs_queue *queue,
+                                  rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(queue);
 
 // Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see there. Off in a new queue, so that
 // who does not ask for them reads what was always there.
 //
 // `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
-void rs_queue_set_packed_details(const rs_queue *queue,
+void rs_queue_set_packed_details(rs_queue *queue,
                                  bool details);
 
 // Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 //
-// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
-// taken. `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than `max`, the queue was
-// empty. All three are 0 on failure. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
+// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes
+// written. `*count`: completions taken. `*needed`: what the next completion takes where it is left because it did not
+// fit, else 0; so with 0, and fewer than `max`, the queue was empty. All three are 0 on failure, and each may be
+// NULL. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
 //
 //   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 //               behind that, with RS_PACKED_ARRIVED, a reply
@@ -1366,15 +1503,16 @@ void rs_queue_set_packed_details(const rs_queue *queue,
 //
 // `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in
 // the queue as before. Threads: any.
-rs_status rs_queue_poll_packed(const rs_queue *queue,
+rs_status rs_queue_poll_packed(rs_queue *queue,
                                char *buffer,
                                size_t capacity,
                                size_t max,
-                               int64_t timeout_ms,
+                               uint64_t timeout_ms,
                                size_t *used,
                                size_t *count,
                                size_t *needed,
-                               rs_error **err);
+                               rs_error **err)
+    RS_NOT_NULL(queue);
 
 // What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.
 int32_t rs_reply_type(const rs_reply *reply);
@@ -1423,79 +1561,59 @@ void rs_reply_free(rs_reply *reply);
 
 // Makes a script of exactly these bytes. No input or output takes place; whether it compiles shows at the first call.
 //
-// `client`: the one that calls use which name none; may be NULL; it is not kept open by the script. `lua`: `len` bytes, any;
-// copied; may be NULL when `len` is 0. `*script`: caller frees with rs_script_free; NULL on failure.
+// `client`: the one that calls use which name none; may be NULL; it is not kept open by the script. `lua`: `len`
+// bytes, any; copied; may be NULL when `len` is 0. `options`: may be NULL; copied. `*script`: caller frees with
+// rs_script_free; NULL on failure; `script` not NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-rs_status rs_script_register(const rs_client *client,
+RS_NODISCARD
+rs_status rs_script_register(rs_client *client,
                              const char *lua,
                              size_t len,
+                             const rs_script_options *options,
                              rs_script **script,
-                             rs_error **err);
-
-// The same with flags: RS_SCRIPT_IDEMPOTENT or 0.
-rs_status rs_script_register_with(const rs_client *client,
-                                  const char *lua,
-                                  size_t len,
-                                  uint32_t flags,
-                                  rs_script **script,
-                                  rs_error **err);
+                             rs_error **err)
+    RS_NOT_NULL(script);
 
 // The SHA1 of the script: 40 lower-case hexadecimal digits and a NUL.
 //
 // Returns: borrowed until rs_script_free. NULL: an empty string. Errors: none. Threads: any.
 const char *rs_script_sha(const rs_script *script);
 
+// What the options called the script when it was registered, ending in a NUL.
+//
+// Returns: borrowed until rs_script_free. NULL, and a script without a name: an empty string. Errors: none. Threads:
+// any.
+const char *rs_script_name(const rs_script *script);
+
 // Calls a script and waits for its reply. It is loaded if need be, in the same write.
 //
-// `client`: NULL for the one that the script was registered with. `keys` (KEYS in Lua) and `args` (ARGV): `numkeys` and `numargs`
-// strings; `keylens`, `arglens`: their lengths, or NULL when each ends in a NUL; all copied. `*reply`: caller frees with
-// rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest.
+// `client`: NULL for the one that the script was registered with. `keys` (KEYS in Lua) and `args` (ARGV): `numkeys`
+// and `numargs` strings; `keylens`, `arglens`: their lengths, or NULL when each ends in a NUL; all copied. `options`:
+// NULL for the client's; copied. `*reply`: caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when
+// it is of no interest. `err` may be NULL.
 //
-// Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost the
-// status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT. Threads: any.
+// Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost
+// the status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or the flags allow it. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/evalsha/>
 rs_status rs_script_call(const rs_script *script,
-                         const rs_client *client,
+                         rs_client *client,
                          size_t numkeys,
                          const char *const *keys,
                          const size_t *keylens,
                          size_t numargs,
                          const char *const *args,
                          const size_t *arglens,
+                         const rs_call_options *options,
                          rs_reply **reply,
-                         rs_error **err);
-
-// The same, read-only: the server stops the script at its first write. A call whose reply was lost with the connection is sent again.
-//
-// A script whose first line is `#!lua` without the flag `no-writes` is refused with RS_ERR_NOT_READ_ONLY before anything is
-// sent. A server older than 7.0 cannot enforce it and runs a plain EVALSHA.
-//
-// Redis: <https://redis.io/docs/latest/commands/evalsha_ro/>
-rs_status rs_script_call_ro(const rs_script *script,
-                            const rs_client *client,
-                            size_t numkeys,
-                            const char *const *keys,
-                            const size_t *keylens,
-                            size_t numargs,
-                            const char *const *args,
-                            const size_t *arglens,
-                            rs_reply **reply,
-                            rs_error **err);
+                         rs_error **err)
+    RS_NOT_NULL(script);
 
 // Frees a script. Calls in flight on other threads go on undisturbed, and so do other scripts of the same source.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread enters a function with this handle.
 void rs_script_free(rs_script *script);
-
-// Gives a script a name, by which its figures (rs_client_script_stats) and the calls that rs_options_set_call_hook tells of are known. Servers do not see
-// it. It is given once: with the name that it has already this does nothing.
-//
-// `name`: UTF-8, 1 to 255 bytes and a NUL; copied. Errors: RS_ERR_INVALID_ARGUMENT (NULL, empty, too long, or the script has another name). Threads: any.
-rs_status rs_script_set_name(const rs_script *script,
-                             const char *name,
-                             rs_error **err);
 
 // Writes the figures of a client since it was opened, over all its connections, to `values`: the first `count` of them, in the order of
 // the RS_STAT_ numbers; places beyond what the library knows become 0.
@@ -1520,5 +1638,40 @@ uint32_t rs_version_number(void);
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
+
+#ifdef __clang__
+#pragma clang diagnostic pop
+#endif
+
+// The layouts that programs and library agree upon. There is no padding in them.
+#if defined(__cplusplus) && __cplusplus >= 201103L
+#define RS_SCRIPT_ASSERT(condition) static_assert(condition, #condition)
+#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
+#define RS_SCRIPT_ASSERT(condition) _Static_assert(condition, #condition)
+#endif
+#ifdef RS_SCRIPT_ASSERT
+RS_SCRIPT_ASSERT(sizeof(rs_call_options) == 32 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, size) == 0);
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, flags) == 4);
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, timeout_ms) == 8);
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, read_from) == 16);
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, route) == 20);
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, route_to) == 24);
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, route_len) == 24 + sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, route_slot) == 24 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, reserved) == 28 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_script_options) == 8 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, size) == 0);
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, flags) == 4);
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, name) == 8);
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, name_len) == 8 + sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_completion) == 16 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_completion, tag) == 0);
+RS_SCRIPT_ASSERT(offsetof(rs_completion, reply) == 8);
+RS_SCRIPT_ASSERT(offsetof(rs_completion, error) == 8 + sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_completion, status) == 8 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_completion, reserved) == 12 + 2 * sizeof(void *));
+#undef RS_SCRIPT_ASSERT
+#endif
 
 #endif  /* RS_SCRIPT_H */

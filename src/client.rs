@@ -14,7 +14,7 @@ use crate::figures::{self, ScriptStats};
 use crate::io::{End, Io, Link, Waiter};
 use crate::meter::{Metered, Spent};
 use crate::net::address::Address;
-use crate::request::{Repeatable, Request, Routing, Shape};
+use crate::request::{Flags, Repeatable, Request, Routing, Shape};
 use crate::resp::Reply;
 use crate::resp::encode::Arguments;
 use crate::route::{ReadFrom, Route};
@@ -57,6 +57,14 @@ impl Drop for User {
             }
         }
     }
+}
+
+/// What a call, or a handle of a client, has of its own.
+#[derive(Default)]
+pub(crate) struct Overrides<'a> {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) read_from: Option<ReadFrom>,
+    pub(crate) route: Option<Route<'a>>,
 }
 
 /// No deadline is shorter: a call that can never succeed helps nobody.
@@ -111,6 +119,17 @@ impl Client {
         Ok(self.viewed(View { way, ..self.view.clone() }))
     }
 
+    /// The same client with what is asked for here instead of its own.
+    pub(crate) fn with(&self, asked: &Overrides<'_>) -> Result<Client> {
+        let mut client = match asked.route {
+            Some(route) => self.with_route(route)?,
+            None => self.clone(),
+        };
+        client.view.read_from = asked.read_from.unwrap_or(client.view.read_from);
+        client.timeout = asked.timeout.unwrap_or(client.timeout);
+        Ok(client)
+    }
+
     fn viewed(&self, view: View) -> Client {
         Client { view, ..self.clone() }
     }
@@ -127,7 +146,7 @@ impl Client {
         keys: &[K],
         args: &[A],
     ) -> Result<Reply> {
-        self.call_script(script, keys, args, false)
+        self.call_script(script, keys, args, Flags::NONE)
     }
 
     /// The same, read-only: the server stops the script at the first write. A lost connection does no harm, so such a call is
@@ -140,7 +159,7 @@ impl Client {
         keys: &[K],
         args: &[A],
     ) -> Result<Reply> {
-        self.call_script(script, keys, args, true)
+        self.call_script(script, keys, args, Flags::READ_ONLY)
     }
 
     pub(crate) fn call_script(
@@ -148,11 +167,11 @@ impl Client {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        read_only: bool,
+        flags: Flags,
     ) -> Result<Reply> {
         self.io.check_process()?;
         let mut request = self.request(Shape::Single);
-        if let Err(error) = request.script_call(script, keys, args, read_only) {
+        if let Err(error) = request.script_call(script, keys, args, flags) {
             self.io.keep(request);
             return Err(error);
         }
@@ -165,14 +184,14 @@ impl Client {
     /// [`Status::CommandRefused`]. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their own.
     pub fn command<A: AsRef<[u8]>>(&self, arguments: &[A]) -> Result<Reply> {
         let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
-        self.command_of(&words)
+        self.command_of(&words, Flags::NONE)
     }
 
-    pub(crate) fn command_of(&self, arguments: &[&[u8]]) -> Result<Reply> {
+    pub(crate) fn command_of(&self, arguments: &[&[u8]], flags: Flags) -> Result<Reply> {
         self.io.check_process()?;
         let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
-        if let Err(error) = request.command(arguments) {
+        if let Err(error) = request.command(arguments, flags) {
             self.io.keep(request);
             return Err(error);
         }
@@ -293,7 +312,7 @@ impl Client {
             }
         };
         match ended.result {
-            Ok(payload) if !verdict::has_read_only(&payload) => {
+            Ok(payload) if !verdict::has_replicas_word(&payload) => {
                 if let Some(meter) = &self.io.config().meter {
                     meter.note_plain(now, &ended.request, &payload, link.name());
                 }

@@ -17,7 +17,7 @@ use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::pipeline::Pipeline;
 use crate::queue::{Completion, Trial};
-use crate::request::{Request, Shape};
+use crate::request::{Flags, Request, Shape};
 use crate::resp::{Kind, NoMemory, ReplyRef, make_room};
 use crate::script::Script;
 use crate::session::handshake::Purpose;
@@ -38,10 +38,12 @@ pub(crate) const REAUTHENTICATE: u8 = 10;
 
 /// Bits of a packed call's flags.
 pub(crate) const READ_ONLY: u8 = 1;
+pub(crate) const IDEMPOTENT: u8 = 2;
 pub(crate) const ATOMIC: u8 = 1;
 pub(crate) const REPAIR_UNORDERED: u8 = 2;
 pub(crate) const TRUST_CACHE: u8 = 4;
 const TRUSTING: u8 = ATOMIC | TRUST_CACHE;
+const OF_PIPELINE: u8 = ATOMIC | REPAIR_UNORDERED | TRUST_CACHE;
 
 /// Bits of a packed completion's flags.
 pub(crate) const INDETERMINATE: u8 = 1;
@@ -129,8 +131,8 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
 type Strings<'a> = SmallVec<[&'a [u8]; 4]>;
 
 enum Item<'a> {
-    Command(Strings<'a>),
-    Script { index: usize, keys: Strings<'a>, args: Strings<'a>, read_only: bool },
+    Command { arguments: Strings<'a>, flags: Flags },
+    Script { index: usize, keys: Strings<'a>, args: Strings<'a>, flags: Flags },
     Pipeline { flags: u8, items: Vec<Item<'a>> },
     Load { index: usize },
     Task(Result<Task>),
@@ -139,15 +141,26 @@ enum Item<'a> {
 
 fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
     let (kind, flags) = (reader.byte()?, reader.byte()?);
+    let known = match kind {
+        COMMAND | SCRIPT => READ_ONLY | IDEMPOTENT,
+        PIPELINE => OF_PIPELINE,
+        // A number, which is looked at below.
+        SCRIPT_FLUSH => u8::MAX,
+        _ => 0,
+    };
+    // Nobody knows what else such a flag means, for what follows it as well.
+    if flags & !known != 0 {
+        return Err(reader.malformed("has a flag that is not known"));
+    }
     match kind {
         COMMAND => {
             let count = reader.number()?;
-            Ok(Item::Command(reader.strings(count)?))
+            Ok(Item::Command { arguments: reader.strings(count)?, flags: flags_of_call(flags) })
         }
         SCRIPT => {
             let (index, numkeys, numargs) = (reader.number()?, reader.number()?, reader.number()?);
             let (keys, args) = (reader.strings(numkeys)?, reader.strings(numargs)?);
-            Ok(Item::Script { index, keys, args, read_only: flags & READ_ONLY != 0 })
+            Ok(Item::Script { index, keys, args, flags: flags_of_call(flags) })
         }
         // Found out before what is in it is read: nobody says how deep it goes.
         PIPELINE if is_inside => Err(reader.malformed("has a pipeline inside a pipeline")),
@@ -181,6 +194,10 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
     }
 }
 
+fn flags_of_call(flags: u8) -> Flags {
+    Flags { read_only: flags & READ_ONLY != 0, idempotent: flags & IDEMPOTENT != 0 }
+}
+
 fn flush_mode(number: u8) -> Result<FlushMode> {
     match number {
         0 => Ok(FlushMode::Default),
@@ -202,13 +219,13 @@ fn script_at<'a>(scripts: &[&'a Script], index: usize) -> Result<&'a Script> {
 
 fn fill(scripts: &[&Script], item: Item<'_>, request: &mut Request) -> Result<Purpose> {
     match item {
-        Item::Command(arguments) => {
+        Item::Command { arguments, flags } => {
             let purpose = command::lane(&arguments)?.purpose();
-            request.command(&arguments)?;
+            request.command(&arguments, flags)?;
             Ok(purpose)
         }
-        Item::Script { index, keys, args, read_only } => {
-            request.script_call(script_at(scripts, index)?, &keys[..], &args[..], read_only)?;
+        Item::Script { index, keys, args, flags } => {
+            request.script_call(script_at(scripts, index)?, &keys[..], &args[..], flags)?;
             Ok(Purpose::Calls)
         }
         _ => unreachable!("no item of a pipeline, and handled by the caller"),
@@ -232,9 +249,9 @@ fn read_pipeline(
     pipeline.repair_unordered(flags & REPAIR_UNORDERED != 0).trust_cache(flags & TRUST_CACHE != 0);
     for (number, item) in items.into_iter().enumerate() {
         let appended = match item {
-            Item::Command(arguments) => pipeline.command_of(&arguments).map(drop),
-            Item::Script { index, keys, args, read_only } => script_at(scripts, index)
-                .and_then(|script| pipeline.script_of(script, &keys[..], &args[..], read_only).map(drop)),
+            Item::Command { arguments, flags } => pipeline.command_of(&arguments, flags).map(drop),
+            Item::Script { index, keys, args, flags } => script_at(scripts, index)
+                .and_then(|script| pipeline.script_of(script, &keys[..], &args[..], flags).map(drop)),
             _ => unreachable!("checked when it was read"),
         };
         appended.map_err(|error| error.of_item(number).context(format_args!("item {number}")))?;

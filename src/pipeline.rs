@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::client::Client;
 use crate::command::{self, Lane};
 use crate::error::{Error, Result, Status};
-use crate::request::{Request, Shape};
+use crate::request::{Flags, Request, Shape};
 use crate::resp::encode::Arguments;
 use crate::resp::{Payload, Reply};
 use crate::script::Script;
@@ -70,16 +70,16 @@ impl Pipeline {
     /// these would keep everything behind them waiting.
     pub fn command<A: AsRef<[u8]>>(&mut self, arguments: &[A]) -> Result<&mut Self> {
         let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
-        self.command_of(&words)
+        self.command_of(&words, Flags::NONE)
     }
 
-    pub(crate) fn command_of(&mut self, arguments: &[&[u8]]) -> Result<&mut Self> {
+    pub(crate) fn command_of(&mut self, arguments: &[&[u8]], flags: Flags) -> Result<&mut Self> {
         // Inside MULTI the server itself lets no command wait.
         if command::lane(arguments)? == Lane::Own && self.shape == Shape::Pipeline {
             let reason = "a command that waits is refused in a pipeline: it would keep all behind it waiting; send it alone";
             return Err(Error::new(Status::CommandRefused, reason));
         }
-        self.request.command(arguments)?;
+        self.request.command(arguments, flags)?;
         Ok(self)
     }
 
@@ -90,7 +90,7 @@ impl Pipeline {
         keys: &[K],
         args: &[A],
     ) -> Result<&mut Self> {
-        self.script_of(script, keys, args, false)
+        self.script_of(script, keys, args, Flags::NONE)
     }
 
     /// Appends a read-only script call; see [`Client::call_read_only`].
@@ -100,7 +100,7 @@ impl Pipeline {
         keys: &[K],
         args: &[A],
     ) -> Result<&mut Self> {
-        self.script_of(script, keys, args, true)
+        self.script_of(script, keys, args, Flags::READ_ONLY)
     }
 
     #[inline(always)]
@@ -109,9 +109,9 @@ impl Pipeline {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        read_only: bool,
+        flags: Flags,
     ) -> Result<&mut Self> {
-        self.request.script_call(script, keys, args, read_only)?;
+        self.request.script_call(script, keys, args, flags)?;
         Ok(self)
     }
 
@@ -138,7 +138,12 @@ impl Pipeline {
     /// [`Status::ReplyLimit`]. A transaction that the server refuses as a whole is [`Status::TransactionAborted`] or
     /// [`Status::Compile`], and nothing of it ran.
     pub fn exec(&mut self) -> Result<Reply> {
-        let request = self.take_request();
+        self.exec_by(None, false)
+    }
+
+    /// The same, by another handle of its client's. `idempotent`: all of it may be executed twice.
+    pub(crate) fn exec_by(&mut self, client: Option<&Client>, idempotent: bool) -> Result<Reply> {
+        let mut request = self.take_request();
         self.client.io().check_process()?;
         if request.items.is_empty() {
             let mut payload = Box::<Payload>::default();
@@ -146,7 +151,10 @@ impl Pipeline {
             payload.end_array(0);
             return Ok(Reply::new(payload));
         }
-        self.client.run_collecting(request, &mut self.arrived)
+        if idempotent {
+            request.set_idempotent(true);
+        }
+        client.unwrap_or(&self.client).run_collecting(request, &mut self.arrived)
     }
 
     /// What was filled in, ready to be sent; the pipeline is empty then.

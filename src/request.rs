@@ -31,10 +31,28 @@ pub(crate) struct Item {
     pub(crate) end: usize,
     /// The script it calls, as an index into [`Request::scripts`].
     pub(crate) script: Option<u32>,
-    /// Whether the script is called read-only.
+    /// Whether the script is called read-only: as EVALSHA_RO, which the server enforces.
     pub(crate) read_only: bool,
+    /// Whether a replica may run it: a read-only script call, or a command of which the caller says that it only reads.
+    pub(crate) reads: bool,
+    /// Whether it may be executed twice, whatever the server enforces.
+    pub(crate) idempotent: bool,
     /// The slot of its keys; [`NO_SLOT`] without keys, or where nobody asks for slots.
     pub(crate) slot: u16,
+}
+
+/// What a caller says of a command or script call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags {
+    /// It only reads. The server sees to that where it is a script; of a command the caller vouches for it.
+    pub(crate) read_only: bool,
+    /// It may be executed twice.
+    pub(crate) idempotent: bool,
+}
+
+impl Flags {
+    pub(crate) const NONE: Flags = Flags { read_only: false, idempotent: false };
+    pub(crate) const READ_ONLY: Flags = Flags { read_only: true, idempotent: false };
 }
 
 /// Whether items are told apart by the slot of their keys.
@@ -55,7 +73,7 @@ pub(crate) enum Repeatable {
     No,
     /// The server, where it lets no read-only call write.
     IfEnforced,
-    /// Its scripts are idempotent.
+    /// Its items are idempotent, or commands that only read.
     Yes,
 }
 
@@ -139,12 +157,16 @@ pub(crate) struct Request {
     /// The distinct scripts of the items.
     pub(crate) scripts: Vec<Script>,
     pub(crate) shape: Shape,
-    /// Whether every item is a script call that is idempotent, or read-only as well.
+    /// What makes every item harmless to execute twice.
     pub(crate) repeatable: Repeatable,
+    /// Whether all of it may be executed twice, whatever its items are.
+    idempotent: bool,
     /// Pipelines: items that met NOSCRIPT are sent again afterwards even where that changes the order.
     pub(crate) repair: bool,
     /// The server that it goes to does not own its slot yet: ASKING in front.
     pub(crate) asking: bool,
+    /// Pipelines: items that the server refuses may go to another one.
+    pub(crate) goes_on: bool,
     /// Transactions: scripts that the server is known to have are not loaded again inside MULTI.
     pub(crate) trust_cache: bool,
     pub(crate) routing: Routing,
@@ -178,7 +200,9 @@ impl Default for Request {
             scripts: Vec::new(),
             shape: Shape::Single,
             repeatable: Repeatable::Yes,
+            idempotent: false,
             repair: false,
+            goes_on: false,
             trust_cache: false,
             asking: false,
             routing: Routing::None,
@@ -199,9 +223,11 @@ impl Request {
         self.places.clear();
         self.shape = shape;
         self.repeatable = Repeatable::Yes;
+        self.idempotent = false;
         self.repair = false;
         self.trust_cache = false;
         self.asking = false;
+        self.goes_on = false;
         self.routing = Routing::None;
         self.slot = NO_SLOT;
         self.extra = 0;
@@ -226,16 +252,17 @@ impl Request {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        read_only: bool,
+        flags: Flags,
     ) -> Result<()> {
-        if read_only && script.is_refused_read_only() {
+        if flags.read_only && script.is_refused_read_only() {
             return Err(Error::new(
                 Status::NotReadOnly,
                 "the script's first line lacks the flag no-writes, so no server runs it read-only",
             ));
         }
-        self.script(script, keys, args, read_only)?;
-        self.repeatable = self.repeatable.min(match (script.is_idempotent(), read_only) {
+        let idempotent = script.is_idempotent() || flags.idempotent;
+        self.script(script, keys, args, Flags { idempotent, ..flags })?;
+        self.repeatable = self.repeatable.min(match (idempotent, flags.read_only) {
             (true, _) => Repeatable::Yes,
             (false, true) => Repeatable::IfEnforced,
             (false, false) => Repeatable::No,
@@ -244,7 +271,7 @@ impl Request {
     }
 
     /// Appends a command, unless its way through a cluster is not known.
-    pub(crate) fn command(&mut self, arguments: &[&[u8]]) -> Result<()> {
+    pub(crate) fn command(&mut self, arguments: &[&[u8]], flags: Flags) -> Result<()> {
         let slot = match self.routing {
             Routing::None => NO_SLOT,
             routing => {
@@ -253,21 +280,38 @@ impl Request {
                 slot
             }
         };
-        self.append_command(arguments, slot);
+        self.append_command(arguments, slot, flags);
         Ok(())
     }
 
     /// Appends a command of the library's own, whose way is known.
     pub(crate) fn say(&mut self, arguments: &[&[u8]]) {
-        self.append_command(arguments, NO_SLOT);
+        self.append_command(arguments, NO_SLOT, Flags::NONE);
     }
 
-    fn append_command(&mut self, arguments: &[&[u8]], slot: u16) {
+    fn append_command(&mut self, arguments: &[&[u8]], slot: u16, flags: Flags) {
         let wire = self.wire.own();
         wire.command(arguments);
         let end = wire.len();
-        self.items.push(Item { end, script: None, read_only: false, slot });
-        self.repeatable = Repeatable::No;
+        let idempotent = flags.idempotent || flags.read_only;
+        self.items.push(Item {
+            end,
+            script: None,
+            read_only: false,
+            reads: flags.read_only,
+            idempotent,
+            slot,
+        });
+        if !idempotent {
+            self.repeatable = Repeatable::No;
+        }
+    }
+
+    /// Whether the caller says of all of it that it may be executed twice, beside what each item says.
+    pub(crate) fn set_idempotent(&mut self, idempotent: bool) {
+        self.idempotent = idempotent;
+        let items = (0..self.items.len()).map(|index| self.repeatable_item(index));
+        self.repeatable = items.min().unwrap_or(Repeatable::Yes);
     }
 
     /// Appends an item of another request.
@@ -293,10 +337,10 @@ impl Request {
     /// What makes it harmless to execute an item twice.
     pub(crate) fn repeatable_item(&self, index: usize) -> Repeatable {
         let item = self.items[index];
-        match item.script.map(|script| self.scripts[script as usize].is_idempotent()) {
-            Some(true) => Repeatable::Yes,
-            Some(false) if item.read_only => Repeatable::IfEnforced,
-            _ => Repeatable::No,
+        match (self.idempotent || item.idempotent, item.read_only) {
+            (true, _) => Repeatable::Yes,
+            (false, true) => Repeatable::IfEnforced,
+            (false, false) => Repeatable::No,
         }
     }
 
@@ -307,7 +351,7 @@ impl Request {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        read_only: bool,
+        Flags { read_only, idempotent }: Flags,
     ) -> Result<()> {
         let wire = self.wire.own();
         let start = wire.len();
@@ -336,7 +380,7 @@ impl Request {
         }
         let end = wire.len();
         let index = self.place_of(script);
-        self.items.push(Item { end, script: Some(index), read_only, slot });
+        self.items.push(Item { end, script: Some(index), read_only, reads: read_only, idempotent, slot });
         Ok(())
     }
 
@@ -454,12 +498,22 @@ impl Request {
     pub(crate) fn is_checked_first(&self, index: usize) -> bool {
         match self.items[index].script {
             Some(script) => self.scripts[script as usize].has_flags(),
-            None => {
-                let name = arguments(&self.wire[self.start_of(index)..self.items[index].end]).next();
-                let evals = [&b"EVAL"[..], b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"];
-                name.is_some_and(|name| !evals.iter().any(|eval| name.eq_ignore_ascii_case(eval)))
-            }
+            None => !self.is_command(index, &EVALS),
         }
+    }
+
+    /// Whether item `index` runs a script or a function, also one that is sent as a command: it may answer in any words.
+    pub(crate) fn runs_code(&self, index: usize) -> bool {
+        self.items[index].script.is_some()
+            || self.is_command(index, &EVALS)
+            || self.is_command(index, &FCALLS)
+    }
+
+    /// Whether item `index` is a command of one of these names.
+    pub(crate) fn is_command(&self, index: usize, names: &[&[u8]]) -> bool {
+        // One that has given its wire form back is nobody's.
+        let wire = self.wire.get(self.start_of(index)..self.items[index].end).unwrap_or_default();
+        arguments(wire).next().is_some_and(|name| names.iter().any(|other| name.eq_ignore_ascii_case(other)))
     }
 
     /// Where the wire form of item `index` starts.
@@ -485,6 +539,10 @@ impl Request {
         out.raw(&wire[head + encoded.len() + SHA_LINE..]);
     }
 }
+
+/// Commands that run a script, and those that run a function.
+const EVALS: [&[u8]; 4] = [b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"];
+const FCALLS: [&[u8]; 4] = [b"FCALL", b"FCALL_RO", b"TFCALL", b"TFCALLASYNC"];
 
 /// Characters of a command's name shown in an error text.
 const NAME_SHOWN: usize = 32;
@@ -540,8 +598,8 @@ mod tests {
     fn a_script_call_in_each_form() {
         let script = Script::new("return 1");
         let mut request = Request::default();
-        request.command(&[b"PING"]).unwrap();
-        request.script(&script, &[b"k"][..], &[&b"a\0"[..], b""][..], true).unwrap();
+        request.command(&[b"PING"], Flags::NONE).unwrap();
+        request.script(&script, &[b"k"][..], &[&b"a\0"[..], b""][..], Flags::READ_ONLY).unwrap();
         let tail = "$1\r\n1\r\n$1\r\nk\r\n$2\r\na\0\r\n$0\r\n\r\n";
         let sha = script.sha_hex();
         let wire = format!("*1\r\n$4\r\nPING\r\n*6\r\n$10\r\nEVALSHA_RO\r\n$40\r\n{sha}\r\n{tail}");
@@ -562,7 +620,7 @@ mod tests {
         let scripts: Vec<Script> = (0..50).map(|number| Script::new(format!("return {number}"))).collect();
         let mut request = Request::default();
         for script in scripts.iter().chain(&scripts) {
-            request.script(script, &NONE[..], &NONE[..], false).unwrap();
+            request.script(script, &NONE[..], &NONE[..], Flags::NONE).unwrap();
         }
         assert_eq!(request.scripts.len(), 50);
         assert!((0..100).all(|item| request.items[item].script == Some(item as u32 % 50)));
@@ -574,7 +632,7 @@ mod tests {
         let (one, same, other) = (Script::new("return 1"), Script::new("return 1"), Script::new("return 2"));
         let mut request = Request::default();
         for script in [&one, &same, &other, &one] {
-            request.script(script, &NONE[..], &NONE[..], false).unwrap();
+            request.script(script, &NONE[..], &NONE[..], Flags::NONE).unwrap();
         }
         assert_eq!(request.scripts.len(), 2);
         assert_eq!(request.items.iter().map(|item| item.script).collect::<Vec<_>>(), [0, 0, 1, 0].map(Some));

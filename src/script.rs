@@ -1,10 +1,16 @@
 //! A script: its exact bytes, its SHA1, and what its first line declares.
 
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use sha1::{Digest, Sha1};
+
+use crate::error::{Error, Result, Status};
+
+/// A name is a label, and no text.
+const LONGEST_NAME: usize = 256;
 
 /// The SHA1 of a script, by which the server knows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,7 +100,7 @@ struct Inner {
     evalsha: [u8; EVALSHA_LEN],
     idempotent: bool,
     may_write: bool,
-    name: OnceLock<Box<str>>,
+    name: Option<CString>,
 }
 
 impl Script {
@@ -117,7 +123,32 @@ impl Script {
         evalsha[EVALSHA_HEAD.len()..EVALSHA_LEN - 2].copy_from_slice(&sha.hex());
         evalsha[EVALSHA_LEN - 2..].copy_from_slice(b"\r\n");
         let may_write = declares_writes(&source);
-        Script(Arc::new(Inner { source, sha, hex, evalsha, idempotent, may_write, name: OnceLock::new() }))
+        Script(Arc::new(Inner { source, sha, hex, evalsha, idempotent, may_write, name: None }))
+    }
+
+    /// The same script with a name, by which figures and events speak of it: 1 to 256 bytes without control
+    /// characters. Scripts may share one; it changes nothing about how they run.
+    ///
+    /// [`Status::InvalidArgument`] for another name.
+    pub fn named(self, name: &str) -> Result<Self> {
+        let invalid = || {
+            let text = format!("a script's name has 1 to {LONGEST_NAME} bytes, and no control characters");
+            Error::new(Status::InvalidArgument, text)
+        };
+        if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+            return Err(invalid());
+        }
+        let name = Some(CString::new(name).map_err(|_| invalid())?);
+        Ok(Script(Arc::new(Inner { name, ..Arc::unwrap_or_clone(self.0) })))
+    }
+
+    /// The name that [`Script::named`] has given it.
+    pub fn name(&self) -> Option<&str> {
+        self.name_nul()?.to_str().ok()
+    }
+
+    pub(crate) fn name_nul(&self) -> Option<&CStr> {
+        self.0.name.as_deref()
     }
 
     /// The SHA1 of the source.
@@ -147,23 +178,6 @@ impl Script {
     /// The source, byte for byte.
     pub fn source(&self) -> &[u8] {
         &self.0.source
-    }
-
-    /// The same script with a name, by which figures and [events](crate::CallEvent) speak of it. Servers do not see it.
-    pub fn named(self, name: impl Into<String>) -> Self {
-        let mut inner = Arc::unwrap_or_clone(self.0);
-        inner.name = OnceLock::from(name.into().into_boxed_str());
-        Script(Arc::new(inner))
-    }
-
-    /// Gives it a name where it lies, if it has none yet; whether it has this name now.
-    pub(crate) fn set_name(&self, name: &str) -> bool {
-        **self.0.name.get_or_init(|| name.into()) == *name
-    }
-
-    /// The name that it was given.
-    pub fn name(&self) -> Option<&str> {
-        self.0.name.get().map(|name| &**name)
     }
 
     /// Whether the script was made by [`Script::idempotent`].
@@ -210,6 +224,20 @@ mod tests {
         assert_eq!(Script::new("").sha_hex(), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
         assert_ne!(Script::new("return 1\n").sha(), Script::new("return 1").sha());
         assert_eq!(Script::new(*b"\0\xff").source(), b"\0\xff");
+    }
+
+    #[test]
+    fn a_name_is_kept_and_changes_nothing_else() {
+        let script = Script::idempotent("return 1");
+        let named = script.clone().named("tax/\u{fc}bersicht").unwrap();
+        assert_eq!((script.name(), named.name()), (None, Some("tax/\u{fc}bersicht")));
+        assert_eq!((named.sha(), named.source()), (script.sha(), script.source()));
+        assert!(named.is_idempotent() && !named.is(&script));
+        assert!(script.clone().named(&"x".repeat(LONGEST_NAME)).is_ok());
+        for name in ["", "a\nb", "a\0b", "\u{7f}", &"x".repeat(LONGEST_NAME + 1)] {
+            let refused = script.clone().named(name).expect_err("it is no name");
+            assert_eq!(refused.status(), Status::InvalidArgument, "{name:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::ffi::cancel::Held;
 use crate::io::{Owner, Queued};
 use crate::pipeline::Pipeline;
 use crate::queue::{Queue, Ticket};
-use crate::request::{Request, Shape};
+use crate::request::{Flags, Request, Shape};
 use crate::resp::encode::Arguments;
 use crate::script::Script;
 use crate::session::handshake::Purpose;
@@ -52,7 +52,7 @@ impl Client {
         keys: &[K],
         args: &[A],
     ) -> Result<()> {
-        self.submit_script(queue, tag, script, keys, args, false)
+        self.submit_script(queue, tag, script, keys, args, Flags::NONE)
     }
 
     /// The same, read-only; see [`Client::call_read_only`].
@@ -64,7 +64,7 @@ impl Client {
         keys: &[K],
         args: &[A],
     ) -> Result<()> {
-        self.submit_script(queue, tag, script, keys, args, true)
+        self.submit_script(queue, tag, script, keys, args, Flags::READ_ONLY)
     }
 
     pub(crate) fn submit_script(
@@ -74,25 +74,31 @@ impl Client {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        read_only: bool,
+        flags: Flags,
     ) -> Result<()> {
         self.io().check_process()?;
         let mut request = self.request(Shape::Single);
-        request.script_call(script, keys, args, read_only)?;
+        request.script_call(script, keys, args, flags)?;
         self.submit_all(queue, &mut Calls::from_buf([Call::new(tag, request, Purpose::Calls)]))
     }
 
     /// Sends a command without waiting; see [`Client::submit`] and [`Client::command`].
     pub fn submit_command<A: AsRef<[u8]>>(&self, queue: &Queue, tag: u64, arguments: &[A]) -> Result<()> {
         let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
-        self.submit_command_of(queue, tag, &words)
+        self.submit_command_of(queue, tag, &words, Flags::NONE)
     }
 
-    pub(crate) fn submit_command_of(&self, queue: &Queue, tag: u64, arguments: &[&[u8]]) -> Result<()> {
+    pub(crate) fn submit_command_of(
+        &self,
+        queue: &Queue,
+        tag: u64,
+        arguments: &[&[u8]],
+        flags: Flags,
+    ) -> Result<()> {
         self.io().check_process()?;
         let purpose = command::lane(arguments)?.purpose();
         let mut request = self.request(Shape::Single);
-        request.command(arguments)?;
+        request.command(arguments, flags)?;
         self.submit_all(queue, &mut Calls::from_buf([Call::new(tag, request, purpose)]))
     }
 
@@ -176,13 +182,31 @@ impl Pipeline {
     /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. Once it is accepted the pipeline is empty; with an error it has
     /// its items still.
     pub fn submit(&mut self, queue: &Queue, tag: u64) -> Result<()> {
+        self.submit_by(None, queue, tag, false)
+    }
+
+    /// The same, by another handle of its client's. `idempotent`: all of it may be executed twice.
+    pub(crate) fn submit_by(
+        &mut self,
+        client: Option<&Client>,
+        queue: &Queue,
+        tag: u64,
+        idempotent: bool,
+    ) -> Result<()> {
         if self.is_empty() {
             return Err(nothing_to_submit());
         }
         self.client().io().check_process()?;
-        let mut calls = Calls::from_buf([Call::new(tag, self.take_request(), Purpose::Calls)]);
-        let accepted = self.client().submit_all(queue, &mut calls);
-        if let Some(Call { work: Ok(Work::Send(request, _)), .. }) = calls.pop() {
+        let mut request = self.take_request();
+        if idempotent {
+            request.set_idempotent(true);
+        }
+        let mut calls = Calls::from_buf([Call::new(tag, request, Purpose::Calls)]);
+        let accepted = client.unwrap_or(self.client()).submit_all(queue, &mut calls);
+        if let Some(Call { work: Ok(Work::Send(mut request, _)), .. }) = calls.pop() {
+            if idempotent {
+                request.set_idempotent(false);
+            }
             self.put_back(request);
         }
         accepted

@@ -86,7 +86,7 @@ fn each_call_is_told_of_with_what_it_cost() {
     let events = Events::default();
     let client = Client::open(&server.url(), &events.options()).unwrap();
     assert_eq!(events.take(), [], "opening is no call");
-    let (plain, named) = (Script::new(COUNT), Script::new("return {ARGV[1], 'x'}").named("echo"));
+    let (plain, named) = (Script::new(COUNT), Script::new("return {ARGV[1], 'x'}").named("echo").unwrap());
 
     let told = costs(&client, &events, || drop(client.command(&["SET", "k", "1"]).unwrap()));
     let of = (told.kind, told.name.as_str(), told.is_script, told.items, told.attempts, told.error);
@@ -151,7 +151,7 @@ fn each_call_is_told_of_with_what_it_cost() {
 #[test]
 fn submitted_calls_are_told_of_before_their_completion_is_there() {
     let server = Server::start();
-    let script = Script::new(COUNT).named("count");
+    let script = Script::new(COUNT).named("count").unwrap();
     for queue in [Queue::new(100).unwrap(), Queue::without_thread(100).unwrap()] {
         let events = Events::default();
         let client = Client::open(&server.url(), &events.options()).unwrap();
@@ -209,7 +209,7 @@ fn what_goes_wrong_is_told_as_the_caller_is_told() {
     let client = Client::open(&fake.url(), &options).unwrap();
     let short = client.with_timeout(Duration::from_millis(50));
     for round in 0..3 {
-        let script = Script::new("return 1").named("slow");
+        let script = Script::new("return 1").named("slow").unwrap();
         let error = short.call(&script, &NONE, &NONE).unwrap_err();
         let told = events.one();
         assert_eq!(told.error, Some((error.status(), Reason::Deadline)), "round {round}");
@@ -241,7 +241,7 @@ fn attempts_on_several_servers_are_counted() {
     let cluster = Cluster::start(3, 0);
     let events = Events::default();
     let client = Client::open(&cluster.cluster_url(), &events.options()).unwrap();
-    let script = Script::new(COUNT).named("count");
+    let script = Script::new(COUNT).named("count").unwrap();
     let keys: Vec<_> = (0..3).map(|node| cluster.tag_on(node, "k")).collect();
     for key in &keys {
         client.call(&script, &[key], &NONE).unwrap();
@@ -313,7 +313,8 @@ fn scripts_have_figures() {
     options.script_stats(2);
     let client = Client::open(&server.url(), &options).unwrap();
     assert!(client.script_stats().is_empty());
-    let (count, fails) = (Script::new(COUNT).named("count"), Script::new("return redis.error_reply('no')"));
+    let (count, fails) =
+        (Script::new(COUNT).named("count").unwrap(), Script::new("return redis.error_reply('no')"));
     let queue = Queue::new(10).unwrap();
     for _ in 0..10 {
         client.call(&count, &["k"], &NONE).unwrap();

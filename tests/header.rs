@@ -17,20 +17,20 @@ fn generate(root: &Path) -> String {
         panic!("a version is three numbers: {version}")
     };
     config.header = Some(prologue.replace("@VERSION@", version).trim_end().to_owned());
-    config.after_includes = Some(format!(
-        "// The version of this header; rs_version and rs_version_number tell that of the library.\n\
-         #define RS_VERSION \"{version}\"\n\
-         #define RS_VERSION_MAJOR {major}\n\
-         #define RS_VERSION_MINOR {minor}\n\
-         #define RS_VERSION_PATCH {patch}\n\
-         #define RS_VERSION_NUMBER {}",
-        major * 1_000_000 + minor * 1_000 + patch
-    ));
+    let macros = fs::read_to_string(root.join("include/macros.h.in")).expect("the macros");
+    let macros = [("MAJOR", major), ("MINOR", minor), ("PATCH", patch)]
+        .into_iter()
+        .chain([("NUMBER", major * 1_000_000 + minor * 1_000 + patch)])
+        .fold(macros, |text, (name, number)| text.replace(&format!("@{name}@"), &number.to_string()));
+    config.after_includes = Some(macros.replace("@VERSION@", version).trim_end().to_owned());
+    let assertions = fs::read_to_string(root.join("include/assertions.h.in")).expect("the assertions");
     // The other files are its modules.
     let builder = cbindgen::Builder::new().with_config(config).with_src(root.join("src/ffi/mod.rs"));
     let mut bytes = Vec::new();
     builder.generate().expect("a header").write(&mut bytes);
-    readable(&String::from_utf8(bytes).expect("UTF-8"))
+    let header = readable(&String::from_utf8(bytes).expect("UTF-8"));
+    let (declared, end) = header.rsplit_once("#endif  /* RS_SCRIPT_H */").expect("the include guard");
+    format!("{declared}{assertions}\n#endif  /* RS_SCRIPT_H */{end}")
 }
 
 /// Drops what speaks to Rust callers only: the "Safety" sections restate in Rust's terms what C's declarations say.
@@ -40,14 +40,17 @@ fn readable(header: &str) -> String {
     for line in header.lines() {
         in_safety = line.starts_with("//") && (in_safety || line.trim_end() == "// # Safety");
         if !in_safety {
-            let comment_ended = !line.starts_with("//") && lines.last() == Some(&"//");
-            if comment_ended {
+            while !line.starts_with("//") && lines.last() == Some(&"//") {
                 lines.pop();
             }
-            lines.push(line);
+            // What is ignored leaves its empty lines.
+            if !(line.is_empty() && lines.last().is_some_and(|last| last.is_empty())) {
+                lines.push(line);
+            }
         }
     }
-    lines.join("\n") + "\n"
+    let attributes = lines.join("\n").replace("\nRS_NOT_NULL(", "\n    RS_NOT_NULL(");
+    attributes + "\n"
 }
 
 #[test]

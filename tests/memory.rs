@@ -226,24 +226,30 @@ mod c {
             err: *mut *mut c_void,
         ) -> i32;
         pub fn rs_client_free(client: *mut c_void);
-        pub fn rs_queue_new(capacity: usize, queue: *mut *mut c_void, err: *mut *mut c_void) -> i32;
+        pub fn rs_queue_new(
+            capacity: usize,
+            flags: u32,
+            queue: *mut *mut c_void,
+            err: *mut *mut c_void,
+        ) -> i32;
         pub fn rs_queue_free(queue: *mut c_void);
         pub fn rs_queue_len(queue: *const c_void) -> usize;
         pub fn rs_client_submit(
-            client: *const c_void,
+            client: *mut c_void,
             argc: usize,
             argv: *const *const c_char,
             argvlen: *const usize,
-            queue: *const c_void,
+            options: *const c_void,
+            queue: *mut c_void,
             tag: u64,
             err: *mut *mut c_void,
         ) -> i32;
         pub fn rs_queue_poll_packed(
-            queue: *const c_void,
+            queue: *mut c_void,
             buffer: *mut c_char,
             capacity: usize,
             max: usize,
-            timeout_ms: i64,
+            timeout_ms: u64,
             used: *mut usize,
             count: *mut usize,
             needed: *mut usize,
@@ -264,10 +270,18 @@ fn a_completion_that_there_is_no_memory_to_pack_stays_in_its_queue() {
     // SAFETY: all pointers are what the functions want, and live.
     unsafe {
         assert_eq!(c::rs_client_open(url.as_ptr(), ptr::null(), &raw mut client, NO_ERROR), 0);
-        assert_eq!(c::rs_queue_new(10, &raw mut queue, NO_ERROR), 0);
+        assert_eq!(c::rs_queue_new(10, 0, &raw mut queue, NO_ERROR), 0);
         for tag in 0..2 {
-            let submitted =
-                c::rs_client_submit(client, words.len(), words.as_ptr(), ptr::null(), queue, tag, NO_ERROR);
+            let submitted = c::rs_client_submit(
+                client,
+                words.len(),
+                words.as_ptr(),
+                ptr::null(),
+                ptr::null(),
+                queue,
+                tag,
+                NO_ERROR,
+            );
             assert_eq!(submitted, 0);
         }
         let (mut used, mut count, mut needed) = (0, 0, 0);

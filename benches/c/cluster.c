@@ -63,7 +63,7 @@ static void *call(void *argument) {
         const size_t keylens[] = {key->length}, arglens[] = {1};
         rs_reply *reply;
         rs_error *err;
-        check(rs_script_call(multiply, client, 1, names, keylens, 1, args, arglens, &reply, &err), &err);
+        check(rs_script_call(multiply, client, 1, names, keylens, 1, args, arglens, NULL, &reply, &err), &err);
         check_product(reply);
         rs_reply_free(reply);
     }
@@ -118,7 +118,7 @@ static char *put_call(char *to, uint64_t tag, size_t items, uint8_t flags, size_
 static void submit_items(size_t at_once, long calls, size_t items, uint8_t flags) {
     rs_queue *queue;
     rs_error *err;
-    check(rs_queue_new(at_once, &queue, &err), &err);
+    check(rs_queue_new(at_once, 0, &queue, &err), &err);
     char *packed = malloc(at_once * (items + 1) * ITEM_MAX);
     rs_completion *done = calloc(at_once, sizeof *done);
     if (packed == NULL || done == NULL)
@@ -133,7 +133,7 @@ static void submit_items(size_t at_once, long calls, size_t items, uint8_t flags
         }
         if (end != packed)
             check(rs_client_submit_packed(client, 1, scripts, packed, (size_t)(end - packed), queue, &err), &err);
-        check(rs_queue_poll(queue, done, at_once, -1, &room, &err), &err);
+        check(rs_queue_poll(queue, done, at_once, RS_FOREVER, &room, &err), &err);
         for (size_t i = 0; i < room; i++) {
             check(done[i].status, &done[i].error);
             if (items == 1)
@@ -160,7 +160,7 @@ static void submit_read_only(size_t at_once, long calls) {
 static void submit_to_replicas(size_t at_once, long calls) {
     rs_client *primaries = client;
     rs_error *err;
-    check(rs_client_with_read_from(primaries, RS_READ_FROM_REPLICA, &client, &err), &err);
+    check(rs_client_with(primaries, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_REPLICA), &client, &err), &err);
     submit_read_only(at_once, calls);
     rs_client_free(client);
     client = primaries;
@@ -180,10 +180,10 @@ static void call_in_pipelines(size_t size, long calls) {
             const struct key *key = &keys[next++ % key_count];
             const char *const names[] = {key->text}, *const args[] = {"5"};
             const size_t keylens[] = {key->length}, arglens[] = {1};
-            check(rs_pipeline_script(pipeline, multiply, 1, names, keylens, 1, args, arglens, &err), &err);
+            check(rs_pipeline_script(pipeline, multiply, 1, names, keylens, 1, args, arglens, NULL, &err), &err);
         }
         rs_reply *replies;
-        check(rs_pipeline_exec(pipeline, &replies, &err), &err);
+        check(rs_pipeline_exec(pipeline, NULL, &replies, &err), &err);
         for (size_t i = 0; i < size; i++)
             check_product(rs_reply_element(replies, i));
         rs_reply_free(replies);
@@ -224,7 +224,7 @@ int main(int argc, char **argv) {
     rs_error *err;
     read_keys(argv[2]);
     check(rs_client_open(argv[1], NULL, &client, &err), &err);
-    check(rs_script_register(client, MULTIPLY, strlen(MULTIPLY), &multiply, &err), &err);
+    check(rs_script_register(client, MULTIPLY, strlen(MULTIPLY), NULL, &multiply, &err), &err);
     // What only the first calls need, such as connecting to the nodes and loading the script, is not measured.
     run(count, count > 100 ? 10 * (long)count : 1000);
     double start = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);

@@ -12,7 +12,7 @@ static void check(rs_status status, rs_error **err) {
     exit(1);
 }
 
-static unsigned long long round_trips(const rs_client *client) {
+static unsigned long long round_trips(rs_client *client) {
     uint64_t figures[RS_STAT_COUNT];
     rs_client_stats(client, figures, RS_STAT_COUNT);
     return figures[RS_STAT_ROUND_TRIPS];
@@ -36,10 +36,10 @@ int main(int argc, char **argv) {
     check(rs_pipeline_new(client, 0, &pipeline, &err), &err);
     unsigned long long before = round_trips(client);
     for (int i = 0; i < 2; i++) {
-        check(rs_script_register(client, sources[i], strlen(sources[i]), &scripts[i], &err), &err);
-        check(rs_pipeline_script(pipeline, scripts[i], 0, NULL, NULL, 0, NULL, NULL, &err), &err);
+        check(rs_script_register(client, sources[i], strlen(sources[i]), NULL, &scripts[i], &err), &err);
+        check(rs_pipeline_script(pipeline, scripts[i], 0, NULL, NULL, 0, NULL, NULL, NULL, &err), &err);
     }
-    check(rs_pipeline_exec(pipeline, &replies, &err), &err);
+    check(rs_pipeline_exec(pipeline, NULL, &replies, &err), &err);
     for (size_t i = 0; i < 2; i++) {
         size_t length;
         const char *string = rs_reply_string(rs_reply_element(replies, i), &length);

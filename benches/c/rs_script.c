@@ -27,9 +27,9 @@ struct client *client_open(const char *port, int threads) {
     rs_error *err;
     check(rs_client_open(url, NULL, &client->client, &err), &err);
     const char *set[] = {"SET", "foo", "2"};
-    check(rs_client_command(client->client, 3, set, NULL, NULL, &err), &err);
-    check(rs_script_register(client->client, MULTIPLY, strlen(MULTIPLY), &client->multiply, &err), &err);
-    check(rs_script_register(client->client, TABLE, strlen(TABLE), &client->table, &err), &err);
+    check(rs_client_command(client->client, 3, set, NULL, NULL, NULL, &err), &err);
+    check(rs_script_register(client->client, MULTIPLY, strlen(MULTIPLY), NULL, &client->multiply, &err), &err);
+    check(rs_script_register(client->client, TABLE, strlen(TABLE), NULL, &client->table, &err), &err);
     check(rs_pipeline_new(client->client, 0, &client->pipeline, &err), &err);
     client_multiply(client, 0);
     return client;
@@ -41,7 +41,8 @@ void client_multiply(struct client *client, int thread) {
     const size_t keylens[] = {3}, arglens[] = {1};
     rs_reply *reply;
     rs_error *err;
-    check(rs_script_call(client->multiply, client->client, 1, keys, keylens, 1, args, arglens, &reply, &err), &err);
+    check(rs_script_call(client->multiply, client->client, 1, keys, keylens, 1, args, arglens, NULL, &reply, &err),
+          &err);
     if (rs_reply_integer(reply) != PRODUCT)
         abort();
     rs_reply_free(reply);
@@ -53,9 +54,10 @@ void client_multiply_pipeline(struct client *client, int calls) {
     for (int i = 0; i < calls; i++) {
         const char *keys[] = {"foo"}, *args[] = {"5"};
         const size_t keylens[] = {3}, arglens[] = {1};
-        check(rs_pipeline_script(client->pipeline, client->multiply, 1, keys, keylens, 1, args, arglens, &err), &err);
+        check(rs_pipeline_script(client->pipeline, client->multiply, 1, keys, keylens, 1, args, arglens, NULL, &err),
+              &err);
     }
-    check(rs_pipeline_exec(client->pipeline, &replies, &err), &err);
+    check(rs_pipeline_exec(client->pipeline, NULL, &replies, &err), &err);
     for (int i = 0; i < calls; i++) {
         if (rs_reply_integer(rs_reply_element(replies, (size_t)i)) != PRODUCT)
             abort();
@@ -67,8 +69,8 @@ void client_table_pipeline(struct client *client, int calls) {
     rs_reply *replies;
     rs_error *err;
     for (int i = 0; i < calls; i++)
-        check(rs_pipeline_script(client->pipeline, client->table, 0, NULL, NULL, 0, NULL, NULL, &err), &err);
-    check(rs_pipeline_exec(client->pipeline, &replies, &err), &err);
+        check(rs_pipeline_script(client->pipeline, client->table, 0, NULL, NULL, 0, NULL, NULL, NULL, &err), &err);
+    check(rs_pipeline_exec(client->pipeline, NULL, &replies, &err), &err);
     for (int i = 0; i < calls; i++) {
         const rs_reply *reply = rs_reply_element(replies, (size_t)i);
         for (size_t j = 0; j < TABLE_STRINGS; j++) {

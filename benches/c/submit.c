@@ -47,7 +47,7 @@ static void submit(char *packed, long from, size_t count) {
     if (count == 1) {
         const char *const keys[] = {"foo"}, *const args[] = {"5"};
         const size_t keylens[] = {3}, arglens[] = {1};
-        check(rs_script_submit(multiply, client, 1, keys, keylens, 1, args, arglens, queue, (uint64_t)from, &err),
+        check(rs_script_submit(multiply, client, 1, keys, keylens, 1, args, arglens, NULL, queue, (uint64_t)from, &err),
               &err);
         return;
     }
@@ -70,7 +70,7 @@ static void run(size_t at_once, long calls) {
         if (count > 0)
             submit(packed, sent, count);
         sent += (long)count;
-        check(rs_queue_poll(queue, done, at_once, -1, &room, &err), &err);
+        check(rs_queue_poll(queue, done, at_once, RS_FOREVER, &room, &err), &err);
         for (size_t i = 0; i < room; i++) {
             check(done[i].status, &done[i].error);
             if (rs_reply_integer(done[i].reply) != PRODUCT)
@@ -101,9 +101,9 @@ int main(int argc, char **argv) {
     rs_error *err;
     check(rs_client_open(url, NULL, &client, &err), &err);
     const char *const set[] = {"SET", "foo", "2"};
-    check(rs_client_command(client, 3, set, NULL, NULL, &err), &err);
-    check(rs_script_register(client, MULTIPLY, strlen(MULTIPLY), &multiply, &err), &err);
-    check(rs_queue_new_with(at_once, RS_QUEUE_NO_THREAD, &queue, &err), &err);
+    check(rs_client_command(client, 3, set, NULL, NULL, NULL, &err), &err);
+    check(rs_script_register(client, MULTIPLY, strlen(MULTIPLY), NULL, &multiply, &err), &err);
+    check(rs_queue_new(at_once, RS_QUEUE_NO_THREAD, &queue, &err), &err);
     // What only the first calls need is not measured.
     run(at_once, (long)at_once * 2);
     double start = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);

@@ -46,7 +46,7 @@ static size_t take_all(int *threads) {
     size_t failed = 0, count;
     rs_error *err;
     for (size_t left = calls; left > 0; left -= count) {
-        check(rs_queue_poll(queue, done, left, threads != NULL ? 20 : -1, &count, &err), &err);
+        check(rs_queue_poll(queue, done, left, threads != NULL ? 20 : RS_FOREVER, &count, &err), &err);
         if (threads != NULL && other_threads() > *threads)
             *threads = other_threads();
         for (size_t i = 0; i < count; i++) {
@@ -66,7 +66,7 @@ static void blocking(void) {
         char key[32];
         snprintf(key, sizeof key, "nothing:%zu", i);
         const char *const words[] = {"BLPOP", key, "1"};
-        check(rs_client_submit(client, 3, words, NULL, queue, i, &err), &err);
+        check(rs_client_submit(client, 3, words, NULL, NULL, queue, i, &err), &err);
     }
     size_t failed = take_all(&threads);
     printf("%.3f %d %zu\n", now() - start, threads, failed);
@@ -75,12 +75,12 @@ static void blocking(void) {
 static void cancel(void) {
     rs_error *err;
     rs_script *multiply;
-    check(rs_script_register(client, MULTIPLY, strlen(MULTIPLY), &multiply, &err), &err);
+    check(rs_script_register(client, MULTIPLY, strlen(MULTIPLY), NULL, &multiply, &err), &err);
     const char *const pause[] = {"CLIENT", "PAUSE", "2000", "ALL"};
-    check(rs_client_command(client, 4, pause, NULL, NULL, &err), &err);
+    check(rs_client_command(client, 4, pause, NULL, NULL, NULL, &err), &err);
     for (size_t i = 0; i < calls; i++) {
         const char *const keys[] = {"foo"}, *const args[] = {"5"};
-        check(rs_script_submit(multiply, client, 1, keys, NULL, 1, args, NULL, queue, i, &err), &err);
+        check(rs_script_submit(multiply, client, 1, keys, NULL, 1, args, NULL, NULL, queue, i, &err), &err);
     }
     double start = now();
     for (size_t i = 0; i < calls; i++) {
@@ -109,7 +109,7 @@ int main(int argc, char **argv) {
     snprintf(url, sizeof url, "redis://127.0.0.1:%s", argv[1]);
     rs_error *err;
     check(rs_client_open(url, NULL, &client, &err), &err);
-    check(rs_queue_new(calls, &queue, &err), &err);
+    check(rs_queue_new(calls, 0, &queue, &err), &err);
     strcmp(argv[2], "blocking") == 0 ? blocking() : cancel();
     rs_queue_free(queue);
     rs_client_free(client);

@@ -101,8 +101,8 @@ public:
 
     // The item of a pipeline or transaction that it is about; of several without an answer, the first. None where it is about no one item.
     std::optional<std::size_t> index() const noexcept {
-        const std::int64_t index = rs_error_index(error_.get());
-        return index < 0 ? std::nullopt : std::optional<std::size_t>(static_cast<std::size_t>(index));
+        const std::size_t index = rs_error_index(error_.get());
+        return index == RS_NO_INDEX ? std::nullopt : std::optional<std::size_t>(index);
     }
 
     // The server that it is about, as `host:port` or the path of a socket; empty where none is known. Lives as long as this error or a copy of it.
@@ -711,7 +711,7 @@ template <class T> Result<T> View::try_as() const { return read<T>(ReplyView(rep
 // Something that has happened to a client's connections; see Options::log. Its texts are borrowed until the callback returns.
 struct Event {
     std::int32_t kind;   // RS_EVENT_...
-    std::int32_t level;  // RS_LOG_...
+    std::int32_t level;  // RS_LOG_LEVEL_...
     rs_status status;    // of the error behind it, or RS_OK
     std::int32_t reason; // RS_REASON_..., or 0
     std::optional<std::string_view> node;
@@ -720,7 +720,7 @@ struct Event {
 
 // A call that has ended; see Options::on_call. Its texts are borrowed until the callback returns.
 struct CallEvent {
-    std::int32_t kind; // RS_CALL_...
+    std::int32_t kind; // RS_CALL_KIND_...
     rs_status status;
     std::int32_t reason; // RS_REASON_..., or 0
     std::uint32_t attempts;
@@ -824,7 +824,7 @@ public:
     Options &tls_insecure_skip_verify(bool skip) { return set(rs_options_set_tls_insecure_skip_verify, skip); }
 
     // TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none; default 60.
-    Options &keepalive_s(std::uint64_t seconds) { return set(rs_options_set_keepalive_s, seconds); }
+    Options &keepalive_ms(std::uint64_t idle_ms) { return set(rs_options_set_keepalive_ms, idle_ms); }
 
     // The pause before the second attempt to connect, and the longest pause, in milliseconds; default 20 and 1000.
     Options &reconnect_backoff_ms(std::uint64_t min_ms, std::uint64_t max_ms) {
@@ -832,16 +832,17 @@ public:
     }
 
     // How many failed attempts to connect a call lives through; 0: as many as its deadline allows; default 5.
-    Options &reconnect_attempts(std::uint32_t attempts) { return set(rs_options_set_reconnect_attempts, attempts); }
+    Options &reconnect_attempts(std::size_t attempts) { return set(rs_options_set_reconnect_attempts, attempts); }
 
     // The longest reply, in bytes on the wire; at least 65536; default 513 MiB.
-    Options &max_reply_bytes(std::uint64_t bytes) { return set(rs_options_set_max_reply_bytes, bytes); }
+    Options &max_reply_bytes(std::size_t bytes) { return set(rs_options_set_max_reply_bytes, bytes); }
 
     // How deep arrays, maps and sets of a reply may be nested, 8 to 1024; default 128.
     Options &max_reply_depth(std::size_t depth) { return set(rs_options_set_max_reply_depth, depth); }
 
     // True: opening does not connect, the first call does.
     Options &max_waiting(std::size_t count) { return set(rs_options_set_max_waiting, count); }
+    Options &shared_connections(std::size_t count) { return set(rs_options_set_shared_connections, count); }
     Options &max_in_flight(std::size_t calls) { return set(rs_options_set_max_in_flight, calls); }
     Options &lazy_connect(bool lazy) { return set(rs_options_set_lazy_connect, lazy); }
 
@@ -971,35 +972,43 @@ public:
     // Takes ownership of a client of the C library.
     explicit Client(rs_client *client) noexcept : handle_(client) {}
 
-    // Another handle of the same client whose calls have another deadline, in milliseconds above 0. It shares the connection.
+    // Another handle of the same client whose calls have another deadline, in milliseconds; 0: as they have it now. It shares the connection.
     Client with_timeout_ms(std::uint64_t timeout_ms) const { return try_with_timeout_ms(timeout_ms).value(); }
-    Result<Client> try_with_timeout_ms(std::uint64_t timeout_ms) const { return view(rs_client_with_timeout, timeout_ms); }
+    Result<Client> try_with_timeout_ms(std::uint64_t timeout_ms) const {
+        rs_call_options options = RS_CALL_OPTIONS_INIT;
+        options.timeout_ms = timeout_ms;
+        return view(options);
+    }
 
     // Another handle of the same client whose read-only calls are run by other servers: one of the RS_READ_FROM_ numbers.
     Client with_read_from(std::int32_t read_from) const { return try_with_read_from(read_from).value(); }
-    Result<Client> try_with_read_from(std::int32_t read_from) const { return view(rs_client_with_read_from, read_from); }
+    Result<Client> try_with_read_from(std::int32_t read_from) const {
+        rs_call_options options = RS_CALL_OPTIONS_INIT;
+        options.read_from = read_from;
+        return view(options);
+    }
 
     // Another handle of the same client whose calls without keys, and commands whose keys the library does not know, go to the primary
     // that has the slot of `key`. Keys go before it. On a client of a single server it changes nothing.
     Client with_route_key(std::string_view key) const { return try_with_route_key(key).value(); }
     Result<Client> try_with_route_key(std::string_view key) const {
-        return view(rs_client_with_route_key, key.data(), key.size());
+        return routed(RS_ROUTE_KEY, key);
     }
 
     // The same, by the number of a slot, 0 to 16383.
     Client with_route_slot(std::uint16_t slot) const { return try_with_route_slot(slot).value(); }
-    Result<Client> try_with_route_slot(std::uint16_t slot) const { return view(rs_client_with_route_slot, slot); }
+    Result<Client> try_with_route_slot(std::uint16_t slot) const { return routed(RS_ROUTE_SLOT, {}, slot); }
 
     // The same, by a server's `host:port`; a replica's will do. Whether there is such a server shows when it is called: RS_ERR_NO_ROUTE.
     Client with_route_node(std::string_view node) const { return try_with_route_node(node).value(); }
     Result<Client> try_with_route_node(std::string_view node) const {
-        return view(rs_client_with_route_node, std::string(node).c_str());
+        return routed(RS_ROUTE_NODE, node);
     }
 
     // The same, to all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has an
     // error there, see ReplyView::error. Not for pipelines and transactions: RS_ERR_NO_ROUTE.
     Client with_route_all() const { return try_with_route_all().value(); }
-    Result<Client> try_with_route_all() const { return view(rs_client_with_route_all); }
+    Result<Client> try_with_route_all() const { return routed(RS_ROUTE_ALL, {}); }
 
     // Sends a command as it is, for example `{"SET", "foo", "2"}`, and waits for its reply. Commands that would change the connection
     // under other callers are refused with RS_ERR_COMMAND_REFUSED. A command is never sent twice. In a cluster it goes to the primary
@@ -1008,7 +1017,8 @@ public:
     Result<Reply> try_command(const Strings &argv) const {
         rs_reply *reply = nullptr;
         rs_error *error = nullptr;
-        if (rs_client_command(get(), argv.size(), argv.data(), argv.lengths(), &reply, &error) != RS_OK) return Error(error);
+        if (rs_client_command(get(), argv.size(), argv.data(), argv.lengths(), nullptr, &reply, &error) != RS_OK)
+            return Error(error);
         return Reply(reply);
     }
 
@@ -1047,12 +1057,10 @@ public:
     // digits.
     std::vector<bool> script_exists(const Strings &shas) const { return try_script_exists(shas).value(); }
     Result<std::vector<bool>> try_script_exists(const Strings &shas) const {
-        std::vector<std::string> texts;
-        for (std::size_t i = 0; i < shas.size(); ++i) texts.emplace_back(shas.data()[i], shas.lengths()[i]);
-        const Strings ended(texts);
         const auto exists = std::make_unique<bool[]>(shas.size());
         rs_error *error = nullptr;
-        if (rs_client_script_exists(get(), ended.size(), ended.data(), exists.get(), &error) != RS_OK) return Error(error);
+        if (rs_client_script_exists(get(), shas.size(), shas.data(), shas.lengths(), exists.get(), &error) != RS_OK)
+            return Error(error);
         return std::vector<bool>(exists.get(), exists.get() + shas.size());
     }
 
@@ -1089,7 +1097,7 @@ public:
     Result<Reply> try_script_show(std::string_view sha) const {
         rs_reply *source = nullptr;
         rs_error *error = nullptr;
-        if (rs_client_script_show(get(), std::string(sha).c_str(), &source, &error) != RS_OK) return Error(error);
+        if (rs_client_script_show(get(), sha.data(), sha.size(), &source, &error) != RS_OK) return Error(error);
         return Reply(source);
     }
 
@@ -1116,7 +1124,7 @@ public:
     }
 
     // The handle, for functions of the C library; borrowed.
-    const rs_client *get() const noexcept { return handle_.get(); }
+    rs_client *get() const noexcept { return handle_.get(); }
 
 private:
     static Result<Client> open(std::string_view url, const rs_options *options) {
@@ -1126,11 +1134,20 @@ private:
         return Client(client);
     }
 
-    template <class Maker, class... Values> Result<Client> view(Maker maker, Values... values) const {
+    Result<Client> view(const rs_call_options &options) const {
         rs_client *view = nullptr;
         rs_error *error = nullptr;
-        if (maker(get(), values..., &view, &error) != RS_OK) return Error(error);
+        if (rs_client_with(get(), &options, &view, &error) != RS_OK) return Error(error);
         return Client(view);
+    }
+
+    Result<Client> routed(std::int32_t route, std::string_view to, std::uint32_t slot = 0) const {
+        rs_call_options options = RS_CALL_OPTIONS_INIT;
+        options.route = route;
+        options.route_to = to.data();
+        options.route_len = to.size();
+        options.route_slot = slot;
+        return view(options);
     }
 
     detail::Handle<rs_client, rs_client_free> handle_;
@@ -1187,7 +1204,7 @@ public:
     static Result<Queue> try_new(std::size_t capacity) {
         rs_queue *queue = nullptr;
         rs_error *error = nullptr;
-        if (rs_queue_new(capacity, &queue, &error) != RS_OK) return Error(error);
+        if (rs_queue_new(capacity, 0, &queue, &error) != RS_OK) return Error(error);
         return Queue(queue);
     }
 
@@ -1202,7 +1219,8 @@ public:
         std::vector<Completion> completions;
         Taking taking{completions, nullptr};
         rs_error *error = nullptr;
-        if (rs_queue_dispatch(get(), max, timeout_ms, take, &taking, nullptr, &error) != RS_OK) return Error(error);
+        const std::uint64_t patience = timeout_ms < 0 ? RS_FOREVER : static_cast<std::uint64_t>(timeout_ms);
+        if (rs_queue_dispatch(get(), max, patience, take, &taking, nullptr, &error) != RS_OK) return Error(error);
 #if defined(__cpp_exceptions)
         if (taking.thrown) std::rethrow_exception(taking.thrown);
 #endif
@@ -1232,7 +1250,7 @@ public:
     bool empty() const noexcept { return size() == 0; }
 
     // The handle, for functions of the C library; borrowed.
-    const rs_queue *get() const noexcept { return handle_.get(); }
+    rs_queue *get() const noexcept { return handle_.get(); }
 
 private:
     struct Taking {
@@ -1281,19 +1299,11 @@ public:
     // The SHA1: 40 lower-case hexadecimal digits and a NUL; lives as long as the script.
     const char *sha() const noexcept { return rs_script_sha(get()); }
 
-    // Gives it a name, by which figures and Options::on_call speak of it; once.
-    void set_name(std::string_view name) const { try_set_name(name).value(); }
-    Result<void> try_set_name(std::string_view name) const {
-        rs_error *error = nullptr;
-        if (rs_script_set_name(get(), std::string(name).c_str(), &error) != RS_OK) return Error(error);
-        return {};
-    }
-
     // Calls the script with these keys (KEYS in Lua) and arguments (ARGV) and waits for its reply. It is loaded if need be, in the same
     // write. Sent again only when the server provably did not run it, or when the script is RS_SCRIPT_IDEMPOTENT.
     Reply call(const Strings &keys, const Strings &args) const { return try_call(keys, args).value(); }
     Result<Reply> try_call(const Strings &keys, const Strings &args) const {
-        return run(rs_script_call, nullptr, keys, args);
+        return run(0, nullptr, keys, args);
     }
 
     // The same on another client.
@@ -1302,13 +1312,13 @@ public:
     }
     Result<Reply> try_call(const Client &client, const Strings &keys, const Strings &args) const {
         if (!client.get()) return client.try_command({}).error(); // to C it would mean the script's own client
-        return run(rs_script_call, client.get(), keys, args);
+        return run(0, client.get(), keys, args);
     }
 
     // Calls it read-only: the server stops it at its first write, and a call whose reply was lost is sent again.
     Reply call_ro(const Strings &keys, const Strings &args) const { return try_call_ro(keys, args).value(); }
     Result<Reply> try_call_ro(const Strings &keys, const Strings &args) const {
-        return run(rs_script_call_ro, nullptr, keys, args);
+        return run(RS_CALL_READ_ONLY, nullptr, keys, args);
     }
 
     // The same on another client.
@@ -1317,7 +1327,7 @@ public:
     }
     Result<Reply> try_call_ro(const Client &client, const Strings &keys, const Strings &args) const {
         if (!client.get()) return client.try_command({}).error(); // to C it would mean the script's own client
-        return run(rs_script_call_ro, client.get(), keys, args);
+        return run(RS_CALL_READ_ONLY, client.get(), keys, args);
     }
 
     // Calls it without waiting: the reply will be in `queue`, under `tag`. An error means that the call was not accepted and has no
@@ -1326,7 +1336,7 @@ public:
         try_submit(queue, tag, keys, args).value();
     }
     Result<void> try_submit(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args) const {
-        return submit(rs_script_submit, nullptr, queue, tag, keys, args);
+        return submit(0, nullptr, queue, tag, keys, args);
     }
 
     // The same on another client.
@@ -1336,7 +1346,7 @@ public:
     Result<void> try_submit(const Client &client, const Queue &queue, std::uint64_t tag, const Strings &keys,
                             const Strings &args) const {
         if (!client.get()) return client.try_command({}).error(); // to C it would mean the script's own client
-        return submit(rs_script_submit, client.get(), queue, tag, keys, args);
+        return submit(0, client.get(), queue, tag, keys, args);
     }
 
     // Submits it read-only: see call_ro.
@@ -1344,7 +1354,7 @@ public:
         try_submit_ro(queue, tag, keys, args).value();
     }
     Result<void> try_submit_ro(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args) const {
-        return submit(rs_script_submit_ro, nullptr, queue, tag, keys, args);
+        return submit(RS_CALL_READ_ONLY, nullptr, queue, tag, keys, args);
     }
 
     // The same on another client.
@@ -1354,35 +1364,40 @@ public:
     Result<void> try_submit_ro(const Client &client, const Queue &queue, std::uint64_t tag, const Strings &keys,
                                const Strings &args) const {
         if (!client.get()) return client.try_command({}).error(); // to C it would mean the script's own client
-        return submit(rs_script_submit_ro, client.get(), queue, tag, keys, args);
+        return submit(RS_CALL_READ_ONLY, client.get(), queue, tag, keys, args);
     }
 
     // The handle, for functions of the C library; borrowed.
     const rs_script *get() const noexcept { return handle_.get(); }
 
 private:
-    static Result<Script> register_with(const rs_client *client, std::string_view lua, std::uint32_t flags) {
+    static Result<Script> register_with(rs_client *client, std::string_view lua, std::uint32_t flags) {
         rs_script *script = nullptr;
         rs_error *error = nullptr;
-        if (rs_script_register_with(client, lua.data(), lua.size(), flags, &script, &error) != RS_OK) return Error(error);
+        rs_script_options options = RS_SCRIPT_OPTIONS_INIT;
+        options.flags = flags;
+        if (rs_script_register(client, lua.data(), lua.size(), &options, &script, &error) != RS_OK) return Error(error);
         return Script(script);
     }
 
-    Result<Reply> run(decltype(&rs_script_call) function, const rs_client *client, const Strings &keys,
-                      const Strings &args) const {
+    Result<Reply> run(std::uint32_t flags, rs_client *client, const Strings &keys, const Strings &args) const {
         rs_reply *reply = nullptr;
         rs_error *error = nullptr;
-        if (function(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(), &reply,
-                 &error) != RS_OK)
+        rs_call_options options = RS_CALL_OPTIONS_INIT;
+        options.flags = flags;
+        if (rs_script_call(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(),
+                           args.lengths(), flags ? &options : nullptr, &reply, &error) != RS_OK)
             return Error(error);
         return Reply(reply);
     }
 
-    Result<void> submit(decltype(&rs_script_submit) function, const rs_client *client, const Queue &queue, std::uint64_t tag,
+    Result<void> submit(std::uint32_t flags, rs_client *client, const Queue &queue, std::uint64_t tag,
                         const Strings &keys, const Strings &args) const {
         rs_error *error = nullptr;
-        if (function(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(), queue.get(),
-                   tag, &error) != RS_OK)
+        rs_call_options options = RS_CALL_OPTIONS_INIT;
+        options.flags = flags;
+        if (rs_script_submit(get(), client, keys.size(), keys.data(), keys.lengths(), args.size(), args.data(),
+                             args.lengths(), flags ? &options : nullptr, queue.get(), tag, &error) != RS_OK)
             return Error(error);
         return {};
     }
@@ -1407,7 +1422,8 @@ public:
     Pipeline &command(const Strings &argv) { return try_command(argv).value(), *this; }
     Result<void> try_command(const Strings &argv) {
         rs_error *error = nullptr;
-        if (rs_pipeline_command(get(), argv.size(), argv.data(), argv.lengths(), &error) != RS_OK) return Error(error);
+        if (rs_pipeline_command(get(), argv.size(), argv.data(), argv.lengths(), nullptr, &error) != RS_OK)
+            return Error(error);
         return {};
     }
 
@@ -1416,7 +1432,7 @@ public:
         return try_script(script, keys, args).value(), *this;
     }
     Result<void> try_script(const Script &script, const Strings &keys, const Strings &args) {
-        return append(rs_pipeline_script, script, keys, args);
+        return append(0, script, keys, args);
     }
 
     // The same, read-only: the server stops the script at its first write.
@@ -1424,7 +1440,7 @@ public:
         return try_script_ro(script, keys, args).value(), *this;
     }
     Result<void> try_script_ro(const Script &script, const Strings &keys, const Strings &args) {
-        return append(rs_pipeline_script_ro, script, keys, args);
+        return append(RS_CALL_READ_ONLY, script, keys, args);
     }
 
     // The number of items.
@@ -1447,7 +1463,7 @@ public:
         rs_reply *replies = nullptr;
         rs_error *error = nullptr;
         arrived_ = Reply();
-        const rs_status status = rs_pipeline_exec(get(), &replies, &error);
+        const rs_status status = rs_pipeline_exec(get(), nullptr, &replies, &error);
         Reply received(replies);
         if (status == RS_OK) return received;
         arrived_ = std::move(received);
@@ -1459,7 +1475,7 @@ public:
     void submit(const Queue &queue, std::uint64_t tag) { try_submit(queue, tag).value(); }
     Result<void> try_submit(const Queue &queue, std::uint64_t tag) {
         rs_error *error = nullptr;
-        if (rs_pipeline_submit(get(), queue.get(), tag, &error) != RS_OK) return Error(error);
+        if (rs_pipeline_submit(get(), nullptr, queue.get(), tag, &error) != RS_OK) return Error(error);
         return {};
     }
 
@@ -1470,11 +1486,12 @@ public:
     rs_pipeline *get() const noexcept { return handle_.get(); }
 
 private:
-    Result<void> append(decltype(&rs_pipeline_script) function, const Script &script, const Strings &keys,
-                        const Strings &args) {
+    Result<void> append(std::uint32_t flags, const Script &script, const Strings &keys, const Strings &args) {
         rs_error *error = nullptr;
-        if (function(get(), script.get(), keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(),
-                   &error) != RS_OK)
+        rs_call_options options = RS_CALL_OPTIONS_INIT;
+        options.flags = flags;
+        if (rs_pipeline_script(get(), script.get(), keys.size(), keys.data(), keys.lengths(), args.size(), args.data(),
+                               args.lengths(), flags ? &options : nullptr, &error) != RS_OK)
             return Error(error);
         return {};
     }
@@ -1485,7 +1502,8 @@ private:
 
 inline Result<void> Client::try_submit(const Queue &queue, std::uint64_t tag, const Strings &argv) const {
     rs_error *error = nullptr;
-    if (rs_client_submit(get(), argv.size(), argv.data(), argv.lengths(), queue.get(), tag, &error) != RS_OK) return Error(error);
+    if (rs_client_submit(get(), argv.size(), argv.data(), argv.lengths(), nullptr, queue.get(), tag, &error) != RS_OK)
+        return Error(error);
     return {};
 }
 

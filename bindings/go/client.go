@@ -6,6 +6,19 @@ package rsscript
 
 /*
 #include <rs_script.h>
+
+static rs_status rsscript_with_read_from(rs_client *client, int32_t from, rs_client **view, rs_error **err) {
+	// Of C's numbers the first one is none of Go's.
+	rs_call_options options = {.size = sizeof options, .read_from = from < 0 ? -1 : from + 1};
+	return rs_client_with(client, &options, view, err);
+}
+
+static rs_status rsscript_with_route(rs_client *client, int32_t route, const char *to, size_t len, uint32_t slot,
+                                     rs_client **view, rs_error **err) {
+	rs_call_options options = {.size = sizeof options, .route = route, .route_slot = slot};
+	options.route_to = to, options.route_len = len;
+	return rs_client_with(client, &options, view, err);
+}
 */
 import "C"
 
@@ -142,21 +155,21 @@ const (
 // these methods give; it need not be closed itself. Make it once and keep it, rather than for each call.
 func (c *Client) WithReadFrom(from ReadFrom) (*Client, error) {
 	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rs_client_with_read_from(c.native.pointer, C.int32_t(from), view, err)
+		return C.rsscript_with_read_from(c.native.pointer, C.int32_t(from), view, err)
 	})
 }
 
 // WithRouteKey gives the same client with calls without keys, and commands whose keys are not known, going to the primary that has the slot of key.
 func (c *Client) WithRouteKey(key string) (*Client, error) {
 	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rs_client_with_route_key(c.native.pointer, pointerTo(key), C.size_t(len(key)), view, err)
+		return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_KEY, pointerTo(key), C.size_t(len(key)), 0, view, err)
 	})
 }
 
 // WithRouteSlot is the same by the number of a slot, 0 to 16383.
 func (c *Client) WithRouteSlot(slot uint16) (*Client, error) {
 	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rs_client_with_route_slot(c.native.pointer, C.uint16_t(slot), view, err)
+		return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_SLOT, nil, 0, C.uint32_t(slot), view, err)
 	})
 }
 
@@ -164,9 +177,10 @@ func (c *Client) WithRouteSlot(slot uint16) (*Client, error) {
 func (c *Client) WithRouteNode(node string) (*Client, error) {
 	var client *Client
 	var failure error
+	length := C.size_t(len(node))
 	err := withCString("the address", node, func(node *C.char) *Error {
 		client, failure = c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-			return C.rs_client_with_route_node(c.native.pointer, node, view, err)
+			return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_NODE, node, length, 0, view, err)
 		})
 		return nil
 	})
@@ -180,7 +194,7 @@ func (c *Client) WithRouteNode(node string) (*Client, error) {
 // Pipelines and transactions cannot go there.
 func (c *Client) WithRouteAll() (*Client, error) {
 	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rs_client_with_route_all(c.native.pointer, view, err)
+		return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_ALL, nil, 0, 0, view, err)
 	})
 }
 

@@ -102,7 +102,7 @@ func newEngine(settings *settings) (*engine, *Error) {
 
 func (e *engine) newQueue(flags C.uint32_t) *Error {
 	var native *C.rs_error
-	if C.rs_queue_new_with(C.size_t(e.capacity), flags, &e.queue, &native) != C.RS_OK {
+	if C.rs_queue_new(C.size_t(e.capacity), flags, &e.queue, &native) != C.RS_OK {
 		return takeError(native)
 	}
 	C.rs_queue_set_packed_details(e.queue, true)

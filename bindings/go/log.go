@@ -43,9 +43,9 @@ func rsscriptForget(handle C.uintptr_t) { cgo.Handle(handle).Delete() }
 
 func levelOf(level C.int32_t) slog.Level {
 	switch level {
-	case C.RS_LOG_ERROR:
+	case C.RS_LOG_LEVEL_ERROR:
 		return slog.LevelError
-	case C.RS_LOG_WARNING:
+	case C.RS_LOG_LEVEL_WARNING:
 		return slog.LevelWarn
 	default:
 		return slog.LevelInfo

@@ -207,7 +207,7 @@ func WithTLSInsecureSkipVerify() Option {
 func WithKeepAlive(silence time.Duration) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_keepalive_s(o, C.uint64_t((silence+time.Second-1)/time.Second), err)
+			return C.rs_options_set_keepalive_ms(o, milliseconds(silence), err)
 		})
 	}
 }
@@ -225,7 +225,7 @@ func WithReconnectBackoff(shortest, longest time.Duration) Option {
 func WithReconnectAttempts(attempts uint32) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_reconnect_attempts(o, C.uint32_t(attempts), err)
+			return C.rs_options_set_reconnect_attempts(o, C.size_t(attempts), err)
 		})
 	}
 }
@@ -234,7 +234,7 @@ func WithReconnectAttempts(attempts uint32) Option {
 func WithMaxReplyBytes(bytes uint64) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_max_reply_bytes(o, C.uint64_t(bytes), err)
+			return C.rs_options_set_max_reply_bytes(o, C.size_t(bytes), err)
 		})
 	}
 }
@@ -281,6 +281,16 @@ func WithMaxWaiting(count int) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
 			return C.rs_options_set_max_waiting(o, C.size_t(max(count, 0)), err)
+		})
+	}
+}
+
+// WithSharedConnections is how many connections to each server calls share, 1 to 64: what takes long on one holds up no calls on the others. Calls with a
+// key in common keep their order. Default: 1.
+func WithSharedConnections(count int) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_shared_connections(o, C.size_t(max(count, 0)), err)
 		})
 	}
 }

@@ -6,6 +6,11 @@ package rsscript
 
 /*
 #include <rs_script.h>
+
+static rs_status rsscript_register(const char *lua, size_t len, uint32_t flags, rs_script **script, rs_error **err) {
+	rs_script_options options = {.size = sizeof options, .flags = flags};
+	return rs_script_register(NULL, lua, len, &options, script, err);
+}
 */
 import "C"
 
@@ -39,7 +44,7 @@ func (c *Client) Script(source string, options ...ScriptOption) *Script {
 	script := &Script{client: c}
 	var pointer *C.rs_script
 	var native *C.rs_error
-	if C.rs_script_register_with(nil, pointerTo(source), C.size_t(len(source)), C.uint32_t(flags), &pointer, &native) != C.RS_OK {
+	if C.rsscript_register(pointerTo(source), C.size_t(len(source)), C.uint32_t(flags), &pointer, &native) != C.RS_OK {
 		script.err = takeError(native)
 		return script
 	}

@@ -38,7 +38,7 @@ static void expect(bool holds, const char *what) {
     }
 }
 
-static uint64_t stat(const rs_client *client, size_t which) {
+static uint64_t stat(rs_client *client, size_t which) {
     uint64_t values[RS_STAT_COUNT];
     rs_client_stats(client, values, RS_STAT_COUNT);
     return values[which];
@@ -52,12 +52,13 @@ static const char *key_of(const char *city, const char *what) {
     return key;
 }
 
-static int64_t count(const rs_script *script, const rs_client *client, const char *city, bool read_only) {
+static int64_t count(const rs_script *script, rs_client *client, const char *city, bool read_only) {
     const char *keys[] = {key_of(city, "visits")}, *args[] = {"1"};
     rs_reply *reply = NULL;
     rs_error *err = NULL;
-    check(read_only ? rs_script_call_ro(script, client, 1, keys, NULL, 0, NULL, NULL, &reply, &err)
-                    : rs_script_call(script, client, 1, keys, NULL, 1, args, NULL, &reply, &err),
+    check(read_only ? rs_script_call(script, client, 1, keys, NULL, 0, NULL, NULL,
+                                     RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY), &reply, &err)
+                    : rs_script_call(script, client, 1, keys, NULL, 1, args, NULL, NULL, &reply, &err),
           &err);
     int64_t value = rs_reply_integer(reply);
     rs_reply_free(reply);
@@ -65,7 +66,7 @@ static int64_t count(const rs_script *script, const rs_client *client, const cha
 }
 
 // Each key's script runs where the key is; a server that lacks the script is sent it in the same write.
-static void calls(const rs_client *client, const rs_script *visit) {
+static void calls(rs_client *client, const rs_script *visit) {
     title("Script calls go where their keys are");
     for (size_t i = 0; i < CITIES; i++) {
         uint64_t loads = stat(client, RS_STAT_SCRIPT_LOADS);
@@ -77,13 +78,13 @@ static void calls(const rs_client *client, const rs_script *visit) {
 
     const char *keys[] = {"{berlin}visits", "{paris}visits"};
     rs_error *err = NULL;
-    rs_status status = rs_script_call(visit, client, 2, keys, NULL, 0, NULL, NULL, NULL, &err);
+    rs_status status = rs_script_call(visit, client, 2, keys, NULL, 0, NULL, NULL, NULL, NULL, &err);
     printf("  keys of two slots: %s\n    %s\n", rs_status_name(status), rs_error_message(err));
     expect(status == RS_ERR_CROSS_SLOT, "two slots are refused");
     rs_error_free(err);
 }
 
-static void pipeline(const rs_client *client, const rs_script *visit, uint32_t flags, size_t number) {
+static void pipeline(rs_client *client, const rs_script *visit, uint32_t flags, size_t number) {
     rs_pipeline *pipeline = NULL;
     rs_reply *replies = NULL;
     rs_error *err = NULL;
@@ -91,11 +92,11 @@ static void pipeline(const rs_client *client, const rs_script *visit, uint32_t f
     check(rs_pipeline_new(client, flags, &pipeline, &err), &err);
     for (size_t i = 0; i < number; i++) {
         const char *set[] = {"SET", key_of(cities[i], "visits"), "41"}, *args[] = {"1"};
-        check(rs_pipeline_command(pipeline, 3, set, NULL, &err), &err);
+        check(rs_pipeline_command(pipeline, 3, set, NULL, NULL, &err), &err);
         const char *keys[] = {key_of(cities[i], "visits")};
-        check(rs_pipeline_script(pipeline, visit, 1, keys, NULL, 1, args, NULL, &err), &err);
+        check(rs_pipeline_script(pipeline, visit, 1, keys, NULL, 1, args, NULL, NULL, &err), &err);
     }
-    check(rs_pipeline_exec(pipeline, &replies, &err), &err);
+    check(rs_pipeline_exec(pipeline, NULL, &replies, &err), &err);
     printf("  replies in order:");
     for (size_t i = 0; i < rs_reply_len(replies); i++) {
         const rs_reply *reply = rs_reply_element(replies, i);
@@ -111,24 +112,24 @@ static void pipeline(const rs_client *client, const rs_script *visit, uint32_t f
     rs_pipeline_free(pipeline);
 }
 
-static void administration(const rs_client *client, const rs_script *visit) {
+static void administration(rs_client *client, const rs_script *visit) {
     title("Script administration speaks to all primaries");
     const char *sha = rs_script_sha(visit);
     bool exists = false;
     rs_error *err = NULL;
-    check(rs_client_script_exists(client, 1, &sha, &exists, &err), &err);
+    check(rs_client_script_exists(client, 1, &sha, NULL, &exists, &err), &err);
     printf("  SCRIPT EXISTS, on every primary?  %s\n", exists ? "yes" : "no");
     expect(exists, "all primaries have the script by now");
     check(rs_client_script_flush(client, RS_FLUSH_SYNC, &err), &err);
-    check(rs_client_script_exists(client, 1, &sha, &exists, &err), &err);
+    check(rs_client_script_exists(client, 1, &sha, NULL, &exists, &err), &err);
     printf("  after SCRIPT FLUSH on all         %s\n", exists ? "yes" : "no");
     expect(!exists, "no primary has the script after a flush");
 
     rs_client *all = NULL;
     rs_reply *sizes = NULL;
     const char *dbsize[] = {"DBSIZE"};
-    check(rs_client_with_route_all(client, &all, &err), &err);
-    check(rs_client_command(all, 1, dbsize, NULL, &sizes, &err), &err);
+    check(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_ALL), &all, &err), &err);
+    check(rs_client_command(all, 1, dbsize, NULL, NULL, &sizes, &err), &err);
     printf("  DBSIZE of each:");
     for (size_t i = 0; i + 1 < rs_reply_len(sizes); i += 2)
         printf("  %s: %" PRId64, rs_reply_string(rs_reply_element(sizes, i), NULL), rs_reply_integer(rs_reply_element(sizes, i + 1)));
@@ -137,11 +138,11 @@ static void administration(const rs_client *client, const rs_script *visit) {
     rs_client_free(all);
 }
 
-static void replicas(const rs_client *client, const rs_script *look) {
+static void replicas(rs_client *client, const rs_script *look) {
     title("Read-only calls run on replicas, if they are asked to");
     rs_client *readers = NULL;
     rs_error *err = NULL;
-    check(rs_client_with_read_from(client, RS_READ_FROM_REPLICA, &readers, &err), &err);
+    check(rs_client_with(client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_REPLICA), &readers, &err), &err);
     for (size_t i = 0; i < 3; i++) {
         // The write may still be on its way to the replica.
         int64_t value = 0;
@@ -159,7 +160,7 @@ static double now(void) {
 }
 
 // One call after the other while the primary of {berlin} dies and a replica takes its place.
-static void failover(const rs_client *client, const rs_script *visit) {
+static void failover(rs_client *client, const rs_script *visit) {
     title("A failover in mid-run");
     const char *keys[] = {key_of("berlin", "failover")}, *args[] = {"1"};
     uint64_t calls = 0, done = 0, unknown = 0, not_run = 0;
@@ -171,7 +172,7 @@ static void failover(const rs_client *client, const rs_script *visit) {
         rs_reply *reply = NULL;
         rs_error *err = NULL;
         double before = now();
-        rs_status status = rs_script_call(visit, client, 1, keys, NULL, 1, args, NULL, &reply, &err);
+        rs_status status = rs_script_call(visit, client, 1, keys, NULL, 1, args, NULL, NULL, &reply, &err);
         double took = now() - before;
         if (took > longest) longest = took;
         if (status == RS_OK) {
@@ -205,8 +206,8 @@ int main(int argc, char **argv) {
     rs_error *err = NULL;
     const char *lua = "return redis.call('INCRBY', KEYS[1], ARGV[1])", *lua_ro = "return tonumber(redis.call('GET', KEYS[1]))";
     check(rs_client_open(argv[1], NULL, &client, &err), &err);
-    check(rs_script_register(client, lua, strlen(lua), &visit, &err), &err);
-    check(rs_script_register(client, lua_ro, strlen(lua_ro), &look, &err), &err);
+    check(rs_script_register(client, lua, strlen(lua), NULL, &visit, &err), &err);
+    check(rs_script_register(client, lua_ro, strlen(lua_ro), NULL, &look, &err), &err);
 
     calls(client, visit);
     title("A pipeline over all shards");

@@ -43,17 +43,17 @@ static rs_client *open_client(const char *url) {
 static rs_script *make_script(const char *lua) {
     rs_script *script = NULL;
     rs_error *err = NULL;
-    check(rs_script_register(NULL, lua, strlen(lua), &script, &err), &err);
+    check(rs_script_register(NULL, lua, strlen(lua), NULL, &script, &err), &err);
     return script;
 }
 
 // A step: what is done, the value that the server gave, and what it cost.
 typedef struct {
-    const rs_client *client;
+    rs_client *client;
     uint64_t before[RS_STAT_COUNT];
 } step;
 
-static step begin(const rs_client *client, const char *what) {
+static step begin(rs_client *client, const char *what) {
     step now = {.client = client};
     printf("  %-32s ", what);
     fflush(stdout);
@@ -88,31 +88,31 @@ static void end_with_reply(step step, const rs_reply *reply) {
     end(step, rs_reply_type(reply) == RS_REPLY_INTEGER ? number : text != NULL ? text : "nil");
 }
 
-static void set_foo(const rs_client *client, const char *value) {
+static void set_foo(rs_client *client, const char *value) {
     const char *argv[] = {"SET", "foo", value};
     char what[32];
     snprintf(what, sizeof what, "SET foo %s", value);
     rs_reply *reply = NULL;
     rs_error *err = NULL;
     step step = begin(client, what);
-    check(rs_client_command(client, 3, argv, NULL, &reply, &err), &err);
+    check(rs_client_command(client, 3, argv, NULL, NULL, &reply, &err), &err);
     end_with_reply(step, reply);
     rs_reply_free(reply);
 }
 
-static void multiply_foo(const rs_client *client, const rs_script *multiply, int64_t product) {
+static void multiply_foo(rs_client *client, const rs_script *multiply, int64_t product) {
     const char *keys[] = {"foo"}, *args[] = {"5"};
     rs_reply *reply = NULL;
     rs_error *err = NULL;
     step step = begin(client, "multiply foo by 5");
-    check(rs_script_call(multiply, client, 1, keys, NULL, 1, args, NULL, &reply, &err), &err);
+    check(rs_script_call(multiply, client, 1, keys, NULL, 1, args, NULL, NULL, &reply, &err), &err);
     end_with_reply(step, reply);
     expect(reply, product);
     rs_reply_free(reply);
 }
 
 // SET foo 5 and the multiplication by 5, as one pipeline or, with RS_PIPELINE_ATOMIC, one transaction.
-static void set_and_multiply(const rs_client *client, const rs_script *multiply, uint32_t flags, const char *what,
+static void set_and_multiply(rs_client *client, const rs_script *multiply, uint32_t flags, const char *what,
                              uint64_t trips, const char *note) {
     const char *set[] = {"SET", "foo", "5"}, *keys[] = {"foo"}, *args[] = {"5"};
     char value[32];
@@ -120,10 +120,10 @@ static void set_and_multiply(const rs_client *client, const rs_script *multiply,
     rs_reply *replies = NULL;
     rs_error *err = NULL;
     check(rs_pipeline_new(client, flags, &pipeline, &err), &err);
-    check(rs_pipeline_command(pipeline, 3, set, NULL, &err), &err);
-    check(rs_pipeline_script(pipeline, multiply, 1, keys, NULL, 1, args, NULL, &err), &err);
+    check(rs_pipeline_command(pipeline, 3, set, NULL, NULL, &err), &err);
+    check(rs_pipeline_script(pipeline, multiply, 1, keys, NULL, 1, args, NULL, NULL, &err), &err);
     step step = begin(client, what);
-    check(rs_pipeline_exec(pipeline, &replies, &err), &err);
+    check(rs_pipeline_exec(pipeline, NULL, &replies, &err), &err);
     const rs_reply *first = rs_reply_element(replies, 0), *second = rs_reply_element(replies, 1);
     check(rs_reply_error(first, &err), &err);
     check(rs_reply_error(second, &err), &err);
@@ -138,7 +138,7 @@ static void set_and_multiply(const rs_client *client, const rs_script *multiply,
     rs_pipeline_free(pipeline);
 }
 
-static void flush_scripts(const rs_client *client, const char *what) {
+static void flush_scripts(rs_client *client, const char *what) {
     rs_error *err = NULL;
     step step = begin(client, what);
     check(rs_client_script_flush(client, RS_FLUSH_SYNC, &err), &err);
@@ -153,29 +153,29 @@ static void show_error(rs_error *err) {
     rs_error_free(err);
 }
 
-static void fail_in_the_script(const rs_client *client, const rs_script *multiply) {
+static void fail_in_the_script(rs_client *client, const rs_script *multiply) {
     const char *keys[] = {"no such key"}, *args[] = {"5"};
     rs_error *err = NULL;
     printf("  %-32s ", "multiply a key that is not there");
-    rs_script_call(multiply, client, 1, keys, NULL, 1, args, NULL, NULL, &err);
+    rs_script_call(multiply, client, 1, keys, NULL, 1, args, NULL, NULL, NULL, &err);
     show_error(err);
 }
 
-static void miss_a_deadline(const rs_client *client) {
+static void miss_a_deadline(rs_client *client) {
     const char *keys[] = {"count"}, *count[] = {"GET", "count"};
     rs_script *slow = make_script("redis.call('SET', KEYS[1], 1) for i = 1, 5e7 do end return 'done'");
     rs_client *hurried = NULL;
     rs_reply *reply = NULL;
     rs_error *err = NULL;
-    check(rs_client_with_timeout(client, 50, &hurried, &err), &err);
+    check(rs_client_with(client, RS_CALL_OPTIONS(.timeout_ms = 50), &hurried, &err), &err);
     printf("  %-32s ", "a slow script, a 50 ms deadline");
     fflush(stdout);
-    rs_script_call(slow, hurried, 1, keys, NULL, 0, NULL, NULL, NULL, &err);
+    rs_script_call(slow, hurried, 1, keys, NULL, 0, NULL, NULL, NULL, NULL, &err);
     show_error(err);
 
     printf("  Was it executed? Ask for what it writes; its late reply is given to no other call:\n");
     step step = begin(client, "GET count, on the same client");
-    check(rs_client_command(client, 2, count, NULL, &reply, &err), &err);
+    check(rs_client_command(client, 2, count, NULL, NULL, &reply, &err), &err);
     end_with_reply(step, reply);
     rs_reply_free(reply);
     rs_client_free(hurried);

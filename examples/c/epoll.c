@@ -8,19 +8,19 @@
 
 enum { CALLS = 1000, AT_A_TIME = 64 };
 
-static rs_status submit_all(const rs_client *client, const rs_script *count, const rs_queue *queue, rs_error **err) {
+static rs_status submit_all(rs_client *client, const rs_script *count, rs_queue *queue, rs_error **err) {
     rs_status status = RS_OK;
     for (uint64_t tag = 0; status == RS_OK && tag < CALLS; tag++) {
         char key[32];
         const char *keys[] = {key};
         snprintf(key, sizeof key, "visits:%d", (int)tag);
-        status = rs_script_submit(count, client, 1, keys, NULL, 0, NULL, NULL, queue, tag, err);
+        status = rs_script_submit(count, client, 1, keys, NULL, 0, NULL, NULL, NULL, queue, tag, err);
     }
     return status;
 }
 
 /* Takes out what is complete; rs_queue_poll reads, writes and minds the deadlines, and does not wait. */
-static rs_status take_all(const rs_queue *queue, size_t *left, long long *sum, rs_error **err) {
+static rs_status take_all(rs_queue *queue, size_t *left, long long *sum, rs_error **err) {
     rs_completion completions[AT_A_TIME];
     size_t taken = AT_A_TIME;
     rs_status status = RS_OK;
@@ -48,8 +48,8 @@ int main(int argc, char **argv) {
     long long sum = 0;
     int loop = epoll_create1(EPOLL_CLOEXEC);
     rs_status status = rs_client_open(url, NULL, &client, &err);
-    if (status == RS_OK) status = rs_script_register(client, lua, strlen(lua), &count, &err);
-    if (status == RS_OK) status = rs_queue_new_with(CALLS, RS_QUEUE_NO_THREAD, &queue, &err);
+    if (status == RS_OK) status = rs_script_register(client, lua, strlen(lua), NULL, &count, &err);
+    if (status == RS_OK) status = rs_queue_new(CALLS, RS_QUEUE_NO_THREAD, &queue, &err);
     if (status == RS_OK) {
         struct epoll_event wanted = {.events = EPOLLIN};
         if (epoll_ctl(loop, EPOLL_CTL_ADD, rs_queue_fd(queue), &wanted) != 0) perror("epoll_ctl");

@@ -22,15 +22,15 @@ static rs_client *open_with_foo(const char *url, const char *value) {
     rs_client *client = NULL;
     rs_error *err = NULL;
     check(rs_client_open(url, NULL, &client, &err), err);
-    check(rs_client_command(client, 3, set, NULL, NULL, &err), err);
+    check(rs_client_command(client, 3, set, NULL, NULL, NULL, &err), err);
     return client;
 }
 
-static void multiply_foo_by_five(const rs_script *multiply, const rs_client *client) {
+static void multiply_foo_by_five(const rs_script *multiply, rs_client *client) {
     const char *keys[] = {"foo"}, *args[] = {"5"};
     rs_reply *reply = NULL;
     rs_error *err = NULL;
-    check(rs_script_call(multiply, client, 1, keys, NULL, 1, args, NULL, &reply, &err), err);
+    check(rs_script_call(multiply, client, 1, keys, NULL, 1, args, NULL, NULL, &reply, &err), err);
     printf("%" PRId64 "\n", rs_reply_integer(reply));
     rs_reply_free(reply);
 }
@@ -44,7 +44,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     rs_client *first = open_with_foo(argv[1], "2"), *second = open_with_foo(argv[2], "3");
-    check(rs_script_register(first, lua, strlen(lua), &multiply, &err), err);
+    check(rs_script_register(first, lua, strlen(lua), NULL, &multiply, &err), err);
 
     multiply_foo_by_five(multiply, NULL); /* on the client that it was registered with */
     multiply_foo_by_five(multiply, second);

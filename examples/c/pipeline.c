@@ -3,14 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static rs_status set_and_multiply(const rs_client *client, const rs_script *multiply, uint32_t flags, rs_error **err) {
+static rs_status set_and_multiply(rs_client *client, const rs_script *multiply, uint32_t flags, rs_error **err) {
     const char *set[] = {"SET", "foo", "5"}, *keys[] = {"foo"}, *args[] = {"5"};
     rs_pipeline *pipeline = NULL;
     rs_reply *replies = NULL;
     rs_status status = rs_pipeline_new(client, flags, &pipeline, err);
-    if (status == RS_OK) status = rs_pipeline_command(pipeline, 3, set, NULL, err);
-    if (status == RS_OK) status = rs_pipeline_script(pipeline, multiply, 1, keys, NULL, 1, args, NULL, err);
-    if (status == RS_OK) status = rs_pipeline_exec(pipeline, &replies, err);
+    if (status == RS_OK) status = rs_pipeline_command(pipeline, 3, set, NULL, NULL, err);
+    if (status == RS_OK) status = rs_pipeline_script(pipeline, multiply, 1, keys, NULL, 1, args, NULL, NULL, err);
+    if (status == RS_OK) status = rs_pipeline_exec(pipeline, NULL, &replies, err);
     /* An item's error is its element. */
     for (size_t i = 0; status == RS_OK && i < rs_reply_len(replies); i++)
         status = rs_reply_error(rs_reply_element(replies, i), err);
@@ -29,7 +29,7 @@ int main(int argc, char **argv) {
     rs_script *multiply = NULL;
     rs_error *err = NULL;
     rs_status status = rs_client_open(url, NULL, &client, &err);
-    if (status == RS_OK) status = rs_script_register(client, lua, strlen(lua), &multiply, &err);
+    if (status == RS_OK) status = rs_script_register(client, lua, strlen(lua), NULL, &multiply, &err);
     if (status == RS_OK) status = set_and_multiply(client, multiply, 0, &err);
     if (status == RS_OK) status = set_and_multiply(client, multiply, RS_PIPELINE_ATOMIC, &err);
     if (status != RS_OK) fprintf(stderr, "%s: %s\n", rs_status_name(status), rs_error_message(err));

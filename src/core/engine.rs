@@ -18,6 +18,7 @@ use super::history::Whence;
 use super::login::LoginAgain;
 use super::refresh::{MapWait, Refresh};
 use super::servers::{Link, Servers};
+use super::sharing::{Shares, Sharing};
 use super::timers::{Timer, Timers};
 use super::{Actions, AttemptId, Call, CallId, ConnId, Ended, NodeId, Owner, Resumed, Task, View, Way, Work};
 use crate::config::Config;
@@ -41,6 +42,17 @@ pub(crate) struct EngineStats {
     pub(crate) shaking: u64,
 }
 
+/// How much an engine holds.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) calls: usize,
+    pub(crate) attempts: usize,
+    pub(crate) conns: usize,
+    /// Entries of lists that what is over stays in for a while.
+    pub(crate) stale: usize,
+}
+
 pub(crate) struct Engine<T> {
     pub(super) servers: Servers,
     pub(super) conns: HashMap<ConnId, Conn>,
@@ -54,6 +66,7 @@ pub(crate) struct Engine<T> {
     /// Own connections of commands that wait on their servers, and what stands in line for one.
     pub(super) waiting_conns: usize,
     pub(super) own_line: VecDeque<AttemptId>,
+    pub(super) sharing: Sharing,
     pub(super) refresh: Refresh,
     pub(super) timers: Timers,
     /// Attempts that are over, whose owners are to be told.
@@ -85,6 +98,8 @@ pub(super) struct CallState<T> {
     /// What its attempts have cost, and where the last one went.
     spent: Spent,
     last_node: Option<NodeId>,
+    /// Which of the shared connections it takes, where there are several.
+    pub(super) shares: Option<Box<Shares>>,
     pub(super) body: Body,
 }
 
@@ -98,6 +113,8 @@ pub(super) struct Asking {
 /// What a call is to do, and how far it has come.
 pub(super) enum Body {
     New,
+    /// It waits until calls with a key in common are on one connection.
+    Held(Box<Request>),
     Open,
     Single(Single),
     FanOut(Box<FanOut>),
@@ -110,6 +127,7 @@ impl<T: Owner> Engine<T> {
         let figures = config.meter.as_ref().and_then(|meter| meter.figures.clone());
         Engine {
             is_metered: config.meter.is_some(),
+            sharing: Sharing::new(config.shared_connections),
             servers: Servers::new(config, Arc::new(Compiled::new(figures))),
             conns: HashMap::new(),
             last_conn: 0,
@@ -144,6 +162,7 @@ impl<T: Owner> Engine<T> {
         let id = self.enter(owner, view, timeout, deadline);
         match work {
             Work::Open => self.begin_open(now, io, id),
+            Work::Send(request, Purpose::Calls) if self.sharing.is_on() => self.share(now, io, id, request),
             Work::Send(request, purpose) => self.begin(now, io, id, request, purpose),
             Work::Administer(task) => self.begin_task(now, io, id, task),
             Work::LogIn => self.begin_login_again(now, io, id),
@@ -170,6 +189,7 @@ impl<T: Owner> Engine<T> {
             asking: None,
             spent: Spent::default(),
             last_node: None,
+            shares: None,
             body: Body::New,
         };
         let place = self.calls.insert(state);
@@ -177,7 +197,7 @@ impl<T: Owner> Engine<T> {
         CallId { place, serial }
     }
 
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         now: Instant,
         io: &mut dyn Actions<T>,
@@ -195,7 +215,8 @@ impl<T: Owner> Engine<T> {
             let work = everywhere::Work::Send(request);
             return self.begin_everywhere(now, io, id, Everywhere::new(work, purpose));
         }
-        let only = self.servers.only.filter(|_| !call.view.reads(&request));
+        let reads = purpose == Purpose::Calls && call.view.reads(&request);
+        let only = self.servers.only.filter(|_| !reads);
         if request.shape == Shape::Pipeline && only.is_none() {
             let fan_out = FanOut::new(request, &call.view, now, call.deadline);
             return self.begin_fan_out(now, io, id, fan_out);
@@ -365,7 +386,8 @@ impl<T: Owner> Engine<T> {
             Timer::Login(id) => self.conns.get(&id).and_then(|conn| conn.login.due()),
             Timer::Node(id) => {
                 let node = self.servers.node(id);
-                node.not_before.filter(|_| node.link == Link::None && !node.line.is_empty())
+                let not_before = self.servers.node(node.first).not_before;
+                not_before.filter(|_| node.link == Link::None && !node.line.is_empty())
             }
             Timer::Refresh => self.refresh.due,
         };
@@ -395,6 +417,9 @@ impl<T: Owner> Engine<T> {
             Body::Everywhere(_) => self.cancel_everywhere(now, io, id),
             Body::Single(single) => {
                 let Some(attempt) = single.attempt else {
+                    if let Some(payload) = single.take_unread() {
+                        return self.end_with(io, id, Ok(payload), None);
+                    }
                     // What its last attempt has proved is not known yet, and will not be.
                     let (error, arrived) = match single.pending_error() {
                         Some((error, arrived)) if !error.is_not_executed() => (error, arrived),
@@ -404,7 +429,12 @@ impl<T: Owner> Engine<T> {
                     return self.finish(io, id, Err(error), arrived.map(Reply::new));
                 };
                 // Where it is over, its end is on the way.
-                let Some((node, left)) = self.call_off(now, io, attempt) else { return };
+                let Some((node, left)) = self.call_off(now, io, attempt) else {
+                    if let Some(Body::Single(single)) = self.call_mut(id).map(|call| &mut call.body) {
+                        single.is_called_off = true;
+                    }
+                    return;
+                };
                 let error = Error::called_off(left.queued).on(&self.servers.node(node).name);
                 let error = match self.call_mut(id).map(|call| &mut call.body) {
                     Some(Body::Single(single)) => single.honest(error),
@@ -412,7 +442,7 @@ impl<T: Owner> Engine<T> {
                 };
                 self.finish(io, id, Err(error), left.arrived.map(Reply::new));
             }
-            Body::New | Body::Open => {
+            Body::New | Body::Held(_) | Body::Open => {
                 self.finish(io, id, Err(Error::called_off(false)), None);
             }
             // Others may have begun.
@@ -462,10 +492,16 @@ impl<T: Owner> Engine<T> {
         self.settle(now, io);
     }
 
-    /// Calls under way.
+    /// What it holds.
     #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.calls.len()
+    pub(crate) fn held(&self) -> Held {
+        let lines: usize = self.servers.all().map(|node| node.line.len()).sum();
+        Held {
+            calls: self.calls.len(),
+            attempts: self.attempts.len(),
+            conns: self.conns.len(),
+            stale: self.timers.len() + self.refresh.waits() + self.own_line.len() + lines,
+        }
     }
 
     pub(crate) fn stats(&self) -> EngineStats {
@@ -566,6 +602,7 @@ impl<T: Owner> Engine<T> {
                 self.finish(io, id, Ok(reply), None);
             }
             Body::LoginAgain(_) => self.login_again_late(io, id),
+            Body::Held(_) => self.proceed_held(now, io, id),
             Body::New => {}
         }
     }
@@ -588,7 +625,9 @@ impl<T: Owner> Engine<T> {
             Body::Single(_) => self.no_map_for_single(io, id, error, is_late),
             Body::FanOut(_) => self.no_map_for_fan_out(now, io, id, error),
             Body::Everywhere(_) => self.no_map_for_everywhere(io, id, error),
-            Body::New | Body::Open | Body::LoginAgain(_) => self.finish(io, id, Err(error), None),
+            Body::New | Body::Held(_) | Body::Open | Body::LoginAgain(_) => {
+                self.finish(io, id, Err(error), None)
+            }
         }
     }
 
@@ -605,8 +644,15 @@ impl<T: Owner> Engine<T> {
         }
         self.keys.remove(id.place);
         let mut call = self.calls.remove(id.place);
+        if self.sharing.is_on() {
+            self.leave_shared(id, call.shares.take());
+        }
         let result = match &mut call.body {
             Body::Single(single) => Self::single_result(single, result),
+            Body::Held(request) => {
+                io.keep(std::mem::take(request));
+                result
+            }
             _ => result,
         };
         if self.is_metered {

@@ -19,6 +19,7 @@ mod questions;
 mod refresh;
 mod repeats;
 mod servers;
+mod sharing;
 mod slot_map;
 mod timers;
 
@@ -288,7 +289,7 @@ impl View {
     /// Whether anything of a request may be run by another server than a primary.
     #[inline]
     pub(crate) fn reads(&self, request: &Request) -> bool {
-        self.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.read_only)
+        self.read_from != ReadFrom::Primary && request.items.iter().any(|item| item.reads)
     }
 }
 

@@ -6,7 +6,7 @@ use super::client::rs_client;
 use super::error::rs_error;
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
-use super::{Out, Strings, guard_held, handle, invalid, rs_status, text};
+use super::{Out, Strings, bytes, guard_held, handle, invalid, rs_status};
 use crate::core::FlushMode;
 
 /// SCRIPT FLUSH as the server is configured.
@@ -19,17 +19,19 @@ pub const RS_FLUSH_ASYNC: i32 = 2;
 /// Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by itself.
 ///
 /// In a cluster the error says which primaries have done it; the same for rs_client_script_flush. What each primary says by itself: the
-/// command through rs_client_with_route_all.
+/// command with RS_ROUTE_ALL.
 ///
 /// `err` may be NULL. Errors: RS_ERR_COMPILE, or any of RS_ERR_. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/script-load/>
 ///
+/// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(script)
+///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_script_load(
-    client: *const rs_client,
+    client: *mut rs_client,
     script: *const rs_script,
     err: *mut *mut rs_error,
 ) -> rs_status {
@@ -43,19 +45,22 @@ pub unsafe extern "C" fn rs_client_script_load(
 /// Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that cannot be reached is an
 /// error: without it nobody knows.
 ///
-/// `shas`: `count` SHA1s of 40 hexadecimal digits, each ending in a NUL; copied. `exists`: `count` places; each becomes true or false, all
-/// false on failure, unless `count` is above 2147483647 and can be no array's. `err` may be NULL. Errors: any of
-/// RS_ERR_. Threads: any.
+/// `shas`: `count` SHA1s of 40 hexadecimal digits; `shalens`: their lengths, or NULL when each ends in a NUL; copied.
+/// `exists`: `count` places, NULL where that is 0; each becomes true or false, all false on failure, unless `count` is
+/// above 2147483647 and can be no array's. `err` may be NULL. Errors: any of RS_ERR_. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/script-exists/>
+///
+/// cbindgen:postfix=RS_NOT_NULL(client)
 ///
 /// # Safety
 /// `shas` and `exists` hold `count` elements each; the other pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_script_exists(
-    client: *const rs_client,
+    client: *mut rs_client,
     count: usize,
     shas: *const *const c_char,
+    shalens: *const usize,
     exists: *mut bool,
     err: *mut *mut rs_error,
 ) -> rs_status {
@@ -76,7 +81,7 @@ pub unsafe extern "C" fn rs_client_script_exists(
         }
         // SAFETY: as documented.
         let (client, sha_list) =
-            unsafe { (handle(client, "client")?, Strings::new(count, shas, std::ptr::null(), "shas")?) };
+            unsafe { (handle(client, "client")?, Strings::new(count, shas, shalens, "shas")?) };
         for (index, found) in
             client.client.script_exists(&sha_list.slices()?)?.into_iter().enumerate().take(count)
         {
@@ -92,11 +97,13 @@ pub unsafe extern "C" fn rs_client_script_exists(
 ///
 /// Redis: <https://redis.io/docs/latest/commands/script-flush/>
 ///
+/// cbindgen:postfix=RS_NOT_NULL(client)
+///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_script_flush(
-    client: *const rs_client,
+    client: *mut rs_client,
     mode: i32,
     err: *mut *mut rs_error,
 ) -> rs_status {
@@ -121,13 +128,12 @@ pub unsafe extern "C" fn rs_client_script_flush(
 ///
 /// Redis: <https://redis.io/docs/latest/commands/script-kill/>
 ///
+/// cbindgen:postfix=RS_NOT_NULL(client)
+///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_client_script_kill(
-    client: *const rs_client,
-    err: *mut *mut rs_error,
-) -> rs_status {
+pub unsafe extern "C" fn rs_client_script_kill(client: *mut rs_client, err: *mut *mut rs_error) -> rs_status {
     guard_held(err, || {
         // SAFETY: as documented.
         let client = unsafe { handle(client, "client")? };
@@ -147,11 +153,13 @@ pub unsafe extern "C" fn rs_client_script_kill(
 ///
 /// Redis: <https://redis.io/docs/latest/commands/script-kill/>, <https://redis.io/docs/latest/commands/function-kill/>
 ///
+/// cbindgen:postfix=RS_NOT_NULL(client)
+///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_kill(
-    client: *const rs_client,
+    client: *mut rs_client,
     killed: *mut *mut rs_reply,
     err: *mut *mut rs_error,
 ) -> rs_status {
@@ -170,17 +178,21 @@ pub unsafe extern "C" fn rs_client_kill(
 
 /// Gives the source of a script by its SHA1.
 ///
-/// `sha`: 40 hexadecimal digits and a NUL; copied. `*source`: a string, caller frees with rs_reply_free; NULL when the server does not have the
-/// script, and on failure. `err` may be NULL. Errors: RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
+/// `sha`: `len` bytes, 40 hexadecimal digits; copied. `*source`: a string, caller frees with rs_reply_free; NULL when
+/// the server does not have the script, and on failure; `source` not NULL. `err` may be NULL. Errors:
+/// RS_ERR_NOT_SUPPORTED before Valkey 8, or any of RS_ERR_. Threads: any.
 ///
 /// Valkey: <https://valkey.io/commands/script-show/>
 ///
+/// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(sha) RS_NOT_NULL(source)
+///
 /// # Safety
-/// `sha` is NULL or ends in a NUL; the other pointers are NULL or what they are declared as.
+/// `sha` points to `len` bytes; the other pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_script_show(
-    client: *const rs_client,
+    client: *mut rs_client,
     sha: *const c_char,
+    len: usize,
     source: *mut *mut rs_reply,
     err: *mut *mut rs_error,
 ) -> rs_status {
@@ -189,7 +201,12 @@ pub unsafe extern "C" fn rs_client_script_show(
     guard_held(err, || {
         out.required("source")?;
         // SAFETY: as documented.
-        let (client, sha) = unsafe { (handle(client, "client")?, text(sha, "sha")?) };
+        let client = unsafe { handle(client, "client")? };
+        if sha.is_null() {
+            return Err(invalid("sha", "is NULL"));
+        }
+        // SAFETY: as documented.
+        let sha = unsafe { bytes(sha, len, "sha")? };
         if let Some(source) = client.client.script_show(sha)? {
             out.set(reply::into_raw(source));
         }

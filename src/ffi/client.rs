@@ -1,16 +1,15 @@
 //! `rs_client`: opening, commands, closing.
 
 use std::ffi::c_char;
-use std::time::Duration;
 
+use super::call_options::{CallOptions, rs_call_options};
 use super::error::rs_error;
-use super::options::{read_from_of, rs_options};
+use super::options::rs_options;
 use super::reply::{self, rs_reply};
-use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status, text};
+use super::{Out, Strings, free, guard, guard_held, guard_value, handle, invalid, rs_status, text};
 use crate::client::Client;
 use crate::config::Options;
-use crate::error::Result;
-use crate::route::Route;
+use crate::request::Flags;
 use crate::threads::{self, Place};
 
 /// A connection to a server that any number of threads may share; their calls travel together. Caller frees with
@@ -33,14 +32,17 @@ impl rs_client {
 ///
 /// `url`: `redis://[[user]:password@]host[:port][/database]`, `rediss://...` for TLS, `unix:///path`, a cluster as
 /// `redis+cluster://[[user]:password@]host[:port],host[:port],...`, or the primary of a service behind sentinels as
-/// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`:
-/// NULL for the defaults; copied. `*client`: caller frees with rs_client_free; NULL on failure. `err` may be NULL.
+/// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`: NULL for the defaults;
+/// copied. `*client`: caller frees with rs_client_free; NULL on failure; `client` not NULL. `err` may be NULL.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
 /// RS_ERR_TIMEOUT. Threads: any.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(url) RS_NOT_NULL(client)
+///
 /// # Safety
 /// `url` is NULL or ends in a NUL; the other pointers are NULL or what they are declared as.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_open(
     url: *const c_char,
@@ -60,163 +62,64 @@ pub unsafe extern "C" fn rs_client_open(
     })
 }
 
-/// Another handle of the same client whose calls have another deadline. It shares the connection and is closed with it.
+/// Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares
+/// the connections and is closed with the client.
 ///
-/// `timeout_ms`: above 0. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a
+/// call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
+/// be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 ///
-/// # Safety
-/// The pointers are NULL or what they are declared as.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_client_with_timeout(
-    client: *const rs_client,
-    timeout_ms: u64,
-    view: *mut *mut rs_client,
-    err: *mut *mut rs_error,
-) -> rs_status {
-    // SAFETY: as documented.
-    unsafe {
-        make_view(client, view, err, |client| {
-            if timeout_ms == 0 || timeout_ms > super::options::LONGEST_MS {
-                return Err(invalid("timeout_ms", "is 0 or longer than a year"));
-            }
-            Ok(client.with_timeout(Duration::from_millis(timeout_ms)))
-        })
-    }
-}
-
-/// Another handle of the same client whose read-only calls are run by other servers; see RS_READ_FROM_PRIMARY and its neighbours.
-///
-/// `read_from`: one of the RS_READ_FROM_ numbers. `*view`: caller frees with rs_client_free; NULL on failure.
-/// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(view)
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
+#[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_client_with_read_from(
-    client: *const rs_client,
-    read_from: i32,
+pub unsafe extern "C" fn rs_client_with(
+    client: *mut rs_client,
+    defaults: *const rs_call_options,
     view: *mut *mut rs_client,
     err: *mut *mut rs_error,
 ) -> rs_status {
     // SAFETY: as documented.
-    unsafe {
-        make_view(client, view, err, |client| {
-            let unknown = || invalid("read_from", "is none of the RS_READ_FROM_ numbers");
-            Ok(client.with_read_from(read_from_of(read_from).ok_or_else(unknown)?))
-        })
-    }
-}
-
-/// Another handle of the same client whose calls without keys, and commands whose keys this library does not know, go to the primary that
-/// has the slot of `key`. Keys go before it. On a client of a single server it changes nothing.
-///
-/// `key`: `len` bytes; copied. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-///
-/// # Safety
-/// `key` is NULL or points to `len` bytes; the other pointers are NULL or what they are declared as.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_client_with_route_key(
-    client: *const rs_client,
-    key: *const c_char,
-    len: usize,
-    view: *mut *mut rs_client,
-    err: *mut *mut rs_error,
-) -> rs_status {
-    // SAFETY: as documented.
-    unsafe { make_view(client, view, err, |client| client.with_route(Route::Key(bytes(key, len, "key")?))) }
-}
-
-/// The same, by the number of a slot.
-///
-/// `slot`: 0 to 16383. `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-///
-/// # Safety
-/// The pointers are NULL or what they are declared as.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_client_with_route_slot(
-    client: *const rs_client,
-    slot: u16,
-    view: *mut *mut rs_client,
-    err: *mut *mut rs_error,
-) -> rs_status {
-    // SAFETY: as documented.
-    unsafe { make_view(client, view, err, |client| client.with_route(Route::Slot(slot))) }
-}
-
-/// The same, by a server's address; a replica's will do. Whether there is such a server shows when it is called: RS_ERR_NO_ROUTE.
-///
-/// `node`: `host:port` as the servers announce it or rs_options_map_address maps it; copied. `*view`: caller frees with rs_client_free; NULL
-/// on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-///
-/// # Safety
-/// `node` is NULL or ends in a NUL; the other pointers are NULL or what they are declared as.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_client_with_route_node(
-    client: *const rs_client,
-    node: *const c_char,
-    view: *mut *mut rs_client,
-    err: *mut *mut rs_error,
-) -> rs_status {
-    // SAFETY: as documented.
-    unsafe { make_view(client, view, err, |client| client.with_route(Route::Node(text(node, "node")?))) }
-}
-
-/// The same, to all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has an
-/// error there, which rs_reply_error tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
-///
-/// `*view`: caller frees with rs_client_free; NULL on failure. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
-///
-/// # Safety
-/// The pointers are NULL or what they are declared as.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_client_with_route_all(
-    client: *const rs_client,
-    view: *mut *mut rs_client,
-    err: *mut *mut rs_error,
-) -> rs_status {
-    // SAFETY: as documented.
-    unsafe { make_view(client, view, err, |client| client.with_route(Route::AllPrimaries)) }
-}
-
-/// # Safety
-/// The pointers are NULL or what they are declared as.
-unsafe fn make_view(
-    client: *const rs_client,
-    view: *mut *mut rs_client,
-    err: *mut *mut rs_error,
-    body: impl FnOnce(&Client) -> Result<Client>,
-) -> rs_status {
-    // SAFETY: as promised.
     let out = unsafe { Out::new(view) };
     guard_held(err, || {
         out.required("view")?;
-        // SAFETY: as promised.
-        let client = unsafe { handle(client, "client")? };
-        out.set(rs_client::new(body(&client.client)?));
+        // SAFETY: as documented.
+        let (client, options) = unsafe { (handle(client, "client")?, CallOptions::new(defaults)?) };
+        if options.flags != Flags::NONE {
+            return Err(invalid("options.flags", "are of a call, not of a client"));
+        }
+        out.set(rs_client::new(options.client(&client.client)?.into_owned()));
         Ok(())
     })
 }
 
 /// Sends a command as it is, for example `SET foo 2`, and waits for its reply.
 ///
-/// `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL; copied.
-/// `*reply`: caller frees with rs_reply_free; NULL on failure; `reply` may be NULL when it is of no interest.
+/// `argv`: `argc` arguments, the command's name first; `argvlen`: their lengths, or NULL when each ends in a NUL;
+/// copied. `options`: NULL for the client's; copied. `err` may be NULL. `*reply`: caller frees with rs_reply_free;
+/// NULL on failure; `reply` may be NULL when it is of no interest.
 ///
 /// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH, HELLO,
 /// CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their
 /// own, opened for them. In a cluster a command goes to the primary that has its keys. One without keys goes to any primary if they all
-/// answer it alike (PING, PUBLISH, ...); any other needs a route, such as rs_client_with_route_all: RS_ERR_NO_ROUTE.
+/// answer it alike (PING, PUBLISH, ...); any other needs a route, such as RS_ROUTE_ALL: RS_ERR_NO_ROUTE.
 ///
-/// Errors: any of RS_ERR_. A command is never sent twice: when its reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
+/// Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its
+/// reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
+///
+/// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(argv)
 ///
 /// # Safety
 /// `argv` and `argvlen` hold `argc` elements each; the other pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_command(
-    client: *const rs_client,
+    client: *mut rs_client,
     argc: usize,
     argv: *const *const c_char,
     argvlen: *const usize,
+    options: *const rs_call_options,
     reply: *mut *mut rs_reply,
     err: *mut *mut rs_error,
 ) -> rs_status {
@@ -224,9 +127,15 @@ pub unsafe extern "C" fn rs_client_command(
     let out = unsafe { Out::new(reply) };
     guard(err, || {
         // SAFETY: as documented.
-        let (client, arguments) =
-            unsafe { (handle(client, "client")?, Strings::new(argc, argv, argvlen, "argv")?) };
-        give(&out, client.client.command_of(&arguments.slices()?)?);
+        let (client, arguments, options) = unsafe {
+            (
+                handle(client, "client")?,
+                Strings::new(argc, argv, argvlen, "argv")?,
+                CallOptions::new(options)?,
+            )
+        };
+        let client = options.client(&client.client)?;
+        give(&out, client.command_of(&arguments.slices()?, options.flags)?);
         Ok(())
     })
 }
@@ -248,7 +157,7 @@ pub(super) fn give(out: &Out<rs_reply>, reply: crate::resp::Reply) {
 /// # Safety
 /// `client` is NULL or a live client.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_client_close(client: *const rs_client) {
+pub unsafe extern "C" fn rs_client_close(client: *mut rs_client) {
     // SAFETY: as documented.
     guard_value((), || {
         if let Some(client) = unsafe { client.as_ref() } {

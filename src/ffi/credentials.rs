@@ -81,7 +81,7 @@ pub type rs_credentials_fn =
 ///
 /// Connections that stand log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and when
 /// rs_client_reauthenticate says so. AUTH goes between the calls of others then. Where it is refused, or there is no answer, the connection serves on, the
-/// log is told with RS_LOG_WARNING, and it is tried again: after a second first, then more seldom, up to once a minute. An answer with another
+/// log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a second first, then more seldom, up to once a minute. An answer with another
 /// user has the connection replaced by a new one. A command that waits on a connection of its own (BLPOP) is left in peace.
 ///
 /// `credentials`: NULL for nobody. `context`: handed to it each time, on any thread. `context_free`: called with it, once, when neither these
@@ -232,6 +232,8 @@ pub unsafe extern "C" fn rs_credentials_refuse(request: *mut rs_credentials_requ
 /// Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for which),
 /// RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the client has no callback to ask),
 /// RS_ERR_CLOSED, RS_ERR_FORKED. Threads: any.
+///
+/// cbindgen:postfix=RS_NOT_NULL(client)
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.

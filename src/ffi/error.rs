@@ -21,8 +21,8 @@ pub const RS_ERR_NOT_READ_ONLY: rs_status = 105;
 pub const RS_ERR_FORKED: rs_status = 106;
 /// The client is closed or was freed. Nothing of the call was sent.
 pub const RS_ERR_CLOSED: rs_status = 107;
-/// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route, with
-/// rs_client_with_route_key and its neighbours. Nothing was sent.
+/// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route,
+/// one of the RS_ROUTE_ numbers. Nothing was sent.
 pub const RS_ERR_NO_ROUTE: rs_status = 108;
 /// The queue holds as many calls as it may. Nothing was sent.
 pub const RS_ERR_QUEUE_FULL: rs_status = 109;
@@ -189,22 +189,24 @@ pub unsafe extern "C" fn rs_error_reason(error: *const rs_error) -> i32 {
     guard_value(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.reason().code()))
 }
 
-/// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the first. -1: it is about no one
-/// item.
+/// No index: of rs_error_index. `SIZE_MAX`, which cbindgen does not know: it stands in `include/macros.h.in`.
 ///
-/// NULL: -1. Errors: none.
+/// cbindgen:ignore
+pub const RS_NO_INDEX: usize = usize::MAX;
+
+/// The item of a pipeline or transaction that the error is about, counted from 0; of several without an answer, the
+/// first. RS_NO_INDEX: it is about no one item.
+///
+/// NULL: RS_NO_INDEX. Errors: none.
 ///
 /// # Safety
 /// `error` is NULL or a live rs_error.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_error_index(error: *const rs_error) -> i64 {
-    // SAFETY: as documented.
-    guard_value(-1, || unsafe { error.as_ref() }.map_or(-1, |error| index_of(&error.error)))
-}
-
-/// The same as a number of C.
-fn index_of(error: &Error) -> i64 {
-    error.index().and_then(|index| i64::try_from(index).ok()).unwrap_or(-1)
+pub unsafe extern "C" fn rs_error_index(error: *const rs_error) -> usize {
+    guard_value(RS_NO_INDEX, || {
+        // SAFETY: as documented.
+        unsafe { error.as_ref() }.and_then(|error| error.error.index()).unwrap_or(RS_NO_INDEX)
+    })
 }
 
 /// The server that the error is about, as `host:port` or the path of a socket; empty where no server is to blame, or which one is not known.

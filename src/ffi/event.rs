@@ -31,10 +31,10 @@ pub const RS_EVENT_SLOT_MOVED: i32 = 10;
 #[repr(C)]
 pub struct rs_event {
     /// The size of this structure, as the library knows it.
-    size: usize,
+    size: u32,
     /// One of the RS_EVENT_ numbers; later versions have more.
     kind: i32,
-    /// One of the RS_LOG_ numbers.
+    /// One of the RS_LOG_LEVEL_ numbers.
     level: i32,
     /// The status of the error behind it, or RS_OK.
     status: rs_status,
@@ -61,7 +61,7 @@ impl rs_event {
             text
         });
         let told = rs_event {
-            size: size_of::<rs_event>(),
+            size: size_of::<rs_event>() as u32,
             kind: event.kind as i32,
             level: event.level as i32,
             status: event.status.map_or(RS_OK, |status| status.code()),

@@ -11,23 +11,23 @@ use super::{Out, RS_OK, guard_held, handle, rs_status};
 use crate::meter::CallEvent;
 
 /// A command.
-pub const RS_CALL_COMMAND: i32 = 1;
+pub const RS_CALL_KIND_COMMAND: i32 = 1;
 /// A script's call.
-pub const RS_CALL_SCRIPT: i32 = 2;
+pub const RS_CALL_KIND_SCRIPT: i32 = 2;
 /// A pipeline.
-pub const RS_CALL_PIPELINE: i32 = 3;
+pub const RS_CALL_KIND_PIPELINE: i32 = 3;
 /// A transaction.
-pub const RS_CALL_TRANSACTION: i32 = 4;
+pub const RS_CALL_KIND_TRANSACTION: i32 = 4;
 /// Script administration, or what stops a busy server.
-pub const RS_CALL_ADMINISTRATION: i32 = 5;
+pub const RS_CALL_KIND_ADMINISTRATION: i32 = 5;
 
 /// A call that has ended. The library makes it, and later versions append to it: what lies beyond its `size` is not there. Texts are borrowed until
 /// the callback returns, and end where their lengths say.
 #[repr(C)]
 pub struct rs_call_event {
     /// The size of this structure, as the library knows it.
-    size: usize,
-    /// One of the RS_CALL_ numbers.
+    size: u32,
+    /// one of the RS_CALL_KIND_ numbers.
     kind: i32,
     /// RS_OK, or what the call ended with. An error that is an element of a pipeline's reply is none of the pipeline's.
     status: rs_status,
@@ -64,7 +64,7 @@ impl rs_call_event {
         };
         let node = event.node.unwrap_or_default();
         rs_call_event {
-            size: size_of::<rs_call_event>(),
+            size: size_of::<rs_call_event>() as u32,
             kind: event.kind as i32,
             status,
             reason,
@@ -162,6 +162,8 @@ pub unsafe extern "C" fn rs_options_set_script_stats(
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED, RS_ERR_NO_MEMORY. Threads: any.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(reply)
+///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
@@ -189,11 +191,11 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_the_safe_side_and_the_layout_is_fixed() {
         for (number, kind) in [
-            (RS_CALL_COMMAND, CallKind::Command),
-            (RS_CALL_SCRIPT, CallKind::Script),
-            (RS_CALL_PIPELINE, CallKind::Pipeline),
-            (RS_CALL_TRANSACTION, CallKind::Transaction),
-            (RS_CALL_ADMINISTRATION, CallKind::Administration),
+            (RS_CALL_KIND_COMMAND, CallKind::Command),
+            (RS_CALL_KIND_SCRIPT, CallKind::Script),
+            (RS_CALL_KIND_PIPELINE, CallKind::Pipeline),
+            (RS_CALL_KIND_TRANSACTION, CallKind::Transaction),
+            (RS_CALL_KIND_ADMINISTRATION, CallKind::Administration),
         ] {
             assert_eq!(number, kind as i32);
         }

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, non_camel_case_types)]
 
 pub mod admin;
+pub mod call_options;
 pub(crate) mod cancel;
 pub mod client;
 pub mod credentials;

@@ -18,19 +18,21 @@ pub const RS_PROTOCOL_RESP2: i32 = 2;
 /// RESP3; a server that does not know it is an error.
 pub const RS_PROTOCOL_RESP3: i32 = 3;
 
+/// Of a call: where its client has read-only calls run. Of a client: RS_READ_FROM_PRIMARY.
+pub const RS_READ_FROM_DEFAULT: i32 = 0;
 /// Read-only calls run on the primary.
-pub const RS_READ_FROM_PRIMARY: i32 = 0;
+pub const RS_READ_FROM_PRIMARY: i32 = 1;
 /// Read-only calls run on the replicas in turn; on the primary where none can be reached.
-pub const RS_READ_FROM_PREFER_REPLICA: i32 = 1;
+pub const RS_READ_FROM_PREFER_REPLICA: i32 = 2;
 /// Read-only calls run on the replicas in turn, and never on the primary.
-pub const RS_READ_FROM_REPLICA: i32 = 2;
+pub const RS_READ_FROM_REPLICA: i32 = 3;
 
 /// Something failed; calls may have failed with it.
-pub const RS_LOG_ERROR: i32 = 1;
+pub const RS_LOG_LEVEL_ERROR: i32 = 1;
 /// Something failed and was mended.
-pub const RS_LOG_WARNING: i32 = 2;
+pub const RS_LOG_LEVEL_WARNING: i32 = 2;
 /// A connection came or went.
-pub const RS_LOG_INFO: i32 = 3;
+pub const RS_LOG_LEVEL_INFO: i32 = 3;
 
 /// A year. Longer is as good as for ever, and would overflow clocks.
 pub(super) const LONGEST_MS: u64 = 365 * 24 * 60 * 60 * 1000;
@@ -49,6 +51,7 @@ pub type rs_free_fn = Option<unsafe extern "C" fn(context: *mut c_void)>;
 /// Makes options with every default.
 ///
 /// Returns: caller frees with rs_options_free. Errors: none. Threads: any.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn rs_options_new() -> *mut rs_options {
     let _held = Held::new();
@@ -99,7 +102,7 @@ pub unsafe extern "C" fn rs_options_set_connect_timeout_ms(
     }
 }
 
-/// How long a call may take, all its attempts together. Milliseconds above 0; default 10000. See also rs_client_with_timeout.
+/// How long a call may take, all its attempts together. Milliseconds above 0; default 10000. See also rs_call_options.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -283,22 +286,23 @@ pub unsafe extern "C" fn rs_options_set_tls_insecure_skip_verify(
     }
 }
 
-/// TCP keep-alive: the first probe after so many seconds of silence, 1 to 32767; 0: none. After as long again
-/// without an answer the connection is lost. On Linux one is lost as well whose sent bytes were not acknowledged
-/// for that time (TCP_USER_TIMEOUT: twice this option). Default: 60.
+/// TCP keep-alive: the first probe after so long a silence. Milliseconds, which the system has rounded up to whole
+/// seconds, up to 32767000; 0: none. After as long again without an answer the connection is lost. On Linux one is
+/// lost as well whose sent bytes were not acknowledged for that time (TCP_USER_TIMEOUT: twice this option). Default:
+/// 60000.
 ///
 /// # Safety
 /// `options` is NULL or live options.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_options_set_keepalive_s(
+pub unsafe extern "C" fn rs_options_set_keepalive_ms(
     options: *mut rs_options,
-    seconds: u64,
+    idle_ms: u64,
     err: *mut *mut rs_error,
 ) -> rs_status {
     // SAFETY: as documented.
     unsafe {
         set(options, err, |options| {
-            options.keepalive((seconds != 0).then(|| Duration::from_secs(seconds))).map(drop)
+            options.keepalive((idle_ms != 0).then(|| Duration::from_secs(idle_ms.div_ceil(1000)))).map(drop)
         })
     }
 }
@@ -329,13 +333,13 @@ pub unsafe extern "C" fn rs_options_set_reconnect_backoff_ms(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_options_set_reconnect_attempts(
     options: *mut rs_options,
-    attempts: u32,
+    attempts: usize,
     err: *mut *mut rs_error,
 ) -> rs_status {
     // SAFETY: as documented.
     unsafe {
         set(options, err, |options| {
-            options.reconnect_attempts(attempts);
+            options.reconnect_attempts(u32::try_from(attempts).unwrap_or(u32::MAX));
             Ok(())
         })
     }
@@ -348,11 +352,11 @@ pub unsafe extern "C" fn rs_options_set_reconnect_attempts(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_options_set_max_reply_bytes(
     options: *mut rs_options,
-    bytes: u64,
+    bytes: usize,
     err: *mut *mut rs_error,
 ) -> rs_status {
     // SAFETY: as documented.
-    unsafe { set(options, err, |options| options.max_reply_bytes(bytes).map(drop)) }
+    unsafe { set(options, err, |options| options.max_reply_bytes(bytes as u64).map(drop)) }
 }
 
 /// How deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024; default 128.
@@ -382,6 +386,26 @@ pub unsafe extern "C" fn rs_options_set_max_waiting(
 ) -> rs_status {
     // SAFETY: as documented.
     unsafe { set(options, err, |options| options.max_waiting(count).map(drop)) }
+}
+
+/// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a pipeline of slow scripts, holds up all
+/// calls behind it.
+///
+/// With more, a call takes the connection with the fewest calls under way, and another is made where all have some. Calls with a key in common keep
+/// their order: they take the same connection, and where such calls are under way on several, a call waits for them before it is sent. So does one
+/// that may touch anything, such as FLUSHALL or a script without keys, with all calls before and behind it. A blocking call costs a little more than on
+/// one connection.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_shared_connections(
+    options: *mut rs_options,
+    count: usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { set(options, err, |options| options.shared_connections(count).map(drop)) }
 }
 
 /// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with RS_ERR_QUEUE_FULL, and
@@ -465,9 +489,10 @@ pub unsafe extern "C" fn rs_options_set_probe_transactions(
     }
 }
 
-/// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica is behind its primary by
-/// what is still on the way; one that is lost, loads its data or says that it has lost its primary is passed over. A server older than 7.0
-/// cannot run a script read-only: such calls go to its primary. Default: RS_READ_FROM_PRIMARY. See also rs_client_with_read_from.
+/// Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica
+/// is behind its primary by what is still on the way; one that is lost, loads its data or says that it has lost its
+/// primary is passed over. A server older than 7.0 cannot run a script read-only: such calls go to its primary.
+/// Default: RS_READ_FROM_PRIMARY. See also rs_call_options.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -494,7 +519,7 @@ pub unsafe extern "C" fn rs_options_set_read_from(
 
 pub(super) fn read_from_of(number: i32) -> Option<ReadFrom> {
     match number {
-        RS_READ_FROM_PRIMARY => Some(ReadFrom::Primary),
+        RS_READ_FROM_DEFAULT | RS_READ_FROM_PRIMARY => Some(ReadFrom::Primary),
         RS_READ_FROM_PREFER_REPLICA => Some(ReadFrom::PreferReplica),
         RS_READ_FROM_REPLICA => Some(ReadFrom::Replica),
         _ => None,

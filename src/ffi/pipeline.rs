@@ -2,6 +2,7 @@
 
 use std::ffi::c_char;
 
+use super::call_options::{CallOptions, rs_call_options};
 use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
@@ -29,18 +30,22 @@ pub struct rs_pipeline {
 
 /// Makes an empty pipeline. No input or output takes place.
 ///
-/// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure. `err` may be NULL.
+/// `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure; `pipeline` not
+/// NULL. `err` may be NULL.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/develop/using-commands/pipelining/>,
 /// <https://redis.io/docs/latest/develop/using-commands/transactions/>
 ///
+/// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(pipeline)
+///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_pipeline_new(
-    client: *const rs_client,
+    client: *mut rs_client,
     flags: u32,
     pipeline: *mut *mut rs_pipeline,
     err: *mut *mut rs_error,
@@ -83,34 +88,43 @@ pub(super) unsafe fn pipeline_of<'a>(pipeline: *mut rs_pipeline) -> Result<&'a m
 
 /// Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
 ///
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED for what would change the shared connection or keep the
-/// items behind it waiting; the pipeline stays as it was then.
+/// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED
+/// for what would change the shared connection or keep the items behind it waiting; the pipeline stays as it was then.
+///
+/// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(argv)
 ///
 /// # Safety
 /// `argv` and `argvlen` hold `argc` elements each; the other pointers are NULL or what they are declared as.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_pipeline_command(
     pipeline: *mut rs_pipeline,
     argc: usize,
     argv: *const *const c_char,
     argvlen: *const usize,
+    options: *const rs_call_options,
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard(err, || {
         // SAFETY: as documented.
-        let (pipeline, arguments) =
-            unsafe { (pipeline_of(pipeline)?, Strings::new(argc, argv, argvlen, "argv")?) };
-        pipeline.command_of(&arguments.slices()?).map(drop)
+        let (pipeline, arguments, options) = unsafe {
+            (pipeline_of(pipeline)?, Strings::new(argc, argv, argvlen, "argv")?, CallOptions::new(options)?)
+        };
+        pipeline.command_of(&arguments.slices()?, options.flags_of_item()?).map(drop)
     })
 }
 
 /// Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
 /// input or output takes place.
 ///
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; the pipeline stays as it was then.
+/// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
+/// the pipeline stays as it was then.
+///
+/// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(script)
 ///
 /// # Safety
 /// The lists hold as many elements as their numbers say; the other pointers are NULL or what they are declared as.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_pipeline_script(
     pipeline: *mut rs_pipeline,
@@ -121,6 +135,7 @@ pub unsafe extern "C" fn rs_pipeline_script(
     numargs: usize,
     args: *const *const c_char,
     arglens: *const usize,
+    options: *const rs_call_options,
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard(err, || {
@@ -129,37 +144,9 @@ pub unsafe extern "C" fn rs_pipeline_script(
             (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
         };
         // SAFETY: as documented.
-        let (pipeline, script) = unsafe { (pipeline_of(pipeline)?, handle(script, "script")?) };
-        pipeline.script_of(script.script(), &keys, &args, false).map(drop)
-    })
-}
-
-/// The same, read-only: the server stops the script at its first write; see rs_script_call_ro.
-///
-/// Errors: also RS_ERR_NOT_READ_ONLY.
-///
-/// # Safety
-/// The lists hold as many elements as their numbers say; the other pointers are NULL or what they are declared as.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_pipeline_script_ro(
-    pipeline: *mut rs_pipeline,
-    script: *const rs_script,
-    numkeys: usize,
-    keys: *const *const c_char,
-    keylens: *const usize,
-    numargs: usize,
-    args: *const *const c_char,
-    arglens: *const usize,
-    err: *mut *mut rs_error,
-) -> rs_status {
-    guard(err, || {
-        // SAFETY: as documented.
-        let (keys, args) = unsafe {
-            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
-        };
-        // SAFETY: as documented.
-        let (pipeline, script) = unsafe { (pipeline_of(pipeline)?, handle(script, "script")?) };
-        pipeline.script_of(script.script(), &keys, &args, true).map(drop)
+        let (pipeline, script, options) =
+            unsafe { (pipeline_of(pipeline)?, handle(script, "script")?, CallOptions::new(options)?) };
+        pipeline.script_of(script.script(), &keys, &args, options.flags_of_item()?).map(drop)
     })
 }
 
@@ -193,7 +180,12 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
 
 /// Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their replies; a pipeline above
 /// 256 KiB goes in parts, with room for other calls in between, a transaction never does. The pipeline is empty afterwards, whatever came of
-/// it, and can be filled again.
+/// it, and can be filled again; it has its items still where the options are RS_ERR_INVALID_ARGUMENT.
+///
+/// `options`: NULL for the client's; copied. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
+/// changes how a script is sent, is refused here and given to the items. `route` is for items without keys; in a
+/// cluster, a command whose keys this library does not know is appended to a pipeline of a client that has a route:
+/// rs_client_with.
 ///
 /// `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its element: see rs_reply_error.
 /// On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction, and
@@ -204,14 +196,18 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
 /// its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an item behind it that was executed has a key in common with it, or if
 /// one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
 ///
-/// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran. Nothing is
-/// sent again once bytes of it were sent, unless every item is a read-only call or one of an RS_SCRIPT_IDEMPOTENT script.
+/// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran.
+/// Nothing is sent again once bytes of it were sent, unless every item is read-only or idempotent: RS_CALL_READ_ONLY,
+/// RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT.
+///
+/// cbindgen:postfix=RS_NOT_NULL(pipeline)
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_pipeline_exec(
     pipeline: *mut rs_pipeline,
+    options: *const rs_call_options,
     replies: *mut *mut rs_reply,
     err: *mut *mut rs_error,
 ) -> rs_status {
@@ -219,9 +215,10 @@ pub unsafe extern "C" fn rs_pipeline_exec(
     let out = unsafe { Out::new(replies) };
     guard(err, || {
         // SAFETY: as documented.
-        let pipeline = unsafe { pipeline_of(pipeline)? };
-        let result = pipeline.exec();
-        match result {
+        let (pipeline, options) = unsafe { (pipeline_of(pipeline)?, CallOptions::new(options)?) };
+        let idempotent = options.idempotent_pipeline()?;
+        let client = options.other_client(pipeline.client())?;
+        match pipeline.exec_by(client.as_ref(), idempotent) {
             Ok(replies) => give(&out, replies),
             Err(error) => {
                 if let Some(replies) = pipeline.arrived() {

@@ -1,19 +1,20 @@
 //! `rs_queue`: calls that nobody waits for, and their completions.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::mem::offset_of;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::call_options::{CallOptions, rs_call_options};
 use super::client::rs_client;
 use super::error::rs_error;
 use super::pipeline::{pipeline_of, rs_pipeline};
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
 use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status};
-use crate::client::Client;
 use crate::config::LONGEST_WAIT;
 use crate::error::{Error, Result};
 use crate::packed;
@@ -43,6 +44,8 @@ pub const RS_PACKED_SCRIPT_STATS: u8 = 9;
 pub const RS_PACKED_REAUTHENTICATE: u8 = 10;
 /// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
+/// A flag of a packed command or script call: as RS_CALL_IDEMPOTENT.
+pub const RS_PACKED_IDEMPOTENT: u8 = 2;
 /// A flag of a packed pipeline: MULTI and EXEC around it, as RS_PIPELINE_ATOMIC.
 pub const RS_PACKED_ATOMIC: u8 = 1;
 /// A flag of a packed pipeline: as RS_PIPELINE_REPAIR_UNORDERED.
@@ -56,10 +59,13 @@ pub const RS_PACKED_NOT_EXECUTED: u8 = 2;
 /// A flag of a packed completion: the error is followed by the replies of a pipeline that did arrive.
 pub const RS_PACKED_ARRIVED: u8 = 4;
 
+/// A time without an end, for the `timeout_ms` of rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed.
+pub const RS_FOREVER: u64 = u64::MAX;
+
 /// Up to so many completions are taken out without allocating.
 const FEW: usize = 16;
 
-/// A flag of rs_queue_new_with: no thread in the background looks after the calls; whoever polls the queue does.
+/// A flag of rs_queue_new: no thread in the background looks after the calls; whoever polls the queue does.
 pub const RS_QUEUE_NO_THREAD: u32 = 1;
 
 /// Where submitted calls end. Any number of clients and threads may submit to it, and any number of threads take completions out; it
@@ -81,7 +87,7 @@ impl rs_queue {
     }
 }
 
-/// What has become of a call. 32 bytes; the layout is fixed.
+/// What has become of a call. 16 bytes and two pointers; the layout is fixed.
 #[repr(C)]
 pub struct rs_completion {
     /// The number that the call was submitted with.
@@ -97,7 +103,15 @@ pub struct rs_completion {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<rs_completion>() == 16 + 2 * size_of::<usize>());
+// The header asserts the same.
+const _: () = {
+    assert!(size_of::<rs_completion>() == 16 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_completion, tag) == 0);
+    assert!(offset_of!(rs_completion, reply) == 8);
+    assert!(offset_of!(rs_completion, error) == 8 + size_of::<usize>());
+    assert!(offset_of!(rs_completion, status) == 8 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_completion, reserved) == 12 + 2 * size_of::<usize>());
+};
 
 /// Receives a completion. What is in it is to be freed by the callback.
 pub type rs_completion_fn =
@@ -105,29 +119,11 @@ pub type rs_completion_fn =
 
 /// Makes a queue.
 ///
-/// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with rs_queue_free; NULL on failure.
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
+/// `capacity`: above 0; calls that may be under way or wait to be taken out. `*queue`: caller frees with
+/// rs_queue_free; NULL on failure; `queue` not NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+/// RS_ERR_RESOURCES when the system has no descriptors left. Threads: any.
 ///
-/// # Safety
-/// The pointers are NULL or what they are declared as.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_queue_new(
-    capacity: usize,
-    queue: *mut *mut rs_queue,
-    err: *mut *mut rs_error,
-) -> rs_status {
-    // SAFETY: as documented.
-    let out = unsafe { Out::new(queue) };
-    guard_held(err, || {
-        out.required("queue")?;
-        out.set(rs_queue::made(Queue::new(capacity)?));
-        Ok(())
-    })
-}
-
-/// Makes a queue of another kind.
-///
-/// `flags`: 0, and then it is the same as rs_queue_new; or RS_QUEUE_NO_THREAD, for programs with an event loop of their own:
+/// `flags`: 0; or RS_QUEUE_NO_THREAD, for programs with an event loop of their own:
 ///
 /// - No thread is started for the calls of this queue. What such a thread would do (read replies, send what a socket did not take, connect, mind
 ///   deadlines, follow redirects) is done by rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed, on the thread that calls them, for all
@@ -144,13 +140,15 @@ pub unsafe extern "C" fn rs_queue_new(
 /// - A blocking call that waits on a client of the queue may do this work in passing; so the descriptor may be found readable for nothing.
 /// - A client that has submitted to a queue of the other kind as well has its thread, and that does the work for both.
 ///
-/// Everything else is as with other queues. `capacity`, `queue`, `err`, errors and threads: as with rs_queue_new; also RS_ERR_INVALID_ARGUMENT for
-/// other flags.
+/// Everything else is as with other queues.
+///
+/// cbindgen:postfix=RS_NOT_NULL(queue)
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
+#[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_queue_new_with(
+pub unsafe extern "C" fn rs_queue_new(
     capacity: usize,
     flags: u32,
     queue: *mut *mut rs_queue,
@@ -182,11 +180,12 @@ pub unsafe extern "C" fn rs_queue_free(queue: *mut rs_queue) {
     unsafe { free(queue) }
 }
 
-/// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one end of a socket pair; that
-/// of a queue with RS_QUEUE_NO_THREAD is of another kind, and readable for more, see rs_queue_new_with. Do not write to it and do not close it.
-/// Reading from it is harmless: an event loop that reads what is there may do so. It turns readable when the queue stops being empty; so take out
-/// until fewer come than were asked for. Also after rs_queue_wake, up to the next poll; and for good, at its end, after rs_queue_close: take it out
-/// of the loop then.
+/// A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop: one
+/// end of a socket pair; that of a queue with RS_QUEUE_NO_THREAD is of another kind, and readable for more, see there.
+/// Do not write to it and do not close it. Reading from it is harmless: an event loop that reads what is there may do
+/// so. It turns readable when the queue stops being empty; so take out until fewer come than were asked for. Also
+/// after rs_queue_wake, up to the next poll; and for good, at its end, after rs_queue_close: take it out of the loop
+/// then.
 ///
 /// Returns: borrowed until rs_queue_free. NULL: -1. Errors: none. Threads: any.
 ///
@@ -211,7 +210,7 @@ pub unsafe extern "C" fn rs_queue_fd(queue: *const rs_queue) -> c_int {
 /// # Safety
 /// `queue` is NULL or a live queue.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_queue_wake(queue: *const rs_queue) {
+pub unsafe extern "C" fn rs_queue_wake(queue: *mut rs_queue) {
     // SAFETY: as documented.
     guard_value((), || unsafe { queue.as_ref() }.map_or((), |queue| queue.queue.wake()));
 }
@@ -230,7 +229,7 @@ pub unsafe extern "C" fn rs_queue_wake(queue: *const rs_queue) {
 /// # Safety
 /// `queue` is NULL or a live queue.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_queue_close(queue: *const rs_queue) {
+pub unsafe extern "C" fn rs_queue_close(queue: *mut rs_queue) {
     // SAFETY: as documented.
     guard_value((), || unsafe { queue.as_ref() }.map_or((), |queue| queue.queue.close()));
 }
@@ -261,18 +260,21 @@ pub unsafe extern "C" fn rs_queue_len(queue: *const rs_queue) -> usize {
 
 /// Takes completions out of a queue, in the order in which they came, and waits for the first one.
 ///
-/// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, below 0 waits
-/// for ever, but not beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on failure and when the
-/// time was over. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+/// `completions`: `max` places; what is in them is the caller's to free. `timeout_ms`: 0 does not wait, RS_FOREVER
+/// waits as long as it takes, but not beyond rs_queue_wake and rs_queue_close. `*count`: how many were taken; 0 on
+/// failure and when the time was over; `count` may be NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+/// RS_ERR_FORKED. Threads: any.
+///
+/// cbindgen:postfix=RS_NOT_NULL(queue)
 ///
 /// # Safety
 /// `completions` points to `max` places; the other pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_queue_poll(
-    queue: *const rs_queue,
+    queue: *mut rs_queue,
     completions: *mut rs_completion,
     max: usize,
-    timeout_ms: i64,
+    timeout_ms: u64,
     count: *mut usize,
     err: *mut *mut rs_error,
 ) -> rs_status {
@@ -301,13 +303,15 @@ pub unsafe extern "C" fn rs_queue_poll(
 ///
 /// `completed`: not NULL. `context`: handed to it each time. The other parameters: as with rs_queue_poll.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(queue) RS_NOT_NULL(completed)
+///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_queue_dispatch(
-    queue: *const rs_queue,
+    queue: *mut rs_queue,
     max: usize,
-    timeout_ms: i64,
+    timeout_ms: u64,
     completed: rs_completion_fn,
     context: *mut c_void,
     count: *mut usize,
@@ -332,53 +336,30 @@ pub unsafe extern "C" fn rs_queue_dispatch(
     })
 }
 
-/// Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists and `client` are as with rs_script_call; all copied.
+/// Calls a script without waiting: the reply will be in `queue`, under `tag`. The lists, `client` and `options` are as
+/// with rs_script_call; all copied.
 ///
 /// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
 /// or the queue is closed, and what is wrong with the arguments.
 /// The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
 ///
-/// # Safety
-/// The lists hold as many elements as their numbers say; the other pointers are NULL or what they are declared as.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_script_submit(
-    script: *const rs_script,
-    client: *const rs_client,
-    numkeys: usize,
-    keys: *const *const c_char,
-    keylens: *const usize,
-    numargs: usize,
-    args: *const *const c_char,
-    arglens: *const usize,
-    queue: *const rs_queue,
-    tag: u64,
-    err: *mut *mut rs_error,
-) -> rs_status {
-    guard(err, || {
-        // SAFETY: as documented.
-        let (keys, args) = unsafe {
-            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
-        };
-        // SAFETY: as documented.
-        unsafe { submit(script, client, &keys, &args, false, queue, tag) }
-    })
-}
-
-/// The same, read-only; see rs_script_call_ro.
+/// cbindgen:postfix=RS_NOT_NULL(script) RS_NOT_NULL(queue)
 ///
 /// # Safety
 /// The lists hold as many elements as their numbers say; the other pointers are NULL or what they are declared as.
+#[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_script_submit_ro(
+pub unsafe extern "C" fn rs_script_submit(
     script: *const rs_script,
-    client: *const rs_client,
+    client: *mut rs_client,
     numkeys: usize,
     keys: *const *const c_char,
     keylens: *const usize,
     numargs: usize,
     args: *const *const c_char,
     arglens: *const usize,
-    queue: *const rs_queue,
+    options: *const rs_call_options,
+    queue: *mut rs_queue,
     tag: u64,
     err: *mut *mut rs_error,
 ) -> rs_status {
@@ -388,71 +369,75 @@ pub unsafe extern "C" fn rs_script_submit_ro(
             (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
         };
         // SAFETY: as documented.
-        unsafe { submit(script, client, &keys, &args, true, queue, tag) }
+        let (script, client, options, queue) = unsafe {
+            (handle(script, "script")?, client.as_ref(), CallOptions::new(options)?, handle(queue, "queue")?)
+        };
+        let own;
+        let client = match client {
+            Some(client) => &client.client,
+            None => {
+                own = script.own_client()?;
+                &own
+            }
+        };
+        let client = options.client(client)?;
+        client.submit_script(&queue.queue, tag, script.script(), &keys, &args, options.flags)
     })
-}
-
-/// # Safety
-/// The handles are NULL or live.
-unsafe fn submit(
-    script: *const rs_script,
-    client: *const rs_client,
-    keys: &Strings<'_>,
-    args: &Strings<'_>,
-    read_only: bool,
-    queue: *const rs_queue,
-    tag: u64,
-) -> Result<()> {
-    // SAFETY: as promised.
-    let (script, client, queue) =
-        unsafe { (handle(script, "script")?, client.as_ref(), handle(queue, "queue")?) };
-    let submit =
-        |client: &Client| client.submit_script(&queue.queue, tag, script.script(), keys, args, read_only);
-    match client {
-        Some(client) => submit(&client.client),
-        None => submit(&script.own_client()?),
-    }
 }
 
 /// Sends a command without waiting; see rs_client_command and rs_script_submit.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(argv) RS_NOT_NULL(queue)
+///
 /// # Safety
 /// `argv` and `argvlen` hold `argc` elements each; the other pointers are NULL or what they are declared as.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_submit(
-    client: *const rs_client,
+    client: *mut rs_client,
     argc: usize,
     argv: *const *const c_char,
     argvlen: *const usize,
-    queue: *const rs_queue,
+    options: *const rs_call_options,
+    queue: *mut rs_queue,
     tag: u64,
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard(err, || {
         // SAFETY: as documented.
-        let (client, arguments, queue) = unsafe {
-            (handle(client, "client")?, Strings::new(argc, argv, argvlen, "argv")?, handle(queue, "queue")?)
-        };
-        client.client.submit_command_of(&queue.queue, tag, &arguments.slices()?)
+        let (client, arguments) =
+            unsafe { (handle(client, "client")?, Strings::new(argc, argv, argvlen, "argv")?) };
+        // SAFETY: as documented.
+        let (options, queue) = unsafe { (CallOptions::new(options)?, handle(queue, "queue")?) };
+        let client = options.client(&client.client)?;
+        client.submit_command_of(&queue.queue, tag, &arguments.slices()?, options.flags)
     })
 }
 
-/// Executes a pipeline without waiting; see rs_pipeline_exec and rs_script_submit. Once it is accepted the pipeline is empty and can be
-/// filled again; with an error it has its items still. An empty one is RS_ERR_INVALID_ARGUMENT.
+/// Executes a pipeline without waiting; see rs_pipeline_exec, also for `options`, and rs_script_submit. Once it is
+/// accepted the pipeline is empty and can be filled again; with an error it has its items still. An empty one is
+/// RS_ERR_INVALID_ARGUMENT.
+///
+/// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(queue)
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_pipeline_submit(
     pipeline: *mut rs_pipeline,
-    queue: *const rs_queue,
+    options: *const rs_call_options,
+    queue: *mut rs_queue,
     tag: u64,
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard(err, || {
         // SAFETY: as documented.
-        let (pipeline, queue) = unsafe { (pipeline_of(pipeline)?, handle(queue, "queue")?) };
-        pipeline.submit(&queue.queue, tag)
+        let (pipeline, options, queue) =
+            unsafe { (pipeline_of(pipeline)?, CallOptions::new(options)?, handle(queue, "queue")?) };
+        let idempotent = options.idempotent_pipeline()?;
+        let client = options.other_client(pipeline.client())?;
+        pipeline.submit_by(client.as_ref(), &queue.queue, tag, idempotent)
     })
 }
 
@@ -463,12 +448,14 @@ pub unsafe extern "C" fn rs_pipeline_submit(
 /// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors:
 /// RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(queue)
+///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_cancel(
-    client: *const rs_client,
-    queue: *const rs_queue,
+    client: *mut rs_client,
+    queue: *mut rs_queue,
     tag: u64,
     count: *mut usize,
     err: *mut *mut rs_error,
@@ -492,7 +479,7 @@ pub unsafe extern "C" fn rs_client_cancel(
 /// and its bytes:
 ///
 ///   call     u64 tag, u32 timeout in milliseconds (0: the client's), item
-///   item     u8 RS_PACKED_COMMAND, u8 0, u32 count, strings
+///   item     u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
 ///            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
 ///            u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
 ///            u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
@@ -504,19 +491,23 @@ pub unsafe extern "C" fn rs_client_cancel(
 ///            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
 ///            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
 ///
-/// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT for a buffer of
-/// another form, RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+/// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
+/// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
+/// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+///
+/// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(queue)
 ///
 /// # Safety
 /// `calls` points to `len` bytes, `scripts` to `numscripts` live scripts; the other pointers are NULL or what they are declared as.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_submit_packed(
-    client: *const rs_client,
+    client: *mut rs_client,
     numscripts: usize,
     scripts: *const *const rs_script,
     calls: *const c_char,
     len: usize,
-    queue: *const rs_queue,
+    queue: *mut rs_queue,
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard(err, || {
@@ -545,7 +536,7 @@ pub unsafe extern "C" fn rs_client_submit_packed(
 /// # Safety
 /// `queue` is NULL or a live queue.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *const rs_queue, details: bool) {
+pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *mut rs_queue, details: bool) {
     guard_value((), || {
         // SAFETY: as documented.
         if let Some(queue) = unsafe { queue.as_ref() } {
@@ -556,9 +547,10 @@ pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *const rs_queue, det
 
 /// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 ///
-/// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions
-/// taken. `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than `max`, the queue was
-/// empty. All three are 0 on failure. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
+/// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes
+/// written. `*count`: completions taken. `*needed`: what the next completion takes where it is left because it did not
+/// fit, else 0; so with 0, and fewer than `max`, the queue was empty. All three are 0 on failure, and each may be
+/// NULL. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
 ///
 ///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 ///               behind that, with RS_PACKED_ARRIVED, a reply
@@ -571,15 +563,17 @@ pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *const rs_queue, det
 /// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in
 /// the queue as before. Threads: any.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(queue)
+///
 /// # Safety
 /// `buffer` points to `capacity` bytes; the other pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_queue_poll_packed(
-    queue: *const rs_queue,
+    queue: *mut rs_queue,
     buffer: *mut c_char,
     capacity: usize,
     max: usize,
-    timeout_ms: i64,
+    timeout_ms: u64,
     used: *mut usize,
     count: *mut usize,
     needed: *mut usize,
@@ -608,8 +602,8 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
     })
 }
 
-fn patience(timeout_ms: i64) -> Duration {
-    u64::try_from(timeout_ms).map_or(LONGEST_WAIT, |timeout| Duration::from_millis(timeout).min(LONGEST_WAIT))
+fn patience(timeout_ms: u64) -> Duration {
+    Duration::from_millis(timeout_ms).min(LONGEST_WAIT)
 }
 
 /// A number to be given back, 0 until it is set.
@@ -661,6 +655,7 @@ mod tests {
             (RS_PACKED_SCRIPT_STATS, packed::SCRIPT_STATS),
             (RS_PACKED_REAUTHENTICATE, packed::REAUTHENTICATE),
             (RS_PACKED_READ_ONLY, packed::READ_ONLY),
+            (RS_PACKED_IDEMPOTENT, packed::IDEMPOTENT),
             (RS_PACKED_ATOMIC, packed::ATOMIC),
             (RS_PACKED_REPAIR_UNORDERED, packed::REPAIR_UNORDERED),
             (RS_PACKED_TRUST_CACHE, packed::TRUST_CACHE),
@@ -676,7 +671,7 @@ mod tests {
     fn time_outs_are_milliseconds_or_for_ever() {
         assert_eq!(patience(0), Duration::ZERO);
         assert_eq!(patience(1500), Duration::from_millis(1500));
-        assert_eq!(patience(-1), LONGEST_WAIT);
-        assert_eq!(patience(i64::MAX), LONGEST_WAIT);
+        assert_eq!(patience(RS_FOREVER), LONGEST_WAIT);
+        assert_eq!(patience(u64::MAX / 2), LONGEST_WAIT);
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::dial::Dialing;
-use super::link::Link;
+use super::link::{Link, News};
 use super::owner::Owner;
 use super::table::Conn;
-use crate::core::{AttemptId, ConnId, Ended, Engine, NodeId, Peer};
+use crate::core::{AttemptId, ConnId, Engine, NodeId, Peer};
 use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::log::Record;
@@ -18,11 +18,7 @@ use crate::session::Facts;
 
 /// What the engine is to be told.
 pub(crate) enum Event {
-    Ended(AttemptId, Ended),
-    /// A connection takes no new calls.
-    Lost(ConnId),
-    /// Nobody needs a connection any more.
-    Gone(ConnId),
+    OfLink(News),
     Resolved(ConnId, Result<Vec<SocketAddr>>),
     Credentials(ConnId, Result<Arc<Credentials>>),
     /// With the number of the try.
@@ -30,6 +26,12 @@ pub(crate) enum Event {
     Refused(ConnId, u64, Error),
     /// A try goes on when its socket is ready.
     Pending(ConnId, u64, Box<Dialing>),
+}
+
+impl From<News> for Event {
+    fn from(news: News) -> Self {
+        Event::OfLink(news)
+    }
 }
 
 /// What is done without the engine's lock.
@@ -47,6 +49,8 @@ pub(crate) struct Effects {
     /// What is only to be dropped.
     pub(crate) drop: Vec<Conn>,
     pub(crate) engine: Option<Box<Engine<Owner>>>,
+    /// What has come of it meanwhile: the engine is to be told.
+    pub(crate) events: Vec<Event>,
     /// Links that have panicked when they were given an attempt, which is lost.
     pub(crate) defects: Vec<(Arc<Link>, AttemptId)>,
     /// Who turns the reactor must look at the time again.
@@ -90,6 +94,7 @@ impl Effects {
     /// Whether it may be kept for the next time: it holds no more memory than a burst of calls needs.
     pub(crate) fn is_small(&self) -> bool {
         self.push.capacity().max(self.complete.capacity()).max(self.close.capacity()) <= KEPT_EFFECTS_MAX
+            && self.events.capacity() <= KEPT_EFFECTS_MAX
             && self.log.capacity().max(self.dial.capacity()).max(self.drop.capacity()) <= KEPT_EFFECTS_MAX
     }
 }

@@ -126,11 +126,10 @@ impl Logins {
 /// Gives an answer to the connections that wait for it. It may be the last thing that is done with the client, which is closed then.
 fn deliver(io: &Weak<Io>, epoch: u64, question: &Question, done: &Done, found: Result<Arc<Credentials>>) {
     let Some(io) = io.upgrade().filter(|io| io.check_process().is_ok()) else { return };
-    let mut events: Vec<Event> =
-        question.answer().into_iter().map(|conn| Event::Credentials(conn, found.clone())).collect();
+    let conns = question.answer();
     // Who is told of it may end the client, and waits for this thread then.
     done.set();
-    io.take_events(epoch, &mut events);
+    io.take_credentials(epoch, conns.into_iter().map(|conn| Event::Credentials(conn, found.clone())));
 }
 
 /// Renews connections when nobody else would: blocking callers whose ways are plain turn no reactor.

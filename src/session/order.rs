@@ -103,7 +103,7 @@ impl Conflicts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Shape;
+    use crate::request::{Flags, Shape};
     use crate::script::Script;
 
     /// A pipeline of script calls with these keys, and of commands, which have a space in them.
@@ -118,7 +118,7 @@ mod tests {
             } else {
                 let keys: Vec<&[u8]> =
                     item.split(',').filter(|key| !key.is_empty()).map(str::as_bytes).collect();
-                request.script_call(&script, &keys[..], &[&b"x"[..]][..], false).expect("accepted");
+                request.script_call(&script, &keys[..], &[&b"x"[..]][..], Flags::NONE).expect("accepted");
             }
         }
         request

@@ -11,7 +11,7 @@ use fastrand::Rng;
 
 use super::{Facts, Session};
 use crate::error::{Error, Reason, Status};
-use crate::request::{Request, Shape};
+use crate::request::{Flags, Request, Shape};
 use crate::resp::{Kind, Limits, Pool, Refusal, Reply, ReplyRef};
 use crate::script::{Script, Sha};
 
@@ -54,7 +54,7 @@ impl Rights {
 const COMING: &[u8] = b"coming";
 
 /// Push messages of all shapes, as they may stand between any two replies.
-const PUSHES: [&[u8]; 6] = [
+pub(crate) const PUSHES: [&[u8]; 6] = [
     b">0\r\n",
     b">1\r\n+x\r\n",
     b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n",
@@ -397,8 +397,8 @@ impl World {
             let script = &self.scripts[if broken { 3 } else { self.rng.usize(..3) }];
             let id = self.next_id.to_string();
             let keys: Vec<&[u8]> = key.into_iter().collect();
-            let read_only = self.rng.bool();
-            request.script_call(script, &keys[..], &[id.as_str()][..], read_only).expect("accepted");
+            let flags = Flags { read_only: self.rng.bool(), idempotent: false };
+            request.script_call(script, &keys[..], &[id.as_str()][..], flags).expect("accepted");
             expectation.items.push(Some(self.next_id));
             expectation.keys.push(key);
             expectation.broken.push(broken);

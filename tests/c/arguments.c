@@ -6,7 +6,7 @@ static rs_client *client;
 
 static rs_script *script_of(const char *lua, size_t len) {
     rs_script *script = NULL;
-    CHECK_OK(rs_script_register(client, lua, len, &script, &err));
+    CHECK_OK(rs_script_register(client, lua, len, NULL, &script, &err));
     return script;
 }
 
@@ -16,7 +16,7 @@ static void texts_without_lengths(void) {
     rs_script *script = SCRIPT("return {KEYS[1], ARGV[1], ARGV[2], #KEYS, #ARGV}");
     const char *keys[] = {"key"}, *args[] = {"one", ""};
     rs_reply *reply = NULL;
-    CHECK_OK(rs_script_call(script, NULL, 1, keys, NULL, 2, args, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(script, NULL, 1, keys, NULL, 2, args, NULL, NULL, &reply, &err));
     CHECK_STRING(rs_reply_element(reply, 0), "key");
     CHECK_STRING(rs_reply_element(reply, 1), "one");
     CHECK_STRING(rs_reply_element(reply, 2), "");
@@ -31,7 +31,7 @@ static void bytes_with_lengths(void) {
     const char *keys[] = {"k\0y\r\n"}, *args[] = {"\0", "\xff\xfe", NULL};
     const size_t keylens[] = {5}, arglens[] = {1, 2, 0};
     rs_reply *reply = NULL;
-    CHECK_OK(rs_script_call(script, NULL, 1, keys, keylens, 3, args, arglens, &reply, &err));
+    CHECK_OK(rs_script_call(script, NULL, 1, keys, keylens, 3, args, arglens, NULL, &reply, &err));
     CHECK_BYTES(rs_reply_element(reply, 0), "k\0y\r\n", 5);
     CHECK_BYTES(rs_reply_element(reply, 1), "\0", 1);
     CHECK_BYTES(rs_reply_element(reply, 2), "\xff\xfe", 2);
@@ -40,8 +40,8 @@ static void bytes_with_lengths(void) {
 
     const char *set[] = {"SET", "k\0y", "v\0lue"}, *get[] = {"GET", "k\0y"};
     const size_t lens[] = {3, 3, 5};
-    CHECK_OK(rs_client_command(client, 3, set, lens, NULL, &err));
-    CHECK_OK(rs_client_command(client, 2, get, lens, &reply, &err));
+    CHECK_OK(rs_client_command(client, 3, set, lens, NULL, NULL, &err));
+    CHECK_OK(rs_client_command(client, 2, get, lens, NULL, &reply, &err));
     CHECK_BYTES(reply, "v\0lue", 5);
     rs_reply_free(reply);
     rs_script_free(script);
@@ -51,9 +51,9 @@ static void impossible_lengths(void) {
     const char *argv[] = {"PING"};
     const size_t lens[] = {SIZE_MAX};
     rs_script *script = NULL;
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "argv[0]", rs_client_command(client, 1, argv, lens, NULL, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "argv", rs_client_command(client, SIZE_MAX, argv, lens, NULL, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "lua", rs_script_register(client, "", SIZE_MAX, &script, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "argv[0]", rs_client_command(client, 1, argv, lens, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "argv", rs_client_command(client, SIZE_MAX, argv, lens, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "lua", rs_script_register(client, "", SIZE_MAX, NULL, &script, &err));
     CHECK_NULL(script);
 }
 
@@ -67,7 +67,7 @@ static void impossible_numbers(void) {
     rs_queue *queue = NULL;
     rs_client *view = NULL;
     CHECK_OK(rs_pipeline_new(client, 0, &pipeline, &err));
-    CHECK_OK(rs_queue_new(SIZE_MAX, &queue, &err)); /* as many as there will ever be */
+    CHECK_OK(rs_queue_new(SIZE_MAX, 0, &queue, &err)); /* as many as there will ever be */
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         const size_t n = numbers[i];
         bool exists = true;
@@ -76,39 +76,44 @@ static void impossible_numbers(void) {
         rs_completion completion;
         size_t used = 7, count = 7, needed = 7;
         rs_options *options = rs_options_new();
+        rs_reply *shown = NULL;
 #define REFUSED(parameter, call) CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, parameter, call)
-        REFUSED("exists", rs_client_script_exists(client, n, &sha, &exists, &err));
+        REFUSED("exists", rs_client_script_exists(client, n, &sha, NULL, &exists, &err));
         CHECK(exists);
-        REFUSED("exists", rs_client_script_exists(NULL, n, &sha, &exists, &err));
-        REFUSED("exists", rs_client_script_exists(client, n, NULL, NULL, &err));
+        REFUSED("exists", rs_client_script_exists(NULL, n, &sha, NULL, &exists, &err));
+        REFUSED("exists", rs_client_script_exists(client, n, NULL, NULL, NULL, &err));
         CHECK_INT(rs_client_stats(client, &stat, n), RS_STAT_COUNT);
         CHECK_INT(rs_client_stats(NULL, &stat, n), 0);
         CHECK_INT(stat, 7);
-        REFUSED("argv", rs_client_command(client, n, words, NULL, NULL, &err));
-        REFUSED("argv", rs_client_submit(client, n, words, NULL, queue, 1, &err));
-        REFUSED("argv", rs_pipeline_command(pipeline, n, words, NULL, &err));
+        REFUSED("argv", rs_client_command(client, n, words, NULL, NULL, NULL, &err));
+        REFUSED("argv", rs_client_submit(client, n, words, NULL, NULL, queue, 1, &err));
+        REFUSED("argv", rs_pipeline_command(pipeline, n, words, NULL, NULL, &err));
 #define CALLS(function, ...)                                                                                           \
     do {                                                                                                               \
         REFUSED("keys", function(script, client, n, words, NULL, 0, NULL, NULL, __VA_ARGS__));                         \
         REFUSED("args", function(script, client, 0, NULL, NULL, n, words, NULL, __VA_ARGS__));                         \
     } while (0)
-        CALLS(rs_script_call, NULL, &err);
-        CALLS(rs_script_call_ro, NULL, &err);
-        CALLS(rs_script_submit, queue, 1, &err);
-        CALLS(rs_script_submit_ro, queue, 1, &err);
+        CALLS(rs_script_call, NULL, NULL, &err);
+        CALLS(rs_script_call, READ_ONLY, NULL, &err);
+        CALLS(rs_script_submit, NULL, queue, 1, &err);
+        CALLS(rs_script_submit, READ_ONLY, queue, 1, &err);
 #undef CALLS
-        REFUSED("keys", rs_pipeline_script(pipeline, script, n, words, NULL, 0, NULL, NULL, &err));
-        REFUSED("args", rs_pipeline_script(pipeline, script, 0, NULL, NULL, n, words, NULL, &err));
-        REFUSED("keys", rs_pipeline_script_ro(pipeline, script, n, words, NULL, 0, NULL, NULL, &err));
-        REFUSED("args", rs_pipeline_script_ro(pipeline, script, 0, NULL, NULL, n, words, NULL, &err));
+        REFUSED("keys", rs_pipeline_script(pipeline, script, n, words, NULL, 0, NULL, NULL, NULL, &err));
+        REFUSED("args", rs_pipeline_script(pipeline, script, 0, NULL, NULL, n, words, NULL, NULL, &err));
+        REFUSED("keys", rs_pipeline_script(pipeline, script, n, words, NULL, 0, NULL, NULL, READ_ONLY, &err));
+        REFUSED("args", rs_pipeline_script(pipeline, script, 0, NULL, NULL, n, words, NULL, READ_ONLY, &err));
         const rs_script *one[] = {script};
         REFUSED("scripts", rs_client_submit_packed(client, n, one, &byte, 0, queue, &err));
         if (n > SIZE_MAX / 2) { /* a number of bytes can be as large as the rest, if only in theory */
             REFUSED("calls", rs_client_submit_packed(client, 0, NULL, &byte, n, queue, &err));
             REFUSED("capacity", rs_queue_poll_packed(queue, &byte, n, 1, 0, &used, &count, &needed, &err));
-            REFUSED("lua", rs_script_register(client, &byte, n, &other, &err));
-            REFUSED("lua", rs_script_register_with(client, &byte, n, 0, &other, &err));
-            REFUSED("key", rs_client_with_route_key(client, &byte, n, &view, &err));
+            REFUSED("lua", rs_script_register(client, &byte, n, NULL, &other, &err));
+            REFUSED("name", rs_script_register(client, &byte, 1, RS_SCRIPT_OPTIONS(.name = &byte, .name_len = n),
+                                               &other, &err));
+            REFUSED("sha", rs_client_script_show(client, &byte, n, &shown, &err));
+            rs_call_options to = RS_CALL_OPTIONS_INIT;
+            to.route = RS_ROUTE_KEY, to.route_to = &byte, to.route_len = n;
+            REFUSED("route_to", rs_client_with(client, &to, &view, &err));
             REFUSED("password", rs_options_set_password(options, &byte, n, &err));
             REFUSED("password", rs_options_set_sentinel_password(options, &byte, n, &err));
             CHECK(used == 0 && count == 0 && needed == 0);
@@ -130,7 +135,7 @@ static void impossible_numbers(void) {
 static void no_keys_and_no_args(void) {
     rs_script *script = SCRIPT("return #KEYS + #ARGV");
     rs_reply *reply = NULL;
-    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
     CHECK_INT(rs_reply_integer(reply), 0);
     rs_reply_free(reply);
     rs_script_free(script);
@@ -141,7 +146,7 @@ static void a_script_of_no_bytes(void) {
     rs_reply *reply = NULL;
     CHECK_TEXT(rs_script_sha(script), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
     CHECK_TEXT(rs_script_sha(same), rs_script_sha(script));
-    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
     CHECK_INT(rs_reply_type(reply), RS_REPLY_NIL);
     rs_reply_free(reply);
     rs_script_free(script);
@@ -152,11 +157,11 @@ static void a_script_of_no_bytes(void) {
 static void a_script_with_a_nul(void) {
     rs_script *whole = SCRIPT("return 5\0return 6"), *half = SCRIPT("return 5");
     CHECK(strcmp(rs_script_sha(whole), rs_script_sha(half)) != 0);
-    const rs_status status = rs_script_call(whole, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL);
+    const rs_status status = rs_script_call(whole, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL);
     CHECK(status == RS_OK || status == RS_ERR_COMPILE);
     bool exists[2];
     const char *shas[] = {rs_script_sha(whole), rs_script_sha(half)};
-    CHECK_OK(rs_client_script_exists(client, 2, shas, exists, &err));
+    CHECK_OK(rs_client_script_exists(client, 2, shas, NULL, exists, &err));
     CHECK_INT(exists[0], status == RS_OK);
     CHECK(!exists[1]);
     rs_script_free(whole);
@@ -173,7 +178,7 @@ static void a_hundred_thousand_arguments(void) {
         snprintf(texts[i], sizeof texts[i], "%d", i);
         args[i] = texts[i];
     }
-    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, COUNT, args, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, COUNT, args, NULL, NULL, &reply, &err));
     CHECK_INT(rs_reply_integer(rs_reply_element(reply, 0)), COUNT);
     CHECK_STRING(rs_reply_element(reply, 1), "0");
     CHECK_STRING(rs_reply_element(reply, 2), "99999");
@@ -186,7 +191,7 @@ static void nothing_is_kept_after_the_call(void) {
     rs_script *script = script_of(lua, strlen(lua));
     rs_reply *reply = NULL;
     memset(lua, '!', strlen(lua));
-    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 1, (const char *const *)args, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 1, (const char *const *)args, NULL, NULL, &reply, &err));
     memset(arg, '!', strlen(arg));
     CHECK_STRING(reply, "value");
     rs_reply_free(reply);

@@ -6,15 +6,15 @@ static server *one, *two;
 static const char multiply_lua[] = "return redis.call('GET', KEYS[1]) * ARGV[1]";
 static const char *const foo[] = {"foo"}, *const five[] = {"5"};
 
-static rs_script *multiply_on(const rs_client *client) {
+static rs_script *multiply_on(rs_client *client) {
     rs_script *script = NULL;
-    CHECK_OK(rs_script_register(client, multiply_lua, strlen(multiply_lua), &script, &err));
+    CHECK_OK(rs_script_register(client, multiply_lua, strlen(multiply_lua), NULL, &script, &err));
     return script;
 }
 
-static int64_t product(const rs_script *multiply, const rs_client *client) {
+static int64_t product(const rs_script *multiply, rs_client *client) {
     rs_reply *reply = NULL;
-    CHECK_OK(rs_script_call(multiply, client, 1, foo, NULL, 1, five, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(multiply, client, 1, foo, NULL, 1, five, NULL, NULL, &reply, &err));
     const int64_t value = rs_reply_integer(reply);
     rs_reply_free(reply);
     return value;
@@ -45,7 +45,7 @@ static void registered_client_freed(void) {
     rs_script *multiply = multiply_on(first);
     do_command(second, "SET", "foo", "3", NULL);
     rs_client_free(first);
-    CHECK_FAILS(RS_ERR_CLOSED, "", rs_script_call(multiply, NULL, 1, foo, NULL, 1, five, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_CLOSED, "", rs_script_call(multiply, NULL, 1, foo, NULL, 1, five, NULL, NULL, NULL, &err));
     CHECK_INT(product(multiply, second), 15);
     rs_script_free(multiply);
     rs_client_free(second);
@@ -53,19 +53,19 @@ static void registered_client_freed(void) {
 
 static void a_closed_client(void) {
     rs_client *client = open_client(server_url(one)), *view = NULL;
-    CHECK_OK(rs_client_with_timeout(client, 1000, &view, &err));
+    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.timeout_ms = 1000), &view, &err));
     rs_script *multiply = multiply_on(client);
     rs_client_close(view);
     rs_client_close(client); /* again is fine */
     const char *ping[] = {"PING"};
-    CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_command(client, 1, ping, NULL, NULL, &err));
-    CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_command(view, 1, ping, NULL, NULL, &err));
-    CHECK_FAILS(RS_ERR_CLOSED, "", rs_script_call(multiply, NULL, 1, foo, NULL, 1, five, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_command(client, 1, ping, NULL, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_command(view, 1, ping, NULL, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_CLOSED, "", rs_script_call(multiply, NULL, 1, foo, NULL, 1, five, NULL, NULL, NULL, &err));
     CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_script_load(client, multiply, &err));
     CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_script_kill(client, &err));
     CHECK_FAILS(RS_ERR_CLOSED, "", rs_client_kill(client, NULL, &err));
     rs_error *err = NULL;
-    CHECK(rs_client_command(client, 1, ping, NULL, NULL, &err) != RS_OK);
+    CHECK(rs_client_command(client, 1, ping, NULL, NULL, NULL, &err) != RS_OK);
     CHECK(rs_error_is_not_executed(err));
     rs_error_free(err);
     rs_script_free(multiply);
@@ -76,18 +76,18 @@ static void a_closed_client(void) {
 /* The late reply must not surface in the next call. */
 static void a_deadline_of_its_own(void) {
     rs_client *client = open_client(server_url(one)), *view = NULL;
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "timeout_ms", rs_client_with_timeout(client, 0, &view, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "timeout_ms", rs_client_with_timeout(client, UINT64_MAX, &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "timeout_ms",
+                rs_client_with(client, RS_CALL_OPTIONS(.timeout_ms = UINT64_MAX), &view, &err));
     CHECK_NULL(view);
-    CHECK_OK(rs_client_with_timeout(client, 300, &view, &err));
+    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.timeout_ms = 300), &view, &err));
     rs_client *control = open_client(server_url(one));
     const char late[] = "return 'late'";
     rs_script *script = NULL;
     rs_error *err = NULL;
-    CHECK_OK(rs_script_register(client, late, strlen(late), &script, &err));
+    CHECK_OK(rs_script_register(client, late, strlen(late), NULL, &script, &err));
     /* A script may write: it is answered when that is over. */
     do_command(control, "CLIENT", "PAUSE", "600000", "WRITE", NULL);
-    CHECK_INT(rs_script_call(script, view, 0, NULL, NULL, 0, NULL, NULL, NULL, &err), RS_ERR_INDETERMINATE);
+    CHECK_INT(rs_script_call(script, view, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, &err), RS_ERR_INDETERMINATE);
     CHECK(rs_error_is_indeterminate(err));
     CHECK(!rs_error_is_not_executed(err));
     rs_error_free(err);
@@ -97,7 +97,7 @@ static void a_deadline_of_its_own(void) {
     CHECK_STRING(reply, "next");
     rs_reply_free(reply);
     /* The script's own client has the time. */
-    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
     CHECK_STRING(reply, "late");
     rs_reply_free(reply);
     rs_script_free(script);
@@ -148,7 +148,7 @@ static void options(void) {
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_call_timeout_ms(options, 0, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "silence", rs_options_set_silence_timeout_ms(options, 0, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_client_name(options, "two words", &err));
-    CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_keepalive_s(options, 32768, &err));
+    CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_keepalive_ms(options, 32767001, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_reconnect_backoff_ms(options, 2, 1, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_max_reply_bytes(options, 65535, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_max_reply_depth(options, 7, &err));
@@ -157,7 +157,7 @@ static void options(void) {
     CHECK_OK(rs_options_set_connect_timeout_ms(options, 4000, &err));
     CHECK_OK(rs_options_set_call_timeout_ms(options, 9000, &err));
     CHECK_OK(rs_options_set_silence_timeout_ms(options, 700, &err));
-    CHECK_OK(rs_options_set_keepalive_s(options, 0, &err));
+    CHECK_OK(rs_options_set_keepalive_ms(options, 0, &err));
     CHECK_OK(rs_options_set_reconnect_backoff_ms(options, 1, 10, &err));
     CHECK_OK(rs_options_set_reconnect_attempts(options, 0, &err));
     CHECK_OK(rs_options_set_max_reply_bytes(options, 65536, &err));
@@ -168,7 +168,7 @@ static void options(void) {
     CHECK_STRING(reply, "tester");
     rs_reply_free(reply);
     const char *eval[] = {"EVAL", "return string.rep('x', 100000)", "0"};
-    CHECK_FAILS(RS_ERR_REPLY_LIMIT, "", rs_client_command(client, 3, eval, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_REPLY_LIMIT, "", rs_client_command(client, 3, eval, NULL, NULL, NULL, &err));
     do_command(client, "PING", NULL);
     rs_client_free(client);
 }
@@ -197,15 +197,16 @@ static void urls_and_options_that_do_not_fit(void) {
 
 static void routes_that_cannot_be(void) {
     rs_client *client = open_client(server_url(one)), *view = NULL;
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "read_from", rs_client_with_read_from(client, -1, &view, &err));
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "read_from",
-                rs_client_with_read_from(client, RS_READ_FROM_REPLICA + 1, &view, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "16384", rs_client_with_route_slot(client, 16384, &view, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "65535", rs_client_with_route_slot(client, UINT16_MAX, &view, &err));
+                rs_client_with(client, RS_CALL_OPTIONS(.read_from = -1), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "read_from",
+                rs_client_with(client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_REPLICA + 1), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "16384", rs_client_with(client, TO_SLOT(16384), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "65535", rs_client_with(client, TO_SLOT(UINT16_MAX), &view, &err));
     const char *const nodes[] = {"", "127.0.0.1", "127.0.0.1:", ":6379", "127.0.0.1:65536", "[::1", "redis://a:1"};
     for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
-        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "host:port", rs_client_with_route_node(client, nodes[i], &view, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "key", rs_client_with_route_key(client, "foo", SIZE_MAX, &view, &err));
+        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "host:port", rs_client_with(client, TO_NODE(nodes[i]), &view, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "route_to", rs_client_with(client, TO_KEY("foo", SIZE_MAX), &view, &err));
     CHECK_NULL(view);
     rs_client_free(client);
 }
@@ -217,16 +218,16 @@ static void routes_on_a_single_server(void) {
     rs_pipeline *pipeline = NULL;
     rs_reply *reply = NULL;
     do_command(client, "SET", "foo", "3", NULL);
-    CHECK_OK(rs_script_register(client, "return 7", 8, &without_keys, &err));
-    CHECK_OK(rs_client_with_route_key(client, "a\0b", 3, &views[0], &err));
-    CHECK_OK(rs_client_with_route_key(client, NULL, 0, &views[1], &err)); /* a key may be empty */
-    CHECK_OK(rs_client_with_route_slot(client, 16383, &views[2], &err));
-    CHECK_OK(rs_client_with_route_node(client, "example.org:1", &views[3], &err));
-    CHECK_OK(rs_client_with_route_node(client, server_tcp_url(two) + strlen("redis://"), &views[4], &err));
-    CHECK_OK(rs_client_with_read_from(client, RS_READ_FROM_PREFER_REPLICA, &views[5], &err));
+    CHECK_OK(rs_script_register(client, "return 7", 8, NULL, &without_keys, &err));
+    CHECK_OK(rs_client_with(client, TO_KEY("a\0b", 3), &views[0], &err));
+    CHECK_OK(rs_client_with(client, TO_KEY(NULL, 0), &views[1], &err)); /* a key may be empty */
+    CHECK_OK(rs_client_with(client, TO_SLOT(16383), &views[2], &err));
+    CHECK_OK(rs_client_with(client, TO_NODE("example.org:1"), &views[3], &err));
+    CHECK_OK(rs_client_with(client, TO_NODE(server_tcp_url(two) + strlen("redis://")), &views[4], &err));
+    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_PREFER_REPLICA), &views[5], &err));
     for (int i = 0; i < 6; i++) {
         CHECK_INT(product(multiply, views[i]), 15);
-        CHECK_OK(rs_script_call_ro(without_keys, views[i], 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+        CHECK_OK(rs_script_call(without_keys, views[i], 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, &reply, &err));
         CHECK_INT(rs_reply_integer(reply), 7);
         rs_reply_free(reply);
         do_command(views[i], "DBSIZE", NULL);
@@ -234,22 +235,22 @@ static void routes_on_a_single_server(void) {
     }
 
     rs_client *all = NULL;
-    CHECK_OK(rs_client_with_route_all(client, &all, &err));
+    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_ALL), &all, &err));
     reply = command(all, "ECHO", "hello", NULL);
     CHECK_INT(rs_reply_type(reply), RS_REPLY_MAP);
     CHECK_INT(rs_reply_len(reply), 2);
     CHECK_STRING(rs_reply_element(reply, 0), server_tcp_url(two) + strlen("redis://"));
     CHECK_STRING(rs_reply_element(reply, 1), "hello");
     rs_reply_free(reply);
-    CHECK_OK(rs_script_call(without_keys, all, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(without_keys, all, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
     CHECK_INT(rs_reply_len(reply), 2);
     CHECK_INT(rs_reply_integer(rs_reply_element(reply, 1)), 7);
     rs_reply_free(reply);
     const char *const ping[] = {"PING"};
     for (uint32_t flags = 0; flags <= RS_PIPELINE_ATOMIC; flags++) {
         CHECK_OK(rs_pipeline_new(all, flags, &pipeline, &err));
-        CHECK_OK(rs_pipeline_command(pipeline, 1, ping, NULL, &err));
-        CHECK_FAILS(RS_ERR_NO_ROUTE, "", rs_pipeline_exec(pipeline, &reply, &err));
+        CHECK_OK(rs_pipeline_command(pipeline, 1, ping, NULL, NULL, &err));
+        CHECK_FAILS(RS_ERR_NO_ROUTE, "", rs_pipeline_exec(pipeline, NULL, &reply, &err));
         CHECK_NULL(reply);
         rs_pipeline_free(pipeline);
     }
@@ -260,14 +261,14 @@ static void routes_on_a_single_server(void) {
 }
 
 /* Whether the server that runs a read-only script is "master" or "slave". */
-static void check_role(const rs_script *role, const rs_client *client, const char *want) {
+static void check_role(const rs_script *role, rs_client *client, const char *want) {
     rs_reply *reply = NULL;
-    CHECK_OK(rs_script_call_ro(role, client, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(role, client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, &reply, &err));
     CHECK_STRING(reply, want);
     rs_reply_free(reply);
 }
 
-static int is_following(const rs_client *replica) {
+static int is_following(rs_client *replica) {
     rs_reply *info = command(replica, "INFO", "replication", NULL);
     const int is_following = strstr(rs_reply_string(info, NULL), "master_link_status:up") != NULL;
     rs_reply_free(info);
@@ -284,26 +285,27 @@ static void read_only_calls_on_a_replica(void) {
     snprintf(port, sizeof port, "%d", server_port(one));
     do_command(replica, "REPLICAOF", "127.0.0.1", port, NULL);
     WAIT_UNTIL(is_following(replica));
-    CHECK_OK(rs_script_register(NULL, lua, strlen(lua), &role, &err));
+    CHECK_OK(rs_script_register(NULL, lua, strlen(lua), NULL, &role, &err));
 
     CHECK_OK(rs_options_set_read_from(options, RS_READ_FROM_REPLICA, &err));
     CHECK_OK(rs_client_open(server_tcp_url(one), options, &client, &err));
     check_role(role, client, "slave");
     rs_reply *reply = NULL;
-    CHECK_OK(rs_script_call(role, client, 0, NULL, NULL, 0, NULL, NULL, &reply, &err)); /* not read-only */
+    CHECK_OK(rs_script_call(role, client, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err)); /* not read-only */
     CHECK_STRING(reply, "master");
     rs_reply_free(reply);
-    CHECK_OK(rs_client_with_read_from(client, RS_READ_FROM_PRIMARY, &view, &err));
+    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_PRIMARY), &view, &err));
     check_role(role, view, "master");
     rs_client_free(view);
-    CHECK_OK(rs_client_with_read_from(client, RS_READ_FROM_PREFER_REPLICA, &view, &err));
+    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_PREFER_REPLICA), &view, &err));
     check_role(role, view, "slave");
 
     /* Without it, the one falls back and the other does not. */
     rs_client_free(replica);
     server_stop(follower);
     check_role(role, view, "master");
-    CHECK_FAILS(RS_ERR_CONNECT, "replica", rs_script_call_ro(role, client, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_CONNECT, "replica",
+                rs_script_call(role, client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
     rs_options_free(options);
     rs_client_free(view);
     rs_client_free(client);
@@ -317,13 +319,13 @@ static void administration(void) {
     bool exists[2];
     for (int32_t mode = RS_FLUSH_DEFAULT; mode <= RS_FLUSH_ASYNC; mode++) {
         CHECK_OK(rs_client_script_load(client, multiply, &err));
-        CHECK_OK(rs_client_script_exists(client, 2, shas, exists, &err));
+        CHECK_OK(rs_client_script_exists(client, 2, shas, NULL, exists, &err));
         CHECK(exists[0] && !exists[1]);
         CHECK_OK(rs_client_script_flush(client, mode, &err));
-        CHECK_OK(rs_client_script_exists(client, 2, shas, exists, &err));
+        CHECK_OK(rs_client_script_exists(client, 2, shas, NULL, exists, &err));
         CHECK(!exists[0] && !exists[1]);
     }
-    CHECK_OK(rs_client_script_exists(client, 0, NULL, NULL, &err));
+    CHECK_OK(rs_client_script_exists(client, 0, NULL, NULL, NULL, &err));
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "mode", rs_client_script_flush(client, 3, &err));
     rs_error *err = NULL;
     CHECK_INT(rs_client_script_kill(client, &err), RS_ERR_SERVER);
@@ -333,7 +335,7 @@ static void administration(void) {
     CHECK_TEXT(rs_error_server_code(err), "NOTBUSY");
     rs_error_free(err);
     rs_reply *source = NULL;
-    const rs_status shown = rs_client_script_show(client, shas[1], &source, &err);
+    const rs_status shown = rs_client_script_show(client, shas[1], strlen(shas[1]), &source, &err);
     CHECK(shown == RS_OK || shown == RS_ERR_NOT_SUPPORTED); /* Valkey 8, Redis */
     CHECK_NULL(source);
     rs_error_free(err);

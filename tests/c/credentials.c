@@ -147,10 +147,10 @@ static void after_the_client(void) {
     CHECK_OK(rs_options_set_lazy_connect(options, true, &err));
     for (int round = 0; round < 2; round++) {
         CHECK_OK(rs_client_open(server_tcp_url(redis), options, &client, &err));
-        CHECK_OK(rs_client_with_timeout(client, 50, &view, &err));
+        CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.timeout_ms = 50), &view, &err));
         rs_error *error = NULL;
         const char *ping = "PING";
-        CHECK(rs_client_command(view, 1, &ping, NULL, NULL, &error) != RS_OK);
+        CHECK(rs_client_command(view, 1, &ping, NULL, NULL, NULL, &error) != RS_OK);
         CHECK(rs_error_is_not_executed(error));
         rs_error_free(error);
         rs_client_free(view);
@@ -178,9 +178,9 @@ static void frees_its_client(void) {
     rs_client *admin = open_client(server_url(redis));
     do_command(admin, "CLIENT", "KILL", "USER", "app", NULL);
     rs_client_free(admin);
-    CHECK_OK(rs_queue_new(1, &queue, &err));
+    CHECK_OK(rs_queue_new(1, 0, &queue, &err));
     const char *ping = "PING";
-    CHECK_OK(rs_client_submit(client, 1, &ping, NULL, queue, 7, &err));
+    CHECK_OK(rs_client_submit(client, 1, &ping, NULL, NULL, queue, 7, &err));
     rs_completion done;
     size_t count = 0;
     CHECK_OK(rs_queue_poll(queue, &done, 1, 60000, &count, &err));

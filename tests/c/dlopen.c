@@ -15,7 +15,8 @@ int main(int argc, char **argv) {
     CHECK_INT(argc, 3); /* the library, and a URL */
     for (int round = 0; round < 20; round++) {
         rs_status (*open)(const char *, const rs_options *, rs_client **, rs_error **);
-        rs_status (*run)(const rs_client *, size_t, const char *const *, const size_t *, rs_reply **, rs_error **);
+        rs_status (*run)(rs_client *, size_t, const char *const *, const size_t *,
+                         const rs_call_options *, rs_reply **, rs_error **);
         void (*free_client)(rs_client *);
         void (*free_reply)(rs_reply *);
         const char *words[] = {"PING"};
@@ -28,7 +29,7 @@ int main(int argc, char **argv) {
         find(library, "rs_client_free", &free_client);
         find(library, "rs_reply_free", &free_reply);
         CHECK_INT(open(argv[2], NULL, &client, NULL), RS_OK);
-        CHECK_INT(run(client, 1, words, NULL, &reply, NULL), RS_OK);
+        CHECK_INT(run(client, 1, words, NULL, NULL, &reply, NULL), RS_OK);
         free_reply(reply);
         free_client(client);
         CHECK_INT(dlclose(library), 0);

@@ -10,8 +10,8 @@ static rs_error *failure_of(const char *lua) {
     rs_script *script = NULL;
     rs_reply *reply = (rs_reply *)&script;
     rs_error *err = NULL;
-    CHECK_OK(rs_script_register(client, lua, strlen(lua), &script, &err));
-    CHECK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err) != RS_OK);
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &script, &err));
+    CHECK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err) != RS_OK);
     CHECK_NULL(reply);
     rs_script_free(script);
     return err;
@@ -57,9 +57,9 @@ static void a_forged_noscript(void) {
 
 static void a_refused_command(void) {
     const char *multi[] = {"MULTI"};
-    CHECK_FAILS(RS_ERR_COMMAND_REFUSED, "", rs_client_command(client, 1, multi, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_COMMAND_REFUSED, "", rs_client_command(client, 1, multi, NULL, NULL, NULL, &err));
     rs_error *err = NULL;
-    CHECK(rs_client_command(client, 1, multi, NULL, NULL, &err) != RS_OK);
+    CHECK(rs_client_command(client, 1, multi, NULL, NULL, NULL, &err) != RS_OK);
     CHECK(rs_error_is_not_executed(err));
     CHECK_TEXT(rs_error_server_code(err), "");
     rs_error_free(err);
@@ -68,12 +68,13 @@ static void a_refused_command(void) {
 static void a_read_only_call_that_writes(void) {
     const char *lua = "return redis.call('SET', 'ro', '1')", *flagged = "#!lua\nreturn 1";
     rs_script *script = NULL;
-    CHECK_OK(rs_script_register(client, lua, strlen(lua), &script, &err));
-    CHECK_FAILS(RS_ERR_SERVER, "rite", rs_script_call_ro(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &script, &err));
+    CHECK_FAILS(RS_ERR_SERVER, "rite",
+                rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
     rs_script_free(script);
-    CHECK_OK(rs_script_register(client, flagged, strlen(flagged), &script, &err));
+    CHECK_OK(rs_script_register(client, flagged, strlen(flagged), NULL, &script, &err));
     CHECK_FAILS(RS_ERR_NOT_READ_ONLY, "no-writes",
-                rs_script_call_ro(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
+                rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
     rs_script_free(script);
 }
 

@@ -40,20 +40,16 @@ static rs_client *client_of(listener *l) {
 static void each_call_is_told_of(void) {
     listener l = {0};
     rs_client *client = client_of(&l);
-    rs_script *script = NULL;
+    rs_script *script = NULL, *named = NULL;
     CHECK_INT(l.count, 0);
-    CHECK_OK(rs_script_register(client, "return 1", 8, &script, &err));
+    CHECK_OK(rs_script_register(client, "return 1", 8, NULL, &script, &err));
+    CHECK_OK(rs_script_register(client, "return 1", 8, RS_SCRIPT_OPTIONS(.name = "one", .name_len = 3), &named, &err));
     const char *sha = rs_script_sha(script);
-    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
-    CHECK_OK(rs_script_set_name(script, "one", &err));
-    CHECK_OK(rs_script_set_name(script, "one", &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "has another", rs_script_set_name(script, "two", &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "empty", rs_script_set_name(script, "", &err));
-    CHECK_TEXT(rs_script_sha(script), sha);
-    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, &err));
+    CHECK_OK(rs_script_call(named, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, &err));
     do_command(client, "SET", "k", "v", NULL);
     const char *wrong[] = {"HGET", "k", "f"};
-    CHECK_FAILS(RS_ERR_SERVER, "WRONGTYPE", rs_client_command(client, 3, wrong, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_SERVER, "WRONGTYPE", rs_client_command(client, 3, wrong, NULL, NULL, NULL, &err));
     CHECK_INT(l.count, 4);
     CHECK_TEXT(l.names[0], sha);
     CHECK_TEXT(l.shas[1], sha);
@@ -62,13 +58,14 @@ static void each_call_is_told_of(void) {
     CHECK_NULL(l.events[2].sha);
     for (int i = 0; i < 4; i++) {
         const rs_call_event *e = &l.events[i];
-        CHECK_INT(e->kind, i < 2 ? RS_CALL_SCRIPT : RS_CALL_COMMAND);
+        CHECK_INT(e->kind, i < 2 ? RS_CALL_KIND_SCRIPT : RS_CALL_KIND_COMMAND);
         CHECK_INT(e->status, i < 3 ? RS_OK : RS_ERR_SERVER);
         CHECK_INT(e->reason, i < 3 ? 0 : RS_REASON_SERVER);
         CHECK(e->attempts == 1 && e->items == 1 && e->bytes_sent > 0 && e->bytes_received > 0 && e->duration_ns > 0);
         CHECK_TEXT(l.nodes[i], server_tcp_url(redis) + strlen("redis://"));
     }
     rs_script_free(script);
+    rs_script_free(named);
     rs_client_free(client);
     CHECK_INT(l.freed, 1);
 }
@@ -107,9 +104,8 @@ static void scripts_have_figures(void) {
     CHECK_OK(rs_client_script_stats(client, &figures, &err));
     CHECK_INT(rs_reply_len(figures), 0);
     rs_reply_free(figures);
-    CHECK_OK(rs_script_register(client, "return 1", 8, &script, &err));
-    CHECK_OK(rs_script_set_name(script, "one", &err));
-    for (int i = 0; i < 5; i++) CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
+    CHECK_OK(rs_script_register(client, "return 1", 8, RS_SCRIPT_OPTIONS(.name = "one", .name_len = 3), &script, &err));
+    for (int i = 0; i < 5; i++) CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, &err));
     CHECK_OK(rs_client_script_stats(client, &figures, &err));
     check_figures(figures, 5);
     rs_reply_free(figures);
@@ -120,7 +116,7 @@ static void scripts_have_figures(void) {
     rs_queue *queue = NULL;
     rs_completion done;
     size_t count = 0;
-    CHECK_OK(rs_queue_new(10, &queue, &err));
+    CHECK_OK(rs_queue_new(10, 0, &queue, &err));
     CHECK_OK(rs_client_submit_packed(client, 0, NULL, (const char *)call, sizeof call, queue, &err));
     CHECK_OK(rs_queue_poll(queue, &done, 1, 60000, &count, &err));
     CHECK_INT(count, 1);

@@ -33,7 +33,7 @@ typedef struct {
 
 static void run_single(const rs_script *script, const char *key, const char *number) {
     rs_reply *reply = NULL;
-    CHECK_OK(rs_script_call(script, client, 1, &key, NULL, 1, &number, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(script, client, 1, &key, NULL, 1, &number, NULL, NULL, &reply, &err));
     CHECK_INT(rs_reply_integer(reply), 1);
     rs_reply_free(reply);
 }
@@ -41,10 +41,10 @@ static void run_single(const rs_script *script, const char *key, const char *num
 static void run_together(rs_pipeline *pipeline, const rs_script *script, char keys[KEYS][16], const char *number) {
     for (int i = 0; i < KEYS; i++) {
         const char *key = keys[i];
-        CHECK_OK(rs_pipeline_script(pipeline, script, 1, &key, NULL, 1, &number, NULL, &err));
+        CHECK_OK(rs_pipeline_script(pipeline, script, 1, &key, NULL, 1, &number, NULL, NULL, &err));
     }
     rs_reply *replies = NULL;
-    CHECK_OK(rs_pipeline_exec(pipeline, &replies, &err));
+    CHECK_OK(rs_pipeline_exec(pipeline, NULL, &replies, &err));
     CHECK_INT(rs_reply_len(replies), KEYS);
     for (size_t i = 0; i < KEYS; i++) {
         const rs_reply *reply = rs_reply_element(replies, i);
@@ -61,7 +61,7 @@ static void *call_always(void *context) {
     rs_script *script = NULL;
     rs_pipeline *pipeline = NULL;
     const int len = snprintf(source, sizeof source, "%s%d", lua, me->id);
-    CHECK_OK(rs_script_register(client, source, (size_t)len, &script, &err));
+    CHECK_OK(rs_script_register(client, source, (size_t)len, NULL, &script, &err));
     CHECK_OK(rs_pipeline_new(client, me->form == TRANSACTION ? RS_PIPELINE_ATOMIC : 0, &pipeline, &err));
     for (int i = 0; i < KEYS; i++) snprintf(keys[i], sizeof keys[i], "%d:%d", me->id, i);
     const int rounds = calls / THREADS / KEYS;

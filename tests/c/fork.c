@@ -30,7 +30,7 @@ static void in_a_child(void (*test)(void)) {
 static void parent_is_well(void) {
     rs_reply *reply = NULL;
     const char *args[] = {"20"};
-    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 1, args, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 1, args, NULL, NULL, &reply, &err));
     CHECK_INT(rs_reply_integer(reply), 21);
     rs_reply_free(reply);
     CHECK_INT(stat_of(client, RS_STAT_RECONNECTS), 0); /* on the same connection still */
@@ -41,17 +41,18 @@ static void calls_in_the_child(void) {
     bool exists = true;
     const char *sha = rs_script_sha(script);
     rs_reply *source = NULL;
-    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_command(client, 1, ping, NULL, NULL, &err));
-    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
-    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_script_call_ro(script, client, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_command(client, 1, ping, NULL, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork",
+                rs_script_call(script, client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_load(client, script, &err));
-    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_exists(client, 1, &sha, &exists, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_exists(client, 1, &sha, NULL, &exists, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_flush(client, RS_FLUSH_SYNC, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_kill(client, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_kill(client, &source, &err));
-    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_show(client, sha, &source, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_script_show(client, sha, strlen(sha), &source, &err));
     rs_error *err = NULL;
-    CHECK(rs_client_command(client, 1, ping, NULL, NULL, &err) != RS_OK);
+    CHECK(rs_client_command(client, 1, ping, NULL, NULL, NULL, &err) != RS_OK);
     CHECK(rs_error_is_not_executed(err));
     rs_error_free(err);
 }
@@ -60,7 +61,7 @@ static void a_client_of_the_childs_own(void) {
     rs_client *own = open_client(server_url(redis));
     const char *args[] = {"1"};
     rs_reply *reply = NULL;
-    CHECK_OK(rs_script_call(script, own, 0, NULL, NULL, 1, args, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(script, own, 0, NULL, NULL, 1, args, NULL, NULL, &reply, &err));
     CHECK_INT(rs_reply_integer(reply), 2);
     rs_reply_free(reply);
     rs_client_free(own);
@@ -109,7 +110,7 @@ static void *call_on_and_on(void *context) {
     while (!over) {
         rs_reply *reply = NULL;
         uint64_t stats[RS_STAT_COUNT];
-        CHECK_OK(rs_script_call(at_work.script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+        CHECK_OK(rs_script_call(at_work.script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
         rs_reply_free(reply);
         rs_client_stats(at_work.client, stats, RS_STAT_COUNT);
     }
@@ -122,7 +123,9 @@ static void *submit_on_and_on(void *context) {
     while (!over) {
         rs_completion done[AT_ONCE];
         size_t count = 0;
-        for (int i = 0; i < AT_ONCE; i++) rs_client_submit(at_work.client, 1, ping, NULL, at_work.queue, 1, NULL);
+        for (int i = 0; i < AT_ONCE; i++)
+            if (rs_client_submit(at_work.client, 1, ping, NULL, NULL, at_work.queue, 1, NULL) != RS_OK)
+                break; /* it is full */
         CHECK_OK(rs_queue_poll(at_work.queue, done, AT_ONCE, 10, &count, &err));
         for (size_t i = 0; i < count; i++) {
             rs_reply_free(done[i].reply);
@@ -150,18 +153,18 @@ static void everything_in_the_child(everything *idle) {
     rs_client *const unused[] = {at_work.client, idle->client};
     alarm(CHILD_S); /* far beyond what it takes: it hangs then, and is killed */
     CHECK_INT(rs_queue_len(at_work.queue), 0);
-    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_queue_poll(at_work.queue, &completion, 1, -1, &count, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_queue_poll(at_work.queue, &completion, 1, RS_FOREVER, &count, &err));
     CHECK_INT(count, 0);
     for (int i = 0; i < 2; i++)
-        CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_command(unused[i], 1, ping, NULL, &reply, &err));
+        CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_command(unused[i], 1, ping, NULL, NULL, &reply, &err));
     call_everything(idle, RS_ERR_FORKED);
 
     everything own = everything_of(server_url(redis));
     call_everything(&own, RS_OK);
     /* Its own, of its parent's. */
-    CHECK_OK(rs_script_call(idle->script, own.client, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(idle->script, own.client, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
     rs_reply_free(reply);
-    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_submit(own.client, 1, ping, NULL, at_work.queue, 1, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_submit(own.client, 1, ping, NULL, NULL, at_work.queue, 1, &err));
     /* And a child's child. */
     int status = 0;
     const pid_t grandchild = fork();
@@ -217,7 +220,7 @@ int main(void) {
     redis = server_start();
     client = open_client(server_url(redis));
     const char lua[] = "return ARGV[1] + 1";
-    CHECK_OK(rs_script_register(client, lua, strlen(lua), &script, &err));
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &script, &err));
     parent_is_well();
     RUN(a_childs_calls_are_refused);
     RUN(a_child_opens_its_own);

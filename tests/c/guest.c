@@ -76,7 +76,7 @@ static void look_from_the_log(void *context, const rs_event *event) {
     if (!pthread_equal(pthread_self(), host)) look_at_signals();
 }
 
-static void take(const rs_queue *queue, rs_status expected) {
+static void take(rs_queue *queue, rs_status expected) {
     rs_completion completion;
     size_t count = 0;
     CHECK_OK(rs_queue_poll(queue, &completion, 1, 60000, &count, &err));
@@ -103,10 +103,10 @@ static void no_thread_takes_signals_of_the_hosts(void) {
     CHECK_OK(rs_options_set_log(options, look_from_the_log, NULL, NULL, &err));
     CHECK_OK(rs_options_set_lazy_connect(options, true, &err));
     CHECK_OK(rs_client_open(url, options, &client, &err));
-    CHECK_OK(rs_queue_new(10, &queue, &err));
-    CHECK_OK(rs_client_submit(client, 1, ping, NULL, queue, 1, &err));
+    CHECK_OK(rs_queue_new(10, 0, &queue, &err));
+    CHECK_OK(rs_client_submit(client, 1, ping, NULL, NULL, queue, 1, &err));
     take(queue, RS_OK);
-    CHECK_OK(rs_client_submit(client, 3, wait, NULL, queue, 2, &err));
+    CHECK_OK(rs_client_submit(client, 3, wait, NULL, NULL, queue, 2, &err));
     WAIT_UNTIL(stat_of(client, RS_STAT_IN_FLIGHT) == 1);
     CHECK(threads_seen >= KINDS);
     /* This thread's own mask is what it was, and as it is no thread takes what this one blocks: it would end the
@@ -168,10 +168,10 @@ static rs_client *lazy_client(const char *url, listener *l) {
     return client;
 }
 
-static rs_queue *submit_ping(const rs_client *client) {
+static rs_queue *submit_ping(rs_client *client) {
     rs_queue *queue = NULL;
-    CHECK_OK(rs_queue_new(10, &queue, &err));
-    CHECK_OK(rs_client_submit(client, 1, ping, NULL, queue, 1, &err));
+    CHECK_OK(rs_queue_new(10, 0, &queue, &err));
+    CHECK_OK(rs_client_submit(client, 1, ping, NULL, NULL, queue, 1, &err));
     return queue;
 }
 
@@ -216,7 +216,7 @@ static void freed_in_the_log_callback_of_a_call(void) {
     static rs_client *client; /* found by those who look for leaks */
     client = lazy_client("redis://127.0.0.1:1", &l);
     l.to_free = client;
-    const rs_status status = rs_client_command(client, 1, ping, NULL, NULL, NULL);
+    const rs_status status = rs_client_command(client, 1, ping, NULL, NULL, NULL, NULL);
     CHECK(status == RS_ERR_CONNECT || status == RS_ERR_CLOSED);
     CHECK_INT(l.told, 1);
 }
@@ -307,22 +307,22 @@ static void a_thread_that_cannot_be_started_is_an_error(void) {
     rs_queue *queue = NULL;
     static listener l;
     rs_client *lazy = lazy_client(server_url(redis), &l);
-    CHECK_OK(rs_queue_new(10, &queue, &err));
+    CHECK_OK(rs_queue_new(10, 0, &queue, &err));
     no_threads = true;
-    CHECK_FAILS(RS_ERR_RESOURCES, "thread", rs_client_submit(client, 1, ping, NULL, queue, 1, &err));
+    CHECK_FAILS(RS_ERR_RESOURCES, "thread", rs_client_submit(client, 1, ping, NULL, NULL, queue, 1, &err));
     CHECK_INT(rs_queue_len(queue), 0);
     CHECK_FAILS(RS_ERR_CONNECT, "thread", rs_client_open("redis://localhost:1", NULL, &other, &err));
     do_command(client, "PING", NULL);
     no_threads = false;
-    CHECK_OK(rs_client_submit(client, 1, ping, NULL, queue, 1, &err));
+    CHECK_OK(rs_client_submit(client, 1, ping, NULL, NULL, queue, 1, &err));
     take(queue, RS_OK);
     /* One thread is enough: connecting takes none. */
     no_threads_but = 1;
     no_threads = true;
-    CHECK_OK(rs_client_submit(lazy, 1, ping, NULL, queue, 1, &err));
+    CHECK_OK(rs_client_submit(lazy, 1, ping, NULL, NULL, queue, 1, &err));
     take(queue, RS_OK);
     no_threads = false;
-    CHECK_OK(rs_client_submit(lazy, 1, ping, NULL, queue, 1, &err));
+    CHECK_OK(rs_client_submit(lazy, 1, ping, NULL, NULL, queue, 1, &err));
     take(queue, RS_OK);
     rs_client_free(client);
     rs_client_free(lazy);

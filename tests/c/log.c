@@ -35,14 +35,14 @@ static void is_told_and_freed_with_the_last_client(void) {
     CHECK_OK(rs_options_set_log(options, hear, &l, forget, &err));
     CHECK_OK(rs_client_open(server_url(redis), options, &client, &err));
     CHECK(l.messages > 0);
-    CHECK_INT(l.level, RS_LOG_INFO);
+    CHECK_INT(l.level, RS_LOG_LEVEL_INFO);
     CHECK_HOLDS(l.last, "connected");
     CHECK(l.kind == RS_EVENT_CONNECTED && l.status == RS_OK && l.reason == 0);
     CHECK_TEXT(l.node, server_url(redis) + strlen("unix://"));
     CHECK_OK(rs_client_open(server_url(redis), options, &other, &err));
     rs_options_free(options);
     CHECK_INT(l.freed, 0);
-    CHECK_OK(rs_client_with_timeout(client, 1000, &view, &err));
+    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.timeout_ms = 1000), &view, &err));
     rs_client_free(client);
     rs_client_free(other);
     CHECK_INT(l.freed, 0);
@@ -59,7 +59,7 @@ static void failures_and_no_secrets(void) {
     CHECK_OK(rs_options_set_log(options, hear, &l, forget, &err));
     CHECK_FAILS(RS_ERR_AUTH, "", rs_client_open(url, options, &client, &err));
     CHECK(l.messages > 0);
-    CHECK_INT(l.level, RS_LOG_ERROR);
+    CHECK_INT(l.level, RS_LOG_LEVEL_ERROR);
     CHECK(l.kind == RS_EVENT_AUTH_FAILED && l.status == RS_ERR_AUTH && l.reason == RS_REASON_SERVER);
     CHECK_TEXT(l.node, server_tcp_url(redis) + strlen("redis://"));
     CHECK(strstr(l.last, "tell-nobody") == NULL);

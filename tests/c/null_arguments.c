@@ -46,31 +46,36 @@ static void views(void) {
         CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "view is NULL", call(client, NULL, &err));                                \
         CHECK_INT(call(client, NULL, NULL), RS_ERR_INVALID_ARGUMENT);                                                  \
     } while (0)
-#define CALL(client, view, err) rs_client_with_timeout(client, 1, view, err)
+#define CALL(client, view, err) rs_client_with(client, RS_CALL_OPTIONS(.timeout_ms = 1), view, err)
     VIEW(CALL);
 #undef CALL
-#define CALL(client, view, err) rs_client_with_read_from(client, RS_READ_FROM_PRIMARY, view, err)
+#define CALL(client, view, err) rs_client_with(client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_PRIMARY), view, err)
     VIEW(CALL);
 #undef CALL
-#define CALL(client, view, err) rs_client_with_route_key(client, "foo", 3, view, err)
+#define CALL(client, view, err) rs_client_with(client, TO_KEY("foo", 3), view, err)
     VIEW(CALL);
 #undef CALL
-#define CALL(client, view, err) rs_client_with_route_slot(client, 0, view, err)
+#define CALL(client, view, err) rs_client_with(client, TO_SLOT(0), view, err)
     VIEW(CALL);
 #undef CALL
-#define CALL(client, view, err) rs_client_with_route_node(client, "127.0.0.1:6379", view, err)
+#define CALL(client, view, err) rs_client_with(client, TO_NODE("a:1"), view, err)
     VIEW(CALL);
 #undef CALL
-    VIEW(rs_client_with_route_all);
+#define CALL(client, view, err) rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_ALL), view, err)
+    VIEW(CALL);
+#undef CALL
+#define CALL(client, view, err) rs_client_with(client, NULL, view, err)
+    VIEW(CALL);
+#undef CALL
 #undef VIEW
     out = STALE;
-#define CALL(err) rs_client_with_route_key(client, NULL, 1, &out, err)
-    REFUSES("key", CALL);
+#define CALL(err) rs_client_with(client, TO_KEY(NULL, 1), &out, err)
+    REFUSES("options.route_to", CALL);
 #undef CALL
     CHECK_NULL(out);
     out = STALE;
-#define CALL(err) rs_client_with_route_node(client, NULL, &out, err)
-    REFUSES("node", CALL);
+#define CALL(err) rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_len = 1), &out, err)
+    REFUSES("options.route_to", CALL);
 #undef CALL
     CHECK_NULL(out);
 }
@@ -79,95 +84,91 @@ static void commands(void) {
     rs_reply *out = STALE;
     const char *const with_null[] = {"GET", NULL};
     const size_t lengths[] = {3, 3};
-#define CALL(err) rs_client_command(NULL, 2, words, NULL, &out, err)
+#define CALL(err) rs_client_command(NULL, 2, words, NULL, NULL, &out, err)
     REFUSES("client", CALL);
 #undef CALL
     CHECK_NULL(out);
     out = STALE;
-#define CALL(err) rs_client_command(client, 2, NULL, NULL, &out, err)
+#define CALL(err) rs_client_command(client, 2, NULL, NULL, NULL, &out, err)
     REFUSES("argv", CALL);
 #undef CALL
     CHECK_NULL(out);
     out = STALE;
-#define CALL(err) rs_client_command(client, 2, with_null, NULL, &out, err)
+#define CALL(err) rs_client_command(client, 2, with_null, NULL, NULL, &out, err)
     REFUSES("argv[1]", CALL);
 #undef CALL
     CHECK_NULL(out);
-#define CALL(err) rs_client_command(client, 2, with_null, lengths, &out, err)
+#define CALL(err) rs_client_command(client, 2, with_null, lengths, NULL, &out, err)
     REFUSES("argv[1]", CALL);
 #undef CALL
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "", rs_client_command(client, 0, NULL, NULL, &out, &err));
-    CHECK_OK(rs_client_command(client, 2, words, NULL, NULL, &err));
-    CHECK_INT(rs_client_command(client, 2, words, NULL, NULL, NULL), RS_OK);
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "", rs_client_command(client, 0, NULL, NULL, NULL, &out, &err));
+    CHECK_OK(rs_client_command(client, 2, words, NULL, NULL, NULL, &err));
+    CHECK_INT(rs_client_command(client, 2, words, NULL, NULL, NULL, NULL), RS_OK);
 }
 
 static void registering(void) {
     rs_script *out = STALE;
-#define CALL(err) rs_script_register(client, NULL, 8, &out, err)
+#define CALL(err) rs_script_register(client, NULL, 8, NULL, &out, err)
     REFUSES("lua", CALL);
 #undef CALL
     CHECK_NULL(out);
-#define CALL(err) rs_script_register(client, "return 1", 8, NULL, err)
+#define CALL(err) rs_script_register(client, "return 1", 8, NULL, NULL, err)
     REFUSES("script", CALL);
 #undef CALL
     out = STALE;
-#define CALL(err) rs_script_register_with(client, NULL, 8, 0, &out, err)
-    REFUSES("lua", CALL);
+#define CALL(err) rs_script_register(client, "return 1", 8, RS_SCRIPT_OPTIONS(.name_len = 1), &out, err)
+    REFUSES("options.name", CALL);
 #undef CALL
     CHECK_NULL(out);
-#define CALL(err) rs_script_register_with(client, "return 1", 8, 0, NULL, err)
-    REFUSES("script", CALL);
-#undef CALL
     out = STALE;
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "flags", rs_script_register_with(client, "return 1", 8, 2, &out, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "flags",
+                rs_script_register(client, "return 1", 8, RS_SCRIPT_OPTIONS(.flags = 2), &out, &err));
     CHECK_NULL(out);
     CHECK_TEXT(rs_script_sha(NULL), "");
+    CHECK_TEXT(rs_script_name(NULL), "");
     rs_script_free(NULL);
     /* No client and no source are fine; a call then has to name a client. */
-    CHECK_OK(rs_script_register(NULL, NULL, 0, &out, &err));
-#define CALL(err) rs_script_call(out, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, err)
+    CHECK_OK(rs_script_register(NULL, NULL, 0, NULL, &out, &err));
+#define CALL(err) rs_script_call(out, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, err)
     REFUSES("client", CALL);
 #undef CALL
     rs_script_free(out);
 }
 
-typedef rs_status call_fn(const rs_script *, const rs_client *, size_t, const char *const *, const size_t *, size_t,
-                          const char *const *, const size_t *, rs_reply **, rs_error **);
-
-static void calling_with(call_fn *call) {
+static void calling_with(const rs_call_options *options) {
     rs_reply *out = STALE;
     const char *const with_null[] = {"a", NULL};
-#define CALL(err) call(NULL, client, 0, NULL, NULL, 0, NULL, NULL, &out, err)
+#define CALL(err) rs_script_call(NULL, client, 0, NULL, NULL, 0, NULL, NULL, options, &out, err)
     REFUSES("script", CALL);
 #undef CALL
     CHECK_NULL(out);
     out = STALE;
-#define CALL(err) call(script, NULL, 2, NULL, NULL, 0, NULL, NULL, &out, err)
+#define CALL(err) rs_script_call(script, NULL, 2, NULL, NULL, 0, NULL, NULL, options, &out, err)
     REFUSES("keys", CALL);
 #undef CALL
     CHECK_NULL(out);
     out = STALE;
-#define CALL(err) call(script, NULL, 2, with_null, NULL, 0, NULL, NULL, &out, err)
+#define CALL(err) rs_script_call(script, NULL, 2, with_null, NULL, 0, NULL, NULL, options, &out, err)
     REFUSES("keys[1]", CALL);
 #undef CALL
     CHECK_NULL(out);
     out = STALE;
-#define CALL(err) call(script, NULL, 0, NULL, NULL, 2, NULL, NULL, &out, err)
+#define CALL(err) rs_script_call(script, NULL, 0, NULL, NULL, 2, NULL, NULL, options, &out, err)
     REFUSES("args", CALL);
 #undef CALL
     CHECK_NULL(out);
     out = STALE;
-#define CALL(err) call(script, NULL, 0, NULL, NULL, 2, with_null, NULL, &out, err)
+#define CALL(err) rs_script_call(script, NULL, 0, NULL, NULL, 2, with_null, NULL, options, &out, err)
     REFUSES("args[1]", CALL);
 #undef CALL
     CHECK_NULL(out);
-    CHECK_OK(call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
-    CHECK_INT(call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL), RS_OK);
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, options, NULL, &err));
+    CHECK_INT(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, options, NULL, NULL), RS_OK);
 }
 
 static void calling(void) {
-    calling_with(rs_script_call);
-    calling_with(rs_script_call_ro);
+    calling_with(NULL);
+    calling_with(READ_ONLY);
 }
 
 static void administration(void) {
@@ -180,19 +181,19 @@ static void administration(void) {
 #define CALL(err) rs_client_script_load(client, NULL, err)
     REFUSES("script", CALL);
 #undef CALL
-#define CALL(err) rs_client_script_exists(NULL, 2, shas, exists, err)
+#define CALL(err) rs_client_script_exists(NULL, 2, shas, NULL, exists, err)
     REFUSES("client", CALL);
 #undef CALL
     CHECK(!exists[0] && !exists[1]);
     exists[0] = exists[1] = true;
-#define CALL(err) rs_client_script_exists(client, 2, NULL, exists, err)
+#define CALL(err) rs_client_script_exists(client, 2, NULL, NULL, exists, err)
     REFUSES("shas", CALL);
 #undef CALL
     CHECK(!exists[0] && !exists[1]);
-#define CALL(err) rs_client_script_exists(client, 2, with_null, exists, err)
+#define CALL(err) rs_client_script_exists(client, 2, with_null, NULL, exists, err)
     REFUSES("shas[1]", CALL);
 #undef CALL
-#define CALL(err) rs_client_script_exists(client, 2, shas, NULL, err)
+#define CALL(err) rs_client_script_exists(client, 2, shas, NULL, NULL, err)
     REFUSES("exists", CALL);
 #undef CALL
 #define CALL(err) rs_client_script_flush(NULL, RS_FLUSH_SYNC, err)
@@ -207,45 +208,42 @@ static void administration(void) {
 #undef CALL
     CHECK_NULL(source);
     source = STALE;
-#define CALL(err) rs_client_script_show(NULL, sha, &source, err)
+#define CALL(err) rs_client_script_show(NULL, sha, strlen(sha), &source, err)
     REFUSES("client", CALL);
 #undef CALL
     CHECK_NULL(source);
     source = STALE;
-#define CALL(err) rs_client_script_show(client, NULL, &source, err)
+#define CALL(err) rs_client_script_show(client, NULL, 0, &source, err)
     REFUSES("sha", CALL);
 #undef CALL
     CHECK_NULL(source);
-#define CALL(err) rs_client_script_show(client, sha, NULL, err)
+#define CALL(err) rs_client_script_show(client, sha, strlen(sha), NULL, err)
     REFUSES("source", CALL);
 #undef CALL
 }
 
-typedef rs_status append_fn(rs_pipeline *, const rs_script *, size_t, const char *const *, const size_t *, size_t,
-                            const char *const *, const size_t *, rs_error **);
-
-static void appending_with(append_fn *append, rs_pipeline *pipeline) {
+static void appending_with(const rs_call_options *options, rs_pipeline *pipeline) {
     const char *const with_null[] = {"a", NULL};
-#define CALL(err) append(NULL, script, 0, NULL, NULL, 0, NULL, NULL, err)
+#define CALL(err) rs_pipeline_script(NULL, script, 0, NULL, NULL, 0, NULL, NULL, options, err)
     REFUSES("pipeline", CALL);
 #undef CALL
-#define CALL(err) append(pipeline, NULL, 0, NULL, NULL, 0, NULL, NULL, err)
+#define CALL(err) rs_pipeline_script(pipeline, NULL, 0, NULL, NULL, 0, NULL, NULL, options, err)
     REFUSES("script", CALL);
 #undef CALL
-#define CALL(err) append(pipeline, script, 2, NULL, NULL, 0, NULL, NULL, err)
+#define CALL(err) rs_pipeline_script(pipeline, script, 2, NULL, NULL, 0, NULL, NULL, options, err)
     REFUSES("keys", CALL);
 #undef CALL
-#define CALL(err) append(pipeline, script, 2, with_null, NULL, 0, NULL, NULL, err)
+#define CALL(err) rs_pipeline_script(pipeline, script, 2, with_null, NULL, 0, NULL, NULL, options, err)
     REFUSES("keys[1]", CALL);
 #undef CALL
-#define CALL(err) append(pipeline, script, 0, NULL, NULL, 2, NULL, NULL, err)
+#define CALL(err) rs_pipeline_script(pipeline, script, 0, NULL, NULL, 2, NULL, NULL, options, err)
     REFUSES("args", CALL);
 #undef CALL
-#define CALL(err) append(pipeline, script, 0, NULL, NULL, 2, with_null, NULL, err)
+#define CALL(err) rs_pipeline_script(pipeline, script, 0, NULL, NULL, 2, with_null, NULL, options, err)
     REFUSES("args[1]", CALL);
 #undef CALL
     CHECK_INT(rs_pipeline_len(pipeline), 0);
-    CHECK_INT(append(pipeline, script, 0, NULL, NULL, 0, NULL, NULL, NULL), RS_OK);
+    CHECK_INT(rs_pipeline_script(pipeline, script, 0, NULL, NULL, 0, NULL, NULL, options, NULL), RS_OK);
     rs_pipeline_clear(pipeline);
 }
 
@@ -261,25 +259,25 @@ static void pipelines(void) {
     REFUSES("pipeline", CALL);
 #undef CALL
     CHECK_OK(rs_pipeline_new(client, 0, &pipeline, &err));
-#define CALL(err) rs_pipeline_command(NULL, 2, words, NULL, err)
+#define CALL(err) rs_pipeline_command(NULL, 2, words, NULL, NULL, err)
     REFUSES("pipeline", CALL);
 #undef CALL
-#define CALL(err) rs_pipeline_command(pipeline, 2, NULL, NULL, err)
+#define CALL(err) rs_pipeline_command(pipeline, 2, NULL, NULL, NULL, err)
     REFUSES("argv", CALL);
 #undef CALL
-#define CALL(err) rs_pipeline_command(pipeline, 2, with_null, NULL, err)
+#define CALL(err) rs_pipeline_command(pipeline, 2, with_null, NULL, NULL, err)
     REFUSES("argv[1]", CALL);
 #undef CALL
-    appending_with(rs_pipeline_script, pipeline);
-    appending_with(rs_pipeline_script_ro, pipeline);
-#define CALL(err) rs_pipeline_exec(NULL, &out, err)
+    appending_with(NULL, pipeline);
+    appending_with(READ_ONLY, pipeline);
+#define CALL(err) rs_pipeline_exec(NULL, NULL, &out, err)
     REFUSES("pipeline", CALL);
 #undef CALL
     CHECK_NULL(out);
-    CHECK_INT(rs_pipeline_command(pipeline, 2, words, NULL, NULL), RS_OK);
-    CHECK_OK(rs_pipeline_exec(pipeline, NULL, &err));
-    CHECK_INT(rs_pipeline_command(pipeline, 2, words, NULL, NULL), RS_OK);
-    CHECK_INT(rs_pipeline_exec(pipeline, NULL, NULL), RS_OK);
+    CHECK_INT(rs_pipeline_command(pipeline, 2, words, NULL, NULL, NULL), RS_OK);
+    CHECK_OK(rs_pipeline_exec(pipeline, NULL, NULL, &err));
+    CHECK_INT(rs_pipeline_command(pipeline, 2, words, NULL, NULL, NULL), RS_OK);
+    CHECK_INT(rs_pipeline_exec(pipeline, NULL, NULL, NULL), RS_OK);
     CHECK_INT(rs_pipeline_len(NULL), 0);
     rs_pipeline_clear(NULL);
     rs_pipeline_free(NULL);
@@ -315,12 +313,13 @@ static void setters(void) {
     SETTER(rs_options_set_tls_server_name, "options", NULL, "n");
     SETTER(rs_options_set_tls_server_name, "name", options, NULL);
     SETTER(rs_options_set_tls_insecure_skip_verify, "options", NULL, false);
-    SETTER(rs_options_set_keepalive_s, "options", NULL, 1);
+    SETTER(rs_options_set_keepalive_ms, "options", NULL, 1);
     SETTER(rs_options_set_reconnect_backoff_ms, "options", NULL, 1, 2);
     SETTER(rs_options_set_reconnect_attempts, "options", NULL, 1);
     SETTER(rs_options_set_max_reply_bytes, "options", NULL, 65536);
     SETTER(rs_options_set_max_reply_depth, "options", NULL, 8);
     SETTER(rs_options_set_max_waiting, "options", NULL, 1);
+    SETTER(rs_options_set_shared_connections, "options", NULL, 1);
     SETTER(rs_options_set_max_in_flight, "options", NULL, 1);
     SETTER(rs_options_set_lazy_connect, "options", NULL, true);
     SETTER(rs_options_set_client_info, "options", NULL, true);
@@ -354,7 +353,7 @@ static void errors(void) {
     CHECK(!rs_error_is_indeterminate(NULL));
     CHECK(!rs_error_is_not_executed(NULL));
     CHECK_INT(rs_error_reason(NULL), 0);
-    CHECK_INT(rs_error_index(NULL), -1);
+    CHECK_INT(rs_error_index(NULL), RS_NO_INDEX);
     CHECK_TEXT(rs_error_node(NULL), "");
     rs_error_free(NULL);
 }
@@ -396,20 +395,20 @@ static void queues(void) {
     const rs_script *scripts[] = {script};
     size_t count, used, needed;
     char buffer[8];
-#define CALL(err) rs_queue_new(1, NULL, err)
+#define CALL(err) rs_queue_new(1, 0, NULL, err)
     REFUSES("queue", CALL);
 #undef CALL
-    CHECK_INT(rs_queue_new(0, &queue, NULL), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(rs_queue_new(0, 0, &queue, NULL), RS_ERR_INVALID_ARGUMENT);
     CHECK_NULL(queue);
-#define CALL(err) rs_queue_new_with(1, RS_QUEUE_NO_THREAD, NULL, err)
+#define CALL(err) rs_queue_new(1, RS_QUEUE_NO_THREAD, NULL, err)
     REFUSES("queue", CALL);
 #undef CALL
     queue = STALE;
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "flags", rs_queue_new_with(1, 2, &queue, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "flags", rs_queue_new(1, 2, &queue, &err));
     CHECK_NULL(queue);
-    CHECK_OK(rs_queue_new_with(1, RS_QUEUE_NO_THREAD, &queue, &err));
+    CHECK_OK(rs_queue_new(1, RS_QUEUE_NO_THREAD, &queue, &err));
     rs_queue_free(queue);
-    CHECK_OK(rs_queue_new(1, &queue, &err));
+    CHECK_OK(rs_queue_new(1, 0, &queue, &err));
     CHECK_OK(rs_pipeline_new(client, 0, &pipeline, &err));
     count = 7;
 #define CALL(err) rs_queue_poll(NULL, &completion, 1, 0, &count, err)
@@ -445,43 +444,43 @@ static void queues(void) {
     CHECK(used == 0 && count == 0 && needed == 0);
     CHECK_OK(rs_queue_poll_packed(queue, buffer, sizeof buffer, 1, 0, NULL, NULL, NULL, &err));
     rs_queue_set_packed_details(NULL, true);
-#define CALL(err) rs_script_submit(NULL, client, 0, NULL, NULL, 0, NULL, NULL, queue, 1, err)
+#define CALL(err) rs_script_submit(NULL, client, 0, NULL, NULL, 0, NULL, NULL, NULL, queue, 1, err)
     REFUSES("script", CALL);
 #undef CALL
-#define CALL(err) rs_script_submit(script, NULL, 1, NULL, NULL, 0, NULL, NULL, queue, 1, err)
+#define CALL(err) rs_script_submit(script, NULL, 1, NULL, NULL, 0, NULL, NULL, NULL, queue, 1, err)
     REFUSES("keys", CALL);
 #undef CALL
-#define CALL(err) rs_script_submit(script, NULL, 0, NULL, NULL, 1, NULL, NULL, queue, 1, err)
+#define CALL(err) rs_script_submit(script, NULL, 0, NULL, NULL, 1, NULL, NULL, NULL, queue, 1, err)
     REFUSES("args", CALL);
 #undef CALL
-#define CALL(err) rs_script_submit(script, client, 0, NULL, NULL, 0, NULL, NULL, NULL, 1, err)
+#define CALL(err) rs_script_submit(script, client, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, 1, err)
     REFUSES("queue", CALL);
 #undef CALL
-#define CALL(err) rs_script_submit_ro(NULL, client, 0, NULL, NULL, 0, NULL, NULL, queue, 1, err)
+#define CALL(err) rs_script_submit(NULL, client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, queue, 1, err)
     REFUSES("script", CALL);
 #undef CALL
-#define CALL(err) rs_script_submit_ro(script, NULL, 1, NULL, NULL, 0, NULL, NULL, queue, 1, err)
+#define CALL(err) rs_script_submit(script, NULL, 1, NULL, NULL, 0, NULL, NULL, READ_ONLY, queue, 1, err)
     REFUSES("keys", CALL);
 #undef CALL
-#define CALL(err) rs_script_submit_ro(script, NULL, 0, NULL, NULL, 1, NULL, NULL, queue, 1, err)
+#define CALL(err) rs_script_submit(script, NULL, 0, NULL, NULL, 1, NULL, NULL, READ_ONLY, queue, 1, err)
     REFUSES("args", CALL);
 #undef CALL
-#define CALL(err) rs_script_submit_ro(script, client, 0, NULL, NULL, 0, NULL, NULL, NULL, 1, err)
+#define CALL(err) rs_script_submit(script, client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, NULL, 1, err)
     REFUSES("queue", CALL);
 #undef CALL
-#define CALL(err) rs_client_submit(NULL, 2, words, NULL, queue, 1, err)
+#define CALL(err) rs_client_submit(NULL, 2, words, NULL, NULL, queue, 1, err)
     REFUSES("client", CALL);
 #undef CALL
-#define CALL(err) rs_client_submit(client, 2, NULL, NULL, queue, 1, err)
+#define CALL(err) rs_client_submit(client, 2, NULL, NULL, NULL, queue, 1, err)
     REFUSES("argv", CALL);
 #undef CALL
-#define CALL(err) rs_client_submit(client, 2, words, NULL, NULL, 1, err)
+#define CALL(err) rs_client_submit(client, 2, words, NULL, NULL, NULL, 1, err)
     REFUSES("queue", CALL);
 #undef CALL
-#define CALL(err) rs_pipeline_submit(NULL, queue, 1, err)
+#define CALL(err) rs_pipeline_submit(NULL, NULL, queue, 1, err)
     REFUSES("pipeline", CALL);
 #undef CALL
-#define CALL(err) rs_pipeline_submit(pipeline, NULL, 1, err)
+#define CALL(err) rs_pipeline_submit(pipeline, NULL, NULL, 1, err)
     REFUSES("queue", CALL);
 #undef CALL
     count = 7;
@@ -524,7 +523,7 @@ static void queues(void) {
 
 int main(void) {
     client = open_client(server_url(server_start()));
-    CHECK_OK(rs_script_register(client, "return 1", 8, &script, &err));
+    CHECK_OK(rs_script_register(client, "return 1", 8, NULL, &script, &err));
     options = rs_options_new();
     reply = command(client, "DBSIZE", NULL);
     RUN(opening_and_closing);

@@ -11,7 +11,7 @@ static const char *const foo[] = {"foo"}, *const five[] = {"5"};
 
 static rs_script *script_of(const char *lua) {
     rs_script *script = NULL;
-    CHECK_OK(rs_script_register(NULL, lua, strlen(lua), &script, &err));
+    CHECK_OK(rs_script_register(NULL, lua, strlen(lua), NULL, &script, &err));
     return script;
 }
 
@@ -23,17 +23,17 @@ static rs_pipeline *pipeline_with(uint32_t flags) {
 
 static void add(rs_pipeline *pipeline, const char *word, const char *key, const char *value) {
     const char *argv[] = {word, key, value};
-    CHECK_OK(rs_pipeline_command(pipeline, value != NULL ? 3 : key != NULL ? 2 : 1, argv, NULL, &err));
+    CHECK_OK(rs_pipeline_command(pipeline, value != NULL ? 3 : key != NULL ? 2 : 1, argv, NULL, NULL, &err));
 }
 
 static void add_script(rs_pipeline *pipeline, const rs_script *script) {
-    CHECK_OK(rs_pipeline_script(pipeline, script, 1, foo, NULL, 1, five, NULL, &err));
+    CHECK_OK(rs_pipeline_script(pipeline, script, 1, foo, NULL, 1, five, NULL, NULL, &err));
 }
 
 /* Executes; the replies must be an array of so many. */
 static rs_reply *exec(rs_pipeline *pipeline, size_t len) {
     rs_reply *replies = NULL;
-    CHECK_OK(rs_pipeline_exec(pipeline, &replies, &err));
+    CHECK_OK(rs_pipeline_exec(pipeline, NULL, &replies, &err));
     CHECK_INT(rs_reply_type(replies), RS_REPLY_ARRAY);
     CHECK_INT(rs_reply_len(replies), len);
     CHECK_INT(rs_pipeline_len(pipeline), 0);
@@ -58,7 +58,7 @@ static void set_and_multiply(rs_pipeline *pipeline, uint64_t trips) {
 static void check_number(const char *key, int64_t want) {
     const char *eval[] = {"EVAL", "return tonumber(redis.call('GET', KEYS[1]) or 0)", "1", key};
     rs_reply *reply = NULL;
-    CHECK_OK(rs_client_command(other, 4, eval, NULL, &reply, &err));
+    CHECK_OK(rs_client_command(other, 4, eval, NULL, NULL, &reply, &err));
     CHECK_INT(rs_reply_integer(reply), want);
     rs_reply_free(reply);
 }
@@ -172,7 +172,7 @@ static void items_that_fail(void) {
     rs_pipeline *pipeline = pipeline_with(0);
     add_script(pipeline, broken);
     add(pipeline, "LPUSH", "foo", "x");
-    CHECK_OK(rs_pipeline_script_ro(pipeline, writes, 1, foo, NULL, 0, NULL, NULL, &err));
+    CHECK_OK(rs_pipeline_script(pipeline, writes, 1, foo, NULL, 0, NULL, NULL, READ_ONLY, &err));
     add_script(pipeline, forged);
     add_script(pipeline, nested);
     add(pipeline, "NO-SUCH-COMMAND", NULL, NULL);
@@ -211,7 +211,7 @@ static void items_that_fail(void) {
 
     rs_script *shebang = script_of("#!lua\nreturn 1");
     CHECK_FAILS(RS_ERR_NOT_READ_ONLY, "no-writes",
-                rs_pipeline_script_ro(pipeline, shebang, 0, NULL, NULL, 0, NULL, NULL, &err));
+                rs_pipeline_script(pipeline, shebang, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, &err));
     CHECK_INT(rs_pipeline_len(pipeline), 0);
     rs_script_free(shebang);
     rs_script_free(nested);
@@ -224,7 +224,7 @@ static void items_that_fail(void) {
 static void refused(rs_pipeline *transaction, rs_status status, const char *part) {
     rs_reply *replies = (rs_reply *)&replies;
     rs_error *err = NULL;
-    CHECK_INT(rs_pipeline_exec(transaction, &replies, &err), status);
+    CHECK_INT(rs_pipeline_exec(transaction, NULL, &replies, &err), status);
     CHECK_NULL(replies);
     CHECK_HOLDS(rs_error_message(err), part);
     CHECK(rs_error_is_not_executed(err) && !rs_error_is_indeterminate(err));
@@ -281,7 +281,7 @@ static void empty_cleared_and_filled_again(void) {
         rs_pipeline *pipeline = pipeline_with(flags);
         const uint64_t trips = stat_of(client, RS_STAT_ROUND_TRIPS);
         rs_reply_free(exec(pipeline, 0));
-        CHECK_OK(rs_pipeline_exec(pipeline, NULL, &err));
+        CHECK_OK(rs_pipeline_exec(pipeline, NULL, NULL, &err));
         CHECK_INT(stat_of(client, RS_STAT_ROUND_TRIPS), trips);
         do_command(client, "SET", "foo", "5", NULL);
         add(pipeline, "INCR", "foo", NULL);
@@ -295,7 +295,7 @@ static void empty_cleared_and_filled_again(void) {
             rs_reply_free(replies);
         }
         add(pipeline, "INCR", "foo", NULL);
-        CHECK_OK(rs_pipeline_exec(pipeline, NULL, &err));
+        CHECK_OK(rs_pipeline_exec(pipeline, NULL, NULL, &err));
         check_number("foo", 9);
         add(pipeline, "INCR", "foo", NULL);
         rs_pipeline_free(pipeline); /* not sent */
@@ -309,7 +309,7 @@ static void inputs_are_copied(void) {
     char key[] = "k\0y", arg[] = "arg";
     const char *keys[] = {key}, *args[] = {arg};
     const size_t lens[] = {3};
-    CHECK_OK(rs_pipeline_script(pipeline, script, 1, keys, lens, 1, args, NULL, &err));
+    CHECK_OK(rs_pipeline_script(pipeline, script, 1, keys, lens, 1, args, NULL, NULL, &err));
     memset(key, 'x', sizeof key);
     memset(arg, 'x', sizeof arg);
     keys[0] = args[0] = NULL;
@@ -328,15 +328,15 @@ static void refused_commands_leave_the_pipeline_as_it_was(void) {
     add(pipeline, "PING", NULL, NULL);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         const size_t argc = commands[i][1] == NULL ? 1 : commands[i][2] == NULL ? 2 : 3;
-        CHECK_FAILS(RS_ERR_COMMAND_REFUSED, "", rs_pipeline_command(pipeline, argc, commands[i], NULL, &err));
+        CHECK_FAILS(RS_ERR_COMMAND_REFUSED, "", rs_pipeline_command(pipeline, argc, commands[i], NULL, NULL, &err));
         CHECK_INT(rs_pipeline_len(pipeline), 1);
     }
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "", rs_pipeline_command(pipeline, 0, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "", rs_pipeline_command(pipeline, 0, NULL, NULL, NULL, &err));
     rs_reply *replies = exec(pipeline, 1);
     CHECK_STRING(rs_reply_element(replies, 0), "PONG");
     rs_reply_free(replies);
     /* Inside MULTI the server lets nothing wait. */
-    CHECK_FAILS(RS_ERR_COMMAND_REFUSED, "", rs_pipeline_command(transaction, 1, commands[0], NULL, &err));
+    CHECK_FAILS(RS_ERR_COMMAND_REFUSED, "", rs_pipeline_command(transaction, 1, commands[0], NULL, NULL, &err));
     add(transaction, "BLPOP", "list", "0");
     replies = exec(transaction, 1);
     CHECK_INT(rs_reply_type(rs_reply_element(replies, 0)), RS_REPLY_NIL);
@@ -396,13 +396,13 @@ typedef struct {
 
 static void *execute(void *context) {
     execution *const e = context;
-    e->status = rs_pipeline_exec(e->pipeline, &e->replies, &e->err);
+    e->status = rs_pipeline_exec(e->pipeline, NULL, &e->replies, &e->err);
     return NULL;
 }
 
-static bool is_busy(const rs_client *watcher) {
+static bool is_busy(rs_client *watcher) {
     const char *ping[] = {"PING"};
-    return rs_client_command(watcher, 1, ping, NULL, NULL, NULL) == RS_ERR_BUSY;
+    return rs_client_command(watcher, 1, ping, NULL, NULL, NULL, NULL) == RS_ERR_BUSY;
 }
 
 /* The last script never ends; the server is killed while it runs. The items before fill more than the server reads at once, so that their
@@ -418,7 +418,7 @@ static void a_server_that_dies(void) {
         rs_client *doomed = open_client(server_url(mortal)), *watcher = open_client(server_url(mortal));
         execution e = {0};
         pthread_t thread;
-        CHECK_OK(rs_script_call(endless, doomed, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
+        CHECK_OK(rs_script_call(endless, doomed, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, &err));
         CHECK_OK(rs_pipeline_new(doomed, flags, &e.pipeline, &err));
         for (int i = 0; i < ITEMS; i++) add(e.pipeline, "ECHO", text, NULL);
         add_script(e.pipeline, endless);

@@ -20,21 +20,21 @@ static const char multiply_lua[] = "return redis.call('GET', KEYS[1]) * ARGV[1]"
 
 static rs_queue *queue_of(size_t capacity) {
     rs_queue *queue = NULL;
-    CHECK_OK(rs_queue_new(capacity, &queue, &err));
+    CHECK_OK(rs_queue_new(capacity, 0, &queue, &err));
     return queue;
 }
 
-static rs_status submit_words(const rs_client *to, const rs_queue *queue, uint64_t tag, size_t count,
+static rs_status submit_words(rs_client *to, rs_queue *queue, uint64_t tag, size_t count,
                               const char *const *words) {
-    return rs_client_submit(to, count, words, NULL, queue, tag, NULL);
+    return rs_client_submit(to, count, words, NULL, NULL, queue, tag, NULL);
 }
 
-static void submit_ping(const rs_client *to, const rs_queue *queue, uint64_t tag) {
+static void submit_ping(rs_client *to, rs_queue *queue, uint64_t tag) {
     CHECK_INT(submit_words(to, queue, tag, 1, ping), RS_OK);
 }
 
 /* The next completion, which must come. */
-static rs_completion next_of(const rs_queue *queue) {
+static rs_completion next_of(rs_queue *queue) {
     rs_completion completion;
     size_t count = 0;
     CHECK_OK(rs_queue_poll(queue, &completion, 1, 60000, &count, &err));
@@ -49,7 +49,7 @@ static void release(rs_completion *completion) {
     rs_error_free(completion->error);
 }
 
-static void take_ping(const rs_queue *queue, uint64_t tag) {
+static void take_ping(rs_queue *queue, uint64_t tag) {
     rs_completion completion = next_of(queue);
     CHECK_INT(completion.tag, tag);
     CHECK_INT(completion.status, RS_OK);
@@ -57,7 +57,7 @@ static void take_ping(const rs_queue *queue, uint64_t tag) {
     release(&completion);
 }
 
-static bool is_readable(const rs_queue *queue) {
+static bool is_readable(rs_queue *queue) {
     struct pollfd fd = {.fd = rs_queue_fd(queue), .events = POLLIN};
     return poll(&fd, 1, 0) == 1 && (fd.revents & POLLIN);
 }
@@ -68,16 +68,16 @@ static void every_form_of_submitting(void) {
     rs_queue *queue = queue_of(16);
     rs_pipeline *pipeline = NULL;
     const char *keys[] = {"foo"}, *args[] = {"5"}, *set[] = {"SET", "foo", "2"};
-    CHECK_OK(rs_client_submit(client, 3, set, NULL, queue, 1, &err));
-    CHECK_OK(rs_script_submit(multiply, NULL, 1, keys, NULL, 1, args, NULL, queue, 2, &err));
-    CHECK_OK(rs_script_submit_ro(multiply, client, 1, keys, NULL, 1, args, NULL, queue, 3, &err));
+    CHECK_OK(rs_client_submit(client, 3, set, NULL, NULL, queue, 1, &err));
+    CHECK_OK(rs_script_submit(multiply, NULL, 1, keys, NULL, 1, args, NULL, NULL, queue, 2, &err));
+    CHECK_OK(rs_script_submit(multiply, client, 1, keys, NULL, 1, args, NULL, READ_ONLY, queue, 3, &err));
     CHECK_OK(rs_pipeline_new(client, RS_PIPELINE_ATOMIC, &pipeline, &err));
-    CHECK_OK(rs_pipeline_command(pipeline, 3, set, NULL, &err));
-    CHECK_OK(rs_pipeline_script(pipeline, multiply, 1, keys, NULL, 1, args, NULL, &err));
-    CHECK_OK(rs_pipeline_submit(pipeline, queue, UINT64_MAX, &err));
+    CHECK_OK(rs_pipeline_command(pipeline, 3, set, NULL, NULL, &err));
+    CHECK_OK(rs_pipeline_script(pipeline, multiply, 1, keys, NULL, 1, args, NULL, NULL, &err));
+    CHECK_OK(rs_pipeline_submit(pipeline, NULL, queue, UINT64_MAX, &err));
     CHECK_INT(rs_pipeline_len(pipeline), 0);
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "empty", rs_pipeline_submit(pipeline, queue, 5, &err));
-    CHECK_OK(rs_script_submit(multiply, NULL, 1, args, NULL, 1, args, NULL, queue, 6, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "empty", rs_pipeline_submit(pipeline, NULL, queue, 5, &err));
+    CHECK_OK(rs_script_submit(multiply, NULL, 1, args, NULL, 1, args, NULL, NULL, queue, 6, &err));
     for (int i = 0; i < 5; i++) {
         rs_completion completion = next_of(queue);
         switch (completion.tag) {
@@ -105,23 +105,23 @@ static void misuse(void) {
     rs_queue *queue = (void *)&redis;
     const char *multi[] = {"MULTI"};
     size_t count = 7;
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "capacity", rs_queue_new(0, &queue, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "capacity", rs_queue_new(0, 0, &queue, &err));
     CHECK_NULL(queue);
     queue = queue_of(1);
-    CHECK_FAILS(RS_ERR_COMMAND_REFUSED, "MULTI", rs_client_submit(client, 1, multi, NULL, queue, 1, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "", rs_client_submit(client, 0, multi, NULL, queue, 1, &err));
+    CHECK_FAILS(RS_ERR_COMMAND_REFUSED, "MULTI", rs_client_submit(client, 1, multi, NULL, NULL, queue, 1, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "", rs_client_submit(client, 0, multi, NULL, NULL, queue, 1, &err));
     CHECK_INT(rs_queue_len(queue), 0);
     submit_ping(client, queue, 1);
     CHECK_INT(rs_queue_len(queue), 1);
-    CHECK_FAILS(RS_ERR_QUEUE_FULL, "1 of 1", rs_client_submit(client, 1, ping, NULL, queue, 2, &err));
+    CHECK_FAILS(RS_ERR_QUEUE_FULL, "1 of 1", rs_client_submit(client, 1, ping, NULL, NULL, queue, 2, &err));
     take_ping(queue, 1);
-    CHECK_OK(rs_queue_poll(queue, NULL, 0, -1, &count, &err)); /* nothing is asked for: it does not wait */
+    CHECK_OK(rs_queue_poll(queue, NULL, 0, RS_FOREVER, &count, &err)); /* nothing is asked for: it does not wait */
     CHECK_INT(count, 0);
     CHECK_OK(rs_client_cancel(client, queue, 1, &count, &err));
     CHECK_INT(count, 0);
     rs_client *closed = open_client(server_url(redis));
     rs_client_close(closed);
-    CHECK_FAILS(RS_ERR_CLOSED, "closed", rs_client_submit(closed, 1, ping, NULL, queue, 2, &err));
+    CHECK_FAILS(RS_ERR_CLOSED, "closed", rs_client_submit(closed, 1, ping, NULL, NULL, queue, 2, &err));
     CHECK_INT(rs_queue_len(queue), 0);
     rs_client_free(closed);
     rs_queue_free(queue);
@@ -324,13 +324,13 @@ static void expect_head(reader *r, uint64_t tag, rs_status status, uint8_t flags
     CHECK_INT(get_u8(r), flags);
 }
 
-static rs_status submit_packed(const rs_client *to, const packed *p, const rs_queue *queue, rs_error **err) {
+static rs_status submit_packed(rs_client *to, const packed *p, rs_queue *queue, rs_error **err) {
     const rs_script *scripts[] = {multiply, multiply};
     return rs_client_submit_packed(to, 2, scripts, p->bytes, p->len, queue, err);
 }
 
 /* Takes one completion out as bytes; they are valid until the next one is. */
-static reader take_packed(const rs_queue *queue) {
+static reader take_packed(rs_queue *queue) {
     static char buffer[4096];
     size_t used = 0, count = 0, needed = 7;
     CHECK_OK(rs_queue_poll_packed(queue, buffer, sizeof buffer, 1, 60000, &used, &count, &needed, &err));
@@ -449,9 +449,9 @@ static void malformed_buffers(void) {
     rs_queue_free(queue);
 }
 
-static void submit_eval(const rs_client *to, const rs_queue *queue, const char *lua) {
+static void submit_eval(rs_client *to, rs_queue *queue, const char *lua) {
     const char *eval[] = {"EVAL", lua, "0"};
-    CHECK_OK(rs_client_submit(to, 3, eval, NULL, queue, 1, &err));
+    CHECK_OK(rs_client_submit(to, 3, eval, NULL, NULL, queue, 1, &err));
 }
 
 static void packed_errors_with_details(void) {
@@ -605,7 +605,7 @@ static void a_buffer_that_is_too_small(void) {
 /* ---- Ends ---- */
 
 /* The first of these calls does not end by itself. */
-static rs_client *with_calls_under_way(const rs_queue *queue, uint64_t count) {
+static rs_client *with_calls_under_way(rs_queue *queue, uint64_t count) {
     rs_client *own = open_client(server_url(redis));
     const char *wait[] = {"BLPOP", "none", "0"};
     CHECK_INT(submit_words(own, queue, 0, 3, wait), RS_OK);
@@ -735,8 +735,9 @@ static rs_queue *shared;
 static void use_in_a_child(void) {
     rs_completion completion;
     size_t count = 7;
-    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_submit(client, 1, ping, NULL, shared, 2, &err));
-    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_script_submit(multiply, client, 0, NULL, NULL, 0, NULL, NULL, shared, 2, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork", rs_client_submit(client, 1, ping, NULL, NULL, shared, 2, &err));
+    CHECK_FAILS(RS_ERR_FORKED, "fork",
+                rs_script_submit(multiply, client, 0, NULL, NULL, 0, NULL, NULL, NULL, shared, 2, &err));
     CHECK_FAILS(RS_ERR_FORKED, "fork", rs_queue_poll(shared, &completion, 1, 0, &count, &err));
     CHECK_INT(count, 0);
     CHECK_INT(rs_queue_len(shared), 0);
@@ -787,7 +788,7 @@ int main(int argc, char **argv) {
     redis = server_start();
     if (argc > 1) leave_with_work_in_flight();
     client = open_client(server_url(redis));
-    CHECK_OK(rs_script_register(client, multiply_lua, strlen(multiply_lua), &multiply, &err));
+    CHECK_OK(rs_script_register(client, multiply_lua, strlen(multiply_lua), NULL, &multiply, &err));
     RUN(a_closed_client_has_no_descriptors); /* first: what others have closed may still be closing */
     RUN(every_form_of_submitting);
     RUN(misuse);

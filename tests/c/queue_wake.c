@@ -11,21 +11,21 @@ static rs_client *client;
 
 static rs_queue *queue_of(size_t capacity) {
     rs_queue *queue = NULL;
-    CHECK_OK(rs_queue_new(capacity, &queue, &err));
+    CHECK_OK(rs_queue_new(capacity, 0, &queue, &err));
     return queue;
 }
 
-static bool is_readable(const rs_queue *queue) {
+static bool is_readable(rs_queue *queue) {
     struct pollfd fd = {.fd = rs_queue_fd(queue), .events = POLLIN};
     return poll(&fd, 1, 0) == 1 && (fd.revents & POLLIN);
 }
 
-static rs_status submit(const rs_client *to, const rs_queue *queue, uint64_t tag, size_t count, const char *const *words) {
-    return rs_client_submit(to, count, words, NULL, queue, tag, NULL);
+static rs_status submit(rs_client *to, rs_queue *queue, uint64_t tag, size_t count, const char *const *words) {
+    return rs_client_submit(to, count, words, NULL, NULL, queue, tag, NULL);
 }
 
 /* Takes one completion out, if there is one; whether there was. */
-static bool take_one(const rs_queue *queue, rs_completion *completion) {
+static bool take_one(rs_queue *queue, rs_completion *completion) {
     size_t count = 7;
     CHECK_OK(rs_queue_poll(queue, completion, 1, 0, &count, &err));
     CHECK(count <= 1);
@@ -37,7 +37,7 @@ static bool take_one(const rs_queue *queue, rs_completion *completion) {
 enum { WORKERS = 6 };
 
 typedef struct {
-    const rs_queue *queue;
+    rs_queue *queue;
     int how;
     atomic_int *back;
 } worker;
@@ -55,10 +55,11 @@ static void *wait_for_completions(void *argument) {
     do {
         count = 7;
         switch (w->how % 3) {
-        case 0: CHECK_OK(rs_queue_poll(w->queue, completions, 4, -1, &count, &err)); break;
-        case 1: CHECK_OK(rs_queue_dispatch(w->queue, 4, -1, ignore, NULL, &count, &err)); break;
+        case 0: CHECK_OK(rs_queue_poll(w->queue, completions, 4, RS_FOREVER, &count, &err)); break;
+        case 1: CHECK_OK(rs_queue_dispatch(w->queue, 4, RS_FOREVER, ignore, NULL, &count, &err)); break;
         default:
-            CHECK_OK(rs_queue_poll_packed(w->queue, buffer, sizeof buffer, 4, -1, &used, &count, &needed, &err));
+            CHECK_OK(
+                rs_queue_poll_packed(w->queue, buffer, sizeof buffer, 4, RS_FOREVER, &used, &count, &needed, &err));
             CHECK(used == 0 && needed == 0);
         }
         CHECK_INT(count, 0);
@@ -95,7 +96,7 @@ static void a_wake_up_is_for_the_next_poll_and_the_descriptor(void) {
     rs_queue_wake(queue);
     rs_queue_wake(queue);
     CHECK(is_readable(queue));
-    CHECK_OK(rs_queue_poll(queue, &completion, 1, -1, &count, &err));
+    CHECK_OK(rs_queue_poll(queue, &completion, 1, RS_FOREVER, &count, &err));
     CHECK_INT(count, 0);
     CHECK(!is_readable(queue));
     CHECK_OK(rs_queue_poll(queue, &completion, 1, 1, &count, &err));
@@ -118,12 +119,12 @@ static void a_closed_queue(void) {
     CHECK_INT(submit(client, queue, 1, 1, ping), RS_OK);
     rs_queue_close(queue);
     CHECK(is_readable(queue));
-    CHECK_FAILS(RS_ERR_CLOSED, "queue is closed", rs_client_submit(client, 1, ping, NULL, queue, 2, &err));
+    CHECK_FAILS(RS_ERR_CLOSED, "queue is closed", rs_client_submit(client, 1, ping, NULL, NULL, queue, 2, &err));
     CHECK_FAILS(RS_ERR_CLOSED, "queue is closed", rs_client_submit_packed(client, 0, NULL, NULL, 0, queue, &err));
     WAIT_UNTIL(take_one(queue, &completion));
     CHECK_STRING(completion.reply, "PONG");
     rs_reply_free(completion.reply);
-    CHECK_OK(rs_queue_poll(queue, &completion, 1, -1, &count, &err));
+    CHECK_OK(rs_queue_poll(queue, &completion, 1, RS_FOREVER, &count, &err));
     CHECK_INT(count, 0);
     CHECK_INT(rs_queue_len(queue), 0);
     CHECK(is_readable(queue));
@@ -136,13 +137,13 @@ static void *ping_behind(void *argument) {
     (void)argument;
     const char *ping[] = {"PING"};
     rs_reply *reply = NULL;
-    CHECK_OK(rs_client_command(client, 1, ping, NULL, &reply, &err));
+    CHECK_OK(rs_client_command(client, 1, ping, NULL, NULL, &reply, &err));
     rs_reply_free(reply);
     return NULL;
 }
 
 /* A pipeline [GET key, SET other 1], called off when the first is answered and the second waits, while another thread reads. */
-static void call_off_half(const rs_queue *queue, const char *key) {
+static void call_off_half(rs_queue *queue, const char *key) {
     rs_client *control = open_client(server_url(redis));
     rs_pipeline *pipeline = NULL;
     const char *get[] = {"GET", key}, *set[] = {"SET", "other", "1"};
@@ -151,9 +152,9 @@ static void call_off_half(const rs_queue *queue, const char *key) {
     size_t count = 0;
     do_command(control, "CLIENT", "PAUSE", "60000", "WRITE", NULL);
     CHECK_OK(rs_pipeline_new(client, 0, &pipeline, &err));
-    CHECK_OK(rs_pipeline_command(pipeline, 2, get, NULL, &err));
-    CHECK_OK(rs_pipeline_command(pipeline, 3, set, NULL, &err));
-    CHECK_OK(rs_pipeline_submit(pipeline, queue, 7, &err));
+    CHECK_OK(rs_pipeline_command(pipeline, 2, get, NULL, NULL, &err));
+    CHECK_OK(rs_pipeline_command(pipeline, 3, set, NULL, NULL, &err));
+    CHECK_OK(rs_pipeline_submit(pipeline, NULL, queue, 7, &err));
     WAIT_UNTIL(stat_of(client, RS_STAT_BYTES_RECEIVED) > received);
     CHECK(pthread_create(&reader, NULL, ping_behind, NULL) == 0);
     WAIT_UNTIL(stat_of(client, RS_STAT_IN_FLIGHT) >= 2);

@@ -11,8 +11,8 @@ static rs_reply *eval(int32_t protocol, const char *lua) {
     rs_reply *reply = NULL;
     CHECK_OK(rs_options_set_protocol(options, protocol, &err));
     CHECK_OK(rs_client_open(server_url(redis), options, &client, &err));
-    CHECK_OK(rs_script_register(client, lua, strlen(lua), &script, &err));
-    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &script, &err));
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
     rs_script_free(script);
     rs_client_free(client); /* the reply outlives them */
     rs_options_free(options);

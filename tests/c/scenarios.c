@@ -18,15 +18,15 @@ typedef struct outcome {
 /* A call that is not waited for yet; its place among them is its tag. */
 typedef struct started {
     const char *name;
-    const rs_client *client;
+    rs_client *client;
     bool has_ended, is_taken;
     outcome outcome;
 } started;
 
 /* How a call is made: waited for where there is no queue. */
 typedef struct way {
-    const rs_client *client, *other_deadline; /* the second one may be NULL */
-    const rs_queue *queue;
+    rs_client *client, *other_deadline; /* the second one may be NULL */
+    rs_queue *queue;
     uint64_t tag;
 } way;
 
@@ -71,36 +71,36 @@ static void strings_free(strings all) {
     free(all.lens);
 }
 
-static rs_script *script_named(const char *name, uint32_t flags, const rs_client *on) {
+static rs_script *script_named(const char *name, uint32_t flags, rs_client *on) {
     rs_script *script = NULL;
     size_t len;
     if (field(scripts, name) == NULL) FAIL("a script that is not known: %s", name);
     char *lua = bytes_of(field(scripts, name), &len);
-    CHECK_OK(rs_script_register_with(on, lua, len, flags, &script, &err));
+    CHECK_OK(rs_script_register(on, lua, len, RS_SCRIPT_OPTIONS(.flags = flags), &script, &err));
     free(lua);
     return script;
 }
 
 /* The script of a step or item. */
-static rs_script *script_of(const cJSON *call, const rs_client *on) {
+static rs_script *script_of(const cJSON *call, rs_client *on) {
     return script_named(text_field(call, "script", ""), has_flag(call, "idempotent") ? RS_SCRIPT_IDEMPOTENT : 0, on);
 }
 
 /* ---- Steps: each sets what it came to, and returns the status ---- */
 
-static const rs_client *sender(way way) { return way.other_deadline != NULL ? way.other_deadline : way.client; }
+static rs_client *sender(way way) { return way.other_deadline != NULL ? way.other_deadline : way.client; }
 
 static rs_status call(const cJSON *step, way way, outcome *out) {
     rs_script *script = script_of(step, way.client);
     strings keys = strings_of(field(step, "keys")), args = strings_of(field(step, "args"));
-    const bool ro = has_flag(step, "readOnly");
+    const rs_call_options *options = has_flag(step, "readOnly") ? READ_ONLY : NULL;
     rs_status status;
     if (way.queue == NULL)
-        status = (ro ? rs_script_call_ro : rs_script_call)(script, way.other_deadline, keys.count, data(keys), keys.lens, args.count,
-                                                           data(args), args.lens, &out->reply, &out->error);
+        status = rs_script_call(script, way.other_deadline, keys.count, data(keys), keys.lens, args.count, data(args),
+                                args.lens, options, &out->reply, &out->error);
     else
-        status = (ro ? rs_script_submit_ro : rs_script_submit)(script, way.other_deadline, keys.count, data(keys), keys.lens, args.count,
-                                                               data(args), args.lens, way.queue, way.tag, &out->error);
+        status = rs_script_submit(script, way.other_deadline, keys.count, data(keys), keys.lens, args.count, data(args),
+                                  args.lens, options, way.queue, way.tag, &out->error);
     strings_free(keys);
     strings_free(args);
     rs_script_free(script);
@@ -109,9 +109,10 @@ static rs_status call(const cJSON *step, way way, outcome *out) {
 
 static rs_status command_of(const cJSON *step, way way, outcome *out) {
     strings words = strings_of(field(step, "words"));
-    const rs_status status =
-        way.queue == NULL ? rs_client_command(sender(way), words.count, data(words), words.lens, &out->reply, &out->error)
-                          : rs_client_submit(sender(way), words.count, data(words), words.lens, way.queue, way.tag, &out->error);
+    const rs_status status = way.queue == NULL ? rs_client_command(sender(way), words.count, data(words), words.lens,
+                                                                   NULL, &out->reply, &out->error)
+                                               : rs_client_submit(sender(way), words.count, data(words), words.lens,
+                                                                  NULL, way.queue, way.tag, &out->error);
     strings_free(words);
     return status;
 }
@@ -123,13 +124,15 @@ static rs_status outside(const cJSON *step, way way, outcome *out) {
     return command_of(step, way, out);
 }
 
-static rs_status append(rs_pipeline *pipeline, const cJSON *item, const rs_client *on, rs_error **err) {
+static rs_status append(rs_pipeline *pipeline, const cJSON *item, rs_client *on, rs_error **err) {
     const cJSON *command = field(item, "command");
     strings keys = strings_of(command != NULL ? command : field(item, "keys")), args = strings_of(field(item, "args"));
     rs_script *script = command != NULL ? NULL : script_of(item, on);
-    const rs_status status = command != NULL ? rs_pipeline_command(pipeline, keys.count, data(keys), keys.lens, err)
-                                             : (has_flag(item, "readOnly") ? rs_pipeline_script_ro : rs_pipeline_script)(
-                                                   pipeline, script, keys.count, data(keys), keys.lens, args.count, data(args), args.lens, err);
+    const rs_status status = command != NULL
+                                 ? rs_pipeline_command(pipeline, keys.count, data(keys), keys.lens, NULL, err)
+                                 : rs_pipeline_script(pipeline, script, keys.count, data(keys), keys.lens, args.count,
+                                                      data(args), args.lens,
+                                                      has_flag(item, "readOnly") ? READ_ONLY : NULL, err);
     strings_free(keys);
     strings_free(args);
     rs_script_free(script);
@@ -145,8 +148,8 @@ static rs_status pipeline_with(uint32_t flags, const cJSON *step, way way, outco
         if (status == RS_OK) status = append(pipeline, item, way.client, &out->error);
     }
     if (status == RS_OK)
-        status = way.queue == NULL ? rs_pipeline_exec(pipeline, &out->reply, &out->error)
-                                   : rs_pipeline_submit(pipeline, way.queue, way.tag, &out->error);
+        status = way.queue == NULL ? rs_pipeline_exec(pipeline, NULL, &out->reply, &out->error)
+                                   : rs_pipeline_submit(pipeline, NULL, way.queue, way.tag, &out->error);
     rs_pipeline_free(pipeline);
     return status;
 }
@@ -164,7 +167,7 @@ static rs_status exists(const cJSON *step, way way, outcome *out) {
         shas[count] = known[count] != NULL ? rs_script_sha(known[count]) : name->valuestring;
         count++;
     }
-    const rs_status status = rs_client_script_exists(sender(way), count, shas, exist, &out->error);
+    const rs_status status = rs_client_script_exists(sender(way), count, shas, NULL, exist, &out->error);
     out->value = cJSON_CreateArray();
     for (size_t i = 0; i < count; i++) {
         CHECK(cJSON_AddItemToArray(out->value, cJSON_CreateBool(exist[i])));
@@ -258,7 +261,7 @@ static known_error known(const rs_error *error) {
                                .reason = rs_reason_name(rs_error_reason(error)),
                                .indeterminate = rs_error_is_indeterminate(error),
                                .not_executed = rs_error_is_not_executed(error),
-                               .index = (int)rs_error_index(error)};
+                               .index = rs_error_index(error) == RS_NO_INDEX ? -1 : (int)rs_error_index(error)};
     return known;
 }
 
@@ -318,7 +321,8 @@ static outcome run_step(const cJSON *step) {
     way way = {.client = strcmp(on, "client") == 0 ? client : strcmp(on, "other") == 0 ? other : NULL};
     rs_client *view = NULL;
     if (way.client == NULL) FAIL("no such client: %s", on);
-    if (timeout > 0) CHECK_OK(rs_client_with_timeout(way.client, (uint64_t)timeout, &view, &err));
+    if (timeout > 0)
+        CHECK_OK(rs_client_with(way.client, RS_CALL_OPTIONS(.timeout_ms = (uint64_t)timeout), &view, &err));
     way.other_deadline = view;
     if (start != NULL) {
         CHECK(call_count < STARTED_MAX);
@@ -370,7 +374,7 @@ static void run(const cJSON *scenario) {
         if (server_count == 2) other = open_client(server_url(servers[1]));
     }
     for (int i = 0; i < server_count; i++) bystanders[i] = open_client(server_url(servers[i]));
-    CHECK_OK(rs_queue_new(STARTED_MAX, &queue, &err));
+    CHECK_OK(rs_queue_new(STARTED_MAX, 0, &queue, &err));
 
     cJSON_ArrayForEach(step, field(scenario, "steps")) check_step(scenario, ++number, step);
 

@@ -10,8 +10,8 @@ static void watched_over(void) {
     rs_script *port = NULL;
     rs_reply *reply = NULL;
     const char lua[] = "return tonumber(redis.call('INFO', 'server'):match('tcp_port:(%d+)'))";
-    CHECK_OK(rs_script_register(client, lua, strlen(lua), &port, &err));
-    CHECK_OK(rs_script_call(port, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &port, &err));
+    CHECK_OK(rs_script_call(port, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
     CHECK_INT(rs_reply_integer(reply), server_port(primary));
     rs_reply_free(reply);
     do_command(client, "SET", "foo", "5", NULL);

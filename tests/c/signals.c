@@ -36,7 +36,7 @@ static void no_sigpipe_when_the_server_dies(void) {
     do_command(client, "PING", NULL);
     server_stop(mortal);
     for (int i = 0; i < 3; i++) {
-        const rs_status status = rs_client_command(client, 1, ping, NULL, NULL, NULL);
+        const rs_status status = rs_client_command(client, 1, ping, NULL, NULL, NULL, NULL);
         CHECK(status == RS_ERR_CONNECT || status == RS_ERR_INDETERMINATE);
     }
     rs_client_free(client);
@@ -56,7 +56,7 @@ static void a_storm_of_signals(void) {
     const size_t lens[] = {ARGUMENT};
     CHECK(big != NULL);
     memset(big, 'x', ARGUMENT);
-    CHECK_OK(rs_script_register(client, lua, strlen(lua), &script, &err));
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &script, &err));
     action.sa_handler = count;
     CHECK(sigaction(SIGALRM, &action, NULL) == 0);
     for (int i = 0; alarms < ALARMS_MIN; i++) {
@@ -65,7 +65,7 @@ static void a_storm_of_signals(void) {
             left = IN_A_ROW;
             set_alarm();
         }
-        CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 1, args, lens, &reply, &err));
+        CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 1, args, lens, NULL, &reply, &err));
         CHECK_INT(rs_reply_integer(reply), ARGUMENT);
         rs_reply_free(reply);
         if (i % 16 == 0) { /* connecting is interrupted as well */

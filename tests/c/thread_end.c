@@ -80,12 +80,12 @@ static void routed_pending(void) {
     rs_script *script = NULL;
     rs_pipeline *pipeline = NULL;
     rs_reply *reply = NULL;
-    CHECK_OK(rs_script_register(routed, lua, strlen(lua), &script, &err));
-    CHECK_OK(rs_script_call_ro(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_OK(rs_script_register(routed, lua, strlen(lua), NULL, &script, &err));
+    CHECK_OK(rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, &reply, &err));
     rs_reply_free(reply);
     CHECK_OK(rs_pipeline_new(routed, 0, &pipeline, &err));
-    CHECK_OK(rs_pipeline_script_ro(pipeline, script, 0, NULL, NULL, 0, NULL, NULL, &err));
-    CHECK_OK(rs_pipeline_exec(pipeline, &reply, &err));
+    CHECK_OK(rs_pipeline_script(pipeline, script, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, &err));
+    CHECK_OK(rs_pipeline_exec(pipeline, NULL, &reply, &err));
     rs_reply_free(reply);
     rs_pipeline_free(pipeline);
     rs_script_free(script);
@@ -98,7 +98,7 @@ static void lost_connections_pending(void) {
     cancel_this_thread();
     for (int i = 0; i < TIMES; i++) {
         do_command(client, "CLIENT", "KILL", "TYPE", "normal", NULL);
-        while (rs_client_command(mortal, 1, ping, NULL, NULL, NULL) != RS_OK) {}
+        while (rs_client_command(mortal, 1, ping, NULL, NULL, NULL, NULL) != RS_OK) {}
     }
     rs_client_free(mortal);
 }
@@ -111,14 +111,14 @@ static void repairs_pending(void) {
     rs_pipeline *pipeline = NULL;
     rs_reply *reply = NULL;
     cancel_this_thread();
-    CHECK_OK(rs_script_register(client, lua, strlen(lua), &script, &err));
-    CHECK_OK(rs_script_call(script, NULL, 1, keys, NULL, 0, NULL, NULL, NULL, &err));
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &script, &err));
+    CHECK_OK(rs_script_call(script, NULL, 1, keys, NULL, 0, NULL, NULL, NULL, NULL, &err));
     flush_scripts();
-    CHECK_OK(rs_script_call(script, NULL, 1, keys, NULL, 0, NULL, NULL, NULL, &err));
+    CHECK_OK(rs_script_call(script, NULL, 1, keys, NULL, 0, NULL, NULL, NULL, NULL, &err));
     flush_scripts();
     CHECK_OK(rs_pipeline_new(client, 0, &pipeline, &err));
-    CHECK_OK(rs_pipeline_script(pipeline, script, 1, keys, NULL, 0, NULL, NULL, &err));
-    CHECK_OK(rs_pipeline_exec(pipeline, &reply, &err));
+    CHECK_OK(rs_pipeline_script(pipeline, script, 1, keys, NULL, 0, NULL, NULL, NULL, &err));
+    CHECK_OK(rs_pipeline_exec(pipeline, NULL, &reply, &err));
     CHECK_INT(rs_reply_integer(rs_reply_element(reply, 0)), 3);
     rs_reply_free(reply);
     rs_pipeline_free(pipeline);
@@ -137,7 +137,7 @@ static void waiting_for_the_server(void) {
     const char *wait[] = {"BLPOP", "end", "0"};
     rs_reply *reply = NULL;
     CHECK(sem_post(&here->under_way) == 0);
-    CHECK_OK(rs_client_command(client, 3, wait, NULL, &reply, &err));
+    CHECK_OK(rs_client_command(client, 3, wait, NULL, NULL, &reply, &err));
     rs_reply_free(reply);
 }
 
@@ -146,10 +146,10 @@ static void waiting_for_a_completion(void) {
     rs_queue *queue = NULL;
     rs_completion completion;
     size_t count = 0;
-    CHECK_OK(rs_queue_new(1, &queue, &err));
-    CHECK_OK(rs_client_submit(client, 3, wait, NULL, queue, 1, &err));
+    CHECK_OK(rs_queue_new(1, 0, &queue, &err));
+    CHECK_OK(rs_client_submit(client, 3, wait, NULL, NULL, queue, 1, &err));
     CHECK(sem_post(&here->under_way) == 0);
-    CHECK_OK(rs_queue_poll(queue, &completion, 1, -1, &count, &err));
+    CHECK_OK(rs_queue_poll(queue, &completion, 1, RS_FOREVER, &count, &err));
     CHECK_INT(count, 1);
     CHECK_INT(completion.status, RS_OK);
     rs_reply_free(completion.reply);
@@ -194,9 +194,9 @@ static void callbacks_pending(void) {
     CHECK_OK(rs_options_set_credentials(options, credentials_callback, NULL, free_callback, &err));
     cancel_this_thread();
     CHECK_OK(rs_client_open(url, options, &logged, &err));
-    CHECK_OK(rs_client_command(logged, 1, ping, NULL, NULL, &err));
-    CHECK_OK(rs_queue_new(1, &queue, &err));
-    CHECK_OK(rs_client_submit(logged, 1, ping, NULL, queue, 1, &err));
+    CHECK_OK(rs_client_command(logged, 1, ping, NULL, NULL, NULL, &err));
+    CHECK_OK(rs_queue_new(1, 0, &queue, &err));
+    CHECK_OK(rs_client_submit(logged, 1, ping, NULL, NULL, queue, 1, &err));
     CHECK_OK(rs_queue_dispatch(queue, 1, 60000, callback, NULL, &count, &err));
     CHECK_INT(count, 1);
     rs_queue_free(queue);

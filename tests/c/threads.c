@@ -28,7 +28,7 @@ static void *add_many(void *context) {
     snprintf(id, sizeof id, "%d", t->id);
     for (int i = 0; i < CALLS; i++) {
         rs_reply *reply = NULL;
-        CHECK_OK(rs_script_call(t->script, NULL, 0, NULL, NULL, 1, args, NULL, &reply, &err));
+        CHECK_OK(rs_script_call(t->script, NULL, 0, NULL, NULL, 1, args, NULL, NULL, &reply, &err));
         CHECK_INT(rs_reply_integer(reply), t->id + 1); /* its own answer, nobody else's */
         t->sum += rs_reply_integer(reply);
         rs_reply_free(reply);
@@ -42,7 +42,7 @@ static void many_threads_on_one_client(void) {
     rs_script *script = NULL;
     pthread_t threads[THREADS];
     task tasks[THREADS];
-    CHECK_OK(rs_script_register(client, lua, strlen(lua), &script, &err));
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &script, &err));
     for (int i = 0; i < THREADS; i++) {
         tasks[i] = (task){.script = script, .id = i};
         CHECK(pthread_create(&threads[i], NULL, add_many, &tasks[i]) == 0);
@@ -67,7 +67,7 @@ static void *add_in_rounds(void *context) {
     for (int round = 1; round <= ROUNDS; round++) {
         rs_reply *reply = NULL;
         while (atomic_load(&started) < round) sched_yield();
-        CHECK_OK(rs_script_call(t->script, NULL, 0, NULL, NULL, 1, args, NULL, &reply, &err));
+        CHECK_OK(rs_script_call(t->script, NULL, 0, NULL, NULL, 1, args, NULL, NULL, &reply, &err));
         CHECK_INT(rs_reply_integer(reply), t->id + 1);
         rs_reply_free(reply);
         atomic_fetch_add(&ended, 1);
@@ -82,7 +82,7 @@ static void all_at_once_after_silence(void) {
     rs_script *script = NULL;
     pthread_t threads[THREADS];
     task tasks[THREADS];
-    CHECK_OK(rs_script_register(client, lua, strlen(lua), &script, &err));
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &script, &err));
     for (int i = 0; i < THREADS; i++) {
         tasks[i] = (task){.script = script, .id = i};
         CHECK(pthread_create(&threads[i], NULL, add_in_rounds, &tasks[i]) == 0);
@@ -100,7 +100,7 @@ static void all_at_once_after_silence(void) {
 static void *call_once(void *context) {
     task *t = context;
     rs_error *err = NULL;
-    t->status = rs_script_call(t->script, t->client, 0, NULL, NULL, 0, NULL, NULL, NULL, &err);
+    t->status = rs_script_call(t->script, t->client, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, &err);
     CHECK_INT(rs_error_status(err), t->status);
     CHECK_INT(rs_error_is_indeterminate(err), t->status == RS_ERR_INDETERMINATE);
     rs_error_free(err);
@@ -126,8 +126,8 @@ static void a_script_freed_while_it_is_called(void) {
     task tasks[THREADS];
     CHECK_OK(rs_options_set_lazy_connect(lazy, true, &err));
     CHECK_OK(rs_client_open(server_url(redis), lazy, &killer, &err)); /* a busy server shakes no hands */
-    CHECK_OK(rs_script_register(client, endless_lua, strlen(endless_lua), &script, &err));
-    CHECK_OK(rs_script_register(client, lua, strlen(lua), &same, &err));
+    CHECK_OK(rs_script_register(client, endless_lua, strlen(endless_lua), NULL, &script, &err));
+    CHECK_OK(rs_script_register(client, lua, strlen(lua), NULL, &same, &err));
     get_stuck(client, script, threads, tasks);
     rs_script_free(script);
     /* The server runs them one after the other. */
@@ -137,7 +137,7 @@ static void a_script_freed_while_it_is_called(void) {
         CHECK_INT(tasks[i].status, RS_ERR_SERVER);
     }
     rs_reply *reply = NULL;
-    CHECK_OK(rs_script_call(same, NULL, 1, keys, NULL, 0, NULL, NULL, &reply, &err));
+    CHECK_OK(rs_script_call(same, NULL, 1, keys, NULL, 0, NULL, NULL, NULL, &reply, &err));
     CHECK_STRING(reply, "ran");
     rs_reply_free(reply);
     rs_script_free(same);
@@ -151,7 +151,7 @@ static void a_client_closed_with_calls_in_flight(void) {
     rs_script *script = NULL;
     pthread_t threads[THREADS];
     task tasks[THREADS];
-    CHECK_OK(rs_script_register(client, endless_lua, strlen(endless_lua), &script, &err));
+    CHECK_OK(rs_script_register(client, endless_lua, strlen(endless_lua), NULL, &script, &err));
     get_stuck(client, script, threads, tasks);
     rs_client_close(client);
     for (int i = 0; i < THREADS; i++) {
@@ -168,7 +168,7 @@ static void a_client_closed_with_calls_in_flight(void) {
 /* A view keeps the connection when the handle that it was made from goes. */
 static void a_view_outlives_its_client(void) {
     rs_client *client = open_client(server_url(redis)), *view = NULL;
-    CHECK_OK(rs_client_with_timeout(client, 5000, &view, &err));
+    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.timeout_ms = 5000), &view, &err));
     rs_client_free(client);
     do_command(view, "PING", NULL);
     rs_client_free(view);

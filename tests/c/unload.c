@@ -89,8 +89,8 @@ static rs_client *open_lazily(const char *where, rs_log_fn log) {
 
 static rs_queue *submit(rs_client *client, size_t count, const char *const *words) {
     rs_queue *queue = NULL;
-    CHECK_INT(lib.rs_queue_new(10, &queue, NULL), RS_OK);
-    CHECK_INT(lib.rs_client_submit(client, count, words, NULL, queue, 1, NULL), RS_OK);
+    CHECK_INT(lib.rs_queue_new(10, 0, &queue, NULL), RS_OK);
+    CHECK_INT(lib.rs_client_submit(client, count, words, NULL, NULL, queue, 1, NULL), RS_OK);
     return queue;
 }
 

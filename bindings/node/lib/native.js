@@ -134,6 +134,43 @@ function takeError(status, handle) {
     return made;
 }
 
+const memmove = library.declare("memmove", "handle", ["buffer", "buffer", "size"]);
+
+/** The address of a Buffer, which its owner keeps. Of the C library: it gives back where it was to move nothing to. */
+const placeOf = (buffer) => (buffer.length === 0 ? 0n : memmove(buffer, buffer, 0));
+
+const SIZE_OF_CALL_OPTIONS = 48;
+const SIZE_OF_SCRIPT_OPTIONS = 24;
+
+const clientWith = checked("rs_client_with", ["handle", "buffer", "buffer"]);
+
+/** A view of a client, by what an rs_call_options says; `to`: a Buffer, what the route leads to. */
+function withOptions(client, { readFrom = 0, route = 0, to = null, slot = 0 }, out) {
+    const options = Buffer.alloc(SIZE_OF_CALL_OPTIONS);
+    options.writeUInt32LE(SIZE_OF_CALL_OPTIONS, 0);
+    options.writeInt32LE(readFrom, 16);
+    options.writeInt32LE(route, 20);
+    if (to !== null) {
+        options.writeBigUInt64LE(placeOf(to), 24);
+        options.writeBigUInt64LE(BigInt(to.length), 32);
+    }
+    options.writeUInt32LE(slot, 40);
+    clientWith(client, options, out);
+}
+
+const ROUTE = { key: 2, slot: 3, node: 4, all: 5 };
+
+const register = checked("rs_script_register", ["handle", "buffer", "size", "buffer", "buffer"]);
+
+function scriptRegister(client, source, length, flags, out) {
+    const options = Buffer.alloc(SIZE_OF_SCRIPT_OPTIONS);
+    options.writeUInt32LE(SIZE_OF_SCRIPT_OPTIONS, 0);
+    options.writeUInt32LE(flags, 4);
+    register(client, source, length, options, out);
+}
+
+const newQueue = checked("rs_queue_new", ["size", "u32", "buffer"]);
+
 module.exports = {
     ffi: ffi.name,
     path: library.path,
@@ -156,21 +193,21 @@ module.exports = {
     clientClose: library.declare("rs_client_close", "void", ["handle"]),
     clientFree: library.declare("rs_client_free", "void", ["handle"]),
     clientStats: library.declare("rs_client_stats", "size", ["handle", "buffer", "size"]),
-    withReadFrom: checked("rs_client_with_read_from", ["handle", "i32", "buffer"]),
-    withRouteKey: checked("rs_client_with_route_key", ["handle", "buffer", "size", "buffer"]),
-    withRouteSlot: checked("rs_client_with_route_slot", ["handle", "u16", "buffer"]),
-    withRouteNode: checked("rs_client_with_route_node", ["handle", "string", "buffer"]),
-    withRouteAll: checked("rs_client_with_route_all", ["handle", "buffer"]),
+    withReadFrom: (client, readFrom, out) => withOptions(client, { readFrom }, out),
+    withRouteKey: (client, to, _, out) => withOptions(client, { route: ROUTE.key, to }, out),
+    withRouteSlot: (client, slot, out) => withOptions(client, { route: ROUTE.slot, slot }, out),
+    withRouteNode: (client, node, out) => withOptions(client, { route: ROUTE.node, to: Buffer.from(node) }, out),
+    withRouteAll: (client, out) => withOptions(client, { route: ROUTE.all }, out),
 
-    scriptRegister: checked("rs_script_register_with", ["handle", "buffer", "size", "u32", "buffer"]),
+    scriptRegister,
     scriptSha: library.declare("rs_script_sha", "string", ["handle"]),
     scriptFree: library.declare("rs_script_free", "void", ["handle"]),
 
-    queueNew: checked("rs_queue_new", ["size", "buffer"]),
+    queueNew: (capacity, out) => newQueue(capacity, 0, out),
     queueFree: library.declare("rs_queue_free", "void", ["handle"]),
     queueFd: library.declare("rs_queue_fd", "i32", ["handle"]),
     submit: checked("rs_client_submit_packed", ["handle", "size", "buffer", "buffer", "size", "handle"]),
     packDetails: library.declare("rs_queue_set_packed_details", "void", ["handle", "bool"]),
-    poll: checked("rs_queue_poll_packed", ["handle", "buffer", "size", "size", "i64", "buffer", "buffer", "buffer"]),
+    poll: checked("rs_queue_poll_packed", ["handle", "buffer", "size", "size", "size", "buffer", "buffer", "buffer"]),
     cancel: checked("rs_client_cancel", ["handle", "handle", "handle", "buffer"]),
 };

@@ -6,7 +6,7 @@ const { invalid } = require("./errors");
 const native = require("./native");
 const { bytesOf, isBytes, shown } = require("./pack");
 
-const READ_FROM = { primary: 0, preferReplica: 1, replica: 2 };
+const READ_FROM = { primary: 1, preferReplica: 2, replica: 3 };
 const PROTOCOL = { auto: 0, 2: 2, 3: 3 };
 
 const set = (name, ...types) => native.option(`set_${name}`, ...types);
@@ -22,12 +22,13 @@ const nativeSet = {
     tlsClientCert: set("tls_client_cert", "string", "string"),
     tlsServerName: set("tls_server_name", "string"),
     tlsInsecureSkipVerify: set("tls_insecure_skip_verify", "bool"),
-    keepalive: set("keepalive_s", "size"),
+    keepalive: set("keepalive_ms", "size"),
     reconnectBackoff: set("reconnect_backoff_ms", "size", "size"),
-    reconnectAttempts: set("reconnect_attempts", "u32"),
+    reconnectAttempts: set("reconnect_attempts", "size"),
     maxReplyBytes: set("max_reply_bytes", "size"),
     maxReplyDepth: set("max_reply_depth", "size"),
     maxWaiting: set("max_waiting", "size"),
+    sharedConnections: set("shared_connections", "size"),
     lazyConnect: set("lazy_connect", "bool"),
     clientInfo: set("client_info", "bool"),
     probeTransactions: set("probe_transactions", "bool"),
@@ -120,7 +121,7 @@ const given = {
     },
     tlsServerName: asText("tlsServerName"),
     tlsInsecureSkipVerify: asFlag("tlsInsecureSkipVerify"),
-    keepalive: asCount("keepalive"),
+    keepalive: (set, value) => set(count("keepalive", value) * 1000),
     reconnectBackoff: (set, value) => {
         const { min, max } = Object(value);
         set(count("reconnectBackoff.min", min), count("reconnectBackoff.max", max));
@@ -129,6 +130,7 @@ const given = {
     maxReplyBytes: asCount("maxReplyBytes"),
     maxReplyDepth: asCount("maxReplyDepth"),
     maxWaiting: asCount("maxWaiting"),
+    sharedConnections: asCount("sharedConnections"),
     clientInfo: asFlag("clientInfo"),
     probeTransactions: asFlag("probeTransactions"),
     readFrom: (set, value) => set(oneOf("readFrom", value, READ_FROM)),

@@ -7,7 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What is NULL by mistake is passed on purpose here. */
+#define RS_NOT_NULL(parameter)
 #include <rs_script.h>
+
+#define READ_ONLY RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY)
+#define TO_KEY(key, len) RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_to = (key), .route_len = (len))
+#define TO_SLOT(slot) RS_CALL_OPTIONS(.route = RS_ROUTE_SLOT, .route_slot = (slot))
+#define TO_NODE(node) RS_CALL_OPTIONS(.route = RS_ROUTE_NODE, .route_to = (node), .route_len = strlen(node))
 
 #define FAIL(...)                                                                                                      \
     do {                                                                                                               \

@@ -3,7 +3,7 @@
 
 #include "check.h"
 
-static int sees_all(const rs_client *node) {
+static int sees_all(rs_client *node) {
     static const char *const lines[] = {"cluster_state:ok\r\n", "cluster_slots_assigned:16384\r\n",
                                         "cluster_known_nodes:3\r\n"};
     rs_reply *info = command(node, "CLUSTER", "INFO", NULL);
@@ -43,7 +43,7 @@ cluster cluster_start(void) {
 }
 
 /* The port of the slot's owner, as a node has it. */
-static int64_t owner_by(const rs_client *node, uint16_t slot) {
+static int64_t owner_by(rs_client *node, uint16_t slot) {
     rs_reply *ranges = command(node, "CLUSTER", "SLOTS", NULL);
     int64_t port = 0;
     for (size_t i = 0; i < rs_reply_len(ranges); i++) {

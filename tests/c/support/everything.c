@@ -25,12 +25,12 @@ everything everything_of(const char *url) {
     CHECK_OK(rs_options_set_connect_timeout_ms(e.options, PATIENCE_MS, &err));
     CHECK_OK(rs_options_set_call_timeout_ms(e.options, PATIENCE_MS, &err));
     CHECK_OK(rs_client_open(url, e.options, &e.client, &err));
-    CHECK_OK(rs_script_register(e.client, lua, strlen(lua), &e.script, &err));
+    CHECK_OK(rs_script_register(e.client, lua, strlen(lua), NULL, &e.script, &err));
     CHECK_OK(rs_pipeline_new(e.client, 0, &e.pipeline, &err));
-    CHECK_OK(rs_pipeline_command(e.pipeline, 1, ping, NULL, &err));
-    CHECK_OK(rs_queue_new(100, &e.queue, &err));
-    CHECK_OK(rs_script_call(e.script, NULL, 0, NULL, NULL, 0, NULL, NULL, &e.reply, &err));
-    CHECK_INT(rs_client_command(e.client, 0, NULL, NULL, NULL, &e.error), RS_ERR_INVALID_ARGUMENT);
+    CHECK_OK(rs_pipeline_command(e.pipeline, 1, ping, NULL, NULL, &err));
+    CHECK_OK(rs_queue_new(100, 0, &e.queue, &err));
+    CHECK_OK(rs_script_call(e.script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &e.reply, &err));
+    CHECK_INT(rs_client_command(e.client, 0, NULL, NULL, NULL, NULL, &e.error), RS_ERR_INVALID_ARGUMENT);
     return e;
 }
 
@@ -44,7 +44,7 @@ static void looks(const everything *e) {
     CHECK(*rs_error_message(e->error) != 0 && *rs_error_server_code(e->error) == 0);
     CHECK_INT(rs_error_reason(e->error), RS_REASON_ARGUMENT);
     CHECK(rs_reason_name(rs_error_reason(e->error)) != NULL && rs_error_node(e->error) != NULL);
-    CHECK_INT(rs_error_index(e->error), -1);
+    CHECK_INT(rs_error_index(e->error), RS_NO_INDEX);
     CHECK(!rs_error_is_indeterminate(e->error) && rs_error_is_not_executed(e->error));
     CHECK_INT(rs_reply_type(e->reply), RS_REPLY_ARRAY);
     CHECK_INT(rs_reply_len(e->reply), ROWS);
@@ -54,6 +54,7 @@ static void looks(const everything *e) {
     CHECK_NULL(rs_reply_verbatim_format(last));
     CHECK_INT(rs_reply_error(last, &none), RS_OK);
     CHECK_INT(strlen(rs_script_sha(e->script)), 40);
+    CHECK_TEXT(rs_script_name(e->script), "");
     CHECK(rs_queue_fd(e->queue) >= 0);
     CHECK_INT(rs_queue_len(e->queue), 0);
     CHECK_INT(rs_pipeline_len(e->pipeline), 1);
@@ -76,12 +77,13 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_set_silence_timeout_ms(options, PATIENCE_MS, &err));
     GIVES(RS_OK, rs_options_set_client_info(options, false, &err));
     GIVES(RS_OK, rs_options_set_probe_transactions(options, false, &err));
-    GIVES(RS_OK, rs_options_set_keepalive_s(options, 1, &err));
+    GIVES(RS_OK, rs_options_set_keepalive_ms(options, 1, &err));
     GIVES(RS_OK, rs_options_set_reconnect_backoff_ms(options, 1, 1, &err));
     GIVES(RS_OK, rs_options_set_reconnect_attempts(options, 1, &err));
     GIVES(RS_OK, rs_options_set_max_reply_bytes(options, 1 << 20, &err));
     GIVES(RS_OK, rs_options_set_max_reply_depth(options, 8, &err));
     GIVES(RS_OK, rs_options_set_max_waiting(options, 1, &err));
+    GIVES(RS_OK, rs_options_set_shared_connections(options, 1, &err));
     GIVES(RS_OK, rs_options_set_max_in_flight(options, 0, &err));
     GIVES(RS_OK, rs_options_set_lazy_connect(options, true, &err));
     GIVES(RS_OK, rs_options_set_client_info(options, false, &err));
@@ -106,15 +108,15 @@ static void views(const everything *e, rs_status expected) {
 #define VIEW(call)                                                                                                     \
     do {                                                                                                               \
         GIVES(RS_OK, call);                                                                                            \
-        GIVES(expected, rs_client_command(view, 1, ping, NULL, NULL, &err));                                           \
+        GIVES(expected, rs_client_command(view, 1, ping, NULL, NULL, NULL, &err));                                     \
         rs_client_free(view);                                                                                          \
     } while (0)
-    VIEW(rs_client_with_timeout(e->client, PATIENCE_MS, &view, &err));
-    VIEW(rs_client_with_read_from(e->client, RS_READ_FROM_PRIMARY, &view, &err));
-    VIEW(rs_client_with_route_key(e->client, "k", 1, &view, &err));
-    VIEW(rs_client_with_route_slot(e->client, 0, &view, &err));
-    VIEW(rs_client_with_route_node(e->client, "127.0.0.1:1", &view, &err));
-    VIEW(rs_client_with_route_all(e->client, &view, &err));
+    VIEW(rs_client_with(e->client, RS_CALL_OPTIONS(.timeout_ms = PATIENCE_MS), &view, &err));
+    VIEW(rs_client_with(e->client, RS_CALL_OPTIONS(.read_from = RS_READ_FROM_PRIMARY), &view, &err));
+    VIEW(rs_client_with(e->client, TO_KEY("k", 1), &view, &err));
+    VIEW(rs_client_with(e->client, TO_SLOT(0), &view, &err));
+    VIEW(rs_client_with(e->client, TO_NODE("127.0.0.1:1"), &view, &err));
+    VIEW(rs_client_with(e->client, RS_CALL_OPTIONS(.route = RS_ROUTE_ALL), &view, &err));
 #undef VIEW
 }
 
@@ -127,31 +129,31 @@ static void calls(const everything *e, rs_status expected) {
     const char *sha = rs_script_sha(e->script);
     CHECK_INT(rs_client_stats(e->client, stats, RS_STAT_COUNT), RS_STAT_COUNT);
     CHECK((stats[RS_STAT_CALLS] > 0) == (expected == RS_OK));
-    GIVES(expected, rs_client_command(e->client, 1, ping, NULL, &reply, &err));
+    GIVES(expected, rs_client_command(e->client, 1, ping, NULL, NULL, &reply, &err));
     rs_reply_free(reply);
     GIVES(expected ? expected : RS_ERR_INVALID_ARGUMENT, rs_client_reauthenticate(e->client, &err));
     GIVES(expected, rs_client_script_stats(e->client, &reply, &err));
     rs_reply_free(reply);
-    GIVES(RS_OK, rs_script_set_name(e->script, "everything", &err));
-    GIVES(RS_OK, rs_script_register(e->client, lua, strlen(lua), &script, &err));
-    GIVES(expected, rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    GIVES(RS_OK, rs_script_register(e->client, lua, strlen(lua), NULL, &script, &err));
+    GIVES(expected, rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
     rs_reply_free(reply);
     rs_script_free(script);
-    GIVES(RS_OK, rs_script_register_with(e->client, lua, strlen(lua), RS_SCRIPT_IDEMPOTENT, &script, &err));
-    GIVES(expected, rs_script_call_ro(script, e->client, 0, NULL, NULL, 0, NULL, NULL, &reply, &err));
+    GIVES(RS_OK, rs_script_register(e->client, lua, strlen(lua), RS_SCRIPT_OPTIONS(.flags = RS_SCRIPT_IDEMPOTENT),
+                                    &script, &err));
+    GIVES(expected, rs_script_call(script, e->client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, &reply, &err));
     rs_reply_free(reply);
     GIVES(expected, rs_client_script_load(e->client, script, &err));
-    GIVES(expected, rs_client_script_exists(e->client, 1, &sha, &exists, &err));
+    GIVES(expected, rs_client_script_exists(e->client, 1, &sha, NULL, &exists, &err));
     GIVES(expected, rs_client_script_flush(e->client, RS_FLUSH_SYNC, &err));
     GIVES(expected ? expected : RS_ERR_SERVER, rs_client_script_kill(e->client, &err)); /* none is running */
     GIVES(expected ? expected : RS_ERR_SERVER, rs_client_kill(e->client, &reply, &err));
-    GIVES(expected ? expected : RS_ERR_NOT_SUPPORTED, rs_client_script_show(e->client, sha, &reply, &err));
+    GIVES(expected ? expected : RS_ERR_NOT_SUPPORTED, rs_client_script_show(e->client, sha, strlen(sha), &reply, &err));
     GIVES(expected, rs_pipeline_new(e->client, RS_PIPELINE_ATOMIC, &pipeline, &err));
     rs_pipeline_free(pipeline);
-    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, &err));
-    GIVES(RS_OK, rs_pipeline_script(e->pipeline, script, 0, NULL, NULL, 0, NULL, NULL, &err));
-    GIVES(RS_OK, rs_pipeline_script_ro(e->pipeline, script, 0, NULL, NULL, 0, NULL, NULL, &err));
-    GIVES(expected, rs_pipeline_exec(e->pipeline, &reply, &err));
+    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, NULL, &err));
+    GIVES(RS_OK, rs_pipeline_script(e->pipeline, script, 0, NULL, NULL, 0, NULL, NULL, NULL, &err));
+    GIVES(RS_OK, rs_pipeline_script(e->pipeline, script, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, &err));
+    GIVES(expected, rs_pipeline_exec(e->pipeline, NULL, &reply, &err));
     rs_reply_free(reply);
     CHECK_INT(rs_pipeline_len(e->pipeline), 0);
     rs_script_free(script);
@@ -174,13 +176,13 @@ static void submissions(const everything *e, rs_status expected) {
     memcpy(packed + 14, &one, sizeof one);
     memcpy(packed + 18, &four, sizeof four);
     memcpy(packed + 22, "PING", 4);
-    GIVES(expected, rs_script_submit(e->script, NULL, 0, NULL, NULL, 0, NULL, NULL, e->queue, 1, &err));
-    GIVES(expected, rs_script_submit_ro(e->script, e->client, 0, NULL, NULL, 0, NULL, NULL, e->queue, 1, &err));
-    GIVES(expected, rs_client_submit(e->client, 1, ping, NULL, e->queue, 1, &err));
-    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, &err));
-    GIVES(expected, rs_pipeline_submit(e->pipeline, e->queue, 1, &err));
+    GIVES(expected, rs_script_submit(e->script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, e->queue, 1, &err));
+    GIVES(expected, rs_script_submit(e->script, e->client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, e->queue, 1, &err));
+    GIVES(expected, rs_client_submit(e->client, 1, ping, NULL, NULL, e->queue, 1, &err));
+    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, NULL, &err));
+    GIVES(expected, rs_pipeline_submit(e->pipeline, NULL, e->queue, 1, &err));
     rs_pipeline_clear(e->pipeline);
-    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, &err)); /* as it was */
+    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, NULL, &err)); /* as it was */
     GIVES(expected, rs_client_submit_packed(e->client, 0, NULL, packed, sizeof packed, e->queue, &err));
     GIVES(expected, rs_client_cancel(e->client, e->queue, 9, &count, &err));
     GIVES(expected,
@@ -197,11 +199,11 @@ static void submissions(const everything *e, rs_status expected) {
     /* One that is woken, and one that is closed, do not wait. */
     rs_queue *other = NULL;
     rs_queue_wake(e->queue);
-    GIVES(expected, rs_queue_poll(e->queue, &completion, 1, -1, &count, &err));
+    GIVES(expected, rs_queue_poll(e->queue, &completion, 1, RS_FOREVER, &count, &err));
     CHECK_INT(count, 0);
-    GIVES(RS_OK, rs_queue_new_with(1, RS_QUEUE_NO_THREAD, &other, &err));
+    GIVES(RS_OK, rs_queue_new(1, RS_QUEUE_NO_THREAD, &other, &err));
     rs_queue_free(other);
-    GIVES(RS_OK, rs_queue_new(1, &other, &err));
+    GIVES(RS_OK, rs_queue_new(1, 0, &other, &err));
     rs_queue_close(other);
     CHECK(rs_queue_is_closed(other) && !rs_queue_is_closed(e->queue));
     rs_queue_free(other);
@@ -214,7 +216,7 @@ void call_everything(const everything *e, rs_status expected) {
     settings();
     views(e, expected);
     calls(e, expected);
-    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, &err));
+    GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, NULL, &err));
     rs_pipeline_clear(e->pipeline);
     submissions(e, expected);
     looks(e);

@@ -192,7 +192,7 @@ rs_client *open_client(const char *url) {
     return client;
 }
 
-static rs_reply *command_of(const rs_client *client, va_list words) {
+static rs_reply *command_of(rs_client *client, va_list words) {
     enum { WORDS_MAX = 16 };
     const char *argv[WORDS_MAX];
     size_t argc = 0;
@@ -201,11 +201,11 @@ static rs_reply *command_of(const rs_client *client, va_list words) {
         CHECK(argc < WORDS_MAX);
         argv[argc++] = word;
     }
-    CHECK_OK(rs_client_command(client, argc, argv, NULL, &reply, &err));
+    CHECK_OK(rs_client_command(client, argc, argv, NULL, NULL, &reply, &err));
     return reply;
 }
 
-rs_reply *command(const rs_client *client, ...) {
+rs_reply *command(rs_client *client, ...) {
     va_list words;
     va_start(words, client);
     rs_reply *reply = command_of(client, words);
@@ -213,14 +213,14 @@ rs_reply *command(const rs_client *client, ...) {
     return reply;
 }
 
-void do_command(const rs_client *client, ...) {
+void do_command(rs_client *client, ...) {
     va_list words;
     va_start(words, client);
     rs_reply_free(command_of(client, words));
     va_end(words);
 }
 
-uint64_t stat_of(const rs_client *client, size_t which) {
+uint64_t stat_of(rs_client *client, size_t which) {
     uint64_t values[RS_STAT_COUNT];
     CHECK_INT(rs_client_stats(client, values, RS_STAT_COUNT), RS_STAT_COUNT);
     return values[which];

@@ -38,13 +38,13 @@ void server_stop(server *s);
 rs_client *open_client(const char *url);
 
 /* The reply to a command of NUL-terminated words, the last followed by NULL. */
-rs_reply *command(const rs_client *client, ...);
+rs_reply *command(rs_client *client, ...);
 
 /* The same, thrown away. */
-void do_command(const rs_client *client, ...);
+void do_command(rs_client *client, ...);
 
 /* One figure of rs_client_stats. */
-uint64_t stat_of(const rs_client *client, size_t which);
+uint64_t stat_of(rs_client *client, size_t which);
 
 /* Sleeps. For the pace of waiting only, never in place of a condition. */
 void pause_ms(long ms);

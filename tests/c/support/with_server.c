@@ -1,13 +1,20 @@
 /* Runs a program against throw-away servers: `with_server [--expect OUTPUT] SERVERS PROGRAM ARGUMENT...`
 
-   URL1, URL2, ... among the arguments stand for the servers' URLs; each also comes as an environment variable RS_SCRIPT_URL1, ... The
-   program must exit with 0 and, with --expect, print exactly that and a newline. */
+   URL1, URL2, ... among the arguments stand for the servers' URLs; each also comes as an environment variable
+   RS_SCRIPT_URL1, ... With `cluster` for SERVERS there is a cluster of three primaries, whose URL is CLUSTER. The program
+   must exit with 0 and, with --expect, print exactly that and a newline. */
 #include <errno.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "cluster.h"
 #include "server.h"
+
+static void replace(char **arguments, const char *mark, const char *url) {
+    for (; *arguments != NULL; arguments++)
+        if (strcmp(*arguments, mark) == 0) *arguments = (char *)url;
+}
 
 int main(int argc, char **argv) {
     const char *expected = NULL;
@@ -19,8 +26,10 @@ int main(int argc, char **argv) {
         first = 3;
     }
     CHECK(argc > first + 1);
-    const int servers = atoi(argv[first]);
-    CHECK(servers >= 1 && servers <= 8);
+    const bool clustered = strcmp(argv[first], "cluster") == 0;
+    const int servers = clustered ? 0 : atoi(argv[first]);
+    cluster three;
+    CHECK(clustered || (servers >= 1 && servers <= 8));
     char **const program = argv + first + 1;
     for (int i = 1; i <= servers; i++) {
         char name[32], *const mark = name + strlen("RS_SCRIPT_");
@@ -28,8 +37,11 @@ int main(int argc, char **argv) {
         const char *url = i % 2 == 1 ? server_url(s) : server_tcp_url(s);
         snprintf(name, sizeof name, "RS_SCRIPT_URL%d", i);
         CHECK(setenv(name, url, 1) == 0);
-        for (char **argument = program; *argument != NULL; argument++)
-            if (strcmp(*argument, mark) == 0) *argument = (char *)url;
+        replace(program, mark, url);
+    }
+    if (clustered) {
+        three = cluster_start();
+        replace(program, "CLUSTER", three.url);
     }
     CHECK(pipe(out) == 0);
     const pid_t child = fork();

@@ -1,0 +1,377 @@
+//! `rs_call_options` and `rs_script_options`: structs that can grow, and how they are read.
+
+use std::borrow::Cow;
+use std::ffi::c_char;
+use std::mem::offset_of;
+use std::time::Duration;
+
+use super::options::{LONGEST_MS, RS_READ_FROM_DEFAULT, read_from_of};
+use super::script::RS_SCRIPT_IDEMPOTENT;
+use super::{bytes, invalid};
+use crate::client::{Client, Overrides};
+use crate::error::{Error, Result};
+use crate::request::Flags;
+use crate::route::Route;
+use crate::script::Script;
+use crate::slots::SLOTS;
+
+/// The call only reads: a replica may run it, where read_from says so, and it is sent again when its reply was lost
+/// with the connection.
+///
+/// A script is sent as EVALSHA_RO, and the server stops it at its first write. One whose first line is `#!lua` without
+/// the flag `no-writes` is refused with RS_ERR_NOT_READ_ONLY before anything is sent. A server older than 7.0 cannot
+/// enforce it: its primary runs a plain EVALSHA, which is not sent again. Of a command you vouch that it only reads;
+/// nobody checks that, and a replica of a cluster refuses a write. A command that waits (XREAD BLOCK, ...) runs on a
+/// primary all the same.
+///
+/// Redis: <https://redis.io/docs/latest/commands/evalsha_ro/>
+pub const RS_CALL_READ_ONLY: u32 = 1;
+/// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of
+/// a script see also RS_SCRIPT_IDEMPOTENT.
+pub const RS_CALL_IDEMPOTENT: u32 = 2;
+
+/// Where the client's own route leads.
+pub const RS_ROUTE_DEFAULT: i32 = 0;
+/// To any primary, taken at random.
+pub const RS_ROUTE_ANY: i32 = 1;
+/// To the primary that has the slot of the key in `route_to`.
+pub const RS_ROUTE_KEY: i32 = 2;
+/// To the primary that has the slot `route_slot`, 0 to 16383.
+pub const RS_ROUTE_SLOT: i32 = 3;
+/// To the server named in `route_to`, a replica's will do: `host:port` as the servers announce it or
+/// rs_options_map_address maps it. Whether there is such a server shows when it is called: RS_ERR_NO_ROUTE.
+pub const RS_ROUTE_NODE: i32 = 4;
+/// To all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has
+/// an error there, which rs_reply_error tells more of. Pipelines and transactions cannot go there: RS_ERR_NO_ROUTE.
+pub const RS_ROUTE_ALL: i32 = 5;
+
+/// What a call has of its own instead of its client's. NULL in its place, and each field that is 0 or NULL, is the
+/// client's.
+///
+/// It starts as RS_CALL_OPTIONS_INIT, or as RS_CALL_OPTIONS(...) where it is an argument; `size` is the size that your
+/// program was compiled with, by which a later library, whose struct has more fields behind these, knows where yours
+/// ends. It is read before the function returns, and copied. A struct and no object that has to be made: no memory is
+/// allocated, nothing is to be freed, and one that stays as it is may be used by any number of threads at once.
+///
+/// Errors of each function that takes one: RS_ERR_INVALID_ARGUMENT for a `size` that no version has, flags and numbers
+/// that are not known, fields that the route or the function has no use for, and where `size` is larger than this
+/// library's, anything but zeros behind what it knows.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct rs_call_options {
+    /// `sizeof(rs_call_options)`.
+    pub size: u32,
+    /// RS_CALL_ flags.
+    pub flags: u32,
+    /// How long the call may take, all its attempts together: milliseconds, up to a year.
+    pub timeout_ms: u64,
+    /// Which servers run the call if it is read-only: one of the RS_READ_FROM_ numbers.
+    pub read_from: i32,
+    /// Where the call goes if it has no keys, or is a command whose keys this library does not know: one of the
+    /// RS_ROUTE_ numbers. Keys go before it. On a client of a single server it changes nothing.
+    pub route: i32,
+    /// With RS_ROUTE_KEY a key, with RS_ROUTE_NODE a server: `route_len` bytes, NULL is an empty key.
+    pub route_to: *const c_char,
+    /// The length of `route_to`.
+    pub route_len: usize,
+    /// With RS_ROUTE_SLOT the slot.
+    pub route_slot: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as
+/// RS_SCRIPT_OPTIONS_INIT, or as RS_SCRIPT_OPTIONS(...) where it is an argument; see rs_call_options, whose errors are
+/// the same.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct rs_script_options {
+    /// `sizeof(rs_script_options)`.
+    pub size: u32,
+    /// RS_SCRIPT_ flags.
+    pub flags: u32,
+    /// What the script is called in figures and events: `name_len` bytes of UTF-8 without control characters, 256 at
+    /// most. rs_script_name reads it.
+    pub name: *const c_char,
+    /// The length of `name`.
+    pub name_len: usize,
+}
+
+/// A struct that begins with its size and may get more fields.
+///
+/// # Safety
+/// It is `repr(C)`, begins with a `u32`, has no padding, and may be any bytes.
+unsafe trait Growing: Copy {
+    /// The sizes that it has had in released versions, the last one its size of now.
+    const SIZES: &'static [usize];
+    /// All bytes 0.
+    const NOTHING: Self;
+}
+
+// SAFETY: as demanded; the assertions below count its bytes.
+unsafe impl Growing for rs_call_options {
+    const SIZES: &'static [usize] = &[size_of::<Self>()];
+    const NOTHING: Self = rs_call_options {
+        size: 0,
+        flags: 0,
+        timeout_ms: 0,
+        read_from: 0,
+        route: 0,
+        route_to: std::ptr::null(),
+        route_len: 0,
+        route_slot: 0,
+        reserved: 0,
+    };
+}
+
+// SAFETY: as demanded; the assertions below count its bytes.
+unsafe impl Growing for rs_script_options {
+    const SIZES: &'static [usize] = &[size_of::<Self>()];
+    const NOTHING: Self = rs_script_options { size: 0, flags: 0, name: std::ptr::null(), name_len: 0 };
+}
+
+// The header asserts the same. Padding would hold whatever was in memory, and a later field in its place would be that.
+const _: () = {
+    assert!(size_of::<rs_call_options>() == 32 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_call_options, flags) == 4);
+    assert!(offset_of!(rs_call_options, timeout_ms) == 8);
+    assert!(offset_of!(rs_call_options, read_from) == 16);
+    assert!(offset_of!(rs_call_options, route) == 20);
+    assert!(offset_of!(rs_call_options, route_to) == 24);
+    assert!(offset_of!(rs_call_options, route_len) == 24 + size_of::<usize>());
+    assert!(offset_of!(rs_call_options, route_slot) == 24 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_call_options, reserved) == 28 + 2 * size_of::<usize>());
+    assert!(size_of::<rs_script_options>() == 8 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_script_options, flags) == 4);
+    assert!(offset_of!(rs_script_options, name) == 8);
+    assert!(offset_of!(rs_script_options, name_len) == 8 + size_of::<usize>());
+};
+
+/// No struct will ever be larger. A size above is what happened to lie there.
+const LARGEST: usize = 1024;
+
+/// What is behind the pointer, as far as its program knows it.
+///
+/// # Safety
+/// `options` points to as many bytes as its first field says, or to that field and it says a size that cannot be.
+unsafe fn read<T: Growing>(options: *const T) -> Result<T> {
+    // SAFETY: it begins with its size.
+    let size = unsafe { options.cast::<u32>().read() } as usize;
+    let ours = size_of::<T>();
+    if !(T::SIZES.contains(&size) || (ours..=LARGEST).contains(&size)) {
+        let why = format!("is {size}, which no version of the struct has: it starts as its _INIT macro");
+        return Err(invalid("options.size", &why));
+    }
+    let mut found = T::NOTHING;
+    let known = size.min(ours);
+    // SAFETY: so many bytes are there, by their own word, and any of them may be in a `T`.
+    unsafe { std::ptr::copy_nonoverlapping(options.cast::<u8>(), (&raw mut found).cast(), known) };
+    // SAFETY: the same.
+    let beyond = unsafe { std::slice::from_raw_parts(options.cast::<u8>().add(known), size - known) };
+    if beyond.iter().any(|&byte| byte != 0) {
+        let why = format!(
+            "sets fields behind the first {ours} bytes, which this version of the library does not know"
+        );
+        return Err(invalid("options", &why));
+    }
+    Ok(found)
+}
+
+/// What a call has of its own.
+#[derive(Default)]
+pub(super) struct CallOptions<'a> {
+    pub(super) flags: Flags,
+    others: Option<Overrides<'a>>,
+}
+
+impl<'a> CallOptions<'a> {
+    /// # Safety
+    /// `options` is NULL or points to as many bytes as its first field says, and `route_to` to as many as `route_len`
+    /// says.
+    #[inline(always)]
+    pub(super) unsafe fn new(options: *const rs_call_options) -> Result<CallOptions<'a>> {
+        if options.is_null() {
+            return Ok(CallOptions::default());
+        }
+        // SAFETY: as promised.
+        unsafe { CallOptions::read(options) }
+    }
+
+    /// # Safety
+    /// The same, and it is not NULL.
+    #[inline(never)]
+    unsafe fn read(options: *const rs_call_options) -> Result<CallOptions<'a>> {
+        // SAFETY: as promised.
+        let options = unsafe { read(options)? };
+        if options.flags & !(RS_CALL_READ_ONLY | RS_CALL_IDEMPOTENT) != 0 {
+            return Err(invalid("options.flags", "has bits that are no RS_CALL_ flag"));
+        }
+        if options.reserved != 0 {
+            return Err(invalid("options.reserved", "is not 0"));
+        }
+        let flags = Flags {
+            read_only: options.flags & RS_CALL_READ_ONLY != 0,
+            idempotent: options.flags & RS_CALL_IDEMPOTENT != 0,
+        };
+        let timeout = match options.timeout_ms {
+            0 => None,
+            milliseconds if milliseconds > LONGEST_MS => {
+                return Err(invalid("options.timeout_ms", "is longer than a year"));
+            }
+            milliseconds => Some(Duration::from_millis(milliseconds)),
+        };
+        let read_from = match options.read_from {
+            RS_READ_FROM_DEFAULT => None,
+            number => Some(
+                read_from_of(number)
+                    .ok_or_else(|| invalid("options.read_from", "is none of the RS_READ_FROM_ numbers"))?,
+            ),
+        };
+        // SAFETY: as promised.
+        let route = unsafe { route_of(&options)? };
+        let is_any = timeout.is_some() || read_from.is_some() || route.is_some();
+        let others = is_any.then_some(Overrides { timeout, read_from, route });
+        Ok(CallOptions { flags, others })
+    }
+
+    /// The client as the call has it: itself, or with what was asked for.
+    #[inline(always)]
+    pub(super) fn client<'b>(&self, client: &'b Client) -> Result<Cow<'b, Client>> {
+        match &self.others {
+            None => Ok(Cow::Borrowed(client)),
+            Some(others) => client.with(others).map(Cow::Owned),
+        }
+    }
+
+    /// Another handle of the client where something was asked for.
+    pub(super) fn other_client(&self, client: &Client) -> Result<Option<Client>> {
+        self.others.as_ref().map(|others| client.with(others)).transpose()
+    }
+
+    /// The flags, for an item of a pipeline.
+    #[inline(always)]
+    pub(super) fn flags_of_item(&self) -> Result<Flags> {
+        if self.others.is_some() { Err(more_than_flags()) } else { Ok(self.flags) }
+    }
+
+    /// Whether all of a pipeline that is executed may run twice.
+    pub(super) fn idempotent_pipeline(&self) -> Result<bool> {
+        if self.flags.read_only {
+            let why = "holds RS_CALL_READ_ONLY, which is for the items of a pipeline: how a script is sent is \
+                       decided when it is appended";
+            return Err(invalid("options.flags", why));
+        }
+        Ok(self.flags.idempotent)
+    }
+}
+
+#[cold]
+fn more_than_flags() -> Error {
+    let why = "of an item of a pipeline have flags alone: timeout_ms, read_from and route are given when it \
+               is executed";
+    invalid("options", why)
+}
+
+/// # Safety
+/// `route_to` points to as many bytes as `route_len` says, or is NULL.
+unsafe fn route_of<'a>(options: &rs_call_options) -> Result<Option<Route<'a>>> {
+    let route = options.route;
+    if route != RS_ROUTE_SLOT && options.route_slot != 0 {
+        return Err(invalid("options.route_slot", "is set, and options.route is not RS_ROUTE_SLOT"));
+    }
+    let leads_to = matches!(route, RS_ROUTE_KEY | RS_ROUTE_NODE);
+    if !leads_to && (!options.route_to.is_null() || options.route_len != 0) {
+        let why = "is set, and options.route is neither RS_ROUTE_KEY nor RS_ROUTE_NODE";
+        return Err(invalid("options.route_to", why));
+    }
+    // SAFETY: as promised.
+    let to = || unsafe { bytes(options.route_to, options.route_len, "options.route_to") };
+    Ok(Some(match route {
+        RS_ROUTE_DEFAULT => return Ok(None),
+        RS_ROUTE_ANY => Route::Random,
+        RS_ROUTE_KEY => Route::Key(to()?),
+        RS_ROUTE_SLOT => match u16::try_from(options.route_slot) {
+            Ok(slot) if slot < SLOTS => Route::Slot(slot),
+            _ => {
+                let why = format!("is {}: slots are numbered 0 to 16383", options.route_slot);
+                return Err(invalid("options.route_slot", &why));
+            }
+        },
+        RS_ROUTE_NODE => {
+            let utf8 = str::from_utf8(to()?);
+            Route::Node(utf8.map_err(|_| invalid("options.route_to", "is not UTF-8"))?)
+        }
+        RS_ROUTE_ALL => Route::AllPrimaries,
+        _ => return Err(invalid("options.route", "is none of the RS_ROUTE_ numbers")),
+    }))
+}
+
+/// A script of these bytes.
+///
+/// # Safety
+/// `options` is NULL or points to as many bytes as its first field says, and `name` to as many as `name_len` says.
+pub(super) unsafe fn script_of(lua: &[u8], options: *const rs_script_options) -> Result<Script> {
+    if options.is_null() {
+        return Ok(Script::new(lua));
+    }
+    // SAFETY: as promised.
+    let options = unsafe { read(options)? };
+    // SAFETY: as promised.
+    let name = unsafe { bytes(options.name, options.name_len, "options.name")? };
+    let script = match options.flags {
+        0 => Script::new(lua),
+        RS_SCRIPT_IDEMPOTENT => Script::idempotent(lua),
+        _ => return Err(invalid("options.flags", "has bits that are no RS_SCRIPT_ flag")),
+    };
+    if name.is_empty() {
+        return Ok(script);
+    }
+    let name = str::from_utf8(name).map_err(|_| invalid("options.name", "is not UTF-8"))?;
+    script.named(name).map_err(|error| error.context("options.name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Status;
+
+    /// A struct of a later version: the fields of now, and more behind them.
+    #[repr(C)]
+    struct Later {
+        now: rs_call_options,
+        more: [u64; 2],
+    }
+
+    fn later(size: usize, more: [u64; 2]) -> Result<Flags> {
+        let now = rs_call_options {
+            size: u32::try_from(size).unwrap(),
+            flags: RS_CALL_IDEMPOTENT,
+            ..rs_call_options::NOTHING
+        };
+        let options = Later { now, more };
+        // SAFETY: it holds as much as the sizes below say.
+        unsafe { CallOptions::new((&raw const options).cast()) }.map(|options| options.flags)
+    }
+
+    #[test]
+    fn a_size_is_of_this_version_or_of_a_later_one_that_sets_nothing_new() {
+        let now = size_of::<rs_call_options>();
+        let idempotent = Flags { read_only: false, idempotent: true };
+        for size in [now, now + 1, now + 8, now + 16] {
+            assert_eq!(later(size, [0; 2]).expect("it is accepted"), idempotent, "{size}");
+        }
+        // What is beyond the size is nobody's.
+        assert_eq!(later(now, [1, 1]).expect("it is accepted"), idempotent);
+        assert_eq!(later(now + 8, [0, 1]).expect("it is accepted"), idempotent);
+        for (size, more) in [(now + 8, [1, 0]), (now + 16, [0, 1 << 63])] {
+            let error = later(size, more).expect_err("nobody knows what it asks for");
+            assert_eq!(error.status(), Status::InvalidArgument);
+            assert!(error.message().contains(&format!("behind the first {now} bytes")), "{error}");
+        }
+        for size in [0, 1, 4, 8, now - 8, now - 1, LARGEST + 1, u32::MAX as usize] {
+            let error = later(size, [0; 2]).expect_err("no version has it");
+            assert_eq!(error.status(), Status::InvalidArgument);
+            assert!(error.message().starts_with(&format!("options.size is {size}, ")), "{error}");
+        }
+    }
+}
