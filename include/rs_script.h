@@ -932,7 +932,8 @@ void rs_credentials_refuse(rs_credentials_request *request,
 // RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the client has no callback to ask),
 // RS_ERR_CLOSED, RS_ERR_FORKED. Threads: any.
 rs_status rs_client_reauthenticate(const rs_client *client,
-                                   rs_error **err);
+                                   rs_error **err)
+    RS_NOT_NULL(client);
 
 // The status that the failed function returned.
 //
@@ -1024,7 +1025,8 @@ rs_status rs_options_set_script_stats(rs_options *options,
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED, RS_ERR_NO_MEMORY. Threads: any.
 rs_status rs_client_script_stats(const rs_client *client,
                                  rs_reply **reply,
-                                 rs_error **err);
+                                 rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(reply);
 
 // Makes options with every default.
 //
