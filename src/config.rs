@@ -242,7 +242,7 @@ impl Options {
     }
 
     /// Asks nobody any more; see [`Options::credentials`].
-    pub fn no_credentials(&mut self) -> &mut Self {
+    pub(crate) fn no_credentials(&mut self) -> &mut Self {
         self.credentials = None;
         self
     }
@@ -475,7 +475,7 @@ impl Options {
     }
 
     /// Tells nobody of calls any more; see [`Options::on_call`].
-    pub fn no_on_call(&mut self) -> &mut Self {
+    pub(crate) fn no_on_call(&mut self) -> &mut Self {
         self.on_call = OnCall::default();
         self
     }

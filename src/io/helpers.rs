@@ -30,7 +30,7 @@ impl Done {
 
 impl Helpers {
     /// Starts a thread. `body` says as soon as it can that it is done; when it has ended it is.
-    pub(super) fn spawn(&self, name: &str, body: impl FnOnce(&Done) + Send + 'static) -> io::Result<()> {
+    pub(super) fn start(&self, name: &str, body: impl FnOnce(&Done) + Send + 'static) -> io::Result<()> {
         self.join_done();
         let is_done = Done::default();
         let its_own = is_done.clone();

@@ -81,7 +81,7 @@ impl Logins {
         self.asked.lock().insert(node, Arc::clone(&question));
         let (epoch, io) = (io.core.lock().epoch, Weak::clone(&io.me));
         let name = address.to_string();
-        let spawned = self.helpers.spawn("rs_script-login", move |done| {
+        let spawned = self.helpers.start("rs_script-login", move |done| {
             let (its_done, its_question) = (done.clone(), Arc::clone(&question));
             let answer = move |found| deliver(&io, epoch, &its_question, &its_done, found);
             let request = CredentialsRequest::new(name, Box::new(answer));

@@ -29,7 +29,7 @@ impl Lookups {
         let reactor = Arc::downgrade(&io.reactor()?);
         let found = Arc::clone(&self.found);
         let its_host = host.to_owned();
-        let spawned = self.helpers.spawn("rs_script-dns", move |done| {
+        let spawned = self.helpers.start("rs_script-dns", move |done| {
             // Nobody listens any more where it has taken too long.
             let result = (its_host.as_str(), port).to_socket_addrs().map(Iterator::collect);
             let result = result.map_err(|error| cannot_find(&its_host, &error));
