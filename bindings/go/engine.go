@@ -11,7 +11,7 @@ package rsscript
 /*
 #include <rs_script.h>
 
-static void rsscript_cancel(const rs_client *client, const rs_queue *queue, size_t count, const uint64_t *tags) {
+static void rsscript_cancel(rs_client *client, rs_queue *queue, size_t count, const uint64_t *tags) {
 	for (size_t i = 0; i < count; i++) rs_client_cancel(client, queue, tags[i], NULL, NULL);
 }
 */
