@@ -125,7 +125,7 @@ impl Sharing {
         self.loads[connection].calls -= 1;
         self.loads[connection].touching -= usize::from(!touches.is_nothing());
         self.anything -= usize::from(touches.anything);
-        let mut first = SmallVec::<[u64; 4]>::new();
+        let mut first = BTreeSet::new();
         for &key in &touches.keys {
             let Some(turn) = self.turns.get_mut(&key) else { continue };
             turn.under_way -= 1;
@@ -141,15 +141,15 @@ impl Sharing {
     fn withdraw(&mut self, id: CallId) -> Admitted {
         let Some((_, touches)) = self.held.remove(&id.serial) else { return Admitted::new() };
         let first =
-            if self.line.remove(&id.serial) { SmallVec::new() } else { self.unqueue(id.serial, &touches) };
+            if self.line.remove(&id.serial) { BTreeSet::new() } else { self.unqueue(id.serial, &touches) };
         self.admit(first)
     }
 
-    /// Admits what can be, of those that are first for one of their keys now, and of the line.
-    fn admit(&mut self, mut first: SmallVec<[u64; 4]>) -> Admitted {
+    /// Admits what can be, in the order in which it came: of those that are first for one of their keys now, and of the line.
+    fn admit(&mut self, mut first: BTreeSet<u64>) -> Admitted {
         let mut admitted = Admitted::new();
         loop {
-            while let Some(serial) = first.pop() {
+            while let Some(serial) = first.pop_first() {
                 let Some((id, touches)) = self.held.get(&serial) else { continue };
                 let (id, Some(connection)) = (*id, self.choose(serial, touches)) else { continue };
                 if let Some((_, touches)) = self.held.remove(&serial) {
@@ -225,8 +225,8 @@ impl Sharing {
     }
 
     /// Takes a call out that was held for its keys; gives those that are first for one of them now.
-    fn unqueue(&mut self, serial: u64, touches: &Touches) -> SmallVec<[u64; 4]> {
-        let mut first = SmallVec::new();
+    fn unqueue(&mut self, serial: u64, touches: &Touches) -> BTreeSet<u64> {
+        let mut first = BTreeSet::new();
         for &key in &touches.keys {
             let Some(turn) = self.turns.get_mut(&key) else { continue };
             turn.held.remove(&serial);
