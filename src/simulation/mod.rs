@@ -320,8 +320,10 @@ impl World {
         }
         self.expire_plain();
         // What is told may be due at once.
-        let mut is_due = true;
+        let (mut is_due, mut rounds) = (true, 0);
         while is_due {
+            rounds += 1;
+            assert!(rounds < 1_000, "seed {}: what is due at one time has no end", self.seed);
             for client in &mut self.clients {
                 client.engine.tick(self.now, &mut client.network);
             }
