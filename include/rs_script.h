@@ -923,6 +923,17 @@ rs_status rs_options_set_max_waiting(rs_options *options,
                                      size_t count,
                                      rs_error **err);
 
+// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a pipeline of slow scripts, holds up all
+// calls behind it.
+//
+// With more, a call takes the connection with the fewest calls under way, and another is made where all have some. Calls with a key in common keep
+// their order: they take the same connection, and where such calls are under way on several, a call waits for them before it is sent. So does one
+// that may touch anything, such as FLUSHALL or a script without keys, with all calls before and behind it. A blocking call costs a little more than on
+// one connection.
+rs_status rs_options_set_shared_connections(rs_options *options,
+                                            size_t count,
+                                            rs_error **err);
+
 // How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with RS_ERR_QUEUE_FULL, and
 // nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded by their queues.
 // Default: 0.

@@ -280,7 +280,7 @@ impl Client {
             }
         };
         match ended.result {
-            Ok(payload) if !verdict::has_read_only(&payload) => {
+            Ok(payload) if !verdict::has_replicas_word(&payload) => {
                 self.io.keep(ended.request);
                 Ok(Reply::new(payload))
             }

@@ -75,6 +75,7 @@ pub struct Options {
     reconnect: Reconnect,
     limits: Limits,
     max_waiting: usize,
+    shared_connections: usize,
     max_in_flight: usize,
     lazy_connect: bool,
     read_from: ReadFrom,
@@ -105,6 +106,7 @@ impl Default for Options {
             },
             limits: Limits { max_bytes: DEFAULT_MAX_REPLY_BYTES, max_depth: 128 },
             max_waiting: 1_000,
+            shared_connections: 1,
             max_in_flight: 0,
             lazy_connect: false,
             read_from: ReadFrom::Primary,
@@ -126,6 +128,9 @@ const DEFAULT_MAX_REPLY_BYTES: usize = (512 + 1) << 20;
 
 /// Below this the handshake's own replies (HELLO lists every module) might not fit.
 const LEAST_MAX_REPLY_BYTES: usize = 64 << 10;
+
+const SHARED_CONNECTIONS: RangeInclusive<usize> = 1..=64;
+
 const MAX_REPLY_DEPTH: RangeInclusive<usize> = 8..=1024;
 
 /// Keeps `Instant + Duration` far from overflow, yet is as good as for ever.
@@ -286,6 +291,21 @@ impl Options {
         Ok(self)
     }
 
+    /// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a pipeline of slow scripts, holds up
+    /// all calls behind it.
+    ///
+    /// With more, a call takes the connection with the fewest calls under way, and another is made where all have some. Calls with a key in common
+    /// keep their order: they take the same connection, and where such calls are under way on several, a call waits for them before it is sent. So
+    /// does one that may touch anything, such as FLUSHALL or a script without keys, with all calls before and behind it.
+    /// A blocking call costs a little more than on one connection.
+    pub fn shared_connections(&mut self, count: usize) -> Result<&mut Self> {
+        if !SHARED_CONNECTIONS.contains(&count) {
+            return Err(invalid("shared_connections", "must be 1 to 64"));
+        }
+        self.shared_connections = count;
+        Ok(self)
+    }
+
     /// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with
     /// [`Status::QueueFull`], and nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded
     /// by their queues. Default: 0.
@@ -390,6 +410,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// Commands that wait on connections of their own, at a time.
     pub(crate) max_waiting: usize,
+    pub(crate) shared_connections: usize,
     /// Blocking calls in flight; 0: any number.
     pub(crate) max_in_flight: usize,
     pub(crate) lazy_connect: bool,
@@ -501,6 +522,7 @@ impl Config {
             reconnect: options.reconnect,
             limits: options.limits,
             max_waiting: options.max_waiting,
+            shared_connections: options.shared_connections,
             max_in_flight: options.max_in_flight,
             lazy_connect: options.lazy_connect,
             read_from: options.read_from,
@@ -580,6 +602,7 @@ mod tests {
             .and_then(|o| o.max_reply_bytes(1 << 20))
             .and_then(|o| o.max_reply_depth(9))
             .and_then(|o| o.max_waiting(10))
+            .and_then(|o| o.shared_connections(64))
             .unwrap()
             .reconnect_attempts(0)
             .max_in_flight(11)
@@ -594,7 +617,9 @@ mod tests {
         assert_eq!(config.reconnect.attempts, 0);
         assert_eq!((config.limits.max_bytes, config.limits.max_depth), (1 << 20, 9));
         assert_eq!((config.max_waiting, config.max_in_flight), (10, 11));
+        assert_eq!(config.shared_connections, 64);
         assert!(options.max_waiting(0).is_err());
+        assert!(options.shared_connections(0).is_err() && options.shared_connections(65).is_err());
         assert!(config.lazy_connect);
     }
 

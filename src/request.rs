@@ -165,6 +165,8 @@ pub(crate) struct Request {
     pub(crate) repair: bool,
     /// The server that it goes to does not own its slot yet: ASKING in front.
     pub(crate) asking: bool,
+    /// Pipelines: items that the server refuses may go to another one.
+    pub(crate) goes_on: bool,
     /// Transactions: scripts that the server is known to have are not loaded again inside MULTI.
     pub(crate) trust_cache: bool,
     pub(crate) routing: Routing,
@@ -198,6 +200,7 @@ impl Default for Request {
             repeatable: Repeatable::Yes,
             idempotent: false,
             repair: false,
+            goes_on: false,
             trust_cache: false,
             asking: false,
             routing: Routing::None,
@@ -221,6 +224,7 @@ impl Request {
         self.repair = false;
         self.trust_cache = false;
         self.asking = false;
+        self.goes_on = false;
         self.routing = Routing::None;
         self.slot = NO_SLOT;
     }
@@ -482,12 +486,22 @@ impl Request {
     pub(crate) fn is_checked_first(&self, index: usize) -> bool {
         match self.items[index].script {
             Some(script) => self.scripts[script as usize].has_flags(),
-            None => {
-                let name = arguments(&self.wire[self.start_of(index)..self.items[index].end]).next();
-                let evals = [&b"EVAL"[..], b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"];
-                name.is_some_and(|name| !evals.iter().any(|eval| name.eq_ignore_ascii_case(eval)))
-            }
+            None => !self.is_command(index, &EVALS),
         }
+    }
+
+    /// Whether item `index` runs a script or a function, also one that is sent as a command: it may answer in any words.
+    pub(crate) fn runs_code(&self, index: usize) -> bool {
+        self.items[index].script.is_some()
+            || self.is_command(index, &EVALS)
+            || self.is_command(index, &FCALLS)
+    }
+
+    /// Whether item `index` is a command of one of these names.
+    pub(crate) fn is_command(&self, index: usize, names: &[&[u8]]) -> bool {
+        // One that has given its wire form back is nobody's.
+        let wire = self.wire.get(self.start_of(index)..self.items[index].end).unwrap_or_default();
+        arguments(wire).next().is_some_and(|name| names.iter().any(|other| name.eq_ignore_ascii_case(other)))
     }
 
     /// Where the wire form of item `index` starts.
@@ -513,6 +527,10 @@ impl Request {
         out.raw(&wire[head + encoded.len() + SHA_LINE..]);
     }
 }
+
+/// Commands that run a script, and those that run a function.
+const EVALS: [&[u8]; 4] = [b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"];
+const FCALLS: [&[u8]; 4] = [b"FCALL", b"FCALL_RO", b"TFCALL", b"TFCALLASYNC"];
 
 /// Characters of a command's name shown in an error text.
 const NAME_SHOWN: usize = 32;

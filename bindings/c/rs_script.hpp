@@ -777,6 +777,7 @@ public:
 
     // True: opening does not connect, the first call does.
     Options &max_waiting(std::size_t count) { return set(rs_options_set_max_waiting, count); }
+    Options &shared_connections(std::size_t count) { return set(rs_options_set_shared_connections, count); }
     Options &max_in_flight(std::size_t calls) { return set(rs_options_set_max_in_flight, calls); }
     Options &lazy_connect(bool lazy) { return set(rs_options_set_lazy_connect, lazy); }
 

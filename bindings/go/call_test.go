@@ -561,6 +561,7 @@ func TestOptions(t *testing.T) {
 		"read from":    rsscript.WithReadFrom(9),
 		"depth":        rsscript.WithMaxReplyDepth(1),
 		"waiting":      rsscript.WithMaxWaiting(0),
+		"connections":  rsscript.WithSharedConnections(65),
 		"bytes":        rsscript.WithMaxReplyBytes(1),
 		"name":         rsscript.WithClientName("a name"),
 		"keep-alive":   rsscript.WithKeepAlive(1e6 * time.Second),
@@ -589,7 +590,7 @@ func TestOptions(t *testing.T) {
 	client := open(t, url, rsscript.WithConnectTimeout(time.Second), rsscript.WithCallTimeout(time.Second), rsscript.WithKeepAlive(0),
 		rsscript.WithSilenceTimeout(time.Second),
 		rsscript.WithReconnectBackoff(time.Millisecond, time.Second), rsscript.WithReconnectAttempts(3), rsscript.WithMaxReplyBytes(1<<16),
-		rsscript.WithMaxReplyDepth(8), rsscript.WithMaxWaiting(10), rsscript.WithoutClientInfo(), rsscript.WithoutTransactionProbe(), rsscript.WithReadFrom(rsscript.PreferReplica),
+		rsscript.WithMaxReplyDepth(8), rsscript.WithMaxWaiting(10), rsscript.WithSharedConnections(2), rsscript.WithoutClientInfo(), rsscript.WithoutTransactionProbe(), rsscript.WithReadFrom(rsscript.PreferReplica),
 		rsscript.WithMapAddress("a:1", "b:2"))
 	check(t, "PONG")(client.Do(ctx, "PING").Text())
 	err := checkError(t, client.Script("return string.rep('x', 70000)").Call(ctx, nil).Err(), rsscript.ErrReplyLimit)

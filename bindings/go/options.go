@@ -287,6 +287,16 @@ func WithMaxWaiting(count int) Option {
 	}
 }
 
+// WithSharedConnections is how many connections to each server calls share, 1 to 64: what takes long on one holds up no calls on the others. Calls with a
+// key in common keep their order. Default: 1.
+func WithSharedConnections(count int) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_shared_connections(o, C.size_t(max(count, 0)), err)
+		})
+	}
+}
+
 // WithReadFrom says which servers run read-only calls; everything else runs on primaries. Default: [Primary]. See also [Client.WithReadFrom].
 func WithReadFrom(from ReadFrom) Option {
 	return func(s *settings) *Error {

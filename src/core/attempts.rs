@@ -165,8 +165,12 @@ impl<T: Owner> Engine<T> {
     pub(super) fn start(&mut self, now: Instant, io: &mut dyn Actions<T>, attempt: Attempt) -> AttemptId {
         self.serial += 1;
         let serial = self.serial;
-        let failed_before = self.servers.node(attempt.node).failed;
-        let place = self.attempts.insert(Attempt { serial, failed_before, ..attempt });
+        let node = match (attempt.via, self.connection_of(attempt.whose)) {
+            (_, 0) | (Via::Own(_) | Via::Kept(_) | Via::This(_), _) => attempt.node,
+            (Via::Shared, connection) => self.servers.sharer(attempt.node, connection),
+        };
+        let failed_before = self.servers.node(node).failed;
+        let place = self.attempts.insert(Attempt { serial, node, failed_before, ..attempt });
         let id = AttemptId { place, serial };
         self.run(now, io, id);
         if let Some(due) = self.attempt(id).and_then(Attempt::due) {
@@ -230,13 +234,15 @@ impl<T: Owner> Engine<T> {
         match node.link {
             Link::Up(conn) => return self.put(now, io, id, conn),
             Link::None if attempt.patience == Patience::Once => {
-                if let Some(error) = node.down_since_just_now(now) {
+                if let Some(error) = self.servers.node(node.first).down_since_just_now(now) {
                     let error = error.clone();
                     return self.fail(now, io, id, error);
                 }
                 // A primary that sentinels watch is connected to only when they have just named it: lost, it may be another by now.
                 let is_call = matches!(attempt.whose, For::Call(_) | For::Part(..));
-                if is_call && self.servers.is_watched() && !self.servers.map.is_replica(attempt.node) {
+                let is_known = self.servers.map.is_replica(node.first)
+                    || node.first != node.id && matches!(self.servers.node(node.first).link, Link::Up(_));
+                if is_call && self.servers.is_watched() && !is_known {
                     let text = format!("the connection to {} was lost; nothing was sent", node.address);
                     let error = Error::because(Status::Connect, Reason::ConnectionLost, text).on(&node.name);
                     return self.fail(now, io, id, error);
@@ -317,7 +323,7 @@ impl<T: Owner> Engine<T> {
         if let (Via::Own(_), Some(conn)) = (attempt.via, conn) {
             self.drop_own(io, conn);
         }
-        let whence = Whence { node: attempt.node, conn };
+        let whence = Whence { node: self.servers.node(attempt.node).first, conn };
         let took = now.saturating_duration_since(attempt.started);
         self.tried
             .push_back((attempt.whose, Tried { whence, request, result, arrived, took, turned: false }));

@@ -6,7 +6,7 @@ use super::administration;
 use super::attempts::{Attempt, For, Patience, Tried, Via};
 use super::engine::{Body, Engine};
 use super::evidence::Need;
-use super::history::{self, Again, Context, History, REPEATS_MAX, Room, Whence, honest};
+use super::history::{self, Again, Context, History, REPEATS_MAX, Room, Whence, honest, not_ready};
 use super::refresh::MapWait;
 use super::servers::{Link, Place};
 use super::timers::Timer;
@@ -22,6 +22,8 @@ use crate::slots::NO_SLOT;
 /// A call as far as it has come.
 pub(super) struct Single {
     pub(super) attempt: Option<AttemptId>,
+    /// Its caller does not want it any more, and the end of its attempt, which is on the way, is the last.
+    pub(super) is_called_off: bool,
     /// What its connection is for.
     purpose: Purpose,
     /// What its reply is for, where it is not the caller's as it is.
@@ -88,7 +90,7 @@ type Judged<V> = std::result::Result<V, Need>;
 
 impl Single {
     pub(super) fn new(purpose: Purpose, task: Option<Box<Task>>) -> Self {
-        Single { attempt: None, purpose, task, progress: None }
+        Single { attempt: None, is_called_off: false, purpose, task, progress: None }
     }
 
     /// The error of a call that is over before its time: not executed, unless an attempt before may have been.
@@ -107,9 +109,24 @@ impl Single {
 
     /// The error that an attempt before ended with, if its end is known.
     pub(super) fn pending_error(&mut self) -> Option<(Error, Option<Box<Payload>>)> {
-        match &mut self.progress.as_mut()?.stage {
-            Stage::Judging { error, arrived, .. } => Some((error.clone(), arrived.take())),
-            _ => None,
+        let Progress { stage, mode, .. } = &mut **self.progress.as_mut()?;
+        let Stage::Judging { error, arrived, .. } = stage else { return None };
+        let error = match mode {
+            Mode::Routed(history) => history.unproved(error.clone()),
+            Mode::Alone(_) => error.clone(),
+        };
+        Some((error, arrived.take()))
+    }
+
+    /// Its reply, of which it is not known yet what the errors in it prove.
+    pub(super) fn take_unread(&mut self) -> Option<Box<Payload>> {
+        let progress = self.progress.as_mut()?;
+        match std::mem::replace(&mut progress.stage, Stage::Trying) {
+            Stage::Reading { payload, .. } => Some(payload),
+            other => {
+                progress.stage = other;
+                None
+            }
         }
     }
 
@@ -149,7 +166,7 @@ fn history_of(request: &Request, view: &View, purpose: Purpose) -> Mode {
     let reads = is_single && request.items[0].reads && purpose == Purpose::Calls;
     let read_from = if reads { view.read_from } else { ReadFrom::Primary };
     // A transaction is refused as a whole by the server alone.
-    let may_be_forged = is_single && request.items[0].script.is_some();
+    let may_be_forged = is_single && request.runs_code(0);
     let is_checked_first = is_single && request.is_checked_first(0);
     Mode::Routed(History::new(place, read_from, may_be_forged, is_checked_first))
 }
@@ -259,7 +276,10 @@ impl<T: Owner> Engine<T> {
     /// The next attempt, on one of several servers.
     fn go(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, next: history::Next, may_turn: bool) {
         self.forget_answers(id);
+        let sharer = self.connection_of(For::Call(id));
+        let sharer = self.servers.sharer(next.node, sharer);
         let Engine { calls, servers, .. } = self;
+        let link = servers.node(sharer).link;
         let Some(call) = calls.get_mut(id.place).filter(|call| call.serial == id.serial) else { return };
         let (deadline, timeout) = (call.deadline, call.timeout);
         let Body::Single(single) = &mut call.body else { return };
@@ -272,7 +292,7 @@ impl<T: Owner> Engine<T> {
         let needs_enforcing = request.items.iter().any(|item| item.read_only);
         let node = servers.node(next.node);
         // One that has let others wait in vain may do so again.
-        let is_suspect = may_turn && matches!(node.link, Link::Up(conn) if io.is_suspect(conn));
+        let is_suspect = may_turn && matches!(link, Link::Up(conn) if io.is_suspect(conn));
         if is_suspect && node.may_repeat(&request) {
             let mut spare = io.take_request();
             spare.copy_from(&request);
@@ -301,10 +321,14 @@ impl<T: Owner> Engine<T> {
         let deadline = call.deadline;
         let Body::Single(single) = &mut call.body else { return };
         single.attempt = None;
+        if single.is_called_off {
+            tried.give_back(io);
+            return self.end_called_off(io, id, tried.result, tried.arrived);
+        }
         // The plainest of calls, and most of them.
         if single.progress.is_none()
             && let Ok(payload) = &tried.result
-            && !verdict::has_read_only(payload)
+            && !verdict::has_replicas_word(payload)
         {
             tried.give_back(io);
             let result = tried.result.map(Reply::new);
@@ -331,7 +355,7 @@ impl<T: Owner> Engine<T> {
             return self.turned(now, io, id, tried.whence);
         }
         match tried.result {
-            Ok(payload) if is_alone && verdict::has_read_only(&payload) => {
+            Ok(payload) if is_alone && verdict::has_replicas_word(&payload) => {
                 progress.stage = Stage::Reading { whence: tried.whence, payload };
                 self.proceed(now, io, id);
             }
@@ -349,6 +373,22 @@ impl<T: Owner> Engine<T> {
                 self.proceed(now, io, id);
             }
         }
+    }
+
+    /// Ends a call that was called off when its last attempt was over. What a refusal proves is not asked any more.
+    fn end_called_off(
+        &mut self,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        result: Result<Box<Payload>>,
+        arrived: Option<Box<Payload>>,
+    ) {
+        let result = result.map_err(|error| match error.server_text().and_then(verdict::not_served) {
+            Some(_) if !error.is_not_executed() => Error::called_off(true),
+            _ if error.is_not_executed() => Error::called_off(false),
+            _ => error,
+        });
+        self.end_with(io, id, result, arrived);
     }
 
     /// The server is too old for the call.
@@ -454,7 +494,7 @@ impl<T: Owner> Engine<T> {
         let deadline = call.deadline;
         let connects = self.servers.config.reconnect.attempts;
         let judged = self.with_progress(now, io, id, |cx, progress| {
-            let says_replica = error.server_text().is_some_and(verdict::is_read_only);
+            let says_replica = error.server_text().is_some_and(verdict::may_be_replica);
             let is_replica = says_replica && cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
             let Progress { mode: Mode::Alone(alone), request: Some(request), room, last_start, .. } =
                 progress
@@ -477,6 +517,10 @@ impl<T: Owner> Engine<T> {
                         1 => Duration::ZERO,
                         replicas => node.backoff(replicas - 2),
                     })
+                }
+                Status::Loading if is_replica && alone.replicas == 0 => {
+                    alone.replicas = 1;
+                    Some(Duration::ZERO)
                 }
                 Status::Loading => Some(node.backoff(alone.attempts)),
                 Status::Connect => Some(Duration::ZERO),
@@ -576,7 +620,7 @@ impl<T: Owner> Engine<T> {
     }
 
     /// Ends a call whose last attempt ended so.
-    fn end_with(
+    pub(super) fn end_with(
         &mut self,
         io: &mut dyn Actions<T>,
         id: CallId,
@@ -654,21 +698,31 @@ impl<T: Owner> Engine<T> {
 
 /// The error of a call that a server refused which is known to be a replica, if it is for that.
 fn refused_by_replica(request: &Request, error: Error) -> Error {
-    let refused = error.server_text().and_then(verdict::refused_before_it_began);
-    if refused == Some(Refused::ReadOnly) && request.shape == Shape::Single && request.is_checked_first(0) {
-        error.certainly_not_executed()
-    } else {
-        error
+    let Some(text) = error.server_text() else { return error };
+    if request.shape != Shape::Single {
+        return error;
     }
+    if verdict::is_not_ready(text) {
+        return not_ready(error);
+    }
+    if verdict::refused_before_it_began(text) == Some(Refused::ReadOnly) && request.is_checked_first(0) {
+        return error.certainly_not_executed();
+    }
+    error
 }
 
 /// Notes which items a server that is a replica has refused before they began.
 fn note_refused(request: &Request, payload: &mut Payload) {
     for place in 0..payload.notes.len() {
         let (at, item) = (payload.notes[place].at, payload.notes[place].item);
-        let refused = verdict::refused_before_it_began(payload.text(at));
-        payload.notes[place].not_executed |=
-            refused == Some(Refused::ReadOnly) && request.is_checked_first(item);
+        let text = payload.text(at);
+        let is_not_ready = verdict::is_not_ready(text);
+        let is_read_only = verdict::refused_before_it_began(text) == Some(Refused::ReadOnly);
+        let note = &mut payload.notes[place];
+        note.not_executed |= is_not_ready || is_read_only && request.is_checked_first(item);
+        if is_not_ready {
+            note.status = Status::Loading;
+        }
     }
 }
 

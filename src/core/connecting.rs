@@ -89,12 +89,20 @@ impl<T: Owner> Engine<T> {
         if node.link != Link::None || node.line.is_empty() || self.is_closed {
             return;
         }
-        match node.not_before {
+        match self.servers.node(node.first).not_before {
             Some(not_before) if not_before > now => self.timers.add(not_before, Timer::Node(id)),
             _ => {
                 let purpose = node.purpose;
                 self.connect(now, io, id, purpose, None);
             }
+        }
+    }
+
+    /// The same for all of a server's shared connections, when the time has changed at which the next attempt is due.
+    fn connect_sharers_if_wanted(&mut self, now: Instant, io: &mut dyn Actions<T>, first: NodeId) {
+        for number in 0..self.servers.sharers(first) {
+            let sharer = self.servers.sharer(first, number);
+            self.connect_if_wanted(now, io, sharer);
         }
     }
 
@@ -108,13 +116,14 @@ impl<T: Owner> Engine<T> {
         own: Option<AttemptId>,
     ) -> ConnId {
         let compiled = Arc::clone(&self.servers.compiled);
+        let is_well = self.servers.node(self.servers.node(id).first).failures == 0;
         let node = self.servers.node_mut(id);
         if own.is_none()
             && let Some(lost) = node.lost.take()
         {
             io.log(LogLevel::Warning, lost.to_string());
         }
-        let facts = node.new_facts(&compiled);
+        let facts = node.new_facts(&compiled, is_well);
         let deadline = now + node.config.connect_timeout;
         self.open(now, io, id, purpose, own, facts, deadline)
     }
@@ -308,20 +317,26 @@ impl<T: Owner> Engine<T> {
         if let Some(own) = conn.own {
             return self.put(now, io, own, id);
         }
+        let facts = Arc::clone(&conn.facts);
         let node = self.servers.node_mut(conn.node);
         node.link = Link::Up(id);
-        node.facts = Some(Arc::clone(&conn.facts));
+        node.facts = Some(Arc::clone(&facts));
         node.connections += 1;
-        node.failures = 0;
-        node.last_error = None;
-        node.not_before = None;
-        node.rests_until = None;
+        let first = node.first;
         io.log(LogLevel::Info, format!("connected to {}", node.address));
         io.serve(conn.node, Some(id));
         let line = std::mem::take(&mut node.line);
+        let first = self.servers.node_mut(first);
+        first.facts.get_or_insert(facts);
+        first.failures = 0;
+        first.last_error = None;
+        first.not_before = None;
+        first.rests_until = None;
+        let first = first.id;
         for waiting in line {
             self.put_or_line_up(now, io, waiting, id);
         }
+        self.connect_sharers_if_wanted(now, io, first);
     }
 
     /// Puts an attempt on the new connection, or behind the others where that has ended meanwhile.
@@ -354,14 +369,16 @@ impl<T: Owner> Engine<T> {
         let at = if error.reason() == Reason::Deadline { conn.deadline.min(now) } else { now };
         let node = self.servers.node_mut(conn.node);
         node.link = Link::None;
+        node.failed += 1;
+        let first = node.first;
+        let node = self.servers.node_mut(first);
         node.rests_until = Some(at + at.saturating_duration_since(conn.started));
         node.not_before = Some(at + node.backoff(node.failures));
         node.failures = node.failures.saturating_add(1);
-        node.failed += 1;
         node.last_error = Some(error.clone());
         let is_final = is_final(&error);
         self.fail_in_line(now, io, conn.node, &error, is_final);
-        self.connect_if_wanted(now, io, conn.node);
+        self.connect_sharers_if_wanted(now, io, first);
     }
 
     /// The time of an attempt to connect is over, or that of one of its addresses.
@@ -411,7 +428,7 @@ impl<T: Owner> Engine<T> {
             _ => None,
         };
         let is_own = matches!(attempt.via, Via::Own(_));
-        let error = match (making, &node.last_error) {
+        let error = match (making, &self.servers.node(node.first).last_error) {
             (None, _) if is_own => {
                 let text = format!(
                     "the deadline of {} ms passed while {} other commands waited on their servers (max_waiting); \
@@ -453,7 +470,7 @@ impl<T: Owner> Engine<T> {
         if self.servers.node(node_id).link != Link::Up(id) {
             return;
         }
-        let is_replica = self.servers.node(node_id).is_known_replica(id);
+        let is_replica = self.servers.node(self.servers.node(node_id).first).is_known_replica(id);
         let node = self.servers.node_mut(node_id);
         node.link = Link::None;
         node.lost = Some(io.health(id).cause.unwrap_or_else(|| {

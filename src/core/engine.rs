@@ -17,6 +17,7 @@ use super::fan_out::FanOut;
 use super::history::Whence;
 use super::refresh::{MapWait, Refresh};
 use super::servers::{Link, Servers};
+use super::sharing::{Shares, Sharing};
 use super::timers::{Timer, Timers};
 use super::{Actions, AttemptId, Call, CallId, ConnId, Ended, NodeId, Owner, Resumed, Task, View, Way, Work};
 use crate::config::Config;
@@ -36,6 +37,17 @@ pub(crate) struct EngineStats {
     pub(crate) shaking: u64,
 }
 
+/// How much an engine holds.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) calls: usize,
+    pub(crate) attempts: usize,
+    pub(crate) conns: usize,
+    /// Entries of lists that what is over stays in for a while.
+    pub(crate) stale: usize,
+}
+
 pub(crate) struct Engine<T> {
     pub(super) servers: Servers,
     pub(super) conns: HashMap<ConnId, Conn>,
@@ -49,6 +61,7 @@ pub(crate) struct Engine<T> {
     /// Own connections of commands that wait on their servers, and what stands in line for one.
     pub(super) waiting_conns: usize,
     pub(super) own_line: VecDeque<AttemptId>,
+    pub(super) sharing: Sharing,
     pub(super) refresh: Refresh,
     pub(super) timers: Timers,
     /// Attempts that are over, whose owners are to be told.
@@ -73,6 +86,8 @@ pub(super) struct CallState<T> {
     /// What it waits for, if that is a time.
     pub(super) wake: Option<Instant>,
     pub(super) asking: Option<Box<Asking>>,
+    /// Which of the shared connections it takes, where there are several.
+    pub(super) shares: Option<Box<Shares>>,
     pub(super) body: Body,
 }
 
@@ -86,6 +101,8 @@ pub(super) struct Asking {
 /// What a call is to do, and how far it has come.
 pub(super) enum Body {
     New,
+    /// It waits until calls with a key in common are on one connection.
+    Held(Box<Request>),
     Open,
     Single(Single),
     FanOut(Box<FanOut>),
@@ -95,6 +112,7 @@ pub(super) enum Body {
 impl<T: Owner> Engine<T> {
     pub(crate) fn new(config: Arc<Config>, pool: Arc<Pool>) -> Self {
         Engine {
+            sharing: Sharing::new(config.shared_connections),
             servers: Servers::new(config, Arc::default()),
             conns: HashMap::new(),
             last_conn: 0,
@@ -128,6 +146,7 @@ impl<T: Owner> Engine<T> {
         let id = self.enter(owner, view, timeout, deadline);
         match work {
             Work::Open => self.begin_open(now, io, id),
+            Work::Send(request, Purpose::Calls) if self.sharing.is_on() => self.share(now, io, id, request),
             Work::Send(request, purpose) => self.begin(now, io, id, request, purpose),
             Work::Administer(task) => self.begin_task(now, io, id, task),
         }
@@ -147,6 +166,7 @@ impl<T: Owner> Engine<T> {
             map_wait: None,
             wake: None,
             asking: None,
+            shares: None,
             body: Body::New,
         };
         let place = self.calls.insert(state);
@@ -154,7 +174,7 @@ impl<T: Owner> Engine<T> {
         CallId { place, serial }
     }
 
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         now: Instant,
         io: &mut dyn Actions<T>,
@@ -333,7 +353,8 @@ impl<T: Owner> Engine<T> {
             Timer::Conn(id) => self.conns.get(&id).and_then(Conn::due),
             Timer::Node(id) => {
                 let node = self.servers.node(id);
-                node.not_before.filter(|_| node.link == Link::None && !node.line.is_empty())
+                let not_before = self.servers.node(node.first).not_before;
+                not_before.filter(|_| node.link == Link::None && !node.line.is_empty())
             }
             Timer::Refresh => self.refresh.due,
         };
@@ -363,6 +384,9 @@ impl<T: Owner> Engine<T> {
             Body::Everywhere(_) => self.cancel_everywhere(now, io, id),
             Body::Single(single) => {
                 let Some(attempt) = single.attempt else {
+                    if let Some(payload) = single.take_unread() {
+                        return self.end_with(io, id, Ok(payload), None);
+                    }
                     // What its last attempt has proved is not known yet, and will not be.
                     let (error, arrived) = match single.pending_error() {
                         Some((error, arrived)) if !error.is_not_executed() => (error, arrived),
@@ -372,7 +396,12 @@ impl<T: Owner> Engine<T> {
                     return self.finish(io, id, Err(error), arrived.map(Reply::new));
                 };
                 // Where it is over, its end is on the way.
-                let Some((node, left)) = self.call_off(now, io, attempt) else { return };
+                let Some((node, left)) = self.call_off(now, io, attempt) else {
+                    if let Some(Body::Single(single)) = self.call_mut(id).map(|call| &mut call.body) {
+                        single.is_called_off = true;
+                    }
+                    return;
+                };
                 let error = Error::called_off(left.queued).on(&self.servers.node(node).name);
                 let error = match self.call_mut(id).map(|call| &mut call.body) {
                     Some(Body::Single(single)) => single.honest(error),
@@ -380,7 +409,7 @@ impl<T: Owner> Engine<T> {
                 };
                 self.finish(io, id, Err(error), left.arrived.map(Reply::new));
             }
-            Body::New | Body::Open => {
+            Body::New | Body::Held(_) | Body::Open => {
                 self.finish(io, id, Err(Error::called_off(false)), None);
             }
         }
@@ -428,10 +457,16 @@ impl<T: Owner> Engine<T> {
         self.settle(now, io);
     }
 
-    /// Calls under way.
+    /// What it holds.
     #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.calls.len()
+    pub(crate) fn held(&self) -> Held {
+        let lines: usize = self.servers.all().map(|node| node.line.len()).sum();
+        Held {
+            calls: self.calls.len(),
+            attempts: self.attempts.len(),
+            conns: self.conns.len(),
+            stale: self.timers.len() + self.refresh.waits() + self.own_line.len() + lines,
+        }
     }
 
     pub(crate) fn stats(&self) -> EngineStats {
@@ -507,6 +542,7 @@ impl<T: Owner> Engine<T> {
                 let reply = Reply::nil(self.pool.take());
                 self.finish(io, id, Ok(reply), None);
             }
+            Body::Held(_) => self.proceed_held(now, io, id),
             Body::New => {}
         }
     }
@@ -529,7 +565,7 @@ impl<T: Owner> Engine<T> {
             Body::Single(_) => self.no_map_for_single(io, id, error, is_late),
             Body::FanOut(_) => self.no_map_for_fan_out(now, io, id, error),
             Body::Everywhere(_) => self.no_map_for_everywhere(io, id, error),
-            Body::New | Body::Open => self.finish(io, id, Err(error), None),
+            Body::New | Body::Held(_) | Body::Open => self.finish(io, id, Err(error), None),
         }
     }
 
@@ -546,8 +582,15 @@ impl<T: Owner> Engine<T> {
         }
         self.keys.remove(id.place);
         let mut call = self.calls.remove(id.place);
+        if self.sharing.is_on() {
+            self.leave_shared(id, call.shares.take());
+        }
         let result = match &mut call.body {
             Body::Single(single) => Self::single_result(single, result),
+            Body::Held(request) => {
+                io.keep(std::mem::take(request));
+                result
+            }
             _ => result,
         };
         io.complete(call.owner, result, arrived);

@@ -22,6 +22,7 @@ use crate::request::{Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, make_room};
 use crate::route::ReadFrom;
 use crate::session::order::NotExecuted;
+use crate::session::verdict;
 use crate::slots::NO_SLOT;
 
 /// Up to so many parts are looked through one by one.
@@ -74,6 +75,8 @@ struct Round {
     undecided: Vec<Refused>,
     /// Items of the next round.
     next: Vec<usize>,
+    /// Items whose refusal is their own error, for all that is known now.
+    stayed: Vec<usize>,
     /// When that is.
     again: Again,
 }
@@ -88,6 +91,7 @@ impl Round {
             outstanding: 0,
             undecided: Vec::new(),
             next: Vec::new(),
+            stayed: Vec::new(),
             again: Again::Now,
         }
     }
@@ -150,8 +154,13 @@ impl FanOut {
         let has_choice = self.has_choice(index);
         let otherwise = if has_choice { &self.way } else { &self.otherwise };
         let read_from = if has_choice { self.read_from } else { ReadFrom::Primary };
-        let request = &self.request;
-        self.histories.entry(index).or_insert_with(|| History::of_item(request, index, otherwise, read_from))
+        let (request, is_named) = (&self.request, matches!(self.way, Place::Node(_)));
+        self.histories.entry(index).or_insert_with(|| {
+            let mut history = History::of_item(request, index, otherwise, read_from);
+            // Where things without keys go, one of several primaries is chosen: nobody has named it.
+            history.is_named &= is_named;
+            history
+        })
     }
 
     /// Chooses one primary for everything without keys, so that it stays in order; in a later round another one, for it was no good.
@@ -274,6 +283,7 @@ impl FanOut {
         request.reset(Shape::Pipeline);
         request.repair = self.request.repair;
         request.asking = part.next.asking;
+        request.goes_on = true;
         for &index in &part.items {
             request.take(&self.request, index);
         }
@@ -351,7 +361,11 @@ impl FanOut {
                     self.notes.remove(&index);
                 }
                 Ok(Err(judged)) => {
+                    if error.server_text().and_then(verdict::not_served).is_some() {
+                        self.round.stayed.push(index);
+                    }
                     if let Some(note) = self.notes.get_mut(&index) {
+                        note.status = judged.status();
                         note.not_executed = judged.is_not_executed();
                     }
                 }
@@ -360,43 +374,50 @@ impl FanOut {
         needs
     }
 
-    /// Script calls that a server lacked, and that were not repaired because one of their slot in front of them goes on, go on behind it; unless
-    /// one behind them was executed.
+    /// Script calls that a server lacked, and that were not repaired because other items might have gone on in
+    /// front of them, or have run behind them, go on when it is known what became of those; unless one behind them
+    /// was executed.
     fn hold_missing(&mut self) {
-        let is_missing = |note: &Note| note.status == Status::NoScript && note.not_executed;
-        if self.round.next.is_empty() || !self.notes.values().any(is_missing) {
+        if self.round.next.is_empty() && self.round.stayed.is_empty() {
             return;
         }
-        let mut first_of_slot: HashMap<u16, usize> = HashMap::new();
-        for &index in &self.round.next {
-            let first = first_of_slot.entry(self.request.items[index].slot).or_insert(index);
-            *first = index.min(*first);
+        let is_missing = |note: &Note| note.status == Status::NoScript && note.not_executed;
+        let items = self.round.parts.iter().flat_map(|part| &part.items);
+        let mut missing: Vec<usize> =
+            items.copied().filter(|index| self.notes.get(index).is_some_and(is_missing)).collect();
+        if missing.is_empty() {
+            return;
         }
-        let mut held = Vec::new();
-        for part in &self.round.parts {
-            let mut executed = HashSet::new();
-            for &index in part.items.iter().rev() {
-                let slot = self.request.items[index].slot;
-                match self.notes.get(&index) {
-                    Some(note) if is_missing(note) => {
-                        let is_behind = first_of_slot.get(&slot).is_some_and(|&first| first < index);
-                        if slot != NO_SLOT && is_behind && !executed.contains(&slot) {
-                            held.push(index);
-                        }
-                    }
-                    Some(note) if note.not_executed => {}
-                    None if matches!(self.answers[index], Answer::Awaited) => {}
-                    _ => {
-                        executed.insert(slot);
-                    }
-                }
-            }
+        if !self.request.repair {
+            let mut open = [self.round.next.as_slice(), &missing].concat();
+            open.sort_unstable();
+            let mut repairable = self.in_order(&open, false);
+            repairable.extend(self.in_order(&open, true));
+            missing.retain(|index| self.has_choice(*index) || repairable.contains(index));
         }
-        for index in held {
+        for index in missing {
             self.answers[index] = Answer::Awaited;
             self.notes.remove(&index);
             self.round.next.push(index);
         }
+    }
+
+    /// Which of these items may be sent again, in ascending order: those that nothing with a key in common has
+    /// overtaken. `keyless`: of those that have no slot. What has no keys, or a choice of servers, has no order to
+    /// keep with what has.
+    fn in_order(&self, items: &[usize], keyless: bool) -> Vec<usize> {
+        let is_of =
+            |index: usize| (self.request.items[index].slot == NO_SLOT) == keyless && !self.has_choice(index);
+        let missed: Vec<usize> = items.iter().copied().filter(|&index| is_of(index)).collect();
+        let has_run = |index: usize| match &self.answers[index] {
+            Answer::Awaited => false,
+            Answer::Reply { .. } => self.notes.get(&index).is_none_or(|note| !note.not_executed),
+            Answer::Error(error) => !error.is_not_executed(),
+        };
+        let ended = (0..self.answers.len())
+            .filter(|&index| missed.binary_search(&index).is_err() && !(is_of(index) && has_run(index)))
+            .collect();
+        NotExecuted { missed, ended, refused: Vec::new() }.repairable(&self.request)
     }
 
     /// Refused items stay errors where one behind them, with a key in common, has been executed: sent again they would change the order.
@@ -406,32 +427,14 @@ impl FanOut {
         }
         let mut next = std::mem::take(&mut self.round.next);
         next.sort_unstable();
-        // What has no keys, or a choice of servers, has no order to keep with what has.
-        for keyless in [false, true] {
-            let is_of = |index: &usize| {
-                (self.request.items[*index].slot == NO_SLOT) == keyless && !self.has_choice(*index)
-            };
-            let missed: Vec<usize> = next.iter().copied().filter(is_of).collect();
-            if missed.is_empty() {
-                continue;
-            }
-            let has_run = |index: &usize| match &self.answers[*index] {
-                Answer::Awaited => false,
-                Answer::Reply { .. } => self.notes.get(index).is_none_or(|note| !note.not_executed),
-                Answer::Error(error) => !error.is_not_executed(),
-            };
-            let ended = (0..self.answers.len())
-                .filter(|index| missed.binary_search(index).is_err() && !(is_of(index) && has_run(index)))
-                .collect();
-            let lost = NotExecuted { missed, ended, refused: Vec::new() };
-            let repairable = lost.repairable(&self.request);
-            for index in lost.missed {
-                if repairable.binary_search(&index).is_err() {
-                    let error = self.history(index).overtaken();
-                    self.answers[index] = Answer::Error(error);
-                    next.retain(|other| *other != index);
-                }
-            }
+        let mut repairable = self.in_order(&next, false);
+        repairable.extend(self.in_order(&next, true));
+        let (next, overtaken) = next
+            .into_iter()
+            .partition::<Vec<_>, _>(|index| self.has_choice(*index) || repairable.contains(index));
+        for index in overtaken {
+            let error = self.history(index).overtaken();
+            self.answers[index] = Answer::Error(error);
         }
         self.round.next = next;
     }
@@ -464,9 +467,11 @@ impl FanOut {
         let open: Vec<usize> = (0..self.answers.len()).filter(is_open).collect();
         for Refused { index, error, is_reply, .. } in std::mem::take(&mut self.round.undecided) {
             // Without the answer that was to come, what it proves is not known.
-            if !is_reply {
-                let error = self.history(index).honest(error);
+            let unproved = self.history(index).unproved(error.clone());
+            if !is_reply || unproved != error {
+                let error = self.history(index).honest(unproved);
                 self.answers[index] = Answer::Error(error);
+                self.notes.remove(&index);
             } else if let Some(note) = self.notes.get_mut(&index) {
                 note.not_executed &= error.is_not_executed();
             }

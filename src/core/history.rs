@@ -114,6 +114,8 @@ pub(super) struct Whence {
 #[derive(Debug)]
 pub(super) struct History {
     pub(super) place: Place,
+    /// The caller has named that server.
+    pub(super) is_named: bool,
     read_from: ReadFrom,
     /// Whether an error reply may be a script's own, made up.
     may_be_forged: bool,
@@ -167,10 +169,12 @@ enum Redirection {
     Elsewhere,
     /// Nowhere: the server knows nothing of it.
     Refused,
+    /// Nowhere, as far as is known: the server could not be asked.
+    Unknown,
 }
 
 impl History {
-    /// `may_be_forged`: an error reply may be the words of a script. `is_checked_first`: see [`Request::is_checked_first`].
+    /// `may_be_forged`: an error reply may be the words of a script or function. `is_checked_first`: see [`Request::is_checked_first`].
     pub(super) fn new(
         place: Place,
         read_from: ReadFrom,
@@ -178,6 +182,7 @@ impl History {
         is_checked_first: bool,
     ) -> Self {
         History {
+            is_named: matches!(place, Place::Node(_)),
             place,
             read_from,
             may_be_forged,
@@ -201,7 +206,7 @@ impl History {
     pub(super) fn of_item(request: &Request, index: usize, otherwise: &Place, read_from: ReadFrom) -> Self {
         let item = &request.items[index];
         let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
-        History::new(place, read_from, item.script.is_some(), request.is_checked_first(index))
+        History::new(place, read_from, request.runs_code(index), request.is_checked_first(index))
     }
 
     /// The server to go to, by redirection or by the map in force; `None` if only a new map can have one. `harmless`: whether the call
@@ -287,14 +292,19 @@ impl History {
     ) -> std::result::Result<Result<Again>, Need> {
         // Everything that may need an answer comes before anything is changed.
         let outcome = self.decide(cx, whence, error, repeatable)?;
-        let goes_on = !matches!(outcome, Outcome::Over | Outcome::Lost);
+        let is_in_doubt = matches!(outcome, Outcome::Refused(Refusal::InDoubt));
+        let goes_on = !is_in_doubt && !matches!(outcome, Outcome::Over | Outcome::Lost);
         if (goes_on || error.is_not_executed())
             && let Some(error) = self.prove(cx, repeatable)?
         {
             self.attempts += 1;
             return Ok(Err(self.honest(error)));
         }
-        let ending = if goes_on { error.clone() } else { self.proved(cx, whence, error.clone())? };
+        let ending = match (is_in_doubt, goes_on) {
+            (true, _) => in_doubt(error, None),
+            (_, true) => error.clone(),
+            _ => self.proved(cx, whence, error.clone())?,
+        };
         self.attempts += 1;
         let refusal = error.server_text().and_then(verdict::not_served);
         self.waits_for_keys = refusal == Some(NotServed::TryAgain);
@@ -332,6 +342,15 @@ impl History {
             }
         }
         Ok(None)
+    }
+
+    /// The error of a call that ends before its server was asked whether a script has made this refusal up.
+    pub(super) fn unproved(&self, error: Error) -> Error {
+        let is_refused = error.server_text().is_some_and(|text| verdict::not_served(text).is_some());
+        match is_refused && self.may_be_forged && !error.is_not_executed() {
+            true => in_doubt(&error, None),
+            false => error,
+        }
     }
 
     /// The error that the caller gets.
@@ -425,7 +444,7 @@ impl History {
         error: &Error,
     ) -> Option<Again> {
         let otherwise = match outcome {
-            Outcome::Over => return None,
+            Outcome::Over | Outcome::Refused(Refusal::InDoubt) => return None,
             Outcome::Lost => {
                 cx.servers.node_mut(node).rest(cx.now);
                 cx.servers.doubt(node);
@@ -464,43 +483,58 @@ impl History {
         repeatable: bool,
     ) -> std::result::Result<Option<Refusal>, Need> {
         let is_certain = !self.may_be_forged;
-        let Some(refusal) = error.server_text().and_then(verdict::not_served) else { return Ok(None) };
+        let Some(text) = error.server_text() else { return Ok(None) };
         let node = whence.node;
+        // By a server that had loaded its data: it does so again only as a replica.
+        if verdict::is_not_ready(text) {
+            let is_replica = cx.evidence.is_replica(node, whence.conn, cx.servers)?;
+            return Ok(is_replica.then_some(Refusal::Certain(Again::AfterRefresh)));
+        }
+        let Some(refusal) = verdict::not_served(text) else { return Ok(None) };
         if refusal == NotServed::ReadOnly {
             // A script that is sent as read-only is stopped in other words.
             if self.read_from != ReadFrom::Primary {
                 return Ok(None);
             }
             // A replica that the caller has named remains one.
-            let may_change = !matches!(self.place, Place::Node(_)) || cx.servers.map.is_primary(node);
+            let may_change = !self.is_named || cx.servers.map.is_primary(node);
             let is_replica = may_change && cx.evidence.is_replica(node, whence.conn, cx.servers)?;
             return Ok(is_replica.then_some(Refusal::Certain(Again::AfterRefresh)));
         }
         let Place::Slot(own) = self.place else { return Ok(None) };
         Ok(match refusal {
             NotServed::Moved { slot, to } if slot == own => {
-                self.redirection(cx, node, (slot, Claim::Moved), to)?
+                self.redirection(cx, node, (slot, Claim::Moved), to, repeatable)?
             }
             NotServed::Ask { slot, to } if slot == own => {
-                self.redirection(cx, node, (slot, Claim::Ask), to)?
+                self.redirection(cx, node, (slot, Claim::Ask), to, repeatable)?
             }
-            // A replica owns no slot, so it cannot bear that out.
-            NotServed::TryAgain
-                if is_certain
-                    || cx.servers.map.is_primary(node)
-                        && cx.evidence.stands_by(node, own, Claim::Ask)? == Some(true) =>
-            {
-                Some(Refusal::Certain(Again::AfterPause))
+            NotServed::TryAgain => {
+                // A replica owns no slot, so it cannot bear that out.
+                let can_tell = !is_certain && cx.servers.map.is_primary(node);
+                let stands = match can_tell {
+                    true => cx.evidence.stands_by(node, own, Claim::Ask)?,
+                    false => Some(is_certain),
+                };
+                match stands {
+                    Some(true) => Some(Refusal::Certain(Again::AfterPause)),
+                    // The server that the slot is on its way to cannot be asked about it: it does not know whose it is.
+                    _ if self.is_asking => Some(Refusal::Doubtful(Again::AfterPause)),
+                    _ if repeatable => Some(Refusal::Doubtful(Again::AfterRefresh)),
+                    Some(false) => None,
+                    None => Some(Refusal::InDoubt),
+                }
             }
-            NotServed::ClusterDown
-                if is_certain || cx.evidence.is_unserved(node, own, cx.servers, cx.now)? =>
-            {
-                Some(Refusal::Certain(Again::AfterRefresh))
-            }
-            // The server that the slot is on its way to cannot be asked about it: it does not know whose it is.
-            NotServed::TryAgain if self.is_asking => Some(Refusal::Doubtful(Again::AfterPause)),
-            NotServed::TryAgain | NotServed::ClusterDown if repeatable => {
-                Some(Refusal::Doubtful(Again::AfterRefresh))
+            NotServed::ClusterDown => {
+                if is_certain {
+                    cx.servers.down = Some(cx.now);
+                }
+                Some(match is_certain || cx.evidence.is_unserved(node, own, cx.servers, cx.now)? {
+                    true => Refusal::Certain(Again::AfterRefresh),
+                    false if repeatable => Refusal::Doubtful(Again::AfterRefresh),
+                    // It may have been so a moment ago.
+                    false => Refusal::InDoubt,
+                })
             }
             _ => None,
         })
@@ -512,10 +546,15 @@ impl History {
         node: NodeId,
         (slot, claim): (u16, Claim),
         to: &str,
+        repeatable: bool,
     ) -> std::result::Result<Option<Refusal>, Need> {
-        let redirection = self.redirected_to(cx, node, (slot, claim), to)?;
-        let is_followed = !matches!(redirection, Redirection::Refused) && self.redirects < REDIRECTS_MAX;
-        Ok(is_followed.then_some(Refusal::Redirected(redirection, claim)))
+        Ok(match self.redirected_to(cx, node, (slot, claim), to)? {
+            Redirection::Refused => None,
+            Redirection::Unknown if repeatable => Some(Refusal::Doubtful(Again::AfterRefresh)),
+            Redirection::Unknown => Some(Refusal::InDoubt),
+            _ if self.redirects >= REDIRECTS_MAX => self.may_be_forged.then_some(Refusal::InDoubt),
+            redirection => Some(Refusal::Redirected(redirection, claim)),
+        })
     }
 
     /// What is known of the server that another redirects the call's slot to.
@@ -537,8 +576,12 @@ impl History {
             return Ok(Redirection::To { node: primary, is_proved: !self.may_be_forged });
         }
         // It may not answer, or is no primary as far as is known: whether it is worth the way, the one who says so must know.
-        if self.may_be_forged && cx.evidence.stands_by(node, slot, claim)? != Some(true) {
-            return Ok(Redirection::Refused);
+        if self.may_be_forged {
+            match cx.evidence.stands_by(node, slot, claim)? {
+                Some(true) => {}
+                Some(false) => return Ok(Redirection::Refused),
+                None => return Ok(Redirection::Unknown),
+            }
         }
         // A replica owns no slot: that it does not, proves nothing.
         let is_proved = !self.may_be_forged || cx.servers.map.is_primary(node);
@@ -657,6 +700,8 @@ enum Refusal {
     Certain(Again),
     /// It may be the call's own words.
     Doubtful(Again),
+    /// The same, of a call that must not run twice: it is over.
+    InDoubt,
 }
 
 /// The last error of a call, unless it says that the call was not executed although an earlier attempt may have been.
@@ -666,21 +711,32 @@ pub(super) fn honest(error: Error, unknown: Option<Error>) -> Error {
 
 /// The error of a call that went on after a refusal of which nobody knows whether a script made it up, and then met `error`.
 fn in_doubt(words: &Error, error: Option<&Error>) -> Error {
-    let reason = error.map_or(Reason::Server, Error::reason);
-    let then = error.map(|error| format!("; then: {error}")).unwrap_or_default();
-    let doubted = Error::indeterminate(
-        reason,
-        format!("{words}: the script may have said so itself, and may have been executed{then}"),
-    );
+    const DOUBT: &str = "the script may have said so itself, and may have been executed";
+    let doubted = match (error, words.server_text()) {
+        (Some(error), _) => Error::indeterminate(error.reason(), format!("{words}: {DOUBT}; then: {error}")),
+        (None, Some(text)) => Error::server(Status::Indeterminate, text, false).context(DOUBT),
+        (None, None) => Error::indeterminate(Reason::Server, format!("{words}: {DOUBT}")),
+    };
     match error.unwrap_or(words).shared_node() {
         Some(node) => doubted.on(node),
         None => doubted,
     }
 }
 
+/// The error of a call that a server refused for it loads its data or misses its primary.
+pub(super) fn not_ready(error: Error) -> Error {
+    let Some(text) = error.server_text() else { return error };
+    let refused = Error::server(Status::Loading, text, true);
+    match error.shared_node() {
+        Some(node) => refused.on(node),
+        None => refused,
+    }
+}
+
 /// A refusal in the words for a caller who cannot wait any longer.
 fn given_up(error: Error) -> Error {
     match error.server_text() {
+        Some(text) if verdict::is_not_ready(text) => not_ready(error),
         Some(text) if verdict::not_served(text).is_some() => {
             let given_up = Error::server(Status::NotServed, text, true);
             let given_up = given_up.context("no server ran the call within its deadline");

@@ -18,6 +18,7 @@ mod questions;
 mod refresh;
 mod repeats;
 mod servers;
+mod sharing;
 mod slot_map;
 mod timers;
 

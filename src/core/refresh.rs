@@ -48,6 +48,14 @@ pub(super) struct Refresh {
     pub(super) due: Option<Instant>,
 }
 
+#[cfg(test)]
+impl Refresh {
+    /// Entries of those that wait.
+    pub(super) fn waits(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
 struct Look {
     number: u64,
     candidates: Vec<Address>,
@@ -409,7 +417,7 @@ impl<T: Owner> Engine<T> {
         let gone: Vec<_> = self
             .servers
             .all()
-            .filter(|node| node.wanted + 1 < generation && Some(node.id) != only)
+            .filter(|node| self.servers.node(node.first).wanted + 1 < generation && Some(node.first) != only)
             .filter_map(|node| match node.link {
                 Link::Up(conn) => Some((node.id, conn)),
                 _ => None,

@@ -39,9 +39,14 @@ pub(super) enum Link {
     Up(ConnId),
 }
 
-/// A server that was ever spoken to.
+/// A server that was ever spoken to, by one of the connections to it that calls share. Where there are several, each has a node of its own, and the
+/// first of them stands for the server.
 pub(super) struct Node {
     pub(super) id: NodeId,
+    /// The server's first: itself, or another.
+    pub(super) first: NodeId,
+    /// The others, if it is the first.
+    others: Vec<NodeId>,
     pub(super) address: Address,
     /// The address, for errors.
     pub(super) name: Arc<str>,
@@ -51,14 +56,15 @@ pub(super) struct Node {
     pub(super) link: Link,
     /// What was learnt on the current connection, or on the last one.
     pub(super) facts: Option<Arc<Facts>>,
-    /// Attempts to connect that failed since the last connection was made.
-    pub(super) failures: u32,
-    /// Attempts that ever failed, so that those that a call lived through can be counted.
+    /// Attempts to connect that ever failed, so that those that a call lived through can be counted.
     pub(super) failed: u64,
+    /// Of the server, so at its first alone: attempts to connect that failed since a connection was made last.
+    pub(super) failures: u32,
+    /// Likewise: how the last of them failed.
     pub(super) last_error: Option<Error>,
-    /// No attempt to connect before this time.
+    /// Likewise: no attempt to connect before this time.
     pub(super) not_before: Option<Instant>,
-    /// Whoever can turns to others before this time: the server has let calls down.
+    /// Likewise: whoever can turns to others before this time, because the server has let calls down.
     pub(super) rests_until: Option<Instant>,
     /// Why the connection before was given up; told with the next attempt.
     pub(super) lost: Option<Error>,
@@ -104,10 +110,10 @@ impl Node {
     }
 
     /// Facts for another connection. What is learnt on one need not be true on the next.
-    pub(super) fn new_facts(&mut self, compiled: &Arc<Compiled>) -> Arc<Facts> {
+    pub(super) fn new_facts(&mut self, compiled: &Arc<Compiled>, is_well: bool) -> Arc<Facts> {
         self.opened += 1;
         let had_hello = self.facts.as_ref().is_some_and(|facts| facts.has_hello());
-        Arc::new(Facts::new(Arc::clone(compiled), self.opened, had_hello && self.failures == 0))
+        Arc::new(Facts::new(Arc::clone(compiled), self.opened, had_hello && is_well))
     }
 
     pub(super) fn is_known_replica(&self, conn: ConnId) -> bool {
@@ -224,10 +230,18 @@ impl Servers {
             self.nodes[id.0].wanted = wanted;
             return id;
         }
+        let id = self.add(address, address.to_string().into(), purpose, config);
+        self.by_address.insert((address.clone(), purpose), id);
+        id
+    }
+
+    fn add(&mut self, address: &Address, name: Arc<str>, purpose: Purpose, config: Arc<Config>) -> NodeId {
         let id = NodeId(self.nodes.len());
         self.nodes.push(Node {
             id,
-            name: address.to_string().into(),
+            first: id,
+            others: Vec::new(),
+            name,
             address: address.clone(),
             purpose,
             config,
@@ -243,10 +257,27 @@ impl Servers {
             connections: 0,
             replicas: VecDeque::new(),
             line: VecDeque::new(),
-            wanted,
+            wanted: self.map.generation,
         });
-        self.by_address.insert((address.clone(), purpose), id);
         id
+    }
+
+    /// How many shared connections to a server have been wanted so far.
+    pub(super) fn sharers(&self, first: NodeId) -> usize {
+        1 + self.node(first).others.len()
+    }
+
+    /// The node of a server's shared connection that has this number; 0 is the first.
+    pub(super) fn sharer(&mut self, first: NodeId, number: usize) -> NodeId {
+        while self.node(first).others.len() < number {
+            let Node { address, name, purpose, config, .. } = self.node(first);
+            let (address, name, purpose, config) =
+                (address.clone(), Arc::clone(name), *purpose, Arc::clone(config));
+            let other = self.add(&address, name, purpose, config);
+            self.node_mut(other).first = first;
+            self.node_mut(first).others.push(other);
+        }
+        number.checked_sub(1).map_or(first, |place| self.node(first).others[place])
     }
 
     /// What the client was opened on, for error texts.

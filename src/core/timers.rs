@@ -41,6 +41,11 @@ impl Timers {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.line.len() + self.others.len()
+    }
+
     /// Whether most of what is in it must be over, with so many that wait.
     pub(super) fn is_worth_sweeping(&self, live: usize) -> bool {
         self.line.len() + self.others.len() > 4 * live + FEW

@@ -389,6 +389,26 @@ pub unsafe extern "C" fn rs_options_set_max_waiting(
     unsafe { set(options, err, |options| options.max_waiting(count).map(drop)) }
 }
 
+/// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a pipeline of slow scripts, holds up all
+/// calls behind it.
+///
+/// With more, a call takes the connection with the fewest calls under way, and another is made where all have some. Calls with a key in common keep
+/// their order: they take the same connection, and where such calls are under way on several, a call waits for them before it is sent. So does one
+/// that may touch anything, such as FLUSHALL or a script without keys, with all calls before and behind it. A blocking call costs a little more than on
+/// one connection.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_shared_connections(
+    options: *mut rs_options,
+    count: usize,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe { set(options, err, |options| options.shared_connections(count).map(drop)) }
+}
+
 /// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with RS_ERR_QUEUE_FULL, and
 /// nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded by their queues.
 /// Default: 0.

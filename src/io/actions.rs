@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::events::{Dial, Effects, Event};
+use super::link::News;
 use super::owner::Owner;
 use super::table::{Conn, Table};
 use super::{Io, Link};
@@ -27,9 +28,9 @@ impl Doing<'_> {
     /// Tells the engine what has happened.
     pub(crate) fn tell(&mut self, engine: &mut Engine<Owner>, now: Instant, event: Event) {
         match event {
-            Event::Ended(attempt, ended) => engine.ended(now, self, attempt, ended),
-            Event::Lost(conn) => engine.lost(now, self, conn),
-            Event::Gone(conn) => {
+            Event::OfLink(News::Ended(attempt, ended)) => engine.ended(now, self, attempt, ended),
+            Event::OfLink(News::Lost(conn)) => engine.lost(now, self, conn),
+            Event::OfLink(News::Gone(conn)) => {
                 let gone = self.table.remove(conn);
                 self.effects.drop.extend(gone);
             }
@@ -60,6 +61,11 @@ impl Doing<'_> {
                 self.effects.drop.extend(unwanted.map(|dialing| Conn::Dialing(number, Some(dialing))));
             }
         }
+    }
+
+    /// Whether calls share several connections to a server: then the engine alone knows which one a call takes.
+    fn shares_several(&self) -> bool {
+        self.io.config.shared_connections > 1
     }
 
     fn link(&self, conn: ConnId) -> Option<Arc<Link>> {
@@ -137,12 +143,12 @@ impl Actions<Owner> for Doing<'_> {
 
     fn serve(&mut self, node: NodeId, conn: Option<ConnId>) {
         let link = conn.and_then(|conn| self.link(conn));
-        let before = self.io.served.serve(node, self.io.only == Some(node), link);
+        let before = self.io.served.serve(node, self.io.only == Some(node) && !self.shares_several(), link);
         self.effects.drop.extend(before.map(Conn::Open));
     }
 
     fn route(&mut self, routes: Option<Arc<Routes>>) {
-        self.io.served.route(routes);
+        self.io.served.route(routes.filter(|_| !self.shares_several()));
     }
 
     fn complete(&mut self, owner: Owner, result: Result<Reply>, arrived: Option<Reply>) {

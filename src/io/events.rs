@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::dial::Dialing;
-use super::link::Link;
+use super::link::{Link, News};
 use super::owner::Owner;
 use super::table::Conn;
-use crate::core::{AttemptId, ConnId, Ended, Engine, Peer};
+use crate::core::{AttemptId, ConnId, Engine, Peer};
 use crate::error::{Error, Result};
 use crate::log::LogLevel;
 use crate::net::address::Address;
@@ -16,17 +16,19 @@ use crate::session::Facts;
 
 /// What the engine is to be told.
 pub(crate) enum Event {
-    Ended(AttemptId, Ended),
-    /// A connection takes no new calls.
-    Lost(ConnId),
-    /// Nobody needs a connection any more.
-    Gone(ConnId),
+    OfLink(News),
     Resolved(ConnId, Result<Vec<SocketAddr>>),
     /// With the number of the try.
     Connected(ConnId, u64, Arc<Link>),
     Refused(ConnId, u64, Error),
     /// A try goes on when its socket is ready.
     Pending(ConnId, u64, Box<Dialing>),
+}
+
+impl From<News> for Event {
+    fn from(news: News) -> Self {
+        Event::OfLink(news)
+    }
 }
 
 /// What is done without the engine's lock.
@@ -42,6 +44,8 @@ pub(crate) struct Effects {
     /// What is only to be dropped.
     pub(crate) drop: Vec<Conn>,
     pub(crate) engine: Option<Box<Engine<Owner>>>,
+    /// What has come of it meanwhile: the engine is to be told.
+    pub(crate) events: Vec<Event>,
     /// Links that have panicked when they were given an attempt, which is lost.
     pub(crate) defects: Vec<(Arc<Link>, AttemptId)>,
     /// Who turns the reactor must look at the time again.
@@ -84,6 +88,7 @@ impl Effects {
     /// Whether it may be kept for the next time: it holds no more memory than a burst of calls needs.
     pub(crate) fn is_small(&self) -> bool {
         self.push.capacity().max(self.complete.capacity()).max(self.close.capacity()) <= KEPT_EFFECTS_MAX
+            && self.events.capacity() <= KEPT_EFFECTS_MAX
             && self.log.capacity().max(self.dial.capacity()).max(self.drop.capacity()) <= KEPT_EFFECTS_MAX
     }
 }

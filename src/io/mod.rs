@@ -21,6 +21,7 @@ mod wait;
 pub(crate) use link::{End, Link};
 pub(crate) use owner::{Owner, Queued, Waiter};
 
+use std::iter;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -40,6 +41,7 @@ use crate::stats::Stats;
 use actions::Doing;
 use driver::Driver;
 use events::{Effects, Event};
+use link::{Listener, News};
 use reactor::Reactor;
 use table::{Conn, Served, Table};
 use turn::Room;
@@ -208,7 +210,7 @@ impl Io {
 
     /// Takes calls on, all that go the same way in one write.
     pub(crate) fn submit(&self, calls: impl Iterator<Item = core::Call<Owner>>) {
-        self.enter(&mut Vec::new(), |engine, doing, now| {
+        self.enter(iter::empty(), |engine, doing, now| {
             for call in calls {
                 #[cfg(test)]
                 crate::defect::provoked("work", &call.timeout.as_millis());
@@ -219,20 +221,20 @@ impl Io {
 
     /// Goes on with a plain blocking call.
     pub(crate) fn resume(&self, resumed: Resumed<Owner>) {
-        self.enter(&mut Vec::new(), |engine, doing, now| engine.resume(now, doing, resumed));
+        self.enter(iter::empty(), |engine, doing, now| engine.resume(now, doing, resumed));
     }
 
     /// A plain blocking call to a server has missed its deadline.
     pub(crate) fn missed(&self, node: NodeId) {
         let _held = Held::new();
-        self.enter(&mut Vec::new(), |engine, doing, now| engine.missed(now, doing, node));
+        self.enter(iter::empty(), |engine, doing, now| engine.missed(now, doing, node));
     }
 
     /// Ends a submitted call at once; whether it was still under way.
     pub(crate) fn cancel(&self, queue: &Queue, ticket: Ticket) -> bool {
         let is_it = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.is(ticket, queue));
         let cancelled = self
-            .enter(&mut Vec::new(), |engine, doing, now| engine.cancel(now, doing, ticket.serial(), &is_it));
+            .enter(iter::empty(), |engine, doing, now| engine.cancel(now, doing, ticket.serial(), &is_it));
         cancelled.unwrap_or(false)
     }
 
@@ -241,7 +243,7 @@ impl Io {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.enter(&mut Vec::new(), |engine, doing, now| engine.close(now, doing));
+        self.enter(iter::empty(), |engine, doing, now| engine.close(now, doing));
         // Whatever the engine has left.
         let left = self.core.lock().table.take_all();
         for conn in left {
@@ -303,15 +305,6 @@ impl Io {
         self.reactor.lock().clone()
     }
 
-    /// Takes in what has become of a link's attempts.
-    pub(crate) fn take_events(&self, epoch: u64, events: &mut Vec<Event>) {
-        let _held = Held::new();
-        if self.core.lock().epoch == epoch {
-            self.enter(events, |_, _, _| ());
-        }
-        events.clear();
-    }
-
     /// Panics if a test wants it to, at a client of this server.
     #[cfg(test)]
     fn provoked(&self, place: &str) {
@@ -322,7 +315,7 @@ impl Io {
     /// left. `None`: it has panicked, and its calls have ended. The caller holds cancellation off.
     fn enter<R>(
         &self,
-        events: &mut Vec<Event>,
+        events: impl Iterator<Item = Event>,
         body: impl FnOnce(&mut Engine<Owner>, &mut Doing<'_>, Instant) -> R,
     ) -> Option<R> {
         let mut effects = self.effects.lock().pop().unwrap_or_default();
@@ -334,15 +327,7 @@ impl Io {
             core.mind_the_time(&mut effects);
             result
         };
-        loop {
-            self.perform(&mut effects, events);
-            if events.is_empty() {
-                break;
-            }
-            let mut core = self.core.lock();
-            core.tell(self, Instant::now(), events, &mut effects);
-            core.mind_the_time(&mut effects);
-        }
+        self.perform_all(&mut effects);
         if effects.is_small() {
             let mut kept = self.effects.lock();
             if kept.len() < KEPT_EFFECTS {
@@ -352,8 +337,33 @@ impl Io {
         result
     }
 
+    /// Does what the engine wants done, and tells it what comes of that, until nothing is left.
+    fn perform_all(&self, effects: &mut Effects) {
+        loop {
+            self.perform(effects);
+            if effects.events.is_empty() {
+                return;
+            }
+            let mut events = std::mem::take(&mut effects.events);
+            let mut core = self.core.lock();
+            core.tell(self, Instant::now(), events.drain(..), effects);
+            core.mind_the_time(effects);
+            drop(core);
+            effects.events = events;
+        }
+    }
+}
+
+impl Listener for Io {
+    fn take_news(&self, epoch: u64, news: &mut Vec<News>) {
+        let _held = Held::new();
+        if self.core.lock().epoch == epoch {
+            self.enter(news.drain(..).map(Event::from), |_, _, _| ());
+        }
+    }
+
     /// Starts with an engine as good as new: a defect has lost calls of this one. Those under way end now.
-    pub(crate) fn start_anew(&self, epoch: u64) {
+    fn start_anew(&self, epoch: u64) {
         let _held = Held::new();
         let mut effects = Effects::default();
         {
@@ -363,9 +373,7 @@ impl Io {
             }
             core.start_anew(self, &mut effects);
         }
-        let mut events = Vec::new();
-        self.perform(&mut effects, &mut events);
-        self.enter(&mut events, |_, _, _| ());
+        self.perform_all(&mut effects);
     }
 }
 
@@ -395,9 +403,9 @@ impl Core {
     }
 
     /// Tells the engine what has happened.
-    fn tell(&mut self, io: &Io, now: Instant, events: &mut Vec<Event>, effects: &mut Effects) {
+    fn tell(&mut self, io: &Io, now: Instant, events: impl Iterator<Item = Event>, effects: &mut Effects) {
         let epoch = self.epoch;
-        for event in events.drain(..) {
+        for event in events {
             // What comes behind a panic concerns an engine that is no more.
             if self.epoch == epoch {
                 self.run(io, effects, |engine, doing| doing.tell(engine, now, event));

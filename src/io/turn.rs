@@ -2,13 +2,13 @@
 
 use std::cell::Cell;
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::dial::{Dialed, Dialing, Step};
 use super::events::{Effects, Event, KEPT_EFFECTS_MAX};
-use super::link::Parts;
+use super::link::{Listener, News, Parts};
 use super::owner::Owner;
 use super::reactor::Reactor;
 use super::table::Ready;
@@ -94,7 +94,7 @@ impl Io {
             }
         }
         self.lookups.take_found(&mut events);
-        self.tell_what_came(&mut events);
+        self.tell_what_came(events.drain(..));
         self.put_away(Room { ready, work, events });
     }
 
@@ -106,7 +106,7 @@ impl Io {
     }
 
     /// Tells the engine what has happened, and what time it is.
-    fn tell_what_came(&self, events: &mut Vec<Event>) {
+    fn tell_what_came(&self, events: impl Iterator<Item = Event>) {
         self.enter(events, |engine, doing, now| {
             if engine.next_tick().is_some_and(|next| next <= now) {
                 #[cfg(test)]
@@ -141,7 +141,7 @@ impl Io {
             facts,
             pool: Arc::clone(&self.pool),
             poller: reactor.poller(),
-            owner: self.me.clone(),
+            owner: Weak::clone(&self.me) as Weak<dyn Listener>,
         };
         let link = Link::new(parts, socket, tls, Instant::now())
             .map_err(|error| Error::new(Status::Connect, reason(&error)))?;
@@ -150,15 +150,16 @@ impl Io {
     }
 
     /// Does what the engine wants done. Its lock is not held.
-    pub(super) fn perform(&self, effects: &mut Effects, events: &mut Vec<Event>) {
+    pub(super) fn perform(&self, effects: &mut Effects) {
+        let mut events = mem::take(&mut effects.events);
         if !effects.defects.is_empty() {
             for (link, attempt) in effects.defects.drain(..) {
                 link.close_by_defect();
-                events.push(Event::Ended(attempt, Ended::by_defect()));
+                events.push(News::Ended(attempt, Ended::by_defect()).into());
             }
         }
         for link in effects.push.drain(..) {
-            contain(|| link.push(events));
+            contain(|| link.push(&mut events));
         }
         if std::mem::take(&mut effects.wake) {
             self.wake();
@@ -167,8 +168,9 @@ impl Io {
             self.set_timer();
         }
         if effects.has_connecting() {
-            self.perform_connecting(effects, events);
+            self.perform_connecting(effects, &mut events);
         }
+        effects.events = events;
         if !effects.complete.is_empty() {
             // Who is left has a defect for an end.
             contain(|| self.complete(&mut effects.complete));
@@ -291,7 +293,7 @@ impl Io {
         let has_read = !events.is_empty();
         if has_read {
             let _turning = Turning::new(self);
-            self.tell_what_came(&mut events);
+            self.tell_what_came(events.drain(..));
         }
         self.put_away(Room { ready, work, events });
         has_read

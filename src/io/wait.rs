@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::link::Listener;
 use super::owner::{End, Waiter};
 use super::{Io, never};
 use crate::config::LONGEST_WAIT;
@@ -138,7 +139,7 @@ impl Io {
     pub(super) fn turn_contained(&self, reactor: &super::Reactor, until: Option<Instant>) {
         if contain(|| self.turn(reactor, until)).is_none() {
             let epoch = self.core.lock().epoch;
-            self.start_anew(epoch);
+            Listener::start_anew(self, epoch);
         }
     }
 }

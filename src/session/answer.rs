@@ -301,11 +301,13 @@ impl<T> Session<T> {
         };
         if is_multi_refused && place > loads {
             let item = place - loads - 1;
-            let is_script = call.request.items.get(item).is_some_and(|item| item.script.is_some());
+            let is_item = item < call.request.items.len();
+            let is_script = is_item && call.request.items[item].script.is_some();
+            let is_code = is_item && call.request.runs_code(item);
             let outcome = match text {
                 None => Singly::Ran,
                 // A script that has run can say that it was not allowed to.
-                Some(text) if is_script && verdict::judge(text) == Verdict::Other => {
+                Some(text) if is_code && verdict::judge(text) == Verdict::Other => {
                     if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
                         let text = text.to_vec();
                         call.rare().doubtful.push((item, form, 0));
@@ -395,6 +397,7 @@ impl<T> Session<T> {
             if kind == Kind::String {
                 self.known.insert(sha, call.position, Source::Load);
                 self.facts.note_compiled(sha);
+                self.has_taken_script = true;
             } else if kind == Kind::Error {
                 let text = kept(call.payload.text(at)).to_vec();
                 self.known.remove(sha);
@@ -405,14 +408,16 @@ impl<T> Session<T> {
         let mut at = call.payload.root + 1;
         for item in 0..call.request.items.len() {
             let entry = call.payload.tape[at];
+            self.has_loaded |= entry.kind != Kind::Error && call.request.items[item].script.is_some();
             if entry.kind == Kind::Error {
                 let text = call.payload.text(at);
                 let own = self.noscript.as_deref();
-                let is_missing = (verdict::judge(text) == Verdict::NoScript || own == Some(text))
-                    && !call.is_own_error(item);
-                if let Some(script) = call.request.items[item].script.filter(|_| is_missing) {
+                let script = call.request.items[item].script;
+                let may_miss = !call.is_own_error(item) && !call.has_loaded(item, &loads);
+                let is_missing = may_miss && (verdict::judge(text) == Verdict::NoScript || own == Some(text));
+                if let Some(script) = script.filter(|_| is_missing) {
                     self.known.missed(call.request.scripts[script as usize].sha(), call.position);
-                } else if let Some(form) = call.doubtful_form(item, text, own.is_some()) {
+                } else if let Some(form) = call.doubtful_form(item, text, own.is_some() || !may_miss) {
                     let at = call.position;
                     call.rare().doubtful.push((item, form, at));
                 }
@@ -544,8 +549,15 @@ impl<T> super::Call<T> {
 
     /// Whether an item may have written, and may answer in the server's words all the same.
     fn may_forge(&self, item: usize, facts: &Facts) -> bool {
-        let item = self.request.items[item];
-        item.script.is_some() && !(item.read_only && facts.enforces_read_only())
+        let is_kept_from_writing = self.request.items[item].read_only && facts.enforces_read_only();
+        !is_kept_from_writing && self.request.runs_code(item)
+    }
+
+    /// Whether a transaction has itself loaded the script of an item, and does not empty the cache: it cannot be missing.
+    fn has_loaded(&self, item: usize, loads: &[usize]) -> bool {
+        let script = self.request.items[item].script.map(|script| script as usize);
+        let is_loaded = script.is_some_and(|it| loads.contains(&it) && self.load_error(it).is_none());
+        is_loaded && !(0..self.request.items.len()).any(|item| self.request.is_command(item, &[b"SCRIPT"]))
     }
 
     fn came_by_body(&self, item: usize) -> bool {
@@ -589,15 +601,13 @@ impl<T> super::Call<T> {
         !self.request.scripts.is_empty() || self.tag.is_some() && touches_keys()
     }
 
-    /// Whether by this error text the server has refused to begin with an item. That it is a replica only a script can make up: then it has to be
-    /// asked first.
+    /// Whether by this error text the server has refused to begin with an item. That it is a replica a script or function can make up: then it has to
+    /// be asked first.
     fn is_proved_not_executed(&self, item: usize, text: &[u8]) -> bool {
         match verdict::refused_before_it_began(text) {
-            None => false,
+            None => !self.request.runs_code(item) && verdict::not_served(text).is_some(),
             Some(Refused::Unfit) => self.request.is_checked_first(item),
-            Some(Refused::ReadOnly) => {
-                self.request.items[item].script.is_none() && self.request.is_checked_first(item)
-            }
+            Some(Refused::ReadOnly) => !self.request.runs_code(item) && self.request.is_checked_first(item),
         }
     }
 

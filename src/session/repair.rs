@@ -294,13 +294,13 @@ impl<T> Session<T> {
         }
         let mut lost = NotExecuted { missed: rare.missed.clone(), ..NotExecuted::default() };
         for note in &call.payload.notes {
-            let is_command = call.request.items[note.item].script.is_none();
-            let may_go_on = note.status == Status::Loading
+            let is_plain = !call.request.runs_code(note.item);
+            let is_refused = note.status == Status::Loading
                 || note.status == Status::Server && verdict::not_served(call.payload.text(note.at)).is_some();
-            if may_go_on {
+            if is_refused && call.request.goes_on {
                 lost.refused.push(note.item);
             }
-            if note.not_executed || may_go_on && is_command {
+            if note.not_executed || is_refused && is_plain {
                 lost.ended.push(note.item);
             }
         }

@@ -54,7 +54,7 @@ impl Rights {
 const COMING: &[u8] = b"coming";
 
 /// Push messages of all shapes, as they may stand between any two replies.
-const PUSHES: [&[u8]; 6] = [
+pub(crate) const PUSHES: [&[u8]; 6] = [
     b">0\r\n",
     b">1\r\n+x\r\n",
     b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n",

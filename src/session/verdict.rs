@@ -84,23 +84,38 @@ pub(crate) fn not_served(text: &[u8]) -> Option<NotServed<'_>> {
     }
 }
 
-/// Whether a server says, or says through a script of which it stopped the first write, that it is a replica.
-pub(crate) fn is_read_only(text: &[u8]) -> bool {
-    const WORDS: &[u8] = b"READONLY You can't write against a read only replica.";
-    const FLAGGED: &[u8] = b"READONLY Can not run script with write flag on readonly replica";
-    // Redis 6.2 puts its own words in front of a script's error.
-    let in_script = |text: &[u8]| {
-        text.starts_with(b"ERR Error running script ")
-            && text.strip_suffix(WORDS).is_some_and(|rest| rest.ends_with(b" -"))
+/// Whether a server says that it is a replica, or says what one says that its primary has left or that loads what that has sent; also through a
+/// script of which it stopped the first command.
+pub(crate) fn may_be_replica(text: &[u8]) -> bool {
+    const FLAGGED: [&[u8]; 2] = [
+        b"READONLY Can not run script with write flag on readonly replica",
+        b"MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script.",
+    ];
+    const WORDS: [&[u8]; 2] = [
+        b"READONLY You can't write against a read only replica.",
+        b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    ];
+    let says = |words: &[u8]| {
+        // Redis 6.2 puts its own words in front of a script's error.
+        let in_script = || {
+            text.starts_with(b"ERR Error running script ")
+                && text.strip_suffix(words).is_some_and(|rest| rest.ends_with(b" -"))
+        };
+        text == words
+            || text.strip_prefix(words).is_some_and(|rest| rest.starts_with(b" script: "))
+            || in_script()
     };
-    text.strip_prefix(WORDS).is_some_and(|rest| rest.is_empty() || rest.starts_with(b" script: "))
-        || text == FLAGGED
-        || in_script(text)
+    is_not_ready(text) || FLAGGED.contains(&text) || WORDS.iter().any(|words| says(words))
+}
+
+/// Whether a server says, whole, that it is loading its data or misses its primary.
+pub(crate) fn is_not_ready(text: &[u8]) -> bool {
+    judge(text) == Verdict::Loading
 }
 
 /// Whether an item of a pipeline or transaction was refused so.
-pub(crate) fn has_read_only(payload: &Payload) -> bool {
-    payload.notes.iter().any(|note| is_read_only(payload.text(note.at)))
+pub(crate) fn has_replicas_word(payload: &Payload) -> bool {
+    payload.notes.iter().any(|note| may_be_replica(payload.text(note.at)))
 }
 
 fn redirection(rest: &[u8]) -> Option<(u16, &str)> {
@@ -387,11 +402,14 @@ mod tests {
                   read only replica.",
                 true,
             ),
+            (b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", true),
+            (b"LOADING Redis is loading the dataset in memory", true),
+            (b"LOADING Redis is loading the dataset in memory script: 1c, on @user_script:1.", false),
             (b"READONLY You can't write against a read only replica. Or can you?", false),
             (b"READONLY", false),
             (b"ERR READONLY You can't write against a read only replica.", false),
         ] {
-            assert_eq!(is_read_only(text), expected, "{}", text.escape_ascii());
+            assert_eq!(may_be_replica(text), expected, "{}", text.escape_ascii());
         }
     }
 

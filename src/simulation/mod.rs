@@ -1,25 +1,38 @@
-//! The whole client against models of servers and network: every order of events that a seed makes, with a clock of its own.
+//! The whole client against models of servers and network: every order of events that a seed makes, with a clock of
+//! its own.
 //!
-//! A failure names its seed; the same seed makes the same history. `RS_SCRIPT_SEED` runs one, `RS_SCRIPT_SCHEDULES` so many.
+//! A schedule is a seed and the steps that are taken of those that it makes. Each step draws what it needs from a
+//! number of its own, so a step that is left out changes no other: that is how a failure is shrunk. Whoever enters
+//! the engine does so between any two events that it is told: a caller who submits, calls off or closes, a driver
+//! that tells what time it is, a connection that tells how calls on it have ended.
+//!
+//! `RS_SCRIPT_SCHEDULES` runs so many seeds, `RS_SCRIPT_SEED` one, of which `RS_SCRIPT_STEPS` are the steps and
+//! `RS_SCRIPT_WITHOUT` the traits that are taken away. CONTRIBUTING.md says more.
 
+mod calls;
+mod calm;
+mod checks;
 mod fleet;
 mod network;
+mod order;
+mod runner;
+mod trace;
+mod traits;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::config::{Config, Options};
-use crate::core::{Call, ConnId, Ended, Engine, NodeId, Owner, Resumed, Task, View, Way, Work};
-use crate::error::{Error, Result, Status};
-use crate::request::{Flags, Request, Routing, Shape};
-use crate::resp::{Pool, Reply, ReplyRef};
-use crate::route::ReadFrom;
+use crate::config::{Config, Options, Protocol};
+use crate::core::{Call, ConnId, Ended, Engine, Owner, Resumed, Work};
+use crate::error::{Error, Reason, Status};
+use crate::resp::{Pool, Reply};
 use crate::script::Script;
-use crate::session::handshake::Purpose;
-use fleet::{Fleet, KEYS, Kind, forges};
+use calls::Op;
+use fleet::{Fleet, SCRIPTS};
 use network::{Network, News};
+use traits::Traits;
 
 impl Owner for u64 {
     fn key(&self) -> u64 {
@@ -27,408 +40,372 @@ impl Owner for u64 {
     }
 }
 
-/// A call as the test knows it.
-struct Op {
-    shape: Shape,
-    /// The number of each item; `None` for one that is not counted.
-    items: Vec<u64>,
-    keys: Vec<&'static str>,
-    /// Whether any of several servers may run each.
-    choices: Vec<bool>,
-    /// Whether each may run more than once.
-    repeatable: Vec<bool>,
-    submitted: Instant,
-    deadline: Instant,
-    /// Where a plain blocking call is.
-    plain: Option<(NodeId, ConnId)>,
-    view: View,
-    end: Option<End>,
+/// A history to be: what a seed makes, less what is left out.
+#[derive(Clone, Debug)]
+struct Schedule {
+    seed: u64,
+    /// The steps that are taken.
+    steps: Vec<usize>,
+    /// A bit for each trait of the world that is taken away.
+    without: u32,
 }
 
-struct End {
-    error: Option<Error>,
-    /// Of each item: its error, if it has one, and what it says.
-    is_not_executed: Vec<bool>,
+/// The steps of a schedule before the servers are healed.
+const STEPS: usize = 400;
+
+impl Schedule {
+    fn new(seed: u64) -> Self {
+        Schedule { seed, steps: (0..STEPS).collect(), without: 0 }
+    }
+}
+
+/// One client, of several that share the servers.
+struct Client {
+    engine: Engine<u64>,
+    network: Network,
+    max_waiting: usize,
+    /// Calls share several connections to a server: none is plain.
+    shares_several: bool,
+    /// What its engine held at most.
+    most_held: usize,
 }
 
 struct World {
     seed: u64,
+    traits: Traits,
+    /// Of the step.
     rng: Rng,
-    network: Network,
+    now: Instant,
+    clients: Vec<Client>,
     fleet: Fleet,
-    engine: Engine<u64>,
     ops: Vec<Op>,
-    scripts: Vec<Script>,
-    idempotent: Script,
     next_item: u64,
     is_closed: bool,
-    has_faults: bool,
-    is_cluster: bool,
+    /// The time since which all has been well again.
+    healed: Option<Instant>,
+    events: u64,
 }
 
-const TIMEOUT: Duration = Duration::from_secs(3);
+/// A number that looks like chance, of the two.
+fn mixed(seed: u64, step: u64) -> u64 {
+    let mut mixed = (seed ^ step.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^= mixed >> 29;
+    mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ mixed >> 32
+}
 
 impl World {
-    fn new(seed: u64) -> Self {
-        fastrand::seed(seed);
-        let mut rng = Rng::with_seed(seed);
-        let kind = [Kind::One, Kind::Cluster, Kind::Cluster, Kind::Sentinel][rng.usize(..4)];
-        let fleet = Fleet::new(kind, rng.fork());
+    fn new(schedule: &Schedule) -> Self {
+        let Schedule { seed, without, .. } = *schedule;
+        let mut rng = Rng::with_seed(mixed(seed, u64::MAX));
+        fastrand::seed(rng.u64(..));
+        let traits = Traits::random(&mut rng, without);
+        let mut scripts: Vec<Script> =
+            ["return 1", "return 2", "return 3", "return 4"].map(Script::new).to_vec();
+        scripts.push(Script::idempotent("return 5"));
+        assert_eq!(scripts.len(), SCRIPTS);
+        let fleet = Fleet::new(traits, rng.fork(), scripts);
+        let start = Instant::now();
+        let clients = (0..traits.clients).map(|_| Self::client(traits, &fleet, &mut rng, start)).collect();
+        trace::note(|| format!("{traits:?}"));
+        World {
+            seed,
+            traits,
+            rng,
+            now: start,
+            clients,
+            fleet,
+            ops: Vec::new(),
+            next_item: 0,
+            is_closed: false,
+            healed: None,
+            events: 0,
+        }
+    }
+
+    fn client(traits: Traits, fleet: &Fleet, rng: &mut Rng, start: Instant) -> Client {
         let mut options = Options::default();
         options.connect_timeout(Duration::from_millis(rng.u64(200..2_000))).expect("valid");
         options.reconnect_attempts(rng.u32(0..6));
         options.client_info(rng.bool()).probe_transactions(rng.bool());
+        let max_waiting = rng.usize(1..4);
+        options.max_waiting(max_waiting).expect("valid");
+        let shared = if rng.u8(..4) == 0 { rng.usize(2..5) } else { 1 };
+        options.shared_connections(shared).expect("valid");
+        options.protocol(if traits.pushes { Protocol::Auto } else { Protocol::Resp2 });
         let config = Config::new(&fleet.url(), &options).expect("a URL");
         let pool = Arc::new(Pool::default());
-        let start = Instant::now();
         let hosts = fleet.servers.iter().map(|server| server.address.to_string()).collect();
         let network = Network::new(rng.fork(), Arc::clone(&pool), start, hosts);
-        World {
-            seed,
-            network,
+        Client {
             engine: Engine::new(Arc::new(config), pool),
-            ops: Vec::new(),
-            scripts: ["return 1", "return 2", "return 3"].map(Script::new).to_vec(),
-            idempotent: Script::idempotent("return 4"),
-            next_item: 0,
-            is_closed: false,
-            has_faults: rng.u8(..) < 200,
-            is_cluster: kind == Kind::Cluster,
-            fleet,
-            rng,
+            network,
+            max_waiting,
+            shares_several: shared > 1,
+            most_held: 0,
         }
     }
 
-    fn now(&self) -> Instant {
-        self.network.now
-    }
-
-    fn request(&mut self, shape: Shape, way: &Way) -> Box<Request> {
-        let mut request = Box::<Request>::default();
-        request.reset(shape);
-        if self.is_cluster {
-            request.routing = if *way == Way::Random { Routing::BySlot } else { Routing::BySlotOrRoute };
+    /// Draws all that comes from here on from this number.
+    fn seed_step(&mut self, number: u64) {
+        self.rng = Rng::with_seed(mixed(self.seed, number));
+        self.fleet.rng = self.rng.fork();
+        for client in &mut self.clients {
+            client.network.rng = self.rng.fork();
         }
-        request
+        fastrand::seed(self.rng.u64(..));
     }
 
-    fn submit(&mut self) {
-        let read_from = match self.rng.u8(..6) {
-            0 => ReadFrom::PreferReplica,
-            1 => ReadFrom::Replica,
-            _ => ReadFrom::Primary,
-        };
-        let way = if self.rng.u8(..) < 20 { Way::Slot(self.rng.u16(..16384)) } else { Way::Random };
-        let shape = match self.rng.u8(..10) {
-            0..6 => Shape::Single,
-            6..9 => Shape::Pipeline,
-            _ => Shape::Transaction,
-        };
-        let mut request = self.request(shape, &way);
-        let count = if shape == Shape::Single { 1 } else { self.rng.usize(1..7) };
-        let (mut items, mut keys) = (Vec::new(), Vec::new());
-        let idempotent = self.rng.u8(..5) == 0;
-        let own_key = KEYS[self.rng.usize(..KEYS.len())];
-        let waits = shape == Shape::Single && self.rng.u8(..8) == 0;
-        for _ in 0..count {
-            self.next_item += 1;
-            let number = self.next_item.to_string();
-            let key = if shape == Shape::Transaction { own_key } else { KEYS[self.rng.usize(..KEYS.len())] };
-            items.push(self.next_item);
-            keys.push(key);
-            if waits {
-                request
-                    .command(&[b"BLPOP", key.as_bytes(), number.as_bytes()], Flags::NONE)
-                    .expect("accepted");
-            } else if idempotent {
-                let script = self.idempotent.clone();
-                request
-                    .script_call(&script, &[key][..], &[number.as_str()][..], Flags::NONE)
-                    .expect("accepted");
-            } else if self.rng.u8(..5) == 0 {
-                request
-                    .command(&[b"APPEND", key.as_bytes(), number.as_bytes()], Flags::NONE)
-                    .expect("accepted");
-            } else {
-                let script = self.scripts[self.rng.usize(..3)].clone();
-                let flags = Flags { read_only: self.rng.u8(..4) == 0, idempotent: false };
-                request.script_call(&script, &[key][..], &[number.as_str()][..], flags).expect("accepted");
+    fn run(&mut self, schedule: &Schedule) {
+        let mut rng = Rng::with_seed(mixed(schedule.seed, u64::MAX - 1));
+        let closes_at = rng.usize(..STEPS);
+        for &step in &schedule.steps {
+            self.seed_step(step as u64);
+            if self.traits.closes && step == closes_at {
+                self.close();
+            }
+            self.step();
+            if self.rng.bool() {
+                self.tell_all();
             }
         }
-        let timeout = if self.rng.bool() { TIMEOUT } else { Duration::from_millis(self.rng.u64(20..1_000)) };
-        let deadline = self.now() + timeout;
-        let view = View { read_from, way };
-        let may_repeat = |index| request.repeatable_item(index) != crate::request::Repeatable::No;
-        let repeatable: Vec<bool> = (0..request.items.len()).map(may_repeat).collect();
-        let number = self.ops.len();
-        let reads = view.reads(&request);
-        self.ops.push(Op {
-            shape,
-            items,
-            keys,
-            choices: request.items.iter().map(|item| item.reads && reads).collect(),
-            repeatable,
-            submitted: self.network.now,
-            deadline,
-            plain: None,
-            view: view.clone(),
-            end: None,
-        });
-        // As a blocking caller does, where the way is plain.
-        if !reads && !waits && self.rng.bool() && (shape != Shape::Pipeline || self.engine.only().is_some()) {
-            let now = self.now();
-            let node = match self.engine.only() {
-                Some(only) => Some(only),
-                None => self
-                    .network
-                    .routes
-                    .as_ref()
-                    .filter(|_| request.slot != crate::slots::NO_SLOT)
-                    .and_then(|routes| routes.node_of(request.slot, now)),
-            };
-            let conn = node.and_then(|node| Some((node, *self.network.served.get(&node)?)));
-            if let Some((node, conn)) = conn {
-                match self.network.call(conn, number, request) {
-                    Ok(()) => self.ops[number].plain = Some((node, conn)),
-                    Err(unsent) => {
-                        self.enter(number, Work::Send(unsent, Purpose::Calls), view, timeout, deadline);
-                    }
+        self.wind_down();
+    }
+
+    fn step(&mut self) {
+        match self.rng.u8(..100) {
+            0..10 if self.ops.len() < 60 => self.submit(None),
+            10 if self.ops.len() < 60 && self.traits.administration => self.administer(),
+            11 if self.traits.cancels => self.cancel(),
+            12..16 if self.traits.faults || self.traits.flushes || self.traits.rights => self.fault(),
+            16..24 => {
+                let most = if self.rng.u8(..8) == 0 { 400 } else { 12 };
+                let to = self.now + Duration::from_millis(self.rng.u64(..most));
+                self.advance(to);
+            }
+            24..30 => self.tell_some(),
+            _ => self.work(),
+        }
+    }
+
+    /// One connection of one client is made, or moves bytes.
+    fn work(&mut self) {
+        let now = self.now;
+        let place = self.rng.usize(..self.clients.len());
+        let Client { engine, network, .. } = &mut self.clients[place];
+        self.events += 1;
+        if let Some(conn) = network.resolving() {
+            let found = match self.rng.u8(..8) {
+                0 if self.traits.faults && self.healed.is_none() => {
+                    Err(Error::new(Status::Connect, "no such host"))
                 }
-                return;
+                // The first of them is nobody's.
+                1..4 => Ok(vec!["10.9.9.8:6379".parse().expect("an address")]),
+                _ => Ok(Vec::new()),
+            };
+            let found = found.map(|mut addresses| {
+                addresses.push("10.0.0.1:6379".parse().expect("an address"));
+                addresses
+            });
+            network.resolved(conn);
+            engine.resolved(now, network, conn, found);
+        }
+        let dialing = network.dialing();
+        if !dialing.is_empty() && self.rng.bool() {
+            let conn = dialing[self.rng.usize(..dialing.len())];
+            match network.answer_dial(conn, &self.fleet) {
+                Some(true) => engine.connected(now, network, conn),
+                Some(false) => {
+                    let why = Error::new(Status::Connect, "Connection refused");
+                    engine.refused(now, network, conn, why);
+                }
+                None => {}
             }
         }
-        let purpose = if waits { Purpose::Waiting } else { Purpose::Calls };
-        self.enter(number, Work::Send(request, purpose), view, timeout, deadline);
+        let count = network.conns.len();
+        if count > 0
+            && let Some(&conn) = network.conns.keys().nth(self.rng.usize(..count))
+        {
+            network.step(conn, &mut self.fleet);
+        }
+        self.collect();
     }
 
-    fn enter(&mut self, number: usize, work: Work, view: View, timeout: Duration, deadline: Instant) {
-        let call = Call { owner: number as u64, work, view, timeout, deadline };
-        let now = self.now();
-        self.engine.submit(now, &mut self.network, call);
+    /// Tells a client's engine one thing that has happened. `false`: there is nothing.
+    fn tell_one(&mut self, place: usize) -> bool {
+        let now = self.now;
+        let Client { engine, network, .. } = &mut self.clients[place];
+        let Some((conn, news)) = network.take_news() else { return false };
+        match news {
+            News::Ended(attempt, ended) => engine.ended(now, network, attempt, ended),
+            News::Lost => engine.lost(now, network, conn),
+            News::PlainEnded(number, ended) => self.end_plain(number, conn, ended),
+        }
+        self.collect();
+        true
     }
 
-    fn administer(&mut self) {
-        let task = match self.rng.u8(..3) {
-            0 => Task::Load(self.scripts[0].clone()),
-            1 => Task::Exists(vec![self.scripts[0].sha_hex().as_bytes().to_vec()]),
-            _ => Task::Flush(crate::core::FlushMode::Default),
-        };
-        let deadline = self.now() + TIMEOUT;
-        let view = View { read_from: ReadFrom::Primary, way: Way::Random };
-        self.ops.push(Op {
-            shape: Shape::Single,
-            items: Vec::new(),
-            keys: Vec::new(),
-            choices: Vec::new(),
-            repeatable: Vec::new(),
-            submitted: self.network.now,
-            deadline,
-            plain: None,
-            view: view.clone(),
-            end: None,
-        });
-        self.enter(self.ops.len() - 1, Work::Administer(task), view, TIMEOUT, deadline);
+    fn tell_some(&mut self) {
+        let place = self.rng.usize(..self.clients.len());
+        self.tell_one(place);
     }
 
-    /// Tells the engine what has happened, until there is no more news.
-    fn tell(&mut self) {
-        let now = self.now();
-        while let Some(news) = self.network.news.pop_front() {
-            match news {
-                News::Ended(attempt, ended) => self.engine.ended(now, &mut self.network, attempt, ended),
-                News::Lost(conn) => self.engine.lost(now, &mut self.network, conn),
-                News::PlainEnded(number, conn, ended) => self.end_plain(number, conn, ended),
+    fn tell_all(&mut self) {
+        for place in 0..self.clients.len() {
+            while self.tell_one(place) {}
+        }
+    }
+
+    /// Takes the ends of calls.
+    fn collect(&mut self) {
+        for place in 0..self.clients.len() {
+            for (number, result, arrived) in std::mem::take(&mut self.clients[place].network.completed) {
+                self.complete(usize::try_from(number).expect("a number of a call"), result, arrived);
             }
         }
-        for (number, result, arrived) in std::mem::take(&mut self.network.completed) {
-            self.complete(number, result, arrived);
-        }
+        self.check_now();
     }
 
     /// A plain call is over, or goes on by way of the engine.
     fn end_plain(&mut self, number: usize, conn: ConnId, ended: Ended) {
-        let now = self.now();
         let op = &mut self.ops[number];
+        let client = &mut self.clients[op.client];
         let Some((node, _)) = op.plain.take() else { return };
         if ended.result.as_ref().is_ok_and(|payload| payload.notes.is_empty()) {
-            return self.network.completed.push((number as u64, ended.result.map(Reply::new), None));
+            client.network.completed.push((number as u64, ended.result.map(Reply::new), None));
+            return;
         }
         let call = Call {
             owner: number as u64,
             work: Work::Open,
             view: op.view.clone(),
-            timeout: TIMEOUT,
+            timeout: op.timeout,
             deadline: op.deadline,
         };
         let sent = op.submitted;
-        self.engine.resume(now, &mut self.network, Resumed { call, node, conn, sent, ended });
+        client.engine.resume(self.now, &mut client.network, Resumed { call, node, conn, sent, ended });
     }
 
     /// Whether a blocking caller's time is over.
     fn expire_plain(&mut self) {
-        let now = self.now();
         for number in 0..self.ops.len() {
-            let op = &self.ops[number];
-            let Some((node, conn)) = op.plain.filter(|_| now >= op.deadline) else { continue };
-            let Some(left) = self.network.give_up_plain(conn, number) else { continue };
-            self.ops[number].plain = None;
+            let op = &mut self.ops[number];
+            let Some((node, conn)) = op.plain.filter(|_| self.now >= op.deadline) else { continue };
+            let client = &mut self.clients[op.client];
+            let Some(left) = client.network.give_up_plain(conn, number) else { continue };
+            op.plain = None;
             let error = if left.queued {
-                Error::indeterminate(crate::error::Reason::Deadline, "no reply in time")
+                Error::indeterminate(Reason::Deadline, "no reply in time")
             } else {
                 Error::new(Status::Timeout, "nothing was sent")
             };
-            self.engine.missed(now, &mut self.network, node);
+            client.engine.missed(self.now, &mut client.network, node);
             let arrived = left.arrived.map(Reply::new);
-            self.network.completed.push((number as u64, Err(error), arrived));
-        }
-    }
-
-    fn complete(&mut self, number: u64, result: Result<Reply>, arrived: Option<Reply>) {
-        let (seed, now) = (self.seed, self.now());
-        let index = usize::try_from(number).expect("a number of an op");
-        let op = &self.ops[index];
-        assert!(op.end.is_none(), "seed {seed}: op {number} ended twice");
-        assert!(now <= op.deadline, "seed {seed}: op {number} ended {:?} late", now - op.deadline);
-        let count = op.items.len();
-        let mut end = End { error: None, is_not_executed: vec![false; count] };
-        match &result {
-            Ok(reply) if count > 0 => self.check_reply(index, reply.root(), &mut end),
-            Ok(_) => {}
-            Err(error) => {
-                assert!(error.status() != Status::Internal, "seed {seed}: op {number}: {error}");
-                assert!(
-                    error.status() != Status::Closed || self.is_closed,
-                    "seed {seed}: op {number}: {error}"
-                );
-                if error.is_not_executed() && op.shape != Shape::Pipeline {
-                    end.is_not_executed.fill(true);
-                }
-                let is_forged = op.items.iter().any(|item| forges(*item));
-                assert!(error.status() != Status::NoScript || is_forged, "seed {seed}: op {number}: {error}");
-                if let Some(arrived) = &arrived {
-                    self.check_reply(index, arrived.root(), &mut end);
-                }
-                end.error = Some(error.clone());
-            }
-        }
-        for (item, is_not_executed) in op.items.iter().zip(&end.is_not_executed) {
-            let times = self.fleet.executed.get(item).copied().unwrap_or(0);
-            assert!(
-                !is_not_executed || times == 0,
-                "seed {seed}: op {number}, item {item} ran {times} times and is said not to have run: {result:?}"
-            );
-        }
-        self.ops[index].end = Some(end);
-    }
-
-    fn check_reply(&self, index: usize, root: ReplyRef<'_>, end: &mut End) {
-        let (seed, op) = (self.seed, &self.ops[index]);
-        if op.shape == Shape::Single {
-            return self.check_item(index, 0, root, end);
-        }
-        assert!(root.len() <= op.items.len(), "seed {seed}: op {index}: {} replies", root.len());
-        for (item, reply) in root.elements().enumerate() {
-            self.check_item(index, item, reply, end);
-        }
-    }
-
-    fn check_item(&self, index: usize, item: usize, reply: ReplyRef<'_>, end: &mut End) {
-        let (seed, op) = (self.seed, &self.ops[index]);
-        let id = op.items[item];
-        let times = self.fleet.executed.get(&id).copied().unwrap_or(0);
-        match reply.as_error() {
-            Some(error) => {
-                end.is_not_executed[item] = error.is_not_executed();
-                let text = error.message();
-                let is_lost = error.is_indeterminate() || error.is_not_executed();
-                let may_be_own = self.fleet.forges && forges(id) && times > 0;
-                // A server that has changed its mind when it is asked back does not bear out what it said before.
-                let words = ["MOVED", "ASK", "TRYAGAIN", "READONLY"];
-                let is_unproved =
-                    (self.has_faults || self.fleet.forges) && words.iter().any(|word| text.contains(word));
-                // An attempt before may have been executed.
-                let may_have_run = op.repeatable[item];
-                assert!(
-                    is_lost || may_be_own || is_unproved || may_have_run,
-                    "seed {seed}: op {index}, item {item} ({id}): {error}"
-                );
-                let is_overtaken = op.shape == Shape::Pipeline && !op.keys.is_empty();
-                assert!(
-                    error.status() != Status::NoScript || is_overtaken,
-                    "seed {seed}: op {index}, item {item}: {error}"
-                );
-            }
-            None => {
-                let number = reply.as_i64().and_then(|number| u64::try_from(number).ok());
-                assert_eq!(number, Some(id), "seed {seed}: op {index}, item {item}: another's reply");
-                assert!(times > 0, "seed {seed}: op {index}, item {item}: never ran");
-            }
+            client.network.completed.push((number as u64, Err(error), arrived));
+            self.collect();
         }
     }
 
     fn advance(&mut self, to: Instant) {
-        let deadline = self.ops.iter().filter(|op| op.plain.is_some()).map(|op| op.deadline).min();
-        let next = self.engine.next_tick();
-        let to = [deadline, next].into_iter().flatten().fold(to, Instant::min).max(self.now());
-        self.network.now = to;
+        // What has happened by now is told before the time goes on, or behind that.
+        if self.rng.u8(..4) != 0 {
+            self.tell_all();
+        }
+        let waits = |op: &&Op| op.plain.is_some();
+        let deadline = self.ops.iter().filter(waits).map(|op| op.deadline).min();
+        let ticks = self.clients.iter_mut().filter_map(|client| client.engine.next_tick()).min();
+        self.now = [deadline, ticks].into_iter().flatten().fold(to, Instant::min).max(self.now);
+        for client in &mut self.clients {
+            client.network.now = self.now;
+        }
         self.expire_plain();
-        self.engine.tick(to, &mut self.network);
-        self.tell();
+        // What is told may be due at once.
+        let mut is_due = true;
+        while is_due {
+            for client in &mut self.clients {
+                client.engine.tick(self.now, &mut client.network);
+            }
+            self.collect();
+            self.tell_all();
+            let now = self.now;
+            is_due =
+                self.clients.iter_mut().any(|client| client.engine.next_tick().is_some_and(|at| at <= now));
+        }
+        self.check_time();
     }
 
     fn fault(&mut self) {
         let place = self.rng.usize(..self.fleet.servers.len());
-        match self.rng.u8(..100) {
-            0..8 => self.fleet.kill(place),
-            8..40 => {
-                for place in 0..self.fleet.servers.len() {
-                    if !self.fleet.servers[place].is_up && self.rng.bool() {
-                        self.fleet.restart(place);
-                    }
-                    self.fleet.servers[place].is_loading &= self.rng.bool();
-                    self.fleet.servers[place].is_silent &= self.rng.bool();
-                }
+        let kind = self.rng.u8(..100);
+        match kind {
+            0..15 if self.traits.flushes => return self.fleet.flush(place),
+            15..25 if self.traits.rights => return self.fleet.change_rights(),
+            _ if !self.traits.faults => return,
+            _ => {}
+        }
+        let server = &mut self.fleet.servers[place];
+        let name = || server.address.to_string();
+        match kind {
+            25..33 => self.fleet.kill(place),
+            33..53 => self.recover(),
+            53..57 => {
+                trace::note(|| format!("{} falls silent", name()));
+                server.is_silent = true;
             }
-            40..45 => self.fleet.servers[place].is_silent = true,
-            45..60 => self.fleet.flush(place),
-            // What a script makes up to the letter, where it could be true, nobody can tell from the server's own word.
-            60..80 if self.fleet.forges => {}
-            60..63 => self.fleet.fail_over(),
-            63..80 => self.fleet.move_slot(),
-            80..94 => self.fleet.gossip(place),
+            57..61 => {
+                trace::note(|| format!("{} is busy", name()));
+                server.is_busy = true;
+            }
+            61..64 => {
+                trace::note(|| format!("{} has no memory", name()));
+                server.is_full = true;
+            }
+            64..66 => {
+                trace::note(|| format!("{} has lost its primary", name()));
+                server.is_stale = true;
+            }
+            // What a script makes up to the letter, where it could be true, nobody can tell from the server's own
+            // word.
+            66..84 if self.traits.forges => {}
+            66..68 => {
+                trace::note(|| format!("{} sees no majority", name()));
+                server.is_cut_off = true;
+            }
+            68..71 => self.fleet.fail_over(),
+            71..84 => self.fleet.move_slot(),
+            84..92 => {
+                trace::note(|| format!("{} hears who has what", name()));
+                self.fleet.gossip(place);
+            }
             _ => {
-                let open = self.network.open_conns();
+                let client = self.rng.usize(..self.clients.len());
+                let network = &mut self.clients[client].network;
+                let open = network.open_conns();
                 if !open.is_empty() {
-                    let conn = open[self.rng.usize(..open.len())];
-                    self.network.cut(conn);
+                    network.cut(open[self.rng.usize(..open.len())]);
                 }
             }
         }
-        self.tell();
     }
 
-    fn step(&mut self) {
-        let now = self.now();
-        let resolving = self.network.resolving();
-        let dialing = self.network.dialing();
-        if !dialing.is_empty() && self.rng.bool() {
-            let conn = dialing[self.rng.usize(..dialing.len())];
-            match self.network.answer_dial(conn, &self.fleet) {
-                Some(true) => self.engine.connected(now, &mut self.network, conn),
-                Some(false) => {
-                    let why = Error::new(Status::Connect, "Connection refused");
-                    self.engine.refused(now, &mut self.network, conn, why);
-                }
-                None => {}
+    fn recover(&mut self) {
+        for place in 0..self.fleet.servers.len() {
+            if !self.fleet.servers[place].is_up && self.rng.bool() {
+                self.fleet.restart(place);
+            }
+            let server = &mut self.fleet.servers[place];
+            for state in [
+                &mut server.is_loading,
+                &mut server.is_silent,
+                &mut server.is_busy,
+                &mut server.is_full,
+                &mut server.is_stale,
+                &mut server.is_cut_off,
+            ] {
+                *state &= self.rng.bool();
             }
         }
-        assert!(resolving.is_empty(), "the model's hosts have no names");
-        let all: Vec<ConnId> = self.network.conns.keys().copied().collect();
-        if !all.is_empty() {
-            let conn = all[self.rng.usize(..all.len())];
-            self.network.step(conn, &mut self.fleet);
-        }
-        self.tell();
+        trace::note(|| "servers recover".into());
     }
 
     fn cancel(&mut self) {
@@ -436,124 +413,44 @@ impl World {
             return;
         }
         let number = self.rng.usize(..self.ops.len());
-        let now = self.now();
-        let is_over = self.ops[number].end.is_some() || self.ops[number].plain.is_some();
-        let found =
-            self.engine.cancel(now, &mut self.network, number as u64, &|owner| *owner == number as u64);
-        assert_eq!(found, !is_over, "seed {}: op {number}", self.seed);
-        self.tell();
-        let has_end = self.ops[number].end.is_some() || self.ops[number].plain.is_some();
-        assert!(has_end, "seed {}: op {number} was called off and goes on", self.seed);
+        let (seed, key) = (self.seed, number as u64);
+        let op = &mut self.ops[number];
+        let client = &mut self.clients[op.client];
+        trace::note(|| format!("call {number} is called off"));
+        let is_there = op.end.is_none() && op.plain.is_none();
+        op.is_called_off |= is_there;
+        let found = client.engine.cancel(self.now, &mut client.network, key, &|owner| *owner == key);
+        assert_eq!(found, is_there, "seed {seed}: call {number} to be called off");
+        let is_told = !client.network.has_news();
+        self.collect();
+        if !is_told {
+            // Its end may be on the way.
+            self.tell_all();
+        }
+        let op = &self.ops[number];
+        assert!(!is_there || op.is_over(), "seed {seed}: call {number} was called off and goes on");
     }
 
-    fn run(&mut self, steps: usize) {
-        let closes = self.rng.u8(..) < 30;
-        let closes_at = self.rng.usize(..steps);
-        for step in 0..steps {
-            match self.rng.u8(..100) {
-                0..10 if self.ops.len() < 60 => self.submit(),
-                10 if self.ops.len() < 60 => self.administer(),
-                11 => self.cancel(),
-                12..16 if self.has_faults => self.fault(),
-                16..24 => {
-                    let most = if self.rng.u8(..8) == 0 { 400 } else { 12 };
-                    let to = self.now() + Duration::from_millis(self.rng.u64(..most));
-                    self.advance(to);
-                }
-                _ => self.step(),
-            }
-            self.tell();
-            if closes && step == closes_at {
-                self.is_closed = true;
-                let now = self.now();
-                self.engine.close(now, &mut self.network);
-                self.tell();
-                let left = self.ops.iter().position(|op| op.end.is_none());
-                assert_eq!(left, None, "seed {}: closing has left a call", self.seed);
-            }
+    fn close(&mut self) {
+        trace::note(|| "the clients are closed".into());
+        self.is_closed = true;
+        for client in &mut self.clients {
+            client.engine.close(self.now, &mut client.network);
         }
-        self.wind_down();
-    }
-
-    /// After the faults have stopped everything ends.
-    fn wind_down(&mut self) {
-        self.fleet.heal();
-        let mut rounds = 0;
-        while self.ops.iter().any(|op| op.end.is_none()) {
-            rounds += 1;
-            assert!(rounds < 50_000, "seed {}: a call has no end", self.seed);
-            for _ in 0..8 {
-                self.step();
-            }
-            let to = self.now() + Duration::from_millis(5);
-            self.advance(to);
+        self.collect();
+        self.tell_all();
+        let left = self.ops.iter().position(|op| !op.is_over());
+        assert_eq!(left, None, "seed {}: closing has left a call", self.seed);
+        for client in &self.clients {
+            let open = client.network.open_conns().len() + client.network.dialing().len();
+            assert_eq!(open, 0, "seed {}: closing has left connections", self.seed);
+            let held = client.engine.held();
+            assert_eq!(
+                (held.calls, held.attempts, held.conns),
+                (0, 0, 0),
+                "seed {}: closing has left this",
+                self.seed
+            );
         }
-        assert_eq!(self.engine.len(), 0, "seed {}: calls are left over", self.seed);
-        // What was sent may be executed yet.
-        for _ in 0..200 {
-            self.step();
-        }
-        let seed = self.seed;
-        let unasked = &self.fleet.unasked;
-        assert!(unasked.is_empty(), "seed {seed}: items {unasked:?} followed ASK without ASKING");
-        let held_up = &self.fleet.held_up;
-        assert!(held_up.is_empty(), "seed {seed}: items {held_up:?} share a connection with one that waits");
-        for (number, op) in self.ops.iter().enumerate() {
-            let Some(end) = &op.end else { continue };
-            for ((item, is_not_executed), repeatable) in
-                op.items.iter().zip(&end.is_not_executed).zip(&op.repeatable)
-            {
-                let times = self.fleet.executed.get(item).copied().unwrap_or(0);
-                assert!(*repeatable || times <= 1, "seed {seed}: op {number}, item {item} ran {times} times");
-                assert!(
-                    !is_not_executed || times == 0,
-                    "seed {seed}: op {number}, item {item} ran after all"
-                );
-            }
-            // A replica that is no part of a cluster refuses only what would write.
-            if op.shape == Shape::Transaction && self.is_cluster {
-                let ran = op.items.iter().filter(|item| self.fleet.executed.contains_key(item)).count();
-                assert!(ran == 0 || ran == op.items.len(), "seed {seed}: op {number}: {ran} items ran");
-            }
-            self.check_order(number, op);
-        }
-    }
-
-    /// Items of one key that were executed were executed in their order.
-    fn check_order(&self, number: usize, op: &Op) {
-        for later in 0..op.items.len() {
-            for earlier in 0..later {
-                let place = |item: usize| self.fleet.order.get(&op.items[item]);
-                if let (Some(first), Some(second)) = (place(earlier), place(later))
-                    && op.keys[earlier] == op.keys[later]
-                    && !(op.choices[earlier] || op.choices[later])
-                    && !(op.repeatable[earlier] || op.repeatable[later])
-                {
-                    assert!(
-                        first < second,
-                        "seed {}: op {number}: items {earlier} and {later} of {:?}: {:?} {:?} {:?}",
-                        self.seed,
-                        op.keys,
-                        op.items.iter().map(|item| self.fleet.order.get(item)).collect::<Vec<_>>(),
-                        self.fleet.kind,
-                        op.end.as_ref().map(|end| (&end.error, &end.is_not_executed))
-                    );
-                }
-            }
-        }
-    }
-}
-
-fn number_of(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
-#[test]
-fn every_schedule_ends_each_call_once_with_the_truth() {
-    if let Ok(seed) = std::env::var("RS_SCRIPT_SEED") {
-        return World::new(seed.parse().expect("a number")).run(400);
-    }
-    for seed in 0..number_of("RS_SCRIPT_SCHEDULES", 2_000) {
-        World::new(seed).run(400);
     }
 }

@@ -1,4 +1,5 @@
-//! A model of what lies between the client and the servers: connections that are slow, cut, silent or refused; and [`Actions`] on them.
+//! A model of what lies between the client and the servers: connections that are slow, cut, silent or refused; and
+//! [`Actions`] on them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -7,11 +8,12 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use super::fleet::{Fleet, Peer as ServerSide};
+use super::trace;
 use crate::core::{Actions, AttemptId, ConnId, Ended, Health, Left, NodeId, Peer, Routes};
 use crate::error::{Error, Reason, Result, Status};
 use crate::log::LogLevel;
 use crate::net::address::Address;
-use crate::request::Request;
+use crate::request::{Request, Shape};
 use crate::resp::{Limits, Pool, Reply};
 use crate::session::{Facts, Session};
 
@@ -26,8 +28,8 @@ pub(super) enum Tag {
 /// What happened on a connection, to be told to the engine.
 pub(super) enum News {
     Ended(AttemptId, Ended),
-    PlainEnded(usize, ConnId, Ended),
-    Lost(ConnId),
+    PlainEnded(usize, Ended),
+    Lost,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,8 @@ pub(super) struct Network {
     pub(super) conns: BTreeMap<ConnId, Conn>,
     pub(super) served: HashMap<NodeId, ConnId>,
     pub(super) routes: Option<Arc<Routes>>,
-    pub(super) news: VecDeque<News>,
+    /// In the order of each connection; between connections there is none.
+    news: VecDeque<(ConnId, News)>,
     /// Calls that are over: number, how, and what arrived.
     pub(super) completed: Vec<(u64, Result<Reply>, Option<Reply>)>,
     pool: Arc<Pool>,
@@ -70,6 +73,10 @@ pub(super) struct Network {
     pub(super) now: Instant,
     /// The addresses of the servers, in their order.
     hosts: Vec<String>,
+    /// A connection could not be made, or was lost, or a call on it was left alone.
+    pub(super) had_trouble: bool,
+    pub(super) faults: Vec<String>,
+    pub(super) opened: u64,
 }
 
 const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_depth: 16 };
@@ -97,7 +104,23 @@ impl Network {
             silence_timeout: Duration::from_millis(500),
             now,
             hosts,
+            had_trouble: false,
+            faults: Vec::new(),
+            opened: 0,
         }
+    }
+
+    /// Takes news of some connection.
+    pub(super) fn take_news(&mut self) -> Option<(ConnId, News)> {
+        let place = self.rng.usize(..self.news.len().max(1));
+        let conn = self.news.get(place)?.0;
+        let first = self.news.iter().position(|(other, _)| *other == conn)?;
+        self.news.remove(first)
+    }
+
+    /// Whether an attempt has ended and the engine does not know yet.
+    pub(super) fn has_news(&self) -> bool {
+        !self.news.is_empty()
     }
 
     fn deliver(&mut self, id: ConnId) {
@@ -106,10 +129,11 @@ impl Network {
             conn.keys.remove(&finished.tag);
             let ended =
                 Ended { request: finished.request, result: finished.result, arrived: finished.arrived };
-            self.news.push_back(match finished.tag {
+            let news = match finished.tag {
                 Tag::Attempt(attempt) => News::Ended(attempt, ended),
-                Tag::Plain(number) => News::PlainEnded(number, id, ended),
-            });
+                Tag::Plain(number) => News::PlainEnded(number, ended),
+            };
+            self.news.push_back((id, news));
         }
         if !conn.is_usable
             && !conn.is_told_lost
@@ -117,7 +141,7 @@ impl Network {
         {
             conn.is_told_lost = true;
             conn.stage = Stage::Closed;
-            self.news.push_back(News::Lost(id));
+            self.news.push_back((id, News::Lost));
         }
     }
 
@@ -149,8 +173,15 @@ impl Network {
             return Err(request);
         }
         conn.silent_since.get_or_insert(now);
+        let (before, length) = (conn.session.position(), request.wire.len());
+        // In another form each item may be shorter by the end of EVALSHA_RO, and by the SHA1.
+        let least = length.saturating_sub(60 * request.items.len()) as u64;
+        let is_in_one = request.shape != Shape::Transaction;
         let key = conn.session.submit(request, tag);
         conn.keys.insert(tag, key);
+        if is_in_one && conn.session.position() - before < least {
+            self.faults.push(format!("{tag:?} was not queued whole, but waits for a reply"));
+        }
         self.deliver(id);
         Ok(key)
     }
@@ -168,6 +199,7 @@ impl Network {
         conn.missed |= now.saturating_duration_since(since) >= patience;
         let unanswered = conn.session.unanswered(key);
         let (arrived, queued) = conn.session.abandon(key);
+        self.had_trouble = true;
         Some(Left { arrived, queued, unanswered })
     }
 
@@ -177,9 +209,13 @@ impl Network {
         if conn.stage != Stage::Open {
             return;
         }
+        // Whatever is on its way may arrive or not, to any byte.
         if self.rng.bool() {
-            conn.to_server.clear();
+            let arrives = self.rng.usize(..=conn.to_server.len());
+            conn.to_server.truncate(arrives);
         }
+        trace::note(|| format!("{id:?} is cut"));
+        self.had_trouble = true;
         let text = "the connection was lost: reset";
         conn.end(&Error::because(Status::Connect, Reason::ConnectionLost, text));
         self.deliver(id);
@@ -195,8 +231,36 @@ impl Network {
         self.conns.iter().filter(|(_, conn)| conn.stage == Stage::Dialing).map(|(id, _)| *id).collect()
     }
 
-    pub(super) fn resolving(&self) -> Vec<ConnId> {
-        self.conns.iter().filter(|(_, conn)| conn.stage == Stage::Resolving).map(|(id, _)| *id).collect()
+    pub(super) fn resolving(&self) -> Option<ConnId> {
+        self.conns.iter().find(|(_, conn)| conn.stage == Stage::Resolving).map(|(id, _)| *id)
+    }
+
+    /// A look-up is over: the engine goes on from there.
+    pub(super) fn resolved(&mut self, id: ConnId) {
+        self.conns.remove(&id);
+    }
+
+    /// How many commands wait on their servers, for callers that wait for them.
+    pub(super) fn waiting(&self) -> usize {
+        let waits = |conn: &&Conn| conn.stage == Stage::Open && conn.side.waiting.is_some();
+        self.conns.values().filter(waits).count()
+    }
+
+    /// Calls that connections hold.
+    pub(super) fn in_flight(&self) -> usize {
+        self.conns.values().map(|conn| conn.session.in_flight()).sum()
+    }
+
+    /// Whether nothing is on its way, so that only time can bring anything about.
+    pub(super) fn is_still(&self) -> bool {
+        let is_still = |conn: &Conn| {
+            conn.stage == Stage::Open
+                && conn.to_server.is_empty()
+                && conn.to_client.is_empty()
+                && conn.side.waiting.is_none()
+                && !conn.session.has_output()
+        };
+        self.news.is_empty() && self.conns.values().all(is_still)
     }
 
     /// Whether a peer takes the connection. `None`: it says nothing.
@@ -205,6 +269,7 @@ impl Network {
         let Some(place) = conn.server else { return Some(false) };
         let server = &fleet.servers[place];
         if !server.is_up {
+            self.had_trouble = true;
             return Some(false);
         }
         if server.is_silent && self.rng.bool() {
@@ -214,7 +279,16 @@ impl Network {
         conn.is_usable = true;
         conn.is_told_lost = false;
         conn.life = server.life;
+        self.opened += 1;
         Some(true)
+    }
+
+    /// Forgets a connection that has ended, once the engine has been told.
+    fn drop_if_over(&mut self, id: ConnId) {
+        let is_over = self.conns.get(&id).is_some_and(|conn| conn.stage == Stage::Closed);
+        if is_over && !self.news.iter().any(|(conn, _)| *conn == id) {
+            self.conns.remove(&id);
+        }
     }
 
     /// Moves bytes on one connection, a random number of them in a random direction.
@@ -229,19 +303,27 @@ impl Network {
             chunk.advance(count);
             conn.session.put_back(chunk, count);
         }
-        let Some(place) = conn.server else { return };
+        let Some(place) = conn.server else { return self.drop_if_over(id) };
         let is_alive = fleet.servers[place].is_up && fleet.servers[place].life == conn.life;
         if !is_alive {
             conn.to_server.clear();
+            conn.side.waiting = None;
+            self.had_trouble = true;
             if conn.stage == Stage::Open {
                 let text = "the connection was lost: the server closed it";
                 conn.end(&Error::because(Status::Connect, Reason::ConnectionLost, text));
                 self.deliver(id);
             }
+            self.drop_if_over(id);
             return;
         }
         let is_silent = fleet.servers[place].is_silent;
-        if !conn.to_server.is_empty() && !is_silent {
+        let waits = conn.side.waiting.is_some();
+        if waits && conn.stage == Stage::Closed {
+            // The server sees that nobody is there any more.
+            conn.side.waiting = None;
+            conn.to_server.clear();
+        } else if (waits || !conn.to_server.is_empty()) && !is_silent {
             let count = conn.to_server.len().min(most);
             let bytes: Vec<u8> = conn.to_server.drain(..count).collect();
             let replies = fleet.receive(place, &mut conn.side, &bytes);
@@ -261,13 +343,17 @@ impl Network {
             conn.missed = false;
             conn.silent_since = None;
             conn.session.receive(inbox, count).expect("well-formed replies");
+            let from = conn.session.position();
+            if conn.to_client.is_empty() && conn.side.has_missed() {
+                conn.side.tell(from);
+            }
             if conn.session.in_flight() > 0 {
                 conn.silent_since = Some(self.now);
             }
             self.deliver(id);
         }
-        if self.conns[&id].stage == Stage::Closed && self.conns[&id].to_server.is_empty() {
-            self.conns.remove(&id);
+        if self.conns[&id].to_server.is_empty() {
+            self.drop_if_over(id);
         }
     }
 }
@@ -328,6 +414,7 @@ impl Actions<u64> for Network {
     fn close(&mut self, conn: ConnId, cause: Error) {
         let Some(it) = self.conns.get_mut(&conn) else { return };
         it.is_told_lost = true;
+        self.had_trouble |= cause.status() != Status::Closed;
         it.end(&cause);
         self.deliver(conn);
     }

@@ -314,6 +314,7 @@ static void setters(void) {
     SETTER(rs_options_set_max_reply_bytes, "options", NULL, 65536);
     SETTER(rs_options_set_max_reply_depth, "options", NULL, 8);
     SETTER(rs_options_set_max_waiting, "options", NULL, 1);
+    SETTER(rs_options_set_shared_connections, "options", NULL, 1);
     SETTER(rs_options_set_max_in_flight, "options", NULL, 1);
     SETTER(rs_options_set_lazy_connect, "options", NULL, true);
     SETTER(rs_options_set_client_info, "options", NULL, true);

@@ -9,6 +9,7 @@ pub mod calls;
 pub mod cluster;
 pub mod fake;
 pub mod load;
+pub mod nodes;
 pub mod proxy;
 pub mod raw;
 pub mod replication;

@@ -56,6 +56,8 @@ export interface ConnectOptions {
     maxReplyDepth?: number | undefined;
     /** Commands that wait on servers (BLPOP, ...) at a time, a connection each; more stand in line. Default 1000. */
     maxWaiting?: number | undefined;
+    /** Connections to each server that calls share, 1 to 64: what takes long on one holds up no calls on the others. Default 1. */
+    sharedConnections?: number | undefined;
     /** Tell the server which library this is (CLIENT SETINFO). Default true. */
     clientInfo?: boolean | undefined;
     /** Run an empty transaction on each new connection; without it the first transaction there costs a round trip more. Default true. */

@@ -119,7 +119,7 @@ test("connecting", async () => {
     await refused("another", ["noSuchOption", "toString", "__proto", "calltimeout"], (name) => rs.connect(none, { [name]: 1 }));
     const wrong = {
         connectTimeout: [...NO_COUNT, 0], callTimeout: [...NO_COUNT, 0], silenceTimeout: [...NO_COUNT, 0], keepalive: NO_COUNT, reconnectAttempts: [...NO_COUNT, 2 ** 32],
-        maxReplyBytes: NO_COUNT, maxReplyDepth: NO_COUNT, maxWaiting: NO_COUNT, maxInFlight: [...NO_COUNT, 0, 2 ** 31],
+        maxReplyBytes: NO_COUNT, maxReplyDepth: NO_COUNT, maxWaiting: NO_COUNT, sharedConnections: [...NO_COUNT, 65], maxInFlight: [...NO_COUNT, 0, 2 ** 31],
         username: NO_TEXT, clientName: [...NO_TEXT, "two words", "ü"], tlsCaFile: NO_TEXT, tlsServerName: NO_TEXT, sentinelUsername: NO_TEXT,
         password: NO_BYTES, sentinelPassword: NO_BYTES,
         tlsInsecureSkipVerify: NO_FLAG, clientInfo: NO_FLAG, probeTransactions: NO_FLAG, lazyConnect: NO_FLAG, keepAlive: NO_FLAG, buffers: NO_FLAG,

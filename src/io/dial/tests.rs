@@ -12,9 +12,9 @@ use super::*;
 use crate::config::Options;
 use crate::core::{AttemptId, Ended};
 use crate::error::Reason;
-use crate::io::Link;
-use crate::io::events::Event;
-use crate::io::link::Parts;
+use crate::io::{Io, Link};
+
+use crate::io::link::{News, Parts};
 use crate::net::testing::{Authority, Server, TempDir};
 use crate::request::{Request, Shape};
 use crate::resp::Reply;
@@ -73,7 +73,7 @@ fn dial(url: &str, options: &Options, patience: Duration) -> Result<Opened> {
         facts: Arc::clone(&dialed.facts),
         pool: Arc::default(),
         poller: &poller,
-        owner: Weak::new(),
+        owner: Weak::<Io>::new(),
     };
     let link = Link::new(parts, dialed.socket, dialed.tls, Instant::now()).expect("a socket");
     link.begin_to_watch();
@@ -90,16 +90,16 @@ impl Opened {
         request.say(&[b"PING"]);
         let now = Instant::now();
         assert!(self.link.send(ATTEMPT, request, now).is_ok());
-        let mut events = Vec::new();
-        self.link.push(&mut events);
-        self.ended(&mut events)
+        let mut news = Vec::new();
+        self.link.push(&mut news);
+        self.ended(&mut news)
     }
 
-    fn ended(&self, events: &mut Vec<Event>) -> Ended {
+    fn ended(&self, news: &mut Vec<News>) -> Ended {
         let start = Instant::now();
         loop {
-            if let Some(place) = events.iter().position(|event| matches!(event, Event::Ended(ATTEMPT, _)))
-                && let Event::Ended(_, ended) = events.swap_remove(place)
+            if let Some(place) = news.iter().position(|news| matches!(news, News::Ended(ATTEMPT, _)))
+                && let News::Ended(_, ended) = news.swap_remove(place)
             {
                 return ended;
             }
@@ -107,7 +107,7 @@ impl Opened {
             let mut ready = Vec::new();
             self.poller.wait(&mut ready, Some(SOON)).expect("a wait");
             assert_eq!(ready, [5]);
-            self.link.pump(Instant::now(), events);
+            self.link.pump(Instant::now(), news);
         }
     }
 

@@ -4,11 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::transfer::Wait;
-use super::{CloseOnPanic, Link, Shared, Tag};
+use super::{CloseOnPanic, Link, News, Shared, Tag};
 use crate::core::{AttemptId, Health, Left};
 use crate::ffi::lock::MutexGuard;
 use crate::ffi::readiness::Interest;
-use crate::io::events::Event;
 use crate::request::Request;
 
 impl Link {
@@ -70,7 +69,7 @@ impl Link {
     }
 
     /// Sends what is queued, unless another thread does, and sees to it that replies are read. Adds what the engine is to be told.
-    pub(crate) fn push(&self, events: &mut Vec<Event>) {
+    pub(crate) fn push<N: From<News>>(&self, news: &mut Vec<N>) {
         let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         if shared.cause.is_none() {
@@ -79,11 +78,11 @@ impl Link {
             }
             self.attend(&mut shared);
         }
-        self.tell(&mut shared, events);
+        self.tell(&mut shared, news);
     }
 
     /// Reads what is there, and writes what is left over, without waiting. Adds what the engine is to be told.
-    pub(crate) fn pump(&self, now: Instant, events: &mut Vec<Event>) {
+    pub(crate) fn pump<N: From<News>>(&self, now: Instant, news: &mut Vec<N>) {
         let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         if shared.cause.is_none() {
@@ -94,16 +93,16 @@ impl Link {
                 self.pump_as_reader(&mut shared, now);
             }
         }
-        self.tell(&mut shared, events);
+        self.tell(&mut shared, news);
     }
 
     /// The same without having been told that something is there, if a reply to an attempt is due. Adds nothing if none came.
-    pub(crate) fn pump_if_expected(&self, now: Instant, events: &mut Vec<Event>) {
+    pub(crate) fn pump_if_expected<N: From<News>>(&self, now: Instant, news: &mut Vec<N>) {
         let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         if shared.cause.is_none() && shared.attempts > 0 && !shared.reading {
             self.pump_as_reader(&mut shared, now);
-            self.tell(&mut shared, events);
+            self.tell(&mut shared, news);
         }
     }
 

@@ -14,8 +14,6 @@ use std::time::{Duration, Instant};
 use rustls::ClientConnection;
 use slab::Slab;
 
-use super::Io;
-use super::events::Event;
 use crate::config::Config;
 use crate::core::{AttemptId, ConnId, Ended};
 use crate::error::{Error, Reason, Status};
@@ -31,10 +29,12 @@ use crate::session::{Counters, Facts, Finished, Session};
 
 mod attempts;
 mod defect;
+mod news;
 mod silence;
 mod transfer;
 
 use defect::CloseOnPanic;
+pub(crate) use news::{Listener, News};
 use silence::Silence;
 use transfer::{Tls, Wait};
 
@@ -45,8 +45,8 @@ const GATHER_PAUSE: u32 = 100;
 /// The caller to pass a role to is looked for among so many who are next.
 const LOOK_AHEAD: usize = 64;
 
-/// Room for so many events is kept.
-const KEPT_EVENTS_MAX: usize = 4096;
+/// Room for so much news is kept.
+const KEPT_NEWS_MAX: usize = 4096;
 
 /// What sleepers are found by.
 const SLEEPS: u64 = 0;
@@ -80,7 +80,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) facts: Arc<Facts>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) poller: &'a Arc<Poller>,
-    pub(crate) owner: Weak<Io>,
+    pub(crate) owner: Weak<dyn Listener>,
 }
 
 /// A connection to one server.
@@ -89,7 +89,7 @@ pub(crate) struct Link {
     conn: ConnId,
     epoch: u64,
     /// Whom to tell of what has become of attempts.
-    owner: Weak<Io>,
+    owner: Weak<dyn Listener>,
     address: Address,
     /// The address, for errors.
     name: Arc<str>,
@@ -130,7 +130,7 @@ struct Shared {
     /// Those of them that are over, to be handed out without the lock.
     completed: Vec<(AttemptId, Ended)>,
     /// Empty: room to hand them out with.
-    events: Vec<Event>,
+    news: Vec<News>,
     /// It is to be closed when nobody waits for anything any more.
     retired: bool,
     /// The engine has been told that it takes no new calls.
@@ -182,7 +182,7 @@ impl Link {
                 sleepers: Index::default(),
                 attempts: 0,
                 completed: Vec::new(),
-                events: Vec::new(),
+                news: Vec::new(),
                 retired: false,
                 told_lost: false,
                 told_gone: false,
@@ -223,13 +223,13 @@ impl Link {
     }
 
     /// The same; adds what the engine is to be told.
-    pub(crate) fn end_by(&self, cause: &Error, events: &mut Vec<Event>) {
+    pub(crate) fn end_by<N: From<News>>(&self, cause: &Error, news: &mut Vec<N>) {
         let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
         self.fail(&mut shared, cause);
         // It has said so itself, and has let go of it.
         (shared.told_lost, shared.told_gone) = (true, true);
-        self.tell(&mut shared, events);
+        self.tell(&mut shared, news);
     }
 
     /// Sends a request and waits for its reply, doing the I/O on this thread wherever no other does it already.
@@ -454,29 +454,29 @@ impl Link {
         if !shared.has_news(self.is_usable()) {
             return;
         }
-        let mut events = std::mem::take(&mut shared.events);
-        self.tell(shared, &mut events);
+        let mut news = std::mem::take(&mut shared.news);
+        self.tell(shared, &mut news);
         MutexGuard::unlocked(shared, || {
             if let Some(owner) = self.owner.upgrade() {
-                owner.take_events(self.epoch, &mut events);
+                owner.take_news(self.epoch, &mut news);
             }
         });
-        events.clear();
-        if events.capacity() <= KEPT_EVENTS_MAX {
-            shared.events = events;
+        news.clear();
+        if news.capacity() <= KEPT_NEWS_MAX {
+            shared.news = news;
         }
     }
 
     /// Puts down what the engine is to be told.
-    fn tell(&self, shared: &mut Shared, events: &mut Vec<Event>) {
-        events.extend(shared.completed.drain(..).map(|(attempt, ended)| Event::Ended(attempt, ended)));
+    fn tell<N: From<News>>(&self, shared: &mut Shared, news: &mut Vec<N>) {
+        news.extend(shared.completed.drain(..).map(|(attempt, ended)| News::Ended(attempt, ended).into()));
         if !self.is_usable() && !shared.told_lost {
             (shared.told_lost, shared.retired) = (true, true);
-            events.push(Event::Lost(self.conn));
+            news.push(News::Lost(self.conn).into());
         }
         if shared.is_done() && !shared.told_gone {
             shared.told_gone = true;
-            events.push(Event::Gone(self.conn));
+            news.push(News::Gone(self.conn).into());
         }
     }
 

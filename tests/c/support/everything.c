@@ -87,6 +87,7 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_set_max_reply_bytes(options, 1 << 20, &err));
     GIVES(RS_OK, rs_options_set_max_reply_depth(options, 8, &err));
     GIVES(RS_OK, rs_options_set_max_waiting(options, 1, &err));
+    GIVES(RS_OK, rs_options_set_shared_connections(options, 1, &err));
     GIVES(RS_OK, rs_options_set_max_in_flight(options, 0, &err));
     GIVES(RS_OK, rs_options_set_lazy_connect(options, true, &err));
     GIVES(RS_OK, rs_options_set_client_info(options, false, &err));

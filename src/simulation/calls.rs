@@ -1,0 +1,285 @@
+//! The calls of a schedule: what is asked for, by whom, and what the test has to know of each.
+
+use std::time::{Duration, Instant};
+
+use super::World;
+use super::fleet::KEYS;
+use super::trace;
+use super::traits::Kind;
+use crate::core::{Call, ConnId, FlushMode, NodeId, Task, View, Way, Work};
+use crate::error::Error;
+use crate::request::{Flags, Repeatable, Request, Routing, Shape};
+use crate::route::ReadFrom;
+use crate::session::handshake::Purpose;
+use crate::slots::NO_SLOT;
+
+/// Most calls have so much time.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Some have so much that only a call that was forgotten uses it up.
+pub(super) const LONG_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The place of the script that may run twice.
+pub(super) const IDEMPOTENT: usize = 4;
+
+/// Callers that each make one call after the other.
+const SUBMITTERS: u8 = 3;
+
+/// One item of a call.
+pub(super) struct Item {
+    pub(super) number: u64,
+    pub(super) keys: Vec<&'static str>,
+    /// Any of several servers may run it.
+    pub(super) has_choice: bool,
+    pub(super) may_repeat: bool,
+}
+
+impl Item {
+    /// Whether two items of a pipeline must keep their order.
+    pub(super) fn is_tied(&self, other: &Item, is_cluster: bool) -> bool {
+        match (self.keys.is_empty(), other.keys.is_empty()) {
+            (false, false) => self.keys.iter().any(|key| other.keys.contains(key)),
+            (true, true) => true,
+            _ => !is_cluster,
+        }
+    }
+}
+
+/// A call as the test knows it.
+pub(super) struct Op {
+    pub(super) client: usize,
+    pub(super) submitter: u8,
+    pub(super) shape: Shape,
+    /// None: administration.
+    pub(super) items: Vec<Item>,
+    pub(super) waits: bool,
+    pub(super) task: Option<Task>,
+    /// How often each primary had been told to let go of its scripts.
+    pub(super) flushes: Vec<u32>,
+    pub(super) submitted: Instant,
+    pub(super) timeout: Duration,
+    pub(super) deadline: Instant,
+    /// The client had met no trouble so far.
+    pub(super) is_untroubled: bool,
+    /// Where a plain blocking call is.
+    pub(super) plain: Option<(NodeId, ConnId)>,
+    pub(super) view: View,
+    pub(super) is_called_off: bool,
+    pub(super) end: Option<End>,
+}
+
+pub(super) struct End {
+    pub(super) at: Instant,
+    pub(super) error: Option<Error>,
+    /// Of each item: its error, if it has one.
+    pub(super) items: Vec<Option<Error>>,
+}
+
+impl Op {
+    pub(super) fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+}
+
+impl World {
+    fn empty_request(&mut self, shape: Shape, way: &Way) -> Box<Request> {
+        let mut request = Box::<Request>::default();
+        request.reset(shape);
+        if self.traits.kind == Kind::Cluster {
+            request.routing = if *way == Way::Random { Routing::BySlot } else { Routing::BySlotOrRoute };
+        }
+        request
+    }
+
+    fn some_keys(&mut self, shape: Shape, own: &'static str) -> Vec<&'static str> {
+        let key = if shape == Shape::Transaction { own } else { KEYS[self.rng.usize(..KEYS.len())] };
+        match (self.rng.u8(..), key) {
+            (0..20, _) if shape != Shape::Transaction => Vec::new(),
+            (20..40, "a") => vec!["a", "{a}2"],
+            (20..40, "{b}2") => vec!["{b}2", "b"],
+            _ => vec![key],
+        }
+    }
+
+    /// Submits a call of any kind. `timeout`: its time; `None`: as it comes.
+    pub(super) fn submit(&mut self, timeout: Option<Duration>) {
+        let traits = self.traits;
+        let client = self.rng.usize(..self.clients.len());
+        let read_from = match self.rng.u8(..6) {
+            0 if traits.reads => ReadFrom::PreferReplica,
+            1 if traits.reads => ReadFrom::Replica,
+            _ => ReadFrom::Primary,
+        };
+        let way = if self.rng.u8(..) < 20 { Way::Slot(self.rng.u16(..16384)) } else { Way::Random };
+        let shape = match self.rng.u8(..10) {
+            0..6 => Shape::Single,
+            9 if traits.transactions => Shape::Transaction,
+            _ => Shape::Pipeline,
+        };
+        let mut request = self.empty_request(shape, &way);
+        let count = if shape == Shape::Single { 1 } else { self.rng.usize(1..7) };
+        let is_idempotent = self.rng.u8(..5) == 0;
+        let own_key = KEYS[self.rng.usize(..KEYS.len())];
+        let waits = traits.waiting && shape == Shape::Single && self.rng.u8(..6) == 0;
+        let mut items = Vec::new();
+        for _ in 0..count {
+            self.next_item += 1;
+            let number = self.next_item.to_string();
+            let keys = self.some_keys(shape, own_key);
+            let has_key = keys.first().copied();
+            let is_command = self.rng.u8(..5) == 0;
+            match has_key {
+                Some(key) if waits => {
+                    request
+                        .command(&[b"BLPOP", key.as_bytes(), number.as_bytes()], Flags::NONE)
+                        .expect("accepted");
+                }
+                Some(key) if is_command && !is_idempotent && keys.len() == 1 => {
+                    request
+                        .command(&[b"APPEND", key.as_bytes(), number.as_bytes()], Flags::NONE)
+                        .expect("accepted");
+                }
+                _ => {
+                    let script = if is_idempotent { IDEMPOTENT } else { self.rng.usize(..IDEMPOTENT) };
+                    let reads = !is_idempotent && self.rng.u8(..4) == 0;
+                    let script = self.fleet.scripts[script].clone();
+                    let args = [number.as_str()];
+                    let flags = Flags { read_only: reads, idempotent: false };
+                    request.script_call(&script, &keys[..], &args[..], flags).expect("accepted");
+                }
+            }
+            items.push(Item { number: self.next_item, keys, has_choice: false, may_repeat: false });
+        }
+        let waits = waits && !items[0].keys.is_empty();
+        let timeout = timeout.unwrap_or_else(|| match self.rng.u8(..8) {
+            0..4 if traits.hurry => Duration::from_millis(self.rng.u64(20..1_000)),
+            // What makes up that it may go elsewhere, and may repeat, goes on as long as it can.
+            4 if !items.iter().any(|item| self.fleet.forges(item.number)) => LONG_TIMEOUT,
+            _ => TIMEOUT,
+        });
+        let view = View { read_from, way };
+        let reads = view.reads(&request);
+        for (index, item) in items.iter_mut().enumerate() {
+            item.has_choice = request.items[index].reads && reads;
+            item.may_repeat = request.repeatable_item(index) != Repeatable::No;
+        }
+        let number = self.note_op(client, shape, items, view, timeout);
+        self.ops[number].waits = waits;
+        self.send(number, request, reads);
+    }
+
+    fn note_op(
+        &mut self,
+        client: usize,
+        shape: Shape,
+        items: Vec<Item>,
+        view: View,
+        timeout: Duration,
+    ) -> usize {
+        let number = self.ops.len();
+        let submitted = self.now;
+        self.ops.push(Op {
+            client,
+            submitter: self.rng.u8(..SUBMITTERS),
+            shape,
+            items,
+            waits: false,
+            task: None,
+            flushes: self.flushes(),
+            submitted,
+            timeout,
+            deadline: submitted + timeout,
+            is_untroubled: !self.clients[client].network.had_trouble,
+            plain: None,
+            view,
+            is_called_off: false,
+            end: None,
+        });
+        number
+    }
+
+    fn send(&mut self, number: usize, request: Box<Request>, reads: bool) {
+        let now = self.now;
+        let op = &self.ops[number];
+        let client = &mut self.clients[op.client];
+        let mut request = request;
+        let is_whole = op.shape != Shape::Pipeline || client.engine.only().is_some();
+        let is_plain = is_whole && !reads && !op.waits && !client.shares_several;
+        // As a blocking caller does, where the way is plain.
+        if self.traits.blocking && is_plain && self.rng.bool() && !self.is_closed {
+            let by_slot = |slot| client.network.routes.as_ref()?.node_of(slot, now);
+            let node = match client.engine.only() {
+                Some(only) => Some(only),
+                None => Some(request.slot).filter(|slot| *slot != NO_SLOT).and_then(by_slot),
+            };
+            let conn = node.and_then(|node| Some((node, *client.network.served.get(&node)?)));
+            if let Some((node, conn)) = conn {
+                match client.network.call(conn, number, request) {
+                    Ok(()) => {
+                        self.ops[number].plain = Some((node, conn));
+                        return self.trace_op(number, "on its caller's thread");
+                    }
+                    Err(unsent) => request = unsent,
+                }
+            }
+        }
+        let purpose = if self.ops[number].waits { Purpose::Waiting } else { Purpose::Calls };
+        self.trace_op(number, "submitted");
+        self.enter(number, Work::Send(request, purpose));
+    }
+
+    fn trace_op(&self, number: usize, how: &str) {
+        trace::note(|| {
+            let op = &self.ops[number];
+            let items: Vec<String> = op
+                .items
+                .iter()
+                .map(|item| {
+                    let repeats = if item.may_repeat { " (may repeat)" } else { "" };
+                    format!("item {} on {}{repeats}", item.number, item.keys.join(" "))
+                })
+                .collect();
+            let Op { client, submitter, shape, timeout, waits, view, .. } = op;
+            let waits = if *waits { ", waits" } else { "" };
+            format!(
+                "call {number} of client {client}, caller {submitter}, {how}: {shape:?} of {} in {timeout:?}{waits}, \
+                 read from {:?}",
+                items.join(", "),
+                view.read_from
+            )
+        });
+    }
+
+    fn enter(&mut self, number: usize, work: Work) {
+        let op = &self.ops[number];
+        let call = Call {
+            owner: number as u64,
+            work,
+            view: op.view.clone(),
+            timeout: op.timeout,
+            deadline: op.deadline,
+        };
+        let client = &mut self.clients[op.client];
+        client.engine.submit(self.now, &mut client.network, call);
+        self.collect();
+    }
+
+    /// Submits a task of script administration.
+    pub(super) fn administer(&mut self) {
+        let script = self.fleet.scripts[0].clone();
+        let task = match self.rng.u8(..5) {
+            0 => Task::Load(script),
+            1 => Task::Exists(vec![script.sha_hex().as_bytes().to_vec()]),
+            2 => Task::Kill,
+            3 => Task::KillAny,
+            _ => Task::Flush(FlushMode::Default),
+        };
+        self.fleet.is_administered |= matches!(task, Task::Load(_));
+        let view = View { read_from: ReadFrom::Primary, way: Way::Random };
+        let client = self.rng.usize(..self.clients.len());
+        let number = self.note_op(client, Shape::Single, Vec::new(), view, TIMEOUT);
+        self.ops[number].task = Some(task.clone());
+        self.trace_op(number, "administration");
+        self.enter(number, Work::Administer(task));
+    }
+}

@@ -1,0 +1,300 @@
+//! What must hold at every moment, and of every call that ends.
+
+use std::time::Duration;
+
+use super::World;
+use super::calls::{End, Op};
+use super::traits;
+use crate::core::Task;
+use crate::error::{Error, Reason, Result, Status};
+use crate::request::Shape;
+use crate::resp::{Kind, Reply, ReplyRef};
+
+impl World {
+    /// What nobody may have seen at any time.
+    pub(super) fn check_now(&mut self) {
+        let seed = self.seed;
+        if let Some(fault) = self.fleet.witness.faults.pop() {
+            panic!("seed {seed}: {fault}");
+        }
+        for client in &mut self.clients {
+            if let Some(fault) = client.network.faults.pop() {
+                panic!("seed {seed}: {fault}");
+            }
+        }
+    }
+
+    /// What must hold once everything is told that has happened by now.
+    pub(super) fn check_time(&mut self) {
+        let seed = self.seed;
+        for (number, op) in self.ops.iter().enumerate() {
+            assert!(
+                op.is_over() || self.now < op.deadline,
+                "seed {seed}: call {number} outlives its deadline"
+            );
+        }
+        for (place, client) in self.clients.iter_mut().enumerate() {
+            let waiting = client.network.waiting();
+            let most = client.max_waiting;
+            assert!(waiting <= most, "seed {seed}: {waiting} commands wait at a time, {most} may");
+            let calls = self.ops.iter().filter(|op| op.client == place && !op.is_over()).count();
+            let held = client.engine.held();
+            // Of each call a part for each of up to six items, and a question about each; connections that shake
+            // hands; one look.
+            let attempts = 12 * calls + held.conns + 1;
+            assert!(held.calls <= calls, "seed {seed}: {held:?} for {calls} calls");
+            assert!(held.attempts <= attempts, "seed {seed}: {held:?} for {calls} calls");
+            let live = held.calls + held.attempts + held.conns;
+            // What is over stays in lists until something is added to them.
+            client.most_held = client.most_held.max(live);
+            let stale = 16 * client.most_held + 200;
+            assert!(held.stale <= stale, "seed {seed}: {held:?}, at most {}", client.most_held);
+        }
+    }
+
+    /// A call has ended.
+    pub(super) fn complete(&mut self, number: usize, result: Result<Reply>, arrived: Option<Reply>) {
+        let (seed, now) = (self.seed, self.now);
+        super::trace::note(|| format!("call {number} ends: {result:?}, {arrived:?}"));
+        let op = &self.ops[number];
+        assert!(op.end.is_none(), "seed {seed}: call {number} ended twice");
+        assert!(now <= op.deadline, "seed {seed}: call {number} ended {:?} late", now - op.deadline);
+        let mut items: Vec<Option<Error>> = vec![None; op.items.len()];
+        let mut error = None;
+        match &result {
+            Ok(reply) if op.items.is_empty() => self.check_task(number, op, reply.root()),
+            Ok(reply) => self.check_reply(number, reply.root(), &mut items),
+            Err(failure) => {
+                self.check_error(number, op, failure);
+                if op.shape != Shape::Pipeline {
+                    items.fill(Some(failure.clone()));
+                }
+                if let Some(arrived) = &arrived {
+                    self.check_reply(number, arrived.root(), &mut items);
+                }
+                error = Some(failure.clone());
+            }
+        }
+        for (item, failure) in op.items.iter().zip(&items) {
+            let times = self.fleet.witness.seen(item.number).executed;
+            let is_not_executed = failure.as_ref().is_some_and(Error::is_not_executed);
+            assert!(
+                !is_not_executed || times == 0,
+                "seed {seed}: call {number}, item {} ran {times} times and is said not to have run: {result:?}",
+                item.number
+            );
+        }
+        let had_trouble = self.clients[op.client].network.had_trouble;
+        let op = &mut self.ops[number];
+        op.is_untroubled &= !had_trouble;
+        op.end = Some(End { at: now, error, items });
+    }
+
+    /// How often each primary was told to let go of its scripts.
+    pub(super) fn flushes(&self) -> Vec<u32> {
+        self.fleet.primaries().iter().map(|place| self.fleet.servers[*place].flushes).collect()
+    }
+
+    fn check_task(&self, number: usize, op: &Op, reply: ReplyRef<'_>) {
+        // Where the primaries remain the same.
+        if self.traits.are_well() && !self.traits.forges {
+            let primaries = self.fleet.primaries();
+            let ever_had = |place: &usize| self.fleet.servers[*place].scripts.ever_had(0);
+            let is_true = match &op.task {
+                Some(Task::Exists(_)) => {
+                    reply.get(0).and_then(ReplyRef::as_bool) != Some(true) || primaries.iter().all(ever_had)
+                }
+                Some(Task::Load(_)) => primaries.iter().all(ever_had),
+                Some(Task::Flush(_)) => {
+                    op.flushes.iter().zip(self.flushes()).all(|(before, now)| *before < now)
+                }
+                _ => true,
+            };
+            assert!(is_true, "seed {}: call {number}: {:?} is not so everywhere", self.seed, reply);
+        }
+        let is_right = match &op.task {
+            Some(Task::Exists(shas)) => reply.kind() == Kind::Array && reply.len() == shas.len(),
+            Some(Task::Load(_) | Task::Flush(_) | Task::Kill) => reply.as_str() == Some("OK"),
+            _ => reply.kind() == Kind::Array,
+        };
+        assert!(is_right, "seed {}: call {number}: {reply:?}", self.seed);
+    }
+
+    /// The error of a whole call.
+    fn check_error(&self, number: usize, op: &Op, error: &Error) {
+        let seed = self.seed;
+        let status = error.status();
+        assert!(status != Status::Internal, "seed {seed}: call {number}: {error}");
+        assert!(status != Status::Closed || self.is_closed, "seed {seed}: call {number}: {error}");
+        let is_called_off = status == Status::Cancelled || error.reason() == Reason::Cancelled;
+        assert!(!is_called_off || op.is_called_off, "seed {seed}: call {number}: {error}");
+        let is_forged = op.items.iter().any(|item| self.fleet.forges(item.number));
+        let lacks_rights = self.traits.rights || self.traits.old;
+        assert!(
+            status != Status::NoScript || is_forged || lacks_rights || op.shape == Shape::Pipeline,
+            "seed {seed}: call {number}: {error}"
+        );
+        // Where nothing goes wrong there is only one thing to fail for: its time.
+        let is_late = self.now >= op.deadline - Duration::from_millis(500)
+            || self.is_closed
+            || matches!(error.reason(), Reason::Deadline | Reason::Cancelled)
+            || matches!(status, Status::Timeout | Status::Cancelled | Status::Closed | Status::Connect);
+        let is_well = self.traits.are_well() && op.task.is_none() && !is_forged;
+        assert!(!is_well || is_late, "seed {seed}: call {number}: {error}");
+        let error_of_item = op.shape != Shape::Pipeline && !op.items.is_empty();
+        if error_of_item && error.server_text().is_some() && !self.traits.rights {
+            op.items.iter().for_each(|item| self.check_error_of_item(number, op, item.number, error));
+        }
+    }
+
+    fn check_error_of_item(&self, number: usize, op: &Op, item: u64, error: &Error) {
+        let seed = self.seed;
+        let text = error.message();
+        let is_lost = error.is_indeterminate() || error.is_not_executed();
+        let is_own = self.fleet.forges(item) && self.fleet.witness.seen(item).executed > 0;
+        // A server that has changed its mind when it is asked back does not bear out what it said before.
+        let words = ["MOVED", "ASK", "TRYAGAIN", "READONLY", "CLUSTERDOWN", "MASTERDOWN"];
+        let is_unproved =
+            (self.traits.faults || self.traits.forges) && words.iter().any(|word| text.contains(word));
+        // Rights that come back make what was said before unproved.
+        let is_unproved = is_unproved || self.traits.rights;
+        // An attempt before may have been executed.
+        let may_have_run = op.items.iter().any(|other| other.number == item && other.may_repeat);
+        assert!(
+            is_lost || is_own || is_unproved || may_have_run,
+            "seed {seed}: call {number}, item {item}: {error}"
+        );
+    }
+
+    fn check_reply(&self, number: usize, root: ReplyRef<'_>, items: &mut [Option<Error>]) {
+        let (seed, op) = (self.seed, &self.ops[number]);
+        if op.shape == Shape::Single {
+            items[0] = self.check_item(number, 0, root);
+            return;
+        }
+        assert!(root.len() <= items.len(), "seed {seed}: call {number}: {} replies", root.len());
+        for (index, reply) in root.elements().enumerate() {
+            items[index] = self.check_item(number, index, reply);
+        }
+    }
+
+    /// Checks that a reply is the item's own, and gives its error.
+    fn check_item(&self, number: usize, index: usize, reply: ReplyRef<'_>) -> Option<Error> {
+        let (seed, op) = (self.seed, &self.ops[number]);
+        let item = op.items[index].number;
+        if let Some(error) = reply.as_error() {
+            if !self.traits.rights || op.shape != Shape::Transaction {
+                self.check_error_of_item(number, op, item, &error);
+            }
+            let may_miss = op.shape == Shape::Pipeline || self.traits.rights || self.traits.old;
+            assert!(error.status() != Status::NoScript || may_miss, "seed {seed}: item {item}: {error}");
+            return Some(error);
+        }
+        let told = match reply.kind() {
+            Kind::Array => reply.get(0).and_then(ReplyRef::as_i64).map(i64::cast_unsigned),
+            Kind::String => reply.as_str().and_then(|text| text.parse().ok()),
+            _ => reply.as_i64().map(i64::cast_unsigned),
+        };
+        assert_eq!(told, Some(item), "seed {seed}: call {number}, item {index}: another's reply");
+        let times = self.fleet.witness.seen(item).executed;
+        assert!(times > 0, "seed {seed}: call {number}, item {index}: never ran");
+        None
+    }
+
+    /// What must have come of all calls, once nothing is on its way any more.
+    pub(super) fn check_all(&self) {
+        for (number, op) in self.ops.iter().enumerate() {
+            let Some(end) = &op.end else { continue };
+            self.check_executions(number, op, end);
+            self.check_missing(number, op, end);
+            self.check_pipeline_order(number, op);
+        }
+        self.check_submitters();
+    }
+
+    fn check_executions(&self, number: usize, op: &Op, end: &End) {
+        let seed = self.seed;
+        let seen = |item: u64| self.fleet.witness.seen(item);
+        for (item, error) in op.items.iter().zip(&end.items) {
+            let is_not_executed = error.as_ref().is_some_and(Error::is_not_executed);
+            let history = seen(item.number);
+            let (times, number_of) = (history.executed, item.number);
+            assert!(
+                item.may_repeat || times <= 1,
+                "seed {seed}: call {number}, item {number_of} ran {times} times"
+            );
+            assert!(
+                !is_not_executed || times == 0,
+                "seed {seed}: call {number}, item {number_of} ran after all"
+            );
+            // Attempts are paced by pauses, but for so many redirections, repeats and misses.
+            let lived = end.at.saturating_duration_since(op.submitted).as_millis();
+            let most = if self.traits.are_well() && !self.traits.forges && number_of < self.fleet.honest_from
+            {
+                1 + u128::from(history.missed)
+            } else {
+                40 + u128::from(history.missed) + lived / 10
+            };
+            assert!(
+                u128::from(history.arrived) <= most,
+                "seed {seed}: call {number}, item {number_of} was sent {} times in {lived} ms, at most {most}",
+                history.arrived
+            );
+        }
+        // Loaded again once, and then it is sent along: by EVAL it cannot miss. In a pipeline at once.
+        let misses = match op.shape {
+            Shape::Single => 2,
+            Shape::Pipeline => 1,
+            Shape::Transaction => 0,
+        };
+        let counts =
+            self.traits.are_well() && !self.traits.forges && self.traits.kind != traits::Kind::Cluster;
+        for item in op.items.iter().filter(|_| counts) {
+            let missed = seen(item.number).missed;
+            assert!(
+                missed <= misses,
+                "seed {seed}: call {number}, item {} was missed {missed} times",
+                item.number
+            );
+        }
+        // Refused in the middle, MULTI leaves its commands to run singly. A replica that is no part of a cluster
+        // refuses only what would write.
+        let is_whole = op.shape == Shape::Transaction
+            && !self.traits.rights
+            && (self.fleet.kind == traits::Kind::Cluster || !self.traits.faults);
+        if is_whole {
+            let ran = op.items.iter().filter(|item| seen(item.number).executed > 0).count();
+            assert!(ran == 0 || ran == op.items.len(), "seed {seed}: call {number}: {ran} items ran");
+        }
+    }
+
+    /// What stays an error because its script was lost does so because something behind it has run.
+    fn check_missing(&self, number: usize, op: &Op, end: &End) {
+        if self.traits.rights || self.traits.old || op.is_called_off || op.shape != Shape::Pipeline {
+            return;
+        }
+        let may_have_run = |index: usize| {
+            let error = &end.items[index];
+            self.fleet.witness.seen(op.items[index].number).executed > 0
+                || error.as_ref().is_some_and(|error| !error.is_not_executed())
+        };
+        for (index, error) in end.items.iter().enumerate() {
+            let is_missing = |error: &Error| error.status() == Status::NoScript && error.is_not_executed();
+            if !error.as_ref().is_some_and(is_missing) {
+                continue;
+            }
+            let item = &op.items[index];
+            let is_tied = |later: &usize| {
+                let later = &op.items[*later];
+                item.keys.is_empty() || later.keys.is_empty() || item.is_tied(later, true)
+            };
+            let is_overtaken = (index + 1..op.items.len()).filter(is_tied).any(may_have_run);
+            assert!(
+                is_overtaken || end.error.is_some(),
+                "seed {}: call {number}, item {} was missed and not repaired: {error:?}",
+                self.seed,
+                item.number
+            );
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The script cache of one server: what SCRIPT LOAD has brought stays until a flush, what EVAL has brought makes
+//! room for others.
+
+/// So many scripts there are in all.
+pub(in crate::simulation) const SCRIPTS: usize = 5;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    No,
+    Loaded,
+    /// By EVAL: it makes room for others when a server likes.
+    Evaled,
+}
+
+pub(in crate::simulation) struct ScriptCache {
+    held: [Held; SCRIPTS],
+    /// How often each was lost, and any of them.
+    lost: [u32; SCRIPTS],
+    pub(super) losses: u32,
+    /// Whether it ever had each.
+    had: [bool; SCRIPTS],
+}
+
+impl ScriptCache {
+    pub(super) fn new() -> Self {
+        ScriptCache { held: [Held::No; SCRIPTS], lost: [0; SCRIPTS], losses: 0, had: [false; SCRIPTS] }
+    }
+
+    pub(super) fn has(&self, script: usize) -> bool {
+        self.held[script] != Held::No
+    }
+
+    pub(super) fn load(&mut self, script: usize) {
+        self.held[script] = Held::Loaded;
+        self.had[script] = true;
+    }
+
+    pub(super) fn eval(&mut self, script: usize) {
+        if !self.has(script) {
+            self.held[script] = Held::Evaled;
+            self.had[script] = true;
+        }
+    }
+
+    /// What EVAL has brought makes room for others.
+    pub(super) fn evict(&mut self) {
+        for script in (0..SCRIPTS).filter(|script| self.held[*script] == Held::Evaled).collect::<Vec<_>>() {
+            self.lose(script);
+        }
+    }
+
+    fn lose(&mut self, script: usize) {
+        if std::mem::replace(&mut self.held[script], Held::No) != Held::No {
+            self.lost[script] += 1;
+            self.losses += 1;
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        (0..SCRIPTS).for_each(|script| self.lose(script));
+    }
+
+    pub(in crate::simulation) fn ever_had(&self, script: usize) -> bool {
+        self.had[script]
+    }
+
+    /// How often it was lost.
+    pub(super) fn lost(&self, script: usize) -> u32 {
+        self.lost[script]
+    }
+}
