@@ -259,6 +259,7 @@ impl World {
     /// Takes the ends of calls.
     fn collect(&mut self) {
         for place in 0..self.clients.len() {
+            self.clients[place].network.rest();
             for (number, result, arrived) in std::mem::take(&mut self.clients[place].network.completed) {
                 self.complete(usize::try_from(number).expect("a number of a call"), result, arrived);
             }
