@@ -9,6 +9,17 @@ use crate::ffi::lock::{Condvar, Mutex};
 use crate::threads::{self, Place};
 
 /// How much an event matters.
+///
+/// ```
+/// use rs_script::{LogLevel, Options};
+///
+/// let mut options = Options::default();
+/// options.log(|level, text| {
+///     if level <= LogLevel::Warning {
+///         eprintln!("rs_script: {text}");
+///     }
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
 #[non_exhaustive]

@@ -80,7 +80,7 @@ pub unsafe extern "C" fn rs_options_free(options: *mut rs_options) {
 ///
 /// # Safety
 /// `options` is NULL or live options that no other thread uses.
-unsafe fn set(
+pub(super) unsafe fn set(
     options: *mut rs_options,
     err: *mut *mut rs_error,
     body: impl FnOnce(&mut Options) -> Result<()>,

@@ -15,11 +15,13 @@ mod lookup;
 mod owner;
 mod reactor;
 mod table;
+mod task;
 mod turn;
 mod wait;
 
 pub(crate) use link::{End, Link};
 pub(crate) use owner::{Owner, Queued, Waiter};
+pub(crate) use task::Pending;
 
 use std::iter;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -171,6 +173,14 @@ impl Io {
         }
     }
 
+    /// The same for as long as a future lives.
+    pub(crate) fn admit_future(self: &Arc<Self>) -> Result<Option<AdmittedFuture>> {
+        Ok(self.admit()?.map(|admitted| {
+            std::mem::forget(admitted);
+            AdmittedFuture(Arc::clone(self))
+        }))
+    }
+
     #[inline(never)]
     fn admit_up_to(&self, limit: usize) -> Result<Admitted<'_>> {
         let admitted = Admitted(&self.blocking);
@@ -235,6 +245,14 @@ impl Io {
         let is_it = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.is(ticket, queue));
         let cancelled = self
             .enter(iter::empty(), |engine, doing, now| engine.cancel(now, doing, ticket.serial(), &is_it));
+        cancelled.unwrap_or(false)
+    }
+
+    /// Ends a future's call at once; whether it was still under way.
+    pub(crate) fn cancel_future(&self, pending: &Arc<Pending>) -> bool {
+        let is_it = |owner: &Owner| matches!(owner, Owner::Future(task) if task.is(pending));
+        let cancelled = self
+            .enter(iter::empty(), |engine, doing, now| engine.cancel(now, doing, pending.number(), &is_it));
         cancelled.unwrap_or(false)
     }
 
@@ -374,6 +392,15 @@ impl Listener for Io {
             core.start_anew(self, &mut effects);
         }
         self.perform_all(&mut effects);
+    }
+}
+
+/// The same of a future.
+pub(crate) struct AdmittedFuture(Arc<Io>);
+
+impl Drop for AdmittedFuture {
+    fn drop(&mut self) {
+        self.0.blocking.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

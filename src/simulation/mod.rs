@@ -130,7 +130,7 @@ impl World {
         options.client_info(rng.bool()).probe_transactions(rng.bool());
         let max_waiting = rng.usize(1..4);
         options.max_waiting(max_waiting).expect("valid");
-        let shared = if rng.u8(..4) == 0 { rng.usize(2..5) } else { 1 };
+        let shared = if traits.sharing { rng.usize(2..5) } else { 1 };
         options.shared_connections(shared).expect("valid");
         options.protocol(if traits.pushes { Protocol::Auto } else { Protocol::Resp2 });
         let config = Config::new(&fleet.url(), &options).expect("a URL");
