@@ -1,4 +1,5 @@
-// Three coroutines take turns on one thread, in an event loop of poll(2). C++20. Prints "a 3, b 3, c 3", and then that a call came too late.
+// Three coroutines take turns on one thread, in an event loop of poll(2). C++20. Prints "a 3, b 3, c 3", and then that
+// a call came too late.
 #include <coroutine>
 #include <exception>
 #include <iostream>
@@ -34,7 +35,8 @@ static Task count(rs::Dispatcher &dispatcher, const rs::Script &add, std::string
 static Task wait(rs::Dispatcher &dispatcher, const rs::Client &client, std::string &report) {
     rs::CallOptions options;
     options.timeout = std::chrono::milliseconds(100);
-    const rs::Result<rs::Reply> reply = co_await dispatcher.try_awaited(client, rs::list("BLPOP", "nothing", 0), options);
+    const rs::Result<rs::Reply> reply =
+        co_await dispatcher.try_awaited(client, rs::list("BLPOP", "nothing", 0), options);
     report = reply ? "a reply" : reply.error().reason_name();
 }
 

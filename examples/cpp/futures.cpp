@@ -10,7 +10,8 @@ int main(int argc, char **argv) try {
     rs::Script add(client, "return redis.call('INCRBY', KEYS[1], ARGV[1])");
     client.command({"DEL", "sum"});
 
-    // A thread of its own sees to the futures, so this one may wait for them. For up to 1000 calls that are under way; more are RS_ERR_QUEUE_FULL.
+    // A thread of its own sees to the futures, so this one may wait for them. For up to 1000 calls that are under way;
+    // more are RS_ERR_QUEUE_FULL.
     rs::Dispatcher dispatcher(1000, rs::Dispatcher::Driver::own_thread);
     rs::CallOptions options;
     options.timeout = std::chrono::seconds(5);
@@ -18,7 +19,8 @@ int main(int argc, char **argv) try {
     for (int number = 1; number <= 1000; ++number) calls.push_back(dispatcher.call(add, {"sum"}, {number}, options));
 
     long sum = 0;
-    for (std::future<rs::Reply> &call : calls) sum = call.get().as<long>(); // or throws the rs::Error that it ended with
+    for (std::future<rs::Reply> &call : calls)
+        sum = call.get().as<long>(); // or throws the rs::Error that it ended with
     std::cout << calls.size() << " calls, sum " << sum << '\n';
 } catch (const rs::Error &error) {
     std::cerr << error.status_name() << ": " << error.what() << '\n';

@@ -1,5 +1,6 @@
-// A rate limiter: at most 100 requests a minute for each user, over all servers that ask the same Redis. Asks 1000 times at once for one user
-// and once for another. Prints "ann: 100 of 1000, then no more for up to a minute" and "bob: 99 left".
+// A rate limiter: at most 100 requests a minute for each user, over all servers that ask the same Redis. Asks 1000
+// times at once for one user and once for another. Prints "ann: 100 of 1000, then no more for up to a minute" and
+// "bob: 99 left".
 #include <chrono>
 #include <iostream>
 #include <string_view>
@@ -7,7 +8,8 @@
 
 #include <rs_script_async.hpp>
 
-// A fixed window: the first request opens it, and its key goes with it. Returns {whether it is allowed, how many are left, ms until the window ends}.
+// A fixed window: the first request opens it, and its key goes with it. Returns {whether it is allowed, how many are
+// left, ms until the window ends}.
 static constexpr std::string_view lua = R"(
     local count = redis.call('INCR', KEYS[1])
     if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
@@ -36,13 +38,17 @@ public:
         : script_(client, lua), limit_(limit), window_(window) {}
 
     // Waits for the verdict.
-    Verdict ask(std::string_view user) const { return script_.call({key_of(user)}, {limit_, window_.count()}).as<Verdict>(); }
+    Verdict ask(std::string_view user) const {
+        return script_.call({key_of(user)}, {limit_, window_.count()}).as<Verdict>();
+    }
 
     // Calls `done(rs::Result<Verdict>)` with it later.
     template <class Done> void ask(rs::Dispatcher &dispatcher, std::string_view user, Done done) const {
-        dispatcher.call(script_, {key_of(user)}, {limit_, window_.count()}, [done = std::move(done)](rs::Result<rs::Reply> reply) mutable {
-            done(std::move(reply).and_then([](const rs::Reply &got) { return got.try_as<Verdict>(); }));
-        });
+        dispatcher.call(script_, {key_of(user)}, {limit_, window_.count()},
+                        [done = std::move(done)](rs::Result<rs::Reply> reply) mutable {
+                            done(
+                                std::move(reply).and_then([](const rs::Reply &got) { return got.try_as<Verdict>(); }));
+                        });
     }
 
 private:

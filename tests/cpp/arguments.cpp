@@ -1,4 +1,5 @@
-// What goes into lists of keys and arguments: numbers, pieces of memory, ranges of every kind; and that little of it is copied.
+// What goes into lists of keys and arguments: numbers, pieces of memory, ranges of every kind; and that little of it
+// is copied.
 #include <rs_script.hpp>
 
 #include <forward_list>
@@ -32,19 +33,23 @@ static void numbers() {
     CHECK((echo.call({}, {0, -1, 18446744073709551615U, std::int8_t(-8), std::uint8_t(200)}).as<Texts>() ==
            Texts{"0", "-1", "18446744073709551615", "-8", "200"}));
     // The shortest form that gives the same number again.
-    CHECK((echo.call({}, {0.1, 1e300, 2.5F, 0.1F, 1.0, -0.0}).as<Texts>() == Texts{"0.1", "1e+300", "2.5", "0.1", "1", "-0"}));
-    const std::vector<double> hard{1.0 / 3, 5e-324, 1.7976931348623157e308, 123456789.123456789, 2.2250738585072014e-308};
+    CHECK((echo.call({}, {0.1, 1e300, 2.5F, 0.1F, 1.0, -0.0}).as<Texts>() ==
+           Texts{"0.1", "1e+300", "2.5", "0.1", "1", "-0"}));
+    const std::vector<double> hard{1.0 / 3, 5e-324, 1.7976931348623157e308, 123456789.123456789,
+                                   2.2250738585072014e-308};
     CHECK(echo.call({}, hard).as<std::vector<double>>() == hard);
     const double infinity = std::numeric_limits<double>::infinity();
     CHECK((echo.call({}, {infinity, -infinity}).as<Texts>() == Texts{"inf", "-inf"}));
     // Around the inline size, and far beyond; with strings in between.
-    for (std::size_t count : {rs::Strings::inline_size - 1, rs::Strings::inline_size, rs::Strings::inline_size + 1, std::size_t(5000)}) {
+    for (std::size_t count :
+         {rs::Strings::inline_size - 1, rs::Strings::inline_size, rs::Strings::inline_size + 1, std::size_t(5000)}) {
         std::vector<std::int64_t> many;
         for (std::size_t i = 0; i < count; ++i) many.push_back(std::int64_t(i) * 1000000007);
         CHECK(echo.call({}, many).as<std::vector<std::int64_t>>() == many);
     }
-    CHECK((echo.call({}, {1, "a", 2, "b", 3, "c", 4, "d", 5, "e", 6, "f", 7, "g", 8, "h", 9, "i", 10, "j"}).as<Texts>() ==
-           Texts{"1", "a", "2", "b", "3", "c", "4", "d", "5", "e", "6", "f", "7", "g", "8", "h", "9", "i", "10", "j"}));
+    CHECK((
+        echo.call({}, {1, "a", 2, "b", 3, "c", 4, "d", 5, "e", 6, "f", 7, "g", 8, "h", 9, "i", 10, "j"}).as<Texts>() ==
+        Texts{"1", "a", "2", "b", "3", "c", "4", "d", "5", "e", "6", "f", "7", "g", "8", "h", "9", "i", "10", "j"}));
 }
 
 #if defined(__clang__)
@@ -124,7 +129,8 @@ static void ranges() {
     rs::Script echo(client, "return {KEYS, ARGV}");
     using Both = std::pair<Texts, Texts>;
     const std::list<std::string> keys{"{k}1", "{k}2"};
-    CHECK((echo.call(keys, std::forward_list<std::string_view>{"a", "b"}).as<Both>() == Both{{"{k}1", "{k}2"}, {"a", "b"}}));
+    CHECK((echo.call(keys, std::forward_list<std::string_view>{"a", "b"}).as<Both>() ==
+           Both{{"{k}1", "{k}2"}, {"a", "b"}}));
     CHECK((echo.call(std::set<std::string>{"b", "a"}, std::set<int>{2, 1}).as<Both>().second == Texts{"1", "2"}));
     CHECK((echo.call({}, Words()).as<Both>().second == Texts{"z", "c", "b"}));
     Texts made = echo.call({}, Temporaries()).as<Both>().second;
@@ -134,16 +140,28 @@ static void ranges() {
     const std::map<std::string, int> scores{{"x", 1}, {"y", 2}};
     CHECK((echo.call({}, scores | std::views::keys).as<Both>().second == Texts{"x", "y"}));
     CHECK((echo.call({}, scores | std::views::values).as<Both>().second == Texts{"1", "2"}));
-    CHECK((echo.call({}, scores | std::views::transform([](const auto &score) { return score.first + "!"; })).as<Both>().second == Texts{"x!", "y!"}));
-    CHECK((echo.call({}, scores | std::views::transform([](const auto &score) { return score.second * 2.5; })).as<Both>().second == Texts{"2.5", "5"}));
-    CHECK((echo.call({}, scores | std::views::transform([](const auto &score) { return std::string_view(score.first); })).as<Both>().second == Texts{"x", "y"}));
+    CHECK((echo.call({}, scores | std::views::transform([](const auto &score) { return score.first + "!"; }))
+               .as<Both>()
+               .second == Texts{"x!", "y!"}));
+    CHECK((echo.call({}, scores | std::views::transform([](const auto &score) { return score.second * 2.5; }))
+               .as<Both>()
+               .second == Texts{"2.5", "5"}));
+    CHECK(
+        (echo.call({}, scores | std::views::transform([](const auto &score) { return std::string_view(score.first); }))
+             .as<Both>()
+             .second == Texts{"x", "y"}));
     // A view whose begin() is not const, and one that is gone over once.
     const Texts some{"a", "", "b"};
-    CHECK((echo.call({}, some | std::views::filter([](const std::string &word) { return !word.empty(); })).as<Both>().second == Texts{"a", "b"}));
-    CHECK((echo.call({}, std::ranges::istream_view<std::string>(words)).as<Both>().second == Texts{"some", "words", "that", "are", "read"}));
+    CHECK((echo.call({}, some | std::views::filter([](const std::string &word) { return !word.empty(); }))
+               .as<Both>()
+               .second == Texts{"a", "b"}));
+    CHECK((echo.call({}, std::ranges::istream_view<std::string>(words)).as<Both>().second ==
+           Texts{"some", "words", "that", "are", "read"}));
     // What has come in goes out again.
     const rs::Reply reply = echo.call({}, some);
-    CHECK((echo.call({}, reply[1] | std::views::transform([](rs::ReplyView word) { return word.string(); })).as<Both>().second == some));
+    CHECK((echo.call({}, reply[1] | std::views::transform([](rs::ReplyView word) { return word.string(); }))
+               .as<Both>()
+               .second == some));
 #endif
 }
 

@@ -1,4 +1,5 @@
-// Submitted calls that end in functions and futures: every driver, deadlines, cancelling, what is thrown, and how a Dispatcher goes.
+// Submitted calls that end in functions and futures: every driver, deadlines, cancelling, what is thrown, and how a
+// Dispatcher goes.
 #include <rs_script_async.hpp>
 
 #include <poll.h>
@@ -43,7 +44,10 @@ static void functions() {
     CHECK_INT(refused, RS_ERR_SERVER);
     // One that is not accepted.
     const auto nobody = [](const rs::Result<rs::Reply> &) { FAIL("called"); };
-    CHECK_INT(thrown_by([&] { dispatcher.command(client, {"SUBSCRIBE", "x"}, nobody); }).status(), RS_ERR_COMMAND_REFUSED);
+    CHECK_INT(thrown_by([&] {
+                  dispatcher.command(client, {"SUBSCRIBE", "x"}, nobody);
+              }).status(),
+              RS_ERR_COMMAND_REFUSED);
     CHECK_INT(dispatcher.try_command(client, {"SUBSCRIBE", "x"}, nobody).error().status(), RS_ERR_COMMAND_REFUSED);
     dispatcher.close();
     CHECK_INT(dispatcher.try_call(multiply, {"foo"}, {5}, nobody).error().status(), RS_ERR_CLOSED);
@@ -131,7 +135,8 @@ static void many_threads_and_calls() {
     std::atomic<std::size_t> good{0}, called_off{0};
     std::vector<rs::CallId> ids;
     for (std::size_t i = 0; i < count; ++i)
-        ids.push_back(dispatcher.command(client, {"ECHO", i}, [&](const rs::Result<rs::Reply> &reply) { ++(reply ? good : called_off); }));
+        ids.push_back(dispatcher.command(client, {"ECHO", i},
+                                         [&](const rs::Result<rs::Reply> &reply) { ++(reply ? good : called_off); }));
     std::vector<std::thread> threads;
     for (int i = 0; i < 3; ++i) threads.emplace_back([&] { dispatcher.run(); });
     std::size_t cancelled = 0;
@@ -156,7 +161,8 @@ static void deadlines_and_cancelling() {
     const rs::Error error = thrown_by([&] { late.get(); });
     CHECK(error.reason() == RS_REASON_DEADLINE && error.is_indeterminate());
     std::promise<rs_status> status;
-    dispatcher.call(script, {}, {}, impatient, [&](const rs::Result<rs::Reply> &reply) { status.set_value(reply.error().status()); });
+    dispatcher.call(script, {}, {}, impatient,
+                    [&](const rs::Result<rs::Reply> &reply) { status.set_value(reply.error().status()); });
     CHECK_INT(status.get_future().get(), RS_ERR_INDETERMINATE);
     rs::Future<rs::Reply> cancelled = dispatcher.call(script, {}, {});
     CHECK(dispatcher.cancel(client, cancelled.id()));
@@ -175,7 +181,8 @@ static void going() {
         {
             rs::Dispatcher dispatcher(10, driver);
             left = dispatcher.command(client, {"BLPOP", "none", 0});
-            dispatcher.command(client, {"BLPOP", "none", 0}, [held](const rs::Result<rs::Reply> &) { FAIL("called"); });
+            dispatcher.command(client, {"BLPOP", "none", 0},
+                               [held](const rs::Result<rs::Reply> &) { FAIL("called"); });
             CHECK_INT(held.use_count(), 2);
         }
         CHECK_INT(held.use_count(), 1);

@@ -22,8 +22,9 @@ static void says(const rs::Error &error, std::string_view words) {
 
 static void values() {
     rs::Client client(server_url(one));
-    rs::Script script(client, "redis.setresp(3) return {7, 'text', '12', {double = 1.5}, true, false, {1, 2, 3}, {map = {a = '1'}}, "
-                              "{set = {x = true}}, {1, 'b'}, {big_number = '99999999999999999999'}, {ok = 'FINE'}, {err = 'E x'}}");
+    rs::Script script(
+        client, "redis.setresp(3) return {7, 'text', '12', {double = 1.5}, true, false, {1, 2, 3}, {map = {a = '1'}}, "
+                "{set = {x = true}}, {1, 'b'}, {big_number = '99999999999999999999'}, {ok = 'FINE'}, {err = 'E x'}}");
     const rs::Reply reply = script.call({}, {});
     CHECK_INT(reply[0].as<int>(), 7);
     CHECK_INT(reply[0].as<unsigned char>(), 7);
@@ -51,7 +52,8 @@ static void values() {
 // What RESP2 and RESP3 have for a map: a map, keys and values in turn, arrays of both.
 static void maps() {
     rs::Client client(server_url(one));
-    rs::Script script(client, "redis.setresp(3) return {{map = {a = 1}}, {'a', 1, 'b', 2}, {{'a', 1}, {'b', 2}}, {}, {{1, 2}, 'x'}, {'a'}, 'text'}");
+    rs::Script script(client, "redis.setresp(3) return {{map = {a = 1}}, {'a', 1, 'b', 2}, {{'a', 1}, {'b', 2}}, {}, "
+                              "{{1, 2}, 'x'}, {'a'}, 'text'}");
     const rs::Reply reply = script.call({}, {});
     using Map = std::map<std::string, int>;
     using Pairs = std::vector<std::pair<std::string, int>>;
@@ -59,12 +61,14 @@ static void maps() {
     for (std::size_t form : {1U, 2U}) {
         CHECK((reply[form].as<Map>() == Map{{"a", 1}, {"b", 2}}));
         CHECK((reply[form].as<Pairs>() == Pairs{{"a", 1}, {"b", 2}}));
-        CHECK((reply[form].as<std::unordered_map<std::string, std::string>>() == std::unordered_map<std::string, std::string>{{"a", "1"}, {"b", "2"}}));
+        CHECK((reply[form].as<std::unordered_map<std::string, std::string>>() ==
+               std::unordered_map<std::string, std::string>{{"a", "1"}, {"b", "2"}}));
         CHECK((reply[form].as<std::multimap<std::string, long>>().size()) == 2);
     }
     CHECK(reply[3].as<Map>().empty() && reply[3].as<Pairs>().empty());
     // A key that is an array itself.
-    CHECK((reply[4].as<std::map<std::pair<int, int>, std::string>>() == std::map<std::pair<int, int>, std::string>{{{1, 2}, "x"}}));
+    CHECK((reply[4].as<std::map<std::pair<int, int>, std::string>>() ==
+           std::map<std::pair<int, int>, std::string>{{{1, 2}, "x"}}));
     says(reply[5].try_as<Map>().error(), "the reply is an array of an odd number of elements, not a map");
     says(reply[6].try_as<Map>().error(), "the reply is a string, not a map");
     says(reply[6].try_as<Pairs>().error(), "the reply is a string, not an array");
@@ -76,27 +80,33 @@ static void maps() {
     for (std::int32_t protocol : {RS_PROTOCOL_RESP2, RS_PROTOCOL_RESP3}) {
         rs::Client of(server_url(one), rs::Options().protocol(protocol));
         CHECK((of.command({"HGETALL", "h"}).as<Map>() == Map{{"f", 1}}));
-        CHECK((of.command({"ZRANGE", "z", 0, -1, "WITHSCORES"}).as<std::map<std::string, double>>() == std::map<std::string, double>{{"m", 1.5}}));
+        CHECK((of.command({"ZRANGE", "z", 0, -1, "WITHSCORES"}).as<std::map<std::string, double>>() ==
+               std::map<std::string, double>{{"m", 1.5}}));
     }
 }
 
 static void ranges_of_types() {
     rs::Client client(server_url(one));
-    rs::Script script(client, "redis.setresp(3) return {127, 128, -1, 255, 256, '9223372036854775808', '-9223372036854775808', '18446744073709551616',"
-                              "{double = 1e300}, '1e400', {double = 1e999}, 'inf', '-inf', ' 1', '+1', '1 ', '0x10', '1e2', {verbatim_string = {string = '2.5', format = 'txt'}}}");
+    rs::Script script(client, "redis.setresp(3) return {127, 128, -1, 255, 256, '9223372036854775808', "
+                              "'-9223372036854775808', '18446744073709551616',"
+                              "{double = 1e300}, '1e400', {double = 1e999}, 'inf', '-inf', ' 1', '+1', '1 ', '0x10', "
+                              "'1e2', {verbatim_string = {string = '2.5', format = 'txt'}}}");
     const rs::Reply reply = script.call({}, {});
     CHECK_INT(reply[0].as<std::int8_t>(), 127);
-    says(reply[1].try_as<std::int8_t>().error(), "the reply is an integer out of range, not an integer from -128 to 127");
+    says(reply[1].try_as<std::int8_t>().error(),
+         "the reply is an integer out of range, not an integer from -128 to 127");
     says(reply[2].try_as<unsigned>().error(), "not an integer from 0 to 4294967295");
     CHECK_INT(reply[3].as<std::uint8_t>(), 255);
     CHECK(!reply[4].try_as<std::uint8_t>());
     CHECK(reply[5].as<std::uint64_t>() == 9223372036854775808U && !reply[5].try_as<std::int64_t>());
-    CHECK(reply[6].as<std::int64_t>() == std::numeric_limits<std::int64_t>::min() && !reply[7].try_as<std::uint64_t>());
+    CHECK(reply[6].as<std::int64_t>() == std::numeric_limits<std::int64_t>::min() &&
+          !reply[7].try_as<std::uint64_t>());
     CHECK(reply[8].as<double>() == 1e300);
     says(reply[8].try_as<float>().error(), "a double out of range");
     CHECK(!reply[9].try_as<double>());
     const double infinity = std::numeric_limits<double>::infinity();
-    CHECK(reply[10].as<double>() == infinity && reply[11].as<double>() == infinity && reply[12].as<float>() == -std::numeric_limits<float>::infinity());
+    CHECK(reply[10].as<double>() == infinity && reply[11].as<double>() == infinity &&
+          reply[12].as<float>() == -std::numeric_limits<float>::infinity());
     for (std::size_t odd : {13U, 14U, 15U, 16U}) {
         says(reply[odd].try_as<double>().error(), "the reply is a string that is no such number, not a number");
         CHECK(!reply[odd].try_as<int>());
@@ -112,7 +122,9 @@ struct Point {
 
 template <> struct rs::Conversion<Point> {
     static rs::Result<Point> of(rs::ReplyView reply) {
-        return reply.try_as<std::pair<int, int>>().transform([](const std::pair<int, int> &xy) { return Point{xy.first, xy.second}; });
+        return reply.try_as<std::pair<int, int>>().transform([](const std::pair<int, int> &xy) {
+            return Point{xy.first, xy.second};
+        });
     }
 };
 
@@ -122,7 +134,8 @@ static void own_types_and_bytes() {
     const rs::Reply reply = script.call({}, {});
     CHECK_INT(reply[1].as<Point>().y, 4);
     says(reply[3].try_as<std::vector<Point>>().error(), "element 1 of the reply is a string that is no such number");
-    CHECK((reply[2].as<std::vector<std::byte>>() == std::vector<std::byte>{std::byte{'a'}, std::byte{0}, std::byte{'b'}}));
+    CHECK((reply[2].as<std::vector<std::byte>>() ==
+           std::vector<std::byte>{std::byte{'a'}, std::byte{0}, std::byte{'b'}}));
     CHECK((reply[0].as<std::array<int, 2>>() == std::array<int, 2>{1, 2}));
     CHECK((reply[0].as<std::deque<long>>() == std::deque<long>{1, 2}));
     CHECK((reply[0].as<std::unordered_set<int>>() == std::unordered_set<int>{1, 2}));
@@ -135,11 +148,14 @@ static void what_does_not_fit() {
     rs::Client client(server_url(one));
     rs::Script script(client, "return {300, 'sesame', {1, {'y'}}, {err = 'WRONG server text'}, -1, ''}");
     const rs::Reply reply = script.call({}, {});
-    says(reply[1].try_as<int>().error(), "the reply is a string that is no such number, not an integer from -2147483648 to 2147483647");
+    says(reply[1].try_as<int>().error(),
+         "the reply is a string that is no such number, not an integer from -2147483648 to 2147483647");
     says(reply[5].try_as<int>().error(), "that is no such number");
     says(reply.try_as<int>().error(), "the reply is an array, not an integer");
-    says(reply[2].try_as<std::vector<std::vector<int>>>().error(), "element 0 of the reply is an integer, not an array");
-    says(reply[2].try_as<std::tuple<int, std::vector<int>>>().error(), "element 0 of element 1 of the reply is a string");
+    says(reply[2].try_as<std::vector<std::vector<int>>>().error(),
+         "element 0 of the reply is an integer, not an array");
+    says(reply[2].try_as<std::tuple<int, std::vector<int>>>().error(),
+         "element 0 of element 1 of the reply is a string");
     says(reply[2].try_as<std::tuple<int>>().error(), "an array of 2, not an array of 1");
     CHECK(reply[0].as<bool>());
     says(reply[1].try_as<bool>().error(), "the reply is a string, not a boolean");
@@ -150,7 +166,8 @@ static void what_does_not_fit() {
     says(thrown_by([&] { client.command({"GET", "none"}).as<int>(); }), "nil, not an integer");
     says(rs::ReplyView().try_as<int>().error(), "no reply");
     // The value is told to nobody.
-    for (const rs::Error &error : {reply[0].try_as<signed char>().error(), reply[1].try_as<int>().error(), reply[1].try_as<double>().error()})
+    for (const rs::Error &error :
+         {reply[0].try_as<signed char>().error(), reply[1].try_as<int>().error(), reply[1].try_as<double>().error()})
         CHECK(!std::strstr(error.what(), "300") && !std::strstr(error.what(), "sesame"));
     // The script has run: nothing is said of that.
     CHECK(!reply[1].try_as<int>().error().is_not_executed() && !reply[1].try_as<int>().error().is_indeterminate());
@@ -184,7 +201,8 @@ static void results() {
     CHECK(client.try_script_flush().and_then([&] { return ++ran, rs::Result<void>(); }).has_value());
     CHECK_INT(client.try_script_flush().transform([&] { return ++ran; }).value(), 2);
     CHECK(!client.try_script_kill().transform([&] { ++ran; }).has_value() && ran == 2);
-    CHECK(client.try_script_kill().or_else([&](const rs::Error &) { return ++ran, rs::Result<void>(); }).has_value() && ran == 3);
+    CHECK(client.try_script_kill().or_else([&](const rs::Error &) { return ++ran, rs::Result<void>(); }).has_value() &&
+          ran == 3);
 }
 
 static void expected() {
@@ -203,7 +221,9 @@ static void expected() {
     client.command({"SET", "five", 5});
     CHECK_INT(client.try_command({"GET", "five"}).and_then(number).value(), 5);
     CHECK(!client.try_command({"GET"}).and_then(number));
-    const auto failing = [](int) -> rs::Result<int> { return std::unexpected(rs::Error(RS_ERR_INVALID_ARGUMENT, "no")); };
+    const auto failing = [](int) -> rs::Result<int> {
+        return std::unexpected(rs::Error(RS_ERR_INVALID_ARGUMENT, "no"));
+    };
     CHECK(!rs::Result<int>(1).and_then(failing));
 #endif
 }

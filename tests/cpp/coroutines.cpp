@@ -1,4 +1,5 @@
-// Submitted calls that coroutines wait for: every driver, errors, deadlines, cancelling, and how coroutines and Dispatchers go.
+// Submitted calls that coroutines wait for: every driver, errors, deadlines, cancelling, and how coroutines and
+// Dispatchers go.
 #include <rs_script_async.hpp>
 
 #include <poll.h>
@@ -28,7 +29,9 @@ public:
         std::suspend_never initial_suspend() noexcept { return {}; }
         struct Final {
             bool await_ready() noexcept { return false; }
-            std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> ended) noexcept { return ended.promise().waiting; }
+            std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> ended) noexcept {
+                return ended.promise().waiting;
+            }
             void await_resume() noexcept {}
         };
         Final final_suspend() noexcept { return {}; }
@@ -68,7 +71,8 @@ static Task multiplied(rs::Dispatcher &dispatcher, const rs::Script &multiply, s
     sum += (co_await first).integer();
 }
 
-static Task everything(rs::Dispatcher &dispatcher, const rs::Client &client, const rs::Script &multiply, std::atomic<bool> &over) {
+static Task everything(rs::Dispatcher &dispatcher, const rs::Client &client, const rs::Script &multiply,
+                       std::atomic<bool> &over) {
     std::int64_t sum = 0;
     co_await multiplied(dispatcher, multiply, sum); // a coroutine in a coroutine
     CHECK_INT(sum, 52);
@@ -83,12 +87,16 @@ static Task everything(rs::Dispatcher &dispatcher, const rs::Client &client, con
         is_caught = error.status() == RS_ERR_SERVER;
     }
     CHECK(is_caught);
-    const rs::Result<rs::Reply> failed = co_await dispatcher.try_awaited(multiply.on(client), rs::list("foo"), rs::list("x"));
+    const rs::Result<rs::Reply> failed =
+        co_await dispatcher.try_awaited(multiply.on(client), rs::list("foo"), rs::list("x"));
     CHECK(!failed && failed.error().status() == RS_ERR_SERVER);
     // Not accepted.
     const rs::Result<rs::Reply> refused = co_await dispatcher.try_awaited(client, rs::list("SUBSCRIBE", "x"));
     CHECK(!refused && refused.error().status() == RS_ERR_COMMAND_REFUSED);
-    CHECK_INT(thrown_by([&] { (void)dispatcher.awaited(client, {"SUBSCRIBE", "x"}); }).status(), RS_ERR_COMMAND_REFUSED);
+    CHECK_INT(thrown_by([&] {
+                  (void)dispatcher.awaited(client, {"SUBSCRIBE", "x"});
+              }).status(),
+              RS_ERR_COMMAND_REFUSED);
     over = true;
 }
 
@@ -116,7 +124,8 @@ static void drivers() {
 }
 
 static Task counting(rs::Dispatcher &dispatcher, const rs::Client &client, int rounds, std::atomic<int> &ended) {
-    for (int i = 0; i < rounds; ++i) CHECK_INT((co_await dispatcher.awaited(client, rs::list("ECHO", i))).as<int>(), i);
+    for (int i = 0; i < rounds; ++i)
+        CHECK_INT((co_await dispatcher.awaited(client, rs::list("ECHO", i))).as<int>(), i);
     ++ended;
 }
 
@@ -140,7 +149,8 @@ static void many() {
     }
 }
 
-static Task late(rs::Dispatcher &dispatcher, const rs::Client &client, const rs::Script &script, std::atomic<bool> &over) {
+static Task late(rs::Dispatcher &dispatcher, const rs::Client &client, const rs::Script &script,
+                 std::atomic<bool> &over) {
     rs::CallOptions impatient;
     impatient.timeout = 20ms;
     const rs::Result<rs::Reply> missed = co_await dispatcher.try_awaited(script, rs::list(), rs::list(), impatient);

@@ -1,5 +1,5 @@
-// Every function and template of the headers, made use of so that a compiler looks at all of them. Compiled only, by each compiler, in each
-// standard, with and without exceptions.
+// Every function and template of the headers, made use of so that a compiler looks at all of them. Compiled only, by
+// each compiler, in each standard, with and without exceptions.
 #include <rs_script_async.hpp>
 
 #include <array>
@@ -21,7 +21,9 @@ struct Point {
 
 template <> struct rs::Conversion<Point> {
     static rs::Result<Point> of(rs::ReplyView reply) {
-        return reply.try_as<std::pair<int, int>>().transform([](const std::pair<int, int> &xy) { return Point{xy.first, xy.second}; });
+        return reply.try_as<std::pair<int, int>>().transform([](const std::pair<int, int> &xy) {
+            return Point{xy.first, xy.second};
+        });
     }
 };
 
@@ -32,7 +34,8 @@ void in(rs::Client &client) {
     const char *words[] = {"a", "b"};
     const std::vector<std::byte> bytes{std::byte{1}};
     const std::array<unsigned char, 2> more_bytes{1, 2};
-    (void)client.try_command({"INCRBY", text, 5, 1.5, 2.5F, 3.5L, -1L, 7ULL, 'x' - 'a', std::int8_t(1), std::uint8_t(2)});
+    (void)client.try_command(
+        {"INCRBY", text, 5, 1.5, 2.5F, 3.5L, -1L, 7ULL, 'x' - 'a', std::int8_t(1), std::uint8_t(2)});
     (void)client.try_command({"SET", bytes, more_bytes});
     (void)client.try_command(numbers);
     (void)client.try_command(words);
@@ -66,8 +69,9 @@ void results(rs::Client &client) {
     rs::Result<rs::Reply> reply = client.try_command({"GET", "k"});
     if (!reply) (void)(reply.error().what() + std::string(reply.error().node()));
     const std::string code = client.try_command({"GET"}).error().server_code();
-    const rs::Result<long> number =
-        client.try_command({"GET", "k"}).and_then([](const rs::Reply &got) { return got.try_as<long>(); }).transform([](long n) { return n + 1; });
+    const rs::Result<long> number = client.try_command({"GET", "k"})
+                                        .and_then([](const rs::Reply &got) { return got.try_as<long>(); })
+                                        .transform([](long n) { return n + 1; });
     (void)number.value_or(5);
     (void)number.or_else([](const rs::Error &) { return rs::Result<long>(1L); });
     (void)client.try_script_flush().and_then([] { return rs::Result<void>(); }).transform([] { return 1; });

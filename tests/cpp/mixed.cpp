@@ -1,4 +1,5 @@
-// One program of files in two standards: this is compiled twice, with and without MIXED_FIRST, and rs::Result is another type in each.
+// One program of files in two standards: this is compiled twice, with and without MIXED_FIRST, and rs::Result is
+// another type in each.
 #include <rs_script.hpp>
 
 #include "support/check.h"

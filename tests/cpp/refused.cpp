@@ -1,4 +1,5 @@
-// Misuse that must not compile, one case a macro; without a macro all compiles. DANGLING_ cases are those of which Clang warns.
+// Misuse that must not compile, one case a macro; without a macro all compiles. DANGLING_ cases are those of which
+// Clang warns.
 #include <rs_script_async.hpp>
 
 #include <string>

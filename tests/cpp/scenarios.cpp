@@ -46,7 +46,9 @@ struct Outcome {
     std::optional<std::vector<bool>> flags;
 
     rs::ReplyView reply() const { return completion ? completion->reply() : own_reply; }
-    rs::ReplyView arrived() const { return completion ? completion->arrived() : rs::ReplyView(pipeline ? pipeline->arrived() : own_reply); }
+    rs::ReplyView arrived() const {
+        return completion ? completion->arrived() : rs::ReplyView(pipeline ? pipeline->arrived() : own_reply);
+    }
 };
 
 bool is_expected(Json want, rs::ReplyView got);
@@ -93,7 +95,8 @@ bool is_expected(Json want, rs::ReplyView got) {
 bool came_to(Json want, const Outcome &got) {
     if (want && expected_type(want) == RS_REPLY_ERROR) {
         const Json arrived = field(want, "arrived");
-        return got.error && is_expected(want, *got.error) && (arrived ? is_expected(arrived, got.arrived()) : !got.arrived());
+        return got.error && is_expected(want, *got.error) &&
+               (arrived ? is_expected(arrived, got.arrived()) : !got.arrived());
     }
     if (got.error) return false;
     if (!want) return true;
@@ -101,7 +104,8 @@ bool came_to(Json want, const Outcome &got) {
     if (!got.flags) return is_expected(want, got.reply());
     const std::vector<Json> flags = elements_of(want);
     for (std::size_t i = 0; i < flags.size(); ++i)
-        if (!cJSON_IsBool(flags[i]) || i >= got.flags->size() || cJSON_IsTrue(flags[i]) != (*got.flags)[i]) return false;
+        if (!cJSON_IsBool(flags[i]) || i >= got.flags->size() || cJSON_IsTrue(flags[i]) != (*got.flags)[i])
+            return false;
     return cJSON_IsArray(want) && flags.size() == got.flags->size();
 }
 
@@ -157,7 +161,8 @@ private:
             }
             if (came_to(want, got)) return;
             if (left_ms-- == 0)
-                step_failed(scenario_, number, step, (got.error ? got.arrived() : got.reply()).get(), got.error ? got.error->status_name() : "RS_OK",
+                step_failed(scenario_, number, step, (got.error ? got.arrived() : got.reply()).get(),
+                            got.error ? got.error->status_name() : "RS_OK",
                             got.error ? got.error->what() : got.text.value_or("").c_str());
             pause_ms(1);
         }
@@ -184,10 +189,12 @@ private:
             command(client, options, step, queue, tag, got);
         } else if (verb == "pipeline") {
             const bool is_repaired = has_flag(step, "repairUnordered");
-            exec(client, client.pipeline(is_repaired ? RS_PIPELINE_REPAIR_UNORDERED : 0), options, step, queue, tag, got);
+            exec(client, client.pipeline(is_repaired ? RS_PIPELINE_REPAIR_UNORDERED : 0), options, step, queue, tag,
+                 got);
         } else if (verb == "transaction") {
             const bool is_trusting = has_flag(step, "trustCache");
-            exec(client, client.transaction(is_trusting ? RS_PIPELINE_TRUST_CACHE : 0), options, step, queue, tag, got);
+            exec(client, client.transaction(is_trusting ? RS_PIPELINE_TRUST_CACHE : 0), options, step, queue, tag,
+                 got);
         } else if (verb == "load") {
             sender.script_load(script(client, step));
         } else if (verb == "exists") {
@@ -212,9 +219,11 @@ private:
         } else if (verb == "await") {
             await(tags_.at(text_field(step, "call", "")), got);
         } else if (verb == "outside" || verb == "until") {
-            command(bystanders_.at(static_cast<std::size_t>(number_field(step, "server"))), options, step, nullptr, 0, got);
+            command(bystanders_.at(static_cast<std::size_t>(number_field(step, "server"))), options, step, nullptr, 0,
+                    got);
         } else if (verb == "server") {
-            happens(text_field(step, "event", ""), servers_.at(static_cast<std::size_t>(number_field(step, "server"))));
+            happens(text_field(step, "event", ""),
+                    servers_.at(static_cast<std::size_t>(number_field(step, "server"))));
         } else {
             FAIL("a step of a kind that is not known: %s", cJSON_PrintUnformatted(step));
         }
@@ -226,21 +235,23 @@ private:
         return rs::Script(client, text_of(source), rs::ScriptOptions{has_flag(call, "idempotent"), ""});
     }
 
-    static void call(const rs::Client &client, const rs::CallOptions &options, Json step, const rs::Queue *queue, std::uint64_t tag, Outcome &got) {
+    static void call(const rs::Client &client, const rs::CallOptions &options, Json step, const rs::Queue *queue,
+                     std::uint64_t tag, Outcome &got) {
         const rs::Script script = Run::script(client, step);
         const Texts keys = texts_of(field(step, "keys")), args = texts_of(field(step, "args"));
         if (queue) script.submit(*queue, tag, keys, args, options);
         else got.own_reply = script.call(keys, args, options);
     }
 
-    static void command(const rs::Client &client, const rs::CallOptions &options, Json step, const rs::Queue *queue, std::uint64_t tag, Outcome &got) {
+    static void command(const rs::Client &client, const rs::CallOptions &options, Json step, const rs::Queue *queue,
+                        std::uint64_t tag, Outcome &got) {
         const Texts words = texts_of(field(step, "words"));
         if (queue) client.submit(*queue, tag, words, options);
         else got.own_reply = client.command(words, options);
     }
 
-    static void exec(const rs::Client &client, rs::Pipeline pipeline, const rs::CallOptions &options, Json step, const rs::Queue *queue,
-                     std::uint64_t tag, Outcome &got) {
+    static void exec(const rs::Client &client, rs::Pipeline pipeline, const rs::CallOptions &options, Json step,
+                     const rs::Queue *queue, std::uint64_t tag, Outcome &got) {
         for (Json item : elements_of(field(step, "items"))) {
             const Texts keys = texts_of(field(item, "keys")), args = texts_of(field(item, "args"));
             rs::CallOptions reading;

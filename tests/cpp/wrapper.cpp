@@ -107,8 +107,9 @@ static void no_heap_for_few_arguments() {
 
 static void replies() {
     rs::Client client(server_url(one));
-    rs::Script script(client, "redis.setresp(3) return {1, 'two\\0', false, {3, {4}}, {double = 1.5}, {map = {k = 'v'}}, true,"
-                              "{verbatim_string = {string = 't', format = 'txt'}}, {err = 'E x'}}");
+    rs::Script script(client,
+                      "redis.setresp(3) return {1, 'two\\0', false, {3, {4}}, {double = 1.5}, {map = {k = 'v'}}, true,"
+                      "{verbatim_string = {string = 't', format = 'txt'}}, {err = 'E x'}}");
     rs::Reply reply = script.call({}, {});
     CHECK(reply && reply.type() == RS_REPLY_ARRAY && reply.size() == 9);
     CHECK_INT(reply[0].integer(), 1);
@@ -204,7 +205,8 @@ static void exceptions_and_results() {
     rs::Reply reply = std::move(result).value();
     CHECK(reply.string() == "x");
     CHECK_INT(rs::Client::try_open("http://x").error().status(), RS_ERR_INVALID_URL);
-    CHECK_INT(rs::Script::try_register("", rs::ScriptOptions{false, "two\nlines"}).error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(rs::Script::try_register("", rs::ScriptOptions{false, "two\nlines"}).error().status(),
+              RS_ERR_INVALID_ARGUMENT);
     CHECK_INT(client.try_script_kill().error().status(), RS_ERR_SERVER);
     CHECK(client.try_kill().error().server_code() == "NOTBUSY");
     CHECK(thrown_by([&] { client.kill(); }).server_code() == "NOTBUSY");
@@ -215,9 +217,11 @@ static void exceptions_and_results() {
     for (const std::chrono::milliseconds wrong : {0ms, -1ms, std::chrono::milliseconds::max()}) {
         rs::CallOptions options;
         options.timeout = wrong;
-        for (const rs::Error &refused : {client.try_with(options).error(), client.try_command({"PING"}, options).error(),
-                                         failing.try_call({}, {}, options).error(), client.pipeline().try_exec(options).error()})
-            CHECK(refused.status() == RS_ERR_INVALID_ARGUMENT && refused.is_not_executed() && refused.reason() == RS_REASON_ARGUMENT);
+        for (const rs::Error &refused :
+             {client.try_with(options).error(), client.try_command({"PING"}, options).error(),
+              failing.try_call({}, {}, options).error(), client.pipeline().try_exec(options).error()})
+            CHECK(refused.status() == RS_ERR_INVALID_ARGUMENT && refused.is_not_executed() &&
+                  refused.reason() == RS_REASON_ARGUMENT);
     }
 }
 
@@ -265,14 +269,16 @@ static void pipelines_that_fail() {
     rs::Script multiply(client, multiply_lua), broken(client, "return return"), shebang(client, "#!lua\nreturn 1");
     rs::Pipeline pipeline = client.pipeline();
     CHECK(!rs::ReplyView().error());
-    rs::Reply replies = pipeline.command({"SET", "foo", "5"}).script(broken, {}, {}).command({"LPUSH", "foo", "x"}).exec();
+    rs::Reply replies =
+        pipeline.command({"SET", "foo", "5"}).script(broken, {}, {}).command({"LPUSH", "foo", "x"}).exec();
     CHECK(!replies.error() && !replies[0].error() && !replies[3].error());
     std::optional<rs::Error> error = replies[1].error();
     CHECK(error && error->status() == RS_ERR_COMPILE && error->is_not_executed());
     CHECK_HOLDS(error->what(), "item 1 (EVALSHA): ");
     error = replies[2].error();
     replies = rs::Reply();
-    CHECK(error && error->status() == RS_ERR_SERVER && error->server_code() == "WRONGTYPE" && !error->is_not_executed());
+    CHECK(error && error->status() == RS_ERR_SERVER && error->server_code() == "WRONGTYPE" &&
+          !error->is_not_executed());
     CHECK_HOLDS(error->what(), "item 2 (LPUSH): WRONGTYPE");
 
     // What is refused leaves the pipeline as it was.
@@ -350,8 +356,10 @@ static void options_and_log() {
     CHECK(wrong.error() && wrong.error()->status() == RS_ERR_INVALID_OPTION);
     CHECK_INT(rs::Client::try_open(server_url(one), wrong).error().status(), RS_ERR_INVALID_OPTION);
     for (const std::chrono::milliseconds time : {-1ms, std::chrono::milliseconds::min()}) {
-        CHECK(rs::Options().call_timeout(time).error() && rs::Options().connect_timeout(time).error() && rs::Options().silence_timeout(time).error());
-        CHECK(rs::Options().keepalive(time).error() && rs::Options().reconnect_backoff(time, 1s).error() && rs::Options().reconnect_backoff(1s, time).error());
+        CHECK(rs::Options().call_timeout(time).error() && rs::Options().connect_timeout(time).error() &&
+              rs::Options().silence_timeout(time).error());
+        CHECK(rs::Options().keepalive(time).error() && rs::Options().reconnect_backoff(time, 1s).error() &&
+              rs::Options().reconnect_backoff(1s, time).error());
     }
     CHECK_INT(thrown_by([&] { rs::Client client(server_url(one), wrong); }).status(), RS_ERR_INVALID_OPTION);
     rs::Client lazy("unix:///nowhere/at/all", rs::Options().lazy_connect(true).reconnect_attempts(1));
@@ -400,15 +408,16 @@ static void routes_and_urls() {
     rs::Script script("return 7");
     const std::string_view address = std::string_view(server_tcp_url(two)).substr(8);
     // A single server is where they all lead.
-    for (const rs::Route &route : {rs::Route(), rs::Route::any(), rs::Route::key(std::string_view("a\0b", 3)), rs::Route::key({}), rs::Route::slot(16383),
-                                   rs::Route::node(address)}) {
+    for (const rs::Route &route : {rs::Route(), rs::Route::any(), rs::Route::key(std::string_view("a\0b", 3)),
+                                   rs::Route::key({}), rs::Route::slot(16383), rs::Route::node(address)}) {
         rs::CallOptions options;
         options.route = route;
         const rs::Client view = client.with(options);
         CHECK(script.call(view, {}, {}).integer() == 7 && script.call(client, {}, {}, options).integer() == 7);
         options.read_only = true;
         options.read_from = RS_READ_FROM_PREFER_REPLICA;
-        CHECK(script.call(client, {}, {}, options).integer() == 7 && client.command({"ECHO", 7}, options).as<int>() == 7);
+        CHECK(script.call(client, {}, {}, options).integer() == 7 &&
+              client.command({"ECHO", 7}, options).as<int>() == 7);
     }
     rs::CallOptions all, wrong_slot, nobody, unknown;
     all.route = rs::Route::all();
@@ -429,7 +438,11 @@ static void routes_and_urls() {
     CHECK_INT(client.try_with(all).error().status(), RS_ERR_INVALID_ARGUMENT);
 
     rs::Options lazy;
-    lazy.lazy_connect(true).client_info(false).probe_transactions(false).read_from(RS_READ_FROM_REPLICA).map_address("10.0.0.1:1", "[::1]:2");
+    lazy.lazy_connect(true)
+        .client_info(false)
+        .probe_transactions(false)
+        .read_from(RS_READ_FROM_REPLICA)
+        .map_address("10.0.0.1:1", "[::1]:2");
     CHECK(rs::Client::try_open("redis+cluster://a,b:7000", lazy).has_value());
     lazy.sentinel_username("watcher");
     CHECK(says(rs::Client::try_open("redis+sentinel://a/service", lazy).error(), "sentinel_password"));

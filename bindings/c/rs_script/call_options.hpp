@@ -15,8 +15,8 @@
 
 namespace rs {
 
-// Where a call goes that has no keys, or a command whose keys the library does not know. Keys go before it. On a client of a single server it
-// changes nothing.
+// Where a call goes that has no keys, or a command whose keys the library does not know. Keys go before it. On a
+// client of a single server it changes nothing.
 class Route {
 public:
     // Where the client's own route leads.
@@ -31,11 +31,12 @@ public:
     // To the primary that has this slot, 0 to 16383.
     static Route slot(std::uint16_t slot) { return Route(RS_ROUTE_SLOT, slot); }
 
-    // To a server, by its `host:port`; a replica's will do. Whether there is such a server shows when it is called: RS_ERR_NO_ROUTE.
+    // To a server, by its `host:port`; a replica's will do. Whether there is such a server shows when it is called:
+    // RS_ERR_NO_ROUTE.
     static Route node(std::string_view node) { return Route(RS_ROUTE_NODE, 0, node); }
 
-    // To all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none has an error there, see
-    // ReplyView::error. Not for pipelines and transactions: RS_ERR_NO_ROUTE.
+    // To all primaries side by side. The reply is a map from each one's `host:port` to its reply; one that gave none
+    // has an error there, see ReplyView::error. Not for pipelines and transactions: RS_ERR_NO_ROUTE.
     static Route all() { return Route(RS_ROUTE_ALL); }
 
     // One of the RS_ROUTE_ numbers.
@@ -49,17 +50,19 @@ private:
 
     std::int32_t kind_ = RS_ROUTE_DEFAULT;
     std::uint32_t slot_ = 0;
-    std::vector<char> to_; // no std::string: GCC 12 moves aggregates behind co_await byte by byte, and a string refers to itself
+    std::vector<char>
+        to_; // no std::string: GCC 12 moves aggregates behind co_await byte by byte, and a string refers to itself
 };
 
 // What a call has of its own; what is not set is the client's. From C++20 on:
 //
 //     script.call({"k"}, {5}, {.read_only = true, .timeout = 50ms});
 //
-// An item of a pipeline has read_only and idempotent alone, a pipeline that is executed all but read_only, a client the last three.
+// An item of a pipeline has read_only and idempotent alone, a pipeline that is executed all but read_only, a client
+// the last three.
 struct CallOptions {
-    // The call only reads. A script is stopped by the server at its first write; of a command you vouch for it. It is sent again when its
-    // reply was lost, and may be run by replicas: see read_from.
+    // The call only reads. A script is stopped by the server at its first write; of a command you vouch for it. It is
+    // sent again when its reply was lost, and may be run by replicas: see read_from.
     Flag read_only = false;
 
     // The call may safely run twice: it is sent again when its reply was lost.
@@ -103,7 +106,9 @@ template <class Call> rs_status with_options(const CallOptions &options, Call ca
 }
 
 // Why options cannot be used, as far as the C library cannot see it.
-inline bool is_timeless(const CallOptions &options) noexcept { return options.timeout && options.timeout->count() <= 0; }
+inline bool is_timeless(const CallOptions &options) noexcept {
+    return options.timeout && options.timeout->count() <= 0;
+}
 
 inline Error timeless() {
     return Error(RS_ERR_INVALID_ARGUMENT, "the timeout is not above 0; nothing was sent", RS_REASON_ARGUMENT, true);
@@ -114,7 +119,8 @@ template <class Call> Result<Reply> reply_of(const CallOptions &options, Call ca
     if (is_timeless(options)) return timeless();
     rs_reply *reply = nullptr;
     rs_error *error = nullptr;
-    const rs_status status = with_options(options, [&](const rs_call_options *native) { return call(native, &reply, &error); });
+    const rs_status status =
+        with_options(options, [&](const rs_call_options *native) { return call(native, &reply, &error); });
     if (status != RS_OK) return Error(error);
     return Reply(reply);
 }
@@ -123,7 +129,8 @@ template <class Call> Result<Reply> reply_of(const CallOptions &options, Call ca
 template <class Call> Result<void> success_of(const CallOptions &options, Call call) {
     if (is_timeless(options)) return timeless();
     rs_error *error = nullptr;
-    const rs_status status = with_options(options, [&](const rs_call_options *native) { return call(native, &error); });
+    const rs_status status =
+        with_options(options, [&](const rs_call_options *native) { return call(native, &error); });
     if (status != RS_OK) return Error(error);
     return {};
 }

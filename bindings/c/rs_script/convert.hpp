@@ -9,7 +9,8 @@
 //   std::optional<T>                      nil, or what T is of
 //   std::vector, list, deque, ...         an array or set
 //   std::set, unordered_set               an array or set
-//   std::map, unordered_map, ...          a map (RESP3); an array of keys and values in turn (RESP2), or of arrays of a key and a value
+//   std::map, unordered_map, ...          a map (RESP3); an array of keys and values in turn (RESP2), or of arrays of
+//                                         a key and a value
 //   std::vector<std::pair<K, V>>          the same, in the server's order
 //   std::pair, tuple, array               an array of exactly so many elements
 //
@@ -17,12 +18,13 @@
 //
 //     template <> struct rs::Conversion<Point> {
 //         static rs::Result<Point> of(rs::ReplyView reply) {
-//             return reply.try_as<std::pair<int, int>>().transform([](auto xy) { return Point{xy.first, xy.second}; });
+//             return reply.try_as<std::pair<int, int>>().transform(
+//                 [](auto xy) { return Point{xy.first, xy.second}; });
 //         }
 //     };
 //
-// What does not fit is an Error of status RS_ERR_INVALID_ARGUMENT. It says where, what was found, and what was wanted, and never the value:
-// "element 1 of the reply is an array, not an integer". An error reply is its own Error.
+// What does not fit is an Error of status RS_ERR_INVALID_ARGUMENT. It says where, what was found, and what was wanted,
+// and never the value: "element 1 of the reply is an array, not an integer". An error reply is its own Error.
 
 #ifndef RS_SCRIPT_CONVERT_HPP
 #define RS_SCRIPT_CONVERT_HPP
@@ -66,8 +68,9 @@ template <class T> inline constexpr bool is_set<T, std::void_t<typename T::key_t
 
 template <class T, class = void> inline constexpr bool is_list = false;
 template <class T>
-inline constexpr bool is_list<
-    T, std::void_t<typename T::value_type, decltype(std::declval<T &>().push_back(std::declval<typename T::value_type>()))>> = true;
+inline constexpr bool is_list<T, std::void_t<typename T::value_type, decltype(std::declval<T &>().push_back(
+                                                                         std::declval<typename T::value_type>()))>> =
+    true;
 
 template <class T, class = void> inline constexpr bool is_tuple = false;
 template <class T> inline constexpr bool is_tuple<T, std::void_t<decltype(std::tuple_size<T>::value)>> = true;
@@ -81,7 +84,8 @@ template <class A> inline constexpr bool is_byte_string<std::vector<std::byte, A
 template <class T> inline constexpr bool is_convertible_from_reply = false;
 
 // What holds elements, and is then no key or value that stands alone.
-template <class T> inline constexpr bool is_aggregate = is_map<T> || is_set<T> || is_tuple<T> || (is_list<T> && !std::is_same_v<T, std::string>);
+template <class T> inline constexpr bool is_aggregate = is_map<T> || is_set<T> || is_tuple<T> ||
+                                                        (is_list<T> && !std::is_same_v<T, std::string>);
 
 inline const char *type_name(std::int32_t type) noexcept {
     switch (type) {
@@ -114,12 +118,13 @@ struct Path {
 // `more`: what there is to say about what was found, beyond its type.
 inline Error unfit(ReplyView reply, const Path *path, const std::string &wanted, const char *more = "") {
     if (std::optional<Error> error = reply.error()) return *std::move(error);
-    return Error(RS_ERR_INVALID_ARGUMENT,
-                 (path ? path->text() : std::string("the reply")) + " is " + type_name(reply.type()) + more + ", not " + wanted);
+    return Error(RS_ERR_INVALID_ARGUMENT, (path ? path->text() : std::string("the reply")) + " is " +
+                                              type_name(reply.type()) + more + ", not " + wanted);
 }
 
 inline bool has_text(std::int32_t type) noexcept {
-    return type == RS_REPLY_STRING || type == RS_REPLY_STATUS || type == RS_REPLY_VERBATIM || type == RS_REPLY_BIG_NUMBER;
+    return type == RS_REPLY_STRING || type == RS_REPLY_STATUS || type == RS_REPLY_VERBATIM ||
+           type == RS_REPLY_BIG_NUMBER;
 }
 
 // The whole text as a number; none where it is something else or out of the type's range.
@@ -129,10 +134,12 @@ template <class T> std::optional<T> number_in(std::string_view text) {
     if constexpr (std::is_floating_point_v<T>) {
         const bool is_negative = !text.empty() && text.front() == '-';
         const std::string_view word = text.substr(is_negative ? 1 : 0);
-        if (word == "inf") return is_negative ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::infinity();
+        if (word == "inf")
+            return is_negative ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::infinity();
         if (word == "nan") return std::numeric_limits<T>::quiet_NaN();
         // What a stream would take besides: blanks in front, a plus, hexadecimal digits.
-        if (word.empty() || word.find_first_not_of("0123456789.eE+-") != std::string_view::npos || word.front() == '+') return std::nullopt;
+        if (word.empty() || word.find_first_not_of("0123456789.eE+-") != std::string_view::npos || word.front() == '+')
+            return std::nullopt;
         if (!read_floating_text(std::string(text), number)) return std::nullopt;
         return number;
     } else
@@ -150,7 +157,9 @@ template <class T> Result<T> read(ReplyView reply, const Path *path);
 template <class T> Result<T> read_integer(ReplyView reply, const Path *path) {
     using Limits = std::numeric_limits<T>;
     const auto fails = [&](const char *more) {
-        return unfit(reply, path, "an integer from " + std::to_string(Limits::min()) + " to " + std::to_string(Limits::max()), more);
+        return unfit(reply, path,
+                     "an integer from " + std::to_string(Limits::min()) + " to " + std::to_string(Limits::max()),
+                     more);
     };
     if (reply.type() == RS_REPLY_INTEGER) {
         const std::int64_t value = reply.integer();
@@ -203,7 +212,8 @@ template <class K> bool has_nested_pairs(ReplyView reply) noexcept {
 
 // Whether the elements are keys and values, in turn or in arrays of both.
 template <class K> bool has_pairs(ReplyView reply) noexcept {
-    return reply.type() == RS_REPLY_MAP || (reply.type() == RS_REPLY_ARRAY && (reply.size() % 2 == 0 || has_nested_pairs<K>(reply)));
+    return reply.type() == RS_REPLY_MAP ||
+           (reply.type() == RS_REPLY_ARRAY && (reply.size() % 2 == 0 || has_nested_pairs<K>(reply)));
 }
 
 template <class T, class K, class V, class Add> Result<T> read_pairs(ReplyView reply, const Path *path, Add add) {
@@ -230,8 +240,10 @@ template <class T, class K, class V, class Add> Result<T> read_pairs(ReplyView r
 template <class T> Result<T> read_map(ReplyView reply, const Path *path) {
     using K = typename T::key_type;
     using V = typename T::mapped_type;
-    if (!has_pairs<K>(reply)) return unfit(reply, path, "a map", reply.type() == RS_REPLY_ARRAY ? " of an odd number of elements" : "");
-    return read_pairs<T, K, V>(reply, path, [](T &map, K &&key, V &&value) { map.emplace(std::move(key), std::move(value)); });
+    if (!has_pairs<K>(reply))
+        return unfit(reply, path, "a map", reply.type() == RS_REPLY_ARRAY ? " of an odd number of elements" : "");
+    return read_pairs<T, K, V>(reply, path,
+                               [](T &map, K &&key, V &&value) { map.emplace(std::move(key), std::move(value)); });
 }
 
 template <class T> Result<T> read_list(ReplyView reply, const Path *path) {
@@ -249,10 +261,12 @@ template <class T> Result<T> read_list(ReplyView reply, const Path *path) {
     return read_elements<T>(reply, path);
 }
 
-template <class T, std::size_t... Index> Result<T> read_tuple(ReplyView reply, const Path *path, std::index_sequence<Index...>) {
+template <class T, std::size_t... Index>
+Result<T> read_tuple(ReplyView reply, const Path *path, std::index_sequence<Index...>) {
     const std::string wanted = "an array of " + std::to_string(sizeof...(Index));
     if (reply.type() != RS_REPLY_ARRAY) return unfit(reply, path, wanted);
-    if (reply.size() != sizeof...(Index)) return unfit(reply, path, wanted, (" of " + std::to_string(reply.size())).c_str());
+    if (reply.size() != sizeof...(Index))
+        return unfit(reply, path, wanted, (" of " + std::to_string(reply.size())).c_str());
     std::optional<Error> failed;
     std::tuple<std::optional<std::tuple_element_t<Index, T>>...> values;
     [[maybe_unused]] const auto one = [&](auto &into, std::size_t index) {
@@ -297,7 +311,8 @@ template <class T> Result<T> read(ReplyView reply, const Path *path) {
     } else if constexpr (is_tuple<T>) {
         return read_tuple<T>(reply, path, std::make_index_sequence<std::tuple_size_v<T>>());
     } else {
-        static_assert(is_convertible_from_reply<T>, "a reply does not convert to this type; specialize rs::Conversion for it");
+        static_assert(is_convertible_from_reply<T>,
+                      "a reply does not convert to this type; specialize rs::Conversion for it");
     }
 }
 

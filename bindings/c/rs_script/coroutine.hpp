@@ -67,9 +67,9 @@ private:
 
 } // namespace detail
 
-// A call under way, to be waited for once, by one coroutine: `rs::Reply reply = co_await call;`. Who does not wait learns nothing; the call goes on.
-// It is not moved while a coroutine waits for it. A coroutine that is destroyed while it waits must be so where it would go on otherwise: on the
-// thread that runs the Dispatcher.
+// A call under way, to be waited for once, by one coroutine: `rs::Reply reply = co_await call;`. Who does not wait
+// learns nothing; the call goes on. It is not moved while a coroutine waits for it. A coroutine that is destroyed
+// while it waits must be so where it would go on otherwise: on the thread that runs the Dispatcher.
 class [[nodiscard]] TryAwaited {
 public:
     TryAwaited(TryAwaited &&other) noexcept = default;
@@ -95,7 +95,8 @@ public:
 
 private:
     friend class Dispatcher;
-    TryAwaited(std::shared_ptr<detail::Rendezvous> meeting, CallId id) noexcept : meeting_(std::move(meeting)), id_(id) {}
+    TryAwaited(std::shared_ptr<detail::Rendezvous> meeting, CallId id) noexcept
+        : meeting_(std::move(meeting)), id_(id) {}
 
     std::shared_ptr<detail::Rendezvous> meeting_;
     CallId id_;
@@ -120,7 +121,8 @@ template <class Awaiting, class Submit> Awaiting Dispatcher::awaiting(Submit sub
     return Awaiting(TryAwaited(std::move(meeting), CallId()));
 }
 
-inline Awaited Dispatcher::awaited(const ScriptOn &script, const Strings &keys, const Strings &args, const CallOptions &options) {
+inline Awaited Dispatcher::awaited(const ScriptOn &script, const Strings &keys, const Strings &args,
+                                   const CallOptions &options) {
     return awaiting<Awaited>([&](std::uint64_t tag) { return script.try_submit(queue_, tag, keys, args, options); });
 }
 
@@ -132,8 +134,10 @@ inline Awaited Dispatcher::awaited(Pipeline &pipeline, const CallOptions &option
     return awaiting<Awaited>([&](std::uint64_t tag) { return pipeline.try_submit(queue_, tag, options); });
 }
 
-inline TryAwaited Dispatcher::try_awaited(const ScriptOn &script, const Strings &keys, const Strings &args, const CallOptions &options) {
-    return awaiting<TryAwaited>([&](std::uint64_t tag) { return script.try_submit(queue_, tag, keys, args, options); });
+inline TryAwaited Dispatcher::try_awaited(const ScriptOn &script, const Strings &keys, const Strings &args,
+                                          const CallOptions &options) {
+    return awaiting<TryAwaited>(
+        [&](std::uint64_t tag) { return script.try_submit(queue_, tag, keys, args, options); });
 }
 
 inline TryAwaited Dispatcher::try_awaited(const Client &client, const Strings &argv, const CallOptions &options) {

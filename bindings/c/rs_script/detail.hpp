@@ -1,4 +1,5 @@
-// What the headers of rs_script for C++ have in common: handles of the C library, and what the compiler knows. Nothing here is for programs.
+// What the headers of rs_script for C++ have in common: handles of the C library, and what the compiler knows. Nothing
+// here is for programs.
 
 #ifndef RS_SCRIPT_DETAIL_HPP
 #define RS_SCRIPT_DETAIL_HPP

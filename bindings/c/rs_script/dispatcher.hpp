@@ -83,7 +83,8 @@ public:
     // Of a call that was not accepted: without exceptions a promise may not be broken.
     ~FutureEnding() override {
         if constexpr (!std::is_same_v<Value, Reply>) {
-            if (!has_ended_) promise_.set_value(Error(RS_ERR_CLOSED, "the call was not accepted", RS_REASON_CLOSED, true));
+            if (!has_ended_)
+                promise_.set_value(Error(RS_ERR_CLOSED, "the call was not accepted", RS_REASON_CLOSED, true));
         }
     }
 
@@ -124,19 +125,21 @@ class TryAwaited;
 //
 // - Driver::caller: run_once and run do, on the thread that calls these. (A client's thread reads the replies.)
 // - Driver::own_thread: a thread of the Dispatcher's own does.
-// - Driver::event_loop: as Driver::caller, and no other thread works for it, not even a client's: put fd() into the loop, and call run_once(0ms) when
+// - Driver::event_loop: as Driver::caller, and no other thread works for it, not even a client's: put fd() into the
+// loop, and call run_once(0ms) when
 //   it is readable. As long as nobody does, nothing goes on, so do not wait for a future on that thread.
 //
-// Calls are submitted by any thread. call, command and exec take a function behind all else, which is called with a Result<Reply>, or with a
-// Completion, which also has what a broken pipeline has got; without one they give a Future. All throw, and have taken nothing, where the call
-// is not accepted: RS_ERR_QUEUE_FULL, or what is wrong with the arguments. Their twins named try_ return that; their futures give a
-// Result<Reply> and throw nothing.
+// Calls are submitted by any thread. call, command and exec take a function behind all else, which is called with a
+// Result<Reply>, or with a Completion, which also has what a broken pipeline has got; without one they give a Future.
+// All throw, and have taken nothing, where the call is not accepted: RS_ERR_QUEUE_FULL, or what is wrong with the
+// arguments. Their twins named try_ return that; their futures give a Result<Reply> and throw nothing.
 class Dispatcher {
 public:
     enum class Driver { caller, own_thread, event_loop };
 
     // For up to `capacity` calls that are under way; above 0.
-    explicit Dispatcher(std::size_t capacity, Driver driver = Driver::caller) : Dispatcher(new_queue(capacity, driver).value()) {
+    explicit Dispatcher(std::size_t capacity, Driver driver = Driver::caller)
+        : Dispatcher(new_queue(capacity, driver).value()) {
         if (driver == Driver::own_thread) start_thread().value();
     }
     static Result<std::unique_ptr<Dispatcher>> try_new(std::size_t capacity, Driver driver = Driver::caller) {
@@ -164,8 +167,10 @@ public:
         for (;;) {
             std::unique_ptr<detail::Ending> left = take_any();
             if (!left) break;
-            let_go(std::move(left), Completion(0, Error(RS_ERR_INDETERMINATE, "the Dispatcher went before the call had ended; the server may execute it",
-                                                        RS_REASON_CLOSED)));
+            let_go(std::move(left),
+                   Completion(0, Error(RS_ERR_INDETERMINATE,
+                                       "the Dispatcher went before the call had ended; the server may execute it",
+                                       RS_REASON_CLOSED)));
         }
     }
 
@@ -174,27 +179,36 @@ public:
     CallId call(const ScriptOn &script, const Strings &keys, const Strings &args, Done done) {
         return call(script, keys, args, CallOptions(), std::move(done));
     }
-    template <class Done, detail::if_done<Done> = 0>
-    CallId call(const ScriptOn &script, const Strings &keys, const Strings &args, const CallOptions &options, Done done) {
+    template <class Done, detail::if_done<Done> = 0> CallId call(const ScriptOn &script, const Strings &keys,
+                                                                 const Strings &args, const CallOptions &options,
+                                                                 Done done) {
         return try_call(script, keys, args, options, std::move(done)).value();
     }
-    Future<Reply> call(const ScriptOn &script, const Strings &keys, const Strings &args, const CallOptions &options = {}) {
-        return with_future<Reply>([&](std::uint64_t tag) { return script.try_submit(queue_, tag, keys, args, options); }).value();
+    Future<Reply> call(const ScriptOn &script, const Strings &keys, const Strings &args,
+                       const CallOptions &options = {}) {
+        return with_future<Reply>(
+                   [&](std::uint64_t tag) { return script.try_submit(queue_, tag, keys, args, options); })
+            .value();
     }
     template <class Done, detail::if_done<Done> = 0>
     Result<CallId> try_call(const ScriptOn &script, const Strings &keys, const Strings &args, Done done) {
         return try_call(script, keys, args, CallOptions(), std::move(done));
     }
-    template <class Done, detail::if_done<Done> = 0>
-    Result<CallId> try_call(const ScriptOn &script, const Strings &keys, const Strings &args, const CallOptions &options, Done done) {
-        return with_function(std::move(done), [&](std::uint64_t tag) { return script.try_submit(queue_, tag, keys, args, options); });
+    template <class Done, detail::if_done<Done> = 0> Result<CallId> try_call(const ScriptOn &script,
+                                                                             const Strings &keys, const Strings &args,
+                                                                             const CallOptions &options, Done done) {
+        return with_function(std::move(done),
+                             [&](std::uint64_t tag) { return script.try_submit(queue_, tag, keys, args, options); });
     }
-    Result<Future<Result<Reply>>> try_call(const ScriptOn &script, const Strings &keys, const Strings &args, const CallOptions &options = {}) {
-        return with_future<Result<Reply>>([&](std::uint64_t tag) { return script.try_submit(queue_, tag, keys, args, options); });
+    Result<Future<Result<Reply>>> try_call(const ScriptOn &script, const Strings &keys, const Strings &args,
+                                           const CallOptions &options = {}) {
+        return with_future<Result<Reply>>(
+            [&](std::uint64_t tag) { return script.try_submit(queue_, tag, keys, args, options); });
     }
 
     // Sends a command.
-    template <class Done, detail::if_done<Done> = 0> CallId command(const Client &client, const Strings &argv, Done done) {
+    template <class Done, detail::if_done<Done> = 0>
+    CallId command(const Client &client, const Strings &argv, Done done) {
         return command(client, argv, CallOptions(), std::move(done));
     }
     template <class Done, detail::if_done<Done> = 0>
@@ -202,63 +216,76 @@ public:
         return try_command(client, argv, options, std::move(done)).value();
     }
     Future<Reply> command(const Client &client, const Strings &argv, const CallOptions &options = {}) {
-        return with_future<Reply>([&](std::uint64_t tag) { return client.try_submit(queue_, tag, argv, options); }).value();
+        return with_future<Reply>([&](std::uint64_t tag) { return client.try_submit(queue_, tag, argv, options); })
+            .value();
     }
-    template <class Done, detail::if_done<Done> = 0> Result<CallId> try_command(const Client &client, const Strings &argv, Done done) {
+    template <class Done, detail::if_done<Done> = 0>
+    Result<CallId> try_command(const Client &client, const Strings &argv, Done done) {
         return try_command(client, argv, CallOptions(), std::move(done));
     }
     template <class Done, detail::if_done<Done> = 0>
     Result<CallId> try_command(const Client &client, const Strings &argv, const CallOptions &options, Done done) {
-        return with_function(std::move(done), [&](std::uint64_t tag) { return client.try_submit(queue_, tag, argv, options); });
+        return with_function(std::move(done),
+                             [&](std::uint64_t tag) { return client.try_submit(queue_, tag, argv, options); });
     }
-    Result<Future<Result<Reply>>> try_command(const Client &client, const Strings &argv, const CallOptions &options = {}) {
-        return with_future<Result<Reply>>([&](std::uint64_t tag) { return client.try_submit(queue_, tag, argv, options); });
+    Result<Future<Result<Reply>>> try_command(const Client &client, const Strings &argv,
+                                              const CallOptions &options = {}) {
+        return with_future<Result<Reply>>(
+            [&](std::uint64_t tag) { return client.try_submit(queue_, tag, argv, options); });
     }
 
     // Executes a pipeline or transaction, which is empty once it is accepted.
     template <class Done, detail::if_done<Done> = 0> CallId exec(Pipeline &pipeline, Done done) {
         return exec(pipeline, CallOptions(), std::move(done));
     }
-    template <class Done, detail::if_done<Done> = 0> CallId exec(Pipeline &pipeline, const CallOptions &options, Done done) {
+    template <class Done, detail::if_done<Done> = 0>
+    CallId exec(Pipeline &pipeline, const CallOptions &options, Done done) {
         return try_exec(pipeline, options, std::move(done)).value();
     }
     Future<Reply> exec(Pipeline &pipeline, const CallOptions &options = {}) {
-        return with_future<Reply>([&](std::uint64_t tag) { return pipeline.try_submit(queue_, tag, options); }).value();
+        return with_future<Reply>([&](std::uint64_t tag) { return pipeline.try_submit(queue_, tag, options); })
+            .value();
     }
     template <class Done, detail::if_done<Done> = 0> Result<CallId> try_exec(Pipeline &pipeline, Done done) {
         return try_exec(pipeline, CallOptions(), std::move(done));
     }
     template <class Done, detail::if_done<Done> = 0>
     Result<CallId> try_exec(Pipeline &pipeline, const CallOptions &options, Done done) {
-        return with_function(std::move(done), [&](std::uint64_t tag) { return pipeline.try_submit(queue_, tag, options); });
+        return with_function(std::move(done),
+                             [&](std::uint64_t tag) { return pipeline.try_submit(queue_, tag, options); });
     }
     Result<Future<Result<Reply>>> try_exec(Pipeline &pipeline, const CallOptions &options = {}) {
-        return with_future<Result<Reply>>([&](std::uint64_t tag) { return pipeline.try_submit(queue_, tag, options); });
+        return with_future<Result<Reply>>(
+            [&](std::uint64_t tag) { return pipeline.try_submit(queue_, tag, options); });
     }
 
 #ifdef RS_SCRIPT_HAS_COROUTINES
-    // Submits at once; a coroutine waits for the reply with co_await, which gives it or throws the Error. Throws here where the call is
-    // not accepted.
+    // Submits at once; a coroutine waits for the reply with co_await, which gives it or throws the Error. Throws here
+    // where the call is not accepted.
     Awaited awaited(const ScriptOn &script, const Strings &keys, const Strings &args, const CallOptions &options = {});
     Awaited awaited(const Client &client, const Strings &argv, const CallOptions &options = {});
     Awaited awaited(Pipeline &pipeline, const CallOptions &options = {});
 
     // The same, and co_await gives a Result<Reply>, also where the call was not accepted.
-    TryAwaited try_awaited(const ScriptOn &script, const Strings &keys, const Strings &args, const CallOptions &options = {});
+    TryAwaited try_awaited(const ScriptOn &script, const Strings &keys, const Strings &args,
+                           const CallOptions &options = {});
     TryAwaited try_awaited(const Client &client, const Strings &argv, const CallOptions &options = {});
     TryAwaited try_awaited(Pipeline &pipeline, const CallOptions &options = {});
 #endif
 
-    // Ends a call that was submitted to this client, or to a handle of the same, if it is under way still. It ends as any other, in its function,
-    // future or coroutine: with RS_ERR_CANCELLED where nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may
-    // yet do so. False: it has ended already.
+    // Ends a call that was submitted to this client, or to a handle of the same, if it is under way still. It ends as
+    // any other, in its function, future or coroutine: with RS_ERR_CANCELLED where nothing was sent, with
+    // RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. False: it has ended already.
     bool cancel(const Client &client, CallId id) { return try_cancel(client, id).value(); }
     Result<bool> try_cancel(const Client &client, CallId id) {
         return client.try_cancel(queue_, id.tag).transform([](std::size_t count) { return count > 0; });
     }
 
-    // Hands over what has ended, up to `max` calls, having waited for the first: not at all with 0ms. How many there were.
-    std::size_t run_once(std::chrono::milliseconds timeout = forever, std::size_t max = 64) { return try_run_once(timeout, max).value(); }
+    // Hands over what has ended, up to `max` calls, having waited for the first: not at all with 0ms. How many there
+    // were.
+    std::size_t run_once(std::chrono::milliseconds timeout = forever, std::size_t max = 64) {
+        return try_run_once(timeout, max).value();
+    }
     Result<std::size_t> try_run_once(std::chrono::milliseconds timeout = forever, std::size_t max = 64) {
         Result<std::vector<Completion>> completions = queue_.try_poll(max, timeout);
         if (!completions) return std::move(completions).error();
@@ -283,7 +310,8 @@ public:
     // How many calls are under way or wait to be handed over.
     std::size_t size() const noexcept { return queue_.size(); }
 
-    // Readable while something waits to be handed over, or, with Driver::event_loop, to be done: then call run_once(0ms). Borrowed.
+    // Readable while something waits to be handed over, or, with Driver::event_loop, to be done: then call
+    // run_once(0ms). Borrowed.
     int fd() const noexcept { return queue_.fd(); }
 
 private:
@@ -306,7 +334,8 @@ private:
         try {
             thread_ = std::thread(work);
         } catch (const std::system_error &error) {
-            return Error(RS_ERR_RESOURCES, std::string("no thread for the Dispatcher: ") + error.what(), RS_REASON_RESOURCES, true);
+            return Error(RS_ERR_RESOURCES, std::string("no thread for the Dispatcher: ") + error.what(),
+                         RS_REASON_RESOURCES, true);
         }
 #else
         thread_ = std::thread(work);
@@ -374,7 +403,8 @@ private:
 
         void one() {
             Completion completion = std::move(completions[next++]);
-            if (const std::unique_ptr<detail::Ending> ending = dispatcher.take(completion.tag())) ending->end(std::move(completion), false);
+            if (const std::unique_ptr<detail::Ending> ending = dispatcher.take(completion.tag()))
+                ending->end(std::move(completion), false);
         }
 
         ~HandingOver() {

@@ -18,7 +18,8 @@
 
 #ifdef __cpp_lib_expected
 #include <expected>
-// Functions that return another type than before C++23 have another name for the linker, so that files of both may be in one program.
+// Functions that return another type than before C++23 have another name for the linker, so that files of both may be
+// in one program.
 #define RS_SCRIPT_RESULT_ABI [[gnu::abi_tag("cxx23")]]
 #else
 #define RS_SCRIPT_RESULT_ABI
@@ -32,9 +33,10 @@ public:
     // Takes ownership of an error of the C library.
     explicit Error(rs_error *error) : Error(std::shared_ptr<const rs_error>(error, rs_error_free)) {}
 
-    // An error of a program's or of these headers' own, for example of a reply that is not of the type that was asked for. `reason`: one of the
-    // RS_REASON_ numbers. `is_not_executed`: whether it is certain that nothing was.
-    Error(rs_status status, const std::string &message, std::int32_t reason = RS_REASON_ARGUMENT, bool is_not_executed = false)
+    // An error of a program's or of these headers' own, for example of a reply that is not of the type that was asked
+    // for. `reason`: one of the RS_REASON_ numbers. `is_not_executed`: whether it is certain that nothing was.
+    Error(rs_status status, const std::string &message, std::int32_t reason = RS_REASON_ARGUMENT,
+          bool is_not_executed = false)
         : std::runtime_error(message), status_(status), reason_(reason), is_not_executed_(is_not_executed) {}
 
     // One of the RS_ERR_ numbers.
@@ -43,9 +45,11 @@ public:
     // Its name, such as `RS_ERR_INDETERMINATE`.
     const char *status_name() const noexcept { return rs_status_name(status()); }
 
-    // The first word of the server's error text, such as `WRONGTYPE`; empty when the server did not answer. Lives as long as
-    // this error or a copy of it; of an error without a name it is a copy.
-    std::string_view server_code() const & noexcept RS_SCRIPT_LIFETIMEBOUND { return rs_error_server_code(error_.get()); }
+    // The first word of the server's error text, such as `WRONGTYPE`; empty when the server did not answer. Lives as
+    // long as this error or a copy of it; of an error without a name it is a copy.
+    std::string_view server_code() const & noexcept RS_SCRIPT_LIFETIMEBOUND {
+        return rs_error_server_code(error_.get());
+    }
     std::string server_code() const && { return rs_error_server_code(error_.get()); }
 
     // Whether the call may have been executed, or may yet be, without this side ever learning of it.
@@ -54,7 +58,9 @@ public:
     }
 
     // Whether it is certain that the call was not executed and will not be, so that it may be made again.
-    bool is_not_executed() const noexcept { return error_ ? rs_error_is_not_executed(error_.get()) : is_not_executed_; }
+    bool is_not_executed() const noexcept {
+        return error_ ? rs_error_is_not_executed(error_.get()) : is_not_executed_;
+    }
 
     // What ended the call, one of the RS_REASON_ numbers, whatever is known of its execution.
     std::int32_t reason() const noexcept { return error_ ? rs_error_reason(error_.get()) : reason_; }
@@ -62,20 +68,22 @@ public:
     // Its name, such as `RS_REASON_DEADLINE`.
     const char *reason_name() const noexcept { return rs_reason_name(reason()); }
 
-    // The item of a pipeline or transaction that it is about; of several without an answer, the first. None where it is about no one item.
+    // The item of a pipeline or transaction that it is about; of several without an answer, the first. None where it
+    // is about no one item.
     std::optional<std::size_t> index() const noexcept {
         const std::size_t index = rs_error_index(error_.get());
         return index == RS_NO_INDEX ? std::nullopt : std::optional<std::size_t>(index);
     }
 
-    // The server that it is about, as `host:port` or the path of a socket; empty where none is known. Lives as long as this error or a
-    // copy of it; of an error without a name it is a copy.
+    // The server that it is about, as `host:port` or the path of a socket; empty where none is known. Lives as long as
+    // this error or a copy of it; of an error without a name it is a copy.
     std::string_view node() const & noexcept RS_SCRIPT_LIFETIMEBOUND { return rs_error_node(error_.get()); }
     std::string node() const && { return rs_error_node(error_.get()); }
 
 private:
     // Owned before anything can throw.
-    explicit Error(std::shared_ptr<const rs_error> error) : std::runtime_error(rs_error_message(error.get())), error_(std::move(error)) {}
+    explicit Error(std::shared_ptr<const rs_error> error)
+        : std::runtime_error(rs_error_message(error.get())), error_(std::move(error)) {}
 
     std::shared_ptr<const rs_error> error_;
     rs_status status_ = RS_ERR_INTERNAL;
@@ -102,7 +110,8 @@ public:
     using error_type = Error;
 
     template <std::size_t Which, class... Value>
-    explicit ResultBase(std::in_place_index_t<Which> which, Value &&...value) : held_(which, std::forward<Value>(value)...) {}
+    explicit ResultBase(std::in_place_index_t<Which> which, Value &&...value)
+        : held_(which, std::forward<Value>(value)...) {}
 
     bool has_value() const noexcept { return held_.index() == 0; }
     explicit operator bool() const noexcept { return has_value(); }
@@ -151,10 +160,11 @@ template <class To> To failed_as(Error error) {
 
 } // namespace detail
 
-// A value or the Error why there is none: what functions named try_ return. It has the members of std::expected, and from C++23 on, where the
-// standard library has that, it is one: std::expected<T, rs::Error>. It differs in two things. value() throws the rs::Error itself, in every
-// standard. And a value that is taken of a result without a name is a value of its own, and no reference that dangles; so
-// `client.try_command({"GET", "k"})->string()` does not compile.
+// A value or the Error why there is none: what functions named try_ return. It has the members of std::expected, and
+// from C++23 on, where the standard library has that, it is one: std::expected<T, rs::Error>. It differs in two
+// things. value() throws the rs::Error itself, in every standard. And a value that is taken of a result without a name
+// is a value of its own, and no reference that dangles; so `client.try_command({"GET", "k"})->string()` does not
+// compile.
 template <class T> class [[nodiscard]] Result : public detail::ResultBase<T> {
     using Base = detail::ResultBase<T>;
 
@@ -203,7 +213,8 @@ public:
     }
     template <class F> auto and_then(F &&f) && {
         using To = std::decay_t<std::invoke_result_t<F, T>>;
-        return this->has_value() ? std::invoke(std::forward<F>(f), *std::move(*this)) : detail::failed_as<To>(Base::error());
+        return this->has_value() ? std::invoke(std::forward<F>(f), *std::move(*this))
+                                 : detail::failed_as<To>(Base::error());
     }
 
     // A Result of what the function makes of the value; the error where there is none.
@@ -211,9 +222,12 @@ public:
     template <class F> auto transform(F &&f) && { return map<T>(std::forward<F>(f), std::move(*this)); }
 
     // The value; what the function makes of the error, a Result of the same type, where there is none.
-    template <class F> Result or_else(F &&f) const & { return this->has_value() ? *this : Result(std::invoke(std::forward<F>(f), error())); }
+    template <class F> Result or_else(F &&f) const & {
+        return this->has_value() ? *this : Result(std::invoke(std::forward<F>(f), error()));
+    }
     template <class F> Result or_else(F &&f) && {
-        return this->has_value() ? std::move(*this) : Result(std::invoke(std::forward<F>(f), std::move(Base::error())));
+        return this->has_value() ? std::move(*this)
+                                 : Result(std::invoke(std::forward<F>(f), std::move(Base::error())));
     }
 
 private:
@@ -224,7 +238,8 @@ private:
     template <class Value, class F, class Self> static auto map(F &&f, Self &&self) {
         using To = std::decay_t<std::invoke_result_t<F, Value>>;
         if (!self.has_value()) return Result<To>(static_cast<const Base &>(self).error());
-        if constexpr (std::is_void_v<To>) return std::invoke(std::forward<F>(f), *std::forward<Self>(self)), Result<To>();
+        if constexpr (std::is_void_v<To>)
+            return std::invoke(std::forward<F>(f), *std::forward<Self>(self)), Result<To>();
         else return Result<To>(std::invoke(std::forward<F>(f), *std::forward<Self>(self)));
     }
 };
@@ -270,7 +285,9 @@ public:
     }
 
     // Success; what the function makes of the error, a Result<void>, where there is one.
-    template <class F> Result or_else(F &&f) const { return has_value() ? *this : Result(std::invoke(std::forward<F>(f), error())); }
+    template <class F> Result or_else(F &&f) const {
+        return has_value() ? *this : Result(std::invoke(std::forward<F>(f), error()));
+    }
 };
 
 } // namespace rs

@@ -4,8 +4,8 @@
 #define RS_SCRIPT_OPTIONS_HPP
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <new>
 #include <optional>
 #include <string>
@@ -17,8 +17,8 @@
 
 namespace rs {
 
-// What to open clients with. A builder: every function sets the option of rs_script.h that bears its name, and returns the
-// builder. A value that cannot be used is remembered: opening a client with these options fails with that error.
+// What to open clients with. A builder: every function sets the option of rs_script.h that bears its name, and returns
+// the builder. A value that cannot be used is remembered: opening a client with these options fails with that error.
 class Options {
 public:
     // Every default.
@@ -32,16 +32,21 @@ public:
     }
 
     // How long a call may take, all its attempts together; above 0; default 10 s.
-    Options &call_timeout(std::chrono::milliseconds timeout) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_call_timeout_ms, positive(timeout)); }
+    Options &call_timeout(std::chrono::milliseconds timeout) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_call_timeout_ms, positive(timeout));
+    }
 
     // When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
-    // were waiting on it for so long without a single byte coming. Above 0; wins over the URL's silence_timeout_ms; default 500 ms.
+    // were waiting on it for so long without a single byte coming. Above 0; wins over the URL's silence_timeout_ms;
+    // default 500 ms.
     Options &silence_timeout(std::chrono::milliseconds timeout) RS_SCRIPT_LIFETIMEBOUND {
         return set(rs_options_set_silence_timeout_ms, positive(timeout));
     }
 
     // The ACL user; wins over the URL's.
-    Options &username(std::string_view username) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_username, std::string(username).c_str()); }
+    Options &username(std::string_view username) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_username, std::string(username).c_str());
+    }
 
     // The password; wins over the URL's.
     Options &password(std::string_view password) RS_SCRIPT_LIFETIMEBOUND {
@@ -49,13 +54,17 @@ public:
     }
 
     // The name in CLIENT LIST; printable ASCII without spaces.
-    Options &client_name(std::string_view name) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_client_name, std::string(name).c_str()); }
+    Options &client_name(std::string_view name) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_client_name, std::string(name).c_str());
+    }
 
     // One of the RS_PROTOCOL_ numbers.
     Options &protocol(std::int32_t protocol) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_protocol, protocol); }
 
     // A PEM file of the authorities to trust instead of the system's.
-    Options &tls_ca_file(std::string_view path) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_tls_ca_file, std::string(path).c_str()); }
+    Options &tls_ca_file(std::string_view path) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_tls_ca_file, std::string(path).c_str());
+    }
 
     // PEM files of the client certificate, its chain included, and of its key.
     Options &tls_client_cert(std::string_view cert_path, std::string_view key_path) RS_SCRIPT_LIFETIMEBOUND {
@@ -68,9 +77,12 @@ public:
     }
 
     // True: accept any certificate of anybody. Whoever sits on the way can read and change everything.
-    Options &tls_insecure_skip_verify(bool skip) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_tls_insecure_skip_verify, skip); }
+    Options &tls_insecure_skip_verify(bool skip) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_tls_insecure_skip_verify, skip);
+    }
 
-    // TCP keep-alive: the first probe after so much silence, up to 32767 s, rounded up to whole seconds; 0: none; default 60 s.
+    // TCP keep-alive: the first probe after so much silence, up to 32767 s, rounded up to whole seconds; 0: none;
+    // default 60 s.
     Options &keepalive(std::chrono::milliseconds idle) RS_SCRIPT_LIFETIMEBOUND {
         return set(rs_options_set_keepalive_ms, static_cast<std::uint64_t>(idle.count()));
     }
@@ -81,26 +93,35 @@ public:
     }
 
     // How many failed attempts to connect a call lives through; 0: as many as its deadline allows; default 5.
-    Options &reconnect_attempts(std::uint32_t attempts) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_reconnect_attempts, attempts); }
+    Options &reconnect_attempts(std::size_t attempts) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_reconnect_attempts, attempts);
+    }
 
     // The longest reply, in bytes on the wire; at least 65536; default 513 MiB.
-    Options &max_reply_bytes(std::uint64_t bytes) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_max_reply_bytes, bytes); }
+    Options &max_reply_bytes(std::size_t bytes) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_max_reply_bytes, bytes);
+    }
 
     // How deep arrays, maps and sets of a reply may be nested, 8 to 1024; default 128.
-    Options &max_reply_depth(std::size_t depth) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_max_reply_depth, depth); }
+    Options &max_reply_depth(std::size_t depth) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_max_reply_depth, depth);
+    }
 
-    // How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of its own. More stand in
-    // line; default 1000.
+    // How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of
+    // its own. More stand in line; default 1000.
     Options &max_waiting(std::size_t count) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_max_waiting, count); }
 
-    // How many connections to each server calls share, 1 to 64: what takes long on one holds up no calls on the others. Default 1.
+    // How many connections to each server calls share, 1 to 64: what takes long on one holds up no calls on the others.
+    // Default 1.
     Options &shared_connections(std::size_t count) RS_SCRIPT_LIFETIMEBOUND {
         return set(rs_options_set_shared_connections, count);
     }
 
-    // How many blocking calls may be in flight at a time, of all threads together; 0: any number, the default. One more ends at once with
-    // RS_ERR_QUEUE_FULL.
-    Options &max_in_flight(std::size_t calls) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_max_in_flight, calls); }
+    // How many blocking calls may be in flight at a time, of all threads together; 0: any number, the default. One
+    // more ends at once with RS_ERR_QUEUE_FULL.
+    Options &max_in_flight(std::size_t calls) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_max_in_flight, calls);
+    }
 
     // True: opening does not connect, the first call does.
     Options &lazy_connect(bool lazy) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_lazy_connect, lazy); }
@@ -108,13 +129,19 @@ public:
     // False: no connection tells the server by CLIENT SETINFO which library this is.
     Options &client_info(bool tell) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_client_info, tell); }
 
-    // False: no connection runs an empty transaction with its login; the first transaction on it costs a round trip more instead.
-    Options &probe_transactions(bool probe) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_probe_transactions, probe); }
+    // False: no connection runs an empty transaction with its login; the first transaction on it costs a round trip
+    // more instead.
+    Options &probe_transactions(bool probe) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_probe_transactions, probe);
+    }
 
     // Which servers run read-only calls: one of the RS_READ_FROM_ numbers; default RS_READ_FROM_PRIMARY.
-    Options &read_from(std::int32_t read_from) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_read_from, read_from); }
+    Options &read_from(std::int32_t read_from) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_read_from, read_from);
+    }
 
-    // Connect to `reachable` wherever the servers themselves speak of `announced`; each is `host:port`. Once for each address.
+    // Connect to `reachable` wherever the servers themselves speak of `announced`; each is `host:port`. Once for each
+    // address.
     Options &map_address(std::string_view announced, std::string_view reachable) RS_SCRIPT_LIFETIMEBOUND {
         return set(rs_options_map_address, std::string(announced).c_str(), std::string(reachable).c_str());
     }
@@ -129,9 +156,9 @@ public:
         return set(rs_options_set_sentinel_password, password.data(), password.size());
     }
 
-    // Be told of connections made, lost and refused: `log(std::int32_t level, std::string_view message)` with a level RS_LOG_LEVEL_. It is moved
-    // in and destroyed when neither these options nor a client of theirs needs it. It is called on any thread, perhaps on several at
-    // once; it must not block, call the client or throw (std::terminate).
+    // Be told of connections made, lost and refused: `log(std::int32_t level, std::string_view message)` with a level
+    // RS_LOG_LEVEL_. It is moved in and destroyed when neither these options nor a client of theirs needs it. It is
+    // called on any thread, perhaps on several at once; it must not block, call the client or throw (std::terminate).
     template <class Log> Options &log(Log log) RS_SCRIPT_LIFETIMEBOUND {
         auto call = [](void *context, std::int32_t level, const char *message, std::size_t len) noexcept {
             (*static_cast<Log *>(context))(level, std::string_view(message, len));

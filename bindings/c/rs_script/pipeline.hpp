@@ -30,8 +30,8 @@ public:
     // Takes ownership of a pipeline of the C library.
     explicit Pipeline(rs_pipeline *pipeline) noexcept : handle_(pipeline) {}
 
-    // Appends a command. RS_ERR_COMMAND_REFUSED, and a pipeline as it was, for what would change the shared connection or keep the items
-    // behind it waiting. `options`: read_only and idempotent.
+    // Appends a command. RS_ERR_COMMAND_REFUSED, and a pipeline as it was, for what would change the shared connection
+    // or keep the items behind it waiting. `options`: read_only and idempotent.
     Pipeline &command(const Strings &argv, const CallOptions &options = {}) & RS_SCRIPT_LIFETIMEBOUND {
         return try_command(argv, options).value(), *this;
     }
@@ -53,10 +53,11 @@ public:
                       const CallOptions &options = {}) && RS_SCRIPT_LIFETIMEBOUND {
         return std::move(this->script(script, keys, args, options));
     }
-    Result<void> try_script(const Script &script, const Strings &keys, const Strings &args, const CallOptions &options = {}) {
+    Result<void> try_script(const Script &script, const Strings &keys, const Strings &args,
+                            const CallOptions &options = {}) {
         return detail::success_of(options, [&](const rs_call_options *native, rs_error **error) {
-            return rs_pipeline_script(get(), script.get(), keys.size(), keys.data(), keys.lengths(), args.size(), args.data(),
-                                      args.lengths(), native, error);
+            return rs_pipeline_script(get(), script.get(), keys.size(), keys.data(), keys.lengths(), args.size(),
+                                      args.data(), args.lengths(), native, error);
         });
     }
 
@@ -69,35 +70,41 @@ public:
     // Takes all items out.
     void clear() noexcept { rs_pipeline_clear(handle_.get()); }
 
-    // Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their replies: an array with
-    // one element an item, in order. An item's error is its element, see ReplyView::error. The pipeline is empty afterwards, whatever came of
-    // it, and can be filled again. `options`: all but read_only.
+    // Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their
+    // replies: an array with one element an item, in order. An item's error is its element, see ReplyView::error. The
+    // pipeline is empty afterwards, whatever came of it, and can be filled again. `options`: all but read_only.
     //
-    // Of a transaction that fails with RS_ERR_TRANSACTION_ABORTED or RS_ERR_COMPILE nothing ran. Nothing is sent again once bytes of it were
-    // sent, unless every item may run twice: is read_only, idempotent, or a call of an idempotent script.
+    // Of a transaction that fails with RS_ERR_TRANSACTION_ABORTED or RS_ERR_COMPILE nothing ran. Nothing is sent again
+    // once bytes of it were sent, unless every item may run twice: is read_only, idempotent, or a call of an
+    // idempotent script.
     Reply exec(const CallOptions &options = {}) { return try_exec(options).value(); }
     Result<Reply> try_exec(const CallOptions &options = {}) {
         arrived_ = Reply();
         rs_reply *broken = nullptr;
-        Result<Reply> replies = detail::reply_of(options, [&](const rs_call_options *native, rs_reply **reply, rs_error **error) {
-            const rs_status status = rs_pipeline_exec(handle_.get(), native, reply, error);
-            if (status != RS_OK) broken = std::exchange(*reply, nullptr);
-            return status;
-        });
+        Result<Reply> replies =
+            detail::reply_of(options, [&](const rs_call_options *native, rs_reply **reply, rs_error **error) {
+                const rs_status status = rs_pipeline_exec(handle_.get(), native, reply, error);
+                if (status != RS_OK) broken = std::exchange(*reply, nullptr);
+                return status;
+            });
         arrived_ = Reply(broken);
         return replies;
     }
 
-    // Executes it without waiting: the replies will be in `queue`, under `tag`. An error means that it was not accepted and has no
-    // completion: RS_ERR_QUEUE_FULL, or RS_ERR_INVALID_ARGUMENT for a pipeline without items. Empty once it is accepted; with an error it has its items still.
-    void submit(const Queue &queue, std::uint64_t tag, const CallOptions &options = {}) { try_submit(queue, tag, options).value(); }
+    // Executes it without waiting: the replies will be in `queue`, under `tag`. An error means that it was not
+    // accepted and has no completion: RS_ERR_QUEUE_FULL, or RS_ERR_INVALID_ARGUMENT for a pipeline without items.
+    // Empty once it is accepted; with an error it has its items still.
+    void submit(const Queue &queue, std::uint64_t tag, const CallOptions &options = {}) {
+        try_submit(queue, tag, options).value();
+    }
     Result<void> try_submit(const Queue &queue, std::uint64_t tag, const CallOptions &options = {}) {
         return detail::success_of(options, [&](const rs_call_options *native, rs_error **error) {
             return rs_pipeline_submit(handle_.get(), native, queue.get(), tag, error);
         });
     }
 
-    // When the last exec failed half-way: the replies of its first items, as far as they arrived. Otherwise nothing (false).
+    // When the last exec failed half-way: the replies of its first items, as far as they arrived. Otherwise nothing
+    // (false).
     const Reply &arrived() const & noexcept RS_SCRIPT_LIFETIMEBOUND { return arrived_; }
     const Reply &arrived() const && = delete;
 

@@ -58,7 +58,8 @@ public:
     const std::optional<Error> &error() const & noexcept RS_SCRIPT_LIFETIMEBOUND { return error_; }
     std::optional<Error> error() && { return std::move(error_); }
 
-    // Of a pipeline that broke half-way: the replies of its first items, as far as they arrived. Otherwise nothing (false).
+    // Of a pipeline that broke half-way: the replies of its first items, as far as they arrived. Otherwise nothing
+    // (false).
     ReplyView arrived() const & noexcept RS_SCRIPT_LIFETIMEBOUND { return error_ ? reply_.view() : ReplyView(); }
     ReplyView arrived() const && = delete;
 
@@ -75,14 +76,16 @@ inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::
 //
 //     rs::Queue queue(1000);
 //     multiply.submit(queue, 7, {"foo"}, {5});
-//     for (rs::Completion &done : queue.poll(100)) std::cout << done.tag() << ' ' << done.reply().integer() << '\n'; // 7 10
+//     for (rs::Completion &done : queue.poll(100)) std::cout << done.tag() << ' ' << done.reply().integer() << '\n';
+//     // 7 10
 //
-// Every call that is accepted has exactly one completion: reply, error, deadline, cancellation, close. It outlives its clients.
+// Every call that is accepted has exactly one completion: reply, error, deadline, cancellation, close. It outlives its
+// clients.
 class Queue {
 public:
-    // For up to `capacity` calls that are under way or wait to be taken out; above 0. `flags`: 0, and a client that submits to it has a thread in the
-    // background; or RS_QUEUE_NO_THREAD, for an event loop of your own: then poll and dispatch do all the work, and fd() is readable when there is
-    // some. See rs_queue_new.
+    // For up to `capacity` calls that are under way or wait to be taken out; above 0. `flags`: 0, and a client that
+    // submits to it has a thread in the background; or RS_QUEUE_NO_THREAD, for an event loop of your own: then poll
+    // and dispatch do all the work, and fd() is readable when there is some. See rs_queue_new.
     explicit Queue(std::size_t capacity, std::uint32_t flags = 0) : Queue(try_new(capacity, flags).value()) {}
     static Result<Queue> try_new(std::size_t capacity, std::uint32_t flags = 0) {
         rs_queue *queue = nullptr;
@@ -95,31 +98,34 @@ public:
     template <typename Native, std::enable_if_t<std::is_same<Native, rs_queue *>::value, int> = 0>
     explicit Queue(Native queue) noexcept : handle_(queue) {}
 
-    // Takes up to `max` completions out, in the order in which they came, and waits for the first one: not at all with 0ms. With fewer than
-    // `max` the queue was empty then.
+    // Takes up to `max` completions out, in the order in which they came, and waits for the first one: not at all with
+    // 0ms. With fewer than `max` the queue was empty then.
     std::vector<Completion> poll(std::size_t max, std::chrono::milliseconds timeout = forever) const {
         return try_poll(max, timeout).value();
     }
     Result<std::vector<Completion>> try_poll(std::size_t max, std::chrono::milliseconds timeout = forever) const {
         std::vector<Completion> completions;
-        Result<std::size_t> count = try_dispatch(max, timeout, [&](Completion done) { completions.push_back(std::move(done)); });
+        Result<std::size_t> count =
+            try_dispatch(max, timeout, [&](Completion done) { completions.push_back(std::move(done)); });
         if (!count) return std::move(count).error();
         return completions;
     }
 
-    // The same, and calls `done(rs::Completion)` for each of them, on this thread and before it returns. It may submit, cancel, close, and poll this
-    // queue, but not free it. How many there were.
+    // The same, and calls `done(rs::Completion)` for each of them, on this thread and before it returns. It may
+    // submit, cancel, close, and poll this queue, but not free it. How many there were.
     //
-    // What `done` throws does not pass through the C library: the others that were taken out are handed over as well, and then the first exception
-    // leaves dispatch; further ones are dropped.
+    // What `done` throws does not pass through the C library: the others that were taken out are handed over as well,
+    // and then the first exception leaves dispatch; further ones are dropped.
     template <class Done> std::size_t dispatch(std::size_t max, std::chrono::milliseconds timeout, Done &&done) const {
         return try_dispatch(max, timeout, std::forward<Done>(done)).value();
     }
-    template <class Done> Result<std::size_t> try_dispatch(std::size_t max, std::chrono::milliseconds timeout, Done &&done) const {
+    template <class Done>
+    Result<std::size_t> try_dispatch(std::size_t max, std::chrono::milliseconds timeout, Done &&done) const {
         Handing<std::remove_reference_t<Done>> handing{done, nullptr};
         std::size_t count = 0;
         rs_error *error = nullptr;
-        if (rs_queue_dispatch(get(), max, milliseconds(timeout), hand<std::remove_reference_t<Done>>, &handing, &count, &error) != RS_OK)
+        if (rs_queue_dispatch(get(), max, milliseconds(timeout), hand<std::remove_reference_t<Done>>, &handing, &count,
+                              &error) != RS_OK)
             return Error(error);
 #if defined(__cpp_exceptions)
         if (handing.thrown) std::rethrow_exception(handing.thrown);
@@ -138,9 +144,9 @@ public:
     // Whether it was closed.
     bool closed() const noexcept { return rs_queue_is_closed(get()); }
 
-    // A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop; borrowed. Do not write to
-    // it and do not close it. Take out until fewer come than were asked for. Also after wake, up to the next poll, and
-    // for good after close.
+    // A descriptor that is readable while the queue holds completions, for poll, epoll, kqueue and every event loop;
+    // borrowed. Do not write to it and do not close it. Take out until fewer come than were asked for. Also after
+    // wake, up to the next poll, and for good after close.
     int fd() const noexcept { return rs_queue_fd(get()); }
 
     // How many calls are under way or wait to be taken out.
@@ -181,7 +187,8 @@ private:
     detail::Handle<rs_queue, rs_queue_free> handle_;
 };
 
-inline Result<void> Client::try_submit(const Queue &queue, std::uint64_t tag, const Strings &argv, const CallOptions &options) const {
+inline Result<void> Client::try_submit(const Queue &queue, std::uint64_t tag, const Strings &argv,
+                                       const CallOptions &options) const {
     return detail::success_of(options, [&](const rs_call_options *native, rs_error **error) {
         return rs_client_submit(get(), argv.size(), argv.data(), argv.lengths(), native, queue.get(), tag, error);
     });

@@ -40,15 +40,16 @@ public:
     // The value of a double, or of an integer as a double.
     double number() const noexcept { return rs_reply_double(reply_); }
 
-    // An error reply as an Error: of a pipeline's item with the item's index and command in its message, and with what is known of
-    // its execution. Empty for all else.
+    // An error reply as an Error: of a pipeline's item with the item's index and command in its message, and with what
+    // is known of its execution. Empty for all else.
     std::optional<Error> error() const {
         rs_error *error = nullptr;
         if (rs_reply_error(reply_, &error) == RS_OK) return std::nullopt;
         return Error(error);
     }
 
-    // A copy as a value of C++, or an Error that says where something else was found, and what: see rs_script/convert.hpp.
+    // A copy as a value of C++, or an Error that says where something else was found, and what: see
+    // rs_script/convert.hpp.
     template <class T> T as() const;
     template <class T> Result<T> try_as() const;
 
@@ -63,8 +64,8 @@ protected:
 
 } // namespace detail
 
-// A look at a reply or at an element of one; valid until the Reply that it came from goes. Copied freely. No function but as fails: 0, false
-// or an empty string is given where the question does not fit, and by a view of nothing.
+// A look at a reply or at an element of one; valid until the Reply that it came from goes. Copied freely. No function
+// but as fails: 0, false or an empty string is given where the question does not fit, and by a view of nothing.
 class ReplyView : public detail::View {
 public:
     // A view of nothing: its type is RS_REPLY_NONE.
@@ -129,8 +130,8 @@ private:
     }
 };
 
-// An element of a reply that has no name: `client.command({"TIME"})[0].as<long>()`. It goes with the reply at the end of the expression; so it
-// lends nothing, and can be asked there only and not kept.
+// An element of a reply that has no name: `client.command({"TIME"})[0].as<long>()`. It goes with the reply at the end
+// of the expression; so it lends nothing, and can be asked there only and not kept.
 class TemporaryView {
 public:
     explicit TemporaryView(const rs_reply *reply) noexcept : view_(reply) {}
@@ -148,14 +149,17 @@ public:
     std::optional<Error> error() && { return view_.error(); }
     template <class T> T as() && { return view_.as<T>(); }
     template <class T> Result<T> try_as() && { return view_.try_as<T>(); }
-    TemporaryView operator[](std::size_t index) && noexcept { return TemporaryView(rs_reply_element(view_.get(), index)); }
+    TemporaryView operator[](std::size_t index) && noexcept {
+        return TemporaryView(rs_reply_element(view_.get(), index));
+    }
 
 private:
     ReplyView view_;
 };
 
-// A reply and all its elements; everything that ReplyView can do, and views of it are valid as long as it lives. What is borrowed cannot be
-// taken of a reply without a name, which goes at the end of the expression: name it, or copy out of it with as<std::string>().
+// A reply and all its elements; everything that ReplyView can do, and views of it are valid as long as it lives. What
+// is borrowed cannot be taken of a reply without a name, which goes at the end of the expression: name it, or copy out
+// of it with as<std::string>().
 class Reply : public detail::View {
 public:
     // No reply.
@@ -184,7 +188,9 @@ public:
     std::string_view verbatim_format() const & noexcept RS_SCRIPT_LIFETIMEBOUND { return view().verbatim_format(); }
     std::string_view verbatim_format() const && = delete;
     ReplyView operator[](std::size_t index) const & noexcept RS_SCRIPT_LIFETIMEBOUND { return view()[index]; }
-    TemporaryView operator[](std::size_t index) const && noexcept { return TemporaryView(rs_reply_element(reply_, index)); }
+    TemporaryView operator[](std::size_t index) const && noexcept {
+        return TemporaryView(rs_reply_element(reply_, index));
+    }
     using iterator = ReplyView::iterator;
     iterator begin() const & noexcept RS_SCRIPT_LIFETIMEBOUND { return view().begin(); }
     iterator begin() const && = delete;

@@ -44,7 +44,8 @@ public:
     }
     Result<void> try_submit(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args,
                             const CallOptions &options = {}) const;
-    void submit(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args, const CallOptions &options = {}) const {
+    void submit(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args,
+                const CallOptions &options = {}) const {
         try_submit(queue, tag, keys, args, options).value();
     }
 
@@ -60,14 +61,15 @@ private:
     const Client *client_ = nullptr;
 };
 
-// A Lua script, immutable, usable with any client, server and thread. It may go while other threads' calls are in flight.
+// A Lua script, immutable, usable with any client, server and thread. It may go while other threads' calls are in
+// flight.
 class Script {
     // A client and nothing that one could be made of.
     template <class T> using if_client = std::enable_if_t<std::is_same_v<T, Client>, int>;
 
 public:
-    // Makes a script of exactly these bytes for calls on `client`. No I/O; whether it compiles shows at the first call. The script does not
-    // keep the client open.
+    // Makes a script of exactly these bytes for calls on `client`. No I/O; whether it compiles shows at the first
+    // call. The script does not keep the client open.
     Script(const Client &client, std::string_view lua, const ScriptOptions &options = {})
         : Script(try_register(client, lua, options).value()) {}
     static Result<Script> try_register(const Client &client, std::string_view lua, const ScriptOptions &options = {}) {
@@ -75,7 +77,8 @@ public:
     }
 
     // The same for no client in particular: each call names one.
-    explicit Script(std::string_view lua, const ScriptOptions &options = {}) : Script(try_register(lua, options).value()) {}
+    explicit Script(std::string_view lua, const ScriptOptions &options = {})
+        : Script(try_register(lua, options).value()) {}
     static Result<Script> try_register(std::string_view lua, const ScriptOptions &options = {}) {
         return register_with(nullptr, lua, options);
     }
@@ -83,7 +86,8 @@ public:
     // Takes ownership of a script of the C library.
     explicit Script(rs_script *script) noexcept : handle_(script) {}
 
-    // The SHA1: 40 lower-case hexadecimal digits and a NUL; lives as long as the script; of a script without a name it is a copy.
+    // The SHA1: 40 lower-case hexadecimal digits and a NUL; lives as long as the script; of a script without a name it
+    // is a copy.
     const char *sha() const & noexcept RS_SCRIPT_LIFETIMEBOUND { return rs_script_sha(get()); }
     std::string sha() const && { return rs_script_sha(handle_.get()); }
 
@@ -91,11 +95,14 @@ public:
     std::string name() const { return rs_script_name(handle_.get()); }
 
     // The script on another client than its own.
-    ScriptOn on(const Client &client RS_SCRIPT_LIFETIMEBOUND) const & noexcept RS_SCRIPT_LIFETIMEBOUND { return ScriptOn(*this, client); }
+    ScriptOn on(const Client &client RS_SCRIPT_LIFETIMEBOUND) const & noexcept RS_SCRIPT_LIFETIMEBOUND {
+        return ScriptOn(*this, client);
+    }
     ScriptOn on(const Client &client) const && = delete;
 
-    // Calls the script with these keys (KEYS in Lua) and arguments (ARGV) and waits for its reply. It is loaded if need be, in the same
-    // write. Sent again only when the server provably did not run it, or when it is idempotent or read_only.
+    // Calls the script with these keys (KEYS in Lua) and arguments (ARGV) and waits for its reply. It is loaded if
+    // need be, in the same write. Sent again only when the server provably did not run it, or when it is idempotent or
+    // read_only.
     Reply call(const Strings &keys, const Strings &args, const CallOptions &options = {}) const {
         return try_call(keys, args, options).value();
     }
@@ -108,14 +115,16 @@ public:
     Reply call(const On &client, const Strings &keys, const Strings &args, const CallOptions &options = {}) const {
         return try_call(client, keys, args, options).value();
     }
-    template <class On, if_client<On> = 0>
-    Result<Reply> try_call(const On &client, const Strings &keys, const Strings &args, const CallOptions &options = {}) const {
+    template <class On, if_client<On> = 0> Result<Reply> try_call(const On &client, const Strings &keys,
+                                                                  const Strings &args,
+                                                                  const CallOptions &options = {}) const {
         return ScriptOn(*this, client).try_call(keys, args, options);
     }
 
-    // Calls it without waiting: the reply will be in `queue`, under `tag`. An error means that the call was not accepted and has no
-    // completion: RS_ERR_QUEUE_FULL, or what is wrong with the arguments.
-    void submit(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args, const CallOptions &options = {}) const {
+    // Calls it without waiting: the reply will be in `queue`, under `tag`. An error means that the call was not
+    // accepted and has no completion: RS_ERR_QUEUE_FULL, or what is wrong with the arguments.
+    void submit(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args,
+                const CallOptions &options = {}) const {
         try_submit(queue, tag, keys, args, options).value();
     }
     Result<void> try_submit(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args,
@@ -130,8 +139,8 @@ public:
         try_submit(client, queue, tag, keys, args, options).value();
     }
     template <class On, if_client<On> = 0>
-    Result<void> try_submit(const On &client, const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args,
-                            const CallOptions &options = {}) const {
+    Result<void> try_submit(const On &client, const Queue &queue, std::uint64_t tag, const Strings &keys,
+                            const Strings &args, const CallOptions &options = {}) const {
         return ScriptOn(*this, client).try_submit(queue, tag, keys, args, options);
     }
 
@@ -157,17 +166,17 @@ private:
 inline Result<Reply> ScriptOn::try_call(const Strings &keys, const Strings &args, const CallOptions &options) const {
     if (is_nowhere()) return nowhere();
     return detail::reply_of(options, [&](const rs_call_options *native, rs_reply **reply, rs_error **error) {
-        return rs_script_call(script_->get(), client(), keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(),
-                              native, reply, error);
+        return rs_script_call(script_->get(), client(), keys.size(), keys.data(), keys.lengths(), args.size(),
+                              args.data(), args.lengths(), native, reply, error);
     });
 }
 
-inline Result<void> ScriptOn::try_submit(const Queue &queue, std::uint64_t tag, const Strings &keys, const Strings &args,
-                                         const CallOptions &options) const {
+inline Result<void> ScriptOn::try_submit(const Queue &queue, std::uint64_t tag, const Strings &keys,
+                                         const Strings &args, const CallOptions &options) const {
     if (is_nowhere()) return nowhere();
     return detail::success_of(options, [&](const rs_call_options *native, rs_error **error) {
-        return rs_script_submit(script_->get(), client(), keys.size(), keys.data(), keys.lengths(), args.size(), args.data(), args.lengths(),
-                                native, queue.get(), tag, error);
+        return rs_script_submit(script_->get(), client(), keys.size(), keys.data(), keys.lengths(), args.size(),
+                                args.data(), args.lengths(), native, queue.get(), tag, error);
     });
 }
 

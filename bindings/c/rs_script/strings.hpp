@@ -47,10 +47,11 @@ inline constexpr bool is_byte = std::is_same_v<Plain, std::byte> || std::is_same
 #endif
                                 std::is_same_v<Plain, char>;
 
-// Whether a type is a piece of memory with bytes in it that is no string_view: std::vector<std::byte>, std::span<const unsigned char>, ...
+// Whether a type is a piece of memory with bytes in it that is no string_view: std::vector<std::byte>,
+// std::span<const unsigned char>, ...
 template <class T, class = void> inline constexpr bool is_bytes = false;
-template <class T>
-inline constexpr bool is_bytes<T, std::void_t<decltype(std::data(std::declval<const T &>())), decltype(std::size(std::declval<const T &>()))>> =
+template <class T> inline constexpr bool is_bytes<
+    T, std::void_t<decltype(std::data(std::declval<const T &>())), decltype(std::size(std::declval<const T &>()))>> =
     !is_string<T> && is_byte<decltype(*std::data(std::declval<const T &>()))>;
 
 template <class Range> using iterator_t = decltype(std::begin(std::declval<Range &>()));
@@ -82,7 +83,8 @@ inline constexpr bool has_lasting_strings =
     (std::is_lvalue_reference_v<item_t<Range>> || std::is_trivially_destructible_v<plain_t<item_t<Range>>>);
 
 #if !defined(__cpp_lib_to_chars)
-// The whole text as a floating-point number, whatever the program's locale is; false where it is something else or out of range.
+// The whole text as a floating-point number, whatever the program's locale is; false where it is something else or out
+// of range.
 template <class T> bool read_floating_text(const std::string &text, T &number) {
     std::istringstream reader(text);
     reader.imbue(std::locale::classic());
@@ -102,7 +104,8 @@ public:
         if constexpr (std::is_floating_point_v<T>) spell(number);
         else
 #endif
-            size_ = static_cast<std::size_t>(std::to_chars(text_.data(), text_.data() + text_.size(), number).ptr - text_.data());
+            size_ = static_cast<std::size_t>(std::to_chars(text_.data(), text_.data() + text_.size(), number).ptr -
+                                             text_.data());
     }
 
     std::string_view view() const noexcept RS_SCRIPT_LIFETIMEBOUND { return std::string_view(text_.data(), size_); }
@@ -170,13 +173,16 @@ private:
 
 // A list of strings to hand over: pointers and lengths. Made on the spot, of one of these:
 //
-// - a list in braces, `{"INCRBY", key, 5}`: what converts to std::string_view; numbers, which stand for the shortest decimal form that gives
-//   them again; pieces of memory, as std::vector<std::byte>. Not bool and not single characters: nobody knows whether 1, true or a letter is meant.
-// - a range: of what converts to std::string_view, or of numbers. A std::list<std::string>, a std::array<int, 3>, a view of C++20, ...
+// - a list in braces, `{"INCRBY", key, 5}`: what converts to std::string_view; numbers, which stand for the shortest
+//   decimal form that gives them again; pieces of memory, as std::vector<std::byte>. Not bool and not single
+//   characters: nobody knows whether 1, true or a letter is meant.
+// - a range: of what converts to std::string_view, or of numbers. A std::list<std::string>, a std::array<int, 3>, a
+//   view of C++20, ...
 //
-// A `const char *` that is NULL fails the call with RS_ERR_INVALID_ARGUMENT. Numbers, and strings that a range makes as it is gone over, are
-// copied into the list. All other strings are referred to: they must live until the call returns, as temporaries in the call do. So a list with
-// temporary strings has no name of its own; Clang warns of one. A function of yours may take a `const rs::Strings &` and hand it on.
+// A `const char *` that is NULL fails the call with RS_ERR_INVALID_ARGUMENT. Numbers, and strings that a range makes
+// as it is gone over, are copied into the list. All other strings are referred to: they must live until the call
+// returns, as temporaries in the call do. So a list in braces has no name of its own; Clang warns of one. A
+// function of yours may take a `const rs::Strings &` and hand it on.
 class Strings {
 public:
     // So many strings and numbers need no memory from the heap.
@@ -186,7 +192,8 @@ public:
     Strings() noexcept {}
 
     // From a list in braces.
-    Strings(std::initializer_list<detail::Argument> arguments RS_SCRIPT_LIFETIMEBOUND) : Strings(arguments.begin(), arguments.end()) {}
+    Strings(std::initializer_list<detail::Argument> arguments RS_SCRIPT_LIFETIMEBOUND)
+        : Strings(arguments.begin(), arguments.end()) {}
 
     // From a range of strings.
     template <class Range, std::enable_if_t<detail::is_range_of_strings<Range>, int> = 0>
@@ -213,7 +220,8 @@ public:
     }
 
     // A piece of memory is one argument, in braces: `{bytes}`.
-    template <class Bytes, std::enable_if_t<detail::is_bytes<detail::plain_t<Bytes>>, int> = 0> Strings(Bytes &&) = delete;
+    template <class Bytes, std::enable_if_t<detail::is_bytes<detail::plain_t<Bytes>>, int> = 0>
+    Strings(Bytes &&) = delete;
 
     Strings(const Strings &) = delete;
     Strings &operator=(const Strings &) = delete;
@@ -222,10 +230,14 @@ public:
     std::size_t size() const noexcept { return size_; }
 
     // Their first bytes.
-    const char *const *data() const noexcept { return more_.pointers.empty() ? pointers_.data() : more_.pointers.data(); }
+    const char *const *data() const noexcept {
+        return more_.pointers.empty() ? pointers_.data() : more_.pointers.data();
+    }
 
     // Their lengths, in bytes.
-    const std::size_t *lengths() const noexcept { return more_.lengths.empty() ? lengths_.data() : more_.lengths.data(); }
+    const std::size_t *lengths() const noexcept {
+        return more_.lengths.empty() ? lengths_.data() : more_.lengths.data();
+    }
 
 private:
     template <class... Arguments> friend Strings list(const Arguments &...arguments);
@@ -290,7 +302,8 @@ private:
     std::vector<Copy> copies_;
 };
 
-// The same list where braces cannot be written, as behind co_await in GCC up to 12: `co_await dispatcher.awaited(script, rs::list("k"), rs::list(5))`.
+// The same list where braces cannot be written, as behind co_await in GCC up to 12:
+// `co_await dispatcher.awaited(script, rs::list("k"), rs::list(5))`.
 template <class... Arguments> Strings list(const Arguments &...arguments RS_SCRIPT_LIFETIMEBOUND) {
     const std::array<detail::Argument, sizeof...(Arguments)> made{detail::Argument(arguments)...};
     return Strings(made.data(), made.data() + made.size());
