@@ -439,6 +439,9 @@ typedef struct rs_credentials_request rs_credentials_request;
 // Threads: one at a time.
 typedef struct rs_error rs_error;
 
+// Events that clients have had and nobody has fetched yet. Caller frees with rs_events_free.
+typedef struct rs_events rs_events;
+
 // Options to open clients with; they may be changed and used again afterwards. Caller frees with rs_options_free.
 //
 // Every setter copies its value, and returns RS_ERR_INVALID_OPTION, or RS_ERR_INVALID_ARGUMENT for a NULL, with the options as they
@@ -993,6 +996,43 @@ const char *rs_status_name(rs_status status);
 // Returns: a string that lives as long as the library. A number that is no reason: `RS_REASON_UNKNOWN`. Threads: any.
 const char *rs_reason_name(int32_t reason);
 
+// Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs there and wake `queue`, as
+// rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take after each poll.
+//
+// `capacity`: above 0; of more events the oldest are dropped. `queue`: not NULL; it may be freed before. `*events`: caller frees with
+// rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+rs_status rs_events_new(size_t capacity,
+                        const rs_queue *queue,
+                        rs_events **events,
+                        rs_error **err);
+
+// Has clients that are opened with these options put what rs_options_set_log would tell of there, in its place: either takes the other's place.
+//
+// `events`: not NULL; it may be freed before the options and the clients, and then nobody is told. `err` may be NULL.
+// Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
+rs_status rs_options_set_events(rs_options *options,
+                                const rs_events *events,
+                                rs_error **err);
+
+// Takes events out, in the order in which they came, as many as fit.
+//
+// `buffer`: `capacity` bytes; each event is four i32 and two texts, in the machine's byte order and not aligned: its RS_EVENT_ kind
+// (others may come), its RS_LOG_LEVEL_ level, the RS_ERR_ status and the
+// RS_REASON_ of the error behind it or 0, the server, empty where none is known, and the message, each as a u32 length and its bytes. `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were dropped since the
+// last time. All three are 0 on failure, and each may be NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+rs_status rs_events_take(rs_events *events,
+                         char *buffer,
+                         size_t capacity,
+                         size_t *used,
+                         size_t *needed,
+                         size_t *dropped,
+                         rs_error **err);
+
+// Frees a place for events and those in it. Clients that put theirs there go on, and tell nobody.
+//
+// NULL: does nothing. Errors: none. Threads: not while another thread uses it; clients do not count.
+void rs_events_free(rs_events *events);
+
 // Be told of each call that has ended, in clients opened with these options: what it was, where it went, what it cost and what came of it. A
 // pipeline or transaction is one call. Calls that are refused before they begin (their arguments, a full queue) are not told of. Default: nobody is
 // told, which costs nothing.
@@ -1490,10 +1530,11 @@ void rs_queue_set_packed_details(rs_queue *queue,
 
 // Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 //
-// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes
-// written. `*count`: completions taken. `*needed`: what the next completion takes where it is left because it did not
-// fit, else 0; so with 0, and fewer than `max`, the queue was empty. All three are 0 on failure, and each may be
-// NULL. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
+// `buffer`: `capacity` bytes; each is written once, and what is behind `*used` bytes afterwards is undefined. `max`:
+// completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions taken.
+// `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than
+// `max`, the queue was empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's byte order
+// and not aligned; a string is a u32 length and its bytes:
 //
 //   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 //               behind that, with RS_PACKED_ARRIVED, a reply
@@ -1503,8 +1544,10 @@ void rs_queue_set_packed_details(rs_queue *queue,
 //               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 //               replies, error an i32 status, u8 flags, error
 //
-// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in
-// the queue as before. Threads: any.
+// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes:
+// no memory but that is needed for it.
+//
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_queue_poll_packed(rs_queue *queue,
                                char *buffer,
                                size_t capacity,

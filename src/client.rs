@@ -3,9 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
-use crate::command;
+use crate::args::{Given, ToArgs};
+use crate::command::{self, Lane};
 use crate::config::{Config, LONGEST_WAIT, Options, Servers};
 use crate::core::{self, NodeId, Resumed, View, Way, Work};
 use crate::error::{Error, Result, Status};
@@ -30,6 +29,24 @@ use crate::stats::Stats;
 /// that makes it; there is a thread in the background only from the first submitted call on ([`Client::submit`]). A
 /// clone is the same client; a client that is no longer referred to is closed, and whoever drops the last clone waits
 /// for the end of its threads, unless it is one of them.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let url = server.url();
+/// use rs_script::{Client, Options};
+///
+/// let client = Client::open(&url, &Options::default())?;
+/// std::thread::scope(|scope| {
+///     for _ in 0..4 {
+///         scope.spawn(|| client.command(("INCR", "n")));
+///     }
+/// });
+/// assert_eq!(client.command(("GET", "n"))?.to::<u32>()?, 4);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     io: Arc<Io>,
@@ -68,32 +85,83 @@ pub(crate) struct Overrides<'a> {
 }
 
 /// No deadline is shorter: a call that can never succeed helps nobody.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 impl Client {
     /// Opens a client and, unless [`Options::lazy_connect`] is set, its connection.
     ///
     /// The forms of `url` are listed at [`Options`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let url = server.url();
+    /// use rs_script::{Client, Options};
+    /// use std::time::Duration;
+    ///
+    /// let mut options = Options::default();
+    /// options.call_timeout(Duration::from_secs(2))?.client_name("billing")?;
+    /// let client = Client::open(&url, &options)?;
+    /// assert_eq!(client.command("PING")?.as_str(), Some("PONG"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open(url: &str, options: &Options) -> Result<Client> {
         let _held = Held::new();
+        let (client, is_to_connect) = Client::unconnected(url, options)?;
+        if is_to_connect {
+            client.submit_and_wait(Work::Open, Instant::now(), &mut None)?;
+        }
+        Ok(client)
+    }
+
+    /// A client without a connection, and whether it is to be given one before it is used.
+    pub(crate) fn unconnected(url: &str, options: &Options) -> Result<(Client, bool)> {
         let config = Config::new(url, options)?;
         let view = View { read_from: config.read_from, way: Way::Random };
         let (timeout, is_lazy) = (config.call_timeout, config.lazy_connect);
         let is_cluster = matches!(config.servers, Servers::Cluster(_));
         let io = Io::new(config);
         let client = Client { _user: Some(Arc::new(User(Arc::clone(&io)))), io, view, timeout, is_cluster };
-        if !is_lazy {
-            client.submit_and_wait(Work::Open, Instant::now(), &mut None)?;
-        }
-        Ok(client)
+        Ok((client, !is_lazy))
     }
 
     /// The same client with another deadline for each call made through the result: from a millisecond to a year, whatever is asked for.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use std::time::Duration;
+    ///
+    /// let hasty = client.with_timeout(Duration::from_millis(20));
+    /// let error = hasty.command(("BLPOP", "nothing", 0)).unwrap_err();
+    /// assert!(error.is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn with_timeout(&self, timeout: Duration) -> Client {
         Client { timeout: timeout.clamp(SHORTEST_WAIT, LONGEST_WAIT), ..self.clone() }
     }
 
     /// The same client, with read-only calls made through the result run by other servers.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::{ReadFrom, Script};
+    ///
+    /// let near = client.with_read_from(ReadFrom::PreferReplica);
+    /// let get = Script::new("return redis.call('GET', KEYS[1])");
+    /// let value: Option<String> = get.key("greeting").read_only().call(&near)?;
+    /// # assert_eq!(value, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn with_read_from(&self, read_from: ReadFrom) -> Client {
         self.viewed(View { read_from, ..self.view.clone() })
     }
@@ -102,6 +170,20 @@ impl Client {
     ///
     /// On a client of a single server every route leads there. [`Status::InvalidArgument`] for a slot above 16383, or a node that is
     /// no `host:port`; whether there is such a node shows when it is called.
+    ///
+    /// ```no_run
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let cluster = rs_script::Client::open("redis+cluster://10.0.0.1:6379", &rs_script::Options::default())?;
+    /// use rs_script::Route;
+    /// use std::collections::HashMap;
+    ///
+    /// let everywhere = cluster.with_route(Route::AllPrimaries)?;
+    /// let sizes: HashMap<String, u64> = everywhere.command("DBSIZE")?.to()?;
+    /// let its_server = cluster.with_route(Route::Key(b"user:1"))?;
+    /// let info = its_server.command(("INFO", "memory"))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn with_route(&self, route: Route<'_>) -> Result<Client> {
         let way = match route {
             Route::Random => Way::Random,
@@ -140,26 +222,49 @@ impl Client {
     /// [`Error::is_indeterminate`] and [`Error::is_not_executed`].
     ///
     /// [EVALSHA](https://redis.io/docs/latest/commands/evalsha/)
-    pub fn call<K: AsRef<[u8]>, A: AsRef<[u8]>>(
-        &self,
-        script: &Script,
-        keys: &[K],
-        args: &[A],
-    ) -> Result<Reply> {
-        self.call_script(script, keys, args, Flags::NONE)
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::Script;
+    ///
+    /// let multiply = Script::new("return redis.call('GET', KEYS[1]) * ARGV[1]");
+    /// client.command(("SET", "foo", 2))?;
+    /// let reply = client.call(&multiply, "foo", 5)?;
+    /// assert_eq!(reply.as_i64(), Some(10));
+    /// let n: i64 = client.call(&multiply, ["foo"], (6,))?.to()?;
+    /// assert_eq!(n, 12);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn call(&self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> Result<Reply> {
+        self.call_script(script, &Given::new(keys), &Given::new(args), Flags::NONE)
     }
 
     /// The same, read-only: the server stops the script at the first write. A lost connection does no harm, so such a call is
     /// sent again within its deadline. A server older than 7.0 cannot enforce it and runs a plain EVALSHA.
     ///
     /// [EVALSHA_RO](https://redis.io/docs/latest/commands/evalsha_ro/)
-    pub fn call_read_only<K: AsRef<[u8]>, A: AsRef<[u8]>>(
-        &self,
-        script: &Script,
-        keys: &[K],
-        args: &[A],
-    ) -> Result<Reply> {
-        self.call_script(script, keys, args, Flags::READ_ONLY)
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::{Script, Status};
+    ///
+    /// let get = Script::new("return redis.call('GET', KEYS[1])");
+    /// assert_eq!(client.call_read_only(&get, "nothing", ())?.to::<Option<String>>()?, None);
+    /// let set = Script::new("return redis.call('SET', KEYS[1], 1)");
+    /// let error = client.call_read_only(&set, "k", ()).unwrap_err();
+    /// assert_eq!(error.status(), Status::Server);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn call_read_only(&self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> Result<Reply> {
+        self.call_script(script, &Given::new(keys), &Given::new(args), Flags::READ_ONLY)
     }
 
     pub(crate) fn call_script(
@@ -182,20 +287,44 @@ impl Client {
     ///
     /// Commands that would change the connection under other callers (MULTI, SUBSCRIBE, SELECT, ...) are refused with
     /// [`Status::CommandRefused`]. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their own.
-    pub fn command<A: AsRef<[u8]>>(&self, arguments: &[A]) -> Result<Reply> {
-        let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
-        self.command_of(&words, Flags::NONE)
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// client.command(("SET", "foo", 2, "EX", 60))?;
+    /// client.command(&["APPEND", "foo", "5"])?;
+    /// let n: u32 = client.command(("GET", "foo"))?.to()?;
+    /// assert_eq!(n, 25);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn command(&self, arguments: impl ToArgs) -> Result<Reply> {
+        self.send_command(|request| request.command_given(&Given::new(arguments), Flags::NONE, command::lane))
     }
 
     pub(crate) fn command_of(&self, arguments: &[&[u8]], flags: Flags) -> Result<Reply> {
+        self.send_command(|request| {
+            let lane = command::lane(arguments)?;
+            request.command(arguments, flags)?;
+            Ok(lane)
+        })
+    }
+
+    /// Sends a command that `fill` puts into a request.
+    #[inline]
+    fn send_command(&self, fill: impl FnOnce(&mut Request) -> Result<Lane>) -> Result<Reply> {
         self.io.check_process()?;
-        let lane = command::lane(arguments)?;
         let mut request = self.request(Shape::Single);
-        if let Err(error) = request.command(arguments, flags) {
-            self.io.keep(request);
-            return Err(error);
-        }
-        match lane.purpose() {
+        let purpose = match fill(&mut request) {
+            Ok(lane) => lane.purpose(),
+            Err(error) => {
+                self.io.keep(request);
+                return Err(error);
+            }
+        };
+        match purpose {
             Purpose::Calls => self.run(request),
             purpose => {
                 let _admitted = self.io.admit()?;
@@ -209,12 +338,41 @@ impl Client {
     ///
     /// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. An error says that one was refused, or that there was
     /// nothing to log in with: that connection serves on, and tries again by itself. [`Status::InvalidArgument`]: the client has nobody to ask.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let url = server.url();
+    /// # use rs_script::{Client, Credentials, Error, Options};
+    /// let mut options = Options::default();
+    /// options.credentials(|_server| Ok::<_, Error>(Credentials::new("whatever the vault holds by now")));
+    /// let client = Client::open(&url, &options)?;
+    /// client.reauthenticate()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reauthenticate(&self) -> Result<()> {
         self.submit_and_wait(Work::LogIn, Instant::now(), &mut None).map(drop)
     }
 
     /// What became of the calls of each script, those called most first, since the client was opened; see [`Options::script_stats`], without which
     /// there is nothing. Behind them, without a SHA1, all others together, if there are any.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let url = server.url();
+    /// # use rs_script::{Client, Options, Script};
+    /// # let mut options = Options::default();
+    /// # options.script_stats(10);
+    /// let client = Client::open(&url, &options)?;
+    /// Script::new("return 1").named("one")?.call(&client)?;
+    /// assert_eq!(client.script_stats()[0].calls, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn script_stats(&self) -> Vec<ScriptStats> {
         if self.io.check_process().is_err() {
             return Vec::new();
@@ -231,6 +389,19 @@ impl Client {
     }
 
     /// What the calls of this client have cost so far. In a child of fork nothing: the calls were the parent's.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let before = client.stats();
+    /// client.command("PING")?;
+    /// let after = client.stats();
+    /// assert_eq!((after.calls - before.calls, after.round_trips - before.round_trips), (1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stats(&self) -> Stats {
         if self.io.check_process().is_err() {
             return Stats::default();
@@ -242,6 +413,19 @@ impl Client {
     /// [`Status::Indeterminate`]; one that is connecting gives up. Later calls end with [`Status::Closed`].
     ///
     /// In a child of fork it does nothing: the connection is the parent's.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let other = client.clone();
+    /// client.close();
+    /// let error = other.command("PING").unwrap_err();
+    /// assert_eq!(error.status(), rs_script::Status::Closed);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&self) {
         let _held = Held::new();
         if self.io.check_process().is_ok() {

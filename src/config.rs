@@ -22,6 +22,12 @@ use crate::route::ReadFrom;
 use crate::secret::Secret;
 
 /// The version of the protocol spoken with the server.
+///
+/// ```
+/// # let mut options = rs_script::Options::default();
+/// options.protocol(rs_script::Protocol::Resp2);
+/// # Ok::<(), rs_script::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// What the URL says; otherwise RESP3, and RESP2 with a server that refuses HELLO or closes the connection on it.
@@ -151,12 +157,24 @@ const KEEPALIVE_SECONDS: RangeInclusive<u64> = 1..=32767;
 
 impl Options {
     /// How long one attempt to connect may take in all: name look-up, TCP, TLS and handshake. Default: 5 seconds.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.connect_timeout(std::time::Duration::from_secs(1))?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn connect_timeout(&mut self, timeout: Duration) -> Result<&mut Self> {
         self.connect_timeout = wait("connect_timeout", timeout)?;
         Ok(self)
     }
 
     /// The deadline of a call, all its attempts and any connecting together. Default: 10 seconds.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.call_timeout(std::time::Duration::from_secs(2))?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn call_timeout(&mut self, timeout: Duration) -> Result<&mut Self> {
         self.call_timeout = wait("call_timeout", timeout)?;
         Ok(self)
@@ -167,12 +185,24 @@ impl Options {
     /// on; those that wait on the old one go on waiting until their own deadlines, and get their replies if they
     /// come after all. Calls that are made and lost meanwhile and hold more than 16 MiB together have the same effect at
     /// once. Default: the URL's `silence_timeout_ms`, or else 500 milliseconds.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.silence_timeout(std::time::Duration::from_millis(300))?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn silence_timeout(&mut self, timeout: Duration) -> Result<&mut Self> {
         self.silence_timeout = Some(wait("silence_timeout", timeout)?);
         Ok(self)
     }
 
     /// The user to authenticate as, in place of the URL's. Needs a password, here or in the URL. Default: none.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.username("billing")?.password("from a vault");
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn username(&mut self, username: impl Into<String>) -> Result<&mut Self> {
         let username = username.into();
         if username.is_empty() {
@@ -183,6 +213,12 @@ impl Options {
     }
 
     /// The password to authenticate with, in place of the URL's; any bytes. Default: none.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.password("from a vault");
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn password(&mut self, password: impl Into<Vec<u8>>) -> &mut Self {
         self.password = Some(Secret::from(password.into()));
         self
@@ -233,6 +269,22 @@ impl Options {
 
     /// The same for whoever does not answer at once: the request may be kept, and answered on any thread. A server's next connection asks again
     /// then, though the one before has no answer yet.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// let (requests, vault) = std::sync::mpsc::channel();
+    /// let requests = std::sync::Mutex::new(requests);
+    /// options.credentials_later(move |request| {
+    ///     // Where the other thread is gone the request is dropped, and so refused.
+    ///     let _ = requests.lock().unwrap().send(request);
+    /// });
+    /// std::thread::spawn(move || {
+    ///     for request in vault {
+    ///         request.answer(rs_script::Credentials::new("a new token"));
+    ///     }
+    /// });
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn credentials_later(
         &mut self,
         ask: impl Fn(CredentialsRequest) + Send + Sync + 'static,
@@ -248,6 +300,14 @@ impl Options {
     }
 
     /// The name that CLIENT LIST shows for the connections: printable ASCII without spaces. Default: none.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.client_name("billing")?;
+    /// let error = options.client_name("my service").unwrap_err();
+    /// assert_eq!(error.status(), rs_script::Status::InvalidOption);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn client_name(&mut self, name: impl Into<String>) -> Result<&mut Self> {
         let name = name.into();
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -258,6 +318,12 @@ impl Options {
     }
 
     /// The protocol version. Default: [`Protocol::Auto`].
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.protocol(rs_script::Protocol::Resp3);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn protocol(&mut self, protocol: Protocol) -> &mut Self {
         self.protocol = protocol;
         self
@@ -268,12 +334,24 @@ impl Options {
     /// Like the other files of TLS it is read when the client is opened, and again for each connection, so that one that has been
     /// replaced counts from the next connection on. One that cannot be read or used then is the error of that attempt to connect;
     /// connections that stand go on.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.tls_ca_file("/etc/ssl/private-ca.pem");
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn tls_ca_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
         self.tls.ca = Some(Source::file("tls_ca_file", path.into()));
         self
     }
 
     /// The same from memory, in PEM form; in place of [`Options::tls_ca_file`].
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.tls_ca_pem("-----BEGIN CERTIFICATE-----\n...");
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn tls_ca_pem(&mut self, pem: impl Into<Vec<u8>>) -> &mut Self {
         self.tls.ca = Some(Source::memory("tls_ca_pem", pem.into()));
         self
@@ -282,12 +360,25 @@ impl Options {
     /// A PEM file with the certificate to show to the server, followed by any intermediate certificates. Needs a key
     /// ([`Options::tls_client_key_file`]) and a TLS URL. Read again for each connection, like its key; where one of the two has been
     /// replaced already and the other has not, they do not fit, and that attempt to connect fails.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.tls_client_cert_file("billing.pem").tls_client_key_file("billing.key");
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn tls_client_cert_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
         self.tls.client_cert = Some(Source::file("tls_client_cert_file", path.into()));
         self
     }
 
     /// The same from memory, in PEM form; in place of [`Options::tls_client_cert_file`].
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// # let (certificate, key) = ("", "");
+    /// options.tls_client_cert_pem(certificate).tls_client_key_pem(key);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn tls_client_cert_pem(&mut self, pem: impl Into<Vec<u8>>) -> &mut Self {
         self.tls.client_cert = Some(Source::memory("tls_client_cert_pem", pem.into()));
         self
@@ -295,6 +386,12 @@ impl Options {
 
     /// A PEM file with the key of the client certificate (PKCS#8, PKCS#1 or SEC1; not encrypted). Needs
     /// [`Options::tls_client_cert_file`] and a TLS URL.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.tls_client_cert_file("billing.pem").tls_client_key_file("billing.key");
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn tls_client_key_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
         self.tls.client_key = Some(Source::file("tls_client_key_file", path.into()));
         self
@@ -302,6 +399,13 @@ impl Options {
 
     /// The same from memory, in PEM form; in place of [`Options::tls_client_key_file`]. The bytes are overwritten when the last options and client
     /// that hold them are freed.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// # let (certificate, key) = ("", "");
+    /// options.tls_client_cert_pem(certificate).tls_client_key_pem(key);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn tls_client_key_pem(&mut self, pem: impl Into<Vec<u8>>) -> &mut Self {
         self.tls.client_key = Some(Source::memory("tls_client_key_pem", pem.into()));
         self
@@ -309,6 +413,12 @@ impl Options {
 
     /// The host name or IP address that the server's certificate must be for, in place of the URL's host. Needs a TLS
     /// URL.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.tls_server_name("redis.example.com")?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn tls_server_name(&mut self, name: impl Into<String>) -> Result<&mut Self> {
         let name = ServerName::try_from(name.into())
             .map_err(|_| invalid("tls_server_name", "must be a host name or an IP address"))?;
@@ -318,6 +428,12 @@ impl Options {
 
     /// Accept any certificate of the server. This leaves the connection open to whoever stands in between: for tests
     /// alone. [`Options::tls_ca_file`] has no effect then. Needs a TLS URL. Default: false.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.tls_insecure_skip_verify(true);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn tls_insecure_skip_verify(&mut self, skip: bool) -> &mut Self {
         self.tls.insecure_skip_verify = skip;
         self
@@ -328,6 +444,12 @@ impl Options {
     /// Linux the system also ends a connection whose sent bytes the other end has not acknowledged for that time
     /// (`TCP_USER_TIMEOUT`: twice this option); elsewhere it takes its own time for that, often a quarter of an
     /// hour. Default: 60 seconds.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.keepalive(Some(std::time::Duration::from_secs(20)))?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn keepalive(&mut self, idle: Option<Duration>) -> Result<&mut Self> {
         if idle.is_some_and(|idle| !KEEPALIVE_SECONDS.contains(&idle.as_secs())) {
             return Err(invalid("keepalive", "must be 1 to 32767 seconds, or none"));
@@ -338,6 +460,14 @@ impl Options {
 
     /// How long to wait between attempts to connect: `min` after the first, growing up to `max`. Default: 20
     /// milliseconds to 1 second.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// use std::time::Duration;
+    ///
+    /// options.reconnect_backoff(Duration::from_millis(50), Duration::from_secs(5))?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn reconnect_backoff(&mut self, min: Duration, max: Duration) -> Result<&mut Self> {
         let min = wait("reconnect_backoff", min)?;
         let max = wait("reconnect_backoff", max)?;
@@ -350,6 +480,12 @@ impl Options {
     }
 
     /// How often one call tries to connect before it gives up; 0: until its deadline. Default: 5.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.reconnect_attempts(0);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn reconnect_attempts(&mut self, attempts: u32) -> &mut Self {
         self.reconnect.attempts = attempts;
         self
@@ -357,6 +493,12 @@ impl Options {
 
     /// The largest reply to accept, in bytes as sent by the server; at least 64 KiB. Default: 513 MiB, which is the
     /// longest string that servers allow by default and 1 MiB of room around it.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.max_reply_bytes(16 << 20)?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn max_reply_bytes(&mut self, bytes: u64) -> Result<&mut Self> {
         self.limits.max_bytes =
             usize::try_from(bytes).ok().filter(|bytes| *bytes >= LEAST_MAX_REPLY_BYTES).ok_or_else(|| {
@@ -366,6 +508,12 @@ impl Options {
     }
 
     /// The deepest nesting of arrays and maps to accept in a reply, 8 to 1024. Default: 128.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.max_reply_depth(16)?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn max_reply_depth(&mut self, depth: usize) -> Result<&mut Self> {
         if !MAX_REPLY_DEPTH.contains(&depth) {
             return Err(invalid("max_reply_depth", "must be 8 to 1024"));
@@ -376,6 +524,12 @@ impl Options {
 
     /// How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of its own. More stand in
     /// line until one has ended, or their deadlines have passed; no other call stands behind them. Default: 1,000.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.max_waiting(50)?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn max_waiting(&mut self, count: usize) -> Result<&mut Self> {
         if count == 0 {
             return Err(invalid("max_waiting", "must be 1 at least"));
@@ -391,6 +545,12 @@ impl Options {
     /// keep their order: they take the same connection, and where such calls are under way on several, a call waits for them before it is sent. So
     /// does one that may touch anything, such as FLUSHALL or a script without keys, with all calls before and behind it.
     /// A blocking call costs a little more than on one connection.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.shared_connections(4)?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn shared_connections(&mut self, count: usize) -> Result<&mut Self> {
         if !SHARED_CONNECTIONS.contains(&count) {
             return Err(invalid("shared_connections", "must be 1 to 64"));
@@ -399,21 +559,43 @@ impl Options {
         Ok(self)
     }
 
-    /// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with
+    /// How many blocking calls and futures may be in flight at a time, of all threads together; 0: any number. One more ends at once with
     /// [`Status::QueueFull`], and nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded
     /// by their queues. Default: 0.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.max_in_flight(200);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn max_in_flight(&mut self, calls: usize) -> &mut Self {
         self.max_in_flight = calls;
         self
     }
 
     /// Connect with the first call instead of when the client is opened. Default: false.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// use rs_script::Client;
+    ///
+    /// options.lazy_connect(true);
+    /// // Nobody need be there.
+    /// let client = Client::open("redis://127.0.0.1:1", &options)?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn lazy_connect(&mut self, lazy: bool) -> &mut Self {
         self.lazy_connect = lazy;
         self
     }
 
     /// Which servers run read-only calls. Default: [`ReadFrom::Primary`].
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.read_from(rs_script::ReadFrom::PreferReplica);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn read_from(&mut self, read_from: ReadFrom) -> &mut Self {
         self.read_from = read_from;
         self
@@ -422,6 +604,12 @@ impl Options {
     /// Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a tunnel or a container's
     /// network. Each is `host:port`, an IPv6 address in brackets. It concerns the addresses that a cluster, a primary or a
     /// sentinel announces, not those of the URL. Call it once for each address.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.map_address("10.0.0.1:6379", "127.0.0.1:7001")?;
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn map_address(&mut self, announced: &str, reachable: &str) -> Result<&mut Self> {
         let parse = |text: &str| {
             Address::parse(text).ok_or_else(|| {
@@ -433,6 +621,12 @@ impl Options {
     }
 
     /// The user to authenticate as with the sentinels. Needs [`Options::sentinel_password`]. Default: none.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.sentinel_username("watcher")?.sentinel_password("from a vault");
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn sentinel_username(&mut self, username: impl Into<String>) -> Result<&mut Self> {
         let username = username.into();
         if username.is_empty() {
@@ -443,6 +637,12 @@ impl Options {
     }
 
     /// The password to authenticate with at the sentinels; any bytes. The one in the URL is for the servers alone. Default: none.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.sentinel_password("from a vault");
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn sentinel_password(&mut self, password: impl Into<Vec<u8>>) -> &mut Self {
         self.sentinel_password = Some(Secret::from(password.into()));
         self
@@ -450,6 +650,12 @@ impl Options {
 
     /// Tell the server on each connection which library this is, in which version, by CLIENT SETINFO: CLIENT LIST shows it. Where the user
     /// lacks the right, each connection leaves an entry in ACL LOG. In place of the URL's. Default: true.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.client_info(false);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn client_info(&mut self, tell: bool) -> &mut Self {
         self.client_info = Some(tell);
         self
@@ -458,6 +664,12 @@ impl Options {
     /// Run an empty transaction (MULTI, EXEC) on each new connection, with the login, to see whether this user may run any. Where the user lacks
     /// the right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip
     /// more. In place of the URL's. Default: true.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.probe_transactions(false);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn probe_transactions(&mut self, probe: bool) -> &mut Self {
         self.probe_transactions = Some(probe);
         self
@@ -469,6 +681,26 @@ impl Options {
     /// It runs on the thread that completes the call, without a lock held: that of the caller, or of whoever drives submitted calls; before the call returns
     /// or its completion can be taken out. So it must be quick, must not block, and must not call or drop the client. Calls that are refused before
     /// they begin (their arguments, a full queue) are not told of. It costs no more than a clock's reading and its own body; off, nothing.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let url = server.url();
+    /// use rs_script::{Client, Options};
+    /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+    ///
+    /// let sent = Arc::new(AtomicU64::new(0));
+    /// let counted = Arc::clone(&sent);
+    /// let mut options = Options::default();
+    /// options.on_call(move |call| {
+    ///     counted.fetch_add(call.bytes_sent, Ordering::Relaxed);
+    /// });
+    /// Client::open(&url, &options)?.command("PING")?;
+    /// assert_eq!(sent.load(Ordering::Relaxed), 14);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on_call(&mut self, hook: impl Fn(&CallEvent<'_>) + Send + Sync + 'static) -> &mut Self {
         self.on_call = OnCall::new(hook);
         self
@@ -482,6 +714,12 @@ impl Options {
 
     /// Keep figures of so many scripts ([`Client::script_stats`](crate::Client::script_stats)), and of all others together; 0: none. A script takes 21 KiB once it is called.
     /// Default: 0.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.script_stats(100);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn script_stats(&mut self, max_scripts: usize) -> &mut Self {
         self.script_stats = max_scripts;
         self

@@ -9,6 +9,14 @@ use crate::error::{Error, Result, Status};
 use crate::secret::Secret;
 
 /// A user and a password, as [`Options::credentials`](crate::Options::credentials) gives them.
+///
+/// ```
+/// use rs_script::Credentials;
+/// use std::time::Duration;
+///
+/// let given = Credentials::new("a token").username("app").lifetime(Duration::from_secs(15 * 60));
+/// assert!(!format!("{given:?}").contains("a token"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Credentials {
     username: Option<String>,
@@ -18,11 +26,19 @@ pub struct Credentials {
 
 impl Credentials {
     /// The password of the user `default`, for as long as a connection lives; any bytes.
+    ///
+    /// ```
+    /// rs_script::Credentials::new("a token");
+    /// ```
     pub fn new(password: impl Into<Vec<u8>>) -> Self {
         Credentials { username: None, password: Secret::from(password.into()), lifetime: None }
     }
 
     /// The same for this user. An empty name is refused at the login.
+    ///
+    /// ```
+    /// rs_script::Credentials::new("a token").username("app");
+    /// ```
     pub fn username(mut self, username: impl Into<String>) -> Self {
         self.username = Some(username.into());
         self
@@ -30,6 +46,10 @@ impl Credentials {
 
     /// How long they are good for from now on: connections that stand ask again and log in anew when three quarters of it are over. A second at
     /// the least.
+    ///
+    /// ```
+    /// rs_script::Credentials::new("a token").lifetime(std::time::Duration::from_secs(900));
+    /// ```
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime.clamp(SHORTEST_LIFETIME, LONGEST_WAIT));
         self
@@ -66,6 +86,15 @@ const LONGEST_TEXT: usize = 4 * 1024;
 type Answer = Box<dyn FnOnce(Result<Arc<Credentials>>) + Send>;
 
 /// A connection that waits for credentials. It is answered once, now or later, on any thread; dropped, it is refused.
+///
+/// ```
+/// # let mut options = rs_script::Options::default();
+/// options.credentials_later(|request| match request.node() {
+///     "10.0.0.1:6379" => request.answer(rs_script::Credentials::new("its own")),
+///     node => request.refuse(format!("nobody knows the password of {node}")),
+/// });
+/// # Ok::<(), rs_script::Error>(())
+/// ```
 pub struct CredentialsRequest {
     node: String,
     answer: Option<Answer>,
@@ -77,16 +106,31 @@ impl CredentialsRequest {
     }
 
     /// The server that is to be logged in to: `host:port` or a socket's path.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.credentials_later(|request| println!("{} wants a password", request.node()));
+    /// ```
     pub fn node(&self) -> &str {
         &self.node
     }
 
     /// Gives them.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.credentials_later(|request| request.answer(rs_script::Credentials::new("a token")));
+    /// ```
     pub fn answer(mut self, credentials: Credentials) {
         self.end(credentials.check().map(Arc::new));
     }
 
     /// Says that there are none, and why: the attempt to connect fails with [`Status::Auth`] and this text, which must hold no secret.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.credentials_later(|request| request.refuse("the vault is sealed"));
+    /// ```
     pub fn refuse(mut self, why: impl fmt::Display) {
         self.end(Err(none_given(why.to_string().chars().take(LONGEST_TEXT).collect::<String>())));
     }

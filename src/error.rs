@@ -9,6 +9,14 @@ use crate::resp::NoMemory;
 ///
 /// The numbers are fixed for good and lie in ranges by cause: 100s the caller's own mistake, 200s no connection,
 /// 300s the outcome is unknown, 400s the server's answer, 500s this library.
+///
+/// ```
+/// use rs_script::{Client, Options, Status};
+///
+/// let error = Client::open("http://example.com", &Options::default()).unwrap_err();
+/// assert_eq!(error.status(), Status::InvalidUrl);
+/// assert_eq!(error.status().code(), 101);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
@@ -66,6 +74,9 @@ pub enum Status {
     /// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not
     /// executed.
     NotServed = 407,
+    /// The reply is not what it was to be converted into, see [`FromReply`](crate::FromReply). The server has executed the call, as far as the reply
+    /// says nothing else. The C API never gives it.
+    Conversion = 408,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
     /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with
@@ -77,13 +88,17 @@ pub enum Status {
 
 impl Status {
     /// The number that the C API returns.
+    ///
+    /// ```
+    /// assert_eq!(rs_script::Status::Indeterminate.code(), 300);
+    /// ```
     pub fn code(self) -> i32 {
         self as i32
     }
 
     /// Whether it stands for the answer of a server.
     pub(crate) fn is_answer(self) -> bool {
-        self.code() / 100 == 4
+        self.code() / 100 == 4 && self != Status::Conversion
     }
 
     /// What ends a call with this status, where nothing else is said.
@@ -112,6 +127,7 @@ impl Status {
             | Status::TransactionAborted
             | Status::NotSupported
             | Status::NotServed => Reason::Server,
+            Status::Conversion => Reason::Conversion,
             Status::Internal => Reason::Internal,
             Status::NoMemory | Status::Resources => Reason::Resources,
         }
@@ -120,6 +136,21 @@ impl Status {
 
 /// What ended a call, whatever is known of its execution: a [`Status`] says what may be concluded, this says why it came to that. The numbers are
 /// fixed.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::{Reason, Status};
+/// use std::time::Duration;
+///
+/// let hasty = client.with_timeout(Duration::from_millis(20));
+/// let error = hasty.command(("BLPOP", "nothing", 0)).unwrap_err();
+/// assert_eq!(error.reason(), Reason::Deadline);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
@@ -147,10 +178,16 @@ pub enum Reason {
     Internal = 10,
     /// This side has no memory, descriptors or threads left.
     Resources = 11,
+    /// The reply came, and is not what it was to be converted into. The C API never gives it.
+    Conversion = 12,
 }
 
 impl Reason {
     /// The number that the C API gives.
+    ///
+    /// ```
+    /// assert_eq!(rs_script::Reason::Deadline.code(), 1);
+    /// ```
     pub fn code(self) -> i32 {
         self as i32
     }
@@ -159,6 +196,31 @@ impl Reason {
 /// Why a call has no reply, in words, with what is known about its execution.
 ///
 /// Boxed, so that the success path carries one pointer.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::{Client, Script, Status};
+///
+/// fn spend(client: &Client, account: &str, amount: u32) -> Result<(), Box<dyn std::error::Error>> {
+///     let spend = Script::new("return redis.call('DECRBY', KEYS[1], ARGV[1])");
+///     match spend.key(account).arg(amount).call::<i64>(client) {
+///         Ok(_) => Ok(()),
+///         // Nothing has happened and nothing will: it may be tried again.
+///         Err(error) if error.is_not_executed() => Err(format!("later, please: {error}").into()),
+///         // The amount may be gone: look before it is tried again.
+///         Err(error) if error.is_indeterminate() => Err(format!("unknown: {error}").into()),
+///         // The script's own error.
+///         Err(error) => Err(error.into()),
+///     }
+/// }
+/// client.command(("SET", "account", "not a number"))?;
+/// assert!(spend(&client, "account", 5).unwrap_err().is::<rs_script::Error>());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Detail>);
 
@@ -175,7 +237,29 @@ struct Detail {
     index: Option<usize>,
     /// The server that it is about.
     node: Option<Arc<str>>,
+    /// Of a conversion: what is the matter, and where in the reply; the message has both.
+    conversion: Option<Conversion>,
+    source: Option<Source>,
 }
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Conversion {
+    what: String,
+    place: String,
+}
+
+/// The error behind an error.
+#[derive(Clone, Debug)]
+struct Source(Arc<dyn std::error::Error + Send + Sync>);
+
+impl PartialEq for Source {
+    /// What there is to compare is in the message.
+    fn eq(&self, _: &Source) -> bool {
+        true
+    }
+}
+
+impl Eq for Source {}
 
 impl Error {
     /// An error of this side; nothing was executed for the 100s and 200s, unknown for the 300s. Its reason is the usual one of the status;
@@ -197,6 +281,8 @@ impl Error {
             reason,
             index: None,
             node: None,
+            conversion: None,
+            source: None,
         }))
     }
 
@@ -242,6 +328,8 @@ impl Error {
             reason: Reason::Server,
             index: None,
             node: None,
+            conversion: None,
+            source: None,
         }))
     }
 
@@ -280,40 +368,177 @@ impl Error {
         self
     }
 
+    /// An error for a [`FromReply`](crate::FromReply) of the program's own: the reply is not what was `expected`, but what was `got`. Of a reply name the
+    /// [kind](crate::Kind) and not the value, which may be a secret.
+    ///
+    /// ```
+    /// use rs_script::{Error, Kind, Status};
+    ///
+    /// let error = Error::conversion("a colour", Kind::Integer).at("element 3");
+    /// assert_eq!(error.to_string(), "expected a colour, got an integer, at element 3");
+    /// assert_eq!(error.status(), Status::Conversion);
+    /// assert!(!error.is_not_executed() && !error.is_indeterminate());
+    /// ```
+    pub fn conversion(expected: impl fmt::Display, got: impl fmt::Display) -> Self {
+        let what = format!("expected {expected}, got {got}");
+        let mut error = Error::new(Status::Conversion, what.clone());
+        error.0.conversion = Some(Conversion { what, place: String::new() });
+        error
+    }
+
+    /// The same error of a conversion for something inside the reply, such as `element 3`; further in than what is said of it already. Any other error as
+    /// it is.
+    ///
+    /// ```
+    /// # use rs_script::{Error, Kind};
+    /// let error = Error::conversion("u8", Kind::Nil).at("field age").at("element 3");
+    /// assert_eq!(error.message(), "expected u8, got nil, at element 3, field age");
+    /// ```
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        let Detail { conversion, message, .. } = &mut *self.0;
+        if let Some(Conversion { what, place: before }) = conversion {
+            *before = if before.is_empty() { place.to_string() } else { format!("{place}, {before}") };
+            *message = format!("{what}, at {before}");
+        }
+        self
+    }
+
+    /// The same error with another one behind it; see [`source`](std::error::Error::source).
+    ///
+    /// ```
+    /// # use rs_script::{Error, Kind};
+    /// use std::error::Error as _;
+    ///
+    /// let cause = "x".parse::<u8>().unwrap_err();
+    /// let error = Error::conversion("a port", "a string that is no number").with_source(cause);
+    /// assert!(error.source().is_some_and(|source| source.is::<std::num::ParseIntError>()));
+    /// ```
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.0.source = Some(Source(Arc::from(source.into())));
+        self
+    }
+
     /// The cause.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let error = client.command("NONSENSE").unwrap_err();
+    /// assert_eq!(error.status(), rs_script::Status::Server);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn status(&self) -> Status {
         self.0.status
     }
 
     /// What happened, in words. Never holds a password or the text of a script.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let error = client.command(("SELECT", 1)).unwrap_err();
+    /// assert!(error.message().starts_with("SELECT is refused: "));
+    /// assert_eq!(error.to_string(), error.message());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
     /// The server's error text as it came, without the leading `-`, cut off after 64 KiB; `None` when the server did not answer.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let fail = rs_script::Script::new("return redis.error_reply('STOCK empty')");
+    /// let error = fail.call::<()>(&client).unwrap_err();
+    /// assert_eq!(error.server_text(), Some(&b"STOCK empty"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn server_text(&self) -> Option<&[u8]> {
         self.0.server_text.as_deref()
     }
 
     /// The first word of the server's error text (`NOSCRIPT`, `WRONGTYPE`, `ERR`, ...); `None` when the server did
     /// not answer or the word is not plain ASCII.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// client.command(("SET", "text", "x"))?;
+    /// let error = client.command(("LPUSH", "text", "y")).unwrap_err();
+    /// assert_eq!(error.server_code(), Some("WRONGTYPE"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn server_code(&self) -> Option<&str> {
         let word = self.server_text()?.split(|byte| byte.is_ascii_whitespace()).next()?;
         std::str::from_utf8(word).ok().filter(|word| word.is_ascii() && !word.is_empty())
     }
 
     /// What ended the call.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let error = client.command("MULTI").unwrap_err();
+    /// assert_eq!(error.reason(), rs_script::Reason::Argument);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reason(&self) -> Reason {
         self.0.reason
     }
 
     /// The item of a pipeline or transaction that it is about, counted from 0; of several without an answer, the first. `None` where it is about no
     /// one item.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.command(("SET", "text", "x"))?.command(("INCR", "text"))?;
+    /// let error = pipeline.exec()?.to::<(String, i64)>().unwrap_err();
+    /// assert_eq!(error.index(), Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn index(&self) -> Option<usize> {
         self.0.index
     }
 
     /// The server that it is about, as `host:port` or a socket's path; `None` where no server is to blame, or which one is not known.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let url = server.url();
+    /// use rs_script::{Client, Options};
+    ///
+    /// drop(server);
+    /// let error = Client::open(&url, &Options::default()).unwrap_err();
+    /// assert!(error.node().is_some_and(|path| path.ends_with("/socket")));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn node(&self) -> Option<&str> {
         self.0.node.as_deref()
     }
@@ -322,7 +547,40 @@ impl Error {
         self.0.node.as_ref()
     }
 
+    /// Whether a deadline passed: the call's, or that of an attempt to connect for it. What is known of its execution is another question:
+    /// [`Error::is_not_executed`], [`Error::is_indeterminate`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use std::time::Duration;
+    ///
+    /// let hasty = client.with_timeout(Duration::from_millis(20));
+    /// assert!(hasty.command(("BLPOP", "nothing", 0)).unwrap_err().is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn is_timeout(&self) -> bool {
+        self.0.reason == Reason::Deadline
+    }
+
     /// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use std::time::Duration;
+    ///
+    /// let hasty = client.with_timeout(Duration::from_millis(20));
+    /// // It was sent: who knows whether an element came at the last moment, and is lost?
+    /// assert!(hasty.command(("BLPOP", "list", 0)).unwrap_err().is_indeterminate());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_indeterminate(&self) -> bool {
         self.0.indeterminate
     }
@@ -331,6 +589,18 @@ impl Error {
     ///
     /// Neither this nor [`Error::is_indeterminate`] holds for most error replies: a script that fails half-way has
     /// done what it did before.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// client.close();
+    /// let error = client.command(("INCR", "n")).unwrap_err();
+    /// assert!(error.is_not_executed());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_not_executed(&self) -> bool {
         self.0.not_executed
     }
@@ -355,7 +625,11 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|Source(source)| &**source as _)
+    }
+}
 
 /// An error keeps so much of a server's text; how long that is the server decides.
 const TEXT_MAX: usize = 64 * 1024;
@@ -366,4 +640,17 @@ pub(crate) fn kept(text: &[u8]) -> &[u8] {
 }
 
 /// The result of everything that can fail here.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// fn visits(client: &rs_script::Client) -> rs_script::Result<u64> {
+///     client.command(("INCR", "visits"))?.to()
+/// }
+/// assert_eq!(visits(&client)?, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;

@@ -12,6 +12,22 @@ use crate::resp::{Kind, NoMemory, Payload, Reply};
 use crate::script::{DigestHasher, Script, Sha};
 
 /// What became of the calls of one script; see [`Client::script_stats`](crate::Client::script_stats).
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let url = server.url();
+/// # use rs_script::{Client, Options, Script};
+/// # let mut options = Options::default();
+/// # options.script_stats(10);
+/// let client = Client::open(&url, &options)?;
+/// Script::new("return 1").named("one")?.call(&client)?;
+/// let stats = &client.script_stats()[0];
+/// assert_eq!((stats.name.as_deref(), stats.calls, stats.loads), (Some("one"), 1, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ScriptStats {
@@ -35,6 +51,23 @@ pub struct ScriptStats {
 }
 
 /// How often something took how long: to 1 % (two digits), from a microsecond to 100 seconds.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let url = server.url();
+/// # use rs_script::{Client, Options, Script};
+/// # let mut options = Options::default();
+/// # options.script_stats(10);
+/// let client = Client::open(&url, &options)?;
+/// Script::new("return 1").named("one")?.call(&client)?;
+/// let latency = &client.script_stats()[0].latency;
+/// assert_eq!(latency.count(), 1);
+/// assert!(latency.percentile(0.5) <= latency.percentile(1.0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
     /// Empty, or one number for each bucket.
@@ -75,16 +108,28 @@ const fn upper_us(bucket: usize) -> u64 {
 
 impl Histogram {
     /// How many have been counted.
+    ///
+    /// ```
+    /// assert_eq!(rs_script::Histogram::default().count(), 0);
+    /// ```
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
     /// What all of them took together.
+    ///
+    /// ```
+    /// assert!(rs_script::Histogram::default().sum().is_zero());
+    /// ```
     pub fn sum(&self) -> Duration {
         Duration::from_micros(self.sum_us)
     }
 
     /// The time within which this share of them ended, 0 to 1: 0.5 is the median, 1 the longest. Zero where nothing was counted.
+    ///
+    /// ```
+    /// assert!(rs_script::Histogram::default().percentile(0.99).is_zero());
+    /// ```
     pub fn percentile(&self, share: f64) -> Duration {
         let count = self.count();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
@@ -98,6 +143,10 @@ impl Histogram {
     }
 
     /// The buckets that are not empty: the longest time that is counted in each, and how many are.
+    ///
+    /// ```
+    /// assert_eq!(rs_script::Histogram::default().buckets().count(), 0);
+    /// ```
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
         let filled = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
         filled.map(|(bucket, &count)| (Duration::from_micros(upper_us(bucket)), count))

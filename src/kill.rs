@@ -6,6 +6,22 @@ use crate::error::Result;
 use crate::resp::{Reply, ReplyRef};
 
 /// What [`Client::kill`] has stopped on one server.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use std::time::Duration;
+///
+/// let forever = rs_script::Script::new("while true do end");
+/// let stuck = forever.prepare().timeout(Duration::from_millis(20)).call::<()>(&client);
+/// assert!(stuck.unwrap_err().is_timeout());
+/// let killed = client.kill()?;
+/// assert!(!killed[0].is_function && killed[0].name.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Killed {
@@ -27,6 +43,17 @@ impl Client {
     ///
     /// [SCRIPT KILL](https://redis.io/docs/latest/commands/script-kill/),
     /// [FUNCTION KILL](https://redis.io/docs/latest/commands/function-kill/)
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let error = client.kill().unwrap_err();
+    /// assert_eq!(error.server_code(), Some("NOTBUSY"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn kill(&self) -> Result<Vec<Killed>> {
         let reply = self.kill_to_reply()?;
         Ok(reply.root().elements().map(killed_in).collect())

@@ -10,6 +10,17 @@ use crate::ffi::lock::{Condvar, Mutex};
 use crate::threads::{self, Place};
 
 /// How much an event matters.
+///
+/// ```
+/// use rs_script::{LogLevel, Options};
+///
+/// let mut options = Options::default();
+/// options.log(|level, text| {
+///     if level <= LogLevel::Warning {
+///         eprintln!("rs_script: {text}");
+///     }
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
 #[non_exhaustive]
@@ -23,6 +34,15 @@ pub enum LogLevel {
 }
 
 /// What an event is about, with the number that the C API gives it.
+///
+/// ```
+/// # let mut options = rs_script::Options::default();
+/// options.log(|event| {
+///     if event.kind == rs_script::EventKind::AuthFailed {
+///         eprintln!("{:?}: {}", event.node, event.message);
+///     }
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
@@ -50,6 +70,11 @@ pub enum EventKind {
 }
 
 /// Something that has happened to a client's connections; see [`Options::log`](crate::Options::log).
+///
+/// ```
+/// # let mut options = rs_script::Options::default();
+/// options.log(|event| eprintln!("{:?} {:?} {:?}: {}", event.level, event.kind, event.node, event.message));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {

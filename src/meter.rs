@@ -18,6 +18,15 @@ use crate::script::Script;
 use crate::threads::{self, Place};
 
 /// What a call is, with the number that the C API gives it.
+///
+/// ```
+/// # let mut options = rs_script::Options::default();
+/// options.on_call(|call| {
+///     if call.kind == rs_script::CallKind::Transaction {
+///         println!("{} items in {:?}", call.items, call.duration);
+///     }
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
@@ -35,6 +44,11 @@ pub enum CallKind {
 }
 
 /// A call that has ended; see [`Options::on_call`](crate::Options::on_call).
+///
+/// ```
+/// # let mut options = rs_script::Options::default();
+/// options.on_call(|call| println!("{} {:?} {:?}", call.name, call.duration, call.error));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CallEvent<'a> {

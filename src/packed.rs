@@ -15,10 +15,11 @@ use crate::core::FlushMode;
 use crate::core::{Task, Work};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
+use crate::ffi::memory::Memory;
 use crate::pipeline::Pipeline;
 use crate::queue::{Completion, Trial};
 use crate::request::{Flags, Request, Shape};
-use crate::resp::{Kind, NoMemory, ReplyRef, make_room};
+use crate::resp::{Kind, ReplyRef};
 use crate::script::Script;
 use crate::session::handshake::Purpose;
 use crate::submit::{Call, Calls, nothing_to_submit};
@@ -262,97 +263,69 @@ fn read_pipeline(
 /// So many completions are taken out at a time to see whether they fit.
 const AT_A_TIME: usize = 64;
 
-/// Completions as bytes.
-#[derive(Default)]
+/// What was packed.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Packed {
-    pub(crate) bytes: Vec<u8>,
-    /// How many they are.
+    /// Bytes written.
+    pub(crate) used: usize,
+    /// How many completions they are.
     pub(crate) count: usize,
     /// What the next one takes, which did not fit.
     pub(crate) needed: usize,
 }
 
-/// Bytes up to a capacity, and how many there would be without one. How long a reply is the server decides; so what does not fit is counted and not
-/// held.
-struct Output {
-    bytes: Vec<u8>,
-    capacity: usize,
+/// The caller's memory, and how many bytes there would be if it were endless. How long a reply is the server decides: what does not fit is counted, so that the
+/// caller can come again with more.
+struct Output<'a> {
+    memory: Memory<'a>,
     size: usize,
-    no_memory: bool,
 }
 
-impl Output {
-    fn new(capacity: usize) -> Self {
-        Output { bytes: Vec::new(), capacity, size: 0, no_memory: false }
-    }
-
+impl Output<'_> {
     fn put(&mut self, bytes: &[u8]) {
+        self.memory.write(self.size, bytes);
         self.size = self.size.saturating_add(bytes.len());
-        if self.size <= self.capacity && !self.no_memory {
-            match make_room(&mut self.bytes, bytes.len()) {
-                Ok(()) => self.bytes.extend_from_slice(bytes),
-                Err(NoMemory) => self.no_memory = true,
-            }
-        }
     }
 
-    /// Writes over the bytes at `at`, if they are held.
-    fn replace(&mut self, at: usize, bytes: &[u8]) {
-        if let Some(place) = self.bytes.get_mut(at..at + bytes.len()) {
-            place.copy_from_slice(bytes);
-        }
-    }
-
-    /// Forgets what is behind the first `size` bytes, all of which are held.
-    fn truncate(&mut self, size: usize) {
-        self.bytes.truncate(size);
-        (self.size, self.no_memory) = (size, false);
+    fn is_over(&self) -> bool {
+        self.size > self.memory.len()
     }
 }
 
-/// Packs as many completions as fit into `capacity` bytes; waits for the first one. [`Status::NoMemory`] if there is no memory for a single one.
+/// Packs as many completions as fit into `memory`; waits for the first one. Each byte is written once, to where the caller wants it.
 /// `details`: each error with what ended the call, the item and the server.
 pub(crate) fn pack(
     trial: &mut Trial<'_>,
     details: bool,
-    capacity: usize,
+    memory: Memory<'_>,
     max: usize,
     mut timeout: Duration,
-) -> Result<Packed> {
-    let mut out = Output::new(capacity);
-    let (mut count, mut needed) = (0, 0);
-    'full: while count < max {
-        let wanted = (max - count).min(AT_A_TIME);
+) -> Packed {
+    let mut out = Output { memory, size: 0 };
+    let mut packed = Packed::default();
+    while packed.count < max {
+        let wanted = (max - packed.count).min(AT_A_TIME);
         let taken = trial.take(wanted, std::mem::take(&mut timeout));
         let is_empty = taken.len() < wanted;
         for completion in taken {
-            let before = out.size;
             append(completion, details, &mut out, u32::MAX as usize);
-            if out.size > capacity {
-                needed = out.size - before;
-                out.truncate(before);
-                break 'full;
+            if out.is_over() {
+                packed.needed = out.size - packed.used;
+                return packed;
             }
-            if out.no_memory {
-                out.truncate(before);
-                if count == 0 {
-                    let text = "there is no memory to pack a completion; it is in the queue as before";
-                    return Err(Error::new(Status::NoMemory, text));
-                }
-                break 'full;
-            }
-            count += 1;
+            packed.used = out.size;
+            packed.count += 1;
         }
         if is_empty {
             break;
         }
     }
-    Ok(Packed { bytes: out.bytes, count, needed })
+    packed
 }
 
 /// Appends a completion. One that cannot be written becomes an error: otherwise it would stand in the way of all
 /// behind it for ever.
-fn append(completion: &mut Completion, details: bool, out: &mut Output, longest: usize) {
+fn append(completion: &mut Completion, details: bool, out: &mut Output<'_>, longest: usize) {
     let start = out.size;
     let written = contain(|| write_completion(completion, details, out));
     let error = match written {
@@ -364,12 +337,12 @@ fn append(completion: &mut Completion, details: bool, out: &mut Output, longest:
         }
         None => Error::defect(),
     };
-    out.truncate(start);
+    out.size = start;
     (completion.result, completion.arrived) = (Err(error), None);
     write_completion(completion, details, out);
 }
 
-fn write_completion(completion: &Completion, details: bool, out: &mut Output) {
+fn write_completion(completion: &Completion, details: bool, out: &mut Output<'_>) {
     let start = out.size;
     #[cfg(test)]
     crate::defect::provoked("pack", &completion.tag);
@@ -392,7 +365,7 @@ fn write_completion(completion: &Completion, details: bool, out: &mut Output) {
     }
     // One that is longer has no size that could be said; it will not be handed out.
     let size = u32::try_from(out.size - start - 4).unwrap_or(u32::MAX);
-    out.replace(start, &size.to_ne_bytes());
+    out.memory.write(start, &size.to_ne_bytes());
 }
 
 fn flags_of(error: &Error) -> u8 {
@@ -405,12 +378,12 @@ fn length(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn write_text(text: &[u8], out: &mut Output) {
+fn write_text(text: &[u8], out: &mut Output<'_>) {
     out.put(&length(text.len()).to_ne_bytes());
     out.put(text);
 }
 
-fn write_error(error: &Error, details: bool, out: &mut Output) {
+fn write_error(error: &Error, details: bool, out: &mut Output<'_>) {
     write_text(error.server_code().unwrap_or_default().as_bytes(), out);
     write_text(error.message().as_bytes(), out);
     if details {
@@ -422,7 +395,7 @@ fn write_error(error: &Error, details: bool, out: &mut Output) {
 }
 
 /// Appends a reply; its depth is bounded by the option `max_reply_depth`.
-fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Output) {
+fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Output<'_>) {
     out.put(&[reply.kind() as u8]);
     match reply.kind() {
         Kind::Nil | Kind::Header => {}
@@ -453,8 +426,10 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::*;
+    use crate::config::Options;
     use crate::defect;
     use crate::queue::Queue;
+    use crate::request::Repeatable;
     use crate::resp::{Payload, Reply};
 
     fn queue_of(tags: std::ops::Range<u64>) -> Queue {
@@ -477,15 +452,24 @@ mod tests {
     }
 
     /// Packs what fits, as the C function does.
-    fn take(queue: &Queue, capacity: usize, max: usize) -> Packed {
+    fn take(queue: &Queue, capacity: usize, max: usize) -> (Packed, Vec<u8>) {
         let mut trial = queue.try_out();
-        let packed = pack(&mut trial, false, capacity, max, Duration::ZERO).expect("memory");
+        let (packed, bytes) = tried(&mut trial, capacity, max);
         trial.keep(packed.count);
-        packed
+        (packed, bytes)
     }
 
-    fn tags(packed: &Packed) -> Vec<u64> {
-        let mut rest = &packed.bytes[..];
+    /// What is packed into so many bytes, and these; nothing behind them is touched.
+    fn tried(trial: &mut Trial<'_>, capacity: usize, max: usize) -> (Packed, Vec<u8>) {
+        let mut bytes = vec![0xee; capacity + 1];
+        let packed = pack(trial, false, Memory::from(&mut bytes[..capacity]), max, Duration::ZERO);
+        assert_eq!(bytes[capacity], 0xee);
+        bytes.truncate(packed.used);
+        (packed, bytes)
+    }
+
+    fn tags((packed, bytes): &(Packed, Vec<u8>)) -> Vec<u64> {
+        let mut rest = &bytes[..];
         let mut tags = Vec::new();
         while let Some((size, behind)) = rest.split_first_chunk() {
             let (one, others) = behind.split_at(u32::from_ne_bytes(*size) as usize);
@@ -496,6 +480,49 @@ mod tests {
         tags
     }
 
+    /// A call with this tag in front of an item, which is made of these parts.
+    fn packed_call(item: &[&[u8]]) -> Vec<u8> {
+        [&7_u64.to_ne_bytes()[..], &0_u32.to_ne_bytes(), &item.concat()].concat()
+    }
+
+    #[test]
+    fn a_flag_that_is_not_known_is_refused_wherever_it_stands() {
+        let client =
+            Client::open("unix:///nowhere", Options::default().lazy_connect(true)).expect("it is lazy");
+        let script = Script::new("return 1");
+        let read =
+            |bytes: &[u8]| read_calls(&client, &[&script], bytes).map(|mut calls| calls.remove(0).work);
+        let (none, one, four) = (0_u32.to_ne_bytes(), 1_u32.to_ne_bytes(), 4_u32.to_ne_bytes());
+        let ping = [&one[..], &four, b"PING"].concat();
+        let piped = [&one[..], &[COMMAND, 0], &ping].concat();
+        let known = READ_ONLY | IDEMPOTENT;
+        for (kind, rest, known) in [
+            (COMMAND, &ping, known),
+            (SCRIPT, &[none, none, none].concat(), known),
+            (PIPELINE, &piped, OF_PIPELINE),
+            (SCRIPT_LOAD, &none.to_vec(), 0),
+            (SCRIPT_EXISTS, &none.to_vec(), 0),
+            (SCRIPT_KILL, &Vec::new(), 0),
+            (SCRIPT_SHOW, &none.to_vec(), 0),
+            (KILL, &Vec::new(), 0),
+        ] {
+            for flags in (0..8).map(|bit| 1 << bit).chain([0]) {
+                let bytes = packed_call(&[&[kind, flags], rest]);
+                let in_pipeline = packed_call(&[&[PIPELINE, 0], &one, &[kind, flags], rest]);
+                assert_eq!(read(&bytes).is_ok(), flags & !known == 0, "{flags:#x} of {kind}");
+                let may_be_in = matches!(kind, COMMAND | SCRIPT) && flags & !known == 0;
+                assert_eq!(read(&in_pipeline).is_ok(), may_be_in, "{flags:#x} of {kind} in a pipeline");
+            }
+        }
+        for flags in 0..=known {
+            let Ok(Ok(Work::Send(request, _))) = read(&packed_call(&[&[COMMAND, flags], &ping])) else {
+                panic!("it is a command")
+            };
+            assert_eq!(request.items[0].reads, flags & READ_ONLY != 0);
+            assert_eq!(request.repeatable == Repeatable::Yes, flags != 0);
+        }
+    }
+
     #[test]
     fn what_does_not_fit_stays_in_order_and_the_descriptor_tells_of_it_alone() {
         for (capacity, max) in [(40, 2), (40, 1_000), (300, 7), (300, usize::MAX), (1 << 20, 130)] {
@@ -503,15 +530,16 @@ mod tests {
             let mut next = 0;
             while next < 1_000 {
                 assert!(is_readable(&queue));
-                let packed = take(&queue, capacity, max);
-                assert!(packed.bytes.len() <= capacity && packed.count <= max && packed.count > 0);
-                assert_eq!(tags(&packed), (next..next + packed.count as u64).collect::<Vec<_>>());
-                next += packed.count as u64;
+                let taken = take(&queue, capacity, max);
+                let Packed { used, count, needed } = taken.0;
+                assert!(used <= capacity && count <= max && count > 0);
+                assert_eq!(tags(&taken), (next..next + count as u64).collect::<Vec<_>>());
+                next += count as u64;
                 assert_eq!(queue.len() as u64, 1_000 - next);
-                assert!(packed.needed == 0 || packed.needed > capacity - packed.bytes.len());
+                assert!(needed == 0 || needed > capacity - used);
             }
             assert!(!is_readable(&queue), "{capacity} bytes, {max} at a time");
-            assert_eq!(take(&queue, capacity, max).count, 0);
+            assert_eq!(take(&queue, capacity, max).0, Packed::default());
             assert!(!is_readable(&queue));
         }
     }
@@ -520,10 +548,9 @@ mod tests {
     fn a_completion_that_cannot_be_written_is_an_error_and_in_nobodys_way() {
         let queue = queue_of(2_000_000..2_000_003);
         defect::provoke("pack", &2_000_001);
-        let packed = take(&queue, 1 << 20, 10);
-        assert_eq!(tags(&packed), [2_000_000, 2_000_001, 2_000_002]);
-        let size = packed.bytes.len() as u64;
-        assert!(size > 3 * 25 && packed.bytes.windows(6).any(|text| text == b"defect"));
+        let taken = take(&queue, 1 << 20, 10);
+        assert_eq!(tags(&taken), [2_000_000, 2_000_001, 2_000_002]);
+        assert!(taken.0.used > 3 * 25 && taken.1.windows(6).any(|text| text == b"defect"));
         assert!(queue.is_empty() && !is_readable(&queue));
     }
 
@@ -532,31 +559,30 @@ mod tests {
         let queue = queue_of(0..1);
         let mut trial = queue.try_out();
         let completion = &mut trial.take(1, Duration::ZERO)[0];
-        let mut out = Output::new(1 << 20);
+        let mut bytes = vec![0; 1 << 10];
+        let mut out = Output { memory: Memory::from(&mut bytes[..]), size: 0 };
         out.put(b"before");
         append(completion, false, &mut out, 20);
-        let out = out.bytes;
         let error = completion.result.as_ref().expect_err("it is too long");
         assert_eq!(error.status(), Status::ReplyLimit);
-        assert!(out.starts_with(b"before") && out.windows(5).any(|text| text == b"4 GiB"));
+        assert!(bytes.starts_with(b"before") && bytes.windows(5).any(|text| text == b"4 GiB"));
     }
 
     #[test]
-    fn what_does_not_fit_is_counted_and_not_held() {
+    fn what_does_not_fit_is_counted() {
         let queue = queue_of(0..2);
-        let (one, both) =
-            (take(&queue_of(0..1), 100, 1).bytes.len(), take(&queue_of(0..2), 100, 2).bytes.len());
+        let size_of = |count| take(&queue_of(0..count), 100, 2).0.used;
+        let (one, both) = (size_of(1), size_of(2));
         assert_eq!(both, 2 * one);
         for capacity in 0..one {
-            let packed = take(&queue, capacity, 2);
-            assert_eq!((packed.count, packed.needed, packed.bytes.len()), (0, one, 0), "{capacity}");
+            assert_eq!(take(&queue, capacity, 2).0, Packed { used: 0, count: 0, needed: one }, "{capacity}");
         }
         for capacity in [one, both - 1] {
-            let mut trial = queue.try_out();
-            let packed = pack(&mut trial, false, capacity, 2, Duration::ZERO).expect("memory");
-            assert_eq!((packed.count, packed.needed, packed.bytes.len()), (1, one, one), "{capacity}");
+            let (packed, bytes) = tried(&mut queue.try_out(), capacity, 2);
+            assert_eq!(packed, Packed { used: one, count: 1, needed: one }, "{capacity}");
+            assert_eq!(tags(&(packed, bytes)), [0]);
         }
-        assert_eq!(take(&queue, both, 2).count, 2);
+        assert_eq!(take(&queue, both, 2).0.count, 2);
     }
 
     #[test]

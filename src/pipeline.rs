@@ -1,7 +1,6 @@
 //! A pipeline or transaction: filled without I/O, executed in one write.
 
-use smallvec::SmallVec;
-
+use crate::args::{Given, ToArgs};
 use crate::client::Client;
 use crate::command::{self, Lane};
 use crate::error::{Error, Result, Status};
@@ -15,6 +14,24 @@ use crate::script::Script;
 /// Filling it does no I/O and copies each argument once, into wire form. [`Pipeline::exec`] sends everything in one write, whatever scripts the
 /// server lacks, and empties the pipeline whatever comes of it, so that nothing runs twice by oversight; then it can be
 /// filled again.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::Script;
+///
+/// let add = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+/// let mut pipeline = client.pipeline();
+/// for number in 1..=100 {
+///     pipeline.script(&add, "sum", number)?;
+/// }
+/// let sums: Vec<u64> = pipeline.exec()?.to()?;
+/// assert_eq!(sums.last(), Some(&5050));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Pipeline {
     client: Client,
     request: Box<Request>,
@@ -28,6 +45,18 @@ impl Client {
     /// A pipeline: an item that fails does not hinder the others. Other callers' calls may run in between.
     ///
     /// [Pipelining](https://redis.io/docs/latest/develop/using-commands/pipelining/)
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.command(("SET", "n", 5))?.command(("INCR", "n"))?;
+    /// assert_eq!(pipeline.exec()?.to::<(String, u32)>()?, ("OK".into(), 6));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn pipeline(&self) -> Pipeline {
         Pipeline::new(self, Shape::Pipeline)
     }
@@ -37,6 +66,18 @@ impl Client {
     /// An item that fails while it runs does not undo the others: Redis has no rollback.
     ///
     /// [Transactions](https://redis.io/docs/latest/develop/using-commands/transactions/)
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let mut transaction = client.transaction();
+    /// transaction.command(("INCR", "a"))?.command(("INCR", "b"))?;
+    /// assert_eq!(transaction.exec()?.to::<[u32; 2]>()?, [1, 1]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn transaction(&self) -> Pipeline {
         Pipeline::new(self, Shape::Transaction)
     }
@@ -52,6 +93,18 @@ impl Pipeline {
     /// changes the order of what is done to a key. Without this they are sent again only if no item behind them that was executed has a key in common with
     /// them (what names no keys is taken to touch any, unless it is known to touch none, as PING), and stay errors otherwise, marked as not executed. For
     /// pipelines that are no transactions.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.repair_unordered(true);
+    /// pipeline.command("PING")?.exec()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn repair_unordered(&mut self, repair: bool) -> &mut Self {
         self.repair = repair;
         self
@@ -59,6 +112,18 @@ impl Pipeline {
 
     /// A transaction does not load scripts again that the server is known to have. That saves their bytes, and leaves a gap: a flush by
     /// someone else lets such a script fail with NOSCRIPT while the others run.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.trust_cache(true);
+    /// pipeline.command("PING")?.exec()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn trust_cache(&mut self, trust: bool) -> &mut Self {
         self.trust_cache = trust;
         self
@@ -68,39 +133,75 @@ impl Pipeline {
     ///
     /// [`Status::CommandRefused`] for commands that would change the shared connection, and for commands that wait: in a pipeline
     /// these would keep everything behind them waiting.
-    pub fn command<A: AsRef<[u8]>>(&mut self, arguments: &[A]) -> Result<&mut Self> {
-        let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
-        self.command_of(&words, Flags::NONE)
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.command(("SET", "n", 5))?.command(&["GET", "n"])?;
+    /// let error = pipeline.command(("BLPOP", "list", 0)).map(drop).unwrap_err();
+    /// assert_eq!(error.status(), rs_script::Status::CommandRefused);
+    /// assert_eq!(pipeline.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn command(&mut self, arguments: impl ToArgs) -> Result<&mut Self> {
+        let shape = self.shape;
+        self.request.command_given(&Given::new(arguments), Flags::NONE, |words| check(words, shape))?;
+        Ok(self)
     }
 
     pub(crate) fn command_of(&mut self, arguments: &[&[u8]], flags: Flags) -> Result<&mut Self> {
-        // Inside MULTI the server itself lets no command wait.
-        if command::lane(arguments)? == Lane::Own && self.shape == Shape::Pipeline {
-            let reason = "a command that waits is refused in a pipeline: it would keep all behind it waiting; send it alone";
-            return Err(Error::new(Status::CommandRefused, reason));
-        }
+        check(arguments, self.shape)?;
         self.request.command(arguments, flags)?;
         Ok(self)
     }
 
     /// Appends a script call. The script need not be loaded.
-    pub fn script<K: AsRef<[u8]>, A: AsRef<[u8]>>(
-        &mut self,
-        script: &Script,
-        keys: &[K],
-        args: &[A],
-    ) -> Result<&mut Self> {
-        self.script_of(script, keys, args, Flags::NONE)
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::Script;
+    ///
+    /// let add = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.script(&add, "n", 5)?.script(&add, ["n"], (6,))?;
+    /// assert_eq!(pipeline.exec()?.to::<(i64, i64)>()?, (5, 11));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn script(&mut self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> Result<&mut Self> {
+        self.script_of(script, &Given::new(keys), &Given::new(args), Flags::NONE)
     }
 
     /// Appends a read-only script call; see [`Client::call_read_only`].
-    pub fn script_read_only<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::Script;
+    ///
+    /// let get = Script::new("return redis.call('GET', KEYS[1])");
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.script_read_only(&get, "nothing", ())?;
+    /// assert_eq!(pipeline.exec()?.to::<[Option<String>; 1]>()?, [None]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn script_read_only(
         &mut self,
         script: &Script,
-        keys: &[K],
-        args: &[A],
+        keys: impl ToArgs,
+        args: impl ToArgs,
     ) -> Result<&mut Self> {
-        self.script_of(script, keys, args, Flags::READ_ONLY)
+        self.script_of(script, &Given::new(keys), &Given::new(args), Flags::READ_ONLY)
     }
 
     #[inline(always)]
@@ -116,16 +217,49 @@ impl Pipeline {
     }
 
     /// The number of items.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let mut pipeline = client.pipeline();
+    /// assert_eq!(pipeline.command("PING")?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn len(&self) -> usize {
         self.request.items.len()
     }
 
     /// Whether there are no items.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// assert!(client.pipeline().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.request.items.is_empty()
     }
 
     /// Takes all items out.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.command(("DEL", "everything"))?.clear();
+    /// assert!(pipeline.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn clear(&mut self) {
         self.request = empty(&self.client, self.shape);
     }
@@ -137,6 +271,27 @@ impl Pipeline {
     /// connection is lost half-way the error is [`Status::Indeterminate`], and [`Pipeline::arrived`] has the replies up to there; likewise
     /// [`Status::ReplyLimit`]. A transaction that the server refuses as a whole is [`Status::TransactionAborted`] or
     /// [`Status::Compile`], and nothing of it ran.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.command(("SET", "text", "x"))?.command(("INCR", "text"))?.command(("GET", "text"))?;
+    /// let replies = pipeline.exec()?;
+    /// for reply in replies.root().elements() {
+    ///     match reply.as_error() {
+    ///         Some(error) => println!("failed: {error}"),
+    ///         None => println!("{reply:?}"),
+    ///     }
+    /// }
+    /// // Or into values, each by itself:
+    /// let (_, failed, text): (String, rs_script::Result<i64>, String) = replies.to()?;
+    /// assert!(failed.is_err() && text == "x");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn exec(&mut self) -> Result<Reply> {
         self.exec_by(None, false)
     }
@@ -146,10 +301,7 @@ impl Pipeline {
         let mut request = self.take_request();
         self.client.io().check_process()?;
         if request.items.is_empty() {
-            let mut payload = Box::<Payload>::default();
-            payload.start_array();
-            payload.end_array(0);
-            return Ok(Reply::new(payload));
+            return Ok(no_replies());
         }
         if idempotent {
             request.set_idempotent(true);
@@ -177,9 +329,42 @@ impl Pipeline {
     }
 
     /// The replies that did arrive of the last [`Pipeline::exec`], if it broke half-way: those of its first items.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.command("PING")?;
+    /// if let Err(error) = pipeline.exec() {
+    ///     let arrived = pipeline.arrived().map_or(0, |replies| replies.root().len());
+    ///     println!("{error}; {arrived} replies came before");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn arrived(&mut self) -> Option<Reply> {
         self.arrived.take()
     }
+}
+
+/// Whether a command may be an item.
+fn check(words: &[&[u8]], shape: Shape) -> Result<()> {
+    // Inside MULTI the server itself lets no command wait.
+    if command::lane(words)? == Lane::Own && shape == Shape::Pipeline {
+        let reason = "a command that waits is refused in a pipeline: it would keep all behind it waiting; send it alone";
+        return Err(Error::new(Status::CommandRefused, reason));
+    }
+    Ok(())
+}
+
+/// The replies to a pipeline without items.
+pub(crate) fn no_replies() -> Reply {
+    let mut payload = Box::<Payload>::default();
+    payload.start_array();
+    payload.end_array(0);
+    Reply::new(payload)
 }
 
 /// A request without items; in a child of fork one that its parent's client has no part in.

@@ -22,6 +22,24 @@ use set::Set;
 pub(crate) use set::{Source, WeakQueue, no_descriptors};
 
 /// What has become of a call that was submitted.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::Queue;
+/// use std::time::Duration;
+///
+/// let queue = Queue::new(10)?;
+/// client.submit_command(&queue, 7, "PING")?;
+/// let mut done = Vec::new();
+/// while queue.poll(&mut done, 10, Duration::from_secs(1)) == 0 {}
+/// assert_eq!(done[0].tag, 7);
+/// assert!(done[0].result.is_ok());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Completion {
     /// The number that the call was submitted with.
@@ -36,6 +54,27 @@ pub struct Completion {
 ///
 /// A clone is the same queue. It outlives the clients whose calls end in it. In a child of fork it is empty, and
 /// takes no calls.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::Queue;
+/// use std::time::Duration;
+///
+/// let queue = Queue::new(1000)?;
+/// for tag in 0..100 {
+///     client.submit_command(&queue, tag, ("INCR", "n"))?;
+/// }
+/// let mut done = Vec::new();
+/// while !queue.is_empty() {
+///     queue.poll(&mut done, 100, Duration::from_secs(1));
+/// }
+/// assert_eq!(done.len(), 100);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Queue(Arc<Shared>);
 
@@ -98,6 +137,14 @@ impl Ticket {
 impl Queue {
     /// A queue for up to `capacity` calls that are under way or wait to be taken out. [`Status::InvalidArgument`] for 0;
     /// [`Status::Resources`] when the system has no file descriptors left.
+    ///
+    /// ```
+    /// use rs_script::{Queue, Status};
+    ///
+    /// let queue = Queue::new(1000)?;
+    /// assert_eq!(Queue::new(0).unwrap_err().status(), Status::InvalidArgument);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn new(capacity: usize) -> Result<Queue> {
         Queue::make(capacity, false)
     }
@@ -109,6 +156,24 @@ impl Queue {
     ///
     /// While nobody polls, nothing goes on: neither does a deadline end a call. A client that is also used with a queue of the other kind has
     /// its thread all the same.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::Queue;
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::without_thread(10)?;
+    /// client.submit_command(&queue, 1, "PING")?;
+    /// let mut done = Vec::new();
+    /// // An event loop polls when the descriptor is readable, with a time-out of zero.
+    /// while queue.poll(&mut done, 10, Duration::from_secs(1)) == 0 {}
+    /// assert!(done[0].result.is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn without_thread(capacity: usize) -> Result<Queue> {
         Queue::make(capacity, true)
     }
@@ -135,6 +200,21 @@ impl Queue {
     /// Takes up to `max` completions out, in the order in which they came, and puts them behind those that are in `into`; waits for the first
     /// one, but no longer than `timeout`, nor beyond [`Queue::wake`] or [`Queue::close`]. The number taken: fewer than
     /// `max` means that the queue was empty then.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::Queue;
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::new(10)?;
+    /// let mut done = Vec::new();
+    /// assert_eq!(queue.poll(&mut done, 10, Duration::ZERO), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn poll(&self, into: &mut Vec<Completion>, max: usize, timeout: Duration) -> usize {
         self.poll_into(into, max, timeout)
     }
@@ -157,6 +237,23 @@ impl Queue {
     ///
     /// A poll may therefore come back with nothing before its time. To stop threads use [`Queue::close`], which all of
     /// them see.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::Queue;
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::new(10)?;
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| queue.poll(&mut Vec::new(), 10, Duration::from_secs(3600)));
+    ///     queue.wake();
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wake(&self) {
         if self.check_process().is_err() {
             return;
@@ -174,6 +271,21 @@ impl Queue {
     /// can still be taken out. For all handles of this queue.
     ///
     /// Whoever wants to wait for what is under way does so before, until [`Queue::len`] is 0.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::{Queue, Status};
+    ///
+    /// let queue = Queue::new(10)?;
+    /// queue.close();
+    /// let error = client.submit_command(&queue, 1, "PING").unwrap_err();
+    /// assert_eq!(error.status(), Status::Closed);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&self) {
         if self.check_process().is_err() {
             return;
@@ -187,6 +299,12 @@ impl Queue {
     }
 
     /// Whether it was closed.
+    ///
+    /// ```
+    /// let queue = rs_script::Queue::new(10)?;
+    /// assert!(!queue.is_closed());
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.check_process().is_ok() && self.0.state.lock().closed
     }
@@ -266,6 +384,14 @@ impl Queue {
     /// end.
     ///
     /// That of a queue [without a thread](Queue::without_thread) is a set of descriptors (epoll, kqueue), and not to be read from.
+    ///
+    /// ```
+    /// use std::os::fd::AsRawFd;
+    ///
+    /// let queue = rs_script::Queue::new(10)?;
+    /// assert!(queue.as_fd().as_raw_fd() >= 0);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0.set {
             Some(set) => set.as_fd(),
@@ -287,6 +413,18 @@ impl Queue {
     }
 
     /// How many calls are under way or wait to be taken out.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let queue = rs_script::Queue::new(10)?;
+    /// client.submit_command(&queue, 1, "PING")?;
+    /// assert_eq!(queue.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn len(&self) -> usize {
         if self.check_process().is_err() { 0 } else { self.0.state.lock().taken() }
     }
@@ -297,6 +435,11 @@ impl Queue {
     }
 
     /// Whether nothing is under way and nothing waits to be taken out.
+    ///
+    /// ```
+    /// assert!(rs_script::Queue::new(10)?.is_empty());
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

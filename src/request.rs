@@ -284,6 +284,46 @@ impl Request {
         Ok(())
     }
 
+    /// The same for arguments that write themselves; `check` says of the command's words whether it may be sent.
+    pub(crate) fn command_given<R>(
+        &mut self,
+        given: &impl Arguments,
+        flags: Flags,
+        check: impl FnOnce(&[&[u8]]) -> Result<R>,
+    ) -> Result<R> {
+        let start = self.wire.len();
+        let appended = self.append_given(given, flags, check);
+        if appended.is_err() {
+            self.wire.own().truncate(start);
+        }
+        appended
+    }
+
+    fn append_given<R>(
+        &mut self,
+        given: &impl Arguments,
+        flags: Flags,
+        check: impl FnOnce(&[&[u8]]) -> Result<R>,
+    ) -> Result<R> {
+        let wire = self.wire.own();
+        let start = wire.len();
+        wire.head(given.count());
+        given.write(wire)?;
+        let end = wire.len();
+        let (checked, slot) = {
+            let words: SmallVec<[&[u8]; 16]> = arguments(&self.wire[start..]).collect();
+            let checked = check(&words)?;
+            let slot = match self.routing {
+                Routing::None => NO_SLOT,
+                routing => slots::of_command(&words, routing == Routing::BySlotOrRoute)?,
+            };
+            (checked, slot)
+        };
+        self.join(slot, |request| slots::shown_key(&arguments(&request.wire[start..]).collect::<Vec<_>>()))?;
+        self.push_command(end, slot, flags);
+        Ok(checked)
+    }
+
     /// Appends a command of the library's own, whose way is known.
     pub(crate) fn say(&mut self, arguments: &[&[u8]]) {
         self.append_command(arguments, NO_SLOT, Flags::NONE);
@@ -293,6 +333,11 @@ impl Request {
         let wire = self.wire.own();
         wire.command(arguments);
         let end = wire.len();
+        self.push_command(end, slot, flags);
+    }
+
+    /// Notes that a command was appended to the wire form.
+    fn push_command(&mut self, end: usize, slot: u16, flags: Flags) {
         let idempotent = flags.idempotent || flags.read_only;
         self.items.push(Item {
             end,

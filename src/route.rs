@@ -4,6 +4,19 @@
 ///
 /// A replica is behind its primary by what is still on the way: a read-only call may not see what a call before it wrote. A replica
 /// that is lost, loads its data or says that it has lost its primary is passed over.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::ReadFrom;
+///
+/// let near = client.with_read_from(ReadFrom::PreferReplica);
+/// # drop(near);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
@@ -18,6 +31,21 @@ pub enum ReadFrom {
 }
 
 /// Where calls go that have no keys, and commands whose keys this library does not know. Keys go before it.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::{Route, Status};
+///
+/// // On a client of a single server every route leads there.
+/// client.with_route(Route::Slot(12182))?.command("PING")?;
+/// let error = client.with_route(Route::Slot(16384)).unwrap_err();
+/// assert_eq!(error.status(), Status::InvalidArgument);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Route<'a> {

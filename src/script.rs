@@ -13,6 +13,12 @@ use crate::error::{Error, Result, Status};
 const LONGEST_NAME: usize = 256;
 
 /// The SHA1 of a script, by which the server knows it.
+///
+/// ```
+/// use rs_script::{Script, Sha};
+///
+/// assert_eq!(Script::new("return 1").sha(), Sha::of(b"return 1"));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Sha([u8; 20]);
 
@@ -25,11 +31,20 @@ impl Hash for Sha {
 
 impl Sha {
     /// The SHA1 of exactly these bytes.
+    ///
+    /// ```
+    /// let sha = rs_script::Sha::of(b"return 1");
+    /// assert_eq!(sha.to_string(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+    /// ```
     pub fn of(source: &[u8]) -> Self {
         Sha(Sha1::digest(source).into())
     }
 
     /// The raw digest.
+    ///
+    /// ```
+    /// assert_eq!(rs_script::Sha::of(b"return 1").as_bytes()[..2], [0xe0, 0xe1]);
+    /// ```
     pub fn as_bytes(&self) -> &[u8; 20] {
         &self.0
     }
@@ -87,6 +102,20 @@ impl fmt::Debug for Sha {
 ///
 /// Making one does no I/O. A script is immutable; cloning it copies a pointer. Nothing about it is shared between two
 /// scripts made apart, even of the same source.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::Script;
+///
+/// let greet = Script::new("return 'Hello, ' .. ARGV[1]");
+/// let greeting: String = greet.arg("Ada").call(&client)?;
+/// assert_eq!(greeting, "Hello, Ada");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Script(Arc<Inner>);
 
@@ -105,12 +134,24 @@ struct Inner {
 
 impl Script {
     /// Takes the source as it is: any bytes, an empty source included.
+    ///
+    /// ```
+    /// use rs_script::Script;
+    ///
+    /// let script = Script::new("return redis.call('GET', KEYS[1])");
+    /// let from_a_file = Script::new(&include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))[..]);
+    /// ```
     pub fn new(source: impl Into<Vec<u8>>) -> Self {
         Script::build(source.into(), false)
     }
 
     /// The same for a script that may safely run twice: its calls are sent again when a connection is lost and nobody
     /// can say whether the server had executed them.
+    ///
+    /// ```
+    /// let set = rs_script::Script::idempotent("return redis.call('SET', KEYS[1], ARGV[1])");
+    /// assert!(set.is_idempotent());
+    /// ```
     pub fn idempotent(source: impl Into<Vec<u8>>) -> Self {
         Script::build(source.into(), true)
     }
@@ -130,6 +171,13 @@ impl Script {
     /// characters. Scripts may share one; it changes nothing about how they run.
     ///
     /// [`Status::InvalidArgument`] for another name.
+    ///
+    /// ```
+    /// let tax = rs_script::Script::new("return 1").named("billing/tax")?;
+    /// assert_eq!(tax.name(), Some("billing/tax"));
+    /// assert!(rs_script::Script::new("return 1").named("").is_err());
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
     pub fn named(self, name: &str) -> Result<Self> {
         let invalid = || {
             let text = format!("a script's name has 1 to {LONGEST_NAME} bytes, and no control characters");
@@ -143,6 +191,10 @@ impl Script {
     }
 
     /// The name that [`Script::named`] has given it.
+    ///
+    /// ```
+    /// assert_eq!(rs_script::Script::new("return 1").name(), None);
+    /// ```
     pub fn name(&self) -> Option<&str> {
         self.name_nul()?.to_str().ok()
     }
@@ -152,11 +204,22 @@ impl Script {
     }
 
     /// The SHA1 of the source.
+    ///
+    /// ```
+    /// use rs_script::Script;
+    ///
+    /// assert_ne!(Script::new("return 1").sha(), Script::new("return 1 ").sha());
+    /// ```
     pub fn sha(&self) -> Sha {
         self.0.sha
     }
 
     /// The SHA1 in 40 lower-case hexadecimal digits.
+    ///
+    /// ```
+    /// let script = rs_script::Script::new("return 1");
+    /// assert_eq!(script.sha_hex(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+    /// ```
     pub fn sha_hex(&self) -> &str {
         self.0.hex.strip_suffix('\0').unwrap_or_default()
     }
@@ -176,11 +239,19 @@ impl Script {
     }
 
     /// The source, byte for byte.
+    ///
+    /// ```
+    /// assert_eq!(rs_script::Script::new("return 1").source(), b"return 1");
+    /// ```
     pub fn source(&self) -> &[u8] {
         &self.0.source
     }
 
     /// Whether the script was made by [`Script::idempotent`].
+    ///
+    /// ```
+    /// assert!(!rs_script::Script::new("return 1").is_idempotent());
+    /// ```
     pub fn is_idempotent(&self) -> bool {
         self.0.idempotent
     }
@@ -189,6 +260,13 @@ impl Script {
     /// script without such a line may be called read-only; the server stops it at the first write.
     ///
     /// [Script flags](https://redis.io/docs/latest/develop/programmability/lua-api/#script_flags)
+    ///
+    /// ```
+    /// use rs_script::Script;
+    ///
+    /// assert!(Script::new("#!lua\nreturn 1").is_refused_read_only());
+    /// assert!(!Script::new("#!lua flags=no-writes\nreturn 1").is_refused_read_only());
+    /// ```
     pub fn is_refused_read_only(&self) -> bool {
         self.0.may_write
     }

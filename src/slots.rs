@@ -76,7 +76,7 @@ pub(crate) fn of_command(arguments: &[&[u8]], has_route: bool) -> Result<u16> {
         Located::Unknown => "is not known to this library, nor where its keys stand",
     };
     let text = format!(
-        "{} {why}: name a route, one of RS_ROUTE_KEY, _SLOT, _NODE or _ALL (Client::with_route). Nothing was sent",
+        "{} {why}: name a route: a key's, a slot's, a server's, or all primaries. Nothing was sent",
         name(arguments)
     );
     Err(Error::new(Status::NoRoute, text))

@@ -3,6 +3,18 @@
 use crate::session::Counters;
 
 /// Figures of one client since it was opened, over all its connections.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// let one = rs_script::Script::new("return 1");
+/// one.call::<u8>(&client)?;
+/// assert_eq!(client.stats().script_loads, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use crate::args::{Given, ToArgs};
 use crate::client::Client;
 use crate::command;
 use crate::config::LONGEST_WAIT;
@@ -44,27 +45,59 @@ impl Client {
     /// Calls a script without waiting: the reply will be in `queue`, under `tag`. Everything else is as with [`Client::call`].
     ///
     /// An error means that the call was not accepted and has no completion: [`Status::QueueFull`], or what is wrong with its arguments.
-    pub fn submit<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::{Queue, Script};
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::new(10)?;
+    /// let add = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+    /// client.submit(&queue, 1, &add, "n", 5)?;
+    /// let mut done = Vec::new();
+    /// while queue.poll(&mut done, 10, Duration::from_secs(1)) == 0 {}
+    /// assert_eq!(done.remove(0).result?.as_i64(), Some(5));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn submit(
         &self,
         queue: &Queue,
         tag: u64,
         script: &Script,
-        keys: &[K],
-        args: &[A],
+        keys: impl ToArgs,
+        args: impl ToArgs,
     ) -> Result<()> {
-        self.submit_script(queue, tag, script, keys, args, Flags::NONE)
+        self.submit_script(queue, tag, script, &Given::new(keys), &Given::new(args), Flags::NONE)
     }
 
     /// The same, read-only; see [`Client::call_read_only`].
-    pub fn submit_read_only<K: AsRef<[u8]>, A: AsRef<[u8]>>(
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::{Queue, Script};
+    ///
+    /// let queue = Queue::new(10)?;
+    /// let get = Script::new("return redis.call('GET', KEYS[1])");
+    /// client.submit_read_only(&queue, 1, &get, "n", ())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn submit_read_only(
         &self,
         queue: &Queue,
         tag: u64,
         script: &Script,
-        keys: &[K],
-        args: &[A],
+        keys: impl ToArgs,
+        args: impl ToArgs,
     ) -> Result<()> {
-        self.submit_script(queue, tag, script, keys, args, Flags::READ_ONLY)
+        self.submit_script(queue, tag, script, &Given::new(keys), &Given::new(args), Flags::READ_ONLY)
     }
 
     pub(crate) fn submit_script(
@@ -83,9 +116,22 @@ impl Client {
     }
 
     /// Sends a command without waiting; see [`Client::submit`] and [`Client::command`].
-    pub fn submit_command<A: AsRef<[u8]>>(&self, queue: &Queue, tag: u64, arguments: &[A]) -> Result<()> {
-        let words: SmallVec<[&[u8]; 8]> = arguments.iter().map(AsRef::as_ref).collect();
-        self.submit_command_of(queue, tag, &words, Flags::NONE)
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let queue = rs_script::Queue::new(10)?;
+    /// client.submit_command(&queue, 1, ("SET", "n", 5))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn submit_command(&self, queue: &Queue, tag: u64, arguments: impl ToArgs) -> Result<()> {
+        self.io().check_process()?;
+        let mut request = self.request(Shape::Single);
+        let lane = request.command_given(&Given::new(arguments), Flags::NONE, command::lane)?;
+        self.submit_all(queue, &mut Calls::from_buf([Call::new(tag, request, lane.purpose())]))
     }
 
     pub(crate) fn submit_command_of(
@@ -147,8 +193,7 @@ impl Client {
     /// Looks at connections that were idle before calls are sent on them: the server may have closed one just now.
     fn look_at_idle(&self, calls: &[Call], now: Instant) {
         if calls.iter().any(|call| matches!(call.work, Ok(Work::Administer(_)))) {
-            // It goes to all servers, and seldom.
-            self.io().served().all().iter().for_each(|link| link.look_if_idle(now));
+            self.look_at_all_idle(now);
         }
         let mut looked_at = SmallVec::<[_; LOOKED_AT]>::new();
         for call in calls {
@@ -165,9 +210,45 @@ impl Client {
         }
     }
 
+    /// The same before one call.
+    pub(crate) fn look_at_idle_for(&self, work: &Work, now: Instant) {
+        match work {
+            Work::Administer(_) => self.look_at_all_idle(now),
+            Work::Send(request, Purpose::Calls) => {
+                if let Some((_, link)) = self.plain_link(request, now) {
+                    link.look_if_idle(now);
+                }
+            }
+            Work::Send(..) | Work::Open | Work::LogIn | Work::Figures => {}
+        }
+    }
+
+    /// The same before what goes to all servers, which is seldom.
+    fn look_at_all_idle(&self, now: Instant) {
+        self.io().served().all().iter().for_each(|link| link.look_if_idle(now));
+    }
+
     /// Ends the calls under way in `queue` that were submitted with this tag; the number of them. Each is completed at once: with
     /// [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet do so.
     /// What waits on the server, as BLPOP does, is given up there too: its connection is closed.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::{Queue, Reason};
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::new(10)?;
+    /// client.submit_command(&queue, 1, ("BLPOP", "nothing", 0))?;
+    /// assert_eq!(client.cancel(&queue, 1), 1);
+    /// let mut done = Vec::new();
+    /// queue.poll(&mut done, 10, Duration::ZERO);
+    /// assert_eq!(done.remove(0).result.unwrap_err().reason(), Reason::Cancelled);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cancel(&self, queue: &Queue, tag: u64) -> usize {
         let _held = Held::new();
         if self.io().check_process().and_then(|()| queue.check_process()).is_err() {
@@ -181,6 +262,25 @@ impl Client {
 impl Pipeline {
     /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. Once it is accepted the pipeline is empty; with an error it has
     /// its items still.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::Queue;
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::new(10)?;
+    /// let mut pipeline = client.pipeline();
+    /// pipeline.command(("INCR", "n"))?.command(("INCR", "n"))?;
+    /// pipeline.submit(&queue, 1)?;
+    /// let mut done = Vec::new();
+    /// while queue.poll(&mut done, 10, Duration::from_secs(1)) == 0 {}
+    /// assert_eq!(done.remove(0).result?.to::<[u32; 2]>()?, [1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn submit(&mut self, queue: &Queue, tag: u64) -> Result<()> {
         self.submit_by(None, queue, tag, false)
     }

@@ -4,6 +4,8 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
 
 use rs_script::{Queue, Script};
 use support::calls::{LONG, MULTIPLY, client};
@@ -59,6 +61,39 @@ fn a_blocking_call_allocates_nothing() {
     client.command(&["SET", "foo", "2"]).unwrap();
     let allocated = allocated(|| {
         assert_eq!(client.call(&multiply, &["foo"], &["5"]).unwrap().as_i64(), Some(10));
+    });
+    assert_eq!(allocated, 0);
+}
+
+/// What wakes its task, and nothing else.
+#[test]
+fn a_future_allocates_one_thing() {
+    let server = Server::start();
+    let (client, multiply) = (client(&server), Script::new(MULTIPLY));
+    client.command(("SET", "foo", 2)).unwrap();
+    let allocated = allocated(|| {
+        let mut call = std::pin::pin!(client.call_async(&multiply, "foo", 5));
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            match call.as_mut().poll(&mut context) {
+                Poll::Ready(reply) => return assert_eq!(reply.unwrap().as_i64(), Some(10)),
+                Poll::Pending => std::thread::yield_now(),
+            }
+        }
+    });
+    // Now and then a list more, where two threads are at it.
+    assert!((50..60).contains(&allocated), "in 50 calls: {allocated}");
+}
+
+#[test]
+fn arguments_of_mixed_types_allocate_nothing() {
+    let server = Server::start();
+    let (client, echo) = (client(&server), Script::new("return #ARGV"));
+    let allocated = allocated(|| {
+        let reply = client.call(&echo, ("key", 1), ("a", 5u8, -2.5, true, [1, 2], "b")).unwrap();
+        assert_eq!(reply.to(), Ok(7));
+        let length: usize = client.command(("STRLEN", 12)).unwrap().to().unwrap();
+        assert_eq!(length, 0);
     });
     assert_eq!(allocated, 0);
 }

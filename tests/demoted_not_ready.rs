@@ -113,6 +113,28 @@ fn while_it_loads() {
     });
 }
 
+#[test]
+fn many_calls_at_a_time_are_led_on_from_each_of_their_connections() {
+    let old = Server::builder().arg("replica-serve-stale-data", "no").start();
+    let new = Server::start();
+    let proxy = Proxy::start(old.address());
+    let mut several = options(LONG);
+    several.shared_connections(32).unwrap();
+    let client = Client::open(&proxy.url(), &several).unwrap();
+    let (queue, script) = (Queue::new(20_000).unwrap(), Script::new(READ));
+    let run = || {
+        for tag in 0..20_000 {
+            client.submit(&queue, tag, &script, &[tag.to_string()], &NONE).unwrap();
+        }
+        take(&queue, 20_000).into_iter().for_each(|completion| drop(completion.result.unwrap()));
+    };
+    run();
+    Raw::connect(&old).ok(&["REPLICAOF", "127.0.0.1", "1"]);
+    proxy.lead_to(new.address());
+    run();
+    assert!(client.stats().reconnects > 0);
+}
+
 /// Scripts that make it up on a primary run once.
 #[test]
 fn made_up() {

@@ -72,6 +72,7 @@ fn numbers_are_drawn() {
         "core/fan_out.rs",
         "core/refresh.rs",
         "core/servers.rs",
+        "core/sharing.rs",
         "core/slot_map.rs",
     ];
     only_in(&place, &["HashMap::new()", "HashSet::new()", "RandomState", "fastrand"]);

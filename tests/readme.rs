@@ -17,6 +17,10 @@ mod multiply;
 #[allow(dead_code, reason = "its main connects to the port that a user's server has")]
 mod pipeline;
 
+#[path = "../examples/futures.rs"]
+#[allow(dead_code, reason = "its main connects to the port that a user's server has")]
+mod futures;
+
 const README: &str = include_str!("../README.md");
 const HEADER: &str = include_str!("../include/rs_script.h");
 
@@ -72,13 +76,14 @@ fn the_c_examples_compile_as_printed() {
 #[test]
 fn the_rust_examples_run_as_printed() {
     let server = Server::builder().unix_only().start();
-    assert_eq!(multiply::multiply(&server.unix_url()), Ok(Some(10)));
+    assert_eq!(multiply::multiply(&server.unix_url()), Ok(10));
     let client = Client::open(&server.unix_url(), &Options::default()).expect("a client");
     let script = Script::new("return redis.call('GET', KEYS[1]) * ARGV[1]");
     for pipeline in [client.pipeline(), client.transaction()] {
-        let replies = pipeline::set_and_multiply(pipeline, &script).expect("replies");
-        assert_eq!(format!("{replies:?}"), r#"Array[Status("OK"), 25]"#);
+        assert_eq!(pipeline::set_and_multiply(pipeline, &script), Ok(("OK".to_owned(), 25)));
     }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().expect("a runtime");
+    assert_eq!(runtime.block_on(futures::count(&server.unix_url())).expect("a count"), 1000);
 }
 
 #[test]

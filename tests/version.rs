@@ -30,6 +30,7 @@ fn is_the_same_everywhere() {
         ("bindings/node/README.md", "librs_script.so.", abi, 1),
         ("bindings/go/README.md", "bindings/go@v", version, 1),
         ("bindings/go/native.go", "is for rs_script ", abi, 1),
+        ("bindings/go/rsotel/go.mod", "rs_script/bindings/go v", version, 1),
         ("benches/go/go.mod", "rs_script/bindings/go v", version, 1),
         ("scripts/test", "bindings/go@v", version, 1),
         ("tests/package/go-versions", "the header of ", version, 1),

@@ -8,6 +8,8 @@ WAITING = 300
 CANCELLED = 100_000
 # Seconds: until all calls are made and cancelled.
 PAUSE = 60
+# MiB, and how often.
+LARGE = (64, 8)
 PEERS = ("rueidis", "go-redis")
 
 
@@ -20,6 +22,19 @@ def rates(bench, mode, count, calls):
     for peer, (rate, cpu) in zip(PEERS, theirs):
         yield Figure(ours, peer, rate, "calls/s", HIGHER)
         yield Figure(our_cpu, peer, cpu, "CPU us/call", LOWER)
+
+
+def large(bench):
+    """A GET of 64 MiB, read as a string: milliseconds, and those of CPU time."""
+
+    def measure(name):
+        command = [bench.go_program(), name, bench.port(), "get", *LARGE]
+        return lambda: tuple(map(float, run(command).split()))
+
+    (ours, our_cpu), *theirs = in_turn(measure("rs_script"), *map(measure, PEERS))
+    for peer, (time, cpu) in zip(PEERS, theirs):
+        yield Figure(ours, peer, time, "ms", LOWER)
+        yield Figure(our_cpu, peer, cpu, "CPU ms", LOWER)
 
 
 def blocking(bench):
@@ -48,5 +63,6 @@ SCENARIOS = {
     "go-call-1000": lambda bench: rates(bench, "call", 1000, CALLS[1000]),
     "go-blocking-300": blocking,
     "go-cancel-100000": cancelling,
+    "go-get-64m": large,
     "go-pipeline-100": lambda bench: rates(bench, "pipeline", 100, PIPELINED),
 }

@@ -2,6 +2,8 @@
 // `go CLIENT PORT pipeline SIZE CALLS`, in pipelines from one. CLIENT is rs_script, rueidis or go-redis. Prints calls per second and microseconds of this
 // process's CPU time per call.
 //
+// `go CLIENT PORT get MIB CALLS`: GETs of a string of so many MiB, which are read as Go strings, one by one. Prints milliseconds and CPU milliseconds of a call.
+//
 // `go rs_script PORT blocking COUNT SECONDS`: BLPOPs that wait so long at once. Prints seconds until all are answered, and errors.
 // `go rs_script PORT cancel COUNT SECONDS`: calls whose one context is cancelled while the server pauses. Prints seconds until all have returned, and CPU seconds.
 package main
@@ -30,10 +32,11 @@ var (
 	keys = []string{"foo"}
 )
 
-// peer is a client under measurement: call makes one call, pipeline so many together. foo is 2.
+// peer is a client under measurement: call makes one call, pipeline so many together. foo is 2. get reads a string.
 type peer struct {
 	call     func()
 	pipeline func(size int)
+	get      func(key string) (string, error)
 }
 
 func check(product int64, err error) {
@@ -66,6 +69,7 @@ func rsScript(address string) peer {
 				check(result.Int64())
 			}
 		},
+		get: func(key string) (string, error) { return client.Do(ctx, "GET", key).Text() },
 	}
 }
 
@@ -85,6 +89,7 @@ func ofRueidis(address string) peer {
 				check(result.AsInt64())
 			}
 		},
+		get: func(key string) (string, error) { return client.Do(ctx, client.B().Get().Key(key).Build()).ToString() },
 	}
 }
 
@@ -107,6 +112,7 @@ func ofGoRedis(address string) peer {
 				check(result.Int64())
 			}
 		},
+		get: func(key string) (string, error) { return client.Get(ctx, key).Result() },
 	}
 }
 
@@ -165,6 +171,31 @@ func cancelling(address string, count, seconds int) {
 	fmt.Println(time.Since(start).Seconds(), (cpu() - before).Seconds())
 }
 
+// getting reads a string of so many MiB so many times; the first two are not counted.
+func getting(p peer, address string, mebibytes, calls int) {
+	client, err := rsscript.Open(ctx, "redis://"+address)
+	must(err)
+	size := mebibytes << 20
+	must(client.Do(ctx, "SETRANGE", "large", size-1, "x").Err())
+	must(client.Close())
+	get := func() {
+		text, err := p.get("large")
+		if err != nil || len(text) != size || text[size-1] != 'x' {
+			log.Fatalf("%d bytes: %v", len(text), err)
+		}
+	}
+	var start time.Time
+	var before time.Duration
+	for i := -2; i < calls; i++ {
+		if i == 0 {
+			start, before = time.Now(), cpu()
+		}
+		get()
+	}
+	made := float64(calls)
+	fmt.Println(float64(time.Since(start).Microseconds())/1000/made, float64((cpu()-before).Microseconds())/1000/made)
+}
+
 func at(count int, call func()) *sync.WaitGroup {
 	var group sync.WaitGroup
 	for range count {
@@ -185,7 +216,7 @@ func cpu() time.Duration {
 
 func main() {
 	if len(os.Args) != 6 {
-		log.Fatal("usage: go CLIENT PORT call|pipeline|blocking|cancel COUNT CALLS|SECONDS")
+		log.Fatal("usage: go CLIENT PORT call|pipeline|get|blocking|cancel COUNT|MIB CALLS|SECONDS")
 	}
 	peers := map[string]func(string) peer{"rs_script": rsScript, "rueidis": ofRueidis, "go-redis": ofGoRedis}
 	count, err := strconv.Atoi(os.Args[4])
@@ -203,6 +234,10 @@ func main() {
 		return
 	}
 	client := peers[os.Args[1]](address)
+	if mode == "get" {
+		getting(client, address, count, calls)
+		return
+	}
 	measure(client, mode, count, calls/10)
 	start, before := time.Now(), cpu()
 	measure(client, mode, count, calls)

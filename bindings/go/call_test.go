@@ -5,8 +5,10 @@ package rsscript_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/big"
 	"reflect"
@@ -223,13 +225,28 @@ func (m money) MarshalBinary() ([]byte, error) {
 
 func TestArguments(t *testing.T) {
 	client := open(t, url)
+	key := "a pointer"
 	echo := client.Script("return ARGV")
 	result := echo.Call(ctx, nil, "s", []byte("b"), -1, int8(-2), int16(-3), int32(-4), int64(math.MinInt64), uint(1), uint8(2), uint16(3),
 		uint32(4), uint64(math.MaxUint64), 1.5, float32(0.1), 1e300, true, false, money{123})
 	check(t, []string{"s", "b", "-1", "-2", "-3", "-4", "-9223372036854775808", "1", "2", "3", "4", "18446744073709551615", "1.5", "0.1",
 		"1e+300", "1", "0", "1.23"})(result.Strings())
 
-	for _, wrong := range []any{nil, struct{}{}, []string{"a"}, map[string]int{}, time.Second, complex(1, 1), money{-1}, (*int)(nil)} {
+	// Types that are made of these.
+	type word string
+	type raw []byte
+	type flag bool
+	type share float32
+	result = echo.Call(ctx, nil, word("w"), raw("r"), time.Saturday, flag(true), share(0.1), json.RawMessage("{}"), slog.LevelWarn)
+	check(t, []string{"w", "r", "6", "1", "0.1", "{}", "4"})(result.Strings())
+
+	now := time.Now()
+	for wrong, advice := range map[any]string{nil: `""`, now: "UnixMilli", &now: "UnixMilli", time.Second: "Milliseconds", (*money)(nil): "nil", (*time.Time)(nil): "nil"} {
+		if err := checkError(t, echo.Call(ctx, nil, wrong).Err(), rsscript.ErrInvalidArgument); !strings.Contains(err.Message, advice) {
+			t.Fatal(err)
+		}
+	}
+	for _, wrong := range []any{nil, struct{}{}, []string{"a"}, map[string]int{}, time.Second, complex(1, 1), money{-1}, (*int)(nil), time.Now(), &key, errors.New("x")} {
 		before := client.Stats().Calls
 		err := checkError(t, echo.Call(ctx, nil, "fine", wrong).Err(), rsscript.ErrInvalidArgument)
 		if !err.NotExecuted || !strings.Contains(err.Message, "argument 1") || client.Stats().Calls != before {

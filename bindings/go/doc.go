@@ -8,6 +8,10 @@
 //
 // [Open] connects to a server, a cluster, or what is behind sentinels, with TLS where the URL says so; [WithLog] tells a [log/slog.Logger] of connections made, lost and refused.
 //
+// A reply is read with the methods of [Result], or put into variables, slices, maps and structs with [Result.Scan] and
+// [As]. [WithHook] has a program told of each call; the module rsotel does so for OpenTelemetry. The package rstest gives
+// clients that need no server, for tests.
+//
 // It is a binding of the native library rs_script, which pkg-config has to know, or which is taken from the repository that holds this package with
 // the build tag rs_script_repository; see the README.
 //

@@ -11,7 +11,7 @@ package rsscript
 /*
 #include <rs_script.h>
 
-static void rsscript_cancel(const rs_client *client, const rs_queue *queue, size_t count, const uint64_t *tags) {
+static void rsscript_cancel(rs_client *client, rs_queue *queue, size_t count, const uint64_t *tags) {
 	for (size_t i = 0; i < count; i++) rs_client_cancel(client, queue, tags[i], NULL, NULL);
 }
 */
@@ -21,11 +21,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"sync"
-	"time"
 	"unsafe"
+
+	"github.com/rs-script/rs_script/bindings/go/internal/fake"
 )
 
 // engine is what all handles of a client share.
@@ -37,17 +37,20 @@ type engine struct {
 	freed bool
 	// Nil where nobody is told.
 	events *eventLog
+	// Nil where nobody is told of calls.
+	hooks []Hook
+	// Present where a test answers in place of servers. There is no queue and no poller then.
+	fake fake.Answer
 
 	mu     sync.Mutex
 	closed bool
 	// Calls to be called off, and whether a goroutine does that.
 	cancels    []uint64
 	cancelling bool
-	capacity   int
+	room       room
 	calls      []*call
 	free       []uint32
 	serial     uint64
-	inFlight   int
 	idle       chan struct{} // closed by the call that leaves a closed engine last
 	closeDone  chan struct{}
 }
@@ -88,7 +91,8 @@ type lane struct {
 type unsent struct{ tag, batch uint64 }
 
 func newEngine(settings *settings) (*engine, *Error) {
-	e := &engine{capacity: settings.maxInFlight, events: settings.events, idle: make(chan struct{}), closeDone: make(chan struct{})}
+	e := &engine{events: settings.events, hooks: settings.hooks, idle: make(chan struct{}), closeDone: make(chan struct{})}
+	e.room.capacity, e.room.failsFull = settings.maxInFlight, settings.failsFull
 	// Where Go's poller takes only descriptors of other kinds, the library's thread does the work and polling is taking out.
 	err := e.newQueue(C.RS_QUEUE_NO_THREAD)
 	if err != nil && err.Status == ErrInternal {
@@ -102,7 +106,7 @@ func newEngine(settings *settings) (*engine, *Error) {
 
 func (e *engine) newQueue(flags C.uint32_t) *Error {
 	var native *C.rs_error
-	if C.rs_queue_new(C.size_t(e.capacity), flags, &e.queue, &native) != C.RS_OK {
+	if C.rs_queue_new(C.size_t(e.room.capacity), flags, &e.queue, &native) != C.RS_OK {
 		return takeError(native)
 	}
 	C.rs_queue_set_packed_details(e.queue, true)
@@ -118,11 +122,16 @@ const placeBits = 24
 
 // do makes a call and waits for it. The caller releases the call.
 func (h *Client) do(ctx context.Context, c *call) {
-	timeout, err := timeoutOf(ctx)
-	polls := false
-	if err == nil {
-		polls, err = h.enqueue(c, timeout)
+	if e := h.engine; e.hooks != nil || e.fake != nil {
+		h.doWatched(ctx, c)
+		return
 	}
+	h.carry(ctx, c)
+}
+
+// carry has the library make a call.
+func (h *Client) carry(ctx context.Context, c *call) {
+	polls, err := h.enqueue(ctx, c)
 	if err != nil {
 		c.result = failed(err)
 		return
@@ -152,58 +161,27 @@ func (h *Client) do(ctx context.Context, c *call) {
 	}
 }
 
-// causeOf is what ended the context, also where its deadline has passed and its timer has not fired yet.
-func causeOf(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
-		return context.DeadlineExceeded
-	}
-	return nil
-}
-
-// timeoutOf is the time up to the context's deadline in milliseconds, rounded up; 0 is the client's own.
-func timeoutOf(ctx context.Context) (uint32, *Error) {
-	if err := ctx.Err(); err != nil {
-		return 0, ended(err)
-	}
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return 0, nil
-	}
-	left := time.Until(deadline)
-	if left <= 0 {
-		return 0, ended(context.DeadlineExceeded)
-	}
-	return uint32(min((left+time.Millisecond-1)/time.Millisecond, math.MaxUint32)), nil
-}
-
-// ended is the error of a call whose context had ended before.
-func ended(cause error) *Error {
-	err := refused(ErrCancelled, "the context was cancelled before the call was made; nothing was sent")
-	if errors.Is(cause, context.DeadlineExceeded) {
-		err = refused(ErrTimeout, "the context's deadline passed before the call was made; nothing was sent")
-	}
-	err.cause = cause
-	return err
-}
-
 func closedError() *Error { return refused(ErrClosed, "the client is closed; nothing was sent") }
 
 // enqueue has a call submitted, or says that the caller is to do that, and to poll.
-func (h *Client) enqueue(c *call, timeout uint32) (polls bool, _ *Error) {
+func (h *Client) enqueue(ctx context.Context, c *call) (polls bool, _ *Error) {
 	e, l := h.engine, &h.lane
+	timeout, err := timeoutOf(ctx)
+	if err != nil {
+		return false, err
+	}
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()
 		return false, closedError()
 	}
-	if e.inFlight == e.capacity {
-		e.mu.Unlock()
-		return false, refused(ErrQueueFull, fmt.Sprintf("%d calls are in flight already, which is the limit; nothing was sent", e.capacity))
+	if !e.room.enter() {
+		// Of its time as much is left as the wait leaves.
+		if timeout, err = e.waitForRoom(ctx); err != nil {
+			e.mu.Unlock()
+			return false, err
+		}
 	}
-	e.inFlight++
 	e.serial++
 	if n := len(e.free); n > 0 {
 		place := e.free[n-1]
@@ -222,7 +200,7 @@ func (h *Client) enqueue(c *call, timeout uint32) (polls bool, _ *Error) {
 	c.batch = l.openNumber
 	leads := !l.submitting
 	l.submitting = true
-	alone := e.inFlight == 1
+	alone := e.room.inFlight == 1
 	polls = e.poller.enter(leads && alone)
 	e.mu.Unlock()
 	if leads && !polls {
@@ -342,10 +320,7 @@ func (e *engine) remove(tag uint64) *call {
 	c := e.calls[place]
 	e.calls[place] = nil
 	e.free = append(e.free, place)
-	e.inFlight--
-	if e.closed && e.inFlight == 0 {
-		close(e.idle)
-	}
+	e.freePlace()
 	return c
 }
 
@@ -408,27 +383,27 @@ func (h *Client) cancelSome() bool {
 	return e.cancelling
 }
 
-// dispatch wakes the callers of completions.
-func (e *engine) dispatch(in *inbox, bytes []byte) {
+// dispatch wakes the callers of completions. Their replies may keep the bytes if those are their own.
+func (e *engine) dispatch(in *inbox, bytes []byte, isOwn bool) {
 	in.calls = in.calls[:0]
 	e.mu.Lock()
 	for rest := bytes; len(rest) > 0; {
 		in.calls = append(in.calls, e.remove(native.Uint64(rest[4:])))
 		rest = rest[4+native.Uint32(rest):]
 	}
-	e.poller.count(len(in.calls), e.inFlight)
+	e.poller.count(len(in.calls), e.room.inFlight)
 	e.mu.Unlock()
 	for i, c := range in.calls {
 		size := native.Uint32(bytes)
-		c.take(bytes[12 : 4+size])
+		c.take(bytes[12:4+size], isOwn)
 		bytes = bytes[4+size:]
 		in.calls[i] = nil
 		c.done <- struct{}{}
 	}
 }
 
-// take reads what became of a call: status, flags, and a reply or an error.
-func (c *call) take(bytes []byte) {
+// take reads what became of a call: status, flags, and a reply or an error. What it keeps of the bytes it copies, unless they are its own.
+func (c *call) take(bytes []byte, isOwn bool) {
 	status := Status(int32(native.Uint32(bytes)))
 	flags := bytes[4]
 	bytes = bytes[5:]
@@ -442,7 +417,12 @@ func (c *call) take(bytes []byte) {
 			return
 		}
 	}
-	r := reader{string(bytes)}
+	r := reader{}
+	if isOwn {
+		r.rest = unsafe.String(unsafe.SliceData(bytes), len(bytes))
+	} else {
+		r.rest = string(bytes)
+	}
 	if status == 0 {
 		c.result = r.reply()
 		return
@@ -462,10 +442,15 @@ func (e *engine) close(closeClient func()) {
 		return
 	}
 	e.closed = true
-	if e.inFlight == 0 {
+	e.sendAway()
+	if e.room.inFlight == 0 {
 		close(e.idle)
 	}
 	e.mu.Unlock()
+	if e.fake != nil {
+		close(e.closeDone)
+		return
+	}
 	closeClient()
 	<-e.idle
 	e.poller.stop()

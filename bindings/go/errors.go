@@ -35,7 +35,7 @@ const (
 	ErrClosed Status = 107
 	// ErrNoRoute: a cluster command that concerns one server of several; see [Client.WithRouteKey] and its neighbours. Nothing was sent.
 	ErrNoRoute Status = 108
-	// ErrQueueFull: as many calls are in flight as [WithMaxInFlight] allows. Nothing was sent.
+	// ErrQueueFull: as many calls are in flight as [WithMaxInFlight] allows, and by [WithFailWhenFull] none waits for that to change. Nothing was sent.
 	ErrQueueFull Status = 109
 	// ErrConnect: no connection. Nothing was executed.
 	ErrConnect Status = 200
@@ -117,7 +117,7 @@ var ErrNil = errors.New("rsscript: the reply is nil")
 // Error is why a call failed, and what is known of its execution.
 //
 // [errors.Is] compares it with a [Status], with [os.ErrDeadlineExceeded] where its time was over, and with the error of the context that ended the call:
-// [context.Canceled] or [context.DeadlineExceeded]. It is a [net.Error].
+// [context.Canceled] or [context.DeadlineExceeded], and the [context.Cause] of that. It is a [net.Error].
 type Error struct {
 	// Status is its kind.
 	Status Status
@@ -162,7 +162,7 @@ func (e *Error) Is(target error) bool {
 	return ok && (status == e.Status || status == ErrIndeterminate && e.Indeterminate)
 }
 
-// Unwrap gives the error of the context that ended the call, or nil.
+// Unwrap gives the error of the context that ended the call, with the [context.Cause] of that, or nil.
 func (e *Error) Unwrap() error { return e.cause }
 
 // mayBeOfContext tells whether a call ends with such an error when it has no time left: not with what the server has answered, or with a lost connection.
@@ -172,6 +172,14 @@ func (e *Error) mayBeOfContext() bool {
 		return true
 	}
 	return e.Status == ErrLoading || e.Status == ErrNotServed
+}
+
+// inGo has the message of a library's error name what it advises by its name in Go.
+func (e *Error) inGo() *Error {
+	if e.Status == ErrNoRoute && e.ServerCode == "" {
+		e.Message += "; see Client.WithRouteKey, WithRouteSlot, WithRouteNode and WithRouteAll"
+	}
+	return e
 }
 
 // refused is the error of a call of which nothing was sent.

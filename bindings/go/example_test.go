@@ -168,6 +168,58 @@ func ExampleError() {
 	// true true
 }
 
+func ExampleResult_Scan() {
+	ctx := context.Background()
+	client, err := rsscript.Open(ctx, url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	var name string
+	var visits int
+	client.Do(ctx, "HSET", "user:2", "name", "Ada", "visits", 3)
+	err = client.Do(ctx, "HMGET", "user:2", "name", "visits").Scan(&name, &visits)
+	fmt.Println(name, visits, err)
+	// Output: Ada 3 <nil>
+}
+
+func ExampleAs() {
+	ctx := context.Background()
+	client, err := rsscript.Open(ctx, url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	type user struct {
+		Name   string `redis:"full name"`
+		Visits int
+		City   *string
+	}
+	client.Do(ctx, "HSET", "user:3", "full name", "Ada", "visits", 3)
+	ada, err := rsscript.As[user](client.Do(ctx, "HGETALL", "user:3"))
+	fmt.Println(ada.Name, ada.Visits, ada.City, err)
+	// Output: Ada 3 <nil> <nil>
+}
+
+func ExampleResult_All() {
+	ctx := context.Background()
+	client, err := rsscript.Open(ctx, url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	for element := range client.Script("return {1, 2, 3}").Call(ctx, nil).All() {
+		fmt.Println(element.Int64())
+	}
+	// Output:
+	// 1 <nil>
+	// 2 <nil>
+	// 3 <nil>
+}
+
 func ExampleResult_Map() {
 	ctx := context.Background()
 	client, err := rsscript.Open(ctx, url)

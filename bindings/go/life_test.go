@@ -466,7 +466,7 @@ func TestServerComesBack(t *testing.T) {
 
 func TestQueueFull(t *testing.T) {
 	server := ownServer(t)
-	client := open(t, server.url, rsscript.WithMaxInFlight(4))
+	client := open(t, server.url, rsscript.WithMaxInFlight(4), rsscript.WithFailWhenFull())
 	paused(t, client)
 	results := make(chan error, 4)
 	for range 4 {

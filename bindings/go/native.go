@@ -47,7 +47,7 @@ func versionText(number uint32) string {
 // takeError makes an error of the library's, and frees that.
 func takeError(native *C.rs_error) *Error {
 	defer C.rs_error_free(native)
-	return &Error{
+	err := &Error{
 		Status:        Status(C.rs_error_status(native)),
 		Message:       C.GoString(C.rs_error_message(native)),
 		ServerCode:    C.GoString(C.rs_error_server_code(native)),
@@ -57,6 +57,7 @@ func takeError(native *C.rs_error) *Error {
 		Index:         int(C.rs_error_index(native)),
 		Node:          C.GoString(C.rs_error_node(native)),
 	}
+	return err.inGo()
 }
 
 // withCString calls f with a copy of text that ends in a NUL; text must hold none itself.

@@ -37,7 +37,9 @@ type Option func(*settings) *Error
 type settings struct {
 	native      *C.rs_options
 	maxInFlight int
+	failsFull   bool
 	events      *eventLog
+	hooks       []Hook
 }
 
 // defaultMaxInFlight bounds what calls may take in memory, far above what a server answers in a moment.
@@ -338,13 +340,21 @@ func WithSentinelAuth(username, password string) Option {
 	}
 }
 
-// WithMaxInFlight is how many calls may be in flight at once; one more ends with [ErrQueueFull]. 1 to 16777215; default 65536.
+// WithMaxInFlight is how many calls may be in flight at once. One more waits for its turn, as long as its context lets it; see [WithFailWhenFull]. 1 to 16777215; default 65536.
 func WithMaxInFlight(calls int) Option {
 	return func(s *settings) *Error {
 		if calls < 1 || calls >= 1<<placeBits {
 			return refused(ErrInvalidOption, fmt.Sprintf("the limit of %d calls in flight is not within 1 to %d", calls, 1<<placeBits-1))
 		}
 		s.maxInFlight = calls
+		return nil
+	}
+}
+
+// WithFailWhenFull has a call end with [ErrQueueFull] at once where it would have to wait because of [WithMaxInFlight].
+func WithFailWhenFull() Option {
+	return func(s *settings) *Error {
+		s.failsFull = true
 		return nil
 	}
 }

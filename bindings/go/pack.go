@@ -10,11 +10,9 @@ package rsscript
 import "C"
 
 import (
-	"encoding"
 	"encoding/binary"
 	"fmt"
 	"math"
-	"strconv"
 )
 
 const (
@@ -160,73 +158,6 @@ func (p *packed) arguments(args []any) *Error {
 		}
 	}
 	return nil
-}
-
-func (p *packed) argument(arg any) error {
-	switch arg := arg.(type) {
-	case string:
-		return text(p, arg)
-	case []byte:
-		return text(p, arg)
-	case int:
-		p.integer(int64(arg))
-	case int64:
-		p.integer(arg)
-	case int32:
-		p.integer(int64(arg))
-	case int16:
-		p.integer(int64(arg))
-	case int8:
-		p.integer(int64(arg))
-	case uint:
-		p.unsigned(uint64(arg))
-	case uint64:
-		p.unsigned(arg)
-	case uint32:
-		p.unsigned(uint64(arg))
-	case uint16:
-		p.unsigned(uint64(arg))
-	case uint8:
-		p.unsigned(uint64(arg))
-	case float64:
-		p.float(arg, 64)
-	case float32:
-		p.float(float64(arg), 32)
-	case bool:
-		if arg {
-			return text(p, "1")
-		}
-		return text(p, "0")
-	case encoding.BinaryMarshaler:
-		bytes, err := arg.MarshalBinary()
-		if err != nil {
-			return fmt.Errorf("cannot be marshalled: %w", err)
-		}
-		return p.argument(bytes)
-	default:
-		return fmt.Errorf("is of type %T; strings, []byte, numbers, bool and encoding.BinaryMarshaler can be sent", arg)
-	}
-	return nil
-}
-
-// The length goes in front, so that the digits are appended where they belong.
-func (p *packed) digits(appendTo func([]byte) []byte) {
-	start := len(p.buf)
-	p.number(0)
-	p.buf = appendTo(p.buf)
-	native.PutUint32(p.buf[start:], uint32(len(p.buf)-start-4))
-}
-
-func (p *packed) integer(n int64) {
-	p.digits(func(to []byte) []byte { return strconv.AppendInt(to, n, 10) })
-}
-
-func (p *packed) unsigned(n uint64) {
-	p.digits(func(to []byte) []byte { return strconv.AppendUint(to, n, 10) })
-}
-
-func (p *packed) float(n float64, bits int) {
-	p.digits(func(to []byte) []byte { return strconv.AppendFloat(to, n, 'g', -1, bits) })
 }
 
 // A batch gathers calls to be submitted together.

@@ -88,9 +88,15 @@ func (p *Pipeline) Exec(ctx context.Context) ([]Result, error) {
 	defer call.release()
 	call.packed.pipeline(p.flags, count, items)
 	p.client.do(ctx, call)
-	if err := call.result.Err(); err != nil {
-		arrived, _ := call.arrived.Slice()
-		return arrived, err
+	return call.results()
+}
+
+// FirstErr is the error of the first of these results that has one, such as those of [Pipeline.Exec]; nil if none has.
+func FirstErr(results []Result) error {
+	for i := range results {
+		if err := results[i].err; err != nil {
+			return err
+		}
 	}
-	return call.result.Slice()
+	return nil
 }

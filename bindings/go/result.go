@@ -168,7 +168,9 @@ func (r Result) Bool() (bool, error) {
 	return false, r.is("a boolean")
 }
 
-// Text is a string, status, verbatim text, or number as the server wrote it. Any byte may be in it.
+// Text is a string, status, verbatim text, or number as the server wrote it. Any byte may be in it. It is not copied: a
+// text of more than 64 KiB keeps all of the reply in memory that it is part of, a shorter one no more than 64 KiB;
+// [strings.Clone] frees it of that.
 func (r Result) Text() (string, error) {
 	switch r.kind {
 	case KindString, KindStatus, KindDouble, KindBigNumber:
@@ -211,16 +213,15 @@ func (r Result) Len() int {
 
 // Slice is the elements of an array or set; of a map, its keys and values in turn.
 func (r Result) Slice() ([]Result, error) {
-	switch r.kind {
-	case KindArray, KindMap, KindSet:
-		elements := make([]Result, r.n)
-		reader := reader{r.data}
-		for i := range elements {
-			elements[i] = reader.reply()
-		}
-		return elements, nil
+	elements, err := r.elements()
+	if err != nil {
+		return nil, err
 	}
-	return nil, r.is("an array")
+	slice := make([]Result, r.n)
+	for i := range slice {
+		slice[i] = elements.next()
+	}
+	return slice, nil
 }
 
 // Strings is the elements of an array or set of which each is a text.
@@ -238,41 +239,25 @@ func (r Result) Strings() ([]string, error) {
 	return texts, nil
 }
 
+// isMap tells whether it is a map, also as RESP2 has one.
+func (r Result) isMap() bool { return r.kind == KindMap || r.kind == KindArray && r.n%2 == 0 }
+
 // Map is the values of a map by their keys, as texts. An array of keys and values in turn, which is how RESP2 gives a map, is taken too.
 func (r Result) Map() (map[string]Result, error) {
-	if r.kind != KindMap && (r.kind != KindArray || r.n%2 != 0) {
+	if !r.isMap() {
 		return nil, r.is("a map")
 	}
-	elements, err := r.Slice()
+	elements, err := r.elements()
 	if err != nil {
 		return nil, err
 	}
-	values := make(map[string]Result, len(elements)/2)
-	for i := 0; i+1 < len(elements); i += 2 {
-		key, err := elements[i].Text()
+	values := make(map[string]Result, r.n/2)
+	for i := range r.n / 2 {
+		key, err := elements.next().Text()
 		if err != nil {
-			return nil, fmt.Errorf("key %d: %w", i/2, err)
+			return nil, fmt.Errorf("key %d: %w", i, err)
 		}
-		values[key] = elements[i+1]
+		values[key] = elements.next()
 	}
 	return values, nil
-}
-
-// String shows it, for debugging.
-func (r Result) String() string {
-	switch r.kind {
-	case KindNone, KindError:
-		return fmt.Sprintf("error(%v)", r.err)
-	case KindNil:
-		return "nil"
-	case KindBoolean:
-		return strconv.FormatBool(r.n != 0)
-	case KindInteger:
-		return strconv.FormatInt(r.n, 10)
-	case KindArray, KindMap, KindSet:
-		elements, _ := r.Slice()
-		return fmt.Sprintf("%v%v", r.kind, elements)
-	}
-	text, _ := r.Text()
-	return strconv.Quote(text)
 }

@@ -37,7 +37,7 @@ func (r *reader) failure(status Status, flags byte) *Error {
 	err.Reason = Reason(int32(r.number()))
 	err.Index = int(int32(r.number()))
 	err.Node = r.text()
-	return err
+	return err.inGo()
 }
 
 func (r *reader) reply() Result {

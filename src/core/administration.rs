@@ -5,6 +5,16 @@ use crate::error::{Error, Result, Status};
 use crate::resp::{Kind, Payload, Reply};
 
 /// How SCRIPT FLUSH does its work.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// client.script_flush(rs_script::FlushMode::Async)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(i32)]
 pub enum FlushMode {

@@ -312,7 +312,7 @@ impl FanOut {
                     continue;
                 }
                 if tried.turned {
-                    self.history(index).turns_away_from(cx.servers, tried.whence.node);
+                    self.history(index).turn();
                 }
                 let error = error.clone();
                 let refused = Refused { index, whence: tried.whence, error, repeatable, is_reply: false };

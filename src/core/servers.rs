@@ -20,8 +20,8 @@ use crate::session::{Compiled, Facts};
 /// A map older than this is made anew when a redirection shows that it is out of date.
 const OUTDATED: Duration = Duration::from_secs(1);
 
-/// The numbers of so many connections to replicas are kept, for the calls that were on them.
-const REMEMBERED: usize = 16;
+/// The numbers of so many connections to replicas are kept, for the calls that were on them: as many as a server may have, and those before.
+const REMEMBERED: usize = 128;
 
 /// Where a call is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,8 +121,7 @@ impl Node {
     }
 
     pub(super) fn note_replica(&mut self, conn: ConnId) {
-        self.replicas.truncate(REMEMBERED - 1);
-        self.replicas.push_front(conn);
+        remember(&mut self.replicas, conn);
     }
 
     /// Doubles with every failure, with up to half taken off at random so that clients do not come back all at once.
@@ -369,5 +368,29 @@ impl Servers {
             self.map.give(slot, primary);
         }
         self.are_routes_old = true;
+    }
+}
+
+/// Every call that a replica has refused may tell of it.
+fn remember(replicas: &mut VecDeque<ConnId>, conn: ConnId) {
+    if !replicas.contains(&conn) {
+        replicas.truncate(REMEMBERED - 1);
+        replicas.push_front(conn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_many_calls_tell_of_does_not_put_another_out_of_mind() {
+        let mut replicas = VecDeque::new();
+        for conn in (0..64).flat_map(|conn| std::iter::repeat_n(ConnId(conn), 1000)) {
+            remember(&mut replicas, conn);
+        }
+        assert!((0..64).all(|conn| replicas.contains(&ConnId(conn))));
+        (64..1000).for_each(|conn| remember(&mut replicas, ConnId(conn)));
+        assert_eq!(replicas.len(), REMEMBERED);
     }
 }

@@ -2,15 +2,18 @@
 //! on.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::provoke;
-use crate::{Client, Completion, Error, Options, Queue, Status};
+use crate::{CallFuture, Client, Completion, Error, Options, Queue, Status};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -191,6 +194,42 @@ fn while_a_call_is_submitted() {
     are_defects(take(&queue, 6));
     server.release();
     goes_on(&client, &queue);
+}
+
+/// Futures are ended like completions, and whoever makes or drops one meets no panic.
+#[test]
+fn while_futures_are_made_and_polled() {
+    let server = Fake::start();
+    let client = server.client();
+    let waker = Waker::noop();
+    let poll = |future: &mut CallFuture| Pin::new(future).poll(&mut Context::from_waker(waker));
+    let end = |future: &mut CallFuture| {
+        let start = Instant::now();
+        loop {
+            if let Poll::Ready(result) = poll(future) {
+                return result;
+            }
+            assert!(start.elapsed() < LONG, "it never ended");
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    end(&mut client.command_async("PING")).expect("it is answered");
+    server.hold();
+    let mut futures: Vec<_> = (0..50).map(|_| client.command_async("PING")).collect();
+    assert!(futures.iter_mut().all(|future| poll(future).is_pending()));
+    provoke("read", &server.name());
+    server.release();
+    futures.iter_mut().for_each(|future| is_defect(&end(future).expect_err("a defect")));
+    end(&mut client.command_async("PING")).expect("it goes on");
+
+    provoke("submit", &server.name());
+    is_defect(&end(&mut client.command_async("PING")).expect_err("a defect"));
+    end(&mut client.command_async("PING")).expect("it goes on");
+
+    let odd = Duration::from_millis(43_210);
+    provoke("work", &odd.as_millis());
+    is_defect(&end(&mut client.command_async("PING").timeout(odd)).expect_err("a defect"));
+    end(&mut client.command_async("PING")).expect("it goes on");
 }
 
 #[test]

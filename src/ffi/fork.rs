@@ -60,3 +60,49 @@ fn forked(what: &str) -> Error {
 unsafe extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use crate::{CallFuture, Client, Options, Status};
+
+    fn status(future: &mut CallFuture) -> Option<Status> {
+        match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => Some(result.expect_err("nobody answers").status()),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn in_a_child_futures_end_and_are_dropped_without_their_parents_locks() {
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let url = format!("redis://{}", silent.local_addr().expect("bound"));
+        let mut options = Options::default();
+        options.lazy_connect(true);
+        let client = Client::open(&url, &options).expect("a client");
+        let [mut under_way, mut dropped, mut unpolled] = [(); 3].map(|()| client.command_async("PING"));
+        assert_eq!((status(&mut under_way), status(&mut dropped)), (None, None));
+        // SAFETY: the child touches what is its own and ends by _exit.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let polled = [status(&mut under_way), status(&mut unpolled)];
+            drop(dropped);
+            let made = status(&mut client.command_async("PING"));
+            let are_forked = polled.into_iter().chain([made]).all(|status| status == Some(Status::Forked));
+            // SAFETY: it ends the child, whatever its parent's threads were at.
+            unsafe { libc::_exit(i32::from(!are_forked)) };
+        }
+        let mut ended = 0;
+        // SAFETY: a child of this process, and a place for its end.
+        assert_eq!(unsafe { libc::waitpid(child, &mut ended, 0) }, child);
+        assert!(libc::WIFEXITED(ended) && libc::WEXITSTATUS(ended) == 0, "{ended:#x}");
+        assert_eq!(status(&mut under_way), None, "the child has called nothing off");
+        drop((dropped, under_way));
+        client.close();
+        assert_eq!(status(&mut unpolled), Some(Status::Closed));
+    }
+}

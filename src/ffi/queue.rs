@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::call_options::{CallOptions, rs_call_options};
 use super::client::rs_client;
 use super::error::rs_error;
+use super::memory::Memory;
 use super::pipeline::{pipeline_of, rs_pipeline};
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
@@ -84,6 +85,10 @@ pub struct rs_queue {
 impl rs_queue {
     fn made(queue: Queue) -> *mut rs_queue {
         Box::into_raw(Box::new(rs_queue { queue, details: AtomicBool::new(false) }))
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
     }
 }
 
@@ -547,10 +552,11 @@ pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *mut rs_queue, detai
 
 /// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
 ///
-/// `buffer`: `capacity` bytes. `max`: completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes
-/// written. `*count`: completions taken. `*needed`: what the next completion takes where it is left because it did not
-/// fit, else 0; so with 0, and fewer than `max`, the queue was empty. All three are 0 on failure, and each may be
-/// NULL. Numbers are in the machine's byte order and not aligned; a string is a u32 length and its bytes:
+/// `buffer`: `capacity` bytes; each is written once, and what is behind `*used` bytes afterwards is undefined. `max`:
+/// completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions taken.
+/// `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than
+/// `max`, the queue was empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's byte order
+/// and not aligned; a string is a u32 length and its bytes:
 ///
 ///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
 ///               behind that, with RS_PACKED_ARRIVED, a reply
@@ -560,8 +566,10 @@ pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *mut rs_queue, detai
 ///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
 ///               replies, error an i32 status, u8 flags, error
 ///
-/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED; RS_ERR_NO_MEMORY, and then all completions are in
-/// the queue as before. Threads: any.
+/// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes:
+/// no memory but that is needed for it.
+///
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(queue)
 ///
@@ -591,10 +599,10 @@ pub unsafe extern "C" fn rs_queue_poll_packed(
         }
         let details = queue.details.load(Ordering::Relaxed);
         let mut trial = queue.queue.try_out();
-        let packed = packed::pack(&mut trial, details, capacity, max, patience(timeout_ms))?;
-        // SAFETY: `capacity` bytes, and no more are written; the buffers are different ones.
-        unsafe { std::ptr::copy_nonoverlapping(packed.bytes.as_ptr(), buffer.cast(), packed.bytes.len()) };
-        set_used(packed.bytes.len());
+        // SAFETY: `capacity` bytes, checked above; they are the caller's, and of no use to anybody else meanwhile.
+        let memory = unsafe { Memory::new(buffer.cast(), capacity) };
+        let packed = packed::pack(&mut trial, details, memory, max, patience(timeout_ms));
+        set_used(packed.used);
         set_count(packed.count);
         set_needed(packed.needed);
         trial.keep(packed.count);
@@ -610,7 +618,7 @@ fn patience(timeout_ms: u64) -> Duration {
 ///
 /// # Safety
 /// `place` is NULL or a place for a number.
-unsafe fn number(place: *mut usize) -> impl Fn(usize) {
+pub(super) unsafe fn number(place: *mut usize) -> impl Fn(usize) {
     let set = move |value| {
         if !place.is_null() {
             // SAFETY: not NULL, and the caller promises a place.

@@ -1,4 +1,4 @@
-//! The thread of a client that has submitted calls to a queue with a thread: it turns the reactor.
+//! The thread of a client that has submitted calls to a queue with a thread, or has made futures: it turns the reactor.
 //!
 //! There is one for each client, from the first such call until the client is closed; so a client that only makes blocking calls has none, and
 //! closing one leaves others alone.
@@ -44,6 +44,15 @@ impl Driver {
 impl Io {
     /// Sees to it that calls of this queue are driven: by the client's thread, or by whoever polls the queue.
     pub(crate) fn drive(&self, queue: &Queue) -> Result<()> {
+        self.drive_for(Some(queue))
+    }
+
+    /// Sees to it that calls of futures are driven, by the client's thread.
+    pub(crate) fn drive_futures(&self) -> Result<()> {
+        self.drive_for(None)
+    }
+
+    fn drive_for(&self, queue: Option<&Queue>) -> Result<()> {
         let mut driver = self.driver.lock();
         if driver.is_some() {
             return Ok(());
@@ -52,7 +61,9 @@ impl Io {
             Status::Connect => Error::new(Status::Resources, error.message()).sent(false),
             _ => error,
         })?;
-        if queue.is_without_thread() {
+        if let Some(queue) = queue
+            && queue.is_without_thread()
+        {
             return self.attach(queue, &reactor);
         }
         let started = Arc::new(Driver { stopped: AtomicBool::new(false), thread: Mutex::default() });

@@ -17,11 +17,13 @@ mod lookup;
 mod owner;
 mod reactor;
 mod table;
+mod task;
 mod turn;
 mod wait;
 
 pub(crate) use link::{End, Link};
 pub(crate) use owner::{Owner, Queued, Waiter};
+pub(crate) use task::Pending;
 
 use std::iter;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -175,6 +177,14 @@ impl Io {
         }
     }
 
+    /// The same for as long as a future lives.
+    pub(crate) fn admit_future(self: &Arc<Self>) -> Result<Option<AdmittedFuture>> {
+        Ok(self.admit()?.map(|admitted| {
+            std::mem::forget(admitted);
+            AdmittedFuture(Arc::clone(self))
+        }))
+    }
+
     #[inline(never)]
     fn admit_up_to(&self, limit: usize) -> Result<Admitted<'_>> {
         let admitted = Admitted(&self.blocking);
@@ -252,6 +262,14 @@ impl Io {
         let is_it = |owner: &Owner| matches!(owner, Owner::Queued(queued) if queued.is(ticket, queue));
         let cancelled = self
             .enter(iter::empty(), |engine, doing, now| engine.cancel(now, doing, ticket.serial(), &is_it));
+        cancelled.unwrap_or(false)
+    }
+
+    /// Ends a future's call at once; whether it was still under way.
+    pub(crate) fn cancel_future(&self, pending: &Arc<Pending>) -> bool {
+        let is_it = |owner: &Owner| matches!(owner, Owner::Future(task) if task.is(pending));
+        let cancelled = self
+            .enter(iter::empty(), |engine, doing, now| engine.cancel(now, doing, pending.number(), &is_it));
         cancelled.unwrap_or(false)
     }
 
@@ -391,6 +409,15 @@ impl Listener for Io {
             core.start_anew(self, &mut effects);
         }
         self.perform_all(&mut effects);
+    }
+}
+
+/// The same of a future.
+pub(crate) struct AdmittedFuture(Arc<Io>);
+
+impl Drop for AdmittedFuture {
+    fn drop(&mut self) {
+        self.0.blocking.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,9 +1,10 @@
-//! Whose a call is: a completion queue's, or that of a thread which waits. Each is told of its end exactly once, also if a defect loses it.
+//! Whose a call is: a completion queue's, that of a thread which waits, or a future's. Each is told of its end exactly once, also if a defect loses it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::task::Task;
 use crate::core;
 use crate::error::{Error, Result};
 use crate::ffi::fork::Process;
@@ -19,6 +20,7 @@ pub(crate) type End = (Result<Reply>, Option<Reply>);
 pub(crate) enum Owner {
     Queued(Queued),
     Waiting(Waiting),
+    Future(Task),
 }
 
 impl Owner {
@@ -27,6 +29,7 @@ impl Owner {
         match &mut self {
             Owner::Queued(queued) => queued.metered = metered,
             Owner::Waiting(waiting) => waiting.metered = metered,
+            Owner::Future(task) => task.metered = metered,
         }
         self
     }
@@ -36,6 +39,7 @@ impl Owner {
         match self {
             Owner::Queued(queued) => queued.metered.as_deref_mut(),
             Owner::Waiting(waiting) => waiting.metered.as_deref_mut(),
+            Owner::Future(task) => task.metered.as_deref_mut(),
         }
     }
 }
@@ -45,6 +49,7 @@ impl core::Owner for Owner {
         match self {
             Owner::Queued(queued) => queued.ticket.serial(),
             Owner::Waiting(waiting) => waiting.waiter.number,
+            Owner::Future(task) => task.key(),
         }
     }
 }
@@ -110,6 +115,12 @@ impl Drop for Waiting {
     }
 }
 
+/// A number that no other waiting call of this process has.
+pub(super) fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
 /// A thread that waits for a call.
 pub(crate) struct Waiter {
     number: u64,
@@ -130,10 +141,8 @@ struct State {
 
 impl Waiter {
     pub(crate) fn new() -> Arc<Waiter> {
-        static NUMBERS: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         Arc::new(Waiter {
-            number,
+            number: next_number(),
             process: Process::this(),
             state: Mutex::default(),
             changed: Condvar::default(),

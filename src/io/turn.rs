@@ -241,10 +241,14 @@ impl Io {
         let mut ended = ended.drain(..);
         while let Some((owner, ..)) = ended.as_slice().first() {
             let Owner::Queued(first) = owner else {
-                if let Some((Owner::Waiting(waiting), result, arrived)) = ended.next()
-                    && waiting.end((result, arrived))
-                {
-                    self.wake();
+                match ended.next() {
+                    Some((Owner::Waiting(waiting), result, arrived)) => {
+                        if waiting.end((result, arrived)) {
+                            self.wake();
+                        }
+                    }
+                    Some((Owner::Future(task), result, arrived)) => task.end((result, arrived)),
+                    Some((Owner::Queued(_), ..)) | None => {}
                 }
                 continue;
             };
@@ -256,7 +260,7 @@ impl Io {
             (1..count).for_each(|_| self.provoked("complete"));
             queue.complete(ended.by_ref().take(count).filter_map(|(owner, result, arrived)| match owner {
                 Owner::Queued(queued) => Some((queued.end(), result, arrived)),
-                Owner::Waiting(_) => None,
+                Owner::Waiting(_) | Owner::Future(_) => None,
             }));
         }
     }

@@ -4,6 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// Where a server listens.
+///
+/// ```
+/// use rs_script::Address;
+///
+/// let address = Address::Tcp { host: "::1".into(), port: 6379 };
+/// assert_eq!(address.to_string(), "[::1]:6379");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// A host name or IP address (IPv6 without brackets) and a port.

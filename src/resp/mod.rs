@@ -7,11 +7,13 @@
 
 mod decode;
 pub(crate) mod encode;
+mod pool;
 mod reply;
 
 pub(crate) use decode::{Decoded, Decoder, LONG_ASIDE, Refusal};
+pub(crate) use pool::Pool;
 pub use reply::{Elements, Kind, Reply, ReplyRef};
-pub(crate) use reply::{Entry, Note, Payload, Pool};
+pub(crate) use reply::{Entry, Note, Payload};
 
 /// How large one reply may become before its connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

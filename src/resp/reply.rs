@@ -5,11 +5,25 @@ use std::sync::{Arc, OnceLock};
 
 use crate::ffi::lock::Mutex;
 
-use super::{NoMemory, make_room};
+use super::{NoMemory, Pool, make_room};
 use crate::error::{Error, Reason, Status};
-use crate::ffi::fork::Process;
 
 /// What a reply is. The numbers are those of the C API (`RS_REPLY_...`).
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::Kind;
+///
+/// let reply = client.call(&rs_script::Script::new("return {1, 'a', false}"), (), ())?;
+/// assert_eq!(reply.kind(), Kind::Array);
+/// let kinds: Vec<Kind> = reply.root().elements().map(|element| element.kind()).collect();
+/// assert_eq!(kinds, [Kind::Integer, Kind::String, Kind::Nil]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -149,7 +163,7 @@ pub(crate) struct Payload {
     elements: OnceLock<ElementIndex>,
     /// Held by the thread that makes it. Nobody waits for that: in a child of fork it may be missing.
     indexing: Mutex<()>,
-    home: Option<Arc<Pool>>,
+    pub(super) home: Option<Arc<Pool>>,
 }
 
 #[derive(Debug)]
@@ -363,7 +377,7 @@ impl Payload {
 
     /// Forgets the content and keeps the memory.
     #[inline]
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         if self.tape.is_empty() {
             return;
         }
@@ -439,45 +453,23 @@ fn place(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// Payloads between two calls, so that a call in a steady state allocates nothing for its reply.
-#[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "a payload keeps its box from one call to the next")]
-pub(crate) struct Pool {
-    kept: Mutex<Vec<Box<Payload>>>,
-    /// Where it is used: elsewhere a reply is freed without it.
-    process: Process,
-}
-
-/// Payloads kept, and the memory that one may hold to be kept: small ones for thousands of calls at once, and some others.
-const POOL_PAYLOADS: usize = 16;
-const POOL_BYTES: usize = 4096;
-const POOL_SMALL_PAYLOADS: usize = 4096;
-const SMALL_BYTES: usize = 512;
-
-impl Pool {
-    #[inline(always)]
-    pub(crate) fn take(self: &Arc<Self>) -> Box<Payload> {
-        let mut payload = self.kept.lock().pop().unwrap_or_default();
-        payload.home = Some(Arc::clone(self));
-        payload
-    }
-
-    fn give(&self, mut payload: Box<Payload>) {
-        let size = payload.bytes.capacity() + payload.tape.capacity() * size_of::<Entry>();
-        if size <= POOL_BYTES && self.process.is_this() {
-            payload.clear();
-            let most = if size <= SMALL_BYTES { POOL_SMALL_PAYLOADS } else { POOL_PAYLOADS };
-            let mut kept = self.kept.lock();
-            if kept.len() < most {
-                kept.push(payload);
-            }
-        }
-    }
-}
-
 /// The reply to a call, or the replies to a pipeline: one tape, one buffer, freed at once.
 ///
 /// Look into it through [`Reply::root`]; the commonest questions are answered here as well.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// let reply = client.call(&rs_script::Script::new("return {1, {'a', 'b'}}"), (), ())?;
+/// assert_eq!(reply.get(1).and_then(|inner| inner.get(0)?.as_str()), Some("a"));
+/// assert_eq!(format!("{reply:?}"), r#"Array[1, Array[String("a"), String("b")]]"#);
+/// let (number, texts): (u8, Vec<&str>) = reply.to()?;
+/// assert_eq!((number, &*texts), (1, &["a", "b"][..]));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Reply {
     /// Present until the reply is dropped.
     payload: Option<Box<Payload>>,
@@ -497,6 +489,17 @@ impl Reply {
     }
 
     /// The whole reply.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let reply = client.command(("MGET", "a", "b"))?;
+    /// assert_eq!(reply.root().len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn root(&self) -> ReplyRef<'_> {
         let payload = self.payload();
         ReplyRef::at(payload, payload.root)
@@ -512,26 +515,78 @@ impl Reply {
     }
 
     /// What the root is.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// assert_eq!(client.command("PING")?.kind(), rs_script::Kind::Status);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn kind(&self) -> Kind {
         self.root().kind()
     }
 
     /// See [`ReplyRef::as_i64`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// assert_eq!(client.command(("INCR", "n"))?.as_i64(), Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn as_i64(&self) -> Option<i64> {
         self.root().as_i64()
     }
 
     /// See [`ReplyRef::as_bytes`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// client.command(("SET", "k", b"\xff\0"))?;
+    /// assert_eq!(client.command(("GET", "k"))?.as_bytes(), Some(&b"\xff\0"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn as_bytes(&self) -> Option<&[u8]> {
         self.root().as_bytes()
     }
 
     /// See [`ReplyRef::as_str`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// assert_eq!(client.command("PING")?.as_str(), Some("PONG"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn as_str(&self) -> Option<&str> {
         self.root().as_str()
     }
 
     /// See [`ReplyRef::get`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let reply = client.command(("MGET", "a", "b"))?;
+    /// assert!(reply.get(1).is_some_and(|value| value.is_nil()) && reply.get(2).is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn get(&self, index: usize) -> Option<ReplyRef<'_>> {
         self.root().get(index)
     }
@@ -554,12 +609,31 @@ impl fmt::Debug for Reply {
 }
 
 /// A view of one reply inside a [`Reply`]. Two words; copy it freely.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// use rs_script::ReplyRef;
+///
+/// fn sum(reply: ReplyRef<'_>) -> i64 {
+///     reply.as_i64().unwrap_or(0) + reply.elements().map(sum).sum::<i64>()
+/// }
+/// let reply = client.call(&rs_script::Script::new("return {1, {2, {3}}}"), (), ())?;
+/// assert_eq!(sum(reply.root()), 6);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy)]
 pub struct ReplyRef<'a> {
     payload: &'a Payload,
     /// On the tape of the payload; it knows its place there.
     entry: &'a Entry,
 }
+
+/// The bytes of a verbatim text's format and the colon behind it.
+const FORMAT_LEN: usize = 4;
 
 impl<'a> ReplyRef<'a> {
     /// The reply at place `at` of the tape.
@@ -593,22 +667,87 @@ impl<'a> ReplyRef<'a> {
         self.entry
     }
 
+    /// The same in memory of its own, with what is known of the errors in it.
+    pub(crate) fn to_reply(self) -> Result<Reply, NoMemory> {
+        let mut payload = Box::<Payload>::default();
+        payload.start();
+        let (first, entries) = (self.place(), self.entries());
+        make_room(&mut payload.tape, entries.len())?;
+        for entry in entries {
+            let mut copy = Entry { index: place(payload.tape.len()), ..*entry };
+            if entry.kind.is_text() {
+                // Its format stands in front of a verbatim text.
+                let before = if entry.kind == Kind::Verbatim { FORMAT_LEN } else { 0 };
+                let text = &self.payload.bytes[entry.start() - before..][..before + entry.len as usize];
+                copy.value = payload.add_text(text)? + before as u64;
+            }
+            payload.tape.push(copy);
+        }
+        let within = first..first + entries.len();
+        let notes = self.payload.notes.iter().filter(|note| within.contains(&note.at));
+        payload.notes.extend(notes.map(|note| Note { at: note.at - first + payload.root, ..note.clone() }));
+        Ok(Reply::new(payload))
+    }
+
     /// What this reply is.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let reply = client.command(("MGET", "a"))?;
+    /// assert_eq!(reply.root().elements().next().map(|value| value.kind()), Some(rs_script::Kind::Nil));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn kind(self) -> Kind {
         self.entry().kind
     }
 
     /// Whether there is no value.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// assert!(client.command(("GET", "nothing"))?.root().is_nil());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_nil(self) -> bool {
         self.kind() == Kind::Nil
     }
 
     /// The value of an integer or boolean (0 or 1); `None` for anything else.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// assert_eq!(client.command(("INCR", "n"))?.root().as_i64(), Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn as_i64(self) -> Option<i64> {
         matches!(self.kind(), Kind::Integer | Kind::Boolean).then_some(self.entry().value.cast_signed())
     }
 
     /// The value of a double or an integer; `None` for anything else.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// client.command(("ZADD", "scores", 2.5, "Ada"))?;
+    /// // RESP3 has doubles.
+    /// assert_eq!(client.command(("ZSCORE", "scores", "Ada"))?.root().as_f64(), Some(2.5));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn as_f64(self) -> Option<f64> {
         match self.kind() {
             Kind::Double => self.as_str()?.parse().ok(),
@@ -618,6 +757,16 @@ impl<'a> ReplyRef<'a> {
     }
 
     /// The value of a boolean, or of the integers 0 and 1, which is how RESP2 spells it.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// assert_eq!(client.command(("EXISTS", "nothing"))?.root().as_bool(), Some(false));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn as_bool(self) -> Option<bool> {
         match self.as_i64()? {
             0 => Some(false),
@@ -627,6 +776,16 @@ impl<'a> ReplyRef<'a> {
     }
 
     /// The bytes of a string, status, error, double, big number or verbatim text; `None` for anything else.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// assert_eq!(client.command(("ECHO", b"\xff"))?.root().as_bytes(), Some(&b"\xff"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         if !self.kind().is_text() {
@@ -638,6 +797,18 @@ impl<'a> ReplyRef<'a> {
 
     /// An error reply as an [`Error`]; `None` for anything else. An error of a pipeline's item says which item it was, and whether it is certain that
     /// the item was not executed.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let reply = client.call(&rs_script::Script::new("return {1, redis.error_reply('MINE own')}"), (), ())?;
+    /// let error = reply.get(1).and_then(|element| element.as_error()).unwrap();
+    /// assert_eq!(error.server_code(), Some("MINE"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn as_error(self) -> Option<Error> {
         if self.kind() != Kind::Error {
             return None;
@@ -651,29 +822,81 @@ impl<'a> ReplyRef<'a> {
     }
 
     /// The same as text; `None` also when it is not UTF-8.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// assert_eq!(client.command(("ECHO", b"\xff"))?.root().as_str(), None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn as_str(self) -> Option<&'a str> {
         std::str::from_utf8(self.as_bytes()?).ok()
     }
 
     /// The format of a verbatim text, such as `txt`.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let info = client.command(("INFO", "server"))?;
+    /// assert_eq!(info.root().verbatim_format(), Some(&b"txt"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn verbatim_format(self) -> Option<&'a [u8]> {
         (self.kind() == Kind::Verbatim).then(|| {
             let start = self.entry().start();
-            &self.payload.bytes[start - 4..start - 1]
+            &self.payload.bytes[start - FORMAT_LEN..start - 1]
         })
     }
 
     /// The number of elements of an array, set or map (keys and values both count), or of bytes of a text; else 0.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// assert_eq!(client.command(("ECHO", "four"))?.root().len(), 4);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn len(self) -> usize {
         self.entry().len as usize
     }
 
     /// Whether [`ReplyRef::len`] is 0.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// assert!(client.command(("KEYS", "*"))?.root().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
 
     /// An element of an array, set or map (key, value, key, ...), in constant time; `None` beyond the end.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// let reply = client.command(("ECHO", "a"))?;
+    /// assert!(reply.root().get(0).is_none(), "a string has no elements");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn get(self, index: usize) -> Option<ReplyRef<'a>> {
         let entry = self.payload.element(self.entry, index)?;
@@ -681,6 +904,19 @@ impl<'a> ReplyRef<'a> {
     }
 
     /// The elements of an array, set or map in order; nothing for anything else.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// client.command(("RPUSH", "list", "a", "b"))?;
+    /// let list = client.command(("LRANGE", "list", 0, -1))?;
+    /// let texts: Vec<_> = list.root().elements().filter_map(|element| element.as_str()).collect();
+    /// assert_eq!(texts, ["a", "b"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn elements(self) -> Elements<'a> {
         let left = if self.kind().is_aggregate() { self.len() } else { 0 };
         Elements { payload: self.payload, next: self.place() + 1, left }
@@ -703,6 +939,18 @@ impl fmt::Debug for ReplyRef<'_> {
 }
 
 /// The elements of an aggregate in order. Made by [`ReplyRef::elements`].
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # fn main() -> rs_script::Result<()> {
+/// # let server = Server::start();
+/// # let client = server.client();
+/// let reply = client.command(("MGET", "a", "b", "c"))?;
+/// let elements = reply.root().elements();
+/// assert_eq!(elements.len(), 3);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Elements<'a> {
     payload: &'a Payload,

@@ -1,9 +1,14 @@
 //! What was received and is not yet a whole reply.
 
-use crate::resp::{NoMemory, make_room};
+use std::sync::Arc;
+
+use crate::resp::{NoMemory, Pool, make_room};
 
 /// Free room that every read finds.
 const ROOM: usize = 8 * 1024;
+
+/// What stands around a string, at most: its sign and length, and two line ends.
+const HEAD: usize = 32;
 
 /// An empty inbox gives its memory back above this.
 const KEPT_BYTES: usize = 256 * 1024;
@@ -28,9 +33,15 @@ pub(crate) struct Inbox {
     filled: usize,
     /// How much was handed over to one call last: the next one may get as much.
     handed: usize,
+    /// Where buffers of earlier replies that were long may be had.
+    pool: Option<Arc<Pool>>,
 }
 
 impl Inbox {
+    pub(super) fn new(pool: &Arc<Pool>) -> Inbox {
+        Inbox { pool: Some(Arc::clone(pool)), ..Inbox::default() }
+    }
+
     /// The room for the next read. Grows with what has come, never with what was announced.
     #[inline]
     pub(crate) fn room(&mut self) -> Result<&mut [u8], NoMemory> {
@@ -55,7 +66,11 @@ impl Inbox {
         self.start = 0;
         let wanted = (self.filled + ROOM).max(2 * ROOM).max(self.handed);
         if self.bytes.len() < wanted {
-            let ample = wanted.max(self.filled.saturating_mul(2));
+            let announced = self.announced().map(|size| size.max(wanted));
+            if self.take_kept(announced.unwrap_or(wanted)) {
+                return Ok(());
+            }
+            let ample = wanted.max(self.filled.saturating_mul(2)).min(announced.unwrap_or(usize::MAX));
             // Where twice as much is not to be had, somewhat more may be.
             let size = [ample, wanted.saturating_add(self.filled / 8)]
                 .into_iter()
@@ -63,6 +78,27 @@ impl Inbox {
             self.bytes.resize(size.ok_or(NoMemory)?, 0);
         }
         Ok(())
+    }
+
+    /// What the inbox has to hold for the string that is coming, where its length is known: more would be for nothing.
+    fn announced(&self) -> Option<usize> {
+        let (sign, rest) = self.bytes[self.at..self.filled].split_first()?;
+        let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+        let length: usize = match sign {
+            b'$' | b'=' | b'!' => std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()?,
+            _ => return None,
+        };
+        Some(self.at.saturating_add(length).saturating_add(HEAD + ROOM))
+    }
+
+    /// Goes on in the buffer of an earlier reply, if there is one for so many bytes.
+    fn take_kept(&mut self, wanted: usize) -> bool {
+        let Some(mut kept) = self.pool.as_ref().and_then(|pool| pool.take_buffer(wanted)) else {
+            return false;
+        };
+        kept[..self.filled].copy_from_slice(&self.bytes[..self.filled]);
+        self.bytes = kept;
+        true
     }
 
     /// Counts `count` bytes that were read into the room.
@@ -188,5 +224,61 @@ impl Inbox {
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fills the inbox with these bytes of a reply that is not whole, and gives the room that it has in all.
+    fn size_with(inbox: &mut Inbox, bytes: &[u8]) -> usize {
+        for piece in bytes.chunks(1000) {
+            inbox.room().expect("memory")[..piece.len()].copy_from_slice(piece);
+            inbox.fill(piece.len());
+        }
+        inbox.room().expect("memory");
+        inbox.bytes.len()
+    }
+
+    #[test]
+    fn room_grows_with_what_has_come_and_not_beyond_what_is_announced() {
+        let coming =
+            |length: &str, come: usize| [format!("${length}\r\n").as_bytes(), &vec![b'x'; come]].concat();
+        for (length, come, most) in [
+            ("100000", 99_999, 100_000 + HEAD + ROOM),
+            ("100000", 60_000, 100_000 + HEAD + ROOM),
+            ("4000000000", 60_000, 140_000),
+            ("99999999999999999999999", 60_000, 140_000),
+            ("-1", 60_000, 140_000),
+            ("", 60_000, 140_000),
+        ] {
+            let size = size_with(&mut Inbox::default(), &coming(length, come));
+            assert!(size >= come + ROOM && size <= most, "{length} {come}: {size}");
+        }
+        // What only looks as if it said how much is coming.
+        assert!(size_with(&mut Inbox::default(), &coming("10", 60_000)) >= 60_000 + ROOM);
+    }
+
+    #[test]
+    fn a_reply_goes_on_in_the_buffer_of_an_earlier_one() {
+        const LENGTH: usize = 2 << 20;
+        let pool = Arc::<Pool>::default();
+        let mut text = format!("${LENGTH}\r\n").into_bytes();
+        text.resize(text.len() + LENGTH, b'y');
+        for is_kept in [false, false, true] {
+            let mut inbox = Inbox::new(&pool);
+            let size = size_with(&mut inbox, &text[..20_000]);
+            assert_eq!(size >= LENGTH, is_kept, "{size}");
+            size_with(&mut inbox, &text[20_000..]);
+            assert_eq!(inbox.bytes[..inbox.filled], text);
+            let mut payload = pool.take();
+            payload.start();
+            payload.append_text(crate::resp::Kind::Status, b"").expect("memory");
+            inbox.at = inbox.filled;
+            payload.bytes.clear();
+            inbox.hand_over(&mut payload.bytes).expect("memory");
+            drop(crate::resp::Reply::new(payload));
+        }
     }
 }

@@ -358,8 +358,8 @@ impl<T> Session<T> {
             expected: VecDeque::new(),
             probes: VecDeque::new(),
             outbox: Outbox::default(),
-            inbox: Box::default(),
-            idle_inbox: Some(Box::default()),
+            inbox: Box::new(Inbox::new(&pool)),
+            idle_inbox: Some(Box::new(Inbox::new(&pool))),
             decoder: Decoder::new(limits),
             unseen: Vec::new(),
             known: Cache::default(),
@@ -490,7 +490,7 @@ impl<T> Session<T> {
     /// Lends the inbox to the thread that reads; [`Session::receive`] takes it back.
     #[inline]
     pub(crate) fn lend_inbox(&mut self) -> Box<Inbox> {
-        let idle = self.idle_inbox.take().unwrap_or_default();
+        let idle = self.idle_inbox.take().unwrap_or_else(|| Box::new(Inbox::new(&self.pool)));
         std::mem::replace(&mut self.inbox, idle)
     }
 

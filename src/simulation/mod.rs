@@ -131,7 +131,7 @@ impl World {
         options.client_info(rng.bool()).probe_transactions(rng.bool());
         let max_waiting = rng.usize(1..4);
         options.max_waiting(max_waiting).expect("valid");
-        let shared = if rng.u8(..4) == 0 { rng.usize(2..5) } else { 1 };
+        let shared = if traits.sharing { rng.usize(2..5) } else { 1 };
         options.shared_connections(shared).expect("valid");
         options.protocol(if traits.pushes { Protocol::Auto } else { Protocol::Resp2 });
         // No draw of its own, so that histories stay what they were.
@@ -269,6 +269,7 @@ impl World {
     /// Takes the ends of calls.
     fn collect(&mut self) {
         for place in 0..self.clients.len() {
+            self.clients[place].network.rest();
             for (number, result, arrived) in std::mem::take(&mut self.clients[place].network.completed) {
                 self.complete(usize::try_from(number).expect("a number of a call"), result, arrived);
             }
@@ -330,8 +331,10 @@ impl World {
         }
         self.expire_plain();
         // What is told may be due at once.
-        let mut is_due = true;
+        let (mut is_due, mut rounds) = (true, 0);
         while is_due {
+            rounds += 1;
+            assert!(rounds < 1_000, "seed {}: what is due at one time has no end", self.seed);
             for client in &mut self.clients {
                 client.engine.tick(self.now, &mut client.network);
             }

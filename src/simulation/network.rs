@@ -1,6 +1,7 @@
 //! A model of what lies between the client and the servers: connections that are slow, cut, silent or refused; and
 //! [`Actions`] on them.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -79,6 +80,8 @@ pub(super) struct Network {
     pub(super) had_trouble: bool,
     pub(super) faults: Vec<String>,
     pub(super) opened: u64,
+    /// What the engine has wanted since it was entered last.
+    wanted: Cell<u32>,
 }
 
 const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_depth: 16 };
@@ -110,6 +113,7 @@ impl Network {
             had_trouble: false,
             faults: Vec::new(),
             opened: 0,
+            wanted: Cell::new(0),
         }
     }
 
@@ -119,6 +123,17 @@ impl Network {
         let conn = self.news.get(place)?.0;
         let first = self.news.iter().position(|(other, _)| *other == conn)?;
         self.news.remove(first)
+    }
+
+    /// The engine has been left.
+    pub(super) fn rest(&mut self) {
+        self.wanted.set(0);
+    }
+
+    /// The engine wants something: it must be content in the end.
+    fn want(&self) {
+        self.wanted.set(self.wanted.get() + 1);
+        assert!(self.wanted.get() < 100_000, "the engine does not come to rest");
     }
 
     /// Whether an attempt has ended and the engine does not know yet.
@@ -387,6 +402,7 @@ impl Actions<u64> for Network {
         request: Box<Request>,
         _now: Instant,
     ) -> std::result::Result<usize, Box<Request>> {
+        self.want();
         self.put(conn, Tag::Attempt(attempt), request)
     }
 
@@ -402,6 +418,7 @@ impl Actions<u64> for Network {
     }
 
     fn is_suspect(&self, conn: ConnId) -> bool {
+        self.want();
         self.conns.get(&conn).is_some_and(|conn| conn.missed)
     }
 
@@ -446,6 +463,7 @@ impl Actions<u64> for Network {
     fn keep(&mut self, _request: Box<Request>) {}
 
     fn take_request(&mut self) -> Box<Request> {
+        self.want();
         Box::default()
     }
 

@@ -41,10 +41,12 @@ pub(super) struct Traits {
     pub(super) hurry: bool,
     pub(super) cancels: bool,
     pub(super) closes: bool,
+    /// Clients have several shared connections to a server.
+    pub(super) sharing: bool,
 }
 
 /// How many of them can be taken away.
-pub(super) const REMOVABLE: usize = 15;
+pub(super) const REMOVABLE: usize = 17;
 
 impl Traits {
     /// `without`: a bit for each that is not to be.
@@ -74,6 +76,7 @@ impl Traits {
             hurry: some(130),
             cancels: some(130),
             closes: some(50),
+            sharing: some(60),
         }
     }
 

@@ -513,6 +513,35 @@ static void queues(void) {
     CHECK_INT(rs_queue_len(queue), 0);
     CHECK_INT(rs_queue_len(NULL), 0);
     CHECK_INT(rs_queue_fd(NULL), -1);
+    rs_events *events = STALE;
+#define CALL(err) rs_events_new(1, NULL, &events, err)
+    REFUSES("queue", CALL);
+#undef CALL
+    CHECK_NULL(events);
+#define CALL(err) rs_events_new(1, queue, NULL, err)
+    REFUSES("events", CALL);
+#undef CALL
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "capacity is 0", rs_events_new(0, queue, &events, &err));
+    CHECK_OK(rs_events_new(1, queue, &events, &err));
+    rs_options *options = rs_options_new();
+#define CALL(err) rs_options_set_events(NULL, events, err)
+    REFUSES("options", CALL);
+#undef CALL
+#define CALL(err) rs_options_set_events(options, NULL, err)
+    REFUSES("events", CALL);
+#undef CALL
+    used = needed = count = 7;
+#define CALL(err) rs_events_take(NULL, buffer, sizeof buffer, &used, &needed, &count, err)
+    REFUSES("events", CALL);
+#undef CALL
+    CHECK(used == 0 && needed == 0 && count == 0);
+#define CALL(err) rs_events_take(events, NULL, 1, NULL, NULL, NULL, err)
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "buffer is NULL", CALL(&err));
+#undef CALL
+    CHECK_OK(rs_events_take(events, NULL, 0, NULL, NULL, NULL, &err));
+    rs_options_free(options);
+    rs_events_free(events);
+    rs_events_free(NULL);
     rs_queue_wake(NULL);
     rs_queue_close(NULL);
     CHECK(!rs_queue_is_closed(NULL));

@@ -1,5 +1,11 @@
-// Submitted calls that end in functions, futures and coroutines.
+// Submitted calls that end in functions and futures: every driver, deadlines, cancelling, what is thrown, and how a
+// Dispatcher goes.
 #include <rs_script_async.hpp>
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <thread>
@@ -8,37 +14,46 @@
 #include "support/server.h"
 #include "thrown_by.hpp"
 
+using namespace std::chrono_literals;
+using Driver = rs::Dispatcher::Driver;
+
 static server *redis;
 static constexpr std::string_view multiply_lua = "return redis.call('GET', KEYS[1]) * ARGV[1]";
-
-static void run_all(rs::Dispatcher &dispatcher) {
-    while (dispatcher.size() > 0) dispatcher.run_once(60000);
-}
 
 static void functions() {
     rs::Client client(server_url(redis));
     rs::Script multiply(client, multiply_lua);
     rs::Dispatcher dispatcher(100);
     client.command({"SET", "foo", 2});
-    std::int64_t product = 0;
+    std::int64_t product = 0, other = 0;
     std::string pong;
     std::vector<std::string> both;
     rs_status refused = RS_OK;
     dispatcher.call(multiply, {"foo"}, {5}, [&](rs::Result<rs::Reply> reply) { product = reply->integer(); });
+    dispatcher.call(multiply.on(client), {"foo"}, {6}, [&](auto reply) { other = reply->integer(); });
     dispatcher.command(client, {"PING"}, [&](rs::Completion done) { pong = done.reply().as<std::string>(); });
     dispatcher.command(client, {"INCR"}, [&](rs::Result<rs::Reply> reply) { refused = reply.error().status(); });
     rs::Pipeline pipeline = client.pipeline();
     pipeline.command({"SET", "foo", 3}).script(multiply, {"foo"}, {5});
     dispatcher.exec(pipeline, [&](rs::Result<rs::Reply> reply) { both = reply->as<std::vector<std::string>>(); });
     CHECK(pipeline.empty());
-    run_all(dispatcher);
+    dispatcher.run();
     CHECK_INT(product, 10);
+    CHECK_INT(other, 12);
     CHECK(pong == "PONG" && both == (std::vector<std::string>{"OK", "15"}));
     CHECK_INT(refused, RS_ERR_SERVER);
     // One that is not accepted.
-    CHECK_INT(thrown_by([&] { dispatcher.command(client, {"SUBSCRIBE", "x"}, [](rs::Result<rs::Reply>) { FAIL("called"); }); }).status(),
+    const auto nobody = [](const rs::Result<rs::Reply> &) { FAIL("called"); };
+    CHECK_INT(thrown_by([&] {
+                  dispatcher.command(client, {"SUBSCRIBE", "x"}, nobody);
+              }).status(),
               RS_ERR_COMMAND_REFUSED);
-    CHECK_INT(dispatcher.run_once(0), 0);
+    CHECK_INT(dispatcher.try_command(client, {"SUBSCRIBE", "x"}, nobody).error().status(), RS_ERR_COMMAND_REFUSED);
+    dispatcher.close();
+    CHECK_INT(dispatcher.try_call(multiply, {"foo"}, {5}, nobody).error().status(), RS_ERR_CLOSED);
+    CHECK_INT(dispatcher.run_once(0ms), 0);
+    CHECK_INT(dispatcher.run_once(), 0);
+    dispatcher.run();
 }
 
 // What a function throws leaves run_once, and the others are handed over all the same.
@@ -47,14 +62,14 @@ static void throwing() {
     rs::Dispatcher dispatcher(100);
     int ended = 0;
     for (int i = 0; i < 3; ++i)
-        dispatcher.command(client, {"PING"}, [&, i](rs::Result<rs::Reply>) {
+        dispatcher.command(client, {"PING"}, [&, i](const rs::Result<rs::Reply> &) {
             ++ended;
             if (i < 2) throw i;
         });
     int thrown = 0;
     while (dispatcher.size() > 0) {
         try {
-            dispatcher.run_once(60000);
+            dispatcher.run_once();
         } catch (int) {
             ++thrown;
         }
@@ -66,100 +81,164 @@ static void throwing() {
 static void futures() {
     rs::Client client(server_url(redis));
     rs::Script echo(client, "return tonumber(ARGV[1])");
-    rs::Dispatcher dispatcher(2000);
-    std::atomic<bool> over{false};
-    std::thread runner([&] {
-        while (!over || dispatcher.size() > 0) dispatcher.run_once(20);
-    });
+    rs::Dispatcher dispatcher(2000, Driver::own_thread);
     std::vector<std::future<rs::Reply>> replies;
     for (int i = 0; i < 1000; ++i) replies.push_back(dispatcher.call(echo, {}, {i}));
     for (int i = 0; i < 1000; ++i) CHECK_INT(replies[std::size_t(i)].get().integer(), i);
     std::future<rs::Reply> failing = dispatcher.command(client, {"INCR"});
     CHECK_INT(thrown_by([&] { failing.get(); }).status(), RS_ERR_SERVER);
-    over = true;
-    runner.join();
+    rs::Pipeline pipeline = client.transaction();
+    CHECK_INT(dispatcher.exec(pipeline.command({"PING"})).get().size(), 1);
+    // Without exceptions.
+    CHECK_INT((*dispatcher.try_command(client, {"INCR"})).get().error().status(), RS_ERR_SERVER);
+}
+
+// Every driver does the same; the last one needs no thread but this.
+static void drivers() {
+    rs::Client client(server_url(redis));
+    rs::Script echo(client, "return tonumber(ARGV[1])");
+    for (Driver driver : {Driver::caller, Driver::own_thread, Driver::event_loop}) {
+        const std::unique_ptr<rs::Dispatcher> dispatcher = *rs::Dispatcher::try_new(1000, driver);
+        std::atomic<int> ended{0};
+        const std::thread::id here = std::this_thread::get_id();
+        for (int i = 0; i < 500; ++i)
+            dispatcher->call(echo, {}, {i}, [&, i](const rs::Result<rs::Reply> &reply) {
+                CHECK_INT(reply->integer(), i);
+                CHECK((std::this_thread::get_id() == here) == (driver != Driver::own_thread));
+                // A function may submit.
+                if (i == 7) dispatcher->command(client, {"PING"}, [&](const rs::Completion &) { ++ended; });
+                ++ended;
+            });
+        if (driver == Driver::own_thread) {
+            WAIT_UNTIL(ended == 501);
+        } else if (driver == Driver::caller) {
+            dispatcher->run();
+        } else {
+            while (dispatcher->size() > 0) {
+                pollfd fd{dispatcher->fd(), POLLIN, 0};
+                CHECK_INT(::poll(&fd, 1, 60000), 1);
+                while (dispatcher->run_once(0ms, 64) == 64) {
+                }
+            }
+        }
+        CHECK_INT(ended, 501);
+    }
+    CHECK_INT(rs::Dispatcher::try_new(0, Driver::own_thread).error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(thrown_by([] { rs::Dispatcher none(0); }).status(), RS_ERR_INVALID_ARGUMENT);
+}
+
+// Several threads run; all come back when nothing is under way. One call in a hundred is called off meanwhile.
+static void many_threads_and_calls() {
+    rs::Client client(server_url(redis));
+    const std::size_t count = static_cast<std::size_t>(often(100000, 2000));
+    rs::Dispatcher dispatcher(count);
+    std::atomic<std::size_t> good{0}, called_off{0};
+    std::vector<rs::CallId> ids;
+    for (std::size_t i = 0; i < count; ++i)
+        ids.push_back(dispatcher.command(client, {"ECHO", i},
+                                         [&](const rs::Result<rs::Reply> &reply) { ++(reply ? good : called_off); }));
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 3; ++i) threads.emplace_back([&] { dispatcher.run(); });
+    std::size_t cancelled = 0;
+    for (std::size_t i = 0; i < count; i += 100) cancelled += dispatcher.cancel(client, ids[i]);
+    for (std::thread &thread : threads) thread.join();
+    CHECK_INT(good + called_off, count);
+    CHECK_INT(called_off, cancelled);
+    CHECK(!dispatcher.cancel(client, ids[0]));
+}
+
+// A server that stands still: the deadline ends a call, and so does cancelling.
+static void deadlines_and_cancelling() {
+    server *slow = server_start();
+    rs::Client client(server_url(slow));
+    rs::Script script(client, "return 1");
+    rs::Dispatcher dispatcher(10, Driver::own_thread);
+    script.call({}, {});
+    CHECK_INT(kill(server_pid(slow), SIGSTOP), 0);
+    rs::CallOptions impatient;
+    impatient.timeout = 20ms;
+    std::future<rs::Reply> late = dispatcher.call(script, {}, {}, impatient);
+    const rs::Error error = thrown_by([&] { late.get(); });
+    CHECK(error.reason() == RS_REASON_DEADLINE && error.is_indeterminate());
+    std::promise<rs_status> status;
+    dispatcher.call(script, {}, {}, impatient,
+                    [&](const rs::Result<rs::Reply> &reply) { status.set_value(reply.error().status()); });
+    CHECK_INT(status.get_future().get(), RS_ERR_INDETERMINATE);
+    rs::Future<rs::Reply> cancelled = dispatcher.call(script, {}, {});
+    CHECK(dispatcher.cancel(client, cancelled.id()));
+    CHECK_INT(thrown_by([&] { cancelled.get(); }).reason(), RS_REASON_CANCELLED);
+    CHECK(!dispatcher.cancel(client, cancelled.id()) && !dispatcher.cancel(client, rs::CallId{123456}));
+    CHECK_INT(kill(server_pid(slow), SIGCONT), 0);
+    server_stop(slow);
 }
 
 // A dispatcher that goes lets go of what is under way.
 static void going() {
-    std::future<rs::Reply> left;
-    auto held = std::make_shared<int>(1);
     rs::Client client(server_url(redis));
+    for (Driver driver : {Driver::caller, Driver::own_thread, Driver::event_loop}) {
+        std::future<rs::Reply> left;
+        auto held = std::make_shared<int>(1);
+        {
+            rs::Dispatcher dispatcher(10, driver);
+            left = dispatcher.command(client, {"BLPOP", "none", 0});
+            dispatcher.command(client, {"BLPOP", "none", 0},
+                               [held](const rs::Result<rs::Reply> &) { FAIL("called"); });
+            CHECK_INT(held.use_count(), 2);
+        }
+        CHECK_INT(held.use_count(), 1);
+        const rs::Error error = thrown_by([&] { left.get(); });
+        CHECK(error.status() == RS_ERR_INDETERMINATE && error.is_indeterminate() && !error.is_not_executed());
+        CHECK_INT(error.reason(), RS_REASON_CLOSED);
+    }
+    // One that has its reply gives it.
+    std::future<rs::Reply> in_time;
     {
         rs::Dispatcher dispatcher(10);
-        left = dispatcher.command(client, {"BLPOP", "none", 0});
-        dispatcher.command(client, {"BLPOP", "none", 0}, [held](rs::Result<rs::Reply>) { FAIL("called"); });
-        CHECK_INT(held.use_count(), 2);
+        in_time = dispatcher.command(client, {"PING"});
+        pollfd fd{dispatcher.fd(), POLLIN, 0};
+        CHECK_INT(::poll(&fd, 1, 60000), 1);
     }
-    CHECK_INT(held.use_count(), 1);
-    try {
-        left.get();
-        FAIL("there was a reply");
-    } catch (const std::future_error &error) {
-        CHECK(error.code() == std::future_errc::broken_promise);
-    }
+    CHECK(in_time.get().as<std::string>() == "PONG");
 }
 
-#ifdef RS_SCRIPT_HAS_COROUTINES
-struct Task {
-    struct promise_type {
-        Task get_return_object() { return {}; }
-        std::suspend_never initial_suspend() noexcept { return {}; }
-        std::suspend_never final_suspend() noexcept { return {}; }
-        void return_void() {}
-        void unhandled_exception() { std::terminate(); }
-    };
-};
-
-static Task twice(rs::Dispatcher &dispatcher, rs::Script &multiply, std::int64_t &sum) {
-    for (int factor : {5, 6}) {
-        auto product = dispatcher.awaited(multiply, {"foo"}, {factor});
-        sum += (co_await product).integer();
+// Ends the process that it is called in as a program ends that nobody catches for.
+static void dies(void (*how)()) {
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        std::set_terminate([] { _exit(42); });
+        how();
+        _exit(0);
     }
-    try {
-        auto product = dispatcher.awaited(multiply, {"foo"}, {"x"});
-        co_await product;
-    } catch (const rs::Error &error) {
-        sum += error.status() == RS_ERR_SERVER ? 1000 : 0;
-    }
+    int status = 0;
+    CHECK_INT(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 42);
 }
 
-static Task left(rs::Dispatcher &dispatcher, rs::Script &script, std::shared_ptr<int> held) {
-    auto reply = dispatcher.awaited(script, {"foo"}, {1});
-    co_await reply;
-    (void)held;
+// Where there is nobody to throw to, the program ends.
+static void throwing_to_nobody() {
+    dies([] {
+        rs::Client client(server_url(redis));
+        rs::Dispatcher dispatcher(10, Driver::own_thread);
+        dispatcher.command(client, {"PING"}, [](const rs::Result<rs::Reply> &) { throw 1; });
+        dispatcher.command(client, {"BLPOP", "none", 0}).wait();
+    });
+    dies([] {
+        rs::Options options;
+        options.log([](std::int32_t, std::string_view) { throw 1; });
+        rs::Client client(server_url(redis), options);
+        client.command({"PING"});
+    });
 }
-
-static void coroutines() {
-    rs::Client client(server_url(redis));
-    rs::Script multiply(client, multiply_lua);
-    client.command({"SET", "foo", 2});
-    std::int64_t sum = 0;
-    {
-        rs::Dispatcher dispatcher(10);
-        twice(dispatcher, multiply, sum);
-        run_all(dispatcher);
-    }
-    CHECK_INT(sum, 1022);
-    // One that is still waiting is destroyed with the dispatcher.
-    auto held = std::make_shared<int>(1);
-    {
-        rs::Dispatcher dispatcher(1);
-        left(dispatcher, multiply, held);
-        CHECK_INT(held.use_count(), 2);
-        CHECK_INT(thrown_by([&] { (void)dispatcher.awaited(multiply, {"foo"}, {1}); }).status(), RS_ERR_QUEUE_FULL);
-    }
-    CHECK_INT(held.use_count(), 1);
-}
-#endif
 
 int main() {
     redis = server_start();
     RUN(functions);
     RUN(throwing);
     RUN(futures);
+    RUN(drivers);
+    RUN(many_threads_and_calls);
+    RUN(deadlines_and_cancelling);
     RUN(going);
-#ifdef RS_SCRIPT_HAS_COROUTINES
-    RUN(coroutines);
-#endif
+    RUN(throwing_to_nobody);
 }

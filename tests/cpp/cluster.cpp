@@ -14,27 +14,37 @@ static constexpr std::string_view key_on[CLUSTER_NODES] = {"hello", "c", "foo"};
 
 static int port_of(int node) { return server_port(three.nodes[node]); }
 
+static rs::CallOptions to(const rs::Route &route) {
+    rs::CallOptions options;
+    options.route = route;
+    return options;
+}
+
 static void calls_and_routes() {
     rs::Client client(three.url);
     rs::Script port(client, port_lua);
     char address[24];
+    rs::CallOptions reading;
+    reading.read_only = true;
     for (int i = 0; i < CLUSTER_NODES; ++i) {
         CHECK_INT(port.call({key_on[i]}, {}).integer(), port_of(i));
-        CHECK_INT(port.call_ro({key_on[i]}, {}).integer(), port_of(i));
-        CHECK_INT(port.call(client.with_route_key(key_on[i]), {}, {}).integer(), port_of(i));
-        CHECK_INT(port.call(client.with_route_slot(std::uint16_t(i * 16383 / 2)), {}, {}).integer(), port_of(i));
-        CHECK_INT(port.call(client.with_route_node(cluster_address(&three, i, address)), {}, {}).integer(), port_of(i));
+        CHECK_INT(port.call({key_on[i]}, {}, reading).integer(), port_of(i));
+        for (const rs::Route &route : {rs::Route::key(key_on[i]), rs::Route::slot(std::uint16_t(i * 16383 / 2)),
+                                       rs::Route::node(cluster_address(&three, i, address))}) {
+            CHECK_INT(port.call({}, {}, to(route)).integer(), port_of(i));
+            CHECK_INT(port.call(client.with(to(route)), {}, {}).integer(), port_of(i));
+            CHECK_INT(client.pipeline().script(port, {}, {}).exec(to(route))[0].integer(), port_of(i));
+        }
     }
-    const rs::Reply everyone = port.call(client.with_route_all(), {}, {});
+    const rs::Reply everyone = port.call({}, {}, to(rs::Route::all()));
     CHECK(everyone.type() == RS_REPLY_MAP && everyone.size() == 2 * CLUSTER_NODES);
     for (std::size_t i = 0; i < everyone.size(); i += 2)
         CHECK(everyone[i].string() == "127.0.0.1:" + std::to_string(everyone[i + 1].integer()));
 
     CHECK_INT(client.try_command({"FLUSHALL"}).error().status(), RS_ERR_NO_ROUTE);
-    const rs::Client nobody = client.with_route_node("192.0.2.1:6379");
-    CHECK_INT(port.try_call(nobody, {}, {}).error().status(), RS_ERR_NO_ROUTE);
-    const rs::Client replicas = client.with_read_from(RS_READ_FROM_REPLICA);
-    CHECK_INT(port.try_call_ro(replicas, {"foo"}, {}).error().status(), RS_ERR_CONNECT);
+    CHECK_INT(port.try_call({}, {}, to(rs::Route::node("192.0.2.1:6379"))).error().status(), RS_ERR_NO_ROUTE);
+    reading.read_from = RS_READ_FROM_REPLICA;
+    CHECK_INT(port.try_call({"foo"}, {}, reading).error().status(), RS_ERR_CONNECT);
     const rs::Error error = port.try_call({"foo", "bar"}, {}).error();
     CHECK(error.status() == RS_ERR_CROSS_SLOT && error.is_not_executed());
     CHECK_HOLDS(error.what(), "\"foo\"");
@@ -63,7 +73,7 @@ static void administration() {
     rs::Script script(client, port_lua);
     client.script_load(script);
     CHECK(client.script_exists({script.sha()})[0]);
-    client.with_route_key("foo").command({"SCRIPT", "FLUSH"});
+    client.command({"SCRIPT", "FLUSH"}, to(rs::Route::key("foo")));
     CHECK(!client.script_exists({script.sha()})[0]);
     CHECK_INT(script.call({"foo"}, {}).integer(), port_of(2));
     client.script_flush();

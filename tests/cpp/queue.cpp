@@ -11,6 +11,8 @@
 #include "support/server.h"
 #include "thrown_by.hpp"
 
+using namespace std::chrono_literals;
+
 static server *redis;
 static constexpr std::string_view multiply_lua = "return redis.call('GET', KEYS[1]) * ARGV[1]";
 
@@ -21,7 +23,7 @@ static_assert(!std::is_copy_constructible_v<rs::Completion> && std::is_move_cons
 static std::map<std::uint64_t, rs::Completion> take(const rs::Queue &queue, std::size_t count) {
     std::map<std::uint64_t, rs::Completion> taken;
     while (taken.size() < count) {
-        std::vector<rs::Completion> some = queue.poll(count, 60000);
+        std::vector<rs::Completion> some = queue.poll(count, 60s);
         CHECK(!some.empty());
         for (rs::Completion &done : some) {
             const std::uint64_t tag = done.tag();
@@ -40,8 +42,10 @@ static void every_form_of_submitting() {
     client.submit(queue, 1, {"SET", "foo", "2"});
     multiply.submit(queue, 2, {"foo"}, {"5"});
     multiply.submit(client, queue, 3, {"foo"}, {"6"});
-    multiply.submit_ro(queue, 4, {"foo"}, {"7"});
-    clientless.submit_ro(client, queue, 5, {"foo"}, {"8"});
+    rs::CallOptions reading;
+    reading.read_only = true;
+    multiply.submit(queue, 4, {"foo"}, {"7"}, reading);
+    clientless.on(client).submit(queue, 5, {"foo"}, {"8"}, reading);
     rs::Pipeline pipeline = client.transaction();
     pipeline.command({"SET", "foo", "3"}).script(multiply, {"foo"}, {"5"});
     pipeline.submit(queue, 6);
@@ -60,7 +64,7 @@ static void every_form_of_submitting() {
     rs::Reply kept = std::move(done.at(2)).reply();
     done.clear();
     CHECK_INT(kept.integer(), 10);
-    CHECK(queue.empty() && queue.poll(10, 0).empty());
+    CHECK(queue.empty() && queue.poll(10, 0ms).empty());
 }
 
 static void what_is_refused() {
@@ -69,7 +73,7 @@ static void what_is_refused() {
     CHECK_INT(thrown_by([] { rs::Queue none(0); }).status(), RS_ERR_INVALID_ARGUMENT);
     rs::Queue queue(1), moved(std::move(queue));
     CHECK_INT(client.try_submit(queue, 1, {"PING"}).error().status(), RS_ERR_INVALID_ARGUMENT);
-    CHECK_INT(queue.try_poll(1, 0).error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(queue.try_poll(1, 0ms).error().status(), RS_ERR_INVALID_ARGUMENT);
     CHECK_INT(queue.fd(), -1);
     CHECK_INT(moved.size(), 0);
     CHECK_INT(clientless.try_submit(moved, 1, {}, {}).error().status(), RS_ERR_INVALID_ARGUMENT);
@@ -105,7 +109,7 @@ static void an_event_loop() {
     std::thread other([&] { client.submit(queue, 1, {"PING"}); });
     pollfd fd{queue.fd(), POLLIN, 0};
     CHECK_INT(::poll(&fd, 1, 60000), 1);
-    CHECK(queue.poll(10, 0).at(0).reply().string() == "PONG");
+    CHECK(queue.poll(10, 0ms).at(0).reply().string() == "PONG");
     CHECK_INT(::poll(&fd, 1, 0), 0);
     other.join();
 }
@@ -116,22 +120,69 @@ static void waking_and_closing() {
     std::vector<std::thread> workers;
     for (int i = 0; i < 4; i++) {
         workers.emplace_back([&] {
-            while (!queue.closed()) CHECK(queue.poll(10, -1).empty());
+            while (!queue.closed()) CHECK(queue.poll(10).empty());
         });
     }
     queue.wake();
     queue.close();
     for (std::thread &worker : workers) worker.join();
     CHECK_INT(client.try_submit(queue, 1, {"PING"}).error().status(), RS_ERR_CLOSED);
-    CHECK(queue.poll(10, -1).empty());
+    CHECK(queue.poll(10, rs::forever).empty());
     pollfd fd{queue.fd(), POLLIN, 0};
     CHECK_INT(::poll(&fd, 1, 60000), 1);
     rs::Queue other(1);
     other.wake();
-    CHECK(other.poll(1, -1).empty() && !other.closed());
+    CHECK(other.poll(1).empty() && !other.closed());
     const rs::Queue moved(std::move(other));
     other.wake(), other.close();
     CHECK(!other.closed() && !moved.closed());
+}
+
+// Calls back for each completion, and waits for the first.
+static void dispatching() {
+    rs::Client client(server_url(redis));
+    for (std::uint32_t flags : {0U, RS_QUEUE_NO_THREAD + 0U}) {
+        rs::Queue queue(100, flags);
+        for (std::uint64_t tag = 0; tag < 50; ++tag) client.submit(queue, tag, {"ECHO", tag});
+        std::uint64_t sum = 0;
+        std::size_t count = 0;
+        while (!queue.empty())
+            count += queue.dispatch(10, rs::forever, [&](rs::Completion done) {
+                CHECK(done.reply().as<std::uint64_t>() == done.tag());
+                sum += done.tag();
+                if (done.tag() == 7) client.submit(queue, 100, {"ECHO", 100}); // it may submit
+            });
+        CHECK_INT(count, 51);
+        CHECK_INT(sum, 49 * 25 + 100);
+        CHECK_INT(queue.dispatch(10, 0ms, [](const rs::Completion &) { FAIL("there was one"); }), 0);
+        CHECK_INT(queue.try_dispatch(10, -5ms, [](const rs::Completion &) { FAIL("there was one"); }).value(), 0);
+    }
+    rs::Queue queue(1), moved(std::move(queue));
+    CHECK_INT(queue.try_dispatch(1, 0ms, [](const rs::Completion &) {}).error().status(), RS_ERR_INVALID_ARGUMENT);
+}
+
+// What a callback throws leaves dispatch, when all that were taken out have been handed over.
+static void throwing() {
+    rs::Client client(server_url(redis));
+    rs::Queue queue(10);
+    std::size_t handed = 0;
+    int thrown = 0, rounds = 0;
+    for (std::uint64_t tag = 0; tag < 5; ++tag) client.submit(queue, tag, {"PING"});
+    while (!queue.empty()) {
+        const std::size_t before = handed;
+        ++rounds;
+        try {
+            queue.dispatch(10, rs::forever, [&](const rs::Completion &done) {
+                ++handed;
+                if (done.tag() != 4) throw static_cast<int>(done.tag());
+            });
+        } catch (int tag) {
+            ++thrown;
+            CHECK_INT(tag, before); // the first
+        }
+    }
+    CHECK_INT(handed, 5);
+    CHECK(thrown >= 1 && thrown >= rounds - 1);
 }
 
 int main() {
@@ -141,4 +192,6 @@ int main() {
     RUN(cancelling_and_closing);
     RUN(an_event_loop);
     RUN(waking_and_closing);
+    RUN(dispatching);
+    RUN(throwing);
 }

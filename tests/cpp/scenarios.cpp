@@ -46,7 +46,9 @@ struct Outcome {
     std::optional<std::vector<bool>> flags;
 
     rs::ReplyView reply() const { return completion ? completion->reply() : own_reply; }
-    rs::ReplyView arrived() const { return completion ? completion->arrived() : rs::ReplyView(pipeline ? pipeline->arrived() : own_reply); }
+    rs::ReplyView arrived() const {
+        return completion ? completion->arrived() : rs::ReplyView(pipeline ? pipeline->arrived() : own_reply);
+    }
 };
 
 bool is_expected(Json want, rs::ReplyView got);
@@ -93,7 +95,8 @@ bool is_expected(Json want, rs::ReplyView got) {
 bool came_to(Json want, const Outcome &got) {
     if (want && expected_type(want) == RS_REPLY_ERROR) {
         const Json arrived = field(want, "arrived");
-        return got.error && is_expected(want, *got.error) && (arrived ? is_expected(arrived, got.arrived()) : !got.arrived());
+        return got.error && is_expected(want, *got.error) &&
+               (arrived ? is_expected(arrived, got.arrived()) : !got.arrived());
     }
     if (got.error) return false;
     if (!want) return true;
@@ -101,7 +104,8 @@ bool came_to(Json want, const Outcome &got) {
     if (!got.flags) return is_expected(want, got.reply());
     const std::vector<Json> flags = elements_of(want);
     for (std::size_t i = 0; i < flags.size(); ++i)
-        if (!cJSON_IsBool(flags[i]) || i >= got.flags->size() || cJSON_IsTrue(flags[i]) != (*got.flags)[i]) return false;
+        if (!cJSON_IsBool(flags[i]) || i >= got.flags->size() || cJSON_IsTrue(flags[i]) != (*got.flags)[i])
+            return false;
     return cJSON_IsArray(want) && flags.size() == got.flags->size();
 }
 
@@ -157,7 +161,8 @@ private:
             }
             if (came_to(want, got)) return;
             if (left_ms-- == 0)
-                step_failed(scenario_, number, step, (got.error ? got.arrived() : got.reply()).get(), got.error ? got.error->status_name() : "RS_OK",
+                step_failed(scenario_, number, step, (got.error ? got.arrived() : got.reply()).get(),
+                            got.error ? got.error->status_name() : "RS_OK",
                             got.error ? got.error->what() : got.text.value_or("").c_str());
             pause_ms(1);
         }
@@ -166,8 +171,10 @@ private:
     void does(std::string_view verb, Json step, Outcome &got) {
         const rs::Client &client = clients_.at(text_field(step, "on", "client"));
         const int timeout = number_field(step, "timeoutMs");
-        const std::optional<rs::Client> patient = timeout ? std::optional(client.with_timeout_ms(timeout)) : std::nullopt;
-        const rs::Client &sender = patient ? *patient : client;
+        rs::CallOptions options;
+        if (timeout) options.timeout = std::chrono::milliseconds(timeout);
+        const rs::Client sender = client.with(options);
+        options.read_only = has_flag(step, "readOnly");
         const rs::Queue *queue = nullptr;
         std::uint64_t tag = 0;
         if (const char *start = text_field(step, "start", nullptr)) {
@@ -177,22 +184,24 @@ private:
         if (verb == "register") {
             got.text = script(client, step).sha();
         } else if (verb == "call") {
-            call(client, patient ? &*patient : nullptr, step, queue, tag, got);
+            call(client, options, step, queue, tag, got);
         } else if (verb == "command") {
-            command(sender, step, queue, tag, got);
+            command(client, options, step, queue, tag, got);
         } else if (verb == "pipeline") {
             const bool is_repaired = has_flag(step, "repairUnordered");
-            exec(client, sender.pipeline(is_repaired ? RS_PIPELINE_REPAIR_UNORDERED : 0), step, queue, tag, got);
+            exec(client, client.pipeline(is_repaired ? RS_PIPELINE_REPAIR_UNORDERED : 0), options, step, queue, tag,
+                 got);
         } else if (verb == "transaction") {
             const bool is_trusting = has_flag(step, "trustCache");
-            exec(client, sender.transaction(is_trusting ? RS_PIPELINE_TRUST_CACHE : 0), step, queue, tag, got);
+            exec(client, client.transaction(is_trusting ? RS_PIPELINE_TRUST_CACHE : 0), options, step, queue, tag,
+                 got);
         } else if (verb == "load") {
             sender.script_load(script(client, step));
         } else if (verb == "exists") {
             Texts shas;
             for (Json name : elements_of(field(step, "scripts"))) {
                 const Json source = field(scripts, name->valuestring);
-                shas.emplace_back(source ? rs::Script(text_of(source)).sha() : name->valuestring);
+                shas.push_back(source ? rs::Script(text_of(source)).sha() : name->valuestring);
             }
             got.flags = sender.script_exists(shas);
         } else if (verb == "flush") {
@@ -210,9 +219,11 @@ private:
         } else if (verb == "await") {
             await(tags_.at(text_field(step, "call", "")), got);
         } else if (verb == "outside" || verb == "until") {
-            command(bystanders_.at(number_field(step, "server")), step, nullptr, 0, got);
+            command(bystanders_.at(static_cast<std::size_t>(number_field(step, "server"))), options, step, nullptr, 0,
+                    got);
         } else if (verb == "server") {
-            happens(text_field(step, "event", ""), servers_.at(number_field(step, "server")));
+            happens(text_field(step, "event", ""),
+                    servers_.at(static_cast<std::size_t>(number_field(step, "server"))));
         } else {
             FAIL("a step of a kind that is not known: %s", cJSON_PrintUnformatted(step));
         }
@@ -221,41 +232,41 @@ private:
     static rs::Script script(const rs::Client &client, Json call) {
         const Json source = field(scripts, text_field(call, "script", ""));
         if (!source) FAIL("a script that is not known: %s", cJSON_PrintUnformatted(call));
-        return rs::Script(client, text_of(source), has_flag(call, "idempotent") ? RS_SCRIPT_IDEMPOTENT : 0);
+        return rs::Script(client, text_of(source), rs::ScriptOptions{has_flag(call, "idempotent"), ""});
     }
 
-    // On the script's own client, or on `on`.
-    static void call(const rs::Client &client, const rs::Client *on, Json step, const rs::Queue *queue, std::uint64_t tag, Outcome &got) {
+    static void call(const rs::Client &client, const rs::CallOptions &options, Json step, const rs::Queue *queue,
+                     std::uint64_t tag, Outcome &got) {
         const rs::Script script = Run::script(client, step);
         const Texts keys = texts_of(field(step, "keys")), args = texts_of(field(step, "args"));
-        const bool ro = has_flag(step, "readOnly");
-        if (queue && on) ro ? script.submit_ro(*on, *queue, tag, keys, args) : script.submit(*on, *queue, tag, keys, args);
-        else if (queue) ro ? script.submit_ro(*queue, tag, keys, args) : script.submit(*queue, tag, keys, args);
-        else if (on) got.own_reply = ro ? script.call_ro(*on, keys, args) : script.call(*on, keys, args);
-        else got.own_reply = ro ? script.call_ro(keys, args) : script.call(keys, args);
+        if (queue) script.submit(*queue, tag, keys, args, options);
+        else got.own_reply = script.call(keys, args, options);
     }
 
-    static void command(const rs::Client &client, Json step, const rs::Queue *queue, std::uint64_t tag, Outcome &got) {
+    static void command(const rs::Client &client, const rs::CallOptions &options, Json step, const rs::Queue *queue,
+                        std::uint64_t tag, Outcome &got) {
         const Texts words = texts_of(field(step, "words"));
-        if (queue) client.submit(*queue, tag, words);
-        else got.own_reply = client.command(words);
+        if (queue) client.submit(*queue, tag, words, options);
+        else got.own_reply = client.command(words, options);
     }
 
-    static void exec(const rs::Client &client, rs::Pipeline pipeline, Json step, const rs::Queue *queue, std::uint64_t tag, Outcome &got) {
+    static void exec(const rs::Client &client, rs::Pipeline pipeline, const rs::CallOptions &options, Json step,
+                     const rs::Queue *queue, std::uint64_t tag, Outcome &got) {
         for (Json item : elements_of(field(step, "items"))) {
             const Texts keys = texts_of(field(item, "keys")), args = texts_of(field(item, "args"));
+            rs::CallOptions reading;
+            reading.read_only = has_flag(item, "readOnly");
             if (field(item, "command")) pipeline.command(texts_of(field(item, "command")));
-            else if (has_flag(item, "readOnly")) pipeline.script_ro(script(client, item), keys, args);
-            else pipeline.script(script(client, item), keys, args);
+            else pipeline.script(script(client, item), keys, args, reading);
         }
-        if (queue) return pipeline.submit(*queue, tag);
+        if (queue) return pipeline.submit(*queue, tag, options);
         got.pipeline = std::move(pipeline);
-        got.own_reply = got.pipeline->exec();
+        got.own_reply = got.pipeline->exec(options);
     }
 
     void await(std::uint64_t tag, Outcome &got) {
         while (ended_.count(tag) == 0) {
-            std::vector<rs::Completion> some = queue_.poll(1, 60000);
+            std::vector<rs::Completion> some = queue_.poll(1, std::chrono::minutes(1));
             CHECK_INT(some.size(), 1);
             Outcome &ended = ended_[some[0].tag()];
             ended.error = some[0].error();

@@ -12,6 +12,8 @@
 #include "support/server.h"
 #include "thrown_by.hpp"
 
+using namespace std::chrono_literals;
+
 // Heap use of this program's C++ side; the library has an allocator of its own.
 static std::atomic<std::size_t> allocations{0};
 void *operator new(std::size_t size) {
@@ -43,9 +45,13 @@ static void two_servers() {
     CHECK_INT(multiply.call(second, {"foo"}, {"5"}).integer(), 15);
     first.script_flush(RS_FLUSH_SYNC);
     CHECK_INT(multiply.call({"foo"}, {"5"}).integer(), 10);
-    CHECK_INT(multiply.call_ro({"foo"}, {"6"}).integer(), 12);
-    CHECK_INT(multiply.call_ro(second, {"foo"}, {"6"}).integer(), 18);
-    rs::Script clientless(multiply_lua, RS_SCRIPT_IDEMPOTENT);
+    rs::CallOptions reading;
+    reading.read_only = true;
+    CHECK_INT(multiply.call({"foo"}, {"6"}, reading).integer(), 12);
+    CHECK_INT(multiply.call(second, {"foo"}, {"6"}, reading).integer(), 18);
+    CHECK_INT(multiply.on(second).call({"foo"}, {"7"}, reading).integer(), 21);
+    rs::Script clientless(multiply_lua, rs::ScriptOptions{true, "multiply"});
+    CHECK(clientless.name() == "multiply" && multiply.name().empty());
     CHECK_INT(clientless.call(first, {"foo"}, {"5"}).integer(), 10);
     CHECK_INT(thrown_by([&] { clientless.call({"foo"}, {"5"}); }).status(), RS_ERR_INVALID_ARGUMENT);
 }
@@ -83,20 +89,27 @@ static void no_heap_for_few_arguments() {
     rs::Script script(client, "return ARGV[1]");
     std::array<std::string_view, rs::Strings::inline_size> args;
     args.fill("x");
+    const std::array<int, rs::Strings::inline_size> numbers{};
+    const std::list<std::string> words{"x", "y"};
+    rs::CallOptions options;
+    options.timeout = std::chrono::minutes(1);
     script.call({"key"}, args);
     const std::size_t before = allocations;
     for (int i = 0; i < 10; ++i) {
         rs::Reply reply = script.call({"key"}, args);
         CHECK(reply.string() == "x");
         CHECK(client.try_command({"GET", "none"}).has_value());
+        CHECK(client.try_command({"SET", "number", 1.5, "PX", 100000}).has_value());
+        CHECK(script.call({"key"}, numbers, options).size() == 1 && script.call({"key"}, words).size() == 1);
     }
     CHECK_INT(allocations - before, 0);
 }
 
 static void replies() {
     rs::Client client(server_url(one));
-    rs::Script script(client, "redis.setresp(3) return {1, 'two\\0', false, {3, {4}}, {double = 1.5}, {map = {k = 'v'}}, true,"
-                              "{verbatim_string = {string = 't', format = 'txt'}}, {err = 'E x'}}");
+    rs::Script script(client,
+                      "redis.setresp(3) return {1, 'two\\0', false, {3, {4}}, {double = 1.5}, {map = {k = 'v'}}, true,"
+                      "{verbatim_string = {string = 't', format = 'txt'}}, {err = 'E x'}}");
     rs::Reply reply = script.call({}, {});
     CHECK(reply && reply.type() == RS_REPLY_ARRAY && reply.size() == 9);
     CHECK_INT(reply[0].integer(), 1);
@@ -140,7 +153,8 @@ static void moving() {
     CHECK_INT(error.status(), RS_ERR_INVALID_ARGUMENT);
     // Not silently on the client that the script was registered with.
     CHECK_INT(thrown_by([&] { script.call(client, {"foo"}, {"5"}); }).status(), RS_ERR_INVALID_ARGUMENT);
-    CHECK_INT(thrown_by([&] { script.call_ro(client, {"foo"}, {"5"}); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(thrown_by([&] { script.on(client).call({"foo"}, {"5"}); }).status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK(script.try_call(client, {"foo"}, {"5"}).error().is_not_executed());
 
     rs::Reply other = std::move(reply);
     CHECK(!reply && other.string() == "hello");
@@ -191,8 +205,8 @@ static void exceptions_and_results() {
     rs::Reply reply = std::move(result).value();
     CHECK(reply.string() == "x");
     CHECK_INT(rs::Client::try_open("http://x").error().status(), RS_ERR_INVALID_URL);
-    CHECK_INT(rs::Script::try_register("", 99).error().status(), RS_ERR_INVALID_ARGUMENT);
-    CHECK(failing.try_call_ro({}, {}).error().server_code() == "MYWORD");
+    CHECK_INT(rs::Script::try_register("", rs::ScriptOptions{false, "two\nlines"}).error().status(),
+              RS_ERR_INVALID_ARGUMENT);
     CHECK_INT(client.try_script_kill().error().status(), RS_ERR_SERVER);
     CHECK(client.try_kill().error().server_code() == "NOTBUSY");
     CHECK(thrown_by([&] { client.kill(); }).server_code() == "NOTBUSY");
@@ -200,17 +214,27 @@ static void exceptions_and_results() {
     CHECK(client.try_script_flush().has_value());
     client.try_script_flush(RS_FLUSH_ASYNC).value();
     CHECK_INT(thrown_by([&] { client.script_flush(9); }).status(), RS_ERR_INVALID_ARGUMENT);
-    CHECK_INT(client.try_with_timeout_ms(UINT64_MAX).error().status(), RS_ERR_INVALID_ARGUMENT);
+    for (const std::chrono::milliseconds wrong : {0ms, -1ms, std::chrono::milliseconds::max()}) {
+        rs::CallOptions options;
+        options.timeout = wrong;
+        for (const rs::Error &refused :
+             {client.try_with(options).error(), client.try_command({"PING"}, options).error(),
+              failing.try_call({}, {}, options).error(), client.pipeline().try_exec(options).error()})
+            CHECK(refused.status() == RS_ERR_INVALID_ARGUMENT && refused.is_not_executed() &&
+                  refused.reason() == RS_REASON_ARGUMENT);
+    }
 }
 
 static void pipelines_and_transactions() {
     rs::Client client(server_url(one)), other(server_url(one));
     rs::Script multiply(client, multiply_lua);
+    rs::CallOptions reading;
+    reading.read_only = true;
     client.script_flush();
     rs::Pipeline pipeline = client.pipeline(), transaction = client.transaction();
     for (rs::Pipeline *each : {&pipeline, &transaction}) {
         const std::uint64_t before = client.stats().round_trips;
-        each->command({"SET", "foo", "5"}).script(multiply, {"foo"}, {"5"}).script_ro(multiply, {"foo"}, {"6"});
+        each->command({"SET", "foo", "5"}).script(multiply, {"foo"}, {"5"}).script(multiply, {"foo"}, {"6"}, reading);
         CHECK_INT(each->size(), 3);
         const rs::Reply replies = each->exec();
         CHECK_INT(client.stats().round_trips - before, 1);
@@ -245,14 +269,16 @@ static void pipelines_that_fail() {
     rs::Script multiply(client, multiply_lua), broken(client, "return return"), shebang(client, "#!lua\nreturn 1");
     rs::Pipeline pipeline = client.pipeline();
     CHECK(!rs::ReplyView().error());
-    rs::Reply replies = pipeline.command({"SET", "foo", "5"}).script(broken, {}, {}).command({"LPUSH", "foo", "x"}).exec();
+    rs::Reply replies =
+        pipeline.command({"SET", "foo", "5"}).script(broken, {}, {}).command({"LPUSH", "foo", "x"}).exec();
     CHECK(!replies.error() && !replies[0].error() && !replies[3].error());
     std::optional<rs::Error> error = replies[1].error();
     CHECK(error && error->status() == RS_ERR_COMPILE && error->is_not_executed());
     CHECK_HOLDS(error->what(), "item 1 (EVALSHA): ");
     error = replies[2].error();
     replies = rs::Reply();
-    CHECK(error && error->status() == RS_ERR_SERVER && error->server_code() == "WRONGTYPE" && !error->is_not_executed());
+    CHECK(error && error->status() == RS_ERR_SERVER && error->server_code() == "WRONGTYPE" &&
+          !error->is_not_executed());
     CHECK_HOLDS(error->what(), "item 2 (LPUSH): WRONGTYPE");
 
     // What is refused leaves the pipeline as it was.
@@ -260,8 +286,12 @@ static void pipelines_that_fail() {
     CHECK_INT(thrown_by([&] { pipeline.command({"MULTI"}); }).status(), RS_ERR_COMMAND_REFUSED);
     CHECK_INT(pipeline.try_command({"BLPOP", "list", "0"}).error().status(), RS_ERR_COMMAND_REFUSED);
     CHECK_INT(pipeline.try_command({}).error().status(), RS_ERR_INVALID_ARGUMENT);
-    CHECK_INT(thrown_by([&] { pipeline.script_ro(shebang, {}, {}); }).status(), RS_ERR_NOT_READ_ONLY);
-    CHECK_INT(pipeline.try_script_ro(shebang, {}, {}).error().status(), RS_ERR_NOT_READ_ONLY);
+    rs::CallOptions reading, timed;
+    reading.read_only = true;
+    timed.timeout = 1s;
+    CHECK_INT(thrown_by([&] { pipeline.script(shebang, {}, {}, reading); }).status(), RS_ERR_NOT_READ_ONLY);
+    CHECK_INT(pipeline.try_script(shebang, {}, {}, reading).error().status(), RS_ERR_NOT_READ_ONLY);
+    CHECK_INT(pipeline.try_command({"PING"}, timed).error().status(), RS_ERR_INVALID_ARGUMENT);
     CHECK(pipeline.try_script(multiply, {"foo"}, {"5"}).has_value() && pipeline.try_command({"PING"}).has_value());
     CHECK_INT(pipeline.size(), 3);
     pipeline.clear();
@@ -310,9 +340,9 @@ static void options_and_log() {
     auto messages = std::make_shared<int>(0);
     {
         rs::Options options;
-        options.client_name("cpp").connect_timeout_ms(4000).call_timeout_ms(3000).protocol(RS_PROTOCOL_RESP2);
-        options.silence_timeout_ms(700);
-        options.keepalive_ms(10000).reconnect_backoff_ms(1, 5).reconnect_attempts(2).max_reply_bytes(1 << 20);
+        options.client_name("cpp").connect_timeout(4s).call_timeout(3000ms).protocol(RS_PROTOCOL_RESP2);
+        options.silence_timeout(700ms);
+        options.keepalive(10s).reconnect_backoff(1ms, 5ms).reconnect_attempts(2).max_reply_bytes(1 << 20);
         options.max_reply_depth(16).lazy_connect(false).log(Listener{messages});
         CHECK(!options.error());
         rs::Client client(server_url(one), options);
@@ -323,9 +353,15 @@ static void options_and_log() {
     CHECK_INT(messages.use_count(), 1);
 
     rs::Options wrong;
-    wrong.call_timeout_ms(0).client_name("two words");
+    wrong.call_timeout(0ms).client_name("two words");
     CHECK(wrong.error() && wrong.error()->status() == RS_ERR_INVALID_OPTION);
     CHECK_INT(rs::Client::try_open(server_url(one), wrong).error().status(), RS_ERR_INVALID_OPTION);
+    for (const std::chrono::milliseconds time : {-1ms, std::chrono::milliseconds::min()}) {
+        CHECK(rs::Options().call_timeout(time).error() && rs::Options().connect_timeout(time).error() &&
+              rs::Options().silence_timeout(time).error());
+        CHECK(rs::Options().keepalive(time).error() && rs::Options().reconnect_backoff(time, 1s).error() &&
+              rs::Options().reconnect_backoff(1s, time).error());
+    }
     CHECK_INT(thrown_by([&] { rs::Client client(server_url(one), wrong); }).status(), RS_ERR_INVALID_OPTION);
     rs::Client lazy("unix:///nowhere/at/all", rs::Options().lazy_connect(true).reconnect_attempts(1));
     CHECK_INT(lazy.try_command({"PING"}).error().status(), RS_ERR_CONNECT);
@@ -400,7 +436,9 @@ static void administration_and_stats() {
     CHECK_INT(after.round_trips - before.round_trips, 1);
     CHECK(after.bytes_sent > before.bytes_sent && after.bytes_received > before.bytes_received);
     CHECK(after.in_flight == 0 && after.reconnects == 0 && after.redirects == 0 && after.noscript_repairs == 0);
-    rs::Client view = client.with_timeout_ms(2000);
+    rs::CallOptions patient;
+    patient.timeout = 2s;
+    rs::Client view = client.with(patient);
     view.close();
     CHECK_INT(client.try_command({"PING"}).error().status(), RS_ERR_CLOSED);
     CHECK_TEXT(rs::version(), RS_VERSION);
@@ -416,24 +454,41 @@ static void routes_and_urls() {
     rs::Script script("return 7");
     const std::string_view address = std::string_view(server_tcp_url(two)).substr(8);
     // A single server is where they all lead.
-    for (const rs::Client &view :
-         {client.with_route_key(std::string_view("a\0b", 3)), client.with_route_key({}), client.with_route_slot(16383),
-          client.with_route_node(address), client.with_read_from(RS_READ_FROM_PREFER_REPLICA)})
-        CHECK(script.call(view, {}, {}).integer() == 7 && script.call_ro(view, {}, {}).integer() == 7);
-    const rs::Reply everyone = client.with_route_all().command({"ECHO", "hello"});
+    for (const rs::Route &route : {rs::Route(), rs::Route::any(), rs::Route::key(std::string_view("a\0b", 3)),
+                                   rs::Route::key({}), rs::Route::slot(16383), rs::Route::node(address)}) {
+        rs::CallOptions options;
+        options.route = route;
+        const rs::Client view = client.with(options);
+        CHECK(script.call(view, {}, {}).integer() == 7 && script.call(client, {}, {}, options).integer() == 7);
+        options.read_only = true;
+        options.read_from = RS_READ_FROM_PREFER_REPLICA;
+        CHECK(script.call(client, {}, {}, options).integer() == 7 &&
+              client.command({"ECHO", 7}, options).as<int>() == 7);
+    }
+    rs::CallOptions all, wrong_slot, nobody, unknown;
+    all.route = rs::Route::all();
+    wrong_slot.route = rs::Route::slot(16384);
+    nobody.route = rs::Route::node("nobody");
+    unknown.read_from = 4;
+    const rs::Reply everyone = client.command({"ECHO", "hello"}, all);
     CHECK(everyone.type() == RS_REPLY_MAP && everyone.size() == 2);
     CHECK(everyone[0].string() == address && everyone[1].string() == "hello");
-    CHECK_INT(client.with_route_all().pipeline().command({"PING"}).try_exec().error().status(), RS_ERR_NO_ROUTE);
+    CHECK_INT(client.with(all).pipeline().command({"PING"}).try_exec().error().status(), RS_ERR_NO_ROUTE);
+    CHECK_INT(client.pipeline().command({"PING"}).try_exec(all).error().status(), RS_ERR_NO_ROUTE);
 
-    CHECK_INT(thrown_by([&] { client.with_read_from(4); }).status(), RS_ERR_INVALID_ARGUMENT);
-    CHECK_INT(thrown_by([&] { client.with_route_slot(16384); }).status(), RS_ERR_INVALID_ARGUMENT);
-    CHECK_INT(thrown_by([&] { client.with_route_node("nobody"); }).status(), RS_ERR_INVALID_ARGUMENT);
+    for (const rs::CallOptions &wrong : {wrong_slot, nobody, unknown}) {
+        CHECK_INT(thrown_by([&] { (void)client.with(wrong); }).status(), RS_ERR_INVALID_ARGUMENT);
+        CHECK_INT(client.try_command({"PING"}, wrong).error().status(), RS_ERR_INVALID_ARGUMENT);
+    }
     rs::Client moved = std::move(client);
-    CHECK_INT(thrown_by([&] { client.with_route_key("foo"); }).status(), RS_ERR_INVALID_ARGUMENT);
-    CHECK_INT(client.try_with_route_all().error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(client.try_with(all).error().status(), RS_ERR_INVALID_ARGUMENT);
 
     rs::Options lazy;
-    lazy.lazy_connect(true).client_info(false).probe_transactions(false).read_from(RS_READ_FROM_REPLICA).map_address("10.0.0.1:1", "[::1]:2");
+    lazy.lazy_connect(true)
+        .client_info(false)
+        .probe_transactions(false)
+        .read_from(RS_READ_FROM_REPLICA)
+        .map_address("10.0.0.1:1", "[::1]:2");
     CHECK(rs::Client::try_open("redis+cluster://a,b:7000", lazy).has_value());
     lazy.sentinel_username("watcher");
     CHECK(says(rs::Client::try_open("redis+sentinel://a/service", lazy).error(), "sentinel_password"));

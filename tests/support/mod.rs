@@ -7,6 +7,7 @@
 
 pub mod calls;
 pub mod cluster;
+pub mod executor;
 pub mod fake;
 pub mod load;
 pub mod nodes;

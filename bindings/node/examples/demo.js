@@ -9,7 +9,7 @@
 
 const assert = require("node:assert/strict");
 
-const { connect, ffi } = require("..");
+const { connect, nativeLibrary } = require("..");
 
 const isPlain = !process.stdout.isTTY || process.env.NO_COLOR !== undefined;
 const title = (text) => console.log(isPlain ? `\n${text}` : `\n\x1b[1m${text}\x1b[0m`);
@@ -44,7 +44,7 @@ async function main([firstUrl, secondUrl]) {
     const neverLoaded = first.script("return ARGV[1] * redis.call('GET', KEYS[1])");
     const brandNew = first.script("local n = redis.call('GET', KEYS[1]) return n * ARGV[1]");
     console.log(`multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: ${multiply.sha}`);
-    console.log(`  the library is called through ${ffi}`);
+    console.log(`  the library is called through ${nativeLibrary().ffi}`);
 
     const setFoo = (client, value) => step(client, `SET foo ${value}`, () => client.command("SET", "foo", value));
     const multiplyFoo = (client, value) => step(client, "multiply foo by 5", () => multiply.on(client)(["foo"], [5]), { value });

@@ -1,52 +1,45 @@
-// What users of the package see: clients, scripts, pipelines.
+// What users of the package see: clients, scripts, pipelines. What carries their calls is a Connection, or the stand-in of `./testing`.
 
 "use strict";
 
-const { Connection } = require("./connection");
-const { classes, closed, invalid } = require("./errors");
-const native = require("./native");
-const options = require("./options");
-const { Writer, bytesOf, isBytes, shown } = require("./pack");
+const { CALL_OPTIONS, READ_FROM, VIEW_OPTIONS, checkOwn, copy, flag, known, oneOf, signalOf, text, timeoutOf } = require("./checks");
+const { classes, invalid } = require("./errors");
+const { bytesOf, isBytes, shown } = require("./pack");
+const tracing = require("./tracing");
 
 const READ_ONLY = 1;
 const ATOMIC = 1;
 const REPAIR_UNORDERED = 2;
 const TRUST_CACHE = 4;
-const IDEMPOTENT = 1;
-const CALL_OPTIONS = ["timeout", "buffers", "signal"];
-const VIEW_OPTIONS = ["timeout", "buffers", "readFrom", "route"];
 const FLUSH = { default: 0, sync: 1, async: 2 };
 
 /** Until then the server must have answered for the first time, unless the options say otherwise. */
 const CONNECT_TIMEOUT = 5000;
 const MAX_IN_FLIGHT = 100_000;
 
-/** Native objects are freed when nothing in JavaScript can reach what stands for them. */
-const forgotten = new FinalizationRegistry((free) => free());
+/** A client that nobody can reach is closed. */
+const forgotten = new FinalizationRegistry((connection) => void connection.close());
 
-/** A native object that lives as long as this one does. */
-class Handle {
-    constructor(address, free) {
-        this.address = address;
-        forgotten.register(this, () => free(address));
-    }
-}
+/** What constructors take from this file alone. */
+const SECRET = Symbol("rs_script");
 
 /** How the calls through one view of a client are made. */
 class Way {
-    constructor(target, timeout, buffers) {
+    constructor(target, { timeout = 0, buffers = false, callerStack = false }) {
         this.target = target;
         this.timeout = timeout;
         this.buffers = buffers;
+        this.callerStack = callerStack;
     }
 
-    /** The same with the options of a single call. */
-    with({ timeout, buffers, signal }) {
+    /** The same with the options of a single call, or of a view. */
+    with({ timeout, buffers, callerStack, signal }) {
         return {
             target: this.target,
-            timeout: timeout === undefined ? this.timeout : options.timeoutOf(timeout),
-            buffers: buffers === undefined ? this.buffers : options.flag("buffers", buffers),
-            signal: options.signalOf(signal),
+            timeout: timeout === undefined ? this.timeout : timeoutOf(timeout),
+            buffers: buffers === undefined ? this.buffers : flag("buffers", buffers),
+            callerStack: callerStack === undefined ? this.callerStack : flag("callerStack", callerStack),
+            signal: signalOf(signal),
         };
     }
 }
@@ -57,116 +50,107 @@ class Client {
     /** The client of which this is a view: while it can be reached the connection stays open. */
     #root;
 
-    constructor(connection, way, root) {
-        if (!(connection instanceof Connection)) throw invalid("clients come from connect()");
+    constructor(secret, connection, way, root) {
+        if (secret !== SECRET) throw invalid("clients come from connect()");
         this.#connection = connection;
         this.#way = way;
         this.#root = root ?? this;
-        if (root === undefined) forgotten.register(this, () => void connection.close());
+        if (root === undefined) forgotten.register(this, connection);
+    }
+
+    /** A client whose calls a connection carries, to which `target` is its way without options. */
+    static over(connection, target, connectOptions) {
+        return new Client(SECRET, connection, new Way(target, connectOptions));
     }
 
     static is(value) {
         return typeof value === "object" && value !== null && #connection in value;
     }
 
-    /** Makes a call; errors of any kind come through the promise. `prepare` reads what the caller gave, and says how to write it. */
-    #send(callOptions, prepare) {
+    /**
+     * Makes a call; errors of any kind come through the promise. `prepare` reads what the caller gave, and says how to write it. `made` is the
+     * function that the caller has called, `operation` and `subject` are what is called, for those who listen to channels.
+     */
+    #send(callOptions, made, operation, subject, prepare) {
         let way = this.#way;
         let write;
+        let context;
         try {
-            if (callOptions !== undefined) way = way.with(options.known("a call", callOptions, CALL_OPTIONS));
+            if (callOptions !== undefined) way = way.with(known("a call", callOptions, CALL_OPTIONS));
             write = prepare();
+            if (!tracing.isHeard(tracing.call)) return this.#connection.send(this.#root, way, write, made);
+            context = { operation, ...describe(operation, subject), ...this.#connection.address };
         } catch (error) {
             return Promise.reject(error);
         }
-        return this.#connection.send(this.#root, way, write);
+        return tracing.call.tracePromise(() => this.#connection.send(this.#root, way, write, made), context);
     }
 
-    static call(client, script, flags, keys, args, callOptions) {
-        return client.#send(callOptions, () => {
+    static call(client, script, what, keys, args, callOptions) {
+        return client.#send(callOptions, script, "script", what, () => {
             const [keyList, argList] = [plain(keys), plain(args)];
-            return (writer) => writer.call(script, flags, keyList, argList);
+            return (writer) => writer.call(what.handle, what.flags, keyList, argList);
         });
     }
 
+    /** The empty Writer of a pipeline's items. */
+    static items(client) {
+        return client.#connection.items();
+    }
+
     static exec(client, flags, count, items, callOptions) {
-        return client.#send(callOptions, () => (writer) => writer.pipeline(flags, count, items));
+        const operation = (flags & ATOMIC) !== 0 ? "transaction" : "pipeline";
+        return client.#send(callOptions, Pipeline.prototype.exec, operation, count, () => (writer) => writer.pipeline(flags, count, items));
     }
 
     /** A script of this source. No input or output takes place. */
     script(source, scriptOptions = {}) {
-        const { idempotent = false } = options.known("a script", scriptOptions, ["idempotent"]);
+        const { idempotent = false, name = "" } = known("a script", scriptOptions, ["idempotent", "name"]);
         if (typeof source !== "string" && !isBytes(source)) {
             throw invalid(`a script must be a string or a Buffer, not ${shown(source)}`);
         }
-        const bytes = bytesOf(source);
-        const out = Buffer.alloc(8);
-        native.scriptRegister(0n, bytes, bytes.length, options.flag("idempotent", idempotent) ? IDEMPOTENT : 0, out);
-        const handle = new Handle(out.readBigUInt64LE(0), native.scriptFree);
-        return callable(handle, native.scriptSha(handle.address), this, 0);
+        const named = text("name", name);
+        const { handle, sha } = this.#connection.script(bytesOf(source), flag("idempotent", idempotent), named);
+        return callable({ handle, sha, name: named === "" ? undefined : named }, this, 0);
     }
 
     /** A command, sent as it is: an array, or its words one by one. */
     command(...words) {
         const isList = Array.isArray(words[0]);
-        return this.#send(isList ? words[1] : undefined, () => {
+        return this.#send(isList ? words[1] : undefined, Client.prototype.command, "command", words, () => {
             const list = isList ? plain(words[0]) : words;
             return (writer) => writer.command(list);
         });
     }
 
     pipeline(pipelineOptions = {}) {
-        const { repairUnordered = false } = options.known("a pipeline", pipelineOptions, ["repairUnordered"]);
-        return new Pipeline(this, options.flag("repairUnordered", repairUnordered) ? REPAIR_UNORDERED : 0);
+        const { repairUnordered = false } = known("a pipeline", pipelineOptions, ["repairUnordered"]);
+        return new Pipeline(this, flag("repairUnordered", repairUnordered) ? REPAIR_UNORDERED : 0);
     }
 
     transaction(transactionOptions = {}) {
-        const { trustCache = false } = options.known("a transaction", transactionOptions, ["trustCache"]);
-        return new Pipeline(this, ATOMIC | (options.flag("trustCache", trustCache) ? TRUST_CACHE : 0));
+        const { trustCache = false } = known("a transaction", transactionOptions, ["trustCache"]);
+        return new Pipeline(this, ATOMIC | (flag("trustCache", trustCache) ? TRUST_CACHE : 0));
     }
 
     /** The same client whose calls are made in another way. */
     with(viewOptions) {
-        const { timeout, buffers, readFrom, route } = options.known("a view", viewOptions, VIEW_OPTIONS);
-        const way = this.#way.with({ timeout, buffers });
+        const { timeout, buffers, callerStack, readFrom, route } = known("a view", viewOptions, VIEW_OPTIONS);
+        const way = this.#way.with({ timeout, buffers, callerStack });
         let { target } = way;
-        if (readFrom !== undefined) {
-            const number = options.oneOf("readFrom", readFrom, options.READ_FROM);
-            target = this.#view((out) => native.withReadFrom(target.address, number, out));
-        }
-        if (route !== undefined) target = this.#routed(target, route);
-        return new Client(this.#connection, new Way(target, way.timeout, way.buffers), this.#root);
+        if (readFrom !== undefined) target = this.#connection.view(target, "readFrom", oneOf("readFrom", readFrom, READ_FROM));
+        if (route !== undefined) target = this.#connection.view(target, ...routeOf(route));
+        return new Client(SECRET, this.#connection, new Way(target, way), this.#root);
     }
 
-    #view(make) {
-        if (this.#connection.isClosed) throw closed("the client is closed");
-        const out = Buffer.alloc(8);
-        this.#connection.shares();
-        make(out);
-        return new Handle(out.readBigUInt64LE(0), native.clientFree);
-    }
-
-    #routed({ address }, route) {
-        if (route === "all") return this.#view((out) => native.withRouteAll(address, out));
-        const { key, slot, node } = Object(route);
-        if (typeof key === "string" || isBytes(key)) {
-            const bytes = bytesOf(key);
-            return this.#view((out) => native.withRouteKey(address, bytes, bytes.length, out));
-        }
-        if (Number.isInteger(slot) && slot >= 0 && slot < 65536) {
-            return this.#view((out) => native.withRouteSlot(address, slot, out));
-        }
-        if (node !== undefined) {
-            const name = options.text("route.node", node);
-            return this.#view((out) => native.withRouteNode(address, name, out));
-        }
-        throw invalid('a route is "all", or an object with a key, a slot or a node');
+    #administer(name, callOptions, write) {
+        return this.#send(callOptions, Client.prototype[name], name, undefined, () => write);
     }
 
     /** Loads a script; in a cluster, on all primaries. Resolves with its SHA1. */
     async scriptLoad(script, callOptions) {
         const { handle } = scriptOf(script);
-        await this.#send(callOptions, () => (writer) => writer.load(handle));
+        await this.#administer("scriptLoad", callOptions, (writer) => writer.load(handle));
         return script.sha;
     }
 
@@ -174,32 +158,60 @@ class Client {
     async scriptExists(scripts, callOptions) {
         if (!Array.isArray(scripts)) throw invalid(`scriptExists takes an array of scripts or SHA1s, not ${shown(scripts)}`);
         const shas = plain(scripts).map(shaOf);
-        return this.#send(callOptions, () => (writer) => writer.exists(shas));
+        return this.#administer("scriptExists", callOptions, (writer) => writer.exists(shas));
     }
 
     async scriptFlush(mode = "default", callOptions) {
-        const number = options.oneOf("mode", mode, FLUSH);
-        await this.#send(callOptions, () => (writer) => writer.flush(number));
+        const number = oneOf("mode", mode, FLUSH);
+        await this.#administer("scriptFlush", callOptions, (writer) => writer.flush(number));
     }
 
     async scriptKill(callOptions) {
-        await this.#send(callOptions, () => (writer) => writer.kill());
+        await this.#administer("scriptKill", callOptions, (writer) => writer.kill());
     }
 
     /** Stops what the server is running, a script or a function; in a cluster, what the primaries are running. Tells what that was. */
     async kill(callOptions) {
-        const killed = await this.#send(callOptions, () => (writer) => writer.killAny());
+        const killed = await this.#administer("kill", callOptions, (writer) => writer.killAny());
         return killed.map(([kind, name, node]) => ({ kind: String(kind), name: name === null ? null : String(name), node: String(node) }));
     }
 
     /** The source of a script, or of a SHA1, as the server has it; null where it does not, in a cluster where no primary does. Valkey 8 and newer. */
     async scriptShow(script, callOptions) {
         const sha = shaOf(script);
-        return this.#send(callOptions, () => (writer) => writer.show(sha));
+        return this.#administer("scriptShow", callOptions, (writer) => writer.show(sha));
     }
 
     stats() {
         return this.#connection.stats();
+    }
+
+    /** Tells of connections: `connect`, `reconnect`, `lost`, `connectError`. */
+    on(event, listener) {
+        this.#connection.listeners("on", event, listener);
+        return this;
+    }
+
+    once(event, listener) {
+        this.#connection.listeners("once", event, listener);
+        return this;
+    }
+
+    off(event, listener) {
+        this.#connection.listeners("off", event, listener);
+        return this;
+    }
+
+    addListener(event, listener) {
+        return this.on(event, listener);
+    }
+
+    removeListener(event, listener) {
+        return this.off(event, listener);
+    }
+
+    listenerCount(event) {
+        return this.#connection.listeners("listenerCount", event);
     }
 
     /** Keeps the process alive while the client is open, also when it is idle. */
@@ -218,9 +230,28 @@ class Client {
         return this.#connection.close();
     }
 
-    [Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]() {
+    [Symbol.asyncDispose]() {
         return this.close();
     }
+}
+
+/** What a view needs to know for a route: its kind, and where it leads. */
+function routeOf(route) {
+    if (route === "all") return ["all", null];
+    const { key, slot, node } = Object(route);
+    if (typeof key === "string" || isBytes(key)) return ["key", key];
+    if (Number.isInteger(slot) && slot >= 0 && slot < 65536) return ["slot", slot];
+    if (node !== undefined) return ["node", text("route.node", node)];
+    throw invalid('a route is "all", or an object with a key, a slot or a node');
+}
+
+/** What listeners are told of a call, besides what it is. */
+function describe(operation, subject) {
+    if (operation === "script") return { sha: subject.sha, name: subject.name, readOnly: (subject.flags & READ_ONLY) !== 0 };
+    if (operation === "pipeline" || operation === "transaction") return { items: subject };
+    if (operation !== "command") return {};
+    const [name] = Array.isArray(subject[0]) ? subject[0] : subject;
+    return { command: typeof name === "string" ? name.toUpperCase() : undefined };
 }
 
 /** What is behind a script function: its native handle and the flags of its calls. */
@@ -241,20 +272,23 @@ function plain(values) {
     return Array.isArray(values) ? [...values] : values;
 }
 
-function callable(handle, sha, client, flags) {
+function callable(known, client, flags) {
+    const { handle, sha, name } = known;
+    const what = { handle, sha, name, flags };
     const script = (keys = [], args = [], callOptions = undefined) =>
-        Client.call(client, handle, flags, keys, args, callOptions);
-    scripts.set(script, { handle, flags });
+        Client.call(client, script, what, keys, args, callOptions);
+    scripts.set(script, what);
     let readOnly = (flags & READ_ONLY) !== 0 ? script : undefined;
     return Object.defineProperties(script, {
         sha: { value: sha, enumerable: true },
+        name: { value: name ?? "" },
         on: {
             value: (other) => {
                 if (!Client.is(other)) throw invalid(`on() takes a client, not ${shown(other)}`);
-                return callable(handle, sha, other, flags);
+                return callable(known, other, flags);
             },
         },
-        ro: { get: () => (readOnly ??= callable(handle, sha, client, flags | READ_ONLY)) },
+        ro: { get: () => (readOnly ??= callable(known, client, flags | READ_ONLY)) },
     });
 }
 
@@ -277,8 +311,7 @@ class Pipeline {
     }
 
     clear() {
-        this.#items = new Writer();
-        this.#items.references = [];
+        this.#items = Client.items(this.#client);
         this.#count = 0;
         return this;
     }
@@ -320,18 +353,18 @@ class Pipeline {
     }
 }
 
-async function connect(url, connectOptions = {}) {
-    const given = options.copy("connect()", connectOptions);
-    const address = options.open(url, given);
-    const { buffers = false, keepAlive = false, maxInFlight = MAX_IN_FLIGHT, lazyConnect = false } = given;
-    let connection;
-    try {
-        connection = new Connection(address, maxInFlight);
-    } catch (error) {
-        native.clientFree(address);
-        throw error;
-    }
-    const client = new Client(connection, new Way({ address }, 0, buffers));
+function connect(url, connectOptions = {}) {
+    if (!tracing.isHeard(tracing.connect)) return open(url, connectOptions);
+    return tracing.connect.tracePromise(() => open(url, connectOptions), tracing.addressOf(url));
+}
+
+async function open(url, connectOptions) {
+    const given = copy("connect()", connectOptions);
+    checkOwn(given);
+    const { Connection } = require("./connection");
+    const { maxInFlight = MAX_IN_FLIGHT, keepAlive = false, lazyConnect = false } = given;
+    const { connection, target } = Connection.open(url, given, maxInFlight);
+    const client = Client.over(connection, target, { buffers: given.buffers, callerStack: given.callerStack });
     if (keepAlive) client.ref();
     if (!lazyConnect) await prove(client, given);
     return client;
@@ -348,4 +381,10 @@ async function prove(client, { connectTimeout: timeout = CONNECT_TIMEOUT, signal
     }
 }
 
-module.exports = { connect, Client, Pipeline, ffi: native.ffi, library: native.path, version: native.version(), ...classes };
+/** What calls C here, and what is called. Loads it, as the first connect() does. */
+function nativeLibrary() {
+    const native = require("./native");
+    return { ffi: native.ffi, path: native.path, version: native.version() };
+}
+
+module.exports = { connect, Client, Pipeline, nativeLibrary, ...classes };

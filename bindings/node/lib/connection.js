@@ -3,59 +3,50 @@
 
 "use strict";
 
-const net = require("node:net");
-
+const builtin = require("./builtin");
+const { Call } = require("./call");
+const { watch } = require("./descriptor");
 const errors = require("./errors");
+const { Events } = require("./events");
 const native = require("./native");
-const { Writer } = require("./pack");
+const { Writer, bytesOf } = require("./pack");
+const { open } = require("./options");
 const { atExit } = require("./thread");
+const time = require("./time");
+const { addressOf } = require("./tracing");
 const { Reader } = require("./unpack");
+
+const process = builtin("node:process");
 
 /** So many calls go without waiting for the end of the turn: the server works on them while the others are made. */
 const ENOUGH = 32;
 /** Completions taken out, and calls called off, in one turn of the event loop: with more, others of its work would wait too long. */
 const BATCH = 1000;
-/** The Buffer that completions are put in: what does not fit comes next time. */
+/** The Buffer that completions are put in: what does not fit comes next time, one that never does in a Buffer of its own. */
 const ROOM = 256 * 1024;
+/** A completion that takes more is copied by another thread, and the event loop goes on meanwhile. */
+const LARGE = 1024 * 1024;
+/** What nobody has fetched of a connection's events. */
+const KEPT_EVENTS = 1000;
 /** Places for calls that are kept when none is under way. */
 const KEPT_CALLS = 4096;
 /** ioctl's number for "close this descriptor in child processes". */
 const FIOCLEX = process.platform === "darwin" ? 0x20006601 : 0x5451;
 
-/** A call from the moment it is made until its promise is settled. */
-class Call {
-    constructor(owner, resolve, reject, buffers) {
-        /** Keeps what it needs from being collected. */
-        this.owner = owner;
-        this.settle = resolve;
-        this.fail = reject;
-        this.buffers = buffers;
-        this.tag = 0;
-        /** The native handle that it goes through. */
-        this.target = null;
-        /** Where it stands in the batch, while it has not been submitted. */
-        this.start = 0;
-        this.end = 0;
-        this.signal = null;
-        /** The calls that its signal ends, while it is under way. */
-        this.peers = null;
-    }
+function withResolvers() {
+    const made = {};
+    made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
+    return made;
+}
 
-    resolve(reply) {
-        if (this.signal !== null) this.forgetSignal();
-        this.settle(reply);
-    }
+/** Native objects are freed when nothing in JavaScript can reach what stands for them. */
+const forgotten = new FinalizationRegistry((free) => free());
 
-    reject(error) {
-        if (this.signal !== null) {
-            if (this.signal.aborted) error.cause = this.signal.reason;
-            this.forgetSignal();
-        }
-        this.fail(error);
-    }
-
-    forgetSignal() {
-        this.peers.delete(this);
+/** A native object that lives as long as this one does. */
+class Handle {
+    constructor(address, free) {
+        this.address = address;
+        forgotten.register(this, () => free(address));
     }
 }
 
@@ -87,45 +78,83 @@ class Connection {
     /** The calls under way that each AbortSignal ends. */
     #signals = new WeakMap();
 
+    #events;
+
     #isHeld = false;
     #isWanted = false;
     #isShared = false;
-    /** The rest of the completions is to be taken out in the next turn. */
-    #isDraining = false;
+    /** Calls that are to be called off, and how many of them have been. */
+    #toCancel = [];
+    #cancelled = 0;
+    /** Another thread copies a completion. */
+    #isFilling = false;
     #isClosing = false;
     #isFinished = false;
     /** Why there are no more calls. */
     #reason = "the client is closed";
-    #closed = Promise.withResolvers?.() ?? withResolvers();
+    #closed = withResolvers();
 
-    /** @param {bigint} handle of the native client, which is this object's from now on */
-    constructor(handle, capacity) {
-        this.#handle = handle;
-        this.#capacity = capacity;
+    /** Opens a native client; what its calls go through without options is `target`. */
+    static open(url, given, capacity) {
         const out = Buffer.alloc(8);
-        native.queueNew(capacity, out);
-        this.#queue = out.readBigUInt64LE(0);
-        native.packDetails(this.#queue, true);
-        this.#kept = [atExit("rs_client_free", handle), atExit("rs_queue_free", this.#queue)];
+        const made = (make) => (make(out), out.readBigUInt64LE(0));
+        const undo = [];
+        try {
+            const queue = made((out) => native.queueNew(capacity, out));
+            undo.push(() => native.queueFree(queue));
+            const events = made((out) => native.eventsNew(KEPT_EVENTS, queue, out));
+            undo.push(() => native.eventsFree(events));
+            const address = open(url, given, events);
+            undo.push(() => native.clientFree(address));
+            return { connection: new Connection(address, queue, events, capacity, addressOf(url)), target: { address } };
+        } catch (error) {
+            for (const free of undo.reverse()) free();
+            throw error;
+        }
+    }
+
+    /** The native handles are this object's from now on. `address`: where it leads to, for those who listen to channels. */
+    constructor(handle, queue, events, capacity, address) {
+        this.address = address;
+        this.#handle = handle;
+        this.#queue = queue;
+        this.#events = { handle: events, of: new Events(address) };
+        this.#capacity = capacity;
+        native.packDetails(queue, true);
         // The socket closes what it is given, and the queue needs its own.
         const fd = native.dup(native.queueFd(this.#queue));
         native.closeOnExec(fd, FIOCLEX);
-        this.#socket = new net.Socket({
-            fd,
-            readable: true,
-            writable: false,
-            onread: { buffer: Buffer.alloc(64), callback: () => (this.#drain(), true) },
-        });
-        this.#socket.on("error", () => {}).on("close", () => this.#lost());
-        this.#socket.unref();
+        this.#socket = watch(fd, () => this.#drain(), () => this.#lost());
+        // From here on nothing fails.
+        this.#kept = [["rs_client_free", handle], ["rs_events_free", events], ["rs_queue_free", queue]].map((kept) => atExit(...kept));
     }
 
-    get isClosed() {
-        return this.#isClosing;
+    /** A script, whose calls may go through any connection. */
+    script(source, isIdempotent, name) {
+        const out = Buffer.alloc(8);
+        native.scriptRegister(source, isIdempotent ? IDEMPOTENT : 0, bytesOf(name), out);
+        const handle = new Handle(out.readBigUInt64LE(0), native.scriptFree);
+        return { handle, sha: native.scriptSha(handle.address) };
+    }
+
+    /** What the items of a pipeline are collected in. */
+    items() {
+        const items = new Writer();
+        items.references = [];
+        return items;
+    }
+
+    /** Another native handle, of which `kind` and `value` say what its calls have. */
+    view({ address }, kind, value) {
+        if (this.#isClosing) throw errors.closed("the client is closed");
+        const out = Buffer.alloc(8);
+        this.#shares();
+        native.clientWith(address, VIEWS[kind](value), out);
+        return new Handle(out.readBigUInt64LE(0), native.clientFree);
     }
 
     /** There are other handles of the client, from now on: freeing this one at the thread's end would not close it any more. */
-    shares() {
+    #shares() {
         if (this.#isShared) return;
         this.#isShared = true;
         this.#kept[0]();
@@ -147,7 +176,7 @@ class Connection {
     }
 
     /** Makes a call: `write` puts what it is into a Writer. */
-    send(owner, { target, timeout, buffers, signal }, write) {
+    send(owner, { target, timeout, buffers, signal, callerStack }, write, made) {
         return new Promise((resolve, reject) => {
             if (this.#isClosing) return reject(errors.closed(this.#reason));
             if (signal?.aborted) {
@@ -163,7 +192,7 @@ class Connection {
                 this.#flush();
                 this.#target = target;
             }
-            const call = new Call(owner, resolve, reject, buffers);
+            const call = new Call(owner, resolve, reject, buffers, callerStack ? errors.callerOf(made) : null);
             const writer = this.#writer;
             call.tag = this.#free.length > 0 ? this.#free[this.#free.length - 1] : this.#calls.length;
             call.start = writer.length;
@@ -186,7 +215,7 @@ class Connection {
                 this.#flush();
             } else if (!this.#isScheduled) {
                 this.#isScheduled = true;
-                process.nextTick(this.#turnEnds);
+                time.nextTick(this.#turnEnds);
             }
         });
     }
@@ -208,7 +237,7 @@ class Connection {
         try {
             native.submit(this.#target.address, scripts.length, handles, writer.buffer, writer.length, this.#queue);
         } catch (error) {
-            for (const call of batch) this.#take(call.tag).reject(error);
+            for (const call of batch) this.#take(call.tag).refuse(error);
             this.#rest();
         }
         writer.clear();
@@ -239,16 +268,28 @@ class Connection {
             if (call.end === 0) sent.push(call);
             else this.#takeBack(call);
         }
-        this.#cancel(sent, 0);
+        if (sent.length === 0) return;
+        const isIdle = this.#toCancel.length === 0;
+        for (const call of sent) this.#toCancel.push(call);
+        if (isIdle) this.#cancel();
     }
 
-    #cancel(calls, from) {
-        const end = Math.min(from + BATCH, calls.length);
-        for (let i = from; i < end; i++) {
+    #cancel() {
+        const calls = this.#toCancel;
+        const end = Math.min(this.#cancelled + BATCH, calls.length);
+        for (let i = this.#cancelled; i < end; i++) {
             const { tag, target } = calls[i];
             if (this.#calls[tag] === calls[i]) native.cancel(target.address, this.#queue, BigInt(tag), this.#count);
         }
-        if (end < calls.length) setImmediate(() => this.#cancel(calls, end));
+        this.#cancelled = end;
+        if (end < calls.length) return this.#again();
+        this.#toCancel = [];
+        this.#cancelled = 0;
+    }
+
+    /** Goes on in the next turn of the event loop: the socket is read then. No timer, which a test may have stopped. */
+    #again() {
+        native.wake(this.#queue);
     }
 
     #takeBack(call) {
@@ -261,7 +302,7 @@ class Connection {
             this.#batch[i].start -= length;
             this.#batch[i].end -= length;
         }
-        this.#take(call.tag).reject(errors.cancelled("the call was called off"));
+        this.#take(call.tag).refuse(errors.cancelled("the call was called off"));
         this.#rest();
     }
 
@@ -274,33 +315,72 @@ class Connection {
     };
 
     #drain() {
-        const reader = this.#reader;
-        let more = true;
-        for (let taken = 0; more && taken < BATCH; ) {
-            const room = this.#room;
-            native.poll(this.#queue, room, room.length, BATCH - taken, 0, this.#used, this.#count, this.#needed);
-            const used = this.#used.readUInt32LE(0);
-            reader.buffer = room;
-            reader.at = 0;
-            while (reader.at < used) reader.completion(this.#take);
+        if (this.#isFinished || this.#isFilling) return;
+        if (this.#toCancel.length > 0) this.#cancel();
+        if (this.#events.of.isHeard) this.#fetch(false);
+        const room = this.#room;
+        for (let taken = 0; ; ) {
+            taken += this.#takeOut(room, BATCH - taken, false);
             const needed = Number(this.#needed.readBigUInt64LE(0));
-            if (needed > room.length) this.#room = Buffer.allocUnsafeSlow(needed);
-            taken += this.#count.readUInt32LE(0);
-            // If not, the queue was empty, and the descriptor, from which the socket has read, will be made readable again.
-            more = needed > 0 || taken >= BATCH;
+            // What is too large for any Buffer that is kept gets one for itself, and strings may be parts of that.
+            if (needed > LARGE && native.pollElsewhere !== null) return this.#fill(needed);
+            if (needed > room.length) taken += this.#takeOut(Buffer.allocUnsafeSlow(needed), 1, true);
+            // The queue was empty, and the descriptor, from which the socket has read, will be made readable again.
+            else if (needed === 0 && taken < BATCH) break;
+            if (taken >= BATCH) {
+                this.#again();
+                break;
+            }
         }
-        if (more && !this.#isDraining) {
-            this.#isDraining = true;
-            setImmediate(this.#drainOn);
-        }
-        if (this.#room.length > 4 * ROOM) this.#room = Buffer.allocUnsafeSlow(ROOM);
         this.#rest();
     }
 
-    #drainOn = () => {
-        this.#isDraining = false;
-        if (!this.#isFinished) this.#drain();
-    };
+    /** Takes out completions, `max` at most, and settles their calls; how many. */
+    #takeOut(room, max, isOwn) {
+        native.poll(this.#queue, room, room.length, max, 0, this.#used, this.#count, this.#needed);
+        this.#settle(room, this.#used.readUInt32LE(0), isOwn);
+        return this.#count.readUInt32LE(0);
+    }
+
+    #settle(room, used, isOwn) {
+        const reader = this.#reader;
+        reader.begin(room, isOwn);
+        while (reader.at < used) reader.completion(this.#take);
+        reader.end();
+    }
+
+    /** Has another thread take out the next completion. Those behind it wait for that; the event loop does not. */
+    #fill(needed) {
+        const room = Buffer.allocUnsafeSlow(needed);
+        const [used, count, left] = Array.from({ length: 3 }, () => Buffer.from(new ArrayBuffer(8)));
+        this.#isFilling = true;
+        native.pollElsewhere(this.#queue, room, needed, 1, 0, used, count, left, () => {
+            this.#isFilling = false;
+            // What could not be taken out is in the queue as before, and is tried again.
+            if (count.readUInt32LE(0) > 0) this.#settle(room, used.readUInt32LE(0), true);
+            this.#drain();
+        });
+        this.#rest();
+    }
+
+    /** Takes out what the library tells of connections. What was before the first listener came is only taken note of. */
+    #fetch(isOld) {
+        const { handle, of } = this.#events;
+        const room = this.#room;
+        for (let used = 1; used > 0; ) {
+            native.eventsTake(handle, room, room.length, this.#used, this.#needed, this.#count);
+            used = this.#used.readUInt32LE(0);
+            for (let at = 0; at < used; ) at = of.read(room, at, isOld);
+        }
+    }
+
+    /** One of the methods of an EventEmitter. */
+    listeners(method, ...args) {
+        const { of } = this.#events;
+        // What there is by now is not for who comes now.
+        if (!of.isHeard && !this.#isFinished) this.#fetch(true);
+        return of.listeners(method, ...args);
+    }
 
     /** Looks whether there is anything left to wait for. */
     #rest() {
@@ -332,7 +412,7 @@ class Connection {
         this.close();
         if (this.#isFinished) return;
         this.#drain();
-        if (!this.#isFinished) setTimeout(() => this.#lost(), 10);
+        if (!this.#isFinished) time.setTimeout(() => this.#lost(), 10);
     }
 
     #finish() {
@@ -340,8 +420,9 @@ class Connection {
         this.#isFinished = true;
         this.#socket.destroy();
         for (const undo of this.#kept) undo();
-        native.queueFree(this.#queue);
         native.clientFree(this.#handle);
+        native.eventsFree(this.#events.handle);
+        native.queueFree(this.#queue);
         this.#closed.resolve();
     }
 
@@ -352,6 +433,17 @@ class Connection {
         return Object.fromEntries(STATS.map((name, i) => [name, Number(values.readBigUInt64LE(8 * i))]));
     }
 }
+
+const IDEMPOTENT = 1;
+
+/** What the options of a native view say. */
+const VIEWS = {
+    readFrom: (readFrom) => ({ readFrom }),
+    all: () => ({ route: native.ROUTE.all }),
+    key: (key) => ({ route: native.ROUTE.key, to: bytesOf(key) }),
+    slot: (slot) => ({ route: native.ROUTE.slot, slot }),
+    node: (node) => ({ route: native.ROUTE.node, to: bytesOf(node) }),
+};
 
 const STATS = [
     "calls",
@@ -364,11 +456,5 @@ const STATS = [
     "redirects",
     "inFlight",
 ];
-
-function withResolvers() {
-    const made = {};
-    made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
-    return made;
-}
 
 module.exports = { Connection };

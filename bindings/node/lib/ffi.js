@@ -1,13 +1,17 @@
 // The seam to the package that calls C: @2060.io/ffi-napi, or koffi. Nothing else in this binding knows which.
 //
 // A declared function takes and gives: `handle` the address of an object as BigInt; `buffer` a Buffer or null, its address;
-// `string` text, given to C ending in a NUL; `size`, `i32`, `u32`, `u16`, `i64`, `bool`; `void` as a result.
+// `string` text, given to C ending in a NUL; `size`, `i32`, `u32`, `u16`, `i64`, `bool`; `void` as a result. Its `elsewhere` runs on another thread, takes no text,
+// and gives its result to a function; it keeps the Buffers that it is given until then. Small ones have to be those of an ArrayBuffer: others may be moved.
 
 "use strict";
 
-const os = require("node:os");
-
+const builtin = require("./builtin");
 const platform = require("./platform");
+const where = require("./where");
+
+const os = builtin("node:os");
+const process = builtin("node:process");
 
 const TYPES = {
     handle: { napi: "uint64", koffi: "uintptr" },
@@ -25,10 +29,10 @@ const TYPES = {
 // The package's own call of a function prepares two Buffers and each argument anew: 4 to 40 microseconds. What is below it,
 // the same `ffi_call` on memory that is kept from call to call, takes less than one.
 function throughFfiNapi() {
-    const from = platform?.require ?? require;
+    const from = platform?.require ?? where.require;
     const ffi = from("@2060.io/ffi-napi");
     const ref = from("@2060.io/ref-napi");
-    const { ffi_call: call } = from("@2060.io/ffi-napi/lib/bindings");
+    const { ffi_call: call, ffi_call_async: callElsewhere } = from("@2060.io/ffi-napi/lib/bindings");
 
     const type = (name) => ref.coerceType(TYPES[name].napi);
     // Kept, for those that are passed again and again: asking aborts the process when it falls between the moment at which this thread is
@@ -73,6 +77,16 @@ function throughFfiNapi() {
             call(cif, pointer, out, places);
             return read(out);
         };
+        plain.elsewhere = (...args) => {
+            // Several may run at a time: each has memory of its own.
+            const done = args.pop();
+            const slots = BigUint64Array.from(converts, (convert, i) => convert(args[i]));
+            const at = BigInt(ref.address(Buffer.from(slots.buffer)));
+            const pointers = Buffer.from(BigUint64Array.from(converts, (_, i) => at + BigInt(8 * i)).buffer);
+            const result = Buffer.alloc(8);
+            const kept = [slots, pointers, result, args];
+            callElsewhere(cif, pointer, result, pointers, (error) => done(error, read(kept[2])));
+        };
         if (!texts.includes(true)) return plain;
         return (...args) => {
             const kept = args.map((arg, i) => (texts[i] ? Buffer.from(`${arg}\0`) : null));
@@ -91,11 +105,15 @@ function throughFfiNapi() {
 }
 
 function throughKoffi() {
-    const koffi = require("koffi");
+    const koffi = where.require("koffi");
     return (path) => {
         const library = koffi.load(path);
         return (name, resultType, types) => {
             const call = library.func(name, TYPES[resultType].koffi, types.map((type) => TYPES[type].koffi));
+            call.elsewhere = (...args) => {
+                const done = args.pop();
+                call.async(...args, (error, result) => done(error, result, args));
+            };
             return resultType === "handle" ? (...args) => BigInt(call(...args)) : call;
         };
     };
@@ -122,8 +140,11 @@ function loadForGood(load) {
 
 /** The addons of these packages. This thread may have loaded them before it loaded this package, so they have to be made to stay. */
 function addons() {
-    return Object.keys(require.cache).filter((file) => /(ffi-napi|ref-napi|koffi).*\.node$/.test(file));
+    return Object.keys(where.loaded()).filter((file) => /(ffi-napi|ref-napi|koffi).*\.node$/.test(file));
 }
+
+/** Bun ends the process when ffi-napi is loaded, for which it lacks parts of libuv; Deno crashes when it ends with it loaded. */
+const runtime = ["bun", "deno"].find((name) => process.versions[name] !== undefined);
 
 /** The package to use, named by RS_SCRIPT_FFI: ffi-napi, or koffi where that does not load. */
 function choose(wanted) {
@@ -136,6 +157,7 @@ function choose(wanted) {
     const reasons = [];
     for (const [name, through] of Object.entries(packages)) {
         try {
+            if (runtime !== undefined && name !== "koffi") throw new Error(`not used under ${runtime}, which it would crash`);
             return { name, open: loadForGood(through) };
         } catch (error) {
             reasons.push(`  ${name}: ${error.message.split("\n")[0]}`);
@@ -144,4 +166,7 @@ function choose(wanted) {
     throw new Error(`rs_script needs @2060.io/ffi-napi or koffi, and neither loads:\n${reasons.join("\n")}`);
 }
 
-module.exports = { ...choose(process.env.RS_SCRIPT_FFI), addons, RTLD_NODELETE };
+/** Whether functions may run on other threads: those of a thread that may be terminated could be left alone with memory that is gone. */
+const hasElsewhere = runtime === undefined && builtin("node:worker_threads").isMainThread;
+
+module.exports = { hasElsewhere, ...choose(process.env.RS_SCRIPT_FFI), addons, RTLD_NODELETE };

@@ -2,7 +2,7 @@
 
 /// <reference types="node" />
 
-/** What goes to the server: text as UTF-8, bytes as they are, numbers as decimal text. */
+/** What goes to the server: text as UTF-8, bytes as they are, numbers as decimal text. No booleans: Lua would take either for true. */
 export type Argument = string | Uint8Array | number | bigint;
 
 /** What comes back. Strings are Buffers where the option `buffers` says so; integers beyond 2^53 are BigInts; a nested error is a value. */
@@ -15,77 +15,91 @@ export type Route = "all" | { key: string | Uint8Array } | { slot: number } | { 
 
 export interface CallOptions {
     /** Milliseconds, above 0, for the whole call; instead of the client's. */
-    timeout?: number;
+    timeout?: number | undefined;
     /** Strings in the reply as Buffers (true) or decoded as UTF-8 (false). */
-    buffers?: boolean;
+    buffers?: boolean | undefined;
     /** Ends the call: CancelledError where nothing was sent, IndeterminateError where it may have been executed. */
-    signal?: AbortSignal;
+    signal?: AbortSignal | undefined;
 }
 
 export interface ViewOptions {
-    timeout?: number;
-    buffers?: boolean;
-    readFrom?: ReadFrom;
-    route?: Route;
+    timeout?: number | undefined;
+    buffers?: boolean | undefined;
+    /** Errors have the frames of the code that made the call; else none. Each call then costs some microseconds more, be it right or wrong. */
+    callerStack?: boolean | undefined;
+    readFrom?: ReadFrom | undefined;
+    route?: Route | undefined;
 }
 
 /** Times are in milliseconds, except `keepalive`, which is in seconds. */
 export interface ConnectOptions {
-    connectTimeout?: number;
-    callTimeout?: number;
+    connectTimeout?: number | undefined;
+    callTimeout?: number | undefined;
     /**
      * When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and
      * calls were waiting on it for so long without a single byte coming. New calls take a new connection from then
      * on. Default 500.
      */
-    silenceTimeout?: number;
-    username?: string;
-    password?: string | Uint8Array;
-    clientName?: string;
-    protocol?: "auto" | 2 | 3;
-    tlsCaFile?: string;
-    tlsClientCert?: { cert: string; key: string };
-    tlsServerName?: string;
-    tlsInsecureSkipVerify?: boolean;
-    keepalive?: number;
-    reconnectBackoff?: { min: number; max: number };
-    reconnectAttempts?: number;
-    maxReplyBytes?: number;
-    maxReplyDepth?: number;
+    silenceTimeout?: number | undefined;
+    username?: string | undefined;
+    password?: string | Uint8Array | undefined;
+    clientName?: string | undefined;
+    protocol?: "auto" | 2 | 3 | undefined;
+    tlsCaFile?: string | undefined;
+    tlsClientCert?: { cert: string; key: string } | undefined;
+    tlsServerName?: string | undefined;
+    tlsInsecureSkipVerify?: boolean | undefined;
+    keepalive?: number | undefined;
+    reconnectBackoff?: { min: number; max: number } | undefined;
+    reconnectAttempts?: number | undefined;
+    maxReplyBytes?: number | undefined;
+    maxReplyDepth?: number | undefined;
     /** Commands that wait on servers (BLPOP, ...) at a time, a connection each; more stand in line. Default 1000. */
-    maxWaiting?: number;
+    maxWaiting?: number | undefined;
     /** Connections to each server that calls share, 1 to 64: what takes long on one holds up no calls on the others. Default 1. */
-    sharedConnections?: number;
+    sharedConnections?: number | undefined;
     /** Tell the server which library this is (CLIENT SETINFO). Default true. */
-    clientInfo?: boolean;
+    clientInfo?: boolean | undefined;
     /** Run an empty transaction on each new connection; without it the first transaction there costs a round trip more. Default true. */
-    probeTransactions?: boolean;
-    readFrom?: ReadFrom;
+    probeTransactions?: boolean | undefined;
+    readFrom?: ReadFrom | undefined;
     /** Addresses that servers announce, and those to connect to instead. */
-    mapAddress?: Record<string, string>;
-    sentinelUsername?: string;
-    sentinelPassword?: string | Uint8Array;
+    mapAddress?: Record<string, string> | undefined;
+    sentinelUsername?: string | undefined;
+    sentinelPassword?: string | Uint8Array | undefined;
     /** Connect with the first call. */
-    lazyConnect?: boolean;
+    lazyConnect?: boolean | undefined;
     /** Keep the process alive while the client is open. */
-    keepAlive?: boolean;
-    buffers?: boolean;
+    keepAlive?: boolean | undefined;
+    buffers?: boolean | undefined;
+    /** As in ViewOptions. Default false. */
+    callerStack?: boolean | undefined;
     /** Calls under way at most; more are a QueueFullError. Default 100,000. */
-    maxInFlight?: number;
+    maxInFlight?: number | undefined;
     /** Ends the attempt to connect. */
-    signal?: AbortSignal;
+    signal?: AbortSignal | undefined;
 }
 
-export interface Script {
-    (keys?: readonly Argument[], args?: readonly Argument[], options?: CallOptions): Promise<Reply>;
-    /** The same with the type of the reply that the script is known to give. */
-    <T extends Reply>(keys?: readonly Argument[], args?: readonly Argument[], options?: CallOptions): Promise<T>;
+export interface ScriptOptions {
+    /** It may be sent again where its reply was lost. */
+    idempotent?: boolean | undefined;
+    /** For spans and figures: `name` of the script, and of its calls in `rs_script:call`. */
+    name?: string | undefined;
+}
+
+/** A script whose reply is a `T`: said by who writes it, and not checked. */
+export interface Script<T extends Reply = Reply> {
+    (keys?: readonly Argument[], args?: readonly Argument[], options?: CallOptions): Promise<T>;
+    /** The same where this call's reply is of another type. */
+    <U extends Reply>(keys?: readonly Argument[], args?: readonly Argument[], options?: CallOptions): Promise<U>;
     /** 40 hexadecimal digits. */
     readonly sha: string;
+    /** As it was given to script(), or empty. */
+    readonly name: string;
     /** The same script, read-only: the server stops it at its first write. */
-    readonly ro: Script;
+    readonly ro: Script<T>;
     /** The same script on another client. */
-    on(client: Client): Script;
+    on(client: Client): Script<T>;
 }
 
 export interface Stats {
@@ -103,13 +117,13 @@ export interface Stats {
 
 export class Client {
     private constructor();
-    script(source: string | Uint8Array, options?: { idempotent?: boolean }): Script;
+    script<T extends Reply = Reply>(source: string | Uint8Array, options?: ScriptOptions): Script<T>;
     command<T extends Reply = Reply>(words: readonly Argument[], options?: CallOptions): Promise<T>;
     command<T extends Reply = Reply>(...words: Argument[]): Promise<T>;
     /** Not atomic; `repairUnordered` sends items that met NOSCRIPT again even where that changes the order of what is done to a key. */
-    pipeline(options?: { repairUnordered?: boolean }): Pipeline;
+    pipeline(options?: { repairUnordered?: boolean | undefined }): Pipeline;
     /** Between MULTI and EXEC; `trustCache` does not load scripts again that the server is known to have. */
-    transaction(options?: { trustCache?: boolean }): Pipeline;
+    transaction(options?: { trustCache?: boolean | undefined }): Pipeline;
     /** Another view of the same client; it is closed with it. */
     with(options: ViewOptions): Client;
     scriptLoad(script: Script, options?: CallOptions): Promise<string>;
@@ -121,10 +135,57 @@ export class Client {
     /** The source of a script, or of a SHA1; null where no server has it. Valkey 8 and newer; a ServerError elsewhere. */
     scriptShow<T extends string | Buffer = string | Buffer>(script: Script | string, options?: CallOptions): Promise<T | null>;
     stats(): Stats;
+    /**
+     * Tells of connections, of all views' together. What was before the first listener came is not told: with the option `lazyConnect` nothing is.
+     * A client whose listeners refer to it lives until it is closed.
+     */
+    on<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
+    once<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
+    off<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
+    addListener<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
+    removeListener<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
+    listenerCount(event: keyof ConnectionEvents): number;
     ref(): this;
     unref(): this;
     /** Ends all calls under way; resolves when they have been told. */
     close(): Promise<void>;
+    /** The same: `await using client = await connect(...)`. */
+    [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface ConnectionEvent {
+    /** The server, as `host:port` or the path of a socket, where it is about one. */
+    node?: string | undefined;
+    /** Of the error behind it, if there is one: `RS_ERR_CONNECT` and its like, ... */
+    code?: string | undefined;
+    /** ... and `RS_REASON_CONNECTION_LOST` and its like. */
+    reason?: string | undefined;
+    /** The same in words. */
+    message: string;
+}
+
+/** What is told of connections. Each also goes to the diagnostics channel `rs_script:connection`, as `event` with these fields and the address. */
+export interface ConnectionEvents {
+    /** There is a first connection to this server. */
+    connect: ConnectionEvent;
+    /** There is a connection again, in place of one before. */
+    reconnect: ConnectionEvent;
+    /** A connection was lost or given up; told when another is about to be made. */
+    lost: ConnectionEvent;
+    /** A connection could not be made. */
+    connectError: ConnectionEvent;
+    /** A server did not accept user or password. */
+    authError: ConnectionEvent;
+    /** A connection that stands has logged in again. */
+    reauthenticated: ConnectionEvent;
+    /** A connection is replaced because the user has changed. */
+    userChanged: ConnectionEvent;
+    /** A cluster has other primaries than before, or is known for the first time. */
+    primariesChanged: ConnectionEvent;
+    /** Another server is the primary now, of one without a cluster. */
+    failover: ConnectionEvent;
+    /** A server of a cluster has said that a slot is another's now. */
+    slotMoved: ConnectionEvent;
 }
 
 export interface Killed {
@@ -140,16 +201,19 @@ export class Pipeline {
     readonly length: number;
     command(words: readonly Argument[]): this;
     command(...words: Argument[]): this;
-    script(script: Script, keys?: readonly Argument[], args?: readonly Argument[]): this;
+    script(script: Script<Reply>, keys?: readonly Argument[], args?: readonly Argument[]): this;
     clear(): this;
-    /** One element an item, in order; an item's error is its element. The pipeline is empty afterwards. */
-    exec(options?: CallOptions): Promise<Reply[]>;
+    /**
+     * One element an item, in order; an item's error is its element. The pipeline is empty afterwards. The type may be said, and is not checked:
+     * `exec<["OK", number | ScriptError]>()`.
+     */
+    exec<T extends readonly Reply[] = Reply[]>(options?: CallOptions): Promise<T>;
 }
 
 /** Resolves when a server has answered. */
 export function connect(url: string, options?: ConnectOptions): Promise<Client>;
 
-/** The base class of all errors. */
+/** The base class of all errors. The name is that of the class, but `TimeoutError` for each call whose time was over. */
 export class ScriptError extends Error {
     /** Errors come from calls. */
     protected constructor();
@@ -166,17 +230,20 @@ export class ScriptError extends Error {
     /** What ended the call, such as `RS_REASON_DEADLINE` or `RS_REASON_CONNECTION_LOST`, whatever is known of its execution. */
     readonly reason: string;
     /** The item of a pipeline or transaction that it is about; of several without an answer, the first. */
-    readonly index?: number;
+    readonly index?: number | undefined;
     /** The server that it is about, as `host:port` or the path of a socket. */
-    readonly node?: string;
+    readonly node?: string | undefined;
     /** Of a pipeline that broke half-way: the replies that did arrive. */
-    readonly arrived?: Reply[];
+    readonly arrived?: Reply[] | undefined;
 }
 export class ArgumentError extends ScriptError {}
 export class ClosedError extends ScriptError {}
 export class QueueFullError extends ScriptError {}
 export class ConnectError extends ScriptError {}
-/** Of a call whose time was over. `instanceof` holds for each of these, also where it may have been executed: then it is an IndeterminateError too. */
+/**
+ * Of a call whose time was over, by its deadline or an AbortSignal.timeout(). `instanceof` holds for each of these, and the name is `TimeoutError`, also where
+ * it may have been executed: then it is an IndeterminateError too.
+ */
 export class TimeoutError extends ScriptError {}
 export class CancelledError extends ScriptError {}
 export class IndeterminateError extends ScriptError {}
@@ -185,9 +252,11 @@ export class NoScriptError extends ServerError {}
 export class CompileError extends ServerError {}
 export class TransactionAbortedError extends ServerError {}
 
-/** The package that calls the native library: `ffi-napi` or `koffi`. */
-export const ffi: string;
-/** Where the native library was found. */
-export const library: string;
-/** Its version. */
-export const version: string;
+/** The native library, which is loaded by the first connect(), or by this. */
+export function nativeLibrary(): {
+    /** The package that calls it: `ffi-napi` or `koffi`. */
+    ffi: string;
+    /** Where it was found. */
+    path: string;
+    version: string;
+};

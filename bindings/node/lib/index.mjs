@@ -1,14 +1,15 @@
 // The package, for import: the same objects as those that require() gives.
 
 import rs_script from "./index.js";
+import where from "./where.js";
+
+where.at(import.meta.url);
 
 export const {
     connect,
     Client,
     Pipeline,
-    ffi,
-    library,
-    version,
+    nativeLibrary,
     ScriptError,
     ArgumentError,
     ClosedError,

@@ -2,15 +2,20 @@
 
 "use strict";
 
-const fs = require("node:fs");
-const os = require("node:os");
-const path = require("node:path");
-
+const builtin = require("./builtin");
+const { errorOf } = require("./errors");
 const ffi = require("./ffi");
 const platform = require("./platform");
+const where = require("./where");
+
+const fs = builtin("node:fs");
+const os = builtin("node:os");
+const path = builtin("node:path");
+const process = builtin("node:process");
 
 const NAME = process.platform === "darwin" ? "librs_script.dylib" : "librs_script.so";
-const PACKAGE = path.join(__dirname, "..");
+const HERE = where.folder();
+const PACKAGE = path.join(HERE, "..");
 const { version } = require("../package.json");
 const [major, minor] = version.split(".");
 const ABI = major === "0" ? `0.${minor}` : major;
@@ -25,6 +30,7 @@ function places() {
         ...(platform ? [{ what: platform.name, path: platform.library }] : []),
         { what: "beside the package", path: path.join(PACKAGE, "native", `${process.platform}-${process.arch}`, NAME) },
         { what: "beside the package", path: path.join(PACKAGE, "native", NAME) },
+        { what: "beside this code", path: path.join(HERE, NAME) },
         { what: "in the repository", path: path.join(PACKAGE, "..", "..", "target", "release", NAME) },
         { what: "in the system", path: SONAME },
         { what: "in the system", path: NAME },
@@ -83,13 +89,26 @@ const pinned = pin(library.path);
 ffi.addons().forEach(pin);
 const dlsym = library.declare("dlsym", "handle", ["handle", "string"]);
 
-/** A function that fails with a status and an error: it throws what `failed` makes of them. */
+/** A function that fails with a status and an error: it throws what takeError() makes of them. */
 function checked(name, types) {
     const call = library.declare(name, "i32", [...types, "buffer"]);
     const err = Buffer.alloc(8);
     return (...args) => {
         const status = call(...args, err);
         if (status !== 0) throw takeError(status, err.readBigUInt64LE(0));
+    };
+}
+
+/** The same on another thread, where there may be one; its error, or null, is given to the function behind its arguments. */
+function checkedElsewhere(name, types) {
+    if (!ffi.hasElsewhere) return null;
+    const call = library.declare(name, "i32", [...types, "buffer"]);
+    return (...args) => {
+        const done = args.pop();
+        const err = Buffer.from(new ArrayBuffer(8));
+        call.elsewhere(...args, err, (error, status) => {
+            done(error ?? (status === 0 ? null : takeError(status, err.readBigUInt64LE(0))));
+        });
     };
 }
 
@@ -104,23 +123,7 @@ const error = {
     free: library.declare("rs_error_free", "void", ["handle"]),
 };
 
-const nameOfReason = library.declare("rs_reason_name", "string", ["i32"]);
-const reasons = new Map();
-
-/** The name of a reason, asked for once. */
-function reasonName(reason) {
-    let name = reasons.get(reason);
-    if (name === undefined) {
-        name = nameOfReason(reason);
-        reasons.set(reason, name);
-    }
-    return name;
-}
-
-const statusName = library.declare("rs_status_name", "string", ["i32"]);
-
 function takeError(status, handle) {
-    const { errorOf } = require("./errors");
     const made = errorOf(status, {
         message: error.message(handle),
         serverCode: error.serverCode(handle),
@@ -134,6 +137,8 @@ function takeError(status, handle) {
     return made;
 }
 
+const POLL = ["handle", "buffer", "size", "size", "size", "buffer", "buffer", "buffer"];
+
 const memmove = library.declare("memmove", "handle", ["buffer", "buffer", "size"]);
 
 /** The address of a Buffer, which its owner keeps. Of the C library: it gives back where it was to move nothing to. */
@@ -141,6 +146,7 @@ const placeOf = (buffer) => (buffer.length === 0 ? 0n : memmove(buffer, buffer, 
 
 const SIZE_OF_CALL_OPTIONS = 48;
 const SIZE_OF_SCRIPT_OPTIONS = 24;
+const ROUTE = { key: 2, slot: 3, node: 4, all: 5 };
 
 const clientWith = checked("rs_client_with", ["handle", "buffer", "buffer"]);
 
@@ -158,15 +164,16 @@ function withOptions(client, { readFrom = 0, route = 0, to = null, slot = 0 }, o
     clientWith(client, options, out);
 }
 
-const ROUTE = { key: 2, slot: 3, node: 4, all: 5 };
-
 const register = checked("rs_script_register", ["handle", "buffer", "size", "buffer", "buffer"]);
 
-function scriptRegister(client, source, length, flags, out) {
+/** A script that belongs to no client. `name`: a Buffer, empty for none. */
+function scriptRegister(source, flags, name, out) {
     const options = Buffer.alloc(SIZE_OF_SCRIPT_OPTIONS);
     options.writeUInt32LE(SIZE_OF_SCRIPT_OPTIONS, 0);
     options.writeUInt32LE(flags, 4);
-    register(client, source, length, options, out);
+    options.writeBigUInt64LE(placeOf(name), 8);
+    options.writeBigUInt64LE(BigInt(name.length), 16);
+    register(0n, source, source.length, options, out);
 }
 
 const newQueue = checked("rs_queue_new", ["size", "u32", "buffer"]);
@@ -174,9 +181,9 @@ const newQueue = checked("rs_queue_new", ["size", "u32", "buffer"]);
 module.exports = {
     ffi: ffi.name,
     path: library.path,
-    statusName,
-    reasonName,
     version: library.declare("rs_version", "string", []),
+    statusName: library.declare("rs_status_name", "string", ["i32"]),
+    reasonName: library.declare("rs_reason_name", "string", ["i32"]),
     addressOf: (name) => dlsym(pinned, name),
     // Of the C library; found through this one, which needs it too.
     keyCreate: library.declare("pthread_key_create", "i32", ["buffer", "handle"]),
@@ -187,17 +194,15 @@ module.exports = {
 
     optionsNew: library.declare("rs_options_new", "handle", []),
     optionsFree: library.declare("rs_options_free", "void", ["handle"]),
+    setEvents: checked("rs_options_set_events", ["handle", "handle"]),
     option: (name, ...types) => checked(`rs_options_${name}`, ["handle", ...types]),
 
     clientOpen: checked("rs_client_open", ["string", "handle", "buffer"]),
     clientClose: library.declare("rs_client_close", "void", ["handle"]),
     clientFree: library.declare("rs_client_free", "void", ["handle"]),
     clientStats: library.declare("rs_client_stats", "size", ["handle", "buffer", "size"]),
-    withReadFrom: (client, readFrom, out) => withOptions(client, { readFrom }, out),
-    withRouteKey: (client, to, _, out) => withOptions(client, { route: ROUTE.key, to }, out),
-    withRouteSlot: (client, slot, out) => withOptions(client, { route: ROUTE.slot, slot }, out),
-    withRouteNode: (client, node, out) => withOptions(client, { route: ROUTE.node, to: Buffer.from(node) }, out),
-    withRouteAll: (client, out) => withOptions(client, { route: ROUTE.all }, out),
+    clientWith: withOptions,
+    ROUTE,
 
     scriptRegister,
     scriptSha: library.declare("rs_script_sha", "string", ["handle"]),
@@ -208,6 +213,11 @@ module.exports = {
     queueFd: library.declare("rs_queue_fd", "i32", ["handle"]),
     submit: checked("rs_client_submit_packed", ["handle", "size", "buffer", "buffer", "size", "handle"]),
     packDetails: library.declare("rs_queue_set_packed_details", "void", ["handle", "bool"]),
-    poll: checked("rs_queue_poll_packed", ["handle", "buffer", "size", "size", "size", "buffer", "buffer", "buffer"]),
+    wake: library.declare("rs_queue_wake", "void", ["handle"]),
+    poll: checked("rs_queue_poll_packed", POLL),
+    pollElsewhere: checkedElsewhere("rs_queue_poll_packed", POLL),
+    eventsNew: checked("rs_events_new", ["size", "handle", "buffer"]),
+    eventsFree: library.declare("rs_events_free", "void", ["handle"]),
+    eventsTake: checked("rs_events_take", ["handle", "buffer", "size", "buffer", "buffer", "buffer"]),
     cancel: checked("rs_client_cancel", ["handle", "handle", "handle", "buffer"]),
 };

@@ -2,11 +2,10 @@
 
 "use strict";
 
+const { OWN, READ_FROM, copy, count, flag, oneOf, secret, text } = require("./checks");
 const { invalid } = require("./errors");
 const native = require("./native");
-const { bytesOf, isBytes, shown } = require("./pack");
 
-const READ_FROM = { primary: 1, preferReplica: 2, replica: 3 };
 const PROTOCOL = { auto: 0, 2: 2, 3: 3 };
 
 const set = (name, ...types) => native.option(`set_${name}`, ...types);
@@ -37,66 +36,6 @@ const nativeSet = {
     sentinelUsername: set("sentinel_username", "string"),
     sentinelPassword: set("sentinel_password", "buffer", "size"),
 };
-
-/** What an option must be, said in the words of an error text. */
-function check(name, value, isRight, what) {
-    if (!isRight) throw invalid(`the option ${name} must be ${what}, not ${shown(value)}`);
-}
-
-/** The options as they are now: each is read once, as what it gives then may be another. */
-function copy(what, value) {
-    if (typeof value !== "object" || value === null) throw invalid(`the options of ${what} must be an object, not ${shown(value)}`);
-    return { ...value };
-}
-
-/** The same, where the options are these. */
-function known(what, value, names) {
-    const options = copy(what, value);
-    for (const name of Object.keys(options)) {
-        if (!names.includes(name)) throw invalid(`${what} has no option ${name}`);
-    }
-    return options;
-}
-
-function text(name, value) {
-    check(name, value, typeof value === "string" && !value.includes("\0"), "a string without NUL");
-    return value;
-}
-
-function flag(name, value) {
-    check(name, value, typeof value === "boolean", "a boolean");
-    return value;
-}
-
-function count(name, value, most = Number.MAX_SAFE_INTEGER) {
-    const isRight = Number.isInteger(value) && value >= 0 && value <= most;
-    check(name, value, isRight, `an integer from 0 to ${most}`);
-    return value;
-}
-
-function oneOf(name, value, numbers) {
-    const isRight = (typeof value === "string" || typeof value === "number") && Object.hasOwn(numbers, value);
-    check(name, value, isRight, `one of ${Object.keys(numbers).join(", ")}`);
-    return numbers[value];
-}
-
-/** Milliseconds of a call; 0 stands for the client's own timeout. */
-function timeoutOf(value) {
-    if (value === undefined) return 0;
-    const isRight = Number.isInteger(value) && value > 0 && value <= 0xffff_ffff;
-    check("timeout", value, isRight, "an integer of milliseconds above 0");
-    return value;
-}
-
-function signalOf(value) {
-    check("signal", value, value === undefined || value instanceof AbortSignal, "an AbortSignal");
-    return value;
-}
-
-function secret(value, name) {
-    check(name, value, typeof value === "string" || isBytes(value), "a string or a Buffer");
-    return bytesOf(value);
-}
 
 const asText = (name) => (set, value) => set(text(name, value));
 const asCount = (name, most) => (set, value) => set(count(name, value, most));
@@ -143,27 +82,22 @@ const given = {
     sentinelPassword: asSecret("sentinelPassword"),
 };
 
-/** Those that concern this binding alone. */
-const OWN = {
-    lazyConnect: (value) => flag("lazyConnect", value),
-    keepAlive: (value) => flag("keepAlive", value),
-    buffers: (value) => flag("buffers", value),
-    maxInFlight: (value) => check("maxInFlight", value, Number.isInteger(value) && value > 0 && value < 2 ** 31, "an integer above 0"),
-    signal: signalOf,
-};
-
-/** Opens a native client that has not connected yet: opening never waits, and so never blocks the event loop. */
-function open(url, options) {
+/**
+ * Opens a native client that has not connected yet: opening never waits, and so never blocks the event loop. `events` is the place for what it tells of
+ * its connections.
+ */
+function open(url, options, events) {
     if (typeof url !== "string" || url.includes("\0")) throw invalid(`the URL must be a string without NUL`);
     const handle = native.optionsNew();
     try {
         for (const [name, value] of Object.entries(options)) {
             if (value === undefined) continue;
-            if (Object.hasOwn(OWN, name)) OWN[name](value);
-            else if (Object.hasOwn(given, name)) given[name]((...values) => nativeSet[name](handle, ...values), value);
+            if (Object.hasOwn(OWN, name)) continue;
+            if (Object.hasOwn(given, name)) given[name]((...values) => nativeSet[name](handle, ...values), value);
             else throw invalid(`there is no option ${name}`);
         }
         nativeSet.lazyConnect(handle, true);
+        native.setEvents(handle, events);
         const out = Buffer.alloc(8);
         native.clientOpen(url, handle, out);
         return out.readBigUInt64LE(0);
@@ -172,4 +106,4 @@ function open(url, options) {
     }
 }
 
-module.exports = { open, copy, known, oneOf, text, flag, timeoutOf, signalOf, READ_FROM };
+module.exports = { open };

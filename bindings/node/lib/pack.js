@@ -2,9 +2,10 @@
 
 "use strict";
 
-const { isUint8Array: isBytes } = require("node:util").types;
-
+const builtin = require("./builtin");
 const { invalid } = require("./errors");
+
+const { isUint8Array: isBytes } = builtin("node:util").types;
 
 const COMMAND = 0;
 const SCRIPT = 1;
@@ -81,7 +82,7 @@ class Writer {
         if (typeof value === "string") return this.text(value);
         if (isBytes(value)) return this.bytes(value);
         if (typeof value === "number" || typeof value === "bigint") return this.text(String(value));
-        throw invalid(`${what} must be strings, Buffers, numbers or BigInts, not ${shown(value)}`);
+        throw unfit(value, what);
     }
 
     text(value) {
@@ -191,6 +192,12 @@ class Writer {
     }
 }
 
+/** What cannot be sent: an error that says what can. */
+function unfit(value, what) {
+    if (typeof value !== "boolean") return invalid(`${what} must be strings, Buffers, numbers or BigInts, not ${shown(value)}`);
+    return invalid(`${what} must not be booleans: they would arrive as text, and Lua takes any text for true, "false" too; give 1 and 0, or "1" and ""`);
+}
+
 /** The bytes of a text, or a copy of those given, whatever these say of their length. */
 function bytesOf(value) {
     return Buffer.from(typeof value === "string" ? value : new Uint8Array(value).buffer);
@@ -202,4 +209,4 @@ function shown(value) {
     return Array.isArray(value) ? "an array" : `a value of type ${typeof value}`;
 }
 
-module.exports = { Writer, bytesOf, isBytes, shown };
+module.exports = { Writer, bytesOf, isBytes, shown, unfit };

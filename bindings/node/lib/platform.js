@@ -3,21 +3,29 @@
 
 "use strict";
 
-const fs = require("node:fs");
-const { createRequire } = require("node:module");
-const path = require("node:path");
+const builtin = require("./builtin");
+const where = require("./where");
+
+const fs = builtin("node:fs");
+const { createRequire } = builtin("node:module");
+const path = builtin("node:path");
+const process = builtin("node:process");
 
 /** The C library that Node itself runs on: a package manager that knows of none installs the packages for both. */
 function libc() {
-    const maps = "/proc/self/maps";
-    return fs.existsSync(maps) && fs.readFileSync(maps, "latin1").includes("/ld-musl-") ? "musl" : "gnu";
+    try {
+        return fs.readFileSync("/proc/self/maps", "latin1").includes("/ld-musl-") ? "musl" : "gnu";
+    } catch {
+        // Deno, which is made for the other one, lets nobody see that who may not do everything.
+        return "gnu";
+    }
 }
 
 function find() {
     if (process.platform !== "linux") return null;
     const name = `@rs-script/linux-${process.arch}-${libc()}`;
     try {
-        const manifest = require.resolve(`${name}/package.json`);
+        const manifest = where.resolve(`${name}/package.json`);
         const library = path.join(path.dirname(manifest), "librs_script.so");
         return { name, library, require: createRequire(manifest) };
     } catch (error) {

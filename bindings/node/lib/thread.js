@@ -3,9 +3,10 @@
 
 "use strict";
 
-const { isMainThread } = require("node:worker_threads");
-
+const builtin = require("./builtin");
 const native = require("./native");
+
+const { isMainThread } = builtin("node:worker_threads");
 
 /** Has `destructor`, a function of the native library, called with `address` when this thread ends; gives what undoes that. */
 function atExit(destructor, address) {

@@ -2,7 +2,7 @@
 
 "use strict";
 
-const { errorOf } = require("./errors");
+const { arrivedError, errorOf, nameCaller, reasonOf } = require("./errors");
 
 const NIL = 1;
 const STATUS = 2;
@@ -17,6 +17,8 @@ const BOOLEAN = 10;
 const BIG_NUMBER = 11;
 const VERBATIM = 12;
 
+const REPLY_LIMIT = 301;
+
 const INDETERMINATE = 1;
 const NOT_EXECUTED = 2;
 const ARRIVED = 4;
@@ -24,12 +26,33 @@ const ARRIVED = 4;
 const HEAD = 17;
 /** The longest text that is looked at byte by byte. */
 const SHORT = 24;
+/** Of a Buffer that is a reply's own, a string is a part where it keeps no more than so many times its length alive; others are copied. */
+const KEPT = 8;
+
+const NOTHING = Buffer.alloc(0);
 
 class Reader {
-    buffer = Buffer.alloc(0);
+    buffer = NOTHING;
     at = 0;
+    /** The shortest string that is a part of the buffer and no copy. */
+    shared = Infinity;
     /** Whether strings become Buffers. */
     buffers = false;
+    /** Where the call was made, if that is to be told. */
+    caller = null;
+
+    /** Completions in `buffer`, which nobody will write to any more where it is their own. */
+    begin(buffer, isOwn) {
+        this.buffer = buffer;
+        this.at = 0;
+        this.shared = isOwn ? buffer.length / KEPT : Infinity;
+    }
+
+    /** Keeps nothing alive. */
+    end() {
+        this.buffer = NOTHING;
+        this.caller = null;
+    }
 
     u32() {
         const { buffer, at } = this;
@@ -61,7 +84,8 @@ class Reader {
         const length = this.u32();
         const start = this.at;
         this.at = start + length;
-        return Buffer.from(this.buffer.subarray(start, this.at));
+        const bytes = this.buffer.subarray(start, this.at);
+        return length >= this.shared ? bytes : Buffer.from(bytes);
     }
 
     integer() {
@@ -125,7 +149,7 @@ class Reader {
         const reason = this.u32();
         const index = this.u32() | 0;
         const node = this.text();
-        return errorOf(status, {
+        const made = arrivedError(status, {
             message,
             reason,
             index,
@@ -134,6 +158,8 @@ class Reader {
             indeterminate: (flags & INDETERMINATE) !== 0,
             notExecuted: (flags & NOT_EXECUTED) !== 0,
         });
+        if (this.caller !== null) nameCaller(made, this.caller);
+        return made;
     }
 
     /** Reads one completion, and gives it to the call that `take` finds by its tag. */
@@ -144,19 +170,32 @@ class Reader {
         this.at = start + 12;
         const status = this.u32() | 0;
         this.buffers = call.buffers;
+        this.caller = call.caller;
         this.at = start + HEAD;
-        if (status === 0) {
-            const reply = this.reply();
+        try {
+            if (status === 0) {
+                call.resolve(this.reply());
+                return;
+            }
+            const flags = this.buffer[start + HEAD - 1];
+            const error = this.error(status, flags);
+            if ((flags & ARRIVED) !== 0) error.arrived = this.reply();
+            call.reject(error);
+        } catch (cause) {
+            call.refuse(unreadable(cause));
+        } finally {
             this.at = end;
-            call.resolve(reply);
-            return;
         }
-        const flags = this.buffer[start + HEAD - 1];
-        const error = this.error(status, flags);
-        if ((flags & ARRIVED) !== 0) error.arrived = this.reply();
-        this.at = end;
-        call.reject(error);
     }
+}
+
+/** Of a call whose reply Node cannot hold, as a string beyond half a GiB: it was executed. */
+function unreadable(cause) {
+    const hint = cause.code === "ERR_STRING_TOO_LONG" ? "; with the option `buffers` it is a Buffer" : "";
+    const message = `the reply cannot be made into values of Node: ${cause.message}${hint}; the call was executed`;
+    const error = errorOf(REPLY_LIMIT, { message, indeterminate: true, reason: reasonOf.LIMIT });
+    error.cause = cause;
+    return error;
 }
 
 function double(text) {

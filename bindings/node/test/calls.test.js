@@ -23,8 +23,10 @@ after(async () => {
 });
 
 test("it goes through the package that was asked for", () => {
-    assert.equal(rs.ffi, process.env.RS_SCRIPT_FFI ?? "ffi-napi");
-    assert.match(rs.version, /^\d+\.\d+\.\d+$/);
+    const { ffi, path, version } = rs.nativeLibrary();
+    assert.equal(ffi, process.env.RS_SCRIPT_FFI ?? "ffi-napi");
+    assert.match(path, /librs_script\./);
+    assert.match(version, /^\d+\.\d+\.\d+$/);
 });
 
 test("a script is called, on other clients too, and read-only", async () => {
@@ -287,4 +289,27 @@ test("views share the connection and have options of their own", async () => {
     assert.throws(() => client.with({ route: { slot: 70000 } }), rs.ArgumentError);
     assert.throws(() => client.with({ readFrom: "best" }), rs.ArgumentError);
     assert.throws(() => client.with({ timeout: 0 }), rs.ArgumentError);
+});
+
+test("many large replies at once, with small ones among them, and a loop that goes on", async () => {
+    const value = Buffer.alloc(3_000_000, "large");
+    await client.command("SET", "large", value);
+    let turns = 0;
+    const turn = () => {
+        turns += 1;
+        // What the other thread writes to is still needed.
+        if (turns % 10 === 0) global.gc();
+        if (turns > 0) setImmediate(turn);
+    };
+    turn();
+    const replies = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? client.command("ECHO", i) : client.command(["GET", "large"], { buffers: true }))));
+    assert.ok(replies.every((reply, i) => (i % 2 ? reply === String(i) : value.equals(reply))));
+    assert.ok(turns > 10);
+    turns = -Infinity;
+    // Under way when it closes.
+    const other = await rs.connect(server.url);
+    const under = Array.from({ length: 10 }, () => other.command(["GET", "large"], { buffers: true }).then((reply) => reply.length, (error) => error.code));
+    await new Promise(setImmediate);
+    await other.close();
+    for (const outcome of await Promise.all(under)) assert.ok([3_000_000, "RS_ERR_INDETERMINATE", "RS_ERR_CLOSED"].includes(outcome), outcome);
 });

@@ -75,6 +75,7 @@ test("scripts, views and routes", async () => {
     await refused("a source", NO_ARGUMENT.concat(7, 7n), (value) => client.script(value));
     await refused("options of a script", NO_OPTIONS, (value) => client.script("return 1", value));
     await refused("idempotent", NO_FLAG, (idempotent) => client.script("return 1", { idempotent }));
+    await refused("name", NO_TEXT, (name) => client.script("return 1", { name }));
     await refused("another client", [null, undefined, {}, echo, proxy(client), rs.Client], (value) => echo.on(value));
     await refused("options of a view", [...NO_OPTIONS, undefined], (value) => client.with(value));
     await refused("timeout", NO_TIMEOUT, (timeout) => client.with({ timeout }));

@@ -107,6 +107,25 @@ test("a signal ends the process, or closes the client where it is handled", asyn
     await allGone();
 });
 
+test("exit while another thread copies a large reply is clean", async () => {
+    const setting = await rs.connect(server.url);
+    await setting.command("SET", "large", Buffer.alloc(20_000_000));
+    await setting.close();
+    for (const wait of ["", "for (const start = performance.now(); performance.now() < start + 3; );"]) {
+        const exits = `${REQUIRE}
+            const native = require(${JSON.stringify(path.join(HERE, "lib", "native"))});
+            const { pollElsewhere } = native;
+            native.pollElsewhere = (...args) => {
+                pollElsewhere(...args);
+                ${wait}
+                process.exit(7);
+            };
+            rs.connect(url).then((client) => client.command(["GET", "large"], { buffers: true }));`;
+        for (let i = 0; i < 3; i++) await ends(exits, { code: 7 });
+    }
+    await allGone();
+});
+
 test("child processes inherit nothing, and leave the parent's client alone", async () => {
     const inherits = `${REQUIRE}
         const { execFileSync, fork } = require("node:child_process");
@@ -236,7 +255,7 @@ test("worker threads that alone have loaded the package end without a trace", as
             if ((await client.script("return 7")()) !== 7) throw new Error("not 7");
             ${end}
         });`;
-    const ffi = rs.ffi === "koffi" ? "koffi" : "@2060.io/ffi-napi";
+    const ffi = rs.nativeLibrary().ffi === "koffi" ? "koffi" : "@2060.io/ffi-napi";
     const calls = "for (let i = 0; i < 100; i++) client.command('PING').catch(() => {});";
     const sources = [
         worker("", "await client.close();"),
@@ -319,7 +338,7 @@ test("many clients come and go", async () => {
 
 /** What loading the package says with this library. */
 async function failure(library) {
-    const { code, stderr } = await program(REQUIRE, { env: { RS_SCRIPT_LIBRARY: library } });
+    const { code, stderr } = await program(`${REQUIRE} rs.connect("redis://h");`, { env: { RS_SCRIPT_LIBRARY: library } });
     assert.notEqual(code, 0);
     return stderr;
 }
@@ -353,12 +372,12 @@ test("all places are named where none has the library", async () => {
     fs.mkdirSync(copy);
     for (const name of ["lib", "package.json"]) fs.cpSync(path.join(HERE, name), path.join(copy, name), { recursive: true });
     fs.symlinkSync(path.join(HERE, "node_modules"), path.join(copy, "node_modules"));
-    const { stderr } = await program(`require(${JSON.stringify(copy)})`, { env: { RS_SCRIPT_LIBRARY: "" } });
+    const { stderr } = await program(`require(${JSON.stringify(copy)}).connect("redis://h")`, { env: { RS_SCRIPT_LIBRARY: "" } });
     assert.match(stderr, /RS_SCRIPT_LIBRARY[^]*beside the package[^]*in the repository[^]*in the system/);
     fs.rmSync(dir, { recursive: true });
 });
 
 test("an FFI package that is not known is an error", async () => {
-    const { stderr } = await program(REQUIRE, { env: { RS_SCRIPT_FFI: "other" } });
+    const { stderr } = await program(`${REQUIRE} rs.nativeLibrary();`, { env: { RS_SCRIPT_FFI: "other" } });
     assert.match(stderr, /RS_SCRIPT_FFI is "other"; it can be ffi-napi or koffi/);
 });

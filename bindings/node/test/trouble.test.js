@@ -113,6 +113,30 @@ test("an AbortSignal at every stage", async (t) => {
     }
 });
 
+test("one signal of very many calls ends them all, a thousand in one turn of the event loop", async (t) => {
+    // More than a function can be given arguments.
+    const count = 130_000;
+    const { server, client } = await withClient(t, { callTimeout: 600_000, silenceTimeout: 600_000, maxInFlight: count });
+    server.pause();
+    const controller = new AbortController();
+    let [thisTurn, most, isOver] = [0, 0, false];
+    const made = Array.from({ length: count }, () =>
+        client.command(["PING"], { signal: controller.signal }).then(assert.fail, () => (most = Math.max(most, (thisTurn += 1)))),
+    );
+    await new Promise(setImmediate);
+    const turn = () => {
+        thisTurn = 0;
+        if (!isOver) setImmediate(turn);
+    };
+    turn();
+    controller.abort();
+    await Promise.all(made);
+    isOver = true;
+    assert.ok(most <= 1000, `${most} in one turn`);
+    server.resume();
+    assert.equal(await client.command("PING"), "PONG");
+});
+
 test("close tells all calls under way", async (t) => {
     const { server, client } = await withClient(t, { callTimeout: 300_000 });
     const script = client.script("return 1");

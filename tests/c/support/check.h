@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is NULL by mistake is passed on purpose here. */
+/* What is NULL by mistake is passed on purpose here. (The C++ headers have read it by now, and pass no NULL.) */
+#ifndef __cplusplus
 #define RS_NOT_NULL(parameter)
+#endif
 #include <rs_script.h>
 
 #define READ_ONLY RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY)

@@ -24,11 +24,17 @@ everything everything_of(const char *url) {
     /* No machine is too slow for it, and no tool. */
     CHECK_OK(rs_options_set_connect_timeout_ms(e.options, PATIENCE_MS, &err));
     CHECK_OK(rs_options_set_call_timeout_ms(e.options, PATIENCE_MS, &err));
+    /* They wake a queue of their own: who waits in the other is to wait for calls. */
+    rs_queue *woken = NULL;
+    CHECK_OK(rs_queue_new(1, 0, &woken, &err));
+    CHECK_OK(rs_events_new(10, woken, &e.events, &err));
+    rs_queue_free(woken);
+    CHECK_OK(rs_queue_new(100, 0, &e.queue, &err));
+    CHECK_OK(rs_options_set_events(e.options, e.events, &err));
     CHECK_OK(rs_client_open(url, e.options, &e.client, &err));
     CHECK_OK(rs_script_register(e.client, lua, strlen(lua), NULL, &e.script, &err));
     CHECK_OK(rs_pipeline_new(e.client, 0, &e.pipeline, &err));
     CHECK_OK(rs_pipeline_command(e.pipeline, 1, ping, NULL, NULL, &err));
-    CHECK_OK(rs_queue_new(100, 0, &e.queue, &err));
     CHECK_OK(rs_script_call(e.script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &e.reply, &err));
     CHECK_INT(rs_client_command(e.client, 0, NULL, NULL, NULL, NULL, &e.error), RS_ERR_INVALID_ARGUMENT);
     return e;
@@ -196,6 +202,13 @@ static void submissions(const everything *e, rs_status expected) {
     } while (expected == RS_OK && rs_queue_len(e->queue) > 0);
     CHECK(expected == RS_OK ? released >= 4 : released == 0);
     rs_queue_set_packed_details(e->queue, false);
+    char room[400];
+    size_t dropped = 0;
+    GIVES(expected, rs_events_take(e->events, room, sizeof room, &used, &needed, &dropped, &err));
+    CHECK(needed == 0 && dropped == 0);
+    rs_events *own = NULL;
+    GIVES(expected, rs_events_new(1, e->queue, &own, &err));
+    rs_events_free(own);
     /* One that is woken, and one that is closed, do not wait. */
     rs_queue *other = NULL;
     rs_queue_wake(e->queue);
@@ -230,6 +243,7 @@ void free_everything(const everything *e) {
     rs_pipeline_free(e->pipeline);
     rs_script_free(e->script);
     rs_client_free(e->client);
+    rs_events_free(e->events);
     rs_queue_free(e->queue);
     rs_options_free(e->options);
 }

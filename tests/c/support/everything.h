@@ -11,6 +11,7 @@ typedef struct {
     rs_script *script;     /* of `client` */
     rs_pipeline *pipeline; /* with an item */
     rs_queue *queue;       /* empty */
+    rs_events *events;     /* of `client` */
     rs_reply *reply;       /* an array of arrays */
     rs_error *error;
     rs_options *options;

@@ -1,6 +1,7 @@
 // What users write must compile, and what would go wrong must not.
 
-import rs, { connect, Client, IndeterminateError, Reply, Script, ScriptError } from "rs_script";
+import rs, { connect, Client, IndeterminateError, nativeLibrary, Reply, Script, ScriptError } from "rs_script";
+import { deadline, FakeServer, lostReply, noConnection, noScript, serverError, status, transactionAborted } from "rs_script/testing";
 
 const client: Client = await connect("redis://h", { callTimeout: 5, readFrom: "replica", protocol: 3, password: Buffer.from("x") });
 const multiply: Script = client.script("return 1", { idempotent: true });
@@ -26,6 +27,24 @@ try {
     if (error instanceof ScriptError) console.log(error.status, error.code, error.serverCode, error.indeterminate, error.notExecuted);
     if (error instanceof IndeterminateError) console.log(error.arrived?.length);
 }
+{
+    await using scoped: Client = await connect("redis://h", { callerStack: true });
+    const counted = scoped.script<number>("return 1");
+    const count: number = await counted();
+    const readOnly: Script<number> = counted.ro.on(scoped);
+    const asText: string = await counted<string>([], []);
+    const [ok, sum] = await scoped.pipeline().command("SET", "foo", 5).script(readOnly).exec<["OK", number | ScriptError]>();
+    ok satisfies "OK";
+    console.log(count, asText, sum instanceof ScriptError ? sum.code : sum.toFixed(), nativeLibrary().ffi);
+}
+{
+    const server = new FakeServer();
+    const fake: Client = await server.connect({ buffers: true });
+    server.reply(multiply, ({ keys, args }) => keys.length * args.length).reply("SET", status("OK")).reply(sha, async () => [1, "a"]);
+    server.replyOnce(multiply, lostReply(), deadline({ sent: false }), noScript(), noConnection(), serverError("ERR x"), 7);
+    server.replyOnce("EXEC", transactionAborted()).calls[0]?.args.map(String);
+    await fake.close();
+}
 await client.close();
 console.log(reply, replies, exists, source, bytes);
 
@@ -33,6 +52,12 @@ console.log(reply, replies, exists, source, bytes);
 multiply("foo");
 // @ts-expect-error: an object is no argument
 multiply([], [{}]);
+// @ts-expect-error: nor is a boolean
+multiply([], [true]);
+// @ts-expect-error: a script's reply is no object of one's own
+client.script<{ a: number }>("return 1");
+// @ts-expect-error: it has another type
+client.script<number>("return 1")().then((text: string) => text);
 // @ts-expect-error: no such option
 connect("redis://h", { calltimeout: 5 });
 // @ts-expect-error: no such route

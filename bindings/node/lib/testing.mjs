@@ -1,0 +1,5 @@
+// The stand-in for servers, for import.
+
+import testing from "./testing.js";
+
+export const { FakeServer, status, serverError, noScript, lostReply, deadline, noConnection, transactionAborted } = testing;

@@ -1,0 +1,166 @@
+// What an error says: its numbers and names, its name as an Error, and where the call was made.
+
+"use strict";
+
+const assert = require("node:assert/strict");
+const { after, before, test } = require("node:test");
+const { inspect } = require("node:util");
+
+const rs = require("..");
+const { errorOf, reasonOf } = require("../lib/errors");
+const native = require("../lib/native");
+const { Reader } = require("../lib/unpack");
+const { Server, program } = require("./support");
+
+let server, client;
+before(async () => {
+    server = await Server.start();
+    client = await rs.connect(server.url, { silenceTimeout: 60_000 });
+});
+after(async () => {
+    await client.close();
+    await server.stop();
+});
+
+const failed = (promise) => promise.then(assert.fail, (error) => error);
+
+test("numbers and names are those of the native library", () => {
+    for (let status = 1; status < 1000; status++) {
+        assert.equal(errorOf(status, { message: "" }).code, native.statusName(status));
+    }
+    for (let reason = 0; reason < 100; reason++) {
+        assert.equal(errorOf(400, { message: "", reason }).reason, native.reasonName(reason));
+    }
+    for (const [name, reason] of Object.entries(reasonOf)) assert.equal(native.reasonName(reason), `RS_REASON_${name}`);
+});
+
+test("errors are called by their class, and TimeoutError where the time was over", async () => {
+    const wrong = await failed(client.command("NOSUCHCOMMAND"));
+    assert.deepEqual([wrong.name, wrong.stack.split(":")[0]], ["ServerError", "ServerError"]);
+    // On a connection that there is, and so it is sent.
+    server.pause();
+    const late = await failed(client.command(["PING"], { timeout: 20 }));
+    assert.deepEqual([late.name, late.code, late instanceof rs.IndeterminateError], ["TimeoutError", "RS_ERR_INDETERMINATE", true]);
+    assert.ok(late instanceof rs.TimeoutError && late.stack.startsWith("TimeoutError: ") && inspect(late).includes("TimeoutError"));
+    // As fetch() and other functions of Node with such a signal have it.
+    const signalled = await failed(client.command(["PING"], { signal: AbortSignal.timeout(20) }));
+    server.resume();
+    assert.deepEqual([signalled.name, signalled.cause.name, signalled.reason], ["TimeoutError", "TimeoutError", "RS_REASON_CANCELLED"]);
+    assert.ok(signalled instanceof rs.TimeoutError);
+    const aborted = await failed(client.command(["PING"], { signal: AbortSignal.abort() }));
+    assert.deepEqual([aborted.name, aborted.cause.name], ["CancelledError", "AbortError"]);
+    assert.ok(!(aborted instanceof rs.TimeoutError) && !(new Error("x") instanceof rs.TimeoutError));
+});
+
+test("a boolean is refused with a sentence that says why", async () => {
+    const error = await failed(client.script("return ARGV[1]")([], [false]));
+    assert.match(error.message, /^args must not be booleans: .*Lua takes any text for true.*nothing was sent$/);
+});
+
+/** Its frames, as functions and files. */
+const frames = ({ stack }) => stack.split("\n").slice(1).map((line) => line.trim());
+
+test("the frames of who made the call are there on request, for whatever ends it", async () => {
+    const slow = client.script("return redis.error_reply('MINE no')");
+    async function mine(view, options) {
+        // Not in the turn in which it began.
+        await null;
+        return slow.on(view)([], [], options);
+    }
+    const without = await failed(mine(client));
+    assert.deepEqual(frames(without), []);
+    const view = client.with({ callerStack: true });
+    const traced = await failed(mine(view));
+    assert.match(traced.stack, /^ServerError: MINE no\n/);
+    assert.match(frames(traced)[0], /^at (async )?mine \(.*errors\.test\.js:\d+:\d+\)$/);
+    assert.match(frames(traced)[1], /errors\.test\.js/);
+    async function ofCommand() {
+        return view.command("NOSUCHCOMMAND");
+    }
+    async function ofPipeline() {
+        return view.pipeline().command("PING").command("NOSUCHCOMMAND").exec();
+    }
+    async function ofAdministration() {
+        return view.scriptKill();
+    }
+    async function ofDeadline() {
+        return view.command(["BLPOP", "none", 0], { timeout: 20 });
+    }
+    async function ofSignal() {
+        const controller = new AbortController();
+        setImmediate(() => controller.abort());
+        return view.command(["BLPOP", "none", 0], { signal: controller.signal });
+    }
+    async function ofSignalAtOnce() {
+        const controller = new AbortController();
+        const call = view.command(["PING"], { signal: controller.signal });
+        controller.abort();
+        return call;
+    }
+    for (const of of [ofCommand, ofAdministration, ofDeadline, ofSignal, ofSignalAtOnce]) {
+        assert.match(frames(await failed(of()))[0], new RegExp(`^at (async )?${of.name} \\(.*errors\\.test\\.js`));
+    }
+    const [, item] = await ofPipeline();
+    assert.match(frames(item)[0], /^at ofPipeline \(.*errors\.test\.js/);
+    const other = await rs.connect(server.url, { callerStack: true });
+    assert.match(frames(await failed(other.command("NOSUCHCOMMAND")))[0], /errors\.test\.js/);
+    const closing = failed(other.command("BLPOP", "none", 0));
+    await new Promise(setImmediate);
+    await other.close();
+    assert.match(frames(await closing)[0], /errors\.test\.js/);
+});
+
+test("it works where Error is frozen, or keeps no frames", async () => {
+    const source = (first) => `
+        ${first}
+        const rs = require(${JSON.stringify(require.resolve(".."))});
+        rs.connect(process.argv[1], { callerStack: true }).then(async (client) => {
+            console.log(await client.command("NOSUCHCOMMAND").catch((error) => error.message.split(" ")[1] + Error.stackTraceLimit));
+            await client.close();
+        });`;
+    for (const [first, limit] of [["Object.freeze(Error);", 10], ["Error.stackTraceLimit = 0;", 0], ["Error.stackTraceLimit = 3;", 3]]) {
+        const { code, stdout, stderr } = await program(source(first), { args: [server.url] });
+        assert.deepEqual([code, stdout.trim()], [0, `unknown${limit}`], stderr);
+    }
+});
+
+test("a reply that Node cannot hold ends its call, and those behind it have theirs", () => {
+    const completion = (tag, text) => {
+        const bytes = Buffer.alloc(4 + 8 + 4 + 1 + 1 + 4 + text.length);
+        bytes.writeUInt32LE(bytes.length - 4, 0);
+        bytes.writeUInt32LE(tag, 4);
+        bytes[17] = 5;
+        bytes.writeUInt32LE(text.length, 18);
+        bytes.write(text, 22);
+        return bytes;
+    };
+    const buffer = Buffer.concat([completion(0, "too long for Node, let us say"), completion(1, "short")]);
+    buffer.utf8Slice = () => {
+        throw Object.assign(new Error("Cannot create a string longer than 0x1fffffe8 characters"), { code: "ERR_STRING_TOO_LONG" });
+    };
+    const ended = [];
+    const calls = [0, 1].map(() => ({ buffers: false, caller: null, resolve: (reply) => ended.push(reply), refuse: (error) => ended.push(error) }));
+    const reader = new Reader();
+    reader.begin(buffer, true);
+    while (reader.at < buffer.length) reader.completion((tag) => calls[tag]);
+    const [error, reply] = ended;
+    assert.ok(error instanceof rs.IndeterminateError);
+    assert.deepEqual([error.code, error.indeterminate, reply], ["RS_ERR_REPLY_LIMIT", true, "short"]);
+    assert.match(error.message, /with the option `buffers` it is a Buffer; the call was executed$/);
+});
+
+/** Node's own pool for small Buffers is no larger, in any version. */
+const POOL = 128 * 1024;
+
+test("of a large reply a Buffer keeps no more than eight times its length alive", async () => {
+    const large = "x".repeat(2_000_000);
+    const [whole, [half, small, short]] = await client.with({ buffers: true }).pipeline()
+        .command("ECHO", large)
+        .script(client.script("return {ARGV[1], string.sub(ARGV[1], 1, 100000), 'five!'}"), [], [large])
+        .exec();
+    for (const [buffer, length] of [[whole, 2_000_000], [half, 2_000_000], [small, 100_000], [short, 5]]) {
+        assert.equal(buffer.length, length);
+        assert.ok(buffer.buffer.byteLength <= Math.max(8 * length, POOL), `${length} of ${buffer.buffer.byteLength}`);
+    }
+    assert.equal(half.buffer, whole.buffer);
+});

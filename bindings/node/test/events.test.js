@@ -1,0 +1,187 @@
+// What a client tells of its connections and calls: events, and diagnostics channels.
+
+"use strict";
+
+const assert = require("node:assert/strict");
+const { AsyncLocalStorage } = require("node:async_hooks");
+const dc = require("node:diagnostics_channel");
+const { once } = require("node:events");
+const { test } = require("node:test");
+
+const rs = require("..");
+const { Server, program, until } = require("./support");
+
+const NAMES = ["connect", "reconnect", "lost", "connectError", "primariesChanged"];
+
+/** A client on a server of its own, and what it has told. */
+async function listening(t, options) {
+    const server = await Server.start();
+    t.after(() => server.stop());
+    const client = await rs.connect(server.url, { reconnectBackoff: { min: 1, max: 10 }, ...options });
+    t.after(() => client.close());
+    const told = [];
+    for (const name of NAMES) client.on(name, (details) => told.push({ name, ...details }));
+    return { server, client, told };
+}
+
+test("a first connection, a lost one and the next are told, each once, of the client and of its views", async (t) => {
+    const { server, client, told } = await listening(t, { lazyConnect: true });
+    const view = client.with({ timeout: 60_000 });
+    let ofView = 0;
+    view.on("connect", () => (ofView += 1));
+    await view.command("PING");
+    await until("it is told", () => told.length > 0 && ofView > 0);
+    assert.deepEqual(told.map(({ name, node }) => [name, node]), [["connect", server.socket]]);
+    await server.cli("client", "kill", "type", "normal");
+    await until("there is another connection", () => client.command("PING").then(() => told.at(-1).name === "reconnect", () => false));
+    assert.deepEqual(told.map(({ name }) => name), ["connect", "lost", "reconnect"]);
+    assert.equal(told[2].node, server.socket);
+    assert.match(told[1].message, /./);
+    assert.equal(ofView, 1);
+});
+
+test("a server that is gone is told of, and idle clients are told as well", async (t) => {
+    const { server, client, told } = await listening(t, { reconnectAttempts: 1 });
+    await server.kill();
+    await until("a call fails", () => client.command("PING").then(() => false, () => true));
+    await until("it is told", () => told.some(({ name }) => name === "connectError"));
+    assert.ok(!told.some(({ name }) => name === "connect" || name === "reconnect"));
+});
+
+test("what was before the first listener is not told, and off() ends it", async (t) => {
+    const { server, client, told } = await listening(t);
+    await client.command("PING");
+    const never = () => assert.fail("it was taken away");
+    client.on("reconnect", never).removeListener("reconnect", never);
+    assert.equal(client.listenerCount("reconnect"), 1);
+    const reconnected = once(client, "reconnect");
+    await server.cli("client", "kill", "type", "normal");
+    await until("a call goes through", () => client.command("PING").then(() => true, () => false));
+    const [{ node }] = await reconnected;
+    assert.equal(node, server.socket);
+    assert.deepEqual(told.map(({ name }) => name).filter((name) => name === "connect"), []);
+    assert.throws(() => client.on("lost", 7), TypeError);
+});
+
+test("a listener that throws disturbs no call", async () => {
+    const server = await Server.start();
+    const throws = `
+        const rs = require(${JSON.stringify(require.resolve(".."))});
+        process.on("uncaughtException", (error) => console.log(error.message));
+        rs.connect(process.argv[1], { lazyConnect: true }).then(async (client) => {
+            client.on("connect", () => { throw new Error("mine"); });
+            console.log((await Promise.all(Array.from({ length: 100 }, () => client.command("PING")))).length);
+            await client.close();
+        });`;
+    const { code, stdout, stderr } = await program(throws, { args: [server.url] });
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(stdout.trim().split("\n").sort(), ["100", "mine"]);
+    await server.stop();
+});
+
+test("listeners do not keep the process alive", async () => {
+    const server = await Server.start();
+    const idle = `
+        const rs = require(${JSON.stringify(require.resolve(".."))});
+        rs.connect(process.argv[1]).then((client) => client.on("lost", () => console.log("lost")));`;
+    assert.equal((await program(idle, { args: [server.url] })).code, 0);
+    await server.stop();
+});
+
+/** What comes through the five channels of a tracing channel while `run` runs. */
+async function traced(name, run) {
+    const seen = [];
+    const channel = dc.tracingChannel(name);
+    const of = (event) => (context) => seen.push([event, context]);
+    const subscribers = { start: of("start"), end: of("end"), asyncStart: of("asyncStart"), asyncEnd: of("asyncEnd"), error: of("error") };
+    channel.subscribe(subscribers);
+    try {
+        await run();
+    } finally {
+        channel.unsubscribe(subscribers);
+    }
+    return seen;
+}
+
+test("calls are traced: what they are, how they end, and nothing that is secret", async (t) => {
+    const { server, client } = await listening(t);
+    const multiply = client.script("return redis.call('GET', KEYS[1]) * ARGV[1] -- secret", { name: "multiply" });
+    assert.deepEqual([multiply.name, multiply.ro.name, multiply.on(client).name, client.script("return 1").name], ["multiply", "multiply", "multiply", ""]);
+    await client.command("SET", "secret", 2);
+    const seen = await traced("rs_script:call", async () => {
+        assert.equal(await multiply(["secret"], [5]), 10);
+        await client.command("get", "secret");
+        await client.pipeline().command("GET", "secret").script(multiply.ro, ["secret"], ["5"]).exec();
+        await client.transaction().command("GET", "secret").exec();
+        await client.scriptExists([multiply]);
+        await assert.rejects(client.command(["NOSUCHCOMMAND", "secret"]), rs.ServerError);
+        await assert.rejects(multiply(["secret"], [true]), rs.ArgumentError);
+    });
+    const ended = seen.filter(([event]) => event === "asyncEnd").map(([, context]) => context);
+    const what = ended.map(({ operation, command, sha, readOnly, items, error }) => [operation, command ?? sha ?? items, readOnly, error?.code]);
+    assert.deepEqual(what, [
+        ["script", multiply.sha, false, undefined],
+        ["command", "GET", undefined, undefined],
+        ["pipeline", 2, undefined, undefined],
+        ["transaction", 1, undefined, undefined],
+        ["scriptExists", undefined, undefined, undefined],
+        ["command", "NOSUCHCOMMAND", undefined, "RS_ERR_SERVER"],
+        ["script", multiply.sha, false, "RS_ERR_INVALID_ARGUMENT"],
+    ]);
+    assert.deepEqual([ended[0].result, ended[0].name], [10, "multiply"]);
+    assert.equal(ended[0].serverAddress, server.socket);
+    assert.equal(seen.filter(([event]) => event === "error").length, 2);
+    for (const { result, error, ...told } of ended) assert.doesNotMatch(JSON.stringify(told), /secret/);
+    assert.deepEqual(await traced("rs_script:call", async () => {}), []);
+});
+
+test("a tracer's store goes with each call", async (t) => {
+    const { client } = await listening(t);
+    const store = new AsyncLocalStorage();
+    const { start, asyncEnd } = dc.tracingChannel("rs_script:call");
+    let spans = 0;
+    const ends = [];
+    const told = () => ends.push(store.getStore());
+    start.bindStore(store, () => (spans += 1));
+    asyncEnd.subscribe(told);
+    try {
+        await Promise.all(Array.from({ length: 3 }, () => client.command("PING")));
+    } finally {
+        start.unbindStore(store);
+        asyncEnd.unsubscribe(told);
+    }
+    assert.deepEqual(ends.sort(), [1, 2, 3]);
+});
+
+test("connecting is traced, without what is secret in the URL", async () => {
+    const urls = [
+        ["unix:///nonexistent/socket?db=1", "/nonexistent/socket", undefined],
+        ["redis://secret:secret@127.0.0.1:1/0", "127.0.0.1", 1],
+        ["redis://:secret@[::1]:1", "::1", 1],
+        ["redis+cluster://:secret@127.0.0.1:1,127.0.0.1:2", "127.0.0.1", 1],
+        ["redis://:sec/ret@127.0.0.1:1", undefined, undefined],
+        ["redis://:sec?ret@127.0.0.1:1", undefined, undefined],
+        ["redis://:sec#ret@127.0.0.1:1", undefined, undefined],
+        ["secret", undefined, undefined],
+        [7, undefined, undefined],
+    ];
+    const seen = await traced("rs_script:connect", async () => {
+        for (const [url] of urls) await assert.rejects(rs.connect(url, { reconnectAttempts: 1 }), rs.ScriptError);
+    });
+    const ended = seen.filter(([event]) => event === "asyncEnd").map(([, context]) => context);
+    assert.deepEqual(ended.map(({ serverAddress, serverPort }) => [serverAddress, serverPort]), urls.map(([, ...place]) => place));
+    for (const { error, ...told } of ended) assert.doesNotMatch(JSON.stringify(told), /sec/);
+});
+
+test("events go to a channel as well", async (t) => {
+    const seen = [];
+    const hear = (message) => seen.push(message);
+    dc.subscribe("rs_script:connection", hear);
+    t.after(() => dc.unsubscribe("rs_script:connection", hear));
+    const server = await Server.start();
+    t.after(() => server.stop());
+    const client = await rs.connect(server.url);
+    await until("it is told", () => seen.length > 0);
+    assert.deepEqual(seen.map(({ event, node, serverAddress }) => [event, node, serverAddress]), [["connect", server.socket, server.socket]]);
+    await client.close();
+});

@@ -1,0 +1,169 @@
+// The stand-in for servers: what a user's tests can force, and that it needs neither a server nor the native library.
+
+"use strict";
+
+const assert = require("node:assert/strict");
+const fs = require("node:fs");
+const path = require("node:path");
+const { test } = require("node:test");
+
+const rs = require("..");
+const { FakeServer, status, serverError, noScript, lostReply, deadline, noConnection, transactionAborted } = require("rs_script/testing");
+const { program } = require("./support");
+
+const MULTIPLY = "return redis.call('GET', KEYS[1]) * ARGV[1]";
+
+test("results, NOSCRIPT, a lost reply and a deadline in ten lines", async () => {
+    const server = new FakeServer();
+    const client = await server.connect();
+    const multiply = client.script(MULTIPLY);
+    server.reply(multiply, ({ args: [factor] }) => 2 * factor);
+    server.replyOnce(multiply, lostReply(), deadline(), noScript());
+    await assert.rejects(multiply(["foo"], [5]), { name: "IndeterminateError", code: "RS_ERR_INDETERMINATE" });
+    await assert.rejects(multiply(["foo"], [5]), { name: "TimeoutError", indeterminate: true });
+    assert.ok((await client.pipeline().script(multiply, ["foo"], [5]).exec())[0] instanceof rs.NoScriptError);
+    assert.equal(await multiply(["foo"], [5]), 10);
+    assert.deepEqual(server.calls[3].keys, ["foo"]);
+});
+
+test("it needs no native library, and neither has the package that is imported beside it", async () => {
+    const source = `
+        import { connect, TimeoutError } from "rs_script";
+        import { FakeServer, deadline } from "rs_script/testing";
+        const server = new FakeServer().reply("GET", deadline({ sent: false }));
+        const client = await server.connect();
+        const error = await client.command("GET", "x").catch((error) => error);
+        console.log(error instanceof TimeoutError, error.notExecuted, await connect("redis://h").catch((error) => error.message.split(";")[0]));`;
+    const { code, stdout, stderr } = await program(source, { type: "module", env: { RS_SCRIPT_LIBRARY: "/nonexistent" } });
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout.trim(), "true true the native library of rs_script was not found");
+});
+
+test("the README's lines do what they say", async () => {
+    const readme = fs.readFileSync(path.join(__dirname, "..", "README.md"), "utf8");
+    const [, lines] = /## Tests of your own[^]*?```js\n([^]*?)```/.exec(readme);
+    const use = `
+        const script = client.script(multiply);
+        const ends = [];
+        for (let i = 0; i < 4; i++) ends.push(await script(["foo"], [5]).catch(({ name }) => name));
+        ends.push(await client.command("GET", "foo"), await client.transaction().command("GET", "foo").exec().catch(({ name }) => name));
+        console.log(ends.join());`;
+    const { code, stdout, stderr } = await program(lines + use, { type: "module" });
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout.trim(), "IndeterminateError,TimeoutError,NoScriptError,10,2,TransactionAbortedError");
+    const [, traced] = /## Events, spans and logs[^]*?(import { tracingChannel }[^]*?)```/.exec(readme);
+    const calls = `
+        const spans = [];
+        const tracer = { startSpan: (name, { attributes }) => ({ recordException: ({ code }) => spans.push(code), end: () => spans.push(name, attributes) }) };
+        const { FakeServer, lostReply } = await import("rs_script/testing");
+        const client = await new FakeServer().reply("GET", lostReply()).connect();
+        await client.command("GET", "x").catch(() => {});
+        console.log(JSON.stringify(spans));`;
+    const spans = await program(traced + calls, { type: "module" });
+    assert.equal(spans.code, 0, spans.stderr);
+    assert.equal(spans.stdout.trim(), '["RS_ERR_INDETERMINATE","GET",{}]');
+});
+
+test("a client of it is a client: its classes, views, options and checks", async () => {
+    const server = new FakeServer();
+    const client = await server.connect({ buffers: true });
+    assert.ok(client instanceof rs.Client);
+    server.reply("GET", "text").reply("SET", status("OK")).reply("HGETALL", new Map([["a", ["b", Buffer.from("c")]]]));
+    assert.deepEqual(await client.command("get", "x"), Buffer.from("text"));
+    assert.equal(await client.command("SET", "x", 1n), "OK");
+    const strings = client.with({ buffers: false, timeout: 60_000, readFrom: "replica", route: { key: "x" } });
+    assert.deepEqual(await strings.command("HGETALL", "x"), new Map([["a", ["b", "c"]]]));
+    assert.deepEqual(server.calls.map(({ command, args }) => [command, args]), [["GET", ["x"]], ["SET", ["x", "1"]], ["HGETALL", ["x"]]]);
+    for (const call of [client.command(), client.command("GET", true), client.command(["GET"], { timeOut: 1 }), client.script("return 1")("x")]) {
+        await assert.rejects(call, rs.ArgumentError);
+    }
+    assert.throws(() => client.pipeline().command("GET", {}), rs.ArgumentError);
+    await assert.rejects(server.connect({ buffers: 7 }), rs.ArgumentError);
+    assert.throws(() => server.reply(7, 1), rs.ArgumentError);
+    assert.equal(server.calls.length, 3);
+    assert.equal(client.stats().calls, 3);
+});
+
+test("scripts by themselves, by SHA1 and by source, read-only and administered", async () => {
+    const server = new FakeServer();
+    const client = await server.connect();
+    const [one, two, three] = ["return 1", "return 2", "return 3"].map((source) => client.script(source));
+    assert.equal(one.sha, "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+    server.reply(one, 1).reply(two.sha, 2).reply("return 3", async ({ readOnly }) => (readOnly ? "read-only" : 3));
+    assert.deepEqual(await Promise.all([one(), two(), three(), three.ro()]), [1, 2, 3, "read-only"]);
+    assert.deepEqual(await client.scriptExists([one, "f".repeat(40)]), [true, false]);
+    await client.scriptFlush();
+    assert.deepEqual(await client.scriptExists([one]), [false]);
+    assert.equal(await client.scriptLoad(one), one.sha);
+    assert.equal(await client.scriptShow(one), "return 1");
+    assert.equal(await client.scriptShow(two), null);
+    await assert.rejects(client.scriptKill(), { serverCode: "NOTBUSY" });
+    assert.equal(await client.command("PING"), "PONG");
+    await assert.rejects(client.command("GET", "x"), /the test says nothing of GET: server\.reply\("GET"/);
+});
+
+test("pipelines and transactions break where they would", async () => {
+    const server = new FakeServer();
+    const client = await server.connect();
+    server.reply("GET", ({ args: [key] }) => key).reply("INCR", serverError("WRONGTYPE Operation against a key"));
+    const replies = await client.pipeline().command("GET", "a").command("INCR", "a").command("GET", "b").exec();
+    assert.deepEqual([replies[0], replies[1].serverCode, replies[1].index, replies[2]], ["a", "WRONGTYPE", 1, "b"]);
+    server.replyOnce("INCR", lostReply());
+    const broken = await client.pipeline().command("GET", "a").command("INCR", "a").command("GET", "b").exec().catch((error) => error);
+    assert.ok(broken instanceof rs.IndeterminateError);
+    assert.deepEqual([broken.index, broken.arrived], [1, ["a"]]);
+    server.replyOnce("EXEC", transactionAborted(), noConnection());
+    await assert.rejects(client.transaction().command("GET", "a").exec(), rs.TransactionAbortedError);
+    await assert.rejects(client.transaction().command("GET", "a").exec(), rs.ConnectError);
+    assert.deepEqual(await client.transaction().command("GET", "a").exec(), ["a"]);
+    assert.deepEqual(await client.pipeline().exec(), []);
+    assert.equal(server.calls.length, 6);
+});
+
+test("calls end by their signals, by close, and by the test's own clock", async (t) => {
+    const server = new FakeServer();
+    const client = await server.connect({ callTimeout: 1000 });
+    const never = new Promise(() => {});
+    server.reply("BLPOP", () => never);
+    // Before it is sent, and afterwards.
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    const unsent = client.command(["BLPOP", "x"], { signal: controller.signal });
+    controller.abort(reason);
+    await assert.rejects(unsent, { name: "CancelledError", notExecuted: true, cause: reason });
+    assert.equal(server.calls.length, 0);
+    const late = new AbortController();
+    const sent = client.command(["BLPOP", "x"], { signal: late.signal });
+    await new Promise(setImmediate);
+    late.abort();
+    await assert.rejects(sent, { name: "IndeterminateError", reason: "RS_REASON_CANCELLED" });
+    await assert.rejects(client.command(["BLPOP", "x"], { signal: late.signal }), rs.CancelledError);
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const slow = client.command("BLPOP", "x");
+    const patient = client.command(["BLPOP", "x"], { timeout: 5000 });
+    await new Promise(setImmediate);
+    t.mock.timers.tick(1000);
+    await assert.rejects(slow, { name: "TimeoutError", indeterminate: true });
+    const closing = client.close();
+    await assert.rejects(patient, { name: "IndeterminateError", reason: "RS_REASON_CLOSED" });
+    await closing;
+    await assert.rejects(client.command("PING"), rs.ClosedError);
+    assert.throws(() => client.with({ route: "all" }), rs.ClosedError);
+});
+
+test("errors are each call's own, and have its caller's frames where that is asked for", async () => {
+    const server = new FakeServer().reply("GET", serverError("ERR no"));
+    const client = await server.connect({ callerStack: true });
+    const [first, second] = (await Promise.allSettled([client.command("GET", "a"), client.command("GET", "b")])).map(({ reason }) => reason);
+    assert.notEqual(first, second);
+    assert.equal(first.message, second.message);
+    assert.match(first.stack, /^ServerError: ERR no\n +at .*testing\.test\.js:/);
+});
+
+test("events of connections can be told", async () => {
+    const server = new FakeServer();
+    const client = await server.connect();
+    const told = new Promise((resolve) => client.on("lost", resolve));
+    server.emit("lost", { message: "it is gone" });
+    assert.deepEqual(await told, { message: "it is gone" });
+});

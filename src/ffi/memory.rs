@@ -1,0 +1,57 @@
+//! Memory of a caller's that is written to, whatever may be in it before.
+
+use std::marker::PhantomData;
+
+/// So many bytes. They need not hold anything yet, so they are never read.
+pub(crate) struct Memory<'a> {
+    start: *mut u8,
+    len: usize,
+    borrowed: PhantomData<&'a mut [u8]>,
+}
+
+impl Memory<'_> {
+    /// # Safety
+    /// `start` points to `len` bytes that nobody else uses while this lives; it may be NULL where `len` is 0.
+    pub(super) unsafe fn new(start: *mut u8, len: usize) -> Self {
+        Memory { start, len, borrowed: PhantomData }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Writes `bytes` from place `at` on; nothing where they do not all fit.
+    #[inline]
+    pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
+        if at <= self.len && bytes.len() <= self.len - at && !bytes.is_empty() {
+            // SAFETY: within the memory, which was promised, and which is borrowed by nobody else.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.add(at), bytes.len()) };
+        }
+    }
+}
+
+#[cfg(test)]
+impl<'a> From<&'a mut [u8]> for Memory<'a> {
+    fn from(bytes: &'a mut [u8]) -> Self {
+        Memory { start: bytes.as_mut_ptr(), len: bytes.len(), borrowed: PhantomData }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_not_written() {
+        let mut bytes = [0; 4];
+        let mut memory = Memory::from(&mut bytes[..3]);
+        for (at, text) in [(0, &b"abcd"[..]), (3, b"x"), (4, b"x"), (usize::MAX, b"xy"), (4, b""), (2, b"yz")]
+        {
+            memory.write(at, text);
+        }
+        memory.write(1, b"bc");
+        assert_eq!((memory.len(), bytes), (3, *b"\0bc\0"));
+        // SAFETY: no bytes.
+        unsafe { Memory::new(std::ptr::null_mut(), 0) }.write(0, b"x");
+    }
+}
