@@ -293,12 +293,6 @@ impl Options {
         self
     }
 
-    /// Asks nobody any more; see [`Options::credentials`].
-    pub(crate) fn no_credentials(&mut self) -> &mut Self {
-        self.credentials = None;
-        self
-    }
-
     /// The name that CLIENT LIST shows for the connections: printable ASCII without spaces. Default: none.
     ///
     /// ```
@@ -706,12 +700,6 @@ impl Options {
         self
     }
 
-    /// Tells nobody of calls any more; see [`Options::on_call`].
-    pub(crate) fn no_on_call(&mut self) -> &mut Self {
-        self.on_call = OnCall::default();
-        self
-    }
-
     /// Keep figures of so many scripts ([`Client::script_stats`](crate::Client::script_stats)), and of all others together; 0: none. A script takes 21 KiB once it is called.
     /// Default: 0.
     ///
@@ -739,6 +727,20 @@ impl Options {
     /// ```
     pub fn log(&mut self, callback: impl Fn(&Event<'_>) + Send + Sync + 'static) -> &mut Self {
         self.log = Log::new(callback);
+        self
+    }
+}
+
+impl Options {
+    /// Asks nobody any more; see [`Options::credentials`].
+    pub(crate) fn no_credentials(&mut self) -> &mut Self {
+        self.credentials = None;
+        self
+    }
+
+    /// Tells nobody of calls any more; see [`Options::on_call`].
+    pub(crate) fn no_on_call(&mut self) -> &mut Self {
+        self.on_call = OnCall::default();
         self
     }
 }

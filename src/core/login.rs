@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::attempts::{Attempt, For, Via};
 use super::engine::{Body, Engine};
-use super::servers::{Link, Node};
+use super::servers::{Link, Node, shortened};
 use super::timers::Timer;
 use super::{Actions, AttemptId, CallId, ConnId, Owner};
 use crate::credentials::Credentials;
@@ -83,7 +83,7 @@ impl Login {
         self.given = None;
         let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
         self.failures = self.failures.saturating_add(1);
-        self.due = Some(now + pause.mul_f64(1.0 - fastrand::f64() / 4.0));
+        self.due = Some(now + shortened(pause));
     }
 }
 

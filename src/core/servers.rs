@@ -128,8 +128,13 @@ impl Node {
     pub(super) fn backoff(&self, failures: u32) -> Duration {
         let reconnect = &self.config.reconnect;
         let full = reconnect.backoff_min.saturating_mul(1 << failures.min(16)).min(reconnect.backoff_max);
-        full.mul_f64(1.0 - fastrand::f64() / 2.0)
+        shortened(full)
     }
+}
+
+/// A pause with up to half taken off at random, so that clients do not come back all at once.
+pub(super) fn shortened(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 - fastrand::f64() / 2.0)
 }
 
 /// All servers, and who has what.
