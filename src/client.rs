@@ -368,7 +368,7 @@ impl Client {
     /// # let mut options = Options::default();
     /// # options.script_stats(10);
     /// let client = Client::open(&url, &options)?;
-    /// Script::new("return 1").named("one")?.call(&client)?;
+    /// let _: i64 = Script::new("return 1").named("one")?.call(&client)?;
     /// assert_eq!(client.script_stats()[0].calls, 1);
     /// # Ok(())
     /// # }

@@ -89,9 +89,12 @@ type Answer = Box<dyn FnOnce(Result<Arc<Credentials>>) + Send>;
 ///
 /// ```
 /// # let mut options = rs_script::Options::default();
-/// options.credentials_later(|request| match request.node() {
-///     "10.0.0.1:6379" => request.answer(rs_script::Credentials::new("its own")),
-///     node => request.refuse(format!("nobody knows the password of {node}")),
+/// options.credentials_later(|request| {
+///     if request.node() == "10.0.0.1:6379" {
+///         request.answer(rs_script::Credentials::new("its own"));
+///     } else {
+///         request.refuse("nobody knows its password");
+///     }
 /// });
 /// # Ok::<(), rs_script::Error>(())
 /// ```

@@ -22,7 +22,7 @@ use crate::script::{DigestHasher, Script, Sha};
 /// # let mut options = Options::default();
 /// # options.script_stats(10);
 /// let client = Client::open(&url, &options)?;
-/// Script::new("return 1").named("one")?.call(&client)?;
+/// let _: i64 = Script::new("return 1").named("one")?.call(&client)?;
 /// let stats = &client.script_stats()[0];
 /// assert_eq!((stats.name.as_deref(), stats.calls, stats.loads), (Some("one"), 1, 1));
 /// # Ok(())
@@ -61,7 +61,7 @@ pub struct ScriptStats {
 /// # let mut options = Options::default();
 /// # options.script_stats(10);
 /// let client = Client::open(&url, &options)?;
-/// Script::new("return 1").named("one")?.call(&client)?;
+/// let _: i64 = Script::new("return 1").named("one")?.call(&client)?;
 /// let latency = &client.script_stats()[0].latency;
 /// assert_eq!(latency.count(), 1);
 /// assert!(latency.percentile(0.5) <= latency.percentile(1.0));

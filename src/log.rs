@@ -15,9 +15,9 @@ use crate::threads::{self, Place};
 /// use rs_script::{LogLevel, Options};
 ///
 /// let mut options = Options::default();
-/// options.log(|level, text| {
-///     if level <= LogLevel::Warning {
-///         eprintln!("rs_script: {text}");
+/// options.log(|event| {
+///     if event.level <= LogLevel::Warning {
+///         eprintln!("rs_script: {}", event.message);
 ///     }
 /// });
 /// ```

@@ -161,18 +161,23 @@ fn each_connection_asks_and_gets_what_is_right_by_then() {
 
 #[test]
 fn every_way_to_log_in_takes_them() {
-    let server = Server::builder().password("given").start();
-    for protocol in ["", "?protocol=2", "?protocol=3"] {
-        for url in [
-            format!("redis://{}{protocol}", server.address()),
-            format!("unix://{}{protocol}", server.unix_path().display()),
-        ] {
-            let mut options = options(LONG);
-            options.credentials(|_| Ok::<_, Error>(Credentials::new("given")));
-            let client = Client::open(&url, &options).unwrap();
-            works(&client);
-            client.reauthenticate().unwrap();
-            works(&client);
+    // The second asks for none, and takes any.
+    let servers = [Server::builder().password("given").start(), Server::start()];
+    for (server, protocols) in
+        servers.iter().zip([&["", "?protocol=2", "?protocol=3"][..], &["", "?protocol=3"]])
+    {
+        for protocol in protocols {
+            for url in [
+                format!("redis://{}{protocol}", server.address()),
+                format!("unix://{}{protocol}", server.unix_path().display()),
+            ] {
+                let mut options = options(LONG);
+                options.credentials(|_| Ok::<_, Error>(Credentials::new("given")));
+                let client = Client::open(&url, &options).unwrap();
+                works(&client);
+                client.reauthenticate().unwrap();
+                works(&client);
+            }
         }
     }
 }

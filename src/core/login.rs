@@ -197,6 +197,8 @@ impl<T: Owner> Engine<T> {
         let password = given.password().expose();
         match given.user() {
             Some(user) => request.say(&[b"AUTH", user.as_bytes(), password]),
+            // The same user; a server from before there were users knows no other way.
+            None if conn.facts.has_hello() => request.say(&[b"AUTH", b"default", password]),
             None => request.say(&[b"AUTH", password]),
         }
         conn.login.give(given, now);
