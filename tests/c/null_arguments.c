@@ -382,6 +382,26 @@ static void stats(void) {
     CHECK(values[0] == 0 && values[1] == 0);
     CHECK_INT(rs_client_stats(client, NULL, 5), RS_STAT_COUNT);
     CHECK_INT(rs_client_stats(NULL, NULL, 0), 0);
+    rs_reply *reply = STALE;
+#define CALL(err) rs_client_script_stats(NULL, &reply, err)
+    REFUSES("client", CALL);
+#undef CALL
+    CHECK_NULL(reply);
+#define CALL(err) rs_client_script_stats(client, NULL, err)
+    REFUSES("reply", CALL);
+#undef CALL
+}
+
+static void credentials(void) {
+#define CALL(err) rs_client_reauthenticate(NULL, err)
+    REFUSES("client", CALL);
+#undef CALL
+#define CALL(err) rs_credentials_answer(NULL, NULL, "p", 1, 0, err)
+    REFUSES("request", CALL);
+#undef CALL
+    CHECK_TEXT(rs_credentials_node(NULL), "");
+    rs_credentials_refuse(NULL, "no vault");
+    rs_credentials_refuse(NULL, NULL);
 }
 
 static void ignore(void *context, const rs_completion *completion) {
@@ -567,6 +587,7 @@ int main(void) {
     RUN(errors);
     RUN(replies);
     RUN(stats);
+    RUN(credentials);
     rs_reply_free(reply);
     rs_options_free(options);
     rs_script_free(script);
