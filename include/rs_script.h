@@ -197,6 +197,51 @@
 // What ended a call: this side has no memory, descriptors or threads left.
 #define RS_REASON_RESOURCES 11
 
+// The first connection to a server was made.
+#define RS_EVENT_CONNECTED 1
+
+// Another connection to a server was made, in place of one before.
+#define RS_EVENT_RECONNECTED 2
+
+// An attempt to connect has failed.
+#define RS_EVENT_CONNECT_FAILED 3
+
+// The connection to a server was lost or given up; told when another is about to be made.
+#define RS_EVENT_CONNECTION_LOST 4
+
+// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
+#define RS_EVENT_AUTH_FAILED 5
+
+// A connection that stands has logged in again.
+#define RS_EVENT_REAUTHENTICATED 6
+
+// A connection is replaced because the user has changed.
+#define RS_EVENT_USER_CHANGED 7
+
+// A cluster has other primaries than before, or is known for the first time.
+#define RS_EVENT_PRIMARIES_CHANGED 8
+
+// Another server is the primary now, of one without a cluster.
+#define RS_EVENT_FAILOVER 9
+
+// A server of a cluster has said that a slot is another's now.
+#define RS_EVENT_SLOT_MOVED 10
+
+// A command.
+#define RS_CALL_KIND_COMMAND 1
+
+// A script's call.
+#define RS_CALL_KIND_SCRIPT 2
+
+// A pipeline.
+#define RS_CALL_KIND_PIPELINE 3
+
+// A transaction.
+#define RS_CALL_KIND_TRANSACTION 4
+
+// Script administration, or what stops a busy server.
+#define RS_CALL_KIND_ADMINISTRATION 5
+
 // RESP3, and RESP2 with a server that does not know it.
 #define RS_PROTOCOL_AUTO 0
 
@@ -266,7 +311,13 @@
 // A packed call: rs_client_kill.
 #define RS_PACKED_KILL 8
 
-// A flag of a packed command or script call: as RS_CALL_READ_ONLY.
+// A packed call: rs_client_script_stats.
+#define RS_PACKED_SCRIPT_STATS 9
+
+// A packed call: rs_client_reauthenticate.
+#define RS_PACKED_REAUTHENTICATE 10
+
+// A flag of a packed script call: read-only.
 #define RS_PACKED_READ_ONLY 1
 
 // A flag of a packed command or script call: as RS_CALL_IDEMPOTENT.
@@ -379,6 +430,10 @@
 // of pthread_atfork, as _Fork(), goes unnoticed.
 typedef struct rs_client rs_client;
 
+// A connection that waits for user and password. It belongs to whoever the callback hands it to: rs_credentials_answer or
+// rs_credentials_refuse, once, takes it back, now or later and on any thread; it may be after the client was freed, which is no error.
+typedef struct rs_credentials_request rs_credentials_request;
+
 // Why a call failed. Made by the functions that take an `rs_error **`; caller frees with rs_error_free.
 //
 // Threads: one at a time.
@@ -453,13 +508,82 @@ typedef struct {
     uint32_t reserved;
 } rs_call_options;
 
-// Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
-// on which the event happened, perhaps on several at once, and must neither block nor call the client; it may free
-// it. It is not called any more once the client's last handle has been freed.
-typedef void (*rs_log_fn)(void *context, int32_t level, const char *message, size_t len);
+// Gives user and password for a connection to a server, by rs_credentials_answer or rs_credentials_refuse.
+//
+// It runs on a thread started for it and may block, on an HTTP request for instance: no lock is held, and nothing but the connection that it
+// is called for waits, up to the connect time-out and the deadlines of its calls. It may be called for several servers at once, but is not called
+// again for a server while a call for it has neither answered nor returned. It may return first and answer later. It may free the client; it must
+// not let an exception or longjmp out, or end its thread. rs_client_free waits for a call that has answered to return, and not for
+// one that has not: that goes on, its answer is nobody's, and the library stays loaded for it.
+typedef void (*rs_credentials_fn)(void *context, rs_credentials_request *request);
 
 // Frees the context of a callback, once, after its last call. It may run on any thread.
 typedef void (*rs_free_fn)(void *context);
+
+// A call that has ended. The library makes it, and later versions append to it: what lies beyond its `size` is not there. Texts are borrowed until
+// the callback returns, and end where their lengths say.
+typedef struct {
+    // The size of this structure, as the library knows it.
+    uint32_t size;
+    // one of the RS_CALL_KIND_ numbers.
+    int32_t kind;
+    // RS_OK, or what the call ended with. An error that is an element of a pipeline's reply is none of the pipeline's.
+    rs_status status;
+    // One of the RS_REASON_ numbers; 0 with RS_OK.
+    int32_t reason;
+    // How often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent. What a connection sends again by
+    // itself because a script was lost is no attempt of its own.
+    uint32_t attempts;
+    // How many items it had; 1 where it was no pipeline or transaction.
+    size_t items;
+    // Of a script its name (rs_script_set_name), or its SHA1 where it has none; of a command its first word, as it was given; of administration the
+    // command. Empty for pipelines and transactions.
+    const char *name;
+    size_t name_len;
+    // Of a script its SHA1: 40 hexadecimal digits and a NUL. NULL otherwise.
+    const char *sha;
+    // The server that it was sent to last: `host:port` or a socket's path. NULL where it was sent to none.
+    const char *node;
+    size_t node_len;
+    // Bytes of it that were put on connections, scripts that were loaded for it among them.
+    uint64_t bytes_sent;
+    // Bytes of the replies that came.
+    uint64_t bytes_received;
+    // From its beginning to its end, in nanoseconds.
+    uint64_t duration_ns;
+} rs_call_event;
+
+// Receives the calls of a client, each when it has ended.
+//
+// It is called on the thread that completes the call, without a lock held, perhaps on several at once: on that of the caller, or of whoever drives
+// submitted calls; before the call returns or its completion can be taken out. It must be quick and must not block, call the client or free it, let an
+// exception or longjmp out, or end its thread.
+typedef void (*rs_call_fn)(void *context, const rs_call_event *event);
+
+// Something that has happened to a client's connections. The library makes it, and later versions append to it: what lies beyond its `size` is not
+// there. Texts are borrowed until the callback returns.
+typedef struct {
+    // The size of this structure, as the library knows it.
+    uint32_t size;
+    // One of the RS_EVENT_ numbers; later versions have more.
+    int32_t kind;
+    // One of the RS_LOG_LEVEL_ numbers.
+    int32_t level;
+    // The status of the error behind it, or RS_OK.
+    rs_status status;
+    // One of the RS_REASON_ numbers, or 0.
+    int32_t reason;
+    // The server that it concerns: `host:port` or a socket's path, `node_len` bytes and a NUL. NULL where it is about no one.
+    const char *node;
+    size_t node_len;
+    // The same in words, `message_len` bytes and a NUL; never with a password, a key, an argument or a script.
+    const char *message;
+    size_t message_len;
+} rs_event;
+
+// Receives the events of a client. It is called on the thread on which the event happened, perhaps on several at once, and must neither block nor
+// call the client; it may free it. It is not called any more once the client's last handle has been freed.
+typedef void (*rs_log_fn)(void *context, const rs_event *event);
 
 // What has become of a call. 16 bytes and two pointers; the layout is fixed.
 typedef struct {
@@ -739,6 +863,81 @@ void rs_client_close(rs_client *client);
 // NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
 void rs_client_free(rs_client *client);
 
+// The authorities to trust instead of the system's, in PEM form: `len` bytes; copied. In place of rs_options_set_tls_ca_file. TLS URLs
+// only; checked by rs_client_open.
+rs_status rs_options_set_tls_ca_pem(rs_options *options,
+                                    const char *pem,
+                                    size_t len,
+                                    rs_error **err);
+
+// The client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1; not encrypted), in PEM form; copied. In place of
+// rs_options_set_tls_client_cert. TLS URLs only; checked by rs_client_open. The copies of the key are overwritten when the options and
+// clients that hold them are freed.
+rs_status rs_options_set_tls_client_cert_pem(rs_options *options,
+                                             const char *cert,
+                                             size_t cert_len,
+                                             const char *key,
+                                             size_t key_len,
+                                             rs_error **err);
+
+// Ask for user and password whenever a connection to a server is made, in place of a password that stays the same: for tokens that expire, and
+// passwords that are rotated. Sentinels keep their own. With a user or a password in the URL or in these options besides, rs_client_open ends with
+// RS_ERR_INVALID_OPTION. Default: nobody is asked.
+//
+// Connections that stand log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and when
+// rs_client_reauthenticate says so. AUTH goes between the calls of others then. Where it is refused, or there is no answer, the connection serves on, the
+// log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a second first, then more seldom, up to once a minute. An answer with another
+// user has the connection replaced by a new one. A command that waits on a connection of its own (BLPOP) is left in peace.
+//
+// `credentials`: NULL for nobody. `context`: handed to it each time, on any thread. `context_free`: called with it, once, when neither these
+// options nor a client of theirs nor a call of `credentials` needs it any more; may be NULL. On failure it is called before this returns.
+//
+// Redis: <https://redis.io/docs/latest/commands/auth/>.
+rs_status rs_options_set_credentials(rs_options *options,
+                                     rs_credentials_fn credentials,
+                                     void *context,
+                                     rs_free_fn context_free,
+                                     rs_error **err);
+
+// The server that a connection is made to: `host:port` or a socket's path.
+//
+// Returns: borrowed until the request is answered or refused. NULL: an empty text. Errors: none. Threads: any.
+const char *rs_credentials_node(const rs_credentials_request *request);
+
+// Gives user and password, and takes the request back, whatever is returned: with an error the request is refused with its text.
+//
+// `username`: ends in a NUL; NULL for the user `default`; copied. `password`: `len` bytes, however many; copied, and overwritten when the
+// server has taken it. `lifetime_ms`: how long they are good for from now on: connections that stand ask again when three quarters of it are over;
+// 0: for as long as a connection lives; below 1000 it is taken for 1000.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+rs_status rs_credentials_answer(rs_credentials_request *request,
+                                const char *username,
+                                const char *password,
+                                size_t len,
+                                uint64_t lifetime_ms,
+                                rs_error **err);
+
+// Says that there are no credentials, and why, and takes the request back: the attempt to connect fails with RS_ERR_AUTH and this text, and nothing
+// was executed. A connection that stands serves on.
+//
+// `why`: ends in a NUL; copied; it must hold no secret. NULL: no text. NULL `request`: does nothing. Errors: none. Threads: any.
+void rs_credentials_refuse(rs_credentials_request *request,
+                           const char *why);
+
+// Asks for credentials again (rs_options_set_credentials) and has every connection that stands log in with them, between the calls of others: for
+// when a password has been rotated, or is about to be. Returns when all have.
+//
+// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. On failure the connections serve on, and try
+// again by themselves.
+//
+// Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for which),
+// RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the client has no callback to ask),
+// RS_ERR_CLOSED, RS_ERR_FORKED. Threads: any.
+rs_status rs_client_reauthenticate(const rs_client *client,
+                                   rs_error **err)
+    RS_NOT_NULL(client);
+
 // The status that the failed function returned.
 //
 // NULL: RS_OK. Errors: none.
@@ -817,8 +1016,8 @@ rs_status rs_options_set_events(rs_options *options,
 
 // Takes events out, in the order in which they came, as many as fit.
 //
-// `buffer`: `capacity` bytes; each event is four i32 and two texts, in the machine's byte order and not aligned: its kind (1 a first connection to a
-// server, 2 another, 3 one that could not be made, 4 one that was lost, 8 other primaries; others may come), its RS_LOG_ level, the RS_ERR_ status and the
+// `buffer`: `capacity` bytes; each event is four i32 and two texts, in the machine's byte order and not aligned: its RS_EVENT_ kind
+// (others may come), its RS_LOG_LEVEL_ level, the RS_ERR_ status and the
 // RS_REASON_ of the error behind it or 0, the server, empty where none is known, and the message, each as a u32 length and its bytes. `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were dropped since the
 // last time. All three are 0 on failure, and each may be NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_take(rs_events *events,
@@ -833,6 +1032,41 @@ rs_status rs_events_take(rs_events *events,
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses it; clients do not count.
 void rs_events_free(rs_events *events);
+
+// Be told of each call that has ended, in clients opened with these options: what it was, where it went, what it cost and what came of it. A
+// pipeline or transaction is one call. Calls that are refused before they begin (their arguments, a full queue) are not told of. Default: nobody is
+// told, which costs nothing.
+//
+// `call`: NULL for nobody. `context`: handed to `call` each time, on any thread. `context_free`: called with it, once, when neither
+// these options nor a client of theirs needs it any more; may be NULL. On failure it is called before this returns.
+rs_status rs_options_set_call_hook(rs_options *options,
+                                   rs_call_fn call,
+                                   void *context,
+                                   rs_free_fn context_free,
+                                   rs_error **err);
+
+// Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes 21 KiB once it is called.
+// Default: 0.
+rs_status rs_options_set_script_stats(rs_options *options,
+                                      size_t max_scripts,
+                                      rs_error **err);
+
+// What became of the calls of each script since the client was opened, those called most first; see rs_options_set_script_stats, without which
+// there is nothing. Nothing is sent.
+//
+// `*reply`: an array with a map for each script; caller frees with rs_reply_free; NULL on failure. Each map has, as strings, `sha` and `name`, which is
+// nil where the script has none; as integers `calls` (that have ended, items of pipelines and transactions among them), `loads` (SCRIPT LOADs sent
+// of it), `repairs` (how often it was sent again because a server had lost it), `errors` (calls that ended with an error of any kind) and
+// `indeterminate` (those of them of which nobody knows whether they were executed); and a map `latency` of the calls by themselves: `count`,
+// `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in microseconds and to 1 %, up to 100 seconds; and `buckets`, an array of pairs: the longest
+// time in microseconds that is counted in a bucket, and how many calls are. Later versions append to the maps. All scripts that were too many to be
+// counted by themselves stand last, with nil for `sha`.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED, RS_ERR_NO_MEMORY. Threads: any.
+rs_status rs_client_script_stats(const rs_client *client,
+                                 rs_reply **reply,
+                                 rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(reply);
 
 // Makes options with every default.
 //
@@ -875,10 +1109,17 @@ rs_status rs_options_set_client_name(rs_options *options, const char *name, rs_e
 // One of the RS_PROTOCOL_ numbers. Default: RS_PROTOCOL_AUTO.
 rs_status rs_options_set_protocol(rs_options *options, int32_t protocol, rs_error **err);
 
-// A PEM file of the authorities to trust instead of the system's. TLS URLs only; read by rs_client_open.
-rs_status rs_options_set_tls_ca_file(rs_options *options, const char *path, rs_error **err);
+// A PEM file of the authorities to trust instead of the system's. TLS URLs only. From memory: rs_options_set_tls_ca_pem.
+//
+// Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been replaced counts from the
+// next connection on. One that cannot be read or used then is the error of that attempt to connect; connections that stand go on.
+rs_status rs_options_set_tls_ca_file(rs_options *options,
+                                     const char *path,
+                                     rs_error **err);
 
-// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open.
+// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open, and again for each
+// connection. Where one has been replaced already and the other has not, they do not fit, and that attempt to connect fails. From
+// memory: rs_options_set_tls_client_cert_pem.
 rs_status rs_options_set_tls_client_cert(rs_options *options,
                                          const char *cert_path,
                                          const char *key_path,
@@ -1264,6 +1505,8 @@ rs_status rs_client_cancel(rs_client *client,
 //            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 //            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
 //            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
+//            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
+//            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
 // for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,

@@ -9,7 +9,9 @@ use crate::config::{Config, LONGEST_WAIT, Options, Servers};
 use crate::core::{self, NodeId, Resumed, View, Way, Work};
 use crate::error::{Error, Result, Status};
 use crate::ffi::cancel::Held;
+use crate::figures::{self, ScriptStats};
 use crate::io::{End, Io, Link, Waiter};
+use crate::meter::{Metered, Spent};
 use crate::net::address::Address;
 use crate::request::{Flags, Repeatable, Request, Routing, Shape};
 use crate::resp::Reply;
@@ -65,7 +67,11 @@ impl Drop for User {
         if self.0.check_process().is_ok() {
             self.0.close();
             self.0.wait_for_threads();
-            self.0.config().log.end();
+            let config = self.0.config();
+            config.log.end();
+            if let Some(meter) = &config.meter {
+                meter.end();
+            }
         }
     }
 }
@@ -327,6 +333,61 @@ impl Client {
         }
     }
 
+    /// Asks for credentials again ([`Options::credentials`]) and has every connection that stands log in with them, between the calls of others; for when
+    /// a password has been rotated, or is about to be. Returns when all have.
+    ///
+    /// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. An error says that one was refused, or that there was
+    /// nothing to log in with: that connection serves on, and tries again by itself. [`Status::InvalidArgument`]: the client has nobody to ask.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let url = server.url();
+    /// # use rs_script::{Client, Credentials, Error, Options};
+    /// let mut options = Options::default();
+    /// options.credentials(|_server| Ok::<_, Error>(Credentials::new("whatever the vault holds by now")));
+    /// let client = Client::open(&url, &options)?;
+    /// client.reauthenticate()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reauthenticate(&self) -> Result<()> {
+        self.submit_and_wait(Work::LogIn, Instant::now(), &mut None).map(drop)
+    }
+
+    /// What became of the calls of each script, those called most first, since the client was opened; see [`Options::script_stats`], without which
+    /// there is nothing. Behind them, without a SHA1, all others together, if there are any.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let url = server.url();
+    /// # use rs_script::{Client, Options, Script};
+    /// # let mut options = Options::default();
+    /// # options.script_stats(10);
+    /// let client = Client::open(&url, &options)?;
+    /// let _: i64 = Script::new("return 1").named("one")?.call(&client)?;
+    /// assert_eq!(client.script_stats()[0].calls, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn script_stats(&self) -> Vec<ScriptStats> {
+        if self.io.check_process().is_err() {
+            return Vec::new();
+        }
+        let figures = self.io.config().meter.as_ref().and_then(|meter| meter.figures.as_ref());
+        figures.map(|figures| figures.all()).unwrap_or_default()
+    }
+
+    /// The same as a reply: an array with a map for each script.
+    pub(crate) fn script_stats_reply(&self) -> Result<Reply> {
+        self.io.check_process()?;
+        let figures = self.io.config().meter.as_ref().and_then(|meter| meter.figures.as_ref());
+        Ok(figures::reply(figures.map(|figures| &**figures))?)
+    }
+
     /// What the calls of this client have cost so far. In a child of fork nothing: the calls were the parent's.
     ///
     /// ```
@@ -426,29 +487,39 @@ impl Client {
             End::Unusable(request) => {
                 return self.submit_and_wait(Work::Send(request, Purpose::Calls), now, arrived);
             }
-            End::Late(error, replies) => {
+            End::Late(error, replies, metered) => {
                 if self.io.only().is_none() {
                     self.io.missed(node);
                 }
                 *arrived = replies.map(Reply::new);
-                return Err(error);
+                return self.noted(metered, Err(error), arrived);
             }
         };
         match ended.result {
             Ok(payload) if !verdict::has_replicas_word(&payload) => {
+                if let Some(meter) = &self.io.config().meter {
+                    meter.note_plain(now, &ended.request, &payload, link.name());
+                }
                 self.io.keep(ended.request);
                 Ok(Reply::new(payload))
             }
             Err(error) if self.io.is_closed() => {
+                let mut metered = self.meter(&ended.request, now);
+                if let Some(metered) = &mut metered {
+                    let result = Err(error.clone());
+                    let size = ended.request.size_sent();
+                    metered.spent = Spent::on(size, Some(&ended.request), &result, ended.arrived.as_deref());
+                }
                 *arrived = ended.arrived.map(Reply::new);
-                Err(error)
+                self.noted(metered, Err(error), arrived)
             }
             result => {
                 let _held = Held::new();
                 let waiter = Waiter::new();
                 let work = Work::Send(Box::default(), Purpose::Calls);
+                let owner = waiter.owner().measured(self.meter(&ended.request, now));
                 self.io.resume(Resumed {
-                    call: self.engine_call(waiter.owner(), work, now, self.timeout),
+                    call: self.engine_call(owner, work, now, self.timeout),
                     node,
                     conn: link.conn(),
                     sent: now,
@@ -496,8 +567,37 @@ impl Client {
         }
         self.io.look_around();
         let waiter = Waiter::new();
-        self.io.submit(std::iter::once(self.engine_call(waiter.owner(), work, now, self.timeout)));
+        let owner = waiter.owner().measured(self.meter_work(&work, now));
+        self.io.submit(std::iter::once(self.engine_call(owner, work, now, self.timeout)));
         self.wait(&waiter, arrived)
+    }
+
+    /// Measures a call from here on, where somebody wants to know.
+    pub(crate) fn meter(&self, request: &Request, now: Instant) -> Option<Box<Metered>> {
+        self.io.config().meter.as_ref().map(|meter| Metered::of(meter, request, now))
+    }
+
+    pub(crate) fn meter_work(&self, work: &Work, now: Instant) -> Option<Box<Metered>> {
+        self.io.config().meter.as_ref()?;
+        match work {
+            Work::Send(request, _) => self.meter(request, now),
+            Work::Administer(task) => Some(Metered::of_task(task.name(), now)),
+            Work::Open | Work::LogIn | Work::Figures => None,
+        }
+    }
+
+    /// A result that the meter is told of.
+    #[cold]
+    fn noted(
+        &self,
+        metered: Option<Box<Metered>>,
+        result: Result<Reply>,
+        arrived: &Option<Reply>,
+    ) -> Result<Reply> {
+        if let (Some(meter), Some(metered)) = (&self.io.config().meter, metered) {
+            meter.note(&metered, &result, arrived.as_ref());
+        }
+        result
     }
 
     fn wait(&self, waiter: &Arc<Waiter>, arrived: &mut Option<Reply>) -> Result<Reply> {

@@ -3,19 +3,23 @@
 mod url;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
+use crate::credentials::{Credentials, CredentialsRequest, Provider};
 use crate::error::{Error, Result, Status};
-use crate::log::{Log, LogLevel};
+use crate::log::{Event, Log};
+use crate::meter::{CallEvent, Meter, OnCall};
 use crate::net::address::Address;
+use crate::net::pem::Source;
 use crate::net::tls::{Tls, TlsOptions};
 use crate::resp::Limits;
 use crate::route::ReadFrom;
+use crate::secret::Secret;
 
 /// The version of the protocol spoken with the server.
 ///
@@ -74,6 +78,7 @@ pub struct Options {
     silence_timeout: Option<Duration>,
     username: Option<String>,
     password: Option<Secret>,
+    credentials: Option<Provider>,
     client_name: Option<String>,
     protocol: Protocol,
     tls: TlsOptions,
@@ -90,6 +95,8 @@ pub struct Options {
     sentinel_password: Option<Secret>,
     client_info: Option<bool>,
     probe_transactions: Option<bool>,
+    on_call: OnCall,
+    script_stats: usize,
     log: Log,
 }
 
@@ -101,6 +108,7 @@ impl Default for Options {
             silence_timeout: None,
             username: None,
             password: None,
+            credentials: None,
             client_name: None,
             protocol: Protocol::Auto,
             tls: TlsOptions::default(),
@@ -121,6 +129,8 @@ impl Default for Options {
             sentinel_password: None,
             client_info: None,
             probe_transactions: None,
+            on_call: OnCall::default(),
+            script_stats: 0,
             log: Log::default(),
         }
     }
@@ -210,7 +220,76 @@ impl Options {
     /// # Ok::<(), rs_script::Error>(())
     /// ```
     pub fn password(&mut self, password: impl Into<Vec<u8>>) -> &mut Self {
-        self.password = Some(Secret(password.into()));
+        self.password = Some(Secret::from(password.into()));
+        self
+    }
+
+    /// Ask for user and password whenever a connection to a server is made, in place of a password that stays the same: for tokens that expire,
+    /// and passwords that are rotated. With a password in the URL or the options besides, a client does not open. Sentinels keep
+    /// their own ([`Options::sentinel_password`]). Default: nobody is asked.
+    ///
+    /// `ask` gets the server (`host:port` or a socket's path). It runs on a thread started for it, so it may block, on an HTTP request
+    /// for instance: nothing but the connection that it is asked for waits, up to the connect time-out and the deadlines of its calls. It may be called
+    /// for several servers at once, but not for a server whose question before it has not answered. An error ends that
+    /// attempt to connect with [`Status::Auth`] and its text, which must hold no secret. Closing a client waits for an `ask` that is about to return, not for one
+    /// that still thinks.
+    ///
+    /// Connections that stand log in again when their credentials are [due](Credentials::lifetime), and when
+    /// [`Client::reauthenticate`](crate::Client::reauthenticate) says so. AUTH then goes between the calls of others; where it is refused, or `ask` fails, the
+    /// connection serves on, the log is told, and it is tried again: after a second first, then more seldom, up to once a minute. An answer with another
+    /// user has the connection replaced by a new one. A command that waits on a connection of its own (BLPOP) is left in peace.
+    ///
+    /// ```
+    /// # fn main() -> rs_script::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// fn token() -> std::io::Result<String> {
+    ///     std::fs::read_to_string("/run/secrets/redis-token")
+    /// }
+    ///
+    /// let mut options = rs_script::Options::default();
+    /// options.credentials(|_server| {
+    ///     let credentials = rs_script::Credentials::new(token()?).username("app");
+    ///     Ok::<_, std::io::Error>(credentials.lifetime(Duration::from_secs(15 * 60)))
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [AUTH](https://redis.io/docs/latest/commands/auth/)
+    pub fn credentials<E: std::fmt::Display>(
+        &mut self,
+        ask: impl Fn(&str) -> std::result::Result<Credentials, E> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.credentials_later(move |request| match ask(request.node()) {
+            Ok(credentials) => request.answer(credentials),
+            Err(error) => request.refuse(error),
+        })
+    }
+
+    /// The same for whoever does not answer at once: the request may be kept, and answered on any thread. A server's next connection asks again
+    /// then, though the one before has no answer yet.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// let (requests, vault) = std::sync::mpsc::channel();
+    /// let requests = std::sync::Mutex::new(requests);
+    /// options.credentials_later(move |request| {
+    ///     // Where the other thread is gone the request is dropped, and so refused.
+    ///     let _ = requests.lock().unwrap().send(request);
+    /// });
+    /// std::thread::spawn(move || {
+    ///     for request in vault {
+    ///         request.answer(rs_script::Credentials::new("a new token"));
+    ///     }
+    /// });
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
+    pub fn credentials_later(
+        &mut self,
+        ask: impl Fn(CredentialsRequest) + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.credentials = Some(Provider::new(ask));
         self
     }
 
@@ -246,18 +325,35 @@ impl Options {
 
     /// A PEM file with the certificate authorities to trust, in place of the system's. Needs a TLS URL.
     ///
+    /// Like the other files of TLS it is read when the client is opened, and again for each connection, so that one that has been
+    /// replaced counts from the next connection on. One that cannot be read or used then is the error of that attempt to connect;
+    /// connections that stand go on.
+    ///
     /// ```
     /// # let mut options = rs_script::Options::default();
     /// options.tls_ca_file("/etc/ssl/private-ca.pem");
     /// # Ok::<(), rs_script::Error>(())
     /// ```
     pub fn tls_ca_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
-        self.tls.ca_file = Some(path.into());
+        self.tls.ca = Some(Source::file("tls_ca_file", path.into()));
         self
     }
 
-    /// A PEM file with the certificate to show to the server, followed by any intermediate certificates. Needs
-    /// [`Options::tls_client_key_file`] and a TLS URL.
+    /// The same from memory, in PEM form; in place of [`Options::tls_ca_file`].
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.tls_ca_pem("-----BEGIN CERTIFICATE-----\n...");
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
+    pub fn tls_ca_pem(&mut self, pem: impl Into<Vec<u8>>) -> &mut Self {
+        self.tls.ca = Some(Source::memory("tls_ca_pem", pem.into()));
+        self
+    }
+
+    /// A PEM file with the certificate to show to the server, followed by any intermediate certificates. Needs a key
+    /// ([`Options::tls_client_key_file`]) and a TLS URL. Read again for each connection, like its key; where one of the two has been
+    /// replaced already and the other has not, they do not fit, and that attempt to connect fails.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -265,7 +361,20 @@ impl Options {
     /// # Ok::<(), rs_script::Error>(())
     /// ```
     pub fn tls_client_cert_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
-        self.tls.client_cert_file = Some(path.into());
+        self.tls.client_cert = Some(Source::file("tls_client_cert_file", path.into()));
+        self
+    }
+
+    /// The same from memory, in PEM form; in place of [`Options::tls_client_cert_file`].
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// # let (certificate, key) = ("", "");
+    /// options.tls_client_cert_pem(certificate).tls_client_key_pem(key);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
+    pub fn tls_client_cert_pem(&mut self, pem: impl Into<Vec<u8>>) -> &mut Self {
+        self.tls.client_cert = Some(Source::memory("tls_client_cert_pem", pem.into()));
         self
     }
 
@@ -278,7 +387,21 @@ impl Options {
     /// # Ok::<(), rs_script::Error>(())
     /// ```
     pub fn tls_client_key_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
-        self.tls.client_key_file = Some(path.into());
+        self.tls.client_key = Some(Source::file("tls_client_key_file", path.into()));
+        self
+    }
+
+    /// The same from memory, in PEM form; in place of [`Options::tls_client_key_file`]. The bytes are overwritten when the last options and client
+    /// that hold them are freed.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// # let (certificate, key) = ("", "");
+    /// options.tls_client_cert_pem(certificate).tls_client_key_pem(key);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
+    pub fn tls_client_key_pem(&mut self, pem: impl Into<Vec<u8>>) -> &mut Self {
+        self.tls.client_key = Some(Source::memory("tls_client_key_pem", pem.into()));
         self
     }
 
@@ -515,7 +638,7 @@ impl Options {
     /// # Ok::<(), rs_script::Error>(())
     /// ```
     pub fn sentinel_password(&mut self, password: impl Into<Vec<u8>>) -> &mut Self {
-        self.sentinel_password = Some(Secret(password.into()));
+        self.sentinel_password = Some(Secret::from(password.into()));
         self
     }
 
@@ -546,10 +669,12 @@ impl Options {
         self
     }
 
-    /// Be told of connections made, lost and refused. Default: nobody is told.
+    /// Be told of each call that has ended: what it was, where it went, what it cost and what came of it. A pipeline or transaction is one call.
+    /// Default: nobody is told.
     ///
-    /// The callback runs on the thread on which it happened and must not call back into the client. Messages hold
-    /// addresses and the server's words, never a password, a key, an argument or a script.
+    /// It runs on the thread that completes the call, without a lock held: that of the caller, or of whoever drives submitted calls; before the call returns
+    /// or its completion can be taken out. So it must be quick, must not block, and must not call or drop the client. Calls that are refused before
+    /// they begin (their arguments, a full queue) are not told of. It costs no more than a clock's reading and its own body; off, nothing.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -557,21 +682,65 @@ impl Options {
     /// # let server = Server::start();
     /// # let url = server.url();
     /// use rs_script::{Client, Options};
-    /// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+    /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
     ///
-    /// let events = Arc::new(AtomicUsize::new(0));
-    /// let counted = Arc::clone(&events);
+    /// let sent = Arc::new(AtomicU64::new(0));
+    /// let counted = Arc::clone(&sent);
     /// let mut options = Options::default();
-    /// options.log(move |_level, _text| {
-    ///     counted.fetch_add(1, Ordering::Relaxed);
+    /// options.on_call(move |call| {
+    ///     counted.fetch_add(call.bytes_sent, Ordering::Relaxed);
     /// });
-    /// let client = Client::open(&url, &options)?;
-    /// assert!(events.load(Ordering::Relaxed) > 0, "a connection was made");
+    /// Client::open(&url, &options)?.command("PING")?;
+    /// assert_eq!(sent.load(Ordering::Relaxed), 14);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn log(&mut self, callback: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> &mut Self {
+    pub fn on_call(&mut self, hook: impl Fn(&CallEvent<'_>) + Send + Sync + 'static) -> &mut Self {
+        self.on_call = OnCall::new(hook);
+        self
+    }
+
+    /// Keep figures of so many scripts ([`Client::script_stats`](crate::Client::script_stats)), and of all others together; 0: none. A script takes 21 KiB once it is called.
+    /// Default: 0.
+    ///
+    /// ```
+    /// # let mut options = rs_script::Options::default();
+    /// options.script_stats(100);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
+    pub fn script_stats(&mut self, max_scripts: usize) -> &mut Self {
+        self.script_stats = max_scripts;
+        self
+    }
+
+    /// Be told of connections made, lost and refused. Default: nobody is told.
+    ///
+    /// The callback runs on the thread on which it happened and must not call back into the client. Messages hold
+    /// addresses and the server's words, never a password, a key, an argument or a script.
+    ///
+    /// ```
+    /// let mut options = rs_script::Options::default();
+    /// options.log(|event| {
+    ///     let node = event.node.unwrap_or("-");
+    ///     eprintln!("{:?} {:?} {node}: {}", event.level, event.kind, event.message);
+    /// });
+    /// ```
+    pub fn log(&mut self, callback: impl Fn(&Event<'_>) + Send + Sync + 'static) -> &mut Self {
         self.log = Log::new(callback);
+        self
+    }
+}
+
+impl Options {
+    /// Asks nobody any more; see [`Options::credentials`].
+    pub(crate) fn no_credentials(&mut self) -> &mut Self {
+        self.credentials = None;
+        self
+    }
+
+    /// Tells nobody of calls any more; see [`Options::on_call`].
+    pub(crate) fn no_on_call(&mut self) -> &mut Self {
+        self.on_call = OnCall::default();
         self
     }
 }
@@ -595,6 +764,8 @@ pub(crate) struct Config {
     /// Never without a password.
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Secret>,
+    /// In place of both.
+    pub(crate) credentials: Option<Provider>,
     pub(crate) database: u32,
     pub(crate) client_name: Option<String>,
     pub(crate) protocol: Protocol,
@@ -619,6 +790,8 @@ pub(crate) struct Config {
     pub(crate) client_info: bool,
     /// An empty transaction on each connection.
     pub(crate) probe_transactions: bool,
+    /// What measures calls, where somebody wants to know.
+    pub(crate) meter: Option<Arc<Meter>>,
     pub(crate) log: Log,
 }
 
@@ -652,23 +825,6 @@ pub(crate) struct Reconnect {
     pub(crate) attempts: u32,
 }
 
-/// Bytes that no Debug output shows.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(Vec<u8>);
-
-impl Secret {
-    /// The bytes, for the handshake alone.
-    pub(crate) fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 impl Config {
     pub(crate) fn new(url: &str, options: &Options) -> Result<Config> {
         let target = url::parse(url)?;
@@ -678,6 +834,12 @@ impl Config {
             return Err(invalid(
                 "username",
                 "a user needs a password; for a user that the server asks none of, give an empty one",
+            ));
+        }
+        if options.credentials.is_some() && (username.is_some() || password.is_some()) {
+            return Err(invalid(
+                "credentials",
+                "the URL or the options name a user or a password besides: leave them out",
             ));
         }
         let tls = match (target.servers.addresses().first(), target.tls) {
@@ -702,6 +864,7 @@ impl Config {
             tls,
             username,
             password,
+            credentials: options.credentials.clone(),
             database: target.database,
             client_name: options.client_name.clone(),
             protocol: match options.protocol {
@@ -727,6 +890,7 @@ impl Config {
             sentinel_password: options.sentinel_password.clone(),
             client_info: options.client_info.or(target.client_info).unwrap_or(true),
             probe_transactions: options.probe_transactions.or(target.probe_transactions).unwrap_or(true),
+            meter: Meter::new(&options.on_call, options.script_stats),
             log: options.log.of_a_client(),
         })
     }
@@ -736,6 +900,7 @@ impl Config {
         Config {
             username: self.sentinel_username.clone(),
             password: self.sentinel_password.clone(),
+            credentials: None,
             database: 0,
             ..self.clone()
         }
@@ -864,7 +1029,16 @@ mod tests {
     #[test]
     fn tls_options_need_a_tls_url() {
         type Setter = fn(&mut Options);
-        let setters: [(&str, Setter); 5] = [
+        let setters: [(&str, Setter); 8] = [
+            ("tls_ca_pem", |o| {
+                o.tls_ca_pem("pem");
+            }),
+            ("tls_client_cert_pem", |o| {
+                o.tls_client_cert_pem("pem");
+            }),
+            ("tls_client_key_pem", |o| {
+                o.tls_client_key_pem("pem");
+            }),
             ("tls_ca_file", |o| {
                 o.tls_ca_file("ca.pem");
             }),
@@ -895,11 +1069,15 @@ mod tests {
         let mut options = Options::default();
         options.password("hunter2");
         let config = Config::new("redis://h", &options).unwrap();
-        let shown =
-            format!("{options:?} {config:?} {:?}", Config::new("redis://:hunter2@h", &Options::default()));
+        let mut key = Options::default();
+        key.tls_client_key_pem("hunter2");
+        let shown = format!(
+            "{options:?} {config:?} {:?} {key:?}",
+            Config::new("redis://:hunter2@h", &Options::default())
+        );
         assert!(!shown.contains("hunter2"), "{shown}");
         // A derived Debug of the bytes would show them as numbers.
         assert!(!shown.contains("104, 117"), "{shown}");
-        assert_eq!(shown.matches("***").count(), 3, "{shown}");
+        assert_eq!(shown.matches("***").count(), 4, "{shown}");
     }
 }

@@ -259,7 +259,7 @@ impl Call {
         let admitted = io.admit_future()?;
         io.drive_futures()?;
         let (pending, now) = (Pending::new(), Instant::now());
-        let owner = pending.owner();
+        let owner = pending.owner().measured(client.meter_work(&work, now));
         // What is lost in a panic has its end by that.
         contain(|| {
             client.look_at_idle_for(&work, now);

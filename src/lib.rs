@@ -120,10 +120,12 @@ mod client;
 mod command;
 mod config;
 mod core;
+mod credentials;
 mod defect;
 mod error;
 #[doc(hidden)]
 pub mod ffi;
+mod figures;
 mod from_reply;
 mod future;
 mod index;
@@ -131,6 +133,7 @@ mod io;
 mod keys;
 mod kill;
 mod log;
+mod meter;
 mod net;
 mod packed;
 mod pipeline;
@@ -140,6 +143,7 @@ mod resp;
 mod route;
 mod script;
 mod script_call;
+mod secret;
 mod session;
 mod signal;
 #[cfg(test)]
@@ -153,7 +157,9 @@ pub use args::{Args, ToArgs};
 pub use client::Client;
 pub use config::{Options, Protocol};
 pub use core::FlushMode;
+pub use credentials::{Credentials, CredentialsRequest};
 pub use error::{Error, Reason, Result, Status};
+pub use figures::{Histogram, ScriptStats};
 #[doc(hidden)]
 pub use from_reply::Fields;
 pub use from_reply::FromReply;
@@ -162,7 +168,8 @@ pub use future::{CallFuture, OpenFuture};
 #[doc(hidden)]
 pub use io::bench::Routes;
 pub use kill::Killed;
-pub use log::LogLevel;
+pub use log::{Event, EventKind, LogLevel};
+pub use meter::{CallEvent, CallKind};
 pub use net::address::Address;
 pub use pipeline::Pipeline;
 pub use queue::{Completion, Queue};

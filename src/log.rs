@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::defect::contain;
+use crate::error::{Error, Reason, Status};
 use crate::ffi::lock::{Condvar, Mutex};
 use crate::threads::{self, Place};
 
@@ -14,9 +15,9 @@ use crate::threads::{self, Place};
 /// use rs_script::{LogLevel, Options};
 ///
 /// let mut options = Options::default();
-/// options.log(|level, text| {
-///     if level <= LogLevel::Warning {
-///         eprintln!("rs_script: {text}");
+/// options.log(|event| {
+///     if event.level <= LogLevel::Warning {
+///         eprintln!("rs_script: {}", event.message);
 ///     }
 /// });
 /// ```
@@ -32,10 +33,91 @@ pub enum LogLevel {
     Info = 3,
 }
 
+/// What an event is about, with the number that the C API gives it.
+///
+/// ```
+/// # let mut options = rs_script::Options::default();
+/// options.log(|event| {
+///     if event.kind == rs_script::EventKind::AuthFailed {
+///         eprintln!("{:?}: {}", event.node, event.message);
+///     }
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The first connection to a server was made.
+    Connected = 1,
+    /// Another connection to a server was made, in place of one before.
+    Reconnected = 2,
+    /// An attempt to connect has failed.
+    ConnectFailed = 3,
+    /// The connection to a server was lost or given up; told when another is about to be made.
+    ConnectionLost = 4,
+    /// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
+    AuthFailed = 5,
+    /// A connection that stands has logged in again.
+    Reauthenticated = 6,
+    /// A connection is replaced because the user has changed.
+    UserChanged = 7,
+    /// A cluster has other primaries than before, or is known for the first time.
+    PrimariesChanged = 8,
+    /// Another server is the primary now, of one without a cluster.
+    Failover = 9,
+    /// A server of a cluster has said that a slot is another's now.
+    SlotMoved = 10,
+}
+
+/// Something that has happened to a client's connections; see [`Options::log`](crate::Options::log).
+///
+/// ```
+/// # let mut options = rs_script::Options::default();
+/// options.log(|event| eprintln!("{:?} {:?} {:?}: {}", event.level, event.kind, event.node, event.message));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Event<'a> {
+    /// What it is about.
+    pub kind: EventKind,
+    /// How much it matters.
+    pub level: LogLevel,
+    /// The server that it concerns: `host:port` or a socket's path; `None` where it is about no one.
+    pub node: Option<&'a str>,
+    /// The status of the error behind it, if there is one.
+    pub status: Option<Status>,
+    /// What that was caused by.
+    pub reason: Option<Reason>,
+    /// The same in words, with addresses and the server's text; never with a password, a key, an argument or a script.
+    pub message: &'a str,
+}
+
+/// An event on its way to the callback.
+#[derive(Debug)]
+pub(crate) struct Record {
+    kind: EventKind,
+    level: LogLevel,
+    node: Option<Arc<str>>,
+    cause: Option<(Status, Reason)>,
+    text: String,
+}
+
+impl Record {
+    pub(crate) fn new(kind: EventKind, node: Option<&Arc<str>>, text: String) -> Self {
+        Record { kind, level: LogLevel::Info, node: node.cloned(), cause: None, text }
+    }
+
+    /// Of an error.
+    pub(crate) fn of(kind: EventKind, level: LogLevel, node: &Arc<str>, error: &Error) -> Self {
+        let cause = Some((error.status(), error.reason()));
+        Record { kind, level, node: Some(Arc::clone(node)), cause, text: error.to_string() }
+    }
+}
+
 /// Who waits is woken; nothing depends on this time.
 const A_WHILE: Duration = Duration::from_secs(60 * 60);
 
-type Callback = dyn Fn(LogLevel, &str) + Send + Sync;
+type Callback = dyn Fn(&Event<'_>) + Send + Sync;
 
 /// The log callback of a client, or none.
 ///
@@ -58,7 +140,7 @@ struct State {
 }
 
 impl Log {
-    pub(crate) fn new(callback: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(callback: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         Log::to(Arc::new(callback))
     }
 
@@ -73,7 +155,7 @@ impl Log {
         callback.map_or_else(Log::default, Log::to)
     }
 
-    pub(crate) fn event(&self, level: LogLevel, message: fmt::Arguments<'_>) {
+    pub(crate) fn event(&self, record: &Record) {
         let Some(listener) = &self.0 else { return };
         let callback = {
             let mut state = listener.state.lock();
@@ -84,7 +166,11 @@ impl Log {
         let _running = Running(listener);
         // The last use of it frees what the host has given with it. A panic in it is its owner's affair; here a thread
         // would be lost that others wait for.
-        contain(|| threads::call_back(move || callback(level, &message.to_string())));
+        let Record { kind, level, node, cause, text } = record;
+        let (status, reason) = cause.unzip();
+        let (kind, level, node) = (*kind, *level, node.as_deref());
+        let event = Event { kind, level, node, status, reason, message: text };
+        contain(|| threads::call_back(move || callback(&event)));
     }
 
     /// Ends it: when this returns it is not called any more, and on a thread of the host's it has returned on all

@@ -34,6 +34,8 @@ pub(crate) const SCRIPT_FLUSH: u8 = 5;
 pub(crate) const SCRIPT_KILL: u8 = 6;
 pub(crate) const SCRIPT_SHOW: u8 = 7;
 pub(crate) const KILL: u8 = 8;
+pub(crate) const SCRIPT_STATS: u8 = 9;
+pub(crate) const REAUTHENTICATE: u8 = 10;
 
 /// Bits of a packed call's flags.
 pub(crate) const READ_ONLY: u8 = 1;
@@ -116,6 +118,7 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
                 script_at(scripts, index).map(|script| Work::Administer(Task::Load(script.clone())))
             }
             Item::Task(task) => task.map(Work::Administer),
+            Item::OfTheClient(work) => Ok(work),
             item => {
                 let mut request = client.request(Shape::Single);
                 fill(scripts, item, &mut request).map(|purpose| Work::Send(request, purpose))
@@ -134,6 +137,7 @@ enum Item<'a> {
     Pipeline { flags: u8, items: Vec<Item<'a>> },
     Load { index: usize },
     Task(Result<Task>),
+    OfTheClient(Work),
 }
 
 fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
@@ -181,6 +185,8 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         SCRIPT_FLUSH => Ok(Item::Task(flush_mode(flags).map(Task::Flush))),
         SCRIPT_KILL => Ok(Item::Task(Ok(Task::Kill))),
         KILL => Ok(Item::Task(Ok(Task::KillAny))),
+        SCRIPT_STATS => Ok(Item::OfTheClient(Work::Figures)),
+        REAUTHENTICATE => Ok(Item::OfTheClient(Work::LogIn)),
         SCRIPT_SHOW => {
             let length = reader.number()?;
             Ok(Item::Task(Ok(Task::Show(reader.bytes(length)?.to_vec()))))
@@ -420,8 +426,10 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::*;
+    use crate::config::Options;
     use crate::defect;
     use crate::queue::Queue;
+    use crate::request::Repeatable;
     use crate::resp::{Payload, Reply};
 
     fn queue_of(tags: std::ops::Range<u64>) -> Queue {
@@ -470,6 +478,49 @@ mod tests {
         }
         assert_eq!(tags.len(), packed.count);
         tags
+    }
+
+    /// A call with this tag in front of an item, which is made of these parts.
+    fn packed_call(item: &[&[u8]]) -> Vec<u8> {
+        [&7_u64.to_ne_bytes()[..], &0_u32.to_ne_bytes(), &item.concat()].concat()
+    }
+
+    #[test]
+    fn a_flag_that_is_not_known_is_refused_wherever_it_stands() {
+        let client =
+            Client::open("unix:///nowhere", Options::default().lazy_connect(true)).expect("it is lazy");
+        let script = Script::new("return 1");
+        let read =
+            |bytes: &[u8]| read_calls(&client, &[&script], bytes).map(|mut calls| calls.remove(0).work);
+        let (none, one, four) = (0_u32.to_ne_bytes(), 1_u32.to_ne_bytes(), 4_u32.to_ne_bytes());
+        let ping = [&one[..], &four, b"PING"].concat();
+        let piped = [&one[..], &[COMMAND, 0], &ping].concat();
+        let known = READ_ONLY | IDEMPOTENT;
+        for (kind, rest, known) in [
+            (COMMAND, &ping, known),
+            (SCRIPT, &[none, none, none].concat(), known),
+            (PIPELINE, &piped, OF_PIPELINE),
+            (SCRIPT_LOAD, &none.to_vec(), 0),
+            (SCRIPT_EXISTS, &none.to_vec(), 0),
+            (SCRIPT_KILL, &Vec::new(), 0),
+            (SCRIPT_SHOW, &none.to_vec(), 0),
+            (KILL, &Vec::new(), 0),
+        ] {
+            for flags in (0..8).map(|bit| 1 << bit).chain([0]) {
+                let bytes = packed_call(&[&[kind, flags], rest]);
+                let in_pipeline = packed_call(&[&[PIPELINE, 0], &one, &[kind, flags], rest]);
+                assert_eq!(read(&bytes).is_ok(), flags & !known == 0, "{flags:#x} of {kind}");
+                let may_be_in = matches!(kind, COMMAND | SCRIPT) && flags & !known == 0;
+                assert_eq!(read(&in_pipeline).is_ok(), may_be_in, "{flags:#x} of {kind} in a pipeline");
+            }
+        }
+        for flags in 0..=known {
+            let Ok(Ok(Work::Send(request, _))) = read(&packed_call(&[&[COMMAND, flags], &ping])) else {
+                panic!("it is a command")
+            };
+            assert_eq!(request.items[0].reads, flags & READ_ONLY != 0);
+            assert_eq!(request.repeatable == Repeatable::Yes, flags != 0);
+        }
     }
 
     #[test]

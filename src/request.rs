@@ -174,6 +174,8 @@ pub(crate) struct Request {
     pub(crate) slot: u16,
     /// The connection that it was put on last, by its number at its node.
     pub(crate) connection: u64,
+    /// Bytes that were sent for it besides its wire form, in scripts that were loaded and items that were sent again or in another form.
+    pub(crate) extra: i64,
     /// Where a script stands in `scripts`, once they are too many to look through.
     places: HashMap<Sha, u32, BuildHasherDefault<DigestHasher>>,
 }
@@ -206,6 +208,7 @@ impl Default for Request {
             routing: Routing::None,
             slot: NO_SLOT,
             connection: 0,
+            extra: 0,
             places: HashMap::default(),
         }
     }
@@ -227,6 +230,13 @@ impl Request {
         self.goes_on = false;
         self.routing = Routing::None;
         self.slot = NO_SLOT;
+        self.extra = 0;
+    }
+
+    /// What one try to have it executed sends, as far as that is not [`Request::extra`]: of a transaction all is.
+    #[inline]
+    pub(crate) fn size_sent(&self) -> usize {
+        if self.shape == Shape::Transaction { 0 } else { self.wire.len() }
     }
 
     /// The memory that it holds, be it filled or not.
@@ -458,7 +468,8 @@ impl Request {
         }
     }
 
-    #[inline]
+    // Not inlined it costs each call 30 instructions.
+    #[inline(always)]
     fn place_of(&mut self, script: &Script) -> u32 {
         match self.items.last() {
             Some(Item { script: Some(place), .. }) if self.scripts[*place as usize].is(script) => *place,
@@ -470,6 +481,7 @@ impl Request {
         }
     }
 
+    #[inline(never)]
     fn look_up(&mut self, script: &Script) -> u32 {
         let sha = script.sha();
         let known = if self.scripts.len() <= FEW_SCRIPTS {

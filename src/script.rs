@@ -123,8 +123,8 @@ pub struct Script(Arc<Inner>);
 struct Inner {
     source: Vec<u8>,
     sha: Sha,
-    /// The SHA in hexadecimal and a NUL, as C wants it.
-    hex: [u8; 41],
+    /// The SHA in hexadecimal, and with a NUL, as C wants it.
+    hex: Box<str>,
     /// `EVALSHA` and the SHA in wire form: what every call of it begins with.
     evalsha: [u8; EVALSHA_LEN],
     idempotent: bool,
@@ -158,11 +158,10 @@ impl Script {
 
     fn build(source: Vec<u8>, idempotent: bool) -> Self {
         let sha = Sha::of(&source);
-        let mut hex = [0; 41];
-        hex[..40].copy_from_slice(&sha.hex());
+        let hex = format!("{sha}\0").into_boxed_str();
         let mut evalsha = [0; EVALSHA_LEN];
         evalsha[..EVALSHA_HEAD.len()].copy_from_slice(EVALSHA_HEAD);
-        evalsha[EVALSHA_HEAD.len()..EVALSHA_LEN - 2].copy_from_slice(&hex[..40]);
+        evalsha[EVALSHA_HEAD.len()..EVALSHA_LEN - 2].copy_from_slice(&sha.hex());
         evalsha[EVALSHA_LEN - 2..].copy_from_slice(b"\r\n");
         let may_write = declares_writes(&source);
         Script(Arc::new(Inner { source, sha, hex, evalsha, idempotent, may_write, name: None }))
@@ -222,11 +221,11 @@ impl Script {
     /// assert_eq!(script.sha_hex(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
     /// ```
     pub fn sha_hex(&self) -> &str {
-        std::str::from_utf8(&self.0.hex[..40]).unwrap_or_default()
+        self.0.hex.strip_suffix('\0').unwrap_or_default()
     }
 
-    pub(crate) fn sha_hex_nul(&self) -> &[u8; 41] {
-        &self.0.hex
+    pub(crate) fn sha_hex_nul(&self) -> &[u8] {
+        self.0.hex.as_bytes()
     }
 
     /// Whether this is a clone of `other`, or it of this.

@@ -179,7 +179,8 @@ impl Client {
             if flushes {
                 self.io().forget_scripts();
             }
-            let owner = Owner::Queued(Queued::new(queue, ticket, flushes));
+            let owner =
+                Owner::Queued(Queued::new(queue, ticket, flushes)).measured(self.meter_work(&work, now));
             let timeout = timeout.unwrap_or(self.timeout()).min(LONGEST_WAIT);
             Some(self.engine_call(owner, work, now, timeout))
         }));
@@ -218,7 +219,7 @@ impl Client {
                     link.look_if_idle(now);
                 }
             }
-            Work::Send(..) | Work::Open => {}
+            Work::Send(..) | Work::Open | Work::LogIn | Work::Figures => {}
         }
     }
 

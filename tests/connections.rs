@@ -144,7 +144,7 @@ fn passwords_and_users_are_accepted_in_url_and_options() {
             let logged = Arc::new(Mutex::new(String::new()));
             let log = logged.clone();
             let mut options = options();
-            options.log(move |_, message| log.lock().unwrap().push_str(message));
+            options.log(move |event| log.lock().unwrap().push_str(event.message));
             let error = refused(&url, &options);
             assert_eq!(error.status(), Status::Auth, "{url}: {error}");
             let told = format!("{error} {error:?} {options:?} {}", logged.lock().unwrap());
@@ -613,7 +613,7 @@ fn the_log_tells_of_connections_made_lost_and_refused() {
     let log = logged.clone();
     let mut options = Options::default();
     options.reconnect_attempts(1);
-    options.log(move |level, message| log.lock().unwrap().push((level, message.to_owned())));
+    options.log(move |event| log.lock().unwrap().push((event.level, event.message.to_owned())));
     let client = Client::open(&server.url(), &options).unwrap();
     server.kill();
     wait_until("the loss is noticed", || {
@@ -637,7 +637,7 @@ fn the_log_callback_may_call_a_client_that_has_to_connect() {
     let its_count = Arc::clone(&answered);
     let mut options = Options::default();
     options.lazy_connect(true);
-    options.log(move |_, _| {
+    options.log(move |_| {
         // Once, and a command that waits has a connection made for it.
         let client = its_client.lock().unwrap().take();
         if let Some(client) = client {

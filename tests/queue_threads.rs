@@ -8,7 +8,7 @@ use std::fs;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use rs_script::{Client, Options, Queue, Script, Status};
+use rs_script::{Client, Credentials, Error, Options, Queue, Script, Status};
 use support::calls::{COUNT, NONE, client};
 use support::server::Server;
 use support::wait_until;
@@ -138,4 +138,27 @@ fn memory_does_not_grow_with_the_number_of_calls() {
     }
     let grown = resident_kib().saturating_sub(before);
     assert!(grown < 4 * 1024, "{grown} KiB more for {calls} calls");
+}
+
+/// One that asks for credentials has a thread while it asks, and one that renews them once there is something to renew; none is left when it is dropped.
+#[test]
+fn logins_leave_no_thread_behind() {
+    const LOGIN: &str = "rs_script-login";
+    let _alone = alone();
+    let server = Server::builder().password("p").start();
+    let url = format!("redis://{}", server.address());
+    for (lifetime, count) in [(None, 1), (Some(Duration::from_secs(600)), 1)] {
+        let mut options = support::calls::options(Duration::from_secs(60));
+        options.credentials(move |_| {
+            let credentials = Credentials::new("p");
+            Ok::<_, Error>(lifetime.map_or(credentials.clone(), |lifetime| credentials.lifetime(lifetime)))
+        });
+        let client = Client::open(&url, &options).unwrap();
+        for _ in 0..5 {
+            client.reauthenticate().unwrap();
+        }
+        wait_until("no more threads than it needs", || threads(LOGIN) == count);
+        drop(client);
+        assert_eq!(threads(LOGIN), 0);
+    }
 }

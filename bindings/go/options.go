@@ -13,8 +13,8 @@ void rsscriptHear(uintptr_t handle, int32_t level, char *message, size_t length)
 void rsscriptForget(uintptr_t handle);
 
 // A handle is a number: Go must not see it as a pointer.
-static void rsscript_hear(void *context, int32_t level, const char *message, size_t length) {
-	rsscriptHear((uintptr_t)context, level, (char *)message, length);
+static void rsscript_hear(void *context, const rs_event *event) {
+	rsscriptHear((uintptr_t)context, event->level, (char *)event->message, event->message_len);
 }
 static void rsscript_forget(void *context) { rsscriptForget((uintptr_t)context); }
 static rs_status rsscript_set_log(rs_options *options, uintptr_t handle, rs_error **err) {

@@ -150,7 +150,7 @@ fn parse_userinfo(userinfo: &str) -> Result<(Option<String>, Option<Secret>)> {
     // `redis://:@host` is what a template with an empty password makes; an empty password only says something for a user.
     let password = password
         .filter(|password| username.is_some() || !password.is_empty())
-        .map(|password| Secret(percent_decode_str(password).collect()));
+        .map(|password| Secret::from(percent_decode_str(password).collect::<Vec<u8>>()));
     Ok((username, password))
 }
 

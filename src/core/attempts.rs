@@ -9,6 +9,7 @@ use super::servers::Link;
 use super::timers::Timer;
 use super::{Actions, AttemptId, CallId, ConnId, Ended, Left, NodeId, Owner};
 use crate::error::{Error, Reason, Result, Status};
+use crate::meter::Spent;
 use crate::request::Request;
 use crate::resp::Payload;
 use crate::session::handshake::Purpose;
@@ -25,6 +26,8 @@ pub(super) enum For {
     Refresh(u64),
     /// What is said first on a connection.
     Handshake(ConnId),
+    /// The same on one that stands.
+    Login(ConnId),
 }
 
 /// How far the answer to a question of several steps has come.
@@ -83,6 +86,8 @@ pub(super) struct Attempt {
     pub(super) state: State,
     /// How often connecting to the server had failed before.
     failed_before: u64,
+    /// The size of its request, once that was put on a connection.
+    size: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +111,8 @@ pub(super) struct Tried {
     pub(super) took: Duration,
     /// The server is too old for it, and nothing was sent.
     pub(super) turned: bool,
+    /// What it has cost, where that is measured.
+    pub(super) spent: Option<Spent>,
 }
 
 impl Tried {
@@ -139,6 +146,7 @@ impl Attempt {
             turns_if_old: false,
             state: State::InLine,
             failed_before: 0,
+            size: None,
         }
     }
 
@@ -146,7 +154,7 @@ impl Attempt {
     pub(super) fn due(&self) -> Option<Instant> {
         match self.state {
             State::InLine | State::Connecting(_) => Some(self.connect_until.min(self.deadline)),
-            State::On(..) if matches!(self.whose, For::Handshake(_)) => None,
+            State::On(..) if matches!(self.whose, For::Handshake(_) | For::Login(_)) => None,
             State::On(..) => Some(self.deadline),
             State::Ending(_) => None,
         }
@@ -266,8 +274,10 @@ impl<T: Owner> Engine<T> {
         let Some(request) = attempt.request.take() else {
             return self.over(now, io, id, None, Ok(Box::default()), None);
         };
+        let size = request.size_sent();
         match io.send(conn, id, request, now) {
             Ok(key) => {
+                attempt.size = Some(size);
                 let was_due = attempt.due();
                 attempt.state = State::On(conn, key);
                 // One that was in line has an earlier time in the heap.
@@ -325,8 +335,10 @@ impl<T: Owner> Engine<T> {
         }
         let whence = Whence { node: self.servers.node(attempt.node).first, conn };
         let took = now.saturating_duration_since(attempt.started);
-        self.tried
-            .push_back((attempt.whose, Tried { whence, request, result, arrived, took, turned: false }));
+        let size = attempt.size.filter(|_| self.is_metered);
+        let spent = size.map(|size| Spent::on(size, request.as_deref(), &result, arrived.as_deref()));
+        let tried = Tried { whence, request, result, arrived, took, turned: false, spent };
+        self.tried.push_back((attempt.whose, tried));
     }
 
     /// An attempt has ended on its connection.
@@ -398,6 +410,12 @@ impl<T: Owner> Engine<T> {
         let attempt = self.attempts.remove(id.place);
         if let (Via::Own(_), Some(conn)) = (attempt.via, attempt.conn()) {
             self.drop_own(io, conn);
+        }
+        if let Some(size) = attempt.size {
+            let arrived = left.arrived.as_deref();
+            let received = arrived.map_or(0, |arrived| arrived.received as u64);
+            let spent = Spent { attempts: 1, sent: size as u64, received };
+            self.note_spent(attempt.whose, node, &spent);
         }
         if let Some(request) = attempt.request {
             io.keep(request);

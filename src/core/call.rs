@@ -352,7 +352,7 @@ impl<T: Owner> Engine<T> {
         }
         progress.request = tried.request;
         if tried.turned {
-            return self.turned(now, io, id, tried.whence);
+            return self.turned(now, io, id);
         }
         match tried.result {
             Ok(payload) if is_alone && verdict::has_replicas_word(&payload) => {
@@ -392,13 +392,10 @@ impl<T: Owner> Engine<T> {
     }
 
     /// The server is too old for the call.
-    fn turned(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, whence: Whence) {
-        self.with_progress(now, io, id, |cx, progress| {
-            if let Mode::Routed(history) = &mut progress.mode {
-                history.turns_away_from(cx.servers, whence.node);
-            }
-            Ok(())
-        });
+    fn turned(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        if let Some(Progress { mode: Mode::Routed(history), .. }) = self.progress_mut(id) {
+            history.turn();
+        }
         self.choose(now, io, id);
     }
 

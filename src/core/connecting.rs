@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::attempts::{Attempt, For, State, Via};
 use super::engine::Engine;
+use super::login::Login;
 use super::servers::Link;
 use super::timers::Timer;
 use super::{Actions, AttemptId, ConnId, NodeId, Owner, Peer};
 use crate::config::Config;
+use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Result, Status};
-use crate::log::LogLevel;
+use crate::log::{EventKind, LogLevel, Record};
 use crate::net::address::Address;
 use crate::request::Request;
 use crate::resp::{Payload, Reply};
@@ -26,7 +28,8 @@ pub(super) struct Conn {
     /// The attempt that it is made for alone.
     pub(super) own: Option<AttemptId>,
     pub(super) facts: Arc<Facts>,
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
+    pub(super) login: Login,
     started: Instant,
     deadline: Instant,
     stage: Stage,
@@ -45,7 +48,11 @@ pub(super) struct Conn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Resolving,
-    Dialing { until: Instant },
+    Dialing {
+        until: Instant,
+    },
+    /// The server waits for what it is told first, and this side for its credentials.
+    Asking,
     Handshaking,
     Up,
 }
@@ -61,9 +68,15 @@ impl Conn {
         self.own.is_some() && self.purpose == Purpose::Waiting
     }
 
+    /// Whether it can be told to log in once more: what was given for it before may be no good any more.
+    pub(super) fn logs_in_again(&self) -> bool {
+        let was_asked = matches!(self.stage, Stage::Asking | Stage::Handshaking | Stage::Up);
+        was_asked && self.own.is_none() && self.config.credentials.is_some()
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Resolving | Stage::Handshaking => Some(self.deadline),
+            Stage::Resolving | Stage::Asking | Stage::Handshaking => Some(self.deadline),
             Stage::Dialing { until } => Some(until),
             Stage::Up => None,
         }
@@ -121,11 +134,11 @@ impl<T: Owner> Engine<T> {
         if own.is_none()
             && let Some(lost) = node.lost.take()
         {
-            io.log(LogLevel::Warning, lost.to_string());
+            io.log(Record::of(EventKind::ConnectionLost, LogLevel::Warning, &node.name, &lost));
         }
         let facts = node.new_facts(&compiled, is_well);
         let deadline = now + node.config.connect_timeout;
-        self.open(now, io, id, purpose, own, facts, deadline)
+        self.open(now, io, id, purpose, own, facts, deadline, Login::default())
     }
 
     #[expect(clippy::too_many_arguments, reason = "what a connection is made of")]
@@ -138,6 +151,7 @@ impl<T: Owner> Engine<T> {
         own: Option<AttemptId>,
         facts: Arc<Facts>,
         deadline: Instant,
+        login: Login,
     ) -> ConnId {
         self.last_conn += 1;
         let conn_id = ConnId(self.last_conn);
@@ -152,6 +166,7 @@ impl<T: Owner> Engine<T> {
             own,
             facts,
             config,
+            login,
             started: now,
             deadline,
             stage: Stage::Resolving,
@@ -239,9 +254,43 @@ impl<T: Owner> Engine<T> {
     /// A peer has taken the connection.
     pub(super) fn conn_opened(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.stage = Stage::Handshaking;
         self.timers.add(conn.deadline, Timer::Conn(id));
-        let mut handshake = Handshake::new(Arc::clone(&conn.config), Arc::clone(&conn.facts), conn.purpose);
+        if conn.config.credentials.is_some() && conn.login.given().is_none() {
+            conn.stage = Stage::Asking;
+            return self.ask_credentials(io, id);
+        }
+        self.shake(now, io, id);
+    }
+
+    /// There are credentials for a connection, or there are none.
+    pub(super) fn conn_credentials(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: ConnId,
+        found: Result<Arc<Credentials>>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        match (conn.stage, found) {
+            (Stage::Asking, Ok(given)) => {
+                conn.login.give(given, now);
+                self.shake(now, io, id);
+            }
+            (Stage::Asking, Err(error)) => {
+                let address = &self.servers.node(conn.node).address;
+                let error = error.context(format_args!("cannot log in at {address}"));
+                self.conn_failed(now, io, id, error);
+            }
+            (Stage::Up, found) => self.log_in_with(now, io, id, found),
+            (Stage::Resolving | Stage::Dialing { .. } | Stage::Handshaking, _) => {}
+        }
+    }
+
+    fn shake(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.stage = Stage::Handshaking;
+        let (config, facts) = (Arc::clone(&conn.config), Arc::clone(&conn.facts));
+        let mut handshake = Handshake::new(config, facts, conn.purpose, conn.login.given());
         let request = handshake.start();
         conn.handshake = Some(handshake);
         self.say(now, io, id, request);
@@ -301,8 +350,8 @@ impl<T: Owner> Engine<T> {
     fn reopen(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
         let Some(conn) = self.take_conn(id) else { return };
         io.close(id, Error::closed());
-        let Conn { node, purpose, own, facts, deadline, .. } = conn;
-        let again = self.open(now, io, node, purpose, own, facts, deadline);
+        let Conn { node, purpose, own, facts, deadline, login, .. } = conn;
+        let again = self.open(now, io, node, purpose, own, facts, deadline, login.for_reopening());
         if let Some(own) = own
             && let Some(attempt) = self.attempt_mut(own)
         {
@@ -315,15 +364,18 @@ impl<T: Owner> Engine<T> {
         conn.stage = Stage::Up;
         conn.handshake = None;
         if let Some(own) = conn.own {
+            conn.login = Login::default();
             return self.put(now, io, own, id);
         }
+        let logs_in = conn.config.credentials.is_some();
         let facts = Arc::clone(&conn.facts);
         let node = self.servers.node_mut(conn.node);
         node.link = Link::Up(id);
         node.facts = Some(Arc::clone(&facts));
         node.connections += 1;
         let first = node.first;
-        io.log(LogLevel::Info, format!("connected to {}", node.address));
+        let kind = if node.connections == 1 { EventKind::Connected } else { EventKind::Reconnected };
+        io.log(Record::new(kind, Some(&node.name), format!("connected to {}", node.address)));
         io.serve(conn.node, Some(id));
         let line = std::mem::take(&mut node.line);
         let first = self.servers.node_mut(first);
@@ -335,6 +387,9 @@ impl<T: Owner> Engine<T> {
         let first = first.id;
         for waiting in line {
             self.put_or_line_up(now, io, waiting, id);
+        }
+        if logs_in {
+            self.logged_in(now, io, id);
         }
         self.connect_sharers_if_wanted(now, io, first);
     }
@@ -358,9 +413,12 @@ impl<T: Owner> Engine<T> {
             self.attempts.remove(said.place);
         }
         io.close(id, error.clone());
-        let error = error.on(&self.servers.node(conn.node).name);
+        let name = &self.servers.node(conn.node).name;
+        let error = error.on(name);
         if error.status() != Status::Closed {
-            io.log(LogLevel::Error, error.to_string());
+            let is_login = error.status() == Status::Auth;
+            let kind = if is_login { EventKind::AuthFailed } else { EventKind::ConnectFailed };
+            io.log(Record::of(kind, LogLevel::Error, name, &error));
         }
         if let Some(own) = conn.own {
             return self.fail(now, io, own, error);
@@ -404,6 +462,7 @@ impl<T: Owner> Engine<T> {
         let step = match conn.stage {
             Stage::Resolving => "the look-up of the host name did not end",
             Stage::Dialing { .. } => "no answer",
+            Stage::Asking => "the credentials callback did not answer",
             Stage::Handshaking if io.health(id).in_tls_handshake => {
                 "no end of the TLS handshake (does the server speak TLS on this port?)"
             }

@@ -15,6 +15,7 @@ use super::everywhere::{self, Everywhere};
 use super::evidence::{Evidence, Need};
 use super::fan_out::FanOut;
 use super::history::Whence;
+use super::login::LoginAgain;
 use super::refresh::{MapWait, Refresh};
 use super::servers::{Link, Servers};
 use super::sharing::{Shares, Sharing};
@@ -22,9 +23,13 @@ use super::timers::{Timer, Timers};
 use super::{Actions, AttemptId, Call, CallId, ConnId, Ended, NodeId, Owner, Resumed, Task, View, Way, Work};
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
+use crate::figures;
 use crate::index::{Index, hash_of};
+use crate::log::{EventKind, Record};
+use crate::meter::Spent;
 use crate::request::{Request, Shape};
 use crate::resp::{Pool, Reply};
+use crate::session::Compiled;
 use crate::session::handshake::Purpose;
 use crate::slots::NO_SLOT;
 
@@ -66,12 +71,16 @@ pub(crate) struct Engine<T> {
     pub(super) timers: Timers,
     /// Attempts that are over, whose owners are to be told.
     pub(super) tried: VecDeque<(For, Tried)>,
+    /// Calls that have connections log in again.
+    pub(super) login_calls: Vec<CallId>,
     /// Calls that have what they waited for.
     pub(super) ready: VecDeque<CallId>,
     pub(super) pool: Arc<Pool>,
     /// Plain calls have been told where they go.
     are_routes_known: bool,
     pub(super) is_closed: bool,
+    /// What calls cost is asked for.
+    pub(super) is_metered: bool,
 }
 
 /// A call under way.
@@ -86,6 +95,9 @@ pub(super) struct CallState<T> {
     /// What it waits for, if that is a time.
     pub(super) wake: Option<Instant>,
     pub(super) asking: Option<Box<Asking>>,
+    /// What its attempts have cost, and where the last one went.
+    spent: Spent,
+    last_node: Option<NodeId>,
     /// Which of the shared connections it takes, where there are several.
     pub(super) shares: Option<Box<Shares>>,
     pub(super) body: Body,
@@ -107,13 +119,16 @@ pub(super) enum Body {
     Single(Single),
     FanOut(Box<FanOut>),
     Everywhere(Box<Everywhere>),
+    LoginAgain(LoginAgain),
 }
 
 impl<T: Owner> Engine<T> {
     pub(crate) fn new(config: Arc<Config>, pool: Arc<Pool>) -> Self {
+        let figures = config.meter.as_ref().and_then(|meter| meter.figures.clone());
         Engine {
+            is_metered: config.meter.is_some(),
             sharing: Sharing::new(config.shared_connections),
-            servers: Servers::new(config, Arc::default()),
+            servers: Servers::new(config, Arc::new(Compiled::new(figures))),
             conns: HashMap::new(),
             last_conn: 0,
             attempts: Slab::new(),
@@ -125,6 +140,7 @@ impl<T: Owner> Engine<T> {
             refresh: Refresh::default(),
             timers: Timers::default(),
             tried: VecDeque::new(),
+            login_calls: Vec::new(),
             ready: VecDeque::new(),
             pool,
             are_routes_known: false,
@@ -149,6 +165,11 @@ impl<T: Owner> Engine<T> {
             Work::Send(request, Purpose::Calls) if self.sharing.is_on() => self.share(now, io, id, request),
             Work::Send(request, purpose) => self.begin(now, io, id, request, purpose),
             Work::Administer(task) => self.begin_task(now, io, id, task),
+            Work::LogIn => self.begin_login_again(now, io, id),
+            Work::Figures => {
+                let reply = figures::reply(self.servers.compiled.figures());
+                self.finish(io, id, reply.map_err(Error::from), None);
+            }
         }
         self.settle(now, io);
     }
@@ -166,6 +187,8 @@ impl<T: Owner> Engine<T> {
             map_wait: None,
             wake: None,
             asking: None,
+            spent: Spent::default(),
+            last_node: None,
             shares: None,
             body: Body::New,
         };
@@ -239,7 +262,12 @@ impl<T: Owner> Engine<T> {
     pub(crate) fn resume(&mut self, now: Instant, io: &mut dyn Actions<T>, resumed: Resumed<T>) {
         let Resumed { call, node, conn, sent, ended } = resumed;
         let id = self.enter(call.owner, call.view, call.timeout, call.deadline);
+        let size = ended.request.size_sent();
+        let spent = self
+            .is_metered
+            .then(|| Spent::on(size, Some(&ended.request), &ended.result, ended.arrived.as_deref()));
         let tried = Tried {
+            spent,
             whence: Whence { node, conn: Some(conn) },
             request: Some(ended.request),
             result: ended.result,
@@ -247,6 +275,9 @@ impl<T: Owner> Engine<T> {
             took: now.saturating_duration_since(sent),
             turned: false,
         };
+        if let Some(spent) = spent {
+            self.note_spent(For::Call(id), node, &spent);
+        }
         self.resume_single(now, io, id, tried);
         self.settle(now, io);
     }
@@ -305,6 +336,7 @@ impl<T: Owner> Engine<T> {
             match timer {
                 Timer::Attempt(id) => self.attempt_due(now, io, id),
                 Timer::Conn(id) => self.conn_due(now, io, id),
+                Timer::Login(id) => self.login_due(now, io, id),
                 Timer::Node(id) => self.connect_if_wanted(now, io, id),
                 Timer::Refresh => {
                     self.refresh.due = None;
@@ -351,6 +383,7 @@ impl<T: Owner> Engine<T> {
             Timer::Attempt(id) => self.attempt(id).and_then(Attempt::due),
             Timer::Call(id) => self.call(id).and_then(|call| call.wake),
             Timer::Conn(id) => self.conns.get(&id).and_then(Conn::due),
+            Timer::Login(id) => self.conns.get(&id).and_then(|conn| conn.login.due()),
             Timer::Node(id) => {
                 let node = self.servers.node(id);
                 let not_before = self.servers.node(node.first).not_before;
@@ -412,6 +445,8 @@ impl<T: Owner> Engine<T> {
             Body::New | Body::Held(_) | Body::Open => {
                 self.finish(io, id, Err(Error::called_off(false)), None);
             }
+            // Others may have begun.
+            Body::LoginAgain(_) => self.finish(io, id, Err(Error::called_off(true)), None),
         }
     }
 
@@ -471,12 +506,13 @@ impl<T: Owner> Engine<T> {
 
     pub(crate) fn stats(&self) -> EngineStats {
         let reconnects = self.servers.all().map(|node| node.connections.saturating_sub(1)).sum();
-        let shaking = self.conns.values().filter(|conn| conn.is_shaking()).count() as u64;
+        let shaking =
+            self.conns.values().filter(|conn| conn.is_shaking() || conn.login.is_under_way()).count() as u64;
         EngineStats { reconnects, redirects: self.servers.redirects, shaking }
     }
 
     /// Tells the owners of attempts that are over, until there is nothing more to tell.
-    fn settle(&mut self, now: Instant, io: &mut dyn Actions<T>) {
+    pub(super) fn settle(&mut self, now: Instant, io: &mut dyn Actions<T>) {
         loop {
             if let Some((whose, tried)) = self.tried.pop_front() {
                 self.tell(now, io, whose, tried);
@@ -488,21 +524,44 @@ impl<T: Owner> Engine<T> {
                 break;
             }
         }
+        if !self.login_calls.is_empty() {
+            self.end_login_calls(io);
+        }
+        for (slot, primary) in std::mem::take(&mut self.servers.moved) {
+            let node = self.servers.node(primary);
+            let text = format!("slot {slot} is at {} now", node.address);
+            io.log(Record::new(EventKind::SlotMoved, Some(&node.name), text));
+        }
         if self.servers.only.is_none() {
             self.publish(io);
         }
     }
 
+    /// Notes what an attempt has cost.
+    pub(super) fn note_spent(&mut self, whose: For, node: NodeId, spent: &Spent) {
+        if let (true, For::Call(id) | For::Part(id, _)) = (self.is_metered, whose)
+            && let Some(call) = self.call_mut(id)
+        {
+            call.spent.add(spent);
+            call.last_node = Some(node);
+        }
+    }
+
     fn tell(&mut self, now: Instant, io: &mut dyn Actions<T>, whose: For, mut tried: Tried) {
+        if let Some(spent) = &tried.spent {
+            self.note_spent(whose, tried.whence.node, spent);
+        }
         let body = match whose {
             For::Call(id) | For::Part(id, _) => self.call(id).map(|call| &call.body),
-            For::Evidence(..) | For::Refresh(_) | For::Handshake(_) => None,
+            For::Evidence(..) | For::Refresh(_) | For::Handshake(_) | For::Login(_) => None,
         };
         match (whose, body) {
             (For::Handshake(conn), _) => {
                 tried.give_back(io);
                 self.shaken(now, io, conn, tried.result);
             }
+            // Its request holds the password: it is not kept.
+            (For::Login(conn), _) => self.login_answered(now, io, conn, tried.result),
             (For::Evidence(id, need, step), _) => self.asked(now, io, (id, need, step), tried),
             (For::Refresh(number), _) => self.told(now, io, number, tried),
             (For::Call(id), Some(Body::Open)) => self.finish(io, id, tried.result.map(Reply::nil), None),
@@ -542,6 +601,7 @@ impl<T: Owner> Engine<T> {
                 let reply = Reply::nil(self.pool.take());
                 self.finish(io, id, Ok(reply), None);
             }
+            Body::LoginAgain(_) => self.login_again_late(io, id),
             Body::Held(_) => self.proceed_held(now, io, id),
             Body::New => {}
         }
@@ -565,7 +625,9 @@ impl<T: Owner> Engine<T> {
             Body::Single(_) => self.no_map_for_single(io, id, error, is_late),
             Body::FanOut(_) => self.no_map_for_fan_out(now, io, id, error),
             Body::Everywhere(_) => self.no_map_for_everywhere(io, id, error),
-            Body::New | Body::Held(_) | Body::Open => self.finish(io, id, Err(error), None),
+            Body::New | Body::Held(_) | Body::Open | Body::LoginAgain(_) => {
+                self.finish(io, id, Err(error), None)
+            }
         }
     }
 
@@ -593,6 +655,10 @@ impl<T: Owner> Engine<T> {
             }
             _ => result,
         };
+        if self.is_metered {
+            let node = call.last_node.map(|node| Arc::clone(&self.servers.node(node).name));
+            io.account(&mut call.owner, call.spent, node);
+        }
         io.complete(call.owner, result, arrived);
     }
 

@@ -312,7 +312,7 @@ impl FanOut {
                     continue;
                 }
                 if tried.turned {
-                    self.history(index).turns_away_from(cx.servers, tried.whence.node);
+                    self.history(index).turn();
                 }
                 let error = error.clone();
                 let refused = Refused { index, whence: tried.whence, error, repeatable, is_reply: false };
@@ -755,6 +755,7 @@ impl<T: Owner> Engine<T> {
                 arrived: left.arrived,
                 took: Duration::ZERO,
                 turned: false,
+                spent: None,
             };
             self.with_fan_out(now, io, id, |cx, fan_out| fan_out.take_in(place, cx, tried));
         }

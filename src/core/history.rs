@@ -670,9 +670,14 @@ impl History {
         let turns =
             is_script && self.may_turn_from(servers, node) && !servers.node(node).enforces_read_only();
         if turns {
-            self.read_from = ReadFrom::Primary;
+            self.turn();
         }
         turns
+    }
+
+    /// Turns to the primary: a connection has shown that the replica is too old.
+    pub(super) fn turn(&mut self) {
+        self.read_from = ReadFrom::Primary;
     }
 
     /// Comes back to a server later: others of the same slot go first.

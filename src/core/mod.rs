@@ -14,6 +14,7 @@ mod everywhere;
 mod evidence;
 mod fan_out;
 mod history;
+mod login;
 mod questions;
 mod refresh;
 mod repeats;
@@ -31,7 +32,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::log::LogLevel;
+use crate::log::Record;
+use crate::meter::Spent;
 use crate::net::address::Address;
 use crate::request::Request;
 use crate::resp::{Payload, Reply};
@@ -114,6 +116,12 @@ pub(crate) trait Actions<T> {
     /// Look up the addresses of a host, then [`Engine::resolved`].
     fn resolve(&mut self, conn: ConnId, host: &str, port: u16);
 
+    /// Ask the client's owner for the credentials of a server, then [`Engine::credentials`].
+    fn ask_credentials(&mut self, conn: ConnId, node: NodeId, address: &Address);
+
+    /// See to it that [`Engine::tick`] is called at this time even where nobody waits for a call.
+    fn remind(&mut self, at: Instant);
+
     /// Connect, then [`Engine::connected`] or [`Engine::refused`]. Called again for the same connection, it replaces the peer that did
     /// not answer. `address` is what the connection is named by in errors; its TLS name too.
     fn dial(&mut self, conn: ConnId, peer: Peer, address: &Address, facts: &Arc<Facts>);
@@ -158,6 +166,9 @@ pub(crate) trait Actions<T> {
     /// Which server has which slot, from now on, for plain calls that do not ask the engine. `None`: all ask.
     fn route(&mut self, routes: Option<Arc<Routes>>);
 
+    /// Tell the owner of a call what it has cost, and where it was sent last; before its end.
+    fn account(&mut self, _owner: &mut T, _spent: Spent, _node: Option<Arc<str>>) {}
+
     /// Tell the owner of a call what has become of it. Exactly once for each.
     fn complete(&mut self, owner: T, result: Result<Reply>, arrived: Option<Reply>);
 
@@ -168,7 +179,7 @@ pub(crate) trait Actions<T> {
     fn take_request(&mut self) -> Box<Request>;
 
     /// Tell the log.
-    fn log(&mut self, level: LogLevel, text: String);
+    fn log(&mut self, record: Record);
 }
 
 /// Where plain calls go by their slots.
@@ -233,6 +244,10 @@ pub(crate) enum Work {
     Send(Box<Request>, Purpose),
     /// Administer scripts.
     Administer(Task),
+    /// Have every connection log in again.
+    LogIn,
+    /// Tell the figures of the client's scripts.
+    Figures,
 }
 
 /// A task of script administration.
@@ -248,6 +263,19 @@ pub(crate) enum Task {
     KillAny,
     /// The reply: a string or nil.
     Show(Vec<u8>),
+}
+
+impl Task {
+    /// The command that it is for the most part.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Task::Load(_) => "SCRIPT LOAD",
+            Task::Exists(_) => "SCRIPT EXISTS",
+            Task::Flush(_) => "SCRIPT FLUSH",
+            Task::Kill | Task::KillAny => "SCRIPT KILL",
+            Task::Show(_) => "SCRIPT SHOW",
+        }
+    }
 }
 
 /// How calls are made through one handle of a client.

@@ -15,7 +15,7 @@ use super::timers::Timer;
 use super::{Actions, CallId, NodeId, Owner};
 use crate::config::{Config, Servers as Named};
 use crate::error::{Error, Reason, Result, Status};
-use crate::log::LogLevel;
+use crate::log::{EventKind, Record};
 use crate::net::address::Address;
 use crate::resp::Reply;
 use crate::session::handshake::Purpose;
@@ -410,7 +410,11 @@ impl<T: Owner> Engine<T> {
         let is_new = map.shards.len() != old.len() || map.primaries().any(|node| !old.contains(&node));
         if is_new {
             let primaries: Vec<String> = found.iter().map(|shard| shard.primary.to_string()).collect();
-            io.log(LogLevel::Info, format!("the primaries are {}", primaries.join(", ")));
+            let text = format!("the primaries are {}", primaries.join(", "));
+            let is_failover = !self.servers.is_cluster() && !old.is_empty();
+            let kind = if is_failover { EventKind::Failover } else { EventKind::PrimariesChanged };
+            let node = map.primaries().next().filter(|_| !self.servers.is_cluster());
+            io.log(Record::new(kind, node.map(|node| &self.servers.node(node).name), text));
         }
         self.servers.install(map);
         let only = self.servers.only;

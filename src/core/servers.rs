@@ -128,8 +128,13 @@ impl Node {
     pub(super) fn backoff(&self, failures: u32) -> Duration {
         let reconnect = &self.config.reconnect;
         let full = reconnect.backoff_min.saturating_mul(1 << failures.min(16)).min(reconnect.backoff_max);
-        full.mul_f64(1.0 - fastrand::f64() / 2.0)
+        shortened(full)
     }
+}
+
+/// A pause with up to half taken off at random, so that clients do not come back all at once.
+pub(super) fn shortened(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 - fastrand::f64() / 2.0)
 }
 
 /// All servers, and who has what.
@@ -158,6 +163,8 @@ pub(super) struct Servers {
     given: Vec<(u16, NodeId)>,
     /// Plain calls are to be told where they go now.
     pub(super) are_routes_old: bool,
+    /// Slots that redirections have given to others, for the log.
+    pub(super) moved: Vec<(u16, NodeId)>,
 }
 
 impl Servers {
@@ -180,6 +187,7 @@ impl Servers {
             is_looking: false,
             given: Vec::new(),
             are_routes_old: false,
+            moved: Vec::new(),
         };
         if let config::Servers::One(address) = &servers.config.servers {
             let address = address.clone();
@@ -351,6 +359,7 @@ impl Servers {
     /// Sends a slot's calls to another primary from now on; by a redirection, which may be the first sign of more.
     pub(super) fn give(&mut self, slot: u16, primary: NodeId) {
         self.map.give(slot, primary);
+        self.moved.push((slot, primary));
         self.are_routes_old = true;
         if self.is_looking {
             self.given.push((slot, primary));

@@ -309,7 +309,7 @@ impl<T: Owner> Engine<T> {
             For::Call(id) | For::Part(id, _) => {
                 self.call(id).and_then(|call| call.shares.as_ref()).map_or(0, |shares| shares.connection)
             }
-            For::Evidence(..) | For::Refresh(_) | For::Handshake(_) => 0,
+            For::Evidence(..) | For::Refresh(_) | For::Handshake(_) | For::Login(_) => 0,
         }
     }
 }

@@ -15,6 +15,8 @@ pub(super) enum Timer {
     Attempt(AttemptId),
     Call(CallId),
     Conn(ConnId),
+    /// The login of a connection that stands.
+    Login(ConnId),
     /// The next attempt to connect to a server.
     Node(NodeId),
     /// The next look at who is who.

@@ -9,7 +9,7 @@ use super::options::{LONGEST_MS, RS_READ_FROM_DEFAULT, read_from_of};
 use super::script::RS_SCRIPT_IDEMPOTENT;
 use super::{bytes, invalid};
 use crate::client::{Client, Overrides};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::request::Flags;
 use crate::route::Route;
 use crate::script::Script;
@@ -235,7 +235,6 @@ impl<'a> CallOptions<'a> {
     }
 
     /// The client as the call has it: itself, or with what was asked for.
-    #[inline(always)]
     pub(super) fn client<'b>(&self, client: &'b Client) -> Result<Cow<'b, Client>> {
         match &self.others {
             None => Ok(Cow::Borrowed(client)),
@@ -246,12 +245,6 @@ impl<'a> CallOptions<'a> {
     /// Another handle of the client where something was asked for.
     pub(super) fn other_client(&self, client: &Client) -> Result<Option<Client>> {
         self.others.as_ref().map(|others| client.with(others)).transpose()
-    }
-
-    /// The flags, for an item of a pipeline.
-    #[inline(always)]
-    pub(super) fn flags_of_item(&self) -> Result<Flags> {
-        if self.others.is_some() { Err(more_than_flags()) } else { Ok(self.flags) }
     }
 
     /// Whether all of a pipeline that is executed may run twice.
@@ -265,11 +258,19 @@ impl<'a> CallOptions<'a> {
     }
 }
 
-#[cold]
-fn more_than_flags() -> Error {
-    let why = "of an item of a pipeline have flags alone: timeout_ms, read_from and route are given when it \
-               is executed";
-    invalid("options", why)
+/// What an item of a pipeline has: flags.
+///
+/// # Safety
+/// `options` is NULL or points to as many bytes as its first field says, and `route_to` to as many as `route_len` says.
+pub(super) unsafe fn flags_of_item(options: *const rs_call_options) -> Result<Flags> {
+    // SAFETY: as promised.
+    let options = unsafe { CallOptions::new(options)? };
+    if options.others.is_some() {
+        let why = "of an item of a pipeline have flags alone: timeout_ms, read_from and route are given when it \
+                   is executed";
+        return Err(invalid("options", why));
+    }
+    Ok(options.flags)
 }
 
 /// # Safety

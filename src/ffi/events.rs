@@ -1,7 +1,7 @@
 //! Events of clients for who cannot be called back: kept until they are fetched. A binding whose language runs on one thread, which may
 //! just be waiting for a thread of this library, has no other way to learn of them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::options::rs_options;
 use super::queue::{number, rs_queue};
 use super::{Out, free, guard, guard_held, handle, invalid, rs_status};
 use crate::ffi::error::rs_error;
-use crate::log::LogLevel;
+use crate::log;
 use crate::queue::Queue;
 
 /// Events that clients have had and nobody has fetched yet. Caller frees with rs_events_free.
@@ -27,8 +27,6 @@ struct Kept {
 struct State {
     events: VecDeque<Event>,
     dropped: usize,
-    /// Servers to which there has been a connection.
-    known: HashSet<String>,
 }
 
 struct Event {
@@ -40,30 +38,15 @@ struct Event {
     message: String,
 }
 
-const CONNECTED: i32 = 1;
-const RECONNECTED: i32 = 2;
-const CONNECT_FAILED: i32 = 3;
-const LOST: i32 = 4;
-const PRIMARIES_CHANGED: i32 = 8;
-
 impl Event {
-    fn of(level: LogLevel, message: &str, known: &mut HashSet<String>) -> Self {
-        let node = message.strip_prefix("connected to ").filter(|_| level == LogLevel::Info);
-        let kind = match (level, node) {
-            (LogLevel::Error, _) => CONNECT_FAILED,
-            (LogLevel::Warning, _) => LOST,
-            (LogLevel::Info, Some(node)) if known.insert(node.to_owned()) => CONNECTED,
-            (LogLevel::Info, Some(_)) => RECONNECTED,
-            (LogLevel::Info, None) => PRIMARIES_CHANGED,
-        };
-        let node = node.unwrap_or_default().to_owned();
+    fn of(event: &log::Event<'_>) -> Self {
         Event {
-            kind,
-            level: level as i32,
-            status: super::RS_OK,
-            reason: 0,
-            node,
-            message: message.to_owned(),
+            kind: event.kind as i32,
+            level: event.level as i32,
+            status: event.status.map_or(super::RS_OK, |status| status.code()),
+            reason: event.reason.map_or(0, |reason| reason.code()),
+            node: event.node.unwrap_or_default().to_owned(),
+            message: event.message.to_owned(),
         }
     }
 
@@ -87,7 +70,7 @@ impl Event {
 }
 
 impl Kept {
-    fn keep(&self, level: LogLevel, message: &str) {
+    fn keep(&self, event: &log::Event<'_>) {
         if self.queue.check_process().is_err() {
             return;
         }
@@ -97,7 +80,7 @@ impl Kept {
             state.events.pop_front();
             state.dropped += 1;
         }
-        state.events.push_back(Event::of(level, message, &mut state.known));
+        state.events.push_back(Event::of(event));
         drop(guard);
         self.queue.wake();
     }
@@ -151,9 +134,9 @@ pub unsafe extern "C" fn rs_options_set_events(
     unsafe {
         super::options::set(options, err, |options| {
             let kept = Arc::downgrade(&handle(events, "events")?.0);
-            options.log(move |level, message| {
+            options.log(move |event| {
                 if let Some(kept) = kept.upgrade() {
-                    kept.keep(level, message);
+                    kept.keep(event);
                 }
             });
             Ok(())
@@ -163,8 +146,8 @@ pub unsafe extern "C" fn rs_options_set_events(
 
 /// Takes events out, in the order in which they came, as many as fit.
 ///
-/// `buffer`: `capacity` bytes; each event is four i32 and two texts, in the machine's byte order and not aligned: its kind (1 a first connection to a
-/// server, 2 another, 3 one that could not be made, 4 one that was lost, 8 other primaries; others may come), its RS_LOG_ level, the RS_ERR_ status and the
+/// `buffer`: `capacity` bytes; each event is four i32 and two texts, in the machine's byte order and not aligned: its RS_EVENT_ kind
+/// (others may come), its RS_LOG_LEVEL_ level, the RS_ERR_ status and the
 /// RS_REASON_ of the error behind it or 0, the server, empty where none is known, and the message, each as a u32 length and its bytes. `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were dropped since the
 /// last time. All three are 0 on failure, and each may be NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
@@ -239,7 +222,8 @@ mod tests {
         let state = Mutex::new(State::default());
         let kept = Kept { capacity: 2, queue: Queue::new(1)?, state };
         for message in ["one", "two", "three"] {
-            kept.keep(LogLevel::Info, message);
+            let (kind, level) = (log::EventKind::PrimariesChanged, log::LogLevel::Info);
+            kept.keep(&log::Event { kind, level, node: None, status: None, reason: None, message });
         }
         let mut state = kept.state.lock();
         assert_eq!((state.dropped, state.events.len()), (1, 2));
@@ -252,20 +236,5 @@ mod tests {
         assert_eq!(&bytes[size - 3..size + 2], b"three");
         assert_eq!(take(&mut state.events, &mut Memory::from(&mut bytes[..])), (0, 0));
         Ok(())
-    }
-
-    #[test]
-    fn another_connection_to_a_server_is_told_from_the_first() {
-        let mut known = HashSet::new();
-        let mut kind = |level, message: &str| {
-            let event = Event::of(level, message, &mut known);
-            (event.kind, event.node)
-        };
-        assert_eq!(kind(LogLevel::Info, "connected to a:1"), (CONNECTED, "a:1".into()));
-        assert_eq!(kind(LogLevel::Info, "connected to b:1"), (CONNECTED, "b:1".into()));
-        assert_eq!(kind(LogLevel::Info, "connected to a:1"), (RECONNECTED, "a:1".into()));
-        assert_eq!(kind(LogLevel::Warning, "connected to a:1"), (LOST, String::new()));
-        assert_eq!(kind(LogLevel::Error, "refused"), (CONNECT_FAILED, String::new()));
-        assert_eq!(kind(LogLevel::Info, "the primaries are a:1"), (PRIMARIES_CHANGED, String::new()));
     }
 }

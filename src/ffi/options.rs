@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::cancel::Held;
 use super::error::rs_error;
+use super::event::{rs_event, rs_log_fn};
 use super::{bytes, free, guard_held, guard_value, invalid, rs_status, text};
 use crate::config::{Options, Protocol};
 use crate::error::{Error, Result, Status};
-use crate::log::LogLevel;
 use crate::route::ReadFrom;
 
 /// RESP3, and RESP2 with a server that does not know it.
@@ -44,12 +44,6 @@ pub(super) const LONGEST_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 pub struct rs_options {
     pub(super) options: Options,
 }
-
-/// Receives the events of a client. `message`: `len` bytes and a NUL, borrowed until the callback returns. It is called on the thread
-/// on which the event happened, perhaps on several at once, and must neither block nor call the client; it may free
-/// it. It is not called any more once the client's last handle has been freed.
-pub type rs_log_fn =
-    Option<unsafe extern "C" fn(context: *mut c_void, level: i32, message: *const c_char, len: usize)>;
 
 /// Frees the context of a callback, once, after its last call. It may run on any thread.
 pub type rs_free_fn = Option<unsafe extern "C" fn(context: *mut c_void)>;
@@ -214,7 +208,10 @@ pub unsafe extern "C" fn rs_options_set_protocol(
     }
 }
 
-/// A PEM file of the authorities to trust instead of the system's. TLS URLs only; read by rs_client_open.
+/// A PEM file of the authorities to trust instead of the system's. TLS URLs only. From memory: rs_options_set_tls_ca_pem.
+///
+/// Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been replaced counts from the
+/// next connection on. One that cannot be read or used then is the error of that attempt to connect; connections that stand go on.
 ///
 /// # Safety
 /// `options` is NULL or live options; the text is NULL or ends in a NUL.
@@ -233,7 +230,9 @@ pub unsafe extern "C" fn rs_options_set_tls_ca_file(
     }
 }
 
-/// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open.
+/// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open, and again for each
+/// connection. Where one has been replaced already and the other has not, they do not fit, and that attempt to connect fails. From
+/// memory: rs_options_set_tls_client_cert_pem.
 ///
 /// # Safety
 /// `options` is NULL or live options; the texts are NULL or end in a NUL.
@@ -601,13 +600,17 @@ pub unsafe extern "C" fn rs_options_set_log(
     context_free: rs_free_fn,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    let context = Context { pointer: context, free: context_free };
+    let context = Context::new(context, context_free);
     // SAFETY: as documented.
     unsafe {
         set(options, err, |options| {
-            options.log(move |level, message| {
+            options.log(move |event| {
                 if let Some(log) = log {
-                    context.call(log, level, message);
+                    rs_event::tell(event, |event| {
+                        let _held = Held::new();
+                        // The function and its context were given for this; the event outlives the call.
+                        log(context.pointer(), event);
+                    });
                 }
             });
             Ok(())
@@ -616,28 +619,23 @@ pub unsafe extern "C" fn rs_options_set_log(
 }
 
 /// What C wants to see again in its callback.
-struct Context {
+pub(super) struct Context {
     pointer: *mut c_void,
     free: rs_free_fn,
 }
 
-// SAFETY: rs_options_set_log makes its caller promise that the context can be used from any thread.
+// SAFETY: rs_options_set_log, and whatever else takes a context, makes its caller promise that it can be used from any thread.
 unsafe impl Send for Context {}
 // SAFETY: the same.
 unsafe impl Sync for Context {}
 
 impl Context {
-    fn call(
-        &self,
-        log: unsafe extern "C" fn(*mut c_void, i32, *const c_char, usize),
-        level: LogLevel,
-        message: &str,
-    ) {
-        let mut text = message.replace('\0', " ").into_bytes();
-        text.push(0);
-        let _held = Held::new();
-        // SAFETY: the function and its context were given for this; the text ends in a NUL and outlives the call.
-        unsafe { log(self.pointer, level as i32, text.as_ptr().cast(), text.len() - 1) };
+    pub(super) fn new(pointer: *mut c_void, free: rs_free_fn) -> Self {
+        Context { pointer, free }
+    }
+
+    pub(super) fn pointer(&self) -> *mut c_void {
+        self.pointer
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use super::call_options::{CallOptions, rs_call_options};
+use super::call_options::{CallOptions, flags_of_item, rs_call_options};
 use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
@@ -10,6 +10,7 @@ use super::script::rs_script;
 use super::{Out, Strings, free, guard, guard_held, guard_value, handle, invalid, rs_status};
 use crate::error::Result;
 use crate::pipeline::Pipeline;
+use crate::request::Flags;
 
 /// A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
 pub const RS_PIPELINE_ATOMIC: u32 = 1;
@@ -107,10 +108,10 @@ pub unsafe extern "C" fn rs_pipeline_command(
 ) -> rs_status {
     guard(err, || {
         // SAFETY: as documented.
-        let (pipeline, arguments, options) = unsafe {
-            (pipeline_of(pipeline)?, Strings::new(argc, argv, argvlen, "argv")?, CallOptions::new(options)?)
+        let (pipeline, arguments, flags) = unsafe {
+            (pipeline_of(pipeline)?, Strings::new(argc, argv, argvlen, "argv")?, flags_of_item(options)?)
         };
-        pipeline.command_of(&arguments.slices()?, options.flags_of_item()?).map(drop)
+        pipeline.command_of(&arguments.slices()?, flags).map(drop)
     })
 }
 
@@ -138,15 +139,50 @@ pub unsafe extern "C" fn rs_pipeline_script(
     options: *const rs_call_options,
     err: *mut *mut rs_error,
 ) -> rs_status {
+    if !options.is_null() {
+        // SAFETY: as documented.
+        return unsafe {
+            script_with(pipeline, script, numkeys, keys, keylens, numargs, args, arglens, options, err)
+        };
+    }
     guard(err, || {
         // SAFETY: as documented.
         let (keys, args) = unsafe {
             (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
         };
         // SAFETY: as documented.
-        let (pipeline, script, options) =
-            unsafe { (pipeline_of(pipeline)?, handle(script, "script")?, CallOptions::new(options)?) };
-        pipeline.script_of(script.script(), &keys, &args, options.flags_of_item()?).map(drop)
+        let (pipeline, script) = unsafe { (pipeline_of(pipeline)?, handle(script, "script")?) };
+        pipeline.script_of(script.script(), &keys, &args, Flags::NONE).map(drop)
+    })
+}
+
+/// The rarer item, out of the plain one's way, which pays a branch for it and no more.
+///
+/// # Safety
+/// As with `rs_pipeline_script`; `options` is not NULL.
+#[inline(never)]
+#[expect(clippy::too_many_arguments, reason = "those of the C function")]
+unsafe fn script_with(
+    pipeline: *mut rs_pipeline,
+    script: *const rs_script,
+    numkeys: usize,
+    keys: *const *const c_char,
+    keylens: *const usize,
+    numargs: usize,
+    args: *const *const c_char,
+    arglens: *const usize,
+    options: *const rs_call_options,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    guard(err, || {
+        // SAFETY: as promised.
+        let (keys, args) = unsafe {
+            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
+        };
+        // SAFETY: as promised.
+        let (pipeline, script, flags) =
+            unsafe { (pipeline_of(pipeline)?, handle(script, "script")?, flags_of_item(options)?) };
+        pipeline.script_of(script.script(), &keys, &args, flags).map(drop)
     })
 }
 

@@ -39,7 +39,11 @@ pub const RS_PACKED_SCRIPT_KILL: u8 = 6;
 pub const RS_PACKED_SCRIPT_SHOW: u8 = 7;
 /// A packed call: rs_client_kill.
 pub const RS_PACKED_KILL: u8 = 8;
-/// A flag of a packed command or script call: as RS_CALL_READ_ONLY.
+/// A packed call: rs_client_script_stats.
+pub const RS_PACKED_SCRIPT_STATS: u8 = 9;
+/// A packed call: rs_client_reauthenticate.
+pub const RS_PACKED_REAUTHENTICATE: u8 = 10;
+/// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
 /// A flag of a packed command or script call: as RS_CALL_IDEMPOTENT.
 pub const RS_PACKED_IDEMPOTENT: u8 = 2;
@@ -489,6 +493,8 @@ pub unsafe extern "C" fn rs_client_cancel(
 ///            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
 ///            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
 ///            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
+///            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
+///            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
 /// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
@@ -654,6 +660,8 @@ mod tests {
             (RS_PACKED_SCRIPT_KILL, packed::SCRIPT_KILL),
             (RS_PACKED_SCRIPT_SHOW, packed::SCRIPT_SHOW),
             (RS_PACKED_KILL, packed::KILL),
+            (RS_PACKED_SCRIPT_STATS, packed::SCRIPT_STATS),
+            (RS_PACKED_REAUTHENTICATE, packed::REAUTHENTICATE),
             (RS_PACKED_READ_ONLY, packed::READ_ONLY),
             (RS_PACKED_IDEMPOTENT, packed::IDEMPOTENT),
             (RS_PACKED_ATOMIC, packed::ATOMIC),

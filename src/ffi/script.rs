@@ -9,6 +9,7 @@ use super::reply::rs_reply;
 use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status};
 use crate::client::{Client, WeakClient};
 use crate::error::{Error, Result, Status};
+use crate::request::Flags;
 use crate::script::Script;
 
 /// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
@@ -117,6 +118,12 @@ pub unsafe extern "C" fn rs_script_call(
     reply: *mut *mut rs_reply,
     err: *mut *mut rs_error,
 ) -> rs_status {
+    if !options.is_null() {
+        // SAFETY: as documented.
+        return unsafe {
+            call_with(script, client, numkeys, keys, keylens, numargs, args, arglens, options, reply, err)
+        };
+    }
     // SAFETY: as documented.
     let out = unsafe { Out::new(reply) };
     guard(err, || {
@@ -125,6 +132,49 @@ pub unsafe extern "C" fn rs_script_call(
             (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
         };
         // SAFETY: as documented.
+        let (handle, client) = unsafe { (handle(script, "script")?, client.as_ref()) };
+        // The handle may be freed while the call is in flight, so the call looks at a copy.
+        let script = handle.script.clone();
+        let own;
+        let client = match client {
+            Some(client) => &client.client,
+            None => {
+                own = handle.own_client()?;
+                &own
+            }
+        };
+        give(&out, client.call_script(&script, &keys, &args, Flags::NONE)?);
+        Ok(())
+    })
+}
+
+/// The rarer call, out of the plain one's way, which pays a branch for it and no more.
+///
+/// # Safety
+/// As with `rs_script_call`; `options` is not NULL.
+#[inline(never)]
+#[expect(clippy::too_many_arguments, reason = "those of the C function")]
+unsafe fn call_with(
+    script: *const rs_script,
+    client: *mut rs_client,
+    numkeys: usize,
+    keys: *const *const c_char,
+    keylens: *const usize,
+    numargs: usize,
+    args: *const *const c_char,
+    arglens: *const usize,
+    options: *const rs_call_options,
+    reply: *mut *mut rs_reply,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as promised.
+    let out = unsafe { Out::new(reply) };
+    guard(err, || {
+        // SAFETY: as promised.
+        let (keys, args) = unsafe {
+            (Strings::new(numkeys, keys, keylens, "keys")?, Strings::new(numargs, args, arglens, "args")?)
+        };
+        // SAFETY: as promised.
         let (handle, client, options) =
             unsafe { (handle(script, "script")?, client.as_ref(), CallOptions::new(options)?) };
         // The handle may be freed while the call is in flight, so the call looks at a copy.

@@ -11,7 +11,8 @@ use super::{Io, Link};
 use crate::core::{Actions, AttemptId, ConnId, Engine, Health, Left, NodeId, Peer, Routes};
 use crate::defect::contain;
 use crate::error::{Error, Result};
-use crate::log::LogLevel;
+use crate::log::Record;
+use crate::meter::Spent;
 use crate::net::address::Address;
 use crate::request::{Request, Shape};
 use crate::resp::Reply;
@@ -41,6 +42,7 @@ impl Doing<'_> {
                     engine.resolved(now, self, conn, found);
                 }
             }
+            Event::Credentials(conn, found) => engine.credentials(now, self, conn, found),
             Event::Connected(conn, number, link) => {
                 if self.table.is_dialing(conn, number) {
                     self.table.open(&link);
@@ -78,6 +80,14 @@ impl Actions<Owner> for Doing<'_> {
         let before = self.table.resolve(conn);
         self.effects.drop.extend(before);
         self.effects.resolve.push((conn, host.to_owned(), port));
+    }
+
+    fn ask_credentials(&mut self, conn: ConnId, node: NodeId, address: &Address) {
+        self.effects.ask.push((conn, node, address.clone()));
+    }
+
+    fn remind(&mut self, at: Instant) {
+        self.effects.remind.push(at);
     }
 
     fn dial(&mut self, conn: ConnId, peer: Peer, address: &Address, facts: &Arc<Facts>) {
@@ -151,6 +161,12 @@ impl Actions<Owner> for Doing<'_> {
         self.io.served.route(routes.filter(|_| !self.shares_several()));
     }
 
+    fn account(&mut self, owner: &mut Owner, spent: Spent, node: Option<Arc<str>>) {
+        if let Some(metered) = owner.metered() {
+            (metered.spent, metered.node) = (spent, node);
+        }
+    }
+
     fn complete(&mut self, owner: Owner, result: Result<Reply>, arrived: Option<Reply>) {
         self.effects.complete.push((owner, result, arrived));
     }
@@ -163,7 +179,7 @@ impl Actions<Owner> for Doing<'_> {
         self.io.take_request(Shape::Single)
     }
 
-    fn log(&mut self, level: LogLevel, text: String) {
-        self.effects.log.push((level, text));
+    fn log(&mut self, record: Record) {
+        self.effects.log.push(record);
     }
 }

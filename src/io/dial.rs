@@ -191,7 +191,7 @@ fn prepare(config: &Config, socket: &OwnedFd) -> io::Result<()> {
 }
 
 fn begin_tls(tls: &Tls, host: &str) -> Result<Box<ClientConnection>> {
-    let connection = ClientConnection::new(Arc::clone(&tls.config), tls.server_name(host)?);
+    let connection = ClientConnection::new(tls.config()?, tls.server_name(host)?);
     let connection = connection
         .map_err(|error| Error::new(Status::Tls, format!("TLS cannot be set up for {host}: {error}")))?;
     Ok(Box::new(connection))

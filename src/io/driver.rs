@@ -107,6 +107,7 @@ impl Io {
             driver.wait();
         }
         self.lookups.end();
+        self.logins.end();
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::dial::Dialing;
 use super::link::{Link, News};
 use super::owner::Owner;
 use super::table::Conn;
-use crate::core::{AttemptId, ConnId, Engine, Peer};
+use crate::core::{AttemptId, ConnId, Engine, NodeId, Peer};
+use crate::credentials::Credentials;
 use crate::error::{Error, Result};
-use crate::log::LogLevel;
+use crate::log::Record;
 use crate::net::address::Address;
 use crate::resp::Reply;
 use crate::session::Facts;
@@ -18,6 +20,7 @@ use crate::session::Facts;
 pub(crate) enum Event {
     OfLink(News),
     Resolved(ConnId, Result<Vec<SocketAddr>>),
+    Credentials(ConnId, Result<Arc<Credentials>>),
     /// With the number of the try.
     Connected(ConnId, u64, Arc<Link>),
     Refused(ConnId, u64, Error),
@@ -39,8 +42,10 @@ pub(crate) struct Effects {
     pub(crate) close: Vec<(Arc<Link>, Error)>,
     pub(crate) dial: Vec<Dial>,
     pub(crate) resolve: Vec<(ConnId, String, u16)>,
+    pub(crate) ask: Vec<(ConnId, NodeId, Address)>,
+    pub(crate) remind: Vec<Instant>,
     pub(crate) complete: Vec<(Owner, Result<Reply>, Option<Reply>)>,
-    pub(crate) log: Vec<(LogLevel, String)>,
+    pub(crate) log: Vec<Record>,
     /// What is only to be dropped.
     pub(crate) drop: Vec<Conn>,
     pub(crate) engine: Option<Box<Engine<Owner>>>,
@@ -75,9 +80,10 @@ impl Effects {
         }
     }
 
-    /// Whether a connection is to be closed or made.
+    /// Whether a connection is to be closed or made, or logs in.
     pub(crate) fn has_connecting(&self) -> bool {
-        !(self.close.is_empty() && self.dial.is_empty() && self.resolve.is_empty())
+        let has_logins = !(self.ask.is_empty() && self.remind.is_empty());
+        has_logins || !(self.close.is_empty() && self.dial.is_empty() && self.resolve.is_empty())
     }
 
     /// Whether there is something that is done last.

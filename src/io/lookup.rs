@@ -3,17 +3,15 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use super::Io;
 use super::events::Event;
+use super::helpers::Helpers;
 use crate::core::ConnId;
 use crate::error::{Error, Result, Status};
 use crate::ffi::lock::Mutex;
 use crate::net::address::Address;
 use crate::net::reason;
-use crate::threads::{self, Place};
 
 /// What a look-up for a connection has come to.
 type Found = (ConnId, Result<Vec<SocketAddr>>);
@@ -22,39 +20,30 @@ type Found = (ConnId, Result<Vec<SocketAddr>>);
 #[derive(Default)]
 pub(super) struct Lookups {
     found: Arc<Mutex<Vec<Found>>>,
-    threads: Mutex<Vec<Thread>>,
-}
-
-struct Thread {
-    handle: JoinHandle<()>,
-    /// It has found what it looked for, and ends by itself.
-    is_ending: Arc<AtomicBool>,
+    helpers: Helpers,
 }
 
 impl Lookups {
     /// Looks up a host: [`Lookups::take_found`] has what was found when the reactor was woken for it.
     pub(super) fn begin(&self, io: &Io, conn: ConnId, host: &str, port: u16) -> Result<()> {
-        self.join_ended();
         let reactor = Arc::downgrade(&io.reactor()?);
-        let (found, is_ending) = (Arc::clone(&self.found), Arc::<AtomicBool>::default());
-        let (its_host, its_end) = (host.to_owned(), Arc::clone(&is_ending));
-        let spawned = threads::spawn("rs_script-dns", move || {
+        let found = Arc::clone(&self.found);
+        let its_host = host.to_owned();
+        let spawned = self.helpers.start("rs_script-dns", move |done| {
             // Nobody listens any more where it has taken too long.
             let result = (its_host.as_str(), port).to_socket_addrs().map(Iterator::collect);
             let result = result.map_err(|error| cannot_find(&its_host, &error));
             found.lock().push((conn, result));
-            its_end.store(true, Ordering::Release);
+            done.set();
             if let Some(reactor) = reactor.upgrade() {
                 reactor.wake();
             }
         });
-        let handle = spawned.map_err(|error| {
+        spawned.map_err(|error| {
             let (address, reason) = (Address::Tcp { host: host.to_owned(), port }, reason(&error));
             let why = format!("cannot connect to {address}: no thread could be started for it: {reason}");
             Error::new(Status::Connect, why)
-        })?;
-        self.threads.lock().push(Thread { handle, is_ending });
-        Ok(())
+        })
     }
 
     /// What has been found since the last time.
@@ -63,24 +52,9 @@ impl Lookups {
         events.extend(found.into_iter().map(|(conn, found)| Event::Resolved(conn, found)));
     }
 
-    fn join_ended(&self) {
-        let ended: Vec<_> = {
-            let mut threads = self.threads.lock();
-            threads.extract_if(.., |thread| thread.is_ending.load(Ordering::Acquire)).collect()
-        };
-        ended.into_iter().for_each(|thread| {
-            threads::join(thread.handle);
-        });
-    }
-
     /// Waits for those that end by themselves, and lets the others go.
     pub(super) fn end(&self) {
-        if threads::place() == Place::Outside {
-            self.join_ended();
-        }
-        for thread in std::mem::take(&mut *self.threads.lock()) {
-            threads::let_go(thread.handle);
-        }
+        self.helpers.end();
     }
 }
 

@@ -10,7 +10,9 @@ pub(crate) mod bench;
 mod dial;
 mod driver;
 mod events;
+mod helpers;
 mod link;
+mod login;
 mod lookup;
 mod owner;
 mod reactor;
@@ -87,6 +89,7 @@ pub(crate) struct Io {
     straight: AtomicU32,
     driver: Mutex<Option<Arc<Driver>>>,
     lookups: lookup::Lookups,
+    logins: login::Logins,
 }
 
 /// What is under the engine's lock.
@@ -134,6 +137,7 @@ impl Io {
             straight: AtomicU32::new(0),
             driver: Mutex::default(),
             lookups: lookup::Lookups::default(),
+            logins: login::Logins::default(),
         })
     }
 
@@ -238,6 +242,19 @@ impl Io {
     pub(crate) fn missed(&self, node: NodeId) {
         let _held = Held::new();
         self.enter(iter::empty(), |engine, doing, now| engine.missed(now, doing, node));
+    }
+
+    /// Does what is due by now.
+    fn tick(&self) {
+        self.enter(iter::empty(), |engine, doing, now| engine.tick(now, doing));
+    }
+
+    /// Takes in what was answered about credentials.
+    fn take_credentials(&self, epoch: u64, events: impl Iterator<Item = Event>) {
+        let _held = Held::new();
+        if self.core.lock().epoch == epoch {
+            self.enter(events, |_, _, _| ());
+        }
     }
 
     /// Ends a submitted call at once; whether it was still under way.

@@ -9,6 +9,7 @@ use crate::core;
 use crate::error::{Error, Result};
 use crate::ffi::fork::Process;
 use crate::ffi::lock::{Condvar, Mutex};
+use crate::meter::Metered;
 use crate::queue::{Queue, Ticket};
 use crate::resp::Reply;
 
@@ -22,11 +23,32 @@ pub(crate) enum Owner {
     Future(Task),
 }
 
+impl Owner {
+    /// The same for a call that is measured.
+    pub(crate) fn measured(mut self, metered: Option<Box<Metered>>) -> Self {
+        match &mut self {
+            Owner::Queued(queued) => queued.metered = metered,
+            Owner::Waiting(waiting) => waiting.metered = metered,
+            Owner::Future(task) => task.metered = metered,
+        }
+        self
+    }
+
+    /// What is measured of its call.
+    pub(crate) fn metered(&mut self) -> Option<&mut Metered> {
+        match self {
+            Owner::Queued(queued) => queued.metered.as_deref_mut(),
+            Owner::Waiting(waiting) => waiting.metered.as_deref_mut(),
+            Owner::Future(task) => task.metered.as_deref_mut(),
+        }
+    }
+}
+
 impl core::Owner for Owner {
     fn key(&self) -> u64 {
         match self {
             Owner::Queued(queued) => queued.ticket.serial(),
-            Owner::Waiting(waiting) => waiting.0.number,
+            Owner::Waiting(waiting) => waiting.waiter.number,
             Owner::Future(task) => task.key(),
         }
     }
@@ -39,11 +61,12 @@ pub(crate) struct Queued {
     /// The server's scripts are flushed by it.
     pub(crate) flushes: bool,
     is_over: bool,
+    metered: Option<Box<Metered>>,
 }
 
 impl Queued {
     pub(crate) fn new(queue: &Queue, ticket: Ticket, flushes: bool) -> Self {
-        Queued { queue: queue.clone(), ticket, flushes, is_over: false }
+        Queued { queue: queue.clone(), ticket, flushes, is_over: false, metered: None }
     }
 
     /// Whether it is this call of this queue.
@@ -71,20 +94,23 @@ impl Drop for Queued {
 }
 
 /// A call that a thread waits for.
-pub(crate) struct Waiting(Arc<Waiter>);
+pub(crate) struct Waiting {
+    waiter: Arc<Waiter>,
+    metered: Option<Box<Metered>>,
+}
 
 impl Waiting {
     /// Ends it; whether its thread is to be woken from its turn.
     pub(crate) fn end(self, end: End) -> bool {
-        self.0.end(end)
+        self.waiter.end(end)
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         // Whoever has ended it before was quicker; and in a child of fork its thread is missing.
-        if self.0.process.is_this() {
-            self.0.end((Err(Error::defect()), None));
+        if self.waiter.process.is_this() {
+            self.waiter.end((Err(Error::defect()), None));
         }
     }
 }
@@ -125,7 +151,7 @@ impl Waiter {
 
     /// The call's side of it.
     pub(crate) fn owner(self: &Arc<Self>) -> Owner {
-        Owner::Waiting(Waiting(Arc::clone(self)))
+        Owner::Waiting(Waiting { waiter: Arc::clone(self), metered: None })
     }
 
     fn end(&self, end: End) -> bool {

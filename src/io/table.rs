@@ -55,6 +55,10 @@ impl Table {
         self.conns.insert(conn, Conn::Resolving)
     }
 
+    pub(crate) fn has(&self, conn: ConnId) -> bool {
+        self.conns.contains_key(&conn)
+    }
+
     pub(crate) fn is_resolving(&self, conn: ConnId) -> bool {
         matches!(self.conns.get(&conn), Some(Conn::Resolving))
     }

@@ -9,6 +9,7 @@ use crate::defect::contain;
 use crate::error::{Error, Result};
 use crate::ffi::fork::Process;
 use crate::ffi::lock::Mutex;
+use crate::meter::Metered;
 use crate::threads;
 
 /// The future's side of a call under way.
@@ -34,7 +35,7 @@ impl Pending {
 
     /// The call's side of it.
     pub(crate) fn owner(self: &Arc<Self>) -> Owner {
-        Owner::Future(Task(Arc::clone(self)))
+        Owner::Future(Task { pending: Arc::clone(self), metered: None })
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -94,29 +95,33 @@ fn wake(waker: Waker) {
 }
 
 /// The call's side.
-pub(crate) struct Task(Arc<Pending>);
+pub(crate) struct Task {
+    pending: Arc<Pending>,
+    /// What is measured of its call.
+    pub(super) metered: Option<Box<Metered>>,
+}
 
 impl Task {
     pub(super) fn end(self, end: End) {
-        self.0.end(end).into_iter().for_each(wake);
+        self.pending.end(end).into_iter().for_each(wake);
     }
 
     pub(super) fn key(&self) -> u64 {
-        self.0.number
+        self.pending.number
     }
 
     pub(super) fn is(&self, pending: &Arc<Pending>) -> bool {
-        Arc::ptr_eq(&self.0, pending)
+        Arc::ptr_eq(&self.pending, pending)
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
         // Whoever has ended it before was quicker; and in a child of fork nobody polls it.
-        if !self.0.process.is_this() {
+        if !self.pending.process.is_this() {
             return;
         }
-        let Some(waker) = self.0.end((Err(Error::defect()), None)) else { return };
+        let Some(waker) = self.pending.end((Err(Error::defect()), None)) else { return };
         // A panic on its way out may have come from under the engine's lock, which what is woken may need.
         let copy = thread::panicking().then(|| waker.clone());
         match copy.and_then(|copy| threads::spawn("rs_script", || wake(copy)).ok()) {

@@ -16,6 +16,7 @@ use super::{Io, Link, never};
 use crate::core::{ConnId, Ended};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
+use crate::meter::Meter;
 use crate::net::reason;
 use crate::resp::Reply;
 
@@ -176,9 +177,7 @@ impl Io {
             contain(|| self.complete(&mut effects.complete));
         }
         if effects.has_rest() {
-            for (level, text) in effects.log.drain(..) {
-                self.config.log.event(level, format_args!("{text}"));
-            }
+            effects.log.drain(..).for_each(|record| self.config.log.event(&record));
             effects.drop.clear();
             if let Some(engine) = effects.engine.take() {
                 contain(|| drop(engine));
@@ -207,6 +206,14 @@ impl Io {
                 events.push(Event::Resolved(conn, Err(error)));
             }
         }
+        for (conn, node, address) in effects.ask.drain(..) {
+            if let Err(error) = self.logins.ask(self, conn, node, &address) {
+                events.push(Event::Credentials(conn, Err(error)));
+            }
+        }
+        for at in effects.remind.drain(..) {
+            self.logins.remind(self, at);
+        }
     }
 
     /// Whether this thread turns the reactor: in a callback, that is.
@@ -227,6 +234,9 @@ impl Io {
     fn complete(&self, ended: &mut Vec<(Owner, Result<Reply>, Option<Reply>)>) {
         if ended.iter().any(|(owner, ..)| matches!(owner, Owner::Queued(queued) if queued.flushes)) {
             self.forget_scripts();
+        }
+        if let Some(meter) = &self.config.meter {
+            note_ends(meter, ended);
         }
         let mut ended = ended.drain(..);
         while let Some((owner, ..)) = ended.as_slice().first() {
@@ -312,5 +322,16 @@ impl Io {
             core.timer = core.timer.map(|_| next);
             core.timer.map(|next| next.unwrap_or_else(never))
         });
+    }
+}
+
+/// Has the meter note calls that have ended. It is told before their owners are.
+#[inline(never)]
+fn note_ends(meter: &Meter, ended: &mut [(Owner, Result<Reply>, Option<Reply>)]) {
+    let Some(_pass) = meter.pass() else { return };
+    for (owner, result, arrived) in ended {
+        if let Some(metered) = owner.metered() {
+            meter.note(metered, result, arrived.as_ref());
+        }
     }
 }

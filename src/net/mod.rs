@@ -5,6 +5,7 @@
 
 pub(crate) mod address;
 pub(crate) mod cipher;
+pub(crate) mod pem;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod tls;

@@ -157,6 +157,8 @@ pub(crate) struct Payload {
     pub(crate) root: usize,
     /// What is known of the errors among a pipeline's replies, in the order of the tape.
     pub(crate) notes: Vec<Note>,
+    /// Bytes of whole replies in it, as they came.
+    pub(crate) received: usize,
     /// Where the elements of each aggregate start: made when first asked for, so that any element is found at once.
     elements: OnceLock<ElementIndex>,
     /// Held by the thread that makes it. Nobody waits for that: in a child of fork it may be missing.
@@ -198,6 +200,7 @@ impl Payload {
     /// Puts the header in place; the first reply decoded after it is the root.
     pub(crate) fn start(&mut self) {
         self.clear();
+        self.received = 0;
         self.tape.push(Entry { value: 0, len: 0, span: 1, index: 0, kind: Kind::Header });
         self.root = 1;
     }
@@ -223,6 +226,7 @@ impl Payload {
         self.bytes.extend_from_slice(&other.bytes);
         self.notes.clone_from(&other.notes);
         self.root = other.root;
+        self.received = other.received;
         Ok(())
     }
 
@@ -282,6 +286,29 @@ impl Payload {
         let index = place(self.tape.len());
         let value = self.add_text(text)?;
         self.tape.push(Entry { value, len: place(text.len()), span: 1, index, kind });
+        Ok(())
+    }
+
+    /// Appends an aggregate of this side's own: what is appended up to [`Payload::close`] is in it.
+    pub(crate) fn open(&mut self, kind: Kind) -> Result<usize, NoMemory> {
+        make_room(&mut self.tape, 1)?;
+        let at = self.tape.len();
+        self.tape.push(Entry { value: 0, len: 0, span: 1, index: place(at), kind });
+        Ok(at)
+    }
+
+    /// Ends the aggregate at this place, of so many elements; of a map, keys and values.
+    pub(crate) fn close(&mut self, at: usize, len: usize) {
+        self.tape[at].span = place(self.tape.len() - at);
+        self.tape[at].len = place(len);
+    }
+
+    /// Appends a number of this side's own; the largest there is, if it is larger.
+    pub(crate) fn append_integer(&mut self, value: u64) -> Result<(), NoMemory> {
+        make_room(&mut self.tape, 1)?;
+        let index = place(self.tape.len());
+        let value = value.min(i64::MAX.unsigned_abs());
+        self.tape.push(Entry { value, len: 0, span: 1, index, kind: Kind::Integer });
         Ok(())
     }
 

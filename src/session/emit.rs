@@ -62,11 +62,13 @@ impl<T> Session<T> {
     fn emit_rare(&mut self, key: usize, form: Form) {
         let item = self.calls[key].request.items[0];
         let teaches = item.script.is_some_and(|script| form.is_by_body() || !self.load(key, script as usize));
+        let before = self.outbox.position();
         self.announce(key);
         let at = self.outbox.position();
         let call = &mut self.calls[key];
         (call.form, call.teaches, call.position) = (form, teaches, at);
         let request = &mut *call.request;
+        request.extra -= length(0, request.wire.len() as u64);
         if item.script.is_none() || form == request.encoded_form(0) {
             let all = 0..request.wire.len();
             self.outbox.append_wire(&mut request.wire, all);
@@ -76,6 +78,7 @@ impl<T> Session<T> {
             }
             self.outbox.append(|out| request.rewrite(0, form, out));
         }
+        call.request.extra += length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Items { left: 1, at } });
     }
 
@@ -124,9 +127,15 @@ impl<T> Session<T> {
             return false;
         }
         // Entered before the reply: what is queued later stands behind this LOAD in the stream.
-        self.known.insert(script.sha(), self.outbox.position(), Source::Load);
+        let at = self.outbox.position();
+        self.known.insert(script.sha(), at, Source::Load);
         self.counters.script_loads += 1;
+        if let Some(figures) = self.facts.figures() {
+            figures.note_load(script);
+        }
         self.outbox.append(|out| out.command(&[b"SCRIPT", b"LOAD", script.source()]));
+        let extra = length(at, self.outbox.position());
+        self.calls[key].request.extra += extra;
         self.expected.push_back(Expected { call: key, what: What::Load { script: index } });
         true
     }
@@ -231,7 +240,10 @@ impl<T> Session<T> {
             if !form.is_read_only() {
                 request.note_unenforced(index);
             }
+            let before = self.outbox.position();
             self.outbox.append(|out| request.rewrite(index, form, out));
+            request.extra += length(before, self.outbox.position());
+            request.extra -= length(request.start_of(index) as u64, item.end as u64);
             call.rare().rewritten.push((index, form));
         }
     }
@@ -285,6 +297,7 @@ impl<T> Session<T> {
 
     /// Queues MULTI, the scripts, the items and EXEC.
     pub(super) fn emit_transaction(&mut self, key: usize) {
+        let before = self.outbox.position();
         // It holds from before MULTI up to EXEC.
         self.announce(key);
         let load_refused = self.facts.load_refused.load(Ordering::Relaxed);
@@ -309,6 +322,9 @@ impl<T> Session<T> {
             ((0..scripts.len()).filter(|index| !trusted(index)).collect::<Vec<_>>(), Vec::new())
         };
         for &index in &loads {
+            if let Some(figures) = self.facts.figures() {
+                figures.note_load(&scripts[index]);
+            }
             self.outbox.append(|out| out.command(&[b"SCRIPT", b"LOAD", scripts[index].source()]));
         }
         self.counters.script_loads += loads.len() as u64;
@@ -321,11 +337,19 @@ impl<T> Session<T> {
         rare.singly.clear();
         rare.singly_texts.clear();
         rare.rewritten.clear();
+        // All that is sent of it: see `Request::size_sent`.
+        let extra = self.calls[key].request.extra;
         self.append_items(key, 0..count, by_body);
         self.outbox.append(|out| out.command(&[b"EXEC"]));
+        self.calls[key].request.extra = extra + length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Queued { left } });
         self.expected.push_back(Expected { call: key, what: What::Exec });
     }
+}
+
+/// How many bytes there are between two places in the stream.
+pub(super) fn length(from: u64, to: u64) -> i64 {
+    i64::try_from(to - from).unwrap_or(i64::MAX)
 }
 
 impl<T> Call<T> {

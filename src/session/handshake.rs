@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::config::{Config, Protocol};
+use crate::credentials::Credentials;
 use crate::error::{Error, Result, Status, kept};
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, ReplyRef};
@@ -54,6 +55,8 @@ pub(crate) struct Handshake {
     config: Arc<Config>,
     facts: Arc<Facts>,
     purpose: Purpose,
+    /// In place of the configuration's user and password.
+    given: Option<Arc<Credentials>>,
     steps: Vec<Step>,
     /// The client's refusals of MULTI when the first round was made.
     multi_refusals: u64,
@@ -62,9 +65,21 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    pub(crate) fn new(config: Arc<Config>, facts: Arc<Facts>, purpose: Purpose) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        facts: Arc<Facts>,
+        purpose: Purpose,
+        given: Option<Arc<Credentials>>,
+    ) -> Self {
         let multi_refusals = facts.multi_refusals();
-        Handshake { config, facts, purpose, steps: Vec::new(), multi_refusals, refused_hello: None }
+        Handshake { config, facts, purpose, given, steps: Vec::new(), multi_refusals, refused_hello: None }
+    }
+
+    fn login(&self) -> Option<(Option<&str>, &[u8])> {
+        match &self.given {
+            Some(given) => Some((given.user(), given.password().expose())),
+            None => Some((self.config.username.as_deref(), self.config.password.as_ref()?.expose())),
+        }
     }
 
     /// The first round. RESP2 is what a server speaks that is not told otherwise.
@@ -88,14 +103,15 @@ impl Handshake {
     fn say(&mut self, hello: bool) -> Box<Request> {
         let mut request = Box::<Request>::default();
         request.reset(Shape::Pipeline);
-        self.steps.clear();
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.clear();
         let mut step = |step: Step, words: &[&[u8]]| {
-            self.steps.push(step);
+            steps.push(step);
             request.say(words);
         };
         let config = &*self.config;
-        let password = config.password.as_ref().map(|password| password.expose());
-        let user = config.username.as_deref().map(str::as_bytes);
+        let (user, password) = self.login().unzip();
+        let user = user.flatten().map(str::as_bytes);
         match (hello, password) {
             (true, Some(password)) => {
                 step(Step::Hello, &[b"HELLO", b"3", b"AUTH", user.unwrap_or(b"default"), password]);
@@ -131,9 +147,10 @@ impl Handshake {
         }
         if request.items.is_empty() {
             // It has to be seen that there is a server, and that it asks for no password.
-            self.steps.push(Step::Ping);
+            steps.push(Step::Ping);
             request.say(&[b"PING"]);
         }
+        self.steps = steps;
         request
     }
 
@@ -147,11 +164,12 @@ impl Handshake {
                     self.facts.has_hello.store(true, Ordering::Relaxed);
                     self.learn_version(reply);
                 }
-                (Step::Hello, Some(text)) if !is_about_login(text, self.config.password.is_some()) => {
+                (Step::Hello, Some(text)) if !is_about_login(text, self.login().is_some()) => {
                     if let Verdict::Loading | Verdict::Busy = verdict::judge(text) {
                         return Err(refused(Step::Hello, text));
                     }
                     if self.config.protocol == Protocol::Resp3 {
+                        let text = verdict::without_arguments(text);
                         return Err(Error::server(Status::NotSupported, text, true)
                             .context("the server does not speak RESP 3"));
                     }
@@ -159,7 +177,7 @@ impl Handshake {
                         // Older than HELLO is older than EVALSHA_RO.
                         self.facts.no_read_only.store(true, Ordering::Relaxed);
                     }
-                    self.refused_hello = Some(kept(text).to_vec());
+                    self.refused_hello = Some(kept(verdict::without_arguments(text)).to_vec());
                     return Ok(Next::Say(self.say(false)));
                 }
                 // Without HELLO it may be the first to say so.
@@ -208,6 +226,8 @@ fn is_about_login(text: &[u8], has_password: bool) -> bool {
 }
 
 fn refused(step: Step, text: &[u8]) -> Error {
+    // Those that the server quotes are the password, too.
+    let text = verdict::without_arguments(text);
     if let verdict @ (Verdict::Loading | Verdict::Busy) = verdict::judge(text) {
         return verdict::error(verdict, text);
     }

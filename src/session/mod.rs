@@ -31,6 +31,7 @@ use crate::ffi::lock::Mutex;
 use slab::Slab;
 
 use crate::error::{Error, Result, Status};
+use crate::figures::Figures;
 use crate::request::{Form, Request, Shape};
 use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Pool, Refusal, make_room};
 use crate::script::Sha;
@@ -69,11 +70,27 @@ pub(crate) struct Facts {
 pub(crate) struct Compiled {
     /// The scripts that have compiled: only those may enter a MULTI, where a failure would not stop the others.
     scripts: Mutex<Known>,
+    /// The figures of the client's scripts, where they are wanted.
+    figures: Option<Arc<Figures>>,
     /// How often MULTI was refused in a transaction, whose commands ran singly then. Proofs from before count no more, on any connection.
     multi_refusals: AtomicU64,
 }
 
+impl Compiled {
+    pub(crate) fn new(figures: Option<Arc<Figures>>) -> Self {
+        Compiled { figures, ..Compiled::default() }
+    }
+
+    pub(crate) fn figures(&self) -> Option<&Figures> {
+        self.figures.as_deref()
+    }
+}
+
 impl Facts {
+    fn figures(&self) -> Option<&Figures> {
+        self.compiled.figures()
+    }
+
     pub(crate) fn new(compiled: Arc<Compiled>, number: u64, expects_hello: bool) -> Self {
         Facts {
             number,
@@ -398,6 +415,11 @@ impl<T> Session<T> {
         (arrived, call.position != NOT_QUEUED)
     }
 
+    /// The request of the call that is known by this key.
+    pub(crate) fn request(&self, key: usize) -> Option<&Request> {
+        self.calls.get(key).map(|call| &*call.request)
+    }
+
     /// Whose call is known by this key, if anybody still wants it.
     pub(crate) fn tag(&self, key: usize) -> Option<&T> {
         self.calls.get(key)?.tag.as_ref()
@@ -651,7 +673,7 @@ impl<T> Session<T> {
     #[inline]
     fn decode_replies(&mut self, key: usize, mut left: u32) -> std::result::Result<Decoded, Refusal> {
         let call = &mut self.calls[key];
-        let Payload { tape, bytes, .. } = &mut *call.payload;
+        let Payload { tape, bytes, received, .. } = &mut *call.payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
         let looks_at_errors = call.request.shape != Shape::Single;
         let (mut whole, mut last) = (call.whole, call.last);
@@ -663,9 +685,9 @@ impl<T> Session<T> {
             let _ = make_room(tape, likely.saturating_sub(tape.len()).max(left as usize));
         }
         let max_bytes = self.limits.max_bytes;
-        let (received, at, reply) = self.inbox.decodable_replies();
+        let (bytes, at, reply) = self.inbox.decodable_replies();
         let mut reply_at = *reply;
-        let decoded = self.decoder.decode_while(received, at, shift, tape, |tape, end| {
+        let decoded = self.decoder.decode_while(bytes, at, shift, tape, |tape, end| {
             if end - reply_at > max_bytes {
                 return Err(TOO_LONG);
             }
@@ -674,6 +696,7 @@ impl<T> Session<T> {
             left -= 1;
             Ok(left > 0 && !(looks_at_errors && tape[last].kind == Kind::Error))
         });
+        *received += reply_at - *reply;
         *reply = reply_at;
         (call.whole, call.last) = (whole, last);
         call.answered += (before - left) as usize;
@@ -687,11 +710,18 @@ impl<T> Session<T> {
     }
 
     fn decode_exec(&mut self, key: usize) -> std::result::Result<Decoded, Refusal> {
-        let Payload { tape, bytes, .. } = &mut *self.calls[key].payload;
+        let Payload { tape, bytes, received: whole, .. } = &mut *self.calls[key].payload;
         let shift = bytes.len().wrapping_sub(self.inbox.start());
         let (received, at) = self.inbox.decodable();
         let decoded = self.decoder.decode(received, at, shift, tape)?;
-        self.end_whole(decoded)
+        if decoded == Decoded::Reply {
+            let length = self.inbox.end_reply();
+            *whole += length;
+            if length > self.limits.max_bytes {
+                return Err(TOO_LONG);
+            }
+        }
+        Ok(decoded)
     }
 
     fn decode_unseen(&mut self) -> std::result::Result<Decoded, Refusal> {

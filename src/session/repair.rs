@@ -163,7 +163,11 @@ impl<T> Session<T> {
         if call.repeats > REPEATS_MAX {
             return self.give_up(key);
         }
-        self.counters.noscript_repairs += u64::from(!call.teaches && call.tag.is_some());
+        let is_repair = !call.teaches && call.tag.is_some();
+        self.counters.noscript_repairs += u64::from(is_repair);
+        if let Some(figures) = self.facts.figures().filter(|_| is_repair) {
+            figures.note_repair(&call.request.scripts[0]);
+        }
         self.send_again(key);
     }
 
@@ -189,7 +193,9 @@ impl<T> Session<T> {
     }
 
     fn send_again(&mut self, key: usize) {
-        if self.calls[key].tag.is_some() {
+        let call = &mut self.calls[key];
+        if call.tag.is_some() {
+            call.request.extra += i64::try_from(call.request.wire.len()).unwrap_or(i64::MAX);
             self.emit(key);
         } else {
             self.refuse(key, caller_has_left());
@@ -323,6 +329,12 @@ impl<T> Session<T> {
         rare.again = again;
         rare.again_queued = 0;
         self.counters.noscript_repairs += 1;
+        if let Some(figures) = self.facts.figures() {
+            let super::Call { request, rare, .. } = &self.calls[key];
+            let again = rare.iter().flat_map(|rare| &rare.again);
+            let scripts = again.filter_map(|&item| request.items[item].script);
+            scripts.for_each(|script| figures.note_repair(&request.scripts[script as usize]));
+        }
         self.emit_repair(key);
         self.emit_repair(key);
     }
@@ -357,6 +369,11 @@ impl<T> Session<T> {
             .iter()
             .map(|&item| self.form(true, self.calls[key].request.items[item].read_only && enforced))
             .collect();
+        let request = &mut self.calls[key].request;
+        for &item in &part {
+            request.extra +=
+                super::emit::length(request.start_of(item) as u64, request.items[item].end as u64);
+        }
         for (&item, form) in part.iter().zip(&forms) {
             if let Some(script) = self.calls[key].request.items[item].script.filter(|_| !form.is_by_body()) {
                 self.load(key, script as usize);

@@ -313,6 +313,13 @@ pub(crate) fn judge_load(text: &[u8]) -> LoadVerdict {
     }
 }
 
+/// A server's text about a command that it does not know, without the arguments that it quotes: `ERR unknown command 'AUTH', with args beginning with:
+/// 'hunter2'`.
+pub(crate) fn without_arguments(text: &[u8]) -> &[u8] {
+    let quotes: &[u8] = b", with args beginning with";
+    &text[..memchr::memmem::find(text, quotes).unwrap_or(text.len())]
+}
+
 /// The error of a call whose top-level reply is the error `text`. Only in a script call can it be the script's own.
 pub(crate) fn error(verdict: Verdict, text: &[u8]) -> Error {
     match verdict {

@@ -26,6 +26,7 @@ use fastrand::Rng;
 
 use crate::config::{Config, Options, Protocol};
 use crate::core::{Call, ConnId, Ended, Engine, Owner, Resumed, Work};
+use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Status};
 use crate::resp::{Pool, Reply};
 use crate::script::Script;
@@ -133,6 +134,10 @@ impl World {
         let shared = if traits.sharing { rng.usize(2..5) } else { 1 };
         options.shared_connections(shared).expect("valid");
         options.protocol(if traits.pushes { Protocol::Auto } else { Protocol::Resp2 });
+        // No draw of its own, so that histories stay what they were.
+        if max_waiting == 3 {
+            options.credentials_later(drop);
+        }
         let config = Config::new(&fleet.url(), &options).expect("a URL");
         let pool = Arc::new(Pool::default());
         let hosts = fleet.servers.iter().map(|server| server.address.to_string()).collect();
@@ -222,6 +227,11 @@ impl World {
                 None => {}
             }
         }
+        if let Some(conn) = network.asked.pop_front() {
+            let user = if self.traits.faults && self.rng.u8(..20) == 0 { "other" } else { "app" };
+            let given = Credentials::new("p").username(user).lifetime(Duration::from_secs(1));
+            engine.credentials(now, network, conn, Ok(Arc::new(given)));
+        }
         let count = network.conns.len();
         if count > 0
             && let Some(&conn) = network.conns.keys().nth(self.rng.usize(..count))
@@ -259,6 +269,7 @@ impl World {
     /// Takes the ends of calls.
     fn collect(&mut self) {
         for place in 0..self.clients.len() {
+            self.clients[place].network.rest();
             for (number, result, arrived) in std::mem::take(&mut self.clients[place].network.completed) {
                 self.complete(usize::try_from(number).expect("a number of a call"), result, arrived);
             }
@@ -320,8 +331,10 @@ impl World {
         }
         self.expire_plain();
         // What is told may be due at once.
-        let mut is_due = true;
+        let (mut is_due, mut rounds) = (true, 0);
         while is_due {
+            rounds += 1;
+            assert!(rounds < 1_000, "seed {}: what is due at one time has no end", self.seed);
             for client in &mut self.clients {
                 client.engine.tick(self.now, &mut client.network);
             }

@@ -1,6 +1,7 @@
 //! A model of what lies between the client and the servers: connections that are slow, cut, silent or refused; and
 //! [`Actions`] on them.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use super::fleet::{Fleet, Peer as ServerSide};
 use super::trace;
 use crate::core::{Actions, AttemptId, ConnId, Ended, Health, Left, NodeId, Peer, Routes};
 use crate::error::{Error, Reason, Result, Status};
-use crate::log::LogLevel;
+use crate::log::Record;
 use crate::net::address::Address;
 use crate::request::{Request, Shape};
 use crate::resp::{Limits, Pool, Reply};
@@ -66,6 +67,8 @@ pub(super) struct Network {
     pub(super) routes: Option<Arc<Routes>>,
     /// In the order of each connection; between connections there is none.
     news: VecDeque<(ConnId, News)>,
+    /// Connections that wait for credentials.
+    pub(super) asked: VecDeque<ConnId>,
     /// Calls that are over: number, how, and what arrived.
     pub(super) completed: Vec<(u64, Result<Reply>, Option<Reply>)>,
     pool: Arc<Pool>,
@@ -77,6 +80,8 @@ pub(super) struct Network {
     pub(super) had_trouble: bool,
     pub(super) faults: Vec<String>,
     pub(super) opened: u64,
+    /// What the engine has wanted since it was entered last.
+    wanted: Cell<u32>,
 }
 
 const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_depth: 16 };
@@ -99,6 +104,7 @@ impl Network {
             served: HashMap::new(),
             routes: None,
             news: VecDeque::new(),
+            asked: VecDeque::new(),
             completed: Vec::new(),
             pool,
             silence_timeout: Duration::from_millis(500),
@@ -107,6 +113,7 @@ impl Network {
             had_trouble: false,
             faults: Vec::new(),
             opened: 0,
+            wanted: Cell::new(0),
         }
     }
 
@@ -116,6 +123,17 @@ impl Network {
         let conn = self.news.get(place)?.0;
         let first = self.news.iter().position(|(other, _)| *other == conn)?;
         self.news.remove(first)
+    }
+
+    /// The engine has been left.
+    pub(super) fn rest(&mut self) {
+        self.wanted.set(0);
+    }
+
+    /// The engine wants something: it must be content in the end.
+    fn want(&self) {
+        self.wanted.set(self.wanted.get() + 1);
+        assert!(self.wanted.get() < 100_000, "the engine does not come to rest");
     }
 
     /// Whether an attempt has ended and the engine does not know yet.
@@ -359,6 +377,12 @@ impl Network {
 }
 
 impl Actions<u64> for Network {
+    fn ask_credentials(&mut self, conn: ConnId, _: NodeId, _: &Address) {
+        self.asked.push_back(conn);
+    }
+
+    fn remind(&mut self, _: Instant) {}
+
     fn resolve(&mut self, conn: ConnId, _host: &str, _port: u16) {
         self.enter(conn, Stage::Resolving, None, &Arc::new(Facts::new(Arc::default(), 0, false)));
     }
@@ -378,6 +402,7 @@ impl Actions<u64> for Network {
         request: Box<Request>,
         _now: Instant,
     ) -> std::result::Result<usize, Box<Request>> {
+        self.want();
         self.put(conn, Tag::Attempt(attempt), request)
     }
 
@@ -393,6 +418,7 @@ impl Actions<u64> for Network {
     }
 
     fn is_suspect(&self, conn: ConnId) -> bool {
+        self.want();
         self.conns.get(&conn).is_some_and(|conn| conn.missed)
     }
 
@@ -437,10 +463,11 @@ impl Actions<u64> for Network {
     fn keep(&mut self, _request: Box<Request>) {}
 
     fn take_request(&mut self) -> Box<Request> {
+        self.want();
         Box::default()
     }
 
-    fn log(&mut self, _level: LogLevel, _text: String) {}
+    fn log(&mut self, _: Record) {}
 }
 
 impl Network {

@@ -202,7 +202,7 @@ static void all_primaries(void) {
     rs_reply_free(reply);
 
     const char *const flush[] = {"FLUSHALL"};
-    CHECK_FAILS(RS_ERR_NO_ROUTE, "RS_ROUTE_KEY", rs_client_command(client, 1, flush, NULL, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_NO_ROUTE, "name a route", rs_client_command(client, 1, flush, NULL, NULL, NULL, &err));
     do_command(all, "FLUSHALL", NULL);
     reply = command(all, "DBSIZE", NULL);
     for (size_t i = 1; i < 2 * CLUSTER_NODES; i += 2) CHECK_INT(rs_reply_integer(rs_reply_element(reply, i)), 0);

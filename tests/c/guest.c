@@ -71,8 +71,8 @@ static void look_at_signals(void) {
 
 static pthread_t host;
 
-static void look_from_the_log(void *context, int32_t level, const char *message, size_t len) {
-    (void)context, (void)level, (void)message, (void)len;
+static void look_from_the_log(void *context, const rs_event *event) {
+    (void)context, (void)event;
     if (!pthread_equal(pthread_self(), host)) look_at_signals();
 }
 
@@ -138,9 +138,9 @@ typedef struct {
     rs_client *to_free;
 } listener;
 
-static void hear(void *context, int32_t level, const char *message, size_t len) {
+static void hear(void *context, const rs_event *event) {
     listener *l = context;
-    (void)level, (void)message, (void)len;
+    (void)event;
     CHECK(!l->over);
     l->told++;
     if (l->to_free != NULL) {

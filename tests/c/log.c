@@ -5,19 +5,25 @@
 typedef struct {
     int freed;
     int messages;
-    int32_t level;
-    char last[256];
+    int32_t level, kind, status, reason;
+    char last[256], node[64];
 } listener;
 
 static server *redis;
 
-static void hear(void *context, int32_t level, const char *message, size_t len) {
+static void hear(void *context, const rs_event *event) {
     listener *l = context;
     CHECK_INT(l->freed, 0);
-    CHECK_INT(strlen(message), len);
+    CHECK_INT(event->size, sizeof *event);
+    CHECK_INT(strlen(event->message), event->message_len);
+    CHECK_INT(strlen(event->node), event->node_len);
     l->messages++;
-    l->level = level;
-    snprintf(l->last, sizeof l->last, "%s", message);
+    l->level = event->level;
+    l->kind = event->kind;
+    l->status = event->status;
+    l->reason = event->reason;
+    snprintf(l->last, sizeof l->last, "%s", event->message);
+    snprintf(l->node, sizeof l->node, "%s", event->node);
 }
 
 static void forget(void *context) { ((listener *)context)->freed++; }
@@ -31,6 +37,8 @@ static void is_told_and_freed_with_the_last_client(void) {
     CHECK(l.messages > 0);
     CHECK_INT(l.level, RS_LOG_LEVEL_INFO);
     CHECK_HOLDS(l.last, "connected");
+    CHECK(l.kind == RS_EVENT_CONNECTED && l.status == RS_OK && l.reason == 0);
+    CHECK_TEXT(l.node, server_url(redis) + strlen("unix://"));
     CHECK_OK(rs_client_open(server_url(redis), options, &other, &err));
     rs_options_free(options);
     CHECK_INT(l.freed, 0);
@@ -52,6 +60,8 @@ static void failures_and_no_secrets(void) {
     CHECK_FAILS(RS_ERR_AUTH, "", rs_client_open(url, options, &client, &err));
     CHECK(l.messages > 0);
     CHECK_INT(l.level, RS_LOG_LEVEL_ERROR);
+    CHECK(l.kind == RS_EVENT_AUTH_FAILED && l.status == RS_ERR_AUTH && l.reason == RS_REASON_SERVER);
+    CHECK_TEXT(l.node, server_tcp_url(redis) + strlen("redis://"));
     CHECK(strstr(l.last, "tell-nobody") == NULL);
     rs_options_free(options);
     CHECK_INT(l.freed, 1);

@@ -305,6 +305,11 @@ static void setters(void) {
     SETTER(rs_options_set_tls_client_cert, "options", NULL, "c", "k");
     SETTER(rs_options_set_tls_client_cert, "cert_path", options, NULL, "k");
     SETTER(rs_options_set_tls_client_cert, "key_path", options, "c", NULL);
+    SETTER(rs_options_set_tls_ca_pem, "options", NULL, "p", 1);
+    SETTER(rs_options_set_tls_ca_pem, "pem", options, NULL, 1);
+    SETTER(rs_options_set_tls_client_cert_pem, "options", NULL, "c", 1, "k", 1);
+    SETTER(rs_options_set_tls_client_cert_pem, "cert", options, NULL, 1, "k", 1);
+    SETTER(rs_options_set_tls_client_cert_pem, "key", options, "c", 1, NULL, 1);
     SETTER(rs_options_set_tls_server_name, "options", NULL, "n");
     SETTER(rs_options_set_tls_server_name, "name", options, NULL);
     SETTER(rs_options_set_tls_insecure_skip_verify, "options", NULL, false);
@@ -327,6 +332,9 @@ static void setters(void) {
     SETTER(rs_options_set_sentinel_username, "username", options, NULL);
     SETTER(rs_options_set_sentinel_password, "options", NULL, "p", 1);
     SETTER(rs_options_set_sentinel_password, "password", options, NULL, 1);
+    SETTER(rs_options_set_credentials, "options", NULL, NULL, NULL, NULL);
+    SETTER(rs_options_set_call_hook, "options", NULL, NULL, NULL, NULL);
+    SETTER(rs_options_set_script_stats, "options", NULL, 1);
     SETTER(rs_options_set_log, "options", NULL, NULL, NULL, NULL);
 #undef SETTER
     rs_options_free(NULL);
@@ -374,6 +382,26 @@ static void stats(void) {
     CHECK(values[0] == 0 && values[1] == 0);
     CHECK_INT(rs_client_stats(client, NULL, 5), RS_STAT_COUNT);
     CHECK_INT(rs_client_stats(NULL, NULL, 0), 0);
+    rs_reply *reply = STALE;
+#define CALL(err) rs_client_script_stats(NULL, &reply, err)
+    REFUSES("client", CALL);
+#undef CALL
+    CHECK_NULL(reply);
+#define CALL(err) rs_client_script_stats(client, NULL, err)
+    REFUSES("reply", CALL);
+#undef CALL
+}
+
+static void credentials(void) {
+#define CALL(err) rs_client_reauthenticate(NULL, err)
+    REFUSES("client", CALL);
+#undef CALL
+#define CALL(err) rs_credentials_answer(NULL, NULL, "p", 1, 0, err)
+    REFUSES("request", CALL);
+#undef CALL
+    CHECK_TEXT(rs_credentials_node(NULL), "");
+    rs_credentials_refuse(NULL, "no vault");
+    rs_credentials_refuse(NULL, NULL);
 }
 
 static void ignore(void *context, const rs_completion *completion) {
@@ -559,6 +587,7 @@ int main(void) {
     RUN(errors);
     RUN(replies);
     RUN(stats);
+    RUN(credentials);
     rs_reply_free(reply);
     rs_options_free(options);
     rs_script_free(script);

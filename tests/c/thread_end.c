@@ -162,9 +162,20 @@ static void callback(void *context, const rs_completion *completion) {
     pthread_testcancel();
 }
 
-static void log_callback(void *context, int32_t level, const char *message, size_t len) {
-    (void)context, (void)level, (void)message, (void)len;
+static void log_callback(void *context, const rs_event *event) {
+    (void)context, (void)event;
     pthread_testcancel();
+}
+
+static void call_callback(void *context, const rs_call_event *event) {
+    (void)context, (void)event;
+    pthread_testcancel();
+}
+
+static void credentials_callback(void *context, rs_credentials_request *request) {
+    (void)context;
+    pthread_testcancel();
+    rs_credentials_answer(request, NULL, "", 0, 0, NULL);
 }
 
 static void free_callback(void *context) {
@@ -179,8 +190,11 @@ static void callbacks_pending(void) {
     rs_queue *queue = NULL;
     size_t count = 0;
     CHECK_OK(rs_options_set_log(options, log_callback, NULL, free_callback, &err));
+    CHECK_OK(rs_options_set_call_hook(options, call_callback, NULL, free_callback, &err));
+    CHECK_OK(rs_options_set_credentials(options, credentials_callback, NULL, free_callback, &err));
     cancel_this_thread();
     CHECK_OK(rs_client_open(url, options, &logged, &err));
+    CHECK_OK(rs_client_command(logged, 1, ping, NULL, NULL, NULL, &err));
     CHECK_OK(rs_queue_new(1, 0, &queue, &err));
     CHECK_OK(rs_client_submit(logged, 1, ping, NULL, NULL, queue, 1, &err));
     CHECK_OK(rs_queue_dispatch(queue, 1, 60000, callback, NULL, &count, &err));

@@ -77,7 +77,7 @@ static bool stays_after(void (*body)(void)) {
     return again != NULL;
 }
 
-static rs_client *open_lazily(const char *where, void (*log)(void *, int32_t, const char *, size_t)) {
+static rs_client *open_lazily(const char *where, rs_log_fn log) {
     rs_options *options = lib.rs_options_new();
     rs_client *client = NULL;
     CHECK_INT(lib.rs_options_set_lazy_connect(options, true, NULL), RS_OK);
@@ -151,8 +151,8 @@ static void with_a_look_up_that_hangs(void) {
 
 static rs_client *to_free;
 
-static void free_in_the_log(void *context, int32_t level, const char *message, size_t len) {
-    (void)context, (void)level, (void)message, (void)len;
+static void free_in_the_log(void *context, const rs_event *event) {
+    (void)context, (void)event;
     lib.rs_client_free(to_free);
 }
 

@@ -248,7 +248,7 @@ static void throwing_to_nobody() {
     });
     dies([] {
         rs::Options options;
-        options.log([](std::int32_t, std::string_view) { throw 1; });
+        options.log([](const rs::Event &) { throw 1; });
         rs::Client client(server_url(redis), options);
         client.command({"PING"});
     });

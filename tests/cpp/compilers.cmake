@@ -61,6 +61,8 @@ foreach(compiler ${refusing})
         continue() # GCC has nothing to know it by
       endif()
       set(strict -Wno-unused -Werror=dangling -Werror=return-stack-address)
+    elseif(NOT compiler STREQUAL "own")
+      continue() # what one compiler refuses by the language's rules the other does too
     endif()
     add_test(NAME cpp.refused.${compiler}.${case} COMMAND ${compile} ${strict} -D${case})
     set_tests_properties(cpp.refused.${compiler}.${case} PROPERTIES

@@ -127,7 +127,7 @@ void later(rs::Dispatcher &dispatcher, rs::Script &script, rs::Client &client, r
 void settings(rs::Options &options);
 void settings(rs::Options &options) {
     options.connect_timeout(1s).call_timeout(1s).silence_timeout(5ms).keepalive(1min).reconnect_backoff(1ms, 1s);
-    options.log([](std::int32_t, std::string_view) {});
+    options.log([](const rs::Event &) {});
     if (options.error()) (void)options.error()->what();
 }
 

@@ -332,8 +332,9 @@ static void a_pipeline_that_breaks_half_way() {
 static void options_and_log() {
     struct Listener {
         std::shared_ptr<int> messages;
-        void operator()(std::int32_t level, std::string_view message) {
-            if (level == RS_LOG_LEVEL_INFO && !message.empty()) ++*messages;
+        void operator()(const rs::Event &event) {
+            if (event.kind != RS_EVENT_CONNECTED || !event.node || event.status != RS_OK) return;
+            if (event.level == RS_LOG_LEVEL_INFO && !event.message.empty()) ++*messages;
         }
     };
     auto messages = std::make_shared<int>(0);
@@ -368,9 +369,54 @@ static void options_and_log() {
     // The rest cannot be seen from here: they only must hand on what they were given.
     rs::Options tls;
     tls.username("u").password(std::string_view("p\0q", 3)).tls_ca_file("/none").tls_client_cert("/none", "/none");
+    tls.tls_ca_pem("none").tls_client_cert_pem("none", "none");
     tls.tls_server_name("example.org").tls_insecure_skip_verify(false);
     CHECK(!tls.error());
     CHECK(rs::Client::try_open("rediss://127.0.0.1", tls).error().status() != RS_OK);
+}
+
+static void calls_and_figures() {
+    std::vector<std::string> told;
+    rs::Options options;
+    options.script_stats(10).on_call([&](const rs::CallEvent &event) {
+        CHECK(event.status == RS_OK && event.attempts == 1 && event.node && event.bytes_sent > 0);
+        told.push_back(std::string(event.name) + (event.sha ? " with a SHA1" : ""));
+    });
+    const rs::Client client(server_url(one), options);
+    rs::Script script(client, "return 1");
+    CHECK_INT(script.call({}, {}).integer(), 1);
+    client.command({"PING"});
+    CHECK(told == (std::vector<std::string>{script.sha() + std::string(" with a SHA1"), "PING"}));
+    const rs::Reply stats = client.script_stats();
+    CHECK_INT(stats.size(), 1);
+    CHECK(stats[0][1].string() == script.sha() && stats[0][5].integer() == 1);
+}
+
+static void credentials_by_callback() {
+    const rs::Client admin(server_url(one));
+    admin.command({"ACL", "SETUSER", "cpp", "on", ">first", "~*", "+@all"});
+    int asked = 0;
+    std::string password = "first";
+    bool fails = false;
+    rs::Options options;
+    options.credentials([&](std::string_view node) {
+        CHECK(!node.empty());
+        asked++;
+        if (fails) throw std::runtime_error("the vault is sealed");
+        return rs::Credentials{password, "cpp"};
+    });
+    rs::Client client(server_url(one), options);
+    CHECK(client.command({"ACL", "WHOAMI"}).as<std::string>() == "cpp");
+    CHECK_INT(asked, 1);
+    admin.command({"ACL", "SETUSER", "cpp", "resetpass", ">second"});
+    CHECK_INT(client.try_reauthenticate().error().status(), RS_ERR_AUTH);
+    password = "second";
+    client.reauthenticate();
+    fails = true;
+    const rs::Error refused = client.try_reauthenticate().error();
+    CHECK_INT(refused.status(), RS_ERR_AUTH);
+    CHECK_HOLDS(refused.what(), "the vault is sealed");
+    CHECK(client.command({"PING"}).as<std::string>() == "PONG");
 }
 
 static void administration_and_stats() {
@@ -477,6 +523,8 @@ int main() {
     RUN(pipelines_that_fail);
     RUN(a_pipeline_that_breaks_half_way);
     RUN(options_and_log);
+    RUN(calls_and_figures);
+    RUN(credentials_by_callback);
     RUN(administration_and_stats);
     RUN(routes_and_urls);
     RUN(threads);

@@ -80,8 +80,8 @@ impl Certs {
         }
     }
 
-    /// Writes `ca.crt`, and `.crt` and `.key` of `server` and `client`.
-    pub(super) fn write(&self, dir: &Path, identity: Identity) {
+    /// Writes `ca.crt`, and `.crt` and `.key` of `server` and `client`: into a server's directory they count from its next start on.
+    pub fn write(&self, dir: &Path, identity: Identity) {
         let server = self.identity(identity);
         for (file, pem) in [
             ("ca.crt", &self.ca),

@@ -104,6 +104,14 @@ public:
     Pipeline transaction(std::uint32_t flags = 0) const;
     Result<Pipeline> try_transaction(std::uint32_t flags = 0) const;
 
+    // Asks for credentials again (Options::credentials) and has every connection that stands log in with them. Returns when all have.
+    void reauthenticate() const { try_reauthenticate().value(); }
+    Result<void> try_reauthenticate() const {
+        rs_error *error = nullptr;
+        if (rs_client_reauthenticate(get(), &error) != RS_OK) return Error(error);
+        return {};
+    }
+
     // Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it
     // by itself.
     void script_load(const Script &script) const { try_script_load(script).value(); }
@@ -162,6 +170,15 @@ public:
     // Closes the client under all its handles. Calls in flight on other threads end at once, with RS_ERR_CLOSED or
     // RS_ERR_INDETERMINATE; later calls end with RS_ERR_CLOSED.
     void close() const noexcept { rs_client_close(get()); }
+
+    // What became of the calls of each script: an array of maps, as rs_client_script_stats makes it.
+    Reply script_stats() const { return try_script_stats().value(); }
+    Result<Reply> try_script_stats() const {
+        rs_reply *reply = nullptr;
+        rs_error *error = nullptr;
+        if (rs_client_script_stats(get(), &reply, &error) != RS_OK) return Error(error);
+        return Reply(reply);
+    }
 
     // What its calls have cost.
     Stats stats() const noexcept {

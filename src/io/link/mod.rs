@@ -21,6 +21,7 @@ use crate::ffi::fork::Process;
 use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 use crate::ffi::readiness::{Interest, Poller, Watched};
 use crate::index::Index;
+use crate::meter::{Meter, Metered};
 use crate::net::Socket;
 use crate::net::address::Address;
 use crate::request::Request;
@@ -66,8 +67,8 @@ pub(crate) enum End {
     Finished(Ended),
     /// The link is not usable: nothing was sent, take another.
     Unusable(Box<Request>),
-    /// The deadline passed; the reply will be thrown away. With the replies of a pipeline that did arrive.
-    Late(Error, Option<Box<Payload>>),
+    /// The deadline passed; the reply will be thrown away. With the replies of a pipeline that did arrive, and what is measured of the call.
+    Late(Error, Option<Box<Payload>>, Option<Box<Metered>>),
 }
 
 /// What a link is made of.
@@ -93,6 +94,8 @@ pub(crate) struct Link {
     address: Address,
     /// The address, for errors.
     name: Arc<str>,
+    /// What measures the client's calls.
+    meter: Option<Arc<Meter>>,
     /// Silence for as long as this, and a missed deadline in it, mean that the connection is dead.
     silence_timeout: Duration,
     usable: AtomicBool,
@@ -163,6 +166,7 @@ impl Link {
             owner: parts.owner,
             address: parts.address.clone(),
             name: parts.address.to_string().into(),
+            meter: parts.config.meter.clone(),
             silence_timeout: parts.config.silence_timeout,
             usable: AtomicBool::new(true),
             process: Process::this(),
@@ -198,6 +202,12 @@ impl Link {
 
     pub(crate) fn conn(&self) -> ConnId {
         self.conn
+    }
+
+    /// The server that it leads to.
+    #[inline]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether a deadline was missed and no byte came since.
@@ -281,17 +291,27 @@ impl Link {
         let Place { finished, .. } = shared.places.remove(me);
         let end = match finished {
             Some(finished) => End::Finished(finished),
-            None => self.give_up(shared, key, deadline.saturating_duration_since(asked)),
+            None => self.give_up(shared, key, asked, deadline.saturating_duration_since(asked)),
         };
         self.leave(shared);
         end
     }
 
     #[cold]
-    fn give_up(&self, shared: &mut Shared, key: usize, waited: Duration) -> End {
+    fn give_up(&self, shared: &mut Shared, key: usize, asked: Instant, waited: Duration) -> End {
         let index = shared.session.unanswered(key);
+        let mut metered = self.meter.as_ref().zip(shared.session.request(key)).map(|(meter, request)| {
+            let mut metered = Metered::of(meter, request, asked);
+            metered.spent.attempts = 1;
+            metered.spent.sent = (request.size_sent() as u64).saturating_add_signed(request.extra);
+            metered.node = Some(Arc::clone(&self.name));
+            metered
+        });
         let (arrived, queued) = shared.give_up(key, Instant::now(), Duration::ZERO);
-        End::Late(self.late(waited, queued, index), arrived)
+        if let (Some(metered), Some(arrived)) = (&mut metered, &arrived) {
+            metered.spent.received = arrived.received as u64;
+        }
+        End::Late(self.late(waited, queued, index), arrived, metered)
     }
 
     /// What a caller does last: it hands over what came for others, and the reader's role.

@@ -76,6 +76,8 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_set_protocol(options, RS_PROTOCOL_AUTO, &err));
     GIVES(RS_OK, rs_options_set_tls_ca_file(options, "/nowhere", &err));
     GIVES(RS_OK, rs_options_set_tls_client_cert(options, "/nowhere", "/nowhere", &err));
+    GIVES(RS_OK, rs_options_set_tls_ca_pem(options, "p", 1, &err));
+    GIVES(RS_OK, rs_options_set_tls_client_cert_pem(options, "c", 1, "k", 1, &err));
     GIVES(RS_OK, rs_options_set_tls_server_name(options, "n", &err));
     GIVES(RS_OK, rs_options_set_tls_insecure_skip_verify(options, false, &err));
     GIVES(RS_OK, rs_options_set_silence_timeout_ms(options, PATIENCE_MS, &err));
@@ -96,6 +98,12 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_map_address(options, "a:1", "b:2", &err));
     GIVES(RS_OK, rs_options_set_sentinel_username(options, "u", &err));
     GIVES(RS_OK, rs_options_set_sentinel_password(options, "p", 1, &err));
+    GIVES(RS_OK, rs_options_set_call_hook(options, NULL, NULL, NULL, &err));
+    GIVES(RS_OK, rs_options_set_script_stats(options, 1, &err));
+    GIVES(RS_OK, rs_options_set_credentials(options, NULL, NULL, NULL, &err));
+    GIVES(RS_ERR_INVALID_ARGUMENT, rs_credentials_answer(NULL, NULL, NULL, 0, 0, &err));
+    rs_credentials_refuse(NULL, NULL);
+    CHECK_TEXT(rs_credentials_node(NULL), "");
     GIVES(RS_OK, rs_options_set_log(options, NULL, NULL, NULL, &err));
     rs_options_free(options);
 }
@@ -128,6 +136,9 @@ static void calls(const everything *e, rs_status expected) {
     CHECK_INT(rs_client_stats(e->client, stats, RS_STAT_COUNT), RS_STAT_COUNT);
     CHECK((stats[RS_STAT_CALLS] > 0) == (expected == RS_OK));
     GIVES(expected, rs_client_command(e->client, 1, ping, NULL, NULL, &reply, &err));
+    rs_reply_free(reply);
+    GIVES(expected ? expected : RS_ERR_INVALID_ARGUMENT, rs_client_reauthenticate(e->client, &err));
+    GIVES(expected, rs_client_script_stats(e->client, &reply, &err));
     rs_reply_free(reply);
     GIVES(RS_OK, rs_script_register(e->client, lua, strlen(lua), NULL, &script, &err));
     GIVES(expected, rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));

@@ -1,0 +1,353 @@
+//! As whom connections log in where the client's owner is asked for that: before the handshake, and again while they stand.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::attempts::{Attempt, For, Via};
+use super::engine::{Body, Engine};
+use super::servers::{Link, Node, shortened};
+use super::timers::Timer;
+use super::{Actions, AttemptId, CallId, ConnId, Owner};
+use crate::credentials::Credentials;
+use crate::error::{Error, Reason, Result, Status};
+use crate::log::{EventKind, LogLevel, Record};
+use crate::request::{Request, Shape};
+use crate::resp::{Payload, Reply};
+use crate::session::verdict;
+
+/// The pause after a login that was refused on a connection that stands; it doubles with each, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The login of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Login {
+    /// What was given last, and when, until the server has taken it.
+    given: Option<(Arc<Credentials>, Instant)>,
+    /// As whom it has logged in.
+    user: Option<String>,
+    step: Step,
+    /// When it goes on by itself.
+    due: Option<Instant>,
+    /// Refusals in a row.
+    failures: u32,
+    /// It is to log in once more, with what is given from now on.
+    again: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Step {
+    #[default]
+    Settled,
+    /// The client's owner is asked.
+    Asked,
+    /// AUTH is under way.
+    Said(AttemptId),
+}
+
+impl Login {
+    /// What the handshake says.
+    pub(super) fn given(&self) -> Option<Arc<Credentials>> {
+        self.given.as_ref().map(|(given, _)| Arc::clone(given))
+    }
+
+    pub(super) fn give(&mut self, given: Arc<Credentials>, now: Instant) {
+        self.given = Some((given, now));
+    }
+
+    /// The same for another try of the same connection.
+    pub(super) fn for_reopening(self) -> Self {
+        if self.again { Login::default() } else { self }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        matches!(self.step, Step::Said(_))
+    }
+
+    /// The server has taken what was given.
+    fn settle(&mut self) {
+        self.step = Step::Settled;
+        self.failures = 0;
+        let Some((given, at)) = self.given.take() else { return };
+        self.user = given.user().map(str::to_owned);
+        self.due = given.renewed_after().map(|after| at + after);
+    }
+
+    /// A pause until the next try, after one that came to nothing.
+    fn pause(&mut self, now: Instant) {
+        self.step = Step::Settled;
+        self.given = None;
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.due = Some(now + shortened(pause));
+    }
+}
+
+/// A call that has all connections log in again.
+pub(super) struct LoginAgain {
+    /// Those that have not yet.
+    left: Vec<ConnId>,
+    error: Option<Error>,
+}
+
+impl<T: Owner> Engine<T> {
+    /// The owner of the client has given credentials for a connection, or has none.
+    pub(crate) fn credentials(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: ConnId,
+        found: Result<Arc<Credentials>>,
+    ) {
+        self.conn_credentials(now, io, id, found);
+        self.settle(now, io);
+    }
+
+    /// Asks the client's owner for credentials.
+    pub(super) fn ask_credentials(&mut self, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let node = self.servers.node(conn.node);
+        io.ask_credentials(id, node.first, &node.address);
+    }
+
+    /// The connection is up, and the server has taken what was given.
+    pub(super) fn logged_in(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.login.settle();
+        if std::mem::take(&mut conn.login.again) {
+            return self.log_in_again(now, io, id);
+        }
+        self.mind_login(io, id);
+    }
+
+    /// Sees to it that the next login is not slept through.
+    fn mind_login(&mut self, io: &mut dyn Actions<T>, id: ConnId) {
+        if let Some(due) = self.conns.get(&id).and_then(|conn| conn.login.due) {
+            self.timers.add(due, Timer::Login(id));
+            io.remind(due);
+        }
+    }
+
+    /// Has a connection that stands log in once more.
+    fn log_in_again(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.login.step = Step::Asked;
+        conn.login.due = Some(now + conn.config.connect_timeout);
+        self.mind_login(io, id);
+        self.ask_credentials(io, id);
+    }
+
+    /// Whether a connection is the one that calls to its server take: any other is left in peace until it is closed.
+    fn is_in_use(&self, id: ConnId) -> bool {
+        self.conns.get(&id).is_some_and(|conn| self.servers.node(conn.node).link == Link::Up(id))
+    }
+
+    /// The time of a connection's login has come.
+    pub(super) fn login_due(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let is_in_use = self.is_in_use(id);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.login.due = None;
+        match conn.login.step {
+            Step::Settled if is_in_use => self.log_in_again(now, io, id),
+            Step::Asked => {
+                let waited = conn.config.connect_timeout;
+                let text = format!("the credentials callback did not answer within {waited:?}");
+                let error = Error::because(Status::Auth, Reason::Deadline, text);
+                self.login_failed(now, io, id, error);
+            }
+            Step::Settled | Step::Said(_) => {}
+        }
+    }
+
+    /// Goes on with the login of a connection that stands.
+    pub(super) fn log_in_with(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: ConnId,
+        found: Result<Arc<Credentials>>,
+    ) {
+        let is_in_use = self.is_in_use(id);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        // An answer that comes late will do while the next question is put off.
+        let is_awaited =
+            conn.login.step == Step::Asked || conn.login.step == Step::Settled && conn.login.failures > 0;
+        if !is_awaited {
+            return;
+        }
+        let given = match found {
+            Ok(given) => given,
+            Err(_) if conn.login.step == Step::Settled => return,
+            Err(error) => return self.login_failed(now, io, id, error),
+        };
+        conn.login.due = None;
+        if !is_in_use {
+            conn.login.step = Step::Settled;
+            return self.login_over(io, id, None);
+        }
+        if given.user() != conn.login.user.as_deref() {
+            return self.change_user(now, io, id);
+        }
+        let mut request = Box::<Request>::default();
+        request.reset(Shape::Single);
+        let password = given.password().expose();
+        match given.user() {
+            Some(user) => request.say(&[b"AUTH", user.as_bytes(), password]),
+            // The same user; a server from before there were users knows no other way.
+            None if conn.facts.has_hello() => request.say(&[b"AUTH", b"default", password]),
+            None => request.say(&[b"AUTH", password]),
+        }
+        conn.login.give(given, now);
+        let times = (now + conn.config.connect_timeout, conn.config.connect_timeout);
+        let mut attempt = Attempt::new(For::Login(id), conn.node, Some(request), now, times);
+        attempt.via = Via::This(id);
+        let said = self.start(now, io, attempt);
+        if self.attempt(said).is_some()
+            && let Some(conn) = self.conns.get_mut(&id)
+        {
+            conn.login.step = Step::Said(said);
+        }
+    }
+
+    /// Another user has other rights than those that were learnt on a connection, so there has to be a new one.
+    fn change_user(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let node = conn.node;
+        let server = self.servers.node(node);
+        let text = format!("the connection to {} is replaced: the user has changed", server.address);
+        io.log(Record::new(EventKind::UserChanged, Some(&server.name), text));
+        self.login_over(io, id, None);
+        self.unlink(now, io, id);
+        // It was not lost; and what is on it goes on, unless the client is closed.
+        self.servers.node_mut(node).lost = None;
+    }
+
+    /// The server has answered AUTH, or the connection is gone.
+    pub(super) fn login_answered(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: ConnId,
+        result: Result<Box<Payload>>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Node { address, name, .. } = self.servers.node(conn.node);
+        match result {
+            Ok(_) => {
+                conn.login.settle();
+                let text = format!("logged in again at {address}");
+                io.log(Record::new(EventKind::Reauthenticated, Some(name), text));
+                self.mind_login(io, id);
+                self.end_login(now, io, id, None);
+            }
+            Err(error) if error.status().is_answer() => {
+                let text = verdict::without_arguments(error.server_text().unwrap_or_default());
+                let error = Error::server(Status::Auth, text, true)
+                    .context(format_args!("{address} refused the login on a connection that stands"));
+                self.login_failed(now, io, id, error);
+            }
+            // What has become of the connection is told by itself.
+            Err(error) => {
+                conn.login.step = Step::Settled;
+                self.login_over(io, id, Some(error));
+            }
+        }
+    }
+
+    /// A login on a connection that stands has come to nothing: that serves on, and tries again.
+    fn login_failed(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId, error: Error) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let name = &self.servers.node(conn.node).name;
+        let error = error.on(name);
+        conn.login.pause(now);
+        io.log(Record::of(EventKind::AuthFailed, LogLevel::Warning, name, &error));
+        self.mind_login(io, id);
+        self.end_login(now, io, id, Some(error));
+    }
+
+    fn end_login(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId, error: Option<Error>) {
+        let is_wanted = self.conns.get_mut(&id).is_some_and(|conn| std::mem::take(&mut conn.login.again));
+        if is_wanted {
+            return self.log_in_again(now, io, id);
+        }
+        self.login_over(io, id, error);
+    }
+
+    /// Tells the calls that wait for a connection's login.
+    fn login_over(&mut self, io: &mut dyn Actions<T>, id: ConnId, error: Option<Error>) {
+        for at in 0..self.login_calls.len() {
+            let call = self.login_calls[at];
+            if let Some(Body::LoginAgain(again)) = self.call_mut(call).map(|call| &mut call.body)
+                && let Some(place) = again.left.iter().position(|left| *left == id)
+            {
+                again.left.swap_remove(place);
+                again.error = again.error.take().or_else(|| error.clone());
+            }
+        }
+        self.end_login_calls(io);
+    }
+
+    /// Has every connection log in again that calls take, now or when it is made.
+    pub(super) fn begin_login_again(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        if self.servers.config.credentials.is_none() {
+            let text = "the client has no credentials callback to ask (option credentials): its password stays as it is";
+            return self.finish(io, id, Err(Error::new(Status::InvalidArgument, text)), None);
+        }
+        let mut conns: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| conn.logs_in_again()).map(|(id, _)| *id).collect();
+        conns.sort_unstable();
+        conns.retain(|id| self.is_in_use(*id) || self.is_being_made(*id));
+        self.set_body(id, Body::LoginAgain(LoginAgain { left: conns.clone(), error: None }));
+        self.login_calls.push(id);
+        for conn_id in conns {
+            let is_up = self.is_in_use(conn_id);
+            let Some(conn) = self.conns.get_mut(&conn_id) else { continue };
+            match conn.login.step {
+                Step::Settled if is_up => self.log_in_again(now, io, conn_id),
+                // What it was given may be what is no good any more.
+                _ => conn.login.again = true,
+            }
+        }
+        if let Some(call) = self.call_mut(id) {
+            let deadline = call.deadline;
+            call.wake = Some(deadline);
+            self.timers.add(deadline, Timer::Call(id));
+        }
+        self.end_login_calls(io);
+    }
+
+    fn is_being_made(&self, id: ConnId) -> bool {
+        self.conns.get(&id).is_some_and(|conn| self.servers.node(conn.node).link == Link::Making(id))
+    }
+
+    /// Ends the calls that wait for no login any more.
+    pub(super) fn end_login_calls(&mut self, io: &mut dyn Actions<T>) {
+        for id in std::mem::take(&mut self.login_calls) {
+            let conns = &self.conns;
+            let call = self.calls.get_mut(id.place).filter(|call| call.serial == id.serial);
+            let Some(Body::LoginAgain(again)) = call.map(|call| &mut call.body) else { continue };
+            again.left.retain(|left| conns.contains_key(left));
+            if !again.left.is_empty() {
+                self.login_calls.push(id);
+                continue;
+            }
+            let error = if self.is_closed { Some(Error::closed()) } else { again.error.take() };
+            let result = error.map_or_else(|| Ok(Reply::nil(self.pool.take())), Err);
+            self.finish(io, id, result, None);
+        }
+    }
+
+    /// The deadline of a call has passed that has all connections log in again.
+    pub(super) fn login_again_late(&mut self, io: &mut dyn Actions<T>, id: CallId) {
+        let Some(call) = self.call(id) else { return };
+        let text = format!(
+            "the deadline of {} ms passed before every connection had logged in again; the others may do so yet",
+            call.timeout.as_millis()
+        );
+        self.finish(io, id, Err(Error::indeterminate(Reason::Deadline, text)), None);
+    }
+}

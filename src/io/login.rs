@@ -1,0 +1,190 @@
+//! How the client's owner is asked for credentials, each time on a thread of its own, and how connections that stand are renewed in time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::Io;
+use super::events::Event;
+use super::helpers::{Done, Helpers};
+use crate::config::LONGEST_WAIT;
+use crate::core::{ConnId, NodeId};
+use crate::credentials::{Credentials, CredentialsRequest};
+use crate::defect::contain;
+use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
+use crate::ffi::lock::{Condvar, Mutex};
+use crate::net::address::Address;
+use crate::net::reason;
+use crate::threads::{self, Place};
+
+/// Connections that wait for one answer: more than this are looked through for those that are no more.
+const MANY: usize = 64;
+
+/// A client's questions under way.
+#[derive(Default)]
+pub(super) struct Logins {
+    /// The last one about each server.
+    asked: Mutex<HashMap<NodeId, Arc<Question>>>,
+    helpers: Helpers,
+    keeper: Mutex<Option<Keeper>>,
+}
+
+/// A question, and whom its answer is for: while the callback has neither answered nor returned, it is not called again for the same server.
+#[derive(Default)]
+struct Question(Mutex<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    conns: Vec<ConnId>,
+    is_over: bool,
+}
+
+impl Question {
+    /// Has a connection wait for the answer too; `false`: it has been given, or may never be.
+    fn join(&self, conn: ConnId, is_there: impl Fn(ConnId) -> bool) -> bool {
+        let mut asked = self.0.lock();
+        if asked.is_over {
+            return false;
+        }
+        if asked.conns.len() >= MANY {
+            asked.conns.retain(|conn| is_there(*conn));
+        }
+        asked.conns.push(conn);
+        true
+    }
+
+    /// The callback has returned: whoever comes now asks anew.
+    fn end(&self) {
+        self.0.lock().is_over = true;
+    }
+
+    /// It is answered: those who have waited.
+    fn answer(&self) -> Vec<ConnId> {
+        let mut asked = self.0.lock();
+        asked.is_over = true;
+        std::mem::take(&mut asked.conns)
+    }
+}
+
+impl Logins {
+    /// Asks for the credentials of a server; [`Event::Credentials`] has the answer.
+    pub(super) fn ask(&self, io: &Io, conn: ConnId, node: NodeId, address: &Address) -> Result<()> {
+        let Some(provider) = io.config.credentials.clone() else { return Ok(()) };
+        let before = self.asked.lock().get(&node).cloned();
+        if before.is_some_and(|question| question.join(conn, |conn| io.core.lock().table.has(conn))) {
+            return Ok(());
+        }
+        let question = Arc::<Question>::default();
+        question.0.lock().conns.push(conn);
+        self.asked.lock().insert(node, Arc::clone(&question));
+        let (epoch, io) = (io.core.lock().epoch, Weak::clone(&io.me));
+        let name = address.to_string();
+        let spawned = self.helpers.start("rs_script-login", move |done| {
+            let (its_done, its_question) = (done.clone(), Arc::clone(&question));
+            let answer = move |found| deliver(&io, epoch, &its_question, &its_done, found);
+            let request = CredentialsRequest::new(name, Box::new(answer));
+            contain(|| threads::call_back(move || provider.ask(request)));
+            question.end();
+        });
+        spawned.map_err(|error| {
+            let text = format!("no thread could be started to ask for credentials: {}", reason(&error));
+            Error::new(Status::Resources, text).sent(false)
+        })
+    }
+
+    /// See that the engine is told the time at `at`, whoever else does so.
+    pub(super) fn remind(&self, io: &Io, at: Instant) {
+        let mut keeper = self.keeper.lock();
+        if keeper.is_none() && !io.is_closed() {
+            let alarms = Arc::<Alarms>::default();
+            let (its_alarms, its_io) = (Arc::clone(&alarms), Weak::clone(&io.me));
+            // Without a thread it is done whenever somebody makes a call that the engine is asked for.
+            let thread = threads::spawn("rs_script-login", move || keep(&its_io, &its_alarms));
+            *keeper = thread.ok().map(|thread| Keeper { alarms, thread });
+        }
+        if let Some(keeper) = &*keeper {
+            keeper.alarms.add(at);
+        }
+    }
+
+    /// Waits for the threads that end by themselves, and lets the others go; for when the client is closed.
+    pub(super) fn end(&self) {
+        let keeper = self.keeper.lock().take();
+        if let Some(Keeper { alarms, thread }) = keeper {
+            alarms.stop();
+            match threads::place() {
+                Place::Outside => drop(threads::join(thread)),
+                _ => threads::let_go(thread),
+            }
+        }
+        self.helpers.end();
+    }
+}
+
+/// Gives an answer to the connections that wait for it. It may be the last thing that is done with the client, which is closed then.
+fn deliver(io: &Weak<Io>, epoch: u64, question: &Question, done: &Done, found: Result<Arc<Credentials>>) {
+    let Some(io) = io.upgrade().filter(|io| io.check_process().is_ok()) else { return };
+    let conns = question.answer();
+    // Who is told of it may end the client, and waits for this thread then.
+    done.set();
+    io.take_credentials(epoch, conns.into_iter().map(|conn| Event::Credentials(conn, found.clone())));
+}
+
+/// Renews connections when nobody else would: blocking callers whose ways are plain turn no reactor.
+struct Keeper {
+    alarms: Arc<Alarms>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Alarms {
+    state: Mutex<Times>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Times {
+    due: BTreeSet<Instant>,
+    is_stopped: bool,
+}
+
+impl Alarms {
+    fn add(&self, at: Instant) {
+        self.state.lock().due.insert(at);
+        self.changed.notify_one();
+    }
+
+    fn stop(&self) {
+        self.state.lock().is_stopped = true;
+        self.changed.notify_one();
+    }
+
+    /// Sleeps until the next one is due; `false`: until there will be none.
+    fn sleep(&self) -> bool {
+        let mut times = self.state.lock();
+        loop {
+            let now = Instant::now();
+            if times.is_stopped {
+                return false;
+            }
+            match times.due.first() {
+                Some(&at) if at <= now => {
+                    times.due.retain(|at| *at > now);
+                    return true;
+                }
+                Some(&at) => drop(self.changed.wait_until(&mut times, at)),
+                None => drop(self.changed.wait_for(&mut times, LONGEST_WAIT)),
+            }
+        }
+    }
+}
+
+fn keep(io: &Weak<Io>, alarms: &Alarms) {
+    let _held = Held::new();
+    while alarms.sleep() {
+        let Some(io) = io.upgrade() else { return };
+        contain(|| io.tick());
+    }
+}
