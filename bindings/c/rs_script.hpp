@@ -30,9 +30,10 @@
 //           their first NUL. What goes in: see rs::Strings in rs_script/strings.hpp. What comes out: ReplyView::string
 //           borrows, as<T> copies, see rs_script/convert.hpp. What is borrowed from a Reply cannot be taken of one
 //           that goes at the end of the expression: name the reply first, or copy out of it with as<std::string>().
-// CALLBACKS What a program hands in is called by Queue::dispatch, a Dispatcher (rs_script_async.hpp) or the library
-//           (Options::log). No exception passes through the C library: the first two have it leave the function that
-//           has called back; in the third, which has no such function, it ends the program (std::terminate).
+// CALLBACKS What a program hands in is called by Queue::dispatch, a Dispatcher (rs_script_async.hpp) or the library. No
+//           exception passes through the C library: the first two have it leave the function that has called back.
+//           The library has no such function. What Options::credentials throws is why there are none, and the error of
+//           the connection; what Options::log and on_call throw ends the program (std::terminate).
 // THREADS   As in C: any number of threads may call const functions of one Client, Script, Queue or Reply; a Pipeline
 //           belongs to one at a time. Freeing, moving and assigning exclude all else.
 

@@ -128,6 +128,8 @@ void settings(rs::Options &options);
 void settings(rs::Options &options) {
     options.connect_timeout(1s).call_timeout(1s).silence_timeout(5ms).keepalive(1min).reconnect_backoff(1ms, 1s);
     options.log([](const rs::Event &) {});
+    options.on_call([](const rs::CallEvent &event) { (void)event.duration.count(); });
+    options.credentials([](std::string_view) { return rs::Credentials{"secret", "user", 15min}; });
     if (options.error()) (void)options.error()->what();
 }
 

@@ -18,7 +18,8 @@
 
 namespace rs {
 
-// Something that has happened to a client's connections; see Options::log. Its texts are borrowed until the callback returns.
+// Something that has happened to a client's connections; see Options::log. Its texts are borrowed until the callback
+// returns.
 struct Event {
     std::int32_t kind;   // RS_EVENT_...
     std::int32_t level;  // RS_LOG_LEVEL_...
@@ -38,7 +39,8 @@ struct CallEvent {
     std::string_view name;                // of a script its name or SHA1, of a command its first word
     std::optional<std::string_view> sha;  // of a script
     std::optional<std::string_view> node; // the server that it was sent to last
-    std::uint64_t bytes_sent, bytes_received, duration_ns;
+    std::uint64_t bytes_sent, bytes_received;
+    std::chrono::nanoseconds duration;
 };
 
 // User and password, as Options::credentials gives them.
@@ -46,8 +48,9 @@ struct Credentials {
     std::string password;
     // None: the user `default`.
     std::optional<std::string> username = std::nullopt;
-    // How long they are good for; connections that stand ask again when three quarters of it are over. 0: for as long as a connection lives.
-    std::uint64_t lifetime_ms = 0;
+    // How long they are good for; connections that stand ask again when three quarters of it are over. None: for as long
+    // as a connection lives.
+    std::optional<std::chrono::milliseconds> lifetime = std::nullopt;
 };
 
 namespace detail {
@@ -56,9 +59,12 @@ template <class Ask> void answer(rs_credentials_request *request, Ask &ask) noex
     const auto given = [&] {
         const Credentials credentials = ask(std::string_view(rs_credentials_node(request)));
         const char *const username = credentials.username ? credentials.username->c_str() : nullptr;
+        // To the C library 0 is for ever: what is over is over in a moment.
+        const std::int64_t left = credentials.lifetime ? credentials.lifetime->count() : 0;
+        const std::int64_t lifetime = credentials.lifetime && left < 1 ? 1 : left;
         // What is wrong with them becomes the error of the connection.
         rs_credentials_answer(request, username, credentials.password.data(), credentials.password.size(),
-                              credentials.lifetime_ms, nullptr);
+                              static_cast<std::uint64_t>(lifetime), nullptr);
     };
 #if defined(__cpp_exceptions)
     try {
@@ -130,7 +136,9 @@ public:
     }
 
     // The authorities to trust instead of the system's, in PEM form.
-    Options &tls_ca_pem(std::string_view pem) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_tls_ca_pem, pem.data(), pem.size()); }
+    Options &tls_ca_pem(std::string_view pem) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_tls_ca_pem, pem.data(), pem.size());
+    }
 
     // The client certificate, its chain included, and its key, in PEM form.
     Options &tls_client_cert_pem(std::string_view cert, std::string_view key) RS_SCRIPT_LIFETIMEBOUND {
@@ -222,9 +230,9 @@ public:
         return set(rs_options_set_sentinel_password, password.data(), password.size());
     }
 
-    // Be told of connections made, lost and refused: `log(const Event &)`. It is moved
-    // in and destroyed when neither these options nor a client of theirs needs it. It is called on any thread, perhaps on several at
-    // once; it must not block, call the client or throw (std::terminate).
+    // Be told of connections made, lost and refused: `log(const Event &)`. It is moved in and destroyed when neither
+    // these options nor a client of theirs needs it. It is called on any thread, perhaps on several at once; it must
+    // not block, call the client or throw (std::terminate).
     template <class Log> Options &log(Log log) RS_SCRIPT_LIFETIMEBOUND {
         auto call = [](void *context, const rs_event *event) noexcept {
             std::optional<std::string_view> node;
@@ -236,10 +244,11 @@ public:
         return set(rs_options_set_log, +call, static_cast<void *>(new Log(std::move(log))), +free);
     }
 
-    // Ask for user and password whenever a connection to a server is made, and again when they are due or Client::reauthenticate says so:
-    // `Credentials ask(std::string_view node)`. It is moved in and destroyed when neither these options nor a client of theirs needs it. It is
-    // called on threads of its own, perhaps on several at once, and may block. What it throws is why there are none: the attempt to connect fails with
-    // RS_ERR_AUTH and the exception's what(). See rs_options_set_credentials.
+    // Ask for user and password whenever a connection to a server is made, and again when they are due or
+    // Client::reauthenticate says so: `Credentials ask(std::string_view node)`. It is moved in and destroyed when
+    // neither these options nor a client of theirs needs it. It is called on threads of its own, perhaps on several at
+    // once, and may block. What it throws is why there are none: the attempt to connect fails with RS_ERR_AUTH and the
+    // exception's what(). See rs_options_set_credentials.
     template <class Ask> Options &credentials(Ask ask) RS_SCRIPT_LIFETIMEBOUND {
         auto call = [](void *context, rs_credentials_request *request) noexcept {
             detail::answer(request, *static_cast<Ask *>(context));
@@ -248,8 +257,9 @@ public:
         return set(rs_options_set_credentials, +call, static_cast<void *>(new Ask(std::move(ask))), +free);
     }
 
-    // Be told of each call that has ended: `call(const CallEvent &)`, on the thread that completes it. It is moved in and destroyed when neither these
-    // options nor a client of theirs needs it. It must be quick; it must not block, call or free the client or throw (std::terminate).
+    // Be told of each call that has ended: `call(const CallEvent &)`, on the thread that completes it. It is moved in
+    // and destroyed when neither these options nor a client of theirs needs it. It must be quick; it must not block,
+    // call or free the client or throw (std::terminate).
     template <class Call> Options &on_call(Call call) RS_SCRIPT_LIFETIMEBOUND {
         auto told = [](void *context, const rs_call_event *event) noexcept {
             std::optional<std::string_view> sha, node;
@@ -258,14 +268,17 @@ public:
             (*static_cast<Call *>(context))(
                 CallEvent{event->kind, event->status, event->reason, event->attempts, event->items,
                           std::string_view(event->name, event->name_len), sha, node, event->bytes_sent,
-                          event->bytes_received, event->duration_ns});
+                          event->bytes_received,
+                          std::chrono::nanoseconds(static_cast<std::int64_t>(event->duration_ns))});
         };
         auto free = [](void *context) noexcept { delete static_cast<Call *>(context); };
         return set(rs_options_set_call_hook, +told, static_cast<void *>(new Call(std::move(call))), +free);
     }
 
     // Keep figures of so many scripts, and of all others together; 0, the default: none. See Client::script_stats.
-    Options &script_stats(std::size_t max_scripts) RS_SCRIPT_LIFETIMEBOUND { return set(rs_options_set_script_stats, max_scripts); }
+    Options &script_stats(std::size_t max_scripts) RS_SCRIPT_LIFETIMEBOUND {
+        return set(rs_options_set_script_stats, max_scripts);
+    }
 
     // The first value that could not be used, if any.
     const std::optional<Error> &error() const & noexcept RS_SCRIPT_LIFETIMEBOUND { return error_; }
