@@ -180,14 +180,17 @@ static void frees_its_client(void) {
     rs_client_free(admin);
     CHECK_OK(rs_queue_new(1, 0, &queue, &err));
     const char *ping = "PING";
-    CHECK_OK(rs_client_submit(client, 1, &ping, NULL, NULL, queue, 7, &err));
-    rs_completion done;
-    size_t count = 0;
-    CHECK_OK(rs_queue_poll(queue, &done, 1, 60000, &count, &err));
-    CHECK_INT(count, 1);
-    CHECK(done.status != RS_OK);
-    rs_reply_free(done.reply);
-    rs_error_free(done.error);
+    const int asked = v.asked;
+    do { /* the first may be lost with the old connection: then nobody has asked for a new one */
+        CHECK_OK(rs_client_submit(client, 1, &ping, NULL, NULL, queue, 7, &err));
+        rs_completion done;
+        size_t count = 0;
+        CHECK_OK(rs_queue_poll(queue, &done, 1, 60000, &count, &err));
+        CHECK_INT(count, 1);
+        CHECK(done.status != RS_OK);
+        rs_reply_free(done.reply);
+        rs_error_free(done.error);
+    } while (v.asked == asked);
     rs_queue_free(queue);
     while (v.freed == 0) pause_ms(1);
     CHECK_INT(v.freed, 1);

@@ -143,7 +143,7 @@ static void many_threads_and_calls() {
     for (std::size_t i = 0; i < count; i += 100) cancelled += dispatcher.cancel(client, ids[i]);
     for (std::thread &thread : threads) thread.join();
     CHECK_INT(good + called_off, count);
-    CHECK_INT(called_off, cancelled);
+    CHECK(called_off <= cancelled); // one whose reply had come already ends with that
     CHECK(!dispatcher.cancel(client, ids[0]));
 }
 
