@@ -147,6 +147,27 @@ static void many_threads_and_calls() {
     CHECK(!dispatcher.cancel(client, ids[0]));
 }
 
+// Threads that wait for the last call come back when another one has handed it over.
+static void running_dry() {
+    rs::Client client(server_url(redis));
+    client.command({"DEL", "list"});
+    for (int round = often(200, 5); round > 0; --round) {
+        rs::Dispatcher dispatcher(10);
+        std::atomic<int> running{0};
+        dispatcher.command(client, {"BLPOP", "list", 0},
+                           [](const rs::Result<rs::Reply> &reply) { CHECK(reply.has_value()); });
+        std::vector<std::thread> threads;
+        for (int i = 0; i < 3; ++i)
+            threads.emplace_back([&] {
+                ++running;
+                dispatcher.run();
+            });
+        WAIT_UNTIL(running == 3);
+        client.command({"RPUSH", "list", 1});
+        for (std::thread &thread : threads) thread.join();
+    }
+}
+
 // A server that stands still: the deadline ends a call, and so does cancelling.
 static void deadlines_and_cancelling() {
     server *slow = server_start();
@@ -261,6 +282,7 @@ int main() {
     RUN(futures);
     RUN(drivers);
     RUN(many_threads_and_calls);
+    RUN(running_dry);
     RUN(deadlines_and_cancelling);
     RUN(going);
     RUN(forking);

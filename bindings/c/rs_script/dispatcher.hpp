@@ -285,7 +285,8 @@ public:
 
     // Ends a call that was submitted to this client, or to a handle of the same, if it is under way still. It ends as
     // any other, in its function, future or coroutine: with RS_ERR_CANCELLED where nothing was sent, with
-    // RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. False: it has ended already.
+    // RS_ERR_INDETERMINATE where the server may have executed it or may yet do so, or with the reply where that was on
+    // its way already. False: it has ended.
     bool cancel(const Client &client, CallId id) { return try_cancel(client, id).value(); }
     Result<bool> try_cancel(const Client &client, CallId id) {
         return client.try_cancel(queue_, id.tag).transform([](std::size_t count) { return count > 0; });
