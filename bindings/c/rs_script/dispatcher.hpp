@@ -12,6 +12,8 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <type_traits>
@@ -160,15 +162,17 @@ public:
 
     // Lets go of what has not ended: see ENDING in rs_script_async.hpp. Not in a function or coroutine that it runs.
     //
-    // In a child of fork() the thread is not there, and what is under way is its parent's: both are left alone.
+    // In a child of fork() the thread is not there, and what is under way is its parent's: nobody is told of it.
     ~Dispatcher() {
         if (is_forked()) {
-            (void)thread_.release();
-            (void)calls_.release();
+            ::new (static_cast<void *>(&thread_)) std::thread; // forgotten: it cannot be joined
+            // Whoever held the lock is not there either, and what it protects may be half-changed.
+            if (calls_->mutex.try_lock()) calls_->mutex.unlock();
+            else (void)calls_.release();
             return;
         }
         queue_.close();
-        if (thread_) thread_->join();
+        if (thread_.joinable()) thread_.join();
         for (;;) {
             Result<std::vector<Completion>> ended = queue_.try_poll(64, std::chrono::milliseconds(0));
             if (!ended || ended->empty()) break;
@@ -343,13 +347,13 @@ private:
         };
 #if defined(__cpp_exceptions)
         try {
-            thread_ = std::make_unique<std::thread>(work);
+            thread_ = std::thread(work);
         } catch (const std::system_error &error) {
             return Error(RS_ERR_RESOURCES, std::string("no thread for the Dispatcher: ") + error.what(),
                          RS_REASON_RESOURCES, true);
         }
 #else
-        thread_ = std::make_unique<std::thread>(work);
+        thread_ = std::thread(work);
 #endif
         return {};
     }
@@ -445,7 +449,7 @@ private:
 
     std::unique_ptr<Calls> calls_ = std::make_unique<Calls>();
     Queue queue_;
-    std::unique_ptr<std::thread> thread_;
+    std::thread thread_;
     pid_t process_ = ::getpid();
 };
 
