@@ -272,7 +272,7 @@ impl Client {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        flags: Flags,
+        flags: Flags<'_>,
     ) -> Result<Reply> {
         self.io.check_process()?;
         let mut request = self.request(Shape::Single);
@@ -304,7 +304,7 @@ impl Client {
         self.send_command(|request| request.command_given(&Given::new(arguments), Flags::NONE, command::lane))
     }
 
-    pub(crate) fn command_of(&self, arguments: &[&[u8]], flags: Flags) -> Result<Reply> {
+    pub(crate) fn command_of(&self, arguments: &[&[u8]], flags: Flags<'_>) -> Result<Reply> {
         self.send_command(|request| {
             let lane = command::lane(arguments)?;
             request.command(arguments, flags)?;

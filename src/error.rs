@@ -77,6 +77,11 @@ pub enum Status {
     /// The reply is not what it was to be converted into, see [`FromReply`](crate::FromReply). The server has executed the call, as far as the reply
     /// says nothing else. The C API never gives it.
     Conversion = 408,
+    /// Another script, or other keys or arguments, were called with the token before. This call was not executed; see [`Script::once`](crate::Script::once).
+    TokenMismatch = 409,
+    /// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see
+    /// [`Once::reply_limit`](crate::Once::reply_limit).
+    ReplyNotKept = 410,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
     /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with
@@ -126,7 +131,9 @@ impl Status {
             | Status::Busy
             | Status::TransactionAborted
             | Status::NotSupported
-            | Status::NotServed => Reason::Server,
+            | Status::NotServed
+            | Status::TokenMismatch
+            | Status::ReplyNotKept => Reason::Server,
             Status::Conversion => Reason::Conversion,
             Status::Internal => Reason::Internal,
             Status::NoMemory | Status::Resources => Reason::Resources,

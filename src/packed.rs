@@ -132,8 +132,8 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
 type Strings<'a> = SmallVec<[&'a [u8]; 4]>;
 
 enum Item<'a> {
-    Command { arguments: Strings<'a>, flags: Flags },
-    Script { index: usize, keys: Strings<'a>, args: Strings<'a>, flags: Flags },
+    Command { arguments: Strings<'a>, flags: Flags<'a> },
+    Script { index: usize, keys: Strings<'a>, args: Strings<'a>, flags: Flags<'a> },
     Pipeline { flags: u8, items: Vec<Item<'a>> },
     Load { index: usize },
     Task(Result<Task>),
@@ -195,8 +195,8 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
     }
 }
 
-fn flags_of_call(flags: u8) -> Flags {
-    Flags { read_only: flags & READ_ONLY != 0, idempotent: flags & IDEMPOTENT != 0 }
+fn flags_of_call(flags: u8) -> Flags<'static> {
+    Flags { read_only: flags & READ_ONLY != 0, idempotent: flags & IDEMPOTENT != 0, token: None }
 }
 
 fn flush_mode(number: u8) -> Result<FlushMode> {

@@ -153,7 +153,7 @@ impl Pipeline {
         Ok(self)
     }
 
-    pub(crate) fn command_of(&mut self, arguments: &[&[u8]], flags: Flags) -> Result<&mut Self> {
+    pub(crate) fn command_of(&mut self, arguments: &[&[u8]], flags: Flags<'_>) -> Result<&mut Self> {
         check(arguments, self.shape)?;
         self.request.command(arguments, flags)?;
         Ok(self)
@@ -210,7 +210,7 @@ impl Pipeline {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        flags: Flags,
+        flags: Flags<'_>,
     ) -> Result<&mut Self> {
         self.request.script_call(script, keys, args, flags)?;
         Ok(self)

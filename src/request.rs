@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result, Status};
 use crate::keys::{self, Touched};
+use crate::once::{self, WithToken};
 use crate::resp::encode::{Arguments, Buffer, arguments};
 use crate::script::{DigestHasher, Script, Sha};
 use crate::slots::{self, NO_SLOT};
@@ -43,16 +45,18 @@ pub(crate) struct Item {
 
 /// What a caller says of a command or script call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flags {
+pub(crate) struct Flags<'a> {
     /// It only reads. The server sees to that where it is a script; of a command the caller vouches for it.
     pub(crate) read_only: bool,
     /// It may be executed twice.
     pub(crate) idempotent: bool,
+    /// The token of a call that happens once.
+    pub(crate) token: Option<&'a [u8]>,
 }
 
-impl Flags {
-    pub(crate) const NONE: Flags = Flags { read_only: false, idempotent: false };
-    pub(crate) const READ_ONLY: Flags = Flags { read_only: true, idempotent: false };
+impl Flags<'_> {
+    pub(crate) const NONE: Flags<'static> = Flags { read_only: false, idempotent: false, token: None };
+    pub(crate) const READ_ONLY: Flags<'static> = Flags { read_only: true, idempotent: false, token: None };
 }
 
 /// Whether items are told apart by the slot of their keys.
@@ -75,6 +79,8 @@ pub(crate) enum Repeatable {
     IfEnforced,
     /// Its items are idempotent, or commands that only read.
     Yes,
+    /// Its items find out by themselves that they were executed before.
+    Always,
 }
 
 /// The wire form of a request: filled by one, then read by all who send it.
@@ -199,7 +205,7 @@ impl Default for Request {
             items: Vec::new(),
             scripts: Vec::new(),
             shape: Shape::Single,
-            repeatable: Repeatable::Yes,
+            repeatable: Repeatable::Always,
             idempotent: false,
             repair: false,
             goes_on: false,
@@ -222,7 +228,7 @@ impl Request {
         self.scripts.clear();
         self.places.clear();
         self.shape = shape;
-        self.repeatable = Repeatable::Yes;
+        self.repeatable = Repeatable::Always;
         self.idempotent = false;
         self.repair = false;
         self.trust_cache = false;
@@ -252,7 +258,43 @@ impl Request {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        flags: Flags,
+        flags: Flags<'_>,
+    ) -> Result<()> {
+        if script.wrapped().is_some() || flags.token.is_some() {
+            return self.special_call(script, &keys, &args, flags);
+        }
+        self.plain_call(script, keys, args, flags)
+    }
+
+    /// A call of a script that runs once per token: with a token, or read-only as one of the script's body.
+    #[inline(never)]
+    fn special_call(
+        &mut self,
+        script: &Script,
+        keys: &dyn Arguments,
+        args: &dyn Arguments,
+        flags: Flags<'_>,
+    ) -> Result<()> {
+        match script.wrapped() {
+            Some(wrapped) if !flags.read_only => {
+                let keys = WithToken::new(wrapped, keys, flags)?;
+                let others = self.repeatable;
+                self.plain_call(script, &keys as &dyn Arguments, args, flags)?;
+                self.repeatable = others;
+                Ok(())
+            }
+            _ if flags.token.is_some() => Err(once::no_token()),
+            _ => self.plain_call(script.unwrapped(), keys, args, flags),
+        }
+    }
+
+    #[inline(always)]
+    fn plain_call(
+        &mut self,
+        script: &Script,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+        flags: Flags<'_>,
     ) -> Result<()> {
         if flags.read_only && script.is_refused_read_only() {
             return Err(Error::new(
@@ -271,7 +313,10 @@ impl Request {
     }
 
     /// Appends a command, unless its way through a cluster is not known.
-    pub(crate) fn command(&mut self, arguments: &[&[u8]], flags: Flags) -> Result<()> {
+    pub(crate) fn command(&mut self, arguments: &[&[u8]], flags: Flags<'_>) -> Result<()> {
+        if flags.token.is_some() {
+            return Err(once::no_token());
+        }
         let slot = match self.routing {
             Routing::None => NO_SLOT,
             routing => {
@@ -288,7 +333,7 @@ impl Request {
     pub(crate) fn command_given<R>(
         &mut self,
         given: &impl Arguments,
-        flags: Flags,
+        flags: Flags<'_>,
         check: impl FnOnce(&[&[u8]]) -> Result<R>,
     ) -> Result<R> {
         let start = self.wire.len();
@@ -302,7 +347,7 @@ impl Request {
     fn append_given<R>(
         &mut self,
         given: &impl Arguments,
-        flags: Flags,
+        flags: Flags<'_>,
         check: impl FnOnce(&[&[u8]]) -> Result<R>,
     ) -> Result<R> {
         let wire = self.wire.own();
@@ -329,7 +374,7 @@ impl Request {
         self.append_command(arguments, NO_SLOT, Flags::NONE);
     }
 
-    fn append_command(&mut self, arguments: &[&[u8]], slot: u16, flags: Flags) {
+    fn append_command(&mut self, arguments: &[&[u8]], slot: u16, flags: Flags<'_>) {
         let wire = self.wire.own();
         wire.command(arguments);
         let end = wire.len();
@@ -337,7 +382,7 @@ impl Request {
     }
 
     /// Notes that a command was appended to the wire form.
-    fn push_command(&mut self, end: usize, slot: u16, flags: Flags) {
+    fn push_command(&mut self, end: usize, slot: u16, flags: Flags<'_>) {
         let idempotent = flags.idempotent || flags.read_only;
         self.items.push(Item {
             end,
@@ -347,16 +392,14 @@ impl Request {
             idempotent,
             slot,
         });
-        if !idempotent {
-            self.repeatable = Repeatable::No;
-        }
+        self.repeatable = self.repeatable.min(if idempotent { Repeatable::Yes } else { Repeatable::No });
     }
 
     /// Whether the caller says of all of it that it may be executed twice, beside what each item says.
     pub(crate) fn set_idempotent(&mut self, idempotent: bool) {
         self.idempotent = idempotent;
         let items = (0..self.items.len()).map(|index| self.repeatable_item(index));
-        self.repeatable = items.min().unwrap_or(Repeatable::Yes);
+        self.repeatable = items.min().unwrap_or(Repeatable::Always);
     }
 
     /// Appends an item of another request.
@@ -383,10 +426,22 @@ impl Request {
     pub(crate) fn repeatable_item(&self, index: usize) -> Repeatable {
         let item = self.items[index];
         match (self.idempotent || item.idempotent, item.read_only) {
+            _ if self.is_once(index) => Repeatable::Always,
             (true, _) => Repeatable::Yes,
             (false, true) => Repeatable::IfEnforced,
             (false, false) => Repeatable::No,
         }
+    }
+
+    /// Whether item `index` finds out by itself that it was executed before.
+    pub(crate) fn is_once(&self, index: usize) -> bool {
+        let script = self.items[index].script.map(|script| &self.scripts[script as usize]);
+        script.is_some_and(|script| script.wrapped().is_some())
+    }
+
+    /// Whether it may be sent again so long after it was sent first: as long as servers keep its tokens, with room for what is on its way.
+    pub(crate) fn may_repeat_after(&self, age: Duration) -> bool {
+        self.scripts.iter().filter_map(Script::wrapped).all(|wrapped| age < wrapped.repeats_for())
     }
 
     /// Appends a script call.
@@ -396,7 +451,7 @@ impl Request {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        Flags { read_only, idempotent }: Flags,
+        Flags { read_only, idempotent, .. }: Flags<'_>,
     ) -> Result<()> {
         let wire = self.wire.own();
         let start = wire.len();

@@ -168,7 +168,9 @@ fn history_of(request: &Request, view: &View, purpose: Purpose) -> Mode {
     // A transaction is refused as a whole by the server alone.
     let may_be_forged = is_single && request.runs_code(0);
     let is_checked_first = is_single && request.is_checked_first(0);
-    Mode::Routed(History::new(place, read_from, may_be_forged, is_checked_first))
+    let mut history = History::new(place, read_from, may_be_forged, is_checked_first);
+    history.is_once = request.repeatable == Repeatable::Always;
+    Mode::Routed(history)
 }
 
 impl<T: Owner> Engine<T> {
@@ -293,7 +295,8 @@ impl<T: Owner> Engine<T> {
         let node = servers.node(next.node);
         // One that has let others wait in vain may do so again.
         let is_suspect = may_turn && matches!(link, Link::Up(conn) if io.is_suspect(conn));
-        if is_suspect && node.may_repeat(&request) {
+        let age = timeout.saturating_sub(deadline.saturating_duration_since(now));
+        if is_suspect && node.may_repeat(&request, age) {
             let mut spare = io.take_request();
             spare.copy_from(&request);
             progress.spare = Some(spare);
@@ -454,13 +457,14 @@ impl<T: Owner> Engine<T> {
             return self.judge_alone(now, io, id, (whence, error, arrived, took));
         }
         let mut attempts = 0;
+        let age = self.age(now, id);
         let judged = self.with_progress(now, io, id, |cx, progress| {
             let Progress { mode: Mode::Routed(history), request, room, last_start, .. } = progress else {
                 return Ok(Err(Error::closed()));
             };
             attempts = history.attempts;
-            let may_repeat =
-                request.as_ref().is_some_and(|request| cx.servers.node(whence.node).may_repeat(request));
+            let node = cx.servers.node(whence.node);
+            let may_repeat = request.as_ref().is_some_and(|request| node.may_repeat(request, age));
             let judged = history.failed(cx, whence, &error, may_repeat)?;
             if let Ok(again) = judged {
                 room.learn(again, took);
@@ -490,6 +494,7 @@ impl<T: Owner> Engine<T> {
         let Some(call) = self.call(id) else { return };
         let deadline = call.deadline;
         let connects = self.servers.config.reconnect.attempts;
+        let age = self.age(now, id);
         let judged = self.with_progress(now, io, id, |cx, progress| {
             let says_replica = error.server_text().is_some_and(verdict::may_be_replica);
             let is_replica = says_replica && cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
@@ -499,9 +504,12 @@ impl<T: Owner> Engine<T> {
                 return Ok((error.clone(), None));
             };
             let error = if is_replica { refused_by_replica(request, error.clone()) } else { error.clone() };
-            let may_repeat = cx.servers.node(whence.node).may_repeat(request) && alone.attempts < REPEATS_MAX;
-            let repeats =
-                error.status() == Status::Indeterminate && may_repeat && cx.servers.repeats.take(cx.now);
+            let is_lost = error.status() == Status::Indeterminate;
+            let may_repeat = is_lost && cx.servers.node(whence.node).may_repeat(request, age);
+            let is_ample =
+                may_repeat && alone.attempts < REPEATS_MAX && cx.servers.repeats.take(cx.now);
+            // One that finds out by itself whether it was executed is sent again for as long as there is time, but at a slower and slower pace.
+            let repeats = is_ample || may_repeat && request.repeatable == Repeatable::Always;
             let node = cx.servers.node(whence.node);
             room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
             *last_start = if alone.unknown.is_none() { room.last_start() } else { deadline };
@@ -523,7 +531,7 @@ impl<T: Owner> Engine<T> {
                 Status::Connect => Some(Duration::ZERO),
                 Status::Indeterminate if repeats => {
                     *last_start = deadline;
-                    Some(Duration::ZERO)
+                    Some(if is_ample { Duration::ZERO } else { history::pause(Again::AfterPause, alone.attempts) })
                 }
                 _ => None,
             };
@@ -551,6 +559,13 @@ impl<T: Owner> Engine<T> {
             Some(Ok((error, None))) => self.end_with(io, id, Err(explained(error)), arrived),
             Some(Ok((_, Some(pause)))) => self.pause(now, io, id, Again::AfterPause, pause),
         }
+    }
+
+    /// For how long a call is under way.
+    pub(super) fn age(&self, now: Instant, id: CallId) -> Duration {
+        self.call(id).map_or(Duration::MAX, |call| {
+            call.timeout.saturating_sub(call.deadline.saturating_duration_since(now))
+        })
     }
 
     /// Tells which items of a pipeline or transaction a server that is a replica has refused before they began.

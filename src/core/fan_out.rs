@@ -291,10 +291,11 @@ impl FanOut {
     }
 
     /// Takes what came of a part: answers, and refusals to be judged.
-    fn take_in(&mut self, place: usize, cx: &Context<'_>, tried: Tried) -> Option<Box<Request>> {
+    fn take_in(&mut self, place: usize, cx: &Context<'_>, age: Duration, tried: Tried) -> Option<Box<Request>> {
         let items = std::mem::take(&mut self.round.parts[place].items);
         let node = cx.servers.node(tried.whence.node);
-        let repeatable = tried.request.as_ref().is_some_and(|request| node.may_repeat(request));
+        let repeatable = tried.request.as_ref().is_some_and(|request| node.may_repeat(request, age));
+        let is_young = tried.request.as_ref().is_some_and(|request| request.may_repeat_after(age));
         let (error, arrived) = match tried.result {
             Ok(payload) => (None, Some(payload)),
             Err(error) => (Some(error), tried.arrived),
@@ -315,6 +316,7 @@ impl FanOut {
                     self.history(index).turn();
                 }
                 let error = error.clone();
+                let repeatable = repeatable || is_young && self.request.is_once(index);
                 let refused = Refused { index, whence: tried.whence, error, repeatable, is_reply: false };
                 self.round.undecided.push(refused);
             }
@@ -619,10 +621,11 @@ impl<T: Owner> Engine<T> {
         place: usize,
         tried: Tried,
     ) {
+        let age = self.age(now, id);
         let taken = self.with_fan_out(now, io, id, |cx, fan_out| {
             fan_out.round.parts[place].attempt = None;
             fan_out.round.outstanding -= 1;
-            (fan_out.take_in(place, cx, tried), fan_out.round.outstanding)
+            (fan_out.take_in(place, cx, age, tried), fan_out.round.outstanding)
         });
         let Some((request, outstanding)) = taken else { return };
         if let Some(request) = request {
@@ -757,7 +760,7 @@ impl<T: Owner> Engine<T> {
                 turned: false,
                 spent: None,
             };
-            self.with_fan_out(now, io, id, |cx, fan_out| fan_out.take_in(place, cx, tried));
+            self.with_fan_out(now, io, id, |cx, fan_out| fan_out.take_in(place, cx, Duration::MAX, tried));
         }
         if let Some(fan_out) = self.fan_out_mut(id) {
             // What is over and was not told yet counts as sent.

@@ -119,6 +119,8 @@ pub(super) struct History {
     read_from: ReadFrom,
     /// Whether an error reply may be a script's own, made up.
     may_be_forged: bool,
+    /// It finds out by itself that it was executed before.
+    pub(super) is_once: bool,
     /// The server that it went to last did not own its slot yet.
     is_asking: bool,
     /// Where a server has sent it.
@@ -186,6 +188,7 @@ impl History {
             place,
             read_from,
             may_be_forged,
+            is_once: false,
             is_asking: false,
             redirected: None,
             is_checked_first,
@@ -206,7 +209,10 @@ impl History {
     pub(super) fn of_item(request: &Request, index: usize, otherwise: &Place, read_from: ReadFrom) -> Self {
         let item = &request.items[index];
         let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
-        History::new(place, read_from, request.runs_code(index), request.is_checked_first(index))
+        let mut history =
+            History::new(place, read_from, request.runs_code(index), request.is_checked_first(index));
+        history.is_once = request.is_once(index);
+        history
     }
 
     /// The server to go to, by redirection or by the map in force; `None` if only a new map can have one. `harmless`: whether the call
@@ -233,8 +239,8 @@ impl History {
             let Left { words, is_proved, .. } = self.left.remove(at);
             match stands {
                 Some(true) => {}
-                Some(false) if harmless != Repeatable::Yes => return Ok(Err(self.honest(words))),
-                None if harmless != Repeatable::Yes => {
+                Some(false) if harmless < Repeatable::Yes => return Ok(Err(self.honest(words))),
+                None if harmless < Repeatable::Yes => {
                     return Ok(Err(self.honest(in_doubt(&words, None))));
                 }
                 _ if is_proved => {}
@@ -422,7 +428,8 @@ impl History {
                 Outcome::GoesOn(Again::AfterRefresh)
             }
             Status::Indeterminate
-                if repeatable && self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now) =>
+                if repeatable
+                    && (self.is_once || self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now)) =>
             {
                 Outcome::Repeats
             }

@@ -100,12 +100,13 @@ impl Node {
         self.facts.as_ref().is_none_or(|facts| facts.enforces_read_only())
     }
 
-    /// Whether executing a request twice does no harm on this server.
-    pub(super) fn may_repeat(&self, request: &Request) -> bool {
+    /// Whether executing a request twice does no harm on this server. `age`: since it was sent first.
+    pub(super) fn may_repeat(&self, request: &Request, age: Duration) -> bool {
         match request.repeatable {
+            _ if !request.may_repeat_after(age) => false,
             Repeatable::No => false,
             Repeatable::IfEnforced => self.enforces_read_only(),
-            Repeatable::Yes => true,
+            Repeatable::Yes | Repeatable::Always => true,
         }
     }
 

@@ -180,7 +180,7 @@ unsafe fn read<T: Growing>(options: *const T) -> Result<T> {
 /// What a call has of its own.
 #[derive(Default)]
 pub(super) struct CallOptions<'a> {
-    pub(super) flags: Flags,
+    pub(super) flags: Flags<'a>,
     others: Option<Overrides<'a>>,
 }
 
@@ -212,6 +212,7 @@ impl<'a> CallOptions<'a> {
         let flags = Flags {
             read_only: options.flags & RS_CALL_READ_ONLY != 0,
             idempotent: options.flags & RS_CALL_IDEMPOTENT != 0,
+            token: None,
         };
         let timeout = match options.timeout_ms {
             0 => None,
@@ -262,7 +263,7 @@ impl<'a> CallOptions<'a> {
 ///
 /// # Safety
 /// `options` is NULL or points to as many bytes as its first field says, and `route_to` to as many as `route_len` says.
-pub(super) unsafe fn flags_of_item(options: *const rs_call_options) -> Result<Flags> {
+pub(super) unsafe fn flags_of_item<'a>(options: *const rs_call_options) -> Result<Flags<'a>> {
     // SAFETY: as promised.
     let options = unsafe { CallOptions::new(options)? };
     if options.others.is_some() {
@@ -343,7 +344,7 @@ mod tests {
         more: [u64; 2],
     }
 
-    fn later(size: usize, more: [u64; 2]) -> Result<Flags> {
+    fn later(size: usize, more: [u64; 2]) -> Result<Flags<'static>> {
         let now = rs_call_options {
             size: u32::try_from(size).unwrap(),
             flags: RS_CALL_IDEMPOTENT,
@@ -357,7 +358,7 @@ mod tests {
     #[test]
     fn a_size_is_of_this_version_or_of_a_later_one_that_sets_nothing_new() {
         let now = size_of::<rs_call_options>();
-        let idempotent = Flags { read_only: false, idempotent: true };
+        let idempotent = Flags { idempotent: true, ..Flags::NONE };
         for size in [now, now + 1, now + 8, now + 16] {
             assert_eq!(later(size, [0; 2]).expect("it is accepted"), idempotent, "{size}");
         }

@@ -97,6 +97,13 @@ impl Buffer {
         self.raw(b"\r\n");
     }
 
+    /// Appends one argument that consists of these parts.
+    pub(crate) fn argument_of(&mut self, parts: &[&[u8]]) {
+        self.long_length(b'$', parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| self.raw(part));
+        self.raw(b"\r\n");
+    }
+
     /// Appends one argument, a number in decimal.
     #[inline]
     pub(crate) fn number(&mut self, number: usize) {
@@ -225,6 +232,16 @@ impl<T: AsRef<[u8]>> Arguments for [T] {
             buffer.argument(argument.as_ref());
         }
         Ok(())
+    }
+}
+
+impl<T: Arguments + ?Sized> Arguments for &T {
+    fn count(&self) -> usize {
+        (**self).count()
+    }
+
+    fn write(&self, buffer: &mut Buffer) -> Result<()> {
+        (**self).write(buffer)
     }
 }
 
