@@ -56,6 +56,8 @@ pub enum Status {
     Indeterminate = 300,
     /// The reply went over a limit; the connection was closed. The server has executed the call or may yet do so.
     ReplyLimit = 301,
+    /// The call was executed, but up to the deadline too few replicas had it: it is lost if the primary dies now. See [`Once::wait`](crate::Once::wait).
+    NotReplicated = 302,
     /// The server or the script answered with an error.
     Server = 400,
     /// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
@@ -133,7 +135,8 @@ impl Status {
             | Status::NotSupported
             | Status::NotServed
             | Status::TokenMismatch
-            | Status::ReplyNotKept => Reason::Server,
+            | Status::ReplyNotKept
+            | Status::NotReplicated => Reason::Server,
             Status::Conversion => Reason::Conversion,
             Status::Internal => Reason::Internal,
             Status::NoMemory | Status::Resources => Reason::Resources,

@@ -9,7 +9,7 @@ local key = KEYS[#KEYS]
 KEYS[#KEYS] = nil
 -- A token of the caller's own may meet another call; the library's own tokens do not.
 local mark = ''
-if string.byte(key, @SEPARATOR@) == 58 then
+if string.byte(key, @SEPARATOR@) ~= 46 then
     mark = redis.sha1hex('@BODY@' .. msgpack.pack(KEYS, ARGV))
 end
 -- A server's error in its own words: 6.2 puts the place in front of them, and hands them to scripts as they go over the wire.

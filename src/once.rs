@@ -29,11 +29,19 @@ pub struct Once {
     lifetime: Duration,
     prefix: Vec<u8>,
     reply_limit: usize,
+    wait: Option<Wait>,
+}
+
+/// The replicas that must have a call before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    pub(crate) replicas: u32,
+    pub(crate) timeout: Duration,
 }
 
 impl Default for Once {
     fn default() -> Self {
-        Once { lifetime: LIFETIME, prefix: PREFIX.to_vec(), reply_limit: REPLY_LIMIT }
+        Once { lifetime: LIFETIME, prefix: PREFIX.to_vec(), reply_limit: REPLY_LIMIT, wait: None }
     }
 }
 
@@ -74,6 +82,23 @@ impl Once {
         self
     }
 
+    /// How many replicas must have a call before it counts as done, 1 to 1000, and how long they are waited for at each attempt: a millisecond to a day. A
+    /// failover to one of them then loses neither what the call did nor its token.
+    ///
+    /// Where they are too few, the call is sent again, with its token, until its deadline, and ends with [`Status::NotReplicated`] then. Such calls get a
+    /// connection each, like commands that wait ([`Options::max_waiting`](crate::Options::max_waiting)): they cost more than others.
+    ///
+    /// [WAIT](https://redis.io/docs/latest/commands/wait/)
+    ///
+    /// ```
+    /// let once = rs_script::Once::default().wait(1, std::time::Duration::from_millis(500));
+    /// ```
+    #[must_use]
+    pub fn wait(mut self, replicas: u32, timeout: Duration) -> Self {
+        self.wait = Some(Wait { replicas, timeout });
+        self
+    }
+
     fn check(&self) -> Result<()> {
         let refused = |what: &str| Err(Error::new(Status::InvalidArgument, format!("once: {what}")));
         if !LIFETIMES.contains(&self.lifetime) {
@@ -85,6 +110,11 @@ impl Once {
         if !REPLY_LIMITS.contains(&self.reply_limit) {
             return refused("a limit for replies is 64 bytes at least, and 64 MiB at most");
         }
+        if let Some(Wait { replicas, timeout }) = &self.wait
+            && !((1..=1000).contains(replicas) && WAITS.contains(timeout))
+        {
+            return refused("1 to 1000 replicas are waited for, for a millisecond at least, and a day at most");
+        }
         Ok(())
     }
 }
@@ -92,6 +122,8 @@ impl Once {
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
 const LIFETIMES: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 60 * 60);
+const WAITS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 const PREFIX: &[u8] = b"rs:once:";
 const LONGEST_PREFIX: usize = 256;
 const REPLY_LIMIT: usize = 1024 * 1024;
@@ -121,6 +153,7 @@ pub(crate) struct Wrapped {
     /// What token keys begin with, up to their tag.
     head: Vec<u8>,
     lifetime: Duration,
+    pub(crate) wait: Option<Wait>,
 }
 
 impl Wrapped {
@@ -181,7 +214,7 @@ impl Script {
         let mut head = once.prefix.clone();
         head.push(b'{');
         let source = wrapper(&plain, once, head.len() + TAG + 2);
-        Ok(plain.wrapped_by(source, Wrapped { plain: plain.clone(), head, lifetime: once.lifetime }))
+        Ok(plain.wrapped_by(source, Wrapped { plain: plain.clone(), head, lifetime: once.lifetime, wait: once.wait }))
     }
 }
 
@@ -269,9 +302,11 @@ impl Arguments for WithToken<'_> {
     }
 }
 
-/// What stands between tag and token: of the caller's own, and of those made here.
+/// What stands between tag and token: of the caller's own, of those made here, and of all of a pipeline, in
+/// front of whose token stands an item's number.
 const OWN: u8 = b':';
 const MADE: u8 = b'.';
+const SHARED: u8 = b'#';
 
 pub(crate) fn check_token(token: &[u8]) -> Result<()> {
     if token.is_empty() || token.len() > LONGEST_TOKEN {
@@ -290,8 +325,31 @@ pub(crate) fn no_token() -> Error {
 
 /// `slot`: that of the other keys; `None`: there are none.
 fn write_key(buffer: &mut Buffer, head: &[u8], slot: Option<u16>, separator: u8, token: &[u8]) {
-    let slot = slot.unwrap_or_else(|| CRC.checksum(token) % SLOTS);
+    let slot = slot.unwrap_or_else(|| slot_of_token(token));
     buffer.argument_of(&[head, &tag_of(slot), &[b'}', separator], token]);
+}
+
+/// Appends the key of an item's token where all items have got one, instead of `made`, that of the token which was made for it. `None`: it has one of its
+/// own, which stays.
+pub(crate) fn write_shared(
+    wrapped: &Wrapped,
+    made: &[u8],
+    (slot, token, index): (u16, &[u8], usize),
+    buffer: &mut Buffer,
+) -> Option<()> {
+    let separator = *made.get(wrapped.head.len() + TAG + 1)?;
+    if separator != MADE {
+        return None;
+    }
+    let mut number = itoa::Buffer::new();
+    let token = [number.format(index).as_bytes(), b":", token].concat();
+    write_key(buffer, &wrapped.head, Some(slot), SHARED, &token);
+    Some(())
+}
+
+/// The slot of a call without keys.
+pub(crate) fn slot_of_token(token: &[u8]) -> u16 {
+    CRC.checksum(token) % SLOTS
 }
 
 /// The length of a tag.

@@ -444,6 +444,86 @@ impl Request {
         self.scripts.iter().filter_map(Script::wrapped).all(|wrapped| age < wrapped.repeats_for())
     }
 
+    /// Gives all items tokens that come from this one, by their numbers, but those that have got one of their own.
+    pub(crate) fn share_token(&mut self, token: &[u8]) -> Result<()> {
+        once::check_token(token)?;
+        let refused = |what: String| {
+            Error::new(Status::InvalidArgument, format!("a token for all items: {what}; nothing was sent"))
+        };
+        let indices = 0..self.items.len();
+        if let Some(index) = indices.clone().find(|&index| self.repeatable_item(index) == Repeatable::No) {
+            let name = self.name_of(index);
+            let text = format!("item {index} ({name}) would happen again, for it does not run once per token");
+            return Err(refused(text).of_item(index));
+        }
+        if !indices.clone().any(|index| self.is_once(index)) {
+            return Err(refused("none of them runs once per token".into()));
+        }
+        let slots: Vec<Option<u16>> = indices.map(|index| self.slot_of_keys(index)).collect();
+        // A transaction has one slot: that of the first item that has keys.
+        let first = slots.iter().flatten().next().filter(|_| self.shape == Shape::Transaction);
+        let otherwise = first.copied().unwrap_or_else(|| once::slot_of_token(token));
+        let mut wire = Buffer::default();
+        let mut start = 0;
+        for (index, slot) in slots.into_iter().enumerate() {
+            let end = std::mem::replace(&mut start, self.items[index].end);
+            let old = &self.wire[end..self.items[index].end];
+            let slot = slot.unwrap_or(otherwise);
+            if self.replace_token(index, old, (slot, token, index), &mut wire) {
+                if self.routing != Routing::None {
+                    self.items[index].slot = slot;
+                }
+            } else {
+                wire.raw(old);
+            }
+            self.items[index].end = wire.len();
+        }
+        if self.shape == Shape::Transaction && self.routing != Routing::None {
+            self.slot = otherwise;
+        }
+        self.wire = Wire::Own(wire);
+        Ok(())
+    }
+
+    /// The slot of the keys that an item has beside its token.
+    fn slot_of_keys(&self, index: usize) -> Option<u16> {
+        let item = self.items[index];
+        if !self.is_once(index) {
+            return Some(item.slot).filter(|&slot| slot != NO_SLOT);
+        }
+        let mut behind = arguments(&self.wire[self.start_of(index)..item.end]).skip(KEYS_START - 1);
+        let has_keys = behind.next() != Some(b"1");
+        behind.next().filter(|_| has_keys).map(slots::slot_of)
+    }
+
+    /// Appends an item with another token; `false`: it is none that gets one.
+    fn replace_token(
+        &self,
+        index: usize,
+        old: &[u8],
+        shared: (u16, &[u8], usize),
+        wire: &mut Buffer,
+    ) -> bool {
+        let Some(script) = self.items[index].script.map(|script| &self.scripts[script as usize]) else {
+            return false;
+        };
+        let Some(wrapped) = script.wrapped() else { return false };
+        let mut behind = arguments(old).skip(KEYS_START - 1);
+        let count: Option<usize> = behind.next().and_then(|count| str::from_utf8(count).ok()?.parse().ok());
+        let Some(key) = count.and_then(|count| behind.nth(count.checked_sub(1)?)) else { return false };
+        // The key is a part of the item: where it starts, and where what is behind it does.
+        let at = key.as_ptr().addr() - old.as_ptr().addr();
+        let length_line = 3 + itoa::Buffer::new().format(key.len()).len();
+        let before = wire.len();
+        wire.raw(&old[..at - length_line]);
+        if once::write_shared(wrapped, key, shared, wire).is_none() {
+            wire.truncate(before);
+            return false;
+        }
+        wire.raw(&old[at + key.len() + 2..]);
+        true
+    }
+
     /// Appends a script call.
     #[inline(always)]
     fn script(

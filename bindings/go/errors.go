@@ -69,6 +69,10 @@ const (
 	ErrNotSupported Status = 406
 	// ErrNotServed: up to the deadline no server of the cluster ran the call. It was not executed.
 	ErrNotServed Status = 407
+	// ErrTokenMismatch: another script, or other keys or arguments, were called with the token before. This call was not executed.
+	ErrTokenMismatch Status = 409
+	// ErrReplyNotKept: the call was executed before, and its reply was too long to be kept.
+	ErrReplyNotKept Status = 410
 	// ErrInternal: a defect of this library. Whether the call was executed is not known.
 	ErrInternal Status = 500
 	// ErrNoMemory: there is no memory for the reply. The server may have executed the call.
