@@ -533,7 +533,7 @@ impl Client {
     /// The connection that a call can take without asking the engine, and its server.
     #[inline]
     pub(crate) fn plain_link(&self, request: &Request, now: Instant) -> Option<(NodeId, Arc<Link>)> {
-        if self.view.reads(request) {
+        if self.view.reads(request) || request.wait.is_some() {
             return None;
         }
         if let Some(only) = self.io.only() {

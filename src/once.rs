@@ -39,6 +39,13 @@ pub(crate) struct Wait {
     pub(crate) timeout: Duration,
 }
 
+impl Wait {
+    /// What serves both.
+    pub(crate) fn join(self, other: Wait) -> Wait {
+        Wait { replicas: self.replicas.max(other.replicas), timeout: self.timeout.max(other.timeout) }
+    }
+}
+
 impl Default for Once {
     fn default() -> Self {
         Once { lifetime: LIFETIME, prefix: PREFIX.to_vec(), reply_limit: REPLY_LIMIT, wait: None }

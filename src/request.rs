@@ -10,9 +10,10 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, Result, Status};
 use crate::keys::{self, Touched};
-use crate::once::{self, WithToken};
+use crate::once::{self, Wait, WithToken};
 use crate::resp::encode::{Arguments, Buffer, arguments};
 use crate::script::{DigestHasher, Script, Sha};
+use crate::session::handshake::Purpose;
 use crate::slots::{self, NO_SLOT};
 
 /// How the replies of a request belong together.
@@ -178,6 +179,8 @@ pub(crate) struct Request {
     pub(crate) routing: Routing,
     /// The slot of the items' keys, of those that have any; not for pipelines, whose items may lie in many.
     pub(crate) slot: u16,
+    /// The replicas that are waited for behind it: most that any item wants, for as long as any.
+    pub(crate) wait: Option<Wait>,
     /// The connection that it was put on last, by its number at its node.
     pub(crate) connection: u64,
     /// Bytes that were sent for it besides its wire form, in scripts that were loaded and items that were sent again or in another form.
@@ -213,6 +216,7 @@ impl Default for Request {
             asking: false,
             routing: Routing::None,
             slot: NO_SLOT,
+            wait: None,
             connection: 0,
             extra: 0,
             places: HashMap::default(),
@@ -236,6 +240,7 @@ impl Request {
         self.goes_on = false;
         self.routing = Routing::None;
         self.slot = NO_SLOT;
+        self.wait = None;
         self.extra = 0;
     }
 
@@ -281,6 +286,7 @@ impl Request {
                 let others = self.repeatable;
                 self.plain_call(script, &keys as &dyn Arguments, args, flags)?;
                 self.repeatable = others;
+                self.join_wait(wrapped.wait);
                 Ok(())
             }
             _ if flags.token.is_some() => Err(once::no_token()),
@@ -409,6 +415,9 @@ impl Request {
         wire.raw(&other.wire[other.start_of(index)..item.end]);
         let end = wire.len();
         let script = item.script.map(|script| self.place_of(&other.scripts[script as usize]));
+        if other.wait.is_some() {
+            self.join_wait(other.wait_of(index));
+        }
         self.items.push(Item { end, script, ..item });
         self.repeatable = self.repeatable.min(other.repeatable_item(index));
     }
@@ -431,6 +440,24 @@ impl Request {
             (false, true) => Repeatable::IfEnforced,
             (false, false) => Repeatable::No,
         }
+    }
+
+    fn join_wait(&mut self, wait: Option<Wait>) {
+        self.wait = match (self.wait, wait) {
+            (Some(one), Some(other)) => Some(one.join(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
+    /// The replicas that item `index` is to reach.
+    pub(crate) fn wait_of(&self, index: usize) -> Option<Wait> {
+        self.scripts[self.items[index].script? as usize].wrapped()?.wait
+    }
+
+    /// What the connection is for that it wants, where nothing else is said.
+    #[inline]
+    pub(crate) fn purpose(&self) -> Purpose {
+        if self.wait.is_some() { Purpose::Waiting } else { Purpose::Calls }
     }
 
     /// Whether item `index` finds out by itself that it was executed before.

@@ -230,11 +230,17 @@ impl<T: Owner> Engine<T> {
         connect_until: Instant,
     ) {
         let Some(call) = self.call(id) else { return };
-        let Body::Single(Single { purpose, .. }) = call.body else { return };
+        let Body::Single(Single { purpose, ref progress, .. }) = call.body else { return };
+        // What may have been executed, and finds out by itself, is worth every attempt to connect that there is time for.
+        let has_begun = progress.as_ref().is_some_and(
+            |progress| matches!(&progress.mode, Mode::Alone(alone) if alone.unknown.is_some()),
+        );
+        let is_patient = has_begun && request.repeatable == Repeatable::Always;
         let times = (call.deadline, call.timeout);
         let mut attempt = Attempt::new(For::Call(id), node, Some(request), now, times);
         attempt.connect_until = connect_until;
-        attempt.patience = Patience::Times(self.servers.config.reconnect.attempts);
+        attempt.patience =
+            Patience::Times(if is_patient { 0 } else { self.servers.config.reconnect.attempts });
         attempt.via = Via::of(purpose);
         self.try_single(now, io, id, attempt);
     }
@@ -504,10 +510,11 @@ impl<T: Owner> Engine<T> {
                 return Ok((error.clone(), None));
             };
             let error = if is_replica { refused_by_replica(request, error.clone()) } else { error.clone() };
-            let is_lost = error.status() == Status::Indeterminate;
+            let is_short = error.status() == Status::NotReplicated && error.server_text().is_none();
+            let is_lost = error.status() == Status::Indeterminate || is_short;
             let may_repeat = is_lost && cx.servers.node(whence.node).may_repeat(request, age);
             let is_ample =
-                may_repeat && alone.attempts < REPEATS_MAX && cx.servers.repeats.take(cx.now);
+                may_repeat && !is_short && alone.attempts < REPEATS_MAX && cx.servers.repeats.take(cx.now);
             // One that finds out by itself whether it was executed is sent again for as long as there is time, but at a slower and slower pace.
             let repeats = is_ample || may_repeat && request.repeatable == Repeatable::Always;
             let node = cx.servers.node(whence.node);
@@ -529,9 +536,9 @@ impl<T: Owner> Engine<T> {
                 }
                 Status::Loading => Some(node.backoff(alone.attempts)),
                 Status::Connect => Some(Duration::ZERO),
-                Status::Indeterminate if repeats => {
+                Status::Indeterminate | Status::NotReplicated if repeats => {
                     *last_start = deadline;
-                    Some(if is_ample { Duration::ZERO } else { history::pause(Again::AfterPause, alone.attempts) })
+                    Some(if is_ample { Duration::ZERO } else { history::pause(Again::AfterPause, alone.attempts.max(1)) })
                 }
                 _ => None,
             };

@@ -162,6 +162,9 @@ impl<T: Owner> Engine<T> {
         let id = self.enter(owner, view, timeout, deadline);
         match work {
             Work::Open => self.begin_open(now, io, id),
+            Work::Send(request, Purpose::Calls) if request.wait.is_some() => {
+                self.begin(now, io, id, request, Purpose::Waiting);
+            }
             Work::Send(request, Purpose::Calls) if self.sharing.is_on() => self.share(now, io, id, request),
             Work::Send(request, purpose) => self.begin(now, io, id, request, purpose),
             Work::Administer(task) => self.begin_task(now, io, id, task),

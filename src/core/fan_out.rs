@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::attempts::{Attempt, For, Tried};
+use super::attempts::{Attempt, For, Tried, Via};
 use super::call::place_of;
 use super::engine::{Body, Engine};
 use super::evidence::Need;
@@ -306,6 +306,19 @@ impl FanOut {
             self.take_replies(&items, tried.whence, payload);
         }
         if let Some(error) = error {
+            // What has run and is not on enough replicas: items that do not wait for these have their replies.
+            let is_unreplicated = |index: &usize| {
+                error.status() == Status::NotReplicated && self.request.wait_of(*index).is_some()
+            };
+            let unreplicated: Vec<usize> = items[..answered].iter().copied().filter(is_unreplicated).collect();
+            for index in unreplicated {
+                let repeatable = repeatable || is_young && self.request.is_once(index);
+                let error = error.clone();
+                self.notes.remove(&index);
+                self.round.undecided.retain(|refused| refused.index != index);
+                let refused = Refused { index, whence: tried.whence, error, repeatable, is_reply: false };
+                self.round.undecided.push(refused);
+            }
             for &index in &items[answered..] {
                 if tried.turned && !self.request.items[index].read_only {
                     // It was not this item that the server is too old for.
@@ -601,10 +614,12 @@ impl<T: Owner> Engine<T> {
                 && !self.servers.map.is_primary(part.next.node);
             let needs_enforcing = part.items.iter().any(|&index| fan_out.request.items[index].read_only);
             let whose = For::Part(id, place);
+            let via = Via::of(request.purpose());
             let mut attempt = Attempt::new(whose, part.next.node, Some(request), now, (deadline, timeout));
             // Half of the time is for another server that may do.
             attempt.connect_until = if may_turn { half.min(fan_out.last_start) } else { fan_out.last_start };
             attempt.turns_if_old = may_turn && needs_enforcing;
+            attempt.via = via;
             let attempt = self.start(now, io, attempt);
             if let Some(part) = self.fan_out_mut(id).and_then(|fan_out| fan_out.round.parts.get_mut(place)) {
                 part.attempt = Some(attempt);

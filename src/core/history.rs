@@ -427,12 +427,13 @@ impl History {
             Status::Timeout if cx.now < cx.deadline || self.can_avoid(cx.servers, whence.node) => {
                 Outcome::GoesOn(Again::AfterRefresh)
             }
-            Status::Indeterminate
+            Status::Indeterminate | Status::NotReplicated
                 if repeatable
                     && (self.is_once || self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now)) =>
             {
                 Outcome::Repeats
             }
+            Status::NotReplicated => Outcome::Over,
             Status::Indeterminate => Outcome::Lost,
             Status::Loading => Outcome::GoesOn(Again::AfterPause),
             Status::Server | Status::TransactionAborted => {
@@ -718,7 +719,12 @@ enum Refusal {
 
 /// The last error of a call, unless it says that the call was not executed although an earlier attempt may have been.
 pub(super) fn honest(error: Error, unknown: Option<Error>) -> Error {
-    if error.is_not_executed() { unknown.unwrap_or(error) } else { error }
+    match unknown {
+        // That it has run says more than that it may have.
+        Some(unknown) if unknown.status() == Status::NotReplicated && error.is_indeterminate() => unknown,
+        Some(unknown) if error.is_not_executed() => unknown,
+        _ => error,
+    }
 }
 
 /// The error of a call that went on after a refusal of which nobody knows whether a script made it up, and then met `error`.

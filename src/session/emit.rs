@@ -46,7 +46,7 @@ impl<T> Session<T> {
             None => true,
             Some(script) => !form.is_by_body() && form.is_read_only() == item.read_only && is_known(script),
         };
-        if !is_plain || call.request.asking {
+        if !is_plain || call.request.asking || call.request.wait.is_some() {
             return self.emit_rare(key, form);
         }
         let at = self.outbox.position();
@@ -80,6 +80,7 @@ impl<T> Session<T> {
         }
         call.request.extra += length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Items { left: 1, at } });
+        self.emit_wait(key);
     }
 
     /// The form in which a script call travels: as wanted, or as the server lets this user have it.
@@ -157,12 +158,17 @@ impl<T> Session<T> {
             call.position = self.outbox.position();
         }
         call.queued = to;
+        let is_last = to == call.request.items.len();
         if call.request.asking {
-            return self.append_asking(key, from..to, unloadable);
+            self.append_asking(key, from..to, unloadable);
+        } else {
+            let at = self.outbox.position();
+            self.append_items(key, from..to, unloadable);
+            self.expected.push_back(Expected { call: key, what: What::items(to - from, at) });
         }
-        let at = self.outbox.position();
-        self.append_items(key, from..to, unloadable);
-        self.expected.push_back(Expected { call: key, what: What::items(to - from, at) });
+        if is_last {
+            self.emit_wait(key);
+        }
     }
 
     /// Queues items each with an ASKING of its own.
@@ -344,6 +350,7 @@ impl<T> Session<T> {
         self.calls[key].request.extra = extra + length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Queued { left } });
         self.expected.push_back(Expected { call: key, what: What::Exec });
+        self.emit_wait(key);
     }
 }
 

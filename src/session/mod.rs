@@ -18,6 +18,7 @@ mod known;
 pub(crate) mod order;
 mod outbox;
 mod repair;
+mod replicated;
 #[cfg(test)]
 pub(crate) mod simulation;
 pub(crate) mod verdict;
@@ -41,6 +42,7 @@ use known::{Cache, Known};
 pub(crate) use outbox::Chunk;
 use outbox::Outbox;
 use repair::{Answers, Refused};
+use replicated::Waits;
 
 /// What has been learnt of the server and of the user's rights on one connection. It ends with that: the next one may lead to a newer server,
 /// and to other rights.
@@ -214,6 +216,8 @@ struct Rare {
     again: Vec<usize>,
     again_queued: usize,
     before_repair: Option<Box<Payload>>,
+    /// Of WAIT behind it.
+    waits: Waits,
     /// EVAL is refused: a transaction's scripts travel by their SHA, though they are not loaded in it.
     by_sha: bool,
     /// What must be answered before a transaction may start: SCRIPT LOADs, and an empty transaction.
@@ -298,6 +302,8 @@ enum What {
     Queued { left: usize },
     /// The reply to EXEC.
     Exec,
+    /// The answer to WAIT behind the call.
+    Wait,
     /// The answers to an empty transaction: MULTI's if 1 is left behind it, then EXEC's.
     Probe { left: usize },
 }
@@ -578,6 +584,7 @@ impl<T> Session<T> {
             What::Asking => self.asked(),
             What::Queued { left } => self.queued(call, left),
             What::Exec => self.executed(call)?,
+            What::Wait => self.waited(call),
             What::Probe { left } => self.probed(left)?,
         }
         Ok(true)
@@ -609,8 +616,14 @@ impl<T> Session<T> {
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
             let (arrived, index) = (self.arrived(key), self.unanswered(key));
-            let Call { tag, request, position, .. } = self.calls.remove(key);
+            let mut call = self.calls.remove(key);
+            let known = call.known_error();
+            let Call { tag, request, position, .. } = call;
             let Some(tag) = tag else { continue };
+            if let Some(error) = known {
+                self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
+                continue;
+            }
             let (own, whose) = match owner {
                 Some((own, owner)) if owner == key => (Some(own), ""),
                 Some(_) => (None, ", in reply to another call"),
@@ -765,9 +778,13 @@ impl<T> Session<T> {
 
     /// Ends a call with an error of its own.
     fn refuse(&mut self, key: usize, error: Error) {
+        if self.is_held(key, Err(&error)) {
+            return;
+        }
+        let arrived = if error.status() == Status::NotReplicated { self.arrived(key) } else { None };
         let Call { tag, request, .. } = self.calls.remove(key);
         if let Some(tag) = tag {
-            self.finished.push_back(Finished { tag, request, result: Err(error), arrived: None });
+            self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
     }
 }

@@ -245,7 +245,9 @@ impl<T> Session<T> {
         if self.calls[key].teaches {
             self.learn_from(key);
         }
-        self.succeed(key);
+        if !self.is_held(key, Ok(())) {
+            self.succeed(key);
+        }
     }
 
     /// Judges doubtful errors by what the server itself says.
@@ -392,6 +394,10 @@ impl<T> Session<T> {
         }
         if !asking {
             self.expected.push_back(Expected { call: key, what: What::items(part.len(), at) });
+        }
+        let rare = self.calls[key].rare();
+        if rare.again_queued == rare.again.len() {
+            self.emit_wait(key);
         }
     }
 
