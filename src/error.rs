@@ -80,10 +80,10 @@ pub enum Status {
     /// says nothing else. The C API never gives it.
     Conversion = 408,
     /// Another script, or other keys or arguments, were called with the token before. This call was not executed; see [`Script::once`](crate::Script::once).
-    TokenMismatch = 409,
+    TokenMismatch = 410,
     /// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see
     /// [`Once::reply_limit`](crate::Once::reply_limit).
-    ReplyNotKept = 410,
+    ReplyNotKept = 411,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
     /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result, Status};
@@ -354,6 +355,12 @@ pub(crate) fn write_shared(
     Some(())
 }
 
+/// A token key's place among the bytes of its item, and the place of its tag.
+pub(crate) fn tag_in(wrapped: &Wrapped, key: Range<usize>) -> Range<usize> {
+    let start = key.start + wrapped.head.len();
+    start..start + TAG
+}
+
 /// The slot of a call without keys.
 pub(crate) fn slot_of_token(token: &[u8]) -> u16 {
     CRC.checksum(token) % SLOTS
@@ -363,7 +370,7 @@ pub(crate) fn slot_of_token(token: &[u8]) -> u16 {
 const TAG: usize = 4;
 
 /// A tag of this slot, for each slot one: four bytes from `@` to `O`. CRC16 is linear, so each bit of a slot has a tag's bits of its own.
-fn tag_of(slot: u16) -> [u8; TAG] {
+pub(crate) fn tag_of(slot: u16) -> [u8; TAG] {
     let mut nibbles = 0;
     for (bit, basis) in BASIS.iter().enumerate() {
         nibbles ^= basis & ((slot ^ ZERO) >> bit & 1).wrapping_neg();

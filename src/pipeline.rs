@@ -356,6 +356,7 @@ impl Pipeline {
         let mut request = std::mem::replace(&mut self.request, empty);
         request.repair = self.repair;
         request.trust_cache = self.trust_cache;
+        request.settle_tokens();
         request
     }
 

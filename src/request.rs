@@ -282,9 +282,16 @@ impl Request {
     ) -> Result<()> {
         match script.wrapped() {
             Some(wrapped) if !flags.read_only => {
+                let has_keys = keys.count() > 0;
                 let keys = WithToken::new(wrapped, keys, flags)?;
-                let others = self.repeatable;
-                self.plain_call(script, &keys as &dyn Arguments, args, flags)?;
+                let (others, routing) = (self.repeatable, self.routing);
+                if self.shape == Shape::Transaction && !has_keys {
+                    // It goes where the others go: see `settle_tokens`.
+                    self.routing = Routing::None;
+                }
+                let called = self.plain_call(script, &keys as &dyn Arguments, args, flags);
+                self.routing = routing;
+                called?;
                 self.repeatable = others;
                 self.join_wait(wrapped.wait);
                 Ok(())
@@ -512,6 +519,26 @@ impl Request {
         Ok(())
     }
 
+    /// Puts the tokens of calls without keys into the slot of a transaction that they are part of.
+    pub(crate) fn settle_tokens(&mut self) {
+        if self.shape != Shape::Transaction || self.routing == Routing::None {
+            return;
+        }
+        for index in 0..self.items.len() {
+            let item = self.items[index];
+            let Some(script) = item.script.filter(|_| item.slot == NO_SLOT) else { continue };
+            let start = self.start_of(index);
+            let Some(key) = token_key(&self.wire[start..item.end]) else { continue };
+            let Some(wrapped) = self.scripts[script as usize].wrapped() else { continue };
+            if self.slot == NO_SLOT {
+                self.slot = slots::slot_of(&self.wire[start..][key.clone()]);
+            }
+            let tag = once::tag_in(wrapped, key);
+            self.items[index].slot = self.slot;
+            self.wire.own().overwrite(start + tag.start, &once::tag_of(self.slot));
+        }
+    }
+
     /// The slot of the keys that an item has beside its token.
     fn slot_of_keys(&self, index: usize) -> Option<u16> {
         let item = self.items[index];
@@ -535,19 +562,15 @@ impl Request {
             return false;
         };
         let Some(wrapped) = script.wrapped() else { return false };
-        let mut behind = arguments(old).skip(KEYS_START - 1);
-        let count: Option<usize> = behind.next().and_then(|count| str::from_utf8(count).ok()?.parse().ok());
-        let Some(key) = count.and_then(|count| behind.nth(count.checked_sub(1)?)) else { return false };
-        // The key is a part of the item: where it starts, and where what is behind it does.
-        let at = key.as_ptr().addr() - old.as_ptr().addr();
+        let Some(key) = token_key(old) else { return false };
         let length_line = 3 + itoa::Buffer::new().format(key.len()).len();
         let before = wire.len();
-        wire.raw(&old[..at - length_line]);
-        if once::write_shared(wrapped, key, shared, wire).is_none() {
+        wire.raw(&old[..key.start - length_line]);
+        if once::write_shared(wrapped, &old[key.clone()], shared, wire).is_none() {
             wire.truncate(before);
             return false;
         }
-        wire.raw(&old[at + key.len() + 2..]);
+        wire.raw(&old[key.end + 2..]);
         true
     }
 
@@ -745,6 +768,15 @@ impl Request {
         out.argument(if form.is_by_body() { script.source() } else { script.sha_hex().as_bytes() });
         out.raw(&wire[head + encoded.len() + SHA_LINE..]);
     }
+}
+
+/// Where the last key stands in the wire form of a script call.
+fn token_key(item: &[u8]) -> Option<std::ops::Range<usize>> {
+    let mut behind = arguments(item).skip(KEYS_START - 1);
+    let count: usize = str::from_utf8(behind.next()?).ok()?.parse().ok()?;
+    let key = behind.nth(count.checked_sub(1)?)?;
+    let start = key.as_ptr().addr() - item.as_ptr().addr();
+    Some(start..start + key.len())
 }
 
 /// Commands that run a script, and those that run a function.

@@ -60,9 +60,9 @@ pub const RS_ERR_NOT_SUPPORTED: rs_status = 406;
 /// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not executed.
 pub const RS_ERR_NOT_SERVED: rs_status = 407;
 /// Another script, or other keys or arguments, were called with the token before. This call was not executed; see RS_SCRIPT_ONCE.
-pub const RS_ERR_TOKEN_MISMATCH: rs_status = 409;
+pub const RS_ERR_TOKEN_MISMATCH: rs_status = 410;
 /// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see RS_SCRIPT_ONCE.
-pub const RS_ERR_REPLY_NOT_KEPT: rs_status = 410;
+pub const RS_ERR_REPLY_NOT_KEPT: rs_status = 411;
 /// A defect of this library. Whether the call was executed is not known.
 pub const RS_ERR_INTERNAL: rs_status = 500;
 /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE. The server

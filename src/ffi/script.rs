@@ -30,7 +30,7 @@ pub const RS_SCRIPT_IDEMPOTENT: u32 = 1;
 /// keys in it wait for the end of that, for their tokens are new keys.
 ///
 /// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
-pub const RS_SCRIPT_ONCE: u32 = 2;
+pub const RS_SCRIPT_ONCE: u32 = 4;
 
 /// A Lua script, immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
 /// called: calls in flight keep what they need.

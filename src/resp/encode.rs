@@ -39,6 +39,12 @@ impl Buffer {
         &self.bytes[part]
     }
 
+    /// Writes over bytes that are there.
+    pub(crate) fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        debug_assert!(at + bytes.len() <= self.len, "what is behind the bytes is room");
+        self.bytes[at..][..bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Forgets what is behind the first `len` bytes, and keeps the memory.
     #[inline]
     pub(crate) fn truncate(&mut self, len: usize) {

@@ -125,7 +125,7 @@ static void options_that_are_refused(void) {
         const char *part;
     } refused[] = {
         {RS_SCRIPT_OPTIONS(.flags = RS_SCRIPT_ONCE | RS_SCRIPT_IDEMPOTENT), "options.flags"},
-        {RS_SCRIPT_OPTIONS(.flags = 4), "options.flags"},
+        {RS_SCRIPT_OPTIONS(.flags = 8), "options.flags"},
         {RS_SCRIPT_OPTIONS(.token_lifetime_ms = 1000), "RS_SCRIPT_ONCE"},
         {RS_SCRIPT_OPTIONS(.flags = RS_SCRIPT_IDEMPOTENT, .reply_limit = 1000), "RS_SCRIPT_ONCE"},
         {RS_SCRIPT_OPTIONS(.token_prefix = "p", .token_prefix_len = 1), "RS_SCRIPT_ONCE"},
