@@ -227,6 +227,9 @@
 // A server of a cluster has said that a slot is another's now.
 #define RS_EVENT_SLOT_MOVED 10
 
+// A server evicts keys, so that calls of an RS_SCRIPT_ONCE may happen twice.
+#define RS_EVENT_EVICTS_TOKENS 11
+
 // A command.
 #define RS_CALL_KIND_COMMAND 1
 
@@ -408,7 +411,7 @@
 // keys in it wait for the end of that, for their tokens are new keys.
 //
 // Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
-#define RS_SCRIPT_ONCE 2
+#define RS_SCRIPT_ONCE 4
 
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 #define RS_STAT_CALLS 0
@@ -744,10 +747,10 @@ typedef struct {
 #define RS_ERR_NOT_SERVED 407
 
 // Another script, or other keys or arguments, were called with the token before. This call was not executed; see RS_SCRIPT_ONCE.
-#define RS_ERR_TOKEN_MISMATCH 409
+#define RS_ERR_TOKEN_MISMATCH 410
 
 // The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see RS_SCRIPT_ONCE.
-#define RS_ERR_REPLY_NOT_KEPT 410
+#define RS_ERR_REPLY_NOT_KEPT 411
 
 // A defect of this library. Whether the call was executed is not known.
 #define RS_ERR_INTERNAL 500
@@ -863,8 +866,8 @@ rs_status rs_client_open(const char *url,
 // Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares
 // the connections and is closed with the client.
 //
-// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a
-// call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
+// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` and
+// `token` belong to a call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
 // be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 RS_NODISCARD
 rs_status rs_client_with(rs_client *client,

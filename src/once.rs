@@ -121,7 +121,9 @@ impl Once {
         if let Some(Wait { replicas, timeout }) = &self.wait
             && !((1..=1000).contains(replicas) && WAITS.contains(timeout))
         {
-            return refused("1 to 1000 replicas are waited for, for a millisecond at least, and a day at most");
+            return refused(
+                "1 to 1000 replicas are waited for, for a millisecond at least, and a day at most",
+            );
         }
         Ok(())
     }
@@ -144,10 +146,10 @@ pub(crate) const LONGEST_TOKEN: usize = 256;
 const DEPTH: usize = 500;
 
 /// What the wrapper says of its own, whole.
-const MISMATCH: &str =
-    "RSTOKEN the token has been used for another script, or for other keys or arguments";
+const MISMATCH: &str = "RSTOKEN the token has been used for another script, or for other keys or arguments";
 const NOT_KEPT: &str = "RSREPLY the call has run before, and its reply was too long to be kept";
-const STRANGE: &str = "RSRECORD what is kept under the token was not written by this library, or by a later version of it";
+const STRANGE: &str =
+    "RSRECORD what is kept under the token was not written by this library, or by a later version of it";
 const NOT_WRITTEN: &str = "RSRECORD the call has run, but that could not be written down under its token: ";
 
 const WRAPPER: &str = include_str!("once.lua");
@@ -222,7 +224,10 @@ impl Script {
         let mut head = once.prefix.clone();
         head.push(b'{');
         let source = wrapper(&plain, once, head.len() + TAG + 2);
-        Ok(plain.wrapped_by(source, Wrapped { plain: plain.clone(), head, lifetime: once.lifetime, wait: once.wait }))
+        Ok(plain.wrapped_by(
+            source,
+            Wrapped { plain: plain.clone(), head, lifetime: once.lifetime, wait: once.wait },
+        ))
     }
 }
 
@@ -506,9 +511,8 @@ mod tests {
 
     #[test]
     fn tokens_are_all_different_on_all_threads() {
-        let threads: Vec<_> = (0..8)
-            .map(|_| std::thread::spawn(|| (0..10_000).map(|_| made()).collect::<Vec<_>>()))
-            .collect();
+        let threads: Vec<_> =
+            (0..8).map(|_| std::thread::spawn(|| (0..10_000).map(|_| made()).collect::<Vec<_>>())).collect();
         let all: Vec<[u8; 32]> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
         assert!(all.iter().flatten().all(u8::is_ascii_hexdigit));
@@ -516,7 +520,9 @@ mod tests {
 
     #[test]
     fn the_wrapper_keeps_the_lines_of_the_body() {
-        for (body, line) in [("return 1", 0), ("\n\nreturn 1 -- the end", 2), ("#!lua flags=allow-oom\n\nreturn 1", 2)] {
+        for (body, line) in
+            [("return 1", 0), ("\n\nreturn 1 -- the end", 2), ("#!lua flags=allow-oom\n\nreturn 1", 2)]
+        {
             let script = Script::new(body).once(&Once::default()).unwrap();
             let source = String::from_utf8(script.source().to_vec()).unwrap();
             assert_eq!(source.lines().position(|line| line.contains("return 1")), Some(line), "{source}");
@@ -538,7 +544,11 @@ mod tests {
             Once::default().reply_limit(63),
             Once::default().reply_limit(64 * 1024 * 1024 + 1),
         ] {
-            assert_eq!(script.once(&once).map(drop).unwrap_err().status(), Status::InvalidArgument, "{once:?}");
+            assert_eq!(
+                script.once(&once).map(drop).unwrap_err().status(),
+                Status::InvalidArgument,
+                "{once:?}"
+            );
         }
         assert!(Script::new("#!lua flags=no-writes\nreturn 1").once(&Once::default()).is_err());
         let twice = script.once(&Once::default()).unwrap().once(&Once::default()).unwrap();

@@ -487,7 +487,8 @@ impl Request {
         let indices = 0..self.items.len();
         if let Some(index) = indices.clone().find(|&index| self.repeatable_item(index) == Repeatable::No) {
             let name = self.name_of(index);
-            let text = format!("item {index} ({name}) would happen again, for it does not run once per token");
+            let text =
+                format!("item {index} ({name}) would happen again, for it does not run once per token");
             return Err(refused(text).of_item(index));
         }
         if !indices.clone().any(|index| self.is_once(index)) {

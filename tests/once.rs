@@ -4,12 +4,13 @@ mod support;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rs_script::{Client, Error, Once, Options, Protocol, Reply, Script, Status};
+use rs_script::{Client, Error, EventKind, LogLevel, Once, Options, Protocol, Reply, Script, Status};
 use support::calls::shown;
 use support::lossy::Lossy;
-use support::raw::Raw;
+use support::raw::{Raw, calls_of};
 use support::server::{Server, all_versions};
 
 /// What no call here comes near to.
@@ -104,7 +105,8 @@ fn a_repeat_gets_every_kind_of_reply_as_the_first_call_did() {
             assert_eq!(raw.ok(&["GET", &runs]).text(), "2", "{body}");
             assert_eq!(again, [&*first, &*first], "{body}");
             // Pairs have no order, and what a script raises has no place in it.
-            let has_order = !body.contains("name = ") && !body.contains("set = ") && !body.contains("KEYS, ARGV");
+            let has_order =
+                !body.contains("name = ") && !body.contains("set = ") && !body.contains("KEYS, ARGV");
             if has_order {
                 assert_eq!(first, plain, "{body}");
             }
@@ -228,15 +230,13 @@ fn a_body_cannot_fool_the_wrapper() {
 fn a_reply_over_the_limit_is_told_once_and_a_repeat_learns_that_it_ran() {
     everywhere(|server, client, _| {
         let limited = Once::default().reply_limit(64);
-        for body in [
-            "return string.rep('x', ARGV[1])",
-            "local t = {} for i = 1, ARGV[1] do t[i] = 'x' end return t",
-        ] {
+        for body in
+            ["return string.rep('x', ARGV[1])", "local t = {} for i = 1, ARGV[1] do t[i] = 'x' end return t"]
+        {
             Raw::connect(server).ok(&["FLUSHALL"]);
             let script = Script::new(format!("redis.call('INCR', KEYS[1]) {body}")).once(&limited).unwrap();
-            let call = |length: usize| {
-                script.key("n").arg(length).token(length.to_string()).call::<Reply>(client)
-            };
+            let call =
+                |length: usize| script.key("n").arg(length).token(length.to_string()).call::<Reply>(client);
             assert_eq!(told(call(8)), told(call(8)));
             let first = call(100).expect("the reply");
             assert_eq!(first.root().as_bytes().map_or(first.root().len(), <[u8]>::len), 100);
@@ -332,7 +332,8 @@ fn a_script_that_is_killed_has_not_run_and_keeps_nothing() {
     everywhere(|server, client, _| {
         let mut raw = Raw::connect(server);
         raw.ok(&["CONFIG", "SET", "lua-time-limit", "1"]);
-        let script = once("while redis.call('EXISTS', 'stop') == 0 do pcall(function() end) end return 'done'");
+        let script =
+            once("while redis.call('EXISTS', 'stop') == 0 do pcall(function() end) end return 'done'");
         let call = script.prepare().token("t");
         std::thread::scope(|scope| {
             let caller = scope.spawn(|| call.call::<String>(client));
@@ -374,6 +375,44 @@ fn a_user_who_may_not_write_tokens_is_told_that_the_call_ran() {
     assert_eq!(Raw::connect(&server).ok(&["GET", "n"]).text(), "1");
 }
 
+#[test]
+fn a_server_that_evicts_tokens_is_told_of_once() {
+    everywhere(|server, _, protocol| {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let open = || {
+            let events = Arc::clone(&events);
+            let mut options = Options::default();
+            options.protocol(protocol).log(move |event| {
+                if event.kind == EventKind::EvictsTokens {
+                    events.lock().unwrap().push((event.level, event.message.to_owned()));
+                }
+            });
+            Client::open(&server.url(), &options).expect("a client")
+        };
+        let mut raw = Raw::connect(server);
+        raw.ok(&["CONFIG", "SET", "maxmemory", "1gb"]);
+        for (policy, told) in [("noeviction", 0), ("volatile-lru", 1)] {
+            raw.ok(&["CONFIG", "SET", "maxmemory-policy", policy]);
+            let client = open();
+            assert!(client.call(&Script::new(COUNT), "n", ()).is_ok());
+            assert_eq!(events.lock().unwrap().len(), 0, "plain scripts have no tokens");
+            let infos = calls_of(server, "info");
+            for script in [once(COUNT), once("return 1"), once(COUNT)] {
+                assert!(client.call(&script, "n", ()).is_ok());
+            }
+            assert_eq!(calls_of(server, "info"), infos + 2, "asked once, and once by the test itself");
+            let found = std::mem::take(&mut *events.lock().unwrap());
+            assert_eq!(found.len(), told, "{found:?}");
+            assert!(found.iter().all(|(level, text)| *level == LogLevel::Warning && text.contains(policy)));
+        }
+        // Who may not know is not told, and is served all the same.
+        raw.ok(&["ACL", "SETUSER", "clerk", "on", ">secret", "~*", "+@all", "-info"]);
+        let url = server.url().replace("redis://", "redis://clerk:secret@");
+        let clerk = client(&url, protocol);
+        assert!(clerk.call(&once(COUNT), "n", ()).is_ok());
+    });
+}
+
 /// How many calls a test with lost replies makes in all.
 fn calls() -> u64 {
     // RS_SCRIPT_LONG=1: the whole million.
@@ -393,7 +432,9 @@ fn a_million_calls_of_which_a_third_lose_their_replies_run_once_each() {
                 scope.spawn(|| {
                     let mut values = Vec::new();
                     while next.fetch_add(1, Ordering::SeqCst) < all {
-                        values.push(script.key("n").call::<u64>(&client).expect("a reply, and never a question"));
+                        values.push(
+                            script.key("n").call::<u64>(&client).expect("a reply, and never a question"),
+                        );
                     }
                     assert!(values.is_sorted(), "in order");
                     values

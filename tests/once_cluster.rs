@@ -53,8 +53,8 @@ fn tokens_live_in_the_slot_of_their_call() {
     let mut kept = 0;
     for number in 0..60 {
         let call = nowhere.prepare().token(format!("job {number}"));
-        let [first, again, third] = [&client, &other, &somewhere]
-            .map(|client| call.call::<(u64, u64)>(client).expect("a reply"));
+        let [first, again, third] =
+            [&client, &other, &somewhere].map(|client| call.call::<(u64, u64)>(client).expect("a reply"));
         assert_eq!((first, first), (again, third));
     }
     for node in cluster.nodes() {

@@ -134,7 +134,9 @@ fn others_do_not_wait_behind_one_that_waits() {
     let script = Script::new(COUNT).once(&Once::default().wait(1, Duration::from_secs(3600))).unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| script.key("n").timeout(SLACK / 3).call::<u64>(&client));
-        wait_until("it waits", || Raw::connect(&server).info("clients", "blocked_clients").as_deref() == Some("1"));
+        wait_until("it waits", || {
+            Raw::connect(&server).info("clients", "blocked_clients").as_deref() == Some("1")
+        });
         client.command("PING").expect("an answer");
         assert!(!waiting.is_finished());
         let error = waiting.join().unwrap().unwrap_err();

@@ -232,9 +232,9 @@ impl<T: Owner> Engine<T> {
         let Some(call) = self.call(id) else { return };
         let Body::Single(Single { purpose, ref progress, .. }) = call.body else { return };
         // What may have been executed, and finds out by itself, is worth every attempt to connect that there is time for.
-        let has_begun = progress.as_ref().is_some_and(
-            |progress| matches!(&progress.mode, Mode::Alone(alone) if alone.unknown.is_some()),
-        );
+        let has_begun = progress
+            .as_ref()
+            .is_some_and(|progress| matches!(&progress.mode, Mode::Alone(alone) if alone.unknown.is_some()));
         let is_patient = has_begun && request.repeatable == Repeatable::Always;
         let times = (call.deadline, call.timeout);
         let mut attempt = Attempt::new(For::Call(id), node, Some(request), now, times);
@@ -538,7 +538,11 @@ impl<T: Owner> Engine<T> {
                 Status::Connect => Some(Duration::ZERO),
                 Status::Indeterminate | Status::NotReplicated if repeats => {
                     *last_start = deadline;
-                    Some(if is_ample { Duration::ZERO } else { history::pause(Again::AfterPause, alone.attempts.max(1)) })
+                    Some(if is_ample {
+                        Duration::ZERO
+                    } else {
+                        history::pause(Again::AfterPause, alone.attempts.max(1))
+                    })
                 }
                 _ => None,
             };

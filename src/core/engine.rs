@@ -324,6 +324,18 @@ impl<T: Owner> Engine<T> {
         self.settle(now, io);
     }
 
+    /// It has come to light that a server evicts keys, and with them the tokens of calls that are to happen once.
+    pub(crate) fn evicts(&mut self, io: &mut dyn Actions<T>, conn: ConnId, policy: &str) {
+        let Some(conn) = self.conns.get(&conn) else { return };
+        let node = self.servers.node(conn.node);
+        let text = format!(
+            "{} evicts keys by its maxmemory-policy {policy}, and with them the tokens of calls that are to happen once: a call that \
+             is sent again then may run twice. The policy noeviction keeps them",
+            node.address
+        );
+        io.log(Record::warning(EventKind::EvictsTokens, &node.name, text));
+    }
+
     /// A connection has ended by itself, or takes no new calls. All its attempts are told by [`Engine::ended`].
     pub(crate) fn lost(&mut self, now: Instant, io: &mut dyn Actions<T>, conn: ConnId) {
         self.conn_lost(now, io, conn);

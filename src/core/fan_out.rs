@@ -291,7 +291,13 @@ impl FanOut {
     }
 
     /// Takes what came of a part: answers, and refusals to be judged.
-    fn take_in(&mut self, place: usize, cx: &Context<'_>, age: Duration, tried: Tried) -> Option<Box<Request>> {
+    fn take_in(
+        &mut self,
+        place: usize,
+        cx: &Context<'_>,
+        age: Duration,
+        tried: Tried,
+    ) -> Option<Box<Request>> {
         let items = std::mem::take(&mut self.round.parts[place].items);
         let node = cx.servers.node(tried.whence.node);
         let repeatable = tried.request.as_ref().is_some_and(|request| node.may_repeat(request, age));
@@ -310,7 +316,8 @@ impl FanOut {
             let is_unreplicated = |index: &usize| {
                 error.status() == Status::NotReplicated && self.request.wait_of(*index).is_some()
             };
-            let unreplicated: Vec<usize> = items[..answered].iter().copied().filter(is_unreplicated).collect();
+            let unreplicated: Vec<usize> =
+                items[..answered].iter().copied().filter(is_unreplicated).collect();
             for index in unreplicated {
                 let repeatable = repeatable || is_young && self.request.is_once(index);
                 let error = error.clone();

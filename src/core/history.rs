@@ -429,7 +429,8 @@ impl History {
             }
             Status::Indeterminate | Status::NotReplicated
                 if repeatable
-                    && (self.is_once || self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now)) =>
+                    && (self.is_once
+                        || self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now)) =>
             {
                 Outcome::Repeats
             }

@@ -122,6 +122,7 @@ impl<T> Session<T> {
 
     #[cold]
     fn load_now(&mut self, key: usize, index: usize) -> bool {
+        self.ask_about_memory(key, index);
         let call = &self.calls[key];
         let script = &call.request.scripts[index];
         if call.by_body || self.facts.load_refused.load(Ordering::Relaxed) {

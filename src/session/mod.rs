@@ -12,6 +12,7 @@ mod arrived;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
 mod emit;
+mod eviction;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
@@ -65,6 +66,8 @@ pub(crate) struct Facts {
     /// One more than the client's [`Compiled::multi_refusals`] when the last empty transaction was sent that has worked; 0: none has.
     proven: AtomicU64,
     compiled: Arc<Compiled>,
+    /// The server was asked whether it evicts keys, on whichever connection.
+    memory_asked: Arc<AtomicBool>,
 }
 
 /// What a client has learnt on whichever of its connections.
@@ -104,7 +107,13 @@ impl Facts {
             spoilt_by_exec: OnceLock::new(),
             proven: AtomicU64::new(0),
             compiled,
+            memory_asked: Arc::default(),
         }
+    }
+
+    /// The same of a server that this is known of.
+    pub(crate) fn of_server(self, memory_asked: &Arc<AtomicBool>) -> Self {
+        Facts { memory_asked: Arc::clone(memory_asked), ..self }
     }
 
     /// A script has compiled on this server.
@@ -304,6 +313,8 @@ enum What {
     Exec,
     /// The answer to WAIT behind the call.
     Wait,
+    /// What the server says of its memory. It decides nothing about the call.
+    Memory,
     /// The answers to an empty transaction: MULTI's if 1 is left behind it, then EXEC's.
     Probe { left: usize },
 }
@@ -335,6 +346,8 @@ pub(crate) struct Session<T> {
     /// Forms of script calls that the server refuses to this user.
     refused: Refused,
     facts: Arc<Facts>,
+    /// The policy by which the server evicts keys, which nobody was told of yet.
+    evicts: Option<String>,
     pool: Arc<Pool>,
     finished: VecDeque<Finished<T>>,
     /// The server has answered a call with something else than LOADING, so it is not loading any more.
@@ -372,6 +385,7 @@ impl<T> Session<T> {
             noscript: None,
             refused: Refused::default(),
             facts,
+            evicts: None,
             pool,
             finished: VecDeque::new(),
             has_loaded: false,
@@ -585,6 +599,7 @@ impl<T> Session<T> {
             What::Queued { left } => self.queued(call, left),
             What::Exec => self.executed(call)?,
             What::Wait => self.waited(call),
+            What::Memory => self.told_of_memory(),
             What::Probe { left } => self.probed(left)?,
         }
         Ok(true)
@@ -647,6 +662,7 @@ impl<T> Session<T> {
             };
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
+        self.forget_questions();
         self.expected.clear();
         self.probes.clear();
     }

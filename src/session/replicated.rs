@@ -29,7 +29,8 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         let Some(wait) = call.request.wait else { return };
         call.rare().waits.left += 1;
-        let [replicas, timeout] = [u128::from(wait.replicas), wait.timeout.as_millis()].map(|n| n.to_string());
+        let [replicas, timeout] =
+            [u128::from(wait.replicas), wait.timeout.as_millis()].map(|n| n.to_string());
         let before = self.outbox.position();
         self.outbox.append(|out| out.command(&[b"WAIT", replicas.as_bytes(), timeout.as_bytes()]));
         self.calls[key].request.extra += super::emit::length(before, self.outbox.position());
@@ -39,7 +40,9 @@ impl<T> Session<T> {
     /// Whether a call is not over yet, though this has become of it: an answer to WAIT is awaited.
     #[cold]
     pub(super) fn is_held(&mut self, key: usize, outcome: Result<(), &Error>) -> bool {
-        let Some(rare) = self.calls[key].rare.as_mut().filter(|rare| rare.waits.left > 0) else { return false };
+        let Some(rare) = self.calls[key].rare.as_mut().filter(|rare| rare.waits.left > 0) else {
+            return false;
+        };
         rare.waits.outcome = Some(outcome.map_err(Error::clone));
         true
     }
