@@ -405,7 +405,7 @@ const fn basis() -> [u16; 14] {
             nibble_byte((nibbles >> 4 & 15) as u8),
             nibble_byte((nibbles & 15) as u8),
         ];
-        rows[bit] = (CRC.checksum(&tag) % SLOTS ^ ZERO, nibbles);
+        rows[bit] = ((CRC.checksum(&tag) % SLOTS) ^ ZERO, nibbles);
         bit += 1;
     }
     let mut basis = [0; 14];
