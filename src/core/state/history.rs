@@ -149,9 +149,21 @@ pub(in crate::core) struct History {
 struct Left {
     node: NodeId,
     claim: Claim,
+    /// When it did.
+    at: Instant,
     words: Error,
     /// It stands by that, or no script can have made it up.
     is_proved: bool,
+}
+
+impl Left {
+    /// Whether the server stands by its words. `None`: it cannot be asked.
+    fn stands(&self, cx: &Context<'_>, slot: u16) -> std::result::Result<Option<bool>, Need> {
+        if self.is_proved || cx.servers.was_sent_away(self.node, slot, self.claim, self.at) {
+            return Ok(Some(true));
+        }
+        cx.evidence.stands_by(self.node, slot, self.claim)
+    }
 }
 
 /// The server that is next, and whether it needs ASKING.
@@ -234,15 +246,14 @@ impl History {
         if let (Some(at), Place::Slot(slot)) =
             (self.left.iter().position(|left| left.node == node), &self.place)
         {
-            let stands = cx.evidence.stands_by(node, *slot, self.left[at].claim)?;
-            let Left { words, is_proved, .. } = self.left.remove(at);
+            let stands = self.left[at].stands(cx, *slot)?;
+            let Left { words, .. } = self.left.remove(at);
             match stands {
                 Some(true) => {}
                 Some(false) if harmless != Repeatable::Yes => return Ok(Err(self.honest(words))),
                 None if harmless != Repeatable::Yes => {
                     return Ok(Err(self.honest(in_doubt(&words, None))));
                 }
-                _ if is_proved => {}
                 _ => drop(self.doubtful.get_or_insert(words)),
             }
         }
@@ -330,17 +341,14 @@ impl History {
     fn prove(&mut self, cx: &Context<'_>, repeatable: bool) -> std::result::Result<Option<Error>, Need> {
         let Place::Slot(slot) = self.place else { return Ok(None) };
         for at in 0..self.left.len() {
-            let Left { node, claim, words, is_proved } = &mut self.left[at];
-            if *is_proved {
-                continue;
-            }
-            let error = match cx.evidence.stands_by(*node, slot, *claim)? {
+            let left = &self.left[at];
+            let error = match left.stands(cx, slot)? {
                 Some(true) => {
-                    *is_proved = true;
+                    self.left[at].is_proved = true;
                     continue;
                 }
-                Some(false) => words.clone(),
-                None => in_doubt(words, None),
+                Some(false) => left.words.clone(),
+                None => in_doubt(&left.words, None),
             };
             if !repeatable {
                 return Ok(Some(error));
@@ -624,7 +632,10 @@ impl History {
             }
             return Some(Again::AfterRefresh);
         }
-        self.left.push(Left { node, claim, words: error.clone(), is_proved });
+        if is_proved {
+            cx.servers.note_sent_away(node, slot, claim, cx.now);
+        }
+        self.left.push(Left { node, claim, at: cx.now, words: error.clone(), is_proved });
         if claim == Claim::Moved {
             // The first sign of more, if the map is old: the call need not wait for that.
             if cx.servers.is_outdated(cx.now) {

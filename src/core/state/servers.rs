@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::answers::Claim;
 use super::repeats::Repeats;
 use super::slot_map::SlotMap;
 use crate::config::{self, Config};
@@ -22,6 +23,9 @@ const OUTDATED: Duration = Duration::from_secs(1);
 
 /// The numbers of so many connections to replicas are kept, for the calls that were on them: as many as a server may have, and those before.
 const REMEMBERED: usize = 128;
+
+/// Of so many slots it is kept that a server has sent their calls away.
+const REMEMBERED_SLOTS: usize = 4096;
 
 /// Where a call is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +168,8 @@ pub(in crate::core) struct Servers {
     pub(in crate::core) suspect: Option<Address>,
     pub(in crate::core) redirects: u64,
     pub(in crate::core) repeats: Repeats,
+    /// When a server has shown beyond doubt that a slot's calls are sent away by it, and how.
+    sent_away: HashMap<(NodeId, u16), (Claim, Instant)>,
     /// When the cluster was found down last.
     pub(in crate::core) down: Option<Instant>,
     /// When the last look at who is who ended.
@@ -192,6 +198,7 @@ impl Servers {
             suspect: None,
             redirects: 0,
             repeats: Repeats::default(),
+            sent_away: HashMap::new(),
             down: None,
             looked: None,
             is_looking: false,
@@ -374,6 +381,27 @@ impl Servers {
         if self.is_looking {
             self.given.push((slot, primary));
         }
+    }
+
+    /// Notes that a server sends a slot's calls away, as it says itself where no script can have made that up.
+    pub(in crate::core) fn note_sent_away(&mut self, node: NodeId, slot: u16, claim: Claim, now: Instant) {
+        if self.sent_away.len() >= REMEMBERED_SLOTS {
+            self.sent_away.clear();
+        }
+        self.sent_away.insert((node, slot), (claim, now));
+    }
+
+    /// Whether that was noted since this time: what the server says when it is asked later may be of a time when it has the slot again.
+    pub(in crate::core) fn was_sent_away(
+        &self,
+        node: NodeId,
+        slot: u16,
+        claim: Claim,
+        since: Instant,
+    ) -> bool {
+        self.sent_away
+            .get(&(node, slot))
+            .is_some_and(|&(noted, at)| at >= since && (noted == Claim::Moved || noted == claim))
     }
 
     /// Puts a new map in force. What redirections have said since it was asked for is newer.
