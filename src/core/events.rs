@@ -363,7 +363,8 @@ impl<T: Owner> Engine<T> {
 
     /// Tells plain calls where they go, where that has changed.
     fn publish(&mut self, io: &mut dyn Actions<T>) {
-        let is_settled = self.servers.map.generation != 0 && !self.servers.is_doubted && !self.is_closed;
+        let is_believed = !self.servers.is_doubted && self.servers.suspect.is_none();
+        let is_settled = self.servers.map.generation != 0 && is_believed && !self.is_closed;
         if is_settled == self.are_routes_known && !self.servers.are_routes_old {
             return;
         }

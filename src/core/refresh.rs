@@ -9,9 +9,9 @@ use super::interface::{Actions, CallId, NodeId, Owner};
 use super::questions::ask;
 use super::state::answers::{self, Role};
 use super::state::attempt::{Attempt, For, Tried};
-use super::state::engine::Engine;
+use super::state::engine::{Body, Engine};
 use super::state::refresh::{Look, MapWait};
-use super::state::servers::Link;
+use super::state::servers::{Link, Place};
 use super::state::slot_map::{Found, FoundShard, SlotMap};
 use super::state::timers::Timer;
 use crate::config::{Config, Servers as Named};
@@ -56,14 +56,41 @@ impl<T: Owner> Engine<T> {
         let deadline = call.deadline;
         let seen = self.servers.map.generation;
         if seen == 0 {
-            self.await_map(now, io, id, seen, deadline, MapWait::NEW_MAP);
-        } else if self.wants_look(now) {
-            // The old map does for all other calls.
+            return self.await_map(now, io, id, seen, deadline, MapWait::NEW_MAP);
+        }
+        let wants_look = self.wants_look(now);
+        if wants_look {
             self.servers.is_doubted = false;
+        }
+        // In a cluster the old map does for all calls but those that go to the suspect, which keep their order in waiting.
+        let waits = if self.servers.is_cluster() { self.goes_to_suspect(id) } else { wants_look };
+        if waits {
             let until = deadline.min(now + 2 * ASK_PATIENCE);
-            self.await_map(now, io, id, seen, until, MapWait::OldMapDoes);
-        } else {
-            self.proceed(now, io, id);
+            return self.await_map(now, io, id, seen, until, MapWait::OldMapDoes);
+        }
+        if wants_look {
+            self.look(now, io);
+        }
+        self.proceed(now, io, id);
+    }
+
+    /// Whether a call, by the map, has something to do with the server that let another down.
+    fn goes_to_suspect(&self, id: CallId) -> bool {
+        let Some(suspect) =
+            self.servers.suspect.as_ref().and_then(|suspect| self.servers.primary_at(suspect))
+        else {
+            return false;
+        };
+        let leads_there = |place: &Place| match place {
+            Place::Slot(slot) => self.servers.primary_of(*slot) == Some(suspect),
+            Place::Node(address) => self.servers.node(suspect).address == *address,
+            Place::Anywhere => false,
+        };
+        match self.call(id).map(|call| &call.body) {
+            Some(Body::Single(single)) => single.place().is_some_and(leads_there),
+            Some(Body::FanOut(fan_out)) => fan_out.places().any(|place| leads_there(&place)),
+            Some(Body::Everywhere(_)) => true,
+            _ => false,
         }
     }
 
@@ -152,7 +179,7 @@ impl<T: Owner> Engine<T> {
     /// Whom to ask. In a cluster: the nodes that answer, then those that do not or are not connected, then those that the URL names; the
     /// suspect last.
     fn candidates(&mut self, io: &dyn Actions<T>) -> Vec<Address> {
-        let suspect = self.servers.suspect.take();
+        let suspect = self.servers.suspect.clone();
         match &self.servers.config.servers {
             Named::One(address) => vec![address.clone()],
             Named::Sentinel { sentinels, .. } => {
@@ -295,6 +322,9 @@ impl<T: Owner> Engine<T> {
         self.refresh.look = None;
         self.servers.is_looking = false;
         self.servers.looked = Some(now);
+        if !self.servers.is_doubted {
+            self.servers.suspect = None;
+        }
         self.refresh.error = found.as_ref().err().cloned();
         match found {
             Ok(found) => {

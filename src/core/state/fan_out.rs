@@ -11,7 +11,7 @@ use super::history::{Again, Context, History, Next, Room, Whence};
 use super::servers::Place;
 use crate::core::interface::{AttemptId, NodeId, View};
 use crate::error::{Error, Result, Status};
-use crate::request::{Request, Shape};
+use crate::request::{Item, Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, make_room};
 use crate::route::ReadFrom;
 use crate::session::order::NotExecuted;
@@ -136,6 +136,13 @@ impl FanOut {
             stage: Stage::AwaitingMap,
             request,
         }
+    }
+
+    /// Where its items go.
+    pub(in crate::core) fn places(&self) -> impl Iterator<Item = Place> {
+        let of_item =
+            |item: &Item| if item.slot == NO_SLOT { self.way.clone() } else { Place::Slot(item.slot) };
+        self.request.items.iter().map(of_item)
     }
 
     /// Whether any of several servers may run an item. Such a one has no order to keep with others.

@@ -358,6 +358,11 @@ impl Servers {
         }
     }
 
+    /// The primary that has a slot.
+    pub(in crate::core) fn primary_of(&self, slot: u16) -> Option<NodeId> {
+        self.map.place_of(slot).map(|place| self.map.shards[place].primary)
+    }
+
     pub(in crate::core) fn primary_at(&self, address: &Address) -> Option<NodeId> {
         self.map.primaries().find(|node| self.node(*node).address == *address)
     }

@@ -96,6 +96,14 @@ impl Single {
         }
     }
 
+    /// Where it goes, of several servers.
+    pub(in crate::core) fn place(&self) -> Option<&Place> {
+        match &self.progress.as_ref()?.mode {
+            Mode::Routed(history) => Some(&history.place),
+            Mode::Alone(_) => None,
+        }
+    }
+
     /// The request, where no attempt has it.
     pub(in crate::core) fn take_request(&mut self) -> Option<Box<Request>> {
         self.progress.as_mut().and_then(|progress| progress.request.take())
