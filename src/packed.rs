@@ -503,7 +503,7 @@ mod tests {
         let known = READ_ONLY | IDEMPOTENT;
         for (kind, rest, known) in [
             (COMMAND, &ping, known),
-            (SCRIPT, &[none, none, none].concat(), known),
+            (SCRIPT, &[none, none, none].concat(), known | TOKEN),
             (PIPELINE, &piped, OF_PIPELINE),
             (SCRIPT_LOAD, &none.to_vec(), 0),
             (SCRIPT_EXISTS, &none.to_vec(), 0),
@@ -512,8 +512,12 @@ mod tests {
             (KILL, &Vec::new(), 0),
         ] {
             for flags in (0..8).map(|bit| 1 << bit).chain([0]) {
-                let bytes = packed_call(&[&[kind, flags], rest]);
-                let in_pipeline = packed_call(&[&[PIPELINE, 0], &one, &[kind, flags], rest]);
+                let has_token = matches!(kind, SCRIPT | PIPELINE) && flags & TOKEN != 0;
+                let token = if has_token { [&one[..], b"t"].concat() } else { Vec::new() };
+                let bytes = packed_call(&[&[kind, flags], &token, rest]);
+                let in_pipeline = packed_call(&[&[PIPELINE, 0], &one, &[kind, flags], &token, rest]);
+                // Read to its end all the same: a token that means nothing is the call's own error.
+                assert!(!has_token || read(&bytes).is_ok_and(|work| work.is_err()));
                 assert_eq!(read(&bytes).is_ok(), flags & !known == 0, "{flags:#x} of {kind}");
                 let may_be_in = matches!(kind, COMMAND | SCRIPT) && flags & !known == 0;
                 assert_eq!(read(&in_pipeline).is_ok(), may_be_in, "{flags:#x} of {kind} in a pipeline");
