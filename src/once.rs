@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
 use crate::ffi::fork::Process;
 use crate::request::Flags;
 use crate::resp::encode::{Arguments, Buffer, arguments};
@@ -438,6 +439,7 @@ const fn basis() -> [u16; 14] {
 struct Source {
     process: Process,
     secrets: [RandomState; 2],
+    salt: u64,
     count: u64,
 }
 
@@ -445,10 +447,12 @@ impl Source {
     /// The system's randomness is that of a thread, and a child of fork has the same as its parent: what tells these apart goes in as well.
     #[cold]
     fn new() -> Source {
-        let now = SystemTime::now();
-        let system = RandomState::new();
-        let count = system.hash_one((std::process::id(), now, std::thread::current().id()));
-        Source { process: Process::this(), secrets: [system, RandomState::new()], count }
+        // The system is asked for randomness.
+        let _held = Held::new();
+        let secrets = [RandomState::new(), RandomState::new()];
+        let mine = (std::process::id(), SystemTime::now());
+        let [salt, count] = [&secrets[0], &secrets[1]].map(|secret| secret.hash_one(mine));
+        Source { process: Process::this(), secrets, salt, count }
     }
 }
 
@@ -464,7 +468,7 @@ fn made() -> [u8; 32] {
     source.count = source.count.wrapping_add(1);
     let mut token = [0; 32];
     for (digits, secret) in token.chunks_exact_mut(16).zip(&source.secrets) {
-        digits.copy_from_slice(&hex(secret.hash_one(source.count)));
+        digits.copy_from_slice(&hex(secret.hash_one((source.salt, source.count))));
     }
     let _ = SOURCE.try_with(|kept| kept.set(Some(source)));
     token

@@ -10,8 +10,10 @@ use std::time::Duration;
 use rs_script::{Client, Error, EventKind, LogLevel, Once, Options, Protocol, Reply, Script, Status};
 use support::calls::shown;
 use support::lossy::Lossy;
-use support::raw::{Raw, calls_of};
+use support::proxy::{Proxy, Way};
+use support::raw::{Raw, Value, calls_of};
 use support::server::{Server, all_versions};
+use support::wait_until;
 
 /// What no call here comes near to.
 const LONG: Duration = Duration::from_secs(120);
@@ -337,7 +339,7 @@ fn a_script_that_is_killed_has_not_run_and_keeps_nothing() {
         let call = script.prepare().token("t");
         std::thread::scope(|scope| {
             let caller = scope.spawn(|| call.call::<String>(client));
-            support::wait_until("the script is killed", || !raw.cmd(&["SCRIPT", "KILL"]).is_error());
+            wait_until("the script is killed", || !raw.cmd(&["SCRIPT", "KILL"]).is_error());
             let error = caller.join().unwrap().unwrap_err();
             assert!(error.message().contains("killed"), "{error}");
         });
@@ -410,6 +412,62 @@ fn a_server_that_evicts_tokens_is_told_of_once() {
         let url = server.url().replace("redis://", "redis://clerk:secret@");
         let clerk = client(&url, protocol);
         assert!(clerk.call(&once(COUNT), "n", ()).is_ok());
+    });
+}
+
+#[test]
+fn a_call_is_not_sent_again_when_its_token_may_be_forgotten_soon() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address());
+    let client = client(&proxy.url(), Protocol::Resp3);
+    let lifetime = Duration::from_secs(2);
+    for (is_late, expected) in [(false, "1"), (true, "2")] {
+        let script = Script::new(COUNT).once(&Once::default().lifetime(lifetime)).unwrap();
+        client.command("PING").expect("a connection");
+        proxy.pause(Way::Replies);
+        std::thread::scope(|scope| {
+            let caller = scope.spawn(|| script.key("n").call::<u64>(&client));
+            let mut raw = Raw::connect(&server);
+            wait_until("it has run", || raw.cmd(&["GET", "n"]) == Value::Bulk(expected.into()));
+            if is_late {
+                std::thread::sleep(lifetime / 2);
+            }
+            proxy.drop_connections();
+            proxy.resume(Way::Replies);
+            let end = caller.join().unwrap();
+            if is_late {
+                let error = end.unwrap_err();
+                assert_eq!(error.status(), Status::Indeterminate, "{error}");
+            } else if let Err(error) = end {
+                // A machine that stood still for a second.
+                assert_eq!(error.status(), Status::Indeterminate, "{error}");
+            }
+        });
+        assert_eq!(Raw::connect(&server).ok(&["GET", "n"]).text(), expected);
+    }
+}
+
+#[test]
+fn a_call_is_sent_again_for_as_long_as_its_server_is_gone() {
+    let server = Server::builder().arg("appendonly", "yes").arg("appendfsync", "no").start();
+    let proxy = Proxy::start(server.address());
+    let client = client(&proxy.url(), Protocol::Resp3);
+    let script = once(COUNT);
+    client.call(&script, "n", ()).expect("a connection");
+    proxy.pause(Way::Replies);
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| script.key("n").call::<u64>(&client));
+        let mut raw = Raw::connect(&server);
+        wait_until("it has run", || raw.cmd(&["GET", "n"]).text() == "2");
+        server.kill();
+        let tried = proxy.connections();
+        proxy.drop_connections();
+        proxy.resume(Way::Replies);
+        // Oftener than a call that was never sent.
+        wait_until("it tries to connect", || proxy.connections() > tried + 6);
+        assert!(!caller.is_finished());
+        server.restart();
+        assert_eq!(caller.join().unwrap(), Ok(2));
     });
 }
 

@@ -1,4 +1,7 @@
 /* RS_SCRIPT_ONCE: calls that happen once per token, alone, in pipelines and transactions, submitted and packed. */
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "support/check.h"
 #include "support/server.h"
 
@@ -183,6 +186,24 @@ static void options_that_have_an_effect(void) {
     rs_script_free(script);
 }
 
+/* What a child of fork has from its parent makes no tokens that another has: one of two calls would not happen. */
+static void children_have_tokens_of_their_own(void) {
+    do_command(client, "SET", "n", "0", NULL);
+    CHECK_INT(call(add, client, five, NULL), 5);
+    for (int64_t i = 2; i < 12; i++) {
+        const pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            rs_client *own = open_client(server_url(one));
+            _exit(call(add, own, five, NULL) == 5 * i ? 0 : 1);
+        }
+        int status = 0;
+        CHECK_INT(waitpid(child, &status, 0), child);
+        CHECK_INT(status, 0);
+    }
+    CHECK_INT(call(add, client, five, NULL), 60);
+}
+
 /* Appends to a packed buffer. */
 static char packed[1024];
 static size_t packed_len;
@@ -264,6 +285,7 @@ int main(void) {
     RUN(transactions);
     RUN(submitted);
     RUN(packed_calls);
+    RUN(children_have_tokens_of_their_own);
     RUN(options_that_are_refused);
     RUN(options_that_have_an_effect);
     rs_script_free(add);
