@@ -16,6 +16,7 @@ use crate::core::{Task, Work};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::ffi::memory::Memory;
+use crate::meter::Metered;
 use crate::pipeline::Pipeline;
 use crate::queue::{Completion, Trial};
 use crate::request::{Flags, Request, Shape};
@@ -50,6 +51,7 @@ const OF_PIPELINE: u8 = ATOMIC | REPAIR_UNORDERED | TRUST_CACHE;
 pub(crate) const INDETERMINATE: u8 = 1;
 pub(crate) const NOT_EXECUTED: u8 = 2;
 pub(crate) const ARRIVED: u8 = 4;
+pub(crate) const COST: u8 = 8;
 
 struct Reader<'a> {
     rest: &'a [u8],
@@ -338,7 +340,7 @@ fn append(completion: &mut Completion, details: bool, out: &mut Output<'_>, long
         None => Error::defect(),
     };
     out.size = start;
-    (completion.result, completion.arrived) = (Err(error), None);
+    (completion.result, completion.arrived, completion.cost) = (Err(error), None, None);
     write_completion(completion, details, out);
 }
 
@@ -348,20 +350,24 @@ fn write_completion(completion: &Completion, details: bool, out: &mut Output<'_>
     crate::defect::provoked("pack", &completion.tag);
     out.put(&[0; 4]);
     out.put(&completion.tag.to_ne_bytes());
+    let cost = if completion.cost.is_some() { COST } else { 0 };
     match &completion.result {
         Ok(reply) => {
             out.put(&0_i32.to_ne_bytes());
-            out.put(&[0]);
+            out.put(&[cost]);
             write_reply(reply.root(), details, out);
         }
         Err(error) => {
             out.put(&error.status().code().to_ne_bytes());
-            out.put(&[flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 }]);
+            out.put(&[cost | flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 }]);
             write_error(error, details, out);
             if let Some(arrived) = &completion.arrived {
                 write_reply(arrived.root(), details, out);
             }
         }
+    }
+    if let Some(metered) = &completion.cost {
+        write_cost(metered, completion.result.as_ref().err(), out);
     }
     // One that is longer has no size that could be said; it will not be handed out.
     let size = u32::try_from(out.size - start - 4).unwrap_or(u32::MAX);
@@ -392,6 +398,17 @@ fn write_error(error: &Error, details: bool, out: &mut Output<'_>) {
         out.put(&index.to_ne_bytes());
         write_text(error.node().unwrap_or_default().as_bytes(), out);
     }
+}
+
+fn write_cost(metered: &Metered, error: Option<&Error>, out: &mut Output<'_>) {
+    let spent = &metered.spent;
+    out.put(&spent.attempts.to_ne_bytes());
+    let duration = u64::try_from(metered.took().as_nanos()).unwrap_or(u64::MAX);
+    for number in [spent.sent, spent.received, duration] {
+        out.put(&number.to_ne_bytes());
+    }
+    let node = metered.node.as_deref().or_else(|| error.and_then(Error::node));
+    write_text(node.unwrap_or_default().as_bytes(), out);
 }
 
 /// Appends a reply; its depth is bounded by the option `max_reply_depth`.

@@ -66,8 +66,6 @@ pub(super) struct Node {
     pub(super) not_before: Option<Instant>,
     /// Likewise: whoever can turns to others before this time, because the server has let calls down.
     pub(super) rests_until: Option<Instant>,
-    /// Why the connection before was given up; told with the next attempt.
-    pub(super) lost: Option<Error>,
     /// Connections made or tried so far: each has a number.
     opened: u64,
     pub(super) connections: u64,
@@ -259,7 +257,6 @@ impl Servers {
             last_error: None,
             not_before: None,
             rests_until: None,
-            lost: None,
             opened: 0,
             connections: 0,
             replicas: VecDeque::new(),
