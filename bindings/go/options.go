@@ -204,20 +204,20 @@ func WithTLSClientCert(certPath, keyPath string) Option {
 }
 
 // WithTLSCAPEM is the authorities to trust instead of the system's, in PEM form, in place of [WithTLSCAFile].
-func WithTLSCAPEM(pem string) Option {
+func WithTLSCAPEM(pem []byte) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_tls_ca_pem(o, pointerTo(pem), C.size_t(len(pem)), err)
+			return C.rs_options_set_tls_ca_pem(o, pointerToBytes(pem), C.size_t(len(pem)), err)
 		})
 	}
 }
 
 // WithTLSClientCertPEM is the client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1, not encrypted), in PEM form, in place of
 // [WithTLSClientCert].
-func WithTLSClientCertPEM(cert, key string) Option {
+func WithTLSClientCertPEM(cert, key []byte) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_tls_client_cert_pem(o, pointerTo(cert), C.size_t(len(cert)), pointerTo(key), C.size_t(len(key)), err)
+			return C.rs_options_set_tls_client_cert_pem(o, pointerToBytes(cert), C.size_t(len(cert)), pointerToBytes(key), C.size_t(len(key)), err)
 		})
 	}
 }

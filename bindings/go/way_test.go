@@ -117,7 +117,9 @@ func TestIdempotentCalls(t *testing.T) {
 	}
 	for _, idempotent := range []bool{false, true} {
 		result := make(chan error, 1)
-		go func() { result <- client.DoWith(ctx, rsscript.CallOptions{Idempotent: idempotent}, "BLPOP", "list", 0).Err() }()
+		go func() {
+			result <- client.DoWith(ctx, rsscript.CallOptions{Idempotent: idempotent}, "BLPOP", "list", 0).Err()
+		}()
 		eventually(t, "it waits", blocked)
 		noError(t, admin.Do(ctx, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Err())
 		if !idempotent {
