@@ -440,11 +440,14 @@ fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Output<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::*;
     use crate::config::Options;
     use crate::defect;
+    use crate::meter::Spent;
     use crate::queue::Queue;
     use crate::request::Repeatable;
     use crate::resp::{Payload, Reply};
@@ -583,6 +586,37 @@ mod tests {
         let error = completion.result.as_ref().expect_err("it is too long");
         assert_eq!(error.status(), Status::ReplyLimit);
         assert!(bytes.starts_with(b"before") && bytes.windows(5).any(|text| text == b"4 GiB"));
+    }
+
+    #[test]
+    fn what_a_call_has_cost_stands_behind_its_reply_or_error() {
+        for is_error in [false, true] {
+            let queue = queue_of(0..1);
+            let mut trial = queue.try_out();
+            let completion = &mut trial.take(1, Duration::ZERO)[0];
+            let mut metered = Metered::of_task("SCRIPT KILL", Instant::now());
+            metered.spent = Spent { attempts: 3, sent: 1 << 33, received: 5 };
+            if is_error {
+                completion.result = Err(Error::new(Status::Server, "NO").on(&"an error's:1".into()));
+            } else {
+                metered.node = Some("a:1".into());
+            }
+            metered.end();
+            let duration = u64::try_from(metered.took().as_nanos()).expect("a moment");
+            completion.cost = Some(metered);
+            let mut bytes = vec![0; 1 << 10];
+            let mut out = Output { memory: Memory::from(&mut bytes[..]), size: 0 };
+            append(completion, true, &mut out, u32::MAX as usize);
+            let size = out.size;
+            let node: &[u8] = if is_error { b"an error's:1" } else { b"a:1" };
+            let mut cost = 3_u32.to_ne_bytes().to_vec();
+            [1 << 33, 5, duration].iter().for_each(|number: &u64| cost.extend(number.to_ne_bytes()));
+            cost.extend(u32::try_from(node.len()).expect("it is short").to_ne_bytes());
+            cost.extend(node);
+            assert!(bytes[..size].ends_with(&cost), "{:?}", &bytes[..size]);
+            assert_eq!(bytes[16], COST);
+            assert_eq!(u32::from_ne_bytes(bytes[..4].try_into().expect("a size")) as usize, size - 4);
+        }
     }
 
     #[test]
