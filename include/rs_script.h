@@ -1032,7 +1032,7 @@ rs_status rs_events_take(rs_events *events,
                          size_t *dropped,
                          rs_error **err);
 
-// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials takes the requests out. As
+// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after each poll as with events, takes the requests out. As
 // rs_options_set_credentials in all else; either takes the other's place. As long as a request has no answer another may come for the same server,
 // from a further connection or a further attempt.
 //

@@ -51,6 +51,7 @@ export interface ConnectOptions {
      * `node` is the server, `host:port` or a socket's path; for one server it is not asked again before it has settled. `signal` ends with the connect
      * timeout, up to which there is time, and with the client. What it throws is why there are none: an attempt to connect fails with `RS_ERR_AUTH` and its message,
      * which must hold no secret. It may close the client, and must not wait for calls on it, which may wait for it.
+     * A client that it refers to lives until it is closed.
      */
     credentials?: ((node: string, context: { signal: AbortSignal }) => Credentials | Promise<Credentials>) | undefined;
     clientName?: string | undefined;
