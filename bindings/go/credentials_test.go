@@ -223,8 +223,9 @@ func TestCredentialsThatDoNotCome(t *testing.T) {
 	soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	checkError(t, client.Do(soon, "PING").Err(), rsscript.ErrTimeout)
-	equal(t, v.count(), 1)
+	eventually(t, "it is asked", func() bool { return v.count() == 1 })
 	noError(t, client.Close())
+	equal(t, v.count(), 1)
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}

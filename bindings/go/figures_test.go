@@ -3,6 +3,7 @@
 package rsscript_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -60,9 +61,7 @@ func TestScriptStats(t *testing.T) {
 
 	resume := server.stopped(t)
 	defer resume()
-	soon, cancel := withTimeout(50 * time.Millisecond)
-	defer cancel()
-	checkError(t, one.Call(soon, nil).Err(), rsscript.ErrIndeterminate)
+	checkError(t, leftInFlight(t, client, func(ctx context.Context) error { return one.Call(ctx, nil).Err() }), rsscript.ErrIndeterminate)
 	stats, err = client.ScriptStats(ctx)
 	if noError(t, err); stats[0].Errors != 1 || stats[0].Indeterminate != 1 {
 		t.Fatalf("%+v", stats[0])

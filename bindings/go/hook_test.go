@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	rsscript "github.com/rs-script/rs_script/bindings/go"
 )
@@ -128,6 +127,19 @@ func TestHooks(t *testing.T) {
 	}
 }
 
+// leftInFlight has a call cancelled once it is in flight, and gives its error.
+func leftInFlight(t *testing.T, client *rsscript.Client, call func(context.Context) error) error {
+	t.Helper()
+	cancelled, cancel := context.WithCancel(ctx)
+	defer cancel()
+	before := client.Stats().InFlight
+	result := make(chan error, 1)
+	go func() { result <- call(cancelled) }()
+	eventually(t, "it is in flight", func() bool { return client.Stats().InFlight > before })
+	cancel()
+	return <-result
+}
+
 // What a hook is told of the way that a call took, of each kind of reply and error.
 func TestHooksOfTheWay(t *testing.T) {
 	server := ownServer(t)
@@ -171,9 +183,7 @@ func TestHooksOfTheWay(t *testing.T) {
 	is(0, "", 0, 0)
 	// What was sent and never answered.
 	resume := server.stopped(t)
-	soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
-	defer cancel()
-	checkError(t, client.Do(soon, "PING").Err(), rsscript.ErrIndeterminate)
+	checkError(t, leftInFlight(t, client, func(ctx context.Context) error { return client.Do(ctx, "PING").Err() }), rsscript.ErrIndeterminate)
 	is(1, server.address, 14, 0)
 	resume()
 	server.kill()

@@ -3,16 +3,10 @@
 package rsscript_test
 
 import (
-	"context"
 	"testing"
-	"time"
 
 	rsscript "github.com/rs-script/rs_script/bindings/go"
 )
-
-func withTimeout(timeout time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, timeout)
-}
 
 // replicated is the URL of a cluster of a primary and its replica.
 func replicated(t *testing.T) (url string) {
