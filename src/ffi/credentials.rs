@@ -73,7 +73,7 @@ impl rs_credentials_request {
     }
 
     /// Ends it without credentials.
-    pub(super) fn refuse(self: Box<Self>, why: &str) {
+    pub(super) fn refuse(self, why: &str) {
         self.request.refuse(why);
     }
 }
