@@ -168,7 +168,9 @@ fn history_of(request: &Request, view: &View, purpose: Purpose) -> Mode {
     // A transaction is refused as a whole by the server alone.
     let may_be_forged = is_single && request.runs_code(0);
     let is_checked_first = is_single && request.is_checked_first(0);
-    Mode::Routed(History::new(place, read_from, may_be_forged, is_checked_first))
+    let mut history = History::new(place, read_from, may_be_forged, is_checked_first);
+    history.is_function = is_single && request.calls_function(0);
+    Mode::Routed(history)
 }
 
 impl<T: Owner> Engine<T> {
@@ -287,6 +289,7 @@ impl<T: Owner> Engine<T> {
         let Some(progress) = &mut single.progress else { return };
         let Some(mut request) = progress.request.take() else { return };
         request.asking = next.asking;
+        request.on_replica = servers.map.is_replica(next.node);
         // Half of the time is for another server that the call may turn to.
         let half = now + deadline.saturating_duration_since(now) / 2;
         let needs_enforcing = request.items.iter().any(|item| item.read_only);
