@@ -199,7 +199,7 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         let text = call.payload.text(call.payload.root);
         let is_certain = call.is_certain(0);
-        match verdict::doubt(text, call.form.command()) {
+        match call.doubt_of_function(0, text, call.form) {
             // One that was called read-only has not written, whatever it says.
             Some(doubt) if is_certain || doubt == Doubt::Missing && call.form.is_read_only() => {
                 return self.function_refused(key, doubt);
@@ -420,7 +420,7 @@ impl<T> Session<T> {
         let form = call.form_of(item);
         let is_certain = call.is_certain(item);
         let index = call.request.items[item].script.map_or(0, |script| script as usize);
-        let (status, not_executed) = match verdict::doubt(text, form.command()) {
+        let (status, not_executed) = match call.doubt_of_function(item, text, form) {
             Some(Doubt::Missing) if is_certain || form.is_read_only() => {
                 self.known.missed(call.request.scripts[index].place(), at_stream);
                 if call.load_error(index).is_some() {
@@ -507,6 +507,7 @@ impl<T> Session<T> {
                 self.known.missed(script.place(), at_stream);
                 (Status::NoFunction, true)
             }
+            Proof::HasNone if call.load_error(index).is_some() => (Status::Compile, false),
             Proof::HasNone => (Status::NoFunction, false),
             Proof::Refused(Doubt::Unknown) => {
                 self.facts.no_functions.store(true, Ordering::Relaxed);
@@ -616,6 +617,13 @@ impl<T> Call<T> {
         script.and_then(Script::function).is_some_and(|function| function.code.is_marked)
     }
 
+    /// What an error reply to a call of a function may say about the server rather than about the function.
+    fn doubt_of_function(&self, item: usize, text: &[u8], form: Form) -> Option<Doubt> {
+        // What a function returns is marked, and what it raises has the server's mark; the arguments that the server quotes may look like that.
+        let is_own = self.is_certain(item) && memchr::memmem::find(text, b" script: ").is_some();
+        verdict::doubt(text, form.command()).filter(|_| !is_own)
+    }
+
     /// The same, of a call that was sent as one of a function.
     pub(super) fn is_marked_function(&self, item: usize) -> bool {
         self.form_of(item).is_function() && self.is_certain(item)
@@ -637,6 +645,9 @@ impl<T> Call<T> {
     /// The error of a single call whose function is not there.
     fn missing_function(&self) -> Error {
         let rare = self.rare.as_ref();
+        if let Some(text) = self.load_error(0) {
+            return verdict::load_error(text);
+        }
         match self.unloaded() {
             _ if self.request.on_replica => no_function(ON_REPLICA),
             Some(text) => no_function(&unloaded(text)),
