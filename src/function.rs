@@ -1,6 +1,6 @@
 //! A function of a library: the library's code as it is sent, and what a call of the function begins with.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use sha1::{Digest, Sha1};
@@ -21,7 +21,12 @@ pub(crate) struct Code {
 }
 
 impl Code {
-    pub(crate) fn new(name: CString, source: Vec<u8>, written: Option<Vec<u8>>, is_marked: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        name: CString,
+        source: Vec<u8>,
+        written: Option<Vec<u8>>,
+        is_marked: bool,
+    ) -> Arc<Self> {
         let place = Sha1::new().chain_update("FUNCTION LOAD\0").chain_update(&source).finalize().into();
         Arc::new(Code { name, source, written, place, is_marked })
     }
@@ -32,7 +37,7 @@ impl Code {
 pub(crate) struct Function {
     pub(crate) code: Arc<Code>,
     /// Its name, as servers know it; and the one under which it is called read-only.
-    names: [Box<str>; 2],
+    names: [CString; 2],
     /// FCALL and the name in wire form, and FCALL_RO.
     heads: [Box<[u8]>; 2],
 }
@@ -44,13 +49,18 @@ impl Function {
         };
         Function {
             code,
-            names: [name.into(), read_only_name.into()],
+            // A checked name has no NUL.
+            names: [name, read_only_name].map(|name| CString::new(name).unwrap_or_default()),
             heads: [head("FCALL", name), head("FCALL_RO", read_only_name)],
         }
     }
 
     pub(crate) fn name(&self, read_only: bool) -> &str {
-        &self.names[usize::from(read_only)]
+        self.names[usize::from(read_only)].to_str().unwrap_or_default()
+    }
+
+    pub(crate) fn name_nul(&self) -> &CStr {
+        &self.names[0]
     }
 
     /// What stands before the number of keys in a call.

@@ -134,6 +134,7 @@ mod io;
 mod keys;
 mod kill;
 mod library;
+mod library_admin;
 mod log;
 mod meter;
 mod net;

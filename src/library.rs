@@ -283,7 +283,8 @@ impl Script {
         let flags = flags.unwrap_or_else(|| vec!["'allow-cross-slot-keys'".to_owned()]);
         let mut read_only_flags = flags.clone();
         read_only(&mut read_only_flags);
-        let digest = Sha1::new().chain_update(BODY_HEAD).chain_update(BODY_TAIL).chain_update(source).finalize();
+        let digest =
+            Sha1::new().chain_update(BODY_HEAD).chain_update(BODY_TAIL).chain_update(source).finalize();
         let mut name = "rs_".to_owned();
         for byte in digest {
             let _ = write!(name, "{byte:02x}");
@@ -291,7 +292,9 @@ impl Script {
         let read_only_name = format!("{name}_ro");
         let register = |name: &str, flags: &[String]| {
             let flags = flags.join(",");
-            format!("redis.register_function{{function_name='{name}',callback=rs_marked,flags={{{flags}}}}}\n")
+            format!(
+                "redis.register_function{{function_name='{name}',callback=rs_marked,flags={{{flags}}}}}\n"
+            )
         };
         let code = [
             format!("#!{engine} name={name}\n{BODY_HEAD}").as_bytes(),
@@ -331,14 +334,17 @@ impl<'a> Shebang<'a> {
             Error::new(Status::InvalidArgument, text)
         };
         let (line, rest) = first_line(source);
-        let line = line.strip_prefix(b"#!").ok_or_else(|| invalid("the library's source does not begin with #!"))?;
+        let line =
+            line.strip_prefix(b"#!").ok_or_else(|| invalid("the library's source does not begin with #!"))?;
         let line = str::from_utf8(line).map_err(|_| invalid("the library's first line is not UTF-8"))?;
         let mut words = line.split_ascii_whitespace();
         let engine = words.next().filter(|_| !line.starts_with([' ', '\t']));
         let engine = engine.ok_or_else(|| invalid("the library's first line names no engine"))?;
         let mut name = None;
         for word in words {
-            let given = word.strip_prefix("name=").ok_or_else(|| invalid("the library's first line has more than a name"))?;
+            let given = word
+                .strip_prefix("name=")
+                .ok_or_else(|| invalid("the library's first line has more than a name"))?;
             if name.replace(given).is_some() {
                 return Err(invalid("the library's first line has two names"));
             }
@@ -366,6 +372,8 @@ fn is_name(name: &str) -> bool {
 
 fn invalid_name(whose: &str, name: &str) -> Error {
     let shown: String = name.chars().take(LONGEST_NAME).collect();
-    let text = format!("a {whose}'s name has 1 to {LONGEST_NAME} letters, digits and underscores, and {shown:?} has not");
+    let text = format!(
+        "a {whose}'s name has 1 to {LONGEST_NAME} letters, digits and underscores, and {shown:?} has not"
+    );
     Error::new(Status::InvalidArgument, text)
 }

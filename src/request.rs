@@ -494,7 +494,8 @@ impl Request {
             self.scripts.iter().position(|known| known.identity() == sha).map(|place| place as u32)
         } else {
             if self.places.is_empty() {
-                self.places.extend((0..).zip(&self.scripts).map(|(place, script)| (script.identity(), place)));
+                self.places
+                    .extend((0..).zip(&self.scripts).map(|(place, script)| (script.identity(), place)));
             }
             self.places.get(&sha).copied()
         };

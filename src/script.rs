@@ -286,6 +286,10 @@ impl Script {
         self.0.name.as_deref()
     }
 
+    pub(crate) fn function_name_nul(&self) -> Option<&CStr> {
+        self.function().map(Function::name_nul)
+    }
+
     /// The SHA1 of the source. Of a function of a [`Library`](crate::Library) one that stands for the library's code and the function's name, by which figures and events
     /// tell it from others; no server knows that.
     ///

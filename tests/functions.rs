@@ -78,7 +78,8 @@ fn the_first_call_costs_one_write_and_later_calls_one_command() {
     assert_eq!(client.stats().noscript_repairs, 0);
     // Another client finds it there.
     let other = support::calls::client(&server);
-    let (reply, trips) = round_trips(&other, || other.call(&function(&pinned(), "version"), NONE, NONE).unwrap());
+    let (reply, trips) =
+        round_trips(&other, || other.call(&function(&pinned(), "version"), NONE, NONE).unwrap());
     assert_eq!((reply.as_i64(), trips), (Some(1), 1));
 }
 
@@ -173,7 +174,10 @@ fn a_library_lost_again_right_after_it_was_loaded_comes_in_a_transaction_with_th
                 "EXEC" => {
                     in_multi = false;
                     let said = words.join(" ");
-                    let text = format!("*2\r\n-ERR Library '{name}' already exists\r\n${}\r\n{said}\r\n", said.len());
+                    let text = format!(
+                        "*2\r\n-ERR Library '{name}' already exists\r\n${}\r\n{said}\r\n",
+                        said.len()
+                    );
                     conn.write(text.as_bytes());
                 }
                 _ if in_multi => conn.write(b"+QUEUED\r\n"),
@@ -185,13 +189,17 @@ fn a_library_lost_again_right_after_it_was_loaded_comes_in_a_transaction_with_th
         }
     });
     let client = Client::open(&fake.url(), &options(LONG)).unwrap();
-    let (reply, trips) = round_trips(&client, || client.call(&function(&library, "count"), &["n"], NONE).unwrap());
+    let (reply, trips) =
+        round_trips(&client, || client.call(&function(&library, "count"), &["n"], NONE).unwrap());
     let twice = "FUNCTION FCALL FUNCTION FCALL MULTI FUNCTION FCALL EXEC";
     assert!(reply.as_str().unwrap().ends_with(twice), "{reply:?}");
     assert_eq!(trips, 3);
     // The library is known to be there by EXEC's own reply, and the first call that misses it loads it again.
     let reply = client.call(&function(&library, "count"), &["n"], NONE).unwrap();
-    assert!(reply.as_str().unwrap().ends_with(&format!("{twice} FCALL FUNCTION FCALL MULTI FUNCTION FCALL EXEC")), "{reply:?}");
+    assert!(
+        reply.as_str().unwrap().ends_with(&format!("{twice} FCALL FUNCTION FCALL MULTI FUNCTION FCALL EXEC")),
+        "{reply:?}"
+    );
 }
 
 #[test]
@@ -559,13 +567,18 @@ fn a_script_as_function_is_called_like_the_script() {
             both.script(&add, &["m"], &["1"]).unwrap();
             both.script(&plain, &["m"], &["1"]).unwrap();
             both.script(&get, &["m"], &NONE).unwrap();
-            let expected = if is_transaction { "Array[3, 4, String(\"4\")]" } else { "Array[1, 2, String(\"2\")]" };
+            let expected =
+                if is_transaction { "Array[3, 4, String(\"4\")]" } else { "Array[1, 2, String(\"2\")]" };
             assert_eq!(shown(&both.exec().unwrap()), expected, "{binary:?}");
         }
         // With flags of its own.
         let flagged = Script::new("#!lua flags=no-writes\nreturn redis.call('GET', KEYS[1])").as_function();
         if has_functions {
-            assert_eq!(client.call_read_only(&flagged, &["m"], NONE).unwrap().as_str(), Some("4"), "{binary:?}");
+            assert_eq!(
+                client.call_read_only(&flagged, &["m"], NONE).unwrap().as_str(),
+                Some("4"),
+                "{binary:?}"
+            );
             assert_eq!(client.call(&flagged, &["m"], NONE).unwrap().as_str(), Some("4"), "{binary:?}");
             let bad = Script::new("#!lua flags=no-such'flag\nreturn 1").as_function();
             let error = client.call(&bad, NONE, NONE).unwrap_err();
@@ -613,8 +626,13 @@ fn every_server_runs_pinned_libraries_or_says_that_it_has_no_functions() {
             let error = client.call(&function(&library, "fail"), NONE, NONE).unwrap_err();
             assert!(error.message().contains("user_function:7"), "{binary:?}: {error}");
             if library.is_pinned() {
-                let error = client.call(&function(&library, "forge"), &["f"], &["ERR Function not found"]).unwrap_err();
-                assert!(error.message().ends_with("script: rs") && !error.is_not_executed(), "{binary:?}: {error}");
+                let error = client
+                    .call(&function(&library, "forge"), &["f"], &["ERR Function not found"])
+                    .unwrap_err();
+                assert!(
+                    error.message().ends_with("script: rs") && !error.is_not_executed(),
+                    "{binary:?}: {error}"
+                );
             }
         }
     }

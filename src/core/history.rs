@@ -435,7 +435,9 @@ impl History {
             Status::Indeterminate => Outcome::Lost,
             Status::Loading => Outcome::GoesOn(Again::AfterPause),
             // Nobody loads a library on a replica: where it has not come, the primary runs the function, and loads it.
-            Status::NoFunction if !self.is_named && self.may_turn_from(cx.servers, whence.node) => Outcome::Turns,
+            Status::NoFunction if !self.is_named && self.may_turn_from(cx.servers, whence.node) => {
+                Outcome::Turns
+            }
             Status::Server | Status::TransactionAborted => {
                 self.refusal(cx, whence, error, repeatable)?.map_or(Outcome::Over, Outcome::Refused)
             }
@@ -625,10 +627,11 @@ impl History {
             return Some(Again::AfterRefresh);
         };
         // A function that may write: its own primary says that to who called it read-only.
-        let turns = self.is_function && cx.servers.map.place_of(slot).is_some_and(|place| {
-            let shard = &cx.servers.map.shards[place];
-            shard.primary == target && shard.replicas.contains(&node)
-        });
+        let turns = self.is_function
+            && cx.servers.map.place_of(slot).is_some_and(|place| {
+                let shard = &cx.servers.map.shards[place];
+                shard.primary == target && shard.replicas.contains(&node)
+            });
         if turns && self.may_turn_from(cx.servers, node) {
             self.turn();
             return Some(Again::Now);

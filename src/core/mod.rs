@@ -14,6 +14,7 @@ mod everywhere;
 mod evidence;
 mod fan_out;
 mod history;
+mod libraries;
 mod login;
 mod questions;
 mod refresh;
@@ -25,6 +26,7 @@ mod timers;
 
 pub use administration::FlushMode;
 pub(crate) use engine::Engine;
+pub(crate) use libraries::{LibraryTask, value_of};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -263,6 +265,8 @@ pub(crate) enum Task {
     KillAny,
     /// The reply: a string or nil.
     Show(Vec<u8>),
+    /// Administer a library.
+    Library(LibraryTask),
 }
 
 impl Task {
@@ -274,6 +278,7 @@ impl Task {
             Task::Flush(_) => "SCRIPT FLUSH",
             Task::Kill | Task::KillAny => "SCRIPT KILL",
             Task::Show(_) => "SCRIPT SHOW",
+            Task::Library(task) => task.name(),
         }
     }
 }

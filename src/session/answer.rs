@@ -672,7 +672,8 @@ impl<T> super::Call<T> {
             let Note { at, item, status, .. } = self.payload.notes[place];
             let script = self.request.items[item].script.map(|script| script as usize);
             let load_error = rare.load_errors.iter().find(|(failed, _)| Some(*failed) == script);
-            if let (Status::NoScript | Status::NoFunction | Status::Compile, Some((_, text))) = (status, load_error)
+            if let (Status::NoScript | Status::NoFunction | Status::Compile, Some((_, text))) =
+                (status, load_error)
                 && self.payload.replace_text(at, text).is_ok()
             {
                 self.payload.notes[place].status = Status::Compile;

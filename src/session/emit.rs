@@ -296,7 +296,8 @@ impl<T> Session<T> {
                 };
                 // Several functions have one library.
                 let is_listed = || {
-                    let listed = unchecked.iter().map(|&other| self.facts.served(&call.request.scripts[other]));
+                    let listed =
+                        unchecked.iter().map(|&other| self.facts.served(&call.request.scripts[other]));
                     script.function().is_some() && { listed }.any(|other| other.place() == script.place())
                 };
                 if may_load && !compiled.contains(script.place()) && !is_listed() {
@@ -360,8 +361,8 @@ impl<T> Session<T> {
             let script = self.facts.served(script);
             let is_trusted = || call.request.trust_cache && self.known.contains(script.place());
             if script.function().is_some() {
-                let is_there =
-                    loads.iter().any(|&other: &usize| scripts[other].place() == script.place()) || is_trusted();
+                let is_there = loads.iter().any(|&other: &usize| scripts[other].place() == script.place())
+                    || is_trusted();
                 if may_load_library && !is_there {
                     loads.push(index);
                 }

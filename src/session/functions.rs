@@ -84,7 +84,9 @@ pub(super) fn is_there(script: &Script, text: &[u8]) -> bool {
 pub(super) fn no_functions(text: Option<&[u8]>) -> Error {
     const WHY: &str = "the server has no functions: Redis and Valkey have them from 7.0 on";
     match text {
-        Some(text) => Error::server(Status::NotSupported, verdict::without_arguments(text), true).context(WHY),
+        Some(text) => {
+            Error::server(Status::NotSupported, verdict::without_arguments(text), true).context(WHY)
+        }
         None => Error::because(Status::NotSupported, Reason::Server, WHY).sent(false),
     }
 }
@@ -356,7 +358,8 @@ impl<T> Session<T> {
                     let text = call.payload.text(root);
                     verdict::error(verdict::judge(text), text).certainly_not_executed()
                 }
-                _ => Error::server(Status::Indeterminate, b"", false).context("an answer to EXEC that makes no sense"),
+                _ => Error::server(Status::Indeterminate, b"", false)
+                    .context("an answer to EXEC that makes no sense"),
             };
             return self.refuse(key, error);
         }
@@ -596,7 +599,9 @@ impl<T> Session<T> {
     /// A call of a function was refused when it was queued in a transaction. Whether the transaction can go without functions.
     pub(super) fn adapt_to_no_functions(&mut self, key: usize, item: usize, form: Form) -> bool {
         let call = &mut self.calls[key];
-        let Some((_, text)) = call.rare.as_ref().and_then(|rare| rare.queue_error.as_ref()) else { return false };
+        let Some((_, text)) = call.rare.as_ref().and_then(|rare| rare.queue_error.as_ref()) else {
+            return false;
+        };
         let is_unknown = verdict::doubt(text, form.command()) == Some(Doubt::Unknown);
         let script = call.request.items[item].script.map(|script| &call.request.scripts[script as usize]);
         let can_do_without = script.is_some_and(|script| script.instead().is_some());

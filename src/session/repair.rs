@@ -84,10 +84,13 @@ impl<T> Session<T> {
         }
         for &(item, form, _) in &rare.doubtful {
             if form.is_function() {
-                let Some(script) = call.request.items[item].script.map(|script| script as usize) else { continue };
+                let Some(script) = call.request.items[item].script.map(|script| script as usize) else {
+                    continue;
+                };
                 if rare.answers.on_function(script).is_none() {
                     let may_load = !call.request.on_replica;
-                    let asked = functions::ask(&mut self.outbox, &call.request.scripts[script], form, may_load);
+                    let asked =
+                        functions::ask(&mut self.outbox, &call.request.scripts[script], form, may_load);
                     for is_load in asked {
                         let what = What::WordOnFunction { script, is_load };
                         self.expected.push_back(Expected { call: key, what });
@@ -447,7 +450,8 @@ impl<T> Session<T> {
                 left = 0;
             }
             if is_paired && let Some(script) = self.calls[key].request.items[item].script {
-                self.known.remove(self.facts.served(&self.calls[key].request.scripts[script as usize]).place());
+                self.known
+                    .remove(self.facts.served(&self.calls[key].request.scripts[script as usize]).place());
                 self.load(key, script as usize);
             }
             if asking {

@@ -345,7 +345,10 @@ pub(crate) fn judge_library(text: &[u8], name: &[u8]) -> LibraryVerdict {
         LibraryVerdict::Unknown
     } else if text.starts_with(b"NOPERM ") {
         LibraryVerdict::Never
-    } else if [&b"OOM "[..], b"READONLY ", b"MISCONF ", b"NOREPLICAS "].iter().any(|word| text.starts_with(word)) {
+    } else if [&b"OOM "[..], b"READONLY ", b"MISCONF ", b"NOREPLICAS "]
+        .iter()
+        .any(|word| text.starts_with(word))
+    {
         LibraryVerdict::NotNow
     } else {
         LibraryVerdict::Failed
