@@ -67,6 +67,12 @@ static void refused(void) {
     rs_library_free(NULL);
 }
 
+/* Takes all libraries away, on every primary. */
+static void flush(rs_client *client) {
+    const char *const words[] = {"FUNCTION", "FLUSH"};
+    CHECK_OK(rs_client_command(client, 2, words, NULL, RS_CALL_OPTIONS(.route = RS_ROUTE_ALL), NULL, &err));
+}
+
 static void calls(rs_client *client) {
     rs_library *library = library_of(client, source, NULL);
     CHECK(strncmp(rs_library_name(library), "lib_", 4) == 0 && strlen(rs_library_name(library)) == 16);
@@ -79,7 +85,7 @@ static void calls(rs_client *client) {
     const uint64_t before = stat_of(client, RS_STAT_ROUND_TRIPS);
     CHECK_INT(result(count, NULL, NULL), 1);
     CHECK_INT(stat_of(client, RS_STAT_ROUND_TRIPS) - before, 1);
-    do_command(client, "FUNCTION", "FLUSH", NULL);
+    flush(client);
     CHECK_INT(result(count, client, NULL), 2);
     rs_reply *reply = NULL;
     CHECK_OK(rs_script_call(get, client, 1, key, NULL, 0, NULL, NULL, READ_ONLY, &reply, &err));
@@ -187,18 +193,14 @@ int main(void) {
     rs_client *client = open_client(server_url(redis));
     refused();
     calls(client);
-    do_command(client, "FUNCTION", "FLUSH", NULL);
+    flush(client);
     administered(client, 1);
     rs_client_free(client);
     server_stop(redis);
     const cluster three = cluster_start();
     client = open_client(three.url);
     calls(client);
-    rs_reply_free(command(client, "PING", NULL));
-    rs_client *everywhere = NULL;
-    CHECK_OK(rs_client_with(client, RS_CALL_OPTIONS(.route = RS_ROUTE_ALL), &everywhere, &err));
-    do_command(everywhere, "FUNCTION", "FLUSH", NULL);
-    rs_client_free(everywhere);
+    flush(client);
     administered(client, CLUSTER_NODES);
     rs_client_free(client);
 }
