@@ -434,8 +434,14 @@ impl History {
             }
             Status::Indeterminate => Outcome::Lost,
             Status::Loading => Outcome::GoesOn(Again::AfterPause),
-            // Nobody loads a library on a replica: where it has not come, the primary runs the function, and loads it.
-            Status::NoFunction if !self.is_named && self.may_turn_from(cx.servers, whence.node) => {
+            // Nobody loads a library on a replica: where it has not come, the primary runs the function, and loads it. Whether one that may write is to
+            // be run at all, that says as well.
+            Status::NoFunction | Status::Server
+                if self.is_function
+                    && !self.is_named
+                    && self.may_turn_from(cx.servers, whence.node)
+                    && (error.status() == Status::NoFunction || says_read_only(error)) =>
+            {
                 Outcome::Turns
             }
             Status::Server | Status::TransactionAborted => {
@@ -657,8 +663,7 @@ impl History {
 
     /// The error of a call that a server refused for being a replica: what it says of its role proves it.
     fn proved(&self, cx: &Context<'_>, whence: Whence, error: Error) -> std::result::Result<Error, Need> {
-        let is_read_only = error.status() == Status::Server
-            && error.server_text().and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly);
+        let is_read_only = error.status() == Status::Server && says_read_only(&error);
         if is_read_only
             && self.is_checked_first
             && !error.is_not_executed()
@@ -762,6 +767,11 @@ pub(super) fn not_ready(error: Error) -> Error {
         Some(node) => refused.on(node),
         None => refused,
     }
+}
+
+/// Whether a server refuses for being a replica, by its own word.
+fn says_read_only(error: &Error) -> bool {
+    error.server_text().and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly)
 }
 
 /// A refusal in the words for a caller who cannot wait any longer.
