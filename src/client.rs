@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::args::{Given, ToArgs};
 use crate::command::{self, Lane};
-use crate::config::{Config, LONGEST_WAIT, Options, Servers};
+use crate::config::{Config, Options, Servers};
 use crate::core::{self, NodeId, Resumed, View, Way, Work};
 use crate::error::{Error, Result, Status};
 use crate::ffi::cancel::Held;
@@ -22,6 +22,7 @@ use crate::session::handshake::Purpose;
 use crate::session::verdict;
 use crate::slots::{self, NO_SLOT};
 use crate::stats::Stats;
+use crate::times::LONGEST_WAIT;
 
 /// A connection to a server, shared by all that clone it.
 ///

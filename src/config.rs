@@ -20,6 +20,7 @@ use crate::net::tls::{Tls, TlsOptions};
 use crate::resp::Limits;
 use crate::route::ReadFrom;
 use crate::secret::Secret;
+use crate::times::LONGEST_WAIT;
 
 /// The version of the protocol spoken with the server.
 ///
@@ -148,9 +149,6 @@ const LEAST_MAX_REPLY_BYTES: usize = 64 << 10;
 const SHARED_CONNECTIONS: RangeInclusive<usize> = 1..=64;
 
 const MAX_REPLY_DEPTH: RangeInclusive<usize> = 8..=1024;
-
-/// Keeps `Instant + Duration` far from overflow, yet is as good as for ever.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What Linux accepts for TCP_KEEPIDLE, in seconds.
 const KEEPALIVE_SECONDS: RangeInclusive<u64> = 1..=32767;

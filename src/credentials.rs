@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::LONGEST_WAIT;
 use crate::error::{Error, Result, Status};
 use crate::secret::Secret;
+use crate::times::LONGEST_WAIT;
 
 /// A user and a password, as [`Options::credentials`](crate::Options::credentials) gives them.
 ///

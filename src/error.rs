@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::resp::NoMemory;
-
 /// The cause of an [`Error`], with the number that the C API gives it.
 ///
 /// The numbers are fixed for good and lie in ranges by cause: 100s the caller's own mistake, 200s no connection,
@@ -291,7 +289,7 @@ impl Error {
     }
 
     /// For a call that was sent and whose reply cannot be held.
-    fn no_memory() -> Self {
+    pub(crate) fn no_memory() -> Self {
         let text = "there is no memory for the reply; the call was sent, so the server may have executed it";
         Error::new(Status::NoMemory, text).sent(true)
     }
@@ -607,12 +605,6 @@ impl Error {
     /// ```
     pub fn is_not_executed(&self) -> bool {
         self.0.not_executed
-    }
-}
-
-impl From<NoMemory> for Error {
-    fn from(NoMemory: NoMemory) -> Self {
-        Error::no_memory()
     }
 }
 

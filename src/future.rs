@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use crate::args::{Given, ToArgs};
 use crate::client::{Client, SHORTEST_WAIT};
 use crate::command;
-use crate::config::{LONGEST_WAIT, Options};
+use crate::config::Options;
 use crate::core::{Task, Work};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::ffi::cancel::Held;
 use crate::from_reply::{FromReply, from_owned};
-use crate::io::{AdmittedFuture, Pending};
+use crate::io::{AdmittedFuture, Owner, Pending};
 use crate::pipeline::{Pipeline, no_replies};
 use crate::request::{Flags, Request, Shape};
 use crate::resp::Reply;
@@ -26,6 +26,7 @@ use crate::resp::encode::Arguments;
 use crate::script::Script;
 use crate::session::handshake::Purpose;
 use crate::threads;
+use crate::times::LONGEST_WAIT;
 
 /// A call that is made when it is first polled, and ends with its reply.
 ///
@@ -259,7 +260,7 @@ impl Call {
         let admitted = io.admit_future()?;
         io.drive_futures()?;
         let (pending, now) = (Pending::new(), Instant::now());
-        let owner = pending.owner().measured(client.meter_work(&work, now));
+        let owner = Owner::of(&pending).measured(client.meter_work(&work, now));
         // What is lost in a panic has its end by that.
         contain(|| {
             client.look_at_idle_for(&work, now);

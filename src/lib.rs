@@ -155,6 +155,7 @@ mod slots;
 mod stats;
 mod submit;
 mod threads;
+mod times;
 
 pub use args::{Args, ToArgs};
 pub use client::Client;

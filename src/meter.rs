@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use crate::config::LONGEST_WAIT;
 use crate::defect::contain;
 use crate::error::{Error, Result};
 use crate::ffi::lock::{Condvar, Mutex};
@@ -16,6 +15,7 @@ use crate::resp::encode::arguments;
 use crate::resp::{Kind, Payload, Reply};
 use crate::script::Script;
 use crate::threads::{self, Place};
+use crate::times::LONGEST_WAIT;
 
 /// What a call is, with the number that the C API gives it.
 ///

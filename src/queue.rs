@@ -328,7 +328,7 @@ impl Queue {
         let mut state = self.0.state.lock();
         let is_woken = max > 0 && std::mem::take(&mut state.is_woken);
         if state.done.is_empty() && max > 0 && !timeout.is_zero() && !is_woken {
-            let deadline = Instant::now() + timeout.min(crate::config::LONGEST_WAIT);
+            let deadline = Instant::now() + timeout.min(crate::times::LONGEST_WAIT);
             let wakes = state.wakes;
             while state.done.is_empty()
                 && state.wakes == wakes

@@ -7,7 +7,6 @@ use smallvec::SmallVec;
 use crate::args::{Given, ToArgs};
 use crate::client::Client;
 use crate::command;
-use crate::config::LONGEST_WAIT;
 use crate::core::{Task, Work};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
@@ -19,6 +18,7 @@ use crate::request::{Flags, Request, Shape};
 use crate::resp::encode::Arguments;
 use crate::script::Script;
 use crate::session::handshake::Purpose;
+use crate::times::LONGEST_WAIT;
 
 /// A call to be submitted.
 pub(crate) struct Call {

@@ -68,12 +68,12 @@ fn numbers_are_drawn() {
     // of its own, or an ordered one, needs none.
     let place = [
         "config.rs",
-        "core/engine.rs",
-        "core/fan_out.rs",
+        "core/state/engine.rs",
+        "core/state/fan_out.rs",
         "core/refresh.rs",
-        "core/servers.rs",
-        "core/sharing.rs",
-        "core/slot_map.rs",
+        "core/state/servers.rs",
+        "core/state/sharing.rs",
+        "core/state/slot_map.rs",
     ];
     only_in(&place, &["HashMap::new()", "HashSet::new()", "RandomState", "fastrand"]);
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use url::{Host, form_urlencoded};
 
-use super::{Address, LONGEST_WAIT, Protocol, Secret, Servers};
+use super::{Address, Protocol, Secret, Servers};
 use crate::error::{Error, Result, Status};
+use crate::times::LONGEST_WAIT;
 
 const DEFAULT_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;

@@ -1,31 +1,9 @@
 //! Script administration: what is asked of every primary, and what their answers amount to.
 
-use super::{Task, libraries};
+use super::interface::{FlushMode, Task};
+use super::libraries;
 use crate::error::{Error, Result, Status};
 use crate::resp::{Kind, Payload, Reply};
-
-/// How SCRIPT FLUSH does its work.
-///
-/// ```
-/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
-/// # fn main() -> rs_script::Result<()> {
-/// # let server = Server::start();
-/// # let client = server.client();
-/// client.script_flush(rs_script::FlushMode::Async)?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(i32)]
-pub enum FlushMode {
-    /// As the server is configured (`lazyfree-lazy-user-flush`).
-    #[default]
-    Default = 0,
-    /// At once, before the reply.
-    Sync = 1,
-    /// In the background.
-    Async = 2,
-}
 
 /// A server's address, where there are several, and its answer.
 pub(super) type Answer = (Option<String>, Result<Reply>);

@@ -2,171 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::engine::Engine;
-use super::evidence::Need;
-use super::history::Whence;
-use super::servers::Link;
-use super::timers::Timer;
-use super::{Actions, AttemptId, CallId, ConnId, Ended, Left, NodeId, Owner};
+use super::interface::{Actions, AttemptId, ConnId, Ended, Left, NodeId, Owner};
+use super::state::attempt::{Attempt, For, Patience, State, Tried, Via};
+use super::state::engine::Engine;
+use super::state::history::Whence;
+use super::state::servers::Link;
+use super::state::timers::Timer;
 use crate::error::{Error, Reason, Result, Status};
 use crate::meter::Spent;
 use crate::request::Request;
 use crate::resp::Payload;
 use crate::session::handshake::Purpose;
-
-/// Whose attempt it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum For {
-    Call(CallId),
-    /// A part of a call that goes to several servers.
-    Part(CallId, usize),
-    /// A question about a call that a server has refused.
-    Evidence(CallId, Need, Step),
-    /// A question of the look at who is who that has this number.
-    Refresh(u64),
-    /// What is said first on a connection.
-    Handshake(ConnId),
-    /// The same on one that stands.
-    Login(ConnId),
-}
-
-/// How far the answer to a question of several steps has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    First,
-    Second,
-}
-
-/// How many attempts to connect it lives through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
-    /// One, and none while the server is known to be down: there are others to turn to.
-    Once,
-    /// So many; 0: as many as its time allows.
-    Times(u32),
-}
-
-/// Which connection it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Via {
-    /// The one that all calls to the server share.
-    Shared,
-    /// One of its own, which is closed behind it.
-    Own(Purpose),
-    /// The same, but whoever made the attempt closes it.
-    Kept(Purpose),
-    /// One that is there, whatever it is.
-    This(ConnId),
-}
-
-impl Via {
-    pub(super) fn of(purpose: Purpose) -> Via {
-        if purpose == Purpose::Calls { Via::Shared } else { Via::Own(purpose) }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Attempt {
-    pub(super) serial: u64,
-    pub(super) whose: For,
-    pub(super) node: NodeId,
-    pub(super) via: Via,
-    /// `None`: it only wants a connection.
-    pub(super) request: Option<Box<Request>>,
-    pub(super) patience: Patience,
-    /// No connection after this time.
-    pub(super) connect_until: Instant,
-    /// No reply after this one.
-    pub(super) deadline: Instant,
-    /// The time that the caller gave its call in all, for the error.
-    pub(super) timeout: Duration,
-    pub(super) started: Instant,
-    /// Another server may do, if this one turns out to be too old for read-only scripts.
-    pub(super) turns_if_old: bool,
-    pub(super) state: State,
-    /// How often connecting to the server had failed before.
-    failed_before: u64,
-    /// The size of its request, once that was put on a connection.
-    size: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    InLine,
-    /// Its own connection is being made.
-    Connecting(ConnId),
-    On(ConnId, usize),
-    /// Its time is over, and so is it: its end is on the way.
-    Ending(ConnId),
-}
-
-/// What has come of an attempt.
-#[derive(Debug)]
-pub(super) struct Tried {
-    pub(super) whence: Whence,
-    /// `None` where its time was over: the connection has it still.
-    pub(super) request: Option<Box<Request>>,
-    pub(super) result: Result<Box<Payload>>,
-    pub(super) arrived: Option<Box<Payload>>,
-    pub(super) took: Duration,
-    /// The server is too old for it, and nothing was sent.
-    pub(super) turned: bool,
-    /// What it has cost, where that is measured.
-    pub(super) spent: Option<Spent>,
-}
-
-impl Tried {
-    /// Gives the request back, which nobody sends again.
-    pub(super) fn give_back<T>(&mut self, io: &mut dyn Actions<T>) {
-        if let Some(request) = self.request.take() {
-            io.keep(request);
-        }
-    }
-}
-
-impl Attempt {
-    pub(super) fn new(
-        whose: For,
-        node: NodeId,
-        request: Option<Box<Request>>,
-        now: Instant,
-        (deadline, timeout): (Instant, Duration),
-    ) -> Self {
-        Attempt {
-            serial: 0,
-            whose,
-            node,
-            via: Via::Shared,
-            request,
-            patience: Patience::Once,
-            connect_until: deadline,
-            deadline,
-            timeout,
-            started: now,
-            turns_if_old: false,
-            state: State::InLine,
-            failed_before: 0,
-            size: None,
-        }
-    }
-
-    /// When its time is over, as it stands.
-    pub(super) fn due(&self) -> Option<Instant> {
-        match self.state {
-            State::InLine | State::Connecting(_) => Some(self.connect_until.min(self.deadline)),
-            State::On(..) if matches!(self.whose, For::Handshake(_) | For::Login(_)) => None,
-            State::On(..) => Some(self.deadline),
-            State::Ending(_) => None,
-        }
-    }
-
-    pub(super) fn conn(&self) -> Option<ConnId> {
-        match self.state {
-            State::InLine => None,
-            State::Connecting(conn) | State::On(conn, _) | State::Ending(conn) => Some(conn),
-        }
-    }
-}
 
 impl<T: Owner> Engine<T> {
     /// Sends a request to a server, or puts it in line for that. What comes of it is told to whoever it is for, when the event is settled.
@@ -186,16 +32,6 @@ impl<T: Owner> Engine<T> {
             self.sweep_timers();
         }
         id
-    }
-
-    #[inline]
-    pub(super) fn attempt(&self, id: AttemptId) -> Option<&Attempt> {
-        self.attempts.get(id.place).filter(|attempt| attempt.serial == id.serial)
-    }
-
-    #[inline]
-    pub(super) fn attempt_mut(&mut self, id: AttemptId) -> Option<&mut Attempt> {
-        self.attempts.get_mut(id.place).filter(|attempt| attempt.serial == id.serial)
     }
 
     fn run(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId) {

@@ -3,175 +3,19 @@
 use std::time::{Duration, Instant};
 
 use super::administration;
-use super::attempts::{Attempt, For, Patience, Tried, Via};
-use super::engine::{Body, Engine};
-use super::evidence::Need;
-use super::history::{self, Again, Context, History, REPEATS_MAX, Room, Whence, honest, not_ready};
-use super::refresh::MapWait;
-use super::servers::{Link, Place};
-use super::timers::Timer;
-use super::{Actions, AttemptId, CallId, NodeId, Owner, Task, View, Way};
+use super::interface::{Actions, CallId, NodeId, Owner};
+use super::state::attempt::{Attempt, For, Patience, Tried, Via};
+use super::state::engine::{Body, Engine};
+use super::state::history::{self, Again, Context, REPEATS_MAX, Whence, not_ready};
+use super::state::refresh::MapWait;
+use super::state::servers::Link;
+use super::state::single::{Alone, Judged, Mode, Progress, Single, Stage, history_of};
+use super::state::timers::Timer;
 use crate::error::{Error, Result, Status};
 use crate::request::{Repeatable, Request, Shape};
 use crate::resp::{Payload, Reply};
-use crate::route::ReadFrom;
 use crate::session::handshake::Purpose;
 use crate::session::verdict::{self, NotServed, Refused};
-use crate::slots::NO_SLOT;
-
-/// A call as far as it has come.
-pub(super) struct Single {
-    pub(super) attempt: Option<AttemptId>,
-    /// Its caller does not want it any more, and the end of its attempt, which is on the way, is the last.
-    pub(super) is_called_off: bool,
-    /// What its connection is for.
-    purpose: Purpose,
-    /// What its reply is for, where it is not the caller's as it is.
-    task: Option<Box<Task>>,
-    /// What only those have that do not end with their first attempt on the only server.
-    progress: Option<Box<Progress>>,
-}
-
-struct Progress {
-    request: Option<Box<Request>>,
-    stage: Stage,
-    /// The only server, or any of several.
-    mode: Mode,
-    room: Room,
-    /// The latest time for the next attempt.
-    last_start: Instant,
-    /// The map that the last attempt went by.
-    seen: u64,
-    /// A copy, where the connection of the attempt under way may be dead.
-    spare: Option<Box<Request>>,
-}
-
-enum Mode {
-    Alone(Alone),
-    Routed(History),
-}
-
-/// The history of a call on the only server.
-struct Alone {
-    attempts: u32,
-    /// How often the server said that it is a replica.
-    replicas: u32,
-    /// How the last attempt ended whose outcome is not known.
-    unknown: Option<Error>,
-    /// What proves that nothing was executed by the last attempt.
-    refused: Option<Error>,
-}
-
-enum Stage {
-    AwaitingMap,
-    /// It needs an answer to choose a server.
-    Choosing,
-    Trying,
-    /// It needs an answer to tell what follows from how its attempt ended.
-    Judging {
-        whence: Whence,
-        error: Error,
-        arrived: Option<Box<Payload>>,
-        took: Duration,
-    },
-    /// It needs an answer to tell what the errors in its reply prove.
-    Reading {
-        whence: Whence,
-        payload: Box<Payload>,
-    },
-    /// It waits for a time, and perhaps for a new map.
-    Pausing {
-        again: Again,
-    },
-}
-
-/// A judgement that waits for nothing, or for an answer.
-type Judged<V> = std::result::Result<V, Need>;
-
-impl Single {
-    pub(super) fn new(purpose: Purpose, task: Option<Box<Task>>) -> Self {
-        Single { attempt: None, is_called_off: false, purpose, task, progress: None }
-    }
-
-    /// The error of a call that is over before its time: not executed, unless an attempt before may have been.
-    pub(super) fn honest(&self, error: Error) -> Error {
-        match self.progress.as_ref().map(|progress| &progress.mode) {
-            Some(Mode::Alone(alone)) => honest(error, alone.unknown.clone()),
-            Some(Mode::Routed(history)) => history.honest(error),
-            None => error,
-        }
-    }
-
-    /// The request, where no attempt has it.
-    pub(super) fn take_request(&mut self) -> Option<Box<Request>> {
-        self.progress.as_mut().and_then(|progress| progress.request.take())
-    }
-
-    /// The error that an attempt before ended with, if its end is known.
-    pub(super) fn pending_error(&mut self) -> Option<(Error, Option<Box<Payload>>)> {
-        let Progress { stage, mode, .. } = &mut **self.progress.as_mut()?;
-        let Stage::Judging { error, arrived, .. } = stage else { return None };
-        let error = match mode {
-            Mode::Routed(history) => history.unproved(error.clone()),
-            Mode::Alone(_) => error.clone(),
-        };
-        Some((error, arrived.take()))
-    }
-
-    /// Its reply, of which it is not known yet what the errors in it prove.
-    pub(super) fn take_unread(&mut self) -> Option<Box<Payload>> {
-        let progress = self.progress.as_mut()?;
-        match std::mem::replace(&mut progress.stage, Stage::Trying) {
-            Stage::Reading { payload, .. } => Some(payload),
-            other => {
-                progress.stage = other;
-                None
-            }
-        }
-    }
-
-    fn progress(&mut self, now: Instant, deadline: Instant, mode: impl FnOnce() -> Mode) -> &mut Progress {
-        self.progress.get_or_insert_with(|| {
-            Box::new(Progress {
-                request: None,
-                stage: Stage::Trying,
-                mode: mode(),
-                room: Room::new(now, deadline),
-                last_start: deadline,
-                seen: 0,
-                spare: None,
-            })
-        })
-    }
-}
-
-impl Alone {
-    fn mode() -> Mode {
-        Mode::Alone(Alone { attempts: 0, replicas: 0, unknown: None, refused: None })
-    }
-}
-
-pub(super) fn place_of(way: &Way) -> Place {
-    match way {
-        Way::Random | Way::AllPrimaries => Place::Anywhere,
-        Way::Slot(slot) => Place::Slot(*slot),
-        Way::Node(address) => Place::Node(address.as_ref().clone()),
-    }
-}
-
-fn history_of(request: &Request, view: &View, purpose: Purpose) -> Mode {
-    let place = if request.slot == NO_SLOT { place_of(&view.way) } else { Place::Slot(request.slot) };
-    let is_single = request.shape == Shape::Single;
-    // A connection of a command's own is not made for reading from replicas.
-    let reads = is_single && request.items[0].reads && purpose == Purpose::Calls;
-    let read_from = if reads { view.read_from } else { ReadFrom::Primary };
-    // A transaction is refused as a whole by the server alone.
-    let may_be_forged = is_single && request.runs_code(0);
-    let is_checked_first = is_single && request.is_checked_first(0);
-    let mut history = History::new(place, read_from, may_be_forged, is_checked_first);
-    history.is_function = is_single && request.calls_function(0);
-    Mode::Routed(history)
-}
 
 impl<T: Owner> Engine<T> {
     /// The first step of a call that goes to one server. `only`: there is no other for it.

@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempts::{Attempt, For, State, Via};
-use super::engine::Engine;
-use super::login::Login;
-use super::servers::Link;
-use super::timers::Timer;
-use super::{Actions, AttemptId, ConnId, NodeId, Owner, Peer};
-use crate::config::Config;
+use super::interface::{Actions, AttemptId, ConnId, NodeId, Owner, Peer};
+use super::state::attempt::{Attempt, For, State, Via};
+use super::state::conn::{Conn, Stage};
+use super::state::engine::Engine;
+use super::state::login::Login;
+use super::state::servers::Link;
+use super::state::timers::Timer;
 use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Result, Status};
 use crate::log::{EventKind, LogLevel, Record};
@@ -20,68 +20,6 @@ use crate::request::Request;
 use crate::resp::{Payload, Reply};
 use crate::session::Facts;
 use crate::session::handshake::{Handshake, Next, Purpose};
-
-/// A connection, or an attempt to make one.
-pub(super) struct Conn {
-    pub(super) node: NodeId,
-    pub(super) purpose: Purpose,
-    /// The attempt that it is made for alone.
-    pub(super) own: Option<AttemptId>,
-    pub(super) facts: Arc<Facts>,
-    pub(super) config: Arc<Config>,
-    pub(super) login: Login,
-    started: Instant,
-    deadline: Instant,
-    stage: Stage,
-    /// What is left to be tried.
-    peers: VecDeque<SocketAddr>,
-    /// The one that is being tried.
-    peer: Option<SocketAddr>,
-    /// Addresses of the host.
-    count: usize,
-    refusals: Vec<String>,
-    handshake: Option<Handshake>,
-    /// Its attempt that is under way.
-    said: Option<AttemptId>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Resolving,
-    Dialing {
-        until: Instant,
-    },
-    /// The server waits for what it is told first, and this side for its credentials.
-    Asking,
-    Handshaking,
-    Up,
-}
-
-impl Conn {
-    /// Whether a round of the handshake is under way.
-    pub(super) fn is_shaking(&self) -> bool {
-        self.stage == Stage::Handshaking && self.said.is_some()
-    }
-
-    /// Whether it is the own one of a command that waits on its server.
-    fn is_of_waiting(&self) -> bool {
-        self.own.is_some() && self.purpose == Purpose::Waiting
-    }
-
-    /// Whether it can be told to log in once more: what was given for it before may be no good any more.
-    pub(super) fn logs_in_again(&self) -> bool {
-        let was_asked = matches!(self.stage, Stage::Asking | Stage::Handshaking | Stage::Up);
-        was_asked && self.own.is_none() && self.config.credentials.is_some()
-    }
-
-    pub(super) fn due(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Resolving | Stage::Asking | Stage::Handshaking => Some(self.deadline),
-            Stage::Dialing { until } => Some(until),
-            Stage::Up => None,
-        }
-    }
-}
 
 impl<T: Owner> Engine<T> {
     /// Takes a connection out, which nobody needs any more.

@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use super::administration::{self, Answer};
-use super::attempts::{Attempt, For, Tried, Via};
-use super::engine::{Body, Engine};
-use super::history::{self, Again};
+use super::interface::{Actions, AttemptId, CallId, ConnId, NodeId, Owner, Task};
 use super::libraries::value_of;
-use super::refresh::MapWait;
-use super::{Actions, AttemptId, CallId, ConnId, NodeId, Owner, Task};
+use super::state::attempt::{Attempt, For, Tried, Via};
+use super::state::engine::{Body, Engine};
+use super::state::everywhere::{Dialogue, Everywhere, Part, Stage, Work};
+use super::state::history::{self, Again};
+use super::state::refresh::MapWait;
 use crate::error::{Error, Result, Status};
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
@@ -17,59 +18,7 @@ use crate::session::handshake::Purpose;
 /// How often one server is asked to stop what it runs: that may end, and something else begin, in between.
 const TURNS: usize = 3;
 
-/// What every primary is to do, and what they have said.
-pub(super) struct Everywhere {
-    work: Work,
-    purpose: Purpose,
-    done: Vec<(NodeId, Result<Reply>)>,
-    parts: Vec<Part>,
-    outstanding: usize,
-    rounds: u32,
-    seen: u64,
-    stage: Stage,
-}
-
-pub(super) enum Work {
-    /// The reply is a map from each one's address to what it said.
-    Send(Box<Request>),
-    Administer(Task),
-}
-
-enum Stage {
-    AwaitingMap,
-    Sent,
-    Pausing,
-}
-
-struct Part {
-    node: NodeId,
-    attempt: Option<AttemptId>,
-    dialogue: Dialogue,
-}
-
-/// How far it has come to stop what a server runs.
-enum Dialogue {
-    /// SCRIPT KILL, or a command that is no dialogue.
-    First,
-    /// SCRIPT KILL was refused so, since a function runs: FUNCTION STATS and FUNCTION KILL in one write, so that what has the name is what is
-    /// stopped.
-    Functions { refused: Error },
-}
-
 impl Everywhere {
-    pub(super) fn new(work: Work, purpose: Purpose) -> Self {
-        Everywhere {
-            work,
-            purpose,
-            done: Vec::new(),
-            parts: Vec::new(),
-            outstanding: 0,
-            rounds: 0,
-            seen: 0,
-            stage: Stage::AwaitingMap,
-        }
-    }
-
     fn is_dialogue(&self) -> bool {
         matches!(self.work, Work::Administer(Task::KillAny))
     }

@@ -1,98 +1,20 @@
 //! As whom connections log in where the client's owner is asked for that: before the handshake, and again while they stand.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::attempts::{Attempt, For, Via};
-use super::engine::{Body, Engine};
-use super::servers::{Link, Node, shortened};
-use super::timers::Timer;
-use super::{Actions, AttemptId, CallId, ConnId, Owner};
+use super::interface::{Actions, CallId, ConnId, Owner};
+use super::state::attempt::{Attempt, For, Via};
+use super::state::engine::{Body, Engine};
+use super::state::login::{LoginAgain, Step};
+use super::state::servers::{Link, Node};
+use super::state::timers::Timer;
 use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Result, Status};
 use crate::log::{EventKind, LogLevel, Record};
 use crate::request::{Request, Shape};
 use crate::resp::{Payload, Reply};
 use crate::session::verdict;
-
-/// The pause after a login that was refused on a connection that stands; it doubles with each, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// The login of one connection.
-#[derive(Debug, Default)]
-pub(super) struct Login {
-    /// What was given last, and when, until the server has taken it.
-    given: Option<(Arc<Credentials>, Instant)>,
-    /// As whom it has logged in.
-    user: Option<String>,
-    step: Step,
-    /// When it goes on by itself.
-    due: Option<Instant>,
-    /// Refusals in a row.
-    failures: u32,
-    /// It is to log in once more, with what is given from now on.
-    again: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Step {
-    #[default]
-    Settled,
-    /// The client's owner is asked.
-    Asked,
-    /// AUTH is under way.
-    Said(AttemptId),
-}
-
-impl Login {
-    /// What the handshake says.
-    pub(super) fn given(&self) -> Option<Arc<Credentials>> {
-        self.given.as_ref().map(|(given, _)| Arc::clone(given))
-    }
-
-    pub(super) fn give(&mut self, given: Arc<Credentials>, now: Instant) {
-        self.given = Some((given, now));
-    }
-
-    /// The same for another try of the same connection.
-    pub(super) fn for_reopening(self) -> Self {
-        if self.again { Login::default() } else { self }
-    }
-
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.due
-    }
-
-    pub(super) fn is_under_way(&self) -> bool {
-        matches!(self.step, Step::Said(_))
-    }
-
-    /// The server has taken what was given.
-    fn settle(&mut self) {
-        self.step = Step::Settled;
-        self.failures = 0;
-        let Some((given, at)) = self.given.take() else { return };
-        self.user = given.user().map(str::to_owned);
-        self.due = given.renewed_after().map(|after| at + after);
-    }
-
-    /// A pause until the next try, after one that came to nothing.
-    fn pause(&mut self, now: Instant) {
-        self.step = Step::Settled;
-        self.given = None;
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
-        self.failures = self.failures.saturating_add(1);
-        self.due = Some(now + shortened(pause));
-    }
-}
-
-/// A call that has all connections log in again.
-pub(super) struct LoginAgain {
-    /// Those that have not yet.
-    left: Vec<ConnId>,
-    error: Option<Error>,
-}
 
 impl<T: Owner> Engine<T> {
     /// The owner of the client has given credentials for a connection, or has none.

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::answers::{self, NodeLines};
-use super::attempts::{Attempt, For, Step, Tried, Via};
-use super::engine::{Body, Engine};
-use super::evidence::{Answer, Evidence, Need, Question};
-use super::history::Context;
-use super::{Actions, CallId, Owner};
+use super::interface::{Actions, CallId, Owner};
+use super::state::answers::{self, NodeLines};
+use super::state::attempt::{Attempt, For, Step, Tried, Via};
+use super::state::engine::{Body, Engine};
+use super::state::evidence::{Answer, Evidence, Need, Question};
+use super::state::history::Context;
 use crate::request::{Request, Shape};
 use crate::resp::Reply;
 

@@ -5,14 +5,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::answers::{self, Role};
-use super::attempts::{Attempt, For, Tried};
-use super::engine::Engine;
+use super::interface::{Actions, CallId, NodeId, Owner};
 use super::questions::ask;
-use super::servers::Link;
-use super::slot_map::{Found, FoundShard, SlotMap};
-use super::timers::Timer;
-use super::{Actions, CallId, NodeId, Owner};
+use super::state::answers::{self, Role};
+use super::state::attempt::{Attempt, For, Tried};
+use super::state::engine::{Body, Engine};
+use super::state::refresh::{Look, MapWait};
+use super::state::servers::{Link, Place};
+use super::state::slot_map::{Found, FoundShard, SlotMap};
+use super::state::timers::Timer;
 use crate::config::{Config, Servers as Named};
 use crate::error::{Error, Reason, Result, Status};
 use crate::log::{EventKind, Record};
@@ -32,69 +33,6 @@ const SENTINEL_TRUST: Duration = Duration::from_secs(1);
 
 /// How long one server may take to say who is who while there are others to be asked.
 const ASK_PATIENCE: Duration = Duration::from_millis(500);
-
-/// The look that is under way, and who waits for it.
-#[derive(Default)]
-pub(super) struct Refresh {
-    look: Option<Look>,
-    looks: u64,
-    /// Why the last look found nothing.
-    error: Option<Error>,
-    /// The sentinel that was right last, by its place in the URL: asked first.
-    informant: usize,
-    /// Calls that wait for a map, and some that do so no more.
-    waiting: Vec<CallId>,
-    /// When the next look begins.
-    pub(super) due: Option<Instant>,
-}
-
-#[cfg(test)]
-impl Refresh {
-    /// Entries of those that wait.
-    pub(super) fn waits(&self) -> usize {
-        self.waiting.len()
-    }
-}
-
-struct Look {
-    number: u64,
-    candidates: Vec<Address>,
-    /// The place of the one that is being asked.
-    at: usize,
-    /// All have been asked once with little patience.
-    is_patient: bool,
-    was_slow: bool,
-    errors: Vec<Error>,
-    asked: Instant,
-    until: Instant,
-    /// The primary that a sentinel has named, which is asked for its role.
-    primary: Option<Address>,
-    node: NodeId,
-}
-
-/// What becomes of a call that waits for a new map when a look fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MapWait {
-    /// It goes by the old map.
-    OldMapDoes,
-    /// It is over.
-    OneLook,
-    /// It waits for another look, as often as connecting is tried. So many have failed.
-    Looks { failed: u32 },
-}
-
-impl MapWait {
-    pub(super) const NEW_MAP: MapWait = MapWait::Looks { failed: 0 };
-
-    /// Whether a failed look is to be followed by another one. `attempts`: that many at most, unless it is 0.
-    fn bears(&mut self, error: &Error, attempts: u32) -> bool {
-        let MapWait::Looks { failed } = self else { return false };
-        // While there are sentinels to name another primary it is worth waiting for.
-        let may_come = error.status() == Status::NotServed;
-        *failed += u32::from(!may_come);
-        may_come || error.status() == Status::Connect && *failed != attempts
-    }
-}
 
 impl<T: Owner> Engine<T> {
     /// Whether the next call had better look who is who first.
@@ -118,14 +56,41 @@ impl<T: Owner> Engine<T> {
         let deadline = call.deadline;
         let seen = self.servers.map.generation;
         if seen == 0 {
-            self.await_map(now, io, id, seen, deadline, MapWait::NEW_MAP);
-        } else if self.wants_look(now) {
-            // The old map does for all other calls.
+            return self.await_map(now, io, id, seen, deadline, MapWait::NEW_MAP);
+        }
+        let wants_look = self.wants_look(now);
+        if wants_look {
             self.servers.is_doubted = false;
+        }
+        // In a cluster the old map does for all calls but those that go to the suspect, which keep their order in waiting.
+        let waits = if self.servers.is_cluster() { self.goes_to_suspect(id) } else { wants_look };
+        if waits {
             let until = deadline.min(now + 2 * ASK_PATIENCE);
-            self.await_map(now, io, id, seen, until, MapWait::OldMapDoes);
-        } else {
-            self.proceed(now, io, id);
+            return self.await_map(now, io, id, seen, until, MapWait::OldMapDoes);
+        }
+        if wants_look {
+            self.look(now, io);
+        }
+        self.proceed(now, io, id);
+    }
+
+    /// Whether a call, by the map, has something to do with the server that let another down.
+    fn goes_to_suspect(&self, id: CallId) -> bool {
+        let Some(suspect) =
+            self.servers.suspect.as_ref().and_then(|suspect| self.servers.primary_at(suspect))
+        else {
+            return false;
+        };
+        let leads_there = |place: &Place| match place {
+            Place::Slot(slot) => self.servers.primary_of(*slot) == Some(suspect),
+            Place::Node(address) => self.servers.node(suspect).address == *address,
+            Place::Anywhere => false,
+        };
+        match self.call(id).map(|call| &call.body) {
+            Some(Body::Single(single)) => single.place().is_some_and(leads_there),
+            Some(Body::FanOut(fan_out)) => fan_out.places().any(|place| leads_there(&place)),
+            Some(Body::Everywhere(_)) => true,
+            _ => false,
         }
     }
 
@@ -214,7 +179,7 @@ impl<T: Owner> Engine<T> {
     /// Whom to ask. In a cluster: the nodes that answer, then those that do not or are not connected, then those that the URL names; the
     /// suspect last.
     fn candidates(&mut self, io: &dyn Actions<T>) -> Vec<Address> {
-        let suspect = self.servers.suspect.take();
+        let suspect = self.servers.suspect.clone();
         match &self.servers.config.servers {
             Named::One(address) => vec![address.clone()],
             Named::Sentinel { sentinels, .. } => {
@@ -357,6 +322,9 @@ impl<T: Owner> Engine<T> {
         self.refresh.look = None;
         self.servers.is_looking = false;
         self.servers.looked = Some(now);
+        if !self.servers.is_doubted {
+            self.servers.suspect = None;
+        }
         self.refresh.error = found.as_ref().err().cloned();
         match found {
             Ok(found) => {

@@ -16,10 +16,10 @@ use super::pipeline::{pipeline_of, rs_pipeline};
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
 use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status};
-use crate::config::LONGEST_WAIT;
 use crate::error::{Error, Result};
 use crate::packed;
 use crate::queue::{Completion, Queue};
+use crate::times::LONGEST_WAIT;
 
 /// A packed call: a command.
 pub const RS_PACKED_COMMAND: u8 = 0;

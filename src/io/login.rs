@@ -8,7 +8,6 @@ use std::time::Instant;
 use super::Io;
 use super::events::Event;
 use super::helpers::{Done, Helpers};
-use crate::config::LONGEST_WAIT;
 use crate::core::{ConnId, NodeId};
 use crate::credentials::{Credentials, CredentialsRequest};
 use crate::defect::contain;
@@ -18,6 +17,7 @@ use crate::ffi::lock::{Condvar, Mutex};
 use crate::net::address::Address;
 use crate::net::reason;
 use crate::threads::{self, Place};
+use crate::times::LONGEST_WAIT;
 
 /// Connections that wait for one answer: more than this are looked through for those that are no more.
 const MANY: usize = 64;

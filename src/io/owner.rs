@@ -1,20 +1,16 @@
 //! Whose a call is: a completion queue's, that of a thread which waits, or a future's. Each is told of its end exactly once, also if a defect loses it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::task::Task;
+use super::end::{End, next_number};
+use super::task::{Pending, Task};
 use crate::core;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::ffi::fork::Process;
 use crate::ffi::lock::{Condvar, Mutex};
 use crate::meter::Metered;
 use crate::queue::{Queue, Ticket};
-use crate::resp::Reply;
-
-/// How a call ends: its result, and of a pipeline that broke the replies that did arrive.
-pub(crate) type End = (Result<Reply>, Option<Reply>);
 
 /// Who is told of a call's end.
 pub(crate) enum Owner {
@@ -24,6 +20,11 @@ pub(crate) enum Owner {
 }
 
 impl Owner {
+    /// A future.
+    pub(crate) fn of(pending: &Arc<Pending>) -> Owner {
+        Owner::Future(Task::of(pending))
+    }
+
     /// The same for a call that is measured.
     pub(crate) fn measured(mut self, metered: Option<Box<Metered>>) -> Self {
         match &mut self {
@@ -113,12 +114,6 @@ impl Drop for Waiting {
             self.waiter.end((Err(Error::defect()), None));
         }
     }
-}
-
-/// A number that no other waiting call of this process has.
-pub(super) fn next_number() -> u64 {
-    static NUMBERS: AtomicU64 = AtomicU64::new(0);
-    NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A thread that waits for a call.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::thread;
 
-use super::owner::{End, Owner, next_number};
+use super::end::{End, next_number};
 use crate::defect::contain;
 use crate::error::{Error, Result};
 use crate::ffi::fork::Process;
@@ -31,11 +31,6 @@ impl Pending {
     pub(crate) fn new() -> Arc<Pending> {
         let (number, process) = (next_number(), Process::this());
         Arc::new(Pending { number, process, state: Mutex::default() })
-    }
-
-    /// The call's side of it.
-    pub(crate) fn owner(self: &Arc<Self>) -> Owner {
-        Owner::Future(Task { pending: Arc::clone(self), metered: None })
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -102,6 +97,10 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    pub(super) fn of(pending: &Arc<Pending>) -> Task {
+        Task { pending: Arc::clone(pending), metered: None }
+    }
+
     pub(super) fn end(self, end: End) {
         self.pending.end(end).into_iter().for_each(wake);
     }

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::end::End;
 use super::link::Listener;
-use super::owner::{End, Waiter};
+use super::owner::Waiter;
 use super::{Io, never};
-use crate::config::LONGEST_WAIT;
 use crate::defect::contain;
 use crate::ffi::lock::{Condvar, Mutex};
+use crate::times::LONGEST_WAIT;
 
 /// The role of the one who turns the reactor.
 #[derive(Default)]

@@ -9,12 +9,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smallvec::SmallVec;
 
 use super::{Completion, Queue, Shared, State};
-use crate::config::LONGEST_WAIT;
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::ffi::lock::{Mutex, MutexGuard};
 use crate::ffi::readiness::{Interest, Poller, Watched};
 use crate::signal::Signal;
+use crate::times::LONGEST_WAIT;
 
 /// A client is at its calls already, on a thread that waits for one: a little later it has told what came.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);

@@ -15,6 +15,8 @@ pub(crate) use pool::Pool;
 pub use reply::{Elements, Kind, Reply, ReplyRef};
 pub(crate) use reply::{Entry, Note, Payload};
 
+use crate::error::Error;
+
 /// How large one reply may become before its connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -27,6 +29,12 @@ pub(crate) struct Limits {
 /// There is no memory for what a server has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoMemory;
+
+impl From<NoMemory> for Error {
+    fn from(NoMemory: NoMemory) -> Self {
+        Error::no_memory()
+    }
+}
 
 /// Makes room for `count` more elements. Whatever grows as a server wills grows by this: without memory a call fails, and the process goes on.
 #[inline(always)]

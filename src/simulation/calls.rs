@@ -65,6 +65,8 @@ pub(super) struct Op {
     pub(super) plain: Option<(NodeId, ConnId)>,
     pub(super) view: View,
     pub(super) is_called_off: bool,
+    /// A connection of the client's was lost meanwhile.
+    pub(super) met_loss: bool,
     pub(super) end: Option<End>,
 }
 
@@ -193,6 +195,7 @@ impl World {
             plain: None,
             view,
             is_called_off: false,
+            met_loss: false,
             end: None,
         });
         number

@@ -84,9 +84,16 @@ impl World {
                 item.number
             );
         }
-        let had_trouble = self.clients[op.client].network.had_trouble;
+        let network = &mut self.clients[op.client].network;
+        // A call that got nowhere speaks against the map.
+        network.had_trouble |= error
+            .as_ref()
+            .is_some_and(|error: &Error| matches!(error.status(), Status::Connect | Status::Timeout));
+        let had_trouble = network.had_trouble;
+        let met_loss = network.last_loss.is_some_and(|loss| loss >= op.submitted);
         let op = &mut self.ops[number];
         op.is_untroubled &= !had_trouble;
+        op.met_loss = met_loss;
         op.end = Some(End { at: now, error, items });
     }
 
@@ -270,7 +277,13 @@ impl World {
 
     /// What stays an error because its script was lost does so because something behind it has run.
     fn check_missing(&self, number: usize, op: &Op, end: &End) {
-        if self.traits.rights || self.traits.old || op.is_called_off || op.shape != Shape::Pipeline {
+        if self.traits.rights
+            || self.traits.old
+            || op.is_called_off
+            || op.met_loss
+            || op.shape != Shape::Pipeline
+            || end.at >= op.deadline
+        {
             return;
         }
         let may_have_run = |index: usize| {

@@ -58,6 +58,8 @@ pub(super) struct Conn {
     has_heard: bool,
     silent_since: Option<Instant>,
     missed: bool,
+    /// What asked for it was lost on the way: no answer will come.
+    is_unheard: bool,
 }
 
 pub(super) struct Network {
@@ -78,6 +80,8 @@ pub(super) struct Network {
     hosts: Vec<String>,
     /// A connection could not be made, or was lost, or a call on it was left alone.
     pub(super) had_trouble: bool,
+    /// When a connection was lost last.
+    pub(super) last_loss: Option<Instant>,
     pub(super) faults: Vec<String>,
     pub(super) opened: u64,
     /// What the engine has wanted since it was entered last.
@@ -111,6 +115,7 @@ impl Network {
             now,
             hosts,
             had_trouble: false,
+            last_loss: None,
             faults: Vec::new(),
             opened: 0,
             wanted: Cell::new(0),
@@ -233,6 +238,7 @@ impl Network {
             conn.to_server.truncate(arrives);
         }
         trace::note(|| format!("{id:?} is cut"));
+        self.last_loss = Some(self.now);
         self.had_trouble = true;
         let text = "the connection was lost: reset";
         conn.end(&Error::because(Status::Connect, Reason::ConnectionLost, text));
@@ -290,7 +296,8 @@ impl Network {
             self.had_trouble = true;
             return Some(false);
         }
-        if server.is_silent && self.rng.bool() {
+        conn.is_unheard |= server.is_silent && self.rng.bool();
+        if conn.is_unheard {
             return None;
         }
         conn.stage = Stage::Open;
@@ -328,6 +335,7 @@ impl Network {
             conn.side.waiting = None;
             self.had_trouble = true;
             if conn.stage == Stage::Open {
+                self.last_loss = Some(self.now);
                 let text = "the connection was lost: the server closed it";
                 conn.end(&Error::because(Status::Connect, Reason::ConnectionLost, text));
                 self.deliver(id);
@@ -488,6 +496,7 @@ impl Network {
             has_heard: false,
             silent_since: None,
             missed: false,
+            is_unheard: false,
         };
         self.conns.insert(id, conn);
     }

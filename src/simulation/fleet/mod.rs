@@ -131,6 +131,8 @@ pub(super) struct Fleet {
     pub(super) servers: Vec<Server>,
     pub(super) rng: Rng,
     pub(super) rights: Rights,
+    /// Whether servers know HELLO.
+    has_hello: bool,
     owner: Owners,
     moving: Vec<Moving>,
     pub(super) witness: Witness,
@@ -183,6 +185,7 @@ impl Fleet {
                 add(format!("10.0.2.{}", place + 1), 26379, None, true);
             }
         }
+        let has_hello = !traits.old || rng.bool();
         let flushes = if traits.flushes && rng.bool() { rng.u8(..60) } else { 0 };
         let mut fleet = Fleet {
             kind,
@@ -190,6 +193,7 @@ impl Fleet {
             servers,
             rng,
             rights: Rights::default(),
+            has_hello,
             owner,
             moving: Vec::new(),
             witness: Witness::default(),

@@ -290,6 +290,9 @@ impl Fleet {
     fn run(&mut self, place: usize, peer: &mut Peer, command: &[Vec<u8>]) -> String {
         let word = |at: usize| command.get(at).map(Vec::as_slice).unwrap_or_default();
         match (word(0), word(1)) {
+            (b"HELLO", _) if !self.has_hello => {
+                "-ERR unknown command 'HELLO', with args beginning with: '3' \r\n".into()
+            }
             (b"HELLO", _) => {
                 peer.resp3 = true;
                 let version = if self.traits.old { "6.2.0" } else { "7.4.0" };

@@ -4,14 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Instant;
 
-use super::{AttemptId, CallId, ConnId, NodeId};
+use crate::core::interface::{AttemptId, CallId, ConnId, NodeId};
 
 /// So many that are over are not worth sweeping.
 const FEW: usize = 64;
 
 /// What waits for a time. Whether it still does is asked of its keeper when the time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {
+pub(in crate::core) enum Timer {
     Attempt(AttemptId),
     Call(CallId),
     Conn(ConnId),
@@ -25,14 +25,14 @@ pub(super) enum Timer {
 
 /// Times, the earliest first. What is over before its time stays behind, and is swept out when there is much of it.
 #[derive(Debug, Default)]
-pub(super) struct Timers {
+pub(in crate::core) struct Timers {
     /// Those that came in the order of their times, as deadlines of calls do: nothing need be sorted.
     line: VecDeque<(Instant, Timer)>,
     others: BinaryHeap<Reverse<(Instant, Timer)>>,
 }
 
 impl Timers {
-    pub(super) fn add(&mut self, at: Instant, timer: Timer) {
+    pub(in crate::core) fn add(&mut self, at: Instant, timer: Timer) {
         // A late one must not keep all that come behind it out of the line.
         if self.line.back().is_some_and(|(last, _)| *last > at) {
             self.others.extend(self.line.pop_back().map(Reverse));
@@ -44,23 +44,23 @@ impl Timers {
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::core) fn len(&self) -> usize {
         self.line.len() + self.others.len()
     }
 
     /// Whether most of what is in it must be over, with so many that wait.
-    pub(super) fn is_worth_sweeping(&self, live: usize) -> bool {
+    pub(in crate::core) fn is_worth_sweeping(&self, live: usize) -> bool {
         self.line.len() + self.others.len() > 4 * live + FEW
     }
 
-    pub(super) fn sweep(&mut self, is_live: impl Fn(Instant, Timer) -> bool) {
+    pub(in crate::core) fn sweep(&mut self, is_live: impl Fn(Instant, Timer) -> bool) {
         self.line.retain(|(at, timer)| is_live(*at, *timer));
         self.others.retain(|Reverse((at, timer))| is_live(*at, *timer));
     }
 
     /// The earliest, which may be over.
     #[inline]
-    pub(super) fn first(&self) -> Option<(Instant, Timer)> {
+    pub(in crate::core) fn first(&self) -> Option<(Instant, Timer)> {
         let other = self.others.peek().map(|Reverse(other)| *other);
         match (self.line.front(), other) {
             (Some(first), Some(other)) => Some(other.min(*first)),
@@ -69,7 +69,7 @@ impl Timers {
     }
 
     /// Takes the earliest out.
-    pub(super) fn take_first(&mut self) -> Option<(Instant, Timer)> {
+    pub(in crate::core) fn take_first(&mut self) -> Option<(Instant, Timer)> {
         let first = self.first()?;
         if self.line.front() == Some(&first) {
             self.line.pop_front()
@@ -79,7 +79,7 @@ impl Timers {
     }
 
     /// Takes one out whose time has come.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
+    pub(in crate::core) fn take_due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
         self.first().filter(|(at, _)| *at <= now).and_then(|_| self.take_first())
     }
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::answers::Claim;
 use super::repeats::Repeats;
 use super::slot_map::SlotMap;
-use super::{AttemptId, ConnId, NodeId};
 use crate::config::{self, Config};
+use crate::core::interface::{AttemptId, ConnId, NodeId, Way};
 use crate::error::Error;
 use crate::net::address::Address;
 use crate::request::{Repeatable, Request};
@@ -23,17 +24,30 @@ const OUTDATED: Duration = Duration::from_secs(1);
 /// The numbers of so many connections to replicas are kept, for the calls that were on them: as many as a server may have, and those before.
 const REMEMBERED: usize = 128;
 
+/// Of so many slots it is kept that a server has sent their calls away.
+const REMEMBERED_SLOTS: usize = 4096;
+
 /// Where a call is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::core) enum Place {
     Slot(u16),
     Anywhere,
     Node(Address),
 }
 
+impl Place {
+    pub(in crate::core) fn of(way: &Way) -> Place {
+        match way {
+            Way::Random | Way::AllPrimaries => Place::Anywhere,
+            Way::Slot(slot) => Place::Slot(*slot),
+            Way::Node(address) => Place::Node(address.as_ref().clone()),
+        }
+    }
+}
+
 /// The connection that all calls to a server share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
+pub(in crate::core) enum Link {
     None,
     Making(ConnId),
     Up(ConnId),
@@ -41,53 +55,53 @@ pub(super) enum Link {
 
 /// A server that was ever spoken to, by one of the connections to it that calls share. Where there are several, each has a node of its own, and the
 /// first of them stands for the server.
-pub(super) struct Node {
-    pub(super) id: NodeId,
+pub(in crate::core) struct Node {
+    pub(in crate::core) id: NodeId,
     /// The server's first: itself, or another.
-    pub(super) first: NodeId,
+    pub(in crate::core) first: NodeId,
     /// The others, if it is the first.
     others: Vec<NodeId>,
-    pub(super) address: Address,
+    pub(in crate::core) address: Address,
     /// The address, for errors.
-    pub(super) name: Arc<str>,
+    pub(in crate::core) name: Arc<str>,
     /// What its shared connection is for.
-    pub(super) purpose: Purpose,
-    pub(super) config: Arc<Config>,
-    pub(super) link: Link,
+    pub(in crate::core) purpose: Purpose,
+    pub(in crate::core) config: Arc<Config>,
+    pub(in crate::core) link: Link,
     /// What was learnt on the current connection, or on the last one.
-    pub(super) facts: Option<Arc<Facts>>,
+    pub(in crate::core) facts: Option<Arc<Facts>>,
     /// Attempts to connect that ever failed, so that those that a call lived through can be counted.
-    pub(super) failed: u64,
+    pub(in crate::core) failed: u64,
     /// Of the server, so at its first alone: attempts to connect that failed since a connection was made last.
-    pub(super) failures: u32,
+    pub(in crate::core) failures: u32,
     /// Likewise: how the last of them failed.
-    pub(super) last_error: Option<Error>,
+    pub(in crate::core) last_error: Option<Error>,
     /// Likewise: no attempt to connect before this time.
-    pub(super) not_before: Option<Instant>,
+    pub(in crate::core) not_before: Option<Instant>,
     /// Likewise: whoever can turns to others before this time, because the server has let calls down.
-    pub(super) rests_until: Option<Instant>,
+    pub(in crate::core) rests_until: Option<Instant>,
     /// Why the connection before was given up; told with the next attempt.
-    pub(super) lost: Option<Error>,
+    pub(in crate::core) lost: Option<Error>,
     /// Connections made or tried so far: each has a number.
     opened: u64,
-    pub(super) connections: u64,
+    pub(in crate::core) connections: u64,
     /// The connections whose server said that it is a replica.
     replicas: VecDeque<ConnId>,
     /// The attempts that wait for a connection, in their order.
-    pub(super) line: VecDeque<AttemptId>,
+    pub(in crate::core) line: VecDeque<AttemptId>,
     /// The map that it was part of last.
-    pub(super) wanted: u64,
+    pub(in crate::core) wanted: u64,
 }
 
 impl Node {
     /// Whether the last attempt to connect failed, and the next one is not due yet.
-    pub(super) fn down_since_just_now(&self, now: Instant) -> Option<&Error> {
+    pub(in crate::core) fn down_since_just_now(&self, now: Instant) -> Option<&Error> {
         let waits = self.not_before.is_some_and(|not_before| not_before > now);
         self.last_error.as_ref().filter(|_| waits && self.link == Link::None)
     }
 
     /// Has calls turn to others, where there are any, for as long as an attempt to connect may take: the server may hang.
-    pub(super) fn rest(&mut self, now: Instant) {
+    pub(in crate::core) fn rest(&mut self, now: Instant) {
         self.rests_until = Some(now + self.config.connect_timeout);
     }
 
@@ -96,12 +110,12 @@ impl Node {
     }
 
     /// Whether the server stops a read-only call at its first write, by what its last connection has shown.
-    pub(super) fn enforces_read_only(&self) -> bool {
+    pub(in crate::core) fn enforces_read_only(&self) -> bool {
         self.facts.as_ref().is_none_or(|facts| facts.enforces_read_only())
     }
 
     /// Whether executing a request twice does no harm on this server.
-    pub(super) fn may_repeat(&self, request: &Request) -> bool {
+    pub(in crate::core) fn may_repeat(&self, request: &Request) -> bool {
         match request.repeatable {
             Repeatable::No => false,
             Repeatable::IfEnforced => self.enforces_read_only(),
@@ -110,22 +124,22 @@ impl Node {
     }
 
     /// Facts for another connection. What is learnt on one need not be true on the next.
-    pub(super) fn new_facts(&mut self, compiled: &Arc<Compiled>, is_well: bool) -> Arc<Facts> {
+    pub(in crate::core) fn new_facts(&mut self, compiled: &Arc<Compiled>, is_well: bool) -> Arc<Facts> {
         self.opened += 1;
         let had_hello = self.facts.as_ref().is_some_and(|facts| facts.has_hello());
         Arc::new(Facts::new(Arc::clone(compiled), self.opened, had_hello && is_well))
     }
 
-    pub(super) fn is_known_replica(&self, conn: ConnId) -> bool {
+    pub(in crate::core) fn is_known_replica(&self, conn: ConnId) -> bool {
         self.replicas.contains(&conn)
     }
 
-    pub(super) fn note_replica(&mut self, conn: ConnId) {
+    pub(in crate::core) fn note_replica(&mut self, conn: ConnId) {
         remember(&mut self.replicas, conn);
     }
 
     /// Doubles with every failure, with up to half taken off at random so that clients do not come back all at once.
-    pub(super) fn backoff(&self, failures: u32) -> Duration {
+    pub(in crate::core) fn backoff(&self, failures: u32) -> Duration {
         let reconnect = &self.config.reconnect;
         let full = reconnect.backoff_min.saturating_mul(1 << failures.min(16)).min(reconnect.backoff_max);
         shortened(full)
@@ -133,42 +147,44 @@ impl Node {
 }
 
 /// A pause with up to half taken off at random, so that clients do not come back all at once.
-pub(super) fn shortened(pause: Duration) -> Duration {
+pub(in crate::core) fn shortened(pause: Duration) -> Duration {
     pause.mul_f64(1.0 - fastrand::f64() / 2.0)
 }
 
 /// All servers, and who has what.
-pub(super) struct Servers {
-    pub(super) config: Arc<Config>,
+pub(in crate::core) struct Servers {
+    pub(in crate::core) config: Arc<Config>,
     /// For those that are no servers of calls but watch over them.
     sentinel_config: Option<Arc<Config>>,
-    pub(super) compiled: Arc<Compiled>,
+    pub(in crate::core) compiled: Arc<Compiled>,
     nodes: Vec<Node>,
     by_address: HashMap<(Address, Purpose), NodeId>,
     /// The server for everything but read-only calls, where there is one and no other will ever be.
-    pub(super) only: Option<NodeId>,
-    pub(super) map: SlotMap,
+    pub(in crate::core) only: Option<NodeId>,
+    pub(in crate::core) map: SlotMap,
     /// A call has met something that the map cannot explain.
-    pub(super) is_doubted: bool,
+    pub(in crate::core) is_doubted: bool,
     /// The server that let a call down: asked last.
-    pub(super) suspect: Option<Address>,
-    pub(super) redirects: u64,
-    pub(super) repeats: Repeats,
+    pub(in crate::core) suspect: Option<Address>,
+    pub(in crate::core) redirects: u64,
+    pub(in crate::core) repeats: Repeats,
+    /// When a server has shown beyond doubt that a slot's calls are sent away by it, and how.
+    sent_away: HashMap<(NodeId, u16), (Claim, Instant)>,
     /// When the cluster was found down last.
-    pub(super) down: Option<Instant>,
+    pub(in crate::core) down: Option<Instant>,
     /// When the last look at who is who ended.
-    pub(super) looked: Option<Instant>,
-    pub(super) is_looking: bool,
+    pub(in crate::core) looked: Option<Instant>,
+    pub(in crate::core) is_looking: bool,
     /// Slots that redirections have given to others since the look began that is under way.
     given: Vec<(u16, NodeId)>,
     /// Plain calls are to be told where they go now.
-    pub(super) are_routes_old: bool,
+    pub(in crate::core) are_routes_old: bool,
     /// Slots that redirections have given to others, for the log.
-    pub(super) moved: Vec<(u16, NodeId)>,
+    pub(in crate::core) moved: Vec<(u16, NodeId)>,
 }
 
 impl Servers {
-    pub(super) fn new(config: Arc<Config>, compiled: Arc<Compiled>) -> Self {
+    pub(in crate::core) fn new(config: Arc<Config>, compiled: Arc<Compiled>) -> Self {
         let is_watched = matches!(config.servers, config::Servers::Sentinel { .. });
         let mut servers = Servers {
             sentinel_config: is_watched.then(|| Arc::new(config.for_sentinels())),
@@ -182,6 +198,7 @@ impl Servers {
             suspect: None,
             redirects: 0,
             repeats: Repeats::default(),
+            sent_away: HashMap::new(),
             down: None,
             looked: None,
             is_looking: false,
@@ -196,37 +213,37 @@ impl Servers {
         servers
     }
 
-    pub(super) fn is_cluster(&self) -> bool {
+    pub(in crate::core) fn is_cluster(&self) -> bool {
         matches!(self.config.servers, config::Servers::Cluster(_))
     }
 
     /// Whether sentinels say which server is the primary.
-    pub(super) fn is_watched(&self) -> bool {
+    pub(in crate::core) fn is_watched(&self) -> bool {
         matches!(self.config.servers, config::Servers::Sentinel { .. })
     }
 
     #[inline]
-    pub(super) fn node(&self, id: NodeId) -> &Node {
+    pub(in crate::core) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0]
     }
 
     #[inline]
-    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+    pub(in crate::core) fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[id.0]
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Node> {
+    pub(in crate::core) fn all(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter()
     }
 
     /// The server at an address, connected or not.
-    pub(super) fn node_at(&mut self, address: &Address, purpose: Purpose) -> NodeId {
+    pub(in crate::core) fn node_at(&mut self, address: &Address, purpose: Purpose) -> NodeId {
         let config = Arc::clone(&self.config);
         self.node_with(address, purpose, config)
     }
 
     /// The sentinel at an address.
-    pub(super) fn sentinel_at(&mut self, address: &Address) -> NodeId {
+    pub(in crate::core) fn sentinel_at(&mut self, address: &Address) -> NodeId {
         let config = Arc::clone(self.sentinel_config.as_ref().unwrap_or(&self.config));
         self.node_with(address, Purpose::Bare, config)
     }
@@ -270,12 +287,12 @@ impl Servers {
     }
 
     /// How many shared connections to a server have been wanted so far.
-    pub(super) fn sharers(&self, first: NodeId) -> usize {
+    pub(in crate::core) fn sharers(&self, first: NodeId) -> usize {
         1 + self.node(first).others.len()
     }
 
     /// The node of a server's shared connection that has this number; 0 is the first.
-    pub(super) fn sharer(&mut self, first: NodeId, number: usize) -> NodeId {
+    pub(in crate::core) fn sharer(&mut self, first: NodeId, number: usize) -> NodeId {
         while self.node(first).others.len() < number {
             let Node { address, name, purpose, config, .. } = self.node(first);
             let (address, name, purpose, config) =
@@ -288,7 +305,7 @@ impl Servers {
     }
 
     /// What the client was opened on, for error texts.
-    pub(super) fn name(&self) -> String {
+    pub(in crate::core) fn name(&self) -> String {
         match &self.config.servers {
             config::Servers::One(address) => format!("the server {address}"),
             config::Servers::Cluster(seeds) => format!("the cluster of {}", seeds[0]),
@@ -297,7 +314,7 @@ impl Servers {
     }
 
     /// Every primary.
-    pub(super) fn primaries(&self) -> Vec<NodeId> {
+    pub(in crate::core) fn primaries(&self) -> Vec<NodeId> {
         match self.only {
             Some(only) => vec![only],
             None => self.map.primaries().collect(),
@@ -305,7 +322,7 @@ impl Servers {
     }
 
     /// The server for a call, none of those to `avoid` if there is a choice; `None` when the map has none.
-    pub(super) fn pick(
+    pub(in crate::core) fn pick(
         &mut self,
         now: Instant,
         place: &Place,
@@ -341,23 +358,28 @@ impl Servers {
         }
     }
 
-    pub(super) fn primary_at(&self, address: &Address) -> Option<NodeId> {
+    /// The primary that has a slot.
+    pub(in crate::core) fn primary_of(&self, slot: u16) -> Option<NodeId> {
+        self.map.place_of(slot).map(|place| self.map.shards[place].primary)
+    }
+
+    pub(in crate::core) fn primary_at(&self, address: &Address) -> Option<NodeId> {
         self.map.primaries().find(|node| self.node(*node).address == *address)
     }
 
     /// Has the next call look who is who, and ask this server last.
-    pub(super) fn doubt(&mut self, node: NodeId) {
+    pub(in crate::core) fn doubt(&mut self, node: NodeId) {
         self.suspect = Some(self.node(node).address.clone());
         self.is_doubted = true;
     }
 
     /// Whether the map is old enough that a sign of change is worth a new one.
-    pub(super) fn is_outdated(&self, now: Instant) -> bool {
+    pub(in crate::core) fn is_outdated(&self, now: Instant) -> bool {
         !self.is_looking && self.looked.is_none_or(|looked| now.saturating_duration_since(looked) > OUTDATED)
     }
 
     /// Sends a slot's calls to another primary from now on; by a redirection, which may be the first sign of more.
-    pub(super) fn give(&mut self, slot: u16, primary: NodeId) {
+    pub(in crate::core) fn give(&mut self, slot: u16, primary: NodeId) {
         self.map.give(slot, primary);
         self.moved.push((slot, primary));
         self.are_routes_old = true;
@@ -366,8 +388,29 @@ impl Servers {
         }
     }
 
+    /// Notes that a server sends a slot's calls away, as it says itself where no script can have made that up.
+    pub(in crate::core) fn note_sent_away(&mut self, node: NodeId, slot: u16, claim: Claim, now: Instant) {
+        if self.sent_away.len() >= REMEMBERED_SLOTS {
+            self.sent_away.clear();
+        }
+        self.sent_away.insert((node, slot), (claim, now));
+    }
+
+    /// Whether that was noted since this time: what the server says when it is asked later may be of a time when it has the slot again.
+    pub(in crate::core) fn was_sent_away(
+        &self,
+        node: NodeId,
+        slot: u16,
+        claim: Claim,
+        since: Instant,
+    ) -> bool {
+        self.sent_away
+            .get(&(node, slot))
+            .is_some_and(|&(noted, at)| at >= since && (noted == Claim::Moved || noted == claim))
+    }
+
     /// Puts a new map in force. What redirections have said since it was asked for is newer.
-    pub(super) fn install(&mut self, map: SlotMap) {
+    pub(in crate::core) fn install(&mut self, map: SlotMap) {
         self.map = map;
         for (slot, primary) in std::mem::take(&mut self.given) {
             self.map.give(slot, primary);

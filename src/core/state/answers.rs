@@ -10,7 +10,7 @@ use crate::slots::SLOTS;
 
 /// Why a server would say that a slot is not its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claim {
+pub(in crate::core) enum Claim {
     Moved,
     Ask,
 }
@@ -18,7 +18,7 @@ pub(super) enum Claim {
 /// Who has which slots, by the answer of a node of a cluster.
 ///
 /// [CLUSTER SLOTS](https://redis.io/docs/latest/commands/cluster-slots/)
-pub(super) fn cluster_slots(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Result<Found> {
+pub(in crate::core) fn cluster_slots(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Result<Found> {
     let found = read_slots(reply, asked, config);
     if found.is_empty() {
         let what = if reply.is_empty() { "no slots" } else { "slots, but of no host that has them" };
@@ -28,7 +28,7 @@ pub(super) fn cluster_slots(reply: ReplyRef<'_>, asked: &Address, config: &Confi
 }
 
 /// The error of a server that was asked for its slots.
-pub(super) fn no_cluster(error: Error, asked: &Address) -> Error {
+pub(in crate::core) fn no_cluster(error: Error, asked: &Address) -> Error {
     if error.server_text().is_some_and(|text| text.ends_with(b"cluster support disabled")) {
         let text = format!("the server at {asked} is no part of a cluster: write redis://");
         return Error::new(Status::NotSupported, text).sent(false);
@@ -62,7 +62,7 @@ fn read_slots(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Found {
 
 /// The address that a server announces. Without a host it is the one of the server that says so; `?` stands for a host name that is
 /// not known yet.
-pub(super) fn endpoint(host: &str, port: i64, speaker: &Address) -> Option<Address> {
+pub(in crate::core) fn endpoint(host: &str, port: i64, speaker: &Address) -> Option<Address> {
     let port = u16::try_from(port).ok().filter(|port| *port != 0)?;
     let host = match (host, speaker) {
         ("?", _) => return None,
@@ -74,7 +74,7 @@ pub(super) fn endpoint(host: &str, port: i64, speaker: &Address) -> Option<Addre
 }
 
 /// The address in a redirection by a server.
-pub(super) fn redirected_to(to: &str, speaker: &Address, config: &Config) -> Option<Address> {
+pub(in crate::core) fn redirected_to(to: &str, speaker: &Address, config: &Config) -> Option<Address> {
     let (host, port) = to.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     Some(config.reachable(endpoint(host, port.parse().ok()?, speaker)?))
@@ -84,16 +84,16 @@ pub(super) fn redirected_to(to: &str, speaker: &Address, config: &Config) -> Opt
 ///
 /// [CLUSTER NODES](https://redis.io/docs/latest/commands/cluster-nodes/)
 #[derive(Debug)]
-pub(super) struct NodeLines(String);
+pub(in crate::core) struct NodeLines(String);
 
 impl NodeLines {
-    pub(super) fn new(reply: ReplyRef<'_>) -> Self {
+    pub(in crate::core) fn new(reply: ReplyRef<'_>) -> Self {
         NodeLines(reply.as_str().unwrap_or_default().to_owned())
     }
 
     /// What CLUSTER NODES would say, as far as CLUSTER SLOTS says it: no slots on the move, and no nodes without slots. `None` where the node that
     /// was asked cannot be told among the others.
-    pub(super) fn by_slots(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Option<Self> {
+    pub(in crate::core) fn by_slots(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Option<Self> {
         let mut nodes: Vec<(Address, String)> = Vec::new();
         for range in reply.elements() {
             let mut parts = range.elements();
@@ -132,12 +132,12 @@ impl NodeLines {
     }
 
     /// Whether the node would send a call for this slot away with these words.
-    pub(super) fn bears_out(&self, slot: u16, claim: Claim) -> bool {
+    pub(in crate::core) fn bears_out(&self, slot: u16, claim: Claim) -> bool {
         !includes(&self.own_slots(), slot) || claim == Claim::Ask && self.is_leaving(slot)
     }
 
     /// Whether the node knows of an owner of the slot.
-    pub(super) fn is_anybodys(&self, slot: u16) -> bool {
+    pub(in crate::core) fn is_anybodys(&self, slot: u16) -> bool {
         self.lines().any(|fields| fields.get(8..).is_some_and(|ranges| includes(ranges, slot)))
     }
 
@@ -148,7 +148,7 @@ impl NodeLines {
     }
 
     /// Whether the node names the server at this address as the one that has the slot, or takes it over.
-    pub(super) fn names(&self, slot: u16, claim: Claim, address: &Address, config: &Config) -> bool {
+    pub(in crate::core) fn names(&self, slot: u16, claim: Claim, address: &Address, config: &Config) -> bool {
         match claim {
             Claim::Moved => self.lines().any(|fields| {
                 fields.get(8..).is_some_and(|ranges| includes(ranges, slot))
@@ -189,7 +189,7 @@ fn includes(ranges: &[&str], slot: u16) -> bool {
 /// Whether a node says that the cluster does not work.
 ///
 /// [CLUSTER INFO](https://redis.io/docs/latest/commands/cluster-info/)
-pub(super) fn is_down(reply: ReplyRef<'_>) -> bool {
+pub(in crate::core) fn is_down(reply: ReplyRef<'_>) -> bool {
     reply.as_str().is_some_and(|info| info.lines().any(|line| line == "cluster_state:fail"))
 }
 
@@ -197,12 +197,12 @@ pub(super) fn is_down(reply: ReplyRef<'_>) -> bool {
 ///
 /// [ROLE](https://redis.io/docs/latest/commands/role/)
 #[derive(Debug)]
-pub(super) enum Role {
+pub(in crate::core) enum Role {
     Primary { replicas: Vec<Address> },
     Replica,
 }
 
-pub(super) fn role(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Role {
+pub(in crate::core) fn role(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Role {
     if reply.get(0).and_then(ReplyRef::as_bytes) != Some(b"master") {
         return Role::Replica;
     }
@@ -214,7 +214,7 @@ pub(super) fn role(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Rol
 }
 
 /// Whether the answer to ROLE, or to HELLO, is a replica's.
-pub(super) fn says_replica(reply: ReplyRef<'_>, to_hello: bool) -> bool {
+pub(in crate::core) fn says_replica(reply: ReplyRef<'_>, to_hello: bool) -> bool {
     let is_replica =
         |role: Option<ReplyRef<'_>>| matches!(role.and_then(ReplyRef::as_bytes), Some(b"slave" | b"replica"));
     if !to_hello {
@@ -232,7 +232,7 @@ pub(super) fn says_replica(reply: ReplyRef<'_>, to_hello: bool) -> bool {
 /// The primary of a service by a sentinel's word.
 ///
 /// [SENTINEL GET-MASTER-ADDR-BY-NAME](https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/)
-pub(super) fn primary_of(
+pub(in crate::core) fn primary_of(
     answer: Result<ReplyRef<'_>>,
     sentinel: &Address,
     service: &str,

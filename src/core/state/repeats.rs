@@ -11,7 +11,7 @@ const PACE: Duration = Duration::from_millis(5);
 
 /// What is left of it.
 #[derive(Debug)]
-pub(super) struct Repeats {
+pub(in crate::core) struct Repeats {
     left: u32,
     /// Up to when it has been given back.
     at: Option<Instant>,
@@ -25,12 +25,12 @@ impl Default for Repeats {
 
 impl Repeats {
     /// Whether one more call may be sent again.
-    pub(super) fn is_there(&self, now: Instant) -> bool {
+    pub(in crate::core) fn is_there(&self, now: Instant) -> bool {
         self.left > 0 || self.at.is_none_or(|at| now.saturating_duration_since(at) >= PACE)
     }
 
     /// Takes one; `false`: there is none.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(in crate::core) fn take(&mut self, now: Instant) -> bool {
         let at = *self.at.get_or_insert(now);
         let earned = now.saturating_duration_since(at).as_nanos() / PACE.as_nanos();
         let earned = u32::try_from(earned).unwrap_or(MAX).min(MAX);

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::answers::{self, Claim};
 use super::evidence::{Evidence, Need};
 use super::servers::{Link, Place, Servers};
-use super::{ConnId, NodeId};
+use crate::core::interface::{ConnId, NodeId};
 use crate::error::{Error, Reason, Result, Status};
 use crate::request::{Repeatable, Request};
 use crate::route::ReadFrom;
@@ -26,7 +26,7 @@ const REDIRECTS_MAX: u32 = 16;
 const REDIRECTS_AT_ONCE: u32 = 4;
 
 /// Times that a call which may run twice is sent again after the connection was lost.
-pub(super) const REPEATS_MAX: u32 = 5;
+pub(in crate::core) const REPEATS_MAX: u32 = 5;
 
 /// The longest pause before the next attempt.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -38,7 +38,7 @@ const ROOM_MAX: Duration = Duration::from_millis(100);
 /// How long before its deadline a call may still be sent again. A refusal proves that it was not executed; an attempt that cannot be answered
 /// in time would only lose that.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(in crate::core) struct Room {
     deadline: Instant,
     least: Duration,
     most: Duration,
@@ -46,27 +46,27 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(now: Instant, deadline: Instant) -> Room {
+    pub(in crate::core) fn new(now: Instant, deadline: Instant) -> Room {
         let total = deadline.saturating_duration_since(now);
         let least = (total / ROOM_PART).min(ROOM_MAX);
         Room { deadline, least, most: total / 2, needed: least }
     }
 
     /// Learns how long the last attempt took to be refused: on the same server the next one may take as long, and a half.
-    pub(super) fn learn(&mut self, again: Again, took: Duration) {
+    pub(in crate::core) fn learn(&mut self, again: Again, took: Duration) {
         let expected = if again == Again::Now { Duration::ZERO } else { took * 3 / 2 };
         self.needed = expected.min(self.most).max(self.least);
     }
 
     /// The latest time for another attempt.
-    pub(super) fn last_start(&self) -> Instant {
+    pub(in crate::core) fn last_start(&self) -> Instant {
         self.deadline.checked_sub(self.needed).unwrap_or(self.deadline)
     }
 }
 
 /// When the next attempt may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Again {
+pub(in crate::core) enum Again {
     Now,
     AfterPause,
     /// With a new map of the servers.
@@ -74,7 +74,7 @@ pub(super) enum Again {
 }
 
 /// How long to wait before the next attempt, after so many.
-pub(super) fn pause(again: Again, attempts: u32) -> Duration {
+pub(in crate::core) fn pause(again: Again, attempts: u32) -> Duration {
     if again == Again::Now || attempts == 0 {
         return Duration::ZERO;
     }
@@ -82,13 +82,13 @@ pub(super) fn pause(again: Again, attempts: u32) -> Duration {
 }
 
 /// What a judgement rests on.
-pub(super) struct Context<'a> {
-    pub(super) now: Instant,
-    pub(super) deadline: Instant,
-    pub(super) servers: &'a mut Servers,
-    pub(super) evidence: &'a Evidence,
+pub(in crate::core) struct Context<'a> {
+    pub(in crate::core) now: Instant,
+    pub(in crate::core) deadline: Instant,
+    pub(in crate::core) servers: &'a mut Servers,
+    pub(in crate::core) evidence: &'a Evidence,
     /// Whether a deadline was missed on a connection and no byte came since.
-    pub(super) is_suspect: &'a dyn Fn(ConnId) -> bool,
+    pub(in crate::core) is_suspect: &'a dyn Fn(ConnId) -> bool,
 }
 
 impl Context<'_> {
@@ -105,17 +105,17 @@ impl Context<'_> {
 
 /// The server and the connection that a call was on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Whence {
-    pub(super) node: NodeId,
-    pub(super) conn: Option<ConnId>,
+pub(in crate::core) struct Whence {
+    pub(in crate::core) node: NodeId,
+    pub(in crate::core) conn: Option<ConnId>,
 }
 
 /// The history of one call, or of one item of a pipeline.
 #[derive(Debug)]
-pub(super) struct History {
-    pub(super) place: Place,
+pub(in crate::core) struct History {
+    pub(in crate::core) place: Place,
     /// The caller has named that server.
-    pub(super) is_named: bool,
+    pub(in crate::core) is_named: bool,
     read_from: ReadFrom,
     /// Whether an error reply may be a script's own, made up.
     may_be_forged: bool,
@@ -134,11 +134,11 @@ pub(super) struct History {
     /// Replicas that could not serve it.
     avoided: Vec<NodeId>,
     /// The last server lacked some of its keys, which are on their way to another.
-    pub(super) waits_for_keys: bool,
+    pub(in crate::core) waits_for_keys: bool,
     /// The last map had no server for it.
     missed: bool,
     redirects: u32,
-    pub(super) attempts: u32,
+    pub(in crate::core) attempts: u32,
     repeats: u32,
     /// How the last attempt ended whose outcome is not known: a call that may run twice goes on all the same.
     unknown: Option<Error>,
@@ -151,16 +151,28 @@ pub(super) struct History {
 struct Left {
     node: NodeId,
     claim: Claim,
+    /// When it did.
+    at: Instant,
     words: Error,
     /// It stands by that, or no script can have made it up.
     is_proved: bool,
 }
 
+impl Left {
+    /// Whether the server stands by its words. `None`: it cannot be asked.
+    fn stands(&self, cx: &Context<'_>, slot: u16) -> std::result::Result<Option<bool>, Need> {
+        if self.is_proved || cx.servers.was_sent_away(self.node, slot, self.claim, self.at) {
+            return Ok(Some(true));
+        }
+        cx.evidence.stands_by(self.node, slot, self.claim)
+    }
+}
+
 /// The server that is next, and whether it needs ASKING.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Next {
-    pub(super) node: NodeId,
-    pub(super) asking: bool,
+pub(in crate::core) struct Next {
+    pub(in crate::core) node: NodeId,
+    pub(in crate::core) asking: bool,
 }
 
 /// What becomes of a call that a server redirects.
@@ -177,7 +189,7 @@ enum Redirection {
 
 impl History {
     /// `may_be_forged`: an error reply may be the words of a script or function. `is_checked_first`: see [`Request::is_checked_first`].
-    pub(super) fn new(
+    pub(in crate::core) fn new(
         place: Place,
         read_from: ReadFrom,
         may_be_forged: bool,
@@ -206,7 +218,12 @@ impl History {
     }
 
     /// Of an item of a pipeline. `otherwise`: where it goes without keys.
-    pub(super) fn of_item(request: &Request, index: usize, otherwise: &Place, read_from: ReadFrom) -> Self {
+    pub(in crate::core) fn of_item(
+        request: &Request,
+        index: usize,
+        otherwise: &Place,
+        read_from: ReadFrom,
+    ) -> Self {
         let item = &request.items[index];
         let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
         let (may_be_forged, is_checked_first) = (request.runs_code(index), request.is_checked_first(index));
@@ -217,7 +234,7 @@ impl History {
 
     /// The server to go to, by redirection or by the map in force; `None` if only a new map can have one. `harmless`: whether the call
     /// may run twice.
-    pub(super) fn next(
+    pub(in crate::core) fn next(
         &mut self,
         cx: &mut Context<'_>,
         harmless: Repeatable,
@@ -235,15 +252,14 @@ impl History {
         if let (Some(at), Place::Slot(slot)) =
             (self.left.iter().position(|left| left.node == node), &self.place)
         {
-            let stands = cx.evidence.stands_by(node, *slot, self.left[at].claim)?;
-            let Left { words, is_proved, .. } = self.left.remove(at);
+            let stands = self.left[at].stands(cx, *slot)?;
+            let Left { words, .. } = self.left.remove(at);
             match stands {
                 Some(true) => {}
                 Some(false) if harmless != Repeatable::Yes => return Ok(Err(self.honest(words))),
                 None if harmless != Repeatable::Yes => {
                     return Ok(Err(self.honest(in_doubt(&words, None))));
                 }
-                _ if is_proved => {}
                 _ => drop(self.doubtful.get_or_insert(words)),
             }
         }
@@ -289,7 +305,7 @@ impl History {
     }
 
     /// What follows from an error of a server: another attempt, or the error that the caller gets. `repeatable`: the call may run twice.
-    pub(super) fn failed(
+    pub(in crate::core) fn failed(
         &mut self,
         cx: &mut Context<'_>,
         whence: Whence,
@@ -331,17 +347,14 @@ impl History {
     fn prove(&mut self, cx: &Context<'_>, repeatable: bool) -> std::result::Result<Option<Error>, Need> {
         let Place::Slot(slot) = self.place else { return Ok(None) };
         for at in 0..self.left.len() {
-            let Left { node, claim, words, is_proved } = &mut self.left[at];
-            if *is_proved {
-                continue;
-            }
-            let error = match cx.evidence.stands_by(*node, slot, *claim)? {
+            let left = &self.left[at];
+            let error = match left.stands(cx, slot)? {
                 Some(true) => {
-                    *is_proved = true;
+                    self.left[at].is_proved = true;
                     continue;
                 }
-                Some(false) => words.clone(),
-                None => in_doubt(words, None),
+                Some(false) => left.words.clone(),
+                None => in_doubt(&left.words, None),
             };
             if !repeatable {
                 return Ok(Some(error));
@@ -351,7 +364,7 @@ impl History {
     }
 
     /// The error of a call that ends before its server was asked whether a script has made this refusal up.
-    pub(super) fn unproved(&self, error: Error) -> Error {
+    pub(in crate::core) fn unproved(&self, error: Error) -> Error {
         let is_refused = error.server_text().is_some_and(|text| verdict::not_served(text).is_some());
         match is_refused && self.may_be_forged && !error.is_not_executed() {
             true => in_doubt(&error, None),
@@ -360,7 +373,7 @@ impl History {
     }
 
     /// The error that the caller gets.
-    pub(super) fn honest(&self, error: Error) -> Error {
+    pub(in crate::core) fn honest(&self, error: Error) -> Error {
         let error = honest(error, self.unknown.clone());
         match self.in_doubt() {
             Some(words) if error.is_not_executed() => in_doubt(words, Some(&error)),
@@ -375,12 +388,12 @@ impl History {
     }
 
     /// The latest time for the next attempt: with no certainty to lose, up to the deadline.
-    pub(super) fn last_start(&self, room: &Room) -> Instant {
+    pub(in crate::core) fn last_start(&self, room: &Room) -> Instant {
         if self.unknown.is_none() && self.in_doubt().is_none() { room.last_start() } else { room.deadline }
     }
 
     /// The error of a call whose deadline passed on the way.
-    pub(super) fn out_of_time(&mut self) -> Error {
+    pub(in crate::core) fn out_of_time(&mut self) -> Error {
         let error = self.refused.take().unwrap_or_else(|| {
             Error::new(Status::Timeout, "the deadline passed before the call could be sent; nothing was sent")
         });
@@ -388,7 +401,7 @@ impl History {
     }
 
     /// The error of an item that is not sent again, because one behind it has been executed.
-    pub(super) fn overtaken(&mut self) -> Error {
+    pub(in crate::core) fn overtaken(&mut self) -> Error {
         let error = self.refused.take().unwrap_or_else(|| Error::new(Status::Connect, "it was not sent"));
         let why = "not sent again, for an item behind it with a key in common has been executed";
         self.honest(error.context(why))
@@ -396,7 +409,7 @@ impl History {
 
     /// The error of a call whose wait for the next attempt ended with `error`. If that is so only because the deadline passed, what
     /// refused the call says more.
-    pub(super) fn ended_by(&mut self, error: Error, is_late: bool) -> Error {
+    pub(in crate::core) fn ended_by(&mut self, error: Error, is_late: bool) -> Error {
         match error.status() {
             Status::Timeout => self.out_of_time(),
             Status::Connect if is_late => self.out_of_time(),
@@ -649,7 +662,10 @@ impl History {
             }
             return Some(Again::AfterRefresh);
         }
-        self.left.push(Left { node, claim, words: error.clone(), is_proved });
+        if is_proved {
+            cx.servers.note_sent_away(node, slot, claim, cx.now);
+        }
+        self.left.push(Left { node, claim, at: cx.now, words: error.clone(), is_proved });
         if claim == Claim::Moved {
             // The first sign of more, if the map is old: the call need not wait for that.
             if cx.servers.is_outdated(cx.now) {
@@ -688,13 +704,13 @@ impl History {
     }
 
     /// Whether this is a replica, and another server may serve the call as well.
-    pub(super) fn may_turn_from(&self, servers: &Servers, node: NodeId) -> bool {
+    pub(in crate::core) fn may_turn_from(&self, servers: &Servers, node: NodeId) -> bool {
         self.read_from != ReadFrom::Primary && !servers.map.is_primary(node)
     }
 
     /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection. A
     /// command that only reads it runs like any other.
-    pub(super) fn turns_away_from(&mut self, servers: &Servers, node: NodeId) -> bool {
+    pub(in crate::core) fn turns_away_from(&mut self, servers: &Servers, node: NodeId) -> bool {
         let is_script = self.may_be_forged;
         let turns =
             is_script && self.may_turn_from(servers, node) && !servers.node(node).enforces_read_only();
@@ -705,12 +721,12 @@ impl History {
     }
 
     /// Turns to the primary: a connection has shown that the replica is too old.
-    pub(super) fn turn(&mut self) {
+    pub(in crate::core) fn turn(&mut self) {
         self.read_from = ReadFrom::Primary;
     }
 
     /// Comes back to a server later: others of the same slot go first.
-    pub(super) fn hold(&mut self, next: Next) {
+    pub(in crate::core) fn hold(&mut self, next: Next) {
         self.redirected = Some((next.node, if next.asking { Claim::Ask } else { Claim::Moved }));
     }
 }
@@ -741,7 +757,7 @@ enum Refusal {
 }
 
 /// The last error of a call, unless it says that the call was not executed although an earlier attempt may have been.
-pub(super) fn honest(error: Error, unknown: Option<Error>) -> Error {
+pub(in crate::core) fn honest(error: Error, unknown: Option<Error>) -> Error {
     if error.is_not_executed() { unknown.unwrap_or(error) } else { error }
 }
 
@@ -760,7 +776,7 @@ fn in_doubt(words: &Error, error: Option<&Error>) -> Error {
 }
 
 /// The error of a call that a server refused for it loads its data or misses its primary.
-pub(super) fn not_ready(error: Error) -> Error {
+pub(in crate::core) fn not_ready(error: Error) -> Error {
     let Some(text) = error.server_text() else { return error };
     let refused = Error::server(Status::Loading, text, true);
     match error.shared_node() {

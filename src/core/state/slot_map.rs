@@ -3,26 +3,26 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{NodeId, Routes};
+use crate::core::interface::{NodeId, Routes};
 use crate::net::address::Address;
 use crate::slots::SLOTS;
 
 /// What servers say of themselves: primaries, each with its replicas and slots.
-pub(super) type Found = Vec<FoundShard>;
+pub(in crate::core) type Found = Vec<FoundShard>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FoundShard {
-    pub(super) primary: Address,
-    pub(super) replicas: Vec<Address>,
+pub(in crate::core) struct FoundShard {
+    pub(in crate::core) primary: Address,
+    pub(in crate::core) replicas: Vec<Address>,
     /// First and last slot of each range; nothing where there are no slots.
-    pub(super) ranges: Vec<(u16, u16)>,
+    pub(in crate::core) ranges: Vec<(u16, u16)>,
 }
 
 /// A primary and its replicas.
 #[derive(Clone, Debug)]
-pub(super) struct Shard {
-    pub(super) primary: NodeId,
-    pub(super) replicas: Vec<NodeId>,
+pub(in crate::core) struct Shard {
+    pub(in crate::core) primary: NodeId,
+    pub(in crate::core) replicas: Vec<NodeId>,
     /// Whose turn it is among the replicas.
     turn: usize,
 }
@@ -33,7 +33,7 @@ impl Shard {
     }
 
     /// The replicas, beginning with the one whose turn it is.
-    pub(super) fn replicas_in_turn(&mut self) -> impl Iterator<Item = NodeId> {
+    pub(in crate::core) fn replicas_in_turn(&mut self) -> impl Iterator<Item = NodeId> {
         self.turn = self.turn.wrapping_add(1);
         let (turn, count) = (self.turn, self.replicas.len());
         (0..count).map(move |place| self.replicas[turn.wrapping_add(place) % count])
@@ -47,16 +47,16 @@ fn number(index: usize) -> u16 {
 
 /// By which calls find their servers.
 #[derive(Debug, Default)]
-pub(super) struct SlotMap {
+pub(in crate::core) struct SlotMap {
     /// Counts the maps, so that a call can tell whether there is a newer one. 0: there was none yet.
-    pub(super) generation: u64,
-    pub(super) shards: Vec<Shard>,
+    pub(in crate::core) generation: u64,
+    pub(in crate::core) shards: Vec<Shard>,
     slots: Vec<u16>,
 }
 
 impl SlotMap {
     /// `node` gives the server at an address, as a primary or (`true`) as a replica.
-    pub(super) fn new(
+    pub(in crate::core) fn new(
         found: &Found,
         generation: u64,
         mut node: impl FnMut(&Address, bool) -> NodeId,
@@ -76,7 +76,7 @@ impl SlotMap {
 
     /// The place of the shard that has a slot.
     #[inline]
-    pub(super) fn place_of(&self, slot: u16) -> Option<usize> {
+    pub(in crate::core) fn place_of(&self, slot: u16) -> Option<usize> {
         match self.slots.get(usize::from(slot)) {
             Some(&place) => Some(usize::from(place)).filter(|place| *place < self.shards.len()),
             None => (!self.shards.is_empty()).then_some(0),
@@ -84,7 +84,7 @@ impl SlotMap {
     }
 
     /// Gives a slot to another primary.
-    pub(super) fn give(&mut self, slot: u16, primary: NodeId) {
+    pub(in crate::core) fn give(&mut self, slot: u16, primary: NodeId) {
         let known = self.shards.iter().position(|shard| shard.primary == primary);
         let index = known.unwrap_or_else(|| {
             self.shards.push(Shard::new(primary, Vec::new()));
@@ -95,25 +95,25 @@ impl SlotMap {
         }
     }
 
-    pub(super) fn primaries(&self) -> impl Iterator<Item = NodeId> {
+    pub(in crate::core) fn primaries(&self) -> impl Iterator<Item = NodeId> {
         self.shards.iter().map(|shard| shard.primary)
     }
 
-    pub(super) fn is_primary(&self, node: NodeId) -> bool {
+    pub(in crate::core) fn is_primary(&self, node: NodeId) -> bool {
         self.primaries().any(|primary| primary == node)
     }
 
-    pub(super) fn is_replica(&self, node: NodeId) -> bool {
+    pub(in crate::core) fn is_replica(&self, node: NodeId) -> bool {
         self.shards.iter().any(|shard| shard.replicas.contains(&node))
     }
 
     /// Every server, primaries first.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> {
+    pub(in crate::core) fn nodes(&self) -> impl Iterator<Item = NodeId> {
         self.primaries().chain(self.shards.iter().flat_map(|shard| shard.replicas.iter().copied()))
     }
 
     /// The same for plain calls.
-    pub(super) fn routes(&self, until: Option<Instant>) -> Arc<Routes> {
+    pub(in crate::core) fn routes(&self, until: Option<Instant>) -> Arc<Routes> {
         Arc::new(Routes { slots: self.slots.clone(), nodes: self.primaries().collect(), until })
     }
 }

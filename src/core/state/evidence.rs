@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::answers::{Claim, NodeLines};
 use super::servers::Servers;
-use super::{ConnId, NodeId};
+use crate::core::interface::{ConnId, NodeId};
 use crate::net::address::Address;
 
 /// How long after a cluster was found down its servers' word for it is taken without asking back.
@@ -14,7 +14,7 @@ const RECOVERY: Duration = Duration::from_secs(5);
 
 /// A question to a server in its own right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Question {
+pub(in crate::core) enum Question {
     /// CLUSTER NODES; where this user may not ask that, what CLUSTER SLOTS says of it.
     Nodes,
     /// ROLE.
@@ -27,13 +27,13 @@ pub(super) enum Question {
 
 /// The answer to this question, by this server, has to be there first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Need {
-    pub(super) node: NodeId,
-    pub(super) question: Question,
+pub(in crate::core) struct Need {
+    pub(in crate::core) node: NodeId,
+    pub(in crate::core) question: Question,
 }
 
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(in crate::core) enum Answer {
     /// `None`: it cannot be asked.
     Nodes(Option<NodeLines>),
     IsReplica(bool),
@@ -42,14 +42,14 @@ pub(super) enum Answer {
 
 /// The answers so far: each server is asked once, however many calls it has refused at a time.
 #[derive(Debug, Default)]
-pub(super) struct Evidence(Vec<(Need, Answer)>);
+pub(in crate::core) struct Evidence(Vec<(Need, Answer)>);
 
 impl Evidence {
-    pub(super) fn add(&mut self, need: Need, answer: Answer) {
+    pub(in crate::core) fn add(&mut self, need: Need, answer: Answer) {
         self.0.push((need, answer));
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::core) fn clear(&mut self) {
         self.0.clear();
     }
 
@@ -67,12 +67,17 @@ impl Evidence {
 
     /// Whether the server stands by what it has said of a slot; an answer that only a script made up it does not know of. `None`: it
     /// cannot be asked.
-    pub(super) fn stands_by(&self, node: NodeId, slot: u16, claim: Claim) -> Result<Option<bool>, Need> {
+    pub(in crate::core) fn stands_by(
+        &self,
+        node: NodeId,
+        slot: u16,
+        claim: Claim,
+    ) -> Result<Option<bool>, Need> {
         Ok(self.lines(node)?.map(|lines| lines.bears_out(slot, claim)))
     }
 
     /// Whether it names the server at this address as the one that has the slot, or takes it over.
-    pub(super) fn names(
+    pub(in crate::core) fn names(
         &self,
         node: NodeId,
         (slot, claim): (u16, Claim),
@@ -84,7 +89,7 @@ impl Evidence {
 
     /// Whether the cluster is down, as the server sees it, or nobody has the slot; or was a moment ago, for it may be well again by the time that
     /// it is asked.
-    pub(super) fn is_unserved(
+    pub(in crate::core) fn is_unserved(
         &self,
         node: NodeId,
         slot: u16,
@@ -100,7 +105,7 @@ impl Evidence {
 
     /// Whether the server says that it is a replica; of the only one there is, whether that is so on the connection that the call was on: its
     /// address may stand for another server by now.
-    pub(super) fn is_replica(
+    pub(in crate::core) fn is_replica(
         &self,
         node: NodeId,
         conn: Option<ConnId>,

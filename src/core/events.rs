@@ -1,158 +1,33 @@
-//! All of one client: its calls, servers and connections, and the events that move them.
+//! The events that move a client: each is taken in here, and told to those whom it is for.
 
-use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use slab::Slab;
+use std::time::Instant;
 
 use super::administration;
-use super::attempts::{Attempt, For, Patience, State, Tried};
-use super::call::Single;
-use super::connecting::Conn;
-use super::everywhere::{self, Everywhere};
-use super::evidence::{Evidence, Need};
-use super::fan_out::FanOut;
-use super::history::Whence;
-use super::login::LoginAgain;
-use super::refresh::{MapWait, Refresh};
-use super::servers::{Link, Servers};
-use super::sharing::{Shares, Sharing};
-use super::timers::{Timer, Timers};
-use super::{Actions, AttemptId, Call, CallId, ConnId, Ended, NodeId, Owner, Resumed, Task, View, Way, Work};
-use crate::config::Config;
+use super::interface::{
+    Actions, AttemptId, Call, CallId, ConnId, Ended, NodeId, Owner, Resumed, Task, Way, Work,
+};
+use super::state::attempt::{Attempt, For, Patience, State, Tried};
+use super::state::engine::{Body, Engine};
+use super::state::everywhere::{self, Everywhere};
+use super::state::fan_out::FanOut;
+use super::state::history::Whence;
+use super::state::refresh::MapWait;
+use super::state::servers::Link;
+use super::state::single::Single;
+use super::state::timers::Timer;
 use crate::error::{Error, Result, Status};
 use crate::figures;
-use crate::index::{Index, hash_of};
+use crate::index::hash_of;
 use crate::log::{EventKind, Record};
 use crate::meter::Spent;
 use crate::request::{Request, Shape};
-use crate::resp::{Pool, Reply};
-use crate::session::Compiled;
+use crate::resp::Reply;
 use crate::session::handshake::Purpose;
 use crate::slots::NO_SLOT;
 
-/// What the engine counts; the rest of the figures are the connections' own.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct EngineStats {
-    pub(crate) reconnects: u64,
-    pub(crate) redirects: u64,
-    /// Requests under way that belong to handshakes: no calls, though connections count them.
-    pub(crate) shaking: u64,
-}
-
-/// How much an engine holds.
-#[cfg(test)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Held {
-    pub(crate) calls: usize,
-    pub(crate) attempts: usize,
-    pub(crate) conns: usize,
-    /// Entries of lists that what is over stays in for a while.
-    pub(crate) stale: usize,
-}
-
-pub(crate) struct Engine<T> {
-    pub(super) servers: Servers,
-    pub(super) conns: HashMap<ConnId, Conn>,
-    pub(super) last_conn: u64,
-    pub(super) attempts: Slab<Attempt>,
-    /// Counts attempts and calls, so that a place that is used again is not taken for what was there before.
-    pub(super) serial: u64,
-    pub(super) calls: Slab<CallState<T>>,
-    /// The calls by their owners' keys.
-    keys: Index,
-    /// Own connections of commands that wait on their servers, and what stands in line for one.
-    pub(super) waiting_conns: usize,
-    pub(super) own_line: VecDeque<AttemptId>,
-    pub(super) sharing: Sharing,
-    pub(super) refresh: Refresh,
-    pub(super) timers: Timers,
-    /// Attempts that are over, whose owners are to be told.
-    pub(super) tried: VecDeque<(For, Tried)>,
-    /// Calls that have connections log in again.
-    pub(super) login_calls: Vec<CallId>,
-    /// Calls that have what they waited for.
-    pub(super) ready: VecDeque<CallId>,
-    pub(super) pool: Arc<Pool>,
-    /// Plain calls have been told where they go.
-    are_routes_known: bool,
-    pub(super) is_closed: bool,
-    /// What calls cost is asked for.
-    pub(super) is_metered: bool,
-}
-
-/// A call under way.
-pub(super) struct CallState<T> {
-    pub(super) serial: u64,
-    owner: T,
-    pub(super) view: View,
-    pub(super) timeout: Duration,
-    pub(super) deadline: Instant,
-    /// It waits for a new map.
-    pub(super) map_wait: Option<MapWait>,
-    /// What it waits for, if that is a time.
-    pub(super) wake: Option<Instant>,
-    pub(super) asking: Option<Box<Asking>>,
-    /// What its attempts have cost, and where the last one went.
-    spent: Spent,
-    last_node: Option<NodeId>,
-    /// Which of the shared connections it takes, where there are several.
-    pub(super) shares: Option<Box<Shares>>,
-    pub(super) body: Body,
-}
-
-/// What servers are asked about a call.
-#[derive(Default)]
-pub(super) struct Asking {
-    pub(super) under_way: Vec<Need>,
-    pub(super) evidence: Evidence,
-}
-
-/// What a call is to do, and how far it has come.
-pub(super) enum Body {
-    New,
-    /// It waits until calls with a key in common are on one connection.
-    Held(Box<Request>),
-    Open,
-    Single(Single),
-    FanOut(Box<FanOut>),
-    Everywhere(Box<Everywhere>),
-    LoginAgain(LoginAgain),
-}
-
 impl<T: Owner> Engine<T> {
-    pub(crate) fn new(config: Arc<Config>, pool: Arc<Pool>) -> Self {
-        let figures = config.meter.as_ref().and_then(|meter| meter.figures.clone());
-        Engine {
-            is_metered: config.meter.is_some(),
-            sharing: Sharing::new(config.shared_connections),
-            servers: Servers::new(config, Arc::new(Compiled::new(figures))),
-            conns: HashMap::new(),
-            last_conn: 0,
-            attempts: Slab::new(),
-            serial: 0,
-            calls: Slab::new(),
-            keys: Index::default(),
-            waiting_conns: 0,
-            own_line: VecDeque::new(),
-            refresh: Refresh::default(),
-            timers: Timers::default(),
-            tried: VecDeque::new(),
-            login_calls: Vec::new(),
-            ready: VecDeque::new(),
-            pool,
-            are_routes_known: false,
-            is_closed: false,
-        }
-    }
-
-    /// The server for plain calls where there is one and no other will ever be.
-    pub(crate) fn only(&self) -> Option<NodeId> {
-        self.servers.only
-    }
-
     /// Takes a call on.
     pub(crate) fn submit(&mut self, now: Instant, io: &mut dyn Actions<T>, call: Call<T>) {
         let Call { owner, work, view, timeout, deadline } = call;
@@ -172,29 +47,6 @@ impl<T: Owner> Engine<T> {
             }
         }
         self.settle(now, io);
-    }
-
-    fn enter(&mut self, owner: T, view: View, timeout: Duration, deadline: Instant) -> CallId {
-        self.serial += 1;
-        let serial = self.serial;
-        let hash = hash_of(owner.key());
-        let state = CallState {
-            serial,
-            owner,
-            view,
-            timeout,
-            deadline,
-            map_wait: None,
-            wake: None,
-            asking: None,
-            spent: Spent::default(),
-            last_node: None,
-            shares: None,
-            body: Body::New,
-        };
-        let place = self.calls.insert(state);
-        self.keys.insert(place, hash);
-        CallId { place, serial }
     }
 
     pub(super) fn begin(
@@ -356,45 +208,6 @@ impl<T: Owner> Engine<T> {
         }
     }
 
-    /// Keeps what is over before its time from piling up behind something that waits long.
-    #[inline]
-    pub(super) fn sweep_timers(&mut self) {
-        let live = self.attempts.len() + self.calls.len() + self.conns.len();
-        if self.timers.is_worth_sweeping(live) {
-            let mut timers = std::mem::take(&mut self.timers);
-            timers.sweep(|at, timer| self.is_due(at, timer));
-            self.timers = timers;
-        }
-    }
-
-    /// When [`Engine::tick`] is due next.
-    pub(crate) fn next_tick(&mut self) -> Option<Instant> {
-        while let Some((at, timer)) = self.timers.first() {
-            if self.is_due(at, timer) {
-                return Some(at);
-            }
-            self.timers.take_first();
-        }
-        None
-    }
-
-    /// Whether something still waits for this time.
-    fn is_due(&self, at: Instant, timer: Timer) -> bool {
-        let due = match timer {
-            Timer::Attempt(id) => self.attempt(id).and_then(Attempt::due),
-            Timer::Call(id) => self.call(id).and_then(|call| call.wake),
-            Timer::Conn(id) => self.conns.get(&id).and_then(Conn::due),
-            Timer::Login(id) => self.conns.get(&id).and_then(|conn| conn.login.due()),
-            Timer::Node(id) => {
-                let node = self.servers.node(id);
-                let not_before = self.servers.node(node.first).not_before;
-                not_before.filter(|_| node.link == Link::None && !node.line.is_empty())
-            }
-            Timer::Refresh => self.refresh.due,
-        };
-        due == Some(at)
-    }
-
     /// Ends a call at once that its caller does not want any more. `false`: there is none with this key of which `is_it` is true.
     pub(crate) fn cancel(
         &mut self,
@@ -493,25 +306,6 @@ impl<T: Owner> Engine<T> {
         self.settle(now, io);
     }
 
-    /// What it holds.
-    #[cfg(test)]
-    pub(crate) fn held(&self) -> Held {
-        let lines: usize = self.servers.all().map(|node| node.line.len()).sum();
-        Held {
-            calls: self.calls.len(),
-            attempts: self.attempts.len(),
-            conns: self.conns.len(),
-            stale: self.timers.len() + self.refresh.waits() + self.own_line.len() + lines,
-        }
-    }
-
-    pub(crate) fn stats(&self) -> EngineStats {
-        let reconnects = self.servers.all().map(|node| node.connections.saturating_sub(1)).sum();
-        let shaking =
-            self.conns.values().filter(|conn| conn.is_shaking() || conn.login.is_under_way()).count() as u64;
-        EngineStats { reconnects, redirects: self.servers.redirects, shaking }
-    }
-
     /// Tells the owners of attempts that are over, until there is nothing more to tell.
     pub(super) fn settle(&mut self, now: Instant, io: &mut dyn Actions<T>) {
         loop {
@@ -535,16 +329,6 @@ impl<T: Owner> Engine<T> {
         }
         if self.servers.only.is_none() {
             self.publish(io);
-        }
-    }
-
-    /// Notes what an attempt has cost.
-    pub(super) fn note_spent(&mut self, whose: For, node: NodeId, spent: &Spent) {
-        if let (true, For::Call(id) | For::Part(id, _)) = (self.is_metered, whose)
-            && let Some(call) = self.call_mut(id)
-        {
-            call.spent.add(spent);
-            call.last_node = Some(node);
         }
     }
 
@@ -580,7 +364,8 @@ impl<T: Owner> Engine<T> {
 
     /// Tells plain calls where they go, where that has changed.
     fn publish(&mut self, io: &mut dyn Actions<T>) {
-        let is_settled = self.servers.map.generation != 0 && !self.servers.is_doubted && !self.is_closed;
+        let is_believed = !self.servers.is_doubted && self.servers.suspect.is_none();
+        let is_settled = self.servers.map.generation != 0 && is_believed && !self.is_closed;
         if is_settled == self.are_routes_known && !self.servers.are_routes_old {
             return;
         }
@@ -661,21 +446,5 @@ impl<T: Owner> Engine<T> {
             io.account(&mut call.owner, call.spent, node);
         }
         io.complete(call.owner, result, arrived);
-    }
-
-    #[inline]
-    pub(super) fn call(&self, id: CallId) -> Option<&CallState<T>> {
-        self.calls.get(id.place).filter(|call| call.serial == id.serial)
-    }
-
-    #[inline]
-    pub(super) fn call_mut(&mut self, id: CallId) -> Option<&mut CallState<T>> {
-        self.calls.get_mut(id.place).filter(|call| call.serial == id.serial)
-    }
-
-    pub(super) fn set_body(&mut self, id: CallId, body: Body) {
-        if let Some(call) = self.call_mut(id) {
-            call.body = body;
-        }
     }
 }

@@ -1,0 +1,88 @@
+//! The login of a connection, as far as it has come.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::servers::shortened;
+use crate::core::interface::{AttemptId, ConnId};
+use crate::credentials::Credentials;
+use crate::error::Error;
+
+/// The pause after a login that was refused on a connection that stands; it doubles with each, up to the longest.
+pub(in crate::core) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+pub(in crate::core) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The login of one connection.
+#[derive(Debug, Default)]
+pub(in crate::core) struct Login {
+    /// What was given last, and when, until the server has taken it.
+    pub(in crate::core) given: Option<(Arc<Credentials>, Instant)>,
+    /// As whom it has logged in.
+    pub(in crate::core) user: Option<String>,
+    pub(in crate::core) step: Step,
+    /// When it goes on by itself.
+    pub(in crate::core) due: Option<Instant>,
+    /// Refusals in a row.
+    pub(in crate::core) failures: u32,
+    /// It is to log in once more, with what is given from now on.
+    pub(in crate::core) again: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::core) enum Step {
+    #[default]
+    Settled,
+    /// The client's owner is asked.
+    Asked,
+    /// AUTH is under way.
+    Said(AttemptId),
+}
+
+impl Login {
+    /// What the handshake says.
+    pub(in crate::core) fn given(&self) -> Option<Arc<Credentials>> {
+        self.given.as_ref().map(|(given, _)| Arc::clone(given))
+    }
+
+    pub(in crate::core) fn give(&mut self, given: Arc<Credentials>, now: Instant) {
+        self.given = Some((given, now));
+    }
+
+    /// The same for another try of the same connection.
+    pub(in crate::core) fn for_reopening(self) -> Self {
+        if self.again { Login::default() } else { self }
+    }
+
+    pub(in crate::core) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(in crate::core) fn is_under_way(&self) -> bool {
+        matches!(self.step, Step::Said(_))
+    }
+
+    /// The server has taken what was given.
+    pub(in crate::core) fn settle(&mut self) {
+        self.step = Step::Settled;
+        self.failures = 0;
+        let Some((given, at)) = self.given.take() else { return };
+        self.user = given.user().map(str::to_owned);
+        self.due = given.renewed_after().map(|after| at + after);
+    }
+
+    /// A pause until the next try, after one that came to nothing.
+    pub(in crate::core) fn pause(&mut self, now: Instant) {
+        self.step = Step::Settled;
+        self.given = None;
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.due = Some(now + shortened(pause));
+    }
+}
+
+/// A call that has all connections log in again.
+pub(in crate::core) struct LoginAgain {
+    /// Those that have not yet.
+    pub(in crate::core) left: Vec<ConnId>,
+    pub(in crate::core) error: Option<Error>,
+}

@@ -1,0 +1,173 @@
+//! A call or transaction that goes to one server at a time, as far as it has come.
+
+use std::time::{Duration, Instant};
+
+use super::evidence::Need;
+use super::history::{Again, History, Room, Whence, honest};
+use super::servers::Place;
+use crate::core::interface::{AttemptId, Task, View};
+use crate::error::Error;
+use crate::request::{Request, Shape};
+use crate::resp::Payload;
+use crate::route::ReadFrom;
+use crate::session::handshake::Purpose;
+use crate::slots::NO_SLOT;
+
+/// A call as far as it has come.
+pub(in crate::core) struct Single {
+    pub(in crate::core) attempt: Option<AttemptId>,
+    /// Its caller does not want it any more, and the end of its attempt, which is on the way, is the last.
+    pub(in crate::core) is_called_off: bool,
+    /// What its connection is for.
+    pub(in crate::core) purpose: Purpose,
+    /// What its reply is for, where it is not the caller's as it is.
+    pub(in crate::core) task: Option<Box<Task>>,
+    /// What only those have that do not end with their first attempt on the only server.
+    pub(in crate::core) progress: Option<Box<Progress>>,
+}
+
+pub(in crate::core) struct Progress {
+    pub(in crate::core) request: Option<Box<Request>>,
+    pub(in crate::core) stage: Stage,
+    /// The only server, or any of several.
+    pub(in crate::core) mode: Mode,
+    pub(in crate::core) room: Room,
+    /// The latest time for the next attempt.
+    pub(in crate::core) last_start: Instant,
+    /// The map that the last attempt went by.
+    pub(in crate::core) seen: u64,
+    /// A copy, where the connection of the attempt under way may be dead.
+    pub(in crate::core) spare: Option<Box<Request>>,
+}
+
+pub(in crate::core) enum Mode {
+    Alone(Alone),
+    Routed(History),
+}
+
+/// The history of a call on the only server.
+pub(in crate::core) struct Alone {
+    pub(in crate::core) attempts: u32,
+    /// How often the server said that it is a replica.
+    pub(in crate::core) replicas: u32,
+    /// How the last attempt ended whose outcome is not known.
+    pub(in crate::core) unknown: Option<Error>,
+    /// What proves that nothing was executed by the last attempt.
+    pub(in crate::core) refused: Option<Error>,
+}
+
+pub(in crate::core) enum Stage {
+    AwaitingMap,
+    /// It needs an answer to choose a server.
+    Choosing,
+    Trying,
+    /// It needs an answer to tell what follows from how its attempt ended.
+    Judging {
+        whence: Whence,
+        error: Error,
+        arrived: Option<Box<Payload>>,
+        took: Duration,
+    },
+    /// It needs an answer to tell what the errors in its reply prove.
+    Reading {
+        whence: Whence,
+        payload: Box<Payload>,
+    },
+    /// It waits for a time, and perhaps for a new map.
+    Pausing {
+        again: Again,
+    },
+}
+
+/// A judgement that waits for nothing, or for an answer.
+pub(in crate::core) type Judged<V> = std::result::Result<V, Need>;
+
+impl Single {
+    pub(in crate::core) fn new(purpose: Purpose, task: Option<Box<Task>>) -> Self {
+        Single { attempt: None, is_called_off: false, purpose, task, progress: None }
+    }
+
+    /// The error of a call that is over before its time: not executed, unless an attempt before may have been.
+    pub(in crate::core) fn honest(&self, error: Error) -> Error {
+        match self.progress.as_ref().map(|progress| &progress.mode) {
+            Some(Mode::Alone(alone)) => honest(error, alone.unknown.clone()),
+            Some(Mode::Routed(history)) => history.honest(error),
+            None => error,
+        }
+    }
+
+    /// Where it goes, of several servers.
+    pub(in crate::core) fn place(&self) -> Option<&Place> {
+        match &self.progress.as_ref()?.mode {
+            Mode::Routed(history) => Some(&history.place),
+            Mode::Alone(_) => None,
+        }
+    }
+
+    /// The request, where no attempt has it.
+    pub(in crate::core) fn take_request(&mut self) -> Option<Box<Request>> {
+        self.progress.as_mut().and_then(|progress| progress.request.take())
+    }
+
+    /// The error that an attempt before ended with, if its end is known.
+    pub(in crate::core) fn pending_error(&mut self) -> Option<(Error, Option<Box<Payload>>)> {
+        let Progress { stage, mode, .. } = &mut **self.progress.as_mut()?;
+        let Stage::Judging { error, arrived, .. } = stage else { return None };
+        let error = match mode {
+            Mode::Routed(history) => history.unproved(error.clone()),
+            Mode::Alone(_) => error.clone(),
+        };
+        Some((error, arrived.take()))
+    }
+
+    /// Its reply, of which it is not known yet what the errors in it prove.
+    pub(in crate::core) fn take_unread(&mut self) -> Option<Box<Payload>> {
+        let progress = self.progress.as_mut()?;
+        match std::mem::replace(&mut progress.stage, Stage::Trying) {
+            Stage::Reading { payload, .. } => Some(payload),
+            other => {
+                progress.stage = other;
+                None
+            }
+        }
+    }
+
+    pub(in crate::core) fn progress(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        mode: impl FnOnce() -> Mode,
+    ) -> &mut Progress {
+        self.progress.get_or_insert_with(|| {
+            Box::new(Progress {
+                request: None,
+                stage: Stage::Trying,
+                mode: mode(),
+                room: Room::new(now, deadline),
+                last_start: deadline,
+                seen: 0,
+                spare: None,
+            })
+        })
+    }
+}
+
+impl Alone {
+    pub(in crate::core) fn mode() -> Mode {
+        Mode::Alone(Alone { attempts: 0, replicas: 0, unknown: None, refused: None })
+    }
+}
+
+pub(in crate::core) fn history_of(request: &Request, view: &View, purpose: Purpose) -> Mode {
+    let place = if request.slot == NO_SLOT { Place::of(&view.way) } else { Place::Slot(request.slot) };
+    let is_single = request.shape == Shape::Single;
+    // A connection of a command's own is not made for reading from replicas.
+    let reads = is_single && request.items[0].reads && purpose == Purpose::Calls;
+    let read_from = if reads { view.read_from } else { ReadFrom::Primary };
+    // A transaction is refused as a whole by the server alone.
+    let may_be_forged = is_single && request.runs_code(0);
+    let is_checked_first = is_single && request.is_checked_first(0);
+    let mut history = History::new(place, read_from, may_be_forged, is_checked_first);
+    history.is_function = is_single && request.calls_function(0);
+    Mode::Routed(history)
+}
