@@ -142,8 +142,7 @@ fn a_forged_refusal_is_the_functions_own_and_is_never_followed() {
 fn loads_at(server: &Server) -> u64 {
     let stats = Raw::connect(server).info("commandstats", "cmdstat_function|load");
     let rejected = stats.and_then(|stats| {
-        let rejected = stats.split("rejected_calls=").nth(1)?.split(',').next()?.parse().ok();
-        rejected
+        stats.split("rejected_calls=").nth(1)?.split(',').next()?.parse().ok()
     });
     rejected.unwrap_or(0)
 }
