@@ -183,7 +183,8 @@ impl Script {
     /// a request's id, a caller that has crashed asks again and gets what the first run answered.
     ///
     /// What is sent is a wrapper around the source, with its line numbers: [`Script::source`] and [`Script::sha`] are those of that. Read-only calls
-    /// need no token; they are those of the script as it was.
+    /// need no token; they are those of the script as it was. It may be one that is called as a function
+    /// ([`Script::as_function`]); functions of libraries cannot be wrapped.
     ///
     /// # Limits
     ///
@@ -195,7 +196,7 @@ impl Script {
     ///
     /// # Errors
     ///
-    /// [`Status::InvalidArgument`]: an option is out of its range, or the script's first line has the flag `no-writes`.
+    /// [`Status::InvalidArgument`]: an option is out of its range, the script's first line has the flag `no-writes`, or it is a library's function.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -218,6 +219,11 @@ impl Script {
     pub fn once(&self, once: &Once) -> Result<Script> {
         once.check()?;
         let plain = self.unwrapped().clone();
+        let is_function = plain.function().is_some();
+        if is_function && plain.instead().is_none() {
+            let text = "once: it is a function of a library, whose code is not wrapped; a script that is called as a function can be";
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
         if plain.has_flags() && !plain.is_refused_read_only() {
             let text = "once: the script's first line has the flag no-writes, so it has nothing that could happen twice";
             return Err(Error::new(Status::InvalidArgument, text));
@@ -225,10 +231,9 @@ impl Script {
         let mut head = once.prefix.clone();
         head.push(b'{');
         let source = wrapper(&plain, once, head.len() + TAG + 2);
-        Ok(plain.wrapped_by(
-            source,
-            Wrapped { plain: plain.clone(), head, lifetime: once.lifetime, wait: once.wait },
-        ))
+        let wrapped = Wrapped { plain: plain.clone(), head, lifetime: once.lifetime, wait: once.wait };
+        let script = plain.wrapped_by(source, wrapped);
+        Ok(if is_function { script.as_function() } else { script })
     }
 }
 
@@ -274,6 +279,8 @@ fn wrapper(plain: &Script, once: &Once, separator: usize) -> Vec<u8> {
 /// What an error says that a call of such a script was answered with, where the wrapper says it.
 #[cold]
 pub(crate) fn verdict(text: &[u8]) -> Option<Status> {
+    // Of one that is called as a function each error is marked.
+    let text = text.strip_suffix(b" script: rs").unwrap_or(text);
     if text == MISMATCH.as_bytes() {
         Some(Status::TokenMismatch)
     } else if text == NOT_KEPT.as_bytes() {

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rs_script::{Client, Error, EventKind, LogLevel, Once, Options, Protocol, Reply, Script, Status};
+use rs_script::{
+    Client, Error, EventKind, Library, LogLevel, Once, Options, Protocol, Reply, Script, Status,
+};
 use support::calls::shown;
 use support::lossy::Lossy;
 use support::proxy::{Proxy, Way};
@@ -255,6 +257,40 @@ fn a_reply_over_the_limit_is_told_once_and_a_repeat_learns_that_it_ran() {
         assert!(call.call::<Reply>(&client).is_ok());
         assert_eq!(call.call::<Reply>(&client).unwrap_err().status(), Status::ReplyNotKept);
     });
+}
+
+#[test]
+fn a_script_that_is_called_as_a_function_happens_once_too() {
+    everywhere(|server, client, _| {
+        let body = "if ARGV[1] == 'fail' then return redis.error_reply('STOCK empty') end
+            if ARGV[1] == 'raise' then error('no more') end
+            return {redis.call('INCRBY', KEYS[1], ARGV[1]), #KEYS, false}";
+        let scripts =
+            [once(body).as_function(), Script::new(body).as_function().once(&Once::default()).unwrap()];
+        assert_eq!(scripts[0].function_name(), scripts[1].function_name());
+        let script = &scripts[1];
+        let call = |arg: &str, token: &str| told(script.key("n").arg(arg).token(token).call(client));
+        for (arg, part) in [("5", "Array[5, 1, "), ("fail", "STOCK empty"), ("raise", "no more")] {
+            let [first, again] = [(); 2].map(|()| call(arg, arg));
+            assert!(first == again && first.contains(part), "{first} {again}");
+        }
+        assert!(call("6", "5").starts_with("TokenMismatch "));
+        let mut pipeline = client.pipeline();
+        pipeline.add(&script.key("n").arg(6).token("5")).unwrap().script(script, "n", 1).unwrap();
+        let replies = pipeline.exec().unwrap();
+        let error = replies.root().get(0).and_then(|reply| reply.as_error()).expect("an error");
+        assert_eq!((error.status(), error.is_not_executed()), (Status::TokenMismatch, true), "{error}");
+        let mut transaction = client.transaction();
+        transaction.script(script, "n", 1).unwrap().script(script, "n", 1).unwrap().token("all").unwrap();
+        let first = shown(&transaction.exec().unwrap());
+        transaction.script(script, "n", 1).unwrap().script(script, "n", 1).unwrap().token("all").unwrap();
+        assert_eq!(shown(&transaction.exec().unwrap()), first);
+        assert_eq!(Raw::connect(server).ok(&["GET", "n"]).text(), "8");
+    });
+    let library =
+        Library::pinned("#!lua name=a\nredis.register_function('f', function() return 1 end)").unwrap();
+    let function = library.function("f").unwrap();
+    assert_eq!(function.once(&Once::default()).map(drop).unwrap_err().status(), Status::InvalidArgument);
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub const RS_ERR_SERVER: rs_status = 400;
 /// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
 /// scripts nor evaluate them. The call was not executed.
 pub const RS_ERR_NOSCRIPT: rs_status = 401;
-/// The script does not compile on that server. It was not executed.
+/// The script or the library does not compile on that server, or a library does not load there for another fault of its own. It was not executed.
 pub const RS_ERR_COMPILE: rs_status = 402;
 /// The server was still loading its data set when the deadline came. The call was not executed.
 pub const RS_ERR_LOADING: rs_status = 403;
@@ -59,6 +59,9 @@ pub const RS_ERR_TRANSACTION_ABORTED: rs_status = 405;
 pub const RS_ERR_NOT_SUPPORTED: rs_status = 406;
 /// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not executed.
 pub const RS_ERR_NOT_SERVED: rs_status = 407;
+/// The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the
+/// server has no memory for it, or in a pipeline it would come out of order. The call was not executed.
+pub const RS_ERR_NO_FUNCTION: rs_status = 409;
 /// Another script, or other keys or arguments, were called with the token before. This call was not executed; see RS_SCRIPT_ONCE.
 pub const RS_ERR_TOKEN_MISMATCH: rs_status = 410;
 /// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see RS_SCRIPT_ONCE.
@@ -304,6 +307,7 @@ const STATUSES: &[(Status, &std::ffi::CStr)] = &[
     (Status::TransactionAborted, c"RS_ERR_TRANSACTION_ABORTED"),
     (Status::NotSupported, c"RS_ERR_NOT_SUPPORTED"),
     (Status::NotServed, c"RS_ERR_NOT_SERVED"),
+    (Status::NoFunction, c"RS_ERR_NO_FUNCTION"),
     (Status::TokenMismatch, c"RS_ERR_TOKEN_MISMATCH"),
     (Status::ReplyNotKept, c"RS_ERR_REPLY_NOT_KEPT"),
     (Status::Internal, c"RS_ERR_INTERNAL"),
@@ -343,6 +347,7 @@ mod tests {
             (RS_ERR_TRANSACTION_ABORTED, Status::TransactionAborted),
             (RS_ERR_NOT_SUPPORTED, Status::NotSupported),
             (RS_ERR_NOT_SERVED, Status::NotServed),
+            (RS_ERR_NO_FUNCTION, Status::NoFunction),
             (RS_ERR_TOKEN_MISMATCH, Status::TokenMismatch),
             (RS_ERR_REPLY_NOT_KEPT, Status::ReplyNotKept),
             (RS_ERR_NOT_REPLICATED, Status::NotReplicated),
