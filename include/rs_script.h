@@ -80,15 +80,17 @@
 // No index: see rs_error_index.
 #define RS_NO_INDEX SIZE_MAX
 
-// What an rs_call_options, or an rs_script_options, starts as: rs_call_options options = RS_CALL_OPTIONS_INIT;
+// What an rs_call_options, an rs_script_options or an rs_library_options starts as: rs_call_options options = RS_CALL_OPTIONS_INIT;
 #define RS_CALL_OPTIONS_INIT {sizeof(rs_call_options), 0, 0, 0, 0, NULL, 0, 0, 0}
 #define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0}
+#define RS_LIBRARY_OPTIONS_INIT {sizeof(rs_library_options), 0}
 
 // The same as an argument, in C: RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .timeout_ms = 100). It lives as long as
 // the block that it stands in.
 #ifndef __cplusplus
 #define RS_CALL_OPTIONS(...) (&(const rs_call_options){.size = sizeof(rs_call_options), __VA_ARGS__})
 #define RS_SCRIPT_OPTIONS(...) (&(const rs_script_options){.size = sizeof(rs_script_options), __VA_ARGS__})
+#define RS_LIBRARY_OPTIONS(...) (&(const rs_library_options){.size = sizeof(rs_library_options), __VA_ARGS__})
 #endif
 
 // Has the compiler warn where what a function returns is thrown away: a handle that nobody frees, an item that a
@@ -243,6 +245,15 @@
 // Script administration, or what stops a busy server.
 #define RS_CALL_KIND_ADMINISTRATION 5
 
+// The library has the names that are written in it, which others may call and replace. It is loaded where it is missing, and what is there is
+// never replaced but by rs_client_library_deploy.
+//
+// Without this flag it is pinned: a digest of its source is put behind its name and behind those of its functions, so that a name means one code,
+// and any number of versions live side by side. An error that a pinned library's function returns gets ` script: rs` behind it, so that it can
+// never be taken for the server's own words. Of a named library's functions, one that returns to the letter `ERR Function not found` is not told
+// apart from a server that lacks it by that text: the server is asked, and where that shows nothing the call ends with RS_ERR_INDETERMINATE.
+#define RS_LIBRARY_NAMED 1
+
 // RESP3, and RESP2 with a server that does not know it.
 #define RS_PROTOCOL_AUTO 0
 
@@ -394,6 +405,14 @@
 // Of a single call see RS_CALL_IDEMPOTENT.
 #define RS_SCRIPT_IDEMPOTENT 1
 
+// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
+// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
+// that it is.
+//
+// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
+// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
+#define RS_SCRIPT_AS_FUNCTION 2
+
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 #define RS_STAT_CALLS 0
 
@@ -447,6 +466,10 @@ typedef struct rs_error rs_error;
 // rs_events_free.
 typedef struct rs_events rs_events;
 
+// A library of functions, immutable, usable with any client, server and thread. Caller frees with rs_library_free; its functions
+// go on without it.
+typedef struct rs_library rs_library;
+
 // Options to open clients with; they may be changed and used again afterwards. Caller frees with rs_options_free.
 //
 // Every setter copies its value, and returns RS_ERR_INVALID_OPTION, or RS_ERR_INVALID_ARGUMENT for a NULL, with the options as they
@@ -473,7 +496,7 @@ typedef struct rs_queue rs_queue;
 // the question does not fit. Threads: any number may read one reply at once; freeing excludes reading.
 typedef struct rs_reply rs_reply;
 
-// A Lua script, immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
+// A Lua script, or a function of a library (rs_library_function), immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
 // called: calls in flight keep what they need.
 typedef struct rs_script rs_script;
 
@@ -565,6 +588,31 @@ typedef struct {
 // exception or longjmp out, or end its thread.
 typedef void (*rs_call_fn)(void *context, const rs_call_event *event);
 
+// What a library has beside its source. NULL in its place, and each field that is 0, is nothing. It starts as
+// RS_LIBRARY_OPTIONS_INIT, or as RS_LIBRARY_OPTIONS(...) where it is an argument; see rs_call_options, whose errors
+// are the same.
+typedef struct {
+    // `sizeof(rs_library_options)`.
+    uint32_t size;
+    // RS_LIBRARY_ flags.
+    uint32_t flags;
+} rs_library_options;
+
+// What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as
+// RS_SCRIPT_OPTIONS_INIT, or as RS_SCRIPT_OPTIONS(...) where it is an argument; see rs_call_options, whose errors are
+// the same.
+typedef struct {
+    // `sizeof(rs_script_options)`.
+    uint32_t size;
+    // RS_SCRIPT_ flags.
+    uint32_t flags;
+    // What the script is called in figures and events: `name_len` bytes of UTF-8 without control characters, 256 at
+    // most. rs_script_name reads it.
+    const char *name;
+    // The length of `name`.
+    size_t name_len;
+} rs_script_options;
+
 // Something that has happened to a client's connections. The library makes it, and later versions append to it: what lies beyond its `size` is not
 // there. Texts are borrowed until the callback returns.
 typedef struct {
@@ -607,21 +655,6 @@ typedef struct {
 
 // Receives a completion. What is in it is to be freed by the callback.
 typedef void (*rs_completion_fn)(void *context, const rs_completion *completion);
-
-// What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as
-// RS_SCRIPT_OPTIONS_INIT, or as RS_SCRIPT_OPTIONS(...) where it is an argument; see rs_call_options, whose errors are
-// the same.
-typedef struct {
-    // `sizeof(rs_script_options)`.
-    uint32_t size;
-    // RS_SCRIPT_ flags.
-    uint32_t flags;
-    // What the script is called in figures and events: `name_len` bytes of UTF-8 without control characters, 256 at
-    // most. rs_script_name reads it.
-    const char *name;
-    // The length of `name`.
-    size_t name_len;
-} rs_script_options;
 
 // The call succeeded.
 #define RS_OK 0
@@ -685,7 +718,7 @@ typedef struct {
 // scripts nor evaluate them. The call was not executed.
 #define RS_ERR_NOSCRIPT 401
 
-// The script does not compile on that server. It was not executed.
+// The script or the library does not compile on that server, or a library does not load there for another fault of its own. It was not executed.
 #define RS_ERR_COMPILE 402
 
 // The server was still loading its data set when the deadline came. The call was not executed.
@@ -702,6 +735,10 @@ typedef struct {
 
 // Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not executed.
 #define RS_ERR_NOT_SERVED 407
+
+// The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the
+// server has no memory for it, or in a pipeline it would come out of order. The call was not executed.
+#define RS_ERR_NO_FUNCTION 409
 
 // A defect of this library. Whether the call was executed is not known.
 #define RS_ERR_INTERNAL 500
@@ -1100,6 +1137,139 @@ rs_status rs_client_script_stats(const rs_client *client,
                                  rs_reply **reply,
                                  rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(reply);
+
+// Makes a library of exactly these bytes. No input or output takes place; whether it compiles shows at the first call of a function of it.
+//
+// `client`: the one that calls use which name none; may be NULL; it is not kept open by the library. `source`: `len`
+// bytes, the first line `#!lua name=...`; copied. `options`: may be NULL; copied. `*library`: caller frees with
+// rs_library_free; NULL on failure; `library` not NULL. `err` may be NULL.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT, for a source without such a first line too. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/develop/programmability/functions-intro/>
+RS_NODISCARD
+rs_status rs_library_register(rs_client *client,
+                              const char *source,
+                              size_t len,
+                              const rs_library_options *options,
+                              rs_library **library,
+                              rs_error **err)
+    RS_NOT_NULL(library);
+
+// Gives a function of a library, to be called as a script: rs_script_call and all else that takes one sends it as FCALL, or FCALL_RO. The
+// library is loaded in front of the first call on a connection, in the same write, and again where a server has lost it.
+//
+// `name`: as it is registered in the library's source, `name_len` letters, digits and underscores, 256 at most; copied. `options`: NULL, or those
+// of a script without RS_SCRIPT_AS_FUNCTION; copied. `*script`: caller frees with rs_script_free; NULL on failure; `script` not NULL. Its rs_script_sha
+// is of the library's code and the function's name, and known to no server. `err` may be NULL.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT. Calls end with RS_ERR_NO_FUNCTION where the library does not register the function or may not be loaded, with
+// RS_ERR_COMPILE where it does not load, with RS_ERR_NOT_SUPPORTED where the server has no functions; none of these was executed. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/fcall/>
+RS_NODISCARD
+rs_status rs_library_function(const rs_library *library,
+                              const char *name,
+                              size_t name_len,
+                              const rs_script_options *options,
+                              rs_script **script,
+                              rs_error **err)
+    RS_NOT_NULL(library) RS_NOT_NULL(script);
+
+// The library's name as the server knows it, ending in a NUL: of a pinned one with the digest behind it.
+//
+// Returns: borrowed until rs_library_free. NULL: an empty string. Errors: none. Threads: any.
+const char *rs_library_name(const rs_library *library);
+
+// Frees a library. Its functions and their calls in flight go on undisturbed.
+//
+// NULL: does nothing. Errors: none. Threads: not while another thread enters a function with this handle.
+void rs_library_free(rs_library *library);
+
+// Loads a library into the server; in a cluster, into every primary. There is no need to: a call does it by itself. What is there of that name
+// stays as it is.
+//
+// `*done`: a map from each primary's `host:port`, or the path of its socket, to the string `loaded`, or `there` where a library of that name was there
+// already, or the error by which it has not got it, which rs_reply_error tells more of. Where none has, that is the function's error. Caller frees with rs_reply_free; NULL on
+// failure; `done` may be NULL. `err` may be NULL.
+//
+// Errors: RS_ERR_COMPILE for a library that does not compile, registers nothing, or registers a function that another library has registered; or any of
+// RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/function-load/>
+rs_status rs_client_library_load(rs_client *client,
+                                 const rs_library *library,
+                                 rs_reply **done,
+                                 rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(library);
+
+// Compares a library with the one of its name on the server; in a cluster, on every primary. It changes nothing.
+//
+// `*found`: a map from each primary's `host:port`, or the path of its socket, to the string `same`, `different` or `absent`, or the error by which that is not
+// known. Where it is known of none, that is the function's error. Caller frees with rs_reply_free; NULL on failure; `found` may be NULL. `err` may be NULL.
+//
+// Errors: any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/function-list/>
+rs_status rs_client_library_check(rs_client *client,
+                                  const rs_library *library,
+                                  rs_reply **found,
+                                  rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(library);
+
+// Puts a library in the place of the one of its name, on the server; in a cluster, on every primary, one by one. This is the one place where a library
+// is replaced: a function that the new one lacks is from then on an error for all who call it. A pinned library replaces nothing.
+//
+// `*done`: a map from each primary's `host:port`, or the path of its socket, to what it has, looked at behind the load: the string `same`, or `different` or `absent` if
+// somebody else was at it; or to the error by which it has kept what it had. Where none has taken it, that is the function's error. Caller frees
+// with rs_reply_free; NULL on failure; `done` may be NULL. `err` may be NULL.
+//
+// Errors: as with rs_client_library_load. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/function-load/>
+rs_status rs_client_library_deploy(rs_client *client,
+                                   const rs_library *library,
+                                   rs_reply **done,
+                                   rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(library);
+
+// Tells which libraries the server has, whoever has loaded them; in a cluster, those of every primary.
+//
+// `*libraries`: a map from each primary's `host:port`, or the path of its socket, to its answer to FUNCTION LIST, an array with a map for each library
+// (`library_name`, `engine`, `functions`; with RESP2 an array of names and values), or its error. Where each gave one, that is the function's error. Caller
+// frees with rs_reply_free; NULL on failure; `libraries` not NULL. `err` may be NULL.
+//
+// Errors: any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/function-list/>
+rs_status rs_client_library_list(rs_client *client,
+                                 rs_reply **libraries,
+                                 rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(libraries);
+
+// Removes the other versions of these pinned libraries from the server; in a cluster, from every primary. Libraries that are not pinned, or were
+// not called like one of these, stay. Nothing is ever removed but by this: who still calls a version that is gone has it loaded again.
+//
+// `keep`: `count` libraries, at least one. `*removed`: a map from each primary's `host:port`, or the path of its socket, to an array of the names that were removed
+// there, or the error by which nothing more was. Where each gave one, that is the function's error. Caller frees with rs_reply_free; NULL on failure; `removed` may
+// be NULL. `err` may be NULL.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT for no library, and for one that is RS_LIBRARY_NAMED; or any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/function-delete/>
+rs_status rs_client_library_prune(rs_client *client,
+                                  size_t count,
+                                  const rs_library *const *keep,
+                                  rs_reply **removed,
+                                  rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(keep);
+
+// The server's name for a function, ending in a NUL: of a pinned library's with the digest behind it. Of a script that is
+// RS_SCRIPT_AS_FUNCTION, the name by which it is called.
+//
+// Returns: borrowed until rs_script_free. NULL, and a script that is no function: an empty string. Errors: none.
+// Threads: any.
+const char *rs_script_function_name(const rs_script *script);
 
 // Makes options with every default.
 //
@@ -1745,6 +1915,9 @@ RS_SCRIPT_ASSERT(offsetof(rs_script_options, size) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, flags) == 4);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, name) == 8);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, name_len) == 8 + sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_library_options) == 8);
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, size) == 0);
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, flags) == 4);
 RS_SCRIPT_ASSERT(sizeof(rs_completion) == 16 + 2 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_completion, tag) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_completion, reply) == 8);

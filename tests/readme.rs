@@ -21,6 +21,10 @@ mod pipeline;
 #[allow(dead_code, reason = "its main connects to the port that a user's server has")]
 mod futures;
 
+#[path = "../examples/functions.rs"]
+#[allow(dead_code, reason = "its main connects to the port that a user's server has")]
+mod functions;
+
 const README: &str = include_str!("../README.md");
 const HEADER: &str = include_str!("../include/rs_script.h");
 
@@ -56,6 +60,8 @@ fn the_examples_are_those_that_are_tested() {
     assert_eq!(blocks("cpp"), [&*example_of(wrapper), include_str!("../examples/cpp/pipeline.cpp")]);
     let rust = [include_str!("../examples/multiply.rs"), include_str!("../examples/pipeline.rs")];
     assert_eq!(blocks("rust"), rust);
+    let functions = concat!("```rust no_run\n", include_str!("../examples/functions.rs"), "```\n");
+    assert!(README.contains(functions), "examples/functions.rs is another than the README's");
 }
 
 #[test]
@@ -82,6 +88,8 @@ fn the_rust_examples_run_as_printed() {
     for pipeline in [client.pipeline(), client.transaction()] {
         assert_eq!(pipeline::set_and_multiply(pipeline, &script), Ok(("OK".to_owned(), 25)));
     }
+    client.command(("SET", "book", 5)).expect("a reply");
+    assert_eq!(functions::take_two(&client), Ok((3, 3)));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().expect("a runtime");
     assert_eq!(runtime.block_on(futures::count(&server.unix_url())).expect("a count"), 1000);
 }
