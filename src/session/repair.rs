@@ -58,13 +58,13 @@ impl Refused {
 pub(super) struct Answers {
     pub(super) awaited: usize,
     texts: SmallVec<[(Form, Vec<u8>); 1]>,
-    /// What it says of functions, by script.
-    pub(super) functions: Vec<(usize, WordOnFunction)>,
+    /// What it says of functions, by script and form.
+    pub(super) functions: Vec<((usize, Form), WordOnFunction)>,
 }
 
 impl Answers {
-    pub(super) fn on_function(&self, script: usize) -> Option<&WordOnFunction> {
-        self.functions.iter().find(|(asked, _)| *asked == script).map(|(_, word)| word)
+    pub(super) fn on_function(&self, script: usize, form: Form) -> Option<&WordOnFunction> {
+        self.functions.iter().find(|(asked, _)| *asked == (script, form)).map(|(_, word)| word)
     }
 
     pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
@@ -87,16 +87,16 @@ impl<T> Session<T> {
                 let Some(script) = call.request.items[item].script.map(|script| script as usize) else {
                     continue;
                 };
-                if rare.answers.on_function(script).is_none() {
+                if rare.answers.on_function(script, form).is_none() {
                     let may_load = !call.request.on_replica;
                     let asked =
                         functions::ask(&mut self.outbox, &call.request.scripts[script], form, may_load);
                     for is_load in asked {
-                        let what = What::WordOnFunction { script, is_load };
+                        let what = What::WordOnFunction { script, form, is_load };
                         self.expected.push_back(Expected { call: key, what });
                         rare.answers.awaited += 1;
                     }
-                    rare.answers.functions.push((script, WordOnFunction::default()));
+                    rare.answers.functions.push(((script, form), WordOnFunction::default()));
                 }
             } else if !asked.has(form) {
                 asked.set(form, true);
