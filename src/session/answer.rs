@@ -408,9 +408,9 @@ impl<T> Session<T> {
         for ((item, form, _), text) in std::mem::take(&mut rare.doubtful).into_iter().zip(&rare.singly_texts)
         {
             let script = request.items[item].script.map_or(0, |script| script as usize);
-            let is_confirmed = match answers.on_function(script, form).filter(|_| form.is_function()) {
-                Some(word) => word.proves(form, text) != Proof::Nothing,
-                None => answers.confirm(form, text),
+            let is_confirmed = match form.is_function() {
+                true => answers.prove(script, form, text) != Proof::Nothing,
+                false => answers.confirm(form, text),
             };
             if is_confirmed {
                 rare.singly[item] = Singly::Refused;

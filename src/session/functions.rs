@@ -11,11 +11,11 @@ use super::emit::{append_load, length};
 use super::outbox::Outbox;
 use super::repair::{Answers, learnt};
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict, Verdict};
-use super::{Call, Expected, Session, What};
+use super::{Call, Expected, Session, Singly, What};
 use crate::error::{Error, Reason, Status, kept};
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Refusal};
-use crate::script::Script;
+use crate::script::{Script, Sha};
 
 /// A function is sent again no oftener than this. In a transaction with its library it cannot be missed; only where there are none it depends on luck.
 const REPEATS_MAX: u8 = 10;
@@ -24,8 +24,10 @@ const REPEATS_MAX: u8 = 10;
 const NO_NUMBER: &[u8] = b"?";
 
 /// What the server itself says of one function, asked when an error may have been the function's own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct WordOnFunction {
+    /// Its library's place.
+    place: Sha,
     /// Its library was not there, and now is.
     is_created: bool,
     /// The answer to a call that runs nothing, if that is an error.
@@ -46,10 +48,25 @@ pub(super) enum Proof {
 }
 
 impl WordOnFunction {
-    /// What it proves of this error reply to a call in this form.
-    pub(super) fn proves(&self, form: Form, text: &[u8]) -> Proof {
+    /// What it says of the function that this script is, not known yet.
+    pub(super) fn of(script: &Script) -> Self {
+        WordOnFunction { place: script.place(), is_created: false, text: Vec::new() }
+    }
+
+    /// Whether it is about a function of the same library.
+    pub(super) fn is_of_library(&self, other: &WordOnFunction) -> bool {
+        self.place == other.place
+    }
+
+    /// Whether its library, the same, was not there.
+    pub(super) fn has_created(&self, other: &WordOnFunction) -> bool {
+        self.is_created && self.is_of_library(other)
+    }
+
+    /// What it proves of this error reply to a call in this form. `is_created`: the library was not there.
+    pub(super) fn proves(&self, form: Form, text: &[u8], is_created: bool) -> Proof {
         match verdict::doubt(text, form.command()) {
-            Some(Doubt::Missing) if self.is_created => Proof::WasMissing,
+            Some(Doubt::Missing) if is_created => Proof::WasMissing,
             Some(Doubt::Missing) if self.text == FUNCTION_NOT_FOUND => Proof::HasNone,
             Some(doubt @ (Doubt::Unknown | Doubt::Forbidden))
                 if verdict::confirms(&self.text, text, form.command()) =>
@@ -144,7 +161,7 @@ impl<T> Session<T> {
         Ok(())
     }
 
-    fn note_library(&mut self, place: crate::script::Sha) {
+    fn note_library(&mut self, place: Sha) {
         self.facts.note_compiled(place);
         self.has_taken_script = true;
     }
@@ -259,8 +276,7 @@ impl<T> Session<T> {
         let answers = std::mem::take(&mut rare.answers);
         rare.doubtful.clear();
         let text = call.payload.text(call.payload.root);
-        let proof =
-            answers.on_function(0, call.form).map_or(Proof::Nothing, |word| word.proves(call.form, text));
+        let proof = answers.prove(0, call.form, text);
         match proof {
             Proof::WasMissing => self.function_missed(key),
             Proof::Refused(doubt) => self.function_refused(key, doubt),
@@ -385,7 +401,8 @@ impl<T> Session<T> {
         let rare = call.rare.get_or_insert_default();
         rare.is_whole = false;
         match place {
-            // MULTI: so its commands were taken one by one.
+            // MULTI: so its commands were taken one by one, and there will be no more of it.
+            0 if rare.singly.iter().all(|&outcome| outcome == Singly::Refused) => self.function_missed(key),
             0 => {
                 let error = ran_singly(&text, &rare.singly);
                 self.refuse(key, error);
@@ -501,7 +518,7 @@ impl<T> Session<T> {
         let index = call.request.items[item].script.map_or(0, |script| script as usize);
         let at = call.payload.notes[place].at;
         let text = call.payload.text(at);
-        let proof = answers.on_function(index, form).map_or(Proof::Nothing, |word| word.proves(form, text));
+        let proof = answers.prove(index, form, text);
         let is_missing = verdict::doubt(text, form.command()) == Some(Doubt::Missing);
         let script = &call.request.scripts[index];
         let came_with_it = call.request.shape == Shape::Transaction && call.unloaded().is_none();
@@ -652,7 +669,7 @@ impl<T> Call<T> {
     }
 
     /// A library was not taken for now; noted where the call uses it.
-    fn library_unloaded(&mut self, place: crate::script::Sha, text: &[u8]) {
+    fn library_unloaded(&mut self, place: Sha, text: &[u8]) {
         if self.request.scripts.iter().any(|script| script.place() == place) {
             self.rare().unloaded.get_or_insert_with(|| text.to_vec());
         }

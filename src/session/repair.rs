@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::answer::caller_has_left;
 use super::emit::PART;
-use super::functions::{self, WordOnFunction};
+use super::functions::{self, Proof, WordOnFunction};
 use super::known::Source;
 use super::order::NotExecuted;
 use super::verdict::{self, Doubt};
@@ -67,6 +67,14 @@ impl Answers {
         self.functions.iter().find(|(asked, _)| *asked == (script, form)).map(|(_, word)| word)
     }
 
+    /// What it proves of this error reply to a call of a function.
+    pub(super) fn prove(&self, script: usize, form: Form, text: &[u8]) -> Proof {
+        let Some(word) = self.on_function(script, form) else { return Proof::Nothing };
+        // Its library was loaded for one of its functions that were asked about.
+        let is_created = self.functions.iter().any(|(_, other)| other.has_created(word));
+        word.proves(form, text, is_created)
+    }
+
     pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
         let answer = self.texts.iter().find(|(asked, _)| *asked == form);
         answer.is_some_and(|(_, answer)| verdict::confirms(answer, text, form.command()))
@@ -88,7 +96,9 @@ impl<T> Session<T> {
                     continue;
                 };
                 if rare.answers.on_function(script, form).is_none() {
-                    let may_load = !call.request.on_replica;
+                    let word = WordOnFunction::of(&call.request.scripts[script]);
+                    let is_asked = rare.answers.functions.iter().any(|(_, other)| other.is_of_library(&word));
+                    let may_load = !call.request.on_replica && !is_asked;
                     let asked =
                         functions::ask(&mut self.outbox, &call.request.scripts[script], form, may_load);
                     for is_load in asked {
@@ -96,7 +106,7 @@ impl<T> Session<T> {
                         self.expected.push_back(Expected { call: key, what });
                         rare.answers.awaited += 1;
                     }
-                    rare.answers.functions.push(((script, form), WordOnFunction::default()));
+                    rare.answers.functions.push(((script, form), word));
                 }
             } else if !asked.has(form) {
                 asked.set(form, true);

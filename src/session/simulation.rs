@@ -322,6 +322,8 @@ struct Expectation {
     broken: Vec<bool>,
     /// Which script each item calls.
     scripts: Vec<Option<usize>>,
+    /// How often the server had been flushed before.
+    flushed: u32,
 }
 
 impl Expectation {
@@ -401,6 +403,7 @@ impl World {
             has_broken: false,
             broken: Vec::new(),
             scripts: Vec::new(),
+            flushed: self.server.flushed,
             told: self.told,
         };
         for _ in 0..count {
@@ -562,7 +565,11 @@ impl World {
             let is_overtaken = (item + 1..count).any(|later| may_have_run(later) && tied(item, later));
             // Where SCRIPT LOAD is refused there is no way to know beforehand whether a transaction's scripts compile.
             let is_unchecked = expectation.shape == Shape::Transaction && self.server.rights.no_load;
+            // Removed once more while the server was asked about it.
+            let is_flushed = functions::is_named(expectation.scripts[item])
+                && self.server.flushed > expectation.flushed + 1;
             let may_be_missing = self.lacks(expectation.scripts[item])
+                || is_flushed
                 || is_overtaken && !expectation.is_unordered
                 || !self.server.rights.are_enough()
                 || is_unchecked && expectation.broken[item];
