@@ -208,7 +208,8 @@
 // An attempt to connect has failed.
 #define RS_EVENT_CONNECT_FAILED 3
 
-// The connection to a server was lost or given up; told when another is about to be made.
+// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under way and no thread (see
+// rs_queue) does with its next call.
 #define RS_EVENT_CONNECTION_LOST 4
 
 // A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
@@ -352,6 +353,9 @@
 // A flag of a packed completion: the error is followed by the replies of a pipeline that did arrive.
 #define RS_PACKED_ARRIVED 4
 
+// A flag of a packed completion: it ends with what the call has cost; see rs_options_set_call_costs.
+#define RS_PACKED_COST 8
+
 // A time without an end, for the `timeout_ms` of rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed.
 #define RS_FOREVER UINT64_MAX
 
@@ -458,7 +462,7 @@ typedef struct rs_credentials_request rs_credentials_request;
 // Threads: one at a time.
 typedef struct rs_error rs_error;
 
-// Events that clients have had and nobody has fetched yet. Caller frees with rs_events_free.
+// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with rs_events_free.
 typedef struct rs_events rs_events;
 
 // A library of functions, immutable, usable with any client, server and thread. Caller frees with rs_library_free; its functions
@@ -1036,7 +1040,7 @@ const char *rs_reason_name(int32_t reason);
 // Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs there and wake `queue`, as
 // rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take after each poll.
 //
-// `capacity`: above 0; of more events the oldest are dropped. `queue`: not NULL; it may be freed before. `*events`: caller frees with
+// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
 // rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_new(size_t capacity,
                         const rs_queue *queue,
@@ -1065,7 +1069,25 @@ rs_status rs_events_take(rs_events *events,
                          size_t *dropped,
                          rs_error **err);
 
-// Frees a place for events and those in it. Clients that put theirs there go on, and tell nobody.
+// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after each poll as with events, takes the requests out. As
+// rs_options_set_credentials in all else; either takes the other's place. As long as a request has no answer another may come for the same server,
+// from a further connection or a further attempt.
+//
+// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more. `err` may be NULL. Errors:
+// RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
+rs_status rs_options_set_credentials_events(rs_options *options,
+                                            const rs_events *events,
+                                            rs_error **err);
+
+// Takes a request for credentials out, in the order in which they came.
+//
+// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is none, and on failure. `err` may be
+// NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+rs_status rs_events_take_credentials(rs_events *events,
+                                     rs_credentials_request **request,
+                                     rs_error **err);
+
+// Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go on, tell nobody, and get no credentials.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses it; clients do not count.
 void rs_events_free(rs_events *events);
@@ -1081,6 +1103,13 @@ rs_status rs_options_set_call_hook(rs_options *options,
                                    void *context,
                                    rs_free_fn context_free,
                                    rs_error **err);
+
+// True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for bindings, whose languages cannot be
+// called back on the thread that completes a call. Calls that never began (what is wrong with one of a batch) have none. Default: false, which
+// costs nothing.
+rs_status rs_options_set_call_costs(rs_options *options,
+                                    bool tell,
+                                    rs_error **err);
 
 // Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes 21 KiB once it is called.
 // Default: 0.
@@ -1707,7 +1736,9 @@ void rs_queue_set_packed_details(rs_queue *queue,
 // and not aligned; a string is a u32 length and its bytes:
 //
 //   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
-//               behind that, with RS_PACKED_ARRIVED, a reply
+//               behind that, with RS_PACKED_ARRIVED, a reply; behind all, with RS_PACKED_COST, cost
+//   cost        what rs_options_set_call_costs has asked for, as in rs_call_event: u32 attempts, u64 bytes sent, u64 bytes received, u64
+//               nanoseconds, and as a string the server that the call was sent to last, empty where it was sent to none
 //   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked for them, behind these an i32 of
 //               RS_REASON_, an i32 index of the item or -1, and the server as a string, empty where none is known
 //   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number

@@ -101,6 +101,7 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_set_sentinel_password(options, "p", 1, &err));
     GIVES(RS_OK, rs_options_set_call_hook(options, NULL, NULL, NULL, &err));
     GIVES(RS_OK, rs_options_set_script_stats(options, 1, &err));
+    GIVES(RS_OK, rs_options_set_call_costs(options, true, &err));
     GIVES(RS_OK, rs_options_set_credentials(options, NULL, NULL, NULL, &err));
     GIVES(RS_ERR_INVALID_ARGUMENT, rs_credentials_answer(NULL, NULL, NULL, 0, 0, &err));
     rs_credentials_refuse(NULL, NULL);
@@ -234,6 +235,12 @@ static void submissions(const everything *e, rs_status expected) {
     size_t dropped = 0;
     GIVES(expected, rs_events_take(e->events, room, sizeof room, &used, &needed, &dropped, &err));
     CHECK(needed == 0 && dropped == 0);
+    rs_credentials_request *request = NULL;
+    GIVES(expected, rs_events_take_credentials(e->events, &request, &err));
+    CHECK_NULL(request);
+    rs_options *asks = rs_options_new();
+    GIVES(RS_OK, rs_options_set_credentials_events(asks, e->events, &err));
+    rs_options_free(asks);
     rs_events *own = NULL;
     GIVES(expected, rs_events_new(1, e->queue, &own, &err));
     rs_events_free(own);
