@@ -26,6 +26,8 @@ pub const RS_EVENT_PRIMARIES_CHANGED: i32 = 8;
 pub const RS_EVENT_FAILOVER: i32 = 9;
 /// A server of a cluster has said that a slot is another's now.
 pub const RS_EVENT_SLOT_MOVED: i32 = 10;
+/// A server evicts keys, so that calls of an RS_SCRIPT_ONCE may happen twice.
+pub const RS_EVENT_EVICTS_TOKENS: i32 = 11;
 
 /// Something that has happened to a client's connections. The library makes it, and later versions append to it: what lies beyond its `size` is not
 /// there. Texts are borrowed until the callback returns.
@@ -94,6 +96,7 @@ mod tests {
             (RS_EVENT_PRIMARIES_CHANGED, EventKind::PrimariesChanged),
             (RS_EVENT_FAILOVER, EventKind::Failover),
             (RS_EVENT_SLOT_MOVED, EventKind::SlotMoved),
+            (RS_EVENT_EVICTS_TOKENS, EventKind::EvictsTokens),
         ] {
             assert_eq!(number, kind as i32);
         }
