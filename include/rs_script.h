@@ -208,8 +208,8 @@
 // An attempt to connect has failed.
 #define RS_EVENT_CONNECT_FAILED 3
 
-// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under way and no thread (see
-// rs_queue) does with its next call.
+// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under
+// way and no thread (see rs_queue) does with its next call.
 #define RS_EVENT_CONNECTION_LOST 4
 
 // A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
@@ -485,7 +485,8 @@ typedef struct rs_credentials_request rs_credentials_request;
 // Threads: one at a time.
 typedef struct rs_error rs_error;
 
-// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with rs_events_free.
+// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with
+// rs_events_free.
 typedef struct rs_events rs_events;
 
 // A library of functions, immutable, usable with any client, server and thread. Caller frees with rs_library_free; its functions
@@ -1094,7 +1095,8 @@ const char *rs_reason_name(int32_t reason);
 // Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs there and wake `queue`, as
 // rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take after each poll.
 //
-// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
+// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest
+// refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
 // rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_new(size_t capacity,
                         const rs_queue *queue,
@@ -1123,25 +1125,27 @@ rs_status rs_events_take(rs_events *events,
                          size_t *dropped,
                          rs_error **err);
 
-// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after each poll as with events, takes the requests out. As
-// rs_options_set_credentials in all else; either takes the other's place. As long as a request has no answer another may come for the same server,
-// from a further connection or a further attempt.
+// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after
+// each poll as with events, takes the requests out. As rs_options_set_credentials in all else; either takes the
+// other's place. As long as a request has no answer another may come for the same server, from a further connection
+// or a further attempt.
 //
-// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more. `err` may be NULL. Errors:
-// RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
+// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more.
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
 rs_status rs_options_set_credentials_events(rs_options *options,
                                             const rs_events *events,
                                             rs_error **err);
 
 // Takes a request for credentials out, in the order in which they came.
 //
-// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is none, and on failure. `err` may be
-// NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is
+// none, and on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_take_credentials(rs_events *events,
                                      rs_credentials_request **request,
                                      rs_error **err);
 
-// Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go on, tell nobody, and get no credentials.
+// Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go
+// on, tell nobody, and get no credentials.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses it; clients do not count.
 void rs_events_free(rs_events *events);
@@ -1158,9 +1162,9 @@ rs_status rs_options_set_call_hook(rs_options *options,
                                    rs_free_fn context_free,
                                    rs_error **err);
 
-// True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for bindings, whose languages cannot be
-// called back on the thread that completes a call. Calls that never began (what is wrong with one of a batch) have none. Default: false, which
-// costs nothing.
+// True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for
+// bindings, whose languages cannot be called back on the thread that completes a call. Calls that never began (what
+// is wrong with one of a batch) have none. Default: false, which costs nothing.
 rs_status rs_options_set_call_costs(rs_options *options,
                                     bool tell,
                                     rs_error **err);

@@ -343,8 +343,8 @@ impl<T> Session<T> {
             let outcome = match text {
                 None => Singly::Ran,
                 // A script that has run can say that it was not allowed to.
-                Some(text) if is_script && call.is_marked_function(item) && verdict::is_unexecuted(text) => {
-                    Singly::Refused
+                Some(text) if is_script && call.is_marked_function(item) => {
+                    if call.is_refused_function(item, text) { Singly::Refused } else { Singly::Failed }
                 }
                 Some(text) if is_code && verdict::judge(text) == Verdict::Other => {
                     if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
@@ -422,9 +422,9 @@ impl<T> Session<T> {
         for ((item, form, _), text) in std::mem::take(&mut rare.doubtful).into_iter().zip(&rare.singly_texts)
         {
             let script = request.items[item].script.map_or(0, |script| script as usize);
-            let is_confirmed = match answers.on_function(script).filter(|_| form.is_function()) {
-                Some(word) => word.proves(form, text) != Proof::Nothing,
-                None => answers.confirm(form, text),
+            let is_confirmed = match form.is_function() {
+                true => answers.prove(script, form, text) != Proof::Nothing,
+                false => answers.confirm(form, text),
             };
             if is_confirmed {
                 rare.singly[item] = Singly::Refused;
@@ -654,7 +654,8 @@ impl<T> super::Call<T> {
         self.request.items[item].script?;
         let form = self.form_of(item);
         let doubt = verdict::doubt(text, form.command())?;
-        doubt.is_open(knows_words || form.is_by_body()).then_some(form)
+        let knows_words = (knows_words || form.is_by_body()) && !form.is_function();
+        doubt.is_open(knows_words).then_some(form)
     }
 
     /// Notes why a script is not there, if the call is one that uses it.

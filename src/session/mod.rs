@@ -340,7 +340,7 @@ enum What {
     /// The server's own word on a form of script calls. The caller never sees it.
     Word { form: Form },
     /// The same on a function: the answer to FUNCTION LOAD, or to a call that runs nothing.
-    WordOnFunction { script: usize, is_load: bool },
+    WordOnFunction { script: usize, form: Form, is_load: bool },
     /// The answers to MULTI and to this many commands behind it. The caller never sees them.
     Queued { left: usize },
     /// The reply to EXEC.
@@ -628,7 +628,9 @@ impl<T> Session<T> {
             // Not here.
             What::Items { .. } => {}
             What::Word { form } => self.answered(call, form),
-            What::WordOnFunction { script, is_load } => self.answered_on_function(call, script, is_load),
+            What::WordOnFunction { script, form, is_load } => {
+                self.answered_on_function(call, (script, form), is_load);
+            }
             What::Load { script } => self.loaded(call, script)?,
             What::Asking => self.asked(),
             What::Queued { left } => self.queued(call, left),
