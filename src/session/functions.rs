@@ -243,7 +243,7 @@ impl<T> Session<T> {
             && call.tag.is_some()
             && let Some(status) = call.own_word(0, text)
         {
-            let error = Error::server(status, text, status == Status::TokenMismatch);
+            let error = Error::server(status, text, status != Status::ReplyNotKept);
             return self.refuse(key, error);
         }
         let mut error = verdict::error(verdict, text);
@@ -478,7 +478,7 @@ impl<T> Session<T> {
                     (Status::Loading, true)
                 }
                 _ => match call.own_word(item, text) {
-                    Some(status) => (status, status == Status::TokenMismatch),
+                    Some(status) => (status, status != Status::ReplyNotKept),
                     None => (Status::Server, call.is_function_not_executed(item, text)),
                 },
             },
