@@ -12,12 +12,14 @@ mod arrived;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
 mod emit;
+mod function_items;
 mod functions;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
 pub(crate) mod order;
 mod outbox;
+mod proof;
 mod repair;
 #[cfg(test)]
 pub(crate) mod simulation;
