@@ -46,7 +46,7 @@ if type(r)=='table' and type(r.err)=='string' then r.err=r.err..' script: rs' en
 /// | | [`Library::pinned`] | [`Library::named`] |
 /// |---|---|---|
 /// | names on the server | with a digest of the source behind them | as written |
-/// | two versions | live side by side: each program calls the one that it was built with | the one that was deployed last; a function that it lacks is an error for all others |
+/// | two versions | live side by side: each program calls its own | the last one that was deployed serves all |
 /// | deploy, rollback | nothing to do | [`Client::library_deploy`](crate::Client::library_deploy) |
 /// | old versions | [`Client::library_prune`](crate::Client::library_prune) | none |
 /// | who else may call them | who knows the name: [`Script::function_name`](crate::Script::function_name) | everybody |

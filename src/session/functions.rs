@@ -126,7 +126,8 @@ impl<T> Session<T> {
         }
         // The next one finds out anew: rights may have been given.
         self.facts.library_load_refused.store(false, Ordering::Relaxed);
-        let why = "this user may not load libraries (FUNCTION LOAD), and in a transaction they have to be known to be there: call a function of each on its \
+        let why = "this user may not load libraries (FUNCTION LOAD), and in a transaction they have to be \
+                   known to be there: call a function of each on its \
                    own before, or trust the cache; nothing of the transaction was sent";
         Some(Error::because(Status::NoFunction, Reason::Server, why).sent(false))
     }

@@ -82,7 +82,8 @@ pub(super) fn ask(outbox: &mut Outbox, script: &Script, form: Form, may_load: bo
 }
 
 /// What is said where nobody knows.
-pub(super) const UNKNOWN: &str = "the server has the function now: somebody may have loaded it meanwhile, or the function may have said so itself, and may have \
+pub(super) const UNKNOWN: &str = "the server has the function now: somebody may have loaded it meanwhile, or the \
+     function may have said so itself, and may have \
                        been executed";
 
 impl<T> Session<T> {
