@@ -8,6 +8,7 @@ use super::verdict::{self, LoadVerdict, Refused, Verdict};
 use super::{Expected, Facts, Session, Singly, TAPE_MAX, What};
 use crate::error::{Error, Reason, Status, kept};
 use crate::keys::Touched;
+use crate::once;
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
 use crate::script::Sha;
@@ -152,7 +153,9 @@ impl<T> Session<T> {
         if call.teaches {
             self.learn_from_single(key);
         }
-        self.succeed(key);
+        if !(self.calls[key].rare.is_some() && self.is_held(key, Ok(()))) {
+            self.succeed(key);
+        }
         Ok(())
     }
 
@@ -218,6 +221,13 @@ impl<T> Session<T> {
         if verdict == Verdict::NoScript {
             return self.single_missed(key);
         }
+        if verdict == Verdict::Other
+            && call.tag.is_some()
+            && let Some(status) = call.own_word(0, text)
+        {
+            let error = Error::server(status, text, status == Status::TokenMismatch);
+            return self.refuse(key, error);
+        }
         let mut error = verdict::error(verdict, text);
         // A call that was left alone has given its wire form back, and nobody asks.
         if verdict == Verdict::Other && call.tag.is_some() && call.is_proved_not_executed(0, text) {
@@ -273,10 +283,14 @@ impl<T> Session<T> {
                 if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
                     call.rare().doubtful.push((item, form, at_stream));
                 }
-                Status::Server
+                call.own_word(item, text).unwrap_or(Status::Server)
             }
         };
-        let not_executed = note != Status::Server || call.is_proved_not_executed(item, text);
+        let not_executed = match note {
+            Status::Server => call.is_proved_not_executed(item, text),
+            Status::ReplyNotKept => false,
+            _ => true,
+        };
         call.note(item, at, note, not_executed);
     }
 
@@ -465,8 +479,13 @@ impl<T> Session<T> {
                     let at = call.position;
                     call.rare().doubtful.push((item, form, at));
                 }
-                let not_executed = is_missing || call.is_proved_not_executed(item, call.payload.text(at));
-                call.note(item, at, if is_missing { Status::NoScript } else { Status::Server }, not_executed);
+                let text = call.payload.text(at);
+                let own = call.own_word(item, text).filter(|_| !is_missing);
+                let not_executed = is_missing
+                    || own == Some(Status::TokenMismatch)
+                    || call.is_proved_not_executed(item, text);
+                let status = if is_missing { Status::NoScript } else { own.unwrap_or(Status::Server) };
+                call.note(item, at, status, not_executed);
             }
             at += entry.span as usize;
         }
@@ -595,6 +614,12 @@ impl<T> super::Call<T> {
     /// Whether NOSCRIPT from this item can only be its own text: it is no script call, or came with the script's body.
     fn is_own_error(&self, item: usize) -> bool {
         self.came_by_body(item) || self.request.items[item].script.is_none()
+    }
+
+    /// What the wrapper of a script that runs once per token says by this error.
+    #[cold]
+    pub(super) fn own_word(&self, item: usize, text: &[u8]) -> Option<Status> {
+        if self.request.is_once(item) { once::verdict(text) } else { None }
     }
 
     /// Whether an item may have written, and may answer in the server's words all the same.

@@ -59,7 +59,10 @@ impl<T> Session<T> {
                 {
                     (Status::Loading, true)
                 }
-                _ => (Status::Server, call.is_function_not_executed(item, text)),
+                _ => match call.own_word(item, text) {
+                    Some(status) => (status, status == Status::TokenMismatch),
+                    None => (Status::Server, call.is_function_not_executed(item, text)),
+                },
             },
         };
         call.note(item, at, status, not_executed);

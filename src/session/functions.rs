@@ -158,6 +158,13 @@ impl<T> Session<T> {
             }
             verdict => verdict,
         };
+        if verdict == Verdict::Other
+            && call.tag.is_some()
+            && let Some(status) = call.own_word(0, text)
+        {
+            let error = Error::server(status, text, status == Status::TokenMismatch);
+            return self.refuse(key, error);
+        }
         let mut error = verdict::error(verdict, text);
         // A call that was left alone has given its wire form back, and nobody asks.
         if verdict == Verdict::Other && call.tag.is_some() && call.is_function_not_executed(0, text) {
@@ -275,6 +282,7 @@ impl<T> Session<T> {
         call.request.extra += length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Queued { left: 2 } });
         self.expected.push_back(Expected { call: key, what: What::Exec });
+        self.emit_wait(key);
     }
 
     /// Takes the reply to EXEC of a single call in a transaction with its library.
@@ -310,7 +318,7 @@ impl<T> Session<T> {
         }
         if call.payload.tape[call.payload.root].kind == Kind::Error {
             self.function_failed(key);
-        } else {
+        } else if !self.is_held(key, Ok(())) {
             self.succeed(key);
         }
     }

@@ -284,7 +284,9 @@ impl<T> Session<T> {
         if self.calls[key].teaches {
             self.learn_from(key);
         }
-        self.succeed(key);
+        if !self.is_held(key, Ok(())) {
+            self.succeed(key);
+        }
     }
 
     /// Judges doubtful errors by what the server itself says.
@@ -467,6 +469,10 @@ impl<T> Session<T> {
         }
         if left > 0 {
             self.expected.push_back(Expected { call: key, what: What::items(left, at) });
+        }
+        let rare = self.calls[key].rare();
+        if rare.again_queued == rare.again.len() {
+            self.emit_wait(key);
         }
     }
 

@@ -432,7 +432,7 @@ impl World {
             let script = &self.scripts[number];
             let id = self.next_id.to_string();
             let keys: Vec<&[u8]> = key.into_iter().collect();
-            let flags = Flags { read_only: self.rng.bool(), idempotent: false };
+            let flags = Flags { read_only: self.rng.bool(), ..Flags::NONE };
             request.script_call(script, &keys[..], &[id.as_str()][..], flags).expect("accepted");
             expectation.items.push(Some(self.next_id));
             expectation.keys.push(key);
