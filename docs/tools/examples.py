@@ -1,0 +1,472 @@
+#!/usr/bin/env python3
+"""Compiles and runs the examples of docs/*.md and the READMEs on a server of its own: `examples.py [LANGUAGE ...]`.
+
+Every block of C, C++, Rust, Go and JavaScript is taken. One with a `main` (in JavaScript: one that connects) is a program;
+one that begins with a declaration stands beside what follows it on its page; any other is the body of a function that
+is given `client`, `multiply` and, in Go, `ctx`. Before each the server holds foo = 2 and nothing else.
+
+A comment in front of a block says what else there is to know:
+
+    <!-- prints: 10 -->              what it writes to stdout; several lines are parted by ` | `. Otherwise it writes nothing
+    <!-- compiled only: why -->      it cannot run here
+    <!-- not compiled: why -->       not even that: other libraries' programs
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "build/docs-examples"
+BUILT = ROOT / "target/release"
+URL = "redis://127.0.0.1:6379"
+LUA = "return redis.call('GET', KEYS[1]) * ARGV[1]"
+LANGUAGES = ("c", "cpp", "rust", "go", "js")
+# Fences whose blocks are no programs.
+OTHERS = ("sh", "text", "cmake", "lua", "ts", "python", "")
+
+
+class Block:
+    def __init__(self, page, number, language, code, line, notes):
+        self.name = f"{re.sub(r'[^a-z0-9]', '_', page.lower())}_{number}"
+        self.page, self.language, self.code, self.line = page, language, code, line
+        self.prints = notes.get("prints", "").split(" | ") if "prints" in notes else []
+        self.runs = "compiled only" not in notes
+        programs = {"c": r"\bint main\(", "cpp": r"\bint main\(", "rust": r"\bfn main\(\)", "go": r"^func main\(\)"}
+        programs["js"] = r"await connect\("
+        declarations = {
+            "c": r"(//.*\n|/\*.*\*/\n)*(static|struct|enum|typedef|#include)\b",
+            "cpp": r"(//.*\n)*(static|struct|class|template|#include)\b",
+            "go": r"(//.*\n)*(func|type|var \w+ =)\b",
+        }
+        self.is_program = bool(re.search(programs[language], code, re.M))
+        self.is_declaration = not self.is_program and bool(re.match(declarations.get(language, "$^"), code))
+
+    @property
+    def is_body(self):
+        return not self.is_program and not self.is_declaration
+
+    def refuse(self, why):
+        sys.exit(f"{self.page}:{self.line}: {why}")
+
+
+def blocks():
+    pages = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+    pages += [ROOT / "bindings/go/README.md", ROOT / "bindings/node/README.md"]
+    found = []
+    for path in pages:
+        page, notes, inside = str(path.relative_to(ROOT)), {}, None
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if inside is not None:
+                if line == "```":
+                    start, language, code = inside
+                    if language in LANGUAGES and "not compiled" not in notes:
+                        found.append(Block(page, len(found), language, "\n".join(code) + "\n", start, notes))
+                    notes, inside = {}, None
+                else:
+                    inside[2].append(line)
+            elif fence := re.fullmatch(r"```(\w*)", line):
+                if fence[1] not in LANGUAGES + OTHERS:
+                    sys.exit(f"{page}:{number}: nobody knows how to try {fence[1]}")
+                inside = (number + 1, fence[1], [])
+            elif note := re.fullmatch(r"<!-- ([\w ]+): (.*) -->", line):
+                notes[note[1]] = note[2]
+            elif line:
+                notes = {}
+    return found
+
+
+def run(*command, **options):
+    done = subprocess.run([str(word) for word in command], **options)
+    if done.returncode != 0:
+        sys.exit(f"failed: {' '.join(str(word) for word in command)}")
+    return done
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def where(block):
+    return f'#line {block.line} "{ROOT / block.page}"\n'
+
+
+# C: a file for each page, one for each program, and one that calls them all.
+C_BODY = """static void {name}(rs_client *client, rs_script *multiply, rs_error **out) {{
+    rs_error *err = NULL;
+    (void)client, (void)multiply;
+    {{
+{line}{code}    }}
+    *out = err;
+}}
+"""
+C_DRIVER = """#include <rs_script.h>
+#include <stdio.h>
+#include <string.h>
+{declared}
+static int run(const char *name, const char *url, void (*body)(rs_client *, rs_script *, rs_error **),
+               int (*program)(int, char **)) {{
+    const char *flush[] = {{"FLUSHALL"}}, *set[] = {{"SET", "foo", "2"}}, *lua = "{lua}";
+    char *argv[] = {{"example", (char *)url, NULL}};
+    rs_client *client = NULL;
+    rs_script *multiply = NULL;
+    rs_error *err = NULL;
+    int status = 0;
+    printf("\\001%s\\n", name);
+    fflush(stdout);
+    if (rs_client_open(url, NULL, &client, &err) == RS_OK &&
+        rs_client_command(client, 1, flush, NULL, NULL, NULL, &err) == RS_OK &&
+        rs_client_command(client, 3, set, NULL, NULL, NULL, &err) == RS_OK &&
+        rs_script_register(client, lua, strlen(lua), NULL, &multiply, &err) == RS_OK) {{
+        if (body) body(client, multiply, &err);
+        else status = program(2, argv);
+    }}
+    if (err) status = 1, fprintf(stderr, "%s: %s\\n", name, rs_error_message(err));
+    rs_error_free(err);
+    rs_script_free(multiply);
+    rs_client_free(client);
+    fflush(stdout);
+    return status;
+}}
+int main(int argc, char **argv) {{
+    (void)argc;
+    return {calls};
+}}
+"""
+
+
+def c(all_blocks):
+    folder = WORK / "c"
+    flags = ["cc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-g"]
+    objects, declared, calls = [], [], []
+
+    def compiled(name, text):
+        source = write(folder / f"{name}.c", text)
+        run(*flags, "-I", ROOT / "include", "-c", source, "-o", source.with_suffix(".o"))
+        objects.append(source.with_suffix(".o"))
+
+    for page in sorted({block.page for block in all_blocks}):
+        text, names = ["#include <rs_script.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"], []
+        of_page = [block for block in all_blocks if block.page == page]
+        for block in of_page:
+            if block.is_program:
+                compiled(block.name, f"#define main {block.name}\nint {block.name}();\n".replace("();", "(int, char **);")
+                         * ("argc" in block.code) + f"#define main {block.name}\n" * ("argc" not in block.code)
+                         + where(block) + block.code)
+                parameters = "int, char **" if "argc" in block.code else "void"
+                declared.append(f"int {block.name}({parameters});")
+                if parameters == "void":
+                    declared.append(f"static int call_{block.name}(int argc, char **argv) {{ (void)argc, (void)argv; "
+                                    f"return {block.name}(); }}")
+                    calls.append((block, f"NULL, call_{block.name}"))
+                else:
+                    calls.append((block, f"NULL, {block.name}"))
+            elif block.is_declaration:
+                text.append(where(block) + block.code)
+            else:
+                text.append(C_BODY.format(name=block.name, line=where(block), code=block.code))
+                names.append(block.name)
+                declared.append(f"extern void (*const run_{block.name})(rs_client *, rs_script *, rs_error **);")
+                calls.append((block, f"run_{block.name}, NULL"))
+        text += [f"extern void (*const run_{name})(rs_client *, rs_script *, rs_error **);\n"
+                 f"void (*const run_{name})(rs_client *, rs_script *, rs_error **) = {name};\n" for name in names]
+        compiled("page_" + re.sub(r"\W", "_", page), "".join(text))
+    wanted = [f'run("{block.name}", argv[1], {how})' for block, how in calls if block.runs]
+    compiled("driver", C_DRIVER.format(lua=LUA, declared="\n".join(declared), calls=" || ".join(wanted) or "0"))
+    run("cc", *objects, "-L", BUILT, "-lrs_script", f"-Wl,-rpath,{BUILT}", "-o", folder / "examples")
+    return [folder / "examples"], {}
+
+
+CPP_HEAD = """#include <chrono>
+#include <future>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <ranges>
+#include <string>
+#include <tuple>
+#include <vector>
+#include <rs_script.hpp>
+#include <rs_script_async.hpp>
+using namespace std::chrono_literals;
+"""
+CPP_RUN = """
+static void run(const char *name, const char *url, void (*body)(rs::Client &, rs::Script &), int (*program)(int, char **)) {
+    std::cout << '\\1' << name << std::endl;
+    rs::Client client(url);
+    client.command({"FLUSHALL"});
+    client.command({"SET", "foo", 2});
+    rs::Script multiply(client, "LUA");
+    char *argv[] = {const_cast<char *>("example"), const_cast<char *>(url), nullptr};
+    if (body) body(client, multiply);
+    else if (program(2, argv) != 0) throw std::runtime_error(name);
+    std::cout.flush();
+}
+int main(int, char **argv) try {
+    (void)run;
+    CALLS
+} catch (const std::exception &error) {
+    std::cerr << error.what() << std::endl;
+    return 1;
+}
+"""
+
+
+def cpp(all_blocks):
+    folder = WORK / "cpp"
+    flags = ["c++", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror", "-O0"]
+    flags += ["-I", ROOT / "include", "-I", ROOT / "bindings/c"]
+    objects, calls, bodies, declared = [], [], [], []
+    headers = set()
+    for block in all_blocks:
+        if block.is_program:
+            parameters = "int, char **" if "argc" in block.code else ""
+            source = write(folder / f"{block.name}.cpp",
+                           f"int {block.name}({parameters});\n#define main {block.name}\n{where(block)}{block.code}")
+            # A function that is not main has to return in the end.
+            run(*flags, "-Wno-return-type", "-std=c++17", "-c", source, "-o", source.with_suffix(".o"))
+            objects.append(source.with_suffix(".o"))
+            declared.append(f"int {block.name}({parameters});")
+            call = f"[](int, char **) {{ return {block.name}(); }}" if not parameters else block.name
+            calls.append((block, f"nullptr, {call}"))
+            continue
+        headers.update(re.findall(r"^#include .*", block.code, re.M))
+        code = re.sub(r"^#include .*", "", block.code, flags=re.M)
+        namespace = "page_" + re.sub(r"\W", "_", block.page)
+        if block.is_declaration:
+            bodies.append(f"namespace {namespace} {{\n{where(block)}{code}}}\n")
+        else:
+            bodies.append(f"namespace {namespace} {{\nstatic void {block.name}(rs::Client &client, rs::Script &multiply) {{\n"
+                          f"(void)client, (void)multiply;\n{{\n{where(block)}{code}}}\n}}\n}}\n")
+            calls.append((block, f"{namespace}::{block.name}, nullptr"))
+            if not block.runs:
+                bodies.append(f"[[maybe_unused]] static auto *const unused_{block.name} = {namespace}::{block.name};\n")
+    wanted = "\n    ".join(f'run("{block.name}", argv[1], {how});' for block, how in calls if block.runs)
+    text = CPP_HEAD + "\n".join(sorted(headers)) + "\n" + "\n".join(declared) + "\n" + "".join(bodies)
+    source = write(folder / "examples.cpp", text + CPP_RUN.replace("LUA", LUA).replace("CALLS", wanted))
+    run(*flags, "-std=c++20", "-c", source, "-o", source.with_suffix(".o"))
+    objects.append(source.with_suffix(".o"))
+    run("c++", *objects, "-L", BUILT, "-lrs_script", f"-Wl,-rpath,{BUILT}", "-lpthread", "-o", folder / "examples")
+    return [folder / "examples"], {}
+
+
+RUST_HEAD = """#![allow(dead_code, unused_imports)]
+type Any = Result<(), Box<dyn std::error::Error>>;
+include!("ROOT/tests/support/doctest.rs");
+fn run(name: &str, url: &str, body: impl FnOnce(&rs_script::Client, &rs_script::Script) -> Any) {
+    println!("\\u{1}{name}");
+    let client = rs_script::Client::open(url, &rs_script::Options::default()).expect("a client");
+    client.command("FLUSHALL").expect("FLUSHALL");
+    client.command(("SET", "foo", 2)).expect("SET");
+    let multiply = rs_script::Script::new("LUA");
+    if let Err(error) = body(&client, &multiply) {
+        panic!("{name}: {error}");
+    }
+}
+"""
+
+
+def rust(all_blocks):
+    text, calls = [RUST_HEAD.replace("ROOT", str(ROOT)).replace("LUA", LUA)], []
+    for block in all_blocks:
+        text.append(f"// {block.page}:{block.line}\n")
+        if block.is_program:
+            code = re.sub(r"^fn main\(\)", "pub fn main()", block.code, flags=re.M)
+            text.append(f"mod {block.name} {{\n{code}}}\n")
+            calls.append((block, f"|_, _| Ok({block.name}::main()?)"))
+        else:
+            parameters = "client: &rs_script::Client, multiply: &rs_script::Script"
+            is_async = ".await" in block.code
+            text.append(f"{'async ' * is_async}fn {block.name}({parameters}) -> Any {{\nuse rs_script::*;\n"
+                        f"let _ = (client, multiply);\n{block.code}Ok(())\n}}\n")
+            calls.append((block, f"|c, m| block_on({block.name}(c, m))" if is_async else block.name))
+    wanted = "".join(f'    run("{block.name}", &url, {how});\n' for block, how in calls if block.runs)
+    text.append(f"fn main() {{\n    let url = std::env::args().nth(1).expect(\"a URL\");\n{wanted}}}\n")
+    source = write(WORK / "rust/examples.rs", "".join(text))
+    run("rustc", "--edition", "2024", "-D", "warnings", "--extern", f"rs_script={BUILT}/librs_script.rlib",
+        "-L", f"dependency={BUILT}/deps", source, "-o", WORK / "rust/examples")
+    return [WORK / "rust/examples"], {}
+
+
+GO_PACKAGES = {
+    "context": "context", "errors": "errors", "fmt": "fmt", "log": "log", "os": "os", "slog": "log/slog", "sync": "sync",
+    "time": "time", "rsscript": "github.com/rs-script/rs_script/bindings/go",
+    "rsotel": "github.com/rs-script/rs_script/bindings/go/rsotel",
+    "rstest": "github.com/rs-script/rs_script/bindings/go/rstest", "testing": "testing",
+}
+GO_MAIN = """package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+
+	rsscript "github.com/rs-script/rs_script/bindings/go"
+)
+
+func run(name string, body func(context.Context, *rsscript.Client, *rsscript.Script) error) {
+	fmt.Printf("\\001%s\\n", name)
+	ctx := context.Background()
+	client, err := rsscript.Open(ctx, os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	err = rsscript.FirstErr([]rsscript.Result{client.Do(ctx, "FLUSHALL"), client.Do(ctx, "SET", "foo", 2)})
+	if err == nil {
+		err = body(ctx, client, client.Script("LUA"))
+	}
+	if err != nil {
+		log.Fatal(name, ": ", err)
+	}
+}
+
+func main() {
+"""
+
+
+def go(all_blocks):
+    folder = WORK / "go"
+    shutil.rmtree(folder, ignore_errors=True)
+    calls = []
+
+    def file(name, code):
+        used = [path for word, path in GO_PACKAGES.items() if re.search(rf"\b{word}\.[A-Z]", code)]
+        imports = "".join(f'\t{"rsscript " if path.endswith("bindings/go") else ""}"{path}"\n' for path in used)
+        write(folder / f"{name}.go", f"package main\n\nimport (\n{imports})\n\n{code}")
+
+    for block in all_blocks:
+        line = f"//line {ROOT / block.page}:{block.line}\n"
+        if block.is_program:
+            code = re.sub(r"^func main\(\)", f"func {block.name}()", block.code, flags=re.M)
+            write(folder / f"{block.name}.go", line + code)
+            calls.append((block, f"func(context.Context, *rsscript.Client, *rsscript.Script) error {{ {block.name}(); return nil }}"))
+        elif block.is_declaration:
+            file(block.name + ("_test" if "*testing.T" in block.code else ""), line + block.code)
+        else:
+            file(block.name, f"func {block.name}(ctx context.Context, client *rsscript.Client, multiply *rsscript.Script) error {{\n"
+                 f"{line}{block.code}\treturn nil\n}}\n")
+            calls.append((block, block.name))
+    wanted = "".join(f'\trun("{block.name}", {how})\n' for block, how in calls if block.runs)
+    write(folder / "main.go", GO_MAIN.replace("LUA", LUA) + wanted + "}\n")
+    module = (ROOT / "bindings/go/rsotel/go.mod").read_text()
+    module = re.sub(r"^module .*", "module examples", module, flags=re.M)
+    module = re.sub(r"^replace .*\n", "", module, flags=re.M)
+    own = "github.com/rs-script/rs_script/bindings/go"
+    module += f"\nrequire {own}/rsotel v0.0.0\nreplace {own} => {ROOT}/bindings/go\nreplace {own}/rsotel => {ROOT}/bindings/go/rsotel\n"
+    write(folder / "go.mod", module)
+    shutil.copy(ROOT / "bindings/go/rsotel/go.sum", folder)
+    options = {"cwd": folder, "env": os.environ | {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"}}
+    run("go", "vet", "-tags", "rs_script_repository", ".", **options)
+    run("go", "build", "-tags", "rs_script_repository", "-o", "examples", ".", **options)
+    return [folder / "examples"], {}
+
+
+JS_RUN = """import { connect } from "rs_script";
+const blocks = BLOCKS;
+for (const [name, isProgram] of blocks) {
+  console.log(`\\u0001${name}`);
+  const client = await connect(process.argv[2]);
+  await client.command("FLUSHALL");
+  await client.command("SET", "foo", 2);
+  const module = await import(`./${name}.mjs`);
+  if (!isProgram) await module.default(client, client.script("LUA"));
+  await client.close();
+}
+"""
+
+
+def js(all_blocks):
+    folder = WORK / "js"
+    shutil.rmtree(folder, ignore_errors=True)
+    wanted = []
+    for block in all_blocks:
+        code = block.code
+        if not block.is_program:
+            imports = "".join(re.findall(r"^import .*\n", code, re.M))
+            code = re.sub(r"^import .*\n", "", code, flags=re.M)
+            code = f"{imports}export default async function (client, multiply) {{\n{code}}}\n"
+        source = write(folder / f"{block.name}.mjs", code)
+        run("node", "--check", source)
+        if block.runs:
+            wanted.append(f'["{block.name}", {"true" if block.is_program else "false"}]')
+    write(folder / "run.mjs", JS_RUN.replace("BLOCKS", "[" + ", ".join(wanted) + "]").replace("LUA", LUA))
+    (folder / "node_modules").mkdir()
+    (folder / "node_modules/rs_script").symlink_to(ROOT / "bindings/node")
+    if not (ROOT / "bindings/node/node_modules").exists():
+        environment = os.environ | {"CXXFLAGS": "-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"}
+        run("npm", "ci", "--no-audit", "--no-fund", cwd=ROOT / "bindings/node", env=environment)
+    environment = {"RS_SCRIPT_LIBRARY": str(next(path for path in BUILT.glob("librs_script.*") if path.suffix in (".so", ".dylib")))}
+    return ["node", "--preserve-symlinks", folder / "run.mjs"], environment
+
+
+class Server:
+    """A server on a Unix socket in a folder of its own."""
+
+    def __enter__(self):
+        self.folder = tempfile.mkdtemp(prefix="rs_script-docs-")
+        socket = f"{self.folder}/socket"
+        with open(f"{self.folder}/log", "w") as log:
+            command = ["redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", self.folder]
+            self.process = subprocess.Popen(command, stdout=log)
+        deadline = time.monotonic() + 120
+        while not Path(socket).exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                sys.exit("the server for the examples does not start")
+            time.sleep(0.01)
+        return f"unix://{socket}"
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder)
+
+
+def main(languages):
+    failed = 0
+    every = blocks()
+    with Server() as url:
+        for language in languages:
+            start = time.monotonic()
+            chosen = [block for block in every if block.language == language]
+            for block in chosen:
+                block.code = block.code.replace(URL, url)
+            command, environment = globals()[language](chosen)
+            command = [str(word) for word in [*command, url]]
+            try:
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment, timeout=300)
+            except subprocess.TimeoutExpired:
+                sys.exit(f"the examples in {language} hang")
+            printed = {}
+            for part in done.stdout.split("\1")[1:]:
+                name, _, text = part.partition("\n")
+                printed[name] = text.splitlines()
+            for block in chosen:
+                if block.is_declaration or not block.runs:
+                    continue
+                said = printed.get(block.name)
+                if said != block.prints:
+                    failed += 1
+                    print(f"{block.page}:{block.line}: {block.language} printed {said}, not {block.prints}", file=sys.stderr)
+            if done.returncode != 0:
+                failed += 1
+                print(f"the examples in {language} ended with {done.returncode}", file=sys.stderr)
+            ran = sum(block.runs for block in chosen)
+            print(f"{language}: {len(chosen)} examples, {len(chosen) - ran} of them compiled only, "
+                  f"{time.monotonic() - start:.0f} s")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    asked = sys.argv[1:] or list(LANGUAGES)
+    if unknown := set(asked) - set(LANGUAGES):
+        sys.exit(f"unknown: {', '.join(unknown)}; there are {', '.join(LANGUAGES)}")
+    main(asked)
