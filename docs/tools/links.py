@@ -53,7 +53,8 @@ def check(root):
             continue
         text = path.read_text()
         for number, line in enumerate(text.splitlines(), 1):
-            if len(line) > WIDTH:
+            # The reference has the header's structures as they are.
+            if len(line) > WIDTH and not name.startswith("docs/reference/"):
                 failed.append(f"{name}:{number}: {len(line)} columns; {WIDTH} are the limit")
         # A link may go over the end of a line.
         lines = dict(prose(text))
