@@ -26,6 +26,10 @@ WORK = ROOT / "build/docs-examples"
 BUILT = ROOT / "target/release"
 URL = "redis://127.0.0.1:6379"
 LUA = "return redis.call('GET', KEYS[1]) * ARGV[1]"
+# What a program with the static library is linked with.
+LINKED = [BUILT / "librs_script.a"]
+LINKED += ["-framework", "Security", "-framework", "CoreFoundation", "-liconv"] * (sys.platform == "darwin")
+LINKED += ["-lpthread", "-ldl", "-lm"] * (sys.platform != "darwin")
 LANGUAGES = ("c", "cpp", "rust", "go", "js")
 # Fences whose blocks are no programs.
 OTHERS = ("sh", "text", "cmake", "lua", "ts", "python", "")
@@ -98,7 +102,7 @@ def where(block):
     return f'#line {block.line} "{ROOT / block.page}"\n'
 
 
-# C: a file for each page, one for each program, and one that calls them all.
+# C: a file for each page, and one that calls what is in them. Each program is one of its own, exactly as it is printed.
 C_BODY = """static void {name}(rs_client *client, rs_script *multiply, rs_error **out) {{
     rs_error *err = NULL;
     (void)client, (void)multiply;
@@ -111,10 +115,8 @@ C_DRIVER = """#include <rs_script.h>
 #include <stdio.h>
 #include <string.h>
 {declared}
-static int run(const char *name, const char *url, void (*body)(rs_client *, rs_script *, rs_error **),
-               int (*program)(int, char **)) {{
+static int run(const char *name, const char *url, void (*body)(rs_client *, rs_script *, rs_error **)) {{
     const char *flush[] = {{"FLUSHALL"}}, *set[] = {{"SET", "foo", "2"}}, *lua = "{lua}";
-    char *argv[] = {{"example", (char *)url, NULL}};
     rs_client *client = NULL;
     rs_script *multiply = NULL;
     rs_error *err = NULL;
@@ -124,10 +126,8 @@ static int run(const char *name, const char *url, void (*body)(rs_client *, rs_s
     if (rs_client_open(url, NULL, &client, &err) == RS_OK &&
         rs_client_command(client, 1, flush, NULL, NULL, NULL, &err) == RS_OK &&
         rs_client_command(client, 3, set, NULL, NULL, NULL, &err) == RS_OK &&
-        rs_script_register(client, lua, strlen(lua), NULL, &multiply, &err) == RS_OK) {{
-        if (body) body(client, multiply, &err);
-        else status = program(2, argv);
-    }}
+        rs_script_register(client, lua, strlen(lua), NULL, &multiply, &err) == RS_OK)
+        body(client, multiply, &err);
     if (err) status = 1, fprintf(stderr, "%s: %s\\n", name, rs_error_message(err));
     rs_error_free(err);
     rs_script_free(multiply);
@@ -145,43 +145,32 @@ int main(int argc, char **argv) {{
 def c(all_blocks):
     folder = WORK / "c"
     flags = ["cc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-g"]
-    objects, declared, calls = [], [], []
+    objects, declared, calls, programs = [], [], [], {}
 
-    def compiled(name, text, *more):
+    def compiled(name, text):
         source = write(folder / f"{name}.c", text)
-        run(*flags, *more, "-I", ROOT / "include", "-c", source, "-o", source.with_suffix(".o"))
-        objects.append(source.with_suffix(".o"))
+        run(*flags, "-I", ROOT / "include", "-c", source, "-o", source.with_suffix(".o"))
+        return source.with_suffix(".o")
 
     for page in sorted({block.page for block in all_blocks}):
-        text, names = ["#include <rs_script.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"], []
-        of_page = [block for block in all_blocks if block.page == page]
-        for block in of_page:
+        text = ["#include <rs_script.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"]
+        for block in [block for block in all_blocks if block.page == page]:
             if block.is_program:
-                head = f"#define main {block.name}\nint {block.name}({'int, char **' if 'argc' in block.code else 'void'});\n"
-                # A function that is not main has to return in the end.
-                compiled(block.name, head + where(block) + block.code, "-Wno-return-type")
-                parameters = "int, char **" if "argc" in block.code else "void"
-                declared.append(f"int {block.name}({parameters});")
-                if parameters == "void":
-                    declared.append(f"static int call_{block.name}(int argc, char **argv) {{ (void)argc, (void)argv; "
-                                    f"return {block.name}(); }}")
-                    calls.append((block, f"NULL, call_{block.name}"))
-                else:
-                    calls.append((block, f"NULL, {block.name}"))
+                programs[block.name] = folder / block.name
+                run("cc", compiled(block.name, where(block) + block.code), *LINKED, "-o", programs[block.name])
             elif block.is_declaration:
                 text.append(where(block) + block.code)
             else:
+                pointer = f"void (*const run_{block.name})(rs_client *, rs_script *, rs_error **)"
                 text.append(C_BODY.format(name=block.name, line=where(block), code=block.code))
-                names.append(block.name)
-                declared.append(f"extern void (*const run_{block.name})(rs_client *, rs_script *, rs_error **);")
-                calls.append((block, f"run_{block.name}, NULL"))
-        text += [f"extern void (*const run_{name})(rs_client *, rs_script *, rs_error **);\n"
-                 f"void (*const run_{name})(rs_client *, rs_script *, rs_error **) = {name};\n" for name in names]
-        compiled("page_" + re.sub(r"\W", "_", page), "".join(text))
-    wanted = [f'run("{block.name}", argv[1], {how})' for block, how in calls if block.runs]
-    compiled("driver", C_DRIVER.format(lua=LUA, declared="\n".join(declared), calls=" || ".join(wanted) or "0"))
-    run("cc", *objects, "-L", BUILT, "-lrs_script", f"-Wl,-rpath,{BUILT}", "-o", folder / "examples")
-    return [folder / "examples"], {}
+                text.append(f"extern {pointer};\n{pointer} = {block.name};\n")
+                declared.append(f"extern {pointer};")
+                calls.append(block)
+        objects.append(compiled("page_" + re.sub(r"\W", "_", page), "".join(text)))
+    wanted = [f'run("{block.name}", argv[1], run_{block.name})' for block in calls if block.runs]
+    driver = C_DRIVER.format(lua=LUA, declared="\n".join(declared), calls=" || ".join(wanted) or "0")
+    run("cc", *objects, compiled("driver", driver), *LINKED, "-o", folder / "examples")
+    return [folder / "examples"], {}, programs
 
 
 CPP_HEAD = """#include <chrono>
@@ -198,15 +187,13 @@ CPP_HEAD = """#include <chrono>
 using namespace std::chrono_literals;
 """
 CPP_RUN = """
-static void run(const char *name, const char *url, void (*body)(rs::Client &, rs::Script &), int (*program)(int, char **)) {
+static void run(const char *name, const char *url, void (*body)(rs::Client &, rs::Script &)) {
     std::cout << '\\1' << name << std::endl;
     rs::Client client(url);
     client.command({"FLUSHALL"});
     client.command({"SET", "foo", 2});
     rs::Script multiply(client, "LUA");
-    char *argv[] = {const_cast<char *>("example"), const_cast<char *>(url), nullptr};
-    if (body) body(client, multiply);
-    else if (program(2, argv) != 0) throw std::runtime_error(name);
+    body(client, multiply);
     std::cout.flush();
 }
 int main(int, char **argv) try {
@@ -223,19 +210,12 @@ def cpp(all_blocks):
     folder = WORK / "cpp"
     flags = ["c++", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror", "-O0"]
     flags += ["-I", ROOT / "include", "-I", ROOT / "bindings/c"]
-    objects, calls, bodies, declared = [], [], [], []
-    headers = set()
+    calls, bodies, headers, programs = [], [], set(), {}
     for block in all_blocks:
         if block.is_program:
-            parameters = "int, char **" if "argc" in block.code else ""
-            source = write(folder / f"{block.name}.cpp",
-                           f"int {block.name}({parameters});\n#define main {block.name}\n{where(block)}{block.code}")
-            # A function that is not main has to return in the end.
-            run(*flags, "-Wno-return-type", "-std=c++17", "-c", source, "-o", source.with_suffix(".o"))
-            objects.append(source.with_suffix(".o"))
-            declared.append(f"int {block.name}({parameters});")
-            call = f"[](int, char **) {{ return {block.name}(); }}" if not parameters else block.name
-            calls.append((block, f"nullptr, {call}"))
+            source = write(folder / f"{block.name}.cpp", where(block) + block.code)
+            programs[block.name] = folder / block.name
+            run(*flags, "-std=c++17", source, *LINKED, "-o", programs[block.name])
             continue
         headers.update(re.findall(r"^#include .*", block.code, re.M))
         code = re.sub(r"^#include .*", "", block.code, flags=re.M)
@@ -245,16 +225,14 @@ def cpp(all_blocks):
         else:
             bodies.append(f"namespace {namespace} {{\nstatic void {block.name}(rs::Client &client, rs::Script &multiply) {{\n"
                           f"(void)client, (void)multiply;\n{{\n{where(block)}{code}}}\n}}\n}}\n")
-            calls.append((block, f"{namespace}::{block.name}, nullptr"))
+            calls.append((block, f"{namespace}::{block.name}"))
             if not block.runs:
                 bodies.append(f"[[maybe_unused]] static auto *const unused_{block.name} = {namespace}::{block.name};\n")
     wanted = "\n    ".join(f'run("{block.name}", argv[1], {how});' for block, how in calls if block.runs)
-    text = CPP_HEAD + "\n".join(sorted(headers)) + "\n" + "\n".join(declared) + "\n" + "".join(bodies)
+    text = CPP_HEAD + "\n".join(sorted(headers)) + "\n" + "".join(bodies)
     source = write(folder / "examples.cpp", text + CPP_RUN.replace("LUA", LUA).replace("CALLS", wanted))
-    run(*flags, "-std=c++20", "-c", source, "-o", source.with_suffix(".o"))
-    objects.append(source.with_suffix(".o"))
-    run("c++", *objects, "-L", BUILT, "-lrs_script", f"-Wl,-rpath,{BUILT}", "-lpthread", "-o", folder / "examples")
-    return [folder / "examples"], {}
+    run(*flags, "-std=c++20", source, *LINKED, "-o", folder / "examples")
+    return [folder / "examples"], {}, programs
 
 
 RUST_HEAD = """#![allow(dead_code, unused_imports)]
@@ -292,7 +270,7 @@ def rust(all_blocks):
     source = write(WORK / "rust/examples.rs", "".join(text))
     run("rustc", "--edition", "2024", "-D", "warnings", "--extern", f"rs_script={BUILT}/librs_script.rlib",
         "-L", f"dependency={BUILT}/deps", source, "-o", WORK / "rust/examples")
-    return [WORK / "rust/examples"], {}
+    return [WORK / "rust/examples"], {}, {}
 
 
 GO_PACKAGES = {
@@ -367,7 +345,7 @@ def go(all_blocks):
     options = {"cwd": folder, "env": os.environ | {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"}}
     run("go", "vet", "-tags", "rs_script_repository", ".", **options)
     run("go", "build", "-tags", "rs_script_repository", "-o", "examples", ".", **options)
-    return [folder / "examples"], {}
+    return [folder / "examples"], {}, {}
 
 
 JS_RUN = """import { connect } from "rs_script";
@@ -405,7 +383,7 @@ def js(all_blocks):
         environment = os.environ | {"CXXFLAGS": "-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"}
         run("npm", "ci", "--no-audit", "--no-fund", cwd=ROOT / "bindings/node", env=environment)
     environment = {"RS_SCRIPT_LIBRARY": str(next(path for path in BUILT.glob("librs_script.*") if path.suffix in (".so", ".dylib")))}
-    return ["node", "--preserve-symlinks", folder / "run.mjs"], environment
+    return ["node", "--preserve-symlinks", folder / "run.mjs"], environment, {}
 
 
 class Server:
@@ -439,16 +417,25 @@ def main(languages):
             chosen = [block for block in every if block.language == language]
             for block in chosen:
                 block.code = block.code.replace(URL, url)
-            command, environment = globals()[language](chosen)
-            command = [str(word) for word in [*command, url]]
-            try:
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment, timeout=300)
-            except subprocess.TimeoutExpired:
-                sys.exit(f"the examples in {language} hang")
+            command, environment, programs = globals()[language](chosen)
             printed = {}
-            for part in done.stdout.split("\1")[1:]:
-                name, _, text = part.partition("\n")
-                printed[name] = text.splitlines()
+
+            def ended(command):
+                words = [str(word) for word in [*command, url]]
+                try:
+                    return subprocess.run(words, stdout=subprocess.PIPE, text=True, env=os.environ | environment,
+                                          timeout=300)
+                except subprocess.TimeoutExpired:
+                    sys.exit(f"the examples in {language} hang")
+
+            runs = [(name, ended([program])) for name, program in programs.items()] + [(None, ended(command))]
+            for name, done in runs:
+                for part in ([f"{name}\n{done.stdout}"] if name else done.stdout.split("\1")[1:]):
+                    block, _, text = part.partition("\n")
+                    printed[block] = text.splitlines()
+                if done.returncode != 0:
+                    failed += 1
+                    print(f"the examples in {language} ended with {done.returncode}", file=sys.stderr)
             for block in chosen:
                 if block.is_declaration or not block.runs:
                     continue
@@ -456,9 +443,6 @@ def main(languages):
                 if said != block.prints:
                     failed += 1
                     print(f"{block.page}:{block.line}: {block.language} printed {said}, not {block.prints}", file=sys.stderr)
-            if done.returncode != 0:
-                failed += 1
-                print(f"the examples in {language} ended with {done.returncode}", file=sys.stderr)
             ran = sum(block.runs for block in chosen)
             print(f"{language}: {len(chosen)} examples, {len(chosen) - ran} of them compiled only, "
                   f"{time.monotonic() - start:.0f} s")
