@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Compiles and runs the examples of docs/*.md and the READMEs on a server of its own: `examples.py [LANGUAGE ...]`.
 
-Every block of C, C++, Rust, Go and JavaScript is taken. One with a `main` (in JavaScript: one that connects) is a program;
-one that begins with a declaration stands beside what follows it on its page; any other is the body of a function that
-is given `client`, `multiply` and, in Go, `ctx`. Before each the server holds foo = 2 and nothing else.
+Every block of C, C++, Rust, Go and JavaScript is taken. One with a `main` (in JavaScript: one that connects) is a
+program; one that begins with a declaration stands beside what follows it on its page; any other is the body of a
+function that is given `client`, `multiply` and, in Go, `ctx`. Before each the server holds foo = 2 and nothing else.
 
 A comment in front of a block says what else there is to know:
 
-    <!-- prints: 10 -->              what it writes to stdout; several lines are parted by ` | `. Otherwise it writes nothing
+    <!-- prints: 10 -->              what it writes to stdout, with ` | ` between lines. Otherwise it writes nothing
     <!-- compiled only: why -->      it cannot run here
     <!-- not compiled: why -->       not even that: other libraries' programs
 """
@@ -102,7 +102,7 @@ def where(block):
     return f'#line {block.line} "{ROOT / block.page}"\n'
 
 
-# C: a file for each page, and one that calls what is in them. Each program is one of its own, exactly as it is printed.
+# C: a file for each page, and one that calls what is in them. Each program is one of its own, as it is printed.
 C_BODY = """static void {name}(rs_client *client, rs_script *multiply, rs_error **out) {{
     rs_error *err = NULL;
     (void)client, (void)multiply;
@@ -223,11 +223,15 @@ def cpp(all_blocks):
         if block.is_declaration:
             bodies.append(f"namespace {namespace} {{\n{where(block)}{code}}}\n")
         else:
-            bodies.append(f"namespace {namespace} {{\nstatic void {block.name}(rs::Client &client, rs::Script &multiply) {{\n"
-                          f"(void)client, (void)multiply;\n{{\n{where(block)}{code}}}\n}}\n}}\n")
+            bodies.append(
+                f"namespace {namespace} {{\nstatic void {block.name}(rs::Client &client, rs::Script &multiply) {{\n"
+                f"(void)client, (void)multiply;\n{{\n{where(block)}{code}}}\n}}\n}}\n"
+            )
             calls.append((block, f"{namespace}::{block.name}"))
             if not block.runs:
-                bodies.append(f"[[maybe_unused]] static auto *const unused_{block.name} = {namespace}::{block.name};\n")
+                bodies.append(
+                    f"[[maybe_unused]] static auto *const unused_{block.name} = {namespace}::{block.name};\n"
+                )
     wanted = "\n    ".join(f'run("{block.name}", argv[1], {how});' for block, how in calls if block.runs)
     text = CPP_HEAD + "\n".join(sorted(headers)) + "\n" + "".join(bodies)
     source = write(folder / "examples.cpp", text + CPP_RUN.replace("LUA", LUA).replace("CALLS", wanted))
@@ -262,22 +266,44 @@ def rust(all_blocks):
         else:
             parameters = "client: &rs_script::Client, multiply: &rs_script::Script"
             is_async = ".await" in block.code
-            text.append(f"{'async ' * is_async}fn {block.name}({parameters}) -> Any {{\nuse rs_script::*;\n"
-                        f"let _ = (client, multiply);\n{block.code}Ok(())\n}}\n")
+            text.append(
+                f"{'async ' * is_async}fn {block.name}({parameters}) -> Any {{\nuse rs_script::*;\n"
+                f"let _ = (client, multiply);\n{block.code}Ok(())\n}}\n"
+            )
             calls.append((block, f"|c, m| block_on({block.name}(c, m))" if is_async else block.name))
     wanted = "".join(f'    run("{block.name}", &url, {how});\n' for block, how in calls if block.runs)
-    text.append(f"fn main() {{\n    let url = std::env::args().nth(1).expect(\"a URL\");\n{wanted}}}\n")
+    text.append(f'fn main() {{\n    let url = std::env::args().nth(1).expect("a URL");\n{wanted}}}\n')
     source = write(WORK / "rust/examples.rs", "".join(text))
-    run("rustc", "--edition", "2024", "-D", "warnings", "--extern", f"rs_script={BUILT}/librs_script.rlib",
-        "-L", f"dependency={BUILT}/deps", source, "-o", WORK / "rust/examples")
+    run(
+        "rustc",
+        "--edition",
+        "2024",
+        "-D",
+        "warnings",
+        "--extern",
+        f"rs_script={BUILT}/librs_script.rlib",
+        "-L",
+        f"dependency={BUILT}/deps",
+        source,
+        "-o",
+        WORK / "rust/examples",
+    )
     return [WORK / "rust/examples"], {}, {}
 
 
 GO_PACKAGES = {
-    "context": "context", "errors": "errors", "fmt": "fmt", "log": "log", "os": "os", "slog": "log/slog", "sync": "sync",
-    "time": "time", "rsscript": "github.com/rs-script/rs_script/bindings/go",
+    "context": "context",
+    "errors": "errors",
+    "fmt": "fmt",
+    "log": "log",
+    "os": "os",
+    "slog": "log/slog",
+    "sync": "sync",
+    "time": "time",
+    "rsscript": "github.com/rs-script/rs_script/bindings/go",
     "rsotel": "github.com/rs-script/rs_script/bindings/go/rsotel",
-    "rstest": "github.com/rs-script/rs_script/bindings/go/rstest", "testing": "testing",
+    "rstest": "github.com/rs-script/rs_script/bindings/go/rstest",
+    "testing": "testing",
 }
 GO_MAIN = """package main
 
@@ -326,12 +352,22 @@ def go(all_blocks):
         if block.is_program:
             code = re.sub(r"^func main\(\)", f"func {block.name}()", block.code, flags=re.M)
             write(folder / f"{block.name}.go", line + code)
-            calls.append((block, f"func(context.Context, *rsscript.Client, *rsscript.Script) error {{ {block.name}(); return nil }}"))
+            calls.append(
+                (
+                    block,
+                    "func(context.Context, *rsscript.Client, *rsscript.Script) error "
+                    f"{{ {block.name}(); return nil }}",
+                )
+            )
         elif block.is_declaration:
             file(block.name + ("_test" if "*testing.T" in block.code else ""), line + block.code)
         else:
-            file(block.name, f"func {block.name}(ctx context.Context, client *rsscript.Client, multiply *rsscript.Script) error {{\n"
-                 f"{line}{block.code}\treturn nil\n}}\n")
+            file(
+                block.name,
+                f"func {block.name}(ctx context.Context, client *rsscript.Client, multiply *rsscript.Script) "
+                "error {\n"
+                f"{line}{block.code}\treturn nil\n}}\n",
+            )
             calls.append((block, block.name))
     wanted = "".join(f'\trun("{block.name}", {how})\n' for block, how in calls if block.runs)
     write(folder / "main.go", GO_MAIN.replace("LUA", LUA) + wanted + "}\n")
@@ -339,7 +375,8 @@ def go(all_blocks):
     module = re.sub(r"^module .*", "module examples", module, flags=re.M)
     module = re.sub(r"^replace .*\n", "", module, flags=re.M)
     own = "github.com/rs-script/rs_script/bindings/go"
-    module += f"\nrequire {own}/rsotel v0.0.0\nreplace {own} => {ROOT}/bindings/go\nreplace {own}/rsotel => {ROOT}/bindings/go/rsotel\n"
+    module += f"\nrequire {own}/rsotel v0.0.0\nreplace {own} => {ROOT}/bindings/go\n"
+    module += f"replace {own}/rsotel => {ROOT}/bindings/go/rsotel\n"
     write(folder / "go.mod", module)
     shutil.copy(ROOT / "bindings/go/rsotel/go.sum", folder)
     options = {"cwd": folder, "env": os.environ | {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"}}
@@ -382,7 +419,11 @@ def js(all_blocks):
     if not (ROOT / "bindings/node/node_modules").exists():
         environment = os.environ | {"CXXFLAGS": "-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"}
         run("npm", "ci", "--no-audit", "--no-fund", cwd=ROOT / "bindings/node", env=environment)
-    environment = {"RS_SCRIPT_LIBRARY": str(next(path for path in BUILT.glob("librs_script.*") if path.suffix in (".so", ".dylib")))}
+    environment = {
+        "RS_SCRIPT_LIBRARY": str(
+            next(path for path in BUILT.glob("librs_script.*") if path.suffix in (".so", ".dylib"))
+        )
+    }
     return ["node", "--preserve-symlinks", folder / "run.mjs"], environment, {}
 
 
@@ -423,8 +464,9 @@ def main(languages):
             def ended(command):
                 words = [str(word) for word in [*command, url]]
                 try:
-                    return subprocess.run(words, stdout=subprocess.PIPE, text=True, env=os.environ | environment,
-                                          timeout=300)
+                    return subprocess.run(
+                        words, stdout=subprocess.PIPE, text=True, env=os.environ | environment, timeout=300
+                    )
                 except subprocess.TimeoutExpired:
                     sys.exit(f"the examples in {language} hang")
 
@@ -442,10 +484,15 @@ def main(languages):
                 said = printed.get(block.name)
                 if said != block.prints:
                     failed += 1
-                    print(f"{block.page}:{block.line}: {block.language} printed {said}, not {block.prints}", file=sys.stderr)
+                    print(
+                        f"{block.page}:{block.line}: {block.language} printed {said}, not {block.prints}",
+                        file=sys.stderr,
+                    )
             ran = sum(block.runs for block in chosen)
-            print(f"{language}: {len(chosen)} examples, {len(chosen) - ran} of them compiled only, "
-                  f"{time.monotonic() - start:.0f} s")
+            print(
+                f"{language}: {len(chosen)} examples, {len(chosen) - ran} of them compiled only, "
+                f"{time.monotonic() - start:.0f} s"
+            )
     sys.exit(1 if failed else 0)
 
 

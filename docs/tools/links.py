@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the Markdown of the repository: each link leads to a file or heading that exists, no line is above 120 columns.
+"""Checks the repository's Markdown: each link leads to a file or heading that exists, no line is above 120 columns.
 
 Sphinx checks the pages of the site; here they are as the repository shows them, with all that is not in the site.
 Links to other machines are not followed. `links.py [ROOT]`.
@@ -44,8 +44,13 @@ def anchors(text):
 
 
 def check(root):
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=root, check=True, text=True,
-                            stdout=subprocess.PIPE)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "*.md"],
+        cwd=root,
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
     failed = []
     for name in listed.stdout.split():
         path = root / name

@@ -80,7 +80,11 @@ def declarations(header):
         if define := re.match(r"#define (RS_\w+)(\(.*?\))? ?(.*)", line):
             name, parameters, value = define.groups()
             if name not in ("RS_SCRIPT_H", "RS_SCRIPT_ASSERT") and name not in [item.name for item in items]:
-                kind = "macro" if parameters or not re.fullmatch(r'-?\d+|"[\d.]+"|SIZE_MAX|UINT64_MAX', value) else "constant"
+                kind = (
+                    "macro"
+                    if parameters or not re.fullmatch(r'-?\d+|"[\d.]+"|SIZE_MAX|UINT64_MAX', value)
+                    else "constant"
+                )
                 items.append(Item(name, kind, comment, line, value))
             # Those of one paragraph share its comment.
             if at < len(lines) and lines[at].startswith("#define"):
@@ -283,8 +287,8 @@ class Reference:
             MADE,
             "# The C API",
             fill(
-                "Every function, type and constant of `rs_script.h`, in the header's own words. The guide says how they "
-                "belong together; C++, Rust, Go and Node have their own documentation (see "
+                "Every function, type and constant of `rs_script.h`, in the header's own words. The guide says how "
+                "they belong together; C++, Rust, Go and Node have their own documentation (see "
                 "[Languages](../supported.md#languages)).",
                 "",
                 "",

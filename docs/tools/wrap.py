@@ -18,8 +18,14 @@ def wrapped(paragraph):
     indent, marker = MARKER.match(paragraph[0]).groups(default="")
     text = " ".join([paragraph[0][len(indent + marker) :].strip(), *(line.strip() for line in paragraph[1:])])
     other = indent + " " * len(marker)
-    lines = textwrap.wrap(text, WIDTH, initial_indent=indent + marker, subsequent_indent=other, break_long_words=False,
-                          break_on_hyphens=False)
+    lines = textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=indent + marker,
+        subsequent_indent=other,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     for at in range(1, len(lines)):
         # A line must not begin with what Markdown takes for the beginning of something.
         if re.match(r"\s*([-+*>#]|\d+[.)])\s", lines[at]):
