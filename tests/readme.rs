@@ -32,7 +32,8 @@ const HEADER: &str = include_str!("../include/rs_script.h");
 
 /// The only code block in this language.
 fn block<'t>(page: &'t str, language: &str) -> &'t str {
-    let blocks = page.split(&format!("```{language}\n")).skip(1);
+    let fence = format!("```{language}\n");
+    let blocks = page.split(&fence).skip(1);
     let [block] = blocks.map(|rest| rest.split("```").next().unwrap_or_default()).collect::<Vec<_>>()[..]
     else {
         panic!("there is not one block of {language}")
