@@ -83,15 +83,17 @@
 // No index: see rs_error_index.
 #define RS_NO_INDEX SIZE_MAX
 
-// What an rs_call_options, or an rs_script_options, starts as: rs_call_options options = RS_CALL_OPTIONS_INIT;
+// What an rs_call_options, an rs_script_options or an rs_library_options starts as: rs_call_options options = RS_CALL_OPTIONS_INIT;
 #define RS_CALL_OPTIONS_INIT {sizeof(rs_call_options), 0, 0, 0, 0, NULL, 0, 0, 0}
 #define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0}
+#define RS_LIBRARY_OPTIONS_INIT {sizeof(rs_library_options), 0}
 
 // The same as an argument, in C: RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .timeout_ms = 100). It lives as long as
 // the block that it stands in.
 #ifndef __cplusplus
 #define RS_CALL_OPTIONS(...) (&(const rs_call_options){.size = sizeof(rs_call_options), __VA_ARGS__})
 #define RS_SCRIPT_OPTIONS(...) (&(const rs_script_options){.size = sizeof(rs_script_options), __VA_ARGS__})
+#define RS_LIBRARY_OPTIONS(...) (&(const rs_library_options){.size = sizeof(rs_library_options), __VA_ARGS__})
 #endif
 
 // Has the compiler warn where what a function returns is thrown away: a handle that nobody frees, an item that a
@@ -209,7 +211,8 @@
 // An attempt to connect has failed.
 #define RS_EVENT_CONNECT_FAILED 3
 
-// The connection to a server was lost or given up; told when another is about to be made.
+// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under way and no thread (see
+// rs_queue) does with its next call.
 #define RS_EVENT_CONNECTION_LOST 4
 
 // A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
@@ -244,6 +247,15 @@
 
 // Script administration, or what stops a busy server.
 #define RS_CALL_KIND_ADMINISTRATION 5
+
+// The library has the names that are written in it, which others may call and replace. It is loaded where it is missing, and what is there is
+// never replaced but by rs_client_library_deploy.
+//
+// Without this flag it is pinned: a digest of its source is put behind its name and behind those of its functions, so that a name means one code,
+// and any number of versions live side by side. An error that a pinned library's function returns gets ` script: rs` behind it, so that it can
+// never be taken for the server's own words. Of a named library's functions, one that returns to the letter `ERR Function not found` is not told
+// apart from a server that lacks it by that text: the server is asked, and where that shows nothing the call ends with RS_ERR_INDETERMINATE.
+#define RS_LIBRARY_NAMED 1
 
 // RESP3, and RESP2 with a server that does not know it.
 #define RS_PROTOCOL_AUTO 0
@@ -344,6 +356,9 @@
 // A flag of a packed completion: the error is followed by the replies of a pipeline that did arrive.
 #define RS_PACKED_ARRIVED 4
 
+// A flag of a packed completion: it ends with what the call has cost; see rs_options_set_call_costs.
+#define RS_PACKED_COST 8
+
 // A time without an end, for the `timeout_ms` of rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed.
 #define RS_FOREVER UINT64_MAX
 
@@ -392,6 +407,14 @@
 // The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
 // Of a single call see RS_CALL_IDEMPOTENT.
 #define RS_SCRIPT_IDEMPOTENT 1
+
+// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
+// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
+// that it is.
+//
+// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
+// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
+#define RS_SCRIPT_AS_FUNCTION 2
 
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 #define RS_STAT_CALLS 0
@@ -442,8 +465,12 @@ typedef struct rs_credentials_request rs_credentials_request;
 // Threads: one at a time.
 typedef struct rs_error rs_error;
 
-// Events that clients have had and nobody has fetched yet. Caller frees with rs_events_free.
+// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with rs_events_free.
 typedef struct rs_events rs_events;
+
+// A library of functions, immutable, usable with any client, server and thread. Caller frees with rs_library_free; its functions
+// go on without it.
+typedef struct rs_library rs_library;
 
 // Options to open clients with; they may be changed and used again afterwards. Caller frees with rs_options_free.
 //
@@ -471,7 +498,7 @@ typedef struct rs_queue rs_queue;
 // the question does not fit. Threads: any number may read one reply at once; freeing excludes reading.
 typedef struct rs_reply rs_reply;
 
-// A Lua script, immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
+// A Lua script, or a function of a library (rs_library_function), immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
 // called: calls in flight keep what they need.
 typedef struct rs_script rs_script;
 
@@ -563,6 +590,31 @@ typedef struct {
 // exception or longjmp out, or end its thread.
 typedef void (*rs_call_fn)(void *context, const rs_call_event *event);
 
+// What a library has beside its source. NULL in its place, and each field that is 0, is nothing. It starts as
+// RS_LIBRARY_OPTIONS_INIT, or as RS_LIBRARY_OPTIONS(...) where it is an argument; see rs_call_options, whose errors
+// are the same.
+typedef struct {
+    // `sizeof(rs_library_options)`.
+    uint32_t size;
+    // RS_LIBRARY_ flags.
+    uint32_t flags;
+} rs_library_options;
+
+// What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as
+// RS_SCRIPT_OPTIONS_INIT, or as RS_SCRIPT_OPTIONS(...) where it is an argument; see rs_call_options, whose errors are
+// the same.
+typedef struct {
+    // `sizeof(rs_script_options)`.
+    uint32_t size;
+    // RS_SCRIPT_ flags.
+    uint32_t flags;
+    // What the script is called in figures and events: `name_len` bytes of UTF-8 without control characters, 256 at
+    // most. rs_script_name reads it.
+    const char *name;
+    // The length of `name`.
+    size_t name_len;
+} rs_script_options;
+
 // Something that has happened to a client's connections. The library makes it, and later versions append to it: what lies beyond its `size` is not
 // there. Texts are borrowed until the callback returns.
 typedef struct {
@@ -605,21 +657,6 @@ typedef struct {
 
 // Receives a completion. What is in it is to be freed by the callback.
 typedef void (*rs_completion_fn)(void *context, const rs_completion *completion);
-
-// What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as
-// RS_SCRIPT_OPTIONS_INIT, or as RS_SCRIPT_OPTIONS(...) where it is an argument; see rs_call_options, whose errors are
-// the same.
-typedef struct {
-    // `sizeof(rs_script_options)`.
-    uint32_t size;
-    // RS_SCRIPT_ flags.
-    uint32_t flags;
-    // What the script is called in figures and events: `name_len` bytes of UTF-8 without control characters, 256 at
-    // most. rs_script_name reads it.
-    const char *name;
-    // The length of `name`.
-    size_t name_len;
-} rs_script_options;
 
 // The call succeeded.
 #define RS_OK 0
@@ -683,7 +720,7 @@ typedef struct {
 // scripts nor evaluate them. The call was not executed.
 #define RS_ERR_NOSCRIPT 401
 
-// The script does not compile on that server. It was not executed.
+// The script or the library does not compile on that server, or a library does not load there for another fault of its own. It was not executed.
 #define RS_ERR_COMPILE 402
 
 // The server was still loading its data set when the deadline came. The call was not executed.
@@ -700,6 +737,10 @@ typedef struct {
 
 // Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not executed.
 #define RS_ERR_NOT_SERVED 407
+
+// The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the
+// server has no memory for it, or in a pipeline it would come out of order. The call was not executed.
+#define RS_ERR_NO_FUNCTION 409
 
 // A defect of this library. Whether the call was executed is not known.
 #define RS_ERR_INTERNAL 500
@@ -1002,7 +1043,7 @@ const char *rs_reason_name(int32_t reason);
 // Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs there and wake `queue`, as
 // rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take after each poll.
 //
-// `capacity`: above 0; of more events the oldest are dropped. `queue`: not NULL; it may be freed before. `*events`: caller frees with
+// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
 // rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_new(size_t capacity,
                         const rs_queue *queue,
@@ -1031,7 +1072,25 @@ rs_status rs_events_take(rs_events *events,
                          size_t *dropped,
                          rs_error **err);
 
-// Frees a place for events and those in it. Clients that put theirs there go on, and tell nobody.
+// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after each poll as with events, takes the requests out. As
+// rs_options_set_credentials in all else; either takes the other's place. As long as a request has no answer another may come for the same server,
+// from a further connection or a further attempt.
+//
+// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more. `err` may be NULL. Errors:
+// RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
+rs_status rs_options_set_credentials_events(rs_options *options,
+                                            const rs_events *events,
+                                            rs_error **err);
+
+// Takes a request for credentials out, in the order in which they came.
+//
+// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is none, and on failure. `err` may be
+// NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+rs_status rs_events_take_credentials(rs_events *events,
+                                     rs_credentials_request **request,
+                                     rs_error **err);
+
+// Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go on, tell nobody, and get no credentials.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses it; clients do not count.
 void rs_events_free(rs_events *events);
@@ -1047,6 +1106,13 @@ rs_status rs_options_set_call_hook(rs_options *options,
                                    void *context,
                                    rs_free_fn context_free,
                                    rs_error **err);
+
+// True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for bindings, whose languages cannot be
+// called back on the thread that completes a call. Calls that never began (what is wrong with one of a batch) have none. Default: false, which
+// costs nothing.
+rs_status rs_options_set_call_costs(rs_options *options,
+                                    bool tell,
+                                    rs_error **err);
 
 // Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes 21 KiB once it is called.
 // Default: 0.
@@ -1070,6 +1136,139 @@ rs_status rs_client_script_stats(const rs_client *client,
                                  rs_reply **reply,
                                  rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(reply);
+
+// Makes a library of exactly these bytes. No input or output takes place; whether it compiles shows at the first call of a function of it.
+//
+// `client`: the one that calls use which name none; may be NULL; it is not kept open by the library. `source`: `len`
+// bytes, the first line `#!lua name=...`; copied. `options`: may be NULL; copied. `*library`: caller frees with
+// rs_library_free; NULL on failure; `library` not NULL. `err` may be NULL.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT, for a source without such a first line too. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/develop/programmability/functions-intro/>
+RS_NODISCARD
+rs_status rs_library_register(rs_client *client,
+                              const char *source,
+                              size_t len,
+                              const rs_library_options *options,
+                              rs_library **library,
+                              rs_error **err)
+    RS_NOT_NULL(library);
+
+// Gives a function of a library, to be called as a script: rs_script_call and all else that takes one sends it as FCALL, or FCALL_RO. The
+// library is loaded in front of the first call on a connection, in the same write, and again where a server has lost it.
+//
+// `name`: as it is registered in the library's source, `name_len` letters, digits and underscores, 256 at most; copied. `options`: NULL, or those
+// of a script without RS_SCRIPT_AS_FUNCTION; copied. `*script`: caller frees with rs_script_free; NULL on failure; `script` not NULL. Its rs_script_sha
+// is of the library's code and the function's name, and known to no server. `err` may be NULL.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT. Calls end with RS_ERR_NO_FUNCTION where the library does not register the function or may not be loaded, with
+// RS_ERR_COMPILE where it does not load, with RS_ERR_NOT_SUPPORTED where the server has no functions; none of these was executed. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/fcall/>
+RS_NODISCARD
+rs_status rs_library_function(const rs_library *library,
+                              const char *name,
+                              size_t name_len,
+                              const rs_script_options *options,
+                              rs_script **script,
+                              rs_error **err)
+    RS_NOT_NULL(library) RS_NOT_NULL(script);
+
+// The library's name as the server knows it, ending in a NUL: of a pinned one with the digest behind it.
+//
+// Returns: borrowed until rs_library_free. NULL: an empty string. Errors: none. Threads: any.
+const char *rs_library_name(const rs_library *library);
+
+// Frees a library. Its functions and their calls in flight go on undisturbed.
+//
+// NULL: does nothing. Errors: none. Threads: not while another thread enters a function with this handle.
+void rs_library_free(rs_library *library);
+
+// Loads a library into the server; in a cluster, into every primary. There is no need to: a call does it by itself. What is there of that name
+// stays as it is.
+//
+// `*done`: a map from each primary's `host:port`, or the path of its socket, to the string `loaded`, or `there` where a library of that name was there
+// already, or the error by which it has not got it, which rs_reply_error tells more of. Where none has, that is the function's error. Caller frees with rs_reply_free; NULL on
+// failure; `done` may be NULL. `err` may be NULL.
+//
+// Errors: RS_ERR_COMPILE for a library that does not compile, registers nothing, or registers a function that another library has registered; or any of
+// RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/function-load/>
+rs_status rs_client_library_load(rs_client *client,
+                                 const rs_library *library,
+                                 rs_reply **done,
+                                 rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(library);
+
+// Compares a library with the one of its name on the server; in a cluster, on every primary. It changes nothing.
+//
+// `*found`: a map from each primary's `host:port`, or the path of its socket, to the string `same`, `different` or `absent`, or the error by which that is not
+// known. Where it is known of none, that is the function's error. Caller frees with rs_reply_free; NULL on failure; `found` may be NULL. `err` may be NULL.
+//
+// Errors: any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/function-list/>
+rs_status rs_client_library_check(rs_client *client,
+                                  const rs_library *library,
+                                  rs_reply **found,
+                                  rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(library);
+
+// Puts a library in the place of the one of its name, on the server; in a cluster, on every primary, one by one. This is the one place where a library
+// is replaced: a function that the new one lacks is from then on an error for all who call it. A pinned library replaces nothing.
+//
+// `*done`: a map from each primary's `host:port`, or the path of its socket, to what it has, looked at behind the load: the string `same`, or `different` or `absent` if
+// somebody else was at it; or to the error by which it has kept what it had. Where none has taken it, that is the function's error. Caller frees
+// with rs_reply_free; NULL on failure; `done` may be NULL. `err` may be NULL.
+//
+// Errors: as with rs_client_library_load. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/function-load/>
+rs_status rs_client_library_deploy(rs_client *client,
+                                   const rs_library *library,
+                                   rs_reply **done,
+                                   rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(library);
+
+// Tells which libraries the server has, whoever has loaded them; in a cluster, those of every primary.
+//
+// `*libraries`: a map from each primary's `host:port`, or the path of its socket, to its answer to FUNCTION LIST, an array with a map for each library
+// (`library_name`, `engine`, `functions`; with RESP2 an array of names and values), or its error. Where each gave one, that is the function's error. Caller
+// frees with rs_reply_free; NULL on failure; `libraries` not NULL. `err` may be NULL.
+//
+// Errors: any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/function-list/>
+rs_status rs_client_library_list(rs_client *client,
+                                 rs_reply **libraries,
+                                 rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(libraries);
+
+// Removes the other versions of these pinned libraries from the server; in a cluster, from every primary. Libraries that are not pinned, or were
+// not called like one of these, stay. Nothing is ever removed but by this: who still calls a version that is gone has it loaded again.
+//
+// `keep`: `count` libraries, at least one. `*removed`: a map from each primary's `host:port`, or the path of its socket, to an array of the names that were removed
+// there, or the error by which nothing more was. Where each gave one, that is the function's error. Caller frees with rs_reply_free; NULL on failure; `removed` may
+// be NULL. `err` may be NULL.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT for no library, and for one that is RS_LIBRARY_NAMED; or any of RS_ERR_. Threads: any.
+//
+// Redis: <https://redis.io/docs/latest/commands/function-delete/>
+rs_status rs_client_library_prune(rs_client *client,
+                                  size_t count,
+                                  const rs_library *const *keep,
+                                  rs_reply **removed,
+                                  rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(keep);
+
+// The server's name for a function, ending in a NUL: of a pinned library's with the digest behind it. Of a script that is
+// RS_SCRIPT_AS_FUNCTION, the name by which it is called.
+//
+// Returns: borrowed until rs_script_free. NULL, and a script that is no function: an empty string. Errors: none.
+// Threads: any.
+const char *rs_script_function_name(const rs_script *script);
 
 // Makes options with every default.
 //
@@ -1540,7 +1739,9 @@ void rs_queue_set_packed_details(rs_queue *queue,
 // and not aligned; a string is a u32 length and its bytes:
 //
 //   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
-//               behind that, with RS_PACKED_ARRIVED, a reply
+//               behind that, with RS_PACKED_ARRIVED, a reply; behind all, with RS_PACKED_COST, cost
+//   cost        what rs_options_set_call_costs has asked for, as in rs_call_event: u32 attempts, u64 bytes sent, u64 bytes received, u64
+//               nanoseconds, and as a string the server that the call was sent to last, empty where it was sent to none
 //   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked for them, behind these an i32 of
 //               RS_REASON_, an i32 index of the item or -1, and the server as a string, empty where none is known
 //   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
@@ -1713,6 +1914,9 @@ RS_SCRIPT_ASSERT(offsetof(rs_script_options, size) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, flags) == 4);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, name) == 8);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, name_len) == 8 + sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_library_options) == 8);
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, size) == 0);
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, flags) == 4);
 RS_SCRIPT_ASSERT(sizeof(rs_completion) == 16 + 2 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_completion, tag) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_completion, reply) == 8);

@@ -228,7 +228,7 @@ impl Client {
         self.task_future(Task::Show(sha.as_ref().to_vec())).to()
     }
 
-    fn task_future(&self, task: Task) -> CallFuture {
+    pub(crate) fn task_future(&self, task: Task) -> CallFuture {
         CallFuture::new(self, Ok(Work::Administer(task)))
     }
 

@@ -98,6 +98,7 @@ pub struct Options {
     probe_transactions: Option<bool>,
     on_call: OnCall,
     script_stats: usize,
+    call_costs: bool,
     log: Log,
 }
 
@@ -132,6 +133,7 @@ impl Default for Options {
             probe_transactions: None,
             on_call: OnCall::default(),
             script_stats: 0,
+            call_costs: false,
             log: Log::default(),
         }
     }
@@ -736,6 +738,12 @@ impl Options {
         self
     }
 
+    /// Has packed completions tell what their calls have cost.
+    pub(crate) fn call_costs(&mut self, tell: bool) -> &mut Self {
+        self.call_costs = tell;
+        self
+    }
+
     /// Tells nobody of calls any more; see [`Options::on_call`].
     pub(crate) fn no_on_call(&mut self) -> &mut Self {
         self.on_call = OnCall::default();
@@ -888,7 +896,7 @@ impl Config {
             sentinel_password: options.sentinel_password.clone(),
             client_info: options.client_info.or(target.client_info).unwrap_or(true),
             probe_transactions: options.probe_transactions.or(target.probe_transactions).unwrap_or(true),
-            meter: Meter::new(&options.on_call, options.script_stats),
+            meter: Meter::new(&options.on_call, options.script_stats, options.call_costs),
             log: options.log.of_a_client(),
         })
     }

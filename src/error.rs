@@ -59,7 +59,7 @@ pub enum Status {
     /// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
     /// scripts nor evaluate them. This call was not executed.
     NoScript = 401,
-    /// The script does not compile on that server. It was not executed.
+    /// The script or the library does not compile on that server, or a library does not load there for another fault of its own. It was not executed.
     Compile = 402,
     /// The server is still loading its data, for longer than the deadline. The call was not executed.
     Loading = 403,
@@ -75,6 +75,9 @@ pub enum Status {
     /// The reply is not what it was to be converted into, see [`FromReply`](crate::FromReply). The server has executed the call, as far as the reply
     /// says nothing else. The C API never gives it.
     Conversion = 408,
+    /// The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the server
+    /// has no memory for it, or in a pipeline it would come out of order. This call was not executed.
+    NoFunction = 409,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
     /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with
@@ -119,6 +122,7 @@ impl Status {
             Status::Auth
             | Status::Server
             | Status::NoScript
+            | Status::NoFunction
             | Status::Compile
             | Status::Loading
             | Status::Busy

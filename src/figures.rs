@@ -37,7 +37,7 @@ pub struct ScriptStats {
     pub name: Option<String>,
     /// Calls that have ended, items of pipelines and transactions among them.
     pub calls: u64,
-    /// SCRIPT LOADs of it that were sent.
+    /// SCRIPT LOADs of it that were sent; of a function, FUNCTION LOADs of its library for the sake of this function.
     pub loads: u64,
     /// How often it was sent again because a server had lost it.
     pub repairs: u64,
@@ -236,7 +236,7 @@ impl Figures {
     }
 
     fn entry(&self, script: &Script) -> Arc<Entry> {
-        let sha = script.sha();
+        let sha = script.identity();
         if let Some(entry) = self.scripts.read().get(&sha) {
             return Arc::clone(entry);
         }

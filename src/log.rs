@@ -53,7 +53,8 @@ pub enum EventKind {
     Reconnected = 2,
     /// An attempt to connect has failed.
     ConnectFailed = 3,
-    /// The connection to a server was lost or given up; told when another is about to be made.
+    /// The connection to a server was lost or given up: told when that is noticed, which a client without a call under way and without a thread (no
+    /// submitted calls, no futures) does with its next call.
     ConnectionLost = 4,
     /// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
     AuthFailed = 5,

@@ -117,6 +117,8 @@ impl Spent {
 pub(crate) struct Meter {
     hook: Option<Arc<Hook>>,
     pub(crate) figures: Option<Arc<Figures>>,
+    /// Whether packed completions tell of costs.
+    pub(crate) tells_costs: bool,
     gate: Mutex<Gate>,
     quiet: Condvar,
 }
@@ -153,6 +155,8 @@ impl fmt::Debug for OnCall {
 #[derive(Debug)]
 pub(crate) struct Metered {
     started: Instant,
+    /// From its beginning to its end, once that is known.
+    took: Duration,
     kind: CallKind,
     items: usize,
     name: Name,
@@ -186,6 +190,7 @@ impl Metered {
         let has_parts = meter.figures.is_some() && request.shape != Shape::Single;
         Box::new(Metered {
             started,
+            took: Duration::ZERO,
             kind,
             items: request.items.len(),
             name,
@@ -204,6 +209,7 @@ impl Metered {
     pub(crate) fn of_task(name: &'static str, started: Instant) -> Box<Self> {
         Box::new(Metered {
             started,
+            took: Duration::ZERO,
             kind: CallKind::Administration,
             items: 1,
             name: Name::Own(name),
@@ -212,6 +218,17 @@ impl Metered {
             spent: Spent::default(),
             node: None,
         })
+    }
+}
+
+impl Metered {
+    /// It is over now.
+    pub(crate) fn end(&mut self) {
+        self.took = self.started.elapsed();
+    }
+
+    pub(crate) fn took(&self) -> Duration {
+        self.took
     }
 }
 
@@ -236,13 +253,13 @@ fn name_of(script: &Script) -> &str {
 
 impl Meter {
     /// `None`: nobody wants to know.
-    pub(crate) fn new(hook: &OnCall, max_scripts: usize) -> Option<Arc<Meter>> {
+    pub(crate) fn new(hook: &OnCall, max_scripts: usize, tells_costs: bool) -> Option<Arc<Meter>> {
         let figures = (max_scripts > 0).then(|| Arc::new(Figures::new(max_scripts)));
-        if hook.0.is_none() && figures.is_none() {
+        if hook.0.is_none() && figures.is_none() && !tells_costs {
             return None;
         }
         let gate = Mutex::default();
-        Some(Arc::new(Meter { hook: hook.0.clone(), figures, gate, quiet: Condvar::default() }))
+        Some(Arc::new(Meter { hook: hook.0.clone(), figures, tells_costs, gate, quiet: Condvar::default() }))
     }
 
     /// Notes the end of a call that went the plain way, on the thread that has made it.

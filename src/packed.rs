@@ -16,6 +16,7 @@ use crate::core::{Task, Work};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::ffi::memory::Memory;
+use crate::meter::Metered;
 use crate::pipeline::Pipeline;
 use crate::queue::{Completion, Trial};
 use crate::request::{Flags, Request, Shape};
@@ -50,6 +51,7 @@ const OF_PIPELINE: u8 = ATOMIC | REPAIR_UNORDERED | TRUST_CACHE;
 pub(crate) const INDETERMINATE: u8 = 1;
 pub(crate) const NOT_EXECUTED: u8 = 2;
 pub(crate) const ARRIVED: u8 = 4;
+pub(crate) const COST: u8 = 8;
 
 struct Reader<'a> {
     rest: &'a [u8],
@@ -338,7 +340,7 @@ fn append(completion: &mut Completion, details: bool, out: &mut Output<'_>, long
         None => Error::defect(),
     };
     out.size = start;
-    (completion.result, completion.arrived) = (Err(error), None);
+    (completion.result, completion.arrived, completion.cost) = (Err(error), None, None);
     write_completion(completion, details, out);
 }
 
@@ -348,20 +350,24 @@ fn write_completion(completion: &Completion, details: bool, out: &mut Output<'_>
     crate::defect::provoked("pack", &completion.tag);
     out.put(&[0; 4]);
     out.put(&completion.tag.to_ne_bytes());
+    let cost = if completion.cost.is_some() { COST } else { 0 };
     match &completion.result {
         Ok(reply) => {
             out.put(&0_i32.to_ne_bytes());
-            out.put(&[0]);
+            out.put(&[cost]);
             write_reply(reply.root(), details, out);
         }
         Err(error) => {
             out.put(&error.status().code().to_ne_bytes());
-            out.put(&[flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 }]);
+            out.put(&[cost | flags_of(error) | if completion.arrived.is_some() { ARRIVED } else { 0 }]);
             write_error(error, details, out);
             if let Some(arrived) = &completion.arrived {
                 write_reply(arrived.root(), details, out);
             }
         }
+    }
+    if let Some(metered) = &completion.cost {
+        write_cost(metered, completion.result.as_ref().err(), out);
     }
     // One that is longer has no size that could be said; it will not be handed out.
     let size = u32::try_from(out.size - start - 4).unwrap_or(u32::MAX);
@@ -394,6 +400,17 @@ fn write_error(error: &Error, details: bool, out: &mut Output<'_>) {
     }
 }
 
+fn write_cost(metered: &Metered, error: Option<&Error>, out: &mut Output<'_>) {
+    let spent = &metered.spent;
+    out.put(&spent.attempts.to_ne_bytes());
+    let duration = u64::try_from(metered.took().as_nanos()).unwrap_or(u64::MAX);
+    for number in [spent.sent, spent.received, duration] {
+        out.put(&number.to_ne_bytes());
+    }
+    let node = metered.node.as_deref().or_else(|| error.and_then(Error::node));
+    write_text(node.unwrap_or_default().as_bytes(), out);
+}
+
 /// Appends a reply; its depth is bounded by the option `max_reply_depth`.
 fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Output<'_>) {
     out.put(&[reply.kind() as u8]);
@@ -423,11 +440,14 @@ fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Output<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::*;
     use crate::config::Options;
     use crate::defect;
+    use crate::meter::Spent;
     use crate::queue::Queue;
     use crate::request::Repeatable;
     use crate::resp::{Payload, Reply};
@@ -566,6 +586,37 @@ mod tests {
         let error = completion.result.as_ref().expect_err("it is too long");
         assert_eq!(error.status(), Status::ReplyLimit);
         assert!(bytes.starts_with(b"before") && bytes.windows(5).any(|text| text == b"4 GiB"));
+    }
+
+    #[test]
+    fn what_a_call_has_cost_stands_behind_its_reply_or_error() {
+        for is_error in [false, true] {
+            let queue = queue_of(0..1);
+            let mut trial = queue.try_out();
+            let completion = &mut trial.take(1, Duration::ZERO)[0];
+            let mut metered = Metered::of_task("SCRIPT KILL", Instant::now());
+            metered.spent = Spent { attempts: 3, sent: 1 << 33, received: 5 };
+            if is_error {
+                completion.result = Err(Error::new(Status::Server, "NO").on(&"an error's:1".into()));
+            } else {
+                metered.node = Some("a:1".into());
+            }
+            metered.end();
+            let duration = u64::try_from(metered.took().as_nanos()).expect("a moment");
+            completion.cost = Some(metered);
+            let mut bytes = vec![0; 1 << 10];
+            let mut out = Output { memory: Memory::from(&mut bytes[..]), size: 0 };
+            append(completion, true, &mut out, u32::MAX as usize);
+            let size = out.size;
+            let node: &[u8] = if is_error { b"an error's:1" } else { b"a:1" };
+            let mut cost = 3_u32.to_ne_bytes().to_vec();
+            [1 << 33, 5, duration].iter().for_each(|number: &u64| cost.extend(number.to_ne_bytes()));
+            cost.extend(u32::try_from(node.len()).expect("it is short").to_ne_bytes());
+            cost.extend(node);
+            assert!(bytes[..size].ends_with(&cost), "{:?}", &bytes[..size]);
+            assert_eq!(bytes[16], COST);
+            assert_eq!(u32::from_ne_bytes(bytes[..4].try_into().expect("a size")) as usize, size - 4);
+        }
     }
 
     #[test]

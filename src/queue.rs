@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::error::{Error, Result, Status};
 use crate::index::{Index, hash_of};
+use crate::meter::Metered;
 use crate::resp::Reply;
 use crate::signal::Signal;
 use set::Set;
@@ -48,6 +49,8 @@ pub struct Completion {
     pub result: Result<Reply>,
     /// Of a pipeline that broke half-way: the replies that did arrive; see [`Pipeline::arrived`](crate::Pipeline::arrived).
     pub arrived: Option<Reply>,
+    /// What the call has cost, where that is to be told.
+    pub(crate) cost: Option<Box<Metered>>,
 }
 
 /// Where submitted calls end: any number of clients and threads may submit to it, and any number of threads take completions out.
@@ -126,6 +129,9 @@ pub(crate) struct Ticket {
     place: usize,
     serial: u64,
 }
+
+/// How a call ends, and what it has cost.
+pub(crate) type Measured = (Ticket, Result<Reply>, Option<Reply>, Option<Box<Metered>>);
 
 impl Ticket {
     /// Its number among the calls of its queue; unique there.
@@ -476,11 +482,16 @@ impl Queue {
 
     /// Completes calls; those that have been completed already stay as they were.
     pub(crate) fn complete(&self, calls: impl Iterator<Item = (Ticket, Result<Reply>, Option<Reply>)>) {
+        self.complete_measured(calls.map(|(ticket, result, arrived)| (ticket, result, arrived, None)));
+    }
+
+    /// The same, with what each has cost where that is to be told.
+    pub(crate) fn complete_measured(&self, calls: impl Iterator<Item = Measured>) {
         let mut state = self.0.state.lock();
         let before = state.done.len();
-        for (ticket, result, arrived) in calls {
+        for (ticket, result, arrived, cost) in calls {
             if let Some(tag) = state.remove(ticket) {
-                state.done.push_back(Completion { tag, result, arrived });
+                state.done.push_back(Completion { tag, result, arrived, cost });
             }
         }
         let count = state.done.len() - before;

@@ -151,7 +151,7 @@ impl Deref for Wire {
 /// Encoded once, where it is made; sent as it is, or with its scripts in another form.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// Script calls stand here as EVALSHA or EVALSHA_RO.
+    /// Script calls stand here as EVALSHA or EVALSHA_RO, those of functions as FCALL or FCALL_RO.
     pub(crate) wire: Wire,
     pub(crate) items: Vec<Item>,
     /// The distinct scripts of the items.
@@ -165,6 +165,8 @@ pub(crate) struct Request {
     pub(crate) repair: bool,
     /// The server that it goes to does not own its slot yet: ASKING in front.
     pub(crate) asking: bool,
+    /// The server that it goes to is a replica: no library is loaded there.
+    pub(crate) on_replica: bool,
     /// Pipelines: items that the server refuses may go to another one.
     pub(crate) goes_on: bool,
     /// Transactions: scripts that the server is known to have are not loaded again inside MULTI.
@@ -202,6 +204,7 @@ impl Default for Request {
             repeatable: Repeatable::Yes,
             idempotent: false,
             repair: false,
+            on_replica: false,
             goes_on: false,
             trust_cache: false,
             asking: false,
@@ -227,6 +230,7 @@ impl Request {
         self.repair = false;
         self.trust_cache = false;
         self.asking = false;
+        self.on_replica = false;
         self.goes_on = false;
         self.routing = Routing::None;
         self.slot = NO_SLOT;
@@ -401,7 +405,9 @@ impl Request {
         let wire = self.wire.own();
         let start = wire.len();
         let argc = 3 + keys.count() + args.count();
-        if read_only {
+        if let Some(function) = script.function() {
+            wire.head_with_words(argc, function.head(read_only), keys.count());
+        } else if read_only {
             wire.head(argc);
             wire.raw(SHA_RO_FORM);
             wire.raw(&script.evalsha()[SHA_FORM.len()..]);
@@ -483,12 +489,13 @@ impl Request {
 
     #[inline(never)]
     fn look_up(&mut self, script: &Script) -> u32 {
-        let sha = script.sha();
+        let sha = script.identity();
         let known = if self.scripts.len() <= FEW_SCRIPTS {
-            self.scripts.iter().position(|known| known.sha() == sha).map(|place| place as u32)
+            self.scripts.iter().position(|known| known.identity() == sha).map(|place| place as u32)
         } else {
             if self.places.is_empty() {
-                self.places.extend((0..).zip(&self.scripts).map(|(place, script)| (script.sha(), place)));
+                self.places
+                    .extend((0..).zip(&self.scripts).map(|(place, script)| (script.identity(), place)));
             }
             self.places.get(&sha).copied()
         };
@@ -547,11 +554,18 @@ impl Request {
         }
     }
 
-    /// Whether item `index` runs a script or a function, also one that is sent as a command: it may answer in any words.
+    /// Whether item `index` runs a script or a function that may answer in any words, also one that is sent as a command. A pinned library's function
+    /// cannot: its errors are marked.
     pub(crate) fn runs_code(&self, index: usize) -> bool {
-        self.items[index].script.is_some()
-            || self.is_command(index, &EVALS)
-            || self.is_command(index, &FCALLS)
+        match self.items[index].script {
+            Some(script) => self.scripts[script as usize].may_forge(),
+            None => self.is_command(index, &EVALS) || self.is_command(index, &FCALLS),
+        }
+    }
+
+    /// Whether item `index` calls a function as a script is called.
+    pub(crate) fn calls_function(&self, index: usize) -> bool {
+        self.items[index].script.is_some_and(|script| self.scripts[script as usize].function().is_some())
     }
 
     /// Whether item `index` is a command of one of these names.
@@ -568,7 +582,11 @@ impl Request {
 
     /// The form in which item `index`, a script call, is encoded.
     pub(crate) fn encoded_form(&self, index: usize) -> Form {
-        if self.items[index].read_only { Form::ShaReadOnly } else { Form::Sha }
+        let item = self.items[index];
+        match item.script {
+            Some(script) => Form::of(&self.scripts[script as usize], item.read_only),
+            None => Form::new(false, item.read_only),
+        }
     }
 
     /// Appends item `index`, a script call, to `out` in another form.
@@ -577,11 +595,15 @@ impl Request {
         let Some(script) = item.script.map(|script| &self.scripts[script as usize]) else { return };
         let wire = &self.wire[self.start_of(index)..item.end];
         let head = memchr::memchr(b'\n', wire).map_or(0, |at| at + 1);
-        let encoded = if item.read_only { SHA_RO_FORM } else { SHA_FORM };
+        let encoded = match script.function() {
+            Some(function) => function.head(item.read_only).len(),
+            None if item.read_only => SHA_RO_FORM.len() + SHA_LINE,
+            None => SHA_FORM.len() + SHA_LINE,
+        };
         out.raw(&wire[..head]);
         out.argument(form.command());
-        out.argument(if form.is_by_body() { script.source() } else { script.sha_hex().as_bytes() });
-        out.raw(&wire[head + encoded.len() + SHA_LINE..]);
+        out.argument(form.named(script));
+        out.raw(&wire[head + encoded..]);
     }
 }
 
@@ -602,6 +624,9 @@ pub(crate) enum Form {
     ShaReadOnly,
     Body,
     BodyReadOnly,
+    /// A function, by its name.
+    Function,
+    FunctionReadOnly,
 }
 
 impl Form {
@@ -614,12 +639,37 @@ impl Form {
         }
     }
 
+    /// The form in which a script is called that servers have.
+    #[inline]
+    pub(crate) fn of(script: &Script, read_only: bool) -> Self {
+        match (script.function(), read_only) {
+            (None, _) => Form::new(false, read_only),
+            (Some(_), false) => Form::Function,
+            (Some(_), true) => Form::FunctionReadOnly,
+        }
+    }
+
+    /// What names the script in it; the script itself, where it is sent along.
+    fn named(self, script: &Script) -> &[u8] {
+        match self {
+            Form::Sha | Form::ShaReadOnly => script.sha_hex().as_bytes(),
+            Form::Body | Form::BodyReadOnly => script.source(),
+            Form::Function | Form::FunctionReadOnly => {
+                script.function().map_or(b"", |function| function.name(self.is_read_only()).as_bytes())
+            }
+        }
+    }
+
+    pub(crate) fn is_function(self) -> bool {
+        matches!(self, Form::Function | Form::FunctionReadOnly)
+    }
+
     pub(crate) fn is_by_body(self) -> bool {
         matches!(self, Form::Body | Form::BodyReadOnly)
     }
 
     pub(crate) fn is_read_only(self) -> bool {
-        matches!(self, Form::ShaReadOnly | Form::BodyReadOnly)
+        matches!(self, Form::ShaReadOnly | Form::BodyReadOnly | Form::FunctionReadOnly)
     }
 
     /// The command that it is sent as.
@@ -629,6 +679,8 @@ impl Form {
             Form::ShaReadOnly => b"EVALSHA_RO",
             Form::Body => b"EVAL",
             Form::BodyReadOnly => b"EVAL_RO",
+            Form::Function => b"FCALL",
+            Form::FunctionReadOnly => b"FCALL_RO",
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sha1::{Digest, Sha1};
 
 use crate::error::{Error, Result, Status};
+use crate::function::Function;
 
 /// A name is a label, and no text.
 const LONGEST_NAME: usize = 256;
@@ -130,6 +131,12 @@ struct Inner {
     idempotent: bool,
     may_write: bool,
     name: Option<CString>,
+    /// Set where it is called as a function.
+    function: Option<Function>,
+    /// What it is told apart by from all others that are called otherwise.
+    identity: Sha,
+    /// Of one that is called as a function: the script that it is where servers have no functions.
+    instead: Option<Script>,
 }
 
 impl Script {
@@ -164,7 +171,83 @@ impl Script {
         evalsha[EVALSHA_HEAD.len()..EVALSHA_LEN - 2].copy_from_slice(&sha.hex());
         evalsha[EVALSHA_LEN - 2..].copy_from_slice(b"\r\n");
         let may_write = declares_writes(&source);
-        Script(Arc::new(Inner { source, sha, hex, evalsha, idempotent, may_write, name: None }))
+        Script(Arc::new(Inner {
+            source,
+            sha,
+            hex,
+            evalsha,
+            idempotent,
+            may_write,
+            name: None,
+            function: None,
+            identity: sha,
+            instead: None,
+        }))
+    }
+
+    /// A function of a library. Whether it may be called read-only is the server's to say.
+    pub(crate) fn of_library(function: Function) -> Self {
+        let sha = function_sha(&function);
+        let built = Arc::unwrap_or_clone(Script::build(Vec::new(), false).0);
+        let hex = format!("{sha}\0").into_boxed_str();
+        let function = Some(function);
+        Script(Arc::new(Inner { sha, hex, may_write: false, identity: sha, function, ..built }))
+    }
+
+    /// The same script, called as this function where servers have functions.
+    pub(crate) fn with_function(self, function: Function) -> Self {
+        let identity = function_sha(&function);
+        let inner = (*self.0).clone();
+        Script(Arc::new(Inner { identity, function: Some(function), instead: Some(self), ..inner }))
+    }
+
+    pub(crate) fn made_idempotent(self) -> Self {
+        Script(Arc::new(Inner { idempotent: true, ..Arc::unwrap_or_clone(self.0) }))
+    }
+
+    #[inline]
+    pub(crate) fn function(&self) -> Option<&Function> {
+        self.0.function.as_ref()
+    }
+
+    /// The script that it is where servers have no functions.
+    pub(crate) fn instead(&self) -> Option<&Script> {
+        self.0.instead.as_ref()
+    }
+
+    /// What it is known by where one is told from another.
+    #[inline]
+    pub(crate) fn identity(&self) -> Sha {
+        self.0.identity
+    }
+
+    /// What a connection knows it by once it is there: of a function, its library.
+    #[inline]
+    pub(crate) fn place(&self) -> Sha {
+        match &self.0.function {
+            None => self.0.sha,
+            Some(function) => Sha(function.code.place),
+        }
+    }
+
+    /// Whether an error reply to a call of it may be its own, in the server's words.
+    pub(crate) fn may_forge(&self) -> bool {
+        !self.0.function.as_ref().is_some_and(|function| function.code.is_marked) || self.0.instead.is_some()
+    }
+
+    /// The name by which the server knows the function, where this is one: of a pinned library's with a digest behind it. Of a script that was
+    /// made a function, that name.
+    ///
+    /// ```
+    /// use rs_script::{Library, Script};
+    ///
+    /// let library = Library::named("#!lua name=a\nredis.register_function('f', function() return 1 end)")?;
+    /// assert_eq!(library.function("f")?.function_name(), Some("f"));
+    /// assert_eq!(Script::new("return 1").function_name(), None);
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
+    pub fn function_name(&self) -> Option<&str> {
+        self.function().map(|function| function.name(false))
     }
 
     /// The same script with a name, by which figures and events speak of it: 1 to 256 bytes without control
@@ -203,7 +286,12 @@ impl Script {
         self.0.name.as_deref()
     }
 
-    /// The SHA1 of the source.
+    pub(crate) fn function_name_nul(&self) -> Option<&CStr> {
+        self.function().map(Function::name_nul)
+    }
+
+    /// The SHA1 of the source. Of a function of a [`Library`](crate::Library) one that stands for the library's code and the function's name, by which figures and events
+    /// tell it from others; no server knows that.
     ///
     /// ```
     /// use rs_script::Script;
@@ -238,13 +326,18 @@ impl Script {
         &self.0.evalsha
     }
 
-    /// The source, byte for byte.
+    /// The source, byte for byte; of a function of a [`Library`](crate::Library) the library's.
     ///
     /// ```
     /// assert_eq!(rs_script::Script::new("return 1").source(), b"return 1");
     /// ```
     pub fn source(&self) -> &[u8] {
-        &self.0.source
+        match &self.0.function {
+            Some(Function { code, .. }) if self.0.instead.is_none() => {
+                code.written.as_deref().unwrap_or(&code.source)
+            }
+            _ => &self.0.source,
+        }
     }
 
     /// Whether the script was made by [`Script::idempotent`].
@@ -273,9 +366,9 @@ impl Script {
 }
 
 impl Script {
-    /// Whether it has a first line of flags (`#!lua`): what its flags do not allow, the server refuses before it begins.
+    /// Whether it has a first line of flags (`#!lua`), or flags as functions have them: what they do not allow, the server refuses before it begins.
     pub(crate) fn has_flags(&self) -> bool {
-        self.0.source.starts_with(b"#!")
+        self.source().starts_with(b"#!")
     }
 }
 
@@ -283,6 +376,11 @@ impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Script({})", self.sha_hex())
     }
+}
+
+/// A digest that no script's is: of a library's code and a function's name.
+fn function_sha(function: &Function) -> Sha {
+    Sha(Sha1::new().chain_update(function.code.place).chain_update(function.name(false)).finalize().into())
 }
 
 fn declares_writes(source: &[u8]) -> bool {

@@ -22,9 +22,14 @@ mod pipeline;
 #[allow(dead_code, reason = "its main connects to the port that a user's server has")]
 mod futures;
 
+#[path = "../examples/functions.rs"]
+#[allow(dead_code, reason = "its main connects to the port that a user's server has")]
+mod functions;
+
 const README: &str = include_str!("../README.md");
 const GETTING_STARTED: &str = include_str!("../docs/getting-started.md");
 const PIPELINES: &str = include_str!("../docs/pipelines.md");
+const FUNCTIONS: &str = include_str!("../docs/functions.md");
 const OPTIONS: &str = include_str!("../docs/options.md");
 const ERRORS: &str = include_str!("../docs/errors.md");
 const CLUSTERS: &str = include_str!("../docs/clusters.md");
@@ -77,6 +82,7 @@ fn the_examples_are_those_that_are_tested() {
     assert_eq!(block(PIPELINES, "c"), include_str!("../examples/c/pipeline.c"));
     assert_eq!(block(PIPELINES, "cpp"), include_str!("../examples/cpp/pipeline.cpp"));
     assert_eq!(block(PIPELINES, "rust"), include_str!("../examples/pipeline.rs"));
+    assert_eq!(block(FUNCTIONS, "rust"), include_str!("../examples/functions.rs"));
 }
 
 #[test]
@@ -103,6 +109,8 @@ fn the_rust_examples_run_as_printed() {
     for pipeline in [client.pipeline(), client.transaction()] {
         assert_eq!(pipeline::set_and_multiply(pipeline, &script), Ok(("OK".to_owned(), 25)));
     }
+    client.command(("SET", "book", 5)).expect("a reply");
+    assert_eq!(functions::take_two(&client), Ok((3, 3)));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().expect("a runtime");
     assert_eq!(runtime.block_on(futures::count(&server.unix_url())).expect("a count"), 1000);
 }

@@ -44,6 +44,7 @@
 #include <rs_script/client.hpp>
 #include <rs_script/convert.hpp>
 #include <rs_script/error.hpp>
+#include <rs_script/events.hpp>
 #include <rs_script/options.hpp>
 #include <rs_script/pipeline.hpp>
 #include <rs_script/queue.hpp>

@@ -1,4 +1,4 @@
-// Clients: opening, other ways for their calls, commands, closing.
+// Clients: opening, commands, closing.
 
 //go:build cgo
 
@@ -6,19 +6,6 @@ package rsscript
 
 /*
 #include <rs_script.h>
-
-static rs_status rsscript_with_read_from(rs_client *client, int32_t from, rs_client **view, rs_error **err) {
-	// Of C's numbers the first one is none of Go's.
-	rs_call_options options = {.size = sizeof options, .read_from = from < 0 ? -1 : from + 1};
-	return rs_client_with(client, &options, view, err);
-}
-
-static rs_status rsscript_with_route(rs_client *client, int32_t route, const char *to, size_t len, uint32_t slot,
-                                     rs_client **view, rs_error **err) {
-	rs_call_options options = {.size = sizeof options, .route = route, .route_slot = slot};
-	options.route_to = to, options.route_len = len;
-	return rs_client_with(client, &options, view, err);
-}
 */
 import "C"
 
@@ -78,6 +65,7 @@ func Open(ctx context.Context, url string, options ...Option) (*Client, error) {
 	select {
 	case opened := <-result:
 		if opened.err != nil {
+			settings.login.close()
 			if opened.err.mayBeOfContext() {
 				opened.err.cause = causeOf(ctx)
 			}
@@ -88,6 +76,8 @@ func Open(ctx context.Context, url string, options ...Option) (*Client, error) {
 		go func() {
 			if opened := <-result; opened.client != nil {
 				opened.client.Close()
+			} else {
+				settings.login.close()
 			}
 		}()
 		return nil, ended(ctx)
@@ -115,13 +105,14 @@ func open(url string, settings *settings) (*Client, *Error) {
 }
 
 // Close ends the client and all that was made of it. Calls in flight end at once: with [ErrClosed], or with [ErrIndeterminate] where they were sent. It returns
-// when they have, and no goroutine of the client is left but one that a logger keeps. On what WithReadFrom and its neighbours have made it closes the client itself. It may be called again, and always returns nil.
+// when they have, and no goroutine of the client is left but one that a logger keeps, or a function that is asked for credentials. On what WithReadFrom and its neighbours have made it closes the client itself. It may be called again, and always returns nil.
 func (c *Client) Close() error {
 	c.engine.close(func() {
 		C.rs_client_close(c.native.pointer)
 		runtime.KeepAlive(c.native)
 	})
 	c.engine.events.close()
+	c.engine.login.close()
 	return nil
 }
 
@@ -131,86 +122,17 @@ func (c *Client) Close() error {
 // Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, SELECT, ...) are refused with [ErrCommandRefused]. A command is
 // never sent twice.
 func (c *Client) Do(ctx context.Context, args ...any) Result {
+	return c.command(ctx, 0, args)
+}
+
+func (c *Client) command(ctx context.Context, flags byte, args []any) Result {
 	call := callPool.Get().(*call)
 	defer call.release()
-	if err := call.packed.command(args); err != nil {
+	if err := call.packed.command(args, flags); err != nil {
 		return failed(err)
 	}
 	c.do(ctx, call)
 	return call.result
-}
-
-// ReadFrom says which servers run read-only calls.
-type ReadFrom int32
-
-const (
-	// Primary: the primary. This is the default.
-	Primary ReadFrom = 0
-	// PreferReplica: the replicas in turn, the primary where none can be reached.
-	PreferReplica ReadFrom = 1
-	// Replica: the replicas in turn, never the primary.
-	Replica ReadFrom = 2
-)
-
-// WithReadFrom gives the same client with read-only calls run by other servers. It is closed with the client that it is made of, as are all that
-// these methods give; it need not be closed itself. Make it once and keep it, rather than for each call.
-func (c *Client) WithReadFrom(from ReadFrom) (*Client, error) {
-	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rsscript_with_read_from(c.native.pointer, C.int32_t(from), view, err)
-	})
-}
-
-// WithRouteKey gives the same client with calls without keys, and commands whose keys are not known, going to the primary that has the slot of key.
-func (c *Client) WithRouteKey(key string) (*Client, error) {
-	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_KEY, pointerTo(key), C.size_t(len(key)), 0, view, err)
-	})
-}
-
-// WithRouteSlot is the same by the number of a slot, 0 to 16383.
-func (c *Client) WithRouteSlot(slot uint16) (*Client, error) {
-	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_SLOT, nil, 0, C.uint32_t(slot), view, err)
-	})
-}
-
-// WithRouteNode is the same by a server's address, host:port as the servers announce it; a replica's will do.
-func (c *Client) WithRouteNode(node string) (*Client, error) {
-	var client *Client
-	var failure error
-	length := C.size_t(len(node))
-	err := withCString("the address", node, func(node *C.char) *Error {
-		client, failure = c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-			return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_NODE, node, length, 0, view, err)
-		})
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return client, failure
-}
-
-// WithRouteAll is the same to all primaries side by side: the reply is a map from each one's host:port to its reply or error.
-// Pipelines and transactions cannot go there.
-func (c *Client) WithRouteAll() (*Client, error) {
-	return c.view(func(view **C.rs_client, err **C.rs_error) C.rs_status {
-		return C.rsscript_with_route(c.native.pointer, C.RS_ROUTE_ALL, nil, 0, 0, view, err)
-	})
-}
-
-func (c *Client) view(make func(**C.rs_client, **C.rs_error) C.rs_status) (*Client, error) {
-	if c.engine.fake != nil {
-		return &Client{engine: c.engine}, nil
-	}
-	var pointer *C.rs_client
-	var native *C.rs_error
-	status := make(&pointer, &native)
-	runtime.KeepAlive(c.native)
-	if status != C.RS_OK {
-		return nil, takeError(native)
-	}
-	return &Client{engine: c.engine, native: newNativeClient(pointer)}, nil
 }
 
 // Stats is what a client has done since it was opened, over all its connections.

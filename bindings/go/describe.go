@@ -37,7 +37,7 @@ func (p *packed) unpack() packedCall {
 		kind, flags := r.byte(), r.byte()
 		switch kind {
 		case packedCommand:
-			return packedItem{command: r.texts(r.number())}
+			return packedItem{command: r.texts(r.number()), readOnly: flags&packedReadOnly != 0}
 		case packedScript:
 			item := packedItem{script: next(), readOnly: flags&packedReadOnly != 0}
 			numkeys, numargs := r.number(), r.number()
@@ -53,6 +53,8 @@ func (p *packed) unpack() packedCall {
 			return packedItem{command: []string{"SCRIPT", "SHOW", r.text()}}
 		case packedScriptKill:
 			return packedItem{command: []string{"SCRIPT", "KILL"}}
+		case packedReauthenticate:
+			return packedItem{command: []string{"AUTH"}}
 		default:
 			return packedItem{command: []string{"KILL"}}
 		}

@@ -37,6 +37,8 @@ type engine struct {
 	freed bool
 	// Nil where nobody is told.
 	events *eventLog
+	// Nil where nobody is asked.
+	login *login
 	// Nil where nobody is told of calls.
 	hooks []Hook
 	// Present where a test answers in place of servers. There is no queue and no poller then.
@@ -64,6 +66,14 @@ type call struct {
 
 	result  Result
 	arrived Result
+	cost    cost
+}
+
+// cost is what the library has spent on a call, where hooks want to know.
+type cost struct {
+	node           string
+	attempts       int
+	sent, received uint64
 }
 
 var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
@@ -73,7 +83,7 @@ func (c *call) release() {
 		c.packed.buf = nil
 	}
 	c.packed.reset()
-	c.result, c.arrived = Result{}, Result{}
+	c.result, c.arrived, c.cost = Result{}, Result{}, cost{}
 	callPool.Put(c)
 }
 
@@ -91,7 +101,7 @@ type lane struct {
 type unsent struct{ tag, batch uint64 }
 
 func newEngine(settings *settings) (*engine, *Error) {
-	e := &engine{events: settings.events, hooks: settings.hooks, idle: make(chan struct{}), closeDone: make(chan struct{})}
+	e := &engine{events: settings.events, login: settings.login, hooks: settings.hooks, idle: make(chan struct{}), closeDone: make(chan struct{})}
 	e.room.capacity, e.room.failsFull = settings.maxInFlight, settings.failsFull
 	// Where Go's poller takes only descriptors of other kinds, the library's thread does the work and polling is taking out.
 	err := e.newQueue(C.RS_QUEUE_NO_THREAD)
@@ -407,7 +417,7 @@ func (c *call) take(bytes []byte, isOwn bool) {
 	status := Status(int32(native.Uint32(bytes)))
 	flags := bytes[4]
 	bytes = bytes[5:]
-	if status == 0 {
+	if status == 0 && flags == 0 {
 		switch Kind(bytes[0]) {
 		case KindInteger:
 			c.result = Result{kind: KindInteger, n: int64(native.Uint64(bytes[1:]))}
@@ -425,11 +435,14 @@ func (c *call) take(bytes []byte, isOwn bool) {
 	}
 	if status == 0 {
 		c.result = r.reply()
-		return
+	} else {
+		c.result = failed(r.failure(status, flags))
+		if flags&packedArrived != 0 {
+			c.arrived = r.reply()
+		}
 	}
-	c.result = failed(r.failure(status, flags))
-	if flags&packedArrived != 0 {
-		c.arrived = r.reply()
+	if flags&packedCost != 0 {
+		c.cost = r.cost()
 	}
 }
 

@@ -237,3 +237,52 @@ func ExampleResult_Map() {
 	fmt.Println(user["name"], visits, err)
 	// Output: "Ada" 3 <nil>
 }
+
+// A password that a vault gives, for a quarter of an hour at a time.
+func ExampleWithCredentials() {
+	ctx := context.Background()
+	vault := func(context.Context) (token string, expiry time.Time, err error) {
+		return "", time.Now().Add(15 * time.Minute), errors.New("the vault is sealed")
+	}
+	_, err := rsscript.Open(ctx, url, rsscript.WithCredentials(func(ctx context.Context, node string) (rsscript.Credentials, error) {
+		token, expiry, err := vault(ctx)
+		return rsscript.Credentials{Username: "app", Password: token, Lifetime: time.Until(expiry)}, err
+	}))
+	fmt.Println(errors.Is(err, rsscript.ErrAuth))
+	// Output: true
+}
+
+func ExampleScript_CallWith() {
+	ctx := context.Background()
+	client, err := rsscript.Open(ctx, url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	size := client.Script("return redis.call('DBSIZE')")
+	options := rsscript.CallOptions{ReadOnly: true, ReadFrom: rsscript.PreferReplica, Route: rsscript.RouteKey("foo")}
+	_, err = size.CallWith(ctx, options, nil).Int64()
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+func ExampleClient_ScriptStats() {
+	ctx := context.Background()
+	client, err := rsscript.Open(ctx, url, rsscript.WithScriptStats(100))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	one := client.Script("return 1", rsscript.Name("one"))
+	for range 3 {
+		one.Call(ctx, nil)
+	}
+	all, err := client.ScriptStats(ctx)
+	for _, stats := range all {
+		fmt.Println(stats.Name, stats.Calls, stats.Errors, stats.Latency.P99 > 0)
+	}
+	fmt.Println(err)
+	// Output:
+	// one 3 0 true
+	// <nil>
+}

@@ -25,7 +25,7 @@ func init() {
 		}
 		defer settings.free()
 		return &Client{engine: &engine{
-			fake: answer, hooks: settings.hooks, events: settings.events,
+			fake: answer, hooks: settings.hooks, events: settings.events, login: settings.login,
 			idle: make(chan struct{}), closeDone: make(chan struct{}),
 		}}, nil
 	}

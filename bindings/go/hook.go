@@ -34,7 +34,7 @@ type CallInfo struct {
 	Keys int
 	// Args is the number of arguments, of a script without the keys.
 	Args int
-	// ReadOnly: the script was called with [Script.CallRO].
+	// ReadOnly: it was called with [Script.CallRO], or [CallOptions] that say so.
 	ReadOnly bool
 	// Items is what is in a pipeline or transaction; nil for all else.
 	Items []CallInfo
@@ -49,6 +49,13 @@ type Outcome struct {
 	// Duration is from before the call was made until it was over, with all its attempts, and with the wait for its
 	// turn.
 	Duration time.Duration
+	// Node is the server that it was sent to last, host:port or the path of a socket; empty where it was sent to none.
+	Node string
+	// Attempts is how often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent. What a connection sends
+	// again by itself because a script was lost is no attempt of its own.
+	Attempts int
+	// BytesSent is what was put on connections of it, scripts that were loaded for it among them; BytesReceived is what came back.
+	BytesSent, BytesReceived uint64
 }
 
 // WithHook has a hook told of each call. Of several the first is told first before a call, and last after it.
@@ -80,7 +87,10 @@ func (h *Client) doWatched(ctx context.Context, c *call) {
 	} else {
 		h.carry(ctx, c)
 	}
-	outcome := &Outcome{Err: c.result.Err(), Duration: time.Since(start)}
+	outcome := &Outcome{
+		Err: c.result.Err(), Duration: time.Since(start), Node: c.cost.node, Attempts: c.cost.attempts,
+		BytesSent: c.cost.sent, BytesReceived: c.cost.received,
+	}
 	if unpacked.isPipeline && len(e.hooks) > 0 {
 		outcome.Items, _ = c.results()
 	}

@@ -110,6 +110,13 @@ func TestHooks(t *testing.T) {
 	checkError(t, client.Do(ctx).Err(), rsscript.ErrInvalidArgument)
 	equal(t, len(told), count)
 
+	check(t, "PONG")(client.DoWith(ctx, rsscript.CallOptions{ReadOnly: true}, "PING").Text())
+	call, _ = last()
+	equal(t, call, rsscript.CallInfo{Operation: "PING", ReadOnly: true})
+	checkError(t, client.Reauthenticate(ctx), rsscript.ErrInvalidArgument)
+	call, _ = last()
+	equal(t, call, rsscript.CallInfo{Operation: "AUTH"})
+
 	if _, err := rsscript.Open(ctx, url, rsscript.WithHook(nil)); !errors.Is(err, rsscript.ErrInvalidOption) {
 		t.Fatal(err)
 	}
@@ -118,4 +125,68 @@ func TestHooks(t *testing.T) {
 			t.Fatal(line)
 		}
 	}
+}
+
+// leftInFlight has a call cancelled once it is in flight, and gives its error.
+func leftInFlight(t *testing.T, client *rsscript.Client, call func(context.Context) error) error {
+	t.Helper()
+	cancelled, cancel := context.WithCancel(ctx)
+	defer cancel()
+	before := client.Stats().InFlight
+	result := make(chan error, 1)
+	go func() { result <- call(cancelled) }()
+	eventually(t, "it is in flight", func() bool { return client.Stats().InFlight > before })
+	cancel()
+	return <-result
+}
+
+// What a hook is told of the way that a call took, of each kind of reply and error.
+func TestHooksOfTheWay(t *testing.T) {
+	server := ownServer(t)
+	var told []string
+	hook := &recorder{told: &told, mu: new(sync.Mutex)}
+	client := open(t, server.url, rsscript.WithHook(hook), rsscript.WithMaxReplyBytes(1<<20))
+	is := func(attempts int, node string, sent, received uint64) {
+		t.Helper()
+		o := hook.outcome
+		if o.Attempts != attempts || o.Node != node || o.BytesSent != sent || o.BytesReceived != received {
+			t.Fatalf("%+v", o)
+		}
+	}
+	check(t, "PONG")(client.Do(ctx, "PING").Text())
+	is(1, server.address, 14, 7)
+	check(t, int64(1))(client.Do(ctx, "INCR", "n").Int64())
+	is(1, server.address, 21, 4)
+	if !client.Do(ctx, "GET", "m").IsNil() {
+		t.Fatal("there is one")
+	}
+	is(1, server.address, 20, 3)
+	checkError(t, client.Do(ctx, "NOSUCH").Err(), rsscript.ErrServer)
+	if o := hook.outcome; o.Attempts != 1 || o.Node != server.address || o.BytesSent != 16 || o.BytesReceived < 20 {
+		t.Fatalf("%+v", o)
+	}
+	results, err := client.Pipeline().Do("PING").Do("INCR", "n").Exec(ctx)
+	noError(t, err)
+	equal(t, len(results), 2)
+	is(1, server.address, 35, 11)
+	// One that is larger than what others share.
+	text, err := client.Script("return string.rep('x', 500000)").Call(ctx, nil).Text()
+	if noError(t, err); len(text) != 500000 || hook.outcome.BytesReceived != 500011 || hook.outcome.Node != server.address {
+		t.Fatal(len(text), hook.outcome)
+	}
+	// What was refused here, or never sent.
+	checkError(t, client.Do(ctx, "SUBSCRIBE", "a").Err(), rsscript.ErrCommandRefused)
+	is(0, "", 0, 0)
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	checkError(t, client.Do(cancelled, "PING").Err(), rsscript.ErrCancelled)
+	is(0, "", 0, 0)
+	// What was sent and never answered.
+	resume := server.stopped(t)
+	checkError(t, leftInFlight(t, client, func(ctx context.Context) error { return client.Do(ctx, "PING").Err() }), rsscript.ErrIndeterminate)
+	is(1, server.address, 14, 0)
+	resume()
+	server.kill()
+	eventually(t, "nobody is there any more", func() bool { return errors.Is(client.Do(ctx, "PING").Err(), rsscript.ErrConnect) })
+	is(0, server.address, 0, 0)
 }

@@ -683,7 +683,7 @@ func TestViews(t *testing.T) {
 		"slot":   func() (*rsscript.Client, error) { return client.WithRouteSlot(16384) },
 		"node":   func() (*rsscript.Client, error) { return client.WithRouteNode("nowhere") },
 		"node 2": func() (*rsscript.Client, error) { return client.WithRouteNode("a\x00:1") },
-		"read":   func() (*rsscript.Client, error) { return client.WithReadFrom(3) },
+		"read":   func() (*rsscript.Client, error) { return client.WithReadFrom(4) },
 	} {
 		_, err := view()
 		if err == nil {

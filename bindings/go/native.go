@@ -77,6 +77,10 @@ func pointerTo(text string) *C.char {
 	return (*C.char)(unsafe.Pointer(unsafe.StringData(text)))
 }
 
+func pointerToBytes(bytes []byte) *C.char {
+	return (*C.char)(unsafe.Pointer(unsafe.SliceData(bytes)))
+}
+
 func reasonName(reason Reason) string {
 	return C.GoString(C.rs_reason_name(C.int32_t(reason)))
 }

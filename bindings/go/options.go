@@ -39,22 +39,36 @@ type settings struct {
 	maxInFlight int
 	failsFull   bool
 	events      *eventLog
+	login       *login
 	hooks       []Hook
+	// How long connecting may take, which is how long credentials are waited for.
+	connectTimeout time.Duration
 }
+
+// defaultConnectTimeout is the library's.
+const defaultConnectTimeout = 5 * time.Second
 
 // defaultMaxInFlight bounds what calls may take in memory, far above what a server answers in a moment.
 const defaultMaxInFlight = 1 << 16
 
 func newSettings(ctx context.Context, options []Option) (*settings, error) {
-	s := &settings{native: C.rs_options_new(), maxInFlight: defaultMaxInFlight}
+	s := &settings{native: C.rs_options_new(), maxInFlight: defaultMaxInFlight, connectTimeout: defaultConnectTimeout}
 	if deadline, ok := ctx.Deadline(); ok {
-		// Short of the default of 5 s only.
-		if left := time.Until(deadline); left < 5*time.Second {
+		// Short of the default only.
+		if left := time.Until(deadline); left < defaultConnectTimeout {
 			options = append([]Option{WithConnectTimeout(max(left, time.Millisecond))}, options...)
 		}
 	}
 	for _, option := range options {
 		if err := option(s); err != nil {
+			s.free()
+			return nil, err
+		}
+	}
+	s.login.start(s.connectTimeout)
+	if len(s.hooks) > 0 {
+		err := s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status { return C.rs_options_set_call_costs(o, true, err) })
+		if err != nil {
 			s.free()
 			return nil, err
 		}
@@ -86,6 +100,7 @@ func milliseconds(d time.Duration) C.uint64_t {
 // WithConnectTimeout is how long connecting may take: name look-up, TCP, TLS and handshake together. Default: 5 s, or what is left up to the deadline of Open's context.
 func WithConnectTimeout(timeout time.Duration) Option {
 	return func(s *settings) *Error {
+		s.connectTimeout = timeout
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
 			return C.rs_options_set_connect_timeout_ms(o, milliseconds(timeout), err)
 		})
@@ -161,7 +176,8 @@ func WithProtocol(protocol Protocol) Option {
 	}
 }
 
-// WithTLSCAFile is a PEM file of the authorities to trust instead of the system's.
+// WithTLSCAFile is a PEM file of the authorities to trust instead of the system's. Like the other files of TLS it is read by Open, and again for each connection: one
+// that has been replaced counts from the next connection on.
 func WithTLSCAFile(path string) Option {
 	return func(s *settings) *Error {
 		return s.setText("the path", path, func(o *C.rs_options, path *C.char, err **C.rs_error) C.rs_status {
@@ -183,6 +199,25 @@ func WithTLSClientCert(certPath, keyPath string) Option {
 				return C.rs_options_set_tls_client_cert(o, cert, nil, err)
 			}
 			return status
+		})
+	}
+}
+
+// WithTLSCAPEM is the authorities to trust instead of the system's, in PEM form, in place of [WithTLSCAFile].
+func WithTLSCAPEM(pem []byte) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_tls_ca_pem(o, pointerToBytes(pem), C.size_t(len(pem)), err)
+		})
+	}
+}
+
+// WithTLSClientCertPEM is the client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1, not encrypted), in PEM form, in place of
+// [WithTLSClientCert].
+func WithTLSClientCertPEM(cert, key []byte) Option {
+	return func(s *settings) *Error {
+		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+			return C.rs_options_set_tls_client_cert_pem(o, pointerToBytes(cert), C.size_t(len(cert)), pointerToBytes(key), C.size_t(len(key)), err)
 		})
 	}
 }

@@ -20,14 +20,17 @@ const (
 	packedScript   = 1
 	packedPipeline = 2
 
-	packedScriptLoad   = 3
-	packedScriptExists = 4
-	packedScriptFlush  = 5
-	packedScriptKill   = 6
-	packedScriptShow   = 7
-	packedKill         = 8
+	packedScriptLoad     = 3
+	packedScriptExists   = 4
+	packedScriptFlush    = 5
+	packedScriptKill     = 6
+	packedScriptShow     = 7
+	packedKill           = 8
+	packedScriptStats    = 9
+	packedReauthenticate = 10
 
-	packedReadOnly = 1
+	packedReadOnly   = 1
+	packedIdempotent = 2
 
 	packedAtomic          = 1
 	packedRepairUnordered = 2
@@ -36,6 +39,7 @@ const (
 	packedIndeterminate = 1
 	packedNotExecuted   = 2
 	packedArrived       = 4
+	packedCost          = 8
 )
 
 var native = binary.NativeEndian
@@ -73,12 +77,12 @@ func text[Text string | []byte](p *packed, s Text) error {
 }
 
 // command appends a command; on an error nothing.
-func (p *packed) command(args []any) *Error {
+func (p *packed) command(args []any, flags byte) *Error {
 	if len(args) == 0 {
 		return refused(ErrInvalidArgument, "the command is empty; nothing was sent")
 	}
 	start := len(p.buf)
-	p.head(packedCommand, 0)
+	p.head(packedCommand, flags)
 	p.number(len(args))
 	return p.orBack(start, p.arguments(args))
 }
@@ -117,12 +121,8 @@ func (p *packed) show(sha string) *Error {
 func (p *packed) head(kind, flags byte) { p.buf = append(p.buf, kind, flags) }
 
 // script appends a call of a script; on an error nothing.
-func (p *packed) script(script *nativeScript, keys []string, args []any, readOnly bool) *Error {
+func (p *packed) script(script *nativeScript, keys []string, args []any, flags byte) *Error {
 	start := len(p.buf)
-	flags := byte(0)
-	if readOnly {
-		flags = packedReadOnly
-	}
 	p.head(packedScript, flags)
 	offset := len(p.buf)
 	p.number(0)

@@ -37,24 +37,24 @@ func (p *Pipeline) TrustCache() *Pipeline {
 
 // Do appends a command; see [Client.Do]. What is wrong with it [Pipeline.Exec] says, and then sends nothing.
 func (p *Pipeline) Do(args ...any) *Pipeline {
-	return p.appended(p.items.command(args))
+	return p.appended(p.items.command(args, 0))
 }
 
 // Call appends a call of a script, whatever client that belongs to; see [Script.Call].
 func (p *Pipeline) Call(script *Script, keys []string, args ...any) *Pipeline {
-	return p.call(script, keys, args, false)
+	return p.call(script, 0, keys, args)
 }
 
 // CallRO appends a read-only call of a script; see [Script.CallRO].
 func (p *Pipeline) CallRO(script *Script, keys []string, args ...any) *Pipeline {
-	return p.call(script, keys, args, true)
+	return p.call(script, packedReadOnly, keys, args)
 }
 
-func (p *Pipeline) call(script *Script, keys []string, args []any, readOnly bool) *Pipeline {
+func (p *Pipeline) call(script *Script, flags byte, keys []string, args []any) *Pipeline {
 	if script.err != nil {
 		return p.appended(script.err)
 	}
-	return p.appended(p.items.script(script.native, keys, args, readOnly))
+	return p.appended(p.items.script(script.native, keys, args, flags))
 }
 
 func (p *Pipeline) appended(err *Error) *Pipeline {

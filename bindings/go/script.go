@@ -112,24 +112,24 @@ func (s *Script) Name() string {
 //
 // It runs at most once: when the reply is lost the error is [ErrIndeterminate], unless the script is [Idempotent].
 func (s *Script) Call(ctx context.Context, keys []string, args ...any) Result {
-	return s.call(ctx, keys, args, false)
+	return s.call(ctx, s.client, 0, keys, args)
 }
 
 // CallRO calls the script read-only: the server stops it at its first write. It is sent again when its reply was
 // lost, and replicas may run it; see [WithReadFrom].
 func (s *Script) CallRO(ctx context.Context, keys []string, args ...any) Result {
-	return s.call(ctx, keys, args, true)
+	return s.call(ctx, s.client, packedReadOnly, keys, args)
 }
 
-func (s *Script) call(ctx context.Context, keys []string, args []any, readOnly bool) Result {
+func (s *Script) call(ctx context.Context, way *Client, flags byte, keys []string, args []any) Result {
 	if s.err != nil {
 		return failed(s.err)
 	}
 	call := callPool.Get().(*call)
 	defer call.release()
-	if err := call.packed.script(s.native, keys, args, readOnly); err != nil {
+	if err := call.packed.script(s.native, keys, args, flags); err != nil {
 		return failed(err)
 	}
-	s.client.do(ctx, call)
+	way.do(ctx, call)
 	return call.result
 }

@@ -177,6 +177,36 @@ func TestTLSClientCertificate(t *testing.T) {
 	}
 }
 
+func TestTLSFromMemory(t *testing.T) {
+	ours := newAuthority(t)
+	server := tlsServer(t, ours, ours.issue(t, "server", "127.0.0.1", time.Hour), "--tls-auth-clients", "yes")
+	files := ours.issue(t, "client", "client", time.Hour)
+	read := func(path string) []byte {
+		bytes, err := os.ReadFile(path)
+		noError(t, err)
+		return bytes
+	}
+	ca, cert, key := read(ours.file), read(files.cert), read(files.key)
+	shown := rsscript.WithTLSClientCertPEM(cert, key)
+	checkWorks(t, server.url, rsscript.WithTLSCAPEM(ca), shown)
+	checkRefused(t, server.url, rsscript.WithTLSCAPEM(read(newAuthority(t).file)), shown)
+	for name, options := range map[string][]rsscript.Option{
+		"no authority":    {rsscript.WithTLSCAPEM(nil)},
+		"a key as one":    {rsscript.WithTLSCAPEM(key)},
+		"no certificate":  {rsscript.WithTLSCAPEM(ca), rsscript.WithTLSClientCertPEM(nil, key)},
+		"no key":          {rsscript.WithTLSCAPEM(ca), rsscript.WithTLSClientCertPEM(cert, nil)},
+		"somebody's else": {rsscript.WithTLSCAPEM(ca), rsscript.WithTLSClientCertPEM(cert, read(ours.issue(t, "other", "other", time.Hour).key))},
+	} {
+		_, err := rsscript.Open(ctx, server.url, options...)
+		if err == nil {
+			t.Fatal(name)
+		}
+		if own := checkError(t, err, rsscript.ErrInvalidOption); strings.Contains(own.Message, "BEGIN") {
+			t.Fatal(name, own)
+		}
+	}
+}
+
 func TestTLSOptionsThatCannotBeUsed(t *testing.T) {
 	ours := newAuthority(t)
 	client, other := ours.issue(t, "client", "client", time.Hour), ours.issue(t, "other", "other", time.Hour)

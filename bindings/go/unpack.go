@@ -4,6 +4,8 @@
 
 package rsscript
 
+import "strings"
+
 // reader takes the bytes of a completion apart. They are the library's own, and so are not checked again.
 type reader struct{ rest string }
 
@@ -38,6 +40,14 @@ func (r *reader) failure(status Status, flags byte) *Error {
 	err.Index = int(int32(r.number()))
 	err.Node = r.text()
 	return err.inGo()
+}
+
+// cost is what a call has taken; what it keeps is a copy. How long it was in the library nobody asks for.
+func (r *reader) cost() cost {
+	taken := cost{attempts: int(r.number()), sent: uint64(r.integer()), received: uint64(r.integer())}
+	r.integer()
+	taken.node = strings.Clone(r.text())
+	return taken
 }
 
 func (r *reader) reply() Result {

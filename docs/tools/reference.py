@@ -17,6 +17,7 @@ WIDTH = 118
 TITLES = {
     "client": "Clients: `rs_client`",
     "script": "Scripts: `rs_script`",
+    "library": "Libraries of functions: `rs_library`",
     "pipeline": "Pipelines and transactions: `rs_pipeline`",
     "queue": "Submitted calls: `rs_queue`",
     "reply": "Replies: `rs_reply`",
@@ -36,6 +37,7 @@ FAMILIES = [
     ("Routes", "RS_ROUTE_"),
     ("Which servers run read-only calls", "RS_READ_FROM_"),
     ("Flags of a script", "RS_SCRIPT_(?!OPTIONS)"),
+    ("Flags of a library", "RS_LIBRARY_(?!OPTIONS)"),
     ("Flags of a pipeline", "RS_PIPELINE_"),
     ("Queues", "RS_QUEUE_|RS_FOREVER"),
     ("Types of replies", "RS_REPLY_"),
@@ -46,7 +48,7 @@ FAMILIES = [
     ("Levels of events", "RS_LOG_LEVEL_"),
     ("Kinds of calls", "RS_CALL_KIND_"),
     ("Packed calls and completions", "RS_PACKED_"),
-    ("Macros", "RS_CALL_OPTIONS|RS_SCRIPT_OPTIONS|RS_NODISCARD|RS_NOT_NULL|RS_NO_INDEX|\\w+_INIT$"),
+    ("Macros", "RS_(CALL|SCRIPT|LIBRARY)_OPTIONS|RS_NODISCARD|RS_NOT_NULL|RS_NO_INDEX|\\w+_INIT$"),
     ("Versions", "RS_VERSION"),
 ]
 

@@ -1,6 +1,7 @@
 //! Script administration: what is asked of every primary, and what their answers amount to.
 
 use super::interface::{FlushMode, Task};
+use super::libraries;
 use crate::error::{Error, Result, Status};
 use crate::resp::{Kind, Payload, Reply};
 
@@ -11,6 +12,9 @@ pub(super) type Answer = (Option<String>, Result<Reply>);
 pub(super) fn command(task: &Task) -> Vec<&[u8]> {
     let mut words: Vec<&[u8]> = vec![b"SCRIPT"];
     match task {
+        Task::Load(script) if let Some(function) = script.function() => {
+            words = vec![b"FUNCTION", b"LOAD", &function.code.source];
+        }
         Task::Load(script) => words.extend([&b"LOAD"[..], script.source()]),
         Task::Exists(shas) => {
             words.push(b"EXISTS");
@@ -26,6 +30,8 @@ pub(super) fn command(task: &Task) -> Vec<&[u8]> {
         }
         Task::Show(sha) => words.extend([&b"SHOW"[..], sha]),
         Task::Kill | Task::KillAny => words.push(b"KILL"),
+        // It is asked in other ways.
+        Task::Library(_) => words.clear(),
     }
     words
 }
@@ -33,14 +39,18 @@ pub(super) fn command(task: &Task) -> Vec<&[u8]> {
 /// What the answers of all primaries amount to.
 pub(super) fn combine(task: &Task, answers: Vec<Answer>) -> Result<Reply> {
     match task {
-        Task::Load(_) => all(answers).and_then(|_| done()).map_err(|error| match error.server_text() {
+        Task::Load(script) => all(answers
+            .into_iter()
+            .map(|(node, it)| (node, libraries::brought(it, script))))
+        .and_then(|_| done())
+        .map_err(|error| match error.server_text() {
             Some(text) if error.server_code() == Some("ERR") => Error::server(Status::Compile, text, true),
             _ => error,
         }),
-        Task::Flush(_) => all(answers).and_then(|_| done()),
+        Task::Flush(_) => all(answers.into_iter()).and_then(|_| done()),
         Task::Exists(shas) => {
             let mut everywhere = vec![true; shas.len()];
-            for reply in all(answers)? {
+            for reply in all(answers.into_iter())? {
                 for (everywhere, exists) in everywhere.iter_mut().zip(reply.root().elements()) {
                     *everywhere &= exists.as_i64() == Some(1);
                 }
@@ -52,6 +62,8 @@ pub(super) fn combine(task: &Task, answers: Vec<Answer>) -> Result<Reply> {
             Ok(Reply::new(payload))
         }
         Task::Show(_) => show(answers),
+        // Its answers are not put together.
+        Task::Library(_) => Err(Error::defect()),
         Task::Kill | Task::KillAny => best(answers.into_iter().map(|(_, answer)| answer)),
     }
 }
@@ -99,7 +111,7 @@ fn show(answers: Vec<Answer>) -> Result<Reply> {
 }
 
 /// The replies, if each primary has given one; else an error that says who has not, and why.
-fn all(answers: Vec<Answer>) -> Result<Vec<Reply>> {
+fn all(answers: impl ExactSizeIterator<Item = Answer>) -> Result<Vec<Reply>> {
     let mut replies = Vec::new();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     let count = answers.len();

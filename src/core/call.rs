@@ -133,6 +133,7 @@ impl<T: Owner> Engine<T> {
         let Some(progress) = &mut single.progress else { return };
         let Some(mut request) = progress.request.take() else { return };
         request.asking = next.asking;
+        request.on_replica = servers.map.is_replica(next.node);
         // Half of the time is for another server that the call may turn to.
         let half = now + deadline.saturating_duration_since(now) / 2;
         let needs_enforcing = request.items.iter().any(|item| item.read_only);

@@ -69,11 +69,6 @@ impl<T: Owner> Engine<T> {
         let compiled = Arc::clone(&self.servers.compiled);
         let is_well = self.servers.node(self.servers.node(id).first).failures == 0;
         let node = self.servers.node_mut(id);
-        if own.is_none()
-            && let Some(lost) = node.lost.take()
-        {
-            io.log(Record::of(EventKind::ConnectionLost, LogLevel::Warning, &node.name, &lost));
-        }
         let facts = node.new_facts(&compiled, is_well);
         let deadline = now + node.config.connect_timeout;
         self.open(now, io, id, purpose, own, facts, deadline, Login::default())
@@ -460,25 +455,33 @@ impl<T: Owner> Engine<T> {
         }
     }
 
-    /// Puts no new attempts on a connection.
+    /// Puts no new attempts on a connection, which was lost or is given up.
     pub(super) fn unlink(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
-        let Some(conn) = self.conns.get(&id) else { return };
-        let node_id = conn.node;
-        if self.servers.node(node_id).link != Link::Up(id) {
+        let Some(node_id) = self.conns.get(&id).map(|conn| conn.node) else { return };
+        let node = self.servers.node(node_id);
+        if node.link == Link::Up(id) {
+            let lost = io.health(id).cause.unwrap_or_else(|| {
+                let why = if self.servers.node(node.first).is_known_replica(id) {
+                    "its server is a replica now"
+                } else {
+                    "a deadline was missed, and nothing came since"
+                };
+                let text = format!("the connection was given up: {why}");
+                Error::because(Status::Connect, Reason::ConnectionLost, text)
+            });
+            io.log(Record::of(EventKind::ConnectionLost, LogLevel::Warning, &node.name, &lost));
+            self.replace(now, io, id);
+        }
+    }
+
+    /// Puts no new attempts on a connection: they take another.
+    pub(super) fn replace(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
+        let Some(node_id) = self.conns.get(&id).map(|conn| conn.node) else { return };
+        let node = self.servers.node_mut(node_id);
+        if node.link != Link::Up(id) {
             return;
         }
-        let is_replica = self.servers.node(self.servers.node(node_id).first).is_known_replica(id);
-        let node = self.servers.node_mut(node_id);
         node.link = Link::None;
-        node.lost = Some(io.health(id).cause.unwrap_or_else(|| {
-            let why = if is_replica {
-                "its server is a replica now"
-            } else {
-                "a deadline was missed, and nothing came since"
-            };
-            let text = format!("the connection was given up: {why}");
-            Error::because(Status::Connect, Reason::ConnectionLost, text)
-        }));
         io.serve(node_id, None);
         io.retire(id);
         self.connect_if_wanted(now, io, node_id);

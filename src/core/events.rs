@@ -82,7 +82,8 @@ impl<T: Owner> Engine<T> {
             return self.finish(io, id, administration::combine(&task, Vec::new()), None);
         }
         let kills = matches!(task, Task::Kill | Task::KillAny);
-        let only = self.servers.only.filter(|_| !kills);
+        let is_of_library = matches!(task, Task::Library(_));
+        let only = self.servers.only.filter(|_| !kills && !is_of_library);
         if only.is_some() {
             let mut request = io.take_request();
             request.reset(Shape::Single);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::administration::{self, Answer};
 use super::interface::{Actions, AttemptId, CallId, ConnId, NodeId, Owner, Task};
+use super::libraries::value_of;
 use super::state::attempt::{Attempt, For, Tried, Via};
 use super::state::engine::{Body, Engine};
 use super::state::everywhere::{Dialogue, Everywhere, Part, Stage, Work};
@@ -26,6 +27,7 @@ impl Everywhere {
     fn request(&self, mut request: Box<Request>) -> Box<Request> {
         match &self.work {
             Work::Send(source) => request.copy_from(source),
+            Work::Administer(Task::Library(task)) => task.ask(&mut request),
             Work::Administer(task) => {
                 request.reset(Shape::Single);
                 request.say(&administration::command(task));
@@ -268,6 +270,11 @@ impl<T: Owner> Engine<T> {
                 as_map(self.pool.take(), &answers, &command)
             }
             Work::Administer(Task::KillAny) => all_stopped(answers),
+            Work::Administer(Task::Library(task)) => {
+                let answers: Vec<Answer> =
+                    answers.into_iter().map(|(node, answer)| (node, task.judge(answer))).collect();
+                all_told(self.pool.take(), answers, task.name())
+            }
             Work::Administer(task) => administration::combine(&task, answers),
         };
         self.finish(io, id, result, None);
@@ -284,6 +291,22 @@ impl<T: Owner> Engine<T> {
 /// Whether a server could not be reached.
 fn is_lost(answer: &Result<Reply>) -> bool {
     answer.as_ref().is_err_and(|error| error.status() == Status::Connect)
+}
+
+/// What servers have said of a library, as one reply; the first error, where there is nothing else.
+fn all_told(payload: Box<Payload>, answers: Vec<Answer>, command: &str) -> Result<Reply> {
+    if answers.iter().any(|(_, answer)| answer.is_ok()) {
+        return as_map(payload, &answers, command);
+    }
+    let count = answers.len();
+    match answers.into_iter().next() {
+        Some((node, Err(error))) if count > 1 => {
+            let node = node.unwrap_or_default();
+            Err(error.context(format_args!("none of {count} primaries has done it; {node}")))
+        }
+        Some((_, answer)) => answer,
+        None => Err(Error::closed()),
+    }
 }
 
 /// The answers of several servers as one reply: a map from each one's address to what it said.
@@ -348,15 +371,4 @@ fn all_stopped(answers: Vec<Answer>) -> Result<Reply> {
 fn name_of_running(stats: ReplyRef<'_>) -> Option<String> {
     let running = value_of(stats, b"running_script")?;
     value_of(running, b"name")?.as_str().map(str::to_owned)
-}
-
-/// The value of a name in a map, or in the array of names and values that stands for it in RESP2.
-fn value_of<'a>(map: ReplyRef<'a>, name: &[u8]) -> Option<ReplyRef<'a>> {
-    let mut elements = map.elements();
-    while let (Some(key), value) = (elements.next(), elements.next()) {
-        if key.as_bytes() == Some(name) {
-            return value;
-        }
-    }
-    None
 }

@@ -63,7 +63,8 @@ impl<T: Owner> Engine<T> {
         for place in 0..parts {
             let Some(Body::FanOut(fan_out)) = self.call(id).map(|call| &call.body) else { return };
             let Some(part) = fan_out.round.parts.get(place) else { return };
-            let request = fan_out.request_of(part, io.take_request());
+            let mut request = fan_out.request_of(part, io.take_request());
+            request.on_replica = self.servers.map.is_replica(part.next.node);
             let may_turn = part.items.iter().all(|&index| fan_out.has_choice(index))
                 && !self.servers.map.is_primary(part.next.node);
             let needs_enforcing = part.items.iter().any(|&index| fan_out.request.items[index].read_only);

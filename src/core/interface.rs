@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::libraries::LibraryTask;
 use crate::error::{Error, Result};
 use crate::log::Record;
 use crate::meter::Spent;
@@ -260,6 +261,8 @@ pub(crate) enum Task {
     KillAny,
     /// The reply: a string or nil.
     Show(Vec<u8>),
+    /// Administer a library.
+    Library(LibraryTask),
 }
 
 impl Task {
@@ -271,6 +274,7 @@ impl Task {
             Task::Flush(_) => "SCRIPT FLUSH",
             Task::Kill | Task::KillAny => "SCRIPT KILL",
             Task::Show(_) => "SCRIPT SHOW",
+            Task::Library(task) => task.name(),
         }
     }
 }

@@ -138,14 +138,12 @@ impl<T: Owner> Engine<T> {
     /// Another user has other rights than those that were learnt on a connection, so there has to be a new one.
     fn change_user(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
         let Some(conn) = self.conns.get(&id) else { return };
-        let node = conn.node;
-        let server = self.servers.node(node);
+        let server = self.servers.node(conn.node);
         let text = format!("the connection to {} is replaced: the user has changed", server.address);
         io.log(Record::new(EventKind::UserChanged, Some(&server.name), text));
         self.login_over(io, id, None);
-        self.unlink(now, io, id);
-        // It was not lost; and what is on it goes on, unless the client is closed.
-        self.servers.node_mut(node).lost = None;
+        // It is not lost: what is on it goes on, unless the client is closed.
+        self.replace(now, io, id);
     }
 
     /// The server has answered AUTH, or the connection is gone.

@@ -12,6 +12,7 @@ mod events;
 mod everywhere;
 mod fan_out;
 mod interface;
+mod libraries;
 mod login;
 mod questions;
 mod refresh;
@@ -20,4 +21,5 @@ mod state;
 
 pub use interface::FlushMode;
 pub(crate) use interface::*;
+pub(crate) use libraries::{LibraryTask, value_of};
 pub(crate) use state::engine::Engine;

@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use std::time::Duration;
 
 use super::options::{LONGEST_MS, RS_READ_FROM_DEFAULT, read_from_of};
-use super::script::RS_SCRIPT_IDEMPOTENT;
+use super::script::{RS_SCRIPT_AS_FUNCTION, RS_SCRIPT_IDEMPOTENT};
 use super::{bytes, invalid};
 use crate::client::{Client, Overrides};
 use crate::error::Result;
@@ -101,7 +101,7 @@ pub struct rs_script_options {
 ///
 /// # Safety
 /// It is `repr(C)`, begins with a `u32`, has no padding, and may be any bytes.
-unsafe trait Growing: Copy {
+pub(super) unsafe trait Growing: Copy {
     /// The sizes that it has had in released versions, the last one its size of now.
     const SIZES: &'static [usize];
     /// All bytes 0.
@@ -154,7 +154,7 @@ const LARGEST: usize = 1024;
 ///
 /// # Safety
 /// `options` points to as many bytes as its first field says, or to that field and it says a size that cannot be.
-unsafe fn read<T: Growing>(options: *const T) -> Result<T> {
+pub(super) unsafe fn read<T: Growing>(options: *const T) -> Result<T> {
     // SAFETY: it begins with its size.
     let size = unsafe { options.cast::<u32>().read() } as usize;
     let ours = size_of::<T>();
@@ -312,17 +312,48 @@ unsafe fn route_of<'a>(options: &rs_call_options) -> Result<Option<Route<'a>>> {
 /// # Safety
 /// `options` is NULL or points to as many bytes as its first field says, and `name` to as many as `name_len` says.
 pub(super) unsafe fn script_of(lua: &[u8], options: *const rs_script_options) -> Result<Script> {
+    let script = Script::new(lua);
     if options.is_null() {
-        return Ok(Script::new(lua));
+        return Ok(script);
+    }
+    // SAFETY: as promised.
+    let flags = unsafe { read(options)? }.flags;
+    let script = match flags & RS_SCRIPT_AS_FUNCTION {
+        0 => script,
+        _ => script.as_function(),
+    };
+    // SAFETY: as promised.
+    unsafe { with_options(script, options, RS_SCRIPT_IDEMPOTENT | RS_SCRIPT_AS_FUNCTION) }
+}
+
+/// A function of a library, with its options.
+///
+/// # Safety
+/// The same.
+pub(super) unsafe fn script_with(function: Script, options: *const rs_script_options) -> Result<Script> {
+    // SAFETY: as promised.
+    unsafe { with_options(function, options, RS_SCRIPT_IDEMPOTENT) }
+}
+
+/// # Safety
+/// The same.
+unsafe fn with_options(script: Script, options: *const rs_script_options, allowed: u32) -> Result<Script> {
+    if options.is_null() {
+        return Ok(script);
     }
     // SAFETY: as promised.
     let options = unsafe { read(options)? };
     // SAFETY: as promised.
     let name = unsafe { bytes(options.name, options.name_len, "options.name")? };
-    let script = match options.flags {
-        0 => Script::new(lua),
-        RS_SCRIPT_IDEMPOTENT => Script::idempotent(lua),
-        _ => return Err(invalid("options.flags", "has bits that are no RS_SCRIPT_ flag")),
+    if options.flags & RS_SCRIPT_AS_FUNCTION & !allowed != 0 {
+        return Err(invalid("options.flags", "has RS_SCRIPT_AS_FUNCTION, and it is a function already"));
+    }
+    if options.flags & !allowed != 0 {
+        return Err(invalid("options.flags", "has bits that are no RS_SCRIPT_ flag"));
+    }
+    let script = match options.flags & RS_SCRIPT_IDEMPOTENT {
+        0 => script,
+        _ => script.made_idempotent(),
     };
     if name.is_empty() {
         return Ok(script);

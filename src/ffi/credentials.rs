@@ -65,6 +65,19 @@ pub struct rs_credentials_request {
     node: Vec<u8>,
 }
 
+impl rs_credentials_request {
+    pub(super) fn new(request: CredentialsRequest) -> Box<Self> {
+        let mut node = request.node().replace('\0', " ").into_bytes();
+        node.push(0);
+        Box::new(rs_credentials_request { request, node })
+    }
+
+    /// Ends it without credentials.
+    pub(super) fn refuse(self, why: &str) {
+        self.request.refuse(why);
+    }
+}
+
 /// Gives user and password for a connection to a server, by rs_credentials_answer or rs_credentials_refuse.
 ///
 /// It runs on a thread started for it and may block, on an HTTP request for instance: no lock is held, and nothing but the connection that it
@@ -108,9 +121,7 @@ pub unsafe extern "C" fn rs_options_set_credentials(
                 return Ok(());
             };
             options.credentials_later(move |request| {
-                let mut node = request.node().replace('\0', " ").into_bytes();
-                node.push(0);
-                let request = Box::into_raw(Box::new(rs_credentials_request { request, node }));
+                let request = Box::into_raw(rs_credentials_request::new(request));
                 let _held = Held::new();
                 // The function and its context were given for this; the request is the callee's from here on.
                 credentials(context.pointer(), request);

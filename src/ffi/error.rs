@@ -45,7 +45,7 @@ pub const RS_ERR_SERVER: rs_status = 400;
 /// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
 /// scripts nor evaluate them. The call was not executed.
 pub const RS_ERR_NOSCRIPT: rs_status = 401;
-/// The script does not compile on that server. It was not executed.
+/// The script or the library does not compile on that server, or a library does not load there for another fault of its own. It was not executed.
 pub const RS_ERR_COMPILE: rs_status = 402;
 /// The server was still loading its data set when the deadline came. The call was not executed.
 pub const RS_ERR_LOADING: rs_status = 403;
@@ -57,6 +57,9 @@ pub const RS_ERR_TRANSACTION_ABORTED: rs_status = 405;
 pub const RS_ERR_NOT_SUPPORTED: rs_status = 406;
 /// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not executed.
 pub const RS_ERR_NOT_SERVED: rs_status = 407;
+/// The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the
+/// server has no memory for it, or in a pipeline it would come out of order. The call was not executed.
+pub const RS_ERR_NO_FUNCTION: rs_status = 409;
 /// A defect of this library. Whether the call was executed is not known.
 pub const RS_ERR_INTERNAL: rs_status = 500;
 /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE. The server
@@ -297,6 +300,7 @@ const STATUSES: &[(Status, &std::ffi::CStr)] = &[
     (Status::TransactionAborted, c"RS_ERR_TRANSACTION_ABORTED"),
     (Status::NotSupported, c"RS_ERR_NOT_SUPPORTED"),
     (Status::NotServed, c"RS_ERR_NOT_SERVED"),
+    (Status::NoFunction, c"RS_ERR_NO_FUNCTION"),
     (Status::Internal, c"RS_ERR_INTERNAL"),
     (Status::NoMemory, c"RS_ERR_NO_MEMORY"),
     (Status::Resources, c"RS_ERR_RESOURCES"),
@@ -334,6 +338,7 @@ mod tests {
             (RS_ERR_TRANSACTION_ABORTED, Status::TransactionAborted),
             (RS_ERR_NOT_SUPPORTED, Status::NotSupported),
             (RS_ERR_NOT_SERVED, Status::NotServed),
+            (RS_ERR_NO_FUNCTION, Status::NoFunction),
             (RS_ERR_INTERNAL, Status::Internal),
             (RS_ERR_NO_MEMORY, Status::NoMemory),
             (RS_ERR_RESOURCES, Status::Resources),

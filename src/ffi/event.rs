@@ -11,7 +11,8 @@ pub const RS_EVENT_CONNECTED: i32 = 1;
 pub const RS_EVENT_RECONNECTED: i32 = 2;
 /// An attempt to connect has failed.
 pub const RS_EVENT_CONNECT_FAILED: i32 = 3;
-/// The connection to a server was lost or given up; told when another is about to be made.
+/// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under way and no thread (see
+/// rs_queue) does with its next call.
 pub const RS_EVENT_CONNECTION_LOST: i32 = 4;
 /// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
 pub const RS_EVENT_AUTH_FAILED: i32 = 5;

@@ -1,10 +1,12 @@
-//! Events of clients for who cannot be called back: kept until they are fetched. A binding whose language runs on one thread, which may
+//! Events of clients, and what they ask for, for who cannot be called back: kept until it is fetched. A binding whose language runs on one thread, which may
 //! just be waiting for a thread of this library, has no other way to learn of them.
 
 use std::collections::VecDeque;
 use std::ffi::c_char;
 use std::sync::Arc;
 
+use super::cancel::Held;
+use super::credentials::rs_credentials_request;
 use super::lock::Mutex;
 use super::memory::Memory;
 use super::options::rs_options;
@@ -14,7 +16,7 @@ use crate::ffi::error::rs_error;
 use crate::log;
 use crate::queue::Queue;
 
-/// Events that clients have had and nobody has fetched yet. Caller frees with rs_events_free.
+/// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with rs_events_free.
 pub struct rs_events(Arc<Kept>);
 
 struct Kept {
@@ -27,6 +29,7 @@ struct Kept {
 struct State {
     events: VecDeque<Event>,
     dropped: usize,
+    requests: VecDeque<Box<rs_credentials_request>>,
 }
 
 struct Event {
@@ -84,12 +87,27 @@ impl Kept {
         drop(guard);
         self.queue.wake();
     }
+
+    fn ask(&self, request: Box<rs_credentials_request>) {
+        if self.queue.check_process().is_err() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let oldest = if state.requests.len() >= self.capacity { state.requests.pop_front() } else { None };
+        state.requests.push_back(request);
+        drop(state);
+        // Whom that ends may want this lock.
+        if let Some(oldest) = oldest {
+            oldest.refuse("nobody has taken the request out, and more have come");
+        }
+        self.queue.wake();
+    }
 }
 
 /// Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs there and wake `queue`, as
 /// rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take after each poll.
 ///
-/// `capacity`: above 0; of more events the oldest are dropped. `queue`: not NULL; it may be freed before. `*events`: caller frees with
+/// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
 /// rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
@@ -184,6 +202,65 @@ pub unsafe extern "C" fn rs_events_take(
     })
 }
 
+/// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after each poll as with events, takes the requests out. As
+/// rs_options_set_credentials in all else; either takes the other's place. As long as a request has no answer another may come for the same server,
+/// from a further connection or a further attempt.
+///
+/// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more. `err` may be NULL. Errors:
+/// RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
+///
+/// # Safety
+/// `options` is NULL or live options, `events` NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_credentials_events(
+    options: *mut rs_options,
+    events: *const rs_events,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        super::options::set(options, err, |options| {
+            let kept = Arc::downgrade(&handle(events, "events")?.0);
+            options.credentials_later(move |request| {
+                let _held = Held::new();
+                match kept.upgrade() {
+                    Some(kept) => kept.ask(rs_credentials_request::new(request)),
+                    None => request.refuse("nobody takes requests out any more"),
+                }
+            });
+            Ok(())
+        })
+    }
+}
+
+/// Takes a request for credentials out, in the order in which they came.
+///
+/// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is none, and on failure. `err` may be
+/// NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+///
+/// # Safety
+/// The pointers are NULL or what they are declared as.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_events_take_credentials(
+    events: *mut rs_events,
+    request: *mut *mut rs_credentials_request,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    let out = unsafe { Out::new(request) };
+    guard(err, || {
+        out.required("request")?;
+        // SAFETY: as documented.
+        let kept = unsafe { handle(events, "events")? };
+        kept.0.queue.check_process()?;
+        let next = kept.0.state.lock().requests.pop_front();
+        if let Some(next) = next {
+            out.set(Box::into_raw(next));
+        }
+        Ok(())
+    })
+}
+
 /// What was written, and what the first event takes that did not fit.
 fn take(events: &mut VecDeque<Event>, memory: &mut Memory<'_>) -> (usize, usize) {
     let mut used = 0;
@@ -199,7 +276,7 @@ fn take(events: &mut VecDeque<Event>, memory: &mut Memory<'_>) -> (usize, usize)
     (used, 0)
 }
 
-/// Frees a place for events and those in it. Clients that put theirs there go on, and tell nobody.
+/// Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go on, tell nobody, and get no credentials.
 ///
 /// NULL: does nothing. Errors: none. Threads: not while another thread uses it; clients do not count.
 ///

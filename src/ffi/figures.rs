@@ -129,6 +129,27 @@ pub unsafe extern "C" fn rs_options_set_call_hook(
     }
 }
 
+/// True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for bindings, whose languages cannot be
+/// called back on the thread that completes a call. Calls that never began (what is wrong with one of a batch) have none. Default: false, which
+/// costs nothing.
+///
+/// # Safety
+/// `options` is NULL or live options.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_options_set_call_costs(
+    options: *mut rs_options,
+    tell: bool,
+    err: *mut *mut rs_error,
+) -> rs_status {
+    // SAFETY: as documented.
+    unsafe {
+        set(options, err, |options| {
+            options.call_costs(tell);
+            Ok(())
+        })
+    }
+}
+
 /// Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes 21 KiB once it is called.
 /// Default: 0.
 ///

@@ -14,6 +14,7 @@ pub mod event;
 pub mod events;
 pub mod figures;
 pub(crate) mod fork;
+pub mod functions;
 pub(crate) mod library;
 pub(crate) mod lock;
 pub(crate) mod memory;

@@ -59,6 +59,8 @@ pub const RS_PACKED_INDETERMINATE: u8 = 1;
 pub const RS_PACKED_NOT_EXECUTED: u8 = 2;
 /// A flag of a packed completion: the error is followed by the replies of a pipeline that did arrive.
 pub const RS_PACKED_ARRIVED: u8 = 4;
+/// A flag of a packed completion: it ends with what the call has cost; see rs_options_set_call_costs.
+pub const RS_PACKED_COST: u8 = 8;
 
 /// A time without an end, for the `timeout_ms` of rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed.
 pub const RS_FOREVER: u64 = u64::MAX;
@@ -559,7 +561,9 @@ pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *mut rs_queue, detai
 /// and not aligned; a string is a u32 length and its bytes:
 ///
 ///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
-///               behind that, with RS_PACKED_ARRIVED, a reply
+///               behind that, with RS_PACKED_ARRIVED, a reply; behind all, with RS_PACKED_COST, cost
+///   cost        what rs_options_set_call_costs has asked for, as in rs_call_event: u32 attempts, u64 bytes sent, u64 bytes received, u64
+///               nanoseconds, and as a string the server that the call was sent to last, empty where it was sent to none
 ///   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked for them, behind these an i32 of
 ///               RS_REASON_, an i32 index of the item or -1, and the server as a string, empty where none is known
 ///   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
@@ -630,7 +634,7 @@ pub(super) unsafe fn number(place: *mut usize) -> impl Fn(usize) {
 }
 
 fn given(completion: Completion) -> rs_completion {
-    let Completion { tag, result, arrived } = completion;
+    let Completion { tag, result, arrived, .. } = completion;
     let (status, reply, error) = match result {
         Ok(reply) => (super::RS_OK, Some(reply), None::<Error>),
         Err(error) => (error.status().code(), arrived, Some(error)),
@@ -670,6 +674,7 @@ mod tests {
             (RS_PACKED_INDETERMINATE, packed::INDETERMINATE),
             (RS_PACKED_NOT_EXECUTED, packed::NOT_EXECUTED),
             (RS_PACKED_ARRIVED, packed::ARRIVED),
+            (RS_PACKED_COST, packed::COST),
         ] {
             assert_eq!(number, same);
         }

@@ -16,7 +16,15 @@ use crate::script::Script;
 /// Of a single call see RS_CALL_IDEMPOTENT.
 pub const RS_SCRIPT_IDEMPOTENT: u32 = 1;
 
-/// A Lua script, immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
+/// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
+/// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
+/// that it is.
+///
+/// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
+/// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
+pub const RS_SCRIPT_AS_FUNCTION: u32 = 2;
+
+/// A Lua script, or a function of a library (rs_library_function), immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
 /// called: calls in flight keep what they need.
 pub struct rs_script {
     script: Script,
@@ -194,6 +202,10 @@ unsafe fn call_with(
 }
 
 impl rs_script {
+    pub(super) fn new(script: Script, client: Option<WeakClient>) -> Self {
+        rs_script { script, client }
+    }
+
     pub(super) fn own_client(&self) -> Result<Client> {
         let own = self
             .client

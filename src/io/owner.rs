@@ -79,10 +79,10 @@ impl Queued {
         &self.queue
     }
 
-    /// Its ticket, for whoever completes it with that.
-    pub(crate) fn end(mut self) -> Ticket {
+    /// Its ticket, for whoever completes it with that, and what was measured.
+    pub(crate) fn end(mut self) -> (Ticket, Option<Box<Metered>>) {
         self.is_over = true;
-        self.ticket
+        (self.ticket, self.metered.take())
     }
 }
 

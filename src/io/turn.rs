@@ -238,6 +238,7 @@ impl Io {
         if let Some(meter) = &self.config.meter {
             note_ends(meter, ended);
         }
+        let tells_costs = self.config.meter.as_ref().is_some_and(|meter| meter.tells_costs);
         let mut ended = ended.drain(..);
         while let Some((owner, ..)) = ended.as_slice().first() {
             let Owner::Queued(first) = owner else {
@@ -258,9 +259,14 @@ impl Io {
             // What may panic does so without the queue's lock: those that are dropped then need it.
             #[cfg(test)]
             (1..count).for_each(|_| self.provoked("complete"));
-            queue.complete(ended.by_ref().take(count).filter_map(|(owner, result, arrived)| match owner {
-                Owner::Queued(queued) => Some((queued.end(), result, arrived)),
-                Owner::Waiting(_) | Owner::Future(_) => None,
+            queue.complete_measured(ended.by_ref().take(count).filter_map(|(owner, result, arrived)| {
+                match owner {
+                    Owner::Queued(queued) => {
+                        let (ticket, metered) = queued.end();
+                        Some((ticket, result, arrived, metered.filter(|_| tells_costs)))
+                    }
+                    Owner::Waiting(_) | Owner::Future(_) => None,
+                }
             }));
         }
     }
@@ -328,6 +334,9 @@ impl Io {
 /// Has the meter note calls that have ended. It is told before their owners are.
 #[inline(never)]
 fn note_ends(meter: &Meter, ended: &mut [(Owner, Result<Reply>, Option<Reply>)]) {
+    for metered in ended.iter_mut().filter_map(|(owner, ..)| owner.metered()) {
+        metered.end();
+    }
     let Some(_pass) = meter.pass() else { return };
     for (owner, result, arrived) in ended {
         if let Some(metered) = owner.metered() {

@@ -77,6 +77,22 @@ impl Buffer {
         }
     }
 
+    /// The same where the first ones are of any length.
+    #[inline(always)]
+    pub(crate) fn head_with_words(&mut self, argc: usize, first: &[u8], number: usize) {
+        if argc < 10 {
+            let (head, rest) = self.slot(4 + first.len() + 7).split_at_mut(4);
+            let (words, last) = rest.split_at_mut(first.len());
+            head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
+            words.copy_from_slice(first);
+            last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', digit(number), b'\r', b'\n']);
+        } else {
+            self.head(argc);
+            self.raw(first);
+            self.number(number);
+        }
+    }
+
     /// Appends one argument.
     #[inline(always)]
     pub(crate) fn argument(&mut self, bytes: &[u8]) {

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::known::Source;
+use super::emit::source_of;
+use super::functions::{Proof, is_there};
+use super::repair::learnt;
 use super::verdict::{self, LoadVerdict, Refused, Verdict};
 use super::{Expected, Facts, Session, Singly, TAPE_MAX, What};
 use crate::error::{Error, Reason, Status, kept};
@@ -16,7 +18,10 @@ impl<T> Session<T> {
     pub(super) fn loaded(&mut self, key: usize, index: usize) -> Result<(), Refusal> {
         self.expected.pop_front();
         let call = &mut self.calls[key];
-        let script = &call.request.scripts[index];
+        let script = self.facts.served(&call.request.scripts[index]);
+        if script.function().is_some() {
+            return self.library_loaded(key, index);
+        }
         let sha = script.sha();
         let entry = self.unseen[0];
         let text = match entry.kind {
@@ -43,12 +48,17 @@ impl<T> Session<T> {
             self.facts.note_compiled(sha);
             self.has_taken_script = true;
         }
+        self.load_taken(key);
+        Ok(())
+    }
+
+    /// Goes on behind the reply to a LOAD.
+    pub(super) fn load_taken(&mut self, key: usize) {
         self.unseen.clear();
         self.inbox.discard();
         if self.calls[key].request.shape == Shape::Transaction {
             self.checked(key);
         }
-        Ok(())
     }
 
     /// Throws the answer to ASKING away.
@@ -67,16 +77,20 @@ impl<T> Session<T> {
         if rare.checks > 0 {
             return;
         }
-        if let Some((_, text)) = rare.load_errors.first() {
+        if std::mem::take(&mut rare.recheck) && !has_left {
+            self.check_transaction(key);
+        } else if let Some((_, text)) = rare.load_errors.first() {
             let error = verdict::load_error(text).context("the transaction was not sent");
             self.refuse(key, error);
         } else if has_left {
             self.refuse(key, caller_has_left());
         } else if let Some(text) = rare.unproven.take() {
             self.refuse(key, verdict::no_transactions(&text));
+        } else if let Some(error) = self.unservable(&self.calls[key]) {
+            self.refuse(key, error);
         } else if !self.facts.may_run_transactions() {
             // Another transaction of the client was refused meanwhile.
-            rare.checks = 1;
+            self.calls[key].rare().checks = 1;
             self.emit_probe(key);
         } else {
             self.emit_transaction(key);
@@ -161,9 +175,10 @@ impl<T> Session<T> {
     fn learn_from_single(&mut self, key: usize) {
         let call = &self.calls[key];
         if let Some(script) = call.request.scripts.first() {
+            let script = self.facts.served(script);
             // EVAL has cached it, or it was there: next time the SHA will do, for as long as the server keeps it.
-            self.known.insert(script.sha(), call.position, Source::Other);
-            self.facts.note_compiled(script.sha());
+            self.known.insert(script.place(), call.position, learnt(script));
+            self.facts.note_compiled(script.place());
         }
     }
 
@@ -171,6 +186,9 @@ impl<T> Session<T> {
     #[cold]
     fn single_failed(&mut self, key: usize) {
         let call = &mut self.calls[key];
+        if call.form.is_function() {
+            return self.function_failed(key);
+        }
         let text = call.payload.text(call.payload.root);
         let verdict = match verdict::judge(text) {
             // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
@@ -222,7 +240,11 @@ impl<T> Session<T> {
         self.has_loaded |= !call.request.scripts.is_empty() && call.answered - 1 > call.payload.notes.len();
         if let Some(script) = call.request.items[item].script.filter(|_| call.came_by_body(item)) {
             // It may have failed before it was cached.
-            self.known.doubt(call.request.scripts[script as usize].sha());
+            self.known.doubt(self.facts.served(&call.request.scripts[script as usize]).place());
+        }
+        if call.request.items[item].script.is_some() && call.form_of(item).is_function() {
+            let text = text.to_vec();
+            return self.function_item_failed(key, item, &text, at_stream);
         }
         let is_missing = match verdict::judge(text) {
             Verdict::NoScript => true,
@@ -232,7 +254,7 @@ impl<T> Session<T> {
         let note = match verdict::judge(text) {
             _ if is_missing && !call.is_own_error(item) => {
                 let script = call.request.items[item].script.map_or(0, |script| script as usize);
-                self.known.missed(call.request.scripts[script].sha(), at_stream);
+                self.known.missed(self.facts.served(&call.request.scripts[script]).place(), at_stream);
                 match call.load_error(script) {
                     Some(_) => Status::Compile,
                     None => {
@@ -307,6 +329,9 @@ impl<T> Session<T> {
             let outcome = match text {
                 None => Singly::Ran,
                 // A script that has run can say that it was not allowed to.
+                Some(text) if is_script && call.is_marked_function(item) && verdict::is_unexecuted(text) => {
+                    Singly::Refused
+                }
                 Some(text) if is_code && verdict::judge(text) == Verdict::Other => {
                     if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
                         let text = text.to_vec();
@@ -344,6 +369,10 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         self.inbox.hand_over(&mut call.payload.bytes)?;
         self.expected.pop_front();
+        if call.request.shape == Shape::Single {
+            self.whole_executed(key);
+            return Ok(());
+        }
         let root = call.payload.tape[call.payload.root];
         let rare = call.rare.get_or_insert_default();
         let count = call.request.items.len();
@@ -373,11 +402,17 @@ impl<T> Session<T> {
 
     /// Ends a transaction whose MULTI was refused: the server has taken its commands one by one.
     pub(super) fn end_singly(&mut self, key: usize) {
-        let rare = self.calls[key].rare();
+        let super::Call { request, rare, .. } = &mut self.calls[key];
+        let rare = rare.get_or_insert_default();
         let answers = std::mem::take(&mut rare.answers);
         for ((item, form, _), text) in std::mem::take(&mut rare.doubtful).into_iter().zip(&rare.singly_texts)
         {
-            if answers.confirm(form, text) {
+            let script = request.items[item].script.map_or(0, |script| script as usize);
+            let is_confirmed = match answers.on_function(script).filter(|_| form.is_function()) {
+                Some(word) => word.proves(form, text) != Proof::Nothing,
+                None => answers.confirm(form, text),
+            };
+            if is_confirmed {
                 rare.singly[item] = Singly::Refused;
             }
         }
@@ -393,30 +428,40 @@ impl<T> Session<T> {
         for (place, &index) in loads.iter().enumerate() {
             let at = call.payload.root + 1 + place;
             let kind = call.payload.tape[at].kind;
-            let sha = call.request.scripts[index].sha();
-            if kind == Kind::String {
-                self.known.insert(sha, call.position, Source::Load);
+            let script = self.facts.served(&call.request.scripts[index]);
+            let sha = script.place();
+            if kind == Kind::String || kind == Kind::Error && is_there(script, call.payload.text(at)) {
+                self.known.insert(sha, call.position, source_of(script));
                 self.facts.note_compiled(sha);
                 self.has_taken_script = true;
             } else if kind == Kind::Error {
                 let text = kept(call.payload.text(at)).to_vec();
                 self.known.remove(sha);
-                call.rare().load_errors.push((index, text));
+                call.load_failed(sha, &text);
             }
         }
         call.payload.skip_elements(loads.len());
         let mut at = call.payload.root + 1;
+        let call_position = call.position;
         for item in 0..call.request.items.len() {
+            let call = &mut self.calls[key];
             let entry = call.payload.tape[at];
             self.has_loaded |= entry.kind != Kind::Error && call.request.items[item].script.is_some();
-            if entry.kind == Kind::Error {
+            if entry.kind == Kind::Error
+                && call.request.items[item].script.is_some()
+                && call.form_of(item).is_function()
+            {
+                let text = call.payload.text(at).to_vec();
+                self.note_function(key, item, at, &text, call_position);
+            } else if entry.kind == Kind::Error {
                 let text = call.payload.text(at);
                 let own = self.noscript.as_deref();
                 let script = call.request.items[item].script;
                 let may_miss = !call.is_own_error(item) && !call.has_loaded(item, &loads);
                 let is_missing = may_miss && (verdict::judge(text) == Verdict::NoScript || own == Some(text));
                 if let Some(script) = script.filter(|_| is_missing) {
-                    self.known.missed(call.request.scripts[script as usize].sha(), call.position);
+                    let script = self.facts.served(&call.request.scripts[script as usize]);
+                    self.known.missed(script.place(), call.position);
                 } else if let Some(form) = call.doubtful_form(item, text, own.is_some() || !may_miss) {
                     let at = call.position;
                     call.rare().doubtful.push((item, form, at));
@@ -440,6 +485,12 @@ impl<T> Session<T> {
         };
         // The first answer is MULTI's, then come those of the SCRIPT LOADs.
         let loads = call.rare.as_ref().map_or(0, |rare| rare.loads.len());
+        let refused_load = call.rare.as_ref().and_then(|rare| rare.loads.get(place.checked_sub(1)?));
+        let is_library = refused_load
+            .is_some_and(|&index| self.facts.served(&call.request.scripts[index]).function().is_some());
+        if is_library {
+            return self.library_refused_in_transaction(key);
+        }
         if *place <= loads && !call.by_body {
             match verdict::judge_load(text) {
                 LoadVerdict::Never => self.facts.load_refused.store(true, Ordering::Relaxed),
@@ -460,7 +511,7 @@ impl<T> Session<T> {
         self.refuse_transaction(key);
     }
 
-    fn refuse_transaction(&mut self, key: usize) {
+    pub(super) fn refuse_transaction(&mut self, key: usize) {
         let call = &self.calls[key];
         let Some(rare) = &call.rare else { return };
         let Some((place, text)) = &rare.queue_error else { return };
@@ -479,14 +530,14 @@ impl<T> Session<T> {
                 "the transaction was refused, nothing ran: item {item} ({})",
                 call.request.name_of(item)
             )),
-            None => error.context("the transaction was refused, nothing ran: SCRIPT LOAD"),
+            None => error.context("the transaction was refused, nothing ran: SCRIPT LOAD or FUNCTION LOAD"),
         };
         self.refuse(key, error);
     }
 }
 
 /// The error of a transaction whose MULTI was refused with `text`.
-fn ran_singly(text: &[u8], items: &[Singly]) -> Error {
+pub(super) fn ran_singly(text: &[u8], items: &[Singly]) -> Error {
     if items.iter().all(|&item| item == Singly::Refused) {
         return Error::server(Status::TransactionAborted, text, true)
             .context("the server refused MULTI and each command behind it; nothing ran");
@@ -548,7 +599,7 @@ impl<T> super::Call<T> {
     }
 
     /// Whether an item may have written, and may answer in the server's words all the same.
-    fn may_forge(&self, item: usize, facts: &Facts) -> bool {
+    pub(super) fn may_forge(&self, item: usize, facts: &Facts) -> bool {
         let is_kept_from_writing = self.request.items[item].read_only && facts.enforces_read_only();
         !is_kept_from_writing && self.request.runs_code(item)
     }
@@ -582,14 +633,17 @@ impl<T> super::Call<T> {
     }
 
     /// Notes why a script is not there, if the call is one that uses it.
-    fn load_failed(&mut self, sha: Sha, text: &[u8]) {
-        let index = self.request.scripts.iter().position(|script| script.sha() == sha);
-        if let Some(index) = index.filter(|&index| self.load_error(index).is_none()) {
-            self.rare().load_errors.push((index, text.to_vec()));
+    pub(super) fn load_failed(&mut self, sha: Sha, text: &[u8]) {
+        for index in 0..self.request.scripts.len() {
+            let script = &self.request.scripts[index];
+            let is_it = script.place() == sha || script.instead().is_some_and(|script| script.sha() == sha);
+            if is_it && self.load_error(index).is_none() {
+                self.rare().load_errors.push((index, text.to_vec()));
+            }
         }
     }
 
-    fn note(&mut self, item: usize, at: usize, status: Status, not_executed: bool) {
+    pub(super) fn note(&mut self, item: usize, at: usize, status: Status, not_executed: bool) {
         let error = Error::server(status, b"", not_executed);
         self.payload.notes.push(Note::new(at, item, self.request.name_of(item), &error));
     }
@@ -603,7 +657,7 @@ impl<T> super::Call<T> {
 
     /// Whether by this error text the server has refused to begin with an item. That it is a replica a script or function can make up: then it has to
     /// be asked first.
-    fn is_proved_not_executed(&self, item: usize, text: &[u8]) -> bool {
+    pub(super) fn is_proved_not_executed(&self, item: usize, text: &[u8]) -> bool {
         match verdict::refused_before_it_began(text) {
             None => !self.request.runs_code(item) && verdict::not_served(text).is_some(),
             Some(Refused::Unfit) => self.request.is_checked_first(item),
@@ -618,7 +672,8 @@ impl<T> super::Call<T> {
             let Note { at, item, status, .. } = self.payload.notes[place];
             let script = self.request.items[item].script.map(|script| script as usize);
             let load_error = rare.load_errors.iter().find(|(failed, _)| Some(*failed) == script);
-            if let (Status::NoScript | Status::Compile, Some((_, text))) = (status, load_error)
+            if let (Status::NoScript | Status::NoFunction | Status::Compile, Some((_, text))) =
+                (status, load_error)
                 && self.payload.replace_text(at, text).is_ok()
             {
                 self.payload.notes[place].status = Status::Compile;

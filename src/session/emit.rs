@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use super::known::Source;
 use super::{Call, Expected, NOT_QUEUED, Probe, Session, What, verdict};
 use crate::request::{Form, Shape};
+use crate::resp::encode::Buffer;
+use crate::script::Script;
 
 /// A long pipeline is queued in parts of this many bytes, two of them ahead of the replies: so other callers' calls get
 /// in between, and wait for no more than these two.
@@ -39,12 +41,14 @@ impl<T> Session<T> {
     fn emit_single(&mut self, key: usize) {
         let call = &self.calls[key];
         let item = call.request.items[0];
-        let read_only = item.read_only && self.facts.enforces_read_only();
-        let form = self.form(call.by_body, read_only);
-        let is_known = |script: u32| self.known.contains(call.request.scripts[script as usize].sha());
-        let is_plain = match item.script {
-            None => true,
-            Some(script) => !form.is_by_body() && form.is_read_only() == item.read_only && is_known(script),
+        let (form, is_plain) = match item.script {
+            None => (Form::Sha, true),
+            Some(place) => {
+                let script = &call.request.scripts[place as usize];
+                let served = self.facts.served(script);
+                let form = self.form(served, call.by_body, item.read_only);
+                (form, form == Form::of(script, item.read_only) && self.known.contains(served.place()))
+            }
         };
         if !is_plain || call.request.asking {
             return self.emit_rare(key, form);
@@ -61,6 +65,11 @@ impl<T> Session<T> {
     #[inline(never)]
     fn emit_rare(&mut self, key: usize, form: Form) {
         let item = self.calls[key].request.items[0];
+        if let Some(script) = item.script
+            && self.facts.cannot_serve(&self.calls[key].request.scripts[script as usize])
+        {
+            return self.refuse(key, super::functions::no_functions(None));
+        }
         let teaches = item.script.is_some_and(|script| form.is_by_body() || !self.load(key, script as usize));
         let before = self.outbox.position();
         self.announce(key);
@@ -82,9 +91,13 @@ impl<T> Session<T> {
         self.expected.push_back(Expected { call: key, what: What::Items { left: 1, at } });
     }
 
-    /// The form in which a script call travels: as wanted, or as the server lets this user have it.
+    /// The form in which a call of a script that the server can run travels: as wanted, or as the server lets this user have it.
     #[inline]
-    pub(super) fn form(&self, by_body: bool, read_only: bool) -> Form {
+    pub(super) fn form(&self, script: &Script, by_body: bool, read_only: bool) -> Form {
+        if script.function().is_some() {
+            return Form::of(script, read_only);
+        }
+        let read_only = read_only && self.facts.enforces_read_only();
         if self.refused.is_empty() {
             Form::new(by_body, read_only)
         } else {
@@ -112,28 +125,34 @@ impl<T> Session<T> {
         self.expected.push_back(Expected { call: key, what: What::Asking });
     }
 
-    /// Sees to it that the server has one of the call's scripts, with a SCRIPT LOAD if need be; `false` when SCRIPT LOAD
-    /// is refused there.
+    /// Sees to it that the server has one of the call's scripts, or its library, with a SCRIPT LOAD or FUNCTION LOAD if need be; `false` when
+    /// that is refused there.
     #[inline]
     pub(super) fn load(&mut self, key: usize, index: usize) -> bool {
-        self.known.contains(self.calls[key].request.scripts[index].sha()) || self.load_now(key, index)
+        let script = self.facts.served(&self.calls[key].request.scripts[index]);
+        self.known.contains(script.place()) || self.load_now(key, index)
     }
 
     #[cold]
     fn load_now(&mut self, key: usize, index: usize) -> bool {
         let call = &self.calls[key];
-        let script = &call.request.scripts[index];
-        if call.by_body || self.facts.load_refused.load(Ordering::Relaxed) {
+        let original = &call.request.scripts[index];
+        let script = self.facts.served(original);
+        let cannot_load = match script.function() {
+            Some(_) => !self.may_load_library(call),
+            None => call.by_body || self.facts.load_refused.load(Ordering::Relaxed),
+        };
+        if cannot_load {
             return false;
         }
         // Entered before the reply: what is queued later stands behind this LOAD in the stream.
         let at = self.outbox.position();
-        self.known.insert(script.sha(), at, Source::Load);
+        self.known.insert(script.place(), at, source_of(script));
         self.counters.script_loads += 1;
         if let Some(figures) = self.facts.figures() {
-            figures.note_load(script);
+            figures.note_load(original);
         }
-        self.outbox.append(|out| out.command(&[b"SCRIPT", b"LOAD", script.source()]));
+        self.outbox.append(|out| append_load(script, out));
         let extra = length(at, self.outbox.position());
         self.calls[key].request.extra += extra;
         self.expected.push_back(Expected { call: key, what: What::Load { script: index } });
@@ -179,12 +198,14 @@ impl<T> Session<T> {
 
     /// Sees to it that the server has every script of a call; gives those for which SCRIPT LOAD is refused.
     fn load_all(&mut self, key: usize) -> Vec<usize> {
-        if self.refused.has(Form::Sha) && !self.refused.has(Form::Body) {
-            // Each call carries its script.
-            return Vec::new();
-        }
         let count = self.calls[key].request.scripts.len();
-        let unloadable: Vec<usize> = (0..count).filter(|&script| !self.load(key, script)).collect();
+        let carries_scripts = self.refused.has(Form::Sha) && !self.refused.has(Form::Body);
+        let is_carried = |session: &Self, script: usize| {
+            let script = &session.calls[key].request.scripts[script];
+            carries_scripts && session.facts.served(script).function().is_none()
+        };
+        let unloadable: Vec<usize> =
+            (0..count).filter(|&script| !is_carried(self, script) && !self.load(key, script)).collect();
         self.calls[key].teaches |= !unloadable.is_empty();
         unloadable
     }
@@ -193,10 +214,12 @@ impl<T> Session<T> {
     /// caches it for those behind.
     fn append_items(&mut self, key: usize, items: std::ops::Range<usize>, mut by_body: Vec<usize>) {
         let enforced = self.facts.enforces_read_only();
+        let has_functions = !self.facts.no_functions.load(Ordering::Relaxed);
         let at = self.outbox.position();
         let call = &mut self.calls[key];
         let as_encoded = by_body.is_empty()
             && self.refused.is_empty()
+            && (has_functions || !call.request.scripts.iter().any(|script| script.function().is_some()))
             && (enforced || !call.request.items[items.clone()].iter().any(|item| item.read_only));
         if as_encoded {
             let part = call.request.start_of(items.start)..call.request.items[items.end - 1].end;
@@ -211,8 +234,12 @@ impl<T> Session<T> {
             if let Some(place) = carried {
                 by_body.swap_remove(place);
             }
-            let mut form = self.form(carried.is_some(), item.read_only && enforced);
-            if by_sha {
+            let mut form = Form::Sha;
+            if let Some(script) = script {
+                let script = self.facts.served(&self.calls[key].request.scripts[script]);
+                form = self.form(script, carried.is_some(), item.read_only);
+            }
+            if by_sha && !form.is_function() {
                 form = Form::new(false, form.is_read_only());
             }
             self.append_item(key, index, form, at);
@@ -226,9 +253,9 @@ impl<T> Session<T> {
         if let Some(script) = item.script.filter(|_| form.is_by_body()) {
             // A transaction that is aborted caches nothing.
             if call.request.shape == Shape::Pipeline {
-                let sha = call.request.scripts[script as usize].sha();
-                if !self.known.contains(sha) {
-                    self.known.insert(sha, at, Source::Other);
+                let place = self.facts.served(&call.request.scripts[script as usize]).place();
+                if !self.known.contains(place) {
+                    self.known.insert(place, at, Source::Other);
                 }
             }
         }
@@ -249,25 +276,41 @@ impl<T> Session<T> {
     }
 
     /// Starts a transaction, or first sends what must be known before: whether this user may run any, and whether each script compiles.
-    fn check_transaction(&mut self, key: usize) {
+    pub(super) fn check_transaction(&mut self, key: usize) {
         if let Some(text) = self.facts.spoilt_by_exec.get() {
             let error = verdict::no_transactions(text);
             return self.refuse(key, error);
         }
         let call = &self.calls[key];
-        let unchecked: Vec<usize> = if self.facts.load_refused.load(Ordering::Relaxed) {
-            Vec::new()
-        } else {
+        if let Some(error) = self.unservable(call) {
+            return self.refuse(key, error);
+        }
+        let mut unchecked: Vec<usize> = Vec::new();
+        {
             let compiled = self.facts.compiled.scripts.lock();
-            let scripts = call.request.scripts.iter().enumerate();
-            scripts.filter(|(_, script)| !compiled.contains(script.sha())).map(|(index, _)| index).collect()
-        };
+            for (index, script) in call.request.scripts.iter().enumerate() {
+                let script = self.facts.served(script);
+                let may_load = match script.function() {
+                    Some(_) => self.may_load_library(call),
+                    None => !self.facts.load_refused.load(Ordering::Relaxed),
+                };
+                // Several functions have one library.
+                let is_listed = || {
+                    let listed =
+                        unchecked.iter().map(|&other| self.facts.served(&call.request.scripts[other]));
+                    script.function().is_some() && { listed }.any(|other| other.place() == script.place())
+                };
+                if may_load && !compiled.contains(script.place()) && !is_listed() {
+                    unchecked.push(index);
+                }
+            }
+        }
         let is_proven = self.facts.may_run_transactions();
         if unchecked.is_empty() && is_proven {
             return self.emit_transaction(key);
         }
         for &index in &unchecked {
-            self.known.remove(self.calls[key].request.scripts[index].sha());
+            self.known.remove(self.facts.served(&self.calls[key].request.scripts[index]).place());
             self.load(key, index);
         }
         let call = &mut self.calls[key];
@@ -305,27 +348,35 @@ impl<T> Session<T> {
         {
             self.retry_bodies();
         }
-        let sends_bodies = load_refused || self.form(false, false).is_by_body();
+        let sends_bodies = load_refused || self.allowed_form(false, false).is_by_body();
+        let may_load_library = self.may_load_library(&self.calls[key]);
         let call = &mut self.calls[key];
         call.payload.start();
         call.position = self.outbox.position();
         self.outbox.append(|out| out.command(&[b"MULTI"]));
         let by_sha = call.rare.as_ref().is_some_and(|rare| rare.by_sha);
         let scripts = &call.request.scripts;
-        let (loads, by_body) = if by_sha {
-            (Vec::new(), Vec::new())
-        } else if call.by_body || sends_bodies {
-            (Vec::new(), (0..scripts.len()).collect())
-        } else {
-            let trusted =
-                |index: &usize| call.request.trust_cache && self.known.contains(scripts[*index].sha());
-            ((0..scripts.len()).filter(|index| !trusted(index)).collect::<Vec<_>>(), Vec::new())
-        };
+        let (mut loads, mut by_body) = (Vec::new(), Vec::new());
+        for (index, script) in scripts.iter().enumerate() {
+            let script = self.facts.served(script);
+            let is_trusted = || call.request.trust_cache && self.known.contains(script.place());
+            if script.function().is_some() {
+                let is_there = loads.iter().any(|&other: &usize| scripts[other].place() == script.place())
+                    || is_trusted();
+                if may_load_library && !is_there {
+                    loads.push(index);
+                }
+            } else if !by_sha && (call.by_body || sends_bodies) {
+                by_body.push(index);
+            } else if !by_sha && !is_trusted() {
+                loads.push(index);
+            }
+        }
         for &index in &loads {
             if let Some(figures) = self.facts.figures() {
                 figures.note_load(&scripts[index]);
             }
-            self.outbox.append(|out| out.command(&[b"SCRIPT", b"LOAD", scripts[index].source()]));
+            self.outbox.append(|out| append_load(self.facts.served(&scripts[index]), out));
         }
         self.counters.script_loads += loads.len() as u64;
         let count = call.request.items.len();
@@ -345,6 +396,19 @@ impl<T> Session<T> {
         self.expected.push_back(Expected { call: key, what: What::Queued { left } });
         self.expected.push_back(Expected { call: key, what: What::Exec });
     }
+}
+
+/// Queues what brings a script, or a function's library, to the server.
+pub(super) fn append_load(script: &Script, out: &mut Buffer) {
+    match script.function() {
+        Some(function) => out.command(&[b"FUNCTION", b"LOAD", &function.code.source]),
+        None => out.command(&[b"SCRIPT", b"LOAD", script.source()]),
+    }
+}
+
+/// How what [`append_load`] brings comes to be there.
+pub(super) fn source_of(script: &Script) -> Source {
+    if script.function().is_some() { Source::Library } else { Source::Load }
 }
 
 /// How many bytes there are between two places in the stream.

@@ -174,7 +174,8 @@ impl Handshake {
                             .context("the server does not speak RESP 3"));
                     }
                     if verdict::is_unknown_command(text, b"HELLO") {
-                        // Older than HELLO is older than EVALSHA_RO.
+                        // Older than HELLO is older than EVALSHA_RO and functions.
+                        self.facts.no_functions.store(true, Ordering::Relaxed);
                         self.facts.no_read_only.store(true, Ordering::Relaxed);
                     }
                     self.refused_hello = Some(kept(verdict::without_arguments(text)).to_vec());
@@ -198,13 +199,14 @@ impl Handshake {
         Ok(Next::Ready)
     }
 
-    /// EVALSHA_RO came with version 7.
+    /// EVALSHA_RO and functions came with version 7.
     fn learn_version(&self, hello: ReplyRef<'_>) {
         let mut pairs = hello.elements();
         while let (Some(key), Some(value)) = (pairs.next(), pairs.next()) {
             if key.as_bytes() == Some(b"version") {
                 let major = value.as_str().and_then(|version| version.split('.').next()?.parse::<u32>().ok());
                 if major.is_some_and(|major| major < 7) {
+                    self.facts.no_functions.store(true, Ordering::Relaxed);
                     self.facts.no_read_only.store(true, Ordering::Relaxed);
                 }
             }

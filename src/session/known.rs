@@ -1,4 +1,4 @@
-//! Sets of scripts: those that a server's cache is known to hold, and those that have compiled.
+//! Sets of scripts and libraries: those that a server is known to hold, and those that have compiled.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
@@ -34,6 +34,14 @@ pub(crate) enum Source {
     Load,
     /// By EVAL, or before this connection was there: newer servers let such a script make room for others.
     Other,
+    /// It is a library, which scripts have nothing to do with: only FUNCTION FLUSH and FUNCTION DELETE take it out again.
+    Library,
+}
+
+impl Source {
+    fn is_library(self) -> bool {
+        self == Source::Library
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +76,10 @@ impl Cache {
         self.0.remove(&sha);
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
+    /// The cache of scripts is about to be emptied, or was.
+    pub(crate) fn clear_scripts(&mut self) {
+        self.0.retain(|_, entry| entry.source.is_library());
+        self.0.shrink_to(2 * self.0.len());
     }
 
     /// A call that carried this script has failed, maybe before it was cached.
@@ -79,12 +89,13 @@ impl Cache {
         }
     }
 
-    /// A call that stands at `sent_at` did not find this script. One that was loaded is gone by a flush, and with it all others.
+    /// A call that stands at `sent_at` did not find this script or library. One that was loaded is gone by a flush, and with it all others of its kind.
     pub(crate) fn missed(&mut self, sha: Sha, sent_at: u64) {
         match self.0.get(&sha) {
             Some(entry) if entry.at > sent_at => {}
-            Some(Entry { source: Source::Load, .. }) => {
-                self.0.retain(|_, entry| entry.at > sent_at);
+            Some(Entry { source: source @ (Source::Load | Source::Library), .. }) => {
+                let is_library = source.is_library();
+                self.0.retain(|_, entry| entry.at > sent_at || entry.source.is_library() != is_library);
                 // Not to be gone through again and again for the few that are left.
                 self.0.shrink_to(2 * self.0.len());
             }
@@ -115,5 +126,25 @@ mod tests {
         assert!(cache.contains(one) && !cache.contains(three), "what EVAL has brought is evicted alone");
         cache.missed(one, 700);
         assert!(!cache.contains(one));
+    }
+
+    #[test]
+    fn scripts_and_libraries_are_flushed_apart() {
+        let [script, library, other] = [&b"1"[..], b"2", b"3"].map(Sha::of);
+        let mut cache = Cache::default();
+        let fill = |cache: &mut Cache| {
+            cache.insert(script, 0, Source::Load);
+            cache.insert(library, 0, Source::Library);
+            cache.insert(other, 0, Source::Library);
+        };
+        fill(&mut cache);
+        cache.missed(script, 10);
+        assert!(!cache.contains(script) && cache.contains(library) && cache.contains(other));
+        fill(&mut cache);
+        cache.missed(library, 10);
+        assert!(cache.contains(script) && !cache.contains(library) && !cache.contains(other));
+        fill(&mut cache);
+        cache.clear_scripts();
+        assert!(!cache.contains(script) && cache.contains(library) && cache.contains(other));
     }
 }

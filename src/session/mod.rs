@@ -12,6 +12,7 @@ mod arrived;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
 mod emit;
+mod functions;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
@@ -34,7 +35,7 @@ use crate::error::{Error, Result, Status};
 use crate::figures::Figures;
 use crate::request::{Form, Request, Shape};
 use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Pool, Refusal, make_room};
-use crate::script::Sha;
+use crate::script::{Script, Sha};
 
 pub(crate) use inbox::Inbox;
 use known::{Cache, Known};
@@ -52,6 +53,10 @@ pub(crate) struct Facts {
     load_refused: AtomicBool,
     /// The server is older than EVALSHA_RO.
     no_read_only: AtomicBool,
+    /// FUNCTION LOAD is refused to this user: functions are called alone.
+    library_load_refused: AtomicBool,
+    /// The server has no functions.
+    no_functions: AtomicBool,
     /// The server has answered HELLO, and does so for every user.
     has_hello: AtomicBool,
     /// The last connection has had HELLO: if this one ends on it, that is not HELLO's doing.
@@ -96,6 +101,8 @@ impl Facts {
             number,
             load_refused: AtomicBool::new(false),
             no_read_only: AtomicBool::new(false),
+            library_load_refused: AtomicBool::new(false),
+            no_functions: AtomicBool::new(false),
             has_hello: AtomicBool::new(false),
             expects_hello,
             shuns_hello: AtomicBool::new(false),
@@ -105,7 +112,21 @@ impl Facts {
         }
     }
 
-    /// A script has compiled on this server.
+    /// A script as this server can run it: without functions it may be another.
+    #[inline]
+    fn served<'a>(&self, script: &'a Script) -> &'a Script {
+        if script.function().is_some() && self.no_functions.load(Ordering::Relaxed) {
+            return script.instead().unwrap_or(script);
+        }
+        script
+    }
+
+    /// Whether the server can run nothing that stands for this script.
+    fn cannot_serve(&self, script: &Script) -> bool {
+        self.no_functions.load(Ordering::Relaxed) && self.served(script).function().is_some()
+    }
+
+    /// A script or library has compiled on this server.
     fn note_compiled(&self, sha: Sha) {
         self.compiled.scripts.lock().insert(sha);
     }
@@ -226,6 +247,12 @@ struct Rare {
     queued: usize,
     /// The first error among those answers, and which it was.
     queue_error: Option<(usize, Vec<u8>)>,
+    /// Functions: why the library was not loaded this time, in the server's words.
+    unloaded: Option<Vec<u8>>,
+    /// What a transaction is checked for has changed: once more.
+    recheck: bool,
+    /// The call stands in a transaction with its library, where it cannot miss that.
+    is_whole: bool,
     /// Where MULTI was refused: what became of each item, run singly.
     singly: Vec<Singly>,
     /// The errors of those items that are `doubtful`.
@@ -256,6 +283,11 @@ struct Probe {
 impl<T> Call<T> {
     fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// Why a function's library was not loaded for this call, in the server's words.
+    fn unloaded(&self) -> Option<&[u8]> {
+        self.rare.as_ref()?.unloaded.as_deref()
     }
 
     fn load_error(&self, script: usize) -> Option<&[u8]> {
@@ -294,6 +326,8 @@ enum What {
     Items { left: u32, at: u64 },
     /// The server's own word on a form of script calls. The caller never sees it.
     Word { form: Form },
+    /// The same on a function: the answer to FUNCTION LOAD, or to a call that runs nothing.
+    WordOnFunction { script: usize, is_load: bool },
     /// The answers to MULTI and to this many commands behind it. The caller never sees them.
     Queued { left: usize },
     /// The reply to EXEC.
@@ -574,6 +608,7 @@ impl<T> Session<T> {
             // Not here.
             What::Items { .. } => {}
             What::Word { form } => self.answered(call, form),
+            What::WordOnFunction { script, is_load } => self.answered_on_function(call, script, is_load),
             What::Load { script } => self.loaded(call, script)?,
             What::Asking => self.asked(),
             What::Queued { left } => self.queued(call, left),
@@ -597,7 +632,7 @@ impl<T> Session<T> {
 
     /// Forgets which scripts the server has: someone is about to flush them, or has.
     pub(crate) fn forget_scripts(&mut self) {
-        self.known.clear();
+        self.known.clear_scripts();
     }
 
     /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent. Where the

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::answer::caller_has_left;
 use super::emit::PART;
+use super::functions::{self, WordOnFunction};
 use super::known::Source;
 use super::order::NotExecuted;
 use super::verdict::{self, Doubt};
@@ -14,6 +15,12 @@ use super::{Expected, Session, What};
 use crate::error::{Error, Reason, Status, kept};
 use crate::request::{Form, Shape};
 use crate::resp::Kind;
+use crate::script::Script;
+
+/// How a script that was answered for came to be there, as far as is known: somebody else may have brought it.
+pub(super) fn learnt(script: &Script) -> Source {
+    if script.function().is_some() { Source::Library } else { Source::Other }
+}
 
 /// A SHA1 that no script has.
 const NO_SHA: &[u8] = b"0000000000000000000000000000000000000000";
@@ -49,11 +56,17 @@ impl Refused {
 /// What the server says to forms of script calls where no script can have made it up.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    awaited: usize,
+    pub(super) awaited: usize,
     texts: SmallVec<[(Form, Vec<u8>); 1]>,
+    /// What it says of functions, by script.
+    pub(super) functions: Vec<(usize, WordOnFunction)>,
 }
 
 impl Answers {
+    pub(super) fn on_function(&self, script: usize) -> Option<&WordOnFunction> {
+        self.functions.iter().find(|(asked, _)| *asked == script).map(|(_, word)| word)
+    }
+
     pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
         let answer = self.texts.iter().find(|(asked, _)| *asked == form);
         answer.is_some_and(|(_, answer)| verdict::confirms(answer, text, form.command()))
@@ -69,8 +82,23 @@ impl<T> Session<T> {
         for (form, _) in &rare.answers.texts {
             asked.set(*form, true);
         }
-        for &(_, form, _) in &rare.doubtful {
-            if !asked.has(form) {
+        for &(item, form, _) in &rare.doubtful {
+            if form.is_function() {
+                let Some(script) = call.request.items[item].script.map(|script| script as usize) else {
+                    continue;
+                };
+                if rare.answers.on_function(script).is_none() {
+                    let may_load = !call.request.on_replica;
+                    let asked =
+                        functions::ask(&mut self.outbox, &call.request.scripts[script], form, may_load);
+                    for is_load in asked {
+                        let what = What::WordOnFunction { script, is_load };
+                        self.expected.push_back(Expected { call: key, what });
+                        rare.answers.awaited += 1;
+                    }
+                    rare.answers.functions.push((script, WordOnFunction::default()));
+                }
+            } else if !asked.has(form) {
                 asked.set(form, true);
                 let script = if form.is_by_body() { b"" } else { NO_SHA };
                 self.outbox.append(|out| out.command(&[form.command(), script, b"0"]));
@@ -110,9 +138,17 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         let answers = &mut call.rare().answers;
         answers.texts.push((form, text));
+        self.word_taken(key);
+    }
+
+    /// Goes on when the server has said all that it was asked.
+    pub(super) fn word_taken(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let answers = &mut call.rare().answers;
         answers.awaited -= 1;
         if answers.awaited == 0 {
             match call.request.shape {
+                Shape::Single if call.form.is_function() => self.function_doubted(key),
                 Shape::Single => self.single_doubted(key),
                 _ => self.settle(key),
             }
@@ -140,7 +176,7 @@ impl<T> Session<T> {
     /// The server lacks the script of a single call: it is loaded again, and if that does not help it travels as EVAL.
     pub(super) fn single_missed(&mut self, key: usize) {
         let call = &mut self.calls[key];
-        self.known.missed(call.request.scripts[0].sha(), call.position);
+        self.known.missed(self.facts.served(&call.request.scripts[0]).place(), call.position);
         if let Some(text) = call.load_error(0) {
             let error = verdict::load_error(text);
             return self.refuse(key, error);
@@ -192,7 +228,7 @@ impl<T> Session<T> {
         self.send_again(key);
     }
 
-    fn send_again(&mut self, key: usize) {
+    pub(super) fn send_again(&mut self, key: usize) {
         let call = &mut self.calls[key];
         if call.tag.is_some() {
             call.request.extra += i64::try_from(call.request.wire.len()).unwrap_or(i64::MAX);
@@ -242,6 +278,7 @@ impl<T> Session<T> {
         }
         self.calls[key].explain_missing_scripts();
         self.explain_missing_rights(key);
+        self.explain_missing_functions(key);
         if self.calls[key].teaches {
             self.learn_from(key);
         }
@@ -254,6 +291,12 @@ impl<T> Session<T> {
         let rare = call.rare.get_or_insert_default();
         let answers = std::mem::take(&mut rare.answers);
         for (item, form, at_stream) in std::mem::take(&mut rare.doubtful) {
+            if form.is_function() {
+                self.resolve_function(key, item, form, at_stream, &answers);
+                continue;
+            }
+            let call = &mut self.calls[key];
+            let rare = call.rare.get_or_insert_default();
             let notes = &mut call.payload.notes;
             let Ok(place) = notes.binary_search_by_key(&item, |note| note.item) else { continue };
             let text = call.payload.text(call.payload.notes[place].at);
@@ -266,16 +309,18 @@ impl<T> Session<T> {
             if is_missing {
                 note.status = Status::NoScript;
                 if let Some(script) = call.request.items[item].script {
-                    self.known.missed(call.request.scripts[script as usize].sha(), at_stream);
+                    let script = self.facts.served(&call.request.scripts[script as usize]);
+                    self.known.missed(script.place(), at_stream);
                 }
             }
             rare.missed.push(item);
         }
-        rare.missed.sort_unstable();
+        self.calls[key].rare().missed.sort_unstable();
     }
 
     /// The items of a pipeline that are to be sent again now.
     fn repairable(&mut self, key: usize) -> Vec<usize> {
+        self.keep_repairable_functions(key);
         let call = &mut self.calls[key];
         let Some(rare) = call.rare.as_mut().filter(|rare| !rare.missed.is_empty()) else { return Vec::new() };
         if call.request.shape != Shape::Pipeline || call.tag.is_none() || call.repeats >= REPEATS_MAX {
@@ -283,7 +328,14 @@ impl<T> Session<T> {
         }
         call.repeats += 1;
         let enforced = self.facts.enforces_read_only();
+        let is_function = |item: usize| {
+            let script = call.request.items[item].script.map(|script| &call.request.scripts[script as usize]);
+            script.is_some_and(|script| self.facts.served(script).function().is_some())
+        };
         let may_send = |by_body: bool, item: usize| {
+            if is_function(item) {
+                return true;
+            }
             let read_only = call.request.items[item].read_only && enforced;
             !self.refused.has(Form::new(by_body, read_only))
         };
@@ -341,9 +393,10 @@ impl<T> Session<T> {
 
     /// Queues the next part of what is sent again.
     fn emit_repair(&mut self, key: usize) {
-        let enforced = self.facts.enforces_read_only();
         let call = &mut self.calls[key];
         let asking = call.request.asking;
+        // Functions whose library is gone again: each with it in front, for between the two hardly anything comes.
+        let pairs = call.repeats > 1;
         let rare = call.rare.get_or_insert_default();
         let from = rare.again_queued;
         if from == rare.again.len() || call.tag.is_none() {
@@ -352,7 +405,8 @@ impl<T> Session<T> {
         let mut size = 0;
         let fitting = rare.again[from..].iter().take_while(|&&item| {
             let Some(script) = call.request.items[item].script else { return true };
-            let source = call.request.scripts[script as usize].source().len();
+            let script = self.facts.served(&call.request.scripts[script as usize]);
+            let source = script.function().map_or(script.source(), |function| &function.code.source).len();
             size += call.request.items[item].end - call.request.start_of(item) + source;
             size <= PART
         });
@@ -367,7 +421,12 @@ impl<T> Session<T> {
         }
         let forms: Vec<Form> = part
             .iter()
-            .map(|&item| self.form(true, self.calls[key].request.items[item].read_only && enforced))
+            .map(|&item| {
+                let request = &self.calls[key].request;
+                let script = request.items[item].script.map(|script| &request.scripts[script as usize]);
+                let read_only = request.items[item].read_only;
+                script.map_or(Form::Sha, |script| self.form(self.facts.served(script), true, read_only))
+            })
             .collect();
         let request = &mut self.calls[key].request;
         for &item in &part {
@@ -375,23 +434,37 @@ impl<T> Session<T> {
                 super::emit::length(request.start_of(item) as u64, request.items[item].end as u64);
         }
         for (&item, form) in part.iter().zip(&forms) {
-            if let Some(script) = self.calls[key].request.items[item].script.filter(|_| !form.is_by_body()) {
+            let is_paired = pairs && form.is_function();
+            let script = self.calls[key].request.items[item].script;
+            if let Some(script) = script.filter(|_| !form.is_by_body() && !is_paired) {
                 self.load(key, script as usize);
             }
         }
         let mut at = self.outbox.position();
+        // Items that stand one behind the other in the stream, and whose replies are not expected yet.
+        let mut left = 0;
         for (&item, &form) in part.iter().zip(&forms) {
+            let is_paired = pairs && form.is_function();
+            if (is_paired || asking) && left > 0 {
+                self.expected.push_back(Expected { call: key, what: What::items(left, at) });
+                left = 0;
+            }
+            if is_paired && let Some(script) = self.calls[key].request.items[item].script {
+                self.known
+                    .remove(self.facts.served(&self.calls[key].request.scripts[script as usize]).place());
+                self.load(key, script as usize);
+            }
             if asking {
                 self.announce(key);
+            }
+            if left == 0 {
                 at = self.outbox.position();
             }
             self.append_item(key, item, form, at);
-            if asking {
-                self.expected.push_back(Expected { call: key, what: What::Items { left: 1, at } });
-            }
+            left += 1;
         }
-        if !asking {
-            self.expected.push_back(Expected { call: key, what: What::items(part.len(), at) });
+        if left > 0 {
+            self.expected.push_back(Expected { call: key, what: What::items(left, at) });
         }
     }
 
@@ -451,10 +524,10 @@ impl<T> Session<T> {
         for (index, item) in call.request.items.iter().enumerate() {
             let has_failed = failed.next_if_eq(&index).is_some();
             let Some(script) = item.script.filter(|_| !has_failed) else { continue };
-            let sha = call.request.scripts[script as usize].sha();
-            if !self.known.contains(sha) {
-                self.known.insert(sha, call.position, Source::Other);
-                self.facts.note_compiled(sha);
+            let script = self.facts.served(&call.request.scripts[script as usize]);
+            if !self.known.contains(script.place()) {
+                self.known.insert(script.place(), call.position, learnt(script));
+                self.facts.note_compiled(script.place());
             }
         }
     }
@@ -469,6 +542,9 @@ impl<T> Session<T> {
         call.repeats += 1;
         if call.request.items[item].script.is_none() || call.repeats > REPEATS_MAX {
             return false;
+        }
+        if form.is_function() {
+            return self.adapt_to_no_functions(key, item, form);
         }
         match verdict::doubt(text, form.command()) {
             Some(Doubt::Unknown) if read_only => {
@@ -489,8 +565,9 @@ impl<T> Session<T> {
     /// the others, so they have to be known to be there, or the caller has to trust that.
     pub(super) fn goes_by_sha(&mut self, key: usize) -> bool {
         let call = &mut self.calls[key];
-        let mut scripts = call.request.scripts.iter();
-        let by_sha = call.request.trust_cache || scripts.all(|script| self.known.contains(script.sha()));
+        let mut scripts = call.request.scripts.iter().map(|script| self.facts.served(script));
+        let by_sha = call.request.trust_cache
+            || scripts.all(|script| script.function().is_some() || self.known.contains(script.sha()));
         call.rare().by_sha = by_sha;
         by_sha
     }

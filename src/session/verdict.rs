@@ -240,11 +240,16 @@ impl Doubt {
     }
 }
 
+/// What servers say to FCALL and FCALL_RO of a function that they lack.
+pub(crate) const FUNCTION_NOT_FOUND: &[u8] = b"ERR Function not found";
+
 /// Whether the error reply to a script call that was sent as `command` may be the server's word on that command. A script can make all of
 /// these texts up, so the server has to be asked; see [`confirms`].
 pub(crate) fn doubt(text: &[u8], command: &[u8]) -> Option<Doubt> {
-    if text.starts_with(b"NOSCRIPT ") {
-        Some(Doubt::Missing)
+    if text == FUNCTION_NOT_FOUND {
+        command.starts_with(b"FCALL").then_some(Doubt::Missing)
+    } else if text.starts_with(b"NOSCRIPT ") {
+        (!command.starts_with(b"FCALL")).then_some(Doubt::Missing)
     } else if text.starts_with(b"ERR unknown command ") && is_unknown(text, command) {
         Some(Doubt::Unknown)
     } else if text.starts_with(b"NOPERM ") && is_about(text, command) {
@@ -310,6 +315,43 @@ pub(crate) fn judge_load(text: &[u8]) -> LoadVerdict {
         LoadVerdict::NotNow
     } else {
         LoadVerdict::Failed
+    }
+}
+
+/// What follows from the error reply to FUNCTION LOAD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LibraryVerdict {
+    /// A library of this name is there.
+    There,
+    /// The server has no functions.
+    Unknown,
+    /// Not allowed: nor will the next one be.
+    Never,
+    /// The server takes no writes now, or is a replica.
+    NotNow,
+    /// The library is at fault, or the server is in a state that the call itself meets as well.
+    Failed,
+}
+
+/// Judges the error reply to FUNCTION LOAD of the library of this name.
+pub(crate) fn judge_library(text: &[u8], name: &[u8]) -> LibraryVerdict {
+    let is_there = || {
+        let rest = text.strip_prefix(b"ERR Library '").and_then(|rest| rest.strip_prefix(name));
+        rest == Some(b"' already exists")
+    };
+    if is_there() {
+        LibraryVerdict::There
+    } else if is_unknown_command(text, b"FUNCTION") || is_unknown_command(text, b"function") {
+        LibraryVerdict::Unknown
+    } else if text.starts_with(b"NOPERM ") {
+        LibraryVerdict::Never
+    } else if [&b"OOM "[..], b"READONLY ", b"MISCONF ", b"NOREPLICAS "]
+        .iter()
+        .any(|word| text.starts_with(word))
+    {
+        LibraryVerdict::NotNow
+    } else {
+        LibraryVerdict::Failed
     }
 }
 
@@ -396,6 +438,29 @@ mod tests {
         ] {
             assert_eq!(refused_before_it_began(text), expected, "{}", text.escape_ascii());
         }
+    }
+
+    #[test]
+    fn a_library_that_is_there_is_as_good_as_loaded() {
+        use LibraryVerdict::{Failed, Never, NotNow, There, Unknown};
+        for (text, expected) in [
+            (&b"ERR Library 'a' already exists"[..], There),
+            (b"ERR Library 'ab' already exists", Failed),
+            (b"ERR Function a already exists", Failed),
+            (b"ERR unknown command 'FUNCTION', with args beginning with: 'LOAD' ", Unknown),
+            (b"ERR unknown command `FUNCTION`, with args beginning with: `LOAD`, ", Unknown),
+            (b"NOPERM this user has no permissions to run the 'function|load' command", Never),
+            (b"OOM command not allowed when used memory > 'maxmemory'.", NotNow),
+            (b"READONLY You can't write against a read only replica.", NotNow),
+            (b"ERR Error compiling function: @user_function:2: x", Failed),
+            (b"ERR No functions registered", Failed),
+        ] {
+            assert_eq!(judge_library(text, b"a"), expected, "{}", text.escape_ascii());
+        }
+        assert_eq!(doubt(FUNCTION_NOT_FOUND, b"FCALL_RO"), Some(Doubt::Missing));
+        assert_eq!(doubt(FUNCTION_NOT_FOUND, b"EVALSHA"), None);
+        assert_eq!(doubt(b"ERR Function not found script: f, on @user_function:1.", b"FCALL"), None);
+        assert_eq!(doubt(b"NOSCRIPT No matching script.", b"FCALL"), None);
     }
 
     #[test]

@@ -196,6 +196,52 @@ static void frees_its_client(void) {
     CHECK_INT(v.freed, 1);
 }
 
+/* Requests that are fetched: more than there is room for, and those that nobody has fetched. */
+static void fetched(void) {
+    rs_queue *queue = NULL;
+    rs_events *events = NULL;
+    rs_options *options = rs_options_new();
+    enum { CLIENTS = 3 };
+    rs_client *clients[CLIENTS];
+    rs_credentials_request *request = NULL;
+    CHECK_OK(rs_queue_new(CLIENTS, 0, &queue, &err));
+    CHECK_OK(rs_events_new(2, queue, &events, &err));
+    CHECK_OK(rs_options_set_lazy_connect(options, true, &err));
+    CHECK_OK(rs_options_set_call_timeout_ms(options, 60000, &err));
+    CHECK_OK(rs_options_set_connect_timeout_ms(options, 60000, &err));
+    CHECK_OK(rs_options_set_reconnect_attempts(options, 1, &err));
+    CHECK_OK(rs_options_set_credentials_events(options, events, &err));
+    const char *who[] = {"ACL", "WHOAMI"};
+    rs_completion done;
+    size_t count = 0;
+    for (uint64_t i = 0; i < CLIENTS; i++) {
+        CHECK_OK(rs_client_open(server_tcp_url(redis), options, &clients[i], &err));
+        CHECK_OK(rs_client_submit(clients[i], 2, who, NULL, NULL, queue, i, &err));
+    }
+    rs_options_free(options);
+    /* The first to come is refused by the third. */
+    do CHECK_OK(rs_queue_poll(queue, &done, 1, 60000, &count, &err));
+    while (count == 0); /* woken */
+    CHECK_INT(done.status, RS_ERR_AUTH);
+    CHECK_HOLDS(rs_error_message(done.error), "more have come");
+    rs_error_free(done.error);
+    CHECK_OK(rs_events_take_credentials(events, &request, &err));
+    CHECK_TEXT(rs_credentials_node(request), server_tcp_url(redis) + strlen("redis://"));
+    CHECK_OK(rs_credentials_answer(request, "app", "second", 6, 0, &err));
+    do CHECK_OK(rs_queue_poll(queue, &done, 1, 60000, &count, &err));
+    while (count == 0);
+    CHECK_INT(done.status, RS_OK);
+    rs_reply_free(done.reply);
+    /* What is in it when it is freed is refused. */
+    rs_events_free(events);
+    do CHECK_OK(rs_queue_poll(queue, &done, 1, 60000, &count, &err));
+    while (count == 0);
+    CHECK_INT(done.status, RS_ERR_AUTH);
+    rs_error_free(done.error);
+    for (size_t i = 0; i < CLIENTS; i++) rs_client_free(clients[i]);
+    rs_queue_free(queue);
+}
+
 int main(void) {
     redis = server_start();
     RUN(given_renewed_and_freed);
@@ -203,4 +249,5 @@ int main(void) {
     RUN(later_and_with_what_is_wrong);
     RUN(after_the_client);
     RUN(frees_its_client);
+    RUN(fetched);
 }

@@ -335,6 +335,7 @@ static void setters(void) {
     SETTER(rs_options_set_credentials, "options", NULL, NULL, NULL, NULL);
     SETTER(rs_options_set_call_hook, "options", NULL, NULL, NULL, NULL);
     SETTER(rs_options_set_script_stats, "options", NULL, 1);
+    SETTER(rs_options_set_call_costs, "options", NULL, true);
     SETTER(rs_options_set_log, "options", NULL, NULL, NULL, NULL);
 #undef SETTER
     rs_options_free(NULL);
@@ -559,6 +560,23 @@ static void queues(void) {
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "buffer is NULL", CALL(&err));
 #undef CALL
     CHECK_OK(rs_events_take(events, NULL, 0, NULL, NULL, NULL, &err));
+#define CALL(err) rs_options_set_credentials_events(NULL, events, err)
+    REFUSES("options", CALL);
+#undef CALL
+#define CALL(err) rs_options_set_credentials_events(options, NULL, err)
+    REFUSES("events", CALL);
+#undef CALL
+    rs_credentials_request *request = STALE;
+#define CALL(err) rs_events_take_credentials(NULL, &request, err)
+    REFUSES("events", CALL);
+#undef CALL
+    CHECK_NULL(request);
+#define CALL(err) rs_events_take_credentials(events, NULL, err)
+    REFUSES("request", CALL);
+#undef CALL
+    request = STALE;
+    CHECK_OK(rs_events_take_credentials(events, &request, &err));
+    CHECK_NULL(request);
     rs_options_free(options);
     rs_events_free(events);
     rs_events_free(NULL);

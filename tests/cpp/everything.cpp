@@ -133,6 +133,22 @@ void settings(rs::Options &options) {
     if (options.error()) (void)options.error()->what();
 }
 
+void kept(const rs::Queue &queue);
+void kept(const rs::Queue &queue) {
+    const rs::Events events(5, queue);
+    rs::Options options;
+    options.events(events).credentials_events(events);
+    rs::Result<rs::Events> other = rs::Events::try_new(5, queue);
+    if (other) (void)other->get();
+    for (const rs::KeptEvent &event : events.take().events) (void)event.node.has_value();
+    if (rs::Result<rs::TakenEvents> taken = events.try_take()) (void)taken->dropped;
+    std::optional<rs::CredentialsRequest> request = events.take_credentials();
+    if (request) request->answer(rs::Credentials{"secret", "user", 15min});
+    rs::Result<std::optional<rs::CredentialsRequest>> next = events.try_take_credentials();
+    if (next && *next) (void)(*next)->try_answer({(*next)->node().size() ? "a" : "b"});
+    rs::CredentialsRequest(nullptr).refuse("nobody");
+}
+
 #ifdef RS_SCRIPT_HAS_COROUTINES
 struct Task {
     struct promise_type {

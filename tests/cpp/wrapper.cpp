@@ -419,6 +419,64 @@ static void credentials_by_callback() {
     CHECK(client.command({"PING"}).as<std::string>() == "PONG");
 }
 
+static void events_and_requests_that_are_fetched() {
+    const rs::Client admin(server_url(one));
+    admin.command({"ACL", "SETUSER", "cpp", "reset", "on", ">first", "~*", "+@all"});
+    const rs::Queue queue(10);
+    std::optional<rs::Events> events(std::in_place, 100, queue);
+    rs::Options options;
+    options.lazy_connect(true).reconnect_attempts(1).events(*events).credentials_events(*events);
+    CHECK(!options.error());
+    rs::Client client(server_url(one), options);
+    // Waits as an event loop does: polls, and looks.
+    const auto request = [&] {
+        for (;;) {
+            (void)queue.poll(10, 10ms);
+            if (std::optional<rs::CredentialsRequest> next = events->take_credentials()) return std::move(*next);
+        }
+    };
+    const auto ends = [&] {
+        for (;;)
+            for (rs::Completion &done : queue.poll(10, 10ms)) return std::move(done).try_reply();
+    };
+    client.submit(queue, 1, {"ACL", "WHOAMI"});
+    rs::CredentialsRequest first = request();
+    CHECK(first.node() == std::string_view(server_url(one)).substr(7));
+    CHECK(!events->take_credentials());
+    first.answer({"first", "cpp"});
+    CHECK(ends().value().as<std::string>() == "cpp");
+    rs::TakenEvents taken = events->take();
+    CHECK_INT(taken.dropped, 0);
+    CHECK_INT(taken.events.size(), 1);
+    CHECK(taken.events[0].kind == RS_EVENT_CONNECTED && taken.events[0].level == RS_LOG_LEVEL_INFO);
+    CHECK(taken.events[0].node == std::string(server_url(one)).substr(7) && !taken.events[0].message.empty());
+    CHECK(events->take().events.empty());
+    // One that is wrong, one that is refused, one that is dropped: each ends the attempt.
+    int number = 0;
+    for (const char *const why : {"username", "the vault is sealed", "the request was dropped"}) {
+        admin.command({"CLIENT", "KILL", "USER", "cpp"});
+        rs::Result<rs::Reply> reply = rs::Error(nullptr);
+        do { // the first may be lost with the old connection
+            client.submit(queue, 1, {"PING"});
+            std::optional<rs::CredentialsRequest> next;
+            std::vector<rs::Completion> done;
+            while (!next && done.empty()) done = queue.poll(10, 10ms), next = events->take_credentials();
+            if (next && number == 0) CHECK_INT(next->try_answer({"first", ""}).error().status(), RS_ERR_INVALID_ARGUMENT);
+            if (next && number == 1) next->refuse(why);
+            next.reset();
+            reply = done.empty() ? ends() : std::move(done[0]).try_reply();
+        } while (reply.error().status() != RS_ERR_AUTH);
+        CHECK_HOLDS(reply.error().what(), why);
+        number++;
+    }
+    CHECK(!events->take().events.empty());
+    // Without it nobody is asked.
+    events.reset();
+    admin.command({"CLIENT", "KILL", "USER", "cpp"});
+    while (client.try_command({"PING"}).error().status() != RS_ERR_AUTH) {}
+    CHECK_INT(rs::Events::try_new(0, queue).error().status(), RS_ERR_INVALID_ARGUMENT);
+}
+
 static void administration_and_stats() {
     rs::Client client(server_url(two));
     rs::Script script(client, "return 1");
@@ -525,6 +583,7 @@ int main() {
     RUN(options_and_log);
     RUN(calls_and_figures);
     RUN(credentials_by_callback);
+    RUN(events_and_requests_that_are_fetched);
     RUN(administration_and_stats);
     RUN(routes_and_urls);
     RUN(threads);

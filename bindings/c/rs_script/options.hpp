@@ -55,16 +55,21 @@ struct Credentials {
 
 namespace detail {
 
+// Answers a request, which is not live afterwards. What is wrong with the credentials becomes the error of the
+// connection, too.
+inline rs_status give(rs_credentials_request *request, const Credentials &credentials, rs_error **error) noexcept {
+    const char *const username = credentials.username ? credentials.username->c_str() : nullptr;
+    // To the C library 0 is for ever: what is over is over in a moment.
+    const std::int64_t left = credentials.lifetime ? credentials.lifetime->count() : 0;
+    const std::int64_t lifetime = credentials.lifetime && left < 1 ? 1 : left;
+    return rs_credentials_answer(request, username, credentials.password.data(), credentials.password.size(),
+                                 static_cast<std::uint64_t>(lifetime), error);
+}
+
 template <class Ask> void answer(rs_credentials_request *request, Ask &ask) noexcept {
     const auto given = [&] {
         const Credentials credentials = ask(std::string_view(rs_credentials_node(request)));
-        const char *const username = credentials.username ? credentials.username->c_str() : nullptr;
-        // To the C library 0 is for ever: what is over is over in a moment.
-        const std::int64_t left = credentials.lifetime ? credentials.lifetime->count() : 0;
-        const std::int64_t lifetime = credentials.lifetime && left < 1 ? 1 : left;
-        // What is wrong with them becomes the error of the connection.
-        rs_credentials_answer(request, username, credentials.password.data(), credentials.password.size(),
-                              static_cast<std::uint64_t>(lifetime), nullptr);
+        give(request, credentials, nullptr);
     };
 #if defined(__cpp_exceptions)
     try {
@@ -80,6 +85,8 @@ template <class Ask> void answer(rs_credentials_request *request, Ask &ask) noex
 }
 
 } // namespace detail
+
+class Events;
 
 // What to open clients with. A builder: every function sets the option of rs_script.h that bears its name, and returns
 // the builder. A value that cannot be used is remembered: opening a client with these options fails with that error.
@@ -256,6 +263,13 @@ public:
         auto free = [](void *context) noexcept { delete static_cast<Ask *>(context); };
         return set(rs_options_set_credentials, +call, static_cast<void *>(new Ask(std::move(ask))), +free);
     }
+
+    // Keep what `log` would be told there, until it is fetched; in its place. `events` may be destroyed before.
+    Options &events(const Events &events) RS_SCRIPT_LIFETIMEBOUND;
+
+    // Ask for credentials there, in place of a function: Events::take_credentials takes the requests out. Where `events`
+    // is destroyed before, no connection gets any.
+    Options &credentials_events(const Events &events) RS_SCRIPT_LIFETIMEBOUND;
 
     // Be told of each call that has ended: `call(const CallEvent &)`, on the thread that completes it. It is moved in
     // and destroyed when neither these options nor a client of theirs needs it. It must be quick; it must not block,

@@ -8,8 +8,9 @@
 // rsscript.Name), else its SHA1, is db.stored_procedure.name. Pipelines and transactions are one span, "PIPELINE"
 // and "MULTI", followed by the command where they have one only. Keys, arguments and sources are not told.
 //
-// Two attributes are this library's own, on spans of calls that failed: rs_script.indeterminate, where the call may
-// have been executed, and rs_script.not_executed, where it certainly was not.
+// Three attributes are this library's own: on spans of calls that failed rs_script.indeterminate, where the call may
+// have been executed, and rs_script.not_executed, where it certainly was not; and rs_script.attempts, how often a call
+// was put on a connection, where that was more than once.
 //
 // [semantic conventions for Redis]: https://opentelemetry.io/docs/specs/semconv/database/redis/
 package rsotel
@@ -102,6 +103,12 @@ func (h *hook) After(ctx context.Context, call *rsscript.CallInfo, outcome *rssc
 	}
 	failure := ofError(err)
 	span := trace.SpanFromContext(ctx)
+	if span.IsRecording() {
+		span.SetAttributes(ofNode(outcome.Node)...)
+		if outcome.Attempts > 1 {
+			span.SetAttributes(attribute.Int("rs_script.attempts", outcome.Attempts))
+		}
+	}
 	if err != nil && span.IsRecording() {
 		span.SetAttributes(failure...)
 		span.SetAttributes(certainty(err)...)
@@ -156,13 +163,21 @@ func ofError(err error) []attribute.KeyValue {
 	if own.ServerCode != "" {
 		attributes = append(attributes, semconv.DBResponseStatusCode(own.ServerCode))
 	}
-	if host, port, err := net.SplitHostPort(own.Node); err == nil {
-		attributes = append(attributes, semconv.NetworkPeerAddress(host))
-		if number, err := strconv.Atoi(port); err == nil {
-			attributes = append(attributes, semconv.NetworkPeerPort(number))
-		}
-	} else if own.Node != "" {
-		attributes = append(attributes, semconv.NetworkPeerAddress(own.Node))
+	return append(attributes, ofNode(own.Node)...)
+}
+
+// ofNode is a server, by host:port or the path of a socket.
+func ofNode(node string) []attribute.KeyValue {
+	if node == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(node)
+	if err != nil {
+		return []attribute.KeyValue{semconv.NetworkPeerAddress(node)}
+	}
+	attributes := []attribute.KeyValue{semconv.NetworkPeerAddress(host)}
+	if number, err := strconv.Atoi(port); err == nil {
+		attributes = append(attributes, semconv.NetworkPeerPort(number))
 	}
 	return attributes
 }

@@ -118,6 +118,25 @@ func TestSpansAndMeasurements(t *testing.T) {
 	}
 }
 
+// What the library says of the way of a call, which no fake takes.
+func TestSpansOfTheWay(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	hook := rsotel.New(rsotel.WithTracerProvider(trace.NewTracerProvider(trace.WithSyncer(spans))))
+	for outcome, want := range map[*rsscript.Outcome]string{
+		{}:                                     "",
+		{Node: "10.0.0.1:7000", Attempts: 1}:   " network.peer.address=10.0.0.1 network.peer.port=7000",
+		{Node: "[::1]:7000", Attempts: 3}:      " network.peer.address=::1 network.peer.port=7000 rs_script.attempts=3",
+		{Node: "/run/redis.sock", Attempts: 2}: " network.peer.address=/run/redis.sock rs_script.attempts=2",
+	} {
+		call := &rsscript.CallInfo{Operation: "GET"}
+		hook.After(hook.Before(ctx, call), call, outcome)
+		if got := shown(spans.GetSpans()[0].Attributes); got != "db.operation.name=GET db.system.name=redis"+want {
+			t.Fatal(got, want)
+		}
+		spans.Reset()
+	}
+}
+
 // A span is the parent of what is done with its context, and the child of the caller's.
 func TestParents(t *testing.T) {
 	client, spans, _ := observed(t, func(*rstest.Call) any { return 1 })

@@ -22,6 +22,8 @@ class Call {
         this.signal = null;
         /** The calls that its signal ends, while it is under way. */
         this.peers = null;
+        /** Where what it has cost is told, if anywhere. */
+        this.told = null;
     }
 
     resolve(reply) {

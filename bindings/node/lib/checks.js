@@ -75,6 +75,8 @@ const OWN = {
     keepAlive: (value) => flag("keepAlive", value),
     buffers: (value) => flag("buffers", value),
     callerStack: (value) => flag("callerStack", value),
+    credentials: (value) => check("credentials", value, typeof value === "function", "a function"),
+    callCosts: (value) => flag("callCosts", value),
     maxInFlight: (value) => check("maxInFlight", value, Number.isInteger(value) && value > 0 && value < 2 ** 31, "an integer above 0"),
     signal: signalOf,
 };

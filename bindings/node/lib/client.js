@@ -69,7 +69,7 @@ class Client {
 
     /**
      * Makes a call; errors of any kind come through the promise. `prepare` reads what the caller gave, and says how to write it. `made` is the
-     * function that the caller has called, `operation` and `subject` are what is called, for those who listen to channels.
+     * function that the caller has called, `operation` and `subject` are what is called, for those who listen to channels; without them they are not told.
      */
     #send(callOptions, made, operation, subject, prepare) {
         let way = this.#way;
@@ -78,12 +78,12 @@ class Client {
         try {
             if (callOptions !== undefined) way = way.with(known("a call", callOptions, CALL_OPTIONS));
             write = prepare();
-            if (!tracing.isHeard(tracing.call)) return this.#connection.send(this.#root, way, write, made);
+            if (operation === undefined || !tracing.isHeard(tracing.call)) return this.#connection.send(this.#root, way, write, made);
             context = { operation, ...describe(operation, subject), ...this.#connection.address };
         } catch (error) {
             return Promise.reject(error);
         }
-        return tracing.call.tracePromise(() => this.#connection.send(this.#root, way, write, made), context);
+        return tracing.call.tracePromise(() => this.#connection.send(this.#root, way, write, made, context), context);
     }
 
     static call(client, script, what, keys, args, callOptions) {
@@ -182,6 +182,18 @@ class Client {
         return this.#administer("scriptShow", callOptions, (writer) => writer.show(sha));
     }
 
+    /** Has the function `credentials` asked again, and all connections log in with what it gives. */
+    async reauthenticate(callOptions) {
+        await this.#administer("reauthenticate", callOptions, (writer) => writer.reauthenticate());
+    }
+
+    /** What became of the calls of each script. */
+    async scriptStats(callOptions) {
+        const options = { ...known("a call", callOptions ?? {}, CALL_OPTIONS), buffers: false };
+        const prepare = () => (writer) => writer.scriptStats();
+        return (await this.#send(options, Client.prototype.scriptStats, undefined, undefined, prepare)).map(statsOf);
+    }
+
     stats() {
         return this.#connection.stats();
     }
@@ -233,6 +245,15 @@ class Client {
     [Symbol.asyncDispose]() {
         return this.close();
     }
+}
+
+/** The figures of a script, as the library has them, with times in milliseconds. */
+function statsOf(map) {
+    const { latency, ...counts } = Object.fromEntries(map);
+    const { buckets, count, ...times } = Object.fromEntries(latency);
+    const told = Object.entries(times).map(([name, us]) => [name.replace(/_us$/, ""), us / 1000]);
+    const pairs = Array.from({ length: buckets.length / 2 }, (_, i) => ({ upTo: buckets[2 * i] / 1000, count: buckets[2 * i + 1] }));
+    return { ...counts, latency: { count, ...Object.fromEntries(told), buckets: pairs } };
 }
 
 /** What a view needs to know for a route: its kind, and where it leads. */

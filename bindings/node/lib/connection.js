@@ -5,6 +5,7 @@
 
 const builtin = require("./builtin");
 const { Call } = require("./call");
+const { Login } = require("./credentials");
 const { watch } = require("./descriptor");
 const errors = require("./errors");
 const { Events } = require("./events");
@@ -24,8 +25,12 @@ const ENOUGH = 32;
 const BATCH = 1000;
 /** The Buffer that completions are put in: what does not fit comes next time, one that never does in a Buffer of its own. */
 const ROOM = 256 * 1024;
+/** The one for events, each of which is short. */
+const ROOM_OF_EVENTS = 64 * 1024;
 /** A completion that takes more is copied by another thread, and the event loop goes on meanwhile. */
 const LARGE = 1024 * 1024;
+/** How long the library waits for credentials, unless the options say otherwise. */
+const CONNECT_TIMEOUT = 5000;
 /** What nobody has fetched of a connection's events. */
 const KEPT_EVENTS = 1000;
 /** Places for calls that are kept when none is under way. */
@@ -79,6 +84,8 @@ class Connection {
     #signals = new WeakMap();
 
     #events;
+    /** Whom to ask for credentials, if anybody. */
+    #login;
 
     #isHeld = false;
     #isWanted = false;
@@ -106,7 +113,9 @@ class Connection {
             undo.push(() => native.eventsFree(events));
             const address = open(url, given, events);
             undo.push(() => native.clientFree(address));
-            return { connection: new Connection(address, queue, events, capacity, addressOf(url)), target: { address } };
+            const connection = new Connection(address, queue, events, capacity, addressOf(url));
+            if (given.credentials !== undefined) connection.asks(given);
+            return { connection, target: { address } };
         } catch (error) {
             for (const free of undo.reverse()) free();
             throw error;
@@ -118,7 +127,7 @@ class Connection {
         this.address = address;
         this.#handle = handle;
         this.#queue = queue;
-        this.#events = { handle: events, of: new Events(address) };
+        this.#events = { handle: events, of: new Events(address), room: null, used: Buffer.alloc(8) };
         this.#capacity = capacity;
         native.packDetails(queue, true);
         // The socket closes what it is given, and the queue needs its own.
@@ -127,6 +136,11 @@ class Connection {
         this.#socket = watch(fd, () => this.#drain(), () => this.#lost());
         // From here on nothing fails.
         this.#kept = [["rs_client_free", handle], ["rs_events_free", events], ["rs_queue_free", queue]].map((kept) => atExit(...kept));
+    }
+
+    /** Has a function asked for credentials. Nothing has connected yet. */
+    asks({ credentials, connectTimeout = CONNECT_TIMEOUT }) {
+        this.#login = new Login(credentials, connectTimeout, this.#events.handle);
     }
 
     /** A script, whose calls may go through any connection. */
@@ -175,8 +189,8 @@ class Connection {
         else this.#socket.unref();
     }
 
-    /** Makes a call: `write` puts what it is into a Writer. */
-    send(owner, { target, timeout, buffers, signal, callerStack }, write, made) {
+    /** Makes a call: `write` puts what it is into a Writer. What it has cost is put into `told`, if the library says it. */
+    send(owner, { target, timeout, buffers, signal, callerStack }, write, made, told = null) {
         return new Promise((resolve, reject) => {
             if (this.#isClosing) return reject(errors.closed(this.#reason));
             if (signal?.aborted) {
@@ -205,6 +219,7 @@ class Connection {
             }
             call.end = writer.length;
             call.target = target;
+            call.told = told;
             if (this.#free.length > 0) this.#free.pop();
             this.#calls[call.tag] = call;
             this.#inFlight += 1;
@@ -317,7 +332,6 @@ class Connection {
     #drain() {
         if (this.#isFinished || this.#isFilling) return;
         if (this.#toCancel.length > 0) this.#cancel();
-        if (this.#events.of.isHeard) this.#fetch(false);
         const room = this.#room;
         for (let taken = 0; ; ) {
             taken += this.#takeOut(room, BATCH - taken, false);
@@ -338,6 +352,9 @@ class Connection {
     /** Takes out completions, `max` at most, and settles their calls; how many. */
     #takeOut(room, max, isOwn) {
         native.poll(this.#queue, room, room.length, max, 0, this.#used, this.#count, this.#needed);
+        // Behind the poll: what comes from now on has the descriptor made readable again.
+        this.#login?.fetch();
+        if (this.#events.of.isHeard) this.#fetch(false);
         this.#settle(room, this.#used.readUInt32LE(0), isOwn);
         return this.#count.readUInt32LE(0);
     }
@@ -365,13 +382,12 @@ class Connection {
 
     /** Takes out what the library tells of connections. What was before the first listener came is only taken note of. */
     #fetch(isOld) {
-        const { handle, of } = this.#events;
-        const room = this.#room;
-        for (let used = 1; used > 0; ) {
-            native.eventsTake(handle, room, room.length, this.#used, this.#needed, this.#count);
-            used = this.#used.readUInt32LE(0);
-            for (let at = 0; at < used; ) at = of.read(room, at, isOld);
-        }
+        const { handle, of, used } = this.#events;
+        const room = (this.#events.room ??= Buffer.allocUnsafeSlow(ROOM_OF_EVENTS));
+        do {
+            native.eventsTake(handle, room, room.length, used, null, null);
+            for (let at = 0; at < used.readUInt32LE(0); ) at = of.read(room, at, isOld);
+        } while (used.readUInt32LE(0) > 0);
     }
 
     /** One of the methods of an EventEmitter. */
@@ -420,6 +436,7 @@ class Connection {
         this.#isFinished = true;
         this.#socket.destroy();
         for (const undo of this.#kept) undo();
+        this.#login?.close();
         native.clientFree(this.#handle);
         native.eventsFree(this.#events.handle);
         native.queueFree(this.#queue);

@@ -43,10 +43,24 @@ export interface ConnectOptions {
     silenceTimeout?: number | undefined;
     username?: string | undefined;
     password?: string | Uint8Array | undefined;
+    /**
+     * Asked for user and password whenever a connection to a server is made, in place of a password that stays the same: for tokens that expire, and
+     * passwords that are rotated. Connections that stand log in again when three quarters of `lifetime` are over, and with `reauthenticate()`; where that
+     * fails they serve on, `authError` is told, and it is tried again.
+     *
+     * `node` is the server, `host:port` or a socket's path; for one server it is not asked again before it has settled. `signal` ends with the connect
+     * timeout, up to which there is time, and with the client. What it throws is why there are none: an attempt to connect fails with `RS_ERR_AUTH` and its message,
+     * which must hold no secret. It may close the client, and must not wait for calls on it, which may wait for it.
+     * A client that it refers to lives until it is closed.
+     */
+    credentials?: ((node: string, context: { signal: AbortSignal }) => Credentials | Promise<Credentials>) | undefined;
     clientName?: string | undefined;
     protocol?: "auto" | 2 | 3 | undefined;
     tlsCaFile?: string | undefined;
     tlsClientCert?: { cert: string; key: string } | undefined;
+    /** The same from memory, in PEM form, in place of the files. Those are read again for each connection. */
+    tlsCaPem?: string | Uint8Array | undefined;
+    tlsClientCertPem?: { cert: string | Uint8Array; key: string | Uint8Array } | undefined;
     tlsServerName?: string | undefined;
     tlsInsecureSkipVerify?: boolean | undefined;
     keepalive?: number | undefined;
@@ -58,6 +72,13 @@ export interface ConnectOptions {
     maxWaiting?: number | undefined;
     /** Connections to each server that calls share, 1 to 64: what takes long on one holds up no calls on the others. Default 1. */
     sharedConnections?: number | undefined;
+    /** Keep figures of so many scripts, and of all others together: `client.scriptStats()`. Each takes 21 KiB once it is called. Default 0: none. */
+    scriptStats?: number | undefined;
+    /**
+     * The channel `rs_script:call` tells of each call that has ended, besides what it was and its result: `node`, the server that it was sent to last; `attempts`, how
+     * often it was put on a connection; `bytesSent`, `bytesReceived`; and `duration` in the library, in milliseconds. Default: if somebody listens to it when connect() is called.
+     */
+    callCosts?: boolean | undefined;
     /** Tell the server which library this is (CLIENT SETINFO). Default true. */
     clientInfo?: boolean | undefined;
     /** Run an empty transaction on each new connection; without it the first transaction there costs a round trip more. Default true. */
@@ -78,6 +99,15 @@ export interface ConnectOptions {
     maxInFlight?: number | undefined;
     /** Ends the attempt to connect. */
     signal?: AbortSignal | undefined;
+}
+
+export interface Credentials {
+    /** The ACL user; without one `default`. */
+    username?: string | undefined;
+    /** Or a token in its place. */
+    password: string | Uint8Array;
+    /** Milliseconds from now on for which they are good, a second at the least, such as `expires - Date.now()`; without: for as long as a connection lives. */
+    lifetime?: number | undefined;
 }
 
 export interface ScriptOptions {
@@ -115,6 +145,35 @@ export interface Stats {
     inFlight: number;
 }
 
+/** What became of the calls of a script since its client was opened. Times in milliseconds. */
+export interface ScriptStats {
+    /** null: of all those together that were too many to be counted by themselves. */
+    sha: string | null;
+    name: string | null;
+    /** That have ended, items of pipelines and transactions among them. */
+    calls: number;
+    /** SCRIPT LOADs of it that were sent. */
+    loads: number;
+    /** How often it was sent again because a server had lost it. */
+    repairs: number;
+    /** Calls that ended with an error of any kind. */
+    errors: number;
+    /** Those of them of which nobody knows whether they were executed. */
+    indeterminate: number;
+    /** Of the calls that were no items: to 1 %, up to 100 seconds. */
+    latency: {
+        count: number;
+        sum: number;
+        p50: number;
+        p90: number;
+        p99: number;
+        p999: number;
+        max: number;
+        /** Those that are not empty: the longest time that is counted in each. */
+        buckets: { upTo: number; count: number }[];
+    };
+}
+
 export class Client {
     private constructor();
     script<T extends Reply = Reply>(source: string | Uint8Array, options?: ScriptOptions): Script<T>;
@@ -134,6 +193,10 @@ export class Client {
     kill(options?: CallOptions): Promise<Killed[]>;
     /** The source of a script, or of a SHA1; null where no server has it. Valkey 8 and newer; a ServerError elsewhere. */
     scriptShow<T extends string | Buffer = string | Buffer>(script: Script | string, options?: CallOptions): Promise<T | null>;
+    /** Asks `credentials` again, and has every connection that stands log in with what it gives; resolves when all have. A ConnectError (`RS_ERR_AUTH`) where one was refused. */
+    reauthenticate(options?: CallOptions): Promise<void>;
+    /** What became of the calls of each script, those called most first; with the option `scriptStats`. Nothing is sent. */
+    scriptStats(options?: CallOptions): Promise<ScriptStats[]>;
     stats(): Stats;
     /**
      * Tells of connections, of all views' together. What was before the first listener came is not told: with the option `lazyConnect` nothing is.
@@ -170,7 +233,7 @@ export interface ConnectionEvents {
     connect: ConnectionEvent;
     /** There is a connection again, in place of one before. */
     reconnect: ConnectionEvent;
-    /** A connection was lost or given up; told when another is about to be made. */
+    /** A connection was lost or given up. */
     lost: ConnectionEvent;
     /** A connection could not be made. */
     connectError: ConnectionEvent;

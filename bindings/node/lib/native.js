@@ -176,6 +176,15 @@ function scriptRegister(source, flags, name, out) {
     register(0n, source, source.length, options, out);
 }
 
+const nextRequest = checked("rs_events_take_credentials", ["handle", "buffer"]);
+const request = Buffer.alloc(8);
+
+/** The next request for credentials, or 0. */
+function takeCredentials(events) {
+    nextRequest(events, request);
+    return request.readBigUInt64LE(0);
+}
+
 const newQueue = checked("rs_queue_new", ["size", "u32", "buffer"]);
 
 module.exports = {
@@ -195,6 +204,7 @@ module.exports = {
     optionsNew: library.declare("rs_options_new", "handle", []),
     optionsFree: library.declare("rs_options_free", "void", ["handle"]),
     setEvents: checked("rs_options_set_events", ["handle", "handle"]),
+    setCredentialsEvents: checked("rs_options_set_credentials_events", ["handle", "handle"]),
     option: (name, ...types) => checked(`rs_options_${name}`, ["handle", ...types]),
 
     clientOpen: checked("rs_client_open", ["string", "handle", "buffer"]),
@@ -219,5 +229,9 @@ module.exports = {
     eventsNew: checked("rs_events_new", ["size", "handle", "buffer"]),
     eventsFree: library.declare("rs_events_free", "void", ["handle"]),
     eventsTake: checked("rs_events_take", ["handle", "buffer", "size", "buffer", "buffer", "buffer"]),
+    takeCredentials,
+    credentialsNode: library.declare("rs_credentials_node", "string", ["handle"]),
+    credentialsAnswer: checked("rs_credentials_answer", ["handle", "buffer", "buffer", "size", "size"]),
+    credentialsRefuse: library.declare("rs_credentials_refuse", "void", ["handle", "string"]),
     cancel: checked("rs_client_cancel", ["handle", "handle", "handle", "buffer"]),
 };

@@ -5,6 +5,7 @@
 const { OWN, READ_FROM, copy, count, flag, oneOf, secret, text } = require("./checks");
 const { invalid } = require("./errors");
 const native = require("./native");
+const tracing = require("./tracing");
 
 const PROTOCOL = { auto: 0, 2: 2, 3: 3 };
 
@@ -19,6 +20,8 @@ const nativeSet = {
     protocol: set("protocol", "i32"),
     tlsCaFile: set("tls_ca_file", "string"),
     tlsClientCert: set("tls_client_cert", "string", "string"),
+    tlsCaPem: set("tls_ca_pem", "buffer", "size"),
+    tlsClientCertPem: set("tls_client_cert_pem", "buffer", "size", "buffer", "size"),
     tlsServerName: set("tls_server_name", "string"),
     tlsInsecureSkipVerify: set("tls_insecure_skip_verify", "bool"),
     keepalive: set("keepalive_ms", "size"),
@@ -28,6 +31,8 @@ const nativeSet = {
     maxReplyDepth: set("max_reply_depth", "size"),
     maxWaiting: set("max_waiting", "size"),
     sharedConnections: set("shared_connections", "size"),
+    scriptStats: set("script_stats", "size"),
+    callCosts: set("call_costs", "bool"),
     lazyConnect: set("lazy_connect", "bool"),
     clientInfo: set("client_info", "bool"),
     probeTransactions: set("probe_transactions", "bool"),
@@ -58,6 +63,12 @@ const given = {
         const { cert, key } = Object(value);
         set(text("tlsClientCert.cert", cert), text("tlsClientCert.key", key));
     },
+    tlsCaPem: asSecret("tlsCaPem"),
+    tlsClientCertPem: (set, value) => {
+        const { cert, key } = Object(value);
+        const [certBytes, keyBytes] = [secret(cert, "tlsClientCertPem.cert"), secret(key, "tlsClientCertPem.key")];
+        set(certBytes, certBytes.length, keyBytes, keyBytes.length);
+    },
     tlsServerName: asText("tlsServerName"),
     tlsInsecureSkipVerify: asFlag("tlsInsecureSkipVerify"),
     keepalive: (set, value) => set(count("keepalive", value) * 1000),
@@ -70,6 +81,7 @@ const given = {
     maxReplyDepth: asCount("maxReplyDepth"),
     maxWaiting: asCount("maxWaiting"),
     sharedConnections: asCount("sharedConnections"),
+    scriptStats: asCount("scriptStats"),
     clientInfo: asFlag("clientInfo"),
     probeTransactions: asFlag("probeTransactions"),
     readFrom: (set, value) => set(oneOf("readFrom", value, READ_FROM)),
@@ -84,7 +96,7 @@ const given = {
 
 /**
  * Opens a native client that has not connected yet: opening never waits, and so never blocks the event loop. `events` is the place for what it tells of
- * its connections.
+ * its connections, and for what it asks.
  */
 function open(url, options, events) {
     if (typeof url !== "string" || url.includes("\0")) throw invalid(`the URL must be a string without NUL`);
@@ -98,6 +110,9 @@ function open(url, options, events) {
         }
         nativeSet.lazyConnect(handle, true);
         native.setEvents(handle, events);
+        if (options.credentials !== undefined) native.setCredentialsEvents(handle, events);
+        // Who listens to the channel wants to know.
+        if (options.callCosts ?? tracing.isHeard(tracing.call)) nativeSet.callCosts(handle, true);
         const out = Buffer.alloc(8);
         native.clientOpen(url, handle, out);
         return out.readBigUInt64LE(0);

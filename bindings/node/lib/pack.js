@@ -16,6 +16,8 @@ const SCRIPT_FLUSH = 5;
 const SCRIPT_KILL = 6;
 const SCRIPT_SHOW = 7;
 const KILL = 8;
+const SCRIPT_STATS = 9;
+const REAUTHENTICATE = 10;
 
 const INITIAL = 16 * 1024;
 /** A larger Buffer is not kept for the next batch. */
@@ -183,6 +185,14 @@ class Writer {
 
     killAny() {
         this.kind(KILL, 0);
+    }
+
+    scriptStats() {
+        this.kind(SCRIPT_STATS, 0);
+    }
+
+    reauthenticate() {
+        this.kind(REAUTHENTICATE, 0);
     }
 
     /** Takes a call out again. Those behind it move up; the scripts stay. */

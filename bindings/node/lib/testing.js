@@ -136,6 +136,15 @@ class Recorder {
     killAny() {
         this.#put({ command: "KILL" });
     }
+
+    /** What a client answers by itself. */
+    scriptStats() {
+        this.list.push({ ofTheClient: [] });
+    }
+
+    reauthenticate() {
+        this.list.push({ ofTheClient: null });
+    }
 }
 
 /** What a server would receive: text, or bytes that are the call's own. */
@@ -236,6 +245,7 @@ class FakeConnection {
     async #answer(call, pending, buffers, timeout) {
         await null;
         if (pending.isOver) return null;
+        if (call.ofTheClient !== undefined) return call.ofTheClient;
         pending.isSent = true;
         this.#calls += 1;
         let timer;

@@ -22,6 +22,7 @@ const REPLY_LIMIT = 301;
 const INDETERMINATE = 1;
 const NOT_EXECUTED = 2;
 const ARRIVED = 4;
+const COST = 8;
 
 const HEAD = 17;
 /** The longest text that is looked at byte by byte. */
@@ -162,6 +163,23 @@ class Reader {
         return made;
     }
 
+    /** Below 2^53. */
+    count() {
+        const low = this.u32();
+        return this.u32() * 0x1_0000_0000 + low;
+    }
+
+    /** What a call has cost, told to who wants to know. */
+    cost({ told }) {
+        if (told === null) return;
+        told.attempts = this.u32();
+        told.bytesSent = this.count();
+        told.bytesReceived = this.count();
+        told.duration = this.count() / 1e6;
+        const node = this.text();
+        if (node !== "") told.node = node;
+    }
+
     /** Reads one completion, and gives it to the call that `take` finds by its tag. */
     completion(take) {
         const start = this.at;
@@ -173,13 +191,16 @@ class Reader {
         this.caller = call.caller;
         this.at = start + HEAD;
         try {
+            const flags = this.buffer[start + HEAD - 1];
             if (status === 0) {
-                call.resolve(this.reply());
+                const reply = this.reply();
+                if ((flags & COST) !== 0) this.cost(call);
+                call.resolve(reply);
                 return;
             }
-            const flags = this.buffer[start + HEAD - 1];
             const error = this.error(status, flags);
             if ((flags & ARRIVED) !== 0) error.arrived = this.reply();
+            if ((flags & COST) !== 0) this.cost(call);
             call.reject(error);
         } catch (cause) {
             call.refuse(unreadable(cause));

@@ -9,7 +9,7 @@ const { once } = require("node:events");
 const { test } = require("node:test");
 
 const rs = require("..");
-const { Server, program, until } = require("./support");
+const { Server, leftInFlight, program, until } = require("./support");
 
 const NAMES = ["connect", "reconnect", "lost", "connectError", "primariesChanged"];
 
@@ -61,6 +61,15 @@ test("what was before the first listener is not told, and off() ends it", async 
     assert.equal(node, server.socket);
     assert.deepEqual(told.map(({ name }) => name).filter((name) => name === "connect"), []);
     assert.throws(() => client.on("lost", 7), TypeError);
+});
+
+test("an idle client is told of a lost connection at once", async (t) => {
+    const { server, client, told } = await listening(t);
+    await client.command("PING");
+    await server.kill();
+    // Nothing is called, and nothing connected.
+    await until("it is told", () => told.length > 0);
+    assert.deepEqual(told.map(({ name, node, code }) => [name, node, code]), [["lost", server.socket, "RS_ERR_CONNECT"]]);
 });
 
 test("a listener that throws disturbs no call", async () => {
@@ -133,6 +142,61 @@ test("calls are traced: what they are, how they end, and nothing that is secret"
     assert.equal(seen.filter(([event]) => event === "error").length, 2);
     for (const { result, error, ...told } of ended) assert.doesNotMatch(JSON.stringify(told), /secret/);
     assert.deepEqual(await traced("rs_script:call", async () => {}), []);
+});
+
+test("a channel that is listened to from the beginning tells what calls cost", async (t) => {
+    const server = await Server.start();
+    t.after(() => server.stop());
+    const big = Buffer.alloc(2_000_000, "x");
+    const seen = await traced("rs_script:call", async () => {
+        const client = await rs.connect(server.url, { lazyConnect: true, reconnectAttempts: 1 });
+        await client.command("PING");
+        await client.command("INCR", "n");
+        await client.pipeline().command("PING").command("GET", "none").exec();
+        await assert.rejects(client.command("NOSUCH"), rs.ServerError);
+        await client.command("SET", "big", big);
+        await client.command(["GET", "big"], { buffers: true });
+        await assert.rejects(client.command("SUBSCRIBE", "a"), rs.ArgumentError);
+        server.pause();
+        assert.ok((await leftInFlight(client, (signal) => client.command(["PING"], { signal }))) instanceof rs.IndeterminateError);
+        server.resume();
+        await assert.rejects(client.scriptKill(), /NOTBUSY/);
+        await client.close();
+        await assert.rejects(client.command("PING"), rs.ClosedError);
+    });
+    const ended = seen.filter(([event]) => event === "asyncEnd").map(([, context]) => context);
+    const node = server.socket;
+    const costs = ended.map(({ node, attempts, bytesSent, bytesReceived }) => [node, attempts, bytesSent, bytesReceived]);
+    const [nosuch] = costs.splice(3, 1);
+    assert.ok(nosuch[0] === node && nosuch[1] === 1 && nosuch[2] === 16 && nosuch[3] > 20, String(nosuch));
+    const kill = costs.splice(-2, 1)[0];
+    assert.ok(kill[0] === node && kill[1] >= 1, String(kill));
+    assert.deepEqual(costs, [
+        [node, 1, 14, 7],
+        [node, 1, 21, 4],
+        [node, 1, 37, 10],
+        [node, 1, 32 + 2_000_000 + 2, 5],
+        [node, 1, 22, 10 + 2_000_000 + 2],
+        [undefined, undefined, undefined, undefined],
+        [node, 1, 14, 0],
+        [undefined, undefined, undefined, undefined],
+    ]);
+    for (const { attempts, duration } of ended) assert.equal(duration > 0, attempts > 0);
+});
+
+test("what calls cost is told where the option says so, and not where it does not", async (t) => {
+    const { client } = await listening(t, { callCosts: true });
+    const [[, asked]] = await traced("rs_script:call", () => client.command("PING"));
+    assert.equal(asked.attempts, 1);
+    const { client: other } = await listening(t);
+    const [[, unasked]] = await traced("rs_script:call", () => other.command("PING"));
+    assert.equal(unasked.attempts, undefined);
+    const silent = traced("rs_script:call", async () => {
+        const { client } = await listening(t, { callCosts: false });
+        await client.command("PING");
+    });
+    for (const [, { attempts }] of await silent) assert.equal(attempts, undefined);
+    await assert.rejects(rs.connect("unix:///nowhere", { callCosts: 1 }), rs.ArgumentError);
 });
 
 test("a tracer's store goes with each call", async (t) => {

@@ -21,6 +21,16 @@ async function until(what, holds) {
     }
 }
 
+/** What a call ends with that is called off when it is under way: `make` makes it, with a signal. */
+async function leftInFlight(client, make) {
+    const controller = new AbortController();
+    const { inFlight } = client.stats();
+    const ended = make(controller.signal).then(() => null, (error) => error);
+    await until("it is under way", () => client.stats().inFlight > inFlight);
+    controller.abort();
+    return ended;
+}
+
 function folder() {
     // Not below TMPDIR, which may be too long for a socket's path.
     return fs.mkdtempSync("/tmp/rs_script-node.");
@@ -136,4 +146,4 @@ function program(source, { args = [], env = {}, type = "commonjs" } = {}) {
     });
 }
 
-module.exports = { Server, startCluster, until, program, folder };
+module.exports = { Server, startCluster, until, leftInFlight, program, folder };

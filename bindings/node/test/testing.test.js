@@ -167,3 +167,15 @@ test("events of connections can be told", async () => {
     server.emit("lost", { message: "it is gone" });
     assert.deepEqual(await told, { message: "it is gone" });
 });
+
+test("what a client answers by itself, it answers here too", async () => {
+    const server = new FakeServer();
+    const client = await server.connect({ credentials: () => ({ password: "secret" }), scriptStats: 5, callCosts: true });
+    assert.equal(await client.reauthenticate(), undefined);
+    assert.deepEqual(await client.scriptStats(), []);
+    assert.deepEqual(server.calls, []);
+    await client.close();
+    await assert.rejects(client.reauthenticate(), rs.ClosedError);
+    await assert.rejects(client.scriptStats(), rs.ClosedError);
+    await assert.rejects(server.connect({ credentials: "secret" }), rs.ArgumentError);
+});

@@ -70,6 +70,26 @@ test("a server that wants a certificate of its clients gets it", async (t) => {
     assert.ok(error instanceof rs.ConnectError, String(error));
 });
 
+test("certificates and keys from memory", async (t) => {
+    const { url } = await serving(t, valid, "yes");
+    const [ca, cert, key, strange] = [authority.ca, own.cert, own.key, elsewhere.key].map((file) => fs.readFileSync(file));
+    await works(url, { tlsCaPem: ca, tlsClientCertPem: { cert, key } });
+    await works(url, { tlsCaPem: ca.toString(), tlsClientCertPem: { cert: cert.toString(), key: new Uint8Array(key) } });
+    for (const options of [
+        { tlsCaPem: "" },
+        { tlsCaPem: key },
+        { tlsCaPem: 7 },
+        { tlsCaPem: ca, tlsClientCertPem: { cert, key: strange } },
+        { tlsCaPem: ca, tlsClientCertPem: { cert, key: "" } },
+        { tlsCaPem: ca, tlsClientCertPem: { cert } },
+        { tlsCaPem: ca, tlsClientCertPem: null },
+    ]) {
+        const error = await rs.connect(url, options).then(() => assert.fail("it connected"), (error) => error);
+        assert.ok(error instanceof rs.ArgumentError, String(error));
+        assert.doesNotMatch(error.message, /BEGIN/);
+    }
+});
+
 test("files that are not there, or are something else, are errors", async (t) => {
     const { url } = await serving(t, valid);
     const missing = `${dir}/missing.pem`;

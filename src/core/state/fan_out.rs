@@ -391,7 +391,8 @@ impl FanOut {
         if self.round.next.is_empty() && self.round.stayed.is_empty() {
             return;
         }
-        let is_missing = |note: &Note| note.status == Status::NoScript && note.not_executed;
+        let is_missing =
+            |note: &Note| matches!(note.status, Status::NoScript | Status::NoFunction) && note.not_executed;
         let items = self.round.parts.iter().flat_map(|part| &part.items);
         let mut missing: Vec<usize> =
             items.copied().filter(|index| self.notes.get(index).is_some_and(is_missing)).collect();

@@ -125,6 +125,8 @@ pub(in crate::core) struct History {
     redirected: Option<(NodeId, Claim)>,
     /// Whether what a server will not run is refused before it begins.
     is_checked_first: bool,
+    /// It is a function's: a replica may lack its library, and sends one that may write away.
+    pub(super) is_function: bool,
     /// The servers that sent it away.
     left: SmallVec<[Left; 1]>,
     /// A refusal that may be the call's own words, whose call goes on because it may run twice.
@@ -201,6 +203,7 @@ impl History {
             is_asking: false,
             redirected: None,
             is_checked_first,
+            is_function: false,
             left: SmallVec::new(),
             doubtful: None,
             avoided: Vec::new(),
@@ -223,7 +226,10 @@ impl History {
     ) -> Self {
         let item = &request.items[index];
         let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
-        History::new(place, read_from, request.runs_code(index), request.is_checked_first(index))
+        let (may_be_forged, is_checked_first) = (request.runs_code(index), request.is_checked_first(index));
+        let mut history = History::new(place, read_from, may_be_forged, is_checked_first);
+        history.is_function = request.calls_function(index);
+        history
     }
 
     /// The server to go to, by redirection or by the map in force; `None` if only a new map can have one. `harmless`: whether the call
@@ -441,6 +447,16 @@ impl History {
             }
             Status::Indeterminate => Outcome::Lost,
             Status::Loading => Outcome::GoesOn(Again::AfterPause),
+            // Nobody loads a library on a replica: where it has not come, the primary runs the function, and loads it. Whether one that may write is to
+            // be run at all, that says as well.
+            Status::NoFunction | Status::Server
+                if self.is_function
+                    && !self.is_named
+                    && self.may_turn_from(cx.servers, whence.node)
+                    && (error.status() == Status::NoFunction || says_read_only(error)) =>
+            {
+                Outcome::Turns
+            }
             Status::Server | Status::TransactionAborted => {
                 self.refusal(cx, whence, error, repeatable)?.map_or(Outcome::Over, Outcome::Refused)
             }
@@ -471,6 +487,10 @@ impl History {
                 return Some(again);
             }
             Outcome::Refused(Refusal::Certain(again)) => return Some(again),
+            Outcome::Turns => {
+                self.turn();
+                return Some(Again::Now);
+            }
             Outcome::Repeats => {
                 cx.servers.repeats.take(cx.now);
                 self.repeats += 1;
@@ -625,6 +645,16 @@ impl History {
             }
             return Some(Again::AfterRefresh);
         };
+        // A function that may write: its own primary says that to who called it read-only.
+        let turns = self.is_function
+            && cx.servers.map.place_of(slot).is_some_and(|place| {
+                let shard = &cx.servers.map.shards[place];
+                shard.primary == target && shard.replicas.contains(&node)
+            });
+        if turns && self.may_turn_from(cx.servers, node) {
+            self.turn();
+            return Some(Again::Now);
+        }
         if self.avoid(cx.servers, node) {
             // A replica that does not have the slot: the map is out of date, and the primary is no replica.
             if !is_proved {
@@ -649,8 +679,7 @@ impl History {
 
     /// The error of a call that a server refused for being a replica: what it says of its role proves it.
     fn proved(&self, cx: &Context<'_>, whence: Whence, error: Error) -> std::result::Result<Error, Need> {
-        let is_read_only = error.status() == Status::Server
-            && error.server_text().and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly);
+        let is_read_only = error.status() == Status::Server && says_read_only(&error);
         if is_read_only
             && self.is_checked_first
             && !error.is_not_executed()
@@ -708,6 +737,8 @@ enum Outcome {
     Over,
     /// The same, and its server may not answer others either.
     Lost,
+    /// It goes on, on a primary.
+    Turns,
     /// It goes on; at once, if it was on a replica that another server may stand in for.
     GoesOn(Again),
     /// The same, although it may have been executed.
@@ -752,6 +783,11 @@ pub(in crate::core) fn not_ready(error: Error) -> Error {
         Some(node) => refused.on(node),
         None => refused,
     }
+}
+
+/// Whether a server refuses for being a replica, by its own word.
+fn says_read_only(error: &Error) -> bool {
+    error.server_text().and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly)
 }
 
 /// A refusal in the words for a caller who cannot wait any longer.

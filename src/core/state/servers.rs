@@ -80,8 +80,6 @@ pub(in crate::core) struct Node {
     pub(in crate::core) not_before: Option<Instant>,
     /// Likewise: whoever can turns to others before this time, because the server has let calls down.
     pub(in crate::core) rests_until: Option<Instant>,
-    /// Why the connection before was given up; told with the next attempt.
-    pub(in crate::core) lost: Option<Error>,
     /// Connections made or tried so far: each has a number.
     opened: u64,
     pub(in crate::core) connections: u64,
@@ -276,7 +274,6 @@ impl Servers {
             last_error: None,
             not_before: None,
             rests_until: None,
-            lost: None,
             opened: 0,
             connections: 0,
             replicas: VecDeque::new(),

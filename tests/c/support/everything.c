@@ -6,6 +6,7 @@
 enum { ROWS = 40, PATIENCE_MS = 60000 };
 
 static const char lua[] = "local t = {} for i = 1, 40 do t[i] = {i, {i}} end return t";
+static const char library_lua[] = "#!lua name=everything\nredis.register_function('f', function() return 1 end)";
 static const char *const ping[] = {"PING"};
 
 #define GIVES(want, call)                                                                                              \
@@ -100,6 +101,7 @@ static void settings(void) {
     GIVES(RS_OK, rs_options_set_sentinel_password(options, "p", 1, &err));
     GIVES(RS_OK, rs_options_set_call_hook(options, NULL, NULL, NULL, &err));
     GIVES(RS_OK, rs_options_set_script_stats(options, 1, &err));
+    GIVES(RS_OK, rs_options_set_call_costs(options, true, &err));
     GIVES(RS_OK, rs_options_set_credentials(options, NULL, NULL, NULL, &err));
     GIVES(RS_ERR_INVALID_ARGUMENT, rs_credentials_answer(NULL, NULL, NULL, 0, 0, &err));
     rs_credentials_refuse(NULL, NULL);
@@ -165,6 +167,33 @@ static void calls(const everything *e, rs_status expected) {
     rs_script_free(script);
 }
 
+static void functions(const everything *e, rs_status expected) {
+    rs_library *library = NULL, *other = NULL;
+    rs_script *script = NULL;
+    rs_reply *reply = NULL;
+    GIVES(RS_OK, rs_library_register(e->client, library_lua, strlen(library_lua), NULL, &library, &err));
+    GIVES(RS_OK, rs_library_register(NULL, library_lua, strlen(library_lua), RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_NAMED),
+                                     &other, &err));
+    CHECK_TEXT(rs_library_name(other), "everything");
+    GIVES(RS_OK, rs_library_function(library, "f", 1, NULL, &script, &err));
+    CHECK_HOLDS(rs_script_function_name(script), "f_");
+    GIVES(expected, rs_script_call(script, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
+    rs_reply_free(reply);
+    rs_script_free(script);
+    GIVES(expected, rs_client_library_load(e->client, library, &reply, &err));
+    rs_reply_free(reply);
+    GIVES(expected, rs_client_library_check(e->client, other, &reply, &err));
+    rs_reply_free(reply);
+    GIVES(expected, rs_client_library_deploy(e->client, other, &reply, &err));
+    rs_reply_free(reply);
+    GIVES(expected, rs_client_library_list(e->client, &reply, &err));
+    rs_reply_free(reply);
+    GIVES(expected, rs_client_library_prune(e->client, 1, (const rs_library *const *)&library, &reply, &err));
+    rs_reply_free(reply);
+    rs_library_free(library);
+    rs_library_free(other);
+}
+
 static void release(void *context, const rs_completion *completion) {
     CHECK_INT(completion->status, RS_OK);
     rs_reply_free(completion->reply);
@@ -206,6 +235,12 @@ static void submissions(const everything *e, rs_status expected) {
     size_t dropped = 0;
     GIVES(expected, rs_events_take(e->events, room, sizeof room, &used, &needed, &dropped, &err));
     CHECK(needed == 0 && dropped == 0);
+    rs_credentials_request *request = NULL;
+    GIVES(expected, rs_events_take_credentials(e->events, &request, &err));
+    CHECK_NULL(request);
+    rs_options *asks = rs_options_new();
+    GIVES(RS_OK, rs_options_set_credentials_events(asks, e->events, &err));
+    rs_options_free(asks);
     rs_events *own = NULL;
     GIVES(expected, rs_events_new(1, e->queue, &own, &err));
     rs_events_free(own);
@@ -229,6 +264,7 @@ void call_everything(const everything *e, rs_status expected) {
     settings();
     views(e, expected);
     calls(e, expected);
+    functions(e, expected);
     GIVES(RS_OK, rs_pipeline_command(e->pipeline, 1, ping, NULL, NULL, &err));
     rs_pipeline_clear(e->pipeline);
     submissions(e, expected);

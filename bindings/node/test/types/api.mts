@@ -45,6 +45,15 @@ try {
     server.replyOnce("EXEC", transactionAborted()).calls[0]?.args.map(String);
     await fake.close();
 }
+{
+    const rotated: Client = await connect("redis://h", {
+        credentials: async (node, { signal }) => ({ username: node, password: await fetch("http://h", { signal }).then((r) => r.text()), lifetime: 5 }),
+        tlsCaPem: "pem", tlsClientCertPem: { cert: "pem", key: Buffer.from("pem") }, scriptStats: 5, callCosts: true,
+    });
+    await connect("redis://h", { credentials: () => ({ password: new Uint8Array(5) }) });
+    await rotated.reauthenticate({ timeout: 5 });
+    for (const { sha, name, latency } of await rotated.scriptStats()) console.log(sha?.length, name?.length, latency.p99.toFixed(), latency.buckets[0]?.upTo);
+}
 await client.close();
 console.log(reply, replies, exists, source, bytes);
 
@@ -60,6 +69,8 @@ client.script<{ a: number }>("return 1");
 client.script<number>("return 1")().then((text: string) => text);
 // @ts-expect-error: no such option
 connect("redis://h", { calltimeout: 5 });
+// @ts-expect-error: a password is missing
+connect("redis://h", { credentials: () => ({ username: "app" }) });
 // @ts-expect-error: no such route
 client.with({ route: "some" });
 // @ts-expect-error: a SHA1 is a string

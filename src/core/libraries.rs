@@ -1,0 +1,159 @@
+//! Library administration: what is asked of each primary, and what its answer says.
+
+use crate::error::{Error, Result, Status};
+use crate::library::Library;
+use crate::request::{Request, Shape};
+use crate::resp::{Kind, Payload, Reply, ReplyRef};
+use crate::script::Script;
+use crate::session::verdict::{self, LibraryVerdict};
+
+/// What every primary is to do with a library. The reply is a map from each one's address to what it said.
+#[derive(Clone)]
+pub(crate) enum LibraryTask {
+    /// To have it, if nothing of its name is there.
+    Load(Library),
+    /// To have it, whatever of its name is there.
+    Deploy(Library),
+    /// To say whether it is there.
+    Check(Library),
+    /// To say which ones are there whose names are like this; with their code, or without.
+    List { pattern: Vec<u8>, with_code: bool },
+}
+
+impl LibraryTask {
+    /// The command that it is for the most part.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            LibraryTask::Load(_) | LibraryTask::Deploy(_) => "FUNCTION LOAD",
+            LibraryTask::Check(_) | LibraryTask::List { .. } => "FUNCTION LIST",
+        }
+    }
+
+    /// What one primary is asked.
+    pub(super) fn ask(&self, request: &mut Request) {
+        const LIST: &[u8] = b"LIBRARYNAME";
+        request.reset(Shape::Single);
+        match self {
+            LibraryTask::Load(library) => request.say(&[b"FUNCTION", b"LOAD", &library.code().source]),
+            LibraryTask::Deploy(library) => {
+                // In one write, so that what is looked at is what was put there.
+                request.reset(Shape::Pipeline);
+                let source = &library.code().source[..];
+                match library.is_pinned() {
+                    true => request.say(&[b"FUNCTION", b"LOAD", source]),
+                    false => request.say(&[b"FUNCTION", b"LOAD", b"REPLACE", source]),
+                }
+                request.say(&[b"FUNCTION", b"LIST", LIST, library.name().as_bytes(), b"WITHCODE"]);
+            }
+            LibraryTask::Check(library) => {
+                request.say(&[b"FUNCTION", b"LIST", LIST, library.name().as_bytes(), b"WITHCODE"]);
+            }
+            LibraryTask::List { pattern, with_code: true } => {
+                request.say(&[b"FUNCTION", b"LIST", LIST, pattern, b"WITHCODE"]);
+            }
+            LibraryTask::List { pattern, with_code: false } => {
+                request.say(&[b"FUNCTION", b"LIST", LIST, pattern]);
+            }
+        }
+    }
+
+    /// What a primary's answer says.
+    pub(super) fn judge(&self, answer: Result<Reply>) -> Result<Reply> {
+        match self {
+            LibraryTask::Load(library) => loaded(answer, library),
+            LibraryTask::Deploy(library) => {
+                let replies = answer.map_err(explained)?;
+                if let Some(error) = replies.get(0).and_then(|reply| reply.as_error()) {
+                    loaded(Err(error), library)?;
+                }
+                compared(replies.get(1), library)
+            }
+            LibraryTask::Check(library) => {
+                let reply = answer.map_err(explained)?;
+                compared(Some(reply.root()), library)
+            }
+            LibraryTask::List { .. } => answer.map_err(explained),
+        }
+    }
+}
+
+/// What the answer to a LOAD of a function's library says.
+pub(super) fn brought(answer: Result<Reply>, script: &Script) -> Result<Reply> {
+    match script.function() {
+        Some(function) => loaded_as(answer, function.code.name.as_bytes()),
+        None => answer,
+    }
+}
+
+fn loaded(answer: Result<Reply>, library: &Library) -> Result<Reply> {
+    loaded_as(answer, library.name().as_bytes())
+}
+
+/// `loaded`, or `there` where it was; an error where it is not there.
+fn loaded_as(answer: Result<Reply>, name: &[u8]) -> Result<Reply> {
+    let error = match answer {
+        Ok(_) => return text("loaded"),
+        Err(error) => error,
+    };
+    let Some(words) = error.server_text() else { return Err(error) };
+    match verdict::judge_library(words, name) {
+        LibraryVerdict::There => text("there"),
+        LibraryVerdict::Failed if error.server_code() == Some("ERR") => {
+            let failed = Error::server(Status::Compile, words, true);
+            Err(match error.shared_node() {
+                Some(node) => failed.on(node),
+                None => failed,
+            })
+        }
+        _ => Err(explained(error)),
+    }
+}
+
+/// `same`, `different` or `absent`.
+fn compared(list: Option<ReplyRef<'_>>, library: &Library) -> Result<Reply> {
+    let Some(list) = list else { return Err(Error::defect()) };
+    if let Some(error) = list.as_error() {
+        return Err(explained(error));
+    }
+    let mut found = list.elements().filter(|entry| {
+        let name = value_of(*entry, b"library_name").and_then(|name| name.as_bytes());
+        name == Some(library.name().as_bytes())
+    });
+    text(match found.next() {
+        None => "absent",
+        Some(entry) => {
+            let code = value_of(entry, b"library_code").and_then(|code| code.as_bytes());
+            if code == Some(&library.code().source[..]) { "same" } else { "different" }
+        }
+    })
+}
+
+/// The value of a name in a map, or in the array of names and values that stands for it in RESP2.
+pub(crate) fn value_of<'a>(map: ReplyRef<'a>, name: &[u8]) -> Option<ReplyRef<'a>> {
+    let mut elements = map.elements();
+    while let (Some(key), value) = (elements.next(), elements.next()) {
+        if key.as_bytes() == Some(name) {
+            return value;
+        }
+    }
+    None
+}
+
+fn text(text: &str) -> Result<Reply> {
+    let mut payload = Box::<Payload>::default();
+    payload.start();
+    payload.append_text(Kind::String, text.as_bytes())?;
+    Ok(Reply::new(payload))
+}
+
+/// A server without functions says so in other words.
+fn explained(error: Error) -> Error {
+    match error.server_text() {
+        Some(text) if verdict::is_unknown_command(text, b"FUNCTION") => {
+            let text = verdict::without_arguments(text).to_vec();
+            let error = Error::server(Status::NotSupported, &text, true);
+            error.context("the server has no functions: Redis and Valkey have them from 7.0 on")
+        }
+        _ => error,
+    }
+}
