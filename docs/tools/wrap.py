@@ -18,6 +18,8 @@ def wrapped(paragraph):
     indent, marker = MARKER.match(paragraph[0]).groups(default="")
     text = " ".join([paragraph[0][len(indent + marker) :].strip(), *(line.strip() for line in paragraph[1:])])
     other = indent + " " * len(marker)
+    # Code is not taken apart where it fits on a line.
+    text = re.sub(r"`[^`]{1,90}`", lambda code: code[0].replace(" ", "\0"), text)
     lines = textwrap.wrap(
         text,
         WIDTH,
@@ -26,6 +28,7 @@ def wrapped(paragraph):
         break_long_words=False,
         break_on_hyphens=False,
     )
+    lines = [line.replace("\0", " ") for line in lines]
     for at in range(1, len(lines)):
         # A line must not begin with what Markdown takes for the beginning of something.
         if re.match(r"\s*([-+*>#]|\d+[.)])\s", lines[at]):
