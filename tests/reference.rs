@@ -35,7 +35,7 @@ fn function(line: &str) -> Option<&str> {
 }
 
 #[test]
-fn every_function_has_its_place_errors_threads_and_version() {
+fn every_function_has_its_place_errors_threads_version_and_an_example() {
     let reference = reference();
     let functions = names(HEADER, function);
     assert!(functions.len() > 90, "{functions:?}");
@@ -47,6 +47,11 @@ fn every_function_has_its_place_errors_threads_and_version() {
             assert!(entry.contains(part), "{name}: there is no {part:?}");
         }
         assert!(entry.contains(&format!("{name}(")), "{name}: there is no signature");
+        let has_example = entry.contains("\n- Examples: ");
+        assert!(
+            has_example,
+            "{name}: no example in C calls it, in docs/*.md or examples/c; then: scripts/docs reference"
+        );
     }
 }
 

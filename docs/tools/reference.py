@@ -223,7 +223,7 @@ class Reference:
             bullets.append(f"{fact}: " + (self.words(facts[fact], page) if fact in facts else of_all))
         bullets.append(f"Since: {self.since[item.name]}")
         if pages := self.examples.get(item.name):
-            bullets.append("Examples: " + ", ".join(f"[{title}](../{file})" for file, title in pages))
+            bullets.append("Examples: " + ", ".join(f"[{title}]({place})" for title, place in pages[:4]))
         parts.append("\n".join(fill(bullet, "- ", "  ") for bullet in bullets))
         return "\n\n".join(parts)
 
@@ -325,14 +325,19 @@ def fill(text, first, other):
 
 
 def examples_of(docs):
-    """For each function of the C API the pages whose C examples call it."""
+    """For each function of the C API the pages and programs that call it: the link's text and where it leads."""
     found = {}
+
+    def calls(code, title, place):
+        for name in sorted(set(re.findall(r"\b(rs_\w+)\(", code))):
+            found.setdefault(name, []).append((title, place))
+
     for page in sorted(docs.glob("*.md")):
         text = page.read_text()
         title = re.search(r"^# (.*)", text, re.M)[1]
-        blocks = re.findall(r"^```c\n(.*?)^```", text, re.M | re.S)
-        for name in sorted(set(re.findall(r"\b(rs_\w+)\(", "".join(blocks)))):
-            found.setdefault(name, []).append((page.name, title))
+        calls("".join(re.findall(r"^```c\n(.*?)^```", text, re.M | re.S)), title, f"../{page.name}")
+    for program in sorted((ROOT / "examples/c").glob("*.c")):
+        calls(program.read_text(), f"`{program.name}`", f"../../examples/c/{program.name}")
     return found
 
 
