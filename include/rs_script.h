@@ -84,8 +84,8 @@
 #define RS_NO_INDEX SIZE_MAX
 
 // What an rs_call_options, an rs_script_options or an rs_library_options starts as: rs_call_options options = RS_CALL_OPTIONS_INIT;
-#define RS_CALL_OPTIONS_INIT {sizeof(rs_call_options), 0, 0, 0, 0, NULL, 0, 0, 0}
-#define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0}
+#define RS_CALL_OPTIONS_INIT {sizeof(rs_call_options), 0, 0, 0, 0, NULL, 0, 0, 0, NULL, 0}
+#define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0, 0, 0, NULL, 0, 0, 0}
 #define RS_LIBRARY_OPTIONS_INIT {sizeof(rs_library_options), 0}
 
 // The same as an argument, in C: RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .timeout_ms = 100). It lives as long as
@@ -211,8 +211,8 @@
 // An attempt to connect has failed.
 #define RS_EVENT_CONNECT_FAILED 3
 
-// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under way and no thread (see
-// rs_queue) does with its next call.
+// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under
+// way and no thread (see rs_queue) does with its next call.
 #define RS_EVENT_CONNECTION_LOST 4
 
 // A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
@@ -232,6 +232,9 @@
 
 // A server of a cluster has said that a slot is another's now.
 #define RS_EVENT_SLOT_MOVED 10
+
+// A server evicts keys, so that calls of an RS_SCRIPT_ONCE may happen twice.
+#define RS_EVENT_EVICTS_TOKENS 11
 
 // A command.
 #define RS_CALL_KIND_COMMAND 1
@@ -347,6 +350,9 @@
 // A flag of a packed pipeline: as RS_PIPELINE_TRUST_CACHE.
 #define RS_PACKED_TRUST_CACHE 4
 
+// Flag of a packed script or pipeline: it has a token, see `token` of rs_call_options.
+#define RS_PACKED_TOKEN 8
+
 // A flag of a packed error: the call may have been executed, or may yet be.
 #define RS_PACKED_INDETERMINATE 1
 
@@ -408,6 +414,23 @@
 // Of a single call see RS_CALL_IDEMPOTENT.
 #define RS_SCRIPT_IDEMPOTENT 1
 
+// The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
+// under that by one atomic execution, and a call that comes again with the same token gets that reply and does nothing.
+// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets
+// the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of rs_call_options.
+//
+// What is sent, and what rs_script_sha tells the SHA1 of, is a wrapper around the source, with its line numbers.
+// Read-only calls need no token; they are those of the script as it is.
+//
+// Limits: a server forgets a token after `token_lifetime_ms`, or when it evicts it: a maxmemory-policy other than
+// noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
+// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets the
+// same error, without the place in the script that a server adds. While a slot of a cluster moves key by key, calls with
+// keys in it wait for the end of that, for their tokens are new keys.
+//
+// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
+#define RS_SCRIPT_ONCE 4
+
 // The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
 // survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
 // that it is.
@@ -465,7 +488,8 @@ typedef struct rs_credentials_request rs_credentials_request;
 // Threads: one at a time.
 typedef struct rs_error rs_error;
 
-// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with rs_events_free.
+// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with
+// rs_events_free.
 typedef struct rs_events rs_events;
 
 // A library of functions, immutable, usable with any client, server and thread. Caller frees with rs_library_free; its functions
@@ -536,6 +560,12 @@ typedef struct {
     uint32_t route_slot;
     // 0.
     uint32_t reserved;
+    // Of a call of a script that is RS_SCRIPT_ONCE: a token of your own, 1 to 256 bytes; a job's id, a request's. Whoever
+    // makes the same call with the same token, in whichever process, gets what the first one was answered. NULL: the
+    // library makes a new one for each call.
+    const char *token;
+    // The length of `token`.
+    size_t token_len;
 } rs_call_options;
 
 // Gives user and password for a connection to a server, by rs_credentials_answer or rs_credentials_refuse.
@@ -613,6 +643,22 @@ typedef struct {
     const char *name;
     // The length of `name`.
     size_t name_len;
+    // With RS_SCRIPT_ONCE: how long a server remembers a token, from the last call with it on: milliseconds, a second to
+    // a year; 0: 5 minutes. A repeat that comes later runs the script again. The library itself sends a call again only
+    // within the first half of that time.
+    uint64_t token_lifetime_ms;
+    // With RS_SCRIPT_ONCE: the longest reply that is kept for repeats: 64 bytes to 64 MiB; 0: 1 MiB. A longer one
+    // reaches the caller that it was made for; a repeat gets RS_ERR_REPLY_NOT_KEPT.
+    uint64_t reply_limit;
+    // With RS_SCRIPT_ONCE: what the keys begin with under which tokens are kept: `token_prefix_len` bytes, 256 at most,
+    // none of them a `{`; NULL: `rs:once:`. The user needs the right to GET, SET and PEXPIRE there.
+    const char *token_prefix;
+    // The length of `token_prefix`.
+    size_t token_prefix_len;
+    // With RS_SCRIPT_ONCE: how many replicas must have a call before it counts as done, up to 1000; 0: none.
+    uint32_t wait_replicas;
+    // With `wait_replicas`: how long they are waited for at each attempt, in milliseconds, up to a day; 0: 1000.
+    uint32_t wait_timeout_ms;
 } rs_script_options;
 
 // Something that has happened to a client's connections. The library makes it, and later versions append to it: what lies beyond its `size` is not
@@ -713,6 +759,9 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The reply went over a limit of the options; the connection was closed. The server may have executed the call.
 #define RS_ERR_REPLY_LIMIT 301
 
+// The call was executed, but up to the deadline too few replicas had it: it is lost if the primary dies now; see `wait_replicas` of rs_script_options.
+#define RS_ERR_NOT_REPLICATED 302
+
 // The server, or the script, answered with an error.
 #define RS_ERR_SERVER 400
 
@@ -741,6 +790,12 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the
 // server has no memory for it, or in a pipeline it would come out of order. The call was not executed.
 #define RS_ERR_NO_FUNCTION 409
+
+// Another script, or other keys or arguments, were called with the token before. This call was not executed; see RS_SCRIPT_ONCE.
+#define RS_ERR_TOKEN_MISMATCH 410
+
+// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see RS_SCRIPT_ONCE.
+#define RS_ERR_REPLY_NOT_KEPT 411
 
 // A defect of this library. Whether the call was executed is not known.
 #define RS_ERR_INTERNAL 500
@@ -856,8 +911,8 @@ rs_status rs_client_open(const char *url,
 // Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares
 // the connections and is closed with the client.
 //
-// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a
-// call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
+// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` and
+// `token` belong to a call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
 // be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 RS_NODISCARD
 rs_status rs_client_with(rs_client *client,
@@ -1043,7 +1098,8 @@ const char *rs_reason_name(int32_t reason);
 // Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs there and wake `queue`, as
 // rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take after each poll.
 //
-// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
+// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest
+// refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
 // rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_new(size_t capacity,
                         const rs_queue *queue,
@@ -1072,25 +1128,27 @@ rs_status rs_events_take(rs_events *events,
                          size_t *dropped,
                          rs_error **err);
 
-// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after each poll as with events, takes the requests out. As
-// rs_options_set_credentials in all else; either takes the other's place. As long as a request has no answer another may come for the same server,
-// from a further connection or a further attempt.
+// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after
+// each poll as with events, takes the requests out. As rs_options_set_credentials in all else; either takes the
+// other's place. As long as a request has no answer another may come for the same server, from a further connection
+// or a further attempt.
 //
-// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more. `err` may be NULL. Errors:
-// RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
+// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more.
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
 rs_status rs_options_set_credentials_events(rs_options *options,
                                             const rs_events *events,
                                             rs_error **err);
 
 // Takes a request for credentials out, in the order in which they came.
 //
-// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is none, and on failure. `err` may be
-// NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is
+// none, and on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_take_credentials(rs_events *events,
                                      rs_credentials_request **request,
                                      rs_error **err);
 
-// Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go on, tell nobody, and get no credentials.
+// Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go
+// on, tell nobody, and get no credentials.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses it; clients do not count.
 void rs_events_free(rs_events *events);
@@ -1107,9 +1165,9 @@ rs_status rs_options_set_call_hook(rs_options *options,
                                    rs_free_fn context_free,
                                    rs_error **err);
 
-// True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for bindings, whose languages cannot be
-// called back on the thread that completes a call. Calls that never began (what is wrong with one of a batch) have none. Default: false, which
-// costs nothing.
+// True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for
+// bindings, whose languages cannot be called back on the thread that completes a call. Calls that never began (what
+// is wrong with one of a batch) have none. Default: false, which costs nothing.
 rs_status rs_options_set_call_costs(rs_options *options,
                                     bool tell,
                                     rs_error **err);
@@ -1470,7 +1528,7 @@ rs_status rs_pipeline_command(rs_pipeline *pipeline,
 // Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
 // input or output takes place.
 //
-// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
+// `options`: NULL, or flags and a token alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
 // the pipeline stays as it was then.
 RS_NODISCARD
 rs_status rs_pipeline_script(rs_pipeline *pipeline,
@@ -1499,7 +1557,9 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // 256 KiB goes in parts, with room for other calls in between, a transaction never does. The pipeline is empty afterwards, whatever came of
 // it, and can be filled again; it has its items still where the options are RS_ERR_INVALID_ARGUMENT.
 //
-// `options`: NULL for the client's; copied. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
+// `options`: NULL for the client's; copied. `token` is one for all items: each gets one that comes from it, by its
+// number, but those that have their own; each item has to be read-only, idempotent or a call of a RS_SCRIPT_ONCE, and
+// one of those there has to be. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
 // changes how a script is sent, is refused here and given to the items. `route` is for items without keys; in a
 // cluster, a command whose keys this library does not know is appended to a pipeline of a client that has a route:
 // rs_client_with.
@@ -1514,8 +1574,8 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
 //
 // Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran.
-// Nothing is sent again once bytes of it were sent, unless every item is read-only or idempotent: RS_CALL_READ_ONLY,
-// RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT.
+// Nothing is sent again once bytes of it were sent, unless every item is read-only, idempotent or once per token:
+// RS_CALL_READ_ONLY, RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT, RS_SCRIPT_ONCE.
 rs_status rs_pipeline_exec(rs_pipeline *pipeline,
                            const rs_call_options *options,
                            rs_reply **replies,
@@ -1698,7 +1758,8 @@ rs_status rs_client_cancel(rs_client *client,
 // and its bytes:
 //
 //   call     u64 tag, u32 timeout in milliseconds (0: the client's), item
-//   item     u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
+//   item     with RS_PACKED_TOKEN in the flags of a script or pipeline, the token as a string stands behind them
+//            u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
 //            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
 //            u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
 //            u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
@@ -1843,7 +1904,8 @@ const char *rs_script_name(const rs_script *script);
 // it is of no interest. `err` may be NULL.
 //
 // Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost
-// the status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or the flags allow it. Threads: any.
+// the status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or RS_SCRIPT_ONCE, or the flags allow
+// it. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/evalsha/>
 rs_status rs_script_call(const rs_script *script,
@@ -1899,7 +1961,7 @@ uint32_t rs_version_number(void);
 #define RS_SCRIPT_ASSERT(condition) _Static_assert(condition, #condition)
 #endif
 #ifdef RS_SCRIPT_ASSERT
-RS_SCRIPT_ASSERT(sizeof(rs_call_options) == 32 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_call_options) == 32 + 4 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, size) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, flags) == 4);
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, timeout_ms) == 8);
@@ -1909,11 +1971,19 @@ RS_SCRIPT_ASSERT(offsetof(rs_call_options, route_to) == 24);
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, route_len) == 24 + sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, route_slot) == 24 + 2 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, reserved) == 28 + 2 * sizeof(void *));
-RS_SCRIPT_ASSERT(sizeof(rs_script_options) == 8 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, token) == 32 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, token_len) == 32 + 3 * sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_script_options) == 32 + 4 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, size) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, flags) == 4);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, name) == 8);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, name_len) == 8 + sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_lifetime_ms) == 8 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, reply_limit) == 16 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_prefix) == 24 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_prefix_len) == 24 + 3 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, wait_replicas) == 24 + 4 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, wait_timeout_ms) == 28 + 4 * sizeof(void *));
 RS_SCRIPT_ASSERT(sizeof(rs_library_options) == 8);
 RS_SCRIPT_ASSERT(offsetof(rs_library_options, size) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_library_options, flags) == 4);

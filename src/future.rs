@@ -400,7 +400,7 @@ impl Client {
         script: &Script,
         keys: &impl Arguments,
         args: &impl Arguments,
-        flags: Flags,
+        flags: Flags<'_>,
     ) -> CallFuture {
         self.future(|request| {
             request.script_call(script, keys, args, flags)?;

@@ -14,7 +14,7 @@ pub(crate) const SLOTS: u16 = 16384;
 /// The slot of what has no keys.
 pub(crate) const NO_SLOT: u16 = u16::MAX;
 
-const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
+pub(crate) const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
 /// Characters of a key shown in an error text.
 const KEY_SHOWN: usize = 64;

@@ -107,7 +107,7 @@ impl Client {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        flags: Flags,
+        flags: Flags<'_>,
     ) -> Result<()> {
         self.io().check_process()?;
         let mut request = self.request(Shape::Single);
@@ -139,7 +139,7 @@ impl Client {
         queue: &Queue,
         tag: u64,
         arguments: &[&[u8]],
-        flags: Flags,
+        flags: Flags<'_>,
     ) -> Result<()> {
         self.io().check_process()?;
         let purpose = command::lane(arguments)?.purpose();

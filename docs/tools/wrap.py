@@ -18,8 +18,8 @@ def wrapped(paragraph):
     indent, marker = MARKER.match(paragraph[0]).groups(default="")
     text = " ".join([paragraph[0][len(indent + marker) :].strip(), *(line.strip() for line in paragraph[1:])])
     other = indent + " " * len(marker)
-    # Code is not taken apart where it fits on a line.
-    text = re.sub(r"`[^`]{1,90}`", lambda code: code[0].replace(" ", "\0"), text)
+    # Code and the words of a link are not taken apart where they fit on a line.
+    text = re.sub(r"`[^`]{1,90}`|\[[^]]{1,60}\](?=\()", lambda piece: piece[0].replace(" ", "\0"), text)
     lines = textwrap.wrap(
         text,
         WIDTH,

@@ -15,6 +15,22 @@ use crate::script::Script;
 /// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
 /// Of a single call see RS_CALL_IDEMPOTENT.
 pub const RS_SCRIPT_IDEMPOTENT: u32 = 1;
+/// The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
+/// under that by one atomic execution, and a call that comes again with the same token gets that reply and does nothing.
+/// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets
+/// the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of rs_call_options.
+///
+/// What is sent, and what rs_script_sha tells the SHA1 of, is a wrapper around the source, with its line numbers.
+/// Read-only calls need no token; they are those of the script as it is.
+///
+/// Limits: a server forgets a token after `token_lifetime_ms`, or when it evicts it: a maxmemory-policy other than
+/// noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
+/// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets the
+/// same error, without the place in the script that a server adds. While a slot of a cluster moves key by key, calls with
+/// keys in it wait for the end of that, for their tokens are new keys.
+///
+/// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
+pub const RS_SCRIPT_ONCE: u32 = 4;
 
 /// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
 /// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
@@ -104,7 +120,8 @@ pub unsafe extern "C" fn rs_script_name(script: *const rs_script) -> *const c_ch
 /// it is of no interest. `err` may be NULL.
 ///
 /// Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost
-/// the status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or the flags allow it. Threads: any.
+/// the status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or RS_SCRIPT_ONCE, or the flags allow
+/// it. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/evalsha/>
 ///

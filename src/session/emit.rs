@@ -50,7 +50,7 @@ impl<T> Session<T> {
                 (form, form == Form::of(script, item.read_only) && self.known.contains(served.place()))
             }
         };
-        if !is_plain || call.request.asking {
+        if !is_plain || call.request.asking || call.request.wait.is_some() {
             return self.emit_rare(key, form);
         }
         let at = self.outbox.position();
@@ -89,6 +89,7 @@ impl<T> Session<T> {
         }
         call.request.extra += length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Items { left: 1, at } });
+        self.emit_wait(key);
     }
 
     /// The form in which a call of a script that the server can run travels: as wanted, or as the server lets this user have it.
@@ -135,6 +136,7 @@ impl<T> Session<T> {
 
     #[cold]
     fn load_now(&mut self, key: usize, index: usize) -> bool {
+        self.ask_about_memory(key, index);
         let call = &self.calls[key];
         let original = &call.request.scripts[index];
         let script = self.facts.served(original);
@@ -176,12 +178,17 @@ impl<T> Session<T> {
             call.position = self.outbox.position();
         }
         call.queued = to;
+        let is_last = to == call.request.items.len();
         if call.request.asking {
-            return self.append_asking(key, from..to, unloadable);
+            self.append_asking(key, from..to, unloadable);
+        } else {
+            let at = self.outbox.position();
+            self.append_items(key, from..to, unloadable);
+            self.expected.push_back(Expected { call: key, what: What::items(to - from, at) });
         }
-        let at = self.outbox.position();
-        self.append_items(key, from..to, unloadable);
-        self.expected.push_back(Expected { call: key, what: What::items(to - from, at) });
+        if is_last {
+            self.emit_wait(key);
+        }
     }
 
     /// Queues items each with an ASKING of its own.
@@ -395,6 +402,7 @@ impl<T> Session<T> {
         self.calls[key].request.extra = extra + length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Queued { left } });
         self.expected.push_back(Expected { call: key, what: What::Exec });
+        self.emit_wait(key);
     }
 }
 

@@ -11,11 +11,11 @@ use super::emit::{append_load, length};
 use super::outbox::Outbox;
 use super::repair::{Answers, learnt};
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict, Verdict};
-use super::{Call, Expected, Session, What};
+use super::{Call, Expected, Session, Singly, What};
 use crate::error::{Error, Reason, Status, kept};
-use crate::request::{Form, Repeatable};
+use crate::request::{Form, Shape};
 use crate::resp::{Kind, Refusal};
-use crate::script::Script;
+use crate::script::{Script, Sha};
 
 /// A function is sent again no oftener than this. In a transaction with its library it cannot be missed; only where there are none it depends on luck.
 const REPEATS_MAX: u8 = 10;
@@ -24,8 +24,10 @@ const REPEATS_MAX: u8 = 10;
 const NO_NUMBER: &[u8] = b"?";
 
 /// What the server itself says of one function, asked when an error may have been the function's own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct WordOnFunction {
+    /// Its library's place.
+    place: Sha,
     /// Its library was not there, and now is.
     is_created: bool,
     /// The answer to a call that runs nothing, if that is an error.
@@ -46,10 +48,25 @@ pub(super) enum Proof {
 }
 
 impl WordOnFunction {
-    /// What it proves of this error reply to a call in this form.
-    pub(super) fn proves(&self, form: Form, text: &[u8]) -> Proof {
+    /// What it says of the function that this script is, not known yet.
+    pub(super) fn of(script: &Script) -> Self {
+        WordOnFunction { place: script.place(), is_created: false, text: Vec::new() }
+    }
+
+    /// Whether it is about a function of the same library.
+    pub(super) fn is_of_library(&self, other: &WordOnFunction) -> bool {
+        self.place == other.place
+    }
+
+    /// Whether its library, the same, was not there.
+    pub(super) fn has_created(&self, other: &WordOnFunction) -> bool {
+        self.is_created && self.is_of_library(other)
+    }
+
+    /// What it proves of this error reply to a call in this form. `is_created`: the library was not there.
+    pub(super) fn proves(&self, form: Form, text: &[u8], is_created: bool) -> Proof {
         match verdict::doubt(text, form.command()) {
-            Some(Doubt::Missing) if self.is_created => Proof::WasMissing,
+            Some(Doubt::Missing) if is_created => Proof::WasMissing,
             Some(Doubt::Missing) if self.text == FUNCTION_NOT_FOUND => Proof::HasNone,
             Some(doubt @ (Doubt::Unknown | Doubt::Forbidden))
                 if verdict::confirms(&self.text, text, form.command()) =>
@@ -144,7 +161,7 @@ impl<T> Session<T> {
         Ok(())
     }
 
-    fn note_library(&mut self, place: crate::script::Sha) {
+    fn note_library(&mut self, place: Sha) {
         self.facts.note_compiled(place);
         self.has_taken_script = true;
     }
@@ -202,10 +219,7 @@ impl<T> Session<T> {
         let text = call.payload.text(call.payload.root);
         let is_certain = call.is_certain(0);
         match call.doubt_of_function(0, text, call.form) {
-            // One that was called read-only has not written, whatever it says.
-            Some(doubt) if is_certain || doubt == Doubt::Missing && call.form.is_read_only() => {
-                return self.function_refused(key, doubt);
-            }
+            Some(doubt) if is_certain => return self.function_refused(key, doubt),
             Some(_) if call.tag.is_none() => return self.refuse(key, caller_has_left()),
             Some(_) => {
                 let doubtful = (0, call.form, call.position);
@@ -225,6 +239,13 @@ impl<T> Session<T> {
             }
             verdict => verdict,
         };
+        if verdict == Verdict::Other
+            && call.tag.is_some()
+            && let Some(status) = call.own_word(0, text)
+        {
+            let error = Error::server(status, text, status == Status::TokenMismatch);
+            return self.refuse(key, error);
+        }
         let mut error = verdict::error(verdict, text);
         // A call that was left alone has given its wire form back, and nobody asks.
         if verdict == Verdict::Other && call.tag.is_some() && call.is_function_not_executed(0, text) {
@@ -262,7 +283,7 @@ impl<T> Session<T> {
         let answers = std::mem::take(&mut rare.answers);
         rare.doubtful.clear();
         let text = call.payload.text(call.payload.root);
-        let proof = answers.on_function(0).map_or(Proof::Nothing, |word| word.proves(call.form, text));
+        let proof = answers.prove(0, call.form, text);
         match proof {
             Proof::WasMissing => self.function_missed(key),
             Proof::Refused(doubt) => self.function_refused(key, doubt),
@@ -274,7 +295,7 @@ impl<T> Session<T> {
                 let error = Error::server(Status::Server, text, false);
                 self.refuse(key, error);
             }
-            Proof::Nothing if call.request.repeatable == Repeatable::Yes => self.function_missed(key),
+            // The engine runs it once more where that does no harm.
             Proof::Nothing => {
                 let error = Error::server(Status::Indeterminate, text, false).context(UNKNOWN);
                 self.refuse(key, error);
@@ -341,6 +362,7 @@ impl<T> Session<T> {
         call.request.extra += length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Queued { left: 2 } });
         self.expected.push_back(Expected { call: key, what: What::Exec });
+        self.emit_wait(key);
     }
 
     /// Takes the reply to EXEC of a single call in a transaction with its library.
@@ -376,7 +398,7 @@ impl<T> Session<T> {
         }
         if call.payload.tape[call.payload.root].kind == Kind::Error {
             self.function_failed(key);
-        } else {
+        } else if !self.is_held(key, Ok(())) {
             self.succeed(key);
         }
     }
@@ -387,7 +409,8 @@ impl<T> Session<T> {
         let rare = call.rare.get_or_insert_default();
         rare.is_whole = false;
         match place {
-            // MULTI: so its commands were taken one by one.
+            // MULTI: so its commands were taken one by one, and there will be no more of it.
+            0 if rare.singly.iter().all(|&outcome| outcome == Singly::Refused) => self.function_missed(key),
             0 => {
                 let error = ran_singly(&text, &rare.singly);
                 self.refuse(key, error);
@@ -424,7 +447,7 @@ impl<T> Session<T> {
         let is_certain = call.is_certain(item);
         let index = call.request.items[item].script.map_or(0, |script| script as usize);
         let (status, not_executed) = match call.doubt_of_function(item, text, form) {
-            Some(Doubt::Missing) if is_certain || form.is_read_only() => {
+            Some(Doubt::Missing) if is_certain => {
                 self.known.missed(call.request.scripts[index].place(), at_stream);
                 if call.load_error(index).is_some() {
                     (Status::Compile, true)
@@ -454,14 +477,17 @@ impl<T> Session<T> {
                 {
                     (Status::Loading, true)
                 }
-                _ => (Status::Server, call.is_function_not_executed(item, text)),
+                _ => match call.own_word(item, text) {
+                    Some(status) => (status, status == Status::TokenMismatch),
+                    None => (Status::Server, call.is_function_not_executed(item, text)),
+                },
             },
         };
         call.note(item, at, status, not_executed);
     }
 
     /// Takes the server's own word on a function from the unseen tape.
-    pub(super) fn answered_on_function(&mut self, key: usize, script: usize, is_load: bool) {
+    pub(super) fn answered_on_function(&mut self, key: usize, asked: (usize, Form), is_load: bool) {
         self.expected.pop_front();
         let entry = self.unseen[0];
         let text = match entry.kind {
@@ -471,13 +497,14 @@ impl<T> Session<T> {
         self.unseen.clear();
         self.inbox.discard();
         let answers = &mut self.calls[key].rare().answers;
-        if let Some((_, word)) = answers.functions.iter_mut().find(|(asked, _)| *asked == script) {
+        if let Some((_, word)) = answers.functions.iter_mut().find(|(other, _)| *other == asked) {
             match is_load {
                 true => word.is_created = entry.kind != Kind::Error,
                 false => word.text.clone_from(&text),
             }
         }
         if is_load && entry.kind == Kind::Error {
+            let script = asked.0;
             let request = &self.calls[key].request;
             let name = request.scripts[script].function().map(|function| function.code.name.as_bytes());
             let verdict = verdict::judge_library(&text, name.unwrap_or_default());
@@ -502,10 +529,16 @@ impl<T> Session<T> {
         let index = call.request.items[item].script.map_or(0, |script| script as usize);
         let at = call.payload.notes[place].at;
         let text = call.payload.text(at);
-        let proof = answers.on_function(index).map_or(Proof::Nothing, |word| word.proves(form, text));
+        let proof = answers.prove(index, form, text);
         let is_missing = verdict::doubt(text, form.command()) == Some(Doubt::Missing);
         let script = &call.request.scripts[index];
+        let came_with_it = call.request.shape == Shape::Transaction && call.unloaded().is_none();
         let (status, goes_again) = match proof {
+            // Its library was there, so somebody has removed it since. The function may have said so itself.
+            Proof::WasMissing if came_with_it => match answers.on_function(index, form) {
+                Some(word) if word.text == FUNCTION_NOT_FOUND => (Status::NoFunction, false),
+                _ => return,
+            },
             Proof::WasMissing => {
                 self.known.missed(script.place(), at_stream);
                 (Status::NoFunction, true)
@@ -634,6 +667,12 @@ impl<T> Call<T> {
         self.form_of(item).is_function() && self.is_certain(item)
     }
 
+    /// Whether this error to a call of a marked function is a refusal of the server's.
+    pub(super) fn is_refused_function(&self, item: usize, text: &[u8]) -> bool {
+        let is_doubtful = self.doubt_of_function(item, text, self.form_of(item)).is_some();
+        is_doubtful || verdict::is_unexecuted(text) || self.is_proved_not_executed(item, text)
+    }
+
     /// Whether by this error text the server has refused to begin with a call of a function. Where a slot is, it is asked all the same.
     fn is_function_not_executed(&self, item: usize, text: &[u8]) -> bool {
         let is_refused = self.is_certain(item) && verdict::is_unexecuted(text);
@@ -641,7 +680,7 @@ impl<T> Call<T> {
     }
 
     /// A library was not taken for now; noted where the call uses it.
-    fn library_unloaded(&mut self, place: crate::script::Sha, text: &[u8]) {
+    fn library_unloaded(&mut self, place: Sha, text: &[u8]) {
         if self.request.scripts.iter().any(|script| script.place() == place) {
             self.rare().unloaded.get_or_insert_with(|| text.to_vec());
         }

@@ -146,7 +146,7 @@ impl World {
                     let reads = !is_idempotent && self.rng.u8(..4) == 0;
                     let script = self.fleet.scripts[script].clone();
                     let args = [number.as_str()];
-                    let flags = Flags { read_only: reads, idempotent: false };
+                    let flags = Flags { read_only: reads, ..Flags::NONE };
                     request.script_call(&script, &keys[..], &args[..], flags).expect("accepted");
                 }
             }

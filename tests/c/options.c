@@ -71,6 +71,8 @@ static void what_no_version_knows(void) {
     refused(RS_CALL_OPTIONS(.route = RS_ROUTE_KEY, .route_len = 1), "options.route_to is NULL");
     refused(TO_NODE("\xff:1"), "UTF-8");
     refused(RS_CALL_OPTIONS(.reserved = 1), "options.reserved");
+    refused(RS_CALL_OPTIONS(.token = "t", .token_len = 1), "token");
+    refused(RS_CALL_OPTIONS(.token_len = 1), "options.token");
 }
 
 /* What has no meaning where it stands is refused, and not left out. */
