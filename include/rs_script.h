@@ -3,7 +3,8 @@
 // Generated from src/ffi; do not edit. To renew it: RS_SCRIPT_HEADER=write cargo test --test header
 //
 // INSTALL   cmake -B build && cmake --build build && cmake --install build
-// LINK      CMake: find_package(rs_script) and rs_script::rs_script; else: cc main.c $(pkg-config --cflags --libs rs_script)
+// LINK      CMake: find_package(rs_script) and rs_script::rs_script
+//           else: cc main.c $(pkg-config --cflags --libs rs_script)
 //
 // EXAMPLE   Multiplies the number at a key.
 //
@@ -34,23 +35,25 @@
 // OWNERSHIP is said in three phrases. "caller frees with X": yours, free it once with X. "borrowed until Y": valid until
 //           then, never to be freed. "copied": the library keeps nothing of yours after the call returns.
 //           Every X_free takes NULL. Outputs are set on every path: to NULL, 0 or false on failure.
-// ERRORS    Functions that can fail return RS_OK or a number from RS_ERR_INVALID_ARGUMENT on: 100s your own mistake, 200s no
-//           connection, 300s outcome unknown, 400s the server's answer, 500s this library. The last parameter, `rs_error **err`,
-//           may be NULL; otherwise *err becomes NULL or an error that the caller frees with rs_error_free.
-// STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an array of lengths;
-//           with NULL for the lengths each string ends in a NUL.
-// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t,
-// all that has names int32_t.
-//           Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT, wherever they stand.
+// ERRORS    Functions that can fail return RS_OK or a number from RS_ERR_INVALID_ARGUMENT on: 100s your own mistake,
+//           200s no connection, 300s outcome unknown, 400s the server's answer, 500s this library. The last parameter,
+//           `rs_error **err`, may be NULL; otherwise *err becomes NULL or an error that the caller frees with
+//           rs_error_free.
+// STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an
+//           array of lengths; with NULL for the lengths each string ends in a NUL.
+// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t, all
+//           that has names int32_t. Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT,
+//           wherever they stand.
 // NULL      where an object or an output must not be NULL is RS_ERR_INVALID_ARGUMENT too, and never undefined. Clang
-// warns of it. CONST     is what a function neither changes nor hands out to be changed. A call changes its client,
-// and a poll its queue. THREADS   Clients and scripts may be used by any number of threads at once. Replies may be
-// read by any number; options and errors belong to
-//           one thread at a time. No object may be freed while another thread uses that handle. There is no thread-local state.
-//           A blocking call works on the thread that makes it. A client has a thread in the background once it has submitted a call; see rs_queue.
-//           rs_client_free of the last handle waits for the end of the client's threads; then the library may be
-//           unloaded. A look-up of a host name that hangs cannot be ended: it is left to itself, and keeps the
-//           library loaded.
+//           warns of it.
+// CONST     is what a function neither changes nor hands out to be changed. A call changes its client, and a poll its
+//           queue.
+// THREADS   Clients and scripts may be used by any number of threads at once. Replies may be read by any number;
+//           options and errors belong to one thread at a time. No object may be freed while another thread uses that
+//           handle. There is no thread-local state. A blocking call works on the thread that makes it. A client has a
+//           thread in the background once it has submitted a call; see rs_queue. rs_client_free of the last handle
+//           waits for the end of the client's threads; then the library may be unloaded. A look-up of a host name that
+//           hangs cannot be ended: it is left to itself, and keeps the library loaded.
 // FORK      A child must not use its parent's clients, queues and pipelines: calls end with RS_ERR_FORKED, at
 //           whatever moment it was forked, and nothing that it does reaches the parent's connections. Making its own
 //           is fine, and so is freeing. Scripts, replies, errors and options are its own. (The system's allocator and
