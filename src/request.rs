@@ -11,9 +11,9 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result, Status};
 use crate::keys::{self, Touched};
 use crate::once::{self, Wait, WithToken};
+use crate::purpose::Purpose;
 use crate::resp::encode::{Arguments, Buffer, arguments};
 use crate::script::{DigestHasher, Script, Sha};
-use crate::session::handshake::Purpose;
 use crate::slots::{self, NO_SLOT};
 
 /// How the replies of a request belong together.

@@ -6,7 +6,6 @@ use std::mem::offset_of;
 use std::time::Duration;
 
 use super::options::{LONGEST_MS, RS_READ_FROM_DEFAULT, read_from_of};
-use super::script::{RS_SCRIPT_AS_FUNCTION, RS_SCRIPT_IDEMPOTENT, RS_SCRIPT_ONCE};
 use super::{bytes, invalid};
 use crate::client::{Client, Overrides};
 use crate::error::Result;
@@ -30,6 +29,34 @@ pub const RS_CALL_READ_ONLY: u32 = 1;
 /// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of
 /// a script see also RS_SCRIPT_IDEMPOTENT.
 pub const RS_CALL_IDEMPOTENT: u32 = 2;
+
+/// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
+/// Of a single call see RS_CALL_IDEMPOTENT.
+pub const RS_SCRIPT_IDEMPOTENT: u32 = 1;
+/// The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
+/// under that by one atomic execution, and a call that comes again with the same token gets that reply and does nothing.
+/// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets
+/// the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of rs_call_options.
+///
+/// What is sent, and what rs_script_sha tells the SHA1 of, is a wrapper around the source, with its line numbers.
+/// Read-only calls need no token; they are those of the script as it is.
+///
+/// Limits: a server forgets a token after `token_lifetime_ms`, or when it evicts it: a maxmemory-policy other than
+/// noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
+/// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets the
+/// same error, without the place in the script that a server adds. While a slot of a cluster moves key by key, calls with
+/// keys in it wait for the end of that, for their tokens are new keys.
+///
+/// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
+pub const RS_SCRIPT_ONCE: u32 = 4;
+
+/// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
+/// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
+/// that it is.
+///
+/// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
+/// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
+pub const RS_SCRIPT_AS_FUNCTION: u32 = 2;
 
 /// Where the client's own route leads.
 pub const RS_ROUTE_DEFAULT: i32 = 0;
@@ -355,11 +382,12 @@ unsafe fn route_of<'a>(options: &rs_call_options) -> Result<Option<Route<'a>>> {
     }))
 }
 
-/// How calls of a script happen once.
+/// How calls of a script happen once. `flag`: what the flag is called that these fields belong to; `is_once`: it is
+/// among the flags.
 ///
 /// # Safety
 /// `token_prefix` points to as many bytes as `token_prefix_len` says, or is NULL.
-unsafe fn once_of(options: &rs_script_options) -> Result<Once> {
+pub(super) unsafe fn once_of(options: &rs_script_options, is_once: bool, flag: &str) -> Result<Once> {
     // SAFETY: as promised.
     let prefix = unsafe { bytes(options.token_prefix, options.token_prefix_len, "options.token_prefix")? };
     let is_any = options.token_lifetime_ms != 0
@@ -367,10 +395,12 @@ unsafe fn once_of(options: &rs_script_options) -> Result<Once> {
         || !options.token_prefix.is_null()
         || options.wait_replicas != 0
         || options.wait_timeout_ms != 0;
-    if is_any && options.flags & RS_SCRIPT_ONCE == 0 {
-        let why = "has fields for RS_SCRIPT_ONCE (token_lifetime_ms, reply_limit, token_prefix, wait_replicas, \
-                   wait_timeout_ms), which is not among its flags";
-        return Err(invalid("options", why));
+    if is_any && !is_once {
+        let why = format!(
+            "has fields for {flag} (token_lifetime_ms, reply_limit, token_prefix, wait_replicas, wait_timeout_ms), \
+             which is not among its flags"
+        );
+        return Err(invalid("options", &why));
     }
     let mut once = Once::default();
     if options.token_lifetime_ms != 0 {
@@ -438,14 +468,14 @@ unsafe fn with_options(script: Script, options: *const rs_script_options, allowe
     if options.flags & RS_SCRIPT_ONCE & !allowed != 0 {
         return Err(invalid(
             "options.flags",
-            "has RS_SCRIPT_ONCE, which is for scripts, and this is a library's function",
+            "has RS_SCRIPT_ONCE, which is for scripts; a library is registered so as a whole, with RS_LIBRARY_ONCE",
         ));
     }
     if options.flags & !allowed != 0 {
         return Err(invalid("options.flags", "has bits that are no RS_SCRIPT_ flag"));
     }
     // SAFETY: as promised.
-    let once = unsafe { once_of(&options)? };
+    let once = unsafe { once_of(&options, options.flags & RS_SCRIPT_ONCE != 0, "RS_SCRIPT_ONCE")? };
     let script = match options.flags & (RS_SCRIPT_IDEMPOTENT | RS_SCRIPT_ONCE) {
         0 => script,
         RS_SCRIPT_IDEMPOTENT => script.made_idempotent(),
