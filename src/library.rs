@@ -25,17 +25,21 @@ const LONGEST_NAME: usize = 256;
 const PRELUDE_HEAD: &str = "local G=function() return redis end local R=redis.register_function \
 local redis={log=redis.log,LOG_DEBUG=redis.LOG_DEBUG,LOG_VERBOSE=redis.LOG_VERBOSE,LOG_NOTICE=redis.LOG_NOTICE,LOG_WARNING=redis.LOG_WARNING,\
 REDIS_VERSION=redis.REDIS_VERSION,REDIS_VERSION_NUM=redis.REDIS_VERSION_NUM} local server=redis ";
-const PRELUDE_MARK: &str = "local function W(f) return function(k,a) if not redis.call then for n,v in pairs(G()) do redis[n]=v end end local r=f(k,a) \
-if type(r)=='table' and type(r.err)=='string' then r={err=r.err..' script: rs',ignore_error_stats_update=r.ignore_error_stats_update} end \
-return r end end ";
-const PRELUDE: &str = "redis.register_function=function(a,b) if b==nil then return R{function_name=a.function_name..'_@',callback=W(a.callback),flags=a.flags,\
-description=a.description} end return R(a..'_@',W(b)) end ";
+const PRELUDE_MARK: &str = "local function W(f) return function(k,a) \
+if not redis.call then for n,v in pairs(G()) do redis[n]=v end end local r=f(k,a) \
+if type(r)=='table' and type(r.err)=='string' then \
+r={err=r.err..' script: rs',ignore_error_stats_update=r.ignore_error_stats_update} end return r end end ";
+const PRELUDE: &str = "redis.register_function=function(a,b) \
+if b==nil then return R{function_name=a.function_name..'_@',callback=W(a.callback),flags=a.flags,\
+description=a.description} end \
+return R(a..'_@',W(b)) end ";
 
 /// The same where functions run once per token: each is registered a second time as it is, for read-only calls.
 const PRELUDE_ONCE: &str = "redis.register_function=function(n,f) local g,d,w=nil,nil,O \
 if f==nil then n,f,g,d=n.function_name,n.callback,n.flags,n.description end \
 if g then for i=1,#g do if g[i]:lower()=='no-writes' then w=N end end end \
-R{function_name=n..'_@_ro',callback=W(f),flags=g,description=d} return R{function_name=n..'_@',callback=W(w(f,n)),flags=g,description=d} end ";
+R{function_name=n..'_@_ro',callback=W(f),flags=g,description=d} \
+return R{function_name=n..'_@',callback=W(w(f,n)),flags=g,description=d} end ";
 
 /// What stands around the body of a script that becomes a function, behind the first line. The body begins on
 /// the second.
@@ -151,16 +155,19 @@ impl Library {
         Ok(Library { once: once.cloned().map(Box::new), ..library })
     }
 
-    /// The same library, whose functions happen exactly once for each call of them: a call carries a token, its effects and its reply are stored together under
-    /// that, and a call that comes again with the same token gets that reply and does nothing. All that is said at [`Script::once`] holds for them.
+    /// The same library, whose functions happen exactly once for each call of them: a call carries a token, its
+    /// effects and its reply are stored together under that, and a call that comes again with the same token
+    /// gets that reply and does nothing. All that is said at [`Script::once`] holds for them.
     ///
-    /// On the server it is another library than the one it is made of: what makes that so is in its code, and part of the digest. A function with the flag
-    /// `no-writes` has nothing that could happen twice: it is called read-only, without a token, or otherwise runs again when its
-    /// call is sent again; with a token of the caller's own it is refused with [`Status::InvalidArgument`].
+    /// On the server it is another library than the one it is made of: what makes that so is in its code, and
+    /// part of the digest. A function with the flag `no-writes` has nothing that could happen twice: it is
+    /// called read-only, without a token, or otherwise runs again when its call is sent again; with a token of
+    /// the caller's own it is refused with [`Status::InvalidArgument`].
     ///
     /// # Errors
     ///
-    /// [`Status::InvalidArgument`]: an option is out of its range, or the library is a [named](Library::named) one, whose code is others' as well.
+    /// [`Status::InvalidArgument`]: an option is out of its range, or the library is a [named](Library::named)
+    /// one, whose code is others' as well.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

@@ -1,6 +1,7 @@
--- What stands behind the body of a script that runs once per token; `rs_once` is that body as a function. Made into one text by
--- `once.rs`, which takes lines of comment and indentation away and fills in what stands between two @. In a library it stands behind each
--- function, in one line, so that the library's lines keep their numbers.
+-- What stands behind the body of a script that runs once per token; `rs_once` is that body as a function. Made
+-- into one text by `once.rs`, which takes lines of comment and indentation away and fills in what stands
+-- between two @. In a library it stands behind each function, in one line, so that the library's lines keep
+-- their numbers.
 --
 -- Everything that is needed after the body is taken into locals before it: what it does to globals must not matter.
 local KEYS, call, pcall, type, next, get, msgpack, sub, upper, match, setresp, tostring, tonumber, format =
@@ -58,7 +59,8 @@ end
 local set_repl = @SET_REPL@
 local function pass() end
 local done, reply = pcall(rs_once)
--- A script that is killed gets through a pcall: it ends at the next line, or where that does not come, when the next function begins.
+-- A script that is killed gets through a pcall: it ends at the next line, or where that does not come, when the
+-- next function begins.
 pass()
 if set_repl then set_repl(redis.REPL_ALL) end
 local kind = type(reply)

@@ -1,4 +1,5 @@
-//! Scripts and functions that run once per token: their options, the wrapper around their body, and the keys under which what they answered is kept.
+//! Scripts and functions that run once per token: their options, the wrapper around their body, and the keys
+//! under which what they answered is kept.
 //!
 //! The wrapper (`once.lua`) looks the token up, runs the body only if it is new, and stores the reply beside the body's effects, all in
 //! one atomic execution. So a call can be sent again with its token as often as need be.
@@ -16,7 +17,8 @@ use crate::resp::encode::{Arguments, Buffer};
 use crate::script::Script;
 use crate::slots::{CRC, SLOTS, slot_of};
 
-/// How calls of a script happen once, see [`Script::once`], or those of a library's functions, [`Library::once`](crate::Library::once).
+/// How calls of a script happen once, see [`Script::once`], or those of a library's functions,
+/// [`Library::once`](crate::Library::once).
 ///
 /// ```
 /// use rs_script::{Once, Script};
@@ -152,7 +154,8 @@ pub(crate) const LONGEST_TOKEN: usize = 256;
 const DEPTH: usize = 500;
 
 /// What the wrapper says of its own, whole.
-const UNUSED: &str = "RSTOKEN the function has the flag no-writes, so it has nothing that could happen twice, and takes no token";
+const UNUSED: &str =
+    "RSTOKEN the function has the flag no-writes: it has nothing that could happen twice, and takes no token";
 const MISMATCH: &str = "RSTOKEN the token has been used for another script, or for other keys or arguments";
 const NOT_KEPT: &str = "RSREPLY the call has run before, and its reply was too long to be kept";
 const STRANGE: &str =
@@ -270,22 +273,27 @@ fn wrapper(plain: &Script, once: &Once) -> Vec<u8> {
     source
 }
 
-/// What a library of such functions has in its first line: `O`, which makes `f`, registered as `n`, one that runs once per token, and `N`, which
-/// makes one without writes what a call with a token may go to. `sha`: of the library's source. `G` gives what `redis` is while a function runs.
+/// What a library of such functions has in its first line: `O`, which makes `f`, registered as `n`, one that
+/// runs once per token, and `N`, which makes one without writes what a call with a token may go to. `sha`: of
+/// the library's source. `G` gives what `redis` is while a function runs.
 pub(crate) fn of_library(once: &Once, source: &[u8], sha: &str) -> Vec<u8> {
-    let mut text = b"local function O(f,n) return function(KEYS,ARGV) local redis=G() local function rs_once() return f(KEYS,ARGV) end ".to_vec();
+    let mut text = b"local function O(f,n) return function(KEYS,ARGV) local redis=G() \
+        local function rs_once() return f(KEYS,ARGV) end "
+        .to_vec();
     // The name is known where it is registered.
     wrap(&mut text, once, source, &format!("{sha}'..n..'"), b' ');
     let separator = once.separator();
     let no_writes = format!(
-        "end end local function N(f) return function(k,a) if string.byte(k[#k],{separator})~={MADE} then return {{err='{UNUSED}'}} end \
+        "end end local function N(f) return function(k,a) \
+         if string.byte(k[#k],{separator})~={MADE} then return {{err='{UNUSED}'}} end \
          k[#k]=nil return f(k,a) end end "
     );
     text.extend_from_slice(no_writes.as_bytes());
     text
 }
 
-/// Appends what stands behind the body `rs_once`, which `body` tells from others. `source`: where that comes from. `end`: what ends a line.
+/// Appends what stands behind the body `rs_once`, which `body` tells from others. `source`: where that comes
+/// from. `end`: what ends a line.
 fn wrap(text: &mut Vec<u8>, once: &Once, source: &[u8], body: &str, end: u8) {
     let sets_repl = memchr::memmem::find(source, b"set_repl").is_some();
     for line in WRAPPER.lines().map(str::trim_start).filter(|line| !line.starts_with("--")) {

@@ -375,7 +375,8 @@ impl Script {
         }
     }
 
-    /// Whether the script was made by [`Script::idempotent`], or by [`Script::once`], or is a function of a [`Library::once`](crate::Library::once).
+    /// Whether the script was made by [`Script::idempotent`], or by [`Script::once`], or is a function of a
+    /// [`Library::once`](crate::Library::once).
     ///
     /// ```
     /// assert!(!rs_script::Script::new("return 1").is_idempotent());

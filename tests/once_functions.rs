@@ -181,10 +181,10 @@ fn a_token_of_another_call_is_refused_and_nothing_runs() {
 fn functions_without_writes_need_no_token_and_others_are_not_called_read_only() {
     let library = library(
         "#!lua name=lib
-redis.register_function{function_name='get', callback=function(keys) return {#keys, redis.call('GET', keys[1])} end, \
-            flags={'allow-stale', 'NO-Writes'}, description='reads'}
-redis.register_function{function_name='set', callback=function(keys, args) return redis.call('SET', keys[1], args[1]) end, \
-            flags={'allow-oom'}}
+redis.register_function{function_name='get', callback=function(keys) \
+            return {#keys, redis.call('GET', keys[1])} end, flags={'allow-stale', 'NO-Writes'}, description='reads'}
+redis.register_function{function_name='set', callback=function(keys, args) \
+            return redis.call('SET', keys[1], args[1]) end, flags={'allow-oom'}}
 redis.register_function('count', function(keys) return redis.call('INCR', 'count') end)",
     );
     let [get, set, count] = ["get", "set", "count"].map(|name| function(&library, name));
@@ -247,7 +247,8 @@ fn a_function_cannot_fool_the_wrapper() {
 fn an_error_that_a_library_keeps_stays_as_it_is() {
     let server = Server::start();
     let client = client(&server);
-    let source = "#!lua name=lib\nlocal empty = {err = 'STOCK empty'}\nredis.register_function('f', function() return empty end)";
+    let source = "#!lua name=lib\nlocal empty = {err = 'STOCK empty'}
+redis.register_function('f', function() return empty end)";
     for library in [Library::pinned(source).unwrap(), library(source)] {
         let script = function(&library, "f");
         for _ in 0..3 {
