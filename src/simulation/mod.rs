@@ -28,6 +28,7 @@ use crate::config::{Config, Options, Protocol};
 use crate::core::{Call, ConnId, Ended, Engine, Owner, Resumed, Work};
 use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Status};
+use crate::once::Once;
 use crate::resp::{Pool, Reply};
 use crate::script::Script;
 use calls::Op;
@@ -104,6 +105,7 @@ impl World {
         let mut scripts: Vec<Script> =
             ["return 1", "return 2", "return 3", "return 4"].map(Script::new).to_vec();
         scripts.push(Script::idempotent("return 5"));
+        scripts.push(Script::new("return 6").once(&Once::default()).expect("a script"));
         assert_eq!(scripts.len(), SCRIPTS);
         let fleet = Fleet::new(traits, rng.fork(), scripts);
         let start = Instant::now();
