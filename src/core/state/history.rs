@@ -332,6 +332,9 @@ impl History {
             _ => self.proved(cx, whence, error.clone())?,
         };
         self.attempts += 1;
+        if self.is_once && is_anothers_token(error) {
+            self.unknown = None;
+        }
         let refusal = error.server_text().and_then(verdict::not_served);
         self.waits_for_keys = refusal == Some(NotServed::TryAgain);
         match self.follow(cx, whence.node, outcome, error) {
@@ -430,7 +433,7 @@ impl History {
         repeatable: bool,
     ) -> std::result::Result<Outcome, Need> {
         let node = cx.servers.node(whence.node);
-        Ok(match error.status() {
+        let outcome = match error.status() {
             // A connection that had ended in silence is simply made anew.
             Status::Connect
                 if error.reason() != Reason::Deadline
@@ -468,6 +471,11 @@ impl History {
                 self.refusal(cx, whence, error, repeatable)?.map_or(Outcome::Over, Outcome::Refused)
             }
             _ => Outcome::Over,
+        };
+        let is_open = self.is_once && repeatable && self.unknown.is_some() && is_settled_by_next(error);
+        Ok(match outcome {
+            Outcome::Over if is_open => Outcome::GoesOn(Again::AfterPause),
+            outcome => outcome,
         })
     }
 
@@ -761,6 +769,17 @@ enum Refusal {
     Doubtful(Again),
     /// The same, of a call that must not run twice: it is over.
     InDoubt,
+}
+
+/// Of a call that happens once, and of which an earlier attempt may have been executed: whether it is left for the next one to
+/// find out, after this refusal.
+pub(in crate::core) fn is_settled_by_next(error: &Error) -> bool {
+    error.is_not_executed() && !is_anothers_token(error)
+}
+
+/// Whether its token is another call's, or none that it can have: then no attempt has run.
+pub(in crate::core) fn is_anothers_token(error: &Error) -> bool {
+    matches!(error.status(), Status::TokenMismatch | Status::InvalidArgument)
 }
 
 /// The last error of a call, unless it says that the call was not executed although an earlier attempt may have been.
