@@ -152,6 +152,9 @@ impl Fleet {
         }
         if let Some(item) = item {
             self.witness.note(item).arrived += 1;
+            if peer.is_asking {
+                self.witness.asked.remove(&(item, place));
+            }
         }
         if command[0] == b"ASKING" {
             peer.is_asking = true;
