@@ -462,6 +462,30 @@ fn a_call_is_not_sent_again_when_its_token_may_be_forgotten_soon() {
 }
 
 #[test]
+fn a_call_whose_token_is_forgotten_while_its_server_is_gone_is_not_sent_again() {
+    let server = Server::builder().arg("appendonly", "yes").arg("appendfsync", "no").start();
+    let proxy = Proxy::start(server.address());
+    let client = client(&proxy.url(), Protocol::Resp3);
+    let lifetime = Duration::from_secs(2);
+    let script = Script::new(COUNT).once(&Once::default().lifetime(lifetime)).unwrap();
+    client.call(&script, "n", ()).expect("a connection");
+    proxy.pause(Way::Replies);
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| script.key("n").call::<u64>(&client));
+        let mut raw = Raw::connect(&server);
+        wait_until("it has run", || raw.cmd(&["GET", "n"]).text() == "2");
+        server.kill();
+        proxy.drop_connections();
+        proxy.resume(Way::Replies);
+        std::thread::sleep(lifetime);
+        server.restart();
+        let error = caller.join().unwrap().unwrap_err();
+        assert_eq!(error.status(), Status::Indeterminate, "{error}");
+    });
+    assert_eq!(Raw::connect(&server).ok(&["GET", "n"]).text(), "2");
+}
+
+#[test]
 fn a_call_is_sent_again_for_as_long_as_its_server_is_gone() {
     let server = Server::builder().arg("appendonly", "yes").arg("appendfsync", "no").start();
     let proxy = Proxy::start(server.address());

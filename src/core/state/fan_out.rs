@@ -120,6 +120,8 @@ pub(in crate::core) enum Answer {
 impl FanOut {
     pub(in crate::core) fn new(request: Box<Request>, view: &View, now: Instant, deadline: Instant) -> Self {
         let way = Place::of(&view.way);
+        let mut room = Room::new(now, deadline);
+        room.repeat_until(request.repeats_until(now, deadline));
         FanOut {
             read_from: view.read_from,
             otherwise: way.clone(),
@@ -131,7 +133,7 @@ impl FanOut {
             pending: (0..request.items.len()).collect(),
             round: Round::new(now, 0),
             rounds: 0,
-            room: Room::new(now, deadline),
+            room,
             last_start: deadline,
             stage: Stage::AwaitingMap,
             request,

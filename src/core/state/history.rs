@@ -40,6 +40,8 @@ const ROOM_MAX: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(in crate::core) struct Room {
     deadline: Instant,
+    /// What may have been executed is not sent again after this.
+    repeats_until: Instant,
     least: Duration,
     most: Duration,
     needed: Duration,
@@ -49,7 +51,17 @@ impl Room {
     pub(in crate::core) fn new(now: Instant, deadline: Instant) -> Room {
         let total = deadline.saturating_duration_since(now);
         let least = (total / ROOM_PART).min(ROOM_MAX);
-        Room { deadline, least, most: total / 2, needed: least }
+        Room { deadline, repeats_until: deadline, least, most: total / 2, needed: least }
+    }
+
+    /// What may have been executed is not sent again after this: its token may be forgotten.
+    pub(in crate::core) fn repeat_until(&mut self, until: Instant) {
+        self.repeats_until = until;
+    }
+
+    /// The latest time for another attempt of what may have been executed.
+    pub(in crate::core) fn last_repeat(&self) -> Instant {
+        self.repeats_until
     }
 
     /// Learns how long the last attempt took to be refused: on the same server the next one may take as long, and a half.
@@ -394,9 +406,13 @@ impl History {
         self.doubtful.as_ref().or_else(left)
     }
 
-    /// The latest time for the next attempt: with no certainty to lose, up to the deadline.
+    /// The latest time for the next attempt: with no certainty to lose, up to the deadline, or as long as its token lives.
     pub(in crate::core) fn last_start(&self, room: &Room) -> Instant {
-        if self.unknown.is_none() && self.in_doubt().is_none() { room.last_start() } else { room.deadline }
+        if self.unknown.is_none() && self.in_doubt().is_none() {
+            room.last_start()
+        } else {
+            room.last_repeat()
+        }
     }
 
     /// The error of a call whose deadline passed on the way.
