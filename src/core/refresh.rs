@@ -12,6 +12,7 @@ use super::state::attempt::{Attempt, For, Tried};
 use super::state::engine::{Body, Engine};
 use super::state::refresh::{Look, MapWait};
 use super::state::servers::{Link, Place};
+use super::state::single::Mode;
 use super::state::slot_map::{Found, FoundShard, SlotMap};
 use super::state::timers::Timer;
 use crate::config::{Config, Servers as Named};
@@ -359,9 +360,17 @@ impl<T: Owner> Engine<T> {
     }
 
     fn bears_failed_look(&mut self, id: CallId, error: &Error) -> bool {
+        // What may have been executed, and finds out by itself, is worth every look that there is time for.
+        let is_patient = match self.call(id).map(|call| &call.body) {
+            Some(Body::Single(single)) => single.progress.as_ref().is_some_and(
+                |progress| matches!(&progress.mode, Mode::Routed(history) if history.is_left_open()),
+            ),
+            Some(Body::FanOut(fan_out)) => fan_out.has_open_items(),
+            _ => false,
+        };
         let attempts = self.servers.config.reconnect.attempts;
         let wait = self.call_mut(id).and_then(|call| call.map_wait.as_mut());
-        wait.is_some_and(|wait| wait.bears(error, attempts))
+        wait.is_some_and(|wait| wait.bears(error, attempts) || is_patient && error.status() != Status::Closed)
     }
 
     /// Puts a new map in force, and lets go of the servers that are not in it.

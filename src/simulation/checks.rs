@@ -80,7 +80,8 @@ impl World {
         // A transaction that a server has taken apart is what it is.
         let is_apart = self.traits.rights && op.shape == Shape::Transaction;
         let is_forged = op.items.iter().any(|item| self.fleet.forges(item.number));
-        let settles = has_time && op.is_once && !is_apart && !is_forged && !self.clients[op.client].gives_up;
+        let settles =
+            has_time && op.is_once && !is_apart && !is_forged && !self.clients[op.client].may_be_refused;
         for failure in items.iter().flatten().chain(&error).filter(|_| settles) {
             assert!(
                 !failure.is_indeterminate(),

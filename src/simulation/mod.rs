@@ -68,8 +68,8 @@ struct Client {
     max_waiting: usize,
     /// Calls share several connections to a server: none is plain.
     shares_several: bool,
-    /// It tries so often to connect, and no more, or its owner may refuse to give credentials.
-    gives_up: bool,
+    /// Its owner may refuse to give credentials.
+    may_be_refused: bool,
     /// What its engine held at most.
     most_held: usize,
 }
@@ -131,11 +131,7 @@ impl World {
     fn client(traits: Traits, fleet: &Fleet, rng: &mut Rng, start: Instant) -> Client {
         let mut options = Options::default();
         options.connect_timeout(Duration::from_millis(rng.u64(200..2_000))).expect("valid");
-        let attempts = match rng.u32(0..6) {
-            0..4 if traits.once => 0,
-            attempts => attempts,
-        };
-        options.reconnect_attempts(attempts);
+        options.reconnect_attempts(rng.u32(0..6));
         options.client_info(rng.bool()).probe_transactions(rng.bool());
         let max_waiting = rng.usize(1..4);
         options.max_waiting(max_waiting).expect("valid");
@@ -156,7 +152,7 @@ impl World {
             max_waiting,
             shares_several: shared > 1,
             most_held: 0,
-            gives_up: attempts > 0 || max_waiting == 3,
+            may_be_refused: max_waiting == 3,
         }
     }
 

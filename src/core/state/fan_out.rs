@@ -483,6 +483,11 @@ impl FanOut {
         self.pending.iter().map(|&index| self.last_start_of(index)).min()
     }
 
+    /// Whether an item that is still under way may have been executed, and is sent again to find out.
+    pub(in crate::core) fn has_open_items(&self) -> bool {
+        self.pending.iter().any(|index| self.histories.get(index).is_some_and(History::is_left_open))
+    }
+
     /// Ends items that are still under way.
     pub(in crate::core) fn give_up(&mut self, items: &[usize], error: Option<&Error>) {
         let of_all = error.filter(|error| matches!(error.status(), Status::Closed | Status::Cancelled));

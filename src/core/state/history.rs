@@ -400,6 +400,11 @@ impl History {
         }
     }
 
+    /// Whether it may have been executed, and is sent again to find out.
+    pub(in crate::core) fn is_left_open(&self) -> bool {
+        self.is_once && self.unknown.is_some()
+    }
+
     /// A refusal that may have been made up by a script which has run.
     fn in_doubt(&self) -> Option<&Error> {
         let left = || self.left.iter().find(|left| !left.is_proved).map(|left| &left.words);
@@ -488,7 +493,7 @@ impl History {
             }
             _ => Outcome::Over,
         };
-        let is_open = self.is_once && repeatable && self.unknown.is_some() && is_settled_by_next(error);
+        let is_open = repeatable && self.is_left_open() && is_settled_by_next(error);
         Ok(match outcome {
             Outcome::Over if is_open => Outcome::GoesOn(Again::AfterPause),
             outcome => outcome,
