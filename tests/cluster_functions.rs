@@ -141,9 +141,8 @@ fn a_forged_refusal_is_the_functions_own_and_is_never_followed() {
 /// A server's address and what is on it: all that a replica must not have been asked.
 fn loads_at(server: &Server) -> u64 {
     let stats = Raw::connect(server).info("commandstats", "cmdstat_function|load");
-    let rejected = stats.and_then(|stats| {
-        stats.split("rejected_calls=").nth(1)?.split(',').next()?.parse().ok()
-    });
+    let rejected =
+        stats.and_then(|stats| stats.split("rejected_calls=").nth(1)?.split(',').next()?.parse().ok());
     rejected.unwrap_or(0)
 }
 

@@ -19,7 +19,8 @@ mod known;
 pub(crate) mod order;
 mod outbox;
 mod repair;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz-internals"))]
+#[cfg_attr(not(test), allow(dead_code, unused_imports))]
 pub(crate) mod simulation;
 pub(crate) mod verdict;
 
@@ -673,7 +674,7 @@ impl<T> Session<T> {
         self.probes.clear();
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz-internals"))]
     pub(crate) fn fail(&mut self, status: Status, reason: &str) {
         self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason), None);
     }
