@@ -117,7 +117,7 @@ fn item(source: &mut Source<'_>, bytes: &mut Vec<u8>, wire: &mut Vec<u8>) {
     } else {
         let index = usize::from(choice >> 4 & 1);
         let is_read_only = choice & 8 != 0;
-        sha = scripts()[index].sha();
+        sha = scripts()[index].sha().to_string();
         let (keys, args) = texts.split_at(usize::from(numkeys.min(count)));
         bytes.extend([packed::SCRIPT, if is_read_only { packed::READ_ONLY } else { 0 }]);
         for number in [index, keys.len(), args.len()] {

@@ -26,7 +26,7 @@ var faults = map[string]func(r *recorder, made *call) bool{
 		if made.id == "" || made.outcome != answered {
 			return false
 		}
-		return r.ask(made.key, made.id).Err() == nil
+		return r.ask(made.key, made.id, patience).Err() == nil
 	},
 	// It was sent twice, and looked like one whose answer was lost: only the list tells.
 	"run twice and indeterminate": func(r *recorder, made *call) bool {
@@ -34,7 +34,7 @@ var faults = map[string]func(r *recorder, made *call) bool{
 			return false
 		}
 		made.outcome = indeterminate
-		return r.ask(made.key, made.id).Err() == nil
+		return r.ask(made.key, made.id, patience).Err() == nil
 	},
 	"not executed, and it was": func(_ *recorder, made *call) bool {
 		if made.id == "" || made.outcome != answered {

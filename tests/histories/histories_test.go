@@ -47,9 +47,9 @@ type recorder struct {
 	refused error
 }
 
-func (r *recorder) make(key, id string) call {
+func (r *recorder) make(key, id string, timeout time.Duration) {
 	made := call{key: key, id: id, start: time.Now()}
-	result := r.ask(key, id)
+	result := r.ask(key, id, timeout)
 	made.end = time.Now()
 	r.take(&made, result)
 	if r.lies != nil {
@@ -58,14 +58,15 @@ func (r *recorder) make(key, id string) call {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.calls = append(r.calls, made)
-	return made
 }
 
-func (r *recorder) ask(key, id string) rsscript.Result {
+func (r *recorder) ask(key, id string, timeout time.Duration) rsscript.Result {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
 	if id == "" {
-		return r.look.CallRO(context.Background(), []string{key})
+		return r.look.CallRO(ctx, []string{key})
 	}
-	return r.append.Call(context.Background(), []string{key}, id)
+	return r.append.Call(ctx, []string{key}, id)
 }
 
 func (r *recorder) take(made *call, result rsscript.Result) {
@@ -79,6 +80,9 @@ func (r *recorder) take(made *call, result rsscript.Result) {
 	case failed != nil && failed.NotExecuted:
 		made.outcome = notExecuted
 	case failed != nil:
+		made.outcome = indeterminate
+	case result.Err() != nil:
+		r.t.Errorf("%s: an error of another kind: %v", made, result.Err())
 		made.outcome = indeterminate
 	default:
 		var seen []rsscript.Result
@@ -116,7 +120,7 @@ func (h history) check(keeps bool) (lost int, err error) {
 func run(t *testing.T, kind trouble, seed uint64, lies func(*recorder, *call)) history {
 	random := rand.New(rand.NewPCG(seed, 1))
 	c := startCluster(t, kind.replicas, kind.nodeTimeout)
-	client, err := rsscript.Open(context.Background(), c.url(), rsscript.WithCallTimeout(10*time.Second))
+	client, err := rsscript.Open(context.Background(), c.url())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,11 +140,13 @@ func run(t *testing.T, kind trouble, seed uint64, lies func(*recorder, *call)) h
 			defer group.Done()
 			random := rand.New(rand.NewPCG(seed, uint64(caller)+2))
 			for number := 0; number < most && !over.Load(); number++ {
+				// Some wait until the trouble is over, others are gone before.
+				timeout := []time.Duration{200 * time.Millisecond, time.Second, 30 * time.Second}[random.IntN(3)]
 				id := fmt.Sprintf("%d.%d", caller, number)
 				if random.IntN(5) == 0 {
 					id = ""
 				}
-				r.make(keys[random.IntN(len(keys))], id)
+				r.make(keys[random.IntN(len(keys))], id, timeout)
 				made.Add(1)
 				time.Sleep(time.Duration(random.Int64N(int64(2 * rest))))
 			}
@@ -152,10 +158,10 @@ func run(t *testing.T, kind trouble, seed uint64, lies func(*recorder, *call)) h
 		eventually(t, "calls are made", func() bool { return made.Load() >= min(goal, callers*most) })
 	}
 	var changes []replaced
-	calls(callers)
+	calls(4 * callers)
 	for range kind.rounds {
 		changes = append(changes, kind.happen(c, random, keys)...)
-		calls(callers)
+		calls(4 * callers)
 	}
 	over.Store(true)
 	group.Wait()
@@ -163,7 +169,7 @@ func run(t *testing.T, kind trouble, seed uint64, lies func(*recorder, *call)) h
 	c.waitUntilWhole()
 	lists := map[string][]string{}
 	for _, key := range keys {
-		r.make(key, "")
+		r.make(key, "", patience)
 		var elements []any
 		slot := c.servers[0].must("CLUSTER", "KEYSLOT", key).(int64)
 		elements, _ = c.owner(slot).must("LRANGE", key, "0", "-1").([]any)

@@ -35,9 +35,9 @@ type trouble struct {
 
 var troubles = []trouble{
 	{name: "kill", keeps: true, nodeTimeout: 5 * time.Minute, rounds: 4, happen: killAndRestart},
-	{name: "migration", keeps: true, nodeTimeout: 5 * time.Minute, rounds: 1, happen: migrate},
+	{name: "migration", keeps: true, nodeTimeout: 5 * time.Minute, rounds: 6, happen: migrate},
 	{name: "failover", replicas: 1, nodeTimeout: 2 * time.Second, rounds: 2, happen: failOver},
-	{name: "partition", replicas: 1, nodeTimeout: 2 * time.Second, rounds: 1, happen: partition},
+	{name: "partition", replicas: 1, nodeTimeout: 2 * time.Second, rounds: 2, happen: partition},
 }
 
 func pause(random *rand.Rand) { time.Sleep(time.Duration(100+random.IntN(300)) * time.Millisecond) }
@@ -54,7 +54,8 @@ func killAndRestart(c *cluster, random *rand.Rand, _ []string) []replaced {
 
 // migrate moves the slots of half the keys, each to a primary that does not have it.
 func migrate(c *cluster, random *rand.Rand, keys []string) []replaced {
-	for _, key := range keys[:len(keys)/2] {
+	for _, place := range random.Perm(len(keys))[:len(keys)/2] {
+		key := keys[place]
 		slot := c.servers[0].must("CLUSTER", "KEYSLOT", key).(int64)
 		from := c.owner(slot)
 		to := c.servers[(indexOf(c.servers, from)+1+random.IntN(len(c.servers)-1))%len(c.servers)]
@@ -71,15 +72,14 @@ func failOver(c *cluster, random *rand.Rand, _ []string) []replaced {
 	heir := c.replicaOf(victim)
 	switch random.IntN(3) {
 	case 0:
-		heir.must("CLUSTER", "FAILOVER")
+		c.promote(heir, "CLUSTER", "FAILOVER")
 	case 1:
-		heir.must("CLUSTER", "FAILOVER", "FORCE")
+		c.promote(heir, "CLUSTER", "FAILOVER", "FORCE")
 	default:
 		victim.kill()
 		c.waitForPrimary(heir)
 		victim.restart()
 	}
-	c.waitForPrimary(heir)
 	c.waitUntilWhole()
 	return []replaced{{victim.id, time.Now()}}
 }
@@ -95,6 +95,19 @@ func partition(c *cluster, random *rand.Rand, _ []string) []replaced {
 	victim.signal(syscall.SIGCONT)
 	c.waitUntilWhole()
 	return []replaced{{victim.id, time.Now()}}
+}
+
+// promote makes a replica the primary by a command, which the servers give up where the others do not vote in time.
+func (c *cluster) promote(heir *server, command ...string) {
+	for range 10 {
+		heir.try(command...)
+		for deadline := time.Now().Add(6 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			if role, err := heir.try("ROLE"); err == nil && role.([]any)[0] == "master" {
+				return
+			}
+		}
+	}
+	c.waitForPrimary(heir)
 }
 
 func (c *cluster) waitForPrimary(heir *server) {
