@@ -1,5 +1,7 @@
 //! What the targets share: an allocator that tells how much was asked for, so that no length that input claims is believed.
 
+pub mod server;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

@@ -21,7 +21,8 @@ pub(super) fn look_at(reply: ReplyRef<'_>) {
     }
     let is_integer = matches!(kind, Kind::Integer | Kind::Boolean);
     assert!(!is_integer || reply.as_i64().is_some(), "{kind:?} without a value");
-    assert_eq!(reply.as_bool().is_some(), kind == Kind::Boolean);
+    assert!(kind != Kind::Boolean || reply.as_bool().is_some());
+    assert!(!is_text || reply.as_bool().is_none());
     assert_eq!(reply.is_nil(), kind == Kind::Nil);
     assert!(kind != Kind::Double || reply.as_f64().is_some(), "a double without a value");
     assert_eq!(reply.verbatim_format().map(<[u8]>::len), (kind == Kind::Verbatim).then_some(3));
