@@ -4,16 +4,16 @@
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::{null, null_mut};
 
-use rs_script::ffi::admin::*;
-use rs_script::ffi::call_options::*;
-use rs_script::ffi::client::*;
-use rs_script::ffi::error::*;
-use rs_script::ffi::options::*;
-use rs_script::ffi::pipeline::*;
-use rs_script::ffi::queue::*;
-use rs_script::ffi::reply::*;
-use rs_script::ffi::script::*;
-use rs_script::ffi::stats::*;
+use ::rs_script::ffi::admin::*;
+use ::rs_script::ffi::call_options::*;
+use ::rs_script::ffi::client::*;
+use ::rs_script::ffi::error::*;
+use ::rs_script::ffi::options::*;
+use ::rs_script::ffi::pipeline::*;
+use ::rs_script::ffi::queue::*;
+use ::rs_script::ffi::reply::*;
+use ::rs_script::ffi::script::*;
+use ::rs_script::ffi::stats::*;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| run(data));
 

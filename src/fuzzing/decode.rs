@@ -47,7 +47,9 @@ fn run(input: &[u8], limits: Limits, mut cuts: Source<'_>) -> Outcome {
                     assert_eq!(payload.tape[payload.root].span as usize, payload.tape.len() - payload.root);
                     payload.bytes = bytes.clone();
                     let reply = Reply::new(payload);
-                    resp::look_at(reply.root());
+                    let size = resp::look_at(reply.root());
+                    assert!(size.depth <= limits.max_depth, "deeper than the limit");
+                    assert!(size.string <= limits.max_bytes, "a string longer than the limit");
                     let shown = format!("{reply:?}");
                     let copy = reply.root().to_reply().unwrap_or_else(|_| unreachable!("there is memory"));
                     assert_eq!(shown, format!("{copy:?}"), "a copy differs");

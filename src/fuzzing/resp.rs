@@ -2,8 +2,15 @@
 
 use crate::resp::{Kind, ReplyRef};
 
+/// How deep aggregates are inside one another, and how long the longest string is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    pub(super) depth: usize,
+    pub(super) string: usize,
+}
+
 /// Asks a reply, and all that is in it, for everything, and checks that the answers go together.
-pub(super) fn look_at(reply: ReplyRef<'_>) {
+pub(super) fn look_at(reply: ReplyRef<'_>) -> Size {
     let kind = reply.kind();
     let text = reply.as_bytes();
     let is_text = matches!(
@@ -28,7 +35,17 @@ pub(super) fn look_at(reply: ReplyRef<'_>) {
     assert_eq!(reply.verbatim_format().map(<[u8]>::len), (kind == Kind::Verbatim).then_some(3));
     assert_eq!(reply.as_error().is_some(), kind == Kind::Error);
 
-    let elements = reply.elements().inspect(|element| look_at(*element)).count();
+    let mut size = Size { depth: 0, string: 0 };
+    if kind == Kind::String {
+        size.string = reply.len();
+    }
+    let mut elements = 0;
+    for element in reply.elements() {
+        let inside = look_at(element);
+        size = Size { depth: size.depth.max(inside.depth), string: size.string.max(inside.string) };
+        elements += 1;
+    }
+    size.depth += usize::from(matches!(kind, Kind::Array | Kind::Map | Kind::Set));
     // Of a text it is its length.
     assert_eq!(reply.len(), text.map_or(elements, <[u8]>::len));
     assert_eq!(reply.is_empty(), reply.len() == 0);
@@ -37,4 +54,5 @@ pub(super) fn look_at(reply: ReplyRef<'_>) {
         assert!(reply.get(elements - 1).is_some());
     }
     assert!(kind != Kind::Map || elements % 2 == 0);
+    size
 }
