@@ -3,7 +3,8 @@
 // Generated from src/ffi; do not edit. To renew it: RS_SCRIPT_HEADER=write cargo test --test header
 //
 // INSTALL   cmake -B build && cmake --build build && cmake --install build
-// LINK      CMake: find_package(rs_script) and rs_script::rs_script; else: cc main.c $(pkg-config --cflags --libs rs_script)
+// LINK      CMake: find_package(rs_script) and rs_script::rs_script
+//           else: cc main.c $(pkg-config --cflags --libs rs_script)
 //
 // EXAMPLE   Multiplies the number at a key.
 //
@@ -34,23 +35,25 @@
 // OWNERSHIP is said in three phrases. "caller frees with X": yours, free it once with X. "borrowed until Y": valid until
 //           then, never to be freed. "copied": the library keeps nothing of yours after the call returns.
 //           Every X_free takes NULL. Outputs are set on every path: to NULL, 0 or false on failure.
-// ERRORS    Functions that can fail return RS_OK or a number from RS_ERR_INVALID_ARGUMENT on: 100s your own mistake, 200s no
-//           connection, 300s outcome unknown, 400s the server's answer, 500s this library. The last parameter, `rs_error **err`,
-//           may be NULL; otherwise *err becomes NULL or an error that the caller frees with rs_error_free.
-// STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an array of lengths;
-//           with NULL for the lengths each string ends in a NUL.
-// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t,
-// all that has names int32_t.
-//           Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT, wherever they stand.
+// ERRORS    Functions that can fail return RS_OK or a number from RS_ERR_INVALID_ARGUMENT on: 100s your own mistake,
+//           200s no connection, 300s outcome unknown, 400s the server's answer, 500s this library. The last parameter,
+//           `rs_error **err`, may be NULL; otherwise *err becomes NULL or an error that the caller frees with
+//           rs_error_free.
+// STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an
+//           array of lengths; with NULL for the lengths each string ends in a NUL.
+// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t, all
+//           that has names int32_t. Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT,
+//           wherever they stand.
 // NULL      where an object or an output must not be NULL is RS_ERR_INVALID_ARGUMENT too, and never undefined. Clang
-// warns of it. CONST     is what a function neither changes nor hands out to be changed. A call changes its client,
-// and a poll its queue. THREADS   Clients and scripts may be used by any number of threads at once. Replies may be
-// read by any number; options and errors belong to
-//           one thread at a time. No object may be freed while another thread uses that handle. There is no thread-local state.
-//           A blocking call works on the thread that makes it. A client has a thread in the background once it has submitted a call; see rs_queue.
-//           rs_client_free of the last handle waits for the end of the client's threads; then the library may be
-//           unloaded. A look-up of a host name that hangs cannot be ended: it is left to itself, and keeps the
-//           library loaded.
+//           warns of it.
+// CONST     is what a function neither changes nor hands out to be changed. A call changes its client, and a poll its
+//           queue.
+// THREADS   Clients and scripts may be used by any number of threads at once. Replies may be read by any number;
+//           options and errors belong to one thread at a time. No object may be freed while another thread uses that
+//           handle. There is no thread-local state. A blocking call works on the thread that makes it. A client has a
+//           thread in the background once it has submitted a call; see rs_queue. rs_client_free of the last handle
+//           waits for the end of the client's threads; then the library may be unloaded. A look-up of a host name that
+//           hangs cannot be ended: it is left to itself, and keeps the library loaded.
 // FORK      A child must not use its parent's clients, queues and pipelines: calls end with RS_ERR_FORKED, at
 //           whatever moment it was forked, and nothing that it does reaches the parent's connections. Making its own
 //           is fine, and so is freeing. Scripts, replies, errors and options are its own. (The system's allocator and
@@ -81,8 +84,8 @@
 #define RS_NO_INDEX SIZE_MAX
 
 // What an rs_call_options, an rs_script_options or an rs_library_options starts as: rs_call_options options = RS_CALL_OPTIONS_INIT;
-#define RS_CALL_OPTIONS_INIT {sizeof(rs_call_options), 0, 0, 0, 0, NULL, 0, 0, 0}
-#define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0}
+#define RS_CALL_OPTIONS_INIT {sizeof(rs_call_options), 0, 0, 0, 0, NULL, 0, 0, 0, NULL, 0}
+#define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0, 0, 0, NULL, 0, 0, 0}
 #define RS_LIBRARY_OPTIONS_INIT {sizeof(rs_library_options), 0}
 
 // The same as an argument, in C: RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .timeout_ms = 100). It lives as long as
@@ -144,6 +147,35 @@
 // The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of
 // a script see also RS_SCRIPT_IDEMPOTENT.
 #define RS_CALL_IDEMPOTENT 2
+
+// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
+// Of a single call see RS_CALL_IDEMPOTENT.
+#define RS_SCRIPT_IDEMPOTENT 1
+
+// The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
+// under that by one atomic execution, and a call that comes again with the same token gets that reply and does nothing.
+// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets
+// the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of rs_call_options.
+//
+// What is sent, and what rs_script_sha tells the SHA1 of, is a wrapper around the source, with its line numbers.
+// Read-only calls need no token; they are those of the script as it is.
+//
+// Limits: a server forgets a token after `token_lifetime_ms`, or when it evicts it: a maxmemory-policy other than
+// noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
+// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets the
+// same error, without the place in the script that a server adds. While a slot of a cluster moves key by key, calls with
+// keys in it wait for the end of that, for their tokens are new keys.
+//
+// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
+#define RS_SCRIPT_ONCE 4
+
+// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
+// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
+// that it is.
+//
+// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
+// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
+#define RS_SCRIPT_AS_FUNCTION 2
 
 // Where the client's own route leads.
 #define RS_ROUTE_DEFAULT 0
@@ -208,8 +240,8 @@
 // An attempt to connect has failed.
 #define RS_EVENT_CONNECT_FAILED 3
 
-// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under way and no thread (see
-// rs_queue) does with its next call.
+// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under
+// way and no thread (see rs_queue) does with its next call.
 #define RS_EVENT_CONNECTION_LOST 4
 
 // A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
@@ -230,6 +262,9 @@
 // A server of a cluster has said that a slot is another's now.
 #define RS_EVENT_SLOT_MOVED 10
 
+// A server evicts keys, so that calls of an RS_SCRIPT_ONCE may happen twice.
+#define RS_EVENT_EVICTS_TOKENS 11
+
 // A command.
 #define RS_CALL_KIND_COMMAND 1
 
@@ -245,13 +280,15 @@
 // Script administration, or what stops a busy server.
 #define RS_CALL_KIND_ADMINISTRATION 5
 
-// The library has the names that are written in it, which others may call and replace. It is loaded where it is missing, and what is there is
-// never replaced but by rs_client_library_deploy.
+// The library has the names that are written in it, which others may call and replace. It is loaded where it
+// is missing, and what is there is never replaced but by rs_client_library_deploy.
 //
-// Without this flag it is pinned: a digest of its source is put behind its name and behind those of its functions, so that a name means one code,
-// and any number of versions live side by side. An error that a pinned library's function returns gets ` script: rs` behind it, so that it can
-// never be taken for the server's own words. Of a named library's functions, one that returns to the letter `ERR Function not found` is not told
-// apart from a server that lacks it by that text: the server is asked, and where that shows nothing the call ends with RS_ERR_INDETERMINATE.
+// Without this flag it is pinned: a digest of its source is put behind its name and behind those of its
+// functions, so that a name means one code, and any number of versions live side by side. An error that a
+// pinned library's function returns gets ` script: rs` behind it, so that it can never be taken for the
+// server's own words. Of a named library's functions, one that returns to the letter `ERR Function not
+// found` is not told apart from a server that lacks it by that text: the server is asked, and where that
+// shows nothing the call ends with RS_ERR_INDETERMINATE.
 #define RS_LIBRARY_NAMED 1
 
 // RESP3, and RESP2 with a server that does not know it.
@@ -344,6 +381,9 @@
 // A flag of a packed pipeline: as RS_PIPELINE_TRUST_CACHE.
 #define RS_PACKED_TRUST_CACHE 4
 
+// Flag of a packed script or pipeline: it has a token, see `token` of rs_call_options.
+#define RS_PACKED_TOKEN 8
+
 // A flag of a packed error: the call may have been executed, or may yet be.
 #define RS_PACKED_INDETERMINATE 1
 
@@ -401,18 +441,6 @@
 // RESP3: a string with a format of three letters.
 #define RS_REPLY_VERBATIM 12
 
-// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
-// Of a single call see RS_CALL_IDEMPOTENT.
-#define RS_SCRIPT_IDEMPOTENT 1
-
-// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
-// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
-// that it is.
-//
-// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
-// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
-#define RS_SCRIPT_AS_FUNCTION 2
-
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 #define RS_STAT_CALLS 0
 
@@ -462,11 +490,12 @@ typedef struct rs_credentials_request rs_credentials_request;
 // Threads: one at a time.
 typedef struct rs_error rs_error;
 
-// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with rs_events_free.
+// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with
+// rs_events_free.
 typedef struct rs_events rs_events;
 
-// A library of functions, immutable, usable with any client, server and thread. Caller frees with rs_library_free; its functions
-// go on without it.
+// A library of functions, immutable, usable with any client, server and thread. Caller frees with
+// rs_library_free; its functions go on without it.
 typedef struct rs_library rs_library;
 
 // Options to open clients with; they may be changed and used again afterwards. Caller frees with rs_options_free.
@@ -533,6 +562,12 @@ typedef struct {
     uint32_t route_slot;
     // 0.
     uint32_t reserved;
+    // Of a call of a script that is RS_SCRIPT_ONCE: a token of your own, 1 to 256 bytes; a job's id, a request's. Whoever
+    // makes the same call with the same token, in whichever process, gets what the first one was answered. NULL: the
+    // library makes a new one for each call.
+    const char *token;
+    // The length of `token`.
+    size_t token_len;
 } rs_call_options;
 
 // Gives user and password for a connection to a server, by rs_credentials_answer or rs_credentials_refuse.
@@ -587,9 +622,9 @@ typedef struct {
 // exception or longjmp out, or end its thread.
 typedef void (*rs_call_fn)(void *context, const rs_call_event *event);
 
-// What a library has beside its source. NULL in its place, and each field that is 0, is nothing. It starts as
-// RS_LIBRARY_OPTIONS_INIT, or as RS_LIBRARY_OPTIONS(...) where it is an argument; see rs_call_options, whose errors
-// are the same.
+// What a library has beside its source. NULL in its place, and each field that is 0, is nothing. It starts
+// as RS_LIBRARY_OPTIONS_INIT, or as RS_LIBRARY_OPTIONS(...) where it is an argument; see rs_call_options,
+// whose errors are the same.
 typedef struct {
     // `sizeof(rs_library_options)`.
     uint32_t size;
@@ -610,6 +645,22 @@ typedef struct {
     const char *name;
     // The length of `name`.
     size_t name_len;
+    // With RS_SCRIPT_ONCE: how long a server remembers a token, from the last call with it on: milliseconds, a second to
+    // a year; 0: 5 minutes. A repeat that comes later runs the script again. The library itself sends a call again only
+    // within the first half of that time.
+    uint64_t token_lifetime_ms;
+    // With RS_SCRIPT_ONCE: the longest reply that is kept for repeats: 64 bytes to 64 MiB; 0: 1 MiB. A longer one
+    // reaches the caller that it was made for; a repeat gets RS_ERR_REPLY_NOT_KEPT.
+    uint64_t reply_limit;
+    // With RS_SCRIPT_ONCE: what the keys begin with under which tokens are kept: `token_prefix_len` bytes, 256 at most,
+    // none of them a `{`; NULL: `rs:once:`. The user needs the right to GET, SET and PEXPIRE there.
+    const char *token_prefix;
+    // The length of `token_prefix`.
+    size_t token_prefix_len;
+    // With RS_SCRIPT_ONCE: how many replicas must have a call before it counts as done, up to 1000; 0: none.
+    uint32_t wait_replicas;
+    // With `wait_replicas`: how long they are waited for at each attempt, in milliseconds, up to a day; 0: 1000.
+    uint32_t wait_timeout_ms;
 } rs_script_options;
 
 // Something that has happened to a client's connections. The library makes it, and later versions append to it: what lies beyond its `size` is not
@@ -710,6 +761,9 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The reply went over a limit of the options; the connection was closed. The server may have executed the call.
 #define RS_ERR_REPLY_LIMIT 301
 
+// The call was executed, but up to the deadline too few replicas had it: it is lost if the primary dies now; see `wait_replicas` of rs_script_options.
+#define RS_ERR_NOT_REPLICATED 302
+
 // The server, or the script, answered with an error.
 #define RS_ERR_SERVER 400
 
@@ -738,6 +792,12 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the
 // server has no memory for it, or in a pipeline it would come out of order. The call was not executed.
 #define RS_ERR_NO_FUNCTION 409
+
+// Another script, or other keys or arguments, were called with the token before. This call was not executed; see RS_SCRIPT_ONCE.
+#define RS_ERR_TOKEN_MISMATCH 410
+
+// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see RS_SCRIPT_ONCE.
+#define RS_ERR_REPLY_NOT_KEPT 411
 
 // A defect of this library. Whether the call was executed is not known.
 #define RS_ERR_INTERNAL 500
@@ -853,8 +913,8 @@ rs_status rs_client_open(const char *url,
 // Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares
 // the connections and is closed with the client.
 //
-// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a
-// call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
+// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` and
+// `token` belong to a call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
 // be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 RS_NODISCARD
 rs_status rs_client_with(rs_client *client,
@@ -1040,7 +1100,8 @@ const char *rs_reason_name(int32_t reason);
 // Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs there and wake `queue`, as
 // rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take after each poll.
 //
-// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
+// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest
+// refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
 // rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_new(size_t capacity,
                         const rs_queue *queue,
@@ -1069,25 +1130,27 @@ rs_status rs_events_take(rs_events *events,
                          size_t *dropped,
                          rs_error **err);
 
-// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after each poll as with events, takes the requests out. As
-// rs_options_set_credentials in all else; either takes the other's place. As long as a request has no answer another may come for the same server,
-// from a further connection or a further attempt.
+// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after
+// each poll as with events, takes the requests out. As rs_options_set_credentials in all else; either takes the
+// other's place. As long as a request has no answer another may come for the same server, from a further connection
+// or a further attempt.
 //
-// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more. `err` may be NULL. Errors:
-// RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
+// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more.
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
 rs_status rs_options_set_credentials_events(rs_options *options,
                                             const rs_events *events,
                                             rs_error **err);
 
 // Takes a request for credentials out, in the order in which they came.
 //
-// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is none, and on failure. `err` may be
-// NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is
+// none, and on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_take_credentials(rs_events *events,
                                      rs_credentials_request **request,
                                      rs_error **err);
 
-// Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go on, tell nobody, and get no credentials.
+// Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go
+// on, tell nobody, and get no credentials.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses it; clients do not count.
 void rs_events_free(rs_events *events);
@@ -1104,9 +1167,9 @@ rs_status rs_options_set_call_hook(rs_options *options,
                                    rs_free_fn context_free,
                                    rs_error **err);
 
-// True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for bindings, whose languages cannot be
-// called back on the thread that completes a call. Calls that never began (what is wrong with one of a batch) have none. Default: false, which
-// costs nothing.
+// True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for
+// bindings, whose languages cannot be called back on the thread that completes a call. Calls that never began (what
+// is wrong with one of a batch) have none. Default: false, which costs nothing.
 rs_status rs_options_set_call_costs(rs_options *options,
                                     bool tell,
                                     rs_error **err);
@@ -1134,11 +1197,12 @@ rs_status rs_client_script_stats(const rs_client *client,
                                  rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(reply);
 
-// Makes a library of exactly these bytes. No input or output takes place; whether it compiles shows at the first call of a function of it.
+// Makes a library of exactly these bytes. No input or output takes place; whether it compiles shows at the
+// first call of a function of it.
 //
-// `client`: the one that calls use which name none; may be NULL; it is not kept open by the library. `source`: `len`
-// bytes, the first line `#!lua name=...`; copied. `options`: may be NULL; copied. `*library`: caller frees with
-// rs_library_free; NULL on failure; `library` not NULL. `err` may be NULL.
+// `client`: the one that calls use which name none; may be NULL; it is not kept open by the library.
+// `source`: `len` bytes, the first line `#!lua name=...`; copied. `options`: may be NULL; copied.
+// `*library`: caller frees with rs_library_free; NULL on failure; `library` not NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, for a source without such a first line too. Threads: any.
 //
@@ -1152,15 +1216,18 @@ rs_status rs_library_register(rs_client *client,
                               rs_error **err)
     RS_NOT_NULL(library);
 
-// Gives a function of a library, to be called as a script: rs_script_call and all else that takes one sends it as FCALL, or FCALL_RO. The
-// library is loaded in front of the first call on a connection, in the same write, and again where a server has lost it.
+// Gives a function of a library, to be called as a script: rs_script_call and all else that takes one sends
+// it as FCALL, or FCALL_RO. The library is loaded in front of the first call on a connection, in the same
+// write, and again where a server has lost it.
 //
-// `name`: as it is registered in the library's source, `name_len` letters, digits and underscores, 256 at most; copied. `options`: NULL, or those
-// of a script without RS_SCRIPT_AS_FUNCTION; copied. `*script`: caller frees with rs_script_free; NULL on failure; `script` not NULL. Its rs_script_sha
-// is of the library's code and the function's name, and known to no server. `err` may be NULL.
+// `name`: as it is registered in the library's source, `name_len` letters, digits and underscores, 256 at
+// most; copied. `options`: NULL, or those of a script without RS_SCRIPT_AS_FUNCTION; copied. `*script`:
+// caller frees with rs_script_free; NULL on failure; `script` not NULL. Its rs_script_sha is of the
+// library's code and the function's name, and known to no server. `err` may be NULL.
 //
-// Errors: RS_ERR_INVALID_ARGUMENT. Calls end with RS_ERR_NO_FUNCTION where the library does not register the function or may not be loaded, with
-// RS_ERR_COMPILE where it does not load, with RS_ERR_NOT_SUPPORTED where the server has no functions; none of these was executed. Threads: any.
+// Errors: RS_ERR_INVALID_ARGUMENT. Calls end with RS_ERR_NO_FUNCTION where the library does not register the
+// function or may not be loaded, with RS_ERR_COMPILE where it does not load, with RS_ERR_NOT_SUPPORTED where
+// the server has no functions; none of these was executed. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/fcall/>
 RS_NODISCARD
@@ -1182,15 +1249,16 @@ const char *rs_library_name(const rs_library *library);
 // NULL: does nothing. Errors: none. Threads: not while another thread enters a function with this handle.
 void rs_library_free(rs_library *library);
 
-// Loads a library into the server; in a cluster, into every primary. There is no need to: a call does it by itself. What is there of that name
-// stays as it is.
+// Loads a library into the server; in a cluster, into every primary. There is no need to: a call does it by
+// itself. What is there of that name stays as it is.
 //
-// `*done`: a map from each primary's `host:port`, or the path of its socket, to the string `loaded`, or `there` where a library of that name was there
-// already, or the error by which it has not got it, which rs_reply_error tells more of. Where none has, that is the function's error. Caller frees with rs_reply_free; NULL on
-// failure; `done` may be NULL. `err` may be NULL.
+// `*done`: a map from each primary's `host:port`, or the path of its socket, to the string `loaded`, or
+// `there` where a library of that name was there already, or the error by which it has not got it, which
+// rs_reply_error tells more of. Where none has, that is the function's error. Caller frees with
+// rs_reply_free; NULL on failure; `done` may be NULL. `err` may be NULL.
 //
-// Errors: RS_ERR_COMPILE for a library that does not compile, registers nothing, or registers a function that another library has registered; or any of
-// RS_ERR_. Threads: any.
+// Errors: RS_ERR_COMPILE for a library that does not compile, registers nothing, or registers a function
+// that another library has registered; or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/function-load/>
 rs_status rs_client_library_load(rs_client *client,
@@ -1201,8 +1269,10 @@ rs_status rs_client_library_load(rs_client *client,
 
 // Compares a library with the one of its name on the server; in a cluster, on every primary. It changes nothing.
 //
-// `*found`: a map from each primary's `host:port`, or the path of its socket, to the string `same`, `different` or `absent`, or the error by which that is not
-// known. Where it is known of none, that is the function's error. Caller frees with rs_reply_free; NULL on failure; `found` may be NULL. `err` may be NULL.
+// `*found`: a map from each primary's `host:port`, or the path of its socket, to the string `same`,
+// `different` or `absent`, or the error by which that is not known. Where it is known of none, that is the
+// function's error. Caller frees with rs_reply_free; NULL on failure; `found` may be NULL. `err` may be
+// NULL.
 //
 // Errors: any of RS_ERR_. Threads: any.
 //
@@ -1213,12 +1283,14 @@ rs_status rs_client_library_check(rs_client *client,
                                   rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(library);
 
-// Puts a library in the place of the one of its name, on the server; in a cluster, on every primary, one by one. This is the one place where a library
-// is replaced: a function that the new one lacks is from then on an error for all who call it. A pinned library replaces nothing.
+// Puts a library in the place of the one of its name, on the server; in a cluster, on every primary, one by
+// one. This is the one place where a library is replaced: a function that the new one lacks is from then on
+// an error for all who call it. A pinned library replaces nothing.
 //
-// `*done`: a map from each primary's `host:port`, or the path of its socket, to what it has, looked at behind the load: the string `same`, or `different` or `absent` if
-// somebody else was at it; or to the error by which it has kept what it had. Where none has taken it, that is the function's error. Caller frees
-// with rs_reply_free; NULL on failure; `done` may be NULL. `err` may be NULL.
+// `*done`: a map from each primary's `host:port`, or the path of its socket, to what it has, looked at
+// behind the load: the string `same`, or `different` or `absent` if somebody else was at it; or to the error
+// by which it has kept what it had. Where none has taken it, that is the function's error. Caller frees with
+// rs_reply_free; NULL on failure; `done` may be NULL. `err` may be NULL.
 //
 // Errors: as with rs_client_library_load. Threads: any.
 //
@@ -1231,9 +1303,10 @@ rs_status rs_client_library_deploy(rs_client *client,
 
 // Tells which libraries the server has, whoever has loaded them; in a cluster, those of every primary.
 //
-// `*libraries`: a map from each primary's `host:port`, or the path of its socket, to its answer to FUNCTION LIST, an array with a map for each library
-// (`library_name`, `engine`, `functions`; with RESP2 an array of names and values), or its error. Where each gave one, that is the function's error. Caller
-// frees with rs_reply_free; NULL on failure; `libraries` not NULL. `err` may be NULL.
+// `*libraries`: a map from each primary's `host:port`, or the path of its socket, to its answer to FUNCTION
+// LIST, an array with a map for each library (`library_name`, `engine`, `functions`; with RESP2 an array of
+// names and values), or its error. Where each gave one, that is the function's error. Caller frees with
+// rs_reply_free; NULL on failure; `libraries` not NULL. `err` may be NULL.
 //
 // Errors: any of RS_ERR_. Threads: any.
 //
@@ -1243,14 +1316,17 @@ rs_status rs_client_library_list(rs_client *client,
                                  rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(libraries);
 
-// Removes the other versions of these pinned libraries from the server; in a cluster, from every primary. Libraries that are not pinned, or were
-// not called like one of these, stay. Nothing is ever removed but by this: who still calls a version that is gone has it loaded again.
+// Removes the other versions of these pinned libraries from the server; in a cluster, from every primary.
+// Libraries that are not pinned, or were not called like one of these, stay. Nothing is ever removed but by
+// this: who still calls a version that is gone has it loaded again.
 //
-// `keep`: `count` libraries, at least one. `*removed`: a map from each primary's `host:port`, or the path of its socket, to an array of the names that were removed
-// there, or the error by which nothing more was. Where each gave one, that is the function's error. Caller frees with rs_reply_free; NULL on failure; `removed` may
-// be NULL. `err` may be NULL.
+// `keep`: `count` libraries, at least one. `*removed`: a map from each primary's `host:port`, or the path of
+// its socket, to an array of the names that were removed there, or the error by which nothing more was.
+// Where each gave one, that is the function's error. Caller frees with rs_reply_free; NULL on failure;
+// `removed` may be NULL. `err` may be NULL.
 //
-// Errors: RS_ERR_INVALID_ARGUMENT for no library, and for one that is RS_LIBRARY_NAMED; or any of RS_ERR_. Threads: any.
+// Errors: RS_ERR_INVALID_ARGUMENT for no library, and for one that is RS_LIBRARY_NAMED; or any of RS_ERR_.
+// Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/function-delete/>
 rs_status rs_client_library_prune(rs_client *client,
@@ -1260,8 +1336,8 @@ rs_status rs_client_library_prune(rs_client *client,
                                   rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(keep);
 
-// The server's name for a function, ending in a NUL: of a pinned library's with the digest behind it. Of a script that is
-// RS_SCRIPT_AS_FUNCTION, the name by which it is called.
+// The server's name for a function, ending in a NUL: of a pinned library's with the digest behind it. Of a
+// script that is RS_SCRIPT_AS_FUNCTION, the name by which it is called.
 //
 // Returns: borrowed until rs_script_free. NULL, and a script that is no function: an empty string. Errors: none.
 // Threads: any.
@@ -1467,7 +1543,7 @@ rs_status rs_pipeline_command(rs_pipeline *pipeline,
 // Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
 // input or output takes place.
 //
-// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
+// `options`: NULL, or flags and a token alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
 // the pipeline stays as it was then.
 RS_NODISCARD
 rs_status rs_pipeline_script(rs_pipeline *pipeline,
@@ -1496,7 +1572,9 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // 256 KiB goes in parts, with room for other calls in between, a transaction never does. The pipeline is empty afterwards, whatever came of
 // it, and can be filled again; it has its items still where the options are RS_ERR_INVALID_ARGUMENT.
 //
-// `options`: NULL for the client's; copied. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
+// `options`: NULL for the client's; copied. `token` is one for all items: each gets one that comes from it, by its
+// number, but those that have their own; each item has to be read-only, idempotent or a call of a RS_SCRIPT_ONCE, and
+// one of those there has to be. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
 // changes how a script is sent, is refused here and given to the items. `route` is for items without keys; in a
 // cluster, a command whose keys this library does not know is appended to a pipeline of a client that has a route:
 // rs_client_with.
@@ -1511,8 +1589,8 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
 //
 // Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran.
-// Nothing is sent again once bytes of it were sent, unless every item is read-only or idempotent: RS_CALL_READ_ONLY,
-// RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT.
+// Nothing is sent again once bytes of it were sent, unless every item is read-only, idempotent or once per token:
+// RS_CALL_READ_ONLY, RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT, RS_SCRIPT_ONCE.
 rs_status rs_pipeline_exec(rs_pipeline *pipeline,
                            const rs_call_options *options,
                            rs_reply **replies,
@@ -1695,7 +1773,8 @@ rs_status rs_client_cancel(rs_client *client,
 // and its bytes:
 //
 //   call     u64 tag, u32 timeout in milliseconds (0: the client's), item
-//   item     u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
+//   item     with RS_PACKED_TOKEN in the flags of a script or pipeline, the token as a string stands behind them
+//            u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
 //            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
 //            u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
 //            u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
@@ -1840,7 +1919,8 @@ const char *rs_script_name(const rs_script *script);
 // it is of no interest. `err` may be NULL.
 //
 // Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost
-// the status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or the flags allow it. Threads: any.
+// the status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or RS_SCRIPT_ONCE, or the flags allow
+// it. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/evalsha/>
 rs_status rs_script_call(const rs_script *script,
@@ -1896,7 +1976,7 @@ uint32_t rs_version_number(void);
 #define RS_SCRIPT_ASSERT(condition) _Static_assert(condition, #condition)
 #endif
 #ifdef RS_SCRIPT_ASSERT
-RS_SCRIPT_ASSERT(sizeof(rs_call_options) == 32 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_call_options) == 32 + 4 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, size) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, flags) == 4);
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, timeout_ms) == 8);
@@ -1906,11 +1986,19 @@ RS_SCRIPT_ASSERT(offsetof(rs_call_options, route_to) == 24);
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, route_len) == 24 + sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, route_slot) == 24 + 2 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, reserved) == 28 + 2 * sizeof(void *));
-RS_SCRIPT_ASSERT(sizeof(rs_script_options) == 8 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, token) == 32 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_options, token_len) == 32 + 3 * sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_script_options) == 32 + 4 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, size) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, flags) == 4);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, name) == 8);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, name_len) == 8 + sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_lifetime_ms) == 8 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, reply_limit) == 16 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_prefix) == 24 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_prefix_len) == 24 + 3 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, wait_replicas) == 24 + 4 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, wait_timeout_ms) == 28 + 4 * sizeof(void *));
 RS_SCRIPT_ASSERT(sizeof(rs_library_options) == 8);
 RS_SCRIPT_ASSERT(offsetof(rs_library_options, size) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_library_options, flags) == 4);

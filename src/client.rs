@@ -13,12 +13,12 @@ use crate::figures::{self, ScriptStats};
 use crate::io::{End, Io, Link, Waiter};
 use crate::meter::{Metered, Spent};
 use crate::net::address::Address;
+use crate::purpose::Purpose;
 use crate::request::{Flags, Repeatable, Request, Routing, Shape};
 use crate::resp::Reply;
 use crate::resp::encode::Arguments;
 use crate::route::{ReadFrom, Route};
 use crate::script::Script;
-use crate::session::handshake::Purpose;
 use crate::session::verdict;
 use crate::slots::{self, NO_SLOT};
 use crate::stats::Stats;
@@ -273,7 +273,7 @@ impl Client {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        flags: Flags,
+        flags: Flags<'_>,
     ) -> Result<Reply> {
         self.io.check_process()?;
         let mut request = self.request(Shape::Single);
@@ -305,7 +305,7 @@ impl Client {
         self.send_command(|request| request.command_given(&Given::new(arguments), Flags::NONE, command::lane))
     }
 
-    pub(crate) fn command_of(&self, arguments: &[&[u8]], flags: Flags) -> Result<Reply> {
+    pub(crate) fn command_of(&self, arguments: &[&[u8]], flags: Flags<'_>) -> Result<Reply> {
         self.send_command(|request| {
             let lane = command::lane(arguments)?;
             request.command(arguments, flags)?;
@@ -534,7 +534,7 @@ impl Client {
     /// The connection that a call can take without asking the engine, and its server.
     #[inline]
     pub(crate) fn plain_link(&self, request: &Request, now: Instant) -> Option<(NodeId, Arc<Link>)> {
-        if self.view.reads(request) {
+        if self.view.reads(request) || request.wait.is_some() {
             return None;
         }
         if let Some(only) = self.io.only() {

@@ -54,6 +54,8 @@ pub enum Status {
     Indeterminate = 300,
     /// The reply went over a limit; the connection was closed. The server has executed the call or may yet do so.
     ReplyLimit = 301,
+    /// The call was executed, but up to the deadline too few replicas had it: it is lost if the primary dies now. See [`Once::wait`](crate::Once::wait).
+    NotReplicated = 302,
     /// The server or the script answered with an error.
     Server = 400,
     /// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
@@ -78,6 +80,11 @@ pub enum Status {
     /// The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the server
     /// has no memory for it, or in a pipeline it would come out of order. This call was not executed.
     NoFunction = 409,
+    /// Another script, or other keys or arguments, were called with the token before. This call was not executed; see [`Script::once`](crate::Script::once).
+    TokenMismatch = 410,
+    /// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see
+    /// [`Once::reply_limit`](crate::Once::reply_limit).
+    ReplyNotKept = 411,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
     /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with
@@ -128,7 +135,10 @@ impl Status {
             | Status::Busy
             | Status::TransactionAborted
             | Status::NotSupported
-            | Status::NotServed => Reason::Server,
+            | Status::NotServed
+            | Status::TokenMismatch
+            | Status::ReplyNotKept
+            | Status::NotReplicated => Reason::Server,
             Status::Conversion => Reason::Conversion,
             Status::Internal => Reason::Internal,
             Status::NoMemory | Status::Resources => Reason::Resources,

@@ -53,8 +53,8 @@ pub enum EventKind {
     Reconnected = 2,
     /// An attempt to connect has failed.
     ConnectFailed = 3,
-    /// The connection to a server was lost or given up: told when that is noticed, which a client without a call under way and without a thread (no
-    /// submitted calls, no futures) does with its next call.
+    /// The connection to a server was lost or given up: told when that is noticed, which a client without a call
+    /// under way and without a thread (no submitted calls, no futures) does with its next call.
     ConnectionLost = 4,
     /// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
     AuthFailed = 5,
@@ -68,6 +68,8 @@ pub enum EventKind {
     Failover = 9,
     /// A server of a cluster has said that a slot is another's now.
     SlotMoved = 10,
+    /// A server evicts keys, so that calls of scripts that run once per token may happen twice; see [`Script::once`](crate::Script::once).
+    EvictsTokens = 11,
 }
 
 /// Something that has happened to a client's connections; see [`Options::log`](crate::Options::log).
@@ -106,6 +108,11 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(kind: EventKind, node: Option<&Arc<str>>, text: String) -> Self {
         Record { kind, level: LogLevel::Info, node: node.cloned(), cause: None, text }
+    }
+
+    /// Of something that may do harm.
+    pub(crate) fn warning(kind: EventKind, node: &Arc<str>, text: String) -> Self {
+        Record { level: LogLevel::Warning, ..Record::new(kind, Some(node), text) }
     }
 
     /// Of an error.

@@ -18,11 +18,11 @@ use crate::error::{Error, Result, Status};
 use crate::ffi::memory::Memory;
 use crate::meter::Metered;
 use crate::pipeline::Pipeline;
+use crate::purpose::Purpose;
 use crate::queue::{Completion, Trial};
 use crate::request::{Flags, Request, Shape};
 use crate::resp::{Kind, ReplyRef};
 use crate::script::Script;
-use crate::session::handshake::Purpose;
 use crate::submit::{Call, Calls, nothing_to_submit};
 
 /// What a packed call is.
@@ -44,8 +44,9 @@ pub(crate) const IDEMPOTENT: u8 = 2;
 pub(crate) const ATOMIC: u8 = 1;
 pub(crate) const REPAIR_UNORDERED: u8 = 2;
 pub(crate) const TRUST_CACHE: u8 = 4;
+pub(crate) const TOKEN: u8 = 8;
 const TRUSTING: u8 = ATOMIC | TRUST_CACHE;
-const OF_PIPELINE: u8 = ATOMIC | REPAIR_UNORDERED | TRUST_CACHE;
+const OF_PIPELINE: u8 = ATOMIC | REPAIR_UNORDERED | TRUST_CACHE | TOKEN;
 
 /// Bits of a packed completion's flags.
 pub(crate) const INDETERMINATE: u8 = 1;
@@ -114,7 +115,7 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
         };
         let item = read_item(&mut reader, false)?;
         let work = match item {
-            Item::Pipeline { flags, items } => read_pipeline(client, scripts, flags, items)
+            Item::Pipeline { flags, token, items } => read_pipeline(client, scripts, (flags, token), items)
                 .map(|(request, purpose)| Work::Send(request, purpose)),
             Item::Load { index } => {
                 script_at(scripts, index).map(|script| Work::Administer(Task::Load(script.clone())))
@@ -134,9 +135,9 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
 type Strings<'a> = SmallVec<[&'a [u8]; 4]>;
 
 enum Item<'a> {
-    Command { arguments: Strings<'a>, flags: Flags },
-    Script { index: usize, keys: Strings<'a>, args: Strings<'a>, flags: Flags },
-    Pipeline { flags: u8, items: Vec<Item<'a>> },
+    Command { arguments: Strings<'a>, flags: Flags<'a> },
+    Script { index: usize, keys: Strings<'a>, args: Strings<'a>, flags: Flags<'a> },
+    Pipeline { flags: u8, token: Option<&'a [u8]>, items: Vec<Item<'a>> },
     Load { index: usize },
     Task(Result<Task>),
     OfTheClient(Work),
@@ -145,7 +146,8 @@ enum Item<'a> {
 fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
     let (kind, flags) = (reader.byte()?, reader.byte()?);
     let known = match kind {
-        COMMAND | SCRIPT => READ_ONLY | IDEMPOTENT,
+        COMMAND => READ_ONLY | IDEMPOTENT,
+        SCRIPT => READ_ONLY | IDEMPOTENT | TOKEN,
         PIPELINE => OF_PIPELINE,
         // A number, which is looked at below.
         SCRIPT_FLUSH => u8::MAX,
@@ -155,6 +157,8 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
     if flags & !known != 0 {
         return Err(reader.malformed("has a flag that is not known"));
     }
+    let has_token = matches!(kind, SCRIPT | PIPELINE) && flags & TOKEN != 0;
+    let token = if has_token { Some(reader.number().and_then(|length| reader.bytes(length))?) } else { None };
     match kind {
         COMMAND => {
             let count = reader.number()?;
@@ -163,7 +167,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         SCRIPT => {
             let (index, numkeys, numargs) = (reader.number()?, reader.number()?, reader.number()?);
             let (keys, args) = (reader.strings(numkeys)?, reader.strings(numargs)?);
-            Ok(Item::Script { index, keys, args, flags: flags_of_call(flags) })
+            Ok(Item::Script { index, keys, args, flags: Flags { token, ..flags_of_call(flags) } })
         }
         // Found out before what is in it is read: nobody says how deep it goes.
         PIPELINE if is_inside => Err(reader.malformed("has a pipeline inside a pipeline")),
@@ -173,7 +177,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
                 return Err(reader.malformed("holds fewer items than it says"));
             }
             let items = (0..count).map(|_| read_item(reader, true)).collect::<Result<_>>()?;
-            Ok(Item::Pipeline { flags, items })
+            Ok(Item::Pipeline { flags: flags & !TOKEN, token, items })
         }
         _ if is_inside => {
             Err(reader.malformed("has something else than commands and scripts inside a pipeline"))
@@ -197,8 +201,8 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
     }
 }
 
-fn flags_of_call(flags: u8) -> Flags {
-    Flags { read_only: flags & READ_ONLY != 0, idempotent: flags & IDEMPOTENT != 0 }
+fn flags_of_call(flags: u8) -> Flags<'static> {
+    Flags { read_only: flags & READ_ONLY != 0, idempotent: flags & IDEMPOTENT != 0, token: None }
 }
 
 fn flush_mode(number: u8) -> Result<FlushMode> {
@@ -238,7 +242,7 @@ fn fill(scripts: &[&Script], item: Item<'_>, request: &mut Request) -> Result<Pu
 fn read_pipeline(
     client: &Client,
     scripts: &[&Script],
-    flags: u8,
+    (flags, token): (u8, Option<&[u8]>),
     items: Vec<Item<'_>>,
 ) -> Result<(Box<Request>, Purpose)> {
     if items.is_empty() {
@@ -259,6 +263,7 @@ fn read_pipeline(
         };
         appended.map_err(|error| error.of_item(number).context(format_args!("item {number}")))?;
     }
+    pipeline.token_of(token, false)?;
     Ok((pipeline.take_request(), Purpose::Calls))
 }
 
@@ -518,7 +523,7 @@ mod tests {
         let known = READ_ONLY | IDEMPOTENT;
         for (kind, rest, known) in [
             (COMMAND, &ping, known),
-            (SCRIPT, &[none, none, none].concat(), known),
+            (SCRIPT, &[none, none, none].concat(), known | TOKEN),
             (PIPELINE, &piped, OF_PIPELINE),
             (SCRIPT_LOAD, &none.to_vec(), 0),
             (SCRIPT_EXISTS, &none.to_vec(), 0),
@@ -527,8 +532,12 @@ mod tests {
             (KILL, &Vec::new(), 0),
         ] {
             for flags in (0..8).map(|bit| 1 << bit).chain([0]) {
-                let bytes = packed_call(&[&[kind, flags], rest]);
-                let in_pipeline = packed_call(&[&[PIPELINE, 0], &one, &[kind, flags], rest]);
+                let has_token = matches!(kind, SCRIPT | PIPELINE) && flags & TOKEN != 0;
+                let token = if has_token { [&one[..], b"t"].concat() } else { Vec::new() };
+                let bytes = packed_call(&[&[kind, flags], &token, rest]);
+                let in_pipeline = packed_call(&[&[PIPELINE, 0], &one, &[kind, flags], &token, rest]);
+                // Read to its end all the same: a token that means nothing is the call's own error.
+                assert!(!has_token || read(&bytes).is_ok_and(|work| work.is_err()));
                 assert_eq!(read(&bytes).is_ok(), flags & !known == 0, "{flags:#x} of {kind}");
                 let may_be_in = matches!(kind, COMMAND | SCRIPT) && flags & !known == 0;
                 assert_eq!(read(&in_pipeline).is_ok(), may_be_in, "{flags:#x} of {kind} in a pipeline");

@@ -153,7 +153,7 @@ impl Pipeline {
         Ok(self)
     }
 
-    pub(crate) fn command_of(&mut self, arguments: &[&[u8]], flags: Flags) -> Result<&mut Self> {
+    pub(crate) fn command_of(&mut self, arguments: &[&[u8]], flags: Flags<'_>) -> Result<&mut Self> {
         check(arguments, self.shape)?;
         self.request.command(arguments, flags)?;
         Ok(self)
@@ -210,10 +210,50 @@ impl Pipeline {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        flags: Flags,
+        flags: Flags<'_>,
     ) -> Result<&mut Self> {
         self.request.script_call(script, keys, args, flags)?;
         Ok(self)
+    }
+
+    /// Gives the items so far tokens that come from this one, by their numbers: a job's id, for a job that is a pipeline or transaction. Whoever executes the
+    /// same once more with the same token gets the same replies, and nothing happens. Items with a token of their own keep that.
+    ///
+    /// [`Status::InvalidArgument`], and then nothing has changed, for a token that is none, and where an item would happen again: each has to be read-only,
+    /// idempotent, or a call of a script that runs [once](Script::once) per token, and one of those there has to be.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::{Once, Script};
+    ///
+    /// let add = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])").once(&Once::default())?;
+    /// for _ in 0..2 {
+    ///     let mut transfer = client.transaction();
+    ///     transfer.script(&add, "{bank}ada", -30)?.script(&add, "{bank}grace", 30)?.token("transfer 17")?;
+    ///     assert_eq!(transfer.exec()?.to::<(i64, i64)>()?, (-30, 30));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn token(&mut self, token: impl AsRef<[u8]>) -> Result<&mut Self> {
+        self.request.share_token(token.as_ref())?;
+        Ok(self)
+    }
+
+    /// The same where all of it may be executed twice if `idempotent`; without a token nothing.
+    pub(crate) fn token_of(&mut self, token: Option<&[u8]>, idempotent: bool) -> Result<()> {
+        let Some(token) = token else { return Ok(()) };
+        if idempotent {
+            self.request.set_idempotent(true);
+        }
+        let shared = self.request.share_token(token);
+        if idempotent {
+            self.request.set_idempotent(false);
+        }
+        shared
     }
 
     /// The number of items.
@@ -267,7 +307,7 @@ impl Pipeline {
     /// Sends the items and waits for their replies: an array with one element an item, in order. An item's error is its element; see
     /// [`ReplyRef::as_error`](crate::ReplyRef::as_error). The pipeline is empty afterwards, also when this fails.
     ///
-    /// It is never sent a second time once bytes of it were sent, unless every item is a read-only or idempotent script call. When the
+    /// It is never sent a second time once bytes of it were sent, unless every item is a script call that is read-only, idempotent or once per token. When the
     /// connection is lost half-way the error is [`Status::Indeterminate`], and [`Pipeline::arrived`] has the replies up to there; likewise
     /// [`Status::ReplyLimit`]. A transaction that the server refuses as a whole is [`Status::TransactionAborted`] or
     /// [`Status::Compile`], and nothing of it ran.
@@ -316,6 +356,7 @@ impl Pipeline {
         let mut request = std::mem::replace(&mut self.request, empty);
         request.repair = self.repair;
         request.trust_cache = self.trust_cache;
+        request.settle_tokens();
         request
     }
 

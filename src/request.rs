@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result, Status};
 use crate::keys::{self, Touched};
+use crate::once::{self, Wait, WithToken};
+use crate::purpose::Purpose;
 use crate::resp::encode::{Arguments, Buffer, arguments};
 use crate::script::{DigestHasher, Script, Sha};
 use crate::slots::{self, NO_SLOT};
@@ -43,16 +46,18 @@ pub(crate) struct Item {
 
 /// What a caller says of a command or script call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flags {
+pub(crate) struct Flags<'a> {
     /// It only reads. The server sees to that where it is a script; of a command the caller vouches for it.
     pub(crate) read_only: bool,
     /// It may be executed twice.
     pub(crate) idempotent: bool,
+    /// The token of a call that happens once.
+    pub(crate) token: Option<&'a [u8]>,
 }
 
-impl Flags {
-    pub(crate) const NONE: Flags = Flags { read_only: false, idempotent: false };
-    pub(crate) const READ_ONLY: Flags = Flags { read_only: true, idempotent: false };
+impl Flags<'_> {
+    pub(crate) const NONE: Flags<'static> = Flags { read_only: false, idempotent: false, token: None };
+    pub(crate) const READ_ONLY: Flags<'static> = Flags { read_only: true, idempotent: false, token: None };
 }
 
 /// Whether items are told apart by the slot of their keys.
@@ -75,6 +80,8 @@ pub(crate) enum Repeatable {
     IfEnforced,
     /// Its items are idempotent, or commands that only read.
     Yes,
+    /// Its items find out by themselves that they were executed before.
+    Always,
 }
 
 /// The wire form of a request: filled by one, then read by all who send it.
@@ -174,6 +181,8 @@ pub(crate) struct Request {
     pub(crate) routing: Routing,
     /// The slot of the items' keys, of those that have any; not for pipelines, whose items may lie in many.
     pub(crate) slot: u16,
+    /// The replicas that are waited for behind it: most that any item wants, for as long as any.
+    pub(crate) wait: Option<Wait>,
     /// The connection that it was put on last, by its number at its node.
     pub(crate) connection: u64,
     /// Bytes that were sent for it besides its wire form, in scripts that were loaded and items that were sent again or in another form.
@@ -201,7 +210,7 @@ impl Default for Request {
             items: Vec::new(),
             scripts: Vec::new(),
             shape: Shape::Single,
-            repeatable: Repeatable::Yes,
+            repeatable: Repeatable::Always,
             idempotent: false,
             repair: false,
             on_replica: false,
@@ -210,6 +219,7 @@ impl Default for Request {
             asking: false,
             routing: Routing::None,
             slot: NO_SLOT,
+            wait: None,
             connection: 0,
             extra: 0,
             places: HashMap::default(),
@@ -225,7 +235,7 @@ impl Request {
         self.scripts.clear();
         self.places.clear();
         self.shape = shape;
-        self.repeatable = Repeatable::Yes;
+        self.repeatable = Repeatable::Always;
         self.idempotent = false;
         self.repair = false;
         self.trust_cache = false;
@@ -234,6 +244,7 @@ impl Request {
         self.goes_on = false;
         self.routing = Routing::None;
         self.slot = NO_SLOT;
+        self.wait = None;
         self.extra = 0;
     }
 
@@ -256,7 +267,51 @@ impl Request {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        flags: Flags,
+        flags: Flags<'_>,
+    ) -> Result<()> {
+        if script.wrapped().is_some() || flags.token.is_some() {
+            return self.special_call(script, keys, args, flags);
+        }
+        self.plain_call(script, keys, args, flags)
+    }
+
+    /// A call of a script that runs once per token: with a token, or read-only as one of the script's body.
+    #[inline(never)]
+    fn special_call(
+        &mut self,
+        script: &Script,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+        flags: Flags<'_>,
+    ) -> Result<()> {
+        match script.wrapped() {
+            Some(wrapped) if !flags.read_only => {
+                let has_keys = keys.count() > 0;
+                let keys = WithToken::new(wrapped, keys, flags)?;
+                let (others, routing) = (self.repeatable, self.routing);
+                if self.shape == Shape::Transaction && !has_keys {
+                    // It goes where the others go: see `settle_tokens`.
+                    self.routing = Routing::None;
+                }
+                let called = self.plain_call(script, &keys, args, flags);
+                self.routing = routing;
+                called?;
+                self.repeatable = others;
+                self.join_wait(wrapped.wait);
+                Ok(())
+            }
+            _ if flags.token.is_some() => Err(once::no_token()),
+            _ => self.plain_call(script.unwrapped(), keys, args, flags),
+        }
+    }
+
+    #[inline(always)]
+    fn plain_call(
+        &mut self,
+        script: &Script,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+        flags: Flags<'_>,
     ) -> Result<()> {
         if flags.read_only && script.is_refused_read_only() {
             return Err(Error::new(
@@ -275,7 +330,10 @@ impl Request {
     }
 
     /// Appends a command, unless its way through a cluster is not known.
-    pub(crate) fn command(&mut self, arguments: &[&[u8]], flags: Flags) -> Result<()> {
+    pub(crate) fn command(&mut self, arguments: &[&[u8]], flags: Flags<'_>) -> Result<()> {
+        if flags.token.is_some() {
+            return Err(once::no_token());
+        }
         let slot = match self.routing {
             Routing::None => NO_SLOT,
             routing => {
@@ -292,7 +350,7 @@ impl Request {
     pub(crate) fn command_given<R>(
         &mut self,
         given: &impl Arguments,
-        flags: Flags,
+        flags: Flags<'_>,
         check: impl FnOnce(&[&[u8]]) -> Result<R>,
     ) -> Result<R> {
         let start = self.wire.len();
@@ -306,7 +364,7 @@ impl Request {
     fn append_given<R>(
         &mut self,
         given: &impl Arguments,
-        flags: Flags,
+        flags: Flags<'_>,
         check: impl FnOnce(&[&[u8]]) -> Result<R>,
     ) -> Result<R> {
         let wire = self.wire.own();
@@ -333,7 +391,7 @@ impl Request {
         self.append_command(arguments, NO_SLOT, Flags::NONE);
     }
 
-    fn append_command(&mut self, arguments: &[&[u8]], slot: u16, flags: Flags) {
+    fn append_command(&mut self, arguments: &[&[u8]], slot: u16, flags: Flags<'_>) {
         let wire = self.wire.own();
         wire.command(arguments);
         let end = wire.len();
@@ -341,7 +399,7 @@ impl Request {
     }
 
     /// Notes that a command was appended to the wire form.
-    fn push_command(&mut self, end: usize, slot: u16, flags: Flags) {
+    fn push_command(&mut self, end: usize, slot: u16, flags: Flags<'_>) {
         let idempotent = flags.idempotent || flags.read_only;
         self.items.push(Item {
             end,
@@ -351,16 +409,14 @@ impl Request {
             idempotent,
             slot,
         });
-        if !idempotent {
-            self.repeatable = Repeatable::No;
-        }
+        self.repeatable = self.repeatable.min(if idempotent { Repeatable::Yes } else { Repeatable::No });
     }
 
     /// Whether the caller says of all of it that it may be executed twice, beside what each item says.
     pub(crate) fn set_idempotent(&mut self, idempotent: bool) {
         self.idempotent = idempotent;
         let items = (0..self.items.len()).map(|index| self.repeatable_item(index));
-        self.repeatable = items.min().unwrap_or(Repeatable::Yes);
+        self.repeatable = items.min().unwrap_or(Repeatable::Always);
     }
 
     /// Appends an item of another request.
@@ -370,6 +426,9 @@ impl Request {
         wire.raw(&other.wire[other.start_of(index)..item.end]);
         let end = wire.len();
         let script = item.script.map(|script| self.place_of(&other.scripts[script as usize]));
+        if other.wait.is_some() {
+            self.join_wait(other.wait_of(index));
+        }
         self.items.push(Item { end, script, ..item });
         self.repeatable = self.repeatable.min(other.repeatable_item(index));
     }
@@ -387,10 +446,137 @@ impl Request {
     pub(crate) fn repeatable_item(&self, index: usize) -> Repeatable {
         let item = self.items[index];
         match (self.idempotent || item.idempotent, item.read_only) {
+            _ if self.is_once(index) => Repeatable::Always,
             (true, _) => Repeatable::Yes,
             (false, true) => Repeatable::IfEnforced,
             (false, false) => Repeatable::No,
         }
+    }
+
+    fn join_wait(&mut self, wait: Option<Wait>) {
+        self.wait = match (self.wait, wait) {
+            (Some(one), Some(other)) => Some(one.join(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
+    /// The replicas that item `index` is to reach.
+    pub(crate) fn wait_of(&self, index: usize) -> Option<Wait> {
+        self.scripts[self.items[index].script? as usize].wrapped()?.wait
+    }
+
+    /// What the connection is for that it wants, where nothing else is said.
+    #[inline]
+    pub(crate) fn purpose(&self) -> Purpose {
+        if self.wait.is_some() { Purpose::Waiting } else { Purpose::Calls }
+    }
+
+    /// Whether item `index` finds out by itself that it was executed before.
+    pub(crate) fn is_once(&self, index: usize) -> bool {
+        let script = self.items[index].script.map(|script| &self.scripts[script as usize]);
+        script.is_some_and(|script| script.wrapped().is_some())
+    }
+
+    /// Whether it may be sent again so long after it was sent first: as long as servers keep its tokens, with room for what is on its way.
+    pub(crate) fn may_repeat_after(&self, age: Duration) -> bool {
+        self.scripts.iter().filter_map(Script::wrapped).all(|wrapped| age < wrapped.repeats_for())
+    }
+
+    /// Gives all items tokens that come from this one, by their numbers, but those that have got one of their own.
+    pub(crate) fn share_token(&mut self, token: &[u8]) -> Result<()> {
+        once::check_token(token)?;
+        let refused = |what: String| {
+            Error::new(Status::InvalidArgument, format!("a token for all items: {what}; nothing was sent"))
+        };
+        let indices = 0..self.items.len();
+        if let Some(index) = indices.clone().find(|&index| self.repeatable_item(index) == Repeatable::No) {
+            let name = self.name_of(index);
+            let text =
+                format!("item {index} ({name}) would happen again, for it does not run once per token");
+            return Err(refused(text).of_item(index));
+        }
+        if !indices.clone().any(|index| self.is_once(index)) {
+            return Err(refused("none of them runs once per token".into()));
+        }
+        let slots: Vec<Option<u16>> = indices.map(|index| self.slot_of_keys(index)).collect();
+        // A transaction has one slot: that of the first item that has keys.
+        let first = slots.iter().flatten().next().filter(|_| self.shape == Shape::Transaction);
+        let otherwise = first.copied().unwrap_or_else(|| once::slot_of_token(token));
+        let mut wire = Buffer::default();
+        let mut start = 0;
+        for (index, slot) in slots.into_iter().enumerate() {
+            let end = std::mem::replace(&mut start, self.items[index].end);
+            let old = &self.wire[end..self.items[index].end];
+            let slot = slot.unwrap_or(otherwise);
+            if self.replace_token(index, old, (slot, token, index), &mut wire) {
+                if self.routing != Routing::None {
+                    self.items[index].slot = slot;
+                }
+            } else {
+                wire.raw(old);
+            }
+            self.items[index].end = wire.len();
+        }
+        if self.shape == Shape::Transaction && self.routing != Routing::None {
+            self.slot = otherwise;
+        }
+        self.wire = Wire::Own(wire);
+        Ok(())
+    }
+
+    /// Puts the tokens of calls without keys into the slot of a transaction that they are part of.
+    pub(crate) fn settle_tokens(&mut self) {
+        if self.shape != Shape::Transaction || self.routing == Routing::None {
+            return;
+        }
+        for index in 0..self.items.len() {
+            let item = self.items[index];
+            let Some(script) = item.script.filter(|_| item.slot == NO_SLOT) else { continue };
+            let start = self.start_of(index);
+            let Some(key) = token_key(&self.wire[start..item.end]) else { continue };
+            let Some(wrapped) = self.scripts[script as usize].wrapped() else { continue };
+            if self.slot == NO_SLOT {
+                self.slot = slots::slot_of(&self.wire[start..][key.clone()]);
+            }
+            let tag = once::tag_in(wrapped, key);
+            self.items[index].slot = self.slot;
+            self.wire.own().overwrite(start + tag.start, &once::tag_of(self.slot));
+        }
+    }
+
+    /// The slot of the keys that an item has beside its token.
+    fn slot_of_keys(&self, index: usize) -> Option<u16> {
+        let item = self.items[index];
+        if !self.is_once(index) {
+            return Some(item.slot).filter(|&slot| slot != NO_SLOT);
+        }
+        let mut behind = arguments(&self.wire[self.start_of(index)..item.end]).skip(KEYS_START - 1);
+        let has_keys = behind.next() != Some(b"1");
+        behind.next().filter(|_| has_keys).map(slots::slot_of)
+    }
+
+    /// Appends an item with another token; `false`: it is none that gets one.
+    fn replace_token(
+        &self,
+        index: usize,
+        old: &[u8],
+        shared: (u16, &[u8], usize),
+        wire: &mut Buffer,
+    ) -> bool {
+        let Some(script) = self.items[index].script.map(|script| &self.scripts[script as usize]) else {
+            return false;
+        };
+        let Some(wrapped) = script.wrapped() else { return false };
+        let Some(key) = token_key(old) else { return false };
+        let length_line = 3 + itoa::Buffer::new().format(key.len()).len();
+        let before = wire.len();
+        wire.raw(&old[..key.start - length_line]);
+        if once::write_shared(wrapped, &old[key.clone()], shared, wire).is_none() {
+            wire.truncate(before);
+            return false;
+        }
+        wire.raw(&old[key.end + 2..]);
+        true
     }
 
     /// Appends a script call.
@@ -400,7 +586,7 @@ impl Request {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        Flags { read_only, idempotent }: Flags,
+        Flags { read_only, idempotent, .. }: Flags<'_>,
     ) -> Result<()> {
         let wire = self.wire.own();
         let start = wire.len();
@@ -605,6 +791,15 @@ impl Request {
         out.argument(form.named(script));
         out.raw(&wire[head + encoded..]);
     }
+}
+
+/// Where the last key stands in the wire form of a script call.
+fn token_key(item: &[u8]) -> Option<std::ops::Range<usize>> {
+    let mut behind = arguments(item).skip(KEYS_START - 1);
+    let count: usize = str::from_utf8(behind.next()?).ok()?.parse().ok()?;
+    let key = behind.nth(count.checked_sub(1)?)?;
+    let start = key.as_ptr().addr() - item.as_ptr().addr();
+    Some(start..start + key.len())
 }
 
 /// Commands that run a script, and those that run a function.

@@ -9,6 +9,7 @@ use sha1::{Digest, Sha1};
 
 use crate::error::{Error, Result, Status};
 use crate::function::Function;
+use crate::once::Wrapped;
 
 /// A name is a label, and no text.
 const LONGEST_NAME: usize = 256;
@@ -137,6 +138,7 @@ struct Inner {
     identity: Sha,
     /// Of one that is called as a function: the script that it is where servers have no functions.
     instead: Option<Script>,
+    once: Option<Box<Wrapped>>,
 }
 
 impl Script {
@@ -182,6 +184,7 @@ impl Script {
             function: None,
             identity: sha,
             instead: None,
+            once: None,
         }))
     }
 
@@ -270,7 +273,33 @@ impl Script {
             return Err(invalid());
         }
         let name = Some(CString::new(name).map_err(|_| invalid())?);
-        Ok(Script(Arc::new(Inner { name, ..Arc::unwrap_or_clone(self.0) })))
+        let mut inner = Inner { name, ..Arc::unwrap_or_clone(self.0) };
+        if let Some(once) = &mut inner.once {
+            once.plain = once.plain.clone().named_as(inner.name.clone());
+        }
+        Ok(Script(Arc::new(inner)))
+    }
+
+    fn named_as(self, name: Option<CString>) -> Self {
+        Script(Arc::new(Inner { name, ..Arc::unwrap_or_clone(self.0) }))
+    }
+
+    /// This script as `source` calls it, which makes it run once per token.
+    pub(crate) fn wrapped_by(&self, source: Vec<u8>, wrapped: Wrapped) -> Script {
+        let Script(built) = Script::build(source, true);
+        let name = self.0.name.clone();
+        Script(Arc::new(Inner { name, once: Some(Box::new(wrapped)), ..Arc::unwrap_or_clone(built) }))
+    }
+
+    /// What makes it run once per token, if it does.
+    #[inline]
+    pub(crate) fn wrapped(&self) -> Option<&Wrapped> {
+        self.0.once.as_deref()
+    }
+
+    /// The script that a read-only call runs: itself, or the body of one that runs once per token.
+    pub(crate) fn unwrapped(&self) -> &Script {
+        self.wrapped().map_or(self, |wrapped| &wrapped.plain)
     }
 
     /// The name that [`Script::named`] has given it.
@@ -340,13 +369,26 @@ impl Script {
         }
     }
 
-    /// Whether the script was made by [`Script::idempotent`].
+    /// Whether the script was made by [`Script::idempotent`], or by [`Script::once`].
     ///
     /// ```
     /// assert!(!rs_script::Script::new("return 1").is_idempotent());
     /// ```
     pub fn is_idempotent(&self) -> bool {
         self.0.idempotent
+    }
+
+    /// Whether the script was made by [`Script::once`].
+    ///
+    /// ```
+    /// use rs_script::{Once, Script};
+    ///
+    /// let script = Script::new("return 1");
+    /// assert!(!script.is_once() && script.once(&Once::default())?.is_once());
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
+    pub fn is_once(&self) -> bool {
+        self.wrapped().is_some()
     }
 
     /// Whether the script's first line (`#!lua flags=...`) lacks `no-writes`, so that the server refuses to run it read-only. A

@@ -39,7 +39,8 @@ pub struct ScriptCall {
     script: Script,
     keys: List,
     args: List,
-    flags: Flags,
+    flags: Flags<'static>,
+    token: Option<Vec<u8>>,
     timeout: Option<Duration>,
 }
 
@@ -63,7 +64,7 @@ impl Script {
     /// ```
     pub fn prepare(&self) -> ScriptCall {
         let (keys, args) = (List::default(), List::default());
-        ScriptCall { script: self.clone(), keys, args, flags: Flags::NONE, timeout: None }
+        ScriptCall { script: self.clone(), keys, args, flags: Flags::NONE, token: None, timeout: None }
     }
 
     /// A call of this script with this key, or these; see [`ScriptCall::key`].
@@ -216,6 +217,35 @@ impl ScriptCall {
         self
     }
 
+    /// Gives it a token of the caller's own, 1 to 256 bytes: a job's id, a request's. Whoever makes the same call with the same token, in whichever process, gets
+    /// what the first one was answered; see [`Script::once`]. Without one the library makes a new one for each call.
+    ///
+    /// The call ends with [`Status::InvalidArgument`](crate::Status::InvalidArgument) where the script is no such script, or the call is read-only, and with
+    /// [`Status::TokenMismatch`](crate::Status::TokenMismatch) where the token is another call's.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// # use rs_script::{Once, Script};
+    /// let add = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])").once(&Once::default())?;
+    /// for _ in 0..3 {
+    ///     let n: i64 = add.key("n").arg(5).token("job 17").call(&client)?;
+    ///     assert_eq!(n, 5);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn token(mut self, token: impl Into<Vec<u8>>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    fn flags(&self) -> Flags<'_> {
+        Flags { token: self.token.as_deref(), ..self.flags }
+    }
+
     /// Gives it a deadline of its own, instead of the client's; see [`Client::with_timeout`]. In a pipeline it
     /// has none: a pipeline has one for all.
     ///
@@ -271,7 +301,7 @@ impl ScriptCall {
     }
 
     fn call_on(&self, client: &Client) -> Result<crate::Reply> {
-        client.call_script(&self.script, &self.keys, &self.args, self.flags)
+        client.call_script(&self.script, &self.keys, &self.args, self.flags())
     }
 
     /// The same without waiting: a future of the value. It is sent when the future is first polled; see
@@ -292,7 +322,7 @@ impl ScriptCall {
     /// # }
     /// ```
     pub fn call_async<T: for<'a> FromReply<'a>>(&self, client: &Client) -> CallFuture<T> {
-        let future = client.script_future(&self.script, &self.keys, &self.args, self.flags);
+        let future = client.script_future(&self.script, &self.keys, &self.args, self.flags());
         match self.timeout {
             None => future.to(),
             Some(timeout) => future.timeout(timeout).to(),
@@ -320,7 +350,7 @@ impl ScriptCall {
     /// # }
     /// ```
     pub fn submit(&self, client: &Client, queue: &Queue, tag: u64) -> Result<()> {
-        let (keys, args, flags) = (&self.keys, &self.args, self.flags);
+        let (keys, args, flags) = (&self.keys, &self.args, self.flags());
         match self.timeout {
             None => client.submit_script(queue, tag, &self.script, keys, args, flags),
             Some(timeout) => {
@@ -347,7 +377,7 @@ impl Pipeline {
     /// # }
     /// ```
     pub fn add(&mut self, call: &ScriptCall) -> Result<&mut Self> {
-        self.script_of(&call.script, &call.keys, &call.args, call.flags)
+        self.script_of(&call.script, &call.keys, &call.args, call.flags())
     }
 }
 

@@ -13,11 +13,11 @@ use crate::error::{Error, Result, Status};
 use crate::ffi::cancel::Held;
 use crate::io::{Owner, Queued};
 use crate::pipeline::Pipeline;
+use crate::purpose::Purpose;
 use crate::queue::{Queue, Ticket};
 use crate::request::{Flags, Request, Shape};
 use crate::resp::encode::Arguments;
 use crate::script::Script;
-use crate::session::handshake::Purpose;
 use crate::times::LONGEST_WAIT;
 
 /// A call to be submitted.
@@ -107,7 +107,7 @@ impl Client {
         script: &Script,
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
-        flags: Flags,
+        flags: Flags<'_>,
     ) -> Result<()> {
         self.io().check_process()?;
         let mut request = self.request(Shape::Single);
@@ -139,7 +139,7 @@ impl Client {
         queue: &Queue,
         tag: u64,
         arguments: &[&[u8]],
-        flags: Flags,
+        flags: Flags<'_>,
     ) -> Result<()> {
         self.io().check_process()?;
         let purpose = command::lane(arguments)?.purpose();

@@ -36,6 +36,8 @@ fn options(flags: u32, read_from: i32) -> rs_call_options {
         route_len: 0,
         route_slot: 0,
         reserved: 0,
+        token: ptr::null(),
+        token_len: 0,
     }
 }
 

@@ -105,7 +105,9 @@ func open(url string, settings *settings) (*Client, *Error) {
 }
 
 // Close ends the client and all that was made of it. Calls in flight end at once: with [ErrClosed], or with [ErrIndeterminate] where they were sent. It returns
-// when they have, and no goroutine of the client is left but one that a logger keeps, or a function that is asked for credentials. On what WithReadFrom and its neighbours have made it closes the client itself. It may be called again, and always returns nil.
+// when they have, and no goroutine of the client is left but one that a logger keeps, or a function that is asked for
+// credentials. On what WithReadFrom and its neighbours have made it closes the client itself. It may be called again,
+// and always returns nil.
 func (c *Client) Close() error {
 	c.engine.close(func() {
 		C.rs_client_close(c.native.pointer)

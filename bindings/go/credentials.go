@@ -29,14 +29,15 @@ import (
 	"time"
 )
 
-// Credentials is a user and a password, as the function of [WithCredentials] gives them. Printed or logged it shows no password.
+// Credentials is a user and a password, as the function of [WithCredentials] gives them. Printed or logged it shows
+// no password.
 type Credentials struct {
 	// Username is the ACL user; empty for the user default.
 	Username string
 	// Password is the password, or a token in its place; any bytes.
 	Password string `json:"-"`
-	// Lifetime is how long they are good for from now on, such as time.Until(token.Expiry): connections that stand ask again when three quarters of it are over.
-	// A second at the least; 0: for as long as a connection lives.
+	// Lifetime is how long they are good for from now on, such as time.Until(token.Expiry): connections that stand
+	// ask again when three quarters of it are over. A second at the least; 0: for as long as a connection lives.
 	Lifetime time.Duration
 }
 
@@ -48,16 +49,20 @@ func (c Credentials) Format(f fmt.State, _ rune) {
 // LogValue logs it without the password.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
 
-// WithCredentials has ask called for user and password whenever a connection to a server is made, in place of a password that stays the same. Sentinels keep
-// their own, see [WithSentinelAuth]. With a user or a password in the URL or in the options besides, Open ends with [ErrInvalidOption].
+// WithCredentials has ask called for user and password whenever a connection to a server is made, in place of a
+// password that stays the same. Sentinels keep their own, see [WithSentinelAuth]. With a user or a password in the
+// URL or in the options besides, Open ends with [ErrInvalidOption].
 //
-// Connections that stand log in again when their credentials are due ([Credentials].Lifetime), and with [Client.Reauthenticate]. AUTH goes between the calls of
-// others then. Where it is refused, or there are no credentials, the connection serves on, [WithLog] tells of it at [slog.LevelWarn], and it is tried again:
-// after a second first, then more seldom, up to once a minute. With another user a connection is replaced by a new one.
+// Connections that stand log in again when their credentials are due ([Credentials].Lifetime), and with
+// [Client.Reauthenticate]. AUTH goes between the calls of others then. Where it is refused, or there are no
+// credentials, the connection serves on, [WithLog] tells of it at [slog.LevelWarn], and it is tried again: after a
+// second first, then more seldom, up to once a minute. With another user a connection is replaced by a new one.
 //
-// ask is given the server, host:port or a socket's path. It may block, up to the connect timeout ([WithConnectTimeout]), when its context ends; that ends
-// with the client, too. It is called for several servers at once, but for one server not again before it has returned. An error, or a panic, is why there are no credentials: an attempt to connect fails with [ErrAuth]
-// and its text, which must hold no secret. It may close the client, and must not make calls on it: those may wait for it.
+// ask is given the server, host:port or a socket's path. It may block, up to the connect timeout
+// ([WithConnectTimeout]), when its context ends; that ends with the client, too. It is called for several servers at
+// once, but for one server not again before it has returned. An error, or a panic, is why there are no credentials:
+// an attempt to connect fails with [ErrAuth] and its text, which must hold no secret. It may close the client, and
+// must not make calls on it: those may wait for it.
 func WithCredentials(ask func(ctx context.Context, node string) (Credentials, error)) Option {
 	return func(s *settings) *Error {
 		s.login = nil
@@ -72,11 +77,11 @@ func WithCredentials(ask func(ctx context.Context, node string) (Credentials, er
 	}
 }
 
-// Reauthenticate has the function of [WithCredentials] asked again, and every connection that stands log in with what it gives: for when a password has been
-// rotated, or is about to be. It returns when all have.
+// Reauthenticate has the function of [WithCredentials] asked again, and every connection that stands log in with what
+// it gives: for when a password has been rotated, or is about to be. It returns when all have.
 //
-// The error is [ErrAuth] where a server has refused the login or there was nothing to log in with; connections serve on then, and try again by themselves. It is
-// [ErrInvalidArgument] where there is no such function.
+// The error is [ErrAuth] where a server has refused the login or there was nothing to log in with; connections serve
+// on then, and try again by themselves. It is [ErrInvalidArgument] where there is no such function.
 func (c *Client) Reauthenticate(ctx context.Context) error {
 	return c.administer(ctx, func(p *packed) *Error {
 		p.head(packedReauthenticate, 0)
@@ -84,7 +89,8 @@ func (c *Client) Reauthenticate(ctx context.Context) error {
 	}).Err()
 }
 
-// login asks the program for credentials. The library asks on a thread of its own, which waits meanwhile; the function runs on a goroutine, which it may end.
+// login asks the program for credentials. The library asks on a thread of its own, which waits meanwhile; the
+// function runs on a goroutine, which it may end.
 type login struct {
 	mu     sync.Mutex
 	ask    func(context.Context, string) (Credentials, error)

@@ -82,7 +82,8 @@ func TestCredentials(t *testing.T) {
 	id(client.Do(ctx, "ACL", "WHOAMI").Text())
 	equal(t, v.nodes, []string{server.address})
 
-	// The password is rotated: the connection stands, and logs in with the new one, which is refused while the server has another.
+	// The password is rotated: the connection stands, and logs in with the new one, which is refused while the server
+	// has another.
 	before, err := client.Do(ctx, "CLIENT", "ID").Int64()
 	noError(t, err)
 	v.gives(rsscript.Credentials{Username: "app", Password: "second secret"})
@@ -211,7 +212,8 @@ func TestCredentialsThatDoNotCome(t *testing.T) {
 	}
 	goroutinesGone()
 
-	// One that ends only with the client: no call goes through, and calls end at their deadlines; nothing is asked twice at once.
+	// One that ends only with the client: no call goes through, and calls end at their deadlines; nothing is asked
+	// twice at once.
 	ended := make(chan error, 1)
 	v = &vault{}
 	v.says(func(ctx context.Context) (rsscript.Credentials, error) {

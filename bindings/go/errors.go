@@ -52,6 +52,8 @@ const (
 	ErrIndeterminate Status = 300
 	// ErrReplyLimit: the reply went over a limit of the options; the connection was closed. The server may have executed the call.
 	ErrReplyLimit Status = 301
+	// ErrNotReplicated: the call was executed, but up to the deadline too few replicas had it.
+	ErrNotReplicated Status = 302
 	// ErrServer: the server, or the script, answered with an error.
 	ErrServer Status = 400
 	// ErrNoScript: the server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither
@@ -69,6 +71,10 @@ const (
 	ErrNotSupported Status = 406
 	// ErrNotServed: up to the deadline no server of the cluster ran the call. It was not executed.
 	ErrNotServed Status = 407
+	// ErrTokenMismatch: another script, or other keys or arguments, were called with the token before. This call was not executed.
+	ErrTokenMismatch Status = 410
+	// ErrReplyNotKept: the call was executed before, and its reply was too long to be kept.
+	ErrReplyNotKept Status = 411
 	// ErrInternal: a defect of this library. Whether the call was executed is not known.
 	ErrInternal Status = 500
 	// ErrNoMemory: there is no memory for the reply. The server may have executed the call.

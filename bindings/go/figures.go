@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// WithScriptStats keeps figures of so many scripts, and of all others together; see [Client.ScriptStats]. A script takes 21 KiB once it is called. Default: 0,
-// none.
+// WithScriptStats keeps figures of so many scripts, and of all others together; see [Client.ScriptStats]. A script
+// takes 21 KiB once it is called. Default: 0, none.
 func WithScriptStats(maxScripts int) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -45,7 +45,8 @@ type ScriptStats struct {
 	Latency Latency
 }
 
-// Latency is how long calls took in the library, all their attempts and pauses together: to 1 %, from a microsecond to 100 seconds.
+// Latency is how long calls took in the library, all their attempts and pauses together: to 1 %, from a microsecond
+// to 100 seconds.
 type Latency struct {
 	Count uint64
 	// Sum is what all of them took together.
@@ -62,8 +63,9 @@ type LatencyBucket struct {
 	Count uint64
 }
 
-// ScriptStats gives the figures of each script since the client was opened, those called most first; all that were too many stand last, without a SHA. Without
-// [WithScriptStats] there are none. Nothing is sent, and hooks are not told.
+// ScriptStats gives the figures of each script since the client was opened, those called most first; all that were
+// too many stand last, without a SHA. Without [WithScriptStats] there are none. Nothing is sent, and hooks are not
+// told.
 func (c *Client) ScriptStats(ctx context.Context) ([]ScriptStats, error) {
 	if c.engine.fake != nil {
 		return nil, nil

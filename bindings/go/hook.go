@@ -51,10 +51,11 @@ type Outcome struct {
 	Duration time.Duration
 	// Node is the server that it was sent to last, host:port or the path of a socket; empty where it was sent to none.
 	Node string
-	// Attempts is how often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent. What a connection sends
-	// again by itself because a script was lost is no attempt of its own.
+	// Attempts is how often it was put on a connection, its parts on several servers counted each; 0: nothing of it
+	// was sent. What a connection sends again by itself because a script was lost is no attempt of its own.
 	Attempts int
-	// BytesSent is what was put on connections of it, scripts that were loaded for it among them; BytesReceived is what came back.
+	// BytesSent is what was put on connections of it, scripts that were loaded for it among them; BytesReceived is
+	// what came back.
 	BytesSent, BytesReceived uint64
 }
 

@@ -176,8 +176,8 @@ func WithProtocol(protocol Protocol) Option {
 	}
 }
 
-// WithTLSCAFile is a PEM file of the authorities to trust instead of the system's. Like the other files of TLS it is read by Open, and again for each connection: one
-// that has been replaced counts from the next connection on.
+// WithTLSCAFile is a PEM file of the authorities to trust instead of the system's. Like the other files of TLS it is
+// read by Open, and again for each connection: one that has been replaced counts from the next connection on.
 func WithTLSCAFile(path string) Option {
 	return func(s *settings) *Error {
 		return s.setText("the path", path, func(o *C.rs_options, path *C.char, err **C.rs_error) C.rs_status {
@@ -212,8 +212,8 @@ func WithTLSCAPEM(pem []byte) Option {
 	}
 }
 
-// WithTLSClientCertPEM is the client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1, not encrypted), in PEM form, in place of
-// [WithTLSClientCert].
+// WithTLSClientCertPEM is the client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1, not
+// encrypted), in PEM form, in place of [WithTLSClientCert].
 func WithTLSClientCertPEM(cert, key []byte) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {

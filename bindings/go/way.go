@@ -1,4 +1,5 @@
-// What a call has of its own instead of its client's, and clients whose calls all have it: which servers run them, and what is known of them.
+// What a call has of its own instead of its client's, and clients whose calls all have it: which servers run them,
+// and what is known of them.
 
 //go:build cgo
 
@@ -35,8 +36,8 @@ const (
 	Replica ReadFrom = 3
 )
 
-// Route says where calls without keys go in a cluster, and commands whose keys are not known; keys go before it. The zero value is the client's own route, and
-// on a client of a single server none changes anything.
+// Route says where calls without keys go in a cluster, and commands whose keys are not known; keys go before it. The
+// zero value is the client's own route, and on a client of a single server none changes anything.
 type Route struct {
 	kind C.int32_t
 	to   string
@@ -55,13 +56,14 @@ func RouteSlot(slot uint16) Route { return Route{kind: C.RS_ROUTE_SLOT, slot: sl
 // RouteNode is a server by its address, host:port as the servers announce it; a replica's will do.
 func RouteNode(node string) Route { return Route{kind: C.RS_ROUTE_NODE, to: node} }
 
-// RouteAll is all primaries side by side: the reply is a map from each one's host:port to its reply or error. Pipelines and transactions cannot go there.
+// RouteAll is all primaries side by side: the reply is a map from each one's host:port to its reply or error.
+// Pipelines and transactions cannot go there.
 func RouteAll() Route { return Route{kind: C.RS_ROUTE_ALL} }
 
 // CallOptions is what a single call has of its own instead of its client's. How long it may take its context says.
 type CallOptions struct {
-	// ReadOnly: the call only reads. Of a script the server sees to that, as with [Script.CallRO]; of a command you vouch for it. It is sent again when its
-	// reply was lost, and replicas may run it; see ReadFrom.
+	// ReadOnly: the call only reads. Of a script the server sees to that, as with [Script.CallRO]; of a command you
+	// vouch for it. It is sent again when its reply was lost, and replicas may run it; see ReadFrom.
 	ReadOnly bool
 	// Idempotent: the call may safely run twice, and is sent again when its reply was lost with the connection.
 	Idempotent bool
@@ -85,7 +87,8 @@ func (o *CallOptions) flags() byte {
 // ofAnItem is the flags of a pipeline's item, which goes where the pipeline does.
 func (o *CallOptions) ofAnItem() (byte, *Error) {
 	if o.ReadFrom != 0 || o.Route != (Route{}) {
-		return 0, refused(ErrInvalidArgument, "an item of a pipeline has no ReadFrom and no Route of its own: the client has that the pipeline is made of; nothing was sent")
+		return 0, refused(ErrInvalidArgument, "an item of a pipeline has no ReadFrom and no Route of its own: "+
+			"the client has that the pipeline is made of; nothing was sent")
 	}
 	return o.flags(), nil
 }
@@ -98,7 +101,8 @@ func (c *Client) way(options *CallOptions) (*Client, *Error) {
 	return c.with(options.ReadFrom, options.Route)
 }
 
-// DoWith is [Client.Do] with options of this call's own. ReadFrom and Route cost a little more than a client that has them, such as [Client.With] gives.
+// DoWith is [Client.Do] with options of this call's own. ReadFrom and Route cost a little more than a client that has
+// them, such as [Client.With] gives.
 func (c *Client) DoWith(ctx context.Context, options CallOptions, args ...any) Result {
 	way, err := c.way(&options)
 	if err != nil {
@@ -137,8 +141,9 @@ func (p *Pipeline) CallWith(options CallOptions, script *Script, keys []string, 
 	return p.call(script, flags, keys, args)
 }
 
-// With gives the same client whose calls are read from these servers and go this way; the zero value of either leaves what there is. It is closed with the
-// client that it is made of, and need not be closed itself. Make it once and keep it, rather than for each call.
+// With gives the same client whose calls are read from these servers and go this way; the zero value of either leaves
+// what there is. It is closed with the client that it is made of, and need not be closed itself. Make it once and
+// keep it, rather than for each call.
 func (c *Client) With(from ReadFrom, route Route) (*Client, error) {
 	client, err := c.with(from, route)
 	if err != nil {
@@ -156,7 +161,8 @@ func (c *Client) with(from ReadFrom, route Route) (*Client, *Error) {
 	}
 	var pointer *C.rs_client
 	var native *C.rs_error
-	status := C.rsscript_with(c.native.pointer, C.int32_t(from), route.kind, pointerTo(route.to), C.size_t(len(route.to)), C.uint32_t(route.slot), &pointer, &native)
+	status := C.rsscript_with(c.native.pointer, C.int32_t(from), route.kind, pointerTo(route.to), C.size_t(len(route.to)),
+		C.uint32_t(route.slot), &pointer, &native)
 	runtime.KeepAlive(c.native)
 	if status != C.RS_OK {
 		return nil, takeError(native)
@@ -167,7 +173,8 @@ func (c *Client) with(from ReadFrom, route Route) (*Client, *Error) {
 // WithReadFrom gives the same client with read-only calls run by other servers; see [Client.With].
 func (c *Client) WithReadFrom(from ReadFrom) (*Client, error) {
 	if from < Primary || from > Replica {
-		return nil, refused(ErrInvalidArgument, fmt.Sprintf("%d is none of Primary, PreferReplica and Replica; nothing was sent", from))
+		text := fmt.Sprintf("%d is none of Primary, PreferReplica and Replica; nothing was sent", from)
+		return nil, refused(ErrInvalidArgument, text)
 	}
 	return c.With(from, Route{})
 }

@@ -12,9 +12,9 @@ use super::state::servers::Link;
 use super::state::single::{Alone, Judged, Mode, Progress, Single, Stage, history_of};
 use super::state::timers::Timer;
 use crate::error::{Error, Result, Status};
+use crate::purpose::Purpose;
 use crate::request::{Repeatable, Request, Shape};
 use crate::resp::{Payload, Reply};
-use crate::session::handshake::Purpose;
 use crate::session::verdict::{self, NotServed, Refused};
 
 impl<T: Owner> Engine<T> {
@@ -74,11 +74,17 @@ impl<T: Owner> Engine<T> {
         connect_until: Instant,
     ) {
         let Some(call) = self.call(id) else { return };
-        let Body::Single(Single { purpose, .. }) = call.body else { return };
+        let Body::Single(Single { purpose, ref progress, .. }) = call.body else { return };
+        // What may have been executed, and finds out by itself, is worth every attempt to connect that there is time for.
+        let has_begun = progress
+            .as_ref()
+            .is_some_and(|progress| matches!(&progress.mode, Mode::Alone(alone) if alone.unknown.is_some()));
+        let is_patient = has_begun && request.repeatable == Repeatable::Always;
         let times = (call.deadline, call.timeout);
         let mut attempt = Attempt::new(For::Call(id), node, Some(request), now, times);
         attempt.connect_until = connect_until;
-        attempt.patience = Patience::Times(self.servers.config.reconnect.attempts);
+        attempt.patience =
+            Patience::Times(if is_patient { 0 } else { self.servers.config.reconnect.attempts });
         attempt.via = Via::of(purpose);
         self.try_single(now, io, id, attempt);
     }
@@ -140,7 +146,8 @@ impl<T: Owner> Engine<T> {
         let node = servers.node(next.node);
         // One that has let others wait in vain may do so again.
         let is_suspect = may_turn && matches!(link, Link::Up(conn) if io.is_suspect(conn));
-        if is_suspect && node.may_repeat(&request) {
+        let age = timeout.saturating_sub(deadline.saturating_duration_since(now));
+        if is_suspect && node.may_repeat(&request, age) {
             let mut spare = io.take_request();
             spare.copy_from(&request);
             progress.spare = Some(spare);
@@ -301,13 +308,14 @@ impl<T: Owner> Engine<T> {
             return self.judge_alone(now, io, id, (whence, error, arrived, took));
         }
         let mut attempts = 0;
+        let age = self.age(now, id);
         let judged = self.with_progress(now, io, id, |cx, progress| {
             let Progress { mode: Mode::Routed(history), request, room, last_start, .. } = progress else {
                 return Ok(Err(Error::closed()));
             };
             attempts = history.attempts;
-            let may_repeat =
-                request.as_ref().is_some_and(|request| cx.servers.node(whence.node).may_repeat(request));
+            let node = cx.servers.node(whence.node);
+            let may_repeat = request.as_ref().is_some_and(|request| node.may_repeat(request, age));
             let judged = history.failed(cx, whence, &error, may_repeat)?;
             if let Ok(again) = judged {
                 room.learn(again, took);
@@ -337,6 +345,7 @@ impl<T: Owner> Engine<T> {
         let Some(call) = self.call(id) else { return };
         let deadline = call.deadline;
         let connects = self.servers.config.reconnect.attempts;
+        let age = self.age(now, id);
         let judged = self.with_progress(now, io, id, |cx, progress| {
             let says_replica = error.server_text().is_some_and(verdict::may_be_replica);
             let is_replica = says_replica && cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
@@ -346,9 +355,13 @@ impl<T: Owner> Engine<T> {
                 return Ok((error.clone(), None));
             };
             let error = if is_replica { refused_by_replica(request, error.clone()) } else { error.clone() };
-            let may_repeat = cx.servers.node(whence.node).may_repeat(request) && alone.attempts < REPEATS_MAX;
-            let repeats =
-                error.status() == Status::Indeterminate && may_repeat && cx.servers.repeats.take(cx.now);
+            let is_short = error.status() == Status::NotReplicated && error.server_text().is_none();
+            let is_lost = error.status() == Status::Indeterminate || is_short;
+            let may_repeat = is_lost && cx.servers.node(whence.node).may_repeat(request, age);
+            let is_ample =
+                may_repeat && !is_short && alone.attempts < REPEATS_MAX && cx.servers.repeats.take(cx.now);
+            // One that finds out by itself whether it was executed is sent again for as long as there is time, but at a slower and slower pace.
+            let repeats = is_ample || may_repeat && request.repeatable == Repeatable::Always;
             let node = cx.servers.node(whence.node);
             room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
             *last_start = if alone.unknown.is_none() { room.last_start() } else { deadline };
@@ -368,9 +381,10 @@ impl<T: Owner> Engine<T> {
                 }
                 Status::Loading => Some(node.backoff(alone.attempts)),
                 Status::Connect => Some(Duration::ZERO),
-                Status::Indeterminate if repeats => {
+                Status::Indeterminate | Status::NotReplicated if repeats => {
                     *last_start = deadline;
-                    Some(Duration::ZERO)
+                    let paced = || history::pause(Again::AfterPause, alone.attempts.max(1));
+                    Some(if is_ample { Duration::ZERO } else { paced() })
                 }
                 _ => None,
             };
@@ -398,6 +412,13 @@ impl<T: Owner> Engine<T> {
             Some(Ok((error, None))) => self.end_with(io, id, Err(explained(error)), arrived),
             Some(Ok((_, Some(pause)))) => self.pause(now, io, id, Again::AfterPause, pause),
         }
+    }
+
+    /// For how long a call is under way.
+    pub(super) fn age(&self, now: Instant, id: CallId) -> Duration {
+        self.call(id).map_or(Duration::MAX, |call| {
+            call.timeout.saturating_sub(call.deadline.saturating_duration_since(now))
+        })
     }
 
     /// Tells which items of a pipeline or transaction a server that is a replica has refused before they began.

@@ -22,9 +22,9 @@ use crate::figures;
 use crate::index::hash_of;
 use crate::log::{EventKind, Record};
 use crate::meter::Spent;
+use crate::purpose::Purpose;
 use crate::request::{Request, Shape};
 use crate::resp::Reply;
-use crate::session::handshake::Purpose;
 use crate::slots::NO_SLOT;
 
 impl<T: Owner> Engine<T> {
@@ -37,6 +37,9 @@ impl<T: Owner> Engine<T> {
         let id = self.enter(owner, view, timeout, deadline);
         match work {
             Work::Open => self.begin_open(now, io, id),
+            Work::Send(request, Purpose::Calls) if request.wait.is_some() => {
+                self.begin(now, io, id, request, Purpose::Waiting);
+            }
             Work::Send(request, Purpose::Calls) if self.sharing.is_on() => self.share(now, io, id, request),
             Work::Send(request, purpose) => self.begin(now, io, id, request, purpose),
             Work::Administer(task) => self.begin_task(now, io, id, task),
@@ -172,6 +175,18 @@ impl<T: Owner> Engine<T> {
     pub(crate) fn ended(&mut self, now: Instant, io: &mut dyn Actions<T>, attempt: AttemptId, ended: Ended) {
         self.attempt_ended(now, io, attempt, ended);
         self.settle(now, io);
+    }
+
+    /// It has come to light that a server evicts keys, and with them the tokens of calls that are to happen once.
+    pub(crate) fn evicts(&mut self, io: &mut dyn Actions<T>, conn: ConnId, policy: &str) {
+        let Some(conn) = self.conns.get(&conn) else { return };
+        let node = self.servers.node(conn.node);
+        let text = format!(
+            "{} evicts keys by its maxmemory-policy {policy}, and with them the tokens of calls that are to happen once: a call that \
+             is sent again then may run twice. The policy noeviction keeps them",
+            node.address
+        );
+        io.log(Record::warning(EventKind::EvictsTokens, &node.name, text));
     }
 
     /// A connection has ended by itself, or takes no new calls. All its attempts are told by [`Engine::ended`].

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::interface::{Actions, AttemptId, CallId, Owner};
-use super::state::attempt::{Attempt, For, Tried};
+use super::state::attempt::{Attempt, For, Tried, Via};
 use super::state::engine::{Body, Engine};
 use super::state::fan_out::{Answer, FanOut, Round, Stage};
 use super::state::history::{self, Again, Context, Whence};
@@ -69,10 +69,12 @@ impl<T: Owner> Engine<T> {
                 && !self.servers.map.is_primary(part.next.node);
             let needs_enforcing = part.items.iter().any(|&index| fan_out.request.items[index].read_only);
             let whose = For::Part(id, place);
+            let via = Via::of(request.purpose());
             let mut attempt = Attempt::new(whose, part.next.node, Some(request), now, (deadline, timeout));
             // Half of the time is for another server that may do.
             attempt.connect_until = if may_turn { half.min(fan_out.last_start) } else { fan_out.last_start };
             attempt.turns_if_old = may_turn && needs_enforcing;
+            attempt.via = via;
             let attempt = self.start(now, io, attempt);
             if let Some(part) = self.fan_out_mut(id).and_then(|fan_out| fan_out.round.parts.get_mut(place)) {
                 part.attempt = Some(attempt);
@@ -89,10 +91,11 @@ impl<T: Owner> Engine<T> {
         place: usize,
         tried: Tried,
     ) {
+        let age = self.age(now, id);
         let taken = self.with_fan_out(now, io, id, |cx, fan_out| {
             fan_out.round.parts[place].attempt = None;
             fan_out.round.outstanding -= 1;
-            (fan_out.take_in(place, cx, tried), fan_out.round.outstanding)
+            (fan_out.take_in(place, cx, age, tried), fan_out.round.outstanding)
         });
         let Some((request, outstanding)) = taken else { return };
         if let Some(request) = request {
@@ -227,7 +230,7 @@ impl<T: Owner> Engine<T> {
                 turned: false,
                 spent: None,
             };
-            self.with_fan_out(now, io, id, |cx, fan_out| fan_out.take_in(place, cx, tried));
+            self.with_fan_out(now, io, id, |cx, fan_out| fan_out.take_in(place, cx, Duration::MAX, tried));
         }
         if let Some(fan_out) = self.fan_out_mut(id) {
             // What is over and was not told yet counts as sent.

@@ -6,10 +6,10 @@ use std::mem::offset_of;
 use std::time::Duration;
 
 use super::options::{LONGEST_MS, RS_READ_FROM_DEFAULT, read_from_of};
-use super::script::{RS_SCRIPT_AS_FUNCTION, RS_SCRIPT_IDEMPOTENT};
 use super::{bytes, invalid};
 use crate::client::{Client, Overrides};
 use crate::error::Result;
+use crate::once::Once;
 use crate::request::Flags;
 use crate::route::Route;
 use crate::script::Script;
@@ -29,6 +29,34 @@ pub const RS_CALL_READ_ONLY: u32 = 1;
 /// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of
 /// a script see also RS_SCRIPT_IDEMPOTENT.
 pub const RS_CALL_IDEMPOTENT: u32 = 2;
+
+/// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
+/// Of a single call see RS_CALL_IDEMPOTENT.
+pub const RS_SCRIPT_IDEMPOTENT: u32 = 1;
+/// The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
+/// under that by one atomic execution, and a call that comes again with the same token gets that reply and does nothing.
+/// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets
+/// the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of rs_call_options.
+///
+/// What is sent, and what rs_script_sha tells the SHA1 of, is a wrapper around the source, with its line numbers.
+/// Read-only calls need no token; they are those of the script as it is.
+///
+/// Limits: a server forgets a token after `token_lifetime_ms`, or when it evicts it: a maxmemory-policy other than
+/// noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
+/// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets the
+/// same error, without the place in the script that a server adds. While a slot of a cluster moves key by key, calls with
+/// keys in it wait for the end of that, for their tokens are new keys.
+///
+/// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
+pub const RS_SCRIPT_ONCE: u32 = 4;
+
+/// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
+/// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
+/// that it is.
+///
+/// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
+/// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
+pub const RS_SCRIPT_AS_FUNCTION: u32 = 2;
 
 /// Where the client's own route leads.
 pub const RS_ROUTE_DEFAULT: i32 = 0;
@@ -78,6 +106,12 @@ pub struct rs_call_options {
     pub route_slot: u32,
     /// 0.
     pub reserved: u32,
+    /// Of a call of a script that is RS_SCRIPT_ONCE: a token of your own, 1 to 256 bytes; a job's id, a request's. Whoever
+    /// makes the same call with the same token, in whichever process, gets what the first one was answered. NULL: the
+    /// library makes a new one for each call.
+    pub token: *const c_char,
+    /// The length of `token`.
+    pub token_len: usize,
 }
 
 /// What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as
@@ -95,6 +129,22 @@ pub struct rs_script_options {
     pub name: *const c_char,
     /// The length of `name`.
     pub name_len: usize,
+    /// With RS_SCRIPT_ONCE: how long a server remembers a token, from the last call with it on: milliseconds, a second to
+    /// a year; 0: 5 minutes. A repeat that comes later runs the script again. The library itself sends a call again only
+    /// within the first half of that time.
+    pub token_lifetime_ms: u64,
+    /// With RS_SCRIPT_ONCE: the longest reply that is kept for repeats: 64 bytes to 64 MiB; 0: 1 MiB. A longer one
+    /// reaches the caller that it was made for; a repeat gets RS_ERR_REPLY_NOT_KEPT.
+    pub reply_limit: u64,
+    /// With RS_SCRIPT_ONCE: what the keys begin with under which tokens are kept: `token_prefix_len` bytes, 256 at most,
+    /// none of them a `{`; NULL: `rs:once:`. The user needs the right to GET, SET and PEXPIRE there.
+    pub token_prefix: *const c_char,
+    /// The length of `token_prefix`.
+    pub token_prefix_len: usize,
+    /// With RS_SCRIPT_ONCE: how many replicas must have a call before it counts as done, up to 1000; 0: none.
+    pub wait_replicas: u32,
+    /// With `wait_replicas`: how long they are waited for at each attempt, in milliseconds, up to a day; 0: 1000.
+    pub wait_timeout_ms: u32,
 }
 
 /// A struct that begins with its size and may get more fields.
@@ -121,18 +171,31 @@ unsafe impl Growing for rs_call_options {
         route_len: 0,
         route_slot: 0,
         reserved: 0,
+        token: std::ptr::null(),
+        token_len: 0,
     };
 }
 
 // SAFETY: as demanded; the assertions below count its bytes.
 unsafe impl Growing for rs_script_options {
     const SIZES: &'static [usize] = &[size_of::<Self>()];
-    const NOTHING: Self = rs_script_options { size: 0, flags: 0, name: std::ptr::null(), name_len: 0 };
+    const NOTHING: Self = rs_script_options {
+        size: 0,
+        flags: 0,
+        name: std::ptr::null(),
+        name_len: 0,
+        token_lifetime_ms: 0,
+        reply_limit: 0,
+        token_prefix: std::ptr::null(),
+        token_prefix_len: 0,
+        wait_replicas: 0,
+        wait_timeout_ms: 0,
+    };
 }
 
 // The header asserts the same. Padding would hold whatever was in memory, and a later field in its place would be that.
 const _: () = {
-    assert!(size_of::<rs_call_options>() == 32 + 2 * size_of::<usize>());
+    assert!(size_of::<rs_call_options>() == 32 + 4 * size_of::<usize>());
     assert!(offset_of!(rs_call_options, flags) == 4);
     assert!(offset_of!(rs_call_options, timeout_ms) == 8);
     assert!(offset_of!(rs_call_options, read_from) == 16);
@@ -141,10 +204,18 @@ const _: () = {
     assert!(offset_of!(rs_call_options, route_len) == 24 + size_of::<usize>());
     assert!(offset_of!(rs_call_options, route_slot) == 24 + 2 * size_of::<usize>());
     assert!(offset_of!(rs_call_options, reserved) == 28 + 2 * size_of::<usize>());
-    assert!(size_of::<rs_script_options>() == 8 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_call_options, token) == 32 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_call_options, token_len) == 32 + 3 * size_of::<usize>());
+    assert!(size_of::<rs_script_options>() == 32 + 4 * size_of::<usize>());
     assert!(offset_of!(rs_script_options, flags) == 4);
     assert!(offset_of!(rs_script_options, name) == 8);
     assert!(offset_of!(rs_script_options, name_len) == 8 + size_of::<usize>());
+    assert!(offset_of!(rs_script_options, token_lifetime_ms) == 8 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_script_options, reply_limit) == 16 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_script_options, token_prefix) == 24 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_script_options, token_prefix_len) == 24 + 3 * size_of::<usize>());
+    assert!(offset_of!(rs_script_options, wait_replicas) == 24 + 4 * size_of::<usize>());
+    assert!(offset_of!(rs_script_options, wait_timeout_ms) == 28 + 4 * size_of::<usize>());
 };
 
 /// No struct will ever be larger. A size above is what happened to lie there.
@@ -180,14 +251,14 @@ pub(super) unsafe fn read<T: Growing>(options: *const T) -> Result<T> {
 /// What a call has of its own.
 #[derive(Default)]
 pub(super) struct CallOptions<'a> {
-    pub(super) flags: Flags,
+    pub(super) flags: Flags<'a>,
     others: Option<Overrides<'a>>,
 }
 
 impl<'a> CallOptions<'a> {
     /// # Safety
-    /// `options` is NULL or points to as many bytes as its first field says, and `route_to` to as many as `route_len`
-    /// says.
+    /// `options` is NULL or points to as many bytes as its first field says, and `route_to` and `token` to as many as their
+    /// lengths say.
     #[inline(always)]
     pub(super) unsafe fn new(options: *const rs_call_options) -> Result<CallOptions<'a>> {
         if options.is_null() {
@@ -209,9 +280,12 @@ impl<'a> CallOptions<'a> {
         if options.reserved != 0 {
             return Err(invalid("options.reserved", "is not 0"));
         }
+        // SAFETY: as promised.
+        let token = unsafe { bytes(options.token, options.token_len, "options.token")? };
         let flags = Flags {
             read_only: options.flags & RS_CALL_READ_ONLY != 0,
             idempotent: options.flags & RS_CALL_IDEMPOTENT != 0,
+            token: (!options.token.is_null()).then_some(token),
         };
         let timeout = match options.timeout_ms {
             0 => None,
@@ -258,15 +332,16 @@ impl<'a> CallOptions<'a> {
     }
 }
 
-/// What an item of a pipeline has: flags.
+/// What an item of a pipeline has: flags, and a token.
 ///
 /// # Safety
-/// `options` is NULL or points to as many bytes as its first field says, and `route_to` to as many as `route_len` says.
-pub(super) unsafe fn flags_of_item(options: *const rs_call_options) -> Result<Flags> {
+/// `options` is NULL or points to as many bytes as its first field says, and `route_to` and `token` to as many as their
+/// lengths say.
+pub(super) unsafe fn flags_of_item<'a>(options: *const rs_call_options) -> Result<Flags<'a>> {
     // SAFETY: as promised.
     let options = unsafe { CallOptions::new(options)? };
     if options.others.is_some() {
-        let why = "of an item of a pipeline have flags alone: timeout_ms, read_from and route are given when it \
+        let why = "of an item of a pipeline have flags and a token alone: timeout_ms, read_from and route are given when it \
                    is executed";
         return Err(invalid("options", why));
     }
@@ -307,10 +382,49 @@ unsafe fn route_of<'a>(options: &rs_call_options) -> Result<Option<Route<'a>>> {
     }))
 }
 
+/// How calls of a script happen once.
+///
+/// # Safety
+/// `token_prefix` points to as many bytes as `token_prefix_len` says, or is NULL.
+unsafe fn once_of(options: &rs_script_options) -> Result<Once> {
+    // SAFETY: as promised.
+    let prefix = unsafe { bytes(options.token_prefix, options.token_prefix_len, "options.token_prefix")? };
+    let is_any = options.token_lifetime_ms != 0
+        || options.reply_limit != 0
+        || !options.token_prefix.is_null()
+        || options.wait_replicas != 0
+        || options.wait_timeout_ms != 0;
+    if is_any && options.flags & RS_SCRIPT_ONCE == 0 {
+        let why = "has fields for RS_SCRIPT_ONCE (token_lifetime_ms, reply_limit, token_prefix, wait_replicas, \
+                   wait_timeout_ms), which is not among its flags";
+        return Err(invalid("options", why));
+    }
+    let mut once = Once::default();
+    if options.token_lifetime_ms != 0 {
+        once = once.lifetime(Duration::from_millis(options.token_lifetime_ms));
+    }
+    if options.reply_limit != 0 {
+        once = once.reply_limit(usize::try_from(options.reply_limit).unwrap_or(usize::MAX));
+    }
+    if !options.token_prefix.is_null() {
+        once = once.prefix(prefix);
+    }
+    match (options.wait_replicas, options.wait_timeout_ms) {
+        (0, 0) => Ok(once),
+        (0, _) => Err(invalid("options.wait_timeout_ms", "is set, and options.wait_replicas is not")),
+        (replicas, 0) => Ok(once.wait(replicas, WAIT)),
+        (replicas, timeout) => Ok(once.wait(replicas, Duration::from_millis(timeout.into()))),
+    }
+}
+
+/// How long replicas are waited for, if nothing is said.
+const WAIT: Duration = Duration::from_secs(1);
+
 /// A script of these bytes.
 ///
 /// # Safety
-/// `options` is NULL or points to as many bytes as its first field says, and `name` to as many as `name_len` says.
+/// `options` is NULL or points to as many bytes as its first field says, and `name` and `token_prefix` to as many as their
+/// lengths say.
 pub(super) unsafe fn script_of(lua: &[u8], options: *const rs_script_options) -> Result<Script> {
     let script = Script::new(lua);
     if options.is_null() {
@@ -323,7 +437,7 @@ pub(super) unsafe fn script_of(lua: &[u8], options: *const rs_script_options) ->
         _ => script.as_function(),
     };
     // SAFETY: as promised.
-    unsafe { with_options(script, options, RS_SCRIPT_IDEMPOTENT | RS_SCRIPT_AS_FUNCTION) }
+    unsafe { with_options(script, options, RS_SCRIPT_IDEMPOTENT | RS_SCRIPT_AS_FUNCTION | RS_SCRIPT_ONCE) }
 }
 
 /// A function of a library, with its options.
@@ -348,12 +462,27 @@ unsafe fn with_options(script: Script, options: *const rs_script_options, allowe
     if options.flags & RS_SCRIPT_AS_FUNCTION & !allowed != 0 {
         return Err(invalid("options.flags", "has RS_SCRIPT_AS_FUNCTION, and it is a function already"));
     }
+    if options.flags & RS_SCRIPT_ONCE & !allowed != 0 {
+        return Err(invalid(
+            "options.flags",
+            "has RS_SCRIPT_ONCE, which is for scripts, and this is a library's function",
+        ));
+    }
     if options.flags & !allowed != 0 {
         return Err(invalid("options.flags", "has bits that are no RS_SCRIPT_ flag"));
     }
-    let script = match options.flags & RS_SCRIPT_IDEMPOTENT {
+    // SAFETY: as promised.
+    let once = unsafe { once_of(&options)? };
+    let script = match options.flags & (RS_SCRIPT_IDEMPOTENT | RS_SCRIPT_ONCE) {
         0 => script,
-        _ => script.made_idempotent(),
+        RS_SCRIPT_IDEMPOTENT => script.made_idempotent(),
+        RS_SCRIPT_ONCE => script.once(&once).map_err(|error| error.context("options"))?,
+        _ => {
+            return Err(invalid(
+                "options.flags",
+                "are two of which a script has one: RS_SCRIPT_IDEMPOTENT, RS_SCRIPT_ONCE",
+            ));
+        }
     };
     if name.is_empty() {
         return Ok(script);
@@ -374,7 +503,7 @@ mod tests {
         more: [u64; 2],
     }
 
-    fn later(size: usize, more: [u64; 2]) -> Result<Flags> {
+    fn later(size: usize, more: [u64; 2]) -> Result<Flags<'static>> {
         let now = rs_call_options {
             size: u32::try_from(size).unwrap(),
             flags: RS_CALL_IDEMPOTENT,
@@ -388,7 +517,7 @@ mod tests {
     #[test]
     fn a_size_is_of_this_version_or_of_a_later_one_that_sets_nothing_new() {
         let now = size_of::<rs_call_options>();
-        let idempotent = Flags { read_only: false, idempotent: true };
+        let idempotent = Flags { idempotent: true, ..Flags::NONE };
         for size in [now, now + 1, now + 8, now + 16] {
             assert_eq!(later(size, [0; 2]).expect("it is accepted"), idempotent, "{size}");
         }

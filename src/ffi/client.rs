@@ -65,8 +65,8 @@ pub unsafe extern "C" fn rs_client_open(
 /// Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares
 /// the connections and is closed with the client.
 ///
-/// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` belong to a
-/// call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
+/// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` and
+/// `token` belong to a call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
 /// be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(view)
@@ -87,6 +87,9 @@ pub unsafe extern "C" fn rs_client_with(
         out.required("view")?;
         // SAFETY: as documented.
         let (client, options) = unsafe { (handle(client, "client")?, CallOptions::new(defaults)?) };
+        if options.flags.token.is_some() {
+            return Err(invalid("options.token", "is of a call, not of a client"));
+        }
         if options.flags != Flags::NONE {
             return Err(invalid("options.flags", "are of a call, not of a client"));
         }

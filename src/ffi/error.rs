@@ -40,6 +40,8 @@ pub const RS_ERR_CANCELLED: rs_status = 204;
 pub const RS_ERR_INDETERMINATE: rs_status = 300;
 /// The reply went over a limit of the options; the connection was closed. The server may have executed the call.
 pub const RS_ERR_REPLY_LIMIT: rs_status = 301;
+/// The call was executed, but up to the deadline too few replicas had it: it is lost if the primary dies now; see `wait_replicas` of rs_script_options.
+pub const RS_ERR_NOT_REPLICATED: rs_status = 302;
 /// The server, or the script, answered with an error.
 pub const RS_ERR_SERVER: rs_status = 400;
 /// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
@@ -60,6 +62,10 @@ pub const RS_ERR_NOT_SERVED: rs_status = 407;
 /// The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the
 /// server has no memory for it, or in a pipeline it would come out of order. The call was not executed.
 pub const RS_ERR_NO_FUNCTION: rs_status = 409;
+/// Another script, or other keys or arguments, were called with the token before. This call was not executed; see RS_SCRIPT_ONCE.
+pub const RS_ERR_TOKEN_MISMATCH: rs_status = 410;
+/// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see RS_SCRIPT_ONCE.
+pub const RS_ERR_REPLY_NOT_KEPT: rs_status = 411;
 /// A defect of this library. Whether the call was executed is not known.
 pub const RS_ERR_INTERNAL: rs_status = 500;
 /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE. The server
@@ -292,6 +298,7 @@ const STATUSES: &[(Status, &std::ffi::CStr)] = &[
     (Status::Cancelled, c"RS_ERR_CANCELLED"),
     (Status::Indeterminate, c"RS_ERR_INDETERMINATE"),
     (Status::ReplyLimit, c"RS_ERR_REPLY_LIMIT"),
+    (Status::NotReplicated, c"RS_ERR_NOT_REPLICATED"),
     (Status::Server, c"RS_ERR_SERVER"),
     (Status::NoScript, c"RS_ERR_NOSCRIPT"),
     (Status::Compile, c"RS_ERR_COMPILE"),
@@ -301,6 +308,8 @@ const STATUSES: &[(Status, &std::ffi::CStr)] = &[
     (Status::NotSupported, c"RS_ERR_NOT_SUPPORTED"),
     (Status::NotServed, c"RS_ERR_NOT_SERVED"),
     (Status::NoFunction, c"RS_ERR_NO_FUNCTION"),
+    (Status::TokenMismatch, c"RS_ERR_TOKEN_MISMATCH"),
+    (Status::ReplyNotKept, c"RS_ERR_REPLY_NOT_KEPT"),
     (Status::Internal, c"RS_ERR_INTERNAL"),
     (Status::NoMemory, c"RS_ERR_NO_MEMORY"),
     (Status::Resources, c"RS_ERR_RESOURCES"),
@@ -339,6 +348,9 @@ mod tests {
             (RS_ERR_NOT_SUPPORTED, Status::NotSupported),
             (RS_ERR_NOT_SERVED, Status::NotServed),
             (RS_ERR_NO_FUNCTION, Status::NoFunction),
+            (RS_ERR_TOKEN_MISMATCH, Status::TokenMismatch),
+            (RS_ERR_REPLY_NOT_KEPT, Status::ReplyNotKept),
+            (RS_ERR_NOT_REPLICATED, Status::NotReplicated),
             (RS_ERR_INTERNAL, Status::Internal),
             (RS_ERR_NO_MEMORY, Status::NoMemory),
             (RS_ERR_RESOURCES, Status::Resources),

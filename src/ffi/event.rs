@@ -11,8 +11,8 @@ pub const RS_EVENT_CONNECTED: i32 = 1;
 pub const RS_EVENT_RECONNECTED: i32 = 2;
 /// An attempt to connect has failed.
 pub const RS_EVENT_CONNECT_FAILED: i32 = 3;
-/// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under way and no thread (see
-/// rs_queue) does with its next call.
+/// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under
+/// way and no thread (see rs_queue) does with its next call.
 pub const RS_EVENT_CONNECTION_LOST: i32 = 4;
 /// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
 pub const RS_EVENT_AUTH_FAILED: i32 = 5;
@@ -26,6 +26,8 @@ pub const RS_EVENT_PRIMARIES_CHANGED: i32 = 8;
 pub const RS_EVENT_FAILOVER: i32 = 9;
 /// A server of a cluster has said that a slot is another's now.
 pub const RS_EVENT_SLOT_MOVED: i32 = 10;
+/// A server evicts keys, so that calls of an RS_SCRIPT_ONCE may happen twice.
+pub const RS_EVENT_EVICTS_TOKENS: i32 = 11;
 
 /// Something that has happened to a client's connections. The library makes it, and later versions append to it: what lies beyond its `size` is not
 /// there. Texts are borrowed until the callback returns.
@@ -94,6 +96,7 @@ mod tests {
             (RS_EVENT_PRIMARIES_CHANGED, EventKind::PrimariesChanged),
             (RS_EVENT_FAILOVER, EventKind::Failover),
             (RS_EVENT_SLOT_MOVED, EventKind::SlotMoved),
+            (RS_EVENT_EVICTS_TOKENS, EventKind::EvictsTokens),
         ] {
             assert_eq!(number, kind as i32);
         }

@@ -1,4 +1,5 @@
-//! Events of clients, and what they ask for, for who cannot be called back: kept until it is fetched. A binding whose language runs on one thread, which may
+//! Events of clients, and what they ask for, for who cannot be called back: kept until it is fetched. A binding whose
+//! language runs on one thread, which may
 //! just be waiting for a thread of this library, has no other way to learn of them.
 
 use std::collections::VecDeque;
@@ -16,7 +17,8 @@ use crate::ffi::error::rs_error;
 use crate::log;
 use crate::queue::Queue;
 
-/// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with rs_events_free.
+/// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with
+/// rs_events_free.
 pub struct rs_events(Arc<Kept>);
 
 struct Kept {
@@ -107,7 +109,8 @@ impl Kept {
 /// Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs there and wake `queue`, as
 /// rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take after each poll.
 ///
-/// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
+/// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest
+/// refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
 /// rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
@@ -202,12 +205,13 @@ pub unsafe extern "C" fn rs_events_take(
     })
 }
 
-/// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after each poll as with events, takes the requests out. As
-/// rs_options_set_credentials in all else; either takes the other's place. As long as a request has no answer another may come for the same server,
-/// from a further connection or a further attempt.
+/// Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after
+/// each poll as with events, takes the requests out. As rs_options_set_credentials in all else; either takes the
+/// other's place. As long as a request has no answer another may come for the same server, from a further connection
+/// or a further attempt.
 ///
-/// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more. `err` may be NULL. Errors:
-/// RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
+/// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more.
+/// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
 ///
 /// # Safety
 /// `options` is NULL or live options, `events` NULL or live.
@@ -235,8 +239,8 @@ pub unsafe extern "C" fn rs_options_set_credentials_events(
 
 /// Takes a request for credentials out, in the order in which they came.
 ///
-/// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is none, and on failure. `err` may be
-/// NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+/// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is
+/// none, and on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.
@@ -276,7 +280,8 @@ fn take(events: &mut VecDeque<Event>, memory: &mut Memory<'_>) -> (usize, usize)
     (used, 0)
 }
 
-/// Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go on, tell nobody, and get no credentials.
+/// Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go
+/// on, tell nobody, and get no credentials.
 ///
 /// NULL: does nothing. Errors: none. Threads: not while another thread uses it; clients do not count.
 ///

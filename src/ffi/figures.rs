@@ -129,9 +129,9 @@ pub unsafe extern "C" fn rs_options_set_call_hook(
     }
 }
 
-/// True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for bindings, whose languages cannot be
-/// called back on the thread that completes a call. Calls that never began (what is wrong with one of a batch) have none. Default: false, which
-/// costs nothing.
+/// True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for
+/// bindings, whose languages cannot be called back on the thread that completes a call. Calls that never began (what
+/// is wrong with one of a batch) have none. Default: false, which costs nothing.
 ///
 /// # Safety
 /// `options` is NULL or live options.

@@ -118,7 +118,7 @@ pub unsafe extern "C" fn rs_pipeline_command(
 /// Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
 /// input or output takes place.
 ///
-/// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
+/// `options`: NULL, or flags and a token alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
 /// the pipeline stays as it was then.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(script)
@@ -218,7 +218,9 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
 /// 256 KiB goes in parts, with room for other calls in between, a transaction never does. The pipeline is empty afterwards, whatever came of
 /// it, and can be filled again; it has its items still where the options are RS_ERR_INVALID_ARGUMENT.
 ///
-/// `options`: NULL for the client's; copied. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
+/// `options`: NULL for the client's; copied. `token` is one for all items: each gets one that comes from it, by its
+/// number, but those that have their own; each item has to be read-only, idempotent or a call of a RS_SCRIPT_ONCE, and
+/// one of those there has to be. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
 /// changes how a script is sent, is refused here and given to the items. `route` is for items without keys; in a
 /// cluster, a command whose keys this library does not know is appended to a pipeline of a client that has a route:
 /// rs_client_with.
@@ -233,8 +235,8 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
 /// one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
 ///
 /// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran.
-/// Nothing is sent again once bytes of it were sent, unless every item is read-only or idempotent: RS_CALL_READ_ONLY,
-/// RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT.
+/// Nothing is sent again once bytes of it were sent, unless every item is read-only, idempotent or once per token:
+/// RS_CALL_READ_ONLY, RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT, RS_SCRIPT_ONCE.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline)
 ///
@@ -254,6 +256,7 @@ pub unsafe extern "C" fn rs_pipeline_exec(
         let (pipeline, options) = unsafe { (pipeline_of(pipeline)?, CallOptions::new(options)?) };
         let idempotent = options.idempotent_pipeline()?;
         let client = options.other_client(pipeline.client())?;
+        pipeline.token_of(options.flags.token, idempotent)?;
         match pipeline.exec_by(client.as_ref(), idempotent) {
             Ok(replies) => give(&out, replies),
             Err(error) => {

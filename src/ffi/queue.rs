@@ -53,6 +53,8 @@ pub const RS_PACKED_ATOMIC: u8 = 1;
 pub const RS_PACKED_REPAIR_UNORDERED: u8 = 2;
 /// A flag of a packed pipeline: as RS_PIPELINE_TRUST_CACHE.
 pub const RS_PACKED_TRUST_CACHE: u8 = 4;
+/// Flag of a packed script or pipeline: it has a token, see `token` of rs_call_options.
+pub const RS_PACKED_TOKEN: u8 = 8;
 /// A flag of a packed error: the call may have been executed, or may yet be.
 pub const RS_PACKED_INDETERMINATE: u8 = 1;
 /// A flag of a packed error: the call was not executed and will not be.
@@ -444,6 +446,7 @@ pub unsafe extern "C" fn rs_pipeline_submit(
             unsafe { (pipeline_of(pipeline)?, CallOptions::new(options)?, handle(queue, "queue")?) };
         let idempotent = options.idempotent_pipeline()?;
         let client = options.other_client(pipeline.client())?;
+        pipeline.token_of(options.flags.token, idempotent)?;
         pipeline.submit_by(client.as_ref(), &queue.queue, tag, idempotent)
     })
 }
@@ -486,7 +489,8 @@ pub unsafe extern "C" fn rs_client_cancel(
 /// and its bytes:
 ///
 ///   call     u64 tag, u32 timeout in milliseconds (0: the client's), item
-///   item     u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
+///   item     with RS_PACKED_TOKEN in the flags of a script or pipeline, the token as a string stands behind them
+///            u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
 ///            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
 ///            u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
 ///            u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
@@ -671,6 +675,7 @@ mod tests {
             (RS_PACKED_ATOMIC, packed::ATOMIC),
             (RS_PACKED_REPAIR_UNORDERED, packed::REPAIR_UNORDERED),
             (RS_PACKED_TRUST_CACHE, packed::TRUST_CACHE),
+            (RS_PACKED_TOKEN, packed::TOKEN),
             (RS_PACKED_INDETERMINATE, packed::INDETERMINATE),
             (RS_PACKED_NOT_EXECUTED, packed::NOT_EXECUTED),
             (RS_PACKED_ARRIVED, packed::ARRIVED),

@@ -12,18 +12,6 @@ use crate::error::{Error, Result, Status};
 use crate::request::Flags;
 use crate::script::Script;
 
-/// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
-/// Of a single call see RS_CALL_IDEMPOTENT.
-pub const RS_SCRIPT_IDEMPOTENT: u32 = 1;
-
-/// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
-/// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
-/// that it is.
-///
-/// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
-/// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
-pub const RS_SCRIPT_AS_FUNCTION: u32 = 2;
-
 /// A Lua script, or a function of a library (rs_library_function), immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
 /// called: calls in flight keep what they need.
 pub struct rs_script {
@@ -104,7 +92,8 @@ pub unsafe extern "C" fn rs_script_name(script: *const rs_script) -> *const c_ch
 /// it is of no interest. `err` may be NULL.
 ///
 /// Errors: any of RS_ERR_. A call is sent again only when the server provably did not run it; when its reply is lost
-/// the status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or the flags allow it. Threads: any.
+/// the status is RS_ERR_INDETERMINATE, unless the script is RS_SCRIPT_IDEMPOTENT or RS_SCRIPT_ONCE, or the flags allow
+/// it. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/evalsha/>
 ///

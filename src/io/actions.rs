@@ -30,6 +30,7 @@ impl Doing<'_> {
     pub(crate) fn tell(&mut self, engine: &mut Engine<Owner>, now: Instant, event: Event) {
         match event {
             Event::OfLink(News::Ended(attempt, ended)) => engine.ended(now, self, attempt, ended),
+            Event::OfLink(News::Evicts(conn, policy)) => engine.evicts(self, conn, &policy),
             Event::OfLink(News::Lost(conn)) => engine.lost(now, self, conn),
             Event::OfLink(News::Gone(conn)) => {
                 let gone = self.table.remove(conn);

@@ -39,6 +39,12 @@ impl Buffer {
         &self.bytes[part]
     }
 
+    /// Writes over bytes that are there.
+    pub(crate) fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        debug_assert!(at + bytes.len() <= self.len, "what is behind the bytes is room");
+        self.bytes[at..][..bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Forgets what is behind the first `len` bytes, and keeps the memory.
     #[inline]
     pub(crate) fn truncate(&mut self, len: usize) {
@@ -110,6 +116,13 @@ impl Buffer {
     fn long_argument(&mut self, bytes: &[u8]) {
         self.long_length(b'$', bytes.len());
         self.raw(bytes);
+        self.raw(b"\r\n");
+    }
+
+    /// Appends one argument that consists of these parts.
+    pub(crate) fn argument_of(&mut self, parts: &[&[u8]]) {
+        self.long_length(b'$', parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| self.raw(part));
         self.raw(b"\r\n");
     }
 

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::emit::source_of;
-use super::functions::{Proof, is_there};
-use super::repair::learnt;
+use super::emit::{is_there, learnt, source_of};
+use super::proof::Proof;
 use super::verdict::{self, LoadVerdict, Refused, Verdict};
 use super::{Expected, Facts, Session, Singly, TAPE_MAX, What};
 use crate::error::{Error, Reason, Status, kept};
 use crate::keys::Touched;
+use crate::once;
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
 use crate::script::Sha;
@@ -153,7 +153,9 @@ impl<T> Session<T> {
         if call.teaches {
             self.learn_from_single(key);
         }
-        self.succeed(key);
+        if !(self.calls[key].rare.is_some() && self.is_held(key, Ok(()))) {
+            self.succeed(key);
+        }
         Ok(())
     }
 
@@ -219,6 +221,13 @@ impl<T> Session<T> {
         if verdict == Verdict::NoScript {
             return self.single_missed(key);
         }
+        if verdict == Verdict::Other
+            && call.tag.is_some()
+            && let Some(status) = call.own_word(0, text)
+        {
+            let error = Error::server(status, text, status == Status::TokenMismatch);
+            return self.refuse(key, error);
+        }
         let mut error = verdict::error(verdict, text);
         // A call that was left alone has given its wire form back, and nobody asks.
         if verdict == Verdict::Other && call.tag.is_some() && call.is_proved_not_executed(0, text) {
@@ -274,10 +283,14 @@ impl<T> Session<T> {
                 if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
                     call.rare().doubtful.push((item, form, at_stream));
                 }
-                Status::Server
+                call.own_word(item, text).unwrap_or(Status::Server)
             }
         };
-        let not_executed = note != Status::Server || call.is_proved_not_executed(item, text);
+        let not_executed = match note {
+            Status::Server => call.is_proved_not_executed(item, text),
+            Status::ReplyNotKept => false,
+            _ => true,
+        };
         call.note(item, at, note, not_executed);
     }
 
@@ -329,8 +342,8 @@ impl<T> Session<T> {
             let outcome = match text {
                 None => Singly::Ran,
                 // A script that has run can say that it was not allowed to.
-                Some(text) if is_script && call.is_marked_function(item) && verdict::is_unexecuted(text) => {
-                    Singly::Refused
+                Some(text) if is_script && call.is_marked_function(item) => {
+                    if call.is_refused_function(item, text) { Singly::Refused } else { Singly::Failed }
                 }
                 Some(text) if is_code && verdict::judge(text) == Verdict::Other => {
                     if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
@@ -408,9 +421,9 @@ impl<T> Session<T> {
         for ((item, form, _), text) in std::mem::take(&mut rare.doubtful).into_iter().zip(&rare.singly_texts)
         {
             let script = request.items[item].script.map_or(0, |script| script as usize);
-            let is_confirmed = match answers.on_function(script).filter(|_| form.is_function()) {
-                Some(word) => word.proves(form, text) != Proof::Nothing,
-                None => answers.confirm(form, text),
+            let is_confirmed = match form.is_function() {
+                true => answers.prove(script, form, text) != Proof::Nothing,
+                false => answers.confirm(form, text),
             };
             if is_confirmed {
                 rare.singly[item] = Singly::Refused;
@@ -466,8 +479,13 @@ impl<T> Session<T> {
                     let at = call.position;
                     call.rare().doubtful.push((item, form, at));
                 }
-                let not_executed = is_missing || call.is_proved_not_executed(item, call.payload.text(at));
-                call.note(item, at, if is_missing { Status::NoScript } else { Status::Server }, not_executed);
+                let text = call.payload.text(at);
+                let own = call.own_word(item, text).filter(|_| !is_missing);
+                let not_executed = is_missing
+                    || own == Some(Status::TokenMismatch)
+                    || call.is_proved_not_executed(item, text);
+                let status = if is_missing { Status::NoScript } else { own.unwrap_or(Status::Server) };
+                call.note(item, at, status, not_executed);
             }
             at += entry.span as usize;
         }
@@ -598,6 +616,12 @@ impl<T> super::Call<T> {
         self.came_by_body(item) || self.request.items[item].script.is_none()
     }
 
+    /// What the wrapper of a script that runs once per token says by this error.
+    #[cold]
+    pub(super) fn own_word(&self, item: usize, text: &[u8]) -> Option<Status> {
+        if self.request.is_once(item) { once::verdict(text) } else { None }
+    }
+
     /// Whether an item may have written, and may answer in the server's words all the same.
     pub(super) fn may_forge(&self, item: usize, facts: &Facts) -> bool {
         let is_kept_from_writing = self.request.items[item].read_only && facts.enforces_read_only();
@@ -629,7 +653,8 @@ impl<T> super::Call<T> {
         self.request.items[item].script?;
         let form = self.form_of(item);
         let doubt = verdict::doubt(text, form.command())?;
-        doubt.is_open(knows_words || form.is_by_body()).then_some(form)
+        let knows_words = (knows_words || form.is_by_body()) && !form.is_function();
+        doubt.is_open(knows_words).then_some(form)
     }
 
     /// Notes why a script is not there, if the call is one that uses it.

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::known::Source;
+use super::verdict::LibraryVerdict;
 use super::{Call, Expected, NOT_QUEUED, Probe, Session, What, verdict};
 use crate::request::{Form, Shape};
 use crate::resp::encode::Buffer;
@@ -50,7 +51,7 @@ impl<T> Session<T> {
                 (form, form == Form::of(script, item.read_only) && self.known.contains(served.place()))
             }
         };
-        if !is_plain || call.request.asking {
+        if !is_plain || call.request.asking || call.request.wait.is_some() {
             return self.emit_rare(key, form);
         }
         let at = self.outbox.position();
@@ -68,7 +69,7 @@ impl<T> Session<T> {
         if let Some(script) = item.script
             && self.facts.cannot_serve(&self.calls[key].request.scripts[script as usize])
         {
-            return self.refuse(key, super::functions::no_functions(None));
+            return self.refuse(key, verdict::no_functions(None));
         }
         let teaches = item.script.is_some_and(|script| form.is_by_body() || !self.load(key, script as usize));
         let before = self.outbox.position();
@@ -89,6 +90,7 @@ impl<T> Session<T> {
         }
         call.request.extra += length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Items { left: 1, at } });
+        self.emit_wait(key);
     }
 
     /// The form in which a call of a script that the server can run travels: as wanted, or as the server lets this user have it.
@@ -135,6 +137,7 @@ impl<T> Session<T> {
 
     #[cold]
     fn load_now(&mut self, key: usize, index: usize) -> bool {
+        self.ask_about_memory(key, index);
         let call = &self.calls[key];
         let original = &call.request.scripts[index];
         let script = self.facts.served(original);
@@ -176,12 +179,17 @@ impl<T> Session<T> {
             call.position = self.outbox.position();
         }
         call.queued = to;
+        let is_last = to == call.request.items.len();
         if call.request.asking {
-            return self.append_asking(key, from..to, unloadable);
+            self.append_asking(key, from..to, unloadable);
+        } else {
+            let at = self.outbox.position();
+            self.append_items(key, from..to, unloadable);
+            self.expected.push_back(Expected { call: key, what: What::items(to - from, at) });
         }
-        let at = self.outbox.position();
-        self.append_items(key, from..to, unloadable);
-        self.expected.push_back(Expected { call: key, what: What::items(to - from, at) });
+        if is_last {
+            self.emit_wait(key);
+        }
     }
 
     /// Queues items each with an ASKING of its own.
@@ -395,6 +403,7 @@ impl<T> Session<T> {
         self.calls[key].request.extra = extra + length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Queued { left } });
         self.expected.push_back(Expected { call: key, what: What::Exec });
+        self.emit_wait(key);
     }
 }
 
@@ -409,6 +418,18 @@ pub(super) fn append_load(script: &Script, out: &mut Buffer) {
 /// How what [`append_load`] brings comes to be there.
 pub(super) fn source_of(script: &Script) -> Source {
     if script.function().is_some() { Source::Library } else { Source::Load }
+}
+
+/// How a script that was answered for came to be there, as far as is known: somebody else may have brought it.
+pub(super) fn learnt(script: &Script) -> Source {
+    if script.function().is_some() { Source::Library } else { Source::Other }
+}
+
+/// Whether by this answer to its LOAD a library is there; never of a script.
+pub(super) fn is_there(script: &Script, text: &[u8]) -> bool {
+    script.function().is_some_and(|function| {
+        verdict::judge_library(text, function.code.name.as_bytes()) == LibraryVerdict::There
+    })
 }
 
 /// How many bytes there are between two places in the stream.

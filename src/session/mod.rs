@@ -12,13 +12,17 @@ mod arrived;
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bench;
 mod emit;
+mod eviction;
+mod function_items;
 mod functions;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
 pub(crate) mod order;
 mod outbox;
+mod proof;
 mod repair;
+mod replicated;
 #[cfg(any(test, feature = "fuzz-internals"))]
 #[cfg_attr(not(test), allow(dead_code, unused_imports))]
 pub(crate) mod simulation;
@@ -43,6 +47,7 @@ use known::{Cache, Known};
 pub(crate) use outbox::Chunk;
 use outbox::Outbox;
 use repair::{Answers, Refused};
+use replicated::Waits;
 
 /// What has been learnt of the server and of the user's rights on one connection. It ends with that: the next one may lead to a newer server,
 /// and to other rights.
@@ -69,6 +74,8 @@ pub(crate) struct Facts {
     /// One more than the client's [`Compiled::multi_refusals`] when the last empty transaction was sent that has worked; 0: none has.
     proven: AtomicU64,
     compiled: Arc<Compiled>,
+    /// The server was asked whether it evicts keys, on whichever connection.
+    memory_asked: Arc<AtomicBool>,
 }
 
 /// What a client has learnt on whichever of its connections.
@@ -110,7 +117,13 @@ impl Facts {
             spoilt_by_exec: OnceLock::new(),
             proven: AtomicU64::new(0),
             compiled,
+            memory_asked: Arc::default(),
         }
+    }
+
+    /// The same of a server that this is known of.
+    pub(crate) fn of_server(self, memory_asked: &Arc<AtomicBool>) -> Self {
+        Facts { memory_asked: Arc::clone(memory_asked), ..self }
     }
 
     /// A script as this server can run it: without functions it may be another.
@@ -236,6 +249,8 @@ struct Rare {
     again: Vec<usize>,
     again_queued: usize,
     before_repair: Option<Box<Payload>>,
+    /// Of WAIT behind it.
+    waits: Waits,
     /// EVAL is refused: a transaction's scripts travel by their SHA, though they are not loaded in it.
     by_sha: bool,
     /// What must be answered before a transaction may start: SCRIPT LOADs, and an empty transaction.
@@ -328,11 +343,15 @@ enum What {
     /// The server's own word on a form of script calls. The caller never sees it.
     Word { form: Form },
     /// The same on a function: the answer to FUNCTION LOAD, or to a call that runs nothing.
-    WordOnFunction { script: usize, is_load: bool },
+    WordOnFunction { script: usize, form: Form, is_load: bool },
     /// The answers to MULTI and to this many commands behind it. The caller never sees them.
     Queued { left: usize },
     /// The reply to EXEC.
     Exec,
+    /// The answer to WAIT behind the call.
+    Wait,
+    /// What the server says of its memory. It decides nothing about the call.
+    Memory,
     /// The answers to an empty transaction: MULTI's if 1 is left behind it, then EXEC's.
     Probe { left: usize },
 }
@@ -364,6 +383,8 @@ pub(crate) struct Session<T> {
     /// Forms of script calls that the server refuses to this user.
     refused: Refused,
     facts: Arc<Facts>,
+    /// The policy by which the server evicts keys, which nobody was told of yet.
+    evicts: Option<String>,
     pool: Arc<Pool>,
     finished: VecDeque<Finished<T>>,
     /// The server has answered a call with something else than LOADING, so it is not loading any more.
@@ -401,6 +422,7 @@ impl<T> Session<T> {
             noscript: None,
             refused: Refused::default(),
             facts,
+            evicts: None,
             pool,
             finished: VecDeque::new(),
             has_loaded: false,
@@ -609,11 +631,15 @@ impl<T> Session<T> {
             // Not here.
             What::Items { .. } => {}
             What::Word { form } => self.answered(call, form),
-            What::WordOnFunction { script, is_load } => self.answered_on_function(call, script, is_load),
+            What::WordOnFunction { script, form, is_load } => {
+                self.answered_on_function(call, (script, form), is_load);
+            }
             What::Load { script } => self.loaded(call, script)?,
             What::Asking => self.asked(),
             What::Queued { left } => self.queued(call, left),
             What::Exec => self.executed(call)?,
+            What::Wait => self.waited(call),
+            What::Memory => self.told_of_memory(),
             What::Probe { left } => self.probed(left)?,
         }
         Ok(true)
@@ -645,8 +671,14 @@ impl<T> Session<T> {
         let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
         for key in keys {
             let (arrived, index) = (self.arrived(key), self.unanswered(key));
-            let Call { tag, request, position, .. } = self.calls.remove(key);
+            let mut call = self.calls.remove(key);
+            let known = call.known_error();
+            let Call { tag, request, position, .. } = call;
             let Some(tag) = tag else { continue };
+            if let Some(error) = known {
+                self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
+                continue;
+            }
             let (own, whose) = match owner {
                 Some((own, owner)) if owner == key => (Some(own), ""),
                 Some(_) => (None, ", in reply to another call"),
@@ -670,6 +702,7 @@ impl<T> Session<T> {
             };
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
+        self.forget_questions();
         self.expected.clear();
         self.probes.clear();
     }
@@ -801,9 +834,13 @@ impl<T> Session<T> {
 
     /// Ends a call with an error of its own.
     fn refuse(&mut self, key: usize, error: Error) {
+        if self.is_held(key, Err(&error)) {
+            return;
+        }
+        let arrived = if error.status() == Status::NotReplicated { self.arrived(key) } else { None };
         let Call { tag, request, .. } = self.calls.remove(key);
         if let Some(tag) = tag {
-            self.finished.push_back(Finished { tag, request, result: Err(error), arrived: None });
+            self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
     }
 }

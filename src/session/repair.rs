@@ -6,21 +6,14 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::answer::caller_has_left;
-use super::emit::PART;
-use super::functions::{self, WordOnFunction};
-use super::known::Source;
+use super::emit::{PART, learnt};
 use super::order::NotExecuted;
+use super::proof::{self, Proof, WordOnFunction};
 use super::verdict::{self, Doubt};
 use super::{Expected, Session, What};
 use crate::error::{Error, Reason, Status, kept};
 use crate::request::{Form, Shape};
 use crate::resp::Kind;
-use crate::script::Script;
-
-/// How a script that was answered for came to be there, as far as is known: somebody else may have brought it.
-pub(super) fn learnt(script: &Script) -> Source {
-    if script.function().is_some() { Source::Library } else { Source::Other }
-}
 
 /// A SHA1 that no script has.
 const NO_SHA: &[u8] = b"0000000000000000000000000000000000000000";
@@ -58,13 +51,21 @@ impl Refused {
 pub(super) struct Answers {
     pub(super) awaited: usize,
     texts: SmallVec<[(Form, Vec<u8>); 1]>,
-    /// What it says of functions, by script.
-    pub(super) functions: Vec<(usize, WordOnFunction)>,
+    /// What it says of functions, by script and form.
+    pub(super) functions: Vec<((usize, Form), WordOnFunction)>,
 }
 
 impl Answers {
-    pub(super) fn on_function(&self, script: usize) -> Option<&WordOnFunction> {
-        self.functions.iter().find(|(asked, _)| *asked == script).map(|(_, word)| word)
+    pub(super) fn on_function(&self, script: usize, form: Form) -> Option<&WordOnFunction> {
+        self.functions.iter().find(|(asked, _)| *asked == (script, form)).map(|(_, word)| word)
+    }
+
+    /// What it proves of this error reply to a call of a function.
+    pub(super) fn prove(&self, script: usize, form: Form, text: &[u8]) -> Proof {
+        let Some(word) = self.on_function(script, form) else { return Proof::Nothing };
+        // Its library was loaded for one of its functions that were asked about.
+        let is_created = self.functions.iter().any(|(_, other)| other.has_created(word));
+        word.proves(form, text, is_created)
     }
 
     pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
@@ -87,16 +88,17 @@ impl<T> Session<T> {
                 let Some(script) = call.request.items[item].script.map(|script| script as usize) else {
                     continue;
                 };
-                if rare.answers.on_function(script).is_none() {
-                    let may_load = !call.request.on_replica;
-                    let asked =
-                        functions::ask(&mut self.outbox, &call.request.scripts[script], form, may_load);
+                if rare.answers.on_function(script, form).is_none() {
+                    let word = WordOnFunction::of(&call.request.scripts[script]);
+                    let is_asked = rare.answers.functions.iter().any(|(_, other)| other.is_of_library(&word));
+                    let may_load = !call.request.on_replica && !is_asked;
+                    let asked = proof::ask(&mut self.outbox, &call.request.scripts[script], form, may_load);
                     for is_load in asked {
-                        let what = What::WordOnFunction { script, is_load };
+                        let what = What::WordOnFunction { script, form, is_load };
                         self.expected.push_back(Expected { call: key, what });
                         rare.answers.awaited += 1;
                     }
-                    rare.answers.functions.push((script, WordOnFunction::default()));
+                    rare.answers.functions.push(((script, form), word));
                 }
             } else if !asked.has(form) {
                 asked.set(form, true);
@@ -282,7 +284,9 @@ impl<T> Session<T> {
         if self.calls[key].teaches {
             self.learn_from(key);
         }
-        self.succeed(key);
+        if !self.is_held(key, Ok(())) {
+            self.succeed(key);
+        }
     }
 
     /// Judges doubtful errors by what the server itself says.
@@ -465,6 +469,10 @@ impl<T> Session<T> {
         }
         if left > 0 {
             self.expected.push_back(Expected { call: key, what: What::items(left, at) });
+        }
+        let rare = self.calls[key].rare();
+        if rare.again_queued == rare.again.len() {
+            self.emit_wait(key);
         }
     }
 

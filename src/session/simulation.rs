@@ -3,6 +3,7 @@
 //! A failure names its seed; the same seed gives the same history.
 
 mod asides;
+mod functions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::error::{Error, Reason, Status};
 use crate::request::{Flags, Request, Shape};
 use crate::resp::{Kind, Limits, Pool, Refusal, Reply, ReplyRef};
 use crate::script::{Script, Sha};
+use functions::Libraries;
 
 /// What the model of a server refuses, and how it speaks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,6 +77,7 @@ struct Server {
     flushed: u32,
     /// The scripts that it has, and whether EVAL has brought each: such a script may go alone.
     scripts: HashMap<String, bool>,
+    libraries: Libraries,
     executed: HashMap<u64, u32>,
     /// The order in which calls were executed.
     order: HashMap<u64, usize>,
@@ -101,6 +104,7 @@ impl Server {
             rng,
             flushed: 0,
             scripts,
+            libraries: Libraries::default(),
             executed,
             order,
             received: Vec::new(),
@@ -119,8 +123,11 @@ impl Server {
     /// Why a command is refused, whatever its arguments.
     fn refusal(&self, command: &[Vec<u8>]) -> Option<String> {
         let name = String::from_utf8_lossy(&command[0]).into_owned();
+        if let Some(refusal) = self.libraries.refusal(&name) {
+            return Some(refusal);
+        }
         let (is_sha, is_eval) = (name.starts_with("EVALSHA"), name.starts_with("EVAL"));
-        if self.rights.no_read_only && name.ends_with("_RO") {
+        if self.rights.no_read_only && name.starts_with("EVAL") && name.ends_with("_RO") {
             return Some(format!("-ERR unknown command '{name}', with args beginning with: 'x' \r\n"));
         }
         let is_forbidden = is_sha && self.rights.no_evalsha
@@ -146,6 +153,7 @@ impl Server {
     }
 
     fn flush(&mut self) {
+        self.libraries.flush();
         self.scripts.clear();
         self.flushed += 1;
     }
@@ -208,6 +216,7 @@ impl Server {
             return refusal;
         }
         match name.as_str() {
+            "FUNCTION" => self.libraries.load(&command[2]),
             "SCRIPT" if command[2].starts_with(b"broken") => "-ERR Error compiling script\r\n".into(),
             "SCRIPT" => {
                 let sha = Sha::of(&command[2]).to_string();
@@ -217,6 +226,10 @@ impl Server {
             _ if command.get(3).is_some_and(|key| key == COMING) && !self.asking => {
                 "-MOVED 1 127.0.0.1:1\r\n".into()
             }
+            "FCALL" | "FCALL_RO" => match self.libraries.missing(&command) {
+                Some(refusal) => refusal,
+                None => self.execute(&command),
+            },
             "EVALSHA" | "EVALSHA_RO" => {
                 match self.scripts.contains_key(&*String::from_utf8_lossy(&command[1])) {
                     true => self.execute(&command),
@@ -249,8 +262,15 @@ impl Server {
             self.oversized = Some(id);
             return format!("${}\r\n", LIMITS.max_bytes + 1);
         }
+        if command[0].starts_with(b"FCALL") {
+            let function = String::from_utf8_lossy(&command[1]);
+            if let Some(forged) = functions::forged(&self.libraries, id, &function) {
+                return forged;
+            }
+        }
         // Scripts make up what servers say.
         match id % 16 {
+            _ if command[0].starts_with(b"FCALL") => {}
             1 => return "-NOSCRIPT of my own making\r\n".into(),
             2 => return "-NOPERM User u has no permissions to run the 'evalsha' command\r\n".into(),
             4 => return "-ERR unknown command 'EVALSHA_RO', with args beginning with: 'x' \r\n".into(),
@@ -300,6 +320,10 @@ struct Expectation {
     told: u32,
     /// Whether each item's script is one that does not compile.
     broken: Vec<bool>,
+    /// Which script each item calls.
+    scripts: Vec<Option<usize>>,
+    /// How often the server had been flushed before.
+    flushed: u32,
 }
 
 impl Expectation {
@@ -378,6 +402,8 @@ impl World {
             is_unordered: request.repair,
             has_broken: false,
             broken: Vec::new(),
+            scripts: Vec::new(),
+            flushed: self.server.flushed,
             told: self.told,
         };
         for _ in 0..count {
@@ -386,6 +412,7 @@ impl World {
                 expectation.items.push(None);
                 expectation.keys.push(None);
                 expectation.broken.push(false);
+                expectation.scripts.push(None);
                 continue;
             }
             let key = if request.asking {
@@ -394,14 +421,23 @@ impl World {
                 [None, Some(&b"k"[..]), Some(b"l"), Some(b"m"), Some(b"n")][self.rng.usize(..5)]
             };
             let broken = self.rng.u8(..) < 12;
-            let script = &self.scripts[if broken { 3 } else { self.rng.usize(..3) }];
+            let mut number = if broken { 3 } else { self.rng.usize(..3) };
+            if self.scripts.len() > functions::FIRST && self.rng.bool() {
+                number = if broken {
+                    functions::BROKEN
+                } else {
+                    self.rng.usize(functions::FIRST..functions::BROKEN)
+                };
+            }
+            let script = &self.scripts[number];
             let id = self.next_id.to_string();
             let keys: Vec<&[u8]> = key.into_iter().collect();
-            let flags = Flags { read_only: self.rng.bool(), idempotent: false };
+            let flags = Flags { read_only: self.rng.bool(), ..Flags::NONE };
             request.script_call(script, &keys[..], &[id.as_str()][..], flags).expect("accepted");
             expectation.items.push(Some(self.next_id));
             expectation.keys.push(key);
             expectation.broken.push(broken);
+            expectation.scripts.push(Some(number));
             expectation.has_broken |= broken;
             self.next_id += 1;
         }
@@ -490,8 +526,10 @@ impl World {
         // MULTI may be allowed again by now.
         let lacked_multi =
             error.message().contains("MULTI") || error.message().contains("refuses transactions");
-        let lacks_rights =
-            rights.no_eval || expectation.shape == Shape::Transaction && (rights.no_load || lacked_multi);
+        let lacks_functions = expectation.scripts.iter().any(|script| self.lacks(*script));
+        let lacks_rights = lacks_functions
+            || rights.no_eval
+            || expectation.shape == Shape::Transaction && (rights.no_load || lacked_multi);
         let is_broken = expectation.has_broken && error.message().contains("compiling");
         let is_full = error.message().contains("OOM");
         assert!(
@@ -520,15 +558,30 @@ impl World {
         }
         for &item in missing {
             // An EVAL that does not compile answers with a text that a script could have made up, so it counts as executed.
-            let may_have_run = |later: usize| place(later).is_some() || expectation.broken[later];
+            // Of a named function nobody may know.
+            let is_unknown =
+                |later: usize| expectation.broken[later] || functions::is_named(expectation.scripts[later]);
+            let may_have_run = |later: usize| place(later).is_some() || is_unknown(later);
             let is_overtaken = (item + 1..count).any(|later| may_have_run(later) && tied(item, later));
             // Where SCRIPT LOAD is refused there is no way to know beforehand whether a transaction's scripts compile.
             let is_unchecked = expectation.shape == Shape::Transaction && self.server.rights.no_load;
-            let may_be_missing = is_overtaken && !expectation.is_unordered
+            // Removed once more while the server was asked about it.
+            let is_flushed = functions::is_named(expectation.scripts[item])
+                && self.server.flushed > expectation.flushed + 1;
+            let may_be_missing = self.lacks(expectation.scripts[item])
+                || is_flushed
+                || is_overtaken && !expectation.is_unordered
                 || !self.server.rights.are_enough()
                 || is_unchecked && expectation.broken[item];
             assert!(may_be_missing, "seed {seed}: item {item}: {:?} {expectation:?}", self.server.rights);
         }
+    }
+
+    /// Whether there is no way to be sure that a function is brought to the server.
+    fn lacks(&self, script: Option<usize>) -> bool {
+        let libraries = &self.server.libraries;
+        let is_function = script.is_some_and(|script| script >= functions::FIRST);
+        is_function && (libraries.no_load || libraries.no_functions || self.server.rights.flushes > 0)
     }
 
     fn times(&self, id: u64) -> u32 {
@@ -555,7 +608,9 @@ impl World {
             .collect();
         self.check_order(expectation, &missing);
         assert!(
-            expectation.shape == Shape::Pipeline || missing.is_empty() || self.server.rights.no_load,
+            expectation.shape == Shape::Pipeline
+                || self.server.rights.no_load
+                || missing.iter().all(|item| self.lacks(expectation.scripts[*item])),
             "seed {seed}: a transaction misses {missing:?}"
         );
         for (item, reply) in root.elements().enumerate() {
@@ -578,7 +633,20 @@ impl World {
             assert!(!error.message().contains("MOVED"), "seed {seed}: {error}: without ASKING");
             if self.times(id) == 1 {
                 // What a script makes up is its own error.
-                assert!(!error.is_not_executed() && [1, 2, 4].contains(&(id % 16)), "seed {seed}: {error}");
+                let is_forged = [1, 2, 4].contains(&(id % 16));
+                assert!(!error.is_not_executed() && is_forged, "seed {seed}: {error} {expectation:?}");
+                let script = expectation.scripts[item].unwrap_or_default();
+                if functions::is_marked(script) {
+                    assert!(
+                        error.message().ends_with(" script: rs"),
+                        "seed {seed}: item {item}: {error} {expectation:?}"
+                    );
+                }
+                return;
+            }
+            if error.is_indeterminate() && functions::is_named(expectation.scripts[item]) {
+                // It was gone, and somebody has brought it back before the server was asked.
+                assert!(error.message().contains("not found"), "seed {seed}: {error}");
                 return;
             }
             let is_broken = expectation.broken[item] && error.message().contains("compiling");

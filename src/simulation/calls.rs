@@ -8,9 +8,9 @@ use super::trace;
 use super::traits::Kind;
 use crate::core::{Call, ConnId, FlushMode, NodeId, Task, View, Way, Work};
 use crate::error::Error;
+use crate::purpose::Purpose;
 use crate::request::{Flags, Repeatable, Request, Routing, Shape};
 use crate::route::ReadFrom;
-use crate::session::handshake::Purpose;
 use crate::slots::NO_SLOT;
 
 /// Most calls have so much time.
@@ -146,7 +146,7 @@ impl World {
                     let reads = !is_idempotent && self.rng.u8(..4) == 0;
                     let script = self.fleet.scripts[script].clone();
                     let args = [number.as_str()];
-                    let flags = Flags { read_only: reads, idempotent: false };
+                    let flags = Flags { read_only: reads, ..Flags::NONE };
                     request.script_call(&script, &keys[..], &args[..], flags).expect("accepted");
                 }
             }

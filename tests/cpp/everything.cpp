@@ -84,6 +84,7 @@ void calls(rs::Client &client, rs::Script &script, rs::Queue &queue) {
     options.read_only = true;
     options.timeout = 1s;
     options.route = rs::Route::key("k");
+    options.token = "job 17";
     (void)script.try_call({"k"}, {1}, options);
     (void)script.try_call(client, {"k"}, {1}, options);
     (void)script.try_call({"k"}, {1}, {});
@@ -97,6 +98,8 @@ void calls(rs::Client &client, rs::Script &script, rs::Queue &queue) {
     (void)client.try_command({"PING"}, {.timeout = 1min, .read_from = RS_READ_FROM_REPLICA});
     (void)client.try_with({.route = rs::Route::all()});
     (void)rs::Script::try_register(client, "return 1", {.idempotent = true, .name = "one"});
+    (void)rs::Script::try_register(client, "return 1", {.once = rs::Once{.lifetime = 1h, .wait_replicas = 1}});
+    (void)script.try_call({"k"}, {1}, {.token = "job 17"});
 #endif
     rs::Pipeline pipeline = *client.try_pipeline();
     (void)pipeline.try_command({"GET", "k"}, options);

@@ -329,6 +329,36 @@ static void a_pipeline_that_breaks_half_way() {
     CHECK(pipeline.command({"PING"}).exec()[0].as<std::string>() == "PONG" && !pipeline.arrived());
 }
 
+static void calls_that_happen_once() {
+    rs::Client client(server_url(one));
+    client.command({"DEL", "n"});
+    rs::ScriptOptions options;
+    options.once = rs::Once();
+    options.once->prefix = "jobs:";
+    options.once->lifetime = 1h;
+    rs::Script add(client, "return redis.call('INCRBY', KEYS[1], ARGV[1])", options);
+    rs::CallOptions job;
+    job.token = "job 17";
+    for (int i = 0; i < 2; i++) CHECK_INT(add.call({"n"}, {5}, job).integer(), 5);
+    CHECK_INT(add.call({"n"}, {5}).integer(), 10);
+    CHECK_INT(client.command({"KEYS", "jobs:{*}:job 17"}).size(), 1);
+    CHECK_INT(thrown_by([&] { add.call({"n"}, {6}, job); }).status(), RS_ERR_TOKEN_MISMATCH);
+    rs::Pipeline pipeline = client.pipeline(RS_PIPELINE_ATOMIC);
+    for (int i = 0; i < 2; i++) {
+        pipeline.script(add, {"n"}, {1});
+        pipeline.script(add, {"n"}, {1});
+        CHECK_INT(pipeline.exec(job)[1].integer(), 12);
+    }
+    for (const auto milliseconds : {1, -1}) {
+        options.once->lifetime = std::chrono::milliseconds(milliseconds);
+        const auto refused = rs::Script::try_register(client, "", options);
+        CHECK_INT(refused.error().status(), RS_ERR_INVALID_ARGUMENT);
+    }
+    options.once->lifetime = 1h;
+    options.once->wait_timeout = -1ms;
+    CHECK_INT(rs::Script::try_register(client, "", options).error().status(), RS_ERR_INVALID_ARGUMENT);
+}
+
 static void options_and_log() {
     struct Listener {
         std::shared_ptr<int> messages;
@@ -580,6 +610,7 @@ int main() {
     RUN(pipelines_and_transactions);
     RUN(pipelines_that_fail);
     RUN(a_pipeline_that_breaks_half_way);
+    RUN(calls_that_happen_once);
     RUN(options_and_log);
     RUN(calls_and_figures);
     RUN(credentials_by_callback);

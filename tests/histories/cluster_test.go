@@ -168,11 +168,11 @@ type cluster struct {
 }
 
 // startCluster starts three primaries, with a replica each if replicas is one. nodeTimeout is how long a server is silent before another takes its place.
-func startCluster(t *testing.T, replicas int, nodeTimeout time.Duration) *cluster {
+func startCluster(t *testing.T, replicas int, nodeTimeout time.Duration, options ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t}
 	for len(c.servers) < 3*(1+replicas) {
-		c.servers = append(c.servers, startServer(t, nodeTimeout))
+		c.servers = append(c.servers, startServer(t, nodeTimeout, options))
 	}
 	arguments := []string{"--cluster", "create"}
 	for _, server := range c.servers {
@@ -189,7 +189,7 @@ func startCluster(t *testing.T, replicas int, nodeTimeout time.Duration) *cluste
 	return c
 }
 
-func startServer(t *testing.T, nodeTimeout time.Duration) *server {
+func startServer(t *testing.T, nodeTimeout time.Duration, options []string) *server {
 	for range 50 {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -201,10 +201,10 @@ func startServer(t *testing.T, nodeTimeout time.Duration) *server {
 		if port > 55000 {
 			continue
 		}
-		s := &server{t: t, port: port, dir: t.TempDir(), options: []string{
+		s := &server{t: t, port: port, dir: t.TempDir(), options: append([]string{
 			"--cluster-node-timeout", strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
 			"--cluster-replica-validity-factor", "0",
-		}}
+		}, options...)}
 		if s.start() {
 			t.Cleanup(func() {
 				s.process.Process.Signal(syscall.SIGCONT)
@@ -303,7 +303,8 @@ func (c *cluster) moveSlot(slot int64, from, to *server) {
 	}
 	to.must("CLUSTER", "SETSLOT", number, "NODE", to.id)
 	from.must("CLUSTER", "SETSLOT", number, "NODE", to.id)
-	for _, server := range c.servers {
+	primaries, _ := c.roles()
+	for _, server := range primaries {
 		if server != to && server != from {
 			server.must("CLUSTER", "SETSLOT", number, "NODE", to.id)
 		}

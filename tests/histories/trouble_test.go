@@ -54,15 +54,19 @@ func killAndRestart(c *cluster, random *rand.Rand, _ []string) []replaced {
 
 // migrate moves the slots of half the keys, each to a primary that does not have it.
 func migrate(c *cluster, random *rand.Rand, keys []string) []replaced {
+	c.migrateSome(random, keys)
+	return nil
+}
+
+func (c *cluster) migrateSome(random *rand.Rand, keys []string) {
+	primaries, _ := c.roles()
 	for _, place := range random.Perm(len(keys))[:len(keys)/2] {
-		key := keys[place]
-		slot := c.servers[0].must("CLUSTER", "KEYSLOT", key).(int64)
+		slot := c.servers[0].must("CLUSTER", "KEYSLOT", keys[place]).(int64)
 		from := c.owner(slot)
-		to := c.servers[(indexOf(c.servers, from)+1+random.IntN(len(c.servers)-1))%len(c.servers)]
+		to := primaries[(indexOf(primaries, from)+1+random.IntN(len(primaries)-1))%len(primaries)]
 		c.moveSlot(slot, from, to)
 	}
 	c.waitUntilWhole()
-	return nil
 }
 
 // failOver makes a replica the primary: asked for and waited for, taken without asking, or because the primary is dead.

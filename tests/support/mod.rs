@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod executor;
 pub mod fake;
 pub mod load;
+pub mod lossy;
 pub mod nodes;
 pub mod proxy;
 pub mod raw;

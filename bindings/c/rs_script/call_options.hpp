@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -58,8 +59,8 @@ private:
 //
 //     script.call({"k"}, {5}, {.read_only = true, .timeout = 50ms});
 //
-// An item of a pipeline has read_only and idempotent alone, a pipeline that is executed all but read_only, a client
-// the last three.
+// An item of a pipeline has read_only, idempotent and token alone, a pipeline that is executed all but read_only, a
+// client timeout, read_from and route.
 struct CallOptions {
     // The call only reads. A script is stopped by the server at its first write; of a command you vouch for it. It is
     // sent again when its reply was lost, and may be run by replicas: see read_from.
@@ -77,6 +78,10 @@ struct CallOptions {
     // Where it goes if it has no keys.
     Route route = {};
 
+    // Of a call of a script that has `once`: a token of your own, 1 to 256 bytes; of a pipeline that is executed one for
+    // all its items. It is read at once, and not kept.
+    std::string_view token = {};
+
     // The same for the C library, which reads it at once; it refers to this.
     rs_call_options native() const noexcept RS_SCRIPT_LIFETIMEBOUND {
         rs_call_options options = RS_CALL_OPTIONS_INIT;
@@ -90,6 +95,8 @@ struct CallOptions {
             options.route_len = route.to_.size();
         }
         options.route_slot = route.slot_;
+        options.token = token.data();
+        options.token_len = token.size();
         return options;
     }
 };
@@ -99,7 +106,8 @@ namespace detail {
 // Makes a call of the C library with these options, with NULL where none is set.
 template <class Call> rs_status with_options(const CallOptions &options, Call call) {
     const bool is_plain = !options.read_only && !options.idempotent && !options.timeout &&
-                          options.read_from == RS_READ_FROM_DEFAULT && options.route.kind() == RS_ROUTE_DEFAULT;
+                          options.read_from == RS_READ_FROM_DEFAULT && options.route.kind() == RS_ROUTE_DEFAULT &&
+                          options.token.data() == nullptr;
     if (is_plain) return call(nullptr);
     const rs_call_options native = options.native();
     return call(&native);
@@ -112,6 +120,10 @@ inline bool is_timeless(const CallOptions &options) noexcept {
 
 inline Error timeless() {
     return Error(RS_ERR_INVALID_ARGUMENT, "the timeout is not above 0; nothing was sent", RS_REASON_ARGUMENT, true);
+}
+
+inline Error out_of_range(const char *what) {
+    return Error(RS_ERR_INVALID_ARGUMENT, std::string(what) + " is out of range", RS_REASON_ARGUMENT, true);
 }
 
 // Makes a call of the C library: `call(const rs_call_options *, rs_reply **, rs_error **)`.

@@ -70,8 +70,8 @@ private:
 };
 
 // A place for events, and for requests for credentials, of clients that are opened with options that name it
-// (Options::events, Options::credentials_events). What comes wakes the queue, as Queue::wake does: whoever waits for its
-// descriptor, or polls it, looks here after each poll.
+// (Options::events, Options::credentials_events). What comes wakes the queue, as Queue::wake does: whoever waits for
+// its descriptor, or polls it, looks here after each poll.
 //
 //     rs::Queue queue(1000);
 //     rs::Events events(100, queue);

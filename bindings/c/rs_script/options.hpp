@@ -267,8 +267,8 @@ public:
     // Keep what `log` would be told there, until it is fetched; in its place. `events` may be destroyed before.
     Options &events(const Events &events) RS_SCRIPT_LIFETIMEBOUND;
 
-    // Ask for credentials there, in place of a function: Events::take_credentials takes the requests out. Where `events`
-    // is destroyed before, no connection gets any.
+    // Ask for credentials there, in place of a function: Events::take_credentials takes the requests out. Where
+    // `events` is destroyed before, no connection gets any.
     Options &credentials_events(const Events &events) RS_SCRIPT_LIFETIMEBOUND;
 
     // Be told of each call that has ended: `call(const CallEvent &)`, on the thread that completes it. It is moved in

@@ -3,7 +3,9 @@
 #ifndef RS_SCRIPT_SCRIPT_HPP
 #define RS_SCRIPT_SCRIPT_HPP
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -20,6 +22,22 @@ namespace rs {
 
 class Script;
 
+// How the calls of a script happen exactly once: see RS_SCRIPT_ONCE. What is not set is the library's.
+struct Once {
+    // How long a server remembers a token, from the last call with it on: a second to a year.
+    std::chrono::milliseconds lifetime = {};
+
+    // The longest reply that is kept for repeats, in bytes.
+    std::uint64_t reply_limit = 0;
+
+    // What the keys begin with under which tokens are kept: up to 256 bytes, none of them a `{`.
+    std::string prefix = {};
+
+    // How many replicas must have a call before it counts as done, and how long they are waited for at each attempt.
+    std::uint32_t wait_replicas = 0;
+    std::chrono::milliseconds wait_timeout = {};
+};
+
 // What a script has beside its source.
 struct ScriptOptions {
     // It may safely run twice: a call whose reply was lost is sent again within its deadline.
@@ -27,6 +45,9 @@ struct ScriptOptions {
 
     // What it is called in figures and events; none, or up to 256 bytes of UTF-8.
     std::string name = {};
+
+    // Its calls happen exactly once each: `{.once = rs::Once{}}`.
+    std::optional<Once> once = {};
 };
 
 // A script on another client than its own: `script.on(client)`, for where both are wanted. It refers to them.
@@ -152,6 +173,20 @@ private:
     static Result<Script> register_with(rs_client *client, std::string_view lua, const ScriptOptions &options) {
         rs_script_options native = RS_SCRIPT_OPTIONS_INIT;
         if (options.idempotent) native.flags |= RS_SCRIPT_IDEMPOTENT;
+        if (options.once) {
+            const Once &once = *options.once;
+            const auto count = [](std::chrono::milliseconds time) { return static_cast<std::uint64_t>(time.count()); };
+            if (count(once.wait_timeout) > UINT32_MAX) return detail::out_of_range("the wait for replicas");
+            native.flags |= RS_SCRIPT_ONCE;
+            native.token_lifetime_ms = count(once.lifetime);
+            native.reply_limit = once.reply_limit;
+            if (!once.prefix.empty()) {
+                native.token_prefix = once.prefix.data();
+                native.token_prefix_len = once.prefix.size();
+            }
+            native.wait_replicas = once.wait_replicas;
+            native.wait_timeout_ms = static_cast<std::uint32_t>(once.wait_timeout.count());
+        }
         native.name = options.name.data();
         native.name_len = options.name.size();
         rs_script *script = nullptr;

@@ -69,7 +69,8 @@ class Client {
 
     /**
      * Makes a call; errors of any kind come through the promise. `prepare` reads what the caller gave, and says how to write it. `made` is the
-     * function that the caller has called, `operation` and `subject` are what is called, for those who listen to channels; without them they are not told.
+     * function that the caller has called, `operation` and `subject` are what is called, for those who listen to
+     * channels; without them they are not told.
      */
     #send(callOptions, made, operation, subject, prepare) {
         let way = this.#way;
@@ -78,7 +79,8 @@ class Client {
         try {
             if (callOptions !== undefined) way = way.with(known("a call", callOptions, CALL_OPTIONS));
             write = prepare();
-            if (operation === undefined || !tracing.isHeard(tracing.call)) return this.#connection.send(this.#root, way, write, made);
+            const isTold = operation !== undefined && tracing.isHeard(tracing.call);
+            if (!isTold) return this.#connection.send(this.#root, way, write, made);
             context = { operation, ...describe(operation, subject), ...this.#connection.address };
         } catch (error) {
             return Promise.reject(error);
@@ -252,7 +254,8 @@ function statsOf(map) {
     const { latency, ...counts } = Object.fromEntries(map);
     const { buckets, count, ...times } = Object.fromEntries(latency);
     const told = Object.entries(times).map(([name, us]) => [name.replace(/_us$/, ""), us / 1000]);
-    const pairs = Array.from({ length: buckets.length / 2 }, (_, i) => ({ upTo: buckets[2 * i] / 1000, count: buckets[2 * i + 1] }));
+    const pairs = [];
+    for (let i = 0; i < buckets.length; i += 2) pairs.push({ upTo: buckets[i] / 1000, count: buckets[i + 1] });
     return { ...counts, latency: { count, ...Object.fromEntries(told), buckets: pairs } };
 }
 

@@ -189,7 +189,10 @@ class Connection {
         else this.#socket.unref();
     }
 
-    /** Makes a call: `write` puts what it is into a Writer. What it has cost is put into `told`, if the library says it. */
+    /**
+     * Makes a call: `write` puts what it is into a Writer. What it has cost is put into `told`, if the library says
+     * it.
+     */
     send(owner, { target, timeout, buffers, signal, callerStack }, write, made, told = null) {
         return new Promise((resolve, reject) => {
             if (this.#isClosing) return reject(errors.closed(this.#reason));

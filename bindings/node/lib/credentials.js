@@ -1,5 +1,5 @@
-// User and password by a function of the program's: the library's requests are fetched when the queue's descriptor tells, since it cannot call into
-// JavaScript from its threads, and are given back when the function has settled.
+// User and password by a function of the program's: the library's requests are fetched when the queue's descriptor
+// tells, since it cannot call into JavaScript from its threads, and are given back when the function has settled.
 
 "use strict";
 
@@ -7,7 +7,9 @@ const { check, secret } = require("./checks");
 const { shown } = require("./pack");
 const native = require("./native");
 
-/** So many connections to a server wait for one answer; of more the first, which have long been given up, are refused. */
+/**
+ * So many connections to a server wait for one answer; of more the first, which have long been given up, are refused.
+ */
 const MOST_WAITING = 64;
 /** What timers can do. */
 const LONGEST_TIMER = 2 ** 31 - 1;
@@ -38,7 +40,8 @@ class Login {
             const question = this.#asked.get(node);
             if (question === undefined) this.#begin(node, request);
             else if (question.requests.push(request) > MOST_WAITING) {
-                native.credentialsRefuse(question.requests.shift(), "the function has not settled, and others wait for it");
+                const why = "the function has not settled, and others wait for it";
+                native.credentialsRefuse(question.requests.shift(), why);
             }
         }
     }
@@ -72,10 +75,14 @@ class Login {
 
 /** Gives what the function has given; throws what is wrong with it, and nothing of what it is. */
 function answerOf(given) {
-    if (typeof given !== "object" || given === null) throw new TypeError(`it gave no object with a password, but ${shown(given)}`);
+    if (typeof given !== "object" || given === null) {
+        throw new TypeError(`it gave no object with a password, but ${shown(given)}`);
+    }
     const { username, password, lifetime } = given;
-    check("username", username, username === undefined || (typeof username === "string" && username !== "" && !username.includes("\0")), "a string without NUL that is not empty");
-    check("lifetime", lifetime, lifetime === undefined || (typeof lifetime === "number" && !Number.isNaN(lifetime)), "a number of milliseconds");
+    const isName = typeof username === "string" && username !== "" && !username.includes("\0");
+    check("username", username, username === undefined || isName, "a string without NUL that is not empty");
+    const isTime = typeof lifetime === "number" && !Number.isNaN(lifetime);
+    check("lifetime", lifetime, lifetime === undefined || isTime, "a number of milliseconds");
     const bytes = secret(password, "password");
     const name = username === undefined ? null : Buffer.from(`${username}\0`);
     // To the library 0 is for ever, and what is over is over in a moment.

@@ -44,14 +44,16 @@ export interface ConnectOptions {
     username?: string | undefined;
     password?: string | Uint8Array | undefined;
     /**
-     * Asked for user and password whenever a connection to a server is made, in place of a password that stays the same: for tokens that expire, and
-     * passwords that are rotated. Connections that stand log in again when three quarters of `lifetime` are over, and with `reauthenticate()`; where that
-     * fails they serve on, `authError` is told, and it is tried again.
+     * Asked for user and password whenever a connection to a server is made, in place of a password that stays the
+     * same: for tokens that expire, and passwords that are rotated. Connections that stand log in again when three
+     * quarters of `lifetime` are over, and with `reauthenticate()`; where that fails they serve on, `authError` is
+     * told, and it is tried again.
      *
-     * `node` is the server, `host:port` or a socket's path; for one server it is not asked again before it has settled. `signal` ends with the connect
-     * timeout, up to which there is time, and with the client. What it throws is why there are none: an attempt to connect fails with `RS_ERR_AUTH` and its message,
-     * which must hold no secret. It may close the client, and must not wait for calls on it, which may wait for it.
-     * A client that it refers to lives until it is closed.
+     * `node` is the server, `host:port` or a socket's path; for one server it is not asked again before it has
+     * settled. `signal` ends with the connect timeout, up to which there is time, and with the client. What it throws
+     * is why there are none: an attempt to connect fails with `RS_ERR_AUTH` and its message, which must hold no
+     * secret. It may close the client, and must not wait for calls on it, which may wait for it. A client that it
+     * refers to lives until it is closed.
      */
     credentials?: ((node: string, context: { signal: AbortSignal }) => Credentials | Promise<Credentials>) | undefined;
     clientName?: string | undefined;
@@ -72,11 +74,16 @@ export interface ConnectOptions {
     maxWaiting?: number | undefined;
     /** Connections to each server that calls share, 1 to 64: what takes long on one holds up no calls on the others. Default 1. */
     sharedConnections?: number | undefined;
-    /** Keep figures of so many scripts, and of all others together: `client.scriptStats()`. Each takes 21 KiB once it is called. Default 0: none. */
+    /**
+     * Keep figures of so many scripts, and of all others together: `client.scriptStats()`. Each takes 21 KiB once it
+     * is called. Default 0: none.
+     */
     scriptStats?: number | undefined;
     /**
-     * The channel `rs_script:call` tells of each call that has ended, besides what it was and its result: `node`, the server that it was sent to last; `attempts`, how
-     * often it was put on a connection; `bytesSent`, `bytesReceived`; and `duration` in the library, in milliseconds. Default: if somebody listens to it when connect() is called.
+     * The channel `rs_script:call` tells of each call that has ended, besides what it was and its result: `node`, the
+     * server that it was sent to last; `attempts`, how often it was put on a connection; `bytesSent`,
+     * `bytesReceived`; and `duration` in the library, in milliseconds. Default: if somebody listens to it when
+     * connect() is called.
      */
     callCosts?: boolean | undefined;
     /** Tell the server which library this is (CLIENT SETINFO). Default true. */
@@ -106,7 +113,10 @@ export interface Credentials {
     username?: string | undefined;
     /** Or a token in its place. */
     password: string | Uint8Array;
-    /** Milliseconds from now on for which they are good, a second at the least, such as `expires - Date.now()`; without: for as long as a connection lives. */
+    /**
+     * Milliseconds from now on for which they are good, a second at the least, such as `expires - Date.now()`;
+     * without: for as long as a connection lives.
+     */
     lifetime?: number | undefined;
 }
 
@@ -193,9 +203,15 @@ export class Client {
     kill(options?: CallOptions): Promise<Killed[]>;
     /** The source of a script, or of a SHA1; null where no server has it. Valkey 8 and newer; a ServerError elsewhere. */
     scriptShow<T extends string | Buffer = string | Buffer>(script: Script | string, options?: CallOptions): Promise<T | null>;
-    /** Asks `credentials` again, and has every connection that stands log in with what it gives; resolves when all have. A ConnectError (`RS_ERR_AUTH`) where one was refused. */
+    /**
+     * Asks `credentials` again, and has every connection that stands log in with what it gives; resolves when all
+     * have. A ConnectError (`RS_ERR_AUTH`) where one was refused.
+     */
     reauthenticate(options?: CallOptions): Promise<void>;
-    /** What became of the calls of each script, those called most first; with the option `scriptStats`. Nothing is sent. */
+    /**
+     * What became of the calls of each script, those called most first; with the option `scriptStats`. Nothing is
+     * sent.
+     */
     scriptStats(options?: CallOptions): Promise<ScriptStats[]>;
     stats(): Stats;
     /**

@@ -144,8 +144,8 @@ const memmove = library.declare("memmove", "handle", ["buffer", "buffer", "size"
 /** The address of a Buffer, which its owner keeps. Of the C library: it gives back where it was to move nothing to. */
 const placeOf = (buffer) => (buffer.length === 0 ? 0n : memmove(buffer, buffer, 0));
 
-const SIZE_OF_CALL_OPTIONS = 48;
-const SIZE_OF_SCRIPT_OPTIONS = 24;
+const SIZE_OF_CALL_OPTIONS = 64;
+const SIZE_OF_SCRIPT_OPTIONS = 64;
 const ROUTE = { key: 2, slot: 3, node: 4, all: 5 };
 
 const clientWith = checked("rs_client_with", ["handle", "buffer", "buffer"]);

@@ -1,7 +1,7 @@
 //! A pipeline over several servers, as far as it has come: which part goes where, and what comes of it.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
@@ -295,11 +295,13 @@ impl FanOut {
         &mut self,
         place: usize,
         cx: &Context<'_>,
+        age: Duration,
         tried: Tried,
     ) -> Option<Box<Request>> {
         let items = std::mem::take(&mut self.round.parts[place].items);
         let node = cx.servers.node(tried.whence.node);
-        let repeatable = tried.request.as_ref().is_some_and(|request| node.may_repeat(request));
+        let repeatable = tried.request.as_ref().is_some_and(|request| node.may_repeat(request, age));
+        let is_young = tried.request.as_ref().is_some_and(|request| request.may_repeat_after(age));
         let (error, arrived) = match tried.result {
             Ok(payload) => (None, Some(payload)),
             Err(error) => (Some(error), tried.arrived),
@@ -310,6 +312,20 @@ impl FanOut {
             self.take_replies(&items, tried.whence, payload);
         }
         if let Some(error) = error {
+            // What has run and is not on enough replicas: items that do not wait for these have their replies.
+            let is_unreplicated = |index: &usize| {
+                error.status() == Status::NotReplicated && self.request.wait_of(*index).is_some()
+            };
+            let unreplicated: Vec<usize> =
+                items[..answered].iter().copied().filter(is_unreplicated).collect();
+            for index in unreplicated {
+                let repeatable = repeatable || is_young && self.request.is_once(index);
+                let error = error.clone();
+                self.notes.remove(&index);
+                self.round.undecided.retain(|refused| refused.index != index);
+                let refused = Refused { index, whence: tried.whence, error, repeatable, is_reply: false };
+                self.round.undecided.push(refused);
+            }
             for &index in &items[answered..] {
                 if tried.turned && !self.request.items[index].read_only {
                     // It was not this item that the server is too old for.
@@ -320,6 +336,7 @@ impl FanOut {
                     self.history(index).turn();
                 }
                 let error = error.clone();
+                let repeatable = repeatable || is_young && self.request.is_once(index);
                 let refused = Refused { index, whence: tried.whence, error, repeatable, is_reply: false };
                 self.round.undecided.push(refused);
             }

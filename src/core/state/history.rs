@@ -13,9 +13,9 @@ use super::evidence::{Evidence, Need};
 use super::servers::{Link, Place, Servers};
 use crate::core::interface::{ConnId, NodeId};
 use crate::error::{Error, Reason, Result, Status};
+use crate::purpose::Purpose;
 use crate::request::{Repeatable, Request};
 use crate::route::ReadFrom;
-use crate::session::handshake::Purpose;
 use crate::session::verdict::{self, NotServed, Refused};
 use crate::slots::NO_SLOT;
 
@@ -119,6 +119,8 @@ pub(in crate::core) struct History {
     read_from: ReadFrom,
     /// Whether an error reply may be a script's own, made up.
     may_be_forged: bool,
+    /// It finds out by itself that it was executed before.
+    pub(in crate::core) is_once: bool,
     /// The server that it went to last did not own its slot yet.
     is_asking: bool,
     /// Where a server has sent it.
@@ -200,6 +202,7 @@ impl History {
             place,
             read_from,
             may_be_forged,
+            is_once: false,
             is_asking: false,
             redirected: None,
             is_checked_first,
@@ -229,6 +232,7 @@ impl History {
         let (may_be_forged, is_checked_first) = (request.runs_code(index), request.is_checked_first(index));
         let mut history = History::new(place, read_from, may_be_forged, is_checked_first);
         history.is_function = request.calls_function(index);
+        history.is_once = request.is_once(index);
         history
     }
 
@@ -256,8 +260,8 @@ impl History {
             let Left { words, .. } = self.left.remove(at);
             match stands {
                 Some(true) => {}
-                Some(false) if harmless != Repeatable::Yes => return Ok(Err(self.honest(words))),
-                None if harmless != Repeatable::Yes => {
+                Some(false) if harmless < Repeatable::Yes => return Ok(Err(self.honest(words))),
+                None if harmless < Repeatable::Yes => {
                     return Ok(Err(self.honest(in_doubt(&words, None))));
                 }
                 _ => drop(self.doubtful.get_or_insert(words)),
@@ -440,11 +444,14 @@ impl History {
             Status::Timeout if cx.now < cx.deadline || self.can_avoid(cx.servers, whence.node) => {
                 Outcome::GoesOn(Again::AfterRefresh)
             }
-            Status::Indeterminate
-                if repeatable && self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now) =>
+            Status::Indeterminate | Status::NotReplicated
+                if repeatable
+                    && (self.is_once
+                        || self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now)) =>
             {
                 Outcome::Repeats
             }
+            Status::NotReplicated => Outcome::Over,
             Status::Indeterminate => Outcome::Lost,
             Status::Loading => Outcome::GoesOn(Again::AfterPause),
             // Nobody loads a library on a replica: where it has not come, the primary runs the function, and loads it. Whether one that may write is to
@@ -758,7 +765,12 @@ enum Refusal {
 
 /// The last error of a call, unless it says that the call was not executed although an earlier attempt may have been.
 pub(in crate::core) fn honest(error: Error, unknown: Option<Error>) -> Error {
-    if error.is_not_executed() { unknown.unwrap_or(error) } else { error }
+    match unknown {
+        // That it has run says more than that it may have.
+        Some(unknown) if unknown.status() == Status::NotReplicated && error.is_indeterminate() => unknown,
+        Some(unknown) if error.is_not_executed() => unknown,
+        _ => error,
+    }
 }
 
 /// The error of a call that went on after a refusal of which nobody knows whether a script made it up, and then met `error`.

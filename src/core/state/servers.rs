@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -13,9 +14,9 @@ use crate::config::{self, Config};
 use crate::core::interface::{AttemptId, ConnId, NodeId, Way};
 use crate::error::Error;
 use crate::net::address::Address;
+use crate::purpose::Purpose;
 use crate::request::{Repeatable, Request};
 use crate::route::ReadFrom;
-use crate::session::handshake::Purpose;
 use crate::session::{Compiled, Facts};
 
 /// A map older than this is made anew when a redirection shows that it is out of date.
@@ -87,6 +88,8 @@ pub(in crate::core) struct Node {
     replicas: VecDeque<ConnId>,
     /// The attempts that wait for a connection, in their order.
     pub(in crate::core) line: VecDeque<AttemptId>,
+    /// Of the server: it was asked whether it evicts keys.
+    memory_asked: Arc<AtomicBool>,
     /// The map that it was part of last.
     pub(in crate::core) wanted: u64,
 }
@@ -112,12 +115,13 @@ impl Node {
         self.facts.as_ref().is_none_or(|facts| facts.enforces_read_only())
     }
 
-    /// Whether executing a request twice does no harm on this server.
-    pub(in crate::core) fn may_repeat(&self, request: &Request) -> bool {
+    /// Whether executing a request twice does no harm on this server. `age`: since it was sent first.
+    pub(in crate::core) fn may_repeat(&self, request: &Request, age: Duration) -> bool {
         match request.repeatable {
+            _ if !request.may_repeat_after(age) => false,
             Repeatable::No => false,
             Repeatable::IfEnforced => self.enforces_read_only(),
-            Repeatable::Yes => true,
+            Repeatable::Yes | Repeatable::Always => true,
         }
     }
 
@@ -125,7 +129,8 @@ impl Node {
     pub(in crate::core) fn new_facts(&mut self, compiled: &Arc<Compiled>, is_well: bool) -> Arc<Facts> {
         self.opened += 1;
         let had_hello = self.facts.as_ref().is_some_and(|facts| facts.has_hello());
-        Arc::new(Facts::new(Arc::clone(compiled), self.opened, had_hello && is_well))
+        let facts = Facts::new(Arc::clone(compiled), self.opened, had_hello && is_well);
+        Arc::new(facts.of_server(&self.memory_asked))
     }
 
     pub(in crate::core) fn is_known_replica(&self, conn: ConnId) -> bool {
@@ -278,6 +283,7 @@ impl Servers {
             connections: 0,
             replicas: VecDeque::new(),
             line: VecDeque::new(),
+            memory_asked: Arc::default(),
             wanted: self.map.generation,
         });
         id
@@ -295,7 +301,9 @@ impl Servers {
             let (address, name, purpose, config) =
                 (address.clone(), Arc::clone(name), *purpose, Arc::clone(config));
             let other = self.add(&address, name, purpose, config);
-            self.node_mut(other).first = first;
+            let memory_asked = Arc::clone(&self.node(first).memory_asked);
+            let node = self.node_mut(other);
+            (node.first, node.memory_asked) = (first, memory_asked);
             self.node_mut(first).others.push(other);
         }
         number.checked_sub(1).map_or(first, |place| self.node(first).others[place])

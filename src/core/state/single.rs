@@ -7,10 +7,10 @@ use super::history::{Again, History, Room, Whence, honest};
 use super::servers::Place;
 use crate::core::interface::{AttemptId, Task, View};
 use crate::error::Error;
-use crate::request::{Request, Shape};
+use crate::purpose::Purpose;
+use crate::request::{Repeatable, Request, Shape};
 use crate::resp::Payload;
 use crate::route::ReadFrom;
-use crate::session::handshake::Purpose;
 use crate::slots::NO_SLOT;
 
 /// A call as far as it has come.
@@ -168,6 +168,7 @@ pub(in crate::core) fn history_of(request: &Request, view: &View, purpose: Purpo
     let may_be_forged = is_single && request.runs_code(0);
     let is_checked_first = is_single && request.is_checked_first(0);
     let mut history = History::new(place, read_from, may_be_forged, is_checked_first);
+    history.is_once = request.repeatable == Repeatable::Always;
     history.is_function = is_single && request.calls_function(0);
     Mode::Routed(history)
 }

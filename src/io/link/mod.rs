@@ -130,8 +130,8 @@ struct Shared {
     sleepers: Index,
     /// Attempts of the engine in flight: nobody waits for them here.
     attempts: usize,
-    /// Those of them that are over, to be handed out without the lock.
-    completed: Vec<(AttemptId, Ended)>,
+    /// Those of them that are over, and what else has come to light, to be handed out without the lock.
+    completed: Vec<News>,
     /// Empty: room to hand them out with.
     news: Vec<News>,
     /// It is to be closed when nobody waits for anything any more.
@@ -448,6 +448,9 @@ impl Link {
     }
 
     fn deliver_finished(&self, shared: &mut Shared) {
+        if let Some(policy) = shared.session.take_eviction() {
+            shared.completed.push(News::Evicts(self.conn, policy));
+        }
         while let Some(mut finished) = shared.session.next_finished() {
             self.name_server(&mut finished);
             let Finished { tag, request, result, arrived } = finished;
@@ -455,7 +458,7 @@ impl Link {
             match tag {
                 Tag::Attempt(attempt) => {
                     shared.attempts -= 1;
-                    shared.completed.push((attempt, ended));
+                    shared.completed.push(News::Ended(attempt, ended));
                 }
                 Tag::Caller(place) => {
                     let place = &mut shared.places[place];
@@ -489,7 +492,7 @@ impl Link {
 
     /// Puts down what the engine is to be told.
     fn tell<N: From<News>>(&self, shared: &mut Shared, news: &mut Vec<N>) {
-        news.extend(shared.completed.drain(..).map(|(attempt, ended)| News::Ended(attempt, ended).into()));
+        news.extend(shared.completed.drain(..).map(N::from));
         if !self.is_usable() && !shared.told_lost {
             (shared.told_lost, shared.retired) = (true, true);
             news.push(News::Lost(self.conn).into());

@@ -5,6 +5,8 @@ use crate::core::{AttemptId, ConnId, Ended};
 /// What has become of attempts on a link, or of the link itself.
 pub(crate) enum News {
     Ended(AttemptId, Ended),
+    /// Its server evicts keys by this policy.
+    Evicts(ConnId, String),
     /// It takes no new calls.
     Lost(ConnId),
     /// Nobody needs it any more.

@@ -150,6 +150,15 @@ static void calls(const everything *e, rs_status expected) {
                                     &script, &err));
     GIVES(expected, rs_script_call(script, e->client, 0, NULL, NULL, 0, NULL, NULL, READ_ONLY, &reply, &err));
     rs_reply_free(reply);
+    rs_script *once = NULL;
+    GIVES(RS_OK,
+          rs_script_register(e->client, lua, strlen(lua), RS_SCRIPT_OPTIONS(.flags = RS_SCRIPT_ONCE), &once, &err));
+    GIVES(expected, rs_script_call(once, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, &reply, &err));
+    rs_reply_free(reply);
+    GIVES(expected, rs_script_call(once, NULL, 0, NULL, NULL, 0, NULL, NULL,
+                                   RS_CALL_OPTIONS(.token = "t", .token_len = 1), &reply, &err));
+    rs_reply_free(reply);
+    rs_script_free(once);
     GIVES(expected, rs_client_script_load(e->client, script, &err));
     GIVES(expected, rs_client_script_exists(e->client, 1, &sha, NULL, &exists, &err));
     GIVES(expected, rs_client_script_flush(e->client, RS_FLUSH_SYNC, &err));

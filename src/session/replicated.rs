@@ -1,0 +1,93 @@
+//! WAIT behind a call: it is over when enough replicas have it.
+//!
+//! WAIT counts the writes of its own connection, so such a call has one for itself.
+
+use super::{Call, Expected, Session, What};
+use crate::error::{Error, Status, kept};
+use crate::resp::Kind;
+
+/// How a call stands that a WAIT is sent behind.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    /// So many answers to WAIT are awaited.
+    left: u32,
+    /// What has become of the call itself.
+    outcome: Option<Result<(), Error>>,
+}
+
+impl<T> Session<T> {
+    /// Queues WAIT behind the last of what a call sends, if replicas are waited for.
+    #[inline]
+    pub(super) fn emit_wait(&mut self, key: usize) {
+        if self.calls[key].request.wait.is_some() {
+            self.emit_wait_now(key);
+        }
+    }
+
+    #[cold]
+    fn emit_wait_now(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let Some(wait) = call.request.wait else { return };
+        call.rare().waits.left += 1;
+        let [replicas, timeout] =
+            [u128::from(wait.replicas), wait.timeout.as_millis()].map(|n| n.to_string());
+        let before = self.outbox.position();
+        self.outbox.append(|out| out.command(&[b"WAIT", replicas.as_bytes(), timeout.as_bytes()]));
+        self.calls[key].request.extra += super::emit::length(before, self.outbox.position());
+        self.expected.push_back(Expected { call: key, what: What::Wait });
+    }
+
+    /// Whether a call is not over yet, though this has become of it: an answer to WAIT is awaited.
+    #[cold]
+    pub(super) fn is_held(&mut self, key: usize, outcome: Result<(), &Error>) -> bool {
+        let Some(rare) = self.calls[key].rare.as_mut().filter(|rare| rare.waits.left > 0) else {
+            return false;
+        };
+        rare.waits.outcome = Some(outcome.map_err(Error::clone));
+        true
+    }
+
+    /// Takes the answer to WAIT from the unseen tape.
+    pub(super) fn waited(&mut self, key: usize) {
+        self.expected.pop_front();
+        let entry = self.unseen[0];
+        let answer: Result<i64, Vec<u8>> = match entry.kind {
+            Kind::Integer => Ok(entry.value.cast_signed()),
+            Kind::Error => Err(kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec()),
+            _ => Err(b"an answer to WAIT that is no number".to_vec()),
+        };
+        self.unseen.clear();
+        self.inbox.discard();
+        let call = &mut self.calls[key];
+        let wanted = call.request.wait.map_or(0, |wait| wait.replicas);
+        let waits = &mut call.rare().waits;
+        waits.left -= 1;
+        // One that was sent behind what was refused, and is sent again.
+        if waits.left > 0 {
+            return;
+        }
+        let Some(outcome) = waits.outcome.take() else { return };
+        let error = match (outcome, answer) {
+            (Err(error), _) => error,
+            (Ok(()), Ok(replicas)) if replicas >= i64::from(wanted) => return self.succeed(key),
+            (Ok(()), Ok(replicas)) => {
+                let text = format!(
+                    "the call was executed, but {replicas} replicas have it and {wanted} are wanted: it is lost if the \
+                     primary dies now"
+                );
+                Error::new(Status::NotReplicated, text)
+            }
+            (Ok(()), Err(text)) => Error::server(Status::NotReplicated, &text, false)
+                .sent(true)
+                .context("the call was executed, but WAIT was refused"),
+        };
+        self.refuse(key, error);
+    }
+}
+
+impl<T> Call<T> {
+    /// The end of a call whose connection is lost while an answer to WAIT is awaited, where that is known.
+    pub(super) fn known_error(&mut self) -> Option<Error> {
+        self.rare.as_mut()?.waits.outcome.take()?.err()
+    }
+}

@@ -1,0 +1,194 @@
+//! Calls that happen exactly once and count as done only when replicas have them: WAIT, and primaries that die.
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rs_script::{Client, Once, Options, Script, Status};
+use support::proxy::Proxy;
+use support::raw::{Raw, calls_of};
+use support::replication::Replicated;
+use support::server::Server;
+use support::{SLACK, wait_until};
+
+const COUNT: &str = "return redis.call('INCR', KEYS[1])";
+
+/// What no call here comes near to.
+const LONG: Duration = Duration::from_secs(120);
+
+/// For how long replicas are waited for at each attempt.
+const WAIT: Duration = Duration::from_millis(100);
+
+fn once(replicas: u32) -> Script {
+    Script::new(COUNT).once(&Once::default().wait(replicas, WAIT)).expect("a script")
+}
+
+fn client(url: &str, timeout: Duration) -> Client {
+    let mut options = Options::default();
+    options.call_timeout(timeout).unwrap();
+    Client::open(url, &options).expect("a client")
+}
+
+fn get(server: &Server, key: &str) -> String {
+    Raw::connect(server).ok(&["GET", key]).text()
+}
+
+#[test]
+fn a_call_is_over_when_its_replica_has_it() {
+    let servers = Replicated::start(1);
+    servers.wait_until_in_sync();
+    let client = client(&servers.url(), LONG);
+    let script = once(1);
+    for expected in 1..=20 {
+        assert_eq!(script.key("n").call::<u64>(&client), Ok(expected));
+        // Not a moment later.
+        assert_eq!(get(servers.replica(0), "n"), expected.to_string());
+    }
+    let tokens = Raw::connect(servers.replica(0)).ok(&["KEYS", "rs:once:*"]);
+    assert_eq!(tokens.elements().len(), 20);
+    assert_eq!(calls_of(servers.primary(), "wait"), 20);
+}
+
+#[test]
+fn without_a_replica_the_call_has_run_and_says_so_and_is_done_once_there_is_one() {
+    let servers = Replicated::start(1);
+    servers.detach(0);
+    wait_until("the replica is gone", || {
+        Raw::connect(servers.primary()).info("replication", "connected_slaves").as_deref() == Some("0")
+    });
+    let hasty = client(&servers.url(), Duration::from_secs(2));
+    let script = once(1);
+    let call = script.key("n").token("t");
+    let error = call.call::<u64>(&hasty).unwrap_err();
+    assert_eq!(error.status(), Status::NotReplicated, "{error}");
+    assert!(error.is_indeterminate() && !error.is_not_executed());
+    assert_eq!(get(servers.primary(), "n"), "1");
+    let patient = client(&servers.url(), LONG);
+    std::thread::scope(|scope| {
+        let waits = calls_of(servers.primary(), "wait");
+        let caller = scope.spawn(|| call.call::<u64>(&patient));
+        wait_until("it is sent again", || calls_of(servers.primary(), "wait") >= waits + 2);
+        servers.attach(0);
+        assert_eq!(caller.join().unwrap(), Ok(1));
+    });
+    assert_eq!(get(servers.replica(0), "n"), "1");
+}
+
+#[test]
+fn a_user_without_wait_is_told_at_once() {
+    let servers = Replicated::start(1);
+    Raw::connect(servers.primary()).ok(&["ACL", "SETUSER", "clerk", "on", ">secret", "~*", "+@all", "-wait"]);
+    let client = client(&servers.url().replace("redis://", "redis://clerk:secret@"), LONG);
+    let error = once(1).key("n").call::<u64>(&client).unwrap_err();
+    assert_eq!((error.status(), error.server_code()), (Status::NotReplicated, Some("NOPERM")), "{error}");
+    assert!(error.is_indeterminate());
+    assert_eq!(get(servers.primary(), "n"), "1");
+}
+
+#[test]
+fn one_wait_is_for_all_of_a_pipeline_or_transaction() {
+    let servers = Replicated::start(1);
+    servers.wait_until_in_sync();
+    let client = client(&servers.url(), LONG);
+    // With a plain script in it a pipeline is not sent again: the replica has all the time that it needs.
+    let script = Script::new(COUNT).once(&Once::default().wait(1, LONG)).unwrap();
+    let plain = Script::new(COUNT);
+    for (number, mut pipeline) in [client.pipeline(), client.transaction()].into_iter().enumerate() {
+        let key = format!("n{number}");
+        for _ in 0..50 {
+            pipeline.script(&script, &*key, ()).unwrap();
+        }
+        pipeline.script(&plain, &*key, ()).unwrap().command(("INCR", &key)).unwrap();
+        let values: Vec<u64> = pipeline.exec().expect("replies").to().unwrap();
+        assert!(values.into_iter().eq(1..=52));
+        assert_eq!(get(servers.replica(0), &key), "52");
+        assert_eq!(calls_of(servers.primary(), "wait"), number as u64 + 1);
+    }
+    // Flushed in between: what is sent again has a WAIT of its own.
+    Raw::connect(servers.primary()).ok(&["SCRIPT", "FLUSH"]);
+    let mut pipeline = client.pipeline();
+    pipeline.script(&script, "m", ()).unwrap().script(&script, "m", ()).unwrap();
+    assert_eq!(pipeline.exec().unwrap().to::<[u64; 2]>().unwrap(), [1, 2]);
+    assert_eq!(get(servers.replica(0), "m"), "2");
+}
+
+#[test]
+fn a_pipeline_that_is_on_too_few_replicas_has_its_replies_all_the_same() {
+    let server = Server::start();
+    let client = client(&server.url(), Duration::from_secs(2));
+    let mut pipeline = client.pipeline();
+    pipeline.script(&once(1), "n", ()).unwrap().command(("INCR", "n")).unwrap();
+    let error = pipeline.exec().unwrap_err();
+    // One of its items would happen again, so it is not sent again.
+    assert_eq!(error.status(), Status::NotReplicated, "{error}");
+    assert_eq!(pipeline.arrived().expect("the replies").to::<[u64; 2]>().unwrap(), [1, 2]);
+    assert_eq!((get(&server, "n"), calls_of(&server, "wait")), ("2".into(), 1));
+}
+
+#[test]
+fn others_do_not_wait_behind_one_that_waits() {
+    let server = Server::start();
+    let client = client(&server.url(), LONG);
+    let script = Script::new(COUNT).once(&Once::default().wait(1, Duration::from_secs(3600))).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| script.key("n").timeout(SLACK / 3).call::<u64>(&client));
+        wait_until("it waits", || {
+            Raw::connect(&server).info("clients", "blocked_clients").as_deref() == Some("1")
+        });
+        client.command("PING").expect("an answer");
+        assert!(!waiting.is_finished());
+        let error = waiting.join().unwrap().unwrap_err();
+        assert!(error.is_indeterminate() && error.is_timeout(), "{error}");
+    });
+}
+
+/// How often a primary dies under load.
+fn kills() -> usize {
+    // RS_SCRIPT_LONG=1: what the README promises.
+    if std::env::var_os("RS_SCRIPT_LONG").is_some_and(|value| value == "1") { 20 } else { 2 }
+}
+
+#[test]
+fn a_primary_killed_again_and_again_under_a_million_calls_loses_none_and_runs_none_twice() {
+    let servers = Replicated::start(1);
+    servers.wait_until_in_sync();
+    let proxy = Proxy::start(servers.primary().address());
+    let client = client(&proxy.url(), LONG);
+    let script = once(1);
+    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    let values: Vec<u64> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut values = Vec::new();
+                    while !stop.load(Ordering::SeqCst) {
+                        let value = script.key("n").call::<u64>(&client);
+                        values.push(value.expect("a reply, and never a question"));
+                        done.fetch_add(1, Ordering::SeqCst);
+                    }
+                    assert!(values.is_sorted(), "in order");
+                    values
+                })
+            })
+            .collect();
+        for _ in 0..kills() {
+            let before = done.load(Ordering::SeqCst);
+            wait_until("calls are done", || done.load(Ordering::SeqCst) >= before + 40);
+            let old = servers.primary();
+            old.kill();
+            servers.promote(0);
+            proxy.lead_to(servers.primary().address());
+            old.restart();
+            servers.attach(0);
+        }
+        let before = done.load(Ordering::SeqCst);
+        wait_until("calls are done", || done.load(Ordering::SeqCst) >= before + 40);
+        stop.store(true, Ordering::SeqCst);
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(get(servers.primary(), "n"), values.len().to_string());
+    assert_eq!(values.iter().collect::<HashSet<_>>().len(), values.len(), "every value once");
+    println!("{} calls, {} primaries killed", values.len(), kills());
+}
