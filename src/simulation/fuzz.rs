@@ -8,11 +8,11 @@ use super::{STEPS, Schedule, World};
 use crate::config::{Config, Options};
 use crate::core::{Call, Engine, FlushMode, Task, View, Way, Work};
 use crate::error::{Error, Reason, Status};
+use crate::purpose::Purpose;
 use crate::request::{Flags, Request, Routing, Shape};
 use crate::resp::Pool;
 use crate::route::ReadFrom;
 use crate::script::Script;
-use crate::session::handshake::Purpose;
 
 /// A schedule, two bytes its seed, four the traits it goes without, two each step: with models of servers, so that all that
 /// the simulator asks for is asked.
@@ -202,7 +202,7 @@ impl Peers {
         }
         let count = if shape == Shape::Single { 1 } else { 3 };
         for item in 0..count {
-            let flags = Flags { read_only: kind & 32 != 0, idempotent: kind & 128 != 0 };
+            let flags = Flags { read_only: kind & 32 != 0, idempotent: kind & 128 != 0, token: None };
             let made = if (kind + item) % 3 == 0 {
                 request.command(&[b"APPEND" as &[u8], key, b"x"], flags)
             } else {

@@ -241,7 +241,7 @@ func (c *cluster) waitUntilWhole() {
 				return false
 			}
 			nodes, err := server.try("CLUSTER", "NODES")
-			if err != nil || strings.Contains(nodes.(string), "fail") || strings.Contains(nodes.(string), "handshake") {
+			if err != nil || strings.Contains(nodes.(string), "fail ") || strings.Contains(nodes.(string), "fail?") || strings.Contains(nodes.(string), "handshake") {
 				return false
 			}
 			var view []string
