@@ -264,12 +264,16 @@ unsafe fn step(h: &mut Handles, source: &mut Source<'_>, url: &CStr) {
         route_len: 0,
         route_slot: 0,
         reserved: 0,
+        token: null(),
+        token_len: 0,
     };
     if choice & 0xc0 == 0xc0 {
         call.size = u32::from(source.byte());
         call.route = i32::from(source.byte() % 8);
         call.route_slot = u32::from(source.byte()) << 7;
         call.read_from = i32::from(source.byte() % 5);
+        call.token = if choice & 1 == 0 { null() } else { c"token".as_ptr() };
+        call.token_len = usize::from(source.byte() % 6);
     }
     let call: *const rs_call_options = if choice & 0x40 == 0 { null() } else { &call };
     // SAFETY: the caller's.
