@@ -1,4 +1,5 @@
-//! What the targets share: an allocator that tells how much was asked for, so that no length that input claims is believed.
+//! What the targets share: an allocator that tells how much was asked for, so that no length that input claims
+//! is believed.
 
 pub mod server;
 

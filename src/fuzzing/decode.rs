@@ -90,9 +90,3 @@ pub fn decode(data: &[u8]) {
         }
     }
 }
-
-/// The replies in some bytes, in words, and whether those end in a refusal: to be held against other decoders.
-pub fn shown(input: &[u8]) -> (Vec<String>, Option<String>) {
-    let outcome = run(input, Limits { max_bytes: 1 << 29, max_depth: 128 }, Source(&[]));
-    (outcome.replies, outcome.refusal.map(|refusal| format!("{refusal:?}")))
-}

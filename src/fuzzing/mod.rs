@@ -1,4 +1,5 @@
-//! What the fuzzers in `fuzz/` run: each function takes any bytes, and panics where a promise does not hold. Not an API.
+//! What the fuzzers in `fuzz/` run: each function takes any bytes, and panics where a promise does not hold.
+//! Not an API.
 
 mod core;
 mod decode;
@@ -7,7 +8,7 @@ mod resp;
 mod url;
 
 pub use self::core::core;
-pub use self::decode::{decode, shown};
+pub use self::decode::decode;
 pub use self::packed::packed;
 pub use self::url::url;
 

@@ -1,4 +1,5 @@
-//! Packed calls and completions: any bytes in; and what is written, read by a reader that knows the documented layout alone.
+//! Packed calls and completions: any bytes in; and what is written, read by a reader that knows the documented
+//! layout alone.
 
 use std::fmt::Write;
 use std::sync::OnceLock;

@@ -48,7 +48,7 @@ pub(super) fn look_at(reply: ReplyRef<'_>) -> Size {
     size.depth += usize::from(matches!(kind, Kind::Array | Kind::Map | Kind::Set));
     // Of a text it is its length.
     assert_eq!(reply.len(), text.map_or(elements, <[u8]>::len));
-    assert_eq!(reply.is_empty(), reply.len() == 0);
+    assert_eq!(reply.is_empty(), matches!(reply.len(), 0));
     assert!(reply.get(elements).is_none() && reply.get(usize::MAX).is_none());
     if elements > 0 {
         assert!(reply.get(elements - 1).is_some());

@@ -14,7 +14,8 @@ use crate::resp::Pool;
 use crate::route::ReadFrom;
 use crate::script::Script;
 
-/// A schedule, two bytes its seed, four the traits it goes without, two each step: with models of servers, so that all that
+/// A schedule, two bytes its seed, four the traits it goes without, two each step: with models of servers, so
+/// that all that
 /// the simulator asks for is asked.
 pub(crate) fn schedule(data: &[u8]) {
     let Some((head, steps)) = data.split_first_chunk::<6>() else { return };
@@ -63,7 +64,8 @@ const SAID: [&[u8]; 32] = [
     b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
     b"*5\r\n$5\r\nslave\r\n$8\r\n10.0.0.2\r\n:6379\r\n$9\r\nconnected\r\n:0\r\n",
     b"*2\r\n$8\r\n10.0.0.1\r\n$4\r\n6379\r\n",
-    b"$101\r\nid1 10.0.0.1:6379@1 myself,master - 0 0 1 connected 0-8000\nid2 10.0.0.2:6379@1 master - 0 0 1 connected 8001-\r\n",
+    b"$101\r\nid1 10.0.0.1:6379@1 myself,master - 0 0 1 connected 0-8000\n\
+      id2 10.0.0.2:6379@1 master - 0 0 1 connected 8001-\r\n",
     b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n",
     b"|1\r\n+ttl\r\n:9\r\n:5\r\n",
 ];
@@ -94,7 +96,8 @@ struct Peers {
     is_closed: bool,
 }
 
-/// A client whose peers send the fuzzer's bytes: the first byte says what they are, then events. Each call ends once, and closing leaves nothing.
+/// A client whose peers send the fuzzer's bytes: the first byte says what they are, then events. Each call ends
+/// once, and closing leaves nothing.
 pub(crate) fn peers(data: &[u8]) {
     let mut source = Source(data);
     let kind = source.byte();

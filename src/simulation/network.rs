@@ -327,7 +327,8 @@ impl Network {
         Some(*id)
     }
 
-    /// The peer has read all, and sends these bytes, whatever they are. What a connection makes of bytes that it cannot take is its end.
+    /// The peer has read all, and sends these bytes, whatever they are. What a connection makes of bytes that
+    /// it cannot take is its end.
     #[cfg(feature = "fuzz-internals")]
     pub(super) fn hear(&mut self, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };

@@ -167,7 +167,8 @@ type cluster struct {
 	servers []*server
 }
 
-// startCluster starts three primaries, with a replica each if replicas is one. nodeTimeout is how long a server is silent before another takes its place.
+// startCluster starts three primaries, with a replica each if replicas is one. nodeTimeout is how long a server
+// is silent before another takes its place.
 func startCluster(t *testing.T, replicas int, nodeTimeout time.Duration, options ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t}

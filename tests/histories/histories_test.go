@@ -1,6 +1,7 @@
 // 32 callers on a real cluster in trouble: whatever the client says of their calls must be true.
 //
-// RS_SCRIPT_HISTORIES is how many histories there are, one kind of trouble after the other; RS_SCRIPT_HISTORY one of them, by its number.
+// RS_SCRIPT_HISTORIES is how many histories there are, one kind of trouble after the other; RS_SCRIPT_HISTORY
+// one of them, by its number.
 
 package histories
 

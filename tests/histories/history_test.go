@@ -70,7 +70,8 @@ func perKey(calls []call) map[string][]call {
 	return keys
 }
 
-// checkLinearizable says what is wrong with a history of servers that lose nothing: every key's must be linearizable. A call of which it is not known whether it
+// checkLinearizable says what is wrong with a history of servers that lose nothing: every key's must be
+// linearizable. A call of which it is not known whether it
 // ran may do so at any time from its start on, for ever.
 func checkLinearizable(calls []call) error {
 	for key, made := range perKey(calls) {
@@ -107,8 +108,10 @@ func shown(calls []call) string {
 	return text.String()
 }
 
-// checkFinal says what is wrong with what there is in the end: nothing twice, nothing that was said not to have run, nothing that nobody has called. It counts what was acknowledged and is
-// not there: of each such call the server that ran it must have been replaced afterwards, or it is no server that has lost it.
+// checkFinal says what is wrong with what there is in the end: nothing twice, nothing that was said not to have
+// run, nothing that nobody has called. It counts what was acknowledged and is
+// not there: of each such call the server that ran it must have been replaced afterwards, or it is no server
+// that has lost it.
 func checkFinal(calls []call, lists map[string][]string, changes []replaced, keeps bool) (lost int, _ error) {
 	for key, made := range perKey(calls) {
 		places := map[string]int{}

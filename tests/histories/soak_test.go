@@ -31,7 +31,8 @@ const (
 	moreDescriptors = 4
 )
 
-// counter is what one caller knows of its key: at least this many increments have run, and as many more may have or may yet.
+// counter is what one caller knows of its key: at least this many increments have run, and as many more may
+// have or may yet.
 type counter struct {
 	key             string
 	ran, pending    int64
@@ -135,7 +136,8 @@ func (v *vault) rotate() {
 func TestSoak(t *testing.T) {
 	long := time.Duration(number(t, "RS_SCRIPT_SOAK", 20)) * time.Second
 	random := rand.New(rand.NewPCG(1, 2))
-	// No replica takes over unasked: it might lack what the primary has acknowledged. (Votes for one replica wait until twice the node's time-out is over.)
+	// No replica takes over unasked: it might lack what the primary has acknowledged. (Votes for one replica wait
+	// until twice the node's time-out is over.)
 	c := startCluster(t, 1, 2*time.Second, "--cluster-replica-no-failover", "yes")
 	v := &vault{c: c}
 	v.rotate()

@@ -16,7 +16,8 @@ func sorted(texts []string) []string {
 	return texts
 }
 
-// replaced is a primary that another server took the place of, and when that was over: what it had acknowledged before may be lost.
+// replaced is a primary that another server took the place of, and when that was over: what it had acknowledged
+// before may be lost.
 type replaced struct {
 	id string
 	at time.Time
@@ -69,7 +70,8 @@ func (c *cluster) migrateSome(random *rand.Rand, keys []string) {
 	c.waitUntilWhole()
 }
 
-// failOver makes a replica the primary: asked for and waited for, taken without asking, or because the primary is dead.
+// failOver makes a replica the primary: asked for and waited for, taken without asking, or because the primary
+// is dead.
 func failOver(c *cluster, random *rand.Rand, _ []string) []replaced {
 	primaries, _ := c.roles()
 	victim := primaries[random.IntN(len(primaries))]
@@ -88,7 +90,8 @@ func failOver(c *cluster, random *rand.Rand, _ []string) []replaced {
 	return []replaced{{victim.id, time.Now()}}
 }
 
-// partition stops a primary until another is in its place, and lets it go on: it finds what was sent to it, and answers, before it hears that it is none.
+// partition stops a primary until another is in its place, and lets it go on: it finds what was sent to it, and
+// answers, before it hears that it is none.
 func partition(c *cluster, random *rand.Rand, _ []string) []replaced {
 	primaries, _ := c.roles()
 	victim := primaries[random.IntN(len(primaries))]
