@@ -64,7 +64,7 @@ const SAID: [&[u8]; 32] = [
     b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
     b"*5\r\n$5\r\nslave\r\n$8\r\n10.0.0.2\r\n:6379\r\n$9\r\nconnected\r\n:0\r\n",
     b"*2\r\n$8\r\n10.0.0.1\r\n$4\r\n6379\r\n",
-    b"$101\r\nid1 10.0.0.1:6379@1 myself,master - 0 0 1 connected 0-8000\n\
+    b"$109\r\nid1 10.0.0.1:6379@1 myself,master - 0 0 1 connected 0-8000\n\
       id2 10.0.0.2:6379@1 master - 0 0 1 connected 8001-\r\n",
     b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n",
     b"|1\r\n+ttl\r\n:9\r\n:5\r\n",
