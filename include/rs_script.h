@@ -3,7 +3,8 @@
 // Generated from src/ffi; do not edit. To renew it: RS_SCRIPT_HEADER=write cargo test --test header
 //
 // INSTALL   cmake -B build && cmake --build build && cmake --install build
-// LINK      CMake: find_package(rs_script) and rs_script::rs_script; else: cc main.c $(pkg-config --cflags --libs rs_script)
+// LINK      CMake: find_package(rs_script) and rs_script::rs_script
+//           else: cc main.c $(pkg-config --cflags --libs rs_script)
 //
 // EXAMPLE   Multiplies the number at a key.
 //
@@ -34,23 +35,25 @@
 // OWNERSHIP is said in three phrases. "caller frees with X": yours, free it once with X. "borrowed until Y": valid until
 //           then, never to be freed. "copied": the library keeps nothing of yours after the call returns.
 //           Every X_free takes NULL. Outputs are set on every path: to NULL, 0 or false on failure.
-// ERRORS    Functions that can fail return RS_OK or a number from RS_ERR_INVALID_ARGUMENT on: 100s your own mistake, 200s no
-//           connection, 300s outcome unknown, 400s the server's answer, 500s this library. The last parameter, `rs_error **err`,
-//           may be NULL; otherwise *err becomes NULL or an error that the caller frees with rs_error_free.
-// STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an array of lengths;
-//           with NULL for the lengths each string ends in a NUL.
-// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t,
-// all that has names int32_t.
-//           Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT, wherever they stand.
+// ERRORS    Functions that can fail return RS_OK or a number from RS_ERR_INVALID_ARGUMENT on: 100s your own mistake,
+//           200s no connection, 300s outcome unknown, 400s the server's answer, 500s this library. The last parameter,
+//           `rs_error **err`, may be NULL; otherwise *err becomes NULL or an error that the caller frees with
+//           rs_error_free.
+// STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an
+//           array of lengths; with NULL for the lengths each string ends in a NUL.
+// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t, all
+//           that has names int32_t. Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT,
+//           wherever they stand.
 // NULL      where an object or an output must not be NULL is RS_ERR_INVALID_ARGUMENT too, and never undefined. Clang
-// warns of it. CONST     is what a function neither changes nor hands out to be changed. A call changes its client,
-// and a poll its queue. THREADS   Clients and scripts may be used by any number of threads at once. Replies may be
-// read by any number; options and errors belong to
-//           one thread at a time. No object may be freed while another thread uses that handle. There is no thread-local state.
-//           A blocking call works on the thread that makes it. A client has a thread in the background once it has submitted a call; see rs_queue.
-//           rs_client_free of the last handle waits for the end of the client's threads; then the library may be
-//           unloaded. A look-up of a host name that hangs cannot be ended: it is left to itself, and keeps the
-//           library loaded.
+//           warns of it.
+// CONST     is what a function neither changes nor hands out to be changed. A call changes its client, and a poll its
+//           queue.
+// THREADS   Clients and scripts may be used by any number of threads at once. Replies may be read by any number;
+//           options and errors belong to one thread at a time. No object may be freed while another thread uses that
+//           handle. There is no thread-local state. A blocking call works on the thread that makes it. A client has a
+//           thread in the background once it has submitted a call; see rs_queue. rs_client_free of the last handle
+//           waits for the end of the client's threads; then the library may be unloaded. A look-up of a host name that
+//           hangs cannot be ended: it is left to itself, and keeps the library loaded.
 // FORK      A child must not use its parent's clients, queues and pipelines: calls end with RS_ERR_FORKED, at
 //           whatever moment it was forked, and nothing that it does reaches the parent's connections. Making its own
 //           is fine, and so is freeing. Scripts, replies, errors and options are its own. (The system's allocator and
@@ -144,6 +147,35 @@
 // The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of
 // a script see also RS_SCRIPT_IDEMPOTENT.
 #define RS_CALL_IDEMPOTENT 2
+
+// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
+// Of a single call see RS_CALL_IDEMPOTENT.
+#define RS_SCRIPT_IDEMPOTENT 1
+
+// The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
+// under that by one atomic execution, and a call that comes again with the same token gets that reply and does nothing.
+// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets
+// the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of rs_call_options.
+//
+// What is sent, and what rs_script_sha tells the SHA1 of, is a wrapper around the source, with its line numbers.
+// Read-only calls need no token; they are those of the script as it is.
+//
+// Limits: a server forgets a token after `token_lifetime_ms`, or when it evicts it: a maxmemory-policy other than
+// noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
+// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets the
+// same error, without the place in the script that a server adds. While a slot of a cluster moves key by key, calls with
+// keys in it wait for the end of that, for their tokens are new keys.
+//
+// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
+#define RS_SCRIPT_ONCE 4
+
+// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
+// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
+// that it is.
+//
+// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
+// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
+#define RS_SCRIPT_AS_FUNCTION 2
 
 // Where the client's own route leads.
 #define RS_ROUTE_DEFAULT 0
@@ -248,13 +280,15 @@
 // Script administration, or what stops a busy server.
 #define RS_CALL_KIND_ADMINISTRATION 5
 
-// The library has the names that are written in it, which others may call and replace. It is loaded where it is missing, and what is there is
-// never replaced but by rs_client_library_deploy.
+// The library has the names that are written in it, which others may call and replace. It is loaded where it
+// is missing, and what is there is never replaced but by rs_client_library_deploy.
 //
-// Without this flag it is pinned: a digest of its source is put behind its name and behind those of its functions, so that a name means one code,
-// and any number of versions live side by side. An error that a pinned library's function returns gets ` script: rs` behind it, so that it can
-// never be taken for the server's own words. Of a named library's functions, one that returns to the letter `ERR Function not found` is not told
-// apart from a server that lacks it by that text: the server is asked, and where that shows nothing the call ends with RS_ERR_INDETERMINATE.
+// Without this flag it is pinned: a digest of its source is put behind its name and behind those of its
+// functions, so that a name means one code, and any number of versions live side by side. An error that a
+// pinned library's function returns gets ` script: rs` behind it, so that it can never be taken for the
+// server's own words. Of a named library's functions, one that returns to the letter `ERR Function not
+// found` is not told apart from a server that lacks it by that text: the server is asked, and where that
+// shows nothing the call ends with RS_ERR_INDETERMINATE.
 #define RS_LIBRARY_NAMED 1
 
 // RESP3, and RESP2 with a server that does not know it.
@@ -422,35 +456,6 @@
 // RESP3: a string with a format of three letters.
 #define RS_REPLY_VERBATIM 12
 
-// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
-// Of a single call see RS_CALL_IDEMPOTENT.
-#define RS_SCRIPT_IDEMPOTENT 1
-
-// The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
-// under that by one atomic execution, and a call that comes again with the same token gets that reply and does nothing.
-// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets
-// the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of rs_call_options.
-//
-// What is sent, and what rs_script_sha tells the SHA1 of, is a wrapper around the source, with its line numbers.
-// Read-only calls need no token; they are those of the script as it is.
-//
-// Limits: a server forgets a token after `token_lifetime_ms`, or when it evicts it: a maxmemory-policy other than
-// noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
-// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets the
-// same error, without the place in the script that a server adds. While a slot of a cluster moves key by key, calls with
-// keys in it wait for the end of that, for their tokens are new keys.
-//
-// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
-#define RS_SCRIPT_ONCE 4
-
-// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
-// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
-// that it is.
-//
-// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
-// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
-#define RS_SCRIPT_AS_FUNCTION 2
-
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 #define RS_STAT_CALLS 0
 
@@ -504,8 +509,8 @@ typedef struct rs_error rs_error;
 // rs_events_free.
 typedef struct rs_events rs_events;
 
-// A library of functions, immutable, usable with any client, server and thread. Caller frees with rs_library_free; its functions
-// go on without it.
+// A library of functions, immutable, usable with any client, server and thread. Caller frees with
+// rs_library_free; its functions go on without it.
 typedef struct rs_library rs_library;
 
 // Options to open clients with; they may be changed and used again afterwards. Caller frees with rs_options_free.
@@ -632,9 +637,9 @@ typedef struct {
 // exception or longjmp out, or end its thread.
 typedef void (*rs_call_fn)(void *context, const rs_call_event *event);
 
-// What a library has beside its source. NULL in its place, and each field that is 0, is nothing. It starts as
-// RS_LIBRARY_OPTIONS_INIT, or as RS_LIBRARY_OPTIONS(...) where it is an argument; see rs_call_options, whose errors
-// are the same.
+// What a library has beside its source. NULL in its place, and each field that is 0, is nothing. It starts
+// as RS_LIBRARY_OPTIONS_INIT, or as RS_LIBRARY_OPTIONS(...) where it is an argument; see rs_call_options,
+// whose errors are the same.
 typedef struct {
     // `sizeof(rs_library_options)`.
     uint32_t size;
@@ -1207,11 +1212,12 @@ rs_status rs_client_script_stats(const rs_client *client,
                                  rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(reply);
 
-// Makes a library of exactly these bytes. No input or output takes place; whether it compiles shows at the first call of a function of it.
+// Makes a library of exactly these bytes. No input or output takes place; whether it compiles shows at the
+// first call of a function of it.
 //
-// `client`: the one that calls use which name none; may be NULL; it is not kept open by the library. `source`: `len`
-// bytes, the first line `#!lua name=...`; copied. `options`: may be NULL; copied. `*library`: caller frees with
-// rs_library_free; NULL on failure; `library` not NULL. `err` may be NULL.
+// `client`: the one that calls use which name none; may be NULL; it is not kept open by the library.
+// `source`: `len` bytes, the first line `#!lua name=...`; copied. `options`: may be NULL; copied.
+// `*library`: caller frees with rs_library_free; NULL on failure; `library` not NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, for a source without such a first line too. Threads: any.
 //
@@ -1225,15 +1231,18 @@ rs_status rs_library_register(rs_client *client,
                               rs_error **err)
     RS_NOT_NULL(library);
 
-// Gives a function of a library, to be called as a script: rs_script_call and all else that takes one sends it as FCALL, or FCALL_RO. The
-// library is loaded in front of the first call on a connection, in the same write, and again where a server has lost it.
+// Gives a function of a library, to be called as a script: rs_script_call and all else that takes one sends
+// it as FCALL, or FCALL_RO. The library is loaded in front of the first call on a connection, in the same
+// write, and again where a server has lost it.
 //
-// `name`: as it is registered in the library's source, `name_len` letters, digits and underscores, 256 at most; copied. `options`: NULL, or those
-// of a script without RS_SCRIPT_AS_FUNCTION; copied. `*script`: caller frees with rs_script_free; NULL on failure; `script` not NULL. Its rs_script_sha
-// is of the library's code and the function's name, and known to no server. `err` may be NULL.
+// `name`: as it is registered in the library's source, `name_len` letters, digits and underscores, 256 at
+// most; copied. `options`: NULL, or those of a script without RS_SCRIPT_AS_FUNCTION; copied. `*script`:
+// caller frees with rs_script_free; NULL on failure; `script` not NULL. Its rs_script_sha is of the
+// library's code and the function's name, and known to no server. `err` may be NULL.
 //
-// Errors: RS_ERR_INVALID_ARGUMENT. Calls end with RS_ERR_NO_FUNCTION where the library does not register the function or may not be loaded, with
-// RS_ERR_COMPILE where it does not load, with RS_ERR_NOT_SUPPORTED where the server has no functions; none of these was executed. Threads: any.
+// Errors: RS_ERR_INVALID_ARGUMENT. Calls end with RS_ERR_NO_FUNCTION where the library does not register the
+// function or may not be loaded, with RS_ERR_COMPILE where it does not load, with RS_ERR_NOT_SUPPORTED where
+// the server has no functions; none of these was executed. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/fcall/>
 RS_NODISCARD
@@ -1255,15 +1264,16 @@ const char *rs_library_name(const rs_library *library);
 // NULL: does nothing. Errors: none. Threads: not while another thread enters a function with this handle.
 void rs_library_free(rs_library *library);
 
-// Loads a library into the server; in a cluster, into every primary. There is no need to: a call does it by itself. What is there of that name
-// stays as it is.
+// Loads a library into the server; in a cluster, into every primary. There is no need to: a call does it by
+// itself. What is there of that name stays as it is.
 //
-// `*done`: a map from each primary's `host:port`, or the path of its socket, to the string `loaded`, or `there` where a library of that name was there
-// already, or the error by which it has not got it, which rs_reply_error tells more of. Where none has, that is the function's error. Caller frees with rs_reply_free; NULL on
-// failure; `done` may be NULL. `err` may be NULL.
+// `*done`: a map from each primary's `host:port`, or the path of its socket, to the string `loaded`, or
+// `there` where a library of that name was there already, or the error by which it has not got it, which
+// rs_reply_error tells more of. Where none has, that is the function's error. Caller frees with
+// rs_reply_free; NULL on failure; `done` may be NULL. `err` may be NULL.
 //
-// Errors: RS_ERR_COMPILE for a library that does not compile, registers nothing, or registers a function that another library has registered; or any of
-// RS_ERR_. Threads: any.
+// Errors: RS_ERR_COMPILE for a library that does not compile, registers nothing, or registers a function
+// that another library has registered; or any of RS_ERR_. Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/function-load/>
 rs_status rs_client_library_load(rs_client *client,
@@ -1274,8 +1284,10 @@ rs_status rs_client_library_load(rs_client *client,
 
 // Compares a library with the one of its name on the server; in a cluster, on every primary. It changes nothing.
 //
-// `*found`: a map from each primary's `host:port`, or the path of its socket, to the string `same`, `different` or `absent`, or the error by which that is not
-// known. Where it is known of none, that is the function's error. Caller frees with rs_reply_free; NULL on failure; `found` may be NULL. `err` may be NULL.
+// `*found`: a map from each primary's `host:port`, or the path of its socket, to the string `same`,
+// `different` or `absent`, or the error by which that is not known. Where it is known of none, that is the
+// function's error. Caller frees with rs_reply_free; NULL on failure; `found` may be NULL. `err` may be
+// NULL.
 //
 // Errors: any of RS_ERR_. Threads: any.
 //
@@ -1286,12 +1298,14 @@ rs_status rs_client_library_check(rs_client *client,
                                   rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(library);
 
-// Puts a library in the place of the one of its name, on the server; in a cluster, on every primary, one by one. This is the one place where a library
-// is replaced: a function that the new one lacks is from then on an error for all who call it. A pinned library replaces nothing.
+// Puts a library in the place of the one of its name, on the server; in a cluster, on every primary, one by
+// one. This is the one place where a library is replaced: a function that the new one lacks is from then on
+// an error for all who call it. A pinned library replaces nothing.
 //
-// `*done`: a map from each primary's `host:port`, or the path of its socket, to what it has, looked at behind the load: the string `same`, or `different` or `absent` if
-// somebody else was at it; or to the error by which it has kept what it had. Where none has taken it, that is the function's error. Caller frees
-// with rs_reply_free; NULL on failure; `done` may be NULL. `err` may be NULL.
+// `*done`: a map from each primary's `host:port`, or the path of its socket, to what it has, looked at
+// behind the load: the string `same`, or `different` or `absent` if somebody else was at it; or to the error
+// by which it has kept what it had. Where none has taken it, that is the function's error. Caller frees with
+// rs_reply_free; NULL on failure; `done` may be NULL. `err` may be NULL.
 //
 // Errors: as with rs_client_library_load. Threads: any.
 //
@@ -1304,9 +1318,10 @@ rs_status rs_client_library_deploy(rs_client *client,
 
 // Tells which libraries the server has, whoever has loaded them; in a cluster, those of every primary.
 //
-// `*libraries`: a map from each primary's `host:port`, or the path of its socket, to its answer to FUNCTION LIST, an array with a map for each library
-// (`library_name`, `engine`, `functions`; with RESP2 an array of names and values), or its error. Where each gave one, that is the function's error. Caller
-// frees with rs_reply_free; NULL on failure; `libraries` not NULL. `err` may be NULL.
+// `*libraries`: a map from each primary's `host:port`, or the path of its socket, to its answer to FUNCTION
+// LIST, an array with a map for each library (`library_name`, `engine`, `functions`; with RESP2 an array of
+// names and values), or its error. Where each gave one, that is the function's error. Caller frees with
+// rs_reply_free; NULL on failure; `libraries` not NULL. `err` may be NULL.
 //
 // Errors: any of RS_ERR_. Threads: any.
 //
@@ -1316,14 +1331,17 @@ rs_status rs_client_library_list(rs_client *client,
                                  rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(libraries);
 
-// Removes the other versions of these pinned libraries from the server; in a cluster, from every primary. Libraries that are not pinned, or were
-// not called like one of these, stay. Nothing is ever removed but by this: who still calls a version that is gone has it loaded again.
+// Removes the other versions of these pinned libraries from the server; in a cluster, from every primary.
+// Libraries that are not pinned, or were not called like one of these, stay. Nothing is ever removed but by
+// this: who still calls a version that is gone has it loaded again.
 //
-// `keep`: `count` libraries, at least one. `*removed`: a map from each primary's `host:port`, or the path of its socket, to an array of the names that were removed
-// there, or the error by which nothing more was. Where each gave one, that is the function's error. Caller frees with rs_reply_free; NULL on failure; `removed` may
-// be NULL. `err` may be NULL.
+// `keep`: `count` libraries, at least one. `*removed`: a map from each primary's `host:port`, or the path of
+// its socket, to an array of the names that were removed there, or the error by which nothing more was.
+// Where each gave one, that is the function's error. Caller frees with rs_reply_free; NULL on failure;
+// `removed` may be NULL. `err` may be NULL.
 //
-// Errors: RS_ERR_INVALID_ARGUMENT for no library, and for one that is RS_LIBRARY_NAMED; or any of RS_ERR_. Threads: any.
+// Errors: RS_ERR_INVALID_ARGUMENT for no library, and for one that is RS_LIBRARY_NAMED; or any of RS_ERR_.
+// Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/function-delete/>
 rs_status rs_client_library_prune(rs_client *client,
@@ -1333,8 +1351,8 @@ rs_status rs_client_library_prune(rs_client *client,
                                   rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(keep);
 
-// The server's name for a function, ending in a NUL: of a pinned library's with the digest behind it. Of a script that is
-// RS_SCRIPT_AS_FUNCTION, the name by which it is called.
+// The server's name for a function, ending in a NUL: of a pinned library's with the digest behind it. Of a
+// script that is RS_SCRIPT_AS_FUNCTION, the name by which it is called.
 //
 // Returns: borrowed until rs_script_free. NULL, and a script that is no function: an empty string. Errors: none.
 // Threads: any.

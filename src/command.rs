@@ -1,7 +1,7 @@
 //! Which commands may travel on a connection that many callers share.
 
 use crate::error::{Error, Result, Status};
-use crate::session::handshake::Purpose;
+use crate::purpose::Purpose;
 
 /// Where a command may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

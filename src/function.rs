@@ -16,7 +16,8 @@ pub(crate) struct Code {
     pub(crate) written: Option<Vec<u8>>,
     /// Its place among all that a connection may know of: its digest, apart from those of scripts.
     pub(crate) place: [u8; 20],
-    /// Every error that a function of it returns has a mark of this library's behind it, so that none can be taken for the server's own words.
+    /// Every error that a function of it returns has a mark of this library's behind it, so that none can be
+    /// taken for the server's own words.
     pub(crate) is_marked: bool,
 }
 

@@ -20,11 +20,11 @@ use crate::ffi::cancel::Held;
 use crate::from_reply::{FromReply, from_owned};
 use crate::io::{AdmittedFuture, Owner, Pending};
 use crate::pipeline::{Pipeline, no_replies};
+use crate::purpose::Purpose;
 use crate::request::{Flags, Request, Shape};
 use crate::resp::Reply;
 use crate::resp::encode::Arguments;
 use crate::script::Script;
-use crate::session::handshake::Purpose;
 use crate::threads;
 use crate::times::LONGEST_WAIT;
 

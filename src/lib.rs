@@ -141,6 +141,7 @@ mod net;
 mod once;
 mod packed;
 mod pipeline;
+mod purpose;
 mod queue;
 mod request;
 mod resp;

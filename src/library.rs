@@ -17,9 +17,10 @@ const DIGITS: usize = 12;
 /// Longer names make no sense, and an error text repeats them.
 const LONGEST_NAME: usize = 256;
 
-/// What a pinned library begins with, on its first line of code, so that the numbers of lines stay. It gives each function the digest in its name, and puts
-/// a mark behind every error that one returns, so that no text of a function's is a text of the server's. `@` stands for the digest. While
-/// a library is loaded there are neither `pairs` nor `type` nor `redis.call`; hence its form.
+/// What a pinned library begins with, on its first line of code, so that the numbers of lines stay. It gives
+/// each function the digest in its name, and puts a mark behind every error that one returns, so that no text
+/// of a function's is a text of the server's. `@` stands for the digest. While a library is loaded there are
+/// neither `pairs` nor `type` nor `redis.call`; hence its form.
 const PRELUDE: &str = "local G=function() return redis end local R=redis.register_function \
 local redis={log=redis.log,LOG_DEBUG=redis.LOG_DEBUG,LOG_VERBOSE=redis.LOG_VERBOSE,LOG_NOTICE=redis.LOG_NOTICE,LOG_WARNING=redis.LOG_WARNING,\
 REDIS_VERSION=redis.REDIS_VERSION,REDIS_VERSION_NUM=redis.REDIS_VERSION_NUM} local server=redis \
@@ -28,21 +29,24 @@ if type(r)=='table' and type(r.err)=='string' then r.err=r.err..' script: rs' en
 redis.register_function=function(a,b) if b==nil then return R{function_name=a.function_name..'_@',callback=W(a.callback),flags=a.flags,\
 description=a.description} end return R(a..'_@',W(b)) end ";
 
-/// What stands around the body of a script that becomes a function, behind the first line. The body begins on the second.
+/// What stands around the body of a script that becomes a function, behind the first line. The body begins on
+/// the second.
 const BODY_HEAD: &str = "local function rs_body(KEYS, ARGV) ";
 const BODY_TAIL: &str = "\nend local function rs_marked(k,a) local r=rs_body(k,a) \
 if type(r)=='table' and type(r.err)=='string' then r.err=r.err..' script: rs' end return r end\n";
 
-/// A library of functions ([FUNCTION LOAD](https://redis.io/docs/latest/commands/function-load/)), whose functions are called like scripts.
+/// A library of functions ([FUNCTION LOAD](https://redis.io/docs/latest/commands/function-load/)), whose
+/// functions are called like scripts.
 ///
-/// Making one does no I/O. It is loaded when the server does not have it, in the same write as the first call of one of its functions; so
-/// nobody has to deploy it, and new primaries, moved slots, FUNCTION FLUSH and restarts without persistence are nobody's business either. Redis
-/// and Valkey from 7.0 on; elsewhere [`Status::NotSupported`](crate::Status::NotSupported).
+/// Making one does no I/O. It is loaded when the server does not have it, in the same write as the first call
+/// of one of its functions; so nobody has to deploy it, and new primaries, moved slots, FUNCTION FLUSH and
+/// restarts without persistence are nobody's business either. Redis and Valkey from 7.0 on; elsewhere
+/// [`Status::NotSupported`](crate::Status::NotSupported).
 ///
 /// | | [`Library::pinned`] | [`Library::named`] |
 /// |---|---|---|
 /// | names on the server | with a digest of the source behind them | as written |
-/// | two versions | live side by side: each program calls the one that it was built with | the one that was deployed last; a function that it lacks is an error for all others |
+/// | two versions | live side by side: each program calls its own | the last one that was deployed serves all |
 /// | deploy, rollback | nothing to do | [`Client::library_deploy`](crate::Client::library_deploy) |
 /// | old versions | [`Client::library_prune`](crate::Client::library_prune) | none |
 /// | who else may call them | who knows the name: [`Script::function_name`](crate::Script::function_name) | everybody |
@@ -81,14 +85,16 @@ pub struct Library {
 }
 
 impl Library {
-    /// A library whose code is part of its name: a digest of the source is put behind the library's name and behind those of its functions,
-    /// so a name means one code, on every server and for ever. Two versions live side by side, and each program calls its own.
+    /// A library whose code is part of its name: a digest of the source is put behind the library's name and
+    /// behind those of its functions, so a name means one code, on every server and for ever. Two versions
+    /// live side by side, and each program calls its own.
     ///
     /// The source is Lua, and its first line `#!lua name=...`. An error that a function returns
-    /// (`redis.error_reply`) gets ` script: rs` behind it, so that it can never be taken for the server's own words. All else is as it would be, the numbers of lines too.
+    /// (`redis.error_reply`) gets ` script: rs` behind it, so that it can never be taken for the server's own
+    /// words. All else is as it would be, the numbers of lines too.
     ///
-    /// [`Status::InvalidArgument`] for a source without such a first line. What else is wrong with it, the server says at the first call:
-    /// [`Status::Compile`](crate::Status::Compile).
+    /// [`Status::InvalidArgument`] for a source without such a first line. What else is wrong with it, the
+    /// server says at the first call: [`Status::Compile`](crate::Status::Compile).
     ///
     /// ```
     /// use rs_script::Library;
@@ -123,12 +129,15 @@ impl Library {
         Library::build(&name, code, Some(source), suffix)
     }
 
-    /// A library under the names that are written in it, which others may call and replace. Where it is missing it is loaded; what is there is never replaced,
-    /// whatever it is, but by [`Client::library_deploy`](crate::Client::library_deploy).
+    /// A library under the names that are written in it, which others may call and replace. Where it is
+    /// missing it is loaded; what is there is never replaced, whatever it is, but by
+    /// [`Client::library_deploy`](crate::Client::library_deploy).
     ///
-    /// Nothing marks the errors of its functions. One that returns, to the letter, `ERR Function not found` is not told apart from a server that lacks it by
-    /// that text alone, so the server is asked, and a call is sent again only where it did lack the library; where it cannot be known, the call
-    /// ends as [indeterminate](crate::Error::is_indeterminate). A function that answers in other words of the server's (`MOVED ...`) is judged as a script that does so.
+    /// Nothing marks the errors of its functions. One that returns, to the letter, `ERR Function not found`
+    /// is not told apart from a server that lacks it by that text alone, so the server is asked, and a call
+    /// is sent again only where it did lack the library; where it cannot be known, the call ends as
+    /// [indeterminate](crate::Error::is_indeterminate). A function that answers in other words of the
+    /// server's (`MOVED ...`) is judged as a script that does so.
     ///
     /// [`Status::InvalidArgument`] for a source without a first line such as `#!lua name=...`.
     ///
@@ -152,9 +161,9 @@ impl Library {
         Ok(Library { code, suffix })
     }
 
-    /// A function of the library, by the name that it is registered with in the source: 1 to 256 letters, digits and underscores. It is called like any
-    /// [`Script`](crate::Script). Nothing is sent; whether the library has it shows at the first call:
-    /// [`Status::NoFunction`](crate::Status::NoFunction).
+    /// A function of the library, by the name that it is registered with in the source: 1 to 256 letters,
+    /// digits and underscores. It is called like any [`Script`](crate::Script). Nothing is sent; whether the
+    /// library has it shows at the first call: [`Status::NoFunction`](crate::Status::NoFunction).
     ///
     /// [`Status::InvalidArgument`] for what can be no function's name.
     ///
@@ -238,12 +247,14 @@ pub(crate) fn is_version_of(base: &str, name: &str, code: &[u8]) -> bool {
 }
 
 impl Script {
-    /// The same script as a function: its body becomes the only one of a library that this client makes, and calls of it are FCALL. On servers
-    /// before 7.0 it is called as the script that it is.
+    /// The same script as a function: its body becomes the only one of a library that this client makes, and
+    /// calls of it are FCALL. On servers before 7.0 it is called as the script that it is.
     ///
-    /// Servers replicate and persist libraries: such a script survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and
-    /// replicas have it. What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
-    /// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
+    /// Servers replicate and persist libraries: such a script survives a failover, SCRIPT FLUSH, a restart
+    /// and the eviction of scripts, and replicas have it. What differs for its body: an error that it returns
+    /// gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors
+    /// are one higher, and where the server is out of memory a call that is not read-only is refused before
+    /// it begins.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

@@ -8,12 +8,13 @@ use crate::library::Library;
 use crate::resp::Reply;
 
 impl Client {
-    /// Loads a library into the server; in a cluster, into every primary. There is no need to: a call does it by itself. What is there of that name
-    /// stays as it is.
+    /// Loads a library into the server; in a cluster, into every primary. There is no need to: a call does it
+    /// by itself. What is there of that name stays as it is.
     ///
-    /// The reply is a map from each primary's address (`host:port`, or the path of its socket) to the string `loaded`, or `there` where a library of that name
-    /// was there already, or the error by which it has not got it. Where none has, that is the error: [`Status::Compile`] for a library that does
-    /// not compile, registers nothing, or registers a function that another library has registered.
+    /// The reply is a map from each primary's address (`host:port`, or the path of its socket) to the string
+    /// `loaded`, or `there` where a library of that name was there already, or the error by which it has not
+    /// got it. Where none has, that is the error: [`Status::Compile`] for a library that does not compile,
+    /// registers nothing, or registers a function that another library has registered.
     ///
     /// [FUNCTION LOAD](https://redis.io/docs/latest/commands/function-load/)
     ///
@@ -34,12 +35,14 @@ impl Client {
         self.perform(Task::Library(LibraryTask::Load(library.clone())))
     }
 
-    /// Puts a library in the place of the one of its name, on the server; in a cluster, on every primary, one by one: for a moment some have the old one and some the
-    /// new one. This is the one place where a library is replaced. A function that the new one lacks is from then on an error for all who
-    /// call it. A [pinned](Library::pinned) library replaces nothing, and there is no need to deploy it.
+    /// Puts a library in the place of the one of its name, on the server; in a cluster, on every primary, one
+    /// by one: for a moment some have the old one and some the new one. This is the one place where a library
+    /// is replaced. A function that the new one lacks is from then on an error for all who call it. A
+    /// [pinned](Library::pinned) library replaces nothing, and there is no need to deploy it.
     ///
-    /// The reply is a map from each primary's address to what it has, looked at behind the load: `same`, or `different` or `absent` if somebody else was at it;
-    /// or to the error by which it has kept what it had. Where none has taken it, that is the error, [`Status::Compile`] as with [`Client::library_load`].
+    /// The reply is a map from each primary's address to what it has, looked at behind the load: `same`, or
+    /// `different` or `absent` if somebody else was at it; or to the error by which it has kept what it had.
+    /// Where none has taken it, that is the error, [`Status::Compile`] as with [`Client::library_load`].
     ///
     /// [FUNCTION LOAD REPLACE](https://redis.io/docs/latest/commands/function-load/)
     ///
@@ -65,10 +68,11 @@ impl Client {
         self.perform(Task::Library(LibraryTask::Deploy(library.clone())))
     }
 
-    /// Compares a library with the one of its name on the server; in a cluster, on every primary. It changes nothing.
+    /// Compares a library with the one of its name on the server; in a cluster, on every primary. It changes
+    /// nothing.
     ///
-    /// The reply is a map from each primary's address to `same`, `different` or `absent`, or the error by which that is not known; where it is
-    /// known of none, that is the error.
+    /// The reply is a map from each primary's address to `same`, `different` or `absent`, or the error by
+    /// which that is not known; where it is known of none, that is the error.
     ///
     /// [FUNCTION LIST](https://redis.io/docs/latest/commands/function-list/)
     ///
@@ -91,8 +95,9 @@ impl Client {
 
     /// Which libraries the server has, whoever has loaded them; in a cluster, those of every primary.
     ///
-    /// The reply is a map from each primary's address to its answer to FUNCTION LIST, an array with a map for each library (`library_name`, `engine`,
-    /// `functions`; with RESP2 an array of names and values), or its error; where each gave one, that is the error.
+    /// The reply is a map from each primary's address to its answer to FUNCTION LIST, an array with a map for
+    /// each library (`library_name`, `engine`, `functions`; with RESP2 an array of names and values), or its
+    /// error; where each gave one, that is the error.
     ///
     /// [FUNCTION LIST](https://redis.io/docs/latest/commands/function-list/)
     ///
@@ -110,11 +115,13 @@ impl Client {
         self.perform(listing())
     }
 
-    /// Removes the other versions of these [pinned](Library::pinned) libraries from the server; in a cluster, from every primary. Libraries that are not
-    /// pinned, or were not called like one of these, stay. Nothing is ever removed but by this: who still calls a version that is gone has it loaded again.
+    /// Removes the other versions of these [pinned](Library::pinned) libraries from the server; in a cluster,
+    /// from every primary. Libraries that are not pinned, or were not called like one of these, stay. Nothing
+    /// is ever removed but by this: who still calls a version that is gone has it loaded again.
     ///
-    /// The reply is a map from each primary's address to an array of the names that were removed there, or the error by which nothing more was; where
-    /// each gave one, that is the error. [`Status::InvalidArgument`] for no libraries, and for one that is not pinned.
+    /// The reply is a map from each primary's address to an array of the names that were removed there, or
+    /// the error by which nothing more was; where each gave one, that is the error.
+    /// [`Status::InvalidArgument`] for no libraries, and for one that is not pinned.
     ///
     /// [FUNCTION DELETE](https://redis.io/docs/latest/commands/function-delete/)
     ///

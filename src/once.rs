@@ -296,14 +296,14 @@ pub(crate) fn verdict(text: &[u8]) -> Option<Status> {
 }
 
 /// The keys of a call, and the key of its token behind them.
-pub(crate) struct WithToken<'a> {
-    keys: &'a dyn Arguments,
+pub(crate) struct WithToken<'a, K: ?Sized> {
+    keys: &'a K,
     wrapped: &'a Wrapped,
     token: Option<&'a [u8]>,
 }
 
-impl<'a> WithToken<'a> {
-    pub(crate) fn new(wrapped: &'a Wrapped, keys: &'a dyn Arguments, flags: Flags<'a>) -> Result<Self> {
+impl<'a, K: ?Sized> WithToken<'a, K> {
+    pub(crate) fn new(wrapped: &'a Wrapped, keys: &'a K, flags: Flags<'a>) -> Result<Self> {
         if let Some(token) = flags.token {
             check_token(token)?;
         }
@@ -311,11 +311,13 @@ impl<'a> WithToken<'a> {
     }
 }
 
-impl Arguments for WithToken<'_> {
+impl<K: Arguments + ?Sized> Arguments for WithToken<'_, K> {
+    #[inline]
     fn count(&self) -> usize {
         self.keys.count() + 1
     }
 
+    #[inline]
     fn write(&self, buffer: &mut Buffer) -> Result<()> {
         let start = buffer.len();
         self.keys.write(buffer)?;
@@ -526,14 +528,14 @@ impl Source {
     }
 }
 
-/// A token of 128 bits, as 32 hexadecimal digits, that nobody can guess.
+/// A token of 128 bits, as 32 letters, that nobody can guess.
 #[inline]
 fn made() -> [u8; 32] {
     // It needs no destructor, so it is there up to a thread's end.
     let number = SOURCE.with(Source::next);
     let mut token = [0; 32];
     for (digits, half) in token.chunks_exact_mut(16).zip(number) {
-        digits.copy_from_slice(&hex(half));
+        digits.copy_from_slice(&letters(half));
     }
     token
 }
@@ -576,22 +578,21 @@ fn round(v: &mut [u64; 4]) {
     v[2] = v[2].rotate_left(32);
 }
 
-/// Sixteen hexadecimal digits, without a branch.
-fn hex(number: u64) -> [u8; 16] {
+/// A number as sixteen bytes from `@` to `O`, each of which has four of its bits: digits without a branch, as in tags.
+#[inline(always)]
+fn letters(number: u64) -> [u8; 16] {
     let half = |number: u32| {
         // Each nibble into a byte of its own.
         let number = u64::from(number);
         let spread = (number << 16 | number) & 0x0000_ffff_0000_ffff;
         let spread = (spread << 8 | spread) & 0x00ff_00ff_00ff_00ff;
         let nibbles = (spread << 4 | spread) & 0x0f0f_0f0f_0f0f_0f0f;
-        // 1 where a letter is wanted.
-        let letters = (nibbles + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
-        (nibbles + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+        (nibbles | 0x4040_4040_4040_4040).to_be_bytes()
     };
-    let mut digits = [0; 16];
-    digits[..8].copy_from_slice(&half((number >> 32) as u32));
-    digits[8..].copy_from_slice(&half(number as u32));
-    digits
+    let mut letters = [0; 16];
+    letters[..8].copy_from_slice(&half((number >> 32) as u32));
+    letters[8..].copy_from_slice(&half(number as u32));
+    letters
 }
 
 #[cfg(test)]
@@ -609,9 +610,11 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_those_of_the_number() {
+    fn letters_are_those_of_the_number() {
         for number in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, 0x9a0a_90f0_0f09_a99a] {
-            assert_eq!(hex(number), *format!("{number:016x}").as_bytes());
+            let letter = |digit: char| b'@' + u8::try_from(digit.to_digit(16).unwrap()).unwrap();
+            let expected: Vec<u8> = format!("{number:016x}").chars().map(letter).collect();
+            assert_eq!(letters(number)[..], expected[..]);
         }
     }
 
@@ -628,7 +631,7 @@ mod tests {
             (0..8).map(|_| std::thread::spawn(|| (0..10_000).map(|_| made()).collect::<Vec<_>>())).collect();
         let all: Vec<[u8; 32]> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
-        assert!(all.iter().flatten().all(u8::is_ascii_hexdigit));
+        assert!(all.iter().flatten().all(|byte| (b'@'..=b'O').contains(byte)));
     }
 
     #[test]

@@ -20,11 +20,11 @@ use crate::library::Library;
 use crate::library_admin;
 use crate::meter::Metered;
 use crate::pipeline::Pipeline;
+use crate::purpose::Purpose;
 use crate::queue::{Completion, Trial};
 use crate::request::{Flags, Request, Shape};
 use crate::resp::{Kind, ReplyRef};
 use crate::script::Script;
-use crate::session::handshake::Purpose;
 use crate::submit::{Call, Calls, nothing_to_submit};
 
 /// What a packed call is.

@@ -11,9 +11,9 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result, Status};
 use crate::keys::{self, Touched};
 use crate::once::{self, Wait, WithToken};
+use crate::purpose::Purpose;
 use crate::resp::encode::{Arguments, Buffer, arguments};
 use crate::script::{DigestHasher, Script, Sha};
-use crate::session::handshake::Purpose;
 use crate::slots::{self, NO_SLOT};
 
 /// How the replies of a request belong together.
@@ -270,7 +270,7 @@ impl Request {
         flags: Flags<'_>,
     ) -> Result<()> {
         if script.wrapped().is_some() || flags.token.is_some() {
-            return self.special_call(script, &keys, &args, flags);
+            return self.special_call(script, keys, args, flags);
         }
         self.plain_call(script, keys, args, flags)
     }
@@ -280,8 +280,8 @@ impl Request {
     fn special_call(
         &mut self,
         script: &Script,
-        keys: &dyn Arguments,
-        args: &dyn Arguments,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
         flags: Flags<'_>,
     ) -> Result<()> {
         match script.wrapped() {
@@ -293,7 +293,7 @@ impl Request {
                     // It goes where the others go: see `settle_tokens`.
                     self.routing = Routing::None;
                 }
-                let called = self.plain_call(script, &keys as &dyn Arguments, args, flags);
+                let called = self.plain_call(script, &keys, args, flags);
                 self.routing = routing;
                 called?;
                 self.repeatable = others;

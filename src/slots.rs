@@ -16,6 +16,8 @@ pub(crate) const NO_SLOT: u16 = u16::MAX;
 
 pub(crate) const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
+const SHORT: usize = 8;
+
 /// Characters of a key shown in an error text.
 const KEY_SHOWN: usize = 64;
 
@@ -27,7 +29,12 @@ pub(crate) fn slot_of(key: &[u8]) -> u16 {
 }
 
 fn tag(key: &[u8]) -> Option<&[u8]> {
-    let behind = &key[memchr::memchr(b'{', key)? + 1..];
+    // To call a search that is made for long keys costs more than looking through a short one.
+    let open = match key.len() {
+        ..=SHORT => key.iter().position(|&byte| byte == b'{'),
+        _ => memchr::memchr(b'{', key),
+    };
+    let behind = &key[open? + 1..];
     let tag = &behind[..memchr::memchr(b'}', behind)?];
     (!tag.is_empty()).then_some(tag)
 }

@@ -13,11 +13,11 @@ use crate::error::{Error, Result, Status};
 use crate::ffi::cancel::Held;
 use crate::io::{Owner, Queued};
 use crate::pipeline::Pipeline;
+use crate::purpose::Purpose;
 use crate::queue::{Queue, Ticket};
 use crate::request::{Flags, Request, Shape};
 use crate::resp::encode::Arguments;
 use crate::script::Script;
-use crate::session::handshake::Purpose;
 use crate::times::LONGEST_WAIT;
 
 /// A call to be submitted.

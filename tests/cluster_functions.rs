@@ -1,4 +1,5 @@
-//! Functions on several servers: loaded where the call goes, called on replicas, administered everywhere; and bad days.
+//! Functions on several servers: loaded where the call goes, called on replicas, administered everywhere; and
+//! bad days.
 
 mod support;
 

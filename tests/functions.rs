@@ -1,4 +1,5 @@
-//! Functions of libraries: loaded with the call, side by side in versions, loaded again when the server has lost them.
+//! Functions of libraries: loaded with the call, side by side in versions, loaded again when the server has
+//! lost them.
 
 mod support;
 

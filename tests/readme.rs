@@ -1,4 +1,5 @@
-//! The README says what is so: its examples compile and run, its tables are complete.
+//! The README and the guide say what is so: their examples are those of `examples/`, their lists are complete. All other
+//! examples are compiled and run by `scripts/docs examples`.
 
 mod support;
 
@@ -26,19 +27,34 @@ mod futures;
 mod functions;
 
 const README: &str = include_str!("../README.md");
+const GETTING_STARTED: &str = include_str!("../docs/getting-started.md");
+const PIPELINES: &str = include_str!("../docs/pipelines.md");
+const FUNCTIONS: &str = include_str!("../docs/functions.md");
+const OPTIONS: &str = include_str!("../docs/options.md");
+const ERRORS: &str = include_str!("../docs/errors.md");
+const CLUSTERS: &str = include_str!("../docs/clusters.md");
 const HEADER: &str = include_str!("../include/rs_script.h");
 
-/// The code blocks in this language: the quick start, then a pipeline and a transaction.
-fn blocks(language: &str) -> [&'static str; 2] {
+/// The only code block in this language.
+fn block<'t>(page: &'t str, language: &str) -> &'t str {
     let fence = format!("```{language}\n");
-    let blocks = README.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-    blocks.collect::<Vec<_>>().try_into().expect("two blocks")
+    let blocks = page.split(&fence).skip(1);
+    let [block] = blocks.map(|rest| rest.split("```").next().unwrap_or_default()).collect::<Vec<_>>()[..]
+    else {
+        panic!("there is not one block of {language}")
+    };
+    block
 }
 
-/// The cells of the tables' rows that begin like this.
-fn rows(start: &str) -> Vec<Vec<&'static str>> {
-    let lines = README.lines().filter(|line| line.starts_with(start));
-    lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
+/// The first code block in this language.
+fn first<'t>(page: &'t str, language: &str) -> &'t str {
+    let rest = page.split_once(&format!("```{language}\n")).expect("a block").1;
+    rest.split("```").next().unwrap_or_default()
+}
+
+/// What the items of a list in this page are about: the name in front of each.
+fn items(page: &str) -> Vec<&str> {
+    page.split("\n- **`").skip(1).filter_map(|item| item.split_once("`**").map(|(name, _)| name)).collect()
 }
 
 /// The example in the opening comment of a header.
@@ -56,17 +72,22 @@ fn example_of(header: &str) -> String {
 #[test]
 fn the_examples_are_those_that_are_tested() {
     let wrapper = include_str!("../bindings/c/rs_script.hpp");
-    assert_eq!(blocks("c"), [&*example_of(HEADER), include_str!("../examples/c/pipeline.c")]);
-    assert_eq!(blocks("cpp"), [&*example_of(wrapper), include_str!("../examples/cpp/pipeline.cpp")]);
-    let rust = [include_str!("../examples/multiply.rs"), include_str!("../examples/pipeline.rs")];
-    assert_eq!(blocks("rust"), rust);
-    let functions = concat!("```rust no_run\n", include_str!("../examples/functions.rs"), "```\n");
-    assert!(README.contains(functions), "examples/functions.rs is another than the README's");
+    for page in [README, GETTING_STARTED] {
+        assert_eq!(block(page, "c"), example_of(HEADER));
+        assert_eq!(block(page, "cpp"), example_of(wrapper));
+        assert_eq!(block(page, "rust"), include_str!("../examples/multiply.rs"));
+        assert_eq!(block(page, "go"), first(include_str!("../bindings/go/README.md"), "go"));
+        assert_eq!(block(page, "js"), first(include_str!("../bindings/node/README.md"), "js"));
+    }
+    assert_eq!(block(PIPELINES, "c"), include_str!("../examples/c/pipeline.c"));
+    assert_eq!(block(PIPELINES, "cpp"), include_str!("../examples/cpp/pipeline.cpp"));
+    assert_eq!(block(PIPELINES, "rust"), include_str!("../examples/pipeline.rs"));
+    assert_eq!(block(FUNCTIONS, "rust"), include_str!("../examples/functions.rs"));
 }
 
 #[test]
 fn the_c_examples_compile_as_printed() {
-    for block in blocks("c") {
+    for block in [block(README, "c"), block(PIPELINES, "c")] {
         let mut cc = Command::new("cc")
             .args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-xc", "-"])
             .arg("-I")
@@ -95,11 +116,12 @@ fn the_rust_examples_run_as_printed() {
 }
 
 #[test]
-fn every_status_is_in_the_table_with_its_number() {
-    let mut table: Vec<_> = rows("| ")
-        .into_iter()
-        .filter(|cells| cells[0].parse::<i32>().is_ok())
-        .map(|cells| format!("{} {}", cells[1].trim_matches('`'), cells[0]))
+fn every_status_is_in_the_guide_with_its_number() {
+    let mut listed: Vec<_> = ERRORS
+        .split("\n- **`RS_")
+        .skip(1)
+        .filter_map(|item| item.split_once("`** ("))
+        .filter_map(|(name, rest)| rest.split_once(')').map(|(number, _)| format!("RS_{name} {number}")))
         .collect();
     let mut header: Vec<_> = HEADER
         .lines()
@@ -107,42 +129,57 @@ fn every_status_is_in_the_table_with_its_number() {
         .filter(|define| define.starts_with("RS_OK ") || define.starts_with("RS_ERR_"))
         .map(str::to_owned)
         .collect();
-    table.sort();
+    listed.sort();
     header.sort();
-    assert_eq!(table, header);
+    assert_eq!(listed, header);
 }
 
 #[test]
-fn every_option_is_in_the_table() {
-    let section =
-        README.split("## Options").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("Options");
+fn every_reason_is_in_the_guide() {
+    for define in HEADER.split("#define ").filter(|define| define.starts_with("RS_REASON_")) {
+        let name = define.split(' ').next().expect("a name");
+        assert!(ERRORS.contains(&format!("\n| `{name}` |")), "{name} is missing");
+    }
+}
+
+#[test]
+fn every_option_is_in_the_guide() {
+    let options = items(OPTIONS);
     for declaration in HEADER.split("rs_options_set_").skip(1) {
         let Some((name, _)) = declaration.split_once('(').filter(|(name, _)| !name.contains(' ')) else {
             continue;
         };
-        assert!(section.contains(&format!("\n| `{name}` |")), "{name} is missing");
+        assert!(options.contains(&name), "{name} is missing");
     }
     let rust = include_str!("../src/config.rs");
     for method in rust.split("\n    pub fn ").skip(1).filter_map(|rest| rest.split_once("(&mut self")) {
-        assert!(section.contains(&format!("`{}`", method.0)), "{} is missing", method.0);
+        assert!(OPTIONS.contains(&format!("`{}`", method.0)), "{} is missing", method.0);
     }
 }
 
 #[test]
-fn the_tests_that_the_cluster_table_names_exist() {
+fn every_option_of_a_url_is_in_the_guide() {
+    let url = include_str!("../src/config/url.rs");
+    let (_, names) = url.split_once("a URL takes ").expect("the sentence that names them");
+    let names = names.split(", \\").next().expect("its end").replace(" and ", ", ");
+    assert!(names.split(", ").count() >= 5, "{names}");
+    for name in names.split(", ") {
+        assert!(OPTIONS.contains(&format!("\n| `{name}` |")), "{name} is missing");
+    }
+}
+
+#[test]
+fn the_tests_that_the_guide_names_exist() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let files = std::fs::read_dir(directory).expect("the tests").map(|file| file.expect("a file").path());
     let tests: String = files
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .map(|path| std::fs::read_to_string(path).expect("a test file"))
         .collect();
-    let table =
-        README.split("| shown by |").nth(1).expect("the table").split("\n\n").next().expect("its rows");
-    let names: Vec<&str> = table
-        .lines()
-        .skip(2)
-        .map(|row| row.rsplit('|').nth(1).unwrap_or_default().trim().trim_matches('`'))
-        .collect();
+    // A sentence may go over the end of a line.
+    let page = CLUSTERS.replace("\n  ", " ");
+    let names: Vec<&str> =
+        page.split("Shown by `").skip(1).map(|rest| rest.split('`').next().unwrap_or_default()).collect();
     assert!(names.len() >= 9, "{names:?}");
     for name in names {
         assert!(tests.contains(&format!("#[test]\nfn {name}() {{")), "there is no test {name}");

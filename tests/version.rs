@@ -34,11 +34,12 @@ fn is_the_same_everywhere() {
         ("benches/go/go.mod", "rs_script/bindings/go v", version, 1),
         ("scripts/test", "bindings/go@v", version, 1),
         ("tests/package/go-versions", "the header of ", version, 1),
-        ("README.md", "librs_script.so.", abi, 1),
-        ("README.md", "tar -xzf rs_script-", version, 1),
-        ("README.md", "| `rs_script-", version, 2),
-        ("README.md", "librs-script-dev_", version, 1),
-        ("README.md", "npm/rs_script-", version, 1),
+        ("README.md", "unpack `rs_script-", version, 1),
+        ("docs/deployment.md", "librs_script.so.", abi, 1),
+        ("docs/getting-started.md", "tar -xzf rs_script-", version, 1),
+        ("docs/getting-started.md", "| `rs_script-", version, 2),
+        ("docs/getting-started.md", "librs-script-dev_", version, 1),
+        ("docs/getting-started.md", "npm/rs_script-", version, 1),
         ("CHANGELOG.md", "The first version, ", version, 1),
     ];
     for (file, marker, wanted, least) in places {

@@ -10,9 +10,9 @@ use super::state::servers::Link;
 use super::state::timers::Timer;
 use crate::error::{Error, Reason, Result, Status};
 use crate::meter::Spent;
+use crate::purpose::Purpose;
 use crate::request::Request;
 use crate::resp::Payload;
-use crate::session::handshake::Purpose;
 
 impl<T: Owner> Engine<T> {
     /// Sends a request to a server, or puts it in line for that. What comes of it is told to whoever it is for, when the event is settled.

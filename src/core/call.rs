@@ -12,9 +12,9 @@ use super::state::servers::Link;
 use super::state::single::{Alone, Judged, Mode, Progress, Single, Stage, history_of};
 use super::state::timers::Timer;
 use crate::error::{Error, Result, Status};
+use crate::purpose::Purpose;
 use crate::request::{Repeatable, Request, Shape};
 use crate::resp::{Payload, Reply};
-use crate::session::handshake::Purpose;
 use crate::session::verdict::{self, NotServed, Refused};
 
 impl<T: Owner> Engine<T> {

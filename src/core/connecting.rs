@@ -16,10 +16,11 @@ use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Result, Status};
 use crate::log::{EventKind, LogLevel, Record};
 use crate::net::address::Address;
+use crate::purpose::Purpose;
 use crate::request::Request;
 use crate::resp::{Payload, Reply};
 use crate::session::Facts;
-use crate::session::handshake::{Handshake, Next, Purpose};
+use crate::session::handshake::{Handshake, Next};
 
 impl<T: Owner> Engine<T> {
     /// Takes a connection out, which nobody needs any more.

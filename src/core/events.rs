@@ -22,9 +22,9 @@ use crate::figures;
 use crate::index::hash_of;
 use crate::log::{EventKind, Record};
 use crate::meter::Spent;
+use crate::purpose::Purpose;
 use crate::request::{Request, Shape};
 use crate::resp::Reply;
-use crate::session::handshake::Purpose;
 use crate::slots::NO_SLOT;
 
 impl<T: Owner> Engine<T> {

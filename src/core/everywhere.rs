@@ -12,9 +12,9 @@ use super::state::history::{self, Again};
 use super::state::refresh::MapWait;
 use crate::error::{Error, Result, Status};
 use crate::library::Library;
+use crate::purpose::Purpose;
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
-use crate::session::handshake::Purpose;
 
 /// How often one server is asked to stop what it runs: that may end, and something else begin, in between.
 const TURNS: usize = 3;

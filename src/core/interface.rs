@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::log::Record;
 use crate::meter::Spent;
 use crate::net::address::Address;
+use crate::purpose::Purpose;
 use crate::request::Request;
 use crate::resp::{Payload, Reply};
 use crate::route::ReadFrom;
 use crate::script::Script;
 use crate::session::Facts;
-use crate::session::handshake::Purpose;
 
 /// A server that the client knows. Never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -18,8 +18,8 @@ use crate::config::{Config, Servers as Named};
 use crate::error::{Error, Reason, Result, Status};
 use crate::log::{EventKind, Record};
 use crate::net::address::Address;
+use crate::purpose::Purpose;
 use crate::resp::Reply;
-use crate::session::handshake::Purpose;
 
 /// Looks begin no oftener than this.
 const PACE: Duration = Duration::from_millis(100);

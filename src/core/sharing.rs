@@ -7,8 +7,8 @@ use super::state::attempt::For;
 use super::state::engine::{Body, Engine};
 use super::state::sharing::Shares;
 use crate::error::{Error, Status};
+use crate::purpose::Purpose;
 use crate::request::Request;
-use crate::session::handshake::Purpose;
 
 impl<T: Owner> Engine<T> {
     /// Begins a call on one of several shared connections, or holds it until it can have one.

@@ -14,18 +14,20 @@ use crate::error::Result;
 use crate::library::Library;
 use crate::resp::Reply;
 
-/// The library has the names that are written in it, which others may call and replace. It is loaded where it is missing, and what is there is
-/// never replaced but by rs_client_library_deploy.
+/// The library has the names that are written in it, which others may call and replace. It is loaded where it
+/// is missing, and what is there is never replaced but by rs_client_library_deploy.
 ///
-/// Without this flag it is pinned: a digest of its source is put behind its name and behind those of its functions, so that a name means one code,
-/// and any number of versions live side by side. An error that a pinned library's function returns gets ` script: rs` behind it, so that it can
-/// never be taken for the server's own words. Of a named library's functions, one that returns to the letter `ERR Function not found` is not told
-/// apart from a server that lacks it by that text: the server is asked, and where that shows nothing the call ends with RS_ERR_INDETERMINATE.
+/// Without this flag it is pinned: a digest of its source is put behind its name and behind those of its
+/// functions, so that a name means one code, and any number of versions live side by side. An error that a
+/// pinned library's function returns gets ` script: rs` behind it, so that it can never be taken for the
+/// server's own words. Of a named library's functions, one that returns to the letter `ERR Function not
+/// found` is not told apart from a server that lacks it by that text: the server is asked, and where that
+/// shows nothing the call ends with RS_ERR_INDETERMINATE.
 pub const RS_LIBRARY_NAMED: u32 = 1;
 
-/// What a library has beside its source. NULL in its place, and each field that is 0, is nothing. It starts as
-/// RS_LIBRARY_OPTIONS_INIT, or as RS_LIBRARY_OPTIONS(...) where it is an argument; see rs_call_options, whose errors
-/// are the same.
+/// What a library has beside its source. NULL in its place, and each field that is 0, is nothing. It starts
+/// as RS_LIBRARY_OPTIONS_INIT, or as RS_LIBRARY_OPTIONS(...) where it is an argument; see rs_call_options,
+/// whose errors are the same.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rs_library_options {
@@ -47,18 +49,19 @@ const _: () = {
     assert!(offset_of!(rs_library_options, flags) == 4);
 };
 
-/// A library of functions, immutable, usable with any client, server and thread. Caller frees with rs_library_free; its functions
-/// go on without it.
+/// A library of functions, immutable, usable with any client, server and thread. Caller frees with
+/// rs_library_free; its functions go on without it.
 pub struct rs_library {
     library: Library,
     client: Option<WeakClient>,
 }
 
-/// Makes a library of exactly these bytes. No input or output takes place; whether it compiles shows at the first call of a function of it.
+/// Makes a library of exactly these bytes. No input or output takes place; whether it compiles shows at the
+/// first call of a function of it.
 ///
-/// `client`: the one that calls use which name none; may be NULL; it is not kept open by the library. `source`: `len`
-/// bytes, the first line `#!lua name=...`; copied. `options`: may be NULL; copied. `*library`: caller frees with
-/// rs_library_free; NULL on failure; `library` not NULL. `err` may be NULL.
+/// `client`: the one that calls use which name none; may be NULL; it is not kept open by the library.
+/// `source`: `len` bytes, the first line `#!lua name=...`; copied. `options`: may be NULL; copied.
+/// `*library`: caller frees with rs_library_free; NULL on failure; `library` not NULL. `err` may be NULL.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT, for a source without such a first line too. Threads: any.
 ///
@@ -101,23 +104,26 @@ pub unsafe extern "C" fn rs_library_register(
     })
 }
 
-/// Gives a function of a library, to be called as a script: rs_script_call and all else that takes one sends it as FCALL, or FCALL_RO. The
-/// library is loaded in front of the first call on a connection, in the same write, and again where a server has lost it.
+/// Gives a function of a library, to be called as a script: rs_script_call and all else that takes one sends
+/// it as FCALL, or FCALL_RO. The library is loaded in front of the first call on a connection, in the same
+/// write, and again where a server has lost it.
 ///
-/// `name`: as it is registered in the library's source, `name_len` letters, digits and underscores, 256 at most; copied. `options`: NULL, or those
-/// of a script without RS_SCRIPT_AS_FUNCTION; copied. `*script`: caller frees with rs_script_free; NULL on failure; `script` not NULL. Its rs_script_sha
-/// is of the library's code and the function's name, and known to no server. `err` may be NULL.
+/// `name`: as it is registered in the library's source, `name_len` letters, digits and underscores, 256 at
+/// most; copied. `options`: NULL, or those of a script without RS_SCRIPT_AS_FUNCTION; copied. `*script`:
+/// caller frees with rs_script_free; NULL on failure; `script` not NULL. Its rs_script_sha is of the
+/// library's code and the function's name, and known to no server. `err` may be NULL.
 ///
-/// Errors: RS_ERR_INVALID_ARGUMENT. Calls end with RS_ERR_NO_FUNCTION where the library does not register the function or may not be loaded, with
-/// RS_ERR_COMPILE where it does not load, with RS_ERR_NOT_SUPPORTED where the server has no functions; none of these was executed. Threads: any.
+/// Errors: RS_ERR_INVALID_ARGUMENT. Calls end with RS_ERR_NO_FUNCTION where the library does not register the
+/// function or may not be loaded, with RS_ERR_COMPILE where it does not load, with RS_ERR_NOT_SUPPORTED where
+/// the server has no functions; none of these was executed. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/fcall/>
 ///
 /// cbindgen:postfix=RS_NOT_NULL(library) RS_NOT_NULL(script)
 ///
 /// # Safety
-/// `name` points to `name_len` bytes; `options` is NULL or points to as many bytes as its first field says; the other
-/// pointers are NULL or what they are declared as.
+/// `name` points to `name_len` bytes; `options` is NULL or points to as many bytes as its first field says;
+/// the other pointers are NULL or what they are declared as.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_library_function(
@@ -169,15 +175,16 @@ pub unsafe extern "C" fn rs_library_free(library: *mut rs_library) {
     unsafe { free(library) }
 }
 
-/// Loads a library into the server; in a cluster, into every primary. There is no need to: a call does it by itself. What is there of that name
-/// stays as it is.
+/// Loads a library into the server; in a cluster, into every primary. There is no need to: a call does it by
+/// itself. What is there of that name stays as it is.
 ///
-/// `*done`: a map from each primary's `host:port`, or the path of its socket, to the string `loaded`, or `there` where a library of that name was there
-/// already, or the error by which it has not got it, which rs_reply_error tells more of. Where none has, that is the function's error. Caller frees with rs_reply_free; NULL on
-/// failure; `done` may be NULL. `err` may be NULL.
+/// `*done`: a map from each primary's `host:port`, or the path of its socket, to the string `loaded`, or
+/// `there` where a library of that name was there already, or the error by which it has not got it, which
+/// rs_reply_error tells more of. Where none has, that is the function's error. Caller frees with
+/// rs_reply_free; NULL on failure; `done` may be NULL. `err` may be NULL.
 ///
-/// Errors: RS_ERR_COMPILE for a library that does not compile, registers nothing, or registers a function that another library has registered; or any of
-/// RS_ERR_. Threads: any.
+/// Errors: RS_ERR_COMPILE for a library that does not compile, registers nothing, or registers a function
+/// that another library has registered; or any of RS_ERR_. Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/function-load/>
 ///
@@ -198,8 +205,10 @@ pub unsafe extern "C" fn rs_client_library_load(
 
 /// Compares a library with the one of its name on the server; in a cluster, on every primary. It changes nothing.
 ///
-/// `*found`: a map from each primary's `host:port`, or the path of its socket, to the string `same`, `different` or `absent`, or the error by which that is not
-/// known. Where it is known of none, that is the function's error. Caller frees with rs_reply_free; NULL on failure; `found` may be NULL. `err` may be NULL.
+/// `*found`: a map from each primary's `host:port`, or the path of its socket, to the string `same`,
+/// `different` or `absent`, or the error by which that is not known. Where it is known of none, that is the
+/// function's error. Caller frees with rs_reply_free; NULL on failure; `found` may be NULL. `err` may be
+/// NULL.
 ///
 /// Errors: any of RS_ERR_. Threads: any.
 ///
@@ -220,12 +229,14 @@ pub unsafe extern "C" fn rs_client_library_check(
     unsafe { administer(client, library, found, err, Client::library_check) }
 }
 
-/// Puts a library in the place of the one of its name, on the server; in a cluster, on every primary, one by one. This is the one place where a library
-/// is replaced: a function that the new one lacks is from then on an error for all who call it. A pinned library replaces nothing.
+/// Puts a library in the place of the one of its name, on the server; in a cluster, on every primary, one by
+/// one. This is the one place where a library is replaced: a function that the new one lacks is from then on
+/// an error for all who call it. A pinned library replaces nothing.
 ///
-/// `*done`: a map from each primary's `host:port`, or the path of its socket, to what it has, looked at behind the load: the string `same`, or `different` or `absent` if
-/// somebody else was at it; or to the error by which it has kept what it had. Where none has taken it, that is the function's error. Caller frees
-/// with rs_reply_free; NULL on failure; `done` may be NULL. `err` may be NULL.
+/// `*done`: a map from each primary's `host:port`, or the path of its socket, to what it has, looked at
+/// behind the load: the string `same`, or `different` or `absent` if somebody else was at it; or to the error
+/// by which it has kept what it had. Where none has taken it, that is the function's error. Caller frees with
+/// rs_reply_free; NULL on failure; `done` may be NULL. `err` may be NULL.
 ///
 /// Errors: as with rs_client_library_load. Threads: any.
 ///
@@ -248,9 +259,10 @@ pub unsafe extern "C" fn rs_client_library_deploy(
 
 /// Tells which libraries the server has, whoever has loaded them; in a cluster, those of every primary.
 ///
-/// `*libraries`: a map from each primary's `host:port`, or the path of its socket, to its answer to FUNCTION LIST, an array with a map for each library
-/// (`library_name`, `engine`, `functions`; with RESP2 an array of names and values), or its error. Where each gave one, that is the function's error. Caller
-/// frees with rs_reply_free; NULL on failure; `libraries` not NULL. `err` may be NULL.
+/// `*libraries`: a map from each primary's `host:port`, or the path of its socket, to its answer to FUNCTION
+/// LIST, an array with a map for each library (`library_name`, `engine`, `functions`; with RESP2 an array of
+/// names and values), or its error. Where each gave one, that is the function's error. Caller frees with
+/// rs_reply_free; NULL on failure; `libraries` not NULL. `err` may be NULL.
 ///
 /// Errors: any of RS_ERR_. Threads: any.
 ///
@@ -277,21 +289,25 @@ pub unsafe extern "C" fn rs_client_library_list(
     })
 }
 
-/// Removes the other versions of these pinned libraries from the server; in a cluster, from every primary. Libraries that are not pinned, or were
-/// not called like one of these, stay. Nothing is ever removed but by this: who still calls a version that is gone has it loaded again.
+/// Removes the other versions of these pinned libraries from the server; in a cluster, from every primary.
+/// Libraries that are not pinned, or were not called like one of these, stay. Nothing is ever removed but by
+/// this: who still calls a version that is gone has it loaded again.
 ///
-/// `keep`: `count` libraries, at least one. `*removed`: a map from each primary's `host:port`, or the path of its socket, to an array of the names that were removed
-/// there, or the error by which nothing more was. Where each gave one, that is the function's error. Caller frees with rs_reply_free; NULL on failure; `removed` may
-/// be NULL. `err` may be NULL.
+/// `keep`: `count` libraries, at least one. `*removed`: a map from each primary's `host:port`, or the path of
+/// its socket, to an array of the names that were removed there, or the error by which nothing more was.
+/// Where each gave one, that is the function's error. Caller frees with rs_reply_free; NULL on failure;
+/// `removed` may be NULL. `err` may be NULL.
 ///
-/// Errors: RS_ERR_INVALID_ARGUMENT for no library, and for one that is RS_LIBRARY_NAMED; or any of RS_ERR_. Threads: any.
+/// Errors: RS_ERR_INVALID_ARGUMENT for no library, and for one that is RS_LIBRARY_NAMED; or any of RS_ERR_.
+/// Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/function-delete/>
 ///
 /// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(keep)
 ///
 /// # Safety
-/// `keep` points to `count` pointers, each NULL or a live library; the other pointers are NULL or what they are declared as.
+/// `keep` points to `count` pointers, each NULL or a live library; the other pointers are NULL or what they
+/// are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_library_prune(
     client: *mut rs_client,
@@ -347,8 +363,8 @@ unsafe fn administer(
     })
 }
 
-/// The server's name for a function, ending in a NUL: of a pinned library's with the digest behind it. Of a script that is
-/// RS_SCRIPT_AS_FUNCTION, the name by which it is called.
+/// The server's name for a function, ending in a NUL: of a pinned library's with the digest behind it. Of a
+/// script that is RS_SCRIPT_AS_FUNCTION, the name by which it is called.
 ///
 /// Returns: borrowed until rs_script_free. NULL, and a script that is no function: an empty string. Errors: none.
 /// Threads: any.

@@ -12,34 +12,6 @@ use crate::error::{Error, Result, Status};
 use crate::request::Flags;
 use crate::script::Script;
 
-/// The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
-/// Of a single call see RS_CALL_IDEMPOTENT.
-pub const RS_SCRIPT_IDEMPOTENT: u32 = 1;
-/// The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
-/// under that by one atomic execution, and a call that comes again with the same token gets that reply and does nothing.
-/// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets
-/// the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of rs_call_options.
-///
-/// What is sent, and what rs_script_sha tells the SHA1 of, is a wrapper around the source, with its line numbers.
-/// Read-only calls need no token; they are those of the script as it is.
-///
-/// Limits: a server forgets a token after `token_lifetime_ms`, or when it evicts it: a maxmemory-policy other than
-/// noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
-/// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets the
-/// same error, without the place in the script that a server adds. While a slot of a cluster moves key by key, calls with
-/// keys in it wait for the end of that, for their tokens are new keys.
-///
-/// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
-pub const RS_SCRIPT_ONCE: u32 = 4;
-
-/// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
-/// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
-/// that it is.
-///
-/// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
-/// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
-pub const RS_SCRIPT_AS_FUNCTION: u32 = 2;
-
 /// A Lua script, or a function of a library (rs_library_function), immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
 /// called: calls in flight keep what they need.
 pub struct rs_script {

@@ -257,16 +257,6 @@ impl<T: AsRef<[u8]>> Arguments for [T] {
     }
 }
 
-impl<T: Arguments + ?Sized> Arguments for &T {
-    fn count(&self) -> usize {
-        (**self).count()
-    }
-
-    fn write(&self, buffer: &mut Buffer) -> Result<()> {
-        (**self).write(buffer)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,9 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::emit::source_of;
-use super::functions::{Proof, is_there};
-use super::repair::learnt;
+use super::emit::{is_there, learnt, source_of};
+use super::proof::Proof;
 use super::verdict::{self, LoadVerdict, Refused, Verdict};
 use super::{Expected, Facts, Session, Singly, TAPE_MAX, What};
 use crate::error::{Error, Reason, Status, kept};

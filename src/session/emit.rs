@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::known::Source;
+use super::verdict::LibraryVerdict;
 use super::{Call, Expected, NOT_QUEUED, Probe, Session, What, verdict};
 use crate::request::{Form, Shape};
 use crate::resp::encode::Buffer;
@@ -68,7 +69,7 @@ impl<T> Session<T> {
         if let Some(script) = item.script
             && self.facts.cannot_serve(&self.calls[key].request.scripts[script as usize])
         {
-            return self.refuse(key, super::functions::no_functions(None));
+            return self.refuse(key, verdict::no_functions(None));
         }
         let teaches = item.script.is_some_and(|script| form.is_by_body() || !self.load(key, script as usize));
         let before = self.outbox.position();
@@ -417,6 +418,18 @@ pub(super) fn append_load(script: &Script, out: &mut Buffer) {
 /// How what [`append_load`] brings comes to be there.
 pub(super) fn source_of(script: &Script) -> Source {
     if script.function().is_some() { Source::Library } else { Source::Load }
+}
+
+/// How a script that was answered for came to be there, as far as is known: somebody else may have brought it.
+pub(super) fn learnt(script: &Script) -> Source {
+    if script.function().is_some() { Source::Library } else { Source::Other }
+}
+
+/// Whether by this answer to its LOAD a library is there; never of a script.
+pub(super) fn is_there(script: &Script, text: &[u8]) -> bool {
+    script.function().is_some_and(|function| {
+        verdict::judge_library(text, function.code.name.as_bytes()) == LibraryVerdict::There
+    })
 }
 
 /// How many bytes there are between two places in the stream.

@@ -1,127 +1,39 @@
 //! Functions of libraries: how their libraries come to the server, and what follows when it lacks one.
 //!
-//! A library is loaded in front of the first call on a connection, in the same write; that it is there already is as good. A function that is missed all the
-//! same is called once more behind its library, and then in a transaction with it, where nobody can take it away in between. What a marked
-//! function's error says in the server's words is the server's. One that is not marked may have said so itself, after having written: then the server is asked.
+//! A library is loaded in front of the first call on a connection, in the same write; that it is there
+//! already is as good. A function that is missed all the same is called once more behind its library, and
+//! then in a transaction with it, where nobody can take it away in between. What a marked function's error
+//! says in the server's words is the server's. One that is not marked may have said so itself, after having
+//! written: then the server is asked.
 
 use std::sync::atomic::Ordering;
 
 use super::answer::{caller_has_left, ran_singly};
-use super::emit::{append_load, length};
-use super::outbox::Outbox;
-use super::repair::{Answers, learnt};
+use super::emit::{append_load, is_there, learnt, length};
+use super::proof::{Proof, UNKNOWN};
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict, Verdict};
 use super::{Call, Expected, Session, Singly, What};
 use crate::error::{Error, Reason, Status, kept};
-use crate::request::{Form, Shape};
+use crate::request::Form;
 use crate::resp::{Kind, Refusal};
 use crate::script::{Script, Sha};
 
-/// A function is sent again no oftener than this. In a transaction with its library it cannot be missed; only where there are none it depends on luck.
+/// A function is sent again no oftener than this. In a transaction with its library it cannot be missed; only
+/// where there are none it depends on luck.
 const REPEATS_MAX: u8 = 10;
-
-/// What is in the place of the number of keys in a call that runs nothing: whether the function is there, the server says before.
-const NO_NUMBER: &[u8] = b"?";
-
-/// What the server itself says of one function, asked when an error may have been the function's own.
-#[derive(Debug)]
-pub(super) struct WordOnFunction {
-    /// Its library's place.
-    place: Sha,
-    /// Its library was not there, and now is.
-    is_created: bool,
-    /// The answer to a call that runs nothing, if that is an error.
-    text: Vec<u8>,
-}
-
-/// What follows from that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proof {
-    /// The library was not there: the call cannot have run.
-    WasMissing,
-    /// The library is there, and does not have the function.
-    HasNone,
-    /// The server refuses the command itself.
-    Refused(Doubt),
-    /// The function is there now, and may have been.
-    Nothing,
-}
-
-impl WordOnFunction {
-    /// What it says of the function that this script is, not known yet.
-    pub(super) fn of(script: &Script) -> Self {
-        WordOnFunction { place: script.place(), is_created: false, text: Vec::new() }
-    }
-
-    /// Whether it is about a function of the same library.
-    pub(super) fn is_of_library(&self, other: &WordOnFunction) -> bool {
-        self.place == other.place
-    }
-
-    /// Whether its library, the same, was not there.
-    pub(super) fn has_created(&self, other: &WordOnFunction) -> bool {
-        self.is_created && self.is_of_library(other)
-    }
-
-    /// What it proves of this error reply to a call in this form. `is_created`: the library was not there.
-    pub(super) fn proves(&self, form: Form, text: &[u8], is_created: bool) -> Proof {
-        match verdict::doubt(text, form.command()) {
-            Some(Doubt::Missing) if is_created => Proof::WasMissing,
-            Some(Doubt::Missing) if self.text == FUNCTION_NOT_FOUND => Proof::HasNone,
-            Some(doubt @ (Doubt::Unknown | Doubt::Forbidden))
-                if verdict::confirms(&self.text, text, form.command()) =>
-            {
-                Proof::Refused(doubt)
-            }
-            _ => Proof::Nothing,
-        }
-    }
-}
-
-/// Asks for a function without running it: by its library, and by a call that no server begins. Gives what is asked, in order.
-pub(super) fn ask(outbox: &mut Outbox, script: &Script, form: Form, may_load: bool) -> Vec<bool> {
-    let Some(function) = script.function() else { return Vec::new() };
-    outbox.append(|out| {
-        if may_load {
-            append_load(script, out);
-        }
-        out.command(&[form.command(), function.name(form.is_read_only()).as_bytes(), NO_NUMBER]);
-    });
-    if may_load { vec![true, false] } else { vec![false] }
-}
-
-/// Whether by this answer to its LOAD a library is there; never of a script.
-pub(super) fn is_there(script: &Script, text: &[u8]) -> bool {
-    script.function().is_some_and(|function| {
-        verdict::judge_library(text, function.code.name.as_bytes()) == LibraryVerdict::There
-    })
-}
-
-/// The error of a call for which the server would need functions.
-pub(super) fn no_functions(text: Option<&[u8]>) -> Error {
-    const WHY: &str = "the server has no functions: Redis and Valkey have them from 7.0 on";
-    match text {
-        Some(text) => {
-            Error::server(Status::NotSupported, verdict::without_arguments(text), true).context(WHY)
-        }
-        None => Error::because(Status::NotSupported, Reason::Server, WHY).sent(false),
-    }
-}
 
 fn no_function(why: &str) -> Error {
     Error::server(Status::NoFunction, FUNCTION_NOT_FOUND, true).context(why)
 }
 
 /// Why a function is not there whose library could not be loaded.
-fn unloaded(text: &[u8]) -> String {
+pub(super) fn unloaded(text: &[u8]) -> String {
     format!("its library was not loaded: {}", String::from_utf8_lossy(text))
 }
 
-const ON_REPLICA: &str = "the library has not come to this replica";
+pub(super) const ON_REPLICA: &str = "the library has not come to this replica";
 const NOT_REGISTERED: &str = "the library is there, and does not register a function of this name";
 const FLUSHED: &str = "the server has lost the library each time that it was loaded";
-const UNKNOWN: &str = "the server has the function now: somebody may have loaded it meanwhile, or the function may have said so itself, and may have \
-                       been executed";
 
 impl<T> Session<T> {
     /// Whether this call may bring a library to the server.
@@ -167,7 +79,13 @@ impl<T> Session<T> {
     }
 
     /// The server has not taken a library, for which it gave this error.
-    fn library_refused(&mut self, key: usize, index: usize, verdict: LibraryVerdict, text: Vec<u8>) {
+    pub(super) fn library_refused(
+        &mut self,
+        key: usize,
+        index: usize,
+        verdict: LibraryVerdict,
+        text: Vec<u8>,
+    ) {
         let call = &mut self.calls[key];
         let place = self.facts.served(&call.request.scripts[index]).place();
         self.known.remove(place);
@@ -196,7 +114,7 @@ impl<T> Session<T> {
     pub(super) fn unservable(&self, call: &Call<T>) -> Option<Error> {
         let scripts = &call.request.scripts;
         if scripts.iter().any(|script| self.facts.cannot_serve(script)) {
-            return Some(no_functions(None).context("nothing of the transaction was sent"));
+            return Some(verdict::no_functions(None).context("nothing of the transaction was sent"));
         }
         let is_refused = self.facts.library_load_refused.load(Ordering::Relaxed);
         let is_missing = |script: &Script| {
@@ -208,7 +126,8 @@ impl<T> Session<T> {
         }
         // The next one finds out anew: rights may have been given.
         self.facts.library_load_refused.store(false, Ordering::Relaxed);
-        let why = "this user may not load libraries (FUNCTION LOAD), and in a transaction they have to be known to be there: call a function of each on its \
+        let why = "this user may not load libraries (FUNCTION LOAD), and in a transaction they have to be \
+                   known to be there: call a function of each on its \
                    own before, or trust the cache; nothing of the transaction was sent";
         Some(Error::because(Status::NoFunction, Reason::Server, why).sent(false))
     }
@@ -267,7 +186,7 @@ impl<T> Session<T> {
             Doubt::Unknown => {
                 self.facts.no_functions.store(true, Ordering::Relaxed);
                 if call.request.scripts[0].instead().is_none() {
-                    let error = no_functions(Some(text));
+                    let error = verdict::no_functions(Some(text));
                     return self.refuse(key, error);
                 }
                 call.repeats += 1;
@@ -303,7 +222,8 @@ impl<T> Session<T> {
         }
     }
 
-    /// The server lacks the function of a single call: it is called again behind its library, and if that does not help in a transaction with it.
+    /// The server lacks the function of a single call: it is called again behind its library, and if that
+    /// does not help in a transaction with it.
     fn function_missed(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let place = call.request.scripts[0].place();
@@ -433,231 +353,19 @@ impl<T> Session<T> {
             }
         }
     }
-
-    /// Notes what is known of the pipeline's item that was answered last, a call of a function, with an error.
-    pub(super) fn function_item_failed(&mut self, key: usize, item: usize, text: &[u8], at_stream: u64) {
-        let at = self.calls[key].last;
-        self.note_function(key, item, at, text, at_stream);
-    }
-
-    /// Notes what is known of a call of a function in a pipeline or transaction that was answered with an error.
-    pub(super) fn note_function(&mut self, key: usize, item: usize, at: usize, text: &[u8], at_stream: u64) {
-        let call = &mut self.calls[key];
-        let form = call.form_of(item);
-        let is_certain = call.is_certain(item);
-        let index = call.request.items[item].script.map_or(0, |script| script as usize);
-        let (status, not_executed) = match call.doubt_of_function(item, text, form) {
-            Some(Doubt::Missing) if is_certain => {
-                self.known.missed(call.request.scripts[index].place(), at_stream);
-                if call.load_error(index).is_some() {
-                    (Status::Compile, true)
-                } else {
-                    call.rare().missed.push(item);
-                    (Status::NoFunction, true)
-                }
-            }
-            Some(Doubt::Unknown) if is_certain => {
-                self.facts.no_functions.store(true, Ordering::Relaxed);
-                if call.request.scripts[index].instead().is_some() {
-                    call.rare().missed.push(item);
-                }
-                (Status::NotSupported, true)
-            }
-            Some(Doubt::Forbidden) if is_certain => (Status::Server, true),
-            Some(_) => {
-                call.rare().doubtful.push((item, form, at_stream));
-                (Status::Server, false)
-            }
-            None => match verdict::judge(text) {
-                Verdict::Busy => (Status::Busy, true),
-                Verdict::Loading
-                    if is_certain
-                        || !call.may_forge(item, &self.facts)
-                        || !(self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
-                {
-                    (Status::Loading, true)
-                }
-                _ => match call.own_word(item, text) {
-                    Some(status) => (status, status == Status::TokenMismatch),
-                    None => (Status::Server, call.is_function_not_executed(item, text)),
-                },
-            },
-        };
-        call.note(item, at, status, not_executed);
-    }
-
-    /// Takes the server's own word on a function from the unseen tape.
-    pub(super) fn answered_on_function(&mut self, key: usize, asked: (usize, Form), is_load: bool) {
-        self.expected.pop_front();
-        let entry = self.unseen[0];
-        let text = match entry.kind {
-            Kind::Error => kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec(),
-            _ => Vec::new(),
-        };
-        self.unseen.clear();
-        self.inbox.discard();
-        let answers = &mut self.calls[key].rare().answers;
-        if let Some((_, word)) = answers.functions.iter_mut().find(|(other, _)| *other == asked) {
-            match is_load {
-                true => word.is_created = entry.kind != Kind::Error,
-                false => word.text.clone_from(&text),
-            }
-        }
-        if is_load && entry.kind == Kind::Error {
-            let script = asked.0;
-            let request = &self.calls[key].request;
-            let name = request.scripts[script].function().map(|function| function.code.name.as_bytes());
-            let verdict = verdict::judge_library(&text, name.unwrap_or_default());
-            if verdict != LibraryVerdict::There {
-                self.library_refused(key, script, verdict, text);
-            }
-        }
-        self.word_taken(key);
-    }
-
-    /// Judges the doubtful error of an item by what the server itself says.
-    pub(super) fn resolve_function(
-        &mut self,
-        key: usize,
-        item: usize,
-        form: Form,
-        at_stream: u64,
-        answers: &Answers,
-    ) {
-        let call = &mut self.calls[key];
-        let Ok(place) = call.payload.notes.binary_search_by_key(&item, |note| note.item) else { return };
-        let index = call.request.items[item].script.map_or(0, |script| script as usize);
-        let at = call.payload.notes[place].at;
-        let text = call.payload.text(at);
-        let proof = answers.prove(index, form, text);
-        let is_missing = verdict::doubt(text, form.command()) == Some(Doubt::Missing);
-        let script = &call.request.scripts[index];
-        let came_with_it = call.request.shape == Shape::Transaction && call.unloaded().is_none();
-        let (status, goes_again) = match proof {
-            // Its library was there, so somebody has removed it since. The function may have said so itself.
-            Proof::WasMissing if came_with_it => match answers.on_function(index, form) {
-                Some(word) if word.text == FUNCTION_NOT_FOUND => (Status::NoFunction, false),
-                _ => return,
-            },
-            Proof::WasMissing => {
-                self.known.missed(script.place(), at_stream);
-                (Status::NoFunction, true)
-            }
-            Proof::HasNone if call.load_error(index).is_some() => (Status::Compile, false),
-            Proof::HasNone => (Status::NoFunction, false),
-            Proof::Refused(Doubt::Unknown) => {
-                self.facts.no_functions.store(true, Ordering::Relaxed);
-                (Status::NotSupported, script.instead().is_some())
-            }
-            Proof::Refused(_) => (Status::Server, false),
-            Proof::Nothing if is_missing => {
-                let text = [text, b" (", UNKNOWN.as_bytes(), b")"].concat();
-                // Without memory for it, the server's words alone have to do.
-                let _ = call.payload.replace_text(at, &text);
-                call.payload.notes[place].status = Status::Indeterminate;
-                return;
-            }
-            Proof::Nothing => return,
-        };
-        let note = &mut call.payload.notes[place];
-        (note.status, note.not_executed) = (status, true);
-        if goes_again {
-            call.rare().missed.push(item);
-        }
-    }
-
-    /// Takes functions that are not to be called again off what was missed: their libraries cannot be brought there, or were, and do not have them.
-    pub(super) fn keep_repairable_functions(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        let facts = &self.facts;
-        let request = &call.request;
-        let Some(rare) = &mut call.rare else { return };
-        let cannot_load = request.on_replica || rare.unloaded.is_some();
-        let has_given_up = call.repeats >= FUNCTION_ROUNDS;
-        rare.missed.retain(|&item| {
-            let script = request.items[item].script.map(|script| &request.scripts[script as usize]);
-            let is_function = script.is_some_and(|script| facts.served(script).function().is_some());
-            !(is_function && (cannot_load || has_given_up))
-        });
-        if rare.missed.iter().any(|&item| {
-            let script = request.items[item].script.map(|script| &request.scripts[script as usize]);
-            script.is_some_and(|script| script.function().is_some())
-        }) {
-            // It was refused to another call; by now it may be granted.
-            facts.library_load_refused.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// An item whose function is not there says why.
-    pub(super) fn explain_missing_functions(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        let why = match call.unloaded() {
-            Some(text) => unloaded(text),
-            None if call.request.on_replica => ON_REPLICA.to_owned(),
-            None => return,
-        };
-        for place in 0..call.payload.notes.len() {
-            let note = &call.payload.notes[place];
-            if note.status == Status::NoFunction {
-                let at = note.at;
-                let text = [call.payload.text(at), b" (", why.as_bytes(), b")"].concat();
-                // Without memory for it, the server's words alone have to do.
-                let _ = call.payload.replace_text(at, &text);
-            }
-        }
-    }
-
-    /// FUNCTION LOAD was refused in a transaction, so nothing has run: once more without it, where that can help.
-    pub(super) fn library_refused_in_transaction(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        let Some(rare) = &call.rare else { return };
-        let Some((place, text)) = &rare.queue_error else { return };
-        let Some(&index) = place.checked_sub(1).and_then(|place| rare.loads.get(place)) else { return };
-        let name = call.request.scripts[index].function().map(|function| function.code.name.as_bytes());
-        let verdict = verdict::judge_library(text, name.unwrap_or_default());
-        let text = text.clone();
-        if matches!(verdict, LibraryVerdict::Failed | LibraryVerdict::There) {
-            return self.refuse_transaction(key);
-        }
-        if call.tag.is_none() {
-            return self.refuse(key, caller_has_left());
-        }
-        self.library_refused(key, index, verdict, text);
-        if let Some(error) = self.unservable(&self.calls[key]) {
-            return self.refuse(key, error);
-        }
-        self.emit_transaction(key);
-    }
-
-    /// A call of a function was refused when it was queued in a transaction. Whether the transaction can go without functions.
-    pub(super) fn adapt_to_no_functions(&mut self, key: usize, item: usize, form: Form) -> bool {
-        let call = &mut self.calls[key];
-        let Some((_, text)) = call.rare.as_ref().and_then(|rare| rare.queue_error.as_ref()) else {
-            return false;
-        };
-        let is_unknown = verdict::doubt(text, form.command()) == Some(Doubt::Unknown);
-        let script = call.request.items[item].script.map(|script| &call.request.scripts[script as usize]);
-        let can_do_without = script.is_some_and(|script| script.instead().is_some());
-        if is_unknown {
-            self.facts.no_functions.store(true, Ordering::Relaxed);
-        }
-        is_unknown && can_do_without
-    }
 }
-
-/// A function of a pipeline that is missed so often stays an error.
-const FUNCTION_ROUNDS: u8 = 6;
 
 impl<T> Call<T> {
     /// Whether what a call of a function says in the server's words is the server's.
-    fn is_certain(&self, item: usize) -> bool {
+    pub(super) fn is_certain(&self, item: usize) -> bool {
         let script = self.request.items[item].script.map(|script| &self.request.scripts[script as usize]);
         script.and_then(Script::function).is_some_and(|function| function.code.is_marked)
     }
 
     /// What an error reply to a call of a function may say about the server rather than about the function.
-    fn doubt_of_function(&self, item: usize, text: &[u8], form: Form) -> Option<Doubt> {
-        // What a function returns is marked, and what it raises has the server's mark; the arguments that the server quotes may look like that.
+    pub(super) fn doubt_of_function(&self, item: usize, text: &[u8], form: Form) -> Option<Doubt> {
+        // What a function returns is marked, and what it raises has the server's mark; the arguments that the
+        // server quotes may look like that.
         let is_own = self.is_certain(item) && memchr::memmem::find(text, b" script: ").is_some();
         verdict::doubt(text, form.command()).filter(|_| !is_own)
     }
@@ -673,8 +381,9 @@ impl<T> Call<T> {
         is_doubtful || verdict::is_unexecuted(text) || self.is_proved_not_executed(item, text)
     }
 
-    /// Whether by this error text the server has refused to begin with a call of a function. Where a slot is, it is asked all the same.
-    fn is_function_not_executed(&self, item: usize, text: &[u8]) -> bool {
+    /// Whether by this error text the server has refused to begin with a call of a function. Where a slot is,
+    /// it is asked all the same.
+    pub(super) fn is_function_not_executed(&self, item: usize, text: &[u8]) -> bool {
         let is_refused = self.is_certain(item) && verdict::is_unexecuted(text);
         is_refused && verdict::not_served(text).is_none() || self.is_proved_not_executed(item, text)
     }

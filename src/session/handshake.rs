@@ -6,23 +6,11 @@ use std::sync::atomic::Ordering;
 use crate::config::{Config, Protocol};
 use crate::credentials::Credentials;
 use crate::error::{Error, Result, Status, kept};
+use crate::purpose::Purpose;
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, ReplyRef};
 use crate::session::Facts;
 use crate::session::verdict::{self, Verdict};
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Purpose {
-    /// Commands and scripts.
-    Calls,
-    /// One command, which waits on the server.
-    Waiting,
-    /// Read-only scripts on a replica of a cluster, which answers them behind READONLY.
-    Replica,
-    /// Nothing but the login: a server that is busy with a script refuses SELECT and CLIENT SETINFO, and a sentinel knows neither.
-    Bare,
-}
 
 /// What comes after a round of the handshake.
 pub(crate) enum Next {

@@ -13,12 +13,14 @@ mod arrived;
 pub(crate) mod bench;
 mod emit;
 mod eviction;
+mod function_items;
 mod functions;
 pub(crate) mod handshake;
 mod inbox;
 mod known;
 pub(crate) mod order;
 mod outbox;
+mod proof;
 mod repair;
 mod replicated;
 #[cfg(test)]

@@ -6,21 +6,14 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::answer::caller_has_left;
-use super::emit::PART;
-use super::functions::{self, Proof, WordOnFunction};
-use super::known::Source;
+use super::emit::{PART, learnt};
 use super::order::NotExecuted;
+use super::proof::{self, Proof, WordOnFunction};
 use super::verdict::{self, Doubt};
 use super::{Expected, Session, What};
 use crate::error::{Error, Reason, Status, kept};
 use crate::request::{Form, Shape};
 use crate::resp::Kind;
-use crate::script::Script;
-
-/// How a script that was answered for came to be there, as far as is known: somebody else may have brought it.
-pub(super) fn learnt(script: &Script) -> Source {
-    if script.function().is_some() { Source::Library } else { Source::Other }
-}
 
 /// A SHA1 that no script has.
 const NO_SHA: &[u8] = b"0000000000000000000000000000000000000000";
@@ -99,8 +92,7 @@ impl<T> Session<T> {
                     let word = WordOnFunction::of(&call.request.scripts[script]);
                     let is_asked = rare.answers.functions.iter().any(|(_, other)| other.is_of_library(&word));
                     let may_load = !call.request.on_replica && !is_asked;
-                    let asked =
-                        functions::ask(&mut self.outbox, &call.request.scripts[script], form, may_load);
+                    let asked = proof::ask(&mut self.outbox, &call.request.scripts[script], form, may_load);
                     for is_load in asked {
                         let what = What::WordOnFunction { script, form, is_load };
                         self.expected.push_back(Expected { call: key, what });

@@ -3,7 +3,7 @@
 //! A script may return any text as an error, also after it has written. Only the server's own texts, whole, count as
 //! the server's word; a script that forges one of them to the letter cannot be told from it.
 
-use crate::error::{Error, Status};
+use crate::error::{Error, Reason, Status};
 use crate::resp::Payload;
 
 /// What follows from the text of a call's error reply.
@@ -219,6 +219,15 @@ pub(crate) fn no_transactions(text: &[u8]) -> Error {
         verdict @ (Verdict::Loading | Verdict::Busy) => error(verdict, text),
         _ => Error::server(Status::Server, text, true)
             .context("the server refuses transactions, nothing of this one was sent"),
+    }
+}
+
+/// The error of a call for which the server would need functions.
+pub(crate) fn no_functions(text: Option<&[u8]>) -> Error {
+    const WHY: &str = "the server has no functions: Redis and Valkey have them from 7.0 on";
+    match text {
+        Some(text) => Error::server(Status::NotSupported, without_arguments(text), true).context(WHY),
+        None => Error::because(Status::NotSupported, Reason::Server, WHY).sent(false),
     }
 }
 

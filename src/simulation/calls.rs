@@ -8,9 +8,9 @@ use super::trace;
 use super::traits::Kind;
 use crate::core::{Call, ConnId, FlushMode, NodeId, Task, View, Way, Work};
 use crate::error::Error;
+use crate::purpose::Purpose;
 use crate::request::{Flags, Repeatable, Request, Routing, Shape};
 use crate::route::ReadFrom;
-use crate::session::handshake::Purpose;
 use crate::slots::NO_SLOT;
 
 /// Most calls have so much time.

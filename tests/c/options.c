@@ -264,6 +264,9 @@ static void read_only_scripts(void) {
     rs_script_free(writer);
 }
 
+/* On a busy machine the time may be over before the call is sent. */
+static bool is_late(rs_status status) { return status == RS_ERR_INDETERMINATE || status == RS_ERR_TIMEOUT; }
+
 /* The client waits ten minutes at least, these do not. */
 static void a_deadline_of_the_calls_own(void) {
     const rs_call_options *const soon = RS_CALL_OPTIONS(.timeout_ms = 50);
@@ -273,7 +276,7 @@ static void a_deadline_of_the_calls_own(void) {
     hold();
 #define LATE(call)                                                                                                     \
     do {                                                                                                               \
-        CHECK_INT(call, RS_ERR_INDETERMINATE);                                                                         \
+        CHECK(is_late(call));                                                                                          \
         CHECK_INT(rs_error_reason(err), RS_REASON_DEADLINE);                                                           \
         rs_error_free(err);                                                                                            \
     } while (0)
@@ -281,7 +284,7 @@ static void a_deadline_of_the_calls_own(void) {
     do {                                                                                                               \
         CHECK_OK(call);                                                                                                \
         CHECK_OK(rs_queue_poll(queue, &done, 1, RS_FOREVER, &count, &err));                                            \
-        CHECK_INT(done.status, RS_ERR_INDETERMINATE);                                                                  \
+        CHECK(is_late(done.status));                                                                                   \
         CHECK_INT(rs_error_reason(done.error), RS_REASON_DEADLINE);                                                    \
         rs_error_free(done.error);                                                                                     \
     } while (0)

@@ -7,9 +7,9 @@ use super::history::Whence;
 use crate::core::interface::{Actions, CallId, ConnId, NodeId};
 use crate::error::Result;
 use crate::meter::Spent;
+use crate::purpose::Purpose;
 use crate::request::Request;
 use crate::resp::Payload;
-use crate::session::handshake::Purpose;
 
 /// Whose attempt it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use std::time::Instant;
 use super::login::Login;
 use crate::config::Config;
 use crate::core::interface::{AttemptId, NodeId};
+use crate::purpose::Purpose;
 use crate::session::Facts;
-use crate::session::handshake::{Handshake, Purpose};
+use crate::session::handshake::Handshake;
 
 /// A connection, or an attempt to make one.
 pub(in crate::core) struct Conn {

@@ -2,9 +2,9 @@
 
 use crate::core::interface::{AttemptId, NodeId, Task};
 use crate::error::{Error, Result};
+use crate::purpose::Purpose;
 use crate::request::Request;
 use crate::resp::Reply;
-use crate::session::handshake::Purpose;
 
 /// What every primary is to do, and what they have said.
 pub(in crate::core) struct Everywhere {

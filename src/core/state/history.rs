@@ -13,9 +13,9 @@ use super::evidence::{Evidence, Need};
 use super::servers::{Link, Place, Servers};
 use crate::core::interface::{ConnId, NodeId};
 use crate::error::{Error, Reason, Result, Status};
+use crate::purpose::Purpose;
 use crate::request::{Repeatable, Request};
 use crate::route::ReadFrom;
-use crate::session::handshake::Purpose;
 use crate::session::verdict::{self, NotServed, Refused};
 use crate::slots::NO_SLOT;
 

@@ -14,9 +14,9 @@ use crate::config::{self, Config};
 use crate::core::interface::{AttemptId, ConnId, NodeId, Way};
 use crate::error::Error;
 use crate::net::address::Address;
+use crate::purpose::Purpose;
 use crate::request::{Repeatable, Request};
 use crate::route::ReadFrom;
-use crate::session::handshake::Purpose;
 use crate::session::{Compiled, Facts};
 
 /// A map older than this is made anew when a redirection shows that it is out of date.

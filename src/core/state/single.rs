@@ -7,10 +7,10 @@ use super::history::{Again, History, Room, Whence, honest};
 use super::servers::Place;
 use crate::core::interface::{AttemptId, Task, View};
 use crate::error::Error;
+use crate::purpose::Purpose;
 use crate::request::{Repeatable, Request, Shape};
 use crate::resp::Payload;
 use crate::route::ReadFrom;
-use crate::session::handshake::Purpose;
 use crate::slots::NO_SLOT;
 
 /// A call as far as it has come.

@@ -1,4 +1,5 @@
-//! What the model of a server knows of functions, and histories with them: libraries are flushed, refused, and named by others.
+//! What the model of a server knows of functions, and histories with them: libraries are flushed, refused,
+//! and named by others.
 
 use std::collections::HashSet;
 
@@ -29,7 +30,8 @@ pub(super) struct Libraries {
     names: HashSet<String>,
     pub(super) no_load: bool,
     pub(super) no_functions: bool,
-    /// Functions make up that they are missing. Then no library is removed: to be told from one that was there a moment ago they cannot be.
+    /// Functions make up that they are missing. Then no library is removed: to be told from one that was
+    /// there a moment ago they cannot be.
     pub(super) forges_missing: bool,
 }
 
