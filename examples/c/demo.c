@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *bold = "", *plain = "";
@@ -217,11 +218,13 @@ static void miss_a_deadline(rs_client *client) {
     rs_script_free(slow);
 }
 
-// The reply comes after the deadline, and is lost to its caller: who asks again with the token gets it, and nothing runs
-// twice.
+// The reply comes after the deadline, and is lost to its caller: who asks again with the token gets it, and nothing
+// runs twice.
 static void survive_a_lost_reply(rs_client *client, rs_client *other) {
     const char *lua = "for i = 1, 5e7 do end return redis.call('INCR', KEYS[1])";
-    const char *keys[] = {"orders"}, *token = "order 4711";
+    const char *keys[] = {"orders"};
+    char token[64]; // an order's number, and another one at each run
+    snprintf(token, sizeof token, "order %lld-%ld", (long long)time(NULL), (long)getpid());
     rs_script *order = NULL;
     rs_reply *reply = NULL;
     rs_error *err = NULL;
@@ -260,6 +263,9 @@ int main(int argc, char **argv) {
     rs_script *never_loaded = make_script("return ARGV[1] * redis.call('GET', KEYS[1])");
     rs_script *brand_new = make_script("local n = redis.call('GET', KEYS[1]) return n * ARGV[1]");
     const char *inside = "SCRIPT LOAD inside MULTI, all in one write";
+    const char *forget[] = {"DEL", "visits", "orders"};
+    rs_error *err = NULL;
+    check(rs_client_command(first, 3, forget, NULL, NULL, NULL, &err), &err);
     printf("multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: %s\n",
            rs_script_sha(multiply));
 

@@ -1,4 +1,4 @@
-//! One command on every primary, side by side; and the dialogues that stop what a server runs, and that remove libraries.
+//! One command on every primary, side by side; and the dialogues that stop what a server runs or remove libraries.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-// What scripts/demo --node shows: one script, two servers, a lost cache, a pipeline, a transaction, a function, two errors
-// and a call that happens once, with the round trips that each step took.
+// What scripts/demo --node shows: one script, two servers, a lost cache, a pipeline, a transaction, a function, two
+// errors and a call that happens once, with the round trips that each step took.
 //
 //     node examples/demo.js URL URL
 //
@@ -44,6 +44,7 @@ async function main([firstUrl, secondUrl]) {
     const multiply = first.script("return redis.call('GET', KEYS[1]) * ARGV[1]");
     const neverLoaded = first.script("return ARGV[1] * redis.call('GET', KEYS[1])");
     const brandNew = first.script("local n = redis.call('GET', KEYS[1]) return n * ARGV[1]");
+    await first.command("DEL", "visits", "orders");
     console.log(`multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: ${multiply.sha}`);
     console.log(`  the library is called through ${nativeLibrary().ffi}`);
 
@@ -82,7 +83,8 @@ async function main([firstUrl, secondUrl]) {
     await together(first.transaction(), brandNew, "the same again", 1, inside);
 
     title("A function of a library that nobody deploys");
-    const source = "#!lua name=demo\nredis.register_function('visit', function(keys) return redis.call('INCR', keys[1]) end)";
+    const source = `#!lua name=demo
+        redis.register_function('visit', function(keys) return redis.call('INCR', keys[1]) end)`;
     const visit = first.library(source).function("visit");
     console.log(`  its name on servers: ${visit.functionName}`);
     const visits = (value, note) => step(first, "call its function visit", () => visit(["visits"]), { value, note });
@@ -101,9 +103,10 @@ async function main([firstUrl, secondUrl]) {
 
     title("A call that happens once survives the loss of its reply");
     const order = first.script("for i = 1, 5e7 do end return redis.call('INCR', KEYS[1])", { once: true });
-    const token = "order 4711";
+    const token = `order ${Date.now()}`;
     await showError("a slow one, a 50 ms deadline", () => order(["orders"], [], { token, timeout: 50 }));
-    await step(other, "again with its token, elsewhere", () => order.on(other)(["orders"], [], { token }), { value: 1 });
+    const again = () => order.on(other)(["orders"], [], { token });
+    await step(other, "again with its token, elsewhere", again, { value: 1 });
     await step(first, "GET orders", () => first.command("GET", "orders"), { value: "1", note: "it ran once" });
 
     await Promise.all([first.close(), second.close(), other.close()]);

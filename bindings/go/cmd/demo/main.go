@@ -1,5 +1,5 @@
-// What scripts/demo --go shows: one script, two servers, a lost cache, a pipeline, a transaction, a function, two errors
-// and a call that happens once, with the round trips that each step took.
+// What scripts/demo --go shows: one script, two servers, a lost cache, a pipeline, a transaction, a function, two
+// errors and a call that happens once, with the round trips that each step took.
 //
 //	demo URL URL
 //
@@ -161,8 +161,9 @@ func missADeadline(client *rsscript.Client) {
 
 // callAFunction registers a library, and never deploys it.
 func callAFunction(client, other *rsscript.Client) {
-	visit := client.Library("#!lua name=demo\nredis.register_function('visit', function(keys) return redis.call('INCR', keys[1]) end)").
-		Function("visit")
+	library := client.Library("#!lua name=demo\n" +
+		"redis.register_function('visit', function(keys) return redis.call('INCR', keys[1]) end)")
+	visit := library.Function("visit")
 	fmt.Printf("  its name on servers: %s\n", visit.FunctionName())
 	call := func(number int64, note string) {
 		step := begin(client, "call its function visit")
@@ -178,11 +179,11 @@ func callAFunction(client, other *rsscript.Client) {
 	call(3, "FCALL misses it; both in one write")
 }
 
-// surviveALostReply makes a call whose reply comes after the deadline, and is lost to its caller: who asks again with the
-// token gets it, and nothing runs twice.
+// surviveALostReply makes a call whose reply comes after the deadline, and is lost to its caller: who asks again with
+// the token gets it, and nothing runs twice.
 func surviveALostReply(client, other *rsscript.Client) {
 	order := client.Script("for i = 1, 5e7 do end return redis.call('INCR', KEYS[1])", rsscript.Once{})
-	job, orders := rsscript.CallOptions{Token: "order 4711"}, []string{"orders"}
+	job, orders := rsscript.CallOptions{Token: fmt.Sprint("order ", time.Now().UnixNano())}, []string{"orders"}
 	hurried, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	fmt.Printf("  %-32s ", "a slow one, a 50 ms deadline")
@@ -213,6 +214,7 @@ func main() {
 	neverLoaded := first.Script("return ARGV[1] * redis.call('GET', KEYS[1])")
 	brandNew := first.Script("local n = redis.call('GET', KEYS[1]) return n * ARGV[1]")
 	const inside = "SCRIPT LOAD inside MULTI, all in one write"
+	check(first.Do(ctx, "DEL", "visits", "orders").Err())
 	fmt.Printf("multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: %s\n", multiply.SHA())
 
 	title("One server")
