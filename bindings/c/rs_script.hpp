@@ -17,8 +17,8 @@
 //         return 1;
 //     }
 //
-// OWNERSHIP Client, Script, Library, Pipeline, Queue, Reply and Options own a handle of the C library: they move, do not
-//           copy, and free it when they go. One that was moved from holds nothing; calls on it fail with
+// OWNERSHIP Client, Script, Library, Pipeline, Queue, Reply and Options own a handle of the C library: they move, do
+//           not copy, and free it when they go. One that was moved from holds nothing; calls on it fail with
 //           RS_ERR_INVALID_ARGUMENT. What is handed in is copied by the library, nothing of it is kept after the call
 //           returns, and these headers make no copy besides (lists of up to rs::Strings::inline_size strings and
 //           numbers allocate nothing).

@@ -41,8 +41,8 @@ type libraryFlag uint32
 
 func (f libraryFlag) applyToLibrary(flags *C.uint32_t) { *flags |= C.uint32_t(f) }
 
-// Named has a library and its functions keep the names that are written in it, which others may call and replace. It is
-// loaded where it is missing, and what is there is never replaced but by [Client.LibraryDeploy].
+// Named has a library and its functions keep the names that are written in it, which others may call and replace. It
+// is loaded where it is missing, and what is there is never replaced but by [Client.LibraryDeploy].
 //
 // Without it a library is pinned: a digest of its source is put behind its name and behind those of its functions, so
 // that a name means one code, and any number of versions live side by side.
@@ -126,26 +126,27 @@ type LibraryOnNode struct {
 	Err error
 }
 
-// LibraryLoad loads a library into the server; in a cluster, into every primary. There is no need to: a call does it by
-// itself. What is there of that name stays as it is. What it tells of each server is [LibraryLoaded], [LibraryThere], or
-// why it has not got it; where none has, that is the error: [ErrCompile] for a library that does not compile, registers
-// nothing, or registers a function that another library has registered.
+// LibraryLoad loads a library into the server; in a cluster, into every primary. There is no need to: a call does it
+// by itself. What is there of that name stays as it is. What it tells of each server is [LibraryLoaded],
+// [LibraryThere], or why it has not got it; where none has, that is the error: [ErrCompile] for a library that does
+// not compile, registers nothing, or registers a function that another library has registered.
 func (c *Client) LibraryLoad(ctx context.Context, library *Library) ([]LibraryOnNode, error) {
 	return c.administerLibrary(ctx, packedLibraryLoad, library)
 }
 
 // LibraryCheck compares a library with the one of its name on the server; in a cluster, on every primary. It changes
-// nothing. What it tells of each server is [LibrarySame], [LibraryDifferent] or [LibraryAbsent], or why that is not known.
+// nothing. What it tells of each server is [LibrarySame], [LibraryDifferent] or [LibraryAbsent], or why that is not
+// known.
 func (c *Client) LibraryCheck(ctx context.Context, library *Library) ([]LibraryOnNode, error) {
 	return c.administerLibrary(ctx, packedLibraryCheck, library)
 }
 
-// LibraryDeploy puts a library in the place of the one of its name, on the server; in a cluster, on every primary, one
-// by one. This is the one place where a library is replaced: a function that the new one lacks is from then on an error
-// for all who call it. A pinned library replaces nothing.
+// LibraryDeploy puts a library in the place of the one of its name, on the server; in a cluster, on every primary,
+// one by one. This is the one place where a library is replaced: a function that the new one lacks is from then on an
+// error for all who call it. A pinned library replaces nothing.
 //
-// What it tells of each server is looked at behind the load: [LibrarySame], or [LibraryDifferent] or [LibraryAbsent] if
-// somebody else was at it; or why it has kept what it had. Where none has taken it, that is the error.
+// What it tells of each server is looked at behind the load: [LibrarySame], or [LibraryDifferent] or [LibraryAbsent]
+// if somebody else was at it; or why it has kept what it had. Where none has taken it, that is the error.
 func (c *Client) LibraryDeploy(ctx context.Context, library *Library) ([]LibraryOnNode, error) {
 	return c.administerLibrary(ctx, packedLibraryDeploy, library)
 }
@@ -221,9 +222,10 @@ type PrunedOnNode struct {
 	Err error
 }
 
-// LibraryPrune removes the other versions of these pinned libraries from the server; in a cluster, from every primary.
-// Libraries that are not pinned, or were not called like one of these, stay. Nothing is ever removed but by this: who
-// still calls a version that is gone has it loaded again. [ErrInvalidArgument] for no library, and for one that is [Named].
+// LibraryPrune removes the other versions of these pinned libraries from the server; in a cluster, from every
+// primary. Libraries that are not pinned, or were not called like one of these, stay. Nothing is ever removed but by
+// this: who still calls a version that is gone has it loaded again. [ErrInvalidArgument] for no library, and for one
+// that is [Named].
 func (c *Client) LibraryPrune(ctx context.Context, keep ...*Library) ([]PrunedOnNode, error) {
 	for _, library := range keep {
 		if library.err != nil {

@@ -15,8 +15,8 @@ import (
 	"runtime"
 )
 
-// Script is a Lua script, or a function of a [Library]. It never changes, and may be called by any number of goroutines, on any client by way of
-// [Script.On].
+// Script is a Lua script, or a function of a [Library]. It never changes, and may be called by any number of
+// goroutines, on any client by way of [Script.On].
 type Script struct {
 	client *Client
 	native *nativeScript

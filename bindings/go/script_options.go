@@ -64,23 +64,23 @@ const (
 func Name(name string) ScriptOption { return scriptName(name) }
 
 // Once has each call of a script happen exactly once, as a [ScriptOption]: Once{}, or with fields. A call carries a
-// token; its effects and its reply are stored together under that by one atomic execution, and a call that comes again
-// with the same token gets that reply and does nothing. So a call is sent again after a lost reply, a lost connection or
-// a failover, until its deadline, and its caller gets the reply instead of [ErrIndeterminate].
+// token; its effects and its reply are stored together under that by one atomic execution, and a call that comes
+// again with the same token gets that reply and does nothing. So a call is sent again after a lost reply, a lost
+// connection or a failover, until its deadline, and its caller gets the reply instead of [ErrIndeterminate].
 //
 // The library makes a token for each call; for one of your own, a job's id or a request's, see [CallOptions]. Whoever
 // makes the same call with the same token, in whichever process, gets what the first one was answered.
 //
-// Limits: a server forgets a token after Lifetime, or when it evicts it: a maxmemory-policy other than noeviction voids
-// all this. A primary that dies before it has replicated a call has lost it and its token: see WaitReplicas. RS_SCRIPT_ONCE
-// in rs_script.h says what else there is to know. The errors of such calls are [ErrTokenMismatch], [ErrReplyNotKept]
-// and [ErrNotReplicated]. Not for a function of a [Library]: there is [AsFunction] for that.
+// Limits: a server forgets a token after Lifetime, or when it evicts it: a maxmemory-policy other than noeviction
+// voids all this. A primary that dies before it has replicated a call has lost it and its token: see WaitReplicas.
+// RS_SCRIPT_ONCE in rs_script.h says what else there is to know. The errors of such calls are [ErrTokenMismatch],
+// [ErrReplyNotKept] and [ErrNotReplicated]. Not for a function of a [Library]: there is [AsFunction] for that.
 type Once struct {
 	// Lifetime is how long a server remembers a token, from the last call with it on: a second to a year; 0 is five
 	// minutes. A repeat that comes later runs the script again.
 	Lifetime time.Duration
-	// ReplyLimit is the longest reply in bytes that is kept for repeats: 64 to 64 MiB; 0 is 1 MiB. A longer one reaches
-	// the caller that it was made for; a repeat gets [ErrReplyNotKept].
+	// ReplyLimit is the longest reply in bytes that is kept for repeats: 64 to 64 MiB; 0 is 1 MiB. A longer one
+	// reaches the caller that it was made for; a repeat gets [ErrReplyNotKept].
 	ReplyLimit int64
 	// Prefix is what the keys begin with under which tokens are kept: up to 256 bytes, none of them a {; empty is
 	// rs:once:. The user needs the right to GET, SET and PEXPIRE there.

@@ -72,8 +72,8 @@ type CallOptions struct {
 	// Route is where it goes if it has no keys.
 	Route Route
 	// Token is, of a call of a script that has [Once], a token of your own, 1 to 256 bytes: a job's id, a request's.
-	// Whoever makes the same call with the same token, in whichever process, gets what the first one was answered. Empty:
-	// the library makes a new one for each call. With [Pipeline.ExecWith] it is one for all items.
+	// Whoever makes the same call with the same token, in whichever process, gets what the first one was answered.
+	// Empty: the library makes a new one for each call. With [Pipeline.ExecWith] it is one for all items.
 	Token string
 }
 
@@ -155,8 +155,8 @@ func (p *Pipeline) CallWith(options CallOptions, script *Script, keys []string, 
 	return p.call(script, flags, options.Token, keys, args)
 }
 
-// ExecWith is [Pipeline.Exec] with options of this call's own: ReadFrom, Route, and Token, one for all items, which then
-// must all be calls of scripts that have [Once]: each gets a token that comes from it, by its place.
+// ExecWith is [Pipeline.Exec] with options of this call's own: ReadFrom, Route, and Token, one for all items, which
+// then must all be calls of scripts that have [Once]: each gets a token that comes from it, by its place.
 func (p *Pipeline) ExecWith(ctx context.Context, options CallOptions) ([]Result, error) {
 	if options.flags() != 0 {
 		p.appended(refused(ErrInvalidArgument,

@@ -1,10 +1,10 @@
-// What scripts/demo shows: one script, two servers, a lost cache, a pipeline, a transaction, a function, two errors and
-// a call that happens once, with the round trips that each step took.
+// What scripts/demo shows: one script, two servers, a lost cache, a pipeline, a transaction, a function, two errors
+// and a call that happens once, with the round trips that each step took.
 //
 //     demo URL URL
 //
-// It sets the keys foo, visits, count and orders on the first server and foo on the second, and empties the first one's
-// script cache and its libraries.
+// It sets the keys foo, visits, count and orders on the first server and foo on the second, and empties the first
+// one's script cache and its libraries.
 #define _POSIX_C_SOURCE 200809L
 
 #include <inttypes.h>

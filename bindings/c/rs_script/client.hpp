@@ -169,9 +169,10 @@ public:
         return Reply(source);
     }
 
-    // Loads a library, where none of its name is there; in a cluster, into every primary. There is no need to: a call of
-    // a function does it by itself. A map from each primary's `host:port`, or the path of its socket, to `loaded` or
-    // `there`, or to the error by which it has not got it, see ReplyView::error. Where none has, that is the error.
+    // Loads a library, where none of its name is there; in a cluster, into every primary. There is no need to: a call
+    // of a function does it by itself. A map from each primary's `host:port`, or the path of its socket, to `loaded`
+    // or `there`, or to the error by which it has not got it, see ReplyView::error. Where none has, that is the
+    // error.
     Reply library_load(const Library &library) const { return try_library_load(library).value(); }
     Result<Reply> try_library_load(const Library &library) const;
 
@@ -179,8 +180,8 @@ public:
     Reply library_check(const Library &library) const { return try_library_check(library).value(); }
     Result<Reply> try_library_check(const Library &library) const;
 
-    // Puts a library in the place of the one of its name on every primary, one by one: the one place where a library is
-    // replaced. A map to what each has, looked at behind the load: `same`, if nobody else was at it.
+    // Puts a library in the place of the one of its name on every primary, one by one: the one place where a library
+    // is replaced. A map to what each has, looked at behind the load: `same`, if nobody else was at it.
     Reply library_deploy(const Library &library) const { return try_library_deploy(library).value(); }
     Result<Reply> try_library_deploy(const Library &library) const;
 
@@ -193,8 +194,8 @@ public:
         return Reply(libraries);
     }
 
-    // Removes the other versions of these pinned libraries from every primary: a map to the names of those that each has
-    // removed. Nothing is ever removed but by this.
+    // Removes the other versions of these pinned libraries from every primary: a map to the names of those that each
+    // has removed. Nothing is ever removed but by this.
     Reply library_prune(const std::vector<std::reference_wrapper<const Library>> &keep) const {
         return try_library_prune(keep).value();
     }

@@ -18,9 +18,9 @@ namespace rs {
 
 // What a library has beside its source.
 struct LibraryOptions {
-    // It keeps the names that are written in it, which others may call and replace; what is there is never replaced but by
-    // Client::library_deploy. Without it the library is pinned: a digest of its source is put behind its name and behind
-    // those of its functions, so that a name means one code, and any number of versions live side by side.
+    // It keeps the names that are written in it, which others may call and replace; what is there is never replaced
+    // but by Client::library_deploy. Without it the library is pinned: a digest of its source is put behind its name
+    // and behind those of its functions, so that a name means one code, and any number of versions live side by side.
     Flag named = false;
 };
 
@@ -31,8 +31,8 @@ struct LibraryOptions {
 //     pay.call({"account"}, {30});
 class Library {
 public:
-    // Makes a library of exactly these bytes, the first line `#!lua name=...`, with functions to be called on `client`. No
-    // I/O; whether it compiles shows at the first call of one of them. It does not keep the client open.
+    // Makes a library of exactly these bytes, the first line `#!lua name=...`, with functions to be called on
+    // `client`. No I/O; whether it compiles shows at the first call of one of them. It does not keep the client open.
     Library(const Client &client, std::string_view source, const LibraryOptions &options = {})
         : Library(try_register(client, source, options).value()) {}
     static Result<Library> try_register(const Client &client, std::string_view source,

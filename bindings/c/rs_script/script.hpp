@@ -93,8 +93,8 @@ private:
     const Client *client_ = nullptr;
 };
 
-// A Lua script, or a function of an rs::Library, immutable, usable with any client, server and thread. It may go while other threads' calls are in
-// flight.
+// A Lua script, or a function of an rs::Library, immutable, usable with any client, server and thread. It may go
+// while other threads' calls are in flight.
 class Script {
     // A client and nothing that one could be made of.
     template <class T> using if_client = std::enable_if_t<std::is_same_v<T, Client>, int>;
@@ -126,8 +126,8 @@ public:
     // The name in its options; empty where it has none.
     std::string name() const { return rs_script_name(handle_.get()); }
 
-    // The server's name of a function, with the digest of a pinned library behind it, and of a script that is called as
-    // one; empty for other scripts.
+    // The server's name of a function, with the digest of a pinned library behind it, and of a script that is called
+    // as one; empty for other scripts.
     std::string function_name() const { return rs_script_function_name(handle_.get()); }
 
     // The script on another client than its own.

@@ -25,9 +25,9 @@ export interface CallOptions {
 /** Of calls of scripts, and of pipelines and transactions. */
 export interface ScriptCallOptions extends CallOptions {
     /**
-     * Of a script with `once`: a token of your own, 1 to 256 bytes: a job's id, a request's. Whoever makes the same call with
-     * the same token, in whichever process, gets what the first one was answered. Without: the library makes a new one for
-     * each call. Of a pipeline it is one for all items.
+     * Of a script with `once`: a token of your own, 1 to 256 bytes: a job's id, a request's. Whoever makes the same
+     * call with the same token, in whichever process, gets what the first one was answered. Without: the library
+     * makes a new one for each call. Of a pipeline it is one for all items.
      */
     token?: string | Uint8Array | undefined;
 }
@@ -134,14 +134,14 @@ export interface ScriptOptions {
     /** It may be sent again where its reply was lost. */
     idempotent?: boolean | undefined;
     /**
-     * Its calls happen exactly once each: they carry a token, under which their effects and their reply are stored together.
-     * A call whose reply was lost is sent again, and answered with that reply. Not with `idempotent`, and of a function of a
-     * library not either: `asFunction` is for that.
+     * Its calls happen exactly once each: they carry a token, under which their effects and their reply are stored
+     * together. A call whose reply was lost is sent again, and answered with that reply. Not with `idempotent`, and
+     * of a function of a library not either: `asFunction` is for that.
      */
     once?: boolean | OnceOptions | undefined;
     /**
-     * It is called as a function: its body becomes the only one of a library that the client makes, which servers replicate and
-     * persist. On servers before 7.0 it is called as the script that it is.
+     * It is called as a function: its body becomes the only one of a library that the client makes, which servers
+     * replicate and persist. On servers before 7.0 it is called as the script that it is.
      */
     asFunction?: boolean | undefined;
     /** For spans and figures: `name` of the script, and of its calls in `rs_script:call`. */
@@ -228,10 +228,10 @@ export class Client {
     private constructor();
     script<T extends Reply = Reply>(source: string | Uint8Array, options?: ScriptOptions): Script<T>;
     /**
-     * A library of functions, whose first line is `#!lua name=...`. It is loaded in front of a call where it is missing, in the
-     * same write. It is pinned: a digest of its source is put behind its name and behind those of its functions, so that a
-     * name means one code and versions live side by side. With `named` the names stay as they are written, others may call and
-     * replace them, and what is there is never replaced but by libraryDeploy().
+     * A library of functions, whose first line is `#!lua name=...`. It is loaded in front of a call where it is
+     * missing, in the same write. It is pinned: a digest of its source is put behind its name and behind those of its
+     * functions, so that a name means one code and versions live side by side. With `named` the names stay as they
+     * are written, others may call and replace them, and what is there is never replaced but by libraryDeploy().
      */
     library(source: string | Uint8Array, options?: { named?: boolean | undefined }): Library;
     command<T extends Reply = Reply>(words: readonly Argument[], options?: CallOptions): Promise<T>;
@@ -251,23 +251,23 @@ export class Client {
     /** The source of a script, or of a SHA1; null where no server has it. Valkey 8 and newer; a ServerError elsewhere. */
     scriptShow<T extends string | Buffer = string | Buffer>(script: Script | string, options?: CallOptions): Promise<T | null>;
     /**
-     * Loads a library, where none of its name is there: there is no need to. Resolves with what each primary has, `loaded` or
-     * `there`, or the error by which it has not got it; rejects with that where none has: CompileError of a library that does
-     * not compile, registers nothing, or registers a function of another library.
+     * Loads a library, where none of its name is there: there is no need to. Resolves with what each primary has,
+     * `loaded` or `there`, or the error by which it has not got it; rejects with that where none has: CompileError of
+     * a library that does not compile, registers nothing, or registers a function of another library.
      */
     libraryLoad(library: Library, options?: CallOptions): Promise<OfEachNode<"loaded" | "there">>;
     /** Compares a library with the one of its name on each primary. It changes nothing. */
     libraryCheck(library: Library, options?: CallOptions): Promise<OfEachNode<"same" | "different" | "absent">>;
     /**
-     * Puts a library in the place of the one of its name, on the primaries one by one: the one place where a library is
-     * replaced. Resolves with what each has, looked at behind the load: `same`, if nobody else was at it.
+     * Puts a library in the place of the one of its name, on the primaries one by one: the one place where a library
+     * is replaced. Resolves with what each has, looked at behind the load: `same`, if nobody else was at it.
      */
     libraryDeploy(library: Library, options?: CallOptions): Promise<OfEachNode<"same" | "different" | "absent">>;
     /** The libraries of each primary, whoever has loaded them. */
     libraryList(options?: CallOptions): Promise<OfEachNode<LibraryInfo[]>>;
     /**
-     * Removes the other versions of these pinned libraries from each primary, and resolves with their names. Nothing is ever
-     * removed but by this: who still calls a version that is gone has it loaded again.
+     * Removes the other versions of these pinned libraries from each primary, and resolves with their names. Nothing
+     * is ever removed but by this: who still calls a version that is gone has it loaded again.
      */
     libraryPrune(libraries: readonly Library[], options?: CallOptions): Promise<OfEachNode<string[]>>;
     /**

@@ -17,8 +17,8 @@ export interface Call {
 }
 
 /**
- * A script or a function, its SHA1, a script's source, or the name of a command. What is done with libraries is FUNCTION
- * LOAD, FUNCTION LIST and FUNCTION DELETE, and answered with a Map from servers to what each says, such as
+ * A script or a function, its SHA1, a script's source, or the name of a command. What is done with libraries is
+ * FUNCTION LOAD, FUNCTION LIST and FUNCTION DELETE, and answered with a Map from servers to what each says, such as
  * `new Map([["fake", "loaded"]])`.
  */
 export type What = Script<any> | string;

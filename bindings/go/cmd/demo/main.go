@@ -3,8 +3,8 @@
 //
 //	demo URL URL
 //
-// It sets the keys foo, visits, count and orders on the first server and foo on the second, and empties the first one's
-// script cache and its libraries.
+// It sets the keys foo, visits, count and orders on the first server and foo on the second, and empties the first
+// one's script cache and its libraries.
 package main
 
 import (
