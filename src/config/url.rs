@@ -206,7 +206,9 @@ pub(super) fn parse_address(text: &str, default_port: u16) -> Result<Address> {
             .ok_or_else(|| invalid(format_args!("the port must be a number from 1 to 65535; {ENCODING}")))?,
     };
     if !host.is_ascii() {
-        return Err(invalid("the host has letters outside ASCII: write it as DNS does, as in xn--bcher-kva.example"));
+        return Err(invalid(
+            "the host has letters outside ASCII: write it as DNS does, as in xn--bcher-kva.example",
+        ));
     }
     let host = match Host::parse(host) {
         Ok(Host::Domain(name)) => name,
