@@ -375,6 +375,21 @@
 // A packed call: rs_client_reauthenticate.
 #define RS_PACKED_REAUTHENTICATE 10
 
+// A packed call: rs_client_library_load.
+#define RS_PACKED_LIBRARY_LOAD 11
+
+// A packed call: rs_client_library_check.
+#define RS_PACKED_LIBRARY_CHECK 12
+
+// A packed call: rs_client_library_deploy.
+#define RS_PACKED_LIBRARY_DEPLOY 13
+
+// A packed call: rs_client_library_list.
+#define RS_PACKED_LIBRARY_LIST 14
+
+// A packed call: rs_client_library_prune.
+#define RS_PACKED_LIBRARY_PRUNE 15
+
 // A flag of a packed script call: read-only.
 #define RS_PACKED_READ_ONLY 1
 
@@ -1806,6 +1821,11 @@ rs_status rs_client_cancel(rs_client *client,
 //            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
 //            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
 //            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
+//            u8 RS_PACKED_LIBRARY_LOAD, _CHECK or _DEPLOY, u8 flags of RS_LIBRARY_, the library's source as a string;
+//            the reply is that of rs_client_library_load, _check or _deploy
+//            u8 RS_PACKED_LIBRARY_LIST, u8 0; the reply is that of rs_client_library_list
+//            u8 RS_PACKED_LIBRARY_PRUNE, u8 0, u32 count, so many libraries as u8 flags of RS_LIBRARY_ and the source
+//            as a string; the reply is that of rs_client_library_prune
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
 // for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,

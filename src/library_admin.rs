@@ -1,12 +1,11 @@
 //! Library administration: what is asked for by name, and never done by itself.
 
 use crate::client::Client;
-use crate::core::{LibraryTask, Task, value_of};
+use crate::core::{LibraryTask, Task, Work};
 use crate::error::{Error, Result, Status};
 use crate::future::CallFuture;
-use crate::library::{Library, is_version_of};
-use crate::resp::{Kind, NoMemory, Note, Payload, Reply, ReplyRef};
-use crate::route::Route;
+use crate::library::Library;
+use crate::resp::Reply;
 
 impl Client {
     /// Loads a library into the server; in a cluster, into every primary. There is no need to: a call does it
@@ -113,7 +112,7 @@ impl Client {
     /// # }
     /// ```
     pub fn library_list(&self) -> Result<Reply> {
-        self.perform(Task::Library(list(b"*", false)))
+        self.perform(listing())
     }
 
     /// Removes the other versions of these [pinned](Library::pinned) libraries from the server; in a cluster,
@@ -144,80 +143,7 @@ impl Client {
     /// # }
     /// ```
     pub fn library_prune(&self, keep: &[&Library]) -> Result<Reply> {
-        if keep.is_empty() {
-            let text = "no library is named whose other versions are to be removed; nothing was sent";
-            return Err(Error::new(Status::InvalidArgument, text));
-        }
-        if let Some(named) = keep.iter().find(|library| !library.is_pinned()) {
-            let text =
-                format!("the library {} is not pinned, and has no versions; nothing was sent", named.name());
-            return Err(Error::new(Status::InvalidArgument, text));
-        }
-        let mut bases: Vec<&str> = keep.iter().map(|library| library.base_name()).collect();
-        bases.sort_unstable();
-        bases.dedup();
-        let mut nodes: Vec<Pruned> = Vec::new();
-        for base in bases {
-            let pattern = format!("{base}_*");
-            let found = self.perform(Task::Library(list(pattern.as_bytes(), true)))?;
-            let mut pairs = found.root().elements();
-            while let (Some(node), Some(libraries)) = (pairs.next(), pairs.next()) {
-                let Some(node) = node.as_str() else { continue };
-                let place = nodes.iter().position(|known| known.node == node).unwrap_or_else(|| {
-                    nodes.push(Pruned { node: node.to_owned(), names: Vec::new(), error: None });
-                    nodes.len() - 1
-                });
-                match libraries.as_error() {
-                    Some(error) => drop(nodes[place].error.get_or_insert(error)),
-                    None => nodes[place].names.extend(versions(libraries, base, keep)),
-                }
-            }
-        }
-        for node in &mut nodes {
-            self.remove(node);
-        }
-        if nodes.iter().all(|node| node.error.is_some())
-            && let Some(error) = nodes.iter_mut().find_map(|node| node.error.take())
-        {
-            return Err(error);
-        }
-        Ok(told(&nodes)?)
-    }
-
-    /// Removes these libraries from one server.
-    fn remove(&self, node: &mut Pruned) {
-        if node.names.is_empty() {
-            return;
-        }
-        let names = std::mem::take(&mut node.names);
-        if let Err(error) = self.try_remove(node, &names) {
-            node.error.get_or_insert(error);
-        }
-    }
-
-    fn try_remove(&self, node: &mut Pruned, names: &[String]) -> Result<()> {
-        let its;
-        let client = match self.io().only() {
-            Some(_) => self,
-            None => {
-                its = self.with_route(Route::Node(&node.node))?;
-                &its
-            }
-        };
-        let mut pipeline = client.pipeline();
-        for name in names {
-            pipeline.command(("FUNCTION", "DELETE", name))?;
-        }
-        let replies = pipeline.exec()?;
-        for (name, reply) in names.iter().zip(replies.root().elements()) {
-            match reply.as_error() {
-                None => node.names.push(name.clone()),
-                // Somebody else has removed it.
-                Some(error) if error.server_text() == Some(b"ERR Library not found") => {}
-                Some(error) => drop(node.error.get_or_insert(error)),
-            }
-        }
-        Ok(())
+        self.perform(pruning(keep)?)
     }
 
     /// The same as [`Client::library_load`], without waiting.
@@ -289,54 +215,44 @@ impl Client {
     /// # }
     /// ```
     pub fn library_list_async(&self) -> CallFuture {
-        self.task_future(Task::Library(list(b"*", false)))
+        self.task_future(listing())
+    }
+
+    /// The same as [`Client::library_prune`], without waiting.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// # block_on(async {
+    /// let library = rs_script::Library::pinned("#!lua name=a\nredis.register_function('f', function() return 1 end)")?;
+    /// let removed = client.library_prune_async(&[&library]).await?;
+    /// assert_eq!(removed.get(1).unwrap().len(), 0, "behind the server's address");
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    pub fn library_prune_async(&self, keep: &[&Library]) -> CallFuture {
+        CallFuture::new(self, pruning(keep).map(Work::Administer))
     }
 }
 
-/// What was removed from one server.
-struct Pruned {
-    node: String,
-    /// Those that are to be removed, then those that were.
-    names: Vec<String>,
-    error: Option<Error>,
-}
-
-fn list(pattern: &[u8], with_code: bool) -> LibraryTask {
-    LibraryTask::List { pattern: pattern.to_vec(), with_code }
-}
-
-/// The names of the libraries in this list that are versions of `base`, without those to keep.
-fn versions(libraries: ReplyRef<'_>, base: &str, keep: &[&Library]) -> Vec<String> {
-    let name_of = |entry: ReplyRef<'_>| {
-        let name = value_of(entry, b"library_name")?.as_str()?.to_owned();
-        let code = value_of(entry, b"library_code")?;
-        is_version_of(base, &name, code.as_bytes()?).then_some(name)
-    };
-    let names = libraries.elements().filter_map(name_of);
-    names.filter(|name| !keep.iter().any(|library| library.name() == name)).collect()
-}
-
-fn told(nodes: &[Pruned]) -> std::result::Result<Reply, NoMemory> {
-    let mut whole = Box::<Payload>::default();
-    whole.start_array();
-    for (item, node) in nodes.iter().enumerate() {
-        whole.append_text(Kind::String, node.node.as_bytes())?;
-        match &node.error {
-            Some(error) => {
-                let at = whole.tape.len();
-                whole.append_text(Kind::Error, error.server_text().unwrap_or(error.message().as_bytes()))?;
-                whole.notes.push(Note::new(at, item, "FUNCTION".to_owned(), error));
-            }
-            None => {
-                let names = whole.open(Kind::Array)?;
-                for name in &node.names {
-                    whole.append_text(Kind::String, name.as_bytes())?;
-                }
-                whole.close(names, node.names.len());
-            }
-        }
+/// What removes the other versions of these libraries.
+pub(crate) fn pruning(keep: &[&Library]) -> Result<Task> {
+    if keep.is_empty() {
+        let text = "no library is named whose other versions are to be removed; nothing was sent";
+        return Err(Error::new(Status::InvalidArgument, text));
     }
-    whole.end_array(2 * nodes.len());
-    whole.make_map();
-    Ok(Reply::new(whole))
+    if let Some(named) = keep.iter().find(|library| !library.is_pinned()) {
+        let text =
+            format!("the library {} is not pinned, and has no versions; nothing was sent", named.name());
+        return Err(Error::new(Status::InvalidArgument, text));
+    }
+    Ok(Task::Library(LibraryTask::Prune(keep.iter().map(|&library| library.clone()).collect())))
+}
+
+/// What asks for all libraries.
+pub(crate) fn listing() -> Task {
+    Task::Library(LibraryTask::List { pattern: b"*".to_vec() })
 }

@@ -12,10 +12,12 @@ use smallvec::SmallVec;
 use crate::client::Client;
 use crate::command;
 use crate::core::FlushMode;
-use crate::core::{Task, Work};
+use crate::core::{LibraryTask, Task, Work};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
 use crate::ffi::memory::Memory;
+use crate::library::Library;
+use crate::library_admin;
 use crate::meter::Metered;
 use crate::pipeline::Pipeline;
 use crate::purpose::Purpose;
@@ -37,6 +39,11 @@ pub(crate) const SCRIPT_SHOW: u8 = 7;
 pub(crate) const KILL: u8 = 8;
 pub(crate) const SCRIPT_STATS: u8 = 9;
 pub(crate) const REAUTHENTICATE: u8 = 10;
+pub(crate) const LIBRARY_LOAD: u8 = 11;
+pub(crate) const LIBRARY_CHECK: u8 = 12;
+pub(crate) const LIBRARY_DEPLOY: u8 = 13;
+pub(crate) const LIBRARY_LIST: u8 = 14;
+pub(crate) const LIBRARY_PRUNE: u8 = 15;
 
 /// Bits of a packed call's flags.
 pub(crate) const READ_ONLY: u8 = 1;
@@ -45,6 +52,8 @@ pub(crate) const ATOMIC: u8 = 1;
 pub(crate) const REPAIR_UNORDERED: u8 = 2;
 pub(crate) const TRUST_CACHE: u8 = 4;
 pub(crate) const TOKEN: u8 = 8;
+/// Of a library.
+pub(crate) const NAMED: u8 = 1;
 const TRUSTING: u8 = ATOMIC | TRUST_CACHE;
 const OF_PIPELINE: u8 = ATOMIC | REPAIR_UNORDERED | TRUST_CACHE | TOKEN;
 
@@ -149,6 +158,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         COMMAND => READ_ONLY | IDEMPOTENT,
         SCRIPT => READ_ONLY | IDEMPOTENT | TOKEN,
         PIPELINE => OF_PIPELINE,
+        LIBRARY_LOAD | LIBRARY_CHECK | LIBRARY_DEPLOY => NAMED,
         // A number, which is looked at below.
         SCRIPT_FLUSH => u8::MAX,
         _ => 0,
@@ -197,8 +207,43 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
             let length = reader.number()?;
             Ok(Item::Task(Ok(Task::Show(reader.bytes(length)?.to_vec()))))
         }
+        LIBRARY_LOAD => {
+            Ok(Item::Task(read_library(reader, flags)?.map(LibraryTask::Load).map(Task::Library)))
+        }
+        LIBRARY_CHECK => {
+            Ok(Item::Task(read_library(reader, flags)?.map(LibraryTask::Check).map(Task::Library)))
+        }
+        LIBRARY_DEPLOY => {
+            Ok(Item::Task(read_library(reader, flags)?.map(LibraryTask::Deploy).map(Task::Library)))
+        }
+        LIBRARY_LIST => Ok(Item::Task(Ok(library_admin::listing()))),
+        LIBRARY_PRUNE => {
+            let count = reader.number()?;
+            if count > reader.rest.len() / 5 {
+                return Err(reader.malformed("holds fewer libraries than it says"));
+            }
+            let mut keep = Vec::with_capacity(count);
+            for _ in 0..count {
+                let flags = reader.byte()?;
+                if flags & !NAMED != 0 {
+                    return Err(reader.malformed("has a flag that is not known"));
+                }
+                keep.push(read_library(reader, flags)?);
+            }
+            let task = keep.into_iter().collect::<Result<Vec<_>>>().and_then(|keep| {
+                let keep: Vec<&Library> = keep.iter().collect();
+                library_admin::pruning(&keep)
+            });
+            Ok(Item::Task(task))
+        }
         _ => Err(reader.malformed("has a kind of call that is not known")),
     }
+}
+
+/// A library by its source. What is wrong with that is the call's own error.
+fn read_library(reader: &mut Reader<'_>, flags: u8) -> Result<Result<Library>> {
+    let source = reader.number().and_then(|length| reader.bytes(length))?;
+    Ok(if flags & NAMED != 0 { Library::named(source) } else { Library::pinned(source) })
 }
 
 fn flags_of_call(flags: u8) -> Flags<'static> {
@@ -530,6 +575,11 @@ mod tests {
             (SCRIPT_KILL, &Vec::new(), 0),
             (SCRIPT_SHOW, &none.to_vec(), 0),
             (KILL, &Vec::new(), 0),
+            (LIBRARY_LOAD, &none.to_vec(), NAMED),
+            (LIBRARY_CHECK, &none.to_vec(), NAMED),
+            (LIBRARY_DEPLOY, &none.to_vec(), NAMED),
+            (LIBRARY_LIST, &Vec::new(), 0),
+            (LIBRARY_PRUNE, &none.to_vec(), 0),
         ] {
             for flags in (0..8).map(|bit| 1 << bit).chain([0]) {
                 let has_token = matches!(kind, SCRIPT | PIPELINE) && flags & TOKEN != 0;
@@ -550,6 +600,36 @@ mod tests {
             assert_eq!(request.items[0].reads, flags & READ_ONLY != 0);
             assert_eq!(request.repeatable == Repeatable::Yes, flags != 0);
         }
+    }
+
+    #[test]
+    fn libraries_are_named_by_their_sources() {
+        let client =
+            Client::open("unix:///nowhere", Options::default().lazy_connect(true)).expect("it is lazy");
+        let read = |bytes: &[u8]| read_calls(&client, &[], bytes).map(|mut calls| calls.remove(0).work);
+        let source = b"#!lua name=a\nredis.register_function('f', function() return 1 end)";
+        let length = u32::try_from(source.len()).expect("it is short").to_ne_bytes();
+        let one = 1_u32.to_ne_bytes();
+        for (flags, name) in [(0, "a_"), (NAMED, "a")] {
+            let Ok(Ok(Work::Administer(Task::Library(LibraryTask::Deploy(library))))) =
+                read(&packed_call(&[&[LIBRARY_DEPLOY, flags], &length, source]))
+            else {
+                panic!("a library is deployed")
+            };
+            assert!(library.name().starts_with(name) && library.is_pinned() == (flags == 0));
+            let pruned = read(&packed_call(&[&[LIBRARY_PRUNE, 0], &one, &[flags], &length, source]));
+            assert_eq!(pruned.expect("it is well-formed").is_ok(), flags == 0);
+        }
+        // Of another form, and what is wrong with a library that is of the right one.
+        for bytes in [
+            &[&[LIBRARY_LOAD, 0][..], &length, &source[1..]][..],
+            &[&[LIBRARY_PRUNE, 0], &one, &[2], &[0; 4]],
+        ] {
+            assert!(read(&packed_call(bytes)).is_err());
+        }
+        assert!(read(&packed_call(&[&[LIBRARY_PRUNE, 0], &[255; 4], &[0; 5]])).is_err());
+        assert!(read(&packed_call(&[&[LIBRARY_LOAD, 0], &[0; 4]])).is_ok_and(|work| work.is_err()));
+        assert!(read(&packed_call(&[&[LIBRARY_PRUNE, 0], &[0; 4]])).is_ok_and(|work| work.is_err()));
     }
 
     #[test]

@@ -265,13 +265,14 @@ fn administration_tells_of_each_primary_and_names_a_dead_one() {
         client.library_check(&new).unwrap(),
         client.library_deploy(&old).unwrap(),
         client.library_list().unwrap(),
+        client.library_prune(&[&versions[1], &pinned(4)]).unwrap(),
     ] {
         let errors: Vec<_> = reply.root().elements().filter_map(|element| element.as_error()).collect();
         assert_eq!((errors.len(), reply.root().len()), (1, 6), "{reply:?}");
         let port = cluster.node(2).port().to_string();
         dead.push(errors[0].node().is_some_and(|node| node.ends_with(&port)));
     }
-    assert_eq!(dead, [true; 4]);
+    assert_eq!(dead, [true; 5]);
 }
 
 /// The counts that a thread was told of its key, and of how many calls nobody knows.

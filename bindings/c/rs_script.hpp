@@ -17,8 +17,8 @@
 //         return 1;
 //     }
 //
-// OWNERSHIP Client, Script, Pipeline, Queue, Reply and Options own a handle of the C library: they move, do not copy,
-//           and free it when they go. One that was moved from holds nothing; calls on it fail with
+// OWNERSHIP Client, Script, Library, Pipeline, Queue, Reply and Options own a handle of the C library: they move, do
+//           not copy, and free it when they go. One that was moved from holds nothing; calls on it fail with
 //           RS_ERR_INVALID_ARGUMENT. What is handed in is copied by the library, nothing of it is kept after the call
 //           returns, and these headers make no copy besides (lists of up to rs::Strings::inline_size strings and
 //           numbers allocate nothing).
@@ -34,8 +34,8 @@
 //           exception passes through the C library: the first two have it leave the function that has called back.
 //           The library has no such function. What Options::credentials throws is why there are none, and the error of
 //           the connection; what Options::log and on_call throw ends the program (std::terminate).
-// THREADS   As in C: any number of threads may call const functions of one Client, Script, Queue or Reply; a Pipeline
-//           belongs to one at a time. Freeing, moving and assigning exclude all else.
+// THREADS   As in C: any number of threads may call const functions of one Client, Script, Library, Queue or Reply; a
+//           Pipeline belongs to one at a time. Freeing, moving and assigning exclude all else.
 
 #ifndef RS_SCRIPT_HPP
 #define RS_SCRIPT_HPP
@@ -45,6 +45,7 @@
 #include <rs_script/convert.hpp>
 #include <rs_script/error.hpp>
 #include <rs_script/events.hpp>
+#include <rs_script/library.hpp>
 #include <rs_script/options.hpp>
 #include <rs_script/pipeline.hpp>
 #include <rs_script/queue.hpp>

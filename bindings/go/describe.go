@@ -15,12 +15,14 @@ type packedItem struct {
 	script     *nativeScript
 	command    []string
 	keys, args []string
+	token      string
 	readOnly   bool
 }
 
 // packedCall is one call: a pipeline, or an item that is alone.
 type packedCall struct {
 	isPipeline, isAtomic bool
+	token                string
 	items                []packedItem
 }
 
@@ -39,12 +41,16 @@ func (p *packed) unpack() packedCall {
 		case packedCommand:
 			return packedItem{command: r.texts(r.number()), readOnly: flags&packedReadOnly != 0}
 		case packedScript:
-			item := packedItem{script: next(), readOnly: flags&packedReadOnly != 0}
+			item := packedItem{token: r.tokenOf(flags), script: next(), readOnly: flags&packedReadOnly != 0}
 			numkeys, numargs := r.number(), r.number()
 			item.keys, item.args = r.texts(numkeys), r.texts(numargs)
 			return item
 		case packedScriptLoad:
-			return packedItem{command: []string{"SCRIPT", "LOAD", next().source}}
+			script := next()
+			if script.function != "" {
+				return packedItem{command: []string{"FUNCTION", "LOAD", script.source}}
+			}
+			return packedItem{command: []string{"SCRIPT", "LOAD", script.source}}
 		case packedScriptExists:
 			return packedItem{command: append([]string{"SCRIPT", "EXISTS"}, r.texts(r.number())...)}
 		case packedScriptFlush:
@@ -53,6 +59,16 @@ func (p *packed) unpack() packedCall {
 			return packedItem{command: []string{"SCRIPT", "SHOW", r.text()}}
 		case packedScriptKill:
 			return packedItem{command: []string{"SCRIPT", "KILL"}}
+		case packedLibraryLoad:
+			return packedItem{command: []string{"FUNCTION", "LOAD", r.text()}}
+		case packedLibraryDeploy:
+			return packedItem{command: []string{"FUNCTION", "LOAD", "REPLACE", r.text()}}
+		case packedLibraryCheck:
+			return packedItem{command: []string{"FUNCTION", "LIST", "WITHCODE"}}
+		case packedLibraryList:
+			return packedItem{command: []string{"FUNCTION", "LIST"}}
+		case packedLibraryPrune:
+			return packedItem{command: []string{"FUNCTION", "DELETE"}}
 		case packedReauthenticate:
 			return packedItem{command: []string{"AUTH"}}
 		default:
@@ -63,12 +79,21 @@ func (p *packed) unpack() packedCall {
 		return packedCall{items: []packedItem{item()}}
 	}
 	r.byte()
-	call := packedCall{isPipeline: true, isAtomic: r.byte()&packedAtomic != 0}
+	flags := r.byte()
+	call := packedCall{isPipeline: true, isAtomic: flags&packedAtomic != 0, token: r.tokenOf(flags)}
 	count := r.number()
 	for range count {
 		call.items = append(call.items, item())
 	}
 	return call
+}
+
+// tokenOf is the token behind these flags, if there is one.
+func (r *reader) tokenOf(flags byte) string {
+	if flags&packedToken == 0 {
+		return ""
+	}
+	return r.text()
 }
 
 func (r *reader) texts(count uint32) []string {
@@ -82,6 +107,10 @@ func (r *reader) texts(count uint32) []string {
 // operation is the command's name as documentation writes it: SET, SCRIPT LOAD, EVALSHA.
 func (i *packedItem) operation() string {
 	switch {
+	case i.script != nil && i.script.function != "" && i.readOnly:
+		return "FCALL_RO"
+	case i.script != nil && i.script.function != "":
+		return "FCALL"
 	case i.script != nil && i.readOnly:
 		return "EVALSHA_RO"
 	case i.script != nil:
@@ -134,9 +163,13 @@ func (c *packedCall) faked(index int) *fake.Call {
 	}
 	if item.script != nil {
 		call.Script, call.SHA, call.Source = item.script.calledName(), item.script.sha, item.script.source
+		call.Function, call.Token = item.script.function, item.token
 	}
 	if c.isPipeline {
 		call.Index, call.Count = index, len(c.items)
+		if call.Token == "" {
+			call.Token = c.token
+		}
 	}
 	return call
 }

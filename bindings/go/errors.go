@@ -59,7 +59,8 @@ const (
 	// ErrNoScript: the server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither
 	// load scripts nor evaluate them. The call was not executed.
 	ErrNoScript Status = 401
-	// ErrCompile: the script does not compile on that server. It was not executed.
+	// ErrCompile: the script or the library does not compile on that server, or a library does not load there for
+	// another fault of its own. It was not executed.
 	ErrCompile Status = 402
 	// ErrLoading: the server was still loading its data set when the deadline came. The call was not executed.
 	ErrLoading Status = 403
@@ -71,6 +72,10 @@ const (
 	ErrNotSupported Status = 406
 	// ErrNotServed: up to the deadline no server of the cluster ran the call. It was not executed.
 	ErrNotServed Status = 407
+	// ErrNoFunction: the server lacks the function, and its library did not bring it there: the library does not
+	// register it, this user may not load it, the server has no memory for it, or in a pipeline it would come out of
+	// order. The call was not executed.
+	ErrNoFunction Status = 409
 	// ErrTokenMismatch: another script, or other keys or arguments, were called with the token before. This call was not executed.
 	ErrTokenMismatch Status = 410
 	// ErrReplyNotKept: the call was executed before, and its reply was too long to be kept.

@@ -23,8 +23,8 @@ type Hook interface {
 
 // CallInfo says what is called, and nothing of keys, arguments and sources. It must not be changed.
 type CallInfo struct {
-	// Operation is the command, such as SET or SCRIPT LOAD; of a script EVALSHA or EVALSHA_RO, whatever it is sent
-	// as; PIPELINE; MULTI for a transaction.
+	// Operation is the command, such as SET or SCRIPT LOAD; of a script EVALSHA or EVALSHA_RO, of a function FCALL or
+	// FCALL_RO, whatever it is sent as; PIPELINE; MULTI for a transaction.
 	Operation string
 	// Script is the name that the script was given with [Name], else its SHA1. Empty for all else.
 	Script string

@@ -86,15 +86,27 @@ func TestHooks(t *testing.T) {
 		t.Fatal(first)
 	}
 
+	library := client.Library(functions)
+	counter := library.Function("count", rsscript.Name("counter"))
+	noError(t, counter.Call(ctx, []string{keyOf(t)}).Err())
+	call, _ = last()
+	equal(t, call, rsscript.CallInfo{Operation: "FCALL", Script: "counter", SHA: counter.SHA(), Keys: 1})
+	noError(t, library.Function("get").CallRO(ctx, []string{keyOf(t)}).Err())
+	call, _ = last()
+	equal(t, call.Operation, "FCALL_RO")
+
 	for operation, do := range map[string]func() error{
-		"SCRIPT LOAD":   func() error { return client.ScriptLoad(ctx, named) },
-		"SCRIPT EXISTS": func() error { _, err := client.ScriptExists(ctx, sha); return err },
-		"SCRIPT KILL":   func() error { return client.ScriptKill(ctx) },
-		"SCRIPT SHOW":   func() error { _, err := client.ScriptShow(ctx, sha); return err },
-		"KILL":          func() error { _, err := client.Kill(ctx); return err },
-		"CLIENT ID":     func() error { return client.Do(ctx, "CLIENT", "ID").Err() },
-		"CONFIG":        func() error { return client.Do(ctx, "CONFIG").Err() },
-		"PIPELINE":      func() error { _, err := client.Pipeline().Do("PING").Exec(ctx); return err },
+		"FUNCTION LOAD":   func() error { return client.ScriptLoad(ctx, counter) },
+		"FUNCTION LIST":   func() error { _, err := client.LibraryCheck(ctx, library); return err },
+		"FUNCTION DELETE": func() error { _, err := client.LibraryPrune(ctx, library); return err },
+		"SCRIPT LOAD":     func() error { return client.ScriptLoad(ctx, named) },
+		"SCRIPT EXISTS":   func() error { _, err := client.ScriptExists(ctx, sha); return err },
+		"SCRIPT KILL":     func() error { return client.ScriptKill(ctx) },
+		"SCRIPT SHOW":     func() error { _, err := client.ScriptShow(ctx, sha); return err },
+		"KILL":            func() error { _, err := client.Kill(ctx); return err },
+		"CLIENT ID":       func() error { return client.Do(ctx, "CLIENT", "ID").Err() },
+		"CONFIG":          func() error { return client.Do(ctx, "CONFIG").Err() },
+		"PIPELINE":        func() error { _, err := client.Pipeline().Do("PING").Exec(ctx); return err },
 	} {
 		err := do()
 		call, outcome := last()

@@ -29,12 +29,20 @@ const (
 	packedScriptStats    = 9
 	packedReauthenticate = 10
 
+	packedLibraryLoad   = 11
+	packedLibraryCheck  = 12
+	packedLibraryDeploy = 13
+	packedLibraryList   = 14
+	packedLibraryPrune  = 15
+
 	packedReadOnly   = 1
 	packedIdempotent = 2
 
 	packedAtomic          = 1
 	packedRepairUnordered = 2
 	packedTrustCache      = 4
+
+	packedToken = 8
 
 	packedIndeterminate = 1
 	packedNotExecuted   = 2
@@ -120,10 +128,50 @@ func (p *packed) show(sha string) *Error {
 // head appends what each call begins with.
 func (p *packed) head(kind, flags byte) { p.buf = append(p.buf, kind, flags) }
 
-// script appends a call of a script; on an error nothing.
-func (p *packed) script(script *nativeScript, keys []string, args []any, flags byte) *Error {
+// library appends what is to be done with a library; on an error nothing.
+func (p *packed) library(kind byte, library *nativeLibrary) *Error {
 	start := len(p.buf)
-	p.head(packedScript, flags)
+	p.head(kind, library.flags)
+	if err := text(p, library.source); err != nil {
+		return p.orBack(start, unusable("library", 0, err))
+	}
+	return nil
+}
+
+// prune appends the removal of other versions of these libraries; on an error nothing.
+func (p *packed) prune(keep []*Library) *Error {
+	start := len(p.buf)
+	p.head(packedLibraryPrune, 0)
+	p.number(len(keep))
+	for i, library := range keep {
+		p.buf = append(p.buf, library.native.flags)
+		if err := text(p, library.native.source); err != nil {
+			return p.orBack(start, unusable("library", i, err))
+		}
+	}
+	return nil
+}
+
+// headWith appends what a call begins with that may have a token; an empty one is none.
+func (p *packed) headWith(kind, flags byte, token string) *Error {
+	if token == "" {
+		p.head(kind, flags)
+		return nil
+	}
+	start := len(p.buf)
+	p.head(kind, flags|packedToken)
+	if err := text(p, token); err != nil {
+		return p.orBack(start, unusable("token", 0, err))
+	}
+	return nil
+}
+
+// script appends a call of a script; on an error nothing.
+func (p *packed) script(script *nativeScript, keys []string, args []any, flags byte, token string) *Error {
+	start := len(p.buf)
+	if err := p.headWith(packedScript, flags, token); err != nil {
+		return err
+	}
 	offset := len(p.buf)
 	p.number(0)
 	p.number(len(keys))
@@ -207,12 +255,15 @@ func (b *batch) indexOf(script *nativeScript) uint32 {
 }
 
 // pipeline appends a pipeline of items that are packed already.
-func (p *packed) pipeline(flags byte, count int, items *packed) {
-	p.head(packedPipeline, flags)
+func (p *packed) pipeline(flags byte, token string, count int, items *packed) *Error {
+	if err := p.headWith(packedPipeline, flags, token); err != nil {
+		return err
+	}
 	p.number(count)
 	start := len(p.buf)
 	p.buf = append(p.buf, items.buf...)
 	for _, at := range items.scripts {
 		p.scripts = append(p.scripts, scriptAt{start + at.offset, at.script})
 	}
+	return nil
 }

@@ -42,19 +42,19 @@ func (p *Pipeline) Do(args ...any) *Pipeline {
 
 // Call appends a call of a script, whatever client that belongs to; see [Script.Call].
 func (p *Pipeline) Call(script *Script, keys []string, args ...any) *Pipeline {
-	return p.call(script, 0, keys, args)
+	return p.call(script, 0, "", keys, args)
 }
 
 // CallRO appends a read-only call of a script; see [Script.CallRO].
 func (p *Pipeline) CallRO(script *Script, keys []string, args ...any) *Pipeline {
-	return p.call(script, packedReadOnly, keys, args)
+	return p.call(script, packedReadOnly, "", keys, args)
 }
 
-func (p *Pipeline) call(script *Script, flags byte, keys []string, args []any) *Pipeline {
+func (p *Pipeline) call(script *Script, flags byte, token string, keys []string, args []any) *Pipeline {
 	if script.err != nil {
 		return p.appended(script.err)
 	}
-	return p.appended(p.items.script(script.native, keys, args, flags))
+	return p.appended(p.items.script(script.native, keys, args, flags, token))
 }
 
 func (p *Pipeline) appended(err *Error) *Pipeline {
@@ -74,7 +74,9 @@ func (p *Pipeline) Len() int { return p.count }
 //
 // The error is that of the whole: nothing of a transaction ran, or no replies came. With [ErrIndeterminate] and [ErrReplyLimit] the results are those of the first items, as far as
 // they arrived. An empty pipeline has no results and sends nothing.
-func (p *Pipeline) Exec(ctx context.Context) ([]Result, error) {
+func (p *Pipeline) Exec(ctx context.Context) ([]Result, error) { return p.exec(ctx, p.client, "") }
+
+func (p *Pipeline) exec(ctx context.Context, way *Client, token string) ([]Result, error) {
 	items, count, err := &p.items, p.count, p.err
 	p.count, p.err = 0, nil
 	defer items.reset()
@@ -86,8 +88,10 @@ func (p *Pipeline) Exec(ctx context.Context) ([]Result, error) {
 	}
 	call := callPool.Get().(*call)
 	defer call.release()
-	call.packed.pipeline(p.flags, count, items)
-	p.client.do(ctx, call)
+	if err := call.packed.pipeline(p.flags, token, count, items); err != nil {
+		return nil, err
+	}
+	way.do(ctx, call)
 	return call.results()
 }
 

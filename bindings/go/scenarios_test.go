@@ -22,9 +22,13 @@ import (
 )
 
 type scriptCall struct {
-	Script               string
-	Keys, Args           texts
-	ReadOnly, Idempotent bool
+	Script, Library, Function, Token              string
+	Keys, Args                                    texts
+	ReadOnly, Idempotent, Once, AsFunction, Named bool
+}
+
+func (c *scriptCall) options() rsscript.CallOptions {
+	return rsscript.CallOptions{ReadOnly: c.ReadOnly, Token: c.Token}
 }
 
 type step struct {
@@ -32,7 +36,7 @@ type step struct {
 	Do, On, Start, URL, Call, Event string
 	TimeoutMs, Server               int
 	Words                           texts
-	Scripts                         []string
+	Scripts, Libraries              []string
 	RepairUnordered, TrustCache     bool
 	Expect                          expectation
 	Items                           []struct {
@@ -109,6 +113,7 @@ func TestScenarios(t *testing.T) {
 	var file struct {
 		About     []string
 		Scripts   map[string]any
+		Libraries map[string]any
 		Scenarios []struct {
 			Name    string
 			Servers any
@@ -126,6 +131,7 @@ func TestScenarios(t *testing.T) {
 	for _, scenario := range file.Scenarios {
 		t.Run(scenario.Name, func(t *testing.T) {
 			run := startRun(t, scenario.Servers, file.Scripts)
+			run.libraries = file.Libraries
 			if len(scenario.Steps) == 0 {
 				t.Fatal("there are no steps")
 			}
@@ -144,6 +150,7 @@ type scenarioRun struct {
 	t          *testing.T
 	what       string // the step
 	scripts    map[string]any
+	libraries  map[string]any
 	servers    []*server
 	bystanders []*rsscript.Client // somebody else's, one at each server
 	clients    map[string]*rsscript.Client
@@ -225,11 +232,15 @@ func (r *scenarioRun) does(ctx context.Context, step step) (got outcome) {
 	case "register":
 		got.value = r.script(client, step.scriptCall).SHA()
 	case "call":
-		call := r.script(client, step.scriptCall).Call
-		if step.ReadOnly {
-			call = r.script(client, step.scriptCall).CallRO
+		script := r.script(client, step.scriptCall)
+		switch {
+		case step.Token != "":
+			got.value = script.CallWith(ctx, step.options(), step.Keys, anyOf(step.Args)...)
+		case step.ReadOnly:
+			got.value = script.CallRO(ctx, step.Keys, anyOf(step.Args)...)
+		default:
+			got.value = script.Call(ctx, step.Keys, anyOf(step.Args)...)
 		}
-		got.value = call(ctx, step.Keys, anyOf(step.Args)...)
 	case "command":
 		got.value = client.Do(ctx, anyOf(step.Words)...)
 	case "outside", "until":
@@ -246,6 +257,25 @@ func (r *scenarioRun) does(ctx context.Context, step step) (got outcome) {
 			transaction.TrustCache()
 		}
 		got.value, got.err = r.exec(ctx, transaction, client, step)
+	case "libraryLoad", "libraryCheck", "libraryDeploy":
+		do := map[string]func(context.Context, *rsscript.Library) ([]rsscript.LibraryOnNode, error){
+			"libraryLoad": client.LibraryLoad, "libraryCheck": client.LibraryCheck, "libraryDeploy": client.LibraryDeploy,
+		}[step.Do]
+		var told []rsscript.LibraryOnNode
+		told, got.err = do(ctx, r.library(client, step.Library, step.Named))
+		got.value = r.shown(len(told), func(i int) (any, string, error) { return string(told[i].State), told[i].Node, told[i].Err })
+	case "libraryList":
+		var told []rsscript.LibrariesOnNode
+		told, got.err = client.LibraryList(ctx)
+		got.value = r.shown(len(told), func(i int) (any, string, error) { return number(len(told[i].Libraries)), told[i].Node, told[i].Err })
+	case "libraryPrune":
+		keep := make([]*rsscript.Library, len(step.Libraries))
+		for i, name := range step.Libraries {
+			keep[i] = r.library(client, name, step.Named)
+		}
+		var told []rsscript.PrunedOnNode
+		told, got.err = client.LibraryPrune(ctx, keep...)
+		got.value = r.shown(len(told), func(i int) (any, string, error) { return number(len(told[i].Removed)), told[i].Node, told[i].Err })
 	case "load":
 		got.err = client.ScriptLoad(ctx, r.script(client, step.scriptCall))
 	case "exists":
@@ -292,26 +322,67 @@ func (r *scenarioRun) does(ctx context.Context, step step) (got outcome) {
 	return got
 }
 
+func (r *scenarioRun) library(client *rsscript.Client, name string, isNamed bool) *rsscript.Library {
+	source, err := textOf(r.libraries[name])
+	if err != nil {
+		r.fail("library %q: %v", name, err)
+	}
+	if isNamed {
+		return client.Library(source, rsscript.Named)
+	}
+	return client.Library(source)
+}
+
 func (r *scenarioRun) script(client *rsscript.Client, call scriptCall) *rsscript.Script {
+	var options []rsscript.ScriptOption
+	if call.Idempotent {
+		options = append(options, rsscript.Idempotent)
+	}
+	if call.Once {
+		options = append(options, rsscript.Once{})
+	}
+	if call.AsFunction {
+		options = append(options, rsscript.AsFunction)
+	}
+	if call.Function != "" {
+		return r.library(client, call.Library, call.Named).Function(call.Function, options...)
+	}
 	source, err := textOf(r.scripts[call.Script])
 	if err != nil {
 		r.fail("script %q: %v", call.Script, err)
 	}
-	if call.Idempotent {
-		return client.Script(source, rsscript.Idempotent)
-	}
-	return client.Script(source)
+	return client.Script(source, options...)
 }
+
+// shown gives what each primary has told as the scenarios expect it.
+func (r *scenarioRun) shown(count int, told func(int) (said any, node string, err error)) []any {
+	shown := make([]any, count)
+	for i := range shown {
+		said, node, err := told(i)
+		if node == "" || err != nil {
+			r.fail("%q: %v", node, err)
+		}
+		shown[i] = said
+	}
+	return shown
+}
+
+func number(n int) json.Number { return json.Number(strconv.Itoa(n)) }
 
 func (r *scenarioRun) exec(ctx context.Context, pipeline *rsscript.Pipeline, client *rsscript.Client, step step) ([]rsscript.Result, error) {
 	for _, item := range step.Items {
 		if item.Command != nil {
 			pipeline.Do(anyOf(item.Command)...)
-		} else if script := r.script(client, item.scriptCall); item.ReadOnly {
+		} else if script := r.script(client, item.scriptCall); item.Token != "" {
+			pipeline.CallWith(item.options(), script, item.Keys, anyOf(item.Args)...)
+		} else if item.ReadOnly {
 			pipeline.CallRO(script, item.Keys, anyOf(item.Args)...)
 		} else {
 			pipeline.Call(script, item.Keys, anyOf(item.Args)...)
 		}
+	}
+	if step.Token != "" {
+		return pipeline.ExecWith(ctx, step.options())
 	}
 	return pipeline.Exec(ctx)
 }

@@ -71,6 +71,10 @@ type CallOptions struct {
 	ReadFrom ReadFrom
 	// Route is where it goes if it has no keys.
 	Route Route
+	// Token is, of a call of a script that has [Once], a token of your own, 1 to 256 bytes: a job's id, a request's.
+	// Whoever makes the same call with the same token, in whichever process, gets what the first one was answered.
+	// Empty: the library makes a new one for each call. With [Pipeline.ExecWith] it is one for all items.
+	Token string
 }
 
 func (o *CallOptions) flags() byte {
@@ -93,6 +97,10 @@ func (o *CallOptions) ofAnItem() (byte, *Error) {
 	return o.flags(), nil
 }
 
+func tokenOfCommand() *Error {
+	return refused(ErrInvalidArgument, "a command has no Token: that is for scripts with Once; nothing was sent")
+}
+
 // way is the client as the call has it.
 func (c *Client) way(options *CallOptions) (*Client, *Error) {
 	if options.ReadFrom == 0 && options.Route == (Route{}) {
@@ -104,6 +112,9 @@ func (c *Client) way(options *CallOptions) (*Client, *Error) {
 // DoWith is [Client.Do] with options of this call's own. ReadFrom and Route cost a little more than a client that has
 // them, such as [Client.With] gives.
 func (c *Client) DoWith(ctx context.Context, options CallOptions, args ...any) Result {
+	if options.Token != "" {
+		return failed(tokenOfCommand())
+	}
 	way, err := c.way(&options)
 	if err != nil {
 		return failed(err)
@@ -120,25 +131,42 @@ func (s *Script) CallWith(ctx context.Context, options CallOptions, keys []strin
 	if err != nil {
 		return failed(err)
 	}
-	return s.call(ctx, way, options.flags(), keys, args)
+	return s.call(ctx, way, options.flags(), options.Token, keys, args)
 }
 
 // DoWith appends a command with options of its own: ReadOnly, Idempotent. See [Pipeline.Do].
 func (p *Pipeline) DoWith(options CallOptions, args ...any) *Pipeline {
 	flags, err := options.ofAnItem()
+	if err == nil && options.Token != "" {
+		err = tokenOfCommand()
+	}
 	if err != nil {
 		return p.appended(err)
 	}
 	return p.appended(p.items.command(args, flags))
 }
 
-// CallWith appends a call of a script with options of its own: ReadOnly, Idempotent. See [Pipeline.Call].
+// CallWith appends a call of a script with options of its own: ReadOnly, Idempotent, Token. See [Pipeline.Call].
 func (p *Pipeline) CallWith(options CallOptions, script *Script, keys []string, args ...any) *Pipeline {
 	flags, err := options.ofAnItem()
 	if err != nil {
 		return p.appended(err)
 	}
-	return p.call(script, flags, keys, args)
+	return p.call(script, flags, options.Token, keys, args)
+}
+
+// ExecWith is [Pipeline.Exec] with options of this call's own: ReadFrom, Route, and Token, one for all items, which
+// then must all be calls of scripts that have [Once]: each gets a token that comes from it, by its place.
+func (p *Pipeline) ExecWith(ctx context.Context, options CallOptions) ([]Result, error) {
+	if options.flags() != 0 {
+		p.appended(refused(ErrInvalidArgument,
+			"a pipeline has no ReadOnly and no Idempotent of its own: its items have that; nothing was sent"))
+	}
+	way, err := p.client.way(&options)
+	if err != nil {
+		p.appended(err)
+	}
+	return p.exec(ctx, way, options.Token)
 }
 
 // With gives the same client whose calls are read from these servers and go this way; the zero value of either leaves

@@ -1,9 +1,10 @@
-// What scripts/demo shows: one script, two servers, a lost cache, a pipeline, a transaction and two errors, with the
-// round trips that each step took.
+// What scripts/demo shows: one script, two servers, a lost cache, a pipeline, a transaction, a function, two errors
+// and a call that happens once, with the round trips that each step took.
 //
 //     demo URL URL
 //
-// It sets the keys foo and count on the first server and foo on the second, and empties the first one's script cache.
+// It sets the keys foo, visits, count and orders on the first server and foo on the second, and empties the first
+// one's script cache and its libraries.
 #define _POSIX_C_SOURCE 200809L
 
 #include <inttypes.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *bold = "", *plain = "";
@@ -145,6 +147,40 @@ static void flush_scripts(rs_client *client, const char *what) {
     end(step, "OK");
 }
 
+static void visit_by_function(rs_client *client, const rs_script *visit, int64_t number, const char *note) {
+    const char *keys[] = {"visits"};
+    char value[24];
+    rs_reply *reply = NULL;
+    rs_error *err = NULL;
+    step step = begin(client, "call its function visit");
+    check(rs_script_call(visit, client, 1, keys, NULL, 0, NULL, NULL, NULL, &reply, &err), &err);
+    snprintf(value, sizeof value, "%" PRId64, rs_reply_integer(reply));
+    end_with_note(step, value, note);
+    expect(reply, number);
+    rs_reply_free(reply);
+}
+
+// A library is registered, and never deployed.
+static void call_a_function(rs_client *client, rs_client *other) {
+    const char *source = "#!lua name=demo\n"
+                         "redis.register_function('visit', function(keys) return redis.call('INCR', keys[1]) end)";
+    const char *flush[] = {"FUNCTION", "FLUSH"};
+    rs_library *library = NULL;
+    rs_script *visit = NULL;
+    rs_error *err = NULL;
+    check(rs_library_register(NULL, source, strlen(source), NULL, &library, &err), &err);
+    check(rs_library_function(library, "visit", strlen("visit"), NULL, &visit, &err), &err);
+    printf("  its name on servers: %s\n", rs_script_function_name(visit));
+    visit_by_function(client, visit, 1, "FUNCTION LOAD and FCALL in one write");
+    visit_by_function(client, visit, 2, "");
+    step step = begin(other, "FUNCTION FLUSH, by somebody else");
+    check(rs_client_command(other, 2, flush, NULL, NULL, NULL, &err), &err);
+    end_with_note(step, "OK", "");
+    visit_by_function(client, visit, 3, "FCALL misses it; both in one write");
+    rs_script_free(visit);
+    rs_library_free(library);
+}
+
 static void show_error(rs_error *err) {
     printf("%s\n    %s\n    %s\n", rs_status_name(rs_error_status(err)), rs_error_message(err),
            rs_error_is_indeterminate(err)  ? "indeterminate: nobody on this side can know whether it was executed"
@@ -182,6 +218,38 @@ static void miss_a_deadline(rs_client *client) {
     rs_script_free(slow);
 }
 
+// The reply comes after the deadline, and is lost to its caller: who asks again with the token gets it, and nothing
+// runs twice.
+static void survive_a_lost_reply(rs_client *client, rs_client *other) {
+    const char *lua = "for i = 1, 5e7 do end return redis.call('INCR', KEYS[1])";
+    const char *keys[] = {"orders"};
+    char token[64]; // an order's number, and another one at each run
+    snprintf(token, sizeof token, "order %lld-%ld", (long long)time(NULL), (long)getpid());
+    rs_script *order = NULL;
+    rs_reply *reply = NULL;
+    rs_error *err = NULL;
+    check(rs_script_register(NULL, lua, strlen(lua), RS_SCRIPT_OPTIONS(.flags = RS_SCRIPT_ONCE), &order, &err), &err);
+    printf("  %-32s ", "a slow one, a 50 ms deadline");
+    fflush(stdout);
+    rs_script_call(order, client, 1, keys, NULL, 0, NULL, NULL,
+                   RS_CALL_OPTIONS(.timeout_ms = 50, .token = token, .token_len = strlen(token)), NULL, &err);
+    show_error(err);
+    step step = begin(other, "again with its token, elsewhere");
+    check(rs_script_call(order, other, 1, keys, NULL, 0, NULL, NULL,
+                         RS_CALL_OPTIONS(.token = token, .token_len = strlen(token)), &reply, &err),
+          &err);
+    end_with_reply(step, reply);
+    expect(reply, 1);
+    rs_reply_free(reply);
+    const char *orders[] = {"GET", "orders"};
+    step = begin(client, "GET orders");
+    check(rs_client_command(client, 2, orders, NULL, NULL, &reply, &err), &err);
+    end_with_note(step, rs_reply_string(reply, NULL), "it ran once");
+    if (strcmp(rs_reply_string(reply, NULL), "1") != 0) exit(1);
+    rs_reply_free(reply);
+    rs_script_free(order);
+}
+
 int main(int argc, char **argv) {
     if (argc != 3) {
         fprintf(stderr, "usage: demo URL URL\n");
@@ -195,6 +263,9 @@ int main(int argc, char **argv) {
     rs_script *never_loaded = make_script("return ARGV[1] * redis.call('GET', KEYS[1])");
     rs_script *brand_new = make_script("local n = redis.call('GET', KEYS[1]) return n * ARGV[1]");
     const char *inside = "SCRIPT LOAD inside MULTI, all in one write";
+    const char *forget[] = {"DEL", "visits", "orders"};
+    rs_error *err = NULL;
+    check(rs_client_command(first, 3, forget, NULL, NULL, NULL, &err), &err);
     printf("multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: %s\n",
            rs_script_sha(multiply));
 
@@ -225,10 +296,16 @@ int main(int argc, char **argv) {
                      "it has to compile before it may enter a MULTI");
     set_and_multiply(first, brand_new, RS_PIPELINE_ATOMIC, "the same again", 1, inside);
 
+    title("A function of a library that nobody deploys");
+    call_a_function(first, other);
+
     title("Errors say what happened");
     fail_in_the_script(first, multiply);
     miss_a_deadline(first);
     multiply_foo(first, multiply, 25);
+
+    title("A call that happens once survives the loss of its reply");
+    survive_a_lost_reply(first, other);
 
     rs_script_free(brand_new);
     rs_script_free(never_loaded);

@@ -1,16 +1,17 @@
-//! One command on every primary, side by side; and the dialogue that stops what a server runs.
+//! One command on every primary, side by side; and the dialogues that stop what a server runs or remove libraries.
 
 use std::time::Instant;
 
 use super::administration::{self, Answer};
 use super::interface::{Actions, AttemptId, CallId, ConnId, NodeId, Owner, Task};
-use super::libraries::value_of;
+use super::libraries::{self, LibraryTask, value_of};
 use super::state::attempt::{Attempt, For, Tried, Via};
 use super::state::engine::{Body, Engine};
 use super::state::everywhere::{Dialogue, Everywhere, Part, Stage, Work};
 use super::state::history::{self, Again};
 use super::state::refresh::MapWait;
 use crate::error::{Error, Result, Status};
+use crate::library::Library;
 use crate::purpose::Purpose;
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
@@ -21,6 +22,14 @@ const TURNS: usize = 3;
 impl Everywhere {
     fn is_dialogue(&self) -> bool {
         matches!(self.work, Work::Administer(Task::KillAny))
+    }
+
+    /// The libraries whose other versions are to be removed.
+    fn prunes(&self) -> Option<&[Library]> {
+        match &self.work {
+            Work::Administer(Task::Library(LibraryTask::Prune(keep))) => Some(keep),
+            _ => None,
+        }
     }
 
     /// What one server is asked first.
@@ -114,6 +123,11 @@ impl<T: Owner> Engine<T> {
             if let Some(conn) = tried.whence.conn {
                 self.drop_own(io, conn);
             }
+        } else if self.everywhere_mut(id).is_some_and(|everywhere| everywhere.prunes().is_some()) {
+            answer = match self.go_on_pruning(now, io, id, place, answer) {
+                Some(answer) => answer,
+                None => return,
+            };
         }
         let Some(everywhere) = self.everywhere_mut(id) else { return };
         everywhere.done.push((node, answer));
@@ -147,6 +161,7 @@ impl<T: Owner> Engine<T> {
                 }
                 Err(error) => return Some(Err(error)),
             },
+            Dialogue::Removal { .. } => return Some(Err(Error::defect())),
             Dialogue::Functions { refused } => {
                 let replies = match answer {
                     Ok(replies) => replies,
@@ -178,6 +193,42 @@ impl<T: Owner> Engine<T> {
         let times = (call.deadline, call.timeout);
         let mut attempt = Attempt::new(For::Part(id, place), node, Some(request), now, times);
         attempt.via = Via::This(conn);
+        let attempt = self.start(now, io, attempt);
+        self.set_part(id, place, attempt);
+        None
+    }
+
+    /// Removes what a server has told that it has; what has come of it at its end.
+    fn go_on_pruning(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        place: usize,
+        answer: Result<Reply>,
+    ) -> Option<Result<Reply>> {
+        let everywhere = self.everywhere_mut(id)?;
+        let part = &mut everywhere.parts[place];
+        let node = part.node;
+        let dialogue = std::mem::replace(&mut part.dialogue, Dialogue::First);
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Some(Err(error)),
+        };
+        if let Dialogue::Removal { names } = dialogue {
+            return Some(libraries::removed(names, Some(&answer)));
+        }
+        let names = match libraries::versions(everywhere.prunes()?, &answer) {
+            Ok(names) if names.is_empty() => return Some(libraries::removed(names, None)),
+            Ok(names) => names,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut request = io.take_request();
+        libraries::removal(&names, &mut request);
+        everywhere.parts[place].dialogue = Dialogue::Removal { names };
+        let call = self.call(id)?;
+        let times = (call.deadline, call.timeout);
+        let attempt = Attempt::new(For::Part(id, place), node, Some(request), now, times);
         let attempt = self.start(now, io, attempt);
         self.set_part(id, place, attempt);
         None

@@ -1,7 +1,7 @@
 //! Library administration: what is asked of each primary, and what its answer says.
 
 use crate::error::{Error, Result, Status};
-use crate::library::Library;
+use crate::library::{Library, is_version_of};
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, Payload, Reply, ReplyRef};
 use crate::script::Script;
@@ -16,8 +16,10 @@ pub(crate) enum LibraryTask {
     Deploy(Library),
     /// To say whether it is there.
     Check(Library),
-    /// To say which ones are there whose names are like this; with their code, or without.
-    List { pattern: Vec<u8>, with_code: bool },
+    /// To say which ones are there whose names are like this.
+    List { pattern: Vec<u8> },
+    /// To remove the other versions of these.
+    Prune(Vec<Library>),
 }
 
 impl LibraryTask {
@@ -26,6 +28,7 @@ impl LibraryTask {
         match self {
             LibraryTask::Load(_) | LibraryTask::Deploy(_) => "FUNCTION LOAD",
             LibraryTask::Check(_) | LibraryTask::List { .. } => "FUNCTION LIST",
+            LibraryTask::Prune(_) => "FUNCTION DELETE",
         }
     }
 
@@ -48,11 +51,13 @@ impl LibraryTask {
             LibraryTask::Check(library) => {
                 request.say(&[b"FUNCTION", b"LIST", LIST, library.name().as_bytes(), b"WITHCODE"]);
             }
-            LibraryTask::List { pattern, with_code: true } => {
-                request.say(&[b"FUNCTION", b"LIST", LIST, pattern, b"WITHCODE"]);
-            }
-            LibraryTask::List { pattern, with_code: false } => {
-                request.say(&[b"FUNCTION", b"LIST", LIST, pattern]);
+            LibraryTask::List { pattern } => request.say(&[b"FUNCTION", b"LIST", LIST, pattern]),
+            LibraryTask::Prune(keep) => {
+                request.reset(Shape::Pipeline);
+                for base in bases(keep) {
+                    let pattern = format!("{base}_*");
+                    request.say(&[b"FUNCTION", b"LIST", LIST, pattern.as_bytes(), b"WITHCODE"]);
+                }
             }
         }
     }
@@ -72,9 +77,61 @@ impl LibraryTask {
                 let reply = answer.map_err(explained)?;
                 compared(Some(reply.root()), library)
             }
-            LibraryTask::List { .. } => answer.map_err(explained),
+            LibraryTask::List { .. } | LibraryTask::Prune(_) => answer.map_err(explained),
         }
     }
+}
+
+/// What the libraries were called before they were pinned, each once.
+fn bases(libraries: &[Library]) -> Vec<&str> {
+    let mut bases: Vec<&str> = libraries.iter().map(Library::base_name).collect();
+    bases.sort_unstable();
+    bases.dedup();
+    bases
+}
+
+/// The names of the other versions of these libraries that a primary has.
+pub(super) fn versions(keep: &[Library], answer: &Reply) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for (base, list) in bases(keep).into_iter().zip(answer.root().elements()) {
+        if let Some(error) = list.as_error() {
+            return Err(explained(error));
+        }
+        let version = |entry: ReplyRef<'_>| {
+            let name = value_of(entry, b"library_name")?.as_str()?.to_owned();
+            let code = value_of(entry, b"library_code")?;
+            is_version_of(base, &name, code.as_bytes()?).then_some(name)
+        };
+        let found = list.elements().filter_map(version);
+        names.extend(found.filter(|name| !keep.iter().any(|library| library.name() == name)));
+    }
+    Ok(names)
+}
+
+/// Asks a primary to remove libraries of these names.
+pub(super) fn removal(names: &[String], request: &mut Request) {
+    request.reset(Shape::Pipeline);
+    names.iter().for_each(|name| request.say(&[b"FUNCTION", b"DELETE", name.as_bytes()]));
+}
+
+/// The names of those that were removed, by the answers to their removal.
+pub(super) fn removed(names: Vec<String>, answer: Option<&Reply>) -> Result<Reply> {
+    let mut payload = Box::<Payload>::default();
+    payload.start_array();
+    let mut count = 0;
+    for (name, reply) in names.iter().zip(answer.iter().flat_map(|answer| answer.root().elements())) {
+        match reply.as_error() {
+            None => {
+                payload.append_text(Kind::String, name.as_bytes())?;
+                count += 1;
+            }
+            // Somebody else has removed it.
+            Some(error) if error.server_text() == Some(b"ERR Library not found") => {}
+            Some(error) => return Err(error),
+        }
+    }
+    payload.end_array(count);
+    Ok(Reply::new(payload))
 }
 
 /// What the answer to a LOAD of a function's library says.
@@ -129,7 +186,7 @@ fn compared(list: Option<ReplyRef<'_>>, library: &Library) -> Result<Reply> {
 }
 
 /// The value of a name in a map, or in the array of names and values that stands for it in RESP2.
-pub(crate) fn value_of<'a>(map: ReplyRef<'a>, name: &[u8]) -> Option<ReplyRef<'a>> {
+pub(super) fn value_of<'a>(map: ReplyRef<'a>, name: &[u8]) -> Option<ReplyRef<'a>> {
     let mut elements = map.elements();
     while let (Some(key), value) = (elements.next(), elements.next()) {
         if key.as_bytes() == Some(name) {

@@ -21,5 +21,5 @@ mod state;
 
 pub use interface::FlushMode;
 pub(crate) use interface::*;
-pub(crate) use libraries::{LibraryTask, value_of};
+pub(crate) use libraries::LibraryTask;
 pub(crate) use state::engine::Engine;

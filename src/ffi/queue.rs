@@ -43,6 +43,16 @@ pub const RS_PACKED_KILL: u8 = 8;
 pub const RS_PACKED_SCRIPT_STATS: u8 = 9;
 /// A packed call: rs_client_reauthenticate.
 pub const RS_PACKED_REAUTHENTICATE: u8 = 10;
+/// A packed call: rs_client_library_load.
+pub const RS_PACKED_LIBRARY_LOAD: u8 = 11;
+/// A packed call: rs_client_library_check.
+pub const RS_PACKED_LIBRARY_CHECK: u8 = 12;
+/// A packed call: rs_client_library_deploy.
+pub const RS_PACKED_LIBRARY_DEPLOY: u8 = 13;
+/// A packed call: rs_client_library_list.
+pub const RS_PACKED_LIBRARY_LIST: u8 = 14;
+/// A packed call: rs_client_library_prune.
+pub const RS_PACKED_LIBRARY_PRUNE: u8 = 15;
 /// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
 /// A flag of a packed command or script call: as RS_CALL_IDEMPOTENT.
@@ -501,6 +511,11 @@ pub unsafe extern "C" fn rs_client_cancel(
 ///            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
 ///            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
 ///            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
+///            u8 RS_PACKED_LIBRARY_LOAD, _CHECK or _DEPLOY, u8 flags of RS_LIBRARY_, the library's source as a string;
+///            the reply is that of rs_client_library_load, _check or _deploy
+///            u8 RS_PACKED_LIBRARY_LIST, u8 0; the reply is that of rs_client_library_list
+///            u8 RS_PACKED_LIBRARY_PRUNE, u8 0, u32 count, so many libraries as u8 flags of RS_LIBRARY_ and the source
+///            as a string; the reply is that of rs_client_library_prune
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
 /// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
@@ -670,6 +685,12 @@ mod tests {
             (RS_PACKED_KILL, packed::KILL),
             (RS_PACKED_SCRIPT_STATS, packed::SCRIPT_STATS),
             (RS_PACKED_REAUTHENTICATE, packed::REAUTHENTICATE),
+            (RS_PACKED_LIBRARY_LOAD, packed::LIBRARY_LOAD),
+            (RS_PACKED_LIBRARY_CHECK, packed::LIBRARY_CHECK),
+            (RS_PACKED_LIBRARY_DEPLOY, packed::LIBRARY_DEPLOY),
+            (RS_PACKED_LIBRARY_LIST, packed::LIBRARY_LIST),
+            (RS_PACKED_LIBRARY_PRUNE, packed::LIBRARY_PRUNE),
+            (super::super::functions::RS_LIBRARY_NAMED as u8, packed::NAMED),
             (RS_PACKED_READ_ONLY, packed::READ_ONLY),
             (RS_PACKED_IDEMPOTENT, packed::IDEMPOTENT),
             (RS_PACKED_ATOMIC, packed::ATOMIC),

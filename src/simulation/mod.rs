@@ -13,8 +13,11 @@ mod calls;
 mod calm;
 mod checks;
 mod fleet;
+#[cfg(feature = "fuzz-internals")]
+pub(crate) mod fuzz;
 mod network;
 mod order;
+#[cfg(test)]
 mod runner;
 mod trace;
 mod traits;

@@ -188,6 +188,88 @@ static void administered(rs_client *client, size_t primaries) {
     rs_library_free(old);
 }
 
+/* Appends to a packed buffer. */
+static char calls_packed[4096];
+static size_t packed_len;
+
+static void put(const void *bytes, size_t length) {
+    memcpy(calls_packed + packed_len, bytes, length);
+    packed_len += length;
+}
+
+static void put_number(uint32_t number) {
+    put(&number, sizeof number);
+}
+
+static void put_source(const char *lua) {
+    put_number((uint32_t)strlen(lua));
+    put(lua, strlen(lua));
+}
+
+static void put_head(uint64_t tag, uint8_t kind, uint8_t flags) {
+    put(&tag, sizeof tag);
+    put_number(0);
+    put((const uint8_t[]){kind, flags}, 2);
+}
+
+/* The reply to the call in the buffer, which ends with this status. */
+static rs_reply *ended(rs_client *client, rs_queue *queue, rs_status status) {
+    rs_completion done;
+    size_t count = 0;
+    CHECK_OK(rs_client_submit_packed(client, 0, NULL, calls_packed, packed_len, queue, &err));
+    packed_len = 0;
+    CHECK_OK(rs_queue_poll(queue, &done, 1, 60000, &count, &err));
+    CHECK_INT(count, 1);
+    CHECK_INT(done.status, status);
+    CHECK(status == RS_OK || rs_error_is_not_executed(done.error));
+    rs_error_free(done.error);
+    return done.reply;
+}
+
+static void packed(rs_client *client, size_t primaries) {
+    rs_queue *queue = NULL;
+    CHECK_OK(rs_queue_new(10, 0, &queue, &err));
+    static const struct {
+        uint8_t kind, flags;
+        const char *source, *said;
+    } steps[] = {{RS_PACKED_LIBRARY_CHECK, RS_LIBRARY_NAMED, source, "absent"},
+                 {RS_PACKED_LIBRARY_LOAD, RS_LIBRARY_NAMED, source, "loaded"},
+                 {RS_PACKED_LIBRARY_LOAD, RS_LIBRARY_NAMED, newer, "there"},
+                 {RS_PACKED_LIBRARY_DEPLOY, RS_LIBRARY_NAMED, newer, "same"},
+                 {RS_PACKED_LIBRARY_CHECK, RS_LIBRARY_NAMED, source, "different"},
+                 {RS_PACKED_LIBRARY_LOAD, 0, source, "loaded"},
+                 {RS_PACKED_LIBRARY_LOAD, 0, newer, "loaded"}};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        put_head(i, steps[i].kind, steps[i].flags);
+        put_source(steps[i].source);
+        all_say(ended(client, queue, RS_OK), primaries, steps[i].said);
+    }
+    for (size_t gone = 2; gone-- > 0;) {
+        put_head(7, RS_PACKED_LIBRARY_PRUNE, 0);
+        put_number(1);
+        put("", 1); /* no flags */
+        put_source(newer);
+        rs_reply *removed = ended(client, queue, RS_OK);
+        CHECK_INT(rs_reply_len(removed), 2 * primaries);
+        for (size_t i = 0; i < primaries; i++) CHECK_INT(rs_reply_len(rs_reply_element(removed, 2 * i + 1)), gone);
+        rs_reply_free(removed);
+    }
+    put_head(8, RS_PACKED_LIBRARY_LIST, 0);
+    rs_reply *listed = ended(client, queue, RS_OK);
+    for (size_t i = 0; i < primaries; i++) CHECK_INT(rs_reply_len(rs_reply_element(listed, 2 * i + 1)), 2);
+    rs_reply_free(listed);
+    put_head(9, RS_PACKED_LIBRARY_PRUNE, 0);
+    put_number(0);
+    CHECK_NULL(ended(client, queue, RS_ERR_INVALID_ARGUMENT));
+    put_head(10, RS_PACKED_LIBRARY_LOAD, 0);
+    put_source("return 1");
+    CHECK_NULL(ended(client, queue, RS_ERR_INVALID_ARGUMENT));
+    put_head(11, RS_PACKED_LIBRARY_LIST, RS_LIBRARY_NAMED);
+    CHECK_INT(rs_client_submit_packed(client, 0, NULL, calls_packed, packed_len, queue, NULL), RS_ERR_INVALID_ARGUMENT);
+    packed_len = 0;
+    rs_queue_free(queue);
+}
+
 int main(void) {
     server *redis = server_start();
     rs_client *client = open_client(server_url(redis));
@@ -195,6 +277,8 @@ int main(void) {
     calls(client);
     flush(client);
     administered(client, 1);
+    flush(client);
+    packed(client, 1);
     rs_client_free(client);
     server_stop(redis);
     const cluster three = cluster_start();
@@ -202,5 +286,7 @@ int main(void) {
     calls(client);
     flush(client);
     administered(client, CLUSTER_NODES);
+    flush(client);
+    packed(client, CLUSTER_NODES);
     rs_client_free(client);
 }

@@ -30,7 +30,7 @@ typedef struct way {
     uint64_t tag;
 } way;
 
-static const cJSON *scripts;
+static const cJSON *scripts, *libraries;
 
 /* The scenario that is run now. */
 static int server_count;
@@ -81,9 +81,48 @@ static rs_script *script_named(const char *name, uint32_t flags, rs_client *on) 
     return script;
 }
 
-/* The script of a step or item. */
-static rs_script *script_of(const cJSON *call, rs_client *on) {
-    return script_named(text_field(call, "script", ""), has_flag(call, "idempotent") ? RS_SCRIPT_IDEMPOTENT : 0, on);
+static rs_status library_named(const char *name, bool is_named, rs_client *on, rs_library **library, rs_error **error) {
+    size_t len;
+    if (field(libraries, name) == NULL) FAIL("a library that is not known: %s", name);
+    char *source = bytes_of(field(libraries, name), &len);
+    const rs_status status = rs_library_register(
+        on, source, len, RS_LIBRARY_OPTIONS(.flags = is_named ? RS_LIBRARY_NAMED : 0), library, error);
+    free(source);
+    return status;
+}
+
+/* The script or function of a step or item; NULL with an error where there is none. */
+static rs_script *script_of(const cJSON *call, rs_client *on, rs_error **error) {
+    const uint32_t flags = (has_flag(call, "idempotent") ? RS_SCRIPT_IDEMPOTENT : 0) | (has_flag(call, "once") ? RS_SCRIPT_ONCE : 0) |
+                           (has_flag(call, "asFunction") ? RS_SCRIPT_AS_FUNCTION : 0);
+    const char *name = text_field(call, "function", NULL);
+    rs_script *script = NULL;
+    if (name != NULL) {
+        rs_library *library = NULL;
+        if (library_named(text_field(call, "library", ""), has_flag(call, "named"), on, &library, error) == RS_OK &&
+            rs_library_function(library, name, strlen(name), RS_SCRIPT_OPTIONS(.flags = flags), &script, error) != RS_OK)
+            CHECK_NULL(script);
+        rs_library_free(library);
+        return script;
+    }
+    size_t len;
+    if (field(scripts, text_field(call, "script", "")) == NULL) FAIL("a script that is not known: %s", cJSON_PrintUnformatted(call));
+    char *lua = bytes_of(field(scripts, text_field(call, "script", "")), &len);
+    if (rs_script_register(on, lua, len, RS_SCRIPT_OPTIONS(.flags = flags), &script, error) != RS_OK) CHECK_NULL(script);
+    free(lua);
+    return script;
+}
+
+/* The options of a step or item; NULL where it has none. */
+static const rs_call_options *options_of(const cJSON *call, rs_call_options *options) {
+    const rs_call_options nothing = RS_CALL_OPTIONS_INIT;
+    const char *token = text_field(call, "token", NULL);
+    if (token == NULL && !has_flag(call, "readOnly")) return NULL;
+    *options = nothing;
+    if (has_flag(call, "readOnly")) options->flags = RS_CALL_READ_ONLY;
+    options->token = token;
+    options->token_len = token != NULL ? strlen(token) : 0;
+    return options;
 }
 
 /* ---- Steps: each sets what it came to, and returns the status ---- */
@@ -91,9 +130,11 @@ static rs_script *script_of(const cJSON *call, rs_client *on) {
 static rs_client *sender(way way) { return way.other_deadline != NULL ? way.other_deadline : way.client; }
 
 static rs_status call(const cJSON *step, way way, outcome *out) {
-    rs_script *script = script_of(step, way.client);
+    rs_script *script = script_of(step, way.client, &out->error);
+    if (script == NULL) return rs_error_status(out->error);
     strings keys = strings_of(field(step, "keys")), args = strings_of(field(step, "args"));
-    const rs_call_options *options = has_flag(step, "readOnly") ? READ_ONLY : NULL;
+    rs_call_options own;
+    const rs_call_options *options = options_of(step, &own);
     rs_status status;
     if (way.queue == NULL)
         status = rs_script_call(script, way.other_deadline, keys.count, data(keys), keys.lens, args.count, data(args),
@@ -127,12 +168,14 @@ static rs_status outside(const cJSON *step, way way, outcome *out) {
 static rs_status append(rs_pipeline *pipeline, const cJSON *item, rs_client *on, rs_error **err) {
     const cJSON *command = field(item, "command");
     strings keys = strings_of(command != NULL ? command : field(item, "keys")), args = strings_of(field(item, "args"));
-    rs_script *script = command != NULL ? NULL : script_of(item, on);
+    rs_call_options own;
+    rs_script *script = command != NULL ? NULL : script_of(item, on, err);
+    CHECK(command != NULL || script != NULL);
     const rs_status status = command != NULL
                                  ? rs_pipeline_command(pipeline, keys.count, data(keys), keys.lens, NULL, err)
                                  : rs_pipeline_script(pipeline, script, keys.count, data(keys), keys.lens, args.count,
                                                       data(args), args.lens,
-                                                      has_flag(item, "readOnly") ? READ_ONLY : NULL, err);
+                                                      options_of(item, &own), err);
     strings_free(keys);
     strings_free(args);
     rs_script_free(script);
@@ -142,14 +185,15 @@ static rs_status append(rs_pipeline *pipeline, const cJSON *item, rs_client *on,
 static rs_status pipeline_with(uint32_t flags, const cJSON *step, way way, outcome *out) {
     rs_pipeline *pipeline = NULL;
     const cJSON *item;
+    rs_call_options own;
     rs_status status = RS_OK;
     CHECK_OK(rs_pipeline_new(sender(way), flags, &pipeline, &err));
     cJSON_ArrayForEach(item, field(step, "items")) {
         if (status == RS_OK) status = append(pipeline, item, way.client, &out->error);
     }
     if (status == RS_OK)
-        status = way.queue == NULL ? rs_pipeline_exec(pipeline, NULL, &out->reply, &out->error)
-                                   : rs_pipeline_submit(pipeline, NULL, way.queue, way.tag, &out->error);
+        status = way.queue == NULL ? rs_pipeline_exec(pipeline, options_of(step, &own), &out->reply, &out->error)
+                                   : rs_pipeline_submit(pipeline, options_of(step, &own), way.queue, way.tag, &out->error);
     rs_pipeline_free(pipeline);
     return status;
 }
@@ -173,6 +217,48 @@ static rs_status exists(const cJSON *step, way way, outcome *out) {
         CHECK(cJSON_AddItemToArray(out->value, cJSON_CreateBool(exist[i])));
         rs_script_free(known[i]);
     }
+    return status;
+}
+
+/* What each primary has told of libraries: a text, or how many there are. */
+static void tell(outcome *out) {
+    out->value = cJSON_CreateArray();
+    CHECK_INT(rs_reply_type(out->reply), RS_REPLY_MAP);
+    for (size_t i = 1; i < rs_reply_len(out->reply); i += 2) {
+        const rs_reply *said = rs_reply_element(out->reply, i);
+        const char *text = rs_reply_string(said, NULL);
+        CHECK(cJSON_AddItemToArray(out->value, text != NULL ? cJSON_CreateString(text)
+                                                            : cJSON_CreateNumber((double)rs_reply_len(said))));
+    }
+}
+
+static rs_status administer_library(const char *verb, const cJSON *step, way way, outcome *out) {
+    enum { LIBRARIES_MAX = 8 };
+    rs_library *keep[LIBRARIES_MAX] = {NULL};
+    size_t count = 0;
+    const cJSON *name;
+    rs_status status = RS_OK;
+    cJSON_ArrayForEach(name, field(step, "libraries")) {
+        CHECK(count < LIBRARIES_MAX);
+        CHECK_OK(library_named(name->valuestring, has_flag(step, "named"), way.client, &keep[count++], &err));
+    }
+    if (field(step, "library") != NULL)
+        status = library_named(text_field(step, "library", NULL), has_flag(step, "named"), way.client, &keep[0], &out->error);
+    if (status != RS_OK) return status;
+    if (strcmp(verb, "libraryLoad") == 0)
+        status = rs_client_library_load(sender(way), keep[0], &out->reply, &out->error);
+    else if (strcmp(verb, "libraryCheck") == 0)
+        status = rs_client_library_check(sender(way), keep[0], &out->reply, &out->error);
+    else if (strcmp(verb, "libraryDeploy") == 0)
+        status = rs_client_library_deploy(sender(way), keep[0], &out->reply, &out->error);
+    else if (strcmp(verb, "libraryList") == 0)
+        status = rs_client_library_list(sender(way), &out->reply, &out->error);
+    else if (strcmp(verb, "libraryPrune") == 0)
+        status = rs_client_library_prune(sender(way), count, (const rs_library *const *)keep, &out->reply, &out->error);
+    else
+        FAIL("a step of a kind that is not known: %s", verb);
+    if (status == RS_OK) tell(out);
+    for (size_t i = 0; i < LIBRARIES_MAX; i++) rs_library_free(keep[i]);
     return status;
 }
 
@@ -228,9 +314,11 @@ static rs_status does(const char *verb, const cJSON *step, way way, outcome *out
     if (IS("stop")) return rs_client_kill(sender(way), &out->reply, &out->error);
     if (IS("cancel")) return rs_client_cancel(call_of(step)->client, queue, (uint64_t)(call_of(step) - calls), NULL, &out->error);
     if (IS("await")) return await(step, out);
+    if (strncmp(verb, "library", strlen("library")) == 0) return administer_library(verb, step, way, out);
     if (IS("outside") || IS("until")) return outside(step, way, out);
     if (IS("register") || IS("load")) {
-        rs_script *script = script_of(step, way.client);
+        rs_script *script = script_of(step, way.client, &out->error);
+        CHECK(script != NULL);
         const rs_status status = IS("load") ? rs_client_script_load(sender(way), script, &out->error) : RS_OK;
         if (IS("register")) out->value = cJSON_CreateString(rs_script_sha(script));
         rs_script_free(script);
@@ -395,6 +483,7 @@ int main(void) {
     cJSON *all = scenarios_read();
     const cJSON *scenario;
     scripts = field(all, "scripts");
+    libraries = field(all, "libraries");
     cJSON_ArrayForEach(scenario, field(all, "scenarios")) run(scenario);
     cJSON_Delete(all);
 }

@@ -14,7 +14,7 @@ namespace {
 using Json = const cJSON *;
 using Texts = std::vector<std::string>;
 
-const cJSON *scripts;
+const cJSON *scripts, *libraries;
 
 // The elements of a list; none where there is no list.
 std::vector<Json> elements_of(Json list) {
@@ -44,6 +44,7 @@ struct Outcome {
     std::optional<rs::Completion> completion; // of a call that was not
     std::optional<std::string> text;
     std::optional<std::vector<bool>> flags;
+    std::optional<Texts> told; // of libraries, by each primary: a text, or how many there are
 
     rs::ReplyView reply() const { return completion ? completion->reply() : own_reply; }
     rs::ReplyView arrived() const {
@@ -101,6 +102,12 @@ bool came_to(Json want, const Outcome &got) {
     if (got.error) return false;
     if (!want) return true;
     if (got.text) return expected_type(want) == RS_REPLY_STRING && text_of(want) == *got.text;
+    if (got.told) {
+        Texts wanted;
+        for (Json one : elements_of(want))
+            wanted.push_back(cJSON_IsNumber(one) ? std::to_string(one->valueint) : text_of(one));
+        return wanted == *got.told;
+    }
     if (!got.flags) return is_expected(want, got.reply());
     const std::vector<Json> flags = elements_of(want);
     for (std::size_t i = 0; i < flags.size(); ++i)
@@ -175,6 +182,7 @@ private:
         if (timeout) options.timeout = std::chrono::milliseconds(timeout);
         const rs::Client sender = client.with(options);
         options.read_only = has_flag(step, "readOnly");
+        if (field(step, "token")) options.token = text_field(step, "token", "");
         const rs::Queue *queue = nullptr;
         std::uint64_t tag = 0;
         if (const char *start = text_field(step, "start", nullptr)) {
@@ -210,6 +218,12 @@ private:
             sender.script_kill();
         } else if (verb == "stop") {
             got.own_reply = sender.kill();
+        } else if (verb.substr(0, 7) == "library") {
+            const rs::Reply told = administer(sender, verb, step);
+            got.told.emplace();
+            for (std::size_t i = 1; i < told.size(); i += 2)
+                got.told->push_back(told[i].type() == RS_REPLY_STRING ? told[i].as<std::string>()
+                                                                      : std::to_string(told[i].size()));
         } else if (verb == "open") {
             rs::Client opened(text_field(step, "url", ""));
         } else if (verb == "close") {
@@ -229,10 +243,37 @@ private:
         }
     }
 
+    static rs::Library library(const rs::Client &client, const char *name, Json step) {
+        const Json source = field(libraries, name);
+        if (!source) FAIL("a library that is not known: %s", cJSON_PrintUnformatted(step));
+        return rs::Library(client, text_of(source), rs::LibraryOptions{has_flag(step, "named")});
+    }
+
     static rs::Script script(const rs::Client &client, Json call) {
+        rs::ScriptOptions options;
+        options.idempotent = has_flag(call, "idempotent");
+        options.as_function = has_flag(call, "asFunction");
+        if (has_flag(call, "once")) options.once = rs::Once{};
+        if (const char *function = text_field(call, "function", nullptr))
+            return library(client, text_field(call, "library", ""), call).function(function, options);
         const Json source = field(scripts, text_field(call, "script", ""));
         if (!source) FAIL("a script that is not known: %s", cJSON_PrintUnformatted(call));
-        return rs::Script(client, text_of(source), rs::ScriptOptions{has_flag(call, "idempotent"), ""});
+        return rs::Script(client, text_of(source), options);
+    }
+
+    static rs::Reply administer(const rs::Client &sender, std::string_view verb, Json step) {
+        if (verb == "libraryList") return sender.library_list();
+        if (verb == "libraryPrune") {
+            std::vector<rs::Library> keep;
+            for (Json name : elements_of(field(step, "libraries")))
+                keep.push_back(library(sender, name->valuestring, step));
+            return sender.library_prune({keep.begin(), keep.end()});
+        }
+        const rs::Library its = library(sender, text_field(step, "library", ""), step);
+        if (verb == "libraryLoad") return sender.library_load(its);
+        if (verb == "libraryCheck") return sender.library_check(its);
+        if (verb == "libraryDeploy") return sender.library_deploy(its);
+        FAIL("a step of a kind that is not known: %s", cJSON_PrintUnformatted(step));
     }
 
     static void call(const rs::Client &client, const rs::CallOptions &options, Json step, const rs::Queue *queue,
@@ -254,10 +295,11 @@ private:
                      const rs::Queue *queue, std::uint64_t tag, Outcome &got) {
         for (Json item : elements_of(field(step, "items"))) {
             const Texts keys = texts_of(field(item, "keys")), args = texts_of(field(item, "args"));
-            rs::CallOptions reading;
-            reading.read_only = has_flag(item, "readOnly");
+            rs::CallOptions own;
+            own.read_only = has_flag(item, "readOnly");
+            if (field(item, "token")) own.token = text_field(item, "token", "");
             if (field(item, "command")) pipeline.command(texts_of(field(item, "command")));
-            else pipeline.script(script(client, item), keys, args, reading);
+            else pipeline.script(script(client, item), keys, args, own);
         }
         if (queue) return pipeline.submit(*queue, tag, options);
         got.pipeline = std::move(pipeline);
@@ -298,6 +340,7 @@ private:
 int main() {
     const std::unique_ptr<cJSON, decltype(&cJSON_Delete)> all(scenarios_read(), cJSON_Delete);
     scripts = field(all.get(), "scripts");
+    libraries = field(all.get(), "libraries");
     for (Json scenario : elements_of(field(all.get(), "scenarios"))) {
         std::fprintf(stderr, "%s\n", text_field(scenario, "name", nullptr));
         Run(scenario).steps();

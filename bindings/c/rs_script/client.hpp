@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -32,6 +33,7 @@ struct Stats {
     std::uint64_t in_flight;        // calls in flight now, those included whose callers have left
 };
 
+class Library;
 class Script;
 class Pipeline;
 class Queue;
@@ -166,6 +168,38 @@ public:
         if (rs_client_script_show(get(), sha.data(), sha.size(), &source, &error) != RS_OK) return Error(error);
         return Reply(source);
     }
+
+    // Loads a library, where none of its name is there; in a cluster, into every primary. There is no need to: a call
+    // of a function does it by itself. A map from each primary's `host:port`, or the path of its socket, to `loaded`
+    // or `there`, or to the error by which it has not got it, see ReplyView::error. Where none has, that is the
+    // error.
+    Reply library_load(const Library &library) const { return try_library_load(library).value(); }
+    Result<Reply> try_library_load(const Library &library) const;
+
+    // Compares a library with the one of its name on every primary: a map to `same`, `different` or `absent`.
+    Reply library_check(const Library &library) const { return try_library_check(library).value(); }
+    Result<Reply> try_library_check(const Library &library) const;
+
+    // Puts a library in the place of the one of its name on every primary, one by one: the one place where a library
+    // is replaced. A map to what each has, looked at behind the load: `same`, if nobody else was at it.
+    Reply library_deploy(const Library &library) const { return try_library_deploy(library).value(); }
+    Result<Reply> try_library_deploy(const Library &library) const;
+
+    // The libraries of every primary: a map to each one's answer to FUNCTION LIST.
+    Reply library_list() const { return try_library_list().value(); }
+    Result<Reply> try_library_list() const {
+        rs_reply *libraries = nullptr;
+        rs_error *error = nullptr;
+        if (rs_client_library_list(get(), &libraries, &error) != RS_OK) return Error(error);
+        return Reply(libraries);
+    }
+
+    // Removes the other versions of these pinned libraries from every primary: a map to the names of those that each
+    // has removed. Nothing is ever removed but by this.
+    Reply library_prune(const std::vector<std::reference_wrapper<const Library>> &keep) const {
+        return try_library_prune(keep).value();
+    }
+    Result<Reply> try_library_prune(const std::vector<std::reference_wrapper<const Library>> &keep) const;
 
     // Closes the client under all its handles. Calls in flight on other threads end at once, with RS_ERR_CLOSED or
     // RS_ERR_INDETERMINATE; later calls end with RS_ERR_CLOSED.

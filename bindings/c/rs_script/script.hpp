@@ -48,7 +48,18 @@ struct ScriptOptions {
 
     // Its calls happen exactly once each: `{.once = rs::Once{}}`.
     std::optional<Once> once = {};
+
+    // It is called as a function of a library that its client makes, which servers replicate and persist: see
+    // RS_SCRIPT_AS_FUNCTION. Not of a function of an rs::Library.
+    Flag as_function = false;
 };
+
+namespace detail {
+
+// What `call` makes a script of, with these options for the C library.
+template <class Call> Result<Script> script_of(const ScriptOptions &options, Call call);
+
+} // namespace detail
 
 // A script on another client than its own: `script.on(client)`, for where both are wanted. It refers to them.
 class ScriptOn {
@@ -82,8 +93,8 @@ private:
     const Client *client_ = nullptr;
 };
 
-// A Lua script, immutable, usable with any client, server and thread. It may go while other threads' calls are in
-// flight.
+// A Lua script, or a function of an rs::Library, immutable, usable with any client, server and thread. It may go
+// while other threads' calls are in flight.
 class Script {
     // A client and nothing that one could be made of.
     template <class T> using if_client = std::enable_if_t<std::is_same_v<T, Client>, int>;
@@ -115,6 +126,10 @@ public:
     // The name in its options; empty where it has none.
     std::string name() const { return rs_script_name(handle_.get()); }
 
+    // The server's name of a function, with the digest of a pinned library behind it, and of a script that is called
+    // as one; empty for other scripts.
+    std::string function_name() const { return rs_script_function_name(handle_.get()); }
+
     // The script on another client than its own.
     ScriptOn on(const Client &client RS_SCRIPT_LIFETIMEBOUND) const & noexcept RS_SCRIPT_LIFETIMEBOUND {
         return ScriptOn(*this, client);
@@ -123,7 +138,7 @@ public:
 
     // Calls the script with these keys (KEYS in Lua) and arguments (ARGV) and waits for its reply. It is loaded if
     // need be, in the same write. Sent again only when the server provably did not run it, or when it is idempotent or
-    // read_only.
+    // read_only, or has `once`.
     Reply call(const Strings &keys, const Strings &args, const CallOptions &options = {}) const {
         return try_call(keys, args, options).value();
     }
@@ -170,33 +185,42 @@ public:
     const rs_script *get() const && = delete;
 
 private:
-    static Result<Script> register_with(rs_client *client, std::string_view lua, const ScriptOptions &options) {
-        rs_script_options native = RS_SCRIPT_OPTIONS_INIT;
-        if (options.idempotent) native.flags |= RS_SCRIPT_IDEMPOTENT;
-        if (options.once) {
-            const Once &once = *options.once;
-            const auto count = [](std::chrono::milliseconds time) { return static_cast<std::uint64_t>(time.count()); };
-            if (count(once.wait_timeout) > UINT32_MAX) return detail::out_of_range("the wait for replicas");
-            native.flags |= RS_SCRIPT_ONCE;
-            native.token_lifetime_ms = count(once.lifetime);
-            native.reply_limit = once.reply_limit;
-            if (!once.prefix.empty()) {
-                native.token_prefix = once.prefix.data();
-                native.token_prefix_len = once.prefix.size();
-            }
-            native.wait_replicas = once.wait_replicas;
-            native.wait_timeout_ms = static_cast<std::uint32_t>(once.wait_timeout.count());
-        }
-        native.name = options.name.data();
-        native.name_len = options.name.size();
-        rs_script *script = nullptr;
-        rs_error *error = nullptr;
-        if (rs_script_register(client, lua.data(), lua.size(), &native, &script, &error) != RS_OK) return Error(error);
-        return Script(script);
-    }
+    static Result<Script> register_with(rs_client *client, std::string_view lua, const ScriptOptions &options);
 
     detail::Handle<rs_script, rs_script_free> handle_;
 };
+
+template <class Call> Result<Script> detail::script_of(const ScriptOptions &options, Call call) {
+    rs_script_options native = RS_SCRIPT_OPTIONS_INIT;
+    if (options.idempotent) native.flags |= RS_SCRIPT_IDEMPOTENT;
+    if (options.as_function) native.flags |= RS_SCRIPT_AS_FUNCTION;
+    if (options.once) {
+        const Once &once = *options.once;
+        const auto count = [](std::chrono::milliseconds time) { return static_cast<std::uint64_t>(time.count()); };
+        if (count(once.wait_timeout) > UINT32_MAX) return out_of_range("the wait for replicas");
+        native.flags |= RS_SCRIPT_ONCE;
+        native.token_lifetime_ms = count(once.lifetime);
+        native.reply_limit = once.reply_limit;
+        if (!once.prefix.empty()) {
+            native.token_prefix = once.prefix.data();
+            native.token_prefix_len = once.prefix.size();
+        }
+        native.wait_replicas = once.wait_replicas;
+        native.wait_timeout_ms = static_cast<std::uint32_t>(once.wait_timeout.count());
+    }
+    native.name = options.name.data();
+    native.name_len = options.name.size();
+    rs_script *script = nullptr;
+    rs_error *error = nullptr;
+    if (call(&native, &script, &error) != RS_OK) return Error(error);
+    return Script(script);
+}
+
+inline Result<Script> Script::register_with(rs_client *client, std::string_view lua, const ScriptOptions &options) {
+    return detail::script_of(options, [&](const rs_script_options *native, rs_script **script, rs_error **error) {
+        return rs_script_register(client, lua.data(), lua.size(), native, script, error);
+    });
+}
 
 inline Result<Reply> ScriptOn::try_call(const Strings &keys, const Strings &args, const CallOptions &options) const {
     if (is_nowhere()) return nowhere();

@@ -234,3 +234,54 @@ func ExampleOpen() {
 	// 4 <nil>
 	// true
 }
+
+func TestFunctionsAndTokens(t *testing.T) {
+	var got []*rstest.Call
+	client := rstest.Open(t, func(call *rstest.Call) any {
+		got = append(got, call)
+		if call.Command == nil {
+			return 1
+		}
+		return map[string]any{"a": "same", "b": errors.New("NOPERM no")}
+	})
+	library := client.Library("#!lua name=lib\n")
+	count, once := library.Function("count", rsscript.Name("count")), client.Script("return 1", rsscript.Once{})
+	count.CallRO(ctx, []string{"n"})
+	once.CallWith(ctx, rsscript.CallOptions{Token: "own"}, nil)
+	_, err := client.Pipeline().Call(once, nil).CallWith(rsscript.CallOptions{Token: "own"}, once, nil).
+		ExecWith(ctx, rsscript.CallOptions{Token: "all"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if call := got[0]; call.Script != "count" || call.Function != count.FunctionName() || !call.ReadOnly || call.Token != "" {
+		t.Fatalf("%+v", call)
+	}
+	for i, token := range []string{"own", "all", "own"} {
+		if got[1+i].Token != token {
+			t.Fatalf("%+v", got[1+i])
+		}
+	}
+	told, err := client.LibraryDeploy(ctx, library)
+	if err != nil || len(told) != 2 || told[0] != (rsscript.LibraryOnNode{Node: "a", State: rsscript.LibrarySame}) ||
+		told[1].Node != "b" || told[1].State != "" || !errors.Is(told[1].Err, rsscript.ErrServer) {
+		t.Fatal(told, err)
+	}
+	if command := got[len(got)-1].Command; !reflect.DeepEqual(command, []string{"FUNCTION", "LOAD", "REPLACE", "#!lua name=lib\n"}) {
+		t.Fatal(command)
+	}
+	for _, ask := range []func() error{
+		func() error { _, err := client.LibraryLoad(ctx, library); return err },
+		func() error { _, err := client.LibraryCheck(ctx, library); return err },
+	} {
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What is no list is an error, and no panic.
+	if _, err := client.LibraryList(ctx); err == nil {
+		t.Fatal("it is none")
+	}
+	if _, err := client.LibraryPrune(ctx, library); err == nil {
+		t.Fatal("it is none")
+	}
+}

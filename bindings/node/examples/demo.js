@@ -1,9 +1,10 @@
-// What scripts/demo --node shows: one script, two servers, a lost cache, a pipeline, a transaction and two errors, with the
-// round trips that each step took.
+// What scripts/demo --node shows: one script, two servers, a lost cache, a pipeline, a transaction, a function, two
+// errors and a call that happens once, with the round trips that each step took.
 //
 //     node examples/demo.js URL URL
 //
-// It sets the keys foo and count on the first server and foo on the second, and empties the first one's script cache.
+// It sets the keys foo, visits, count and orders on the first server and foo on the second, and empties the first
+// one's script cache and its libraries.
 
 "use strict";
 
@@ -43,6 +44,7 @@ async function main([firstUrl, secondUrl]) {
     const multiply = first.script("return redis.call('GET', KEYS[1]) * ARGV[1]");
     const neverLoaded = first.script("return ARGV[1] * redis.call('GET', KEYS[1])");
     const brandNew = first.script("local n = redis.call('GET', KEYS[1]) return n * ARGV[1]");
+    await first.command("DEL", "visits", "orders");
     console.log(`multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: ${multiply.sha}`);
     console.log(`  the library is called through ${nativeLibrary().ffi}`);
 
@@ -80,6 +82,17 @@ async function main([firstUrl, secondUrl]) {
     await together(first.transaction(), brandNew, "with a script's very first use", 2, "it has to compile before it may enter a MULTI");
     await together(first.transaction(), brandNew, "the same again", 1, inside);
 
+    title("A function of a library that nobody deploys");
+    const source = `#!lua name=demo
+        redis.register_function('visit', function(keys) return redis.call('INCR', keys[1]) end)`;
+    const visit = first.library(source).function("visit");
+    console.log(`  its name on servers: ${visit.functionName}`);
+    const visits = (value, note) => step(first, "call its function visit", () => visit(["visits"]), { value, note });
+    await visits(1, "FUNCTION LOAD and FCALL in one write");
+    await visits(2, "");
+    await step(other, "FUNCTION FLUSH, by somebody else", () => other.command("FUNCTION", "FLUSH"));
+    await visits(3, "FCALL misses it; both in one write");
+
     title("Errors say what happened");
     await showError("multiply a key that is not there", () => multiply(["no such key"], [5]));
     const slow = first.script("redis.call('SET', KEYS[1], 1) for i = 1, 5e7 do end return 'done'");
@@ -87,6 +100,14 @@ async function main([firstUrl, secondUrl]) {
     console.log("  Was it executed? Ask for what it writes; its late reply is given to no other call:");
     await step(first, "GET count, on the same client", () => first.command("GET", "count"), { value: "1" });
     await multiplyFoo(first, 25);
+
+    title("A call that happens once survives the loss of its reply");
+    const order = first.script("for i = 1, 5e7 do end return redis.call('INCR', KEYS[1])", { once: true });
+    const token = `order ${Date.now()}`;
+    await showError("a slow one, a 50 ms deadline", () => order(["orders"], [], { token, timeout: 50 }));
+    const again = () => order.on(other)(["orders"], [], { token });
+    await step(other, "again with its token, elsewhere", again, { value: 1 });
+    await step(first, "GET orders", () => first.command("GET", "orders"), { value: "1", note: "it ran once" });
 
     await Promise.all([first.close(), second.close(), other.close()]);
 }

@@ -6,6 +6,9 @@ const { invalid } = require("./errors");
 const { bytesOf, isBytes, shown } = require("./pack");
 
 const CALL_OPTIONS = ["timeout", "buffers", "signal"];
+/** Of calls of scripts, and of what consists of such. */
+const CALL_OPTIONS_WITH_TOKEN = [...CALL_OPTIONS, "token"];
+const ONCE = ["lifetime", "replyLimit", "prefix", "waitReplicas", "waitTimeout"];
 const VIEW_OPTIONS = ["timeout", "buffers", "callerStack", "readFrom", "route"];
 const READ_FROM = { primary: 1, preferReplica: 2, replica: 3 };
 
@@ -59,6 +62,27 @@ function timeoutOf(value) {
     return value;
 }
 
+/** A copy, as its owner may change it while the call waits to be sent. */
+function tokenOf(value) {
+    check("token", value, value === undefined || typeof value === "string" || isBytes(value), "a string or a Buffer");
+    return isBytes(value) ? bytesOf(value) : value;
+}
+
+/** What a script's calls happen once by, in the terms of an rs_script_options; null where they do not. */
+function onceOf(value) {
+    if (value === undefined || value === false) return null;
+    const given = value === true ? {} : known("once", value, ONCE);
+    const { lifetime = 0, replyLimit = 0, prefix = "", waitReplicas = 0, waitTimeout = 0 } = given;
+    check("once.prefix", prefix, typeof prefix === "string" || isBytes(prefix), "a string or a Buffer");
+    return {
+        lifetime: count("once.lifetime", lifetime),
+        replyLimit: count("once.replyLimit", replyLimit),
+        prefix: bytesOf(prefix),
+        waitReplicas: count("once.waitReplicas", waitReplicas, 0xffff_ffff),
+        waitTimeout: count("once.waitTimeout", waitTimeout, 0xffff_ffff),
+    };
+}
+
 function signalOf(value) {
     check("signal", value, value === undefined || value instanceof AbortSignal, "an AbortSignal");
     return value;
@@ -88,4 +112,4 @@ function checkOwn(options) {
     }
 }
 
-module.exports = { check, copy, known, text, flag, count, oneOf, timeoutOf, signalOf, secret, checkOwn, CALL_OPTIONS, VIEW_OPTIONS, OWN, READ_FROM };
+module.exports = { check, copy, known, text, flag, count, oneOf, timeoutOf, tokenOf, onceOf, signalOf, secret, checkOwn, CALL_OPTIONS, CALL_OPTIONS_WITH_TOKEN, VIEW_OPTIONS, OWN, READ_FROM };

@@ -2,7 +2,22 @@
 
 "use strict";
 
-const { CALL_OPTIONS, READ_FROM, VIEW_OPTIONS, checkOwn, copy, flag, known, oneOf, signalOf, text, timeoutOf } = require("./checks");
+const {
+    CALL_OPTIONS,
+    CALL_OPTIONS_WITH_TOKEN,
+    READ_FROM,
+    VIEW_OPTIONS,
+    checkOwn,
+    copy,
+    flag,
+    known,
+    onceOf,
+    oneOf,
+    signalOf,
+    text,
+    timeoutOf,
+    tokenOf,
+} = require("./checks");
 const { classes, invalid } = require("./errors");
 const { bytesOf, isBytes, shown } = require("./pack");
 const tracing = require("./tracing");
@@ -70,15 +85,20 @@ class Client {
     /**
      * Makes a call; errors of any kind come through the promise. `prepare` reads what the caller gave, and says how to write it. `made` is the
      * function that the caller has called, `operation` and `subject` are what is called, for those who listen to
-     * channels; without them they are not told.
+     * channels; without them they are not told. `allowed`: the options that there may be.
      */
-    #send(callOptions, made, operation, subject, prepare) {
+    #send(callOptions, made, operation, subject, prepare, allowed = CALL_OPTIONS) {
         let way = this.#way;
         let write;
         let context;
         try {
-            if (callOptions !== undefined) way = way.with(known("a call", callOptions, CALL_OPTIONS));
-            write = prepare();
+            let token;
+            if (callOptions !== undefined) {
+                const options = known("a call", callOptions, allowed);
+                way = way.with(options);
+                token = tokenOf(options.token);
+            }
+            write = prepare(token);
             const isTold = operation !== undefined && tracing.isHeard(tracing.call);
             if (!isTold) return this.#connection.send(this.#root, way, write, made);
             context = { operation, ...describe(operation, subject), ...this.#connection.address };
@@ -89,10 +109,11 @@ class Client {
     }
 
     static call(client, script, what, keys, args, callOptions) {
-        return client.#send(callOptions, script, "script", what, () => {
+        const prepare = (token) => {
             const [keyList, argList] = [plain(keys), plain(args)];
-            return (writer) => writer.call(what.handle, what.flags, keyList, argList);
-        });
+            return (writer) => writer.call(what.handle, what.flags, keyList, argList, token);
+        };
+        return client.#send(callOptions, script, "script", what, prepare, CALL_OPTIONS_WITH_TOKEN);
     }
 
     /** The empty Writer of a pipeline's items. */
@@ -102,18 +123,26 @@ class Client {
 
     static exec(client, flags, count, items, callOptions) {
         const operation = (flags & ATOMIC) !== 0 ? "transaction" : "pipeline";
-        return client.#send(callOptions, Pipeline.prototype.exec, operation, count, () => (writer) => writer.pipeline(flags, count, items));
+        const prepare = (token) => (writer) => writer.pipeline(flags, count, items, token);
+        return client.#send(callOptions, Pipeline.prototype.exec, operation, count, prepare, CALL_OPTIONS_WITH_TOKEN);
     }
 
     /** A script of this source. No input or output takes place. */
     script(source, scriptOptions = {}) {
-        const { idempotent = false, name = "" } = known("a script", scriptOptions, ["idempotent", "name"]);
-        if (typeof source !== "string" && !isBytes(source)) {
-            throw invalid(`a script must be a string or a Buffer, not ${shown(source)}`);
-        }
-        const named = text("name", name);
-        const { handle, sha } = this.#connection.script(bytesOf(source), flag("idempotent", idempotent), named);
-        return callable({ handle, sha, name: named === "" ? undefined : named }, this, 0);
+        const said = saidOfScript("a script", scriptOptions, ["asFunction"]);
+        checkSource("a script", source);
+        return callable({ ...this.#connection.script(bytesOf(source), said), name: said.name }, this, 0);
+    }
+
+    /** A library of functions of this source. No input or output takes place. */
+    library(source, libraryOptions = {}) {
+        const { named = false } = known("a library", libraryOptions, ["named"]);
+        checkSource("a library", source);
+        return new Library(SECRET, this.#connection.library(bytesOf(source), flag("named", named)), this);
+    }
+
+    static function(client, library, name, said) {
+        return callable({ ...client.#connection.function(library, name, said), name: said.name }, client, 0);
     }
 
     /** A command, sent as it is: an array, or its words one by one. */
@@ -184,6 +213,45 @@ class Client {
         return this.#administer("scriptShow", callOptions, (writer) => writer.show(sha));
     }
 
+    /** Loads a library, where none of its name is there; in a cluster, on all primaries. Resolves with what each has: "loaded" or "there". */
+    libraryLoad(library, callOptions) {
+        return this.#administerLibrary("libraryLoad", "load", library, callOptions);
+    }
+
+    /** Compares a library with the one of its name on each primary: "same", "different" or "absent". */
+    libraryCheck(library, callOptions) {
+        return this.#administerLibrary("libraryCheck", "check", library, callOptions);
+    }
+
+    /** Puts a library in the place of the one of its name on each primary. */
+    libraryDeploy(library, callOptions) {
+        return this.#administerLibrary("libraryDeploy", "deploy", library, callOptions);
+    }
+
+    /** The libraries of each primary. */
+    async libraryList(callOptions) {
+        const told = await this.#administerNodes("libraryList", callOptions, (writer) => writer.libraryList());
+        return eachNode(told, (libraries) => libraries.map(libraryOf));
+    }
+
+    /** Removes the other versions of these pinned libraries. Resolves with the names of those that each primary has removed. */
+    async libraryPrune(libraries, callOptions) {
+        if (!Array.isArray(libraries)) throw invalid(`libraryPrune takes an array of libraries, not ${shown(libraries)}`);
+        const keep = plain(libraries).map(Library.of);
+        return this.#administerNodes("libraryPrune", callOptions, (writer) => writer.prune(keep));
+    }
+
+    async #administerLibrary(name, what, library, callOptions) {
+        const its = Library.of(library);
+        return this.#administerNodes(name, callOptions, (writer) => writer.library(what, its));
+    }
+
+    /** What each primary says is about names, which are text. */
+    async #administerNodes(name, callOptions, write) {
+        const options = { ...known("a call", callOptions ?? {}, CALL_OPTIONS), buffers: false };
+        return this.#administer(name, options, write);
+    }
+
     /** Has the function `credentials` asked again, and all connections log in with what it gives. */
     async reauthenticate(callOptions) {
         await this.#administer("reauthenticate", callOptions, (writer) => writer.reauthenticate());
@@ -249,6 +317,30 @@ class Client {
     }
 }
 
+/** What each primary has told, an error of which stays what it is. */
+function eachNode(told, read) {
+    return new Map(Array.from(told, ([node, reply]) => [node, reply instanceof classes.ScriptError ? reply : read(reply)]));
+}
+
+/** What stands for a map in RESP2: names and values in turn. */
+function fieldsOf(reply) {
+    if (reply instanceof Map) return Object.fromEntries(reply);
+    const fields = {};
+    for (let i = 0; i + 1 < reply.length; i += 2) fields[reply[i]] = reply[i + 1];
+    return fields;
+}
+
+/** A library as a server tells of it. */
+function libraryOf(reply) {
+    const { library_name: name, engine, functions } = fieldsOf(reply);
+    return { name, engine, functions: Array.from(functions, functionOf) };
+}
+
+function functionOf(reply) {
+    const { name, description, flags } = fieldsOf(reply);
+    return { name, description: description ?? null, flags: [...flags] };
+}
+
 /** The figures of a script, as the library has them, with times in milliseconds. */
 function statsOf(map) {
     const { latency, ...counts } = Object.fromEntries(map);
@@ -281,6 +373,22 @@ function describe(operation, subject) {
 /** What is behind a script function: its native handle and the flags of its calls. */
 const scripts = new WeakMap();
 
+function checkSource(what, source) {
+    if (typeof source !== "string" && !isBytes(source)) throw invalid(`${what} must be a string or a Buffer, not ${shown(source)}`);
+}
+
+/** What is said of a script, or of a function, beside its source: checked. */
+function saidOfScript(what, scriptOptions, others = []) {
+    const options = known(what, scriptOptions, ["idempotent", "name", "once", ...others]);
+    const { idempotent = false, asFunction = false, name = "", once } = options;
+    return {
+        idempotent: flag("idempotent", idempotent),
+        asFunction: flag("asFunction", asFunction),
+        name: text("name", name),
+        once: onceOf(once),
+    };
+}
+
 function scriptOf(script) {
     const found = typeof script === "function" ? scripts.get(script) : undefined;
     if (found === undefined) throw invalid(`this is no script of client.script(), but ${shown(script)}`);
@@ -297,7 +405,8 @@ function plain(values) {
 }
 
 function callable(known, client, flags) {
-    const { handle, sha, name } = known;
+    const { handle, sha, functionName } = known;
+    const name = known.name === "" ? undefined : known.name;
     const what = { handle, sha, name, flags };
     const script = (keys = [], args = [], callOptions = undefined) =>
         Client.call(client, script, what, keys, args, callOptions);
@@ -306,6 +415,7 @@ function callable(known, client, flags) {
     return Object.defineProperties(script, {
         sha: { value: sha, enumerable: true },
         name: { value: name ?? "" },
+        functionName: { value: functionName, enumerable: functionName !== "" },
         on: {
             value: (other) => {
                 if (!Client.is(other)) throw invalid(`on() takes a client, not ${shown(other)}`);
@@ -314,6 +424,42 @@ function callable(known, client, flags) {
         },
         ro: { get: () => (readOnly ??= callable(known, client, flags | READ_ONLY)) },
     });
+}
+
+/** A library of functions. It never changes, and its functions may be called on any client. */
+class Library {
+    #its;
+    #client;
+
+    constructor(secret, its, client) {
+        if (secret !== SECRET) throw invalid("libraries come from a client's library()");
+        this.#its = its;
+        this.#client = client;
+    }
+
+    /** What is behind a library: its native handle, its source, and whether it is named. */
+    static of(library) {
+        if (typeof library !== "object" || library === null || !(#its in library)) {
+            throw invalid(`this is no library of client.library(), but ${shown(library)}`);
+        }
+        return library.#its;
+    }
+
+    /** As servers know it. */
+    get name() {
+        return this.#its.name;
+    }
+
+    /** A function of it, as a script. No input or output takes place. */
+    function(name, functionOptions = {}) {
+        return Client.function(this.#client, this.#its, text("name", name), saidOfScript("a function", functionOptions));
+    }
+
+    /** The same library, with functions of another client. */
+    on(client) {
+        if (!Client.is(client)) throw invalid(`on() takes a client, not ${shown(client)}`);
+        return new Library(SECRET, this.#its, client);
+    }
 }
 
 /** Commands and script calls that are sent together, in one write. */
@@ -361,10 +507,11 @@ class Pipeline {
         return this.#add((items) => items.command(list));
     }
 
-    script(script, keys = [], args = []) {
+    script(script, keys = [], args = [], itemOptions = {}) {
         const { handle, flags } = scriptOf(script);
+        const token = tokenOf(known("an item", itemOptions, ["token"]).token);
         const [keyList, argList] = [plain(keys), plain(args)];
-        return this.#add((items) => items.call(handle, flags, keyList, argList));
+        return this.#add((items) => items.call(handle, flags, keyList, argList, token));
     }
 
     /** Sends the items. The pipeline is empty afterwards. An item's error is its element of the array. */
@@ -411,4 +558,4 @@ function nativeLibrary() {
     return { ffi: native.ffi, path: native.path, version: native.version() };
 }
 
-module.exports = { connect, Client, Pipeline, nativeLibrary, ...classes };
+module.exports = { connect, Client, Library, Pipeline, nativeLibrary, ...classes };

@@ -10,7 +10,7 @@ const { watch } = require("./descriptor");
 const errors = require("./errors");
 const { Events } = require("./events");
 const native = require("./native");
-const { Writer, bytesOf } = require("./pack");
+const { NAMED, Writer, bytesOf } = require("./pack");
 const { open } = require("./options");
 const { atExit } = require("./thread");
 const time = require("./time");
@@ -53,6 +53,17 @@ class Handle {
         this.address = address;
         forgotten.register(this, () => free(address));
     }
+}
+
+function madeScript(address) {
+    const handle = new Handle(address, native.scriptFree);
+    return { handle, sha: native.scriptSha(address), functionName: native.scriptFunctionName(address) };
+}
+
+/** What the native library is told of a script. */
+function scriptOptionsOf({ idempotent, asFunction, once, name }) {
+    const flags = (idempotent ? IDEMPOTENT : 0) | (asFunction ? AS_FUNCTION : 0) | (once === null ? 0 : ONCE);
+    return { flags, name: bytesOf(name), once };
 }
 
 class Connection {
@@ -143,12 +154,26 @@ class Connection {
         this.#login = new Login(credentials, connectTimeout, this.#events.handle);
     }
 
-    /** A script, whose calls may go through any connection. */
-    script(source, isIdempotent, name) {
+    /** A script, whose calls may go through any connection. `said`: see scriptOptionsOf(). */
+    script(source, said) {
         const out = Buffer.alloc(8);
-        native.scriptRegister(source, isIdempotent ? IDEMPOTENT : 0, bytesOf(name), out);
-        const handle = new Handle(out.readBigUInt64LE(0), native.scriptFree);
-        return { handle, sha: native.scriptSha(handle.address) };
+        native.scriptRegister(source, scriptOptionsOf(said), out);
+        return madeScript(out.readBigUInt64LE(0));
+    }
+
+    /** A library of functions, which may be called through any connection. */
+    library(source, isNamed) {
+        const out = Buffer.alloc(8);
+        native.libraryRegister(source, isNamed ? NAMED : 0, out);
+        const handle = new Handle(out.readBigUInt64LE(0), native.libraryFree);
+        return { handle, source, isNamed, name: native.libraryName(handle.address) };
+    }
+
+    /** A function of a library, as a script. */
+    function({ handle }, name, said) {
+        const out = Buffer.alloc(8);
+        native.libraryFunction(handle.address, bytesOf(name), scriptOptionsOf(said), out);
+        return madeScript(out.readBigUInt64LE(0));
     }
 
     /** What the items of a pipeline are collected in. */
@@ -454,7 +479,10 @@ class Connection {
     }
 }
 
+/** Flags of an rs_script_options. */
 const IDEMPOTENT = 1;
+const AS_FUNCTION = 2;
+const ONCE = 4;
 
 /** What the options of a native view say. */
 const VIEWS = {

@@ -23,6 +23,7 @@ const NAMES = [
     "primariesChanged",
     "failover",
     "slotMoved",
+    "evictsTokens",
 ];
 
 /** Listeners, and what they are told. */

@@ -22,6 +22,16 @@ export interface CallOptions {
     signal?: AbortSignal | undefined;
 }
 
+/** Of calls of scripts, and of pipelines and transactions. */
+export interface ScriptCallOptions extends CallOptions {
+    /**
+     * Of a script with `once`: a token of your own, 1 to 256 bytes: a job's id, a request's. Whoever makes the same
+     * call with the same token, in whichever process, gets what the first one was answered. Without: the library
+     * makes a new one for each call. Of a pipeline it is one for all items.
+     */
+    token?: string | Uint8Array | undefined;
+}
+
 export interface ViewOptions {
     timeout?: number | undefined;
     buffers?: boolean | undefined;
@@ -123,19 +133,49 @@ export interface Credentials {
 export interface ScriptOptions {
     /** It may be sent again where its reply was lost. */
     idempotent?: boolean | undefined;
+    /**
+     * Its calls happen exactly once each: they carry a token, under which their effects and their reply are stored
+     * together. A call whose reply was lost is sent again, and answered with that reply. Not with `idempotent`, and
+     * of a function of a library not either: `asFunction` is for that.
+     */
+    once?: boolean | OnceOptions | undefined;
+    /**
+     * It is called as a function: its body becomes the only one of a library that the client makes, which servers
+     * replicate and persist. On servers before 7.0 it is called as the script that it is.
+     */
+    asFunction?: boolean | undefined;
     /** For spans and figures: `name` of the script, and of its calls in `rs_script:call`. */
     name?: string | undefined;
 }
 
+/** Of a function of a library. */
+export type FunctionOptions = Omit<ScriptOptions, "asFunction" | "once">;
+
+/** Times are in milliseconds. */
+export interface OnceOptions {
+    /** How long a server remembers a token, from the last call with it on: a second to a year. Default: 5 minutes. A repeat that comes later runs the script again. */
+    lifetime?: number | undefined;
+    /** The longest reply in bytes that is kept for repeats, 64 to 64 MiB. Default: 1 MiB. Of a longer one a repeat gets `RS_ERR_REPLY_NOT_KEPT`. */
+    replyLimit?: number | undefined;
+    /** What the keys begin with under which tokens are kept: up to 256 bytes, none of them a `{`. Default: `rs:once:`. */
+    prefix?: string | Uint8Array | undefined;
+    /** How many replicas must have a call before it counts as done; else it ends with `RS_ERR_NOT_REPLICATED`. Default: none. */
+    waitReplicas?: number | undefined;
+    /** How long they are waited for at each attempt. Default: a second. */
+    waitTimeout?: number | undefined;
+}
+
 /** A script whose reply is a `T`: said by who writes it, and not checked. */
 export interface Script<T extends Reply = Reply> {
-    (keys?: readonly Argument[], args?: readonly Argument[], options?: CallOptions): Promise<T>;
+    (keys?: readonly Argument[], args?: readonly Argument[], options?: ScriptCallOptions): Promise<T>;
     /** The same where this call's reply is of another type. */
-    <U extends Reply>(keys?: readonly Argument[], args?: readonly Argument[], options?: CallOptions): Promise<U>;
+    <U extends Reply>(keys?: readonly Argument[], args?: readonly Argument[], options?: ScriptCallOptions): Promise<U>;
     /** 40 hexadecimal digits. */
     readonly sha: string;
     /** As it was given to script(), or empty. */
     readonly name: string;
+    /** The server's name of a function, with the digest of a pinned library behind it; empty for what is called as a script. */
+    readonly functionName: string;
     /** The same script, read-only: the server stops it at its first write. */
     readonly ro: Script<T>;
     /** The same script on another client. */
@@ -187,6 +227,13 @@ export interface ScriptStats {
 export class Client {
     private constructor();
     script<T extends Reply = Reply>(source: string | Uint8Array, options?: ScriptOptions): Script<T>;
+    /**
+     * A library of functions, whose first line is `#!lua name=...`. It is loaded in front of a call where it is
+     * missing, in the same write. It is pinned: a digest of its source is put behind its name and behind those of its
+     * functions, so that a name means one code and versions live side by side. With `named` the names stay as they
+     * are written, others may call and replace them, and what is there is never replaced but by libraryDeploy().
+     */
+    library(source: string | Uint8Array, options?: { named?: boolean | undefined }): Library;
     command<T extends Reply = Reply>(words: readonly Argument[], options?: CallOptions): Promise<T>;
     command<T extends Reply = Reply>(...words: Argument[]): Promise<T>;
     /** Not atomic; `repairUnordered` sends items that met NOSCRIPT again even where that changes the order of what is done to a key. */
@@ -203,6 +250,26 @@ export class Client {
     kill(options?: CallOptions): Promise<Killed[]>;
     /** The source of a script, or of a SHA1; null where no server has it. Valkey 8 and newer; a ServerError elsewhere. */
     scriptShow<T extends string | Buffer = string | Buffer>(script: Script | string, options?: CallOptions): Promise<T | null>;
+    /**
+     * Loads a library, where none of its name is there: there is no need to. Resolves with what each primary has,
+     * `loaded` or `there`, or the error by which it has not got it; rejects with that where none has: CompileError of
+     * a library that does not compile, registers nothing, or registers a function of another library.
+     */
+    libraryLoad(library: Library, options?: CallOptions): Promise<OfEachNode<"loaded" | "there">>;
+    /** Compares a library with the one of its name on each primary. It changes nothing. */
+    libraryCheck(library: Library, options?: CallOptions): Promise<OfEachNode<"same" | "different" | "absent">>;
+    /**
+     * Puts a library in the place of the one of its name, on the primaries one by one: the one place where a library
+     * is replaced. Resolves with what each has, looked at behind the load: `same`, if nobody else was at it.
+     */
+    libraryDeploy(library: Library, options?: CallOptions): Promise<OfEachNode<"same" | "different" | "absent">>;
+    /** The libraries of each primary, whoever has loaded them. */
+    libraryList(options?: CallOptions): Promise<OfEachNode<LibraryInfo[]>>;
+    /**
+     * Removes the other versions of these pinned libraries from each primary, and resolves with their names. Nothing
+     * is ever removed but by this: who still calls a version that is gone has it loaded again.
+     */
+    libraryPrune(libraries: readonly Library[], options?: CallOptions): Promise<OfEachNode<string[]>>;
     /**
      * Asks `credentials` again, and has every connection that stands log in with what it gives; resolves when all
      * have. A ConnectError (`RS_ERR_AUTH`) where one was refused.
@@ -265,6 +332,8 @@ export interface ConnectionEvents {
     failover: ConnectionEvent;
     /** A server of a cluster has said that a slot is another's now. */
     slotMoved: ConnectionEvent;
+    /** A server evicts keys, so that calls of a script with `once` may happen twice. */
+    evictsTokens: ConnectionEvent;
 }
 
 export interface Killed {
@@ -275,18 +344,41 @@ export interface Killed {
     node: string;
 }
 
+/** By the server, `host:port` or the path of its socket: what it has told, or its error. */
+export type OfEachNode<T> = Map<string, T | ScriptError>;
+
+export interface LibraryInfo {
+    name: string;
+    engine: string;
+    functions: { name: string; description: string | null; flags: string[] }[];
+}
+
+/** A library of functions. It never changes. */
+export class Library {
+    private constructor();
+    /** As servers know it: of a pinned one with the digest behind it. */
+    readonly name: string;
+    /**
+     * The function of this name, as it is registered in the library's source, to be called like a script. ServerError
+     * (`RS_ERR_NO_FUNCTION`) where the library does not register it or may not be loaded; it was not executed then.
+     */
+    function<T extends Reply = Reply>(name: string, options?: FunctionOptions): Script<T>;
+    /** The same library, with functions of another client. */
+    on(client: Client): Library;
+}
+
 export class Pipeline {
     private constructor();
     readonly length: number;
     command(words: readonly Argument[]): this;
     command(...words: Argument[]): this;
-    script(script: Script<Reply>, keys?: readonly Argument[], args?: readonly Argument[]): this;
+    script(script: Script<Reply>, keys?: readonly Argument[], args?: readonly Argument[], options?: Pick<ScriptCallOptions, "token">): this;
     clear(): this;
     /**
      * One element an item, in order; an item's error is its element. The pipeline is empty afterwards. The type may be said, and is not checked:
      * `exec<["OK", number | ScriptError]>()`.
      */
-    exec<T extends readonly Reply[] = Reply[]>(options?: CallOptions): Promise<T>;
+    exec<T extends readonly Reply[] = Reply[]>(options?: ScriptCallOptions): Promise<T>;
 }
 
 /** Resolves when a server has answered. */

@@ -8,6 +8,7 @@ where.at(import.meta.url);
 export const {
     connect,
     Client,
+    Library,
     Pipeline,
     nativeLibrary,
     ScriptError,

@@ -146,6 +146,7 @@ const placeOf = (buffer) => (buffer.length === 0 ? 0n : memmove(buffer, buffer, 
 
 const SIZE_OF_CALL_OPTIONS = 64;
 const SIZE_OF_SCRIPT_OPTIONS = 64;
+const SIZE_OF_LIBRARY_OPTIONS = 8;
 const ROUTE = { key: 2, slot: 3, node: 4, all: 5 };
 
 const clientWith = checked("rs_client_with", ["handle", "buffer", "buffer"]);
@@ -165,15 +166,42 @@ function withOptions(client, { readFrom = 0, route = 0, to = null, slot = 0 }, o
 }
 
 const register = checked("rs_script_register", ["handle", "buffer", "size", "buffer", "buffer"]);
+const registerLibrary = checked("rs_library_register", ["handle", "buffer", "size", "buffer", "buffer"]);
+const registerFunction = checked("rs_library_function", ["handle", "buffer", "size", "buffer", "buffer"]);
 
-/** A script that belongs to no client. `name`: a Buffer, empty for none. */
-function scriptRegister(source, flags, name, out) {
+/** An rs_script_options, which refers to the Buffers in what it says. `name`: a Buffer, empty for none; `once`: see checks.onceOf(). */
+function scriptOptions({ flags, name, once }) {
     const options = Buffer.alloc(SIZE_OF_SCRIPT_OPTIONS);
     options.writeUInt32LE(SIZE_OF_SCRIPT_OPTIONS, 0);
     options.writeUInt32LE(flags, 4);
     options.writeBigUInt64LE(placeOf(name), 8);
     options.writeBigUInt64LE(BigInt(name.length), 16);
-    register(0n, source, source.length, options, out);
+    if (once === null) return options;
+    options.writeBigUInt64LE(BigInt(once.lifetime), 24);
+    options.writeBigUInt64LE(BigInt(once.replyLimit), 32);
+    options.writeBigUInt64LE(placeOf(once.prefix), 40);
+    options.writeBigUInt64LE(BigInt(once.prefix.length), 48);
+    options.writeUInt32LE(once.waitReplicas, 56);
+    options.writeUInt32LE(once.waitTimeout, 60);
+    return options;
+}
+
+/** A script that belongs to no client. */
+function scriptRegister(source, options, out) {
+    register(0n, source, source.length, scriptOptions(options), out);
+}
+
+/** A library that belongs to no client. */
+function libraryRegister(source, flags, out) {
+    const options = Buffer.alloc(SIZE_OF_LIBRARY_OPTIONS);
+    options.writeUInt32LE(SIZE_OF_LIBRARY_OPTIONS, 0);
+    options.writeUInt32LE(flags, 4);
+    registerLibrary(0n, source, source.length, options, out);
+}
+
+/** A library's function, as a script. */
+function libraryFunction(library, name, options, out) {
+    registerFunction(library, name, name.length, scriptOptions(options), out);
 }
 
 const nextRequest = checked("rs_events_take_credentials", ["handle", "buffer"]);
@@ -216,7 +244,13 @@ module.exports = {
 
     scriptRegister,
     scriptSha: library.declare("rs_script_sha", "string", ["handle"]),
+    scriptFunctionName: library.declare("rs_script_function_name", "string", ["handle"]),
     scriptFree: library.declare("rs_script_free", "void", ["handle"]),
+
+    libraryRegister,
+    libraryFunction,
+    libraryName: library.declare("rs_library_name", "string", ["handle"]),
+    libraryFree: library.declare("rs_library_free", "void", ["handle"]),
 
     queueNew: (capacity, out) => newQueue(capacity, 0, out),
     queueFree: library.declare("rs_queue_free", "void", ["handle"]),

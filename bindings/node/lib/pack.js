@@ -18,6 +18,12 @@ const SCRIPT_SHOW = 7;
 const KILL = 8;
 const SCRIPT_STATS = 9;
 const REAUTHENTICATE = 10;
+/** What is done with libraries, and the numbers of that. */
+const LIBRARY = { load: 11, check: 12, deploy: 13, list: 14, prune: 15 };
+const NAMED = 1;
+
+/** A flag of scripts and pipelines. */
+const TOKEN = 8;
 
 const INITIAL = 16 * 1024;
 /** A larger Buffer is not kept for the next batch. */
@@ -133,11 +139,19 @@ class Writer {
         this.u32(index);
     }
 
-    call(script, flags, keys, args) {
+    /** What a script's call or a pipeline begins with. */
+    kindWith(kind, flags, token) {
+        if (token === undefined) return this.kind(kind, flags);
+        this.kind(kind, flags | TOKEN);
+        this.string(token, "a token");
+        this.reserve(32);
+    }
+
+    call(script, flags, keys, args, token) {
         if (!Array.isArray(keys)) throw invalid(`keys must be an array, not ${shown(keys)}`);
         if (!Array.isArray(args)) throw invalid(`args must be an array, not ${shown(args)}`);
         this.reserve(32);
-        this.kind(SCRIPT, flags);
+        this.kindWith(SCRIPT, flags, token);
         this.reference(script);
         this.u32(keys.length);
         this.u32(args.length);
@@ -146,9 +160,10 @@ class Writer {
     }
 
     /** A pipeline of `count` items, taken from the Writer in which they were collected. */
-    pipeline(flags, count, items) {
+    pipeline(flags, count, items, token) {
+        this.reserve(16);
+        this.kindWith(PIPELINE, flags, token);
         this.reserve(16 + items.length);
-        this.kind(PIPELINE, flags);
         this.u32(count);
         const start = this.length;
         items.buffer.copy(this.buffer, start, 0, items.length);
@@ -191,6 +206,26 @@ class Writer {
         this.kind(SCRIPT_STATS, 0);
     }
 
+    /** What `what` says of a library, by its source. */
+    library(what, { source, isNamed }) {
+        this.kind(LIBRARY[what], isNamed ? NAMED : 0);
+        this.bytes(source);
+    }
+
+    libraryList() {
+        this.kind(LIBRARY.list, 0);
+    }
+
+    prune(libraries) {
+        this.kind(LIBRARY.prune, 0);
+        this.u32(libraries.length);
+        for (const { source, isNamed } of libraries) {
+            this.reserve(1);
+            this.buffer[this.length++] = isNamed ? NAMED : 0;
+            this.bytes(source);
+        }
+    }
+
     reauthenticate() {
         this.kind(REAUTHENTICATE, 0);
     }
@@ -219,4 +254,4 @@ function shown(value) {
     return Array.isArray(value) ? "an array" : `a value of type ${typeof value}`;
 }
 
-module.exports = { Writer, bytesOf, isBytes, shown, unfit };
+module.exports = { Writer, NAMED, bytesOf, isBytes, shown, unfit };

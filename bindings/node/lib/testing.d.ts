@@ -12,9 +12,15 @@ export interface Call {
     /** Of a command, all behind its name. */
     args: (string | Buffer)[];
     readOnly: boolean;
+    /** Its own, or that of all of its pipeline; not there where there is none. */
+    token?: string | Buffer;
 }
 
-/** A script, its SHA1, its source, or the name of a command. */
+/**
+ * A script or a function, its SHA1, a script's source, or the name of a command. What is done with libraries is
+ * FUNCTION LOAD, FUNCTION LIST and FUNCTION DELETE, and answered with a Map from servers to what each says, such as
+ * `new Map([["fake", "loaded"]])`.
+ */
 export type What = Script<any> | string;
 
 /** A value, an error of those below, or a function that gives one. A call waits for a promise, until its timeout by the test's own clock. */

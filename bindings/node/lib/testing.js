@@ -102,15 +102,32 @@ class Recorder {
         this.#put({ command: String(name).toUpperCase(), args });
     }
 
-    call({ sha }, flags, keys, args) {
+    call({ sha }, flags, keys, args, token) {
         if (!Array.isArray(keys)) throw errors.invalid(`keys must be an array, not ${shown(keys)}`);
         if (!Array.isArray(args)) throw errors.invalid(`args must be an array, not ${shown(args)}`);
         const readOnly = (flags & READ_ONLY) !== 0;
-        this.#put({ script: sha, keys: strings(keys, "keys"), args: strings(args, "args"), readOnly });
+        const call = { script: sha, keys: strings(keys, "keys"), args: strings(args, "args"), readOnly };
+        this.#put(token === undefined ? call : { ...call, token: strings([token], "a token")[0] });
     }
 
-    pipeline(flags, count, items) {
-        this.list.push({ items: items.list, isAtomic: (flags & ATOMIC) !== 0 });
+    pipeline(flags, count, items, token) {
+        const own = token === undefined ? [] : strings([token], "a token");
+        const list = items.list.map((item) => (own.length > 0 && item.token === undefined ? { ...item, token: own[0] } : item));
+        this.list.push({ items: list, isAtomic: (flags & ATOMIC) !== 0 });
+    }
+
+    library(what, { name, source }) {
+        const words = { load: [], deploy: ["REPLACE"], check: ["LIBRARYNAME", name, "WITHCODE"] }[what];
+        if (what === "check") this.#put({ command: "FUNCTION LIST", args: words });
+        else this.#put({ command: "FUNCTION LOAD", args: [...words, source] });
+    }
+
+    libraryList() {
+        this.#put({ command: "FUNCTION LIST" });
+    }
+
+    prune(libraries) {
+        this.#put({ command: "FUNCTION DELETE", args: libraries.map(({ name }) => name) });
     }
 
     load({ sha }) {
@@ -205,10 +222,23 @@ class FakeConnection {
         this.#server = server;
     }
 
-    script(source) {
+    script(source, { asFunction }) {
         const sha = sha1(source);
         this.#server.sources.set(sha, source);
-        return { handle: { sha }, sha };
+        return { handle: { sha }, sha, functionName: asFunction ? `rs_${sha.slice(0, 12)}` : "" };
+    }
+
+    /** Names have the form of those that servers know, with digests that are none of theirs. */
+    library(source, isNamed) {
+        const [, name] = /^#!lua name=(\w+)/.exec(source.toString()) ?? [];
+        if (name === undefined) throw errors.invalid("the first line of a library is #!lua name=...");
+        const suffix = isNamed ? "" : `_${sha1(source).slice(0, 12)}`;
+        return { handle: { suffix }, source, isNamed, name: name + suffix };
+    }
+
+    function({ handle: { suffix }, source }, name) {
+        const sha = sha1(Buffer.concat([source, Buffer.from(`\0${name}`)]));
+        return { handle: { sha }, sha, functionName: name + suffix };
     }
 
     items() {
@@ -389,14 +419,14 @@ class FakeServer {
     }
 }
 
-/** A script by itself, its SHA1 or its source; else it is the name of a command, which has no spaces, but for those of SCRIPT. */
+/** A script by itself, its SHA1 or its source; else it is the name of a command, which has no spaces, but for those of SCRIPT and FUNCTION. */
 function nameOf(what) {
     if (typeof what === "function" && typeof what.sha === "string") return what.sha;
     if (typeof what !== "string" || what === "") {
         throw errors.invalid(`a script, its source or SHA1, or the name of a command is what is answered, not ${shown(what)}`);
     }
     if (SHA.test(what)) return what;
-    if (/^(SCRIPT )?\S+$/i.test(what)) return what.toUpperCase();
+    if (/^((SCRIPT|FUNCTION) )?\S+$/i.test(what)) return what.toUpperCase();
     return sha1(what);
 }
 

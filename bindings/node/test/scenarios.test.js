@@ -10,7 +10,7 @@ const { inspect } = require("node:util");
 const rs = require("..");
 const { Server, startCluster, until } = require("./support");
 
-const { scripts, scenarios } = require(path.join(__dirname, "..", "..", "..", "tests", "scenarios.json"));
+const { scripts, libraries, scenarios } = require(path.join(__dirname, "..", "..", "..", "tests", "scenarios.json"));
 
 /** Replies are asked for with strings as Buffers, so that a string and a status are told apart. */
 const BUFFERS = { buffers: true };
@@ -77,12 +77,12 @@ class Run {
     }
 
     async does(verb, client, fields, options) {
-        const { script, keys, args, words, items, url, call, server = 0, event, repairUnordered, trustCache } = fields;
+        const { keys, args, words, items, url, call, server = 0, event, repairUnordered, trustCache, token } = fields;
         switch (verb) {
             case "register":
                 return Buffer.from(scriptOf(client, fields).sha);
             case "call":
-                return scriptOf(client, fields)(all(keys), all(args), options);
+                return scriptOf(client, fields)(all(keys), all(args), { ...options, token });
             case "command":
                 return client.command(all(words), options);
             case "pipeline":
@@ -90,12 +90,22 @@ class Run {
                 const pipeline = verb === "pipeline" ? client.pipeline({ repairUnordered }) : client.transaction({ trustCache });
                 for (const item of items) {
                     if (item.command) pipeline.command(all(item.command));
-                    else pipeline.script(scriptOf(client, item), all(item.keys), all(item.args));
+                    else pipeline.script(scriptOf(client, item), all(item.keys), all(item.args), { token: item.token });
                 }
-                return pipeline.exec(options);
+                return pipeline.exec({ ...options, token });
             }
             case "load":
-                return client.scriptLoad(scriptOf(client, { script }), options);
+                return client.scriptLoad(scriptOf(client, fields), options);
+            case "libraryLoad":
+            case "libraryCheck":
+            case "libraryDeploy":
+                return Array.from((await client[verb](libraryOf(client, fields), options)).values(), (state) => Buffer.from(state));
+            case "libraryList":
+                return Array.from((await client.libraryList(options)).values(), ({ length }) => length);
+            case "libraryPrune": {
+                const keep = fields.libraries.map((library) => libraryOf(client, { ...fields, library }));
+                return Array.from((await client.libraryPrune(keep, options)).values(), ({ length }) => length);
+            }
             case "exists":
                 return client.scriptExists(fields.scripts.map((name) => (name in scripts ? scriptOf(client, { script: name }) : name)), options);
             case "flush":
@@ -139,8 +149,14 @@ function bytes(value) {
 
 const all = (values = []) => values.map(bytes);
 
-function scriptOf(client, { script, readOnly, idempotent }) {
-    const called = client.script(bytes(scripts[script]), { idempotent });
+const libraryOf = (client, { library, named }) => client.library(bytes(libraries[library]), { named });
+
+function scriptOf(client, { script, library, named, function: name, readOnly, ...options }) {
+    const { idempotent, once, asFunction } = options;
+    const called =
+        name === undefined
+            ? client.script(bytes(scripts[script]), { idempotent, once, asFunction })
+            : libraryOf(client, { library, named }).function(name, { idempotent, once, ...(asFunction && { asFunction }) });
     return readOnly ? called.ro : called;
 }
 

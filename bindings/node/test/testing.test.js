@@ -179,3 +179,36 @@ test("what a client answers by itself, it answers here too", async () => {
     await assert.rejects(client.scriptStats(), rs.ClosedError);
     await assert.rejects(server.connect({ credentials: "secret" }), rs.ArgumentError);
 });
+
+test("functions are answered like scripts, tokens are told, and libraries as the test says", async () => {
+    const server = new FakeServer();
+    const client = await server.connect();
+    const library = client.library("#!lua name=lib\n");
+    assert.match(library.name, /^lib_[0-9a-f]{12}$/);
+    assert.equal(client.library("#!lua name=lib\n", { named: true }).name, "lib");
+    assert.throws(() => client.library("return 1"), rs.ArgumentError);
+    const count = library.function("count");
+    assert.match(count.functionName, /^count_[0-9a-f]{12}$/);
+    assert.match(client.script("return 1", { asFunction: true }).functionName, /^rs_/);
+    assert.notEqual(count.sha, library.function("get").sha);
+    server.reply(count, 1);
+    assert.equal(await count(["n"]), 1);
+    const once = client.script(MULTIPLY, { once: true });
+    server.reply(once, 2);
+    await once(["n"], [1], { token: "own" });
+    const pipeline = client.pipeline().script(once, ["n"], [1]).script(once, ["n"], [1], { token: Buffer.from("own") });
+    assert.deepEqual(await pipeline.exec({ token: "all" }), [2, 2]);
+    assert.deepEqual(server.calls.map(({ token }) => token && String(token)), [undefined, "own", "all", "own"]);
+    server.reply("FUNCTION LOAD", ({ args }) => new Map([["fake", args[0] === "REPLACE" ? "same" : "loaded"]]));
+    assert.deepEqual(await client.libraryLoad(library), new Map([["fake", "loaded"]]));
+    assert.deepEqual(await client.libraryDeploy(library), new Map([["fake", "same"]]));
+    const listed = [["library_name", "lib", "engine", "LUA", "functions", [new Map([["name", "f"], ["flags", new Set()]])]]];
+    const refused = serverError("NOPERM no");
+    server.replyOnce("FUNCTION LIST", new Map([["a", listed], ["b", refused]]), serverError("NOPERM no"));
+    const told = await client.libraryList();
+    assert.deepEqual(told.get("a"), [{ name: "lib", engine: "LUA", functions: [{ name: "f", description: null, flags: [] }] }]);
+    assert.ok(told.get("b") instanceof rs.ServerError);
+    await assert.rejects(client.libraryCheck(library), { serverCode: "NOPERM" });
+    server.reply("FUNCTION DELETE", ({ args }) => new Map([["fake", args]]));
+    assert.deepEqual(await client.libraryPrune([library]), new Map([["fake", [library.name]]]));
+});

@@ -36,13 +36,15 @@ pub(in crate::core) struct Part {
     pub(in crate::core) dialogue: Dialogue,
 }
 
-/// How far it has come to stop what a server runs.
+/// How far it has come to stop what a server runs, or to remove what it has.
 pub(in crate::core) enum Dialogue {
-    /// SCRIPT KILL, or a command that is no dialogue.
+    /// SCRIPT KILL, FUNCTION LIST, or a command that is no dialogue.
     First,
     /// SCRIPT KILL was refused so, since a function runs: FUNCTION STATS and FUNCTION KILL in one write, so that what has the name is what is
     /// stopped.
     Functions { refused: Error },
+    /// These libraries were found there, and FUNCTION DELETE was sent for each.
+    Removal { names: Vec<String> },
 }
 
 impl Everywhere {

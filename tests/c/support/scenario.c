@@ -8,8 +8,10 @@
 /* The fields that there may be, each list ended by NULL. */
 static const char *const scenario_fields[] = {"name", "servers", "steps", NULL};
 static const char *const step_fields[] = {"do",   "on",      "start", "expect", "timeoutMs", "script", "keys",            "args",      "readOnly",   "words",
-                                          "items", "scripts", "url",   "call",   "event",     "server", "repairUnordered", "trustCache", "idempotent", NULL};
-static const char *const item_fields[] = {"command", "script", "keys", "args", "readOnly", "idempotent", NULL};
+                                          "items", "scripts", "url",   "call",   "event",     "server", "repairUnordered", "trustCache", "idempotent",
+                                          "once", "asFunction", "token", "library", "named", "function", "libraries", NULL};
+static const char *const item_fields[] = {"command", "script",     "keys",  "args",    "readOnly", "idempotent",
+                                          "once",    "asFunction", "token", "library", "named",    "function", NULL};
 static const char *const error_fields[] = {"error", "serverCode", "message", "executed", "reason", "index", "arrived", NULL};
 
 static void check_fields(const cJSON *object, const char *const *known) {

@@ -1,9 +1,10 @@
-// What scripts/demo --go shows: one script, two servers, a lost cache, a pipeline, a transaction and two errors, with the
-// round trips that each step took.
+// What scripts/demo --go shows: one script, two servers, a lost cache, a pipeline, a transaction, a function, two
+// errors and a call that happens once, with the round trips that each step took.
 //
 //	demo URL URL
 //
-// It sets the keys foo and count on the first server and foo on the second, and empties the first one's script cache.
+// It sets the keys foo, visits, count and orders on the first server and foo on the second, and empties the first
+// one's script cache and its libraries.
 package main
 
 import (
@@ -158,6 +159,44 @@ func missADeadline(client *rsscript.Client) {
 	step.endWithReply(client.Do(ctx, "GET", "count"))
 }
 
+// callAFunction registers a library, and never deploys it.
+func callAFunction(client, other *rsscript.Client) {
+	library := client.Library("#!lua name=demo\n" +
+		"redis.register_function('visit', function(keys) return redis.call('INCR', keys[1]) end)")
+	visit := library.Function("visit")
+	fmt.Printf("  its name on servers: %s\n", visit.FunctionName())
+	call := func(number int64, note string) {
+		step := begin(client, "call its function visit")
+		result := visit.Call(ctx, []string{"visits"})
+		expect(result, number)
+		step.endWithNote(fmt.Sprint(number), note)
+	}
+	call(1, "FUNCTION LOAD and FCALL in one write")
+	call(2, "")
+	step := begin(other, "FUNCTION FLUSH, by somebody else")
+	check(other.Do(ctx, "FUNCTION", "FLUSH").Err())
+	step.endWithNote("OK", "")
+	call(3, "FCALL misses it; both in one write")
+}
+
+// surviveALostReply makes a call whose reply comes after the deadline, and is lost to its caller: who asks again with
+// the token gets it, and nothing runs twice.
+func surviveALostReply(client, other *rsscript.Client) {
+	order := client.Script("for i = 1, 5e7 do end return redis.call('INCR', KEYS[1])", rsscript.Once{})
+	job, orders := rsscript.CallOptions{Token: fmt.Sprint("order ", time.Now().UnixNano())}, []string{"orders"}
+	hurried, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	fmt.Printf("  %-32s ", "a slow one, a 50 ms deadline")
+	showError(order.CallWith(hurried, job, orders).Err())
+	step := begin(other, "again with its token, elsewhere")
+	result := order.On(other).CallWith(ctx, job, orders)
+	expect(result, 1)
+	step.end("1")
+	step = begin(client, "GET orders")
+	expect(client.Do(ctx, "GET", "orders"), 1)
+	step.endWithNote("1", "it ran once")
+}
+
 func main() {
 	if len(os.Args) != 3 {
 		fmt.Fprintln(os.Stderr, "usage: demo URL URL")
@@ -175,6 +214,7 @@ func main() {
 	neverLoaded := first.Script("return ARGV[1] * redis.call('GET', KEYS[1])")
 	brandNew := first.Script("local n = redis.call('GET', KEYS[1]) return n * ARGV[1]")
 	const inside = "SCRIPT LOAD inside MULTI, all in one write"
+	check(first.Do(ctx, "DEL", "visits", "orders").Err())
 	fmt.Printf("multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: %s\n", multiply.SHA())
 
 	title("One server")
@@ -202,8 +242,14 @@ func main() {
 	setAndMultiply(first, first.Transaction(), brandNew, "with a script's very first use", 2, "it has to compile before it may enter a MULTI")
 	setAndMultiply(first, first.Transaction(), brandNew, "the same again", 1, inside)
 
+	title("A function of a library that nobody deploys")
+	callAFunction(first, other)
+
 	title("Errors say what happened")
 	failInTheScript(multiply)
 	missADeadline(first)
 	multiplyFoo(multiply, first, 25)
+
+	title("A call that happens once survives the loss of its reply")
+	surviveALostReply(first, other)
 }

@@ -11,6 +11,10 @@ type Call struct {
 	Script string
 	// SHA and Source are the script's.
 	SHA, Source string
+	// Function is the server's name of a function, with the digest of a pinned library behind it; empty for all else.
+	Function string
+	// Token is the call's own, or that of all of its pipeline; empty without one.
+	Token string
 	// Keys and Args are KEYS and ARGV of a script.
 	Keys, Args []string
 	// ReadOnly says whether a script was called with CallRO.

@@ -1,6 +1,6 @@
 // What users write must compile, and what would go wrong must not.
 
-import rs, { connect, Client, IndeterminateError, nativeLibrary, Reply, Script, ScriptError } from "rs_script";
+import rs, { connect, Client, IndeterminateError, Library, nativeLibrary, OfEachNode, Reply, Script, ScriptError } from "rs_script";
 import { deadline, FakeServer, lostReply, noConnection, noScript, serverError, status, transactionAborted } from "rs_script/testing";
 
 const client: Client = await connect("redis://h", { callTimeout: 5, readFrom: "replica", protocol: 3, password: Buffer.from("x") });
@@ -83,3 +83,30 @@ client.scriptFlush("often");
 new Client();
 // @ts-expect-error: a reply may be anything
 (await multiply()).toFixed();
+
+const library: Library = client.library("#!lua name=lib", { named: true });
+const count: Script<number> = library.on(client).function<number>("count", { idempotent: true, name: "count" });
+(await count.ro(["n"])).toFixed();
+const names: string[] = [library.name, count.functionName];
+const states: Map<string, "same" | "different" | "absent" | ScriptError> = await client.libraryDeploy(library, { timeout: 5 });
+const loaded: OfEachNode<"loaded" | "there"> = await client.libraryLoad(library);
+for (const infos of (await client.libraryList()).values()) {
+    if (!(infos instanceof ScriptError)) names.push(...infos.flatMap(({ name, functions }) => [name, ...functions.flatMap(({ flags }) => flags)]));
+}
+for (const removed of (await client.libraryPrune([library])).values()) {
+    if (Array.isArray(removed)) names.push(...removed);
+}
+const once = client.script<number>("return 1", { once: { lifetime: 60_000, prefix: Buffer.from("jobs:"), waitReplicas: 1 }, asFunction: true });
+await once(["n"], [], { token: "job 1", timeout: 5 });
+await client.pipeline().script(once, ["n"], [], { token: Buffer.from([0]) }).exec({ token: "all" });
+client.on("evictsTokens", ({ node }) => node?.length);
+new FakeServer().reply("FUNCTION LOAD", new Map([["fake", "loaded"]])).calls.map(({ token }) => token);
+console.log(names, states, loaded, await client.libraryCheck(library));
+// @ts-expect-error: libraries come from a client
+new Library();
+// @ts-expect-error: a command has no token
+client.command(["GET", "n"], { token: "x" });
+// @ts-expect-error: a library's function is none of a script
+library.function("count", { asFunction: true });
+// @ts-expect-error: a script is no library
+client.libraryLoad(once);

@@ -1,0 +1,205 @@
+// Calls that happen exactly once, and the replies that are lost on their way.
+
+package rsscript_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	rsscript "github.com/rs-script/rs_script/bindings/go"
+)
+
+const add = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
+
+// A lossyProxy stands between a client and a server, and can lose what the server says next.
+type lossyProxy struct {
+	url string
+	// isArmed: the next bytes of the server are thrown away, and the connection with them.
+	isArmed atomic.Bool
+}
+
+func newLossyProxy(t *testing.T, server *server) *lossyProxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	proxy := &lossyProxy{url: "redis://" + listener.Addr().String()}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go proxy.relay(client, server)
+		}
+	}()
+	return proxy
+}
+
+func (p *lossyProxy) relay(client net.Conn, to *server) {
+	defer client.Close()
+	server, err := net.Dial(to.network, to.address)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	go func() {
+		io.Copy(server, client)
+		server.Close()
+	}()
+	buffer := make([]byte, 64*1024)
+	for {
+		count, err := server.Read(buffer)
+		if err != nil || p.isArmed.CompareAndSwap(true, false) {
+			return
+		}
+		if _, err := client.Write(buffer[:count]); err != nil {
+			return
+		}
+	}
+}
+
+func TestOnceAfterLostReplies(t *testing.T) {
+	server := ownServer(t)
+	proxy := newLossyProxy(t, server)
+	client := open(t, proxy.url)
+	plain := client.Script(add)
+	for name, once := range map[string]*rsscript.Script{
+		"a script":   client.Script(add, rsscript.Once{}),
+		"a function": client.Script(add, rsscript.Once{}, rsscript.AsFunction),
+	} {
+		t.Run(name, func(t *testing.T) {
+			key := keyOf(t)
+			// So that what is lost is the reply to the call, and it alone.
+			check(t, int64(1))(once.Call(ctx, []string{key}, 1).Int64())
+			check(t, int64(2))(plain.Call(ctx, []string{key}, 1).Int64())
+			proxy.isArmed.Store(true)
+			checkError(t, plain.Call(ctx, []string{key}, 1).Err(), rsscript.ErrIndeterminate)
+			want := int64(3)
+			for range 20 {
+				want++
+				proxy.isArmed.Store(true)
+				check(t, want)(once.Call(ctx, []string{key}, 1).Int64())
+				if proxy.isArmed.Load() {
+					t.Fatal("no reply was lost")
+				}
+			}
+			// Of a pipeline and a transaction.
+			for _, pipeline := range []*rsscript.Pipeline{client.Pipeline(), client.Transaction()} {
+				// What it needs is there.
+				results, err := pipeline.Call(once, []string{key}, 0).Exec(ctx)
+				if err != nil || rsscript.FirstErr(results) != nil {
+					t.Fatal(results, err)
+				}
+				proxy.isArmed.Store(true)
+				results, err = pipeline.Call(once, []string{key}, 1).Call(once, []string{key}, 1).Exec(ctx)
+				if err != nil || proxy.isArmed.Load() {
+					t.Fatal(err)
+				}
+				check(t, want+1)(results[0].Int64())
+				check(t, want+2)(results[1].Int64())
+				want += 2
+			}
+		})
+	}
+}
+
+func TestOnceTokens(t *testing.T) {
+	server := ownServer(t)
+	client, other := open(t, server.url), open(t, server.url)
+	script := client.Script(add, rsscript.Once{Lifetime: time.Hour, Prefix: "jobs:"}, rsscript.Name("add"))
+	key := []string{keyOf(t)}
+	job := rsscript.CallOptions{Token: "job 1"}
+	for range 2 {
+		check(t, int64(5))(script.CallWith(ctx, job, key, 5).Int64())
+		check(t, int64(5))(script.On(other).CallWith(ctx, job, key, 5).Int64())
+		// By its source another process has the same one.
+		same := other.Script(add, rsscript.Once{Prefix: "jobs:"})
+		check(t, int64(5))(same.CallWith(ctx, job, key, 5).Int64())
+	}
+	err := checkError(t, script.CallWith(ctx, job, key, 6).Err(), rsscript.ErrTokenMismatch)
+	if !errors.Is(err, rsscript.ErrTokenMismatch) || !err.NotExecuted || err.ServerCode != "RSTOKEN" {
+		t.Fatalf("%+v", err)
+	}
+	// Each item's own, and one for all.
+	for _, begin := range []func() *rsscript.Pipeline{client.Pipeline, client.Transaction} {
+		check(t, "OK")(client.Do(ctx, "SET", key[0], 0).Text())
+		token := keyOf(t)
+		for range 2 {
+			own := rsscript.CallOptions{Token: token}
+			results, err := begin().CallWith(own, script, key, 1).Exec(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, int64(1))(results[0].Int64())
+			results, err = begin().Call(script, key, 10).Call(script, key, 10).ExecWith(ctx, own)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, int64(11))(results[0].Int64())
+			check(t, int64(21))(results[1].Int64())
+		}
+		check(t, "21")(client.Do(ctx, "GET", key[0]).Text())
+	}
+}
+
+func TestOnceRefused(t *testing.T) {
+	client := open(t, url)
+	for name, options := range map[string][]rsscript.ScriptOption{
+		"idempotent too":  {rsscript.Once{}, rsscript.Idempotent},
+		"a short life":    {rsscript.Once{Lifetime: time.Nanosecond}},
+		"a negative life": {rsscript.Once{Lifetime: -time.Hour}},
+		"a tiny limit":    {rsscript.Once{ReplyLimit: 1}},
+		"a negative":      {rsscript.Once{WaitReplicas: -1}},
+		"many replicas":   {rsscript.Once{WaitReplicas: 1 << 40}},
+		"a long wait":     {rsscript.Once{WaitReplicas: 1, WaitTimeout: 1 << 62}},
+		"a brace":         {rsscript.Once{Prefix: "{x}"}},
+	} {
+		if err := checkError(t, client.Script("return 1", options...).Call(ctx, nil).Err(), rsscript.ErrInvalidArgument); !err.NotExecuted {
+			t.Fatal(name)
+		}
+	}
+	once, plain := client.Script(add, rsscript.Once{}), client.Script(add)
+	token := rsscript.CallOptions{Token: "t"}
+	before := client.Stats().Calls
+	long := rsscript.CallOptions{Token: strings.Repeat("x", 257)}
+	readOnly := rsscript.CallOptions{Token: "t", ReadOnly: true}
+	_, items := client.Pipeline().DoWith(token, "GET", "k").Exec(ctx)
+	_, mixed := client.Pipeline().Call(once, []string{"k"}, 1).Do("GET", "k").ExecWith(ctx, token)
+	_, flags := client.Pipeline().Call(once, []string{"k"}, 1).ExecWith(ctx, rsscript.CallOptions{Idempotent: true})
+	_, scripts := client.Pipeline().CallWith(token, plain, []string{"k"}, 1).Exec(ctx)
+	for i, err := range []error{
+		once.CallWith(ctx, long, []string{"k"}, 1).Err(), once.CallWith(ctx, readOnly, []string{"k"}, 1).Err(),
+		plain.CallWith(ctx, token, []string{"k"}, 1).Err(), client.DoWith(ctx, token, "GET", "k").Err(),
+		items, mixed, flags, scripts,
+	} {
+		if err := checkError(t, err, rsscript.ErrInvalidArgument); !err.NotExecuted || client.Stats().Calls != before {
+			t.Fatal(i, err)
+		}
+	}
+}
+
+func TestOnceLimits(t *testing.T) {
+	client := open(t, url)
+	token := rsscript.CallOptions{Token: keyOf(t)}
+	long := client.Script("return string.rep('x', 100)", rsscript.Once{ReplyLimit: 64})
+	check(t, strings.Repeat("x", 100))(long.CallWith(ctx, token, []string{"k"}).Text())
+	err := checkError(t, long.CallWith(ctx, token, []string{"k"}).Err(), rsscript.ErrReplyNotKept)
+	if !errors.Is(err, rsscript.ErrReplyNotKept) || err.Indeterminate || err.NotExecuted {
+		t.Fatalf("%+v", err)
+	}
+	// There is no replica.
+	impatient := open(t, url, rsscript.WithCallTimeout(500*time.Millisecond))
+	script := impatient.Script(add, rsscript.Once{WaitReplicas: 1, WaitTimeout: time.Millisecond})
+	err = checkError(t, script.Call(ctx, []string{keyOf(t)}, 1).Err(), rsscript.ErrNotReplicated)
+	if !errors.Is(err, rsscript.ErrIndeterminate) || err.NotExecuted {
+		t.Fatalf("%+v", err)
+	}
+}
