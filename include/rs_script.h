@@ -86,7 +86,7 @@
 // What an rs_call_options, an rs_script_options or an rs_library_options starts as: rs_call_options options = RS_CALL_OPTIONS_INIT;
 #define RS_CALL_OPTIONS_INIT {sizeof(rs_call_options), 0, 0, 0, 0, NULL, 0, 0, 0, NULL, 0}
 #define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0, 0, 0, NULL, 0, 0, 0}
-#define RS_LIBRARY_OPTIONS_INIT {sizeof(rs_library_options), 0}
+#define RS_LIBRARY_OPTIONS_INIT {sizeof(rs_library_options), 0, 0, 0, NULL, 0, 0, 0}
 
 // The same as an argument, in C: RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .timeout_ms = 100). It lives as long as
 // the block that it stands in.
@@ -290,6 +290,15 @@
 // found` is not told apart from a server that lacks it by that text: the server is asked, and where that
 // shows nothing the call ends with RS_ERR_INDETERMINATE.
 #define RS_LIBRARY_NAMED 1
+
+// The library's functions happen exactly once for each call of them; see RS_SCRIPT_ONCE, whose limits and errors are
+// the same. On the server it is another library than the one without this flag, and has another name. A named library
+// cannot have it.
+//
+// A function with the flag `no-writes` has nothing that could happen twice. It is called read-only, without a token;
+// otherwise it runs again when its call is sent again, and with a token of the caller's own it is refused:
+// RS_ERR_INVALID_ARGUMENT.
+#define RS_LIBRARY_ONCE 2
 
 // RESP3, and RESP2 with a server that does not know it.
 #define RS_PROTOCOL_AUTO 0
@@ -645,6 +654,18 @@ typedef struct {
     uint32_t size;
     // RS_LIBRARY_ flags.
     uint32_t flags;
+    // With RS_LIBRARY_ONCE, as all fields from here on: `token_lifetime_ms` of rs_script_options.
+    uint64_t token_lifetime_ms;
+    // `reply_limit` of rs_script_options.
+    uint64_t reply_limit;
+    // `token_prefix` of rs_script_options.
+    const char *token_prefix;
+    // The length of `token_prefix`.
+    size_t token_prefix_len;
+    // `wait_replicas` of rs_script_options.
+    uint32_t wait_replicas;
+    // `wait_timeout_ms` of rs_script_options.
+    uint32_t wait_timeout_ms;
 } rs_library_options;
 
 // What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as
@@ -2019,9 +2040,15 @@ RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_prefix) == 24 + 2 * sizeof(vo
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_prefix_len) == 24 + 3 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, wait_replicas) == 24 + 4 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, wait_timeout_ms) == 28 + 4 * sizeof(void *));
-RS_SCRIPT_ASSERT(sizeof(rs_library_options) == 8);
+RS_SCRIPT_ASSERT(sizeof(rs_library_options) == 32 + 2 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_library_options, size) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_library_options, flags) == 4);
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, token_lifetime_ms) == 8);
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, reply_limit) == 16);
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, token_prefix) == 24);
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, token_prefix_len) == 24 + sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, wait_replicas) == 24 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, wait_timeout_ms) == 28 + 2 * sizeof(void *));
 RS_SCRIPT_ASSERT(sizeof(rs_completion) == 16 + 2 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_completion, tag) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_completion, reply) == 8);

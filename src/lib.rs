@@ -129,6 +129,9 @@ mod figures;
 mod from_reply;
 mod function;
 mod future;
+#[cfg(feature = "fuzz-internals")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod io;
 mod keys;
@@ -151,7 +154,8 @@ mod script_call;
 mod secret;
 mod session;
 mod signal;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz-internals"))]
+#[cfg_attr(not(test), allow(dead_code))]
 mod simulation;
 mod slots;
 mod stats;

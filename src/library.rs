@@ -9,6 +9,7 @@ use sha1::{Digest, Sha1};
 
 use crate::error::{Error, Result, Status};
 use crate::function::{Code, Function};
+use crate::once::{self, Once, Wrapped};
 use crate::script::Script;
 
 /// So many digits of the digest are part of a pinned library's name, and of its functions'.
@@ -21,13 +22,24 @@ const LONGEST_NAME: usize = 256;
 /// each function the digest in its name, and puts a mark behind every error that one returns, so that no text
 /// of a function's is a text of the server's. `@` stands for the digest. While a library is loaded there are
 /// neither `pairs` nor `type` nor `redis.call`; hence its form.
-const PRELUDE: &str = "local G=function() return redis end local R=redis.register_function \
+const PRELUDE_HEAD: &str = "local G=function() return redis end local R=redis.register_function \
 local redis={log=redis.log,LOG_DEBUG=redis.LOG_DEBUG,LOG_VERBOSE=redis.LOG_VERBOSE,LOG_NOTICE=redis.LOG_NOTICE,LOG_WARNING=redis.LOG_WARNING,\
-REDIS_VERSION=redis.REDIS_VERSION,REDIS_VERSION_NUM=redis.REDIS_VERSION_NUM} local server=redis \
-local function W(f) return function(k,a) if not redis.call then for n,v in pairs(G()) do redis[n]=v end end local r=f(k,a) \
-if type(r)=='table' and type(r.err)=='string' then r.err=r.err..' script: rs' end return r end end \
-redis.register_function=function(a,b) if b==nil then return R{function_name=a.function_name..'_@',callback=W(a.callback),flags=a.flags,\
-description=a.description} end return R(a..'_@',W(b)) end ";
+REDIS_VERSION=redis.REDIS_VERSION,REDIS_VERSION_NUM=redis.REDIS_VERSION_NUM} local server=redis ";
+const PRELUDE_MARK: &str = "local function W(f) return function(k,a) \
+if not redis.call then for n,v in pairs(G()) do redis[n]=v end end local r=f(k,a) \
+if type(r)=='table' and type(r.err)=='string' then \
+r={err=r.err..' script: rs',ignore_error_stats_update=r.ignore_error_stats_update} end return r end end ";
+const PRELUDE: &str = "redis.register_function=function(a,b) \
+if b==nil then return R{function_name=a.function_name..'_@',callback=W(a.callback),flags=a.flags,\
+description=a.description} end \
+return R(a..'_@',W(b)) end ";
+
+/// The same where functions run once per token: each is registered a second time as it is, for read-only calls.
+const PRELUDE_ONCE: &str = "redis.register_function=function(n,f) local g,d,w=nil,nil,O \
+if f==nil then n,f,g,d=n.function_name,n.callback,n.flags,n.description end \
+if g then for i=1,#g do if g[i]:lower()=='no-writes' then w=N end end end \
+R{function_name=n..'_@_ro',callback=W(f),flags=g,description=d} \
+return R{function_name=n..'_@',callback=W(w(f,n)),flags=g,description=d} end ";
 
 /// What stands around the body of a script that becomes a function, behind the first line. The body begins on
 /// the second.
@@ -82,6 +94,8 @@ pub struct Library {
     code: Arc<Code>,
     /// What is behind each function's name: `_` and the digest.
     suffix: Option<Box<str>>,
+    /// How calls of its functions happen once.
+    once: Option<Box<Once>>,
 }
 
 impl Library {
@@ -105,13 +119,24 @@ impl Library {
     /// # Ok::<(), rs_script::Error>(())
     /// ```
     pub fn pinned(source: impl Into<Vec<u8>>) -> Result<Self> {
-        let source: Vec<u8> = source.into();
+        Library::pinned_with(source.into(), None)
+    }
+
+    fn pinned_with(source: Vec<u8>, once: Option<&Once>) -> Result<Self> {
         let shebang = Shebang::of(&source)?;
         if !shebang.engine.eq_ignore_ascii_case("lua") {
             let text = format!("the library's engine is {:?}: only Lua can be pinned", shebang.engine);
             return Err(Error::new(Status::InvalidArgument, text));
         }
-        let digest: [u8; 20] = Sha1::new().chain_update(PRELUDE).chain_update(&source).finalize().into();
+        let register = match once {
+            None => PRELUDE.to_owned(),
+            Some(once) => {
+                let wrapper = once::of_library(once, &source, Script::new(&*source).sha_hex());
+                String::from_utf8_lossy(&wrapper).into_owned() + PRELUDE_ONCE
+            }
+        };
+        let prelude = [PRELUDE_HEAD, PRELUDE_MARK, &register].concat();
+        let digest: [u8; 20] = Sha1::new().chain_update(&prelude).chain_update(&source).finalize().into();
         let mut digits = String::new();
         for byte in &digest[..DIGITS / 2] {
             let _ = write!(digits, "{byte:02x}");
@@ -121,12 +146,61 @@ impl Library {
             format!("#!{} name={name}", shebang.engine).as_bytes(),
             // A line of its own where there is no other: then that is all there is.
             b"\n",
-            PRELUDE.replace('@', &digits).as_bytes(),
+            prelude.replace('@', &digits).as_bytes(),
             shebang.rest,
         ]
         .concat();
         let suffix = Some(format!("_{digits}").into());
-        Library::build(&name, code, Some(source), suffix)
+        let library = Library::build(&name, code, Some(source), suffix)?;
+        Ok(Library { once: once.cloned().map(Box::new), ..library })
+    }
+
+    /// The same library, whose functions happen exactly once for each call of them: a call carries a token, its
+    /// effects and its reply are stored together under that, and a call that comes again with the same token
+    /// gets that reply and does nothing. All that is said at [`Script::once`] holds for them.
+    ///
+    /// On the server it is another library than the one it is made of: what makes that so is in its code, and
+    /// part of the digest. A function with the flag `no-writes` has nothing that could happen twice: it is
+    /// called read-only, without a token, or otherwise runs again when its call is sent again; with a token of
+    /// the caller's own it is refused with [`Status::InvalidArgument`].
+    ///
+    /// # Errors
+    ///
+    /// [`Status::InvalidArgument`]: an option is out of its range, or the library is a [named](Library::named)
+    /// one, whose code is others' as well.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # fn main() -> rs_script::Result<()> {
+    /// # let server = Server::start();
+    /// # let client = server.client();
+    /// use rs_script::{Library, Once};
+    ///
+    /// let stock = Library::pinned("#!lua name=stock
+    ///     redis.register_function('take', function(keys, args)
+    ///         return redis.call('DECRBY', keys[1], args[1])
+    ///     end)
+    /// ")?.once(&Once::default())?;
+    /// let take = stock.function("take")?;
+    /// client.command(("SET", "book", 5))?;
+    /// let order = take.key("book").arg(2).token("order 4711");
+    /// let left: [i64; 2] = [order.call(&client)?, order.call(&client)?];
+    /// assert_eq!(left, [3, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn once(&self, once: &Once) -> Result<Self> {
+        once.check()?;
+        match &self.code.written {
+            Some(source) => Library::pinned_with(source.clone(), Some(once)),
+            None => {
+                let text = format!(
+                    "once: the library {} is not pinned, so its code stays as it is written",
+                    self.name()
+                );
+                Err(Error::new(Status::InvalidArgument, text))
+            }
+        }
     }
 
     /// A library under the names that are written in it, which others may call and replace. Where it is
@@ -158,7 +232,7 @@ impl Library {
         // A checked name has no NUL.
         let name = CString::new(name).map_err(|_| invalid_name("library", name))?;
         let code = Code::new(name, code, written, suffix.is_some());
-        Ok(Library { code, suffix })
+        Ok(Library { code, suffix, once: None })
     }
 
     /// A function of the library, by the name that it is registered with in the source: 1 to 256 letters,
@@ -178,8 +252,11 @@ impl Library {
             return Err(invalid_name("function", name));
         }
         let name = format!("{name}{}", self.suffix.as_deref().unwrap_or_default());
-        let function = Function::new(Arc::clone(&self.code), &name, &name);
-        Ok(Script::of_library(function))
+        let function = |name: &str, read_only: &str| Function::new(Arc::clone(&self.code), name, read_only);
+        let Some(once) = &self.once else { return Ok(Script::of_library(function(&name, &name))) };
+        let read_only = format!("{name}_ro");
+        let plain = Script::of_library(function(&read_only, &read_only));
+        Ok(Script::once_of_library(function(&name, &read_only), Wrapped::new(plain, once)))
     }
 
     /// The same for a function that may safely run twice; see [`Script::idempotent`](crate::Script::idempotent).
@@ -206,6 +283,19 @@ impl Library {
 
     pub(crate) fn name_nul(&self) -> &CStr {
         &self.code.name
+    }
+
+    /// Whether it was made by [`Library::once`].
+    ///
+    /// ```
+    /// use rs_script::{Library, Once};
+    ///
+    /// let library = Library::pinned("#!lua name=a\nredis.register_function('f', function() return 1 end)")?;
+    /// assert!(!library.is_once() && library.once(&Once::default())?.is_once());
+    /// # Ok::<(), rs_script::Error>(())
+    /// ```
+    pub fn is_once(&self) -> bool {
+        self.once.is_some()
     }
 
     /// Whether it was made by [`Library::pinned`].

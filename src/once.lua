@@ -1,5 +1,7 @@
--- What stands behind the body of a script that runs once per token; `rs_once` is that body as a function. Made into one text by
--- `once.rs`, which takes lines of comment and indentation away and fills in what stands between two @.
+-- What stands behind the body of a script that runs once per token; `rs_once` is that body as a function. Made
+-- into one text by `once.rs`, which takes lines of comment and indentation away and fills in what stands
+-- between two @. In a library it stands behind each function, in one line, so that the library's lines keep
+-- their numbers.
 --
 -- Everything that is needed after the body is taken into locals before it: what it does to globals must not matter.
 local KEYS, call, pcall, type, next, get, msgpack, sub, upper, match, setresp, tostring, tonumber, format =
@@ -55,8 +57,11 @@ if record then
     return replay(sub(record, #mark + 1))
 end
 local set_repl = @SET_REPL@
+local function pass() end
 local done, reply = pcall(rs_once)
--- SCRIPT KILL gets through a pcall, at the next line.
+-- A script that is killed gets through a pcall: it ends at the next line, or where that does not come, when the
+-- next function begins.
+pass()
 if set_repl then set_repl(redis.REPL_ALL) end
 local kind = type(reply)
 local list, length, has_booleans, has_pairs, is_large = {}, 0
@@ -108,6 +113,8 @@ elseif kind == 'boolean' then
 elseif kind ~= 'table' then
     record = 'z'
 elseif type(get(reply, 'err')) == 'string' then
+    -- Words of this wrapper's, made up by the body.
+    if match(get(reply, 'err'), '^RS%u') then reply = {err = get(reply, 'err') .. ' script: once'} end
     record = 'e' .. get(reply, 'err')
 elseif type(get(reply, 'ok')) == 'string' then
     record = 'o' .. get(reply, 'ok')

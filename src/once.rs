@@ -1,4 +1,5 @@
-//! Scripts that run once per token: their options, the wrapper around their body, and the keys under which what they answered is kept.
+//! Scripts and functions that run once per token: their options, the wrapper around their body, and the keys
+//! under which what they answered is kept.
 //!
 //! The wrapper (`once.lua`) looks the token up, runs the body only if it is new, and stores the reply beside the body's effects, all in
 //! one atomic execution. So a call can be sent again with its token as often as need be.
@@ -16,7 +17,8 @@ use crate::resp::encode::{Arguments, Buffer};
 use crate::script::Script;
 use crate::slots::{CRC, SLOTS, slot_of};
 
-/// How calls of a script happen once: see [`Script::once`].
+/// How calls of a script happen once, see [`Script::once`], or those of a library's functions,
+/// [`Library::once`](crate::Library::once).
 ///
 /// ```
 /// use rs_script::{Once, Script};
@@ -108,7 +110,12 @@ impl Once {
         self
     }
 
-    fn check(&self) -> Result<()> {
+    /// Where in a token key the byte stands that tells whose the token is, the first one being 1.
+    fn separator(&self) -> usize {
+        self.prefix.len() + 1 + TAG + 2
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
         let refused = |what: &str| Err(Error::new(Status::InvalidArgument, format!("once: {what}")));
         if !LIFETIMES.contains(&self.lifetime) {
             return refused("a token's lifetime is a second at least, and a year at most");
@@ -147,6 +154,8 @@ pub(crate) const LONGEST_TOKEN: usize = 256;
 const DEPTH: usize = 500;
 
 /// What the wrapper says of its own, whole.
+const UNUSED: &str =
+    "RSTOKEN the function has the flag no-writes: it has nothing that could happen twice, and takes no token";
 const MISMATCH: &str = "RSTOKEN the token has been used for another script, or for other keys or arguments";
 const NOT_KEPT: &str = "RSREPLY the call has run before, and its reply was too long to be kept";
 const STRANGE: &str =
@@ -170,6 +179,15 @@ pub(crate) struct Wrapped {
 }
 
 impl Wrapped {
+    /// `plain`: what read-only calls run.
+    pub(crate) fn new(plain: Script, once: &Once) -> Self {
+        let mut head = once.prefix.clone();
+        head.push(b'{');
+        let mut made_head = format!("${}\r\n", head.len() + TAG + 2 + 32).into_bytes();
+        made_head.extend_from_slice(&head);
+        Wrapped { plain, head, made_head, lifetime: once.lifetime, wait: once.wait }
+    }
+
     /// How long after it was first sent a call may be sent again.
     pub(crate) fn repeats_for(&self) -> Duration {
         self.lifetime / 2
@@ -186,7 +204,7 @@ impl Script {
     ///
     /// What is sent is a wrapper around the source, with its line numbers: [`Script::source`] and [`Script::sha`] are those of that. Read-only calls
     /// need no token; they are those of the script as it was. It may be one that is called as a function
-    /// ([`Script::as_function`]); functions of libraries cannot be wrapped.
+    /// ([`Script::as_function`]); for functions of libraries there is [`Library::once`](crate::Library::once).
     ///
     /// # Limits
     ///
@@ -223,27 +241,21 @@ impl Script {
         let plain = self.unwrapped().clone();
         let is_function = plain.function().is_some();
         if is_function && plain.instead().is_none() {
-            let text = "once: it is a function of a library, whose code is not wrapped; a script that is called as a function can be";
+            let text =
+                "once: it is a function of a library, which is registered so as a whole: Library::once";
             return Err(Error::new(Status::InvalidArgument, text));
         }
         if plain.has_flags() && !plain.is_refused_read_only() {
             let text = "once: the script's first line has the flag no-writes, so it has nothing that could happen twice";
             return Err(Error::new(Status::InvalidArgument, text));
         }
-        let mut head = once.prefix.clone();
-        head.push(b'{');
-        let source = wrapper(&plain, once, head.len() + TAG + 2);
-        let mut made_head = format!("${}\r\n", head.len() + TAG + 2 + 32).into_bytes();
-        made_head.extend_from_slice(&head);
-        let (lifetime, wait) = (once.lifetime, once.wait);
-        let wrapped = Wrapped { plain: plain.clone(), head, made_head, lifetime, wait };
-        let script = plain.wrapped_by(source, wrapped);
+        let script = plain.wrapped_by(wrapper(&plain, once), Wrapped::new(plain.clone(), once));
         Ok(if is_function { script.as_function() } else { script })
     }
 }
 
-/// The source that is sent. `separator`: where in a token key the byte stands that tells whose the token is, the first one being 1.
-fn wrapper(plain: &Script, once: &Once, separator: usize) -> Vec<u8> {
+/// The source that is sent.
+fn wrapper(plain: &Script, once: &Once) -> Vec<u8> {
     let body = plain.source();
     let first_line = match body.starts_with(b"#!") {
         true => memchr::memchr(b'\n', body).map_or(body.len(), |end| end + 1),
@@ -257,13 +269,39 @@ fn wrapper(plain: &Script, once: &Once, separator: usize) -> Vec<u8> {
     source.extend_from_slice(HEAD);
     source.extend_from_slice(body);
     source.extend_from_slice(b"\nend\n");
-    let sets_repl = memchr::memmem::find(body, b"set_repl").is_some();
+    wrap(&mut source, once, body, plain.sha_hex(), b'\n');
+    source
+}
+
+/// What a library of such functions has in its first line: `O`, which makes `f`, registered as `n`, one that
+/// runs once per token, and `N`, which makes one without writes what a call with a token may go to. `sha`: of
+/// the library's source. `G` gives what `redis` is while a function runs.
+pub(crate) fn of_library(once: &Once, source: &[u8], sha: &str) -> Vec<u8> {
+    let mut text = b"local function O(f,n) return function(KEYS,ARGV) local redis=G() \
+        local function rs_once() return f(KEYS,ARGV) end "
+        .to_vec();
+    // The name is known where it is registered.
+    wrap(&mut text, once, source, &format!("{sha}'..n..'"), b' ');
+    let separator = once.separator();
+    let no_writes = format!(
+        "end end local function N(f) return function(k,a) \
+         if string.byte(k[#k],{separator})~={MADE} then return {{err='{UNUSED}'}} end \
+         k[#k]=nil return f(k,a) end end "
+    );
+    text.extend_from_slice(no_writes.as_bytes());
+    text
+}
+
+/// Appends what stands behind the body `rs_once`, which `body` tells from others. `source`: where that comes
+/// from. `end`: what ends a line.
+fn wrap(text: &mut Vec<u8>, once: &Once, source: &[u8], body: &str, end: u8) {
+    let sets_repl = memchr::memmem::find(source, b"set_repl").is_some();
     for line in WRAPPER.lines().map(str::trim_start).filter(|line| !line.starts_with("--")) {
         for (index, part) in line.split('@').enumerate() {
             let filled = match part {
                 _ if index % 2 == 0 => part,
-                "SEPARATOR" => &separator.to_string(),
-                "BODY" => plain.sha_hex(),
+                "SEPARATOR" => &once.separator().to_string(),
+                "BODY" => body,
                 "LIFETIME" => &once.lifetime.as_millis().to_string(),
                 "LIMIT" => &once.reply_limit.to_string(),
                 "DEPTH" => &DEPTH.to_string(),
@@ -274,22 +312,23 @@ fn wrapper(plain: &Script, once: &Once, separator: usize) -> Vec<u8> {
                 "STRANGE" => STRANGE,
                 _ => NOT_WRITTEN,
             };
-            source.extend_from_slice(filled.as_bytes());
+            text.extend_from_slice(filled.as_bytes());
         }
-        source.push(b'\n');
+        text.push(end);
     }
-    source
 }
 
 /// What an error says that a call of such a script was answered with, where the wrapper says it.
 #[cold]
 pub(crate) fn verdict(text: &[u8]) -> Option<Status> {
-    // Of one that is called as a function each error is marked.
+    // Of one that is called as a function, and of a library's, each error is marked.
     let text = text.strip_suffix(b" script: rs").unwrap_or(text);
     if text == MISMATCH.as_bytes() {
         Some(Status::TokenMismatch)
     } else if text == NOT_KEPT.as_bytes() {
         Some(Status::ReplyNotKept)
+    } else if text == UNUSED.as_bytes() {
+        Some(Status::InvalidArgument)
     } else {
         None
     }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result, Status};
 use crate::keys::{self, Touched};
-use crate::once::{self, Wait, WithToken};
+use crate::once::{self, Wait, WithToken, Wrapped};
 use crate::purpose::Purpose;
 use crate::resp::encode::{Arguments, Buffer, arguments};
 use crate::script::{DigestHasher, Script, Sha};
@@ -480,6 +480,14 @@ impl Request {
     /// Whether it may be sent again so long after it was sent first: as long as servers keep its tokens, with room for what is on its way.
     pub(crate) fn may_repeat_after(&self, age: Duration) -> bool {
         self.scripts.iter().filter_map(Script::wrapped).all(|wrapped| age < wrapped.repeats_for())
+    }
+
+    /// When it may be sent again at the latest, if that is before this deadline. `submitted`: when it was sent first.
+    pub(crate) fn repeats_until(&self, submitted: Instant, deadline: Instant) -> Instant {
+        let tokens = self.scripts.iter().filter_map(Script::wrapped).map(Wrapped::repeats_for).min();
+        tokens
+            .and_then(|lifetime| submitted.checked_add(lifetime))
+            .map_or(deadline, |until| until.min(deadline))
     }
 
     /// Gives all items tokens that come from this one, by their numbers, but those that have got one of their own.

@@ -197,6 +197,12 @@ impl Script {
         Script(Arc::new(Inner { sha, hex, may_write: false, identity: sha, function, ..built }))
     }
 
+    /// A function of a library whose functions run once per token.
+    pub(crate) fn once_of_library(function: Function, wrapped: Wrapped) -> Self {
+        let Script(built) = Script::of_library(function).made_idempotent();
+        Script(Arc::new(Inner { once: Some(Box::new(wrapped)), ..Arc::unwrap_or_clone(built) }))
+    }
+
     /// The same script, called as this function where servers have functions.
     pub(crate) fn with_function(self, function: Function) -> Self {
         let identity = function_sha(&function);
@@ -369,7 +375,8 @@ impl Script {
         }
     }
 
-    /// Whether the script was made by [`Script::idempotent`], or by [`Script::once`].
+    /// Whether the script was made by [`Script::idempotent`], or by [`Script::once`], or is a function of a
+    /// [`Library::once`](crate::Library::once).
     ///
     /// ```
     /// assert!(!rs_script::Script::new("return 1").is_idempotent());
@@ -378,7 +385,7 @@ impl Script {
         self.0.idempotent
     }
 
-    /// Whether the script was made by [`Script::once`].
+    /// Whether the script was made by [`Script::once`], or is a function of a [`Library::once`](crate::Library::once).
     ///
     /// ```
     /// use rs_script::{Once, Script};

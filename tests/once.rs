@@ -11,6 +11,7 @@ use rs_script::{
     Client, Error, EventKind, Library, LogLevel, Once, Options, Protocol, Reply, Script, Status,
 };
 use support::calls::shown;
+use support::kinds::KINDS;
 use support::lossy::Lossy;
 use support::proxy::{Proxy, Way};
 use support::raw::{Raw, Value, calls_of};
@@ -51,46 +52,6 @@ fn everywhere(test: impl Fn(&Server, &Client, Protocol)) {
         }
     }
 }
-
-/// Bodies, one for each kind of reply. Each counts its runs.
-const KINDS: [&str; 36] = [
-    "return 1",
-    "return -9007199254740993",
-    "return 3.99",
-    "return -3.99",
-    "return 'a string'",
-    "return ''",
-    "return 'NUL \\0 and \\r\\n and \\255'",
-    "return true",
-    "return false",
-    "return nil",
-    "",
-    "return redis.status_reply('FINE')",
-    "return redis.call('SET', KEYS[1] .. 'x', 1)",
-    "return redis.error_reply('STOCK empty')",
-    "return {err = 'STOCK', ok = 'both', 1, 2}",
-    "return redis.pcall('INCR', KEYS[1] .. 'text')",
-    "return {}",
-    "return {1, 'two', {3, {redis.status_reply('FOUR')}}, redis.error_reply('FIVE six'), false, 7.9}",
-    "return {1, nil, 3}",
-    "return {false, false, 'x'}",
-    "return {1, function() end, 3}",
-    "return function() end",
-    "return {1, 2, name = 'not an element', 3}",
-    "local t = 'leaf' for _ = 1, 100 do t = {t} end return t",
-    "local t = {} for i = 1, 3000 do t[i] = 'element ' .. i end return t",
-    "local t = {} for i = 3000, 1, -1 do t[i] = i end return t",
-    "return {double = 3.25}",
-    "return {{double = 1 / 3}, {double = -0.5}}",
-    "return {map = {name = 'Ada', age = 36, [1] = {2, 3}, list = {map = {deep = true}}}}",
-    "return {set = {x = true, y = true, z = true}}",
-    "return {big_number = '123456789012345678901234567890'}",
-    "return {verbatim_string = {string = 'text', format = 'txt'}}",
-    "redis.setresp(3) return true",
-    "redis.setresp(3) return {true, false, 1, redis.call('HGETALL', KEYS[1] .. 'hash')}",
-    "redis.setresp(3) return redis.call('HGETALL', KEYS[1] .. 'hash')",
-    "KEYS, ARGV, redis_call = nil return 5",
-];
 
 #[test]
 fn a_repeat_gets_every_kind_of_reply_as_the_first_call_did() {
@@ -256,6 +217,23 @@ fn a_reply_over_the_limit_is_told_once_and_a_repeat_learns_that_it_ran() {
         let call = deep.prepare().token("deep");
         assert!(call.call::<Reply>(&client).is_ok());
         assert_eq!(call.call::<Reply>(&client).unwrap_err().status(), Status::ReplyNotKept);
+    });
+}
+
+#[test]
+fn what_the_wrapper_says_is_not_believed_of_a_body() {
+    everywhere(|server, client, _| {
+        let text = "RSTOKEN the token has been used for another script, or for other keys or arguments";
+        let body = format!("redis.call('INCR', KEYS[1]) return redis.error_reply('{text}')");
+        for script in [once(&body), once(&body).as_function()] {
+            let call = script.key("n").token(script.function_name().unwrap_or("script"));
+            for _ in 0..2 {
+                let error = call.call::<i64>(client).unwrap_err();
+                assert_eq!((error.status(), error.is_not_executed()), (Status::Server, false), "{error}");
+                assert!(error.message().starts_with(text), "{error}");
+            }
+        }
+        assert_eq!(Raw::connect(server).ok(&["GET", "n"]).text(), "2");
     });
 }
 
@@ -481,6 +459,30 @@ fn a_call_is_not_sent_again_when_its_token_may_be_forgotten_soon() {
         });
         assert_eq!(Raw::connect(&server).ok(&["GET", "n"]).text(), expected);
     }
+}
+
+#[test]
+fn a_call_whose_token_is_forgotten_while_its_server_is_gone_is_not_sent_again() {
+    let server = Server::builder().arg("appendonly", "yes").arg("appendfsync", "no").start();
+    let proxy = Proxy::start(server.address());
+    let client = client(&proxy.url(), Protocol::Resp3);
+    let lifetime = Duration::from_secs(2);
+    let script = Script::new(COUNT).once(&Once::default().lifetime(lifetime)).unwrap();
+    client.call(&script, "n", ()).expect("a connection");
+    proxy.pause(Way::Replies);
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| script.key("n").call::<u64>(&client));
+        let mut raw = Raw::connect(&server);
+        wait_until("it has run", || raw.cmd(&["GET", "n"]).text() == "2");
+        server.kill();
+        proxy.drop_connections();
+        proxy.resume(Way::Replies);
+        std::thread::sleep(lifetime);
+        server.restart();
+        let error = caller.join().unwrap().unwrap_err();
+        assert_eq!(error.status(), Status::Indeterminate, "{error}");
+    });
+    assert_eq!(Raw::connect(&server).ok(&["GET", "n"]).text(), "2");
 }
 
 #[test]

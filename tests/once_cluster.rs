@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rs_script::{Client, Once, Options, Reply, Route, Script, Status};
+use rs_script::{Client, Library, Once, Options, Reply, Route, Script, Status};
 use support::cluster::{Cluster, slot_of};
 use support::load::{tags, tags_of};
 use support::raw::Raw;
+use support::server::Binary;
 use support::wait_until;
 
 const COUNT: &str = "return redis.call('INCR', KEYS[1])";
@@ -221,6 +222,43 @@ fn slots_move_under_load() {
             wait_for_calls();
         }
     });
+}
+
+#[test]
+fn functions_run_once_each_while_slots_move_and_libraries_are_lost() {
+    let library = Library::pinned(
+        "#!lua name=lib\nredis.register_function('count', function(keys) return redis.call('INCR', keys[1]) end)",
+    );
+    let count = library.unwrap().once(&Once::default()).unwrap().function("count").unwrap();
+    for binary in [Binary::Default, Binary::Redis82, Binary::Valkey91] {
+        println!("{binary:?}");
+        let cluster = Cluster::builder(3).binary(binary).start();
+        let [client, other] = [client(&cluster), client(&cluster)];
+        // By ASK and MOVED, to a node that has no library.
+        let slot = slot_of(b"s");
+        let from = cluster.primary_of(slot);
+        let to = (from + 1) % 3;
+        let call = count.key("{s}n").token("job");
+        assert_eq!(call.call::<u64>(&client), Ok(1));
+        let token = Raw::connect(cluster.node(from)).ok(&["KEYS", "rs:once:*"]).elements()[0].text();
+        cluster.begin_migration(slot, from, to);
+        cluster.migrate_keys(from, to, &[token.as_bytes(), b"{s}n"]);
+        assert_eq!((call.call::<u64>(&client), call.call::<u64>(&other)), (Ok(1), Ok(1)));
+        cluster.finish_migration(slot, from, to);
+        assert_eq!((call.call::<u64>(&client), call.call::<u64>(&other)), (Ok(1), Ok(1)));
+        assert_eq!(count.key("{s}n").call::<u64>(&client), Ok(2));
+        load(&cluster, &count, &tags_of(100..110), |wait_for_calls| {
+            wait_for_calls();
+            let [first, second] = [cluster.primary_of(100), (cluster.primary_of(100) + 1) % 3];
+            for (from, to) in [(first, second), (second, first)] {
+                for node in cluster.nodes() {
+                    Raw::connect(node).ok(&["FUNCTION", "FLUSH"]);
+                }
+                cluster.move_slots(100..110, from, to);
+                wait_for_calls();
+            }
+        });
+    }
 }
 
 #[test]

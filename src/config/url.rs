@@ -205,6 +205,11 @@ pub(super) fn parse_address(text: &str, default_port: u16) -> Result<Address> {
             .filter(|port| *port != 0)
             .ok_or_else(|| invalid(format_args!("the port must be a number from 1 to 65535; {ENCODING}")))?,
     };
+    if !host.is_ascii() {
+        return Err(invalid(
+            "the host has letters outside ASCII: write it as DNS does, as in xn--bcher-kva.example",
+        ));
+    }
     let host = match Host::parse(host) {
         Ok(Host::Domain(name)) => name,
         Ok(Host::Ipv4(address)) => address.to_string(),
@@ -335,7 +340,7 @@ mod tests {
             ("redis://u:p@[2001:DB8::1]:7/1", tcp("2001:db8::1", 7), false, Some("u"), Some(b"p"), 1),
             ("redis://127.0.0.1:65535", tcp("127.0.0.1", 65535), false, None, None, 0),
             ("redis://my_redis-1", tcp("my_redis-1", 6379), false, None, None, 0),
-            ("redis://bücher.example", tcp("xn--bcher-kva.example", 6379), false, None, None, 0),
+            ("redis://xn--bcher-kva.example", tcp("xn--bcher-kva.example", 6379), false, None, None, 0),
             ("redis://h?db=4", tcp("h", 6379), false, None, None, 4),
             ("redis://h/4?db=4", tcp("h", 6379), false, None, None, 4),
             ("redis://h/2147483647?", tcp("h", 6379), false, None, None, 2147483647),
@@ -407,6 +412,8 @@ mod tests {
             ("redis://u:s3cret@[nonsense]", "host cannot be used"),
             ("redis://u:s3cret@256.0.0.1", "host cannot be used"),
             ("redis://u:s3cret@h<>", "host cannot be used"),
+            ("redis://u:s3cret@bücher.example", "as DNS does"),
+            ("redis://u:s3cret@b%C3%BCcher.example", "host cannot be used"),
             ("redis://u:s3cret@h1,h2", "more than one host"),
             ("redis://u:s3cret@h/x", "database"),
             ("redis://u:s3cret@h/-1", "database"),

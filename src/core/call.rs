@@ -319,6 +319,11 @@ impl<T: Owner> Engine<T> {
             let judged = history.failed(cx, whence, &error, may_repeat)?;
             if let Ok(again) = judged {
                 room.learn(again, took);
+                if let Some(request) = request {
+                    room.repeat_until(
+                        request.repeats_until(now.checked_sub(age).unwrap_or(now), cx.deadline),
+                    );
+                }
                 *last_start = history.last_start(room);
             }
             Ok(judged)
@@ -357,14 +362,23 @@ impl<T: Owner> Engine<T> {
             let error = if is_replica { refused_by_replica(request, error.clone()) } else { error.clone() };
             let is_short = error.status() == Status::NotReplicated && error.server_text().is_none();
             let is_lost = error.status() == Status::Indeterminate || is_short;
-            let may_repeat = is_lost && cx.servers.node(whence.node).may_repeat(request, age);
+            let may_repeat = cx.servers.node(whence.node).may_repeat(request, age);
+            let is_once = request.repeatable == Repeatable::Always;
+            if is_once && history::is_anothers_token(&error) {
+                alone.unknown = None;
+            }
+            let is_open =
+                may_repeat && is_once && alone.unknown.is_some() && history::is_settled_by_next(&error);
+            let may_repeat = may_repeat && is_lost;
             let is_ample =
                 may_repeat && !is_short && alone.attempts < REPEATS_MAX && cx.servers.repeats.take(cx.now);
             // One that finds out by itself whether it was executed is sent again for as long as there is time, but at a slower and slower pace.
-            let repeats = is_ample || may_repeat && request.repeatable == Repeatable::Always;
+            let repeats = is_ample || may_repeat && is_once;
             let node = cx.servers.node(whence.node);
+            room.repeat_until(request.repeats_until(now.checked_sub(age).unwrap_or(now), deadline));
             room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
-            *last_start = if alone.unknown.is_none() { room.last_start() } else { deadline };
+            *last_start = if alone.unknown.is_none() { room.last_start() } else { room.last_repeat() };
+            let paced = history::pause(Again::AfterPause, alone.attempts.max(1));
             let pause = match error.status() {
                 // The address may have come to stand for another server: a new connection will show.
                 Status::Server | Status::TransactionAborted if is_replica => {
@@ -382,9 +396,13 @@ impl<T: Owner> Engine<T> {
                 Status::Loading => Some(node.backoff(alone.attempts)),
                 Status::Connect => Some(Duration::ZERO),
                 Status::Indeterminate | Status::NotReplicated if repeats => {
-                    *last_start = deadline;
-                    let paced = || history::pause(Again::AfterPause, alone.attempts.max(1));
-                    Some(if is_ample { Duration::ZERO } else { paced() })
+                    *last_start = room.last_repeat();
+                    Some(if is_ample { Duration::ZERO } else { paced })
+                }
+                // Whether it has run, the next attempt tells.
+                _ if is_open => {
+                    *last_start = room.last_repeat();
+                    Some(paced)
                 }
                 _ => None,
             };
@@ -398,7 +416,7 @@ impl<T: Owner> Engine<T> {
                     alone.refused = Some(error.clone());
                 } else {
                     alone.unknown = Some(error.clone());
-                    *last_start = deadline;
+                    *last_start = room.last_repeat();
                 }
             }
             Ok((error, pause))

@@ -185,7 +185,7 @@ impl Routes {
     }
 }
 
-#[cfg(any(test, feature = "bench-internals"))]
+#[cfg(any(test, feature = "bench-internals", feature = "fuzz-internals"))]
 impl Routes {
     /// The primary that has a slot, as far as that is known now.
     #[inline]

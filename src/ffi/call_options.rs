@@ -382,11 +382,12 @@ unsafe fn route_of<'a>(options: &rs_call_options) -> Result<Option<Route<'a>>> {
     }))
 }
 
-/// How calls of a script happen once.
+/// How calls of a script happen once. `flag`: what the flag is called that these fields belong to; `is_once`: it is
+/// among the flags.
 ///
 /// # Safety
 /// `token_prefix` points to as many bytes as `token_prefix_len` says, or is NULL.
-unsafe fn once_of(options: &rs_script_options) -> Result<Once> {
+pub(super) unsafe fn once_of(options: &rs_script_options, is_once: bool, flag: &str) -> Result<Once> {
     // SAFETY: as promised.
     let prefix = unsafe { bytes(options.token_prefix, options.token_prefix_len, "options.token_prefix")? };
     let is_any = options.token_lifetime_ms != 0
@@ -394,10 +395,12 @@ unsafe fn once_of(options: &rs_script_options) -> Result<Once> {
         || !options.token_prefix.is_null()
         || options.wait_replicas != 0
         || options.wait_timeout_ms != 0;
-    if is_any && options.flags & RS_SCRIPT_ONCE == 0 {
-        let why = "has fields for RS_SCRIPT_ONCE (token_lifetime_ms, reply_limit, token_prefix, wait_replicas, \
-                   wait_timeout_ms), which is not among its flags";
-        return Err(invalid("options", why));
+    if is_any && !is_once {
+        let why = format!(
+            "has fields for {flag} (token_lifetime_ms, reply_limit, token_prefix, wait_replicas, wait_timeout_ms), \
+             which is not among its flags"
+        );
+        return Err(invalid("options", &why));
     }
     let mut once = Once::default();
     if options.token_lifetime_ms != 0 {
@@ -465,14 +468,14 @@ unsafe fn with_options(script: Script, options: *const rs_script_options, allowe
     if options.flags & RS_SCRIPT_ONCE & !allowed != 0 {
         return Err(invalid(
             "options.flags",
-            "has RS_SCRIPT_ONCE, which is for scripts, and this is a library's function",
+            "has RS_SCRIPT_ONCE, which is for scripts; a library is registered so as a whole, with RS_LIBRARY_ONCE",
         ));
     }
     if options.flags & !allowed != 0 {
         return Err(invalid("options.flags", "has bits that are no RS_SCRIPT_ flag"));
     }
     // SAFETY: as promised.
-    let once = unsafe { once_of(&options)? };
+    let once = unsafe { once_of(&options, options.flags & RS_SCRIPT_ONCE != 0, "RS_SCRIPT_ONCE")? };
     let script = match options.flags & (RS_SCRIPT_IDEMPOTENT | RS_SCRIPT_ONCE) {
         0 => script,
         RS_SCRIPT_IDEMPOTENT => script.made_idempotent(),

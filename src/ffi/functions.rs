@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char};
 use std::mem::offset_of;
 
-use super::call_options::{Growing, read, rs_script_options, script_with};
+use super::call_options::{Growing, once_of, read, rs_script_options, script_with};
 use super::client::rs_client;
 use super::error::rs_error;
 use super::reply::{self, rs_reply};
@@ -12,6 +12,7 @@ use super::{Out, bytes, free, guard_held, guard_value, handle, invalid, rs_statu
 use crate::client::{Client, WeakClient};
 use crate::error::Result;
 use crate::library::Library;
+use crate::once::Once;
 use crate::resp::Reply;
 
 /// The library has the names that are written in it, which others may call and replace. It is loaded where it
@@ -24,6 +25,14 @@ use crate::resp::Reply;
 /// found` is not told apart from a server that lacks it by that text: the server is asked, and where that
 /// shows nothing the call ends with RS_ERR_INDETERMINATE.
 pub const RS_LIBRARY_NAMED: u32 = 1;
+/// The library's functions happen exactly once for each call of them; see RS_SCRIPT_ONCE, whose limits and errors are
+/// the same. On the server it is another library than the one without this flag, and has another name. A named library
+/// cannot have it.
+///
+/// A function with the flag `no-writes` has nothing that could happen twice. It is called read-only, without a token;
+/// otherwise it runs again when its call is sent again, and with a token of the caller's own it is refused:
+/// RS_ERR_INVALID_ARGUMENT.
+pub const RS_LIBRARY_ONCE: u32 = 2;
 
 /// What a library has beside its source. NULL in its place, and each field that is 0, is nothing. It starts
 /// as RS_LIBRARY_OPTIONS_INIT, or as RS_LIBRARY_OPTIONS(...) where it is an argument; see rs_call_options,
@@ -35,18 +44,67 @@ pub struct rs_library_options {
     pub size: u32,
     /// RS_LIBRARY_ flags.
     pub flags: u32,
+    /// With RS_LIBRARY_ONCE, as all fields from here on: `token_lifetime_ms` of rs_script_options.
+    pub token_lifetime_ms: u64,
+    /// `reply_limit` of rs_script_options.
+    pub reply_limit: u64,
+    /// `token_prefix` of rs_script_options.
+    pub token_prefix: *const c_char,
+    /// The length of `token_prefix`.
+    pub token_prefix_len: usize,
+    /// `wait_replicas` of rs_script_options.
+    pub wait_replicas: u32,
+    /// `wait_timeout_ms` of rs_script_options.
+    pub wait_timeout_ms: u32,
+}
+
+impl rs_library_options {
+    /// How calls of its functions happen once, if they do.
+    ///
+    /// # Safety
+    /// `token_prefix` points to as many bytes as `token_prefix_len` says, or is NULL.
+    unsafe fn once(&self) -> Result<Option<Once>> {
+        let is_once = self.flags & RS_LIBRARY_ONCE != 0;
+        let fields = rs_script_options {
+            token_lifetime_ms: self.token_lifetime_ms,
+            reply_limit: self.reply_limit,
+            token_prefix: self.token_prefix,
+            token_prefix_len: self.token_prefix_len,
+            wait_replicas: self.wait_replicas,
+            wait_timeout_ms: self.wait_timeout_ms,
+            ..rs_script_options::NOTHING
+        };
+        // SAFETY: as promised.
+        let once = unsafe { once_of(&fields, is_once, "RS_LIBRARY_ONCE")? };
+        Ok(is_once.then_some(once))
+    }
 }
 
 // SAFETY: `repr(C)`, begins with a `u32`, and the assertions below count its bytes.
 unsafe impl Growing for rs_library_options {
     const SIZES: &'static [usize] = &[size_of::<Self>()];
-    const NOTHING: Self = rs_library_options { size: 0, flags: 0 };
+    const NOTHING: Self = rs_library_options {
+        size: 0,
+        flags: 0,
+        token_lifetime_ms: 0,
+        reply_limit: 0,
+        token_prefix: std::ptr::null(),
+        token_prefix_len: 0,
+        wait_replicas: 0,
+        wait_timeout_ms: 0,
+    };
 }
 
 // The header asserts the same.
 const _: () = {
-    assert!(size_of::<rs_library_options>() == 8);
+    assert!(size_of::<rs_library_options>() == 32 + 2 * size_of::<usize>());
     assert!(offset_of!(rs_library_options, flags) == 4);
+    assert!(offset_of!(rs_library_options, token_lifetime_ms) == 8);
+    assert!(offset_of!(rs_library_options, reply_limit) == 16);
+    assert!(offset_of!(rs_library_options, token_prefix) == 24);
+    assert!(offset_of!(rs_library_options, token_prefix_len) == 24 + size_of::<usize>());
+    assert!(offset_of!(rs_library_options, wait_replicas) == 24 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_library_options, wait_timeout_ms) == 28 + 2 * size_of::<usize>());
 };
 
 /// A library of functions, immutable, usable with any client, server and thread. Caller frees with
@@ -70,8 +128,8 @@ pub struct rs_library {
 /// cbindgen:postfix=RS_NOT_NULL(library)
 ///
 /// # Safety
-/// `source` points to `len` bytes; `options` is NULL or points to as many bytes as its first field says; the other
-/// pointers are NULL or what they are declared as.
+/// `source` points to `len` bytes; `options` is NULL or points to as many bytes as its first field says, and
+/// `token_prefix` to as many as its length says; the other pointers are NULL or what they are declared as.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_library_register(
@@ -88,15 +146,24 @@ pub unsafe extern "C" fn rs_library_register(
         out.required("library")?;
         // SAFETY: as documented.
         let (client, source) = unsafe { (client.as_ref(), bytes(source, len, "source")?) };
-        let flags = match options.is_null() {
-            true => 0,
+        let options = match options.is_null() {
+            true => rs_library_options::NOTHING,
             // SAFETY: as documented.
-            false => unsafe { read(options)? }.flags,
+            false => unsafe { read(options)? },
         };
-        let library = match flags {
-            0 => Library::pinned(source)?,
+        let library = match options.flags {
+            0 | RS_LIBRARY_ONCE => Library::pinned(source)?,
             RS_LIBRARY_NAMED => Library::named(source)?,
+            flags if flags == RS_LIBRARY_NAMED | RS_LIBRARY_ONCE => {
+                let why = "are two of which a library has one: RS_LIBRARY_NAMED, RS_LIBRARY_ONCE";
+                return Err(invalid("options.flags", why));
+            }
             _ => return Err(invalid("options.flags", "has bits that are no RS_LIBRARY_ flag")),
+        };
+        // SAFETY: as documented.
+        let library = match unsafe { options.once()? } {
+            None => library,
+            Some(once) => library.once(&once).map_err(|error| error.context("options"))?,
         };
         let client = client.map(|client| client.client.downgrade());
         out.set(Box::into_raw(Box::new(rs_library { library, client })));

@@ -30,7 +30,7 @@ impl Memory<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz-internals"))]
 impl<'a> From<&'a mut [u8]> for Memory<'a> {
     fn from(bytes: &'a mut [u8]) -> Self {
         Memory { start: bytes.as_mut_ptr(), len: bytes.len(), borrowed: PhantomData }

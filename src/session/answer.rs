@@ -225,7 +225,7 @@ impl<T> Session<T> {
             && call.tag.is_some()
             && let Some(status) = call.own_word(0, text)
         {
-            let error = Error::server(status, text, status == Status::TokenMismatch);
+            let error = Error::server(status, text, status != Status::ReplyNotKept);
             return self.refuse(key, error);
         }
         let mut error = verdict::error(verdict, text);
@@ -482,7 +482,7 @@ impl<T> Session<T> {
                 let text = call.payload.text(at);
                 let own = call.own_word(item, text).filter(|_| !is_missing);
                 let not_executed = is_missing
-                    || own == Some(Status::TokenMismatch)
+                    || own.is_some_and(|own| own != Status::ReplyNotKept)
                     || call.is_proved_not_executed(item, text);
                 let status = if is_missing { Status::NoScript } else { own.unwrap_or(Status::Server) };
                 call.note(item, at, status, not_executed);

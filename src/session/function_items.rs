@@ -60,7 +60,7 @@ impl<T> Session<T> {
                     (Status::Loading, true)
                 }
                 _ => match call.own_word(item, text) {
-                    Some(status) => (status, status == Status::TokenMismatch),
+                    Some(status) => (status, status != Status::ReplyNotKept),
                     None => (Status::Server, call.is_function_not_executed(item, text)),
                 },
             },

@@ -162,7 +162,7 @@ impl<T> Session<T> {
             && call.tag.is_some()
             && let Some(status) = call.own_word(0, text)
         {
-            let error = Error::server(status, text, status == Status::TokenMismatch);
+            let error = Error::server(status, text, status != Status::ReplyNotKept);
             return self.refuse(key, error);
         }
         let mut error = verdict::error(verdict, text);

@@ -23,7 +23,8 @@ mod outbox;
 mod proof;
 mod repair;
 mod replicated;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz-internals"))]
+#[cfg_attr(not(test), allow(dead_code, unused_imports))]
 pub(crate) mod simulation;
 pub(crate) mod verdict;
 
@@ -706,7 +707,7 @@ impl<T> Session<T> {
         self.probes.clear();
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz-internals"))]
     pub(crate) fn fail(&mut self, status: Status, reason: &str) {
         self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason), None);
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::World;
-use super::fleet::KEYS;
+use super::fleet::{KEYS, ONCE};
 use super::trace;
 use super::traits::Kind;
 use crate::core::{Call, ConnId, FlushMode, NodeId, Task, View, Way, Work};
@@ -32,6 +32,8 @@ pub(super) struct Item {
     /// Any of several servers may run it.
     pub(super) has_choice: bool,
     pub(super) may_repeat: bool,
+    /// It has a token, by which servers tell it when it comes again.
+    pub(super) is_once: bool,
 }
 
 impl Item {
@@ -53,6 +55,8 @@ pub(super) struct Op {
     /// None: administration.
     pub(super) items: Vec<Item>,
     pub(super) waits: bool,
+    /// Each of its items happens once, by a token.
+    pub(super) is_once: bool,
     pub(super) task: Option<Task>,
     /// How often each primary had been told to let go of its scripts.
     pub(super) flushes: Vec<u32>,
@@ -123,11 +127,20 @@ impl World {
         let is_idempotent = self.rng.u8(..5) == 0;
         let own_key = KEYS[self.rng.usize(..KEYS.len())];
         let waits = traits.waiting && shape == Shape::Single && self.rng.u8(..6) == 0;
+        // While a slot moves such calls wait for the end of that, which is not to be asked for when all is well.
+        let may_be_once = traits.once && !waits && (timeout.is_none() || !self.fleet.has_moves());
+        let is_once = may_be_once && self.rng.u8(..4) == 0;
+        let is_mixed = is_once && self.rng.u8(..3) == 0;
+        let shares_token = is_once && !is_mixed && self.rng.bool();
         let mut items = Vec::new();
         for _ in 0..count {
             self.next_item += 1;
             let number = self.next_item.to_string();
-            let keys = self.some_keys(shape, own_key);
+            let mut keys = self.some_keys(shape, own_key);
+            let is_once = is_once && (!is_mixed || self.rng.bool());
+            if is_once && keys.is_empty() {
+                keys.push(own_key);
+            }
             let has_key = keys.first().copied();
             let is_command = self.rng.u8(..5) == 0;
             match has_key {
@@ -136,10 +149,18 @@ impl World {
                         .command(&[b"BLPOP", key.as_bytes(), number.as_bytes()], Flags::NONE)
                         .expect("accepted");
                 }
-                Some(key) if is_command && !is_idempotent && keys.len() == 1 => {
+                Some(key) if is_command && !is_idempotent && !is_once && keys.len() == 1 => {
                     request
                         .command(&[b"APPEND", key.as_bytes(), number.as_bytes()], Flags::NONE)
                         .expect("accepted");
+                }
+                _ if is_once => {
+                    let script = self.fleet.scripts[ONCE].clone();
+                    let token = format!("job {number}");
+                    let token = (!shares_token).then_some(token.as_bytes());
+                    let args = [number.as_str()];
+                    let flags = Flags { token, ..Flags::NONE };
+                    request.script_call(&script, &keys[..], &args[..], flags).expect("accepted");
                 }
                 _ => {
                     let script = if is_idempotent { IDEMPOTENT } else { self.rng.usize(..IDEMPOTENT) };
@@ -150,7 +171,12 @@ impl World {
                     request.script_call(&script, &keys[..], &args[..], flags).expect("accepted");
                 }
             }
-            items.push(Item { number: self.next_item, keys, has_choice: false, may_repeat: false });
+            items.push(Item { number: self.next_item, keys, has_choice: false, may_repeat: false, is_once });
+        }
+        if shares_token {
+            request
+                .share_token(format!("jobs up to {}", self.next_item).as_bytes())
+                .expect("all happen once");
         }
         let waits = waits && !items[0].keys.is_empty();
         let timeout = timeout.unwrap_or_else(|| match self.rng.u8(..8) {
@@ -167,6 +193,7 @@ impl World {
         }
         let number = self.note_op(client, shape, items, view, timeout);
         self.ops[number].waits = waits;
+        self.ops[number].is_once = is_once && !is_mixed;
         self.send(number, request, reads);
     }
 
@@ -186,6 +213,7 @@ impl World {
             shape,
             items,
             waits: false,
+            is_once: false,
             task: None,
             flushes: self.flushes(),
             submitted,
@@ -238,7 +266,11 @@ impl World {
                 .items
                 .iter()
                 .map(|item| {
-                    let repeats = if item.may_repeat { " (may repeat)" } else { "" };
+                    let repeats = match (item.is_once, item.may_repeat) {
+                        (true, _) => " (once)",
+                        (false, true) => " (may repeat)",
+                        (false, false) => "",
+                    };
                     format!("item {} on {}{repeats}", item.number, item.keys.join(" "))
                 })
                 .collect();

@@ -75,6 +75,19 @@ impl World {
                 error = Some(failure.clone());
             }
         }
+        // What servers tell when it comes again is sent again for as long as there is time.
+        let has_time = now < op.deadline - Duration::from_millis(500) && !self.is_closed && !op.is_called_off;
+        // A transaction that a server has taken apart is what it is.
+        let is_apart = self.traits.rights && op.shape == Shape::Transaction;
+        let is_forged = op.items.iter().any(|item| self.fleet.forges(item.number));
+        let settles = has_time && op.is_once && !is_apart && !is_forged && !self.clients[op.client].gives_up;
+        for failure in items.iter().flatten().chain(&error).filter(|_| settles) {
+            assert!(
+                !failure.is_indeterminate(),
+                "seed {seed}: call {number} happens once, has {:?} left and ends with {failure}",
+                op.deadline - now
+            );
+        }
         for (item, failure) in op.items.iter().zip(&items) {
             let times = self.fleet.witness.seen(item.number).executed;
             let is_not_executed = failure.as_ref().is_some_and(Error::is_not_executed);
@@ -227,7 +240,7 @@ impl World {
             let history = seen(item.number);
             let (times, number_of) = (history.executed, item.number);
             assert!(
-                item.may_repeat || times <= 1,
+                item.may_repeat && !item.is_once || times <= 1,
                 "seed {seed}: call {number}, item {number_of} ran {times} times"
             );
             assert!(

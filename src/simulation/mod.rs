@@ -13,8 +13,11 @@ mod calls;
 mod calm;
 mod checks;
 mod fleet;
+#[cfg(feature = "fuzz-internals")]
+pub(crate) mod fuzz;
 mod network;
 mod order;
+#[cfg(test)]
 mod runner;
 mod trace;
 mod traits;
@@ -28,6 +31,7 @@ use crate::config::{Config, Options, Protocol};
 use crate::core::{Call, ConnId, Ended, Engine, Owner, Resumed, Work};
 use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Status};
+use crate::once::Once;
 use crate::resp::{Pool, Reply};
 use crate::script::Script;
 use calls::Op;
@@ -67,6 +71,8 @@ struct Client {
     max_waiting: usize,
     /// Calls share several connections to a server: none is plain.
     shares_several: bool,
+    /// It tries so often to connect, and no more, or its owner may refuse to give credentials.
+    gives_up: bool,
     /// What its engine held at most.
     most_held: usize,
 }
@@ -104,6 +110,7 @@ impl World {
         let mut scripts: Vec<Script> =
             ["return 1", "return 2", "return 3", "return 4"].map(Script::new).to_vec();
         scripts.push(Script::idempotent("return 5"));
+        scripts.push(Script::new("return 6").once(&Once::default()).expect("a script"));
         assert_eq!(scripts.len(), SCRIPTS);
         let fleet = Fleet::new(traits, rng.fork(), scripts);
         let start = Instant::now();
@@ -127,7 +134,11 @@ impl World {
     fn client(traits: Traits, fleet: &Fleet, rng: &mut Rng, start: Instant) -> Client {
         let mut options = Options::default();
         options.connect_timeout(Duration::from_millis(rng.u64(200..2_000))).expect("valid");
-        options.reconnect_attempts(rng.u32(0..6));
+        let attempts = match rng.u32(0..6) {
+            0..4 if traits.once => 0,
+            attempts => attempts,
+        };
+        options.reconnect_attempts(attempts);
         options.client_info(rng.bool()).probe_transactions(rng.bool());
         let max_waiting = rng.usize(1..4);
         options.max_waiting(max_waiting).expect("valid");
@@ -148,6 +159,7 @@ impl World {
             max_waiting,
             shares_several: shared > 1,
             most_held: 0,
+            gives_up: attempts > 0 || max_waiting == 3,
         }
     }
 

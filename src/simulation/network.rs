@@ -15,6 +15,8 @@ use crate::error::{Error, Reason, Result, Status};
 use crate::log::Record;
 use crate::net::address::Address;
 use crate::request::{Request, Shape};
+#[cfg(feature = "fuzz-internals")]
+use crate::resp::Refusal;
 use crate::resp::{Limits, Pool, Reply};
 use crate::session::{Facts, Session};
 
@@ -314,6 +316,45 @@ impl Network {
         if is_over && !self.news.iter().any(|(conn, _)| *conn == id) {
             self.conns.remove(&id);
         }
+    }
+
+    /// The peer of the first that waits for one takes the connection, whoever that is.
+    #[cfg(feature = "fuzz-internals")]
+    pub(super) fn accept(&mut self) -> Option<ConnId> {
+        let (id, conn) = self.conns.iter_mut().find(|(_, conn)| conn.stage == Stage::Dialing)?;
+        (conn.stage, conn.is_usable, conn.is_told_lost) = (Stage::Open, true, false);
+        self.opened += 1;
+        Some(*id)
+    }
+
+    /// The peer has read all, and sends these bytes, whatever they are. What a connection makes of bytes that
+    /// it cannot take is its end.
+    #[cfg(feature = "fuzz-internals")]
+    pub(super) fn hear(&mut self, id: ConnId, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        while let Some(mut chunk) = conn.session.take_output() {
+            let count = chunk.unsent().len();
+            chunk.advance(count);
+            conn.session.put_back(chunk, count);
+        }
+        let mut inbox = conn.session.lend_inbox();
+        let room = inbox.room().expect("memory");
+        room[..bytes.len()].copy_from_slice(bytes);
+        inbox.fill(bytes.len());
+        (conn.has_heard, conn.missed, conn.silent_since) = (true, false, None);
+        if let Err(refusal) = conn.session.receive(inbox, bytes.len()) {
+            let (reason, owner) = match refusal {
+                Refusal::Protocol(_) => (Reason::Protocol, None),
+                Refusal::Limit(_) => (Reason::ConnectionLost, Some(Status::ReplyLimit)),
+                Refusal::Memory => (Reason::ConnectionLost, Some(Status::NoMemory)),
+            };
+            let cause = Error::because(Status::Connect, reason, format!("{refusal:?}"));
+            conn.session.end(&cause, owner);
+            conn.end(&cause);
+        } else if conn.session.in_flight() > 0 {
+            conn.silent_since = Some(self.now);
+        }
+        self.deliver(id);
     }
 
     /// Moves bytes on one connection, a random number of them in a random direction.

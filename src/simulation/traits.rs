@@ -43,10 +43,12 @@ pub(super) struct Traits {
     pub(super) closes: bool,
     /// Clients have several shared connections to a server.
     pub(super) sharing: bool,
+    /// Some calls happen once, by tokens.
+    pub(super) once: bool,
 }
 
 /// How many of them can be taken away.
-pub(super) const REMOVABLE: usize = 17;
+pub(super) const REMOVABLE: usize = 18;
 
 impl Traits {
     /// `without`: a bit for each that is not to be.
@@ -77,6 +79,7 @@ impl Traits {
             cancels: some(130),
             closes: some(50),
             sharing: some(60),
+            once: some(150),
         }
     }
 

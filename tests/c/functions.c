@@ -43,9 +43,9 @@ static void refused(void) {
     rs_error_free(err);
     CHECK_INT(rs_library_register(NULL, NULL, 5, NULL, &library, NULL), RS_ERR_INVALID_ARGUMENT);
     CHECK_INT(rs_library_register(NULL, source, sizeof source - 1, NULL, NULL, NULL), RS_ERR_INVALID_ARGUMENT);
-    CHECK_INT(rs_library_register(NULL, source, sizeof source - 1, RS_LIBRARY_OPTIONS(.flags = 2), &library, NULL),
+    CHECK_INT(rs_library_register(NULL, source, sizeof source - 1, RS_LIBRARY_OPTIONS(.flags = 4), &library, NULL),
               RS_ERR_INVALID_ARGUMENT);
-    const rs_library_options no_size = {0, 0};
+    const rs_library_options no_size = {0};
     CHECK_INT(rs_library_register(NULL, source, sizeof source - 1, &no_size, &library, NULL), RS_ERR_INVALID_ARGUMENT);
     library = library_of(NULL, source, NULL);
     CHECK_INT(rs_library_function(NULL, "f", 1, NULL, &script, NULL), RS_ERR_INVALID_ARGUMENT);

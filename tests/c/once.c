@@ -186,6 +186,69 @@ static void options_that_have_an_effect(void) {
     rs_script_free(script);
 }
 
+/* Functions of a library that is RS_LIBRARY_ONCE. */
+static void functions(void) {
+    static const char source[] =
+        "#!lua name=lib\n"
+        "redis.register_function('add', function(keys, args) return redis.call('INCRBY', keys[1], args[1]) end)\n"
+        "redis.register_function{function_name='get', callback=function(keys) return redis.call('GET', keys[1]) + 0 end, "
+        "flags={'no-writes'}}\n";
+    const struct {
+        const rs_library_options *options;
+        const char *part;
+    } refused[] = {
+        {RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_ONCE | RS_LIBRARY_NAMED), "options.flags"},
+        {RS_LIBRARY_OPTIONS(.flags = 4), "options.flags"},
+        {RS_LIBRARY_OPTIONS(.token_lifetime_ms = 1000), "RS_LIBRARY_ONCE"},
+        {RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_NAMED, .reply_limit = 1000), "RS_LIBRARY_ONCE"},
+        {RS_LIBRARY_OPTIONS(.token_prefix = "p", .token_prefix_len = 1), "RS_LIBRARY_ONCE"},
+        {RS_LIBRARY_OPTIONS(.wait_replicas = 1), "RS_LIBRARY_ONCE"},
+        {RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_ONCE, .token_lifetime_ms = 999), "lifetime"},
+        {RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_ONCE, .reply_limit = 63), "replies"},
+        {RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_ONCE, .token_prefix = "{", .token_prefix_len = 1), "prefix"},
+        {RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_ONCE, .token_prefix_len = 1), "options.token_prefix"},
+        {RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_ONCE, .wait_replicas = 1001), "replicas"},
+        {RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_ONCE, .wait_timeout_ms = 1), "options.wait_timeout_ms"},
+    };
+    rs_library *library = NULL;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, refused[i].part,
+                    rs_library_register(NULL, source, strlen(source), refused[i].options, &library, &err));
+        CHECK_NULL(library);
+    }
+    do_command(client, "FLUSHALL", NULL);
+    CHECK_OK(rs_library_register(client, source, strlen(source),
+                                 RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_ONCE, .token_lifetime_ms = 1000000,
+                                                    .token_prefix = "jobs:", .token_prefix_len = 5),
+                                 &library, &err));
+    rs_script *take = NULL, *get = NULL;
+    CHECK_OK(rs_library_function(library, "add", 3, NULL, &take, &err));
+    CHECK_OK(rs_library_function(library, "get", 3, NULL, &get, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "RS_LIBRARY_ONCE",
+                rs_library_function(library, "add", 3, RS_SCRIPT_OPTIONS(.flags = RS_SCRIPT_ONCE), &(rs_script *){NULL},
+                                    &err));
+    rs_library_free(library);
+    CHECK_INT(call(take, client, five, NULL), 5);
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(call(take, i % 2 ? other : client, five, TOKEN("job")), 10);
+        do_command(client, "FUNCTION", "FLUSH", NULL);
+    }
+    CHECK_FAILS(RS_ERR_TOKEN_MISMATCH, "RSTOKEN",
+                rs_script_call(take, client, 1, n, NULL, 1, six, NULL, TOKEN("job"), NULL, &err));
+    CHECK_INT(call(get, client, five, READ_ONLY), 10);
+    CHECK_INT(call(get, client, five, NULL), 10);
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "no-writes",
+                rs_script_call(get, client, 1, n, NULL, 1, five, NULL, TOKEN("job"), NULL, &err));
+    rs_reply *reply = command(client, "KEYS", "jobs:{*}:job", NULL);
+    CHECK_INT(rs_reply_len(reply), 1);
+    rs_reply *left = command(client, "PTTL", rs_reply_string(rs_reply_element(reply, 0), NULL), NULL);
+    CHECK(rs_reply_integer(left) > 500000 && rs_reply_integer(left) <= 1000000);
+    rs_reply_free(left);
+    rs_reply_free(reply);
+    rs_script_free(take);
+    rs_script_free(get);
+}
+
 /* What a child of fork has from its parent makes no tokens that another has: one of two calls would not happen. */
 static void children_have_tokens_of_their_own(void) {
     do_command(client, "SET", "n", "0", NULL);
@@ -288,6 +351,7 @@ int main(void) {
     RUN(children_have_tokens_of_their_own);
     RUN(options_that_are_refused);
     RUN(options_that_have_an_effect);
+    RUN(functions);
     rs_script_free(add);
     rs_client_free(client);
     rs_client_free(other);

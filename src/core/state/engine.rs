@@ -35,7 +35,7 @@ pub(crate) struct EngineStats {
 }
 
 /// How much an engine holds.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz-internals"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) calls: usize,
@@ -214,7 +214,7 @@ impl<T: Owner> Engine<T> {
     }
 
     /// What it holds.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz-internals"))]
     pub(crate) fn held(&self) -> Held {
         let lines: usize = self.servers.all().map(|node| node.line.len()).sum();
         Held {

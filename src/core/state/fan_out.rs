@@ -120,6 +120,8 @@ pub(in crate::core) enum Answer {
 impl FanOut {
     pub(in crate::core) fn new(request: Box<Request>, view: &View, now: Instant, deadline: Instant) -> Self {
         let way = Place::of(&view.way);
+        let mut room = Room::new(now, deadline);
+        room.repeat_until(request.repeats_until(now, deadline));
         FanOut {
             read_from: view.read_from,
             otherwise: way.clone(),
@@ -131,7 +133,7 @@ impl FanOut {
             pending: (0..request.items.len()).collect(),
             round: Round::new(now, 0),
             rounds: 0,
-            room: Room::new(now, deadline),
+            room,
             last_start: deadline,
             stage: Stage::AwaitingMap,
             request,
@@ -309,7 +311,7 @@ impl FanOut {
         let mut answered = 0;
         if let Some(payload) = arrived {
             answered = payload.tape[payload.root].len as usize;
-            self.take_replies(&items, tried.whence, payload);
+            self.take_replies(&items, tried.whence, payload, (repeatable, is_young));
         }
         if let Some(error) = error {
             // What has run and is not on enough replicas: items that do not wait for these have their replies.
@@ -350,6 +352,7 @@ impl FanOut {
         items: &[usize],
         whence: Whence,
         mut payload: Box<Payload>,
+        (repeatable, is_young): (bool, bool),
     ) {
         let number = self.payloads.len();
         for (&index, at) in items.iter().zip(payload.elements_at()) {
@@ -360,7 +363,11 @@ impl FanOut {
             let error = note.error(payload.text(note.at));
             note.item = index;
             self.notes.insert(index, note);
-            self.round.undecided.push(Refused { index, whence, error, repeatable: false, is_reply: true });
+            // One that was missed is lost when it comes again; and what tells by itself that it has run needs no proof
+            // that it has not.
+            let is_lost = error.status() == Status::Indeterminate;
+            let repeatable = is_lost && repeatable || is_young && self.request.is_once(index);
+            self.round.undecided.push(Refused { index, whence, error, repeatable, is_reply: true });
         }
         self.payloads.push(payload);
     }

@@ -40,6 +40,8 @@ const ROOM_MAX: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(in crate::core) struct Room {
     deadline: Instant,
+    /// What may have been executed is not sent again after this.
+    repeats_until: Instant,
     least: Duration,
     most: Duration,
     needed: Duration,
@@ -49,7 +51,17 @@ impl Room {
     pub(in crate::core) fn new(now: Instant, deadline: Instant) -> Room {
         let total = deadline.saturating_duration_since(now);
         let least = (total / ROOM_PART).min(ROOM_MAX);
-        Room { deadline, least, most: total / 2, needed: least }
+        Room { deadline, repeats_until: deadline, least, most: total / 2, needed: least }
+    }
+
+    /// What may have been executed is not sent again after this: its token may be forgotten.
+    pub(in crate::core) fn repeat_until(&mut self, until: Instant) {
+        self.repeats_until = until;
+    }
+
+    /// The latest time for another attempt of what may have been executed.
+    pub(in crate::core) fn last_repeat(&self) -> Instant {
+        self.repeats_until
     }
 
     /// Learns how long the last attempt took to be refused: on the same server the next one may take as long, and a half.
@@ -332,6 +344,9 @@ impl History {
             _ => self.proved(cx, whence, error.clone())?,
         };
         self.attempts += 1;
+        if self.is_once && is_anothers_token(error) {
+            self.unknown = None;
+        }
         let refusal = error.server_text().and_then(verdict::not_served);
         self.waits_for_keys = refusal == Some(NotServed::TryAgain);
         match self.follow(cx, whence.node, outcome, error) {
@@ -391,9 +406,13 @@ impl History {
         self.doubtful.as_ref().or_else(left)
     }
 
-    /// The latest time for the next attempt: with no certainty to lose, up to the deadline.
+    /// The latest time for the next attempt: with no certainty to lose, up to the deadline, or as long as its token lives.
     pub(in crate::core) fn last_start(&self, room: &Room) -> Instant {
-        if self.unknown.is_none() && self.in_doubt().is_none() { room.last_start() } else { room.deadline }
+        if self.unknown.is_none() && self.in_doubt().is_none() {
+            room.last_start()
+        } else {
+            room.last_repeat()
+        }
     }
 
     /// The error of a call whose deadline passed on the way.
@@ -430,7 +449,7 @@ impl History {
         repeatable: bool,
     ) -> std::result::Result<Outcome, Need> {
         let node = cx.servers.node(whence.node);
-        Ok(match error.status() {
+        let outcome = match error.status() {
             // A connection that had ended in silence is simply made anew.
             Status::Connect
                 if error.reason() != Reason::Deadline
@@ -468,6 +487,11 @@ impl History {
                 self.refusal(cx, whence, error, repeatable)?.map_or(Outcome::Over, Outcome::Refused)
             }
             _ => Outcome::Over,
+        };
+        let is_open = self.is_once && repeatable && self.unknown.is_some() && is_settled_by_next(error);
+        Ok(match outcome {
+            Outcome::Over if is_open => Outcome::GoesOn(Again::AfterPause),
+            outcome => outcome,
         })
     }
 
@@ -761,6 +785,17 @@ enum Refusal {
     Doubtful(Again),
     /// The same, of a call that must not run twice: it is over.
     InDoubt,
+}
+
+/// Of a call that happens once, and of which an earlier attempt may have been executed: whether it is left for the next one to
+/// find out, after this refusal.
+pub(in crate::core) fn is_settled_by_next(error: &Error) -> bool {
+    error.is_not_executed() && !is_anothers_token(error)
+}
+
+/// Whether its token is another call's, or none that it can have: then no attempt has run.
+pub(in crate::core) fn is_anothers_token(error: &Error) -> bool {
+    matches!(error.status(), Status::TokenMismatch | Status::InvalidArgument)
 }
 
 /// The last error of a call, unless it says that the call was not executed although an earlier attempt may have been.

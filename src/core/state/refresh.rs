@@ -21,7 +21,7 @@ pub(in crate::core) struct Refresh {
     pub(in crate::core) due: Option<Instant>,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz-internals"))]
 impl Refresh {
     /// Entries of those that wait.
     pub(in crate::core) fn waits(&self) -> usize {

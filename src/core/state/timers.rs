@@ -43,7 +43,7 @@ impl Timers {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz-internals"))]
     pub(in crate::core) fn len(&self) -> usize {
         self.line.len() + self.others.len()
     }

@@ -3,6 +3,7 @@
 
 mod scripts;
 mod server;
+mod tokens;
 mod witness;
 mod words;
 
@@ -18,6 +19,8 @@ use crate::slots::{self, SLOTS};
 pub(super) use scripts::SCRIPTS;
 use scripts::ScriptCache;
 pub(super) use server::Peer;
+pub(super) use tokens::ONCE;
+use tokens::Tokens;
 pub(super) use witness::Witness;
 
 /// Keys that calls use: few, so that they meet.
@@ -135,6 +138,7 @@ pub(super) struct Fleet {
     has_hello: bool,
     owner: Owners,
     moving: Vec<Moving>,
+    tokens: Tokens,
     pub(super) witness: Witness,
     /// The scripts that there are, and their SHA1s.
     pub(super) scripts: Vec<Script>,
@@ -196,6 +200,7 @@ impl Fleet {
             has_hello,
             owner,
             moving: Vec::new(),
+            tokens: Tokens::default(),
             witness: Witness::default(),
             scripts,
             flushes,
@@ -353,6 +358,10 @@ impl Fleet {
         for place in [from, to] {
             self.servers[place].view.give(slot, to);
         }
+    }
+
+    pub(super) fn has_moves(&self) -> bool {
+        !self.moving.is_empty()
     }
 
     pub(super) fn end_moves(&mut self) {

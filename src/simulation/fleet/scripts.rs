@@ -2,7 +2,7 @@
 //! room for others.
 
 /// So many scripts there are in all.
-pub(in crate::simulation) const SCRIPTS: usize = 5;
+pub(in crate::simulation) const SCRIPTS: usize = 6;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {

@@ -152,6 +152,9 @@ impl Fleet {
         }
         if let Some(item) = item {
             self.witness.note(item).arrived += 1;
+            if peer.is_asking {
+                self.witness.asked.remove(&(item, place));
+            }
         }
         if command[0] == b"ASKING" {
             peer.is_asking = true;
@@ -263,9 +266,16 @@ impl Fleet {
             return (!serves).then(|| moved(self, knows));
         }
         let item = item_of(command).unwrap_or_default();
+        let token = self.token_of(command, &keys);
+        // The key of a token is not among those that are known to have moved.
+        let keys = &keys[..keys.len() - usize::from(token.is_some())];
         match self.moving.iter().find(|moving| moving.slot == slot) {
             Some(Moving { from, to, keys: there, .. }) if *from == place => {
                 let count = keys.iter().filter(|key| there.contains(**key)).count();
+                let is_split = |token| self.is_between_servers(token, true, count == keys.len());
+                if token.is_some_and(is_split) {
+                    return Some(TRYAGAIN.into());
+                }
                 if count == keys.len() {
                     self.witness.asked.insert((item, *to));
                     return Some(format!("-ASK {slot} {}\r\n", self.servers[*to].address));
@@ -274,7 +284,8 @@ impl Fleet {
             }
             Some(Moving { to, keys: there, .. }) if *to == place && peer.is_asking => {
                 let is_split = keys.iter().any(|key| !there.contains(*key));
-                (is_split && self.rng.bool()).then(|| TRYAGAIN.into())
+                let has_token = token.is_some_and(|token| self.is_between_servers(token, false, true));
+                (has_token || is_split && self.rng.bool()).then(|| TRYAGAIN.into())
             }
             _ if knows == place => None,
             _ => {
@@ -409,10 +420,24 @@ impl Fleet {
             return READONLY.into();
         }
         let item = item_of(command).unwrap_or_default();
-        self.witness.execute(item);
-        if !(is_script && self.forges(item)) {
-            return reply_of(item);
+        let token = self.token_of(command, &keys_of(command));
+        if let Some(reply) = token.and_then(|token| self.answered_before(token, item)) {
+            return reply;
         }
+        self.witness.execute(item);
+        let reply = match is_script && self.forges(item) {
+            true => self.made_up(place, command, item),
+            false => reply_of(item),
+        };
+        if let Some(token) = token {
+            self.tokens.insert(token.to_vec(), (item, reply.clone()));
+        }
+        reply
+    }
+
+    /// An error that a script makes up.
+    fn made_up(&mut self, place: usize, command: &[Vec<u8>], item: u64) -> String {
+        let reads = command[0].ends_with(b"_RO");
         let slot = keys_of(command).first().map_or(0, |key| slots::slot_of(key));
         let other = self.servers[self.rng.usize(..self.servers.len())].address.clone();
         match item / 8 % 9 {
