@@ -174,6 +174,14 @@ void tokens(const rs::Client &client, const rs::Client &other) {
         }
         CHECK_INT(client.command({"INCRBY", "n", 0}).integer(), before + 13);
     }
+    rs::LibraryOptions library_options;
+    library_options.once = rs::Once{};
+    const rs::Script counted = rs::Library(client, source, library_options).function("count");
+    client.command({"DEL", "n"});
+    for (int i = 0; i < 2; ++i) CHECK_INT(counted.call({"n"}, {}, with_token("of a function")).integer(), 1);
+    CHECK_INT(counted.call({"n"}, {}).integer(), 2);
+    library_options.named = true;
+    CHECK_INT(rs::Library::try_register(source, library_options).error().status(), RS_ERR_INVALID_ARGUMENT);
     const rs::Script plain(client, add);
     CHECK_INT(plain.try_call({"n"}, {5}, with_token("t")).error().status(), RS_ERR_INVALID_ARGUMENT);
     CHECK_INT(client.try_command({"GET", "n"}, with_token("t")).error().status(), RS_ERR_INVALID_ARGUMENT);

@@ -4,6 +4,7 @@
 #define RS_SCRIPT_LIBRARY_HPP
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,10 @@ struct LibraryOptions {
     // but by Client::library_deploy. Without it the library is pinned: a digest of its source is put behind its name
     // and behind those of its functions, so that a name means one code, and any number of versions live side by side.
     Flag named = false;
+
+    // The calls of its functions happen exactly once each, see RS_LIBRARY_ONCE: `{.once = rs::Once{}}`. Not of a named
+    // one.
+    std::optional<Once> once = {};
 };
 
 // A library of functions, immutable, usable with any client, server and thread:
@@ -76,6 +81,10 @@ private:
     static Result<Library> register_with(rs_client *client, std::string_view source, const LibraryOptions &options) {
         rs_library_options native = RS_LIBRARY_OPTIONS_INIT;
         if (options.named) native.flags |= RS_LIBRARY_NAMED;
+        if (options.once) {
+            native.flags |= RS_LIBRARY_ONCE;
+            if (!detail::set_once(*options.once, native)) return detail::out_of_range("the wait for replicas");
+        }
         rs_library *library = nullptr;
         rs_error *error = nullptr;
         if (rs_library_register(client, source.data(), source.size(), &native, &library, &error) != RS_OK)

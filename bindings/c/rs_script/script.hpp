@@ -56,6 +56,21 @@ struct ScriptOptions {
 
 namespace detail {
 
+// The fields of this in the options of a script or library; false where one is out of range. They refer to it.
+template <class Native> bool set_once(const Once &once, Native &native) {
+    const auto count = [](std::chrono::milliseconds time) { return static_cast<std::uint64_t>(time.count()); };
+    if (count(once.wait_timeout) > UINT32_MAX) return false;
+    native.token_lifetime_ms = count(once.lifetime);
+    native.reply_limit = once.reply_limit;
+    if (!once.prefix.empty()) {
+        native.token_prefix = once.prefix.data();
+        native.token_prefix_len = once.prefix.size();
+    }
+    native.wait_replicas = once.wait_replicas;
+    native.wait_timeout_ms = static_cast<std::uint32_t>(once.wait_timeout.count());
+    return true;
+}
+
 // What `call` makes a script of, with these options for the C library.
 template <class Call> Result<Script> script_of(const ScriptOptions &options, Call call);
 
@@ -195,18 +210,8 @@ template <class Call> Result<Script> detail::script_of(const ScriptOptions &opti
     if (options.idempotent) native.flags |= RS_SCRIPT_IDEMPOTENT;
     if (options.as_function) native.flags |= RS_SCRIPT_AS_FUNCTION;
     if (options.once) {
-        const Once &once = *options.once;
-        const auto count = [](std::chrono::milliseconds time) { return static_cast<std::uint64_t>(time.count()); };
-        if (count(once.wait_timeout) > UINT32_MAX) return out_of_range("the wait for replicas");
         native.flags |= RS_SCRIPT_ONCE;
-        native.token_lifetime_ms = count(once.lifetime);
-        native.reply_limit = once.reply_limit;
-        if (!once.prefix.empty()) {
-            native.token_prefix = once.prefix.data();
-            native.token_prefix_len = once.prefix.size();
-        }
-        native.wait_replicas = once.wait_replicas;
-        native.wait_timeout_ms = static_cast<std::uint32_t>(once.wait_timeout.count());
+        if (!set_once(*options.once, native)) return out_of_range("the wait for replicas");
     }
     native.name = options.name.data();
     native.name_len = options.name.size();

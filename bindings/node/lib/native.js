@@ -146,7 +146,7 @@ const placeOf = (buffer) => (buffer.length === 0 ? 0n : memmove(buffer, buffer, 
 
 const SIZE_OF_CALL_OPTIONS = 64;
 const SIZE_OF_SCRIPT_OPTIONS = 64;
-const SIZE_OF_LIBRARY_OPTIONS = 8;
+const SIZE_OF_LIBRARY_OPTIONS = 48;
 const ROUTE = { key: 2, slot: 3, node: 4, all: 5 };
 
 const clientWith = checked("rs_client_with", ["handle", "buffer", "buffer"]);

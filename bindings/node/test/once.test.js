@@ -162,7 +162,7 @@ test("a reply that is too long to be kept, and replicas that are not there", asy
     });
 });
 
-test("a server that evicts keys is told of", async (t) => {
+test("a server that evicts keys is told of", { timeout: 300_000 }, async (t) => {
     const evicting = await Server.start();
     t.after(() => evicting.stop());
     await evicting.cli("config", "set", "maxmemory-policy", "allkeys-lru");
