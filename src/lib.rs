@@ -162,6 +162,7 @@ mod stats;
 mod submit;
 mod threads;
 mod times;
+mod token;
 
 pub use args::{Args, ToArgs};
 pub use client::Client;

@@ -9,8 +9,8 @@ use sha1::{Digest, Sha1};
 
 use crate::error::{Error, Result, Status};
 use crate::function::{Code, Function};
-use crate::once::{self, Once, Wrapped};
-use crate::script::Script;
+use crate::once::{self, Once};
+use crate::script::{Script, Wrapped};
 
 /// So many digits of the digest are part of a pinned library's name, and of its functions'.
 const DIGITS: usize = 12;

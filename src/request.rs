@@ -10,11 +10,11 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, Result, Status};
 use crate::keys::{self, Touched};
-use crate::once::{self, Wait, WithToken, Wrapped};
 use crate::purpose::Purpose;
 use crate::resp::encode::{Arguments, Buffer, arguments};
-use crate::script::{DigestHasher, Script, Sha};
+use crate::script::{DigestHasher, Script, Sha, Wait, Wrapped};
 use crate::slots::{self, NO_SLOT};
+use crate::token::{self, WithToken};
 
 /// How the replies of a request belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,7 +287,7 @@ impl Request {
         match script.wrapped() {
             Some(wrapped) if !flags.read_only => {
                 let has_keys = keys.count() > 0;
-                let keys = WithToken::new(wrapped, keys, flags)?;
+                let keys = WithToken::new(wrapped, keys, flags.token)?;
                 let (others, routing) = (self.repeatable, self.routing);
                 if self.shape == Shape::Transaction && !has_keys {
                     // It goes where the others go: see `settle_tokens`.
@@ -300,7 +300,7 @@ impl Request {
                 self.join_wait(wrapped.wait);
                 Ok(())
             }
-            _ if flags.token.is_some() => Err(once::no_token()),
+            _ if flags.token.is_some() => Err(token::no_token()),
             _ => self.plain_call(script.unwrapped(), keys, args, flags),
         }
     }
@@ -332,7 +332,7 @@ impl Request {
     /// Appends a command, unless its way through a cluster is not known.
     pub(crate) fn command(&mut self, arguments: &[&[u8]], flags: Flags<'_>) -> Result<()> {
         if flags.token.is_some() {
-            return Err(once::no_token());
+            return Err(token::no_token());
         }
         let slot = match self.routing {
             Routing::None => NO_SLOT,
@@ -492,7 +492,7 @@ impl Request {
 
     /// Gives all items tokens that come from this one, by their numbers, but those that have got one of their own.
     pub(crate) fn share_token(&mut self, token: &[u8]) -> Result<()> {
-        once::check_token(token)?;
+        token::check_token(token)?;
         let refused = |what: String| {
             Error::new(Status::InvalidArgument, format!("a token for all items: {what}; nothing was sent"))
         };
@@ -509,7 +509,7 @@ impl Request {
         let slots: Vec<Option<u16>> = indices.map(|index| self.slot_of_keys(index)).collect();
         // A transaction has one slot: that of the first item that has keys.
         let first = slots.iter().flatten().next().filter(|_| self.shape == Shape::Transaction);
-        let otherwise = first.copied().unwrap_or_else(|| once::slot_of_token(token));
+        let otherwise = first.copied().unwrap_or_else(|| token::slot_of_token(token));
         let mut wire = Buffer::default();
         let mut start = 0;
         for (index, slot) in slots.into_iter().enumerate() {
@@ -546,9 +546,9 @@ impl Request {
             if self.slot == NO_SLOT {
                 self.slot = slots::slot_of(&self.wire[start..][key.clone()]);
             }
-            let tag = once::tag_in(wrapped, key);
+            let tag = token::tag_in(wrapped, key);
             self.items[index].slot = self.slot;
-            self.wire.own().overwrite(start + tag.start, &once::tag_of(self.slot));
+            self.wire.own().overwrite(start + tag.start, &token::tag_of(self.slot));
         }
     }
 
@@ -579,7 +579,7 @@ impl Request {
         let length_line = 3 + itoa::Buffer::new().format(key.len()).len();
         let before = wire.len();
         wire.raw(&old[..key.start - length_line]);
-        if once::write_shared(wrapped, &old[key.clone()], shared, wire).is_none() {
+        if token::write_shared(wrapped, &old[key.clone()], shared, wire).is_none() {
             wire.truncate(before);
             return false;
         }

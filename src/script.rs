@@ -4,12 +4,12 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha1::{Digest, Sha1};
 
 use crate::error::{Error, Result, Status};
 use crate::function::Function;
-use crate::once::Wrapped;
 
 /// A name is a label, and no text.
 const LONGEST_NAME: usize = 256;
@@ -139,6 +139,40 @@ struct Inner {
     /// Of one that is called as a function: the script that it is where servers have no functions.
     instead: Option<Script>,
     once: Option<Box<Wrapped>>,
+}
+
+/// The replicas that must have a call before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    pub(crate) replicas: u32,
+    pub(crate) timeout: Duration,
+}
+
+impl Wait {
+    /// What serves both.
+    pub(crate) fn join(self, other: Wait) -> Wait {
+        Wait { replicas: self.replicas.max(other.replicas), timeout: self.timeout.max(other.timeout) }
+    }
+}
+
+/// What a script that runs once per token has beside others.
+#[derive(Clone, Debug)]
+pub(crate) struct Wrapped {
+    /// The body as a script of its own, for read-only calls.
+    pub(crate) plain: Script,
+    /// What token keys begin with, up to their tag.
+    pub(crate) head: Vec<u8>,
+    /// The same in wire form, for tokens that are made here: how long the key is stands in front.
+    pub(crate) made_head: Vec<u8>,
+    pub(crate) lifetime: Duration,
+    pub(crate) wait: Option<Wait>,
+}
+
+impl Wrapped {
+    /// How long after it was first sent a call may be sent again.
+    pub(crate) fn repeats_for(&self) -> Duration {
+        self.lifetime / 2
+    }
 }
 
 impl Script {

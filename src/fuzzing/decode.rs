@@ -1,6 +1,7 @@
 //! The decoder: any bytes, cut anywhere.
 
-use super::{Source, resp};
+use super::resp;
+use super::source::Source;
 use crate::resp::{Decoded, Decoder, Limits, Payload, Refusal, Reply};
 
 /// What came of some bytes: the replies in words, how many bytes they and the asides took, and why it ended.

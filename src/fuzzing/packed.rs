@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::Source;
+use super::source::Source;
 use crate::client::Client;
 use crate::config::Options;
 use crate::core::Work;

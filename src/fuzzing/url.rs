@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Source;
+use super::source::Source;
 use crate::config::{Config, Options, Protocol};
 use crate::error::{Result, Status};
 use crate::route::ReadFrom;

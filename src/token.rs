@@ -1,0 +1,364 @@
+//! Tokens of calls that happen once, and the keys under which servers keep what was answered.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::time::SystemTime;
+
+use crate::error::{Error, Result, Status};
+use crate::ffi::cancel::Held;
+use crate::ffi::fork::Process;
+use crate::resp::encode::{Arguments, Buffer};
+use crate::script::Wrapped;
+use crate::slots::{CRC, SLOTS, slot_of};
+
+/// A token of the caller's own is so long at most.
+pub(crate) const LONGEST_TOKEN: usize = 256;
+
+/// What token keys with this prefix begin with, up to their tag; and the same in wire form, for tokens that are made here.
+pub(crate) fn heads(prefix: &[u8]) -> [Vec<u8>; 2] {
+    let head = [prefix, b"{"].concat();
+    let mut made_head = format!("${}\r\n", head.len() + TAG + 2 + 32).into_bytes();
+    made_head.extend_from_slice(&head);
+    [head, made_head]
+}
+
+/// The keys of a call, and the key of its token behind them.
+pub(crate) struct WithToken<'a, K: ?Sized> {
+    keys: &'a K,
+    wrapped: &'a Wrapped,
+    token: Option<&'a [u8]>,
+}
+
+impl<'a, K: ?Sized> WithToken<'a, K> {
+    pub(crate) fn new(wrapped: &'a Wrapped, keys: &'a K, token: Option<&'a [u8]>) -> Result<Self> {
+        if let Some(token) = token {
+            check_token(token)?;
+        }
+        Ok(WithToken { keys, wrapped, token })
+    }
+}
+
+impl<K: Arguments + ?Sized> Arguments for WithToken<'_, K> {
+    #[inline]
+    fn count(&self) -> usize {
+        self.keys.count() + 1
+    }
+
+    #[inline]
+    fn write(&self, buffer: &mut Buffer) -> Result<()> {
+        let start = buffer.len();
+        self.keys.write(buffer)?;
+        let slot = first_argument(buffer.part(start..buffer.len())).map(slot_of);
+        match self.token {
+            Some(token) => write_key(buffer, &self.wrapped.head, slot, OWN, token),
+            None => {
+                let token = made();
+                let mut rest = [0; TAG + 2 + 32 + 2];
+                rest[..TAG].copy_from_slice(&tag_of(slot.unwrap_or_else(|| slot_of_token(&token))));
+                rest[TAG..TAG + 2].copy_from_slice(&[b'}', MADE]);
+                rest[TAG + 2..TAG + 34].copy_from_slice(&token);
+                rest[TAG + 34..].copy_from_slice(b"\r\n");
+                buffer.raw(&self.wrapped.made_head);
+                buffer.raw(&rest);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first of the arguments that are in wire form.
+#[inline]
+fn first_argument(wire: &[u8]) -> Option<&[u8]> {
+    let (mut at, mut length) = (1, 0);
+    while let Some(digit) = wire.get(at).filter(|byte| byte.is_ascii_digit()) {
+        length = 10 * length + usize::from(digit - b'0');
+        at += 1;
+    }
+    wire.get(at + 2..at + 2 + length)
+}
+
+/// What stands between tag and token: of the caller's own, of those made here, and of all of a pipeline, in
+/// front of whose token stands an item's number.
+const OWN: u8 = b':';
+pub(crate) const MADE: u8 = b'.';
+const SHARED: u8 = b'#';
+
+pub(crate) fn check_token(token: &[u8]) -> Result<()> {
+    if token.is_empty() || token.len() > LONGEST_TOKEN {
+        let text = format!("a token has 1 to {LONGEST_TOKEN} bytes, this one has {}", token.len());
+        return Err(Error::new(Status::InvalidArgument, text));
+    }
+    Ok(())
+}
+
+/// For calls that can have no token.
+#[cold]
+pub(crate) fn no_token() -> Error {
+    let text = "a token is for calls of a script that runs once per token, and not for read-only ones; nothing was sent";
+    Error::new(Status::InvalidArgument, text)
+}
+
+/// `slot`: that of the other keys; `None`: there are none.
+fn write_key(buffer: &mut Buffer, head: &[u8], slot: Option<u16>, separator: u8, token: &[u8]) {
+    let slot = slot.unwrap_or_else(|| slot_of_token(token));
+    buffer.argument_of(&[head, &tag_of(slot), &[b'}', separator], token]);
+}
+
+/// Appends the key of an item's token where all items have got one, instead of `made`, that of the token which was made for it. `None`: it has one of its
+/// own, which stays.
+pub(crate) fn write_shared(
+    wrapped: &Wrapped,
+    made: &[u8],
+    (slot, token, index): (u16, &[u8], usize),
+    buffer: &mut Buffer,
+) -> Option<()> {
+    let separator = *made.get(wrapped.head.len() + TAG + 1)?;
+    if separator != MADE {
+        return None;
+    }
+    let mut number = itoa::Buffer::new();
+    let token = [number.format(index).as_bytes(), b":", token].concat();
+    write_key(buffer, &wrapped.head, Some(slot), SHARED, &token);
+    Some(())
+}
+
+/// A token key's place among the bytes of its item, and the place of its tag.
+pub(crate) fn tag_in(wrapped: &Wrapped, key: Range<usize>) -> Range<usize> {
+    let start = key.start + wrapped.head.len();
+    start..start + TAG
+}
+
+/// The slot of a call without keys.
+pub(crate) fn slot_of_token(token: &[u8]) -> u16 {
+    CRC.checksum(token) % SLOTS
+}
+
+/// The length of a tag.
+pub(crate) const TAG: usize = 4;
+
+/// A tag of this slot, for each slot one: four bytes from `@` to `O`. CRC16 is linear, so each part of a slot has a tag's bits of its own.
+#[inline]
+pub(crate) fn tag_of(slot: u16) -> [u8; TAG] {
+    let slot = slot ^ ZERO;
+    let part = |part: usize| NIBBLES[part][usize::from(slot >> (4 * part) & 15)];
+    let nibbles = u32::from(part(0) ^ part(1) ^ part(2) ^ part(3));
+    // Each nibble into a byte of its own.
+    let spread = (nibbles << 8 | nibbles) & 0x00ff_00ff;
+    let spread = (spread << 4 | spread) & 0x0f0f_0f0f;
+    (spread | 0x4040_4040).to_be_bytes()
+}
+
+/// For four bits of a slot at a time, what makes them of a tag.
+const NIBBLES: [[u16; 16]; 4] = nibbles();
+
+const fn nibbles() -> [[u16; 16]; 4] {
+    let mut found = [[0; 16]; 4];
+    let mut bit = 0;
+    while bit < 14 {
+        let mut number = 0;
+        while number < 16 {
+            if number >> (bit % 4) & 1 == 1 {
+                found[bit / 4][number] ^= BASIS[bit];
+            }
+            number += 1;
+        }
+        bit += 1;
+    }
+    found
+}
+
+const fn nibble_byte(nibble: u8) -> u8 {
+    b'@' | nibble
+}
+
+/// The slot of the tag without bits.
+const ZERO: u16 = CRC.checksum(&[nibble_byte(0); TAG]) % SLOTS;
+
+/// What a tag's bits do to its slot, turned round: for each bit of a slot the tag's bits that change it, and no other.
+const BASIS: [u16; 14] = basis();
+
+const fn basis() -> [u16; 14] {
+    // Gauss, over the field of two elements: rows of what a slot gets, and which of the tag's bits make that.
+    let mut rows = [(0_u16, 0_u16); 16];
+    let mut bit = 0;
+    while bit < 16 {
+        let nibbles = 1_u16 << bit;
+        let tag = [
+            nibble_byte((nibbles >> 12) as u8),
+            nibble_byte((nibbles >> 8 & 15) as u8),
+            nibble_byte((nibbles >> 4 & 15) as u8),
+            nibble_byte((nibbles & 15) as u8),
+        ];
+        rows[bit] = ((CRC.checksum(&tag) % SLOTS) ^ ZERO, nibbles);
+        bit += 1;
+    }
+    let mut basis = [0; 14];
+    let mut done = 0;
+    while done < 14 {
+        let mut pivot = done;
+        while rows[pivot].0 >> done & 1 == 0 {
+            pivot += 1;
+        }
+        let row = rows[pivot];
+        rows[pivot] = rows[done];
+        rows[done] = row;
+        let mut other = 0;
+        while other < 16 {
+            if other != done && rows[other].0 >> done & 1 == 1 {
+                rows[other] = (rows[other].0 ^ row.0, rows[other].1 ^ row.1);
+            }
+            other += 1;
+        }
+        done += 1;
+    }
+    while done > 0 {
+        done -= 1;
+        basis[done] = rows[done].1;
+    }
+    basis
+}
+
+/// Where a thread's tokens come from: a secret and a count, of which each token is the 128-bit SipHash-1-3.
+struct Source {
+    /// Where the secret was made; `None`: there is none yet.
+    process: Cell<Option<Process>>,
+    secret: Cell<[u64; 2]>,
+    count: Cell<u64>,
+}
+
+thread_local! {
+    static SOURCE: Source =
+        const { Source { process: Cell::new(None), secret: Cell::new([0; 2]), count: Cell::new(0) } };
+}
+
+impl Source {
+    /// The system's randomness is that of a thread, and a child of fork has the same as its parent: what tells these apart goes in as well.
+    #[cold]
+    fn renew(&self) {
+        // The system is asked for randomness.
+        let _held = Held::new();
+        let mine = (std::process::id(), SystemTime::now());
+        let [first, second, count] = [(); 3].map(|()| RandomState::new().hash_one(mine));
+        self.secret.set([first, second]);
+        self.count.set(count);
+        self.process.set(Some(Process::this()));
+    }
+
+    #[inline]
+    fn next(&self) -> [u64; 2] {
+        if !self.process.get().is_some_and(Process::is_this) {
+            self.renew();
+        }
+        let count = self.count.get().wrapping_add(1);
+        self.count.set(count);
+        siphash(self.secret.get(), count)
+    }
+}
+
+/// A token of 128 bits, as 32 letters, that nobody can guess.
+#[inline]
+fn made() -> [u8; 32] {
+    // It needs no destructor, so it is there up to a thread's end.
+    let number = SOURCE.with(Source::next);
+    let mut token = [0; 32];
+    for (digits, half) in token.chunks_exact_mut(16).zip(number) {
+        digits.copy_from_slice(&letters(half));
+    }
+    token
+}
+
+/// SipHash-1-3 with 128 bits of a message of eight bytes. The standard library's has 64 bits, and two of those cost four times as much.
+///
+/// [SipHash](https://www.aumasson.jp/siphash/siphash.pdf)
+#[inline]
+fn siphash([k0, k1]: [u64; 2], message: u64) -> [u64; 2] {
+    let mut v = [
+        k0 ^ 0x736f_6d65_7073_6575,
+        k1 ^ 0x646f_7261_6e64_6f6d ^ 0xee,
+        k0 ^ 0x6c79_6765_6e65_7261,
+        k1 ^ 0x7465_6462_7974_6573,
+    ];
+    // The last block has nothing but the message's length.
+    for block in [message, 8 << 56] {
+        v[3] ^= block;
+        round(&mut v);
+        v[0] ^= block;
+    }
+    v[2] ^= 0xee;
+    (0..3).for_each(|_| round(&mut v));
+    let first = v[0] ^ v[1] ^ v[2] ^ v[3];
+    v[1] ^= 0xdd;
+    (0..3).for_each(|_| round(&mut v));
+    [first, v[0] ^ v[1] ^ v[2] ^ v[3]]
+}
+
+#[inline(always)]
+fn round(v: &mut [u64; 4]) {
+    v[0] = v[0].wrapping_add(v[1]);
+    v[2] = v[2].wrapping_add(v[3]);
+    v[1] = v[1].rotate_left(13) ^ v[0];
+    v[3] = v[3].rotate_left(16) ^ v[2];
+    v[0] = v[0].rotate_left(32).wrapping_add(v[3]);
+    v[2] = v[2].wrapping_add(v[1]);
+    v[1] = v[1].rotate_left(17) ^ v[2];
+    v[3] = v[3].rotate_left(21) ^ v[0];
+    v[2] = v[2].rotate_left(32);
+}
+
+/// A number as sixteen bytes from `@` to `O`, each of which has four of its bits: digits without a branch, as in tags.
+#[inline(always)]
+fn letters(number: u64) -> [u8; 16] {
+    let half = |number: u32| {
+        // Each nibble into a byte of its own.
+        let number = u64::from(number);
+        let spread = (number << 16 | number) & 0x0000_ffff_0000_ffff;
+        let spread = (spread << 8 | spread) & 0x00ff_00ff_00ff_00ff;
+        let nibbles = (spread << 4 | spread) & 0x0f0f_0f0f_0f0f_0f0f;
+        (nibbles | 0x4040_4040_4040_4040).to_be_bytes()
+    };
+    let mut letters = [0; 16];
+    letters[..8].copy_from_slice(&half((number >> 32) as u32));
+    letters[8..].copy_from_slice(&half(number as u32));
+    letters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_slot_has_a_tag() {
+        for slot in 0..SLOTS {
+            let tag = tag_of(slot);
+            assert_eq!(slot_of(&tag), slot, "{}", tag.escape_ascii());
+            assert!(tag.iter().all(|byte| (b'@'..=b'O').contains(byte)));
+        }
+    }
+
+    #[test]
+    fn letters_are_those_of_the_number() {
+        for number in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, 0x9a0a_90f0_0f09_a99a] {
+            let letter = |digit: char| b'@' + u8::try_from(digit.to_digit(16).unwrap()).unwrap();
+            let expected: Vec<u8> = format!("{number:016x}").chars().map(letter).collect();
+            assert_eq!(letters(number)[..], expected[..]);
+        }
+    }
+
+    #[test]
+    fn the_hash_is_siphash() {
+        // Of the key 00 01 02 ... 0f and the message 00 01 ... 07, computed by another implementation.
+        let key = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
+        assert_eq!(siphash(key, 0x0706_0504_0302_0100), [0xb4da_e3d5_e1fe_12aa, 0x99c7_f935_ab16_4f72]);
+    }
+
+    #[test]
+    fn tokens_are_all_different_on_all_threads() {
+        let threads: Vec<_> =
+            (0..8).map(|_| std::thread::spawn(|| (0..10_000).map(|_| made()).collect::<Vec<_>>())).collect();
+        let all: Vec<[u8; 32]> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+        assert!(all.iter().flatten().all(|byte| (b'@'..=b'O').contains(byte)));
+    }
+}
