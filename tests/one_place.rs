@@ -74,7 +74,7 @@ fn numbers_are_drawn() {
         "core/state/servers.rs",
         "core/state/sharing.rs",
         "core/state/slot_map.rs",
-        "once.rs",
+        "token.rs",
     ];
     only_in(&place, &["HashMap::new()", "HashSet::new()", "RandomState", "fastrand"]);
 }
