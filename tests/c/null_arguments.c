@@ -122,7 +122,7 @@ static void registering(void) {
     CHECK_NULL(out);
     out = STALE;
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "flags",
-                rs_script_register(client, "return 1", 8, RS_SCRIPT_OPTIONS(.flags = 2), &out, &err));
+                rs_script_register(client, "return 1", 8, RS_SCRIPT_OPTIONS(.flags = 8), &out, &err));
     CHECK_NULL(out);
     CHECK_TEXT(rs_script_sha(NULL), "");
     CHECK_TEXT(rs_script_name(NULL), "");
@@ -133,6 +133,62 @@ static void registering(void) {
     REFUSES("client", CALL);
 #undef CALL
     rs_script_free(out);
+}
+
+static void libraries(void) {
+    static const char source[] = "#!lua name=n\nredis.register_function('f', function() return 1 end)";
+    rs_library *library = STALE;
+    rs_script *out = STALE;
+#define CALL(err) rs_library_register(client, NULL, 8, NULL, &library, err)
+    REFUSES("source", CALL);
+#undef CALL
+    CHECK_NULL(library);
+#define CALL(err) rs_library_register(client, source, sizeof source - 1, NULL, NULL, err)
+    REFUSES("library", CALL);
+#undef CALL
+    CHECK_OK(rs_library_register(client, source, sizeof source - 1, NULL, &library, &err));
+#define CALL(err) rs_library_function(NULL, "f", 1, NULL, &out, err)
+    REFUSES("library", CALL);
+#undef CALL
+    CHECK_NULL(out);
+    out = STALE;
+#define CALL(err) rs_library_function(library, NULL, 1, NULL, &out, err)
+    REFUSES("name", CALL);
+#undef CALL
+    CHECK_NULL(out);
+#define CALL(err) rs_library_function(library, "f", 1, NULL, NULL, err)
+    REFUSES("script", CALL);
+#undef CALL
+    rs_reply *reply = STALE;
+#define ADMINISTERS(call)                                                                                              \
+    do {                                                                                                               \
+        reply = STALE;                                                                                                 \
+        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "client is NULL", call(NULL, library, &reply, &err));                     \
+        CHECK_NULL(reply);                                                                                             \
+        CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "library is NULL", call(client, NULL, &reply, &err));                     \
+        CHECK_NULL(reply);                                                                                             \
+        CHECK_INT(call(NULL, NULL, NULL, NULL), RS_ERR_INVALID_ARGUMENT);                                              \
+    } while (0)
+    ADMINISTERS(rs_client_library_load);
+    ADMINISTERS(rs_client_library_check);
+    ADMINISTERS(rs_client_library_deploy);
+#undef ADMINISTERS
+#define CALL(err) rs_client_library_list(NULL, &reply, err)
+    REFUSES("client", CALL);
+#undef CALL
+#define CALL(err) rs_client_library_list(client, NULL, err)
+    REFUSES("libraries", CALL);
+#undef CALL
+    const rs_library *const keep[] = {library, NULL};
+#define CALL(err) rs_client_library_prune(NULL, 1, keep, &reply, err)
+    REFUSES("client", CALL);
+#undef CALL
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "NULL", rs_client_library_prune(client, 1, NULL, &reply, &err));
+    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "NULL", rs_client_library_prune(client, 2, keep, &reply, &err));
+    CHECK_TEXT(rs_library_name(NULL), "");
+    CHECK_TEXT(rs_script_function_name(NULL), "");
+    rs_library_free(library);
+    rs_library_free(NULL);
 }
 
 static void calling_with(const rs_call_options *options) {
@@ -597,6 +653,7 @@ int main(void) {
     RUN(views);
     RUN(commands);
     RUN(registering);
+    RUN(libraries);
     RUN(calling);
     RUN(administration);
     RUN(pipelines);

@@ -154,7 +154,7 @@ static void a_script_with_a_name(void) {
     REFUSED(NULL, 1);
 #undef REFUSED
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "options.flags",
-                rs_script_register(NULL, "", 0, RS_SCRIPT_OPTIONS(.flags = 2), &script, &err));
+                rs_script_register(NULL, "", 0, RS_SCRIPT_OPTIONS(.flags = 8), &script, &err));
     CHECK_NULL(script);
 }
 
