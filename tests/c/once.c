@@ -258,7 +258,9 @@ static void children_have_tokens_of_their_own(void) {
         CHECK(child >= 0);
         if (child == 0) {
             rs_client *own = open_client(server_url(one));
-            _exit(call(add, own, five, NULL) == 5 * i ? 0 : 1);
+            const bool is_next = call(add, own, five, NULL) == 5 * i;
+            rs_client_free(own);
+            _exit(is_next ? 0 : 1);
         }
         int status = 0;
         CHECK_INT(waitpid(child, &status, 0), child);
