@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::ffi::lock::RwLock;
 use crate::resp::{Kind, NoMemory, Payload, Reply};
-use crate::script::{DigestHasher, Script, Sha};
+use crate::script::Script;
+use crate::sha::{DigestHasher, Sha};
 
 /// What became of the calls of one script; see [`Client::script_stats`](crate::Client::script_stats).
 ///

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
-use sha1::{Digest, Sha1};
+use crate::sha::Sha;
 
 /// A library as servers get it.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct Code {
     /// What the caller wrote, if that is something else.
     pub(crate) written: Option<Vec<u8>>,
     /// Its place among all that a connection may know of: its digest, apart from those of scripts.
-    pub(crate) place: [u8; 20],
+    pub(crate) place: Sha,
     /// Every error that a function of it returns has a mark of this library's behind it, so that none can be
     /// taken for the server's own words.
     pub(crate) is_marked: bool,
@@ -28,7 +28,7 @@ impl Code {
         written: Option<Vec<u8>>,
         is_marked: bool,
     ) -> Arc<Self> {
-        let place = Sha1::new().chain_update("FUNCTION LOAD\0").chain_update(&source).finalize().into();
+        let place = Sha::of_parts(&[b"FUNCTION LOAD\0", &source]);
         Arc::new(Code { name, source, written, place, is_marked })
     }
 }

@@ -153,6 +153,7 @@ mod script;
 mod script_call;
 mod secret;
 mod session;
+mod sha;
 mod signal;
 #[cfg(any(test, feature = "fuzz-internals"))]
 #[cfg_attr(not(test), allow(dead_code))]
@@ -188,9 +189,10 @@ pub use pipeline::Pipeline;
 pub use queue::{Completion, Queue};
 pub use resp::{Elements, Kind, Reply, ReplyRef};
 pub use route::{ReadFrom, Route};
-pub use script::{Script, Sha};
+pub use script::Script;
 pub use script_call::ScriptCall;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub use session::bench::Codec;
+pub use sha::Sha;
 pub use stats::Stats;

@@ -2,15 +2,13 @@
 
 use std::ffi::{CStr, CString};
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::Arc;
-
-use sha1::{Digest, Sha1};
 
 use crate::error::{Error, Result, Status};
 use crate::function::{Code, Function};
 use crate::once::{self, Once};
 use crate::script::{Script, Wrapped};
+use crate::sha::Sha;
 
 /// So many digits of the digest are part of a pinned library's name, and of its functions'.
 const DIGITS: usize = 12;
@@ -131,16 +129,13 @@ impl Library {
         let register = match once {
             None => PRELUDE.to_owned(),
             Some(once) => {
-                let wrapper = once::of_library(once, &source, Script::new(&*source).sha_hex());
+                let wrapper = once::of_library(once, &source, &Sha::of(&source).to_string());
                 String::from_utf8_lossy(&wrapper).into_owned() + PRELUDE_ONCE
             }
         };
         let prelude = [PRELUDE_HEAD, PRELUDE_MARK, &register].concat();
-        let digest: [u8; 20] = Sha1::new().chain_update(&prelude).chain_update(&source).finalize().into();
-        let mut digits = String::new();
-        for byte in &digest[..DIGITS / 2] {
-            let _ = write!(digits, "{byte:02x}");
-        }
+        let mut digits = Sha::of_parts(&[prelude.as_bytes(), &source]).to_string();
+        digits.truncate(DIGITS);
         let name = format!("{}_{digits}", shebang.name);
         let code = [
             format!("#!{} name={name}", shebang.engine).as_bytes(),
@@ -384,12 +379,7 @@ impl Script {
         let flags = flags.unwrap_or_else(|| vec!["'allow-cross-slot-keys'".to_owned()]);
         let mut read_only_flags = flags.clone();
         read_only(&mut read_only_flags);
-        let digest =
-            Sha1::new().chain_update(BODY_HEAD).chain_update(BODY_TAIL).chain_update(source).finalize();
-        let mut name = "rs_".to_owned();
-        for byte in digest {
-            let _ = write!(name, "{byte:02x}");
-        }
+        let name = format!("rs_{}", Sha::of_parts(&[BODY_HEAD.as_bytes(), BODY_TAIL.as_bytes(), source]));
         let read_only_name = format!("{name}_ro");
         let register = |name: &str, flags: &[String]| {
             let flags = flags.join(",");

@@ -12,7 +12,8 @@ use crate::error::{Error, Result, Status};
 use crate::keys::{self, Touched};
 use crate::purpose::Purpose;
 use crate::resp::encode::{Arguments, Buffer, arguments};
-use crate::script::{DigestHasher, Script, Sha, Wait, Wrapped};
+use crate::script::{Script, Wait, Wrapped};
+use crate::sha::{DigestHasher, Sha};
 use crate::slots::{self, NO_SLOT};
 use crate::token::{self, WithToken};
 

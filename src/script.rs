@@ -2,103 +2,20 @@
 
 use std::ffi::{CStr, CString};
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha1::{Digest, Sha1};
-
 use crate::error::{Error, Result, Status};
 use crate::function::Function;
+use crate::sha::Sha;
 
 /// A name is a label, and no text.
 const LONGEST_NAME: usize = 256;
-
-/// The SHA1 of a script, by which the server knows it.
-///
-/// ```
-/// use rs_script::{Script, Sha};
-///
-/// assert_eq!(Script::new("return 1").sha(), Sha::of(b"return 1"));
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Sha([u8; 20]);
-
-impl Hash for Sha {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // Eight bytes of a digest tell any two scripts apart well enough for a table.
-        state.write_u64(u64::from_le_bytes(*self.0.first_chunk().unwrap_or(&[0; 8])));
-    }
-}
-
-impl Sha {
-    /// The SHA1 of exactly these bytes.
-    ///
-    /// ```
-    /// let sha = rs_script::Sha::of(b"return 1");
-    /// assert_eq!(sha.to_string(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
-    /// ```
-    pub fn of(source: &[u8]) -> Self {
-        Sha(Sha1::digest(source).into())
-    }
-
-    /// The raw digest.
-    ///
-    /// ```
-    /// assert_eq!(rs_script::Sha::of(b"return 1").as_bytes()[..2], [0xe0, 0xe1]);
-    /// ```
-    pub fn as_bytes(&self) -> &[u8; 20] {
-        &self.0
-    }
-
-    fn hex(&self) -> [u8; 40] {
-        let mut hex = [0; 40];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = HEX_DIGITS[usize::from(byte >> 4)];
-            pair[1] = HEX_DIGITS[usize::from(byte & 15)];
-        }
-        hex
-    }
-}
-
-/// A SHA is as good as its own hash.
-#[derive(Debug, Default)]
-pub(crate) struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, first: u64) {
-        self.0 = first;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
 
 /// What stands before the SHA in a call.
 pub(crate) const EVALSHA_HEAD: &[u8] = b"$7\r\nEVALSHA\r\n$40\r\n";
 
 const EVALSHA_LEN: usize = EVALSHA_HEAD.len() + 42;
-
-const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
-
-impl fmt::Display for Sha {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.hex()))
-    }
-}
-
-impl fmt::Debug for Sha {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// A Lua script, ready to be called on any client, from any thread, on any server.
 ///
@@ -269,7 +186,7 @@ impl Script {
     pub(crate) fn place(&self) -> Sha {
         match &self.0.function {
             None => self.0.sha,
-            Some(function) => Sha(function.code.place),
+            Some(function) => function.code.place,
         }
     }
 
@@ -463,7 +380,7 @@ impl fmt::Debug for Script {
 
 /// A digest that no script's is: of a library's code and a function's name.
 fn function_sha(function: &Function) -> Sha {
-    Sha(Sha1::new().chain_update(function.code.place).chain_update(function.name(false)).finalize().into())
+    Sha::of_parts(&[function.code.place.as_bytes(), function.name(false).as_bytes()])
 }
 
 fn declares_writes(source: &[u8]) -> bool {

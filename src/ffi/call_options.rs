@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ffi::c_char;
-use std::mem::offset_of;
+use std::mem::{MaybeUninit, offset_of};
 use std::time::Duration;
 
 use super::options::{LONGEST_MS, RS_READ_FROM_DEFAULT, read_from_of};
@@ -155,42 +155,18 @@ pub(super) unsafe trait Growing: Copy {
     /// The sizes that it has had in released versions, the last one its size of now.
     const SIZES: &'static [usize];
     /// All bytes 0.
-    const NOTHING: Self;
+    // SAFETY: any bytes may be in it.
+    const NOTHING: Self = unsafe { MaybeUninit::zeroed().assume_init() };
 }
 
 // SAFETY: as demanded; the assertions below count its bytes.
 unsafe impl Growing for rs_call_options {
     const SIZES: &'static [usize] = &[size_of::<Self>()];
-    const NOTHING: Self = rs_call_options {
-        size: 0,
-        flags: 0,
-        timeout_ms: 0,
-        read_from: 0,
-        route: 0,
-        route_to: std::ptr::null(),
-        route_len: 0,
-        route_slot: 0,
-        reserved: 0,
-        token: std::ptr::null(),
-        token_len: 0,
-    };
 }
 
 // SAFETY: as demanded; the assertions below count its bytes.
 unsafe impl Growing for rs_script_options {
     const SIZES: &'static [usize] = &[size_of::<Self>()];
-    const NOTHING: Self = rs_script_options {
-        size: 0,
-        flags: 0,
-        name: std::ptr::null(),
-        name_len: 0,
-        token_lifetime_ms: 0,
-        reply_limit: 0,
-        token_prefix: std::ptr::null(),
-        token_prefix_len: 0,
-        wait_replicas: 0,
-        wait_timeout_ms: 0,
-    };
 }
 
 // The header asserts the same. Padding would hold whatever was in memory, and a later field in its place would be that.

@@ -83,16 +83,6 @@ impl rs_library_options {
 // SAFETY: `repr(C)`, begins with a `u32`, and the assertions below count its bytes.
 unsafe impl Growing for rs_library_options {
     const SIZES: &'static [usize] = &[size_of::<Self>()];
-    const NOTHING: Self = rs_library_options {
-        size: 0,
-        flags: 0,
-        token_lifetime_ms: 0,
-        reply_limit: 0,
-        token_prefix: std::ptr::null(),
-        token_prefix_len: 0,
-        wait_replicas: 0,
-        wait_timeout_ms: 0,
-    };
 }
 
 // The header asserts the same.

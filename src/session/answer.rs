@@ -11,7 +11,7 @@ use crate::keys::Touched;
 use crate::once;
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
-use crate::script::Sha;
+use crate::sha::Sha;
 
 impl<T> Session<T> {
     /// Takes the reply to SCRIPT LOAD from the unseen tape.

@@ -16,7 +16,8 @@ use super::{Call, Expected, Session, Singly, What};
 use crate::error::{Error, Reason, Status, kept};
 use crate::request::Form;
 use crate::resp::{Kind, Refusal};
-use crate::script::{Script, Sha};
+use crate::script::Script;
+use crate::sha::Sha;
 
 /// A function is sent again no oftener than this. In a transaction with its library it cannot be missed; only
 /// where there are none it depends on luck.

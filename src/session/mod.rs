@@ -40,7 +40,8 @@ use crate::error::{Error, Result, Status};
 use crate::figures::Figures;
 use crate::request::{Form, Request, Shape};
 use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Pool, Refusal, make_room};
-use crate::script::{Script, Sha};
+use crate::script::Script;
+use crate::sha::Sha;
 
 pub(crate) use inbox::Inbox;
 use known::{Cache, Known};

@@ -7,7 +7,8 @@ use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict};
 use crate::error::kept;
 use crate::request::Form;
 use crate::resp::Kind;
-use crate::script::{Script, Sha};
+use crate::script::Script;
+use crate::sha::Sha;
 
 /// What is in the place of the number of keys in a call that runs nothing: whether the function is there, the
 /// server says before.

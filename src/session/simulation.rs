@@ -14,7 +14,8 @@ use super::{Facts, Session};
 use crate::error::{Error, Reason, Status};
 use crate::request::{Flags, Request, Shape};
 use crate::resp::{Kind, Limits, Pool, Refusal, Reply, ReplyRef};
-use crate::script::{Script, Sha};
+use crate::script::Script;
+use crate::sha::Sha;
 use functions::Libraries;
 
 /// What the model of a server refuses, and how it speaks.
