@@ -463,7 +463,13 @@ impl Request {
 
     /// The replicas that item `index` is to reach.
     pub(crate) fn wait_of(&self, index: usize) -> Option<Wait> {
-        self.scripts[self.items[index].script? as usize].wrapped()?.wait
+        self.script_of(index)?.wrapped()?.wait
+    }
+
+    /// The script that item `index` calls, if it calls one.
+    #[inline]
+    pub(crate) fn script_of(&self, index: usize) -> Option<&Script> {
+        self.items[index].script.map(|script| &self.scripts[script as usize])
     }
 
     /// What the connection is for that it wants, where nothing else is said.
@@ -474,8 +480,7 @@ impl Request {
 
     /// Whether item `index` finds out by itself that it was executed before.
     pub(crate) fn is_once(&self, index: usize) -> bool {
-        let script = self.items[index].script.map(|script| &self.scripts[script as usize]);
-        script.is_some_and(|script| script.wrapped().is_some())
+        self.script_of(index).is_some_and(|script| script.wrapped().is_some())
     }
 
     /// Whether it may be sent again so long after it was sent first: as long as servers keep its tokens, with room for what is on its way.
@@ -572,10 +577,7 @@ impl Request {
         shared: (u16, &[u8], usize),
         wire: &mut Buffer,
     ) -> bool {
-        let Some(script) = self.items[index].script.map(|script| &self.scripts[script as usize]) else {
-            return false;
-        };
-        let Some(wrapped) = script.wrapped() else { return false };
+        let Some(wrapped) = self.script_of(index).and_then(Script::wrapped) else { return false };
         let Some(key) = token_key(old) else { return false };
         let length_line = 3 + itoa::Buffer::new().format(key.len()).len();
         let before = wire.len();
@@ -760,7 +762,7 @@ impl Request {
 
     /// Whether item `index` calls a function as a script is called.
     pub(crate) fn calls_function(&self, index: usize) -> bool {
-        self.items[index].script.is_some_and(|script| self.scripts[script as usize].function().is_some())
+        self.script_of(index).is_some_and(|script| script.function().is_some())
     }
 
     /// Whether item `index` is a command of one of these names.
@@ -787,7 +789,7 @@ impl Request {
     /// Appends item `index`, a script call, to `out` in another form.
     pub(crate) fn rewrite(&self, index: usize, form: Form, out: &mut Buffer) {
         let item = self.items[index];
-        let Some(script) = item.script.map(|script| &self.scripts[script as usize]) else { return };
+        let Some(script) = self.script_of(index) else { return };
         let wire = &self.wire[self.start_of(index)..item.end];
         let head = memchr::memchr(b'\n', wire).map_or(0, |at| at + 1);
         let encoded = match script.function() {

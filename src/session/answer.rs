@@ -46,7 +46,7 @@ impl<T> Session<T> {
             return Err(Refusal::Protocol("a reply to SCRIPT LOAD that is not the script's SHA1"));
         } else {
             self.facts.note_compiled(sha);
-            self.has_taken_script = true;
+            self.readiness.has_taken_script = true;
         }
         self.load_taken(key);
         Ok(())
@@ -54,8 +54,7 @@ impl<T> Session<T> {
 
     /// Goes on behind the reply to a LOAD.
     pub(super) fn load_taken(&mut self, key: usize) {
-        self.unseen.clear();
-        self.inbox.discard();
+        self.discard_unseen();
         if self.calls[key].request.shape == Shape::Transaction {
             self.checked(key);
         }
@@ -64,8 +63,7 @@ impl<T> Session<T> {
     /// Throws the answer to ASKING away.
     pub(super) fn asked(&mut self) {
         self.expected.pop_front();
-        self.unseen.clear();
-        self.inbox.discard();
+        self.discard_unseen();
     }
 
     /// One of a transaction's scripts is known to compile, or not to.
@@ -99,11 +97,7 @@ impl<T> Session<T> {
 
     /// Takes the answer to MULTI or EXEC of an empty transaction from the unseen tape.
     pub(super) fn probed(&mut self, left: usize) -> Result<(), Refusal> {
-        let entry = self.unseen[0];
-        let refused = (entry.kind == Kind::Error)
-            .then(|| kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec());
-        self.unseen.clear();
-        self.inbox.discard();
+        let refused = self.take_unseen_error();
         if left > 0 {
             if let (Some(front), Some(probe)) = (self.expected.front_mut(), self.probes.front_mut()) {
                 front.what = What::Probe { left: left - 1 };
@@ -147,8 +141,8 @@ impl<T> Session<T> {
             self.single_failed(key);
             return Ok(());
         }
-        if !self.has_loaded {
-            self.has_loaded = call.shows_that_it_has_loaded();
+        if !self.readiness.has_loaded {
+            self.readiness.has_loaded = call.shows_that_it_has_loaded();
         }
         if call.teaches {
             self.learn_from_single(key);
@@ -196,10 +190,7 @@ impl<T> Session<T> {
             // Neither a command nor a script that came with its body can miss the cache: the text is the script's own.
             Verdict::NoScript if call.request.scripts.is_empty() || call.form.is_by_body() => Verdict::Other,
             // A script that forges LOADING would be sent again and again; a server that has loaded stays so.
-            Verdict::Loading
-                if call.may_forge(0, &self.facts)
-                    && (self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
-            {
+            Verdict::Loading if call.may_forge(0, &self.facts) && self.readiness.rules_out(text) => {
                 Verdict::Other
             }
             Verdict::Other if !call.request.scripts.is_empty() => {
@@ -246,7 +237,8 @@ impl<T> Session<T> {
         let text = self.inbox.text(place, entry.len as usize);
         let item = call.last_item();
         // Any answer but an error shows that the server has loaded its data; those to the handshake do not.
-        self.has_loaded |= !call.request.scripts.is_empty() && call.answered - 1 > call.payload.notes.len();
+        self.readiness.has_loaded |=
+            !call.request.scripts.is_empty() && call.answered - 1 > call.payload.notes.len();
         if let Some(script) = call.request.items[item].script.filter(|_| call.came_by_body(item)) {
             // It may have failed before it was cached.
             self.known.doubt(self.facts.served(&call.request.scripts[script as usize]).place());
@@ -273,10 +265,7 @@ impl<T> Session<T> {
                 }
             }
             Verdict::Busy => Status::Busy,
-            Verdict::Loading
-                if !call.may_forge(item, &self.facts)
-                    || !(self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
-            {
+            Verdict::Loading if !call.may_forge(item, &self.facts) || !self.readiness.rules_out(text) => {
                 Status::Loading
             }
             _ => {
@@ -366,8 +355,7 @@ impl<T> Session<T> {
             call.rare().queue_error.get_or_insert((place, text));
         }
         call.rare().queued += 1;
-        self.unseen.clear();
-        self.inbox.discard();
+        self.discard_unseen();
         if left > 0 {
             if let Some(front) = self.expected.front_mut() {
                 front.what = What::Queued { left: left - 1 };
@@ -446,7 +434,7 @@ impl<T> Session<T> {
             if kind == Kind::String || kind == Kind::Error && is_there(script, call.payload.text(at)) {
                 self.known.insert(sha, call.position, source_of(script));
                 self.facts.note_compiled(sha);
-                self.has_taken_script = true;
+                self.readiness.has_taken_script = true;
             } else if kind == Kind::Error {
                 let text = kept(call.payload.text(at)).to_vec();
                 self.known.remove(sha);
@@ -459,7 +447,8 @@ impl<T> Session<T> {
         for item in 0..call.request.items.len() {
             let call = &mut self.calls[key];
             let entry = call.payload.tape[at];
-            self.has_loaded |= entry.kind != Kind::Error && call.request.items[item].script.is_some();
+            self.readiness.has_loaded |=
+                entry.kind != Kind::Error && call.request.items[item].script.is_some();
             if entry.kind == Kind::Error
                 && call.request.items[item].script.is_some()
                 && call.form_of(item).is_function()

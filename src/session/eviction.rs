@@ -28,8 +28,7 @@ impl<T> Session<T> {
         if matches!(entry.kind, Kind::String | Kind::Verbatim) {
             self.evicts = policy(self.inbox.text(entry.start(), entry.len as usize));
         }
-        self.unseen.clear();
-        self.inbox.discard();
+        self.discard_unseen();
     }
 
     /// An answer that does not come any more is asked for again on the next connection.

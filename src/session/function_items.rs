@@ -55,7 +55,7 @@ impl<T> Session<T> {
                 Verdict::Loading
                     if is_certain
                         || !call.may_forge(item, &self.facts)
-                        || !(self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
+                        || !self.readiness.rules_out(text) =>
                 {
                     (Status::Loading, true)
                 }
@@ -78,12 +78,12 @@ impl<T> Session<T> {
         let cannot_load = request.on_replica || rare.unloaded.is_some();
         let has_given_up = call.repeats >= FUNCTION_ROUNDS;
         rare.missed.retain(|&item| {
-            let script = request.items[item].script.map(|script| &request.scripts[script as usize]);
+            let script = request.script_of(item);
             let is_function = script.is_some_and(|script| facts.served(script).function().is_some());
             !(is_function && (cannot_load || has_given_up))
         });
         if rare.missed.iter().any(|&item| {
-            let script = request.items[item].script.map(|script| &request.scripts[script as usize]);
+            let script = request.script_of(item);
             script.is_some_and(|script| script.function().is_some())
         }) {
             // It was refused to another call; by now it may be granted.
@@ -140,7 +140,7 @@ impl<T> Session<T> {
             return false;
         };
         let is_unknown = verdict::doubt(text, form.command()) == Some(Doubt::Unknown);
-        let script = call.request.items[item].script.map(|script| &call.request.scripts[script as usize]);
+        let script = call.request.script_of(item);
         let can_do_without = script.is_some_and(|script| script.instead().is_some());
         if is_unknown {
             self.facts.no_functions.store(true, Ordering::Relaxed);

@@ -76,7 +76,7 @@ impl<T> Session<T> {
 
     fn note_library(&mut self, place: Sha) {
         self.facts.note_compiled(place);
-        self.has_taken_script = true;
+        self.readiness.has_taken_script = true;
     }
 
     /// The server has not taken a library, for which it gave this error.
@@ -151,9 +151,7 @@ impl<T> Session<T> {
         let verdict = match verdict::judge(text) {
             Verdict::NoScript => Verdict::Other,
             Verdict::Loading
-                if !is_certain
-                    && call.may_forge(0, &self.facts)
-                    && (self.has_loaded || self.has_taken_script && verdict::says_loading(text)) =>
+                if !is_certain && call.may_forge(0, &self.facts) && self.readiness.rules_out(text) =>
             {
                 Verdict::Other
             }
@@ -359,7 +357,7 @@ impl<T> Session<T> {
 impl<T> Call<T> {
     /// Whether what a call of a function says in the server's words is the server's.
     pub(super) fn is_certain(&self, item: usize) -> bool {
-        let script = self.request.items[item].script.map(|script| &self.request.scripts[script as usize]);
+        let script = self.request.script_of(item);
         script.and_then(Script::function).is_some_and(|function| function.code.is_marked)
     }
 

@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::ffi::lock::Mutex;
 use slab::Slab;
 
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, kept};
 use crate::figures::Figures;
 use crate::request::{Form, Request, Shape};
 use crate::resp::{Decoded, Decoder, Entry, Kind, LONG_ASIDE, Limits, Payload, Pool, Refusal, make_room};
@@ -364,6 +364,22 @@ impl What {
     }
 }
 
+/// What shows that the server is not loading its data any more.
+#[derive(Clone, Copy, Debug, Default)]
+struct Readiness {
+    /// It has answered a call with something else than LOADING.
+    has_loaded: bool,
+    /// It has taken a script, which it does not do while it loads.
+    has_taken_script: bool,
+}
+
+impl Readiness {
+    /// Whether the server cannot have said that it is not ready: a script has.
+    fn rules_out(self, text: &[u8]) -> bool {
+        self.has_loaded || self.has_taken_script && verdict::says_loading(text)
+    }
+}
+
 /// The state machine of one connection. `T` tells the owner whose call has finished.
 #[derive(Debug)]
 pub(crate) struct Session<T> {
@@ -388,10 +404,7 @@ pub(crate) struct Session<T> {
     evicts: Option<String>,
     pool: Arc<Pool>,
     finished: VecDeque<Finished<T>>,
-    /// The server has answered a call with something else than LOADING, so it is not loading any more.
-    has_loaded: bool,
-    /// The server has taken a script, which it does not do while it loads its data.
-    has_taken_script: bool,
+    readiness: Readiness,
     limits: Limits,
     counters: Counters,
     /// The connection is gone; what may still be received belongs to no call.
@@ -426,8 +439,7 @@ impl<T> Session<T> {
             evicts: None,
             pool,
             finished: VecDeque::new(),
-            has_loaded: false,
-            has_taken_script: false,
+            readiness: Readiness::default(),
             limits,
             counters: Counters::default(),
             failed: false,
@@ -831,6 +843,21 @@ impl<T> Session<T> {
         if let Some(tag) = tag {
             self.finished.push_back(Finished { tag, request, result: Ok(payload), arrived: None });
         }
+    }
+
+    /// Throws the reply on the unseen tape away.
+    fn discard_unseen(&mut self) {
+        self.unseen.clear();
+        self.inbox.discard();
+    }
+
+    /// Takes the reply on the unseen tape away: its text, if it is an error.
+    fn take_unseen_error(&mut self) -> Option<Vec<u8>> {
+        let entry = self.unseen[0];
+        let text = (entry.kind == Kind::Error)
+            .then(|| kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec());
+        self.discard_unseen();
+        text
     }
 
     /// Ends a call with an error of its own.

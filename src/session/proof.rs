@@ -4,9 +4,7 @@ use super::Session;
 use super::emit::append_load;
 use super::outbox::Outbox;
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict};
-use crate::error::kept;
 use crate::request::Form;
-use crate::resp::Kind;
 use crate::script::Script;
 use crate::sha::Sha;
 
@@ -84,28 +82,21 @@ pub(super) fn ask(outbox: &mut Outbox, script: &Script, form: Form, may_load: bo
 
 /// What is said where nobody knows.
 pub(super) const UNKNOWN: &str = "the server has the function now: somebody may have loaded it meanwhile, or the \
-     function may have said so itself, and may have \
-                       been executed";
+     function may have said so itself, and may have been executed";
 
 impl<T> Session<T> {
     /// Takes the server's own word on a function from the unseen tape.
     pub(super) fn answered_on_function(&mut self, key: usize, asked: (usize, Form), is_load: bool) {
         self.expected.pop_front();
-        let entry = self.unseen[0];
-        let text = match entry.kind {
-            Kind::Error => kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec(),
-            _ => Vec::new(),
-        };
-        self.unseen.clear();
-        self.inbox.discard();
+        let error = self.take_unseen_error();
         let answers = &mut self.calls[key].rare().answers;
         if let Some((_, word)) = answers.functions.iter_mut().find(|(other, _)| *other == asked) {
             match is_load {
-                true => word.is_created = entry.kind != Kind::Error,
-                false => word.text.clone_from(&text),
+                true => word.is_created = error.is_none(),
+                false => word.text = error.clone().unwrap_or_default(),
             }
         }
-        if is_load && entry.kind == Kind::Error {
+        if let (true, Some(text)) = (is_load, error) {
             let script = asked.0;
             let request = &self.calls[key].request;
             let name = request.scripts[script].function().map(|function| function.code.name.as_bytes());

@@ -11,9 +11,8 @@ use super::order::NotExecuted;
 use super::proof::{self, Proof, WordOnFunction};
 use super::verdict::{self, Doubt};
 use super::{Expected, Session, What};
-use crate::error::{Error, Reason, Status, kept};
+use crate::error::{Error, Reason, Status};
 use crate::request::{Form, Shape};
-use crate::resp::Kind;
 
 /// A SHA1 that no script has.
 const NO_SHA: &[u8] = b"0000000000000000000000000000000000000000";
@@ -121,13 +120,7 @@ impl<T> Session<T> {
     /// Takes the server's own word on a form from the unseen tape.
     pub(super) fn answered(&mut self, key: usize, form: Form) {
         self.expected.pop_front();
-        let entry = self.unseen[0];
-        let text = match entry.kind {
-            Kind::Error => kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec(),
-            _ => Vec::new(),
-        };
-        self.unseen.clear();
-        self.inbox.discard();
+        let text = self.take_unseen_error().unwrap_or_default();
         let doubt = verdict::doubt(&text, form.command());
         self.refused.set(form, matches!(doubt, Some(Doubt::Unknown | Doubt::Forbidden)));
         match doubt {
@@ -333,7 +326,7 @@ impl<T> Session<T> {
         call.repeats += 1;
         let enforced = self.facts.enforces_read_only();
         let is_function = |item: usize| {
-            let script = call.request.items[item].script.map(|script| &call.request.scripts[script as usize]);
+            let script = call.request.script_of(item);
             script.is_some_and(|script| self.facts.served(script).function().is_some())
         };
         let may_send = |by_body: bool, item: usize| {
@@ -427,7 +420,7 @@ impl<T> Session<T> {
             .iter()
             .map(|&item| {
                 let request = &self.calls[key].request;
-                let script = request.items[item].script.map(|script| &request.scripts[script as usize]);
+                let script = request.script_of(item);
                 let read_only = request.items[item].read_only;
                 script.map_or(Form::Sha, |script| self.form(self.facts.served(script), true, read_only))
             })

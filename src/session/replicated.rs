@@ -56,8 +56,7 @@ impl<T> Session<T> {
             Kind::Error => Err(kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec()),
             _ => Err(b"an answer to WAIT that is no number".to_vec()),
         };
-        self.unseen.clear();
-        self.inbox.discard();
+        self.discard_unseen();
         let call = &mut self.calls[key];
         let wanted = call.request.wait.map_or(0, |wait| wait.replicas);
         let waits = &mut call.rare().waits;
