@@ -3,13 +3,13 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 use rs_script::{Client, Error, Library, Script, Status};
 use support::calls::{LONG, NONE, client, options, round_trips, shown};
 use support::fake::Fake;
+use support::flushes::count_under_flushes;
 use support::proxy::{Proxy, Way};
 use support::raw::{Raw, calls_of};
 use support::server::{Binary, Server, all_versions};
@@ -205,42 +205,18 @@ fn a_library_lost_again_right_after_it_was_loaded_comes_in_a_transaction_with_th
 
 #[test]
 fn eight_threads_run_exactly_once_under_flushes_without_end() {
-    const CALLS: i64 = 300;
     let server = Server::start();
     let client = client(&server);
-    let done = AtomicBool::new(false);
-    let counted: Vec<i64> = thread::scope(|scope| {
-        let flusher = scope.spawn(|| {
-            let mut raw = Raw::connect(&server);
-            while !done.load(Ordering::Relaxed) {
-                raw.ok(&["FUNCTION", "FLUSH"]);
-            }
-        });
-        let callers: Vec<_> = (0..8)
-            .map(|thread| {
-                let client = &client;
-                scope.spawn(move || {
-                    let library = Library::pinned(source(thread % 2)).unwrap();
-                    let (counter, version) = (function(&library, "count"), function(&library, "version"));
-                    (0..CALLS)
-                        .map(|_| {
-                            let told = client.call(&version, NONE, NONE).unwrap();
-                            assert_eq!(told.as_i64(), Some(i64::from(thread % 2)));
-                            client.call(&counter, &["n"], NONE).unwrap().as_i64().unwrap()
-                        })
-                        .collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let counted: Vec<_> = callers.into_iter().map(ScopedJoinHandle::join).collect();
-        done.store(true, Ordering::Relaxed);
-        flusher.join().unwrap();
-        counted.into_iter().flat_map(Result::unwrap).collect()
+    count_under_flushes(&server, &client, (&["FUNCTION", "FLUSH"], 300), |thread| {
+        let library = Library::pinned(source((thread % 2) as u32)).unwrap();
+        let (counter, version) = (function(&library, "count"), function(&library, "version"));
+        let client = &client;
+        move || {
+            let told = client.call(&version, NONE, NONE).unwrap();
+            assert_eq!(told.as_i64(), Some(thread % 2));
+            client.call(&counter, &["n"], NONE).unwrap().as_i64().unwrap()
+        }
     });
-    let distinct: BTreeSet<i64> = counted.into_iter().collect();
-    assert!(distinct.into_iter().eq(1..=8 * CALLS), "each call ran once and was told its own count");
-    assert_eq!(count(&server, "n"), 8 * CALLS);
-    assert!(client.stats().noscript_repairs > 0, "the flushes were felt");
 }
 
 #[test]

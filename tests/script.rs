@@ -2,14 +2,13 @@
 
 mod support;
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use rs_script::{Client, Error, FlushMode, Script, Status};
 use support::calls::{LONG, options};
 use support::fake::Fake;
+use support::flushes::count_under_flushes;
 use support::proxy::{Proxy, Way};
 use support::raw::{Raw, calls_of};
 use support::server::{Binary, Server};
@@ -234,41 +233,17 @@ fn a_flush_through_the_client_costs_no_repair() {
 
 #[test]
 fn eight_threads_run_exactly_once_under_flushes_without_end() {
-    const CALLS: i64 = 400;
     let server = Server::start();
     let client = open(&server.url());
-    let done = AtomicBool::new(false);
-    let counted: Vec<i64> = thread::scope(|scope| {
-        let flusher = scope.spawn(|| {
-            let mut raw = Raw::connect(&server);
-            while !done.load(Ordering::Relaxed) {
-                raw.ok(&["SCRIPT", "FLUSH"]);
-            }
-        });
-        let callers: Vec<_> = (0..8)
-            .map(|thread| {
-                let client = &client;
-                scope.spawn(move || {
-                    let own = Script::new(format!("return {{redis.call('INCR', KEYS[1]), {thread}}}"));
-                    (0..CALLS)
-                        .map(|_| {
-                            let reply = client.call(&own, &["n"], NONE).unwrap();
-                            assert_eq!(reply.get(1).unwrap().as_i64(), Some(thread));
-                            reply.get(0).unwrap().as_i64().unwrap()
-                        })
-                        .collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let counted: Vec<_> = callers.into_iter().map(ScopedJoinHandle::join).collect();
-        done.store(true, Ordering::Relaxed);
-        flusher.join().unwrap();
-        counted.into_iter().flat_map(Result::unwrap).collect()
+    count_under_flushes(&server, &client, (&["SCRIPT", "FLUSH"], 400), |thread| {
+        let own = Script::new(format!("return {{redis.call('INCR', KEYS[1]), {thread}}}"));
+        let client = &client;
+        move || {
+            let reply = client.call(&own, &["n"], NONE).unwrap();
+            assert_eq!(reply.get(1).unwrap().as_i64(), Some(thread));
+            reply.get(0).unwrap().as_i64().unwrap()
+        }
     });
-    let distinct: BTreeSet<i64> = counted.into_iter().collect();
-    assert!(distinct.into_iter().eq(1..=8 * CALLS), "each call ran once and was told its own count");
-    assert_eq!(count(&server, "n"), 8 * CALLS);
-    assert!(client.stats().noscript_repairs > 0, "the flushes were felt");
 }
 
 #[track_caller]

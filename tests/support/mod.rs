@@ -9,6 +9,7 @@ pub mod calls;
 pub mod cluster;
 pub mod executor;
 pub mod fake;
+pub mod flushes;
 pub mod kinds;
 pub mod load;
 pub mod lossy;
