@@ -254,5 +254,5 @@ pub(crate) fn pruning(keep: &[&Library]) -> Result<Task> {
 
 /// What asks for all libraries.
 pub(crate) fn listing() -> Task {
-    Task::Library(LibraryTask::List { pattern: b"*".to_vec() })
+    Task::Library(LibraryTask::List)
 }

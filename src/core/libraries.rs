@@ -16,8 +16,8 @@ pub(crate) enum LibraryTask {
     Deploy(Library),
     /// To say whether it is there.
     Check(Library),
-    /// To say which ones are there whose names are like this.
-    List { pattern: Vec<u8> },
+    /// To say which ones are there.
+    List,
     /// To remove the other versions of these.
     Prune(Vec<Library>),
 }
@@ -27,7 +27,7 @@ impl LibraryTask {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             LibraryTask::Load(_) | LibraryTask::Deploy(_) => "FUNCTION LOAD",
-            LibraryTask::Check(_) | LibraryTask::List { .. } => "FUNCTION LIST",
+            LibraryTask::Check(_) | LibraryTask::List => "FUNCTION LIST",
             LibraryTask::Prune(_) => "FUNCTION DELETE",
         }
     }
@@ -51,7 +51,7 @@ impl LibraryTask {
             LibraryTask::Check(library) => {
                 request.say(&[b"FUNCTION", b"LIST", LIST, library.name().as_bytes(), b"WITHCODE"]);
             }
-            LibraryTask::List { pattern } => request.say(&[b"FUNCTION", b"LIST", LIST, pattern]),
+            LibraryTask::List => request.say(&[b"FUNCTION", b"LIST", LIST, b"*"]),
             LibraryTask::Prune(keep) => {
                 request.reset(Shape::Pipeline);
                 for base in bases(keep) {
@@ -77,7 +77,7 @@ impl LibraryTask {
                 let reply = answer.map_err(explained)?;
                 compared(Some(reply.root()), library)
             }
-            LibraryTask::List { .. } | LibraryTask::Prune(_) => answer.map_err(explained),
+            LibraryTask::List | LibraryTask::Prune(_) => answer.map_err(explained),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use super::client::rs_client;
+use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
@@ -168,10 +168,7 @@ pub unsafe extern "C" fn rs_client_kill(
     guard_held(err, || {
         // SAFETY: as documented.
         let client = unsafe { handle(client, "client")? };
-        let killed_reply = client.client.kill_to_reply()?;
-        if !killed.is_null() {
-            out.set(reply::into_raw(killed_reply));
-        }
+        give(&out, client.client.kill_to_reply()?);
         Ok(())
     })
 }

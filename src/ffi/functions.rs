@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::mem::offset_of;
 
 use super::call_options::{Growing, once_of, read, rs_script_options, script_with};
-use super::client::rs_client;
+use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
@@ -388,10 +388,7 @@ pub unsafe extern "C" fn rs_client_library_prune(
             libraries.push(library.library.clone());
         }
         let libraries: Vec<&Library> = libraries.iter().collect();
-        let reply = client.client.library_prune(&libraries)?;
-        if !removed.is_null() {
-            out.set(reply::into_raw(reply));
-        }
+        give(&out, client.client.library_prune(&libraries)?);
         Ok(())
     })
 }
@@ -412,10 +409,7 @@ unsafe fn administer(
         let (client, library) = unsafe { (handle(client, "client")?, handle(library, "library")?) };
         // The handle may be freed meanwhile.
         let library = library.library.clone();
-        let reply = what(&client.client, &library)?;
-        if !told.is_null() {
-            out.set(reply::into_raw(reply));
-        }
+        give(&out, what(&client.client, &library)?);
         Ok(())
     })
 }
