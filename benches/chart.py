@@ -61,4 +61,5 @@ def svg(title, charts, unit, show):
     height = y - GAP + MARGIN
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img">'
     ground = f'  <rect class="ground" width="{WIDTH}" height="{height}" rx="6"/>'
-    return "\n".join([head, f"  <title>{escape(title)}</title>", f"  <style>{STYLE}  </style>", ground, *lines, "</svg>", ""])
+    about = [f"  <title>{escape(title)}</title>", f"  <style>{STYLE}  </style>", ground]
+    return "\n".join([head, *about, *lines, "</svg>", ""])

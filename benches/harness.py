@@ -93,8 +93,8 @@ class Bench:
         return max(int(calls * self.scale), min(calls, 2 * at_once))
 
     def take(self, measures, rounds=None):
-        """Runs the measures in turn, so that what else the machine does meets all of them: functions that give a tuple of
-        numbers, by the names of clients. What each client gave, round by round."""
+        """Runs the measures in turn, so that what else the machine does meets all of them: functions that give a
+        tuple of numbers, by the names of clients. What each client gave, round by round."""
         taken = {client: [] for client in measures}
         for _ in range(min(rounds or self.rounds, self.rounds)):
             for client, measure in measures.items():
@@ -102,7 +102,8 @@ class Bench:
         return taken
 
     def compare(self, measures, *metrics, rounds=None):
-        """Comparisons of what is taken so, of which the first client is ours; `metrics`: what each of the numbers is."""
+        """Comparisons of what is taken so, of which the first client is ours; `metrics`: what each of the numbers
+        is."""
         return comparisons(self.take(measures, rounds), *metrics)
 
     def library(self):
@@ -208,7 +209,8 @@ class Bench:
         return ["env", f"PYTHONPATH={packages}", sys.executable, SOURCES / "python" / f"{name}.py"]
 
     def node_program(self, name, ffi="ffi-napi"):
-        """The command that runs benches/node/NAME.js, with the peers in a directory of their own, and our own binding through the package FFI."""
+        """The command that runs benches/node/NAME.js, with the peers in a directory of their own, and our own binding
+        through the package FFI."""
 
         def build():
             library = self.library()
@@ -232,22 +234,27 @@ class Bench:
     def port(self, round_trip=0):
         """The port of a server that all clients talk to; so many microseconds away."""
         port = self.once("server", self.start_server)
-        return self.once(("relay", round_trip), lambda: self.start_relay(round_trip, [port])[0][0]) if round_trip else port
+        if round_trip == 0:
+            return port
+        return self.once(("relay", round_trip), lambda: self.start_relay(round_trip, [port])[0][0])
 
     def cluster(self):
-        """The ports of a cluster of three primaries, and a file that names a key for each slot, all of them set to 2."""
+        """The ports of a cluster of three primaries, and a file that names a key for each slot, all of them set to
+        2."""
         return self.once("cluster", self.start_cluster)
 
     def distant_cluster(self, round_trip):
-        """A cluster of three primaries with a replica each, so many microseconds away until somebody wants another distance: the
-        ports of the primaries' relays, and as in `cluster` the keys; then a function that gives the CPU seconds that the relay has used."""
+        """A cluster of three primaries with a replica each, so many microseconds away until somebody wants another
+        distance: the ports of the primaries' relays, and as in `cluster` the keys; then a function that gives the CPU
+        seconds that the relay has used."""
         ports, keys, relay = self.once("distant", self.start_distant_cluster)
         relay(round_trip)
         return ports, keys, relay
 
     def start_relay(self, round_trip, targets, announce=lambda port, announced: None):
-        """Starts a relay in front of so many ports, each of which `announce` is told first. Returns its own ports, and a function
-        that sets the round trip's microseconds where it is given them, and gives the CPU seconds that the relay has used."""
+        """Starts a relay in front of so many ports, each of which `announce` is told first. Returns its own ports,
+        and a function that sets the round trip's microseconds where it is given them, and gives the CPU seconds that
+        the relay has used."""
         program = self.cargo_program("relay")
         ports = []
         while len(ports) < len(targets):

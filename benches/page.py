@@ -24,8 +24,8 @@ GROUPS = {
     "cluster": ("Clusters", "Three primaries on one machine, keys of all slots."),
     "delays": (
         "A round trip of 0.2, 1 and 5 ms",
-        "A relay of one thread delays what either side sends. On loopback a client's own cost is all there is to see; here "
-        "it is a small part of a call, unless many are under way.",
+        "A relay of one thread delays what either side sends. On loopback a client's own cost is all there is to see; "
+        "here it is a small part of a call, unless many are under way.",
     ),
     "go": ("Go", "Script calls from Go."),
     "node": ("Node", "Script calls from Node, through both packages that call C from there."),
@@ -35,21 +35,21 @@ GROUPS = {
 
 # Why a goal is missed that is known to be missed; shown where it is.
 REASONS = {
-    "c-pipeline-bulk": "Each string is looked at by a call of its own: the C API has no function that hands out a whole "
-    "array of strings.",
+    "c-pipeline-bulk": "Each string is looked at by a call of its own: the C API has no function that hands out a "
+    "whole array of strings.",
     "cluster-call-32": "A thread that waits is put to sleep and woken by the system for each call; a task is not.",
 }
 
 HOW_TO_READ = """
 Every client makes the same calls, `return redis.call('GET', KEYS[1]) * ARGV[1]` unless something else is said, on the
-same server of the same machine. Clients are measured in turn, {rounds}, so that what else the machine does meets all of
-them. The figure is the **median** of the rounds; the **middle half** is the range between their quartiles, and tells how
-much of a difference is noise. Figures without it are of one round.
+same server of the same machine. Clients are measured in turn, {rounds}, so that what else the machine does meets all
+of them. The figure is the **median** of the rounds; the **middle half** is the range between their quartiles, and tells
+how much of a difference is noise. Figures without it are of one round.
 
 The **ratio** is the figure of rs_script, the first row, divided by that of the row. Rates (`calls/s`) are better when
-they are higher, so a ratio above 1 is in favour of rs_script; of all else less is better, and a ratio below 1 is in its
-favour. `CPU` is the time that the client's process uses, on all its threads, in user and system mode. `instructions` are
-those in user mode, counted by callgrind: they do not depend on what else the machine does.
+they are higher, so a ratio above 1 is in favour of rs_script; of all else less is better, and a ratio below 1 is in
+its favour. `CPU` is the time that the client's process uses, on all its threads, in user and system mode.
+`instructions` are those in user mode, counted by callgrind: they do not depend on what else the machine does.
 
 The **goal** is what the project set itself for that ratio, or, on the row of rs_script, for the figure itself. A goal
 that is missed says so. Figures of one machine say little about another: compare ratios.
@@ -123,9 +123,7 @@ HEAD = ("figure", "client", "median", "middle half", "ratio", "goal")
 
 
 def wrapped(text):
-    return "\n\n".join(
-        "\n".join(textwrap.wrap(part, WIDTH, break_long_words=False, break_on_hyphens=False)) for part in text.split("\n\n")
-    )
+    return "\n".join(textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
 def scenario_part(scenario, comparisons):
@@ -201,12 +199,13 @@ def write(known, run):
     scenarios = [scenario for scenario in known.values() if scenario.name in results]
     parts = ["# Benchmarks"]
     intro = (
-        "rs_script beside the clients that people use now, every scenario that `scripts/bench` has. A slower result is shown "
-        "like any other. This page is written by `scripts/bench --all`; [Performance](performance.md) says what comes of it."
+        "rs_script beside the clients that people use now, every scenario that `scripts/bench` has. A slower result is "
+        "shown like any other. This page is written by `scripts/bench --all`; [Performance](performance.md) sums it up."
     )
     parts.append(wrapped(intro))
     if run["is_quick"]:
-        parts.append(wrapped("**This is a quick run: one round of few calls. Its figures tell nothing but that it works.**"))
+        quick = "**This is a quick run: one round of few calls. Its figures tell nothing but that it works.**"
+        parts.append(wrapped(quick))
     rounds = "once" if run["rounds"] == 1 else f"{run['rounds']} rounds at most"
     parts += ["## How to read it", HOW_TO_READ.format(rounds=rounds).strip()]
     parts += goals_part(scenarios, results)

@@ -41,7 +41,7 @@ def arguments():
     )
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
     parser.add_argument("--all", action="store_true", help="run every scenario, and write docs/benchmarks.md")
-    parser.add_argument("--page", action="store_true", help="write that page again, of what the last --all has measured")
+    parser.add_argument("--page", action="store_true", help="write that page again, of what the last --all gave")
     parser.add_argument("--quick", action="store_true", help="one round of few calls: to try it out")
     parser.add_argument("--list", action="store_true", help="print the names of the scenarios")
     return parser.parse_args()
@@ -60,7 +60,8 @@ def measure(bench, scenario):
 
 
 def run_all(bench, known, is_quick):
-    """Every scenario, group by group, whatever becomes of the one before; what was measured and failed, as the page is made of it."""
+    """Every scenario, group by group, whatever becomes of the one before; what was measured and failed, as the page
+    is made of it."""
     results, start = {}, time.monotonic()
     order = sorted(known.values(), key=lambda scenario: list(page.GROUPS).index(scenario.group))
     for scenario in order:

@@ -1,5 +1,5 @@
-// Measures calls: `call PORT THREADS CALLS` lets each thread make CALLS calls. Prints calls per second and microseconds of
-// this process's CPU time per call.
+// Measures calls: `call PORT THREADS CALLS` lets each thread make CALLS calls. Prints calls per second and
+// microseconds of this process's CPU time per call.
 
 #include <pthread.h>
 #include <stdio.h>

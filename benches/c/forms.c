@@ -1,7 +1,7 @@
-// One script in several forms, of ours: `forms PORT FORM call CALLS` makes CALLS calls one by one, `forms PORT FORM SIZE CALLS`
-// in pipelines of SIZE. FORM is `script` (EVALSHA), `pinned` and `named` (a function of a library under a name with a digest, and as
-// written), `once` (the script, each call exactly once) or `once-function`. Prints calls per second and microseconds of this
-// process's CPU time per call.
+// One script in several forms, of ours: `forms PORT FORM call CALLS` makes CALLS calls one by one, `forms PORT FORM
+// SIZE CALLS` in pipelines of SIZE. FORM is `script` (EVALSHA), `pinned` and `named` (a function of a library under a
+// name with a digest, and as written), `once` (the script, each call exactly once) or `once-function`. Prints calls
+// per second and microseconds of this process's CPU time per call.
 
 #include <rs_script.h>
 #include <stdio.h>

@@ -20,7 +20,8 @@ CPU_GOALS = {"pipeline": (Goal(0.4, BEST),)}
 
 
 def measures(bench, names, mode, count):
-    """For each name a function that makes the calls: a tuple of the rate, and of the CPU time a call takes the client."""
+    """For each name a function that makes the calls: a tuple of the rate, and of the CPU time a call takes the
+    client."""
     ports, keys = bench.cluster()
     nodes = ",".join(f"127.0.0.1:{port}" for port in ports)
     programs = {
@@ -50,8 +51,8 @@ DISTANT_CALLS = 100_000
 
 
 def distant_measures(bench, round_trip, ours, others, at_once, calls):
-    """Ours and redis-rs on servers so many microseconds away, by the names of clients in these modes: functions that give the
-    rate, the CPU time of a call, and the relay's."""
+    """Ours and redis-rs on servers so many microseconds away, by the names of clients in these modes: functions that
+    give the rate, the CPU time of a call, and the relay's."""
     ports, keys, relay = bench.distant_cluster(round_trip)
     nodes = ",".join(f"127.0.0.1:{port}" for port in ports)
     program = [bench.c_program("cluster", "rs_script"), f"redis+cluster://{nodes}"]

@@ -1,4 +1,5 @@
-"""One script in several forms, of ours: as a function, pinned and as written, and with calls that happen exactly once."""
+"""One script in several forms, of ours: as a function, pinned and as written, and with calls that happen exactly
+once."""
 
 import re
 
@@ -108,8 +109,8 @@ SCENARIOS = [
     Scenario(
         "once-call-1-instr",
         "functions",
-        "A script each of whose calls happens exactly once, and the same script without that, one call after the other; the "
-        "client's instructions for a call.",
+        "A script each of whose calls happens exactly once, and the same script without that, one call after the "
+        "other; the client's instructions for a call.",
         lambda bench: counted(bench, "call", "once", "script", ONCE_GOAL),
     ),
     Scenario(

@@ -68,7 +68,7 @@ SCENARIOS = [
     Scenario(
         "go-cancel-100000",
         "go",
-        "100,000 calls that a server does not answer, of one context that is cancelled: seconds until all have returned.",
+        "100,000 calls that a server does not answer, of one context that is cancelled: until all have returned.",
         cancelling,
     ),
     Scenario("go-get-64m", "go", "A GET of 64 MiB, read as a string.", large),

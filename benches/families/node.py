@@ -1,5 +1,5 @@
-"""Node, through both packages that call C, against ioredis, node-redis and Valkey GLIDE: script calls, so many at a time and in
-pipelines; a large reply; and calls that are called off, against as many promises of Node's own."""
+"""Node, through both packages that call C, against ioredis, node-redis and Valkey GLIDE: script calls, so many at a
+time and in pipelines; a large reply; and calls that are called off, against as many promises of Node's own."""
 
 from figures import BEST, HIGHER, LOWER, Goal, Metric, Scenario
 from harness import comparisons, numbers
@@ -31,8 +31,8 @@ def of(ffi):
 
 
 def through(bench, key, ffi, measures):
-    """What was taken of the peers and of ours through this package. Both packages are measured in the same rounds, and the
-    peers once for both."""
+    """What was taken of the peers and of ours through this package. Both packages are measured in the same rounds,
+    and the peers once for both."""
     taken = bench.once(("node", *key), lambda: bench.take(measures()))
     others = {client: rounds for client, rounds in taken.items() if client not in map(of, FFIS)}
     return {of(ffi): taken[of(ffi)]} | others
@@ -97,8 +97,8 @@ def scenarios():
         yield Scenario(
             f"node-cancel-100000{suffix}",
             "node",
-            "100,000 calls that a server does not answer, each with a signal that is aborted, until all are settled, and the "
-            "most in one turn of the event loop; `plain` are as many promises that do nothing else.",
+            "100,000 calls that a server does not answer, each with a signal that is aborted, until all are settled, "
+            "and the most in one turn of the event loop; `plain` are as many promises that do nothing else.",
             lambda bench, ffi=ffi: cancelling(bench, ffi),
         )
 

@@ -60,7 +60,7 @@ SCENARIOS = [
     Scenario(
         "c-pipeline-bulk",
         "pipelines",
-        "Pipelines of 100 calls that return 100 strings each, every string looked at; the client's instructions for a call.",
+        "Pipelines of 100 calls that return 100 strings each, all looked at; the client's instructions for a call.",
         lambda bench: instruction_counts(bench, "table", Goal(0.15, "hiredis")),
     ),
     Scenario(

@@ -1,4 +1,5 @@
-"""Calls that nobody waits for, on one server: against the asynchronous API of hiredis on libevent, and against the project's goals."""
+"""Calls that nobody waits for, on one server: against the asynchronous API of hiredis on libevent, and against the
+project's goals."""
 
 from figures import HIGHER, LOWER, Goal, Metric, Scenario
 from harness import instructions, numbers

@@ -1,6 +1,7 @@
-"""redis-py: `pipeline.py PORT call THREADS CALLS` has each of so many threads make CALLS calls of the multiply script, one by one;
-`pipeline.py PORT rate SIZE CALLS` makes CALLS of them, SIZE in a pipeline. Both print calls per second and microseconds of this
-process's CPU time per call. `pipeline.py PORT cold` prints how often the first pipeline with two new scripts flushed what it had written."""
+"""redis-py: `pipeline.py PORT call THREADS CALLS` has each of so many threads make CALLS calls of the multiply
+script, one by one; `pipeline.py PORT rate SIZE CALLS` makes CALLS of them, SIZE in a pipeline. Both print calls per
+second and microseconds of this process's CPU time per call. `pipeline.py PORT cold` prints how often the first
+pipeline with two new scripts flushed what it had written."""
 
 import concurrent.futures
 import sys

@@ -1,6 +1,6 @@
-//! redis-rs on one server: `pipeline PORT call THREADS CALLS` lets each thread, with a connection of its own, make CALLS calls of
-//! the multiply script, one by one; `pipeline PORT pipeline SIZE CALLS` makes CALLS of them on one connection, SIZE in a pipeline.
-//! Prints calls per second and microseconds of this process's CPU time per call.
+//! redis-rs on one server: `pipeline PORT call THREADS CALLS` lets each thread, with a connection of its own, make
+//! CALLS calls of the multiply script, one by one; `pipeline PORT pipeline SIZE CALLS` makes CALLS of them on one
+//! connection, SIZE in a pipeline. Prints calls per second and microseconds of this process's CPU time per call.
 
 use std::thread;
 use std::time::Instant;

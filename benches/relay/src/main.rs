@@ -1,7 +1,7 @@
-//! A network that takes its time: `relay MICROSECONDS LISTEN:TARGET...` listens on ports of this machine, connects each client to
-//! its target port, and passes on what either side sends half that time later, so that a round trip takes so much longer. It is
-//! one thread. A line on standard input is answered with the CPU seconds that it has used so far, and a number on it is the round
-//! trip from then on; its end ends the relay.
+//! A network that takes its time: `relay MICROSECONDS LISTEN:TARGET...` listens on ports of this machine, connects
+//! each client to its target port, and passes on what either side sends half that time later, so that a round trip
+//! takes so much longer. It is one thread. A line on standard input is answered with the CPU seconds that it has used
+//! so far, and a number on it is the round trip from then on; its end ends the relay.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
