@@ -17,6 +17,7 @@ STYLE = """
     .title { font-weight: 600; }
     .unit { fill: #59636e; }
     .ours { fill: #1a6fc4; }
+    .form { fill: #8fbce6; }
     .theirs { fill: #9aa4ae; }
     .spread { stroke: #1f2328; stroke-width: 1.5; }
     @media (prefers-color-scheme: dark) {
@@ -24,6 +25,7 @@ STYLE = """
         text { fill: #e6e8ea; }
         .unit { fill: #a5adb5; }
         .ours { fill: #4c9bea; }
+        .form { fill: #2f6298; }
         .theirs { fill: #6a737c; }
         .spread { stroke: #e6e8ea; }
     }
@@ -31,7 +33,8 @@ STYLE = """
 
 
 def text(x, y, content, kind="", anchor="start"):
-    return f'  <text x="{x}" y="{y:.0f}" class="{kind}" text-anchor="{anchor}">{content}</text>'
+    shown = f' class="{kind}"' if kind else ""
+    return f'  <text x="{x}" y="{y:.0f}"{shown} text-anchor="{anchor}">{content}</text>'
 
 
 def bars(top, comparison, show):
@@ -43,7 +46,8 @@ def bars(top, comparison, show):
         middle, length = y + BAR / 2, LONGEST * one.median / most
         low, high = (LEFT + LONGEST * quartile / most for quartile in one.quartiles)
         yield text(LEFT - 8, y + BAR - 2, escape(one.client), anchor="end")
-        kind = "ours" if is_ours(one.client) else "theirs"
+        # Other forms of ours are neither what is compared nor a peer.
+        kind = "ours" if one is comparison.ours else "form" if is_ours(one.client) else "theirs"
         yield f'  <rect x="{LEFT}" y="{y:.0f}" width="{length:.1f}" height="{BAR}" rx="2" class="{kind}"/>'
         if high - low >= 1:
             yield f'  <path d="M{low:.1f} {middle:.1f}H{high:.1f}" class="spread"/>'

@@ -43,7 +43,7 @@ def describe(bench):
         "version": first(r'^version = "([^"]+)"', (ROOT / "Cargo.toml").read_text()),
         "processor": processor(),
         "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "system": f"{platform.system()} {first(r'^([0-9.]+[0-9])', platform.release())}, {platform.machine()}",
         "servers": f"Redis {server('redis-server')}" + (f"; Valkey {valkey} where it is named" if valkey else ""),
         "tools": {
             "rustc": first(r"rustc (\S+)", printed("rustc", "--version")),

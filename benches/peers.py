@@ -16,9 +16,8 @@ NODE_PEERS = {"@valkey/valkey-glide": "2.5.2", "ioredis": "6.0.0", "redis": "6.3
 TEXTS = {
     "hiredis": "blocking, a connection for each thread; built from source with `-O3`, as its makefile does",
     "hiredis on libevent": "its asynchronous API, one connection, one thread",
-    "redis-rs": "blocking, a connection for each thread; on clusters tasks of a tokio runtime with one thread, on one "
-    "client, with TCP_NODELAY",
-    "redis-rs-threads": "on clusters, the same client called from threads",
+    "redis-rs": "a connection for each thread; on clusters tasks on one thread of tokio's; with TCP_NODELAY",
+    "redis-rs-threads": "on clusters, that client called from threads",
     "rueidis": "one client, its defaults",
     "go-redis": "one client, its defaults (a pool of 10 connections a processor)",
     "ioredis": "one connection, its defaults",
