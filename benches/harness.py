@@ -367,16 +367,14 @@ def wait_until_serving(port):
 
 
 def wait_for_replicas(ports):
-    """Waits until each replica has all that its primary had when this began."""
+    """Waits until every server names all of them for its slots: a replica only once it is known to have data."""
     deadline = time.monotonic() + 60
+    wanted = set(map(str, ports))
     for port in ports:
-        while "master_link_status:down" in (info := run(["redis-cli", "-p", port, "info", "replication"])) or (
-            "role:slave" in info and "master_sync_in_progress:1" in info
-        ):
+        while not wanted <= set(run(["redis-cli", "-p", port, "cluster", "slots"]).split()):
             if time.monotonic() > deadline:
                 raise Failure("a replica does not follow its primary")
             time.sleep(0.05)
-    time.sleep(1)
 
 
 def primary_ports(port):

@@ -94,7 +94,8 @@ PIPELINES = (
     {"rs_script, pipelines": "submit-pipelines", "rs_script, single calls": "submit"},
     {"redis-rs, pipelines": "call-pipelines", "redis-rs, single calls": "call"},
 )
-PIPELINE_GOALS = (Goal(3, "rs_script, single calls"), Goal(1.5, BEST))
+# Three times what single calls made when the goal was set: 60,000 a second.
+PIPELINE_GOALS = (Goal(180_000), Goal(1.5, BEST))
 
 
 def route(bench):
@@ -131,7 +132,8 @@ SCENARIOS = [
     Scenario(
         "cluster-submit-pipeline-10",
         "cluster",
-        "1,000 pipelines of 10 calls over all slots under way, a round trip of 1 ms.",
+        "1,000 pipelines of 10 calls over all slots under way, a round trip of 1 ms. The goal is three times the 60,000 "
+        "calls a second that single calls made when it was set.",
         lambda bench: distant(bench, *PIPELINES, 1000, "item", PIPELINE_GOALS),
     ),
     Scenario("cluster-route", "cluster", "The server of a key: its slot, and who has that.", route),
