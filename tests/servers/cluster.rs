@@ -277,7 +277,7 @@ fn moved_by_server(ground: &Ground) -> Found {
     let mut raw = Raw::connect(cluster.node(from));
     if !ground.version.moves_slots {
         assert!(raw.cmd(&words).is_error());
-        return No("no CLUSTER MIGRATESLOTS: slots are moved key by key");
+        return No("There is no CLUSTER MIGRATESLOTS: slots are moved key by key");
     }
     let client = ground.client();
     let script = Script::new(COUNT);

@@ -38,8 +38,8 @@ const SCENARIOS: &[Scenario<Ground>] = &[
     ("Libraries: load, deploy, check, list, prune", libraries),
 ];
 
-pub const NO_FUNCTIONS: &str = "no Functions: `RS_ERR_NOT_SUPPORTED`, and nothing has run";
-pub const FALLS_BACK: &str = "no EVALSHA_RO: EVALSHA on the primary, and a write is not stopped";
+pub const NO_FUNCTIONS: &str = "There are no Functions: `RS_ERR_NOT_SUPPORTED`, and nothing has run";
+pub const FALLS_BACK: &str = "There is no EVALSHA_RO: EVALSHA on the primary, and a write is not stopped";
 
 pub struct Ground {
     pub version: &'static Version,
@@ -212,7 +212,7 @@ fn flags(ground: &Ground) -> Found {
         }
         assert_eq!(Raw::connect(server).ok(&["GET", "k"]).text(), "v");
     });
-    if knows { Yes } else { No("such a script does not compile: `RS_ERR_COMPILE`, and nothing has run") }
+    if knows { Yes } else { No("Such a script does not compile: `RS_ERR_COMPILE`, and nothing has run") }
 }
 
 /// What a caller gets where there are no Functions, in each form.
@@ -275,7 +275,7 @@ fn as_functions(ground: &Ground) -> Found {
         assert_eq!(shown(&transaction.exec().unwrap()), r#"Array[11, String("11")]"#);
         assert_eq!(calls_of(server, "fcall") - fcalls, if has_functions { 3 } else { 0 });
     });
-    if has_functions { Yes } else { Otherwise("no Functions: called as the script that it is") }
+    if has_functions { Yes } else { Otherwise("There are no Functions: called as the script that it is") }
 }
 
 fn once(ground: &Ground) -> Found {
@@ -322,9 +322,10 @@ fn kill(server: &Server, client: &Client, endless: impl FnOnce() -> Error + Send
     thread::scope(|scope| {
         let caller = scope.spawn(endless);
         let mut raw = Raw::connect(server);
-        wait_until("the server is busy", || {
-            matches!(raw.cmd(&["PING"]), Value::Error(text) if text.starts_with("BUSY"))
-        });
+        wait_until(
+            "the server is busy",
+            || matches!(raw.cmd(&["PING"]), Value::Error(text) if text.starts_with("BUSY")),
+        );
         let killed = client.kill().unwrap();
         let error = caller.join().unwrap();
         assert!(error.message().to_lowercase().contains("killed"), "{error}");
@@ -396,7 +397,7 @@ fn show(ground: &Ground) -> Found {
             assert_not_executed(&shown.unwrap_err(), Status::NotSupported);
         }
     });
-    if has_show { Yes } else { No("no SCRIPT SHOW: `RS_ERR_NOT_SUPPORTED`") }
+    if has_show { Yes } else { No("There is no SCRIPT SHOW: `RS_ERR_NOT_SUPPORTED`") }
 }
 
 fn libraries(ground: &Ground) -> Found {

@@ -62,7 +62,7 @@ impl Ground {
         if self.version.has_tls {
             Yes
         } else {
-            Otherwise("this build has no TLS: behind a proxy that ends it in front of each server")
+            Otherwise("This build has no TLS: it is behind a proxy that ends it, one in front of each server")
         }
     }
 }

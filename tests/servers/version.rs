@@ -68,5 +68,4 @@ impl Version {
         let number = text.split_whitespace().find_map(|word| word.strip_prefix("v=").map(str::to_owned));
         number.unwrap_or_else(|| panic!("no version in {text:?}"))
     }
-
 }
