@@ -15,6 +15,7 @@ mod events;
 mod everywhere;
 mod fan_out;
 mod interface;
+mod kept;
 mod libraries;
 mod login;
 mod questions;
