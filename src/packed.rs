@@ -15,6 +15,7 @@ use crate::core::FlushMode;
 use crate::core::{LibraryTask, Task, Work};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
+use crate::ffi::copied;
 use crate::ffi::memory::Memory;
 use crate::library::Library;
 use crate::library_admin;
@@ -102,7 +103,12 @@ impl<'a> Reader<'a> {
         if count > self.rest.len() / 4 {
             return Err(self.malformed("holds fewer arguments than it says"));
         }
-        (0..count).map(|_| self.number().and_then(|length| self.bytes(length))).collect()
+        let mut strings = Strings::new();
+        strings.try_reserve_exact(count).map_err(|_| no_memory())?;
+        for _ in 0..count {
+            strings.push(self.number().and_then(|length| self.bytes(length))?);
+        }
+        Ok(strings)
     }
 
     #[cold]
@@ -136,9 +142,16 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
                 fill(scripts, item, &mut request).map(|purpose| Work::Send(request, purpose))
             }
         };
+        calls.try_reserve(1).map_err(|_| no_memory())?;
         calls.push(Call { tag, timeout, work });
     }
     Ok(calls)
+}
+
+/// The error of a buffer for whose calls there is no memory.
+#[cold]
+fn no_memory() -> Error {
+    Error::new(Status::NoMemory, "there is no memory for the calls; nothing was accepted").sent(false)
 }
 
 type Strings<'a> = SmallVec<[&'a [u8]; 4]>;
@@ -186,7 +199,11 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
             if count > reader.rest.len() / 2 {
                 return Err(reader.malformed("holds fewer items than it says"));
             }
-            let items = (0..count).map(|_| read_item(reader, true)).collect::<Result<_>>()?;
+            let mut items = Vec::new();
+            items.try_reserve_exact(count).map_err(|_| no_memory())?;
+            for _ in 0..count {
+                items.push(read_item(reader, true)?);
+            }
             Ok(Item::Pipeline { flags: flags & !TOKEN, token, items })
         }
         _ if is_inside => {
@@ -195,7 +212,11 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         SCRIPT_LOAD => Ok(Item::Load { index: reader.number()? }),
         SCRIPT_EXISTS => {
             let count = reader.number()?;
-            let shas = reader.strings(count)?.into_iter().map(<[u8]>::to_vec).collect();
+            let mut shas = Vec::new();
+            shas.try_reserve_exact(count).map_err(|_| no_memory())?;
+            for sha in reader.strings(count)? {
+                shas.push(copied(sha)?);
+            }
             Ok(Item::Task(Ok(Task::Exists(shas))))
         }
         SCRIPT_FLUSH => Ok(Item::Task(flush_mode(flags).map(Task::Flush))),
@@ -205,7 +226,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         REAUTHENTICATE => Ok(Item::OfTheClient(Work::LogIn)),
         SCRIPT_SHOW => {
             let length = reader.number()?;
-            Ok(Item::Task(Ok(Task::Show(reader.bytes(length)?.to_vec()))))
+            Ok(Item::Task(Ok(Task::Show(copied(reader.bytes(length)?)?))))
         }
         LIBRARY_LOAD => {
             Ok(Item::Task(read_library(reader, flags)?.map(LibraryTask::Load).map(Task::Library)))
@@ -222,7 +243,8 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
             if count > reader.rest.len() / 5 {
                 return Err(reader.malformed("holds fewer libraries than it says"));
             }
-            let mut keep = Vec::with_capacity(count);
+            let mut keep = Vec::new();
+            keep.try_reserve_exact(count).map_err(|_| no_memory())?;
             for _ in 0..count {
                 let flags = reader.byte()?;
                 if flags & !NAMED != 0 {
