@@ -63,8 +63,7 @@ def run_all(bench, known, is_quick):
     """Every scenario, group by group, whatever becomes of the one before; what was measured and failed, as the page
     is made of it."""
     results, start = {}, time.monotonic()
-    order = sorted(known.values(), key=lambda scenario: list(page.GROUPS).index(scenario.group))
-    for scenario in order:
+    for scenario in page.in_order(known.values()):
         try:
             made, seconds = measure(bench, scenario)
         except (harness.Failure, OSError, ValueError, TypeError) as failure:
