@@ -132,8 +132,9 @@ def rows(comparison):
 HEAD = ("figure", "client", "median", "middle half", "ratio", "goal")
 
 
-def wrapped(text):
-    return "\n".join(textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+def wrapped(text, indent=""):
+    lines = textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def scenario_part(scenario, comparisons):
@@ -169,11 +170,10 @@ def goals_part(scenarios, results):
                     goal = bound(comparison.metric, verdict.goal) + of
                     link = f"[{scenario.name}](#{scenario.name.replace('.', '')})"
                     reached = f"{verdict.reached:.2f}" if verdict.goal.of else show(verdict.reached)
-                    made.append((link, unit(comparison.metric), goal, reached))
+                    made.append(wrapped(f"- {link}, {unit(comparison.metric)}: {goal}; reached {reached}", "  "))
     if not made:
         return ["## Goals", f"All {count} goals are reached."]
-    missed = f"{len(made)} of {count} goals are **missed**:"
-    return ["## Goals", missed, table(("scenario", "figure", "goal", "reached"), made)]
+    return ["## Goals", f"{len(made)} of {count} goals are **missed**:", "\n".join(made)]
 
 
 def machine_part(run):

@@ -93,7 +93,7 @@ class Page(unittest.TestCase):
         self.assertIn("| redis-rs | 125 | 125 to 125 | 0.80 | at least 1: **missed** |", self.text)
         self.assertIn("| hiredis | 50 | 50 to 50 | 2.00 | at most 2: reached |", self.text)
         self.assertIn("2 of 3 goals are **missed**", self.text)
-        self.assertIn("| [one](#one) | calls/s | at least 1 times the best peer | 0.80 |", self.text)
+        self.assertIn("- [one](#one), calls/s: at least 1 times the best peer; reached 0.80\n", self.text)
         # As headings are called in links.
         self.assertIn("[two-0.2ms](#two-02ms)", self.text)
 
