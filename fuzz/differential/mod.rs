@@ -84,23 +84,23 @@ fn against(ours: &Replies, peer: Peer, input: &[u8], met: &mut Vec<&'static Rule
         why.map(|_| {
             let end = shortest(input, from, refuses);
             // With all that there is of it.
-            (token::nth(&input[from..], token::last(&input[from..end]).index), end)
+            token::nth(&input[from..], token::last(&input[from..end]).index)
         })
     };
     let we = at(we_refuse, &|input| self::ours(input).refusal.is_some());
     let they = at(they_refuse, &|input| peer.replies(input).refusal.is_some());
     match (we, they) {
-        (Some((ours, _)), Some((theirs, _))) if ours.index == theirs.index => {}
-        (Some((token, end)), they) if they.as_ref().is_none_or(|(theirs, _)| theirs.index > token.index) => {
+        (Some(ours), Some(theirs)) if ours.index == theirs.index => {}
+        (Some(token), they) if they.as_ref().is_none_or(|theirs| theirs.index > token.index) => {
             // They wait for the end of a line before they look at it.
-            let ended = [&input[..end], b"\r\n"].concat();
+            let ended = [input, b"\r\n"].concat();
             let waits = rest.index == token.index && !rest.is_line_complete;
             if waits && peer.replies(&ended).refusal.is_some() {
                 return met.extend(RULES.iter().find(|rule| rule.peer == peer && rule.way == Way::Early));
             }
             meet(Difference::WeRefuse(&token, we_refuse.unwrap_or_default()));
         }
-        (_, Some((token, _))) => meet(Difference::TheyRefuse(&token, they_refuse.unwrap_or_default())),
+        (_, Some(token)) => meet(Difference::TheyRefuse(&token, they_refuse.unwrap_or_default())),
         (_, None) => unreachable!("one of them refuses"),
     }
 }

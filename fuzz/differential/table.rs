@@ -11,22 +11,33 @@ pub fn print() {
     for peer in [Peer::Hiredis, Peer::RedisRs] {
         println!("\n## {}\n", peer.name());
         println!(
-            "Push messages and attributes it hands over as values; we leave them out, for no call is theirs.\n"
+            "Push messages and attributes it hands over; we leave them out, for no call is theirs. It\n"
         );
-        println!("| It | And we | Example | Why |\n|---|---|---|---|");
         for rule in RULES.iter().filter(|rule| rule.peer == peer) {
             let we = match rule.way {
-                Way::WeRefuse => "refuse it",
-                Way::TheyRefuse => "take it",
-                Way::Values => "do not",
-                Way::Shifted => "do not",
-                Way::Early => "at its first wrong byte",
+                Way::WeRefuse => "we refuse that",
+                Way::TheyRefuse => "we take that",
+                Way::Values | Way::Shifted => "we do not",
+                Way::Early => "we refuse it at its first wrong byte",
             };
             let example = rule.example.escape_ascii().to_string();
             let example = if example.len() > 40 { format!("{}...", &example[..24]) } else { example };
-            println!("| {} | {we} | `{example}` | {} |", rule.they, rule.reason);
+            wrap(&format!("{}; {we}: `{example}`. Why: {}", rule.they, rule.reason));
         }
     }
+}
+
+/// An item of a list, in lines that are not too long.
+fn wrap(item: &str) {
+    let mut line = String::from("-");
+    for word in item.split(' ') {
+        if line.len() + word.len() >= 118 {
+            println!("{line}");
+            line = String::from(" ");
+        }
+        line = line + " " + word;
+    }
+    println!("{line}");
 }
 
 /// Where a rule's example does not show that rule alone.
