@@ -105,6 +105,8 @@ pub static RULES: &[Rule] = &[
         |token| token.sign == b'(' && token.line.starts_with(b"+")),
     Rule::of(Hiredis, TheyRefuse, "refuses a double of more than 325 bytes", LENIENT, LONG_DOUBLE,
         |token| token.sign == b',' && token.line.len() > 325),
+    Rule::of(Hiredis, TheyRefuse, "refuses a double that is nearer to 0 than it can hold", "its value is 0 then",
+        b",1e-999\r\n", |token| token.sign == b',' && is_double(&token.line) && is_nearly_zero(token)),
     Rule::of(Hiredis, TheyRefuse, "refuses a double with a plus", "the specification has it", b",+1\r\n",
         |token| token.sign == b',' && token.line.starts_with(b"+")),
     Rule::of(Hiredis, TheyRefuse, "refuses an array at its limit of depth before it has seen that it is a nil", LIMIT,
@@ -232,6 +234,13 @@ fn is_double(text: &[u8]) -> bool {
         && digits(fraction)
         && is_integer(exponent.as_bytes())
         && text.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
+/// Not 0 as it is written, but as a number.
+fn is_nearly_zero(token: &Token) -> bool {
+    let digits = token.line.iter().take_while(|byte| !b"eE".contains(byte));
+    let is_zero = token.text().and_then(|text| text.parse::<f64>().ok()) == Some(0.0);
+    is_zero && digits.into_iter().any(|byte| (b'1'..=b'9').contains(byte))
 }
 
 fn is_replaced(ours: &[u8], theirs: &[u8]) -> bool {
