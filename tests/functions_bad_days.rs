@@ -288,7 +288,7 @@ fn a_bad_day(test: &str, binary: Binary, moves_itself: bool) {
         );
     }
     let [told, unknown, reads, refused, repairs] =
-        accounts.iter().fold([0; 4], |sums, account| std::array::from_fn(|at| sums[at] + account[at]));
+        accounts.iter().fold([0; 5], |sums, account| std::array::from_fn(|at| sums[at] + account[at]));
     assert!(repairs > 0, "the flushes were felt");
     println!(
         "{binary:?}: {told} calls told, {unknown} of which nobody knows, {refused} refused, {reads} reads; \
