@@ -107,7 +107,11 @@ fn without<T>(first: usize, for_good: bool, operation: impl FnOnce() -> T) -> (T
 const MANY: usize = 200;
 
 /// Each large allocation of an operation fails in turn. `check` is asked each time what came of it, and counts on the server.
-fn sweep<T>(what: &str, mut operation: impl FnMut() -> Result<T, Error>, mut check: impl FnMut(Result<T, Error>)) {
+fn sweep<T>(
+    what: &str,
+    mut operation: impl FnMut() -> Result<T, Error>,
+    mut check: impl FnMut(Result<T, Error>),
+) {
     for for_good in [false, true] {
         let mut failures = 0;
         for first in 0.. {
@@ -261,7 +265,8 @@ fn an_item_without_memory_is_not_in_the_pipeline() {
     let (echo, argument) = (Script::new(ECHO), big());
     let mut pipeline = client.pipeline();
     pipeline.script(&echo, "n", "a").unwrap().command(("SET", "k", 1)).unwrap();
-    let (refused, failed) = without(0, true, || pipeline.script(&echo, "n", &argument).map(drop).unwrap_err());
+    let (refused, failed) =
+        without(0, true, || pipeline.script(&echo, "n", &argument).map(drop).unwrap_err());
     assert_eq!((refused.status(), refused.is_not_executed()), (Status::NoMemory, true), "{failed}");
     assert_eq!(pipeline.len(), 2);
     pipeline.script(&echo, "n", "b").unwrap();
@@ -375,7 +380,13 @@ fn what_c_hands_over_is_copied_or_refused() {
         c::rs_script_free(script);
         let send = || {
             c::rs_client_command(
-                client, words.len(), words.as_ptr(), ptr::null(), ptr::null(), ptr::null_mut(), NO_ERROR,
+                client,
+                words.len(),
+                words.as_ptr(),
+                ptr::null(),
+                ptr::null(),
+                ptr::null_mut(),
+                NO_ERROR,
             )
         };
         for first in 0.. {

@@ -85,11 +85,14 @@ fn serve(mut socket: UnixStream, count: usize) -> UnixStream {
         // From the length of the last argument on it is the reply.
         let from = command.iter().rposition(|byte| *byte == b'$').expect("an argument");
         let (front, back) = command[from..].split_at(3);
-        socket.write_all(front).expect("a peer");
-        changed();
-        thread::yield_now();
-        socket.write_all(back).expect("a peer");
-        changed();
+        for piece in [front, back] {
+            // The other side may have ended.
+            if socket.write_all(piece).is_err() {
+                return socket;
+            }
+            changed();
+            thread::yield_now();
+        }
     }
     socket
 }

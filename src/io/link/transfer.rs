@@ -204,8 +204,10 @@ impl Link {
     /// What is to be sent is not whole.
     #[cold]
     fn out_of_memory(&self, shared: &mut Shared) {
-        let text =
-            format!("the connection to {} was closed: there is no memory for what is to be sent", self.address);
+        let text = format!(
+            "the connection to {} was closed: there is no memory for what is to be sent",
+            self.address
+        );
         self.fail(shared, &Error::because(Status::NoMemory, Reason::ConnectionLost, text));
     }
 
