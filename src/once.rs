@@ -88,6 +88,34 @@ impl Once {
         self
     }
 
+    /// By the numbers of the C API, where 0 and no prefix are what holds if nothing is said: `sizes` are the lifetime in
+    /// milliseconds and the limit for replies. The error is the field that is wrong, and why; ranges are
+    /// [checked](Once::check) later.
+    pub(crate) fn numbered(
+        sizes: [u64; 2],
+        prefix: Option<&[u8]>,
+        replicas: u32,
+        wait_ms: u32,
+    ) -> std::result::Result<Once, (&'static str, String)> {
+        let mut once = Once::default();
+        let [lifetime_ms, reply_limit] = sizes;
+        if lifetime_ms != 0 {
+            once.lifetime = Duration::from_millis(lifetime_ms);
+        }
+        if reply_limit != 0 {
+            once.reply_limit = usize::try_from(reply_limit).unwrap_or(usize::MAX);
+        }
+        if let Some(prefix) = prefix {
+            once.prefix = prefix.to_vec();
+        }
+        match (replicas, wait_ms) {
+            (0, 0) => Ok(once),
+            (0, _) => Err(("wait_timeout_ms", "is set, and wait_replicas is not".into())),
+            (_, 0) => Ok(once.wait(replicas, WAIT)),
+            _ => Ok(once.wait(replicas, Duration::from_millis(wait_ms.into()))),
+        }
+    }
+
     /// Where in a token key the byte stands that tells whose the token is, the first one being 1.
     fn separator(&self) -> usize {
         self.prefix.len() + 1 + TAG + 2
@@ -115,6 +143,8 @@ impl Once {
     }
 }
 
+/// How long replicas are waited for, if nothing is said.
+const WAIT: Duration = Duration::from_secs(1);
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
 const LIFETIMES: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 60 * 60);

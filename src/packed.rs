@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::client::Client;
+use crate::client::{Client, Overrides};
 use crate::command;
 use crate::core::FlushMode;
 use crate::core::{LibraryTask, Task, Work};
@@ -20,11 +20,13 @@ use crate::ffi::memory::Memory;
 use crate::library::Library;
 use crate::library_admin;
 use crate::meter::Metered;
+use crate::once::Once;
 use crate::pipeline::Pipeline;
 use crate::purpose::Purpose;
 use crate::queue::{Completion, Trial};
 use crate::request::{Flags, Request, Shape};
 use crate::resp::{Kind, ReplyRef};
+use crate::route::{ReadFrom, Route};
 use crate::script::Script;
 use crate::submit::{Call, Calls, nothing_to_submit};
 
@@ -45,6 +47,8 @@ pub(crate) const LIBRARY_CHECK: u8 = 12;
 pub(crate) const LIBRARY_DEPLOY: u8 = 13;
 pub(crate) const LIBRARY_LIST: u8 = 14;
 pub(crate) const LIBRARY_PRUNE: u8 = 15;
+/// Another call with what goes in front of it.
+pub(crate) const ROUTED: u8 = 16;
 
 /// Bits of a packed call's flags.
 pub(crate) const READ_ONLY: u8 = 1;
@@ -55,6 +59,7 @@ pub(crate) const TRUST_CACHE: u8 = 4;
 pub(crate) const TOKEN: u8 = 8;
 /// Of a library.
 pub(crate) const NAMED: u8 = 1;
+pub(crate) const ONCE: u8 = 2;
 const TRUSTING: u8 = ATOMIC | TRUST_CACHE;
 const OF_PIPELINE: u8 = ATOMIC | REPAIR_UNORDERED | TRUST_CACHE | TOKEN;
 
@@ -93,6 +98,23 @@ impl<'a> Reader<'a> {
         Ok(self.array::<1>()?[0])
     }
 
+    fn long(&mut self) -> Result<u64> {
+        Ok(u64::from_ne_bytes(self.array()?))
+    }
+
+    fn small(&mut self) -> Result<u32> {
+        Ok(u32::from_ne_bytes(self.array()?))
+    }
+
+    fn signed(&mut self) -> Result<i32> {
+        Ok(i32::from_ne_bytes(self.array()?))
+    }
+
+    fn text(&mut self) -> Result<&'a [u8]> {
+        let length = self.number()?;
+        self.bytes(length)
+    }
+
     fn number(&mut self) -> Result<usize> {
         Ok(u32::from_ne_bytes(self.array()?) as usize)
     }
@@ -128,24 +150,75 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
             0 => None,
             milliseconds => Some(Duration::from_millis(milliseconds as u64)),
         };
-        let item = read_item(&mut reader, false)?;
-        let work = match item {
-            Item::Pipeline { flags, token, items } => read_pipeline(client, scripts, (flags, token), items)
-                .map(|(request, purpose)| Work::Send(request, purpose)),
-            Item::Load { index } => {
-                script_at(scripts, index).map(|script| Work::Administer(Task::Load(script.clone())))
-            }
-            Item::Task(task) => task.map(Work::Administer),
-            Item::OfTheClient(work) => Ok(work),
-            item => {
-                let mut request = client.request(Shape::Single);
-                fill(scripts, item, &mut request).map(|purpose| Work::Send(request, purpose))
+        let call = match read_route(&mut reader)? {
+            None => Call {
+                tag,
+                timeout,
+                by: None,
+                work: work_of(client, scripts, read_item(&mut reader, false)?),
+            },
+            Some(route) => {
+                let item = read_item(&mut reader, false)?;
+                if !matches!(item, Item::Command { .. } | Item::Script { .. } | Item::Pipeline { .. }) {
+                    return Err(reader.malformed("has a route, and is no command, script or pipeline"));
+                }
+                match route.and_then(|asked| client.with(&asked)) {
+                    Ok(by) => {
+                        let work = work_of(&by, scripts, item);
+                        Call { tag, timeout, by: Some(Box::new(by)), work }
+                    }
+                    Err(error) => Call { tag, timeout, by: None, work: Err(error) },
+                }
             }
         };
         calls.try_reserve(1).map_err(|_| no_memory())?;
-        calls.push(Call { tag, timeout, work });
+        calls.push(call);
     }
     Ok(calls)
+}
+
+/// What a call has of its own instead of its client's, if that stands in front of it. What is wrong with it is the
+/// call's own error.
+fn read_route<'a>(reader: &mut Reader<'a>) -> Result<Option<Result<Overrides<'a>>>> {
+    if reader.rest.first() != Some(&ROUTED) {
+        return Ok(None);
+    }
+    if reader.array()? != [ROUTED, 0] {
+        return Err(reader.malformed("has a flag that is not known"));
+    }
+    let (from, kind, slot, to) = (reader.signed()?, reader.signed()?, reader.small()?, reader.text()?);
+    let read_from = match from {
+        0 => Ok(None),
+        _ => ReadFrom::numbered(from)
+            .map(Some)
+            .ok_or(("read_from", "is none of the RS_READ_FROM_ numbers".into())),
+    };
+    let asked = read_from.and_then(|read_from| {
+        let route = Route::numbered(kind, slot, to)?;
+        Ok(Overrides { timeout: None, read_from, route })
+    });
+    Ok(Some(asked.map_err(misfit)))
+}
+
+/// The error of a call with a field that is wrong.
+fn misfit((field, why): (&str, String)) -> Error {
+    Error::new(Status::InvalidArgument, format!("{field} {why}; nothing was sent"))
+}
+
+fn work_of(client: &Client, scripts: &[&Script], item: Item<'_>) -> Result<Work> {
+    match item {
+        Item::Pipeline { flags, token, items } => read_pipeline(client, scripts, (flags, token), items)
+            .map(|(request, purpose)| Work::Send(request, purpose)),
+        Item::Load { index } => {
+            script_at(scripts, index).map(|script| Work::Administer(Task::Load(script.clone())))
+        }
+        Item::Task(task) => task.map(Work::Administer),
+        Item::OfTheClient(work) => Ok(work),
+        item => {
+            let mut request = client.request(Shape::Single);
+            fill(scripts, item, &mut request).map(|purpose| Work::Send(request, purpose))
+        }
+    }
 }
 
 /// The error of a buffer for whose calls there is no memory.
@@ -171,7 +244,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         COMMAND => READ_ONLY | IDEMPOTENT,
         SCRIPT => READ_ONLY | IDEMPOTENT | TOKEN,
         PIPELINE => OF_PIPELINE,
-        LIBRARY_LOAD | LIBRARY_CHECK | LIBRARY_DEPLOY => NAMED,
+        LIBRARY_LOAD | LIBRARY_CHECK | LIBRARY_DEPLOY => NAMED | ONCE,
         // A number, which is looked at below.
         SCRIPT_FLUSH => u8::MAX,
         _ => 0,
@@ -181,7 +254,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         return Err(reader.malformed("has a flag that is not known"));
     }
     let has_token = matches!(kind, SCRIPT | PIPELINE) && flags & TOKEN != 0;
-    let token = if has_token { Some(reader.number().and_then(|length| reader.bytes(length))?) } else { None };
+    let token = if has_token { Some(reader.text()?) } else { None };
     match kind {
         COMMAND => {
             let count = reader.number()?;
@@ -224,10 +297,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         KILL => Ok(Item::Task(Ok(Task::KillAny))),
         SCRIPT_STATS => Ok(Item::OfTheClient(Work::Figures)),
         REAUTHENTICATE => Ok(Item::OfTheClient(Work::LogIn)),
-        SCRIPT_SHOW => {
-            let length = reader.number()?;
-            Ok(Item::Task(Ok(Task::Show(copied(reader.bytes(length)?)?))))
-        }
+        SCRIPT_SHOW => Ok(Item::Task(Ok(Task::Show(copied(reader.text()?)?)))),
         LIBRARY_LOAD => {
             Ok(Item::Task(read_library(reader, flags)?.map(LibraryTask::Load).map(Task::Library)))
         }
@@ -247,7 +317,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
             keep.try_reserve_exact(count).map_err(|_| no_memory())?;
             for _ in 0..count {
                 let flags = reader.byte()?;
-                if flags & !NAMED != 0 {
+                if flags & !(NAMED | ONCE) != 0 {
                     return Err(reader.malformed("has a flag that is not known"));
                 }
                 keep.push(read_library(reader, flags)?);
@@ -264,8 +334,21 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
 
 /// A library by its source. What is wrong with that is the call's own error.
 fn read_library(reader: &mut Reader<'_>, flags: u8) -> Result<Result<Library>> {
-    let source = reader.number().and_then(|length| reader.bytes(length))?;
-    Ok(if flags & NAMED != 0 { Library::named(source) } else { Library::pinned(source) })
+    let once = if flags & ONCE != 0 { Some(read_once(reader)?) } else { None };
+    let source = reader.text()?;
+    let library = if flags & NAMED != 0 { Library::named(source) } else { Library::pinned(source) };
+    Ok(match once {
+        None => library,
+        Some(once) => once.and_then(|once| library?.once(&once)),
+    })
+}
+
+/// How calls of a library's functions happen once. What is wrong with that is the call's own error.
+fn read_once(reader: &mut Reader<'_>) -> Result<Result<Once>> {
+    let sizes = [reader.long()?, reader.long()?];
+    let (replicas, wait, prefix) = (reader.small()?, reader.small()?, reader.text()?);
+    let prefix = (!prefix.is_empty()).then_some(prefix);
+    Ok(Once::numbered(sizes, prefix, replicas, wait).map_err(misfit))
 }
 
 fn flags_of_call(flags: u8) -> Flags<'static> {
@@ -597,15 +680,21 @@ mod tests {
             (SCRIPT_KILL, &Vec::new(), 0),
             (SCRIPT_SHOW, &none.to_vec(), 0),
             (KILL, &Vec::new(), 0),
-            (LIBRARY_LOAD, &none.to_vec(), NAMED),
-            (LIBRARY_CHECK, &none.to_vec(), NAMED),
-            (LIBRARY_DEPLOY, &none.to_vec(), NAMED),
+            (LIBRARY_LOAD, &none.to_vec(), NAMED | ONCE),
+            (LIBRARY_CHECK, &none.to_vec(), NAMED | ONCE),
+            (LIBRARY_DEPLOY, &none.to_vec(), NAMED | ONCE),
             (LIBRARY_LIST, &Vec::new(), 0),
             (LIBRARY_PRUNE, &none.to_vec(), 0),
         ] {
             for flags in (0..8).map(|bit| 1 << bit).chain([0]) {
                 let has_token = matches!(kind, SCRIPT | PIPELINE) && flags & TOKEN != 0;
-                let token = if has_token { [&one[..], b"t"].concat() } else { Vec::new() };
+                let is_once =
+                    matches!(kind, LIBRARY_LOAD | LIBRARY_CHECK | LIBRARY_DEPLOY) && flags & ONCE != 0;
+                let token = match (has_token, is_once) {
+                    (true, _) => [&one[..], b"t"].concat(),
+                    (_, true) => vec![0; 28],
+                    _ => Vec::new(),
+                };
                 let bytes = packed_call(&[&[kind, flags], &token, rest]);
                 let in_pipeline = packed_call(&[&[PIPELINE, 0], &one, &[kind, flags], &token, rest]);
                 // Read to its end all the same: a token that means nothing is the call's own error.
@@ -652,6 +741,111 @@ mod tests {
         assert!(read(&packed_call(&[&[LIBRARY_PRUNE, 0], &[255; 4], &[0; 5]])).is_err());
         assert!(read(&packed_call(&[&[LIBRARY_LOAD, 0], &[0; 4]])).is_ok_and(|work| work.is_err()));
         assert!(read(&packed_call(&[&[LIBRARY_PRUNE, 0], &[0; 4]])).is_ok_and(|work| work.is_err()));
+    }
+
+    #[test]
+    fn libraries_whose_calls_happen_once_have_the_name_that_they_are_registered_with() {
+        let client =
+            Client::open("unix:///nowhere", Options::default().lazy_connect(true)).expect("it is lazy");
+        let read = |bytes: &[u8]| read_calls(&client, &[], bytes).map(|mut calls| calls.remove(0).work);
+        let source = b"#!lua name=a\nredis.register_function('f', function() return 1 end)";
+        let text =
+            |text: &[u8]| [&u32::try_from(text.len()).expect("it is short").to_ne_bytes(), text].concat();
+        let once = |lifetime: u64, limit: u64, replicas: u32, wait: u32, prefix: &[u8]| {
+            let sizes = [lifetime, limit].map(u64::to_ne_bytes).concat();
+            [sizes, [replicas, wait].map(u32::to_ne_bytes).concat(), text(prefix)].concat()
+        };
+        let pinned = Library::pinned(&source[..]).expect("it is one");
+        let of = |once: &Once| pinned.once(once).expect("it is in its ranges").name().to_owned();
+        let an_hour = Once::default().lifetime(Duration::from_secs(3600)).reply_limit(100).prefix("p:");
+        for (fields, name) in [
+            (once(0, 0, 0, 0, b""), of(&Once::default())),
+            (once(3_600_000, 100, 0, 0, b"p:"), of(&an_hour)),
+            (once(0, 0, 2, 5, b""), of(&Once::default().wait(2, Duration::from_millis(5)))),
+        ] {
+            let Ok(Ok(Work::Administer(Task::Library(LibraryTask::Check(library))))) =
+                read(&packed_call(&[&[LIBRARY_CHECK, ONCE], &fields, &text(source)]))
+            else {
+                panic!("a library is compared")
+            };
+            assert!(library.is_once() && library.name() == name && name != pinned.name());
+            let one = 1_u32.to_ne_bytes();
+            let pruned = read(&packed_call(&[&[LIBRARY_PRUNE, 0], &one, &[ONCE], &fields, &text(source)]));
+            assert!(pruned.expect("it is well-formed").is_ok());
+        }
+        // What is wrong with it is its own error, and what is behind it is read.
+        for (flags, fields) in [
+            (ONCE, once(1, 0, 0, 0, b"")),
+            (ONCE, once(0, 1, 0, 0, b"")),
+            (ONCE, once(0, 0, 1001, 0, b"")),
+            (ONCE, once(0, 0, 0, 1, b"")),
+            (ONCE, once(0, 0, 0, 0, b"{")),
+            (ONCE | NAMED, once(0, 0, 0, 0, b"")),
+        ] {
+            let one = packed_call(&[&[LIBRARY_LOAD, flags], &fields, &text(source)]);
+            let calls = read_calls(&client, &[], &[&one[..], &one].concat()).expect("it is well-formed");
+            assert_eq!(calls.len(), 2);
+            for call in calls {
+                assert_eq!(call.work.err().expect("it is refused").status(), Status::InvalidArgument);
+            }
+        }
+        assert!(read(&packed_call(&[&[LIBRARY_LOAD, ONCE], &[0; 20]])).is_err());
+    }
+
+    #[test]
+    fn a_call_goes_where_what_stands_in_front_of_it_says() {
+        let client = Client::open("redis+cluster://127.0.0.1:1", Options::default().lazy_connect(true))
+            .expect("it is lazy");
+        let read = |bytes: &[u8]| read_calls(&client, &[], bytes).map(|mut calls| calls.remove(0));
+        let one = 1_u32.to_ne_bytes();
+        let ping = [&[COMMAND, 0], &one[..], &4_u32.to_ne_bytes(), b"PING"].concat();
+        let routed = |from: i32, route: i32, slot: u32, to: &[u8]| {
+            let numbers = [[ROUTED, 0].to_vec(), from.to_ne_bytes().to_vec(), route.to_ne_bytes().to_vec()];
+            let length = u32::try_from(to.len()).expect("it is short").to_ne_bytes();
+            [&numbers.concat()[..], &slot.to_ne_bytes(), &length, to].concat()
+        };
+        let piped = [&[PIPELINE, 0], &one[..], &ping].concat();
+        for item in [&ping, &piped] {
+            for front in [
+                routed(1, 0, 0, b""),
+                routed(3, 1, 0, b""),
+                routed(0, 2, 0, b"key"),
+                routed(2, 3, 16383, b""),
+                routed(0, 4, 0, b"127.0.0.1:1"),
+                routed(0, 5, 0, b""),
+            ] {
+                let call = read(&packed_call(&[&front, item])).expect("it is well-formed");
+                assert!(call.by.is_some() && call.work.is_ok());
+            }
+            for front in [
+                routed(-1, 0, 0, b""),
+                routed(4, 0, 0, b""),
+                routed(0, 6, 0, b""),
+                routed(0, -1, 0, b""),
+                routed(0, 3, 16384, b""),
+                routed(0, 2, 1, b"key"),
+                routed(0, 1, 0, b"key"),
+                routed(0, 4, 0, b"nowhere"),
+                routed(0, 4, 0, b"\xff:1"),
+            ] {
+                let call = read(&packed_call(&[&front, item])).expect("it is well-formed");
+                assert!(call.by.is_none());
+                assert_eq!(call.work.err().expect("it is refused").status(), Status::InvalidArgument);
+            }
+        }
+        assert!(read(&packed_call(&[&ping])).expect("it is well-formed").by.is_none());
+        // Of nothing else, not of an item of a pipeline, nor twice.
+        let front = routed(3, 1, 0, b"");
+        for bytes in [
+            packed_call(&[&front, &[SCRIPT_KILL, 0]]),
+            packed_call(&[&[PIPELINE, 0], &one, &front, &ping]),
+            packed_call(&[&front, &front, &ping]),
+            packed_call(&[&[ROUTED, 1], &front[2..], &ping]),
+            packed_call(&[&front]),
+            packed_call(&[&front[..9]]),
+        ] {
+            assert!(read(&bytes).is_err());
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::resp::{NoMemory, push};
 use crate::script::{Script, Wait, Wrapped};
 use crate::sha::{DigestHasher, Sha};
 use crate::slots::{self, NO_SLOT};
-use crate::token::{self, WithToken};
+use crate::token::{self, Made, WithToken};
 
 /// How the replies of a request belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +199,8 @@ pub(crate) struct Request {
     pub(crate) connection: u64,
     /// Bytes that were sent for it besides its wire form, in scripts that were loaded and items that were sent again or in another form.
     pub(crate) extra: i64,
+    /// The token that was made here last, and where it stands.
+    made: Option<Made>,
     /// Where a script stands in `scripts`, once they are too many to look through.
     places: HashMap<Sha, u32, BuildHasherDefault<DigestHasher>>,
 }
@@ -234,6 +236,7 @@ impl Default for Request {
             wait: None,
             connection: 0,
             extra: 0,
+            made: None,
             places: HashMap::default(),
         }
     }
@@ -258,6 +261,7 @@ impl Request {
         self.slot = NO_SLOT;
         self.wait = None;
         self.extra = 0;
+        self.made = None;
     }
 
     /// What one try to have it executed sends, as far as that is not [`Request::extra`]: of a transaction all is.
@@ -287,6 +291,80 @@ impl Request {
         self.plain_call(script, keys, args, flags)
     }
 
+    /// The same of a script that runs once per token, where such calls are many.
+    #[inline(always)]
+    pub(crate) fn once_call(
+        &mut self,
+        script: &Script,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+        flags: Flags<'_>,
+    ) -> Result<()> {
+        let makes_token = flags.token.is_none() && !flags.read_only;
+        match self.made_for(script) {
+            Some(place) if makes_token && keys.count() > 0 => self.next_once(script, place, keys, args),
+            _ => self.special_call(script, keys, args, flags),
+        }
+    }
+
+    /// The place of a script of which a token was made, if it is that of the item in front as well.
+    #[inline]
+    fn made_for(&self, script: &Script) -> Option<u32> {
+        let place = self.made.as_ref()?.script;
+        let is_last = self.items.last()?.script == Some(place);
+        (is_last && self.scripts[place as usize].is(script)).then_some(place)
+    }
+
+    /// A call with keys of a script that runs once per token, behind another one of it: what was written for the other's token serves again, all but the
+    /// slot and the count.
+    #[inline(always)]
+    fn next_once(
+        &mut self,
+        script: &Script,
+        place: u32,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+    ) -> Result<()> {
+        let wire = self.wire.own();
+        let start = wire.len();
+        let (argc, count) = (4 + keys.count() + args.count(), keys.count() + 1);
+        match script.function() {
+            Some(function) => wire.head_with_words(argc, function.head(false), count),
+            None => wire.head_with(argc, script.evalsha(), count),
+        }
+        let keys_start = wire.len();
+        let mut written = keys.write(wire);
+        let mut slot = NO_SLOT;
+        if self.routing != Routing::None && written.is_ok() {
+            match self.join_keys(keys_start) {
+                Ok(joined) => slot = joined,
+                Err(error) => written = Err(error),
+            }
+        }
+        let wire = self.wire.own();
+        if let (Some(made), Ok(())) = (&mut self.made, &written) {
+            let at = made.append_next(wire, keys_start, slot);
+            written = args.write(wire);
+            if written.is_ok() {
+                made.note(at);
+            }
+        }
+        if let Err(error) = written {
+            wire.truncate(start);
+            return Err(error);
+        }
+        let end = wire.len();
+        self.items.push(Item {
+            end,
+            script: Some(place),
+            read_only: false,
+            reads: false,
+            idempotent: true,
+            slot,
+        });
+        Ok(())
+    }
+
     /// A call of a script that runs once per token: with a token, or read-only as one of the script's body.
     #[inline(never)]
     fn special_call(
@@ -308,6 +386,7 @@ impl Request {
                 let called = self.plain_call(script, &keys, args, flags);
                 self.routing = routing;
                 called?;
+                self.note_made(wrapped, flags);
                 self.repeatable = others;
                 self.join_wait(wrapped.wait);
                 Ok(())
@@ -315,6 +394,20 @@ impl Request {
             _ if flags.token.is_some() => Err(token::no_token()),
             _ => self.plain_call(script.unwrapped(), keys, args, flags),
         }
+    }
+
+    /// Keeps the token that was just made, for items behind it.
+    fn note_made(&mut self, wrapped: &Wrapped, flags: Flags<'_>) {
+        if self.shape == Shape::Single || flags.token.is_some() {
+            return;
+        }
+        let Some(Item { end, script: Some(script), .. }) = self.items.last().copied() else { return };
+        let start = self.start_of(self.items.len() - 1);
+        let key = token_key(&self.wire[start..end]);
+        self.made = key.map(|key| {
+            let key = start + key.start..start + key.end;
+            Made::new(&self.wire[..], key, script, wrapped)
+        });
     }
 
     #[inline(always)]
@@ -591,6 +684,7 @@ impl Request {
         if self.shape == Shape::Transaction && self.routing != Routing::None {
             self.slot = otherwise;
         }
+        self.made = None;
         self.wire = Wire::Own(wire);
         Ok(())
     }

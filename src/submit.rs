@@ -25,13 +25,15 @@ pub(crate) struct Call {
     pub(crate) tag: u64,
     /// Instead of the client's.
     pub(crate) timeout: Option<Duration>,
+    /// The handle of the client that makes it, if it is another than the one that submits it.
+    pub(crate) by: Option<Box<Client>>,
     /// What to do, or why that cannot be: it is the call's completion then.
     pub(crate) work: Result<Work>,
 }
 
 impl Call {
     fn new(tag: u64, request: Box<Request>, purpose: Purpose) -> Self {
-        Call { tag, timeout: None, work: Ok(Work::Send(request, purpose)) }
+        Call { tag, timeout: None, by: None, work: Ok(Work::Send(request, purpose)) }
     }
 }
 
@@ -173,17 +175,20 @@ impl Client {
         self.look_at_idle(calls, now);
         let mut refused = Vec::new();
         let mut accepted = SmallVec::<[_; 1]>::with_capacity(calls.len());
-        accepted.extend(calls.drain(..).zip(tickets).filter_map(|(Call { timeout, work, .. }, &ticket)| {
-            let work = work.map_err(|error| refused.push((ticket, Err(error), None))).ok()?;
-            let flushes = matches!(work, Work::Administer(Task::Flush(_)));
-            if flushes {
-                self.io().forget_scripts();
-            }
-            let owner =
-                Owner::Queued(Queued::new(queue, ticket, flushes)).measured(self.meter_work(&work, now));
-            let timeout = timeout.unwrap_or(self.timeout()).min(LONGEST_WAIT);
-            Some(self.engine_call(owner, work, now, timeout))
-        }));
+        accepted.extend(calls.drain(..).zip(tickets).filter_map(
+            |(Call { timeout, by, work, .. }, &ticket)| {
+                let work = work.map_err(|error| refused.push((ticket, Err(error), None))).ok()?;
+                let flushes = matches!(work, Work::Administer(Task::Flush(_)));
+                if flushes {
+                    self.io().forget_scripts();
+                }
+                let owner =
+                    Owner::Queued(Queued::new(queue, ticket, flushes)).measured(self.meter_work(&work, now));
+                let client = by.as_deref().unwrap_or(self);
+                let timeout = timeout.unwrap_or(client.timeout()).min(LONGEST_WAIT);
+                Some(client.engine_call(owner, work, now, timeout))
+            },
+        ));
         self.io().submit(accepted.into_iter());
         if !refused.is_empty() {
             queue.complete(refused.into_iter());
@@ -198,7 +203,7 @@ impl Client {
         let mut looked_at = SmallVec::<[_; LOOKED_AT]>::new();
         for call in calls {
             let Ok(Work::Send(request, Purpose::Calls)) = &call.work else { continue };
-            if let Some((node, link)) = self.plain_link(request, now)
+            if let Some((node, link)) = call.by.as_deref().unwrap_or(self).plain_link(request, now)
                 && !looked_at.contains(&node)
             {
                 link.look_if_idle(now);

@@ -124,13 +124,16 @@ func (c *Client) Close() error {
 // Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, SELECT, ...) are refused with [ErrCommandRefused]. A command is
 // never sent twice.
 func (c *Client) Do(ctx context.Context, args ...any) Result {
-	return c.command(ctx, 0, args)
+	return c.command(ctx, &CallOptions{}, args)
 }
 
-func (c *Client) command(ctx context.Context, flags byte, args []any) Result {
+func (c *Client) command(ctx context.Context, options *CallOptions, args []any) Result {
 	call := callPool.Get().(*call)
 	defer call.release()
-	if err := call.packed.command(args, flags); err != nil {
+	if err := call.packed.route(options); err != nil {
+		return failed(err)
+	}
+	if err := call.packed.command(args, options.flags()); err != nil {
 		return failed(err)
 	}
 	c.do(ctx, call)

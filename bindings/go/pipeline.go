@@ -74,9 +74,9 @@ func (p *Pipeline) Len() int { return p.count }
 //
 // The error is that of the whole: nothing of a transaction ran, or no replies came. With [ErrIndeterminate] and [ErrReplyLimit] the results are those of the first items, as far as
 // they arrived. An empty pipeline has no results and sends nothing.
-func (p *Pipeline) Exec(ctx context.Context) ([]Result, error) { return p.exec(ctx, p.client, "") }
+func (p *Pipeline) Exec(ctx context.Context) ([]Result, error) { return p.exec(ctx, &CallOptions{}) }
 
-func (p *Pipeline) exec(ctx context.Context, way *Client, token string) ([]Result, error) {
+func (p *Pipeline) exec(ctx context.Context, options *CallOptions) ([]Result, error) {
 	items, count, err := &p.items, p.count, p.err
 	p.count, p.err = 0, nil
 	defer items.reset()
@@ -88,10 +88,13 @@ func (p *Pipeline) exec(ctx context.Context, way *Client, token string) ([]Resul
 	}
 	call := callPool.Get().(*call)
 	defer call.release()
-	if err := call.packed.pipeline(p.flags, token, count, items); err != nil {
+	if err := call.packed.route(options); err != nil {
 		return nil, err
 	}
-	way.do(ctx, call)
+	if err := call.packed.pipeline(p.flags, options.Token, count, items); err != nil {
+		return nil, err
+	}
+	p.client.do(ctx, call)
 	return call.results()
 }
 

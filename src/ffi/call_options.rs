@@ -8,12 +8,11 @@ use std::time::Duration;
 use super::options::{LONGEST_MS, RS_READ_FROM_DEFAULT, read_from_of};
 use super::{bytes, invalid};
 use crate::client::{Client, Overrides};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::once::Once;
 use crate::request::Flags;
-use crate::route::Route;
+use crate::route::{self, Route};
 use crate::script::Script;
-use crate::slots::SLOTS;
 
 /// The call only reads: a replica may run it, where read_from says so, and it is sent again when its reply was lost
 /// with the connection.
@@ -224,6 +223,11 @@ pub(super) unsafe fn read<T: Growing>(options: *const T) -> Result<T> {
     Ok(found)
 }
 
+const _: () = {
+    assert!(RS_ROUTE_ANY == route::ANY && RS_ROUTE_KEY == route::KEY && RS_ROUTE_SLOT == route::SLOT);
+    assert!(RS_ROUTE_NODE == route::NODE && RS_ROUTE_ALL == route::ALL && RS_ROUTE_DEFAULT == 0);
+};
+
 /// What a call has of its own.
 #[derive(Default)]
 pub(super) struct CallOptions<'a> {
@@ -327,35 +331,14 @@ pub(super) unsafe fn flags_of_item<'a>(options: *const rs_call_options) -> Resul
 /// # Safety
 /// `route_to` points to as many bytes as `route_len` says, or is NULL.
 unsafe fn route_of<'a>(options: &rs_call_options) -> Result<Option<Route<'a>>> {
-    let route = options.route;
-    if route != RS_ROUTE_SLOT && options.route_slot != 0 {
-        return Err(invalid("options.route_slot", "is set, and options.route is not RS_ROUTE_SLOT"));
-    }
-    let leads_to = matches!(route, RS_ROUTE_KEY | RS_ROUTE_NODE);
-    if !leads_to && (!options.route_to.is_null() || options.route_len != 0) {
+    // SAFETY: as promised.
+    let to = unsafe { bytes(options.route_to, options.route_len, "options.route_to")? };
+    // Of no length, but set.
+    if !matches!(options.route, RS_ROUTE_KEY | RS_ROUTE_NODE) && !options.route_to.is_null() {
         let why = "is set, and options.route is neither RS_ROUTE_KEY nor RS_ROUTE_NODE";
         return Err(invalid("options.route_to", why));
     }
-    // SAFETY: as promised.
-    let to = || unsafe { bytes(options.route_to, options.route_len, "options.route_to") };
-    Ok(Some(match route {
-        RS_ROUTE_DEFAULT => return Ok(None),
-        RS_ROUTE_ANY => Route::Random,
-        RS_ROUTE_KEY => Route::Key(to()?),
-        RS_ROUTE_SLOT => match u16::try_from(options.route_slot) {
-            Ok(slot) if slot < SLOTS => Route::Slot(slot),
-            _ => {
-                let why = format!("is {}: slots are numbered 0 to 16383", options.route_slot);
-                return Err(invalid("options.route_slot", &why));
-            }
-        },
-        RS_ROUTE_NODE => {
-            let utf8 = str::from_utf8(to()?);
-            Route::Node(utf8.map_err(|_| invalid("options.route_to", "is not UTF-8"))?)
-        }
-        RS_ROUTE_ALL => Route::AllPrimaries,
-        _ => return Err(invalid("options.route", "is none of the RS_ROUTE_ numbers")),
-    }))
+    Route::numbered(options.route, options.route_slot, to).map_err(of_options)
 }
 
 /// How calls of a script happen once. `flag`: what the flag is called that these fields belong to; `is_once`: it is
@@ -378,26 +361,15 @@ pub(super) unsafe fn once_of(options: &rs_script_options, is_once: bool, flag: &
         );
         return Err(invalid("options", &why));
     }
-    let mut once = Once::default();
-    if options.token_lifetime_ms != 0 {
-        once = once.lifetime(Duration::from_millis(options.token_lifetime_ms));
-    }
-    if options.reply_limit != 0 {
-        once = once.reply_limit(usize::try_from(options.reply_limit).unwrap_or(usize::MAX));
-    }
-    if !options.token_prefix.is_null() {
-        once = once.prefix(prefix);
-    }
-    match (options.wait_replicas, options.wait_timeout_ms) {
-        (0, 0) => Ok(once),
-        (0, _) => Err(invalid("options.wait_timeout_ms", "is set, and options.wait_replicas is not")),
-        (replicas, 0) => Ok(once.wait(replicas, WAIT)),
-        (replicas, timeout) => Ok(once.wait(replicas, Duration::from_millis(timeout.into()))),
-    }
+    let prefix = (!options.token_prefix.is_null()).then_some(prefix);
+    let sizes = [options.token_lifetime_ms, options.reply_limit];
+    Once::numbered(sizes, prefix, options.wait_replicas, options.wait_timeout_ms).map_err(of_options)
 }
 
-/// How long replicas are waited for, if nothing is said.
-const WAIT: Duration = Duration::from_secs(1);
+/// The error of a field of options, and why it is wrong.
+fn of_options((field, why): (&str, String)) -> Error {
+    invalid(&format!("options.{field}"), &why)
+}
 
 /// A script of these bytes.
 ///

@@ -9,7 +9,7 @@ use super::event::{rs_event, rs_log_fn};
 use super::{bytes, free, guard_held, guard_value, invalid, rs_status, text};
 use crate::config::{Options, Protocol};
 use crate::error::{Error, Result, Status};
-use crate::route::ReadFrom;
+use crate::route::{self, ReadFrom};
 
 /// RESP3, and RESP2 with a server that does not know it.
 pub const RS_PROTOCOL_AUTO: i32 = 0;
@@ -519,12 +519,15 @@ pub unsafe extern "C" fn rs_options_set_read_from(
 
 pub(super) fn read_from_of(number: i32) -> Option<ReadFrom> {
     match number {
-        RS_READ_FROM_DEFAULT | RS_READ_FROM_PRIMARY => Some(ReadFrom::Primary),
-        RS_READ_FROM_PREFER_REPLICA => Some(ReadFrom::PreferReplica),
-        RS_READ_FROM_REPLICA => Some(ReadFrom::Replica),
-        _ => None,
+        RS_READ_FROM_DEFAULT => Some(ReadFrom::Primary),
+        _ => ReadFrom::numbered(number),
     }
 }
+
+const _: () = {
+    assert!(RS_READ_FROM_PRIMARY == route::PRIMARY && RS_READ_FROM_REPLICA == route::REPLICA);
+    assert!(RS_READ_FROM_PREFER_REPLICA == route::PREFER_REPLICA);
+};
 
 /// Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a tunnel or a container's network.
 /// Each is `host:port`, an IPv6 address in brackets, ending in a NUL. It concerns the addresses that a cluster, a primary or a sentinel

@@ -1,6 +1,6 @@
 //! One connection without its socket: requests go in and bytes come out, bytes go in and finished calls come out.
 //!
-//! No I/O, no clock, no lock: everything that DESIGN's semantics say about one connection is decided here, and can be
+//! No I/O, no clock, no lock: everything that docs/guarantees.md says about one connection is decided here, and can be
 //! tested byte by byte.
 
 // What servers send is not to be cut short by a conversion.

@@ -136,9 +136,10 @@ class Client {
 
     /** A library of functions of this source. No input or output takes place. */
     library(source, libraryOptions = {}) {
-        const { named = false } = known("a library", libraryOptions, ["named"]);
+        const { named = false, once } = known("a library", libraryOptions, ["named", "once"]);
         checkSource("a library", source);
-        return new Library(SECRET, this.#connection.library(bytesOf(source), flag("named", named)), this);
+        const said = { isNamed: flag("named", named), once: onceOf(once) };
+        return new Library(SECRET, this.#connection.library(bytesOf(source), said), this);
     }
 
     static function(client, library, name, said) {
@@ -437,7 +438,7 @@ class Library {
         this.#client = client;
     }
 
-    /** What is behind a library: its native handle, its source, and whether it is named. */
+    /** What is behind a library: its native handle, its source, and what was said of it. */
     static of(library) {
         if (typeof library !== "object" || library === null || !(#its in library)) {
             throw invalid(`this is no library of client.library(), but ${shown(library)}`);
