@@ -280,7 +280,10 @@ fn a_kept_connection_is_closed_when_nobody_needs_it() {
     servers.wait_until_in_sync();
     let client = client(&servers.url(), LONG);
     assert_eq!(once(1).key("n").call::<u64>(&client), Ok(1));
-    let connected = || Raw::connect(servers.primary()).info("clients", "connected_clients");
+    let connected = || {
+        let count = Raw::connect(servers.primary()).info("clients", "connected_clients");
+        count.and_then(|count| count.parse::<u64>().ok()).expect("a count")
+    };
     let all = connected();
     // What the client does next, the client does in time: a call that the engine is asked for.
     wait_until("it is closed", || {
