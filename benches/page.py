@@ -37,8 +37,8 @@ REASONS = {
     "c-pipeline-bulk": "Each string is looked at by a call of its own: the C API has no function that hands out a "
     "whole array of strings.",
     "once-call-1-instr": "A token is made for each call, and sent as one more key, whose slot is computed.",
-    "once-pipeline-100-instr": "A token is made for each call, and sent as one more key, whose slot is computed: some 500 "
-    "instructions, as many as an item of a pipeline takes without it.",
+    "once-pipeline-100-instr": "A token is made for each call, and sent as one more key, whose slot is computed; "
+    "all else that an item of a pipeline takes is little.",
     "cluster-call-32": "A thread that waits is put to sleep and woken by the system for each call; a task is not.",
 }
 
