@@ -217,6 +217,8 @@ def write(known, run, docs=DOCS):
     if run["is_quick"]:
         quick = "**This is a quick run: one round of few calls. Its figures tell nothing but that it works.**"
         parts.append(wrapped(quick))
+    if len(scenarios) < len(known):
+        parts.append(f"**The run was broken off: it has {len(scenarios)} of {len(known)} scenarios.**")
     rounds = "once" if run["rounds"] == 1 else f"{run['rounds']} rounds at most"
     parts += ["## How to read it", *map(wrapped, HOW_TO_READ.format(rounds=rounds).strip().split("\n\n"))]
     parts += goals_part(scenarios, results)
