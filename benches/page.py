@@ -37,8 +37,8 @@ REASONS = {
     "c-pipeline-bulk": "Each string is looked at by a call of its own: the C API has no function that hands out a "
     "whole array of strings.",
     "once-call-1-instr": "A token is made for each call, and sent as one more key, whose slot is computed.",
-    "once-pipeline-100-instr": "A token is made for each call, and sent as one more key, whose slot is computed: some 500 "
-    "instructions, as many as an item of a pipeline takes without it.",
+    "once-pipeline-100-instr": "A token is made for each call, and sent as one more key, whose slot is computed; "
+    "all else that an item of a pipeline takes is little.",
     "cluster-call-32": "A thread that waits is put to sleep and woken by the system for each call; a task is not.",
 }
 
@@ -217,6 +217,8 @@ def write(known, run, docs=DOCS):
     if run["is_quick"]:
         quick = "**This is a quick run: one round of few calls. Its figures tell nothing but that it works.**"
         parts.append(wrapped(quick))
+    if len(scenarios) < len(known):
+        parts.append(f"**The run was broken off: it has {len(scenarios)} of {len(known)} scenarios.**")
     rounds = "once" if run["rounds"] == 1 else f"{run['rounds']} rounds at most"
     parts += ["## How to read it", *map(wrapped, HOW_TO_READ.format(rounds=rounds).strip().split("\n\n"))]
     parts += goals_part(scenarios, results)

@@ -65,7 +65,7 @@ class Page(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.docs = pathlib.Path(folder.name)
-        known = {name: Scenario(name, "calls", "Some calls.", None) for name in ("one", "two-0.2ms", "three")}
+        known = {name: Scenario(name, "calls", "Some calls.", None) for name in ("one", "two-0.2ms", "three", "four")}
         machine = {
             "date": "2026-01-01",
             "version": "0.1.0",
@@ -100,6 +100,7 @@ class Page(unittest.TestCase):
     def test_what_is_missing_from_a_run_is_told(self):
         self.assertIn("### three\n\nSome calls.\n\nThis scenario **failed** in this run.", self.text)
         self.assertIn("This is a quick run", self.text)
+        self.assertIn("**The run was broken off: it has 3 of 4 scenarios.**", self.text)
 
     def test_its_lines_are_as_wide_as_those_of_other_documents(self):
         self.assertLessEqual(max(map(len, self.text.splitlines())), 120)
