@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn one_thread_at_a_time() {
         const THREADS: u32 = 8;
-        const ROUNDS: u32 = 20_000;
+        const ROUNDS: u32 = if cfg!(miri) { 20 } else { 20_000 };
         let count = Mutex::new(0_u32);
         thread::scope(|scope| {
             for _ in 0..THREADS {
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_ever_for_one_who_takes_it_again_and_again() {
-        const TIMES: u32 = 20;
+        const TIMES: u32 = if cfg!(miri) { 2 } else { 20 };
         // Some seconds' worth: nothing that a machine is too slow for.
         const ROUNDS_MAX: u32 = 1_000_000;
         let lock = Mutex::new(());
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn who_sleeps_is_woken_or_told_that_the_time_is_over() {
-        const ROUNDS: u32 = 2000;
+        const ROUNDS: u32 = if cfg!(miri) { 20 } else { 2000 };
         let turn = Arc::new((Mutex::new(0), Condvar::default()));
         let play = |me: u32| {
             let (count, changed) = &*turn;
