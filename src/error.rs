@@ -304,6 +304,12 @@ impl Error {
         Error::new(Status::NoMemory, text).sent(true)
     }
 
+    /// For a call that cannot be held to be sent.
+    #[cold]
+    pub(crate) fn no_memory_to_send() -> Self {
+        Error::new(Status::NoMemory, "there is no memory for the call; nothing was sent").sent(false)
+    }
+
     /// A call that the server may have executed, or may yet execute.
     pub(crate) fn indeterminate(reason: Reason, message: impl Into<String>) -> Self {
         Error::because(Status::Indeterminate, reason, message)

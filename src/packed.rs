@@ -15,6 +15,7 @@ use crate::core::FlushMode;
 use crate::core::{LibraryTask, Task, Work};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
+use crate::ffi::copied;
 use crate::ffi::memory::Memory;
 use crate::library::Library;
 use crate::library_admin;
@@ -124,7 +125,12 @@ impl<'a> Reader<'a> {
         if count > self.rest.len() / 4 {
             return Err(self.malformed("holds fewer arguments than it says"));
         }
-        (0..count).map(|_| self.number().and_then(|length| self.bytes(length))).collect()
+        let mut strings = Strings::new();
+        strings.try_reserve_exact(count).map_err(|_| no_memory())?;
+        for _ in 0..count {
+            strings.push(self.number().and_then(|length| self.bytes(length))?);
+        }
+        Ok(strings)
     }
 
     #[cold]
@@ -165,6 +171,7 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
                 }
             }
         };
+        calls.try_reserve(1).map_err(|_| no_memory())?;
         calls.push(call);
     }
     Ok(calls)
@@ -214,6 +221,12 @@ fn work_of(client: &Client, scripts: &[&Script], item: Item<'_>) -> Result<Work>
     }
 }
 
+/// The error of a buffer for whose calls there is no memory.
+#[cold]
+fn no_memory() -> Error {
+    Error::new(Status::NoMemory, "there is no memory for the calls; nothing was accepted").sent(false)
+}
+
 type Strings<'a> = SmallVec<[&'a [u8]; 4]>;
 
 enum Item<'a> {
@@ -259,7 +272,11 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
             if count > reader.rest.len() / 2 {
                 return Err(reader.malformed("holds fewer items than it says"));
             }
-            let items = (0..count).map(|_| read_item(reader, true)).collect::<Result<_>>()?;
+            let mut items = Vec::new();
+            items.try_reserve_exact(count).map_err(|_| no_memory())?;
+            for _ in 0..count {
+                items.push(read_item(reader, true)?);
+            }
             Ok(Item::Pipeline { flags: flags & !TOKEN, token, items })
         }
         _ if is_inside => {
@@ -268,7 +285,11 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         SCRIPT_LOAD => Ok(Item::Load { index: reader.number()? }),
         SCRIPT_EXISTS => {
             let count = reader.number()?;
-            let shas = reader.strings(count)?.into_iter().map(<[u8]>::to_vec).collect();
+            let mut shas = Vec::new();
+            shas.try_reserve_exact(count).map_err(|_| no_memory())?;
+            for sha in reader.strings(count)? {
+                shas.push(copied(sha)?);
+            }
             Ok(Item::Task(Ok(Task::Exists(shas))))
         }
         SCRIPT_FLUSH => Ok(Item::Task(flush_mode(flags).map(Task::Flush))),
@@ -276,7 +297,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         KILL => Ok(Item::Task(Ok(Task::KillAny))),
         SCRIPT_STATS => Ok(Item::OfTheClient(Work::Figures)),
         REAUTHENTICATE => Ok(Item::OfTheClient(Work::LogIn)),
-        SCRIPT_SHOW => Ok(Item::Task(Ok(Task::Show(reader.text()?.to_vec())))),
+        SCRIPT_SHOW => Ok(Item::Task(Ok(Task::Show(copied(reader.text()?)?)))),
         LIBRARY_LOAD => {
             Ok(Item::Task(read_library(reader, flags)?.map(LibraryTask::Load).map(Task::Library)))
         }
@@ -292,7 +313,8 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
             if count > reader.rest.len() / 5 {
                 return Err(reader.malformed("holds fewer libraries than it says"));
             }
-            let mut keep = Vec::with_capacity(count);
+            let mut keep = Vec::new();
+            keep.try_reserve_exact(count).map_err(|_| no_memory())?;
             for _ in 0..count {
                 let flags = reader.byte()?;
                 if flags & !(NAMED | ONCE) != 0 {

@@ -12,10 +12,11 @@ use crate::error::{Error, Result, Status};
 use crate::keys::{self, Touched};
 use crate::purpose::Purpose;
 use crate::resp::encode::{Arguments, Buffer, arguments};
+use crate::resp::{NoMemory, push};
 use crate::script::{Script, Wait, Wrapped};
 use crate::sha::{DigestHasher, Sha};
 use crate::slots::{self, NO_SLOT};
-use crate::token::{self, WithToken};
+use crate::token::{self, Made, WithToken};
 
 /// How the replies of a request belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +125,16 @@ impl Wire {
         }
     }
 
+    /// Whether all is there that was written.
+    #[inline]
+    fn check(&self) -> std::result::Result<(), NoMemory> {
+        match self {
+            Wire::Own(buffer) => buffer.check(),
+            // Only what was whole is sent.
+            Wire::Shared(_) => Ok(()),
+        }
+    }
+
     /// The memory that it holds.
     fn capacity(&self) -> usize {
         match self {
@@ -188,6 +199,8 @@ pub(crate) struct Request {
     pub(crate) connection: u64,
     /// Bytes that were sent for it besides its wire form, in scripts that were loaded and items that were sent again or in another form.
     pub(crate) extra: i64,
+    /// The token that was made here last, and where it stands.
+    made: Option<Made>,
     /// Where a script stands in `scripts`, once they are too many to look through.
     places: HashMap<Sha, u32, BuildHasherDefault<DigestHasher>>,
 }
@@ -223,6 +236,7 @@ impl Default for Request {
             wait: None,
             connection: 0,
             extra: 0,
+            made: None,
             places: HashMap::default(),
         }
     }
@@ -247,6 +261,7 @@ impl Request {
         self.slot = NO_SLOT;
         self.wait = None;
         self.extra = 0;
+        self.made = None;
     }
 
     /// What one try to have it executed sends, as far as that is not [`Request::extra`]: of a transaction all is.
@@ -276,6 +291,80 @@ impl Request {
         self.plain_call(script, keys, args, flags)
     }
 
+    /// The same of a script that runs once per token, where such calls are many.
+    #[inline(always)]
+    pub(crate) fn once_call(
+        &mut self,
+        script: &Script,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+        flags: Flags<'_>,
+    ) -> Result<()> {
+        let makes_token = flags.token.is_none() && !flags.read_only;
+        match self.made_for(script) {
+            Some(place) if makes_token && keys.count() > 0 => self.next_once(script, place, keys, args),
+            _ => self.special_call(script, keys, args, flags),
+        }
+    }
+
+    /// The place of a script of which a token was made, if it is that of the item in front as well.
+    #[inline]
+    fn made_for(&self, script: &Script) -> Option<u32> {
+        let place = self.made.as_ref()?.script;
+        let is_last = self.items.last()?.script == Some(place);
+        (is_last && self.scripts[place as usize].is(script)).then_some(place)
+    }
+
+    /// A call with keys of a script that runs once per token, behind another one of it: what was written for the other's token serves again, all but the
+    /// slot and the count.
+    #[inline(always)]
+    fn next_once(
+        &mut self,
+        script: &Script,
+        place: u32,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+    ) -> Result<()> {
+        let wire = self.wire.own();
+        let start = wire.len();
+        let (argc, count) = (4 + keys.count() + args.count(), keys.count() + 1);
+        match script.function() {
+            Some(function) => wire.head_with_words(argc, function.head(false), count),
+            None => wire.head_with(argc, script.evalsha(), count),
+        }
+        let keys_start = wire.len();
+        let mut written = keys.write(wire);
+        let mut slot = NO_SLOT;
+        if self.routing != Routing::None && written.is_ok() {
+            match self.join_keys(keys_start) {
+                Ok(joined) => slot = joined,
+                Err(error) => written = Err(error),
+            }
+        }
+        let wire = self.wire.own();
+        if let (Some(made), Ok(())) = (&mut self.made, &written) {
+            let at = made.append_next(wire, keys_start, slot);
+            written = args.write(wire);
+            if written.is_ok() {
+                made.note(at);
+            }
+        }
+        if let Err(error) = written {
+            wire.truncate(start);
+            return Err(error);
+        }
+        let end = wire.len();
+        self.items.push(Item {
+            end,
+            script: Some(place),
+            read_only: false,
+            reads: false,
+            idempotent: true,
+            slot,
+        });
+        Ok(())
+    }
+
     /// A call of a script that runs once per token: with a token, or read-only as one of the script's body.
     #[inline(never)]
     fn special_call(
@@ -297,6 +386,7 @@ impl Request {
                 let called = self.plain_call(script, &keys, args, flags);
                 self.routing = routing;
                 called?;
+                self.note_made(wrapped, flags);
                 self.repeatable = others;
                 self.join_wait(wrapped.wait);
                 Ok(())
@@ -304,6 +394,20 @@ impl Request {
             _ if flags.token.is_some() => Err(token::no_token()),
             _ => self.plain_call(script.unwrapped(), keys, args, flags),
         }
+    }
+
+    /// Keeps the token that was just made, for items behind it.
+    fn note_made(&mut self, wrapped: &Wrapped, flags: Flags<'_>) {
+        if self.shape == Shape::Single || flags.token.is_some() {
+            return;
+        }
+        let Some(Item { end, script: Some(script), .. }) = self.items.last().copied() else { return };
+        let start = self.start_of(self.items.len() - 1);
+        let key = token_key(&self.wire[start..end]);
+        self.made = key.map(|key| {
+            let key = start + key.start..start + key.end;
+            Made::new(&self.wire[..], key, script, wrapped)
+        });
     }
 
     #[inline(always)]
@@ -343,8 +447,9 @@ impl Request {
                 slot
             }
         };
+        let (start, mark) = (self.wire.len(), (self.items.len(), self.scripts.len()));
         self.append_command(arguments, slot, flags);
-        Ok(())
+        self.complete(start, mark)
     }
 
     /// The same for arguments that write themselves; `check` says of the command's words whether it may be sent.
@@ -368,13 +473,14 @@ impl Request {
         flags: Flags<'_>,
         check: impl FnOnce(&[&[u8]]) -> Result<R>,
     ) -> Result<R> {
-        let wire = self.wire.own();
+        let (wire, mark) = (self.wire.own(), (self.items.len(), self.scripts.len()));
         let start = wire.len();
         wire.head(given.count());
         given.write(wire)?;
         let end = wire.len();
+        self.complete(start, mark)?;
         let (checked, slot) = {
-            let words: SmallVec<[&[u8]; 16]> = arguments(&self.wire[start..]).collect();
+            let words = self.words(start, end)?;
             let checked = check(&words)?;
             let slot = match self.routing {
                 Routing::None => NO_SLOT,
@@ -382,9 +488,46 @@ impl Request {
             };
             (checked, slot)
         };
-        self.join(slot, |request| slots::shown_key(&arguments(&request.wire[start..]).collect::<Vec<_>>()))?;
+        self.join(slot, |request| request.shown_key(start, end))?;
         self.push_command(end, slot, flags);
+        self.complete(start, mark)?;
         Ok(checked)
+    }
+
+    /// Takes back what was appended behind `start`, and its items and scripts, unless there was memory for all of it.
+    #[inline]
+    fn complete(&mut self, start: usize, (items, scripts): (usize, usize)) -> Result<()> {
+        if self.check().is_err() {
+            self.wire.own().truncate(start);
+            self.items.truncate(items);
+            self.scripts.truncate(scripts);
+            // They are found again when they are looked for.
+            self.places.clear();
+            return Err(Error::no_memory_to_send());
+        }
+        Ok(())
+    }
+
+    /// Whether there was memory for all of it. What is not whole is never sent.
+    #[inline]
+    pub(crate) fn check(&self) -> std::result::Result<(), NoMemory> {
+        self.wire.check()
+    }
+
+    /// The arguments of the command between two places in the wire form.
+    fn words(&self, start: usize, end: usize) -> Result<SmallVec<[&[u8]; 16]>> {
+        let mut words = SmallVec::new();
+        for word in arguments(&self.wire[start..end]) {
+            words.try_reserve(1).map_err(|_| Error::no_memory_to_send())?;
+            words.push(word);
+        }
+        Ok(words)
+    }
+
+    fn push_item(&mut self, item: Item) {
+        if push(&mut self.items, item).is_err() {
+            self.wire.own().lack();
+        }
     }
 
     /// Appends a command of the library's own, whose way is known.
@@ -402,7 +545,7 @@ impl Request {
     /// Notes that a command was appended to the wire form.
     fn push_command(&mut self, end: usize, slot: u16, flags: Flags<'_>) {
         let idempotent = flags.idempotent || flags.read_only;
-        self.items.push(Item {
+        self.push_item(Item {
             end,
             script: None,
             read_only: false,
@@ -430,7 +573,7 @@ impl Request {
         if other.wait.is_some() {
             self.join_wait(other.wait_of(index));
         }
-        self.items.push(Item { end, script, ..item });
+        self.push_item(Item { end, script, ..item });
         self.repeatable = self.repeatable.min(other.repeatable_item(index));
     }
 
@@ -512,28 +655,36 @@ impl Request {
         if !indices.clone().any(|index| self.is_once(index)) {
             return Err(refused("none of them runs once per token".into()));
         }
-        let slots: Vec<Option<u16>> = indices.map(|index| self.slot_of_keys(index)).collect();
         // A transaction has one slot: that of the first item that has keys.
-        let first = slots.iter().flatten().next().filter(|_| self.shape == Shape::Transaction);
-        let otherwise = first.copied().unwrap_or_else(|| token::slot_of_token(token));
+        let first = match self.shape {
+            Shape::Transaction => indices.clone().find_map(|index| self.slot_of_keys(index)),
+            _ => None,
+        };
+        let otherwise = first.unwrap_or_else(|| token::slot_of_token(token));
+        // The items are as they were until all of it is there.
+        let mut items = Vec::new();
+        items.try_reserve_exact(indices.len()).map_err(|_| Error::no_memory_to_send())?;
         let mut wire = Buffer::default();
-        let mut start = 0;
-        for (index, slot) in slots.into_iter().enumerate() {
-            let end = std::mem::replace(&mut start, self.items[index].end);
-            let old = &self.wire[end..self.items[index].end];
-            let slot = slot.unwrap_or(otherwise);
+        for index in indices {
+            let mut item = self.items[index];
+            let old = &self.wire[self.start_of(index)..item.end];
+            let slot = self.slot_of_keys(index).unwrap_or(otherwise);
             if self.replace_token(index, old, (slot, token, index), &mut wire) {
                 if self.routing != Routing::None {
-                    self.items[index].slot = slot;
+                    item.slot = slot;
                 }
             } else {
                 wire.raw(old);
             }
-            self.items[index].end = wire.len();
+            item.end = wire.len();
+            items.push(item);
         }
+        wire.check().map_err(|NoMemory| Error::no_memory_to_send())?;
+        self.items = items;
         if self.shape == Shape::Transaction && self.routing != Routing::None {
             self.slot = otherwise;
         }
+        self.made = None;
         self.wire = Wire::Own(wire);
         Ok(())
     }
@@ -583,7 +734,10 @@ impl Request {
         let before = wire.len();
         wire.raw(&old[..key.start - length_line]);
         if token::write_shared(wrapped, &old[key.clone()], shared, wire).is_none() {
-            wire.truncate(before);
+            // Where there was no memory for what is in front, there is none for it without a token either.
+            if wire.check().is_ok() {
+                wire.truncate(before);
+            }
             return false;
         }
         wire.raw(&old[key.end + 2..]);
@@ -626,10 +780,10 @@ impl Request {
             wire.truncate(start);
             return Err(error);
         }
-        let end = wire.len();
+        let (end, mark) = (wire.len(), (self.items.len(), self.scripts.len()));
         let index = self.place_of(script);
-        self.items.push(Item { end, script: Some(index), read_only, reads: read_only, idempotent, slot });
-        Ok(())
+        self.push_item(Item { end, script: Some(index), read_only, reads: read_only, idempotent, slot });
+        self.complete(start, mark)
     }
 
     /// The slot of the keys that were just written.
@@ -664,11 +818,15 @@ impl Request {
 
     fn first_key_of(&self, index: usize) -> String {
         let wire = &self.wire[self.start_of(index)..self.items[index].end];
-        let arguments: Vec<&[u8]> = arguments(wire).collect();
         match self.items[index].script {
-            Some(_) => arguments.get(KEYS_START).copied().map(slots::shown).unwrap_or_default(),
-            None => slots::shown_key(&arguments),
+            Some(_) => arguments(wire).nth(KEYS_START).map(slots::shown).unwrap_or_default(),
+            None => self.shown_key(self.start_of(index), self.items[index].end),
         }
+    }
+
+    /// A key of the command between two places in the wire form, for error texts.
+    fn shown_key(&self, start: usize, end: usize) -> String {
+        self.words(start, end).map_or_else(|_| String::new(), |words| slots::shown_key(&words))
     }
 
     // Not inlined it costs each call 30 instructions.
@@ -691,6 +849,10 @@ impl Request {
             self.scripts.iter().position(|known| known.identity() == sha).map(|place| place as u32)
         } else {
             if self.places.is_empty() {
+                if self.places.try_reserve(self.scripts.len() + 1).is_err() {
+                    self.wire.own().lack();
+                    return 0;
+                }
                 self.places
                     .extend((0..).zip(&self.scripts).map(|(place, script)| (script.identity(), place)));
             }
@@ -698,7 +860,10 @@ impl Request {
         };
         known.unwrap_or_else(|| {
             let place = self.scripts.len() as u32;
-            self.scripts.push(script.clone());
+            if self.places.try_reserve(1).is_err() || push(&mut self.scripts, script.clone()).is_err() {
+                self.wire.own().lack();
+                return 0;
+            }
             if !self.places.is_empty() {
                 self.places.insert(sha, place);
             }
@@ -715,7 +880,9 @@ impl Request {
     pub(crate) fn touches(&self, index: usize, mut each: impl FnMut(&[u8])) -> Touched {
         let wire = &self.wire[self.start_of(index)..self.items[index].end];
         if self.items[index].script.is_none() {
-            let words: SmallVec<[&[u8]; 16]> = arguments(wire).collect();
+            let Ok(words) = self.words(self.start_of(index), self.items[index].end) else {
+                return Touched::Everything;
+            };
             return keys::touched(&words, each);
         }
         let mut behind = arguments(wire).skip(KEYS_START - 1);

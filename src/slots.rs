@@ -25,7 +25,14 @@ const KEY_SHOWN: usize = 64;
 ///
 /// [Hash tags](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags)
 pub(crate) fn slot_of(key: &[u8]) -> u16 {
-    CRC.checksum(tag(key).unwrap_or(key)) % SLOTS
+    checksum(tag(key).unwrap_or(key)) % SLOTS
+}
+
+/// The same as the crate's own for bytes, in half the instructions where they are few.
+#[inline]
+pub(crate) fn checksum(bytes: &[u8]) -> u16 {
+    let [table] = CRC.table();
+    bytes.iter().fold(0, |crc, byte| crc << 8 ^ table[usize::from(crc.to_be_bytes()[0] ^ byte)])
 }
 
 fn tag(key: &[u8]) -> Option<&[u8]> {

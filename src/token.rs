@@ -10,7 +10,7 @@ use crate::ffi::cancel::Held;
 use crate::ffi::fork::Process;
 use crate::resp::encode::{Arguments, Buffer};
 use crate::script::Wrapped;
-use crate::slots::{CRC, SLOTS, slot_of};
+use crate::slots::{CRC, NO_SLOT, SLOTS, checksum, slot_of};
 
 /// A token of the caller's own is so long at most.
 pub(crate) const LONGEST_TOKEN: usize = 256;
@@ -67,9 +67,63 @@ impl<K: Arguments + ?Sized> Arguments for WithToken<'_, K> {
     }
 }
 
+/// A token that was made for an item of a request, and where it stands there. Those of the items behind it count on from it: their last 32 bits are the
+/// next numbers, so they differ from each other; and the other 96 bits are the hash's, so they differ from all others.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// The place of the script that it was made for.
+    pub(crate) script: u32,
+    /// Where its key starts in wire form, with the line of its length, and how long that is.
+    at: usize,
+    len: usize,
+    /// Where in that the tag starts.
+    tag: usize,
+    /// The last 32 bits.
+    count: u32,
+}
+
+/// The letters of 32 bits.
+const HALF: usize = 8;
+
+impl Made {
+    /// `key`: where the token's key stands in `wire`.
+    pub(crate) fn new(wire: &[u8], key: Range<usize>, script: u32, wrapped: &Wrapped) -> Self {
+        let head = wrapped.made_head.len() - wrapped.head.len();
+        let digits = &wire[key.end - HALF..key.end];
+        let count = digits.iter().fold(0, |count, digit| count << 4 | u32::from(digit & 15));
+        let at = key.start - head;
+        Made { script, at, len: key.end + 2 - at, tag: wrapped.made_head.len(), count }
+    }
+
+    /// Appends the key of the next token, behind keys that start at `keys` and lie in this slot, as far as that is known. Gives where.
+    #[inline(always)]
+    pub(crate) fn append_next(&self, wire: &mut Buffer, keys: usize, slot: u16) -> usize {
+        let slot = match slot {
+            NO_SLOT => first_argument(wire.part(keys..wire.len())).map_or(0, slot_of),
+            known => known,
+        };
+        let at = wire.len();
+        let key = wire.repeat(self.at, self.len);
+        key[self.tag..][..TAG].copy_from_slice(&tag_of(slot));
+        let end = key.len() - 2;
+        key[end - HALF..end].copy_from_slice(&half(self.count.wrapping_add(1)));
+        at
+    }
+
+    /// The one that was appended there is the last.
+    #[inline(always)]
+    pub(crate) fn note(&mut self, at: usize) {
+        self.at = at;
+        self.count = self.count.wrapping_add(1);
+    }
+}
+
 /// The first of the arguments that are in wire form.
 #[inline]
 fn first_argument(wire: &[u8]) -> Option<&[u8]> {
+    if let [b'$', digit, b'\r', b'\n', rest @ ..] = wire {
+        return rest.get(..usize::from(digit & 15));
+    }
     let (mut at, mut length) = (1, 0);
     while let Some(digit) = wire.get(at).filter(|byte| byte.is_ascii_digit()) {
         length = 10 * length + usize::from(digit - b'0');
@@ -131,7 +185,7 @@ pub(crate) fn tag_in(wrapped: &Wrapped, key: Range<usize>) -> Range<usize> {
 
 /// The slot of a call without keys.
 pub(crate) fn slot_of_token(token: &[u8]) -> u16 {
-    CRC.checksum(token) % SLOTS
+    checksum(token) % SLOTS
 }
 
 /// The length of a tag.
@@ -309,18 +363,20 @@ fn round(v: &mut [u64; 4]) {
 /// A number as sixteen bytes from `@` to `O`, each of which has four of its bits: digits without a branch, as in tags.
 #[inline(always)]
 fn letters(number: u64) -> [u8; 16] {
-    let half = |number: u32| {
-        // Each nibble into a byte of its own.
-        let number = u64::from(number);
-        let spread = (number << 16 | number) & 0x0000_ffff_0000_ffff;
-        let spread = (spread << 8 | spread) & 0x00ff_00ff_00ff_00ff;
-        let nibbles = (spread << 4 | spread) & 0x0f0f_0f0f_0f0f_0f0f;
-        (nibbles | 0x4040_4040_4040_4040).to_be_bytes()
-    };
     let mut letters = [0; 16];
     letters[..8].copy_from_slice(&half((number >> 32) as u32));
     letters[8..].copy_from_slice(&half(number as u32));
     letters
+}
+
+#[inline(always)]
+fn half(number: u32) -> [u8; HALF] {
+    // Each nibble into a byte of its own.
+    let number = u64::from(number);
+    let spread = (number << 16 | number) & 0x0000_ffff_0000_ffff;
+    let spread = (spread << 8 | spread) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = (spread << 4 | spread) & 0x0f0f_0f0f_0f0f_0f0f;
+    (nibbles | 0x4040_4040_4040_4040).to_be_bytes()
 }
 
 #[cfg(test)]

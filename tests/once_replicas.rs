@@ -291,3 +291,98 @@ fn without_wait_what_is_lost_of_a_million_calls_is_what_a_dead_primary_had_to_it
         missing.len(),
     );
 }
+
+fn connections_of(server: &Server) -> u64 {
+    let counted = Raw::connect(server).info("stats", "total_connections_received");
+    // But for this one.
+    counted.and_then(|count| count.parse::<u64>().ok()).expect("a count") - 1
+}
+
+fn loads_of(server: &Server) -> u64 {
+    calls_of(server, "script|load")
+}
+
+#[test]
+fn one_call_after_the_other_takes_one_connection_and_loads_its_script_once() {
+    let servers = Replicated::start(1);
+    servers.wait_until_in_sync();
+    let client = client(&servers.url(), LONG);
+    let script = once(1);
+    assert_eq!(script.key("n").call::<u64>(&client), Ok(1));
+    let before = connections_of(servers.primary());
+    for expected in 2..=50 {
+        assert_eq!(script.key("n").call::<u64>(&client), Ok(expected));
+        assert_eq!(get(servers.replica(0), "n"), expected.to_string());
+    }
+    // One looked for the count before, and one now.
+    assert_eq!(connections_of(servers.primary()), before + 1);
+    assert_eq!(loads_of(servers.primary()), 1);
+}
+
+#[test]
+fn two_threads_take_two_connections_and_never_the_same_at_once() {
+    let servers = Replicated::start(1);
+    servers.wait_until_in_sync();
+    let client = client(&servers.url(), LONG);
+    let before = connections_of(servers.primary());
+    let script = once(1);
+    let values: HashSet<u64> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let call = |_| script.key("n").call::<u64>(&client).expect("a reply");
+                    (0..200).map(call).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(values, (1..=400).collect());
+    assert!(connections_of(servers.primary()) <= before + 1 + 2);
+    assert!(loads_of(servers.primary()) <= 2);
+}
+
+#[test]
+fn a_kept_connection_that_the_server_has_closed_is_not_used() {
+    let servers = Replicated::start(1);
+    servers.wait_until_in_sync();
+    let client = client(&servers.url(), LONG);
+    // One that is not sent again by itself: it would end as indeterminate.
+    let (script, plain) = (once(1), Script::new(COUNT));
+    for expected in [[1, 2], [3, 4], [5, 6]] {
+        let mut pipeline = client.pipeline();
+        pipeline.script(&script, "n", ()).unwrap().script(&plain, "n", ()).unwrap();
+        let values = pipeline.exec().expect("replies").to::<[u64; 2]>();
+        assert_eq!(values, Ok(expected));
+        Raw::connect(servers.primary()).ok(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    }
+}
+
+#[test]
+fn kept_connections_make_room_for_commands_that_wait() {
+    let servers = Replicated::start(1);
+    servers.wait_until_in_sync();
+    let mut options = Options::default();
+    options.max_waiting(1).unwrap().call_timeout(LONG).unwrap();
+    let client = Client::open(&servers.url(), &options).expect("a client");
+    for expected in 1..=3 {
+        assert_eq!(once(1).key("n").call::<u64>(&client), Ok(expected));
+        client.command(("RPUSH", "list", "x")).unwrap();
+        client.command(("BLPOP", "list", 0)).expect("an element");
+    }
+}
+
+#[test]
+fn a_kept_connection_is_closed_when_nobody_needs_it() {
+    let servers = Replicated::start(1);
+    servers.wait_until_in_sync();
+    let client = client(&servers.url(), LONG);
+    assert_eq!(once(1).key("n").call::<u64>(&client), Ok(1));
+    let connected = || Raw::connect(servers.primary()).info("clients", "connected_clients");
+    let all = connected();
+    // What the client does next, the client does in time: a call that the engine is asked for.
+    wait_until("it is closed", || {
+        client.command(("BLPOP", "nothing", "0.01")).expect("nothing");
+        connected() < all
+    });
+}

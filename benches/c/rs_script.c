@@ -6,6 +6,10 @@
 
 #include "client.h"
 
+#ifndef MULTIPLY_OPTIONS
+#define MULTIPLY_OPTIONS NULL
+#endif
+
 struct client {
     rs_client *client;
     rs_script *multiply, *table;
@@ -28,7 +32,8 @@ struct client *client_open(const char *port, int threads) {
     check(rs_client_open(url, NULL, &client->client, &err), &err);
     const char *set[] = {"SET", "foo", "2"};
     check(rs_client_command(client->client, 3, set, NULL, NULL, NULL, &err), &err);
-    check(rs_script_register(client->client, MULTIPLY, strlen(MULTIPLY), NULL, &client->multiply, &err), &err);
+    const rs_script_options *options = MULTIPLY_OPTIONS;
+    check(rs_script_register(client->client, MULTIPLY, strlen(MULTIPLY), options, &client->multiply, &err), &err);
     check(rs_script_register(client->client, TABLE, strlen(TABLE), NULL, &client->table, &err), &err);
     check(rs_pipeline_new(client->client, 0, &client->pipeline, &err), &err);
     client_multiply(client, 0);

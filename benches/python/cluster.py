@@ -1,6 +1,7 @@
-"""redis-py on a cluster: `cluster.py NODES KEYS call CALLERS CALLS` lets CALLERS threads on one client make CALLS calls of the
-multiply script, `cluster.py NODES KEYS pipeline SIZE CALLS` makes them in pipelines of SIZE. Keys, all of them at 2, come from
-the file KEYS, a key a line. Prints calls per second and microseconds of this process's CPU time per call."""
+"""redis-py on a cluster: `cluster.py NODES KEYS call CALLERS CALLS` lets CALLERS threads on one client make CALLS
+calls of the multiply script, `cluster.py NODES KEYS pipeline SIZE CALLS` makes them in pipelines of SIZE. Keys, all
+of them at 2, come from the file KEYS, a key a line. Prints calls per second and microseconds of this process's CPU
+time per call."""
 
 import concurrent.futures
 import itertools

@@ -34,7 +34,7 @@ impl<T: Owner> Engine<T> {
         id
     }
 
-    fn run(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId) {
+    pub(super) fn run(&mut self, now: Instant, io: &mut dyn Actions<T>, id: AttemptId) {
         let Some(attempt) = self.attempt(id) else { return };
         let (node, via) = (attempt.node, attempt.via);
         if self.is_closed {
@@ -42,7 +42,10 @@ impl<T: Owner> Engine<T> {
         }
         match via {
             Via::This(conn) => self.put(now, io, id, conn),
-            Via::Own(Purpose::Waiting) if self.waiting_conns >= self.servers.config.max_waiting => {
+            Via::Own(Purpose::Waiting) if self.put_on_kept(now, io, id) => {}
+            Via::Own(Purpose::Waiting)
+                if self.waiting_conns >= self.servers.config.max_waiting && !self.drop_oldest_kept(io) =>
+            {
                 self.own_line.push_back(id);
                 // Those whose time is over stay behind in it.
                 if self.own_line.len() > 2 * self.attempts.len() {
@@ -125,12 +128,14 @@ impl<T: Owner> Engine<T> {
             }
             Err(unsent) => {
                 attempt.request = Some(unsent);
+                let is_reused = self.conns.get(&conn).is_some_and(|conn| conn.is_reused);
                 match attempt.via {
                     Via::Shared => {
                         attempt.state = State::InLine;
                         self.unlink(now, io, conn);
                         self.run_shared(now, io, id);
                     }
+                    Via::Own(Purpose::Waiting) if is_reused => self.put_on_another(now, io, id, conn),
                     Via::Own(_) | Via::Kept(_) | Via::This(_) => {
                         let error = io.health(conn).cause.unwrap_or_else(Error::closed);
                         self.fail(now, io, id, error);
@@ -167,7 +172,10 @@ impl<T: Owner> Engine<T> {
         let attempt = self.attempts.remove(id.place);
         let conn = attempt.conn();
         if let (Via::Own(_), Some(conn)) = (attempt.via, conn) {
-            self.drop_own(io, conn);
+            match &request {
+                Some(request) if request.wait.is_some() => self.leave_waiting(now, io, conn, &result),
+                _ => self.drop_own(io, conn),
+            }
         }
         let whence = Whence { node: self.servers.node(attempt.node).first, conn };
         let took = now.saturating_duration_since(attempt.started);

@@ -150,7 +150,10 @@ impl<T: Owner> Engine<T> {
         if is_suspect && node.may_repeat(&request, age) {
             let mut spare = io.take_request();
             spare.copy_from(&request);
-            progress.spare = Some(spare);
+            // Without memory for it there is no second try.
+            if spare.check().is_ok() {
+                progress.spare = Some(spare);
+            }
         }
         let until = if progress.spare.is_some() { half } else { deadline };
         let connect_until = if may_turn { progress.last_start.min(half) } else { progress.last_start };

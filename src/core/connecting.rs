@@ -27,6 +27,10 @@ impl<T: Owner> Engine<T> {
     pub(super) fn take_conn(&mut self, id: ConnId) -> Option<Conn> {
         let conn = self.conns.remove(&id)?;
         self.waiting_conns -= usize::from(conn.is_of_waiting());
+        if conn.kept_since.is_some() {
+            self.idle_conns -= 1;
+            self.servers.node_mut(conn.node).kept.retain(|kept| *kept != id);
+        }
         Some(conn)
     }
 
@@ -98,6 +102,10 @@ impl<T: Owner> Engine<T> {
             node: id,
             purpose,
             own,
+            stays: true,
+            until: None,
+            is_reused: false,
+            kept_since: None,
             facts,
             config,
             login,
@@ -284,8 +292,11 @@ impl<T: Owner> Engine<T> {
     fn reopen(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
         let Some(conn) = self.take_conn(id) else { return };
         io.close(id, Error::closed());
-        let Conn { node, purpose, own, facts, deadline, login, .. } = conn;
+        let Conn { node, purpose, own, stays, facts, deadline, login, .. } = conn;
         let again = self.open(now, io, node, purpose, own, facts, deadline, login.for_reopening());
+        if let Some(conn) = self.conns.get_mut(&again) {
+            conn.stays = stays;
+        }
         if let Some(own) = own
             && let Some(attempt) = self.attempt_mut(own)
         {
@@ -298,7 +309,7 @@ impl<T: Owner> Engine<T> {
         conn.stage = Stage::Up;
         conn.handshake = None;
         if let Some(own) = conn.own {
-            conn.login = Login::default();
+            conn.until = std::mem::take(&mut conn.login).good_until();
             return self.put(now, io, own, id);
         }
         let logs_in = conn.config.credentials.is_some();
@@ -427,7 +438,7 @@ impl<T: Owner> Engine<T> {
                     "the deadline of {} ms passed while {} other commands waited on their servers (max_waiting); \
                      nothing was sent",
                     attempt.timeout.as_millis(),
-                    self.waiting_conns
+                    self.waiting_conns - self.idle_conns
                 );
                 Error::new(Status::Timeout, text)
             }
@@ -483,8 +494,10 @@ impl<T: Owner> Engine<T> {
             return;
         }
         node.link = Link::None;
+        let first = node.first;
         io.serve(node_id, None);
         io.retire(id);
+        self.drop_kept(io, first);
         self.connect_if_wanted(now, io, node_id);
     }
 

@@ -206,6 +206,7 @@ impl<T: Owner> Engine<T> {
                 Timer::Conn(id) => self.conn_due(now, io, id),
                 Timer::Login(id) => self.login_due(now, io, id),
                 Timer::Node(id) => self.connect_if_wanted(now, io, id),
+                Timer::Kept => self.kept_due(now, io),
                 Timer::Refresh => {
                     self.refresh.due = None;
                     self.look(now, io);
@@ -328,7 +329,9 @@ impl<T: Owner> Engine<T> {
                 self.tell(now, io, whose, tried);
             } else if let Some(id) = self.ready.pop_front() {
                 self.proceed(now, io, id);
-            } else if !self.own_line.is_empty() && self.waiting_conns < self.servers.config.max_waiting {
+            } else if !self.own_line.is_empty()
+                && self.waiting_conns - self.idle_conns < self.servers.config.max_waiting
+            {
                 self.run_next_waiting(now, io);
             } else {
                 break;

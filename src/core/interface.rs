@@ -122,6 +122,9 @@ pub(crate) trait Actions<T> {
         patience: Duration,
     ) -> Option<Left>;
 
+    /// Whether nothing has come on a connection since the calls on it were over: neither its end nor anything else.
+    fn is_quiet(&self, conn: ConnId, now: Instant) -> bool;
+
     /// Whether a deadline was missed on a connection and no byte came since.
     fn is_suspect(&self, conn: ConnId) -> bool;
 

@@ -217,6 +217,7 @@ impl<T: Owner> Engine<T> {
             let text = "the client has no credentials callback to ask (option credentials): its password stays as it is";
             return self.finish(io, id, Err(Error::new(Status::InvalidArgument, text)), None);
         }
+        self.drop_kept_logins(io);
         let mut conns: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.logs_in_again()).map(|(id, _)| *id).collect();
         conns.sort_unstable();

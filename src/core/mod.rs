@@ -4,6 +4,9 @@
 //! there are, when to connect, whose deadline has passed. No socket, no clock, no thread and no lock: the time comes with each event,
 //! and what is to be done is told to [`Actions`]. So a simulator can drive it as well as `io` does.
 
+// What servers send is not to be cut short by a conversion.
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
 mod administration;
 mod attempts;
 mod call;
@@ -12,6 +15,7 @@ mod events;
 mod everywhere;
 mod fan_out;
 mod interface;
+mod kept;
 mod libraries;
 mod login;
 mod questions;

@@ -394,6 +394,7 @@ impl<T: Owner> Engine<T> {
             io.log(Record::new(kind, node.map(|node| &self.servers.node(node).name), text));
         }
         self.servers.install(map);
+        self.drop_kept_of_others(io);
         let only = self.servers.only;
         let gone: Vec<_> = self
             .servers

@@ -377,7 +377,7 @@ fn of_options((field, why): (&str, String)) -> Error {
 /// `options` is NULL or points to as many bytes as its first field says, and `name` and `token_prefix` to as many as their
 /// lengths say.
 pub(super) unsafe fn script_of(lua: &[u8], options: *const rs_script_options) -> Result<Script> {
-    let script = Script::new(lua);
+    let script = Script::new(super::copied(lua)?);
     if options.is_null() {
         return Ok(script);
     }

@@ -129,6 +129,10 @@ impl Actions<Owner> for Doing<'_> {
         link.abandon(attempt, key, now, patience)
     }
 
+    fn is_quiet(&self, conn: ConnId, now: Instant) -> bool {
+        self.table.link(conn).is_some_and(|link| link.is_quiet(now))
+    }
+
     fn is_suspect(&self, conn: ConnId) -> bool {
         self.table.link(conn).is_some_and(|link| link.is_suspect())
     }

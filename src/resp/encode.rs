@@ -2,13 +2,19 @@
 
 use std::ops::Range;
 
+use super::NoMemory;
 use crate::error::Result;
 
 /// Bytes in wire form, and initialised room behind them for more.
+///
+/// How long an argument is the caller decides. Where there is no memory for one, it is left out, and so is all that
+/// comes behind it, until [`Buffer::truncate`]; [`Buffer::check`] says so. So not every write has to be asked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
     len: usize,
+    /// Something is missing.
+    is_short: bool,
 }
 
 /// The room that a buffer starts with.
@@ -23,9 +29,10 @@ impl Buffer {
         self.len
     }
 
+    /// Whether there is nothing, and nothing missing.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len == 0 && !self.is_short
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -45,10 +52,24 @@ impl Buffer {
         self.bytes[at..][..bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Forgets what is behind the first `len` bytes, and keeps the memory.
+    /// Forgets what is behind the first `len` bytes, also that there was no memory for it, and keeps the memory.
     #[inline]
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        self.is_short = false;
+    }
+
+    /// Something else is missing that belongs to the bytes.
+    #[cold]
+    pub(crate) fn lack(&mut self) {
+        self.bytes.truncate(self.len);
+        self.is_short = true;
+    }
+
+    /// Whether all is there that was written.
+    #[inline]
+    pub(crate) fn check(&self) -> std::result::Result<(), NoMemory> {
+        if self.is_short { Err(NoMemory) } else { Ok(()) }
     }
 
     /// The memory that it holds.
@@ -71,7 +92,8 @@ impl Buffer {
     #[inline(always)]
     pub(crate) fn head_with<const N: usize>(&mut self, argc: usize, first: &[u8; N], number: usize) {
         if argc < 10 {
-            let (head, rest) = self.slot(4 + N + 7).split_at_mut(4);
+            let Some(slot) = self.slot(4 + N + 7) else { return };
+            let (head, rest) = slot.split_at_mut(4);
             let (words, last) = rest.split_at_mut(N);
             head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
             words.copy_from_slice(first);
@@ -87,7 +109,8 @@ impl Buffer {
     #[inline(always)]
     pub(crate) fn head_with_words(&mut self, argc: usize, first: &[u8], number: usize) {
         if argc < 10 {
-            let (head, rest) = self.slot(4 + first.len() + 7).split_at_mut(4);
+            let Some(slot) = self.slot(4 + first.len() + 7) else { return };
+            let (head, rest) = slot.split_at_mut(4);
             let (words, last) = rest.split_at_mut(first.len());
             head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
             words.copy_from_slice(first);
@@ -103,7 +126,8 @@ impl Buffer {
     #[inline(always)]
     pub(crate) fn argument(&mut self, bytes: &[u8]) {
         if bytes.len() < 10 {
-            let (head, rest) = self.slot(6 + bytes.len()).split_at_mut(4);
+            let Some(slot) = self.slot(6 + bytes.len()) else { return };
+            let (head, rest) = slot.split_at_mut(4);
             let (argument, end) = rest.split_at_mut(bytes.len());
             head.copy_from_slice(&[b'$', digit(bytes.len()), b'\r', b'\n']);
             copy_few(bytes, argument);
@@ -139,7 +163,21 @@ impl Buffer {
     /// Appends bytes that are in wire form already.
     #[inline]
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
-        self.slot(bytes.len()).copy_from_slice(bytes);
+        if let Some(slot) = self.slot(bytes.len()) {
+            slot.copy_from_slice(bytes);
+        }
+    }
+
+    /// Appends `len` bytes once more that stand at `at`; gives them, to be written over.
+    #[inline(always)]
+    pub(crate) fn repeat(&mut self, at: usize, len: usize) -> &mut [u8] {
+        let start = self.len;
+        debug_assert!(at + len <= start, "what is behind the bytes is room");
+        self.slot(len);
+        let (before, room) = self.bytes.split_at_mut(start);
+        let repeated = &mut room[..len];
+        repeated.copy_from_slice(&before[at..][..len]);
+        repeated
     }
 
     fn long_length(&mut self, sign: u8, length: usize) {
@@ -148,26 +186,35 @@ impl Buffer {
         self.raw(b"\r\n");
     }
 
-    /// The next `size` bytes, to be written.
+    /// The next `size` bytes, to be written; `None` without memory.
     #[inline(always)]
-    fn slot(&mut self, size: usize) -> &mut [u8] {
+    fn slot(&mut self, size: usize) -> Option<&mut [u8]> {
         let start = self.len;
         if self.bytes[start..].len() < size {
             // The length said here as well: then no caller needs to check it.
-            return &mut self.grown(size)[..size];
+            return self.grown(size).map(|slot| &mut slot[..size]);
         }
         self.len += size;
-        &mut self.bytes[start..][..size]
+        Some(&mut self.bytes[start..][..size])
     }
 
-    /// The same, with room made for them.
+    /// The same, with room made for them: twice what there was, or only what is needed where there is not as much.
     #[cold]
-    fn grown(&mut self, size: usize) -> &mut [u8] {
+    fn grown(&mut self, size: usize) -> Option<&mut [u8]> {
         let start = self.len;
-        let wanted = (start + size + AROUND_MAX).max(self.bytes.len() * 2).max(LEAST_ROOM);
+        let least = start.saturating_add(size);
+        let ample = least.saturating_add(AROUND_MAX).max(self.bytes.len().saturating_mul(2)).max(LEAST_ROOM);
+        let wanted = [ample, least]
+            .into_iter()
+            .find(|wanted| !self.is_short && self.bytes.try_reserve_exact(wanted - self.bytes.len()).is_ok());
+        let Some(wanted) = wanted else {
+            // Nothing comes behind what is missing: there is no room left.
+            self.lack();
+            return None;
+        };
         self.bytes.resize(wanted, 0);
         self.len += size;
-        &mut self.bytes[start..]
+        Some(&mut self.bytes[start..])
     }
 
     /// Appends a whole command.
@@ -181,7 +228,7 @@ impl Buffer {
 
 impl From<Vec<u8>> for Buffer {
     fn from(bytes: Vec<u8>) -> Buffer {
-        Buffer { len: bytes.len(), bytes }
+        Buffer { len: bytes.len(), bytes, is_short: false }
     }
 }
 

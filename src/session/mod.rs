@@ -1,6 +1,6 @@
 //! One connection without its socket: requests go in and bytes come out, bytes go in and finished calls come out.
 //!
-//! No I/O, no clock, no lock: everything that DESIGN's semantics say about one connection is decided here, and can be
+//! No I/O, no clock, no lock: everything that docs/guarantees.md says about one connection is decided here, and can be
 //! tested byte by byte.
 
 // What servers send is not to be cut short by a conversion.
@@ -468,7 +468,11 @@ impl<T> Session<T> {
             form: Form::Sha,
             rare: None,
         });
-        self.emit(key);
+        if self.calls[key].request.check().is_err() {
+            self.refuse(key, Error::no_memory_to_send());
+        } else {
+            self.emit(key);
+        }
         key
     }
 
@@ -544,7 +548,8 @@ impl<T> Session<T> {
         !self.outbox.is_empty()
     }
 
-    /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow.
+    /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow. `None` where there are some:
+    /// there was no memory for them, and the connection is of no use any more.
     #[inline]
     pub(crate) fn take_output(&mut self) -> Option<Chunk> {
         self.outbox.take()

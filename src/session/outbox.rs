@@ -49,6 +49,12 @@ impl Chunk {
         buffer.part(self.left.clone())
     }
 
+    /// Whether some of it is missing.
+    #[inline]
+    fn is_short(&self) -> bool {
+        matches!(&self.bytes, Bytes::Own(buffer) if buffer.check().is_err())
+    }
+
     #[inline]
     pub(crate) fn is_sent(&self) -> bool {
         self.left.is_empty()
@@ -125,6 +131,10 @@ impl Outbox {
 
     #[inline(never)]
     fn append_shared(&mut self, wire: &mut Wire, part: Range<usize>) {
+        // For the tail as well.
+        if self.chunks.try_reserve(2).is_err() {
+            return self.tail.lack();
+        }
         self.seal();
         self.chunks.push_back(Chunk { bytes: Bytes::Shared(wire.share()), left: part });
     }
@@ -147,7 +157,8 @@ impl Outbox {
         self.tail.is_empty() && self.chunks.is_empty()
     }
 
-    /// Takes the next bytes to send. They must come back through [`Outbox::put_back`].
+    /// Takes the next bytes to send. They must come back through [`Outbox::put_back`]. `None` while it is not empty:
+    /// for what comes next there was no memory, and nothing more can be sent.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Chunk> {
         let chunk = match self.chunks.pop_front() {
@@ -155,6 +166,10 @@ impl Outbox {
             None if self.tail.is_empty() => return None,
             None => self.take_tail(),
         };
+        if chunk.is_short() {
+            self.chunks.push_front(chunk);
+            return None;
+        }
         if self.sent >= self.burst_end {
             self.burst_end = self.queued;
             self.bursts += 1;

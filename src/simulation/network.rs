@@ -466,6 +466,11 @@ impl Actions<u64> for Network {
         self.leave(conn, Tag::Attempt(attempt), patience)
     }
 
+    fn is_quiet(&self, conn: ConnId, _now: Instant) -> bool {
+        let is_quiet = |conn: &Conn| conn.is_usable && conn.to_client.is_empty() && conn.session.is_idle();
+        self.conns.get(&conn).is_some_and(is_quiet)
+    }
+
     fn is_suspect(&self, conn: ConnId) -> bool {
         self.want();
         self.conns.get(&conn).is_some_and(|conn| conn.missed)

@@ -49,6 +49,11 @@ impl ClusterBuilder {
         self.each(|node| node.tls(certs, Identity::Valid))
     }
 
+    /// TLS for clients in front of nodes that have none.
+    pub fn tls_in_front(self, certs: &Certs) -> Self {
+        self.each(|node| node.tls_in_front(certs))
+    }
+
     /// Nodes announce hosts 10.1.2.1, 10.1.2.2, ... and ports that aren't theirs, where no client can reach them; see
     /// [`Cluster::announced`]. Redis 7 or later.
     pub fn behind_nat(mut self) -> Self {
@@ -127,7 +132,7 @@ impl Cluster {
             // Everyone meets everyone: quicker than waiting for gossip.
             for other in &self.nodes[..number] {
                 let (host, port) = host_and_port(other);
-                raw.ok(&["CLUSTER", "MEET", &host, &port]);
+                raw.ok(&["CLUSTER", "MEET", &host, &port, &other.bus_port().to_string()]);
             }
             if number < primaries {
                 let bound = |n: usize| n * usize::from(SLOTS) / primaries;

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod executor;
 pub mod fake;
 pub mod flushes;
+pub mod front;
 pub mod kinds;
 pub mod load;
 pub mod lossy;

@@ -46,6 +46,13 @@ impl SentinelsBuilder {
         self
     }
 
+    /// TLS for clients in front of servers and sentinels that have none.
+    pub fn tls_in_front(mut self, certs: &Certs) -> Self {
+        self.sentinel = self.sentinel.tls_in_front(certs);
+        self.servers = self.servers.tls_in_front(certs);
+        self
+    }
+
     /// Changes how each server is started; the sentinels remain as they are.
     pub fn each(mut self, change: impl FnOnce(Builder) -> Builder) -> Self {
         self.servers = self.servers.each(change);

@@ -18,6 +18,12 @@ pub(in crate::core) struct Conn {
     pub(in crate::core) purpose: Purpose,
     /// The attempt that it is made for alone.
     pub(in crate::core) own: Option<AttemptId>,
+    /// It may be kept for another attempt once that is over; no longer than its credentials are good for.
+    pub(in crate::core) stays: bool,
+    pub(in crate::core) until: Option<Instant>,
+    pub(in crate::core) is_reused: bool,
+    /// Since when nobody uses it.
+    pub(in crate::core) kept_since: Option<Instant>,
     pub(in crate::core) facts: Arc<Facts>,
     pub(in crate::core) config: Arc<Config>,
     pub(in crate::core) login: Login,

@@ -57,6 +57,9 @@ pub(crate) struct Engine<T> {
     pub(in crate::core) keys: Index,
     /// Own connections of commands that wait on their servers, and what stands in line for one.
     pub(in crate::core) waiting_conns: usize,
+    /// Those of them that are kept for others, and when the first of these is to be closed.
+    pub(in crate::core) idle_conns: usize,
+    pub(in crate::core) kept_due: Option<Instant>,
     pub(in crate::core) own_line: VecDeque<AttemptId>,
     pub(in crate::core) sharing: Sharing,
     pub(in crate::core) refresh: Refresh,
@@ -128,6 +131,8 @@ impl<T: Owner> Engine<T> {
             calls: Slab::new(),
             keys: Index::default(),
             waiting_conns: 0,
+            idle_conns: 0,
+            kept_due: None,
             own_line: VecDeque::new(),
             refresh: Refresh::default(),
             timers: Timers::default(),
@@ -209,6 +214,7 @@ impl<T: Owner> Engine<T> {
                 not_before.filter(|_| node.link == Link::None && !node.line.is_empty())
             }
             Timer::Refresh => self.refresh.due,
+            Timer::Kept => self.kept_due,
         };
         due == Some(at)
     }

@@ -53,6 +53,12 @@ impl Login {
         if self.again { Login::default() } else { self }
     }
 
+    /// How long what was given is good for, where that is known.
+    pub(in crate::core) fn good_until(&self) -> Option<Instant> {
+        let (given, at) = self.given.as_ref()?;
+        given.renewed_after().map(|after| *at + after)
+    }
+
     pub(in crate::core) fn due(&self) -> Option<Instant> {
         self.due
     }

@@ -88,6 +88,8 @@ pub(in crate::core) struct Node {
     replicas: VecDeque<ConnId>,
     /// The attempts that wait for a connection, in their order.
     pub(in crate::core) line: VecDeque<AttemptId>,
+    /// Connections that are kept for calls that wait for replicas, the one that was used last at the end.
+    pub(in crate::core) kept: Vec<ConnId>,
     /// Of the server: it was asked whether it evicts keys.
     memory_asked: Arc<AtomicBool>,
     /// The map that it was part of last.
@@ -283,6 +285,7 @@ impl Servers {
             connections: 0,
             replicas: VecDeque::new(),
             line: VecDeque::new(),
+            kept: Vec::new(),
             memory_asked: Arc::default(),
             wanted: self.map.generation,
         });

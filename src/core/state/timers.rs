@@ -21,6 +21,8 @@ pub(in crate::core) enum Timer {
     Node(NodeId),
     /// The next look at who is who.
     Refresh,
+    /// Connections that are kept.
+    Kept,
 }
 
 /// Times, the earliest first. What is over before its time stays behind, and is swept out when there is much of it.

@@ -66,6 +66,14 @@ impl Link {
         }
     }
 
+    /// Whether it is idle, and nothing has come that was not read: neither its end nor anything else.
+    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
+        let shared = self.shared.lock();
+        let is_idle =
+            self.is_usable() && shared.cause.is_none() && shared.session.is_idle() && !shared.reading;
+        is_idle && self.socket.wait(true, false, now).is_ok_and(|ready| ready.is_timeout())
+    }
+
     /// Reads what has come meanwhile, be it the end.
     fn look(&self, shared: &mut MutexGuard<'_, Shared>, now: Instant) {
         // As the reader, so that no other caller reads at the same time.

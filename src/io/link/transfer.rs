@@ -171,6 +171,10 @@ impl Link {
             let mut chunk = match shared.take_output() {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                    self.out_of_memory(shared);
+                    break;
+                }
                 Err(error) => {
                     self.lost(shared, Reason::ConnectionLost, &reason(&error));
                     break;
@@ -195,6 +199,16 @@ impl Link {
             }
         }
         shared.writing = false;
+    }
+
+    /// What is to be sent is not whole.
+    #[cold]
+    fn out_of_memory(&self, shared: &mut Shared) {
+        let text = format!(
+            "the connection to {} was closed: there is no memory for what is to be sent",
+            self.address
+        );
+        self.fail(shared, &Error::because(Status::NoMemory, Reason::ConnectionLost, text));
     }
 
     #[cold]
@@ -268,7 +282,7 @@ impl Shared {
     #[inline]
     fn take_output(&mut self) -> io::Result<Option<Chunk>> {
         match &mut self.tls {
-            None => Ok(self.session.take_output()),
+            None => whole(&mut self.session),
             Some(tls) => tls.take_output(&mut self.session),
         }
     }
@@ -279,6 +293,15 @@ impl Shared {
             None => self.session.put_back(chunk, sent),
             Some(tls) => tls.out = chunk,
         }
+    }
+}
+
+/// The next bytes of a session; an error of the kind `OutOfMemory` where there was no memory for them.
+#[inline]
+fn whole(session: &mut Session<Tag>) -> io::Result<Option<Chunk>> {
+    match session.take_output() {
+        None if session.has_output() => Err(io::ErrorKind::OutOfMemory.into()),
+        chunk => Ok(chunk),
     }
 }
 
@@ -294,7 +317,7 @@ impl Tls {
         self.cipher.drain(&mut out)?;
         // Until the handshake is over nothing of a request leaves: so it is known that the server has none of it.
         if !self.is_handshaking()
-            && let Some(mut plain) = session.take_output()
+            && let Some(mut plain) = whole(session)?
         {
             let count = self.cipher.encrypt(plain.unsent(), &mut out)?;
             plain.advance(count);
