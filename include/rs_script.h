@@ -841,8 +841,9 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // A defect of this library. Whether the call was executed is not known.
 #define RS_ERR_INTERNAL 500
 
-// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE. The server
-// may have executed the call.
+// There is no memory for the call, of which nothing was sent then, or for its reply: then the server may have executed
+// it. rs_error_not_executed tells. Where a reply was being received, or a call was half written, the connection was
+// closed; other calls on it end with RS_ERR_INDETERMINATE, or with this one if nothing of them was sent.
 #define RS_ERR_NO_MEMORY 501
 
 // The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.

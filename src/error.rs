@@ -87,8 +87,10 @@ pub enum Status {
     ReplyNotKept = 411,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
-    /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with
-    /// [`Status::Indeterminate`]. The server may have executed the call.
+    /// There is no memory for the call, of which nothing was sent then, or for its reply: then the server may have
+    /// executed it. [`Error::is_not_executed`] tells. Where a reply was being received, or a call was half written, the
+    /// connection was closed; other calls on it end with [`Status::Indeterminate`], or with this one if nothing of them
+    /// was sent.
     NoMemory = 501,
     /// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
     Resources = 502,

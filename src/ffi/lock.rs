@@ -149,14 +149,22 @@ mod imp {
 
 #[cfg(target_os = "linux")]
 mod imp {
+    #[cfg(not(rs_script_models))]
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::{Duration, Instant};
 
     use parking_lot::lock_api;
     use rustix::io::Errno;
-    use rustix::thread::futex::{self, Flags, Timespec};
+    #[cfg(not(rs_script_models))]
+    use rustix::thread::futex;
+    use rustix::thread::futex::{Flags, Timespec};
+    #[cfg(rs_script_models)]
+    use shuttle::sync::atomic::{AtomicU32, Ordering};
 
     use super::MutexGuard;
+    // Models of threads run this with what they can schedule.
+    #[cfg(rs_script_models)]
+    use crate::models as futex;
 
     const UNLOCKED: u32 = 0;
     const LOCKED: u32 = 1;
@@ -171,7 +179,7 @@ mod imp {
     const PATIENCE: Duration = Duration::from_millis(1);
 
     /// Looks at a lock that is taken before it sleeps.
-    const SPINS: u32 = 100;
+    const SPINS: u32 = if cfg!(rs_script_models) { 1 } else { 100 };
 
     pub(crate) struct RawMutex(AtomicU32);
 
@@ -230,6 +238,8 @@ mod imp {
                 let since = *since.get_or_insert_with(Instant::now);
                 // It ends when woken, for no reason, or at once when it is another state by now.
                 let _ = futex::wait(&self.0, Flags::PRIVATE, asleep_at, None);
+                #[cfg(rs_script_models)]
+                let since = if crate::models::chance(2) { since } else { since - 2 * PATIENCE };
                 if since.elapsed() > PATIENCE {
                     contended = STARVING;
                 }

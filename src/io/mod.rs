@@ -12,7 +12,7 @@ mod driver;
 mod end;
 mod events;
 mod helpers;
-mod link;
+pub(crate) mod link;
 mod login;
 mod lookup;
 mod owner;
