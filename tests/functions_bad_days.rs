@@ -13,7 +13,7 @@ use rs_script::{Client, Error, Library, ReadFrom, Status};
 use support::calls::{LONG, NONE, options};
 use support::cluster::{Cluster, slot_of};
 use support::raw::Raw;
-use support::server::Binary;
+use support::server::{Binary, Builder};
 use support::wait_until;
 
 /// Tells a process of these tests that it is a caller: its number, and the cluster.
@@ -105,7 +105,10 @@ fn be_a_caller(told: &str) {
         }
         account.repairs += client.stats().noscript_repairs;
         let mut out = std::io::stdout();
-        writeln!(out, "calls {}", account.told.len()).and_then(|()| out.flush()).expect("the parent lives");
+        if writeln!(out, "calls {}", account.told.len()).and_then(|()| out.flush()).is_err() {
+            // The test has failed, and nobody reads any more.
+            std::process::exit(1);
+        }
     }
     let Account { told, unknown, reads, not_executed, repairs } = account;
     println!("over {} {unknown} {reads} {not_executed} {repairs}", told.len());
@@ -215,7 +218,9 @@ fn a_bad_day(test: &str, binary: Binary, moves_itself: bool) {
     // RS_SCRIPT_LONG=1: the whole minute.
     let is_long = std::env::var_os("RS_SCRIPT_LONG").is_some_and(|value| value == "1");
     let least = Duration::from_secs(if is_long { 60 } else { 2 });
-    let cluster = Cluster::builder(3).replicas(1).spares(1).binary(binary).start();
+    // A primary without slots stays one.
+    let stays = |node: Builder| node.arg("cluster-allow-replica-migration", "no");
+    let cluster = Cluster::builder(3).replicas(1).spares(1).binary(binary).each(stays).start();
     let callers: Vec<Caller> =
         (0..PROCESSES).map(|number| Caller::start(test, number, &cluster.cluster_url())).collect();
     let is_over = AtomicBool::new(false);
@@ -248,17 +253,11 @@ fn a_bad_day(test: &str, binary: Binary, moves_itself: bool) {
         while round == 0 || began.elapsed() < least {
             for (number, &slot) in slots.iter().enumerate() {
                 let from = cluster.primary_of(slot);
-                // To the new node first, later from one to the other.
-                let others: Vec<usize> = slots
-                    .iter()
-                    .map(|slot| cluster.primary_of(*slot))
-                    .filter(|other| *other != from)
-                    .collect();
-                let to = match others.get(number % others.len().max(1)) {
-                    Some(other) if round > 0 || from == newcomer => *other,
-                    _ if from != newcomer => newcomer,
-                    _ => continue,
-                };
+                // All of them to the new node first, then from each to the next.
+                let to = if round == 0 { newcomer } else { next_primary(&cluster, newcomer, from) };
+                if to == from {
+                    continue;
+                }
                 if moves_itself {
                     cluster.migrate_slots(&[slot], from, to);
                 } else {
@@ -294,6 +293,16 @@ fn a_bad_day(test: &str, binary: Binary, moves_itself: bool) {
         "{binary:?}: {told} calls told, {unknown} of which nobody knows, {refused} refused, {reads} reads; \
          {repairs} repairs, {flushes:?} flushes, {moves:?} slots moved, {failovers:?} failovers",
     );
+}
+
+/// Another primary than this one: in turn, so that slots come round.
+fn next_primary(cluster: &Cluster, newcomer: usize, from: usize) -> usize {
+    let mut primaries: Vec<usize> = (0..16384).step_by(97).map(|slot| cluster.primary_of(slot)).collect();
+    primaries.push(newcomer);
+    primaries.sort_unstable();
+    primaries.dedup();
+    let place = primaries.iter().position(|primary| *primary == from).expect("a primary");
+    primaries[(place + 1) % primaries.len()]
 }
 
 #[test]
