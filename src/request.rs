@@ -342,26 +342,23 @@ impl Request {
             }
         }
         let wire = self.wire.own();
-        if let (Some(made), Ok(())) = (&mut self.made, &written) {
-            let at = made.append_next(wire, keys_start, slot);
+        let mut appended = None;
+        if let (Some(made), Ok(())) = (&self.made, &written) {
+            appended = made.append_next(wire, keys_start, slot);
             written = args.write(wire);
-            if written.is_ok() {
-                made.note(at);
-            }
         }
         if let Err(error) = written {
             wire.truncate(start);
             return Err(error);
         }
         let end = wire.len();
-        self.items.push(Item {
-            end,
-            script: Some(place),
-            read_only: false,
-            reads: false,
-            idempotent: true,
-            slot,
-        });
+        self.push_call(
+            start,
+            Item { end, script: Some(place), read_only: false, reads: false, idempotent: true, slot },
+        )?;
+        if let (Some(made), Some(at)) = (&mut self.made, appended) {
+            made.note(at);
+        }
         Ok(())
     }
 
@@ -447,9 +444,9 @@ impl Request {
                 slot
             }
         };
-        let (start, mark) = (self.wire.len(), (self.items.len(), self.scripts.len()));
+        let (start, items) = (self.wire.len(), self.items.len());
         self.append_command(arguments, slot, flags);
-        self.complete(start, mark)
+        self.complete(start, items)
     }
 
     /// The same for arguments that write themselves; `check` says of the command's words whether it may be sent.
@@ -473,12 +470,12 @@ impl Request {
         flags: Flags<'_>,
         check: impl FnOnce(&[&[u8]]) -> Result<R>,
     ) -> Result<R> {
-        let (wire, mark) = (self.wire.own(), (self.items.len(), self.scripts.len()));
+        let (wire, items) = (self.wire.own(), self.items.len());
         let start = wire.len();
         wire.head(given.count());
         given.write(wire)?;
         let end = wire.len();
-        self.complete(start, mark)?;
+        self.complete(start, items)?;
         let (checked, slot) = {
             let words = self.words(start, end)?;
             let checked = check(&words)?;
@@ -490,22 +487,40 @@ impl Request {
         };
         self.join(slot, |request| request.shown_key(start, end))?;
         self.push_command(end, slot, flags);
-        self.complete(start, mark)?;
+        self.complete(start, items)?;
         Ok(checked)
     }
 
-    /// Takes back what was appended behind `start`, and its items and scripts, unless there was memory for all of it.
+    /// Takes back what was appended behind `start`, and its item, unless there was memory for all of it. `items`: how
+    /// many there were before.
     #[inline]
-    fn complete(&mut self, start: usize, (items, scripts): (usize, usize)) -> Result<()> {
+    fn complete(&mut self, start: usize, items: usize) -> Result<()> {
         if self.check().is_err() {
-            self.wire.own().truncate(start);
             self.items.truncate(items);
-            self.scripts.truncate(scripts);
-            // They are found again when they are looked for.
-            self.places.clear();
-            return Err(Error::no_memory_to_send());
+            return self.take_back(start);
         }
         Ok(())
+    }
+
+    /// Appends the item of a script's call that was written from `start` on; takes the call back unless there was memory
+    /// for all of it.
+    #[inline(always)]
+    fn push_call(&mut self, start: usize, item: Item) -> Result<()> {
+        if self.check().is_err() || push(&mut self.items, item).is_err() {
+            return self.take_back(start);
+        }
+        Ok(())
+    }
+
+    /// Takes back what was written from `start` on, and scripts that no item calls.
+    #[cold]
+    fn take_back(&mut self, start: usize) -> Result<()> {
+        self.wire.own().truncate(start);
+        let called = self.items.iter().filter_map(|item| item.script).max();
+        self.scripts.truncate(called.map_or(0, |place| place as usize + 1));
+        // They are found again when they are looked for.
+        self.places.clear();
+        Err(Error::no_memory_to_send())
     }
 
     /// Whether there was memory for all of it. What is not whole is never sent.
@@ -780,10 +795,12 @@ impl Request {
             wire.truncate(start);
             return Err(error);
         }
-        let (end, mark) = (wire.len(), (self.items.len(), self.scripts.len()));
+        let end = wire.len();
         let index = self.place_of(script);
-        self.push_item(Item { end, script: Some(index), read_only, reads: read_only, idempotent, slot });
-        self.complete(start, mark)
+        self.push_call(
+            start,
+            Item { end, script: Some(index), read_only, reads: read_only, idempotent, slot },
+        )
     }
 
     /// The slot of the keys that were just written.

@@ -95,9 +95,10 @@ impl Made {
         Made { script, at, len: key.end + 2 - at, tag: wrapped.made_head.len(), count }
     }
 
-    /// Appends the key of the next token, behind keys that start at `keys` and lie in this slot, as far as that is known. Gives where.
+    /// Appends the key of the next token, behind keys that start at `keys` and lie in this slot, as far as that is known. Gives
+    /// where; `None` without memory.
     #[inline(always)]
-    pub(crate) fn append_next(&self, wire: &mut Buffer, keys: usize, slot: u16) -> usize {
+    pub(crate) fn append_next(&self, wire: &mut Buffer, keys: usize, slot: u16) -> Option<usize> {
         let slot = match slot {
             NO_SLOT => match first_argument(wire.part(keys..wire.len())) {
                 Some(key) => slot_of(key),
@@ -106,11 +107,11 @@ impl Made {
             known => known,
         };
         let at = wire.len();
-        let key = wire.repeat(self.at, self.len);
+        let key = wire.repeat(self.at, self.len)?;
         key[self.tag..][..TAG].copy_from_slice(&tag_of(slot));
         let end = key.len() - 2;
         key[end - HALF..end].copy_from_slice(&half(self.count.wrapping_add(1)));
-        at
+        Some(at)
     }
 
     /// The one that was appended there is the last.

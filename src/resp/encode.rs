@@ -168,16 +168,16 @@ impl Buffer {
         }
     }
 
-    /// Appends `len` bytes once more that stand at `at`; gives them, to be written over.
+    /// Appends `len` bytes once more that stand at `at`; gives them, to be written over; `None` without memory.
     #[inline(always)]
-    pub(crate) fn repeat(&mut self, at: usize, len: usize) -> &mut [u8] {
+    pub(crate) fn repeat(&mut self, at: usize, len: usize) -> Option<&mut [u8]> {
         let start = self.len;
         debug_assert!(at + len <= start, "what is behind the bytes is room");
-        self.slot(len);
+        self.slot(len)?;
         let (before, room) = self.bytes.split_at_mut(start);
         let repeated = &mut room[..len];
         repeated.copy_from_slice(&before[at..][..len]);
-        repeated
+        Some(repeated)
     }
 
     fn long_length(&mut self, sign: u8, length: usize) {
