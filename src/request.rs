@@ -347,15 +347,11 @@ impl Request {
             appended = made.append_next(wire, keys_start, slot);
             written = args.write(wire);
         }
-        if let Err(error) = written {
-            wire.truncate(start);
-            return Err(error);
-        }
         let end = wire.len();
-        self.push_call(
-            start,
-            Item { end, script: Some(place), read_only: false, reads: false, idempotent: true, slot },
-        )?;
+        let item = Item { end, script: Some(place), read_only: false, reads: false, idempotent: true, slot };
+        if written.is_err() || wire.check().is_err() || push(&mut self.items, item).is_err() {
+            return self.take_back(start, written);
+        }
         if let (Some(made), Some(at)) = (&mut self.made, appended) {
             made.note(at);
         }
@@ -497,30 +493,21 @@ impl Request {
     fn complete(&mut self, start: usize, items: usize) -> Result<()> {
         if self.check().is_err() {
             self.items.truncate(items);
-            return self.take_back(start);
+            return self.take_back(start, Ok(()));
         }
         Ok(())
     }
 
-    /// Appends the item of a script's call that was written from `start` on; takes the call back unless there was memory
-    /// for all of it.
-    #[inline(always)]
-    fn push_call(&mut self, start: usize, item: Item) -> Result<()> {
-        if self.check().is_err() || push(&mut self.items, item).is_err() {
-            return self.take_back(start);
-        }
-        Ok(())
-    }
-
-    /// Takes back what was written from `start` on, and scripts that no item calls.
+    /// Takes back what was written from `start` on, and scripts that no item calls. The error is that of the writing, or
+    /// that there was no memory.
     #[cold]
-    fn take_back(&mut self, start: usize) -> Result<()> {
+    fn take_back(&mut self, start: usize, written: Result<()>) -> Result<()> {
         self.wire.own().truncate(start);
         let called = self.items.iter().filter_map(|item| item.script).max();
         self.scripts.truncate(called.map_or(0, |place| place as usize + 1));
         // They are found again when they are looked for.
         self.places.clear();
-        Err(Error::no_memory_to_send())
+        written.and(Err(Error::no_memory_to_send()))
     }
 
     /// Whether there was memory for all of it. What is not whole is never sent.
@@ -584,7 +571,11 @@ impl Request {
         let wire = self.wire.own();
         wire.raw(&other.wire[other.start_of(index)..item.end]);
         let end = wire.len();
-        let script = item.script.map(|script| self.place_of(&other.scripts[script as usize]));
+        let script = match item.script.map(|script| self.place_of(&other.scripts[script as usize])) {
+            Some(Err(NoMemory)) => return self.wire.own().lack(),
+            Some(Ok(place)) => Some(place),
+            None => None,
+        };
         if other.wait.is_some() {
             self.join_wait(other.wait_of(index));
         }
@@ -791,16 +782,17 @@ impl Request {
             }
         }
         let wire = self.wire.own();
-        if let Err(error) = written.and_then(|()| args.write(wire)) {
-            wire.truncate(start);
-            return Err(error);
+        let written = written.and_then(|()| args.write(wire));
+        if written.is_err() || wire.check().is_err() {
+            return self.take_back(start, written);
         }
         let end = wire.len();
-        let index = self.place_of(script);
-        self.push_call(
-            start,
-            Item { end, script: Some(index), read_only, reads: read_only, idempotent, slot },
-        )
+        let Ok(index) = self.place_of(script) else { return self.take_back(start, Ok(())) };
+        let item = Item { end, script: Some(index), read_only, reads: read_only, idempotent, slot };
+        if push(&mut self.items, item).is_err() {
+            return self.take_back(start, Ok(()));
+        }
+        Ok(())
     }
 
     /// The slot of the keys that were just written.
@@ -848,44 +840,37 @@ impl Request {
 
     // Not inlined it costs each call 30 instructions.
     #[inline(always)]
-    fn place_of(&mut self, script: &Script) -> u32 {
+    fn place_of(&mut self, script: &Script) -> std::result::Result<u32, NoMemory> {
         match self.items.last() {
-            Some(Item { script: Some(place), .. }) if self.scripts[*place as usize].is(script) => *place,
-            None if self.scripts.is_empty() => {
-                self.scripts.push(script.clone());
-                0
-            }
+            Some(Item { script: Some(place), .. }) if self.scripts[*place as usize].is(script) => Ok(*place),
+            None if self.scripts.is_empty() => push(&mut self.scripts, script.clone()).map(|()| 0),
             _ => self.look_up(script),
         }
     }
 
     #[inline(never)]
-    fn look_up(&mut self, script: &Script) -> u32 {
+    fn look_up(&mut self, script: &Script) -> std::result::Result<u32, NoMemory> {
         let sha = script.identity();
         let known = if self.scripts.len() <= FEW_SCRIPTS {
             self.scripts.iter().position(|known| known.identity() == sha).map(|place| place as u32)
         } else {
             if self.places.is_empty() {
-                if self.places.try_reserve(self.scripts.len() + 1).is_err() {
-                    self.wire.own().lack();
-                    return 0;
-                }
+                self.places.try_reserve(self.scripts.len() + 1).map_err(|_| NoMemory)?;
                 self.places
                     .extend((0..).zip(&self.scripts).map(|(place, script)| (script.identity(), place)));
             }
             self.places.get(&sha).copied()
         };
-        known.unwrap_or_else(|| {
-            let place = self.scripts.len() as u32;
-            if self.places.try_reserve(1).is_err() || push(&mut self.scripts, script.clone()).is_err() {
-                self.wire.own().lack();
-                return 0;
-            }
-            if !self.places.is_empty() {
-                self.places.insert(sha, place);
-            }
-            place
-        })
+        if let Some(place) = known {
+            return Ok(place);
+        }
+        let place = self.scripts.len() as u32;
+        self.places.try_reserve(1).map_err(|_| NoMemory)?;
+        push(&mut self.scripts, script.clone())?;
+        if !self.places.is_empty() {
+            self.places.insert(sha, place);
+        }
+        Ok(place)
     }
 
     /// Gives the memory of the wire form back: it will not be sent again.
