@@ -92,12 +92,13 @@ impl Buffer {
     #[inline(always)]
     pub(crate) fn head_with<const N: usize>(&mut self, argc: usize, first: &[u8; N], number: usize) {
         if argc < 10 {
-            let Some(slot) = self.slot(4 + N + 7) else { return };
-            let (head, rest) = slot.split_at_mut(4);
-            let (words, last) = rest.split_at_mut(N);
-            head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
-            words.copy_from_slice(first);
-            last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', digit(number), b'\r', b'\n']);
+            self.fill(4 + N + 7, |slot| {
+                let (head, rest) = slot.split_at_mut(4);
+                let (words, last) = rest.split_at_mut(N);
+                head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
+                words.copy_from_slice(first);
+                last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', digit(number), b'\r', b'\n']);
+            });
         } else {
             self.head(argc);
             self.raw(first);
@@ -109,12 +110,13 @@ impl Buffer {
     #[inline(always)]
     pub(crate) fn head_with_words(&mut self, argc: usize, first: &[u8], number: usize) {
         if argc < 10 {
-            let Some(slot) = self.slot(4 + first.len() + 7) else { return };
-            let (head, rest) = slot.split_at_mut(4);
-            let (words, last) = rest.split_at_mut(first.len());
-            head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
-            words.copy_from_slice(first);
-            last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', digit(number), b'\r', b'\n']);
+            self.fill(4 + first.len() + 7, |slot| {
+                let (head, rest) = slot.split_at_mut(4);
+                let (words, last) = rest.split_at_mut(first.len());
+                head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
+                words.copy_from_slice(first);
+                last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', digit(number), b'\r', b'\n']);
+            });
         } else {
             self.head(argc);
             self.raw(first);
@@ -126,12 +128,13 @@ impl Buffer {
     #[inline(always)]
     pub(crate) fn argument(&mut self, bytes: &[u8]) {
         if bytes.len() < 10 {
-            let Some(slot) = self.slot(6 + bytes.len()) else { return };
-            let (head, rest) = slot.split_at_mut(4);
-            let (argument, end) = rest.split_at_mut(bytes.len());
-            head.copy_from_slice(&[b'$', digit(bytes.len()), b'\r', b'\n']);
-            copy_few(bytes, argument);
-            end.copy_from_slice(b"\r\n");
+            self.fill(6 + bytes.len(), |slot| {
+                let (head, rest) = slot.split_at_mut(4);
+                let (argument, end) = rest.split_at_mut(bytes.len());
+                head.copy_from_slice(&[b'$', digit(bytes.len()), b'\r', b'\n']);
+                copy_few(bytes, argument);
+                end.copy_from_slice(b"\r\n");
+            });
         } else {
             self.long_argument(bytes);
         }
@@ -163,9 +166,7 @@ impl Buffer {
     /// Appends bytes that are in wire form already.
     #[inline]
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
-        if let Some(slot) = self.slot(bytes.len()) {
-            slot.copy_from_slice(bytes);
-        }
+        self.fill(bytes.len(), |slot| slot.copy_from_slice(bytes));
     }
 
     /// Appends `len` bytes once more that stand at `at`; gives them, to be written over; `None` without memory.
@@ -184,6 +185,27 @@ impl Buffer {
         self.raw(&[sign]);
         self.raw(itoa::Buffer::new().format(length).as_bytes());
         self.raw(b"\r\n");
+    }
+
+    /// Has the next `size` bytes written, unless there is no memory for them.
+    #[inline(always)]
+    fn fill(&mut self, size: usize, write: impl FnOnce(&mut [u8])) {
+        let start = self.len;
+        let room = &mut self.bytes[start..];
+        if room.len() < size {
+            return self.fill_grown(size, write);
+        }
+        self.len += size;
+        write(&mut room[..size]);
+    }
+
+    // Apart, so that the usual case asks nothing more.
+    #[cold]
+    fn fill_grown(&mut self, size: usize, write: impl FnOnce(&mut [u8])) {
+        if let Some(slot) = self.grown(size) {
+            // The length said here as well: then `write` need not check it.
+            write(&mut slot[..size]);
+        }
     }
 
     /// The next `size` bytes, to be written; `None` without memory.

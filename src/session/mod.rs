@@ -548,8 +548,13 @@ impl<T> Session<T> {
         !self.outbox.is_empty()
     }
 
-    /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow. `None` where there are some:
-    /// there was no memory for them, and the connection is of no use any more.
+    /// Whether there was no memory for what is to be sent next: the connection is of no use any more.
+    pub(crate) fn is_short(&self) -> bool {
+        self.outbox.is_short()
+    }
+
+    /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow. `None` also where it
+    /// [is short](Session::is_short).
     #[inline]
     pub(crate) fn take_output(&mut self) -> Option<Chunk> {
         self.outbox.take()

@@ -157,19 +157,27 @@ impl Outbox {
         self.tail.is_empty() && self.chunks.is_empty()
     }
 
-    /// Takes the next bytes to send. They must come back through [`Outbox::put_back`]. `None` while it is not empty:
-    /// for what comes next there was no memory, and nothing more can be sent.
+    /// Whether there was no memory for what comes next, so that nothing more can be sent.
+    #[inline]
+    pub(crate) fn is_short(&self) -> bool {
+        match self.chunks.front() {
+            Some(chunk) => chunk.is_short(),
+            None => self.tail.check().is_err(),
+        }
+    }
+
+    /// Takes the next bytes to send. They must come back through [`Outbox::put_back`]. `None` also where it
+    /// [is short](Outbox::is_short).
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Chunk> {
+        if self.is_short() {
+            return None;
+        }
         let chunk = match self.chunks.pop_front() {
             Some(chunk) => chunk,
             None if self.tail.is_empty() => return None,
             None => self.take_tail(),
         };
-        if chunk.is_short() {
-            self.chunks.push_front(chunk);
-            return None;
-        }
         if self.sent >= self.burst_end {
             self.burst_end = self.queued;
             self.bursts += 1;

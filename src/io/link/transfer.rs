@@ -170,11 +170,11 @@ impl Link {
         loop {
             let mut chunk = match shared.take_output() {
                 Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                Ok(None) if shared.session.is_short() => {
                     self.out_of_memory(shared);
                     break;
                 }
+                Ok(None) => break,
                 Err(error) => {
                     self.lost(shared, Reason::ConnectionLost, &reason(&error));
                     break;
@@ -282,7 +282,7 @@ impl Shared {
     #[inline]
     fn take_output(&mut self) -> io::Result<Option<Chunk>> {
         match &mut self.tls {
-            None => whole(&mut self.session),
+            None => Ok(self.session.take_output()),
             Some(tls) => tls.take_output(&mut self.session),
         }
     }
@@ -293,15 +293,6 @@ impl Shared {
             None => self.session.put_back(chunk, sent),
             Some(tls) => tls.out = chunk,
         }
-    }
-}
-
-/// The next bytes of a session; an error of the kind `OutOfMemory` where there was no memory for them.
-#[inline]
-fn whole(session: &mut Session<Tag>) -> io::Result<Option<Chunk>> {
-    match session.take_output() {
-        None if session.has_output() => Err(io::ErrorKind::OutOfMemory.into()),
-        chunk => Ok(chunk),
     }
 }
 
@@ -317,7 +308,7 @@ impl Tls {
         self.cipher.drain(&mut out)?;
         // Until the handshake is over nothing of a request leaves: so it is known that the server has none of it.
         if !self.is_handshaking()
-            && let Some(mut plain) = whole(session)?
+            && let Some(mut plain) = session.take_output()
         {
             let count = self.cipher.encrypt(plain.unsent(), &mut out)?;
             plain.advance(count);
