@@ -54,6 +54,6 @@ const HEAD: &str = "\
 <!-- Made by `scripts/fuzz --differences` of fuzz/differential/rules.rs. -->
 
 `scripts/fuzz --differential` gives the same bytes to this library's decoder, hiredis's reader (1.5.0) and the parser of
-the crate redis (1.8.0). A difference that none of these rules explains ends it. Each rule's example shows that rule
+the crate redis (1.8.1). A difference that none of these rules explains ends it. Each rule's example shows that rule
 alone.
 ";
