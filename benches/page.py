@@ -8,8 +8,7 @@ import peers
 from figures import BEST, HIGHER, of_json
 from harness import ROOT
 
-PAGE = ROOT / "docs" / "benchmarks.md"
-CHARTS = ROOT / "docs" / "benchmarks"
+DOCS = ROOT / "docs"
 # Of prose in the documents.
 WIDTH = 118
 
@@ -38,8 +37,8 @@ REASONS = {
     "c-pipeline-bulk": "Each string is looked at by a call of its own: the C API has no function that hands out a "
     "whole array of strings.",
     "once-call-1-instr": "A token is made for each call, and sent as one more key, whose slot is computed.",
-    "once-pipeline-100-instr": "A token is made for each call, and sent as one more key, whose slot is computed: some 500 "
-    "instructions, as many as an item of a pipeline takes without it.",
+    "once-pipeline-100-instr": "A token is made for each call, and sent as one more key, whose slot is computed; "
+    "all else that an item of a pipeline takes is little.",
     "cluster-call-32": "A thread that waits is put to sleep and woken by the system for each call; a task is not.",
 }
 
@@ -74,6 +73,11 @@ client is measured. A scenario's source is in `benches/families`, what drives a 
 """
 
 
+def in_order(scenarios):
+    """Group by group."""
+    return sorted(scenarios, key=lambda scenario: list(GROUPS).index(scenario.group))
+
+
 def show(value):
     """A figure for people: as many digits as mean something."""
     if value >= 100 or value == int(value):
@@ -90,8 +94,11 @@ def unit_and_better(metric):
 
 
 def goal_text(metric, verdict):
-    least = "at least" if metric.better == HIGHER else "at most"
-    return f"{least} {show(verdict.goal.value)}: {'reached' if verdict.is_met else '**missed**'}"
+    return f"{bound(metric, verdict.goal)}: {'reached' if verdict.is_met else '**missed**'}"
+
+
+def bound(metric, goal):
+    return f"{'at least' if metric.better == HIGHER else 'at most'} {show(goal.value)}"
 
 
 def table(head, rows):
@@ -125,8 +132,9 @@ def rows(comparison):
 HEAD = ("figure", "client", "median", "middle half", "ratio", "goal")
 
 
-def wrapped(text):
-    return "\n".join(textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+def wrapped(text, indent=""):
+    lines = textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def scenario_part(scenario, comparisons):
@@ -140,11 +148,11 @@ def scenario_part(scenario, comparisons):
     return parts
 
 
-def group_part(group, scenarios, results):
+def group_part(group, scenarios, results, charts_folder):
     title, text = GROUPS[group]
     # A scenario's first figure is what it is about; the others are in its table.
     charts = [(scenario.name, results[scenario.name][0]) for scenario in scenarios if results.get(scenario.name)]
-    (CHARTS / f"{group}.svg").write_text(chart.svg(title, charts, unit_and_better, show))
+    (charts_folder / f"{group}.svg").write_text(chart.svg(title, charts, unit_and_better, show))
     parts = [f"## {title}", wrapped(text), f"![{title}: a bar chart of the medians below](benchmarks/{group}.svg)"]
     for scenario in scenarios:
         parts += scenario_part(scenario, results.get(scenario.name))
@@ -158,15 +166,14 @@ def goals_part(scenarios, results):
             for verdict in comparison.verdicts():
                 count += 1
                 if not verdict.is_met:
-                    of = f" of {verdict.goal.of}" if verdict.goal.of else ""
-                    goal = goal_text(comparison.metric, verdict).partition(":")[0] + of
+                    of = f" times {verdict.goal.of}" if verdict.goal.of else ""
+                    goal = bound(comparison.metric, verdict.goal) + of
                     link = f"[{scenario.name}](#{scenario.name.replace('.', '')})"
                     reached = f"{verdict.reached:.2f}" if verdict.goal.of else show(verdict.reached)
-                    made.append((link, unit(comparison.metric), goal, reached))
+                    made.append(wrapped(f"- {link}, {unit(comparison.metric)}: {goal}; reached {reached}", "  "))
     if not made:
         return ["## Goals", f"All {count} goals are reached."]
-    missed = f"{len(made)} of {count} goals are **missed**:"
-    return ["## Goals", missed, table(("scenario", "figure", "goal", "reached"), made)]
+    return ["## Goals", f"{len(made)} of {count} goals are **missed**:", "\n".join(made)]
 
 
 def machine_part(run):
@@ -191,15 +198,16 @@ def machine_part(run):
     ]
 
 
-def write(known, run):
-    """`known`: scenarios by name; `run`: what run.py's run_all gave."""
+def write(known, run, docs=DOCS):
+    """`known`: scenarios by name; `run`: what run.py's run_all gave; `docs`: the folder that the page is written to."""
     results = {
         name: [of_json(one) for one in result["comparisons"]] if "comparisons" in result else None
         for name, result in run["scenarios"].items()
     }
-    shutil.rmtree(CHARTS, ignore_errors=True)
-    CHARTS.mkdir(parents=True)
-    scenarios = [scenario for scenario in known.values() if scenario.name in results]
+    charts = docs / "benchmarks"
+    shutil.rmtree(charts, ignore_errors=True)
+    charts.mkdir(parents=True)
+    scenarios = in_order(scenario for scenario in known.values() if scenario.name in results)
     parts = ["# Benchmarks"]
     intro = (
         "rs_script beside the clients that people use now, every scenario that `scripts/bench` has. A slower result is "
@@ -209,6 +217,8 @@ def write(known, run):
     if run["is_quick"]:
         quick = "**This is a quick run: one round of few calls. Its figures tell nothing but that it works.**"
         parts.append(wrapped(quick))
+    if len(scenarios) < len(known):
+        parts.append(f"**The run was broken off: it has {len(scenarios)} of {len(known)} scenarios.**")
     rounds = "once" if run["rounds"] == 1 else f"{run['rounds']} rounds at most"
     parts += ["## How to read it", *map(wrapped, HOW_TO_READ.format(rounds=rounds).strip().split("\n\n"))]
     parts += goals_part(scenarios, results)
@@ -216,6 +226,6 @@ def write(known, run):
     for group in GROUPS:
         members = [scenario for scenario in scenarios if scenario.group == group]
         if members:
-            parts += group_part(group, members, results)
+            parts += group_part(group, members, results, charts)
     parts += ["## How to repeat it", HOW_TO_REPEAT.strip()]
-    PAGE.write_text("\n\n".join(parts) + "\n")
+    (docs / "benchmarks.md").write_text("\n\n".join(parts) + "\n")

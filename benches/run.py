@@ -60,28 +60,29 @@ def measure(bench, scenario):
 
 
 def run_all(bench, known, is_quick):
-    """Every scenario, group by group, whatever becomes of the one before; what was measured and failed, as the page
-    is made of it."""
-    results, start = {}, time.monotonic()
-    order = sorted(known.values(), key=lambda scenario: list(page.GROUPS).index(scenario.group))
-    for scenario in order:
+    """Every scenario, group by group, whatever becomes of the one before. What was measured and what failed is what the
+    page is made of; it is kept after each scenario, for a run that is broken off."""
+    start = time.monotonic()
+    results = {
+        "scenarios": {},
+        "machine": machine.describe(bench),
+        "rounds": bench.rounds,
+        "is_quick": is_quick,
+    }
+    for scenario in page.in_order(known.values()):
         try:
             made, seconds = measure(bench, scenario)
         except (harness.Failure, OSError, ValueError, TypeError) as failure:
             harness.progress(f"{scenario.name} FAILED: {failure}")
-            results[scenario.name] = {"failure": True}
+            results["scenarios"][scenario.name] = {"failure": True}
         else:
-            results[scenario.name] = {"comparisons": [figures.as_json(one) for one in made], "seconds": seconds}
+            comparisons = [figures.as_json(one) for one in made]
+            results["scenarios"][scenario.name] = {"comparisons": comparisons, "seconds": seconds}
             harness.progress(f"{scenario.name} took {seconds:.0f} s")
-    took = time.monotonic() - start
-    harness.progress(f"all took {took / 60:.1f} minutes")
-    return {
-        "scenarios": results,
-        "machine": machine.describe(bench),
-        "rounds": bench.rounds,
-        "is_quick": is_quick,
-        "seconds": took,
-    }
+        results["seconds"] = time.monotonic() - start
+        RESULTS.write_text(json.dumps(results))
+    harness.progress(f"all took {results['seconds'] / 60:.1f} minutes")
+    return results
 
 
 def main():
@@ -104,7 +105,6 @@ def main():
                 measure(bench, known[name])
             return 0
         results = run_all(bench, known, wanted.quick)
-    RESULTS.write_text(json.dumps(results))
     page.write(known, results)
     return 1 if any("failure" in result for result in results["scenarios"].values()) else 0
 

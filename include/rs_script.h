@@ -1920,6 +1920,18 @@ const char *rs_reply_verbatim_format(const rs_reply *reply);
 const rs_reply *rs_reply_element(const rs_reply *reply,
                                  size_t index);
 
+// The bytes of many elements of an array, set or map at once: what rs_reply_string gives for each of them, for the
+// element `first` and those behind it. Of an element that is no string the pointer is NULL and the length 0.
+//
+// `strings`, `lengths`: places for `count` of each; only those of elements that are there are written. Returns: how many
+// are there, at most `count`; 0 for NULL, any other type, a `first` beyond the end, and where `strings` or `lengths` is
+// NULL. The strings are borrowed until the root is freed; a NUL follows each that its length does not count.
+size_t rs_reply_strings(const rs_reply *reply,
+                        size_t first,
+                        size_t count,
+                        const char **strings,
+                        size_t *lengths);
+
 // Reads an error reply as an error: its status, its message with the item's index and command where it is a pipeline's element, and whether it is certain
 // that the item was not executed.
 //

@@ -75,7 +75,8 @@ impl Once {
     /// failover to one of them then loses neither what the call did nor its token.
     ///
     /// Where they are too few, the call is sent again, with its token, until its deadline, and ends with [`Status::NotReplicated`] then. Such calls get a
-    /// connection each, like commands that wait ([`Options::max_waiting`](crate::Options::max_waiting)): they cost more than others.
+    /// connection each, like commands that wait ([`Options::max_waiting`](crate::Options::max_waiting)); it is kept
+    /// for the next one of them for ten seconds, up to eight to a server.
     ///
     /// [WAIT](https://redis.io/docs/latest/commands/wait/)
     ///

@@ -95,7 +95,7 @@ pub(crate) enum Wire {
 
 impl Wire {
     /// The bytes, to be appended to.
-    #[inline]
+    #[inline(always)]
     fn own(&mut self) -> &mut Buffer {
         if let Wire::Shared(_) = self {
             self.unshare();

@@ -24,6 +24,7 @@ const KEY_SHOWN: usize = 64;
 /// The slot of a key: of what stands between its first `{` and the next `}`, if that is anything, else of all of it.
 ///
 /// [Hash tags](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags)
+#[inline]
 pub(crate) fn slot_of(key: &[u8]) -> u16 {
     checksum(tag(key).unwrap_or(key)) % SLOTS
 }
@@ -35,6 +36,7 @@ pub(crate) fn checksum(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| crc << 8 ^ table[usize::from(crc.to_be_bytes()[0] ^ byte)])
 }
 
+#[inline]
 fn tag(key: &[u8]) -> Option<&[u8]> {
     // To call a search that is made for long keys costs more than looking through a short one.
     let open = match key.len() {

@@ -99,7 +99,10 @@ impl Made {
     #[inline(always)]
     pub(crate) fn append_next(&self, wire: &mut Buffer, keys: usize, slot: u16) -> usize {
         let slot = match slot {
-            NO_SLOT => first_argument(wire.part(keys..wire.len())).map_or(0, slot_of),
+            NO_SLOT => match first_argument(wire.part(keys..wire.len())) {
+                Some(key) => slot_of(key),
+                None => 0,
+            },
             known => known,
         };
         let at = wire.len();
@@ -119,7 +122,7 @@ impl Made {
 }
 
 /// The first of the arguments that are in wire form.
-#[inline]
+#[inline(always)]
 fn first_argument(wire: &[u8]) -> Option<&[u8]> {
     if let [b'$', digit, b'\r', b'\n', rest @ ..] = wire {
         return rest.get(..usize::from(digit & 15));

@@ -170,6 +170,48 @@ pub unsafe extern "C" fn rs_reply_element(reply: *const rs_reply, index: usize) 
     })
 }
 
+/// The bytes of many elements of an array, set or map at once: what rs_reply_string gives for each of them, for the
+/// element `first` and those behind it. Of an element that is no string the pointer is NULL and the length 0.
+///
+/// `strings`, `lengths`: places for `count` of each; only those of elements that are there are written. Returns: how many
+/// are there, at most `count`; 0 for NULL, any other type, a `first` beyond the end, and where `strings` or `lengths` is
+/// NULL. The strings are borrowed until the root is freed; a NUL follows each that its length does not count.
+///
+/// # Safety
+/// `reply` is NULL or points into a live reply; `strings` and `lengths` are NULL or have room for `count`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_reply_strings(
+    reply: *const rs_reply,
+    first: usize,
+    count: usize,
+    strings: *mut *const c_char,
+    lengths: *mut usize,
+) -> usize {
+    if strings.is_null() || lengths.is_null() {
+        return 0;
+    }
+    guard_value(0, || {
+        // SAFETY: as documented.
+        let Some(elements) = (unsafe { view(reply) }).map(|reply| reply.elements_from(first)) else {
+            return 0;
+        };
+        let mut written = 0;
+        for element in elements.take(count) {
+            let (start, len) = match element.as_bytes() {
+                Some(bytes) => (bytes.as_ptr().cast(), bytes.len()),
+                None => (ptr::null(), 0),
+            };
+            // SAFETY: both have room for `count`, which `written` is below.
+            unsafe {
+                strings.add(written).write(start);
+                lengths.add(written).write(len);
+            }
+            written += 1;
+        }
+        written
+    })
+}
+
 /// Reads an error reply as an error: its status, its message with the item's index and command where it is a pipeline's element, and whether it is certain
 /// that the item was not executed.
 ///

@@ -921,6 +921,19 @@ impl<'a> ReplyRef<'a> {
         let left = if self.kind().is_aggregate() { self.len() } else { 0 };
         Elements { payload: self.payload, next: self.place() + 1, left }
     }
+
+    /// The elements from that one on.
+    #[inline]
+    pub(crate) fn elements_from(self, first: usize) -> Elements<'a> {
+        let elements = self.elements();
+        if first == 0 {
+            return elements;
+        }
+        match self.get(first) {
+            Some(element) => Elements { next: element.place(), left: elements.left - first, ..elements },
+            None => Elements { left: 0, ..elements },
+        }
+    }
 }
 
 impl fmt::Debug for ReplyRef<'_> {

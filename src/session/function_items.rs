@@ -11,6 +11,7 @@ use super::repair::Answers;
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict, Verdict};
 use crate::error::Status;
 use crate::request::{Form, Shape};
+use crate::resp::Note;
 
 /// A function of a pipeline that is missed so often stays an error.
 const FUNCTION_ROUNDS: u8 = 6;
@@ -46,9 +47,10 @@ impl<T> Session<T> {
                 (Status::NotSupported, true)
             }
             Some(Doubt::Forbidden) if is_certain => (Status::Server, true),
-            Some(_) => {
+            Some(doubt) => {
                 call.rare().doubtful.push((item, form, at_stream));
-                (Status::Server, false)
+                // Until the server has said which, and where it cannot be asked.
+                (if doubt == Doubt::Missing { Status::Indeterminate } else { Status::Server }, false)
             }
             None => match verdict::judge(text) {
                 Verdict::Busy => (Status::Busy, true),
@@ -95,6 +97,7 @@ impl<T> Session<T> {
     pub(super) fn explain_missing_functions(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let why = match call.unloaded() {
+            Some(text) if verdict::may_be_replica(text) => return self.explain_by_replica(key),
             Some(text) => unloaded(text),
             None if call.request.on_replica => ON_REPLICA.to_owned(),
             None => return,
@@ -106,6 +109,20 @@ impl<T> Session<T> {
                 let text = [call.payload.text(at), b" (", why.as_bytes(), b")"].concat();
                 // Without memory for it, the server's words alone have to do.
                 let _ = call.payload.replace_text(at, &text);
+            }
+        }
+    }
+
+    /// The server takes no library because it is a replica now: the same holds for the calls, and another server may
+    /// take them.
+    #[cold]
+    fn explain_by_replica(&mut self, key: usize) {
+        let call = &mut self.calls[key];
+        let Some(text) = call.unloaded().map(<[u8]>::to_vec) else { return };
+        for place in 0..call.payload.notes.len() {
+            let Note { at, status, .. } = call.payload.notes[place];
+            if status == Status::NoFunction && call.payload.replace_text(at, &text).is_ok() {
+                call.payload.notes[place].status = Status::Server;
             }
         }
     }

@@ -402,6 +402,8 @@ impl<T> Call<T> {
         }
         match self.unloaded() {
             _ if self.request.on_replica => no_function(ON_REPLICA),
+            // It was a primary when the call set out: another server has the function, or takes the library.
+            Some(text) if verdict::may_be_replica(text) => Error::server(Status::Server, text, true),
             Some(text) => no_function(&unloaded(text)),
             None if rare.is_some_and(|rare| rare.is_whole) => no_function(NOT_REGISTERED),
             None if self.repeats > REPEATS_MAX => no_function(FLUSHED),

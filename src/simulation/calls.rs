@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::World;
-use super::fleet::{KEYS, ONCE};
+use super::fleet::{KEYS, NAMED, ONCE};
 use super::trace;
 use super::traits::Kind;
 use crate::core::{Call, ConnId, FlushMode, NodeId, Task, View, Way, Work};
@@ -34,9 +34,16 @@ pub(super) struct Item {
     pub(super) may_repeat: bool,
     /// It has a token, by which servers tell it when it comes again.
     pub(super) is_once: bool,
+    /// The library of the function that it calls, by its place.
+    pub(super) library: Option<usize>,
 }
 
 impl Item {
+    /// Whether it calls a function whose errors nothing marks.
+    pub(super) fn is_named(&self) -> bool {
+        self.library == Some(NAMED)
+    }
+
     /// Whether two items of a pipeline must keep their order.
     pub(super) fn is_tied(&self, other: &Item, is_cluster: bool) -> bool {
         match (self.keys.is_empty(), other.keys.is_empty()) {
@@ -143,6 +150,10 @@ impl World {
             }
             let has_key = keys.first().copied();
             let is_command = self.rng.u8(..5) == 0;
+            let may_be_function = traits.functions && !is_idempotent;
+            let library = (may_be_function && self.rng.bool())
+                .then(|| self.rng.usize(..self.fleet.functions.len()))
+                .filter(|_| !is_once && !waits && !is_command);
             match has_key {
                 Some(key) if waits => {
                     request
@@ -162,6 +173,12 @@ impl World {
                     let flags = Flags { token, ..Flags::NONE };
                     request.script_call(&script, &keys[..], &args[..], flags).expect("accepted");
                 }
+                _ if let Some(library) = library => {
+                    let function = self.fleet.functions[library].clone();
+                    let flags = Flags { read_only: self.rng.u8(..4) == 0, ..Flags::NONE };
+                    let args = [number.as_str()];
+                    request.script_call(&function, &keys[..], &args[..], flags).expect("accepted");
+                }
                 _ => {
                     let script = if is_idempotent { IDEMPOTENT } else { self.rng.usize(..IDEMPOTENT) };
                     let reads = !is_idempotent && self.rng.u8(..4) == 0;
@@ -171,7 +188,14 @@ impl World {
                     request.script_call(&script, &keys[..], &args[..], flags).expect("accepted");
                 }
             }
-            items.push(Item { number: self.next_item, keys, has_choice: false, may_repeat: false, is_once });
+            items.push(Item {
+                number: self.next_item,
+                keys,
+                has_choice: false,
+                may_repeat: false,
+                is_once,
+                library,
+            });
         }
         if shares_token {
             request

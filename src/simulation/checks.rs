@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::World;
-use super::calls::{End, Op};
+use super::calls::{End, Item, Op};
 use super::traits;
 use crate::core::Task;
 use crate::error::{Error, Reason, Result, Status};
 use crate::request::Shape;
 use crate::resp::{Kind, Reply, ReplyRef};
+
+/// A function of a pipeline that was missed so often stays missed.
+const FUNCTION_MISSES: u32 = 7;
 
 impl World {
     /// What nobody may have seen at any time.
@@ -155,17 +158,45 @@ impl World {
             status != Status::NoScript || is_forged || lacks_rights || op.shape == Shape::Pipeline,
             "seed {seed}: call {number}: {error}"
         );
+        if op.shape != Shape::Pipeline && !op.items.is_empty() {
+            self.check_missing_function(number, op, error);
+        }
         // Where nothing goes wrong there is only one thing to fail for: its time.
         let is_late = self.now >= op.deadline - Duration::from_millis(500)
             || self.is_closed
             || matches!(error.reason(), Reason::Deadline | Reason::Cancelled)
             || matches!(status, Status::Timeout | Status::Cancelled | Status::Closed | Status::Connect);
         let is_well = self.traits.are_well() && op.task.is_none() && !is_forged;
-        assert!(!is_well || is_late, "seed {seed}: call {number}: {error}");
+        assert!(!is_well || is_late || Self::is_in_doubt(op, error), "seed {seed}: call {number}: {error}");
         let error_of_item = op.shape != Shape::Pipeline && !op.items.is_empty();
         if error_of_item && error.server_text().is_some() && !self.traits.rights {
             op.items.iter().for_each(|item| self.check_error_of_item(number, op, item.number, error));
         }
+    }
+
+    /// Whether it is of a named library that was lost, and that another call has brought back before the server was
+    /// asked.
+    pub(super) fn is_in_doubt(op: &Op, error: &Error) -> bool {
+        error.is_indeterminate() && op.items.iter().any(Item::is_named)
+    }
+
+    /// That a function is not there reaches no caller, but where no library is taken, or nobody knows who says so.
+    fn check_missing_function(&self, number: usize, op: &Op, error: &Error) {
+        if error.status() != Status::NoFunction && !error.message().contains("Function not found") {
+            return;
+        }
+        let is_forged = op.items.iter().any(|item| self.fleet.forges(item.number));
+        let is_refused = self.fleet.witness.has_refused_library || self.traits.old;
+        assert!(
+            is_forged || is_refused || Self::is_in_doubt(op, error) || self.is_flushed(op),
+            "seed {}: call {number}: {error}",
+            self.seed
+        );
+    }
+
+    /// Whether a named library may have been lost once more while the server was asked about it.
+    fn is_flushed(&self, op: &Op) -> bool {
+        self.traits.flushes && op.items.iter().any(Item::is_named)
     }
 
     fn check_error_of_item(&self, number: usize, op: &Op, item: u64, error: &Error) {
@@ -178,7 +209,7 @@ impl World {
         let is_unproved =
             (self.traits.faults || self.traits.forges) && words.iter().any(|word| text.contains(word));
         // Rights that come back make what was said before unproved.
-        let is_unproved = is_unproved || self.traits.rights;
+        let is_unproved = is_unproved || self.traits.rights || self.traits.old;
         // An attempt before may have been executed.
         let may_have_run = op.items.iter().any(|other| other.number == item && other.may_repeat);
         assert!(
@@ -207,6 +238,9 @@ impl World {
             if !self.traits.rights || op.shape != Shape::Transaction {
                 self.check_error_of_item(number, op, item, &error);
             }
+            if op.shape == Shape::Transaction {
+                self.check_missing_function(number, op, &error);
+            }
             let may_miss = op.shape == Shape::Pipeline || self.traits.rights || self.traits.old;
             assert!(error.status() != Status::NoScript || may_miss, "seed {seed}: item {item}: {error}");
             return Some(error);
@@ -217,8 +251,10 @@ impl World {
             _ => reply.as_i64().map(i64::cast_unsigned),
         };
         assert_eq!(told, Some(item), "seed {seed}: call {number}, item {index}: another's reply");
-        let times = self.fleet.witness.seen(item).executed;
-        assert!(times > 0, "seed {seed}: call {number}, item {index}: never ran");
+        let seen = self.fleet.witness.seen(item);
+        assert!(seen.executed > 0, "seed {seed}: call {number}, item {index}: never ran");
+        let library = op.items[index].library;
+        assert_eq!(seen.library, library, "seed {seed}: call {number}, item {index}: another version ran");
         None
     }
 
@@ -263,8 +299,10 @@ impl World {
             );
         }
         // Loaded again once, and then it is sent along: by EVAL it cannot miss. In a pipeline at once.
-        let misses = match op.shape {
+        let misses = |item: &Item| match op.shape {
             Shape::Single => 2,
+            // There is no form of a function that cannot miss.
+            Shape::Pipeline if item.library.is_some() => FUNCTION_MISSES,
             Shape::Pipeline => 1,
             Shape::Transaction => 0,
         };
@@ -273,7 +311,7 @@ impl World {
         for item in op.items.iter().filter(|_| counts) {
             let missed = seen(item.number).missed;
             assert!(
-                missed <= misses,
+                missed <= misses(item),
                 "seed {seed}: call {number}, item {} was missed {missed} times",
                 item.number
             );
@@ -282,6 +320,8 @@ impl World {
         // refuses only what would write.
         let is_whole = op.shape == Shape::Transaction
             && !self.traits.rights
+            // Without its library, which the server had no memory for, a function is not there.
+            && !self.fleet.witness.has_refused_library
             && (self.fleet.kind == traits::Kind::Cluster || !self.traits.faults);
         if is_whole {
             let ran = op.items.iter().filter(|item| seen(item.number).executed > 0).count();
@@ -303,14 +343,24 @@ impl World {
         let may_have_run = |index: usize| {
             let error = &end.items[index];
             self.fleet.witness.seen(op.items[index].number).executed > 0
-                || error.as_ref().is_some_and(|error| !error.is_not_executed())
+                // What a script may have made up was proved when it was too late for those in front.
+                || error
+                    .as_ref()
+                    .is_some_and(|error| !error.is_not_executed() || error.message().contains("READONLY"))
         };
         for (index, error) in end.items.iter().enumerate() {
-            let is_missing = |error: &Error| error.status() == Status::NoScript && error.is_not_executed();
+            let is_missing = |error: &Error| {
+                matches!(error.status(), Status::NoScript | Status::NoFunction) && error.is_not_executed()
+            };
             if !error.as_ref().is_some_and(is_missing) {
                 continue;
             }
             let item = &op.items[index];
+            let has_given_up = self.fleet.witness.seen(item.number).missed >= FUNCTION_MISSES;
+            let is_excused = self.fleet.witness.has_refused_library || has_given_up;
+            if item.library.is_some() && is_excused || item.is_named() && self.traits.flushes {
+                continue;
+            }
             let is_tied = |later: &usize| {
                 let later = &op.items[*later];
                 item.keys.is_empty() || later.keys.is_empty() || item.is_tied(later, true)

@@ -359,7 +359,7 @@ impl World {
         let place = self.rng.usize(..self.fleet.servers.len());
         let kind = self.rng.u8(..100);
         match kind {
-            0..15 if self.traits.flushes => return self.fleet.flush(place),
+            0..15 if self.traits.flushes => return self.fleet.lose(place),
             15..25 if self.traits.rights => return self.fleet.change_rights(),
             _ if !self.traits.faults => return,
             _ => {}

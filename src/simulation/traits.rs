@@ -45,10 +45,12 @@ pub(super) struct Traits {
     pub(super) sharing: bool,
     /// Some calls happen once, by tokens.
     pub(super) once: bool,
+    /// Some calls are of functions.
+    pub(super) functions: bool,
 }
 
 /// How many of them can be taken away.
-pub(super) const REMOVABLE: usize = 18;
+pub(super) const REMOVABLE: usize = 19;
 
 impl Traits {
     /// `without`: a bit for each that is not to be.
@@ -80,6 +82,7 @@ impl Traits {
             closes: some(50),
             sharing: some(60),
             once: some(150),
+            functions: some(128),
         }
     }
 

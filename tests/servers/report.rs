@@ -19,11 +19,14 @@ pub enum Found {
 /// A feature's name on the page, and its test.
 pub type Scenario<T> = (&'static str, fn(&T) -> Found);
 
+/// Is told what came of each feature, in turn.
+pub type Told<'a> = &'a mut dyn FnMut(&'static str, Result<Found, String>);
+
 /// A part of the page: servers that are started once, and tests that run on them one after the other.
 pub struct Setting {
     pub name: &'static str,
     pub features: fn() -> Vec<&'static str>,
-    pub run: fn(&'static Version, &mut dyn FnMut(&'static str, Result<Found, String>)),
+    pub run: fn(&'static Version, Told<'_>),
 }
 
 /// One line.
@@ -93,11 +96,7 @@ pub fn cell(found: &Result<Found, String>) -> (&'static str, String) {
 }
 
 /// Runs all of them on what `start` has started, whatever becomes of one.
-pub fn run<T>(
-    start: impl FnOnce() -> T,
-    scenarios: &[Scenario<T>],
-    found: &mut dyn FnMut(&'static str, Result<Found, String>),
-) {
+pub fn run<T>(start: impl FnOnce() -> T, scenarios: &[Scenario<T>], found: Told<'_>) {
     let ground = match caught(start) {
         Ok(ground) => ground,
         Err(error) => {

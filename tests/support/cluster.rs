@@ -1,6 +1,8 @@
 //! A real cluster of a test's own: forms in a few seconds, can lose nodes, fail over and move slots.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::proxy::Proxy;
 use super::raw::{Raw, Value};
@@ -15,6 +17,7 @@ const SLOTS: u16 = 16384;
 pub struct ClusterBuilder {
     primaries: usize,
     replicas: usize,
+    spares: usize,
     node: Builder,
     behind_nat: bool,
 }
@@ -23,6 +26,12 @@ impl ClusterBuilder {
     /// So many replicas for each primary.
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.replicas = replicas;
+        self
+    }
+
+    /// So many nodes more that run and are in no cluster; see [`Cluster::join`].
+    pub fn spares(mut self, spares: usize) -> Self {
+        self.spares = spares;
         self
     }
 
@@ -63,10 +72,10 @@ impl ClusterBuilder {
     /// Not by `redis-cli --cluster create`: that takes seconds longer, and refuses fewer than three primaries.
     pub fn start(self) -> Cluster {
         let count = self.primaries * (1 + self.replicas);
-        let nodes: Vec<Server> = (0..count).map(|_| self.node.clone().start()).collect();
+        let nodes: Vec<Server> = (0..count + self.spares).map(|_| self.node.clone().start()).collect();
         let ids = nodes.iter().map(|node| Raw::connect(node).ok(&["CLUSTER", "MYID"]).text()).collect();
         let forwarders = if self.behind_nat { hide(&nodes) } else { Vec::new() };
-        let cluster = Cluster { nodes, ids, forwarders };
+        let cluster = Cluster { nodes, joined: AtomicUsize::new(count), ids, forwarders };
         cluster.form(self.primaries);
         cluster
     }
@@ -95,6 +104,8 @@ fn hide(nodes: &[Server]) -> Vec<Proxy> {
 /// A running cluster. Nodes are numbered: primaries first, then their replicas in turn.
 pub struct Cluster {
     nodes: Vec<Server>,
+    /// So many of them are in the cluster.
+    joined: AtomicUsize,
     ids: Vec<String>,
     /// From the ports that are announced to those that are the nodes', for the nodes' own use.
     forwarders: Vec<Proxy>,
@@ -105,7 +116,7 @@ impl Cluster {
         // The time-out is how long a dead primary goes unnoticed. Replicas are to follow eagerly, because they are listed
         // only once they have heard something of their primary: its ping, if nothing else.
         let node = eager(Server::builder().cluster().arg("cluster-node-timeout", "1500"));
-        ClusterBuilder { primaries, replicas: 0, node, behind_nat: false }
+        ClusterBuilder { primaries, replicas: 0, spares: 0, node, behind_nat: false }
     }
 
     /// So many primaries, each with so many replicas, of the default server.
@@ -114,7 +125,7 @@ impl Cluster {
     }
 
     fn form(&self, primaries: usize) {
-        for (number, node) in self.nodes.iter().enumerate() {
+        for (number, node) in self.joined().iter().enumerate() {
             let mut raw = Raw::connect(node);
             // Equal epochs would have to be told apart by the nodes first, one by one.
             raw.ok(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
@@ -131,13 +142,30 @@ impl Cluster {
                 raw.ok(&command);
             }
         }
-        for (number, node) in self.nodes.iter().enumerate().skip(primaries) {
+        for (number, node) in self.joined().iter().enumerate().skip(primaries) {
             let primary = self.ids[number % primaries].as_str();
             wait_until("a replica meets its primary", || {
                 !Raw::connect(node).cmd(&["CLUSTER", "REPLICATE", primary]).is_error()
             });
         }
         self.wait_until_whole();
+    }
+
+    /// Has the next spare node join, without slots; its number.
+    #[track_caller]
+    pub fn join(&self) -> usize {
+        let number = self.joined.fetch_add(1, Ordering::AcqRel);
+        let mut raw = Raw::connect(&self.nodes[number]);
+        for other in &self.nodes[..number] {
+            let (host, port) = host_and_port(other);
+            raw.ok(&["CLUSTER", "MEET", &host, &port]);
+        }
+        self.wait_until_whole();
+        number
+    }
+
+    fn joined(&self) -> &[Server] {
+        &self.nodes[..self.joined.load(Ordering::Acquire)]
     }
 
     /// Waits until every living node reports `cluster_state:ok`, all have the same picture of slots and roles, and every
@@ -168,7 +196,7 @@ impl Cluster {
     /// All nodes, dead ones included, at the addresses where they really are.
     pub fn cluster_url(&self) -> String {
         let first = &self.nodes[0];
-        let addresses: Vec<String> = self.nodes.iter().map(|node| node.address().to_string()).collect();
+        let addresses: Vec<String> = self.joined().iter().map(|node| node.address().to_string()).collect();
         format!("{}+cluster://{}{}", first.scheme(), first.userinfo(), addresses.join(","))
     }
 
@@ -189,7 +217,7 @@ impl Cluster {
         tags.find(|tag| is_here(slot_of(tag.as_bytes()))).expect("a primary has slots")
     }
 
-    /// All nodes, dead ones included.
+    /// All nodes, dead ones and spares included.
     pub fn nodes(&self) -> &[Server] {
         &self.nodes
     }
@@ -206,11 +234,11 @@ impl Cluster {
     }
 
     fn living(&self) -> impl Iterator<Item = &Server> {
-        self.nodes.iter().filter(|node| node.is_running())
+        self.joined().iter().filter(|node| node.is_running())
     }
 
     fn living_numbers(&self) -> impl Iterator<Item = usize> {
-        (0..self.nodes.len()).filter(|&number| self.nodes[number].is_running())
+        (0..self.joined().len()).filter(|&number| self.nodes[number].is_running())
     }
 
     #[track_caller]
@@ -319,6 +347,27 @@ impl Cluster {
             self.hand_over(slot, from, to);
         }
         self.wait_for_owner(slots, to);
+    }
+
+    /// Has Valkey 9 move slots by itself, all of a slot at once, and waits until all nodes know.
+    #[track_caller]
+    pub fn migrate_slots(&self, slots: &[u16], from: usize, to: usize) {
+        for slot in slots {
+            let number = slot.to_string();
+            let moving = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", &number, &number, "NODE", self.id(to)];
+            let begin = || Raw::connect(&self.nodes[from]).cmd(&moving);
+            // One migration of a slot at a time is taken, and any may fail.
+            begin();
+            let mut last = Instant::now();
+            wait_until("the slot has moved", || {
+                if last.elapsed() > Duration::from_secs(5) {
+                    begin();
+                    last = Instant::now();
+                }
+                self.primary_of(*slot) == to
+            });
+        }
+        self.wait_for_owner(slots.iter().copied(), to);
     }
 
     #[track_caller]

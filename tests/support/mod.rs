@@ -15,6 +15,7 @@ pub mod kinds;
 pub mod load;
 pub mod lossy;
 pub mod nodes;
+pub mod place;
 pub mod proxy;
 pub mod raw;
 pub mod replication;

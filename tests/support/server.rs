@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -17,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::PATIENCE;
 use super::front::Front;
+use super::place::{BUS, Directory, SOCKET, free_port};
 use super::raw::{Raw, Value};
 use super::tls::{Certs, Identity};
 
@@ -402,9 +401,6 @@ impl Server {
     }
 }
 
-/// So much above a node's port is the one of the cluster's bus.
-const BUS: u16 = 10_000;
-const SOCKET: &str = "s";
 const SENTINEL: &str = "sentinel.conf";
 
 fn read_log(dir: &Path) -> String {
@@ -480,47 +476,4 @@ impl Drop for Process {
             let _ = child.wait();
         }
     }
-}
-
-/// A temporary directory, removed with its contents.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn create() -> Directory {
-        for number in 0.. {
-            let dir = std::env::temp_dir().join(format!("rss-{}-{number}", std::process::id()));
-            match fs::create_dir(&dir) {
-                Ok(()) => {
-                    // sun_path holds 104 bytes on macOS and 108 on Linux.
-                    let len = dir.join(SOCKET).as_os_str().len();
-                    assert!(len < 104, "{} is too long for a Unix socket: set TMPDIR", dir.display());
-                    return Directory(dir);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => panic!("{}: {error}", dir.display()),
-            }
-        }
-        unreachable!("one number is free")
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A port that nothing listens on, nor on the one 10,000 above, which a cluster node needs as well. Both lie below the
-/// range that systems take outgoing connections' ports from, so that a restarted server finds its port free.
-fn free_port(addresses: &[IpAddr]) -> u16 {
-    const FIRST: u16 = 11_000;
-    const COUNT: u16 = BUS;
-    // Test processes that run at the same time begin at different places.
-    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
-    let next = NEXT.get_or_init(|| AtomicU16::new(fastrand::u16(..COUNT)));
-    let free = |port: u16| addresses.iter().all(|&address| TcpListener::bind((address, port)).is_ok());
-    (0..COUNT)
-        .map(|_| FIRST + next.fetch_add(1, Ordering::Relaxed) % COUNT)
-        .find(|&port| free(port) && free(port + COUNT))
-        .expect("one of ten thousand ports is free")
 }

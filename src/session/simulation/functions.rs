@@ -116,7 +116,7 @@ impl World {
 
 #[test]
 fn every_history_with_functions_ends_each_call_once_with_the_truth() {
-    for seed in 0..3_000 {
+    for seed in super::seeds() {
         World::with_functions(seed).run(150);
     }
 }

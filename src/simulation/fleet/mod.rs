@@ -1,6 +1,7 @@
 //! A model of servers: one, a cluster with replicas, or a primary behind sentinels. They run scripts, lose them,
 //! hand slots over, fail over, load, are busy, change a user's rights, fall silent and die.
 
+mod functions;
 mod scripts;
 mod server;
 mod tokens;
@@ -16,8 +17,10 @@ use super::traits::{Kind, Traits};
 use crate::net::address::Address;
 use crate::script::Script;
 use crate::slots::{self, SLOTS};
+pub(super) use functions::NAMED;
+use functions::functions;
 pub(super) use scripts::SCRIPTS;
-use scripts::ScriptCache;
+use scripts::{CODES, ScriptCache};
 pub(super) use server::Peer;
 pub(super) use tokens::ONCE;
 use tokens::Tokens;
@@ -142,6 +145,8 @@ pub(super) struct Fleet {
     pub(super) witness: Witness,
     /// The scripts that there are, and their SHA1s.
     pub(super) scripts: Vec<Script>,
+    /// A function of each library.
+    pub(super) functions: Vec<Script>,
     /// Scripts are lost between any two commands, so often in 256.
     pub(super) flushes: u8,
     /// Whether commands that wait get what they wait for.
@@ -203,6 +208,7 @@ impl Fleet {
             tokens: Tokens::default(),
             witness: Witness::default(),
             scripts,
+            functions: functions(),
             flushes,
             serves_waiting: true,
             honest_from: u64::MAX,
@@ -268,10 +274,12 @@ impl Fleet {
         server.life += 1;
         server.is_busy = false;
         server.scripts.flush();
+        server.scripts.flush_functions();
     }
 
     pub(super) fn restart(&mut self, place: usize) {
         self.servers[place].is_up = true;
+        self.may_replicate(place);
         self.servers[place].is_loading = self.rng.bool();
         let is_loading = self.servers[place].is_loading;
         trace::note(|| format!("{} is back, loading: {is_loading}", self.name(place)));
@@ -392,6 +400,7 @@ impl Fleet {
             server.is_up = true;
             (server.is_silent, server.is_loading, server.is_busy) = (false, false, false);
             (server.is_stale, server.is_cut_off, server.is_full) = (false, false, false);
+            self.replicate(place);
         }
     }
 }

@@ -1,8 +1,13 @@
 //! The script cache of one server: what SCRIPT LOAD has brought stays until a flush, what EVAL has brought makes
-//! room for others.
+//! room for others. Behind the scripts stand the libraries of functions.
+
+use super::functions::LIBRARIES;
 
 /// So many scripts there are in all.
 pub(in crate::simulation) const SCRIPTS: usize = 6;
+
+/// The scripts and the libraries.
+pub(super) const CODES: usize = SCRIPTS + LIBRARIES;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
@@ -13,17 +18,17 @@ enum Held {
 }
 
 pub(in crate::simulation) struct ScriptCache {
-    held: [Held; SCRIPTS],
+    held: [Held; CODES],
     /// How often each was lost, and any of them.
-    lost: [u32; SCRIPTS],
+    lost: [u32; CODES],
     pub(super) losses: u32,
     /// Whether it ever had each.
-    had: [bool; SCRIPTS],
+    had: [bool; CODES],
 }
 
 impl ScriptCache {
     pub(super) fn new() -> Self {
-        ScriptCache { held: [Held::No; SCRIPTS], lost: [0; SCRIPTS], losses: 0, had: [false; SCRIPTS] }
+        ScriptCache { held: [Held::No; CODES], lost: [0; CODES], losses: 0, had: [false; CODES] }
     }
 
     pub(super) fn has(&self, script: usize) -> bool {
@@ -58,6 +63,20 @@ impl ScriptCache {
 
     pub(super) fn flush(&mut self) {
         (0..SCRIPTS).for_each(|script| self.lose(script));
+    }
+
+    pub(super) fn flush_functions(&mut self) {
+        (SCRIPTS..CODES).for_each(|library| self.lose(library));
+    }
+
+    /// Has the libraries of another, and no others.
+    pub(super) fn take_functions(&mut self, other: &ScriptCache) {
+        for library in SCRIPTS..CODES {
+            match other.has(library) {
+                true => self.load(library),
+                false => self.lose(library),
+            }
+        }
     }
 
     pub(in crate::simulation) fn ever_had(&self, script: usize) -> bool {

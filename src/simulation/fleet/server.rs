@@ -1,7 +1,7 @@
 //! What one server does with a command: why it refuses it, what it runs, what it answers.
 
 use super::words::bulk;
-use super::{Fleet, Moving, SCRIPTS};
+use super::{CODES, Fleet, Moving, NAMED, SCRIPTS};
 use crate::session::simulation::{PUSHES, parse};
 use crate::simulation::trace;
 use crate::simulation::traits::Kind;
@@ -23,13 +23,13 @@ pub(in crate::simulation) struct Peer {
     /// A command waits for what is not there yet.
     pub(in crate::simulation) waiting: Option<Vec<Vec<u8>>>,
     /// SCRIPT LOADs of each script.
-    loads: [u32; SCRIPTS],
+    loads: [u32; CODES],
     /// The server's losses when it began.
     losses: Option<u32>,
     /// Scripts that calls missed, and how often each had been lost then; since the client has read that: and from
     /// where in the stream on it knows.
-    missed: [Option<u32>; SCRIPTS],
-    told: [Option<(u32, u64)>; SCRIPTS],
+    missed: [Option<u32>; CODES],
+    told: [Option<(u32, u64)>; CODES],
 }
 
 impl Default for Peer {
@@ -45,10 +45,10 @@ impl Default for Peer {
             resp3: false,
             has_carried: None,
             waiting: None,
-            loads: [0; SCRIPTS],
+            loads: [0; CODES],
             losses: None,
-            missed: [None; SCRIPTS],
-            told: [None; SCRIPTS],
+            missed: [None; CODES],
+            told: [None; CODES],
         }
     }
 }
@@ -81,7 +81,7 @@ impl Call {
         match command[0].as_slice() {
             b"BLPOP" => Some(Call::Waits),
             b"APPEND" => Some(Call::Other),
-            name => name.starts_with(b"EVAL").then_some(Call::Other),
+            name => (name.starts_with(b"EVAL") || name.starts_with(b"FCALL")).then_some(Call::Other),
         }
     }
 }
@@ -123,11 +123,12 @@ impl Fleet {
             self.witness.commands += 1;
             if self.rng.u8(..) < self.flushes {
                 if self.rng.bool() {
-                    self.flush(place);
+                    self.lose(place);
                 } else {
                     self.servers[place].scripts.evict();
                 }
             }
+            self.may_replicate(place);
             let shown = trace_of(&command);
             let reply = self.answer(place, peer, command);
             peer.position += length as u64;
@@ -212,6 +213,8 @@ impl Fleet {
         let server = &self.servers[place];
         let is_call = Call::of(command).is_some();
         let is_script = name.starts_with("EVAL");
+        let is_function = name.starts_with("FCALL");
+        let is_library = name == "FUNCTION";
         let is_kill = name == "SCRIPT" && command.get(1).is_some_and(|word| word == b"KILL");
         if server.is_busy && !is_kill && !matches!(name, "HELLO" | "AUTH" | "SENTINEL") {
             return Some(BUSY.into());
@@ -219,10 +222,10 @@ impl Fleet {
         if server.is_full && name == "SCRIPT" && command.get(1).is_some_and(|word| word == b"LOAD") {
             return Some(OOM.into());
         }
-        if server.is_loading && (is_call || name == "SCRIPT") {
+        if server.is_loading && (is_call || is_library || name == "SCRIPT") {
             return Some(LOADING.into());
         }
-        let old = self.traits.old && name.ends_with("_RO");
+        let old = self.traits.old && (name.ends_with("_RO") || is_function || is_library);
         if old {
             return Some(format!("-ERR unknown command '{name}', with args beginning with: 'x' \r\n"));
         }
@@ -234,6 +237,11 @@ impl Fleet {
         if is_forbidden {
             return Some(forbidden(&if is_load { "script|load".into() } else { name.to_lowercase() }));
         }
+        if is_library {
+            let refusal = self.library_refusal(place);
+            self.witness.has_refused_library |= refusal.is_some();
+            return refusal;
+        }
         let server = &self.servers[place];
         if server.is_stale && server.follows.is_some() && is_call {
             return Some(MASTERDOWN.into());
@@ -244,12 +252,28 @@ impl Fleet {
         let writes = !name.ends_with("_RO");
         let follows = server.follows;
         if self.kind != Kind::Cluster {
-            return (follows.is_some() && writes && !is_script).then(|| READONLY.into());
+            // What is not there is not called: that a function may write counts afterwards.
+            return (follows.is_some() && writes && !is_script && !is_function).then(|| READONLY.into());
         }
         if server.is_cut_off {
             return Some(CLUSTERDOWN.into());
         }
         self.elsewhere(place, peer, command, writes)
+    }
+
+    /// Why a server does not take a library.
+    fn library_refusal(&mut self, place: usize) -> Option<String> {
+        let server = &self.servers[place];
+        if self.rights.no_load {
+            return Some(forbidden("function|load"));
+        }
+        if server.follows.is_some() {
+            if self.traits.are_well() && !self.traits.forges {
+                self.witness.fault("a library came to a replica".into());
+            }
+            return Some(READONLY.into());
+        }
+        server.is_full.then(|| OOM.into())
     }
 
     /// Why a command belongs to another node of the cluster.
@@ -310,6 +334,8 @@ impl Fleet {
                 format!("%2\r\n+version\r\n+{version}\r\n+role\r\n+master\r\n")
             }
             (b"SCRIPT", b"LOAD") => self.load(place, peer, word(2)),
+            (b"FUNCTION", b"LOAD") => self.load_library(place, peer, command),
+            (b"FCALL" | b"FCALL_RO", _) => self.call_function(place, peer, command),
             (b"SCRIPT", b"FLUSH") => {
                 self.flush(place);
                 self.servers[place].flushes += 1;
@@ -374,27 +400,42 @@ impl Fleet {
             self.witness.fault(format!("an unknown script: {}", source.escape_ascii()));
             return "-ERR Error compiling script\r\n".into();
         };
-        let server = &mut self.servers[place];
-        server.scripts.load(script);
-        if !peer.is_in_exec {
-            peer.loads[script] += 1;
-            let may_load = 1 + server.scripts.losses - peer.losses.unwrap_or_default();
-            let counts = !self.traits.transactions && self.traits.are_well();
-            if counts && !self.is_administered && peer.loads[script] > may_load {
-                let loads = peer.loads[script];
-                self.witness
-                    .fault(format!("script {script} was loaded {loads} times, where {may_load} would do"));
-            }
-        }
+        self.servers[place].scripts.load(script);
+        self.note_load(place, peer, script);
         bulk(self.scripts[script].sha_hex())
     }
 
+    /// A script was loaded, or a library: no more often than it was lost, where nothing goes wrong.
+    pub(super) fn note_load(&mut self, place: usize, peer: &mut Peer, script: usize) {
+        if peer.is_in_exec {
+            return;
+        }
+        peer.loads[script] += 1;
+        let losses = self.servers[place].scripts.losses;
+        let may_load = 1 + losses - peer.losses.unwrap_or_default();
+        let counts = !self.traits.transactions && self.traits.are_well();
+        if counts && !self.is_administered && peer.loads[script] > may_load {
+            let loads = peer.loads[script];
+            self.witness
+                .fault(format!("script {script} was loaded {loads} times, where {may_load} would do"));
+        }
+    }
+
     /// A script is not there.
-    fn miss(&mut self, place: usize, peer: &mut Peer, script: Option<usize>, command: &[Vec<u8>]) -> String {
+    pub(super) fn miss(
+        &mut self,
+        place: usize,
+        peer: &mut Peer,
+        script: Option<usize>,
+        command: &[Vec<u8>],
+    ) -> String {
         let Some(script) = script else { return NOSCRIPT.into() };
         let item = item_of(command).unwrap_or_default();
         self.witness.note(item).missed += 1;
-        let counts = self.traits.are_well();
+        // A library comes to a replica by way of its primary alone.
+        let is_primarys = script < SCRIPTS || self.servers[place].follows.is_none();
+        // What is said of a named one is not believed before the server is asked.
+        let counts = self.traits.are_well() && is_primarys && script != SCRIPTS + NAMED;
         let lost = self.servers[place].scripts.lost(script);
         if counts && peer.is_in_exec {
             self.witness.fault(format!("item {item} met NOSCRIPT in a transaction"));
@@ -412,8 +453,9 @@ impl Fleet {
     }
 
     /// Runs a script whose argument is its number, which is what it answers, unless it makes an error up.
-    fn execute(&mut self, place: usize, command: &[Vec<u8>]) -> String {
-        let is_script = command[0].starts_with(b"EVAL");
+    pub(super) fn execute(&mut self, place: usize, command: &[Vec<u8>]) -> String {
+        let is_function = command[0].starts_with(b"FCALL");
+        let is_script = command[0].starts_with(b"EVAL") || is_function;
         let reads = command[0].ends_with(b"_RO");
         // A script's first write is what a replica stops.
         if self.servers[place].follows.is_some() && !reads {
@@ -426,6 +468,10 @@ impl Fleet {
         }
         self.witness.execute(item);
         let reply = match is_script && self.forges(item) {
+            true if is_function => {
+                let text = self.made_up(place, command, item);
+                self.marked(command, text)
+            }
             true => self.made_up(place, command, item),
             false => reply_of(item),
         };
@@ -449,6 +495,7 @@ impl Fleet {
             5 if item.is_multiple_of(3) => format!("-MOVED {slot} 10.9.9.9:6379\r\n"),
             // Not even the call's own slot.
             5 => format!("-MOVED {} {other}\r\n", slot ^ 1),
+            6 if !self.traits.rights && command[0].starts_with(b"FCALL") => forbidden("fcall"),
             6 if !self.traits.rights => forbidden("evalsha"),
             // Without SCRIPT LOAD nothing shows that a server has loaded; and a replica may load again, so calls
             // that only read are believed.
@@ -463,7 +510,7 @@ fn forbidden(command: &str) -> String {
 }
 
 /// The number of an item, which is its command's last argument. `None`: the client's own command, or a question.
-fn item_of(command: &[Vec<u8>]) -> Option<u64> {
+pub(super) fn item_of(command: &[Vec<u8>]) -> Option<u64> {
     Call::of(command)?;
     let number = std::str::from_utf8(&command[command.len() - 1]).ok()?.parse().ok()?;
     // A question about a form of calls ends with the number of its keys.
@@ -471,7 +518,7 @@ fn item_of(command: &[Vec<u8>]) -> Option<u64> {
 }
 
 fn keys_of(command: &[Vec<u8>]) -> Vec<&[u8]> {
-    if !command[0].starts_with(b"EVAL") {
+    if !command[0].starts_with(b"EVAL") && !command[0].starts_with(b"FCALL") {
         return command.get(1).map(Vec::as_slice).into_iter().collect();
     }
     let count: usize =

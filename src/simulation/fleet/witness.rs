@@ -13,6 +13,8 @@ pub(in crate::simulation) struct Seen {
     pub(in crate::simulation) arrived: u32,
     /// How often the server lacked its script.
     pub(in crate::simulation) missed: u32,
+    /// The library of the function that was called.
+    pub(in crate::simulation) library: Option<usize>,
     /// A server would not run it, or lost it.
     pub(in crate::simulation) is_refused: bool,
 }
@@ -25,6 +27,8 @@ pub(in crate::simulation) struct Witness {
     /// Items that were sent on by ASK, and where to.
     pub(super) asked: HashSet<(u64, usize)>,
     pub(in crate::simulation) faults: Vec<String>,
+    /// A server would not take a library.
+    pub(in crate::simulation) has_refused_library: bool,
     pub(in crate::simulation) commands: u64,
 }
 

@@ -390,6 +390,9 @@
 // A packed call: rs_client_library_prune.
 #define RS_PACKED_LIBRARY_PRUNE 15
 
+// In front of a packed command, script call or pipeline: where it goes, as `read_from` and `route` of rs_call_options.
+#define RS_PACKED_ROUTED 16
+
 // A flag of a packed script call: read-only.
 #define RS_PACKED_READ_ONLY 1
 
@@ -1808,7 +1811,9 @@ rs_status rs_client_cancel(rs_client *client,
 // `calls`: `len` bytes, one call behind the other; copied. Numbers are in the machine's byte order and not aligned; a string is a u32 length
 // and its bytes:
 //
-//   call     u64 tag, u32 timeout in milliseconds (0: the client's), item
+//   call     u64 tag, u32 timeout in milliseconds (0: the client's), then an item, or
+//            u8 RS_PACKED_ROUTED, u8 0, i32 read_from, i32 route, u32 route_slot, route_to as a string, each as in
+//            rs_call_options, and behind them a command, script or pipeline as item
 //   item     with RS_PACKED_TOKEN in the flags of a script or pipeline, the token as a string stands behind them
 //            u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
 //            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
@@ -1821,11 +1826,13 @@ rs_status rs_client_cancel(rs_client *client,
 //            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
 //            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
 //            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
-//            u8 RS_PACKED_LIBRARY_LOAD, _CHECK or _DEPLOY, u8 flags of RS_LIBRARY_, the library's source as a string;
-//            the reply is that of rs_client_library_load, _check or _deploy
+//            u8 RS_PACKED_LIBRARY_LOAD, _CHECK or _DEPLOY, library; the reply is that of rs_client_library_load, _check
+//            or _deploy
 //            u8 RS_PACKED_LIBRARY_LIST, u8 0; the reply is that of rs_client_library_list
-//            u8 RS_PACKED_LIBRARY_PRUNE, u8 0, u32 count, so many libraries as u8 flags of RS_LIBRARY_ and the source
-//            as a string; the reply is that of rs_client_library_prune
+//            u8 RS_PACKED_LIBRARY_PRUNE, u8 0, u32 count, so many libraries; the reply is that of rs_client_library_prune
+//   library  u8 flags of RS_LIBRARY_, with RS_LIBRARY_ONCE once, the source as a string
+//   once     as in rs_library_options, the prefix empty for the default: u64 token_lifetime_ms, u64 reply_limit, u32 wait_replicas,
+//            u32 wait_timeout_ms, token_prefix as a string
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
 // for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
