@@ -1,6 +1,8 @@
-//! No memory, for each allocation in turn whose size a caller or a server decides: the call says so, nothing is lost, and the process goes on.
+//! No memory, for each allocation in turn whose size a caller or a server decides: the call says so, nothing is lost,
+//! and the process goes on.
 //!
-//! Keys, arguments, scripts and replies are large here, and all that is as large as they are fails: the first such allocation of an operation, then
+//! Keys, arguments, scripts and replies are large here, and all that is as large as they are fails: the first such
+//! allocation of an operation, then
 //! the second alone, and so on until an operation meets none that fails. In a second round all fail from that one on.
 
 mod support;
@@ -84,7 +86,8 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `operation` while its large allocation `first` fails, and with `for_good` all behind it; with what came of it, how many failed.
+/// Runs `operation` while its large allocation `first` fails, and with `for_good` all behind it; with what came of
+/// it, how many failed.
 fn without<T>(first: usize, for_good: bool, operation: impl FnOnce() -> T) -> (T, usize) {
     struct Stop;
     impl Drop for Stop {
@@ -106,7 +109,8 @@ fn without<T>(first: usize, for_good: bool, operation: impl FnOnce() -> T) -> (T
 /// More large allocations than any operation here makes.
 const MANY: usize = 200;
 
-/// Each large allocation of an operation fails in turn. `check` is asked each time what came of it, and counts on the server.
+/// Each large allocation of an operation fails in turn. `check` is asked each time what came of it, and counts on the
+/// server.
 fn sweep<T>(
     what: &str,
     mut operation: impl FnMut() -> Result<T, Error>,
@@ -155,7 +159,8 @@ impl<'a> Tally<'a> {
         Tally { client, keys, ran }
     }
 
-    /// After a call that has each script run `times`: all have run so often, none has, or what an unknown outcome allows.
+    /// After a call that has each script run `times`: all have run so often, none has, or what an unknown outcome
+    /// allows.
     fn check<T>(&mut self, result: &Result<T, Error>, times: u64) {
         let told = match result {
             Ok(_) => Told::Ran,
