@@ -1,5 +1,7 @@
 //! What the server itself says of a function, asked where an error reply may have been the function's own.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::Session;
 use super::emit::append_load;
 use super::outbox::Outbox;
@@ -19,6 +21,10 @@ pub(super) struct WordOnFunction {
     place: Sha,
     /// Its library was not there, and now is.
     is_created: bool,
+    /// Its library was not there any more behind the question: somebody had removed it meanwhile.
+    was_lost: bool,
+    /// The question is answered.
+    is_answered: bool,
     /// The answer to a call that runs nothing, if that is an error.
     pub(super) text: Vec<u8>,
 }
@@ -39,7 +45,13 @@ pub(super) enum Proof {
 impl WordOnFunction {
     /// What it says of the function that this script is, not known yet.
     pub(super) fn of(script: &Script) -> Self {
-        WordOnFunction { place: script.place(), is_created: false, text: Vec::new() }
+        WordOnFunction {
+            place: script.place(),
+            is_created: false,
+            was_lost: false,
+            is_answered: false,
+            text: Vec::new(),
+        }
     }
 
     /// Whether it is about a function of the same library.
@@ -52,11 +64,18 @@ impl WordOnFunction {
         self.is_created && self.is_of_library(other)
     }
 
-    /// What it proves of this error reply to a call in this form. `is_created`: the library was not there.
-    pub(super) fn proves(&self, form: Form, text: &[u8], is_created: bool) -> Proof {
+    /// Whether its library, the same, was lost while the server was asked.
+    pub(super) fn has_lost(&self, other: &WordOnFunction) -> bool {
+        self.was_lost && self.is_of_library(other)
+    }
+
+    /// What it proves of this error reply to a call in this form. `is_created`: the library was not there. `was_lost`: it
+    /// was there, and then not.
+    pub(super) fn proves(&self, form: Form, text: &[u8], is_created: bool, was_lost: bool) -> Proof {
         match verdict::doubt(text, form.command()) {
             Some(Doubt::Missing) if is_created => Proof::WasMissing,
-            Some(Doubt::Missing) if self.text == FUNCTION_NOT_FOUND => Proof::HasNone,
+            // That a library which has gone lacks the function says nothing of what was there before.
+            Some(Doubt::Missing) if self.text == FUNCTION_NOT_FOUND && !was_lost => Proof::HasNone,
             Some(doubt @ (Doubt::Unknown | Doubt::Forbidden))
                 if verdict::confirms(&self.text, text, form.command()) =>
             {
@@ -67,17 +86,34 @@ impl WordOnFunction {
     }
 }
 
-/// Asks for a function without running it: by its library, and by a call that no server begins. Gives what is
-/// asked, in order.
-pub(super) fn ask(outbox: &mut Outbox, script: &Script, form: Form, may_load: bool) -> Vec<bool> {
-    let Some(function) = script.function() else { return Vec::new() };
+/// Asks for a function without running it: by its library, if that is not loaded for another one, by a call that no
+/// server begins, and by its library again, which must have been there all the time. Gives what is asked, in order:
+/// whether it is for the library.
+pub(super) fn ask(
+    outbox: &mut Outbox,
+    script: &Script,
+    form: Form,
+    may_load: bool,
+    is_loaded: bool,
+) -> SmallVec<[bool; 3]> {
+    let Some(function) = script.function() else { return SmallVec::new() };
+    let asked = match (may_load, is_loaded) {
+        (true, false) => smallvec![true, false, true],
+        (true, true) => smallvec![false, true],
+        (false, _) => smallvec![false],
+    };
     outbox.append(|out| {
-        if may_load {
-            append_load(script, out);
+        for &is_load in &asked {
+            match is_load {
+                true => append_load(script, out),
+                false => {
+                    let name = function.name(form.is_read_only()).as_bytes();
+                    out.command(&[form.command(), name, NO_NUMBER]);
+                }
+            }
         }
-        out.command(&[form.command(), function.name(form.is_read_only()).as_bytes(), NO_NUMBER]);
     });
-    if may_load { vec![true, false] } else { vec![false] }
+    asked
 }
 
 /// What is said where nobody knows.
@@ -92,8 +128,9 @@ impl<T> Session<T> {
         let answers = &mut self.calls[key].rare().answers;
         if let Some((_, word)) = answers.functions.iter_mut().find(|(other, _)| *other == asked) {
             match is_load {
+                true if word.is_answered => word.was_lost = error.is_none(),
                 true => word.is_created = error.is_none(),
-                false => word.text = error.clone().unwrap_or_default(),
+                false => (word.text, word.is_answered) = (error.clone().unwrap_or_default(), true),
             }
         }
         if let (true, Some(text)) = (is_load, error) {

@@ -64,7 +64,8 @@ impl Answers {
         let Some(word) = self.on_function(script, form) else { return Proof::Nothing };
         // Its library was loaded for one of its functions that were asked about.
         let is_created = self.functions.iter().any(|(_, other)| other.has_created(word));
-        word.proves(form, text, is_created)
+        let was_lost = self.functions.iter().any(|(_, other)| other.has_lost(word));
+        word.proves(form, text, is_created, was_lost)
     }
 
     pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
@@ -89,9 +90,11 @@ impl<T> Session<T> {
                 };
                 if rare.answers.on_function(script, form).is_none() {
                     let word = WordOnFunction::of(&call.request.scripts[script]);
-                    let is_asked = rare.answers.functions.iter().any(|(_, other)| other.is_of_library(&word));
-                    let may_load = !call.request.on_replica && !is_asked;
-                    let asked = proof::ask(&mut self.outbox, &call.request.scripts[script], form, may_load);
+                    let is_loaded =
+                        rare.answers.functions.iter().any(|(_, other)| other.is_of_library(&word));
+                    let may_load = !call.request.on_replica;
+                    let function = &call.request.scripts[script];
+                    let asked = proof::ask(&mut self.outbox, function, form, may_load, is_loaded);
                     for is_load in asked {
                         let what = What::WordOnFunction { script, form, is_load };
                         self.expected.push_back(Expected { call: key, what });

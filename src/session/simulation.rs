@@ -91,6 +91,11 @@ struct Server {
     oversized: Option<u64>,
     /// A command was refused when it was queued.
     aborted: bool,
+    /// How often MULTI was allowed again; how often it had been when MULTI was refused last, and when a call ran behind
+    /// that.
+    allowances: u32,
+    refused_at: u32,
+    ran_at: HashMap<u64, u32>,
 }
 
 const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
@@ -114,6 +119,9 @@ impl Server {
             whims,
             oversized: None,
             aborted: false,
+            allowances: 0,
+            refused_at: 0,
+            ran_at: HashMap::new(),
         }
     }
 
@@ -185,6 +193,7 @@ impl Server {
     fn answer_other(&mut self, command: Vec<Vec<u8>>) -> String {
         match (&mut self.multi, command[0].as_slice()) {
             (None, b"MULTI") if self.rights.no_multi => {
+                self.refused_at = self.allowances;
                 "-NOPERM this user has no permissions to run the 'multi' command\r\n".into()
             }
             (None, b"EXEC") => "-ERR EXEC without MULTI\r\n".into(),
@@ -258,6 +267,7 @@ impl Server {
         let id: u64 =
             String::from_utf8_lossy(command.last().expect("an argument")).parse().expect("a number");
         *self.executed.entry(id).or_default() += 1;
+        self.ran_at.insert(id, self.refused_at);
         self.order.insert(id, self.order.len());
         if self.oversized.is_none() && self.whims.u16(..) < 100 {
             self.oversized = Some(id);
@@ -507,8 +517,11 @@ impl World {
                     assert_eq!(error.status() == Status::ReplyLimit, is_owner, "seed {seed}: {error}");
                     if error.message().contains("refused MULTI in the middle") {
                         assert_eq!(expectation.told, 0, "seed {seed}: {error}: once more");
-                        // It may be allowed again by now.
-                        self.told += u32::from(self.server.rights.no_multi);
+                        // It may be allowed again by now, or may have been meanwhile.
+                        let server = &self.server;
+                        let ran_at = |id: &u64| server.ran_at.get(id) == Some(&server.allowances);
+                        let is_recent = expectation.items.iter().flatten().any(ran_at);
+                        self.told += u32::from(server.rights.no_multi && is_recent);
                     }
                     self.check_only_error(&expectation, &error);
                     if error.status() == Status::Compile {
@@ -682,6 +695,7 @@ impl World {
                 98 => {
                     self.server.rights.no_multi = !self.server.rights.no_multi;
                     if !self.server.rights.no_multi {
+                        self.server.allowances += 1;
                         self.told = 0;
                         // What was told before says nothing of those that come when MULTI is taken away again.
                         self.expectations.iter_mut().flatten().for_each(|expectation| expectation.told = 0);
