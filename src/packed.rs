@@ -1,6 +1,8 @@
-//! Calls and completions as flat bytes without pointers, so that a binding crosses into this library once for many of them.
+//! Calls and completions as flat bytes without pointers, so that a binding crosses into this library once for many of
+//! them.
 //!
-//! The layout is documented in `ffi/queue.rs`, where C sees it. Numbers are in the machine's own byte order and not aligned.
+//! The layout is documented in `ffi/queue.rs`, where C sees it. Numbers are in the machine's own byte order and not
+//! aligned.
 
 // What servers send is not to be cut short by a conversion.
 #![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
@@ -431,8 +433,8 @@ pub(crate) struct Packed {
     pub(crate) needed: usize,
 }
 
-/// The caller's memory, and how many bytes there would be if it were endless. How long a reply is the server decides: what does not fit is counted, so that the
-/// caller can come again with more.
+/// The caller's memory, and how many bytes there would be if it were endless. How long a reply is the server decides:
+/// what does not fit is counted, so that the caller can come again with more.
 struct Output<'a> {
     memory: Memory<'a>,
     size: usize,
@@ -449,8 +451,8 @@ impl Output<'_> {
     }
 }
 
-/// Packs as many completions as fit into `memory`; waits for the first one. Each byte is written once, to where the caller wants it.
-/// `details`: each error with what ended the call, the item and the server.
+/// Packs as many completions as fit into `memory`; waits for the first one. Each byte is written once, to where the
+/// caller wants it. `details`: each error with what ended the call, the item and the server.
 pub(crate) fn pack(
     trial: &mut Trial<'_>,
     details: bool,

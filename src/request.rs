@@ -197,7 +197,8 @@ pub(crate) struct Request {
     pub(crate) wait: Option<Wait>,
     /// The connection that it was put on last, by its number at its node.
     pub(crate) connection: u64,
-    /// Bytes that were sent for it besides its wire form, in scripts that were loaded and items that were sent again or in another form.
+    /// Bytes that were sent for it besides its wire form, in scripts that were loaded and items that were sent again
+    /// or in another form.
     pub(crate) extra: i64,
     /// The token that was made here last, and where it stands.
     made: Option<Made>,
@@ -315,8 +316,8 @@ impl Request {
         (is_last && self.scripts[place as usize].is(script)).then_some(place)
     }
 
-    /// A call with keys of a script that runs once per token, behind another one of it: what was written for the other's token serves again, all but the
-    /// slot and the count.
+    /// A call with keys of a script that runs once per token, behind another one of it: what was written for the
+    /// other's token serves again, all but the slot and the count.
     #[inline(always)]
     fn next_once(
         &mut self,
@@ -498,8 +499,8 @@ impl Request {
         Ok(())
     }
 
-    /// Takes back what was written from `start` on, and scripts that no item calls. The error is that of the writing, or
-    /// that there was no memory.
+    /// Takes back what was written from `start` on, and scripts that no item calls. The error is that of the writing,
+    /// or that there was no memory.
     #[cold]
     fn take_back(&mut self, start: usize, written: Result<()>) -> Result<()> {
         self.wire.own().truncate(start);
@@ -632,7 +633,8 @@ impl Request {
         self.script_of(index).is_some_and(|script| script.wrapped().is_some())
     }
 
-    /// Whether it may be sent again so long after it was sent first: as long as servers keep its tokens, with room for what is on its way.
+    /// Whether it may be sent again so long after it was sent first: as long as servers keep its tokens, with room
+    /// for what is on its way.
     pub(crate) fn may_repeat_after(&self, age: Duration) -> bool {
         self.scripts.iter().filter_map(Script::wrapped).all(|wrapped| age < wrapped.repeats_for())
     }
@@ -805,7 +807,8 @@ impl Request {
         Ok(slot)
     }
 
-    /// Notes the slot of an item's keys, unless the item cannot stand beside the others. `key`: one of those keys, to be shown.
+    /// Notes the slot of an item's keys, unless the item cannot stand beside the others. `key`: one of those keys, to
+    /// be shown.
     fn join(&mut self, slot: u16, key: impl FnOnce(&Self) -> String) -> Result<()> {
         if self.shape == Shape::Pipeline || slot == NO_SLOT {
             return Ok(());
@@ -911,8 +914,8 @@ impl Request {
         String::from_utf8_lossy(name).chars().take(NAME_SHOWN).collect()
     }
 
-    /// Whether a server that will not have item `index` says so before it begins, or lets it run to its end. A script without flags is stopped in the
-    /// middle.
+    /// Whether a server that will not have item `index` says so before it begins, or lets it run to its end. A script
+    /// without flags is stopped in the middle.
     pub(crate) fn is_checked_first(&self, index: usize) -> bool {
         match self.items[index].script {
             Some(script) => self.scripts[script as usize].has_flags(),
@@ -920,8 +923,8 @@ impl Request {
         }
     }
 
-    /// Whether item `index` runs a script or a function that may answer in any words, also one that is sent as a command. A pinned library's function
-    /// cannot: its errors are marked.
+    /// Whether item `index` runs a script or a function that may answer in any words, also one that is sent as a
+    /// command. A pinned library's function cannot: its errors are marked.
     pub(crate) fn runs_code(&self, index: usize) -> bool {
         match self.items[index].script {
             Some(script) => self.scripts[script as usize].may_forge(),

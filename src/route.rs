@@ -4,8 +4,8 @@ use crate::slots::SLOTS;
 
 /// Which servers run read-only script calls. Everything else runs on primaries.
 ///
-/// A replica is behind its primary by what is still on the way: a read-only call may not see what a call before it wrote. A replica
-/// that is lost, loads its data or says that it has lost its primary is passed over.
+/// A replica is behind its primary by what is still on the way: a read-only call may not see what a call before it
+/// wrote. A replica that is lost, loads its data or says that it has lost its primary is passed over.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

@@ -44,9 +44,11 @@ pub(crate) type Calls = SmallVec<[Call; 1]>;
 const LOOKED_AT: usize = 16;
 
 impl Client {
-    /// Calls a script without waiting: the reply will be in `queue`, under `tag`. Everything else is as with [`Client::call`].
+    /// Calls a script without waiting: the reply will be in `queue`, under `tag`. Everything else is as with
+    /// [`Client::call`].
     ///
-    /// An error means that the call was not accepted and has no completion: [`Status::QueueFull`], or what is wrong with its arguments.
+    /// An error means that the call was not accepted and has no completion: [`Status::QueueFull`], or what is wrong
+    /// with its arguments.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -150,8 +152,8 @@ impl Client {
         self.submit_all(queue, &mut Calls::from_buf([Call::new(tag, request, purpose)]))
     }
 
-    /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error none, and then they are left where
-    /// they are.
+    /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error
+    /// none, and then they are left where they are.
     pub(crate) fn submit_all(&self, queue: &Queue, calls: &mut Calls) -> Result<()> {
         let _held = Held::new();
         self.io().check_process()?;
@@ -233,9 +235,10 @@ impl Client {
         self.io().served().all().iter().for_each(|link| link.look_if_idle(now));
     }
 
-    /// Ends the calls under way in `queue` that were submitted with this tag; the number of them. Each is completed at once: with
-    /// [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet do so.
-    /// What waits on the server, as BLPOP does, is given up there too: its connection is closed.
+    /// Ends the calls under way in `queue` that were submitted with this tag; the number of them. Each is completed
+    /// at once: with [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server
+    /// may have executed it or may yet do so. What waits on the server, as BLPOP does, is given up there too: its
+    /// connection is closed.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -265,8 +268,8 @@ impl Client {
 }
 
 impl Pipeline {
-    /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. Once it is accepted the pipeline is empty; with an error it has
-    /// its items still.
+    /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. Once it is accepted the
+    /// pipeline is empty; with an error it has its items still.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

@@ -1,5 +1,5 @@
-//! Bad days of whole clusters under load: slots that nobody serves, scripts flushed all the time, majorities and clusters lost and
-//! found again, clients closed in the middle of it.
+//! Bad days of whole clusters under load: slots that nobody serves, scripts flushed all the time, majorities and
+//! clusters lost and found again, clients closed in the middle of it.
 
 mod support;
 

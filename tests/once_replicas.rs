@@ -310,9 +310,9 @@ fn wait_until_logged(server: &Server) {
     });
 }
 
-/// Without WAIT a primary that dies takes with it what it has acknowledged and not replicated. That is told apart by the
-/// dead primary's own log: an effect that was acknowledged and is missing is the server's loss if the old primary had it
-/// and the new one, when it took over, had not. There is no other loss, and nothing runs twice.
+/// Without WAIT a primary that dies takes with it what it has acknowledged and not replicated. That is told apart by
+/// the dead primary's own log: an effect that was acknowledged and is missing is the server's loss if the old primary
+/// had it and the new one, when it took over, had not. There is no other loss, and nothing runs twice.
 #[test]
 fn without_wait_what_is_lost_of_a_million_calls_is_what_a_dead_primary_had_to_itself() {
     let durable = |server: Builder| server.arg("appendonly", "yes").arg("appendfsync", "no");

@@ -64,8 +64,8 @@ fn locks_are_chosen() {
 
 #[test]
 fn numbers_are_drawn() {
-    // The first one of a thread comes from getrandom, a cancellation point: where one is held off. A table with a hasher
-    // of its own, or an ordered one, needs none.
+    // The first one of a thread comes from getrandom, a cancellation point: where one is held off. A table with a
+    // hasher of its own, or an ordered one, needs none.
     let place = [
         "config.rs",
         "core/state/engine.rs",

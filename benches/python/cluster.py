@@ -28,8 +28,8 @@ def call_from(threads, calls):
         list(pool.map(call, range(threads)))
 
 
-# redis-py refuses EVALSHA in a pipeline of a cluster. What its users can do is a pipeline on each node's own client, one
-# after the other: it takes the results as they were asked for, but not a slot that moves.
+# redis-py refuses EVALSHA in a pipeline of a cluster. What its users can do is a pipeline on each node's own client,
+# one after the other: it takes the results as they were asked for, but not a slot that moves.
 def call_in_pipelines(size, calls):
     upcoming = itertools.cycle(keys)
     for _ in range(calls // size):

@@ -33,28 +33,30 @@ pub const RS_CALL_IDEMPOTENT: u32 = 2;
 /// Of a single call see RS_CALL_IDEMPOTENT.
 pub const RS_SCRIPT_IDEMPOTENT: u32 = 1;
 /// The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
-/// under that by one atomic execution, and a call that comes again with the same token gets that reply and does nothing.
-/// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets
-/// the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of rs_call_options.
+/// under that by one atomic execution, and a call that comes again with the same token gets that reply and does
+/// nothing. So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its
+/// caller gets the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of
+/// rs_call_options.
 ///
 /// What is sent, and what rs_script_sha tells the SHA1 of, is a wrapper around the source, with its line numbers.
 /// Read-only calls need no token; they are those of the script as it is.
 ///
 /// Limits: a server forgets a token after `token_lifetime_ms`, or when it evicts it: a maxmemory-policy other than
 /// noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
-/// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets the
-/// same error, without the place in the script that a server adds. While a slot of a cluster moves key by key, calls with
-/// keys in it wait for the end of that, for their tokens are new keys.
+/// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets
+/// the same error, without the place in the script that a server adds. While a slot of a cluster moves key by key,
+/// calls with keys in it wait for the end of that, for their tokens are new keys.
 ///
 /// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
 pub const RS_SCRIPT_ONCE: u32 = 4;
 
-/// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
-/// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
-/// that it is.
+/// The script is called as a function: its body becomes the only one of a library that this client makes, which
+/// servers replicate and persist. So it survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and
+/// replicas have it. On servers before 7.0 it is called as the script that it is.
 ///
-/// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
-/// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
+/// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags
+/// (`#!lua`) the numbers of lines in errors are one higher, and where the server is out of memory a call that is not
+/// read-only is refused before it begins.
 pub const RS_SCRIPT_AS_FUNCTION: u32 = 2;
 
 /// Where the client's own route leads.
@@ -105,9 +107,9 @@ pub struct rs_call_options {
     pub route_slot: u32,
     /// 0.
     pub reserved: u32,
-    /// Of a call of a script that is RS_SCRIPT_ONCE: a token of your own, 1 to 256 bytes; a job's id, a request's. Whoever
-    /// makes the same call with the same token, in whichever process, gets what the first one was answered. NULL: the
-    /// library makes a new one for each call.
+    /// Of a call of a script that is RS_SCRIPT_ONCE: a token of your own, 1 to 256 bytes; a job's id, a request's.
+    /// Whoever makes the same call with the same token, in whichever process, gets what the first one was answered.
+    /// NULL: the library makes a new one for each call.
     pub token: *const c_char,
     /// The length of `token`.
     pub token_len: usize,
@@ -128,15 +130,15 @@ pub struct rs_script_options {
     pub name: *const c_char,
     /// The length of `name`.
     pub name_len: usize,
-    /// With RS_SCRIPT_ONCE: how long a server remembers a token, from the last call with it on: milliseconds, a second to
-    /// a year; 0: 5 minutes. A repeat that comes later runs the script again. The library itself sends a call again only
-    /// within the first half of that time.
+    /// With RS_SCRIPT_ONCE: how long a server remembers a token, from the last call with it on: milliseconds, a
+    /// second to a year; 0: 5 minutes. A repeat that comes later runs the script again. The library itself sends a
+    /// call again only within the first half of that time.
     pub token_lifetime_ms: u64,
     /// With RS_SCRIPT_ONCE: the longest reply that is kept for repeats: 64 bytes to 64 MiB; 0: 1 MiB. A longer one
     /// reaches the caller that it was made for; a repeat gets RS_ERR_REPLY_NOT_KEPT.
     pub reply_limit: u64,
-    /// With RS_SCRIPT_ONCE: what the keys begin with under which tokens are kept: `token_prefix_len` bytes, 256 at most,
-    /// none of them a `{`; NULL: `rs:once:`. The user needs the right to GET, SET and PEXPIRE there.
+    /// With RS_SCRIPT_ONCE: what the keys begin with under which tokens are kept: `token_prefix_len` bytes, 256 at
+    /// most, none of them a `{`; NULL: `rs:once:`. The user needs the right to GET, SET and PEXPIRE there.
     pub token_prefix: *const c_char,
     /// The length of `token_prefix`.
     pub token_prefix_len: usize,
@@ -237,8 +239,8 @@ pub(super) struct CallOptions<'a> {
 
 impl<'a> CallOptions<'a> {
     /// # Safety
-    /// `options` is NULL or points to as many bytes as its first field says, and `route_to` and `token` to as many as their
-    /// lengths say.
+    /// `options` is NULL or points to as many bytes as its first field says, and `route_to` and `token` to as many as
+    /// their lengths say.
     #[inline(always)]
     pub(super) unsafe fn new(options: *const rs_call_options) -> Result<CallOptions<'a>> {
         if options.is_null() {
@@ -374,8 +376,8 @@ fn of_options((field, why): (&str, String)) -> Error {
 /// A script of these bytes.
 ///
 /// # Safety
-/// `options` is NULL or points to as many bytes as its first field says, and `name` and `token_prefix` to as many as their
-/// lengths say.
+/// `options` is NULL or points to as many bytes as its first field says, and `name` and `token_prefix` to as many as
+/// their lengths say.
 pub(super) unsafe fn script_of(lua: &[u8], options: *const rs_script_options) -> Result<Script> {
     let script = Script::new(super::copied(lua)?);
     if options.is_null() {

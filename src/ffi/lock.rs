@@ -183,7 +183,8 @@ mod imp {
 
     pub(crate) struct RawMutex(AtomicU32);
 
-    // SAFETY: it is locked by the one thread whose exchange has succeeded, from UNLOCKED or HANDED, until that unlocks it.
+    // SAFETY: it is locked by the one thread whose exchange has succeeded, from UNLOCKED or HANDED, until that
+    // unlocks it.
     unsafe impl lock_api::RawMutex for RawMutex {
         type GuardMarker = lock_api::GuardNoSend;
 

@@ -87,8 +87,8 @@ impl Buffer {
         }
     }
 
-    /// Appends the head of a command of `argc` arguments, the first of them, which are in wire form already, and behind those a
-    /// number, which is below `argc`.
+    /// Appends the head of a command of `argc` arguments, the first of them, which are in wire form already, and
+    /// behind those a number, which is below `argc`.
     #[inline(always)]
     pub(crate) fn head_with<const N: usize>(&mut self, argc: usize, first: &[u8; N], number: usize) {
         if argc < 10 {
@@ -283,7 +283,8 @@ fn copy_few(from: &[u8], to: &mut [u8]) {
     let _ = ends::<8>(from, to) || ends::<4>(from, to) || ends::<2>(from, to) || ends::<1>(from, to);
 }
 
-/// The arguments that are in wire form in `wire`, one behind the other; the head of a command in front of them is skipped.
+/// The arguments that are in wire form in `wire`, one behind the other; the head of a command in front of them is
+/// skipped.
 pub(crate) fn arguments(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = wire;
     if rest.first() == Some(&b'*') {

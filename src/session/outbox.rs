@@ -89,7 +89,8 @@ pub(crate) struct Outbox {
     sent: u64,
     /// Bytes of the chunk that is out. Any of them may have left.
     out: u64,
-    /// Where the burst ends that is being sent: all that waited when sending began. What is put in later belongs to the next one.
+    /// Where the burst ends that is being sent: all that waited when sending began. What is put in later belongs to
+    /// the next one.
     burst_end: u64,
     /// Bursts so far.
     bursts: u64,

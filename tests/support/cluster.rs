@@ -83,8 +83,9 @@ impl ClusterBuilder {
 
 /// Has the nodes announce what is not theirs.
 ///
-/// The host is announced as a name, which clients alone are told: the nodes must reach each other by what they announce as
-/// their IP. Of a port there is but one, so something has to forward from there for a replica to find its primary.
+/// The host is announced as a name, which clients alone are told: the nodes must reach each other by what they
+/// announce as their IP. Of a port there is but one, so something has to forward from there for a replica to find its
+/// primary.
 fn hide(nodes: &[Server]) -> Vec<Proxy> {
     let hide = |(number, node): (usize, &Server)| {
         let forwarder = Proxy::start(node.address());
@@ -113,8 +114,8 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn builder(primaries: usize) -> ClusterBuilder {
-        // The time-out is how long a dead primary goes unnoticed. Replicas are to follow eagerly, because they are listed
-        // only once they have heard something of their primary: its ping, if nothing else.
+        // The time-out is how long a dead primary goes unnoticed. Replicas are to follow eagerly, because they are
+        // listed only once they have heard something of their primary: its ping, if nothing else.
         let node = eager(Server::builder().cluster().arg("cluster-node-timeout", "1500"));
         ClusterBuilder { primaries, replicas: 0, spares: 0, node, behind_nat: false }
     }
@@ -168,8 +169,8 @@ impl Cluster {
         &self.nodes[..self.joined.load(Ordering::Acquire)]
     }
 
-    /// Waits until every living node reports `cluster_state:ok`, all have the same picture of slots and roles, and every
-    /// living replica has its primary's data and is in that picture.
+    /// Waits until every living node reports `cluster_state:ok`, all have the same picture of slots and roles, and
+    /// every living replica has its primary's data and is in that picture.
     pub fn wait_until_whole(&self) {
         wait_until("the cluster is whole", || {
             let mut pictures: Vec<Slots> = self.living().map(|node| self.slots(node)).collect();
@@ -208,7 +209,8 @@ impl Cluster {
         nodes.find(|(node, _)| *node == number).expect("a node that is in the cluster").1
     }
 
-    /// A hash tag, braces included, in a slot that this primary has now. It starts with `name`, so that tests share no slot.
+    /// A hash tag, braces included, in a slot that this primary has now. It starts with `name`, so that tests share
+    /// no slot.
     #[track_caller]
     pub fn tag_on(&self, node: usize, name: &str) -> String {
         let map = self.slots(&self.nodes[node]);
@@ -299,7 +301,8 @@ impl Cluster {
         new
     }
 
-    /// Makes a replica of the slot's owner primary in its place, as `CLUSTER FAILOVER` does, without a loss; returns it.
+    /// Makes a replica of the slot's owner primary in its place, as `CLUSTER FAILOVER` does, without a loss; returns
+    /// it.
     #[track_caller]
     pub fn failover(&self, slot: u16) -> usize {
         let old = self.primary_of(slot);
@@ -308,8 +311,8 @@ impl Cluster {
         self.wait_for_new_primary(slot, old)
     }
 
-    /// Begins to move a slot and moves no key: from now on `from` answers ASK for keys that it lacks, and TRYAGAIN where it
-    /// has some of a call's keys. `to` answers only behind ASKING.
+    /// Begins to move a slot and moves no key: from now on `from` answers ASK for keys that it lacks, and TRYAGAIN
+    /// where it has some of a call's keys. `to` answers only behind ASKING.
     #[track_caller]
     pub fn begin_migration(&self, slot: u16, from: usize, to: usize) {
         let slot = slot.to_string();
@@ -337,8 +340,8 @@ impl Cluster {
         self.wait_for_owner([slot], to);
     }
 
-    /// Moves slots with their keys, one after the other, as `redis-cli --cluster reshard` does; waits only at the end until
-    /// all nodes know. For a thread of its own, while there is load.
+    /// Moves slots with their keys, one after the other, as `redis-cli --cluster reshard` does; waits only at the end
+    /// until all nodes know. For a thread of its own, while there is load.
     #[track_caller]
     pub fn move_slots(&self, slots: impl IntoIterator<Item = u16>, from: usize, to: usize) {
         let slots: Vec<u16> = slots.into_iter().collect();
@@ -407,8 +410,8 @@ impl Cluster {
         self.wait_until_whole();
     }
 
-    /// Takes a slot, with its keys, from its owner and gives it to nobody. Then no node serves anything, unless they were
-    /// started with `cluster-require-full-coverage no`.
+    /// Takes a slot, with its keys, from its owner and gives it to nobody. Then no node serves anything, unless they
+    /// were started with `cluster-require-full-coverage no`.
     #[track_caller]
     pub fn uncover(&self, slot: u16) {
         let number = slot.to_string();
@@ -439,8 +442,8 @@ impl Cluster {
             self.nodes[other].pause();
         }
         let mut raw = Raw::connect(&self.nodes[number]);
-        // On a busy machine it may have missed them before they were paused. Once it has read what they said until then, it will not
-        // find them again.
+        // On a busy machine it may have missed them before they were paused. Once it has read what they said until
+        // then, it will not find them again.
         for _ in 0..3 {
             raw.ok(&["PING"]);
         }

@@ -1,5 +1,5 @@
-//! TLS in front of a server that has none, as stunnel or a load balancer has it. Who speaks plainly is let through as it
-//! is: the servers among themselves, which know each other by the same port.
+//! TLS in front of a server that has none, as stunnel or a load balancer has it. Who speaks plainly is let through as
+//! it is: the servers among themselves, which know each other by the same port.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

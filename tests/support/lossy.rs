@@ -1,5 +1,5 @@
-//! A TCP relay that loses replies: at each integer that comes the connection ends with a probability of a third, before or
-//! within it.
+//! A TCP relay that loses replies: at each integer that comes the connection ends with a probability of a third,
+//! before or within it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

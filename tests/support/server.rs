@@ -136,7 +136,8 @@ impl Builder {
         self
     }
 
-    /// TLS on the TCP port, with this identity (the Unix socket stays plain). The default binary and [`Binary::Redis74`] can.
+    /// TLS on the TCP port, with this identity (the Unix socket stays plain). The default binary and
+    /// [`Binary::Redis74`] can.
     pub fn tls(mut self, certs: &Certs, identity: Identity) -> Self {
         self.tls = Some((certs.clone(), identity));
         self

@@ -1,4 +1,5 @@
-// What users of the package see: clients, scripts, pipelines. What carries their calls is a Connection, or the stand-in of `./testing`.
+// What users of the package see: clients, scripts, pipelines. What carries their calls is a Connection, or the
+// stand-in of `./testing`.
 
 "use strict";
 
@@ -83,9 +84,9 @@ class Client {
     }
 
     /**
-     * Makes a call; errors of any kind come through the promise. `prepare` reads what the caller gave, and says how to write it. `made` is the
-     * function that the caller has called, `operation` and `subject` are what is called, for those who listen to
-     * channels; without them they are not told. `allowed`: the options that there may be.
+     * Makes a call; errors of any kind come through the promise. `prepare` reads what the caller gave, and says how
+     * to write it. `made` is the function that the caller has called, `operation` and `subject` are what is called,
+     * for those who listen to channels; without them they are not told. `allowed`: the options that there may be.
      */
     #send(callOptions, made, operation, subject, prepare, allowed = CALL_OPTIONS) {
         let way = this.#way;

@@ -1,5 +1,6 @@
-// The way to the native client and back: calls of one turn of the event loop are submitted together, and their completions
-// are taken out together when the queue's descriptor turns readable. Both cross the boundary once for many calls.
+// The way to the native client and back: calls of one turn of the event loop are submitted together, and their
+// completions are taken out together when the queue's descriptor turns readable. Both cross the boundary once for
+// many calls.
 
 "use strict";
 

@@ -293,8 +293,8 @@ export class Client {
     scriptStats(options?: CallOptions): Promise<ScriptStats[]>;
     stats(): Stats;
     /**
-     * Tells of connections, of all views' together. What was before the first listener came is not told: with the option `lazyConnect` nothing is.
-     * A client whose listeners refer to it lives until it is closed.
+     * Tells of connections, of all views' together. What was before the first listener came is not told: with the
+     * option `lazyConnect` nothing is. A client whose listeners refer to it lives until it is closed.
      */
     on<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
     once<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
@@ -386,8 +386,8 @@ export class Pipeline {
     script(script: Script<Reply>, keys?: readonly Argument[], args?: readonly Argument[], options?: Pick<ScriptCallOptions, "token">): this;
     clear(): this;
     /**
-     * One element an item, in order; an item's error is its element. The pipeline is empty afterwards. The type may be said, and is not checked:
-     * `exec<["OK", number | ScriptError]>()`.
+     * One element an item, in order; an item's error is its element. The pipeline is empty afterwards. The type may
+     * be said, and is not checked: `exec<["OK", number | ScriptError]>()`.
      */
     exec<T extends readonly Reply[] = Reply[]>(options?: ScriptCallOptions): Promise<T>;
 }
@@ -423,8 +423,8 @@ export class ClosedError extends ScriptError {}
 export class QueueFullError extends ScriptError {}
 export class ConnectError extends ScriptError {}
 /**
- * Of a call whose time was over, by its deadline or an AbortSignal.timeout(). `instanceof` holds for each of these, and the name is `TimeoutError`, also where
- * it may have been executed: then it is an IndeterminateError too.
+ * Of a call whose time was over, by its deadline or an AbortSignal.timeout(). `instanceof` holds for each of these,
+ * and the name is `TimeoutError`, also where it may have been executed: then it is an IndeterminateError too.
  */
 export class TimeoutError extends ScriptError {}
 export class CancelledError extends ScriptError {}

@@ -81,7 +81,8 @@ function checkVersion(place, declare) {
 
 const library = load();
 
-// The library has threads of its own and must stay when the FFI package unloads what a worker thread has loaded. So must the FFI package.
+// The library has threads of its own and must stay when the FFI package unloads what a worker thread has loaded. So
+// must the FFI package.
 const RTLD_NOW = 2;
 const dlopen = library.declare("dlopen", "handle", ["string", "i32"]);
 const pin = (file) => dlopen(file, RTLD_NOW | ffi.RTLD_NODELETE);

@@ -1,5 +1,5 @@
-// A stand-in for servers, for the tests of programs that use this package: clients of it are Clients, and what each call gives the test decides. No
-// server, no native library, no timers but the test's own.
+// A stand-in for servers, for the tests of programs that use this package: clients of it are Clients, and what each
+// call gives the test decides. No server, no native library, no timers but the test's own.
 
 "use strict";
 

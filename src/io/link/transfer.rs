@@ -264,7 +264,8 @@ impl Link {
         }
     }
 
-    /// Ends the connection because of the reply to one call: that call ends with `owner`, the others as with any lost connection.
+    /// Ends the connection because of the reply to one call: that call ends with `owner`, the others as with any lost
+    /// connection.
     fn close_for_reply(&self, shared: &mut Shared, owner: Status, reason: &str) {
         let reason = format!("the connection to {} was closed: {reason}", self.address);
         let cause = Error::because(Status::Connect, Reason::ConnectionLost, reason);
