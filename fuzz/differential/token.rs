@@ -79,7 +79,7 @@ pub fn nth(bytes: &[u8], wanted: usize) -> Token {
         let opens = token.is_aggregate() && number > 0;
         if opens {
             let pairs = if b"%|".contains(&token.sign) { 2 } else { 1 };
-            open.push((number * pairs, token.sign == b'>', token.sign == b'|'));
+            open.push((number.saturating_mul(pairs), token.sign == b'>', token.sign == b'|'));
         } else if token.sign != b'|' {
             closes(&mut open);
         }
