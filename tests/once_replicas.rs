@@ -250,7 +250,8 @@ fn a_kept_connection_that_the_server_has_closed_is_not_used() {
     servers.wait_until_in_sync();
     let client = client(&servers.url(), LONG);
     // One that is not sent again by itself: it would end as indeterminate.
-    let (script, plain) = (once(1), Script::new(COUNT));
+    let patient = Once::default().wait(1, LONG);
+    let (script, plain) = (Script::new(COUNT).once(&patient).expect("a script"), Script::new(COUNT));
     for expected in [[1, 2], [3, 4], [5, 6]] {
         let mut pipeline = client.pipeline();
         pipeline.script(&script, "n", ()).unwrap().script(&plain, "n", ()).unwrap();

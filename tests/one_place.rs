@@ -8,7 +8,7 @@ const FOR_TESTS: &[&str] = &["tests.rs", "testing.rs", "simulation.rs", "simulat
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-        if entry.is_dir() && entry.ends_with("src/simulation") {
+        if entry.is_dir() && ["src/simulation", "src/models"].iter().any(|tests| entry.ends_with(tests)) {
             continue;
         }
         if entry.is_dir() {

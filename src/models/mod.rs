@@ -1,10 +1,9 @@
 //! Models of what threads share, for `scripts/memory models`: the real lock, connection and queue, whose threads
-//! shuttle runs one at a time, in
-//! another order each time. What the system does is modelled: futexes here, and sleep at a socket.
+//! shuttle runs one at a time, in another order each time. What the system does is modelled: futexes here, and sleep at
+//! a socket.
 //!
-//! A wait of an hour or more ends only when somebody wakes it: one that is missed is a deadlock, which shuttle finds.
-//! A shorter one may end at any
-//! time. A failing order is printed, and `shuttle::replay` repeats it.
+//! A wait of an hour or more ends only when somebody wakes it: one that is missed is a deadlock, which shuttle finds. A
+//! shorter one may end at any time. A failing order is printed, and `shuttle::replay` repeats it.
 
 mod connection;
 mod futexes;
