@@ -362,7 +362,9 @@ impl World {
             }
             let item = &op.items[index];
             let has_given_up = self.fleet.witness.seen(item.number).missed >= FUNCTION_MISSES;
-            let is_excused = self.fleet.witness.has_refused_library || has_given_up;
+            // No time was left to turn from a replica.
+            let is_late = item.has_choice && end.at + Duration::from_millis(500) >= op.deadline;
+            let is_excused = is_late || self.fleet.witness.has_refused_library || has_given_up;
             if item.library.is_some() && is_excused || item.is_named() && self.traits.flushes {
                 continue;
             }
