@@ -520,10 +520,11 @@ impl<T: Owner> Engine<T> {
             io.keep(request);
         }
         // After an attempt whose outcome is not known, what was not executed now may have been before.
-        let claims_nothing = matches!(
-            single.progress.as_ref().map(|progress| &progress.mode),
-            Some(Mode::Alone(Alone { unknown: Some(_), .. }))
-        );
+        let claims_nothing = match single.progress.as_ref().map(|progress| &progress.mode) {
+            Some(Mode::Alone(alone)) => alone.unknown.is_some(),
+            Some(Mode::Routed(history)) => history.may_have_run(),
+            None => false,
+        };
         let claimed = |mut payload: Box<Payload>| {
             if claims_nothing {
                 payload.claim_nothing();

@@ -187,8 +187,11 @@ impl World {
         }
         let is_forged = op.items.iter().any(|item| self.fleet.forges(item.number));
         let is_refused = self.fleet.witness.has_refused_library || self.traits.old;
+        // A replica has said so, and no time is left to turn to another.
+        let is_late = self.now + Duration::from_millis(500) >= op.deadline;
+        let is_replicas = is_late && op.items.iter().any(|item| item.has_choice) && error.is_not_executed();
         assert!(
-            is_forged || is_refused || Self::is_in_doubt(op, error) || self.is_flushed(op),
+            is_replicas || is_forged || is_refused || Self::is_in_doubt(op, error) || self.is_flushed(op),
             "seed {}: call {number}: {error}",
             self.seed
         );
@@ -300,6 +303,8 @@ impl World {
         }
         // Loaded again once, and then it is sent along: by EVAL it cannot miss. In a pipeline at once.
         let misses = |item: &Item| match op.shape {
+            // Each replica may lack the library, and then the primary as well.
+            Shape::Single if item.library.is_some() && item.has_choice => 4,
             Shape::Single => 2,
             // There is no form of a function that cannot miss.
             Shape::Pipeline if item.library.is_some() => FUNCTION_MISSES,
@@ -357,7 +362,9 @@ impl World {
             }
             let item = &op.items[index];
             let has_given_up = self.fleet.witness.seen(item.number).missed >= FUNCTION_MISSES;
-            let is_excused = self.fleet.witness.has_refused_library || has_given_up;
+            // No time was left to turn from a replica.
+            let is_late = item.has_choice && end.at + Duration::from_millis(500) >= op.deadline;
+            let is_excused = is_late || self.fleet.witness.has_refused_library || has_given_up;
             if item.library.is_some() && is_excused || item.is_named() && self.traits.flushes {
                 continue;
             }
