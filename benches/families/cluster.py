@@ -132,8 +132,8 @@ SCENARIOS = [
     Scenario(
         "cluster-submit-pipeline-10",
         "cluster",
-        "1,000 pipelines of 10 calls over all slots under way, a round trip of 1 ms. The goal is three times the 60,000 "
-        "calls a second that single calls made when it was set.",
+        "1,000 pipelines of 10 calls over all slots under way, a round trip of 1 ms. The goal is three times the "
+        "60,000 calls a second that single calls made when it was set.",
         lambda bench: distant(bench, *PIPELINES, 1000, "item", PIPELINE_GOALS),
     ),
     Scenario("cluster-route", "cluster", "The server of a key: its slot, and who has that.", route),

@@ -12,7 +12,8 @@ const SCRIPT = { lua: MULTIPLY, numberOfKeys: 1 };
 /** For each client: `call` makes one call, `pipeline` so many together, `close` ends it. foo is 2. */
 const clients = {
     async rs_script(port) {
-        const client = await require(path.join(__dirname, "..", "..", "bindings", "node")).connect(`redis://127.0.0.1:${port}`);
+        const { connect } = require(path.join(__dirname, "..", "..", "bindings", "node"));
+        const client = await connect(`redis://127.0.0.1:${port}`);
         await client.command("SET", "foo", 2);
         const multiply = client.script(MULTIPLY);
         return {

@@ -21,7 +21,8 @@ const clients = {
         return {
             call: (signal) =>
                 new Promise((_, reject) => {
-                    signal.addEventListener("abort", () => reject(new Error("aborted", { cause: signal.reason })), { once: true });
+                    const abort = () => reject(new Error("aborted", { cause: signal.reason }));
+                    signal.addEventListener("abort", abort, { once: true });
                 }),
             close() {},
         };

@@ -22,7 +22,11 @@ const clients = {
     async ioredis(port) {
         const { default: Redis } = require("ioredis");
         const client = new Redis({ host: "127.0.0.1", port });
-        return { set: (value) => client.set(KEY, value), get: () => client.getBuffer(KEY), close: () => client.disconnect() };
+        return {
+            set: (value) => client.set(KEY, value),
+            get: () => client.getBuffer(KEY),
+            close: () => client.disconnect(),
+        };
     },
 
     async "node-redis"(port) {
@@ -35,8 +39,15 @@ const clients = {
 
     async "valkey-glide"(port) {
         const { Decoder, GlideClient } = require("@valkey/valkey-glide");
-        const client = await GlideClient.createClient({ addresses: [{ host: "127.0.0.1", port }], requestTimeout: 60_000 });
-        return { set: (value) => client.set(KEY, value), get: () => client.get(KEY, { decoder: Decoder.Bytes }), close: () => client.close() };
+        const client = await GlideClient.createClient({
+            addresses: [{ host: "127.0.0.1", port }],
+            requestTimeout: 60_000,
+        });
+        return {
+            set: (value) => client.set(KEY, value),
+            get: () => client.get(KEY, { decoder: Decoder.Bytes }),
+            close: () => client.close(),
+        };
     },
 };
 
@@ -69,10 +80,13 @@ async function main([name, port, bytes, times]) {
         const value = await client.get();
         took.push(performance.now() - start);
         gaps.push(longest());
-        if (!Buffer.isBuffer(value) || value.length !== Number(bytes) || value[value.length - 1] === 0) throw new Error("another value");
+        if (!Buffer.isBuffer(value) || value.length !== Number(bytes) || value[value.length - 1] === 0) {
+            throw new Error("another value");
+        }
     }
     const { user, system } = process.cpuUsage(before);
-    console.log(`${median(took).toFixed(2)} ${((user + system) / 1e3 / Number(times)).toFixed(2)} ${median(gaps).toFixed(2)}`);
+    const cpu = (user + system) / 1e3 / Number(times);
+    console.log(`${median(took).toFixed(2)} ${cpu.toFixed(2)} ${median(gaps).toFixed(2)}`);
     await client.close();
 }
 

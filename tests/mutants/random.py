@@ -62,7 +62,9 @@ def pick(program, tree, count, seed):
 
 
 def change(tree, mutant, backwards=False):
-    options = ["--quiet", "--no-backup-if-mismatch", "--fuzz=0", "--reject-file=-"] + (["--reverse"] if backwards else [])
+    options = ["--quiet", "--no-backup-if-mismatch", "--fuzz=0", "--reject-file=-"]
+    if backwards:
+        options.append("--reverse")
     subprocess.run(["patch", *options, mutant["file"]], cwd=tree, check=True, input=mutant["diff"], text=True,
                    stdout=subprocess.DEVNULL)
 
@@ -173,8 +175,8 @@ def main():
         if entry["outcome"] == "missed":
             print(f"missed: {entry['name']}")
     share = 100 * counts["caught"] / judged if judged else 0
-    print(f"{counts['caught']} of {judged} caught ({share:.1f} %); {counts['equal']} make no difference to the program, "
-          f"{counts['unviable']} do not compile")
+    print(f"{counts['caught']} of {judged} caught ({share:.1f} %); {counts['equal']} make no difference to the "
+          f"program, {counts['unviable']} do not compile")
 
 
 main()

@@ -45,11 +45,13 @@ async function main([firstUrl, secondUrl]) {
     const neverLoaded = first.script("return ARGV[1] * redis.call('GET', KEYS[1])");
     const brandNew = first.script("local n = redis.call('GET', KEYS[1]) return n * ARGV[1]");
     await first.command("DEL", "visits", "orders");
-    console.log(`multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: ${multiply.sha}`);
+    console.log("multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]");
+    console.log(`  its SHA1, known before any call: ${multiply.sha}`);
     console.log(`  the library is called through ${nativeLibrary().ffi}`);
 
     const setFoo = (client, value) => step(client, `SET foo ${value}`, () => client.command("SET", "foo", value));
-    const multiplyFoo = (client, value) => step(client, "multiply foo by 5", () => multiply.on(client)(["foo"], [5]), { value });
+    const multiplyFoo = (client, value) =>
+        step(client, "multiply foo by 5", () => multiply.on(client)(["foo"], [5]), { value });
     const flush = () => step(other, "SCRIPT FLUSH, by somebody else", () => other.scriptFlush("sync"));
     const together = (pipeline, script, what, trips, note) => {
         pipeline.command("SET", "foo", 5).script(script, ["foo"], [5]);
@@ -71,7 +73,8 @@ async function main([firstUrl, secondUrl]) {
     await multiplyFoo(first, 10);
 
     title("A pipeline: SET foo 5, and a script that was never loaded, sent together");
-    await together(first.pipeline(), neverLoaded, "SET foo 5, multiply foo by 5", 1, "SCRIPT LOAD, SET and EVALSHA in one write");
+    const sent = "SCRIPT LOAD, SET and EVALSHA in one write";
+    await together(first.pipeline(), neverLoaded, "SET foo 5, multiply foo by 5", 1, sent);
     await together(first.pipeline(), neverLoaded, "the same again", 1, "");
 
     title("A transaction: the same between MULTI and EXEC, and the scripts are lost again");
@@ -79,7 +82,8 @@ async function main([firstUrl, secondUrl]) {
     await flush();
     await together(first.transaction(), neverLoaded, "SET foo 5, multiply foo by 5", 1, inside);
     await together(first.transaction(), neverLoaded, "the same again", 1, inside);
-    await together(first.transaction(), brandNew, "with a script's very first use", 2, "it has to compile before it may enter a MULTI");
+    const compiled = "it has to compile before it may enter a MULTI";
+    await together(first.transaction(), brandNew, "with a script's very first use", 2, compiled);
     await together(first.transaction(), brandNew, "the same again", 1, inside);
 
     title("A function of a library that nobody deploys");

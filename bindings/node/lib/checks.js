@@ -19,7 +19,9 @@ function check(name, value, isRight, what) {
 
 /** The options as they are now: each is read once, as what it gives then may be another. */
 function copy(what, value) {
-    if (typeof value !== "object" || value === null) throw invalid(`the options of ${what} must be an object, not ${shown(value)}`);
+    if (typeof value !== "object" || value === null) {
+        throw invalid(`the options of ${what} must be an object, not ${shown(value)}`);
+    }
     return { ...value };
 }
 
@@ -101,7 +103,8 @@ const OWN = {
     callerStack: (value) => flag("callerStack", value),
     credentials: (value) => check("credentials", value, typeof value === "function", "a function"),
     callCosts: (value) => flag("callCosts", value),
-    maxInFlight: (value) => check("maxInFlight", value, Number.isInteger(value) && value > 0 && value < 2 ** 31, "an integer above 0"),
+    maxInFlight: (value) =>
+        check("maxInFlight", value, Number.isInteger(value) && value > 0 && value < 2 ** 31, "an integer above 0"),
     signal: signalOf,
 };
 
@@ -112,4 +115,23 @@ function checkOwn(options) {
     }
 }
 
-module.exports = { check, copy, known, text, flag, count, oneOf, timeoutOf, tokenOf, onceOf, signalOf, secret, checkOwn, CALL_OPTIONS, CALL_OPTIONS_WITH_TOKEN, VIEW_OPTIONS, OWN, READ_FROM };
+module.exports = {
+    check,
+    copy,
+    known,
+    text,
+    flag,
+    count,
+    oneOf,
+    timeoutOf,
+    tokenOf,
+    onceOf,
+    signalOf,
+    secret,
+    checkOwn,
+    CALL_OPTIONS,
+    CALL_OPTIONS_WITH_TOKEN,
+    VIEW_OPTIONS,
+    OWN,
+    READ_FROM,
+};

@@ -171,7 +171,9 @@ class Client {
         const { timeout, buffers, callerStack, readFrom, route } = known("a view", viewOptions, VIEW_OPTIONS);
         const way = this.#way.with({ timeout, buffers, callerStack });
         let { target } = way;
-        if (readFrom !== undefined) target = this.#connection.view(target, "readFrom", oneOf("readFrom", readFrom, READ_FROM));
+        if (readFrom !== undefined) {
+            target = this.#connection.view(target, "readFrom", oneOf("readFrom", readFrom, READ_FROM));
+        }
         if (route !== undefined) target = this.#connection.view(target, ...routeOf(route));
         return new Client(SECRET, this.#connection, new Way(target, way), this.#root);
     }
@@ -189,7 +191,9 @@ class Client {
 
     /** Which of these scripts, or SHA1s, the server has; in a cluster, every primary. */
     async scriptExists(scripts, callOptions) {
-        if (!Array.isArray(scripts)) throw invalid(`scriptExists takes an array of scripts or SHA1s, not ${shown(scripts)}`);
+        if (!Array.isArray(scripts)) {
+            throw invalid(`scriptExists takes an array of scripts or SHA1s, not ${shown(scripts)}`);
+        }
         const shas = plain(scripts).map(shaOf);
         return this.#administer("scriptExists", callOptions, (writer) => writer.exists(shas));
     }
@@ -203,19 +207,32 @@ class Client {
         await this.#administer("scriptKill", callOptions, (writer) => writer.kill());
     }
 
-    /** Stops what the server is running, a script or a function; in a cluster, what the primaries are running. Tells what that was. */
+    /**
+     * Stops what the server is running, a script or a function; in a cluster, what the primaries are running. Tells
+     * what that was.
+     */
     async kill(callOptions) {
         const killed = await this.#administer("kill", callOptions, (writer) => writer.killAny());
-        return killed.map(([kind, name, node]) => ({ kind: String(kind), name: name === null ? null : String(name), node: String(node) }));
+        return killed.map(([kind, name, node]) => ({
+            kind: String(kind),
+            name: name === null ? null : String(name),
+            node: String(node),
+        }));
     }
 
-    /** The source of a script, or of a SHA1, as the server has it; null where it does not, in a cluster where no primary does. Valkey 8 and newer. */
+    /**
+     * The source of a script, or of a SHA1, as the server has it; null where it does not, in a cluster where no
+     * primary does. Valkey 8 and newer.
+     */
     async scriptShow(script, callOptions) {
         const sha = shaOf(script);
         return this.#administer("scriptShow", callOptions, (writer) => writer.show(sha));
     }
 
-    /** Loads a library, where none of its name is there; in a cluster, on all primaries. Resolves with what each has: "loaded" or "there". */
+    /**
+     * Loads a library, where none of its name is there; in a cluster, on all primaries. Resolves with what each has:
+     * "loaded" or "there".
+     */
     libraryLoad(library, callOptions) {
         return this.#administerLibrary("libraryLoad", "load", library, callOptions);
     }
@@ -236,9 +253,14 @@ class Client {
         return eachNode(told, (libraries) => libraries.map(libraryOf));
     }
 
-    /** Removes the other versions of these pinned libraries. Resolves with the names of those that each primary has removed. */
+    /**
+     * Removes the other versions of these pinned libraries. Resolves with the names of those that each primary has
+     * removed.
+     */
     async libraryPrune(libraries, callOptions) {
-        if (!Array.isArray(libraries)) throw invalid(`libraryPrune takes an array of libraries, not ${shown(libraries)}`);
+        if (!Array.isArray(libraries)) {
+            throw invalid(`libraryPrune takes an array of libraries, not ${shown(libraries)}`);
+        }
         const keep = plain(libraries).map(Library.of);
         return this.#administerNodes("libraryPrune", callOptions, (writer) => writer.prune(keep));
     }
@@ -321,7 +343,9 @@ class Client {
 
 /** What each primary has told, an error of which stays what it is. */
 function eachNode(told, read) {
-    return new Map(Array.from(told, ([node, reply]) => [node, reply instanceof classes.ScriptError ? reply : read(reply)]));
+    return new Map(
+        Array.from(told, ([node, reply]) => [node, reply instanceof classes.ScriptError ? reply : read(reply)]),
+    );
 }
 
 /** What stands for a map in RESP2: names and values in turn. */
@@ -365,7 +389,9 @@ function routeOf(route) {
 
 /** What listeners are told of a call, besides what it is. */
 function describe(operation, subject) {
-    if (operation === "script") return { sha: subject.sha, name: subject.name, readOnly: (subject.flags & READ_ONLY) !== 0 };
+    if (operation === "script") {
+        return { sha: subject.sha, name: subject.name, readOnly: (subject.flags & READ_ONLY) !== 0 };
+    }
     if (operation === "pipeline" || operation === "transaction") return { items: subject };
     if (operation !== "command") return {};
     const [name] = Array.isArray(subject[0]) ? subject[0] : subject;
@@ -376,7 +402,9 @@ function describe(operation, subject) {
 const scripts = new WeakMap();
 
 function checkSource(what, source) {
-    if (typeof source !== "string" && !isBytes(source)) throw invalid(`${what} must be a string or a Buffer, not ${shown(source)}`);
+    if (typeof source !== "string" && !isBytes(source)) {
+        throw invalid(`${what} must be a string or a Buffer, not ${shown(source)}`);
+    }
 }
 
 /** What is said of a script, or of a function, beside its source: checked. */
@@ -401,7 +429,10 @@ function shaOf(script) {
     return typeof script === "function" ? scriptOf(script) && script.sha : script;
 }
 
-/** A plain copy of a list: reading it may run code of its owner's, which must not happen while calls are being written. */
+/**
+ * A plain copy of a list: reading it may run code of its owner's, which must not happen while calls are being
+ * written.
+ */
 function plain(values) {
     return Array.isArray(values) ? [...values] : values;
 }
@@ -454,7 +485,12 @@ class Library {
 
     /** A function of it, as a script. No input or output takes place. */
     function(name, functionOptions = {}) {
-        return Client.function(this.#client, this.#its, text("name", name), saidOfScript("a function", functionOptions));
+        return Client.function(
+            this.#client,
+            this.#its,
+            text("name", name),
+            saidOfScript("a function", functionOptions),
+        );
     }
 
     /** The same library, with functions of another client. */
@@ -504,7 +540,9 @@ class Pipeline {
     }
 
     command(...words) {
-        if (Array.isArray(words[0]) && words.length > 1) throw invalid("a pipeline's command is one array, or its words one by one");
+        if (Array.isArray(words[0]) && words.length > 1) {
+            throw invalid("a pipeline's command is one array, or its words one by one");
+        }
         const list = Array.isArray(words[0]) ? plain(words[0]) : words;
         return this.#add((items) => items.command(list));
     }

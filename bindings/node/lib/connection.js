@@ -22,9 +22,15 @@ const process = builtin("node:process");
 
 /** So many calls go without waiting for the end of the turn: the server works on them while the others are made. */
 const ENOUGH = 32;
-/** Completions taken out, and calls called off, in one turn of the event loop: with more, others of its work would wait too long. */
+/**
+ * Completions taken out, and calls called off, in one turn of the event loop: with more, others of its work would
+ * wait too long.
+ */
 const BATCH = 1000;
-/** The Buffer that completions are put in: what does not fit comes next time, one that never does in a Buffer of its own. */
+/**
+ * The Buffer that completions are put in: what does not fit comes next time, one that never does in a Buffer of its
+ * own.
+ */
 const ROOM = 256 * 1024;
 /** The one for events, each of which is short. */
 const ROOM_OF_EVENTS = 64 * 1024;
@@ -134,7 +140,10 @@ class Connection {
         }
     }
 
-    /** The native handles are this object's from now on. `address`: where it leads to, for those who listen to channels. */
+    /**
+     * The native handles are this object's from now on. `address`: where it leads to, for those who listen to
+     * channels.
+     */
     constructor(handle, queue, events, capacity, address) {
         this.address = address;
         this.#handle = handle;
@@ -147,7 +156,11 @@ class Connection {
         native.closeOnExec(fd, FIOCLEX);
         this.#socket = watch(fd, () => this.#drain(), () => this.#lost());
         // From here on nothing fails.
-        this.#kept = [["rs_client_free", handle], ["rs_events_free", events], ["rs_queue_free", queue]].map((kept) => atExit(...kept));
+        this.#kept = [
+            ["rs_client_free", handle],
+            ["rs_events_free", events],
+            ["rs_queue_free", queue],
+        ].map((kept) => atExit(...kept));
     }
 
     /** Has a function asked for credentials. Nothing has connected yet. */
@@ -193,7 +206,10 @@ class Connection {
         return new Handle(out.readBigUInt64LE(0), native.clientFree);
     }
 
-    /** There are other handles of the client, from now on: freeing this one at the thread's end would not close it any more. */
+    /**
+     * There are other handles of the client, from now on: freeing this one at the thread's end would not close it any
+     * more.
+     */
     #shares() {
         if (this.#isShared) return;
         this.#isShared = true;
@@ -409,7 +425,9 @@ class Connection {
         this.#rest();
     }
 
-    /** Takes out what the library tells of connections. What was before the first listener came is only taken note of. */
+    /**
+     * Takes out what the library tells of connections. What was before the first listener came is only taken note of.
+     */
     #fetch(isOld) {
         const { handle, of, used } = this.#events;
         const room = (this.#events.room ??= Buffer.allocUnsafeSlow(ROOM_OF_EVENTS));
@@ -450,7 +468,10 @@ class Connection {
         return this.#closed.promise;
     }
 
-    /** Somebody has closed the descriptor: it tells of no completion any more, so all calls end, and are looked for until none is left. */
+    /**
+     * Somebody has closed the descriptor: it tells of no completion any more, so all calls end, and are looked for
+     * until none is left.
+     */
     #lost() {
         if (this.#isFinished) return;
         if (!this.#isClosing) this.#reason += ": somebody has closed the descriptor of its queue";

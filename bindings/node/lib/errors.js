@@ -5,7 +5,10 @@
 /** What went wrong with a call, and whether the call was executed. */
 class ScriptError extends Error {
     /** @param {number} status one of the numbers of RS_ERR_ */
-    constructor(status, { message, serverCode = "", indeterminate = false, notExecuted = false, reason, index = -1, node = "" }) {
+    constructor(
+        status,
+        { message, serverCode = "", indeterminate = false, notExecuted = false, reason, index = -1, node = "" },
+    ) {
         super(message);
         this.status = status;
         this.code = codeOf(status);
@@ -28,7 +31,10 @@ class ClosedError extends ScriptError {}
 class QueueFullError extends ScriptError {}
 class ConnectError extends ScriptError {}
 class TimeoutError extends ScriptError {
-    /** Every error of a call whose time was over, also of one that may have been executed, which is an IndeterminateError too. */
+    /**
+     * Every error of a call whose time was over, also of one that may have been executed, which is an
+     * IndeterminateError too.
+     */
     static [Symbol.hasInstance](error) {
         return error instanceof ScriptError && isTimeout(error);
     }
@@ -82,7 +88,19 @@ const STATUSES = new Map(
         RESOURCES: 502,
     }).map(([name, status]) => [status, `RS_ERR_${name}`]),
 );
-const WHY = ["DEADLINE", "CONNECTION_LOST", "CANCELLED", "PROTOCOL", "CLOSED", "SERVER", "CONNECT", "LIMIT", "ARGUMENT", "INTERNAL", "RESOURCES"];
+const WHY = [
+    "DEADLINE",
+    "CONNECTION_LOST",
+    "CANCELLED",
+    "PROTOCOL",
+    "CLOSED",
+    "SERVER",
+    "CONNECT",
+    "LIMIT",
+    "ARGUMENT",
+    "INTERNAL",
+    "RESOURCES",
+];
 const REASONS = [undefined, ...WHY.map((name) => `RS_REASON_${name}`)];
 const codeOf = (status) => STATUSES.get(status) ?? "RS_ERR_UNKNOWN";
 const nameOfReason = (reason) => REASONS[reason] ?? "RS_REASON_UNKNOWN";
@@ -129,7 +147,10 @@ function arrivedError(status, details) {
     }
 }
 
-/** Where a call was made: `made`, the function of this package that its caller has called, and what is above it is left out. */
+/**
+ * Where a call was made: `made`, the function of this package that its caller has called, and what is above it is
+ * left out.
+ */
 function callerOf(made) {
     const caller = {};
     Error.captureStackTrace(caller, made);

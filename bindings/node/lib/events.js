@@ -45,13 +45,21 @@ class Events {
         return this.#emitter[method](...args);
     }
 
-    /** Tells what happened, each listener by itself: what it throws is its own affair and the process's, and stops nothing here. */
+    /**
+     * Tells what happened, each listener by itself: what it throws is its own affair and the process's, and stops
+     * nothing here.
+     */
     tell(name, details) {
-        if (tracing.connection.hasSubscribers) tracing.connection.publish({ event: name, ...details, ...this.#address });
+        if (tracing.connection.hasSubscribers) {
+            tracing.connection.publish({ event: name, ...details, ...this.#address });
+        }
         if (this.#emitter.listenerCount(name) > 0) time.nextTick(() => this.#emitter.emit(name, details));
     }
 
-    /** Tells what the library says, from `at` of a Buffer on; where it ends. With `isOld` nobody is told: it was before the first listener came. */
+    /**
+     * Tells what the library says, from `at` of a Buffer on; where it ends. With `isOld` nobody is told: it was
+     * before the first listener came.
+     */
     read(buffer, at, isOld) {
         const text = (from) => buffer.utf8Slice(from + 4, from + 4 + buffer.readUInt32LE(from));
         const [kind, , status, reason] = [0, 4, 8, 12].map((place) => buffer.readInt32LE(at + place));

@@ -131,7 +131,8 @@ const RTLD_NODELETE = process.platform === "darwin" ? 0x80 : 0x1000;
  */
 function loadForGood(load) {
     const { dlopen } = process;
-    const forGood = (module, file, flags = os.constants.dlopen.RTLD_LAZY) => dlopen.call(process, module, file, flags | RTLD_NODELETE);
+    const forGood = (module, file, flags = os.constants.dlopen.RTLD_LAZY) =>
+        dlopen.call(process, module, file, flags | RTLD_NODELETE);
     if (!Reflect.set(process, "dlopen", forGood)) return load();
     try {
         return load();
@@ -140,12 +141,18 @@ function loadForGood(load) {
     }
 }
 
-/** The addons of these packages. This thread may have loaded them before it loaded this package, so they have to be made to stay. */
+/**
+ * The addons of these packages. This thread may have loaded them before it loaded this package, so they have to be
+ * made to stay.
+ */
 function addons() {
     return Object.keys(where.loaded()).filter((file) => /(ffi-napi|ref-napi|koffi).*\.node$/.test(file));
 }
 
-/** Bun ends the process when ffi-napi is loaded, for which it lacks parts of libuv; Deno crashes when it ends with it loaded. */
+/**
+ * Bun ends the process when ffi-napi is loaded, for which it lacks parts of libuv; Deno crashes when it ends with it
+ * loaded.
+ */
 const runtime = ["bun", "deno"].find((name) => process.versions[name] !== undefined);
 
 /** The package to use, named by RS_SCRIPT_FFI: ffi-napi, or koffi where that does not load. */
@@ -159,7 +166,9 @@ function choose(wanted) {
     const reasons = [];
     for (const [name, through] of Object.entries(packages)) {
         try {
-            if (runtime !== undefined && name !== "koffi") throw new Error(`not used under ${runtime}, which it would crash`);
+            if (runtime !== undefined && name !== "koffi") {
+                throw new Error(`not used under ${runtime}, which it would crash`);
+            }
             return { name, open: loadForGood(through) };
         } catch (error) {
             reasons.push(`  ${name}: ${error.message.split("\n")[0]}`);
@@ -168,7 +177,10 @@ function choose(wanted) {
     throw new Error(`rs_script needs @2060.io/ffi-napi or koffi, and neither loads:\n${reasons.join("\n")}`);
 }
 
-/** Whether functions may run on other threads: those of a thread that may be terminated could be left alone with memory that is gone. */
+/**
+ * Whether functions may run on other threads: those of a thread that may be terminated could be left alone with
+ * memory that is gone.
+ */
 const hasElsewhere = runtime === undefined && builtin("node:worker_threads").isMainThread;
 
 module.exports = { hasElsewhere, ...choose(process.env.RS_SCRIPT_FFI), addons, RTLD_NODELETE };

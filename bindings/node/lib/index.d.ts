@@ -2,11 +2,18 @@
 
 /// <reference types="node" />
 
-/** What goes to the server: text as UTF-8, bytes as they are, numbers as decimal text. No booleans: Lua would take either for true. */
+/**
+ * What goes to the server: text as UTF-8, bytes as they are, numbers as decimal text. No booleans: Lua would take
+ * either for true.
+ */
 export type Argument = string | Uint8Array | number | bigint;
 
-/** What comes back. Strings are Buffers where the option `buffers` says so; integers beyond 2^53 are BigInts; a nested error is a value. */
-export type Reply = null | string | Buffer | number | bigint | boolean | ScriptError | Reply[] | Map<Reply, Reply> | Set<Reply>;
+/**
+ * What comes back. Strings are Buffers where the option `buffers` says so; integers beyond 2^53 are BigInts; a nested
+ * error is a value.
+ */
+export type Reply =
+    null | string | Buffer | number | bigint | boolean | ScriptError | Reply[] | Map<Reply, Reply> | Set<Reply>;
 
 export type ReadFrom = "primary" | "preferReplica" | "replica";
 
@@ -35,7 +42,10 @@ export interface ScriptCallOptions extends CallOptions {
 export interface ViewOptions {
     timeout?: number | undefined;
     buffers?: boolean | undefined;
-    /** Errors have the frames of the code that made the call; else none. Each call then costs some microseconds more, be it right or wrong. */
+    /**
+     * Errors have the frames of the code that made the call; else none. Each call then costs some microseconds more,
+     * be it right or wrong.
+     */
     callerStack?: boolean | undefined;
     readFrom?: ReadFrom | undefined;
     route?: Route | undefined;
@@ -82,7 +92,10 @@ export interface ConnectOptions {
     maxReplyDepth?: number | undefined;
     /** Commands that wait on servers (BLPOP, ...) at a time, a connection each; more stand in line. Default 1000. */
     maxWaiting?: number | undefined;
-    /** Connections to each server that calls share, 1 to 64: what takes long on one holds up no calls on the others. Default 1. */
+    /**
+     * Connections to each server that calls share, 1 to 64: what takes long on one holds up no calls on the others.
+     * Default 1.
+     */
     sharedConnections?: number | undefined;
     /**
      * Keep figures of so many scripts, and of all others together: `client.scriptStats()`. Each takes 21 KiB once it
@@ -98,7 +111,10 @@ export interface ConnectOptions {
     callCosts?: boolean | undefined;
     /** Tell the server which library this is (CLIENT SETINFO). Default true. */
     clientInfo?: boolean | undefined;
-    /** Run an empty transaction on each new connection; without it the first transaction there costs a round trip more. Default true. */
+    /**
+     * Run an empty transaction on each new connection; without it the first transaction there costs a round trip
+     * more. Default true.
+     */
     probeTransactions?: boolean | undefined;
     readFrom?: ReadFrom | undefined;
     /** Addresses that servers announce, and those to connect to instead. */
@@ -164,13 +180,24 @@ export interface LibraryOptions {
 
 /** Times are in milliseconds. */
 export interface OnceOptions {
-    /** How long a server remembers a token, from the last call with it on: a second to a year. Default: 5 minutes. A repeat that comes later runs the script again. */
+    /**
+     * How long a server remembers a token, from the last call with it on: a second to a year. Default: 5 minutes. A
+     * repeat that comes later runs the script again.
+     */
     lifetime?: number | undefined;
-    /** The longest reply in bytes that is kept for repeats, 64 to 64 MiB. Default: 1 MiB. Of a longer one a repeat gets `RS_ERR_REPLY_NOT_KEPT`. */
+    /**
+     * The longest reply in bytes that is kept for repeats, 64 to 64 MiB. Default: 1 MiB. Of a longer one a repeat
+     * gets `RS_ERR_REPLY_NOT_KEPT`.
+     */
     replyLimit?: number | undefined;
-    /** What the keys begin with under which tokens are kept: up to 256 bytes, none of them a `{`. Default: `rs:once:`. */
+    /**
+     * What the keys begin with under which tokens are kept: up to 256 bytes, none of them a `{`. Default: `rs:once:`.
+     */
     prefix?: string | Uint8Array | undefined;
-    /** How many replicas must have a call before it counts as done; else it ends with `RS_ERR_NOT_REPLICATED`. Default: none. */
+    /**
+     * How many replicas must have a call before it counts as done; else it ends with `RS_ERR_NOT_REPLICATED`.
+     * Default: none.
+     */
     waitReplicas?: number | undefined;
     /** How long they are waited for at each attempt. Default: a second. */
     waitTimeout?: number | undefined;
@@ -185,7 +212,10 @@ export interface Script<T extends Reply = Reply> {
     readonly sha: string;
     /** As it was given to script(), or empty. */
     readonly name: string;
-    /** The server's name of a function, with the digest of a pinned library behind it; empty for what is called as a script. */
+    /**
+     * The server's name of a function, with the digest of a pinned library behind it; empty for what is called as a
+     * script.
+     */
     readonly functionName: string;
     /** The same script, read-only: the server stops it at its first write. */
     readonly ro: Script<T>;
@@ -195,7 +225,10 @@ export interface Script<T extends Reply = Reply> {
 
 export interface Stats {
     calls: number;
-    /** Bursts of writing to a socket. Calls that travel together share one; a call made when all before it have ended adds exactly one each time that something of it is sent. */
+    /**
+     * Bursts of writing to a socket. Calls that travel together share one; a call made when all before it have ended
+     * adds exactly one each time that something of it is sent.
+     */
     roundTrips: number;
     bytesSent: number;
     bytesReceived: number;
@@ -247,7 +280,10 @@ export class Client {
     library(source: string | Uint8Array, options?: LibraryOptions): Library;
     command<T extends Reply = Reply>(words: readonly Argument[], options?: CallOptions): Promise<T>;
     command<T extends Reply = Reply>(...words: Argument[]): Promise<T>;
-    /** Not atomic; `repairUnordered` sends items that met NOSCRIPT again even where that changes the order of what is done to a key. */
+    /**
+     * Not atomic; `repairUnordered` sends items that met NOSCRIPT again even where that changes the order of what is
+     * done to a key.
+     */
     pipeline(options?: { repairUnordered?: boolean | undefined }): Pipeline;
     /** Between MULTI and EXEC; `trustCache` does not load scripts again that the server is known to have. */
     transaction(options?: { trustCache?: boolean | undefined }): Pipeline;
@@ -259,8 +295,13 @@ export class Client {
     scriptKill(options?: CallOptions): Promise<void>;
     /** Stops what the servers run, scripts and functions, and tells what that was. */
     kill(options?: CallOptions): Promise<Killed[]>;
-    /** The source of a script, or of a SHA1; null where no server has it. Valkey 8 and newer; a ServerError elsewhere. */
-    scriptShow<T extends string | Buffer = string | Buffer>(script: Script | string, options?: CallOptions): Promise<T | null>;
+    /**
+     * The source of a script, or of a SHA1; null where no server has it. Valkey 8 and newer; a ServerError elsewhere.
+     */
+    scriptShow<T extends string | Buffer = string | Buffer>(
+        script: Script | string,
+        options?: CallOptions,
+    ): Promise<T | null>;
     /**
      * Loads a library, where none of its name is there: there is no need to. Resolves with what each primary has,
      * `loaded` or `there`, or the error by which it has not got it; rejects with that where none has: CompileError of
@@ -321,7 +362,10 @@ export interface ConnectionEvent {
     message: string;
 }
 
-/** What is told of connections. Each also goes to the diagnostics channel `rs_script:connection`, as `event` with these fields and the address. */
+/**
+ * What is told of connections. Each also goes to the diagnostics channel `rs_script:connection`, as `event` with
+ * these fields and the address.
+ */
 export interface ConnectionEvents {
     /** There is a first connection to this server. */
     connect: ConnectionEvent;
@@ -349,7 +393,10 @@ export interface ConnectionEvents {
 
 export interface Killed {
     kind: "script" | "function";
-    /** The function's name; null for a script, which the server does not name, and where this user may not run FUNCTION STATS. */
+    /**
+     * The function's name; null for a script, which the server does not name, and where this user may not run
+     * FUNCTION STATS.
+     */
     name: string | null;
     /** The server, `host:port`, or the path of its socket. */
     node: string;
@@ -383,7 +430,12 @@ export class Pipeline {
     readonly length: number;
     command(words: readonly Argument[]): this;
     command(...words: Argument[]): this;
-    script(script: Script<Reply>, keys?: readonly Argument[], args?: readonly Argument[], options?: Pick<ScriptCallOptions, "token">): this;
+    script(
+        script: Script<Reply>,
+        keys?: readonly Argument[],
+        args?: readonly Argument[],
+        options?: Pick<ScriptCallOptions, "token">,
+    ): this;
     clear(): this;
     /**
      * One element an item, in order; an item's error is its element. The pipeline is empty afterwards. The type may
@@ -395,7 +447,9 @@ export class Pipeline {
 /** Resolves when a server has answered. */
 export function connect(url: string, options?: ConnectOptions): Promise<Client>;
 
-/** The base class of all errors. The name is that of the class, but `TimeoutError` for each call whose time was over. */
+/**
+ * The base class of all errors. The name is that of the class, but `TimeoutError` for each call whose time was over.
+ */
 export class ScriptError extends Error {
     /** Errors come from calls. */
     protected constructor();
@@ -409,7 +463,10 @@ export class ScriptError extends Error {
     readonly indeterminate: boolean;
     /** The call was not executed and will not be. */
     readonly notExecuted: boolean;
-    /** What ended the call, such as `RS_REASON_DEADLINE` or `RS_REASON_CONNECTION_LOST`, whatever is known of its execution. */
+    /**
+     * What ended the call, such as `RS_REASON_DEADLINE` or `RS_REASON_CONNECTION_LOST`, whatever is known of its
+     * execution.
+     */
     readonly reason: string;
     /** The item of a pipeline or transaction that it is about; of several without an answer, the first. */
     readonly index?: number | undefined;

@@ -55,7 +55,8 @@ function load() {
         checkVersion(place, declare);
         return { declare, path: place.path };
     }
-    const advice = "build it with `cargo build --release`, install it, or name it in the environment variable RS_SCRIPT_LIBRARY";
+    const advice =
+        "build it with `cargo build --release`, install it, or name it in the environment variable RS_SCRIPT_LIBRARY";
     throw new Error(`the native library of rs_script was not found; ${advice}. Looked at:\n${seen.join("\n")}`);
 }
 
@@ -66,7 +67,9 @@ function checkVersion(place, declare) {
     try {
         found = declare("rs_version_number", "u32", [])();
     } catch {
-        throw new Error(`${place.path} (${place.what}) is not the native library of rs_script: it has no rs_version_number`);
+        throw new Error(
+            `${place.path} (${place.what}) is not the native library of rs_script: it has no rs_version_number`,
+        );
     }
     const [major, minor, patch] = [Math.floor(found / 1e6), Math.floor(found / 1e3) % 1e3, found % 1e3];
     const isNewEnough = minor > wanted[1] || (minor === wanted[1] && patch >= wanted[2]);
@@ -100,7 +103,10 @@ function checked(name, types) {
     };
 }
 
-/** The same on another thread, where there may be one; its error, or null, is given to the function behind its arguments. */
+/**
+ * The same on another thread, where there may be one; its error, or null, is given to the function behind its
+ * arguments.
+ */
 function checkedElsewhere(name, types) {
     if (!ffi.hasElsewhere) return null;
     const call = library.declare(name, "i32", [...types, "buffer"]);
@@ -170,7 +176,10 @@ const register = checked("rs_script_register", ["handle", "buffer", "size", "buf
 const registerLibrary = checked("rs_library_register", ["handle", "buffer", "size", "buffer", "buffer"]);
 const registerFunction = checked("rs_library_function", ["handle", "buffer", "size", "buffer", "buffer"]);
 
-/** An rs_script_options, which refers to the Buffers in what it says. `name`: a Buffer, empty for none; `once`: see checks.onceOf(). */
+/**
+ * An rs_script_options, which refers to the Buffers in what it says. `name`: a Buffer, empty for none; `once`: see
+ * checks.onceOf().
+ */
 function scriptOptions({ flags, name, once }) {
     const options = Buffer.alloc(SIZE_OF_SCRIPT_OPTIONS);
     options.writeUInt32LE(SIZE_OF_SCRIPT_OPTIONS, 0);

@@ -264,8 +264,13 @@ function libraryFlags({ isNamed, once }) {
 
 /** What cannot be sent: an error that says what can. */
 function unfit(value, what) {
-    if (typeof value !== "boolean") return invalid(`${what} must be strings, Buffers, numbers or BigInts, not ${shown(value)}`);
-    return invalid(`${what} must not be booleans: they would arrive as text, and Lua takes any text for true, "false" too; give 1 and 0, or "1" and ""`);
+    if (typeof value !== "boolean") {
+        return invalid(`${what} must be strings, Buffers, numbers or BigInts, not ${shown(value)}`);
+    }
+    return invalid(
+        `${what} must not be booleans: they would arrive as text, and Lua takes any text for true, "false" too; ` +
+            'give 1 and 0, or "1" and ""',
+    );
 }
 
 /** The bytes of a text, or a copy of those given, whatever these say of their length. */

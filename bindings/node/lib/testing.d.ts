@@ -1,6 +1,15 @@
 // The types of the stand-in for servers.
 
-import { Client, ConnectionEvents, ConnectOptions, NoScriptError, Reply, Script, ScriptError, ServerError } from "./index.js";
+import {
+    Client,
+    ConnectionEvents,
+    ConnectOptions,
+    NoScriptError,
+    Reply,
+    Script,
+    ScriptError,
+    ServerError,
+} from "./index.js";
 
 /** A call, or an item of a pipeline, as a server would receive it. */
 export interface Call {
@@ -23,7 +32,10 @@ export interface Call {
  */
 export type What = Script<any> | string;
 
-/** A value, an error of those below, or a function that gives one. A call waits for a promise, until its timeout by the test's own clock. */
+/**
+ * A value, an error of those below, or a function that gives one. A call waits for a promise, until its timeout by
+ * the test's own clock.
+ */
 export type Answer = Given | ((call: Call) => Given | Promise<Given>);
 export type Given = Reply | Status | undefined | readonly Given[];
 

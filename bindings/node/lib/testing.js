@@ -43,7 +43,8 @@ function serverError(message) {
 
 /** An item of a pipeline that met NOSCRIPT, and was not sent again because its order would have been lost. */
 function noScript() {
-    const message = "NOSCRIPT No matching script. The script was not executed, and an item behind it that shares a key with it was";
+    const message =
+        "NOSCRIPT No matching script. The script was not executed, and an item behind it that shares a key with it was";
     return made(401, { message, serverCode: "NOSCRIPT", notExecuted: true, reason: reasonOf.SERVER });
 }
 
@@ -55,19 +56,24 @@ function lostReply() {
 
 /** The time was over: after the call was sent, and so it may have been executed, or with `sent: false` before. */
 function deadline({ sent = true } = {}) {
-    if (!sent) return ending(203, { message: "no connection in time; nothing was sent", notExecuted: true, reason: reasonOf.DEADLINE });
+    if (!sent) {
+        const message = "no connection in time; nothing was sent";
+        return ending(203, { message, notExecuted: true, reason: reasonOf.DEADLINE });
+    }
     const message = "no reply in time; the call was sent, so the server may have executed it or may yet do so";
     return ending(300, { message, indeterminate: true, reason: reasonOf.DEADLINE });
 }
 
 /** There is no connection: nothing was executed. */
 function noConnection() {
-    return ending(200, { message: "connection refused; nothing was sent", notExecuted: true, reason: reasonOf.CONNECT });
+    const message = "connection refused; nothing was sent";
+    return ending(200, { message, notExecuted: true, reason: reasonOf.CONNECT });
 }
 
 /** A transaction that was not executed, because a key that it watches has changed: as the reply to EXEC. */
 function transactionAborted() {
-    return ending(405, { message: "the transaction was aborted; none of it was executed", notExecuted: true, reason: reasonOf.SERVER });
+    const message = "the transaction was aborted; none of it was executed";
+    return ending(405, { message, notExecuted: true, reason: reasonOf.SERVER });
 }
 
 /** A reply that is a status, such as OK: it stays text where the option `buffers` makes Buffers of strings. */
@@ -112,7 +118,9 @@ class Recorder {
 
     pipeline(flags, count, items, token) {
         const own = token === undefined ? [] : strings([token], "a token");
-        const list = items.list.map((item) => (own.length > 0 && item.token === undefined ? { ...item, token: own[0] } : item));
+        const list = items.list.map((item) =>
+            own.length > 0 && item.token === undefined ? { ...item, token: own[0] } : item,
+        );
         this.list.push({ items: list, isAtomic: (flags & ATOMIC) !== 0 });
     }
 
@@ -255,7 +263,8 @@ class FakeConnection {
     async send(owner, { buffers, timeout, signal, callerStack }, write, made) {
         const caller = callerStack ? errors.callerOf(made) : null;
         const pending = new Pending();
-        const abort = () => pending.stop(reasonOf.CANCELLED, errors.cancelled("the call was called off"), signal.reason);
+        const abort = () =>
+            pending.stop(reasonOf.CANCELLED, errors.cancelled("the call was called off"), signal.reason);
         try {
             if (this.#isClosed) throw errors.closed("the client is closed");
             if (signal?.aborted) abort();
@@ -350,7 +359,10 @@ class FakeServer {
         return Client.over(connection, {}, { timeout: given.callTimeout, buffers, callerStack });
     }
 
-    /** What a command, or a script, is answered with from now on: a value, an error, or a function that gives one or a promise of one. */
+    /**
+     * What a command, or a script, is answered with from now on: a value, an error, or a function that gives one or a
+     * promise of one.
+     */
     reply(what, reply) {
         this.#always.set(nameOf(what), reply);
         return this;
@@ -417,15 +429,22 @@ class FakeServer {
             case "KILL":
                 throw serverError("NOTBUSY No scripts in execution right now.");
         }
-        throw new Error(`the test says nothing of ${command ?? `the script ${script}`}: server.reply(${JSON.stringify(command ?? script)}, ...) does`);
+        const what = command ?? `the script ${script}`;
+        const argument = JSON.stringify(command ?? script);
+        throw new Error(`the test says nothing of ${what}: server.reply(${argument}, ...) does`);
     }
 }
 
-/** A script by itself, its SHA1 or its source; else it is the name of a command, which has no spaces, but for those of SCRIPT and FUNCTION. */
+/**
+ * A script by itself, its SHA1 or its source; else it is the name of a command, which has no spaces, but for those of
+ * SCRIPT and FUNCTION.
+ */
 function nameOf(what) {
     if (typeof what === "function" && typeof what.sha === "string") return what.sha;
     if (typeof what !== "string" || what === "") {
-        throw errors.invalid(`a script, its source or SHA1, or the name of a command is what is answered, not ${shown(what)}`);
+        throw errors.invalid(
+            `a script, its source or SHA1, or the name of a command is what is answered, not ${shown(what)}`,
+        );
     }
     if (SHA.test(what)) return what;
     if (/^((SCRIPT|FUNCTION) )?\S+$/i.test(what)) return what.toUpperCase();

@@ -2,4 +2,13 @@
 
 import testing from "./testing.js";
 
-export const { FakeServer, status, serverError, noScript, lostReply, deadline, noConnection, transactionAborted } = testing;
+export const {
+    FakeServer,
+    status,
+    serverError,
+    noScript,
+    lostReply,
+    deadline,
+    noConnection,
+    transactionAborted,
+} = testing;

@@ -8,7 +8,10 @@ const native = require("./native");
 
 const { isMainThread } = builtin("node:worker_threads");
 
-/** Has `destructor`, a function of the native library, called with `address` when this thread ends; gives what undoes that. */
+/**
+ * Has `destructor`, a function of the native library, called with `address` when this thread ends; gives what undoes
+ * that.
+ */
 function atExit(destructor, address) {
     const out = Buffer.alloc(8);
     // A process has about a thousand keys. Without one the object stays until the process ends.

@@ -13,9 +13,16 @@ const connection = channel("rs_script:connection");
 
 /** Node 20 has no `hasSubscribers` for all five channels of one. */
 const isHeard = ({ start, end, asyncStart, asyncEnd, error }) =>
-    start.hasSubscribers || end.hasSubscribers || asyncStart.hasSubscribers || asyncEnd.hasSubscribers || error.hasSubscribers;
+    start.hasSubscribers ||
+    end.hasSubscribers ||
+    asyncStart.hasSubscribers ||
+    asyncEnd.hasSubscribers ||
+    error.hasSubscribers;
 
-/** Where a URL leads to, and nothing of it that may be secret: of one that is refused because its password is not encoded, nothing. */
+/**
+ * Where a URL leads to, and nothing of it that may be secret: of one that is refused because its password is not
+ * encoded, nothing.
+ */
 function addressOf(url) {
     const [, scheme, authority, rest] = /^([^:]*):\/\/([^/?#]*)(.*)$/s.exec(url) ?? [];
     if (scheme === undefined || (authority !== "" && rest.includes("@"))) return {};

@@ -27,7 +27,10 @@ const COST = 8;
 const HEAD = 17;
 /** The longest text that is looked at byte by byte. */
 const SHORT = 24;
-/** Of a Buffer that is a reply's own, a string is a part where it keeps no more than so many times its length alive; others are copied. */
+/**
+ * Of a Buffer that is a reply's own, a string is a part where it keeps no more than so many times its length alive;
+ * others are copied.
+ */
 const KEPT = 8;
 
 const NOTHING = Buffer.alloc(0);

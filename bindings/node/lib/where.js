@@ -17,7 +17,10 @@ let made;
 /** Made when it is needed: by then it is known where this is. */
 const resolver = () => (made ??= createRequire(file));
 
-/** Says where this code is, with the `import.meta.url` of a module that stands beside it; nothing where that is known already. */
+/**
+ * Says where this code is, with the `import.meta.url` of a module that stands beside it; nothing where that is known
+ * already.
+ */
 function at(url) {
     if (!isKnown && url !== undefined) file = fileURLToPath(url);
 }

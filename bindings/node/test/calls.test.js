@@ -57,7 +57,9 @@ test("a read-only call that writes is refused by the server", async () => {
 test("keys and arguments are strings, Buffers, numbers and BigInts", async () => {
     const echo = client.script(ECHO);
     const long = "long ".repeat(50);
-    const args = ["text", "", "a\0b", "ü€😀", long, "ü" + long, Buffer.from("bytes"), new Uint8Array([65]), 1.5, -0, 12n];
+    const args = [
+        "text", "", "a\0b", "ü€😀", long, "ü" + long, Buffer.from("bytes"), new Uint8Array([65]), 1.5, -0, 12n,
+    ];
     assert.deepEqual(await echo([], args), [
         "text", "", "a\0b", "ü€😀", long, "ü" + long, "bytes", "A", "1.5", "0", "12",
     ]);
@@ -90,15 +92,21 @@ test("every type of reply", async () => {
     assert.equal(await run("return nil"), null);
     assert.equal(await run("return false"), null);
     assert.deepEqual(await run("return {}"), []);
-    assert.deepEqual(await run("return {1, 'two', {3, {redis.error_reply('ERR four')}}}").then(([a, b, [c, [d]]]) => [a, b, c, d.message]),
-        [1, "two", 3, "ERR four"]);
+    assert.deepEqual(
+        await run("return {1, 'two', {3, {redis.error_reply('ERR four')}}}")
+            .then(([a, b, [c, [d]]]) => [a, b, c, d.message]),
+        [1, "two", 3, "ERR four"],
+    );
     const resp3 = (lua, options) => run(`redis.setresp(3); ${lua}`, options);
     assert.equal(await resp3("return {double = 1.5}"), 1.5);
     assert.equal(await resp3("return {double = math.huge}"), Infinity);
     assert.equal(await resp3("return {double = -math.huge}"), -Infinity);
     assert.equal(await resp3("return true"), true);
     assert.equal(await resp3("return false"), false);
-    assert.equal(await resp3("return {big_number = '123456789012345678901234567890'}"), 123456789012345678901234567890n);
+    assert.equal(
+        await resp3("return {big_number = '123456789012345678901234567890'}"),
+        123456789012345678901234567890n,
+    );
     assert.equal(await resp3("return {verbatim_string = {format = 'txt', string = 'words'}}"), "words");
     assert.deepEqual(await resp3("return {map = {a = {map = {b = 1}}}}"), new Map([["a", new Map([["b", 1]])]]));
     assert.deepEqual(await resp3("return {set = {x = true}}"), new Set(["x"]));
@@ -131,8 +139,10 @@ test("integers that a number cannot hold are BigInts", async () => {
 test("errors of scripts and of the server", async () => {
     await assert.rejects(client.script("return redis.error_reply('MINE did it')")(), (error) => {
         assert.ok(error instanceof rs.ServerError && error instanceof rs.ScriptError && error instanceof Error);
-        assert.deepEqual([error.status, error.code, error.serverCode, error.indeterminate, error.notExecuted, error.name],
-            [400, "RS_ERR_SERVER", "MINE", false, false, "ServerError"]);
+        assert.deepEqual(
+            [error.status, error.code, error.serverCode, error.indeterminate, error.notExecuted, error.name],
+            [400, "RS_ERR_SERVER", "MINE", false, false, "ServerError"],
+        );
         assert.match(error.message, /MINE did it/);
         return true;
     });
@@ -157,7 +167,8 @@ test("pipelines", async () => {
     const echo = client.script(ECHO + " -- in a pipeline");
     const pipeline = client.pipeline();
     pipeline.command("SET", "foo", 5).script(multiply, ["foo"], [5]).command(["INCR", "foo", "what"]);
-    pipeline.script(echo.ro, [], ["a", Buffer.from([0])]).script(multiply, ["nokey"], [1]).script(multiply, ["foo"], [6]);
+    pipeline.script(echo.ro, [], ["a", Buffer.from([0])]);
+    pipeline.script(multiply, ["nokey"], [1]).script(multiply, ["foo"], [6]);
     assert.equal(pipeline.length, 6);
     const { roundTrips } = client.stats();
     const [set, first, wrong, texts, failed, second] = await pipeline.exec();
@@ -302,14 +313,22 @@ test("many large replies at once, with small ones among them, and a loop that go
         if (turns > 0) setImmediate(turn);
     };
     turn();
-    const replies = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? client.command("ECHO", i) : client.command(["GET", "large"], { buffers: true }))));
+    const replies = await Promise.all(
+        Array.from({ length: 20 }, (_, i) =>
+            i % 2 ? client.command("ECHO", i) : client.command(["GET", "large"], { buffers: true }),
+        ),
+    );
     assert.ok(replies.every((reply, i) => (i % 2 ? reply === String(i) : value.equals(reply))));
     assert.ok(turns > 10);
     turns = -Infinity;
     // Under way when it closes.
     const other = await rs.connect(server.url);
-    const under = Array.from({ length: 10 }, () => other.command(["GET", "large"], { buffers: true }).then((reply) => reply.length, (error) => error.code));
+    const under = Array.from({ length: 10 }, () =>
+        other.command(["GET", "large"], { buffers: true }).then((reply) => reply.length, (error) => error.code),
+    );
     await new Promise(setImmediate);
     await other.close();
-    for (const outcome of await Promise.all(under)) assert.ok([3_000_000, "RS_ERR_INDETERMINATE", "RS_ERR_CLOSED"].includes(outcome), outcome);
+    for (const outcome of await Promise.all(under)) {
+        assert.ok([3_000_000, "RS_ERR_INDETERMINATE", "RS_ERR_CLOSED"].includes(outcome), outcome);
+    }
 });

@@ -43,13 +43,16 @@ test("credentials are asked for each connection, and again on those that stand",
         },
     });
     const told = [];
-    for (const name of ["authError", "reauthenticated", "userChanged", "lost"]) client.on(name, (details) => told.push({ name, ...details }));
+    for (const name of ["authError", "reauthenticated", "userChanged", "lost"]) {
+        client.on(name, (details) => told.push({ name, ...details }));
+    }
     assert.equal(await client.command("ACL", "WHOAMI"), "app");
     assert.deepEqual(asked, [server.socket]);
     const before = await client.command("CLIENT", "ID");
     // Rotated: refused while the server has another, and the connection stands all the while.
     give = () => ({ username: "app", password: Buffer.from("second secret") });
-    await assert.rejects(client.reauthenticate(), (error) => error instanceof rs.ConnectError && error.code === "RS_ERR_AUTH" && error.serverCode === "WRONGPASS");
+    await assert.rejects(client.reauthenticate(), (error) =>
+        error instanceof rs.ConnectError && error.code === "RS_ERR_AUTH" && error.serverCode === "WRONGPASS");
     await setPassword("second secret");
     await client.reauthenticate();
     assert.equal(await client.command("CLIENT", "ID"), before);
@@ -109,17 +112,22 @@ test("why there are none is the error of connecting", async (t) => {
         [() => ({ username: "app", password: "wrong secret" }), /WRONGPASS/],
         [() => ({ password: "" }), /WRONGPASS/],
     ]) {
-        const error = await rs.connect(server.url, { credentials, reconnectAttempts: 1 }).then(() => assert.fail("it connected"), (error) => error);
+        const error = await rs.connect(server.url, { credentials, reconnectAttempts: 1 })
+            .then(() => assert.fail("it connected"), (error) => error);
         assert.ok(error instanceof rs.ConnectError && error.code === "RS_ERR_AUTH" && error.notExecuted, String(error));
         assert.match(error.message, says);
         assert.doesNotMatch(error.message, /secret/);
     }
-    const works = await opened(t, server.url, { credentials: () => ({ username: "app", password: "secret", lifetime: Infinity }) });
+    const works = await opened(t, server.url, {
+        credentials: () => ({ username: "app", password: "secret", lifetime: Infinity }),
+    });
     assert.equal(await works.command("PING"), "PONG");
-    for (const options of [{ credentials: 7 }, { credentials: null }, { credentials: () => ({}), password: "secret" }]) {
+    const wrong = [{ credentials: 7 }, { credentials: null }, { credentials: () => ({}), password: "secret" }];
+    for (const options of wrong) {
         await assert.rejects(rs.connect(server.url, options), rs.ArgumentError);
     }
-    await assert.rejects(rs.connect(server.url.replace("unix://", "unix://app:secret@"), { credentials: () => ({}) }), rs.ArgumentError);
+    const withPassword = server.url.replace("unix://", "unix://app:secret@");
+    await assert.rejects(rs.connect(withPassword, { credentials: () => ({}) }), rs.ArgumentError);
     const plain = await Server.start();
     t.after(() => plain.stop());
     await assert.rejects((await opened(t, plain.url)).reauthenticate(), rs.ArgumentError);
@@ -152,7 +160,13 @@ test("a function that does not settle holds up no deadline and no close, and is 
         never(node, context);
         return asked > 1 ? given : new Promise((resolve) => (settle = resolve));
     };
-    const late = await opened(t, server.url, { ...options, connectTimeout: 50, reconnectAttempts: 0, reconnectBackoff: { min: 1, max: 5 }, credentials });
+    const late = await opened(t, server.url, {
+        ...options,
+        connectTimeout: 50,
+        reconnectAttempts: 0,
+        reconnectBackoff: { min: 1, max: 5 },
+        credentials,
+    });
     let failed = 0;
     for (const name of ["connectError", "authError"]) late.on(name, () => (failed += 1));
     const call = late.command("PING");
@@ -208,7 +222,8 @@ test("a client that waits for nothing does not keep the process alive, and one i
         const inner = \`
             const rs = require(${path});
             const { parentPort } = require("node:worker_threads");
-            rs.connect(\${JSON.stringify(process.argv[1])}, { lazyConnect: true, credentials: () => (parentPort.postMessage(0), new Promise(() => {})) })
+            const credentials = () => (parentPort.postMessage(0), new Promise(() => {}));
+            rs.connect(\${JSON.stringify(process.argv[1])}, { lazyConnect: true, credentials })
                 .then((client) => client.command("PING"));\`;
         const worker = new Worker(inner, { eval: true });
         worker.once("message", () => worker.terminate().then(() => console.log("ended")));`;

@@ -40,12 +40,19 @@ test("errors are called by their class, and TimeoutError where the time was over
     // On a connection that there is, and so it is sent.
     server.pause();
     const late = await failed(client.command(["PING"], { timeout: 20 }));
-    assert.deepEqual([late.name, late.code, late instanceof rs.IndeterminateError], ["TimeoutError", "RS_ERR_INDETERMINATE", true]);
-    assert.ok(late instanceof rs.TimeoutError && late.stack.startsWith("TimeoutError: ") && inspect(late).includes("TimeoutError"));
+    assert.deepEqual(
+        [late.name, late.code, late instanceof rs.IndeterminateError],
+        ["TimeoutError", "RS_ERR_INDETERMINATE", true],
+    );
+    assert.ok(late instanceof rs.TimeoutError && late.stack.startsWith("TimeoutError: "));
+    assert.ok(inspect(late).includes("TimeoutError"));
     // As fetch() and other functions of Node with such a signal have it.
     const signalled = await failed(client.command(["PING"], { signal: AbortSignal.timeout(20) }));
     server.resume();
-    assert.deepEqual([signalled.name, signalled.cause.name, signalled.reason], ["TimeoutError", "TimeoutError", "RS_REASON_CANCELLED"]);
+    assert.deepEqual(
+        [signalled.name, signalled.cause.name, signalled.reason],
+        ["TimeoutError", "TimeoutError", "RS_REASON_CANCELLED"],
+    );
     assert.ok(signalled instanceof rs.TimeoutError);
     const aborted = await failed(client.command(["PING"], { signal: AbortSignal.abort() }));
     assert.deepEqual([aborted.name, aborted.cause.name], ["CancelledError", "AbortError"]);
@@ -115,10 +122,15 @@ test("it works where Error is frozen, or keeps no frames", async () => {
         ${first}
         const rs = require(${JSON.stringify(require.resolve(".."))});
         rs.connect(process.argv[1], { callerStack: true }).then(async (client) => {
-            console.log(await client.command("NOSUCHCOMMAND").catch((error) => error.message.split(" ")[1] + Error.stackTraceLimit));
+            const error = await client.command("NOSUCHCOMMAND").catch((error) => error);
+            console.log(error.message.split(" ")[1] + Error.stackTraceLimit);
             await client.close();
         });`;
-    for (const [first, limit] of [["Object.freeze(Error);", 10], ["Error.stackTraceLimit = 0;", 0], ["Error.stackTraceLimit = 3;", 3]]) {
+    for (const [first, limit] of [
+        ["Object.freeze(Error);", 10],
+        ["Error.stackTraceLimit = 0;", 0],
+        ["Error.stackTraceLimit = 3;", 3],
+    ]) {
         const { code, stdout, stderr } = await program(source(first), { args: [server.url] });
         assert.deepEqual([code, stdout.trim()], [0, `unknown${limit}`], stderr);
     }
@@ -136,10 +148,16 @@ test("a reply that Node cannot hold ends its call, and those behind it have thei
     };
     const buffer = Buffer.concat([completion(0, "too long for Node, let us say"), completion(1, "short")]);
     buffer.utf8Slice = () => {
-        throw Object.assign(new Error("Cannot create a string longer than 0x1fffffe8 characters"), { code: "ERR_STRING_TOO_LONG" });
+        const error = new Error("Cannot create a string longer than 0x1fffffe8 characters");
+        throw Object.assign(error, { code: "ERR_STRING_TOO_LONG" });
     };
     const ended = [];
-    const calls = [0, 1].map(() => ({ buffers: false, caller: null, resolve: (reply) => ended.push(reply), refuse: (error) => ended.push(error) }));
+    const calls = [0, 1].map(() => ({
+        buffers: false,
+        caller: null,
+        resolve: (reply) => ended.push(reply),
+        refuse: (error) => ended.push(error),
+    }));
     const reader = new Reader();
     reader.begin(buffer, true);
     while (reader.at < buffer.length) reader.completion((tag) => calls[tag]);

@@ -33,7 +33,8 @@ test("a first connection, a lost one and the next are told, each once, of the cl
     await until("it is told", () => told.length > 0 && ofView > 0);
     assert.deepEqual(told.map(({ name, node }) => [name, node]), [["connect", server.socket]]);
     await server.cli("client", "kill", "type", "normal");
-    await until("there is another connection", () => client.command("PING").then(() => told.at(-1).name === "reconnect", () => false));
+    await until("there is another connection", () =>
+        client.command("PING").then(() => told.at(-1).name === "reconnect", () => false));
     assert.deepEqual(told.map(({ name }) => name), ["connect", "lost", "reconnect"]);
     assert.equal(told[2].node, server.socket);
     assert.match(told[1].message, /./);
@@ -69,7 +70,10 @@ test("an idle client is told of a lost connection at once", async (t) => {
     await server.kill();
     // Nothing is called, and nothing connected.
     await until("it is told", () => told.length > 0);
-    assert.deepEqual(told.map(({ name, node, code }) => [name, node, code]), [["lost", server.socket, "RS_ERR_CONNECT"]]);
+    assert.deepEqual(
+        told.map(({ name, node, code }) => [name, node, code]),
+        [["lost", server.socket, "RS_ERR_CONNECT"]],
+    );
 });
 
 test("a listener that throws disturbs no call", async () => {
@@ -102,7 +106,8 @@ async function traced(name, run) {
     const seen = [];
     const channel = dc.tracingChannel(name);
     const of = (event) => (context) => seen.push([event, context]);
-    const subscribers = { start: of("start"), end: of("end"), asyncStart: of("asyncStart"), asyncEnd: of("asyncEnd"), error: of("error") };
+    const names = ["start", "end", "asyncStart", "asyncEnd", "error"];
+    const subscribers = Object.fromEntries(names.map((event) => [event, of(event)]));
     channel.subscribe(subscribers);
     try {
         await run();
@@ -115,7 +120,10 @@ async function traced(name, run) {
 test("calls are traced: what they are, how they end, and nothing that is secret", async (t) => {
     const { server, client } = await listening(t);
     const multiply = client.script("return redis.call('GET', KEYS[1]) * ARGV[1] -- secret", { name: "multiply" });
-    assert.deepEqual([multiply.name, multiply.ro.name, multiply.on(client).name, client.script("return 1").name], ["multiply", "multiply", "multiply", ""]);
+    assert.deepEqual(
+        [multiply.name, multiply.ro.name, multiply.on(client).name, client.script("return 1").name],
+        ["multiply", "multiply", "multiply", ""],
+    );
     await client.command("SET", "secret", 2);
     const seen = await traced("rs_script:call", async () => {
         assert.equal(await multiply(["secret"], [5]), 10);
@@ -127,7 +135,8 @@ test("calls are traced: what they are, how they end, and nothing that is secret"
         await assert.rejects(multiply(["secret"], [true]), rs.ArgumentError);
     });
     const ended = seen.filter(([event]) => event === "asyncEnd").map(([, context]) => context);
-    const what = ended.map(({ operation, command, sha, readOnly, items, error }) => [operation, command ?? sha ?? items, readOnly, error?.code]);
+    const what = ended.map(({ operation, command, sha, readOnly, items, error }) =>
+        [operation, command ?? sha ?? items, readOnly, error?.code]);
     assert.deepEqual(what, [
         ["script", multiply.sha, false, undefined],
         ["command", "GET", undefined, undefined],
@@ -158,7 +167,8 @@ test("a channel that is listened to from the beginning tells what calls cost", a
         await client.command(["GET", "big"], { buffers: true });
         await assert.rejects(client.command("SUBSCRIBE", "a"), rs.ArgumentError);
         server.pause();
-        assert.ok((await leftInFlight(client, (signal) => client.command(["PING"], { signal }))) instanceof rs.IndeterminateError);
+        const left = await leftInFlight(client, (signal) => client.command(["PING"], { signal }));
+        assert.ok(left instanceof rs.IndeterminateError);
         server.resume();
         await assert.rejects(client.scriptKill(), /NOTBUSY/);
         await client.close();
@@ -166,7 +176,8 @@ test("a channel that is listened to from the beginning tells what calls cost", a
     });
     const ended = seen.filter(([event]) => event === "asyncEnd").map(([, context]) => context);
     const node = server.socket;
-    const costs = ended.map(({ node, attempts, bytesSent, bytesReceived }) => [node, attempts, bytesSent, bytesReceived]);
+    const costs = ended.map(({ node, attempts, bytesSent, bytesReceived }) =>
+        [node, attempts, bytesSent, bytesReceived]);
     const [nosuch] = costs.splice(3, 1);
     assert.ok(nosuch[0] === node && nosuch[1] === 1 && nosuch[2] === 16 && nosuch[3] > 20, String(nosuch));
     const kill = costs.splice(-2, 1)[0];
@@ -233,7 +244,10 @@ test("connecting is traced, without what is secret in the URL", async () => {
         for (const [url] of urls) await assert.rejects(rs.connect(url, { reconnectAttempts: 1 }), rs.ScriptError);
     });
     const ended = seen.filter(([event]) => event === "asyncEnd").map(([, context]) => context);
-    assert.deepEqual(ended.map(({ serverAddress, serverPort }) => [serverAddress, serverPort]), urls.map(([, ...place]) => place));
+    assert.deepEqual(
+        ended.map(({ serverAddress, serverPort }) => [serverAddress, serverPort]),
+        urls.map(([, ...place]) => place),
+    );
     for (const { error, ...told } of ended) assert.doesNotMatch(JSON.stringify(told), /sec/);
 });
 
@@ -246,6 +260,9 @@ test("events go to a channel as well", async (t) => {
     t.after(() => server.stop());
     const client = await rs.connect(server.url);
     await until("it is told", () => seen.length > 0);
-    assert.deepEqual(seen.map(({ event, node, serverAddress }) => [event, node, serverAddress]), [["connect", server.socket, server.socket]]);
+    assert.deepEqual(
+        seen.map(({ event, node, serverAddress }) => [event, node, serverAddress]),
+        [["connect", server.socket, server.socket]],
+    );
     await client.close();
 });

@@ -25,7 +25,10 @@ test("the figures of scripts, those called most first, and the rest together", a
 
     const stats = await client.with({ buffers: true }).scriptStats({ timeout: 60_000 });
     const { latency, ...counts } = stats[0];
-    assert.deepEqual(counts, { sha: one.sha, name: "one", calls: 13, loads: 2, repairs: 1, errors: 0, indeterminate: 0 });
+    assert.deepEqual(
+        counts,
+        { sha: one.sha, name: "one", calls: 13, loads: 2, repairs: 1, errors: 0, indeterminate: 0 },
+    );
     const { count, sum, buckets, ...shares } = latency;
     assert.equal(count, 11);
     assert.deepEqual(Object.keys(shares), ["p50", "p90", "p99", "p999", "max"]);

@@ -39,7 +39,9 @@ function flushAlways(server) {
 }
 
 /** It counts, and fails if it is not the next call of its key. */
-const SOURCE = `if redis.call('INCR', KEYS[1]) ~= tonumber(ARGV[1]) then return redis.error_reply('MINE out of order or twice') end return 1`;
+const SOURCE =
+    "if redis.call('INCR', KEYS[1]) ~= tonumber(ARGV[1]) then return redis.error_reply('MINE out of order or twice') " +
+    "end return 1";
 
 const together = (pipeline, script, keys, number) => {
     for (const key of keys) pipeline.script(script, [key], [number]);

@@ -81,7 +81,11 @@ test("nobody notices when others take libraries away", async () => {
 });
 
 test("a script is called as a function", async () => {
-    const script = client.script("return redis.call('INCR', KEYS[1])", { asFunction: true, idempotent: true, name: "incr" });
+    const script = client.script("return redis.call('INCR', KEYS[1])", {
+        asFunction: true,
+        idempotent: true,
+        name: "incr",
+    });
     assert.match(script.functionName, /^rs_/);
     assert.equal(script.name, "incr");
     assert.equal(await script(["n"]), 1);
@@ -120,7 +124,11 @@ test("what is no library and no function is refused before anything is sent", as
         () => client.libraryPrune([client.library(SOURCE, { named: true })]),
         () => client.libraryList({ token: "x" }),
     ]) {
-        await assert.rejects(refused, (error) => error instanceof rs.ArgumentError && error.notExecuted, String(refused));
+        await assert.rejects(
+            refused,
+            (error) => error instanceof rs.ArgumentError && error.notExecuted,
+            String(refused),
+        );
     }
     assert.equal(client.stats().calls, calls);
 });

@@ -23,12 +23,14 @@ after(async () => {
 const proxy = (target) => new Proxy(target, {});
 /** What is neither text, bytes nor a number. */
 const NO_ARGUMENT = [
-    null, undefined, true, {}, [], [1], () => {}, Symbol("x"), new Date(), new String("x"), proxy({}), proxy(Buffer.from("x")),
-    { toString: () => "x" }, Object.create(Uint8Array.prototype),
+    null, undefined, true, {}, [], [1], () => {}, Symbol("x"), new Date(), new String("x"),
+    proxy({}), proxy(Buffer.from("x")), { toString: () => "x" }, Object.create(Uint8Array.prototype),
     new Int8Array(2), new Uint8ClampedArray(2), new Uint16Array(2), new Float64Array(2), new BigUint64Array(2),
     new DataView(new ArrayBuffer(2)), new ArrayBuffer(2), new SharedArrayBuffer(2),
 ];
-const NO_LIST = [null, "foo", 7, 7n, true, {}, { length: 1, 0: "x" }, new Set(["x"]), Buffer.from("x"), Symbol("x"), () => {}];
+const NO_LIST = [
+    null, "foo", 7, 7n, true, {}, { length: 1, 0: "x" }, new Set(["x"]), Buffer.from("x"), Symbol("x"), () => {},
+];
 const NO_OPTIONS = [null, 7, "x", true, Symbol("x"), () => {}];
 const NO_TEXT = [null, 7, 7n, true, {}, [], Buffer.from("x"), "a\0b", new String("x"), Symbol("x")];
 const NO_FLAG = [null, 0, 1, "true", {}, [], Symbol("x")];
@@ -82,7 +84,10 @@ test("scripts, views and routes", async () => {
     await refused("timeout", NO_TIMEOUT, (timeout) => client.with({ timeout }));
     await refused("buffers", NO_FLAG, (buffers) => client.with({ buffers }));
     await refused("readFrom", [null, 0, "best", "toString", "__proto__", {}], (readFrom) => client.with({ readFrom }));
-    const routes = [null, "some", 7, {}, [], { key: 7 }, { key: null }, { slot: -1 }, { slot: 16384 }, { slot: "1" }, { slot: 1.5 }, { node: 7 }, { node: "a\0b" }];
+    const routes = [
+        null, "some", 7, {}, [], { key: 7 }, { key: null },
+        { slot: -1 }, { slot: 16384 }, { slot: "1" }, { slot: 1.5 }, { node: 7 }, { node: "a\0b" },
+    ];
     await refused("route", routes, (route) => client.with({ route }));
     await refused("another", ["signal", "routes"], (name) => client.with({ [name]: 1 }));
 });
@@ -108,22 +113,36 @@ test("script administration", async () => {
     await refused("scriptShow", NO_ARGUMENT, (value) => client.scriptShow(value));
     await refused("scriptFlush", [null, 7, "often", "toString", {}], (value) => client.scriptFlush(value));
     for (const name of ["kill", "scriptKill", "scriptFlush", "scriptLoad", "scriptExists"]) {
-        const given = { kill: [], scriptKill: [], scriptFlush: ["sync"], scriptLoad: [echo], scriptExists: [[echo]] }[name];
+        const given = {
+            kill: [],
+            scriptKill: [],
+            scriptFlush: ["sync"],
+            scriptLoad: [echo],
+            scriptExists: [[echo]],
+        }[name];
         await refused(`options of ${name}`, NO_OPTIONS, (value) => client[name](...given, value));
     }
 });
 
 test("connecting", async () => {
     const none = "unix:///nonexistent";
-    await refused("a URL", [...NO_TEXT, undefined, new URL("redis://x"), "", "nonsense", "http://x", "redis://x:99999", "unix:///x\0y"], (value) => rs.connect(value));
+    const urls = [
+        ...NO_TEXT, undefined, new URL("redis://x"), "", "nonsense", "http://x", "redis://x:99999", "unix:///x\0y",
+    ];
+    await refused("a URL", urls, (value) => rs.connect(value));
     await refused("options", NO_OPTIONS, (value) => rs.connect(none, value));
-    await refused("another", ["noSuchOption", "toString", "__proto", "calltimeout"], (name) => rs.connect(none, { [name]: 1 }));
+    const others = ["noSuchOption", "toString", "__proto", "calltimeout"];
+    await refused("another", others, (name) => rs.connect(none, { [name]: 1 }));
     const wrong = {
-        connectTimeout: [...NO_COUNT, 0], callTimeout: [...NO_COUNT, 0], silenceTimeout: [...NO_COUNT, 0], keepalive: NO_COUNT, reconnectAttempts: [...NO_COUNT, 2 ** 32],
-        maxReplyBytes: NO_COUNT, maxReplyDepth: NO_COUNT, maxWaiting: NO_COUNT, sharedConnections: [...NO_COUNT, 65], maxInFlight: [...NO_COUNT, 0, 2 ** 31],
-        username: NO_TEXT, clientName: [...NO_TEXT, "two words", "ü"], tlsCaFile: NO_TEXT, tlsServerName: NO_TEXT, sentinelUsername: NO_TEXT,
+        connectTimeout: [...NO_COUNT, 0], callTimeout: [...NO_COUNT, 0], silenceTimeout: [...NO_COUNT, 0],
+        keepalive: NO_COUNT, reconnectAttempts: [...NO_COUNT, 2 ** 32],
+        maxReplyBytes: NO_COUNT, maxReplyDepth: NO_COUNT, maxWaiting: NO_COUNT,
+        sharedConnections: [...NO_COUNT, 65], maxInFlight: [...NO_COUNT, 0, 2 ** 31],
+        username: NO_TEXT, clientName: [...NO_TEXT, "two words", "ü"], tlsCaFile: NO_TEXT, tlsServerName: NO_TEXT,
+        sentinelUsername: NO_TEXT,
         password: NO_BYTES, sentinelPassword: NO_BYTES,
-        tlsInsecureSkipVerify: NO_FLAG, clientInfo: NO_FLAG, probeTransactions: NO_FLAG, lazyConnect: NO_FLAG, keepAlive: NO_FLAG, buffers: NO_FLAG,
+        tlsInsecureSkipVerify: NO_FLAG, clientInfo: NO_FLAG, probeTransactions: NO_FLAG, lazyConnect: NO_FLAG,
+        keepAlive: NO_FLAG, buffers: NO_FLAG,
         protocol: [null, 1, 4, "3.0", {}], readFrom: [null, 0, "best", {}], signal: NO_SIGNAL,
         tlsClientCert: [null, 7, "x", {}, { cert: "x" }, { cert: "x", key: 7 }],
         reconnectBackoff: [null, 7, {}, { min: 1 }, { min: 1, max: -1 }, { min: 5, max: 1 }],
@@ -206,7 +225,8 @@ test("lists that lie about themselves", async () => {
     for (const length of [1, 1e9]) {
         const bytes = Object.defineProperty(Buffer.from("bytes"), "length", { value: length });
         assert.equal(await echo([], [bytes]), "bytes");
-        assert.equal(await client.script(Object.defineProperty(Buffer.from("return 12"), "length", { value: length }))(), 12);
+        const source = Object.defineProperty(Buffer.from("return 12"), "length", { value: length });
+        assert.equal(await client.script(source)(), 12);
     }
 });
 

@@ -39,7 +39,9 @@ async function round(client) {
         const view = client.with({ readFrom: "primary" });
         view.script("-- never run".repeat(2000));
         const pipeline = i % 2 ? view.pipeline() : view.transaction();
-        for (let item = 0; item < 10; item++) pipeline.command("ECHO", item).script(item % 5 ? script : fails, [bytes], [bytes]);
+        for (let item = 0; item < 10; item++) {
+            pipeline.command("ECHO", item).script(item % 5 ? script : fails, [bytes], [bytes]);
+        }
         return pipeline.exec();
     });
     outcomes.push(pipelines);

@@ -36,13 +36,16 @@ test("import and require give the same", async () => {
     const imported = await import("rs_script");
     assert.equal(imported.connect, rs.connect);
     assert.equal(imported.default, rs);
-    assert.deepEqual(Object.keys(imported).filter((name) => name !== "default" && name !== "module.exports").sort(), Object.keys(rs).sort());
+    const names = Object.keys(imported).filter((name) => name !== "default" && name !== "module.exports");
+    assert.deepEqual(names.sort(), Object.keys(rs).sort());
     const esm = `
         import { connect } from "rs_script";
         const client = await connect(process.argv[1]);
         console.log(await client.script("return ARGV[1]")([], ["hi"]));`;
     assert.equal(await ends(esm, { type: "module" }), "hi");
-    const cjs = `require("rs_script").connect(process.argv[1]).then(async (client) => console.log(await client.command("PING")));`;
+    const cjs = `
+        require("rs_script").connect(process.argv[1])
+            .then(async (client) => console.log(await client.command("PING")));`;
     assert.equal(await ends(cjs), "PONG");
 });
 
@@ -57,7 +60,8 @@ test("an idle client does not keep the process alive, unless asked", async () =>
 });
 
 test("a call under way keeps the process alive; exit with work in flight is clean", async () => {
-    const waits = `${REQUIRE} rs.connect(url).then(async (client) => console.log(await client.command("BLPOP", "none", "0.2")));`;
+    const waits = `${REQUIRE} rs.connect(url)
+        .then(async (client) => console.log(await client.command("BLPOP", "none", "0.2")));`;
     assert.equal(await ends(waits), "null");
     const exits = `${REQUIRE} rs.connect(url).then((client) => {
         const script = client.script("return 1");
@@ -137,7 +141,8 @@ test("child processes inherit nothing, and leave the parent's client alone", asy
             const calls = Array.from({ length: 1000 }, () => client.command("INCR", "n"));
             const child = fork("--eval", [${JSON.stringify(
                 `const rs = require(${JSON.stringify(HERE)});
-                 rs.connect(${"process.argv[1]"}).then(async (client) => { await client.command("INCR", "n"); process.exit(5); });`,
+                 rs.connect(${"process.argv[1]"})
+                     .then(async (client) => { await client.command("INCR", "n"); process.exit(5); });`,
             )}, url], { execArgv: [] });
             const code = await new Promise((resolve) => child.once("exit", resolve));
             await Promise.all(calls);
@@ -338,7 +343,8 @@ test("many clients come and go", async () => {
 
 /** What loading the package says with this library. */
 async function failure(library) {
-    const { code, stderr } = await program(`${REQUIRE} rs.connect("redis://h");`, { env: { RS_SCRIPT_LIBRARY: library } });
+    const env = { RS_SCRIPT_LIBRARY: library };
+    const { code, stderr } = await program(`${REQUIRE} rs.connect("redis://h");`, { env });
     assert.notEqual(code, 0);
     return stderr;
 }
@@ -353,7 +359,10 @@ function stub(dir, source) {
 
 test("a missing, older or strange library is an error that says so", async () => {
     const dir = folder();
-    assert.match(await failure("/nonexistent/librs_script.so"), /was not found[^]*\/nonexistent\/librs_script.so \(RS_SCRIPT_LIBRARY\): no such file/);
+    assert.match(
+        await failure("/nonexistent/librs_script.so"),
+        /was not found[^]*\/nonexistent\/librs_script.so \(RS_SCRIPT_LIBRARY\): no such file/,
+    );
     fs.writeFileSync(path.join(dir, "text.so"), "text");
     assert.match(await failure(path.join(dir, "text.so")), /was not found[^]*text\.so \(RS_SCRIPT_LIBRARY\): /);
     const older = stub(dir, "unsigned rs_version_number(void) { return 99; }");
@@ -370,9 +379,12 @@ test("all places are named where none has the library", async () => {
     const dir = folder();
     const copy = path.join(dir, "rs_script");
     fs.mkdirSync(copy);
-    for (const name of ["lib", "package.json"]) fs.cpSync(path.join(HERE, name), path.join(copy, name), { recursive: true });
+    for (const name of ["lib", "package.json"]) {
+        fs.cpSync(path.join(HERE, name), path.join(copy, name), { recursive: true });
+    }
     fs.symlinkSync(path.join(HERE, "node_modules"), path.join(copy, "node_modules"));
-    const { stderr } = await program(`require(${JSON.stringify(copy)}).connect("redis://h")`, { env: { RS_SCRIPT_LIBRARY: "" } });
+    const source = `require(${JSON.stringify(copy)}).connect("redis://h")`;
+    const { stderr } = await program(source, { env: { RS_SCRIPT_LIBRARY: "" } });
     assert.match(stderr, /RS_SCRIPT_LIBRARY[^]*beside the package[^]*in the repository[^]*in the system/);
     fs.rmSync(dir, { recursive: true });
 });

@@ -87,7 +87,8 @@ class Run {
                 return client.command(all(words), options);
             case "pipeline":
             case "transaction": {
-                const pipeline = verb === "pipeline" ? client.pipeline({ repairUnordered }) : client.transaction({ trustCache });
+                const pipeline =
+                    verb === "pipeline" ? client.pipeline({ repairUnordered }) : client.transaction({ trustCache });
                 for (const item of items) {
                     if (item.command) pipeline.command(all(item.command));
                     else pipeline.script(scriptOf(client, item), all(item.keys), all(item.args), { token: item.token });
@@ -99,7 +100,10 @@ class Run {
             case "libraryLoad":
             case "libraryCheck":
             case "libraryDeploy":
-                return Array.from((await client[verb](libraryOf(client, fields), options)).values(), (state) => Buffer.from(state));
+                return Array.from(
+                    (await client[verb](libraryOf(client, fields), options)).values(),
+                    (state) => Buffer.from(state),
+                );
             case "libraryList":
                 return Array.from((await client.libraryList(options)).values(), ({ length }) => length);
             case "libraryPrune": {
@@ -107,13 +111,17 @@ class Run {
                 return Array.from((await client.libraryPrune(keep, options)).values(), ({ length }) => length);
             }
             case "exists":
-                return client.scriptExists(fields.scripts.map((name) => (name in scripts ? scriptOf(client, { script: name }) : name)), options);
+                return client.scriptExists(
+                    fields.scripts.map((name) => (name in scripts ? scriptOf(client, { script: name }) : name)),
+                    options,
+                );
             case "flush":
                 return client.scriptFlush("default", options);
             case "kill":
                 return client.scriptKill(options);
             case "stop":
-                return (await client.kill(options)).map(({ kind, name, node }) => [kind, name, node].map((text) => text && Buffer.from(text)));
+                return (await client.kill(options)).map(({ kind, name, node }) =>
+                    [kind, name, node].map((text) => text && Buffer.from(text)));
             case "close":
                 return client.close();
             case "open":
@@ -123,7 +131,11 @@ class Run {
             case "outside":
                 return this.outside(fields);
             case "server":
-                return { kill: () => this.servers[server].kill(), pause: () => this.servers[server].pause(), resume: () => this.servers[server].resume() }[event]();
+                return {
+                    kill: () => this.servers[server].kill(),
+                    pause: () => this.servers[server].pause(),
+                    resume: () => this.servers[server].resume(),
+                }[event]();
             default:
                 throw new assert.AssertionError({ message: `a step of a kind that is not known: ${verb}` });
         }
@@ -156,7 +168,8 @@ function scriptOf(client, { script, library, named, function: name, readOnly, ..
     const called =
         name === undefined
             ? client.script(bytes(scripts[script]), { idempotent, once, asFunction })
-            : libraryOf(client, { library, named }).function(name, { idempotent, once, ...(asFunction && { asFunction }) });
+            : libraryOf(client, { library, named })
+                  .function(name, { idempotent, once, ...(asFunction && { asFunction }) });
     return readOnly ? called.ro : called;
 }
 
@@ -186,7 +199,11 @@ function check(wanted, got, what) {
         const { error: code, message = "", arrived, index, ...rest } = wanted;
         const executed = got.indeterminate ? "unknown" : got.notExecuted ? "no" : "yes";
         const { serverCode, reason } = got;
-        assert.deepEqual({ code: got.code, executed, serverCode, reason }, { code, executed, serverCode, reason, ...rest }, what);
+        assert.deepEqual(
+            { code: got.code, executed, serverCode, reason },
+            { code, executed, serverCode, reason, ...rest },
+            what,
+        );
         if (index !== undefined) assert.equal(got.index ?? -1, index, what);
         assert.equal(got instanceof rs.TimeoutError, reason === "RS_REASON_DEADLINE", what);
         assert.ok(got.message.includes(message), `${what}: ${got.message}`);

@@ -75,5 +75,6 @@ test("a failover under calls: each at most once, and then on the new primary", a
     await Promise.all(callers);
     assert.deepEqual(seen, new Set([old.port, fresh.port]));
     assert.deepEqual(await note(["notes"], ["afterwards"]), [1, fresh.port]);
-    assert.deepEqual(await client.transaction().script(note, ["notes"], ["in a transaction"]).exec(), [[1, fresh.port]]);
+    const transaction = client.transaction().script(note, ["notes"], ["in a transaction"]);
+    assert.deepEqual(await transaction.exec(), [[1, fresh.port]]);
 });

@@ -45,9 +45,11 @@ class Sentinels {
         watched.servers = await Promise.all([startServer(), startServer()]);
         const [primary, replica] = watched.servers;
         await replica.cli("replicaof", "127.0.0.1", String(primary.port));
-        await until("the replica is in sync", async () => (await replica.cli("info", "replication")).includes("master_link_status:up"));
+        await until("the replica is in sync", async () =>
+            (await replica.cli("info", "replication")).includes("master_link_status:up"));
         watched.sentinels = await Promise.all([1, 2, 3].map(() => startSentinel(primary)));
-        await watched.tell("debug", "ping-period", "300", "info-period", "500", "ask-period", "100", "publish-period", "100");
+        const periods = ["ping-period", "300", "info-period", "500", "ask-period", "100", "publish-period", "100"];
+        await watched.tell("debug", ...periods);
         await watched.tell("set", SERVICE, "down-after-milliseconds", "800");
         await until("the sentinels know each other and the replica", () => watched.isWhole());
         // Who has not been told of a promotion within four of these periods takes it back.
@@ -64,7 +66,10 @@ class Sentinels {
         const primaries = (await this.tell("master", SERVICE)).map(fields);
         const replicas = (await this.tell("replicas", SERVICE)).map(fields);
         return (
-            primaries.every((seen) => seen.flags === "master" && seen["num-other-sentinels"] === "2" && seen["num-slaves"] === "1") &&
+            primaries.every(
+                (seen) =>
+                    seen.flags === "master" && seen["num-other-sentinels"] === "2" && seen["num-slaves"] === "1",
+            ) &&
             replicas.every((seen) => seen.flags === "slave" && seen["master-link-status"] === "ok")
         );
     }

@@ -52,7 +52,10 @@ class Server {
         return server;
     }
 
-    /** On a free port. `argsOf` makes arguments of the port and the server's folder; `access` is what redis-cli needs besides the port. */
+    /**
+     * On a free port. `argsOf` makes arguments of the port and the server's folder; `access` is what redis-cli needs
+     * besides the port.
+     */
     static async onPort(argsOf, access = []) {
         for (;;) {
             const server = new Server();

@@ -8,7 +8,16 @@ const path = require("node:path");
 const { test } = require("node:test");
 
 const rs = require("..");
-const { FakeServer, status, serverError, noScript, lostReply, deadline, noConnection, transactionAborted } = require("rs_script/testing");
+const {
+    FakeServer,
+    status,
+    serverError,
+    noScript,
+    lostReply,
+    deadline,
+    noConnection,
+    transactionAborted,
+} = require("rs_script/testing");
 const { program } = require("./support");
 
 const MULTIPLY = "return redis.call('GET', KEYS[1]) * ARGV[1]";
@@ -33,8 +42,10 @@ test("it needs no native library, and neither has the package that is imported b
         const server = new FakeServer().reply("GET", deadline({ sent: false }));
         const client = await server.connect();
         const error = await client.command("GET", "x").catch((error) => error);
-        console.log(error instanceof TimeoutError, error.notExecuted, await connect("redis://h").catch((error) => error.message.split(";")[0]));`;
-    const { code, stdout, stderr } = await program(source, { type: "module", env: { RS_SCRIPT_LIBRARY: "/nonexistent" } });
+        const missing = await connect("redis://h").catch((error) => error.message.split(";")[0]);
+        console.log(error instanceof TimeoutError, error.notExecuted, missing);`;
+    const env = { RS_SCRIPT_LIBRARY: "/nonexistent" };
+    const { code, stdout, stderr } = await program(source, { type: "module", env });
     assert.equal(code, 0, stderr);
     assert.equal(stdout.trim(), "true true the native library of rs_script was not found");
 });
@@ -46,7 +57,8 @@ test("the README's lines do what they say", async () => {
         const script = client.script(multiply);
         const ends = [];
         for (let i = 0; i < 4; i++) ends.push(await script(["foo"], [5]).catch(({ name }) => name));
-        ends.push(await client.command("GET", "foo"), await client.transaction().command("GET", "foo").exec().catch(({ name }) => name));
+        ends.push(await client.command("GET", "foo"));
+        ends.push(await client.transaction().command("GET", "foo").exec().catch(({ name }) => name));
         console.log(ends.join());`;
     const { code, stdout, stderr } = await program(lines + use, { type: "module" });
     assert.equal(code, 0, stderr);
@@ -54,7 +66,12 @@ test("the README's lines do what they say", async () => {
     const [, traced] = /## Events, spans and logs[^]*?(import { tracingChannel }[^]*?)```/.exec(readme);
     const calls = `
         const spans = [];
-        const tracer = { startSpan: (name, { attributes }) => ({ recordException: ({ code }) => spans.push(code), end: () => spans.push(name, attributes) }) };
+        const tracer = {
+            startSpan: (name, { attributes }) => ({
+                recordException: ({ code }) => spans.push(code),
+                end: () => spans.push(name, attributes),
+            }),
+        };
         const { FakeServer, lostReply } = await import("rs_script/testing");
         const client = await new FakeServer().reply("GET", lostReply()).connect();
         await client.command("GET", "x").catch(() => {});
@@ -73,8 +90,16 @@ test("a client of it is a client: its classes, views, options and checks", async
     assert.equal(await client.command("SET", "x", 1n), "OK");
     const strings = client.with({ buffers: false, timeout: 60_000, readFrom: "replica", route: { key: "x" } });
     assert.deepEqual(await strings.command("HGETALL", "x"), new Map([["a", ["b", "c"]]]));
-    assert.deepEqual(server.calls.map(({ command, args }) => [command, args]), [["GET", ["x"]], ["SET", ["x", "1"]], ["HGETALL", ["x"]]]);
-    for (const call of [client.command(), client.command("GET", true), client.command(["GET"], { timeOut: 1 }), client.script("return 1")("x")]) {
+    assert.deepEqual(
+        server.calls.map(({ command, args }) => [command, args]),
+        [["GET", ["x"]], ["SET", ["x", "1"]], ["HGETALL", ["x"]]],
+    );
+    for (const call of [
+        client.command(),
+        client.command("GET", true),
+        client.command(["GET"], { timeOut: 1 }),
+        client.script("return 1")("x"),
+    ]) {
         await assert.rejects(call, rs.ArgumentError);
     }
     assert.throws(() => client.pipeline().command("GET", {}), rs.ArgumentError);
@@ -109,7 +134,8 @@ test("pipelines and transactions break where they would", async () => {
     const replies = await client.pipeline().command("GET", "a").command("INCR", "a").command("GET", "b").exec();
     assert.deepEqual([replies[0], replies[1].serverCode, replies[1].index, replies[2]], ["a", "WRONGTYPE", 1, "b"]);
     server.replyOnce("INCR", lostReply());
-    const broken = await client.pipeline().command("GET", "a").command("INCR", "a").command("GET", "b").exec().catch((error) => error);
+    const pipeline = client.pipeline().command("GET", "a").command("INCR", "a").command("GET", "b");
+    const broken = await pipeline.exec().catch((error) => error);
     assert.ok(broken instanceof rs.IndeterminateError);
     assert.deepEqual([broken.index, broken.arrived], [1, ["a"]]);
     server.replyOnce("EXEC", transactionAborted(), noConnection());
@@ -154,7 +180,8 @@ test("calls end by their signals, by close, and by the test's own clock", async 
 test("errors are each call's own, and have its caller's frames where that is asked for", async () => {
     const server = new FakeServer().reply("GET", serverError("ERR no"));
     const client = await server.connect({ callerStack: true });
-    const [first, second] = (await Promise.allSettled([client.command("GET", "a"), client.command("GET", "b")])).map(({ reason }) => reason);
+    const settled = await Promise.allSettled([client.command("GET", "a"), client.command("GET", "b")]);
+    const [first, second] = settled.map(({ reason }) => reason);
     assert.notEqual(first, second);
     assert.equal(first.message, second.message);
     assert.match(first.stack, /^ServerError: ERR no\n +at .*testing\.test\.js:/);
@@ -170,7 +197,11 @@ test("events of connections can be told", async () => {
 
 test("what a client answers by itself, it answers here too", async () => {
     const server = new FakeServer();
-    const client = await server.connect({ credentials: () => ({ password: "secret" }), scriptStats: 5, callCosts: true });
+    const client = await server.connect({
+        credentials: () => ({ password: "secret" }),
+        scriptStats: 5,
+        callCosts: true,
+    });
     assert.equal(await client.reauthenticate(), undefined);
     assert.deepEqual(await client.scriptStats(), []);
     assert.deepEqual(server.calls, []);
@@ -207,11 +238,16 @@ test("functions are answered like scripts, tokens are told, and libraries as the
     server.reply("FUNCTION LOAD", ({ args }) => new Map([["fake", args[0] === "REPLACE" ? "same" : "loaded"]]));
     assert.deepEqual(await client.libraryLoad(library), new Map([["fake", "loaded"]]));
     assert.deepEqual(await client.libraryDeploy(library), new Map([["fake", "same"]]));
-    const listed = [["library_name", "lib", "engine", "LUA", "functions", [new Map([["name", "f"], ["flags", new Set()]])]]];
+    const listed = [
+        ["library_name", "lib", "engine", "LUA", "functions", [new Map([["name", "f"], ["flags", new Set()]])]],
+    ];
     const refused = serverError("NOPERM no");
     server.replyOnce("FUNCTION LIST", new Map([["a", listed], ["b", refused]]), serverError("NOPERM no"));
     const told = await client.libraryList();
-    assert.deepEqual(told.get("a"), [{ name: "lib", engine: "LUA", functions: [{ name: "f", description: null, flags: [] }] }]);
+    assert.deepEqual(
+        told.get("a"),
+        [{ name: "lib", engine: "LUA", functions: [{ name: "f", description: null, flags: [] }] }],
+    );
     assert.ok(told.get("b") instanceof rs.ServerError);
     await assert.rejects(client.libraryCheck(library), { serverCode: "NOPERM" });
     server.reply("FUNCTION DELETE", ({ args }) => new Map([["fake", args]]));

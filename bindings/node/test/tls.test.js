@@ -66,15 +66,20 @@ test("the server's name is checked", async (t) => {
 test("a server that wants a certificate of its clients gets it", async (t) => {
     const { url } = await serving(t, valid, "yes");
     await works(url, { tlsCaFile: authority.ca, tlsClientCert: own });
-    const error = await rs.connect(url, { tlsCaFile: authority.ca }).then(() => assert.fail("it connected"), (error) => error);
+    const error = await rs.connect(url, { tlsCaFile: authority.ca })
+        .then(() => assert.fail("it connected"), (error) => error);
     assert.ok(error instanceof rs.ConnectError, String(error));
 });
 
 test("certificates and keys from memory", async (t) => {
     const { url } = await serving(t, valid, "yes");
-    const [ca, cert, key, strange] = [authority.ca, own.cert, own.key, elsewhere.key].map((file) => fs.readFileSync(file));
+    const files = [authority.ca, own.cert, own.key, elsewhere.key];
+    const [ca, cert, key, strange] = files.map((file) => fs.readFileSync(file));
     await works(url, { tlsCaPem: ca, tlsClientCertPem: { cert, key } });
-    await works(url, { tlsCaPem: ca.toString(), tlsClientCertPem: { cert: cert.toString(), key: new Uint8Array(key) } });
+    await works(url, {
+        tlsCaPem: ca.toString(),
+        tlsClientCertPem: { cert: cert.toString(), key: new Uint8Array(key) },
+    });
     for (const options of [
         { tlsCaPem: "" },
         { tlsCaPem: key },
@@ -100,7 +105,11 @@ test("files that are not there, or are something else, are errors", async (t) =>
         { tlsCaFile: authority.ca, tlsClientCert: { cert: own.cert, key: missing } },
         { tlsCaFile: authority.ca, tlsClientCert: { cert: own.cert, key: elsewhere.key } },
     ]) {
-        await assert.rejects(rs.connect(url, options), (error) => error instanceof rs.ScriptError && error.notExecuted, JSON.stringify(options));
+        await assert.rejects(
+            rs.connect(url, options),
+            (error) => error instanceof rs.ScriptError && error.notExecuted,
+            JSON.stringify(options),
+        );
     }
     for (const tlsClientCert of [null, 7, {}, { cert: own.cert }, { cert: own.cert, key: 7 }, "cert"]) {
         await assert.rejects(rs.connect(url, { tlsClientCert }), rs.ArgumentError);

@@ -35,10 +35,13 @@ async function printed(command, args, options) {
 
 for (const [format, name] of [["esm", "bundle.mjs"], ["cjs", "bundle.cjs"]]) {
     for (const entry of ["import", "require"]) {
-        test(`a bundle in the form ${format}, of a program that uses ${entry}, runs where the library and the addon are beside it`, async () => {
+        const beside = "runs where the library and the addon are beside it";
+        test(`a bundle in the form ${format}, of a program that uses ${entry}, ${beside}`, async () => {
             const dir = folder();
             const source = fs.readFileSync(path.join(PROGRAMS, "bundled.mjs"), "utf8");
-            const required = source.replace(/^import (.*) from "rs_script";$/m, 'const $1 = require("rs_script");').replace(/^const client/m, "(async () => {\n$&");
+            const required = source
+                .replace(/^import (.*) from "rs_script";$/m, 'const $1 = require("rs_script");')
+                .replace(/^const client/m, "(async () => {\n$&");
             const contents = entry === "import" && format === "esm" ? source
                 : entry === "import" ? source.replace(/^const client/m, "(async () => {\n$&") + "})();"
                 : `${required}})();`;
@@ -52,11 +55,13 @@ for (const [format, name] of [["esm", "bundle.mjs"], ["cjs", "bundle.cjs"]]) {
                 logLevel: "silent",
             });
             assert.deepEqual(warnings.filter(({ text }) => !/import\.meta/.test(text)), []);
-            assert.doesNotMatch(fs.readFileSync(path.join(dir, name), "utf8"), /from"rs_script"|require\("rs_script"\)/);
+            const bundle = fs.readFileSync(path.join(dir, name), "utf8");
+            assert.doesNotMatch(bundle, /from"rs_script"|require\("rs_script"\)/);
             fs.symlinkSync(LIBRARY, path.join(dir, "librs_script.so"));
             fs.symlinkSync(path.join(PACKAGE, "node_modules"), path.join(dir, "node_modules"));
             // Not where the program stands: it finds what it needs by where it is.
-            const line = await printed(process.execPath, [path.join(dir, name), server.url], { cwd: "/", env: without("RS_SCRIPT_LIBRARY") });
+            const env = without("RS_SCRIPT_LIBRARY");
+            const line = await printed(process.execPath, [path.join(dir, name), server.url], { cwd: "/", env });
             const library = path.join(dir, "librs_script.so");
             assert.deepEqual(JSON.parse(line), [10, ["2", 14], "ArgumentError", "ServerError", false, library]);
             fs.rmSync(dir, { recursive: true });
@@ -65,27 +70,39 @@ for (const [format, name] of [["esm", "bundle.mjs"], ["cjs", "bundle.cjs"]]) {
 }
 
 const OUTCOMES = [
-    10, true, ["2", 14], ["OK", 21], true, 5_000_000, "ServerError RS_ERR_SERVER", "IndeterminateError RS_ERR_INDETERMINATE",
+    10, true, ["2", 14], ["OK", 21], true, 5_000_000,
+    "ServerError RS_ERR_SERVER", "IndeterminateError RS_ERR_INDETERMINATE",
     "TimeoutError", "CancelledError RS_ERR_CANCELLED", "ConnectError RS_ERR_CONNECT",
     true, "ClosedError RS_ERR_CLOSED",
 ];
 
 const bin = (name) => path.join(__dirname, "node_modules", ".bin", name);
-for (const [runtime, command] of [["Node", [process.execPath]], ["Bun", [bin("bun")]], ["Deno", [bin("deno"), "run", "--allow-ffi", "--allow-read", "--allow-env"]]]) {
+for (const [runtime, command] of [
+    ["Node", [process.execPath]],
+    ["Bun", [bin("bun")]],
+    ["Deno", [bin("deno"), "run", "--allow-ffi", "--allow-read", "--allow-env"]],
+]) {
     test(`${runtime} runs what there is`, async () => {
         // Only Node bears ffi-napi.
         const env = runtime === "Node" ? process.env : without("RS_SCRIPT_FFI");
         const [program, ...args] = command;
-        const line = await printed(program, [...args, path.join(PROGRAMS, "calls.cjs"), server.url], { env: { ...env, NO_COLOR: "1" } });
+        const calls = [...args, path.join(PROGRAMS, "calls.cjs"), server.url];
+        const line = await printed(program, calls, { env: { ...env, NO_COLOR: "1" } });
         assert.deepEqual(JSON.parse(line), OUTCOMES);
     });
 }
 
 for (const isFakeFromTheStart of [false, true]) {
-    test(`Jest's fake timers, ${isFakeFromTheStart ? "from before the package is loaded" : "from the first test on"}, stop no call`, async () => {
+    const since = isFakeFromTheStart ? "from before the package is loaded" : "from the first test on";
+    test(`Jest's fake timers, ${since}, stop no call`, async () => {
         const dir = folder();
         fs.copyFileSync(path.join(PROGRAMS, "timers.test.js"), path.join(dir, "timers.test.js"));
-        const config = { rootDir: dir, testEnvironment: "node", transform: {}, fakeTimers: { enableGlobally: isFakeFromTheStart } };
+        const config = {
+            rootDir: dir,
+            testEnvironment: "node",
+            transform: {},
+            fakeTimers: { enableGlobally: isFakeFromTheStart },
+        };
         const jest = fs.realpathSync(bin("jest"));
         const env = { ...process.env, RS_SCRIPT_PACKAGE: PACKAGE, RS_SCRIPT_URL: server.url };
         const args = [jest, "--config", JSON.stringify(config), "--runInBand", "--ci", "--coverage=false"];

@@ -11,5 +11,6 @@ const [product, replies] = await Promise.all([
 ]);
 const refused = await multiply(["foo"], [true]).catch((error) => error);
 const failed = await client.command("NOSUCHCOMMAND").catch((error) => error);
-console.log(JSON.stringify([product, replies, refused.name, failed.name, failed instanceof IndeterminateError, nativeLibrary().path]));
+const isUnknown = failed instanceof IndeterminateError;
+console.log(JSON.stringify([product, replies, refused.name, failed.name, isUnknown, nativeLibrary().path]));
 await client.close();

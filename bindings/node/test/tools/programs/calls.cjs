@@ -5,7 +5,9 @@ const { connect } = require("../../..");
 
 /** Waits until the server holds a call back, on a connection of its own. */
 async function held(client) {
-    while (!/blocked_clients:[1-9]/.test(await client.command("INFO", "clients"))) await new Promise((resolve) => setTimeout(resolve, 10));
+    while (!/blocked_clients:[1-9]/.test(await client.command("INFO", "clients"))) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+    }
 }
 
 const outcome = (promise) => promise.then((value) => value, (error) => `${error.name} ${error.code}`);

@@ -17,7 +17,9 @@ async function works() {
     expect(await client.pipeline().command("PING").script(echo, [], ["x"]).exec()).toEqual(["PONG", "x"]);
     await expect(client.command(["BLPOP", "none", 0], { timeout: 20 })).rejects.toMatchObject({ name: "TimeoutError" });
     const controller = new AbortController();
-    const many = Array.from({ length: 3000 }, () => client.command(["BLPOP", "none", 0], { signal: controller.signal }));
+    const many = Array.from({ length: 3000 }, () =>
+        client.command(["BLPOP", "none", 0], { signal: controller.signal }),
+    );
     await client.command("PING");
     controller.abort();
     const codes = new Set((await Promise.allSettled(many)).map(({ reason }) => reason.code));
