@@ -16,7 +16,7 @@ use crate::resp::encode::{Arguments, Buffer};
 /// |---|---|
 /// | `&str`, `String`, `char`, `&[u8]`, `Vec<u8>`, `[u8; N]` | one argument: these bytes, whatever they are |
 /// | an integer of any width | one argument in decimal: `-5` |
-/// | `f32`, `f64` | one argument, the shortest text that reads back as the same number: `2.5`, `5`, `1e300`; also `inf`, `-inf`, `nan` |
+/// | `f32`, `f64` | one argument, the shortest text that reads back equal: `2.5`, `5`, `1e300`, `inf`, `-inf`, `nan` |
 /// | `bool` | one argument, `1` or `0`. Lua takes the string `"0"` for true: compare it with `"1"` |
 /// | a slice, array, `Vec` or set of what can be given | what each element gives, in order |
 /// | a tuple of up to 12, also of mixed types | what each part gives, in order |
@@ -79,7 +79,8 @@ use crate::resp::encode::{Arguments, Buffer};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be given as keys or arguments",
     note = "given can be strings, bytes, numbers, `bool`, and slices, arrays, tuples and maps of these",
-    note = "an `Option` cannot: say what stands for `None`, as in `.unwrap_or_default()`, or give `.as_slice()`, which is no argument or one",
+    note = "an `Option` cannot: say what stands for `None`, as in `.unwrap_or_default()`, or give `.as_slice()`, \
+            which is no argument or one",
     note = "other types that have bytes are given as these: `value.as_ref() as &[u8]`"
 )]
 pub trait ToArgs {
@@ -194,8 +195,8 @@ impl<T: ToArgs> Arguments for Given<T> {
 #[cold]
 fn miscounted(counted: usize, written: usize) -> Error {
     let text = format!(
-        "a type's ToArgs counts {counted} arguments and writes {written}; count_args must agree with write_args. Nothing \
-         was sent"
+        "a type's ToArgs counts {counted} arguments and writes {written}; count_args must agree with write_args. \
+         Nothing was sent"
     );
     Error::new(Status::InvalidArgument, text)
 }

@@ -59,13 +59,13 @@ pub(crate) fn lane(arguments: &[&[u8]]) -> Result<Lane> {
 
 /// Why a command may not travel on a shared connection.
 fn refusal(name: Word<'_>, sub: Word<'_>) -> Option<&'static str> {
-    const TRANSACTION: &str = "a transaction on a shared connection would take in other callers' commands; use a pipeline with \
-                               the atomic flag";
+    const TRANSACTION: &str = "a transaction on a shared connection would take in other callers' commands; use a \
+                               pipeline with the atomic flag";
     const WATCH: &str = "WATCH would watch for every caller of the shared connection; use a script instead";
     const SUBSCRIBE: &str =
         "it would turn the shared connection into a subscriber's; this library does not subscribe";
-    const STATE: &str = "it would change the shared connection under other callers, and be lost on reconnect; set it in the URL \
-                         or the options";
+    const STATE: &str = "it would change the shared connection under other callers, and be lost on reconnect; set it \
+                         in the URL or the options";
     const SILENT: &str = "it would unsettle which reply belongs to which call";
     const WAIT: &str = "it waits for the writes of its own connection, which here are every caller's";
     const REPLICA: &str = "it would turn the connection into a replica's";

@@ -46,11 +46,15 @@ pub enum Protocol {
 ///
 /// | URL | |
 /// |---|---|
-/// | `redis://[[user]:password@]host[:port][/database]` | TCP; `valkey://` is the same; port 6379 and database 0 unless given |
+/// | `redis://[[user]:password@]host[:port][/database]` | TCP; also `valkey://`; port 6379, database 0 unless given |
 /// | `rediss://...` | the same over TLS; also `valkeys://` |
 /// | `unix://[[user]:password@]/path[?db=database]` | Unix domain socket |
-/// | `redis+cluster://[[user]:password@]host[:port],host[:port],...` | a cluster, found through any of these nodes; also `rediss+cluster`, `valkey+cluster`, `valkeys+cluster` |
-/// | `redis+sentinel://[[user]:password@]host[:port],.../service[/database]` | the primary of a service, found through any of these sentinels (port 26379); also `rediss+sentinel` and so on, TLS then to the sentinels too |
+/// | `redis+cluster://[[user]:password@]host[:port],host[:port],...` | a cluster, found through any of these nodes |
+/// | `redis+sentinel://[[user]:password@]host[:port],.../service[/database]` | the primary of a service |
+///
+/// A cluster's scheme may also be `rediss+cluster`, `valkey+cluster` or `valkeys+cluster`; a service's
+/// `rediss+sentinel` and so on, TLS then to the sentinels too. The service is found through any of the sentinels
+/// that are listed (port 26379 unless given).
 ///
 /// User and password are those of every server. An IPv6 address stands in brackets. User, password and path are
 /// percent-encoded. Every form takes the parameters `db`, `protocol` (2 or 3), `silence_timeout_ms` (see

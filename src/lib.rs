@@ -19,8 +19,11 @@
 //! | | what it takes | what it gives |
 //! |---|---|---|
 //! | [`Client::call`], [`Client::command`] | keys and arguments at once | a [`Reply`], as it came |
-//! | [`Script::key`] and [`arg`](Script::arg), then [`call`](ScriptCall::call) | keys and arguments one by one | a value of the type that is asked for |
+//! | [`Script::key`], [`arg`], then [`call`] | keys and arguments one by one | a value of the type that is asked for |
 //! | [`Client::pipeline`], [`Client::transaction`] | any number of both | all replies |
+//!
+//! [`arg`]: Script::arg
+//! [`call`]: ScriptCall::call
 //!
 //! Keys and arguments are whatever [`ToArgs`] says: strings, bytes, numbers, slices, and tuples of mixed types.
 //!

@@ -21,8 +21,9 @@ const LONGEST_NAME: usize = 256;
 /// of a function's is a text of the server's. `@` stands for the digest. While a library is loaded there are
 /// neither `pairs` nor `type` nor `redis.call`; hence its form.
 const PRELUDE_HEAD: &str = "local G=function() return redis end local R=redis.register_function \
-local redis={log=redis.log,LOG_DEBUG=redis.LOG_DEBUG,LOG_VERBOSE=redis.LOG_VERBOSE,LOG_NOTICE=redis.LOG_NOTICE,LOG_WARNING=redis.LOG_WARNING,\
-REDIS_VERSION=redis.REDIS_VERSION,REDIS_VERSION_NUM=redis.REDIS_VERSION_NUM} local server=redis ";
+local redis={log=redis.log,LOG_DEBUG=redis.LOG_DEBUG,LOG_VERBOSE=redis.LOG_VERBOSE,LOG_NOTICE=redis.LOG_NOTICE,\
+LOG_WARNING=redis.LOG_WARNING,REDIS_VERSION=redis.REDIS_VERSION,REDIS_VERSION_NUM=redis.REDIS_VERSION_NUM} \
+local server=redis ";
 const PRELUDE_MARK: &str = "local function W(f) return function(k,a) \
 if not redis.call then for n,v in pairs(G()) do redis[n]=v end end local r=f(k,a) \
 if type(r)=='table' and type(r.err)=='string' then \
@@ -237,7 +238,9 @@ impl Library {
     /// [`Status::InvalidArgument`] for what can be no function's name.
     ///
     /// ```
-    /// let library = rs_script::Library::pinned("#!lua name=a\nredis.register_function('f', function() return 1 end)")?;
+    /// let library = rs_script::Library::pinned(
+    ///     "#!lua name=a\nredis.register_function('f', function() return 1 end)",
+    /// )?;
     /// assert!(library.function("f")?.function_name().unwrap().starts_with("f_"));
     /// assert!(library.function("f g").is_err());
     /// # Ok::<(), rs_script::Error>(())
@@ -257,7 +260,9 @@ impl Library {
     /// The same for a function that may safely run twice; see [`Script::idempotent`](crate::Script::idempotent).
     ///
     /// ```
-    /// let library = rs_script::Library::pinned("#!lua name=a\nredis.register_function('f', function() return 1 end)")?;
+    /// let library = rs_script::Library::pinned(
+    ///     "#!lua name=a\nredis.register_function('f', function() return 1 end)",
+    /// )?;
     /// assert!(library.idempotent_function("f")?.is_idempotent());
     /// # Ok::<(), rs_script::Error>(())
     /// ```

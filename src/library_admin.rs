@@ -25,7 +25,9 @@ impl Client {
     /// # let client = server.client();
     /// use std::collections::BTreeMap;
     ///
-    /// let library = rs_script::Library::pinned("#!lua name=a\nredis.register_function('f', function() return 1 end)")?;
+    /// let library = rs_script::Library::pinned(
+    ///     "#!lua name=a\nredis.register_function('f', function() return 1 end)",
+    /// )?;
     /// let done: BTreeMap<String, String> = client.library_load(&library)?.to()?;
     /// assert!(done.values().all(|said| said == "loaded"));
     /// # Ok(())
@@ -154,7 +156,9 @@ impl Client {
     /// # let server = Server::start();
     /// # let client = server.client();
     /// # block_on(async {
-    /// let library = rs_script::Library::pinned("#!lua name=a\nredis.register_function('f', function() return 1 end)")?;
+    /// let library = rs_script::Library::pinned(
+    ///     "#!lua name=a\nredis.register_function('f', function() return 1 end)",
+    /// )?;
     /// client.library_load_async(&library).await?;
     /// # Ok(())
     /// # })
@@ -226,7 +230,9 @@ impl Client {
     /// # let server = Server::start();
     /// # let client = server.client();
     /// # block_on(async {
-    /// let library = rs_script::Library::pinned("#!lua name=a\nredis.register_function('f', function() return 1 end)")?;
+    /// let library = rs_script::Library::pinned(
+    ///     "#!lua name=a\nredis.register_function('f', function() return 1 end)",
+    /// )?;
     /// let removed = client.library_prune_async(&[&library]).await?;
     /// assert_eq!(removed.get(1).unwrap().len(), 0, "behind the server's address");
     /// # Ok(())

@@ -14,12 +14,14 @@ local mark = ''
 if string.byte(key, @SEPARATOR@) ~= 46 then
     mark = redis.sha1hex('@BODY@' .. msgpack.pack(KEYS, ARGV))
 end
--- A server's error in its own words: 6.2 puts the place in front of them, and hands them to scripts as they go over the wire.
+-- A server's error in its own words: 6.2 puts the place in front of them, and hands them to scripts as they go over
+-- the wire.
 local gsub = string.gsub
 local function words(reply)
     return match(gsub(reply.err, '^.user_script: %d+: ', ''), '^%-?(.-)%s*$')
 end
--- A record starts with a sign of what the reply was. Tables are a list: a table {a, h} for each, behind it its a elements and h pairs.
+-- A record starts with a sign of what the reply was. Tables are a list: a table {a, h} for each, behind it its a
+-- elements and h pairs.
 local function replay(record)
     local sign, rest = sub(record, 1, 1), sub(record, 2)
     if sign == 's' then return rest end

@@ -209,7 +209,8 @@ impl Script {
     ///
     /// # Errors
     ///
-    /// [`Status::InvalidArgument`]: an option is out of its range, the script's first line has the flag `no-writes`, or it is a library's function.
+    /// [`Status::InvalidArgument`]: an option is out of its range, the script's first line has the flag `no-writes`,
+    /// or it is a library's function.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -239,7 +240,8 @@ impl Script {
             return Err(Error::new(Status::InvalidArgument, text));
         }
         if plain.has_flags() && !plain.is_refused_read_only() {
-            let text = "once: the script's first line has the flag no-writes, so it has nothing that could happen twice";
+            let text = "once: the script's first line has the flag no-writes, so it has nothing that could happen \
+                        twice";
             return Err(Error::new(Status::InvalidArgument, text));
         }
         let script = plain.wrapped_by(wrapper(&plain, once), Wrapped::new(plain.clone(), once));

@@ -415,7 +415,8 @@ impl Pipeline {
 fn check(words: &[&[u8]], shape: Shape) -> Result<()> {
     // Inside MULTI the server itself lets no command wait.
     if command::lane(words)? == Lane::Own && shape == Shape::Pipeline {
-        let reason = "a command that waits is refused in a pipeline: it would keep all behind it waiting; send it alone";
+        let reason = "a command that waits is refused in a pipeline: it would keep all behind it waiting; send it \
+                      alone";
         return Err(Error::new(Status::CommandRefused, reason));
     }
     Ok(())

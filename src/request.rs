@@ -816,8 +816,8 @@ impl Request {
         if self.slot != NO_SLOT && self.slot != slot {
             let other = self.items.iter().position(|item| item.slot != NO_SLOT).unwrap_or_default();
             let text = format!(
-                "a transaction runs on one server, but the key {} lies in slot {slot} and the key {} of item {other} in \
-                 slot {}; a hash tag such as {{tag}} in both puts them together. Nothing was sent",
+                "a transaction runs on one server, but the key {} lies in slot {slot} and the key {} of item {other} \
+                 in slot {}; a hash tag such as {{tag}} in both puts them together. Nothing was sent",
                 key(self),
                 self.first_key_of(other),
                 self.slot

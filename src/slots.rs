@@ -65,8 +65,8 @@ pub(crate) fn of_keys<'a>(keys: impl Iterator<Item = &'a [u8]>) -> Result<u16> {
 #[cold]
 fn cross_slot(one: (&[u8], u16), other: (&[u8], u16)) -> Error {
     let text = format!(
-        "the keys {} and {} lie in different hash slots, {} and {}, which a cluster keeps apart; a hash tag such as {{tag}} in \
-         both puts them together. Nothing was sent",
+        "the keys {} and {} lie in different hash slots, {} and {}, which a cluster keeps apart; a hash tag such as \
+         {{tag}} in both puts them together. Nothing was sent",
         shown(one.0),
         shown(other.0),
         one.1,

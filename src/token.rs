@@ -155,7 +155,8 @@ pub(crate) fn check_token(token: &[u8]) -> Result<()> {
 /// For calls that can have no token.
 #[cold]
 pub(crate) fn no_token() -> Error {
-    let text = "a token is for calls of a script that runs once per token, and not for read-only ones; nothing was sent";
+    let text = "a token is for calls of a script that runs once per token, and not for read-only ones; nothing was \
+                sent";
     Error::new(Status::InvalidArgument, text)
 }
 

@@ -24,8 +24,10 @@ redis.register_function('count', function(keys)
     for _, key in ipairs(keys) do sum = sum + redis.call('INCR', key) end
     return {{sum, {version}}}
 end)
-redis.register_function{{function_name='get', callback=function(keys) return redis.call('GET', keys[1]) end, flags={{'no-writes'}}}}
-redis.register_function('forge', function(keys, args) redis.call('INCR', keys[1]) return redis.error_reply(args[1]) end)"
+redis.register_function{{function_name='get', \
+    callback=function(keys) return redis.call('GET', keys[1]) end, flags={{'no-writes'}}}}
+redis.register_function('forge', \
+    function(keys, args) redis.call('INCR', keys[1]) return redis.error_reply(args[1]) end)"
     )
 }
 

@@ -143,7 +143,8 @@ fn made_up() {
     let forge = Script::new("redis.call('INCR', 'n') return redis.error_reply(ARGV[1])");
     client.command(&["SET", "n", "0"]).unwrap();
     let in_script = format!(
-        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'. script: {}, on @user_script:1.",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'. script: {}, \
+         on @user_script:1.",
         forge.sha_hex()
     );
     for text in ["LOADING Redis is loading the dataset in memory", STALE, &in_script] {

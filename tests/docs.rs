@@ -54,6 +54,7 @@ fn every_public_item_has_an_example() {
 
 #[test]
 fn one_without_is_found() {
-    let source = "/// Says so.\n///\n/// ```\n/// it();\n/// ```\n#[must_use]\npub fn it() {}\n\n/// Does not.\npub fn other() {}";
+    let source = "/// Says so.\n///\n/// ```\n/// it();\n/// ```\n#[must_use]\npub fn it() {}\n\n\
+                  /// Does not.\npub fn other() {}";
     assert_eq!(without_example(source), ["pub fn other() {}"]);
 }

@@ -379,12 +379,12 @@ fn structs_from_maps_and_pairs() {
         address: Some(Box::new(Address { city: "London".into(), zip: "SW1".into() })),
     };
     for code in [
-        "{map={name='Ada', age='36', type=2, ['is admin']=1, friends={7, '8'}, address={map={city='London', zip='SW1'}}, \
-         other={}}}",
-        "{'other', {}, 'name', 'Ada', 'age', 36, 'mail', false, 'type', '2', 'is admin', 1, 'friends', {7, 8}, 'address', \
-         {'city', 'London', 'zip', 'SW1'}}",
-        "{{'name', 'Ada'}, {'age', 36}, {'type', 2}, {'is admin', true}, {'friends', {7, 8}}, {'address', {map={zip='SW1', \
-         city='London'}}}}",
+        "{map={name='Ada', age='36', type=2, ['is admin']=1, friends={7, '8'}, \
+         address={map={city='London', zip='SW1'}}, other={}}}",
+        "{'other', {}, 'name', 'Ada', 'age', 36, 'mail', false, 'type', '2', 'is admin', 1, 'friends', {7, 8}, \
+         'address', {'city', 'London', 'zip', 'SW1'}}",
+        "{{'name', 'Ada'}, {'age', 36}, {'type', 2}, {'is admin', true}, {'friends', {7, 8}}, \
+         {'address', {map={zip='SW1', city='London'}}}}",
     ] {
         lua.is(code, ada.clone());
         lua.is(&format!("{{{code}, {code}}}"), vec![ada.clone(), ada.clone()]);

@@ -19,7 +19,8 @@ fn source(version: u32) -> String {
     format!(
         "#!lua name=lib
 redis.register_function('count', function(keys, args) return redis.call('INCR', keys[1]) end)
-redis.register_function{{function_name='get', callback=function(keys) return redis.call('GET', keys[1]) end, flags={{'no-writes'}}}}
+redis.register_function{{function_name='get', \
+    callback=function(keys) return redis.call('GET', keys[1]) end, flags={{'no-writes'}}}}
 redis.register_function('version', function() return {version} end)
 redis.register_function('forge', function(keys, args) redis.call('INCR', keys[1]) return redis.error_reply(args[1]) end)
 redis.register_function('fail', function(keys, args)
@@ -242,7 +243,8 @@ fn a_library_that_does_not_load_says_so_at_every_call() {
             }
         }
     }
-    let clash = "#!lua name=a\nredis.register_function('taken', function() return 2 end)\nredis.register_function('own', function() return 3 end)";
+    let clash = "#!lua name=a\nredis.register_function('taken', function() return 2 end)\n\
+                 redis.register_function('own', function() return 3 end)";
     let error = client.call(&function(&Library::named(clash).unwrap(), "own"), NONE, NONE).unwrap_err();
     assert_not_executed(&error, Status::Compile);
     assert!(error.message().contains("already exists"), "{error}");

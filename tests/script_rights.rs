@@ -100,7 +100,8 @@ fn who_may_only_call_by_sha_calls_what_others_have_loaded_in_every_form_and_for_
 #[track_caller]
 fn assert_no_loader(error: &Error) {
     assert_eq!((error.status(), error.is_not_executed()), (Status::NoScript, true), "{error}");
-    let sentence = "the script is not in the server's cache, and this user may neither load it (SCRIPT LOAD) nor send it along (EVAL)";
+    let sentence = "the script is not in the server's cache, and this user may neither load it (SCRIPT LOAD) nor send \
+                    it along (EVAL)";
     assert!(error.message().contains(sentence), "{error}");
 }
 

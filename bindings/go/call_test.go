@@ -100,7 +100,8 @@ func TestEveryTypeOfReply(t *testing.T) {
 		}
 		return result
 	}
-	check(t, int64(math.MinInt64))(kind(client.Do(ctx, "EVAL", "return redis.call('INCRBY', KEYS[1], '-9223372036854775808')", 1, keyOf(t)), rsscript.KindInteger).Int64())
+	least := client.Do(ctx, "EVAL", "return redis.call('INCRBY', KEYS[1], '-9223372036854775808')", 1, keyOf(t))
+	check(t, int64(math.MinInt64))(kind(least, rsscript.KindInteger).Int64())
 	check(t, "hello")(kind(lua("return 'hello'"), rsscript.KindString).Text())
 	check(t, []byte("hello"))(lua("return 'hello'").Bytes())
 	check(t, "fine")(kind(lua("return redis.status_reply('fine')"), rsscript.KindStatus).Text())
@@ -127,7 +128,8 @@ func TestEveryTypeOfReply(t *testing.T) {
 	}
 	check(t, int64(1))(values["a"].Int64())
 
-	nested := kind(lua("return {1, 'two', {3, {4, {}}}, redis.error_reply('MINE is mine'), false, {double = 1.5}, {map = {k = {'v'}}}}"), rsscript.KindArray)
+	nested := kind(lua("return {1, 'two', {3, {4, {}}}, redis.error_reply('MINE is mine'), false, "+
+		"{double = 1.5}, {map = {k = {'v'}}}}"), rsscript.KindArray)
 	elements, err := nested.Slice()
 	if err != nil || len(elements) != 7 || nested.Len() != 7 {
 		t.Fatal(nested, err)
@@ -153,7 +155,8 @@ func TestEveryTypeOfReply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := nested.String(); text != `array[1 "two" array[3 array[4 array[]]] error(`+own.Error()+`) false "1.5" map["k" array["v"]]]` {
+	want := `array[1 "two" array[3 array[4 array[]]] error(` + own.Error() + `) false "1.5" map["k" array["v"]]]`
+	if text := nested.String(); text != want {
 		t.Fatal(text)
 	}
 }
@@ -227,26 +230,34 @@ func TestArguments(t *testing.T) {
 	client := open(t, url)
 	key := "a pointer"
 	echo := client.Script("return ARGV")
-	result := echo.Call(ctx, nil, "s", []byte("b"), -1, int8(-2), int16(-3), int32(-4), int64(math.MinInt64), uint(1), uint8(2), uint16(3),
-		uint32(4), uint64(math.MaxUint64), 1.5, float32(0.1), 1e300, true, false, money{123})
-	check(t, []string{"s", "b", "-1", "-2", "-3", "-4", "-9223372036854775808", "1", "2", "3", "4", "18446744073709551615", "1.5", "0.1",
-		"1e+300", "1", "0", "1.23"})(result.Strings())
+	result := echo.Call(ctx, nil, "s", []byte("b"), -1, int8(-2), int16(-3), int32(-4), int64(math.MinInt64),
+		uint(1), uint8(2), uint16(3), uint32(4), uint64(math.MaxUint64), 1.5, float32(0.1), 1e300, true, false, money{123})
+	check(t, []string{"s", "b", "-1", "-2", "-3", "-4", "-9223372036854775808", "1", "2", "3", "4", "18446744073709551615",
+		"1.5", "0.1", "1e+300", "1", "0", "1.23"})(result.Strings())
 
 	// Types that are made of these.
 	type word string
 	type raw []byte
 	type flag bool
 	type share float32
-	result = echo.Call(ctx, nil, word("w"), raw("r"), time.Saturday, flag(true), share(0.1), json.RawMessage("{}"), slog.LevelWarn)
+	result = echo.Call(ctx, nil, word("w"), raw("r"), time.Saturday, flag(true),
+		share(0.1), json.RawMessage("{}"), slog.LevelWarn)
 	check(t, []string{"w", "r", "6", "1", "0.1", "{}", "4"})(result.Strings())
 
 	now := time.Now()
-	for wrong, advice := range map[any]string{nil: `""`, now: "UnixMilli", &now: "UnixMilli", time.Second: "Milliseconds", (*money)(nil): "nil", (*time.Time)(nil): "nil"} {
-		if err := checkError(t, echo.Call(ctx, nil, wrong).Err(), rsscript.ErrInvalidArgument); !strings.Contains(err.Message, advice) {
+	for wrong, advice := range map[any]string{
+		nil: `""`, now: "UnixMilli", &now: "UnixMilli", time.Second: "Milliseconds",
+		(*money)(nil): "nil", (*time.Time)(nil): "nil",
+	} {
+		err := checkError(t, echo.Call(ctx, nil, wrong).Err(), rsscript.ErrInvalidArgument)
+		if !strings.Contains(err.Message, advice) {
 			t.Fatal(err)
 		}
 	}
-	for _, wrong := range []any{nil, struct{}{}, []string{"a"}, map[string]int{}, time.Second, complex(1, 1), money{-1}, (*int)(nil), time.Now(), &key, errors.New("x")} {
+	for _, wrong := range []any{
+		nil, struct{}{}, []string{"a"}, map[string]int{}, time.Second, complex(1, 1), money{-1}, (*int)(nil),
+		time.Now(), &key, errors.New("x"),
+	} {
 		before := client.Stats().Calls
 		err := checkError(t, echo.Call(ctx, nil, "fine", wrong).Err(), rsscript.ErrInvalidArgument)
 		if !err.NotExecuted || !strings.Contains(err.Message, "argument 1") || client.Stats().Calls != before {
@@ -314,7 +325,8 @@ func TestScriptErrors(t *testing.T) {
 	if !err.NotExecuted {
 		t.Fatalf("%+v", err)
 	}
-	checkError(t, client.Script("return redis.call('SET', KEYS[1], 1)").CallRO(ctx, []string{keyOf(t)}).Err(), rsscript.ErrServer)
+	writes := client.Script("return redis.call('SET', KEYS[1], 1)")
+	checkError(t, writes.CallRO(ctx, []string{keyOf(t)}).Err(), rsscript.ErrServer)
 	err = checkError(t, client.Do(ctx, "MULTI").Err(), rsscript.ErrCommandRefused)
 	if !err.NotExecuted {
 		t.Fatalf("%+v", err)
@@ -384,7 +396,8 @@ func TestScriptShow(t *testing.T) {
 	}
 
 	_, err = open(t, url).ScriptShow(ctx, strings.Repeat("0", 40))
-	if err := checkError(t, err, rsscript.ErrNotSupported); !err.NotExecuted || !strings.Contains(err.Message, "Valkey 8") {
+	if err := checkError(t, err, rsscript.ErrNotSupported); !err.NotExecuted ||
+		!strings.Contains(err.Message, "Valkey 8") {
 		t.Fatal(err)
 	}
 }
@@ -441,7 +454,8 @@ func TestPipeline(t *testing.T) {
 	pipeline := client.Pipeline()
 	for range 2 {
 		before := client.Stats().RoundTrips
-		results, err := pipeline.Do("SET", key, "a\x00b").Call(get, []string{key}).Call(fails, nil).CallRO(get, []string{key}).Do("INCR", key).Exec(ctx)
+		results, err := pipeline.Do("SET", key, "a\x00b").Call(get, []string{key}).Call(fails, nil).
+			CallRO(get, []string{key}).Do("INCR", key).Exec(ctx)
 		if err != nil || len(results) != 5 || client.Stats().RoundTrips != before+1 {
 			t.Fatal(results, err)
 		}
@@ -548,7 +562,8 @@ func TestOpenFails(t *testing.T) {
 	if err := checkError(t, err, rsscript.ErrAuth); strings.Contains(err.Error(), "secret") {
 		t.Fatal(err)
 	}
-	client := open(t, server.url, rsscript.WithPassword("secret"), rsscript.WithUsername("default"), rsscript.WithClientName("me"))
+	client := open(t, server.url, rsscript.WithPassword("secret"),
+		rsscript.WithUsername("default"), rsscript.WithClientName("me"))
 	check(t, "me")(client.Do(ctx, "CLIENT", "GETNAME").Text())
 }
 
@@ -578,8 +593,8 @@ func TestOptions(t *testing.T) {
 		}
 	}
 	for name, option := range map[string]rsscript.Option{
-		"user": rsscript.WithUsername("a\x00"), "file": rsscript.WithTLSCAFile("\x00"), "key": rsscript.WithTLSClientCert("a", "\x00"),
-		"address": rsscript.WithMapAddress("a:1", "\x00"),
+		"user": rsscript.WithUsername("a\x00"), "file": rsscript.WithTLSCAFile("\x00"),
+		"key": rsscript.WithTLSClientCert("a", "\x00"), "address": rsscript.WithMapAddress("a:1", "\x00"),
 	} {
 		_, err := rsscript.Open(ctx, url, option)
 		if err == nil {
@@ -587,11 +602,12 @@ func TestOptions(t *testing.T) {
 		}
 		checkError(t, err, rsscript.ErrInvalidArgument)
 	}
-	client := open(t, url, rsscript.WithConnectTimeout(time.Second), rsscript.WithCallTimeout(time.Second), rsscript.WithKeepAlive(0),
-		rsscript.WithSilenceTimeout(time.Second),
-		rsscript.WithReconnectBackoff(time.Millisecond, time.Second), rsscript.WithReconnectAttempts(3), rsscript.WithMaxReplyBytes(1<<16),
-		rsscript.WithMaxReplyDepth(8), rsscript.WithMaxWaiting(10), rsscript.WithSharedConnections(2), rsscript.WithoutClientInfo(), rsscript.WithoutTransactionProbe(), rsscript.WithReadFrom(rsscript.PreferReplica),
-		rsscript.WithMapAddress("a:1", "b:2"))
+	client := open(t, url, rsscript.WithConnectTimeout(time.Second), rsscript.WithCallTimeout(time.Second),
+		rsscript.WithKeepAlive(0), rsscript.WithSilenceTimeout(time.Second),
+		rsscript.WithReconnectBackoff(time.Millisecond, time.Second), rsscript.WithReconnectAttempts(3),
+		rsscript.WithMaxReplyBytes(1<<16), rsscript.WithMaxReplyDepth(8), rsscript.WithMaxWaiting(10),
+		rsscript.WithSharedConnections(2), rsscript.WithoutClientInfo(), rsscript.WithoutTransactionProbe(),
+		rsscript.WithReadFrom(rsscript.PreferReplica), rsscript.WithMapAddress("a:1", "b:2"))
 	check(t, "PONG")(client.Do(ctx, "PING").Text())
 	err := checkError(t, client.Script("return string.rep('x', 70000)").Call(ctx, nil).Err(), rsscript.ErrReplyLimit)
 	if !errors.Is(err, rsscript.ErrIndeterminate) {

@@ -175,8 +175,9 @@ func (c *Client) Stats() Stats {
 	runtime.KeepAlive(c.native)
 	of := func(which int) uint64 { return uint64(values[which]) }
 	return Stats{
-		Calls: of(C.RS_STAT_CALLS), RoundTrips: of(C.RS_STAT_ROUND_TRIPS), BytesSent: of(C.RS_STAT_BYTES_SENT),
-		BytesReceived: of(C.RS_STAT_BYTES_RECEIVED), ScriptLoads: of(C.RS_STAT_SCRIPT_LOADS), NoScriptRepairs: of(C.RS_STAT_NOSCRIPT_REPAIRS),
+		Calls: of(C.RS_STAT_CALLS), RoundTrips: of(C.RS_STAT_ROUND_TRIPS),
+		BytesSent: of(C.RS_STAT_BYTES_SENT), BytesReceived: of(C.RS_STAT_BYTES_RECEIVED),
+		ScriptLoads: of(C.RS_STAT_SCRIPT_LOADS), NoScriptRepairs: of(C.RS_STAT_NOSCRIPT_REPAIRS),
 		Reconnects: of(C.RS_STAT_RECONNECTS), Redirects: of(C.RS_STAT_REDIRECTS), InFlight: of(C.RS_STAT_IN_FLIGHT),
 	}
 }

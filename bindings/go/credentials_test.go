@@ -173,7 +173,8 @@ func TestCredentialsThatAreNone(t *testing.T) {
 			t.Fatal(name)
 		}
 		failure := checkError(t, err, rsscript.ErrAuth)
-		if !failure.NotExecuted || !strings.Contains(failure.Message, way.says) || strings.Contains(failure.Message, "secret") {
+		if !failure.NotExecuted || !strings.Contains(failure.Message, way.says) ||
+			strings.Contains(failure.Message, "secret") {
 			t.Fatal(name, failure)
 		}
 		goroutinesGone()
@@ -205,9 +206,11 @@ func TestCredentialsThatDoNotCome(t *testing.T) {
 		<-ctx.Done()
 		return rsscript.Credentials{}, ctx.Err()
 	})
-	_, err := rsscript.Open(ctx, server.url, rsscript.WithCredentials(v.ask), rsscript.WithConnectTimeout(50*time.Millisecond), rsscript.WithReconnectAttempts(1))
+	_, err := rsscript.Open(ctx, server.url, rsscript.WithCredentials(v.ask),
+		rsscript.WithConnectTimeout(50*time.Millisecond), rsscript.WithReconnectAttempts(1))
 	var failure *rsscript.Error
-	if !errors.As(err, &failure) || !failure.NotExecuted || failure.Status != rsscript.ErrConnect && failure.Status != rsscript.ErrAuth {
+	if !errors.As(err, &failure) || !failure.NotExecuted ||
+		failure.Status != rsscript.ErrConnect && failure.Status != rsscript.ErrAuth {
 		t.Fatal(err)
 	}
 	goroutinesGone()
@@ -221,7 +224,8 @@ func TestCredentialsThatDoNotCome(t *testing.T) {
 		ended <- ctx.Err()
 		return rsscript.Credentials{}, ctx.Err()
 	})
-	client := open(t, server.url, rsscript.WithCredentials(v.ask), rsscript.WithLazyConnect(), rsscript.WithConnectTimeout(time.Hour))
+	client := open(t, server.url, rsscript.WithCredentials(v.ask), rsscript.WithLazyConnect(),
+		rsscript.WithConnectTimeout(time.Hour))
 	soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	checkError(t, client.Do(soon, "PING").Err(), rsscript.ErrTimeout)
@@ -306,7 +310,8 @@ func TestCredentialsAreNotShown(t *testing.T) {
 	shown.Write(text)
 	slog.New(slog.NewTextHandler(&shown, nil)).Info("given", "given", given)
 	slog.New(slog.NewJSONHandler(&shown, nil)).Info("given", "given", &given)
-	if strings.Contains(shown.String(), "secret") || strings.Contains(shown.String(), "736563726574") || !strings.Contains(shown.String(), "app") {
+	if strings.Contains(shown.String(), "secret") || strings.Contains(shown.String(), "736563726574") ||
+		!strings.Contains(shown.String(), "app") {
 		t.Fatal(shown.String())
 	}
 }

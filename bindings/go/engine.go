@@ -101,7 +101,10 @@ type lane struct {
 type unsent struct{ tag, batch uint64 }
 
 func newEngine(settings *settings) (*engine, *Error) {
-	e := &engine{events: settings.events, login: settings.login, hooks: settings.hooks, idle: make(chan struct{}), closeDone: make(chan struct{})}
+	e := &engine{
+		events: settings.events, login: settings.login, hooks: settings.hooks,
+		idle: make(chan struct{}), closeDone: make(chan struct{}),
+	}
 	e.room.capacity, e.room.failsFull = settings.maxInFlight, settings.failsFull
 	// Where Go's poller takes only descriptors of other kinds, the library's thread does the work and polling is
 	// taking out.

@@ -139,8 +139,10 @@ func ExampleOpen_tls() {
 
 // The primary of a service that sentinels watch, followed on failover; read-only calls run on its replicas.
 func ExampleOpen_sentinel() {
-	client, err := rsscript.Open(context.Background(), "redis+sentinel://10.0.0.1:26379,10.0.0.2:26379,10.0.0.3:26379/orders",
-		rsscript.WithPassword("the servers'"), rsscript.WithSentinelAuth("", "the sentinels'"), rsscript.WithReadFrom(rsscript.PreferReplica))
+	client, err := rsscript.Open(context.Background(),
+		"redis+sentinel://10.0.0.1:26379,10.0.0.2:26379,10.0.0.3:26379/orders",
+		rsscript.WithPassword("the servers'"), rsscript.WithSentinelAuth("", "the sentinels'"),
+		rsscript.WithReadFrom(rsscript.PreferReplica))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -244,10 +246,11 @@ func ExampleWithCredentials() {
 	vault := func(context.Context) (token string, expiry time.Time, err error) {
 		return "", time.Now().Add(15 * time.Minute), errors.New("the vault is sealed")
 	}
-	_, err := rsscript.Open(ctx, url, rsscript.WithCredentials(func(ctx context.Context, node string) (rsscript.Credentials, error) {
+	ask := func(ctx context.Context, node string) (rsscript.Credentials, error) {
 		token, expiry, err := vault(ctx)
 		return rsscript.Credentials{Username: "app", Password: token, Lifetime: time.Until(expiry)}, err
-	}))
+	}
+	_, err := rsscript.Open(ctx, url, rsscript.WithCredentials(ask))
 	fmt.Println(errors.Is(err, rsscript.ErrAuth))
 	// Output: true
 }

@@ -116,7 +116,8 @@ func scriptStatsOf(element Result) (s ScriptStats, err error) {
 		key  string
 		into *uint64
 	}{
-		{"calls", &s.Calls}, {"loads", &s.Loads}, {"repairs", &s.Repairs}, {"errors", &s.Errors}, {"indeterminate", &s.Indeterminate},
+		{"calls", &s.Calls}, {"loads", &s.Loads}, {"repairs", &s.Repairs}, {"errors", &s.Errors},
+		{"indeterminate", &s.Indeterminate},
 	} {
 		*number.into, err = read(fields[number.key], err)
 	}

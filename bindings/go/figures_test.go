@@ -37,8 +37,8 @@ func TestScriptStats(t *testing.T) {
 	latency := stats[0].Latency
 	stats[0].Latency = rsscript.Latency{}
 	equal(t, stats[0], rsscript.ScriptStats{SHA: one.SHA(), Name: "one", Calls: 13, Loads: 2, Repairs: 1})
-	if latency.Count != 11 || latency.Sum <= 0 || latency.P50 <= 0 || latency.P50 > latency.P90 || latency.P90 > latency.P99 ||
-		latency.P99 > latency.P999 || latency.P999 > latency.Max {
+	if latency.Count != 11 || latency.Sum <= 0 || latency.P50 <= 0 || latency.P50 > latency.P90 ||
+		latency.P90 > latency.P99 || latency.P99 > latency.P999 || latency.P999 > latency.Max {
 		t.Fatal(latency)
 	}
 	var count uint64
@@ -61,7 +61,8 @@ func TestScriptStats(t *testing.T) {
 
 	resume := server.stopped(t)
 	defer resume()
-	checkError(t, leftInFlight(t, client, func(ctx context.Context) error { return one.Call(ctx, nil).Err() }), rsscript.ErrIndeterminate)
+	err = leftInFlight(t, client, func(ctx context.Context) error { return one.Call(ctx, nil).Err() })
+	checkError(t, err, rsscript.ErrIndeterminate)
 	stats, err = client.ScriptStats(ctx)
 	if noError(t, err); stats[0].Errors != 1 || stats[0].Indeterminate != 1 {
 		t.Fatalf("%+v", stats[0])

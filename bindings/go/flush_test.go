@@ -56,22 +56,29 @@ func TestAMillionCallsInEveryFormUnderFlushes(t *testing.T) {
 		calls = 1_000_000
 	}
 	// It writes only if it is the next call of its key.
-	const source = `if redis.call('INCR', KEYS[1]) ~= tonumber(ARGV[1]) then return redis.error_reply('MINE out of order or twice') end return 1`
+	const source = `if redis.call('INCR', KEYS[1]) ~= tonumber(ARGV[1]) then ` +
+		`return redis.error_reply('MINE out of order or twice') end return 1`
 	forms := []struct {
 		name string
 		// round makes a call for each key, and gives what came of it.
 		round func(client *rsscript.Client, script *rsscript.Script, keys []string, number int) ([]rsscript.Result, error)
 	}{
-		{"single", func(_ *rsscript.Client, script *rsscript.Script, keys []string, number int) (results []rsscript.Result, err error) {
+		{"single", func(
+			_ *rsscript.Client, script *rsscript.Script, keys []string, number int,
+		) (results []rsscript.Result, err error) {
 			for _, key := range keys {
 				results = append(results, script.Call(ctx, []string{key}, number))
 			}
 			return results, nil
 		}},
-		{"pipeline", func(client *rsscript.Client, script *rsscript.Script, keys []string, number int) ([]rsscript.Result, error) {
+		{"pipeline", func(
+			client *rsscript.Client, script *rsscript.Script, keys []string, number int,
+		) ([]rsscript.Result, error) {
 			return fill(client.Pipeline(), script, keys, number).Exec(ctx)
 		}},
-		{"transaction", func(client *rsscript.Client, script *rsscript.Script, keys []string, number int) ([]rsscript.Result, error) {
+		{"transaction", func(
+			client *rsscript.Client, script *rsscript.Script, keys []string, number int,
+		) ([]rsscript.Result, error) {
 			return fill(client.Transaction(), script, keys, number).Exec(ctx)
 		}},
 	}

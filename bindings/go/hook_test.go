@@ -61,7 +61,9 @@ func TestHooks(t *testing.T) {
 
 	noError(t, client.Do(ctx, "set", key, 1).Err())
 	equal(t, told, []string{
-		"outer before SET", "inner before SET", "inner after SET, with the context of inner", "outer after SET, with the context of outer",
+		"outer before SET", "inner before SET",
+		"inner after SET, with the context of inner",
+		"outer after SET, with the context of outer",
 	})
 	call, outcome := last()
 	equal(t, call, rsscript.CallInfo{Operation: "SET", Args: 2})
@@ -73,7 +75,8 @@ func TestHooks(t *testing.T) {
 	call, _ = last()
 	equal(t, call, rsscript.CallInfo{Operation: "EVALSHA_RO", Script: "count", SHA: sha, Keys: 1, Args: 2, ReadOnly: true})
 
-	results, err := client.Transaction().Do("SET", key, "text").Call(client.Script("return #KEYS"), nil).Do("INCR", key).Exec(ctx)
+	results, err := client.Transaction().Do("SET", key, "text").Call(client.Script("return #KEYS"), nil).
+		Do("INCR", key).Exec(ctx)
 	noError(t, err)
 	call, outcome = last()
 	equal(t, call, rsscript.CallInfo{Operation: "MULTI", Items: []rsscript.CallInfo{
@@ -82,7 +85,8 @@ func TestHooks(t *testing.T) {
 	if outcome.Err != nil || len(outcome.Items) != 3 || outcome.Items[2].Err() == nil {
 		t.Fatal(outcome)
 	}
-	if first := rsscript.FirstErr(results); first == nil || first != results[2].Err() || rsscript.FirstErr(results[:2]) != nil || rsscript.FirstErr(nil) != nil {
+	if first := rsscript.FirstErr(results); first == nil || first != results[2].Err() ||
+		rsscript.FirstErr(results[:2]) != nil || rsscript.FirstErr(nil) != nil {
 		t.Fatal(first)
 	}
 
@@ -183,7 +187,8 @@ func TestHooksOfTheWay(t *testing.T) {
 	is(1, server.address, 35, 11)
 	// One that is larger than what others share.
 	text, err := client.Script("return string.rep('x', 500000)").Call(ctx, nil).Text()
-	if noError(t, err); len(text) != 500000 || hook.outcome.BytesReceived != 500011 || hook.outcome.Node != server.address {
+	if noError(t, err); len(text) != 500000 || hook.outcome.BytesReceived != 500011 ||
+		hook.outcome.Node != server.address {
 		t.Fatal(len(text), hook.outcome)
 	}
 	// What was refused here, or never sent.
@@ -195,10 +200,13 @@ func TestHooksOfTheWay(t *testing.T) {
 	is(0, "", 0, 0)
 	// What was sent and never answered.
 	resume := server.stopped(t)
-	checkError(t, leftInFlight(t, client, func(ctx context.Context) error { return client.Do(ctx, "PING").Err() }), rsscript.ErrIndeterminate)
+	err = leftInFlight(t, client, func(ctx context.Context) error { return client.Do(ctx, "PING").Err() })
+	checkError(t, err, rsscript.ErrIndeterminate)
 	is(1, server.address, 14, 0)
 	resume()
 	server.kill()
-	eventually(t, "nobody is there any more", func() bool { return errors.Is(client.Do(ctx, "PING").Err(), rsscript.ErrConnect) })
+	eventually(t, "nobody is there any more", func() bool {
+		return errors.Is(client.Do(ctx, "PING").Err(), rsscript.ErrConnect)
+	})
 	is(0, server.address, 0, 0)
 }

@@ -275,7 +275,9 @@ func (c *Client) LibraryPrune(ctx context.Context, keep ...*Library) ([]PrunedOn
 }
 
 // administerNodes has every primary do something, and tells what each has said.
-func (c *Client) administerNodes(ctx context.Context, pack func(*packed) *Error, tell func(string, Result) error) error {
+func (c *Client) administerNodes(
+	ctx context.Context, pack func(*packed) *Error, tell func(string, Result) error,
+) error {
 	elements, err := c.administer(ctx, pack).Slice()
 	for i := 0; i+1 < len(elements) && err == nil; i += 2 {
 		var node string

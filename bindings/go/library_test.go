@@ -78,7 +78,8 @@ func TestFunctions(t *testing.T) {
 	group.Wait()
 	check(t, "800")(client.Do(ctx, "GET", key[0]).Text())
 	// A script as a function.
-	script := client.Script("return redis.call('INCR', KEYS[1])", rsscript.AsFunction, rsscript.Idempotent, rsscript.Name("incr"))
+	script := client.Script("return redis.call('INCR', KEYS[1])",
+		rsscript.AsFunction, rsscript.Idempotent, rsscript.Name("incr"))
 	if !strings.HasPrefix(script.FunctionName(), "rs_") || script.Name() != "incr" {
 		t.Fatal(script.FunctionName())
 	}
@@ -98,7 +99,8 @@ func TestFunctionsThatAreNone(t *testing.T) {
 		client.Library(functions).Function("count", rsscript.AsFunction),
 		client.Library(functions).Function("count", rsscript.Once{}),
 	} {
-		if err := checkError(t, script.Call(ctx, nil).Err(), rsscript.ErrInvalidArgument); !err.NotExecuted || script.SHA() != "" {
+		if err := checkError(t, script.Call(ctx, nil).Err(), rsscript.ErrInvalidArgument); !err.NotExecuted ||
+			script.SHA() != "" {
 			t.Fatal(err)
 		}
 	}
@@ -151,7 +153,8 @@ func administered(t *testing.T, client *rsscript.Client, primaries int) {
 	all(rsscript.LibraryDifferent)(client.LibraryCheck(ctx, newer))
 	all(rsscript.LibrarySame)(client.LibraryDeploy(ctx, newer))
 	all(rsscript.LibraryDifferent)(client.LibraryCheck(ctx, older))
-	if err := checkError(t, older.Function("get").CallRO(ctx, []string{"k"}).Err(), rsscript.ErrNoFunction); !err.NotExecuted {
+	get := older.Function("get")
+	if err := checkError(t, get.CallRO(ctx, []string{"k"}).Err(), rsscript.ErrNoFunction); !err.NotExecuted {
 		t.Fatal(err)
 	}
 	pinned, next := client.Library(functions), client.Library(newerFunctions)
@@ -173,7 +176,8 @@ func administered(t *testing.T, client *rsscript.Client, primaries int) {
 				t.Fatalf("%+v", library)
 			}
 			for _, function := range library.Functions {
-				if strings.HasPrefix(function.Name, "get_") && (function.Description != "reads" || len(function.Flags) != 1 || function.Flags[0] != "no-writes") {
+				if strings.HasPrefix(function.Name, "get_") && (function.Description != "reads" ||
+					len(function.Flags) != 1 || function.Flags[0] != "no-writes") {
 					t.Fatalf("%+v", function)
 				}
 			}

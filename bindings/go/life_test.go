@@ -76,7 +76,8 @@ func TestClientsOwnTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	var timeout net.Error
-	if !errors.As(error(err), &timeout) || !timeout.Timeout() || !errors.Is(err, os.ErrDeadlineExceeded) || err.Reason != rsscript.ReasonDeadline {
+	if !errors.As(error(err), &timeout) || !timeout.Timeout() ||
+		!errors.Is(err, os.ErrDeadlineExceeded) || err.Reason != rsscript.ReasonDeadline {
 		t.Fatalf("%+v", err)
 	}
 	if err.Node == "" || err.Index != -1 {
@@ -100,7 +101,8 @@ func TestLostConnectionIsNoTimeout(t *testing.T) {
 	server.kill()
 	for range 2 {
 		err := checkError(t, <-result, rsscript.ErrIndeterminate)
-		if err.Timeout() || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || err.Reason != rsscript.ReasonConnectionLost {
+		if err.Timeout() || errors.Is(err, os.ErrDeadlineExceeded) ||
+			errors.Is(err, context.DeadlineExceeded) || err.Reason != rsscript.ReasonConnectionLost {
 			t.Fatalf("%+v", err)
 		}
 	}
@@ -113,12 +115,15 @@ func TestDeadlineBeforeAnythingIsSent(t *testing.T) {
 	server.kill()
 	deadline, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	eventually(t, "the loss is noticed", func() bool { return !errors.Is(client.Do(deadline, "PING").Err(), rsscript.ErrIndeterminate) })
+	eventually(t, "the loss is noticed", func() bool {
+		return !errors.Is(client.Do(deadline, "PING").Err(), rsscript.ErrIndeterminate)
+	})
 	deadline, cancel = context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	err := client.Do(deadline, "PING").Err()
 	var own *rsscript.Error
-	if !errors.As(err, &own) || !own.NotExecuted || own.Status != rsscript.ErrConnect && own.Status != rsscript.ErrTimeout {
+	if !errors.As(err, &own) || !own.NotExecuted ||
+		own.Status != rsscript.ErrConnect && own.Status != rsscript.ErrTimeout {
 		t.Fatal(err)
 	}
 }
@@ -167,7 +172,10 @@ func TestCancelWhileBatched(t *testing.T) {
 	}
 	eventually(t, "all are batched", func() bool { calls, _ := client.Batched(); return calls == 100 })
 	cancel()
-	eventually(t, "half of them are to be called off", func() bool { _, callOff := client.Batched(); return callOff == 50 })
+	eventually(t, "half of them are to be called off", func() bool {
+		_, callOff := client.Batched()
+		return callOff == 50
+	})
 	select {
 	case err := <-results[0]:
 		t.Fatal("a call ended, and its place in the batch is still there:", err)
@@ -345,7 +353,8 @@ func TestCancelAtAnyMoment(t *testing.T) {
 				switch {
 				case err == nil && got == want:
 					answered.Add(1)
-				case errors.Is(err, context.Canceled) && (errors.Is(err, rsscript.ErrIndeterminate) || errors.Is(err, rsscript.ErrCancelled)):
+				case errors.Is(err, context.Canceled) &&
+					(errors.Is(err, rsscript.ErrIndeterminate) || errors.Is(err, rsscript.ErrCancelled)):
 					called.Add(1)
 				default:
 					t.Error(got, err)
@@ -545,7 +554,8 @@ func TestClosed(t *testing.T) {
 		t.Fatal("closing cannot fail")
 	}
 	// What sends nothing can still be asked for.
-	if client.Stats().InFlight != 0 || len(client.Script("return 2").SHA()) != 40 || client.Pipeline().Do("PING").Len() != 1 {
+	if client.Stats().InFlight != 0 || len(client.Script("return 2").SHA()) != 40 ||
+		client.Pipeline().Do("PING").Len() != 1 {
 		t.Fatal(client.Stats())
 	}
 	view, err = client.WithRouteKey("key")
@@ -709,7 +719,8 @@ func memory() int {
 
 func TestAMillionCalls(t *testing.T) {
 	client := open(t, url)
-	echo, list, fails := client.Script("return ARGV[1]"), client.Script("return {KEYS[1], 2, {redis.error_reply('MINE')}}"), client.Script("return redis.error_reply('MINE')")
+	echo, list := client.Script("return ARGV[1]"), client.Script("return {KEYS[1], 2, {redis.error_reply('MINE')}}")
+	fails := client.Script("return redis.error_reply('MINE')")
 	long := strings.Repeat("x", 2000)
 	call := func(ctx context.Context, number int) (err error) {
 		ok := true

@@ -7,5 +7,6 @@ package rsscript
 
 // #cgo CFLAGS: -I${SRCDIR}/../../include
 // #cgo linux LDFLAGS: ${SRCDIR}/../../target/release/librs_script.a -lutil -lrt -lpthread -lm -ldl -lc
-// #cgo darwin LDFLAGS: ${SRCDIR}/../../target/release/librs_script.a -framework Security -framework CoreFoundation -liconv -lSystem -lc -lm
+// #cgo darwin LDFLAGS: ${SRCDIR}/../../target/release/librs_script.a -framework Security
+// #cgo darwin LDFLAGS: -framework CoreFoundation -liconv -lSystem -lc -lm
 import "C"

@@ -103,7 +103,8 @@ func (l *eventLog) next() (*slog.Logger, slog.Record) {
 		return l.logger, record
 	}
 	if l.lost > 0 {
-		record := slog.NewRecord(time.Now(), slog.LevelWarn, fmt.Sprintf("%d more events were lost: the logger took too long", l.lost), 0)
+		text := fmt.Sprintf("%d more events were lost: the logger took too long", l.lost)
+		record := slog.NewRecord(time.Now(), slog.LevelWarn, text, 0)
 		l.lost = 0
 		return l.logger, record
 	}

@@ -62,7 +62,9 @@ func disconnect(t testing.TB, server *server, client *rsscript.Client) {
 	t.Helper()
 	server.mustRaw(t, "CLIENT KILL TYPE normal")
 	before := client.Stats().Reconnects
-	eventually(t, "it is connected again", func() bool { return client.Do(ctx, "PING").Err() == nil && client.Stats().Reconnects > before })
+	eventually(t, "it is connected again", func() bool {
+		return client.Do(ctx, "PING").Err() == nil && client.Stats().Reconnects > before
+	})
 }
 
 func TestLog(t *testing.T) {
@@ -71,10 +73,13 @@ func TestLog(t *testing.T) {
 	start := time.Now()
 	client := open(t, server.url, heard.option())
 	disconnect(t, server, client)
-	eventually(t, "a connection, its loss and another one are told of", func() bool { return heard.levels() == "INFO WARN INFO" })
+	eventually(t, "a connection, its loss and another one are told of", func() bool {
+		return heard.levels() == "INFO WARN INFO"
+	})
 	before := start
 	for i, record := range heard.heard() {
-		if what := []string{"connected to ", "", "connected to "}[i]; !strings.HasPrefix(record.Message, what) || !strings.Contains(record.Message, server.address) {
+		what := []string{"connected to ", "", "connected to "}[i]
+		if !strings.HasPrefix(record.Message, what) || !strings.Contains(record.Message, server.address) {
 			t.Fatal(i, record.Message)
 		}
 		if record.Time.Before(before) || record.Time.After(time.Now()) {
@@ -172,10 +177,13 @@ func TestLogThatBlocks(t *testing.T) {
 	server := ownServer(t)
 	goOn := make(chan struct{})
 	heard := &listener{then: func(slog.Record) { <-goOn }}
-	client := open(t, server.url, heard.option(), rsscript.WithReconnectBackoff(time.Millisecond, time.Millisecond), rsscript.WithReconnectAttempts(400))
+	client := open(t, server.url, heard.option(),
+		rsscript.WithReconnectBackoff(time.Millisecond, time.Millisecond), rsscript.WithReconnectAttempts(400))
 	check(t, "PONG")(client.Do(ctx, "PING").Text())
 	server.kill()
-	eventually(t, "all attempts have failed", func() bool { return errors.Is(client.Do(ctx, "PING").Err(), rsscript.ErrConnect) })
+	eventually(t, "all attempts have failed", func() bool {
+		return errors.Is(client.Do(ctx, "PING").Err(), rsscript.ErrConnect)
+	})
 	client.Close()
 	close(goOn)
 	var records []slog.Record

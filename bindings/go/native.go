@@ -12,7 +12,8 @@ package rsscript
 #error "this rs_script.h has no RS_VERSION_NUMBER: it is not that of rs_script 0.1"
 #else
 // 0.x: a minor version may change anything.
-_Static_assert(RS_VERSION_NUMBER / 1000 == 1, "this Go package is for rs_script 0.1, and the rs_script.h found is that of " RS_VERSION);
+_Static_assert(RS_VERSION_NUMBER / 1000 == 1,
+               "this Go package is for rs_script 0.1, and the rs_script.h found is that of " RS_VERSION);
 #endif
 */
 import "C"
@@ -36,7 +37,8 @@ func checkVersion(library uint32) *Error {
 		return nil
 	}
 	return refused(ErrNotSupported, fmt.Sprintf(
-		"the rs_script library found at run time is version %s, and this program was built with the header of %s: the same major and minor version, and none older, is needed",
+		"the rs_script library found at run time is version %s, and this program was built with the header of %s: "+
+			"the same major and minor version, and none older, is needed",
 		versionText(library), versionText(headerVersion)))
 }
 

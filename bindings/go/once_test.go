@@ -162,7 +162,8 @@ func TestOnceRefused(t *testing.T) {
 		"a long wait":     {rsscript.Once{WaitReplicas: 1, WaitTimeout: 1 << 62}},
 		"a brace":         {rsscript.Once{Prefix: "{x}"}},
 	} {
-		if err := checkError(t, client.Script("return 1", options...).Call(ctx, nil).Err(), rsscript.ErrInvalidArgument); !err.NotExecuted {
+		err := client.Script("return 1", options...).Call(ctx, nil).Err()
+		if err := checkError(t, err, rsscript.ErrInvalidArgument); !err.NotExecuted {
 			t.Fatal(name)
 		}
 	}
@@ -232,7 +233,9 @@ func TestOnceOfLibraries(t *testing.T) {
 	state(library, rsscript.LibrarySame)
 	state(plain, rsscript.LibraryAbsent)
 	state(client.Library(onceLibrary, rsscript.Once{}), rsscript.LibraryAbsent)
-	state(client.Library(onceLibrary, rsscript.Once{Lifetime: time.Hour, ReplyLimit: 1000, Prefix: "jobs:", WaitReplicas: 1}), rsscript.LibrarySame)
+	state(client.Library(onceLibrary, rsscript.Once{
+		Lifetime: time.Hour, ReplyLimit: 1000, Prefix: "jobs:", WaitReplicas: 1,
+	}), rsscript.LibrarySame)
 
 	want := int64(1)
 	for range 20 {
@@ -304,7 +307,8 @@ func TestOnceOfLibrariesRefused(t *testing.T) {
 		"a brace":         {rsscript.Once{Prefix: "{x}"}},
 	} {
 		library := client.Library(onceLibrary, options...)
-		if err := checkError(t, library.Function("add").Call(ctx, []string{"k"}, 1).Err(), rsscript.ErrInvalidArgument); !err.NotExecuted {
+		add := library.Function("add")
+		if err := checkError(t, add.Call(ctx, []string{"k"}, 1).Err(), rsscript.ErrInvalidArgument); !err.NotExecuted {
 			t.Fatal(name)
 		}
 		_, err := client.LibraryCheck(ctx, library)

@@ -191,7 +191,9 @@ func WithTLSCAFile(path string) Option {
 // WithTLSClientCert is PEM files of the client certificate, its chain included, and of its key.
 func WithTLSClientCert(certPath, keyPath string) Option {
 	return func(s *settings) *Error {
-		return s.setText("the certificate's path", certPath, func(o *C.rs_options, cert *C.char, err **C.rs_error) C.rs_status {
+		return s.setText("the certificate's path", certPath, func(
+			o *C.rs_options, cert *C.char, err **C.rs_error,
+		) C.rs_status {
 			var status C.rs_status
 			failure := withCString("the key's path", keyPath, func(key *C.char) *Error {
 				status = C.rs_options_set_tls_client_cert(o, cert, key, err)
@@ -219,7 +221,8 @@ func WithTLSCAPEM(pem []byte) Option {
 func WithTLSClientCertPEM(cert, key []byte) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
-			return C.rs_options_set_tls_client_cert_pem(o, pointerToBytes(cert), C.size_t(len(cert)), pointerToBytes(key), C.size_t(len(key)), err)
+			return C.rs_options_set_tls_client_cert_pem(o, pointerToBytes(cert), C.size_t(len(cert)),
+				pointerToBytes(key), C.size_t(len(key)), err)
 		})
 	}
 }
@@ -392,7 +395,8 @@ func WithSentinelAuth(username, password string) Option {
 func WithMaxInFlight(calls int) Option {
 	return func(s *settings) *Error {
 		if calls < 1 || calls >= 1<<placeBits {
-			return refused(ErrInvalidOption, fmt.Sprintf("the limit of %d calls in flight is not within 1 to %d", calls, 1<<placeBits-1))
+			return refused(ErrInvalidOption, fmt.Sprintf("the limit of %d calls in flight is not within 1 to %d",
+				calls, 1<<placeBits-1))
 		}
 		s.maxInFlight = calls
 		return nil

@@ -13,7 +13,8 @@ package rsscript
 
 // Takes completions out: bytes, number and what the next one needs, in `counts`. `more`: whether there is more to do,
 // or there may be; for that the descriptor is asked where no more completions came than `look`.
-static rs_status rsscript_poll(rs_queue *queue, char *buffer, size_t capacity, size_t max, long look, size_t *counts, bool *more) {
+static rs_status rsscript_poll(rs_queue *queue, char *buffer, size_t capacity, size_t max, long look,
+                               size_t *counts, bool *more) {
 	rs_status status = rs_queue_poll_packed(queue, buffer, capacity, max, 0, &counts[0], &counts[1], &counts[2], NULL);
 	*more = counts[1] > 0;
 	if ((long)counts[1] <= look && counts[1] < max && counts[2] == 0) {
@@ -314,7 +315,8 @@ func (e *engine) poll(ask C.long) bool {
 	in := &e.poller.inbox
 	n := in.counts
 	e.life.RLock()
-	status := C.rsscript_poll(e.queue, (*C.char)(unsafe.Pointer(unsafe.SliceData(in.buf))), C.size_t(len(in.buf)), readMax, ask, &n.sizes[0], &n.more)
+	status := C.rsscript_poll(e.queue, (*C.char)(unsafe.Pointer(unsafe.SliceData(in.buf))), C.size_t(len(in.buf)),
+		readMax, ask, &n.sizes[0], &n.more)
 	e.life.RUnlock()
 	if status != C.RS_OK {
 		panic("rsscript: the queue cannot be read: " + statusName(Status(status)))

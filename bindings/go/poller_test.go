@@ -137,7 +137,8 @@ func TestConnectionLostWhileNobodyCalls(t *testing.T) {
 		}
 		time.Sleep(2 * time.Millisecond) // the next caller looks first, or the reader has seen it; any time will do
 		var lost *rsscript.Error
-		if err := client.Do(ctx, "PING").Err(); err != nil && (!errors.As(err, &lost) || lost.Indeterminate == lost.NotExecuted) {
+		err := client.Do(ctx, "PING").Err()
+		if err != nil && (!errors.As(err, &lost) || lost.Indeterminate == lost.NotExecuted) {
 			t.Fatal(err)
 		}
 	}

@@ -77,7 +77,8 @@ func TestProcessesThatEndWithWorkInFlight(t *testing.T) {
 			if !errors.As(err, &exited) || exited.ExitCode() != end.code || !strings.Contains(string(output), end.says) {
 				t.Fatalf("%s: %v\n%s", way, err, output)
 			}
-			if status := exited.Sys().(syscall.WaitStatus); status.Signaled() && (way != "signal" || status.Signal() != syscall.SIGTERM) {
+			status := exited.Sys().(syscall.WaitStatus)
+			if status.Signaled() && (way != "signal" || status.Signal() != syscall.SIGTERM) {
 				t.Fatalf("%s: %v\n%s", way, fmt.Sprint(status.Signal()), output)
 			}
 		}

@@ -45,7 +45,8 @@ const (
 )
 
 var kindNames = [...]string{
-	"nothing", "nil", "status", "error", "integer", "string", "array", "map", "set", "double", "boolean", "big number", "verbatim text",
+	"nothing", "nil", "status", "error", "integer", "string", "array", "map", "set", "double", "boolean",
+	"big number", "verbatim text",
 }
 
 func (k Kind) String() string {

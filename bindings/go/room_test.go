@@ -37,7 +37,8 @@ func TestAFullQueueWaits(t *testing.T) {
 	late, cancel := context.WithTimeout(ctx, time.Millisecond)
 	defer cancel()
 	err := checkError(t, client.Do(late, "PING").Err(), rsscript.ErrTimeout)
-	if !err.NotExecuted || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, os.ErrDeadlineExceeded) || client.Stats().Calls != before {
+	if !err.NotExecuted || !errors.Is(err, context.DeadlineExceeded) ||
+		!errors.Is(err, os.ErrDeadlineExceeded) || client.Stats().Calls != before {
 		t.Fatal(err)
 	}
 	mine := errors.New("no longer of interest")
@@ -139,14 +140,16 @@ func TestCauseOfTheContext(t *testing.T) {
 	expired, cancel := context.WithCancelCause(ctx)
 	cancel(context.DeadlineExceeded)
 	var timeout net.Error
-	if err := checkError(t, client.Do(expired, "PING").Err(), rsscript.ErrCancelled); !errors.As(err, &timeout) || timeout.Timeout() {
+	if err := checkError(t, client.Do(expired, "PING").Err(), rsscript.ErrCancelled); !errors.As(err, &timeout) ||
+		timeout.Timeout() {
 		t.Fatal(err)
 	}
 	late, stop := context.WithTimeoutCause(ctx, 5*time.Millisecond, mine)
 	defer stop()
 	<-late.Done()
 	err = checkError(t, client.Do(late, "PING").Err(), rsscript.ErrTimeout)
-	if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &own) || !errors.As(err, &timeout) || !timeout.Timeout() {
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &own) ||
+		!errors.As(err, &timeout) || !timeout.Timeout() {
 		t.Fatal(err)
 	}
 }

@@ -55,10 +55,12 @@ func TestScanElements(t *testing.T) {
 	if a != "a" || two != 2 || real != 3.5 || none != nil || !slices.Equal(list, []string{"x", "y"}) || own != 7 || !yes {
 		t.Fatal(a, two, real, none, list, own, yes)
 	}
-	if err := result.Scan(&a, &two); err == nil || !strings.Contains(err.Error(), "8 elements") || !strings.Contains(err.Error(), "2 destinations") {
+	if err := result.Scan(&a, &two); err == nil || !strings.Contains(err.Error(), "8 elements") ||
+		!strings.Contains(err.Error(), "2 destinations") {
 		t.Fatal(err)
 	}
-	if err := result.Scan(&a, &two, &real, &a, &list, &own, &yes, nil); !errors.Is(err, rsscript.ErrNil) || !strings.Contains(err.Error(), "element 3") {
+	if err := result.Scan(&a, &two, &real, &a, &list, &own, &yes, nil); !errors.Is(err, rsscript.ErrNil) ||
+		!strings.Contains(err.Error(), "element 3") {
 		t.Fatal(err)
 	}
 	// One reply into one variable.
@@ -67,7 +69,8 @@ func TestScanElements(t *testing.T) {
 	equal(t, number, 5)
 	noError(t, client.Script("return {6}").Call(ctx, nil).Scan(&number))
 	equal(t, number, 6)
-	checkError(t, client.Script("return redis.error_reply('MINE is mine')").Call(ctx, nil).Scan(&number), rsscript.ErrServer)
+	fails := client.Script("return redis.error_reply('MINE is mine')")
+	checkError(t, fails.Call(ctx, nil).Scan(&number), rsscript.ErrServer)
 }
 
 func TestEveryDestination(t *testing.T) {
@@ -78,12 +81,16 @@ func TestEveryDestination(t *testing.T) {
 		reply, want any
 	}{
 		{"text", "text"}, {"text", []byte("text")}, {"text", named("text")}, {"text", json.RawMessage("text")}, {5, "5"},
-		{-5, int8(-5)}, {"300", int16(300)}, {5, int32(5)}, {5, int64(5)}, {5, uint(5)}, {uint64(1) << 62, uint64(1) << 62}, {"18446744073709551615", ^uint64(0)},
+		{-5, int8(-5)}, {"300", int16(300)}, {5, int32(5)}, {5, int64(5)}, {5, uint(5)},
+		{uint64(1) << 62, uint64(1) << 62}, {"18446744073709551615", ^uint64(0)},
 		{5, 5.0}, {"2.5", float32(2.5)}, {true, true}, {1, true}, {"0", false}, {true, 1},
 		{large, *large}, {digits, *large},
-		{[]any{1, "2", nil}, []any{int64(1), "2", nil}}, {[]int{1, 2}, []int64{1, 2}}, {[]string{"a"}, []string{"a"}}, {[]any{[]int{1}, []int{}}, [][]int{{1}, {}}},
-		{map[string]int{"a": 1}, map[string]int{"a": 1}}, {[]any{"a", 1}, map[string]uint8{"a": 1}}, {map[int]any{1: []int{2}}, map[int][]int{1: {2}}},
-		{map[string]any{"a": 1.5}, map[string]any{"a": 1.5}}, {nil, []int(nil)}, {nil, map[string]int(nil)}, {nil, (*int)(nil)}, {nil, []byte(nil)},
+		{[]any{1, "2", nil}, []any{int64(1), "2", nil}}, {[]int{1, 2}, []int64{1, 2}},
+		{[]string{"a"}, []string{"a"}}, {[]any{[]int{1}, []int{}}, [][]int{{1}, {}}},
+		{map[string]int{"a": 1}, map[string]int{"a": 1}}, {[]any{"a", 1}, map[string]uint8{"a": 1}},
+		{map[int]any{1: []int{2}}, map[int][]int{1: {2}}},
+		{map[string]any{"a": 1.5}, map[string]any{"a": 1.5}}, {nil, []int(nil)},
+		{nil, map[string]int(nil)}, {nil, (*int)(nil)}, {nil, []byte(nil)},
 		{"2026-01-02T03:04:05Z", time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, {"10.0.0.1", netip.MustParseAddr("10.0.0.1")},
 		{nil, any(nil)},
 	} {
@@ -97,9 +104,11 @@ func TestEveryDestination(t *testing.T) {
 		equal(t, into.Elem().Interface(), test.want)
 	}
 	for _, test := range []struct{ reply, into any }{
-		{300, new(int8)}, {-1, new(uint)}, {"18446744073709551616", new(uint64)}, {1e300, new(float32)}, {1.5, new(int)}, {"x", new(int)}, {2, new(bool)}, {nil, new(int)},
-		{nil, new(string)}, {nil, new(bool)}, {"x", new([]string)}, {[]int{1, 2, 3}, new(map[string]int)}, {[]string{"x"}, new([]int)}, {5, new(time.Duration)},
-		{5, new(chan int)}, {5, 5}, {5, nil}, {5, (*int)(nil)}, {"x", new(netip.Addr)}, {"x", new(struct{})}, {map[string]any{"a": "x"}, new(map[string]int)},
+		{300, new(int8)}, {-1, new(uint)}, {"18446744073709551616", new(uint64)}, {1e300, new(float32)},
+		{1.5, new(int)}, {"x", new(int)}, {2, new(bool)}, {nil, new(int)}, {nil, new(string)}, {nil, new(bool)},
+		{"x", new([]string)}, {[]int{1, 2, 3}, new(map[string]int)}, {[]string{"x"}, new([]int)},
+		{5, new(time.Duration)}, {5, new(chan int)}, {5, 5}, {5, nil}, {5, (*int)(nil)}, {"x", new(netip.Addr)},
+		{"x", new(struct{})}, {map[string]any{"a": "x"}, new(map[string]int)},
 	} {
 		if err := rstest.Result(test.reply).Scan(test.into); err == nil {
 			t.Fatalf("%v into a %T", test.reply, test.into)
@@ -130,9 +139,13 @@ func TestStructsFromMaps(t *testing.T) {
 	for _, protocol := range []rsscript.Protocol{rsscript.RESP2, rsscript.RESP3} {
 		client := open(t, url, rsscript.WithProtocol(protocol))
 		key := keyOf(t)
-		noError(t, client.Do(ctx, "HSET", key, "full name", "Ada", "visits", 3, "CITY", "London", "ignored", "x", "private", "x", "more", "x", "depth", 2, "score", "1.5").Err())
+		noError(t, client.Do(ctx, "HSET", key, "full name", "Ada", "visits", 3, "CITY", "London", "ignored", "x",
+			"private", "x", "more", "x", "depth", 2, "score", "1.5").Err())
 		hash := client.Do(ctx, "HGETALL", key)
-		if wanted := map[rsscript.Protocol]rsscript.Kind{rsscript.RESP2: rsscript.KindArray, rsscript.RESP3: rsscript.KindMap}[protocol]; hash.Kind() != wanted {
+		kinds := map[rsscript.Protocol]rsscript.Kind{
+			rsscript.RESP2: rsscript.KindArray, rsscript.RESP3: rsscript.KindMap,
+		}
+		if hash.Kind() != kinds[protocol] {
 			t.Fatal(hash.Kind())
 		}
 		got, err := rsscript.As[user](hash)
@@ -143,7 +156,8 @@ func TestStructsFromMaps(t *testing.T) {
 		other := user{Ignored: "kept", private: "kept"}
 		noError(t, client.Do(ctx, "HGETALL", "no such key").Scan(&other))
 		equal(t, other, user{Ignored: "kept", private: "kept"})
-		both, err := rsscript.As[[]user](client.Script("return {redis.call('HGETALL', KEYS[1]), {}}").Call(ctx, []string{key}))
+		twice := client.Script("return {redis.call('HGETALL', KEYS[1]), {}}")
+		both, err := rsscript.As[[]user](twice.Call(ctx, []string{key}))
 		if err != nil || len(both) != 2 || both[0].Name != "Ada" || both[1].Name != "" {
 			t.Fatal(both, err)
 		}
@@ -212,24 +226,28 @@ func TestIterators(t *testing.T) {
 
 func TestLogs(t *testing.T) {
 	var out bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	onlyReply := func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key != "r" {
 			return slog.Attr{}
 		}
 		return a
-	}}))
+	}
+	logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: onlyReply}))
 	for _, test := range []struct {
 		reply any
 		want  string
 	}{
-		{5, "r=5\n"}, {"text", "r=text\n"}, {true, "r=true\n"}, {nil, "r=<nil>\n"}, {[]any{1, "a", nil}, `r="array[1 \"a\" nil]"` + "\n"},
+		{5, "r=5\n"}, {"text", "r=text\n"}, {true, "r=true\n"}, {nil, "r=<nil>\n"},
+		{[]any{1, "a", nil}, `r="array[1 \"a\" nil]"` + "\n"},
 		{errors.New("ERR no"), `r="ERR no"` + "\n"}, {map[string]int{"a": 1}, `r="map[\"a\" 1]"` + "\n"},
 	} {
 		out.Reset()
 		logger.Info("", "r", rstest.Result(test.reply))
 		equal(t, out.String(), test.want)
 	}
-	for _, reply := range []any{strings.Repeat("x", 1<<20), slices.Repeat([]string{"xyz"}, 1<<18), []any{[]any{strings.Repeat("x", 1<<20)}, 1}} {
+	for _, reply := range []any{
+		strings.Repeat("x", 1<<20), slices.Repeat([]string{"xyz"}, 1<<18), []any{[]any{strings.Repeat("x", 1<<20)}, 1},
+	} {
 		out.Reset()
 		logger.Info("", "r", rstest.Result(reply))
 		if out.Len() > 8000 || !strings.Contains(out.String(), " more") {

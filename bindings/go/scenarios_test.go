@@ -264,11 +264,15 @@ func (r *scenarioRun) does(ctx context.Context, step step) (got outcome) {
 		}[step.Do]
 		var told []rsscript.LibraryOnNode
 		told, got.err = do(ctx, r.library(client, step.Library, step.Named))
-		got.value = r.shown(len(told), func(i int) (any, string, error) { return string(told[i].State), told[i].Node, told[i].Err })
+		got.value = r.shown(len(told), func(i int) (any, string, error) {
+			return string(told[i].State), told[i].Node, told[i].Err
+		})
 	case "libraryList":
 		var told []rsscript.LibrariesOnNode
 		told, got.err = client.LibraryList(ctx)
-		got.value = r.shown(len(told), func(i int) (any, string, error) { return number(len(told[i].Libraries)), told[i].Node, told[i].Err })
+		got.value = r.shown(len(told), func(i int) (any, string, error) {
+			return number(len(told[i].Libraries)), told[i].Node, told[i].Err
+		})
 	case "libraryPrune":
 		keep := make([]*rsscript.Library, len(step.Libraries))
 		for i, name := range step.Libraries {
@@ -276,7 +280,9 @@ func (r *scenarioRun) does(ctx context.Context, step step) (got outcome) {
 		}
 		var told []rsscript.PrunedOnNode
 		told, got.err = client.LibraryPrune(ctx, keep...)
-		got.value = r.shown(len(told), func(i int) (any, string, error) { return number(len(told[i].Removed)), told[i].Node, told[i].Err })
+		got.value = r.shown(len(told), func(i int) (any, string, error) {
+			return number(len(told[i].Removed)), told[i].Node, told[i].Err
+		})
 	case "load":
 		got.err = client.ScriptLoad(ctx, r.script(client, step.scriptCall))
 	case "exists":
@@ -370,7 +376,9 @@ func (r *scenarioRun) shown(count int, told func(int) (said any, node string, er
 
 func number(n int) json.Number { return json.Number(strconv.Itoa(n)) }
 
-func (r *scenarioRun) exec(ctx context.Context, pipeline *rsscript.Pipeline, client *rsscript.Client, step step) ([]rsscript.Result, error) {
+func (r *scenarioRun) exec(
+	ctx context.Context, pipeline *rsscript.Pipeline, client *rsscript.Client, step step,
+) ([]rsscript.Result, error) {
 	for _, item := range step.Items {
 		if item.Command != nil {
 			pipeline.Do(anyOf(item.Command)...)
@@ -478,7 +486,8 @@ func (r *scenarioRun) isExpected(want any, got rsscript.Result) bool {
 		case "double":
 			number, err := got.Float64()
 			wanted, _ := strconv.ParseFloat(text, 64)
-			return err == nil && got.Kind() == rsscript.KindDouble && (number == wanted || math.IsNaN(number) && math.IsNaN(wanted))
+			return err == nil && got.Kind() == rsscript.KindDouble &&
+				(number == wanted || math.IsNaN(number) && math.IsNaN(wanted))
 		case "map":
 			return r.areElements(elements, rsscript.KindMap, got)
 		case "set":

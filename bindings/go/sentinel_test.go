@@ -57,12 +57,14 @@ sentinel auth-pass %[1]s "%[3]s"
 		sentinel := s.start(t, config, sentinelPassword)
 		s.sentinels = append(s.sentinels, sentinel)
 		// They ask once a second otherwise, and take less for no sign of life.
-		check(t, "OK")(sentinel.ask.Do(ctx, "SENTINEL", "DEBUG", "PING-PERIOD", 300, "INFO-PERIOD", 500, "ASK-PERIOD", 100, "PUBLISH-PERIOD", 100).Text())
+		check(t, "OK")(sentinel.ask.Do(ctx, "SENTINEL", "DEBUG",
+			"PING-PERIOD", 300, "INFO-PERIOD", 500, "ASK-PERIOD", 100, "PUBLISH-PERIOD", 100).Text())
 		check(t, "OK")(sentinel.ask.Do(ctx, "SENTINEL", "SET", serviceName, "down-after-milliseconds", 800).Text())
 	}
 	eventually(t, "the sentinels know each other and the replica", func() bool {
 		for _, sentinel := range s.sentinels {
-			if !sentinel.sees("MASTER", 1, "flags", "master") || !sentinel.sees("SENTINELS", len(s.sentinels)-1, "flags", "sentinel") ||
+			if !sentinel.sees("MASTER", 1, "flags", "master") ||
+				!sentinel.sees("SENTINELS", len(s.sentinels)-1, "flags", "sentinel") ||
 				!sentinel.sees("REPLICAS", 1, "flags", "slave") || !sentinel.sees("REPLICAS", 1, "master-link-status", "ok") {
 				return false
 			}
@@ -92,14 +94,15 @@ func (s *service) start(t *testing.T, config, password string, options ...string
 			}
 			arguments = []string{file, "--sentinel"}
 		}
-		arguments = append(arguments, "--unixsocket", socket, "--bind", "127.0.0.1", "--requirepass", password, "--masterauth", password,
-			"--repl-diskless-sync-delay", "0")
+		arguments = append(arguments, "--unixsocket", socket, "--bind", "127.0.0.1", "--requirepass", password,
+			"--masterauth", password, "--repl-diskless-sync-delay", "0")
 		if s.authority != nil {
 			arguments = append(arguments, s.authority.tlsOptions(port, s.pair)...)
 		} else {
 			arguments = append(arguments, "--port", port)
 		}
-		return runServer(&server{url: "unix://" + socket, network: "unix", address: socket, dir: dir}, "redis-server", append(arguments, options...)...)
+		own := &server{url: "unix://" + socket, network: "unix", address: socket, dir: dir}
+		return runServer(own, "redis-server", append(arguments, options...)...)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +160,10 @@ func (s *service) url() string {
 }
 
 func (s *service) options(more ...rsscript.Option) []rsscript.Option {
-	return append([]rsscript.Option{rsscript.WithPassword(serverPassword), rsscript.WithSentinelAuth("", sentinelPassword), rsscript.WithReconnectAttempts(0)}, more...)
+	return append([]rsscript.Option{
+		rsscript.WithPassword(serverPassword), rsscript.WithSentinelAuth("", sentinelPassword),
+		rsscript.WithReconnectAttempts(0),
+	}, more...)
 }
 
 func TestSentinels(t *testing.T) {
@@ -181,14 +187,16 @@ func TestSentinels(t *testing.T) {
 	}
 	check(t, []bool{true})(client.ScriptExists(ctx, script.SHA()))
 
-	_, err = rsscript.Open(ctx, service.url(), rsscript.WithPassword(serverPassword), rsscript.WithSentinelAuth("", "wr0ng"))
+	_, err = rsscript.Open(ctx, service.url(),
+		rsscript.WithPassword(serverPassword), rsscript.WithSentinelAuth("", "wr0ng"))
 	for _, secret := range []string{serverPassword, sentinelPassword, "wr0ng"} {
 		if err := checkError(t, err, rsscript.ErrAuth); !err.NotExecuted || strings.Contains(err.Message, secret) {
 			t.Fatal(err)
 		}
 	}
 	_, err = rsscript.Open(ctx, service.url()+"-of-nobody", service.options()...)
-	if err := checkError(t, err, rsscript.ErrConnect); !err.NotExecuted || !strings.Contains(err.Message, serviceName+"-of-nobody") {
+	if err := checkError(t, err, rsscript.ErrConnect); !err.NotExecuted ||
+		!strings.Contains(err.Message, serviceName+"-of-nobody") {
 		t.Fatal(err)
 	}
 
@@ -206,7 +214,8 @@ func TestSentinels(t *testing.T) {
 // ran twice, and each that failed says whether it may have run.
 func (s *service) failover(t *testing.T, client *rsscript.Client, lose func()) {
 	t.Helper()
-	count := client.Script("return {redis.call('HINCRBY', KEYS[1], ARGV[1], 1), string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')}")
+	count := client.Script("return {redis.call('HINCRBY', KEYS[1], ARGV[1], 1), " +
+		"string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')}")
 	key := keyOf(t)
 	var answered atomic.Int64
 	var group sync.WaitGroup

@@ -242,7 +242,9 @@ func noGoroutinesLeft(t testing.TB) func() {
 	before := runtime.NumGoroutine()
 	return func() {
 		t.Helper()
-		eventually(t, fmt.Sprintf("no more than %d goroutines", before), func() bool { return runtime.NumGoroutine() <= before })
+		eventually(t, fmt.Sprintf("no more than %d goroutines", before), func() bool {
+			return runtime.NumGoroutine() <= before
+		})
 	}
 }
 

@@ -34,8 +34,9 @@ func newAuthority(t testing.TB) *authority {
 	t.Helper()
 	a := &authority{dir: t.TempDir(), key: newKey(t), serial: 1}
 	a.cert = &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "rs_script test authority"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "rs_script test authority"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	a.file = a.write(t, "ca.crt", "CERTIFICATE", a.sign(t, a.cert, a.key))
 	return a
@@ -76,8 +77,9 @@ func (a *authority) issue(t testing.TB, name, host string, valid time.Duration) 
 	t.Helper()
 	a.serial++
 	cert := &x509.Certificate{
-		SerialNumber: big.NewInt(a.serial), Subject: pkix.Name{CommonName: "rs_script test"}, NotBefore: time.Now().Add(-2 * time.Hour),
-		NotAfter: time.Now().Add(valid), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		SerialNumber: big.NewInt(a.serial), Subject: pkix.Name{CommonName: "rs_script test"},
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(valid),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if ip := net.ParseIP(host); ip != nil {
 		cert.IPAddresses = []net.IP{ip}
@@ -89,13 +91,16 @@ func (a *authority) issue(t testing.TB, name, host string, valid time.Duration) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pair{a.write(t, name+".crt", "CERTIFICATE", a.sign(t, cert, key)), a.write(t, name+".key", "EC PRIVATE KEY", bytes)}
+	return pair{
+		a.write(t, name+".crt", "CERTIFICATE", a.sign(t, cert, key)),
+		a.write(t, name+".key", "EC PRIVATE KEY", bytes),
+	}
 }
 
 // tlsOptions are those of a server with this certificate, which is also its own as a client of other servers.
 func (a *authority) tlsOptions(port string, shown pair) []string {
-	return []string{"--port", "0", "--tls-port", port, "--tls-ca-cert-file", a.file, "--tls-cert-file", shown.cert, "--tls-key-file", shown.key,
-		"--tls-auth-clients", "no", "--tls-replication", "yes"}
+	return []string{"--port", "0", "--tls-port", port, "--tls-ca-cert-file", a.file, "--tls-cert-file", shown.cert,
+		"--tls-key-file", shown.key, "--tls-auth-clients", "no", "--tls-replication", "yes"}
 }
 
 // tlsServer starts one with this certificate.
@@ -168,7 +173,9 @@ func TestTLSClientCertificate(t *testing.T) {
 	client, stranger := ours.issue(t, "client", "client", time.Hour), theirs.issue(t, "client", "client", time.Hour)
 	checkWorks(t, server.url, trusted, rsscript.WithTLSClientCert(client.cert, client.key))
 	// A server that wants another certificate says so after the handshake, or hangs up.
-	for _, options := range [][]rsscript.Option{{trusted}, {trusted, rsscript.WithTLSClientCert(stranger.cert, stranger.key)}} {
+	for _, options := range [][]rsscript.Option{
+		{trusted}, {trusted, rsscript.WithTLSClientCert(stranger.cert, stranger.key)},
+	} {
 		_, err := rsscript.Open(ctx, server.url, options...)
 		var own *rsscript.Error
 		if !errors.As(err, &own) || !own.NotExecuted || own.Status != rsscript.ErrTLS && own.Status != rsscript.ErrConnect {
@@ -191,11 +198,14 @@ func TestTLSFromMemory(t *testing.T) {
 	checkWorks(t, server.url, rsscript.WithTLSCAPEM(ca), shown)
 	checkRefused(t, server.url, rsscript.WithTLSCAPEM(read(newAuthority(t).file)), shown)
 	for name, options := range map[string][]rsscript.Option{
-		"no authority":    {rsscript.WithTLSCAPEM(nil)},
-		"a key as one":    {rsscript.WithTLSCAPEM(key)},
-		"no certificate":  {rsscript.WithTLSCAPEM(ca), rsscript.WithTLSClientCertPEM(nil, key)},
-		"no key":          {rsscript.WithTLSCAPEM(ca), rsscript.WithTLSClientCertPEM(cert, nil)},
-		"somebody's else": {rsscript.WithTLSCAPEM(ca), rsscript.WithTLSClientCertPEM(cert, read(ours.issue(t, "other", "other", time.Hour).key))},
+		"no authority":   {rsscript.WithTLSCAPEM(nil)},
+		"a key as one":   {rsscript.WithTLSCAPEM(key)},
+		"no certificate": {rsscript.WithTLSCAPEM(ca), rsscript.WithTLSClientCertPEM(nil, key)},
+		"no key":         {rsscript.WithTLSCAPEM(ca), rsscript.WithTLSClientCertPEM(cert, nil)},
+		"somebody's else": {
+			rsscript.WithTLSCAPEM(ca),
+			rsscript.WithTLSClientCertPEM(cert, read(ours.issue(t, "other", "other", time.Hour).key)),
+		},
 	} {
 		_, err := rsscript.Open(ctx, server.url, options...)
 		if err == nil {
@@ -238,7 +248,8 @@ func TestTLSWithWhoDoesNotSpeakIt(t *testing.T) {
 	}
 	t.Cleanup(plain.stop)
 	// It waits for the end of a line that is none.
-	_, err = rsscript.Open(ctx, "rediss://"+plain.address, rsscript.WithTLSCAFile(ours.file), rsscript.WithConnectTimeout(time.Second))
+	_, err = rsscript.Open(ctx, "rediss://"+plain.address,
+		rsscript.WithTLSCAFile(ours.file), rsscript.WithConnectTimeout(time.Second))
 	if err := checkError(t, err, rsscript.ErrConnect); !err.NotExecuted || !strings.Contains(err.Message, "TLS") {
 		t.Fatal(err)
 	}

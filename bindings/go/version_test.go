@@ -16,7 +16,8 @@ func TestVersionsThatDoNotFit(t *testing.T) {
 	}
 	for _, other := range []uint32{0, headerVersion - 1, headerVersion + 1000, 1_002_003} {
 		err := checkVersion(other)
-		if err == nil || !strings.Contains(err.Message, versionText(other)) || !strings.Contains(err.Message, versionText(headerVersion)) {
+		if err == nil || !strings.Contains(err.Message, versionText(other)) ||
+			!strings.Contains(err.Message, versionText(headerVersion)) {
 			t.Fatal(other, err)
 		}
 	}

@@ -8,8 +8,8 @@ package rsscript
 /*
 #include <rs_script.h>
 
-static rs_status rsscript_with(rs_client *client, int32_t from, int32_t route, const char *to, size_t len, uint32_t slot,
-                               rs_client **view, rs_error **err) {
+static rs_status rsscript_with(rs_client *client, int32_t from, int32_t route, const char *to, size_t len,
+                               uint32_t slot, rs_client **view, rs_error **err) {
 	rs_call_options options = {.size = sizeof options, .read_from = from, .route = route, .route_slot = slot};
 	options.route_to = to, options.route_len = len;
 	return rs_client_with(client, &options, view, err);

@@ -12,7 +12,8 @@ import (
 func replicated(t *testing.T) (url string) {
 	t.Helper()
 	start := func(options ...string) *server {
-		server, err := startServerOnPort(append(options, "--cluster-enabled", "yes", "--repl-diskless-sync-delay", "0", "--cluster-node-timeout", "60000")...)
+		server, err := startServerOnPort(append(options, "--cluster-enabled", "yes",
+			"--repl-diskless-sync-delay", "0", "--cluster-node-timeout", "60000")...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +34,8 @@ func replicated(t *testing.T) (url string) {
 		if err != nil || len(slots) != 1 || slots[0].Len() != 4 {
 			return false
 		}
-		up, err := ofReplica.Script("return string.find(redis.call('INFO', 'replication'), 'master_link_status:up')").CallRO(ctx, nil).Int64()
+		finds := ofReplica.Script("return string.find(redis.call('INFO', 'replication'), 'master_link_status:up')")
+		up, err := finds.CallRO(ctx, nil).Int64()
 		return err == nil && up > 0
 	})
 	return "redis+cluster://" + primary.address
@@ -57,7 +59,9 @@ func TestCallOptions(t *testing.T) {
 	is("master", rsscript.CallOptions{ReadOnly: true, ReadFrom: rsscript.Primary})
 	is("slave", rsscript.CallOptions{ReadOnly: true, ReadFrom: rsscript.Replica})
 	is("slave", rsscript.CallOptions{ReadOnly: true, ReadFrom: rsscript.PreferReplica})
-	is("slave", rsscript.CallOptions{ReadOnly: true, Idempotent: true, ReadFrom: rsscript.Replica, Route: rsscript.RouteKey("b")})
+	is("slave", rsscript.CallOptions{
+		ReadOnly: true, Idempotent: true, ReadFrom: rsscript.Replica,
+		Route: rsscript.RouteKey("b")})
 	noError(t, client.Do(ctx, "SET", "a", 1).Err())
 	eventually(t, "a command is read from the replica", func() bool {
 		n, err := client.DoWith(ctx, rsscript.CallOptions{ReadOnly: true, ReadFrom: rsscript.Replica}, "GET", "a").Int64()
@@ -75,20 +79,25 @@ func TestCallOptions(t *testing.T) {
 	check(t, "slave")(script.On(view).CallRO(ctx, nil).Text())
 
 	// Routes.
-	for _, route := range []rsscript.Route{rsscript.RouteAny(), rsscript.RouteKey("a"), rsscript.RouteSlot(16383), rsscript.RouteNode(url[len("redis+cluster://"):])} {
+	for _, route := range []rsscript.Route{
+		rsscript.RouteAny(), rsscript.RouteKey("a"), rsscript.RouteSlot(16383),
+		rsscript.RouteNode(url[len("redis+cluster://"):]),
+	} {
 		check(t, "master")(script.CallWith(ctx, rsscript.CallOptions{Route: route}, nil).Text())
 	}
 	all, err := client.DoWith(ctx, rsscript.CallOptions{Route: rsscript.RouteAll()}, "DBSIZE").Map()
 	if noError(t, err); len(all) != 1 {
 		t.Fatal(all)
 	}
-	checkError(t, client.DoWith(ctx, rsscript.CallOptions{Route: rsscript.RouteSlot(16384)}, "DBSIZE").Err(), rsscript.ErrInvalidArgument)
+	outside := rsscript.CallOptions{Route: rsscript.RouteSlot(16384)}
+	checkError(t, client.DoWith(ctx, outside, "DBSIZE").Err(), rsscript.ErrInvalidArgument)
 	checkError(t, script.CallWith(ctx, rsscript.CallOptions{ReadFrom: 4}, nil).Err(), rsscript.ErrInvalidArgument)
 	checkError(t, script.CallWith(ctx, rsscript.CallOptions{ReadFrom: -1}, nil).Err(), rsscript.ErrInvalidArgument)
 
 	// Items of pipelines.
 	writes := client.Script("return redis.call('INCR', KEYS[1])")
-	results, err := client.Pipeline().CallWith(rsscript.CallOptions{ReadOnly: true}, script, key).DoWith(rsscript.CallOptions{Idempotent: true}, "INCR", "a").
+	results, err := client.Pipeline().CallWith(rsscript.CallOptions{ReadOnly: true}, script, key).
+		DoWith(rsscript.CallOptions{Idempotent: true}, "INCR", "a").
 		CallWith(rsscript.CallOptions{ReadOnly: true}, writes, key).Exec(ctx)
 	noError(t, err)
 	check(t, "master")(results[0].Text())
@@ -106,7 +115,8 @@ func TestIdempotentCalls(t *testing.T) {
 	server := ownServer(t)
 	client, admin := open(t, server.url), open(t, server.url)
 	blocked := func() bool {
-		n, err := admin.Script("return tonumber(string.match(redis.call('INFO', 'clients'), 'blocked_clients:(%d+)'))").Call(ctx, nil).Int64()
+		const waiting = "return tonumber(string.match(redis.call('INFO', 'clients'), 'blocked_clients:(%d+)'))"
+		n, err := admin.Script(waiting).Call(ctx, nil).Int64()
 		return err == nil && n == 1
 	}
 	for _, idempotent := range []bool{false, true} {

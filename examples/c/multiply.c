@@ -1,7 +1,7 @@
 /* One script on two servers: multiply redis://127.0.0.1:6379 redis://127.0.0.1:6380
 
-   Sets `foo` to 2 on the first and to 3 on the second server, and has both multiply it by 5; then the first server forgets the script,
-   and multiplies again nevertheless. Prints 10, 15 and 10. */
+   Sets `foo` to 2 on the first and to 3 on the second server, and has both multiply it by 5; then the first server
+   forgets the script, and multiplies again nevertheless. Prints 10, 15 and 10. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -63,8 +63,8 @@ impl<T: Owner> Engine<T> {
         let Some(call) = self.call(id) else { return };
         if call.view.way == Way::AllPrimaries && request.slot == NO_SLOT && purpose != Purpose::Waiting {
             if request.shape != Shape::Single {
-                let text = "a pipeline or transaction has one reply an item, and cannot go to all primaries; nothing was \
-                            sent";
+                let text = "a pipeline or transaction has one reply an item, and cannot go to all primaries; nothing \
+                            was sent";
                 return self.finish(io, id, Err(Error::new(Status::NoRoute, text)), None);
             }
             let work = everywhere::Work::Send(request);
@@ -182,8 +182,8 @@ impl<T: Owner> Engine<T> {
         let Some(conn) = self.conns.get(&conn) else { return };
         let node = self.servers.node(conn.node);
         let text = format!(
-            "{} evicts keys by its maxmemory-policy {policy}, and with them the tokens of calls that are to happen once: a call that \
-             is sent again then may run twice. The policy noeviction keeps them",
+            "{} evicts keys by its maxmemory-policy {policy}, and with them the tokens of calls that are to happen \
+             once: a call that is sent again then may run twice. The policy noeviction keeps them",
             node.address
         );
         io.log(Record::warning(EventKind::EvictsTokens, &node.name, text));

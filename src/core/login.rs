@@ -215,7 +215,8 @@ impl<T: Owner> Engine<T> {
     /// Has every connection log in again that calls take, now or when it is made.
     pub(super) fn begin_login_again(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
         if self.servers.config.credentials.is_none() {
-            let text = "the client has no credentials callback to ask (option credentials): its password stays as it is";
+            let text = "the client has no credentials callback to ask (option credentials): its password stays as \
+                        it is";
             return self.finish(io, id, Err(Error::new(Status::InvalidArgument, text)), None);
         }
         self.drop_kept_logins(io);

@@ -192,7 +192,10 @@ impl<T: Owner> Engine<T> {
                 let mut nodes: Vec<NodeId> = self.servers.map.nodes().collect();
                 fastrand::shuffle(&mut nodes);
                 let servers = &self.servers;
-                let answers = |node: &NodeId| matches!(servers.node(*node).link, Link::Up(conn) if !io.is_suspect(conn));
+                let answers = |node: &NodeId| match servers.node(*node).link {
+                    Link::Up(conn) => !io.is_suspect(conn),
+                    _ => false,
+                };
                 nodes.sort_by_cached_key(|node| !answers(node));
                 let mut candidates: Vec<Address> = Vec::new();
                 let known = nodes.iter().map(|node| &servers.node(*node).address);

@@ -323,8 +323,8 @@ pub(super) unsafe fn flags_of_item<'a>(options: *const rs_call_options) -> Resul
     // SAFETY: as promised.
     let options = unsafe { CallOptions::new(options)? };
     if options.others.is_some() {
-        let why = "of an item of a pipeline have flags and a token alone: timeout_ms, read_from and route are given when it \
-                   is executed";
+        let why = "of an item of a pipeline have flags and a token alone: timeout_ms, read_from and route are given \
+                   when it is executed";
         return Err(invalid("options", why));
     }
     Ok(options.flags)

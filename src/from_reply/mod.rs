@@ -14,7 +14,7 @@ use crate::resp::{Kind, Reply, ReplyRef};
 ///
 /// | type | takes |
 /// |---|---|
-/// | integers | an integer or boolean in range; a text (string, status, double, ...) that is a decimal integer in range |
+/// | integers | in range: an integer, a boolean, a text (string, status, double, ...) that is a decimal integer |
 /// | `f32`, `f64` | a double, an integer (the nearest number), a text that is a number, `inf` or `nan` |
 /// | `bool` | a boolean; 1 and 0 as integer or text; nil is `false`, because that is how Lua's `false` travels |
 /// | `String`, `&str`, `Cow<str>` | a text in UTF-8; `String` also an integer, in decimal |
@@ -24,11 +24,13 @@ use crate::resp::{Kind, Reply, ReplyRef};
 /// | `Vec<T>`, `HashSet<T>`, `BTreeSet<T>` | an array or set, element by element |
 /// | `[T; N]` | the same, of exactly so many elements |
 /// | tuples up to 12 | an array of exactly so many elements, each as its own type |
-/// | `HashMap<K, V>`, `BTreeMap<K, V>` | a map; an array of keys and values in turn, or of arrays of two, which is what servers send where there is no RESP3 |
+/// | `HashMap<K, V>`, `BTreeMap<K, V>` | a map; an array of keys and values in turn, or of arrays of two |
 /// | `Vec<(A, B)>` and of longer tuples | the same, in the reply's order; of longer ones so many elements in turn |
 /// | `()` | anything |
 /// | [`Reply`], [`ReplyRef`] | anything, as it is |
 /// | a struct of the program's own | see [`from_reply!`](crate::from_reply) |
+///
+/// Where there is no RESP3, servers send an array for a map: keys and values in turn, or arrays of two.
 ///
 /// Nil is nothing but `None`, `false` and `()`: a list that may be missing is an `Option<Vec<T>>`. An error
 /// inside the reply, as a pipeline's item has it, is the error of the conversion, unless a `Result` takes it.
@@ -90,7 +92,8 @@ use crate::resp::{Kind, Reply, ReplyRef};
 #[diagnostic::on_unimplemented(
     message = "a reply cannot be converted into `{Self}`",
     note = "a struct of your own is made convertible by `rs_script::from_reply!`",
-    note = "typed calls take types that own what they have; `&str` and the like are borrowed from a `Reply` by `reply.to()`"
+    note = "typed calls take types that own what they have; `&str` and the like are borrowed from a `Reply` by \
+            `reply.to()`"
 )]
 pub trait FromReply<'a>: Sized {
     /// Converts it.

@@ -529,8 +529,9 @@ impl<T> Session<T> {
         let is_helpless = self.refused.has(Form::Body) && self.facts.load_refused.load(Ordering::Relaxed);
         let error = match place.checked_sub(1 + rare.loads.len()) {
             Some(item) if is_helpless => error.of_item(item).context(format_args!(
-                "the transaction was refused, nothing ran: item {item} ({}): this user may neither load scripts nor send them \
-                 along, and in a transaction they have to be known to be there: call each on its own before, or trust the cache",
+                "the transaction was refused, nothing ran: item {item} ({}): this user may neither load scripts nor \
+                 send them along, and in a transaction they have to be known to be there: call each on its own \
+                 before, or trust the cache",
                 call.request.name_of(item)
             )),
             Some(item) => error.of_item(item).context(format_args!(
@@ -562,7 +563,8 @@ pub(super) fn ran_singly(text: &[u8], items: &[Singly]) -> Error {
     .flatten()
     .collect();
     let context = format!(
-        "the server refused MULTI in the middle of the transaction, so that its commands were taken singly, not as a whole ({})",
+        "the server refused MULTI in the middle of the transaction, so that its commands were taken singly, not as a \
+         whole ({})",
         told.join("; ")
     );
     Error::server(Status::Indeterminate, text, false).context(context)

@@ -22,8 +22,8 @@ const NO_SHA: &[u8] = b"0000000000000000000000000000000000000000";
 const REPEATS_MAX: u8 = 10;
 
 /// What a user lacks who can only call what others have loaded.
-const NO_LOADER: &str = "the script is not in the server's cache, and this user may neither load it (SCRIPT LOAD) nor send it \
-                         along (EVAL)";
+const NO_LOADER: &str = "the script is not in the server's cache, and this user may neither load it (SCRIPT LOAD) nor \
+                         send it along (EVAL)";
 
 /// Forms of script calls that the server refuses.
 #[derive(Clone, Copy, Debug, Default)]

@@ -89,7 +89,8 @@ pub(crate) fn not_served(text: &[u8]) -> Option<NotServed<'_>> {
 pub(crate) fn may_be_replica(text: &[u8]) -> bool {
     const FLAGGED: [&[u8]; 2] = [
         b"READONLY Can not run script with write flag on readonly replica",
-        b"MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script.",
+        b"MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not \
+          set on the script.",
     ];
     const WORDS: [&[u8]; 2] = [
         b"READONLY You can't write against a read only replica.",
@@ -161,7 +162,8 @@ pub(crate) fn refused_before_it_began(text: &[u8]) -> Option<Refused> {
         b"OOM command not allowed when used memory > 'maxmemory'."
         | b"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
         | b"NOREPLICAS Not enough good replicas to write."
-        | b"MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script."
+        | b"MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is \
+            not set on the script."
         | b"CROSSSLOT Keys in request don't hash to the same slot"
         | b"ERR Can not execute a script with write flag using *_ro command."
         | b"ERR Can not run script on cluster, 'no-cluster' flag is set." => Some(Refused::Unfit),
@@ -174,12 +176,13 @@ fn cannot_persist(text: &[u8]) -> bool {
     [("Redis", &b"Redis"[..]), ("Valkey", b"Valkey")].iter().any(|(name, word)| {
         let Some(rest) = rest.strip_prefix(*word) else { return false };
         let writes = format!(
-            " is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are \
+            " is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may \
+             modify the data set are \
              disabled, because this instance is configured to report errors during writes if RDB snapshotting fails \
              (stop-writes-on-bgsave-error option). Please check the {name} logs for details about the RDB error."
         );
-        let script = b" is configured to save RDB snapshots, but it's currently unable to persist to disk. Writable scripts are blocked. Use \
-                       'no-writes' flag for read only scripts.";
+        let script = b" is configured to save RDB snapshots, but it's currently unable to persist to disk. Writable \
+                       scripts are blocked. Use 'no-writes' flag for read only scripts.";
         rest == writes.as_bytes() || rest == script
     })
 }
@@ -482,8 +485,8 @@ mod tests {
             (b"READONLY Can not run script with write flag on readonly replica", true),
             (b"READONLY You can't write against a read only replica. script: 1c, on @user_script:1.", true),
             (
-                b"ERR Error running script (call to f_1c): @user_script:1: @user_script: 1: -READONLY You can't write against a \
-                  read only replica.",
+                b"ERR Error running script (call to f_1c): @user_script:1: @user_script: 1: -READONLY You can't write \
+                  against a read only replica.",
                 true,
             ),
             (b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", true),

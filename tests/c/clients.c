@@ -20,7 +20,8 @@ static int64_t product(const rs_script *multiply, rs_client *client) {
     return value;
 }
 
-/* One script on the client that it was registered with, on another, over a Unix socket and TCP, and with a cache that was lost. */
+/* One script on the client that it was registered with, on another, over a Unix socket and TCP, and with a cache that
+   was lost. */
 static void two_servers(void) {
     rs_client *first = open_client(server_url(one)), *second = open_client(server_tcp_url(two));
     rs_script *multiply = multiply_on(first);
@@ -142,7 +143,8 @@ static void options(void) {
     for (int32_t wrong = -1; wrong <= RS_READ_FROM_REPLICA + 1; wrong += RS_READ_FROM_REPLICA + 2)
         CHECK_FAILS(RS_ERR_INVALID_OPTION, "read_from", rs_options_set_read_from(options, wrong, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "map_address", rs_options_map_address(options, "10.0.0.1", "10.0.0.2:1", &err));
-    CHECK_FAILS(RS_ERR_INVALID_OPTION, "map_address", rs_options_map_address(options, "redis://10.0.0.1:1", "a:1", &err));
+    CHECK_FAILS(RS_ERR_INVALID_OPTION, "map_address",
+                rs_options_map_address(options, "redis://10.0.0.1:1", "a:1", &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "sentinel_username", rs_options_set_sentinel_username(options, "", &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_connect_timeout_ms(options, 0, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_call_timeout_ms(options, 0, &err));

@@ -1,4 +1,5 @@
-/* The functions that a single server is used with, unchanged, on a cluster; and the routes that only a cluster needs. */
+/* The functions that a single server is used with, unchanged, on a cluster; and the routes that only a cluster
+   needs. */
 #include "support/check.h"
 #include "support/cluster.h"
 

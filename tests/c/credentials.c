@@ -128,7 +128,8 @@ static void later_and_with_what_is_wrong(void) {
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
         CHECK_INT(pthread_create(&thread, NULL, open_it, &o), 0);
         rs_credentials_request *request = await(&v);
-        CHECK_INT(rs_credentials_answer(request, answers[i].user, answers[i].password, answers[i].len, answers[i].lifetime, NULL),
+        CHECK_INT(rs_credentials_answer(request, answers[i].user, answers[i].password, answers[i].len,
+                                        answers[i].lifetime, NULL),
                   answers[i].answered);
         CHECK_INT(pthread_join(thread, NULL), 0);
         CHECK_INT(o.status, answers[i].opened);

@@ -4,7 +4,8 @@
 #include "support/check.h"
 #include "support/server.h"
 
-/* A function of the library by its name. POSIX lets a data pointer of dlsym be a function's; ISO C has no word for it. */
+/* A function of the library by its name. POSIX lets a data pointer of dlsym be a function's; ISO C has no word for
+   it. */
 static void find(void *library, const char *name, void *place) {
     void *const symbol = dlsym(library, name);
     if (symbol == NULL) FAIL("%s", dlerror());

@@ -8,8 +8,9 @@ static const char source[] =
     "redis.register_function{function_name='get', callback=function(keys) return redis.call('GET', keys[1]) end, "
     "flags={'no-writes'}}\n"
     "redis.register_function('forge', function(keys, args) return redis.error_reply(args[1]) end)\n";
-static const char newer[] = "#!lua name=lib\n"
-                            "redis.register_function('count', function(keys) return redis.call('INCRBY', keys[1], 10) end)\n";
+static const char newer[] =
+    "#!lua name=lib\n"
+    "redis.register_function('count', function(keys) return redis.call('INCRBY', keys[1], 10) end)\n";
 
 static const char *const key[] = {"n"};
 

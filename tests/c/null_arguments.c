@@ -1,5 +1,5 @@
-/* NULL for every pointer of every export in turn: an error that names the parameter, or nothing at all, and every output set.
-   A check compares this file with the header, so an export that is missing here is found. */
+/* NULL for every pointer of every export in turn: an error that names the parameter, or nothing at all, and every
+   output set. A check compares this file with the header, so an export that is missing here is found. */
 #include "support/check.h"
 #include "support/server.h"
 

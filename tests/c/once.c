@@ -51,7 +51,8 @@ static void single_calls(void) {
     CHECK_INT(call(add, client, five, token_of(&(rs_call_options){0}, text, 256)), 25);
     const rs_call_options *const refused[] = {token_of(&(rs_call_options){0}, text, 257),
                                               token_of(&(rs_call_options){0}, "", 0),
-                                              RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .token = "t", .token_len = 1)};
+                                              RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY,
+                                                              .token = "t", .token_len = 1)};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "token",
                     rs_script_call(add, client, 1, n, NULL, 1, five, NULL, refused[i], NULL, &err));
@@ -169,8 +170,8 @@ static void options_that_have_an_effect(void) {
     /* There is no replica. */
     script = script_with(RS_SCRIPT_OPTIONS(.flags = RS_SCRIPT_ONCE, .wait_replicas = 1, .wait_timeout_ms = 1));
     rs_error *error = NULL;
-    const rs_status status = rs_script_call(script, client, 1, n, NULL, 1, five, NULL, RS_CALL_OPTIONS(.timeout_ms = 1000),
-                                            NULL, &error);
+    const rs_status status = rs_script_call(script, client, 1, n, NULL, 1, five, NULL,
+                                            RS_CALL_OPTIONS(.timeout_ms = 1000), NULL, &error);
     CHECK_INT(status, RS_ERR_NOT_REPLICATED);
     CHECK(rs_error_is_indeterminate(error) && !rs_error_is_not_executed(error));
     rs_error_free(error);
@@ -191,8 +192,8 @@ static void functions(void) {
     static const char source[] =
         "#!lua name=lib\n"
         "redis.register_function('add', function(keys, args) return redis.call('INCRBY', keys[1], args[1]) end)\n"
-        "redis.register_function{function_name='get', callback=function(keys) return redis.call('GET', keys[1]) + 0 end, "
-        "flags={'no-writes'}}\n";
+        "redis.register_function{function_name='get', "
+        "callback=function(keys) return redis.call('GET', keys[1]) + 0 end, flags={'no-writes'}}\n";
     const struct {
         const rs_library_options *options;
         const char *part;

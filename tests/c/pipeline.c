@@ -1,4 +1,5 @@
-/* Pipelines and transactions: filling, round trips, lost caches, items that fail, refusals, sizes, and a server that dies. */
+/* Pipelines and transactions: filling, round trips, lost caches, items that fail, refusals, sizes, and a server that
+   dies. */
 #include <pthread.h>
 
 #include "support/check.h"
@@ -405,8 +406,8 @@ static bool is_busy(rs_client *watcher) {
     return rs_client_command(watcher, 1, ping, NULL, NULL, NULL, NULL) == RS_ERR_BUSY;
 }
 
-/* The last script never ends; the server is killed while it runs. The items before fill more than the server reads at once, so that their
-   replies leave before. */
+/* The last script never ends; the server is killed while it runs. The items before fill more than the server reads at
+   once, so that their replies leave before. */
 static void a_server_that_dies(void) {
     enum { ITEMS = 1500 };
     char text[101];

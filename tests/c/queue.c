@@ -346,7 +346,8 @@ static void calls_packed_together(void) {
     put_head(&p, 1, 0), put_command(&p, 3, set);
     put_head(&p, 2, 5000), put_script(&p, 0, 1, "foo", "5");
     put_head(&p, 3, 0), put_script(&p, RS_PACKED_READ_ONLY, 0, "foo", "6");
-    put_head(&p, 4, 0), put_pipeline(&p, RS_PACKED_ATOMIC, 2), put_command(&p, 3, set), put_script(&p, 0, 0, "foo", "7");
+    put_head(&p, 4, 0), put_pipeline(&p, RS_PACKED_ATOMIC, 2);
+    put_command(&p, 3, set), put_script(&p, 0, 0, "foo", "7");
     /* What is wrong with one of them is that one's completion. */
     put_head(&p, 5, 0), put_command(&p, 1, multi);
     put_head(&p, 6, 0), put_script(&p, 0, 2, "foo", "5");
@@ -381,7 +382,8 @@ static void malformed_buffers(void) {
     rs_queue *queue = queue_of(16);
     const char *set[] = {"SET", "foo", "2"};
     packed whole = {.len = 0};
-    put_head(&whole, 1, 0), put_pipeline(&whole, 0, 2), put_command(&whole, 3, set), put_script(&whole, 0, 0, "foo", "7");
+    put_head(&whole, 1, 0), put_pipeline(&whole, 0, 2);
+    put_command(&whole, 3, set), put_script(&whole, 0, 0, "foo", "7");
     for (size_t len = 1; len < whole.len; len++) {
         /* Of just this size, so that a byte beyond is found out. */
         char *cut = malloc(len);
@@ -497,9 +499,10 @@ static void every_type_of_reply_packed(void) {
     rs_queue *queue = queue_of(4);
     CHECK_OK(rs_options_set_protocol(options, RS_PROTOCOL_RESP3, &err));
     CHECK_OK(rs_client_open(server_url(redis), options, &resp3, &err));
-    submit_eval(resp3, queue, "redis.setresp(3) return {7, 'text', redis.status_reply('FINE'), false, {double=1.5}, {map={k=1}}, "
-                              "{set={x=true}}, {big_number='123456789012345678901234567890'}, "
-                              "{verbatim_string={string='hi', format='mkd'}}, {{}}, redis.error_reply('MY own')}");
+    submit_eval(resp3, queue,
+                "redis.setresp(3) return {7, 'text', redis.status_reply('FINE'), false, {double=1.5}, {map={k=1}}, "
+                "{set={x=true}}, {big_number='123456789012345678901234567890'}, "
+                "{verbatim_string={string='hi', format='mkd'}}, {{}}, redis.error_reply('MY own')}");
     reader r = take_packed(queue);
     expect_head(&r, 1, RS_OK, 0);
     CHECK_INT(get_u8(&r), RS_REPLY_ARRAY);

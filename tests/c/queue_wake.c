@@ -1,4 +1,5 @@
-/* Who waits for completions is told to stop; and what a pipeline leaves half answered comes out whole, packed as well. */
+/* Who waits for completions is told to stop; and what a pipeline leaves half answered comes out whole, packed as
+   well. */
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -142,7 +143,8 @@ static void *ping_behind(void *argument) {
     return NULL;
 }
 
-/* A pipeline [GET key, SET other 1], called off when the first is answered and the second waits, while another thread reads. */
+/* A pipeline [GET key, SET other 1], called off when the first is answered and the second waits, while another thread
+   reads. */
 static void call_off_half(rs_queue *queue, const char *key) {
     rs_client *control = open_client(server_url(redis));
     rs_pipeline *pipeline = NULL;

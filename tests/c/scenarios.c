@@ -8,7 +8,8 @@
 
 enum { STARTED_MAX = 16 };
 
-/* What a step came to: a reply, or an error and perhaps what arrived before it, or a value that is no reply, or nothing. */
+/* What a step came to: a reply, or an error and perhaps what arrived before it, or a value that is no reply, or
+   nothing. */
 typedef struct outcome {
     rs_reply *reply;
     rs_error *error;
@@ -93,22 +94,26 @@ static rs_status library_named(const char *name, bool is_named, rs_client *on, r
 
 /* The script or function of a step or item; NULL with an error where there is none. */
 static rs_script *script_of(const cJSON *call, rs_client *on, rs_error **error) {
-    const uint32_t flags = (has_flag(call, "idempotent") ? RS_SCRIPT_IDEMPOTENT : 0) | (has_flag(call, "once") ? RS_SCRIPT_ONCE : 0) |
+    const uint32_t flags = (has_flag(call, "idempotent") ? RS_SCRIPT_IDEMPOTENT : 0) |
+        (has_flag(call, "once") ? RS_SCRIPT_ONCE : 0) |
                            (has_flag(call, "asFunction") ? RS_SCRIPT_AS_FUNCTION : 0);
     const char *name = text_field(call, "function", NULL);
     rs_script *script = NULL;
     if (name != NULL) {
         rs_library *library = NULL;
         if (library_named(text_field(call, "library", ""), has_flag(call, "named"), on, &library, error) == RS_OK &&
-            rs_library_function(library, name, strlen(name), RS_SCRIPT_OPTIONS(.flags = flags), &script, error) != RS_OK)
+            rs_library_function(library, name, strlen(name), RS_SCRIPT_OPTIONS(.flags = flags),
+                                &script, error) != RS_OK)
             CHECK_NULL(script);
         rs_library_free(library);
         return script;
     }
     size_t len;
-    if (field(scripts, text_field(call, "script", "")) == NULL) FAIL("a script that is not known: %s", cJSON_PrintUnformatted(call));
+    if (field(scripts, text_field(call, "script", "")) == NULL)
+        FAIL("a script that is not known: %s", cJSON_PrintUnformatted(call));
     char *lua = bytes_of(field(scripts, text_field(call, "script", "")), &len);
-    if (rs_script_register(on, lua, len, RS_SCRIPT_OPTIONS(.flags = flags), &script, error) != RS_OK) CHECK_NULL(script);
+    if (rs_script_register(on, lua, len, RS_SCRIPT_OPTIONS(.flags = flags), &script, error) != RS_OK)
+        CHECK_NULL(script);
     free(lua);
     return script;
 }
@@ -193,7 +198,8 @@ static rs_status pipeline_with(uint32_t flags, const cJSON *step, way way, outco
     }
     if (status == RS_OK)
         status = way.queue == NULL ? rs_pipeline_exec(pipeline, options_of(step, &own), &out->reply, &out->error)
-                                   : rs_pipeline_submit(pipeline, options_of(step, &own), way.queue, way.tag, &out->error);
+                                   : rs_pipeline_submit(pipeline, options_of(step, &own), way.queue, way.tag,
+                                                        &out->error);
     rs_pipeline_free(pipeline);
     return status;
 }
@@ -243,7 +249,8 @@ static rs_status administer_library(const char *verb, const cJSON *step, way way
         CHECK_OK(library_named(name->valuestring, has_flag(step, "named"), way.client, &keep[count++], &err));
     }
     if (field(step, "library") != NULL)
-        status = library_named(text_field(step, "library", NULL), has_flag(step, "named"), way.client, &keep[0], &out->error);
+        status = library_named(text_field(step, "library", NULL), has_flag(step, "named"), way.client,
+                               &keep[0], &out->error);
     if (status != RS_OK) return status;
     if (strcmp(verb, "libraryLoad") == 0)
         status = rs_client_library_load(sender(way), keep[0], &out->reply, &out->error);
@@ -305,14 +312,17 @@ static rs_status does(const char *verb, const cJSON *step, way way, outcome *out
 #define IS(name) (strcmp(verb, name) == 0)
     if (IS("call")) return call(step, way, out);
     if (IS("command")) return command_of(step, way, out);
-    if (IS("pipeline")) return pipeline_with(has_flag(step, "repairUnordered") ? RS_PIPELINE_REPAIR_UNORDERED : 0, step, way, out);
+    if (IS("pipeline"))
+        return pipeline_with(has_flag(step, "repairUnordered") ? RS_PIPELINE_REPAIR_UNORDERED : 0, step, way, out);
     if (IS("transaction"))
-        return pipeline_with(RS_PIPELINE_ATOMIC | (has_flag(step, "trustCache") ? RS_PIPELINE_TRUST_CACHE : 0), step, way, out);
+        return pipeline_with(RS_PIPELINE_ATOMIC | (has_flag(step, "trustCache") ? RS_PIPELINE_TRUST_CACHE : 0),
+                             step, way, out);
     if (IS("exists")) return exists(step, way, out);
     if (IS("flush")) return rs_client_script_flush(sender(way), RS_FLUSH_DEFAULT, &out->error);
     if (IS("kill")) return rs_client_script_kill(sender(way), &out->error);
     if (IS("stop")) return rs_client_kill(sender(way), &out->reply, &out->error);
-    if (IS("cancel")) return rs_client_cancel(call_of(step)->client, queue, (uint64_t)(call_of(step) - calls), NULL, &out->error);
+    if (IS("cancel"))
+        return rs_client_cancel(call_of(step)->client, queue, (uint64_t)(call_of(step) - calls), NULL, &out->error);
     if (IS("await")) return await(step, out);
     if (strncmp(verb, "library", strlen("library")) == 0) return administer_library(verb, step, way, out);
     if (IS("outside") || IS("until")) return outside(step, way, out);
@@ -380,7 +390,8 @@ static bool is_expected(const cJSON *want, const rs_reply *got) {
         return true;
     }
     case RS_REPLY_VERBATIM: CHECK(field(want, "format") != NULL);
-        return strcmp(rs_reply_verbatim_format(got), text_field(want, "format", "")) == 0 && is_expected_text(want, bytes, len);
+        return strcmp(rs_reply_verbatim_format(got), text_field(want, "format", "")) == 0 &&
+               is_expected_text(want, bytes, len);
     default: return is_expected_text(want, bytes, len);
     }
 }
@@ -435,7 +446,8 @@ static void check_step(const cJSON *scenario, int number, const cJSON *step) {
         if (field(step, "start") != NULL) return;
         const bool is_good = came_to(field(step, "expect"), &out);
         if (!is_good && left_ms-- == 0)
-            step_failed(scenario, number, step, out.reply, rs_status_name(rs_error_status(out.error)), rs_error_message(out.error));
+            step_failed(scenario, number, step, out.reply, rs_status_name(rs_error_status(out.error)),
+                        rs_error_message(out.error));
         outcome_free(out);
         if (is_good) return;
         pause_ms(1);

@@ -103,7 +103,8 @@ static void lost_connections_pending(void) {
     rs_client_free(mortal);
 }
 
-/* With a client that another thread has opened: what a thread does for the first time it may have to ask the system for. */
+/* With a client that another thread has opened: what a thread does for the first time it may have to ask the system
+   for. */
 static void repairs_pending(void) {
     const char lua[] = "return redis.call('INCR', KEYS[1])";
     const char *keys[] = {"repaired"};

@@ -493,7 +493,8 @@ static void events_and_requests_that_are_fetched() {
             std::optional<rs::CredentialsRequest> next;
             std::vector<rs::Completion> done;
             while (!next && done.empty()) done = queue.poll(10, 10ms), next = events->take_credentials();
-            if (next && number == 0) CHECK_INT(next->try_answer({"first", ""}).error().status(), RS_ERR_INVALID_ARGUMENT);
+            if (next && number == 0)
+                CHECK_INT(next->try_answer({"first", ""}).error().status(), RS_ERR_INVALID_ARGUMENT);
             if (next && number == 1) next->refuse(why);
             next.reset();
             reply = done.empty() ? ends() : std::move(done[0]).try_reply();

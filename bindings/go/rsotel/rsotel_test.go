@@ -25,10 +25,13 @@ import (
 var ctx = context.Background()
 
 // observed gives a client, and functions for the spans since the last time and for what was measured.
-func observed(t *testing.T, answer func(*rstest.Call) any, options ...rsotel.Option) (*rsscript.Client, func() tracetest.SpanStubs, func() []metricdata.HistogramDataPoint[float64]) {
+func observed(t *testing.T, answer func(*rstest.Call) any, options ...rsotel.Option) (
+	*rsscript.Client, func() tracetest.SpanStubs, func() []metricdata.HistogramDataPoint[float64],
+) {
 	spans, reader := tracetest.NewInMemoryExporter(), metric.NewManualReader()
 	options = append([]rsotel.Option{
-		rsotel.WithTracerProvider(trace.NewTracerProvider(trace.WithSyncer(spans))), rsotel.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader))),
+		rsotel.WithTracerProvider(trace.NewTracerProvider(trace.WithSyncer(spans))),
+		rsotel.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader))),
 	}, options...)
 	client := rstest.Open(t, answer, rsscript.WithHook(rsotel.New(options...)))
 	return client, func() tracetest.SpanStubs {
@@ -58,7 +61,8 @@ func shown(attributes []attribute.KeyValue) string {
 
 func TestSpansAndMeasurements(t *testing.T) {
 	var answer any
-	client, spans, measured := observed(t, func(*rstest.Call) any { return answer }, rsotel.WithURL("redis://user:hunter2@cache:6380/3"), rsotel.WithAttributes(attribute.String("tier", "one")))
+	client, spans, measured := observed(t, func(*rstest.Call) any { return answer },
+		rsotel.WithURL("redis://user:hunter2@cache:6380/3"), rsotel.WithAttributes(attribute.String("tier", "one")))
 	named, nameless := client.Script("return 1", rsscript.Name("reserve")), client.Script("return 2")
 	const common = "db.namespace=3 "
 	const server = "server.address=cache server.port=6380 tier=one"
@@ -70,22 +74,33 @@ func TestSpansAndMeasurements(t *testing.T) {
 		call             func()
 		name, attributes string
 	}{
-		{"OK", func() { client.Do(ctx, "set", "k", "secret") }, "SET", common + "db.operation.name=SET db.system.name=redis " + server},
-		{1, func() { named.Call(ctx, nil) }, "EVALSHA reserve", common + "db.operation.name=EVALSHA db.stored_procedure.name=reserve db.system.name=redis " + server},
+		{"OK", func() { client.Do(ctx, "set", "k", "secret") }, "SET",
+			common + "db.operation.name=SET db.system.name=redis " + server},
+		{1, func() { named.Call(ctx, nil) }, "EVALSHA reserve",
+			common + "db.operation.name=EVALSHA db.stored_procedure.name=reserve db.system.name=redis " + server},
 		{1, func() { nameless.CallRO(ctx, []string{"secret"}) }, "EVALSHA_RO " + nameless.SHA(),
-			common + "db.operation.name=EVALSHA_RO db.stored_procedure.name=" + nameless.SHA() + " db.system.name=redis " + server},
-		{1, pipeline(client.Pipeline().Do("GET", "a").Do("GET", "b")), "PIPELINE GET", common + "db.operation.batch.size=2 db.operation.name=PIPELINE GET db.system.name=redis " + server},
-		{1, pipeline(client.Transaction().Do("GET", "a").Call(named, nil)), "MULTI", common + "db.operation.batch.size=2 db.operation.name=MULTI db.system.name=redis " + server},
-		{1, pipeline(client.Pipeline().Do("GET", "a")), "PIPELINE GET", common + "db.operation.name=PIPELINE GET db.system.name=redis " + server},
-		{errors.New("WRONGTYPE no"), func() { client.Do(ctx, "GET", "k") }, "GET", common + "db.operation.name=GET db.response.status_code=WRONGTYPE db.system.name=redis " +
-			"error.type=WRONGTYPE rs_script.indeterminate=false rs_script.not_executed=false " + server},
-		{rstest.LostReply(), func() { client.Do(ctx, "GET", "k") }, "GET", common + "db.operation.name=GET db.system.name=redis " +
-			"error.type=RS_ERR_INDETERMINATE rs_script.indeterminate=true rs_script.not_executed=false " + server},
-		{&rsscript.Error{Status: rsscript.ErrConnect, Message: "no", NotExecuted: true, Node: "10.0.0.1:7000"}, func() { client.Do(ctx, "GET", "k") }, "GET",
-			common + "db.operation.name=GET db.system.name=redis error.type=RS_ERR_CONNECT network.peer.address=10.0.0.1 network.peer.port=7000 " +
+			common + "db.operation.name=EVALSHA_RO db.stored_procedure.name=" + nameless.SHA() +
+				" db.system.name=redis " + server},
+		{1, pipeline(client.Pipeline().Do("GET", "a").Do("GET", "b")), "PIPELINE GET",
+			common + "db.operation.batch.size=2 db.operation.name=PIPELINE GET db.system.name=redis " + server},
+		{1, pipeline(client.Transaction().Do("GET", "a").Call(named, nil)), "MULTI",
+			common + "db.operation.batch.size=2 db.operation.name=MULTI db.system.name=redis " + server},
+		{1, pipeline(client.Pipeline().Do("GET", "a")), "PIPELINE GET",
+			common + "db.operation.name=PIPELINE GET db.system.name=redis " + server},
+		{errors.New("WRONGTYPE no"), func() { client.Do(ctx, "GET", "k") }, "GET",
+			common + "db.operation.name=GET db.response.status_code=WRONGTYPE db.system.name=redis " +
+				"error.type=WRONGTYPE rs_script.indeterminate=false rs_script.not_executed=false " + server},
+		{rstest.LostReply(), func() { client.Do(ctx, "GET", "k") }, "GET",
+			common + "db.operation.name=GET db.system.name=redis " +
+				"error.type=RS_ERR_INDETERMINATE rs_script.indeterminate=true rs_script.not_executed=false " + server},
+		{&rsscript.Error{Status: rsscript.ErrConnect, Message: "no", NotExecuted: true, Node: "10.0.0.1:7000"},
+			func() { client.Do(ctx, "GET", "k") }, "GET",
+			common + "db.operation.name=GET db.system.name=redis error.type=RS_ERR_CONNECT " +
+				"network.peer.address=10.0.0.1 network.peer.port=7000 " +
 				"rs_script.indeterminate=false rs_script.not_executed=true " + server},
-		{rstest.NoScript(), pipeline(client.Pipeline().Do("GET", "a")), "PIPELINE GET", common + "db.operation.name=PIPELINE GET db.response.status_code=NOSCRIPT db.system.name=redis " +
-			"error.type=NOSCRIPT rs_script.indeterminate=false rs_script.not_executed=true " + server},
+		{rstest.NoScript(), pipeline(client.Pipeline().Do("GET", "a")), "PIPELINE GET",
+			common + "db.operation.name=PIPELINE GET db.response.status_code=NOSCRIPT db.system.name=redis " +
+				"error.type=NOSCRIPT rs_script.indeterminate=false rs_script.not_executed=true " + server},
 	} {
 		answer = test.answer
 		test.call()
@@ -140,7 +155,8 @@ func TestSpansOfTheWay(t *testing.T) {
 // A span is the parent of what is done with its context, and the child of the caller's.
 func TestParents(t *testing.T) {
 	client, spans, _ := observed(t, func(*rstest.Call) any { return 1 })
-	parent := api.NewSpanContext(api.SpanContextConfig{TraceID: api.TraceID{1}, SpanID: api.SpanID{2}, TraceFlags: api.FlagsSampled})
+	parent := api.NewSpanContext(api.SpanContextConfig{
+		TraceID: api.TraceID{1}, SpanID: api.SpanID{2}, TraceFlags: api.FlagsSampled})
 	client.Do(api.ContextWithSpanContext(ctx, parent), "PING")
 	if span := spans()[0]; span.Parent.SpanID() != parent.SpanID() || span.SpanContext.TraceID() != parent.TraceID() {
 		t.Fatal(span)
@@ -149,9 +165,12 @@ func TestParents(t *testing.T) {
 
 func TestURLs(t *testing.T) {
 	for url, want := range map[string]string{
-		"redis://h": "server.address=h", "redis://h:6379/": "server.address=h", "rediss://:p@h:7/0": "db.namespace=0 server.address=h server.port=7",
-		"redis://[::1]:7": "server.address=::1 server.port=7", "redis://[::1]": "server.address=::1", "unix:///run/redis.sock?db=1": "server.address=/run/redis.sock",
-		"redis+cluster://a:1,b:2": "", "redis+cluster://u:p@a:1": "server.address=a server.port=1", "redis+sentinel://a:1/orders": "", "redis://u:p@s@h/1": "db.namespace=1 server.address=h",
+		"redis://h": "server.address=h", "redis://h:6379/": "server.address=h",
+		"rediss://:p@h:7/0": "db.namespace=0 server.address=h server.port=7",
+		"redis://[::1]:7":   "server.address=::1 server.port=7", "redis://[::1]": "server.address=::1",
+		"unix:///run/redis.sock?db=1": "server.address=/run/redis.sock",
+		"redis+cluster://a:1,b:2":     "", "redis+cluster://u:p@a:1": "server.address=a server.port=1",
+		"redis+sentinel://a:1/orders": "", "redis://u:p@s@h/1": "db.namespace=1 server.address=h",
 	} {
 		client, spans, _ := observed(t, func(*rstest.Call) any { return 1 }, rsotel.WithURL(url))
 		client.Do(ctx, "PING")

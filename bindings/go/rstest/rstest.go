@@ -65,14 +65,16 @@ func NoScript() any {
 // LostReply is [rsscript.ErrIndeterminate]: the call was sent, and the connection was lost before its reply came. A
 // pipeline ends with it.
 func LostReply() any {
-	return failure(rsscript.ErrIndeterminate, rsscript.ReasonConnectionLost, "the connection was lost; the call may have been executed")
+	return failure(rsscript.ErrIndeterminate, rsscript.ReasonConnectionLost,
+		"the connection was lost; the call may have been executed")
 }
 
 // Deadline is [rsscript.ErrIndeterminate] at once, as if the call's time were over: errors.Is with
 // os.ErrDeadlineExceeded, and where the call's context has a deadline with context.DeadlineExceeded. A pipeline ends
 // with it.
 func Deadline() any {
-	return failure(rsscript.ErrIndeterminate, rsscript.ReasonDeadline, "the deadline passed; the call may have been executed")
+	return failure(rsscript.ErrIndeterminate, rsscript.ReasonDeadline,
+		"the deadline passed; the call may have been executed")
 }
 
 // Silence is no reply at all: the call ends with its context, or with the client; and where the context has no end,

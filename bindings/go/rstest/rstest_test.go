@@ -109,9 +109,11 @@ func TestReplies(t *testing.T) {
 		kind  rsscript.Kind
 		shown string
 	}{
-		{nil, rsscript.KindNil, "nil"}, {5, rsscript.KindInteger, "5"}, {uint8(5), rsscript.KindInteger, "5"}, {true, rsscript.KindBoolean, "true"},
-		{2.5, rsscript.KindDouble, `"2.5"`}, {digits, rsscript.KindBigNumber, `"123456789012345678901"`}, {"a\x00b", rsscript.KindString, `"a\x00b"`},
-		{[]byte("b"), rsscript.KindString, `"b"`}, {rstest.Status("OK"), rsscript.KindStatus, `"OK"`},
+		{nil, rsscript.KindNil, "nil"}, {5, rsscript.KindInteger, "5"}, {uint8(5), rsscript.KindInteger, "5"},
+		{true, rsscript.KindBoolean, "true"},
+		{2.5, rsscript.KindDouble, `"2.5"`}, {digits, rsscript.KindBigNumber, `"123456789012345678901"`},
+		{"a\x00b", rsscript.KindString, `"a\x00b"`}, {[]byte("b"), rsscript.KindString, `"b"`},
+		{rstest.Status("OK"), rsscript.KindStatus, `"OK"`},
 		{[]any{1, []string{"x"}, nil, errors.New("ERR no")}, rsscript.KindArray, `array[1 array["x"] nil error(ERR no)]`},
 		{map[string]any{"b": 2, "a": []int{1}}, rsscript.KindMap, `map["a" array[1] "b" 2]`},
 		{rstest.Result([]any{1, rstest.Result("in")}), rsscript.KindArray, `array[1 "in"]`},
@@ -136,7 +138,10 @@ func TestWhatMayGoWrong(t *testing.T) {
 	}{
 		{rstest.NoScript(), rsscript.ErrNoScript, false, true, nil},
 		{rstest.LostReply(), rsscript.ErrIndeterminate, true, false, nil},
-		{rstest.Deadline(), rsscript.ErrIndeterminate, true, false, []error{os.ErrDeadlineExceeded, context.DeadlineExceeded}},
+		{
+			rstest.Deadline(), rsscript.ErrIndeterminate, true, false,
+			[]error{os.ErrDeadlineExceeded, context.DeadlineExceeded},
+		},
 		{rstest.NotSent(), rsscript.ErrConnect, false, true, nil},
 		{errors.New("WRONGTYPE not that"), rsscript.ErrServer, false, false, nil},
 		{&rsscript.Error{Status: rsscript.ErrBusy, NotExecuted: true}, rsscript.ErrBusy, false, true, nil},
@@ -144,7 +149,8 @@ func TestWhatMayGoWrong(t *testing.T) {
 		client := rstest.Open(t, func(*rstest.Call) any { return test.answer })
 		result := client.Do(soon, "X")
 		var err *rsscript.Error
-		if !errors.As(result.Err(), &err) || !errors.Is(err, test.status) || err.Indeterminate != test.indeterminate || err.NotExecuted != test.notExecuted {
+		if !errors.As(result.Err(), &err) || !errors.Is(err, test.status) ||
+			err.Indeterminate != test.indeterminate || err.NotExecuted != test.notExecuted {
 			t.Fatalf("%+v", err)
 		}
 		if result.Kind() != rsscript.KindNone {
@@ -176,12 +182,14 @@ func TestPipelines(t *testing.T) {
 		t.Fatal(results, err)
 	}
 	var item *rsscript.Error
-	if errors.As(results[1].Err(), &item); item.Index != 1 || !item.NotExecuted || !strings.Contains(item.Message, "item 1 (B)") {
+	if errors.As(results[1].Err(), &item); item.Index != 1 || !item.NotExecuted ||
+		!strings.Contains(item.Message, "item 1 (B)") {
 		t.Fatal(item)
 	}
 	for _, lost := range []any{rstest.LostReply(), rstest.NotSent()} {
 		answers["B"] = lost
-		if results, err = exec(client.Pipeline()); len(results) != 1 || !err.Indeterminate || err.NotExecuted || err.Index != 1 {
+		if results, err = exec(client.Pipeline()); len(results) != 1 || !err.Indeterminate ||
+			err.NotExecuted || err.Index != 1 {
 			t.Fatal(results, err)
 		}
 		if results, err = exec(client.Transaction()); results != nil || !err.Indeterminate {
@@ -196,12 +204,14 @@ func TestPipelines(t *testing.T) {
 
 func TestSilence(t *testing.T) {
 	client := rstest.Open(t, func(*rstest.Call) any { return rstest.Silence() })
-	if err := client.Do(ctx, "X").Err(); !errors.Is(err, os.ErrDeadlineExceeded) || !errors.Is(err, rsscript.ErrIndeterminate) {
+	if err := client.Do(ctx, "X").Err(); !errors.Is(err, os.ErrDeadlineExceeded) ||
+		!errors.Is(err, rsscript.ErrIndeterminate) {
 		t.Fatal(err)
 	}
 	late, cancel := context.WithTimeout(ctx, time.Millisecond)
 	defer cancel()
-	if err := client.Do(late, "X").Err(); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, rsscript.ErrIndeterminate) {
+	if err := client.Do(late, "X").Err(); !errors.Is(err, context.DeadlineExceeded) ||
+		!errors.Is(err, rsscript.ErrIndeterminate) {
 		t.Fatal(err)
 	}
 	if err := client.Do(late, "X").Err(); !errors.Is(err, rsscript.ErrTimeout) {
@@ -210,7 +220,8 @@ func TestSilence(t *testing.T) {
 	cancelled, cancelWith := context.WithCancelCause(ctx)
 	mine := errors.New("mine")
 	time.AfterFunc(time.Millisecond, func() { cancelWith(mine) })
-	if err := client.Do(cancelled, "X").Err(); !errors.Is(err, context.Canceled) || !errors.Is(err, mine) || errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := client.Do(cancelled, "X").Err(); !errors.Is(err, context.Canceled) ||
+		!errors.Is(err, mine) || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
 	}
 	endless, end := context.WithCancel(ctx)
@@ -227,7 +238,8 @@ func TestSilence(t *testing.T) {
 
 func TestViewsAndOptions(t *testing.T) {
 	hook := &counter{}
-	client := rstest.Open(t, func(call *rstest.Call) any { return call.Command[0] }, rsscript.WithHook(hook), rsscript.WithLazyConnect())
+	client := rstest.Open(t, func(call *rstest.Call) any { return call.Command[0] },
+		rsscript.WithHook(hook), rsscript.WithLazyConnect())
 	view, err := client.WithRouteKey("k")
 	if err != nil {
 		t.Fatal(err)
@@ -285,7 +297,8 @@ func TestFunctionsAndTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if call := got[0]; call.Script != "count" || call.Function != count.FunctionName() || !call.ReadOnly || call.Token != "" {
+	if call := got[0]; call.Script != "count" || call.Function != count.FunctionName() ||
+		!call.ReadOnly || call.Token != "" {
 		t.Fatalf("%+v", call)
 	}
 	for i, token := range []string{"own", "all", "own"} {
@@ -298,7 +311,8 @@ func TestFunctionsAndTokens(t *testing.T) {
 		told[1].Node != "b" || told[1].State != "" || !errors.Is(told[1].Err, rsscript.ErrServer) {
 		t.Fatal(told, err)
 	}
-	if command := got[len(got)-1].Command; !reflect.DeepEqual(command, []string{"FUNCTION", "LOAD", "REPLACE", "#!lua name=lib\n"}) {
+	want := []string{"FUNCTION", "LOAD", "REPLACE", "#!lua name=lib\n"}
+	if command := got[len(got)-1].Command; !reflect.DeepEqual(command, want) {
 		t.Fatal(command)
 	}
 	for _, ask := range []func() error{

@@ -33,7 +33,8 @@ cluster cluster_start(void) {
             snprintf(port, sizeof port, "%d", server_port(c.nodes[other]));
             do_command(clients[i], "CLUSTER", "MEET", "127.0.0.1", port, NULL);
         }
-        len += (size_t)snprintf(c.url + len, sizeof c.url - len, "%s127.0.0.1:%d", i > 0 ? "," : "", server_port(c.nodes[i]));
+        len += (size_t)snprintf(c.url + len, sizeof c.url - len, "%s127.0.0.1:%d", i > 0 ? "," : "",
+                                server_port(c.nodes[i]));
     }
     for (int i = 0; i < CLUSTER_NODES; i++) {
         WAIT_UNTIL(sees_all(clients[i]));
@@ -48,7 +49,8 @@ static int64_t owner_by(rs_client *node, uint16_t slot) {
     int64_t port = 0;
     for (size_t i = 0; i < rs_reply_len(ranges); i++) {
         const rs_reply *range = rs_reply_element(ranges, i);
-        if (rs_reply_integer(rs_reply_element(range, 0)) <= slot && slot <= rs_reply_integer(rs_reply_element(range, 1)))
+        if (rs_reply_integer(rs_reply_element(range, 0)) <= slot &&
+            slot <= rs_reply_integer(rs_reply_element(range, 1)))
             port = rs_reply_integer(rs_reply_element(rs_reply_element(range, 2), 1));
     }
     rs_reply_free(ranges);
@@ -59,7 +61,8 @@ void cluster_move_empty_slot(const cluster *c, uint16_t slot, int from, int to) 
     char number[8];
     rs_client *nodes[CLUSTER_NODES];
     for (int i = 0; i < CLUSTER_NODES; i++) nodes[i] = open_client(server_url(c->nodes[i]));
-    rs_reply *from_id = command(nodes[from], "CLUSTER", "MYID", NULL), *to_id = command(nodes[to], "CLUSTER", "MYID", NULL);
+    rs_reply *from_id = command(nodes[from], "CLUSTER", "MYID", NULL);
+    rs_reply *to_id = command(nodes[to], "CLUSTER", "MYID", NULL);
     snprintf(number, sizeof number, "%u", (unsigned)slot);
     /* Only an owner that was importing takes a new epoch, without which the others do not believe it. */
     do_command(nodes[to], "CLUSTER", "SETSLOT", number, "IMPORTING", rs_reply_string(from_id, NULL), NULL);

@@ -184,8 +184,8 @@ static void functions(const everything *e, rs_status expected) {
     rs_script *script = NULL;
     rs_reply *reply = NULL;
     GIVES(RS_OK, rs_library_register(e->client, library_lua, strlen(library_lua), NULL, &library, &err));
-    GIVES(RS_OK, rs_library_register(NULL, library_lua, strlen(library_lua), RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_NAMED),
-                                     &other, &err));
+    GIVES(RS_OK, rs_library_register(NULL, library_lua, strlen(library_lua),
+                                     RS_LIBRARY_OPTIONS(.flags = RS_LIBRARY_NAMED), &other, &err));
     CHECK_TEXT(rs_library_name(other), "everything");
     GIVES(RS_OK, rs_library_function(library, "f", 1, NULL, &script, &err));
     CHECK_HOLDS(rs_script_function_name(script), "f_");

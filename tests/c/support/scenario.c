@@ -7,12 +7,14 @@
 
 /* The fields that there may be, each list ended by NULL. */
 static const char *const scenario_fields[] = {"name", "servers", "steps", NULL};
-static const char *const step_fields[] = {"do",   "on",      "start", "expect", "timeoutMs", "script", "keys",            "args",      "readOnly",   "words",
-                                          "items", "scripts", "url",   "call",   "event",     "server", "repairUnordered", "trustCache", "idempotent",
-                                          "once", "asFunction", "token", "library", "named", "function", "libraries", NULL};
+static const char *const step_fields[] = {
+    "do", "on", "start", "expect", "timeoutMs", "script", "keys", "args", "readOnly", "words", "items", "scripts",
+    "url", "call", "event", "server", "repairUnordered", "trustCache", "idempotent", "once", "asFunction", "token",
+    "library", "named", "function", "libraries", NULL};
 static const char *const item_fields[] = {"command", "script",     "keys",  "args",    "readOnly", "idempotent",
                                           "once",    "asFunction", "token", "library", "named",    "function", NULL};
-static const char *const error_fields[] = {"error", "serverCode", "message", "executed", "reason", "index", "arrived", NULL};
+static const char *const error_fields[] = {"error",  "serverCode", "message", "executed",
+                                           "reason", "index",      "arrived", NULL};
 
 static void check_fields(const cJSON *object, const char *const *known) {
     const cJSON *member;
@@ -20,7 +22,9 @@ static void check_fields(const cJSON *object, const char *const *known) {
     cJSON_ArrayForEach(member, object) {
         const char *const *name = known;
         while (*name != NULL && strcmp(*name, member->string) != 0) name++;
-        if (*name == NULL) FAIL("tests/scenarios.json: a field that is not known: %s: %s", member->string, cJSON_PrintUnformatted(object));
+        if (*name == NULL)
+            FAIL("tests/scenarios.json: a field that is not known: %s: %s", member->string,
+                 cJSON_PrintUnformatted(object));
     }
 }
 
@@ -38,7 +42,8 @@ cJSON *scenarios_read(void) {
     if (cJSON_GetArraySize(scenarios) == 0) FAIL("%s has no scenarios", SCENARIOS);
     cJSON_ArrayForEach(scenario, scenarios) {
         check_fields(scenario, scenario_fields);
-        if (cJSON_GetArraySize(field(scenario, "steps")) == 0) FAIL("a scenario without steps: %s", text_field(scenario, "name", "?"));
+        if (cJSON_GetArraySize(field(scenario, "steps")) == 0)
+            FAIL("a scenario without steps: %s", text_field(scenario, "name", "?"));
         cJSON_ArrayForEach(step, field(scenario, "steps")) {
             check_fields(step, step_fields);
             cJSON_ArrayForEach(item, field(step, "items")) check_fields(item, item_fields);
@@ -73,9 +78,10 @@ bool has_flag(const cJSON *object, const char *name) {
 static const struct {
     const char *name;
     int32_t type;
-} kinds[] = {{"hex", RS_REPLY_STRING},          {"repeat", RS_REPLY_STRING}, {"status", RS_REPLY_STATUS},     {"integer", RS_REPLY_INTEGER},
-             {"double", RS_REPLY_DOUBLE},       {"map", RS_REPLY_MAP},       {"verbatim", RS_REPLY_VERBATIM}, {"set", RS_REPLY_SET},
-             {"bigNumber", RS_REPLY_BIG_NUMBER}, {"error", RS_REPLY_ERROR},   {"contains", EXPECT_PART}};
+} kinds[] = {{"hex", RS_REPLY_STRING},           {"repeat", RS_REPLY_STRING}, {"status", RS_REPLY_STATUS},
+             {"integer", RS_REPLY_INTEGER},      {"double", RS_REPLY_DOUBLE}, {"map", RS_REPLY_MAP},
+             {"verbatim", RS_REPLY_VERBATIM},    {"set", RS_REPLY_SET},       {"bigNumber", RS_REPLY_BIG_NUMBER},
+             {"error", RS_REPLY_ERROR},          {"contains", EXPECT_PART}};
 
 int32_t expected_type(const cJSON *value) {
     if (cJSON_IsNull(value)) return RS_REPLY_NIL;
@@ -92,14 +98,16 @@ char *bytes_of(const cJSON *value, size_t *len) {
     const char *hex = text_field(value, "hex", NULL), *part = text_field(value, "repeat", NULL);
     const size_t times = part != NULL ? (size_t)number_field(value, "times") : 1;
     if (hex == NULL && part == NULL) part = cJSON_IsString(value) ? value->valuestring : NULL;
-    for (size_t i = 0; hex == NULL && part == NULL && i < sizeof kinds / sizeof *kinds; i++) part = text_field(value, kinds[i].name, NULL);
+    for (size_t i = 0; hex == NULL && part == NULL && i < sizeof kinds / sizeof *kinds; i++)
+        part = text_field(value, kinds[i].name, NULL);
     if (hex == NULL && part == NULL) FAIL("this has no bytes: %s", cJSON_PrintUnformatted(value));
     const size_t each = strlen(hex != NULL ? hex : part);
     *len = hex != NULL ? each / 2 : each * times;
     char *bytes = malloc(*len + 1);
     CHECK(bytes != NULL);
     for (size_t i = 0; hex == NULL && i < times; i++) memcpy(bytes + i * each, part, each);
-    for (size_t i = 0; hex != NULL && i < *len; i++) CHECK_INT(sscanf(hex + 2 * i, "%2hhx", (unsigned char *)bytes + i), 1);
+    for (size_t i = 0; hex != NULL && i < *len; i++)
+        CHECK_INT(sscanf(hex + 2 * i, "%2hhx", (unsigned char *)bytes + i), 1);
     return bytes;
 }
 
@@ -129,7 +137,8 @@ bool is_expected_error(const cJSON *value, known_error got) {
     check_fields(value, error_fields);
     return !(got.indeterminate && got.not_executed) && strcmp(text_field(value, "error", ""), got.status) == 0 &&
            strcmp(text_field(value, "serverCode", got.server_code), got.server_code) == 0 &&
-           strstr(got.message, text_field(value, "message", "")) != NULL && strcmp(text_field(value, "executed", executed), executed) == 0 &&
+           strstr(got.message, text_field(value, "message", "")) != NULL &&
+           strcmp(text_field(value, "executed", executed), executed) == 0 &&
            strcmp(text_field(value, "reason", got.reason), got.reason) == 0 &&
            (field(value, "index") == NULL || number_field(value, "index") == got.index);
 }
@@ -138,7 +147,8 @@ static void show(const rs_reply *reply) {
     const size_t len = rs_reply_len(reply);
     rs_error *error = NULL;
     if (rs_reply_error(reply, &error) != RS_OK) {
-        fprintf(stderr, "%s %s%s: ", rs_status_name(rs_error_status(error)), rs_error_is_indeterminate(error) ? "(unknown)" : "",
+        fprintf(stderr, "%s %s%s: ", rs_status_name(rs_error_status(error)),
+                rs_error_is_indeterminate(error) ? "(unknown)" : "",
                 rs_error_is_not_executed(error) ? "(not executed)" : "");
         rs_error_free(error);
     }
@@ -154,9 +164,10 @@ static void show(const rs_reply *reply) {
     fprintf(stderr, " (type %" PRId32 ")", rs_reply_type(reply));
 }
 
-void step_failed(const cJSON *scenario, int number, const cJSON *step, const rs_reply *reply, const char *status, const char *message) {
-    fprintf(stderr, "scenario \"%s\", step %d:\n  %s\n  came to: %s %s; ", text_field(scenario, "name", ""), number, cJSON_PrintUnformatted(step),
-            status, message);
+void step_failed(const cJSON *scenario, int number, const cJSON *step, const rs_reply *reply, const char *status,
+                 const char *message) {
+    fprintf(stderr, "scenario \"%s\", step %d:\n  %s\n  came to: %s %s; ", text_field(scenario, "name", ""), number,
+            cJSON_PrintUnformatted(step), status, message);
     show(reply);
     fputc('\n', stderr);
     exit(1);

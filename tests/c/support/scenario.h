@@ -1,4 +1,5 @@
-/* tests/scenarios.json as C and C++ read it: what is in it, and what its values stand for. Whatever is not known there ends the program. */
+/* tests/scenarios.json as C and C++ read it: what is in it, and what its values stand for. Whatever is not known
+   there ends the program. */
 #ifndef SCENARIO_H
 #define SCENARIO_H
 
@@ -56,7 +57,8 @@ typedef struct known_error {
 bool is_expected_error(const cJSON *value, known_error got);
 
 /* Ends the program: names scenario and step, and shows what came instead of what was expected. */
-void step_failed(const cJSON *scenario, int number, const cJSON *step, const rs_reply *reply, const char *status, const char *message);
+void step_failed(const cJSON *scenario, int number, const cJSON *step, const rs_reply *reply, const char *status,
+                 const char *message);
 
 #ifdef __cplusplus
 }

@@ -60,8 +60,8 @@ static int is_free(int port) {
     return is_free;
 }
 
-/* A port that nothing listens on, nor on the one 10,000 above, which a cluster's node needs as well. Both lie below the range that systems take
-   outgoing connections' ports from. */
+/* A port that nothing listens on, nor on the one 10,000 above, which a cluster's node needs as well. Both lie below
+   the range that systems take outgoing connections' ports from. */
 static int free_port(void) {
     enum { FIRST = 11000, COUNT = 10000 };
     static unsigned next; /* tests that run at the same time begin at different places */

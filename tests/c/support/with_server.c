@@ -1,8 +1,8 @@
 /* Runs a program against throw-away servers: `with_server [--expect OUTPUT] SERVERS PROGRAM ARGUMENT...`
 
    URL1, URL2, ... among the arguments stand for the servers' URLs; each also comes as an environment variable
-   RS_SCRIPT_URL1, ... With `cluster` for SERVERS there is a cluster of three primaries, whose URL is CLUSTER. The program
-   must exit with 0 and, with --expect, print exactly that and a newline. */
+   RS_SCRIPT_URL1, ... With `cluster` for SERVERS there is a cluster of three primaries, whose URL is CLUSTER. The
+   program must exit with 0 and, with --expect, print exactly that and a newline. */
 #include <errno.h>
 #include <sys/wait.h>
 #include <unistd.h>

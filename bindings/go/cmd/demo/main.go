@@ -104,7 +104,10 @@ func multiplyFoo(multiply *rsscript.Script, client *rsscript.Client, product int
 }
 
 // setAndMultiply is SET foo 5 and the multiplication by 5, as one pipeline or transaction.
-func setAndMultiply(client *rsscript.Client, pipeline *rsscript.Pipeline, multiply *rsscript.Script, what string, trips uint64, note string) {
+func setAndMultiply(
+	client *rsscript.Client, pipeline *rsscript.Pipeline, multiply *rsscript.Script,
+	what string, trips uint64, note string,
+) {
 	step := begin(client, what)
 	results, err := pipeline.Do("SET", "foo", 5).Call(multiply, []string{"foo"}, 5).Exec(ctx)
 	check(err)
@@ -215,7 +218,9 @@ func main() {
 	brandNew := first.Script("local n = redis.call('GET', KEYS[1]) return n * ARGV[1]")
 	const inside = "SCRIPT LOAD inside MULTI, all in one write"
 	check(first.Do(ctx, "DEL", "visits", "orders").Err())
-	fmt.Printf("multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: %s\n", multiply.SHA())
+	fmt.Printf(
+		"multiply is: return redis.call('GET', KEYS[1]) * ARGV[1]\n  its SHA1, known before any call: %s\n",
+		multiply.SHA())
 
 	title("One server")
 	setFoo(first, "2")
@@ -232,14 +237,16 @@ func main() {
 	multiplyFoo(multiply, first, 10)
 
 	title("A pipeline: SET foo 5, and a script that was never loaded, sent together")
-	setAndMultiply(first, first.Pipeline(), neverLoaded, "SET foo 5, multiply foo by 5", 1, "SCRIPT LOAD, SET and EVALSHA in one write")
+	setAndMultiply(first, first.Pipeline(), neverLoaded, "SET foo 5, multiply foo by 5", 1,
+		"SCRIPT LOAD, SET and EVALSHA in one write")
 	setAndMultiply(first, first.Pipeline(), neverLoaded, "the same again", 1, "")
 
 	title("A transaction: the same between MULTI and EXEC, and the scripts are lost again")
 	flushScripts(other, "SCRIPT FLUSH, by somebody else")
 	setAndMultiply(first, first.Transaction(), neverLoaded, "SET foo 5, multiply foo by 5", 1, inside)
 	setAndMultiply(first, first.Transaction(), neverLoaded, "the same again", 1, inside)
-	setAndMultiply(first, first.Transaction(), brandNew, "with a script's very first use", 2, "it has to compile before it may enter a MULTI")
+	setAndMultiply(first, first.Transaction(), brandNew, "with a script's very first use", 2,
+		"it has to compile before it may enter a MULTI")
 	setAndMultiply(first, first.Transaction(), brandNew, "the same again", 1, inside)
 
 	title("A function of a library that nobody deploys")
