@@ -214,23 +214,8 @@ impl Pipeline {
         args: &(impl Arguments + ?Sized),
         flags: Flags<'_>,
     ) -> Result<&mut Self> {
-        match script.is_once() {
-            true => self.request.once_call(script, keys, args, flags)?,
-            false => self.request.script_call(script, keys, args, flags)?,
-        }
+        self.request.script_call(script, keys, args, flags)?;
         Ok(self)
-    }
-
-    /// The same, where calls of scripts that run once per token are seldom.
-    #[inline(always)]
-    pub(crate) fn plain_script_of(
-        &mut self,
-        script: &Script,
-        keys: &(impl Arguments + ?Sized),
-        args: &(impl Arguments + ?Sized),
-        flags: Flags<'_>,
-    ) -> Result<()> {
-        self.request.script_call(script, keys, args, flags)
     }
 
     /// Gives the items so far tokens that come from this one, by their numbers: a job's id, for a job that is a

@@ -287,14 +287,14 @@ impl Request {
         flags: Flags<'_>,
     ) -> Result<()> {
         if script.wrapped().is_some() || flags.token.is_some() {
-            return self.special_call(script, keys, args, flags);
+            return self.once_call(script, keys, args, flags);
         }
         self.plain_call(script, keys, args, flags)
     }
 
-    /// The same of a script that runs once per token, where such calls are many.
-    #[inline(always)]
-    pub(crate) fn once_call(
+    /// A call of a script that runs once per token, or one with a token.
+    #[inline(never)]
+    fn once_call(
         &mut self,
         script: &Script,
         keys: &(impl Arguments + ?Sized),

@@ -30,7 +30,7 @@ fn every_version_answers_on_tcp_and_unix() {
         let version = raw.info("server", "valkey_version").or_else(|| raw.info("server", "redis_version"));
         seen.push(version.unwrap());
     }
-    assert_eq!(seen[1..], ["6.2.14", "8.2.3", "8.1.8", "9.1.2"]);
+    assert_eq!(seen[1..], ["6.2.14", "7.4.1", "8.2.3", "8.1.8", "9.1.2"]);
 }
 
 #[test]

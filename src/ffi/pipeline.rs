@@ -139,8 +139,7 @@ pub unsafe extern "C" fn rs_pipeline_script(
     options: *const rs_call_options,
     err: *mut *mut rs_error,
 ) -> rs_status {
-    // SAFETY: as documented.
-    if !options.is_null() || unsafe { script.as_ref() }.is_some_and(|script| script.script().is_once()) {
+    if !options.is_null() {
         // SAFETY: as documented.
         return unsafe {
             script_with(pipeline, script, numkeys, keys, keylens, numargs, args, arglens, options, err)
@@ -153,14 +152,14 @@ pub unsafe extern "C" fn rs_pipeline_script(
         };
         // SAFETY: as documented.
         let (pipeline, script) = unsafe { (pipeline_of(pipeline)?, handle(script, "script")?) };
-        pipeline.plain_script_of(script.script(), &keys, &args, Flags::NONE)
+        pipeline.script_of(script.script(), &keys, &args, Flags::NONE).map(drop)
     })
 }
 
-/// The rarer items, out of the plain one's way, which pays two branches for them and no more.
+/// The rarer item, out of the plain one's way, which pays a branch for it and no more.
 ///
 /// # Safety
-/// As with `rs_pipeline_script`.
+/// As with `rs_pipeline_script`; `options` is not NULL.
 #[inline(never)]
 #[expect(clippy::too_many_arguments, reason = "those of the C function")]
 unsafe fn script_with(

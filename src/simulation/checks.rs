@@ -339,6 +339,8 @@ impl World {
         if self.traits.rights
             || self.traits.old
             || op.is_called_off
+            // In the middle of a question, for instance.
+            || self.is_closed
             || op.met_loss
             || op.shape != Shape::Pipeline
             || end.at >= op.deadline

@@ -407,12 +407,12 @@ impl History {
 
     /// Whether an attempt before the last one may have been executed.
     pub(in crate::core) fn may_have_run(&self) -> bool {
-        self.unknown.is_some()
+        self.unknown.is_some() || self.in_doubt().is_some()
     }
 
     /// Whether it may have been executed, and is sent again to find out.
     pub(in crate::core) fn is_left_open(&self) -> bool {
-        self.is_once && self.unknown.is_some()
+        self.is_once && self.may_have_run()
     }
 
     /// A refusal that may have been made up by a script which has run.
