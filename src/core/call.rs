@@ -533,7 +533,7 @@ impl<T: Owner> Engine<T> {
         };
         let result = match result {
             Ok(payload) => Ok(claimed(payload)),
-            Err(error) => Err(single.honest(error)),
+            Err(error) => Err(single.final_error(error)),
         };
         self.finish(io, id, result, arrived.map(claimed));
     }

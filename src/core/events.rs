@@ -256,7 +256,7 @@ impl<T: Owner> Engine<T> {
                         Some((error, arrived)) if !error.is_not_executed() => (error, arrived),
                         _ => (Error::called_off(false), None),
                     };
-                    let error = single.honest(error);
+                    let error = single.final_error(error);
                     return self.finish(io, id, Err(error), arrived.map(Reply::new));
                 };
                 // Where it is over, its end is on the way.
@@ -268,7 +268,7 @@ impl<T: Owner> Engine<T> {
                 };
                 let error = Error::called_off(left.queued).on(&self.servers.node(node).name);
                 let error = match self.call_mut(id).map(|call| &mut call.body) {
-                    Some(Body::Single(single)) => single.honest(error),
+                    Some(Body::Single(single)) => single.final_error(error),
                     _ => error,
                 };
                 self.finish(io, id, Err(error), left.arrived.map(Reply::new));

@@ -25,7 +25,7 @@ impl World {
         self.seed_step(1 << 32);
         self.fleet.heal();
         self.healed = Some(self.now);
-        self.fleet.honest_from = self.next_item + 1;
+        self.fleet.forges_until = self.next_item + 1;
         // Those that were there first: no new call helps them.
         self.end_all(0, "a call from before has no end, though all is well again");
         if !self.is_closed {

@@ -289,7 +289,7 @@ impl World {
             );
             // Attempts are paced by pauses, but for so many redirections, repeats and misses.
             let lived = end.at.saturating_duration_since(op.submitted).as_millis();
-            let most = if self.traits.are_well() && !self.traits.forges && number_of < self.fleet.honest_from
+            let most = if self.traits.are_well() && !self.traits.forges && number_of < self.fleet.forges_until
             {
                 1 + u128::from(history.missed)
             } else {

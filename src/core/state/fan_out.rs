@@ -495,7 +495,7 @@ impl FanOut {
         let of_all = error.filter(|error| matches!(error.status(), Status::Closed | Status::Cancelled));
         for &index in items {
             let error = match (self.histories.get_mut(&index), of_all) {
-                (Some(history), Some(error)) => history.honest(error.clone()),
+                (Some(history), Some(error)) => history.final_error(error.clone()),
                 (Some(history), None) => history.out_of_time(),
                 (None, _) => error.cloned().unwrap_or_else(out_of_time),
             };
@@ -511,7 +511,7 @@ impl FanOut {
             // Without the answer that was to come, what it proves is not known.
             let unproved = self.history(index).unproved(error.clone());
             if !is_reply || unproved != error {
-                let error = self.history(index).honest(unproved);
+                let error = self.history(index).final_error(unproved);
                 self.answers[index] = Answer::Error(error);
                 self.notes.remove(&index);
             } else if let Some(note) = self.notes.get_mut(&index) {

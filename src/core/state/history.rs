@@ -276,9 +276,9 @@ impl History {
             let Left { words, .. } = self.left.remove(at);
             match stands {
                 Some(true) => {}
-                Some(false) if harmless < Repeatable::Yes => return Ok(Err(self.honest(words))),
+                Some(false) if harmless < Repeatable::Yes => return Ok(Err(self.final_error(words))),
                 None if harmless < Repeatable::Yes => {
-                    return Ok(Err(self.honest(in_doubt(&words, None))));
+                    return Ok(Err(self.final_error(in_doubt(&words, None))));
                 }
                 _ => drop(self.doubtful.get_or_insert(words)),
             }
@@ -300,7 +300,7 @@ impl History {
         // A slot may be given to somebody yet, a replica may come back.
         let may_change = self.read_from != ReadFrom::Replica && matches!(self.place, Place::Slot(_));
         if !may_change && self.missed && self.avoided.is_empty() {
-            return Err(self.honest(nobody));
+            return Err(self.final_error(nobody));
         }
         self.missed = self.avoided.is_empty();
         self.avoided.clear();
@@ -341,7 +341,7 @@ impl History {
             && let Some(error) = self.prove(cx, repeatable)?
         {
             self.attempts += 1;
-            return Ok(Err(self.honest(error)));
+            return Ok(Err(self.final_error(error)));
         }
         let ending = match (is_in_doubt, goes_on) {
             (true, _) => in_doubt(error, None),
@@ -362,7 +362,7 @@ impl History {
                 self.refused = Some(given_up(ending));
                 Ok(Ok(again))
             }
-            None => Ok(Err(self.honest(ending))),
+            None => Ok(Err(self.final_error(ending))),
         }
     }
 
@@ -397,8 +397,8 @@ impl History {
     }
 
     /// The error that the caller gets.
-    pub(in crate::core) fn honest(&self, error: Error) -> Error {
-        let error = honest(error, self.unknown.clone());
+    pub(in crate::core) fn final_error(&self, error: Error) -> Error {
+        let error = last_error(error, self.unknown.clone());
         match self.in_doubt() {
             Some(words) if error.is_not_executed() => in_doubt(words, Some(&error)),
             _ => error,
@@ -436,14 +436,14 @@ impl History {
         let error = self.refused.take().unwrap_or_else(|| {
             Error::new(Status::Timeout, "the deadline passed before the call could be sent; nothing was sent")
         });
-        self.honest(error)
+        self.final_error(error)
     }
 
     /// The error of an item that is not sent again, because one behind it has been executed.
     pub(in crate::core) fn overtaken(&mut self) -> Error {
         let error = self.refused.take().unwrap_or_else(|| Error::new(Status::Connect, "it was not sent"));
         let why = "not sent again, for an item behind it with a key in common has been executed";
-        self.honest(error.context(why))
+        self.final_error(error.context(why))
     }
 
     /// The error of a call whose wait for the next attempt ended with `error`. If that is so only because the
@@ -452,7 +452,7 @@ impl History {
         match error.status() {
             Status::Timeout => self.out_of_time(),
             Status::Connect if is_late => self.out_of_time(),
-            _ => self.honest(error),
+            _ => self.final_error(error),
         }
     }
 
@@ -816,7 +816,7 @@ pub(in crate::core) fn is_anothers_token(error: &Error) -> bool {
 }
 
 /// The last error of a call, unless it says that the call was not executed although an earlier attempt may have been.
-pub(in crate::core) fn honest(error: Error, unknown: Option<Error>) -> Error {
+pub(in crate::core) fn last_error(error: Error, unknown: Option<Error>) -> Error {
     match unknown {
         // That it has run says more than that it may have.
         Some(unknown) if unknown.status() == Status::NotReplicated && error.is_indeterminate() => unknown,

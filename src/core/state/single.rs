@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::evidence::Need;
-use super::history::{Again, History, Room, Whence, honest};
+use super::history::{Again, History, Room, Whence, last_error};
 use super::servers::Place;
 use crate::core::interface::{AttemptId, Task, View};
 use crate::error::Error;
@@ -88,10 +88,10 @@ impl Single {
     }
 
     /// The error of a call that is over before its time: not executed, unless an attempt before may have been.
-    pub(in crate::core) fn honest(&self, error: Error) -> Error {
+    pub(in crate::core) fn final_error(&self, error: Error) -> Error {
         match self.progress.as_ref().map(|progress| &progress.mode) {
-            Some(Mode::Alone(alone)) => honest(error, alone.unknown.clone()),
-            Some(Mode::Routed(history)) => history.honest(error),
+            Some(Mode::Alone(alone)) => last_error(error, alone.unknown.clone()),
+            Some(Mode::Routed(history)) => history.final_error(error),
             None => error,
         }
     }

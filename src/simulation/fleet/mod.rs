@@ -152,7 +152,7 @@ pub(super) struct Fleet {
     /// Whether commands that wait get what they wait for.
     pub(super) serves_waiting: bool,
     /// Items from this one on make no errors up.
-    pub(super) honest_from: u64,
+    pub(super) forges_until: u64,
     /// SCRIPT LOAD may come from somebody who asks for it.
     pub(super) is_administered: bool,
 }
@@ -211,7 +211,7 @@ impl Fleet {
             functions: functions(),
             flushes,
             serves_waiting: true,
-            honest_from: u64::MAX,
+            forges_until: u64::MAX,
             is_administered: false,
         };
         if traits.rights {

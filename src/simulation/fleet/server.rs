@@ -100,7 +100,7 @@ const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n"
 impl Fleet {
     /// Whether the script of an item makes an error up, once it has run.
     pub(in crate::simulation) fn forges(&self, item: u64) -> bool {
-        self.traits.forges && item % 8 == 3 && item < self.honest_from
+        self.traits.forges && item % 8 == 3 && item < self.forges_until
     }
 
     /// Takes bytes from a connection, and gives the answers.
