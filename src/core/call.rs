@@ -6,8 +6,9 @@ use super::administration;
 use super::interface::{Actions, CallId, NodeId, Owner};
 use super::state::attempt::{Attempt, For, Patience, Tried, Via};
 use super::state::engine::{Body, Engine};
-use super::state::history::{self, Again, Context, REPEATS_MAX, Whence, not_ready};
+use super::state::history::{self, Context, REPEATS_MAX, Whence, not_ready};
 use super::state::refresh::MapWait;
+use super::state::room::{self, Again};
 use super::state::servers::Link;
 use super::state::single::{Alone, Judged, Mode, Progress, Single, Stage, history_of};
 use super::state::timers::Timer;
@@ -339,7 +340,7 @@ impl<T: Owner> Engine<T> {
                 self.ask(now, io, id, need);
             }
             Some(Ok(Err(error))) => self.finish(io, id, Err(error), arrived.map(Reply::new)),
-            Some(Ok(Ok(again))) => self.pause(now, io, id, again, history::pause(again, attempts)),
+            Some(Ok(Ok(again))) => self.pause(now, io, id, again, room::pause(again, attempts)),
         }
     }
 
@@ -383,7 +384,7 @@ impl<T: Owner> Engine<T> {
             room.repeat_until(request.repeats_until(now.checked_sub(age).unwrap_or(now), deadline));
             room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
             *last_start = if alone.unknown.is_none() { room.last_start() } else { room.last_repeat() };
-            let paced = history::pause(Again::AfterPause, alone.attempts.max(1));
+            let paced = room::pause(Again::AfterPause, alone.attempts.max(1));
             let pause = match error.status() {
                 // The address may have come to stand for another server: a new connection will show.
                 Status::Server | Status::TransactionAborted if is_replica => {

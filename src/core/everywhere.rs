@@ -8,8 +8,8 @@ use super::libraries::{self, LibraryTask, value_of};
 use super::state::attempt::{Attempt, For, Tried, Via};
 use super::state::engine::{Body, Engine};
 use super::state::everywhere::{Dialogue, Everywhere, Part, Stage, Work};
-use super::state::history::{self, Again};
 use super::state::refresh::MapWait;
+use super::state::room::{self, Again};
 use crate::error::{Error, Result, Status};
 use crate::library::Library;
 use crate::purpose::Purpose;
@@ -252,7 +252,7 @@ impl<T: Owner> Engine<T> {
             return self.finish_everywhere(io, id);
         }
         everywhere.stage = Stage::Pausing;
-        let pause = history::pause(Again::AfterRefresh, everywhere.rounds);
+        let pause = room::pause(Again::AfterRefresh, everywhere.rounds);
         self.wake_at(id, deadline.min(now + pause));
     }
 

@@ -10,8 +10,9 @@ use super::interface::{Actions, AttemptId, CallId, Owner};
 use super::state::attempt::{Attempt, For, Tried, Via};
 use super::state::engine::{Body, Engine};
 use super::state::fan_out::{Answer, FanOut, Round, Stage};
-use super::state::history::{self, Again, Context, Whence};
+use super::state::history::{Context, Whence};
 use super::state::refresh::MapWait;
+use super::state::room::{self, Again};
 use crate::error::{Error, Status};
 
 impl<T: Owner> Engine<T> {
@@ -133,7 +134,7 @@ impl<T: Owner> Engine<T> {
         fan_out.room.learn(again, now.saturating_duration_since(began));
         let until = fan_out.first_last_start().unwrap_or(fan_out.last_start);
         fan_out.last_start = until;
-        let pause = history::pause(again, fan_out.rounds);
+        let pause = room::pause(again, fan_out.rounds);
         fan_out.stage = Stage::Pausing;
         if pause.is_zero() {
             self.fan_out_paused(now, io, id);

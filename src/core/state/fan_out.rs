@@ -7,7 +7,8 @@ use smallvec::SmallVec;
 
 use super::attempt::Tried;
 use super::evidence::Need;
-use super::history::{Again, Context, History, Next, Room, Whence};
+use super::history::{Context, History, Next, Whence};
+use super::room::{Again, Room};
 use super::servers::Place;
 use crate::core::interface::{AttemptId, NodeId, View};
 use crate::error::{Error, Result, Status};

@@ -12,6 +12,7 @@ pub(super) mod history;
 pub(super) mod login;
 pub(super) mod refresh;
 mod repeats;
+pub(super) mod room;
 pub(super) mod servers;
 pub(super) mod sharing;
 pub(super) mod single;

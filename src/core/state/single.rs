@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::evidence::Need;
-use super::history::{Again, History, Room, Whence, last_error};
+use super::history::{History, Whence, last_error};
+use super::room::{Again, Room};
 use super::servers::Place;
 use crate::core::interface::{AttemptId, Task, View};
 use crate::error::Error;
