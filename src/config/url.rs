@@ -293,8 +293,9 @@ fn parse_query(query: &str) -> Result<Query> {
                     && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
                 let name = if plain { name } else { "(not shown)" };
                 return Err(invalid(format_args!(
-                    "unknown parameter {name}; a URL takes db, protocol, silence_timeout_ms, client_info and \
-                     probe_transactions, all else is an option of the client"
+                    "unknown parameter {name}; \
+                     a URL takes db, protocol, silence_timeout_ms, client_info and probe_transactions, \
+                     all else is an option of the client"
                 )));
             }
         }

@@ -1,9 +1,11 @@
 //! What a caller asks for, in wire form: commands and script calls one behind the other.
 
+mod form;
+mod tokens;
+mod wire;
+
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::ops::Deref;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -16,7 +18,12 @@ use crate::resp::{NoMemory, push};
 use crate::script::{Script, Wait, Wrapped};
 use crate::sha::{DigestHasher, Sha};
 use crate::slots::{self, NO_SLOT};
-use crate::token::{self, Made, WithToken};
+use crate::token::{self, Made};
+
+use form::SHA_LINE;
+
+pub(crate) use form::Form;
+pub(crate) use wire::Wire;
 
 /// How the replies of a request belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,87 +91,6 @@ pub(crate) enum Repeatable {
     Yes,
     /// Its items find out by themselves that they were executed before.
     Always,
-}
-
-/// The wire form of a request: filled by one, then read by all who send it.
-#[derive(Debug)]
-pub(crate) enum Wire {
-    Own(Buffer),
-    Shared(Arc<Buffer>),
-}
-
-impl Wire {
-    /// The bytes, to be appended to.
-    #[inline(always)]
-    fn own(&mut self) -> &mut Buffer {
-        if let Wire::Shared(_) = self {
-            self.unshare();
-        }
-        match self {
-            Wire::Own(buffer) => buffer,
-            Wire::Shared(_) => unreachable!("made its own above"),
-        }
-    }
-
-    #[cold]
-    fn unshare(&mut self) {
-        if let Wire::Shared(shared) = std::mem::replace(self, Wire::Own(Buffer::default())) {
-            *self = Wire::Own(Arc::unwrap_or_clone(shared));
-        }
-    }
-
-    /// Empties it and keeps the memory, unless that is much or still being sent.
-    fn clear(&mut self) {
-        let kept = match self {
-            Wire::Own(buffer) => Some(buffer),
-            Wire::Shared(shared) => Arc::get_mut(shared),
-        };
-        match kept {
-            Some(buffer) if buffer.capacity() <= KEPT_BYTES => buffer.truncate(0),
-            _ => *self = Wire::Own(Buffer::default()),
-        }
-    }
-
-    /// Whether all is there that was written.
-    #[inline]
-    fn check(&self) -> std::result::Result<(), NoMemory> {
-        match self {
-            Wire::Own(buffer) => buffer.check(),
-            // Only what was whole is sent.
-            Wire::Shared(_) => Ok(()),
-        }
-    }
-
-    /// The memory that it holds.
-    fn capacity(&self) -> usize {
-        match self {
-            Wire::Own(buffer) => buffer.capacity(),
-            Wire::Shared(buffer) => buffer.capacity(),
-        }
-    }
-
-    /// The bytes, to be sent from where they lie.
-    pub(crate) fn share(&mut self) -> Arc<Buffer> {
-        if let Wire::Own(buffer) = self {
-            *self = Wire::Shared(Arc::new(std::mem::take(buffer)));
-        }
-        match self {
-            Wire::Shared(shared) => Arc::clone(shared),
-            Wire::Own(_) => unreachable!("shared above"),
-        }
-    }
-}
-
-impl Deref for Wire {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        match self {
-            Wire::Own(buffer) => buffer.as_slice(),
-            Wire::Shared(shared) => shared.as_slice(),
-        }
-    }
 }
 
 /// Encoded once, where it is made; sent as it is, or with its scripts in another form.
@@ -290,118 +216,6 @@ impl Request {
             return self.once_call(script, keys, args, flags);
         }
         self.plain_call(script, keys, args, flags)
-    }
-
-    /// A call of a script that runs once per token, or one with a token.
-    #[inline(never)]
-    fn once_call(
-        &mut self,
-        script: &Script,
-        keys: &(impl Arguments + ?Sized),
-        args: &(impl Arguments + ?Sized),
-        flags: Flags<'_>,
-    ) -> Result<()> {
-        let makes_token = flags.token.is_none() && !flags.read_only;
-        match self.made_for(script) {
-            Some(place) if makes_token && keys.count() > 0 => self.next_once(script, place, keys, args),
-            _ => self.special_call(script, keys, args, flags),
-        }
-    }
-
-    /// The place of a script of which a token was made, if it is that of the item in front as well.
-    #[inline]
-    fn made_for(&self, script: &Script) -> Option<u32> {
-        let place = self.made.as_ref()?.script;
-        let is_last = self.items.last()?.script == Some(place);
-        (is_last && self.scripts[place as usize].is(script)).then_some(place)
-    }
-
-    /// A call with keys of a script that runs once per token, behind another one of it: what was written for the
-    /// other's token serves again, all but the slot and the count.
-    #[inline(always)]
-    fn next_once(
-        &mut self,
-        script: &Script,
-        place: u32,
-        keys: &(impl Arguments + ?Sized),
-        args: &(impl Arguments + ?Sized),
-    ) -> Result<()> {
-        let wire = self.wire.own();
-        let start = wire.len();
-        let (argc, count) = (4 + keys.count() + args.count(), keys.count() + 1);
-        match script.function() {
-            Some(function) => wire.head_with_words(argc, function.head(false), count),
-            None => wire.head_with(argc, script.evalsha(), count),
-        }
-        let keys_start = wire.len();
-        let mut written = keys.write(wire);
-        let mut slot = NO_SLOT;
-        if self.routing != Routing::None && written.is_ok() {
-            match self.join_keys(keys_start) {
-                Ok(joined) => slot = joined,
-                Err(error) => written = Err(error),
-            }
-        }
-        let wire = self.wire.own();
-        let mut appended = None;
-        if let (Some(made), Ok(())) = (&self.made, &written) {
-            appended = made.append_next(wire, keys_start, slot);
-            written = args.write(wire);
-        }
-        let end = wire.len();
-        let item = Item { end, script: Some(place), read_only: false, reads: false, idempotent: true, slot };
-        if written.is_err() || wire.check().is_err() || push(&mut self.items, item).is_err() {
-            return self.take_back(start, written);
-        }
-        if let (Some(made), Some(at)) = (&mut self.made, appended) {
-            made.note(at);
-        }
-        Ok(())
-    }
-
-    /// A call of a script that runs once per token: with a token, or read-only as one of the script's body.
-    #[inline(never)]
-    fn special_call(
-        &mut self,
-        script: &Script,
-        keys: &(impl Arguments + ?Sized),
-        args: &(impl Arguments + ?Sized),
-        flags: Flags<'_>,
-    ) -> Result<()> {
-        match script.wrapped() {
-            Some(wrapped) if !flags.read_only => {
-                let has_keys = keys.count() > 0;
-                let keys = WithToken::new(wrapped, keys, flags.token)?;
-                let (others, routing) = (self.repeatable, self.routing);
-                if self.shape == Shape::Transaction && !has_keys {
-                    // It goes where the others go: see `settle_tokens`.
-                    self.routing = Routing::None;
-                }
-                let called = self.plain_call(script, &keys, args, flags);
-                self.routing = routing;
-                called?;
-                self.note_made(wrapped, flags);
-                self.repeatable = others;
-                self.join_wait(wrapped.wait);
-                Ok(())
-            }
-            _ if flags.token.is_some() => Err(token::no_token()),
-            _ => self.plain_call(script.unwrapped(), keys, args, flags),
-        }
-    }
-
-    /// Keeps the token that was just made, for items behind it.
-    fn note_made(&mut self, wrapped: &Wrapped, flags: Flags<'_>) {
-        if self.shape == Shape::Single || flags.token.is_some() {
-            return;
-        }
-        let Some(Item { end, script: Some(script), .. }) = self.items.last().copied() else { return };
-        let start = self.start_of(self.items.len() - 1);
-        let key = token_key(&self.wire[start..end]);
-        self.made = key.map(|key| {
-            let key = start + key.start..start + key.end;
-            Made::new(&self.wire[..], key, script, wrapped)
-        });
     }
 
     #[inline(always)]
@@ -647,111 +461,6 @@ impl Request {
             .map_or(deadline, |until| until.min(deadline))
     }
 
-    /// Gives all items tokens that come from this one, by their numbers, but those that have got one of their own.
-    pub(crate) fn share_token(&mut self, token: &[u8]) -> Result<()> {
-        token::check_token(token)?;
-        let refused = |what: String| {
-            Error::new(Status::InvalidArgument, format!("a token for all items: {what}; nothing was sent"))
-        };
-        let indices = 0..self.items.len();
-        if let Some(index) = indices.clone().find(|&index| self.repeatable_item(index) == Repeatable::No) {
-            let name = self.name_of(index);
-            let text =
-                format!("item {index} ({name}) would happen again, for it does not run once per token");
-            return Err(refused(text).of_item(index));
-        }
-        if !indices.clone().any(|index| self.is_once(index)) {
-            return Err(refused("none of them runs once per token".into()));
-        }
-        // A transaction has one slot: that of the first item that has keys.
-        let first = match self.shape {
-            Shape::Transaction => indices.clone().find_map(|index| self.slot_of_keys(index)),
-            _ => None,
-        };
-        let otherwise = first.unwrap_or_else(|| token::slot_of_token(token));
-        // The items are as they were until all of it is there.
-        let mut items = Vec::new();
-        items.try_reserve_exact(indices.len()).map_err(|_| Error::no_memory_to_send())?;
-        let mut wire = Buffer::default();
-        for index in indices {
-            let mut item = self.items[index];
-            let old = &self.wire[self.start_of(index)..item.end];
-            let slot = self.slot_of_keys(index).unwrap_or(otherwise);
-            if self.replace_token(index, old, (slot, token, index), &mut wire) {
-                if self.routing != Routing::None {
-                    item.slot = slot;
-                }
-            } else {
-                wire.raw(old);
-            }
-            item.end = wire.len();
-            items.push(item);
-        }
-        wire.check().map_err(|NoMemory| Error::no_memory_to_send())?;
-        self.items = items;
-        if self.shape == Shape::Transaction && self.routing != Routing::None {
-            self.slot = otherwise;
-        }
-        self.made = None;
-        self.wire = Wire::Own(wire);
-        Ok(())
-    }
-
-    /// Puts the tokens of calls without keys into the slot of a transaction that they are part of.
-    pub(crate) fn settle_tokens(&mut self) {
-        if self.shape != Shape::Transaction || self.routing == Routing::None {
-            return;
-        }
-        for index in 0..self.items.len() {
-            let item = self.items[index];
-            let Some(script) = item.script.filter(|_| item.slot == NO_SLOT) else { continue };
-            let start = self.start_of(index);
-            let Some(key) = token_key(&self.wire[start..item.end]) else { continue };
-            let Some(wrapped) = self.scripts[script as usize].wrapped() else { continue };
-            if self.slot == NO_SLOT {
-                self.slot = slots::slot_of(&self.wire[start..][key.clone()]);
-            }
-            let tag = token::tag_in(wrapped, key);
-            self.items[index].slot = self.slot;
-            self.wire.own().overwrite(start + tag.start, &token::tag_of(self.slot));
-        }
-    }
-
-    /// The slot of the keys that an item has beside its token.
-    fn slot_of_keys(&self, index: usize) -> Option<u16> {
-        let item = self.items[index];
-        if !self.is_once(index) {
-            return Some(item.slot).filter(|&slot| slot != NO_SLOT);
-        }
-        let mut behind = arguments(&self.wire[self.start_of(index)..item.end]).skip(KEYS_START - 1);
-        let has_keys = behind.next() != Some(b"1");
-        behind.next().filter(|_| has_keys).map(slots::slot_of)
-    }
-
-    /// Appends an item with another token; `false`: it is none that gets one.
-    fn replace_token(
-        &self,
-        index: usize,
-        old: &[u8],
-        shared: (u16, &[u8], usize),
-        wire: &mut Buffer,
-    ) -> bool {
-        let Some(wrapped) = self.script_of(index).and_then(Script::wrapped) else { return false };
-        let Some(key) = token_key(old) else { return false };
-        let length_line = 3 + itoa::Buffer::new().format(key.len()).len();
-        let before = wire.len();
-        wire.raw(&old[..key.start - length_line]);
-        if token::write_shared(wrapped, &old[key.clone()], shared, wire).is_none() {
-            // Where there was no memory for what is in front, there is none for it without a token either.
-            if wire.check().is_ok() {
-                wire.truncate(before);
-            }
-            return false;
-        }
-        wire.raw(&old[key.end + 2..]);
-        true
-    }
-
     /// Appends a script call.
     #[inline(always)]
     fn script(
@@ -976,92 +685,12 @@ impl Request {
     }
 }
 
-/// Where the last key stands in the wire form of a script call.
-fn token_key(item: &[u8]) -> Option<std::ops::Range<usize>> {
-    let mut behind = arguments(item).skip(KEYS_START - 1);
-    let count: usize = str::from_utf8(behind.next()?).ok()?.parse().ok()?;
-    let key = behind.nth(count.checked_sub(1)?)?;
-    let start = key.as_ptr().addr() - item.as_ptr().addr();
-    Some(start..start + key.len())
-}
-
 /// Commands that run a script, and those that run a function.
 const EVALS: [&[u8]; 4] = [b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"];
 const FCALLS: [&[u8]; 4] = [b"FCALL", b"FCALL_RO", b"TFCALL", b"TFCALLASYNC"];
 
 /// Characters of a command's name shown in an error text.
 const NAME_SHOWN: usize = 32;
-
-/// Forty digits, CR and LF.
-const SHA_LINE: usize = 42;
-
-/// How a script call is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    Sha,
-    ShaReadOnly,
-    Body,
-    BodyReadOnly,
-    /// A function, by its name.
-    Function,
-    FunctionReadOnly,
-}
-
-impl Form {
-    pub(crate) fn new(by_body: bool, read_only: bool) -> Self {
-        match (by_body, read_only) {
-            (false, false) => Form::Sha,
-            (false, true) => Form::ShaReadOnly,
-            (true, false) => Form::Body,
-            (true, true) => Form::BodyReadOnly,
-        }
-    }
-
-    /// The form in which a script is called that servers have.
-    #[inline]
-    pub(crate) fn of(script: &Script, read_only: bool) -> Self {
-        match (script.function(), read_only) {
-            (None, _) => Form::new(false, read_only),
-            (Some(_), false) => Form::Function,
-            (Some(_), true) => Form::FunctionReadOnly,
-        }
-    }
-
-    /// What names the script in it; the script itself, where it is sent along.
-    fn named(self, script: &Script) -> &[u8] {
-        match self {
-            Form::Sha | Form::ShaReadOnly => script.sha_hex().as_bytes(),
-            Form::Body | Form::BodyReadOnly => script.source(),
-            Form::Function | Form::FunctionReadOnly => {
-                script.function().map_or(b"", |function| function.name(self.is_read_only()).as_bytes())
-            }
-        }
-    }
-
-    pub(crate) fn is_function(self) -> bool {
-        matches!(self, Form::Function | Form::FunctionReadOnly)
-    }
-
-    pub(crate) fn is_by_body(self) -> bool {
-        matches!(self, Form::Body | Form::BodyReadOnly)
-    }
-
-    pub(crate) fn is_read_only(self) -> bool {
-        matches!(self, Form::ShaReadOnly | Form::BodyReadOnly | Form::FunctionReadOnly)
-    }
-
-    /// The command that it is sent as.
-    pub(crate) fn command(self) -> &'static [u8] {
-        match self {
-            Form::Sha => b"EVALSHA",
-            Form::ShaReadOnly => b"EVALSHA_RO",
-            Form::Body => b"EVAL",
-            Form::BodyReadOnly => b"EVAL_RO",
-            Form::Function => b"FCALL",
-            Form::FunctionReadOnly => b"FCALL_RO",
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,237 @@
+//! Calls that happen once per token: how the token gets into what is sent.
+
+use super::{Flags, Item, KEYS_START, Repeatable, Request, Routing, Shape, Wire};
+use crate::error::{Error, Result, Status};
+use crate::resp::encode::{Arguments, Buffer, arguments};
+use crate::resp::{NoMemory, push};
+use crate::script::{Script, Wrapped};
+use crate::slots::{self, NO_SLOT};
+use crate::token::{self, Made, WithToken};
+
+impl Request {
+    /// A call of a script that runs once per token, or one with a token.
+    #[inline(never)]
+    pub(super) fn once_call(
+        &mut self,
+        script: &Script,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+        flags: Flags<'_>,
+    ) -> Result<()> {
+        let makes_token = flags.token.is_none() && !flags.read_only;
+        match self.made_for(script) {
+            Some(place) if makes_token && keys.count() > 0 => self.next_once(script, place, keys, args),
+            _ => self.special_call(script, keys, args, flags),
+        }
+    }
+
+    /// The place of a script of which a token was made, if it is that of the item in front as well.
+    #[inline]
+    fn made_for(&self, script: &Script) -> Option<u32> {
+        let place = self.made.as_ref()?.script;
+        let is_last = self.items.last()?.script == Some(place);
+        (is_last && self.scripts[place as usize].is(script)).then_some(place)
+    }
+
+    /// A call with keys of a script that runs once per token, behind another one of it: what was written for the
+    /// other's token serves again, all but the slot and the count.
+    #[inline(always)]
+    fn next_once(
+        &mut self,
+        script: &Script,
+        place: u32,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+    ) -> Result<()> {
+        let wire = self.wire.own();
+        let start = wire.len();
+        let (argc, count) = (4 + keys.count() + args.count(), keys.count() + 1);
+        match script.function() {
+            Some(function) => wire.head_with_words(argc, function.head(false), count),
+            None => wire.head_with(argc, script.evalsha(), count),
+        }
+        let keys_start = wire.len();
+        let mut written = keys.write(wire);
+        let mut slot = NO_SLOT;
+        if self.routing != Routing::None && written.is_ok() {
+            match self.join_keys(keys_start) {
+                Ok(joined) => slot = joined,
+                Err(error) => written = Err(error),
+            }
+        }
+        let wire = self.wire.own();
+        let mut appended = None;
+        if let (Some(made), Ok(())) = (&self.made, &written) {
+            appended = made.append_next(wire, keys_start, slot);
+            written = args.write(wire);
+        }
+        let end = wire.len();
+        let item = Item { end, script: Some(place), read_only: false, reads: false, idempotent: true, slot };
+        if written.is_err() || wire.check().is_err() || push(&mut self.items, item).is_err() {
+            return self.take_back(start, written);
+        }
+        if let (Some(made), Some(at)) = (&mut self.made, appended) {
+            made.note(at);
+        }
+        Ok(())
+    }
+
+    /// A call of a script that runs once per token: with a token, or read-only as one of the script's body.
+    #[inline(never)]
+    pub(super) fn special_call(
+        &mut self,
+        script: &Script,
+        keys: &(impl Arguments + ?Sized),
+        args: &(impl Arguments + ?Sized),
+        flags: Flags<'_>,
+    ) -> Result<()> {
+        match script.wrapped() {
+            Some(wrapped) if !flags.read_only => {
+                let has_keys = keys.count() > 0;
+                let keys = WithToken::new(wrapped, keys, flags.token)?;
+                let (others, routing) = (self.repeatable, self.routing);
+                if self.shape == Shape::Transaction && !has_keys {
+                    // It goes where the others go: see `settle_tokens`.
+                    self.routing = Routing::None;
+                }
+                let called = self.plain_call(script, &keys, args, flags);
+                self.routing = routing;
+                called?;
+                self.note_made(wrapped, flags);
+                self.repeatable = others;
+                self.join_wait(wrapped.wait);
+                Ok(())
+            }
+            _ if flags.token.is_some() => Err(token::no_token()),
+            _ => self.plain_call(script.unwrapped(), keys, args, flags),
+        }
+    }
+
+    /// Keeps the token that was just made, for items behind it.
+    fn note_made(&mut self, wrapped: &Wrapped, flags: Flags<'_>) {
+        if self.shape == Shape::Single || flags.token.is_some() {
+            return;
+        }
+        let Some(Item { end, script: Some(script), .. }) = self.items.last().copied() else { return };
+        let start = self.start_of(self.items.len() - 1);
+        let key = token_key(&self.wire[start..end]);
+        self.made = key.map(|key| {
+            let key = start + key.start..start + key.end;
+            Made::new(&self.wire[..], key, script, wrapped)
+        });
+    }
+
+    /// Gives all items tokens that come from this one, by their numbers, but those that have got one of their own.
+    pub(crate) fn share_token(&mut self, token: &[u8]) -> Result<()> {
+        token::check_token(token)?;
+        let refused = |what: String| {
+            Error::new(Status::InvalidArgument, format!("a token for all items: {what}; nothing was sent"))
+        };
+        let indices = 0..self.items.len();
+        if let Some(index) = indices.clone().find(|&index| self.repeatable_item(index) == Repeatable::No) {
+            let name = self.name_of(index);
+            let text =
+                format!("item {index} ({name}) would happen again, for it does not run once per token");
+            return Err(refused(text).of_item(index));
+        }
+        if !indices.clone().any(|index| self.is_once(index)) {
+            return Err(refused("none of them runs once per token".into()));
+        }
+        // A transaction has one slot: that of the first item that has keys.
+        let first = match self.shape {
+            Shape::Transaction => indices.clone().find_map(|index| self.slot_of_keys(index)),
+            _ => None,
+        };
+        let otherwise = first.unwrap_or_else(|| token::slot_of_token(token));
+        // The items are as they were until all of it is there.
+        let mut items = Vec::new();
+        items.try_reserve_exact(indices.len()).map_err(|_| Error::no_memory_to_send())?;
+        let mut wire = Buffer::default();
+        for index in indices {
+            let mut item = self.items[index];
+            let old = &self.wire[self.start_of(index)..item.end];
+            let slot = self.slot_of_keys(index).unwrap_or(otherwise);
+            if self.replace_token(index, old, (slot, token, index), &mut wire) {
+                if self.routing != Routing::None {
+                    item.slot = slot;
+                }
+            } else {
+                wire.raw(old);
+            }
+            item.end = wire.len();
+            items.push(item);
+        }
+        wire.check().map_err(|NoMemory| Error::no_memory_to_send())?;
+        self.items = items;
+        if self.shape == Shape::Transaction && self.routing != Routing::None {
+            self.slot = otherwise;
+        }
+        self.made = None;
+        self.wire = Wire::Own(wire);
+        Ok(())
+    }
+
+    /// Puts the tokens of calls without keys into the slot of a transaction that they are part of.
+    pub(crate) fn settle_tokens(&mut self) {
+        if self.shape != Shape::Transaction || self.routing == Routing::None {
+            return;
+        }
+        for index in 0..self.items.len() {
+            let item = self.items[index];
+            let Some(script) = item.script.filter(|_| item.slot == NO_SLOT) else { continue };
+            let start = self.start_of(index);
+            let Some(key) = token_key(&self.wire[start..item.end]) else { continue };
+            let Some(wrapped) = self.scripts[script as usize].wrapped() else { continue };
+            if self.slot == NO_SLOT {
+                self.slot = slots::slot_of(&self.wire[start..][key.clone()]);
+            }
+            let tag = token::tag_in(wrapped, key);
+            self.items[index].slot = self.slot;
+            self.wire.own().overwrite(start + tag.start, &token::tag_of(self.slot));
+        }
+    }
+
+    /// The slot of the keys that an item has beside its token.
+    fn slot_of_keys(&self, index: usize) -> Option<u16> {
+        let item = self.items[index];
+        if !self.is_once(index) {
+            return Some(item.slot).filter(|&slot| slot != NO_SLOT);
+        }
+        let mut behind = arguments(&self.wire[self.start_of(index)..item.end]).skip(KEYS_START - 1);
+        let has_keys = behind.next() != Some(b"1");
+        behind.next().filter(|_| has_keys).map(slots::slot_of)
+    }
+
+    /// Appends an item with another token; `false`: it is none that gets one.
+    fn replace_token(
+        &self,
+        index: usize,
+        old: &[u8],
+        shared: (u16, &[u8], usize),
+        wire: &mut Buffer,
+    ) -> bool {
+        let Some(wrapped) = self.script_of(index).and_then(Script::wrapped) else { return false };
+        let Some(key) = token_key(old) else { return false };
+        let length_line = 3 + itoa::Buffer::new().format(key.len()).len();
+        let before = wire.len();
+        wire.raw(&old[..key.start - length_line]);
+        if token::write_shared(wrapped, &old[key.clone()], shared, wire).is_none() {
+            // Where there was no memory for what is in front, there is none for it without a token either.
+            if wire.check().is_ok() {
+                wire.truncate(before);
+            }
+            return false;
+        }
+        wire.raw(&old[key.end + 2..]);
+        true
+    }
+}
+
+/// Where the last key stands in the wire form of a script call.
+fn token_key(item: &[u8]) -> Option<std::ops::Range<usize>> {
+    let mut behind = arguments(item).skip(KEYS_START - 1);
+    let count: usize = str::from_utf8(behind.next()?).ok()?.parse().ok()?;
+    let key = behind.nth(count.checked_sub(1)?)?;
+    let start = key.as_ptr().addr() - item.as_ptr().addr();
+    Some(start..start + key.len())
+}
