@@ -1,59 +1,32 @@
-"""What scenarios are made of: builds, a server of their own, runs in turn, medians."""
+"""What scenarios are made of: builds, servers of their own, runs in turn."""
 
 import binascii
 import contextlib
-import dataclasses
 import itertools
 import os
 import pathlib
 import platform
 import random
 import re
+import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+import peers
+from figures import Comparison, Series
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "benches"
 # Programs and other people's crates; what cargo makes of the library itself lies where cargo puts it.
 OUT = ROOT / "target" / "bench"
 
-REDIS_PY = "redis==8.1.0"
-NODE_PEERS = ("@valkey/valkey-glide@2.5.2", "ioredis@6.0.0", "redis@6.3.1")
-
 SLOTS = 16384
-
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
-
-HIGHER = "higher"
-LOWER = "lower"
-
 
 class Failure(Exception):
     """Ends the run with a message."""
-
-
-@dataclasses.dataclass
-class Figure:
-    """One line of the output."""
-
-    ours: float
-    peer: str
-    theirs: float
-    unit: str
-    better: str
-
-    def line(self, scenario):
-        ratio = f"{self.ours / self.theirs:.3f}" if self.theirs else "-"
-        fields = (scenario, number(self.ours), self.peer, number(self.theirs), ratio, self.unit, self.better)
-        return "\t".join(fields)
-
-
-def number(value):
-    return f"{value:.0f}" if value >= 1000 else f"{value:.2f}"
 
 
 def progress(text):
@@ -69,20 +42,9 @@ def run(command, **options):
     return result.stdout
 
 
-def in_turn(*measures, rounds=ROUNDS):
-    """Runs the measures in turn, so that what else the machine does meets all of them; the medians."""
-    results = [[] for _ in measures]
-    for _ in range(rounds):
-        for measure, values in zip(measures, results):
-            values.append(measure())
-    return [median(values) for values in results]
-
-
-def median(values):
-    """The median; of tuples, place by place."""
-    if isinstance(values[0], tuple):
-        return tuple(map(statistics.median, zip(*values)))
-    return statistics.median(values)
+def numbers(command):
+    """What runs a program and reads the numbers that it prints."""
+    return lambda: tuple(map(float, run(command).split()))
 
 
 def instructions(command, short, long):
@@ -97,13 +59,23 @@ def instructions(command, short, long):
     return (count(long) - count(short)) / (long - short)
 
 
-class Bench:
-    """What scenarios share: each program is built once, the server started when it is first asked for."""
+def comparisons(taken, *metrics):
+    """Of what Bench.take gave."""
+    for place, metric in enumerate(metrics):
+        series = [Series(client, tuple(values[place] for values in rounds)) for client, rounds in taken.items()]
+        yield Comparison(metric, series[0], tuple(series[1:]))
 
-    def __init__(self):
+
+class Bench:
+    """What scenarios share: each program is built once, a server started when it is first asked for.
+
+    `rounds`: how often each client is measured. `scale`: the share of the calls that are made."""
+
+    def __init__(self, rounds=7, scale=1.0):
         self.resources = contextlib.ExitStack()
         self.built = {}
-        self.server_port = None
+        self.rounds = rounds
+        self.scale = scale
 
     def __enter__(self):
         return self
@@ -115,6 +87,24 @@ class Bench:
         if key not in self.built:
             self.built[key] = build()
         return self.built[key]
+
+    def calls(self, calls, at_once=1):
+        """So many calls, or a share of them; several times those that are made at once."""
+        return max(int(calls * self.scale), min(calls, 2 * at_once))
+
+    def take(self, measures, rounds=None):
+        """Runs the measures in turn, so that what else the machine does meets all of them: functions that give a
+        tuple of numbers, by the names of clients. What each client gave, round by round."""
+        taken = {client: [] for client in measures}
+        for _ in range(min(rounds or self.rounds, self.rounds)):
+            for client, measure in measures.items():
+                taken[client].append(measure())
+        return taken
+
+    def compare(self, measures, *metrics, rounds=None):
+        """Comparisons of what is taken so, of which the first client is ours; `metrics`: what each of the numbers
+        is."""
+        return comparisons(self.take(measures, rounds), *metrics)
 
     def library(self):
         """Builds the library as users get it; returns the path of the shared library, which programs find in OUT."""
@@ -132,12 +122,40 @@ class Bench:
 
         return self.once("library", build)
 
-    def c_program(self, main, client, others=("-lhiredis",)):
-        """Builds benches/c/MAIN.c, together with CLIENT.c where it is another, against rs_script or the libraries OTHERS."""
+    def hiredis(self):
+        """Builds the hiredis that peers.py names; returns the directory with its headers, and the library."""
 
         def build():
-            libraries = others
-            if client == "rs_script":
+            source = OUT / "hiredis" / peers.HIREDIS_SHA256[:12]
+            headers, library = source / "vendor", source / "libhiredis.a"
+            if not library.exists():
+                progress("building hiredis")
+                source.mkdir(parents=True, exist_ok=True)
+                wanted = source / "wanted"
+                wanted.write_text(f"{peers.HIREDIS_SOURCE} --hash=sha256:{peers.HIREDIS_SHA256}\n")
+                pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
+                run([*pip, "--no-binary=:all:", "--require-hashes", "--dest", source, "-r", wanted])
+                (packed,) = source.glob("*.tar.gz")
+                run(["tar", "-xzf", packed, "--strip-components=1", "-C", source])
+                names = ("alloc", "async", "hiredis", "net", "read", "sds", "sockcompat")
+                objects = [source / f"{name}.o" for name in names]
+                for name, made in zip(names, objects):
+                    run(["cc", "-O3", "-fPIC", "-c", headers / "hiredis" / f"{name}.c", "-o", made])
+                run(["ar", "rcs", library, *objects])
+            return headers, library
+
+        return self.once("hiredis", build)
+
+    def c_program(self, main, client, others=()):
+        """Builds benches/c/MAIN.c, together with CLIENT.c where it is another, against rs_script or hiredis and the
+        libraries OTHERS."""
+
+        def build():
+            if client != "rs_script":
+                headers, hiredis = self.hiredis()
+                # Its headers are no business of our warnings.
+                libraries = ["-isystem", headers, hiredis, *others]
+            else:
                 library = self.library()
                 rpath = "@loader_path" if library.suffix == ".dylib" else "$ORIGIN"
                 libraries = [library, f"-Wl,-rpath,{rpath}"]
@@ -182,15 +200,17 @@ class Bench:
         def build():
             progress("installing redis-py")
             packages = OUT / "python"
+            shutil.rmtree(packages, ignore_errors=True)
             pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-            run([*pip, "--upgrade", "--target", packages, REDIS_PY])
+            run([*pip, "--target", packages, *peers.PYTHON_PEERS])
             return packages
 
         packages = self.once("redis-py", build)
         return ["env", f"PYTHONPATH={packages}", sys.executable, SOURCES / "python" / f"{name}.py"]
 
     def node_program(self, name, ffi="ffi-napi"):
-        """The command that runs benches/node/NAME.js, with the peers in a directory of their own, and our own binding through the package FFI."""
+        """The command that runs benches/node/NAME.js, with the peers in a directory of their own, and our own binding
+        through the package FFI."""
 
         def build():
             library = self.library()
@@ -198,7 +218,8 @@ class Bench:
             packages = OUT / "node"
             packages.mkdir(parents=True, exist_ok=True)
             npm = ["npm", "--silent", "--no-audit", "--no-fund"]
-            run([*npm, "install", "--prefix", packages, *NODE_PEERS])
+            wanted = [f"{name}@{version}" for name, version in peers.NODE_PEERS.items()]
+            run([*npm, "install", "--prefix", packages, *wanted])
             run([*npm, "ci"], cwd=ROOT / "bindings" / "node")
             return [f"NODE_PATH={packages / 'node_modules'}", f"RS_SCRIPT_LIBRARY={library}"]
 
@@ -210,44 +231,63 @@ class Bench:
             "scratch", lambda: pathlib.Path(self.resources.enter_context(tempfile.TemporaryDirectory()))
         )
 
-    def port(self):
-        """The port of a server that both sides talk to."""
-        if self.server_port is None:
-            self.server_port = self.start_server()
-        return self.server_port
+    def port(self, round_trip=0):
+        """The port of a server that all clients talk to; so many microseconds away."""
+        port = self.once("server", self.start_server)
+        if round_trip == 0:
+            return port
+        return self.once(("relay", round_trip), lambda: self.start_relay(round_trip, [port])[0][0])
 
     def cluster(self):
-        """The ports of a cluster of three primaries, and a file that names a key for each slot, all of them set to 2."""
+        """The ports of a cluster of three primaries, and a file that names a key for each slot, all of them set to
+        2."""
         return self.once("cluster", self.start_cluster)
 
     def distant_cluster(self, round_trip):
-        """A cluster of three primaries with a replica each, so many microseconds away: the ports of the primaries' relays, and as in
-        `cluster` the keys; then a function that gives the CPU seconds that the relay has used."""
-        return self.once(("distant", round_trip), lambda: self.start_distant_cluster(round_trip))
+        """A cluster of three primaries with a replica each, so many microseconds away until somebody wants another
+        distance: the ports of the primaries' relays, and as in `cluster` the keys; then a function that gives the CPU
+        seconds that the relay has used."""
+        ports, keys, relay = self.once("distant", self.start_distant_cluster)
+        relay(round_trip)
+        return ports, keys, relay
 
-    def start_distant_cluster(self, round_trip):
-        relay = self.cargo_program("relay")
-        progress("starting a distant cluster")
-        near = [self.start_server(cluster=True) for _ in range(6)]
-        far = [free_port() for _ in near]
-        for port, announced in zip(near, far):
-            run(["redis-cli", "-p", port, "config", "set", "cluster-announce-port", announced])
-            run(["redis-cli", "-p", port, "config", "set", "cluster-announce-bus-port", port + 10_000])
-        pairs = [f"{listen}:{target}" for listen, target in zip(far, near)]
+    def start_relay(self, round_trip, targets, announce=lambda port, announced: None):
+        """Starts a relay in front of so many ports, each of which `announce` is told first. Returns its own ports,
+        and a function that sets the round trip's microseconds where it is given them, and gives the CPU seconds that
+        the relay has used."""
+        program = self.cargo_program("relay")
+        ports = []
+        while len(ports) < len(targets):
+            if (port := free_port()) not in ports:
+                ports.append(port)
+        for target, port in zip(targets, ports):
+            announce(target, port)
+        pairs = [f"{port}:{target}" for port, target in zip(ports, targets)]
         process = subprocess.Popen(
-            [relay, str(round_trip), *pairs], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [program, str(round_trip), *pairs], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.resources.callback(stop, process)
         if process.stdout.readline() != "ready\n":
             raise Failure("the relay does not start")
 
-        def cpu():
-            process.stdin.write("\n")
+        def relay(round_trip=""):
+            process.stdin.write(f"{round_trip}\n")
             process.stdin.flush()
             return float(process.stdout.readline())
 
+        return ports, relay
+
+    def start_distant_cluster(self):
+        progress("starting a distant cluster")
+        near = [self.start_server(cluster=True) for _ in range(6)]
+
+        def announce(port, announced):
+            run(["redis-cli", "-p", port, "config", "set", "cluster-announce-port", announced])
+            run(["redis-cli", "-p", port, "config", "set", "cluster-announce-bus-port", port + 10_000])
+
+        far, relay = self.start_relay(0, near, announce)
         keys = self.fill_cluster(far, replicas=1)
-        return primary_ports(near[0]), keys, cpu
+        return primary_ports(near[0]), keys, relay
 
     def start_cluster(self):
         progress("starting a cluster")
@@ -272,13 +312,18 @@ class Bench:
             wait_for_replicas(ports)
         return file
 
-    def start_server(self, cluster=False):
+    def other_server(self, name):
+        """The server of this name among those of scripts/servers; None where there is none for this machine."""
+        known = self.once("servers", lambda: run([ROOT / "scripts" / "servers"]).splitlines())
+        return next((line.split()[1] for line in known if line.split()[0] == name), None)
+
+    def start_server(self, cluster=False, program="redis-server"):
         for _ in range(10):
             port = free_port()
             settings = {"bind": "127.0.0.1", "port": port, "save": "", "dir": self.scratch(), "loglevel": "warning"}
             if cluster:
                 settings |= {"cluster-enabled": "yes", "cluster-config-file": f"nodes-{port}.conf"}
-            command = ["redis-server"]
+            command = [program]
             for name, value in settings.items():
                 command += [f"--{name}", str(value)]
             server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -286,7 +331,7 @@ class Bench:
                 self.resources.callback(stop, server)
                 return port
             stop(server)
-        raise Failure("redis-server does not start")
+        raise Failure(f"{program} does not start")
 
 
 def free_port():
@@ -322,16 +367,14 @@ def wait_until_serving(port):
 
 
 def wait_for_replicas(ports):
-    """Waits until each replica has all that its primary had when this began."""
+    """Waits until every server names all of them for its slots: a replica only once it is known to have data."""
     deadline = time.monotonic() + 60
+    wanted = set(map(str, ports))
     for port in ports:
-        while "master_link_status:down" in (info := run(["redis-cli", "-p", port, "info", "replication"])) or (
-            "role:slave" in info and "master_sync_in_progress:1" in info
-        ):
+        while not wanted <= set(run(["redis-cli", "-p", port, "cluster", "slots"]).split()):
             if time.monotonic() > deadline:
                 raise Failure("a replica does not follow its primary")
             time.sleep(0.05)
-    time.sleep(1)
 
 
 def primary_ports(port):

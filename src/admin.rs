@@ -10,9 +10,11 @@ use crate::resp::{Kind, Reply};
 use crate::script::Script;
 
 impl Client {
-    /// Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by itself.
+    /// Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does
+    /// it by itself.
     ///
-    /// Where a primary of a cluster cannot be reached, that is an error that says which have the script. Later calls do not mind.
+    /// Where a primary of a cluster cannot be reached, that is an error that says which have the script. Later calls
+    /// do not mind.
     ///
     /// [SCRIPT LOAD](https://redis.io/docs/latest/commands/script-load/)
     ///
@@ -31,8 +33,8 @@ impl Client {
         self.perform(Task::Load(script.clone())).map(drop)
     }
 
-    /// Which of these scripts, named by their SHA1 in hexadecimal, the server has in its cache; in a cluster, which of them every primary
-    /// has. A primary that cannot be reached is an error: without it nobody knows.
+    /// Which of these scripts, named by their SHA1 in hexadecimal, the server has in its cache; in a cluster, which
+    /// of them every primary has. A primary that cannot be reached is an error: without it nobody knows.
     ///
     /// [SCRIPT EXISTS](https://redis.io/docs/latest/commands/script-exists/)
     ///
@@ -84,12 +86,12 @@ impl Client {
         flushed.map(drop)
     }
 
-    /// Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are
-    /// running. They need not be this client's.
+    /// Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the
+    /// primaries are running. They need not be this client's.
     ///
     /// Opens a connection of its own, because the server answers nothing else meanwhile. The server's refusals are
-    /// `NOTBUSY` (no script runs) and `UNKILLABLE` (it has written). In a cluster one script stopped is a success; otherwise
-    /// `UNKILLABLE` outranks a primary that cannot be reached, and that outranks `NOTBUSY`.
+    /// `NOTBUSY` (no script runs) and `UNKILLABLE` (it has written). In a cluster one script stopped is a success;
+    /// otherwise `UNKILLABLE` outranks a primary that cannot be reached, and that outranks `NOTBUSY`.
     ///
     /// A function is not stopped so, and [`Status::Busy`](crate::Status::Busy) the error: see [`Client::kill`].
     ///
@@ -109,8 +111,8 @@ impl Client {
         self.perform(Task::Kill).map(drop)
     }
 
-    /// The source, a string, of the script with this SHA1 in hexadecimal; `None` when the server does not have it, in a cluster when no
-    /// primary has it.
+    /// The source, a string, of the script with this SHA1 in hexadecimal; `None` when the server does not have it, in
+    /// a cluster when no primary has it.
     ///
     /// Valkey 8 and newer; [`Status::NotSupported`](crate::Status::NotSupported) elsewhere.
     ///

@@ -26,10 +26,10 @@ use crate::times::LONGEST_WAIT;
 
 /// A connection to a server, shared by all that clone it.
 ///
-/// Any number of threads may call at once; their calls travel together. A blocking call does its input and output on the thread
-/// that makes it; there is a thread in the background only from the first submitted call on ([`Client::submit`]). A
-/// clone is the same client; a client that is no longer referred to is closed, and whoever drops the last clone waits
-/// for the end of its threads, unless it is one of them.
+/// Any number of threads may call at once; their calls travel together. A blocking call does its input and output on
+/// the thread that makes it; there is a thread in the background only from the first submitted call on
+/// ([`Client::submit`]). A clone is the same client; a client that is no longer referred to is closed, and whoever
+/// drops the last clone waits for the end of its threads, unless it is one of them.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -128,7 +128,8 @@ impl Client {
         Ok((client, !is_lazy))
     }
 
-    /// The same client with another deadline for each call made through the result: from a millisecond to a year, whatever is asked for.
+    /// The same client with another deadline for each call made through the result: from a millisecond to a year,
+    /// whatever is asked for.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -167,10 +168,11 @@ impl Client {
         self.viewed(View { read_from, ..self.view.clone() })
     }
 
-    /// The same client, with calls made through the result going to a server of the caller's choice, where keys do not decide.
+    /// The same client, with calls made through the result going to a server of the caller's choice, where keys do
+    /// not decide.
     ///
-    /// On a client of a single server every route leads there. [`Status::InvalidArgument`] for a slot above 16383, or a node that is
-    /// no `host:port`; whether there is such a node shows when it is called.
+    /// On a client of a single server every route leads there. [`Status::InvalidArgument`] for a slot above 16383, or
+    /// a node that is no `host:port`; whether there is such a node shows when it is called.
     ///
     /// ```no_run
     /// # fn main() -> rs_script::Result<()> {
@@ -244,8 +246,8 @@ impl Client {
         self.call_script(script, &Given::new(keys), &Given::new(args), Flags::NONE)
     }
 
-    /// The same, read-only: the server stops the script at the first write. A lost connection does no harm, so such a call is
-    /// sent again within its deadline. A server older than 7.0 cannot enforce it and runs a plain EVALSHA.
+    /// The same, read-only: the server stops the script at the first write. A lost connection does no harm, so such a
+    /// call is sent again within its deadline. A server older than 7.0 cannot enforce it and runs a plain EVALSHA.
     ///
     /// [EVALSHA_RO](https://redis.io/docs/latest/commands/evalsha_ro/)
     ///
@@ -334,11 +336,12 @@ impl Client {
         }
     }
 
-    /// Asks for credentials again ([`Options::credentials`]) and has every connection that stands log in with them, between the calls of others; for when
-    /// a password has been rotated, or is about to be. Returns when all have.
+    /// Asks for credentials again ([`Options::credentials`]) and has every connection that stands log in with them,
+    /// between the calls of others; for when a password has been rotated, or is about to be. Returns when all have.
     ///
-    /// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. An error says that one was refused, or that there was
-    /// nothing to log in with: that connection serves on, and tries again by itself. [`Status::InvalidArgument`]: the client has nobody to ask.
+    /// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. An error says that
+    /// one was refused, or that there was nothing to log in with: that connection serves on, and tries again by
+    /// itself. [`Status::InvalidArgument`]: the client has nobody to ask.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -357,8 +360,9 @@ impl Client {
         self.submit_and_wait(Work::LogIn, Instant::now(), &mut None).map(drop)
     }
 
-    /// What became of the calls of each script, those called most first, since the client was opened; see [`Options::script_stats`], without which
-    /// there is nothing. Behind them, without a SHA1, all others together, if there are any.
+    /// What became of the calls of each script, those called most first, since the client was opened; see
+    /// [`Options::script_stats`], without which there is nothing. Behind them, without a SHA1, all others together,
+    /// if there are any.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -550,7 +554,8 @@ impl Client {
         // A cluster's pipeline is taken apart.
         let is_whole = request.shape == Shape::Pipeline;
         let found = self.io.served().of_slot(slot, is_whole, now).filter(|(_, link)| link.is_usable())?;
-        // What has let others wait in vain may do so again: then another server is asked in time, where that does no harm.
+        // What has let others wait in vain may do so again: then another server is asked in time, where that does no
+        // harm.
         (request.repeatable == Repeatable::No || !found.1.is_suspect()).then_some(found)
     }
 

@@ -10,8 +10,8 @@ pub(crate) enum Lane {
     Shared,
     /// On a connection of its own: it keeps the connection waiting.
     Own,
-    /// On a connection of its own that is only logged in: it is for a server that answers nothing else, and must not stand behind the call that
-    /// keeps it busy.
+    /// On a connection of its own that is only logged in: it is for a server that answers nothing else, and must not
+    /// stand behind the call that keeps it busy.
     Bare,
 }
 
@@ -36,7 +36,8 @@ pub(crate) fn lane(arguments: &[&[u8]]) -> Result<Lane> {
         return Ok(Lane::Own);
     }
     if name.is_any(&["XREAD", "XREADGROUP"]) {
-        // BLOCK is an option in front of STREAMS; behind it come only keys and ids. The names of group and consumer may be any word.
+        // BLOCK is an option in front of STREAMS; behind it come only keys and ids. The names of group and consumer
+        // may be any word.
         let named = if name.is("XREADGROUP") { 3 } else { 0 };
         let mut options =
             rest.iter().skip(named).map(|bytes| Word(bytes)).take_while(|word| !word.is("STREAMS"));

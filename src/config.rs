@@ -54,8 +54,8 @@ pub enum Protocol {
 ///
 /// User and password are those of every server. An IPv6 address stands in brackets. User, password and path are
 /// percent-encoded. Every form takes the parameters `db`, `protocol` (2 or 3), `silence_timeout_ms` (see
-/// [`Options::silence_timeout`]), `client_info` and `probe_transactions` (true or false; see the options of these names), as in
-/// `?protocol=2&silence_timeout_ms=300`; any other is refused.
+/// [`Options::silence_timeout`]), `client_info` and `probe_transactions` (true or false; see the options of these
+/// names), as in `?protocol=2&silence_timeout_ms=300`; any other is refused.
 ///
 /// # Options
 ///
@@ -182,8 +182,8 @@ impl Options {
 
     /// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and
     /// calls were waiting on it for so long without a single byte coming. New calls take a new connection from then
-    /// on; those that wait on the old one go on waiting until their own deadlines, and get their replies if they
-    /// come after all. Calls that are made and lost meanwhile and hold more than 16 MiB together have the same effect at
+    /// on; those that wait on the old one go on waiting until their own deadlines, and get their replies if they come
+    /// after all. Calls that are made and lost meanwhile and hold more than 16 MiB together have the same effect at
     /// once. Default: the URL's `silence_timeout_ms`, or else 500 milliseconds.
     ///
     /// ```
@@ -224,20 +224,23 @@ impl Options {
         self
     }
 
-    /// Ask for user and password whenever a connection to a server is made, in place of a password that stays the same: for tokens that expire,
-    /// and passwords that are rotated. With a password in the URL or the options besides, a client does not open. Sentinels keep
-    /// their own ([`Options::sentinel_password`]). Default: nobody is asked.
+    /// Ask for user and password whenever a connection to a server is made, in place of a password that stays the
+    /// same: for tokens that expire, and passwords that are rotated. With a password in the URL or the options
+    /// besides, a client does not open. Sentinels keep their own ([`Options::sentinel_password`]). Default: nobody is
+    /// asked.
     ///
-    /// `ask` gets the server (`host:port` or a socket's path). It runs on a thread started for it, so it may block, on an HTTP request
-    /// for instance: nothing but the connection that it is asked for waits, up to the connect time-out and the deadlines of its calls. It may be called
-    /// for several servers at once, but not for a server whose question before it has not answered. An error ends that
-    /// attempt to connect with [`Status::Auth`] and its text, which must hold no secret. Closing a client waits for an `ask` that is about to return, not for one
-    /// that still thinks.
+    /// `ask` gets the server (`host:port` or a socket's path). It runs on a thread started for it, so it may block,
+    /// on an HTTP request for instance: nothing but the connection that it is asked for waits, up to the connect
+    /// time-out and the deadlines of its calls. It may be called for several servers at once, but not for a server
+    /// whose question before it has not answered. An error ends that attempt to connect with [`Status::Auth`] and its
+    /// text, which must hold no secret. Closing a client waits for an `ask` that is about to return, not for one that
+    /// still thinks.
     ///
     /// Connections that stand log in again when their credentials are [due](Credentials::lifetime), and when
-    /// [`Client::reauthenticate`](crate::Client::reauthenticate) says so. AUTH then goes between the calls of others; where it is refused, or `ask` fails, the
-    /// connection serves on, the log is told, and it is tried again: after a second first, then more seldom, up to once a minute. An answer with another
-    /// user has the connection replaced by a new one. A command that waits on a connection of its own (BLPOP) is left in peace.
+    /// [`Client::reauthenticate`](crate::Client::reauthenticate) says so. AUTH then goes between the calls of others;
+    /// where it is refused, or `ask` fails, the connection serves on, the log is told, and it is tried again: after a
+    /// second first, then more seldom, up to once a minute. An answer with another user has the connection replaced
+    /// by a new one. A command that waits on a connection of its own (BLPOP) is left in peace.
     ///
     /// ```
     /// # fn main() -> rs_script::Result<()> {
@@ -267,8 +270,8 @@ impl Options {
         })
     }
 
-    /// The same for whoever does not answer at once: the request may be kept, and answered on any thread. A server's next connection asks again
-    /// then, though the one before has no answer yet.
+    /// The same for whoever does not answer at once: the request may be kept, and answered on any thread. A server's
+    /// next connection asks again then, though the one before has no answer yet.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -325,9 +328,9 @@ impl Options {
 
     /// A PEM file with the certificate authorities to trust, in place of the system's. Needs a TLS URL.
     ///
-    /// Like the other files of TLS it is read when the client is opened, and again for each connection, so that one that has been
-    /// replaced counts from the next connection on. One that cannot be read or used then is the error of that attempt to connect;
-    /// connections that stand go on.
+    /// Like the other files of TLS it is read when the client is opened, and again for each connection, so that one
+    /// that has been replaced counts from the next connection on. One that cannot be read or used then is the error
+    /// of that attempt to connect; connections that stand go on.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -352,8 +355,8 @@ impl Options {
     }
 
     /// A PEM file with the certificate to show to the server, followed by any intermediate certificates. Needs a key
-    /// ([`Options::tls_client_key_file`]) and a TLS URL. Read again for each connection, like its key; where one of the two has been
-    /// replaced already and the other has not, they do not fit, and that attempt to connect fails.
+    /// ([`Options::tls_client_key_file`]) and a TLS URL. Read again for each connection, like its key; where one of
+    /// the two has been replaced already and the other has not, they do not fit, and that attempt to connect fails.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -391,8 +394,8 @@ impl Options {
         self
     }
 
-    /// The same from memory, in PEM form; in place of [`Options::tls_client_key_file`]. The bytes are overwritten when the last options and client
-    /// that hold them are freed.
+    /// The same from memory, in PEM form; in place of [`Options::tls_client_key_file`]. The bytes are overwritten
+    /// when the last options and client that hold them are freed.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -516,8 +519,9 @@ impl Options {
         Ok(self)
     }
 
-    /// How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of its own. More stand in
-    /// line until one has ended, or their deadlines have passed; no other call stands behind them. Default: 1,000.
+    /// How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection
+    /// of its own. More stand in line until one has ended, or their deadlines have passed; no other call stands
+    /// behind them. Default: 1,000.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -532,13 +536,14 @@ impl Options {
         Ok(self)
     }
 
-    /// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a pipeline of slow scripts, holds up
-    /// all calls behind it.
+    /// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a
+    /// pipeline of slow scripts, holds up all calls behind it.
     ///
-    /// With more, a call takes the connection with the fewest calls under way, and another is made where all have some. Calls with a key in common
-    /// keep their order: they take the same connection, and where such calls are under way on several, a call waits for them before it is sent. So
-    /// does one that may touch anything, such as FLUSHALL or a script without keys, with all calls before and behind it.
-    /// A blocking call costs a little more than on one connection.
+    /// With more, a call takes the connection with the fewest calls under way, and another is made where all have
+    /// some. Calls with a key in common keep their order: they take the same connection, and where such calls are
+    /// under way on several, a call waits for them before it is sent. So does one that may touch anything, such as
+    /// FLUSHALL or a script without keys, with all calls before and behind it. A blocking call costs a little more
+    /// than on one connection.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -553,9 +558,9 @@ impl Options {
         Ok(self)
     }
 
-    /// How many blocking calls and futures may be in flight at a time, of all threads together; 0: any number. One more ends at once with
-    /// [`Status::QueueFull`], and nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded
-    /// by their queues. Default: 0.
+    /// How many blocking calls and futures may be in flight at a time, of all threads together; 0: any number. One
+    /// more ends at once with [`Status::QueueFull`], and nothing of it is sent: so a server that is slow does not
+    /// collect every thread of a program. Submitted calls are bounded by their queues. Default: 0.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -595,9 +600,9 @@ impl Options {
         self
     }
 
-    /// Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a tunnel or a container's
-    /// network. Each is `host:port`, an IPv6 address in brackets. It concerns the addresses that a cluster, a primary or a
-    /// sentinel announces, not those of the URL. Call it once for each address.
+    /// Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a
+    /// tunnel or a container's network. Each is `host:port`, an IPv6 address in brackets. It concerns the addresses
+    /// that a cluster, a primary or a sentinel announces, not those of the URL. Call it once for each address.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -630,7 +635,8 @@ impl Options {
         Ok(self)
     }
 
-    /// The password to authenticate with at the sentinels; any bytes. The one in the URL is for the servers alone. Default: none.
+    /// The password to authenticate with at the sentinels; any bytes. The one in the URL is for the servers alone.
+    /// Default: none.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -642,8 +648,9 @@ impl Options {
         self
     }
 
-    /// Tell the server on each connection which library this is, in which version, by CLIENT SETINFO: CLIENT LIST shows it. Where the user
-    /// lacks the right, each connection leaves an entry in ACL LOG. In place of the URL's. Default: true.
+    /// Tell the server on each connection which library this is, in which version, by CLIENT SETINFO: CLIENT LIST
+    /// shows it. Where the user lacks the right, each connection leaves an entry in ACL LOG. In place of the URL's.
+    /// Default: true.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -655,9 +662,9 @@ impl Options {
         self
     }
 
-    /// Run an empty transaction (MULTI, EXEC) on each new connection, with the login, to see whether this user may run any. Where the user lacks
-    /// the right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip
-    /// more. In place of the URL's. Default: true.
+    /// Run an empty transaction (MULTI, EXEC) on each new connection, with the login, to see whether this user may
+    /// run any. Where the user lacks the right, each connection leaves an entry in ACL LOG. Without it the first
+    /// transaction on each connection costs a round trip more. In place of the URL's. Default: true.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -669,12 +676,13 @@ impl Options {
         self
     }
 
-    /// Be told of each call that has ended: what it was, where it went, what it cost and what came of it. A pipeline or transaction is one call.
-    /// Default: nobody is told.
+    /// Be told of each call that has ended: what it was, where it went, what it cost and what came of it. A pipeline
+    /// or transaction is one call. Default: nobody is told.
     ///
-    /// It runs on the thread that completes the call, without a lock held: that of the caller, or of whoever drives submitted calls; before the call returns
-    /// or its completion can be taken out. So it must be quick, must not block, and must not call or drop the client. Calls that are refused before
-    /// they begin (their arguments, a full queue) are not told of. It costs no more than a clock's reading and its own body; off, nothing.
+    /// It runs on the thread that completes the call, without a lock held: that of the caller, or of whoever drives
+    /// submitted calls; before the call returns or its completion can be taken out. So it must be quick, must not
+    /// block, and must not call or drop the client. Calls that are refused before they begin (their arguments, a full
+    /// queue) are not told of. It costs no more than a clock's reading and its own body; off, nothing.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -700,8 +708,8 @@ impl Options {
         self
     }
 
-    /// Keep figures of so many scripts ([`Client::script_stats`](crate::Client::script_stats)), and of all others together; 0: none. A script takes 21 KiB once it is called.
-    /// Default: 0.
+    /// Keep figures of so many scripts ([`Client::script_stats`](crate::Client::script_stats)), and of all others
+    /// together; 0: none. A script takes 21 KiB once it is called. Default: 0.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();

@@ -44,8 +44,8 @@ impl Credentials {
         self
     }
 
-    /// How long they are good for from now on: connections that stand ask again and log in anew when three quarters of it are over. A second at
-    /// the least.
+    /// How long they are good for from now on: connections that stand ask again and log in anew when three quarters
+    /// of it are over. A second at the least.
     ///
     /// ```
     /// rs_script::Credentials::new("a token").lifetime(std::time::Duration::from_secs(900));
@@ -128,7 +128,8 @@ impl CredentialsRequest {
         self.end(credentials.check().map(Arc::new));
     }
 
-    /// Says that there are none, and why: the attempt to connect fails with [`Status::Auth`] and this text, which must hold no secret.
+    /// Says that there are none, and why: the attempt to connect fails with [`Status::Auth`] and this text, which
+    /// must hold no secret.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();

@@ -54,14 +54,16 @@ pub enum Status {
     Indeterminate = 300,
     /// The reply went over a limit; the connection was closed. The server has executed the call or may yet do so.
     ReplyLimit = 301,
-    /// The call was executed, but up to the deadline too few replicas had it: it is lost if the primary dies now. See [`Once::wait`](crate::Once::wait).
+    /// The call was executed, but up to the deadline too few replicas had it: it is lost if the primary dies now. See
+    /// [`Once::wait`](crate::Once::wait).
     NotReplicated = 302,
     /// The server or the script answered with an error.
     Server = 400,
-    /// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
-    /// scripts nor evaluate them. This call was not executed.
+    /// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the
+    /// user may neither load scripts nor evaluate them. This call was not executed.
     NoScript = 401,
-    /// The script or the library does not compile on that server, or a library does not load there for another fault of its own. It was not executed.
+    /// The script or the library does not compile on that server, or a library does not load there for another fault
+    /// of its own. It was not executed.
     Compile = 402,
     /// The server is still loading its data, for longer than the deadline. The call was not executed.
     Loading = 403,
@@ -71,26 +73,31 @@ pub enum Status {
     TransactionAborted = 405,
     /// The server lacks what was asked for, for example SCRIPT SHOW before Valkey 8.
     NotSupported = 406,
-    /// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not
-    /// executed.
+    /// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no
+    /// primary. It was not executed.
     NotServed = 407,
-    /// The reply is not what it was to be converted into, see [`FromReply`](crate::FromReply). The server has executed the call, as far as the reply
-    /// says nothing else. The C API never gives it.
+    /// The reply is not what it was to be converted into, see [`FromReply`](crate::FromReply). The server has
+    /// executed the call, as far as the reply says nothing else. The C API never gives it.
     Conversion = 408,
-    /// The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the server
-    /// has no memory for it, or in a pipeline it would come out of order. This call was not executed.
+    /// The server lacks the function, and its library did not bring it there: the library does not register it, this
+    /// user may not load it, the server has no memory for it, or in a pipeline it would come out of order. This call
+    /// was not executed.
     NoFunction = 409,
-    /// Another script, or other keys or arguments, were called with the token before. This call was not executed; see [`Script::once`](crate::Script::once).
+    /// Another script, or other keys or arguments, were called with the token before. This call was not executed; see
+    /// [`Script::once`](crate::Script::once).
     TokenMismatch = 410,
-    /// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see
-    /// [`Once::reply_limit`](crate::Once::reply_limit).
+    /// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was
+    /// too long to be kept; see [`Once::reply_limit`](crate::Once::reply_limit).
     ReplyNotKept = 411,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
-    /// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with
-    /// [`Status::Indeterminate`]. The server may have executed the call.
+    /// There is no memory for the call, of which nothing was sent then, or for its reply: then the server may have
+    /// executed it. [`Error::is_not_executed`] tells. Where a reply was being received, or a call was half written, the
+    /// connection was closed; other calls on it end with [`Status::Indeterminate`], or with this one if nothing of them
+    /// was sent.
     NoMemory = 501,
-    /// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
+    /// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls
+    /// need. Nothing was sent.
     Resources = 502,
 }
 
@@ -146,8 +153,8 @@ impl Status {
     }
 }
 
-/// What ended a call, whatever is known of its execution: a [`Status`] says what may be concluded, this says why it came to that. The numbers are
-/// fixed.
+/// What ended a call, whatever is known of its execution: a [`Status`] says what may be concluded, this says why it
+/// came to that. The numbers are fixed.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -177,8 +184,8 @@ pub enum Reason {
     Protocol = 4,
     /// The client was closed.
     Closed = 5,
-    /// The server said so: it refused the call, or ran it and answered with an error. With [`Status::Loading`] and [`Status::NotServed`]: up to the
-    /// deadline.
+    /// The server said so: it refused the call, or ran it and answered with an error. With [`Status::Loading`] and
+    /// [`Status::NotServed`]: up to the deadline.
     Server = 6,
     /// There was no connection: no such host, refused, unreachable, no TLS.
     Connect = 7,
@@ -274,8 +281,8 @@ impl PartialEq for Source {
 impl Eq for Source {}
 
 impl Error {
-    /// An error of this side; nothing was executed for the 100s and 200s, unknown for the 300s. Its reason is the usual one of the status;
-    /// [`Status::Indeterminate`] has none: see [`Error::indeterminate`].
+    /// An error of this side; nothing was executed for the 100s and 200s, unknown for the 300s. Its reason is the
+    /// usual one of the status; [`Status::Indeterminate`] has none: see [`Error::indeterminate`].
     pub(crate) fn new(status: Status, message: impl Into<String>) -> Self {
         debug_assert!(status != Status::Indeterminate, "give the reason: Error::indeterminate");
         Error::because(status, status.usual_reason(), message)
@@ -302,6 +309,12 @@ impl Error {
     pub(crate) fn no_memory() -> Self {
         let text = "there is no memory for the reply; the call was sent, so the server may have executed it";
         Error::new(Status::NoMemory, text).sent(true)
+    }
+
+    /// For a call that cannot be held to be sent.
+    #[cold]
+    pub(crate) fn no_memory_to_send() -> Self {
+        Error::new(Status::NoMemory, "there is no memory for the call; nothing was sent").sent(false)
     }
 
     /// A call that the server may have executed, or may yet execute.
@@ -380,8 +393,8 @@ impl Error {
         self
     }
 
-    /// An error for a [`FromReply`](crate::FromReply) of the program's own: the reply is not what was `expected`, but what was `got`. Of a reply name the
-    /// [kind](crate::Kind) and not the value, which may be a secret.
+    /// An error for a [`FromReply`](crate::FromReply) of the program's own: the reply is not what was `expected`, but
+    /// what was `got`. Of a reply name the [kind](crate::Kind) and not the value, which may be a secret.
     ///
     /// ```
     /// use rs_script::{Error, Kind, Status};
@@ -398,8 +411,8 @@ impl Error {
         error
     }
 
-    /// The same error of a conversion for something inside the reply, such as `element 3`; further in than what is said of it already. Any other error as
-    /// it is.
+    /// The same error of a conversion for something inside the reply, such as `element 3`; further in than what is
+    /// said of it already. Any other error as it is.
     ///
     /// ```
     /// # use rs_script::{Error, Kind};
@@ -465,7 +478,8 @@ impl Error {
         &self.0.message
     }
 
-    /// The server's error text as it came, without the leading `-`, cut off after 64 KiB; `None` when the server did not answer.
+    /// The server's error text as it came, without the leading `-`, cut off after 64 KiB; `None` when the server did
+    /// not answer.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -517,8 +531,8 @@ impl Error {
         self.0.reason
     }
 
-    /// The item of a pipeline or transaction that it is about, counted from 0; of several without an answer, the first. `None` where it is about no
-    /// one item.
+    /// The item of a pipeline or transaction that it is about, counted from 0; of several without an answer, the
+    /// first. `None` where it is about no one item.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -536,7 +550,8 @@ impl Error {
         self.0.index
     }
 
-    /// The server that it is about, as `host:port` or a socket's path; `None` where no server is to blame, or which one is not known.
+    /// The server that it is about, as `host:port` or a socket's path; `None` where no server is to blame, or which
+    /// one is not known.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -559,8 +574,8 @@ impl Error {
         self.0.node.as_ref()
     }
 
-    /// Whether a deadline passed: the call's, or that of an attempt to connect for it. What is known of its execution is another question:
-    /// [`Error::is_not_executed`], [`Error::is_indeterminate`].
+    /// Whether a deadline passed: the call's, or that of an attempt to connect for it. What is known of its execution
+    /// is another question: [`Error::is_not_executed`], [`Error::is_indeterminate`].
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

@@ -46,8 +46,8 @@ pub struct ScriptStats {
     pub errors: u64,
     /// Those of them of which nobody knows whether they were executed.
     pub indeterminate: u64,
-    /// How long calls took, from the beginning to the end, all their attempts and pauses together. Items of pipelines and transactions are not in it:
-    /// they have no time of their own.
+    /// How long calls took, from the beginning to the end, all their attempts and pauses together. Items of pipelines
+    /// and transactions are not in it: they have no time of their own.
     pub latency: Histogram,
 }
 
@@ -126,7 +126,8 @@ impl Histogram {
         Duration::from_micros(self.sum_us)
     }
 
-    /// The time within which this share of them ended, 0 to 1: 0.5 is the median, 1 the longest. Zero where nothing was counted.
+    /// The time within which this share of them ended, 0 to 1: 0.5 is the median, 1 the longest. Zero where nothing
+    /// was counted.
     ///
     /// ```
     /// assert!(rs_script::Histogram::default().percentile(0.99).is_zero());

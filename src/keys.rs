@@ -1,7 +1,8 @@
 //! Where the keys of a command are, for every command that a supported server has built in.
 //!
-//! Known by heart rather than asked for with COMMAND: a call is routed before any connection is there, and alike on every
-//! version. `keys.samples` has an example of each command; `tests/command_keys.rs` holds it against real servers.
+//! Known by heart rather than asked for with COMMAND: a call is routed before any connection is there, and alike on
+//! every version. `keys.samples` has an example of each command; `tests/command_keys.rs` holds it against real
+//! servers.
 
 // What servers send is not to be cut short by a conversion.
 #![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
@@ -27,7 +28,8 @@ pub(crate) enum Located<'a> {
 
 /// The keys of a command, from left to right.
 ///
-/// Besides what servers call keys, these are the other arguments that they derive a slot from, such as SPUBLISH's channel.
+/// Besides what servers call keys, these are the other arguments that they derive a slot from, such as SPUBLISH's
+/// channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys<'a> {
     /// A key that stands apart from the others: the destination in front of numkeys, the source in front of STORE.

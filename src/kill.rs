@@ -27,15 +27,16 @@ use crate::resp::{Reply, ReplyRef};
 pub struct Killed {
     /// A function (FCALL); otherwise a script (EVAL, EVALSHA).
     pub is_function: bool,
-    /// The function's name. The server does not tell which script it was, nor a function's name to a user who may not run FUNCTION STATS.
+    /// The function's name. The server does not tell which script it was, nor a function's name to a user who may not
+    /// run FUNCTION STATS.
     pub name: Option<String>,
     /// The server, `host:port`, or its socket's path.
     pub node: String,
 }
 
 impl Client {
-    /// Stops what the server is running, a script or a function, if it has not written yet, and tells what that was; in a cluster, what the
-    /// primaries are running. It need not be this client's.
+    /// Stops what the server is running, a script or a function, if it has not written yet, and tells what that was;
+    /// in a cluster, what the primaries are running. It need not be this client's.
     ///
     /// Opens a connection of its own, because the server answers nothing else meanwhile. The server's refusals are
     /// `NOTBUSY` (nothing runs) and `UNKILLABLE` (it has written). In a cluster one success is a success; otherwise
@@ -59,7 +60,8 @@ impl Client {
         Ok(reply.root().elements().map(killed_in).collect())
     }
 
-    /// The same as a reply: an array with an array for each that was stopped: `script` or `function`, the name or nil, the server.
+    /// The same as a reply: an array with an array for each that was stopped: `script` or `function`, the name or
+    /// nil, the server.
     pub(crate) fn kill_to_reply(&self) -> Result<Reply> {
         self.perform(Task::KillAny)
     }

@@ -140,6 +140,8 @@ mod library;
 mod library_admin;
 mod log;
 mod meter;
+#[cfg(all(test, rs_script_models))]
+mod models;
 mod net;
 mod once;
 mod packed;

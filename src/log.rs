@@ -56,7 +56,8 @@ pub enum EventKind {
     /// The connection to a server was lost or given up: told when that is noticed, which a client without a call
     /// under way and without a thread (no submitted calls, no futures) does with its next call.
     ConnectionLost = 4,
-    /// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
+    /// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one
+    /// that stands and serves on.
     AuthFailed = 5,
     /// A connection that stands has logged in again.
     Reauthenticated = 6,
@@ -68,7 +69,8 @@ pub enum EventKind {
     Failover = 9,
     /// A server of a cluster has said that a slot is another's now.
     SlotMoved = 10,
-    /// A server evicts keys, so that calls of scripts that run once per token may happen twice; see [`Script::once`](crate::Script::once).
+    /// A server evicts keys, so that calls of scripts that run once per token may happen twice; see
+    /// [`Script::once`](crate::Script::once).
     EvictsTokens = 11,
 }
 

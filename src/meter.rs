@@ -1,4 +1,5 @@
-//! What each call has cost and what came of it, for whoever wants to know: the hook of the client's owner, and its scripts' figures.
+//! What each call has cost and what came of it, for whoever wants to know: the hook of the client's owner, and its
+//! scripts' figures.
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,8 +55,8 @@ pub enum CallKind {
 pub struct CallEvent<'a> {
     /// What it was.
     pub kind: CallKind,
-    /// Of a script its name, or its SHA1 where it has none; of a command its first word, as it was given; of administration the command. Empty for
-    /// pipelines and transactions.
+    /// Of a script its name, or its SHA1 where it has none; of a command its first word, as it was given; of
+    /// administration the command. Empty for pipelines and transactions.
     pub name: &'a str,
     /// The script that was called.
     pub script: Option<&'a Script>,
@@ -63,8 +64,8 @@ pub struct CallEvent<'a> {
     pub items: usize,
     /// The server that it was sent to last: `host:port` or a socket's path; `None` where it was sent to none.
     pub node: Option<&'a str>,
-    /// How often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent. What a connection sends again by
-    /// itself because a script was lost is no attempt of its own.
+    /// How often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent.
+    /// What a connection sends again by itself because a script was lost is no attempt of its own.
     pub attempts: u32,
     /// Bytes of it that were put on connections, scripts that were loaded for it among them.
     pub bytes_sent: u64,
@@ -351,7 +352,8 @@ impl Meter {
         Some(Pass(self))
     }
 
-    /// Ends it: when this returns the hook is not called any more, and on a thread of the host's it has returned on all others.
+    /// Ends it: when this returns the hook is not called any more, and on a thread of the host's it has returned on
+    /// all others.
     pub(crate) fn end(&self) {
         let mut gate = self.gate.lock();
         gate.is_ended = true;

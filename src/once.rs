@@ -1,7 +1,7 @@
 //! Scripts and functions that run once per token: their options, and the wrapper around their body.
 //!
-//! The wrapper (`once.lua`) looks the token up, runs the body only if it is new, and stores the reply beside the body's effects, all in
-//! one atomic execution. So a call can be sent again with its token as often as need be.
+//! The wrapper (`once.lua`) looks the token up, runs the body only if it is new, and stores the reply beside the
+//! body's effects, all in one atomic execution. So a call can be sent again with its token as often as need be.
 
 use std::time::Duration;
 
@@ -35,8 +35,9 @@ impl Default for Once {
 }
 
 impl Once {
-    /// How long a server remembers a token, from the last call with it on: a second to a year, 5 minutes if nothing is said. A repeat that comes later
-    /// runs the script again. The library itself sends a call again only within the first half of that time.
+    /// How long a server remembers a token, from the last call with it on: a second to a year, 5 minutes if nothing
+    /// is said. A repeat that comes later runs the script again. The library itself sends a call again only within
+    /// the first half of that time.
     ///
     /// ```
     /// let once = rs_script::Once::default().lifetime(std::time::Duration::from_secs(3600));
@@ -47,8 +48,9 @@ impl Once {
         self
     }
 
-    /// What the keys begin with under which tokens are kept, `rs:once:` if nothing is said: up to 256 bytes, none of them a `{`. The user needs the right to
-    /// GET, SET and PEXPIRE there. Behind it comes the tag `{....}`, of the call's slot, and the token.
+    /// What the keys begin with under which tokens are kept, `rs:once:` if nothing is said: up to 256 bytes, none of
+    /// them a `{`. The user needs the right to GET, SET and PEXPIRE there. Behind it comes the tag `{....}`, of the
+    /// call's slot, and the token.
     ///
     /// ```
     /// let once = rs_script::Once::default().prefix("billing:once:");
@@ -59,8 +61,8 @@ impl Once {
         self
     }
 
-    /// The longest reply that is kept, in bytes: 64 to 64 MiB, 1 MiB if nothing is said. A longer one reaches the caller that it was made for; a repeat gets
-    /// [`Status::ReplyNotKept`].
+    /// The longest reply that is kept, in bytes: 64 to 64 MiB, 1 MiB if nothing is said. A longer one reaches the
+    /// caller that it was made for; a repeat gets [`Status::ReplyNotKept`].
     ///
     /// ```
     /// let once = rs_script::Once::default().reply_limit(16 * 1024);
@@ -71,12 +73,14 @@ impl Once {
         self
     }
 
-    /// How many replicas must have a call before it counts as done, 1 to 1000, and how long they are waited for at each attempt: a millisecond to a day. A
-    /// failover to one of them then loses neither what the call did nor its token.
+    /// How many replicas must have a call before it counts as done, 1 to 1000, and how long they are waited for at
+    /// each attempt: a millisecond to a day. A failover to one of them then loses neither what the call did nor its
+    /// token.
     ///
-    /// Where they are too few, the call is sent again, with its token, until its deadline, and ends with [`Status::NotReplicated`] then. Such calls get a
-    /// connection each, like commands that wait ([`Options::max_waiting`](crate::Options::max_waiting)); it is kept
-    /// for the next one of them for ten seconds, up to eight to a server.
+    /// Where they are too few, the call is sent again, with its token, until its deadline, and ends with
+    /// [`Status::NotReplicated`] then. Such calls get a connection each, like commands that wait
+    /// ([`Options::max_waiting`](crate::Options::max_waiting)); it is kept for the next one of them for ten seconds,
+    /// up to eight to a server.
     ///
     /// [WAIT](https://redis.io/docs/latest/commands/wait/)
     ///
@@ -87,6 +91,34 @@ impl Once {
     pub fn wait(mut self, replicas: u32, timeout: Duration) -> Self {
         self.wait = Some(Wait { replicas, timeout });
         self
+    }
+
+    /// By the numbers of the C API, where 0 and no prefix are what holds if nothing is said: `sizes` are the lifetime
+    /// in milliseconds and the limit for replies. The error is the field that is wrong, and why; ranges are
+    /// [checked](Once::check) later.
+    pub(crate) fn numbered(
+        sizes: [u64; 2],
+        prefix: Option<&[u8]>,
+        replicas: u32,
+        wait_ms: u32,
+    ) -> std::result::Result<Once, (&'static str, String)> {
+        let mut once = Once::default();
+        let [lifetime_ms, reply_limit] = sizes;
+        if lifetime_ms != 0 {
+            once.lifetime = Duration::from_millis(lifetime_ms);
+        }
+        if reply_limit != 0 {
+            once.reply_limit = usize::try_from(reply_limit).unwrap_or(usize::MAX);
+        }
+        if let Some(prefix) = prefix {
+            once.prefix = prefix.to_vec();
+        }
+        match (replicas, wait_ms) {
+            (0, 0) => Ok(once),
+            (0, _) => Err(("wait_timeout_ms", "is set, and wait_replicas is not".into())),
+            (_, 0) => Ok(once.wait(replicas, WAIT)),
+            _ => Ok(once.wait(replicas, Duration::from_millis(wait_ms.into()))),
+        }
     }
 
     /// Where in a token key the byte stands that tells whose the token is, the first one being 1.
@@ -116,6 +148,8 @@ impl Once {
     }
 }
 
+/// How long replicas are waited for, if nothing is said.
+const WAIT: Duration = Duration::from_secs(1);
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
 const LIFETIMES: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 60 * 60);
@@ -150,24 +184,28 @@ impl Wrapped {
 }
 
 impl Script {
-    /// The same script, whose calls happen exactly once each: a call carries a token, its effects and its reply are stored together under that, and a
-    /// call that comes again with the same token gets that reply and does nothing.
+    /// The same script, whose calls happen exactly once each: a call carries a token, its effects and its reply are
+    /// stored together under that, and a call that comes again with the same token gets that reply and does nothing.
     ///
-    /// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets the reply instead of
-    /// [`Status::Indeterminate`]. The library makes a token for each call; with one of its own ([`ScriptCall::token`](crate::ScriptCall::token)), a job's or
-    /// a request's id, a caller that has crashed asks again and gets what the first run answered.
+    /// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its
+    /// caller gets the reply instead of [`Status::Indeterminate`]. The library makes a token for each call; with one
+    /// of its own ([`ScriptCall::token`](crate::ScriptCall::token)), a job's or a request's id, a caller that has
+    /// crashed asks again and gets what the first run answered.
     ///
-    /// What is sent is a wrapper around the source, with its line numbers: [`Script::source`] and [`Script::sha`] are those of that. Read-only calls
-    /// need no token; they are those of the script as it was. It may be one that is called as a function
-    /// ([`Script::as_function`]); for functions of libraries there is [`Library::once`](crate::Library::once).
+    /// What is sent is a wrapper around the source, with its line numbers: [`Script::source`] and [`Script::sha`] are
+    /// those of that. Read-only calls need no token; they are those of the script as it was. It may be one that is
+    /// called as a function ([`Script::as_function`]); for functions of libraries there is
+    /// [`Library::once`](crate::Library::once).
     ///
     /// # Limits
     ///
-    /// - A server forgets a token after its [lifetime](Once::lifetime), or when it evicts it: a `maxmemory-policy` other than `noeviction` voids all this.
+    /// - A server forgets a token after its [lifetime](Once::lifetime), or when it evicts it: a `maxmemory-policy`
+    ///   other than `noeviction` voids all this.
     /// - A primary that dies before it has replicated a call has lost it and its token.
-    /// - What a script has written before it raised an error stays, and is not done again: a repeat gets the same error. It lacks the place in the script that
-    ///   a server adds to it (`script: ..., on @user_script:1.`).
-    /// - In a cluster, while a slot moves key by key, calls with keys in it wait for the end of that (`TRYAGAIN`): their tokens are new keys.
+    /// - What a script has written before it raised an error stays, and is not done again: a repeat gets the same
+    ///   error. It lacks the place in the script that a server adds to it (`script: ..., on @user_script:1.`).
+    /// - In a cluster, while a slot moves key by key, calls with keys in it wait for the end of that (`TRYAGAIN`):
+    ///   their tokens are new keys.
     ///
     /// # Errors
     ///

@@ -1,6 +1,8 @@
-//! Calls and completions as flat bytes without pointers, so that a binding crosses into this library once for many of them.
+//! Calls and completions as flat bytes without pointers, so that a binding crosses into this library once for many of
+//! them.
 //!
-//! The layout is documented in `ffi/queue.rs`, where C sees it. Numbers are in the machine's own byte order and not aligned.
+//! The layout is documented in `ffi/queue.rs`, where C sees it. Numbers are in the machine's own byte order and not
+//! aligned.
 
 // What servers send is not to be cut short by a conversion.
 #![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
@@ -9,21 +11,24 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::client::Client;
+use crate::client::{Client, Overrides};
 use crate::command;
 use crate::core::FlushMode;
 use crate::core::{LibraryTask, Task, Work};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
+use crate::ffi::copied;
 use crate::ffi::memory::Memory;
 use crate::library::Library;
 use crate::library_admin;
 use crate::meter::Metered;
+use crate::once::Once;
 use crate::pipeline::Pipeline;
 use crate::purpose::Purpose;
 use crate::queue::{Completion, Trial};
 use crate::request::{Flags, Request, Shape};
 use crate::resp::{Kind, ReplyRef};
+use crate::route::{ReadFrom, Route};
 use crate::script::Script;
 use crate::submit::{Call, Calls, nothing_to_submit};
 
@@ -44,6 +49,8 @@ pub(crate) const LIBRARY_CHECK: u8 = 12;
 pub(crate) const LIBRARY_DEPLOY: u8 = 13;
 pub(crate) const LIBRARY_LIST: u8 = 14;
 pub(crate) const LIBRARY_PRUNE: u8 = 15;
+/// Another call with what goes in front of it.
+pub(crate) const ROUTED: u8 = 16;
 
 /// Bits of a packed call's flags.
 pub(crate) const READ_ONLY: u8 = 1;
@@ -54,6 +61,7 @@ pub(crate) const TRUST_CACHE: u8 = 4;
 pub(crate) const TOKEN: u8 = 8;
 /// Of a library.
 pub(crate) const NAMED: u8 = 1;
+pub(crate) const ONCE: u8 = 2;
 const TRUSTING: u8 = ATOMIC | TRUST_CACHE;
 const OF_PIPELINE: u8 = ATOMIC | REPAIR_UNORDERED | TRUST_CACHE | TOKEN;
 
@@ -92,6 +100,23 @@ impl<'a> Reader<'a> {
         Ok(self.array::<1>()?[0])
     }
 
+    fn long(&mut self) -> Result<u64> {
+        Ok(u64::from_ne_bytes(self.array()?))
+    }
+
+    fn small(&mut self) -> Result<u32> {
+        Ok(u32::from_ne_bytes(self.array()?))
+    }
+
+    fn signed(&mut self) -> Result<i32> {
+        Ok(i32::from_ne_bytes(self.array()?))
+    }
+
+    fn text(&mut self) -> Result<&'a [u8]> {
+        let length = self.number()?;
+        self.bytes(length)
+    }
+
     fn number(&mut self) -> Result<usize> {
         Ok(u32::from_ne_bytes(self.array()?) as usize)
     }
@@ -102,7 +127,12 @@ impl<'a> Reader<'a> {
         if count > self.rest.len() / 4 {
             return Err(self.malformed("holds fewer arguments than it says"));
         }
-        (0..count).map(|_| self.number().and_then(|length| self.bytes(length))).collect()
+        let mut strings = Strings::new();
+        strings.try_reserve_exact(count).map_err(|_| no_memory())?;
+        for _ in 0..count {
+            strings.push(self.number().and_then(|length| self.bytes(length))?);
+        }
+        Ok(strings)
     }
 
     #[cold]
@@ -122,23 +152,81 @@ pub(crate) fn read_calls(client: &Client, scripts: &[&Script], bytes: &[u8]) -> 
             0 => None,
             milliseconds => Some(Duration::from_millis(milliseconds as u64)),
         };
-        let item = read_item(&mut reader, false)?;
-        let work = match item {
-            Item::Pipeline { flags, token, items } => read_pipeline(client, scripts, (flags, token), items)
-                .map(|(request, purpose)| Work::Send(request, purpose)),
-            Item::Load { index } => {
-                script_at(scripts, index).map(|script| Work::Administer(Task::Load(script.clone())))
-            }
-            Item::Task(task) => task.map(Work::Administer),
-            Item::OfTheClient(work) => Ok(work),
-            item => {
-                let mut request = client.request(Shape::Single);
-                fill(scripts, item, &mut request).map(|purpose| Work::Send(request, purpose))
+        let call = match read_route(&mut reader)? {
+            None => Call {
+                tag,
+                timeout,
+                by: None,
+                work: work_of(client, scripts, read_item(&mut reader, false)?),
+            },
+            Some(route) => {
+                let item = read_item(&mut reader, false)?;
+                if !matches!(item, Item::Command { .. } | Item::Script { .. } | Item::Pipeline { .. }) {
+                    return Err(reader.malformed("has a route, and is no command, script or pipeline"));
+                }
+                match route.and_then(|asked| client.with(&asked)) {
+                    Ok(by) => {
+                        let work = work_of(&by, scripts, item);
+                        Call { tag, timeout, by: Some(Box::new(by)), work }
+                    }
+                    Err(error) => Call { tag, timeout, by: None, work: Err(error) },
+                }
             }
         };
-        calls.push(Call { tag, timeout, work });
+        calls.try_reserve(1).map_err(|_| no_memory())?;
+        calls.push(call);
     }
     Ok(calls)
+}
+
+/// What a call has of its own instead of its client's, if that stands in front of it. What is wrong with it is the
+/// call's own error.
+fn read_route<'a>(reader: &mut Reader<'a>) -> Result<Option<Result<Overrides<'a>>>> {
+    if reader.rest.first() != Some(&ROUTED) {
+        return Ok(None);
+    }
+    if reader.array()? != [ROUTED, 0] {
+        return Err(reader.malformed("has a flag that is not known"));
+    }
+    let (from, kind, slot, to) = (reader.signed()?, reader.signed()?, reader.small()?, reader.text()?);
+    let read_from = match from {
+        0 => Ok(None),
+        _ => ReadFrom::numbered(from)
+            .map(Some)
+            .ok_or(("read_from", "is none of the RS_READ_FROM_ numbers".into())),
+    };
+    let asked = read_from.and_then(|read_from| {
+        let route = Route::numbered(kind, slot, to)?;
+        Ok(Overrides { timeout: None, read_from, route })
+    });
+    Ok(Some(asked.map_err(misfit)))
+}
+
+/// The error of a call with a field that is wrong.
+fn misfit((field, why): (&str, String)) -> Error {
+    Error::new(Status::InvalidArgument, format!("{field} {why}; nothing was sent"))
+}
+
+fn work_of(client: &Client, scripts: &[&Script], item: Item<'_>) -> Result<Work> {
+    match item {
+        Item::Pipeline { flags, token, items } => read_pipeline(client, scripts, (flags, token), items)
+            .map(|(request, purpose)| Work::Send(request, purpose)),
+        Item::Load { index } => {
+            script_at(scripts, index).map(|script| Work::Administer(Task::Load(script.clone())))
+        }
+        Item::Task(task) => task.map(Work::Administer),
+        Item::OfTheClient(work) => Ok(work),
+        item => {
+            let mut request = client.request(Shape::Single);
+            fill(scripts, item, &mut request).map(|purpose| Work::Send(request, purpose))
+        }
+    }
+}
+
+/// The error of a buffer for whose calls there is no memory.
+#[cold]
+fn no_memory() -> Error {
+    Error::new(Status::NoMemory, "there is no memory for the calls; nothing was accepted").sent(false)
 }
 
 type Strings<'a> = SmallVec<[&'a [u8]; 4]>;
@@ -158,7 +246,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         COMMAND => READ_ONLY | IDEMPOTENT,
         SCRIPT => READ_ONLY | IDEMPOTENT | TOKEN,
         PIPELINE => OF_PIPELINE,
-        LIBRARY_LOAD | LIBRARY_CHECK | LIBRARY_DEPLOY => NAMED,
+        LIBRARY_LOAD | LIBRARY_CHECK | LIBRARY_DEPLOY => NAMED | ONCE,
         // A number, which is looked at below.
         SCRIPT_FLUSH => u8::MAX,
         _ => 0,
@@ -168,7 +256,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         return Err(reader.malformed("has a flag that is not known"));
     }
     let has_token = matches!(kind, SCRIPT | PIPELINE) && flags & TOKEN != 0;
-    let token = if has_token { Some(reader.number().and_then(|length| reader.bytes(length))?) } else { None };
+    let token = if has_token { Some(reader.text()?) } else { None };
     match kind {
         COMMAND => {
             let count = reader.number()?;
@@ -186,7 +274,11 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
             if count > reader.rest.len() / 2 {
                 return Err(reader.malformed("holds fewer items than it says"));
             }
-            let items = (0..count).map(|_| read_item(reader, true)).collect::<Result<_>>()?;
+            let mut items = Vec::new();
+            items.try_reserve_exact(count).map_err(|_| no_memory())?;
+            for _ in 0..count {
+                items.push(read_item(reader, true)?);
+            }
             Ok(Item::Pipeline { flags: flags & !TOKEN, token, items })
         }
         _ if is_inside => {
@@ -195,7 +287,11 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         SCRIPT_LOAD => Ok(Item::Load { index: reader.number()? }),
         SCRIPT_EXISTS => {
             let count = reader.number()?;
-            let shas = reader.strings(count)?.into_iter().map(<[u8]>::to_vec).collect();
+            let mut shas = Vec::new();
+            shas.try_reserve_exact(count).map_err(|_| no_memory())?;
+            for sha in reader.strings(count)? {
+                shas.push(copied(sha)?);
+            }
             Ok(Item::Task(Ok(Task::Exists(shas))))
         }
         SCRIPT_FLUSH => Ok(Item::Task(flush_mode(flags).map(Task::Flush))),
@@ -203,10 +299,7 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         KILL => Ok(Item::Task(Ok(Task::KillAny))),
         SCRIPT_STATS => Ok(Item::OfTheClient(Work::Figures)),
         REAUTHENTICATE => Ok(Item::OfTheClient(Work::LogIn)),
-        SCRIPT_SHOW => {
-            let length = reader.number()?;
-            Ok(Item::Task(Ok(Task::Show(reader.bytes(length)?.to_vec()))))
-        }
+        SCRIPT_SHOW => Ok(Item::Task(Ok(Task::Show(copied(reader.text()?)?)))),
         LIBRARY_LOAD => {
             Ok(Item::Task(read_library(reader, flags)?.map(LibraryTask::Load).map(Task::Library)))
         }
@@ -222,10 +315,11 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
             if count > reader.rest.len() / 5 {
                 return Err(reader.malformed("holds fewer libraries than it says"));
             }
-            let mut keep = Vec::with_capacity(count);
+            let mut keep = Vec::new();
+            keep.try_reserve_exact(count).map_err(|_| no_memory())?;
             for _ in 0..count {
                 let flags = reader.byte()?;
-                if flags & !NAMED != 0 {
+                if flags & !(NAMED | ONCE) != 0 {
                     return Err(reader.malformed("has a flag that is not known"));
                 }
                 keep.push(read_library(reader, flags)?);
@@ -242,8 +336,21 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
 
 /// A library by its source. What is wrong with that is the call's own error.
 fn read_library(reader: &mut Reader<'_>, flags: u8) -> Result<Result<Library>> {
-    let source = reader.number().and_then(|length| reader.bytes(length))?;
-    Ok(if flags & NAMED != 0 { Library::named(source) } else { Library::pinned(source) })
+    let once = if flags & ONCE != 0 { Some(read_once(reader)?) } else { None };
+    let source = reader.text()?;
+    let library = if flags & NAMED != 0 { Library::named(source) } else { Library::pinned(source) };
+    Ok(match once {
+        None => library,
+        Some(once) => once.and_then(|once| library?.once(&once)),
+    })
+}
+
+/// How calls of a library's functions happen once. What is wrong with that is the call's own error.
+fn read_once(reader: &mut Reader<'_>) -> Result<Result<Once>> {
+    let sizes = [reader.long()?, reader.long()?];
+    let (replicas, wait, prefix) = (reader.small()?, reader.small()?, reader.text()?);
+    let prefix = (!prefix.is_empty()).then_some(prefix);
+    Ok(Once::numbered(sizes, prefix, replicas, wait).map_err(misfit))
 }
 
 fn flags_of_call(flags: u8) -> Flags<'static> {
@@ -326,8 +433,8 @@ pub(crate) struct Packed {
     pub(crate) needed: usize,
 }
 
-/// The caller's memory, and how many bytes there would be if it were endless. How long a reply is the server decides: what does not fit is counted, so that the
-/// caller can come again with more.
+/// The caller's memory, and how many bytes there would be if it were endless. How long a reply is the server decides:
+/// what does not fit is counted, so that the caller can come again with more.
 struct Output<'a> {
     memory: Memory<'a>,
     size: usize,
@@ -344,8 +451,8 @@ impl Output<'_> {
     }
 }
 
-/// Packs as many completions as fit into `memory`; waits for the first one. Each byte is written once, to where the caller wants it.
-/// `details`: each error with what ended the call, the item and the server.
+/// Packs as many completions as fit into `memory`; waits for the first one. Each byte is written once, to where the
+/// caller wants it. `details`: each error with what ended the call, the item and the server.
 pub(crate) fn pack(
     trial: &mut Trial<'_>,
     details: bool,
@@ -575,15 +682,21 @@ mod tests {
             (SCRIPT_KILL, &Vec::new(), 0),
             (SCRIPT_SHOW, &none.to_vec(), 0),
             (KILL, &Vec::new(), 0),
-            (LIBRARY_LOAD, &none.to_vec(), NAMED),
-            (LIBRARY_CHECK, &none.to_vec(), NAMED),
-            (LIBRARY_DEPLOY, &none.to_vec(), NAMED),
+            (LIBRARY_LOAD, &none.to_vec(), NAMED | ONCE),
+            (LIBRARY_CHECK, &none.to_vec(), NAMED | ONCE),
+            (LIBRARY_DEPLOY, &none.to_vec(), NAMED | ONCE),
             (LIBRARY_LIST, &Vec::new(), 0),
             (LIBRARY_PRUNE, &none.to_vec(), 0),
         ] {
             for flags in (0..8).map(|bit| 1 << bit).chain([0]) {
                 let has_token = matches!(kind, SCRIPT | PIPELINE) && flags & TOKEN != 0;
-                let token = if has_token { [&one[..], b"t"].concat() } else { Vec::new() };
+                let is_once =
+                    matches!(kind, LIBRARY_LOAD | LIBRARY_CHECK | LIBRARY_DEPLOY) && flags & ONCE != 0;
+                let token = match (has_token, is_once) {
+                    (true, _) => [&one[..], b"t"].concat(),
+                    (_, true) => vec![0; 28],
+                    _ => Vec::new(),
+                };
                 let bytes = packed_call(&[&[kind, flags], &token, rest]);
                 let in_pipeline = packed_call(&[&[PIPELINE, 0], &one, &[kind, flags], &token, rest]);
                 // Read to its end all the same: a token that means nothing is the call's own error.
@@ -630,6 +743,111 @@ mod tests {
         assert!(read(&packed_call(&[&[LIBRARY_PRUNE, 0], &[255; 4], &[0; 5]])).is_err());
         assert!(read(&packed_call(&[&[LIBRARY_LOAD, 0], &[0; 4]])).is_ok_and(|work| work.is_err()));
         assert!(read(&packed_call(&[&[LIBRARY_PRUNE, 0], &[0; 4]])).is_ok_and(|work| work.is_err()));
+    }
+
+    #[test]
+    fn libraries_whose_calls_happen_once_have_the_name_that_they_are_registered_with() {
+        let client =
+            Client::open("unix:///nowhere", Options::default().lazy_connect(true)).expect("it is lazy");
+        let read = |bytes: &[u8]| read_calls(&client, &[], bytes).map(|mut calls| calls.remove(0).work);
+        let source = b"#!lua name=a\nredis.register_function('f', function() return 1 end)";
+        let text =
+            |text: &[u8]| [&u32::try_from(text.len()).expect("it is short").to_ne_bytes(), text].concat();
+        let once = |lifetime: u64, limit: u64, replicas: u32, wait: u32, prefix: &[u8]| {
+            let sizes = [lifetime, limit].map(u64::to_ne_bytes).concat();
+            [sizes, [replicas, wait].map(u32::to_ne_bytes).concat(), text(prefix)].concat()
+        };
+        let pinned = Library::pinned(&source[..]).expect("it is one");
+        let of = |once: &Once| pinned.once(once).expect("it is in its ranges").name().to_owned();
+        let an_hour = Once::default().lifetime(Duration::from_secs(3600)).reply_limit(100).prefix("p:");
+        for (fields, name) in [
+            (once(0, 0, 0, 0, b""), of(&Once::default())),
+            (once(3_600_000, 100, 0, 0, b"p:"), of(&an_hour)),
+            (once(0, 0, 2, 5, b""), of(&Once::default().wait(2, Duration::from_millis(5)))),
+        ] {
+            let Ok(Ok(Work::Administer(Task::Library(LibraryTask::Check(library))))) =
+                read(&packed_call(&[&[LIBRARY_CHECK, ONCE], &fields, &text(source)]))
+            else {
+                panic!("a library is compared")
+            };
+            assert!(library.is_once() && library.name() == name && name != pinned.name());
+            let one = 1_u32.to_ne_bytes();
+            let pruned = read(&packed_call(&[&[LIBRARY_PRUNE, 0], &one, &[ONCE], &fields, &text(source)]));
+            assert!(pruned.expect("it is well-formed").is_ok());
+        }
+        // What is wrong with it is its own error, and what is behind it is read.
+        for (flags, fields) in [
+            (ONCE, once(1, 0, 0, 0, b"")),
+            (ONCE, once(0, 1, 0, 0, b"")),
+            (ONCE, once(0, 0, 1001, 0, b"")),
+            (ONCE, once(0, 0, 0, 1, b"")),
+            (ONCE, once(0, 0, 0, 0, b"{")),
+            (ONCE | NAMED, once(0, 0, 0, 0, b"")),
+        ] {
+            let one = packed_call(&[&[LIBRARY_LOAD, flags], &fields, &text(source)]);
+            let calls = read_calls(&client, &[], &[&one[..], &one].concat()).expect("it is well-formed");
+            assert_eq!(calls.len(), 2);
+            for call in calls {
+                assert_eq!(call.work.err().expect("it is refused").status(), Status::InvalidArgument);
+            }
+        }
+        assert!(read(&packed_call(&[&[LIBRARY_LOAD, ONCE], &[0; 20]])).is_err());
+    }
+
+    #[test]
+    fn a_call_goes_where_what_stands_in_front_of_it_says() {
+        let client = Client::open("redis+cluster://127.0.0.1:1", Options::default().lazy_connect(true))
+            .expect("it is lazy");
+        let read = |bytes: &[u8]| read_calls(&client, &[], bytes).map(|mut calls| calls.remove(0));
+        let one = 1_u32.to_ne_bytes();
+        let ping = [&[COMMAND, 0], &one[..], &4_u32.to_ne_bytes(), b"PING"].concat();
+        let routed = |from: i32, route: i32, slot: u32, to: &[u8]| {
+            let numbers = [[ROUTED, 0].to_vec(), from.to_ne_bytes().to_vec(), route.to_ne_bytes().to_vec()];
+            let length = u32::try_from(to.len()).expect("it is short").to_ne_bytes();
+            [&numbers.concat()[..], &slot.to_ne_bytes(), &length, to].concat()
+        };
+        let piped = [&[PIPELINE, 0], &one[..], &ping].concat();
+        for item in [&ping, &piped] {
+            for front in [
+                routed(1, 0, 0, b""),
+                routed(3, 1, 0, b""),
+                routed(0, 2, 0, b"key"),
+                routed(2, 3, 16383, b""),
+                routed(0, 4, 0, b"127.0.0.1:1"),
+                routed(0, 5, 0, b""),
+            ] {
+                let call = read(&packed_call(&[&front, item])).expect("it is well-formed");
+                assert!(call.by.is_some() && call.work.is_ok());
+            }
+            for front in [
+                routed(-1, 0, 0, b""),
+                routed(4, 0, 0, b""),
+                routed(0, 6, 0, b""),
+                routed(0, -1, 0, b""),
+                routed(0, 3, 16384, b""),
+                routed(0, 2, 1, b"key"),
+                routed(0, 1, 0, b"key"),
+                routed(0, 4, 0, b"nowhere"),
+                routed(0, 4, 0, b"\xff:1"),
+            ] {
+                let call = read(&packed_call(&[&front, item])).expect("it is well-formed");
+                assert!(call.by.is_none());
+                assert_eq!(call.work.err().expect("it is refused").status(), Status::InvalidArgument);
+            }
+        }
+        assert!(read(&packed_call(&[&ping])).expect("it is well-formed").by.is_none());
+        // Of nothing else, not of an item of a pipeline, nor twice.
+        let front = routed(3, 1, 0, b"");
+        for bytes in [
+            packed_call(&[&front, &[SCRIPT_KILL, 0]]),
+            packed_call(&[&[PIPELINE, 0], &one, &front, &ping]),
+            packed_call(&[&front, &front, &ping]),
+            packed_call(&[&[ROUTED, 1], &front[2..], &ping]),
+            packed_call(&[&front]),
+            packed_call(&[&front[..9]]),
+        ] {
+            assert!(read(&bytes).is_err());
+        }
     }
 
     #[test]

@@ -9,11 +9,12 @@ use crate::resp::encode::Arguments;
 use crate::resp::{Payload, Reply};
 use crate::script::Script;
 
-/// Commands and script calls to be sent together and answered in order. Made by [`Client::pipeline`] and [`Client::transaction`].
+/// Commands and script calls to be sent together and answered in order. Made by [`Client::pipeline`] and
+/// [`Client::transaction`].
 ///
-/// Filling it does no I/O and copies each argument once, into wire form. [`Pipeline::exec`] sends everything in one write, whatever scripts the
-/// server lacks, and empties the pipeline whatever comes of it, so that nothing runs twice by oversight; then it can be
-/// filled again.
+/// Filling it does no I/O and copies each argument once, into wire form. [`Pipeline::exec`] sends everything in one
+/// write, whatever scripts the server lacks, and empties the pipeline whatever comes of it, so that nothing runs
+/// twice by oversight; then it can be filled again.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -89,9 +90,10 @@ impl Pipeline {
         Pipeline { client: client.clone(), request, shape, repair: false, trust_cache: false, arrived: None }
     }
 
-    /// Script calls that meet NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items even where that
-    /// changes the order of what is done to a key. Without this they are sent again only if no item behind them that was executed has a key in common with
-    /// them (what names no keys is taken to touch any, unless it is known to touch none, as PING), and stay errors otherwise, marked as not executed. For
+    /// Script calls that meet NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after
+    /// all other items even where that changes the order of what is done to a key. Without this they are sent again
+    /// only if no item behind them that was executed has a key in common with them (what names no keys is taken to
+    /// touch any, unless it is known to touch none, as PING), and stay errors otherwise, marked as not executed. For
     /// pipelines that are no transactions.
     ///
     /// ```
@@ -110,8 +112,8 @@ impl Pipeline {
         self
     }
 
-    /// A transaction does not load scripts again that the server is known to have. That saves their bytes, and leaves a gap: a flush by
-    /// someone else lets such a script fail with NOSCRIPT while the others run.
+    /// A transaction does not load scripts again that the server is known to have. That saves their bytes, and leaves
+    /// a gap: a flush by someone else lets such a script fail with NOSCRIPT while the others run.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -131,8 +133,8 @@ impl Pipeline {
 
     /// Appends a command.
     ///
-    /// [`Status::CommandRefused`] for commands that would change the shared connection, and for commands that wait: in a pipeline
-    /// these would keep everything behind them waiting.
+    /// [`Status::CommandRefused`] for commands that would change the shared connection, and for commands that wait:
+    /// in a pipeline these would keep everything behind them waiting.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -216,11 +218,13 @@ impl Pipeline {
         Ok(self)
     }
 
-    /// Gives the items so far tokens that come from this one, by their numbers: a job's id, for a job that is a pipeline or transaction. Whoever executes the
-    /// same once more with the same token gets the same replies, and nothing happens. Items with a token of their own keep that.
+    /// Gives the items so far tokens that come from this one, by their numbers: a job's id, for a job that is a
+    /// pipeline or transaction. Whoever executes the same once more with the same token gets the same replies, and
+    /// nothing happens. Items with a token of their own keep that.
     ///
-    /// [`Status::InvalidArgument`], and then nothing has changed, for a token that is none, and where an item would happen again: each has to be read-only,
-    /// idempotent, or a call of a script that runs [once](Script::once) per token, and one of those there has to be.
+    /// [`Status::InvalidArgument`], and then nothing has changed, for a token that is none, and where an item would
+    /// happen again: each has to be read-only, idempotent, or a call of a script that runs [once](Script::once) per
+    /// token, and one of those there has to be.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -304,11 +308,13 @@ impl Pipeline {
         self.request = empty(&self.client, self.shape);
     }
 
-    /// Sends the items and waits for their replies: an array with one element an item, in order. An item's error is its element; see
-    /// [`ReplyRef::as_error`](crate::ReplyRef::as_error). The pipeline is empty afterwards, also when this fails.
+    /// Sends the items and waits for their replies: an array with one element an item, in order. An item's error is
+    /// its element; see [`ReplyRef::as_error`](crate::ReplyRef::as_error). The pipeline is empty afterwards, also
+    /// when this fails.
     ///
-    /// It is never sent a second time once bytes of it were sent, unless every item is a script call that is read-only, idempotent or once per token. When the
-    /// connection is lost half-way the error is [`Status::Indeterminate`], and [`Pipeline::arrived`] has the replies up to there; likewise
+    /// It is never sent a second time once bytes of it were sent, unless every item is a script call that is
+    /// read-only, idempotent or once per token. When the connection is lost half-way the error is
+    /// [`Status::Indeterminate`], and [`Pipeline::arrived`] has the replies up to there; likewise
     /// [`Status::ReplyLimit`]. A transaction that the server refuses as a whole is [`Status::TransactionAborted`] or
     /// [`Status::Compile`], and nothing of it ran.
     ///

@@ -9,6 +9,7 @@ pub(crate) enum Purpose {
     Waiting,
     /// Read-only scripts on a replica of a cluster, which answers them behind READONLY.
     Replica,
-    /// Nothing but the login: a server that is busy with a script refuses SELECT and CLIENT SETINFO, and a sentinel knows neither.
+    /// Nothing but the login: a server that is busy with a script refuses SELECT and CLIENT SETINFO, and a sentinel
+    /// knows neither.
     Bare,
 }

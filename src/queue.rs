@@ -1,7 +1,7 @@
 //! A completion queue: where calls end that nobody waits for.
 //!
-//! A call is accepted, and from then on has exactly one completion, whatever becomes of it. The queue is bounded by what it has
-//! accepted and not yet handed out, so it never grows beyond that.
+//! A call is accepted, and from then on has exactly one completion, whatever becomes of it. The queue is bounded by
+//! what it has accepted and not yet handed out, so it never grows beyond that.
 
 mod set;
 
@@ -47,13 +47,15 @@ pub struct Completion {
     pub tag: u64,
     /// Its reply or error.
     pub result: Result<Reply>,
-    /// Of a pipeline that broke half-way: the replies that did arrive; see [`Pipeline::arrived`](crate::Pipeline::arrived).
+    /// Of a pipeline that broke half-way: the replies that did arrive; see
+    /// [`Pipeline::arrived`](crate::Pipeline::arrived).
     pub arrived: Option<Reply>,
     /// What the call has cost, where that is to be told.
     pub(crate) cost: Option<Box<Metered>>,
 }
 
-/// Where submitted calls end: any number of clients and threads may submit to it, and any number of threads take completions out.
+/// Where submitted calls end: any number of clients and threads may submit to it, and any number of threads take
+/// completions out.
 ///
 /// A clone is the same queue. It outlives the clients whose calls end in it. In a child of fork it is empty, and
 /// takes no calls.
@@ -141,8 +143,8 @@ impl Ticket {
 }
 
 impl Queue {
-    /// A queue for up to `capacity` calls that are under way or wait to be taken out. [`Status::InvalidArgument`] for 0;
-    /// [`Status::Resources`] when the system has no file descriptors left.
+    /// A queue for up to `capacity` calls that are under way or wait to be taken out. [`Status::InvalidArgument`] for
+    /// 0; [`Status::Resources`] when the system has no file descriptors left.
     ///
     /// ```
     /// use rs_script::{Queue, Status};
@@ -155,13 +157,14 @@ impl Queue {
         Queue::make(capacity, false)
     }
 
-    /// The same for calls that no thread in the background looks after: [`Queue::poll`] itself reads their replies, minds their deadlines and
-    /// connects, for all clients that have submitted to this queue; without waiting where its time-out is zero. The
-    /// [descriptor](Queue::as_fd) is readable when there is something to do, whether or not that will complete a call. So whoever waits for it
-    /// in an event loop of their own, and polls when it is readable, needs no other thread.
+    /// The same for calls that no thread in the background looks after: [`Queue::poll`] itself reads their replies,
+    /// minds their deadlines and connects, for all clients that have submitted to this queue; without waiting where
+    /// its time-out is zero. The [descriptor](Queue::as_fd) is readable when there is something to do, whether or not
+    /// that will complete a call. So whoever waits for it in an event loop of their own, and polls when it is
+    /// readable, needs no other thread.
     ///
-    /// While nobody polls, nothing goes on: neither does a deadline end a call. A client that is also used with a queue of the other kind has
-    /// its thread all the same.
+    /// While nobody polls, nothing goes on: neither does a deadline end a call. A client that is also used with a
+    /// queue of the other kind has its thread all the same.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -203,9 +206,9 @@ impl Queue {
         Ok(Queue(Arc::new(Shared { capacity, state, filled, signal, set })))
     }
 
-    /// Takes up to `max` completions out, in the order in which they came, and puts them behind those that are in `into`; waits for the first
-    /// one, but no longer than `timeout`, nor beyond [`Queue::wake`] or [`Queue::close`]. The number taken: fewer than
-    /// `max` means that the queue was empty then.
+    /// Takes up to `max` completions out, in the order in which they came, and puts them behind those that are in
+    /// `into`; waits for the first one, but no longer than `timeout`, nor beyond [`Queue::wake`] or [`Queue::close`].
+    /// The number taken: fewer than `max` means that the queue was empty then.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -384,12 +387,13 @@ impl Queue {
         self.0.signal.raise();
     }
 
-    /// A descriptor that is readable while the queue holds completions: for poll, epoll, kqueue and every event loop. Do not write to it or close it.
-    /// Reading from it is harmless: what the loop reads for itself need not be read by [`Queue::poll`]. Also after
-    /// [`Queue::wake`], up to the next poll, and for good after [`Queue::close`], where a read says that it is at its
-    /// end.
+    /// A descriptor that is readable while the queue holds completions: for poll, epoll, kqueue and every event loop.
+    /// Do not write to it or close it. Reading from it is harmless: what the loop reads for itself need not be read
+    /// by [`Queue::poll`]. Also after [`Queue::wake`], up to the next poll, and for good after [`Queue::close`],
+    /// where a read says that it is at its end.
     ///
-    /// That of a queue [without a thread](Queue::without_thread) is a set of descriptors (epoll, kqueue), and not to be read from.
+    /// That of a queue [without a thread](Queue::without_thread) is a set of descriptors (epoll, kqueue), and not to
+    /// be read from.
     ///
     /// ```
     /// use std::os::fd::AsRawFd;

@@ -12,6 +12,7 @@ use crate::error::{Error, Result, Status};
 use crate::keys::{self, Touched};
 use crate::purpose::Purpose;
 use crate::resp::encode::{Arguments, Buffer, arguments};
+use crate::resp::{NoMemory, push};
 use crate::script::{Script, Wait, Wrapped};
 use crate::sha::{DigestHasher, Sha};
 use crate::slots::{self, NO_SLOT};
@@ -124,6 +125,16 @@ impl Wire {
         }
     }
 
+    /// Whether all is there that was written.
+    #[inline]
+    fn check(&self) -> std::result::Result<(), NoMemory> {
+        match self {
+            Wire::Own(buffer) => buffer.check(),
+            // Only what was whole is sent.
+            Wire::Shared(_) => Ok(()),
+        }
+    }
+
     /// The memory that it holds.
     fn capacity(&self) -> usize {
         match self {
@@ -186,7 +197,8 @@ pub(crate) struct Request {
     pub(crate) wait: Option<Wait>,
     /// The connection that it was put on last, by its number at its node.
     pub(crate) connection: u64,
-    /// Bytes that were sent for it besides its wire form, in scripts that were loaded and items that were sent again or in another form.
+    /// Bytes that were sent for it besides its wire form, in scripts that were loaded and items that were sent again
+    /// or in another form.
     pub(crate) extra: i64,
     /// The token that was made here last, and where it stands.
     made: Option<Made>,
@@ -304,8 +316,8 @@ impl Request {
         (is_last && self.scripts[place as usize].is(script)).then_some(place)
     }
 
-    /// A call with keys of a script that runs once per token, behind another one of it: what was written for the other's token serves again, all but the
-    /// slot and the count.
+    /// A call with keys of a script that runs once per token, behind another one of it: what was written for the
+    /// other's token serves again, all but the slot and the count.
     #[inline(always)]
     fn next_once(
         &mut self,
@@ -331,26 +343,19 @@ impl Request {
             }
         }
         let wire = self.wire.own();
-        if let (Some(made), Ok(())) = (&mut self.made, &written) {
-            let at = made.append_next(wire, keys_start, slot);
+        let mut appended = None;
+        if let (Some(made), Ok(())) = (&self.made, &written) {
+            appended = made.append_next(wire, keys_start, slot);
             written = args.write(wire);
-            if written.is_ok() {
-                made.note(at);
-            }
-        }
-        if let Err(error) = written {
-            wire.truncate(start);
-            return Err(error);
         }
         let end = wire.len();
-        self.items.push(Item {
-            end,
-            script: Some(place),
-            read_only: false,
-            reads: false,
-            idempotent: true,
-            slot,
-        });
+        let item = Item { end, script: Some(place), read_only: false, reads: false, idempotent: true, slot };
+        if written.is_err() || wire.check().is_err() || push(&mut self.items, item).is_err() {
+            return self.take_back(start, written);
+        }
+        if let (Some(made), Some(at)) = (&mut self.made, appended) {
+            made.note(at);
+        }
         Ok(())
     }
 
@@ -436,8 +441,9 @@ impl Request {
                 slot
             }
         };
+        let (start, items) = (self.wire.len(), self.items.len());
         self.append_command(arguments, slot, flags);
-        Ok(())
+        self.complete(start, items)
     }
 
     /// The same for arguments that write themselves; `check` says of the command's words whether it may be sent.
@@ -461,13 +467,14 @@ impl Request {
         flags: Flags<'_>,
         check: impl FnOnce(&[&[u8]]) -> Result<R>,
     ) -> Result<R> {
-        let wire = self.wire.own();
+        let (wire, items) = (self.wire.own(), self.items.len());
         let start = wire.len();
         wire.head(given.count());
         given.write(wire)?;
         let end = wire.len();
+        self.complete(start, items)?;
         let (checked, slot) = {
-            let words: SmallVec<[&[u8]; 16]> = arguments(&self.wire[start..]).collect();
+            let words = self.words(start, end)?;
             let checked = check(&words)?;
             let slot = match self.routing {
                 Routing::None => NO_SLOT,
@@ -475,9 +482,55 @@ impl Request {
             };
             (checked, slot)
         };
-        self.join(slot, |request| slots::shown_key(&arguments(&request.wire[start..]).collect::<Vec<_>>()))?;
+        self.join(slot, |request| request.shown_key(start, end))?;
         self.push_command(end, slot, flags);
+        self.complete(start, items)?;
         Ok(checked)
+    }
+
+    /// Takes back what was appended behind `start`, and its item, unless there was memory for all of it. `items`: how
+    /// many there were before.
+    #[inline]
+    fn complete(&mut self, start: usize, items: usize) -> Result<()> {
+        if self.check().is_err() {
+            self.items.truncate(items);
+            return self.take_back(start, Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Takes back what was written from `start` on, and scripts that no item calls. The error is that of the writing,
+    /// or that there was no memory.
+    #[cold]
+    fn take_back(&mut self, start: usize, written: Result<()>) -> Result<()> {
+        self.wire.own().truncate(start);
+        let called = self.items.iter().filter_map(|item| item.script).max();
+        self.scripts.truncate(called.map_or(0, |place| place as usize + 1));
+        // They are found again when they are looked for.
+        self.places.clear();
+        written.and(Err(Error::no_memory_to_send()))
+    }
+
+    /// Whether there was memory for all of it. What is not whole is never sent.
+    #[inline]
+    pub(crate) fn check(&self) -> std::result::Result<(), NoMemory> {
+        self.wire.check()
+    }
+
+    /// The arguments of the command between two places in the wire form.
+    fn words(&self, start: usize, end: usize) -> Result<SmallVec<[&[u8]; 16]>> {
+        let mut words = SmallVec::new();
+        for word in arguments(&self.wire[start..end]) {
+            words.try_reserve(1).map_err(|_| Error::no_memory_to_send())?;
+            words.push(word);
+        }
+        Ok(words)
+    }
+
+    fn push_item(&mut self, item: Item) {
+        if push(&mut self.items, item).is_err() {
+            self.wire.own().lack();
+        }
     }
 
     /// Appends a command of the library's own, whose way is known.
@@ -495,7 +548,7 @@ impl Request {
     /// Notes that a command was appended to the wire form.
     fn push_command(&mut self, end: usize, slot: u16, flags: Flags<'_>) {
         let idempotent = flags.idempotent || flags.read_only;
-        self.items.push(Item {
+        self.push_item(Item {
             end,
             script: None,
             read_only: false,
@@ -519,11 +572,15 @@ impl Request {
         let wire = self.wire.own();
         wire.raw(&other.wire[other.start_of(index)..item.end]);
         let end = wire.len();
-        let script = item.script.map(|script| self.place_of(&other.scripts[script as usize]));
+        let script = match item.script.map(|script| self.place_of(&other.scripts[script as usize])) {
+            Some(Err(NoMemory)) => return self.wire.own().lack(),
+            Some(Ok(place)) => Some(place),
+            None => None,
+        };
         if other.wait.is_some() {
             self.join_wait(other.wait_of(index));
         }
-        self.items.push(Item { end, script, ..item });
+        self.push_item(Item { end, script, ..item });
         self.repeatable = self.repeatable.min(other.repeatable_item(index));
     }
 
@@ -576,7 +633,8 @@ impl Request {
         self.script_of(index).is_some_and(|script| script.wrapped().is_some())
     }
 
-    /// Whether it may be sent again so long after it was sent first: as long as servers keep its tokens, with room for what is on its way.
+    /// Whether it may be sent again so long after it was sent first: as long as servers keep its tokens, with room
+    /// for what is on its way.
     pub(crate) fn may_repeat_after(&self, age: Duration) -> bool {
         self.scripts.iter().filter_map(Script::wrapped).all(|wrapped| age < wrapped.repeats_for())
     }
@@ -605,25 +663,32 @@ impl Request {
         if !indices.clone().any(|index| self.is_once(index)) {
             return Err(refused("none of them runs once per token".into()));
         }
-        let slots: Vec<Option<u16>> = indices.map(|index| self.slot_of_keys(index)).collect();
         // A transaction has one slot: that of the first item that has keys.
-        let first = slots.iter().flatten().next().filter(|_| self.shape == Shape::Transaction);
-        let otherwise = first.copied().unwrap_or_else(|| token::slot_of_token(token));
+        let first = match self.shape {
+            Shape::Transaction => indices.clone().find_map(|index| self.slot_of_keys(index)),
+            _ => None,
+        };
+        let otherwise = first.unwrap_or_else(|| token::slot_of_token(token));
+        // The items are as they were until all of it is there.
+        let mut items = Vec::new();
+        items.try_reserve_exact(indices.len()).map_err(|_| Error::no_memory_to_send())?;
         let mut wire = Buffer::default();
-        let mut start = 0;
-        for (index, slot) in slots.into_iter().enumerate() {
-            let end = std::mem::replace(&mut start, self.items[index].end);
-            let old = &self.wire[end..self.items[index].end];
-            let slot = slot.unwrap_or(otherwise);
+        for index in indices {
+            let mut item = self.items[index];
+            let old = &self.wire[self.start_of(index)..item.end];
+            let slot = self.slot_of_keys(index).unwrap_or(otherwise);
             if self.replace_token(index, old, (slot, token, index), &mut wire) {
                 if self.routing != Routing::None {
-                    self.items[index].slot = slot;
+                    item.slot = slot;
                 }
             } else {
                 wire.raw(old);
             }
-            self.items[index].end = wire.len();
+            item.end = wire.len();
+            items.push(item);
         }
+        wire.check().map_err(|NoMemory| Error::no_memory_to_send())?;
+        self.items = items;
         if self.shape == Shape::Transaction && self.routing != Routing::None {
             self.slot = otherwise;
         }
@@ -677,7 +742,10 @@ impl Request {
         let before = wire.len();
         wire.raw(&old[..key.start - length_line]);
         if token::write_shared(wrapped, &old[key.clone()], shared, wire).is_none() {
-            wire.truncate(before);
+            // Where there was no memory for what is in front, there is none for it without a token either.
+            if wire.check().is_ok() {
+                wire.truncate(before);
+            }
             return false;
         }
         wire.raw(&old[key.end + 2..]);
@@ -716,13 +784,16 @@ impl Request {
             }
         }
         let wire = self.wire.own();
-        if let Err(error) = written.and_then(|()| args.write(wire)) {
-            wire.truncate(start);
-            return Err(error);
+        let written = written.and_then(|()| args.write(wire));
+        if written.is_err() || wire.check().is_err() {
+            return self.take_back(start, written);
         }
         let end = wire.len();
-        let index = self.place_of(script);
-        self.items.push(Item { end, script: Some(index), read_only, reads: read_only, idempotent, slot });
+        let Ok(index) = self.place_of(script) else { return self.take_back(start, Ok(())) };
+        let item = Item { end, script: Some(index), read_only, reads: read_only, idempotent, slot };
+        if push(&mut self.items, item).is_err() {
+            return self.take_back(start, Ok(()));
+        }
         Ok(())
     }
 
@@ -736,7 +807,8 @@ impl Request {
         Ok(slot)
     }
 
-    /// Notes the slot of an item's keys, unless the item cannot stand beside the others. `key`: one of those keys, to be shown.
+    /// Notes the slot of an item's keys, unless the item cannot stand beside the others. `key`: one of those keys, to
+    /// be shown.
     fn join(&mut self, slot: u16, key: impl FnOnce(&Self) -> String) -> Result<()> {
         if self.shape == Shape::Pipeline || slot == NO_SLOT {
             return Ok(());
@@ -758,46 +830,50 @@ impl Request {
 
     fn first_key_of(&self, index: usize) -> String {
         let wire = &self.wire[self.start_of(index)..self.items[index].end];
-        let arguments: Vec<&[u8]> = arguments(wire).collect();
         match self.items[index].script {
-            Some(_) => arguments.get(KEYS_START).copied().map(slots::shown).unwrap_or_default(),
-            None => slots::shown_key(&arguments),
+            Some(_) => arguments(wire).nth(KEYS_START).map(slots::shown).unwrap_or_default(),
+            None => self.shown_key(self.start_of(index), self.items[index].end),
         }
+    }
+
+    /// A key of the command between two places in the wire form, for error texts.
+    fn shown_key(&self, start: usize, end: usize) -> String {
+        self.words(start, end).map_or_else(|_| String::new(), |words| slots::shown_key(&words))
     }
 
     // Not inlined it costs each call 30 instructions.
     #[inline(always)]
-    fn place_of(&mut self, script: &Script) -> u32 {
+    fn place_of(&mut self, script: &Script) -> std::result::Result<u32, NoMemory> {
         match self.items.last() {
-            Some(Item { script: Some(place), .. }) if self.scripts[*place as usize].is(script) => *place,
-            None if self.scripts.is_empty() => {
-                self.scripts.push(script.clone());
-                0
-            }
+            Some(Item { script: Some(place), .. }) if self.scripts[*place as usize].is(script) => Ok(*place),
+            None if self.scripts.is_empty() => push(&mut self.scripts, script.clone()).map(|()| 0),
             _ => self.look_up(script),
         }
     }
 
     #[inline(never)]
-    fn look_up(&mut self, script: &Script) -> u32 {
+    fn look_up(&mut self, script: &Script) -> std::result::Result<u32, NoMemory> {
         let sha = script.identity();
         let known = if self.scripts.len() <= FEW_SCRIPTS {
             self.scripts.iter().position(|known| known.identity() == sha).map(|place| place as u32)
         } else {
             if self.places.is_empty() {
+                self.places.try_reserve(self.scripts.len() + 1).map_err(|_| NoMemory)?;
                 self.places
                     .extend((0..).zip(&self.scripts).map(|(place, script)| (script.identity(), place)));
             }
             self.places.get(&sha).copied()
         };
-        known.unwrap_or_else(|| {
-            let place = self.scripts.len() as u32;
-            self.scripts.push(script.clone());
-            if !self.places.is_empty() {
-                self.places.insert(sha, place);
-            }
-            place
-        })
+        if let Some(place) = known {
+            return Ok(place);
+        }
+        let place = self.scripts.len() as u32;
+        self.places.try_reserve(1).map_err(|_| NoMemory)?;
+        push(&mut self.scripts, script.clone())?;
+        if !self.places.is_empty() {
+            self.places.insert(sha, place);
+        }
+        Ok(place)
     }
 
     /// Gives the memory of the wire form back: it will not be sent again.
@@ -809,7 +885,9 @@ impl Request {
     pub(crate) fn touches(&self, index: usize, mut each: impl FnMut(&[u8])) -> Touched {
         let wire = &self.wire[self.start_of(index)..self.items[index].end];
         if self.items[index].script.is_none() {
-            let words: SmallVec<[&[u8]; 16]> = arguments(wire).collect();
+            let Ok(words) = self.words(self.start_of(index), self.items[index].end) else {
+                return Touched::Everything;
+            };
             return keys::touched(&words, each);
         }
         let mut behind = arguments(wire).skip(KEYS_START - 1);
@@ -836,8 +914,8 @@ impl Request {
         String::from_utf8_lossy(name).chars().take(NAME_SHOWN).collect()
     }
 
-    /// Whether a server that will not have item `index` says so before it begins, or lets it run to its end. A script without flags is stopped in the
-    /// middle.
+    /// Whether a server that will not have item `index` says so before it begins, or lets it run to its end. A script
+    /// without flags is stopped in the middle.
     pub(crate) fn is_checked_first(&self, index: usize) -> bool {
         match self.items[index].script {
             Some(script) => self.scripts[script as usize].has_flags(),
@@ -845,8 +923,8 @@ impl Request {
         }
     }
 
-    /// Whether item `index` runs a script or a function that may answer in any words, also one that is sent as a command. A pinned library's function
-    /// cannot: its errors are marked.
+    /// Whether item `index` runs a script or a function that may answer in any words, also one that is sent as a
+    /// command. A pinned library's function cannot: its errors are marked.
     pub(crate) fn runs_code(&self, index: usize) -> bool {
         match self.items[index].script {
             Some(script) => self.scripts[script as usize].may_forge(),

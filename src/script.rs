@@ -195,8 +195,8 @@ impl Script {
         !self.0.function.as_ref().is_some_and(|function| function.code.is_marked) || self.0.instead.is_some()
     }
 
-    /// The name by which the server knows the function, where this is one: of a pinned library's with a digest behind it. Of a script that was
-    /// made a function, that name.
+    /// The name by which the server knows the function, where this is one: of a pinned library's with a digest behind
+    /// it. Of a script that was made a function, that name.
     ///
     /// ```
     /// use rs_script::{Library, Script};
@@ -276,8 +276,8 @@ impl Script {
         self.function().map(Function::name_nul)
     }
 
-    /// The SHA1 of the source. Of a function of a [`Library`](crate::Library) one that stands for the library's code and the function's name, by which figures and events
-    /// tell it from others; no server knows that.
+    /// The SHA1 of the source. Of a function of a [`Library`](crate::Library) one that stands for the library's code
+    /// and the function's name, by which figures and events tell it from others; no server knows that.
     ///
     /// ```
     /// use rs_script::Script;
@@ -349,8 +349,8 @@ impl Script {
         self.wrapped().is_some()
     }
 
-    /// Whether the script's first line (`#!lua flags=...`) lacks `no-writes`, so that the server refuses to run it read-only. A
-    /// script without such a line may be called read-only; the server stops it at the first write.
+    /// Whether the script's first line (`#!lua flags=...`) lacks `no-writes`, so that the server refuses to run it
+    /// read-only. A script without such a line may be called read-only; the server stops it at the first write.
     ///
     /// [Script flags](https://redis.io/docs/latest/develop/programmability/lua-api/#script_flags)
     ///
@@ -366,7 +366,8 @@ impl Script {
 }
 
 impl Script {
-    /// Whether it has a first line of flags (`#!lua`), or flags as functions have them: what they do not allow, the server refuses before it begins.
+    /// Whether it has a first line of flags (`#!lua`), or flags as functions have them: what they do not allow, the
+    /// server refuses before it begins.
     pub(crate) fn has_flags(&self) -> bool {
         self.source().starts_with(b"#!")
     }

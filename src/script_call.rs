@@ -196,8 +196,8 @@ impl ScriptCall {
         self
     }
 
-    /// Says that it may safely run twice: it is sent again when a connection is lost and nobody can say whether the server had executed it.
-    /// [`Script::idempotent`] says so of all calls of a script.
+    /// Says that it may safely run twice: it is sent again when a connection is lost and nobody can say whether the
+    /// server had executed it. [`Script::idempotent`] says so of all calls of a script.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -217,11 +217,13 @@ impl ScriptCall {
         self
     }
 
-    /// Gives it a token of the caller's own, 1 to 256 bytes: a job's id, a request's. Whoever makes the same call with the same token, in whichever process, gets
-    /// what the first one was answered; see [`Script::once`]. Without one the library makes a new one for each call.
+    /// Gives it a token of the caller's own, 1 to 256 bytes: a job's id, a request's. Whoever makes the same call
+    /// with the same token, in whichever process, gets what the first one was answered; see [`Script::once`]. Without
+    /// one the library makes a new one for each call.
     ///
-    /// The call ends with [`Status::InvalidArgument`](crate::Status::InvalidArgument) where the script is no such script, or the call is read-only, and with
-    /// [`Status::TokenMismatch`](crate::Status::TokenMismatch) where the token is another call's.
+    /// The call ends with [`Status::InvalidArgument`](crate::Status::InvalidArgument) where the script is no such
+    /// script, or the call is read-only, and with [`Status::TokenMismatch`](crate::Status::TokenMismatch) where the
+    /// token is another call's.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

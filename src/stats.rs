@@ -20,9 +20,10 @@ use crate::session::Counters;
 pub struct Stats {
     /// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
     pub calls: u64,
-    /// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later makes the next one. So calls that travel
-    /// together share one, and a call made when all before it have ended adds exactly one each time that something of it is sent; a pipeline of more than
-    /// 256 KiB travels in several.
+    /// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued
+    /// later makes the next one. So calls that travel together share one, and a call made when all before it have
+    /// ended adds exactly one each time that something of it is sent; a pipeline of more than 256 KiB travels in
+    /// several.
     pub round_trips: u64,
     /// Bytes sent, before encryption.
     pub bytes_sent: u64,

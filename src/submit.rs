@@ -25,13 +25,15 @@ pub(crate) struct Call {
     pub(crate) tag: u64,
     /// Instead of the client's.
     pub(crate) timeout: Option<Duration>,
+    /// The handle of the client that makes it, if it is another than the one that submits it.
+    pub(crate) by: Option<Box<Client>>,
     /// What to do, or why that cannot be: it is the call's completion then.
     pub(crate) work: Result<Work>,
 }
 
 impl Call {
     fn new(tag: u64, request: Box<Request>, purpose: Purpose) -> Self {
-        Call { tag, timeout: None, work: Ok(Work::Send(request, purpose)) }
+        Call { tag, timeout: None, by: None, work: Ok(Work::Send(request, purpose)) }
     }
 }
 
@@ -42,9 +44,11 @@ pub(crate) type Calls = SmallVec<[Call; 1]>;
 const LOOKED_AT: usize = 16;
 
 impl Client {
-    /// Calls a script without waiting: the reply will be in `queue`, under `tag`. Everything else is as with [`Client::call`].
+    /// Calls a script without waiting: the reply will be in `queue`, under `tag`. Everything else is as with
+    /// [`Client::call`].
     ///
-    /// An error means that the call was not accepted and has no completion: [`Status::QueueFull`], or what is wrong with its arguments.
+    /// An error means that the call was not accepted and has no completion: [`Status::QueueFull`], or what is wrong
+    /// with its arguments.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -148,8 +152,8 @@ impl Client {
         self.submit_all(queue, &mut Calls::from_buf([Call::new(tag, request, purpose)]))
     }
 
-    /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error none, and then they are left where
-    /// they are.
+    /// Accepts calls and sends them, as far as they go the same way, in one write; all of them, or with an error
+    /// none, and then they are left where they are.
     pub(crate) fn submit_all(&self, queue: &Queue, calls: &mut Calls) -> Result<()> {
         let _held = Held::new();
         self.io().check_process()?;
@@ -173,17 +177,20 @@ impl Client {
         self.look_at_idle(calls, now);
         let mut refused = Vec::new();
         let mut accepted = SmallVec::<[_; 1]>::with_capacity(calls.len());
-        accepted.extend(calls.drain(..).zip(tickets).filter_map(|(Call { timeout, work, .. }, &ticket)| {
-            let work = work.map_err(|error| refused.push((ticket, Err(error), None))).ok()?;
-            let flushes = matches!(work, Work::Administer(Task::Flush(_)));
-            if flushes {
-                self.io().forget_scripts();
-            }
-            let owner =
-                Owner::Queued(Queued::new(queue, ticket, flushes)).measured(self.meter_work(&work, now));
-            let timeout = timeout.unwrap_or(self.timeout()).min(LONGEST_WAIT);
-            Some(self.engine_call(owner, work, now, timeout))
-        }));
+        accepted.extend(calls.drain(..).zip(tickets).filter_map(
+            |(Call { timeout, by, work, .. }, &ticket)| {
+                let work = work.map_err(|error| refused.push((ticket, Err(error), None))).ok()?;
+                let flushes = matches!(work, Work::Administer(Task::Flush(_)));
+                if flushes {
+                    self.io().forget_scripts();
+                }
+                let owner =
+                    Owner::Queued(Queued::new(queue, ticket, flushes)).measured(self.meter_work(&work, now));
+                let client = by.as_deref().unwrap_or(self);
+                let timeout = timeout.unwrap_or(client.timeout()).min(LONGEST_WAIT);
+                Some(client.engine_call(owner, work, now, timeout))
+            },
+        ));
         self.io().submit(accepted.into_iter());
         if !refused.is_empty() {
             queue.complete(refused.into_iter());
@@ -198,7 +205,7 @@ impl Client {
         let mut looked_at = SmallVec::<[_; LOOKED_AT]>::new();
         for call in calls {
             let Ok(Work::Send(request, Purpose::Calls)) = &call.work else { continue };
-            if let Some((node, link)) = self.plain_link(request, now)
+            if let Some((node, link)) = call.by.as_deref().unwrap_or(self).plain_link(request, now)
                 && !looked_at.contains(&node)
             {
                 link.look_if_idle(now);
@@ -228,9 +235,10 @@ impl Client {
         self.io().served().all().iter().for_each(|link| link.look_if_idle(now));
     }
 
-    /// Ends the calls under way in `queue` that were submitted with this tag; the number of them. Each is completed at once: with
-    /// [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet do so.
-    /// What waits on the server, as BLPOP does, is given up there too: its connection is closed.
+    /// Ends the calls under way in `queue` that were submitted with this tag; the number of them. Each is completed
+    /// at once: with [`Status::Cancelled`] where nothing was sent, with [`Status::Indeterminate`] where the server
+    /// may have executed it or may yet do so. What waits on the server, as BLPOP does, is given up there too: its
+    /// connection is closed.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -260,8 +268,8 @@ impl Client {
 }
 
 impl Pipeline {
-    /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. Once it is accepted the pipeline is empty; with an error it has
-    /// its items still.
+    /// Executes the pipeline without waiting; see [`Client::submit`] and [`Pipeline::exec`]. Once it is accepted the
+    /// pipeline is empty; with an error it has its items still.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

@@ -118,7 +118,8 @@ fn a_submitted_call_allocates_nothing_where_it_is_submitted_nor_where_it_is_look
                 }
             }
         });
-        // Where many go at once, more of them than ever before may be under way now and then: what each needs is allocated once.
+        // Where many go at once, more of them than ever before may be under way now and then: what each needs is
+        // allocated once.
         let most = if at_once == 1 { 0 } else { 5 * at_once };
         assert!(allocated <= most, "{at_once} at once: {allocated}");
     }

@@ -1,4 +1,5 @@
-//! Scripts and commands on real clusters: where they go, what is refused before it is sent, and what it takes to open one.
+//! Scripts and commands on real clusters: where they go, what is refused before it is sent, and what it takes to open
+//! one.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! Ways to a cluster: IPv6, host names, addresses behind a NAT, TLS with a password, and nodes that do not name their host.
+//! Ways to a cluster: IPv6, host names, addresses behind a NAT, TLS with a password, and nodes that do not name their
+//! host.
 
 mod support;
 
@@ -24,7 +25,8 @@ fn port(client: &Client, key: &str) -> u16 {
     reply.as_str().and_then(|port| port.parse().ok()).expect("a port")
 }
 
-/// Calls, pipelines, redirections, a slot on the move and, where there are some, replicas. `name` is how a node is called.
+/// Calls, pipelines, redirections, a slot on the move and, where there are some, replicas. `name` is how a node is
+/// called.
 fn works(cluster: &Cluster, url: &str, options: &Options, name: impl Fn(usize) -> String) {
     let client = Client::open(url, options).unwrap();
     let primaries = 2;

@@ -73,8 +73,8 @@ fn a_primary_that_hangs_is_left_for_its_replica_and_does_no_harm_when_it_goes_on
     load.during(&ALL, || {
         load.take_down(VICTIM, || cluster.node(VICTIM).pause());
         wait_for("its replica takes over", || Some(cluster.primary_of(SLOT)).filter(|&node| node != VICTIM));
-        // Before it learns that it is no primary any more, it executes and acknowledges what it was sent while it hung: writes that
-        // are lost, and the server's loss. So by then those calls have ended, as indeterminate.
+        // Before it learns that it is no primary any more, it executes and acknowledges what it was sent while it
+        // hung: writes that are lost, and the server's loss. So by then those calls have ended, as indeterminate.
         load.wait_for_calls(&ALL);
         cluster.node(VICTIM).resume();
         cluster.wait_until_whole();

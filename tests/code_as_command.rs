@@ -1,5 +1,5 @@
-//! Scripts and functions that are sent as commands (EVAL, FCALL) may answer in the server's words as any script may: they run once, and are not
-//! said to have not.
+//! Scripts and functions that are sent as commands (EVAL, FCALL) may answer in the server's words as any script may:
+//! they run once, and are not said to have not.
 
 mod support;
 

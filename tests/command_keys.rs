@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use support::raw::{Raw, Value};
 use support::server::{Binary, Server, all_versions};
 
-/// A line of the file that the unit tests of src/topology/keys.rs read as well; its head explains it.
+/// A line of the file that the unit tests of src/keys.rs read as well; its head explains it.
 struct Sample {
     line: &'static str,
     outcome: &'static str,

@@ -1,5 +1,5 @@
-//! A server behind one address becomes a replica that serves nothing, for it has no primary or loads what that sends: the address may lead to another
-//! server by then, and a connection that is well does not show it.
+//! A server behind one address becomes a replica that serves nothing, for it has no primary or loads what that sends:
+//! the address may lead to another server by then, and a connection that is well does not show it.
 
 mod support;
 
@@ -55,8 +55,8 @@ fn is_refused(error: &Error, text: &str) {
     assert!(error.message().contains(text), "{error}");
 }
 
-/// A call of each kind to the old server, which `demote` has made a replica with `text` for all that it is asked, goes on to the new one; but the items of a
-/// pipeline are left as they are.
+/// A call of each kind to the old server, which `demote` has made a replica with `text` for all that it is asked,
+/// goes on to the new one; but the items of a pipeline are left as they are.
 fn are_led_on(binary: Binary, old: &Server, text: &str, demote: impl FnOnce()) {
     let new = Server::builder().binary(binary).start();
     let proxies: Vec<(Proxy, Client, &str)> = kinds(binary)

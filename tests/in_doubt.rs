@@ -1,5 +1,5 @@
-//! A refusal that a script may have made up, and of which nobody can say whether it did: the call may have been executed, and its error says so.
-//! What no script can have said proves that nothing was.
+//! A refusal that a script may have made up, and of which nobody can say whether it did: the call may have been
+//! executed, and its error says so. What no script can have said proves that nothing was.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! NOSCRIPT reaches no caller: under flushes without end, behind proxies, in other servers' words. What order forbids to repair is the exception.
+//! NOSCRIPT reaches no caller: under flushes without end, behind proxies, in other servers' words. What order forbids
+//! to repair is the exception.
 
 mod support;
 
@@ -286,7 +287,8 @@ fn a_proxy_that_sends_load_and_call_to_different_servers_is_no_obstacle() {
     }
 }
 
-/// A server that knows scripts alone, says NOSCRIPT in words of its own, and loses its scripts before every `loses`th call.
+/// A server that knows scripts alone, says NOSCRIPT in words of its own, and loses its scripts before every `loses`th
+/// call.
 struct Other {
     noscript: &'static str,
     loses: usize,

@@ -1,4 +1,5 @@
-//! An error that says "not executed" is never wrong, and one that could say so does: whatever refused a call, and wherever it went after that.
+//! An error that says "not executed" is never wrong, and one that could say so does: whatever refused a call, and
+//! wherever it went after that.
 
 mod support;
 
@@ -129,8 +130,9 @@ fn a_redirection_that_its_server_stands_by_proves_that_the_call_was_not_executed
     });
 }
 
-/// How long answers take, each a third of a call's deadline: the last one that comes in time is known to be the last, unless a
-/// machine is so busy that it takes three times as long as those before. Then it is tried again at a more leisurely pace.
+/// How long answers take, each a third of a call's deadline: the last one that comes in time is known to be the last,
+/// unless a machine is so busy that it takes three times as long as those before. Then it is tried again at a more
+/// leisurely pace.
 fn at_some_pace(attempt: impl Fn(Duration) -> Option<()>) {
     let mut paces = [1, 4, 16].into_iter().map(Duration::from_secs);
     paces.find_map(attempt).expect("what was refused in time is known not to have been executed");

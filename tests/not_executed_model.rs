@@ -1,5 +1,5 @@
-//! Servers that run calls, refuse them, lose them and let scripts make things up, as a seed has it: whatever comes of a call, what its error says is
-//! true. Once a call was sent, "not executed" needs a proof for each of its sends.
+//! Servers that run calls, refuse them, lose them and let scripts make things up, as a seed has it: whatever comes of
+//! a call, what its error says is true. Once a call was sent, "not executed" needs a proof for each of its sends.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! Calls that happen exactly once in a cluster: where their tokens live, slots on the move, primaries that hand over and die.
+//! Calls that happen exactly once in a cluster: where their tokens live, slots on the move, primaries that hand over
+//! and die.
 
 mod support;
 
@@ -158,7 +159,8 @@ fn a_token_moves_with_its_slot() {
     assert!(nowhere.prepare().call::<(u64, u64)>(&client).is_ok());
 }
 
-/// Four threads that count on keys of these tags while something happens; then every value of every counter must have been given once.
+/// Four threads that count on keys of these tags while something happens; then every value of every counter must have
+/// been given once.
 fn load(cluster: &Cluster, script: &Script, tags: &[String], trouble: impl FnOnce(&dyn Fn())) {
     let client = client(cluster);
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));

@@ -587,7 +587,8 @@ fn run_a_million_items(url: &str) {
         let expected = if item % 10 == 0 { format!("{item}:k") } else { item.to_string() };
         assert_eq!(reply.as_str(), Some(&*expected));
     }
-    // An item takes 24 bytes besides its bytes, its reply 24 as well; what one read or one part brings is small against the slack.
+    // An item takes 24 bytes besides its bytes, its reply 24 as well; what one read or one part brings is small
+    // against the slack.
     let bytes = (after.bytes_sent - before.bytes_sent) + (after.bytes_received - before.bytes_received);
     let bound = bytes + 2 * 24 * MILLION as u64 + 8 * 1024 * 1024;
     println!("a million items: {bytes} bytes both ways, {memory} bytes of memory, bound {bound}");
@@ -599,7 +600,8 @@ fn run_a_million_items(url: &str) {
     assert!(kept <= 8 * 1024 * 1024, "{kept} bytes kept after the replies are gone");
 }
 
-/// The memory that this process holds (`VmRSS:`), or the most it has ever held (`VmHWM:`), in bytes; 0 where the system does not say.
+/// The memory that this process holds (`VmRSS:`), or the most it has ever held (`VmHWM:`), in bytes; 0 where the
+/// system does not say.
 fn memory_of_this_process(which: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(which));

@@ -1,4 +1,5 @@
-//! Pipelines and transactions on bad days: connections cut at every byte, deadlines, closed clients, users without rights.
+//! Pipelines and transactions on bad days: connections cut at every byte, deadlines, closed clients, users without
+//! rights.
 
 mod support;
 
@@ -30,7 +31,8 @@ fn shown(reply: &Reply) -> String {
     format!("{reply:?}")
 }
 
-/// The number at `key`, once the server has read all that was sent by clients whose connections are gone. `raw` is its only other client.
+/// The number at `key`, once the server has read all that was sent by clients whose connections are gone. `raw` is
+/// its only other client.
 fn settled(raw: &mut Raw, key: &str) -> i64 {
     wait_until("the server has noticed that its clients are gone", || {
         raw.info("clients", "connected_clients").as_deref() == Some("1")

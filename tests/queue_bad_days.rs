@@ -49,7 +49,8 @@ impl Account {
             match &completion.result {
                 Ok(_) => assert_eq!(times, 1, "{tag} was reported as executed"),
                 Err(error) => {
-                    // A refusal that came too late to be looked into may have been made up by the script: nothing is claimed then.
+                    // A refusal that came too late to be looked into may have been made up by the script: nothing is
+                    // claimed then.
                     let is_claimed = error.is_not_executed() != error.is_indeterminate();
                     assert!(is_claimed || error.status() == Status::Server, "{tag}: {error}");
                     assert!(times == 0 || !error.is_not_executed(), "{tag} was executed: {error}");
@@ -265,8 +266,8 @@ fn the_account_is_exact_while_slots_move_and_primaries_hand_over() {
     account.settle(&all);
 }
 
-/// A reader whose deadline passes hands its role over, to the next caller or to the thread in the background; or the reply would lie there
-/// until something else happens.
+/// A reader whose deadline passes hands its role over, to the next caller or to the thread in the background; or the
+/// reply would lie there until something else happens.
 #[test]
 fn no_wake_up_is_lost_when_a_blocking_reader_leaves() {
     let server = Server::start();
@@ -301,7 +302,8 @@ fn no_wake_up_is_lost_when_a_blocking_reader_leaves() {
     });
 }
 
-/// The connection takes no more bytes while a blocking caller is the last to have tried: the thread in the background must go on with it.
+/// The connection takes no more bytes while a blocking caller is the last to have tried: the thread in the background
+/// must go on with it.
 #[test]
 fn what_a_blocking_caller_could_not_send_is_sent_when_it_has_left() {
     let server = Server::start();

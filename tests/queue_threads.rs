@@ -140,7 +140,8 @@ fn memory_does_not_grow_with_the_number_of_calls() {
     assert!(grown < 4 * 1024, "{grown} KiB more for {calls} calls");
 }
 
-/// One that asks for credentials has a thread while it asks, and one that renews them once there is something to renew; none is left when it is dropped.
+/// One that asks for credentials has a thread while it asks, and one that renews them once there is something to
+/// renew; none is left when it is dropped.
 #[test]
 fn logins_leave_no_thread_behind() {
     const LOGIN: &str = "rs_script-login";

@@ -1,5 +1,5 @@
-//! The README and the guide say what is so: their examples are those of `examples/`, their lists are complete. All other
-//! examples are compiled and run by `scripts/docs examples`.
+//! The README and the guide say what is so: their examples are those of `examples/`, their lists are complete. All
+//! other examples are compiled and run by `scripts/docs examples`.
 
 mod support;
 

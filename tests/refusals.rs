@@ -1,4 +1,5 @@
-//! What a server refuses before it begins is said to be not executed, by its whole text and no other, on every server that has script flags.
+//! What a server refuses before it begins is said to be not executed, by its whole text and no other, on every server
+//! that has script flags.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! Read-only calls on replicas: which server runs them, what a replica is told, and what becomes of them when replicas are lost.
+//! Read-only calls on replicas: which server runs them, what a replica is told, and what becomes of them when
+//! replicas are lost.
 
 mod support;
 
@@ -484,7 +485,8 @@ fn a_replica_that_hangs_leaves_time_for_the_primary() {
     let (primary, replica) = (servers.primary(), servers.replica(0));
     let here = primary.port().to_string();
     let mut options = Options::default();
-    // An attempt to connect may take longer than a call. Half of a call's time is the primary's, on a busy machine as well.
+    // An attempt to connect may take longer than a call. Half of a call's time is the primary's, on a busy machine as
+    // well.
     options.connect_timeout(Duration::from_secs(5)).unwrap().read_from(ReadFrom::PreferReplica);
     options.call_timeout(Duration::from_secs(4)).unwrap();
     for is_connected in [false, true] {
@@ -654,7 +656,8 @@ fn reads_go_on_through_failovers() {
             let seen = reads.load(Ordering::Relaxed);
             wait_until("reads go on", || reads.load(Ordering::Relaxed) > seen + 10);
         }
-        // Another shard's: a Redis that has won an election lately takes its votes for those of the next one, which nobody else does.
+        // Another shard's: a Redis that has won an election lately takes its votes for those of the next one, which
+        // nobody else does.
         let last = 16383;
         let owner = cluster.primary_of(last);
         cluster.kill(owner);

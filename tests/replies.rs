@@ -163,7 +163,8 @@ fn a_reply_over_the_size_limit_ends_the_connection_and_the_client_goes_on() {
     }
 }
 
-/// The limit was passed by one reply. The other calls have lost their connection, and those that may run twice go again.
+/// The limit was passed by one reply. The other calls have lost their connection, and those that may run twice go
+/// again.
 #[test]
 fn calls_behind_a_reply_over_the_limit_have_lost_the_connection_and_no_more() {
     let server = Server::start();
@@ -246,7 +247,8 @@ fn nesting_of_a_hundred_thousand_is_refused_at_the_limit() {
     }
 }
 
-/// What servers print for numbers that are none, and for text that no line may hold, comes as a reply, from each of them.
+/// What servers print for numbers that are none, and for text that no line may hold, comes as a reply, from each of
+/// them.
 #[test]
 fn odd_numbers_and_line_ends_are_taken_as_servers_send_them() {
     for binary in all_versions() {
@@ -303,7 +305,8 @@ fn push_messages_between_replies_are_nobodys() {
     }
 }
 
-/// However many there are, they are let go as they come; and one that is too long ends the connection, for which no call is to blame.
+/// However many there are, they are let go as they come; and one that is too long ends the connection, for which no
+/// call is to blame.
 #[test]
 fn a_flood_of_pushes_is_survived_and_one_over_the_limit_is_nobodys_fault() {
     let fake = Fake::start(|conn| {

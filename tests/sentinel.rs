@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rs_script::{Client, FlushMode, Options, ReadFrom, Script, Status};
+use rs_script::{Client, Error, FlushMode, Options, ReadFrom, Script, Status};
 use support::calls::*;
 use support::raw::{Raw, calls_of};
 use support::sentinel::Sentinels;
@@ -318,7 +318,8 @@ fn a_call_that_waits_has_a_connection_to_the_new_primary() {
 struct Outcome {
     /// Each call that was reported done: its name, how often it was noted by then, and where.
     done: Vec<(String, i64, u16)>,
-    indeterminate: Vec<String>,
+    /// With what they were told.
+    indeterminate: Vec<(String, Error)>,
     failed: Vec<String>,
     refusals: Vec<String>,
 }
@@ -365,7 +366,9 @@ fn calling_meanwhile(client: &Client, deadline: Duration, body: impl FnOnce(&Ato
                                 }
                             }
                         }
-                        Err(error) if error.is_indeterminate() => outcome.indeterminate.push(name),
+                        Err(error) if error.is_indeterminate() => {
+                            outcome.indeterminate.push((name, error));
+                        }
                         Err(error) => {
                             outcome.failed.push(name);
                             outcome.refusals.push(error.to_string());
@@ -513,7 +516,15 @@ fn a_primary_killed_under_load_and_back() {
     });
     assert!(outcome.refusals.is_empty(), "{:?}", outcome.refusals);
     // One for each thread: none was sent a second time.
-    assert!((1..=4).contains(&outcome.indeterminate.len()), "{:?}", outcome.indeterminate);
+    let (on_old, on_new): (Vec<_>, Vec<_>) = outcome
+        .indeterminate
+        .iter()
+        .partition(|(_, error)| error.node() == Some(&format!("127.0.0.1:{}", old.port())));
+    assert!((1..=4).contains(&on_old.len()), "{on_old:?}");
+    // A sentinel that promotes a server disconnects its clients, by two commands. On a busy machine one that has heard
+    // too late of the other's promotion does so again.
+    let promotions = calls_of(new, "client|kill") / 2;
+    assert!(on_new.len() as u64 <= 4 * (promotions - 1), "{on_new:?} after {promotions} promotions");
     assert_eq!(client.stats().noscript_repairs, 0);
     check(&outcome, new);
 }

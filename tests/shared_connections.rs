@@ -1,4 +1,5 @@
-//! Several shared connections to a server: what takes long on one holds up no others, and calls with a key in common keep their order.
+//! Several shared connections to a server: what takes long on one holds up no others, and calls with a key in common
+//! keep their order.
 
 mod support;
 

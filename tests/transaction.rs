@@ -421,7 +421,8 @@ fn a_flush_in_a_tight_loop_shows_no_transaction_noscript_and_every_count_is_exac
     }
 }
 
-/// Calls each script in each way, four times a round, with a few flushes in each; gives how often adding to the total was reported as not executed.
+/// Calls each script in each way, four times a round, with a few flushes in each; gives how often adding to the total
+/// was reported as not executed.
 fn flushed_caller(
     client: &Client,
     thread: i64,

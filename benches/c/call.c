@@ -1,4 +1,5 @@
-// Measures calls: `call PORT THREADS CALLS` lets each thread make CALLS calls and prints calls per second.
+// Measures calls: `call PORT THREADS CALLS` lets each thread make CALLS calls. Prints calls per second and
+// microseconds of this process's CPU time per call.
 
 #include <pthread.h>
 #include <stdio.h>
@@ -21,9 +22,9 @@ static void *run(void *argument) {
     return NULL;
 }
 
-static double seconds(void) {
+static double seconds(clockid_t clock) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
@@ -36,7 +37,7 @@ int main(int argc, char **argv) {
     long calls = atol(argv[3]);
     struct client *client = client_open(argv[1], threads);
     struct caller *callers = calloc((size_t)threads, sizeof *callers);
-    double start = seconds();
+    double start = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
     for (int i = 0; i < threads; i++) {
         callers[i] = (struct caller){.client = client, .number = i, .calls = calls};
         if (threads == 1)
@@ -46,7 +47,9 @@ int main(int argc, char **argv) {
     }
     for (int i = 0; threads > 1 && i < threads; i++)
         pthread_join(callers[i].thread, NULL);
-    printf("%.1f\n", (double)calls * threads / (seconds() - start));
+    double made = (double)calls * threads;
+    cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    printf("%.1f %.3f\n", made / (seconds(CLOCK_MONOTONIC) - start), cpu * 1e6 / made);
     free(callers);
     client_close(client);
 }

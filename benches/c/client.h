@@ -15,7 +15,8 @@
 
 struct client;
 
-// Opens a client for so many threads on a server on this machine, puts 2 at `foo`, and sees to it that the server has the scripts.
+// Opens a client for so many threads on a server on this machine, puts 2 at `foo`, and sees to it that the server has
+// the scripts.
 struct client *client_open(const char *port, int threads);
 
 // Calls the multiply script once, as thread `thread`, and checks its reply.

@@ -77,11 +77,12 @@ void client_table_pipeline(struct client *client, int calls) {
         check(rs_pipeline_script(client->pipeline, client->table, 0, NULL, NULL, 0, NULL, NULL, NULL, &err), &err);
     check(rs_pipeline_exec(client->pipeline, NULL, &replies, &err), &err);
     for (int i = 0; i < calls; i++) {
-        const rs_reply *reply = rs_reply_element(replies, (size_t)i);
+        const char *strings[TABLE_STRINGS];
+        size_t lengths[TABLE_STRINGS];
+        if (rs_reply_strings(rs_reply_element(replies, (size_t)i), 0, TABLE_STRINGS, strings, lengths) != TABLE_STRINGS)
+            abort();
         for (size_t j = 0; j < TABLE_STRINGS; j++) {
-            size_t length;
-            const char *string = rs_reply_string(rs_reply_element(reply, j), &length);
-            if (length != TABLE_STRING || string[0] != '0')
+            if (lengths[j] != TABLE_STRING || strings[j][0] != '0')
                 abort();
         }
     }

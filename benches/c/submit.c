@@ -1,6 +1,7 @@
-// Ours without waiting, from one thread that is also the one that looks after the calls: `submit PORT CALLS-AT-ONCE CALLS`
-// keeps so many calls of the multiply script under way on a queue without a thread. One at a time is submitted by
-// rs_script_submit, more of them packed. Prints calls per second and microseconds of this process's CPU time per call.
+// Ours without waiting, from one thread that is also the one that looks after the calls: `submit PORT CALLS-AT-ONCE
+// CALLS` keeps so many calls of the multiply script under way on a queue without a thread. One at a time is submitted
+// by rs_script_submit, more of them packed. Prints calls per second and microseconds of this process's CPU time per
+// call.
 
 #include <rs_script.h>
 #include <stdio.h>

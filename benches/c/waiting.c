@@ -1,7 +1,7 @@
-// Ours with calls that wait: `waiting PORT blocking CALLS` submits so many BLPOPs of a second at once, at default options, and
-// prints the seconds until all are answered, the threads that the library had at most, and how many came back with an
-// error. `waiting PORT cancel CALLS` submits so many script calls to a server that is told to pause, calls each of them off by its
-// tag, and prints the seconds that this takes.
+// Ours with calls that wait: `waiting PORT blocking CALLS` submits so many BLPOPs of a second at once, at default
+// options, and prints the seconds until all are answered, the threads that the library had at most, and how many came
+// back with an error. `waiting PORT cancel CALLS` submits so many script calls to a server that is told to pause,
+// calls each of them off by its tag, and prints the seconds that this takes.
 
 #include <rs_script.h>
 #include <stdio.h>
@@ -41,7 +41,8 @@ static int other_threads(void) {
     return threads - 1;
 }
 
-// Takes `calls` completions out; the number of those that have failed. `*threads`: the most that were seen, if it is of interest.
+// Takes `calls` completions out; the number of those that have failed. `*threads`: the most that were seen, if it is
+// of interest.
 static size_t take_all(int *threads) {
     size_t failed = 0, count;
     rs_error *err;

@@ -1,6 +1,7 @@
 """The codec alone: a reply in memory becomes a reply one can look into, and is freed."""
 
-from harness import LOWER, Figure, in_turn, run
+from figures import LOWER, Metric, Scenario
+from harness import numbers
 
 
 def bulk(length):
@@ -12,26 +13,28 @@ def array(*elements):
 
 
 REPLIES = {
-    "integer": b":10\r\n",
-    "bulk-16": bulk(16),
-    "array-3": array(b":10\r\n", bulk(16), b"+OK\r\n"),
-    "array-1000": array(*[bulk(16)] * 1000),
+    "integer": (b":10\r\n", "An integer."),
+    "bulk-16": (bulk(16), "A string of 16 bytes."),
+    "array-3": (array(b":10\r\n", bulk(16), b"+OK\r\n"), "An array of an integer, a string and a status."),
+    "array-1000": (array(*[bulk(16)] * 1000), "An array of 1,000 strings of 16 bytes."),
 }
 
 
 def decode(bench, name):
+    reply, _ = REPLIES[name]
     file = bench.scratch() / name
-    file.write_bytes(REPLIES[name])
-    repeats = 2_000_000 if len(REPLIES[name]) < 1000 else 5_000
+    file.write_bytes(reply)
+    repeats = bench.calls(2_000_000 if len(reply) < 1000 else 5_000)
     rust = bench.cargo_program("decode")
-    measures = (
-        lambda: float(run([rust, "rs_script", file, repeats])),
-        lambda: float(run([rust, "redis", file, repeats // 4])),
-        lambda: float(run([bench.c_program("decode", None), file, repeats // 4])),
-    )
-    ours, redis_rs, hiredis = in_turn(*measures)
-    yield Figure(ours, "redis-rs", redis_rs, "ns/reply", LOWER)
-    yield Figure(ours, "hiredis", hiredis, "ns/reply", LOWER)
+    measures = {
+        "rs_script": numbers([rust, "rs_script", file, repeats]),
+        "redis-rs": numbers([rust, "redis", file, repeats // 4]),
+        "hiredis": numbers([bench.c_program("decode", None), file, repeats // 4]),
+    }
+    yield from bench.compare(measures, Metric("ns/reply", LOWER))
 
 
-SCENARIOS = {f"decode-{name}": lambda bench, name=name: decode(bench, name) for name in REPLIES}
+SCENARIOS = [
+    Scenario(f"decode-{name}", "decode", text, lambda bench, name=name: decode(bench, name))
+    for name, (_, text) in REPLIES.items()
+]

@@ -1,55 +1,72 @@
-"""Script calls in pipelines, against hiredis, redis-rs and redis-py."""
+"""Script calls in pipelines on one server, against hiredis, redis-rs and redis-py."""
 
-from harness import HIGHER, LOWER, Figure, in_turn, instructions, run
+from figures import HIGHER, LOWER, Goal, Metric, Scenario
+from harness import instructions, numbers, run
 
 CALLS = 100_000
 # It is that much slower.
-REDIS_PY_CALLS = 10_000
-REDIS_PY_ROUNDS = 3
+SLOWER = 10
+
+
+def programs(bench, size, calls, port):
+    """What makes so many calls in pipelines, by client."""
+    return {
+        "rs_script": numbers([bench.c_program("pipeline", "rs_script"), port, "multiply", size, calls]),
+        "hiredis": numbers([bench.c_program("pipeline", "hiredis"), port, "multiply", size, calls]),
+        "redis-rs": numbers([bench.cargo_program("pipeline"), port, "pipeline", size, calls]),
+    }
 
 
 def rates(bench, size):
-    def rate(client):
-        program = bench.c_program("pipeline", client)
-        return lambda: float(run([program, bench.port(), "multiply", size, CALLS]))
-
-    redis_rs = bench.cargo_program("pipeline")
-    ours, *theirs = in_turn(
-        rate("rs_script"),
-        rate("hiredis"),
-        lambda: float(run([redis_rs, bench.port(), size, CALLS])),
-    )
-    redis_py = bench.python_program("pipeline")
-    (slow,) = in_turn(
-        lambda: float(run([*redis_py, bench.port(), "rate", size, REDIS_PY_CALLS])), rounds=REDIS_PY_ROUNDS
-    )
-    for peer, figure in zip(("hiredis", "redis-rs", "redis-py"), (*theirs, slow)):
-        yield Figure(ours, peer, figure, "calls/s", HIGHER)
+    calls = bench.calls(CALLS, size) // size * size
+    measures = programs(bench, size, calls, bench.port())
+    python = [*bench.python_program("pipeline"), bench.port(), "rate", size, max(calls // SLOWER, size)]
+    measures["redis-py"] = numbers(python)
+    yield from bench.compare(measures, Metric("calls/s", HIGHER), Metric("CPU us/call", LOWER))
 
 
-def instruction_counts(bench, script):
+def instruction_counts(bench, script, goal):
     def count(client):
         program = bench.c_program("pipeline", client)
-        return instructions(lambda calls: [program, bench.port(), script, 100, calls], 1000, 5000)
+        return (instructions(lambda calls: [program, bench.port(), script, 100, calls], 1000, 5000),)
 
-    ours = count("rs_script")
-    yield Figure(ours, "hiredis", count("hiredis"), "instructions/call", LOWER)
-    if script == "multiply":
+    def redis_rs():
         program = bench.cargo_program("pipeline")
-        theirs = instructions(lambda calls: [program, bench.port(), 100, calls], 1000, 5000)
-        yield Figure(ours, "redis-rs", theirs, "instructions/call", LOWER)
+        return (instructions(lambda calls: [program, bench.port(), "pipeline", 100, calls], 1000, 5000),)
+
+    measures = {"rs_script": lambda: count("rs_script"), "hiredis": lambda: count("hiredis")}
+    if script == "multiply":
+        measures["redis-rs"] = redis_rs
+    yield from bench.compare(measures, Metric("instructions/call", LOWER, (goal,)), rounds=1)
 
 
 def cold(bench):
-    ours = float(run([bench.c_program("cold", "rs_script"), bench.port()]))
-    theirs = float(run([*bench.python_program("pipeline"), bench.port(), "cold"]))
-    yield Figure(ours, "redis-py", theirs, "flushes", LOWER)
+    measures = {
+        "rs_script": lambda: (float(run([bench.c_program("cold", "rs_script"), bench.port()])),),
+        "redis-py": lambda: (float(run([*bench.python_program("pipeline"), bench.port(), "cold"])),),
+    }
+    yield from bench.compare(measures, Metric("flushes", LOWER, (Goal(1),)), rounds=1)
 
 
-SCENARIOS = {
-    "c-pipeline-100": lambda bench: rates(bench, 100),
-    "c-pipeline-1000": lambda bench: rates(bench, 1000),
-    "c-pipeline-100-instr": lambda bench: instruction_counts(bench, "multiply"),
-    "c-pipeline-bulk": lambda bench: instruction_counts(bench, "table"),
-    "pipeline-cold-rtt": cold,
-}
+SCENARIOS = [
+    Scenario("c-pipeline-100", "pipelines", "Pipelines of 100 calls.", lambda bench: rates(bench, 100)),
+    Scenario("c-pipeline-1000", "pipelines", "Pipelines of 1,000 calls.", lambda bench: rates(bench, 1000)),
+    Scenario(
+        "c-pipeline-100-instr",
+        "pipelines",
+        "Pipelines of 100 calls; the client's instructions for a call.",
+        lambda bench: instruction_counts(bench, "multiply", Goal(480)),
+    ),
+    Scenario(
+        "c-pipeline-bulk",
+        "pipelines",
+        "Pipelines of 100 calls that return 100 strings each, all looked at; the client's instructions for a call.",
+        lambda bench: instruction_counts(bench, "table", Goal(0.15, "hiredis")),
+    ),
+    Scenario(
+        "pipeline-cold-rtt",
+        "pipelines",
+        "How often the first pipeline with two scripts that the server lacks writes, and waits for what comes back.",
+        cold,
+    ),
+]

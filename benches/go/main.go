@@ -1,11 +1,13 @@
-// Calls of the multiply script from Go, on a server at a loopback port: `go CLIENT PORT call GOROUTINES CALLS`, one by one from so many goroutines, and
-// `go CLIENT PORT pipeline SIZE CALLS`, in pipelines from one. CLIENT is rs_script, rueidis or go-redis. Prints calls per second and microseconds of this
-// process's CPU time per call.
+// Calls of the multiply script from Go, on a server at a loopback port: `go CLIENT PORT call GOROUTINES CALLS`, one
+// by one from so many goroutines, and `go CLIENT PORT pipeline SIZE CALLS`, in pipelines from one. CLIENT is
+// rs_script, rueidis or go-redis. Prints calls per second and microseconds of this process's CPU time per call.
 //
-// `go CLIENT PORT get MIB CALLS`: GETs of a string of so many MiB, which are read as Go strings, one by one. Prints milliseconds and CPU milliseconds of a call.
+// `go CLIENT PORT get MIB CALLS`: GETs of a string of so many MiB, which are read as Go strings, one by one. Prints
+// milliseconds and CPU milliseconds of a call.
 //
-// `go rs_script PORT blocking COUNT SECONDS`: BLPOPs that wait so long at once. Prints seconds until all are answered, and errors.
-// `go rs_script PORT cancel COUNT SECONDS`: calls whose one context is cancelled while the server pauses. Prints seconds until all have returned, and CPU seconds.
+// `go rs_script PORT blocking COUNT SECONDS`: BLPOPs that wait so long at once. Prints seconds until all are
+// answered, and errors. `go rs_script PORT cancel COUNT SECONDS`: calls whose one context is cancelled while the
+// server pauses. Prints seconds until all have returned, and CPU seconds.
 package main
 
 import (

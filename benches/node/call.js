@@ -1,6 +1,6 @@
-// Calls of the multiply script from Node, on a server at a loopback port: `call.js CLIENT PORT call CALLERS CALLS` keeps CALLERS of CALLS calls under way,
-// `call.js CLIENT PORT pipeline SIZE CALLS` makes them in pipelines of SIZE. CLIENT is one of those below. Prints calls per second and microseconds of this
-// process's CPU time per call.
+// Calls of the multiply script from Node, on a server at a loopback port: `call.js CLIENT PORT call CALLERS CALLS`
+// keeps CALLERS of CALLS calls under way, `call.js CLIENT PORT pipeline SIZE CALLS` makes them in pipelines of SIZE.
+// CLIENT is one of those below. Prints calls per second and microseconds of this process's CPU time per call.
 
 "use strict";
 

@@ -1,6 +1,8 @@
-// Calls that are called off, in Node: `cancel.js rs_script PORT CALLS` has so many calls under way on a server that it has pause, each with a signal of its own,
-// and aborts them all; `cancel.js plain - CALLS` does the same with promises that reject when their signal fires, and nothing else. Prints the
-// milliseconds from the first abort() until every promise is settled, those of CPU time, and how many were rejected in one turn of the event loop at most.
+// Calls that are called off, in Node: `cancel.js rs_script PORT CALLS` has so many calls under way on a server that
+// it has pause, each with a signal of its own, and aborts them all; `cancel.js plain - CALLS` does the same with
+// promises that reject when their signal fires, and nothing else. Prints the milliseconds from the first abort()
+// until every promise is settled, those of CPU time, and how many were rejected in one turn of the event loop at
+// most.
 
 "use strict";
 

@@ -1,6 +1,7 @@
-// Valkey GLIDE on a cluster: `cluster.js NODES KEYS call CALLERS CALLS` keeps CALLERS of CALLS calls of the multiply script in
-// flight, `cluster.js NODES KEYS pipeline SIZE CALLS` makes them in batches of SIZE. Keys, all of them at 2, come from the file
-// KEYS, a key a line. Prints calls per second and microseconds of this process's CPU time per call.
+// Valkey GLIDE on a cluster: `cluster.js NODES KEYS call CALLERS CALLS` keeps CALLERS of CALLS calls of the multiply
+// script in flight, `cluster.js NODES KEYS pipeline SIZE CALLS` makes them in batches of SIZE. Keys, all of them at
+// 2, come from the file KEYS, a key a line. Prints calls per second and microseconds of this process's CPU time per
+// call.
 //
 // Its client for Node makes half as many calls again as the one for Python.
 

@@ -1,5 +1,6 @@
-// Large replies in Node: `large.js CLIENT PORT BYTES TIMES` makes so many GETs of so many bytes, as a Buffer, one after the other. Prints the median of their
-// milliseconds, the milliseconds of this process's CPU time for each, and the longest time in which the event loop did nothing else.
+// Large replies in Node: `large.js CLIENT PORT BYTES TIMES` makes so many GETs of so many bytes, as a Buffer, one
+// after the other. Prints the median of their milliseconds, the milliseconds of this process's CPU time for each, and
+// the longest time in which the event loop did nothing else.
 
 "use strict";
 

@@ -1,6 +1,7 @@
-"""redis-py on a cluster: `cluster.py NODES KEYS call CALLERS CALLS` lets CALLERS threads on one client make CALLS calls of the
-multiply script, `cluster.py NODES KEYS pipeline SIZE CALLS` makes them in pipelines of SIZE. Keys, all of them at 2, come from
-the file KEYS, a key a line. Prints calls per second and microseconds of this process's CPU time per call."""
+"""redis-py on a cluster: `cluster.py NODES KEYS call CALLERS CALLS` lets CALLERS threads on one client make CALLS
+calls of the multiply script, `cluster.py NODES KEYS pipeline SIZE CALLS` makes them in pipelines of SIZE. Keys, all
+of them at 2, come from the file KEYS, a key a line. Prints calls per second and microseconds of this process's CPU
+time per call."""
 
 import concurrent.futures
 import itertools
@@ -27,8 +28,8 @@ def call_from(threads, calls):
         list(pool.map(call, range(threads)))
 
 
-# redis-py refuses EVALSHA in a pipeline of a cluster. What its users can do is a pipeline on each node's own client, one
-# after the other: it takes the results as they were asked for, but not a slot that moves.
+# redis-py refuses EVALSHA in a pipeline of a cluster. What its users can do is a pipeline on each node's own client,
+# one after the other: it takes the results as they were asked for, but not a slot that moves.
 def call_in_pipelines(size, calls):
     upcoming = itertools.cycle(keys)
     for _ in range(calls // size):

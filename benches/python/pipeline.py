@@ -1,6 +1,9 @@
-"""redis-py: `pipeline.py PORT rate SIZE CALLS` makes CALLS calls of the multiply script, SIZE of them a pipeline, and prints
-calls per second; `pipeline.py PORT cold` prints how often the first pipeline with two new scripts flushed what it had written."""
+"""redis-py: `pipeline.py PORT call THREADS CALLS` has each of so many threads make CALLS calls of the multiply
+script, one by one; `pipeline.py PORT rate SIZE CALLS` makes CALLS of them, SIZE in a pipeline. Both print calls per
+second and microseconds of this process's CPU time per call. `pipeline.py PORT cold` prints how often the first
+pipeline with two new scripts flushed what it had written."""
 
+import concurrent.futures
 import sys
 import time
 
@@ -20,11 +23,33 @@ def rate(client, size, calls):
         if pipeline.execute() != [10] * size:
             sys.exit("redis-py: a wrong product")
 
+    def run_all():
+        for _ in range(calls // size):
+            run()
+
     run()
-    start = time.perf_counter()
-    for _ in range(calls // size):
-        run()
-    return calls / (time.perf_counter() - start)
+    return measured(run_all, calls // size * size)
+
+
+def call(client, threads, calls):
+    client.set("foo", "2")
+    multiply = client.register_script(MULTIPLY)
+
+    def run(_):
+        for _ in range(calls):
+            if multiply(keys=["foo"], args=["5"]) != 10:
+                sys.exit("redis-py: a wrong product")
+
+    multiply(keys=["foo"], args=["5"])
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        return measured(lambda: list(pool.map(run, range(threads))), threads * calls)
+
+
+def measured(run, calls):
+    start, cpu = time.perf_counter(), time.process_time()
+    run()
+    cpu = time.process_time() - cpu
+    return f"{calls / (time.perf_counter() - start):.1f} {cpu * 1e6 / calls:.3f}"
 
 
 class CountingConnection(redis.Connection):
@@ -54,4 +79,5 @@ port, mode, *numbers = sys.argv[1:]
 if mode == "cold":
     print(cold(int(port)))
 else:
-    print(rate(redis.Redis(port=int(port)), *map(int, numbers)))
+    run = {"call": call, "rate": rate}[mode]
+    print(run(redis.Redis(port=int(port)), *map(int, numbers)))

@@ -22,7 +22,8 @@ const (
 	FlushAsync FlushMode = 2
 )
 
-// ScriptLoad loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by itself.
+// ScriptLoad loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call
+// does it by itself.
 func (c *Client) ScriptLoad(ctx context.Context, script *Script) error {
 	if script.err != nil {
 		return script.err
@@ -33,7 +34,8 @@ func (c *Client) ScriptLoad(ctx context.Context, script *Script) error {
 	}).Err()
 }
 
-// ScriptExists asks which scripts the server has in its cache, by their SHA1s; in a cluster, which of them every primary has.
+// ScriptExists asks which scripts the server has in its cache, by their SHA1s; in a cluster, which of them every
+// primary has.
 func (c *Client) ScriptExists(ctx context.Context, shas ...string) ([]bool, error) {
 	if len(shas) == 0 {
 		return nil, nil
@@ -51,7 +53,8 @@ func (c *Client) ScriptExists(ctx context.Context, shas ...string) ([]bool, erro
 	return exists, nil
 }
 
-// ScriptFlush empties the server's script cache; in a cluster, every primary's. Calls go on working: they load what they need.
+// ScriptFlush empties the server's script cache; in a cluster, every primary's. Calls go on working: they load what
+// they need.
 func (c *Client) ScriptFlush(ctx context.Context, mode FlushMode) error {
 	if mode < FlushDefault || mode > FlushAsync {
 		return refused(ErrInvalidArgument, fmt.Sprintf("%d is no mode of SCRIPT FLUSH; nothing was sent", mode))
@@ -62,8 +65,9 @@ func (c *Client) ScriptFlush(ctx context.Context, mode FlushMode) error {
 	}).Err()
 }
 
-// ScriptKill stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. The error is
-// [ErrServer] with the server's word NOTBUSY where no script runs, and UNKILLABLE where it has written.
+// ScriptKill stops the script that the server is running, if it has not written yet; in a cluster, the scripts that
+// the primaries are running. The error is [ErrServer] with the server's word NOTBUSY where no script runs, and
+// UNKILLABLE where it has written.
 func (c *Client) ScriptKill(ctx context.Context) error {
 	return c.administer(ctx, func(p *packed) *Error {
 		p.head(packedScriptKill, 0)
@@ -75,14 +79,16 @@ func (c *Client) ScriptKill(ctx context.Context) error {
 type Killed struct {
 	// Function says whether it was a function (FCALL), and not a script.
 	Function bool
-	// Name is the function's. It is empty for a script, which the server does not name, and where this user may not run FUNCTION STATS.
+	// Name is the function's. It is empty for a script, which the server does not name, and where this user may not
+	// run FUNCTION STATS.
 	Name string
 	// Node is the server, host:port, or the path of its socket.
 	Node string
 }
 
-// Kill stops what the server is running, a script or a function, if it has not written yet, and tells what that was; in a cluster, what the primaries are
-// running. The error is [ErrServer] with the server's word NOTBUSY where nothing runs, and UNKILLABLE where it has written.
+// Kill stops what the server is running, a script or a function, if it has not written yet, and tells what that was;
+// in a cluster, what the primaries are running. The error is [ErrServer] with the server's word NOTBUSY where nothing
+// runs, and UNKILLABLE where it has written.
 func (c *Client) Kill(ctx context.Context) ([]Killed, error) {
 	elements, err := c.administer(ctx, func(p *packed) *Error {
 		p.head(packedKill, 0)
@@ -108,8 +114,9 @@ func (c *Client) Kill(ctx context.Context) ([]Killed, error) {
 	return killed, nil
 }
 
-// ScriptShow gives the source of a script that the server has in its cache, by its SHA1; in a cluster, that any primary has. An error that is [ErrNil] says that none has it, and
-// [ErrNotSupported] that the server does not know SCRIPT SHOW: Valkey does from 8 on.
+// ScriptShow gives the source of a script that the server has in its cache, by its SHA1; in a cluster, that any
+// primary has. An error that is [ErrNil] says that none has it, and [ErrNotSupported] that the server does not know
+// SCRIPT SHOW: Valkey does from 8 on.
 func (c *Client) ScriptShow(ctx context.Context, sha string) (string, error) {
 	return c.administer(ctx, func(p *packed) *Error { return p.show(sha) }).Text()
 }

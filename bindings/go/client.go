@@ -16,8 +16,9 @@ import (
 
 // Client is a connection to a server or cluster that any number of goroutines may share; their calls travel together.
 //
-// Calls take a context. Its deadline is that of the call; without one the client's own holds, see [WithCallTimeout]. When the context is cancelled the call ends at
-// once, with an error that is both the context's and a [*Error] which says whether the call may have been executed.
+// Calls take a context. Its deadline is that of the call; without one the client's own holds, see [WithCallTimeout].
+// When the context is cancelled the call ends at once, with an error that is both the context's and a [*Error] which
+// says whether the call may have been executed.
 type Client struct {
 	engine *engine
 	native *nativeClient
@@ -39,8 +40,8 @@ func newNativeClient(pointer *C.rs_client) *nativeClient {
 // redis+cluster://[[user]:password@]host[:port],host[:port],..., or the primary of a service behind sentinels as
 // redis+sentinel://[[user]:password@]host[:port],.../service[/database].
 //
-// When the context ends first, Open returns at once and the attempt is given up at the connect timeout at the latest. The client must be closed with
-// [Client.Close].
+// When the context ends first, Open returns at once and the attempt is given up at the connect timeout at the latest.
+// The client must be closed with [Client.Close].
 func Open(ctx context.Context, url string, options ...Option) (*Client, error) {
 	if err := checkVersion(uint32(C.rs_version_number())); err != nil {
 		return nil, err
@@ -104,10 +105,10 @@ func open(url string, settings *settings) (*Client, *Error) {
 	return client, nil
 }
 
-// Close ends the client and all that was made of it. Calls in flight end at once: with [ErrClosed], or with [ErrIndeterminate] where they were sent. It returns
-// when they have, and no goroutine of the client is left but one that a logger keeps, or a function that is asked for
-// credentials. On what WithReadFrom and its neighbours have made it closes the client itself. It may be called again,
-// and always returns nil.
+// Close ends the client and all that was made of it. Calls in flight end at once: with [ErrClosed], or with
+// [ErrIndeterminate] where they were sent. It returns when they have, and no goroutine of the client is left but one
+// that a logger keeps, or a function that is asked for credentials. On what WithReadFrom and its neighbours have made
+// it closes the client itself. It may be called again, and always returns nil.
 func (c *Client) Close() error {
 	c.engine.close(func() {
 		C.rs_client_close(c.native.pointer)
@@ -118,19 +119,23 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Do sends a command as it is, for example Do(ctx, "SET", "foo", 2). Arguments are strings, []byte, numbers, bool (1 or 0), types that are made of these, or
-// [encoding.BinaryMarshaler]. What could be meant in more than one way is refused: a [time.Time] or [time.Duration], of which the caller says what is to be sent, and nil.
+// Do sends a command as it is, for example Do(ctx, "SET", "foo", 2). Arguments are strings, []byte, numbers, bool (1
+// or 0), types that are made of these, or [encoding.BinaryMarshaler]. What could be meant in more than one way is
+// refused: a [time.Time] or [time.Duration], of which the caller says what is to be sent, and nil.
 //
-// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, SELECT, ...) are refused with [ErrCommandRefused]. A command is
-// never sent twice.
+// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, SELECT, ...) are refused
+// with [ErrCommandRefused]. A command is never sent twice.
 func (c *Client) Do(ctx context.Context, args ...any) Result {
-	return c.command(ctx, 0, args)
+	return c.command(ctx, &CallOptions{}, args)
 }
 
-func (c *Client) command(ctx context.Context, flags byte, args []any) Result {
+func (c *Client) command(ctx context.Context, options *CallOptions, args []any) Result {
 	call := callPool.Get().(*call)
 	defer call.release()
-	if err := call.packed.command(args, flags); err != nil {
+	if err := call.packed.route(options); err != nil {
+		return failed(err)
+	}
+	if err := call.packed.command(args, options.flags()); err != nil {
 		return failed(err)
 	}
 	c.do(ctx, call)
@@ -141,8 +146,8 @@ func (c *Client) command(ctx context.Context, flags byte, args []any) Result {
 type Stats struct {
 	// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 	Calls uint64
-	// RoundTrips is bursts of writing to a socket. Calls that travel together share one; a call made when all before it have ended adds exactly one each
-	// time that something of it is sent, a pipeline of more than 256 KiB several.
+	// RoundTrips is bursts of writing to a socket. Calls that travel together share one; a call made when all before
+	// it have ended adds exactly one each time that something of it is sent, a pipeline of more than 256 KiB several.
 	RoundTrips uint64
 	// BytesSent is before encryption.
 	BytesSent uint64

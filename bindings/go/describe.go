@@ -60,9 +60,9 @@ func (p *packed) unpack() packedCall {
 		case packedScriptKill:
 			return packedItem{command: []string{"SCRIPT", "KILL"}}
 		case packedLibraryLoad:
-			return packedItem{command: []string{"FUNCTION", "LOAD", r.text()}}
+			return packedItem{command: []string{"FUNCTION", "LOAD", r.sourceOf(flags)}}
 		case packedLibraryDeploy:
-			return packedItem{command: []string{"FUNCTION", "LOAD", "REPLACE", r.text()}}
+			return packedItem{command: []string{"FUNCTION", "LOAD", "REPLACE", r.sourceOf(flags)}}
 		case packedLibraryCheck:
 			return packedItem{command: []string{"FUNCTION", "LIST", "WITHCODE"}}
 		case packedLibraryList:
@@ -75,7 +75,11 @@ func (p *packed) unpack() packedCall {
 			return packedItem{command: []string{"KILL"}}
 		}
 	}
-	if p.buf[0] != packedPipeline {
+	if r.rest[0] == packedRouted {
+		r.take(routedHead)
+		r.text()
+	}
+	if r.rest[0] != packedPipeline {
 		return packedCall{items: []packedItem{item()}}
 	}
 	r.byte()
@@ -86,6 +90,21 @@ func (p *packed) unpack() packedCall {
 		call.items = append(call.items, item())
 	}
 	return call
+}
+
+// What stands in front of where a routed call goes, and in front of the prefix of tokens.
+const (
+	routedHead = 2 + 3*4
+	onceHead   = 2*8 + 2*4
+)
+
+// sourceOf is the source of a library with these flags.
+func (r *reader) sourceOf(flags byte) string {
+	if flags&packedOnce != 0 {
+		r.take(onceHead)
+		r.text()
+	}
+	return r.text()
 }
 
 // tokenOf is the token behind these flags, if there is one.

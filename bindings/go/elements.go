@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// A reply lies in one piece of memory, which any part of it would keep. So where the piece is larger than `most`, what is
-// not larger is copied out of it: by itself, or where it is smaller than `together` with its neighbours.
+// A reply lies in one piece of memory, which any part of it would keep. So where the piece is larger than `most`,
+// what is not larger is copied out of it: by itself, or where it is smaller than `together` with its neighbours.
 const (
 	together = 32 << 10
 	most     = 2 * together

@@ -1,8 +1,8 @@
 // How calls get to the native library and their replies back: in batches, with one crossing into C for each.
 //
-// A goroutine packs its call and puts it into the open batch of its client handle. Whoever finds no batch under way submits it; what gathers meanwhile
-// goes with the next. The queue has no thread: poller.go says which goroutine waits for its descriptor, takes completions out as bytes and wakes the
-// callers.
+// A goroutine packs its call and puts it into the open batch of its client handle. Whoever finds no batch under way
+// submits it; what gathers meanwhile goes with the next. The queue has no thread: poller.go says which goroutine
+// waits for its descriptor, takes completions out as bytes and wakes the callers.
 
 //go:build cgo
 
@@ -103,7 +103,8 @@ type unsent struct{ tag, batch uint64 }
 func newEngine(settings *settings) (*engine, *Error) {
 	e := &engine{events: settings.events, login: settings.login, hooks: settings.hooks, idle: make(chan struct{}), closeDone: make(chan struct{})}
 	e.room.capacity, e.room.failsFull = settings.maxInFlight, settings.failsFull
-	// Where Go's poller takes only descriptors of other kinds, the library's thread does the work and polling is taking out.
+	// Where Go's poller takes only descriptors of other kinds, the library's thread does the work and polling is
+	// taking out.
 	err := e.newQueue(C.RS_QUEUE_NO_THREAD)
 	if err != nil && err.Status == ErrInternal {
 		err = e.newQueue(0)
@@ -334,7 +335,8 @@ func (e *engine) remove(tag uint64) *call {
 	return c
 }
 
-// callOffFor has a call completed at once whose context has ended. Its completion says whether it may have been executed. It may be over already.
+// callOffFor has a call completed at once whose context has ended. Its completion says whether it may have been
+// executed. It may be over already.
 func (h *Client) callOffFor(ctx context.Context, c unsent) {
 	// At its deadline the library ends the call by itself, and says so.
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -412,7 +414,8 @@ func (e *engine) dispatch(in *inbox, bytes []byte, isOwn bool) {
 	}
 }
 
-// take reads what became of a call: status, flags, and a reply or an error. What it keeps of the bytes it copies, unless they are its own.
+// take reads what became of a call: status, flags, and a reply or an error. What it keeps of the bytes it copies,
+// unless they are its own.
 func (c *call) take(bytes []byte, isOwn bool) {
 	status := Status(int32(native.Uint32(bytes)))
 	flags := bytes[4]

@@ -13,7 +13,8 @@ import (
 //
 //	if errors.Is(err, rsscript.ErrIndeterminate) { ... }
 //
-// The 100s are the caller's own mistakes, the 200s no connection, the 300s an unknown outcome, the 400s the server's answers, the 500s this library.
+// The 100s are the caller's own mistakes, the 200s no connection, the 300s an unknown outcome, the 400s the server's
+// answers, the 500s this library.
 type Status int32
 
 const (
@@ -23,7 +24,8 @@ const (
 	ErrInvalidURL Status = 101
 	// ErrInvalidOption: an option, or a combination of options, cannot be used. Nothing was sent.
 	ErrInvalidOption Status = 102
-	// ErrCommandRefused: the command would break the shared connection; the message says how to do it instead. Nothing was sent.
+	// ErrCommandRefused: the command would break the shared connection; the message says how to do it instead.
+	// Nothing was sent.
 	ErrCommandRefused Status = 103
 	// ErrCrossSlot: the keys lie in more than one hash slot; the message names two of them. Nothing was sent.
 	ErrCrossSlot Status = 104
@@ -33,9 +35,11 @@ const (
 	ErrForked Status = 106
 	// ErrClosed: the client is closed. Nothing of the call was sent.
 	ErrClosed Status = 107
-	// ErrNoRoute: a cluster command that concerns one server of several; see [Client.WithRouteKey] and its neighbours. Nothing was sent.
+	// ErrNoRoute: a cluster command that concerns one server of several; see [Client.WithRouteKey] and its
+	// neighbours. Nothing was sent.
 	ErrNoRoute Status = 108
-	// ErrQueueFull: as many calls are in flight as [WithMaxInFlight] allows, and by [WithFailWhenFull] none waits for that to change. Nothing was sent.
+	// ErrQueueFull: as many calls are in flight as [WithMaxInFlight] allows, and by [WithFailWhenFull] none waits for
+	// that to change. Nothing was sent.
 	ErrQueueFull Status = 109
 	// ErrConnect: no connection. Nothing was executed.
 	ErrConnect Status = 200
@@ -47,17 +51,18 @@ const (
 	ErrTimeout Status = 203
 	// ErrCancelled: the context was cancelled before anything was sent. Nothing was executed.
 	ErrCancelled Status = 204
-	// ErrIndeterminate: the call was sent and no reply came: the server may have executed it, or may yet. [errors.Is] holds for
-	// every error of which [Error.Indeterminate] is true.
+	// ErrIndeterminate: the call was sent and no reply came: the server may have executed it, or may yet. [errors.Is]
+	// holds for every error of which [Error.Indeterminate] is true.
 	ErrIndeterminate Status = 300
-	// ErrReplyLimit: the reply went over a limit of the options; the connection was closed. The server may have executed the call.
+	// ErrReplyLimit: the reply went over a limit of the options; the connection was closed. The server may have
+	// executed the call.
 	ErrReplyLimit Status = 301
 	// ErrNotReplicated: the call was executed, but up to the deadline too few replicas had it.
 	ErrNotReplicated Status = 302
 	// ErrServer: the server, or the script, answered with an error.
 	ErrServer Status = 400
-	// ErrNoScript: the server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither
-	// load scripts nor evaluate them. The call was not executed.
+	// ErrNoScript: the server lacks the script, and it could not be sent along: in a pipeline it would come out of
+	// order, or the user may neither load scripts nor evaluate them. The call was not executed.
 	ErrNoScript Status = 401
 	// ErrCompile: the script or the library does not compile on that server, or a library does not load there for
 	// another fault of its own. It was not executed.
@@ -76,7 +81,8 @@ const (
 	// register it, this user may not load it, the server has no memory for it, or in a pipeline it would come out of
 	// order. The call was not executed.
 	ErrNoFunction Status = 409
-	// ErrTokenMismatch: another script, or other keys or arguments, were called with the token before. This call was not executed.
+	// ErrTokenMismatch: another script, or other keys or arguments, were called with the token before. This call was
+	// not executed.
 	ErrTokenMismatch Status = 410
 	// ErrReplyNotKept: the call was executed before, and its reply was too long to be kept.
 	ErrReplyNotKept Status = 411
@@ -91,7 +97,8 @@ const (
 // Error is the name of the status in C, such as RS_ERR_INDETERMINATE.
 func (s Status) Error() string { return statusName(s) }
 
-// Reason is what ended a call, whatever is known of its execution: a deadline and a lost connection may both be [ErrIndeterminate].
+// Reason is what ended a call, whatever is known of its execution: a deadline and a lost connection may both be
+// [ErrIndeterminate].
 type Reason int32
 
 const (
@@ -105,7 +112,8 @@ const (
 	ReasonProtocol Reason = 4
 	// ReasonClosed: the client was closed.
 	ReasonClosed Reason = 5
-	// ReasonServer: the server said so; it refused the call, or ran it and answered with an error. With [ErrLoading] and [ErrNotServed]: up to the deadline.
+	// ReasonServer: the server said so; it refused the call, or ran it and answered with an error. With [ErrLoading]
+	// and [ErrNotServed]: up to the deadline.
 	ReasonServer Reason = 6
 	// ReasonConnect: there was no connection.
 	ReasonConnect Reason = 7
@@ -122,13 +130,15 @@ const (
 // String is the name of the reason in C, such as RS_REASON_DEADLINE.
 func (r Reason) String() string { return reasonName(r) }
 
-// ErrNil is what [errors.Is] finds in the error of a [Result] that holds no value where one was asked for, and in that of [Client.ScriptShow] where there is no such script.
+// ErrNil is what [errors.Is] finds in the error of a [Result] that holds no value where one was asked for, and in
+// that of [Client.ScriptShow] where there is no such script.
 var ErrNil = errors.New("rsscript: the reply is nil")
 
 // Error is why a call failed, and what is known of its execution.
 //
-// [errors.Is] compares it with a [Status], with [os.ErrDeadlineExceeded] where its time was over, and with the error of the context that ended the call:
-// [context.Canceled] or [context.DeadlineExceeded], and the [context.Cause] of that. It is a [net.Error].
+// [errors.Is] compares it with a [Status], with [os.ErrDeadlineExceeded] where its time was over, and with the error
+// of the context that ended the call: [context.Canceled] or [context.DeadlineExceeded], and the [context.Cause] of
+// that. It is a [net.Error].
 type Error struct {
 	// Status is its kind.
 	Status Status
@@ -138,12 +148,13 @@ type Error struct {
 	ServerCode string
 	// Indeterminate: the call may have been executed, or may yet be, without this side ever learning of it.
 	Indeterminate bool
-	// NotExecuted: it is certain that the call was not executed and will not be, so it may be made again. For most errors of a script neither this
-	// nor Indeterminate is true: it has done what it did before it failed.
+	// NotExecuted: it is certain that the call was not executed and will not be, so it may be made again. For most
+	// errors of a script neither this nor Indeterminate is true: it has done what it did before it failed.
 	NotExecuted bool
 	// Reason is what ended the call.
 	Reason Reason
-	// Index is the item of a pipeline or transaction that it is about; of several without an answer, the first. -1: it is about no one item.
+	// Index is the item of a pipeline or transaction that it is about; of several without an answer, the first. -1:
+	// it is about no one item.
 	Index int
 	// Node is the server that it is about, as host:port or the path of a socket; empty where none is known.
 	Node string
@@ -158,7 +169,8 @@ func (e *Error) Error() string {
 	return e.Message
 }
 
-// Timeout tells whether the time was over, be it before the call was sent or after; see Indeterminate. Part of [net.Error].
+// Timeout tells whether the time was over, be it before the call was sent or after; see Indeterminate. Part of
+// [net.Error].
 func (e *Error) Timeout() bool { return e.Reason == ReasonDeadline }
 
 // Temporary is the same as Timeout. Part of [net.Error], whose makers regret it.
@@ -176,7 +188,8 @@ func (e *Error) Is(target error) bool {
 // Unwrap gives the error of the context that ended the call, with the [context.Cause] of that, or nil.
 func (e *Error) Unwrap() error { return e.cause }
 
-// mayBeOfContext tells whether a call ends with such an error when it has no time left: not with what the server has answered, or with a lost connection.
+// mayBeOfContext tells whether a call ends with such an error when it has no time left: not with what the server has
+// answered, or with a lost connection.
 func (e *Error) mayBeOfContext() bool {
 	switch e.Reason {
 	case ReasonDeadline, ReasonCancelled, ReasonConnect:

@@ -1,4 +1,5 @@
-// Calls in every form while somebody empties the script cache all the time: none meets NOSCRIPT, none runs twice, none overtakes another of its key.
+// Calls in every form while somebody empties the script cache all the time: none meets NOSCRIPT, none runs twice,
+// none overtakes another of its key.
 
 package rsscript_test
 

@@ -7,8 +7,13 @@ package rsscript
 /*
 #include <rs_script.h>
 
-static rs_status rsscript_library(const char *source, size_t len, uint32_t flags, rs_library **library, rs_error **err) {
+static rs_status rsscript_library(const char *source, size_t len, uint32_t flags, uint64_t lifetime, uint64_t limit,
+                                  const char *prefix, size_t prefix_len, uint32_t replicas, uint32_t wait,
+                                  rs_library **library, rs_error **err) {
 	rs_library_options options = {.size = sizeof options, .flags = flags};
+	options.token_lifetime_ms = lifetime, options.reply_limit = limit;
+	options.token_prefix = prefix, options.token_prefix_len = prefix_len;
+	options.wait_replicas = replicas, options.wait_timeout_ms = wait;
 	return rs_library_register(NULL, source, len, &options, library, err);
 }
 */
@@ -29,17 +34,29 @@ type Library struct {
 
 // nativeLibrary frees its handle when nobody has it any more.
 type nativeLibrary struct {
-	pointer      *C.rs_library
-	flags        byte
+	pointer *C.rs_library
+	flags   byte
+	// How calls of its functions happen once; empty where they do not.
+	once         onceNumbers
 	source, name string
 }
 
-// LibraryOption says more about a library: [Named].
-type LibraryOption interface{ applyToLibrary(*C.uint32_t) }
+// LibraryOption says more about a library: [Named], [Once].
+type LibraryOption interface{ applyToLibrary(*librarySettings) }
+
+type librarySettings struct {
+	flags C.uint32_t
+	once  Once
+}
 
 type libraryFlag uint32
 
-func (f libraryFlag) applyToLibrary(flags *C.uint32_t) { *flags |= C.uint32_t(f) }
+func (f libraryFlag) applyToLibrary(s *librarySettings) { s.flags |= C.uint32_t(f) }
+
+func (o Once) applyToLibrary(s *librarySettings) {
+	s.flags |= C.RS_LIBRARY_ONCE
+	s.once = o
+}
 
 // Named has a library and its functions keep the names that are written in it, which others may call and replace. It
 // is loaded where it is missing, and what is there is never replaced but by [Client.LibraryDeploy].
@@ -50,19 +67,30 @@ const Named libraryFlag = C.RS_LIBRARY_NAMED
 
 // Library makes a library of exactly these bytes, the first line #!lua name=... Nothing is sent: a call of a function
 // loads it where it is missing, in the same write. Whether it compiles shows then.
+//
+// With [Once] each call of a function of it happens exactly once, as those of a script that has Once; on the server it
+// is another library than the one without. Of a function with the flag no-writes nothing could happen twice: it is
+// called without a token, and one of your own is refused. A [Named] library cannot have it.
 func (c *Client) Library(source string, options ...LibraryOption) *Library {
-	var flags C.uint32_t
+	var settings librarySettings
 	for _, option := range options {
-		option.applyToLibrary(&flags)
+		option.applyToLibrary(&settings)
 	}
 	library := &Library{client: c}
+	var once onceNumbers
+	if once, library.err = settings.once.numbers(); library.err != nil {
+		return library
+	}
 	var pointer *C.rs_library
 	var native *C.rs_error
-	if C.rsscript_library(pointerTo(source), C.size_t(len(source)), flags, &pointer, &native) != C.RS_OK {
+	status := C.rsscript_library(pointerTo(source), C.size_t(len(source)), settings.flags, C.uint64_t(once.lifetime),
+		C.uint64_t(once.limit), once.prefixPointer(), C.size_t(len(once.prefix)), C.uint32_t(once.replicas),
+		C.uint32_t(once.wait), &pointer, &native)
+	if status != C.RS_OK {
 		library.err = takeError(native)
 		return library
 	}
-	library.native = &nativeLibrary{pointer, byte(flags), source, C.GoString(C.rs_library_name(pointer))}
+	library.native = &nativeLibrary{pointer, byte(settings.flags), once, source, C.GoString(C.rs_library_name(pointer))}
 	runtime.SetFinalizer(library.native, func(native *nativeLibrary) { C.rs_library_free(native.pointer) })
 	return library
 }

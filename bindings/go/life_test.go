@@ -27,7 +27,8 @@ func paused(t testing.TB, client *rsscript.Client) {
 // soon is a deadline before which a call has been sent, unless the machine is very busy.
 const soon = 500 * time.Millisecond
 
-// missed makes a call that is sent and not answered by its deadline, and a later one where it was not sent in time. It gives the context that has ended.
+// missed makes a call that is sent and not answered by its deadline, and a later one where it was not sent in time.
+// It gives the context that has ended.
 func missed(t testing.TB, call func(context.Context) error) context.Context {
 	t.Helper()
 	for within := soon; ; within *= 4 {

@@ -1,6 +1,7 @@
 //go:build cgo && rs_script_repository
 
-// How the library is found that `cargo build --release` has made in this repository: it is linked in, so nothing has to be found at run time.
+// How the library is found that `cargo build --release` has made in this repository: it is linked in, so nothing has
+// to be found at run time.
 
 package rsscript
 

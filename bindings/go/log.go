@@ -22,8 +22,9 @@ import (
 // mostEvents is how many may wait for a logger that is slow.
 const mostEvents = 256
 
-// eventLog keeps events until its logger has taken them. The library must neither wait for a logger nor be called by it on the thread that tells of an event: so the logger runs on a
-// goroutine, which is there only while there are events.
+// eventLog keeps events until its logger has taken them. The library must neither wait for a logger nor be called by
+// it on the thread that tells of an event: so the logger runs on a goroutine, which is there only while there are
+// events.
 type eventLog struct {
 	mu         sync.Mutex
 	logger     *slog.Logger
@@ -69,7 +70,8 @@ func (l *eventLog) hear(level slog.Level, message string) {
 	}
 }
 
-// deliver hands events over until there are none. Where the logger panics or ends the goroutine, that event is over, and another goroutine goes on.
+// deliver hands events over until there are none. Where the logger panics or ends the goroutine, that event is over,
+// and another goroutine goes on.
 func (l *eventLog) deliver() {
 	finished := false
 	defer func() {

@@ -203,3 +203,113 @@ func TestOnceLimits(t *testing.T) {
 		t.Fatalf("%+v", err)
 	}
 }
+
+const onceLibrary = `#!lua name=stock
+redis.register_function('add', function(keys, args) return redis.call('INCRBY', keys[1], args[1]) end)
+redis.register_function{function_name='get', callback=function(keys) return redis.call('GET', keys[1]) end,
+	flags={'no-writes'}}`
+
+func TestOnceOfLibraries(t *testing.T) {
+	server := ownServer(t)
+	proxy := newLossyProxy(t, server)
+	client, other := open(t, proxy.url), open(t, server.url)
+	once := rsscript.Once{Lifetime: time.Hour, ReplyLimit: 1000, Prefix: "jobs:"}
+	plain, library := client.Library(onceLibrary), client.Library(onceLibrary, once)
+	if plain.Name() == library.Name() {
+		t.Fatal("one name for two codes")
+	}
+	// Administered by the name that its calls have.
+	state := func(library *rsscript.Library, want rsscript.LibraryState) {
+		t.Helper()
+		told, err := other.LibraryCheck(ctx, library)
+		if noError(t, err); len(told) != 1 || told[0].State != want {
+			t.Fatal(told)
+		}
+	}
+	state(library, rsscript.LibraryAbsent)
+	counter, key := library.Function("add"), keyOf(t)
+	check(t, int64(1))(counter.Call(ctx, []string{key}, 1).Int64())
+	state(library, rsscript.LibrarySame)
+	state(plain, rsscript.LibraryAbsent)
+	state(client.Library(onceLibrary, rsscript.Once{}), rsscript.LibraryAbsent)
+	state(client.Library(onceLibrary, rsscript.Once{Lifetime: time.Hour, ReplyLimit: 1000, Prefix: "jobs:", WaitReplicas: 1}), rsscript.LibrarySame)
+
+	want := int64(1)
+	for range 20 {
+		want++
+		proxy.isArmed.Store(true)
+		check(t, want)(counter.Call(ctx, []string{key}, 1).Int64())
+		if proxy.isArmed.Load() {
+			t.Fatal("no reply was lost")
+		}
+	}
+	// Gone from the server, and lost on the way, in a pipeline and a transaction.
+	for _, begin := range []func() *rsscript.Pipeline{client.Pipeline, client.Transaction} {
+		noError(t, other.Do(ctx, "FUNCTION", "FLUSH").Err())
+		results, err := begin().Call(counter, []string{key}, 1).Call(counter, []string{key}, 1).Exec(ctx)
+		noError(t, err)
+		check(t, want+2)(results[1].Int64())
+		proxy.isArmed.Store(true)
+		results, err = begin().Call(counter, []string{key}, 1).Call(counter, []string{key}, 1).Exec(ctx)
+		noError(t, err)
+		check(t, want+4)(results[1].Int64())
+		want += 4
+	}
+	// A token of the caller's own, from whichever client.
+	job := rsscript.CallOptions{Token: "job 1"}
+	want++
+	for _, by := range []*rsscript.Client{client, other, client} {
+		check(t, want)(counter.On(by).CallWith(ctx, job, []string{key}, 1).Int64())
+	}
+	checkError(t, counter.CallWith(ctx, job, []string{key}, 2).Err(), rsscript.ErrTokenMismatch)
+	tokens, err := other.Do(ctx, "KEYS", "jobs:*").Slice()
+	if noError(t, err); len(tokens) == 0 {
+		t.Fatal("no token is where the prefix says")
+	}
+	// What only reads has no token.
+	get := library.Function("get")
+	check(t, want)(get.CallRO(ctx, []string{key}).Int64())
+	check(t, want)(get.Call(ctx, []string{key}).Int64())
+	token := rsscript.CallOptions{Token: "t"}
+	refused := checkError(t, get.CallWith(ctx, token, []string{key}).Err(), rsscript.ErrInvalidArgument)
+	if !refused.NotExecuted {
+		t.Fatalf("%+v", refused)
+	}
+
+	// The rest of administration, side by side with the same library without Once.
+	loaded, err := other.LibraryLoad(ctx, plain)
+	if noError(t, err); loaded[0].State != rsscript.LibraryLoaded {
+		t.Fatal(loaded)
+	}
+	deployed, err := other.LibraryDeploy(ctx, library)
+	if noError(t, err); deployed[0].State != rsscript.LibrarySame {
+		t.Fatal(deployed)
+	}
+	pruned, err := other.LibraryPrune(ctx, library)
+	if noError(t, err); len(pruned) != 1 || len(pruned[0].Removed) != 1 || pruned[0].Removed[0] != plain.Name() {
+		t.Fatal(pruned)
+	}
+	state(library, rsscript.LibrarySame)
+}
+
+func TestOnceOfLibrariesRefused(t *testing.T) {
+	client := open(t, url)
+	for name, options := range map[string][]rsscript.LibraryOption{
+		"named":           {rsscript.Once{}, rsscript.Named},
+		"a short life":    {rsscript.Once{Lifetime: time.Nanosecond}},
+		"a negative life": {rsscript.Once{Lifetime: -time.Hour}},
+		"a tiny limit":    {rsscript.Once{ReplyLimit: 1}},
+		"many replicas":   {rsscript.Once{WaitReplicas: 1 << 40}},
+		"a lonely wait":   {rsscript.Once{WaitTimeout: time.Second}},
+		"a brace":         {rsscript.Once{Prefix: "{x}"}},
+	} {
+		library := client.Library(onceLibrary, options...)
+		if err := checkError(t, library.Function("add").Call(ctx, []string{"k"}, 1).Err(), rsscript.ErrInvalidArgument); !err.NotExecuted {
+			t.Fatal(name)
+		}
+		_, err := client.LibraryCheck(ctx, library)
+		checkError(t, err, rsscript.ErrInvalidArgument)
+	}
+	single := client.Library(onceLibrary).Function("add", rsscript.Once{})
+	checkError(t, single.Call(ctx, []string{"k"}, 1).Err(), rsscript.ErrInvalidArgument)
+}

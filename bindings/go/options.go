@@ -92,12 +92,14 @@ func (s *settings) setText(what, text string, f func(*C.rs_options, *C.char, **C
 	})
 }
 
-// milliseconds rounds up, so that what is above 0 stays so; what is not becomes 0, which the library refuses where it has to.
+// milliseconds rounds up, so that what is above 0 stays so; what is not becomes 0, which the library refuses where it
+// has to.
 func milliseconds(d time.Duration) C.uint64_t {
 	return C.uint64_t(max(0, (d+time.Millisecond-1)/time.Millisecond))
 }
 
-// WithConnectTimeout is how long connecting may take: name look-up, TCP, TLS and handshake together. Default: 5 s, or what is left up to the deadline of Open's context.
+// WithConnectTimeout is how long connecting may take: name look-up, TCP, TLS and handshake together. Default: 5 s, or
+// what is left up to the deadline of Open's context.
 func WithConnectTimeout(timeout time.Duration) Option {
 	return func(s *settings) *Error {
 		s.connectTimeout = timeout
@@ -249,7 +251,8 @@ func WithKeepAlive(silence time.Duration) Option {
 	}
 }
 
-// WithReconnectBackoff is the pause before the second attempt to connect, and the longest pause. Default: 20 ms and 1 s.
+// WithReconnectBackoff is the pause before the second attempt to connect, and the longest pause. Default: 20 ms and 1
+// s.
 func WithReconnectBackoff(shortest, longest time.Duration) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -258,7 +261,8 @@ func WithReconnectBackoff(shortest, longest time.Duration) Option {
 	}
 }
 
-// WithReconnectAttempts is how many failed attempts to connect a call lives through; 0: as many as its deadline allows. Default: 5.
+// WithReconnectAttempts is how many failed attempts to connect a call lives through; 0: as many as its deadline
+// allows. Default: 5.
 func WithReconnectAttempts(attempts uint32) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -267,7 +271,8 @@ func WithReconnectAttempts(attempts uint32) Option {
 	}
 }
 
-// WithMaxReplyBytes is the longest reply, in bytes on the wire; over it the connection is closed and the call ends with [ErrReplyLimit]. At least 65536; default 513 MiB.
+// WithMaxReplyBytes is the longest reply, in bytes on the wire; over it the connection is closed and the call ends
+// with [ErrReplyLimit]. At least 65536; default 513 MiB.
 func WithMaxReplyBytes(bytes uint64) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -276,7 +281,8 @@ func WithMaxReplyBytes(bytes uint64) Option {
 	}
 }
 
-// WithMaxReplyDepth is how deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024; default 128.
+// WithMaxReplyDepth is how deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024;
+// default 128.
 func WithMaxReplyDepth(depth uint) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -294,7 +300,8 @@ func WithLazyConnect() Option {
 	}
 }
 
-// WithoutClientInfo has no connection tell the server by CLIENT SETINFO which library this is: where the user lacks the right, each leaves an entry in ACL LOG.
+// WithoutClientInfo has no connection tell the server by CLIENT SETINFO which library this is: where the user lacks
+// the right, each leaves an entry in ACL LOG.
 func WithoutClientInfo() Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -303,8 +310,9 @@ func WithoutClientInfo() Option {
 	}
 }
 
-// WithoutTransactionProbe has no connection run an empty transaction with its login, to see whether this user may run any: where the user lacks the right, each leaves
-// an entry in ACL LOG. The first transaction on each connection costs a round trip more instead.
+// WithoutTransactionProbe has no connection run an empty transaction with its login, to see whether this user may run
+// any: where the user lacks the right, each leaves an entry in ACL LOG. The first transaction on each connection
+// costs a round trip more instead.
 func WithoutTransactionProbe() Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -313,7 +321,8 @@ func WithoutTransactionProbe() Option {
 	}
 }
 
-// WithMaxWaiting is how many commands may wait on servers at a time (BLPOP, ...), a connection each; more stand in line. Default: 1000.
+// WithMaxWaiting is how many commands may wait on servers at a time (BLPOP, ...), a connection each; more stand in
+// line. Default: 1000.
 func WithMaxWaiting(count int) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -322,8 +331,8 @@ func WithMaxWaiting(count int) Option {
 	}
 }
 
-// WithSharedConnections is how many connections to each server calls share, 1 to 64: what takes long on one holds up no calls on the others. Calls with a
-// key in common keep their order. Default: 1.
+// WithSharedConnections is how many connections to each server calls share, 1 to 64: what takes long on one holds up
+// no calls on the others. Calls with a key in common keep their order. Default: 1.
 func WithSharedConnections(count int) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -332,7 +341,8 @@ func WithSharedConnections(count int) Option {
 	}
 }
 
-// WithReadFrom says which servers run read-only calls; everything else runs on primaries. Default: [Primary]. See also [Client.WithReadFrom].
+// WithReadFrom says which servers run read-only calls; everything else runs on primaries. Default: [Primary]. See
+// also [Client.WithReadFrom].
 func WithReadFrom(from ReadFrom) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -341,7 +351,8 @@ func WithReadFrom(from ReadFrom) Option {
 	}
 }
 
-// WithMapAddress connects to reachable wherever the servers themselves speak of announced, each host:port: for servers behind a NAT, a tunnel or a container's network.
+// WithMapAddress connects to reachable wherever the servers themselves speak of announced, each host:port: for
+// servers behind a NAT, a tunnel or a container's network.
 func WithMapAddress(announced, reachable string) Option {
 	return func(s *settings) *Error {
 		return s.setText("the address", announced, func(o *C.rs_options, announced *C.char, err **C.rs_error) C.rs_status {
@@ -358,7 +369,8 @@ func WithMapAddress(announced, reachable string) Option {
 	}
 }
 
-// WithSentinelAuth is the user and password for the sentinels; an empty user is the default one. Those of the URL are for the servers alone.
+// WithSentinelAuth is the user and password for the sentinels; an empty user is the default one. Those of the URL are
+// for the servers alone.
 func WithSentinelAuth(username, password string) Option {
 	return func(s *settings) *Error {
 		if username != "" {
@@ -375,7 +387,8 @@ func WithSentinelAuth(username, password string) Option {
 	}
 }
 
-// WithMaxInFlight is how many calls may be in flight at once. One more waits for its turn, as long as its context lets it; see [WithFailWhenFull]. 1 to 16777215; default 65536.
+// WithMaxInFlight is how many calls may be in flight at once. One more waits for its turn, as long as its context
+// lets it; see [WithFailWhenFull]. 1 to 16777215; default 65536.
 func WithMaxInFlight(calls int) Option {
 	return func(s *settings) *Error {
 		if calls < 1 || calls >= 1<<placeBits {
@@ -394,12 +407,14 @@ func WithFailWhenFull() Option {
 	}
 }
 
-// WithLog tells logger of connections: those made and what a cluster's primaries are at [slog.LevelInfo], those lost at [slog.LevelWarn], attempts that failed at [slog.LevelError]. Messages
-// never hold a password, a key, an argument or a script. Default, and nil: nobody is told.
+// WithLog tells logger of connections: those made and what a cluster's primaries are at [slog.LevelInfo], those lost
+// at [slog.LevelWarn], attempts that failed at [slog.LevelError]. Messages never hold a password, a key, an argument
+// or a script. Default, and nil: nobody is told.
 //
-// The logger is called on a goroutine of its own, for one event at a time and in their order, with the time at which each came about. So it may block, and it may use
-// the client and close it; calls do not wait for it. While it blocks some hundred events are kept and the rest are counted. A panic in its handler is swallowed together with
-// the event. [Client.Close] does not wait for it either, and when the program ends events may still be on their way.
+// The logger is called on a goroutine of its own, for one event at a time and in their order, with the time at which
+// each came about. So it may block, and it may use the client and close it; calls do not wait for it. While it blocks
+// some hundred events are kept and the rest are counted. A panic in its handler is swallowed together with the event.
+// [Client.Close] does not wait for it either, and when the program ends events may still be on their way.
 func WithLog(logger *slog.Logger) Option {
 	return func(s *settings) *Error {
 		s.events = nil

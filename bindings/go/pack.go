@@ -35,6 +35,8 @@ const (
 	packedLibraryList   = 14
 	packedLibraryPrune  = 15
 
+	packedRouted = 16
+
 	packedReadOnly   = 1
 	packedIdempotent = 2
 
@@ -43,6 +45,9 @@ const (
 	packedTrustCache      = 4
 
 	packedToken = 8
+
+	// Of a library.
+	packedOnce = 2
 
 	packedIndeterminate = 1
 	packedNotExecuted   = 2
@@ -132,8 +137,38 @@ func (p *packed) head(kind, flags byte) { p.buf = append(p.buf, kind, flags) }
 func (p *packed) library(kind byte, library *nativeLibrary) *Error {
 	start := len(p.buf)
 	p.head(kind, library.flags)
-	if err := text(p, library.source); err != nil {
+	if err := p.source(library); err != nil {
 		return p.orBack(start, unusable("library", 0, err))
+	}
+	return nil
+}
+
+// source appends what is behind a library's flags.
+func (p *packed) source(library *nativeLibrary) error {
+	if once := &library.once; library.flags&packedOnce != 0 {
+		p.buf = native.AppendUint64(p.buf, once.lifetime)
+		p.buf = native.AppendUint64(p.buf, once.limit)
+		p.buf = native.AppendUint32(p.buf, once.replicas)
+		p.buf = native.AppendUint32(p.buf, once.wait)
+		if err := text(p, once.prefix); err != nil {
+			return err
+		}
+	}
+	return text(p, library.source)
+}
+
+// route appends where the call goes that is appended next, if it has that of its own; on an error nothing.
+func (p *packed) route(options *CallOptions) *Error {
+	if options.ReadFrom == 0 && options.Route == (Route{}) {
+		return nil
+	}
+	start := len(p.buf)
+	p.head(packedRouted, 0)
+	p.buf = native.AppendUint32(p.buf, uint32(options.ReadFrom))
+	p.buf = native.AppendUint32(p.buf, uint32(options.Route.kind))
+	p.buf = native.AppendUint32(p.buf, uint32(options.Route.slot))
+	if err := text(p, options.Route.to); err != nil {
+		return p.orBack(start, unusable("route", 0, err))
 	}
 	return nil
 }
@@ -145,7 +180,7 @@ func (p *packed) prune(keep []*Library) *Error {
 	p.number(len(keep))
 	for i, library := range keep {
 		p.buf = append(p.buf, library.native.flags)
-		if err := text(p, library.native.source); err != nil {
+		if err := p.source(library.native); err != nil {
 			return p.orBack(start, unusable("library", i, err))
 		}
 	}

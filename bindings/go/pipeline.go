@@ -6,7 +6,8 @@ package rsscript
 
 import "context"
 
-// Pipeline gathers commands and script calls that are sent together and answered in order. It belongs to one goroutine at a time.
+// Pipeline gathers commands and script calls that are sent together and answered in order. It belongs to one
+// goroutine at a time.
 type Pipeline struct {
 	client *Client
 	items  packed
@@ -21,15 +22,15 @@ func (c *Client) Pipeline() *Pipeline { return &Pipeline{client: c} }
 // Transaction makes an empty transaction: everything in it is executed without anything in between, or nothing of it.
 func (c *Client) Transaction() *Pipeline { return &Pipeline{client: c, flags: packedAtomic} }
 
-// RepairUnordered has script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, sent again after all other items even where that changes
-// the order of what is done to a key. Not for a transaction.
+// RepairUnordered has script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, sent
+// again after all other items even where that changes the order of what is done to a key. Not for a transaction.
 func (p *Pipeline) RepairUnordered() *Pipeline {
 	p.flags |= packedRepairUnordered
 	return p
 }
 
-// TrustCache has a transaction not load scripts again that the server is known to have. It saves their bytes, and a flush by someone else lets such a script fail
-// with NOSCRIPT while the others run. Only for a transaction.
+// TrustCache has a transaction not load scripts again that the server is known to have. It saves their bytes, and a
+// flush by someone else lets such a script fail with NOSCRIPT while the others run. Only for a transaction.
 func (p *Pipeline) TrustCache() *Pipeline {
 	p.flags |= packedTrustCache
 	return p
@@ -69,14 +70,15 @@ func (p *Pipeline) appended(err *Error) *Pipeline {
 // Len is the number of items.
 func (p *Pipeline) Len() int { return p.count }
 
-// Exec sends the items in one write and waits for their results, one for each item in order; an item's error is its result's. The pipeline is empty afterwards,
-// whatever came of it, and can be filled again.
+// Exec sends the items in one write and waits for their results, one for each item in order; an item's error is its
+// result's. The pipeline is empty afterwards, whatever came of it, and can be filled again.
 //
-// The error is that of the whole: nothing of a transaction ran, or no replies came. With [ErrIndeterminate] and [ErrReplyLimit] the results are those of the first items, as far as
-// they arrived. An empty pipeline has no results and sends nothing.
-func (p *Pipeline) Exec(ctx context.Context) ([]Result, error) { return p.exec(ctx, p.client, "") }
+// The error is that of the whole: nothing of a transaction ran, or no replies came. With [ErrIndeterminate] and
+// [ErrReplyLimit] the results are those of the first items, as far as they arrived. An empty pipeline has no results
+// and sends nothing.
+func (p *Pipeline) Exec(ctx context.Context) ([]Result, error) { return p.exec(ctx, &CallOptions{}) }
 
-func (p *Pipeline) exec(ctx context.Context, way *Client, token string) ([]Result, error) {
+func (p *Pipeline) exec(ctx context.Context, options *CallOptions) ([]Result, error) {
 	items, count, err := &p.items, p.count, p.err
 	p.count, p.err = 0, nil
 	defer items.reset()
@@ -88,10 +90,13 @@ func (p *Pipeline) exec(ctx context.Context, way *Client, token string) ([]Resul
 	}
 	call := callPool.Get().(*call)
 	defer call.release()
-	if err := call.packed.pipeline(p.flags, token, count, items); err != nil {
+	if err := call.packed.route(options); err != nil {
 		return nil, err
 	}
-	way.do(ctx, call)
+	if err := call.packed.pipeline(p.flags, options.Token, count, items); err != nil {
+		return nil, err
+	}
+	p.client.do(ctx, call)
 	return call.results()
 }
 

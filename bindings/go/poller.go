@@ -1,8 +1,9 @@
-// Who polls the queue, which has no thread of its own: one goroutine at a time waits for its descriptor, in Go's own poller and not in C.
+// Who polls the queue, which has no thread of its own: one goroutine at a time waits for its descriptor, in Go's own
+// poller and not in C.
 //
-// A caller that is alone submits and polls by itself: nobody need be woken for its reply. Where others call as well, a goroutine of the client's own,
-// the reader, polls for all. It takes over from a caller when that leaves others behind or waits for long, and where nobody calls; and it
-// leaves when for some time all calls have been alone.
+// A caller that is alone submits and polls by itself: nobody need be woken for its reply. Where others call as well,
+// a goroutine of the client's own, the reader, polls for all. It takes over from a caller when that leaves others
+// behind or waits for long, and where nobody calls; and it leaves when for some time all calls have been alone.
 
 package rsscript
 
@@ -10,8 +11,8 @@ package rsscript
 #include <poll.h>
 #include <rs_script.h>
 
-// Takes completions out: bytes, number and what the next one needs, in `counts`. `more`: whether there is more to do, or there may be; for that the
-// descriptor is asked where no more completions came than `look`.
+// Takes completions out: bytes, number and what the next one needs, in `counts`. `more`: whether there is more to do,
+// or there may be; for that the descriptor is asked where no more completions came than `look`.
 static rs_status rsscript_poll(rs_queue *queue, char *buffer, size_t capacity, size_t max, long look, size_t *counts, bool *more) {
 	rs_status status = rs_queue_poll_packed(queue, buffer, capacity, max, 0, &counts[0], &counts[1], &counts[2], NULL);
 	*more = counts[1] > 0;
@@ -45,7 +46,8 @@ const (
 const (
 	// The reader leaves after so many calls that were alone.
 	enoughAlone = 8
-	// A server on the same processor has often answered when a call has been sent. Where it has not, so many calls are not polled for at once.
+	// A server on the same processor has often answered when a call has been sent. Where it has not, so many calls
+	// are not polled for at once.
 	untriedCalls = 8
 	// What happens while nobody calls is seen by the next call after so long.
 	unpolledTime = time.Millisecond
@@ -115,7 +117,8 @@ func duplicate(fd int) (int, error) {
 	return copied, err
 }
 
-// enter sees to it that somebody polls, for a call that has been made; whether that is the caller, who can. With the engine's mu held.
+// enter sees to it that somebody polls, for a call that has been made; whether that is the caller, who can. With the
+// engine's mu held.
 func (p *poller) enter(can bool) bool {
 	if p.role != nobody {
 		return false
@@ -140,7 +143,8 @@ func (h *Client) pollFor(c *call) {
 	e := h.engine
 	p := &e.poller
 	p.client, p.call, p.submitted = h, c, false
-	// Go's poller tells of an edge. None is lost within one Read, whose function is called again after each: so the call is sent in there.
+	// Go's poller tells of an edge. None is lost within one Read, whose function is called again after each: so the
+	// call is sent in there.
 	_ = p.conn.Read(p.turn)
 	p.client, p.call = nil, nil
 	e.mu.Lock()
@@ -174,7 +178,8 @@ func (e *engine) turnOfCaller(uintptr) bool {
 	return leaves()
 }
 
-// catchUp polls if nobody may have done so for a while: a connection that has ended meanwhile should be known to have, and a time that has passed.
+// catchUp polls if nobody may have done so for a while: a connection that has ended meanwhile should be known to
+// have, and a time that has passed.
 func (p *poller) catchUp(e *engine) {
 	now := time.Now()
 	isLate := now.Sub(p.polled) > unpolledTime
@@ -218,7 +223,8 @@ func (e *engine) leave() bool {
 	return leaves
 }
 
-// awaitRole waits until the reader is to poll, because somebody says so, nobody has called for a while, or a caller takes long. False when it is to end.
+// awaitRole waits until the reader is to poll, because somebody says so, nobody has called for a while, or a caller
+// takes long. False when it is to end.
 func (e *engine) awaitRole(timer *time.Timer) bool {
 	p := &e.poller
 	var serial, shifts uint64
@@ -325,7 +331,8 @@ func (e *engine) poll(ask C.long) bool {
 	return more
 }
 
-// unfilled is memory for so many bytes that are all written next. That of make is set to 0 before, which for 64 MiB takes half as long as to receive them.
+// unfilled is memory for so many bytes that are all written next. That of make is set to 0 before, which for 64 MiB
+// takes half as long as to receive them.
 func unfilled(size int) []byte {
 	var builder strings.Builder
 	builder.Grow(size)

@@ -17,7 +17,8 @@ import (
 	rsscript "github.com/rs-script/rs_script/bindings/go"
 )
 
-// ends are the ways in which a process ends with work in flight; runEnding does so in one of its own, where this variable of the environment names the way.
+// ends are the ways in which a process ends with work in flight; runEnding does so in one of its own, where this
+// variable of the environment names the way.
 const endVariable, urlVariable = "RSSCRIPT_TEST_END", "RSSCRIPT_TEST_URL"
 
 var ends = map[string]struct {

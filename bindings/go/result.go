@@ -55,15 +55,18 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// Result is what a call gave: a reply, or an error. It is a value that never changes, and may be kept, copied and read by any number of goroutines.
+// Result is what a call gave: a reply, or an error. It is a value that never changes, and may be kept, copied and
+// read by any number of goroutines.
 //
-// The methods that give a value give the call's error where there is one, and a [*TypeError] where the reply is something else. An error inside an array,
-// a map or a pipeline is a Result of its own, whose methods give that error.
+// The methods that give a value give the call's error where there is one, and a [*TypeError] where the reply is
+// something else. An error inside an array, a map or a pipeline is a Result of its own, whose methods give that
+// error.
 type Result struct {
 	kind Kind
 	// An integer; a boolean as 1 or 0; the number of elements.
 	n int64
-	// The bytes of anything that is a string, with a verbatim text's format in front; the packed elements of an array, map or set.
+	// The bytes of anything that is a string, with a verbatim text's format in front; the packed elements of an
+	// array, map or set.
 	data string
 	err  *Error
 }
@@ -200,7 +203,8 @@ func (r Result) VerbatimFormat() string {
 	return ""
 }
 
-// Len is the number of elements of an array, set or map, where keys and values both count, or the number of bytes of a string.
+// Len is the number of elements of an array, set or map, where keys and values both count, or the number of bytes of
+// a string.
 func (r Result) Len() int {
 	switch r.kind {
 	case KindArray, KindMap, KindSet:
@@ -242,7 +246,8 @@ func (r Result) Strings() ([]string, error) {
 // isMap tells whether it is a map, also as RESP2 has one.
 func (r Result) isMap() bool { return r.kind == KindMap || r.kind == KindArray && r.n%2 == 0 }
 
-// Map is the values of a map by their keys, as texts. An array of keys and values in turn, which is how RESP2 gives a map, is taken too.
+// Map is the values of a map by their keys, as texts. An array of keys and values in turn, which is how RESP2 gives a
+// map, is taken too.
 func (r Result) Map() (map[string]Result, error) {
 	if !r.isMap() {
 		return nil, r.is("a map")

@@ -162,7 +162,8 @@ type startedCall struct {
 	ended  chan outcome
 }
 
-// outcome is what a step came to: a [rsscript.Result], a slice of them, a value that is no reply, or nil; with an error, what arrived before it.
+// outcome is what a step came to: a [rsscript.Result], a slice of them, a value that is no reply, or nil; with an
+// error, what arrived before it.
 type outcome struct {
 	value any
 	err   error

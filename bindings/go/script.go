@@ -93,24 +93,27 @@ func (s *Script) FunctionName() string {
 // It runs at most once: when the reply is lost the error is [ErrIndeterminate], unless the script is [Idempotent] or
 // has [Once].
 func (s *Script) Call(ctx context.Context, keys []string, args ...any) Result {
-	return s.call(ctx, s.client, 0, "", keys, args)
+	return s.call(ctx, &CallOptions{}, keys, args)
 }
 
 // CallRO calls the script read-only: the server stops it at its first write. It is sent again when its reply was
 // lost, and replicas may run it; see [WithReadFrom].
 func (s *Script) CallRO(ctx context.Context, keys []string, args ...any) Result {
-	return s.call(ctx, s.client, packedReadOnly, "", keys, args)
+	return s.call(ctx, &CallOptions{ReadOnly: true}, keys, args)
 }
 
-func (s *Script) call(ctx context.Context, way *Client, flags byte, token string, keys []string, args []any) Result {
+func (s *Script) call(ctx context.Context, options *CallOptions, keys []string, args []any) Result {
 	if s.err != nil {
 		return failed(s.err)
 	}
 	call := callPool.Get().(*call)
 	defer call.release()
-	if err := call.packed.script(s.native, keys, args, flags, token); err != nil {
+	if err := call.packed.route(options); err != nil {
 		return failed(err)
 	}
-	way.do(ctx, call)
+	if err := call.packed.script(s.native, keys, args, options.flags(), options.Token); err != nil {
+		return failed(err)
+	}
+	s.client.do(ctx, call)
 	return call.result
 }

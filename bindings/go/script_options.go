@@ -31,11 +31,18 @@ import (
 type ScriptOption interface{ apply(*scriptSettings) }
 
 type scriptSettings struct {
-	flags    C.uint32_t
-	name     string
-	once     Once
-	lifetime C.uint64_t
-	wait     C.uint64_t
+	flags C.uint32_t
+	name  string
+	once  Once
+	// The same as C has it.
+	numbers onceNumbers
+}
+
+// onceNumbers is a [Once] as C has it.
+type onceNumbers struct {
+	lifetime, limit uint64
+	replicas, wait  uint32
+	prefix          string
 }
 
 type scriptFlag uint32
@@ -63,7 +70,8 @@ const (
 // characters, 256 bytes at most. The server learns nothing of it.
 func Name(name string) ScriptOption { return scriptName(name) }
 
-// Once has each call of a script happen exactly once, as a [ScriptOption]: Once{}, or with fields. A call carries a
+// Once has each call of a script happen exactly once, as a [ScriptOption], or each of a library's functions, as a
+// [LibraryOption]: Once{}, or with fields. A call carries a
 // token; its effects and its reply are stored together under that by one atomic execution, and a call that comes
 // again with the same token gets that reply and does nothing. So a call is sent again after a lost reply, a lost
 // connection or a failover, until its deadline, and its caller gets the reply instead of [ErrIndeterminate].
@@ -74,7 +82,8 @@ func Name(name string) ScriptOption { return scriptName(name) }
 // Limits: a server forgets a token after Lifetime, or when it evicts it: a maxmemory-policy other than noeviction
 // voids all this. A primary that dies before it has replicated a call has lost it and its token: see WaitReplicas.
 // RS_SCRIPT_ONCE in rs_script.h says what else there is to know. The errors of such calls are [ErrTokenMismatch],
-// [ErrReplyNotKept] and [ErrNotReplicated]. Not for a function of a [Library]: there is [AsFunction] for that.
+// [ErrReplyNotKept] and [ErrNotReplicated]. Not for a single function of a [Library]: it is the whole of it that has
+// Once, or a script that has [AsFunction] too.
 type Once struct {
 	// Lifetime is how long a server remembers a token, from the last call with it on: a second to a year; 0 is five
 	// minutes. A repeat that comes later runs the script again.
@@ -101,12 +110,28 @@ func newScriptSettings(options []ScriptOption) (*scriptSettings, *Error) {
 	for _, option := range options {
 		option.apply(settings)
 	}
-	once := &settings.once
-	if once.Lifetime < 0 || once.WaitTimeout < 0 || once.ReplyLimit < 0 || once.WaitReplicas < 0 {
-		return nil, refused(ErrInvalidArgument, "a field of Once is negative")
+	var err *Error
+	settings.numbers, err = settings.once.numbers()
+	return settings, err
+}
+
+func (o *Once) numbers() (onceNumbers, *Error) {
+	if o.Lifetime < 0 || o.WaitTimeout < 0 || o.ReplyLimit < 0 || o.WaitReplicas < 0 {
+		return onceNumbers{}, refused(ErrInvalidArgument, "a field of Once is negative")
 	}
-	settings.lifetime, settings.wait = milliseconds(once.Lifetime), milliseconds(once.WaitTimeout)
-	return settings, nil
+	return onceNumbers{
+		lifetime: uint64(milliseconds(o.Lifetime)), limit: uint64(o.ReplyLimit),
+		replicas: uint32(min(o.WaitReplicas, math.MaxUint32)), wait: uint32(min(milliseconds(o.WaitTimeout), math.MaxUint32)),
+		prefix: o.Prefix,
+	}, nil
+}
+
+// prefixPointer is nil where there is none: the library's own is meant then.
+func (n *onceNumbers) prefixPointer() *C.char {
+	if n.prefix == "" {
+		return nil
+	}
+	return pointerTo(n.prefix)
 }
 
 // register makes a script of this source.
@@ -129,16 +154,12 @@ func (s *scriptSettings) function(library *nativeLibrary, name string) (*nativeS
 }
 
 func (s *scriptSettings) registerIn(library *C.rs_library, text string) (*C.rs_script, *Error) {
-	var prefix *C.char
-	if s.once.Prefix != "" {
-		prefix = pointerTo(s.once.Prefix)
-	}
+	once := &s.numbers
 	var pointer *C.rs_script
 	var native *C.rs_error
 	status := C.rsscript_register(library, pointerTo(text), C.size_t(len(text)), s.flags,
-		pointerTo(s.name), C.size_t(len(s.name)), s.lifetime, C.uint64_t(s.once.ReplyLimit),
-		prefix, C.size_t(len(s.once.Prefix)), C.uint32_t(min(s.once.WaitReplicas, math.MaxUint32)),
-		C.uint32_t(min(s.wait, math.MaxUint32)), &pointer, &native)
+		pointerTo(s.name), C.size_t(len(s.name)), C.uint64_t(once.lifetime), C.uint64_t(once.limit),
+		once.prefixPointer(), C.size_t(len(once.prefix)), C.uint32_t(once.replicas), C.uint32_t(once.wait), &pointer, &native)
 	if status != C.RS_OK {
 		return nil, takeError(native)
 	}

@@ -202,7 +202,8 @@ func TestSentinels(t *testing.T) {
 	check(t, replica.port)(results[1].Text())
 }
 
-// failover has the primary lost while goroutines call scripts, until the replica has answered each of them. No call ran twice, and each that failed says whether it may have run.
+// failover has the primary lost while goroutines call scripts, until the replica has answered each of them. No call
+// ran twice, and each that failed says whether it may have run.
 func (s *service) failover(t *testing.T, client *rsscript.Client, lose func()) {
 	t.Helper()
 	count := client.Script("return {redis.call('HINCRBY', KEYS[1], ARGV[1], 1), string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')}")

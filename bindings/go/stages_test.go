@@ -2,7 +2,8 @@
 
 package rsscript
 
-// HoldBatch keeps calls in the open batch until the returned function sends it. The client must have been used, and must not be in use.
+// HoldBatch keeps calls in the open batch until the returned function sends it. The client must have been used, and
+// must not be in use.
 func (c *Client) HoldBatch() (send func()) {
 	e, l := c.engine, &c.lane
 	e.mu.Lock()

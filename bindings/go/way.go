@@ -101,37 +101,17 @@ func tokenOfCommand() *Error {
 	return refused(ErrInvalidArgument, "a command has no Token: that is for scripts with Once; nothing was sent")
 }
 
-// way is the client as the call has it.
-func (c *Client) way(options *CallOptions) (*Client, *Error) {
-	if options.ReadFrom == 0 && options.Route == (Route{}) {
-		return c, nil
-	}
-	return c.with(options.ReadFrom, options.Route)
-}
-
-// DoWith is [Client.Do] with options of this call's own. ReadFrom and Route cost a little more than a client that has
-// them, such as [Client.With] gives.
+// DoWith is [Client.Do] with options of this call's own.
 func (c *Client) DoWith(ctx context.Context, options CallOptions, args ...any) Result {
 	if options.Token != "" {
 		return failed(tokenOfCommand())
 	}
-	way, err := c.way(&options)
-	if err != nil {
-		return failed(err)
-	}
-	return way.command(ctx, options.flags(), args)
+	return c.command(ctx, &options, args)
 }
 
 // CallWith is [Script.Call] with options of this call's own; see [Client.DoWith].
 func (s *Script) CallWith(ctx context.Context, options CallOptions, keys []string, args ...any) Result {
-	if s.err != nil {
-		return failed(s.err)
-	}
-	way, err := s.client.way(&options)
-	if err != nil {
-		return failed(err)
-	}
-	return s.call(ctx, way, options.flags(), options.Token, keys, args)
+	return s.call(ctx, &options, keys, args)
 }
 
 // DoWith appends a command with options of its own: ReadOnly, Idempotent. See [Pipeline.Do].
@@ -162,11 +142,7 @@ func (p *Pipeline) ExecWith(ctx context.Context, options CallOptions) ([]Result,
 		p.appended(refused(ErrInvalidArgument,
 			"a pipeline has no ReadOnly and no Idempotent of its own: its items have that; nothing was sent"))
 	}
-	way, err := p.client.way(&options)
-	if err != nil {
-		p.appended(err)
-	}
-	return p.exec(ctx, way, options.Token)
+	return p.exec(ctx, &options)
 }
 
 // With gives the same client whose calls are read from these servers and go this way; the zero value of either leaves

@@ -1,10 +1,10 @@
-// What scripts/demo --cluster shows: scripts, a pipeline over all shards, a transaction, read-only calls on replicas and a failover in
-// mid-run, behind which a function is there that nobody has deployed, and what each call saw.
+// What scripts/demo --cluster shows: scripts, a pipeline over all shards, a transaction, read-only calls on replicas
+// and a failover in mid-run, behind which a function is there that nobody has deployed, and what each call saw.
 //
 //     cluster URL
 //
-// It sets the keys {berlin}visits, {paris}visits, ... and empties the script caches. When it says so on its last but one line, and only
-// then, somebody kills the primary that it names.
+// It sets the keys {berlin}visits, {paris}visits, ... and empties the script caches. When it says so on its last but
+// one line, and only then, somebody kills the primary that it names.
 #define _POSIX_C_SOURCE 200809L
 
 #include <inttypes.h>

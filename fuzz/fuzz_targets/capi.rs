@@ -133,6 +133,11 @@ fn look_at(reply: *const rs_reply, depth: usize) {
         rs_reply_integer(reply);
         rs_reply_double(reply);
         rs_reply_verbatim_format(reply);
+        let (mut strings, mut lengths) = ([std::ptr::null(); 4], [0; 4]);
+        let there = rs_reply_strings(reply, 1, 4, strings.as_mut_ptr(), lengths.as_mut_ptr());
+        for (index, string) in strings.iter().enumerate().take(there) {
+            assert_eq!(*string, rs_reply_string(rs_reply_element(reply, index + 1), null_mut()));
+        }
         let mut err = null_mut();
         let status = rs_reply_error(reply, &mut err);
         assert_eq!(status != 0, !err.is_null());

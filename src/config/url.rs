@@ -47,8 +47,8 @@ enum Scheme {
     Unix,
 }
 
-/// Split here and not by `Url::parse`, which refuses a user without a host (`unix://user:password@/path`), drops tabs and
-/// newlines in silence, and resolves `..` in paths.
+/// Split here and not by `Url::parse`, which refuses a user without a host (`unix://user:password@/path`), drops tabs
+/// and newlines in silence, and resolves `..` in paths.
 pub(super) fn parse(url: &str) -> Result<Target> {
     if url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(invalid("spaces and control characters must be percent-encoded, a space as %20"));
@@ -148,7 +148,8 @@ fn parse_userinfo(userinfo: &str) -> Result<(Option<String>, Option<Secret>)> {
         .map_err(|_| invalid("the user is not UTF-8 once percent-decoded"))?
         .into_owned();
     let username = Some(username).filter(|username| !username.is_empty());
-    // `redis://:@host` is what a template with an empty password makes; an empty password only says something for a user.
+    // `redis://:@host` is what a template with an empty password makes; an empty password only says something for a
+    // user.
     let password = password
         .filter(|password| username.is_some() || !password.is_empty())
         .map(|password| Secret::from(percent_decode_str(password).collect::<Vec<u8>>()));

@@ -15,7 +15,8 @@ use crate::request::Request;
 use crate::resp::Payload;
 
 impl<T: Owner> Engine<T> {
-    /// Sends a request to a server, or puts it in line for that. What comes of it is told to whoever it is for, when the event is settled.
+    /// Sends a request to a server, or puts it in line for that. What comes of it is told to whoever it is for, when
+    /// the event is settled.
     pub(super) fn start(&mut self, now: Instant, io: &mut dyn Actions<T>, attempt: Attempt) -> AttemptId {
         self.serial += 1;
         let serial = self.serial;
@@ -85,7 +86,8 @@ impl<T: Owner> Engine<T> {
                     let error = error.clone();
                     return self.fail(now, io, id, error);
                 }
-                // A primary that sentinels watch is connected to only when they have just named it: lost, it may be another by now.
+                // A primary that sentinels watch is connected to only when they have just named it: lost, it may be
+                // another by now.
                 let is_call = matches!(attempt.whose, For::Call(_) | For::Part(..));
                 let is_known = self.servers.map.is_replica(node.first)
                     || node.first != node.id && matches!(self.servers.node(node.first).link, Link::Up(_));
@@ -235,8 +237,8 @@ impl<T: Owner> Engine<T> {
         left
     }
 
-    /// Calls an attempt off: its owner is not told. Gives the replies that arrived, and whether the server may execute it. `None`: it is over, and
-    /// its end is on the way.
+    /// Calls an attempt off: its owner is not told. Gives the replies that arrived, and whether the server may
+    /// execute it. `None`: it is over, and its end is on the way.
     pub(super) fn call_off(
         &mut self,
         now: Instant,

@@ -75,7 +75,8 @@ impl<T: Owner> Engine<T> {
     ) {
         let Some(call) = self.call(id) else { return };
         let Body::Single(Single { purpose, ref progress, .. }) = call.body else { return };
-        // What may have been executed, and finds out by itself, is worth every attempt to connect that there is time for.
+        // What may have been executed, and finds out by itself, is worth every attempt to connect that there is time
+        // for.
         let has_begun = progress
             .as_ref()
             .is_some_and(|progress| matches!(&progress.mode, Mode::Alone(alone) if alone.unknown.is_some()));
@@ -150,7 +151,10 @@ impl<T: Owner> Engine<T> {
         if is_suspect && node.may_repeat(&request, age) {
             let mut spare = io.take_request();
             spare.copy_from(&request);
-            progress.spare = Some(spare);
+            // Without memory for it there is no second try.
+            if spare.check().is_ok() {
+                progress.spare = Some(spare);
+            }
         }
         let until = if progress.spare.is_some() { half } else { deadline };
         let connect_until = if may_turn { progress.last_start.min(half) } else { progress.last_start };
@@ -372,7 +376,8 @@ impl<T: Owner> Engine<T> {
             let may_repeat = may_repeat && is_lost;
             let is_ample =
                 may_repeat && !is_short && alone.attempts < REPEATS_MAX && cx.servers.repeats.take(cx.now);
-            // One that finds out by itself whether it was executed is sent again for as long as there is time, but at a slower and slower pace.
+            // One that finds out by itself whether it was executed is sent again for as long as there is time, but at
+            // a slower and slower pace.
             let repeats = is_ample || may_repeat && is_once;
             let node = cx.servers.node(whence.node);
             room.repeat_until(request.repeats_until(now.checked_sub(age).unwrap_or(now), deadline));

@@ -224,7 +224,8 @@ impl<T: Owner> Engine<T> {
         }
     }
 
-    /// Ends a call at once that its caller does not want any more. `false`: there is none with this key of which `is_it` is true.
+    /// Ends a call at once that its caller does not want any more. `false`: there is none with this key of which
+    /// `is_it` is true.
     pub(crate) fn cancel(
         &mut self,
         now: Instant,

@@ -1,8 +1,8 @@
-//! A pipeline over several servers: split by who has each item's slot, sent to all side by side, put together again in the caller's
-//! order.
+//! A pipeline over several servers: split by who has each item's slot, sent to all side by side, put together again
+//! in the caller's order.
 //!
-//! Each server gets its items in one write. What a server refused without running it goes on, as [`History`] decides, in further
-//! rounds: in the caller's order, and of each slot only as many at once as go the same way.
+//! Each server gets its items in one write. What a server refused without running it goes on, as [`History`] decides,
+//! in further rounds: in the caller's order, and of each slot only as many at once as go the same way.
 
 use std::time::{Duration, Instant};
 

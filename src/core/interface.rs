@@ -84,7 +84,8 @@ pub(crate) struct Health {
     pub(crate) is_mute: bool,
 }
 
-/// What there is to do, told to whoever does it. All of it is memory work or is put off: the engine is never called back from within.
+/// What there is to do, told to whoever does it. All of it is memory work or is put off: the engine is never called
+/// back from within.
 ///
 /// `T` tells the owner whose call is over.
 pub(crate) trait Actions<T> {
@@ -97,12 +98,13 @@ pub(crate) trait Actions<T> {
     /// See to it that [`Engine::tick`] is called at this time even where nobody waits for a call.
     fn remind(&mut self, at: Instant);
 
-    /// Connect, then [`Engine::connected`] or [`Engine::refused`]. Called again for the same connection, it replaces the peer that did
-    /// not answer. `address` is what the connection is named by in errors; its TLS name too.
+    /// Connect, then [`Engine::connected`] or [`Engine::refused`]. Called again for the same connection, it replaces
+    /// the peer that did not answer. `address` is what the connection is named by in errors; its TLS name too.
     fn dial(&mut self, conn: ConnId, peer: Peer, address: &Address, facts: &Arc<Facts>);
 
-    /// Give a request to a connection that [`Engine::connected`] has told of; what is queued is sent once the engine is left. The key is what
-    /// the connection knows it by. An error: the connection takes no new calls, and the request is unsent.
+    /// Give a request to a connection that [`Engine::connected`] has told of; what is queued is sent once the engine
+    /// is left. The key is what the connection knows it by. An error: the connection takes no new calls, and the
+    /// request is unsent.
     fn send(
         &mut self,
         conn: ConnId,
@@ -111,8 +113,8 @@ pub(crate) trait Actions<T> {
         now: Instant,
     ) -> std::result::Result<usize, Box<Request>>;
 
-    /// Leave an attempt alone: its reply will be thrown away. `None`: it is over already, and [`Engine::ended`] follows. `patience`: how
-    /// long nothing must have come for this to speak against the connection.
+    /// Leave an attempt alone: its reply will be thrown away. `None`: it is over already, and [`Engine::ended`]
+    /// follows. `patience`: how long nothing must have come for this to speak against the connection.
     fn abandon(
         &mut self,
         conn: ConnId,
@@ -134,11 +136,12 @@ pub(crate) trait Actions<T> {
     /// Put no new calls on a connection; those on it go on, and it is closed when none is left.
     fn retire(&mut self, conn: ConnId);
 
-    /// End a connection, whatever is on it or how far it is made: calls on it end with `cause`, by [`Engine::ended`] where they are
-    /// the engine's.
+    /// End a connection, whatever is on it or how far it is made: calls on it end with `cause`, by [`Engine::ended`]
+    /// where they are the engine's.
     fn close(&mut self, conn: ConnId, cause: Error);
 
-    /// The connection that plain calls to a server may take without asking the engine, from now on; `None`: there is none.
+    /// The connection that plain calls to a server may take without asking the engine, from now on; `None`: there is
+    /// none.
     fn serve(&mut self, node: NodeId, conn: Option<ConnId>);
 
     /// Which server has which slot, from now on, for plain calls that do not ask the engine. `None`: all ask.
@@ -217,8 +220,8 @@ pub(crate) struct Call<T> {
 pub(crate) enum Work {
     /// See that there is a connection, or that the servers are known.
     Open,
-    /// Have a server run this, on a connection for this purpose: [`Purpose::Calls`] is the one that all calls share, for others the call gets
-    /// one of its own.
+    /// Have a server run this, on a connection for this purpose: [`Purpose::Calls`] is the one that all calls share,
+    /// for others the call gets one of its own.
     Send(Box<Request>, Purpose),
     /// Administer scripts.
     Administer(Task),

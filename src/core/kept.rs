@@ -1,7 +1,7 @@
 //! Connections of calls that wait for replicas, between two such calls: each is kept for the next one, for a while.
 //!
-//! WAIT counts what its own connection has written, so a call has a connection for itself. Making one for each call would cost it a connect, a login and its
-//! scripts every time.
+//! WAIT counts what its own connection has written, so a call has a connection for itself. Making one for each call
+//! would cost it a connect, a login and its scripts every time.
 
 use std::time::{Duration, Instant};
 
@@ -158,8 +158,8 @@ impl super::state::conn::Conn {
     }
 }
 
-/// Whether what has come of an attempt speaks for its connection and its server: all replies are there, and none is a refusal that another server is to be
-/// asked for.
+/// Whether what has come of an attempt speaks for its connection and its server: all replies are there, and none is a
+/// refusal that another server is to be asked for.
 fn is_in_order(result: &Result<Box<Payload>>) -> bool {
     let is_own = |status: Status| {
         matches!(

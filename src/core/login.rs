@@ -1,4 +1,5 @@
-//! As whom connections log in where the client's owner is asked for that: before the handshake, and again while they stand.
+//! As whom connections log in where the client's owner is asked for that: before the handshake, and again while they
+//! stand.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! How it is found out which servers there are: one look at a time, for all calls that wait for it.
 //!
-//! A cluster is asked by CLUSTER SLOTS, a single primary or one that sentinels name by ROLE. Nobody looks without a reason: a call meets a
-//! sign of change, or the last look was long ago.
+//! A cluster is asked by CLUSTER SLOTS, a single primary or one that sentinels name by ROLE. Nobody looks without a
+//! reason: a call meets a sign of change, or the last look was long ago.
 
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,8 @@ const PACE: Duration = Duration::from_millis(100);
 /// How long replicas of a server without a cluster are believed to be the same.
 const REPLICAS_TRUST: Duration = Duration::from_secs(30);
 
-/// How long the word of a sentinel is taken. On a failover on demand the old primary goes on answering for many seconds, and what it is
-/// told then is lost.
+/// How long the word of a sentinel is taken. On a failover on demand the old primary goes on answering for many
+/// seconds, and what it is told then is lost.
 const SENTINEL_TRUST: Duration = Duration::from_secs(1);
 
 /// How long one server may take to say who is who while there are others to be asked.
@@ -63,7 +63,8 @@ impl<T: Owner> Engine<T> {
         if wants_look {
             self.servers.is_doubted = false;
         }
-        // In a cluster the old map does for all calls but those that go to the suspect, which keep their order in waiting.
+        // In a cluster the old map does for all calls but those that go to the suspect, which keep their order in
+        // waiting.
         let waits = if self.servers.is_cluster() { self.goes_to_suspect(id) } else { wants_look };
         if waits {
             let until = deadline.min(now + 2 * ASK_PATIENCE);
@@ -177,8 +178,8 @@ impl<T: Owner> Engine<T> {
         self.ask_next(now, io);
     }
 
-    /// Whom to ask. In a cluster: the nodes that answer, then those that do not or are not connected, then those that the URL names; the
-    /// suspect last.
+    /// Whom to ask. In a cluster: the nodes that answer, then those that do not or are not connected, then those that
+    /// the URL names; the suspect last.
     fn candidates(&mut self, io: &dyn Actions<T>) -> Vec<Address> {
         let suspect = self.servers.suspect.clone();
         match &self.servers.config.servers {

@@ -16,10 +16,11 @@ pub const RS_FLUSH_SYNC: i32 = 1;
 /// SCRIPT FLUSH ASYNC: in the background.
 pub const RS_FLUSH_ASYNC: i32 = 2;
 
-/// Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by itself.
+/// Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by
+/// itself.
 ///
-/// In a cluster the error says which primaries have done it; the same for rs_client_script_flush. What each primary says by itself: the
-/// command with RS_ROUTE_ALL.
+/// In a cluster the error says which primaries have done it; the same for rs_client_script_flush. What each primary
+/// says by itself: the command with RS_ROUTE_ALL.
 ///
 /// `err` may be NULL. Errors: RS_ERR_COMPILE, or any of RS_ERR_. Threads: any.
 ///
@@ -42,8 +43,8 @@ pub unsafe extern "C" fn rs_client_script_load(
     })
 }
 
-/// Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that cannot be reached is an
-/// error: without it nobody knows.
+/// Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that
+/// cannot be reached is an error: without it nobody knows.
 ///
 /// `shas`: `count` SHA1s of 40 hexadecimal digits; `shalens`: their lengths, or NULL when each ends in a NUL; copied.
 /// `exists`: `count` places, NULL where that is 0; each becomes true or false, all false on failure, unless `count` is
@@ -119,12 +120,13 @@ pub unsafe extern "C" fn rs_client_script_flush(
     })
 }
 
-/// Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. They
-/// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY. A function is not stopped so, and
-/// the error is RS_ERR_BUSY: see rs_client_kill.
+/// Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the
+/// primaries are running. They need not be this client's. In a cluster one script stopped is a success, and
+/// UNKILLABLE outranks NOTBUSY. A function is not stopped so, and the error is RS_ERR_BUSY: see rs_client_kill.
 ///
-/// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
-/// server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
+/// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors:
+/// RS_ERR_SERVER with the server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_.
+/// Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/script-kill/>
 ///
@@ -141,15 +143,18 @@ pub unsafe extern "C" fn rs_client_script_kill(client: *mut rs_client, err: *mut
     })
 }
 
-/// Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running. It
-/// need not be this client's. In a cluster one success is a success, and UNKILLABLE outranks NOTBUSY.
+/// Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the
+/// primaries are running. It need not be this client's. In a cluster one success is a success, and UNKILLABLE
+/// outranks NOTBUSY.
 ///
-/// `*killed`: what was stopped, an array with an array of three for each: the string `script` or `function`; the function's name, or nil for a
-/// script, which the server does not name, and where this user may not run FUNCTION STATS; the server as `host:port` or the path of its
-/// socket. Caller frees with rs_reply_free; NULL on failure. `killed` may be NULL.
+/// `*killed`: what was stopped, an array with an array of three for each: the string `script` or `function`; the
+/// function's name, or nil for a script, which the server does not name, and where this user may not run FUNCTION
+/// STATS; the server as `host:port` or the path of its socket. Caller frees with rs_reply_free; NULL on failure.
+/// `killed` may be NULL.
 ///
-/// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
-/// server's word NOTBUSY (nothing runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
+/// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors:
+/// RS_ERR_SERVER with the server's word NOTBUSY (nothing runs) or UNKILLABLE (it has written), or any of RS_ERR_.
+/// Threads: any.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/script-kill/>, <https://redis.io/docs/latest/commands/function-kill/>
 ///

@@ -8,12 +8,11 @@ use std::time::Duration;
 use super::options::{LONGEST_MS, RS_READ_FROM_DEFAULT, read_from_of};
 use super::{bytes, invalid};
 use crate::client::{Client, Overrides};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::once::Once;
 use crate::request::Flags;
-use crate::route::Route;
+use crate::route::{self, Route};
 use crate::script::Script;
-use crate::slots::SLOTS;
 
 /// The call only reads: a replica may run it, where read_from says so, and it is sent again when its reply was lost
 /// with the connection.
@@ -34,28 +33,30 @@ pub const RS_CALL_IDEMPOTENT: u32 = 2;
 /// Of a single call see RS_CALL_IDEMPOTENT.
 pub const RS_SCRIPT_IDEMPOTENT: u32 = 1;
 /// The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
-/// under that by one atomic execution, and a call that comes again with the same token gets that reply and does nothing.
-/// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets
-/// the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of rs_call_options.
+/// under that by one atomic execution, and a call that comes again with the same token gets that reply and does
+/// nothing. So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its
+/// caller gets the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of
+/// rs_call_options.
 ///
 /// What is sent, and what rs_script_sha tells the SHA1 of, is a wrapper around the source, with its line numbers.
 /// Read-only calls need no token; they are those of the script as it is.
 ///
 /// Limits: a server forgets a token after `token_lifetime_ms`, or when it evicts it: a maxmemory-policy other than
 /// noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
-/// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets the
-/// same error, without the place in the script that a server adds. While a slot of a cluster moves key by key, calls with
-/// keys in it wait for the end of that, for their tokens are new keys.
+/// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets
+/// the same error, without the place in the script that a server adds. While a slot of a cluster moves key by key,
+/// calls with keys in it wait for the end of that, for their tokens are new keys.
 ///
 /// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
 pub const RS_SCRIPT_ONCE: u32 = 4;
 
-/// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
-/// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
-/// that it is.
+/// The script is called as a function: its body becomes the only one of a library that this client makes, which
+/// servers replicate and persist. So it survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and
+/// replicas have it. On servers before 7.0 it is called as the script that it is.
 ///
-/// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
-/// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
+/// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags
+/// (`#!lua`) the numbers of lines in errors are one higher, and where the server is out of memory a call that is not
+/// read-only is refused before it begins.
 pub const RS_SCRIPT_AS_FUNCTION: u32 = 2;
 
 /// Where the client's own route leads.
@@ -106,9 +107,9 @@ pub struct rs_call_options {
     pub route_slot: u32,
     /// 0.
     pub reserved: u32,
-    /// Of a call of a script that is RS_SCRIPT_ONCE: a token of your own, 1 to 256 bytes; a job's id, a request's. Whoever
-    /// makes the same call with the same token, in whichever process, gets what the first one was answered. NULL: the
-    /// library makes a new one for each call.
+    /// Of a call of a script that is RS_SCRIPT_ONCE: a token of your own, 1 to 256 bytes; a job's id, a request's.
+    /// Whoever makes the same call with the same token, in whichever process, gets what the first one was answered.
+    /// NULL: the library makes a new one for each call.
     pub token: *const c_char,
     /// The length of `token`.
     pub token_len: usize,
@@ -129,15 +130,15 @@ pub struct rs_script_options {
     pub name: *const c_char,
     /// The length of `name`.
     pub name_len: usize,
-    /// With RS_SCRIPT_ONCE: how long a server remembers a token, from the last call with it on: milliseconds, a second to
-    /// a year; 0: 5 minutes. A repeat that comes later runs the script again. The library itself sends a call again only
-    /// within the first half of that time.
+    /// With RS_SCRIPT_ONCE: how long a server remembers a token, from the last call with it on: milliseconds, a
+    /// second to a year; 0: 5 minutes. A repeat that comes later runs the script again. The library itself sends a
+    /// call again only within the first half of that time.
     pub token_lifetime_ms: u64,
     /// With RS_SCRIPT_ONCE: the longest reply that is kept for repeats: 64 bytes to 64 MiB; 0: 1 MiB. A longer one
     /// reaches the caller that it was made for; a repeat gets RS_ERR_REPLY_NOT_KEPT.
     pub reply_limit: u64,
-    /// With RS_SCRIPT_ONCE: what the keys begin with under which tokens are kept: `token_prefix_len` bytes, 256 at most,
-    /// none of them a `{`; NULL: `rs:once:`. The user needs the right to GET, SET and PEXPIRE there.
+    /// With RS_SCRIPT_ONCE: what the keys begin with under which tokens are kept: `token_prefix_len` bytes, 256 at
+    /// most, none of them a `{`; NULL: `rs:once:`. The user needs the right to GET, SET and PEXPIRE there.
     pub token_prefix: *const c_char,
     /// The length of `token_prefix`.
     pub token_prefix_len: usize,
@@ -224,6 +225,11 @@ pub(super) unsafe fn read<T: Growing>(options: *const T) -> Result<T> {
     Ok(found)
 }
 
+const _: () = {
+    assert!(RS_ROUTE_ANY == route::ANY && RS_ROUTE_KEY == route::KEY && RS_ROUTE_SLOT == route::SLOT);
+    assert!(RS_ROUTE_NODE == route::NODE && RS_ROUTE_ALL == route::ALL && RS_ROUTE_DEFAULT == 0);
+};
+
 /// What a call has of its own.
 #[derive(Default)]
 pub(super) struct CallOptions<'a> {
@@ -233,8 +239,8 @@ pub(super) struct CallOptions<'a> {
 
 impl<'a> CallOptions<'a> {
     /// # Safety
-    /// `options` is NULL or points to as many bytes as its first field says, and `route_to` and `token` to as many as their
-    /// lengths say.
+    /// `options` is NULL or points to as many bytes as its first field says, and `route_to` and `token` to as many as
+    /// their lengths say.
     #[inline(always)]
     pub(super) unsafe fn new(options: *const rs_call_options) -> Result<CallOptions<'a>> {
         if options.is_null() {
@@ -327,35 +333,14 @@ pub(super) unsafe fn flags_of_item<'a>(options: *const rs_call_options) -> Resul
 /// # Safety
 /// `route_to` points to as many bytes as `route_len` says, or is NULL.
 unsafe fn route_of<'a>(options: &rs_call_options) -> Result<Option<Route<'a>>> {
-    let route = options.route;
-    if route != RS_ROUTE_SLOT && options.route_slot != 0 {
-        return Err(invalid("options.route_slot", "is set, and options.route is not RS_ROUTE_SLOT"));
-    }
-    let leads_to = matches!(route, RS_ROUTE_KEY | RS_ROUTE_NODE);
-    if !leads_to && (!options.route_to.is_null() || options.route_len != 0) {
+    // SAFETY: as promised.
+    let to = unsafe { bytes(options.route_to, options.route_len, "options.route_to")? };
+    // Of no length, but set.
+    if !matches!(options.route, RS_ROUTE_KEY | RS_ROUTE_NODE) && !options.route_to.is_null() {
         let why = "is set, and options.route is neither RS_ROUTE_KEY nor RS_ROUTE_NODE";
         return Err(invalid("options.route_to", why));
     }
-    // SAFETY: as promised.
-    let to = || unsafe { bytes(options.route_to, options.route_len, "options.route_to") };
-    Ok(Some(match route {
-        RS_ROUTE_DEFAULT => return Ok(None),
-        RS_ROUTE_ANY => Route::Random,
-        RS_ROUTE_KEY => Route::Key(to()?),
-        RS_ROUTE_SLOT => match u16::try_from(options.route_slot) {
-            Ok(slot) if slot < SLOTS => Route::Slot(slot),
-            _ => {
-                let why = format!("is {}: slots are numbered 0 to 16383", options.route_slot);
-                return Err(invalid("options.route_slot", &why));
-            }
-        },
-        RS_ROUTE_NODE => {
-            let utf8 = str::from_utf8(to()?);
-            Route::Node(utf8.map_err(|_| invalid("options.route_to", "is not UTF-8"))?)
-        }
-        RS_ROUTE_ALL => Route::AllPrimaries,
-        _ => return Err(invalid("options.route", "is none of the RS_ROUTE_ numbers")),
-    }))
+    Route::numbered(options.route, options.route_slot, to).map_err(of_options)
 }
 
 /// How calls of a script happen once. `flag`: what the flag is called that these fields belong to; `is_once`: it is
@@ -378,34 +363,23 @@ pub(super) unsafe fn once_of(options: &rs_script_options, is_once: bool, flag: &
         );
         return Err(invalid("options", &why));
     }
-    let mut once = Once::default();
-    if options.token_lifetime_ms != 0 {
-        once = once.lifetime(Duration::from_millis(options.token_lifetime_ms));
-    }
-    if options.reply_limit != 0 {
-        once = once.reply_limit(usize::try_from(options.reply_limit).unwrap_or(usize::MAX));
-    }
-    if !options.token_prefix.is_null() {
-        once = once.prefix(prefix);
-    }
-    match (options.wait_replicas, options.wait_timeout_ms) {
-        (0, 0) => Ok(once),
-        (0, _) => Err(invalid("options.wait_timeout_ms", "is set, and options.wait_replicas is not")),
-        (replicas, 0) => Ok(once.wait(replicas, WAIT)),
-        (replicas, timeout) => Ok(once.wait(replicas, Duration::from_millis(timeout.into()))),
-    }
+    let prefix = (!options.token_prefix.is_null()).then_some(prefix);
+    let sizes = [options.token_lifetime_ms, options.reply_limit];
+    Once::numbered(sizes, prefix, options.wait_replicas, options.wait_timeout_ms).map_err(of_options)
 }
 
-/// How long replicas are waited for, if nothing is said.
-const WAIT: Duration = Duration::from_secs(1);
+/// The error of a field of options, and why it is wrong.
+fn of_options((field, why): (&str, String)) -> Error {
+    invalid(&format!("options.{field}"), &why)
+}
 
 /// A script of these bytes.
 ///
 /// # Safety
-/// `options` is NULL or points to as many bytes as its first field says, and `name` and `token_prefix` to as many as their
-/// lengths say.
+/// `options` is NULL or points to as many bytes as its first field says, and `name` and `token_prefix` to as many as
+/// their lengths say.
 pub(super) unsafe fn script_of(lua: &[u8], options: *const rs_script_options) -> Result<Script> {
-    let script = Script::new(lua);
+    let script = Script::new(super::copied(lua)?);
     if options.is_null() {
         return Ok(script);
     }

@@ -65,9 +65,9 @@ pub unsafe extern "C" fn rs_client_open(
 /// Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares
 /// the connections and is closed with the client.
 ///
-/// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` and
-/// `token` belong to a call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
-/// be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` and `token`
+/// belong to a call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not
+/// NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(view)
 ///
@@ -104,10 +104,11 @@ pub unsafe extern "C" fn rs_client_with(
 /// copied. `options`: NULL for the client's; copied. `err` may be NULL. `*reply`: caller frees with rs_reply_free;
 /// NULL on failure; `reply` may be NULL when it is of no interest.
 ///
-/// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH, HELLO,
-/// CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their
-/// own, opened for them. In a cluster a command goes to the primary that has its keys. One without keys goes to any primary if they all
-/// answer it alike (PING, PUBLISH, ...); any other needs a route, such as RS_ROUTE_ALL: RS_ERR_NO_ROUTE.
+/// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH,
+/// HELLO, CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...)
+/// get a connection of their own, opened for them. In a cluster a command goes to the primary that has its keys. One
+/// without keys goes to any primary if they all answer it alike (PING, PUBLISH, ...); any other needs a route, such
+/// as RS_ROUTE_ALL: RS_ERR_NO_ROUTE.
 ///
 /// Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its
 /// reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
@@ -152,8 +153,8 @@ pub(super) fn give(out: &Out<rs_reply>, reply: crate::resp::Reply) {
 }
 
 /// Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
-/// RS_ERR_INDETERMINATE where bytes were sent; one that is connecting gives up.
-/// Later calls end with RS_ERR_CLOSED. The handles are still to be freed. In a child of fork() it does nothing: the connection is the parent's.
+/// RS_ERR_INDETERMINATE where bytes were sent; one that is connecting gives up. Later calls end with RS_ERR_CLOSED.
+/// The handles are still to be freed. In a child of fork() it does nothing: the connection is the parent's.
 ///
 /// NULL: does nothing. Errors: none. Threads: any.
 ///

@@ -1,4 +1,5 @@
-//! What a client shows servers to be let in: certificates and keys from memory, and `rs_credentials_request`, user and password by callback.
+//! What a client shows servers to be let in: certificates and keys from memory, and `rs_credentials_request`, user
+//! and password by callback.
 
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
@@ -11,8 +12,8 @@ use super::{bytes, guard_held, guard_value, handle, invalid, rs_status, text};
 use crate::credentials::{Credentials, CredentialsRequest};
 use crate::error::Result;
 
-/// The authorities to trust instead of the system's, in PEM form: `len` bytes; copied. In place of rs_options_set_tls_ca_file. TLS URLs
-/// only; checked by rs_client_open.
+/// The authorities to trust instead of the system's, in PEM form: `len` bytes; copied. In place of
+/// rs_options_set_tls_ca_file. TLS URLs only; checked by rs_client_open.
 ///
 /// # Safety
 /// `options` is NULL or live options; `pem` is NULL or points to `len` bytes.
@@ -32,9 +33,9 @@ pub unsafe extern "C" fn rs_options_set_tls_ca_pem(
     }
 }
 
-/// The client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1; not encrypted), in PEM form; copied. In place of
-/// rs_options_set_tls_client_cert. TLS URLs only; checked by rs_client_open. The copies of the key are overwritten when the options and
-/// clients that hold them are freed.
+/// The client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1; not encrypted), in PEM form;
+/// copied. In place of rs_options_set_tls_client_cert. TLS URLs only; checked by rs_client_open. The copies of the
+/// key are overwritten when the options and clients that hold them are freed.
 ///
 /// # Safety
 /// `options` is NULL or live options; `cert` is NULL or points to `cert_len` bytes, and `key` to `key_len`.
@@ -57,8 +58,9 @@ pub unsafe extern "C" fn rs_options_set_tls_client_cert_pem(
     }
 }
 
-/// A connection that waits for user and password. It belongs to whoever the callback hands it to: rs_credentials_answer or
-/// rs_credentials_refuse, once, takes it back, now or later and on any thread; it may be after the client was freed, which is no error.
+/// A connection that waits for user and password. It belongs to whoever the callback hands it to:
+/// rs_credentials_answer or rs_credentials_refuse, once, takes it back, now or later and on any thread; it may be
+/// after the client was freed, which is no error.
 pub struct rs_credentials_request {
     request: CredentialsRequest,
     /// The server's name and a NUL.
@@ -80,25 +82,28 @@ impl rs_credentials_request {
 
 /// Gives user and password for a connection to a server, by rs_credentials_answer or rs_credentials_refuse.
 ///
-/// It runs on a thread started for it and may block, on an HTTP request for instance: no lock is held, and nothing but the connection that it
-/// is called for waits, up to the connect time-out and the deadlines of its calls. It may be called for several servers at once, but is not called
-/// again for a server while a call for it has neither answered nor returned. It may return first and answer later. It may free the client; it must
-/// not let an exception or longjmp out, or end its thread. rs_client_free waits for a call that has answered to return, and not for
-/// one that has not: that goes on, its answer is nobody's, and the library stays loaded for it.
+/// It runs on a thread started for it and may block, on an HTTP request for instance: no lock is held, and nothing
+/// but the connection that it is called for waits, up to the connect time-out and the deadlines of its calls. It may
+/// be called for several servers at once, but is not called again for a server while a call for it has neither
+/// answered nor returned. It may return first and answer later. It may free the client; it must not let an exception
+/// or longjmp out, or end its thread. rs_client_free waits for a call that has answered to return, and not for one
+/// that has not: that goes on, its answer is nobody's, and the library stays loaded for it.
 pub type rs_credentials_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, request: *mut rs_credentials_request)>;
 
-/// Ask for user and password whenever a connection to a server is made, in place of a password that stays the same: for tokens that expire, and
-/// passwords that are rotated. Sentinels keep their own. With a user or a password in the URL or in these options besides, rs_client_open ends with
-/// RS_ERR_INVALID_OPTION. Default: nobody is asked.
+/// Ask for user and password whenever a connection to a server is made, in place of a password that stays the same:
+/// for tokens that expire, and passwords that are rotated. Sentinels keep their own. With a user or a password in the
+/// URL or in these options besides, rs_client_open ends with RS_ERR_INVALID_OPTION. Default: nobody is asked.
 ///
-/// Connections that stand log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and when
-/// rs_client_reauthenticate says so. AUTH goes between the calls of others then. Where it is refused, or there is no answer, the connection serves on, the
-/// log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a second first, then more seldom, up to once a minute. An answer with another
-/// user has the connection replaced by a new one. A command that waits on a connection of its own (BLPOP) is left in peace.
+/// Connections that stand log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and
+/// when rs_client_reauthenticate says so. AUTH goes between the calls of others then. Where it is refused, or there
+/// is no answer, the connection serves on, the log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a
+/// second first, then more seldom, up to once a minute. An answer with another user has the connection replaced by a
+/// new one. A command that waits on a connection of its own (BLPOP) is left in peace.
 ///
-/// `credentials`: NULL for nobody. `context`: handed to it each time, on any thread. `context_free`: called with it, once, when neither these
-/// options nor a client of theirs nor a call of `credentials` needs it any more; may be NULL. On failure it is called before this returns.
+/// `credentials`: NULL for nobody. `context`: handed to it each time, on any thread. `context_free`: called with it,
+/// once, when neither these options nor a client of theirs nor a call of `credentials` needs it any more; may be
+/// NULL. On failure it is called before this returns.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/auth/>.
 ///
@@ -143,17 +148,19 @@ pub unsafe extern "C" fn rs_credentials_node(request: *const rs_credentials_requ
     unsafe { request.as_ref() }.map_or(c"".as_ptr(), |request| request.node.as_ptr().cast())
 }
 
-/// Gives user and password, and takes the request back, whatever is returned: with an error the request is refused with its text.
+/// Gives user and password, and takes the request back, whatever is returned: with an error the request is refused
+/// with its text.
 ///
-/// `username`: ends in a NUL; NULL for the user `default`; copied. `password`: `len` bytes, however many; copied, and overwritten when the
-/// server has taken it. `lifetime_ms`: how long they are good for from now on: connections that stand ask again when three quarters of it are over;
-/// 0: for as long as a connection lives; below 1000 it is taken for 1000.
+/// `username`: ends in a NUL; NULL for the user `default`; copied. `password`: `len` bytes, however many; copied, and
+/// overwritten when the server has taken it. `lifetime_ms`: how long they are good for from now on: connections that
+/// stand ask again when three quarters of it are over; 0: for as long as a connection lives; below 1000 it is taken
+/// for 1000.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 ///
 /// # Safety
-/// `request` is NULL or a live request, and not live afterwards; `username` is NULL or ends in a NUL; `password` is NULL or points to `len`
-/// bytes.
+/// `request` is NULL or a live request, and not live afterwards; `username` is NULL or ends in a NUL; `password` is
+/// NULL or points to `len` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_credentials_answer(
     request: *mut rs_credentials_request,
@@ -209,10 +216,11 @@ unsafe fn credentials_of(
     })
 }
 
-/// Says that there are no credentials, and why, and takes the request back: the attempt to connect fails with RS_ERR_AUTH and this text, and nothing
-/// was executed. A connection that stands serves on.
+/// Says that there are no credentials, and why, and takes the request back: the attempt to connect fails with
+/// RS_ERR_AUTH and this text, and nothing was executed. A connection that stands serves on.
 ///
-/// `why`: ends in a NUL; copied; it must hold no secret. NULL: no text. NULL `request`: does nothing. Errors: none. Threads: any.
+/// `why`: ends in a NUL; copied; it must hold no secret. NULL: no text. NULL `request`: does nothing. Errors: none.
+/// Threads: any.
 ///
 /// # Safety
 /// `request` is NULL or a live request, and not live afterwards; `why` is NULL or ends in a NUL.
@@ -234,15 +242,15 @@ pub unsafe extern "C" fn rs_credentials_refuse(request: *mut rs_credentials_requ
     });
 }
 
-/// Asks for credentials again (rs_options_set_credentials) and has every connection that stands log in with them, between the calls of others: for
-/// when a password has been rotated, or is about to be. Returns when all have.
+/// Asks for credentials again (rs_options_set_credentials) and has every connection that stands log in with them,
+/// between the calls of others: for when a password has been rotated, or is about to be. Returns when all have.
 ///
-/// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. On failure the connections serve on, and try
-/// again by themselves.
+/// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. On failure the
+/// connections serve on, and try again by themselves.
 ///
-/// Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for which),
-/// RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the client has no callback to ask),
-/// RS_ERR_CLOSED, RS_ERR_FORKED. Threads: any.
+/// Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for
+/// which), RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the
+/// client has no callback to ask), RS_ERR_CLOSED, RS_ERR_FORKED. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(client)
 ///

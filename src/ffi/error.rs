@@ -36,18 +36,21 @@ pub const RS_ERR_AUTH: rs_status = 202;
 pub const RS_ERR_TIMEOUT: rs_status = 203;
 /// The caller has called it off before anything was sent. Nothing was executed.
 pub const RS_ERR_CANCELLED: rs_status = 204;
-/// The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it, or may yet.
+/// The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it,
+/// or may yet.
 pub const RS_ERR_INDETERMINATE: rs_status = 300;
 /// The reply went over a limit of the options; the connection was closed. The server may have executed the call.
 pub const RS_ERR_REPLY_LIMIT: rs_status = 301;
-/// The call was executed, but up to the deadline too few replicas had it: it is lost if the primary dies now; see `wait_replicas` of rs_script_options.
+/// The call was executed, but up to the deadline too few replicas had it: it is lost if the primary dies now; see
+/// `wait_replicas` of rs_script_options.
 pub const RS_ERR_NOT_REPLICATED: rs_status = 302;
 /// The server, or the script, answered with an error.
 pub const RS_ERR_SERVER: rs_status = 400;
-/// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
-/// scripts nor evaluate them. The call was not executed.
+/// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user
+/// may neither load scripts nor evaluate them. The call was not executed.
 pub const RS_ERR_NOSCRIPT: rs_status = 401;
-/// The script or the library does not compile on that server, or a library does not load there for another fault of its own. It was not executed.
+/// The script or the library does not compile on that server, or a library does not load there for another fault of
+/// its own. It was not executed.
 pub const RS_ERR_COMPILE: rs_status = 402;
 /// The server was still loading its data set when the deadline came. The call was not executed.
 pub const RS_ERR_LOADING: rs_status = 403;
@@ -57,21 +60,27 @@ pub const RS_ERR_BUSY: rs_status = 404;
 pub const RS_ERR_TRANSACTION_ABORTED: rs_status = 405;
 /// The server lacks what was asked for.
 pub const RS_ERR_NOT_SUPPORTED: rs_status = 406;
-/// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not executed.
+/// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary.
+/// It was not executed.
 pub const RS_ERR_NOT_SERVED: rs_status = 407;
-/// The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the
-/// server has no memory for it, or in a pipeline it would come out of order. The call was not executed.
+/// The server lacks the function, and its library did not bring it there: the library does not register it, this user
+/// may not load it, the server has no memory for it, or in a pipeline it would come out of order. The call was not
+/// executed.
 pub const RS_ERR_NO_FUNCTION: rs_status = 409;
-/// Another script, or other keys or arguments, were called with the token before. This call was not executed; see RS_SCRIPT_ONCE.
+/// Another script, or other keys or arguments, were called with the token before. This call was not executed; see
+/// RS_SCRIPT_ONCE.
 pub const RS_ERR_TOKEN_MISMATCH: rs_status = 410;
-/// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see RS_SCRIPT_ONCE.
+/// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too
+/// long to be kept; see RS_SCRIPT_ONCE.
 pub const RS_ERR_REPLY_NOT_KEPT: rs_status = 411;
 /// A defect of this library. Whether the call was executed is not known.
 pub const RS_ERR_INTERNAL: rs_status = 500;
-/// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE. The server
-/// may have executed the call.
+/// There is no memory for the call, of which nothing was sent then, or for its reply: then the server may have executed
+/// it. rs_error_not_executed tells. Where a reply was being received, or a call was half written, the connection was
+/// closed; other calls on it end with RS_ERR_INDETERMINATE, or with this one if nothing of them was sent.
 pub const RS_ERR_NO_MEMORY: rs_status = 501;
-/// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
+/// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need.
+/// Nothing was sent.
 pub const RS_ERR_RESOURCES: rs_status = 502;
 
 /// What ended a call: the time was over, that of the call or, with RS_ERR_CONNECT, that of the attempt to connect.
@@ -84,8 +93,8 @@ pub const RS_REASON_CANCELLED: i32 = 3;
 pub const RS_REASON_PROTOCOL: i32 = 4;
 /// What ended a call: the client was closed.
 pub const RS_REASON_CLOSED: i32 = 5;
-/// What ended a call: the server said so; it refused the call, or ran it and answered with an error. With RS_ERR_LOADING and RS_ERR_NOT_SERVED: up to
-/// the deadline.
+/// What ended a call: the server said so; it refused the call, or ran it and answered with an error. With
+/// RS_ERR_LOADING and RS_ERR_NOT_SERVED: up to the deadline.
 pub const RS_REASON_SERVER: i32 = 6;
 /// What ended a call: there was no connection; no such host, refused, unreachable, no TLS.
 pub const RS_REASON_CONNECT: i32 = 7;
@@ -134,7 +143,8 @@ pub unsafe extern "C" fn rs_error_status(error: *const rs_error) -> rs_status {
     guard_value(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.status().code()))
 }
 
-/// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script. A server's text in it is cut off after 64 KiB.
+/// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script. A server's text
+/// in it is cut off after 64 KiB.
 ///
 /// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 ///
@@ -148,7 +158,8 @@ pub unsafe extern "C" fn rs_error_message(error: *const rs_error) -> *const c_ch
     })
 }
 
-/// The first word of the server's error text, such as `WRONGTYPE`, `NOPERM` or `ERR`; empty when the server did not answer.
+/// The first word of the server's error text, such as `WRONGTYPE`, `NOPERM` or `ERR`; empty when the server did not
+/// answer.
 ///
 /// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 ///
@@ -185,8 +196,8 @@ pub unsafe extern "C" fn rs_error_is_not_executed(error: *const rs_error) -> boo
     guard_value(false, || unsafe { error.as_ref() }.is_some_and(|error| error.error.is_not_executed()))
 }
 
-/// What ended the call, one of the RS_REASON_ numbers, whatever is known of its execution: a deadline and a lost connection may both be
-/// RS_ERR_INDETERMINATE. Later versions may have more of them.
+/// What ended the call, one of the RS_REASON_ numbers, whatever is known of its execution: a deadline and a lost
+/// connection may both be RS_ERR_INDETERMINATE. Later versions may have more of them.
 ///
 /// NULL: 0. Errors: none.
 ///
@@ -218,7 +229,8 @@ pub unsafe extern "C" fn rs_error_index(error: *const rs_error) -> usize {
     })
 }
 
-/// The server that the error is about, as `host:port` or the path of a socket; empty where no server is to blame, or which one is not known.
+/// The server that the error is about, as `host:port` or the path of a socket; empty where no server is to blame, or
+/// which one is not known.
 ///
 /// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 ///

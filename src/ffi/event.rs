@@ -14,7 +14,8 @@ pub const RS_EVENT_CONNECT_FAILED: i32 = 3;
 /// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under
 /// way and no thread (see rs_queue) does with its next call.
 pub const RS_EVENT_CONNECTION_LOST: i32 = 4;
-/// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
+/// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that
+/// stands and serves on.
 pub const RS_EVENT_AUTH_FAILED: i32 = 5;
 /// A connection that stands has logged in again.
 pub const RS_EVENT_REAUTHENTICATED: i32 = 6;
@@ -29,8 +30,8 @@ pub const RS_EVENT_SLOT_MOVED: i32 = 10;
 /// A server evicts keys, so that calls of an RS_SCRIPT_ONCE may happen twice.
 pub const RS_EVENT_EVICTS_TOKENS: i32 = 11;
 
-/// Something that has happened to a client's connections. The library makes it, and later versions append to it: what lies beyond its `size` is not
-/// there. Texts are borrowed until the callback returns.
+/// Something that has happened to a client's connections. The library makes it, and later versions append to it: what
+/// lies beyond its `size` is not there. Texts are borrowed until the callback returns.
 #[repr(C)]
 pub struct rs_event {
     /// The size of this structure, as the library knows it.
@@ -43,7 +44,8 @@ pub struct rs_event {
     status: rs_status,
     /// One of the RS_REASON_ numbers, or 0.
     reason: i32,
-    /// The server that it concerns: `host:port` or a socket's path, `node_len` bytes and a NUL. NULL where it is about no one.
+    /// The server that it concerns: `host:port` or a socket's path, `node_len` bytes and a NUL. NULL where it is
+    /// about no one.
     node: *const c_char,
     node_len: usize,
     /// The same in words, `message_len` bytes and a NUL; never with a password, a key, an argument or a script.
@@ -51,8 +53,9 @@ pub struct rs_event {
     message_len: usize,
 }
 
-/// Receives the events of a client. It is called on the thread on which the event happened, perhaps on several at once, and must neither block nor
-/// call the client; it may free it. It is not called any more once the client's last handle has been freed.
+/// Receives the events of a client. It is called on the thread on which the event happened, perhaps on several at
+/// once, and must neither block nor call the client; it may free it. It is not called any more once the client's last
+/// handle has been freed.
 pub type rs_log_fn = Option<unsafe extern "C" fn(context: *mut c_void, event: *const rs_event)>;
 
 impl rs_event {

@@ -106,8 +106,9 @@ impl Kept {
     }
 }
 
-/// Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs there and wake `queue`, as
-/// rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take after each poll.
+/// Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs
+/// there and wake `queue`, as rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take
+/// after each poll.
 ///
 /// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest
 /// refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
@@ -138,7 +139,8 @@ pub unsafe extern "C" fn rs_events_new(
     })
 }
 
-/// Has clients that are opened with these options put what rs_options_set_log would tell of there, in its place: either takes the other's place.
+/// Has clients that are opened with these options put what rs_options_set_log would tell of there, in its place:
+/// either takes the other's place.
 ///
 /// `events`: not NULL; it may be freed before the options and the clients, and then nobody is told. `err` may be NULL.
 /// Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
@@ -167,10 +169,12 @@ pub unsafe extern "C" fn rs_options_set_events(
 
 /// Takes events out, in the order in which they came, as many as fit.
 ///
-/// `buffer`: `capacity` bytes; each event is four i32 and two texts, in the machine's byte order and not aligned: its RS_EVENT_ kind
-/// (others may come), its RS_LOG_LEVEL_ level, the RS_ERR_ status and the
-/// RS_REASON_ of the error behind it or 0, the server, empty where none is known, and the message, each as a u32 length and its bytes. `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were dropped since the
-/// last time. All three are 0 on failure, and each may be NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+/// `buffer`: `capacity` bytes; each event is four i32 and two texts, in the machine's byte order and not aligned: its
+/// RS_EVENT_ kind (others may come), its RS_LOG_LEVEL_ level, the RS_ERR_ status and the RS_REASON_ of the error
+/// behind it or 0, the server, empty where none is known, and the message, each as a u32 length and its bytes.
+/// `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were
+/// dropped since the last time. All three are 0 on failure, and each may be NULL. `err` may be NULL. Errors:
+/// RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///
 /// # Safety
 /// `buffer` points to `capacity` bytes; the other pointers are NULL or what they are declared as.

@@ -21,8 +21,8 @@ pub const RS_CALL_KIND_TRANSACTION: i32 = 4;
 /// Script administration, or what stops a busy server.
 pub const RS_CALL_KIND_ADMINISTRATION: i32 = 5;
 
-/// A call that has ended. The library makes it, and later versions append to it: what lies beyond its `size` is not there. Texts are borrowed until
-/// the callback returns, and end where their lengths say.
+/// A call that has ended. The library makes it, and later versions append to it: what lies beyond its `size` is not
+/// there. Texts are borrowed until the callback returns, and end where their lengths say.
 #[repr(C)]
 pub struct rs_call_event {
     /// The size of this structure, as the library knows it.
@@ -33,13 +33,13 @@ pub struct rs_call_event {
     status: rs_status,
     /// One of the RS_REASON_ numbers; 0 with RS_OK.
     reason: i32,
-    /// How often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent. What a connection sends again by
-    /// itself because a script was lost is no attempt of its own.
+    /// How often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent.
+    /// What a connection sends again by itself because a script was lost is no attempt of its own.
     attempts: u32,
     /// How many items it had; 1 where it was no pipeline or transaction.
     items: usize,
-    /// Of a script its name (rs_script_set_name), or its SHA1 where it has none; of a command its first word, as it was given; of administration the
-    /// command. Empty for pipelines and transactions.
+    /// Of a script its name (rs_script_set_name), or its SHA1 where it has none; of a command its first word, as it
+    /// was given; of administration the command. Empty for pipelines and transactions.
     name: *const c_char,
     name_len: usize,
     /// Of a script its SHA1: 40 hexadecimal digits and a NUL. NULL otherwise.
@@ -89,17 +89,18 @@ impl rs_call_event {
 
 /// Receives the calls of a client, each when it has ended.
 ///
-/// It is called on the thread that completes the call, without a lock held, perhaps on several at once: on that of the caller, or of whoever drives
-/// submitted calls; before the call returns or its completion can be taken out. It must be quick and must not block, call the client or free it, let an
-/// exception or longjmp out, or end its thread.
+/// It is called on the thread that completes the call, without a lock held, perhaps on several at once: on that of
+/// the caller, or of whoever drives submitted calls; before the call returns or its completion can be taken out. It
+/// must be quick and must not block, call the client or free it, let an exception or longjmp out, or end its thread.
 pub type rs_call_fn = Option<unsafe extern "C" fn(context: *mut c_void, event: *const rs_call_event)>;
 
-/// Be told of each call that has ended, in clients opened with these options: what it was, where it went, what it cost and what came of it. A
-/// pipeline or transaction is one call. Calls that are refused before they begin (their arguments, a full queue) are not told of. Default: nobody is
-/// told, which costs nothing.
+/// Be told of each call that has ended, in clients opened with these options: what it was, where it went, what it
+/// cost and what came of it. A pipeline or transaction is one call. Calls that are refused before they begin (their
+/// arguments, a full queue) are not told of. Default: nobody is told, which costs nothing.
 ///
-/// `call`: NULL for nobody. `context`: handed to `call` each time, on any thread. `context_free`: called with it, once, when neither
-/// these options nor a client of theirs needs it any more; may be NULL. On failure it is called before this returns.
+/// `call`: NULL for nobody. `context`: handed to `call` each time, on any thread. `context_free`: called with it,
+/// once, when neither these options nor a client of theirs needs it any more; may be NULL. On failure it is called
+/// before this returns.
 ///
 /// # Safety
 /// `options` is NULL or live options; `call` and `context_free` may be called from any thread with `context`.
@@ -150,8 +151,8 @@ pub unsafe extern "C" fn rs_options_set_call_costs(
     }
 }
 
-/// Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes 21 KiB once it is called.
-/// Default: 0.
+/// Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes
+/// 21 KiB once it is called. Default: 0.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -170,16 +171,18 @@ pub unsafe extern "C" fn rs_options_set_script_stats(
     }
 }
 
-/// What became of the calls of each script since the client was opened, those called most first; see rs_options_set_script_stats, without which
-/// there is nothing. Nothing is sent.
+/// What became of the calls of each script since the client was opened, those called most first; see
+/// rs_options_set_script_stats, without which there is nothing. Nothing is sent.
 ///
-/// `*reply`: an array with a map for each script; caller frees with rs_reply_free; NULL on failure. Each map has, as strings, `sha` and `name`, which is
-/// nil where the script has none; as integers `calls` (that have ended, items of pipelines and transactions among them), `loads` (SCRIPT LOADs sent
-/// of it), `repairs` (how often it was sent again because a server had lost it), `errors` (calls that ended with an error of any kind) and
-/// `indeterminate` (those of them of which nobody knows whether they were executed); and a map `latency` of the calls by themselves: `count`,
-/// `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in microseconds and to 1 %, up to 100 seconds; and `buckets`, an array of pairs: the longest
-/// time in microseconds that is counted in a bucket, and how many calls are. Later versions append to the maps. All scripts that were too many to be
-/// counted by themselves stand last, with nil for `sha`.
+/// `*reply`: an array with a map for each script; caller frees with rs_reply_free; NULL on failure. Each map has, as
+/// strings, `sha` and `name`, which is nil where the script has none; as integers `calls` (that have ended, items of
+/// pipelines and transactions among them), `loads` (SCRIPT LOADs sent of it), `repairs` (how often it was sent again
+/// because a server had lost it), `errors` (calls that ended with an error of any kind) and `indeterminate` (those of
+/// them of which nobody knows whether they were executed); and a map `latency` of the calls by themselves: `count`,
+/// `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in microseconds and to 1 %, up to 100 seconds; and
+/// `buckets`, an array of pairs: the longest time in microseconds that is counted in a bucket, and how many calls
+/// are. Later versions append to the maps. All scripts that were too many to be counted by themselves stand last,
+/// with nil for `sha`.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED, RS_ERR_NO_MEMORY. Threads: any.
 ///

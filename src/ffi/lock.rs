@@ -149,14 +149,22 @@ mod imp {
 
 #[cfg(target_os = "linux")]
 mod imp {
+    #[cfg(not(rs_script_models))]
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::{Duration, Instant};
 
     use parking_lot::lock_api;
     use rustix::io::Errno;
-    use rustix::thread::futex::{self, Flags, Timespec};
+    #[cfg(not(rs_script_models))]
+    use rustix::thread::futex;
+    use rustix::thread::futex::{Flags, Timespec};
+    #[cfg(rs_script_models)]
+    use shuttle::sync::atomic::{AtomicU32, Ordering};
 
     use super::MutexGuard;
+    // Models of threads run this with what they can schedule.
+    #[cfg(rs_script_models)]
+    use crate::models as futex;
 
     const UNLOCKED: u32 = 0;
     const LOCKED: u32 = 1;
@@ -171,11 +179,12 @@ mod imp {
     const PATIENCE: Duration = Duration::from_millis(1);
 
     /// Looks at a lock that is taken before it sleeps.
-    const SPINS: u32 = 100;
+    const SPINS: u32 = if cfg!(rs_script_models) { 1 } else { 100 };
 
     pub(crate) struct RawMutex(AtomicU32);
 
-    // SAFETY: it is locked by the one thread whose exchange has succeeded, from UNLOCKED or HANDED, until that unlocks it.
+    // SAFETY: it is locked by the one thread whose exchange has succeeded, from UNLOCKED or HANDED, until that
+    // unlocks it.
     unsafe impl lock_api::RawMutex for RawMutex {
         type GuardMarker = lock_api::GuardNoSend;
 
@@ -230,6 +239,8 @@ mod imp {
                 let since = *since.get_or_insert_with(Instant::now);
                 // It ends when woken, for no reason, or at once when it is another state by now.
                 let _ = futex::wait(&self.0, Flags::PRIVATE, asleep_at, None);
+                #[cfg(rs_script_models)]
+                let since = if crate::models::chance(2) { since } else { since - 2 * PATIENCE };
                 if since.elapsed() > PATIENCE {
                     contended = STARVING;
                 }
@@ -327,7 +338,7 @@ mod tests {
     #[test]
     fn one_thread_at_a_time() {
         const THREADS: u32 = 8;
-        const ROUNDS: u32 = 20_000;
+        const ROUNDS: u32 = if cfg!(miri) { 20 } else { 20_000 };
         let count = Mutex::new(0_u32);
         thread::scope(|scope| {
             for _ in 0..THREADS {
@@ -348,7 +359,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_ever_for_one_who_takes_it_again_and_again() {
-        const TIMES: u32 = 20;
+        const TIMES: u32 = if cfg!(miri) { 2 } else { 20 };
         // Some seconds' worth: nothing that a machine is too slow for.
         const ROUNDS_MAX: u32 = 1_000_000;
         let lock = Mutex::new(());
@@ -376,7 +387,7 @@ mod tests {
 
     #[test]
     fn who_sleeps_is_woken_or_told_that_the_time_is_over() {
-        const ROUNDS: u32 = 2000;
+        const ROUNDS: u32 = if cfg!(miri) { 20 } else { 2000 };
         let turn = Arc::new((Mutex::new(0), Condvar::default()));
         let play = |me: u32| {
             let (count, changed) = &*turn;

@@ -146,6 +146,16 @@ fn check_length(len: usize, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// A copy of a caller's bytes, however many they are.
+pub(crate) fn copied(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).map_err(|_| {
+        Error::new(Status::NoMemory, format!("there is no memory for a copy of {} bytes", bytes.len()))
+    })?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
 /// More is far beyond what a server accepts; below it no size of a list can overflow.
 const LONGEST_LIST: usize = {
     let fitting = isize::MAX as usize / size_of::<u64>();
@@ -210,7 +220,12 @@ impl<'a> Strings<'a> {
 
     /// All of them as slices, a few without allocating.
     fn slices(&self) -> Result<SmallVec<[&'a [u8]; 8]>> {
-        (0..self.count()).map(|index| self.get(index)).collect()
+        let mut slices = SmallVec::new();
+        slices.try_reserve_exact(self.count()).map_err(|_| Error::no_memory_to_send())?;
+        for index in 0..self.count() {
+            slices.push(self.get(index)?);
+        }
+        Ok(slices)
     }
 }
 

@@ -9,7 +9,7 @@ use super::event::{rs_event, rs_log_fn};
 use super::{bytes, free, guard_held, guard_value, invalid, rs_status, text};
 use crate::config::{Options, Protocol};
 use crate::error::{Error, Result, Status};
-use crate::route::ReadFrom;
+use crate::route::{self, ReadFrom};
 
 /// RESP3, and RESP2 with a server that does not know it.
 pub const RS_PROTOCOL_AUTO: i32 = 0;
@@ -39,8 +39,9 @@ pub(super) const LONGEST_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 
 /// Options to open clients with; they may be changed and used again afterwards. Caller frees with rs_options_free.
 ///
-/// Every setter copies its value, and returns RS_ERR_INVALID_OPTION, or RS_ERR_INVALID_ARGUMENT for a NULL, with the options as they
-/// were, when it cannot be used. What only makes sense together is checked by rs_client_open. Threads: one at a time.
+/// Every setter copies its value, and returns RS_ERR_INVALID_OPTION, or RS_ERR_INVALID_ARGUMENT for a NULL, with the
+/// options as they were, when it cannot be used. What only makes sense together is checked by rs_client_open.
+/// Threads: one at a time.
 pub struct rs_options {
     pub(super) options: Options,
 }
@@ -118,9 +119,9 @@ pub unsafe extern "C" fn rs_options_set_call_timeout_ms(
 
 /// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
 /// were waiting on it for so long without a single byte coming. New calls take a new connection from then on; those
-/// that wait on the old one go on waiting until their own deadlines. Calls that are made and lost meanwhile and hold more
-/// than 16 MiB together have the same effect at once. Wins over the URL's silence_timeout_ms. Milliseconds above 0;
-/// default 500.
+/// that wait on the old one go on waiting until their own deadlines. Calls that are made and lost meanwhile and hold
+/// more than 16 MiB together have the same effect at once. Wins over the URL's silence_timeout_ms. Milliseconds above
+/// 0; default 500.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -208,10 +209,12 @@ pub unsafe extern "C" fn rs_options_set_protocol(
     }
 }
 
-/// A PEM file of the authorities to trust instead of the system's. TLS URLs only. From memory: rs_options_set_tls_ca_pem.
+/// A PEM file of the authorities to trust instead of the system's. TLS URLs only. From memory:
+/// rs_options_set_tls_ca_pem.
 ///
-/// Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been replaced counts from the
-/// next connection on. One that cannot be read or used then is the error of that attempt to connect; connections that stand go on.
+/// Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been
+/// replaced counts from the next connection on. One that cannot be read or used then is the error of that attempt to
+/// connect; connections that stand go on.
 ///
 /// # Safety
 /// `options` is NULL or live options; the text is NULL or ends in a NUL.
@@ -230,9 +233,9 @@ pub unsafe extern "C" fn rs_options_set_tls_ca_file(
     }
 }
 
-/// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open, and again for each
-/// connection. Where one has been replaced already and the other has not, they do not fit, and that attempt to connect fails. From
-/// memory: rs_options_set_tls_client_cert_pem.
+/// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open,
+/// and again for each connection. Where one has been replaced already and the other has not, they do not fit, and
+/// that attempt to connect fails. From memory: rs_options_set_tls_client_cert_pem.
 ///
 /// # Safety
 /// `options` is NULL or live options; the texts are NULL or end in a NUL.
@@ -307,7 +310,8 @@ pub unsafe extern "C" fn rs_options_set_keepalive_ms(
     }
 }
 
-/// The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at random by up to half. Milliseconds; default 20 and 1000.
+/// The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at
+/// random by up to half. Milliseconds; default 20 and 1000.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -345,7 +349,8 @@ pub unsafe extern "C" fn rs_options_set_reconnect_attempts(
     }
 }
 
-/// The longest reply, in bytes on the wire; over it the connection is closed and the call ends with RS_ERR_REPLY_LIMIT. At least 65536; default 513 MiB.
+/// The longest reply, in bytes on the wire; over it the connection is closed and the call ends with
+/// RS_ERR_REPLY_LIMIT. At least 65536; default 513 MiB.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -373,8 +378,9 @@ pub unsafe extern "C" fn rs_options_set_max_reply_depth(
     unsafe { set(options, err, |options| options.max_reply_depth(depth).map(drop)) }
 }
 
-/// How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of its own. More stand in line until
-/// one has ended, or their deadlines have passed; no other call stands behind them. Default: 1000.
+/// How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of
+/// its own. More stand in line until one has ended, or their deadlines have passed; no other call stands behind them.
+/// Default: 1000.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -388,13 +394,14 @@ pub unsafe extern "C" fn rs_options_set_max_waiting(
     unsafe { set(options, err, |options| options.max_waiting(count).map(drop)) }
 }
 
-/// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a pipeline of slow scripts, holds up all
-/// calls behind it.
+/// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a
+/// pipeline of slow scripts, holds up all calls behind it.
 ///
-/// With more, a call takes the connection with the fewest calls under way, and another is made where all have some. Calls with a key in common keep
-/// their order: they take the same connection, and where such calls are under way on several, a call waits for them before it is sent. So does one
-/// that may touch anything, such as FLUSHALL or a script without keys, with all calls before and behind it. A blocking call costs a little more than on
-/// one connection.
+/// With more, a call takes the connection with the fewest calls under way, and another is made where all have some.
+/// Calls with a key in common keep their order: they take the same connection, and where such calls are under way on
+/// several, a call waits for them before it is sent. So does one that may touch anything, such as FLUSHALL or a
+/// script without keys, with all calls before and behind it. A blocking call costs a little more than on one
+/// connection.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -408,9 +415,9 @@ pub unsafe extern "C" fn rs_options_set_shared_connections(
     unsafe { set(options, err, |options| options.shared_connections(count).map(drop)) }
 }
 
-/// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with RS_ERR_QUEUE_FULL, and
-/// nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded by their queues.
-/// Default: 0.
+/// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once
+/// with RS_ERR_QUEUE_FULL, and nothing of it is sent: so a server that is slow does not collect every thread of a
+/// program. Submitted calls are bounded by their queues. Default: 0.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -448,8 +455,9 @@ pub unsafe extern "C" fn rs_options_set_lazy_connect(
     }
 }
 
-/// False: no connection tells the server by CLIENT SETINFO which library this is, in which version (CLIENT LIST shows it). Where the user lacks
-/// the right, each connection leaves an entry in ACL LOG. In place of the URL's `client_info`. Default: true.
+/// False: no connection tells the server by CLIENT SETINFO which library this is, in which version (CLIENT LIST shows
+/// it). Where the user lacks the right, each connection leaves an entry in ACL LOG. In place of the URL's
+/// `client_info`. Default: true.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -468,9 +476,9 @@ pub unsafe extern "C" fn rs_options_set_client_info(
     }
 }
 
-/// False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any. Where the user lacks the
-/// right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip more. In
-/// place of the URL's `probe_transactions`. Default: true.
+/// False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any.
+/// Where the user lacks the right, each connection leaves an entry in ACL LOG. Without it the first transaction on
+/// each connection costs a round trip more. In place of the URL's `probe_transactions`. Default: true.
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -519,16 +527,19 @@ pub unsafe extern "C" fn rs_options_set_read_from(
 
 pub(super) fn read_from_of(number: i32) -> Option<ReadFrom> {
     match number {
-        RS_READ_FROM_DEFAULT | RS_READ_FROM_PRIMARY => Some(ReadFrom::Primary),
-        RS_READ_FROM_PREFER_REPLICA => Some(ReadFrom::PreferReplica),
-        RS_READ_FROM_REPLICA => Some(ReadFrom::Replica),
-        _ => None,
+        RS_READ_FROM_DEFAULT => Some(ReadFrom::Primary),
+        _ => ReadFrom::numbered(number),
     }
 }
 
-/// Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a tunnel or a container's network.
-/// Each is `host:port`, an IPv6 address in brackets, ending in a NUL. It concerns the addresses that a cluster, a primary or a sentinel
-/// announces, not those of the URL. Call it once for each address.
+const _: () = {
+    assert!(RS_READ_FROM_PRIMARY == route::PRIMARY && RS_READ_FROM_REPLICA == route::REPLICA);
+    assert!(RS_READ_FROM_PREFER_REPLICA == route::PREFER_REPLICA);
+};
+
+/// Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a tunnel or
+/// a container's network. Each is `host:port`, an IPv6 address in brackets, ending in a NUL. It concerns the
+/// addresses that a cluster, a primary or a sentinel announces, not those of the URL. Call it once for each address.
 ///
 /// # Safety
 /// `options` is NULL or live options; `announced` and `reachable` are NULL or end in a NUL.
@@ -547,7 +558,8 @@ pub unsafe extern "C" fn rs_options_map_address(
     }
 }
 
-/// The user to authenticate as with the sentinels, UTF-8 ending in a NUL. Needs rs_options_set_sentinel_password. Default: none.
+/// The user to authenticate as with the sentinels, UTF-8 ending in a NUL. Needs rs_options_set_sentinel_password.
+/// Default: none.
 ///
 /// # Safety
 /// `options` is NULL or live options; `username` is NULL or ends in a NUL.
@@ -561,7 +573,8 @@ pub unsafe extern "C" fn rs_options_set_sentinel_username(
     unsafe { set(options, err, |options| options.sentinel_username(text(username, "username")?).map(drop)) }
 }
 
-/// The password to authenticate with at the sentinels: `len` bytes. The one in the URL is for the servers alone. Default: none.
+/// The password to authenticate with at the sentinels: `len` bytes. The one in the URL is for the servers alone.
+/// Default: none.
 ///
 /// # Safety
 /// `options` is NULL or live options; `password` points to `len` bytes.
@@ -584,11 +597,12 @@ pub unsafe extern "C" fn rs_options_set_sentinel_password(
     }
 }
 
-/// Be told of connections made, lost and refused, in clients opened with these options. Messages never hold a password, a key, an argument
-/// or a script. Default: nobody is told.
+/// Be told of connections made, lost and refused, in clients opened with these options. Messages never hold a
+/// password, a key, an argument or a script. Default: nobody is told.
 ///
-/// `log`: NULL for nobody. `context`: handed to `log` each time, on any thread. `context_free`: called with it, once, when neither
-/// these options nor a client of theirs needs it any more; may be NULL. On failure it is called before this returns.
+/// `log`: NULL for nobody. `context`: handed to `log` each time, on any thread. `context_free`: called with it, once,
+/// when neither these options nor a client of theirs needs it any more; may be NULL. On failure it is called before
+/// this returns.
 ///
 /// # Safety
 /// `options` is NULL or live options; `log` and `context_free` may be called from any thread with `context`.
@@ -624,7 +638,8 @@ pub(super) struct Context {
     free: rs_free_fn,
 }
 
-// SAFETY: rs_options_set_log, and whatever else takes a context, makes its caller promise that it can be used from any thread.
+// SAFETY: rs_options_set_log, and whatever else takes a context, makes its caller promise that it can be used from
+// any thread.
 unsafe impl Send for Context {}
 // SAFETY: the same.
 unsafe impl Sync for Context {}

@@ -14,12 +14,12 @@ use crate::request::Flags;
 
 /// A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
 pub const RS_PIPELINE_ATOMIC: u32 = 1;
-/// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items even where
-/// that changes the order of what is done to a key. Without it, too, they are sent again, but only where no order is lost; see rs_pipeline_exec.
-/// Not together with RS_PIPELINE_ATOMIC.
+/// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all
+/// other items even where that changes the order of what is done to a key. Without it, too, they are sent again, but
+/// only where no order is lost; see rs_pipeline_exec. Not together with RS_PIPELINE_ATOMIC.
 pub const RS_PIPELINE_REPAIR_UNORDERED: u32 = 2;
-/// A transaction does not load scripts again that the server is known to have. It saves their bytes, and a flush by someone else lets
-/// such a script fail with NOSCRIPT while the others run. Only together with RS_PIPELINE_ATOMIC.
+/// A transaction does not load scripts again that the server is known to have. It saves their bytes, and a flush by
+/// someone else lets such a script fail with NOSCRIPT while the others run. Only together with RS_PIPELINE_ATOMIC.
 pub const RS_PIPELINE_TRUST_CACHE: u32 = 4;
 
 /// Commands and script calls to be sent together and answered in order. Caller frees with rs_pipeline_free.
@@ -115,11 +115,11 @@ pub unsafe extern "C" fn rs_pipeline_command(
     })
 }
 
-/// Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
-/// input or output takes place.
+/// Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded
+/// and may be freed at once. No input or output takes place.
 ///
-/// `options`: NULL, or flags and a token alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
-/// the pipeline stays as it was then.
+/// `options`: NULL, or flags and a token alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+/// RS_ERR_NOT_READ_ONLY; the pipeline stays as it was then.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(script)
 ///
@@ -214,9 +214,10 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
     });
 }
 
-/// Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their replies; a pipeline above
-/// 256 KiB goes in parts, with room for other calls in between, a transaction never does. The pipeline is empty afterwards, whatever came of
-/// it, and can be filled again; it has its items still where the options are RS_ERR_INVALID_ARGUMENT.
+/// Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their
+/// replies; a pipeline above 256 KiB goes in parts, with room for other calls in between, a transaction never does.
+/// The pipeline is empty afterwards, whatever came of it, and can be filled again; it has its items still where the
+/// options are RS_ERR_INVALID_ARGUMENT.
 ///
 /// `options`: NULL for the client's; copied. `token` is one for all items: each gets one that comes from it, by its
 /// number, but those that have their own; each item has to be read-only, idempotent or a call of a RS_SCRIPT_ONCE, and
@@ -225,14 +226,15 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
 /// cluster, a command whose keys this library does not know is appended to a pipeline of a client that has a route:
 /// rs_client_with.
 ///
-/// `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its element: see rs_reply_error.
-/// On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction, and
-/// on any other failure, it is NULL.
-/// `replies` may be NULL when they are of no interest. `err` may be NULL.
+/// `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its
+/// element: see rs_reply_error. On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first
+/// items, as far as they arrived, or is NULL; of a transaction, and on any other failure, it is NULL. `replies` may
+/// be NULL when they are of no interest. `err` may be NULL.
 ///
-/// Items that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again behind the others, in their order and each with
-/// its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an item behind it that was executed has a key in common with it, or if
-/// one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
+/// Items that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again behind the
+/// others, in their order and each with its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an
+/// item behind it that was executed has a key in common with it, or if one of the two names no keys and is not known
+/// to touch none, as PING. What was executed is never sent again.
 ///
 /// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran.
 /// Nothing is sent again once bytes of it were sent, unless every item is read-only, idempotent or once per token:

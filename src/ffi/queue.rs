@@ -53,6 +53,8 @@ pub const RS_PACKED_LIBRARY_DEPLOY: u8 = 13;
 pub const RS_PACKED_LIBRARY_LIST: u8 = 14;
 /// A packed call: rs_client_library_prune.
 pub const RS_PACKED_LIBRARY_PRUNE: u8 = 15;
+/// In front of a packed command, script call or pipeline: where it goes, as `read_from` and `route` of rs_call_options.
+pub const RS_PACKED_ROUTED: u8 = 16;
 /// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
 /// A flag of a packed command or script call: as RS_CALL_IDEMPOTENT.
@@ -83,13 +85,13 @@ const FEW: usize = 16;
 /// A flag of rs_queue_new: no thread in the background looks after the calls; whoever polls the queue does.
 pub const RS_QUEUE_NO_THREAD: u32 = 1;
 
-/// Where submitted calls end. Any number of clients and threads may submit to it, and any number of threads take completions out; it
-/// outlives the clients. Caller frees with rs_queue_free.
+/// Where submitted calls end. Any number of clients and threads may submit to it, and any number of threads take
+/// completions out; it outlives the clients. Caller frees with rs_queue_free.
 ///
-/// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
-/// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies (but see RS_QUEUE_NO_THREAD). A
-/// submitted call is written by the thread that submits it. A child of fork() must make a queue of its own: its parent's is empty there, and all else
-/// is RS_ERR_FORKED.
+/// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline,
+/// cancellation, close. A client that has submitted a call has a thread in the background from then on, until it is
+/// closed; it reads the replies (but see RS_QUEUE_NO_THREAD). A submitted call is written by the thread that submits
+/// it. A child of fork() must make a queue of its own: its parent's is empty there, and all else is RS_ERR_FORKED.
 pub struct rs_queue {
     queue: Queue,
     /// Whether packed errors have their details.
@@ -111,8 +113,8 @@ impl rs_queue {
 pub struct rs_completion {
     /// The number that the call was submitted with.
     pub tag: u64,
-    /// The reply; caller frees with rs_reply_free. NULL on failure, unless a pipeline broke half-way: then what did arrive, as with
-    /// rs_pipeline_exec.
+    /// The reply; caller frees with rs_reply_free. NULL on failure, unless a pipeline broke half-way: then what did
+    /// arrive, as with rs_pipeline_exec.
     pub reply: *mut rs_reply,
     /// Why there is none; caller frees with rs_error_free. NULL on success.
     pub error: *mut rs_error,
@@ -144,19 +146,23 @@ pub type rs_completion_fn =
 ///
 /// `flags`: 0; or RS_QUEUE_NO_THREAD, for programs with an event loop of their own:
 ///
-/// - No thread is started for the calls of this queue. What such a thread would do (read replies, send what a socket did not take, connect, mind
-///   deadlines, follow redirects) is done by rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed, on the thread that calls them, for all
-///   clients that have submitted to the queue. With `timeout_ms` 0 they never wait: they do what there is to do and take out what is complete.
-///   With another they wait for the first completion and go on with the work meanwhile.
-/// - rs_queue_fd is readable whenever there is something to do: bytes have come, a socket takes bytes again, a deadline has passed, a connection is
-///   made, or completions wait. It is an epoll instance on Linux and Android, and a kqueue on other systems, with the sockets and the next deadline in
-///   it; add it to a loop's poll, epoll or kqueue like any descriptor, level-triggered, and do not read from it. When it is readable call one of
-///   the functions above with `timeout_ms` 0, until fewer completions come than were asked for. There need not be any: a turn may have only sent or
-///   received a part. libuv takes it with uv_poll_init, libevent with event_new and EV_READ | EV_PERSIST; what takes sockets only, as Node's net.Socket,
-///   cannot use it.
-/// - As long as nobody polls nothing goes on: no reply is read, and no deadline ends a call. rs_queue_len stays what it was.
+/// - No thread is started for the calls of this queue. What such a thread would do (read replies, send what a socket
+///   did not take, connect, mind deadlines, follow redirects) is done by rs_queue_poll, rs_queue_dispatch and
+///   rs_queue_poll_packed, on the thread that calls them, for all clients that have submitted to the queue. With
+///   `timeout_ms` 0 they never wait: they do what there is to do and take out what is complete. With another they
+///   wait for the first completion and go on with the work meanwhile.
+/// - rs_queue_fd is readable whenever there is something to do: bytes have come, a socket takes bytes again, a
+///   deadline has passed, a connection is made, or completions wait. It is an epoll instance on Linux and Android,
+///   and a kqueue on other systems, with the sockets and the next deadline in it; add it to a loop's poll, epoll or
+///   kqueue like any descriptor, level-triggered, and do not read from it. When it is readable call one of the
+///   functions above with `timeout_ms` 0, until fewer completions come than were asked for. There need not be any: a
+///   turn may have only sent or received a part. libuv takes it with uv_poll_init, libevent with event_new and
+///   EV_READ | EV_PERSIST; what takes sockets only, as Node's net.Socket, cannot use it.
+/// - As long as nobody polls nothing goes on: no reply is read, and no deadline ends a call. rs_queue_len stays what
+///   it was.
 /// - Looking up a host name has a thread of its own, for as long as it lasts, because the system knows no other way.
-/// - A blocking call that waits on a client of the queue may do this work in passing; so the descriptor may be found readable for nothing.
+/// - A blocking call that waits on a client of the queue may do this work in passing; so the descriptor may be found
+///   readable for nothing.
 /// - A client that has submitted to a queue of the other kind as well has its thread, and that does the work for both.
 ///
 /// Everything else is as with other queues.
@@ -317,8 +323,8 @@ pub unsafe extern "C" fn rs_queue_poll(
     })
 }
 
-/// The same with a callback in place of an array: it is called for each completion, on the thread that calls this function and before it
-/// returns. It may submit, cancel, close and free whatever it likes, except the queue.
+/// The same with a callback in place of an array: it is called for each completion, on the thread that calls this
+/// function and before it returns. It may submit, cancel, close and free whatever it likes, except the queue.
 ///
 /// `completed`: not NULL. `context`: handed to it each time. The other parameters: as with rs_queue_poll.
 ///
@@ -461,9 +467,9 @@ pub unsafe extern "C" fn rs_pipeline_submit(
     })
 }
 
-/// Ends the calls under way in a queue that this client has submitted with this tag. Each is completed at once: with RS_ERR_CANCELLED where
-/// nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. What waits on the server, as BLPOP does,
-/// is given up there too: its connection is closed.
+/// Ends the calls under way in a queue that this client has submitted with this tag. Each is completed at once: with
+/// RS_ERR_CANCELLED where nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may
+/// yet do so. What waits on the server, as BLPOP does, is given up there too: its connection is closed.
 ///
 /// `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors:
 /// RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
@@ -492,30 +498,30 @@ pub unsafe extern "C" fn rs_client_cancel(
     })
 }
 
-/// Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none; what is wrong with a single call
-/// is its completion. Calls to the same server travel in one write.
+/// Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none;
+/// what is wrong with a single call is its completion. Calls to the same server travel in one write.
 ///
-/// `calls`: `len` bytes, one call behind the other; copied. Numbers are in the machine's byte order and not aligned; a string is a u32 length
-/// and its bytes:
+/// `calls`: `len` bytes, one call behind the other; copied. Numbers are in the machine's byte order and not aligned;
+/// a string is a u32 length and its bytes:
 ///
-///   call     u64 tag, u32 timeout in milliseconds (0: the client's), item
-///   item     with RS_PACKED_TOKEN in the flags of a script or pipeline, the token as a string stands behind them
-///            u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
-///            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
-///            u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
-///            u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
-///            u8 RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans
-///            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
-///            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
-///            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
-///            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
-///            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
-///            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
-///            u8 RS_PACKED_LIBRARY_LOAD, _CHECK or _DEPLOY, u8 flags of RS_LIBRARY_, the library's source as a string;
-///            the reply is that of rs_client_library_load, _check or _deploy
-///            u8 RS_PACKED_LIBRARY_LIST, u8 0; the reply is that of rs_client_library_list
-///            u8 RS_PACKED_LIBRARY_PRUNE, u8 0, u32 count, so many libraries as u8 flags of RS_LIBRARY_ and the source
-///            as a string; the reply is that of rs_client_library_prune
+///   call     u64 tag, u32 timeout in milliseconds (0: the client's), then an item, or u8 RS_PACKED_ROUTED, u8 0, i32
+///            read_from, i32 route, u32 route_slot, route_to as a string, each as in rs_call_options, and behind them
+///            a command, script or pipeline as item item     with RS_PACKED_TOKEN in the flags of a script or
+///            pipeline, the token as a string stands behind them u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
+///            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as
+///            strings u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items u8
+///            RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK u8
+///            RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans u8
+///            RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK u8
+///            RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a
+///            string; the reply is the source, a string, or nil u8 RS_PACKED_KILL, u8 0; the reply is that of
+///            rs_client_kill u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats u8
+///            RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil u8 RS_PACKED_LIBRARY_LOAD, _CHECK or _DEPLOY, library;
+///            the reply is that of rs_client_library_load, _check or _deploy u8 RS_PACKED_LIBRARY_LIST, u8 0; the
+///            reply is that of rs_client_library_list u8 RS_PACKED_LIBRARY_PRUNE, u8 0, u32 count, so many libraries;
+///            the reply is that of rs_client_library_prune library  u8 flags of RS_LIBRARY_, with RS_LIBRARY_ONCE
+///            once, the source as a string once     as in rs_library_options, the prefix empty for the default: u64
+///            token_lifetime_ms, u64 reply_limit, u32 wait_replicas, u32 wait_timeout_ms, token_prefix as a string
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
 /// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
@@ -524,7 +530,8 @@ pub unsafe extern "C" fn rs_client_cancel(
 /// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(queue)
 ///
 /// # Safety
-/// `calls` points to `len` bytes, `scripts` to `numscripts` live scripts; the other pointers are NULL or what they are declared as.
+/// `calls` points to `len` bytes, `scripts` to `numscripts` live scripts; the other pointers are NULL or what they
+/// are declared as.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_submit_packed(
@@ -554,8 +561,8 @@ pub unsafe extern "C" fn rs_client_submit_packed(
     })
 }
 
-/// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see there. Off in a new queue, so that
-/// who does not ask for them reads what was always there.
+/// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see
+/// there. Off in a new queue, so that who does not ask for them reads what was always there.
 ///
 /// `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
 ///
@@ -575,19 +582,20 @@ pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *mut rs_queue, detai
 ///
 /// `buffer`: `capacity` bytes; each is written once, and what is behind `*used` bytes afterwards is undefined. `max`:
 /// completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions taken.
-/// `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than
-/// `max`, the queue was empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's byte order
-/// and not aligned; a string is a u32 length and its bytes:
+/// `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer
+/// than `max`, the queue was empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's
+/// byte order and not aligned; a string is a u32 length and its bytes:
 ///
-///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
-///               behind that, with RS_PACKED_ARRIVED, a reply; behind all, with RS_PACKED_COST, cost
-///   cost        what rs_options_set_call_costs has asked for, as in rs_call_event: u32 attempts, u64 bytes sent, u64 bytes received, u64
-///               nanoseconds, and as a string the server that the call was sent to last, empty where it was sent to none
-///   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked for them, behind these an i32 of
-///               RS_REASON_, an i32 index of the item or -1, and the server as a string, empty where none is known
-///   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
-///               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
-///               replies, error an i32 status, u8 flags, error
+///   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error; behind
+///               that, with RS_PACKED_ARRIVED, a reply; behind all, with RS_PACKED_COST, cost cost        what
+///               rs_options_set_call_costs has asked for, as in rs_call_event: u32 attempts, u64 bytes sent, u64
+///               bytes received, u64 nanoseconds, and as a string the server that the call was sent to last, empty
+///               where it was sent to none error       the server's first word and the message as strings; where
+///               rs_queue_set_packed_details has asked for them, behind these an i32 of RS_REASON_, an i32 index of
+///               the item or -1, and the server as a string, empty where none is known reply       u8 kind, one of
+///               RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and
+///               big number a string, verbatim three bytes of format and a string, array, map and set a u32 number of
+///               elements and these as replies, error an i32 status, u8 flags, error
 ///
 /// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes:
 /// no memory but that is needed for it.
@@ -690,7 +698,9 @@ mod tests {
             (RS_PACKED_LIBRARY_DEPLOY, packed::LIBRARY_DEPLOY),
             (RS_PACKED_LIBRARY_LIST, packed::LIBRARY_LIST),
             (RS_PACKED_LIBRARY_PRUNE, packed::LIBRARY_PRUNE),
+            (RS_PACKED_ROUTED, packed::ROUTED),
             (super::super::functions::RS_LIBRARY_NAMED as u8, packed::NAMED),
+            (super::super::functions::RS_LIBRARY_ONCE as u8, packed::ONCE),
             (RS_PACKED_READ_ONLY, packed::READ_ONLY),
             (RS_PACKED_IDEMPOTENT, packed::IDEMPOTENT),
             (RS_PACKED_ATOMIC, packed::ATOMIC),

@@ -1,7 +1,7 @@
 //! Which of many descriptors are ready: epoll or kqueue, by the crate `polling` in level mode.
 //!
-//! `polling` wants each descriptor taken out before it is closed, and so makes putting one in `unsafe`. Here a [`Watched`] owns what it has put
-//! in and takes it out when it is dropped, so that nobody can forget it.
+//! `polling` wants each descriptor taken out before it is closed, and so makes putting one in `unsafe`. Here a
+//! [`Watched`] owns what it has put in and takes it out when it is dropped, so that nobody can forget it.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -34,7 +34,8 @@ impl Interest {
 
 /// A set of descriptors.
 ///
-/// A child of fork shares it with its parent: what the child took out would be missing there. So in a child nothing is done to it.
+/// A child of fork shares it with its parent: what the child took out would be missing there. So in a child nothing
+/// is done to it.
 #[derive(Debug)]
 pub(crate) struct Poller {
     set: ManuallyDrop<polling::Poller>,
@@ -46,7 +47,8 @@ impl Poller {
         Ok(Poller { set: ManuallyDrop::new(polling::Poller::new()?), process: Process::this() })
     }
 
-    /// Waits until something is ready, no longer than `timeout`, and tells of each by its key. An interrupted wait is over.
+    /// Waits until something is ready, no longer than `timeout`, and tells of each by its key. An interrupted wait is
+    /// over.
     ///
     /// One thread at a time.
     #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -87,8 +87,8 @@ pub unsafe extern "C" fn rs_reply_type(reply: *const rs_reply) -> i32 {
     })
 }
 
-/// The number of elements of an array, set or map (keys and values both count), the number of bytes of anything that is a
-/// string; 0 for all else and for NULL.
+/// The number of elements of an array, set or map (keys and values both count), the number of bytes of anything that
+/// is a string; 0 for all else and for NULL.
 ///
 /// # Safety
 /// `reply` is NULL or points into a live reply.
@@ -154,8 +154,8 @@ pub unsafe extern "C" fn rs_reply_verbatim_format(reply: *const rs_reply) -> *co
 
 /// An element of an array, set or map; in a map the keys are the even elements, each followed by its value.
 ///
-/// Returns: borrowed until the root is freed; never pass it to rs_reply_free. NULL, any other type, or an index beyond the end:
-/// NULL.
+/// Returns: borrowed until the root is freed; never pass it to rs_reply_free. NULL, any other type, or an index
+/// beyond the end: NULL.
 ///
 /// # Safety
 /// `reply` is NULL or points into a live reply.
@@ -170,11 +170,54 @@ pub unsafe extern "C" fn rs_reply_element(reply: *const rs_reply, index: usize) 
     })
 }
 
-/// Reads an error reply as an error: its status, its message with the item's index and command where it is a pipeline's element, and whether it is certain
-/// that the item was not executed.
+/// The bytes of many elements of an array, set or map at once: what rs_reply_string gives for each of them, for the
+/// element `first` and those behind it. Of an element that is no string the pointer is NULL and the length 0.
 ///
-/// `*err`: caller frees with rs_error_free; NULL where the reply is no error; `err` may be NULL. Returns: RS_OK where the reply is no
-/// error or NULL.
+/// `strings`, `lengths`: places for `count` of each; only those of elements that are there are written. Returns: how
+/// many are there, at most `count`; 0 for NULL, any other type, a `first` beyond the end, and where `strings` or
+/// `lengths` is NULL. The strings are borrowed until the root is freed; a NUL follows each that its length does not
+/// count.
+///
+/// # Safety
+/// `reply` is NULL or points into a live reply; `strings` and `lengths` are NULL or have room for `count`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs_reply_strings(
+    reply: *const rs_reply,
+    first: usize,
+    count: usize,
+    strings: *mut *const c_char,
+    lengths: *mut usize,
+) -> usize {
+    if strings.is_null() || lengths.is_null() {
+        return 0;
+    }
+    guard_value(0, || {
+        // SAFETY: as documented.
+        let Some(elements) = (unsafe { view(reply) }).map(|reply| reply.elements_from(first)) else {
+            return 0;
+        };
+        let mut written = 0;
+        for element in elements.take(count) {
+            let (start, len) = match element.as_bytes() {
+                Some(bytes) => (bytes.as_ptr().cast(), bytes.len()),
+                None => (ptr::null(), 0),
+            };
+            // SAFETY: both have room for `count`, which `written` is below.
+            unsafe {
+                strings.add(written).write(start);
+                lengths.add(written).write(len);
+            }
+            written += 1;
+        }
+        written
+    })
+}
+
+/// Reads an error reply as an error: its status, its message with the item's index and command where it is a
+/// pipeline's element, and whether it is certain that the item was not executed.
+///
+/// `*err`: caller frees with rs_error_free; NULL where the reply is no error; `err` may be NULL. Returns: RS_OK where
+/// the reply is no error or NULL.
 ///
 /// # Safety
 /// `reply` is NULL or points into a live reply; `err` is NULL or a place for one pointer.

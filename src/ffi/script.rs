@@ -12,8 +12,8 @@ use crate::error::{Error, Result, Status};
 use crate::request::Flags;
 use crate::script::Script;
 
-/// A Lua script, or a function of a library (rs_library_function), immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
-/// called: calls in flight keep what they need.
+/// A Lua script, or a function of a library (rs_library_function), immutable, usable with any client, server and
+/// thread. Caller frees with rs_script_free, also while it is being called: calls in flight keep what they need.
 pub struct rs_script {
     script: Script,
     client: Option<WeakClient>,

@@ -5,9 +5,10 @@ use super::guard_value;
 
 /// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 pub const RS_STAT_CALLS: usize = 0;
-/// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later makes the next one. So calls that
-/// travel together share one, and a call made when all before it have ended adds exactly one each time that something of it is sent: one for most, one more where
-/// a script is loaded again, is first used in a transaction, or a server redirects. A pipeline of more than 256 KiB travels in several.
+/// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later
+/// makes the next one. So calls that travel together share one, and a call made when all before it have ended adds
+/// exactly one each time that something of it is sent: one for most, one more where a script is loaded again, is
+/// first used in a transaction, or a server redirects. A pipeline of more than 256 KiB travels in several.
 pub const RS_STAT_ROUND_TRIPS: usize = 1;
 /// Bytes sent, before encryption.
 pub const RS_STAT_BYTES_SENT: usize = 2;
@@ -26,8 +27,8 @@ pub const RS_STAT_IN_FLIGHT: usize = 8;
 /// How many figures there are in this version; later versions append to them.
 pub const RS_STAT_COUNT: usize = 9;
 
-/// Writes the figures of a client since it was opened, over all its connections, to `values`: the first `count` of them, in the order of
-/// the RS_STAT_ numbers; places beyond what the library knows become 0.
+/// Writes the figures of a client since it was opened, over all its connections, to `values`: the first `count` of
+/// them, in the order of the RS_STAT_ numbers; places beyond what the library knows become 0.
 ///
 /// Returns: the number of figures that the library knows. NULL: 0, and zeros are written. In a child of fork() zeros
 /// are written for its parent's client. A `count` above 2147483647 can be no array's, and nothing is written. Errors:

@@ -5,10 +5,12 @@ mod core;
 mod decode;
 mod packed;
 mod resp;
+mod seen;
 mod source;
 mod url;
 
 pub use self::core::core;
 pub use self::decode::decode;
 pub use self::packed::packed;
+pub use self::seen::{Replies, Seen, replies};
 pub use self::url::url;

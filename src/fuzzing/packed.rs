@@ -62,7 +62,13 @@ fn round_trip(client: &Client, mut source: Source<'_>) {
         bytes.extend(tag.to_ne_bytes());
         bytes.extend(timeout.to_ne_bytes());
         let mut wire = Vec::new();
-        let items = source.byte() % 4;
+        let choice = source.byte();
+        let items = choice % 4;
+        // Nowhere else than where it goes anyway.
+        if choice & 4 != 0 {
+            bytes.extend([packed::ROUTED, 0]);
+            bytes.extend([0; 16]);
+        }
         if items == 0 {
             item(&mut source, &mut bytes, &mut wire);
         } else {

@@ -1,4 +1,5 @@
-//! What the engine asks for, done at once where it is memory work, and else noted; and how it is told of what has happened.
+//! What the engine asks for, done at once where it is memory work, and else noted; and how it is told of what has
+//! happened.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

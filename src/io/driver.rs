@@ -1,7 +1,7 @@
 //! The thread of a client that has submitted calls to a queue with a thread, or has made futures: it turns the reactor.
 //!
-//! There is one for each client, from the first such call until the client is closed; so a client that only makes blocking calls has none, and
-//! closing one leaves others alone.
+//! There is one for each client, from the first such call until the client is closed; so a client that only makes
+//! blocking calls has none, and closing one leaves others alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +27,8 @@ impl Driver {
         self.stopped.store(true, Ordering::Release);
     }
 
-    /// Waits until it has ended, which [`Driver::stop`] has told it to. On that thread, and in a callback that one of the host's threads is in,
-    /// that could be for ever: there it is left to itself.
+    /// Waits until it has ended, which [`Driver::stop`] has told it to. On that thread, and in a callback that one of
+    /// the host's threads is in, that could be for ever: there it is left to itself.
     fn wait(&self) {
         let thread = self.thread.lock().take();
         match thread {

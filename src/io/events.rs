@@ -1,4 +1,5 @@
-//! What has happened at the sockets, on its way to the engine; and what the engine wants done, until its lock is let go of.
+//! What has happened at the sockets, on its way to the engine; and what the engine wants done, until its lock is let
+//! go of.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Threads of a client for what may take its time and cannot be stopped: one for each errand, which holds nothing of the client.
+//! Threads of a client for what may take its time and cannot be stopped: one for each errand, which holds nothing of
+//! the client.
 
 use std::io;
 use std::sync::Arc;

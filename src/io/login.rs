@@ -1,4 +1,5 @@
-//! How the client's owner is asked for credentials, each time on a thread of its own, and how connections that stand are renewed in time.
+//! How the client's owner is asked for credentials, each time on a thread of its own, and how connections that stand
+//! are renewed in time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -31,7 +32,8 @@ pub(super) struct Logins {
     keeper: Mutex<Option<Keeper>>,
 }
 
-/// A question, and whom its answer is for: while the callback has neither answered nor returned, it is not called again for the same server.
+/// A question, and whom its answer is for: while the callback has neither answered nor returned, it is not called
+/// again for the same server.
 #[derive(Default)]
 struct Question(Mutex<Asked>);
 
@@ -123,7 +125,8 @@ impl Logins {
     }
 }
 
-/// Gives an answer to the connections that wait for it. It may be the last thing that is done with the client, which is closed then.
+/// Gives an answer to the connections that wait for it. It may be the last thing that is done with the client, which
+/// is closed then.
 fn deliver(io: &Weak<Io>, epoch: u64, question: &Question, done: &Done, found: Result<Arc<Credentials>>) {
     let Some(io) = io.upgrade().filter(|io| io.check_process().is_ok()) else { return };
     let conns = question.answer();

@@ -1,8 +1,9 @@
 //! What drives a client's engine: its lock, its sockets and its clock.
 //!
-//! The engine is entered with its lock held, and does nothing that waits: what it wants done is collected in [`Effects`], and done when the lock
-//! has been let go of. What comes of that is told to the engine, and so on until nothing is left. Locks are taken in this order: the engine's, a
-//! link's, all others; a link never tells the engine anything with its own lock held.
+//! The engine is entered with its lock held, and does nothing that waits: what it wants done is collected in
+//! [`Effects`], and done when the lock has been let go of. What comes of that is told to the engine, and so on until
+//! nothing is left. Locks are taken in this order: the engine's, a link's, all others; a link never tells the engine
+//! anything with its own lock held.
 
 mod actions;
 #[cfg(feature = "bench-internals")]
@@ -12,7 +13,7 @@ mod driver;
 mod end;
 mod events;
 mod helpers;
-mod link;
+pub(crate) mod link;
 mod login;
 mod lookup;
 mod owner;
@@ -102,8 +103,8 @@ pub(crate) struct Core {
     table: Table,
     /// Who turns the reactor sleeps up to this time.
     asleep_until: Option<Instant>,
-    /// The time up to which it slept last, or sleeps. It is kept although the call is over that it was for: the next one, whose deadline is later,
-    /// then need not wake anybody.
+    /// The time up to which it slept last, or sleeps. It is kept although the call is over that it was for: the next
+    /// one, whose deadline is later, then need not wake anybody.
     alarm: Option<Instant>,
     /// There are queues without a thread, whose timer is set to this time.
     timer: Option<Option<Instant>>,
@@ -348,8 +349,9 @@ impl Io {
         crate::defect::provoked(place, &self.config.servers.addresses()[0]);
     }
 
-    /// Enters the engine with `body`, having told it of `events`; then does what it wants done, and tells it what comes of that, until nothing is
-    /// left. `None`: it has panicked, and its calls have ended. The caller holds cancellation off.
+    /// Enters the engine with `body`, having told it of `events`; then does what it wants done, and tells it what
+    /// comes of that, until nothing is left. `None`: it has panicked, and its calls have ended. The caller holds
+    /// cancellation off.
     fn enter<R>(
         &self,
         events: impl Iterator<Item = Event>,

@@ -1,4 +1,5 @@
-//! Whose a call is: a completion queue's, that of a thread which waits, or a future's. Each is told of its end exactly once, also if a defect loses it.
+//! Whose a call is: a completion queue's, that of a thread which waits, or a future's. Each is told of its end
+//! exactly once, also if a defect loses it.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -83,7 +83,8 @@ impl Reactor {
         std::mem::take(&mut *self.queues.lock())
     }
 
-    /// Sets the timer to what `time` says, which is asked with the timer's lock, so that the last to ask is the last to set.
+    /// Sets the timer to what `time` says, which is asked with the timer's lock, so that the last to ask is the last
+    /// to set.
     pub(crate) fn set_timer(&self, time: impl FnOnce() -> Option<Instant>) {
         let mut timer = self.timer.lock();
         let Some((timer, before)) = &mut *timer else { return };

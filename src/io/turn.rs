@@ -55,7 +55,8 @@ impl Drop for Turning {
 }
 
 impl Io {
-    /// Waits until something happens, or `until`, and does what follows from it; `None`: without waiting. For whoever has the role.
+    /// Waits until something happens, or `until`, and does what follows from it; `None`: without waiting. For whoever
+    /// has the role.
     pub(super) fn turn(&self, reactor: &Reactor, until: Option<Instant>) {
         let _turning = Turning::new(self);
         let Room { mut ready, mut work, mut events } = mem::take(&mut *self.room.lock());
@@ -301,8 +302,8 @@ impl Io {
         has_turned
     }
 
-    /// A turn without asking which sockets are ready, where one server's connection is what is waited for; whether replies came. Every now and then all
-    /// are asked, so that none is forgotten.
+    /// A turn without asking which sockets are ready, where one server's connection is what is waited for; whether
+    /// replies came. Every now and then all are asked, so that none is forgotten.
     fn read_straight(&self) -> bool {
         let Some(link) = self.served.only() else { return false };
         if self.straight.fetch_add(1, Ordering::Relaxed).is_multiple_of(STRAIGHT_TURNS) {

@@ -125,7 +125,8 @@ impl Io {
         waiter.take()
     }
 
-    /// Sees what has happened to idle connections, before a call is handed to the engine: where the client has no thread, nobody did.
+    /// Sees what has happened to idle connections, before a call is handed to the engine: where the client has no
+    /// thread, nobody did.
     pub(crate) fn look_around(&self) {
         self.turn_once();
         let now = Instant::now();

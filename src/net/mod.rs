@@ -67,7 +67,10 @@ impl Socket {
     /// Writes what fits, without waiting and never raising SIGPIPE.
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(retry_on_intr(|| net::send(&self.fd, bytes, SEND_FLAGS))?)
+        let sent = retry_on_intr(|| net::send(&self.fd, bytes, SEND_FLAGS))?;
+        #[cfg(rs_script_models)]
+        crate::models::changed();
+        Ok(sent)
     }
 
     /// Reads what is there, without waiting; 0 once the peer has closed.
@@ -80,6 +83,10 @@ impl Socket {
     /// Waits for bytes and reads them, in one system call; an error of the kind `WouldBlock` after [`PATIENCE`].
     #[inline]
     pub(crate) fn recv_patiently(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(rs_script_models)]
+        if !crate::models::sleep_at(self.as_fd(), true, false, PATIENCE) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         match net::recv(&self.fd, buffer, RecvFlags::empty()) {
             Ok((length, _)) => Ok(length),
             // Begun again, it would wait anew: under a storm of signals, for ever.
@@ -92,6 +99,11 @@ impl Socket {
     /// ready: the next `recv` or `send` tells why.
     #[inline]
     pub(crate) fn wait(&self, read: bool, write: bool, deadline: Instant) -> io::Result<Readiness> {
+        #[cfg(rs_script_models)]
+        let deadline = {
+            crate::models::sleep_at(self.as_fd(), read, write, crate::models::left(deadline));
+            Instant::now()
+        };
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::IN, read);
         wanted.set(PollFlags::OUT, write);
@@ -121,6 +133,8 @@ impl Socket {
     pub(crate) fn shutdown(&self) {
         // It fails only where the connection is gone already.
         let _ = net::shutdown(&self.fd, Shutdown::Both);
+        #[cfg(rs_script_models)]
+        crate::models::changed();
     }
 }
 

@@ -167,7 +167,8 @@ impl Tls {
         Ok(tls)
     }
 
-    /// What a new connection is set up with: files are read again. Where they hold what they held before, sessions can be resumed.
+    /// What a new connection is set up with: files are read again. Where they hold what they held before, sessions
+    /// can be resumed.
     pub(crate) fn config(&self) -> Result<Arc<ClientConfig>> {
         let current = self.current.lock().clone();
         if !self.sources.may_change() {

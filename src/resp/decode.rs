@@ -56,7 +56,8 @@ pub(crate) struct Decoder {
     searched: usize,
     /// What is being decoded is an aside.
     is_aside: bool,
-    /// The tape of an aside. It has one of its own, for it may begin before a call is made and end before that call's reply does.
+    /// The tape of an aside. It has one of its own, for it may begin before a call is made and end before that call's
+    /// reply does.
     aside: Vec<Entry>,
 }
 
@@ -94,7 +95,8 @@ impl Decoder {
         self.decode_while(bytes, at, shift, tape, |_, _| Ok(false))
     }
 
-    /// The same for one reply after the other, while `more` says so; it is given the tape and the place behind the reply.
+    /// The same for one reply after the other, while `more` says so; it is given the tape and the place behind the
+    /// reply.
     #[inline]
     pub(crate) fn decode_while(
         &mut self,
@@ -404,7 +406,8 @@ fn is_integer(text: &[u8]) -> bool {
 }
 
 /// Whether a double is one as the specification has it: `inf`, `-inf`, `nan`, or
-/// `[<+|->]<integral>[.<fractional>][<E|e>[sign]<exponent>]`. C libraries spell a NaN `-nan` as well, and servers pass that on.
+/// `[<+|->]<integral>[.<fractional>][<E|e>[sign]<exponent>]`. C libraries spell a NaN `-nan` as well, and servers
+/// pass that on.
 fn is_double(text: &[u8]) -> bool {
     match text {
         b"inf" | b"-inf" | b"nan" | b"-nan" => true,
@@ -429,8 +432,8 @@ fn is_double(text: &[u8]) -> bool {
 /// The length of a nil in RESP2.
 const NIL: i64 = -1;
 
-/// Reads a decimal number and its CR LF from `at` on: the number and the place behind, `None` when more is needed. A length has no sign, but for
-/// that of [`NIL`].
+/// Reads a decimal number and its CR LF from `at` on: the number and the place behind, `None` when more is needed. A
+/// length has no sign, but for that of [`NIL`].
 #[inline(always)]
 fn number<const IS_LENGTH: bool>(bytes: &[u8], at: usize) -> Result<Option<(i64, usize)>, Refusal> {
     let mut rest = bytes.get(at..).unwrap_or_default();

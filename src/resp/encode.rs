@@ -2,13 +2,19 @@
 
 use std::ops::Range;
 
+use super::NoMemory;
 use crate::error::Result;
 
 /// Bytes in wire form, and initialised room behind them for more.
+///
+/// How long an argument is the caller decides. Where there is no memory for one, it is left out, and so is all that
+/// comes behind it, until [`Buffer::truncate`]; [`Buffer::check`] says so. So not every write has to be asked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
     len: usize,
+    /// Something is missing.
+    is_short: bool,
 }
 
 /// The room that a buffer starts with.
@@ -23,9 +29,10 @@ impl Buffer {
         self.len
     }
 
+    /// Whether there is nothing, and nothing missing.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len == 0 && !self.is_short
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -45,10 +52,24 @@ impl Buffer {
         self.bytes[at..][..bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Forgets what is behind the first `len` bytes, and keeps the memory.
+    /// Forgets what is behind the first `len` bytes, also that there was no memory for it, and keeps the memory.
     #[inline]
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        self.is_short = false;
+    }
+
+    /// Something else is missing that belongs to the bytes.
+    #[cold]
+    pub(crate) fn lack(&mut self) {
+        self.bytes.truncate(self.len);
+        self.is_short = true;
+    }
+
+    /// Whether all is there that was written.
+    #[inline]
+    pub(crate) fn check(&self) -> std::result::Result<(), NoMemory> {
+        if self.is_short { Err(NoMemory) } else { Ok(()) }
     }
 
     /// The memory that it holds.
@@ -66,16 +87,18 @@ impl Buffer {
         }
     }
 
-    /// Appends the head of a command of `argc` arguments, the first of them, which are in wire form already, and behind those a
-    /// number, which is below `argc`.
+    /// Appends the head of a command of `argc` arguments, the first of them, which are in wire form already, and
+    /// behind those a number, which is below `argc`.
     #[inline(always)]
     pub(crate) fn head_with<const N: usize>(&mut self, argc: usize, first: &[u8; N], number: usize) {
         if argc < 10 {
-            let (head, rest) = self.slot(4 + N + 7).split_at_mut(4);
-            let (words, last) = rest.split_at_mut(N);
-            head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
-            words.copy_from_slice(first);
-            last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', digit(number), b'\r', b'\n']);
+            self.fill(4 + N + 7, |slot| {
+                let (head, rest) = slot.split_at_mut(4);
+                let (words, last) = rest.split_at_mut(N);
+                head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
+                words.copy_from_slice(first);
+                last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', digit(number), b'\r', b'\n']);
+            });
         } else {
             self.head(argc);
             self.raw(first);
@@ -87,11 +110,13 @@ impl Buffer {
     #[inline(always)]
     pub(crate) fn head_with_words(&mut self, argc: usize, first: &[u8], number: usize) {
         if argc < 10 {
-            let (head, rest) = self.slot(4 + first.len() + 7).split_at_mut(4);
-            let (words, last) = rest.split_at_mut(first.len());
-            head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
-            words.copy_from_slice(first);
-            last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', digit(number), b'\r', b'\n']);
+            self.fill(4 + first.len() + 7, |slot| {
+                let (head, rest) = slot.split_at_mut(4);
+                let (words, last) = rest.split_at_mut(first.len());
+                head.copy_from_slice(&[b'*', digit(argc), b'\r', b'\n']);
+                words.copy_from_slice(first);
+                last.copy_from_slice(&[b'$', b'1', b'\r', b'\n', digit(number), b'\r', b'\n']);
+            });
         } else {
             self.head(argc);
             self.raw(first);
@@ -103,11 +128,13 @@ impl Buffer {
     #[inline(always)]
     pub(crate) fn argument(&mut self, bytes: &[u8]) {
         if bytes.len() < 10 {
-            let (head, rest) = self.slot(6 + bytes.len()).split_at_mut(4);
-            let (argument, end) = rest.split_at_mut(bytes.len());
-            head.copy_from_slice(&[b'$', digit(bytes.len()), b'\r', b'\n']);
-            copy_few(bytes, argument);
-            end.copy_from_slice(b"\r\n");
+            self.fill(6 + bytes.len(), |slot| {
+                let (head, rest) = slot.split_at_mut(4);
+                let (argument, end) = rest.split_at_mut(bytes.len());
+                head.copy_from_slice(&[b'$', digit(bytes.len()), b'\r', b'\n']);
+                copy_few(bytes, argument);
+                end.copy_from_slice(b"\r\n");
+            });
         } else {
             self.long_argument(bytes);
         }
@@ -139,19 +166,19 @@ impl Buffer {
     /// Appends bytes that are in wire form already.
     #[inline]
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
-        self.slot(bytes.len()).copy_from_slice(bytes);
+        self.fill(bytes.len(), |slot| slot.copy_from_slice(bytes));
     }
 
-    /// Appends `len` bytes once more that stand at `at`; gives them, to be written over.
+    /// Appends `len` bytes once more that stand at `at`; gives them, to be written over; `None` without memory.
     #[inline(always)]
-    pub(crate) fn repeat(&mut self, at: usize, len: usize) -> &mut [u8] {
+    pub(crate) fn repeat(&mut self, at: usize, len: usize) -> Option<&mut [u8]> {
         let start = self.len;
         debug_assert!(at + len <= start, "what is behind the bytes is room");
-        self.slot(len);
+        self.slot(len)?;
         let (before, room) = self.bytes.split_at_mut(start);
         let repeated = &mut room[..len];
         repeated.copy_from_slice(&before[at..][..len]);
-        repeated
+        Some(repeated)
     }
 
     fn long_length(&mut self, sign: u8, length: usize) {
@@ -160,26 +187,56 @@ impl Buffer {
         self.raw(b"\r\n");
     }
 
-    /// The next `size` bytes, to be written.
+    /// Has the next `size` bytes written, unless there is no memory for them.
     #[inline(always)]
-    fn slot(&mut self, size: usize) -> &mut [u8] {
+    fn fill(&mut self, size: usize, write: impl FnOnce(&mut [u8])) {
+        let start = self.len;
+        let room = &mut self.bytes[start..];
+        if room.len() < size {
+            return self.fill_grown(size, write);
+        }
+        self.len += size;
+        write(&mut room[..size]);
+    }
+
+    // Apart, so that the usual case asks nothing more.
+    #[cold]
+    fn fill_grown(&mut self, size: usize, write: impl FnOnce(&mut [u8])) {
+        if let Some(slot) = self.grown(size) {
+            // The length said here as well: then `write` need not check it.
+            write(&mut slot[..size]);
+        }
+    }
+
+    /// The next `size` bytes, to be written; `None` without memory.
+    #[inline(always)]
+    fn slot(&mut self, size: usize) -> Option<&mut [u8]> {
         let start = self.len;
         if self.bytes[start..].len() < size {
             // The length said here as well: then no caller needs to check it.
-            return &mut self.grown(size)[..size];
+            return self.grown(size).map(|slot| &mut slot[..size]);
         }
         self.len += size;
-        &mut self.bytes[start..][..size]
+        Some(&mut self.bytes[start..][..size])
     }
 
-    /// The same, with room made for them.
+    /// The same, with room made for them: twice what there was, or only what is needed where there is not as much.
     #[cold]
-    fn grown(&mut self, size: usize) -> &mut [u8] {
+    fn grown(&mut self, size: usize) -> Option<&mut [u8]> {
         let start = self.len;
-        let wanted = (start + size + AROUND_MAX).max(self.bytes.len() * 2).max(LEAST_ROOM);
+        let least = start.saturating_add(size);
+        let ample = least.saturating_add(AROUND_MAX).max(self.bytes.len().saturating_mul(2)).max(LEAST_ROOM);
+        let wanted = [ample, least]
+            .into_iter()
+            .find(|wanted| !self.is_short && self.bytes.try_reserve_exact(wanted - self.bytes.len()).is_ok());
+        let Some(wanted) = wanted else {
+            // Nothing comes behind what is missing: there is no room left.
+            self.lack();
+            return None;
+        };
         self.bytes.resize(wanted, 0);
         self.len += size;
-        &mut self.bytes[start..]
+        Some(&mut self.bytes[start..])
     }
 
     /// Appends a whole command.
@@ -193,7 +250,7 @@ impl Buffer {
 
 impl From<Vec<u8>> for Buffer {
     fn from(bytes: Vec<u8>) -> Buffer {
-        Buffer { len: bytes.len(), bytes }
+        Buffer { len: bytes.len(), bytes, is_short: false }
     }
 }
 
@@ -226,7 +283,8 @@ fn copy_few(from: &[u8], to: &mut [u8]) {
     let _ = ends::<8>(from, to) || ends::<4>(from, to) || ends::<2>(from, to) || ends::<1>(from, to);
 }
 
-/// The arguments that are in wire form in `wire`, one behind the other; the head of a command in front of them is skipped.
+/// The arguments that are in wire form in `wire`, one behind the other; the head of a command in front of them is
+/// skipped.
 pub(crate) fn arguments(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = wire;
     if rest.first() == Some(&b'*') {

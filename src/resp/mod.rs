@@ -1,6 +1,7 @@
 //! The wire codec of RESP2 and RESP3: commands into bytes, bytes into a flat tape of replies.
 //!
-//! Rests on the [Redis serialization protocol specification](https://redis.io/docs/latest/develop/reference/protocol-spec/).
+//! Rests on the [Redis serialization protocol
+//! specification](https://redis.io/docs/latest/develop/reference/protocol-spec/).
 
 // What servers send is not to be cut short by a conversion.
 #![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
@@ -36,7 +37,8 @@ impl From<NoMemory> for Error {
     }
 }
 
-/// Makes room for `count` more elements. Whatever grows as a server wills grows by this: without memory a call fails, and the process goes on.
+/// Makes room for `count` more elements. Whatever grows as a server wills grows by this: without memory a call fails,
+/// and the process goes on.
 #[inline(always)]
 pub(crate) fn make_room<T>(vec: &mut Vec<T>, count: usize) -> Result<(), NoMemory> {
     if count <= vec.capacity() - vec.len() { Ok(()) } else { grow(vec, count) }

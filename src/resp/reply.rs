@@ -339,8 +339,8 @@ impl Payload {
         })
     }
 
-    /// Puts the elements of `other`, an array, in place of this array's elements of the given indices, in ascending order.
-    /// Without memory for it, this payload is of no use any more.
+    /// Puts the elements of `other`, an array, in place of this array's elements of the given indices, in ascending
+    /// order. Without memory for it, this payload is of no use any more.
     pub(crate) fn replace_elements(&mut self, indices: &[usize], other: &Payload) -> Result<(), NoMemory> {
         let other_shift = self.adopt_texts(other)?;
         let mut tape = Vec::new();
@@ -446,8 +446,8 @@ impl Payload {
     }
 }
 
-/// A place or number of entries as the tape has it. The decoder stops at 2^32 entries, and a pipeline's calls take more memory than their replies'
-/// entries; the largest number stands for all that would be more.
+/// A place or number of entries as the tape has it. The decoder stops at 2^32 entries, and a pipeline's calls take
+/// more memory than their replies' entries; the largest number stands for all that would be more.
 #[inline]
 fn place(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
@@ -795,8 +795,8 @@ impl<'a> ReplyRef<'a> {
         self.payload.bytes.get(self.entry.start()..)?.get(..self.entry.len as usize)
     }
 
-    /// An error reply as an [`Error`]; `None` for anything else. An error of a pipeline's item says which item it was, and whether it is certain that
-    /// the item was not executed.
+    /// An error reply as an [`Error`]; `None` for anything else. An error of a pipeline's item says which item it
+    /// was, and whether it is certain that the item was not executed.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -920,6 +920,19 @@ impl<'a> ReplyRef<'a> {
     pub fn elements(self) -> Elements<'a> {
         let left = if self.kind().is_aggregate() { self.len() } else { 0 };
         Elements { payload: self.payload, next: self.place() + 1, left }
+    }
+
+    /// The elements from that one on.
+    #[inline]
+    pub(crate) fn elements_from(self, first: usize) -> Elements<'a> {
+        let elements = self.elements();
+        if first == 0 {
+            return elements;
+        }
+        match self.get(first) {
+            Some(element) => Elements { next: element.place(), left: elements.left - first, ..elements },
+            None => Elements { left: 0, ..elements },
+        }
     }
 }
 

@@ -617,7 +617,8 @@ impl<T> super::Call<T> {
         !is_kept_from_writing && self.request.runs_code(item)
     }
 
-    /// Whether a transaction has itself loaded the script of an item, and does not empty the cache: it cannot be missing.
+    /// Whether a transaction has itself loaded the script of an item, and does not empty the cache: it cannot be
+    /// missing.
     fn has_loaded(&self, item: usize, loads: &[usize]) -> bool {
         let script = self.request.items[item].script.map(|script| script as usize);
         let is_loaded = script.is_some_and(|it| loads.contains(&it) && self.load_error(it).is_none());
@@ -662,15 +663,16 @@ impl<T> super::Call<T> {
         self.payload.notes.push(Note::new(at, item, self.request.name_of(item), &error));
     }
 
-    /// Whether a server that is still loading its data would not have answered this: some commands it answers, as ROLE, but none about keys.
+    /// Whether a server that is still loading its data would not have answered this: some commands it answers, as
+    /// ROLE, but none about keys.
     #[cold]
     fn shows_that_it_has_loaded(&self) -> bool {
         let touches_keys = || self.request.touches(0, |_| {}) == Touched::Keys;
         !self.request.scripts.is_empty() || self.tag.is_some() && touches_keys()
     }
 
-    /// Whether by this error text the server has refused to begin with an item. That it is a replica a script or function can make up: then it has to
-    /// be asked first.
+    /// Whether by this error text the server has refused to begin with an item. That it is a replica a script or
+    /// function can make up: then it has to be asked first.
     pub(super) fn is_proved_not_executed(&self, item: usize, text: &[u8]) -> bool {
         match verdict::refused_before_it_began(text) {
             None => !self.request.runs_code(item) && verdict::not_served(text).is_some(),

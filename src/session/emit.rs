@@ -93,7 +93,8 @@ impl<T> Session<T> {
         self.emit_wait(key);
     }
 
-    /// The form in which a call of a script that the server can run travels: as wanted, or as the server lets this user have it.
+    /// The form in which a call of a script that the server can run travels: as wanted, or as the server lets this
+    /// user have it.
     #[inline]
     pub(super) fn form(&self, script: &Script, by_body: bool, read_only: bool) -> Form {
         if script.function().is_some() {
@@ -113,7 +114,8 @@ impl<T> Session<T> {
         if self.refused.has(wanted) && !self.refused.has(other) { other } else { wanted }
     }
 
-    /// Queues ASKING where the call comes to a server that does not own its slot yet. It holds for one command, so it stands behind SCRIPT LOAD.
+    /// Queues ASKING where the call comes to a server that does not own its slot yet. It holds for one command, so it
+    /// stands behind SCRIPT LOAD.
     #[inline]
     pub(super) fn announce(&mut self, key: usize) {
         if self.calls[key].request.asking {
@@ -127,8 +129,8 @@ impl<T> Session<T> {
         self.expected.push_back(Expected { call: key, what: What::Asking });
     }
 
-    /// Sees to it that the server has one of the call's scripts, or its library, with a SCRIPT LOAD or FUNCTION LOAD if need be; `false` when
-    /// that is refused there.
+    /// Sees to it that the server has one of the call's scripts, or its library, with a SCRIPT LOAD or FUNCTION LOAD
+    /// if need be; `false` when that is refused there.
     #[inline]
     pub(super) fn load(&mut self, key: usize, index: usize) -> bool {
         let script = self.facts.served(&self.calls[key].request.scripts[index]);
@@ -218,8 +220,8 @@ impl<T> Session<T> {
         unloadable
     }
 
-    /// Queues items in the form that this server needs. The first call of each script in `by_body` carries its source, and EVAL
-    /// caches it for those behind.
+    /// Queues items in the form that this server needs. The first call of each script in `by_body` carries its
+    /// source, and EVAL caches it for those behind.
     fn append_items(&mut self, key: usize, items: std::ops::Range<usize>, mut by_body: Vec<usize>) {
         let enforced = self.facts.enforces_read_only();
         let has_functions = !self.facts.no_functions.load(Ordering::Relaxed);
@@ -283,7 +285,8 @@ impl<T> Session<T> {
         }
     }
 
-    /// Starts a transaction, or first sends what must be known before: whether this user may run any, and whether each script compiles.
+    /// Starts a transaction, or first sends what must be known before: whether this user may run any, and whether
+    /// each script compiles.
     pub(super) fn check_transaction(&mut self, key: usize) {
         if let Some(text) = self.facts.spoilt_by_exec.get() {
             let error = verdict::no_transactions(text);

@@ -1,6 +1,7 @@
 //! Whether a server may evict the tokens of calls that happen once: looked up when the first such script comes to it.
 //!
-//! INFO says it to nearly every user. CONFIG GET, which says the same, is refused wherever that is, and by services that run servers for others.
+//! INFO says it to nearly every user. CONFIG GET, which says the same, is refused wherever that is, and by services
+//! that run servers for others.
 
 use std::sync::atomic::Ordering;
 

@@ -30,7 +30,8 @@ enum Step {
     Select,
     /// Of no consequence when it fails: names for CLIENT LIST.
     Introduction,
-    /// An empty transaction shows whether this user may run any. Were MULTI refused in a real one, its commands would run singly.
+    /// An empty transaction shows whether this user may run any. Were MULTI refused in a real one, its commands would
+    /// run singly.
     Multi,
     Exec,
     ReadOnly,

@@ -34,7 +34,8 @@ pub(crate) enum Source {
     Load,
     /// By EVAL, or before this connection was there: newer servers let such a script make room for others.
     Other,
-    /// It is a library, which scripts have nothing to do with: only FUNCTION FLUSH and FUNCTION DELETE take it out again.
+    /// It is a library, which scripts have nothing to do with: only FUNCTION FLUSH and FUNCTION DELETE take it out
+    /// again.
     Library,
 }
 
@@ -51,11 +52,11 @@ struct Entry {
     source: Source,
 }
 
-/// What a connection knows of the server's cache: scripts that it has confirmed to have, or that a request brings which stands earlier in the
-/// same stream.
+/// What a connection knows of the server's cache: scripts that it has confirmed to have, or that a request brings
+/// which stands earlier in the same stream.
 ///
-/// NOSCRIPT tells of the past: many calls may have been sent since, and the script may be on its way again already. So each entry has its place in
-/// the stream, and a reply only takes out what stands in front of its own call.
+/// NOSCRIPT tells of the past: many calls may have been sent since, and the script may be on its way again already.
+/// So each entry has its place in the stream, and a reply only takes out what stands in front of its own call.
 #[derive(Debug, Default)]
 pub(crate) struct Cache(HashMap<Sha, Entry, BuildHasherDefault<DigestHasher>>);
 
@@ -89,7 +90,8 @@ impl Cache {
         }
     }
 
-    /// A call that stands at `sent_at` did not find this script or library. One that was loaded is gone by a flush, and with it all others of its kind.
+    /// A call that stands at `sent_at` did not find this script or library. One that was loaded is gone by a flush,
+    /// and with it all others of its kind.
     pub(crate) fn missed(&mut self, sha: Sha, sent_at: u64) {
         match self.0.get(&sha) {
             Some(entry) if entry.at > sent_at => {}

@@ -1,6 +1,6 @@
 //! One connection without its socket: requests go in and bytes come out, bytes go in and finished calls come out.
 //!
-//! No I/O, no clock, no lock: everything that DESIGN's semantics say about one connection is decided here, and can be
+//! No I/O, no clock, no lock: everything that docs/guarantees.md says about one connection is decided here, and can be
 //! tested byte by byte.
 
 // What servers send is not to be cut short by a conversion.
@@ -50,8 +50,8 @@ use outbox::Outbox;
 use repair::{Answers, Refused};
 use replicated::Waits;
 
-/// What has been learnt of the server and of the user's rights on one connection. It ends with that: the next one may lead to a newer server,
-/// and to other rights.
+/// What has been learnt of the server and of the user's rights on one connection. It ends with that: the next one may
+/// lead to a newer server, and to other rights.
 #[derive(Debug)]
 pub(crate) struct Facts {
     /// Which of its node's connections it is.
@@ -72,7 +72,8 @@ pub(crate) struct Facts {
     shuns_hello: AtomicBool,
     /// EXEC was refused and may have left the connection in MULTI: transactions are not tried. The server's words.
     spoilt_by_exec: OnceLock<Vec<u8>>,
-    /// One more than the client's [`Compiled::multi_refusals`] when the last empty transaction was sent that has worked; 0: none has.
+    /// One more than the client's [`Compiled::multi_refusals`] when the last empty transaction was sent that has
+    /// worked; 0: none has.
     proven: AtomicU64,
     compiled: Arc<Compiled>,
     /// The server was asked whether it evicts keys, on whichever connection.
@@ -86,7 +87,8 @@ pub(crate) struct Compiled {
     scripts: Mutex<Known>,
     /// The figures of the client's scripts, where they are wanted.
     figures: Option<Arc<Figures>>,
-    /// How often MULTI was refused in a transaction, whose commands ran singly then. Proofs from before count no more, on any connection.
+    /// How often MULTI was refused in a transaction, whose commands ran singly then. Proofs from before count no
+    /// more, on any connection.
     multi_refusals: AtomicU64,
 }
 
@@ -146,7 +148,8 @@ impl Facts {
         self.compiled.scripts.lock().insert(sha);
     }
 
-    /// Whether the server has shown that it lets this user run transactions, and no transaction of the client was refused since.
+    /// Whether the server has shown that it lets this user run transactions, and no transaction of the client was
+    /// refused since.
     fn may_run_transactions(&self) -> bool {
         self.proven.load(Ordering::Acquire) == self.multi_refusals() + 1
     }
@@ -238,9 +241,11 @@ struct Call<T> {
 struct Rare {
     /// The error replies to this call's SCRIPT LOADs, by script.
     load_errors: Vec<(usize, Vec<u8>)>,
-    /// Script calls of a pipeline or transaction that were sent in another form than they are encoded in, in ascending order.
+    /// Script calls of a pipeline or transaction that were sent in another form than they are encoded in, in
+    /// ascending order.
     rewritten: Vec<(usize, Form)>,
-    /// Script calls of a pipeline that the server has certainly not run, for it lacks the script or refuses the command.
+    /// Script calls of a pipeline that the server has certainly not run, for it lacks the script or refuses the
+    /// command.
     missed: Vec<usize>,
     /// Items whose error may say the same: the form that each was sent in, and where its part starts in the stream.
     doubtful: Vec<(usize, Form, u64)>,
@@ -468,12 +473,17 @@ impl<T> Session<T> {
             form: Form::Sha,
             rare: None,
         });
-        self.emit(key);
+        if self.calls[key].request.check().is_err() {
+            self.refuse(key, Error::no_memory_to_send());
+        } else {
+            self.emit(key);
+        }
         key
     }
 
-    /// Leaves a call alone: what comes of its reply is thrown away, and what is not queued yet never will be. Gives the replies of a
-    /// pipeline that did arrive, and whether anything of the call is queued that the server would execute.
+    /// Leaves a call alone: what comes of its reply is thrown away, and what is not queued yet never will be. Gives
+    /// the replies of a pipeline that did arrive, and whether anything of the call is queued that the server would
+    /// execute.
     pub(crate) fn abandon(&mut self, key: usize) -> (Option<Box<Payload>>, bool) {
         let arrived = self.arrived(key);
         let call = &mut self.calls[key];
@@ -544,7 +554,13 @@ impl<T> Session<T> {
         !self.outbox.is_empty()
     }
 
-    /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow.
+    /// Whether there was no memory for what is to be sent next: the connection is of no use any more.
+    pub(crate) fn is_short(&self) -> bool {
+        self.outbox.is_short()
+    }
+
+    /// Takes the next bytes to send out of the session; [`Session::put_back`] must follow. `None` also where it
+    /// [is short](Session::is_short).
     #[inline]
     pub(crate) fn take_output(&mut self) -> Option<Chunk> {
         self.outbox.take()
@@ -620,7 +636,8 @@ impl<T> Session<T> {
         goes_on
     }
 
-    /// Decodes what comes next where it is not the replies to items, which belongs to the call `expected`: out of the way of those.
+    /// Decodes what comes next where it is not the replies to items, which belongs to the call `expected`: out of the
+    /// way of those.
     #[inline(never)]
     fn decode_other(&mut self, expected: Option<Expected>) -> std::result::Result<bool, Refusal> {
         let goes_on = self.decode_one(expected);
@@ -675,8 +692,9 @@ impl<T> Session<T> {
         self.known.clear_scripts();
     }
 
-    /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent. Where the
-    /// reply to one call is to blame, `owner` is that call's status; the others have lost the connection and no more.
+    /// Ends every call: the connection is gone. The status of the cause is for calls of which nothing was sent. Where
+    /// the reply to one call is to blame, `owner` is that call's status; the others have lost the connection and no
+    /// more.
     pub(crate) fn end(&mut self, cause: &Error, owner: Option<Status>) {
         let (status, why, reason) = (cause.status(), cause.reason(), cause.message());
         self.failed = true;
@@ -751,7 +769,8 @@ impl<T> Session<T> {
         Some(copy)
     }
 
-    /// Decodes the replies to a call's items until all `left` are there, or one of them is an error that must be looked at.
+    /// Decodes the replies to a call's items until all `left` are there, or one of them is an error that must be
+    /// looked at.
     #[inline]
     fn decode_replies(&mut self, key: usize, mut left: u32) -> std::result::Result<Decoded, Refusal> {
         let call = &mut self.calls[key];
@@ -812,7 +831,8 @@ impl<T> Session<T> {
         self.end_whole(decoded)
     }
 
-    /// Decodes what comes while no call waits: push messages. The beginning of anything else must not be taken for that of the next call's reply.
+    /// Decodes what comes while no call waits: push messages. The beginning of anything else must not be taken for
+    /// that of the next call's reply.
     fn decode_unasked(&mut self) -> std::result::Result<Decoded, Refusal> {
         let is_aside =
             self.decoder.is_aside() || self.inbox.next().is_some_and(|sign| matches!(sign, b'>' | b'|'));

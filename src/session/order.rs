@@ -1,8 +1,9 @@
 //! Which items of a pipeline may be sent again behind the others: those for which no order is lost.
 //!
-//! An item that did not run may be run later if nothing that ran, or may run meanwhile, could tell the difference: no item behind it that was
-//! executed, and none in front of it that may yet be, has a key in common with it. Of two items one of which names no keys it is taken that they
-//! have one in common, unless the other is known to touch no data.
+//! An item that did not run may be run later if nothing that ran, or may run meanwhile, could tell the difference: no
+//! item behind it that was executed, and none in front of it that may yet be, has a key in common with it. Of two
+//! items one of which names no keys it is taken that they have one in common, unless the other is known to touch no
+//! data.
 //!
 //! An item that stays an error hinders no other: behind it items run as they would behind any error of a pipeline.
 
@@ -18,7 +19,8 @@ pub(crate) struct NotExecuted {
     pub(crate) missed: Vec<usize>,
     /// Others.
     pub(crate) ended: Vec<usize>,
-    /// Items that somebody may yet send to another server, for all that is known. Whether they were executed, `ended` says.
+    /// Items that somebody may yet send to another server, for all that is known. Whether they were executed, `ended`
+    /// says.
     pub(crate) refused: Vec<usize>,
 }
 

@@ -49,6 +49,12 @@ impl Chunk {
         buffer.part(self.left.clone())
     }
 
+    /// Whether some of it is missing.
+    #[inline]
+    fn is_short(&self) -> bool {
+        matches!(&self.bytes, Bytes::Own(buffer) if buffer.check().is_err())
+    }
+
     #[inline]
     pub(crate) fn is_sent(&self) -> bool {
         self.left.is_empty()
@@ -83,7 +89,8 @@ pub(crate) struct Outbox {
     sent: u64,
     /// Bytes of the chunk that is out. Any of them may have left.
     out: u64,
-    /// Where the burst ends that is being sent: all that waited when sending began. What is put in later belongs to the next one.
+    /// Where the burst ends that is being sent: all that waited when sending began. What is put in later belongs to
+    /// the next one.
     burst_end: u64,
     /// Bursts so far.
     bursts: u64,
@@ -125,6 +132,10 @@ impl Outbox {
 
     #[inline(never)]
     fn append_shared(&mut self, wire: &mut Wire, part: Range<usize>) {
+        // For the tail as well.
+        if self.chunks.try_reserve(2).is_err() {
+            return self.tail.lack();
+        }
         self.seal();
         self.chunks.push_back(Chunk { bytes: Bytes::Shared(wire.share()), left: part });
     }
@@ -147,9 +158,22 @@ impl Outbox {
         self.tail.is_empty() && self.chunks.is_empty()
     }
 
-    /// Takes the next bytes to send. They must come back through [`Outbox::put_back`].
+    /// Whether there was no memory for what comes next, so that nothing more can be sent.
+    #[inline]
+    pub(crate) fn is_short(&self) -> bool {
+        match self.chunks.front() {
+            Some(chunk) => chunk.is_short(),
+            None => self.tail.check().is_err(),
+        }
+    }
+
+    /// Takes the next bytes to send. They must come back through [`Outbox::put_back`]. `None` also where it
+    /// [is short](Outbox::is_short).
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Chunk> {
+        if self.is_short() {
+            return None;
+        }
         let chunk = match self.chunks.pop_front() {
             Some(chunk) => chunk,
             None if self.tail.is_empty() => return None,

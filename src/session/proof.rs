@@ -69,8 +69,8 @@ impl WordOnFunction {
         self.was_lost && self.is_of_library(other)
     }
 
-    /// What it proves of this error reply to a call in this form. `is_created`: the library was not there. `was_lost`: it
-    /// was there, and then not.
+    /// What it proves of this error reply to a call in this form. `is_created`: the library was not there.
+    /// `was_lost`: it was there, and then not.
     pub(super) fn proves(&self, form: Form, text: &[u8], is_created: bool, was_lost: bool) -> Proof {
         match verdict::doubt(text, form.command()) {
             Some(Doubt::Missing) if is_created => Proof::WasMissing,

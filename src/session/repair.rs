@@ -1,5 +1,5 @@
-//! What follows when the server has not run script calls: they are sent again in a form that it runs, where order allows. What it says in
-//! words that a script might have made up is first checked with the server itself.
+//! What follows when the server has not run script calls: they are sent again in a form that it runs, where order
+//! allows. What it says in words that a script might have made up is first checked with the server itself.
 
 use std::sync::atomic::Ordering;
 
@@ -17,7 +17,8 @@ use crate::request::{Form, Shape};
 /// A SHA1 that no script has.
 const NO_SHA: &[u8] = b"0000000000000000000000000000000000000000";
 
-/// A script is sent again no oftener than this. EVAL does it at the second time; only where that is refused it depends on luck.
+/// A script is sent again no oftener than this. EVAL does it at the second time; only where that is refused it
+/// depends on luck.
 const REPEATS_MAX: u8 = 10;
 
 /// What a user lacks who can only call what others have loaded.
@@ -75,7 +76,8 @@ impl Answers {
 }
 
 impl<T> Session<T> {
-    /// Asks the server what it says to each form in which items met a doubtful error: by a call that runs nothing. Whether answers are awaited.
+    /// Asks the server what it says to each form in which items met a doubtful error: by a call that runs nothing.
+    /// Whether answers are awaited.
     pub(super) fn ask(&mut self, key: usize) -> bool {
         let call = &mut self.calls[key];
         let Some(rare) = call.rare.as_mut().filter(|_| call.tag.is_some()) else { return false };
@@ -536,7 +538,8 @@ impl<T> Session<T> {
         }
     }
 
-    /// A command of a transaction was refused when it was queued, so nothing has run. Whether the transaction can go in another form.
+    /// A command of a transaction was refused when it was queued, so nothing has run. Whether the transaction can go
+    /// in another form.
     pub(super) fn adapt_transaction(&mut self, key: usize, item: usize) -> bool {
         let call = &mut self.calls[key];
         let form = call.form_of(item);
@@ -565,8 +568,9 @@ impl<T> Session<T> {
         !by_body || self.goes_by_sha(key)
     }
 
-    /// Whether a transaction may go by the SHA of its scripts though nothing can bring them to the server: an item that meets NOSCRIPT would not stop
-    /// the others, so they have to be known to be there, or the caller has to trust that.
+    /// Whether a transaction may go by the SHA of its scripts though nothing can bring them to the server: an item
+    /// that meets NOSCRIPT would not stop the others, so they have to be known to be there, or the caller has to
+    /// trust that.
     pub(super) fn goes_by_sha(&mut self, key: usize) -> bool {
         let call = &mut self.calls[key];
         let mut scripts = call.request.scripts.iter().map(|script| self.facts.served(script));

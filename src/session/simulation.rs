@@ -1,4 +1,5 @@
-//! Random histories of one connection against a model of the server: every cut of the stream, flushes, losses and push messages at any moment.
+//! Random histories of one connection against a model of the server: every cut of the stream, flushes, losses and
+//! push messages at any moment.
 //!
 //! A failure names its seed; the same seed gives the same history.
 
@@ -532,7 +533,8 @@ impl World {
         }
     }
 
-    /// A call may only fail because it was lost, because it does not compile, by the script's own error, or for want of rights.
+    /// A call may only fail because it was lost, because it does not compile, by the script's own error, or for want
+    /// of rights.
     fn check_only_error(&self, expectation: &Expectation, error: &Error) {
         let (seed, rights) = (self.seed, self.server.rights);
         let is_lost = error.is_indeterminate() || error.status() == Status::Connect;
@@ -571,8 +573,8 @@ impl World {
             }
         }
         for &item in missing {
-            // An EVAL that does not compile answers with a text that a script could have made up, so it counts as executed.
-            // Of a named function nobody may know.
+            // An EVAL that does not compile answers with a text that a script could have made up, so it counts as
+            // executed. Of a named function nobody may know.
             let is_unknown =
                 |later: usize| expectation.broken[later] || functions::is_named(expectation.scripts[later]);
             let may_have_run = |later: usize| place(later).is_some() || is_unknown(later);

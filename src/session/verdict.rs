@@ -22,8 +22,8 @@ pub(crate) enum Verdict {
 /// Judges a top-level error of a call.
 pub(crate) fn judge(text: &[u8]) -> Verdict {
     match text {
-        // Redis, KeyDB and Dragonfly; Valkey since 8. What other servers say has to be confirmed: each text in this list is one more that a
-        // script can make up.
+        // Redis, KeyDB and Dragonfly; Valkey since 8. What other servers say has to be confirmed: each text in this
+        // list is one more that a script can make up.
         b"NOSCRIPT No matching script. Please use EVAL." | b"NOSCRIPT No matching script." => {
             Verdict::NoScript
         }
@@ -84,8 +84,8 @@ pub(crate) fn not_served(text: &[u8]) -> Option<NotServed<'_>> {
     }
 }
 
-/// Whether a server says that it is a replica, or says what one says that its primary has left or that loads what that has sent; also through a
-/// script of which it stopped the first command.
+/// Whether a server says that it is a replica, or says what one says that its primary has left or that loads what
+/// that has sent; also through a script of which it stopped the first command.
 pub(crate) fn may_be_replica(text: &[u8]) -> bool {
     const FLAGGED: [&[u8]; 2] = [
         b"READONLY Can not run script with write flag on readonly replica",
@@ -144,14 +144,16 @@ fn is_busy(text: &[u8]) -> bool {
 pub(crate) enum Refused {
     /// It is a replica. Whether that is so, it can be asked.
     ReadOnly,
-    /// No memory, too few replicas, no disk to persist to, keys in several slots, a script with flags that do not allow it.
+    /// No memory, too few replicas, no disk to persist to, keys in several slots, a script with flags that do not
+    /// allow it.
     Unfit,
 }
 
-/// Judges a top-level error of a call that the server checks before it begins: a command, a function, a script with a first line of flags (`#!lua`).
+/// Judges a top-level error of a call that the server checks before it begins: a command, a function, a script with a
+/// first line of flags (`#!lua`).
 ///
-/// A script without flags is stopped in the middle, at the command that the server will not run; where it catches that error it may return the same
-/// text after having written.
+/// A script without flags is stopped in the middle, at the command that the server will not run; where it catches
+/// that error it may return the same text after having written.
 pub(crate) fn refused_before_it_began(text: &[u8]) -> Option<Refused> {
     match text {
         b"READONLY You can't write against a read only replica."
@@ -189,8 +191,8 @@ pub(crate) fn is_unknown_command(text: &[u8], name: &[u8]) -> bool {
     })
 }
 
-/// Whether an error reply to a command proves that it did not run: the server's refusal for want of a right, or one that it gives to any command.
-/// From within a script the server's texts go on.
+/// Whether an error reply to a command proves that it did not run: the server's refusal for want of a right, or one
+/// that it gives to any command. From within a script the server's texts go on.
 pub(crate) fn is_unexecuted(text: &[u8]) -> bool {
     const KEYS: [&[u8]; 2] = [
         b"NOPERM this user has no permissions to access one of the keys used as arguments",
@@ -252,8 +254,8 @@ impl Doubt {
 /// What servers say to FCALL and FCALL_RO of a function that they lack.
 pub(crate) const FUNCTION_NOT_FOUND: &[u8] = b"ERR Function not found";
 
-/// Whether the error reply to a script call that was sent as `command` may be the server's word on that command. A script can make all of
-/// these texts up, so the server has to be asked; see [`confirms`].
+/// Whether the error reply to a script call that was sent as `command` may be the server's word on that command. A
+/// script can make all of these texts up, so the server has to be asked; see [`confirms`].
 pub(crate) fn doubt(text: &[u8], command: &[u8]) -> Option<Doubt> {
     if text == FUNCTION_NOT_FOUND {
         command.starts_with(b"FCALL").then_some(Doubt::Missing)
@@ -289,7 +291,8 @@ fn is_about(text: &[u8], command: &[u8]) -> bool {
     names(command) || names(&lower) || !text.contains(&b'\'') && !holds(text, b" access ")
 }
 
-/// Whether `answer`, the error reply to the same command without any script that could have written it, bears `text` out.
+/// Whether `answer`, the error reply to the same command without any script that could have written it, bears `text`
+/// out.
 pub(crate) fn confirms(answer: &[u8], text: &[u8], command: &[u8]) -> bool {
     match doubt(answer, command) {
         // The arguments differ, and who does not know a command cannot have run it.
@@ -364,8 +367,8 @@ pub(crate) fn judge_library(text: &[u8], name: &[u8]) -> LibraryVerdict {
     }
 }
 
-/// A server's text about a command that it does not know, without the arguments that it quotes: `ERR unknown command 'AUTH', with args beginning with:
-/// 'hunter2'`.
+/// A server's text about a command that it does not know, without the arguments that it quotes: `ERR unknown command
+/// 'AUTH', with args beginning with: 'hunter2'`.
 pub(crate) fn without_arguments(text: &[u8]) -> &[u8] {
     let quotes: &[u8] = b", with args beginning with";
     &text[..memchr::memmem::find(text, quotes).unwrap_or(text.len())]

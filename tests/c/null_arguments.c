@@ -427,6 +427,11 @@ static void replies(void) {
     CHECK(rs_reply_double(NULL) == 0.0);
     CHECK_NULL(rs_reply_verbatim_format(NULL));
     CHECK_NULL(rs_reply_element(NULL, 0));
+    const char *strings[1];
+    CHECK_INT(rs_reply_strings(NULL, 0, 1, strings, &len), 0);
+    CHECK_INT(rs_reply_strings(reply, 0, 1, NULL, &len), 0);
+    CHECK_INT(rs_reply_strings(reply, 0, 1, strings, NULL), 0);
+    CHECK_INT(rs_reply_strings(reply, 0, 0, NULL, NULL), 0);
     CHECK_OK(rs_reply_error(NULL, &err));
     CHECK_INT(rs_reply_error(NULL, NULL), RS_OK);
     CHECK_INT(rs_reply_error(reply, NULL), RS_OK);

@@ -143,6 +143,7 @@ int main(void) {
     redis = server_start();
     RUN(resp2);
     RUN(resp3);
+    RUN(many_strings_are_read_at_once);
     RUN(freeing_an_element_does_nothing);
     RUN(a_big_reply);
 }

@@ -1,5 +1,6 @@
-# What every compiler makes of the C++ headers: no warnings in any standard, errors where there must be some, and programs that run.
-# GCC with its library, Clang with the same, and Clang with libc++, as systems of Apple's and BSD have it; scripts/setup installs them.
+# What every compiler makes of the C++ headers: no warnings in any standard, errors where there must be some, and
+# programs that run. GCC with its library, Clang with the same, and Clang with libc++, as systems of Apple's and BSD
+# have it; scripts/setup installs them.
 find_program(CLANGXX NAMES clang++ clang++-19 clang++-16 clang++-14 REQUIRED)
 set(includes "-I${PROJECT_SOURCE_DIR}/include" "-I${PROJECT_SOURCE_DIR}/bindings/c")
 file(GLOB headers CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/bindings/c/*.hpp" "${PROJECT_SOURCE_DIR}/bindings/c/rs_script/*.hpp")
@@ -24,8 +25,8 @@ foreach(compiler ${compilers})
   endforeach()
 endforeach()
 
-# Misuse does not compile. The message must point into the file, so that it is no other error that is found. The headers are compiled once, not
-# for each case; and once for Clang, whatever its library.
+# Misuse does not compile. The message must point into the file, so that it is no other error that is found. The
+# headers are compiled once, not for each case; and once for Clang, whatever its library.
 file(STRINGS refused.cpp cases REGEX "^#(ifdef|elif defined) ")
 list(TRANSFORM cases REPLACE "^#[a-z ]+ " "")
 list(LENGTH cases count)

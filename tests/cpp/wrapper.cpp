@@ -121,6 +121,8 @@ static void replies() {
     CHECK(reply[4].number() == 1.5 && reply[0].number() == 1.0);
     CHECK(reply[5].type() == RS_REPLY_MAP && reply[5][1].string() == "v");
     CHECK(reply[6].boolean() && reply[0].boolean() && !reply[2].boolean());
+    CHECK(reply.strings().size() == reply.size() && reply.strings()[7] == reply[7].string());
+    CHECK(reply[7].strings().empty());
     CHECK(reply[7].verbatim_format() == "txt" && reply[1].verbatim_format().empty());
     CHECK(reply[8].type() == RS_REPLY_ERROR && reply[8].string() == "E x");
     // Beyond the end, and of nothing.

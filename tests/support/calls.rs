@@ -38,7 +38,8 @@ pub fn round_trips<T>(client: &Client, body: impl FnOnce() -> T) -> (T, u64) {
 /// As good as for ever, in a test.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// Tries again with a longer deadline until `attempt` gives something: what hangs misses each of them, and what does not may miss the first ones, on a busy machine.
+/// Tries again with a longer deadline until `attempt` gives something: what hangs misses each of them, and what does
+/// not may miss the first ones, on a busy machine.
 #[track_caller]
 pub fn with_longer_deadlines<T>(client: &Client, mut attempt: impl FnMut(&Client) -> Option<T>) -> T {
     let tried = [1, 4, 16, 64]

@@ -1,6 +1,8 @@
 //! A real cluster of a test's own: forms in a few seconds, can lose nodes, fail over and move slots.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::proxy::Proxy;
 use super::raw::{Raw, Value};
@@ -15,6 +17,7 @@ const SLOTS: u16 = 16384;
 pub struct ClusterBuilder {
     primaries: usize,
     replicas: usize,
+    spares: usize,
     node: Builder,
     behind_nat: bool,
 }
@@ -23,6 +26,12 @@ impl ClusterBuilder {
     /// So many replicas for each primary.
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.replicas = replicas;
+        self
+    }
+
+    /// So many nodes more that run and are in no cluster; see [`Cluster::join`].
+    pub fn spares(mut self, spares: usize) -> Self {
+        self.spares = spares;
         self
     }
 
@@ -38,6 +47,11 @@ impl ClusterBuilder {
     /// TLS for clients and between the nodes.
     pub fn tls(self, certs: &Certs) -> Self {
         self.each(|node| node.tls(certs, Identity::Valid))
+    }
+
+    /// TLS for clients in front of nodes that have none.
+    pub fn tls_in_front(self, certs: &Certs) -> Self {
+        self.each(|node| node.tls_in_front(certs))
     }
 
     /// Nodes announce hosts 10.1.2.1, 10.1.2.2, ... and ports that aren't theirs, where no client can reach them; see
@@ -58,10 +72,10 @@ impl ClusterBuilder {
     /// Not by `redis-cli --cluster create`: that takes seconds longer, and refuses fewer than three primaries.
     pub fn start(self) -> Cluster {
         let count = self.primaries * (1 + self.replicas);
-        let nodes: Vec<Server> = (0..count).map(|_| self.node.clone().start()).collect();
+        let nodes: Vec<Server> = (0..count + self.spares).map(|_| self.node.clone().start()).collect();
         let ids = nodes.iter().map(|node| Raw::connect(node).ok(&["CLUSTER", "MYID"]).text()).collect();
         let forwarders = if self.behind_nat { hide(&nodes) } else { Vec::new() };
-        let cluster = Cluster { nodes, ids, forwarders };
+        let cluster = Cluster { nodes, joined: AtomicUsize::new(count), ids, forwarders };
         cluster.form(self.primaries);
         cluster
     }
@@ -69,8 +83,9 @@ impl ClusterBuilder {
 
 /// Has the nodes announce what is not theirs.
 ///
-/// The host is announced as a name, which clients alone are told: the nodes must reach each other by what they announce as
-/// their IP. Of a port there is but one, so something has to forward from there for a replica to find its primary.
+/// The host is announced as a name, which clients alone are told: the nodes must reach each other by what they
+/// announce as their IP. Of a port there is but one, so something has to forward from there for a replica to find its
+/// primary.
 fn hide(nodes: &[Server]) -> Vec<Proxy> {
     let hide = |(number, node): (usize, &Server)| {
         let forwarder = Proxy::start(node.address());
@@ -90,6 +105,8 @@ fn hide(nodes: &[Server]) -> Vec<Proxy> {
 /// A running cluster. Nodes are numbered: primaries first, then their replicas in turn.
 pub struct Cluster {
     nodes: Vec<Server>,
+    /// So many of them are in the cluster.
+    joined: AtomicUsize,
     ids: Vec<String>,
     /// From the ports that are announced to those that are the nodes', for the nodes' own use.
     forwarders: Vec<Proxy>,
@@ -97,10 +114,10 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn builder(primaries: usize) -> ClusterBuilder {
-        // The time-out is how long a dead primary goes unnoticed. Replicas are to follow eagerly, because they are listed
-        // only once they have heard something of their primary: its ping, if nothing else.
+        // The time-out is how long a dead primary goes unnoticed. Replicas are to follow eagerly, because they are
+        // listed only once they have heard something of their primary: its ping, if nothing else.
         let node = eager(Server::builder().cluster().arg("cluster-node-timeout", "1500"));
-        ClusterBuilder { primaries, replicas: 0, node, behind_nat: false }
+        ClusterBuilder { primaries, replicas: 0, spares: 0, node, behind_nat: false }
     }
 
     /// So many primaries, each with so many replicas, of the default server.
@@ -109,14 +126,14 @@ impl Cluster {
     }
 
     fn form(&self, primaries: usize) {
-        for (number, node) in self.nodes.iter().enumerate() {
+        for (number, node) in self.joined().iter().enumerate() {
             let mut raw = Raw::connect(node);
             // Equal epochs would have to be told apart by the nodes first, one by one.
             raw.ok(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
             // Everyone meets everyone: quicker than waiting for gossip.
             for other in &self.nodes[..number] {
                 let (host, port) = host_and_port(other);
-                raw.ok(&["CLUSTER", "MEET", &host, &port]);
+                raw.ok(&["CLUSTER", "MEET", &host, &port, &other.bus_port().to_string()]);
             }
             if number < primaries {
                 let bound = |n: usize| n * usize::from(SLOTS) / primaries;
@@ -126,7 +143,7 @@ impl Cluster {
                 raw.ok(&command);
             }
         }
-        for (number, node) in self.nodes.iter().enumerate().skip(primaries) {
+        for (number, node) in self.joined().iter().enumerate().skip(primaries) {
             let primary = self.ids[number % primaries].as_str();
             wait_until("a replica meets its primary", || {
                 !Raw::connect(node).cmd(&["CLUSTER", "REPLICATE", primary]).is_error()
@@ -135,8 +152,25 @@ impl Cluster {
         self.wait_until_whole();
     }
 
-    /// Waits until every living node reports `cluster_state:ok`, all have the same picture of slots and roles, and every
-    /// living replica has its primary's data and is in that picture.
+    /// Has the next spare node join, without slots; its number.
+    #[track_caller]
+    pub fn join(&self) -> usize {
+        let number = self.joined.fetch_add(1, Ordering::AcqRel);
+        let mut raw = Raw::connect(&self.nodes[number]);
+        for other in &self.nodes[..number] {
+            let (host, port) = host_and_port(other);
+            raw.ok(&["CLUSTER", "MEET", &host, &port]);
+        }
+        self.wait_until_whole();
+        number
+    }
+
+    fn joined(&self) -> &[Server] {
+        &self.nodes[..self.joined.load(Ordering::Acquire)]
+    }
+
+    /// Waits until every living node reports `cluster_state:ok`, all have the same picture of slots and roles, and
+    /// every living replica has its primary's data and is in that picture.
     pub fn wait_until_whole(&self) {
         wait_until("the cluster is whole", || {
             let mut pictures: Vec<Slots> = self.living().map(|node| self.slots(node)).collect();
@@ -163,7 +197,7 @@ impl Cluster {
     /// All nodes, dead ones included, at the addresses where they really are.
     pub fn cluster_url(&self) -> String {
         let first = &self.nodes[0];
-        let addresses: Vec<String> = self.nodes.iter().map(|node| node.address().to_string()).collect();
+        let addresses: Vec<String> = self.joined().iter().map(|node| node.address().to_string()).collect();
         format!("{}+cluster://{}{}", first.scheme(), first.userinfo(), addresses.join(","))
     }
 
@@ -175,7 +209,8 @@ impl Cluster {
         nodes.find(|(node, _)| *node == number).expect("a node that is in the cluster").1
     }
 
-    /// A hash tag, braces included, in a slot that this primary has now. It starts with `name`, so that tests share no slot.
+    /// A hash tag, braces included, in a slot that this primary has now. It starts with `name`, so that tests share
+    /// no slot.
     #[track_caller]
     pub fn tag_on(&self, node: usize, name: &str) -> String {
         let map = self.slots(&self.nodes[node]);
@@ -184,7 +219,7 @@ impl Cluster {
         tags.find(|tag| is_here(slot_of(tag.as_bytes()))).expect("a primary has slots")
     }
 
-    /// All nodes, dead ones included.
+    /// All nodes, dead ones and spares included.
     pub fn nodes(&self) -> &[Server] {
         &self.nodes
     }
@@ -201,11 +236,11 @@ impl Cluster {
     }
 
     fn living(&self) -> impl Iterator<Item = &Server> {
-        self.nodes.iter().filter(|node| node.is_running())
+        self.joined().iter().filter(|node| node.is_running())
     }
 
     fn living_numbers(&self) -> impl Iterator<Item = usize> {
-        (0..self.nodes.len()).filter(|&number| self.nodes[number].is_running())
+        (0..self.joined().len()).filter(|&number| self.nodes[number].is_running())
     }
 
     #[track_caller]
@@ -266,7 +301,8 @@ impl Cluster {
         new
     }
 
-    /// Makes a replica of the slot's owner primary in its place, as `CLUSTER FAILOVER` does, without a loss; returns it.
+    /// Makes a replica of the slot's owner primary in its place, as `CLUSTER FAILOVER` does, without a loss; returns
+    /// it.
     #[track_caller]
     pub fn failover(&self, slot: u16) -> usize {
         let old = self.primary_of(slot);
@@ -275,8 +311,8 @@ impl Cluster {
         self.wait_for_new_primary(slot, old)
     }
 
-    /// Begins to move a slot and moves no key: from now on `from` answers ASK for keys that it lacks, and TRYAGAIN where it
-    /// has some of a call's keys. `to` answers only behind ASKING.
+    /// Begins to move a slot and moves no key: from now on `from` answers ASK for keys that it lacks, and TRYAGAIN
+    /// where it has some of a call's keys. `to` answers only behind ASKING.
     #[track_caller]
     pub fn begin_migration(&self, slot: u16, from: usize, to: usize) {
         let slot = slot.to_string();
@@ -304,8 +340,8 @@ impl Cluster {
         self.wait_for_owner([slot], to);
     }
 
-    /// Moves slots with their keys, one after the other, as `redis-cli --cluster reshard` does; waits only at the end until
-    /// all nodes know. For a thread of its own, while there is load.
+    /// Moves slots with their keys, one after the other, as `redis-cli --cluster reshard` does; waits only at the end
+    /// until all nodes know. For a thread of its own, while there is load.
     #[track_caller]
     pub fn move_slots(&self, slots: impl IntoIterator<Item = u16>, from: usize, to: usize) {
         let slots: Vec<u16> = slots.into_iter().collect();
@@ -314,6 +350,27 @@ impl Cluster {
             self.hand_over(slot, from, to);
         }
         self.wait_for_owner(slots, to);
+    }
+
+    /// Has Valkey 9 move slots by itself, all of a slot at once, and waits until all nodes know.
+    #[track_caller]
+    pub fn migrate_slots(&self, slots: &[u16], from: usize, to: usize) {
+        for slot in slots {
+            let number = slot.to_string();
+            let moving = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", &number, &number, "NODE", self.id(to)];
+            let begin = || Raw::connect(&self.nodes[from]).cmd(&moving);
+            // One migration of a slot at a time is taken, and any may fail.
+            begin();
+            let mut last = Instant::now();
+            wait_until("the slot has moved", || {
+                if last.elapsed() > Duration::from_secs(5) {
+                    begin();
+                    last = Instant::now();
+                }
+                self.primary_of(*slot) == to
+            });
+        }
+        self.wait_for_owner(slots.iter().copied(), to);
     }
 
     #[track_caller]
@@ -353,8 +410,8 @@ impl Cluster {
         self.wait_until_whole();
     }
 
-    /// Takes a slot, with its keys, from its owner and gives it to nobody. Then no node serves anything, unless they were
-    /// started with `cluster-require-full-coverage no`.
+    /// Takes a slot, with its keys, from its owner and gives it to nobody. Then no node serves anything, unless they
+    /// were started with `cluster-require-full-coverage no`.
     #[track_caller]
     pub fn uncover(&self, slot: u16) {
         let number = slot.to_string();
@@ -385,8 +442,8 @@ impl Cluster {
             self.nodes[other].pause();
         }
         let mut raw = Raw::connect(&self.nodes[number]);
-        // On a busy machine it may have missed them before they were paused. Once it has read what they said until then, it will not
-        // find them again.
+        // On a busy machine it may have missed them before they were paused. Once it has read what they said until
+        // then, it will not find them again.
         for _ in 0..3 {
             raw.ok(&["PING"]);
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::raw::{read_bulk, read_line};
 
-/// A TCP server that does with each connection what the test says. When it is dropped its connections close, and a panic
-/// in a handler becomes the test's.
+/// A TCP server that does with each connection what the test says. When it is dropped its connections close, and a
+/// panic in a handler becomes the test's.
 pub struct Fake {
     address: SocketAddr,
     stopping: Arc<AtomicBool>,
@@ -20,8 +20,8 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// Starts on a free port of 127.0.0.1. `handler` gets each connection on a thread of its own; the connection closes when
-    /// it returns.
+    /// Starts on a free port of 127.0.0.1. `handler` gets each connection on a thread of its own; the connection
+    /// closes when it returns.
     pub fn start(handler: impl Fn(&mut Conn) + Send + Sync + 'static) -> Fake {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound address");
@@ -97,7 +97,8 @@ impl Drop for Fake {
     }
 }
 
-/// One connection that a client has opened. That the client hangs up is never an error here: it is what many tests are about.
+/// One connection that a client has opened. That the client hangs up is never an error here: it is what many tests
+/// are about.
 pub struct Conn {
     stream: BufReader<TcpStream>,
     index: usize,
@@ -150,7 +151,8 @@ impl Conn {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line.escape_ascii().to_string()))
     }
 
-    /// Answers what clients say first (HELLO, AUTH, CLIENT, SELECT, READONLY, an empty transaction) and returns the first other command.
+    /// Answers what clients say first (HELLO, AUTH, CLIENT, SELECT, READONLY, an empty transaction) and returns the
+    /// first other command.
     pub fn handshake(&mut self) -> Option<Vec<Vec<u8>>> {
         loop {
             let command = self.read_command()?;

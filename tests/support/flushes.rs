@@ -11,8 +11,8 @@ use super::server::Server;
 
 const THREADS: i64 = 8;
 
-/// Has each of eight threads count so often under the key `n`, by what `caller` makes for it, while `flush` is said to the server
-/// again and again.
+/// Has each of eight threads count so often under the key `n`, by what `caller` makes for it, while `flush` is said
+/// to the server again and again.
 pub fn count_under_flushes<C: FnMut() -> i64>(
     server: &Server,
     client: &Client,

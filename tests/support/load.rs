@@ -1,9 +1,10 @@
-//! Load with exact accounts: every call leaves its id on the servers, so that afterwards it is known how often each one ran.
+//! Load with exact accounts: every call leaves its id on the servers, so that afterwards it is known how often each
+//! one ran.
 //!
-//! A write that a primary acknowledges and has not replicated when it dies is lost, and no client can help it. It is told apart
-//! so: right before a primary is taken down, [`Load::take_down`] writes a marker and has WAIT confirm that the replica has it, and with it
-//! all that ran before. Only a call that began before the primary was gone, was acknowledged after the marker was written, and
-//! whose slot was that primary's may then be missing.
+//! A write that a primary acknowledges and has not replicated when it dies is lost, and no client can help it. It is
+//! told apart so: right before a primary is taken down, [`Load::take_down`] writes a marker and has WAIT confirm that
+//! the replica has it, and with it all that ran before. Only a call that began before the primary was gone, was
+//! acknowledged after the marker was written, and whose slot was that primary's may then be missing.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -170,7 +171,8 @@ impl<'a> Load<'a> {
         })
     }
 
-    /// Waits until each thread has ended whatever call it is in now and one more, and each kind of call has succeeded once more.
+    /// Waits until each thread has ended whatever call it is in now and one more, and each kind of call has succeeded
+    /// once more.
     pub fn wait_for_calls(&self, works: &[Work]) {
         let phase = self.phase.fetch_add(1, Ordering::SeqCst) + 1;
         let turns = || self.turns.iter().take(works.len()).map(|turns| turns.load(Ordering::SeqCst));
@@ -290,8 +292,8 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Compares what callers were told with what the servers have: no id ran twice, none that was done is missing but for what a server
-    /// lost by itself, none that was not executed is there; and each call ended by its deadline.
+    /// Compares what callers were told with what the servers have: no id ran twice, none that was done is missing but
+    /// for what a server lost by itself, none that was not executed is there; and each call ended by its deadline.
     #[track_caller]
     pub fn settle(&self) -> Summary {
         let runs = self.runs();

@@ -1,4 +1,5 @@
-//! A TCP relay that loses replies: where integers come, in a third of all pieces the connection ends somewhere among them.
+//! A TCP relay that loses replies: at each integer that comes the connection ends with a probability of a third,
+//! before or within it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -75,13 +76,20 @@ fn relay(shared: &Arc<Shared>, client: TcpStream) {
     let shared = Arc::clone(shared);
     thread::spawn(move || {
         pass(server, client, |piece| {
-            let is_cut = piece[0] == b':' && fastrand::u8(..3) == 0;
-            is_cut.then(|| {
-                shared.cuts.fetch_add(1, Ordering::SeqCst);
-                fastrand::usize(..piece.len())
-            })
+            let cut = cut_in(piece)?;
+            shared.cuts.fetch_add(1, Ordering::SeqCst);
+            Some(cut)
         });
     });
+}
+
+/// Where a piece is cut, if it is. The answer to HELLO (a map) has integers too, and is let pass.
+fn cut_in(piece: &[u8]) -> Option<usize> {
+    let is_reply = |&at: &usize| piece[at] == b':' && (at == 0 || piece[at - 1] == b'\n');
+    let mut replies = (0..piece.len()).filter(is_reply).filter(|_| piece[0] != b'%');
+    let lost = replies.find(|_| fastrand::u8(..3) == 0)?;
+    let len = piece[lost..].iter().position(|&byte| byte == b'\n').unwrap_or(piece.len() - lost);
+    Some(lost + fastrand::usize(..len.max(1)))
 }
 
 /// Passes on what comes, up to where a piece is cut.

@@ -1,5 +1,5 @@
-//! The ground that tests stand on: real servers, alone and together, that live as long as a test, and stand-ins for what
-//! a real server cannot be made to do.
+//! The ground that tests stand on: real servers, alone and together, that live as long as a test, and stand-ins for
+//! what a real server cannot be made to do.
 //!
 //! A test file includes it with `mod support;`.
 // Each test file is a crate of its own and uses a part of this.
@@ -10,10 +10,12 @@ pub mod cluster;
 pub mod executor;
 pub mod fake;
 pub mod flushes;
+pub mod front;
 pub mod kinds;
 pub mod load;
 pub mod lossy;
 pub mod nodes;
+pub mod place;
 pub mod proxy;
 pub mod raw;
 pub mod replication;

@@ -89,8 +89,8 @@ impl Proxy {
         format!("redis://{}", self.address)
     }
 
-    /// Lets `bytes` more pass that way, then closes the connection that carries them, both ways. With 0 the connection ends
-    /// when the next byte arrives, which is not passed on. Happens once; later connections live.
+    /// Lets `bytes` more pass that way, then closes the connection that carries them, both ways. With 0 the
+    /// connection ends when the next byte arrives, which is not passed on. Happens once; later connections live.
     pub fn cut_after(&self, way: Way, bytes: usize) {
         self.shared.lock().lanes[way as usize].cut_after = Some(bytes);
     }

@@ -28,6 +28,11 @@ impl ReplicatedBuilder {
         self.each(|server| server.tls(certs, Identity::Valid))
     }
 
+    /// TLS for clients in front of servers that have none.
+    pub fn tls_in_front(self, certs: &Certs) -> Self {
+        self.each(|server| server.tls_in_front(certs))
+    }
+
     /// Changes how each server is started.
     pub fn each(mut self, change: impl FnOnce(Builder) -> Builder) -> Self {
         self.server = change(self.server);

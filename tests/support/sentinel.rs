@@ -46,6 +46,13 @@ impl SentinelsBuilder {
         self
     }
 
+    /// TLS for clients in front of servers and sentinels that have none.
+    pub fn tls_in_front(mut self, certs: &Certs) -> Self {
+        self.sentinel = self.sentinel.tls_in_front(certs);
+        self.servers = self.servers.tls_in_front(certs);
+        self
+    }
+
     /// Changes how each server is started; the sentinels remain as they are.
     pub fn each(mut self, change: impl FnOnce(Builder) -> Builder) -> Self {
         self.servers = self.servers.each(change);
@@ -59,16 +66,17 @@ impl SentinelsBuilder {
         let sentinels: Vec<Server> =
             (0..SENTINELS).map(|_| self.sentinel.clone().sentinel(&config).start()).collect();
         let sentinels = Sentinels { sentinels, servers };
-        // When the primary is down a replica's last INFO, which comes once a second, must be younger than five ping periods
-        // for it to be promoted.
+        // When the primary is down a replica's last INFO, which comes once a second, must be younger than five ping
+        // periods for it to be promoted.
         if sentinels.set_periods("PING-PERIOD 300 INFO-PERIOD 500 ASK-PERIOD 100 PUBLISH-PERIOD 100") {
             for sentinel in &sentinels.sentinels {
                 Raw::connect(sentinel).ok(&["SENTINEL", "SET", SERVICE, "down-after-milliseconds", "800"]);
             }
         }
         sentinels.wait_until_whole();
-        // Met, they need to speak less often. And have to: who has not been told of a promotion within four of these periods
-        // takes it back, and the one who promotes may notice its success, and tell of it, only after a second.
+        // Met, they need to speak less often. And have to: who has not been told of a promotion within four of these
+        // periods takes it back, and the one who promotes may notice its success, and tell of it, only after a
+        // second.
         sentinels.set_periods("PUBLISH-PERIOD 600");
         sentinels
     }
@@ -76,8 +84,9 @@ impl SentinelsBuilder {
 
 fn config(primary: &Server, replicas: usize) -> String {
     let address = primary.address();
-    // Silence counts from the start of a connection, but by default the first ping goes out a second later: to be down takes
-    // longer than that. A promotion is noticed within a second, so that a time-out of one would be too short.
+    // Silence counts from the start of a connection, but by default the first ping goes out a second later: to be
+    // down takes longer than that. A promotion is noticed within a second, so that a time-out of one would be too
+    // short.
     let mut config = format!(
         "sentinel monitor {SERVICE} {} {} {QUORUM}\n\
          sentinel down-after-milliseconds {SERVICE} 2000\n\
@@ -194,8 +203,8 @@ impl Sentinels {
         })
     }
 
-    /// Waits until each living sentinel knows every other one, finds the primary well, and sees every other living server
-    /// follow it, as those do themselves: from then on a failover can succeed.
+    /// Waits until each living sentinel knows every other one, finds the primary well, and sees every other living
+    /// server follow it, as those do themselves: from then on a failover can succeed.
     #[track_caller]
     pub fn wait_until_whole(&self) {
         let sentinels = self.living_sentinels().count();

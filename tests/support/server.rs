@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -16,6 +14,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::PATIENCE;
+use super::front::Front;
+use super::place::{BUS, Directory, SOCKET, free_port};
 use super::raw::{Raw, Value};
 use super::tls::{Certs, Identity};
 
@@ -26,6 +26,7 @@ pub enum Binary {
     #[default]
     Default,
     Redis62,
+    Redis74,
     Redis82,
     Valkey81,
     Valkey91,
@@ -37,6 +38,7 @@ impl Binary {
         match self {
             Binary::Default => None,
             Binary::Redis62 => Some("redis-6.2"),
+            Binary::Redis74 => Some("redis-7.4"),
             Binary::Redis82 => Some("redis-8.2"),
             Binary::Valkey81 => Some("valkey-8.1"),
             Binary::Valkey91 => Some("valkey-9.1"),
@@ -57,7 +59,8 @@ impl Binary {
 
 /// Every server that the library is tested against.
 pub fn all_versions() -> impl Iterator<Item = Binary> {
-    [Binary::Default, Binary::Redis62, Binary::Redis82, Binary::Valkey81, Binary::Valkey91].into_iter()
+    use Binary::*;
+    [Default, Redis62, Redis74, Redis82, Valkey81, Valkey91].into_iter()
 }
 
 fn fetch() -> HashMap<String, PathBuf> {
@@ -85,6 +88,7 @@ pub struct Builder {
     password: Option<String>,
     tls: Option<(Certs, Identity)>,
     client_certs: bool,
+    front: Option<Certs>,
     args: Vec<String>,
 }
 
@@ -132,9 +136,17 @@ impl Builder {
         self
     }
 
-    /// TLS on the TCP port, with this identity (the Unix socket stays plain). Only the default binary can.
+    /// TLS on the TCP port, with this identity (the Unix socket stays plain). The default binary and
+    /// [`Binary::Redis74`] can.
     pub fn tls(mut self, certs: &Certs, identity: Identity) -> Self {
         self.tls = Some((certs.clone(), identity));
+        self
+    }
+
+    /// TLS in front of a server that has none: clients, other servers and sentinels are all told the port of a
+    /// [`Front`], where each of them is answered in what it speaks.
+    pub fn tls_in_front(mut self, certs: &Certs) -> Self {
+        self.front = Some(certs.clone());
         self
     }
 
@@ -161,22 +173,42 @@ impl Builder {
         if let Some((certs, identity)) = &self.tls {
             certs.write(&dir.0, *identity);
         }
+        let front = self.front.as_ref().map(|certs| Front::bind(certs.identity(Identity::Valid)));
         if let Some(config) = &self.sentinel {
+            let announced = front.as_ref().map(|front| format!("sentinel announce-port {}\n", front.port()));
+            let config = announced.unwrap_or_default() + config;
             fs::write(dir.0.join(SENTINEL), config).expect("a sentinel's configuration in its directory");
         }
         // Another process may take the port between choosing it and listening on it.
         for _ in 0..20 {
             let port = if self.addresses.is_empty() { 0 } else { free_port(self.addresses) };
-            let args = self.args(&dir.0, port);
+            let mut args = self.args(&dir.0, port);
+            if let Some(front) = &front {
+                self.announce(front.port(), port, &mut args);
+            }
             match Process::start(&self.binary.path(), &args, &dir.0) {
                 Ok(process) => {
-                    return Server { process: Mutex::new(Some(process)), args, port, dir, plan: self };
+                    let front = front.map(|front| front.lead_to((V4, port).into()));
+                    return Server { process: Mutex::new(Some(process)), args, port, dir, front, plan: self };
                 }
                 Err(log) if log.contains("ddress already in use") => {}
                 Err(log) => panic!("{:?} did not start; its log:\n{log}", self.binary),
             }
         }
         panic!("no free port found for {:?}", self.binary);
+    }
+
+    /// Has a server tell others the port in front of it. What a sentinel announces is in its configuration.
+    fn announce(&self, front: u16, port: u16, args: &mut Vec<OsString>) {
+        let bus = port + BUS;
+        let settings = match (&self.sentinel, self.cluster) {
+            (Some(_), _) => vec![],
+            (None, true) => vec![("cluster-announce-port", front), ("cluster-announce-bus-port", bus)],
+            (None, false) => vec![("replica-announce-port", front)],
+        };
+        for (setting, value) in settings {
+            args.extend([format!("--{setting}").into(), value.to_string().into()]);
+        }
     }
 
     fn args(&self, dir: &Path, port: u16) -> Vec<OsString> {
@@ -234,6 +266,7 @@ pub struct Server {
     dir: Directory,
     args: Vec<OsString>,
     port: u16,
+    front: Option<Front>,
     plan: Builder,
 }
 
@@ -247,6 +280,7 @@ impl Server {
             password: None,
             tls: None,
             client_certs: false,
+            front: None,
             args: Vec::new(),
         }
     }
@@ -266,13 +300,19 @@ impl Server {
 
     /// `redis` or, with TLS, `rediss`.
     pub fn scheme(&self) -> &'static str {
-        if self.plan.tls.is_some() { "rediss" } else { "redis" }
+        if self.plan.tls.is_some() || self.front.is_some() { "rediss" } else { "redis" }
     }
 
     /// Where it listens on TCP, with or without TLS.
     #[track_caller]
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::new(*self.plan.addresses.first().expect("a server with a TCP port"), self.port)
+        let port = self.front.as_ref().map_or(self.port, Front::port);
+        SocketAddr::new(*self.plan.addresses.first().expect("a server with a TCP port"), port)
+    }
+
+    /// Where the other nodes of a cluster reach it.
+    pub fn bus_port(&self) -> u16 {
+        self.port + BUS
     }
 
     pub fn unix_url(&self) -> String {
@@ -362,7 +402,6 @@ impl Server {
     }
 }
 
-const SOCKET: &str = "s";
 const SENTINEL: &str = "sentinel.conf";
 
 fn read_log(dir: &Path) -> String {
@@ -438,47 +477,4 @@ impl Drop for Process {
             let _ = child.wait();
         }
     }
-}
-
-/// A temporary directory, removed with its contents.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn create() -> Directory {
-        for number in 0.. {
-            let dir = std::env::temp_dir().join(format!("rss-{}-{number}", std::process::id()));
-            match fs::create_dir(&dir) {
-                Ok(()) => {
-                    // sun_path holds 104 bytes on macOS and 108 on Linux.
-                    let len = dir.join(SOCKET).as_os_str().len();
-                    assert!(len < 104, "{} is too long for a Unix socket: set TMPDIR", dir.display());
-                    return Directory(dir);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => panic!("{}: {error}", dir.display()),
-            }
-        }
-        unreachable!("one number is free")
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A port that nothing listens on, nor on the one 10,000 above, which a cluster node needs as well. Both lie below the
-/// range that systems take outgoing connections' ports from, so that a restarted server finds its port free.
-fn free_port(addresses: &[IpAddr]) -> u16 {
-    const FIRST: u16 = 11_000;
-    const COUNT: u16 = 10_000;
-    // Test processes that run at the same time begin at different places.
-    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
-    let next = NEXT.get_or_init(|| AtomicU16::new(fastrand::u16(..COUNT)));
-    let free = |port: u16| addresses.iter().all(|&address| TcpListener::bind((address, port)).is_ok());
-    (0..COUNT)
-        .map(|_| FIRST + next.fetch_add(1, Ordering::Relaxed) % COUNT)
-        .find(|&port| free(port) && free(port + COUNT))
-        .expect("one of ten thousand ports is free")
 }

@@ -80,7 +80,8 @@ impl Certs {
         }
     }
 
-    /// Writes `ca.crt`, and `.crt` and `.key` of `server` and `client`: into a server's directory they count from its next start on.
+    /// Writes `ca.crt`, and `.crt` and `.key` of `server` and `client`: into a server's directory they count from its
+    /// next start on.
     pub fn write(&self, dir: &Path, identity: Identity) {
         let server = self.identity(identity);
         for (file, pem) in [
@@ -113,8 +114,8 @@ fn sign(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Pair {
     Pair { cert: cert.pem(), key: key.serialize_pem() }
 }
 
-/// Connects to the server's TLS port as a strict client does: it must show itself valid by this authority. Whether it does
-/// comes out at the first command. Does not authenticate.
+/// Connects to the server's TLS port as a strict client does: it must show itself valid by this authority. Whether it
+/// does comes out at the first command. Does not authenticate.
 pub fn connect_tls(server: &Server, ca: &str, client: Option<&Pair>) -> io::Result<Raw> {
     let cert = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
     let mut roots = RootCertStore::empty();

@@ -1,7 +1,8 @@
-//! redis-rs on a cluster: `cluster NODES KEYS call CALLERS CALLS` lets CALLERS tasks on one client make CALLS calls of the
-//! multiply script, `call-threads` instead of `call` as many threads, `call-replica` read-only calls on replicas,
-//! `call-pipelines` pipelines of 10; `cluster NODES KEYS pipeline SIZE CALLS` makes them in pipelines of SIZE. Keys, all of them at 2, come from the file KEYS, a key a line. Prints calls per second and
-//! microseconds of this process's CPU time per call.
+//! redis-rs on a cluster: `cluster NODES KEYS call CALLERS CALLS` lets CALLERS tasks on one client make CALLS calls
+//! of the multiply script, `call-threads` instead of `call` as many threads, `call-replica` read-only calls on
+//! replicas, `call-pipelines` pipelines of 10; `cluster NODES KEYS pipeline SIZE CALLS` makes them in pipelines of
+//! SIZE. Keys, all of them at 2, come from the file KEYS, a key a line. Prints calls per second and microseconds of
+//! this process's CPU time per call.
 //!
 //! As each is fastest: tasks on a runtime of one thread (two take twice the CPU time for two thirds of the calls),
 //! threads beside a runtime with one worker, and with TCP_NODELAY, which is not redis-rs's default.
@@ -104,9 +105,9 @@ impl Client {
         }
     }
 
-    /// Its asynchronous client refuses a pipeline with more than one slot, unless it is told the node. So its user finds the
-    /// node of each key, and sends all nodes a pipeline of their own at once. Its blocking client splits pipelines by
-    /// itself, one twentieth slower; one task a call makes two fifths of these calls.
+    /// Its asynchronous client refuses a pipeline with more than one slot, unless it is told the node. So its user
+    /// finds the node of each key, and sends all nodes a pipeline of their own at once. Its blocking client splits
+    /// pipelines by itself, one twentieth slower; one task a call makes two fifths of these calls.
     async fn call_in_pipelines(&self, size: usize, calls: usize) {
         let owners = owners(self.connection.clone()).await;
         let mut upcoming = self.keys.iter().cycle();

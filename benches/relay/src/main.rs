@@ -1,6 +1,7 @@
-//! A network that takes its time: `relay MICROSECONDS LISTEN:TARGET...` listens on ports of this machine, connects each client to
-//! its target port, and passes on what either side sends half that time later, so that a round trip takes so much longer. It is
-//! one thread. A line on standard input is answered with the CPU seconds that it has used so far; its end ends the relay.
+//! A network that takes its time: `relay MICROSECONDS LISTEN:TARGET...` listens on ports of this machine, connects
+//! each client to its target port, and passes on what either side sends half that time later, so that a round trip
+//! takes so much longer. It is one thread. A line on standard input is answered with the CPU seconds that it has used
+//! so far, and a number on it is the round trip from then on; its end ends the relay.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -108,6 +109,11 @@ impl Connection {
     }
 }
 
+/// Of a round trip of so many microseconds.
+fn one_way(microseconds: &str) -> Option<Duration> {
+    Some(Duration::from_micros(microseconds.trim().parse().ok()?) / 2)
+}
+
 fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
@@ -115,8 +121,7 @@ fn cpu_seconds() -> f64 {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let round_trip = arguments.next().and_then(|text| text.parse().ok()).expect("microseconds");
-    let delay = Duration::from_micros(round_trip) / 2;
+    let mut delay = arguments.next().and_then(|text| one_way(&text)).expect("microseconds");
     let listeners: Vec<(TcpListener, u16)> = arguments
         .map(|pair| {
             let (from, to) = pair.split_once(':').expect("LISTEN:TARGET");
@@ -169,9 +174,12 @@ fn main() {
         }
         if asked {
             let mut line = [0; 64];
-            if stdin.read(&mut line).expect("standard input") == 0 {
+            let length = stdin.read(&mut line).expect("standard input");
+            if length == 0 {
                 return;
             }
+            let text = std::str::from_utf8(&line[..length]).unwrap_or_default();
+            delay = one_way(text).unwrap_or(delay);
             println!("{:.6}", cpu_seconds());
             std::io::stdout().flush().expect("standard output");
         }

@@ -78,8 +78,8 @@ struct CallOptions {
     // Where it goes if it has no keys.
     Route route = {};
 
-    // Of a call of a script that has `once`: a token of your own, 1 to 256 bytes; of a pipeline that is executed one for
-    // all its items. It is read at once, and not kept.
+    // Of a call of a script that has `once`: a token of your own, 1 to 256 bytes; of a pipeline that is executed one
+    // for all its items. It is read at once, and not kept.
     std::string_view token = {};
 
     // The same for the C library, which reads it at once; it refers to this.

@@ -48,8 +48,8 @@ struct Credentials {
     std::string password;
     // None: the user `default`.
     std::optional<std::string> username = std::nullopt;
-    // How long they are good for; connections that stand ask again when three quarters of it are over. None: for as long
-    // as a connection lives.
+    // How long they are good for; connections that stand ask again when three quarters of it are over. None: for as
+    // long as a connection lives.
     std::optional<std::chrono::milliseconds> lifetime = std::nullopt;
 };
 

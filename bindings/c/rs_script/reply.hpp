@@ -9,6 +9,7 @@
 #include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <rs_script/detail.hpp>
 #include <rs_script/error.hpp>
@@ -89,6 +90,20 @@ public:
 
     // An element of an array, set or map; a view of nothing beyond the end. In a map keys and values take turns.
     ReplyView operator[](std::size_t index) const noexcept { return ReplyView(rs_reply_element(reply_, index)); }
+
+    // The bytes of all elements of an array, set or map, as string() gives them one by one; borrowed.
+    std::vector<std::string_view> strings() const {
+        constexpr std::size_t some = 64;
+        std::vector<std::string_view> strings;
+        if (has_elements()) strings.reserve(size());
+        const char *bytes[some];
+        std::size_t lengths[some];
+        while (std::size_t count = rs_reply_strings(reply_, strings.size(), some, bytes, lengths)) {
+            for (std::size_t i = 0; i < count; i++)
+                strings.push_back(bytes[i] ? std::string_view(bytes[i], lengths[i]) : std::string_view());
+        }
+        return strings;
+    }
 
     // Goes over the elements of an array, set or map.
     class iterator {
@@ -185,6 +200,8 @@ public:
     // As those of ReplyView.
     std::string_view string() const & noexcept RS_SCRIPT_LIFETIMEBOUND { return view().string(); }
     std::string_view string() const && = delete;
+    std::vector<std::string_view> strings() const & RS_SCRIPT_LIFETIMEBOUND { return view().strings(); }
+    std::vector<std::string_view> strings() const && = delete;
     std::string_view verbatim_format() const & noexcept RS_SCRIPT_LIFETIMEBOUND { return view().verbatim_format(); }
     std::string_view verbatim_format() const && = delete;
     ReplyView operator[](std::size_t index) const & noexcept RS_SCRIPT_LIFETIMEBOUND { return view()[index]; }

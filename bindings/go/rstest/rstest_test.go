@@ -41,6 +41,38 @@ func TestReserve(t *testing.T) {
 	}
 }
 
+// What stands in front of a call, and in front of a library's source, is none of it.
+func TestWhatRoutedCallsAndLibrariesSay(t *testing.T) {
+	var got []*rstest.Call
+	client := rstest.Open(t, func(call *rstest.Call) any {
+		got = append(got, call)
+		return map[string]any{}
+	})
+	const source = "#!lua name=a\nredis.register_function('f', function() return 1 end)"
+	library := client.Library(source, rsscript.Once{Prefix: "p:", Lifetime: time.Hour})
+	routed := rsscript.CallOptions{ReadOnly: true, ReadFrom: rsscript.Replica, Route: rsscript.RouteKey("b")}
+	client.DoWith(ctx, routed, "GET", "k")
+	library.Function("f").CallWith(ctx, routed, []string{"a"}, "x")
+	client.Pipeline().Do("GET", "k").ExecWith(ctx, rsscript.CallOptions{Route: rsscript.RouteSlot(5)})
+	client.LibraryLoad(ctx, library)
+	client.LibraryDeploy(ctx, library)
+	client.LibraryCheck(ctx, library)
+	client.LibraryPrune(ctx, library)
+	var said []string
+	for _, call := range got {
+		said = append(said, fmt.Sprintf("%q %q %q %v %d", call.Command, call.Keys, call.Args, call.ReadOnly, call.Count))
+	}
+	want := []string{
+		`["GET" "k"] [] [] true 0`, `[] ["a"] ["x"] true 0`, `["GET" "k"] [] [] false 1`,
+		fmt.Sprintf("%q [] [] false 0", []string{"FUNCTION", "LOAD", source}),
+		fmt.Sprintf("%q [] [] false 0", []string{"FUNCTION", "LOAD", "REPLACE", source}),
+		`["FUNCTION" "LIST" "WITHCODE"] [] [] false 0`, `["FUNCTION" "DELETE"] [] [] false 0`,
+	}
+	if !reflect.DeepEqual(said, want) {
+		t.Fatalf("%q\n%q", said, want)
+	}
+}
+
 func TestWhatACallSays(t *testing.T) {
 	var got []*rstest.Call
 	client := rstest.Open(t, func(call *rstest.Call) any {

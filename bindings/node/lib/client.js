@@ -1,4 +1,5 @@
-// What users of the package see: clients, scripts, pipelines. What carries their calls is a Connection, or the stand-in of `./testing`.
+// What users of the package see: clients, scripts, pipelines. What carries their calls is a Connection, or the
+// stand-in of `./testing`.
 
 "use strict";
 
@@ -83,9 +84,9 @@ class Client {
     }
 
     /**
-     * Makes a call; errors of any kind come through the promise. `prepare` reads what the caller gave, and says how to write it. `made` is the
-     * function that the caller has called, `operation` and `subject` are what is called, for those who listen to
-     * channels; without them they are not told. `allowed`: the options that there may be.
+     * Makes a call; errors of any kind come through the promise. `prepare` reads what the caller gave, and says how
+     * to write it. `made` is the function that the caller has called, `operation` and `subject` are what is called,
+     * for those who listen to channels; without them they are not told. `allowed`: the options that there may be.
      */
     #send(callOptions, made, operation, subject, prepare, allowed = CALL_OPTIONS) {
         let way = this.#way;
@@ -136,9 +137,10 @@ class Client {
 
     /** A library of functions of this source. No input or output takes place. */
     library(source, libraryOptions = {}) {
-        const { named = false } = known("a library", libraryOptions, ["named"]);
+        const { named = false, once } = known("a library", libraryOptions, ["named", "once"]);
         checkSource("a library", source);
-        return new Library(SECRET, this.#connection.library(bytesOf(source), flag("named", named)), this);
+        const said = { isNamed: flag("named", named), once: onceOf(once) };
+        return new Library(SECRET, this.#connection.library(bytesOf(source), said), this);
     }
 
     static function(client, library, name, said) {
@@ -437,7 +439,7 @@ class Library {
         this.#client = client;
     }
 
-    /** What is behind a library: its native handle, its source, and whether it is named. */
+    /** What is behind a library: its native handle, its source, and what was said of it. */
     static of(library) {
         if (typeof library !== "object" || library === null || !(#its in library)) {
             throw invalid(`this is no library of client.library(), but ${shown(library)}`);

@@ -1,5 +1,6 @@
-// The way to the native client and back: calls of one turn of the event loop are submitted together, and their completions
-// are taken out together when the queue's descriptor turns readable. Both cross the boundary once for many calls.
+// The way to the native client and back: calls of one turn of the event loop are submitted together, and their
+// completions are taken out together when the queue's descriptor turns readable. Both cross the boundary once for
+// many calls.
 
 "use strict";
 
@@ -10,7 +11,7 @@ const { watch } = require("./descriptor");
 const errors = require("./errors");
 const { Events } = require("./events");
 const native = require("./native");
-const { NAMED, Writer, bytesOf } = require("./pack");
+const { Writer, bytesOf, libraryFlags } = require("./pack");
 const { open } = require("./options");
 const { atExit } = require("./thread");
 const time = require("./time");
@@ -162,11 +163,11 @@ class Connection {
     }
 
     /** A library of functions, which may be called through any connection. */
-    library(source, isNamed) {
+    library(source, { isNamed, once }) {
         const out = Buffer.alloc(8);
-        native.libraryRegister(source, isNamed ? NAMED : 0, out);
+        native.libraryRegister(source, libraryFlags({ isNamed, once }), once, out);
         const handle = new Handle(out.readBigUInt64LE(0), native.libraryFree);
-        return { handle, source, isNamed, name: native.libraryName(handle.address) };
+        return { handle, source, isNamed, once, name: native.libraryName(handle.address) };
     }
 
     /** A function of a library, as a script. */

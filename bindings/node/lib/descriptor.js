@@ -1,4 +1,5 @@
-// Waits until the queue's descriptor can be read. Node (and Deno) do that with a net.Socket; that of Bun takes no descriptors, but Bun has a way of its own.
+// Waits until the queue's descriptor can be read. Node (and Deno) do that with a net.Socket; that of Bun takes no
+// descriptors, but Bun has a way of its own.
 
 "use strict";
 
@@ -8,8 +9,8 @@ const { Bun } = globalThis;
 const net = builtin("node:net");
 
 /**
- * Calls `readable` when something has come, which has been read then, and `closed` when the descriptor is, whoever has closed it. It belongs to what is
- * returned, which keeps the process alive only after ref().
+ * Calls `readable` when something has come, which has been read then, and `closed` when the descriptor is, whoever
+ * has closed it. It belongs to what is returned, which keeps the process alive only after ref().
  */
 function watch(fd, readable, closed) {
     if (Bun !== undefined) return new BunSocket(fd, readable, closed);

@@ -1,5 +1,5 @@
-// What a client tells of its connections: fetched from the native library when the queue's descriptor tells, since that cannot call into JavaScript from
-// its threads; then given to listeners and to the diagnostics channel.
+// What a client tells of its connections: fetched from the native library when the queue's descriptor tells, since
+// that cannot call into JavaScript from its threads; then given to listeners and to the diagnostics channel.
 
 "use strict";
 

@@ -1,8 +1,9 @@
 // The seam to the package that calls C: @2060.io/ffi-napi, or koffi. Nothing else in this binding knows which.
 //
-// A declared function takes and gives: `handle` the address of an object as BigInt; `buffer` a Buffer or null, its address;
-// `string` text, given to C ending in a NUL; `size`, `i32`, `u32`, `u16`, `i64`, `bool`; `void` as a result. Its `elsewhere` runs on another thread, takes no text,
-// and gives its result to a function; it keeps the Buffers that it is given until then. Small ones have to be those of an ArrayBuffer: others may be moved.
+// A declared function takes and gives: `handle` the address of an object as BigInt; `buffer` a Buffer or null, its
+// address; `string` text, given to C ending in a NUL; `size`, `i32`, `u32`, `u16`, `i64`, `bool`; `void` as a result.
+// Its `elsewhere` runs on another thread, takes no text, and gives its result to a function; it keeps the Buffers
+// that it is given until then. Small ones have to be those of an ArrayBuffer: others may be moved.
 
 "use strict";
 
@@ -26,8 +27,8 @@ const TYPES = {
     void: { napi: "void", koffi: "void" },
 };
 
-// The package's own call of a function prepares two Buffers and each argument anew: 4 to 40 microseconds. What is below it,
-// the same `ffi_call` on memory that is kept from call to call, takes less than one.
+// The package's own call of a function prepares two Buffers and each argument anew: 4 to 40 microseconds. What is
+// below it, the same `ffi_call` on memory that is kept from call to call, takes less than one.
 function throughFfiNapi() {
     const from = platform?.require ?? where.require;
     const ffi = from("@2060.io/ffi-napi");
@@ -35,8 +36,8 @@ function throughFfiNapi() {
     const { ffi_call: call, ffi_call_async: callElsewhere } = from("@2060.io/ffi-napi/lib/bindings");
 
     const type = (name) => ref.coerceType(TYPES[name].napi);
-    // Kept, for those that are passed again and again: asking aborts the process when it falls between the moment at which this thread is
-    // terminated and the one at which it notices.
+    // Kept, for those that are passed again and again: asking aborts the process when it falls between the moment at
+    // which this thread is terminated and the one at which it notices.
     const addresses = new WeakMap();
     const addressOf = (buffer) => {
         let address = addresses.get(buffer);
@@ -124,8 +125,9 @@ const packages = { "ffi-napi": throughFfiNapi, koffi: throughKoffi };
 const RTLD_NODELETE = process.platform === "darwin" ? 0x80 : 0x1000;
 
 /**
- * Runs `load`, and has what addons it loads stay in the process. Node unloads an addon when the last thread that has loaded it ends, and only then does
- * that thread's event loop call what ffi-napi has left to it: code that is no longer there.
+ * Runs `load`, and has what addons it loads stay in the process. Node unloads an addon when the last thread that has
+ * loaded it ends, and only then does that thread's event loop call what ffi-napi has left to it: code that is no
+ * longer there.
  */
 function loadForGood(load) {
     const { dlopen } = process;

@@ -135,8 +135,8 @@ export interface ScriptOptions {
     idempotent?: boolean | undefined;
     /**
      * Its calls happen exactly once each: they carry a token, under which their effects and their reply are stored
-     * together. A call whose reply was lost is sent again, and answered with that reply. Not with `idempotent`, and
-     * of a function of a library not either: `asFunction` is for that.
+     * together. A call whose reply was lost is sent again, and answered with that reply. Not with `idempotent`. Of a
+     * function of a library its library has this, as a whole; see LibraryOptions.
      */
     once?: boolean | OnceOptions | undefined;
     /**
@@ -150,6 +150,17 @@ export interface ScriptOptions {
 
 /** Of a function of a library. */
 export type FunctionOptions = Omit<ScriptOptions, "asFunction" | "once">;
+
+export interface LibraryOptions {
+    /** The names stay as they are written: others may call and replace them. */
+    named?: boolean | undefined;
+    /**
+     * Each call of its functions happens exactly once, as those of a script with `once`. On the server it is another
+     * library than the one without. A function with the flag `no-writes` has nothing that could happen twice: it is
+     * called without a token, and one of your own is refused. Not with `named`.
+     */
+    once?: boolean | OnceOptions | undefined;
+}
 
 /** Times are in milliseconds. */
 export interface OnceOptions {
@@ -233,7 +244,7 @@ export class Client {
      * functions, so that a name means one code and versions live side by side. With `named` the names stay as they
      * are written, others may call and replace them, and what is there is never replaced but by libraryDeploy().
      */
-    library(source: string | Uint8Array, options?: { named?: boolean | undefined }): Library;
+    library(source: string | Uint8Array, options?: LibraryOptions): Library;
     command<T extends Reply = Reply>(words: readonly Argument[], options?: CallOptions): Promise<T>;
     command<T extends Reply = Reply>(...words: Argument[]): Promise<T>;
     /** Not atomic; `repairUnordered` sends items that met NOSCRIPT again even where that changes the order of what is done to a key. */
@@ -282,8 +293,8 @@ export class Client {
     scriptStats(options?: CallOptions): Promise<ScriptStats[]>;
     stats(): Stats;
     /**
-     * Tells of connections, of all views' together. What was before the first listener came is not told: with the option `lazyConnect` nothing is.
-     * A client whose listeners refer to it lives until it is closed.
+     * Tells of connections, of all views' together. What was before the first listener came is not told: with the
+     * option `lazyConnect` nothing is. A client whose listeners refer to it lives until it is closed.
      */
     on<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
     once<E extends keyof ConnectionEvents>(event: E, listener: (details: ConnectionEvents[E]) => void): this;
@@ -375,8 +386,8 @@ export class Pipeline {
     script(script: Script<Reply>, keys?: readonly Argument[], args?: readonly Argument[], options?: Pick<ScriptCallOptions, "token">): this;
     clear(): this;
     /**
-     * One element an item, in order; an item's error is its element. The pipeline is empty afterwards. The type may be said, and is not checked:
-     * `exec<["OK", number | ScriptError]>()`.
+     * One element an item, in order; an item's error is its element. The pipeline is empty afterwards. The type may
+     * be said, and is not checked: `exec<["OK", number | ScriptError]>()`.
      */
     exec<T extends readonly Reply[] = Reply[]>(options?: ScriptCallOptions): Promise<T>;
 }
@@ -412,8 +423,8 @@ export class ClosedError extends ScriptError {}
 export class QueueFullError extends ScriptError {}
 export class ConnectError extends ScriptError {}
 /**
- * Of a call whose time was over, by its deadline or an AbortSignal.timeout(). `instanceof` holds for each of these, and the name is `TimeoutError`, also where
- * it may have been executed: then it is an IndeterminateError too.
+ * Of a call whose time was over, by its deadline or an AbortSignal.timeout(). `instanceof` holds for each of these,
+ * and the name is `TimeoutError`, also where it may have been executed: then it is an IndeterminateError too.
  */
 export class TimeoutError extends ScriptError {}
 export class CancelledError extends ScriptError {}

@@ -81,7 +81,8 @@ function checkVersion(place, declare) {
 
 const library = load();
 
-// The library has threads of its own and must stay when the FFI package unloads what a worker thread has loaded. So must the FFI package.
+// The library has threads of its own and must stay when the FFI package unloads what a worker thread has loaded. So
+// must the FFI package.
 const RTLD_NOW = 2;
 const dlopen = library.declare("dlopen", "handle", ["string", "i32"]);
 const pin = (file) => dlopen(file, RTLD_NOW | ffi.RTLD_NODELETE);
@@ -176,14 +177,18 @@ function scriptOptions({ flags, name, once }) {
     options.writeUInt32LE(flags, 4);
     options.writeBigUInt64LE(placeOf(name), 8);
     options.writeBigUInt64LE(BigInt(name.length), 16);
-    if (once === null) return options;
-    options.writeBigUInt64LE(BigInt(once.lifetime), 24);
-    options.writeBigUInt64LE(BigInt(once.replyLimit), 32);
-    options.writeBigUInt64LE(placeOf(once.prefix), 40);
-    options.writeBigUInt64LE(BigInt(once.prefix.length), 48);
-    options.writeUInt32LE(once.waitReplicas, 56);
-    options.writeUInt32LE(once.waitTimeout, 60);
+    if (once !== null) putOnce(options, once, 24);
     return options;
+}
+
+/** Writes what calls happen once by, which stands alike in the options of scripts and of libraries. */
+function putOnce(options, { lifetime, replyLimit, prefix, waitReplicas, waitTimeout }, at) {
+    options.writeBigUInt64LE(BigInt(lifetime), at);
+    options.writeBigUInt64LE(BigInt(replyLimit), at + 8);
+    if (prefix.length > 0) options.writeBigUInt64LE(placeOf(prefix), at + 16);
+    options.writeBigUInt64LE(BigInt(prefix.length), at + 24);
+    options.writeUInt32LE(waitReplicas, at + 32);
+    options.writeUInt32LE(waitTimeout, at + 36);
 }
 
 /** A script that belongs to no client. */
@@ -191,11 +196,12 @@ function scriptRegister(source, options, out) {
     register(0n, source, source.length, scriptOptions(options), out);
 }
 
-/** A library that belongs to no client. */
-function libraryRegister(source, flags, out) {
+/** A library that belongs to no client. `once`: see checks.onceOf(). */
+function libraryRegister(source, flags, once, out) {
     const options = Buffer.alloc(SIZE_OF_LIBRARY_OPTIONS);
     options.writeUInt32LE(SIZE_OF_LIBRARY_OPTIONS, 0);
     options.writeUInt32LE(flags, 4);
+    if (once !== null) putOnce(options, once, 8);
     registerLibrary(0n, source, source.length, options, out);
 }
 

@@ -95,8 +95,8 @@ const given = {
 };
 
 /**
- * Opens a native client that has not connected yet: opening never waits, and so never blocks the event loop. `events` is the place for what it tells of
- * its connections, and for what it asks.
+ * Opens a native client that has not connected yet: opening never waits, and so never blocks the event loop. `events`
+ * is the place for what it tells of its connections, and for what it asks.
  */
 function open(url, options, events) {
     if (typeof url !== "string" || url.includes("\0")) throw invalid(`the URL must be a string without NUL`);

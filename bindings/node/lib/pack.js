@@ -20,7 +20,9 @@ const SCRIPT_STATS = 9;
 const REAUTHENTICATE = 10;
 /** What is done with libraries, and the numbers of that. */
 const LIBRARY = { load: 11, check: 12, deploy: 13, list: 14, prune: 15 };
+/** Flags of libraries. */
 const NAMED = 1;
+const LIBRARY_ONCE = 2;
 
 /** A flag of scripts and pipelines. */
 const TOKEN = 8;
@@ -70,6 +72,12 @@ class Writer {
     u32(value) {
         this.u32At(this.length, value);
         this.length += 4;
+    }
+
+    /** Of a number that JavaScript can say exactly. */
+    u64(value) {
+        this.u32(value % 2 ** 32);
+        this.u32(Math.floor(value / 2 ** 32));
     }
 
     kind(kind, flags) {
@@ -207,8 +215,21 @@ class Writer {
     }
 
     /** What `what` says of a library, by its source. */
-    library(what, { source, isNamed }) {
-        this.kind(LIBRARY[what], isNamed ? NAMED : 0);
+    library(what, library) {
+        this.kind(LIBRARY[what], libraryFlags(library));
+        this.sourceOf(library);
+    }
+
+    /** What is behind a library's flags. */
+    sourceOf({ source, once }) {
+        if (once !== null) {
+            this.reserve(32);
+            this.u64(once.lifetime);
+            this.u64(once.replyLimit);
+            this.u32(once.waitReplicas);
+            this.u32(once.waitTimeout);
+            this.bytes(once.prefix);
+        }
         this.bytes(source);
     }
 
@@ -219,10 +240,10 @@ class Writer {
     prune(libraries) {
         this.kind(LIBRARY.prune, 0);
         this.u32(libraries.length);
-        for (const { source, isNamed } of libraries) {
+        for (const library of libraries) {
             this.reserve(1);
-            this.buffer[this.length++] = isNamed ? NAMED : 0;
-            this.bytes(source);
+            this.buffer[this.length++] = libraryFlags(library);
+            this.sourceOf(library);
         }
     }
 
@@ -235,6 +256,10 @@ class Writer {
         this.buffer.copyWithin(start, end, this.length);
         this.length -= end - start;
     }
+}
+
+function libraryFlags({ isNamed, once }) {
+    return (isNamed ? NAMED : 0) | (once === null ? 0 : LIBRARY_ONCE);
 }
 
 /** What cannot be sent: an error that says what can. */
@@ -254,4 +279,4 @@ function shown(value) {
     return Array.isArray(value) ? "an array" : `a value of type ${typeof value}`;
 }
 
-module.exports = { Writer, NAMED, bytesOf, isBytes, shown, unfit };
+module.exports = { Writer, libraryFlags, bytesOf, isBytes, shown, unfit };

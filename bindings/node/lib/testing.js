@@ -1,5 +1,5 @@
-// A stand-in for servers, for the tests of programs that use this package: clients of it are Clients, and what each call gives the test decides. No
-// server, no native library, no timers but the test's own.
+// A stand-in for servers, for the tests of programs that use this package: clients of it are Clients, and what each
+// call gives the test decides. No server, no native library, no timers but the test's own.
 
 "use strict";
 
@@ -229,11 +229,13 @@ class FakeConnection {
     }
 
     /** Names have the form of those that servers know, with digests that are none of theirs. */
-    library(source, isNamed) {
+    library(source, { isNamed, once }) {
         const [, name] = /^#!lua name=(\w+)/.exec(source.toString()) ?? [];
         if (name === undefined) throw errors.invalid("the first line of a library is #!lua name=...");
-        const suffix = isNamed ? "" : `_${sha1(source).slice(0, 12)}`;
-        return { handle: { suffix }, source, isNamed, name: name + suffix };
+        if (isNamed && once !== null) throw errors.invalid("a library is named, or has once, not both");
+        const code = once === null ? source : Buffer.concat([source, Buffer.from(JSON.stringify(once))]);
+        const suffix = isNamed ? "" : `_${sha1(code).slice(0, 12)}`;
+        return { handle: { suffix }, source, isNamed, once, name: name + suffix };
     }
 
     function({ handle: { suffix }, source }, name) {

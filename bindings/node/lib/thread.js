@@ -1,5 +1,5 @@
-// What a worker thread leaves behind: one that is terminated runs no more JavaScript, so the system's own destructors of
-// thread-specific data close its clients and free its queues.
+// What a worker thread leaves behind: one that is terminated runs no more JavaScript, so the system's own destructors
+// of thread-specific data close its clients and free its queues.
 
 "use strict";
 

@@ -1,5 +1,5 @@
-// The end of a turn and the passing of time, whatever a test has put in place of Node's functions for them: with fake timers, Jest's or sinon's, nobody
-// moves the clock on for this package.
+// The end of a turn and the passing of time, whatever a test has put in place of Node's functions for them: with fake
+// timers, Jest's or sinon's, nobody moves the clock on for this package.
 
 "use strict";
 

@@ -1,5 +1,5 @@
-// What diagnostics_channel tells of calls and connections: tracing channels, as other clients have them, for whoever wants spans or logs. Never a key,
-// an argument, a script's source or a password.
+// What diagnostics_channel tells of calls and connections: tracing channels, as other clients have them, for whoever
+// wants spans or logs. Never a key, an argument, a script's source or a password.
 
 "use strict";
 

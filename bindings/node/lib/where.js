@@ -1,4 +1,5 @@
-// Where packages with native parts, which no bundler can take along, are looked for: from this file, or from the bundle that it has become part of.
+// Where packages with native parts, which no bundler can take along, are looked for: from this file, or from the
+// bundle that it has become part of.
 
 "use strict";
 

@@ -1,4 +1,5 @@
-// Bad input: each public function and option with what does not belong there. Always an error that says so, and nothing is lost.
+// Bad input: each public function and option with what does not belong there. Always an error that says so, and
+// nothing is lost.
 
 "use strict";
 

@@ -117,6 +117,83 @@ test("a token of an item's own, and one for all", async () => {
     await assert.rejects(client.pipeline().script(once, ["n"], [1]).command("GET", "n").exec({ token: "t" }), rs.ArgumentError);
 });
 
+const LIBRARY = `#!lua name=stock
+redis.register_function('add', function(keys, args) return redis.call('INCRBY', keys[1], args[1]) end)
+redis.register_function{function_name='get', callback=function(keys) return redis.call('GET', keys[1]) end,
+  flags={'no-writes'}}`;
+
+test("each call of a library's functions happens once, and the library is administered as any", async () => {
+    const said = { lifetime: 3_600_000, replyLimit: 1000, prefix: "jobs:" };
+    const plain = client.library(LIBRARY);
+    const library = client.library(LIBRARY, { once: said });
+    assert.notEqual(plain.name, library.name);
+    const state = async (which) => [...(await other.libraryCheck(which)).values()][0];
+    await other.command("FUNCTION", "FLUSH");
+    assert.equal(await state(library), "absent");
+    const [add, get] = [library.function("add"), library.function("get")];
+    assert.equal(await add(["n"], [1]), 1);
+    assert.equal(await state(library), "same");
+    assert.equal(await state(plain), "absent");
+    assert.equal(await state(client.library(LIBRARY, { once: true })), "absent");
+    assert.equal(await state(client.library(LIBRARY, { once: { ...said, waitReplicas: 1, waitTimeout: 5 } })), "same");
+    let want = 1;
+    for (let i = 0; i < 20; i++) {
+        proxy.isArmed = true;
+        assert.equal(await add(["n"], [1]), ++want);
+        assert.ok(!proxy.isArmed, "no reply was lost");
+    }
+    for (const make of ["pipeline", "transaction"]) {
+        const both = () => client[make]().script(add, ["n"], [1]).script(add, ["n"], [1]).exec();
+        await other.command("FUNCTION", "FLUSH");
+        assert.deepEqual(await both(), [want + 1, want + 2]);
+        proxy.isArmed = true;
+        assert.deepEqual(await both(), [want + 3, want + 4]);
+        want += 4;
+    }
+    want++;
+    for (const by of [client, other, client]) assert.equal(await add.on(by)(["n"], [1], { token: "job" }), want);
+    await assert.rejects(add(["n"], [2], { token: "job" }), { code: "RS_ERR_TOKEN_MISMATCH" });
+    assert.ok((await other.command("KEYS", "jobs:*")).length > 0);
+    // What only reads has no token.
+    assert.equal(await get.ro(["n"]), String(want));
+    assert.equal(await get(["n"]), String(want));
+    await assert.rejects(get(["n"], [], { token: "t" }), (error) => error instanceof rs.ArgumentError && error.notExecuted);
+
+    assert.deepEqual([...(await other.libraryLoad(plain)).values()], ["loaded"]);
+    assert.deepEqual([...(await other.libraryDeploy(library)).values()], ["same"]);
+    assert.deepEqual([...(await other.libraryPrune([library])).values()], [[plain.name]]);
+    assert.equal(await state(library), "same");
+});
+
+test("tokens of a library have the prefix of all where none is said", async () => {
+    const add = client.library(LIBRARY, { once: { lifetime: 2 ** 33 } }).function("add");
+    assert.equal(await add(["n"], [1]), 1);
+    assert.equal((await other.command("KEYS", "rs:once:*")).length, 1);
+    assert.equal(await client.script(ADD, { once: {} })(["n"], [1]), 2);
+    assert.equal((await other.command("KEYS", "rs:once:*")).length, 2);
+    // The lifetime has more than 32 bits.
+    assert.equal([...(await other.libraryCheck(client.library(LIBRARY, { once: { lifetime: 2 ** 33 } }))).values()][0], "same");
+});
+
+test("what cannot be of a library is refused before anything is sent", () => {
+    const { calls } = client.stats();
+    for (const options of [
+        { once: true, named: true },
+        { once: "yes" },
+        { once: { life: 1 } },
+        { once: { lifetime: 1 } },
+        { once: { replyLimit: 1 } },
+        { once: { prefix: "{x}" } },
+        { once: { waitReplicas: 1001 } },
+        { once: { waitTimeout: 5 } },
+    ]) {
+        assert.throws(() => client.library(LIBRARY, options), rs.ArgumentError, JSON.stringify(options));
+    }
+    const library = client.library(LIBRARY);
+    assert.throws(() => library.function("add", { once: true }), rs.ArgumentError);
+    assert.equal(client.stats().calls, calls);
+});
+
 test("what cannot be is refused before anything is sent", async () => {
     const { calls } = client.stats();
     for (const options of [

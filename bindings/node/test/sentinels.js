@@ -20,8 +20,8 @@ const startServer = () =>
         withPassword(PASSWORD),
     );
 
-// Silence counts from the start of a connection, but by default the first ping goes out a second later: until the sentinels ping
-// more often, to be down takes longer than that.
+// Silence counts from the start of a connection, but by default the first ping goes out a second later: until the
+// sentinels ping more often, to be down takes longer than that.
 const startSentinel = (primary) =>
     Server.onPort(({ dir, port }) => {
         const config = path.join(dir, "sentinel.conf");

@@ -186,6 +186,11 @@ test("functions are answered like scripts, tokens are told, and libraries as the
     const library = client.library("#!lua name=lib\n");
     assert.match(library.name, /^lib_[0-9a-f]{12}$/);
     assert.equal(client.library("#!lua name=lib\n", { named: true }).name, "lib");
+    const exactly = client.library("#!lua name=lib\n", { once: true });
+    assert.match(exactly.name, /^lib_[0-9a-f]{12}$/);
+    assert.notEqual(exactly.name, library.name);
+    assert.equal(exactly.name, client.library("#!lua name=lib\n", { once: {} }).name);
+    assert.throws(() => client.library("#!lua name=lib\n", { once: true, named: true }), rs.ArgumentError);
     assert.throws(() => client.library("return 1"), rs.ArgumentError);
     const count = library.function("count");
     assert.match(count.functionName, /^count_[0-9a-f]{12}$/);

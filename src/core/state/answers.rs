@@ -60,8 +60,8 @@ fn read_slots(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Found {
     found
 }
 
-/// The address that a server announces. Without a host it is the one of the server that says so; `?` stands for a host name that is
-/// not known yet.
+/// The address that a server announces. Without a host it is the one of the server that says so; `?` stands for a
+/// host name that is not known yet.
 pub(in crate::core) fn endpoint(host: &str, port: i64, speaker: &Address) -> Option<Address> {
     let port = u16::try_from(port).ok().filter(|port| *port != 0)?;
     let host = match (host, speaker) {
@@ -91,8 +91,8 @@ impl NodeLines {
         NodeLines(reply.as_str().unwrap_or_default().to_owned())
     }
 
-    /// What CLUSTER NODES would say, as far as CLUSTER SLOTS says it: no slots on the move, and no nodes without slots. `None` where the node that
-    /// was asked cannot be told among the others.
+    /// What CLUSTER NODES would say, as far as CLUSTER SLOTS says it: no slots on the move, and no nodes without
+    /// slots. `None` where the node that was asked cannot be told among the others.
     pub(in crate::core) fn by_slots(reply: ReplyRef<'_>, asked: &Address, config: &Config) -> Option<Self> {
         let mut nodes: Vec<(Address, String)> = Vec::new();
         for range in reply.elements() {

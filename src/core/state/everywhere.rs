@@ -40,8 +40,8 @@ pub(in crate::core) struct Part {
 pub(in crate::core) enum Dialogue {
     /// SCRIPT KILL, FUNCTION LIST, or a command that is no dialogue.
     First,
-    /// SCRIPT KILL was refused so, since a function runs: FUNCTION STATS and FUNCTION KILL in one write, so that what has the name is what is
-    /// stopped.
+    /// SCRIPT KILL was refused so, since a function runs: FUNCTION STATS and FUNCTION KILL in one write, so that what
+    /// has the name is what is stopped.
     Functions { refused: Error },
     /// These libraries were found there, and FUNCTION DELETE was sent for each.
     Removal { names: Vec<String> },

@@ -1,6 +1,7 @@
 //! What servers have said when they were asked about a call that they refused.
 //!
-//! A judgement that needs an answer which is not there yet ends with [`Need`]; it is made once more when the server has been asked.
+//! A judgement that needs an answer which is not there yet ends with [`Need`]; it is made once more when the server
+//! has been asked.
 
 use std::time::{Duration, Instant};
 
@@ -65,8 +66,8 @@ impl Evidence {
         }
     }
 
-    /// Whether the server stands by what it has said of a slot; an answer that only a script made up it does not know of. `None`: it
-    /// cannot be asked.
+    /// Whether the server stands by what it has said of a slot; an answer that only a script made up it does not know
+    /// of. `None`: it cannot be asked.
     pub(in crate::core) fn stands_by(
         &self,
         node: NodeId,
@@ -87,8 +88,8 @@ impl Evidence {
         Ok(self.lines(node)?.is_some_and(|lines| lines.names(slot, claim, address, &servers.config)))
     }
 
-    /// Whether the cluster is down, as the server sees it, or nobody has the slot; or was a moment ago, for it may be well again by the time that
-    /// it is asked.
+    /// Whether the cluster is down, as the server sees it, or nobody has the slot; or was a moment ago, for it may be
+    /// well again by the time that it is asked.
     pub(in crate::core) fn is_unserved(
         &self,
         node: NodeId,
@@ -103,8 +104,8 @@ impl Evidence {
         Ok(servers.down.is_some_and(|down| now.saturating_duration_since(down) < RECOVERY))
     }
 
-    /// Whether the server says that it is a replica; of the only one there is, whether that is so on the connection that the call was on: its
-    /// address may stand for another server by now.
+    /// Whether the server says that it is a replica; of the only one there is, whether that is so on the connection
+    /// that the call was on: its address may stand for another server by now.
     pub(in crate::core) fn is_replica(
         &self,
         node: NodeId,

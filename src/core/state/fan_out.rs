@@ -165,7 +165,8 @@ impl FanOut {
         })
     }
 
-    /// Chooses one primary for everything without keys, so that it stays in order; in a later round another one, for it was no good.
+    /// Chooses one primary for everything without keys, so that it stays in order; in a later round another one, for
+    /// it was no good.
     pub(in crate::core) fn settle_keyless(&mut self, cx: &Context<'_>) {
         let is_settled =
             |&&index: &&usize| self.request.items[index].slot == NO_SLOT && !self.has_choice(index);
@@ -455,7 +456,8 @@ impl FanOut {
         NotExecuted { missed, ended, refused: Vec::new() }.repairable(&self.request)
     }
 
-    /// Refused items stay errors where one behind them, with a key in common, has been executed: sent again they would change the order.
+    /// Refused items stay errors where one behind them, with a key in common, has been executed: sent again they
+    /// would change the order.
     pub(in crate::core) fn keep_order(&mut self) {
         if self.round.next.is_empty() || self.request.repair {
             return;

@@ -1,8 +1,9 @@
 //! What servers have said of a call so far: where it goes next, and what each refusal proves.
 //!
-//! A call goes to another server only after one has proved that it did not run it. Proof is the server's own text, for this
-//! call's slot. A script can make such a text up; so a redirection is followed only to servers that the cluster knows, and a call returns
-//! to a server that sent it away only if that server, asked in its own right, stands by it.
+//! A call goes to another server only after one has proved that it did not run it. Proof is the server's own text,
+//! for this call's slot. A script can make such a text up; so a redirection is followed only to servers that the
+//! cluster knows, and a call returns to a server that sent it away only if that server, asked in its own right,
+//! stands by it.
 
 use std::time::{Duration, Instant};
 
@@ -35,8 +36,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 const ROOM_PART: u32 = 8;
 const ROOM_MAX: Duration = Duration::from_millis(100);
 
-/// How long before its deadline a call may still be sent again. A refusal proves that it was not executed; an attempt that cannot be answered
-/// in time would only lose that.
+/// How long before its deadline a call may still be sent again. A refusal proves that it was not executed; an attempt
+/// that cannot be answered in time would only lose that.
 #[derive(Debug)]
 pub(in crate::core) struct Room {
     deadline: Instant,
@@ -64,7 +65,8 @@ impl Room {
         self.repeats_until
     }
 
-    /// Learns how long the last attempt took to be refused: on the same server the next one may take as long, and a half.
+    /// Learns how long the last attempt took to be refused: on the same server the next one may take as long, and a
+    /// half.
     pub(in crate::core) fn learn(&mut self, again: Again, took: Duration) {
         let expected = if again == Again::Now { Duration::ZERO } else { took * 3 / 2 };
         self.needed = expected.min(self.most).max(self.least);
@@ -104,8 +106,9 @@ pub(in crate::core) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Whether nothing speaks against a server: nobody waits on its connection in vain, or there was no attempt to connect yet that failed. Once there
-    /// was time to ask whether a slot is on its way there, it may be on its way back.
+    /// Whether nothing speaks against a server: nobody waits on its connection in vain, or there was no attempt to
+    /// connect yet that failed. Once there was time to ask whether a slot is on its way there, it may be on its way
+    /// back.
     fn answers(&self, node: NodeId) -> bool {
         let node = self.servers.node(node);
         match node.link {
@@ -202,7 +205,8 @@ enum Redirection {
 }
 
 impl History {
-    /// `may_be_forged`: an error reply may be the words of a script or function. `is_checked_first`: see [`Request::is_checked_first`].
+    /// `may_be_forged`: an error reply may be the words of a script or function. `is_checked_first`: see
+    /// [`Request::is_checked_first`].
     pub(in crate::core) fn new(
         place: Place,
         read_from: ReadFrom,
@@ -248,8 +252,8 @@ impl History {
         history
     }
 
-    /// The server to go to, by redirection or by the map in force; `None` if only a new map can have one. `harmless`: whether the call
-    /// may run twice.
+    /// The server to go to, by redirection or by the map in force; `None` if only a new map can have one. `harmless`:
+    /// whether the call may run twice.
     pub(in crate::core) fn next(
         &mut self,
         cx: &mut Context<'_>,
@@ -320,7 +324,8 @@ impl History {
         }
     }
 
-    /// What follows from an error of a server: another attempt, or the error that the caller gets. `repeatable`: the call may run twice.
+    /// What follows from an error of a server: another attempt, or the error that the caller gets. `repeatable`: the
+    /// call may run twice.
     pub(in crate::core) fn failed(
         &mut self,
         cx: &mut Context<'_>,
@@ -361,8 +366,8 @@ impl History {
         }
     }
 
-    /// Whether the servers that sent the call away, asked whether they stand by it, do: it went on by their word and got nowhere. If one
-    /// does not, the words were the call's own, and are the error.
+    /// Whether the servers that sent the call away, asked whether they stand by it, do: it went on by their word and
+    /// got nowhere. If one does not, the words were the call's own, and are the error.
     fn prove(&mut self, cx: &Context<'_>, repeatable: bool) -> std::result::Result<Option<Error>, Need> {
         let Place::Slot(slot) = self.place else { return Ok(None) };
         for at in 0..self.left.len() {
@@ -416,7 +421,8 @@ impl History {
         self.doubtful.as_ref().or_else(left)
     }
 
-    /// The latest time for the next attempt: with no certainty to lose, up to the deadline, or as long as its token lives.
+    /// The latest time for the next attempt: with no certainty to lose, up to the deadline, or as long as its token
+    /// lives.
     pub(in crate::core) fn last_start(&self, room: &Room) -> Instant {
         if self.unknown.is_none() && self.in_doubt().is_none() {
             room.last_start()
@@ -440,8 +446,8 @@ impl History {
         self.honest(error.context(why))
     }
 
-    /// The error of a call whose wait for the next attempt ended with `error`. If that is so only because the deadline passed, what
-    /// refused the call says more.
+    /// The error of a call whose wait for the next attempt ended with `error`. If that is so only because the
+    /// deadline passed, what refused the call says more.
     pub(in crate::core) fn ended_by(&mut self, error: Error, is_late: bool) -> Error {
         match error.status() {
             Status::Timeout => self.out_of_time(),
@@ -483,8 +489,8 @@ impl History {
             Status::NotReplicated => Outcome::Over,
             Status::Indeterminate => Outcome::Lost,
             Status::Loading => Outcome::GoesOn(Again::AfterPause),
-            // Nobody loads a library on a replica: where it has not come, the primary runs the function, and loads it. Whether one that may write is to
-            // be run at all, that says as well.
+            // Nobody loads a library on a replica: where it has not come, the primary runs the function, and loads
+            // it. Whether one that may write is to be run at all, that says as well.
             Status::NoFunction | Status::Server
                 if self.is_function
                     && !self.is_named
@@ -649,7 +655,8 @@ impl History {
         {
             return Ok(Redirection::To { node: primary, is_proved: !self.may_be_forged });
         }
-        // It may not answer, or is no primary as far as is known: whether it is worth the way, the one who says so must know.
+        // It may not answer, or is no primary as far as is known: whether it is worth the way, the one who says so
+        // must know.
         if self.may_be_forged {
             match cx.evidence.stands_by(node, slot, claim)? {
                 Some(true) => {}
@@ -797,8 +804,8 @@ enum Refusal {
     InDoubt,
 }
 
-/// Of a call that happens once, and of which an earlier attempt may have been executed: whether it is left for the next one to
-/// find out, after this refusal.
+/// Of a call that happens once, and of which an earlier attempt may have been executed: whether it is left for the
+/// next one to find out, after this refusal.
 pub(in crate::core) fn is_settled_by_next(error: &Error) -> bool {
     error.is_not_executed() && !is_anothers_token(error)
 }
@@ -818,7 +825,8 @@ pub(in crate::core) fn honest(error: Error, unknown: Option<Error>) -> Error {
     }
 }
 
-/// The error of a call that went on after a refusal of which nobody knows whether a script made it up, and then met `error`.
+/// The error of a call that went on after a refusal of which nobody knows whether a script made it up, and then met
+/// `error`.
 fn in_doubt(words: &Error, error: Option<&Error>) -> Error {
     const DOUBT: &str = "the script may have said so itself, and may have been executed";
     let doubted = match (error, words.server_text()) {

@@ -1,4 +1,5 @@
-//! What a client knows, and how far each of its calls has come. Each file can be read alone, and none decides what is done next.
+//! What a client knows, and how far each of its calls has come. Each file can be read alone, and none decides what is
+//! done next.
 
 pub(super) mod answers;
 pub(super) mod attempt;

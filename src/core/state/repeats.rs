@@ -1,5 +1,5 @@
-//! How many lost calls may be sent again: a server that has just come back is not to be drowned by calls that are sent once more and lost once
-//! more.
+//! How many lost calls may be sent again: a server that has just come back is not to be drowned by calls that are
+//! sent once more and lost once more.
 
 use std::time::{Duration, Instant};
 

@@ -22,7 +22,8 @@ use crate::session::{Compiled, Facts};
 /// A map older than this is made anew when a redirection shows that it is out of date.
 const OUTDATED: Duration = Duration::from_secs(1);
 
-/// The numbers of so many connections to replicas are kept, for the calls that were on them: as many as a server may have, and those before.
+/// The numbers of so many connections to replicas are kept, for the calls that were on them: as many as a server may
+/// have, and those before.
 const REMEMBERED: usize = 128;
 
 /// Of so many slots it is kept that a server has sent their calls away.
@@ -54,8 +55,8 @@ pub(in crate::core) enum Link {
     Up(ConnId),
 }
 
-/// A server that was ever spoken to, by one of the connections to it that calls share. Where there are several, each has a node of its own, and the
-/// first of them stands for the server.
+/// A server that was ever spoken to, by one of the connections to it that calls share. Where there are several, each
+/// has a node of its own, and the first of them stands for the server.
 pub(in crate::core) struct Node {
     pub(in crate::core) id: NodeId,
     /// The server's first: itself, or another.
@@ -103,7 +104,8 @@ impl Node {
         self.last_error.as_ref().filter(|_| waits && self.link == Link::None)
     }
 
-    /// Has calls turn to others, where there are any, for as long as an attempt to connect may take: the server may hang.
+    /// Has calls turn to others, where there are any, for as long as an attempt to connect may take: the server may
+    /// hang.
     pub(in crate::core) fn rest(&mut self, now: Instant) {
         self.rests_until = Some(now + self.config.connect_timeout);
     }
@@ -404,7 +406,8 @@ impl Servers {
         self.sent_away.insert((node, slot), (claim, now));
     }
 
-    /// Whether that was noted since this time: what the server says when it is asked later may be of a time when it has the slot again.
+    /// Whether that was noted since this time: what the server says when it is asked later may be of a time when it
+    /// has the slot again.
     pub(in crate::core) fn was_sent_away(
         &self,
         node: NodeId,

@@ -1,9 +1,10 @@
 //! Which of a server's shared connections a call takes, where there are several.
 //!
-//! The one with the fewest calls under way: so what takes long holds up only the few that are behind it already. But calls with a key in common
-//! keep their order, and an order is kept by one connection alone. So a call follows those under way that have a key in common with it; where these
-//! are on several connections it is held until they are on one, and what comes behind it with one of its keys is held as well. A call that may touch
-//! anything has a key in common with every other.
+//! The one with the fewest calls under way: so what takes long holds up only the few that are behind it already. But
+//! calls with a key in common keep their order, and an order is kept by one connection alone. So a call follows those
+//! under way that have a key in common with it; where these are on several connections it is held until they are on
+//! one, and what comes behind it with one of its keys is held as well. A call that may touch anything has a key in
+//! common with every other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -140,7 +141,8 @@ impl Sharing {
         self.admit(first)
     }
 
-    /// Admits what can be, in the order in which it came: of those that are first for one of their keys now, and of the line.
+    /// Admits what can be, in the order in which it came: of those that are first for one of their keys now, and of
+    /// the line.
     pub(in crate::core) fn admit(&mut self, mut first: BTreeSet<u64>) -> Admitted {
         let mut admitted = Admitted::new();
         loop {

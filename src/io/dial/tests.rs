@@ -1,4 +1,5 @@
-//! Connections to real listeners, TCP and Unix, with and without TLS, made by hand: without an engine, as the reactor sees them through.
+//! Connections to real listeners, TCP and Unix, with and without TLS, made by hand: without an engine, as the reactor
+//! sees them through.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};

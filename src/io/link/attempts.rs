@@ -11,8 +11,8 @@ use crate::ffi::readiness::Interest;
 use crate::request::Request;
 
 impl Link {
-    /// Puts a request into the session. Nothing is sent yet: [`Link::push`] must follow, without the engine's lock. The error: the link takes no
-    /// new calls.
+    /// Puts a request into the session. Nothing is sent yet: [`Link::push`] must follow, without the engine's lock.
+    /// The error: the link takes no new calls.
     pub(crate) fn send(
         &self,
         attempt: AttemptId,
@@ -68,7 +68,8 @@ impl Link {
         (shared.retired, shared.told_lost) = (true, true);
     }
 
-    /// Sends what is queued, unless another thread does, and sees to it that replies are read. Adds what the engine is to be told.
+    /// Sends what is queued, unless another thread does, and sees to it that replies are read. Adds what the engine
+    /// is to be told.
     pub(crate) fn push<N: From<News>>(&self, news: &mut Vec<N>) {
         let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
@@ -96,7 +97,8 @@ impl Link {
         self.tell(&mut shared, news);
     }
 
-    /// The same without having been told that something is there, if a reply to an attempt is due. Adds nothing if none came.
+    /// The same without having been told that something is there, if a reply to an attempt is due. Adds nothing if
+    /// none came.
     pub(crate) fn pump_if_expected<N: From<News>>(&self, now: Instant, news: &mut Vec<N>) {
         let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();

@@ -39,7 +39,8 @@ pub(crate) use news::{Listener, News};
 use silence::Silence;
 use transfer::{Tls, Wait};
 
-/// A yield of the processor that takes longer went to somebody else's work: the next [`GATHER_PAUSE`] writes do without.
+/// A yield of the processor that takes longer went to somebody else's work: the next [`GATHER_PAUSE`] writes do
+/// without.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 const GATHER_PAUSE: u32 = 100;
 
@@ -67,7 +68,8 @@ pub(crate) enum End {
     Finished(Ended),
     /// The link is not usable: nothing was sent, take another.
     Unusable(Box<Request>),
-    /// The deadline passed; the reply will be thrown away. With the replies of a pipeline that did arrive, and what is measured of the call.
+    /// The deadline passed; the reply will be thrown away. With the replies of a pipeline that did arrive, and what
+    /// is measured of the call.
     Late(Error, Option<Box<Payload>>, Option<Box<Metered>>),
 }
 
@@ -363,8 +365,8 @@ impl Link {
         }
     }
 
-    /// Reads until the reply for `me` is there; `false` when the deadline passed before, be it with bytes of others still
-    /// coming. `clock`: the time, if it is known; it is read again only if one read is not enough.
+    /// Reads until the reply for `me` is there; `false` when the deadline passed before, be it with bytes of others
+    /// still coming. `clock`: the time, if it is known; it is read again only if one read is not enough.
     #[inline(always)]
     fn read(
         &self,
@@ -503,8 +505,8 @@ impl Link {
         }
     }
 
-    /// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Where no caller sleeps, the reactor is to attend to
-    /// what is in flight.
+    /// Wakes the caller whose reply comes next, to become the reader, or any if that is far. Where no caller sleeps,
+    /// the reactor is to attend to what is in flight.
     #[inline]
     fn pass_on(&self, shared: &mut Shared) {
         if shared.sleepers.is_empty() {

@@ -170,6 +170,10 @@ impl Link {
         loop {
             let mut chunk = match shared.take_output() {
                 Ok(Some(chunk)) => chunk,
+                Ok(None) if shared.session.is_short() => {
+                    self.out_of_memory(shared);
+                    break;
+                }
                 Ok(None) => break,
                 Err(error) => {
                     self.lost(shared, Reason::ConnectionLost, &reason(&error));
@@ -195,6 +199,16 @@ impl Link {
             }
         }
         shared.writing = false;
+    }
+
+    /// What is to be sent is not whole.
+    #[cold]
+    fn out_of_memory(&self, shared: &mut Shared) {
+        let text = format!(
+            "the connection to {} was closed: there is no memory for what is to be sent",
+            self.address
+        );
+        self.fail(shared, &Error::because(Status::NoMemory, Reason::ConnectionLost, text));
     }
 
     #[cold]
@@ -250,7 +264,8 @@ impl Link {
         }
     }
 
-    /// Ends the connection because of the reply to one call: that call ends with `owner`, the others as with any lost connection.
+    /// Ends the connection because of the reply to one call: that call ends with `owner`, the others as with any lost
+    /// connection.
     fn close_for_reply(&self, shared: &mut Shared, owner: Status, reason: &str) {
         let reason = format!("the connection to {} was closed: {reason}", self.address);
         let cause = Error::because(Status::Connect, Reason::ConnectionLost, reason);

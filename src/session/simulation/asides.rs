@@ -1,4 +1,5 @@
-//! What belongs to no call: push messages, wherever they come and however they are cut, and replies that nobody asked for.
+//! What belongs to no call: push messages, wherever they come and however they are cut, and replies that nobody asked
+//! for.
 
 use super::*;
 use crate::resp::LONG_ASIDE;
@@ -41,7 +42,8 @@ fn what_nobody_asked_for_is_refused_at_its_first_byte() {
     }
 }
 
-/// However many push messages come, and wherever they stand, they take no memory; and one that is over the limit is nobody's fault.
+/// However many push messages come, and wherever they stand, they take no memory; and one that is over the limit is
+/// nobody's fault.
 #[test]
 fn a_flood_of_pushes_is_let_go() {
     let flood = [b">2\r\n+x\r\n$4096\r\n".as_slice(), &[b'x'; 4096], b"\r\n>0\r\n"].concat();

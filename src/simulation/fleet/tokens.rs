@@ -1,5 +1,5 @@
-//! The tokens of calls that happen once. All servers have them together: what one of them has run, others get with its data, before they
-//! take its place or its slot.
+//! The tokens of calls that happen once. All servers have them together: what one of them has run, others get with
+//! its data, before they take its place or its slot.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,8 @@ impl Fleet {
         Some(reply.clone())
     }
 
-    /// Whether a call with a token meets keys on two servers while its slot moves: its token's key is on none yet, or where the slot has been.
+    /// Whether a call with a token meets keys on two servers while its slot moves: its token's key is on none yet, or
+    /// where the slot has been.
     pub(super) fn is_between_servers(&self, token: &[u8], is_source: bool, all_moved: bool) -> bool {
         let is_known = self.tokens.contains_key(token);
         match is_source {

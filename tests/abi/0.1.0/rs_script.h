@@ -153,28 +153,30 @@
 #define RS_SCRIPT_IDEMPOTENT 1
 
 // The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
-// under that by one atomic execution, and a call that comes again with the same token gets that reply and does nothing.
-// So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its caller gets
-// the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of rs_call_options.
+// under that by one atomic execution, and a call that comes again with the same token gets that reply and does
+// nothing. So a call is sent again after a lost reply, a lost connection or a failover, until its deadline, and its
+// caller gets the reply instead of RS_ERR_INDETERMINATE. The library makes a token for each call; see `token` of
+// rs_call_options.
 //
 // What is sent, and what rs_script_sha tells the SHA1 of, is a wrapper around the source, with its line numbers.
 // Read-only calls need no token; they are those of the script as it is.
 //
 // Limits: a server forgets a token after `token_lifetime_ms`, or when it evicts it: a maxmemory-policy other than
 // noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
-// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets the
-// same error, without the place in the script that a server adds. While a slot of a cluster moves key by key, calls with
-// keys in it wait for the end of that, for their tokens are new keys.
+// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets
+// the same error, without the place in the script that a server adds. While a slot of a cluster moves key by key,
+// calls with keys in it wait for the end of that, for their tokens are new keys.
 //
 // Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
 #define RS_SCRIPT_ONCE 4
 
-// The script is called as a function: its body becomes the only one of a library that this client makes, which servers replicate and persist. So it
-// survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and replicas have it. On servers before 7.0 it is called as the script
-// that it is.
+// The script is called as a function: its body becomes the only one of a library that this client makes, which
+// servers replicate and persist. So it survives a failover, SCRIPT FLUSH, a restart and the eviction of scripts, and
+// replicas have it. On servers before 7.0 it is called as the script that it is.
 //
-// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags (`#!lua`) the numbers of lines in errors are one
-// higher, and where the server is out of memory a call that is not read-only is refused before it begins.
+// What differs for its body: an error that it returns gets ` script: rs` behind it; without a first line of flags
+// (`#!lua`) the numbers of lines in errors are one higher, and where the server is out of memory a call that is not
+// read-only is refused before it begins.
 #define RS_SCRIPT_AS_FUNCTION 2
 
 // Where the client's own route leads.
@@ -212,8 +214,8 @@
 // What ended a call: the client was closed.
 #define RS_REASON_CLOSED 5
 
-// What ended a call: the server said so; it refused the call, or ran it and answered with an error. With RS_ERR_LOADING and RS_ERR_NOT_SERVED: up to
-// the deadline.
+// What ended a call: the server said so; it refused the call, or ran it and answered with an error. With
+// RS_ERR_LOADING and RS_ERR_NOT_SERVED: up to the deadline.
 #define RS_REASON_SERVER 6
 
 // What ended a call: there was no connection; no such host, refused, unreachable, no TLS.
@@ -244,7 +246,8 @@
 // way and no thread (see rs_queue) does with its next call.
 #define RS_EVENT_CONNECTION_LOST 4
 
-// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that stands and serves on.
+// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that
+// stands and serves on.
 #define RS_EVENT_AUTH_FAILED 5
 
 // A connection that stands has logged in again.
@@ -333,13 +336,13 @@
 // A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
 #define RS_PIPELINE_ATOMIC 1
 
-// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all other items even where
-// that changes the order of what is done to a key. Without it, too, they are sent again, but only where no order is lost; see rs_pipeline_exec.
-// Not together with RS_PIPELINE_ATOMIC.
+// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all
+// other items even where that changes the order of what is done to a key. Without it, too, they are sent again, but
+// only where no order is lost; see rs_pipeline_exec. Not together with RS_PIPELINE_ATOMIC.
 #define RS_PIPELINE_REPAIR_UNORDERED 2
 
-// A transaction does not load scripts again that the server is known to have. It saves their bytes, and a flush by someone else lets
-// such a script fail with NOSCRIPT while the others run. Only together with RS_PIPELINE_ATOMIC.
+// A transaction does not load scripts again that the server is known to have. It saves their bytes, and a flush by
+// someone else lets such a script fail with NOSCRIPT while the others run. Only together with RS_PIPELINE_ATOMIC.
 #define RS_PIPELINE_TRUST_CACHE 4
 
 // A packed call: a command.
@@ -389,6 +392,9 @@
 
 // A packed call: rs_client_library_prune.
 #define RS_PACKED_LIBRARY_PRUNE 15
+
+// In front of a packed command, script call or pipeline: where it goes, as `read_from` and `route` of rs_call_options.
+#define RS_PACKED_ROUTED 16
 
 // A flag of a packed script call: read-only.
 #define RS_PACKED_READ_ONLY 1
@@ -468,9 +474,10 @@
 // Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
 #define RS_STAT_CALLS 0
 
-// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later makes the next one. So calls that
-// travel together share one, and a call made when all before it have ended adds exactly one each time that something of it is sent: one for most, one more where
-// a script is loaded again, is first used in a transaction, or a server redirects. A pipeline of more than 256 KiB travels in several.
+// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later
+// makes the next one. So calls that travel together share one, and a call made when all before it have ended adds
+// exactly one each time that something of it is sent: one for most, one more where a script is loaded again, is
+// first used in a transaction, or a server redirects. A pipeline of more than 256 KiB travels in several.
 #define RS_STAT_ROUND_TRIPS 1
 
 // Bytes sent, before encryption.
@@ -505,8 +512,9 @@
 // of pthread_atfork, as _Fork(), goes unnoticed.
 typedef struct rs_client rs_client;
 
-// A connection that waits for user and password. It belongs to whoever the callback hands it to: rs_credentials_answer or
-// rs_credentials_refuse, once, takes it back, now or later and on any thread; it may be after the client was freed, which is no error.
+// A connection that waits for user and password. It belongs to whoever the callback hands it to:
+// rs_credentials_answer or rs_credentials_refuse, once, takes it back, now or later and on any thread; it may be
+// after the client was freed, which is no error.
 typedef struct rs_credentials_request rs_credentials_request;
 
 // Why a call failed. Made by the functions that take an `rs_error **`; caller frees with rs_error_free.
@@ -524,8 +532,9 @@ typedef struct rs_library rs_library;
 
 // Options to open clients with; they may be changed and used again afterwards. Caller frees with rs_options_free.
 //
-// Every setter copies its value, and returns RS_ERR_INVALID_OPTION, or RS_ERR_INVALID_ARGUMENT for a NULL, with the options as they
-// were, when it cannot be used. What only makes sense together is checked by rs_client_open. Threads: one at a time.
+// Every setter copies its value, and returns RS_ERR_INVALID_OPTION, or RS_ERR_INVALID_ARGUMENT for a NULL, with the
+// options as they were, when it cannot be used. What only makes sense together is checked by rs_client_open.
+// Threads: one at a time.
 typedef struct rs_options rs_options;
 
 // Commands and script calls to be sent together and answered in order. Caller frees with rs_pipeline_free.
@@ -533,13 +542,13 @@ typedef struct rs_options rs_options;
 // Threads: one at a time. It keeps its client open.
 typedef struct rs_pipeline rs_pipeline;
 
-// Where submitted calls end. Any number of clients and threads may submit to it, and any number of threads take completions out; it
-// outlives the clients. Caller frees with rs_queue_free.
+// Where submitted calls end. Any number of clients and threads may submit to it, and any number of threads take
+// completions out; it outlives the clients. Caller frees with rs_queue_free.
 //
-// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline, cancellation, close. A client that
-// has submitted a call has a thread in the background from then on, until it is closed; it reads the replies (but see RS_QUEUE_NO_THREAD). A
-// submitted call is written by the thread that submits it. A child of fork() must make a queue of its own: its parent's is empty there, and all else
-// is RS_ERR_FORKED.
+// Every call that is accepted has exactly one completion, whatever becomes of it: reply, error, deadline,
+// cancellation, close. A client that has submitted a call has a thread in the background from then on, until it is
+// closed; it reads the replies (but see RS_QUEUE_NO_THREAD). A submitted call is written by the thread that submits
+// it. A child of fork() must make a queue of its own: its parent's is empty there, and all else is RS_ERR_FORKED.
 typedef struct rs_queue rs_queue;
 
 // A reply or an element of one. The root: caller frees with rs_reply_free; elements: borrowed until the root is freed.
@@ -548,8 +557,8 @@ typedef struct rs_queue rs_queue;
 // the question does not fit. Threads: any number may read one reply at once; freeing excludes reading.
 typedef struct rs_reply rs_reply;
 
-// A Lua script, or a function of a library (rs_library_function), immutable, usable with any client, server and thread. Caller frees with rs_script_free, also while it is being
-// called: calls in flight keep what they need.
+// A Lua script, or a function of a library (rs_library_function), immutable, usable with any client, server and
+// thread. Caller frees with rs_script_free, also while it is being called: calls in flight keep what they need.
 typedef struct rs_script rs_script;
 
 // `RS_OK` or one of the `RS_ERR_` numbers.
@@ -586,9 +595,9 @@ typedef struct {
     uint32_t route_slot;
     // 0.
     uint32_t reserved;
-    // Of a call of a script that is RS_SCRIPT_ONCE: a token of your own, 1 to 256 bytes; a job's id, a request's. Whoever
-    // makes the same call with the same token, in whichever process, gets what the first one was answered. NULL: the
-    // library makes a new one for each call.
+    // Of a call of a script that is RS_SCRIPT_ONCE: a token of your own, 1 to 256 bytes; a job's id, a request's.
+    // Whoever makes the same call with the same token, in whichever process, gets what the first one was answered.
+    // NULL: the library makes a new one for each call.
     const char *token;
     // The length of `token`.
     size_t token_len;
@@ -596,18 +605,19 @@ typedef struct {
 
 // Gives user and password for a connection to a server, by rs_credentials_answer or rs_credentials_refuse.
 //
-// It runs on a thread started for it and may block, on an HTTP request for instance: no lock is held, and nothing but the connection that it
-// is called for waits, up to the connect time-out and the deadlines of its calls. It may be called for several servers at once, but is not called
-// again for a server while a call for it has neither answered nor returned. It may return first and answer later. It may free the client; it must
-// not let an exception or longjmp out, or end its thread. rs_client_free waits for a call that has answered to return, and not for
-// one that has not: that goes on, its answer is nobody's, and the library stays loaded for it.
+// It runs on a thread started for it and may block, on an HTTP request for instance: no lock is held, and nothing
+// but the connection that it is called for waits, up to the connect time-out and the deadlines of its calls. It may
+// be called for several servers at once, but is not called again for a server while a call for it has neither
+// answered nor returned. It may return first and answer later. It may free the client; it must not let an exception
+// or longjmp out, or end its thread. rs_client_free waits for a call that has answered to return, and not for one
+// that has not: that goes on, its answer is nobody's, and the library stays loaded for it.
 typedef void (*rs_credentials_fn)(void *context, rs_credentials_request *request);
 
 // Frees the context of a callback, once, after its last call. It may run on any thread.
 typedef void (*rs_free_fn)(void *context);
 
-// A call that has ended. The library makes it, and later versions append to it: what lies beyond its `size` is not there. Texts are borrowed until
-// the callback returns, and end where their lengths say.
+// A call that has ended. The library makes it, and later versions append to it: what lies beyond its `size` is not
+// there. Texts are borrowed until the callback returns, and end where their lengths say.
 typedef struct {
     // The size of this structure, as the library knows it.
     uint32_t size;
@@ -617,13 +627,13 @@ typedef struct {
     rs_status status;
     // One of the RS_REASON_ numbers; 0 with RS_OK.
     int32_t reason;
-    // How often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent. What a connection sends again by
-    // itself because a script was lost is no attempt of its own.
+    // How often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent.
+    // What a connection sends again by itself because a script was lost is no attempt of its own.
     uint32_t attempts;
     // How many items it had; 1 where it was no pipeline or transaction.
     size_t items;
-    // Of a script its name (rs_script_set_name), or its SHA1 where it has none; of a command its first word, as it was given; of administration the
-    // command. Empty for pipelines and transactions.
+    // Of a script its name (rs_script_set_name), or its SHA1 where it has none; of a command its first word, as it
+    // was given; of administration the command. Empty for pipelines and transactions.
     const char *name;
     size_t name_len;
     // Of a script its SHA1: 40 hexadecimal digits and a NUL. NULL otherwise.
@@ -641,9 +651,9 @@ typedef struct {
 
 // Receives the calls of a client, each when it has ended.
 //
-// It is called on the thread that completes the call, without a lock held, perhaps on several at once: on that of the caller, or of whoever drives
-// submitted calls; before the call returns or its completion can be taken out. It must be quick and must not block, call the client or free it, let an
-// exception or longjmp out, or end its thread.
+// It is called on the thread that completes the call, without a lock held, perhaps on several at once: on that of
+// the caller, or of whoever drives submitted calls; before the call returns or its completion can be taken out. It
+// must be quick and must not block, call the client or free it, let an exception or longjmp out, or end its thread.
 typedef void (*rs_call_fn)(void *context, const rs_call_event *event);
 
 // What a library has beside its source. NULL in its place, and each field that is 0, is nothing. It starts
@@ -681,15 +691,15 @@ typedef struct {
     const char *name;
     // The length of `name`.
     size_t name_len;
-    // With RS_SCRIPT_ONCE: how long a server remembers a token, from the last call with it on: milliseconds, a second to
-    // a year; 0: 5 minutes. A repeat that comes later runs the script again. The library itself sends a call again only
-    // within the first half of that time.
+    // With RS_SCRIPT_ONCE: how long a server remembers a token, from the last call with it on: milliseconds, a
+    // second to a year; 0: 5 minutes. A repeat that comes later runs the script again. The library itself sends a
+    // call again only within the first half of that time.
     uint64_t token_lifetime_ms;
     // With RS_SCRIPT_ONCE: the longest reply that is kept for repeats: 64 bytes to 64 MiB; 0: 1 MiB. A longer one
     // reaches the caller that it was made for; a repeat gets RS_ERR_REPLY_NOT_KEPT.
     uint64_t reply_limit;
-    // With RS_SCRIPT_ONCE: what the keys begin with under which tokens are kept: `token_prefix_len` bytes, 256 at most,
-    // none of them a `{`; NULL: `rs:once:`. The user needs the right to GET, SET and PEXPIRE there.
+    // With RS_SCRIPT_ONCE: what the keys begin with under which tokens are kept: `token_prefix_len` bytes, 256 at
+    // most, none of them a `{`; NULL: `rs:once:`. The user needs the right to GET, SET and PEXPIRE there.
     const char *token_prefix;
     // The length of `token_prefix`.
     size_t token_prefix_len;
@@ -699,8 +709,8 @@ typedef struct {
     uint32_t wait_timeout_ms;
 } rs_script_options;
 
-// Something that has happened to a client's connections. The library makes it, and later versions append to it: what lies beyond its `size` is not
-// there. Texts are borrowed until the callback returns.
+// Something that has happened to a client's connections. The library makes it, and later versions append to it: what
+// lies beyond its `size` is not there. Texts are borrowed until the callback returns.
 typedef struct {
     // The size of this structure, as the library knows it.
     uint32_t size;
@@ -712,7 +722,8 @@ typedef struct {
     rs_status status;
     // One of the RS_REASON_ numbers, or 0.
     int32_t reason;
-    // The server that it concerns: `host:port` or a socket's path, `node_len` bytes and a NUL. NULL where it is about no one.
+    // The server that it concerns: `host:port` or a socket's path, `node_len` bytes and a NUL. NULL where it is
+    // about no one.
     const char *node;
     size_t node_len;
     // The same in words, `message_len` bytes and a NUL; never with a password, a key, an argument or a script.
@@ -720,16 +731,17 @@ typedef struct {
     size_t message_len;
 } rs_event;
 
-// Receives the events of a client. It is called on the thread on which the event happened, perhaps on several at once, and must neither block nor
-// call the client; it may free it. It is not called any more once the client's last handle has been freed.
+// Receives the events of a client. It is called on the thread on which the event happened, perhaps on several at
+// once, and must neither block nor call the client; it may free it. It is not called any more once the client's last
+// handle has been freed.
 typedef void (*rs_log_fn)(void *context, const rs_event *event);
 
 // What has become of a call. 16 bytes and two pointers; the layout is fixed.
 typedef struct {
     // The number that the call was submitted with.
     uint64_t tag;
-    // The reply; caller frees with rs_reply_free. NULL on failure, unless a pipeline broke half-way: then what did arrive, as with
-    // rs_pipeline_exec.
+    // The reply; caller frees with rs_reply_free. NULL on failure, unless a pipeline broke half-way: then what did
+    // arrive, as with rs_pipeline_exec.
     rs_reply *reply;
     // Why there is none; caller frees with rs_error_free. NULL on success.
     rs_error *error;
@@ -791,23 +803,26 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The caller has called it off before anything was sent. Nothing was executed.
 #define RS_ERR_CANCELLED 204
 
-// The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it, or may yet.
+// The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it,
+// or may yet.
 #define RS_ERR_INDETERMINATE 300
 
 // The reply went over a limit of the options; the connection was closed. The server may have executed the call.
 #define RS_ERR_REPLY_LIMIT 301
 
-// The call was executed, but up to the deadline too few replicas had it: it is lost if the primary dies now; see `wait_replicas` of rs_script_options.
+// The call was executed, but up to the deadline too few replicas had it: it is lost if the primary dies now; see
+// `wait_replicas` of rs_script_options.
 #define RS_ERR_NOT_REPLICATED 302
 
 // The server, or the script, answered with an error.
 #define RS_ERR_SERVER 400
 
-// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user may neither load
-// scripts nor evaluate them. The call was not executed.
+// The server lacks the script, and it could not be sent along: in a pipeline it would come out of order, or the user
+// may neither load scripts nor evaluate them. The call was not executed.
 #define RS_ERR_NOSCRIPT 401
 
-// The script or the library does not compile on that server, or a library does not load there for another fault of its own. It was not executed.
+// The script or the library does not compile on that server, or a library does not load there for another fault of
+// its own. It was not executed.
 #define RS_ERR_COMPILE 402
 
 // The server was still loading its data set when the deadline came. The call was not executed.
@@ -822,37 +837,44 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The server lacks what was asked for.
 #define RS_ERR_NOT_SUPPORTED 406
 
-// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary. It was not executed.
+// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary.
+// It was not executed.
 #define RS_ERR_NOT_SERVED 407
 
-// The server lacks the function, and its library did not bring it there: the library does not register it, this user may not load it, the
-// server has no memory for it, or in a pipeline it would come out of order. The call was not executed.
+// The server lacks the function, and its library did not bring it there: the library does not register it, this user
+// may not load it, the server has no memory for it, or in a pipeline it would come out of order. The call was not
+// executed.
 #define RS_ERR_NO_FUNCTION 409
 
-// Another script, or other keys or arguments, were called with the token before. This call was not executed; see RS_SCRIPT_ONCE.
+// Another script, or other keys or arguments, were called with the token before. This call was not executed; see
+// RS_SCRIPT_ONCE.
 #define RS_ERR_TOKEN_MISMATCH 410
 
-// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too long to be kept; see RS_SCRIPT_ONCE.
+// The call was executed, by an attempt before this one or by an earlier call with its token, and its reply was too
+// long to be kept; see RS_SCRIPT_ONCE.
 #define RS_ERR_REPLY_NOT_KEPT 411
 
 // A defect of this library. Whether the call was executed is not known.
 #define RS_ERR_INTERNAL 500
 
-// There is no memory for the reply. Where it was being received, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE. The server
-// may have executed the call.
+// There is no memory for the call, of which nothing was sent then, or for its reply: then the server may have executed
+// it. rs_error_not_executed tells. Where a reply was being received, or a call was half written, the connection was
+// closed; other calls on it end with RS_ERR_INDETERMINATE, or with this one if nothing of them was sent.
 #define RS_ERR_NO_MEMORY 501
 
-// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need. Nothing was sent.
+// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need.
+// Nothing was sent.
 #define RS_ERR_RESOURCES 502
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
-// Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by itself.
+// Loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call does it by
+// itself.
 //
-// In a cluster the error says which primaries have done it; the same for rs_client_script_flush. What each primary says by itself: the
-// command with RS_ROUTE_ALL.
+// In a cluster the error says which primaries have done it; the same for rs_client_script_flush. What each primary
+// says by itself: the command with RS_ROUTE_ALL.
 //
 // `err` may be NULL. Errors: RS_ERR_COMPILE, or any of RS_ERR_. Threads: any.
 //
@@ -862,8 +884,8 @@ rs_status rs_client_script_load(rs_client *client,
                                 rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(script);
 
-// Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that cannot be reached is an
-// error: without it nobody knows.
+// Asks which scripts the server has in its cache; in a cluster, which of them every primary has. A primary that
+// cannot be reached is an error: without it nobody knows.
 //
 // `shas`: `count` SHA1s of 40 hexadecimal digits; `shalens`: their lengths, or NULL when each ends in a NUL; copied.
 // `exists`: `count` places, NULL where that is 0; each becomes true or false, all false on failure, unless `count` is
@@ -888,27 +910,31 @@ rs_status rs_client_script_flush(rs_client *client,
                                  rs_error **err)
     RS_NOT_NULL(client);
 
-// Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the primaries are running. They
-// need not be this client's. In a cluster one script stopped is a success, and UNKILLABLE outranks NOTBUSY. A function is not stopped so, and
-// the error is RS_ERR_BUSY: see rs_client_kill.
+// Stops the script that the server is running, if it has not written yet; in a cluster, the scripts that the
+// primaries are running. They need not be this client's. In a cluster one script stopped is a success, and
+// UNKILLABLE outranks NOTBUSY. A function is not stopped so, and the error is RS_ERR_BUSY: see rs_client_kill.
 //
-// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
-// server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
+// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors:
+// RS_ERR_SERVER with the server's word NOTBUSY (no script runs) or UNKILLABLE (it has written), or any of RS_ERR_.
+// Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-kill/>
 rs_status rs_client_script_kill(rs_client *client,
                                 rs_error **err)
     RS_NOT_NULL(client);
 
-// Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the primaries are running. It
-// need not be this client's. In a cluster one success is a success, and UNKILLABLE outranks NOTBUSY.
+// Stops what the server is running, a script or a function, if it has not written yet; in a cluster, what the
+// primaries are running. It need not be this client's. In a cluster one success is a success, and UNKILLABLE
+// outranks NOTBUSY.
 //
-// `*killed`: what was stopped, an array with an array of three for each: the string `script` or `function`; the function's name, or nil for a
-// script, which the server does not name, and where this user may not run FUNCTION STATS; the server as `host:port` or the path of its
-// socket. Caller frees with rs_reply_free; NULL on failure. `killed` may be NULL.
+// `*killed`: what was stopped, an array with an array of three for each: the string `script` or `function`; the
+// function's name, or nil for a script, which the server does not name, and where this user may not run FUNCTION
+// STATS; the server as `host:port` or the path of its socket. Caller frees with rs_reply_free; NULL on failure.
+// `killed` may be NULL.
 //
-// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors: RS_ERR_SERVER with the
-// server's word NOTBUSY (nothing runs) or UNKILLABLE (it has written), or any of RS_ERR_. Threads: any.
+// Opens a connection of its own for it, because a busy server answers nothing else. `err` may be NULL. Errors:
+// RS_ERR_SERVER with the server's word NOTBUSY (nothing runs) or UNKILLABLE (it has written), or any of RS_ERR_.
+// Threads: any.
 //
 // Redis: <https://redis.io/docs/latest/commands/script-kill/>, <https://redis.io/docs/latest/commands/function-kill/>
 rs_status rs_client_kill(rs_client *client,
@@ -949,9 +975,9 @@ rs_status rs_client_open(const char *url,
 // Another handle of the same client, whose calls have these options unless they say otherwise themselves. It shares
 // the connections and is closed with the client.
 //
-// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` and
-// `token` belong to a call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not NULL. `err` may
-// be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+// `defaults`: `timeout_ms`, `read_from` and `route`, what is not set stays as `client` has it; `flags` and `token`
+// belong to a call and are 0 here; copied. `*view`: caller frees with rs_client_free; NULL on failure; `view` not
+// NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 RS_NODISCARD
 rs_status rs_client_with(rs_client *client,
                          const rs_call_options *defaults,
@@ -965,10 +991,11 @@ rs_status rs_client_with(rs_client *client,
 // copied. `options`: NULL for the client's; copied. `err` may be NULL. `*reply`: caller frees with rs_reply_free;
 // NULL on failure; `reply` may be NULL when it is of no interest.
 //
-// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH, HELLO,
-// CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...) get a connection of their
-// own, opened for them. In a cluster a command goes to the primary that has its keys. One without keys goes to any primary if they all
-// answer it alike (PING, PUBLISH, ...); any other needs a route, such as RS_ROUTE_ALL: RS_ERR_NO_ROUTE.
+// Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, MONITOR, SELECT, AUTH,
+// HELLO, CLIENT REPLY, ...) are refused with RS_ERR_COMMAND_REFUSED. Commands that wait (BLPOP, XREAD BLOCK, ...)
+// get a connection of their own, opened for them. In a cluster a command goes to the primary that has its keys. One
+// without keys goes to any primary if they all answer it alike (PING, PUBLISH, ...); any other needs a route, such
+// as RS_ROUTE_ALL: RS_ERR_NO_ROUTE.
 //
 // Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its
 // reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
@@ -982,8 +1009,8 @@ rs_status rs_client_command(rs_client *client,
     RS_NOT_NULL(client) RS_NOT_NULL(argv);
 
 // Closes the client under all its handles. Calls in flight on other threads end at once: with RS_ERR_CLOSED, or with
-// RS_ERR_INDETERMINATE where bytes were sent; one that is connecting gives up.
-// Later calls end with RS_ERR_CLOSED. The handles are still to be freed. In a child of fork() it does nothing: the connection is the parent's.
+// RS_ERR_INDETERMINATE where bytes were sent; one that is connecting gives up. Later calls end with RS_ERR_CLOSED.
+// The handles are still to be freed. In a child of fork() it does nothing: the connection is the parent's.
 //
 // NULL: does nothing. Errors: none. Threads: any.
 void rs_client_close(rs_client *client);
@@ -1000,16 +1027,13 @@ void rs_client_close(rs_client *client);
 // NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
 void rs_client_free(rs_client *client);
 
-// The authorities to trust instead of the system's, in PEM form: `len` bytes; copied. In place of rs_options_set_tls_ca_file. TLS URLs
-// only; checked by rs_client_open.
-rs_status rs_options_set_tls_ca_pem(rs_options *options,
-                                    const char *pem,
-                                    size_t len,
-                                    rs_error **err);
+// The authorities to trust instead of the system's, in PEM form: `len` bytes; copied. In place of
+// rs_options_set_tls_ca_file. TLS URLs only; checked by rs_client_open.
+rs_status rs_options_set_tls_ca_pem(rs_options *options, const char *pem, size_t len, rs_error **err);
 
-// The client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1; not encrypted), in PEM form; copied. In place of
-// rs_options_set_tls_client_cert. TLS URLs only; checked by rs_client_open. The copies of the key are overwritten when the options and
-// clients that hold them are freed.
+// The client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1; not encrypted), in PEM form;
+// copied. In place of rs_options_set_tls_client_cert. TLS URLs only; checked by rs_client_open. The copies of the
+// key are overwritten when the options and clients that hold them are freed.
 rs_status rs_options_set_tls_client_cert_pem(rs_options *options,
                                              const char *cert,
                                              size_t cert_len,
@@ -1017,17 +1041,19 @@ rs_status rs_options_set_tls_client_cert_pem(rs_options *options,
                                              size_t key_len,
                                              rs_error **err);
 
-// Ask for user and password whenever a connection to a server is made, in place of a password that stays the same: for tokens that expire, and
-// passwords that are rotated. Sentinels keep their own. With a user or a password in the URL or in these options besides, rs_client_open ends with
-// RS_ERR_INVALID_OPTION. Default: nobody is asked.
+// Ask for user and password whenever a connection to a server is made, in place of a password that stays the same:
+// for tokens that expire, and passwords that are rotated. Sentinels keep their own. With a user or a password in the
+// URL or in these options besides, rs_client_open ends with RS_ERR_INVALID_OPTION. Default: nobody is asked.
 //
-// Connections that stand log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and when
-// rs_client_reauthenticate says so. AUTH goes between the calls of others then. Where it is refused, or there is no answer, the connection serves on, the
-// log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a second first, then more seldom, up to once a minute. An answer with another
-// user has the connection replaced by a new one. A command that waits on a connection of its own (BLPOP) is left in peace.
+// Connections that stand log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and
+// when rs_client_reauthenticate says so. AUTH goes between the calls of others then. Where it is refused, or there
+// is no answer, the connection serves on, the log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a
+// second first, then more seldom, up to once a minute. An answer with another user has the connection replaced by a
+// new one. A command that waits on a connection of its own (BLPOP) is left in peace.
 //
-// `credentials`: NULL for nobody. `context`: handed to it each time, on any thread. `context_free`: called with it, once, when neither these
-// options nor a client of theirs nor a call of `credentials` needs it any more; may be NULL. On failure it is called before this returns.
+// `credentials`: NULL for nobody. `context`: handed to it each time, on any thread. `context_free`: called with it,
+// once, when neither these options nor a client of theirs nor a call of `credentials` needs it any more; may be
+// NULL. On failure it is called before this returns.
 //
 // Redis: <https://redis.io/docs/latest/commands/auth/>.
 rs_status rs_options_set_credentials(rs_options *options,
@@ -1041,11 +1067,13 @@ rs_status rs_options_set_credentials(rs_options *options,
 // Returns: borrowed until the request is answered or refused. NULL: an empty text. Errors: none. Threads: any.
 const char *rs_credentials_node(const rs_credentials_request *request);
 
-// Gives user and password, and takes the request back, whatever is returned: with an error the request is refused with its text.
+// Gives user and password, and takes the request back, whatever is returned: with an error the request is refused
+// with its text.
 //
-// `username`: ends in a NUL; NULL for the user `default`; copied. `password`: `len` bytes, however many; copied, and overwritten when the
-// server has taken it. `lifetime_ms`: how long they are good for from now on: connections that stand ask again when three quarters of it are over;
-// 0: for as long as a connection lives; below 1000 it is taken for 1000.
+// `username`: ends in a NUL; NULL for the user `default`; copied. `password`: `len` bytes, however many; copied, and
+// overwritten when the server has taken it. `lifetime_ms`: how long they are good for from now on: connections that
+// stand ask again when three quarters of it are over; 0: for as long as a connection lives; below 1000 it is taken
+// for 1000.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
 rs_status rs_credentials_answer(rs_credentials_request *request,
@@ -1055,22 +1083,23 @@ rs_status rs_credentials_answer(rs_credentials_request *request,
                                 uint64_t lifetime_ms,
                                 rs_error **err);
 
-// Says that there are no credentials, and why, and takes the request back: the attempt to connect fails with RS_ERR_AUTH and this text, and nothing
-// was executed. A connection that stands serves on.
+// Says that there are no credentials, and why, and takes the request back: the attempt to connect fails with
+// RS_ERR_AUTH and this text, and nothing was executed. A connection that stands serves on.
 //
-// `why`: ends in a NUL; copied; it must hold no secret. NULL: no text. NULL `request`: does nothing. Errors: none. Threads: any.
+// `why`: ends in a NUL; copied; it must hold no secret. NULL: no text. NULL `request`: does nothing. Errors: none.
+// Threads: any.
 void rs_credentials_refuse(rs_credentials_request *request,
                            const char *why);
 
-// Asks for credentials again (rs_options_set_credentials) and has every connection that stands log in with them, between the calls of others: for
-// when a password has been rotated, or is about to be. Returns when all have.
+// Asks for credentials again (rs_options_set_credentials) and has every connection that stands log in with them,
+// between the calls of others: for when a password has been rotated, or is about to be. Returns when all have.
 //
-// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. On failure the connections serve on, and try
-// again by themselves.
+// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. On failure the
+// connections serve on, and try again by themselves.
 //
-// Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for which),
-// RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the client has no callback to ask),
-// RS_ERR_CLOSED, RS_ERR_FORKED. Threads: any.
+// Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for
+// which), RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the
+// client has no callback to ask), RS_ERR_CLOSED, RS_ERR_FORKED. Threads: any.
 rs_status rs_client_reauthenticate(const rs_client *client,
                                    rs_error **err)
     RS_NOT_NULL(client);
@@ -1080,12 +1109,14 @@ rs_status rs_client_reauthenticate(const rs_client *client,
 // NULL: RS_OK. Errors: none.
 rs_status rs_error_status(const rs_error *error);
 
-// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script. A server's text in it is cut off after 64 KiB.
+// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script. A server's text
+// in it is cut off after 64 KiB.
 //
 // Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 const char *rs_error_message(const rs_error *error);
 
-// The first word of the server's error text, such as `WRONGTYPE`, `NOPERM` or `ERR`; empty when the server did not answer.
+// The first word of the server's error text, such as `WRONGTYPE`, `NOPERM` or `ERR`; empty when the server did not
+// answer.
 //
 // Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 const char *rs_error_server_code(const rs_error *error);
@@ -1101,8 +1132,8 @@ bool rs_error_is_indeterminate(const rs_error *error);
 // NULL: false. Errors: none.
 bool rs_error_is_not_executed(const rs_error *error);
 
-// What ended the call, one of the RS_REASON_ numbers, whatever is known of its execution: a deadline and a lost connection may both be
-// RS_ERR_INDETERMINATE. Later versions may have more of them.
+// What ended the call, one of the RS_REASON_ numbers, whatever is known of its execution: a deadline and a lost
+// connection may both be RS_ERR_INDETERMINATE. Later versions may have more of them.
 //
 // NULL: 0. Errors: none.
 int32_t rs_error_reason(const rs_error *error);
@@ -1113,7 +1144,8 @@ int32_t rs_error_reason(const rs_error *error);
 // NULL: RS_NO_INDEX. Errors: none.
 size_t rs_error_index(const rs_error *error);
 
-// The server that the error is about, as `host:port` or the path of a socket; empty where no server is to blame, or which one is not known.
+// The server that the error is about, as `host:port` or the path of a socket; empty where no server is to blame, or
+// which one is not known.
 //
 // Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 const char *rs_error_node(const rs_error *error);
@@ -1133,8 +1165,9 @@ const char *rs_status_name(rs_status status);
 // Returns: a string that lives as long as the library. A number that is no reason: `RS_REASON_UNKNOWN`. Threads: any.
 const char *rs_reason_name(int32_t reason);
 
-// Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs there and wake `queue`, as
-// rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take after each poll.
+// Makes a place for events. Clients that are opened with options that name it (rs_options_set_events) put theirs
+// there and wake `queue`, as rs_queue_wake does: whoever waits for its descriptor fetches them with rs_events_take
+// after each poll.
 //
 // `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest
 // refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
@@ -1144,7 +1177,8 @@ rs_status rs_events_new(size_t capacity,
                         rs_events **events,
                         rs_error **err);
 
-// Has clients that are opened with these options put what rs_options_set_log would tell of there, in its place: either takes the other's place.
+// Has clients that are opened with these options put what rs_options_set_log would tell of there, in its place:
+// either takes the other's place.
 //
 // `events`: not NULL; it may be freed before the options and the clients, and then nobody is told. `err` may be NULL.
 // Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
@@ -1154,10 +1188,12 @@ rs_status rs_options_set_events(rs_options *options,
 
 // Takes events out, in the order in which they came, as many as fit.
 //
-// `buffer`: `capacity` bytes; each event is four i32 and two texts, in the machine's byte order and not aligned: its RS_EVENT_ kind
-// (others may come), its RS_LOG_LEVEL_ level, the RS_ERR_ status and the
-// RS_REASON_ of the error behind it or 0, the server, empty where none is known, and the message, each as a u32 length and its bytes. `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were dropped since the
-// last time. All three are 0 on failure, and each may be NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+// `buffer`: `capacity` bytes; each event is four i32 and two texts, in the machine's byte order and not aligned: its
+// RS_EVENT_ kind (others may come), its RS_LOG_LEVEL_ level, the RS_ERR_ status and the RS_REASON_ of the error
+// behind it or 0, the server, empty where none is known, and the message, each as a u32 length and its bytes.
+// `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were
+// dropped since the last time. All three are 0 on failure, and each may be NULL. `err` may be NULL. Errors:
+// RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_take(rs_events *events,
                          char *buffer,
                          size_t capacity,
@@ -1191,12 +1227,13 @@ rs_status rs_events_take_credentials(rs_events *events,
 // NULL: does nothing. Errors: none. Threads: not while another thread uses it; clients do not count.
 void rs_events_free(rs_events *events);
 
-// Be told of each call that has ended, in clients opened with these options: what it was, where it went, what it cost and what came of it. A
-// pipeline or transaction is one call. Calls that are refused before they begin (their arguments, a full queue) are not told of. Default: nobody is
-// told, which costs nothing.
+// Be told of each call that has ended, in clients opened with these options: what it was, where it went, what it
+// cost and what came of it. A pipeline or transaction is one call. Calls that are refused before they begin (their
+// arguments, a full queue) are not told of. Default: nobody is told, which costs nothing.
 //
-// `call`: NULL for nobody. `context`: handed to `call` each time, on any thread. `context_free`: called with it, once, when neither
-// these options nor a client of theirs needs it any more; may be NULL. On failure it is called before this returns.
+// `call`: NULL for nobody. `context`: handed to `call` each time, on any thread. `context_free`: called with it,
+// once, when neither these options nor a client of theirs needs it any more; may be NULL. On failure it is called
+// before this returns.
 rs_status rs_options_set_call_hook(rs_options *options,
                                    rs_call_fn call,
                                    void *context,
@@ -1210,22 +1247,24 @@ rs_status rs_options_set_call_costs(rs_options *options,
                                     bool tell,
                                     rs_error **err);
 
-// Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes 21 KiB once it is called.
-// Default: 0.
+// Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes
+// 21 KiB once it is called. Default: 0.
 rs_status rs_options_set_script_stats(rs_options *options,
                                       size_t max_scripts,
                                       rs_error **err);
 
-// What became of the calls of each script since the client was opened, those called most first; see rs_options_set_script_stats, without which
-// there is nothing. Nothing is sent.
+// What became of the calls of each script since the client was opened, those called most first; see
+// rs_options_set_script_stats, without which there is nothing. Nothing is sent.
 //
-// `*reply`: an array with a map for each script; caller frees with rs_reply_free; NULL on failure. Each map has, as strings, `sha` and `name`, which is
-// nil where the script has none; as integers `calls` (that have ended, items of pipelines and transactions among them), `loads` (SCRIPT LOADs sent
-// of it), `repairs` (how often it was sent again because a server had lost it), `errors` (calls that ended with an error of any kind) and
-// `indeterminate` (those of them of which nobody knows whether they were executed); and a map `latency` of the calls by themselves: `count`,
-// `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in microseconds and to 1 %, up to 100 seconds; and `buckets`, an array of pairs: the longest
-// time in microseconds that is counted in a bucket, and how many calls are. Later versions append to the maps. All scripts that were too many to be
-// counted by themselves stand last, with nil for `sha`.
+// `*reply`: an array with a map for each script; caller frees with rs_reply_free; NULL on failure. Each map has, as
+// strings, `sha` and `name`, which is nil where the script has none; as integers `calls` (that have ended, items of
+// pipelines and transactions among them), `loads` (SCRIPT LOADs sent of it), `repairs` (how often it was sent again
+// because a server had lost it), `errors` (calls that ended with an error of any kind) and `indeterminate` (those of
+// them of which nobody knows whether they were executed); and a map `latency` of the calls by themselves: `count`,
+// `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in microseconds and to 1 %, up to 100 seconds; and
+// `buckets`, an array of pairs: the longest time in microseconds that is counted in a bucket, and how many calls
+// are. Later versions append to the maps. All scripts that were too many to be counted by themselves stand last,
+// with nil for `sha`.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED, RS_ERR_NO_MEMORY. Threads: any.
 rs_status rs_client_script_stats(const rs_client *client,
@@ -1401,9 +1440,9 @@ rs_status rs_options_set_call_timeout_ms(rs_options *options,
 
 // When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
 // were waiting on it for so long without a single byte coming. New calls take a new connection from then on; those
-// that wait on the old one go on waiting until their own deadlines. Calls that are made and lost meanwhile and hold more
-// than 16 MiB together have the same effect at once. Wins over the URL's silence_timeout_ms. Milliseconds above 0;
-// default 500.
+// that wait on the old one go on waiting until their own deadlines. Calls that are made and lost meanwhile and hold
+// more than 16 MiB together have the same effect at once. Wins over the URL's silence_timeout_ms. Milliseconds above
+// 0; default 500.
 rs_status rs_options_set_silence_timeout_ms(rs_options *options,
                                             uint64_t timeout_ms,
                                             rs_error **err);
@@ -1420,17 +1459,19 @@ rs_status rs_options_set_client_name(rs_options *options, const char *name, rs_e
 // One of the RS_PROTOCOL_ numbers. Default: RS_PROTOCOL_AUTO.
 rs_status rs_options_set_protocol(rs_options *options, int32_t protocol, rs_error **err);
 
-// A PEM file of the authorities to trust instead of the system's. TLS URLs only. From memory: rs_options_set_tls_ca_pem.
+// A PEM file of the authorities to trust instead of the system's. TLS URLs only. From memory:
+// rs_options_set_tls_ca_pem.
 //
-// Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been replaced counts from the
-// next connection on. One that cannot be read or used then is the error of that attempt to connect; connections that stand go on.
+// Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been
+// replaced counts from the next connection on. One that cannot be read or used then is the error of that attempt to
+// connect; connections that stand go on.
 rs_status rs_options_set_tls_ca_file(rs_options *options,
                                      const char *path,
                                      rs_error **err);
 
-// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open, and again for each
-// connection. Where one has been replaced already and the other has not, they do not fit, and that attempt to connect fails. From
-// memory: rs_options_set_tls_client_cert_pem.
+// PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open,
+// and again for each connection. Where one has been replaced already and the other has not, they do not fit, and
+// that attempt to connect fails. From memory: rs_options_set_tls_client_cert_pem.
 rs_status rs_options_set_tls_client_cert(rs_options *options,
                                          const char *cert_path,
                                          const char *key_path,
@@ -1452,7 +1493,8 @@ rs_status rs_options_set_keepalive_ms(rs_options *options,
                                       uint64_t idle_ms,
                                       rs_error **err);
 
-// The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at random by up to half. Milliseconds; default 20 and 1000.
+// The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at
+// random by up to half. Milliseconds; default 20 and 1000.
 rs_status rs_options_set_reconnect_backoff_ms(rs_options *options,
                                               uint64_t min_ms,
                                               uint64_t max_ms,
@@ -1461,34 +1503,35 @@ rs_status rs_options_set_reconnect_backoff_ms(rs_options *options,
 // How many failed attempts to connect a call lives through; 0: as many as its deadline allows. Default: 5.
 rs_status rs_options_set_reconnect_attempts(rs_options *options, size_t attempts, rs_error **err);
 
-// The longest reply, in bytes on the wire; over it the connection is closed and the call ends with RS_ERR_REPLY_LIMIT. At least 65536; default 513 MiB.
-rs_status rs_options_set_max_reply_bytes(rs_options *options,
-                                         size_t bytes,
-                                         rs_error **err);
+// The longest reply, in bytes on the wire; over it the connection is closed and the call ends with
+// RS_ERR_REPLY_LIMIT. At least 65536; default 513 MiB.
+rs_status rs_options_set_max_reply_bytes(rs_options *options, size_t bytes, rs_error **err);
 
 // How deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024; default 128.
 rs_status rs_options_set_max_reply_depth(rs_options *options, size_t depth, rs_error **err);
 
-// How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of its own. More stand in line until
-// one has ended, or their deadlines have passed; no other call stands behind them. Default: 1000.
+// How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of
+// its own. More stand in line until one has ended, or their deadlines have passed; no other call stands behind them.
+// Default: 1000.
 rs_status rs_options_set_max_waiting(rs_options *options,
                                      size_t count,
                                      rs_error **err);
 
-// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a pipeline of slow scripts, holds up all
-// calls behind it.
+// How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a
+// pipeline of slow scripts, holds up all calls behind it.
 //
-// With more, a call takes the connection with the fewest calls under way, and another is made where all have some. Calls with a key in common keep
-// their order: they take the same connection, and where such calls are under way on several, a call waits for them before it is sent. So does one
-// that may touch anything, such as FLUSHALL or a script without keys, with all calls before and behind it. A blocking call costs a little more than on
-// one connection.
+// With more, a call takes the connection with the fewest calls under way, and another is made where all have some.
+// Calls with a key in common keep their order: they take the same connection, and where such calls are under way on
+// several, a call waits for them before it is sent. So does one that may touch anything, such as FLUSHALL or a
+// script without keys, with all calls before and behind it. A blocking call costs a little more than on one
+// connection.
 rs_status rs_options_set_shared_connections(rs_options *options,
                                             size_t count,
                                             rs_error **err);
 
-// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once with RS_ERR_QUEUE_FULL, and
-// nothing of it is sent: so a server that is slow does not collect every thread of a program. Submitted calls are bounded by their queues.
-// Default: 0.
+// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once
+// with RS_ERR_QUEUE_FULL, and nothing of it is sent: so a server that is slow does not collect every thread of a
+// program. Submitted calls are bounded by their queues. Default: 0.
 rs_status rs_options_set_max_in_flight(rs_options *options,
                                        size_t calls,
                                        rs_error **err);
@@ -1496,15 +1539,16 @@ rs_status rs_options_set_max_in_flight(rs_options *options,
 // True: rs_client_open does not connect, the first call does. Default: false.
 rs_status rs_options_set_lazy_connect(rs_options *options, bool lazy, rs_error **err);
 
-// False: no connection tells the server by CLIENT SETINFO which library this is, in which version (CLIENT LIST shows it). Where the user lacks
-// the right, each connection leaves an entry in ACL LOG. In place of the URL's `client_info`. Default: true.
+// False: no connection tells the server by CLIENT SETINFO which library this is, in which version (CLIENT LIST shows
+// it). Where the user lacks the right, each connection leaves an entry in ACL LOG. In place of the URL's
+// `client_info`. Default: true.
 rs_status rs_options_set_client_info(rs_options *options,
                                      bool tell,
                                      rs_error **err);
 
-// False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any. Where the user lacks the
-// right, each connection leaves an entry in ACL LOG. Without it the first transaction on each connection costs a round trip more. In
-// place of the URL's `probe_transactions`. Default: true.
+// False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any.
+// Where the user lacks the right, each connection leaves an entry in ACL LOG. Without it the first transaction on
+// each connection costs a round trip more. In place of the URL's `probe_transactions`. Default: true.
 rs_status rs_options_set_probe_transactions(rs_options *options,
                                             bool probe,
                                             rs_error **err);
@@ -1517,30 +1561,33 @@ rs_status rs_options_set_read_from(rs_options *options,
                                    int32_t read_from,
                                    rs_error **err);
 
-// Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a tunnel or a container's network.
-// Each is `host:port`, an IPv6 address in brackets, ending in a NUL. It concerns the addresses that a cluster, a primary or a sentinel
-// announces, not those of the URL. Call it once for each address.
+// Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a tunnel or
+// a container's network. Each is `host:port`, an IPv6 address in brackets, ending in a NUL. It concerns the
+// addresses that a cluster, a primary or a sentinel announces, not those of the URL. Call it once for each address.
 rs_status rs_options_map_address(rs_options *options,
                                  const char *announced,
                                  const char *reachable,
                                  rs_error **err);
 
-// The user to authenticate as with the sentinels, UTF-8 ending in a NUL. Needs rs_options_set_sentinel_password. Default: none.
+// The user to authenticate as with the sentinels, UTF-8 ending in a NUL. Needs rs_options_set_sentinel_password.
+// Default: none.
 rs_status rs_options_set_sentinel_username(rs_options *options,
                                            const char *username,
                                            rs_error **err);
 
-// The password to authenticate with at the sentinels: `len` bytes. The one in the URL is for the servers alone. Default: none.
+// The password to authenticate with at the sentinels: `len` bytes. The one in the URL is for the servers alone.
+// Default: none.
 rs_status rs_options_set_sentinel_password(rs_options *options,
                                            const char *password,
                                            size_t len,
                                            rs_error **err);
 
-// Be told of connections made, lost and refused, in clients opened with these options. Messages never hold a password, a key, an argument
-// or a script. Default: nobody is told.
+// Be told of connections made, lost and refused, in clients opened with these options. Messages never hold a
+// password, a key, an argument or a script. Default: nobody is told.
 //
-// `log`: NULL for nobody. `context`: handed to `log` each time, on any thread. `context_free`: called with it, once, when neither
-// these options nor a client of theirs needs it any more; may be NULL. On failure it is called before this returns.
+// `log`: NULL for nobody. `context`: handed to `log` each time, on any thread. `context_free`: called with it, once,
+// when neither these options nor a client of theirs needs it any more; may be NULL. On failure it is called before
+// this returns.
 rs_status rs_options_set_log(rs_options *options,
                              rs_log_fn log,
                              void *context,
@@ -1576,11 +1623,11 @@ rs_status rs_pipeline_command(rs_pipeline *pipeline,
                               rs_error **err)
     RS_NOT_NULL(pipeline) RS_NOT_NULL(argv);
 
-// Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded and may be freed at once. No
-// input or output takes place.
+// Appends a call of a script; see rs_script_call for the arguments, which are copied. The script need not be loaded
+// and may be freed at once. No input or output takes place.
 //
-// `options`: NULL, or flags and a token alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NOT_READ_ONLY;
-// the pipeline stays as it was then.
+// `options`: NULL, or flags and a token alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
+// RS_ERR_NOT_READ_ONLY; the pipeline stays as it was then.
 RS_NODISCARD
 rs_status rs_pipeline_script(rs_pipeline *pipeline,
                              const rs_script *script,
@@ -1604,9 +1651,10 @@ size_t rs_pipeline_len(const rs_pipeline *pipeline);
 // NULL: does nothing. Errors: none.
 void rs_pipeline_clear(rs_pipeline *pipeline);
 
-// Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their replies; a pipeline above
-// 256 KiB goes in parts, with room for other calls in between, a transaction never does. The pipeline is empty afterwards, whatever came of
-// it, and can be filled again; it has its items still where the options are RS_ERR_INVALID_ARGUMENT.
+// Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their
+// replies; a pipeline above 256 KiB goes in parts, with room for other calls in between, a transaction never does.
+// The pipeline is empty afterwards, whatever came of it, and can be filled again; it has its items still where the
+// options are RS_ERR_INVALID_ARGUMENT.
 //
 // `options`: NULL for the client's; copied. `token` is one for all items: each gets one that comes from it, by its
 // number, but those that have their own; each item has to be read-only, idempotent or a call of a RS_SCRIPT_ONCE, and
@@ -1615,14 +1663,15 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // cluster, a command whose keys this library does not know is appended to a pipeline of a client that has a route:
 // rs_client_with.
 //
-// `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its element: see rs_reply_error.
-// On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction, and
-// on any other failure, it is NULL.
-// `replies` may be NULL when they are of no interest. `err` may be NULL.
+// `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its
+// element: see rs_reply_error. On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first
+// items, as far as they arrived, or is NULL; of a transaction, and on any other failure, it is NULL. `replies` may
+// be NULL when they are of no interest. `err` may be NULL.
 //
-// Items that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again behind the others, in their order and each with
-// its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an item behind it that was executed has a key in common with it, or if
-// one of the two names no keys and is not known to touch none, as PING. What was executed is never sent again.
+// Items that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again behind the
+// others, in their order and each with its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an
+// item behind it that was executed has a key in common with it, or if one of the two names no keys and is not known
+// to touch none, as PING. What was executed is never sent again.
 //
 // Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran.
 // Nothing is sent again once bytes of it were sent, unless every item is read-only, idempotent or once per token:
@@ -1646,19 +1695,23 @@ void rs_pipeline_free(rs_pipeline *pipeline);
 //
 // `flags`: 0; or RS_QUEUE_NO_THREAD, for programs with an event loop of their own:
 //
-// - No thread is started for the calls of this queue. What such a thread would do (read replies, send what a socket did not take, connect, mind
-//   deadlines, follow redirects) is done by rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed, on the thread that calls them, for all
-//   clients that have submitted to the queue. With `timeout_ms` 0 they never wait: they do what there is to do and take out what is complete.
-//   With another they wait for the first completion and go on with the work meanwhile.
-// - rs_queue_fd is readable whenever there is something to do: bytes have come, a socket takes bytes again, a deadline has passed, a connection is
-//   made, or completions wait. It is an epoll instance on Linux and Android, and a kqueue on other systems, with the sockets and the next deadline in
-//   it; add it to a loop's poll, epoll or kqueue like any descriptor, level-triggered, and do not read from it. When it is readable call one of
-//   the functions above with `timeout_ms` 0, until fewer completions come than were asked for. There need not be any: a turn may have only sent or
-//   received a part. libuv takes it with uv_poll_init, libevent with event_new and EV_READ | EV_PERSIST; what takes sockets only, as Node's net.Socket,
-//   cannot use it.
-// - As long as nobody polls nothing goes on: no reply is read, and no deadline ends a call. rs_queue_len stays what it was.
+// - No thread is started for the calls of this queue. What such a thread would do (read replies, send what a socket
+//   did not take, connect, mind deadlines, follow redirects) is done by rs_queue_poll, rs_queue_dispatch and
+//   rs_queue_poll_packed, on the thread that calls them, for all clients that have submitted to the queue. With
+//   `timeout_ms` 0 they never wait: they do what there is to do and take out what is complete. With another they
+//   wait for the first completion and go on with the work meanwhile.
+// - rs_queue_fd is readable whenever there is something to do: bytes have come, a socket takes bytes again, a
+//   deadline has passed, a connection is made, or completions wait. It is an epoll instance on Linux and Android,
+//   and a kqueue on other systems, with the sockets and the next deadline in it; add it to a loop's poll, epoll or
+//   kqueue like any descriptor, level-triggered, and do not read from it. When it is readable call one of the
+//   functions above with `timeout_ms` 0, until fewer completions come than were asked for. There need not be any: a
+//   turn may have only sent or received a part. libuv takes it with uv_poll_init, libevent with event_new and
+//   EV_READ | EV_PERSIST; what takes sockets only, as Node's net.Socket, cannot use it.
+// - As long as nobody polls nothing goes on: no reply is read, and no deadline ends a call. rs_queue_len stays what
+//   it was.
 // - Looking up a host name has a thread of its own, for as long as it lasts, because the system knows no other way.
-// - A blocking call that waits on a client of the queue may do this work in passing; so the descriptor may be found readable for nothing.
+// - A blocking call that waits on a client of the queue may do this work in passing; so the descriptor may be found
+//   readable for nothing.
 // - A client that has submitted to a queue of the other kind as well has its thread, and that does the work for both.
 //
 // Everything else is as with other queues.
@@ -1732,8 +1785,8 @@ rs_status rs_queue_poll(rs_queue *queue,
                         rs_error **err)
     RS_NOT_NULL(queue);
 
-// The same with a callback in place of an array: it is called for each completion, on the thread that calls this function and before it
-// returns. It may submit, cancel, close and free whatever it likes, except the queue.
+// The same with a callback in place of an array: it is called for each completion, on the thread that calls this
+// function and before it returns. It may submit, cancel, close and free whatever it likes, except the queue.
 //
 // `completed`: not NULL. `context`: handed to it each time. The other parameters: as with rs_queue_poll.
 rs_status rs_queue_dispatch(rs_queue *queue,
@@ -1789,9 +1842,9 @@ rs_status rs_pipeline_submit(rs_pipeline *pipeline,
                              rs_error **err)
     RS_NOT_NULL(pipeline) RS_NOT_NULL(queue);
 
-// Ends the calls under way in a queue that this client has submitted with this tag. Each is completed at once: with RS_ERR_CANCELLED where
-// nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may yet do so. What waits on the server, as BLPOP does,
-// is given up there too: its connection is closed.
+// Ends the calls under way in a queue that this client has submitted with this tag. Each is completed at once: with
+// RS_ERR_CANCELLED where nothing was sent, with RS_ERR_INDETERMINATE where the server may have executed it or may
+// yet do so. What waits on the server, as BLPOP does, is given up there too: its connection is closed.
 //
 // `*count`, which may be NULL: how many there were; 0 where all had ended already. `err` may be NULL. Errors:
 // RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
@@ -1802,30 +1855,30 @@ rs_status rs_client_cancel(rs_client *client,
                            rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(queue);
 
-// Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none; what is wrong with a single call
-// is its completion. Calls to the same server travel in one write.
+// Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none;
+// what is wrong with a single call is its completion. Calls to the same server travel in one write.
 //
-// `calls`: `len` bytes, one call behind the other; copied. Numbers are in the machine's byte order and not aligned; a string is a u32 length
-// and its bytes:
+// `calls`: `len` bytes, one call behind the other; copied. Numbers are in the machine's byte order and not aligned;
+// a string is a u32 length and its bytes:
 //
-//   call     u64 tag, u32 timeout in milliseconds (0: the client's), item
-//   item     with RS_PACKED_TOKEN in the flags of a script or pipeline, the token as a string stands behind them
-//            u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
-//            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as strings
-//            u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
-//            u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
-//            u8 RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans
-//            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
-//            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
-//            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
-//            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
-//            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
-//            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
-//            u8 RS_PACKED_LIBRARY_LOAD, _CHECK or _DEPLOY, u8 flags of RS_LIBRARY_, the library's source as a string;
-//            the reply is that of rs_client_library_load, _check or _deploy
-//            u8 RS_PACKED_LIBRARY_LIST, u8 0; the reply is that of rs_client_library_list
-//            u8 RS_PACKED_LIBRARY_PRUNE, u8 0, u32 count, so many libraries as u8 flags of RS_LIBRARY_ and the source
-//            as a string; the reply is that of rs_client_library_prune
+//   call     u64 tag, u32 timeout in milliseconds (0: the client's), then an item, or u8 RS_PACKED_ROUTED, u8 0, i32
+//            read_from, i32 route, u32 route_slot, route_to as a string, each as in rs_call_options, and behind them
+//            a command, script or pipeline as item item     with RS_PACKED_TOKEN in the flags of a script or
+//            pipeline, the token as a string stands behind them u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
+//            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as
+//            strings u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items u8
+//            RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK u8
+//            RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans u8
+//            RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK u8
+//            RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a
+//            string; the reply is the source, a string, or nil u8 RS_PACKED_KILL, u8 0; the reply is that of
+//            rs_client_kill u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats u8
+//            RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil u8 RS_PACKED_LIBRARY_LOAD, _CHECK or _DEPLOY, library;
+//            the reply is that of rs_client_library_load, _check or _deploy u8 RS_PACKED_LIBRARY_LIST, u8 0; the
+//            reply is that of rs_client_library_list u8 RS_PACKED_LIBRARY_PRUNE, u8 0, u32 count, so many libraries;
+//            the reply is that of rs_client_library_prune library  u8 flags of RS_LIBRARY_, with RS_LIBRARY_ONCE
+//            once, the source as a string once     as in rs_library_options, the prefix empty for the default: u64
+//            token_lifetime_ms, u64 reply_limit, u32 wait_replicas, u32 wait_timeout_ms, token_prefix as a string
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
 // for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
@@ -1840,8 +1893,8 @@ rs_status rs_client_submit_packed(rs_client *client,
                                   rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(queue);
 
-// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see there. Off in a new queue, so that
-// who does not ask for them reads what was always there.
+// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see
+// there. Off in a new queue, so that who does not ask for them reads what was always there.
 //
 // `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
 void rs_queue_set_packed_details(rs_queue *queue,
@@ -1851,19 +1904,20 @@ void rs_queue_set_packed_details(rs_queue *queue,
 //
 // `buffer`: `capacity` bytes; each is written once, and what is behind `*used` bytes afterwards is undefined. `max`:
 // completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions taken.
-// `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer than
-// `max`, the queue was empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's byte order
-// and not aligned; a string is a u32 length and its bytes:
+// `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer
+// than `max`, the queue was empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's
+// byte order and not aligned; a string is a u32 length and its bytes:
 //
-//   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
-//               behind that, with RS_PACKED_ARRIVED, a reply; behind all, with RS_PACKED_COST, cost
-//   cost        what rs_options_set_call_costs has asked for, as in rs_call_event: u32 attempts, u64 bytes sent, u64 bytes received, u64
-//               nanoseconds, and as a string the server that the call was sent to last, empty where it was sent to none
-//   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked for them, behind these an i32 of
-//               RS_REASON_, an i32 index of the item or -1, and the server as a string, empty where none is known
-//   reply       u8 kind, one of RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and big number
-//               a string, verbatim three bytes of format and a string, array, map and set a u32 number of elements and these as
-//               replies, error an i32 status, u8 flags, error
+//   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error; behind
+//               that, with RS_PACKED_ARRIVED, a reply; behind all, with RS_PACKED_COST, cost cost        what
+//               rs_options_set_call_costs has asked for, as in rs_call_event: u32 attempts, u64 bytes sent, u64
+//               bytes received, u64 nanoseconds, and as a string the server that the call was sent to last, empty
+//               where it was sent to none error       the server's first word and the message as strings; where
+//               rs_queue_set_packed_details has asked for them, behind these an i32 of RS_REASON_, an i32 index of
+//               the item or -1, and the server as a string, empty where none is known reply       u8 kind, one of
+//               RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and
+//               big number a string, verbatim three bytes of format and a string, array, map and set a u32 number of
+//               elements and these as replies, error an i32 status, u8 flags, error
 //
 // So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes:
 // no memory but that is needed for it.
@@ -1883,8 +1937,8 @@ rs_status rs_queue_poll_packed(rs_queue *queue,
 // What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.
 int32_t rs_reply_type(const rs_reply *reply);
 
-// The number of elements of an array, set or map (keys and values both count), the number of bytes of anything that is a
-// string; 0 for all else and for NULL.
+// The number of elements of an array, set or map (keys and values both count), the number of bytes of anything that
+// is a string; 0 for all else and for NULL.
 size_t rs_reply_len(const rs_reply *reply);
 
 // The bytes of a string, status, error, double, big number or verbatim text; any byte may be among them. A NUL follows
@@ -1907,16 +1961,29 @@ const char *rs_reply_verbatim_format(const rs_reply *reply);
 
 // An element of an array, set or map; in a map the keys are the even elements, each followed by its value.
 //
-// Returns: borrowed until the root is freed; never pass it to rs_reply_free. NULL, any other type, or an index beyond the end:
-// NULL.
+// Returns: borrowed until the root is freed; never pass it to rs_reply_free. NULL, any other type, or an index
+// beyond the end: NULL.
 const rs_reply *rs_reply_element(const rs_reply *reply,
                                  size_t index);
 
-// Reads an error reply as an error: its status, its message with the item's index and command where it is a pipeline's element, and whether it is certain
-// that the item was not executed.
+// The bytes of many elements of an array, set or map at once: what rs_reply_string gives for each of them, for the
+// element `first` and those behind it. Of an element that is no string the pointer is NULL and the length 0.
 //
-// `*err`: caller frees with rs_error_free; NULL where the reply is no error; `err` may be NULL. Returns: RS_OK where the reply is no
-// error or NULL.
+// `strings`, `lengths`: places for `count` of each; only those of elements that are there are written. Returns: how
+// many are there, at most `count`; 0 for NULL, any other type, a `first` beyond the end, and where `strings` or
+// `lengths` is NULL. The strings are borrowed until the root is freed; a NUL follows each that its length does not
+// count.
+size_t rs_reply_strings(const rs_reply *reply,
+                        size_t first,
+                        size_t count,
+                        const char **strings,
+                        size_t *lengths);
+
+// Reads an error reply as an error: its status, its message with the item's index and command where it is a
+// pipeline's element, and whether it is certain that the item was not executed.
+//
+// `*err`: caller frees with rs_error_free; NULL where the reply is no error; `err` may be NULL. Returns: RS_OK where
+// the reply is no error or NULL.
 rs_status rs_reply_error(const rs_reply *reply,
                          rs_error **err);
 
@@ -1982,8 +2049,8 @@ rs_status rs_script_call(const rs_script *script,
 // NULL: does nothing. Errors: none. Threads: not while another thread enters a function with this handle.
 void rs_script_free(rs_script *script);
 
-// Writes the figures of a client since it was opened, over all its connections, to `values`: the first `count` of them, in the order of
-// the RS_STAT_ numbers; places beyond what the library knows become 0.
+// Writes the figures of a client since it was opened, over all its connections, to `values`: the first `count` of
+// them, in the order of the RS_STAT_ numbers; places beyond what the library knows become 0.
 //
 // Returns: the number of figures that the library knows. NULL: 0, and zeros are written. In a child of fork() zeros
 // are written for its parent's client. A `count` above 2147483647 can be no array's, and nothing is written. Errors:

@@ -59,6 +59,9 @@ static void looks(const everything *e) {
     CHECK_INT((int)rs_reply_double(rs_reply_element(rs_reply_element(last, 1), 0)), ROWS);
     CHECK_NULL(rs_reply_string(last, &len));
     CHECK_NULL(rs_reply_verbatim_format(last));
+    const char *strings[1];
+    CHECK_INT(rs_reply_strings(last, 0, 1, strings, &len), 1);
+    CHECK_NULL(strings[0]);
     CHECK_INT(rs_reply_error(last, &none), RS_OK);
     CHECK_INT(strlen(rs_script_sha(e->script)), 40);
     CHECK_TEXT(rs_script_name(e->script), "");

@@ -1,4 +1,5 @@
-# Writes the example in a header's opening comment to a C or C++ file: -DHEADER=, -DEXAMPLE=. The URL comes from the environment there.
+# Writes the example in a header's opening comment to a C or C++ file: -DHEADER=, -DEXAMPLE=. The URL comes from the
+# environment there.
 file(READ "${HEADER}" text)
 if(NOT text MATCHES "// EXAMPLE[^\n]*\n//\n((//     [^\n]*\n|//\n)+)")
   message(FATAL_ERROR "${HEADER} has no example")

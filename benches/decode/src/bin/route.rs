@@ -1,5 +1,5 @@
-//! Routes alone: `route ROUNDS` looks up the servers of keys with and without a hash tag in a cluster of three primaries, and prints
-//! nanoseconds per key.
+//! Routes alone: `route ROUNDS` looks up the servers of keys with and without a hash tag in a cluster of three
+//! primaries, and prints nanoseconds per key.
 
 use std::hint::black_box;
 use std::time::Instant;

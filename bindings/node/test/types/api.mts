@@ -85,6 +85,10 @@ new Client();
 (await multiply()).toFixed();
 
 const library: Library = client.library("#!lua name=lib", { named: true });
+const exactly: Library = client.library("#!lua name=lib", { once: { lifetime: 5000, prefix: "jobs:" } });
+console.log(exactly, client.library("#!lua name=lib", { once: true }));
+// @ts-expect-error: a library has it as a whole
+library.function("count", { once: true });
 const count: Script<number> = library.on(client).function<number>("count", { idempotent: true, name: "count" });
 (await count.ro(["n"])).toFixed();
 const names: string[] = [library.name, count.functionName];

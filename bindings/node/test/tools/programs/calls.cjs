@@ -1,4 +1,5 @@
-// What every runtime has to do: calls, many calls, pipelines, large replies, errors, signals, deadlines, close. Prints what came of each.
+// What every runtime has to do: calls, many calls, pipelines, large replies, errors, signals, deadlines, close.
+// Prints what came of each.
 
 const { connect } = require("../../..");
 

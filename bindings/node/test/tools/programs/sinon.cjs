@@ -1,4 +1,5 @@
-// Plain fake timers, in place of all of Node's own functions of time: installed before the package is loaded, or afterwards.
+// Plain fake timers, in place of all of Node's own functions of time: installed before the package is loaded, or
+// afterwards.
 
 const FakeTimers = require("@sinonjs/fake-timers");
 

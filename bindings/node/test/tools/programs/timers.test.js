@@ -1,4 +1,5 @@
-// Run by Jest, with fake timers from before the package is loaded, or from the first test on: no call waits for a clock that stands still.
+// Run by Jest, with fake timers from before the package is loaded, or from the first test on: no call waits for a
+// clock that stands still.
 
 const { connect } = require(process.env.RS_SCRIPT_PACKAGE);
 
