@@ -106,6 +106,8 @@ impl World {
         network.had_trouble |= error
             .as_ref()
             .is_some_and(|error: &Error| matches!(error.status(), Status::Connect | Status::Timeout));
+        // So does one of which nobody knows.
+        network.had_trouble |= items.iter().flatten().chain(&error).any(Error::is_indeterminate);
         let had_trouble = network.had_trouble;
         let met_loss = network.last_loss.is_some_and(|loss| loss >= op.submitted);
         let op = &mut self.ops[number];
