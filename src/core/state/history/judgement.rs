@@ -363,6 +363,10 @@ impl History {
                 shard.primary == target && shard.replicas.contains(&node)
             });
         if turns && self.may_turn_from(cx.servers, node) {
+            // True as it is, a function that the replica has run may have said so.
+            if self.may_be_forged {
+                self.doubtful.get_or_insert_with(|| error.clone());
+            }
             self.turn();
             return Some(Again::Now);
         }
