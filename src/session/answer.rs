@@ -30,6 +30,7 @@ impl<T> Session<T> {
         };
         if entry.kind == Kind::Error {
             self.known.remove(sha);
+            self.readiness.is_past_loading |= verdict::judge(text) == Verdict::Busy;
             match verdict::judge_load(text) {
                 LoadVerdict::Never => {
                     self.facts.load_refused.store(true, Ordering::Relaxed);
@@ -46,7 +47,7 @@ impl<T> Session<T> {
             return Err(Refusal::Protocol("a reply to SCRIPT LOAD that is not the script's SHA1"));
         } else {
             self.facts.note_compiled(sha);
-            self.readiness.has_taken_script = true;
+            self.readiness.is_past_loading = true;
         }
         self.load_taken(key);
         Ok(())
@@ -434,7 +435,7 @@ impl<T> Session<T> {
             if kind == Kind::String || kind == Kind::Error && is_there(script, call.payload.text(at)) {
                 self.known.insert(sha, call.position, source_of(script));
                 self.facts.note_compiled(sha);
-                self.readiness.has_taken_script = true;
+                self.readiness.is_past_loading = true;
             } else if kind == Kind::Error {
                 let text = kept(call.payload.text(at)).to_vec();
                 self.known.remove(sha);

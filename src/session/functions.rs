@@ -76,7 +76,7 @@ impl<T> Session<T> {
 
     fn note_library(&mut self, place: Sha) {
         self.facts.note_compiled(place);
-        self.readiness.has_taken_script = true;
+        self.readiness.is_past_loading = true;
     }
 
     /// The server has not taken a library, for which it gave this error.

@@ -374,14 +374,14 @@ impl What {
 struct Readiness {
     /// It has answered a call with something else than LOADING.
     has_loaded: bool,
-    /// It has taken a script, which it does not do while it loads.
-    has_taken_script: bool,
+    /// It has taken a script, or refused one because it runs another: it does neither while it loads.
+    is_past_loading: bool,
 }
 
 impl Readiness {
     /// Whether the server cannot have said that it is not ready: a script has.
     fn rules_out(self, text: &[u8]) -> bool {
-        self.has_loaded || self.has_taken_script && verdict::says_loading(text)
+        self.has_loaded || self.is_past_loading && verdict::says_loading(text)
     }
 }
 
