@@ -373,6 +373,8 @@ impl World {
                 trace::note(|| format!("{} falls silent", name()));
                 server.is_silent = true;
             }
+            // It runs nothing while it is down or loads its data.
+            57..61 if server.is_loading || !server.is_up => {}
             57..61 => {
                 trace::note(|| format!("{} is busy", name()));
                 server.is_busy = true;
