@@ -58,11 +58,12 @@ pub(super) fn into_raw(reply: Reply) -> *mut rs_reply {
 }
 
 /// # Safety
-/// `reply` is NULL or points into a live reply.
-unsafe fn payload_of(reply: *const rs_reply) -> Option<*mut Payload> {
+/// `reply` points into a live reply.
+#[inline]
+unsafe fn payload_of(reply: *const rs_reply) -> *mut Payload {
     // SAFETY: as promised. `index` is the entry's own place, so the header lies as many entries before it.
-    let header = unsafe { reply.cast::<Entry>().sub((*reply).entry.index as usize).as_ref() }?;
-    Some(ptr::with_exposed_provenance_mut(header.value as usize))
+    let header = unsafe { &*reply.cast::<Entry>().sub((*reply).entry.index as usize) };
+    ptr::with_exposed_provenance_mut(header.value as usize)
 }
 
 /// # Safety
@@ -72,7 +73,7 @@ unsafe fn view<'a>(reply: *const rs_reply) -> Option<ReplyRef<'a>> {
         return None;
     }
     // SAFETY: not NULL, so as promised; the header holds the payload's address since `into_raw`.
-    unsafe { Some(ReplyRef::of(&*payload_of(reply)?, &(*reply).entry)) }
+    unsafe { Some(ReplyRef::of(&*payload_of(reply), &(*reply).entry)) }
 }
 
 /// What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.
@@ -240,9 +241,8 @@ pub unsafe extern "C" fn rs_reply_free(reply: *mut rs_reply) {
     }
     // SAFETY: as documented. Of a root the payload was a box until `into_raw`, and is one again.
     guard_value((), || unsafe {
-        if let Some(payload) = payload_of(reply)
-            && (*payload).root == (*reply).entry.index as usize
-        {
+        let payload = payload_of(reply);
+        if (*payload).root == (*reply).entry.index as usize {
             drop(Reply::new(Box::from_raw(payload)));
         }
     });
