@@ -418,7 +418,7 @@ static void malformed_buffers(void) {
     packed p = {.len = 0};
     put_head(&p, 1, 0), put_pipeline(&p, 0, 1), put_pipeline(&p, 0, 1), put_command(&p, 3, set);
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "pipeline inside", submit_packed(client, &p, queue, &err));
-    for (int kind = RS_PACKED_LIBRARY_PRUNE + 1; kind < 256; kind++) {
+    for (int kind = RS_PACKED_ROUTED + 1; kind < 256; kind++) {
         p.len = 0;
         put_head(&p, 1, 0), put_command(&p, 3, set); /* a good one before it is not accepted either */
         put_head(&p, 2, 0), put_u8(&p, (uint8_t)kind), put_u8(&p, 0), put_u32(&p, 0);

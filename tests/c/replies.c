@@ -120,6 +120,36 @@ static void resp3(void) {
     rs_reply_free(reply);
 }
 
+static void many_strings_are_read_at_once(void) {
+    rs_reply *reply = eval(RS_PROTOCOL_AUTO, "return {'one', {'a', {'b'}}, '', 'a\\0b', false, 7}");
+    const char *strings[8];
+    size_t lengths[8];
+    memset(lengths, 0xff, sizeof lengths);
+    CHECK_INT(rs_reply_len(reply), 6);
+    CHECK_INT(rs_reply_strings(reply, 0, 8, strings, lengths), 6);
+    for (size_t i = 0; i < 6; i++) {
+        size_t length;
+        CHECK(strings[i] == rs_reply_string(rs_reply_element(reply, i), &length));
+        CHECK_INT(lengths[i], length);
+    }
+    CHECK_INT(lengths[0], 3);
+    CHECK(lengths[3] == 3 && memcmp(strings[3], "a\0b", 4) == 0);
+    CHECK(strings[2] && !strings[1] && !strings[4] && !strings[5]);
+    CHECK(lengths[6] == SIZE_MAX);
+    // Behind an element that has elements itself, and no more than there is room for.
+    strings[2] = NULL;
+    CHECK_INT(rs_reply_strings(reply, 2, 2, strings, lengths), 2);
+    CHECK_INT(lengths[1], 3);
+    CHECK_NULL(strings[2]);
+    CHECK_INT(rs_reply_strings(reply, 5, 8, strings, lengths), 1);
+    CHECK_INT(rs_reply_strings(reply, 6, 8, strings, lengths), 0);
+    CHECK_INT(rs_reply_strings(reply, SIZE_MAX, SIZE_MAX, strings, lengths), 0);
+    CHECK_INT(rs_reply_strings(rs_reply_element(reply, 0), 0, 8, strings, lengths), 0);
+    CHECK_INT(rs_reply_strings(rs_reply_element(reply, 1), 0, SIZE_MAX, strings, lengths), 2);
+    CHECK_INT(lengths[0], 1);
+    rs_reply_free(reply);
+}
+
 static void freeing_an_element_does_nothing(void) {
     rs_reply *reply = eval(RS_PROTOCOL_AUTO, "return {'one', {'two'}}");
     const rs_reply *inner = rs_reply_element(reply, 1);
