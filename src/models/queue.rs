@@ -59,6 +59,27 @@ fn each_call_is_handed_out_once() {
     });
 }
 
+/// Whoever waits is woken for a completion that is there, also where it came while another one was.
+#[test]
+fn as_many_are_woken_as_there_are_completions() {
+    check(|| {
+        let queue = Queue::new(10).expect("descriptors");
+        let tickets = accept(&queue, 0..2);
+        let takers: Vec<_> = (0..2)
+            .map(|_| {
+                let queue = queue.clone();
+                thread::spawn(move || queue.poll(&mut Vec::new(), 1, LONG))
+            })
+            .collect();
+        for ticket in tickets {
+            complete(&queue, [ticket]);
+        }
+        for taker in takers {
+            assert_eq!(taker.join().expect("no panic"), 1);
+        }
+    });
+}
+
 fn is_readable(queue: &Queue) -> bool {
     let fd = queue.as_fd();
     poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&Timespec::default())).expect("a descriptor") > 0
