@@ -4,7 +4,7 @@ use std::os::raw::{c_char, c_int, c_longlong};
 
 use rs_script::fuzzing::Seen;
 
-use super::peer::Theirs;
+use super::theirs::Theirs;
 use super::{MAX_DEPTH, MAX_ELEMENTS};
 
 unsafe extern "C" {

@@ -5,12 +5,14 @@ pub mod peer;
 mod redis_rs;
 pub mod rules;
 pub mod table;
+mod theirs;
 mod token;
 
 use rs_script::fuzzing::{Replies, Seen};
 
-use peer::{Peer, Theirs};
+use peer::Peer;
 use rules::{RULES, Rule, Way};
+use theirs::Theirs;
 use token::Token;
 
 /// The limits of our decoder and, where they have such, of the others.

@@ -1,6 +1,6 @@
-//! What the others make of bytes, in our words.
+//! The other decoders.
 
-use rs_script::fuzzing::Seen;
+use super::theirs::Theirs;
 
 /// Another decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +23,4 @@ impl Peer {
             Peer::RedisRs => super::redis_rs::replies(input),
         }
     }
-}
-
-/// All replies in some bytes, without push messages and attributes.
-#[derive(Debug)]
-pub struct Theirs {
-    pub replies: Vec<Seen>,
-    /// Why what follows is no reply. Without it, what follows is none yet.
-    pub refusal: Option<String>,
 }

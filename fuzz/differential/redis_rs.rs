@@ -3,7 +3,7 @@
 use redis::{Parser, Value, VerbatimFormat};
 use rs_script::fuzzing::Seen;
 
-use super::peer::Theirs;
+use super::theirs::Theirs;
 
 pub fn replies(mut input: &[u8]) -> Theirs {
     let mut theirs = Theirs { replies: Vec::new(), refusal: None };

@@ -483,17 +483,11 @@ impl Request {
         } else {
             wire.head_with(argc, script.evalsha(), keys.count());
         }
-        let keys_start = wire.len();
-        let mut written = keys.write(wire);
-        let mut slot = NO_SLOT;
-        if self.routing != Routing::None && written.is_ok() {
-            match self.join_keys(keys_start) {
-                Ok(joined) => slot = joined,
-                Err(error) => written = Err(error),
-            }
-        }
+        let (mut written, slot) = self.write_keys(keys);
         let wire = self.wire.own();
-        let written = written.and_then(|()| args.write(wire));
+        if written.is_ok() {
+            written = args.write(wire);
+        }
         if written.is_err() || wire.check().is_err() {
             return self.take_back(start, written);
         }
@@ -504,6 +498,21 @@ impl Request {
             return self.take_back(start, Ok(()));
         }
         Ok(())
+    }
+
+    /// Writes keys behind what is there; gives their slot, where that is of use.
+    #[inline(always)]
+    fn write_keys(&mut self, keys: &(impl Arguments + ?Sized)) -> (Result<()>, u16) {
+        let wire = self.wire.own();
+        let start = wire.len();
+        let written = keys.write(wire);
+        if self.routing == Routing::None || written.is_err() {
+            return (written, NO_SLOT);
+        }
+        match self.join_keys(start) {
+            Ok(slot) => (Ok(()), slot),
+            Err(error) => (Err(error), NO_SLOT),
+        }
     }
 
     /// The slot of the keys that were just written.

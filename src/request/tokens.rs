@@ -51,14 +51,7 @@ impl Request {
             None => wire.head_with(argc, script.evalsha(), count),
         }
         let keys_start = wire.len();
-        let mut written = keys.write(wire);
-        let mut slot = NO_SLOT;
-        if self.routing != Routing::None && written.is_ok() {
-            match self.join_keys(keys_start) {
-                Ok(joined) => slot = joined,
-                Err(error) => written = Err(error),
-            }
-        }
+        let (mut written, slot) = self.write_keys(keys);
         let wire = self.wire.own();
         let mut appended = None;
         if let (Some(made), Ok(())) = (&self.made, &written) {

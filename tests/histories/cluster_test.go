@@ -242,7 +242,8 @@ func (c *cluster) waitUntilWhole() {
 				return false
 			}
 			nodes, err := server.try("CLUSTER", "NODES")
-			if err != nil || strings.Contains(nodes.(string), "fail ") || strings.Contains(nodes.(string), "fail?") || strings.Contains(nodes.(string), "handshake") {
+			if err != nil || strings.Contains(nodes.(string), "fail ") ||
+				strings.Contains(nodes.(string), "fail?") || strings.Contains(nodes.(string), "handshake") {
 				return false
 			}
 			var view []string
@@ -254,7 +255,8 @@ func (c *cluster) waitUntilWhole() {
 			}
 			views[strings.Join(sorted(view), "\n")] = true
 			replication, err := server.try("INFO", "replication")
-			if err != nil || strings.Contains(replication.(string), "role:slave") && !strings.Contains(replication.(string), "master_link_status:up") {
+			if err != nil || strings.Contains(replication.(string), "role:slave") &&
+				!strings.Contains(replication.(string), "master_link_status:up") {
 				return false
 			}
 		}

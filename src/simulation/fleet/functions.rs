@@ -1,15 +1,12 @@
 //! Libraries of functions: two versions of a pinned one, and a named one. A replica gets its primary's, sooner or
 //! later; a new primary has what it had as a replica, and where a slot moves they do not go along.
 
-use super::scripts::SCRIPTS;
+use super::scripts::{LIBRARIES, SCRIPTS};
 use super::server::{Peer, item_of};
 use super::words::bulk;
 use super::{Fleet, trace};
 use crate::library::Library;
 use crate::script::Script;
-
-/// So many libraries there are in all. Their places are those behind the scripts'.
-pub(super) const LIBRARIES: usize = 3;
 
 /// The place of the one that is not pinned, among the libraries.
 pub(in crate::simulation) const NAMED: usize = 2;

@@ -1,10 +1,11 @@
 //! The script cache of one server: what SCRIPT LOAD has brought stays until a flush, what EVAL has brought makes
 //! room for others. Behind the scripts stand the libraries of functions.
 
-use super::functions::LIBRARIES;
-
 /// So many scripts there are in all.
 pub(in crate::simulation) const SCRIPTS: usize = 6;
+
+/// So many libraries there are in all. Their places are those behind the scripts'.
+pub(super) const LIBRARIES: usize = 3;
 
 /// The scripts and the libraries.
 pub(super) const CODES: usize = SCRIPTS + LIBRARIES;
