@@ -86,8 +86,11 @@ impl World {
         let settles =
             has_time && op.is_once && !is_apart && !is_forged && !self.clients[op.client].may_be_refused;
         for failure in items.iter().flatten().chain(&error).filter(|_| settles) {
+            // In a pipeline the order of a key comes first: what has been overtaken is not sent again.
+            let is_overtaken = op.shape == Shape::Pipeline
+                && failure.message().contains("an item behind it with a key in common has been executed");
             assert!(
-                !failure.is_indeterminate(),
+                !failure.is_indeterminate() || is_overtaken,
                 "seed {seed}: call {number} happens once, has {:?} left and ends with {failure}",
                 op.deadline - now
             );
