@@ -787,14 +787,15 @@ func TestAMillionCalls(t *testing.T) {
 	goroutinesGone := noGoroutinesLeft(t)
 	before, threadsBefore := memory(), threads(t)
 	cancelled := calls(count)
+	goroutinesGone()
+	eventually(t, "nothing is in flight", func() bool { return client.Stats().InFlight == 0 })
+	runtime.GC()
 	if now := memory(); now > before+16<<20 {
 		t.Errorf("%d bytes, and %d before", now, before)
 	}
 	if now := threads(t); now > threadsBefore+8 {
 		t.Errorf("%d threads, and %d before", now, threadsBefore)
 	}
-	goroutinesGone()
-	eventually(t, "nothing is in flight", func() bool { return client.Stats().InFlight == 0 })
 	if cancelled == 0 {
 		t.Error("no call was cancelled")
 	}
