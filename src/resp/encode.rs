@@ -169,16 +169,25 @@ impl Buffer {
         self.fill(bytes.len(), |slot| slot.copy_from_slice(bytes));
     }
 
-    /// Appends `len` bytes once more that stand at `at`; gives them, to be written over; `None` without memory.
+    /// Appends the first `len` bytes of `head`, and behind these what `tail` writes, which is of one length. All of
+    /// `head` is copied, for that takes less than to copy so many bytes.
     #[inline(always)]
-    pub(crate) fn repeat(&mut self, at: usize, len: usize) -> Option<&mut [u8]> {
-        let start = self.len;
-        debug_assert!(at + len <= start, "what is behind the bytes is room");
-        self.slot(len)?;
-        let (before, room) = self.bytes.split_at_mut(start);
-        let repeated = &mut room[..len];
-        repeated.copy_from_slice(&before[at..][..len]);
-        Some(repeated)
+    pub(crate) fn ends<const H: usize, const T: usize>(
+        &mut self,
+        head: &[u8; H],
+        len: usize,
+        tail: impl FnOnce(&mut [u8; T]),
+    ) {
+        let len = len.min(H);
+        if let Some(room) = self.slot(H + T) {
+            if let Some(start) = room.first_chunk_mut() {
+                *start = *head;
+            }
+            if let Some(end) = room[len..].first_chunk_mut() {
+                tail(end);
+            }
+            self.len -= H - len;
+        }
     }
 
     fn long_length(&mut self, sign: u8, length: usize) {
