@@ -122,13 +122,6 @@ impl Decoder {
                     (Kind::Integer, value.cast_unsigned(), 0)
                 }
                 b'$' | b'=' | b'!' => {
-                    if !self.open.is_empty() {
-                        let behind = self.strings(bytes, place, shift, tape);
-                        if behind != place {
-                            place = behind;
-                            continue;
-                        }
-                    }
                     let Some((announced, start)) = number::<true>(bytes, place + 1)? else { break };
                     match u32::try_from(announced) {
                         Ok(len) if len as usize <= self.limits.max_bytes => {
@@ -189,13 +182,18 @@ impl Decoder {
                 }
                 _ => return Err(Refusal::Protocol("an unknown type")),
             };
-            push(tape, Entry { value, len, span: 1, index, kind })?;
+            if tape.len() < tape.capacity() {
+                tape.push(Entry { value, len, span: 1, index, kind });
+            } else {
+                push_grown(tape, value, len, index, kind)?;
+            }
             match self.close(tape) {
                 Some(Decoded::Reply) if more(tape, place)? => {}
                 Some(done) => {
                     *at = place;
                     return Ok(done);
                 }
+                None if bytes.get(place) == Some(&b'$') => place = self.strings(bytes, place, shift, tape),
                 None => {}
             }
         }
@@ -204,8 +202,8 @@ impl Decoder {
     }
 
     /// Enters the short strings that come next in an aggregate, as far as the tape has room for them, up to its last
-    /// element and to what is something else; gives the place behind them. Strings seldom come alone, and in a row of
-    /// them the decoder need not ask of each what else it might be.
+    /// element and to what is something else or not all there; gives the place behind them. Strings seldom come alone,
+    /// and in a row of them the decoder need not ask of each what else it might be.
     // Not seldom, but seldom enough: whoever calls it keeps its registers for what comes alone.
     #[cold]
     #[inline(never)]
@@ -416,6 +414,13 @@ type Read = (Kind, u64, u32);
 #[inline(always)]
 fn index_of_next(tape: &[Entry]) -> Option<u32> {
     u32::try_from(tape.len()).ok().filter(|&index| index < u32::MAX)
+}
+
+/// Appends an entry where there is no room for it yet. It comes in parts, which are in registers where there is room.
+#[cold]
+#[inline(never)]
+fn push_grown(tape: &mut Vec<Entry>, value: u64, len: u32, index: u32, kind: Kind) -> Result<(), NoMemory> {
+    push(tape, Entry { value, len, span: 1, index, kind })
 }
 
 /// A string of up to this many bytes has a length of one digit or two.
