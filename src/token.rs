@@ -452,6 +452,29 @@ mod tests {
     }
 
     #[test]
+    fn the_next_token_has_the_next_number_and_the_tag_of_its_keys() {
+        for prefix in ["p:", &"long".repeat(20)] {
+            let once = crate::once::Once::default().prefix(prefix);
+            let script = crate::script::Script::new("return 1").once(&once).unwrap();
+            let wrapped = script.wrapped().unwrap();
+            for (last, next) in [("@@@@@@@@", "@@@@@@@A"), ("ABC@OOOO", "ABCA@@@@"), ("OOOOOOOO", "@@@@@@@@")]
+            {
+                let first = "ABCDEFGHIJKLMNOOONMLKJIH";
+                let key = |tag: &str, last: &str| format!("{prefix}{{{tag}}}.{first}{last}");
+                let old = format!("${}\r\n{}\r\n", key("@@@@", last).len(), key("@@@@", last));
+                let mut made = Made::new(old.as_bytes(), 0, wrapped).unwrap();
+                let mut wire = Buffer::default();
+                wire.argument(b"k");
+                made.append_next(&mut wire, wrapped, 0, NO_SLOT);
+                let tag = tag_of(slot_of(b"k"));
+                let expected = key(str::from_utf8(&tag).unwrap(), next);
+                let expected = format!("$1\r\nk\r\n${}\r\n{expected}\r\n", expected.len());
+                assert_eq!(wire.as_slice(), expected.as_bytes());
+            }
+        }
+    }
+
+    #[test]
     fn tokens_are_all_different_on_all_threads() {
         const COUNT: usize = if cfg!(miri) { 20 } else { 10_000 };
         let threads: Vec<_> =

@@ -351,6 +351,18 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_head_and_a_tail_fill_any_room() {
+        for filled in 0..2 * LEAST_ROOM {
+            let mut buffer = Buffer::from(vec![b'x'; filled]);
+            for len in [0, 3, 8, 9] {
+                buffer.ends(b"headhead", len, |tail: &mut [u8; 4]| *tail = *b"tail");
+            }
+            let behind = "tailheatailheadheadtailheadheadtail";
+            assert_eq!(buffer.as_slice(), format!("{}{behind}", "x".repeat(filled)).as_bytes());
+        }
+    }
+
+    #[test]
     fn arguments_are_found_in_wire_form() {
         let words: [&[u8]; 4] = [b"SET", b"", b"a\r\n\0b", &[b'x'; 1000]];
         let mut buffer = Buffer::default();
