@@ -55,52 +55,68 @@ impl<K: Arguments + ?Sized> Arguments for WithToken<'_, K> {
             Some(token) => write_key(buffer, &self.wrapped.head, slot, OWN, token),
             None => {
                 let token = made();
-                let mut rest = [0; TAG + 2 + 32 + 2];
-                rest[..TAG].copy_from_slice(&tag_of(slot.unwrap_or_else(|| slot_of_token(&token))));
-                rest[TAG..TAG + 2].copy_from_slice(&[b'}', MADE]);
-                rest[TAG + 2..TAG + 34].copy_from_slice(&token);
-                rest[TAG + 34..].copy_from_slice(b"\r\n");
+                let tag = tag_of(slot.unwrap_or_else(|| slot_of_token(&token)));
                 buffer.raw(&self.wrapped.made_head);
-                buffer.raw(&rest);
+                buffer.ends(&[], 0, |tail: &mut [u8; TAIL]| {
+                    tail[..TAG].copy_from_slice(&tag);
+                    tail[TAG..TAG + 2].copy_from_slice(&[b'}', MADE]);
+                    tail[TAG + 2..TAIL - 2].copy_from_slice(&token);
+                    tail[TAIL - 2..].copy_from_slice(b"\r\n");
+                });
             }
         }
         Ok(())
     }
 }
 
-/// A token that was made for an item of a request, and where it stands there. Those of the items behind it count on
-/// from it: their last 32 bits are the next numbers, so they differ from each other; and the other 96 bits are the
-/// hash's, so they differ from all others.
+/// A token that was made for an item of a request, and what its key looks like in wire form. Those of the items behind
+/// it count on from it: their last 32 bits are the next numbers, so they differ from each other; and the other 96 bits
+/// are the first one's, so they differ from all others.
 #[derive(Debug)]
 pub(crate) struct Made {
     /// The place of the script that it was made for.
     pub(crate) script: u32,
-    /// Where its key starts in wire form, with the line of its length, and how long that is.
-    at: usize,
-    len: usize,
-    /// Where in that the tag starts.
-    tag: usize,
-    /// The last 32 bits.
-    count: u32,
+    /// What stands in front of the tag, with the line of the key's length, and how long that is. One that is longer
+    /// than there is room for is not kept.
+    head: [u8; HEAD],
+    head_len: usize,
+    /// The tag and all behind it, as they are to be but for the slot and the count.
+    tail: [u8; TAIL],
+    /// The last 32 bits, each nibble in a byte of its own.
+    count: u64,
 }
 
-/// The letters of 32 bits.
+/// So long is a head that is kept with a token: longer ones have prefixes of 26 bytes and more.
+const HEAD: usize = 32;
+
+/// The length of a key in wire form from its tag on, where its token was made here.
+const TAIL: usize = TAG + 2 + 32 + 2;
+
+/// The letters of 32 bits, and where they stand.
 const HALF: usize = 8;
+const LAST: usize = TAIL - 2 - HALF;
+
+/// The part of each byte that is a nibble, and what makes a letter of it.
+const NIBBLES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+const LETTERS: u64 = 0x4040_4040_4040_4040;
 
 impl Made {
-    /// `key`: where the token's key stands in `wire`.
-    pub(crate) fn new(wire: &[u8], key: Range<usize>, script: u32, wrapped: &Wrapped) -> Self {
-        let head = wrapped.made_head.len() - wrapped.head.len();
-        let digits = &wire[key.end - HALF..key.end];
-        let count = digits.iter().fold(0, |count, digit| count << 4 | u32::from(digit & 15));
-        let at = key.start - head;
-        Made { script, at, len: key.end + 2 - at, tag: wrapped.made_head.len(), count }
+    /// `key`: its key in wire form, up to its end; `None`: that is none which was made here.
+    pub(crate) fn new(key: &[u8], script: u32, wrapped: &Wrapped) -> Option<Self> {
+        let tail = *key.last_chunk::<TAIL>()?;
+        let head_len = wrapped.made_head.len();
+        let mut head = [0; HEAD];
+        if let Some(room) = head.get_mut(..head_len) {
+            room.copy_from_slice(&wrapped.made_head);
+        }
+        let last = *tail[LAST..].first_chunk()?;
+        Some(Made { script, head, head_len, tail, count: u64::from_be_bytes(last) & NIBBLES })
     }
 
     /// Appends the key of the next token, behind keys that start at `keys` and lie in this slot, as far as that is
-    /// known. Gives where; `None` without memory.
+    /// known.
     #[inline(always)]
-    pub(crate) fn append_next(&self, wire: &mut Buffer, keys: usize, slot: u16) -> Option<usize> {
+    pub(crate) fn append_next(&mut self, wire: &mut Buffer, wrapped: &Wrapped, keys: usize, slot: u16) {
         let slot = match slot {
             NO_SLOT => match first_argument(wire.part(keys..wire.len())) {
                 Some(key) => slot_of(key),
@@ -108,27 +124,33 @@ impl Made {
             },
             known => known,
         };
-        let at = wire.len();
-        let key = wire.repeat(self.at, self.len)?;
-        key[self.tag..][..TAG].copy_from_slice(&tag_of(slot));
-        let end = key.len() - 2;
-        key[end - HALF..end].copy_from_slice(&half(self.count.wrapping_add(1)));
-        Some(at)
-    }
-
-    /// The one that was appended there is the last.
-    #[inline(always)]
-    pub(crate) fn note(&mut self, at: usize) {
-        self.at = at;
-        self.count = self.count.wrapping_add(1);
+        // What is no nibble carries over what a nibble has too much.
+        self.count = (self.count | !NIBBLES).wrapping_add(1) & NIBBLES;
+        let (start, count) = (&self.tail, self.count);
+        let write = |tail: &mut [u8; TAIL]| {
+            *tail = *start;
+            tail[..TAG].copy_from_slice(&tag_of(slot));
+            tail[LAST..LAST + HALF].copy_from_slice(&(count | LETTERS).to_be_bytes());
+        };
+        if self.head_len <= HEAD {
+            wire.ends(&self.head, self.head_len, write);
+        } else {
+            wire.raw(&wrapped.made_head);
+            wire.ends(&[], 0, write);
+        }
     }
 }
 
 /// The first of the arguments that are in wire form.
 #[inline(always)]
 fn first_argument(wire: &[u8]) -> Option<&[u8]> {
-    if let [b'$', digit, b'\r', b'\n', rest @ ..] = wire {
-        return rest.get(..usize::from(digit & 15));
+    // One of less than ten bytes: its first line compared at once.
+    const SIGN: u32 = u32::from_le_bytes(*b"$\0\r\n");
+    if let Some((line, rest)) = wire.split_first_chunk() {
+        let line = u32::from_le_bytes(*line);
+        if line & 0xffff_00ff == SIGN {
+            return rest.get(..(line >> 8 & 15) as usize);
+        }
     }
     let (mut at, mut length) = (1, 0);
     while let Some(digit) = wire.get(at).filter(|byte| byte.is_ascii_digit()) {
@@ -202,32 +224,50 @@ pub(crate) const TAG: usize = 4;
 /// tag's bits of its own.
 #[inline]
 pub(crate) fn tag_of(slot: u16) -> [u8; TAG] {
-    let slot = slot ^ ZERO;
-    let part = |part: usize| NIBBLES[part][usize::from(slot >> (4 * part) & 15)];
-    let nibbles = u32::from(part(0) ^ part(1) ^ part(2) ^ part(3));
-    // Each nibble into a byte of its own.
-    let spread = (nibbles << 8 | nibbles) & 0x00ff_00ff;
-    let spread = (spread << 4 | spread) & 0x0f0f_0f0f;
-    (spread | 0x4040_4040).to_be_bytes()
+    let [low, high] = &PARTS;
+    (low[usize::from(slot % PART)] ^ high[usize::from(slot / PART % PART)]).to_ne_bytes()
 }
 
-/// For four bits of a slot at a time, what makes them of a tag.
-const NIBBLES: [[u16; 16]; 4] = nibbles();
+/// Half of a slot's bits.
+const PART: u16 = 1 << 7;
 
-const fn nibbles() -> [[u16; 16]; 4] {
-    let mut found = [[0; 16]; 4];
-    let mut bit = 0;
+/// For each half of a slot what it makes of a tag: the lower one its letters, the upper one what changes in these.
+static PARTS: [[u32; PART as usize]; 2] = parts();
+
+const fn parts() -> [[u32; PART as usize]; 2] {
+    let mut found = [[0; PART as usize]; 2];
+    let mut number = 0;
+    while number < PART {
+        let letters = tag_bytes(tag_bits((number ^ ZERO) % PART));
+        let change = tag_bits((number << 7 ^ ZERO) / PART * PART);
+        let plain = u32::from_ne_bytes(tag_bytes(0));
+        found[0][number as usize] = u32::from_ne_bytes(letters);
+        found[1][number as usize] = u32::from_ne_bytes(tag_bytes(change)) ^ plain;
+        number += 1;
+    }
+    found
+}
+
+/// The bits of a tag that change a slot by these.
+const fn tag_bits(slot: u16) -> u16 {
+    let (mut bits, mut bit) = (0, 0);
     while bit < 14 {
-        let mut number = 0;
-        while number < 16 {
-            if number >> (bit % 4) & 1 == 1 {
-                found[bit / 4][number] ^= BASIS[bit];
-            }
-            number += 1;
+        if slot >> bit & 1 == 1 {
+            bits ^= BASIS[bit];
         }
         bit += 1;
     }
-    found
+    bits
+}
+
+/// The tag that has these bits.
+const fn tag_bytes(bits: u16) -> [u8; TAG] {
+    [
+        nibble_byte((bits >> 12) as u8),
+        nibble_byte((bits >> 8 & 15) as u8),
+        nibble_byte((bits >> 4 & 15) as u8),
+        nibble_byte((bits & 15) as u8),
+    ]
 }
 
 const fn nibble_byte(nibble: u8) -> u8 {
@@ -246,13 +286,7 @@ const fn basis() -> [u16; 14] {
     let mut bit = 0;
     while bit < 16 {
         let nibbles = 1_u16 << bit;
-        let tag = [
-            nibble_byte((nibbles >> 12) as u8),
-            nibble_byte((nibbles >> 8 & 15) as u8),
-            nibble_byte((nibbles >> 4 & 15) as u8),
-            nibble_byte((nibbles & 15) as u8),
-        ];
-        rows[bit] = ((CRC.checksum(&tag) % SLOTS) ^ ZERO, nibbles);
+        rows[bit] = ((CRC.checksum(&tag_bytes(nibbles)) % SLOTS) ^ ZERO, nibbles);
         bit += 1;
     }
     let mut basis = [0; 14];
@@ -281,7 +315,9 @@ const fn basis() -> [u16; 14] {
     basis
 }
 
-/// Where a thread's tokens come from: a secret and a count, of which each token is the 128-bit SipHash-1-3.
+/// Where a thread's tokens come from: a secret and a count that starts at a random number. Each token is the SipHash-1-3
+/// of the count, and the count with its halves exchanged. So a thread's tokens differ from each other in their first 96
+/// bits as long as it has not made 2^32 of them, and from those of others as two random numbers do.
 struct Source {
     /// Where the secret was made; `None`: there is none yet.
     process: Cell<Option<Process>>,
@@ -315,7 +351,7 @@ impl Source {
         }
         let count = self.count.get().wrapping_add(1);
         self.count.set(count);
-        siphash(self.secret.get(), count)
+        [siphash(self.secret.get(), count), count.rotate_left(32)]
     }
 }
 
@@ -331,15 +367,14 @@ fn made() -> [u8; 32] {
     token
 }
 
-/// SipHash-1-3 with 128 bits of a message of eight bytes. The standard library's has 64 bits, and two of those cost
-/// four times as much.
+/// SipHash-1-3 of a message of eight bytes. It needs no buffer, as the standard library's does, which takes any message.
 ///
 /// [SipHash](https://www.aumasson.jp/siphash/siphash.pdf)
 #[inline]
-fn siphash([k0, k1]: [u64; 2], message: u64) -> [u64; 2] {
+fn siphash([k0, k1]: [u64; 2], message: u64) -> u64 {
     let mut v = [
         k0 ^ 0x736f_6d65_7073_6575,
-        k1 ^ 0x646f_7261_6e64_6f6d ^ 0xee,
+        k1 ^ 0x646f_7261_6e64_6f6d,
         k0 ^ 0x6c79_6765_6e65_7261,
         k1 ^ 0x7465_6462_7974_6573,
     ];
@@ -349,12 +384,9 @@ fn siphash([k0, k1]: [u64; 2], message: u64) -> [u64; 2] {
         round(&mut v);
         v[0] ^= block;
     }
-    v[2] ^= 0xee;
+    v[2] ^= 0xff;
     (0..3).for_each(|_| round(&mut v));
-    let first = v[0] ^ v[1] ^ v[2] ^ v[3];
-    v[1] ^= 0xdd;
-    (0..3).for_each(|_| round(&mut v));
-    [first, v[0] ^ v[1] ^ v[2] ^ v[3]]
+    v[0] ^ v[1] ^ v[2] ^ v[3]
 }
 
 #[inline(always)]
@@ -385,8 +417,8 @@ fn half(number: u32) -> [u8; HALF] {
     let number = u64::from(number);
     let spread = (number << 16 | number) & 0x0000_ffff_0000_ffff;
     let spread = (spread << 8 | spread) & 0x00ff_00ff_00ff_00ff;
-    let nibbles = (spread << 4 | spread) & 0x0f0f_0f0f_0f0f_0f0f;
-    (nibbles | 0x4040_4040_4040_4040).to_be_bytes()
+    let nibbles = (spread << 4 | spread) & NIBBLES;
+    (nibbles | LETTERS).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -416,7 +448,30 @@ mod tests {
     fn the_hash_is_siphash() {
         // Of the key 00 01 02 ... 0f and the message 00 01 ... 07, computed by another implementation.
         let key = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
-        assert_eq!(siphash(key, 0x0706_0504_0302_0100), [0xb4da_e3d5_e1fe_12aa, 0x99c7_f935_ab16_4f72]);
+        assert_eq!(siphash(key, 0x0706_0504_0302_0100), 0x3690_9511_8d29_9a8e);
+    }
+
+    #[test]
+    fn the_next_token_has_the_next_number_and_the_tag_of_its_keys() {
+        for prefix in ["p:", &"long".repeat(20)] {
+            let once = crate::once::Once::default().prefix(prefix);
+            let script = crate::script::Script::new("return 1").once(&once).unwrap();
+            let wrapped = script.wrapped().unwrap();
+            for (last, next) in [("@@@@@@@@", "@@@@@@@A"), ("ABC@OOOO", "ABCA@@@@"), ("OOOOOOOO", "@@@@@@@@")]
+            {
+                let first = "ABCDEFGHIJKLMNOOONMLKJIH";
+                let key = |tag: &str, last: &str| format!("{prefix}{{{tag}}}.{first}{last}");
+                let old = format!("${}\r\n{}\r\n", key("@@@@", last).len(), key("@@@@", last));
+                let mut made = Made::new(old.as_bytes(), 0, wrapped).unwrap();
+                let mut wire = Buffer::default();
+                wire.argument(b"k");
+                made.append_next(&mut wire, wrapped, 0, NO_SLOT);
+                let tag = tag_of(slot_of(b"k"));
+                let expected = key(str::from_utf8(&tag).unwrap(), next);
+                let expected = format!("$1\r\nk\r\n${}\r\n{expected}\r\n", expected.len());
+                assert_eq!(wire.as_slice(), expected.as_bytes());
+            }
+        }
     }
 
     #[test]

@@ -194,21 +194,26 @@ pub unsafe extern "C" fn rs_reply_strings(
     }
     guard_value(0, || {
         // SAFETY: as documented.
-        let Some(elements) = (unsafe { view(reply) }).map(|reply| reply.elements_from(first)) else {
-            return 0;
-        };
+        let Some(reply) = (unsafe { view(reply) }) else { return 0 };
         let mut written = 0;
-        for element in elements.take(count) {
+        let mut write = |element: ReplyRef<'_>| {
             let (start, len) = match element.as_bytes() {
                 Some(bytes) => (bytes.as_ptr().cast(), bytes.len()),
                 None => (ptr::null(), 0),
             };
-            // SAFETY: both have room for `count`, which `written` is below.
+            // SAFETY: both have room for `count`, and no more elements than that are written.
             unsafe {
                 strings.add(written).write(start);
                 lengths.add(written).write(len);
             }
             written += 1;
+        };
+        match reply.flat_elements_from(first) {
+            Some(entries) => {
+                let payload = reply.payload();
+                entries.iter().take(count).for_each(|entry| write(ReplyRef::of(payload, entry)));
+            }
+            None => reply.elements_from(first).take(count).for_each(write),
         }
         written
     })

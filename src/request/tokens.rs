@@ -25,21 +25,20 @@ impl Request {
         }
     }
 
-    /// The place of a script of which a token was made, if it is that of the item in front as well.
-    #[inline]
-    fn made_for(&self, script: &Script) -> Option<u32> {
+    /// Where a token was made for this script: what the script has beside others, and its place.
+    #[inline(always)]
+    fn made_for<'a>(&self, script: &'a Script) -> Option<(&'a Wrapped, u32)> {
         let place = self.made.as_ref()?.script;
-        let is_last = self.items.last()?.script == Some(place);
-        (is_last && self.scripts[place as usize].is(script)).then_some(place)
+        if self.scripts.get(place as usize)?.is(script) { Some((script.wrapped()?, place)) } else { None }
     }
 
-    /// A call with keys of a script that runs once per token, behind another one of it: what was written for the
-    /// other's token serves again, all but the slot and the count.
+    /// A call with keys of a script that runs once per token, behind another one of it: the other's token serves again,
+    /// all but the slot and the count.
     #[inline(always)]
     fn next_once(
         &mut self,
         script: &Script,
-        place: u32,
+        (wrapped, place): (&Wrapped, u32),
         keys: &(impl Arguments + ?Sized),
         args: &(impl Arguments + ?Sized),
     ) -> Result<()> {
@@ -53,18 +52,14 @@ impl Request {
         let keys_start = wire.len();
         let (mut written, slot) = self.write_keys(keys);
         let wire = self.wire.own();
-        let mut appended = None;
-        if let (Some(made), Ok(())) = (&self.made, &written) {
-            appended = made.append_next(wire, keys_start, slot);
+        if let (Some(made), Ok(())) = (&mut self.made, &written) {
+            made.append_next(wire, wrapped, keys_start, slot);
             written = args.write(wire);
         }
         let end = wire.len();
         let item = Item { end, script: Some(place), read_only: false, reads: false, idempotent: true, slot };
         if written.is_err() || wire.check().is_err() || push(&mut self.items, item).is_err() {
             return self.take_back(start, written);
-        }
-        if let (Some(made), Some(at)) = (&mut self.made, appended) {
-            made.note(at);
         }
         Ok(())
     }
@@ -108,9 +103,9 @@ impl Request {
         let Some(Item { end, script: Some(script), .. }) = self.items.last().copied() else { return };
         let start = self.start_of(self.items.len() - 1);
         let key = token_key(&self.wire[start..end]);
-        self.made = key.map(|key| {
-            let key = start + key.start..start + key.end;
-            Made::new(&self.wire[..], key, script, wrapped)
+        self.made = key.and_then(|key| {
+            let wire = &self.wire[start..];
+            Made::new(&wire[key.start..key.end + 2], script, wrapped)
         });
     }
 

@@ -182,18 +182,64 @@ impl Decoder {
                 }
                 _ => return Err(Refusal::Protocol("an unknown type")),
             };
-            push(tape, Entry { value, len, span: 1, index, kind })?;
+            if tape.len() < tape.capacity() {
+                tape.push(Entry { value, len, span: 1, index, kind });
+            } else {
+                push_grown(tape, value, len, index, kind)?;
+            }
             match self.close(tape) {
                 Some(Decoded::Reply) if more(tape, place)? => {}
                 Some(done) => {
                     *at = place;
                     return Ok(done);
                 }
+                None if bytes.get(place) == Some(&b'$') => place = self.strings(bytes, place, shift, tape),
                 None => {}
             }
         }
         *at = place;
         Ok(Decoded::Incomplete)
+    }
+
+    /// Enters the short strings that come next in an aggregate, as far as the tape has room for them, up to its last
+    /// element and to what is something else or not all there; gives the place behind them. Strings seldom come alone,
+    /// and in a row of them the decoder need not ask of each what else it might be.
+    // Not seldom, but seldom enough: whoever calls it keeps its registers for what comes alone.
+    #[cold]
+    #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "a tape has no more than 2^32 entries")]
+    fn strings(&mut self, bytes: &mut [u8], at: usize, shift: usize, tape: &mut Vec<Entry>) -> usize {
+        let Some(open) = self.open.last_mut().filter(|_| self.limits.max_bytes >= SHORT_STRING) else {
+            return at;
+        };
+        let room = (tape.capacity() - tape.len()).min((u32::MAX as usize).saturating_sub(tape.len()));
+        let most = (open.left as usize - 1).min(room);
+        let (before, full) = (tape.len(), tape.len() + most);
+        let behind_all = bytes.len();
+        let mut rest = &mut bytes[at..];
+        while tape.len() < full
+            && let Some(&[b'$', first, second, third, fourth]) = rest.first_chunk()
+        {
+            let (tens, ones) = (first.wrapping_sub(b'0'), second.wrapping_sub(b'0'));
+            let (len, head) = if tens < 10 && ones < 10 && [third, fourth] == *b"\r\n" {
+                (tens * 10 + ones, 5)
+            } else if tens < 10 && [second, third] == *b"\r\n" {
+                (tens, 4)
+            } else {
+                break;
+            };
+            let end = head + usize::from(len);
+            if rest.get(end..end + 2) != Some(b"\r\n") || tape.len() == tape.capacity() {
+                break;
+            }
+            let start = behind_all - rest.len() + head;
+            let (value, index) = (start.wrapping_add(shift) as u64, tape.len() as u32);
+            tape.push(Entry { value, len: len.into(), span: 1, index, kind: Kind::String });
+            rest[end] = 0;
+            rest = &mut rest[end + 2..];
+        }
+        open.left -= (tape.len() - before) as u32;
+        behind_all - rest.len()
     }
 
     /// Begins a push message, or an attribute in front of a reply.
@@ -369,6 +415,16 @@ type Read = (Kind, u64, u32);
 fn index_of_next(tape: &[Entry]) -> Option<u32> {
     u32::try_from(tape.len()).ok().filter(|&index| index < u32::MAX)
 }
+
+/// Appends an entry where there is no room for it yet. It comes in parts, which are in registers where there is room.
+#[cold]
+#[inline(never)]
+fn push_grown(tape: &mut Vec<Entry>, value: u64, len: u32, index: u32, kind: Kind) -> Result<(), NoMemory> {
+    push(tape, Entry { value, len, span: 1, index, kind })
+}
+
+/// A string of up to this many bytes has a length of one digit or two.
+const SHORT_STRING: usize = 99;
 
 /// A string that has a format in front.
 #[cold]

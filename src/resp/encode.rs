@@ -169,16 +169,25 @@ impl Buffer {
         self.fill(bytes.len(), |slot| slot.copy_from_slice(bytes));
     }
 
-    /// Appends `len` bytes once more that stand at `at`; gives them, to be written over; `None` without memory.
+    /// Appends the first `len` bytes of `head`, and behind these what `tail` writes, which is of one length. All of
+    /// `head` is copied, for that takes less than to copy so many bytes.
     #[inline(always)]
-    pub(crate) fn repeat(&mut self, at: usize, len: usize) -> Option<&mut [u8]> {
-        let start = self.len;
-        debug_assert!(at + len <= start, "what is behind the bytes is room");
-        self.slot(len)?;
-        let (before, room) = self.bytes.split_at_mut(start);
-        let repeated = &mut room[..len];
-        repeated.copy_from_slice(&before[at..][..len]);
-        Some(repeated)
+    pub(crate) fn ends<const H: usize, const T: usize>(
+        &mut self,
+        head: &[u8; H],
+        len: usize,
+        tail: impl FnOnce(&mut [u8; T]),
+    ) {
+        let len = len.min(H);
+        if let Some(room) = self.slot(H + T) {
+            if let Some(start) = room.first_chunk_mut() {
+                *start = *head;
+            }
+            if let Some(end) = room[len..].first_chunk_mut() {
+                tail(end);
+            }
+            self.len -= H - len;
+        }
     }
 
     fn long_length(&mut self, sign: u8, length: usize) {
@@ -339,6 +348,18 @@ mod tests {
         assert_eq!(buffer.as_slice(), b"+*3\r\n$3\r\nSET\r\n$0\r\n\r\n$5\r\na\r\n\0b\r\n");
         buffer.truncate(1);
         assert_eq!(buffer.as_slice(), b"+");
+    }
+
+    #[test]
+    fn a_part_of_a_head_and_a_tail_fill_any_room() {
+        for filled in 0..2 * LEAST_ROOM {
+            let mut buffer = Buffer::from(vec![b'x'; filled]);
+            for len in [0, 3, 8, 9] {
+                buffer.ends(b"headhead", len, |tail: &mut [u8; 4]| *tail = *b"tail");
+            }
+            let behind = "tailheatailheadheadtailheadheadtail";
+            assert_eq!(buffer.as_slice(), format!("{}{behind}", "x".repeat(filled)).as_bytes());
+        }
     }
 
     #[test]

@@ -922,6 +922,13 @@ impl<'a> ReplyRef<'a> {
         Elements { payload: self.payload, next: self.place() + 1, left }
     }
 
+    /// The elements from that one on as they lie on the tape, where none of them has any itself.
+    #[inline]
+    pub(crate) fn flat_elements_from(self, first: usize) -> Option<&'a [Entry]> {
+        let is_flat = self.kind().is_aggregate() && self.entry.is_flat();
+        is_flat.then(|| self.entries().get(1..)?.get(first..)).flatten()
+    }
+
     /// The elements from that one on.
     #[inline]
     pub(crate) fn elements_from(self, first: usize) -> Elements<'a> {

@@ -355,3 +355,41 @@ fn damaged_replies_are_judged_alike_however_they_are_cut() {
         assert_eq!(judge(&cuts), judge(&[]), "seed {seed}: {}", input.escape_ascii());
     }
 }
+
+#[test]
+fn strings_in_a_row_are_what_they_are_alone_however_they_are_cut() {
+    let lengths = [0, 1, 9, 10, 11, 98, 99, 100, 101, 3, 4, 5, 300, 16, 16, 16];
+    let mut elements: Vec<Vec<u8>> = lengths
+        .iter()
+        .map(|&length| [format!("${length}\r\n").as_bytes(), &vec![b'x'; length], b"\r\n"].concat())
+        .collect();
+    elements.insert(3, b"$-1\r\n".to_vec());
+    elements.insert(7, b":5\r\n".to_vec());
+    elements.insert(9, b"*2\r\n$1\r\na\r\n$1\r\nb\r\n".to_vec());
+    let input = [format!("*{}\r\n", elements.len()).into_bytes(), elements.concat()].concat();
+    let alone: Vec<String> = elements.iter().map(|element| shown(element)).collect();
+    let expected = format!("Array[{}]", alone.join(", "));
+    assert_eq!(shown(&input), expected);
+    for cut in 0..input.len() {
+        let reply = decode(&input, &[cut]).unwrap().expect("a whole reply");
+        assert_eq!(format!("{reply:?}"), expected, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_malformed_string_in_a_row_is_refused_as_it_is_alone() {
+    for bad in [
+        &b"$1\r\nxy\r\n"[..],
+        b"$1\r\nx\n\r",
+        b"$1x\r\nx\r\n",
+        b"$x1\r\nx\r\n",
+        b"$+1\r\nx\r\n",
+        b"$1\n\rx\r\n",
+    ] {
+        let alone = decode(bad, &[]).map(drop).unwrap_err();
+        for before in 0..6 {
+            let row = [&b"*9\r\n"[..], &b"$1\r\na\r\n".repeat(before), bad].concat();
+            assert_eq!(decode(&row, &[]).map(drop).unwrap_err(), alone, "{}", row.escape_ascii());
+        }
+    }
+}
