@@ -26,6 +26,7 @@ mod replicated;
 #[cfg(any(test, feature = "fuzz-internals"))]
 #[cfg_attr(not(test), allow(dead_code, unused_imports))]
 pub(crate) mod simulation;
+mod transaction;
 pub(crate) mod verdict;
 
 use std::collections::VecDeque;
@@ -49,6 +50,7 @@ pub(crate) use outbox::Chunk;
 use outbox::Outbox;
 use repair::{Answers, Refused};
 use replicated::Waits;
+use transaction::{Probe, Singly};
 
 /// What has been learnt of the server and of the user's rights on one connection. It ends with that: the next one may
 /// lead to a newer server, and to other rights.
@@ -279,27 +281,6 @@ struct Rare {
     singly: Vec<Singly>,
     /// The errors of those items that are `doubtful`.
     singly_texts: Vec<Vec<u8>>,
-}
-
-/// What a server has done with a command that was meant to be part of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Singly {
-    Ran,
-    /// It has answered with an error, which may be the command's own.
-    Failed,
-    /// It has refused the command without running it.
-    Refused,
-}
-
-/// An empty transaction under way, to see whether this user may run any.
-#[derive(Debug)]
-struct Probe {
-    /// The client's [`Compiled::multi_refusals`] when it was sent.
-    multi_refusals: u64,
-    /// What the server said to MULTI, if that was refused.
-    refused: Option<Vec<u8>>,
-    /// The transactions that wait for it.
-    waiting: Vec<usize>,
 }
 
 impl<T> Call<T> {

@@ -19,7 +19,7 @@ const NO_SHA: &[u8] = b"0000000000000000000000000000000000000000";
 
 /// A script is sent again no oftener than this. EVAL does it at the second time; only where that is refused it
 /// depends on luck.
-const REPEATS_MAX: u8 = 10;
+pub(super) const REPEATS_MAX: u8 = 10;
 
 /// What a user lacks who can only call what others have loaded.
 const NO_LOADER: &str = "the script is not in the server's cache, and this user may neither load it (SCRIPT LOAD) nor \
@@ -40,7 +40,7 @@ impl Refused {
         self.0 & 1 << form as u8 != 0
     }
 
-    fn set(&mut self, form: Form, is_refused: bool) {
+    pub(super) fn set(&mut self, form: Form, is_refused: bool) {
         self.0 &= !(1 << form as u8);
         self.0 |= u8::from(is_refused) << form as u8;
     }
@@ -258,7 +258,7 @@ impl<T> Session<T> {
     }
 
     /// The next call finds out anew: rights may have been given.
-    fn forget_refusals(&mut self) {
+    pub(super) fn forget_refusals(&mut self) {
         self.refused = Refused::default();
         self.facts.load_refused.store(false, Ordering::Relaxed);
     }
@@ -536,53 +536,5 @@ impl<T> Session<T> {
                 self.facts.note_compiled(script.place());
             }
         }
-    }
-
-    /// A command of a transaction was refused when it was queued, so nothing has run. Whether the transaction can go
-    /// in another form.
-    pub(super) fn adapt_transaction(&mut self, key: usize, item: usize) -> bool {
-        let call = &mut self.calls[key];
-        let form = call.form_of(item);
-        let (by_body, read_only) = (form.is_by_body(), form.is_read_only());
-        let Some(rare) = call.rare.as_mut() else { return false };
-        let Some((_, text)) = rare.queue_error.as_ref().filter(|_| call.tag.is_some()) else { return false };
-        call.repeats += 1;
-        if call.request.items[item].script.is_none() || call.repeats > REPEATS_MAX {
-            return false;
-        }
-        if form.is_function() {
-            return self.adapt_to_no_functions(key, item, form);
-        }
-        match verdict::doubt(text, form.command()) {
-            Some(Doubt::Unknown) if read_only => {
-                self.facts.no_read_only.store(true, Ordering::Relaxed);
-                return true;
-            }
-            Some(Doubt::Unknown | Doubt::Forbidden) => self.refused.set(form, true),
-            _ => return false,
-        }
-        if self.refused.has(Form::new(!by_body, read_only)) {
-            self.forget_refusals();
-            return false;
-        }
-        !by_body || self.goes_by_sha(key)
-    }
-
-    /// Whether a transaction may go by the SHA of its scripts though nothing can bring them to the server: an item
-    /// that meets NOSCRIPT would not stop the others, so they have to be known to be there, or the caller has to
-    /// trust that.
-    pub(super) fn goes_by_sha(&mut self, key: usize) -> bool {
-        let call = &mut self.calls[key];
-        let mut scripts = call.request.scripts.iter().map(|script| self.facts.served(script));
-        let by_sha = call.request.trust_cache
-            || scripts.all(|script| script.function().is_some() || self.known.contains(script.sha()));
-        call.rare().by_sha = by_sha;
-        by_sha
-    }
-
-    /// EVAL is tried again: it may be granted by now.
-    pub(super) fn retry_bodies(&mut self) {
-        self.refused.set(Form::Body, false);
-        self.refused.set(Form::BodyReadOnly, false);
     }
 }
