@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use super::call::{Call, Expected, What};
 use super::emit::learnt;
 use super::verdict::{self, LoadVerdict, Refused, Verdict};
-use super::{Expected, Facts, Session, TAPE_MAX, What};
+use super::{Facts, Session, TAPE_MAX};
 use crate::error::{Error, Reason, Status, kept};
 use crate::keys::Touched;
 use crate::once;
@@ -263,7 +264,7 @@ pub(super) fn caller_has_left() -> Error {
     Error::indeterminate(Reason::Cancelled, "the caller has left")
 }
 
-impl<T> super::Call<T> {
+impl<T> Call<T> {
     /// Whether NOSCRIPT from this item can only be its own text: it is no script call, or came with the script's body.
     pub(super) fn is_own_error(&self, item: usize) -> bool {
         self.came_by_body(item) || self.request.items[item].script.is_none()

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use super::call::{Call, Expected, What};
 use super::known::Source;
 use super::verdict::LibraryVerdict;
-use super::{Call, Expected, Session, What, verdict};
+use super::{Session, verdict};
 use crate::request::{Form, Shape};
 use crate::resp::encode::Buffer;
 use crate::script::Script;

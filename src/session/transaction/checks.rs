@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use crate::resp::Refusal;
 use crate::session::answer::caller_has_left;
-use crate::session::{Expected, NOT_QUEUED, Session, What, verdict};
+use crate::session::call::{Expected, NOT_QUEUED, What};
+use crate::session::{Session, verdict};
 
 /// An empty transaction under way, to see whether this user may run any.
 #[derive(Debug)]

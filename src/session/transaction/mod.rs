@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 pub(super) use checks::Probe;
 pub(super) use singly::{Singly, ran_singly};
 
+use super::Session;
 use super::answer::caller_has_left;
+use super::call::{Call, Expected, What};
 use super::emit::{append_load, is_there, length, source_of};
 use super::repair::REPEATS_MAX;
 use super::verdict::{self, Doubt, LoadVerdict, Verdict};
-use super::{Call, Expected, Session, What};
 use crate::error::{Error, Status, kept};
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Refusal};

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Status};
 use crate::session::Session;
+use crate::session::call::Call;
 use crate::session::proof::Proof;
 
 /// What a server has done with a command that was meant to be part of a transaction.
@@ -18,7 +19,7 @@ pub(in crate::session) enum Singly {
 impl<T> Session<T> {
     /// Ends a transaction whose MULTI was refused: the server has taken its commands one by one.
     pub(in crate::session) fn end_singly(&mut self, key: usize) {
-        let super::Call { request, rare, .. } = &mut self.calls[key];
+        let Call { request, rare, .. } = &mut self.calls[key];
         let rare = rare.get_or_insert_default();
         let answers = std::mem::take(&mut rare.answers);
         for ((item, form, _), text) in std::mem::take(&mut rare.doubtful).into_iter().zip(&rare.singly_texts)
