@@ -67,7 +67,7 @@ fn numbers_are_drawn() {
     // The first one of a thread comes from getrandom, a cancellation point: where one is held off. A table with a
     // hasher of its own, or an ordered one, needs none.
     let place = [
-        "config.rs",
+        "config/options/mod.rs",
         "core/state/engine.rs",
         "core/state/fan_out.rs",
         "core/refresh.rs",

@@ -12,8 +12,10 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use url::{Host, form_urlencoded};
 
-use super::{Address, Protocol, Secret, Servers};
+use super::options::Protocol;
 use crate::error::{Error, Result, Status};
+use crate::net::address::Address;
+use crate::secret::Secret;
 use crate::times::LONGEST_WAIT;
 
 const DEFAULT_PORT: u16 = 6379;
@@ -24,6 +26,27 @@ const FORMS: &str = "write redis://[[user]:password@]host[:port][/database], the
                      or unix:///path[?db=database]";
 const ENCODING: &str = "in user and password write / ? # @ % as %2F %3F %23 %40 %25";
 const DATABASE: &str = "the database must be a number from 0 to 2147483647, as in redis://host:6379/0";
+
+/// Which servers a URL names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Servers {
+    /// One server.
+    One(Address),
+    /// A cluster, by some of its nodes.
+    Cluster(Vec<Address>),
+    /// A primary, by the sentinels that watch it and the name under which they do.
+    Sentinel { sentinels: Vec<Address>, service: String },
+}
+
+impl Servers {
+    /// Those named first.
+    pub(crate) fn addresses(&self) -> &[Address] {
+        match self {
+            Servers::One(address) => std::slice::from_ref(address),
+            Servers::Cluster(addresses) | Servers::Sentinel { sentinels: addresses, .. } => addresses,
+        }
+    }
+}
 
 /// What a URL says.
 #[derive(Debug)]

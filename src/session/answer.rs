@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use super::emit::{is_there, learnt, source_of};
-use super::proof::Proof;
+use super::call::{Call, Expected, What};
+use super::emit::learnt;
 use super::verdict::{self, LoadVerdict, Refused, Verdict};
-use super::{Expected, Facts, Session, Singly, TAPE_MAX, What};
+use super::{Facts, Session, TAPE_MAX};
 use crate::error::{Error, Reason, Status, kept};
 use crate::keys::Touched;
 use crate::once;
@@ -65,63 +65,6 @@ impl<T> Session<T> {
     pub(super) fn asked(&mut self) {
         self.expected.pop_front();
         self.discard_unseen();
-    }
-
-    /// One of a transaction's scripts is known to compile, or not to.
-    fn checked(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        let has_left = call.tag.is_none();
-        let rare = call.rare();
-        rare.checks -= 1;
-        if rare.checks > 0 {
-            return;
-        }
-        if std::mem::take(&mut rare.recheck) && !has_left {
-            self.check_transaction(key);
-        } else if let Some((_, text)) = rare.load_errors.first() {
-            let error = verdict::load_error(text).context("the transaction was not sent");
-            self.refuse(key, error);
-        } else if has_left {
-            self.refuse(key, caller_has_left());
-        } else if let Some(text) = rare.unproven.take() {
-            self.refuse(key, verdict::no_transactions(&text));
-        } else if let Some(error) = self.unservable(&self.calls[key]) {
-            self.refuse(key, error);
-        } else if !self.facts.may_run_transactions() {
-            // Another transaction of the client was refused meanwhile.
-            self.calls[key].rare().checks = 1;
-            self.emit_probe(key);
-        } else {
-            self.emit_transaction(key);
-        }
-    }
-
-    /// Takes the answer to MULTI or EXEC of an empty transaction from the unseen tape.
-    pub(super) fn probed(&mut self, left: usize) -> Result<(), Refusal> {
-        let refused = self.take_unseen_error();
-        if left > 0 {
-            if let (Some(front), Some(probe)) = (self.expected.front_mut(), self.probes.front_mut()) {
-                front.what = What::Probe { left: left - 1 };
-                probe.refused = refused;
-            }
-            return Ok(());
-        }
-        self.expected.pop_front();
-        let Some(mut probe) = self.probes.pop_front() else { return Ok(()) };
-        match refused {
-            // MULTI was refused, and EXEC therefore.
-            _ if probe.refused.is_some() => {}
-            None => self.facts.note_transactions(probe.multi_refusals),
-            Some(text) if verdict::ends_transaction(&text) => probe.refused = Some(text),
-            Some(_) => {
-                return Err(Refusal::Protocol("a refusal of EXEC that may leave the connection in MULTI"));
-            }
-        }
-        for key in probe.waiting {
-            self.calls[key].rare().unproven.clone_from(&probe.refused);
-            self.checked(key);
-        }
-        Ok(())
     }
 
     /// Takes the replies to a call's items that were just decoded: the last of them is an error, or completes the part.
@@ -314,287 +257,6 @@ impl<T> Session<T> {
             }
         }
     }
-
-    /// Takes the answer to MULTI or to a command behind it from the unseen tape.
-    pub(super) fn queued(&mut self, key: usize, left: usize) {
-        let entry = self.unseen[0];
-        let call = &mut self.calls[key];
-        let text = (entry.kind == Kind::Error).then(|| self.inbox.text(entry.start(), entry.len as usize));
-        let (place, loads, is_multi_refused) = match &call.rare {
-            Some(rare) => (rare.queued, rare.loads.len(), matches!(rare.queue_error, Some((0, _)))),
-            None => (0, 0, false),
-        };
-        if is_multi_refused && place > loads {
-            let item = place - loads - 1;
-            let is_item = item < call.request.items.len();
-            let is_script = is_item && call.request.items[item].script.is_some();
-            let is_code = is_item && call.request.runs_code(item);
-            let outcome = match text {
-                None => Singly::Ran,
-                // A script that has run can say that it was not allowed to.
-                Some(text) if is_script && call.is_marked_function(item) => {
-                    if call.is_refused_function(item, text) { Singly::Refused } else { Singly::Failed }
-                }
-                Some(text) if is_code && verdict::judge(text) == Verdict::Other => {
-                    if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
-                        let text = text.to_vec();
-                        call.rare().doubtful.push((item, form, 0));
-                        call.rare().singly_texts.push(text);
-                    }
-                    Singly::Failed
-                }
-                Some(text) if is_script || verdict::is_unexecuted(text) => Singly::Refused,
-                Some(_) => Singly::Failed,
-            };
-            call.rare().singly.push(outcome);
-        }
-        if let Some(text) = text {
-            if place == 0 {
-                self.facts.note_multi_refusal();
-            }
-            let text = kept(text).to_vec();
-            call.rare().queue_error.get_or_insert((place, text));
-        }
-        call.rare().queued += 1;
-        self.discard_unseen();
-        if left > 0 {
-            if let Some(front) = self.expected.front_mut() {
-                front.what = What::Queued { left: left - 1 };
-            }
-        } else {
-            self.expected.pop_front();
-        }
-    }
-
-    /// Takes the reply to EXEC.
-    pub(super) fn executed(&mut self, key: usize) -> Result<(), Refusal> {
-        let call = &mut self.calls[key];
-        self.inbox.hand_over(&mut call.payload.bytes)?;
-        self.expected.pop_front();
-        if call.request.shape == Shape::Single {
-            self.whole_executed(key);
-            return Ok(());
-        }
-        let root = call.payload.tape[call.payload.root];
-        let rare = call.rare.get_or_insert_default();
-        let count = call.request.items.len();
-        if matches!(rare.queue_error, Some((0, _))) {
-            self.settle(key);
-            return Ok(());
-        }
-        match root.kind {
-            Kind::Array if root.len as usize == rare.loads.len() + count => {}
-            Kind::Array => {
-                return Err(Refusal::Protocol("a reply to EXEC of another length than the transaction"));
-            }
-            Kind::Error => {
-                self.transaction_refused(key);
-                return Ok(());
-            }
-            _ => {
-                let error =
-                    Error::new(Status::TransactionAborted, "the server aborted the transaction; nothing ran");
-                self.refuse(key, error.sent(false));
-                return Ok(());
-            }
-        }
-        self.transaction_done(key);
-        Ok(())
-    }
-
-    /// Ends a transaction whose MULTI was refused: the server has taken its commands one by one.
-    pub(super) fn end_singly(&mut self, key: usize) {
-        let super::Call { request, rare, .. } = &mut self.calls[key];
-        let rare = rare.get_or_insert_default();
-        let answers = std::mem::take(&mut rare.answers);
-        for ((item, form, _), text) in std::mem::take(&mut rare.doubtful).into_iter().zip(&rare.singly_texts)
-        {
-            let script = request.items[item].script.map_or(0, |script| script as usize);
-            let is_confirmed = match form.is_function() {
-                true => answers.prove(script, form, text) != Proof::Nothing,
-                false => answers.confirm(form, text),
-            };
-            if is_confirmed {
-                rare.singly[item] = Singly::Refused;
-            }
-        }
-        if let Some((_, text)) = &rare.queue_error {
-            let error = ran_singly(text, &rare.singly);
-            self.refuse(key, error);
-        }
-    }
-
-    fn transaction_done(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        let loads = std::mem::take(&mut call.rare().loads);
-        for (place, &index) in loads.iter().enumerate() {
-            let at = call.payload.root + 1 + place;
-            let kind = call.payload.tape[at].kind;
-            let script = self.facts.served(&call.request.scripts[index]);
-            let sha = script.place();
-            if kind == Kind::String || kind == Kind::Error && is_there(script, call.payload.text(at)) {
-                self.known.insert(sha, call.position, source_of(script));
-                self.facts.note_compiled(sha);
-                self.readiness.is_past_loading = true;
-            } else if kind == Kind::Error {
-                let text = kept(call.payload.text(at)).to_vec();
-                self.known.remove(sha);
-                call.load_failed(sha, &text);
-            }
-        }
-        call.payload.skip_elements(loads.len());
-        let mut at = call.payload.root + 1;
-        let call_position = call.position;
-        for item in 0..call.request.items.len() {
-            let call = &mut self.calls[key];
-            let entry = call.payload.tape[at];
-            self.readiness.has_loaded |=
-                entry.kind != Kind::Error && call.request.items[item].script.is_some();
-            if entry.kind == Kind::Error
-                && call.request.items[item].script.is_some()
-                && call.form_of(item).is_function()
-            {
-                let text = call.payload.text(at).to_vec();
-                self.note_function(key, item, at, &text, call_position);
-            } else if entry.kind == Kind::Error {
-                let text = call.payload.text(at);
-                let own = self.noscript.as_deref();
-                let script = call.request.items[item].script;
-                let may_miss = !call.is_own_error(item) && !call.has_loaded(item, &loads);
-                let is_missing = may_miss && (verdict::judge(text) == Verdict::NoScript || own == Some(text));
-                if let Some(script) = script.filter(|_| is_missing) {
-                    let script = self.facts.served(&call.request.scripts[script as usize]);
-                    self.known.missed(script.place(), call.position);
-                } else if let Some(form) = call.doubtful_form(item, text, own.is_some() || !may_miss) {
-                    let at = call.position;
-                    call.rare().doubtful.push((item, form, at));
-                }
-                let text = call.payload.text(at);
-                let own = call.own_word(item, text).filter(|_| !is_missing);
-                let not_executed = is_missing
-                    || own.is_some_and(|own| own != Status::ReplyNotKept)
-                    || call.is_proved_not_executed(item, text);
-                let status = if is_missing { Status::NoScript } else { own.unwrap_or(Status::Server) };
-                call.note(item, at, status, not_executed);
-            }
-            at += entry.span as usize;
-        }
-        self.settle(key);
-    }
-
-    /// EXEC was answered with an error: nothing has run.
-    fn transaction_refused(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        let exec_text = call.payload.text(call.payload.root);
-        let Some((place, text)) = call.rare.as_ref().and_then(|rare| rare.queue_error.as_ref()) else {
-            let error = Error::server(Status::TransactionAborted, exec_text, true)
-                .context("the transaction was refused, nothing ran");
-            return self.refuse(key, error);
-        };
-        // The first answer is MULTI's, then come those of the SCRIPT LOADs.
-        let loads = call.rare.as_ref().map_or(0, |rare| rare.loads.len());
-        let refused_load = call.rare.as_ref().and_then(|rare| rare.loads.get(place.checked_sub(1)?));
-        let is_library = refused_load
-            .is_some_and(|&index| self.facts.served(&call.request.scripts[index]).function().is_some());
-        if is_library {
-            return self.library_refused_in_transaction(key);
-        }
-        if *place <= loads && !call.by_body {
-            match verdict::judge_load(text) {
-                LoadVerdict::Never => self.facts.load_refused.store(true, Ordering::Relaxed),
-                LoadVerdict::NotNow => {}
-                LoadVerdict::Failed => return self.refuse_transaction(key),
-            }
-            if call.tag.is_none() {
-                return self.refuse(key, caller_has_left());
-            }
-            call.by_body = true;
-            return self.emit_transaction(key);
-        }
-        if let Some(item) = place.checked_sub(1 + loads)
-            && self.adapt_transaction(key, item)
-        {
-            return self.emit_transaction(key);
-        }
-        self.refuse_transaction(key);
-    }
-
-    pub(super) fn refuse_transaction(&mut self, key: usize) {
-        let call = &self.calls[key];
-        let Some(rare) = &call.rare else { return };
-        let Some((place, text)) = &rare.queue_error else { return };
-        let error = match verdict::judge(text) {
-            verdict @ (Verdict::Loading | Verdict::Busy) => verdict::error(verdict, text),
-            _ => Error::server(Status::TransactionAborted, text, true),
-        };
-        let is_helpless = self.refused.has(Form::Body) && self.facts.load_refused.load(Ordering::Relaxed);
-        let error = match place.checked_sub(1 + rare.loads.len()) {
-            Some(item) if is_helpless => error.of_item(item).context(format_args!(
-                "the transaction was refused, nothing ran: item {item} ({}): this user may neither load scripts nor \
-                 send them along, and in a transaction they have to be known to be there: call each on its own \
-                 before, or trust the cache",
-                call.request.name_of(item)
-            )),
-            Some(item) => error.of_item(item).context(format_args!(
-                "the transaction was refused, nothing ran: item {item} ({})",
-                call.request.name_of(item)
-            )),
-            None => error.context("the transaction was refused, nothing ran: SCRIPT LOAD or FUNCTION LOAD"),
-        };
-        self.refuse(key, error);
-    }
-}
-
-/// The error of a transaction whose MULTI was refused with `text`.
-pub(super) fn ran_singly(text: &[u8], items: &[Singly]) -> Error {
-    if items.iter().all(|&item| item == Singly::Refused) {
-        return Error::server(Status::TransactionAborted, text, true)
-            .context("the server refused MULTI and each command behind it; nothing ran");
-    }
-    let told = |outcome, what| {
-        let found = places(items, outcome);
-        (!found.is_empty()).then(|| format!("{found} {what}"))
-    };
-    let told: Vec<String> = [
-        told(Singly::Ran, "ran"),
-        told(Singly::Failed, "answered with an error, and may have run up to it"),
-        told(Singly::Refused, "did not run"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let context = format!(
-        "the server refused MULTI in the middle of the transaction, so that its commands were taken singly, not as a \
-         whole ({})",
-        told.join("; ")
-    );
-    Error::server(Status::Indeterminate, text, false).context(context)
-}
-
-/// The numbers of the items with this outcome, in ranges: `items 0-2, 7`.
-fn places(items: &[Singly], outcome: Singly) -> String {
-    /// A text must not grow with the transaction.
-    const SHOWN: usize = 8;
-    let mut ranges: Vec<(usize, usize)> = Vec::new();
-    let mut count = 0;
-    for item in (0..items.len()).filter(|&item| items[item] == outcome) {
-        count += 1;
-        match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == item => *last = item,
-            _ => ranges.push((item, item)),
-        }
-    }
-    let shown: Vec<String> = ranges
-        .iter()
-        .take(SHOWN)
-        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
-        .collect();
-    match (count, ranges.len() > SHOWN) {
-        (0, _) => String::new(),
-        (1, _) => format!("item {}", shown[0]),
-        (_, false) => format!("items {}", shown.join(", ")),
-        (_, true) => format!("items {}, ... ({count} in all)", shown.join(", ")),
-    }
 }
 
 /// Ends a call that nobody waits for.
@@ -602,9 +264,9 @@ pub(super) fn caller_has_left() -> Error {
     Error::indeterminate(Reason::Cancelled, "the caller has left")
 }
 
-impl<T> super::Call<T> {
+impl<T> Call<T> {
     /// Whether NOSCRIPT from this item can only be its own text: it is no script call, or came with the script's body.
-    fn is_own_error(&self, item: usize) -> bool {
+    pub(super) fn is_own_error(&self, item: usize) -> bool {
         self.came_by_body(item) || self.request.items[item].script.is_none()
     }
 
@@ -618,14 +280,6 @@ impl<T> super::Call<T> {
     pub(super) fn may_forge(&self, item: usize, facts: &Facts) -> bool {
         let is_kept_from_writing = self.request.items[item].read_only && facts.enforces_read_only();
         !is_kept_from_writing && self.request.runs_code(item)
-    }
-
-    /// Whether a transaction has itself loaded the script of an item, and does not empty the cache: it cannot be
-    /// missing.
-    fn has_loaded(&self, item: usize, loads: &[usize]) -> bool {
-        let script = self.request.items[item].script.map(|script| script as usize);
-        let is_loaded = script.is_some_and(|it| loads.contains(&it) && self.load_error(it).is_none());
-        is_loaded && !(0..self.request.items.len()).any(|item| self.request.is_command(item, &[b"SCRIPT"]))
     }
 
     fn came_by_body(&self, item: usize) -> bool {
@@ -642,7 +296,7 @@ impl<T> super::Call<T> {
     }
 
     /// The form that a script call was sent in, if this error reply may be the server's word on that form.
-    fn doubtful_form(&self, item: usize, text: &[u8], knows_words: bool) -> Option<Form> {
+    pub(super) fn doubtful_form(&self, item: usize, text: &[u8], knows_words: bool) -> Option<Form> {
         self.request.items[item].script?;
         let form = self.form_of(item);
         let doubt = verdict::doubt(text, form.command())?;

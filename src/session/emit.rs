@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use super::call::{Call, Expected, What};
 use super::known::Source;
 use super::verdict::LibraryVerdict;
-use super::{Call, Expected, NOT_QUEUED, Probe, Session, What, verdict};
+use super::{Session, verdict};
 use crate::request::{Form, Shape};
 use crate::resp::encode::Buffer;
 use crate::script::Script;
@@ -109,7 +110,7 @@ impl<T> Session<T> {
     }
 
     #[cold]
-    fn allowed_form(&self, by_body: bool, read_only: bool) -> Form {
+    pub(super) fn allowed_form(&self, by_body: bool, read_only: bool) -> Form {
         let [wanted, other] = [by_body, !by_body].map(|by_body| Form::new(by_body, read_only));
         if self.refused.has(wanted) && !self.refused.has(other) { other } else { wanted }
     }
@@ -222,7 +223,12 @@ impl<T> Session<T> {
 
     /// Queues items in the form that this server needs. The first call of each script in `by_body` carries its
     /// source, and EVAL caches it for those behind.
-    fn append_items(&mut self, key: usize, items: std::ops::Range<usize>, mut by_body: Vec<usize>) {
+    pub(super) fn append_items(
+        &mut self,
+        key: usize,
+        items: std::ops::Range<usize>,
+        mut by_body: Vec<usize>,
+    ) {
         let enforced = self.facts.enforces_read_only();
         let has_functions = !self.facts.no_functions.load(Ordering::Relaxed);
         let at = self.outbox.position();
@@ -283,130 +289,6 @@ impl<T> Session<T> {
             request.extra -= length(request.start_of(index) as u64, item.end as u64);
             call.rare().rewritten.push((index, form));
         }
-    }
-
-    /// Starts a transaction, or first sends what must be known before: whether this user may run any, and whether
-    /// each script compiles.
-    pub(super) fn check_transaction(&mut self, key: usize) {
-        if let Some(text) = self.facts.spoilt_by_exec.get() {
-            let error = verdict::no_transactions(text);
-            return self.refuse(key, error);
-        }
-        let call = &self.calls[key];
-        if let Some(error) = self.unservable(call) {
-            return self.refuse(key, error);
-        }
-        let mut unchecked: Vec<usize> = Vec::new();
-        {
-            let compiled = self.facts.compiled.scripts.lock();
-            for (index, script) in call.request.scripts.iter().enumerate() {
-                let script = self.facts.served(script);
-                let may_load = match script.function() {
-                    Some(_) => self.may_load_library(call),
-                    None => !self.facts.load_refused.load(Ordering::Relaxed),
-                };
-                // Several functions have one library.
-                let is_listed = || {
-                    let listed =
-                        unchecked.iter().map(|&other| self.facts.served(&call.request.scripts[other]));
-                    script.function().is_some() && { listed }.any(|other| other.place() == script.place())
-                };
-                if may_load && !compiled.contains(script.place()) && !is_listed() {
-                    unchecked.push(index);
-                }
-            }
-        }
-        let is_proven = self.facts.may_run_transactions();
-        if unchecked.is_empty() && is_proven {
-            return self.emit_transaction(key);
-        }
-        for &index in &unchecked {
-            self.known.remove(self.facts.served(&self.calls[key].request.scripts[index]).place());
-            self.load(key, index);
-        }
-        let call = &mut self.calls[key];
-        call.position = NOT_QUEUED;
-        call.rare().checks = unchecked.len() + usize::from(!is_proven);
-        if !is_proven {
-            self.emit_probe(key);
-        }
-    }
-
-    /// Has a transaction wait for an empty one. Were MULTI refused in a real one, its commands would run singly.
-    pub(super) fn emit_probe(&mut self, key: usize) {
-        let multi_refusals = self.facts.multi_refusals();
-        if let Some(probe) = self.probes.back_mut()
-            && probe.multi_refusals == multi_refusals
-        {
-            probe.waiting.push(key);
-            return;
-        }
-        self.outbox.append(|out| {
-            out.command(&[b"MULTI"]);
-            out.command(&[b"EXEC"]);
-        });
-        self.expected.push_back(Expected { call: key, what: What::Probe { left: 1 } });
-        self.probes.push_back(Probe { multi_refusals, refused: None, waiting: vec![key] });
-    }
-
-    /// Queues MULTI, the scripts, the items and EXEC.
-    pub(super) fn emit_transaction(&mut self, key: usize) {
-        let before = self.outbox.position();
-        // It holds from before MULTI up to EXEC.
-        self.announce(key);
-        let load_refused = self.facts.load_refused.load(Ordering::Relaxed);
-        if (load_refused || self.calls[key].by_body) && self.refused.has(Form::Body) && !self.goes_by_sha(key)
-        {
-            self.retry_bodies();
-        }
-        let sends_bodies = load_refused || self.allowed_form(false, false).is_by_body();
-        let may_load_library = self.may_load_library(&self.calls[key]);
-        let call = &mut self.calls[key];
-        call.payload.start();
-        call.position = self.outbox.position();
-        self.outbox.append(|out| out.command(&[b"MULTI"]));
-        let by_sha = call.rare.as_ref().is_some_and(|rare| rare.by_sha);
-        let scripts = &call.request.scripts;
-        let (mut loads, mut by_body) = (Vec::new(), Vec::new());
-        for (index, script) in scripts.iter().enumerate() {
-            let script = self.facts.served(script);
-            let is_trusted = || call.request.trust_cache && self.known.contains(script.place());
-            if script.function().is_some() {
-                let is_there = loads.iter().any(|&other: &usize| scripts[other].place() == script.place())
-                    || is_trusted();
-                if may_load_library && !is_there {
-                    loads.push(index);
-                }
-            } else if !by_sha && (call.by_body || sends_bodies) {
-                by_body.push(index);
-            } else if !by_sha && !is_trusted() {
-                loads.push(index);
-            }
-        }
-        for &index in &loads {
-            if let Some(figures) = self.facts.figures() {
-                figures.note_load(&scripts[index]);
-            }
-            self.outbox.append(|out| append_load(self.facts.served(&scripts[index]), out));
-        }
-        self.counters.script_loads += loads.len() as u64;
-        let count = call.request.items.len();
-        let left = loads.len() + count;
-        let rare = call.rare();
-        rare.loads = loads;
-        rare.queued = 0;
-        rare.queue_error = None;
-        rare.singly.clear();
-        rare.singly_texts.clear();
-        rare.rewritten.clear();
-        // All that is sent of it: see `Request::size_sent`.
-        let extra = self.calls[key].request.extra;
-        self.append_items(key, 0..count, by_body);
-        self.outbox.append(|out| out.command(&[b"EXEC"]));
-        self.calls[key].request.extra = extra + length(before, self.outbox.position());
-        self.expected.push_back(Expected { call: key, what: What::Queued { left } });
-        self.expected.push_back(Expected { call: key, what: What::Exec });
-        self.emit_wait(key);
     }
 }
 

@@ -5,7 +5,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Expected, Session, What};
+use super::Session;
+use super::call::{Expected, What};
+use super::emit::length;
 use crate::resp::Kind;
 
 impl<T> Session<T> {
@@ -18,7 +20,7 @@ impl<T> Session<T> {
         }
         let before = self.outbox.position();
         self.outbox.append(|out| out.command(&[b"INFO", b"memory"]));
-        self.calls[key].request.extra += super::emit::length(before, self.outbox.position());
+        self.calls[key].request.extra += length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Memory });
     }
 

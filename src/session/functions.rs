@@ -8,11 +8,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::answer::{caller_has_left, ran_singly};
+use super::Session;
+use super::answer::caller_has_left;
+use super::call::{Call, Expected, What};
 use super::emit::{append_load, is_there, learnt, length};
 use super::proof::{Proof, UNKNOWN};
+use super::transaction::{Singly, ran_singly};
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict, Verdict};
-use super::{Call, Expected, Session, Singly, What};
 use crate::error::{Error, Reason, Status, kept};
 use crate::request::Form;
 use crate::resp::{Kind, Refusal};

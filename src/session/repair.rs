@@ -1,178 +1,27 @@
 //! What follows when the server has not run script calls: they are sent again in a form that it runs, where order
-//! allows. What it says in words that a script might have made up is first checked with the server itself.
+//! allows.
 
 use std::sync::atomic::Ordering;
 
-use smallvec::SmallVec;
-
+use super::Session;
 use super::answer::caller_has_left;
-use super::emit::{PART, learnt};
+use super::call::{Call, Expected, What};
+use super::emit::{PART, learnt, length};
+use super::facts::Refused;
 use super::order::NotExecuted;
-use super::proof::{self, Proof, WordOnFunction};
-use super::verdict::{self, Doubt};
-use super::{Expected, Session, What};
+use super::verdict;
 use crate::error::{Error, Reason, Status};
 use crate::request::{Form, Shape};
 
-/// A SHA1 that no script has.
-const NO_SHA: &[u8] = b"0000000000000000000000000000000000000000";
-
 /// A script is sent again no oftener than this. EVAL does it at the second time; only where that is refused it
 /// depends on luck.
-const REPEATS_MAX: u8 = 10;
+pub(super) const REPEATS_MAX: u8 = 10;
 
 /// What a user lacks who can only call what others have loaded.
 const NO_LOADER: &str = "the script is not in the server's cache, and this user may neither load it (SCRIPT LOAD) nor \
                          send it along (EVAL)";
 
-/// Forms of script calls that the server refuses.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Refused(u8);
-
-impl Refused {
-    #[inline]
-    pub(super) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    #[inline]
-    pub(super) fn has(self, form: Form) -> bool {
-        self.0 & 1 << form as u8 != 0
-    }
-
-    fn set(&mut self, form: Form, is_refused: bool) {
-        self.0 &= !(1 << form as u8);
-        self.0 |= u8::from(is_refused) << form as u8;
-    }
-}
-
-/// What the server says to forms of script calls where no script can have made it up.
-#[derive(Debug, Default)]
-pub(super) struct Answers {
-    pub(super) awaited: usize,
-    texts: SmallVec<[(Form, Vec<u8>); 1]>,
-    /// What it says of functions, by script and form.
-    pub(super) functions: Vec<((usize, Form), WordOnFunction)>,
-}
-
-impl Answers {
-    pub(super) fn on_function(&self, script: usize, form: Form) -> Option<&WordOnFunction> {
-        self.functions.iter().find(|(asked, _)| *asked == (script, form)).map(|(_, word)| word)
-    }
-
-    /// What it proves of this error reply to a call of a function.
-    pub(super) fn prove(&self, script: usize, form: Form, text: &[u8]) -> Proof {
-        let Some(word) = self.on_function(script, form) else { return Proof::Nothing };
-        // Its library was loaded for one of its functions that were asked about.
-        let is_created = self.functions.iter().any(|(_, other)| other.has_created(word));
-        let was_lost = self.functions.iter().any(|(_, other)| other.has_lost(word));
-        word.proves(form, text, is_created, was_lost)
-    }
-
-    pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
-        let answer = self.texts.iter().find(|(asked, _)| *asked == form);
-        answer.is_some_and(|(_, answer)| verdict::confirms(answer, text, form.command()))
-    }
-}
-
 impl<T> Session<T> {
-    /// Asks the server what it says to each form in which items met a doubtful error: by a call that runs nothing.
-    /// Whether answers are awaited.
-    pub(super) fn ask(&mut self, key: usize) -> bool {
-        let call = &mut self.calls[key];
-        let Some(rare) = call.rare.as_mut().filter(|_| call.tag.is_some()) else { return false };
-        let mut asked = Refused::default();
-        for (form, _) in &rare.answers.texts {
-            asked.set(*form, true);
-        }
-        for &(item, form, _) in &rare.doubtful {
-            if form.is_function() {
-                let Some(script) = call.request.items[item].script.map(|script| script as usize) else {
-                    continue;
-                };
-                if rare.answers.on_function(script, form).is_none() {
-                    let word = WordOnFunction::of(&call.request.scripts[script]);
-                    let is_loaded =
-                        rare.answers.functions.iter().any(|(_, other)| other.is_of_library(&word));
-                    let may_load = !call.request.on_replica;
-                    let function = &call.request.scripts[script];
-                    let asked = proof::ask(&mut self.outbox, function, form, may_load, is_loaded);
-                    for is_load in asked {
-                        let what = What::WordOnFunction { script, form, is_load };
-                        self.expected.push_back(Expected { call: key, what });
-                        rare.answers.awaited += 1;
-                    }
-                    rare.answers.functions.push(((script, form), word));
-                }
-            } else if !asked.has(form) {
-                asked.set(form, true);
-                let script = if form.is_by_body() { b"" } else { NO_SHA };
-                self.outbox.append(|out| out.command(&[form.command(), script, b"0"]));
-                self.expected.push_back(Expected { call: key, what: What::Word { form } });
-                rare.answers.awaited += 1;
-            }
-        }
-        rare.answers.awaited > 0
-    }
-
-    /// The same for a single call.
-    pub(super) fn ask_about_single(&mut self, key: usize) {
-        if !self.ask(key) {
-            self.refuse(key, caller_has_left());
-        }
-    }
-
-    /// Takes the server's own word on a form from the unseen tape.
-    pub(super) fn answered(&mut self, key: usize, form: Form) {
-        self.expected.pop_front();
-        let text = self.take_unseen_error().unwrap_or_default();
-        let doubt = verdict::doubt(&text, form.command());
-        self.refused.set(form, matches!(doubt, Some(Doubt::Unknown | Doubt::Forbidden)));
-        match doubt {
-            Some(Doubt::Missing) if !form.is_by_body() => self.noscript = Some(text.as_slice().into()),
-            Some(Doubt::Unknown) if form.is_read_only() => {
-                self.facts.no_read_only.store(true, Ordering::Relaxed);
-            }
-            _ => {}
-        }
-        let call = &mut self.calls[key];
-        let answers = &mut call.rare().answers;
-        answers.texts.push((form, text));
-        self.word_taken(key);
-    }
-
-    /// Goes on when the server has said all that it was asked.
-    pub(super) fn word_taken(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        let answers = &mut call.rare().answers;
-        answers.awaited -= 1;
-        if answers.awaited == 0 {
-            match call.request.shape {
-                Shape::Single if call.form.is_function() => self.function_doubted(key),
-                Shape::Single => self.single_doubted(key),
-                _ => self.settle(key),
-            }
-        }
-    }
-
-    /// The server was asked about the error of a single call.
-    fn single_doubted(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        let rare = call.rare.get_or_insert_default();
-        let answers = std::mem::take(&mut rare.answers);
-        rare.doubtful.clear();
-        let text = call.payload.text(call.payload.root);
-        if !answers.confirm(call.form, text) {
-            let error = Error::server(Status::Server, text, false);
-            return self.refuse(key, error);
-        }
-        if verdict::doubt(text, call.form.command()) == Some(Doubt::Missing) {
-            self.single_missed(key);
-        } else {
-            self.single_refused(key);
-        }
-    }
-
     /// The server lacks the script of a single call: it is loaded again, and if that does not help it travels as EVAL.
     pub(super) fn single_missed(&mut self, key: usize) {
         let call = &mut self.calls[key];
@@ -208,7 +57,7 @@ impl<T> Session<T> {
     }
 
     /// The server refuses the form in which a single call was sent.
-    fn single_refused(&mut self, key: usize) {
+    pub(super) fn single_refused(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let was_by_body = call.form.is_by_body();
         let read_only = call.request.items[0].read_only && self.facts.enforces_read_only();
@@ -258,7 +107,7 @@ impl<T> Session<T> {
     }
 
     /// The next call finds out anew: rights may have been given.
-    fn forget_refusals(&mut self) {
+    pub(super) fn forget_refusals(&mut self) {
         self.refused = Refused::default();
         self.facts.load_refused.store(false, Ordering::Relaxed);
     }
@@ -285,39 +134,6 @@ impl<T> Session<T> {
         if !self.is_held(key, Ok(())) {
             self.succeed(key);
         }
-    }
-
-    /// Judges doubtful errors by what the server itself says.
-    fn resolve(&mut self, key: usize) {
-        let call = &mut self.calls[key];
-        let rare = call.rare.get_or_insert_default();
-        let answers = std::mem::take(&mut rare.answers);
-        for (item, form, at_stream) in std::mem::take(&mut rare.doubtful) {
-            if form.is_function() {
-                self.resolve_function(key, item, form, at_stream, &answers);
-                continue;
-            }
-            let call = &mut self.calls[key];
-            let rare = call.rare.get_or_insert_default();
-            let notes = &mut call.payload.notes;
-            let Ok(place) = notes.binary_search_by_key(&item, |note| note.item) else { continue };
-            let text = call.payload.text(call.payload.notes[place].at);
-            if !answers.confirm(form, text) {
-                continue;
-            }
-            let is_missing = verdict::doubt(text, form.command()) == Some(Doubt::Missing);
-            let note = &mut call.payload.notes[place];
-            note.not_executed = true;
-            if is_missing {
-                note.status = Status::NoScript;
-                if let Some(script) = call.request.items[item].script {
-                    let script = self.facts.served(&call.request.scripts[script as usize]);
-                    self.known.missed(script.place(), at_stream);
-                }
-            }
-            rare.missed.push(item);
-        }
-        self.calls[key].rare().missed.sort_unstable();
     }
 
     /// The items of a pipeline that are to be sent again now.
@@ -384,7 +200,7 @@ impl<T> Session<T> {
         rare.again_queued = 0;
         self.counters.noscript_repairs += 1;
         if let Some(figures) = self.facts.figures() {
-            let super::Call { request, rare, .. } = &self.calls[key];
+            let Call { request, rare, .. } = &self.calls[key];
             let again = rare.iter().flat_map(|rare| &rare.again);
             let scripts = again.filter_map(|&item| request.items[item].script);
             scripts.for_each(|script| figures.note_repair(&request.scripts[script as usize]));
@@ -432,8 +248,7 @@ impl<T> Session<T> {
             .collect();
         let request = &mut self.calls[key].request;
         for &item in &part {
-            request.extra +=
-                super::emit::length(request.start_of(item) as u64, request.items[item].end as u64);
+            request.extra += length(request.start_of(item) as u64, request.items[item].end as u64);
         }
         for (&item, form) in part.iter().zip(&forms) {
             let is_paired = pairs && form.is_function();
@@ -536,53 +351,5 @@ impl<T> Session<T> {
                 self.facts.note_compiled(script.place());
             }
         }
-    }
-
-    /// A command of a transaction was refused when it was queued, so nothing has run. Whether the transaction can go
-    /// in another form.
-    pub(super) fn adapt_transaction(&mut self, key: usize, item: usize) -> bool {
-        let call = &mut self.calls[key];
-        let form = call.form_of(item);
-        let (by_body, read_only) = (form.is_by_body(), form.is_read_only());
-        let Some(rare) = call.rare.as_mut() else { return false };
-        let Some((_, text)) = rare.queue_error.as_ref().filter(|_| call.tag.is_some()) else { return false };
-        call.repeats += 1;
-        if call.request.items[item].script.is_none() || call.repeats > REPEATS_MAX {
-            return false;
-        }
-        if form.is_function() {
-            return self.adapt_to_no_functions(key, item, form);
-        }
-        match verdict::doubt(text, form.command()) {
-            Some(Doubt::Unknown) if read_only => {
-                self.facts.no_read_only.store(true, Ordering::Relaxed);
-                return true;
-            }
-            Some(Doubt::Unknown | Doubt::Forbidden) => self.refused.set(form, true),
-            _ => return false,
-        }
-        if self.refused.has(Form::new(!by_body, read_only)) {
-            self.forget_refusals();
-            return false;
-        }
-        !by_body || self.goes_by_sha(key)
-    }
-
-    /// Whether a transaction may go by the SHA of its scripts though nothing can bring them to the server: an item
-    /// that meets NOSCRIPT would not stop the others, so they have to be known to be there, or the caller has to
-    /// trust that.
-    pub(super) fn goes_by_sha(&mut self, key: usize) -> bool {
-        let call = &mut self.calls[key];
-        let mut scripts = call.request.scripts.iter().map(|script| self.facts.served(script));
-        let by_sha = call.request.trust_cache
-            || scripts.all(|script| script.function().is_some() || self.known.contains(script.sha()));
-        call.rare().by_sha = by_sha;
-        by_sha
-    }
-
-    /// EVAL is tried again: it may be granted by now.
-    pub(super) fn retry_bodies(&mut self) {
-        self.refused.set(Form::Body, false);
-        self.refused.set(Form::BodyReadOnly, false);
     }
 }

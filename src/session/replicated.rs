@@ -2,7 +2,9 @@
 //!
 //! WAIT counts the writes of its own connection, so such a call has one for itself.
 
-use super::{Call, Expected, Session, What};
+use super::Session;
+use super::call::{Call, Expected, What};
+use super::emit::length;
 use crate::error::{Error, Status, kept};
 use crate::resp::Kind;
 
@@ -33,7 +35,7 @@ impl<T> Session<T> {
             [u128::from(wait.replicas), wait.timeout.as_millis()].map(|n| n.to_string());
         let before = self.outbox.position();
         self.outbox.append(|out| out.command(&[b"WAIT", replicas.as_bytes(), timeout.as_bytes()]));
-        self.calls[key].request.extra += super::emit::length(before, self.outbox.position());
+        self.calls[key].request.extra += length(before, self.outbox.position());
         self.expected.push_back(Expected { call: key, what: What::Wait });
     }
 
