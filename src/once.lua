@@ -102,8 +102,10 @@ local function append(value, depth)
     end
 end
 if not done then
-    local has_text = kind == 'table' and type(get(reply, 'err')) == 'string'
-    reply = {err = (has_text and get(reply, 'err') or 'ERR ' .. tostring(reply)) .. ' script: once'}
+    local text = kind == 'table' and get(reply, 'err') or tostring(reply)
+    -- Of a table the server's pcall hands over the text alone. A place in front is Lua's, and no code.
+    if type(text) ~= 'string' or not match(text, '^%u[%u%d_]* ') then text = 'ERR ' .. tostring(text) end
+    reply = {err = text .. '@RAISED@'}
     record = 'e' .. reply.err
 elseif kind == 'string' then
     record = 's' .. reply
@@ -116,7 +118,7 @@ elseif kind ~= 'table' then
     record = 'z'
 elseif type(get(reply, 'err')) == 'string' then
     -- Words of this wrapper's, made up by the body.
-    if match(get(reply, 'err'), '^RS%u') then reply = {err = get(reply, 'err') .. ' script: once'} end
+    if match(get(reply, 'err'), '^RS%u') then reply = {err = get(reply, 'err') .. '@RAISED@'} end
     record = 'e' .. get(reply, 'err')
 elseif type(get(reply, 'ok')) == 'string' then
     record = 'o' .. get(reply, 'ok')

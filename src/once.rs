@@ -172,6 +172,8 @@ const STRANGE: &str =
     "RSRECORD what is kept under the token was not written by this library, or by a later version of it";
 const NOT_WRITTEN: &str = "RSRECORD the call has run, but that could not be written down under its token: ";
 
+/// What the wrapper puts behind an error that the body has raised.
+pub(crate) const RAISED: &str = " script: once";
 const WRAPPER: &str = include_str!("once.lua");
 const HEAD: &[u8] = b"local rs_once = function() ";
 

@@ -291,11 +291,10 @@ impl<T: Owner> Engine<T> {
         error: Error,
         is_late: bool,
     ) {
-        let Some(progress) = self.progress_mut(id) else { return };
-        let has_begun = progress.seen != 0;
-        let error = match &mut progress.mode {
-            Mode::Routed(history) if has_begun => history.ended_by(error, is_late),
-            _ => error,
+        let Some(single) = self.single_mut(id) else { return };
+        let error = match single.progress.as_deref_mut() {
+            Some(Progress { mode: Mode::Routed(history), seen: 1.., .. }) => history.ended_by(error, is_late),
+            _ => single.final_error(error),
         };
         self.finish(io, id, Err(error), None);
     }
@@ -400,10 +399,19 @@ impl<T: Owner> Engine<T> {
                     Some(Duration::ZERO)
                 }
                 Status::Loading => Some(node.backoff(alone.attempts)),
-                Status::Connect => Some(Duration::ZERO),
+                // Connecting is paced where it fails; a server that takes connections and ends them must not be
+                // drowned in these either.
+                Status::Connect => {
+                    let is_left_open = is_once && alone.unknown.is_some();
+                    let goes_on = connects == 0 || is_left_open || alone.attempts < connects;
+                    goes_on.then(|| match alone.attempts {
+                        0 => Duration::ZERO,
+                        attempts => node.backoff(attempts - 1),
+                    })
+                }
                 Status::Indeterminate | Status::NotReplicated if repeats => {
                     *last_start = room.last_repeat();
-                    Some(if is_ample { Duration::ZERO } else { paced })
+                    Some(if is_ample && alone.attempts == 0 { Duration::ZERO } else { paced })
                 }
                 // Whether it has run, the next attempt tells.
                 _ if is_open => {
@@ -436,6 +444,14 @@ impl<T: Owner> Engine<T> {
             Some(Ok((error, None))) => self.end_with(io, id, Err(explained(error)), arrived),
             Some(Ok((_, Some(pause)))) => self.pause(now, io, id, Again::AfterPause, pause),
         }
+    }
+
+    /// Whether a call that is on its way to one server happens once, however often it is sent.
+    pub(super) fn is_once(&self, id: CallId) -> bool {
+        let Some(Body::Single(Single { progress: Some(progress), .. })) = self.call(id).map(|call| &call.body) else {
+            return false;
+        };
+        progress.request.as_ref().is_some_and(|request| request.repeatable == Repeatable::Always)
     }
 
     /// For how long a call is under way.

@@ -74,7 +74,12 @@ impl<T: Owner> Engine<T> {
         let request = ask(io.take_request(), words);
         let whose = For::Evidence(id, need, step);
         let mut attempt = Attempt::new(whose, need.node, Some(request), now, times);
-        if let Question::RoleOn(conn) = need.question {
+        // A call that finds out by itself whether it has run may go by what another connection to the server says,
+        // where its own has ended.
+        let ends_with_call = |conn| self.is_once(id) && !self.conns.contains_key(&conn);
+        if let Question::RoleOn(conn) = need.question
+            && !ends_with_call(conn)
+        {
             attempt.via = Via::This(conn);
         }
         self.start(now, io, attempt);

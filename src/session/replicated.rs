@@ -6,6 +6,7 @@ use super::Session;
 use super::call::{Call, Expected, What};
 use super::emit::length;
 use crate::error::{Error, Status, kept};
+use crate::once::RAISED;
 use crate::resp::Kind;
 
 /// How a call stands that a WAIT is sent behind.
@@ -69,21 +70,32 @@ impl<T> Session<T> {
         }
         let Some(outcome) = waits.outcome.take() else { return };
         let error = match (outcome, answer) {
+            // What a script had written before it raised an error stays, and is waited for like any other.
+            (Err(error), Ok(replicas)) if replicas < i64::from(wanted) && is_raised(&error) => {
+                unreplicated(replicas, wanted)
+            }
             (Err(error), _) => error,
             (Ok(()), Ok(replicas)) if replicas >= i64::from(wanted) => return self.succeed(key),
-            (Ok(()), Ok(replicas)) => {
-                let text = format!(
-                    "the call was executed, but {replicas} replicas have it and {wanted} are wanted: it is lost if the \
-                     primary dies now"
-                );
-                Error::new(Status::NotReplicated, text)
-            }
+            (Ok(()), Ok(replicas)) => unreplicated(replicas, wanted),
             (Ok(()), Err(text)) => Error::server(Status::NotReplicated, &text, false)
                 .sent(true)
                 .context("the call was executed, but WAIT was refused"),
         };
         self.refuse(key, error);
     }
+}
+
+/// Whether it was raised by a script that runs once per token.
+fn is_raised(error: &Error) -> bool {
+    error.server_text().is_some_and(|text| text.ends_with(RAISED.as_bytes()))
+}
+
+fn unreplicated(replicas: i64, wanted: u32) -> Error {
+    let text = format!(
+        "the call was executed, but {replicas} replicas have it and {wanted} are wanted: it is lost if the primary dies \
+         now"
+    );
+    Error::new(Status::NotReplicated, text)
 }
 
 impl<T> Call<T> {
