@@ -1,36 +1,9 @@
 /* The library unloaded right after a thread that has used it has ended: nothing of it runs any more, or it stays.
    `unload LIBRARY URL` */
-#include <dlfcn.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
-
-#include "support/check.h"
-
-static const char *path, *url;
-static const char *const ping[] = {"PING"};
-
-/* In place of the system's: a look-up that hangs. */
-static atomic_bool no_answer;
-static sem_t asked, answer, answered;
-
-/* POSIX lets a data pointer of dlsym be a function's; ISO C has no word for it. */
-static void find(void *library, const char *name, void *place) {
-    void *const symbol = dlsym(library, name);
-    if (symbol == NULL) FAIL("%s", dlerror());
-    memcpy(place, &symbol, sizeof symbol);
-}
-
-int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
-    int (*next)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
-    find(RTLD_NEXT, "getaddrinfo", &next);
-    const bool hangs = no_answer;
-    if (hangs) CHECK(sem_post(&asked) == 0 && sem_wait(&answer) == 0);
-    const int result = next(host, service, hints, found);
-    if (hangs) CHECK(sem_post(&answered) == 0);
-    return result;
-}
 
 /* What is used of the library, by the names of its functions. */
 #define FUNCTIONS(F)                                                                                                   \
@@ -48,33 +21,39 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
     F(rs_options_set_lazy_connect)                                                                                     \
     F(rs_options_set_connect_timeout_ms)
 
-typedef struct {
-    void *library;
-    void (*use)(void);
-#define MEMBER(name) __typeof__(name) *name;
-    FUNCTIONS(MEMBER)
-} loaded;
+#include "support/loaded.h"
 
-static loaded lib;
+static const char *path, *url;
+static const char *const ping[] = {"PING"};
+
+/* In place of the system's: a look-up that hangs. */
+static atomic_bool no_answer;
+static sem_t asked, answer, answered;
+
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+    int (*next)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    find(RTLD_NEXT, "getaddrinfo", &next);
+    const bool hangs = no_answer;
+    if (hangs) CHECK(sem_post(&asked) == 0 && sem_wait(&answer) == 0);
+    const int result = next(host, service, hints, found);
+    if (hangs) CHECK(sem_post(&answered) == 0);
+    return result;
+}
+
+static void (*used)(void);
 
 static void *use(void *context) {
-    lib.use();
+    used();
     return context;
 }
 
 /* Loads it, has a thread use it, and unloads it. Whether it has stayed. */
 static bool stays_after(void (*body)(void)) {
     pthread_t thread;
-    lib.library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (lib.library == NULL) FAIL("%s", dlerror());
-#define FIND(name) find(lib.library, #name, &lib.name);
-    FUNCTIONS(FIND)
-    lib.use = body;
+    load_library(path);
+    used = body;
     CHECK(pthread_create(&thread, NULL, use, NULL) == 0 && pthread_join(thread, NULL) == 0);
-    CHECK_INT(dlclose(lib.library), 0);
-    void *const again = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
-    if (again != NULL) CHECK_INT(dlclose(again), 0);
-    return again != NULL;
+    return stays_when_unloaded(path);
 }
 
 static rs_client *open_lazily(const char *where, rs_log_fn log) {

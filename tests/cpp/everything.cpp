@@ -130,6 +130,7 @@ void later(rs::Dispatcher &dispatcher, rs::Script &script, rs::Client &client, r
 void settings(rs::Options &options);
 void settings(rs::Options &options) {
     options.connect_timeout(1s).call_timeout(1s).silence_timeout(5ms).keepalive(1min).reconnect_backoff(1ms, 1s);
+    options.max_waiting(100).shared_connections(2).max_in_flight(1000).lazy_connect(true).client_info(false);
     options.log([](const rs::Event &) {});
     options.on_call([](const rs::CallEvent &event) { (void)event.duration.count(); });
     options.credentials([](std::string_view) { return rs::Credentials{"secret", "user", 15min}; });
