@@ -1,4 +1,4 @@
-//! What has been learnt of the server and of the user's rights: on one connection, and by a client on all of its own.
+//! What has been learnt of the server and of the user's rights, on one connection or on any of a client's.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -6,7 +6,7 @@ use super::payload::Payload;
 use super::tape::{Entry, Kind};
 use crate::error::{Error, Status};
 
-/// A view of one reply inside a [`Reply`]. Two words; copy it freely.
+/// A view of one reply inside a [`Reply`](super::Reply). Two words; copy it freely.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
