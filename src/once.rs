@@ -307,6 +307,7 @@ fn wrap(text: &mut Vec<u8>, once: &Once, source: &[u8], body: &str, end: u8) {
                 "MISMATCH" => MISMATCH,
                 "NOT_KEPT" => NOT_KEPT,
                 "STRANGE" => STRANGE,
+                "RAISED" => RAISED,
                 _ => NOT_WRITTEN,
             };
             text.extend_from_slice(filled.as_bytes());

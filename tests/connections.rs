@@ -658,3 +658,23 @@ fn the_log_callback_may_call_a_client_that_has_to_connect() {
         wait_until("it was called", || answered.load(Ordering::Relaxed) == 1 + u64::from(submitted));
     }
 }
+
+/// A script that is longer than the server takes, and than what is on its way at a time: the server ends each connection
+/// after a handshake that is well, before the call is sent.
+#[test]
+fn a_server_that_ends_each_connection_is_not_drowned_in_them() {
+    let server = Server::builder().arg("proto-max-bulk-len", "1mb").start();
+    let mut given = options(Duration::from_secs(3));
+    given.reconnect_backoff(Duration::from_millis(50), Duration::from_millis(200)).unwrap();
+    let client = Client::open(&server.url(), &given).unwrap();
+    let long = Script::new(format!("return 1 --{}", "x".repeat(20_000_000)));
+    let count = || -> u64 {
+        Raw::connect(&server).info("stats", "total_connections_received").unwrap().parse().unwrap()
+    };
+    let before = count();
+    let error = client.call(&long, NONE, NONE).unwrap_err();
+    let made = count() - before;
+    assert!(error.is_not_executed(), "{error}");
+    // Half of a pause may be taken off at random.
+    assert!((2..=200).contains(&made), "{made} connections");
+}

@@ -77,6 +77,66 @@ fn without_a_replica_the_call_has_run_and_says_so_and_is_done_once_there_is_one(
     assert_eq!(get(servers.replica(0), "n"), "1");
 }
 
+/// Between two attempts nothing of the call is under way: what it may have done is remembered all the same.
+#[test]
+fn closed_while_a_call_that_has_run_is_to_be_sent_again() {
+    let server = Server::start();
+    let script = once(1);
+    for round in 0..24 {
+        let client = client(&server.url(), LONG);
+        let key = format!("n{round}");
+        std::thread::scope(|scope| {
+            let waits = calls_of(&server, "wait");
+            let caller = scope.spawn(|| script.key(&key).call::<u64>(&client));
+            // The later the longer the pauses, and they are longer than a WAIT by then.
+            wait_until("it has been sent again", || calls_of(&server, "wait") >= waits + 1 + round % 4);
+            std::thread::sleep(Duration::from_millis(5 * round));
+            client.close();
+            let error = caller.join().unwrap().unwrap_err();
+            assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
+        });
+        assert_eq!(get(&server, &key), "1");
+    }
+}
+
+#[test]
+fn what_was_written_before_an_error_is_waited_for_too() {
+    let server = Server::start();
+    let hasty = client(&server.url(), Duration::from_secs(2));
+    let source = "redis.call('INCR', KEYS[1]) redis.call('LPUSH', KEYS[1], 'x')";
+    let script = Script::new(source).once(&Once::default().wait(1, WAIT)).unwrap();
+    let error = script.key("n").call::<u64>(&hasty).unwrap_err();
+    assert_eq!(error.status(), Status::NotReplicated, "{error}");
+    assert_eq!(get(&server, "n"), "1");
+}
+
+#[test]
+fn a_primary_that_is_a_replica_for_a_while_runs_the_call_when_it_is_one_again() {
+    let servers = Replicated::start(1);
+    servers.wait_until_in_sync();
+    let primary = servers.primary();
+    let patient = client(&servers.url(), LONG);
+    let script = once(1);
+    assert_eq!(script.key("n").call::<u64>(&patient), Ok(1));
+    let replica = servers.replica(0);
+    let mut raw = [primary, replica].map(Raw::connect);
+    let follow = |raw: &mut Raw, server: &Server| {
+        let address = server.address();
+        raw.ok(&["REPLICAOF", &address.ip().to_string(), &address.port().to_string()]);
+    };
+    raw[1].ok(&["REPLICAOF", "NO", "ONE"]);
+    follow(&mut raw[0], replica);
+    wait_until("it follows", || raw[0].info("replication", "master_link_status").as_deref() == Some("up"));
+    std::thread::scope(|scope| {
+        let calls = calls_of(primary, "evalsha");
+        let caller = scope.spawn(|| script.key("n").call::<u64>(&patient));
+        wait_until("it is refused, and sent again", || calls_of(primary, "evalsha") >= calls + 2);
+        raw[0].ok(&["REPLICAOF", "NO", "ONE"]);
+        follow(&mut raw[1], primary);
+        assert_eq!(caller.join().unwrap(), Ok(2));
+    });
+}
+
 #[test]
 fn a_user_without_wait_is_told_at_once() {
     let servers = Replicated::start(1);

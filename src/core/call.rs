@@ -448,7 +448,9 @@ impl<T: Owner> Engine<T> {
 
     /// Whether a call that is on its way to one server happens once, however often it is sent.
     pub(super) fn is_once(&self, id: CallId) -> bool {
-        let Some(Body::Single(Single { progress: Some(progress), .. })) = self.call(id).map(|call| &call.body) else {
+        let Some(Body::Single(Single { progress: Some(progress), .. })) =
+            self.call(id).map(|call| &call.body)
+        else {
             return false;
         };
         progress.request.as_ref().is_some_and(|request| request.repeatable == Repeatable::Always)

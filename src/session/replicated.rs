@@ -87,7 +87,9 @@ impl<T> Session<T> {
 
 /// Whether it was raised by a script that runs once per token.
 fn is_raised(error: &Error) -> bool {
-    error.server_text().is_some_and(|text| text.ends_with(RAISED.as_bytes()))
+    // A server's error for a function has a mark of its own behind that.
+    let words = |text| <[u8]>::strip_suffix(text, b" script: rs").unwrap_or(text);
+    error.server_text().is_some_and(|text| words(text).ends_with(RAISED.as_bytes()))
 }
 
 fn unreplicated(replicas: i64, wanted: u32) -> Error {
