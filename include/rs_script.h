@@ -144,12 +144,12 @@
 // Redis: <https://redis.io/docs/latest/commands/evalsha_ro/>
 #define RS_CALL_READ_ONLY 1
 
-// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of
-// a script see also RS_SCRIPT_IDEMPOTENT.
+// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline, at
+// most 5 times, at once and then after longer and longer pauses. Of a script see also RS_SCRIPT_IDEMPOTENT.
 #define RS_CALL_IDEMPOTENT 2
 
 // The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
-// Of a single call see RS_CALL_IDEMPOTENT.
+// How often, and of a single call: see RS_CALL_IDEMPOTENT.
 #define RS_SCRIPT_IDEMPOTENT 1
 
 // The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
