@@ -172,9 +172,16 @@ impl World {
     fn run(&mut self, schedule: &Schedule) {
         let mut rng = Rng::with_seed(mixed(schedule.seed, u64::MAX - 1));
         let closes_at = rng.usize(..STEPS);
+        // Few calls are between two attempts at a time: a close looks for them.
+        let closes_between = rng.bool();
         for &step in &schedule.steps {
             self.seed_step(step as u64);
-            if self.traits.closes && step == closes_at {
+            let is_time = if closes_between {
+                step >= closes_at && self.is_between_attempts()
+            } else {
+                step == closes_at
+            };
+            if self.traits.closes && !self.is_closed && is_time {
                 self.close();
             }
             self.step();
@@ -452,6 +459,14 @@ impl World {
         }
         let op = &self.ops[number];
         assert!(!is_there || op.is_over(), "seed {seed}: call {number} was called off and goes on");
+    }
+
+    /// Whether a client has a call of which nothing is under way.
+    fn is_between_attempts(&self) -> bool {
+        self.clients.iter().any(|client| {
+            let held = client.engine.held();
+            held.calls > held.attempts
+        })
     }
 
     fn close(&mut self) {
