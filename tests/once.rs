@@ -104,7 +104,7 @@ fn what_was_written_before_an_error_stays_and_is_not_written_again() {
             assert!(first.message().contains(told), "{first}");
             if !raised.contains('{') {
                 // A raised error has the code that it has where the script does not happen once.
-                let plain = Script::new(&*raised).prepare().call::<Reply>(client).unwrap_err();
+                let plain = Script::new(raised).prepare().call::<Reply>(client).unwrap_err();
                 let code = |error: &Error| error.server_code().map(str::to_owned);
                 // Of Redis 6.2's the code is always ERR.
                 let hides_codes = plain.message().starts_with("ERR Error running script");
