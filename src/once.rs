@@ -173,7 +173,7 @@ const STRANGE: &str =
 const NOT_WRITTEN: &str = "RSRECORD the call has run, but that could not be written down under its token: ";
 
 /// What the wrapper puts behind an error that the body has raised.
-pub(crate) const RAISED: &str = " script: once";
+const RAISED: &str = " script: once";
 const WRAPPER: &str = include_str!("once.lua");
 const HEAD: &[u8] = b"local rs_once = function() ";
 
@@ -316,11 +316,20 @@ fn wrap(text: &mut Vec<u8>, once: &Once, source: &[u8], body: &str, end: u8) {
     }
 }
 
+/// The words of an error. Of a script that is called as a function, and of a library's function, each error is marked.
+fn words(text: &[u8]) -> &[u8] {
+    text.strip_suffix(b" script: rs").unwrap_or(text)
+}
+
+/// Whether an error that a call of such a script was answered with was raised by its body.
+pub(crate) fn is_raised(text: &[u8]) -> bool {
+    words(text).ends_with(RAISED.as_bytes())
+}
+
 /// What an error says that a call of such a script was answered with, where the wrapper says it.
 #[cold]
 pub(crate) fn verdict(text: &[u8]) -> Option<Status> {
-    // Of one that is called as a function, and of a library's, each error is marked.
-    let text = text.strip_suffix(b" script: rs").unwrap_or(text);
+    let text = words(text);
     if text == MISMATCH.as_bytes() {
         Some(Status::TokenMismatch)
     } else if text == NOT_KEPT.as_bytes() {

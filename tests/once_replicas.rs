@@ -114,25 +114,16 @@ fn what_was_written_before_an_error_is_waited_for_too() {
 fn a_primary_that_is_a_replica_for_a_while_runs_the_call_when_it_is_one_again() {
     let servers = Replicated::start(1);
     servers.wait_until_in_sync();
-    let primary = servers.primary();
+    let primary = &servers.servers()[0];
     let patient = client(&servers.url(), LONG);
     let script = once(1);
     assert_eq!(script.key("n").call::<u64>(&patient), Ok(1));
-    let replica = servers.replica(0);
-    let mut raw = [primary, replica].map(Raw::connect);
-    let follow = |raw: &mut Raw, server: &Server| {
-        let address = server.address();
-        raw.ok(&["REPLICAOF", &address.ip().to_string(), &address.port().to_string()]);
-    };
-    raw[1].ok(&["REPLICAOF", "NO", "ONE"]);
-    follow(&mut raw[0], replica);
-    wait_until("it follows", || raw[0].info("replication", "master_link_status").as_deref() == Some("up"));
+    servers.promote(0);
     std::thread::scope(|scope| {
         let calls = calls_of(primary, "evalsha");
         let caller = scope.spawn(|| script.key("n").call::<u64>(&patient));
         wait_until("it is refused, and sent again", || calls_of(primary, "evalsha") >= calls + 2);
-        raw[0].ok(&["REPLICAOF", "NO", "ONE"]);
-        follow(&mut raw[1], primary);
+        servers.promote(0);
         assert_eq!(caller.join().unwrap(), Ok(2));
     });
 }

@@ -383,16 +383,19 @@ impl<T: Owner> Engine<T> {
             room.repeat_until(request.repeats_until(now.checked_sub(age).unwrap_or(now), deadline));
             room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
             *last_start = if alone.unknown.is_none() { room.last_start() } else { room.last_repeat() };
+            // After so many connections that did not help, the next one: whether, and after which pause.
+            let reconnects = |made: u32| connects == 0 || made < connects;
+            let reconnect_pause = |made: u32| match made {
+                0 => Duration::ZERO,
+                made => node.backoff(made - 1),
+            };
             let paced = room::pause(Again::AfterPause, alone.attempts.max(1));
             let pause = match error.status() {
                 // The address may have come to stand for another server: a new connection will show.
                 Status::Server | Status::TransactionAborted if is_replica => {
+                    let made = alone.replicas;
                     alone.replicas += 1;
-                    let goes_on = connects == 0 || alone.replicas <= connects;
-                    goes_on.then(|| match alone.replicas {
-                        1 => Duration::ZERO,
-                        replicas => node.backoff(replicas - 2),
-                    })
+                    reconnects(made).then(|| reconnect_pause(made))
                 }
                 Status::Loading if is_replica && alone.replicas == 0 => {
                     alone.replicas = 1;
@@ -403,11 +406,7 @@ impl<T: Owner> Engine<T> {
                 // drowned in these either.
                 Status::Connect => {
                     let is_left_open = is_once && alone.unknown.is_some();
-                    let goes_on = connects == 0 || is_left_open || alone.attempts < connects;
-                    goes_on.then(|| match alone.attempts {
-                        0 => Duration::ZERO,
-                        attempts => node.backoff(attempts - 1),
-                    })
+                    (is_left_open || reconnects(alone.attempts)).then(|| reconnect_pause(alone.attempts))
                 }
                 Status::Indeterminate | Status::NotReplicated if repeats => {
                     *last_start = room.last_repeat();

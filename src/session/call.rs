@@ -1,8 +1,7 @@
 //! A call in flight on one connection, and whose replies the server sends next.
 
-use super::doubt::Answers;
-use super::replicated::Waits;
-use super::transaction::Singly;
+use super::proof::Answers;
+use crate::error::Error;
 use crate::request::{Form, Request};
 use crate::resp::Payload;
 
@@ -76,6 +75,25 @@ pub(super) struct Rare {
     pub(super) singly: Vec<Singly>,
     /// The errors of those items that are `doubtful`.
     pub(super) singly_texts: Vec<Vec<u8>>,
+}
+
+/// How a call stands that a WAIT is sent behind.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    /// So many answers to WAIT are awaited.
+    pub(super) left: u32,
+    /// What has become of the call itself.
+    pub(super) outcome: Option<Result<(), Error>>,
+}
+
+/// What a server has done with a command that was meant to be part of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Singly {
+    Ran,
+    /// It has answered with an error, which may be the command's own.
+    Failed,
+    /// It has refused the command without running it.
+    Refused,
 }
 
 impl<T> Call<T> {

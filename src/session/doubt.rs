@@ -3,47 +3,55 @@
 
 use std::sync::atomic::Ordering;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::Session;
 use super::answer::caller_has_left;
 use super::call::{Expected, What};
+use super::emit::append_load;
 use super::facts::Refused;
-use super::proof::{self, Proof, WordOnFunction};
-use super::verdict::{self, Doubt};
+use super::outbox::Outbox;
+use super::proof::WordOnFunction;
+use super::verdict::{self, Doubt, LibraryVerdict};
 use crate::error::{Error, Status};
 use crate::request::{Form, Shape};
+use crate::script::Script;
 
 /// A SHA1 that no script has.
 const NO_SHA: &[u8] = b"0000000000000000000000000000000000000000";
 
-/// What the server says to forms of script calls where no script can have made it up.
-#[derive(Debug, Default)]
-pub(super) struct Answers {
-    pub(super) awaited: usize,
-    texts: SmallVec<[(Form, Vec<u8>); 1]>,
-    /// What it says of functions, by script and form.
-    pub(super) functions: Vec<((usize, Form), WordOnFunction)>,
-}
+/// What is in the place of the number of keys in a call that runs nothing: whether the function is there, the
+/// server says before.
+const NO_NUMBER: &[u8] = b"?";
 
-impl Answers {
-    pub(super) fn on_function(&self, script: usize, form: Form) -> Option<&WordOnFunction> {
-        self.functions.iter().find(|(asked, _)| *asked == (script, form)).map(|(_, word)| word)
-    }
-
-    /// What it proves of this error reply to a call of a function.
-    pub(super) fn prove(&self, script: usize, form: Form, text: &[u8]) -> Proof {
-        let Some(word) = self.on_function(script, form) else { return Proof::Nothing };
-        // Its library was loaded for one of its functions that were asked about.
-        let is_created = self.functions.iter().any(|(_, other)| other.has_created(word));
-        let was_lost = self.functions.iter().any(|(_, other)| other.has_lost(word));
-        word.proves(form, text, is_created, was_lost)
-    }
-
-    pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
-        let answer = self.texts.iter().find(|(asked, _)| *asked == form);
-        answer.is_some_and(|(_, answer)| verdict::confirms(answer, text, form.command()))
-    }
+/// Asks for a function without running it: by its library, if that is not loaded for another one, by a call that no
+/// server begins, and by its library again, which must have been there all the time. Gives what is asked, in order:
+/// whether it is for the library.
+fn ask_for_function(
+    outbox: &mut Outbox,
+    script: &Script,
+    form: Form,
+    may_load: bool,
+    is_loaded: bool,
+) -> SmallVec<[bool; 3]> {
+    let Some(function) = script.function() else { return SmallVec::new() };
+    let asked = match (may_load, is_loaded) {
+        (true, false) => smallvec![true, false, true],
+        (true, true) => smallvec![false, true],
+        (false, _) => smallvec![false],
+    };
+    outbox.append(|out| {
+        for &is_load in &asked {
+            match is_load {
+                true => append_load(script, out),
+                false => {
+                    let name = function.name(form.is_read_only()).as_bytes();
+                    out.command(&[form.command(), name, NO_NUMBER]);
+                }
+            }
+        }
+    });
+    asked
 }
 
 impl<T> Session<T> {
@@ -67,7 +75,7 @@ impl<T> Session<T> {
                         rare.answers.functions.iter().any(|(_, other)| other.is_of_library(&word));
                     let may_load = !call.request.on_replica;
                     let function = &call.request.scripts[script];
-                    let asked = proof::ask(&mut self.outbox, function, form, may_load, is_loaded);
+                    let asked = ask_for_function(&mut self.outbox, function, form, may_load, is_loaded);
                     for is_load in asked {
                         let what = What::WordOnFunction { script, form, is_load };
                         self.expected.push_back(Expected { call: key, what });
@@ -109,6 +117,26 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         let answers = &mut call.rare().answers;
         answers.texts.push((form, text));
+        self.word_taken(key);
+    }
+
+    /// Takes the server's own word on a function from the unseen tape.
+    pub(super) fn answered_on_function(&mut self, key: usize, asked: (usize, Form), is_load: bool) {
+        self.expected.pop_front();
+        let error = self.take_unseen_error();
+        let answers = &mut self.calls[key].rare().answers;
+        if let Some((_, word)) = answers.functions.iter_mut().find(|(other, _)| *other == asked) {
+            word.take(is_load, error.as_deref());
+        }
+        if let (true, Some(text)) = (is_load, error) {
+            let script = asked.0;
+            let request = &self.calls[key].request;
+            let name = request.scripts[script].function().map(|function| function.code.name.as_bytes());
+            let verdict = verdict::judge_library(&text, name.unwrap_or_default());
+            if verdict != LibraryVerdict::There {
+                self.library_refused(key, script, verdict, text);
+            }
+        }
         self.word_taken(key);
     }
 

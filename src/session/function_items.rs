@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering;
 
 use super::Session;
 use super::answer::caller_has_left;
-use super::doubt::Answers;
 use super::functions::{ON_REPLICA, unloaded};
-use super::proof::{Proof, UNKNOWN};
+use super::proof::{Answers, Proof, UNKNOWN};
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict, Verdict};
 use crate::error::Status;
 use crate::request::{Form, Shape};

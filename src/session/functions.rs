@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 
 use super::Session;
 use super::answer::caller_has_left;
-use super::call::{Call, Expected, What};
+use super::call::{Call, Expected, Singly, What};
 use super::emit::{append_load, is_there, learnt, length};
 use super::proof::{Proof, UNKNOWN};
-use super::transaction::{Singly, ran_singly};
+use super::transaction::ran_singly;
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict, Verdict};
 use crate::error::{Error, Reason, Status, kept};
 use crate::request::Form;

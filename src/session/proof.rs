@@ -1,18 +1,40 @@
-//! What the server itself says of a function, asked where an error reply may have been the function's own.
+//! What the server itself has said where an error reply may have been a script's own, and what that proves.
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
-use super::Session;
-use super::emit::append_load;
-use super::outbox::Outbox;
-use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict};
+use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND};
 use crate::request::Form;
 use crate::script::Script;
 use crate::sha::Sha;
 
-/// What is in the place of the number of keys in a call that runs nothing: whether the function is there, the
-/// server says before.
-const NO_NUMBER: &[u8] = b"?";
+/// What the server says to forms of script calls where no script can have made it up.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) awaited: usize,
+    pub(super) texts: SmallVec<[(Form, Vec<u8>); 1]>,
+    /// What it says of functions, by script and form.
+    pub(super) functions: Vec<((usize, Form), WordOnFunction)>,
+}
+
+impl Answers {
+    pub(super) fn on_function(&self, script: usize, form: Form) -> Option<&WordOnFunction> {
+        self.functions.iter().find(|(asked, _)| *asked == (script, form)).map(|(_, word)| word)
+    }
+
+    /// What it proves of this error reply to a call of a function.
+    pub(super) fn prove(&self, script: usize, form: Form, text: &[u8]) -> Proof {
+        let Some(word) = self.on_function(script, form) else { return Proof::Nothing };
+        // Its library was loaded for one of its functions that were asked about.
+        let is_created = self.functions.iter().any(|(_, other)| other.has_created(word));
+        let was_lost = self.functions.iter().any(|(_, other)| other.has_lost(word));
+        word.proves(form, text, is_created, was_lost)
+    }
+
+    pub(super) fn confirm(&self, form: Form, text: &[u8]) -> bool {
+        let answer = self.texts.iter().find(|(asked, _)| *asked == form);
+        answer.is_some_and(|(_, answer)| verdict::confirms(answer, text, form.command()))
+    }
+}
 
 /// What the server itself says of one function, asked when an error may have been the function's own.
 #[derive(Debug)]
@@ -54,6 +76,15 @@ impl WordOnFunction {
         }
     }
 
+    /// Takes an answer, to a load of its library or to a call that runs nothing.
+    pub(super) fn take(&mut self, is_load: bool, error: Option<&[u8]>) {
+        match is_load {
+            true if self.is_answered => self.was_lost = error.is_none(),
+            true => self.is_created = error.is_none(),
+            false => (self.text, self.is_answered) = (error.unwrap_or_default().to_vec(), true),
+        }
+    }
+
     /// Whether it is about a function of the same library.
     pub(super) fn is_of_library(&self, other: &WordOnFunction) -> bool {
         self.place == other.place
@@ -86,62 +117,6 @@ impl WordOnFunction {
     }
 }
 
-/// Asks for a function without running it: by its library, if that is not loaded for another one, by a call that no
-/// server begins, and by its library again, which must have been there all the time. Gives what is asked, in order:
-/// whether it is for the library.
-pub(super) fn ask(
-    outbox: &mut Outbox,
-    script: &Script,
-    form: Form,
-    may_load: bool,
-    is_loaded: bool,
-) -> SmallVec<[bool; 3]> {
-    let Some(function) = script.function() else { return SmallVec::new() };
-    let asked = match (may_load, is_loaded) {
-        (true, false) => smallvec![true, false, true],
-        (true, true) => smallvec![false, true],
-        (false, _) => smallvec![false],
-    };
-    outbox.append(|out| {
-        for &is_load in &asked {
-            match is_load {
-                true => append_load(script, out),
-                false => {
-                    let name = function.name(form.is_read_only()).as_bytes();
-                    out.command(&[form.command(), name, NO_NUMBER]);
-                }
-            }
-        }
-    });
-    asked
-}
-
 /// What is said where nobody knows.
 pub(super) const UNKNOWN: &str = "the server has the function now: somebody may have loaded it meanwhile, or the \
      function may have said so itself, and may have been executed";
-
-impl<T> Session<T> {
-    /// Takes the server's own word on a function from the unseen tape.
-    pub(super) fn answered_on_function(&mut self, key: usize, asked: (usize, Form), is_load: bool) {
-        self.expected.pop_front();
-        let error = self.take_unseen_error();
-        let answers = &mut self.calls[key].rare().answers;
-        if let Some((_, word)) = answers.functions.iter_mut().find(|(other, _)| *other == asked) {
-            match is_load {
-                true if word.is_answered => word.was_lost = error.is_none(),
-                true => word.is_created = error.is_none(),
-                false => (word.text, word.is_answered) = (error.clone().unwrap_or_default(), true),
-            }
-        }
-        if let (true, Some(text)) = (is_load, error) {
-            let script = asked.0;
-            let request = &self.calls[key].request;
-            let name = request.scripts[script].function().map(|function| function.code.name.as_bytes());
-            let verdict = verdict::judge_library(&text, name.unwrap_or_default());
-            if verdict != LibraryVerdict::There {
-                self.library_refused(key, script, verdict, text);
-            }
-        }
-        self.word_taken(key);
-    }
-}

@@ -6,17 +6,8 @@ use super::Session;
 use super::call::{Call, Expected, What};
 use super::emit::length;
 use crate::error::{Error, Status, kept};
-use crate::once::RAISED;
+use crate::once;
 use crate::resp::Kind;
-
-/// How a call stands that a WAIT is sent behind.
-#[derive(Debug, Default)]
-pub(super) struct Waits {
-    /// So many answers to WAIT are awaited.
-    left: u32,
-    /// What has become of the call itself.
-    outcome: Option<Result<(), Error>>,
-}
 
 impl<T> Session<T> {
     /// Queues WAIT behind the last of what a call sends, if replicas are waited for.
@@ -71,7 +62,9 @@ impl<T> Session<T> {
         let Some(outcome) = waits.outcome.take() else { return };
         let error = match (outcome, answer) {
             // What a script had written before it raised an error stays, and is waited for like any other.
-            (Err(error), Ok(replicas)) if replicas < i64::from(wanted) && is_raised(&error) => {
+            (Err(error), Ok(replicas))
+                if replicas < i64::from(wanted) && error.server_text().is_some_and(once::is_raised) =>
+            {
                 unreplicated(replicas, wanted)
             }
             (Err(error), _) => error,
@@ -83,13 +76,6 @@ impl<T> Session<T> {
         };
         self.refuse(key, error);
     }
-}
-
-/// Whether it was raised by a script that runs once per token.
-fn is_raised(error: &Error) -> bool {
-    // A server's error for a function has a mark of its own behind that.
-    let words = |text| <[u8]>::strip_suffix(text, b" script: rs").unwrap_or(text);
-    error.server_text().is_some_and(|text| words(text).ends_with(RAISED.as_bytes()))
 }
 
 fn unreplicated(replicas: i64, wanted: u32) -> Error {

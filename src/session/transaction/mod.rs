@@ -6,11 +6,11 @@ mod singly;
 use std::sync::atomic::Ordering;
 
 pub(super) use checks::Probe;
-pub(super) use singly::{Singly, ran_singly};
+pub(super) use singly::ran_singly;
 
 use super::Session;
 use super::answer::caller_has_left;
-use super::call::{Call, Expected, What};
+use super::call::{Call, Expected, Singly, What};
 use super::emit::{append_load, is_there, length, source_of};
 use super::repair::REPEATS_MAX;
 use super::verdict::{self, Doubt, LoadVerdict, Verdict};

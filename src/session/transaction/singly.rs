@@ -3,18 +3,8 @@
 
 use crate::error::{Error, Status};
 use crate::session::Session;
-use crate::session::call::Call;
+use crate::session::call::{Call, Singly};
 use crate::session::proof::Proof;
-
-/// What a server has done with a command that was meant to be part of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::session) enum Singly {
-    Ran,
-    /// It has answered with an error, which may be the command's own.
-    Failed,
-    /// It has refused the command without running it.
-    Refused,
-}
 
 impl<T> Session<T> {
     /// Ends a transaction whose MULTI was refused: the server has taken its commands one by one.

@@ -27,9 +27,11 @@ static void load_library(const char *path) {
     FUNCTIONS(FIND)
 }
 
+static inline void unload_library(void) { CHECK_INT(dlclose(lib.library), 0); }
+
 /* Whether it has stayed. */
-static bool stays_when_unloaded(const char *path) {
-    CHECK_INT(dlclose(lib.library), 0);
+static inline bool stays_when_unloaded(const char *path) {
+    unload_library();
     void *const again = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
     if (again != NULL) CHECK_INT(dlclose(again), 0);
     return again != NULL;
