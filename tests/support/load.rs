@@ -339,6 +339,16 @@ impl<'a> Load<'a> {
         summary
     }
 
+    /// Whether a call ran of which its caller was told that nobody knows.
+    pub fn has_lost_a_reply(&self) -> bool {
+        let account = self.account.lock().unwrap();
+        let unknown = |entry: &&Entry| entry.end.as_ref().is_err_and(Error::is_indeterminate);
+        let unknown: Vec<_> = account.iter().filter(unknown).map(|entry| (entry.tag, 1, entry.id)).collect();
+        drop(account);
+        let runs = self.runs();
+        unknown.iter().any(|call| runs.contains_key(call))
+    }
+
     /// How often each id ran, by tag and number of the key.
     fn runs(&self) -> BTreeMap<(usize, usize, u64), usize> {
         let mut runs = BTreeMap::new();
