@@ -3,8 +3,14 @@
 //! A script may return any text as an error, also after it has written. Only the server's own texts, whole, count as
 //! the server's word; a script that forges one of them to the letter cannot be told from it.
 
+mod doubt;
+mod loads;
+
 use crate::error::{Error, Reason, Status};
 use crate::resp::Payload;
+
+pub(crate) use doubt::{Doubt, FUNCTION_NOT_FOUND, confirms, doubt};
+pub(crate) use loads::{LibraryVerdict, LoadVerdict, judge_library, judge_load, load_error};
 
 /// What follows from the text of a call's error reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,140 +242,6 @@ pub(crate) fn no_functions(text: Option<&[u8]>) -> Error {
     }
 }
 
-/// What the error reply to a script call may say about the server rather than about the script.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doubt {
-    /// It does not have the script, in words that are not among the known ones.
-    Missing,
-    /// It does not know the command.
-    Unknown,
-    /// It does not let this user use the command.
-    Forbidden,
-}
-
-impl Doubt {
-    /// Whether only the server can say. `knows_words`: its words for a missing script are known, and these are others.
-    pub(crate) fn is_open(self, knows_words: bool) -> bool {
-        !(knows_words && self == Doubt::Missing)
-    }
-}
-
-/// What servers say to FCALL and FCALL_RO of a function that they lack.
-pub(crate) const FUNCTION_NOT_FOUND: &[u8] = b"ERR Function not found";
-
-/// Whether the error reply to a script call that was sent as `command` may be the server's word on that command. A
-/// script can make all of these texts up, so the server has to be asked; see [`confirms`].
-pub(crate) fn doubt(text: &[u8], command: &[u8]) -> Option<Doubt> {
-    if text == FUNCTION_NOT_FOUND {
-        command.starts_with(b"FCALL").then_some(Doubt::Missing)
-    } else if text.starts_with(b"NOSCRIPT ") {
-        (!command.starts_with(b"FCALL")).then_some(Doubt::Missing)
-    } else if text.starts_with(b"ERR unknown command ") && is_unknown(text, command) {
-        Some(Doubt::Unknown)
-    } else if text.starts_with(b"NOPERM ") && is_about(text, command) {
-        Some(Doubt::Forbidden)
-    } else {
-        None
-    }
-}
-
-fn is_unknown(text: &[u8], command: &[u8]) -> bool {
-    let lower = command.to_ascii_lowercase();
-    [command, &lower].iter().any(|name| {
-        is_unknown_command(text, name)
-            && matches!(text.get(b"ERR unknown command '".len() + name.len()), Some(b'`' | b'\''))
-    })
-}
-
-/// Whether these words stand in a text. Error texts are short; a search made for long ones would add tens of KiB to the
-/// library.
-fn holds(text: &[u8], words: &[u8]) -> bool {
-    text.windows(words.len()).any(|window| window == words)
-}
-
-/// Whether a NOPERM is about the command itself and not about its keys. Servers that put a name in quotes name it.
-fn is_about(text: &[u8], command: &[u8]) -> bool {
-    let lower = command.to_ascii_lowercase();
-    let names = |name: &[u8]| holds(text, &[b"'", name, b"'"].concat());
-    names(command) || names(&lower) || !text.contains(&b'\'') && !holds(text, b" access ")
-}
-
-/// Whether `answer`, the error reply to the same command without any script that could have written it, bears `text`
-/// out.
-pub(crate) fn confirms(answer: &[u8], text: &[u8], command: &[u8]) -> bool {
-    match doubt(answer, command) {
-        // The arguments differ, and who does not know a command cannot have run it.
-        Some(Doubt::Unknown) => true,
-        Some(_) => answer == text,
-        None => false,
-    }
-}
-
-/// Why SCRIPT LOAD was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LoadVerdict {
-    /// Not allowed or not there: nor will it be for the next script.
-    Never,
-    /// No memory for it now.
-    NotNow,
-    /// The script is at fault, or the server is in a state that the call itself meets as well.
-    Failed,
-}
-
-/// Judges the error reply to SCRIPT LOAD.
-pub(crate) fn judge_load(text: &[u8]) -> LoadVerdict {
-    if text.starts_with(b"NOPERM ")
-        || is_unknown_command(text, b"SCRIPT")
-        || is_unknown_command(text, b"script")
-        || text.starts_with(b"ERR unknown subcommand")
-        || text.starts_with(b"ERR Unknown subcommand")
-    {
-        LoadVerdict::Never
-    } else if text.starts_with(b"OOM ") || text == b"ERR READONLY You can't write against a read only slave" {
-        // The latter is a replica of Kvrocks, to which SCRIPT LOAD is a write.
-        LoadVerdict::NotNow
-    } else {
-        LoadVerdict::Failed
-    }
-}
-
-/// What follows from the error reply to FUNCTION LOAD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LibraryVerdict {
-    /// A library of this name is there.
-    There,
-    /// The server has no functions.
-    Unknown,
-    /// Not allowed: nor will the next one be.
-    Never,
-    /// The server takes no writes now, or is a replica.
-    NotNow,
-    /// The library is at fault, or the server is in a state that the call itself meets as well.
-    Failed,
-}
-
-/// Judges the error reply to FUNCTION LOAD of the library of this name.
-pub(crate) fn judge_library(text: &[u8], name: &[u8]) -> LibraryVerdict {
-    let is_there = || {
-        let rest = text.strip_prefix(b"ERR Library '").and_then(|rest| rest.strip_prefix(name));
-        rest == Some(b"' already exists")
-    };
-    if is_there() {
-        LibraryVerdict::There
-    } else if is_unknown_command(text, b"FUNCTION") || is_unknown_command(text, b"function") {
-        LibraryVerdict::Unknown
-    } else if text.starts_with(b"NOPERM ") {
-        LibraryVerdict::Never
-    } else if [&b"OOM "[..], b"READONLY ", b"MISCONF ", b"NOREPLICAS "]
-        .iter()
-        .any(|word| text.starts_with(word))
-    {
-        LibraryVerdict::NotNow
-    } else {
-        LibraryVerdict::Failed
-    }
-}
-
 /// A server's text about a command that it does not know, without the arguments that it quotes: `ERR unknown command
 /// 'AUTH', with args beginning with: 'hunter2'`.
 pub(crate) fn without_arguments(text: &[u8]) -> &[u8] {
@@ -384,14 +256,6 @@ pub(crate) fn error(verdict: Verdict, text: &[u8]) -> Error {
         Verdict::Loading => Error::server(Status::Loading, text, true),
         Verdict::Busy => Error::server(Status::Busy, text, true),
         Verdict::Other => Error::server(Status::Server, text, false),
-    }
-}
-
-/// The error of a script call that the server could not run because its SCRIPT LOAD failed with `text`.
-pub(crate) fn load_error(text: &[u8]) -> Error {
-    match judge(text) {
-        verdict @ (Verdict::Loading | Verdict::Busy) => error(verdict, text),
-        _ => Error::server(Status::Compile, text, true),
     }
 }
 
@@ -456,29 +320,6 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_there_is_as_good_as_loaded() {
-        use LibraryVerdict::{Failed, Never, NotNow, There, Unknown};
-        for (text, expected) in [
-            (&b"ERR Library 'a' already exists"[..], There),
-            (b"ERR Library 'ab' already exists", Failed),
-            (b"ERR Function a already exists", Failed),
-            (b"ERR unknown command 'FUNCTION', with args beginning with: 'LOAD' ", Unknown),
-            (b"ERR unknown command `FUNCTION`, with args beginning with: `LOAD`, ", Unknown),
-            (b"NOPERM this user has no permissions to run the 'function|load' command", Never),
-            (b"OOM command not allowed when used memory > 'maxmemory'.", NotNow),
-            (b"READONLY You can't write against a read only replica.", NotNow),
-            (b"ERR Error compiling function: @user_function:2: x", Failed),
-            (b"ERR No functions registered", Failed),
-        ] {
-            assert_eq!(judge_library(text, b"a"), expected, "{}", text.escape_ascii());
-        }
-        assert_eq!(doubt(FUNCTION_NOT_FOUND, b"FCALL_RO"), Some(Doubt::Missing));
-        assert_eq!(doubt(FUNCTION_NOT_FOUND, b"EVALSHA"), None);
-        assert_eq!(doubt(b"ERR Function not found script: f, on @user_function:1.", b"FCALL"), None);
-        assert_eq!(doubt(b"NOSCRIPT No matching script.", b"FCALL"), None);
-    }
-
-    #[test]
     fn a_replica_is_recognized_by_its_words_also_through_a_script() {
         for (text, expected) in [
             (&b"READONLY You can't write against a read only replica."[..], true),
@@ -518,39 +359,6 @@ mod tests {
             (b"WRONGTYPE Operation against a key holding the wrong kind of value", false),
         ] {
             assert_eq!(is_unexecuted(text), expected, "{}", text.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn what_a_script_may_have_made_up_needs_the_servers_own_word() {
-        let unknown = &b"ERR unknown command 'EVALSHA_RO', with args beginning with: 'e0e1' '0' "[..];
-        let unknown_too = b"ERR unknown command `evalsha_ro`, with args beginning with: `0000`, `0`, ";
-        let forbidden = b"NOPERM User u has no permissions to run the 'evalsha_ro' command";
-        let kvrocks = b"NOSCRIPT No matching script. Please use EVAL";
-        for (text, doubtful) in [
-            (unknown, Some(Doubt::Unknown)),
-            (unknown_too, Some(Doubt::Unknown)),
-            (b"ERR unknown command 'EVALSHA_ROOT'", None),
-            (b"ERR unknown command 'EVALSHA_RO", None),
-            (b"ERR unknown command 'GET'", None),
-            (forbidden, Some(Doubt::Forbidden)),
-            (
-                b"NOPERM this user has no permissions to run the 'evalsha_ro' command or its subcommand",
-                Some(Doubt::Forbidden),
-            ),
-            (b"NOPERM joe has no ACL permissions", Some(Doubt::Forbidden)),
-            (b"NOPERM this user has no permissions to run the 'script|load' command", None),
-            (b"NOPERM No permissions to access a key", None),
-            (b"NOPERM this user has no permissions to access one of the keys used as arguments", None),
-            (kvrocks, Some(Doubt::Missing)),
-            (b"NOSCRIPT", None),
-        ] {
-            assert_eq!(doubt(text, b"EVALSHA_RO"), doubtful, "{}", text.escape_ascii());
-        }
-        assert!(confirms(unknown_too, unknown, b"EVALSHA_RO"), "the arguments may differ");
-        assert!(confirms(kvrocks, kvrocks, b"EVALSHA_RO") && confirms(forbidden, forbidden, b"EVALSHA_RO"));
-        for answer in [&b""[..], b"NOSCRIPT No matching script.", b"LOADING", forbidden] {
-            assert!(!confirms(answer, kvrocks, b"EVALSHA_RO"), "{}", answer.escape_ascii());
         }
     }
 
