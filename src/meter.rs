@@ -77,7 +77,7 @@ pub struct CallEvent<'a> {
     pub error: Option<&'a Error>,
 }
 
-/// Who is told of calls.
+/// Who is told of calls. What a hook panics with goes no further.
 trait Hook: Send + Sync {
     fn tell(&self, event: &CallEvent<'_>);
 
@@ -88,11 +88,11 @@ trait Hook: Send + Sync {
 
 impl<F: Fn(&CallEvent<'_>) + Send + Sync> Hook for F {
     fn tell(&self, event: &CallEvent<'_>) {
-        self(event);
+        contain(|| self(event));
     }
 
     fn tell_plain(&self, call: &PlainCall<'_>) {
-        self(&call.event());
+        contain(|| self(&call.event()));
     }
 }
 
@@ -316,14 +316,15 @@ impl Meter {
     }
 
     /// Notes the end of a call that went the plain way, on the thread that has made it.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn note_plain(&self, started: Instant, request: &Request, payload: &Payload, node: &str) {
         let duration = started.elapsed();
         if let Some(figures) = &self.figures {
             self.note_scripts(figures, request, payload, duration);
         }
-        let Some(hook) = &self.hook else { return };
-        contain(|| hook.tell_plain(&PlainCall { request, payload, node, duration }));
+        if let Some(hook) = &self.hook {
+            hook.tell_plain(&PlainCall { request, payload, node, duration });
+        }
     }
 
     #[inline(never)]
@@ -371,7 +372,7 @@ impl Meter {
             duration,
             error,
         };
-        contain(|| hook.tell(&event));
+        hook.tell(&event);
     }
 
     /// While what is given lasts the hook may be called; `None`: the client is gone.
