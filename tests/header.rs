@@ -164,3 +164,28 @@ fn times_are_of_one_type_and_counts_lengths_and_indices_of_another() {
         assert!(changed != header && !of_another_type(&changed).is_empty(), "{of_that}");
     }
 }
+
+#[test]
+fn const_is_what_no_function_changes_or_hands_out_to_be_changed() {
+    let header = fs::read_to_string(root().join("include/rs_script.h")).expect("the header");
+    let text: Vec<_> = header.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let text = text.join(" ");
+    let mut readers = Vec::new();
+    for handle in ["client", "queue", "pipeline", "events", "credentials_request"] {
+        for (at, _) in text.match_indices(&format!("const rs_{handle} *")) {
+            let (before, name) = text[..at].rsplit_once("rs_").expect("a function's name");
+            let name = if name.starts_with("status") { before } else { name };
+            readers.push(name.split('(').next().expect("a name").to_owned());
+        }
+    }
+    let wanted = [
+        "client_script_stats",
+        "client_stats",
+        "queue_fd",
+        "queue_is_closed",
+        "queue_len",
+        "pipeline_len",
+        "credentials_node",
+    ];
+    assert_eq!(readers, wanted);
+}

@@ -61,8 +61,8 @@ const (
 	// makes, which servers replicate and persist. So it survives a failover, SCRIPT FLUSH and a restart, and replicas
 	// have it. On servers before 7.0 it is called as the script that it is. Not for a function of a [Library].
 	//
-	// An error that it returns gets " script: rs" behind it; RS_SCRIPT_AS_FUNCTION in rs_script.h says what else
-	// differs for its body.
+	// An error that it returns gets " script: rs" behind it; the guide says what else differs for its body, under
+	// "Functions".
 	AsFunction scriptFlag = C.RS_SCRIPT_AS_FUNCTION
 )
 
@@ -81,7 +81,7 @@ func Name(name string) ScriptOption { return scriptName(name) }
 //
 // Limits: a server forgets a token after Lifetime, or when it evicts it: a maxmemory-policy other than noeviction
 // voids all this. A primary that dies before it has replicated a call has lost it and its token: see WaitReplicas.
-// RS_SCRIPT_ONCE in rs_script.h says what else there is to know. The errors of such calls are [ErrTokenMismatch],
+// The guide says what else there is to know, under "Exactly once". The errors of such calls are [ErrTokenMismatch],
 // [ErrReplyNotKept] and [ErrNotReplicated]. Not for a single function of a [Library]: it is the whole of it that has
 // Once, or a script that has [AsFunction] too.
 type Once struct {

@@ -41,8 +41,8 @@
 //           rs_error_free.
 // STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an
 //           array of lengths; with NULL for the lengths each string ends in a NUL.
-// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t, all
-//           that has names int32_t. Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT,
+// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are uint64_t, and milliseconds unless their
+//           names say otherwise, flags uint32_t, all that has names int32_t. Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT,
 //           wherever they stand.
 // NULL      where an object or an output must not be NULL is RS_ERR_INVALID_ARGUMENT too, and never undefined. Clang
 //           warns of it.
@@ -1101,7 +1101,7 @@ void rs_credentials_refuse(rs_credentials_request *request,
 // Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for
 // which), RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the
 // client has no callback to ask), RS_ERR_CLOSED, RS_ERR_FORKED. Threads: any.
-rs_status rs_client_reauthenticate(const rs_client *client,
+rs_status rs_client_reauthenticate(rs_client *client,
                                    rs_error **err)
     RS_NOT_NULL(client);
 
@@ -1174,7 +1174,7 @@ const char *rs_reason_name(int32_t reason);
 // refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
 // rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_new(size_t capacity,
-                        const rs_queue *queue,
+                        rs_queue *queue,
                         rs_events **events,
                         rs_error **err);
 
@@ -1184,7 +1184,7 @@ rs_status rs_events_new(size_t capacity,
 // `events`: not NULL; it may be freed before the options and the clients, and then nobody is told. `err` may be NULL.
 // Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
 rs_status rs_options_set_events(rs_options *options,
-                                const rs_events *events,
+                                rs_events *events,
                                 rs_error **err);
 
 // Takes events out, in the order in which they came, as many as fit.
@@ -1211,7 +1211,7 @@ rs_status rs_events_take(rs_events *events,
 // `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more.
 // `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
 rs_status rs_options_set_credentials_events(rs_options *options,
-                                            const rs_events *events,
+                                            rs_events *events,
                                             rs_error **err);
 
 // Takes a request for credentials out, in the order in which they came.
@@ -1230,7 +1230,9 @@ void rs_events_free(rs_events *events);
 
 // Be told of each call that has ended, in clients opened with these options: what it was, where it went, what it
 // cost and what came of it. A pipeline or transaction is one call. Calls that are refused before they begin (their
-// arguments, a full queue) are not told of. Default: nobody is told, which costs nothing.
+// arguments, a full queue) are not told of. On, it adds about an eighth to the library's instructions for a call, to
+// read the clock once more, hold pthread_cancel off and put the event together. Default: nobody is told, which costs
+// nothing.
 //
 // `call`: NULL for nobody. `context`: handed to `call` each time, on any thread. `context_free`: called with it,
 // once, when neither these options nor a client of theirs needs it any more; may be NULL. On failure it is called
