@@ -4,6 +4,7 @@
 
 const builtin = require("./builtin");
 const { errorOf } = require("./errors");
+const { worded } = require("./wording");
 const ffi = require("./ffi");
 const platform = require("./platform");
 const where = require("./where");
@@ -131,9 +132,10 @@ const error = {
 };
 
 function takeError(status, handle) {
+    const serverCode = error.serverCode(handle);
     const made = errorOf(status, {
-        message: error.message(handle),
-        serverCode: error.serverCode(handle),
+        message: worded(status, error.message(handle), serverCode),
+        serverCode,
         indeterminate: error.isIndeterminate(handle),
         notExecuted: error.isNotExecuted(handle),
         reason: error.reason(handle),
