@@ -189,3 +189,14 @@ fn const_is_what_no_function_changes_or_hands_out_to_be_changed() {
     ];
     assert_eq!(readers, wanted);
 }
+
+#[test]
+fn what_a_call_has_of_its_own_is_no_function_of_its_own() {
+    let header = fs::read_to_string(root().join("include/rs_script.h")).expect("the header");
+    let lines = header.lines().filter(|line| !line.starts_with(['/', ' ', '#', '}']));
+    let functions: Vec<_> = lines.filter_map(|line| line.split_once('(')).map(|(name, _)| name).collect();
+    assert!(functions.len() > 90, "{functions:?}");
+    let twins =
+        |name: &&&str| name.ends_with("_ro") || name.contains("_with") || name.contains("_idempotent");
+    assert_eq!(functions.iter().filter(twins).collect::<Vec<_>>(), [&"rs_status rs_client_with"]);
+}
