@@ -34,8 +34,9 @@ GROUPS = {
 
 # Why a goal is missed that is known to be missed; shown where it is.
 REASONS = {
-    "c-pipeline-bulk": "Each string is looked at by a call of its own: the C API has no function that hands out a "
-    "whole array of strings.",
+    "hook-call-1-instr": "The clock is read once more, pthread_cancel is held off while the hook runs, and what it is "
+    "told is put together. The goal is 71 instructions; clock_gettime alone takes 76 outside callgrind, which counts "
+    "26.",
     "once-call-1-instr": "A token is made for each call, and sent as one more key, whose slot is computed.",
     "once-pipeline-100-instr": "A token is made for each call, and sent as one more key, whose slot is computed; "
     "all else that an item of a pipeline takes is little.",

@@ -41,8 +41,8 @@
 //           rs_error_free.
 // STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an
 //           array of lengths; with NULL for the lengths each string ends in a NUL.
-// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are milliseconds and uint64_t, flags uint32_t, all
-//           that has names int32_t. Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT,
+// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are uint64_t, and milliseconds unless their
+//           names say otherwise, flags uint32_t, all that has names int32_t. Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT,
 //           wherever they stand.
 // NULL      where an object or an output must not be NULL is RS_ERR_INVALID_ARGUMENT too, and never undefined. Clang
 //           warns of it.
@@ -85,8 +85,8 @@
 
 // What an rs_call_options, an rs_script_options or an rs_library_options starts as: rs_call_options options = RS_CALL_OPTIONS_INIT;
 #define RS_CALL_OPTIONS_INIT {sizeof(rs_call_options), 0, 0, 0, 0, NULL, 0, 0, 0, NULL, 0}
-#define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0, 0, 0, NULL, 0, 0, 0}
-#define RS_LIBRARY_OPTIONS_INIT {sizeof(rs_library_options), 0, 0, 0, NULL, 0, 0, 0}
+#define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0, 0, 0, 0, NULL, 0, 0}
+#define RS_LIBRARY_OPTIONS_INIT {sizeof(rs_library_options), 0, 0, 0, 0, NULL, 0, 0}
 
 // The same as an argument, in C: RS_CALL_OPTIONS(.flags = RS_CALL_READ_ONLY, .timeout_ms = 100). It lives as long as
 // the block that it stands in.
@@ -621,32 +621,33 @@ typedef void (*rs_free_fn)(void *context);
 typedef struct {
     // The size of this structure, as the library knows it.
     uint32_t size;
-    // one of the RS_CALL_KIND_ numbers.
+    // One of the RS_CALL_KIND_ numbers.
     int32_t kind;
     // RS_OK, or what the call ended with. An error that is an element of a pipeline's reply is none of the pipeline's.
     rs_status status;
     // One of the RS_REASON_ numbers; 0 with RS_OK.
     int32_t reason;
-    // How often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent.
-    // What a connection sends again by itself because a script was lost is no attempt of its own.
-    uint32_t attempts;
-    // How many items it had; 1 where it was no pipeline or transaction.
-    size_t items;
-    // Of a script its name (rs_script_set_name), or its SHA1 where it has none; of a command its first word, as it
-    // was given; of administration the command. Empty for pipelines and transactions.
-    const char *name;
-    size_t name_len;
-    // Of a script its SHA1: 40 hexadecimal digits and a NUL. NULL otherwise.
-    const char *sha;
-    // The server that it was sent to last: `host:port` or a socket's path. NULL where it was sent to none.
-    const char *node;
-    size_t node_len;
     // Bytes of it that were put on connections, scripts that were loaded for it among them.
     uint64_t bytes_sent;
     // Bytes of the replies that came.
     uint64_t bytes_received;
     // From its beginning to its end, in nanoseconds.
     uint64_t duration_ns;
+    // How often it was put on a connection, its parts on several servers counted each; 0: nothing of it was sent.
+    // What a connection sends again by itself because a script was lost is no attempt of its own.
+    size_t attempts;
+    // How many items it had; 1 where it was no pipeline or transaction.
+    size_t items;
+    // Of a script its name (rs_script_options), or its SHA1 where it has none; of a command its first word, as it was
+    // given; of administration the command. Empty for pipelines and transactions.
+    const char *name;
+    size_t name_len;
+    // Of a script its SHA1: `sha_len` hexadecimal digits, which are 40, and a NUL. NULL and 0 otherwise.
+    const char *sha;
+    size_t sha_len;
+    // The server that it was sent to last: `host:port` or a socket's path. NULL where it was sent to none.
+    const char *node;
+    size_t node_len;
 } rs_call_event;
 
 // Receives the calls of a client, each when it has ended.
@@ -666,16 +667,16 @@ typedef struct {
     uint32_t flags;
     // With RS_LIBRARY_ONCE, as all fields from here on: `token_lifetime_ms` of rs_script_options.
     uint64_t token_lifetime_ms;
+    // `wait_timeout_ms` of rs_script_options.
+    uint64_t wait_timeout_ms;
     // `reply_limit` of rs_script_options.
-    uint64_t reply_limit;
+    size_t reply_limit;
     // `token_prefix` of rs_script_options.
     const char *token_prefix;
     // The length of `token_prefix`.
     size_t token_prefix_len;
     // `wait_replicas` of rs_script_options.
-    uint32_t wait_replicas;
-    // `wait_timeout_ms` of rs_script_options.
-    uint32_t wait_timeout_ms;
+    size_t wait_replicas;
 } rs_library_options;
 
 // What a script has beside its source. NULL in its place, and each field that is 0 or NULL, is nothing. It starts as
@@ -695,18 +696,18 @@ typedef struct {
     // second to a year; 0: 5 minutes. A repeat that comes later runs the script again. The library itself sends a
     // call again only within the first half of that time.
     uint64_t token_lifetime_ms;
+    // With `wait_replicas`: how long they are waited for at each attempt: milliseconds, up to a day; 0: 1000.
+    uint64_t wait_timeout_ms;
     // With RS_SCRIPT_ONCE: the longest reply that is kept for repeats: 64 bytes to 64 MiB; 0: 1 MiB. A longer one
     // reaches the caller that it was made for; a repeat gets RS_ERR_REPLY_NOT_KEPT.
-    uint64_t reply_limit;
+    size_t reply_limit;
     // With RS_SCRIPT_ONCE: what the keys begin with under which tokens are kept: `token_prefix_len` bytes, 256 at
     // most, none of them a `{`; NULL: `rs:once:`. The user needs the right to GET, SET and PEXPIRE there.
     const char *token_prefix;
     // The length of `token_prefix`.
     size_t token_prefix_len;
     // With RS_SCRIPT_ONCE: how many replicas must have a call before it counts as done, up to 1000; 0: none.
-    uint32_t wait_replicas;
-    // With `wait_replicas`: how long they are waited for at each attempt, in milliseconds, up to a day; 0: 1000.
-    uint32_t wait_timeout_ms;
+    size_t wait_replicas;
 } rs_script_options;
 
 // Something that has happened to a client's connections. The library makes it, and later versions append to it: what
@@ -1100,7 +1101,7 @@ void rs_credentials_refuse(rs_credentials_request *request,
 // Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for
 // which), RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the
 // client has no callback to ask), RS_ERR_CLOSED, RS_ERR_FORKED. Threads: any.
-rs_status rs_client_reauthenticate(const rs_client *client,
+rs_status rs_client_reauthenticate(rs_client *client,
                                    rs_error **err)
     RS_NOT_NULL(client);
 
@@ -1173,7 +1174,7 @@ const char *rs_reason_name(int32_t reason);
 // refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
 // rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_new(size_t capacity,
-                        const rs_queue *queue,
+                        rs_queue *queue,
                         rs_events **events,
                         rs_error **err);
 
@@ -1183,7 +1184,7 @@ rs_status rs_events_new(size_t capacity,
 // `events`: not NULL; it may be freed before the options and the clients, and then nobody is told. `err` may be NULL.
 // Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
 rs_status rs_options_set_events(rs_options *options,
-                                const rs_events *events,
+                                rs_events *events,
                                 rs_error **err);
 
 // Takes events out, in the order in which they came, as many as fit.
@@ -1210,7 +1211,7 @@ rs_status rs_events_take(rs_events *events,
 // `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more.
 // `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
 rs_status rs_options_set_credentials_events(rs_options *options,
-                                            const rs_events *events,
+                                            rs_events *events,
                                             rs_error **err);
 
 // Takes a request for credentials out, in the order in which they came.
@@ -1229,7 +1230,9 @@ void rs_events_free(rs_events *events);
 
 // Be told of each call that has ended, in clients opened with these options: what it was, where it went, what it
 // cost and what came of it. A pipeline or transaction is one call. Calls that are refused before they begin (their
-// arguments, a full queue) are not told of. Default: nobody is told, which costs nothing.
+// arguments, a full queue) are not told of. On, it adds about an eighth to the library's instructions for a call, to
+// read the clock once more, hold pthread_cancel off and put the event together. Default: nobody is told, which costs
+// nothing.
 //
 // `call`: NULL for nobody. `context`: handed to `call` each time, on any thread. `context_free`: called with it,
 // once, when neither these options nor a client of theirs needs it any more; may be NULL. On failure it is called
@@ -2086,7 +2089,8 @@ uint32_t rs_version_number(void);
 #pragma clang diagnostic pop
 #endif
 
-// The layouts that programs and library agree upon. There is no padding in them.
+// The layouts that programs and library agree upon. There is no padding in them, but behind `reason` of an rs_event
+// on 64 bits.
 #if defined(__cplusplus) && __cplusplus >= 201103L
 #define RS_SCRIPT_ASSERT(condition) static_assert(condition, #condition)
 #elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
@@ -2105,32 +2109,58 @@ RS_SCRIPT_ASSERT(offsetof(rs_call_options, route_slot) == 24 + 2 * sizeof(void *
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, reserved) == 28 + 2 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, token) == 32 + 2 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_call_options, token_len) == 32 + 3 * sizeof(void *));
-RS_SCRIPT_ASSERT(sizeof(rs_script_options) == 32 + 4 * sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_script_options) == 24 + 6 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, size) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, flags) == 4);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, name) == 8);
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, name_len) == 8 + sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_lifetime_ms) == 8 + 2 * sizeof(void *));
-RS_SCRIPT_ASSERT(offsetof(rs_script_options, reply_limit) == 16 + 2 * sizeof(void *));
-RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_prefix) == 24 + 2 * sizeof(void *));
-RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_prefix_len) == 24 + 3 * sizeof(void *));
-RS_SCRIPT_ASSERT(offsetof(rs_script_options, wait_replicas) == 24 + 4 * sizeof(void *));
-RS_SCRIPT_ASSERT(offsetof(rs_script_options, wait_timeout_ms) == 28 + 4 * sizeof(void *));
-RS_SCRIPT_ASSERT(sizeof(rs_library_options) == 32 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, wait_timeout_ms) == 16 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, reply_limit) == 24 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_prefix) == 24 + 3 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, token_prefix_len) == 24 + 4 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_script_options, wait_replicas) == 24 + 5 * sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_library_options) == 24 + 4 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_library_options, size) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_library_options, flags) == 4);
 RS_SCRIPT_ASSERT(offsetof(rs_library_options, token_lifetime_ms) == 8);
-RS_SCRIPT_ASSERT(offsetof(rs_library_options, reply_limit) == 16);
-RS_SCRIPT_ASSERT(offsetof(rs_library_options, token_prefix) == 24);
-RS_SCRIPT_ASSERT(offsetof(rs_library_options, token_prefix_len) == 24 + sizeof(void *));
-RS_SCRIPT_ASSERT(offsetof(rs_library_options, wait_replicas) == 24 + 2 * sizeof(void *));
-RS_SCRIPT_ASSERT(offsetof(rs_library_options, wait_timeout_ms) == 28 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, wait_timeout_ms) == 16);
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, reply_limit) == 24);
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, token_prefix) == 24 + sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, token_prefix_len) == 24 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_library_options, wait_replicas) == 24 + 3 * sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_call_event) == 40 + 8 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, size) == 0);
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, kind) == 4);
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, status) == 8);
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, reason) == 12);
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, bytes_sent) == 16);
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, bytes_received) == 24);
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, duration_ns) == 32);
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, attempts) == 40);
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, items) == 40 + sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, name) == 40 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, name_len) == 40 + 3 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, sha) == 40 + 4 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, sha_len) == 40 + 5 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, node) == 40 + 6 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_call_event, node_len) == 40 + 7 * sizeof(void *));
 RS_SCRIPT_ASSERT(sizeof(rs_completion) == 16 + 2 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_completion, tag) == 0);
 RS_SCRIPT_ASSERT(offsetof(rs_completion, reply) == 8);
 RS_SCRIPT_ASSERT(offsetof(rs_completion, error) == 8 + sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_completion, status) == 8 + 2 * sizeof(void *));
 RS_SCRIPT_ASSERT(offsetof(rs_completion, reserved) == 12 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(sizeof(rs_event) == 16 + 5 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_event, size) == 0);
+RS_SCRIPT_ASSERT(offsetof(rs_event, kind) == 4);
+RS_SCRIPT_ASSERT(offsetof(rs_event, level) == 8);
+RS_SCRIPT_ASSERT(offsetof(rs_event, status) == 12);
+RS_SCRIPT_ASSERT(offsetof(rs_event, reason) == 16);
+RS_SCRIPT_ASSERT(offsetof(rs_event, node) == 16 + sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_event, node_len) == 16 + 2 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_event, message) == 16 + 3 * sizeof(void *));
+RS_SCRIPT_ASSERT(offsetof(rs_event, message_len) == 16 + 4 * sizeof(void *));
 #undef RS_SCRIPT_ASSERT
 #endif
 

@@ -59,8 +59,8 @@ pub(crate) fn lane(arguments: &[&[u8]]) -> Result<Lane> {
 
 /// Why a command may not travel on a shared connection.
 fn refusal(name: Word<'_>, sub: Word<'_>) -> Option<&'static str> {
-    const TRANSACTION: &str = "a transaction on a shared connection would take in other callers' commands; use a \
-                               pipeline with the atomic flag";
+    const TRANSACTION: &str = "a transaction on a shared connection would take in other callers' commands; use \
+                               a transaction of this library's";
     const WATCH: &str = "WATCH would watch for every caller of the shared connection; use a script instead";
     const SUBSCRIBE: &str =
         "it would turn the shared connection into a subscriber's; this library does not subscribe";

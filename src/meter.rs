@@ -77,7 +77,59 @@ pub struct CallEvent<'a> {
     pub error: Option<&'a Error>,
 }
 
-type Hook = dyn Fn(&CallEvent<'_>) + Send + Sync;
+/// Who is told of calls. What a hook panics with goes no further.
+trait Hook: Send + Sync {
+    fn tell(&self, event: &CallEvent<'_>);
+
+    /// The same of a call that went the plain way. Each hook has its own, so that what it makes of the event is made
+    /// of the call itself, and the event need not be written down.
+    fn tell_plain(&self, call: &PlainCall<'_>);
+}
+
+impl<F: Fn(&CallEvent<'_>) + Send + Sync> Hook for F {
+    fn tell(&self, event: &CallEvent<'_>) {
+        contain(|| self(event));
+    }
+
+    fn tell_plain(&self, call: &PlainCall<'_>) {
+        contain(|| self(&call.event()));
+    }
+}
+
+/// A call that went the plain way and was answered.
+struct PlainCall<'a> {
+    request: &'a Request,
+    payload: &'a Payload,
+    node: &'a str,
+    duration: Duration,
+}
+
+impl<'a> PlainCall<'a> {
+    #[inline(always)]
+    fn event(&self) -> CallEvent<'a> {
+        let request = self.request;
+        let (kind, name, script) = match (request.shape, request.scripts.first()) {
+            (Shape::Single, Some(script)) => (CallKind::Script, name_of(script), Some(script)),
+            (Shape::Single, None) => {
+                (CallKind::Command, std::str::from_utf8(command_of(request)).unwrap_or_default(), None)
+            }
+            (Shape::Pipeline, _) => (CallKind::Pipeline, "", None),
+            (Shape::Transaction, _) => (CallKind::Transaction, "", None),
+        };
+        CallEvent {
+            kind,
+            name,
+            script,
+            items: request.items.len(),
+            node: Some(self.node),
+            attempts: 1,
+            bytes_sent: (request.size_sent() as u64).saturating_add_signed(request.extra),
+            bytes_received: self.payload.received as u64,
+            duration: self.duration,
+            error: None,
+        }
+    }
+}
 
 /// What a call's attempts have cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,7 +168,7 @@ impl Spent {
 
 /// Measures the calls of a client.
 pub(crate) struct Meter {
-    hook: Option<Arc<Hook>>,
+    hook: Option<Arc<dyn Hook>>,
     pub(crate) figures: Option<Arc<Figures>>,
     /// Whether packed completions tell of costs.
     pub(crate) tells_costs: bool,
@@ -138,7 +190,7 @@ impl fmt::Debug for Meter {
 
 /// The hook of options, to be shared by the clients that are opened with them.
 #[derive(Clone, Default)]
-pub(crate) struct OnCall(Option<Arc<Hook>>);
+pub(crate) struct OnCall(Option<Arc<dyn Hook>>);
 
 impl OnCall {
     pub(crate) fn new(hook: impl Fn(&CallEvent<'_>) + Send + Sync + 'static) -> Self {
@@ -264,34 +316,15 @@ impl Meter {
     }
 
     /// Notes the end of a call that went the plain way, on the thread that has made it.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn note_plain(&self, started: Instant, request: &Request, payload: &Payload, node: &str) {
         let duration = started.elapsed();
         if let Some(figures) = &self.figures {
             self.note_scripts(figures, request, payload, duration);
         }
-        let Some(hook) = &self.hook else { return };
-        let (kind, name, script) = match (request.shape, request.scripts.first()) {
-            (Shape::Single, Some(script)) => (CallKind::Script, name_of(script), Some(script)),
-            (Shape::Single, None) => {
-                (CallKind::Command, std::str::from_utf8(command_of(request)).unwrap_or_default(), None)
-            }
-            (Shape::Pipeline, _) => (CallKind::Pipeline, "", None),
-            (Shape::Transaction, _) => (CallKind::Transaction, "", None),
-        };
-        let event = CallEvent {
-            kind,
-            name,
-            script,
-            items: request.items.len(),
-            node: Some(node),
-            attempts: 1,
-            bytes_sent: (request.size_sent() as u64).saturating_add_signed(request.extra),
-            bytes_received: payload.received as u64,
-            duration,
-            error: None,
-        };
-        contain(|| hook(&event));
+        if let Some(hook) = &self.hook {
+            hook.tell_plain(&PlainCall { request, payload, node, duration });
+        }
     }
 
     #[inline(never)]
@@ -339,7 +372,7 @@ impl Meter {
             duration,
             error,
         };
-        contain(|| hook(&event));
+        hook.tell(&event);
     }
 
     /// While what is given lasts the hook may be called; `None`: the client is gone.

@@ -99,8 +99,8 @@ impl Once {
     pub(crate) fn numbered(
         sizes: [u64; 2],
         prefix: Option<&[u8]>,
-        replicas: u32,
-        wait_ms: u32,
+        replicas: usize,
+        wait_ms: u64,
     ) -> std::result::Result<Once, (&'static str, String)> {
         let mut once = Once::default();
         let [lifetime_ms, reply_limit] = sizes;
@@ -113,11 +113,12 @@ impl Once {
         if let Some(prefix) = prefix {
             once.prefix = prefix.to_vec();
         }
+        let replicas = u32::try_from(replicas).unwrap_or(u32::MAX);
         match (replicas, wait_ms) {
             (0, 0) => Ok(once),
             (0, _) => Err(("wait_timeout_ms", "is set, and wait_replicas is not".into())),
             (_, 0) => Ok(once.wait(replicas, WAIT)),
-            _ => Ok(once.wait(replicas, Duration::from_millis(wait_ms.into()))),
+            _ => Ok(once.wait(replicas, Duration::from_millis(wait_ms))),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A script: its exact bytes, its SHA1, and what its first line declares.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,8 @@ struct Inner {
     evalsha: [u8; EVALSHA_LEN],
     idempotent: bool,
     may_write: bool,
-    name: Option<CString>,
+    /// With a NUL, likewise.
+    name: Option<Box<str>>,
     /// Set where it is called as a function.
     function: Option<Function>,
     /// What it is told apart by from all others that are called otherwise.
@@ -229,7 +230,7 @@ impl Script {
         if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
             return Err(invalid());
         }
-        let name = Some(CString::new(name).map_err(|_| invalid())?);
+        let name = Some(format!("{name}\0").into_boxed_str());
         let mut inner = Inner { name, ..Arc::unwrap_or_clone(self.0) };
         if let Some(once) = &mut inner.once {
             once.plain = once.plain.clone().named_as(inner.name.clone());
@@ -237,7 +238,7 @@ impl Script {
         Ok(Script(Arc::new(inner)))
     }
 
-    fn named_as(self, name: Option<CString>) -> Self {
+    fn named_as(self, name: Option<Box<str>>) -> Self {
         Script(Arc::new(Inner { name, ..Arc::unwrap_or_clone(self.0) }))
     }
 
@@ -265,11 +266,11 @@ impl Script {
     /// assert_eq!(rs_script::Script::new("return 1").name(), None);
     /// ```
     pub fn name(&self) -> Option<&str> {
-        self.name_nul()?.to_str().ok()
+        self.0.name.as_deref()?.strip_suffix('\0')
     }
 
     pub(crate) fn name_nul(&self) -> Option<&CStr> {
-        self.0.name.as_deref()
+        CStr::from_bytes_with_nul(self.0.name.as_deref()?.as_bytes()).ok()
     }
 
     pub(crate) fn function_name_nul(&self) -> Option<&CStr> {

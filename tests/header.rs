@@ -86,3 +86,117 @@ fn a_changed_export_makes_the_header_stale() {
     assert_ne!(changed, generate(&root()));
     assert!(changed.contains("uint64_t rs_version_number(void);"), "{changed}");
 }
+
+/// The parameters and fields of a header, as types and names.
+fn declared(header: &str) -> Vec<(String, &str)> {
+    let lines =
+        header.lines().map(str::trim).filter(|line| !line.starts_with("//") && !line.starts_with('#'));
+    let names = lines.flat_map(|line| line.split(['(', ')', ',', ';', '{', '}']));
+    names
+        .filter_map(|declaration| {
+            declaration.trim().rsplit_once([' ', '*']).map(|(_, name)| (declaration, name))
+        })
+        .map(|(declaration, name)| (declaration.replace([' ', '*'], "").replace("const", ""), name))
+        .map(|(declaration, name)| (declaration[..declaration.len() - name.len()].to_owned(), name))
+        .collect()
+}
+
+/// What is of another type than all that measure the same: times are uint64_t, counts, lengths and indices size_t.
+fn of_another_type(header: &str) -> Vec<String> {
+    const COUNTS: [&str; 22] = [
+        "argc",
+        "attempts",
+        "bytes",
+        "calls",
+        "capacity",
+        "count",
+        "depth",
+        "dropped",
+        "first",
+        "index",
+        "items",
+        "len",
+        "lengths",
+        "max",
+        "max_scripts",
+        "needed",
+        "numargs",
+        "numkeys",
+        "numscripts",
+        "reply_limit",
+        "used",
+        "wait_replicas",
+    ];
+    let mut others = Vec::new();
+    let (mut times, mut counts) = (0, 0);
+    for (kind, name) in declared(header) {
+        // A function's own name, and packed calls, which are bytes.
+        if name.starts_with("rs_") || kind == "char" {
+            continue;
+        }
+        let wanted = if ["_ms", "_us", "_ns"].iter().any(|unit| name.ends_with(unit)) {
+            times += 1;
+            "uint64_t"
+        } else if COUNTS.contains(&name) || name.ends_with("_len") || name.ends_with("lens") {
+            counts += 1;
+            "size_t"
+        } else {
+            continue;
+        };
+        if kind != wanted {
+            others.push(format!("{kind} {name}, not {wanted}"));
+        }
+    }
+    assert!(times >= 15 && counts >= 60, "{times} {counts}");
+    others
+}
+
+#[test]
+fn times_are_of_one_type_and_counts_lengths_and_indices_of_another() {
+    let header = fs::read_to_string(root().join("include/rs_script.h")).expect("the header");
+    assert_eq!(of_another_type(&header), [] as [&str; 0]);
+    for (of_this, of_that) in [
+        ("uint64_t wait_timeout_ms", "uint32_t wait_timeout_ms"),
+        ("size_t wait_replicas", "uint32_t wait_replicas"),
+        ("const size_t *arglens", "const uint32_t *arglens"),
+    ] {
+        let changed = header.replace(of_this, of_that);
+        assert!(changed != header && !of_another_type(&changed).is_empty(), "{of_that}");
+    }
+}
+
+#[test]
+fn const_is_what_no_function_changes_or_hands_out_to_be_changed() {
+    let header = fs::read_to_string(root().join("include/rs_script.h")).expect("the header");
+    let text: Vec<_> = header.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let text = text.join(" ");
+    let mut readers = Vec::new();
+    for handle in ["client", "queue", "pipeline", "events", "credentials_request"] {
+        for (at, _) in text.match_indices(&format!("const rs_{handle} *")) {
+            let (before, name) = text[..at].rsplit_once("rs_").expect("a function's name");
+            let name = if name.starts_with("status") { before } else { name };
+            readers.push(name.split('(').next().expect("a name").to_owned());
+        }
+    }
+    let wanted = [
+        "client_script_stats",
+        "client_stats",
+        "queue_fd",
+        "queue_is_closed",
+        "queue_len",
+        "pipeline_len",
+        "credentials_node",
+    ];
+    assert_eq!(readers, wanted);
+}
+
+#[test]
+fn what_a_call_has_of_its_own_is_no_function_of_its_own() {
+    let header = fs::read_to_string(root().join("include/rs_script.h")).expect("the header");
+    let lines = header.lines().filter(|line| !line.starts_with(['/', ' ', '#', '}']));
+    let functions: Vec<_> = lines.filter_map(|line| line.split_once('(')).map(|(name, _)| name).collect();
+    assert!(functions.len() > 90, "{functions:?}");
+    let twins =
+        |name: &&&str| name.ends_with("_ro") || name.contains("_with") || name.contains("_idempotent");
+    assert_eq!(functions.iter().filter(twins).collect::<Vec<_>>(), [&"rs_status rs_client_with"]);
+}

@@ -1,9 +1,11 @@
 // One script in several forms, of ours: `forms PORT FORM call CALLS` makes CALLS calls one by one, `forms PORT FORM
 // SIZE CALLS` in pipelines of SIZE. FORM is `script` (EVALSHA), `pinned` and `named` (a function of a library under a
-// name with a digest, and as written), `once` (the script, each call exactly once) or `once-function`. Prints calls
-// per second and microseconds of this process's CPU time per call.
+// name with a digest, and as written), `once` (the script, each call exactly once), `once-function` or `hooked` (the
+// script, with a hook that is told of each call and adds up how long they took). Prints calls per second and
+// microseconds of this process's CPU time per call.
 
 #include <rs_script.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -43,13 +45,21 @@ static const struct form {
     const char *name;
     void (*make)(uint32_t flags);
     uint32_t flags;
+    bool is_hooked;
 } forms[] = {
-    {"script", register_script, 0},
-    {"once", register_script, RS_SCRIPT_ONCE},
-    {"pinned", register_function, 0},
-    {"named", register_function, RS_LIBRARY_NAMED},
-    {"once-function", register_function, RS_LIBRARY_ONCE},
+    {"script", register_script, 0, false},
+    {"once", register_script, RS_SCRIPT_ONCE, false},
+    {"pinned", register_function, 0, false},
+    {"named", register_function, RS_LIBRARY_NAMED, false},
+    {"once-function", register_function, RS_LIBRARY_ONCE, false},
+    {"hooked", register_script, 0, true},
 };
+
+static uint64_t total_ns;
+
+static void add_up(void *context, const rs_call_event *event) {
+    *(uint64_t *)context += event->duration_ns;
+}
 
 static const char *const keys[] = {"foo"}, *const args[] = {"5"};
 static const size_t keylens[] = {3}, arglens[] = {1};
@@ -106,8 +116,12 @@ int main(int argc, char **argv) {
     char url[64];
     snprintf(url, sizeof url, "redis://127.0.0.1:%s", argv[1]);
     const char *const set[] = {"SET", "foo", "2"};
+    rs_options *options = rs_options_new();
     rs_error *err;
-    check(rs_client_open(url, NULL, &client, &err), &err);
+    if (form->is_hooked)
+        check(rs_options_set_call_hook(options, add_up, &total_ns, NULL, &err), &err);
+    check(rs_client_open(url, options, &client, &err), &err);
+    rs_options_free(options);
     check(rs_client_command(client, 3, set, NULL, NULL, NULL, &err), &err);
     check(rs_pipeline_new(client, 0, &pipeline, &err), &err);
     form->make(form->flags);
@@ -121,4 +135,6 @@ int main(int argc, char **argv) {
     rs_script_free(multiply);
     rs_library_free(library);
     rs_client_free(client);
+    if (form->is_hooked != (total_ns > 0))
+        abort();
 }

@@ -1,5 +1,5 @@
-"""One script in several forms, of ours: as a function, pinned and as written, and with calls that happen exactly
-once."""
+"""One script in several forms, of ours: as a function, pinned and as written; with calls that happen exactly once;
+with a hook that is told of each."""
 
 import re
 
@@ -12,7 +12,7 @@ CALLS = {"call": 20_000, 100: 100_000}
 TIMED = 20_000
 ROUNDS = 9
 
-FUNCTION_GOAL, ONCE_GOAL = 1.05, 1.2
+FUNCTION_GOAL, ONCE_GOAL, HOOK_GOAL = 1.05, 1.2, 1.03
 
 
 def server(bench):
@@ -78,6 +78,7 @@ NAMES = {
     "named": "rs_script, plain function",
     "once": "rs_script, once",
     "once-function": "rs_script, function, once",
+    "hooked": "rs_script, with a hook",
 }
 
 SCENARIOS = [
@@ -93,6 +94,13 @@ SCENARIOS = [
         "functions",
         "The same in pipelines of 100 calls.",
         lambda bench: counted(bench, 100, "pinned", "script", FUNCTION_GOAL),
+    ),
+    Scenario(
+        "hook-call-1-instr",
+        "functions",
+        "A script's calls with a hook that is told of each (rs_options_set_call_hook), and without; the client's "
+        "instructions for a call, those of the hook among them.",
+        lambda bench: counted(bench, "call", "hooked", "script", HOOK_GOAL),
     ),
     Scenario(
         "function-server-time",

@@ -77,6 +77,10 @@ func (p *packed) otherArgument(arg any) error {
 		if err != nil {
 			return fmt.Errorf("cannot be marshalled: %w", err)
 		}
+		if isOfTime(v, bytes) {
+			return errors.New("has its MarshalBinary from the time.Time in it, which could be sent in many ways; " +
+				"say which: its Unix(), UnixMilli(), Format(time.RFC3339Nano), ...")
+		}
 		return text(p, bytes)
 	}
 	// A type of the program's own, which is sent as what it is made of.
@@ -98,6 +102,37 @@ func (p *packed) otherArgument(arg any) error {
 			"and encoding.BinaryMarshaler", arg)
 	}
 	return nil
+}
+
+// isOfTime tells whether the bytes that stand for v are those of a time.Time that is embedded in it: its method is
+// v's own then, unless v's type has another one.
+func isOfTime(v reflect.Value, bytes []byte) bool {
+	for v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct {
+		return false
+	}
+	for i := range v.NumField() {
+		if !v.Type().Field(i).Anonymous {
+			continue
+		}
+		field := v.Field(i)
+		if field.Kind() == reflect.Pointer && field.IsNil() {
+			continue
+		}
+		if field.CanInterface() {
+			switch embedded := field.Interface().(type) {
+			case time.Time, *time.Time:
+				own, err := embedded.(encoding.BinaryMarshaler).MarshalBinary()
+				return err == nil && string(own) == string(bytes)
+			}
+		}
+		if field.Kind() == reflect.Struct && isOfTime(field, bytes) {
+			return true
+		}
+	}
+	return false
 }
 
 // The length goes in front, so that the digits are appended where they belong.

@@ -226,6 +226,17 @@ func (m money) MarshalBinary() ([]byte, error) {
 	return fmt.Appendf(nil, "%d.%02d", m.cents/100, m.cents%100), nil
 }
 
+// stamp has the MarshalBinary of its time.Time, deeperStamp that of its stamp; day and year have their own.
+type (
+	stamp       struct{ time.Time }
+	deeperStamp struct{ stamp }
+	day         struct{ time.Time }
+	year        struct{ stamp }
+)
+
+func (day) MarshalBinary() ([]byte, error)     { return []byte("day"), nil }
+func (y *year) MarshalBinary() ([]byte, error) { return y.AppendFormat(nil, "2006"), nil }
+
 func TestArguments(t *testing.T) {
 	client := open(t, url)
 	key := "a pointer"
@@ -245,8 +256,11 @@ func TestArguments(t *testing.T) {
 	check(t, []string{"w", "r", "6", "1", "0.1", "{}", "4"})(result.Strings())
 
 	now := time.Now()
+	check(t, []string{"day", "1970"})(echo.Call(ctx, nil, day{now}, &year{stamp{time.Unix(0, 0)}}).Strings())
 	for wrong, advice := range map[any]string{
-		nil: `""`, now: "UnixMilli", &now: "UnixMilli", time.Second: "Milliseconds",
+		stamp{now}: "UnixMilli", stamp{time.Time{}}: "UnixMilli", deeperStamp{stamp{now}}: "UnixMilli",
+		&deeperStamp{stamp{now}}: "UnixMilli",
+		nil:                      `""`, now: "UnixMilli", &now: "UnixMilli", time.Second: "Milliseconds",
 		(*money)(nil): "nil", (*time.Time)(nil): "nil",
 	} {
 		err := checkError(t, echo.Call(ctx, nil, wrong).Err(), rsscript.ErrInvalidArgument)

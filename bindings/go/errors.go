@@ -198,14 +198,6 @@ func (e *Error) mayBeOfContext() bool {
 	return e.Status == ErrLoading || e.Status == ErrNotServed
 }
 
-// inGo has the message of a library's error name what it advises by its name in Go.
-func (e *Error) inGo() *Error {
-	if e.Status == ErrNoRoute && e.ServerCode == "" {
-		e.Message += "; see Client.WithRouteKey, WithRouteSlot, WithRouteNode and WithRouteAll"
-	}
-	return e
-}
-
 // refused is the error of a call of which nothing was sent.
 func refused(status Status, message string) *Error {
 	return &Error{Status: status, Message: message, NotExecuted: true, Reason: reasonOf(status), Index: -1}

@@ -7,8 +7,8 @@ package rsscript
 /*
 #include <rs_script.h>
 
-static rs_status rsscript_library(const char *source, size_t len, uint32_t flags, uint64_t lifetime, uint64_t limit,
-                                  const char *prefix, size_t prefix_len, uint32_t replicas, uint32_t wait,
+static rs_status rsscript_library(const char *source, size_t len, uint32_t flags, uint64_t lifetime, size_t limit,
+                                  const char *prefix, size_t prefix_len, size_t replicas, uint64_t wait,
                                   rs_library **library, rs_error **err) {
 	rs_library_options options = {.size = sizeof options, .flags = flags};
 	options.token_lifetime_ms = lifetime, options.reply_limit = limit;
@@ -84,8 +84,8 @@ func (c *Client) Library(source string, options ...LibraryOption) *Library {
 	var pointer *C.rs_library
 	var native *C.rs_error
 	status := C.rsscript_library(pointerTo(source), C.size_t(len(source)), settings.flags, C.uint64_t(once.lifetime),
-		C.uint64_t(once.limit), once.prefixPointer(), C.size_t(len(once.prefix)), C.uint32_t(once.replicas),
-		C.uint32_t(once.wait), &pointer, &native)
+		C.size_t(once.limit), once.prefixPointer(), C.size_t(len(once.prefix)), C.size_t(once.replicas),
+		C.uint64_t(once.wait), &pointer, &native)
 	if status != C.RS_OK {
 		library.err = takeError(native)
 		return library

@@ -191,18 +191,12 @@ func WithTLSCAFile(path string) Option {
 // WithTLSClientCert is PEM files of the client certificate, its chain included, and of its key.
 func WithTLSClientCert(certPath, keyPath string) Option {
 	return func(s *settings) *Error {
-		return s.setText("the certificate's path", certPath, func(
-			o *C.rs_options, cert *C.char, err **C.rs_error,
-		) C.rs_status {
-			var status C.rs_status
-			failure := withCString("the key's path", keyPath, func(key *C.char) *Error {
-				status = C.rs_options_set_tls_client_cert(o, cert, key, err)
-				return nil
+		return withCString("the certificate's path", certPath, func(cert *C.char) *Error {
+			return withCString("the key's path", keyPath, func(key *C.char) *Error {
+				return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+					return C.rs_options_set_tls_client_cert(o, cert, key, err)
+				})
 			})
-			if failure != nil {
-				return C.rs_options_set_tls_client_cert(o, cert, nil, err)
-			}
-			return status
 		})
 	}
 }
@@ -358,16 +352,12 @@ func WithReadFrom(from ReadFrom) Option {
 // servers behind a NAT, a tunnel or a container's network.
 func WithMapAddress(announced, reachable string) Option {
 	return func(s *settings) *Error {
-		return s.setText("the address", announced, func(o *C.rs_options, announced *C.char, err **C.rs_error) C.rs_status {
-			var status C.rs_status
-			failure := withCString("the address", reachable, func(reachable *C.char) *Error {
-				status = C.rs_options_map_address(o, announced, reachable, err)
-				return nil
+		return withCString("the address", announced, func(announced *C.char) *Error {
+			return withCString("the address", reachable, func(reachable *C.char) *Error {
+				return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
+					return C.rs_options_map_address(o, announced, reachable, err)
+				})
 			})
-			if failure != nil {
-				return C.rs_options_map_address(o, announced, nil, err)
-			}
-			return status
 		})
 	}
 }

@@ -8,8 +8,8 @@ package rsscript
 #include <rs_script.h>
 
 static rs_status rsscript_register(const rs_library *library, const char *text, size_t len, uint32_t flags,
-                                   const char *name, size_t name_len, uint64_t lifetime, uint64_t limit,
-                                   const char *prefix, size_t prefix_len, uint32_t replicas, uint32_t wait,
+                                   const char *name, size_t name_len, uint64_t lifetime, size_t limit,
+                                   const char *prefix, size_t prefix_len, size_t replicas, uint64_t wait,
                                    rs_script **script, rs_error **err) {
 	rs_script_options options = {.size = sizeof options, .flags = flags, .name = name, .name_len = name_len};
 	options.token_lifetime_ms = lifetime, options.reply_limit = limit;
@@ -61,8 +61,8 @@ const (
 	// makes, which servers replicate and persist. So it survives a failover, SCRIPT FLUSH and a restart, and replicas
 	// have it. On servers before 7.0 it is called as the script that it is. Not for a function of a [Library].
 	//
-	// An error that it returns gets " script: rs" behind it; RS_SCRIPT_AS_FUNCTION in rs_script.h says what else
-	// differs for its body.
+	// An error that it returns gets " script: rs" behind it; the guide says what else differs for its body, under
+	// "Functions".
 	AsFunction scriptFlag = C.RS_SCRIPT_AS_FUNCTION
 )
 
@@ -81,7 +81,7 @@ func Name(name string) ScriptOption { return scriptName(name) }
 //
 // Limits: a server forgets a token after Lifetime, or when it evicts it: a maxmemory-policy other than noeviction
 // voids all this. A primary that dies before it has replicated a call has lost it and its token: see WaitReplicas.
-// RS_SCRIPT_ONCE in rs_script.h says what else there is to know. The errors of such calls are [ErrTokenMismatch],
+// The guide says what else there is to know, under "Exactly once". The errors of such calls are [ErrTokenMismatch],
 // [ErrReplyNotKept] and [ErrNotReplicated]. Not for a single function of a [Library]: it is the whole of it that has
 // Once, or a script that has [AsFunction] too.
 type Once struct {
@@ -158,8 +158,8 @@ func (s *scriptSettings) registerIn(library *C.rs_library, text string) (*C.rs_s
 	var pointer *C.rs_script
 	var native *C.rs_error
 	status := C.rsscript_register(library, pointerTo(text), C.size_t(len(text)), s.flags,
-		pointerTo(s.name), C.size_t(len(s.name)), C.uint64_t(once.lifetime), C.uint64_t(once.limit),
-		once.prefixPointer(), C.size_t(len(once.prefix)), C.uint32_t(once.replicas), C.uint32_t(once.wait), &pointer, &native)
+		pointerTo(s.name), C.size_t(len(s.name)), C.uint64_t(once.lifetime), C.size_t(once.limit),
+		once.prefixPointer(), C.size_t(len(once.prefix)), C.size_t(once.replicas), C.uint64_t(once.wait), &pointer, &native)
 	if status != C.RS_OK {
 		return nil, takeError(native)
 	}

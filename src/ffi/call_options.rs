@@ -134,18 +134,18 @@ pub struct rs_script_options {
     /// second to a year; 0: 5 minutes. A repeat that comes later runs the script again. The library itself sends a
     /// call again only within the first half of that time.
     pub token_lifetime_ms: u64,
+    /// With `wait_replicas`: how long they are waited for at each attempt: milliseconds, up to a day; 0: 1000.
+    pub wait_timeout_ms: u64,
     /// With RS_SCRIPT_ONCE: the longest reply that is kept for repeats: 64 bytes to 64 MiB; 0: 1 MiB. A longer one
     /// reaches the caller that it was made for; a repeat gets RS_ERR_REPLY_NOT_KEPT.
-    pub reply_limit: u64,
+    pub reply_limit: usize,
     /// With RS_SCRIPT_ONCE: what the keys begin with under which tokens are kept: `token_prefix_len` bytes, 256 at
     /// most, none of them a `{`; NULL: `rs:once:`. The user needs the right to GET, SET and PEXPIRE there.
     pub token_prefix: *const c_char,
     /// The length of `token_prefix`.
     pub token_prefix_len: usize,
     /// With RS_SCRIPT_ONCE: how many replicas must have a call before it counts as done, up to 1000; 0: none.
-    pub wait_replicas: u32,
-    /// With `wait_replicas`: how long they are waited for at each attempt, in milliseconds, up to a day; 0: 1000.
-    pub wait_timeout_ms: u32,
+    pub wait_replicas: usize,
 }
 
 /// A struct that begins with its size and may get more fields.
@@ -183,16 +183,16 @@ const _: () = {
     assert!(offset_of!(rs_call_options, reserved) == 28 + 2 * size_of::<usize>());
     assert!(offset_of!(rs_call_options, token) == 32 + 2 * size_of::<usize>());
     assert!(offset_of!(rs_call_options, token_len) == 32 + 3 * size_of::<usize>());
-    assert!(size_of::<rs_script_options>() == 32 + 4 * size_of::<usize>());
+    assert!(size_of::<rs_script_options>() == 24 + 6 * size_of::<usize>());
     assert!(offset_of!(rs_script_options, flags) == 4);
     assert!(offset_of!(rs_script_options, name) == 8);
     assert!(offset_of!(rs_script_options, name_len) == 8 + size_of::<usize>());
     assert!(offset_of!(rs_script_options, token_lifetime_ms) == 8 + 2 * size_of::<usize>());
-    assert!(offset_of!(rs_script_options, reply_limit) == 16 + 2 * size_of::<usize>());
-    assert!(offset_of!(rs_script_options, token_prefix) == 24 + 2 * size_of::<usize>());
-    assert!(offset_of!(rs_script_options, token_prefix_len) == 24 + 3 * size_of::<usize>());
-    assert!(offset_of!(rs_script_options, wait_replicas) == 24 + 4 * size_of::<usize>());
-    assert!(offset_of!(rs_script_options, wait_timeout_ms) == 28 + 4 * size_of::<usize>());
+    assert!(offset_of!(rs_script_options, wait_timeout_ms) == 16 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_script_options, reply_limit) == 24 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_script_options, token_prefix) == 24 + 3 * size_of::<usize>());
+    assert!(offset_of!(rs_script_options, token_prefix_len) == 24 + 4 * size_of::<usize>());
+    assert!(offset_of!(rs_script_options, wait_replicas) == 24 + 5 * size_of::<usize>());
 };
 
 /// No struct will ever be larger. A size above is what happened to lie there.
@@ -358,13 +358,13 @@ pub(super) unsafe fn once_of(options: &rs_script_options, is_once: bool, flag: &
         || options.wait_timeout_ms != 0;
     if is_any && !is_once {
         let why = format!(
-            "has fields for {flag} (token_lifetime_ms, reply_limit, token_prefix, wait_replicas, wait_timeout_ms), \
+            "has fields for {flag} (token_lifetime_ms, wait_timeout_ms, reply_limit, token_prefix, wait_replicas), \
              which is not among its flags"
         );
         return Err(invalid("options", &why));
     }
     let prefix = (!options.token_prefix.is_null()).then_some(prefix);
-    let sizes = [options.token_lifetime_ms, options.reply_limit];
+    let sizes = [options.token_lifetime_ms, options.reply_limit as u64];
     Once::numbered(sizes, prefix, options.wait_replicas, options.wait_timeout_ms).map_err(of_options)
 }
 

@@ -258,7 +258,7 @@ pub unsafe extern "C" fn rs_credentials_refuse(request: *mut rs_credentials_requ
 /// The pointers are NULL or what they are declared as.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_client_reauthenticate(
-    client: *const rs_client,
+    client: *mut rs_client,
     err: *mut *mut rs_error,
 ) -> rs_status {
     guard_held(err, || {

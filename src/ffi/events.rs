@@ -119,7 +119,7 @@ impl Kept {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_events_new(
     capacity: usize,
-    queue: *const rs_queue,
+    queue: *mut rs_queue,
     events: *mut *mut rs_events,
     err: *mut *mut rs_error,
 ) -> rs_status {
@@ -150,7 +150,7 @@ pub unsafe extern "C" fn rs_events_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_options_set_events(
     options: *mut rs_options,
-    events: *const rs_events,
+    events: *mut rs_events,
     err: *mut *mut rs_error,
 ) -> rs_status {
     // SAFETY: as documented.
@@ -222,7 +222,7 @@ pub unsafe extern "C" fn rs_events_take(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_options_set_credentials_events(
     options: *mut rs_options,
-    events: *const rs_events,
+    events: *mut rs_events,
     err: *mut *mut rs_error,
 ) -> rs_status {
     // SAFETY: as documented.

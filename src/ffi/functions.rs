@@ -46,16 +46,16 @@ pub struct rs_library_options {
     pub flags: u32,
     /// With RS_LIBRARY_ONCE, as all fields from here on: `token_lifetime_ms` of rs_script_options.
     pub token_lifetime_ms: u64,
+    /// `wait_timeout_ms` of rs_script_options.
+    pub wait_timeout_ms: u64,
     /// `reply_limit` of rs_script_options.
-    pub reply_limit: u64,
+    pub reply_limit: usize,
     /// `token_prefix` of rs_script_options.
     pub token_prefix: *const c_char,
     /// The length of `token_prefix`.
     pub token_prefix_len: usize,
     /// `wait_replicas` of rs_script_options.
-    pub wait_replicas: u32,
-    /// `wait_timeout_ms` of rs_script_options.
-    pub wait_timeout_ms: u32,
+    pub wait_replicas: usize,
 }
 
 impl rs_library_options {
@@ -87,14 +87,14 @@ unsafe impl Growing for rs_library_options {
 
 // The header asserts the same.
 const _: () = {
-    assert!(size_of::<rs_library_options>() == 32 + 2 * size_of::<usize>());
+    assert!(size_of::<rs_library_options>() == 24 + 4 * size_of::<usize>());
     assert!(offset_of!(rs_library_options, flags) == 4);
     assert!(offset_of!(rs_library_options, token_lifetime_ms) == 8);
-    assert!(offset_of!(rs_library_options, reply_limit) == 16);
-    assert!(offset_of!(rs_library_options, token_prefix) == 24);
-    assert!(offset_of!(rs_library_options, token_prefix_len) == 24 + size_of::<usize>());
-    assert!(offset_of!(rs_library_options, wait_replicas) == 24 + 2 * size_of::<usize>());
-    assert!(offset_of!(rs_library_options, wait_timeout_ms) == 28 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_library_options, wait_timeout_ms) == 16);
+    assert!(offset_of!(rs_library_options, reply_limit) == 24);
+    assert!(offset_of!(rs_library_options, token_prefix) == 24 + size_of::<usize>());
+    assert!(offset_of!(rs_library_options, token_prefix_len) == 24 + 2 * size_of::<usize>());
+    assert!(offset_of!(rs_library_options, wait_replicas) == 24 + 3 * size_of::<usize>());
 };
 
 /// A library of functions, immutable, usable with any client, server and thread. Caller frees with

@@ -305,7 +305,7 @@ fn read_once(reader: &mut Reader<'_>) -> Result<Result<Once>> {
     let sizes = [reader.long()?, reader.long()?];
     let (replicas, wait, prefix) = (reader.small()?, reader.small()?, reader.text()?);
     let prefix = (!prefix.is_empty()).then_some(prefix);
-    Ok(Once::numbered(sizes, prefix, replicas, wait).map_err(misfit))
+    Ok(Once::numbered(sizes, prefix, replicas as usize, wait.into()).map_err(misfit))
 }
 
 fn flags_of_call(flags: u8) -> Flags<'static> {

@@ -83,7 +83,7 @@ private:
         if (options.named) native.flags |= RS_LIBRARY_NAMED;
         if (options.once) {
             native.flags |= RS_LIBRARY_ONCE;
-            if (!detail::set_once(*options.once, native)) return detail::out_of_range("the wait for replicas");
+            detail::set_once(*options.once, native);
         }
         rs_library *library = nullptr;
         rs_error *error = nullptr;

@@ -34,7 +34,7 @@ struct CallEvent {
     std::int32_t kind; // RS_CALL_KIND_...
     rs_status status;
     std::int32_t reason; // RS_REASON_..., or 0
-    std::uint32_t attempts;
+    std::size_t attempts;
     std::size_t items;
     std::string_view name;                // of a script its name or SHA1, of a command its first word
     std::optional<std::string_view> sha;  // of a script
@@ -277,7 +277,7 @@ public:
     template <class Call> Options &on_call(Call call) RS_SCRIPT_LIFETIMEBOUND {
         auto told = [](void *context, const rs_call_event *event) noexcept {
             std::optional<std::string_view> sha, node;
-            if (event->sha) sha = std::string_view(event->sha, 40);
+            if (event->sha) sha = std::string_view(event->sha, event->sha_len);
             if (event->node) node = std::string_view(event->node, event->node_len);
             (*static_cast<Call *>(context))(
                 CallEvent{event->kind, event->status, event->reason, event->attempts, event->items,

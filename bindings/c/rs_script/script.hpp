@@ -28,13 +28,13 @@ struct Once {
     std::chrono::milliseconds lifetime = {};
 
     // The longest reply that is kept for repeats, in bytes.
-    std::uint64_t reply_limit = 0;
+    std::size_t reply_limit = 0;
 
     // What the keys begin with under which tokens are kept: up to 256 bytes, none of them a `{`.
     std::string prefix = {};
 
     // How many replicas must have a call before it counts as done, and how long they are waited for at each attempt.
-    std::uint32_t wait_replicas = 0;
+    std::size_t wait_replicas = 0;
     std::chrono::milliseconds wait_timeout = {};
 };
 
@@ -56,10 +56,9 @@ struct ScriptOptions {
 
 namespace detail {
 
-// The fields of this in the options of a script or library; false where one is out of range. They refer to it.
-template <class Native> bool set_once(const Once &once, Native &native) {
+// The fields of this in the options of a script or library, which refer to it. Ranges are the C library's to check.
+template <class Native> void set_once(const Once &once, Native &native) {
     const auto count = [](std::chrono::milliseconds time) { return static_cast<std::uint64_t>(time.count()); };
-    if (count(once.wait_timeout) > UINT32_MAX) return false;
     native.token_lifetime_ms = count(once.lifetime);
     native.reply_limit = once.reply_limit;
     if (!once.prefix.empty()) {
@@ -67,8 +66,7 @@ template <class Native> bool set_once(const Once &once, Native &native) {
         native.token_prefix_len = once.prefix.size();
     }
     native.wait_replicas = once.wait_replicas;
-    native.wait_timeout_ms = static_cast<std::uint32_t>(once.wait_timeout.count());
-    return true;
+    native.wait_timeout_ms = count(once.wait_timeout);
 }
 
 // What `call` makes a script of, with these options for the C library.
@@ -211,7 +209,7 @@ template <class Call> Result<Script> detail::script_of(const ScriptOptions &opti
     if (options.as_function) native.flags |= RS_SCRIPT_AS_FUNCTION;
     if (options.once) {
         native.flags |= RS_SCRIPT_ONCE;
-        if (!set_once(*options.once, native)) return out_of_range("the wait for replicas");
+        set_once(*options.once, native);
     }
     native.name = options.name.data();
     native.name_len = options.name.size();

@@ -4,6 +4,7 @@
 
 const builtin = require("./builtin");
 const { errorOf } = require("./errors");
+const { worded } = require("./wording");
 const ffi = require("./ffi");
 const platform = require("./platform");
 const where = require("./where");
@@ -131,9 +132,10 @@ const error = {
 };
 
 function takeError(status, handle) {
+    const serverCode = error.serverCode(handle);
     const made = errorOf(status, {
-        message: error.message(handle),
-        serverCode: error.serverCode(handle),
+        message: worded(status, error.message(handle), serverCode),
+        serverCode,
         indeterminate: error.isIndeterminate(handle),
         notExecuted: error.isNotExecuted(handle),
         reason: error.reason(handle),
@@ -152,8 +154,8 @@ const memmove = library.declare("memmove", "handle", ["buffer", "buffer", "size"
 const placeOf = (buffer) => (buffer.length === 0 ? 0n : memmove(buffer, buffer, 0));
 
 const SIZE_OF_CALL_OPTIONS = 64;
-const SIZE_OF_SCRIPT_OPTIONS = 64;
-const SIZE_OF_LIBRARY_OPTIONS = 48;
+const SIZE_OF_SCRIPT_OPTIONS = 72;
+const SIZE_OF_LIBRARY_OPTIONS = 56;
 const ROUTE = { key: 2, slot: 3, node: 4, all: 5 };
 
 const clientWith = checked("rs_client_with", ["handle", "buffer", "buffer"]);
@@ -193,11 +195,11 @@ function scriptOptions({ flags, name, once }) {
 /** Writes what calls happen once by, which stands alike in the options of scripts and of libraries. */
 function putOnce(options, { lifetime, replyLimit, prefix, waitReplicas, waitTimeout }, at) {
     options.writeBigUInt64LE(BigInt(lifetime), at);
-    options.writeBigUInt64LE(BigInt(replyLimit), at + 8);
-    if (prefix.length > 0) options.writeBigUInt64LE(placeOf(prefix), at + 16);
-    options.writeBigUInt64LE(BigInt(prefix.length), at + 24);
-    options.writeUInt32LE(waitReplicas, at + 32);
-    options.writeUInt32LE(waitTimeout, at + 36);
+    options.writeBigUInt64LE(BigInt(waitTimeout), at + 8);
+    options.writeBigUInt64LE(BigInt(replyLimit), at + 16);
+    if (prefix.length > 0) options.writeBigUInt64LE(placeOf(prefix), at + 24);
+    options.writeBigUInt64LE(BigInt(prefix.length), at + 32);
+    options.writeBigUInt64LE(BigInt(waitReplicas), at + 40);
 }
 
 /** A script that belongs to no client. */

@@ -3,6 +3,7 @@
 "use strict";
 
 const { arrivedError, errorOf, nameCaller, reasonOf } = require("./errors");
+const { worded } = require("./wording");
 
 const NIL = 1;
 const STATUS = 2;
@@ -154,7 +155,7 @@ class Reader {
         const index = this.u32() | 0;
         const node = this.text();
         const made = arrivedError(status, {
-            message,
+            message: worded(status, message, serverCode),
             reason,
             index,
             node,

@@ -332,3 +332,12 @@ test("many large replies at once, with small ones among them, and a loop that go
         assert.ok([3_000_000, "RS_ERR_INDETERMINATE", "RS_ERR_CLOSED"].includes(outcome), outcome);
     }
 });
+
+test("what `await using` calls closes the client, once for all views", async () => {
+    const own = await rs.connect(server.url);
+    const view = own.with({ timeout: 60_000 });
+    // The syntax is newer than the oldest Node: this is what it stands for.
+    await view[Symbol.asyncDispose]();
+    for (const closed of [own, view]) await assert.rejects(closed.command("PING"), rs.ClosedError);
+    await own[Symbol.asyncDispose]();
+});

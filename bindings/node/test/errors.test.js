@@ -182,3 +182,38 @@ test("of a large reply a Buffer keeps no more than eight times its length alive"
     }
     assert.equal(half.buffer, whole.buffer);
 });
+
+test("errors call options and fields by their names here, and leave words of scripts alone", async () => {
+    const pem = "x";
+    const lua = client.library("#!lua name=lib\nredis.register_function('f', function() return 1 end)");
+    const opened = (options) => () => rs.connect(server.url, options);
+    const script = (options) => async () => client.script("return 1", options)();
+    for (const [said, call] of [
+        ["option callTimeout: must", opened({ callTimeout: 2 ** 40 })],
+        ["option maxReplyDepth: must", opened({ maxReplyDepth: 1 })],
+        ["option maxReplyBytes: must", opened({ maxReplyBytes: 1 })],
+        ["option maxWaiting: must", opened({ maxWaiting: 0 })],
+        ["option sharedConnections: must", opened({ sharedConnections: 65 })],
+        ["option clientName: must", opened({ clientName: "a b" })],
+        ["option mapAddress: both", opened({ mapAddress: { nowhere: "" } })],
+        ["option reconnectBackoff: the", opened({ reconnectBackoff: { min: 100, max: 1 } })],
+        ["option tlsCaFile: needs", opened({ tlsCaFile: "a.pem" })],
+        ["option tlsCaPem: needs", opened({ tlsCaPem: pem })],
+        ["option tlsClientCert: needs", opened({ tlsClientCert: { cert: "a.pem", key: "b.pem" } })],
+        ["option tlsClientCertPem: needs", opened({ tlsClientCertPem: { cert: pem, key: pem } })],
+        ["option tlsServerName: must", opened({ tlsServerName: "a b" })],
+        ["options are two of which a script has one: idempotent, once", script({ once: true, idempotent: true })],
+        ["once: a token's lifetime", script({ once: { lifetime: 1 } })],
+        ["once.waitTimeout is set, and once.waitReplicas is not", script({ once: { waitTimeout: 5 } })],
+        ["name: a script's name", script({ name: "\n" })],
+        ["options has once, which is for scripts", async () => lua.function("f", { once: true })],
+        ["a library has one: named, once", async () => client.library("#!lua name=a\n", { once: true, named: true })],
+        ["route.slot is 20000", async () => client.with({ route: { slot: 20_000 } })],
+    ]) {
+        const { message } = await failed(call());
+        assert.ok(message.includes(said), `${message}, not ${said}`);
+        assert.doesNotMatch(message, /[A-Za-z]_[A-Za-z]/);
+    }
+    const words = await failed(client.script("return redis.error_reply('MINE options.flags RS_SCRIPT_ONCE')")());
+    assert.match(words.message, /MINE options\.flags RS_SCRIPT_ONCE/);
+});

@@ -11,7 +11,8 @@ impl Options {
     /// It runs on the thread that completes the call, without a lock held: that of the caller, or of whoever drives
     /// submitted calls; before the call returns or its completion can be taken out. So it must be quick, must not
     /// block, and must not call or drop the client. Calls that are refused before they begin (their arguments, a full
-    /// queue) are not told of. It costs no more than a clock's reading and its own body; off, nothing.
+    /// queue) are not told of. It costs one more reading of the clock, putting together what is told, and its own
+    /// body; off, nothing.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
