@@ -306,10 +306,22 @@ func (c *cluster) moveSlot(slot int64, from, to *server) {
 	}
 	to.must("CLUSTER", "SETSLOT", number, "NODE", to.id)
 	from.must("CLUSTER", "SETSLOT", number, "NODE", to.id)
-	primaries, _ := c.roles()
-	for _, server := range primaries {
-		if server != to && server != from {
-			server.must("CLUSTER", "SETSLOT", number, "NODE", to.id)
+	// Another server may hear of an older claim to the slot later, or two servers have come to the same epoch: then it
+	// believes the wrong one, until it is told again by one with a higher epoch.
+	eventually(c.t, "all servers know who has slot "+number, func() bool {
+		agree := true
+		for _, server := range c.servers {
+			nodes, err := server.try("CLUSTER", "NODES")
+			if err != nil || c.ownerIn(nodes.(string), slot) == to {
+				continue
+			}
+			agree = false
+			// For a replica this is an error.
+			_, _ = server.try("CLUSTER", "SETSLOT", number, "NODE", to.id)
 		}
-	}
+		if !agree {
+			_, _ = to.try("CLUSTER", "BUMPEPOCH")
+		}
+		return agree
+	})
 }

@@ -126,6 +126,15 @@ func (c *cluster) waitForPrimary(heir *server) {
 
 func (c *cluster) owner(slot int64) *server {
 	nodes := c.servers[0].must("CLUSTER", "NODES").(string)
+	owner := c.ownerIn(nodes, slot)
+	if owner == nil {
+		c.t.Fatalf("nobody has slot %d", slot)
+	}
+	return owner
+}
+
+// ownerIn returns whose a slot is by what CLUSTER NODES has answered.
+func (c *cluster) ownerIn(nodes string, slot int64) *server {
 	for _, line := range strings.Split(strings.TrimSpace(nodes), "\n") {
 		fields := strings.Fields(line)
 		for _, part := range fields[8:] {
@@ -147,7 +156,6 @@ func (c *cluster) owner(slot int64) *server {
 			}
 		}
 	}
-	c.t.Fatalf("nobody has slot %d", slot)
 	return nil
 }
 

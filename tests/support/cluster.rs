@@ -401,11 +401,16 @@ impl Cluster {
     fn wait_for_owner(&self, slots: impl IntoIterator<Item = u16>, owner: usize) {
         let slots: Vec<u16> = slots.into_iter().collect();
         wait_until("all nodes know the slots' new owner", || {
-            self.living().all(|node| {
+            let know = self.living().all(|node| {
                 let map = self.slots(node);
                 let owns = |&slot: &u16| serving(&map, slot).is_some_and(|range| range.nodes[0].0 == owner);
                 slots.iter().all(owns)
-            })
+            });
+            // Two nodes may have come to the same epoch: then the others go on believing whom they have heard first.
+            if !know {
+                Raw::connect(&self.nodes[owner]).cmd(&["CLUSTER", "BUMPEPOCH"]);
+            }
+            know
         });
         self.wait_until_whole();
     }
