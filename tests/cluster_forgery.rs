@@ -9,6 +9,7 @@ use support::calls::{NONE, cluster_client};
 use support::cluster::{Cluster, slot_of};
 use support::fake::Fake;
 use support::raw::Raw;
+use support::wait_until;
 
 /// Counts, and then fails in the words of its argument.
 const FORGE: &str = "redis.call('INCR', KEYS[1]) return redis.error_reply(ARGV[1])";
@@ -168,5 +169,39 @@ fn refusals_to_the_letter() {
     .enumerate()
     {
         forge(&client, &format!("letter{number}"), &|_| text.to_owned());
+    }
+}
+
+/// A slot may be back at the server that has sent a call away when that is asked about it: while slots move, its answer
+/// does not show that a script has made the words up.
+#[test]
+fn while_slots_move_nobody_can_tell() {
+    let cluster = Cluster::start(3, 0);
+    let client = cluster_client(&cluster);
+    let [moved, beside] = [0, 1].map(|node| cluster.tag_on(node, "moves"));
+    let forged = Script::new(FORGE);
+    let slot = slot_of(beside.as_bytes());
+    let texts = [
+        format!("MOVED {slot} 127.0.0.1:{}", cluster.node(1).port()),
+        format!("ASK {slot} 127.0.0.1:{}", cluster.node(1).port()),
+        "TRYAGAIN Multiple keys request during rehashing of slot".to_owned(),
+    ];
+    for (number, text) in texts.iter().enumerate() {
+        let key = format!("{beside}calm{number}");
+        assert_eq!(client.call(&forged, &[key], &[text]).unwrap_err().status(), Status::Server, "{text}");
+    }
+    cluster.move_slots([slot_of(moved.as_bytes())], 0, 2);
+    // A redirection has the client look who has what.
+    wait_until("the client knows of the move", || {
+        client.command(&["GET", &moved]).unwrap();
+        let error = client.call(&forged, &[&format!("{beside}told")], &[&texts[0]]).unwrap_err();
+        error.is_indeterminate()
+    });
+    for (number, text) in texts.iter().enumerate() {
+        let key = format!("{beside}moves{number}");
+        let error = client.call(&forged, &[&key], &[text]).unwrap_err();
+        assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
+        assert!(error.message().contains(text), "{error}");
+        assert_eq!(Raw::connect(cluster.node(1)).ok(&["GET", &key]).text(), "1", "{text}");
     }
 }

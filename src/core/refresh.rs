@@ -333,7 +333,7 @@ impl<T: Owner> Engine<T> {
         self.refresh.error = found.as_ref().err().cloned();
         match found {
             Ok(found) => {
-                self.install(io, &found);
+                self.install(now, io, &found);
                 self.refresh.error = None;
                 let waiting = self.take_waiting();
                 self.ready.extend(waiting);
@@ -378,7 +378,7 @@ impl<T: Owner> Engine<T> {
     }
 
     /// Puts a new map in force, and lets go of the servers that are not in it.
-    fn install(&mut self, io: &mut dyn Actions<T>, found: &Found) {
+    fn install(&mut self, now: Instant, io: &mut dyn Actions<T>, found: &Found) {
         let generation = self.servers.map.generation + 1;
         let replica = if self.servers.is_cluster() { Purpose::Replica } else { Purpose::Calls };
         let old: Vec<NodeId> = self.servers.primaries();
@@ -397,7 +397,7 @@ impl<T: Owner> Engine<T> {
             let node = map.primaries().next().filter(|_| !self.servers.is_cluster());
             io.log(Record::new(kind, node.map(|node| &self.servers.node(node).name), text));
         }
-        self.servers.install(map);
+        self.servers.install(now, map);
         self.drop_kept_of_others(io);
         let only = self.servers.only;
         let gone: Vec<_> = self

@@ -3,15 +3,12 @@
 //! A judgement that needs an answer which is not there yet ends with [`Need`]; it is made once more when the server
 //! has been asked.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::answers::{Claim, NodeLines};
-use super::servers::Servers;
+use super::servers::{RECOVERY, Servers};
 use crate::core::interface::{ConnId, NodeId};
 use crate::net::address::Address;
-
-/// How long after a cluster was found down its servers' word for it is taken without asking back.
-const RECOVERY: Duration = Duration::from_secs(5);
 
 /// A question to a server in its own right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,14 +64,16 @@ impl Evidence {
     }
 
     /// Whether the server stands by what it has said of a slot; an answer that only a script made up it does not know
-    /// of. `None`: it cannot be asked.
+    /// of. `None`: nobody can tell. It cannot be asked; or it may have the slot again by now, where slots are moving.
     pub(in crate::core) fn stands_by(
         &self,
         node: NodeId,
-        slot: u16,
-        claim: Claim,
+        (slot, claim): (u16, Claim),
+        servers: &Servers,
+        now: Instant,
     ) -> Result<Option<bool>, Need> {
-        Ok(self.lines(node)?.map(|lines| lines.bears_out(slot, claim)))
+        let stands = self.lines(node)?.map(|lines| lines.bears_out(slot, claim));
+        Ok(stands.filter(|stands| *stands || !servers.have_slots_moved(now)))
     }
 
     /// Whether it names the server at this address as the one that has the slot, or takes it over.

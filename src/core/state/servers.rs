@@ -29,6 +29,10 @@ const REMEMBERED: usize = 128;
 /// Of so many slots it is kept that a server has sent their calls away.
 const REMEMBERED_SLOTS: usize = 4096;
 
+/// How long after a cluster was down, or slots have changed hands, what its servers say then is no proof of how it was
+/// a moment before.
+pub(in crate::core) const RECOVERY: Duration = Duration::from_secs(5);
+
 /// Where a call is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core) enum Place {
@@ -177,6 +181,9 @@ pub(in crate::core) struct Servers {
     pub(in crate::core) repeats: Repeats,
     /// When a server has shown beyond doubt that a slot's calls are sent away by it, and how.
     sent_away: HashMap<(NodeId, u16), (Claim, Instant)>,
+    /// Who had which slots, by the last map that the servers have given, and when another was seen to have one last.
+    owners: Option<u64>,
+    slots_moved: Option<Instant>,
     /// When the cluster was found down last.
     pub(in crate::core) down: Option<Instant>,
     /// When the last look at who is who ended.
@@ -206,6 +213,8 @@ impl Servers {
             redirects: 0,
             repeats: Repeats::default(),
             sent_away: HashMap::new(),
+            owners: None,
+            slots_moved: None,
             down: None,
             looked: None,
             is_looking: false,
@@ -406,6 +415,12 @@ impl Servers {
         self.sent_away.insert((node, slot), (claim, now));
     }
 
+    /// Whether slots have changed hands a moment ago, by the maps that servers have given: what redirections say of that
+    /// a script may have made up.
+    pub(in crate::core) fn have_slots_moved(&self, now: Instant) -> bool {
+        self.slots_moved.is_some_and(|moved| now.saturating_duration_since(moved) < RECOVERY)
+    }
+
     /// Whether that was noted since this time: what the server says when it is asked later may be of a time when it
     /// has the slot again.
     pub(in crate::core) fn was_sent_away(
@@ -421,7 +436,11 @@ impl Servers {
     }
 
     /// Puts a new map in force. What redirections have said since it was asked for is newer.
-    pub(in crate::core) fn install(&mut self, map: SlotMap) {
+    pub(in crate::core) fn install(&mut self, now: Instant, map: SlotMap) {
+        let owners = map.owners();
+        if self.owners.replace(owners).is_some_and(|before| before != owners) {
+            self.slots_moved = Some(now);
+        }
         self.map = map;
         for (slot, primary) in std::mem::take(&mut self.given) {
             self.map.give(slot, primary);

@@ -1,5 +1,6 @@
 //! Which server has which slots, and who replicates whom.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -93,6 +94,20 @@ impl SlotMap {
         if let Some(shard) = self.slots.get_mut(usize::from(slot)) {
             *shard = number(index);
         }
+    }
+
+    /// Tells apart who has which slots.
+    pub(in crate::core) fn owners(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let mut last = None;
+        for (slot, place) in self.slots.iter().enumerate() {
+            let owner = self.shards.get(usize::from(*place)).map(|shard| shard.primary);
+            if last != Some(owner) {
+                (slot, owner).hash(&mut hasher);
+                last = Some(owner);
+            }
+        }
+        hasher.finish()
     }
 
     pub(in crate::core) fn primaries(&self) -> impl Iterator<Item = NodeId> {

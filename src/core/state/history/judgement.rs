@@ -256,7 +256,7 @@ impl History {
                 // A replica owns no slot, so it cannot bear that out.
                 let can_tell = !is_certain && cx.servers.map.is_primary(node);
                 let stands = match can_tell {
-                    true => cx.evidence.stands_by(node, own, Claim::Ask)?,
+                    true => cx.evidence.stands_by(node, (own, Claim::Ask), cx.servers, cx.now)?,
                     false => Some(is_certain),
                 };
                 match stands {
@@ -321,7 +321,7 @@ impl History {
         // It may not answer, or is no primary as far as is known: whether it is worth the way, the one who says so
         // must know.
         if self.may_be_forged {
-            match cx.evidence.stands_by(node, slot, claim)? {
+            match cx.evidence.stands_by(node, (slot, claim), cx.servers, cx.now)? {
                 Some(true) => {}
                 Some(false) => return Ok(Redirection::Refused),
                 None => return Ok(Redirection::Unknown),

@@ -109,12 +109,12 @@ struct Left {
 }
 
 impl Left {
-    /// Whether the server stands by its words. `None`: it cannot be asked.
+    /// Whether the server stands by its words. `None`: nobody can tell.
     fn stands(&self, cx: &Context<'_>, slot: u16) -> std::result::Result<Option<bool>, Need> {
         if self.is_proved || cx.servers.was_sent_away(self.node, slot, self.claim, self.at) {
             return Ok(Some(true));
         }
-        cx.evidence.stands_by(self.node, slot, self.claim)
+        cx.evidence.stands_by(self.node, (slot, self.claim), cx.servers, cx.now)
     }
 }
 
