@@ -96,7 +96,8 @@ impl World {
             );
         }
         for (item, failure) in op.items.iter().zip(&items) {
-            let times = self.fleet.witness.seen(item.number).executed;
+            let seen = self.fleet.witness.seen(item.number);
+            let times = if seen.askers > 1 { 0 } else { seen.executed };
             let is_not_executed = failure.as_ref().is_some_and(Error::is_not_executed);
             assert!(
                 !is_not_executed || times == 0,
@@ -113,10 +114,45 @@ impl World {
         network.had_trouble |= items.iter().flatten().chain(&error).any(Error::is_indeterminate);
         let had_trouble = network.had_trouble;
         let met_loss = network.last_loss.is_some_and(|loss| loss >= op.submitted);
+        self.check_told(number, error.is_none(), &items);
         let op = &mut self.ops[number];
         op.is_untroubled &= !had_trouble;
         op.met_loss = met_loss;
         op.end = Some(End { at: now, error, items });
+    }
+
+    /// What happens once is told of as it has happened: whoever asks gets the reply of the execution whose effects are
+    /// there, unless they have been lost since; and none is lost that enough replicas had.
+    fn check_told(&mut self, number: usize, is_whole: bool, errors: &[Option<Error>]) {
+        let (seed, is_cluster) = (self.seed, self.traits.kind == traits::Kind::Cluster);
+        let op = &mut self.ops[number];
+        let waits = op.replicas > 0 && op.replicas as usize >= self.fleet.replicas && is_whole;
+        let in_parts = is_cluster && op.shape == Shape::Pipeline;
+        for (item, error) in op.items.iter_mut().zip(errors) {
+            let seen = self.fleet.witness.seen(item.number);
+            let is_safe = waits && error.is_none() && (item.is_once() || !in_parts && !item.has_choice);
+            if let Some(order) = item.told.get() {
+                let there = if is_safe { 0 } else { seen.lost };
+                assert!(
+                    order == seen.order || order < seen.order && there > 0,
+                    "seed {seed}: call {number}, item {}: told of execution {order}, and {} is the last of {}, {} of \
+                     them lost",
+                    item.number,
+                    seen.order,
+                    seen.executed,
+                    seen.lost
+                );
+                let before = self.answers.insert(item.number, (order, seen.lost));
+                assert!(
+                    before.is_none_or(|(first, lost)| first == order || lost < seen.lost),
+                    "seed {seed}: call {number}, item {}: another reply, {before:?} before, {order} now",
+                    item.number
+                );
+            }
+            if is_safe {
+                item.safe_since = Some(seen.lost);
+            }
+        }
     }
 
     /// How often each primary was told to let go of its scripts.
@@ -254,6 +290,11 @@ impl World {
             return Some(error);
         }
         let told = match reply.kind() {
+            Kind::Array if op.items[index].is_once() => {
+                let order = reply.get(1).and_then(ReplyRef::as_i64);
+                op.items[index].told.set(order.and_then(|order| u32::try_from(order).ok()));
+                reply.get(0).and_then(ReplyRef::as_i64).map(i64::cast_unsigned)
+            }
             Kind::Array => reply.get(0).and_then(ReplyRef::as_i64).map(i64::cast_unsigned),
             Kind::String => reply.as_str().and_then(|text| text.parse().ok()),
             _ => reply.as_i64().map(i64::cast_unsigned),
@@ -285,20 +326,25 @@ impl World {
             let history = seen(item.number);
             let (times, number_of) = (history.executed, item.number);
             assert!(
-                item.may_repeat && !item.is_once || times <= 1,
-                "seed {seed}: call {number}, item {number_of} ran {times} times"
+                item.may_repeat && !item.is_once() || times <= 1 + if item.is_once() { history.lost } else { 0 },
+                "seed {seed}: call {number}, item {number_of} ran {times} times, and was lost {} times",
+                history.lost
             );
             assert!(
-                !is_not_executed || times == 0,
+                item.safe_since.is_none_or(|lost| lost == history.lost),
+                "seed {seed}: call {number}, item {number_of} is lost, though replicas had it"
+            );
+            assert!(
+                !is_not_executed || times == 0 || history.askers > 1,
                 "seed {seed}: call {number}, item {number_of} ran after all"
             );
             // Attempts are paced by pauses, but for so many redirections, repeats and misses.
             let lived = end.at.saturating_duration_since(op.submitted).as_millis();
-            let most = if self.traits.are_well() && !self.traits.forges && number_of < self.fleet.forges_until
-            {
+            let is_paced = op.replicas > 0 || self.traits.forges || history.askers > 1;
+            let most = if self.traits.are_well() && !is_paced && number_of < self.fleet.forges_until {
                 1 + u128::from(history.missed)
             } else {
-                40 + u128::from(history.missed) + lived / 10
+                (40 + lived / 10) * u128::from(history.askers.max(1)) + u128::from(history.missed)
             };
             assert!(
                 u128::from(history.arrived) <= most,
