@@ -281,8 +281,8 @@ impl World {
         let op = &mut self.ops[number];
         op.replicas = replicas;
         let group = op.items.first().map_or(0, |item| item.number);
-        // In a cluster's pipeline others have a connection of their own only by the way.
-        let is_in_one = self.traits.kind != Kind::Cluster || op.shape != Shape::Pipeline;
+        // In a pipeline over several servers others have a connection of their own only by the way.
+        let is_in_one = op.shape != Shape::Pipeline;
         for item in &op.items {
             self.fleet.witness.note(item.number).askers += 1;
             if replicas > 0 {
