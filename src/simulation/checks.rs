@@ -85,13 +85,14 @@ impl World {
         let is_forged = op.items.iter().any(|item| self.fleet.forges(item.number));
         let settles =
             has_time && op.is_once && !is_apart && !is_forged && !self.clients[op.client].may_be_refused;
-        for failure in items.iter().flatten().chain(&error).filter(|_| settles) {
+        for (index, failure) in items.iter().enumerate().filter(|_| settles) {
+            let Some(failure) = failure.as_ref().or(error.as_ref().filter(|_| op.shape != Shape::Pipeline)) else {
+                continue;
+            };
             // In a pipeline the order of a key comes first: what has been overtaken is not sent again.
-            let is_overtaken = op.shape == Shape::Pipeline
-                // Where there are no functions, their scripts come behind the other items.
-                && (failure.status() == Status::NotReplicated
-                    || self.traits.old && self.traits.functions
-                    || failure.message().contains("an item behind it with a key in common has been executed"));
+            let has_run = |other: &Item| self.fleet.witness.seen(other.number).executed > 0;
+            let is_overtaking = |other: &Item| op.items[index].is_tied(other, true) && has_run(other);
+            let is_overtaken = op.shape == Shape::Pipeline && op.items[index + 1..].iter().any(is_overtaking);
             let may_not_wait =
                 failure.status() == Status::NotReplicated && self.fleet.witness.has_refused_wait;
             assert!(
@@ -147,7 +148,12 @@ impl World {
                     seen.executed,
                     seen.lost
                 );
-                let before = self.answers.insert(item.number, (order, seen.lost));
+                let is_there = order == seen.order && seen.executed > seen.lost;
+                let before = match is_there {
+                    true => self.answers.insert(item.number, (order, seen.lost)),
+                    // What was answered has been lost on its way.
+                    false => None,
+                };
                 assert!(
                     before.is_none_or(|(first, lost)| first == order || lost < seen.lost),
                     "seed {seed}: call {number}, item {}: another reply, {before:?} before, {order} now",
