@@ -225,7 +225,10 @@ impl World {
             // What waits for more replicas than there are goes on as long as it can, and what makes up that it may go
             // elsewhere, and may repeat.
             4 if replicas as usize <= self.fleet.replicas
-                && !items.iter().any(|item| self.fleet.forges(item.number)) => LONG_TIMEOUT,
+                && !items.iter().any(|item| self.fleet.forges(item.number)) =>
+            {
+                LONG_TIMEOUT
+            }
             _ => TIMEOUT,
         });
         let view = View { read_from, way };
@@ -255,7 +258,8 @@ impl World {
 
     fn some_kind(&mut self) -> OnceKind {
         match self.rng.u8(..4) {
-            0 if self.traits.functions => OnceKind::Function,
+            // Where there are no functions, that is no call at all.
+            0 if self.traits.functions && !self.traits.old => OnceKind::Function,
             1 if self.traits.functions => OnceKind::AsFunction,
             _ => OnceKind::Script,
         }

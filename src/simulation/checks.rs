@@ -86,7 +86,8 @@ impl World {
         let settles =
             has_time && op.is_once && !is_apart && !is_forged && !self.clients[op.client].may_be_refused;
         for (index, failure) in items.iter().enumerate().filter(|_| settles) {
-            let Some(failure) = failure.as_ref().or(error.as_ref().filter(|_| op.shape != Shape::Pipeline)) else {
+            let Some(failure) = failure.as_ref().or(error.as_ref().filter(|_| op.shape != Shape::Pipeline))
+            else {
                 continue;
             };
             // In a pipeline the order of a key comes first: what has been overtaken is not sent again.
@@ -219,8 +220,7 @@ impl World {
             || matches!(error.reason(), Reason::Deadline | Reason::Cancelled)
             || matches!(status, Status::Timeout | Status::Cancelled | Status::Closed | Status::Connect);
         // What else is in a pipeline may keep an item from being sent again.
-        let is_left =
-            status == Status::NotReplicated && (!op.is_once || op.is_called_off);
+        let is_left = status == Status::NotReplicated && (!op.is_once || op.is_called_off);
         let is_well = self.traits.are_well() && op.task.is_none() && !is_forged && !is_left;
         assert!(!is_well || is_late || Self::is_in_doubt(op, error), "seed {seed}: call {number}: {error}");
         let error_of_item = op.shape != Shape::Pipeline && !op.items.is_empty();
@@ -242,8 +242,8 @@ impl World {
         }
         let is_forged = op.items.iter().any(|item| self.fleet.forges(item.number));
         let is_refused = self.fleet.witness.has_refused_library || self.traits.old;
-        // A replica has said so, and no time is left to turn to another.
-        let is_late = self.now + Duration::from_millis(500) >= op.deadline;
+        // A replica has said so, and no time is left to turn to another, or the client is closed.
+        let is_late = self.now + Duration::from_millis(500) >= op.deadline || self.is_closed;
         let is_replicas = is_late && op.items.iter().any(|item| item.has_choice) && error.is_not_executed();
         assert!(
             is_replicas || is_forged || is_refused || Self::is_in_doubt(op, error) || self.is_flushed(op),
@@ -340,7 +340,8 @@ impl World {
             let history = seen(item.number);
             let (times, number_of) = (history.executed, item.number);
             assert!(
-                item.may_repeat && !item.is_once() || times <= 1 + if item.is_once() { history.lost } else { 0 },
+                item.may_repeat && !item.is_once()
+                    || times <= 1 + if item.is_once() { history.lost } else { 0 },
                 "seed {seed}: call {number}, item {number_of} ran {times} times, and was lost {} times",
                 history.lost
             );

@@ -41,7 +41,11 @@ impl World {
     fn keeps_its_place(&self, op: &Op) -> bool {
         let has_choice = op.items.iter().any(|item| item.has_choice);
         // A transaction's scripts must have compiled first.
-        op.is_untroubled && op.end.is_some() && op.shape != Shape::Transaction && !op.is_apart() && !has_choice
+        op.is_untroubled
+            && op.end.is_some()
+            && op.shape != Shape::Transaction
+            && !op.is_apart()
+            && !has_choice
     }
 
     pub(super) fn check_submitters(&self) {

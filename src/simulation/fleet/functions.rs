@@ -5,9 +5,9 @@ use super::scripts::{FUNCTION, LIBRARIES, ONCE_FUNCTION, SCRIPTS, scripts};
 use super::server::{Peer, item_of};
 use super::words::bulk;
 use super::{Fleet, trace};
+use crate::function::Function;
 use crate::library::Library;
 use crate::once::Once;
-use crate::function::Function;
 use crate::script::Script;
 
 /// The place of the one that is not pinned, among the libraries.

@@ -105,9 +105,8 @@ impl Fleet {
             return None;
         }
         let lags = self.traits.replicated;
-        let has = |replica: &usize| {
-            self.hears(*replica) && (!lags || self.servers[*replica].data.offset >= wrote)
-        };
+        let has =
+            |replica: &usize| self.hears(*replica) && (!lags || self.servers[*replica].data.offset >= wrote);
         Some(self.replicas_of(place).filter(has).count())
     }
 
@@ -154,8 +153,7 @@ impl Fleet {
         let Some(item) = item else { return };
         let waited_for = self.waited_for.get(&item);
         let is_reserved = waited_for.is_some_and(|waited_for| waited_for.is_reserved);
-        if waited_for.is_some() == is_reserved
-            && *peer.is_reserved.get_or_insert(is_reserved) != is_reserved
+        if waited_for.is_some() == is_reserved && *peer.is_reserved.get_or_insert(is_reserved) != is_reserved
         {
             self.witness.fault(format!("item {item} shares a connection with one that waits for replicas"));
         }
