@@ -118,8 +118,8 @@ impl Fleet {
         let wanted = number(&command[1]);
         self.may_catch_up(place);
         let has = self.replicated(place, peer).unwrap_or(0);
-        // Its time is over whenever that is, and never when all is well.
-        let is_over = !self.is_healed && self.rng.u8(..) < 30;
+        // Its time is over whenever that is, and never when all is well and it will get what it wants.
+        let is_over = (!self.is_healed || wanted > self.replicas) && self.rng.u8(..) < 30;
         (has >= wanted || is_over).then(|| format!(":{has}\r\n"))
     }
 
