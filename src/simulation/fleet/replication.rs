@@ -28,6 +28,13 @@ pub(in crate::simulation) struct WaitedFor {
     pub(in crate::simulation) is_reserved: bool,
 }
 
+/// What an execution was of.
+pub(super) struct Ran<'a> {
+    pub(super) item: u64,
+    pub(super) key: &'a [u8],
+    pub(super) token: Option<&'a [u8]>,
+}
+
 /// One execution that wrote something.
 #[derive(Debug)]
 struct Write {
@@ -43,12 +50,12 @@ const ON_REPLICA: &str = "-ERR WAIT cannot be used with replica instances.\r\n";
 
 impl Fleet {
     /// A connection's command has written something: an item's effects, or that its token was asked for again.
-    pub(super) fn write(&mut self, place: usize, peer: &mut Peer, ran: Option<(u64, &[u8], Option<&[u8]>)>) {
+    pub(super) fn write(&mut self, place: usize, peer: &mut Peer, ran: Option<Ran<'_>>) {
         let lags = self.traits.replicated && self.replicas > 0;
         let data = &mut self.servers[place].data;
         data.offset += 1;
         peer.wrote = Some((data.offset, data.demotions));
-        if let Some((item, key, token)) = ran.filter(|_| lags) {
+        if let Some(Ran { item, key, token }) = ran.filter(|_| lags) {
             let token = token.map(<[u8]>::to_vec);
             data.writes.push_back(Write { offset: data.offset, item, token, slot: slots::slot_of(key) });
         }

@@ -1,6 +1,7 @@
 //! What one server does with a command: why it refuses it, what it runs, what it answers.
 
 use super::functions::stands_for;
+use super::replication::Ran;
 use super::words::bulk;
 use super::{CODES, Fleet, Moving, NAMED, SCRIPTS};
 use crate::session::simulation::{PUSHES, parse};
@@ -514,7 +515,7 @@ impl Fleet {
         let order = self.witness.execute(item);
         if !reads {
             let key = keys.first().copied().unwrap_or_default();
-            self.write(place, peer, Some((item, key, token)));
+            self.write(place, peer, Some(Ran { item, key, token }));
         }
         let reply = match is_script && self.forges(item) {
             true if is_function => {
