@@ -321,11 +321,6 @@ fn words(text: &[u8]) -> &[u8] {
     text.strip_suffix(b" script: rs").unwrap_or(text)
 }
 
-/// Whether an error that a call of such a script was answered with was raised by its body.
-pub(crate) fn is_raised(text: &[u8]) -> bool {
-    words(text).ends_with(RAISED.as_bytes())
-}
-
 /// What an error says that a call of such a script was answered with, where the wrapper says it.
 #[cold]
 pub(crate) fn verdict(text: &[u8]) -> Option<Status> {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rs_script::{Client, Error, LogLevel, Options, Protocol, Script, Status};
 use support::calls::{LONG, options};
+use support::cluster::Cluster;
 use support::fake::Fake;
 use support::proxy::{Proxy, Way};
 use support::raw::{Raw, calls_of};
@@ -659,22 +660,35 @@ fn the_log_callback_may_call_a_client_that_has_to_connect() {
     }
 }
 
-/// A script that is longer than the server takes, and than what is on its way at a time: the server ends each connection
-/// after a handshake that is well, before the call is sent.
+/// A script that is longer than a server takes, and than what is on its way at a time: the server ends each connection
+/// after a handshake that is well, before the call is sent. Returns how many connections a call of it makes.
+fn connections_of_a_call_too_long(url: &str, servers: &[&Server]) -> u64 {
+    let mut given = options(Duration::from_secs(3));
+    given.reconnect_backoff(Duration::from_millis(50), Duration::from_millis(200)).unwrap();
+    let client = Client::open(url, &given).unwrap();
+    let long = Script::new(format!("return 1 --{}", "x".repeat(20_000_000)));
+    let count = |server: &&Server| -> u64 {
+        Raw::connect(server).info("stats", "total_connections_received").unwrap().parse().unwrap()
+    };
+    let before: u64 = servers.iter().map(count).sum();
+    let error = client.call(&long, &["key"], NONE).unwrap_err();
+    let made = servers.iter().map(count).sum::<u64>() - before;
+    assert!(error.is_not_executed(), "{error}");
+    made
+}
+
 #[test]
 fn a_server_that_ends_each_connection_is_not_drowned_in_them() {
     let server = Server::builder().arg("proto-max-bulk-len", "1mb").start();
-    let mut given = options(Duration::from_secs(3));
-    given.reconnect_backoff(Duration::from_millis(50), Duration::from_millis(200)).unwrap();
-    let client = Client::open(&server.url(), &given).unwrap();
-    let long = Script::new(format!("return 1 --{}", "x".repeat(20_000_000)));
-    let count = || -> u64 {
-        Raw::connect(&server).info("stats", "total_connections_received").unwrap().parse().unwrap()
-    };
-    let before = count();
-    let error = client.call(&long, NONE, NONE).unwrap_err();
-    let made = count() - before;
-    assert!(error.is_not_executed(), "{error}");
+    let made = connections_of_a_call_too_long(&server.url(), &[&server]);
     // Half of a pause may be taken off at random.
+    assert!((2..=200).contains(&made), "{made} connections");
+}
+
+#[test]
+fn a_node_of_a_cluster_that_ends_each_connection_is_not_drowned_in_them() {
+    let cluster = Cluster::builder(3).each(|node| node.arg("proto-max-bulk-len", "1mb")).start();
+    let made =
+        connections_of_a_call_too_long(&cluster.cluster_url(), &cluster.nodes().iter().collect::<Vec<_>>());
     assert!((2..=200).contains(&made), "{made} connections");
 }

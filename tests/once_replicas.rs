@@ -11,7 +11,7 @@ use support::proxy::Proxy;
 use support::raw::{Raw, calls_of};
 use support::replication::Replicated;
 use support::server::{Builder, Server};
-use support::{SLACK, wait_until};
+use support::{SLACK, wait_for, wait_until};
 
 const COUNT: &str = "return redis.call('INCR', KEYS[1])";
 
@@ -99,15 +99,53 @@ fn closed_while_a_call_that_has_run_is_to_be_sent_again() {
     }
 }
 
+/// Scripts that write, and then raise an error or give one back.
+const ENDING_IN_AN_ERROR: [&str; 2] = [
+    "redis.call('INCR', KEYS[1]) redis.call('LPUSH', KEYS[1], 'x')",
+    "redis.call('INCR', KEYS[1]) return redis.error_reply('MINE it ends here')",
+];
+
 #[test]
 fn what_was_written_before_an_error_is_waited_for_too() {
     let server = Server::start();
     let hasty = client(&server.url(), Duration::from_secs(2));
-    let source = "redis.call('INCR', KEYS[1]) redis.call('LPUSH', KEYS[1], 'x')";
-    let script = Script::new(source).once(&Once::default().wait(1, WAIT)).unwrap();
-    let error = script.key("n").call::<u64>(&hasty).unwrap_err();
-    assert_eq!(error.status(), Status::NotReplicated, "{error}");
-    assert_eq!(get(&server, "n"), "1");
+    for (number, source) in ENDING_IN_AN_ERROR.into_iter().enumerate() {
+        let script = Script::new(source).once(&Once::default().wait(1, WAIT)).unwrap();
+        let key = format!("n{number}");
+        let error = script.key(&key).call::<u64>(&hasty).unwrap_err();
+        assert_eq!(error.status(), Status::NotReplicated, "{error}");
+        assert_eq!(get(&server, &key), "1");
+    }
+}
+
+#[test]
+fn an_error_whose_connection_is_lost_before_replicas_have_it_is_asked_for_again() {
+    let server = Server::start();
+    let waiting = || -> Option<String> {
+        let clients = Raw::connect(&server).ok(&["CLIENT", "LIST"]).text();
+        let line = clients.lines().find(|line| line.contains(" cmd=wait "))?;
+        Some(line.split_once(' ').expect("an id").0.replace("id=", ""))
+    };
+    for (number, source) in ENDING_IN_AN_ERROR.into_iter().enumerate() {
+        let script = Script::new(source).once(&Once::default().wait(1, LONG)).unwrap();
+        let key = format!("n{number}");
+        let patient = client(&server.url(), LONG);
+        std::thread::scope(|scope| {
+            let caller = scope.spawn(|| script.key(&key).call::<u64>(&patient));
+            let mut last = None;
+            for lost in 0..3 {
+                let now = wait_for("it waits for replicas", || {
+                    assert!(!caller.is_finished(), "after {lost} lost connections");
+                    waiting().filter(|now| Some(now) != last.as_ref())
+                });
+                Raw::connect(&server).ok(&["CLIENT", "KILL", "ID", &now]);
+                last = Some(now);
+            }
+            patient.close();
+            assert!(caller.join().unwrap().unwrap_err().is_indeterminate());
+        });
+        assert_eq!(get(&server, &key), "1");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub(crate) mod library;
 pub(crate) mod lock;
 pub(crate) mod memory;
 pub mod options;
+pub mod packed;
 pub mod pipeline;
 pub mod queue;
 pub(crate) mod readiness;

@@ -250,7 +250,7 @@ fn tell(reply: ReplyRef<'_>, details: bool, out: &mut String) {
     }
 }
 
-/// Reads what `ffi/queue.rs` documents.
+/// Reads what `ffi/packed.rs` documents.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -1,7 +1,7 @@
 //! Calls and completions as flat bytes without pointers, so that a binding crosses into this library once for many of
 //! them.
 //!
-//! The layout is documented in `ffi/queue.rs`, where C sees it. Numbers are in the machine's own byte order and not
+//! The layout is documented in `ffi/packed.rs`, where C sees it. Numbers are in the machine's own byte order and not
 //! aligned.
 
 // What servers send is not to be cut short by a conversion.

@@ -2,8 +2,13 @@
 
 use crate::script::Script;
 
+pub(super) use crate::script::EVALSHA_HEAD;
+
 /// Forty digits, CR and LF.
 pub(super) const SHA_LINE: usize = 42;
+
+/// The same as [`EVALSHA_HEAD`] for a script that is called read-only.
+pub(super) const EVALSHA_RO_HEAD: &[u8] = b"$10\r\nEVALSHA_RO\r\n$40\r\n";
 
 /// How a script call is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

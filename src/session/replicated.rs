@@ -5,8 +5,8 @@
 use super::Session;
 use super::call::{Call, Expected, What};
 use super::emit::length;
+use super::verdict;
 use crate::error::{Error, Status, kept};
-use crate::once;
 use crate::resp::Kind;
 
 impl<T> Session<T> {
@@ -61,16 +61,11 @@ impl<T> Session<T> {
         }
         let Some(outcome) = waits.outcome.take() else { return };
         let error = match (outcome, answer) {
-            // What a script had written before it raised an error stays, and is waited for like any other.
-            (Err(error), Ok(replicas))
-                if replicas < i64::from(wanted) && error.server_text().is_some_and(once::is_raised) =>
-            {
-                unreplicated(replicas, wanted)
-            }
-            (Err(error), _) => error,
+            (Err(error), _) if !may_have_written(&error) => error,
+            (Err(error), Ok(replicas)) if replicas >= i64::from(wanted) => error,
             (Ok(()), Ok(replicas)) if replicas >= i64::from(wanted) => return self.succeed(key),
-            (Ok(()), Ok(replicas)) => unreplicated(replicas, wanted),
-            (Ok(()), Err(text)) => Error::server(Status::NotReplicated, &text, false)
+            (outcome, Ok(replicas)) => unreplicated(outcome.err().as_ref(), replicas, wanted),
+            (_, Err(text)) => Error::server(Status::NotReplicated, &text, false)
                 .sent(true)
                 .context("the call was executed, but WAIT was refused"),
         };
@@ -78,10 +73,31 @@ impl<T> Session<T> {
     }
 }
 
-fn unreplicated(replicas: i64, wanted: u32) -> Error {
+/// Whether a call may have written before it ended with this error: what a script wrote before it raised an error, or
+/// gave one back, stays, and is waited for like any other.
+fn may_have_written(error: &Error) -> bool {
+    let is_servers_own = |text: &[u8]| {
+        verdict::is_unexecuted(text)
+            || verdict::may_be_replica(text)
+            || verdict::refused_before_it_began(text).is_some()
+    };
+    match error.status() {
+        // An earlier attempt has, of which this one tells.
+        Status::ReplyNotKept => true,
+        Status::Server if !error.is_not_executed() => {
+            error.server_text().is_some_and(|text| !is_servers_own(text))
+        }
+        _ => false,
+    }
+}
+
+fn unreplicated(error: Option<&Error>, replicas: i64, wanted: u32) -> Error {
+    let what = match error {
+        Some(error) => format!("the call ended with an error ({error}), and"),
+        None => "the call was executed, but".into(),
+    };
     let text = format!(
-        "the call was executed, but {replicas} replicas have it and {wanted} are wanted: it is lost if the primary dies \
-         now"
+        "{what} {replicas} replicas have what it wrote and {wanted} are wanted: it is lost if the primary dies now"
     );
     Error::new(Status::NotReplicated, text)
 }
@@ -89,6 +105,7 @@ fn unreplicated(replicas: i64, wanted: u32) -> Error {
 impl<T> Call<T> {
     /// The end of a call whose connection is lost while an answer to WAIT is awaited, where that is known.
     pub(super) fn known_error(&mut self) -> Option<Error> {
-        self.rare.as_mut()?.waits.outcome.take()?.err()
+        let outcome = self.rare.as_mut()?.waits.outcome.take()?;
+        outcome.err().filter(|error| !may_have_written(error))
     }
 }

@@ -144,12 +144,12 @@
 // Redis: <https://redis.io/docs/latest/commands/evalsha_ro/>
 #define RS_CALL_READ_ONLY 1
 
-// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline. Of
-// a script see also RS_SCRIPT_IDEMPOTENT.
+// The call may safely run twice: when its reply was lost with the connection it is sent again within its deadline, at
+// most 5 times, at once and then after longer and longer pauses. Of a script see also RS_SCRIPT_IDEMPOTENT.
 #define RS_CALL_IDEMPOTENT 2
 
 // The script may safely run twice: a call whose reply was lost with the connection is sent again within its deadline.
-// Of a single call see RS_CALL_IDEMPOTENT.
+// How often, and of a single call: see RS_CALL_IDEMPOTENT.
 #define RS_SCRIPT_IDEMPOTENT 1
 
 // The script's calls happen exactly once each. A call carries a token; its effects and its reply are stored together
@@ -333,18 +333,6 @@
 // A connection came or went.
 #define RS_LOG_LEVEL_INFO 3
 
-// A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
-#define RS_PIPELINE_ATOMIC 1
-
-// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all
-// other items even where that changes the order of what is done to a key. Without it, too, they are sent again, but
-// only where no order is lost; see rs_pipeline_exec. Not together with RS_PIPELINE_ATOMIC.
-#define RS_PIPELINE_REPAIR_UNORDERED 2
-
-// A transaction does not load scripts again that the server is known to have. It saves their bytes, and a flush by
-// someone else lets such a script fail with NOSCRIPT while the others run. Only together with RS_PIPELINE_ATOMIC.
-#define RS_PIPELINE_TRUST_CACHE 4
-
 // A packed call: a command.
 #define RS_PACKED_COMMAND 0
 
@@ -425,6 +413,18 @@
 
 // A flag of a packed completion: it ends with what the call has cost; see rs_options_set_call_costs.
 #define RS_PACKED_COST 8
+
+// A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.
+#define RS_PIPELINE_ATOMIC 1
+
+// Script calls that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again after all
+// other items even where that changes the order of what is done to a key. Without it, too, they are sent again, but
+// only where no order is lost; see rs_pipeline_exec. Not together with RS_PIPELINE_ATOMIC.
+#define RS_PIPELINE_REPAIR_UNORDERED 2
+
+// A transaction does not load scripts again that the server is known to have. It saves their bytes, and a flush by
+// someone else lets such a script fail with NOSCRIPT while the others run. Only together with RS_PIPELINE_ATOMIC.
+#define RS_PIPELINE_TRUST_CACHE 4
 
 // A time without an end, for the `timeout_ms` of rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed.
 #define RS_FOREVER UINT64_MAX
@@ -1594,6 +1594,94 @@ rs_status rs_options_set_log(rs_options *options,
                              rs_free_fn context_free,
                              rs_error **err);
 
+// Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none;
+// what is wrong with a single call is its completion. Calls to the same server travel in one write.
+//
+// `calls`: `len` bytes, one call behind the other; copied. Numbers are in the machine's byte order and not aligned;
+// a string is a u32 length and its bytes:
+//
+//   call     u64 tag, u32 timeout in milliseconds (0: the client's), then an item, or
+//            u8 RS_PACKED_ROUTED, u8 0, i32 read_from, i32 route, u32 route_slot, route_to as a string, each as in
+//            rs_call_options, and behind them a command, script or pipeline as item
+//   item     with RS_PACKED_TOKEN in the flags of a script or pipeline, the token as a string stands behind them
+//            u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
+//            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs,
+//            keys and args as strings
+//            u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items
+//            u8 RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK
+//            u8 RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans
+//            u8 RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK
+//            u8 RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK
+//            u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a string; the reply is the source, a string, or nil
+//            u8 RS_PACKED_KILL, u8 0; the reply is that of rs_client_kill
+//            u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats
+//            u8 RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil
+//            u8 RS_PACKED_LIBRARY_LOAD, _CHECK or _DEPLOY, library; the reply is that of
+//            rs_client_library_load, _check or _deploy
+//            u8 RS_PACKED_LIBRARY_LIST, u8 0; the reply is that of rs_client_library_list
+//            u8 RS_PACKED_LIBRARY_PRUNE, u8 0, u32 count, so many libraries;
+//            the reply is that of rs_client_library_prune
+//   library  u8 flags of RS_LIBRARY_, with RS_LIBRARY_ONCE once, the source as a string
+//   once     as in rs_library_options, the prefix empty for the default: u64 token_lifetime_ms, u64 reply_limit,
+//            u32 wait_replicas, u32 wait_timeout_ms, token_prefix as a string
+//
+// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
+// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
+// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+RS_NODISCARD
+rs_status rs_client_submit_packed(rs_client *client,
+                                  size_t numscripts,
+                                  const rs_script *const *scripts,
+                                  const char *calls,
+                                  size_t len,
+                                  rs_queue *queue,
+                                  rs_error **err)
+    RS_NOT_NULL(client) RS_NOT_NULL(queue);
+
+// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see
+// there. Off in a new queue, so that who does not ask for them reads what was always there.
+//
+// `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
+void rs_queue_set_packed_details(rs_queue *queue,
+                                 bool details);
+
+// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
+//
+// `buffer`: `capacity` bytes; each is written once, and what is behind `*used` bytes afterwards is undefined. `max`:
+// completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions taken.
+// `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer
+// than `max`, the queue was empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's
+// byte order and not aligned; a string is a u32 length and its bytes:
+//
+//   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error;
+//               behind that, with RS_PACKED_ARRIVED, a reply; behind all, with RS_PACKED_COST, cost
+//   cost        what rs_options_set_call_costs has asked for, as in rs_call_event: u32 attempts, u64 bytes sent,
+//               u64 bytes received, u64 nanoseconds, and as a string the server that the call was sent to last,
+//               empty where it was sent to none
+//   error       the server's first word and the message as strings; where rs_queue_set_packed_details has asked
+//               for them, behind these an i32 of RS_REASON_, an i32 index of the item or -1, and the server as a
+//               string, empty where none is known
+//   reply       u8 kind, one of RS_REPLY_, and what it holds:
+//               nil nothing, integer an i64, boolean a u8, status, string, double and big number a string,
+//               verbatim three bytes of format and a string,
+//               array, map and set a u32 number of elements and these as replies,
+//               error an i32 status, u8 flags, error
+//
+// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes:
+// no memory but that is needed for it.
+//
+// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+rs_status rs_queue_poll_packed(rs_queue *queue,
+                               char *buffer,
+                               size_t capacity,
+                               size_t max,
+                               uint64_t timeout_ms,
+                               size_t *used,
+                               size_t *count,
+                               size_t *needed,
+                               rs_error **err)
+    RS_NOT_NULL(queue);
+
 // Makes an empty pipeline. No input or output takes place.
 //
 // `flags`: RS_PIPELINE_ flags or 0. `*pipeline`: caller frees with rs_pipeline_free; NULL on failure; `pipeline` not
@@ -1854,85 +1942,6 @@ rs_status rs_client_cancel(rs_client *client,
                            size_t *count,
                            rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(queue);
-
-// Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none;
-// what is wrong with a single call is its completion. Calls to the same server travel in one write.
-//
-// `calls`: `len` bytes, one call behind the other; copied. Numbers are in the machine's byte order and not aligned;
-// a string is a u32 length and its bytes:
-//
-//   call     u64 tag, u32 timeout in milliseconds (0: the client's), then an item, or u8 RS_PACKED_ROUTED, u8 0, i32
-//            read_from, i32 route, u32 route_slot, route_to as a string, each as in rs_call_options, and behind them
-//            a command, script or pipeline as item item     with RS_PACKED_TOKEN in the flags of a script or
-//            pipeline, the token as a string stands behind them u8 RS_PACKED_COMMAND, u8 flags, u32 count, strings
-//            u8 RS_PACKED_SCRIPT, u8 flags, u32 index into scripts, u32 numkeys, u32 numargs, keys and args as
-//            strings u8 RS_PACKED_PIPELINE, u8 flags, u32 count, so many commands and scripts as items u8
-//            RS_PACKED_SCRIPT_LOAD, u8 0, u32 index into scripts; the reply is the status OK u8
-//            RS_PACKED_SCRIPT_EXISTS, u8 0, u32 count, SHA1s as strings; the reply is an array of booleans u8
-//            RS_PACKED_SCRIPT_FLUSH, u8 one of the RS_FLUSH_ numbers; the reply is the status OK u8
-//            RS_PACKED_SCRIPT_KILL, u8 0; the reply is the status OK u8 RS_PACKED_SCRIPT_SHOW, u8 0, SHA1 as a
-//            string; the reply is the source, a string, or nil u8 RS_PACKED_KILL, u8 0; the reply is that of
-//            rs_client_kill u8 RS_PACKED_SCRIPT_STATS, u8 0; the reply is that of rs_client_script_stats u8
-//            RS_PACKED_REAUTHENTICATE, u8 0; the reply is nil u8 RS_PACKED_LIBRARY_LOAD, _CHECK or _DEPLOY, library;
-//            the reply is that of rs_client_library_load, _check or _deploy u8 RS_PACKED_LIBRARY_LIST, u8 0; the
-//            reply is that of rs_client_library_list u8 RS_PACKED_LIBRARY_PRUNE, u8 0, u32 count, so many libraries;
-//            the reply is that of rs_client_library_prune library  u8 flags of RS_LIBRARY_, with RS_LIBRARY_ONCE
-//            once, the source as a string once     as in rs_library_options, the prefix empty for the default: u64
-//            token_lifetime_ms, u64 reply_limit, u32 wait_replicas, u32 wait_timeout_ms, token_prefix as a string
-//
-// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
-// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
-// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
-RS_NODISCARD
-rs_status rs_client_submit_packed(rs_client *client,
-                                  size_t numscripts,
-                                  const rs_script *const *scripts,
-                                  const char *calls,
-                                  size_t len,
-                                  rs_queue *queue,
-                                  rs_error **err)
-    RS_NOT_NULL(client) RS_NOT_NULL(queue);
-
-// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see
-// there. Off in a new queue, so that who does not ask for them reads what was always there.
-//
-// `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
-void rs_queue_set_packed_details(rs_queue *queue,
-                                 bool details);
-
-// Takes completions out of a queue as bytes, one behind the other, as many as fit; waits for the first one.
-//
-// `buffer`: `capacity` bytes; each is written once, and what is behind `*used` bytes afterwards is undefined. `max`:
-// completions at most. `timeout_ms`: as with rs_queue_poll. `*used`: bytes written. `*count`: completions taken.
-// `*needed`: what the next completion takes where it is left because it did not fit, else 0; so with 0, and fewer
-// than `max`, the queue was empty. All three are 0 on failure, and each may be NULL. Numbers are in the machine's
-// byte order and not aligned; a string is a u32 length and its bytes:
-//
-//   completion  u32 size of what follows, u64 tag, i32 status, u8 flags; then with RS_OK a reply, else error; behind
-//               that, with RS_PACKED_ARRIVED, a reply; behind all, with RS_PACKED_COST, cost cost        what
-//               rs_options_set_call_costs has asked for, as in rs_call_event: u32 attempts, u64 bytes sent, u64
-//               bytes received, u64 nanoseconds, and as a string the server that the call was sent to last, empty
-//               where it was sent to none error       the server's first word and the message as strings; where
-//               rs_queue_set_packed_details has asked for them, behind these an i32 of RS_REASON_, an i32 index of
-//               the item or -1, and the server as a string, empty where none is known reply       u8 kind, one of
-//               RS_REPLY_, and what it holds: nil nothing, integer an i64, boolean a u8, status, string, double and
-//               big number a string, verbatim three bytes of format and a string, array, map and set a u32 number of
-//               elements and these as replies, error an i32 status, u8 flags, error
-//
-// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes:
-// no memory but that is needed for it.
-//
-// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
-rs_status rs_queue_poll_packed(rs_queue *queue,
-                               char *buffer,
-                               size_t capacity,
-                               size_t max,
-                               uint64_t timeout_ms,
-                               size_t *used,
-                               size_t *count,
-                               size_t *needed,
-                               rs_error **err)
-    RS_NOT_NULL(queue);
 
 // What a reply is: one of the RS_REPLY_ numbers; RS_REPLY_NONE for NULL.
 int32_t rs_reply_type(const rs_reply *reply);
