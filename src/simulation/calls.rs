@@ -251,7 +251,7 @@ impl World {
         if !self.traits.replicated || self.rng.bool() {
             return 0;
         }
-        let most = if is_to_succeed || self.rng.u8(..6) != 0 { there } else { there + 1 };
+        let most = if is_to_succeed || self.rng.u8(..16) != 0 { there } else { there + 1 };
         // As many as there are, or fewer, of which a failover may forget one.
         if self.rng.u8(..4) == 0 { self.rng.u32(..=most) } else { most }.min(MOST_REPLICAS)
     }

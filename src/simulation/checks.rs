@@ -220,7 +220,8 @@ impl World {
             || matches!(error.reason(), Reason::Deadline | Reason::Cancelled)
             || matches!(status, Status::Timeout | Status::Cancelled | Status::Closed | Status::Connect);
         // What else is in a pipeline may keep an item from being sent again.
-        let is_left = status == Status::NotReplicated && (!op.is_once || op.is_called_off);
+        let may_be_left = !op.is_once || op.is_called_off || op.shape == Shape::Pipeline;
+        let is_left = status == Status::NotReplicated && may_be_left;
         let is_well = self.traits.are_well() && op.task.is_none() && !is_forged && !is_left;
         assert!(!is_well || is_late || Self::is_in_doubt(op, error), "seed {seed}: call {number}: {error}");
         let error_of_item = op.shape != Shape::Pipeline && !op.items.is_empty();

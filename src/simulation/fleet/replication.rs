@@ -126,7 +126,7 @@ impl Fleet {
         self.may_catch_up(place);
         let has = self.replicated(place, peer).unwrap_or(0);
         // Its time is over whenever that is, and never when all is well and it will get what it wants.
-        let is_over = (!self.is_healed || wanted > self.replicas) && self.rng.u8(..) < 30;
+        let is_over = (!self.is_healed || wanted > self.replicas) && self.rng.u8(..) < 60;
         (has >= wanted || is_over).then(|| format!(":{has}\r\n"))
     }
 
