@@ -213,6 +213,32 @@ fn load(cluster: &Cluster, script: &Script, tags: &[String], trouble: impl FnOnc
     println!("{} calls", values.len());
 }
 
+/// All of its replies are there, and the answer to WAIT is not: it is not done.
+#[test]
+fn a_pipeline_is_not_done_when_its_connection_is_lost_in_the_middle_of_waiting() {
+    let cluster = Cluster::start(3, 0);
+    let mut options = Options::default();
+    options.call_timeout(Duration::from_secs(3)).unwrap();
+    let client = Client::open(&cluster.cluster_url(), &options).expect("a client");
+    let once = Once::default().wait(1, LONG);
+    let script = Script::new(COUNT).once(&once).expect("a script");
+    let mut pipeline = client.pipeline();
+    pipeline.script(&script, "{s}n", ()).unwrap().script(&script, "{s}n", ()).unwrap();
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| pipeline.exec());
+        let node = cluster.node(cluster.primary_of(slot_of(b"s")));
+        wait_until("it waits", || {
+            Raw::connect(node).info("clients", "blocked_clients").as_deref() == Some("1")
+        });
+        Raw::connect(node).ok(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        let replies = caller.join().unwrap();
+        let error = replies.map_or_else(Some, |replies| replies.get(1).and_then(|reply| reply.as_error()));
+        let error = error.expect("there is no replica that could have it");
+        assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
+    });
+    assert_eq!(total(&cluster, &["s".to_owned()]), 2);
+}
+
 #[test]
 fn slots_move_under_load() {
     let cluster = Cluster::start(3, 0);

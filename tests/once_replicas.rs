@@ -166,6 +166,31 @@ fn a_primary_that_is_a_replica_for_a_while_runs_the_call_when_it_is_one_again() 
     });
 }
 
+/// A server that becomes a replica while a call waits for replicas there ends the waiting with an error; it may have
+/// lost what the call did, or another server has it by now.
+#[test]
+fn a_call_whose_waiting_a_failover_ends_is_sent_again() {
+    let servers = Replicated::start(2);
+    servers.wait_until_in_sync();
+    let primary = &servers.servers()[0];
+    servers.detach(1);
+    wait_until("one replica is gone", || {
+        Raw::connect(primary).info("replication", "connected_slaves").as_deref() == Some("1")
+    });
+    let patient = client(&servers.url(), LONG);
+    let script = Script::new(COUNT).once(&Once::default().wait(2, LONG)).expect("a script");
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| script.key("n").call::<u64>(&patient));
+        wait_until("it waits for the other", || {
+            Raw::connect(primary).info("clients", "blocked_clients").as_deref() == Some("1")
+        });
+        servers.promote(0);
+        servers.promote(0);
+        assert_eq!(caller.join().unwrap(), Ok(1));
+    });
+    assert!((0..2).all(|replica| get(servers.replica(replica), "n") == "1"));
+}
+
 #[test]
 fn a_user_without_wait_is_told_at_once() {
     let servers = Replicated::start(1);

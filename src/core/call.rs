@@ -364,7 +364,7 @@ impl<T: Owner> Engine<T> {
                 return Ok((error.clone(), None));
             };
             let error = if is_replica { refused_by_replica(request, error.clone()) } else { error.clone() };
-            let is_short = error.status() == Status::NotReplicated && error.server_text().is_none();
+            let is_short = history::is_not_replicated_yet(&error);
             let is_lost = error.status() == Status::Indeterminate || is_short;
             let may_repeat = cx.servers.node(whence.node).may_repeat(request, age);
             let is_once = request.repeatable == Repeatable::Always;

@@ -172,6 +172,9 @@ fn is_in_order(result: &Result<Box<Payload>>) -> bool {
         Ok(payload) => {
             payload.notes.iter().all(|note| is_own(note.status) && !is_refusal(payload.text(note.at)))
         }
-        Err(error) => is_own(error.status()) && !error.server_text().is_some_and(is_refusal),
+        Err(error) => {
+            let is_refusal = |text| is_refusal(text) || verdict::will_not_wait_now(text);
+            is_own(error.status()) && !error.server_text().is_some_and(is_refusal)
+        }
     }
 }

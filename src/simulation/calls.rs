@@ -1,9 +1,10 @@
 //! The calls of a schedule: what is asked for, by whom, and what the test has to know of each.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::World;
-use super::fleet::{KEYS, NAMED, ONCE};
+use super::fleet::{KEYS, MOST_REPLICAS, NAMED, ORDINARY, OnceKind, WaitedFor};
 use super::trace;
 use super::traits::Kind;
 use crate::core::{Call, ConnId, FlushMode, NodeId, Task, View, Way, Work};
@@ -32,13 +33,21 @@ pub(super) struct Item {
     /// Any of several servers may run it.
     pub(super) has_choice: bool,
     pub(super) may_repeat: bool,
-    /// It has a token, by which servers tell it when it comes again.
-    pub(super) is_once: bool,
+    /// How it happens once, if it has a token, by which servers tell it when it comes again.
+    pub(super) once: Option<OnceKind>,
+    /// The execution whose reply the caller has got.
+    pub(super) told: Cell<Option<u32>>,
+    /// How often its effects had been lost when enough replicas had it.
+    pub(super) safe_since: Option<u32>,
     /// The library of the function that it calls, by its place.
     pub(super) library: Option<usize>,
 }
 
 impl Item {
+    pub(super) fn is_once(&self) -> bool {
+        self.once.is_some()
+    }
+
     /// Whether it calls a function whose errors nothing marks.
     pub(super) fn is_named(&self) -> bool {
         self.library == Some(NAMED)
@@ -64,6 +73,10 @@ pub(super) struct Op {
     pub(super) waits: bool,
     /// Each of its items happens once, by a token.
     pub(super) is_once: bool,
+    /// So many replicas must have it before it is done.
+    pub(super) replicas: u32,
+    /// The token that its items share.
+    pub(super) shared_token: Option<String>,
     pub(super) task: Option<Task>,
     /// How often each primary had been told to let go of its scripts.
     pub(super) flushes: Vec<u32>,
@@ -89,6 +102,11 @@ pub(super) struct End {
 }
 
 impl Op {
+    /// Whether it has a connection of its own, or items that others ask for as well: no order is kept.
+    pub(super) fn is_apart(&self) -> bool {
+        self.waits || self.replicas > 0
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.end.is_some()
     }
@@ -139,12 +157,14 @@ impl World {
         let is_once = may_be_once && self.rng.u8(..4) == 0;
         let is_mixed = is_once && self.rng.u8(..3) == 0;
         let shares_token = is_once && !is_mixed && self.rng.bool();
+        let replicas = if is_once { self.some_replicas(timeout.is_some()) } else { 0 };
         let mut items = Vec::new();
         for _ in 0..count {
             self.next_item += 1;
             let number = self.next_item.to_string();
             let mut keys = self.some_keys(shape, own_key);
             let is_once = is_once && (!is_mixed || self.rng.bool());
+            let once = is_once.then(|| self.some_kind());
             if is_once && keys.is_empty() {
                 keys.push(own_key);
             }
@@ -152,7 +172,7 @@ impl World {
             let is_command = self.rng.u8(..5) == 0;
             let may_be_function = traits.functions && !is_idempotent;
             let library = (may_be_function && self.rng.bool())
-                .then(|| self.rng.usize(..self.fleet.functions.len()))
+                .then(|| self.rng.usize(..ORDINARY))
                 .filter(|_| !is_once && !waits && !is_command);
             match has_key {
                 Some(key) if waits => {
@@ -165,13 +185,8 @@ impl World {
                         .command(&[b"APPEND", key.as_bytes(), number.as_bytes()], Flags::NONE)
                         .expect("accepted");
                 }
-                _ if is_once => {
-                    let script = self.fleet.scripts[ONCE].clone();
-                    let token = format!("job {number}");
-                    let token = (!shares_token).then_some(token.as_bytes());
-                    let args = [number.as_str()];
-                    let flags = Flags { token, ..Flags::NONE };
-                    request.script_call(&script, &keys[..], &args[..], flags).expect("accepted");
+                _ if let Some(kind) = once => {
+                    self.call_once(&mut request, kind, replicas, (self.next_item, &keys), shares_token);
                 }
                 _ if let Some(library) = library => {
                     let function = self.fleet.functions[library].clone();
@@ -193,20 +208,27 @@ impl World {
                 keys,
                 has_choice: false,
                 may_repeat: false,
-                is_once,
-                library,
+                once,
+                told: Cell::new(None),
+                safe_since: None,
+                library: library.or(once.and_then(OnceKind::library)),
             });
         }
-        if shares_token {
-            request
-                .share_token(format!("jobs up to {}", self.next_item).as_bytes())
-                .expect("all happen once");
+        let shared_token = shares_token.then(|| format!("jobs up to {}", self.next_item));
+        if let Some(token) = &shared_token {
+            request.share_token(token.as_bytes()).expect("all happen once");
         }
+        let replicas = request.wait.map_or(0, |wait| wait.replicas);
         let waits = waits && !items[0].keys.is_empty();
         let timeout = timeout.unwrap_or_else(|| match self.rng.u8(..8) {
             0..4 if traits.hurry => Duration::from_millis(self.rng.u64(20..1_000)),
-            // What makes up that it may go elsewhere, and may repeat, goes on as long as it can.
-            4 if !items.iter().any(|item| self.fleet.forges(item.number)) => LONG_TIMEOUT,
+            // What waits for more replicas than there are goes on as long as it can, and what makes up that it may go
+            // elsewhere, and may repeat.
+            4 if replicas as usize <= self.fleet.replicas
+                && !items.iter().any(|item| self.fleet.forges(item.number)) =>
+            {
+                LONG_TIMEOUT
+            }
             _ => TIMEOUT,
         });
         let view = View { read_from, way };
@@ -218,7 +240,94 @@ impl World {
         let number = self.note_op(client, shape, items, view, timeout);
         self.ops[number].waits = waits;
         self.ops[number].is_once = is_once && !is_mixed;
+        self.ops[number].shared_token = shared_token;
+        self.wait_for(number, replicas);
         self.send(number, request, reads);
+    }
+
+    /// How many replicas are waited for: mostly no more than there are.
+    fn some_replicas(&mut self, is_to_succeed: bool) -> u32 {
+        let there = u32::try_from(self.fleet.replicas).unwrap_or_default();
+        if !self.traits.replicated || self.rng.bool() {
+            return 0;
+        }
+        let most = if is_to_succeed || self.rng.u8(..16) != 0 { there } else { there + 1 };
+        // As many as there are, or fewer, of which a failover may forget one.
+        if self.rng.u8(..4) == 0 { self.rng.u32(..=most) } else { most }.min(MOST_REPLICAS)
+    }
+
+    fn some_kind(&mut self) -> OnceKind {
+        match self.rng.u8(..4) {
+            // Where there are no functions, that is no call at all.
+            0 if self.traits.functions && !self.traits.old => OnceKind::Function,
+            1 if self.traits.functions => OnceKind::AsFunction,
+            _ => OnceKind::Script,
+        }
+    }
+
+    /// Adds a call with a token: of its own, unless all of the request are to share one.
+    fn call_once(
+        &self,
+        request: &mut Request,
+        kind: OnceKind,
+        replicas: u32,
+        (number, keys): (u64, &[&'static str]),
+        shares_token: bool,
+    ) {
+        let script = &self.fleet.once[replicas as usize][kind as usize];
+        let (number, token) = (number.to_string(), format!("job {number}"));
+        let flags = Flags { token: (!shares_token).then_some(token.as_bytes()), ..Flags::NONE };
+        request.script_call(script, keys, &[number.as_str()][..], flags).expect("accepted");
+    }
+
+    /// Notes that a call waits for replicas, if it does.
+    fn wait_for(&mut self, number: usize, replicas: u32) {
+        let op = &mut self.ops[number];
+        op.replicas = replicas;
+        let group = op.items.first().map_or(0, |item| item.number);
+        // In a pipeline over several servers others have a connection of their own only by the way.
+        let is_in_one = op.shape != Shape::Pipeline;
+        for item in &op.items {
+            self.fleet.witness.note(item.number).askers += 1;
+            if replicas > 0 {
+                let is_reserved = is_in_one || item.is_once();
+                self.fleet.waited_for.insert(item.number, WaitedFor { group, is_reserved });
+            }
+        }
+    }
+
+    /// A caller who has crashed, or another one, asks again with the tokens that it has used: for what may have
+    /// run, may run, or is over.
+    pub(super) fn ask_again(&mut self) {
+        let may_be_asked = |number: &usize| self.ops[*number].is_once;
+        let numbers: Vec<usize> = (0..self.ops.len()).filter(may_be_asked).collect();
+        if numbers.is_empty() {
+            return;
+        }
+        let first = numbers[self.rng.usize(..numbers.len())];
+        let Op { shape, replicas, .. } = self.ops[first];
+        let view = View { read_from: ReadFrom::Primary, way: Way::Random };
+        let mut request = self.empty_request(shape, &view.way);
+        let shared_token = self.ops[first].shared_token.clone();
+        let mut items = Vec::new();
+        for item in &self.ops[first].items {
+            let kind = item.once.expect("all of its items happen once");
+            let call = (item.number, &item.keys[..]);
+            self.call_once(&mut request, kind, replicas, call, shared_token.is_some());
+            let Item { number, ref keys, has_choice, may_repeat, once, library, .. } = *item;
+            let (keys, told) = (keys.clone(), Cell::new(None));
+            let item = Item { number, keys, has_choice, may_repeat, once, library, told, safe_since: None };
+            items.push(item);
+        }
+        if let Some(token) = &shared_token {
+            request.share_token(token.as_bytes()).expect("all happen once");
+        }
+        let client = self.rng.usize(..self.clients.len());
+        let number = self.note_op(client, shape, items, view, TIMEOUT);
+        let op = &mut self.ops[number];
+        (op.is_once, op.shared_token) = (true, shared_token);
+        self.wait_for(number, replicas);
+        self.send(number, request, false);
     }
 
     fn note_op(
@@ -238,6 +347,8 @@ impl World {
             items,
             waits: false,
             is_once: false,
+            replicas: 0,
+            shared_token: None,
             task: None,
             flushes: self.flushes(),
             submitted,
@@ -259,7 +370,7 @@ impl World {
         let client = &mut self.clients[op.client];
         let mut request = request;
         let is_whole = op.shape != Shape::Pipeline || client.engine.only().is_some();
-        let is_plain = is_whole && !reads && !op.waits && !client.shares_several;
+        let is_plain = is_whole && !reads && !op.waits && op.replicas == 0 && !client.shares_several;
         // As a blocking caller does, where the way is plain.
         if self.traits.blocking && is_plain && self.rng.bool() && !self.is_closed {
             let by_slot = |slot| client.network.routes.as_ref()?.node_of(slot, now);
@@ -290,7 +401,7 @@ impl World {
                 .items
                 .iter()
                 .map(|item| {
-                    let repeats = match (item.is_once, item.may_repeat) {
+                    let repeats = match (item.is_once(), item.may_repeat) {
                         (true, _) => " (once)",
                         (false, true) => " (may repeat)",
                         (false, false) => "",
@@ -299,7 +410,11 @@ impl World {
                 })
                 .collect();
             let Op { client, submitter, shape, timeout, waits, view, .. } = op;
-            let waits = if *waits { ", waits" } else { "" };
+            let waits = match (waits, op.replicas) {
+                (true, _) => ", waits".to_owned(),
+                (false, 0) => String::new(),
+                (false, replicas) => format!(", waits for {replicas} replicas"),
+            };
             format!(
                 "call {number} of client {client}, caller {submitter}, {how}: {shape:?} of {} in {timeout:?}{waits}, \
                  read from {:?}",

@@ -85,18 +85,26 @@ impl World {
         let is_forged = op.items.iter().any(|item| self.fleet.forges(item.number));
         let settles =
             has_time && op.is_once && !is_apart && !is_forged && !self.clients[op.client].may_be_refused;
-        for failure in items.iter().flatten().chain(&error).filter(|_| settles) {
+        for (index, failure) in items.iter().enumerate().filter(|_| settles) {
+            let Some(failure) = failure.as_ref().or(error.as_ref().filter(|_| op.shape != Shape::Pipeline))
+            else {
+                continue;
+            };
             // In a pipeline the order of a key comes first: what has been overtaken is not sent again.
-            let is_overtaken = op.shape == Shape::Pipeline
-                && failure.message().contains("an item behind it with a key in common has been executed");
+            let has_run = |other: &Item| self.fleet.witness.seen(other.number).executed > 0;
+            let is_overtaking = |other: &Item| op.items[index].is_tied(other, true) && has_run(other);
+            let is_overtaken = op.shape == Shape::Pipeline && op.items[index + 1..].iter().any(is_overtaking);
+            let may_not_wait =
+                failure.status() == Status::NotReplicated && self.fleet.witness.has_refused_wait;
             assert!(
-                !failure.is_indeterminate() || is_overtaken,
+                !failure.is_indeterminate() || is_overtaken || may_not_wait,
                 "seed {seed}: call {number} happens once, has {:?} left and ends with {failure}",
                 op.deadline - now
             );
         }
         for (item, failure) in op.items.iter().zip(&items) {
-            let times = self.fleet.witness.seen(item.number).executed;
+            let seen = self.fleet.witness.seen(item.number);
+            let times = if seen.askers > 1 { 0 } else { seen.executed };
             let is_not_executed = failure.as_ref().is_some_and(Error::is_not_executed);
             assert!(
                 !is_not_executed || times == 0,
@@ -113,10 +121,50 @@ impl World {
         network.had_trouble |= items.iter().flatten().chain(&error).any(Error::is_indeterminate);
         let had_trouble = network.had_trouble;
         let met_loss = network.last_loss.is_some_and(|loss| loss >= op.submitted);
+        self.check_told(number, error.is_none(), &items);
         let op = &mut self.ops[number];
         op.is_untroubled &= !had_trouble;
         op.met_loss = met_loss;
         op.end = Some(End { at: now, error, items });
+    }
+
+    /// What happens once is told of as it has happened: whoever asks gets the reply of the execution whose effects are
+    /// there, unless they have been lost since; and none is lost that enough replicas had.
+    fn check_told(&mut self, number: usize, is_whole: bool, errors: &[Option<Error>]) {
+        let seed = self.seed;
+        let op = &mut self.ops[number];
+        let waits = op.replicas > 0 && op.replicas as usize >= self.fleet.replicas && is_whole;
+        let in_parts = op.shape == Shape::Pipeline;
+        for (item, error) in op.items.iter_mut().zip(errors) {
+            let seen = self.fleet.witness.seen(item.number);
+            let is_safe = waits && error.is_none() && (item.is_once() || !in_parts && !item.has_choice);
+            if let Some(order) = item.told.get() {
+                let there = if is_safe { 0 } else { seen.lost };
+                assert!(
+                    order == seen.order || order < seen.order && there > 0,
+                    "seed {seed}: call {number}, item {}: told of execution {order}, and {} is the last of {}, {} of \
+                     them lost",
+                    item.number,
+                    seen.order,
+                    seen.executed,
+                    seen.lost
+                );
+                let is_there = order == seen.order && seen.executed > seen.lost;
+                let before = match is_there {
+                    true => self.answers.insert(item.number, (order, seen.lost)),
+                    // What was answered has been lost on its way.
+                    false => None,
+                };
+                assert!(
+                    before.is_none_or(|(first, lost)| first == order || lost < seen.lost),
+                    "seed {seed}: call {number}, item {}: another reply, {before:?} before, {order} now",
+                    item.number
+                );
+            }
+            if is_safe {
+                item.safe_since = Some(seen.lost);
+            }
+        }
     }
 
     /// How often each primary was told to let go of its scripts.
@@ -171,7 +219,10 @@ impl World {
             || self.is_closed
             || matches!(error.reason(), Reason::Deadline | Reason::Cancelled)
             || matches!(status, Status::Timeout | Status::Cancelled | Status::Closed | Status::Connect);
-        let is_well = self.traits.are_well() && op.task.is_none() && !is_forged;
+        // What else is in a pipeline may keep an item from being sent again.
+        let may_be_left = !op.is_once || op.is_called_off || op.shape == Shape::Pipeline;
+        let is_left = status == Status::NotReplicated && may_be_left;
+        let is_well = self.traits.are_well() && op.task.is_none() && !is_forged && !is_left;
         assert!(!is_well || is_late || Self::is_in_doubt(op, error), "seed {seed}: call {number}: {error}");
         let error_of_item = op.shape != Shape::Pipeline && !op.items.is_empty();
         if error_of_item && error.server_text().is_some() && !self.traits.rights {
@@ -192,8 +243,8 @@ impl World {
         }
         let is_forged = op.items.iter().any(|item| self.fleet.forges(item.number));
         let is_refused = self.fleet.witness.has_refused_library || self.traits.old;
-        // A replica has said so, and no time is left to turn to another.
-        let is_late = self.now + Duration::from_millis(500) >= op.deadline;
+        // A replica has said so, and no time is left to turn to another, or the client is closed.
+        let is_late = self.now + Duration::from_millis(500) >= op.deadline || self.is_closed;
         let is_replicas = is_late && op.items.iter().any(|item| item.has_choice) && error.is_not_executed();
         assert!(
             is_replicas || is_forged || is_refused || Self::is_in_doubt(op, error) || self.is_flushed(op),
@@ -254,6 +305,11 @@ impl World {
             return Some(error);
         }
         let told = match reply.kind() {
+            Kind::Array if op.items[index].is_once() => {
+                let order = reply.get(1).and_then(ReplyRef::as_i64);
+                op.items[index].told.set(order.and_then(|order| u32::try_from(order).ok()));
+                reply.get(0).and_then(ReplyRef::as_i64).map(i64::cast_unsigned)
+            }
             Kind::Array => reply.get(0).and_then(ReplyRef::as_i64).map(i64::cast_unsigned),
             Kind::String => reply.as_str().and_then(|text| text.parse().ok()),
             _ => reply.as_i64().map(i64::cast_unsigned),
@@ -285,20 +341,26 @@ impl World {
             let history = seen(item.number);
             let (times, number_of) = (history.executed, item.number);
             assert!(
-                item.may_repeat && !item.is_once || times <= 1,
-                "seed {seed}: call {number}, item {number_of} ran {times} times"
+                item.may_repeat && !item.is_once()
+                    || times <= 1 + if item.is_once() { history.lost } else { 0 },
+                "seed {seed}: call {number}, item {number_of} ran {times} times, and was lost {} times",
+                history.lost
             );
             assert!(
-                !is_not_executed || times == 0,
+                item.safe_since.is_none_or(|lost| lost == history.lost),
+                "seed {seed}: call {number}, item {number_of} is lost, though replicas had it"
+            );
+            assert!(
+                !is_not_executed || times == 0 || history.askers > 1,
                 "seed {seed}: call {number}, item {number_of} ran after all"
             );
             // Attempts are paced by pauses, but for so many redirections, repeats and misses.
             let lived = end.at.saturating_duration_since(op.submitted).as_millis();
-            let most = if self.traits.are_well() && !self.traits.forges && number_of < self.fleet.forges_until
-            {
+            let is_paced = op.replicas > 0 || self.traits.forges || history.askers > 1;
+            let most = if self.traits.are_well() && !is_paced && number_of < self.fleet.forges_until {
                 1 + u128::from(history.missed)
             } else {
-                40 + u128::from(history.missed) + lived / 10
+                (40 + lived / 10) * u128::from(history.askers.max(1)) + u128::from(history.missed)
             };
             assert!(
                 u128::from(history.arrived) <= most,
@@ -318,7 +380,9 @@ impl World {
         };
         let counts =
             self.traits.are_well() && !self.traits.forges && self.traits.kind != traits::Kind::Cluster;
-        for item in op.items.iter().filter(|_| counts) {
+        // What is sent again may miss each time.
+        let counts = counts && op.replicas == 0;
+        for item in op.items.iter().filter(|item| counts && seen(item.number).askers < 2) {
             let missed = seen(item.number).missed;
             assert!(
                 missed <= misses(item),

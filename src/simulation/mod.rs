@@ -22,6 +22,7 @@ mod runner;
 mod trace;
 mod traits;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,11 +32,9 @@ use crate::config::{Config, Options, Protocol};
 use crate::core::{Call, ConnId, Ended, Engine, Owner, Resumed, Work};
 use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Status};
-use crate::once::Once;
 use crate::resp::{Pool, Reply};
-use crate::script::Script;
 use calls::Op;
-use fleet::{Fleet, SCRIPTS};
+use fleet::Fleet;
 use network::{Network, News};
 use traits::Traits;
 
@@ -87,6 +86,8 @@ struct World {
     fleet: Fleet,
     ops: Vec<Op>,
     next_item: u64,
+    /// Of items that happen once: which execution was told of last, and how many had been lost then.
+    answers: HashMap<u64, (u32, u32)>,
     is_closed: bool,
     /// The time since which all has been well again.
     healed: Option<Instant>,
@@ -107,12 +108,7 @@ impl World {
         let mut rng = Rng::with_seed(mixed(seed, u64::MAX));
         fastrand::seed(rng.u64(..));
         let traits = Traits::random(&mut rng, without);
-        let mut scripts: Vec<Script> =
-            ["return 1", "return 2", "return 3", "return 4"].map(Script::new).to_vec();
-        scripts.push(Script::idempotent("return 5"));
-        scripts.push(Script::new("return 6").once(&Once::default()).expect("a script"));
-        assert_eq!(scripts.len(), SCRIPTS);
-        let fleet = Fleet::new(traits, rng.fork(), scripts);
+        let fleet = Fleet::new(traits, rng.fork());
         let start = Instant::now();
         let clients = (0..traits.clients).map(|_| Self::client(traits, &fleet, &mut rng, start)).collect();
         trace::note(|| format!("{traits:?}"));
@@ -125,6 +121,7 @@ impl World {
             fleet,
             ops: Vec::new(),
             next_item: 0,
+            answers: HashMap::new(),
             is_closed: false,
             healed: None,
             events: 0,
@@ -197,6 +194,7 @@ impl World {
             0..10 if self.ops.len() < 60 => self.submit(None),
             10 if self.ops.len() < 60 && self.traits.administration => self.administer(),
             11 if self.traits.cancels => self.cancel(),
+            30 if self.ops.len() < 60 && self.traits.replicated => self.ask_again(),
             12..16 if self.traits.faults || self.traits.flushes || self.traits.rights => self.fault(),
             16..24 => {
                 let most = if self.rng.u8(..8) == 0 { 400 } else { 12 };

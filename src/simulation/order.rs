@@ -41,7 +41,11 @@ impl World {
     fn keeps_its_place(&self, op: &Op) -> bool {
         let has_choice = op.items.iter().any(|item| item.has_choice);
         // A transaction's scripts must have compiled first.
-        op.is_untroubled && op.end.is_some() && op.shape != Shape::Transaction && !op.waits && !has_choice
+        op.is_untroubled
+            && op.end.is_some()
+            && op.shape != Shape::Transaction
+            && !op.is_apart()
+            && !has_choice
     }
 
     pub(super) fn check_submitters(&self) {
@@ -51,7 +55,7 @@ impl World {
             return;
         }
         for (number, later) in self.ops.iter().enumerate() {
-            if !later.is_untroubled || later.end.is_none() || later.waits {
+            if !later.is_untroubled || later.end.is_none() || later.is_apart() {
                 continue;
             }
             for earlier in &self.ops[..number] {
@@ -68,12 +72,13 @@ impl World {
     fn check_pair(&self, number: usize, earlier: &Op, later: &Op) {
         for one in &earlier.items {
             let history = self.fleet.witness.seen(one.number);
-            if history.is_refused || history.executed != 1 {
+            if history.is_refused || history.executed != 1 || history.askers > 1 {
                 continue;
             }
             let has_common =
                 |other: &&Item| !other.has_choice && one.keys.iter().any(|key| other.keys.contains(key));
-            for other in later.items.iter().filter(has_common) {
+            let is_alone = |other: &&Item| self.fleet.witness.seen(other.number).askers < 2;
+            for other in later.items.iter().filter(has_common).filter(is_alone) {
                 if let Some(place) = self.place_of(other) {
                     assert!(
                         history.order < place,

@@ -47,10 +47,12 @@ pub(super) struct Traits {
     pub(super) once: bool,
     /// Some calls are of functions.
     pub(super) functions: bool,
+    /// Replicas lag behind, a failover loses what they lack, and some calls wait for them.
+    pub(super) replicated: bool,
 }
 
 /// How many of them can be taken away.
-pub(super) const REMOVABLE: usize = 19;
+pub(super) const REMOVABLE: usize = 20;
 
 impl Traits {
     /// `without`: a bit for each that is not to be.
@@ -83,6 +85,7 @@ impl Traits {
             sharing: some(60),
             once: some(150),
             functions: some(128),
+            replicated: some(110),
         }
     }
 

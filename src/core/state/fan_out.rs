@@ -316,10 +316,9 @@ impl FanOut {
             self.take_replies(&items, tried.whence, payload, (repeatable, is_young));
         }
         if let Some(error) = error {
-            // What has run and is not on enough replicas: items that do not wait for these have their replies.
-            let is_unreplicated = |index: &usize| {
-                error.status() == Status::NotReplicated && self.request.wait_of(*index).is_some()
-            };
+            // What has run and is not on enough replicas, or on nobody knows how many, for the connection was lost
+            // while they were waited for. Items that do not wait for these have their replies.
+            let is_unreplicated = |index: &usize| self.request.wait_of(*index).is_some();
             let unreplicated: Vec<usize> =
                 items[..answered].iter().copied().filter(is_unreplicated).collect();
             for index in unreplicated {

@@ -120,6 +120,14 @@ pub(crate) fn is_not_ready(text: &[u8]) -> bool {
     judge(text) == Verdict::Loading
 }
 
+/// Whether a server refuses to wait for replicas, or has ended that, because it is none any more that could, or none at
+/// the moment: what waits is sent again.
+pub(crate) fn will_not_wait_now(text: &[u8]) -> bool {
+    const BEGINNINGS: [&[u8]; 2] = [b"UNBLOCKED ", b"ERR WAIT cannot be used with replica instances"];
+    BEGINNINGS.iter().any(|words| text.starts_with(words))
+        || matches!(judge(text), Verdict::Busy | Verdict::Loading)
+}
+
 /// Whether an item of a pipeline or transaction was refused so.
 pub(crate) fn has_replicas_word(payload: &Payload) -> bool {
     payload.notes.iter().any(|note| may_be_replica(payload.text(note.at)))

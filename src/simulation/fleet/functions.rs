@@ -1,15 +1,25 @@
-//! Libraries of functions: two versions of a pinned one, and a named one. A replica gets its primary's, sooner or
-//! later; a new primary has what it had as a replica, and where a slot moves they do not go along.
+//! Libraries of functions: two versions of a pinned one, a named one, a script that is called as a function, and
+//! of those that run once per token a pinned one and such a script. A replica gets its primary's, sooner or later; a new primary has what it had as a replica, and where a slot moves they do not go along.
 
-use super::scripts::{LIBRARIES, SCRIPTS};
+use super::scripts::{FUNCTION, LIBRARIES, ONCE_FUNCTION, SCRIPTS, scripts};
 use super::server::{Peer, item_of};
 use super::words::bulk;
 use super::{Fleet, trace};
+use crate::function::Function;
 use crate::library::Library;
+use crate::once::Once;
 use crate::script::Script;
 
 /// The place of the one that is not pinned, among the libraries.
 pub(in crate::simulation) const NAMED: usize = 2;
+
+/// So many of them run as often as they are called; behind these are those that run once per token.
+pub(in crate::simulation) const ORDINARY: usize = 4;
+
+/// The place of the script that is called as a function, and those of what runs once per token.
+pub(super) const AS_FUNCTION: usize = 3;
+pub(super) const ONCE_LIBRARY: usize = 4;
+pub(super) const ONCE_AS_FUNCTION: usize = 5;
 
 const MISSING: &str = "-ERR Function not found\r\n";
 
@@ -17,15 +27,37 @@ const MISSING: &str = "-ERR Function not found\r\n";
 pub(in crate::simulation) fn functions() -> Vec<Script> {
     let pinned = |version: u8| Library::pinned(format!("#!lua name=p\n{version}"));
     let libraries = [pinned(1), pinned(2), Library::named("#!lua name=n\n")];
-    assert_eq!(libraries.len(), LIBRARIES);
-    libraries.map(|library| library.and_then(|it| it.function("f")).expect("a function")).to_vec()
+    let of_libraries = libraries.map(|library| library.and_then(|it| it.function("f")).expect("a function"));
+    let scripts = scripts();
+    let mut functions = of_libraries.to_vec();
+    functions.push(scripts[FUNCTION].clone().as_function());
+    functions.push(once_function(&Once::default()));
+    functions.push(scripts[ONCE_FUNCTION].clone().as_function());
+    assert_eq!(functions.len(), LIBRARIES);
+    functions
+}
+
+/// The function of a library whose functions run once per token.
+pub(super) fn once_function(once: &Once) -> Script {
+    let library = Library::pinned("#!lua name=o\n").and_then(|library| library.once(once));
+    library.and_then(|library| library.function("f")).expect("a function")
+}
+
+/// The place of the library that a script stands for where there are no functions.
+pub(super) fn stands_for(script: usize) -> Option<usize> {
+    match script {
+        FUNCTION => Some(AS_FUNCTION),
+        ONCE_FUNCTION => Some(ONCE_AS_FUNCTION),
+        _ => None,
+    }
 }
 
 impl Fleet {
     /// The library of a function that is called, by the function's name.
-    fn library_of(&self, name: &[u8]) -> Option<usize> {
-        let is_it = |function: &Script| function.function_name().is_some_and(|own| own.as_bytes() == name);
-        self.functions.iter().position(is_it)
+    pub(super) fn library_of(&self, name: &[u8]) -> Option<usize> {
+        let is_name = |function: &Function, reads: bool| function.name(reads).as_bytes() == name;
+        let is_it = |function: &Function| is_name(function, false) || is_name(function, true);
+        self.functions.iter().position(|script| script.function().is_some_and(is_it))
     }
 
     /// What a server answers to FUNCTION LOAD that it does not refuse.
@@ -63,7 +95,7 @@ impl Fleet {
                 let item = item_of(command);
                 let Some(item) = item else { return "-ERR Bad number of keys provided\r\n".into() };
                 self.witness.note(item).library = Some(library);
-                self.execute(place, command)
+                self.execute(place, peer, command)
             }
             // A question: there is nothing that it could run.
             _ if item_of(command).is_none() => MISSING.into(),

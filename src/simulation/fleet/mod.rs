@@ -2,13 +2,15 @@
 //! hand slots over, fail over, load, are busy, change a user's rights, fall silent and die.
 
 mod functions;
+mod replication;
 mod scripts;
 mod server;
 mod tokens;
 mod witness;
 mod words;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 use fastrand::Rng;
 
@@ -17,17 +19,34 @@ use super::traits::{Kind, Traits};
 use crate::net::address::Address;
 use crate::script::Script;
 use crate::slots::{self, SLOTS};
-pub(super) use functions::NAMED;
 use functions::functions;
-pub(super) use scripts::SCRIPTS;
-use scripts::{CODES, ScriptCache};
+pub(super) use functions::{NAMED, ORDINARY};
+use replication::Data;
+pub(super) use replication::WaitedFor;
+use scripts::{CODES, SCRIPTS, ScriptCache, scripts};
 pub(super) use server::Peer;
-pub(super) use tokens::ONCE;
-use tokens::Tokens;
+pub(super) use tokens::Kind as OnceKind;
+use tokens::{Tokens, happening_once};
 pub(super) use witness::Witness;
 
 /// Keys that calls use: few, so that they meet.
 pub(super) const KEYS: [&str; 6] = ["a", "b", "c", "d", "{a}2", "{b}2"];
+
+/// So many replicas are waited for at most.
+pub(super) const MOST_REPLICAS: u32 = 3;
+
+/// What is called, made once for all schedules.
+struct Code {
+    scripts: Vec<Script>,
+    functions: Vec<Script>,
+    once: Vec<Vec<Script>>,
+}
+
+static CODE: LazyLock<Code> = LazyLock::new(|| Code {
+    scripts: scripts(),
+    functions: functions(),
+    once: (0..=MOST_REPLICAS).map(happening_once).collect(),
+});
 
 /// A server's process.
 pub(super) struct Server {
@@ -52,6 +71,8 @@ pub(super) struct Server {
     pub(super) flushes: u32,
     /// The slots and their owners as it knows them.
     view: Owners,
+    /// What it has of what was written.
+    data: Data,
     /// It was started so often: connections to what it was before are dead.
     pub(super) life: u32,
 }
@@ -129,6 +150,7 @@ pub(super) struct Rights {
     pub(super) no_multi: bool,
     pub(super) no_eval: bool,
     pub(super) no_evalsha: bool,
+    pub(super) no_wait: bool,
 }
 
 pub(super) struct Fleet {
@@ -142,11 +164,19 @@ pub(super) struct Fleet {
     owner: Owners,
     moving: Vec<Moving>,
     tokens: Tokens,
+    /// How many replicas each primary has.
+    pub(super) replicas: usize,
+    /// The items that wait for replicas, and what tells one call's from another's.
+    pub(super) waited_for: HashMap<u64, WaitedFor>,
+    /// All is well again, so WAIT waits until it has what it wants.
+    is_healed: bool,
     pub(super) witness: Witness,
     /// The scripts that there are, and their SHA1s.
-    pub(super) scripts: Vec<Script>,
+    pub(super) scripts: &'static [Script],
     /// A function of each library.
-    pub(super) functions: Vec<Script>,
+    pub(super) functions: &'static [Script],
+    /// What happens once per token, of each kind: without replicas that are waited for, and with so many.
+    pub(super) once: &'static [Vec<Script>],
     /// Scripts are lost between any two commands, so often in 256.
     pub(super) flushes: u8,
     /// Whether commands that wait get what they wait for.
@@ -158,7 +188,8 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub(super) fn new(traits: Traits, mut rng: Rng, scripts: Vec<Script>) -> Self {
+    pub(super) fn new(traits: Traits, mut rng: Rng) -> Self {
+        let Code { scripts, functions, once } = &*CODE;
         let kind = traits.kind;
         let primaries = if kind == Kind::Cluster { rng.usize(1..4) } else { 1 };
         let replicas = if kind == Kind::Sentinel { 2 } else { rng.usize(0..3) };
@@ -180,6 +211,7 @@ impl Fleet {
                 scripts: ScriptCache::new(),
                 flushes: 0,
                 view: owner.clone(),
+                data: Data::default(),
                 life: 0,
             });
         };
@@ -206,9 +238,13 @@ impl Fleet {
             owner,
             moving: Vec::new(),
             tokens: Tokens::default(),
+            replicas,
+            waited_for: HashMap::new(),
+            is_healed: false,
             witness: Witness::default(),
             scripts,
-            functions: functions(),
+            functions,
+            once,
             flushes,
             serves_waiting: true,
             forges_until: u64::MAX,
@@ -256,6 +292,7 @@ impl Fleet {
             no_multi: rng.u8(..) < 60,
             no_eval: rng.u8(..) < 60,
             no_evalsha: rng.u8(..) < 60,
+            no_wait: self.traits.replicated && rng.u8(..) < 40,
         };
         let rights = self.rights;
         trace::note(|| format!("the user's rights: {rights:?}"));
@@ -299,6 +336,7 @@ impl Fleet {
     fn promote(&mut self, new: usize) {
         let Some(old) = self.servers[new].follows.take() else { return };
         trace::note(|| format!("{} takes the place of {}", self.name(new), self.name(old)));
+        self.lose_writes(old, new);
         for server in &mut self.servers {
             if server.follows == Some(old) {
                 server.follows = Some(new);
@@ -322,6 +360,7 @@ impl Fleet {
             Some(place) if self.rng.bool() => {
                 trace::note(|| format!("the key {key} has moved"));
                 self.moving[place].keys.insert(key.as_bytes().to_vec());
+                self.take_along(self.moving[place].from, slot);
             }
             Some(place) => self.end_move(place),
         }
@@ -363,6 +402,7 @@ impl Fleet {
         let Moving { slot, from, to, .. } = self.moving.swap_remove(place);
         trace::note(|| format!("slot {slot} has moved to {}", self.name(to)));
         self.owner.give(slot, to);
+        self.take_along(from, slot);
         for place in [from, to] {
             self.servers[place].view.give(slot, to);
         }
@@ -387,6 +427,11 @@ impl Fleet {
     pub(super) fn heal(&mut self) {
         trace::note(|| "all is well from here on".into());
         self.end_moves();
+        // Nothing is lost from here on.
+        for place in 0..self.servers.len() {
+            self.follow_up(place);
+        }
+        self.is_healed = true;
         if self.kind == Kind::One {
             // A single address stands for the primary again.
             self.promote(0);

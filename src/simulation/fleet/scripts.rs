@@ -1,11 +1,30 @@
 //! The script cache of one server: what SCRIPT LOAD has brought stays until a flush, what EVAL has brought makes
 //! room for others. Behind the scripts stand the libraries of functions.
 
+use crate::once::Once;
+use crate::script::Script;
+
 /// So many scripts there are in all.
-pub(in crate::simulation) const SCRIPTS: usize = 6;
+pub(in crate::simulation) const SCRIPTS: usize = 8;
+
+/// The places of the one that runs once per token, of the one that is called as a function, and of the one that is
+/// both. As scripts the last two run on servers without functions alone.
+pub(super) const ONCE: usize = 5;
+pub(super) const FUNCTION: usize = 6;
+pub(super) const ONCE_FUNCTION: usize = 7;
+
+/// All that there are.
+pub(in crate::simulation) fn scripts() -> Vec<Script> {
+    let mut scripts: Vec<Script> = ["return 1", "return 2", "return 3", "return 4"].map(Script::new).to_vec();
+    scripts.push(Script::idempotent("return 5"));
+    let once = |source: &str| Script::new(source).once(&Once::default()).expect("a script");
+    scripts.extend([once("return 6"), Script::new("return 7"), once("return 8")]);
+    assert_eq!(scripts.len(), SCRIPTS);
+    scripts
+}
 
 /// So many libraries there are in all. Their places are those behind the scripts'.
-pub(super) const LIBRARIES: usize = 3;
+pub(super) const LIBRARIES: usize = 6;
 
 /// The scripts and the libraries.
 pub(super) const CODES: usize = SCRIPTS + LIBRARIES;

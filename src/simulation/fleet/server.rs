@@ -1,5 +1,7 @@
 //! What one server does with a command: why it refuses it, what it runs, what it answers.
 
+use super::functions::stands_for;
+use super::replication::Ran;
 use super::words::bulk;
 use super::{CODES, Fleet, Moving, NAMED, SCRIPTS};
 use crate::session::simulation::{PUSHES, parse};
@@ -20,6 +22,11 @@ pub(in crate::simulation) struct Peer {
     resp3: bool,
     /// It has carried a call, or one that waits on the server.
     has_carried: Option<Call>,
+    /// Whether it carries calls that wait for replicas; and which of them, until WAIT has come behind it.
+    pub(super) is_reserved: Option<bool>,
+    pub(super) group: Option<u64>,
+    /// The last that it has written, and how often the server had been demoted then.
+    pub(super) wrote: Option<(u64, u32)>,
     /// A command waits for what is not there yet.
     pub(in crate::simulation) waiting: Option<Vec<Vec<u8>>>,
     /// SCRIPT LOADs of each script.
@@ -44,6 +51,9 @@ impl Default for Peer {
             reads: false,
             resp3: false,
             has_carried: None,
+            is_reserved: None,
+            group: None,
+            wrote: None,
             waiting: None,
             loads: [0; CODES],
             losses: None,
@@ -61,6 +71,10 @@ impl Peer {
                 *told = Some((lost, from));
             }
         }
+    }
+
+    pub(super) fn is_in_multi(&self) -> bool {
+        self.multi.is_some()
     }
 
     pub(in crate::simulation) fn has_missed(&self) -> bool {
@@ -112,7 +126,14 @@ impl Fleet {
                 return replies;
             }
             if let Some(command) = peer.waiting.take() {
-                replies.extend_from_slice(self.execute(place, &command).as_bytes());
+                let reply = match command[0].as_slice() {
+                    b"WAIT" => self.answer_wait(place, peer, &command),
+                    _ => Some(self.execute(place, peer, &command)),
+                };
+                match reply {
+                    Some(reply) => replies.extend_from_slice(reply.as_bytes()),
+                    None => peer.waiting = Some(command),
+                }
             }
         }
         let mut at = 0;
@@ -129,6 +150,7 @@ impl Fleet {
                 }
             }
             self.may_replicate(place);
+            self.may_catch_up(place);
             let shown = trace_of(&command);
             let reply = self.answer(place, peer, command);
             peer.position += length as u64;
@@ -150,6 +172,9 @@ impl Fleet {
             if before.is_some_and(|before| before == Call::Waits || call == Call::Waits) {
                 self.witness.fault(format!("item {item:?} shares a connection with one that waits"));
             }
+        }
+        if self.traits.replicated {
+            self.reserve(peer, &command, item);
         }
         if let Some(item) = item {
             self.witness.note(item).arrived += 1;
@@ -234,6 +259,10 @@ impl Fleet {
         let is_forbidden = is_sha && self.rights.no_evalsha
             || is_script && !is_sha && self.rights.no_eval
             || is_load && self.rights.no_load;
+        if name == "WAIT" && self.rights.no_wait {
+            self.witness.has_refused_wait = true;
+            return Some(forbidden("wait"));
+        }
         if is_forbidden {
             return Some(forbidden(&if is_load { "script|load".into() } else { name.to_lowercase() }));
         }
@@ -362,7 +391,10 @@ impl Fleet {
                 "+OK\r\n".into()
             }
             (b"EVALSHA" | b"EVALSHA_RO", sha) => match self.script_of_sha(sha) {
-                Some(script) if self.servers[place].scripts.has(script) => self.execute(place, command),
+                Some(script) if self.servers[place].scripts.has(script) => {
+                    self.note_script(script, command);
+                    self.execute(place, peer, command)
+                }
                 script => self.miss(place, peer, script, command),
             },
             (b"EVAL" | b"EVAL_RO", b"") => "$-1\r\n".into(),
@@ -373,17 +405,28 @@ impl Fleet {
                     self.witness.fault(format!("item {item} came as EVAL, which was not missed"));
                 }
                 match script {
-                    Some(script) => self.servers[place].scripts.eval(script),
+                    Some(script) => {
+                        self.note_script(script, command);
+                        self.servers[place].scripts.eval(script);
+                    }
                     None => self.witness.fault(format!("an unknown script: {}", source.escape_ascii())),
                 }
-                self.execute(place, command)
+                self.execute(place, peer, command)
             }
-            (b"APPEND", _) => self.execute(place, command),
+            (b"WAIT", _) => self.wait(place, peer, command),
+            (b"APPEND", _) => self.execute(place, peer, command),
             (b"BLPOP", _) => {
                 peer.waiting = Some(command.to_vec());
                 String::new()
             }
             _ => "+OK\r\n".into(),
+        }
+    }
+
+    /// A script runs that is called as a function where there are any.
+    fn note_script(&mut self, script: usize, command: &[Vec<u8>]) {
+        if let (Some(library), Some(item)) = (stands_for(script), item_of(command)) {
+            self.witness.note(item).library = Some(library);
         }
     }
 
@@ -453,7 +496,7 @@ impl Fleet {
     }
 
     /// Runs a script whose argument is its number, which is what it answers, unless it makes an error up.
-    pub(super) fn execute(&mut self, place: usize, command: &[Vec<u8>]) -> String {
+    pub(super) fn execute(&mut self, place: usize, peer: &mut Peer, command: &[Vec<u8>]) -> String {
         let is_function = command[0].starts_with(b"FCALL");
         let is_script = command[0].starts_with(b"EVAL") || is_function;
         let reads = command[0].ends_with(b"_RO");
@@ -462,17 +505,25 @@ impl Fleet {
             return READONLY.into();
         }
         let item = item_of(command).unwrap_or_default();
-        let token = self.token_of(command, &keys_of(command));
+        let keys = keys_of(command);
+        let token = self.token_of(command, &keys);
         if let Some(reply) = token.and_then(|token| self.answered_before(token, item)) {
+            // A token that is asked for lives on: that is written as well.
+            self.write(place, peer, None);
             return reply;
         }
-        self.witness.execute(item);
+        let order = self.witness.execute(item);
+        if !reads {
+            let key = keys.first().copied().unwrap_or_default();
+            self.write(place, peer, Some(Ran { item, key, token }));
+        }
         let reply = match is_script && self.forges(item) {
             true if is_function => {
                 let text = self.made_up(place, command, item);
                 self.marked(command, text)
             }
             true => self.made_up(place, command, item),
+            false if token.is_some() => format!("*2\r\n:{item}\r\n:{order}\r\n"),
             false => reply_of(item),
         };
         if let Some(token) = token {

@@ -15,6 +15,10 @@ pub(in crate::simulation) struct Seen {
     pub(in crate::simulation) missed: u32,
     /// The library of the function that was called.
     pub(in crate::simulation) library: Option<usize>,
+    /// How often what it did was lost with its server.
+    pub(in crate::simulation) lost: u32,
+    /// So many calls have asked for it, with its token.
+    pub(in crate::simulation) askers: u32,
     /// A server would not run it, or lost it.
     pub(in crate::simulation) is_refused: bool,
 }
@@ -29,6 +33,8 @@ pub(in crate::simulation) struct Witness {
     pub(in crate::simulation) faults: Vec<String>,
     /// A server would not take a library.
     pub(in crate::simulation) has_refused_library: bool,
+    /// A server would not let its user wait.
+    pub(in crate::simulation) has_refused_wait: bool,
     pub(in crate::simulation) commands: u64,
 }
 
@@ -37,7 +43,7 @@ impl Witness {
         usize::try_from(item).ok().and_then(|item| self.items.get(item)).copied().unwrap_or_default()
     }
 
-    pub(super) fn note(&mut self, item: u64) -> &mut Seen {
+    pub(in crate::simulation) fn note(&mut self, item: u64) -> &mut Seen {
         let item = usize::try_from(item).expect("a number of an item");
         if item >= self.items.len() {
             self.items.resize(item + 1, Seen::default());
@@ -45,12 +51,14 @@ impl Witness {
         &mut self.items[item]
     }
 
-    pub(super) fn execute(&mut self, item: u64) {
+    /// It is executed: the place of that among all executions.
+    pub(super) fn execute(&mut self, item: u64) -> u32 {
         self.executions += 1;
         let order = self.executions;
         let seen = self.note(item);
         seen.executed += 1;
         seen.order = order;
+        order
     }
 
     pub(super) fn fault(&mut self, text: String) {

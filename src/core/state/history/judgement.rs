@@ -1,6 +1,8 @@
 //! What a refusal proves, and what follows from it: where MOVED and its like are judged.
 
-use super::last_error::{given_up, in_doubt, is_anothers_token, is_settled_by_next, says_read_only};
+use super::last_error::{
+    given_up, in_doubt, is_anothers_token, is_not_replicated_yet, is_settled_by_next, says_read_only,
+};
 use super::{Context, History, Left, REPEATS_MAX, Whence};
 use crate::core::interface::NodeId;
 use crate::core::state::answers::{self, Claim};
@@ -142,6 +144,7 @@ impl History {
             Status::Timeout if cx.now < cx.deadline || self.can_avoid(cx.servers, whence.node) => {
                 Outcome::GoesOn(Again::AfterRefresh)
             }
+            Status::NotReplicated if !is_not_replicated_yet(error) => Outcome::Over,
             Status::Indeterminate | Status::NotReplicated
                 if repeatable
                     && (self.is_once

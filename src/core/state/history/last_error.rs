@@ -71,6 +71,12 @@ pub(in crate::core) fn is_settled_by_next(error: &Error) -> bool {
     error.is_not_executed() && !is_anothers_token(error)
 }
 
+/// Whether a call that was executed is on too few replicas, and another attempt may find it on enough: none may where
+/// the server does not let this user wait.
+pub(in crate::core) fn is_not_replicated_yet(error: &Error) -> bool {
+    error.status() == Status::NotReplicated && error.server_text().is_none_or(verdict::will_not_wait_now)
+}
+
 /// Whether its token is another call's, or none that it can have: then no attempt has run.
 pub(in crate::core) fn is_anothers_token(error: &Error) -> bool {
     matches!(error.status(), Status::TokenMismatch | Status::InvalidArgument)
