@@ -290,8 +290,34 @@ func (c *cluster) replicaOf(primary *server) *server {
 	return nil
 }
 
+// waitForEpochs waits until all servers know the newest epoch and no two primaries have the same: one that takes a slot
+// with an epoch that is not above its old owner's loses it again to that one's older claim, and the keys with it.
+func (c *cluster) waitForEpochs() {
+	c.t.Helper()
+	eventually(c.t, "all servers know the epochs", func() bool {
+		current, own := map[string]bool{}, map[string]bool{}
+		primaries, _ := c.roles()
+		for _, server := range primaries {
+			info, err := server.try("CLUSTER", "INFO")
+			if err != nil {
+				return false
+			}
+			for _, line := range strings.Split(info.(string), "\n") {
+				switch name, value, _ := strings.Cut(strings.TrimSpace(line), ":"); name {
+				case "cluster_current_epoch":
+					current[value] = true
+				case "cluster_my_epoch":
+					own[value] = true
+				}
+			}
+		}
+		return len(current) == 1 && len(own) == len(primaries)
+	})
+}
+
 // moveSlot moves a slot with its keys while calls for it go on.
 func (c *cluster) moveSlot(slot int64, from, to *server) {
+	c.waitForEpochs()
 	number := strconv.FormatInt(slot, 10)
 	to.must("CLUSTER", "SETSLOT", number, "IMPORTING", from.id)
 	from.must("CLUSTER", "SETSLOT", number, "MIGRATING", to.id)

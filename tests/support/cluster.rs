@@ -1,6 +1,6 @@
 //! A real cluster of a test's own: forms in a few seconds, can lose nodes, fail over and move slots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -315,6 +315,7 @@ impl Cluster {
     /// where it has some of a call's keys. `to` answers only behind ASKING.
     #[track_caller]
     pub fn begin_migration(&self, slot: u16, from: usize, to: usize) {
+        self.wait_for_epochs();
         let slot = slot.to_string();
         Raw::connect(&self.nodes[to]).ok(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &self.ids[from]]);
         Raw::connect(&self.nodes[from]).ok(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &self.ids[to]]);
@@ -395,6 +396,28 @@ impl Cluster {
         for node in [to, from] {
             Raw::connect(&self.nodes[node]).ok(&["CLUSTER", "SETSLOT", &number, "NODE", &self.ids[to]]);
         }
+    }
+
+    /// Until all nodes know the newest epoch and no two primaries have the same: one that takes a slot with an epoch that
+    /// is not above its old owner's loses it again to that one's older claim, and the keys with it.
+    #[track_caller]
+    fn wait_for_epochs(&self) {
+        wait_until("all nodes know the epochs", || {
+            let (mut current, mut own) = (BTreeSet::new(), BTreeSet::new());
+            let mut primaries = 0;
+            for node in self.living() {
+                let mut raw = Raw::connect(node);
+                if raw.info("replication", "role").as_deref() != Some("master") {
+                    continue;
+                }
+                primaries += 1;
+                let info = raw.ok(&["CLUSTER", "INFO"]).text();
+                let epoch = |name| info.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+                current.extend(epoch("cluster_current_epoch:"));
+                own.extend(epoch("cluster_my_epoch:"));
+            }
+            current.len() == 1 && own.len() == primaries
+        });
     }
 
     #[track_caller]
