@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::answers::{Claim, NodeLines};
-use super::servers::{RECOVERY, Servers};
+use super::servers::{Servers, is_recent};
 use crate::core::interface::{ConnId, NodeId};
 use crate::net::address::Address;
 
@@ -100,7 +100,7 @@ impl Evidence {
         if says_down || self.lines(node)?.is_some_and(|lines| !lines.is_anybodys(slot)) {
             servers.down = Some(now);
         }
-        Ok(servers.down.is_some_and(|down| now.saturating_duration_since(down) < RECOVERY))
+        Ok(is_recent(servers.down, now))
     }
 
     /// Whether the server says that it is a replica; of the only one there is, whether that is so on the connection

@@ -31,7 +31,12 @@ const REMEMBERED_SLOTS: usize = 4096;
 
 /// How long after a cluster was down, or slots have changed hands, what its servers say then is no proof of how it was
 /// a moment before.
-pub(in crate::core) const RECOVERY: Duration = Duration::from_secs(5);
+const RECOVERY: Duration = Duration::from_secs(5);
+
+/// Whether that was so short a time ago.
+pub(super) fn is_recent(trouble: Option<Instant>, now: Instant) -> bool {
+    trouble.is_some_and(|trouble| now.saturating_duration_since(trouble) < RECOVERY)
+}
 
 /// Where a call is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -418,7 +423,7 @@ impl Servers {
     /// Whether slots have changed hands a moment ago, by the maps that servers have given: what redirections say of that
     /// a script may have made up.
     pub(in crate::core) fn have_slots_moved(&self, now: Instant) -> bool {
-        self.slots_moved.is_some_and(|moved| now.saturating_duration_since(moved) < RECOVERY)
+        is_recent(self.slots_moved, now)
     }
 
     /// Whether that was noted since this time: what the server says when it is asked later may be of a time when it

@@ -1,8 +1,9 @@
-//! Libraries of functions: two versions of a pinned one, a named one, a script that is called as a function, and
-//! of those that run once per token a pinned one and such a script. A replica gets its primary's, sooner or later; a new primary has what it had as a replica, and where a slot moves they do not go along.
+//! Libraries of functions: two versions of a pinned one, a named one, a script that is called as a function, and of
+//! those that run once per token a pinned one and such a script. A replica gets its primary's, sooner or later; a new
+//! primary has what it had as a replica, and where a slot moves they do not go along.
 
+use super::peer::{Peer, item_of};
 use super::scripts::{FUNCTION, LIBRARIES, ONCE_FUNCTION, SCRIPTS, scripts};
-use super::server::{Peer, item_of};
 use super::words::bulk;
 use super::{Fleet, trace};
 use crate::function::Function;

@@ -2,6 +2,7 @@
 //! hand slots over, fail over, load, are busy, change a user's rights, fall silent and die.
 
 mod functions;
+mod peer;
 mod replication;
 mod scripts;
 mod server;
@@ -21,10 +22,10 @@ use crate::script::Script;
 use crate::slots::{self, SLOTS};
 use functions::functions;
 pub(super) use functions::{NAMED, ORDINARY};
+pub(super) use peer::Peer;
 use replication::Data;
 pub(super) use replication::WaitedFor;
 use scripts::{CODES, SCRIPTS, ScriptCache, scripts};
-pub(super) use server::Peer;
 pub(super) use tokens::Kind as OnceKind;
 use tokens::{Tokens, happening_once};
 pub(super) use witness::Witness;

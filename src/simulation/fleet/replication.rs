@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::Fleet;
-use super::server::Peer;
+use super::peer::Peer;
 use super::trace;
 use crate::slots;
 

@@ -1,104 +1,14 @@
 //! What one server does with a command: why it refuses it, what it runs, what it answers.
 
 use super::functions::stands_for;
+use super::peer::{Call, Peer, item_of};
 use super::replication::Ran;
 use super::words::bulk;
-use super::{CODES, Fleet, Moving, NAMED, SCRIPTS};
+use super::{Fleet, Moving, NAMED, SCRIPTS};
 use crate::session::simulation::{PUSHES, parse};
 use crate::simulation::trace;
 use crate::simulation::traits::Kind;
 use crate::slots;
-
-/// What a server knows of one connection to it.
-pub(in crate::simulation) struct Peer {
-    received: Vec<u8>,
-    /// Where in the stream the next command starts.
-    position: u64,
-    multi: Option<Vec<Vec<Vec<u8>>>>,
-    is_aborted: bool,
-    is_in_exec: bool,
-    is_asking: bool,
-    reads: bool,
-    resp3: bool,
-    /// It has carried a call, or one that waits on the server.
-    has_carried: Option<Call>,
-    /// Whether it carries calls that wait for replicas; and which of them, until WAIT has come behind it.
-    pub(super) is_reserved: Option<bool>,
-    pub(super) group: Option<u64>,
-    /// The last that it has written, and how often the server had been demoted then.
-    pub(super) wrote: Option<(u64, u32)>,
-    /// A command waits for what is not there yet.
-    pub(in crate::simulation) waiting: Option<Vec<Vec<u8>>>,
-    /// SCRIPT LOADs of each script.
-    loads: [u32; CODES],
-    /// The server's losses when it began.
-    losses: Option<u32>,
-    /// Scripts that calls missed, and how often each had been lost then; since the client has read that: and from
-    /// where in the stream on it knows.
-    missed: [Option<u32>; CODES],
-    told: [Option<(u32, u64)>; CODES],
-}
-
-impl Default for Peer {
-    fn default() -> Self {
-        Peer {
-            received: Vec::new(),
-            position: 0,
-            multi: None,
-            is_aborted: false,
-            is_in_exec: false,
-            is_asking: false,
-            reads: false,
-            resp3: false,
-            has_carried: None,
-            is_reserved: None,
-            group: None,
-            wrote: None,
-            waiting: None,
-            loads: [0; CODES],
-            losses: None,
-            missed: [None; CODES],
-            told: [None; CODES],
-        }
-    }
-}
-
-impl Peer {
-    /// The client has read all that was said to it, and what it writes stands from here on in the stream.
-    pub(in crate::simulation) fn tell(&mut self, from: u64) {
-        for (missed, told) in self.missed.iter_mut().zip(&mut self.told) {
-            if let Some(lost) = missed.take() {
-                *told = Some((lost, from));
-            }
-        }
-    }
-
-    pub(super) fn is_in_multi(&self) -> bool {
-        self.multi.is_some()
-    }
-
-    pub(in crate::simulation) fn has_missed(&self) -> bool {
-        self.missed.iter().any(Option::is_some)
-    }
-}
-
-/// A command that clients do not send on their own account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    Waits,
-    Other,
-}
-
-impl Call {
-    /// `None`: the client's own.
-    fn of(command: &[Vec<u8>]) -> Option<Call> {
-        match command[0].as_slice() {
-            b"BLPOP" => Some(Call::Waits),
-            b"APPEND" => Some(Call::Other),
-            name => (name.starts_with(b"EVAL") || name.starts_with(b"FCALL")).then_some(Call::Other),
-        }
-    }
-}
 
 const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
 const READONLY: &str = "-READONLY You can't write against a read only replica.\r\n";
@@ -558,14 +468,6 @@ impl Fleet {
 
 fn forbidden(command: &str) -> String {
     format!("-NOPERM User u has no permissions to run the '{command}' command\r\n")
-}
-
-/// The number of an item, which is its command's last argument. `None`: the client's own command, or a question.
-pub(super) fn item_of(command: &[Vec<u8>]) -> Option<u64> {
-    Call::of(command)?;
-    let number = std::str::from_utf8(&command[command.len() - 1]).ok()?.parse().ok()?;
-    // A question about a form of calls ends with the number of its keys.
-    (number != 0).then_some(number)
 }
 
 fn keys_of(command: &[Vec<u8>]) -> Vec<&[u8]> {

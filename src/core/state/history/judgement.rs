@@ -28,7 +28,7 @@ enum Redirection {
     Elsewhere,
     /// Nowhere: the server knows nothing of it.
     Refused,
-    /// Nowhere, as far as is known: the server could not be asked.
+    /// Nowhere, as far as is known: the server could not be asked, or its answer proves nothing.
     Unknown,
 }
 
