@@ -65,6 +65,8 @@ pub(crate) enum NotServed<'a> {
     ClusterDown,
     /// A replica was asked to write.
     ReadOnly,
+    /// It has become a replica while a command waited there.
+    Unblocked,
 }
 
 /// Judges a top-level error of a call that any of several servers might have run.
@@ -80,6 +82,10 @@ pub(crate) fn not_served(text: &[u8]) -> Option<NotServed<'_>> {
         | b"CLUSTERDOWN Hash slot not served" => Some(NotServed::ClusterDown),
         b"READONLY You can't write against a read only replica."
         | b"READONLY You can't write against a read only slave." => Some(NotServed::ReadOnly),
+        // Not what CLIENT UNBLOCK makes of it, which somebody has meant.
+        b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)" => {
+            Some(NotServed::Unblocked)
+        }
         _ => {
             let moved = text.strip_prefix(b"MOVED ").and_then(redirection);
             let ask = || text.strip_prefix(b"ASK ").and_then(redirection);
@@ -383,6 +389,11 @@ mod tests {
             (b"CLUSTERDOWN Hash slot not served", Some(NotServed::ClusterDown)),
             (b"READONLY You can't write against a read only replica.", Some(NotServed::ReadOnly)),
             (b"READONLY You can't write against a read only replica. script: 1c, on @user_script:1.", None),
+            (
+                b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+                Some(NotServed::Unblocked),
+            ),
+            (b"UNBLOCKED client unblocked via CLIENT UNBLOCK", None),
             (b"MOVED 866 127.0.0.1:7001 script: 1c, on @user_script:1.", None),
             (b"MOVED 866 127.0.0.1", None),
             (b"MOVED 866 h:0", None),

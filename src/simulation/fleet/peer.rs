@@ -20,8 +20,9 @@ pub(in crate::simulation) struct Peer {
     pub(super) group: Option<u64>,
     /// The last that it has written, and how often the server had been demoted then.
     pub(super) wrote: Option<(u64, u32)>,
-    /// A command waits for what is not there yet.
+    /// A command waits for what is not there yet; and how often the server had been demoted when it began.
     pub(in crate::simulation) waiting: Option<Vec<Vec<u8>>>,
+    pub(super) waits_since: u32,
     /// SCRIPT LOADs of each script.
     pub(super) loads: [u32; CODES],
     /// The server's losses when it began.
@@ -48,6 +49,7 @@ impl Default for Peer {
             group: None,
             wrote: None,
             waiting: None,
+            waits_since: 0,
             loads: [0; CODES],
             losses: None,
             missed: [None; CODES],

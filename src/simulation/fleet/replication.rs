@@ -44,7 +44,7 @@ struct Write {
     slot: u16,
 }
 
-const UNBLOCKED: &str =
+pub(super) const UNBLOCKED: &str =
     "-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n";
 const ON_REPLICA: &str = "-ERR WAIT cannot be used with replica instances.\r\n";
 
@@ -119,14 +119,13 @@ impl Fleet {
 
     /// WAIT, while it has no answer. `None`: it goes on waiting.
     pub(super) fn answer_wait(&mut self, place: usize, peer: &Peer, command: &[Vec<u8>]) -> Option<String> {
-        if self.servers[place].follows.is_some() {
-            return Some(UNBLOCKED.into());
-        }
         let wanted = number(&command[1]);
         self.may_catch_up(place);
-        let has = self.replicated(place, peer).unwrap_or(0);
+        let replicated = self.replicated(place, peer);
+        let has = replicated.unwrap_or(0);
         // Its time is over whenever that is, and never when all is well and it will get what it wants.
-        let is_over = (!self.is_healed || wanted > self.replicas) && self.rng.u8(..) < 60;
+        let will_get_it = self.is_healed && replicated.is_some() && wanted <= self.replicas;
+        let is_over = !will_get_it && self.rng.u8(..) < 60;
         (has >= wanted || is_over).then(|| format!(":{has}\r\n"))
     }
 
@@ -137,11 +136,19 @@ impl Fleet {
         }
         match self.replicated(place, peer).filter(|has| *has >= number(&command[1])) {
             Some(has) => format!(":{has}\r\n"),
-            None => {
-                peer.waiting = Some(command.to_vec());
-                String::new()
-            }
+            None => self.begin_to_wait(place, peer, command),
         }
+    }
+
+    /// A command waits, and has no answer yet.
+    pub(super) fn begin_to_wait(&self, place: usize, peer: &mut Peer, command: &[Vec<u8>]) -> String {
+        peer.waiting = Some(command.to_vec());
+        peer.waits_since = self.servers[place].data.demotions;
+        String::new()
+    }
+
+    pub(super) fn was_demoted_since(&self, place: usize, peer: &Peer) -> bool {
+        self.servers[place].data.demotions != peer.waits_since
     }
 
     /// A connection carries one call at a time that waits for replicas, or none ever; and WAIT comes behind such a

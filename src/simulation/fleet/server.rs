@@ -2,7 +2,7 @@
 
 use super::functions::stands_for;
 use super::peer::{Call, Peer, item_of};
-use super::replication::Ran;
+use super::replication::{Ran, UNBLOCKED};
 use super::words::bulk;
 use super::{Fleet, Moving, NAMED, SCRIPTS};
 use crate::session::simulation::{PUSHES, parse};
@@ -37,6 +37,8 @@ impl Fleet {
             }
             if let Some(command) = peer.waiting.take() {
                 let reply = match command[0].as_slice() {
+                    // That it is a primary again by now does not bring back who waited.
+                    _ if self.was_demoted_since(place, peer) => Some(UNBLOCKED.into()),
                     b"WAIT" => self.answer_wait(place, peer, &command),
                     _ => Some(self.execute(place, peer, &command)),
                 };
@@ -325,10 +327,7 @@ impl Fleet {
             }
             (b"WAIT", _) => self.wait(place, peer, command),
             (b"APPEND", _) => self.execute(place, peer, command),
-            (b"BLPOP", _) => {
-                peer.waiting = Some(command.to_vec());
-                String::new()
-            }
+            (b"BLPOP", _) => self.begin_to_wait(place, peer, command),
             _ => "+OK\r\n".into(),
         }
     }

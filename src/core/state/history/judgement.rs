@@ -156,12 +156,11 @@ impl History {
             Status::Indeterminate => Outcome::Lost,
             Status::Loading => Outcome::GoesOn(Again::AfterPause),
             // Nobody loads a library on a replica: where it has not come, the primary runs the function, and loads
-            // it. Whether one that may write is to be run at all, that says as well.
-            Status::NoFunction | Status::Server
-                if self.is_function
-                    && !self.is_named
-                    && self.may_turn_from(cx.servers, whence.node)
-                    && (error.status() == Status::NoFunction || says_read_only(error)) =>
+            // it. Also where this server is the primary by now, which it was not when it was asked.
+            Status::NoFunction if self.may_turn() => Outcome::Turns,
+            // Whether one that may write is to be run at all, the primary says as well.
+            Status::Server
+                if self.may_turn() && !cx.servers.map.is_primary(whence.node) && says_read_only(error) =>
             {
                 Outcome::Turns
             }
@@ -175,6 +174,11 @@ impl History {
             Outcome::Over if is_open => Outcome::GoesOn(Again::AfterPause),
             outcome => outcome,
         })
+    }
+
+    /// Whether it is a function that any of several servers may run.
+    fn may_turn(&self) -> bool {
+        self.is_function && !self.is_named && self.read_from != ReadFrom::Primary
     }
 
     /// Does what was decided: when the next attempt comes, if one does.
@@ -246,6 +250,9 @@ impl History {
             let may_change = !self.is_named || cx.servers.map.is_primary(node);
             let is_replica = may_change && cx.evidence.is_replica(node, whence.conn, cx.servers)?;
             return Ok(is_replica.then_some(Refusal::Certain(Again::AfterRefresh)));
+        }
+        if refusal == NotServed::Unblocked {
+            return Ok(is_certain.then_some(Refusal::Certain(Again::AfterRefresh)));
         }
         let Place::Slot(own) = self.place else { return Ok(None) };
         Ok(match refusal {
