@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::call::{Call, Expected, What};
+use super::call::{Call, Expected, Load, What};
 use super::emit::learnt;
 use super::verdict::{self, LoadVerdict, Refused, Verdict};
 use super::{Facts, Session, TAPE_MAX};
@@ -14,14 +14,14 @@ use crate::resp::{Kind, Note, Refusal};
 use crate::sha::Sha;
 
 impl<T> Session<T> {
-    /// Takes the reply to SCRIPT LOAD from the unseen tape.
-    pub(super) fn loaded(&mut self, key: usize, index: usize) -> Result<(), Refusal> {
+    /// Takes the reply to SCRIPT LOAD or FUNCTION LOAD from the unseen tape.
+    pub(super) fn loaded(&mut self, key: usize, load: Load) -> Result<(), Refusal> {
         self.expected.pop_front();
         let call = &mut self.calls[key];
-        let script = self.facts.served(&call.request.scripts[index]);
-        if script.function().is_some() {
-            return self.library_loaded(key, index);
+        if load.is_library {
+            return self.library_loaded(key, load.script);
         }
+        let script = load.sent(&call.request.scripts);
         let sha = script.sha();
         let entry = self.unseen[0];
         let text = match entry.kind {

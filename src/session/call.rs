@@ -4,6 +4,7 @@ use super::proof::Answers;
 use crate::error::Error;
 use crate::request::{Form, Request};
 use crate::resp::Payload;
+use crate::script::Script;
 
 /// A call in flight.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ pub(super) struct Rare {
     /// The server's words, when that empty transaction was refused.
     pub(super) unproven: Option<Vec<u8>>,
     /// The scripts that are loaded inside MULTI.
-    pub(super) loads: Vec<usize>,
+    pub(super) loads: Vec<Load>,
     /// Commands answered between MULTI and EXEC so far.
     pub(super) queued: usize,
     /// The first error among those answers, and which it was.
@@ -130,8 +131,8 @@ pub(super) struct Expected {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum What {
-    /// The reply to SCRIPT LOAD of one of the call's scripts. The caller never sees it.
-    Load { script: usize },
+    /// The reply to SCRIPT LOAD or FUNCTION LOAD of one of the call's scripts. The caller never sees it.
+    Load(Load),
     /// The reply to ASKING. It decides nothing: refused, the command behind it is redirected once more.
     Asking,
     /// The replies to this many of the call's items, which start at this place in the stream.
@@ -150,6 +151,29 @@ pub(super) enum What {
     Memory,
     /// The answers to an empty transaction: MULTI's if 1 is left behind it, then EXEC's.
     Probe { left: usize },
+}
+
+/// How one of a call's scripts was sent to be loaded. That the server has no functions may be known before it answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    pub(super) script: usize,
+    pub(super) is_library: bool,
+}
+
+impl Load {
+    /// As `script`, the way in which it is served now.
+    pub(super) fn of(script: usize, served: &Script) -> Load {
+        Load { script, is_library: served.function().is_some() }
+    }
+
+    /// What was sent.
+    pub(super) fn sent(self, scripts: &[Script]) -> &Script {
+        let script = &scripts[self.script];
+        match self.is_library {
+            true => script,
+            false => script.instead().unwrap_or(script),
+        }
+    }
 }
 
 impl What {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::call::{Call, Expected, What};
+use super::call::{Call, Expected, Load, What};
 use super::known::Source;
 use super::verdict::LibraryVerdict;
 use super::{Session, verdict};
@@ -159,9 +159,10 @@ impl<T> Session<T> {
             figures.note_load(original);
         }
         self.outbox.append(|out| append_load(script, out));
+        let load = Load::of(index, script);
         let extra = length(at, self.outbox.position());
         self.calls[key].request.extra += extra;
-        self.expected.push_back(Expected { call: key, what: What::Load { script: index } });
+        self.expected.push_back(Expected { call: key, what: What::Load(load) });
         true
     }
 

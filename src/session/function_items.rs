@@ -131,7 +131,8 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         let Some(rare) = &call.rare else { return };
         let Some((place, text)) = &rare.queue_error else { return };
-        let Some(&index) = place.checked_sub(1).and_then(|place| rare.loads.get(place)) else { return };
+        let Some(load) = place.checked_sub(1).and_then(|place| rare.loads.get(place)) else { return };
+        let index = load.script;
         let name = call.request.scripts[index].function().map(|function| function.code.name.as_bytes());
         let verdict = verdict::judge_library(text, name.unwrap_or_default());
         let text = text.clone();

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::Session;
 use super::answer::caller_has_left;
-use super::call::{Call, Expected, Singly, What};
+use super::call::{Call, Expected, Load, Singly, What};
 use super::emit::{append_load, is_there, learnt, length};
 use super::proof::{Proof, UNKNOWN};
 use super::transaction::ran_singly;
@@ -49,10 +49,9 @@ impl<T> Session<T> {
     /// Takes the reply to FUNCTION LOAD from the unseen tape.
     pub(super) fn library_loaded(&mut self, key: usize, index: usize) -> Result<(), Refusal> {
         let call = &mut self.calls[key];
-        let script = self.facts.served(&call.request.scripts[index]);
-        let Some(function) = script.function() else { return Ok(()) };
+        let script = &call.request.scripts[index];
         let place = script.place();
-        let name = function.code.name.as_bytes();
+        let name = script.function().map_or(&b""[..], |function| function.code.name.as_bytes());
         let entry = self.unseen[0];
         let text = match entry.kind {
             Kind::Error | Kind::String | Kind::Status => self.inbox.text(entry.start(), entry.len as usize),
@@ -90,7 +89,7 @@ impl<T> Session<T> {
         text: Vec<u8>,
     ) {
         let call = &mut self.calls[key];
-        let place = self.facts.served(&call.request.scripts[index]).place();
+        let place = call.request.scripts[index].place();
         self.known.remove(place);
         call.teaches = true;
         match verdict {
@@ -263,7 +262,7 @@ impl<T> Session<T> {
         (call.position, call.teaches) = (at, false);
         let rare = call.rare.get_or_insert_default();
         rare.is_whole = true;
-        rare.loads = vec![0];
+        rare.loads = vec![Load { script: 0, is_library: true }];
         rare.queued = 0;
         rare.queue_error = None;
         rare.singly.clear();

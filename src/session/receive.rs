@@ -98,7 +98,7 @@ impl<T> Session<T> {
             What::WordOnFunction { script, form, is_load } => {
                 self.answered_on_function(call, (script, form), is_load);
             }
-            What::Load { script } => self.loaded(call, script)?,
+            What::Load(load) => self.loaded(call, load)?,
             What::Asking => self.asked(),
             What::Queued { left } => self.queued(call, left),
             What::Exec => self.executed(call)?,

@@ -50,17 +50,19 @@ impl<T> Session<T> {
                 }
             }
         }
-        let is_proven = self.facts.may_run_transactions();
-        if unchecked.is_empty() && is_proven {
-            return self.emit_transaction(key);
-        }
+        let mut checks = 0;
         for &index in &unchecked {
             self.known.remove(self.facts.served(&self.calls[key].request.scripts[index]).place());
-            self.load(key, index);
+            // One whose LOAD the server refused this call already goes by its source.
+            checks += usize::from(self.load(key, index));
+        }
+        let is_proven = self.facts.may_run_transactions();
+        if checks == 0 && is_proven {
+            return self.emit_transaction(key);
         }
         let call = &mut self.calls[key];
         call.position = NOT_QUEUED;
-        call.rare().checks = unchecked.len() + usize::from(!is_proven);
+        call.rare().checks = checks + usize::from(!is_proven);
         if !is_proven {
             self.emit_probe(key);
         }

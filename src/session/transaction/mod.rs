@@ -10,7 +10,7 @@ pub(super) use singly::ran_singly;
 
 use super::Session;
 use super::answer::caller_has_left;
-use super::call::{Call, Expected, Singly, What};
+use super::call::{Call, Expected, Load, Singly, What};
 use super::emit::{append_load, is_there, length, source_of};
 use super::repair::REPEATS_MAX;
 use super::verdict::{self, Doubt, LoadVerdict, Verdict};
@@ -37,27 +37,27 @@ impl<T> Session<T> {
         self.outbox.append(|out| out.command(&[b"MULTI"]));
         let by_sha = call.rare.as_ref().is_some_and(|rare| rare.by_sha);
         let scripts = &call.request.scripts;
-        let (mut loads, mut by_body) = (Vec::new(), Vec::new());
+        let (mut loads, mut by_body): (Vec<Load>, Vec<usize>) = (Vec::new(), Vec::new());
         for (index, script) in scripts.iter().enumerate() {
             let script = self.facts.served(script);
             let is_trusted = || call.request.trust_cache && self.known.contains(script.place());
             if script.function().is_some() {
-                let is_there = loads.iter().any(|&other: &usize| scripts[other].place() == script.place())
-                    || is_trusted();
+                let is_there =
+                    loads.iter().any(|other| other.sent(scripts).place() == script.place()) || is_trusted();
                 if may_load_library && !is_there {
-                    loads.push(index);
+                    loads.push(Load::of(index, script));
                 }
             } else if !by_sha && (call.by_body || sends_bodies) {
                 by_body.push(index);
             } else if !by_sha && !is_trusted() {
-                loads.push(index);
+                loads.push(Load::of(index, script));
             }
         }
-        for &index in &loads {
+        for load in &loads {
             if let Some(figures) = self.facts.figures() {
-                figures.note_load(&scripts[index]);
+                figures.note_load(&scripts[load.script]);
             }
-            self.outbox.append(|out| append_load(self.facts.served(&scripts[index]), out));
+            self.outbox.append(|out| append_load(load.sent(scripts), out));
         }
         self.counters.script_loads += loads.len() as u64;
         let count = call.request.items.len();
@@ -169,10 +169,10 @@ impl<T> Session<T> {
     fn transaction_done(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let loads = std::mem::take(&mut call.rare().loads);
-        for (place, &index) in loads.iter().enumerate() {
+        for (place, load) in loads.iter().enumerate() {
             let at = call.payload.root + 1 + place;
             let kind = call.payload.tape[at].kind;
-            let script = self.facts.served(&call.request.scripts[index]);
+            let script = load.sent(&call.request.scripts);
             let sha = script.place();
             if kind == Kind::String || kind == Kind::Error && is_there(script, call.payload.text(at)) {
                 self.known.insert(sha, call.position, source_of(script));
@@ -236,9 +236,7 @@ impl<T> Session<T> {
         // The first answer is MULTI's, then come those of the SCRIPT LOADs.
         let loads = call.rare.as_ref().map_or(0, |rare| rare.loads.len());
         let refused_load = call.rare.as_ref().and_then(|rare| rare.loads.get(place.checked_sub(1)?));
-        let is_library = refused_load
-            .is_some_and(|&index| self.facts.served(&call.request.scripts[index]).function().is_some());
-        if is_library {
+        if refused_load.is_some_and(|load| load.is_library) {
             return self.library_refused_in_transaction(key);
         }
         if *place <= loads && !call.by_body {
@@ -338,9 +336,10 @@ impl<T> Session<T> {
 impl<T> Call<T> {
     /// Whether a transaction has itself loaded the script of an item, and does not empty the cache: it cannot be
     /// missing.
-    fn has_loaded(&self, item: usize, loads: &[usize]) -> bool {
+    fn has_loaded(&self, item: usize, loads: &[Load]) -> bool {
         let script = self.request.items[item].script.map(|script| script as usize);
-        let is_loaded = script.is_some_and(|it| loads.contains(&it) && self.load_error(it).is_none());
+        let is_loaded = script
+            .is_some_and(|it| loads.iter().any(|load| load.script == it) && self.load_error(it).is_none());
         is_loaded && !(0..self.request.items.len()).any(|item| self.request.is_command(item, &[b"SCRIPT"]))
     }
 }

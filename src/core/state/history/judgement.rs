@@ -205,6 +205,10 @@ impl History {
             }
             Outcome::Refused(Refusal::Certain(again)) => return Some(again),
             Outcome::Turns => {
+                // A function may have made that up, once it had run.
+                if self.may_be_forged && error.status() == Status::Server {
+                    self.doubtful.get_or_insert_with(|| error.clone());
+                }
                 self.turn();
                 return Some(Again::Now);
             }
