@@ -242,6 +242,23 @@ fn a_pipeline_that_is_on_too_few_replicas_has_its_replies_all_the_same() {
     assert_eq!((get(&server, "n"), calls_of(&server, "wait")), ("2".into(), 1));
 }
 
+/// The server is asked whether it has said that, and has answered WAIT by then.
+#[test]
+fn an_error_that_the_server_is_asked_about_does_not_do_for_replicas() {
+    let server = Server::start();
+    let client = client(&server.url(), Duration::from_secs(2));
+    let says = Script::new("return redis.error_reply('NOSCRIPT says the script')");
+    for mut pipeline in [client.pipeline(), client.transaction()] {
+        pipeline.script(&once(1), "n", ()).unwrap().script(&says, (), ()).unwrap();
+        let error = pipeline.exec().unwrap_err();
+        assert_eq!(error.status(), Status::NotReplicated, "{error}");
+        // Of a transaction that does not count as done, no reply is given.
+        let said = pipeline.arrived().map(|replies| replies.get(1).unwrap().as_error().unwrap().status());
+        assert!(said.is_none_or(|said| said == Status::Server));
+    }
+    assert_eq!((get(&server, "n"), calls_of(&server, "wait")), ("2".into(), 2));
+}
+
 #[test]
 fn others_do_not_wait_behind_one_that_waits() {
     let server = Server::start();

@@ -85,7 +85,12 @@ pub(super) struct Waits {
     pub(super) left: u32,
     /// What has become of the call itself.
     pub(super) outcome: Option<Result<(), Error>>,
+    /// The last answer, where it came before that: the server is still asked about an error.
+    pub(super) answer: Option<Answer>,
 }
+
+/// How many replicas have it, or what the server says instead.
+pub(super) type Answer = Result<i64, Vec<u8>>;
 
 /// What a server has done with a command that was meant to be part of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

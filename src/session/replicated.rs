@@ -3,7 +3,7 @@
 //! WAIT counts the writes of its own connection, so such a call has one for itself.
 
 use super::Session;
-use super::call::{Call, Expected, What};
+use super::call::{Answer, Call, Expected, Waits, What};
 use super::emit::length;
 use super::verdict;
 use crate::error::{Error, Status, kept};
@@ -22,7 +22,9 @@ impl<T> Session<T> {
     fn emit_wait_now(&mut self, key: usize) {
         let call = &mut self.calls[key];
         let Some(wait) = call.request.wait else { return };
-        call.rare().waits.left += 1;
+        let waits = &mut call.rare().waits;
+        waits.left += 1;
+        waits.answer = None;
         let [replicas, timeout] =
             [u128::from(wait.replicas), wait.timeout.as_millis()].map(|n| n.to_string());
         let before = self.outbox.position();
@@ -31,13 +33,23 @@ impl<T> Session<T> {
         self.expected.push_back(Expected { call: key, what: What::Wait });
     }
 
-    /// Whether a call is not over yet, though this has become of it: an answer to WAIT is awaited.
+    /// Whether a call is not over yet, though this has become of it: an answer to WAIT is awaited, or is another end.
     #[cold]
     pub(super) fn is_held(&mut self, key: usize, outcome: Result<(), &Error>) -> bool {
-        let Some(rare) = self.calls[key].rare.as_mut().filter(|rare| rare.waits.left > 0) else {
+        let call = &mut self.calls[key];
+        let wanted = call.wanted_replicas();
+        let Some(Waits { left, outcome: then, answer }) = call.rare.as_mut().map(|rare| &mut rare.waits)
+        else {
             return false;
         };
-        rare.waits.outcome = Some(outcome.map_err(Error::clone));
+        if *left > 0 {
+            *then = Some(outcome.map_err(Error::clone));
+            return true;
+        }
+        let Some(answer) = answer.take() else { return false };
+        let outcome = outcome.map_err(Error::clone);
+        let Some(error) = too_few(&outcome, answer, wanted) else { return false };
+        self.refuse(key, error);
         true
     }
 
@@ -45,31 +57,44 @@ impl<T> Session<T> {
     pub(super) fn waited(&mut self, key: usize) {
         self.expected.pop_front();
         let entry = self.unseen[0];
-        let answer: Result<i64, Vec<u8>> = match entry.kind {
+        let answer: Answer = match entry.kind {
             Kind::Integer => Ok(entry.value.cast_signed()),
             Kind::Error => Err(kept(self.inbox.text(entry.start(), entry.len as usize)).to_vec()),
             _ => Err(b"an answer to WAIT that is no number".to_vec()),
         };
         self.discard_unseen();
         let call = &mut self.calls[key];
-        let wanted = call.request.wait.map_or(0, |wait| wait.replicas);
+        let wanted = call.wanted_replicas();
         let waits = &mut call.rare().waits;
         waits.left -= 1;
         // One that was sent behind what was refused, and is sent again.
         if waits.left > 0 {
             return;
         }
-        let Some(outcome) = waits.outcome.take() else { return };
-        let error = match (outcome, answer) {
-            (Err(error), _) if !may_have_written(&error) => error,
-            (Err(error), Ok(replicas)) if replicas >= i64::from(wanted) => error,
-            (Ok(()), Ok(replicas)) if replicas >= i64::from(wanted) => return self.succeed(key),
-            (outcome, Ok(replicas)) => unreplicated(outcome.err().as_ref(), replicas, wanted),
-            (_, Err(text)) => Error::server(Status::NotReplicated, &text, false)
-                .sent(true)
-                .context("the call was executed, but WAIT was refused"),
+        let Some(outcome) = waits.outcome.take() else {
+            waits.answer = Some(answer);
+            return;
         };
-        self.refuse(key, error);
+        match (too_few(&outcome, answer, wanted), outcome) {
+            (Some(error), _) | (None, Err(error)) => self.refuse(key, error),
+            (None, Ok(())) => self.succeed(key),
+        }
+    }
+}
+
+/// How a call ends instead, if too few replicas have what it wrote by this answer.
+fn too_few(outcome: &Result<(), Error>, answer: Answer, wanted: u32) -> Option<Error> {
+    let error = outcome.as_ref().err();
+    if error.is_some_and(|error| !may_have_written(error)) {
+        return None;
+    }
+    match answer {
+        Ok(replicas) if replicas >= i64::from(wanted) => None,
+        Ok(replicas) => Some(unreplicated(error, replicas, wanted)),
+        Err(text) => {
+            let error = Error::server(Status::NotReplicated, &text, false).sent(true);
+            Some(error.context("the call was executed, but WAIT was refused"))
+        }
     }
 }
 
@@ -103,6 +128,10 @@ fn unreplicated(error: Option<&Error>, replicas: i64, wanted: u32) -> Error {
 }
 
 impl<T> Call<T> {
+    fn wanted_replicas(&self) -> u32 {
+        self.request.wait.map_or(0, |wait| wait.replicas)
+    }
+
     /// The end of a call whose connection is lost while an answer to WAIT is awaited, where that is known.
     pub(super) fn known_error(&mut self) -> Option<Error> {
         let outcome = self.rare.as_mut()?.waits.outcome.take()?;
