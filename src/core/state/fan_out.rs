@@ -508,11 +508,12 @@ impl FanOut {
         let is_open = |index: &usize| matches!(self.answers[*index], Answer::Awaited);
         let open: Vec<usize> = (0..self.answers.len()).filter(is_open).collect();
         for Refused { index, error, is_reply, .. } in std::mem::take(&mut self.round.undecided) {
-            // Without the answer that was to come, what it proves is not known.
-            let unproved = self.history(index).unproved(error.clone());
-            if !is_reply || unproved != error {
-                let error = self.history(index).final_error(unproved);
-                self.answers[index] = Answer::Error(error);
+            // Without the answer that was to come, what it proves is not known; and an attempt before this one may
+            // have been executed.
+            let history = self.history(index);
+            let ended = history.final_error(history.unproved(error.clone()));
+            if !is_reply || ended != error {
+                self.answers[index] = Answer::Error(ended);
                 self.notes.remove(&index);
             } else if let Some(note) = self.notes.get_mut(&index) {
                 note.not_executed &= error.is_not_executed();
