@@ -49,6 +49,26 @@ impl Failover {
 }
 
 #[test]
+fn a_command_that_waits_goes_on_at_the_new_primary() {
+    for binary in all_versions() {
+        let failover = Failover::start(Replicated::builder(1).binary(binary).start());
+        let client = failover.client(Options::default().reconnect_attempts(0));
+        let is_waited_at =
+            |server: &Server| Raw::connect(server).info("clients", "blocked_clients").as_deref() == Some("1");
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| client.command(&["BLPOP", "list", "0"]));
+            wait_until("it waits", || is_waited_at(failover.servers.primary()));
+            failover.switch_over();
+            let new = failover.servers.primary();
+            wait_until("it waits at the new one", || is_waited_at(new) || waits.is_finished());
+            Raw::connect(new).ok(&["RPUSH", "list", "x"]);
+            let reply = waits.join().unwrap().unwrap();
+            assert_eq!(reply.get(1).and_then(|element| element.as_str()), Some("x"));
+        });
+    }
+}
+
+#[test]
 fn calls_after_a_switch_over_run_once_on_the_new_primary() {
     for binary in all_versions() {
         let failover = Failover::start(Replicated::builder(1).binary(binary).start());

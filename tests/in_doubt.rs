@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rs_script::{Client, Error, Queue, Reply, Script, Status};
+use rs_script::{Client, Error, Once, Queue, Reply, Script, Status};
 use support::calls::{COUNT, LONG, NONE, options, take};
 use support::fake::Fake;
 use support::nodes::{Nodes, converse};
@@ -192,5 +192,48 @@ fn what_a_server_says_to_a_command_proves_that_it_was_not_executed() {
         let replies = pipeline.exec().unwrap();
         let item = |at: usize| replies.get(at).unwrap().as_error().expect("an error");
         assert!(item(0).is_not_executed() && !item(1).is_not_executed(), "{} {}", item(0), item(1));
+    }
+}
+
+/// A server that runs what happens once, and whose reply is lost; then it says this so many times, and then the reply.
+fn loses_a_reply_and_says(words: &'static str, times: usize) -> Fake {
+    let sent = AtomicUsize::new(0);
+    Fake::start(move |conn| {
+        converse(conn, |conn, command| {
+            let is_loading =
+                words.starts_with("LOADING") && (1..=times).contains(&sent.load(Ordering::SeqCst));
+            let answer = match command[0].to_ascii_uppercase().as_slice() {
+                b"SCRIPT" if is_loading => format!("-{words}\r\n"),
+                b"SCRIPT" => format!("$40\r\n{}\r\n", Script::new(command[2].clone()).sha_hex()),
+                b"EVALSHA" => match sent.fetch_add(1, Ordering::SeqCst) {
+                    0 => return false,
+                    again if again <= times => format!("-{words}\r\n"),
+                    _ => ":1\r\n".into(),
+                },
+                b"ROLE" => "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n".into(),
+                _ => "$3\r\nx:y\r\n".into(),
+            };
+            conn.write(answer.as_bytes());
+            true
+        });
+    })
+}
+
+#[test]
+fn a_pipeline_that_happens_once_is_asked_about_again_when_its_server_is_busy() {
+    const BUSY: &str =
+        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+    let script = Script::new(COUNT).once(&Once::default()).unwrap();
+    for words in [BUSY, "LOADING Redis is loading the dataset in memory"] {
+        for (times, timeout) in [(3, LONG), (usize::MAX, Duration::from_secs(1))] {
+            let server = loses_a_reply_and_says(words, times);
+            let client = Client::open(&server.url(), &options(timeout)).unwrap();
+            let mut pipeline = client.pipeline();
+            pipeline.script(&script, "n", ()).unwrap();
+            match (times, pipeline.exec()) {
+                (3, replies) => assert_eq!(replies.unwrap().to::<[u64; 1]>().unwrap(), [1]),
+                (_, replies) => assert!(replies.unwrap_err().is_indeterminate()),
+            }
+        }
     }
 }

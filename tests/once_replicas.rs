@@ -166,6 +166,47 @@ fn a_primary_that_is_a_replica_for_a_while_runs_the_call_when_it_is_one_again() 
     });
 }
 
+/// The replica's refusal is about the next attempt; the one before has run.
+#[test]
+fn a_call_that_has_run_on_a_server_that_stays_a_replica_is_not_said_to_be_refused() {
+    for attempts in [0, 1] {
+        let server = Server::start();
+        let mut options = Options::default();
+        options.call_timeout(Duration::from_secs(3)).unwrap().reconnect_attempts(attempts);
+        let client = Client::open(&server.url(), &options).unwrap();
+        let script = once(1);
+        std::thread::scope(|scope| {
+            let caller = scope.spawn(|| script.key("n").call::<u64>(&client));
+            wait_until("it has run", || calls_of(&server, "wait") > 1);
+            Raw::connect(&server).ok(&["REPLICAOF", "127.0.0.1", "1"]);
+            let error = caller.join().unwrap().unwrap_err();
+            assert_eq!(error.status(), Status::NotReplicated, "{attempts}: {error}");
+            assert!(error.is_indeterminate(), "{error}");
+        });
+    }
+}
+
+/// What only reads does no harm when it is sent again along with one that waits.
+#[test]
+fn a_pipeline_that_reads_as_well_is_sent_again_until_there_is_a_replica() {
+    let servers = Replicated::start(1);
+    servers.wait_until_in_sync();
+    servers.detach(0);
+    let client = client(&servers.url(), LONG);
+    let script = once(1);
+    let reads = Script::new("return redis.call('GET', KEYS[1])");
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            let mut pipeline = client.pipeline();
+            pipeline.script(&script, "n", ()).unwrap().script_read_only(&reads, "n", ()).unwrap();
+            pipeline.exec().map(|replies| replies.to::<[u64; 2]>().unwrap())
+        });
+        wait_until("it is sent again", || calls_of(servers.primary(), "wait") >= 8 || caller.is_finished());
+        servers.attach(0);
+        assert_eq!(caller.join().unwrap(), Ok([1, 1]));
+    });
+}
+
 /// A server that becomes a replica while a call waits for replicas there ends the waiting with an error; it may have
 /// lost what the call did, or another server has it by now.
 #[test]

@@ -215,10 +215,10 @@ impl<T: Owner> Engine<T> {
         }
         match tried.result {
             Ok(payload) if is_alone && verdict::has_replicas_word(&payload) => {
-                progress.stage = Stage::Reading { whence: tried.whence, payload };
+                progress.stage = Stage::Reading { whence: tried.whence, payload, took: tried.took };
                 self.proceed(now, io, id);
             }
-            Ok(payload) => self.end_with(io, id, Ok(payload), None),
+            Ok(payload) => self.replied(now, io, id, tried.whence, payload, tried.took),
             Err(error) if is_closed && tried.arrived.is_some() => {
                 self.end_with(io, id, Err(error), tried.arrived);
             }
@@ -278,7 +278,7 @@ impl<T: Owner> Engine<T> {
             Stage::Judging { whence, error, arrived, took } => {
                 self.judge(now, io, id, (whence, error, arrived, took));
             }
-            Stage::Reading { whence, payload } => self.read(now, io, id, whence, payload),
+            Stage::Reading { whence, payload, took } => self.read(now, io, id, whence, payload, took),
             Stage::Pausing { again } => self.paused(now, io, id, again),
         }
     }
@@ -353,32 +353,47 @@ impl<T: Owner> Engine<T> {
     ) {
         let Some(call) = self.call(id) else { return };
         let deadline = call.deadline;
+        let waits = matches!(&call.body, Body::Single(single) if single.purpose == Purpose::Waiting);
         let connects = self.servers.config.reconnect.attempts;
         let age = self.age(now, id);
         let judged = self.with_progress(now, io, id, |cx, progress| {
-            let says_replica = error.server_text().is_some_and(verdict::may_be_replica);
-            let is_replica = says_replica && cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
+            let text = error.server_text();
+            let says_replica = text.is_some_and(verdict::may_be_replica);
+            // A connection of its own cannot be asked, and the address may lead elsewhere by now. No script has said it.
+            let is_certain = waits
+                && text.and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly)
+                && progress.request.as_ref().is_some_and(|request| request.is_plain_command());
+            let is_replica = says_replica
+                && (is_certain || cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?);
             let Progress { mode: Mode::Alone(alone), request: Some(request), room, last_start, .. } =
                 progress
             else {
                 return Ok((error.clone(), None));
             };
-            let error = if is_replica { refused_by_replica(request, error.clone()) } else { error.clone() };
+            let is_once = request.repeatable == Repeatable::Always;
+            let is_left_open = is_once && alone.unknown.is_some();
+            let was_unblocked =
+                waits && request.is_plain_command() && text.is_some_and(verdict::was_unblocked);
+            let error = match is_replica {
+                // Whether it has run, an attempt at a primary tells.
+                true if is_left_open => error.clone().certainly_not_executed(),
+                true => refused_by_replica(request, error.clone()),
+                false if was_unblocked => error.clone().certainly_not_executed(),
+                false => error.clone(),
+            };
             let is_short = history::is_not_replicated_yet(&error);
             let is_lost = error.status() == Status::Indeterminate || is_short;
             let may_repeat = cx.servers.node(whence.node).may_repeat(request, age);
-            let is_once = request.repeatable == Repeatable::Always;
             if is_once && history::is_anothers_token(&error) {
                 alone.unknown = None;
             }
-            let is_open =
-                may_repeat && is_once && alone.unknown.is_some() && history::is_settled_by_next(&error);
+            let is_open = may_repeat && is_left_open && history::is_settled_by_next(&error);
             let may_repeat = may_repeat && is_lost;
             let is_ample =
                 may_repeat && !is_short && alone.attempts < REPEATS_MAX && cx.servers.repeats.take(cx.now);
             // One that finds out by itself whether it was executed is sent again for as long as there is time, but at
-            // a slower and slower pace.
-            let repeats = is_ample || may_repeat && is_once;
+            // a slower and slower pace. Only such a one waits for replicas; others with it do no harm.
+            let repeats = is_ample || may_repeat && (is_once || is_short);
             let node = cx.servers.node(whence.node);
             room.repeat_until(request.repeats_until(now.checked_sub(age).unwrap_or(now), deadline));
             room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
@@ -395,17 +410,19 @@ impl<T: Owner> Engine<T> {
                 Status::Server | Status::TransactionAborted if is_replica => {
                     let made = alone.replicas;
                     alone.replicas += 1;
-                    reconnects(made).then(|| reconnect_pause(made))
+                    (is_left_open || reconnects(made)).then(|| reconnect_pause(made))
                 }
                 Status::Loading if is_replica && alone.replicas == 0 => {
                     alone.replicas = 1;
                     Some(Duration::ZERO)
                 }
                 Status::Loading => Some(node.backoff(alone.attempts)),
+                Status::Server if was_unblocked => {
+                    reconnects(alone.attempts).then(|| reconnect_pause(alone.attempts))
+                }
                 // Connecting is paced where it fails; a server that takes connections and ends them must not be
                 // drowned in these either.
                 Status::Connect => {
-                    let is_left_open = is_once && alone.unknown.is_some();
                     (is_left_open || reconnects(alone.attempts)).then(|| reconnect_pause(alone.attempts))
                 }
                 Status::Indeterminate | Status::NotReplicated if repeats => {
@@ -470,6 +487,7 @@ impl<T: Owner> Engine<T> {
         id: CallId,
         whence: Whence,
         mut payload: Box<Payload>,
+        took: Duration,
     ) {
         let judged = self.with_progress(now, io, id, |cx, progress| {
             let is_replica = cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
@@ -481,10 +499,31 @@ impl<T: Owner> Engine<T> {
         match judged {
             None => {}
             Some(Err(need)) => {
-                self.set_stage(id, Stage::Reading { whence, payload });
+                self.set_stage(id, Stage::Reading { whence, payload, took });
                 self.ask(now, io, id, need);
             }
-            Some(Ok(())) => self.end_with(io, id, Ok(payload), None),
+            Some(Ok(())) => self.replied(now, io, id, whence, payload, took),
+        }
+    }
+
+    /// Ends a call with its replies, unless another attempt tells more of what was refused in them.
+    fn replied(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        whence: Whence,
+        payload: Box<Payload>,
+        took: Duration,
+    ) {
+        let is_closed = self.is_closed;
+        let Some(progress) = self.progress_mut(id) else { return };
+        match progress.left_open_by(&payload).filter(|_| !is_closed) {
+            None => self.end_with(io, id, Ok(payload), None),
+            Some(error) => {
+                progress.stage = Stage::Judging { whence, error, arrived: Some(payload), took };
+                self.proceed(now, io, id);
+            }
         }
     }
 

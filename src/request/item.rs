@@ -1,7 +1,7 @@
 //! What an item of a request is, as far as that decides where it goes and whether it may go again; and its other forms.
 
 use super::form::{EVALSHA_HEAD, EVALSHA_RO_HEAD, SHA_LINE};
-use super::{Form, KEYS_START, Repeatable, Request};
+use super::{Form, KEYS_START, Repeatable, Request, Shape};
 use crate::keys::{self, Touched};
 use crate::resp::encode::{Buffer, arguments};
 use crate::script::{Script, Wait};
@@ -81,6 +81,11 @@ impl Request {
             Some(script) => self.scripts[script as usize].has_flags(),
             None => !self.is_command(index, &EVALS),
         }
+    }
+
+    /// Whether it is one command alone that runs no script and no function: its errors are the server's.
+    pub(crate) fn is_plain_command(&self) -> bool {
+        self.shape == Shape::Single && !self.runs_code(0)
     }
 
     /// Whether item `index` runs a script or a function that may answer in any words, also one that is sent as a

@@ -73,6 +73,7 @@ pub(in crate::core) enum Stage {
     Reading {
         whence: Whence,
         payload: Box<Payload>,
+        took: Duration,
     },
     /// It waits for a time, and perhaps for a new map.
     Pausing {
@@ -82,6 +83,18 @@ pub(in crate::core) enum Stage {
 
 /// A judgement that waits for nothing, or for an answer.
 pub(in crate::core) type Judged<V> = std::result::Result<V, Need>;
+
+impl Progress {
+    /// What a pipeline of calls that happen once was told of one that may have been executed by an attempt before: the
+    /// next one tells.
+    pub(in crate::core) fn left_open_by(&self, payload: &Payload) -> Option<Error> {
+        let is_once = self.request.as_ref().is_some_and(|request| request.repeatable == Repeatable::Always);
+        match &self.mode {
+            Mode::Alone(alone) if is_once && alone.unknown.is_some() => payload.first_left_open(),
+            _ => None,
+        }
+    }
+}
 
 impl Single {
     pub(in crate::core) fn new(purpose: Purpose, task: Option<Box<Task>>) -> Self {
@@ -170,6 +183,7 @@ pub(in crate::core) fn history_of(request: &Request, view: &View, purpose: Purpo
     let is_checked_first = is_single && request.is_checked_first(0);
     let mut history = History::new(place, read_from, may_be_forged, is_checked_first);
     history.is_once = request.repeatable == Repeatable::Always;
+    history.waits = purpose == Purpose::Waiting && is_single && !may_be_forged;
     history.is_function = is_single && request.calls_function(0);
     Mode::Routed(history)
 }

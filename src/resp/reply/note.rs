@@ -31,6 +31,12 @@ impl Note {
         }
     }
 
+    /// Whether an attempt before the one that ended so may have executed the item: not where its token is another
+    /// call's, or none that it can have.
+    pub(crate) fn may_be_of_earlier_try(&self) -> bool {
+        self.not_executed && !matches!(self.status, Status::TokenMismatch | Status::InvalidArgument)
+    }
+
     /// The error of the item, whose text this is.
     pub(crate) fn error(&self, text: &[u8]) -> Error {
         let error = if self.status.is_answer() {

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::note::Note;
 use super::tape::{Entry, Kind, place};
+use crate::error::{Error, Status};
 use crate::ffi::lock::Mutex;
 use crate::resp::{NoMemory, Pool, make_room};
 
@@ -47,7 +48,15 @@ const WALK_MAX: usize = 8;
 impl Payload {
     /// Has no error among a pipeline's replies say that its item was not executed: an earlier try may have been.
     pub(crate) fn claim_nothing(&mut self) {
-        self.notes.iter_mut().for_each(|note| note.not_executed = false);
+        for note in self.notes.iter_mut().filter(|note| note.may_be_of_earlier_try()) {
+            (note.status, note.not_executed) = (Status::Indeterminate, false);
+        }
+    }
+
+    /// The first error among a pipeline's replies by which its item was not executed now, and may have been earlier.
+    pub(crate) fn first_left_open(&self) -> Option<Error> {
+        let note = self.notes.iter().find(|note| note.may_be_of_earlier_try())?;
+        Some(note.error(self.text(note.at)))
     }
 
     /// Says of the errors among a pipeline's replies which server they are of.

@@ -144,15 +144,16 @@ impl History {
             Status::Timeout if cx.now < cx.deadline || self.can_avoid(cx.servers, whence.node) => {
                 Outcome::GoesOn(Again::AfterRefresh)
             }
-            Status::NotReplicated if !is_not_replicated_yet(error) => Outcome::Over,
-            Status::Indeterminate | Status::NotReplicated
+            // Only what happens once waits for replicas; others with it do no harm.
+            Status::NotReplicated if repeatable && is_not_replicated_yet(error) => Outcome::Repeats,
+            Status::NotReplicated => Outcome::Over,
+            Status::Indeterminate
                 if repeatable
                     && (self.is_once
                         || self.repeats < REPEATS_MAX && cx.servers.repeats.is_there(cx.now)) =>
             {
                 Outcome::Repeats
             }
-            Status::NotReplicated => Outcome::Over,
             Status::Indeterminate => Outcome::Lost,
             Status::Loading => Outcome::GoesOn(Again::AfterPause),
             // Nobody loads a library on a replica: where it has not come, the primary runs the function, and loads
@@ -244,6 +245,9 @@ impl History {
             let is_replica = cx.evidence.is_replica(node, whence.conn, cx.servers)?;
             return Ok(is_replica.then_some(Refusal::Certain(Again::AfterRefresh)));
         }
+        if self.waits && verdict::was_unblocked(text) {
+            return Ok(Some(Refusal::Certain(Again::AfterRefresh)));
+        }
         let Some(refusal) = verdict::not_served(text) else { return Ok(None) };
         if refusal == NotServed::ReadOnly {
             // A script that is sent as read-only is stopped in other words.
@@ -254,9 +258,6 @@ impl History {
             let may_change = !self.is_named || cx.servers.map.is_primary(node);
             let is_replica = may_change && cx.evidence.is_replica(node, whence.conn, cx.servers)?;
             return Ok(is_replica.then_some(Refusal::Certain(Again::AfterRefresh)));
-        }
-        if refusal == NotServed::Unblocked {
-            return Ok(is_certain.then_some(Refusal::Certain(Again::AfterRefresh)));
         }
         let Place::Slot(own) = self.place else { return Ok(None) };
         Ok(match refusal {

@@ -126,7 +126,7 @@ pub(super) fn says_read_only(error: &Error) -> bool {
 pub(super) fn given_up(error: Error) -> Error {
     match error.server_text() {
         Some(text) if verdict::is_not_ready(text) => not_ready(error),
-        Some(text) if verdict::not_served(text).is_some() => {
+        Some(text) if verdict::not_served(text).is_some() || verdict::was_unblocked(text) => {
             let given_up = Error::server(Status::NotServed, text, true);
             let given_up = given_up.context("no server ran the call within its deadline");
             match error.shared_node() {
