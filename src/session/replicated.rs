@@ -37,7 +37,6 @@ impl<T> Session<T> {
     #[cold]
     pub(super) fn is_held(&mut self, key: usize, outcome: Result<(), &Error>) -> bool {
         let call = &mut self.calls[key];
-        let wanted = call.wanted_replicas();
         let Some(Waits { left, outcome: then, answer }) = call.rare.as_mut().map(|rare| &mut rare.waits)
         else {
             return false;
@@ -48,7 +47,7 @@ impl<T> Session<T> {
         }
         let Some(answer) = answer.take() else { return false };
         let outcome = outcome.map_err(Error::clone);
-        let Some(error) = too_few(&outcome, answer, wanted) else { return false };
+        let Some(error) = call.too_few(&outcome, answer) else { return false };
         self.refuse(key, error);
         true
     }
@@ -64,7 +63,6 @@ impl<T> Session<T> {
         };
         self.discard_unseen();
         let call = &mut self.calls[key];
-        let wanted = call.wanted_replicas();
         let waits = &mut call.rare().waits;
         waits.left -= 1;
         // One that was sent behind what was refused, and is sent again.
@@ -75,25 +73,9 @@ impl<T> Session<T> {
             waits.answer = Some(answer);
             return;
         };
-        match (too_few(&outcome, answer, wanted), outcome) {
+        match (call.too_few(&outcome, answer), outcome) {
             (Some(error), _) | (None, Err(error)) => self.refuse(key, error),
             (None, Ok(())) => self.succeed(key),
-        }
-    }
-}
-
-/// How a call ends instead, if too few replicas have what it wrote by this answer.
-fn too_few(outcome: &Result<(), Error>, answer: Answer, wanted: u32) -> Option<Error> {
-    let error = outcome.as_ref().err();
-    if error.is_some_and(|error| !may_have_written(error)) {
-        return None;
-    }
-    match answer {
-        Ok(replicas) if replicas >= i64::from(wanted) => None,
-        Ok(replicas) => Some(unreplicated(error, replicas, wanted)),
-        Err(text) => {
-            let error = Error::server(Status::NotReplicated, &text, false).sent(true);
-            Some(error.context("the call was executed, but WAIT was refused"))
         }
     }
 }
@@ -128,8 +110,26 @@ fn unreplicated(error: Option<&Error>, replicas: i64, wanted: u32) -> Error {
 }
 
 impl<T> Call<T> {
-    fn wanted_replicas(&self) -> u32 {
-        self.request.wait.map_or(0, |wait| wait.replicas)
+    /// How a call ends instead, if too few replicas have what it wrote by this answer.
+    fn too_few(&self, outcome: &Result<(), Error>, answer: Answer) -> Option<Error> {
+        let error = outcome.as_ref().err();
+        let notes = &self.payload.notes;
+        let has_run = match error {
+            Some(error) => may_have_written(error),
+            None => notes.len() < self.request.items.len() || notes.iter().any(|note| !note.not_executed),
+        };
+        if !has_run {
+            return None;
+        }
+        let wanted = self.request.wait.map_or(0, |wait| wait.replicas);
+        match answer {
+            Ok(replicas) if replicas >= i64::from(wanted) => None,
+            Ok(replicas) => Some(unreplicated(error, replicas, wanted)),
+            Err(text) => {
+                let error = Error::server(Status::NotReplicated, &text, false).sent(true);
+                Some(error.context("the call was executed, but WAIT was refused"))
+            }
+        }
     }
 
     /// The end of a call whose connection is lost while an answer to WAIT is awaited, where that is known.

@@ -88,11 +88,13 @@ impl Progress {
     /// What a pipeline of calls that happen once was told of one that may have been executed by an attempt before: the
     /// next one tells.
     pub(in crate::core) fn left_open_by(&self, payload: &Payload) -> Option<Error> {
-        let is_once = self.request.as_ref().is_some_and(|request| request.repeatable == Repeatable::Always);
-        match &self.mode {
-            Mode::Alone(alone) if is_once && alone.unknown.is_some() => payload.first_left_open(),
-            _ => None,
-        }
+        let is_open = match &self.mode {
+            Mode::Alone(alone) => alone.unknown.is_some(),
+            Mode::Routed(history) => history.may_have_run(),
+        };
+        let is_once =
+            || self.request.as_ref().is_some_and(|request| request.repeatable == Repeatable::Always);
+        if is_open && is_once() { payload.first_left_open() } else { None }
     }
 }
 
