@@ -38,6 +38,33 @@ fn total(cluster: &Cluster, tags: &[String]) -> usize {
     tags.iter().map(count).sum()
 }
 
+/// Its item has not run, whatever replicas have of the others.
+#[test]
+fn anothers_token_in_a_pipeline_that_is_on_too_few_replicas() {
+    let cluster = Cluster::start(3, 0);
+    let mut options = Options::default();
+    options.call_timeout(Duration::from_secs(3)).unwrap();
+    let client = Client::open(&cluster.cluster_url(), &options).unwrap();
+    let add = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
+    let waits = Once::default().wait(1, Duration::from_millis(100));
+    let [before, add] = [Once::default(), waits].map(|once| Script::new(add).once(&once).expect("a script"));
+    let keys = ["{a}1", "{a}2", "b"];
+    let run = |script: &Script, second: i64| {
+        let mut pipeline = client.pipeline();
+        for (key, number) in keys.iter().zip([1, second, 1]) {
+            pipeline.script(script, *key, number).unwrap();
+        }
+        let result = pipeline.token("a token").unwrap().exec();
+        (result, pipeline.arrived())
+    };
+    assert_eq!(run(&before, 1).0.unwrap().to::<[i64; 3]>().unwrap(), [1, 1, 1]);
+    let (result, arrived) = run(&add, 2);
+    let error = result.unwrap_err();
+    assert_eq!(error.status(), Status::NotReplicated, "{error}");
+    let refused = arrived.expect("the replies").get(1).and_then(|item| item.as_error()).expect("an error");
+    assert_eq!((refused.status(), refused.is_not_executed()), (Status::TokenMismatch, true), "{refused}");
+}
+
 #[test]
 fn tokens_live_in_the_slot_of_their_call() {
     let cluster = Cluster::start(3, 0);

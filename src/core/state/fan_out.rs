@@ -318,7 +318,9 @@ impl FanOut {
         if let Some(error) = error {
             // What has run and is not on enough replicas, or on nobody knows how many, for the connection was lost
             // while they were waited for. Items that do not wait for these have their replies.
-            let is_unreplicated = |index: &usize| self.request.wait_of(*index).is_some();
+            let is_refused = |index: &usize| self.notes.get(index).is_some_and(|note| note.not_executed);
+            let is_unreplicated =
+                |index: &usize| self.request.wait_of(*index).is_some() && !is_refused(index);
             let unreplicated: Vec<usize> =
                 items[..answered].iter().copied().filter(is_unreplicated).collect();
             for index in unreplicated {
