@@ -2,12 +2,16 @@
 
 mod support;
 
-use std::sync::OnceLock;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use rs_script::{Client, FlushMode, ReplyRef, Route, Script, Status};
-use support::calls::{COUNT, LONG, NONE, client, cluster_client, with_longer_deadlines};
+use rs_script::{Client, Error, FlushMode, Queue, Reply, ReplyRef, Route, Script, Status};
+use support::calls::{COUNT, LONG, NONE, client, cluster_client, options, take, with_longer_deadlines};
 use support::cluster::Cluster;
+use support::fake::Fake;
+use support::nodes::converse;
 use support::raw::{Raw, Value, calls_of};
 use support::server::{Binary, Server, all_versions};
 use support::wait_until;
@@ -102,6 +106,132 @@ fn flush_empties_every_primary_and_calls_go_on() {
         assert!(replies.root().elements().all(|reply| reply.as_i64().is_some()), "{replies:?}");
     }
     assert_eq!(client.stats().noscript_repairs, 0, "the client knows what it has flushed");
+}
+
+/// A cluster of two primaries, of which the second cannot be reached; once the first has run a command, two others are
+/// in their places.
+struct Heirs {
+    servers: Vec<Fake>,
+    /// How often each has run what was sent.
+    ran: [Arc<AtomicUsize>; 3],
+}
+
+impl Heirs {
+    /// `answer`: of the first to what it runs; none: it closes the connection. `is_silent`: the others say nothing.
+    fn start(answer: Option<&'static str>, is_silent: bool) -> Heirs {
+        let ran: [Arc<AtomicUsize>; 3] = Default::default();
+        let ports = Arc::new(Mutex::new(Vec::new()));
+        let server = |me: usize, answer: Option<&'static str>, is_silent: bool| {
+            let (ran, ports) = (ran.clone(), Arc::clone(&ports));
+            Fake::start(move |conn| {
+                if is_silent {
+                    return conn.hang();
+                }
+                converse(conn, |conn, command| {
+                    let word = |at: usize| command.get(at).map(|word| word.to_ascii_uppercase());
+                    match (word(0).as_deref(), word(1).as_deref()) {
+                        (Some(b"CLUSTER"), Some(b"SLOTS")) => {
+                            let ports: &[u16] = &ports.lock().unwrap();
+                            let first = 2 * ran[0].load(Ordering::SeqCst).min(1);
+                            conn.write(slots([ports[first], ports[first + 1]]).as_bytes());
+                        }
+                        (Some(b"SCRIPT"), _) => {
+                            let sha = Script::new(command[2].clone()).sha_hex().to_owned();
+                            conn.write(format!("$40\r\n{sha}\r\n").as_bytes());
+                        }
+                        (Some(b"FLUSHALL" | b"EVALSHA"), _) => {
+                            ran[me].fetch_add(1, Ordering::SeqCst);
+                            let Some(answer) = answer else { return false };
+                            conn.write(answer.as_bytes());
+                        }
+                        _ => conn.write(b"+OK\r\n"),
+                    }
+                    true
+                });
+            })
+        };
+        let servers = vec![
+            server(0, answer, false),
+            server(1, Some("+OK\r\n"), is_silent),
+            server(2, Some("+OK\r\n"), is_silent),
+        ];
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [first, heir, other] = [0, 1, 2].map(|place: usize| servers[place].port());
+        *ports.lock().unwrap() = vec![first, nobody, heir, other];
+        Heirs { servers, ran }
+    }
+
+    fn open(&self) -> Client {
+        let url = format!("redis+cluster://127.0.0.1:{}", self.servers[0].port());
+        Client::open(&url, &options(LONG)).unwrap().with_route(Route::AllPrimaries).unwrap()
+    }
+
+    fn ran(&self) -> [usize; 3] {
+        [0, 1, 2].map(|place: usize| self.ran[place].load(Ordering::SeqCst))
+    }
+
+    /// What a server has said, by its place: its reply, or its error.
+    #[track_caller]
+    fn said(&self, map: &Reply, place: usize) -> Result<(), Error> {
+        let address = format!("127.0.0.1:{}", self.servers[place].port());
+        let parts: Vec<_> = map.root().elements().collect();
+        let pair = parts.chunks(2).find(|pair| pair[0].as_str() == Some(&address));
+        let answer = pair.unwrap_or_else(|| panic!("nothing of {address}: {map:?}"))[1];
+        answer.as_error().map_or(Ok(()), Err)
+    }
+}
+
+/// CLUSTER SLOTS of two primaries without replicas.
+fn slots([one, other]: [u16; 2]) -> String {
+    let range = |first: u16, last: u16, port: u16| {
+        format!("*3\r\n:{first}\r\n:{last}\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n")
+    };
+    format!("*2\r\n{}{}", range(0, 8191, one), range(8192, 16383, other))
+}
+
+#[test]
+fn what_a_primary_has_run_or_may_have_is_not_sent_to_who_takes_its_place() {
+    for answer in [None, Some("+OK\r\n"), Some("-ERR half-way\r\n")] {
+        let heirs = Heirs::start(answer, false);
+        let map = heirs.open().command(&["FLUSHALL"]).unwrap();
+        assert_eq!((heirs.ran(), map.root().len()), ([1, 0, 0], 4), "{answer:?}: {map:?}");
+        match (answer, heirs.said(&map, 0)) {
+            (None, said) => assert!(said.unwrap_err().is_indeterminate(), "{map:?}"),
+            (Some("+OK\r\n"), said) => said.unwrap(),
+            (Some(_), said) => assert_eq!(said.unwrap_err().server_text(), Some(&b"ERR half-way"[..])),
+        }
+        let failed: Vec<Error> = map.root().elements().filter_map(ReplyRef::as_error).collect();
+        let is_unreached = |error: &Error| error.status() == Status::Connect && error.is_not_executed();
+        assert_eq!(failed.iter().filter(|error| is_unreached(error)).count(), 1, "{failed:?}");
+    }
+}
+
+#[test]
+fn what_may_run_twice_reaches_new_primaries_and_an_old_ones_outcome_stays_told() {
+    let script = Script::idempotent("return 1");
+    for answer in [None, Some(":1\r\n")] {
+        let heirs = Heirs::start(answer, false);
+        let map = heirs.open().call(&script, &NONE, &NONE).unwrap();
+        assert_eq!((heirs.ran(), map.root().len()), ([1, 1, 1], 6), "{answer:?}: {map:?}");
+        assert_eq!(heirs.said(&map, 0).is_err_and(|error| error.is_indeterminate()), answer.is_none());
+        heirs.said(&map, 1).unwrap();
+        heirs.said(&map, 2).unwrap();
+    }
+}
+
+#[test]
+fn what_has_run_on_a_primary_that_is_none_any_more_was_sent() {
+    let script = Script::idempotent("return 1");
+    let heirs = Heirs::start(Some(":1\r\n"), true);
+    let (client, queue) = (heirs.open(), Queue::new(1).unwrap());
+    client.submit(&queue, 1, &script, &NONE, &NONE).unwrap();
+    wait_until("the new primaries are called", || {
+        heirs.servers[1..].iter().all(|heir| heir.connections() > 0)
+    });
+    assert_eq!(client.cancel(&queue, 1), 1);
+    let error = take(&queue, 1).remove(0).result.unwrap_err();
+    assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
+    assert_eq!(heirs.ran(), [1, 0, 0]);
 }
 
 #[test]

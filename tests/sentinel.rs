@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rs_script::{Client, Error, FlushMode, Options, ReadFrom, Script, Status};
+use rs_script::{Client, Error, FlushMode, Options, Queue, ReadFrom, Reply, ReplyRef, Script, Status};
 use support::calls::*;
 use support::raw::{Raw, calls_of};
 use support::sentinel::Sentinels;
@@ -480,6 +480,49 @@ fn an_old_primary_that_still_answers_is_left() {
     wait_until("the new primary is called", || port(&client) == new.port());
     assert!(start.elapsed() < Duration::from_secs(10) + SLACK, "{:?}", start.elapsed());
     assert_eq!(Raw::connect(old).info("replication", "role").as_deref(), Some("master"));
+}
+
+#[test]
+fn calls_of_every_kind_go_on_when_their_connection_is_one_to_a_replica() {
+    let service = Sentinels::start(1);
+    service.trust_in_servers();
+    let queue = Queue::new(1).unwrap();
+    let push = |kind: &str, client: &Client| -> Result<Reply, Error> {
+        let mut pipeline = client.pipeline();
+        for key in ["one", "other"] {
+            pipeline.command(&["RPUSH", key, kind]).unwrap();
+        }
+        match kind {
+            "single" => client.command(&["RPUSH", "one", kind]),
+            "submitted" => {
+                pipeline.submit(&queue, 1).unwrap();
+                take(&queue, 1).remove(0).result
+            }
+            _ => pipeline.exec(),
+        }
+    };
+    for kind in ["blocking", "submitted", "single"] {
+        let client = Client::open(&service.url(), &options()).unwrap();
+        push("before", &client).unwrap();
+        let (old, new) = (service.primary(), service.failover());
+        for sentinel in service.sentinels() {
+            // Until four of these are over they leave the old primary alone, and the connections to it.
+            Raw::connect(sentinel).ok(&["SENTINEL", "DEBUG", "PUBLISH-PERIOD", "60000"]);
+        }
+        Raw::connect(old).ok(&["REPLICAOF", "127.0.0.1", &new.port().to_string()]);
+        let replies = push(kind, &client).unwrap();
+        let errors: Vec<Error> = replies.root().elements().filter_map(ReplyRef::as_error).collect();
+        assert!(errors.is_empty(), "{kind}: {errors:?}");
+        for key in ["one", "other"] {
+            let ran = Raw::connect(new).ok(&["LRANGE", key, "0", "-1"]);
+            let times = ran.elements().iter().filter(|item| item.text() == kind).count();
+            assert_eq!(times, usize::from(kind != "single" || key == "one"), "{kind}: {ran:?}");
+        }
+        for sentinel in service.sentinels() {
+            Raw::connect(sentinel).ok(&["SENTINEL", "DEBUG", "PUBLISH-PERIOD", "600"]);
+        }
+        service.wait_until_whole();
+    }
 }
 
 #[test]

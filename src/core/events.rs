@@ -118,6 +118,7 @@ impl<T: Owner> Engine<T> {
     pub(crate) fn resume(&mut self, now: Instant, io: &mut dyn Actions<T>, resumed: Resumed<T>) {
         let Resumed { call, node, conn, sent, ended } = resumed;
         let id = self.enter(call.owner, call.view, call.timeout, call.deadline);
+        let is_parted = ended.request.shape == Shape::Pipeline && self.servers.only.is_none();
         let size = ended.request.size_sent();
         let spent = self
             .is_metered
@@ -134,7 +135,11 @@ impl<T: Owner> Engine<T> {
         if let Some(spent) = spent {
             self.note_spent(For::Call(id), node, &spent);
         }
-        self.resume_single(now, io, id, tried);
+        if is_parted {
+            self.resume_fan_out(now, io, id, tried);
+        } else {
+            self.resume_single(now, io, id, tried);
+        }
         self.settle(now, io);
     }
 

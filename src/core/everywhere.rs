@@ -70,7 +70,10 @@ impl<T: Owner> Engine<T> {
         let Body::Everywhere(everywhere) = &mut call.body else { return };
         everywhere.seen = seen;
         everywhere.stage = Stage::Sent;
-        everywhere.done.retain(|(node, _)| primaries.contains(node));
+        // What a server has said of a command stands, whatever has become of the server; that it has a script, say,
+        // matters only while it is a primary.
+        let is_told = matches!(everywhere.work, Work::Send(_));
+        everywhere.done.retain(|(node, answer)| primaries.contains(node) || is_told && may_have_run(answer));
         let missing: Vec<NodeId> = primaries
             .into_iter()
             .filter(|node| !everywhere.done.iter().any(|(other, _)| other == node))
@@ -130,6 +133,7 @@ impl<T: Owner> Engine<T> {
             };
         }
         let Some(everywhere) = self.everywhere_mut(id) else { return };
+        everywhere.was_sent |= may_have_run(&answer);
         everywhere.done.push((node, answer));
         everywhere.outstanding -= 1;
         if everywhere.outstanding == 0 {
@@ -256,12 +260,27 @@ impl<T: Owner> Engine<T> {
         self.wake_at(id, deadline.min(now + pause));
     }
 
+    /// Whether another round could have a command run once more, by the server that has taken the place of one that
+    /// has run it, or may have. Which of the new primaries that is, nobody can tell: slots move, too.
+    fn may_reach_heirs(&self, now: Instant, id: CallId) -> bool {
+        let Some(Body::Everywhere(everywhere)) = self.call(id).map(|call| &call.body) else { return false };
+        let Work::Send(request) = &everywhere.work else { return false };
+        let (primaries, age) = (self.servers.primaries(), self.age(now, id));
+        everywhere.done.iter().any(|(node, answer)| {
+            may_have_run(answer)
+                && !primaries.contains(node)
+                && !self.servers.node(*node).may_repeat(request, age)
+        })
+    }
+
     pub(super) fn proceed_everywhere(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
+        let may_reach_heirs = self.may_reach_heirs(now, id);
         let Some(call) = self.call_mut(id) else { return };
         let deadline = call.deadline;
         let Body::Everywhere(everywhere) = &mut call.body else { return };
         match std::mem::replace(&mut everywhere.stage, Stage::Sent) {
             Stage::Sent => {}
+            Stage::AwaitingMap if may_reach_heirs => self.finish_everywhere(io, id),
             Stage::AwaitingMap => {
                 everywhere.done.retain(|(_, answer)| !is_lost(answer));
                 self.send_everywhere(now, io, id);
@@ -289,10 +308,7 @@ impl<T: Owner> Engine<T> {
         let Some(everywhere) = self.everywhere_mut(id) else { return };
         let is_dialogue = everywhere.is_dialogue();
         let parts: Vec<AttemptId> = everywhere.parts.iter().filter_map(|part| part.attempt).collect();
-        let mut was_sent = everywhere.done.iter().any(|(_, answer)| match answer {
-            Ok(_) => true,
-            Err(error) => !error.is_not_executed(),
-        });
+        let mut was_sent = everywhere.was_sent;
         for attempt in parts {
             let kept = self.attempt(attempt).and_then(Attempt::conn).filter(|_| is_dialogue);
             was_sent |= self.call_off(now, io, attempt).is_none_or(|(_, left)| left.queued);
@@ -342,6 +358,10 @@ impl<T: Owner> Engine<T> {
 /// Whether a server could not be reached.
 fn is_lost(answer: &Result<Reply>) -> bool {
     answer.as_ref().is_err_and(|error| error.status() == Status::Connect)
+}
+
+fn may_have_run(answer: &Result<Reply>) -> bool {
+    answer.as_ref().err().is_none_or(|error| !error.is_not_executed())
 }
 
 /// What servers have said of a library, as one reply; the first error, where there is nothing else.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::interface::{Actions, AttemptId, CallId, Owner};
 use super::state::attempt::{Attempt, For, Tried, Via};
 use super::state::engine::{Body, Engine};
-use super::state::fan_out::{Answer, FanOut, Round, Stage};
-use super::state::history::{Context, Whence};
+use super::state::fan_out::{Answer, FanOut, Part, Round, Stage};
+use super::state::history::{Context, Next, Whence};
 use super::state::refresh::MapWait;
 use super::state::room::{self, Again};
 use crate::error::{Error, Status};
@@ -26,6 +26,30 @@ impl<T: Owner> Engine<T> {
     ) {
         self.set_body(id, Body::FanOut(Box::new(fan_out)));
         self.prepare(now, io, id);
+    }
+
+    /// Goes on with a pipeline that was on one connection as a whole, as if that had been its first round.
+    pub(super) fn resume_fan_out(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        mut tried: Tried,
+    ) {
+        let (Some(call), Some(request)) = (self.call(id), tried.request.take()) else { return };
+        let began = now.checked_sub(tried.took).unwrap_or(now);
+        let mut fan_out = FanOut::new(request, &call.view, began, call.deadline);
+        let items = std::mem::take(&mut fan_out.pending);
+        let part = Part { next: Next { node: tried.whence.node, asking: false }, items, attempt: None };
+        // What may run twice is told by a request; one that lacks items for want of memory would tell too much.
+        tried.request =
+            Some(fan_out.request_of(&part, io.take_request())).filter(|sent| sent.check().is_ok());
+        fan_out.round = Round::new(began, self.servers.map.generation);
+        fan_out.round.parts.push(part);
+        fan_out.round.outstanding = 1;
+        fan_out.stage = Stage::Sent;
+        self.set_body(id, Body::FanOut(Box::new(fan_out)));
+        self.part_of_fan_out_tried(now, io, id, 0, tried);
     }
 
     fn begin_round(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {

@@ -369,13 +369,15 @@ impl World {
         let op = &self.ops[number];
         let client = &mut self.clients[op.client];
         let mut request = request;
-        let is_whole = op.shape != Shape::Pipeline || client.engine.only().is_some();
+        // Only a cluster's pipeline is taken apart.
+        let is_whole = op.shape != Shape::Pipeline || self.traits.kind != Kind::Cluster;
         let is_plain = is_whole && !reads && !op.waits && op.replicas == 0 && !client.shares_several;
         // As a blocking caller does, where the way is plain.
         if self.traits.blocking && is_plain && self.rng.bool() && !self.is_closed {
             let by_slot = |slot| client.network.routes.as_ref()?.node_of(slot, now);
             let node = match client.engine.only() {
                 Some(only) => Some(only),
+                None if self.traits.kind == Kind::Sentinel => by_slot(NO_SLOT),
                 None => Some(request.slot).filter(|slot| *slot != NO_SLOT).and_then(by_slot),
             };
             let conn = node.and_then(|node| Some((node, *client.network.served.get(&node)?)));

@@ -13,6 +13,8 @@ pub(in crate::core) struct Everywhere {
     pub(in crate::core) done: Vec<(NodeId, Result<Reply>)>,
     pub(in crate::core) parts: Vec<Part>,
     pub(in crate::core) outstanding: usize,
+    /// A server has run it, or may have.
+    pub(in crate::core) was_sent: bool,
     pub(in crate::core) rounds: u32,
     pub(in crate::core) seen: u64,
     pub(in crate::core) stage: Stage,
@@ -55,6 +57,7 @@ impl Everywhere {
             done: Vec::new(),
             parts: Vec::new(),
             outstanding: 0,
+            was_sent: false,
             rounds: 0,
             seen: 0,
             stage: Stage::AwaitingMap,
