@@ -243,7 +243,7 @@ impl<T> Session<T> {
             match verdict::judge_load(text) {
                 LoadVerdict::Never => self.facts.load_refused.store(true, Ordering::Relaxed),
                 LoadVerdict::NotNow => {}
-                LoadVerdict::Failed => return self.refuse_transaction(key),
+                LoadVerdict::NotReady | LoadVerdict::Failed => return self.refuse_transaction(key),
             }
             if call.tag.is_none() {
                 return self.refuse(key, caller_has_left());
