@@ -179,6 +179,39 @@ fn a_reply_in_the_servers_words_that_was_stored_before_there_was_a_mark_is_the_s
     }
 }
 
+/// The server refuses all writes, also that its token lives on: what has run has run all the same.
+#[test]
+fn a_refusal_to_write_does_not_end_what_has_run() {
+    for source in [COUNT, "#!lua\nreturn redis.call('INCR', KEYS[1])"] {
+        let server = Server::start();
+        let mut raw = Raw::connect(&server);
+        let script = Script::new(source).once(&Once::default().wait(1, WAIT)).unwrap();
+        let refuse = |raw: &mut Raw, replicas: &str| {
+            raw.ok(&["CONFIG", "SET", "min-replicas-to-write", replicas]);
+        };
+        for is_closed in [false, true] {
+            refuse(&mut raw, "0");
+            raw.ok(&["DEL", "n"]);
+            let patient = client(&server.url(), Duration::from_secs(if is_closed { 120 } else { 4 }));
+            std::thread::scope(|scope| {
+                let waits = calls_of(&server, "wait");
+                let caller = scope.spawn(|| script.key("n").call::<u64>(&patient));
+                wait_until("it has been sent again", || calls_of(&server, "wait") > waits + 2);
+                refuse(&mut raw, "1");
+                if is_closed {
+                    let waits = calls_of(&server, "wait");
+                    wait_until("it is refused, and sent again", || calls_of(&server, "wait") > waits + 2);
+                    assert!(!caller.is_finished());
+                    patient.close();
+                }
+                let error = caller.join().unwrap().unwrap_err();
+                assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
+                assert_eq!(get(&server, "n"), "1");
+            });
+        }
+    }
+}
+
 #[test]
 fn an_error_whose_connection_is_lost_before_replicas_have_it_is_asked_for_again() {
     let server = Server::start();
