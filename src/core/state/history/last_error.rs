@@ -69,7 +69,7 @@ impl History {
 /// Of a call that happens once, and of which an earlier attempt may have been executed: whether it is left for the
 /// next one to find out, after this refusal.
 pub(in crate::core) fn is_settled_by_next(error: &Error) -> bool {
-    // Whole it is the server's: what such a call gives back in its words is marked. Of an attempt before it says nothing.
+    // Whole it is the server's: what such a call gives back in its words is marked. Of those before it says nothing.
     let is_refused = || error.server_text().and_then(verdict::refused_before_it_began).is_some();
     (error.is_not_executed() || error.status() == Status::Server && is_refused()) && !is_anothers_token(error)
 }
