@@ -20,6 +20,16 @@ local gsub = string.gsub
 local function words(reply)
     return match(gsub(reply.err, '^.user_script: %d+: ', ''), '^%-?(.-)%s*$')
 end
+-- Words of this wrapper's or of the server's that the body gives back are its own: there is a mark behind them. Such
+-- words without it come from here alone, and nothing has run. Records of earlier versions have it for the former only.
+local codes = ' NOSCRIPT LOADING MASTERDOWN BUSY MOVED ASK TRYAGAIN CLUSTERDOWN READONLY UNBLOCKED NOPERM OOM ' ..
+    'NOREPLICAS MISCONF CROSSSLOT '
+local function own(text)
+    local code = match(text, '^%u+')
+    local is_theirs = code and match(codes, ' ' .. code .. ' ') or match(text, '^RS%u') or match(text, '^ERR Can not ')
+    if is_theirs and sub(text, -#'@RAISED@') ~= '@RAISED@' then return text .. '@RAISED@' end
+    return text
+end
 -- A record starts with a sign of what the reply was. Tables are a list: a table {a, h} for each, behind it its a
 -- elements and h pairs.
 local function replay(record)
@@ -27,7 +37,7 @@ local function replay(record)
     if sign == 's' then return rest end
     if sign == 'n' then return tonumber(rest) end
     if sign == 'o' then return {ok = rest} end
-    if sign == 'e' then return {err = rest} end
+    if sign == 'e' then return {err = own(rest)} end
     if sign == 'z' then return end
     if sign == 'x' then return {err = '@NOT_KEPT@'} end
     if sign == 'T' or sign == 'F' or sign == 'M' then setresp(3) end
@@ -117,9 +127,9 @@ elseif kind == 'boolean' then
 elseif kind ~= 'table' then
     record = 'z'
 elseif type(get(reply, 'err')) == 'string' then
-    -- Words of this wrapper's, made up by the body.
-    if match(get(reply, 'err'), '^RS%u') then reply = {err = get(reply, 'err') .. '@RAISED@'} end
-    record = 'e' .. get(reply, 'err')
+    local text = own(get(reply, 'err'))
+    if text ~= get(reply, 'err') then reply = {err = text} end
+    record = 'e' .. text
 elseif type(get(reply, 'ok')) == 'string' then
     record = 'o' .. get(reply, 'ok')
 else

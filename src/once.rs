@@ -173,7 +173,7 @@ const STRANGE: &str =
     "RSRECORD what is kept under the token was not written by this library, or by a later version of it";
 const NOT_WRITTEN: &str = "RSRECORD the call has run, but that could not be written down under its token: ";
 
-/// What the wrapper puts behind an error that the body has raised.
+/// What the wrapper puts behind an error that the body has raised, or has given back in the server's words.
 const RAISED: &str = " script: once";
 const WRAPPER: &str = include_str!("once.lua");
 const HEAD: &[u8] = b"local rs_once = function() ";
@@ -335,6 +335,12 @@ pub(crate) fn verdict(text: &[u8]) -> Option<Status> {
     } else {
         None
     }
+}
+
+/// Whether the body of such a script has said so, though it may be in the server's words: it has run.
+#[cold]
+pub(crate) fn is_of_body(text: &[u8]) -> bool {
+    words(text).ends_with(RAISED.as_bytes())
 }
 
 #[cfg(test)]

@@ -157,6 +157,10 @@ fn in_a_transaction_whose_multi_is_refused_in_the_middle() {
         ("EVAL", "NOPERM this user has no permissions to run the 'eval' command"),
         ("FCALL", "NOPERM No permissions to access a key"),
         ("FCALL", "CLUSTERDOWN The cluster is down"),
+        ("EVAL", "NOSCRIPT No matching script. Please use EVAL."),
+        ("EVAL", "LOADING Redis is loading the dataset in memory"),
+        ("FCALL", "NOSCRIPT No matching script. Please use EVAL."),
+        ("FCALL", "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
     ] {
         admin.ok(&["ACL", "SETUSER", "u", "reset", "on", ">p", "+@all", "~*", "&*"]);
         admin.ok(&["DEL", "n"]);
@@ -164,6 +168,7 @@ fn in_a_transaction_whose_multi_is_refused_in_the_middle() {
         let mut transaction = client.transaction();
         transaction.command(&["PING"]).unwrap();
         transaction.exec().unwrap();
+        client.command(&["GET", "n"]).unwrap();
         admin.ok(&["ACL", "SETUSER", "u", "-multi"]);
         let code = if name == "EVAL" { FORGE } else { "forge" };
         transaction.command(&[name, code, "1", "n", text]).unwrap();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use rs_script::{Client, Error, Options, Queue, ReplyRef, Script, Status};
+use rs_script::{Client, Error, Library, Options, Queue, ReplyRef, Script, Status};
 use support::calls::{COUNT, LONG, NONE, options, round_trips, shown, take};
 use support::fake::{Conn, Fake};
 use support::raw::{Raw, Value, calls_of, encode};
@@ -426,6 +426,60 @@ fn a_transaction_that_trusts_the_cache_knows_noscript_in_other_servers_words() {
     let replies = transaction.exec().unwrap();
     let error: Error = replies.get(0).unwrap().as_error().expect("NOSCRIPT");
     assert_eq!((error.status(), error.is_not_executed()), (Status::NoScript, true), "{error}");
+}
+
+/// The LOAD of a moment ago met a server that ran another script; the calls that relied on it meet a server that is
+/// well, and lacks the script.
+#[test]
+fn a_load_that_met_a_busy_server_fails_no_call() {
+    let library = Library::pinned("#!lua name=numbers\nreturn").unwrap();
+    for script in [Script::new("return 1"), library.function("one").unwrap()] {
+        for words in [
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            "LOADING Redis is loading the dataset in memory",
+        ] {
+            let server = Fake::start(move |conn| {
+                let Some(_) = conn.handshake() else { return };
+                let answer = |load: &[Vec<u8>]| match load[0].as_slice() {
+                    b"SCRIPT" => format!("$40\r\n{}\r\n", Script::new(load[2].clone()).sha_hex()),
+                    _ => {
+                        let line = String::from_utf8_lossy(&load[2]).into_owned();
+                        let name = line.lines().next().unwrap().split("name=").nth(1).unwrap().to_owned();
+                        format!("${}\r\n{name}\r\n", name.len())
+                    }
+                };
+                let calls: Vec<_> = (0..3).map_while(|_| conn.read_command()).collect();
+                conn.write(format!("-{words}\r\n").as_bytes());
+                for call in calls {
+                    conn.write(match call[0].as_slice() {
+                        b"EVALSHA" => b"-NOSCRIPT No matching script. Please use EVAL.\r\n",
+                        _ => b"-ERR Function not found\r\n",
+                    });
+                }
+                while let Some(command) = conn.read_command() {
+                    conn.write(
+                        match command[0].as_slice() {
+                            b"SCRIPT" | b"FUNCTION" => answer(&command),
+                            _ => ":1\r\n".to_owned(),
+                        }
+                        .as_bytes(),
+                    );
+                }
+            });
+            let client = open(&server.url());
+            let queue = Queue::new(8).unwrap();
+            let mut pipeline = client.pipeline();
+            pipeline.script(&script, &NONE, &NONE).unwrap();
+            client.submit(&queue, 0, &script, &NONE, &NONE).unwrap();
+            pipeline.submit(&queue, 1).unwrap();
+            client.submit(&queue, 2, &script, &NONE, &NONE).unwrap();
+            for done in take(&queue, 3) {
+                let reply = done.result.unwrap();
+                let answer = if done.tag == 1 { "Array[1]" } else { "1" };
+                assert_eq!(shown(&reply), answer, "{words}");
+            }
+        }
+    }
 }
 
 #[test]

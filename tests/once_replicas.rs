@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rs_script::{Client, Once, Options, Script, Status};
+use rs_script::{Client, Library, Once, Options, Script, Status};
 use support::proxy::Proxy;
 use support::raw::{Raw, calls_of};
 use support::replication::Replicated;
@@ -105,6 +105,21 @@ const ENDING_IN_AN_ERROR: [&str; 2] = [
     "redis.call('INCR', KEYS[1]) return redis.error_reply('MINE it ends here')",
 ];
 
+/// Writes, and then says that nothing was run.
+const MADE_UP: &str = "redis.call('INCR', KEYS[1]) return redis.error_reply(ARGV[1])";
+
+const REFUSALS: [&str; 9] = [
+    "READONLY You can't write against a read only replica.",
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    "NOREPLICAS Not enough good replicas to write.",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "LOADING Redis is loading the dataset in memory",
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "NOSCRIPT No matching script. Please use EVAL.",
+    "NOPERM No permissions to access a key",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+];
+
 #[test]
 fn what_was_written_before_an_error_is_waited_for_too() {
     let server = Server::start();
@@ -115,6 +130,85 @@ fn what_was_written_before_an_error_is_waited_for_too() {
         let error = script.key(&key).call::<u64>(&hasty).unwrap_err();
         assert_eq!(error.status(), Status::NotReplicated, "{error}");
         assert_eq!(get(&server, &key), "1");
+    }
+}
+
+/// A script may say what servers say that have run nothing.
+#[test]
+fn what_was_written_before_an_error_in_the_servers_words_is_waited_for_too() {
+    let server = Server::start();
+    let library =
+        format!("#!lua name=made_up\nredis.register_function('made_up', function(KEYS, ARGV) {MADE_UP} end)");
+    let once = Once::default().wait(1, WAIT);
+    let library = Library::pinned(library).unwrap().once(&once).unwrap();
+    let scripts = [Script::new(MADE_UP).once(&once).unwrap(), library.function("made_up").unwrap()];
+    std::thread::scope(|scope| {
+        let cases = REFUSALS.into_iter().flat_map(|text| scripts.iter().map(move |script| (text, script)));
+        for (number, (text, script)) in cases.enumerate() {
+            let server = &server;
+            scope.spawn(move || {
+                let hasty = client(&server.url(), Duration::from_secs(2));
+                let key = format!("n{number}");
+                let error = script.key(&key).arg(text).call::<u64>(&hasty).unwrap_err();
+                assert_eq!(error.status(), Status::NotReplicated, "{text}: {error}");
+                assert!(error.is_indeterminate() && !error.is_not_executed(), "{text}: {error}");
+                assert_eq!(get(server, &key), "1", "{text}");
+            });
+        }
+    });
+}
+
+/// What an earlier version of the wrapper has stored: the same words without a mark.
+#[test]
+fn a_reply_in_the_servers_words_that_was_stored_before_there_was_a_mark_is_the_scripts_own() {
+    let server = Server::start();
+    let mut raw = Raw::connect(&server);
+    let client = client(&server.url(), LONG);
+    let script = Script::new(MADE_UP).once(&Once::default()).unwrap();
+    for text in REFUSALS {
+        let call = script.key("n").arg(text).token(text);
+        let error = call.call::<u64>(&client).unwrap_err();
+        assert_eq!(error.server_text(), Some(format!("{text} script: once").as_bytes()));
+        let key = raw.ok(&["KEYS", "rs:once:*"]).elements()[0].text();
+        let record = raw.ok(&["GET", &key]).text();
+        raw.ok(&["SET", &key, record.strip_suffix(" script: once").expect("a mark"), "PX", "100000"]);
+        assert_eq!(call.call::<u64>(&client).unwrap_err(), error);
+        assert!(!error.is_not_executed());
+        assert_eq!(get(&server, "n"), "1");
+        raw.ok(&["FLUSHALL"]);
+    }
+}
+
+/// The server refuses all writes, also that its token lives on: what has run has run all the same.
+#[test]
+fn a_refusal_to_write_does_not_end_what_has_run() {
+    for source in [COUNT, "#!lua\nreturn redis.call('INCR', KEYS[1])"] {
+        let server = Server::start();
+        let mut raw = Raw::connect(&server);
+        let script = Script::new(source).once(&Once::default().wait(1, WAIT)).unwrap();
+        let refuse = |raw: &mut Raw, replicas: &str| {
+            raw.ok(&["CONFIG", "SET", "min-replicas-to-write", replicas]);
+        };
+        for is_closed in [false, true] {
+            refuse(&mut raw, "0");
+            raw.ok(&["DEL", "n"]);
+            let patient = client(&server.url(), Duration::from_secs(if is_closed { 120 } else { 4 }));
+            std::thread::scope(|scope| {
+                let waits = calls_of(&server, "wait");
+                let caller = scope.spawn(|| script.key("n").call::<u64>(&patient));
+                wait_until("it has been sent again", || calls_of(&server, "wait") > waits + 2);
+                refuse(&mut raw, "1");
+                if is_closed {
+                    let waits = calls_of(&server, "wait");
+                    wait_until("it is refused, and sent again", || calls_of(&server, "wait") > waits + 2);
+                    assert!(!caller.is_finished());
+                    patient.close();
+                }
+                let error = caller.join().unwrap().unwrap_err();
+                assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
+                assert_eq!(get(&server, "n"), "1");
+            });
+        }
     }
 }
 

@@ -388,6 +388,7 @@ impl<T: Owner> Engine<T> {
                 alone.unknown = None;
             }
             let is_open = may_repeat && is_left_open && history::is_settled_by_next(&error);
+            let error = if is_open { error.certainly_not_executed() } else { error };
             let may_repeat = may_repeat && is_lost;
             let is_ample =
                 may_repeat && !is_short && alone.attempts < REPEATS_MAX && cx.servers.repeats.take(cx.now);
@@ -446,6 +447,7 @@ impl<T: Owner> Engine<T> {
                     alone.refused = Some(error.clone());
                 } else {
                     alone.unknown = Some(error.clone());
+                    alone.is_left_open = is_once;
                     *last_start = room.last_repeat();
                 }
             }

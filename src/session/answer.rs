@@ -37,6 +37,10 @@ impl<T> Session<T> {
                     (call.by_body, call.teaches) = (true, true);
                 }
                 LoadVerdict::NotNow => (call.by_body, call.teaches) = (true, true),
+                LoadVerdict::NotReady => {
+                    let text = kept(text).to_vec();
+                    call.load_not_ready(sha, &text);
+                }
                 LoadVerdict::Failed => {
                     // Calls behind this one have relied on this LOAD.
                     let text = kept(text).to_vec();
@@ -312,6 +316,14 @@ impl<T> Call<T> {
             if is_it && self.load_error(index).is_none() {
                 self.rare().load_errors.push((index, text.to_vec()));
             }
+        }
+    }
+
+    /// A script or library was not taken by a server that was not ready. A call that misses it is sent again; a
+    /// transaction may not miss it, so the one that waits for this is over.
+    pub(super) fn load_not_ready(&mut self, sha: Sha, text: &[u8]) {
+        if self.rare.as_ref().is_some_and(|rare| rare.checks > 0) {
+            self.load_failed(sha, text);
         }
     }
 

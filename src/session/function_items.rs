@@ -136,7 +136,7 @@ impl<T> Session<T> {
         let name = call.request.scripts[index].function().map(|function| function.code.name.as_bytes());
         let verdict = verdict::judge_library(text, name.unwrap_or_default());
         let text = text.clone();
-        if matches!(verdict, LibraryVerdict::Failed | LibraryVerdict::There) {
+        if matches!(verdict, LibraryVerdict::NotReady | LibraryVerdict::Failed | LibraryVerdict::There) {
             return self.refuse_transaction(key);
         }
         if call.tag.is_none() {

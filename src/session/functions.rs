@@ -106,6 +106,7 @@ impl<T> Session<T> {
             LibraryVerdict::NotNow => {
                 self.calls.iter_mut().for_each(|(_, call)| call.library_unloaded(place, &text));
             }
+            LibraryVerdict::NotReady => call.load_not_ready(place, &text),
             LibraryVerdict::Failed => {
                 self.calls.iter_mut().for_each(|(_, call)| call.load_failed(place, &text));
             }
@@ -338,6 +339,10 @@ impl<T> Session<T> {
             1 => {
                 let name = call.request.scripts[0].function().map(|function| function.code.name.as_bytes());
                 let verdict = verdict::judge_library(&text, name.unwrap_or_default());
+                if verdict == LibraryVerdict::NotReady {
+                    let error = verdict::load_error(&text);
+                    return self.refuse(key, error);
+                }
                 self.library_refused(key, 0, verdict, text);
                 // Once more without it; that nothing ran, EXEC has said.
                 let call = &mut self.calls[key];

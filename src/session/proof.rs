@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND};
+use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, Verdict};
 use crate::request::Form;
 use crate::script::Script;
 use crate::sha::Sha;
@@ -79,7 +79,9 @@ impl WordOnFunction {
     /// Takes an answer, to a load of its library or to a call that runs nothing.
     pub(super) fn take(&mut self, is_load: bool, error: Option<&[u8]>) {
         match is_load {
-            true if self.is_answered => self.was_lost = error.is_none(),
+            // A server that is not ready does not say whether it is there.
+            true if error.is_some_and(|text| verdict::judge(text) != Verdict::Other) => self.was_lost = true,
+            true if self.is_answered => self.was_lost |= error.is_none(),
             true => self.is_created = error.is_none(),
             false => (self.text, self.is_answered) = (error.unwrap_or_default().to_vec(), true),
         }

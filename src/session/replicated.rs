@@ -7,6 +7,7 @@ use super::call::{Answer, Call, Expected, Waits, What};
 use super::emit::length;
 use super::verdict;
 use crate::error::{Error, Status, kept};
+use crate::once;
 use crate::resp::Kind;
 
 impl<T> Session<T> {
@@ -84,9 +85,10 @@ impl<T> Session<T> {
 /// gave one back, stays, and is waited for like any other.
 fn may_have_written(error: &Error) -> bool {
     let is_servers_own = |text: &[u8]| {
-        verdict::is_unexecuted(text)
-            || verdict::may_be_replica(text)
-            || verdict::refused_before_it_began(text).is_some()
+        !once::is_of_body(text)
+            && (verdict::is_unexecuted(text)
+                || verdict::may_be_replica(text)
+                || verdict::refused_before_it_began(text).is_some())
     };
     match error.status() {
         // An earlier attempt has, of which this one tells.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::evidence::Need;
-use super::history::{History, Whence, last_error};
+use super::history::{History, Whence, last_error, left_open};
 use super::room::{Again, Room};
 use super::servers::Place;
 use crate::core::interface::{AttemptId, Task, View};
@@ -53,6 +53,8 @@ pub(in crate::core) struct Alone {
     pub(in crate::core) replicas: u32,
     /// How the last attempt ended whose outcome is not known.
     pub(in crate::core) unknown: Option<Error>,
+    /// That is so, and another attempt would tell.
+    pub(in crate::core) is_left_open: bool,
     /// What proves that nothing was executed by the last attempt.
     pub(in crate::core) refused: Option<Error>,
 }
@@ -106,6 +108,9 @@ impl Single {
     /// The error of a call that is over before its time: not executed, unless an attempt before may have been.
     pub(in crate::core) fn final_error(&self, error: Error) -> Error {
         match self.progress.as_ref().map(|progress| &progress.mode) {
+            Some(Mode::Alone(alone)) if alone.is_left_open => {
+                last_error(left_open(error), alone.unknown.clone())
+            }
             Some(Mode::Alone(alone)) => last_error(error, alone.unknown.clone()),
             Some(Mode::Routed(history)) => history.final_error(error),
             None => error,
@@ -170,7 +175,7 @@ impl Single {
 
 impl Alone {
     pub(in crate::core) fn mode() -> Mode {
-        Mode::Alone(Alone { attempts: 0, replicas: 0, unknown: None, refused: None })
+        Mode::Alone(Alone { attempts: 0, replicas: 0, unknown: None, is_left_open: false, refused: None })
     }
 }
 

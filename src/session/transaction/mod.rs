@@ -93,13 +93,20 @@ impl<T> Session<T> {
             let is_item = item < call.request.items.len();
             let is_script = is_item && call.request.items[item].script.is_some();
             let is_code = is_item && call.request.runs_code(item);
+            // In the words that a single call would not be believed either.
+            let may_be_own = |text| match verdict::judge(text) {
+                Verdict::NoScript => call.is_own_error(item),
+                Verdict::Loading => call.may_forge(item, &self.facts) && self.readiness.rules_out(text),
+                Verdict::Busy => false,
+                Verdict::Other => true,
+            };
             let outcome = match text {
                 None => Singly::Ran,
                 // A script that has run can say that it was not allowed to.
                 Some(text) if is_script && call.is_marked_function(item) => {
                     if call.is_refused_function(item, text) { Singly::Refused } else { Singly::Failed }
                 }
-                Some(text) if is_code && verdict::judge(text) == Verdict::Other => {
+                Some(text) if is_code && may_be_own(text) => {
                     if let Some(form) = call.doubtful_form(item, text, self.noscript.is_some()) {
                         let text = text.to_vec();
                         call.rare().doubtful.push((item, form, 0));
@@ -243,7 +250,7 @@ impl<T> Session<T> {
             match verdict::judge_load(text) {
                 LoadVerdict::Never => self.facts.load_refused.store(true, Ordering::Relaxed),
                 LoadVerdict::NotNow => {}
-                LoadVerdict::Failed => return self.refuse_transaction(key),
+                LoadVerdict::NotReady | LoadVerdict::Failed => return self.refuse_transaction(key),
             }
             if call.tag.is_none() {
                 return self.refuse(key, caller_has_left());

@@ -10,7 +10,9 @@ pub(crate) enum LoadVerdict {
     Never,
     /// No memory for it now.
     NotNow,
-    /// The script is at fault, or the server is in a state that the call itself meets as well.
+    /// The server loads its data or runs another script: what is sent behind it may find it well again.
+    NotReady,
+    /// The script is at fault.
     Failed,
 }
 
@@ -26,6 +28,8 @@ pub(crate) fn judge_load(text: &[u8]) -> LoadVerdict {
     } else if text.starts_with(b"OOM ") || text == b"ERR READONLY You can't write against a read only slave" {
         // The latter is a replica of Kvrocks, to which SCRIPT LOAD is a write.
         LoadVerdict::NotNow
+    } else if judge(text) != Verdict::Other {
+        LoadVerdict::NotReady
     } else {
         LoadVerdict::Failed
     }
@@ -42,7 +46,9 @@ pub(crate) enum LibraryVerdict {
     Never,
     /// The server takes no writes now, or is a replica.
     NotNow,
-    /// The library is at fault, or the server is in a state that the call itself meets as well.
+    /// The server loads its data or runs another script: what is sent behind it may find it well again.
+    NotReady,
+    /// The library is at fault.
     Failed,
 }
 
@@ -63,6 +69,8 @@ pub(crate) fn judge_library(text: &[u8], name: &[u8]) -> LibraryVerdict {
         .any(|word| text.starts_with(word))
     {
         LibraryVerdict::NotNow
+    } else if judge(text) != Verdict::Other {
+        LibraryVerdict::NotReady
     } else {
         LibraryVerdict::Failed
     }
@@ -82,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_library_that_is_there_is_as_good_as_loaded() {
-        use LibraryVerdict::{Failed, Never, NotNow, There, Unknown};
+        use LibraryVerdict::{Failed, Never, NotNow, NotReady, There, Unknown};
         for (text, expected) in [
             (&b"ERR Library 'a' already exists"[..], There),
             (b"ERR Library 'ab' already exists", Failed),
@@ -92,6 +100,11 @@ mod tests {
             (b"NOPERM this user has no permissions to run the 'function|load' command", Never),
             (b"OOM command not allowed when used memory > 'maxmemory'.", NotNow),
             (b"READONLY You can't write against a read only replica.", NotNow),
+            (
+                b"BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+                NotReady,
+            ),
+            (b"LOADING Redis is loading the dataset in memory", NotReady),
             (b"ERR Error compiling function: @user_function:2: x", Failed),
             (b"ERR No functions registered", Failed),
         ] {

@@ -427,11 +427,14 @@ impl Fleet {
             self.write(place, peer, Some(Ran { item, key, token }));
         }
         let reply = match is_script && self.forges(item) {
-            true if is_function => {
-                let text = self.made_up(place, command, item);
-                self.marked(command, text)
+            true => {
+                let mut text = self.made_up(place, command, item);
+                // Behind what it gives back in a server's words the wrapper puts a mark.
+                if token.is_some() {
+                    text = text.replace("\r\n", " script: once\r\n");
+                }
+                if is_function { self.marked(command, text) } else { text }
             }
-            true => self.made_up(place, command, item),
             false if token.is_some() => format!("*2\r\n:{item}\r\n:{order}\r\n"),
             false => reply_of(item),
         };

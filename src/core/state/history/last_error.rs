@@ -16,6 +16,7 @@ impl History {
 
     /// The error that the caller gets.
     pub(in crate::core) fn final_error(&self, error: Error) -> Error {
+        let error = if self.is_left_open() { left_open(error) } else { error };
         let error = last_error(error, self.unknown.clone());
         match self.in_doubt() {
             Some(words) if error.is_not_executed() => in_doubt(words, Some(&error)),
@@ -68,7 +69,14 @@ impl History {
 /// Of a call that happens once, and of which an earlier attempt may have been executed: whether it is left for the
 /// next one to find out, after this refusal.
 pub(in crate::core) fn is_settled_by_next(error: &Error) -> bool {
-    error.is_not_executed() && !is_anothers_token(error)
+    // Whole it is the server's: what such a call gives back in its words is marked. Of those before it says nothing.
+    let is_refused = || error.server_text().and_then(verdict::refused_before_it_began).is_some();
+    (error.is_not_executed() || error.status() == Status::Server && is_refused()) && !is_anothers_token(error)
+}
+
+/// The last error of such a call: where the next attempt would have told, this one says nothing of those before.
+pub(in crate::core) fn left_open(error: Error) -> Error {
+    if is_settled_by_next(&error) { error.certainly_not_executed() } else { error }
 }
 
 /// Whether a call that was executed is on too few replicas, and another attempt may find it on enough: none may where
