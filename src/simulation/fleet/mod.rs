@@ -282,6 +282,11 @@ impl Fleet {
         (0..self.servers.len()).filter(is_primary).collect()
     }
 
+    /// The servers that take each other's place.
+    pub(super) fn shard_of(&self, place: usize) -> usize {
+        place % self.owner.parts.len()
+    }
+
     fn name(&self, place: usize) -> String {
         self.servers[place].address.to_string()
     }
