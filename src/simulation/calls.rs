@@ -63,6 +63,13 @@ impl Item {
     }
 }
 
+/// What every primary is to run.
+pub(super) struct Wave {
+    pub(super) item: u64,
+    /// What each server has said of it, by its place.
+    pub(super) said: Vec<(usize, Option<Error>)>,
+}
+
 /// A call as the test knows it.
 pub(super) struct Op {
     pub(super) client: usize,
@@ -78,8 +85,7 @@ pub(super) struct Op {
     /// The token that its items share.
     pub(super) shared_token: Option<String>,
     pub(super) task: Option<Task>,
-    /// What every primary is to run: its number, and what each server has said of it, by its place.
-    pub(super) wave: Option<(u64, Vec<(usize, Option<Error>)>)>,
+    pub(super) wave: Option<Wave>,
     /// How often each primary had been told to let go of its scripts.
     pub(super) flushes: Vec<u32>,
     pub(super) submitted: Instant,
@@ -452,7 +458,7 @@ impl World {
         request.command(&[b"PUBLISH", b"all", item.to_string().as_bytes()], Flags::NONE).expect("accepted");
         let client = self.rng.usize(..self.clients.len());
         let number = self.note_op(client, Shape::Single, Vec::new(), view, TIMEOUT);
-        self.ops[number].wave = Some((item, Vec::new()));
+        self.ops[number].wave = Some(Wave { item, said: Vec::new() });
         self.trace_op(number, "to all primaries");
         self.enter(number, Work::Send(request, Purpose::Calls));
     }
