@@ -63,6 +63,13 @@ impl Item {
     }
 }
 
+/// What every primary is to run.
+pub(super) struct Wave {
+    pub(super) item: u64,
+    /// What each server has said of it, by its place.
+    pub(super) said: Vec<(usize, Option<Error>)>,
+}
+
 /// A call as the test knows it.
 pub(super) struct Op {
     pub(super) client: usize,
@@ -78,6 +85,7 @@ pub(super) struct Op {
     /// The token that its items share.
     pub(super) shared_token: Option<String>,
     pub(super) task: Option<Task>,
+    pub(super) wave: Option<Wave>,
     /// How often each primary had been told to let go of its scripts.
     pub(super) flushes: Vec<u32>,
     pub(super) submitted: Instant,
@@ -350,6 +358,7 @@ impl World {
             replicas: 0,
             shared_token: None,
             task: None,
+            wave: None,
             flushes: self.flushes(),
             submitted,
             timeout,
@@ -438,6 +447,20 @@ impl World {
         let client = &mut self.clients[op.client];
         client.engine.submit(self.now, &mut client.network, call);
         self.collect();
+    }
+
+    /// Submits a command that every primary is to run.
+    pub(super) fn send_everywhere(&mut self) {
+        self.next_item += 1;
+        let item = self.next_item;
+        let view = View { read_from: ReadFrom::Primary, way: Way::AllPrimaries };
+        let mut request = self.empty_request(Shape::Single, &view.way);
+        request.command(&[b"PUBLISH", b"all", item.to_string().as_bytes()], Flags::NONE).expect("accepted");
+        let client = self.rng.usize(..self.clients.len());
+        let number = self.note_op(client, Shape::Single, Vec::new(), view, TIMEOUT);
+        self.ops[number].wave = Some(Wave { item, said: Vec::new() });
+        self.trace_op(number, "to all primaries");
+        self.enter(number, Work::Send(request, Purpose::Calls));
     }
 
     /// Submits a task of script administration.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::World;
-use super::calls::{End, Item, Op};
+use super::calls::{End, Item, Op, Wave};
 use super::traits;
 use crate::core::Task;
 use crate::error::{Error, Reason, Result, Status};
@@ -64,7 +64,9 @@ impl World {
         assert!(now <= op.deadline, "seed {seed}: call {number} ended {:?} late", now - op.deadline);
         let mut items: Vec<Option<Error>> = vec![None; op.items.len()];
         let mut error = None;
+        let mut said = Vec::new();
         match &result {
+            Ok(reply) if op.wave.is_some() => said = self.said_everywhere(reply.root()),
             Ok(reply) if op.items.is_empty() => self.check_task(number, op, reply.root()),
             Ok(reply) => self.check_reply(number, reply.root(), &mut items),
             Err(failure) => {
@@ -125,6 +127,9 @@ impl World {
         let op = &mut self.ops[number];
         op.is_untroubled &= !had_trouble;
         op.met_loss = met_loss;
+        if let Some(wave) = &mut op.wave {
+            wave.said = said;
+        }
         op.end = Some(End { at: now, error, items });
     }
 
@@ -170,6 +175,51 @@ impl World {
     /// How often each primary was told to let go of its scripts.
     pub(super) fn flushes(&self) -> Vec<u32> {
         self.fleet.primaries().iter().map(|place| self.fleet.servers[*place].flushes).collect()
+    }
+
+    /// What each server has said of what every primary is to run.
+    fn said_everywhere(&self, map: ReplyRef<'_>) -> Vec<(usize, Option<Error>)> {
+        let place_of = |name: &str| {
+            self.fleet.servers.iter().position(|server| server.address.to_string() == name).expect("a server")
+        };
+        let parts: Vec<_> = map.elements().collect();
+        let said =
+            |pair: &[ReplyRef<'_>]| (place_of(pair[0].as_str().expect("an address")), pair[1].as_error());
+        parts.chunks(2).map(said).collect()
+    }
+
+    /// Each shard has run it at most once, and where it is said not to have run, or to have, that is so.
+    fn check_wave(&self, number: usize, end: &End, wave: &Wave) {
+        let seed = self.seed;
+        let Wave { item, said } = wave;
+        let waves = &self.fleet.witness.waves;
+        let times = |place: usize| waves.get(&(*item, place)).copied().unwrap_or_default();
+        let places = 0..self.fleet.servers.len();
+        for shard in places.clone() {
+            let of_shard = places.clone().filter(|place| self.fleet.shard_of(*place) == shard);
+            let ran: Vec<usize> = of_shard.filter(|place| times(*place) > 0).collect();
+            let total: u32 = ran.iter().map(|place| times(*place)).sum();
+            // A map of before a failover may name both, and whoever was a primary may be one again.
+            let failovers = self.fleet.failovers.iter().filter(|other| **other == shard).count();
+            assert!(
+                total <= 1 || failovers > 1,
+                "seed {seed}: call {number} ran {total} times in a shard, on {ran:?}"
+            );
+            let is_told = |place: &usize| said.iter().any(|(other, _)| other == place);
+            assert!(
+                end.error.is_some() || ran.iter().all(is_told),
+                "seed {seed}: call {number} ran on {ran:?}, of which nothing is said: {said:?}"
+            );
+            let is_not_executed = end.error.as_ref().is_some_and(Error::is_not_executed);
+            assert!(!is_not_executed || total == 0, "seed {seed}: call {number} ran after all, on {ran:?}");
+        }
+        for (place, error) in said {
+            let is_so = match error {
+                None => times(*place) == 1,
+                Some(error) => !error.is_not_executed() || times(*place) == 0,
+            };
+            assert!(is_so, "seed {seed}: call {number} ran {} times on {place}: {error:?}", times(*place));
+        }
     }
 
     fn check_task(&self, number: usize, op: &Op, reply: ReplyRef<'_>) {
@@ -326,6 +376,9 @@ impl World {
     pub(super) fn check_all(&self) {
         for (number, op) in self.ops.iter().enumerate() {
             let Some(end) = &op.end else { continue };
+            if let Some(wave) = &op.wave {
+                self.check_wave(number, end, wave);
+            }
             self.check_executions(number, op, end);
             self.check_missing(number, op, end);
             self.check_pipeline_order(number, op);

@@ -36,7 +36,7 @@ use crate::resp::{Pool, Reply};
 use calls::Op;
 use fleet::Fleet;
 use network::{Network, News};
-use traits::Traits;
+use traits::{Kind, Traits};
 
 impl Owner for u64 {
     fn key(&self) -> u64 {
@@ -195,6 +195,7 @@ impl World {
             10 if self.ops.len() < 60 && self.traits.administration => self.administer(),
             11 if self.traits.cancels => self.cancel(),
             30 if self.ops.len() < 60 && self.traits.replicated => self.ask_again(),
+            31 if self.ops.len() < 60 && self.traits.kind != Kind::One => self.send_everywhere(),
             12..16 if self.traits.faults || self.traits.flushes || self.traits.rights => self.fault(),
             16..24 => {
                 let most = if self.rng.u8(..8) == 0 { 400 } else { 12 };

@@ -164,6 +164,8 @@ pub(super) struct Fleet {
     has_hello: bool,
     owner: Owners,
     moving: Vec<Moving>,
+    /// The shards in which a replica has taken its primary's place, each time.
+    pub(super) failovers: Vec<usize>,
     tokens: Tokens,
     /// How many replicas each primary has.
     pub(super) replicas: usize,
@@ -238,6 +240,7 @@ impl Fleet {
             has_hello,
             owner,
             moving: Vec::new(),
+            failovers: Vec::new(),
             tokens: Tokens::default(),
             replicas,
             waited_for: HashMap::new(),
@@ -280,6 +283,11 @@ impl Fleet {
         let is_primary =
             |place: &usize| self.servers[*place].follows.is_none() && !self.servers[*place].is_sentinel;
         (0..self.servers.len()).filter(is_primary).collect()
+    }
+
+    /// The servers that take each other's place.
+    pub(super) fn shard_of(&self, place: usize) -> usize {
+        place % self.owner.parts.len()
     }
 
     fn name(&self, place: usize) -> String {
@@ -337,6 +345,7 @@ impl Fleet {
     fn promote(&mut self, new: usize) {
         let Some(old) = self.servers[new].follows.take() else { return };
         trace::note(|| format!("{} takes the place of {}", self.name(new), self.name(old)));
+        self.failovers.push(self.shard_of(new));
         self.lose_writes(old, new);
         for server in &mut self.servers {
             if server.follows == Some(old) {

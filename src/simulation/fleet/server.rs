@@ -328,6 +328,12 @@ impl Fleet {
             (b"WAIT", _) => self.wait(place, peer, command),
             (b"APPEND", _) => self.execute(place, peer, command),
             (b"BLPOP", _) => self.begin_to_wait(place, peer, command),
+            (b"PUBLISH", _) if self.servers[place].follows.is_some() => READONLY.into(),
+            (b"PUBLISH", _) => {
+                let item = std::str::from_utf8(&command[2]).ok().and_then(|item| item.parse().ok());
+                *self.witness.waves.entry((item.expect("a number"), place)).or_default() += 1;
+                ":1\r\n".into()
+            }
             _ => "+OK\r\n".into(),
         }
     }

@@ -1,7 +1,7 @@
 //! What an observer who sees all servers knows of each item: what ran, how often, in which order, and what was said
 //! to it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The history of one item.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +30,8 @@ pub(in crate::simulation) struct Witness {
     executions: u32,
     /// Items that were sent on by ASK, and where to.
     pub(super) asked: HashSet<(u64, usize)>,
+    /// Of what every primary is to run: how often each server has.
+    pub(in crate::simulation) waves: HashMap<(u64, usize), u32>,
     pub(in crate::simulation) faults: Vec<String>,
     /// A server would not take a library.
     pub(in crate::simulation) has_refused_library: bool,
