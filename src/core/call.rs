@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 
 use super::administration;
 use super::interface::{Actions, CallId, NodeId, Owner};
-use super::state::attempt::{Attempt, For, Patience, Tried, Via};
+use super::state::attempt::{Attempt, For, Tried, Via};
 use super::state::engine::{Body, Engine};
-use super::state::history::{self, Context, REPEATS_MAX, Whence, not_ready};
+use super::state::history::{self, Context, Whence};
 use super::state::refresh::MapWait;
 use super::state::room::{self, Again};
 use super::state::servers::Link;
 use super::state::single::{Alone, Judged, Mode, Progress, Single, Stage, history_of};
 use super::state::timers::Timer;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::purpose::Purpose;
-use crate::request::{Repeatable, Request, Shape};
+use crate::request::{Repeatable, Request};
 use crate::resp::{Payload, Reply};
-use crate::session::verdict::{self, NotServed, Refused};
+use crate::session::verdict;
 
 impl<T: Owner> Engine<T> {
     /// The first step of a call that goes to one server. `only`: there is no other for it.
@@ -65,33 +65,8 @@ impl<T: Owner> Engine<T> {
     }
 
     /// An attempt on the only server.
-    fn try_alone(
-        &mut self,
-        now: Instant,
-        io: &mut dyn Actions<T>,
-        id: CallId,
-        node: NodeId,
-        request: Box<Request>,
-        connect_until: Instant,
-    ) {
-        let Some(call) = self.call(id) else { return };
-        let Body::Single(Single { purpose, ref progress, .. }) = call.body else { return };
-        // What may have been executed, and finds out by itself, is worth every attempt to connect that there is time
-        // for.
-        let has_begun = progress
-            .as_ref()
-            .is_some_and(|progress| matches!(&progress.mode, Mode::Alone(alone) if alone.unknown.is_some()));
-        let is_patient = has_begun && request.repeatable == Repeatable::Always;
-        let times = (call.deadline, call.timeout);
-        let mut attempt = Attempt::new(For::Call(id), node, Some(request), now, times);
-        attempt.connect_until = connect_until;
-        attempt.patience =
-            Patience::Times(if is_patient { 0 } else { self.servers.config.reconnect.attempts });
-        attempt.via = Via::of(purpose);
-        self.try_single(now, io, id, attempt);
-    }
 
-    fn try_single(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, attempt: Attempt) {
+    pub(super) fn try_single(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, attempt: Attempt) {
         let attempt = self.start(now, io, attempt);
         if let Some(single) = self.single_mut(id) {
             single.attempt = Some(attempt);
@@ -344,125 +319,6 @@ impl<T: Owner> Engine<T> {
     }
 
     /// The same on the only server.
-    fn judge_alone(
-        &mut self,
-        now: Instant,
-        io: &mut dyn Actions<T>,
-        id: CallId,
-        (whence, error, arrived, took): (Whence, Error, Option<Box<Payload>>, Duration),
-    ) {
-        let Some(call) = self.call(id) else { return };
-        let deadline = call.deadline;
-        let waits = matches!(&call.body, Body::Single(single) if single.purpose == Purpose::Waiting);
-        let connects = self.servers.config.reconnect.attempts;
-        let age = self.age(now, id);
-        let judged = self.with_progress(now, io, id, |cx, progress| {
-            let text = error.server_text();
-            let says_replica = text.is_some_and(verdict::may_be_replica);
-            // A connection of its own cannot be asked, and the address may lead elsewhere by now. No script has said it.
-            let is_certain = waits
-                && text.and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly)
-                && progress.request.as_ref().is_some_and(|request| request.is_plain_command());
-            let is_replica = says_replica
-                && (is_certain || cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?);
-            let Progress { mode: Mode::Alone(alone), request: Some(request), room, last_start, .. } =
-                progress
-            else {
-                return Ok((error.clone(), None));
-            };
-            let is_once = request.repeatable == Repeatable::Always;
-            let is_left_open = is_once && alone.unknown.is_some();
-            let was_unblocked =
-                waits && request.is_plain_command() && text.is_some_and(verdict::was_unblocked);
-            let error = match is_replica {
-                // Whether it has run, an attempt at a primary tells.
-                true if is_left_open => error.clone().certainly_not_executed(),
-                true => refused_by_replica(request, error.clone()),
-                false if was_unblocked => error.clone().certainly_not_executed(),
-                false => error.clone(),
-            };
-            let is_short = history::is_not_replicated_yet(&error);
-            let is_lost = error.status() == Status::Indeterminate || is_short;
-            let may_repeat = cx.servers.node(whence.node).may_repeat(request, age);
-            if is_once && history::is_anothers_token(&error) {
-                alone.unknown = None;
-            }
-            let is_open = may_repeat && is_left_open && history::is_settled_by_next(&error);
-            let error = if is_open { error.certainly_not_executed() } else { error };
-            let may_repeat = may_repeat && is_lost;
-            let is_ample =
-                may_repeat && !is_short && alone.attempts < REPEATS_MAX && cx.servers.repeats.take(cx.now);
-            // One that finds out by itself whether it was executed is sent again for as long as there is time, but at
-            // a slower and slower pace. Only such a one waits for replicas; others with it do no harm.
-            let repeats = is_ample || may_repeat && (is_once || is_short);
-            let node = cx.servers.node(whence.node);
-            room.repeat_until(request.repeats_until(now.checked_sub(age).unwrap_or(now), deadline));
-            room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
-            *last_start = if alone.unknown.is_none() { room.last_start() } else { room.last_repeat() };
-            // After so many connections that did not help, the next one: whether, and after which pause.
-            let reconnects = |made: u32| connects == 0 || made < connects;
-            let reconnect_pause = |made: u32| match made {
-                0 => Duration::ZERO,
-                made => node.backoff(made - 1),
-            };
-            let paced = room::pause(Again::AfterPause, alone.attempts.max(1));
-            let pause = match error.status() {
-                // The address may have come to stand for another server: a new connection will show.
-                Status::Server | Status::TransactionAborted if is_replica => {
-                    let made = alone.replicas;
-                    alone.replicas += 1;
-                    (is_left_open || reconnects(made)).then(|| reconnect_pause(made))
-                }
-                Status::Loading if is_replica && alone.replicas == 0 => {
-                    alone.replicas = 1;
-                    Some(Duration::ZERO)
-                }
-                Status::Loading => Some(node.backoff(alone.attempts)),
-                Status::Server if was_unblocked => {
-                    reconnects(alone.attempts).then(|| reconnect_pause(alone.attempts))
-                }
-                // Connecting is paced where it fails; a server that takes connections and ends them must not be
-                // drowned in these either.
-                Status::Connect => {
-                    (is_left_open || reconnects(alone.attempts)).then(|| reconnect_pause(alone.attempts))
-                }
-                Status::Indeterminate | Status::NotReplicated if repeats => {
-                    *last_start = room.last_repeat();
-                    Some(if is_ample && alone.attempts == 0 { Duration::ZERO } else { paced })
-                }
-                // Whether it has run, the next attempt tells.
-                _ if is_open => {
-                    *last_start = room.last_repeat();
-                    Some(paced)
-                }
-                _ => None,
-            };
-            let pause = pause.filter(|pause| {
-                let latest = if pause.is_zero() { *last_start } else { deadline.min(*last_start) };
-                now + *pause <= latest && now < deadline
-            });
-            if pause.is_some() {
-                alone.attempts += 1;
-                if error.is_not_executed() {
-                    alone.refused = Some(error.clone());
-                } else {
-                    alone.unknown = Some(error.clone());
-                    alone.is_left_open = is_once;
-                    *last_start = room.last_repeat();
-                }
-            }
-            Ok((error, pause))
-        });
-        match judged {
-            None => {}
-            Some(Err(need)) => {
-                self.set_stage(id, Stage::Judging { whence, error, arrived, took });
-                self.ask(now, io, id, need);
-            }
-            Some(Ok((error, None))) => self.end_with(io, id, Err(explained(error)), arrived),
-            Some(Ok((_, Some(pause)))) => self.pause(now, io, id, Again::AfterPause, pause),
-        }
-    }
 
     /// Whether a call that is on its way to one server happens once, however often it is sent.
     pub(super) fn is_once(&self, id: CallId) -> bool {
@@ -482,34 +338,9 @@ impl<T: Owner> Engine<T> {
     }
 
     /// Tells which items of a pipeline or transaction a server that is a replica has refused before they began.
-    fn read(
-        &mut self,
-        now: Instant,
-        io: &mut dyn Actions<T>,
-        id: CallId,
-        whence: Whence,
-        mut payload: Box<Payload>,
-        took: Duration,
-    ) {
-        let judged = self.with_progress(now, io, id, |cx, progress| {
-            let is_replica = cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?;
-            if let (true, Some(request)) = (is_replica, &progress.request) {
-                note_refused(request, &mut payload);
-            }
-            Ok(())
-        });
-        match judged {
-            None => {}
-            Some(Err(need)) => {
-                self.set_stage(id, Stage::Reading { whence, payload, took });
-                self.ask(now, io, id, need);
-            }
-            Some(Ok(())) => self.replied(now, io, id, whence, payload, took),
-        }
-    }
 
     /// Ends a call with its replies, unless another attempt tells more of what was refused in them.
-    fn replied(
+    pub(super) fn replied(
         &mut self,
         now: Instant,
         io: &mut dyn Actions<T>,
@@ -530,7 +361,14 @@ impl<T: Owner> Engine<T> {
     }
 
     /// Waits before the next attempt.
-    fn pause(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, again: Again, pause: Duration) {
+    pub(super) fn pause(
+        &mut self,
+        now: Instant,
+        io: &mut dyn Actions<T>,
+        id: CallId,
+        again: Again,
+        pause: Duration,
+    ) {
         if self.is_closed {
             // Nobody looks at the time any more.
             return self.end_with(io, id, Err(Error::closed()), None);
@@ -605,7 +443,7 @@ impl<T: Owner> Engine<T> {
         }
     }
 
-    fn with_progress<V>(
+    pub(super) fn with_progress<V>(
         &mut self,
         now: Instant,
         io: &mut dyn Actions<T>,
@@ -625,11 +463,11 @@ impl<T: Owner> Engine<T> {
         }
     }
 
-    fn progress_mut(&mut self, id: CallId) -> Option<&mut Progress> {
+    pub(super) fn progress_mut(&mut self, id: CallId) -> Option<&mut Progress> {
         self.single_mut(id)?.progress.as_deref_mut()
     }
 
-    fn set_stage(&mut self, id: CallId, stage: Stage) {
+    pub(super) fn set_stage(&mut self, id: CallId, stage: Stage) {
         if let Some(progress) = self.progress_mut(id) {
             progress.stage = stage;
         }
@@ -641,45 +479,5 @@ impl<T: Owner> Engine<T> {
             call.wake = Some(at);
             self.timers.add(at, Timer::Call(id));
         }
-    }
-}
-
-/// The error of a call that a server refused which is known to be a replica, if it is for that.
-fn refused_by_replica(request: &Request, error: Error) -> Error {
-    let Some(text) = error.server_text() else { return error };
-    if request.shape != Shape::Single {
-        return error;
-    }
-    if verdict::is_not_ready(text) {
-        return not_ready(error);
-    }
-    if verdict::refused_before_it_began(text) == Some(Refused::ReadOnly) && request.is_checked_first(0) {
-        return error.certainly_not_executed();
-    }
-    error
-}
-
-/// Notes which items a server that is a replica has refused before they began.
-fn note_refused(request: &Request, payload: &mut Payload) {
-    for place in 0..payload.notes.len() {
-        let (at, item) = (payload.notes[place].at, payload.notes[place].item);
-        let text = payload.text(at);
-        let is_not_ready = verdict::is_not_ready(text);
-        let is_read_only = verdict::refused_before_it_began(text) == Some(Refused::ReadOnly);
-        let note = &mut payload.notes[place];
-        note.not_executed |= is_not_ready || is_read_only && request.is_checked_first(item);
-        if is_not_ready {
-            note.status = Status::Loading;
-        }
-    }
-}
-
-/// A single server that redirects is more than that.
-fn explained(error: Error) -> Error {
-    match error.server_text().and_then(verdict::not_served) {
-        Some(NotServed::Moved { .. } | NotServed::Ask { .. }) => {
-            error.context("this server is a node of a cluster, to be opened with redis+cluster://")
-        }
-        _ => error,
     }
 }

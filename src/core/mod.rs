@@ -9,6 +9,7 @@
 #![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod administration;
+mod alone;
 mod attempts;
 mod call;
 mod connecting;

@@ -90,13 +90,11 @@ impl Progress {
     /// What a pipeline of calls that happen once was told of one that may have been executed by an attempt before: the
     /// next one tells.
     pub(in crate::core) fn left_open_by(&self, payload: &Payload) -> Option<Error> {
-        let is_open = match &self.mode {
-            Mode::Alone(alone) => alone.unknown.is_some(),
-            Mode::Routed(history) => history.may_have_run(),
+        let is_left_open = match &self.mode {
+            Mode::Alone(alone) => alone.is_left_open,
+            Mode::Routed(history) => history.is_left_open(),
         };
-        let is_once =
-            || self.request.as_ref().is_some_and(|request| request.repeatable == Repeatable::Always);
-        if is_open && is_once() { payload.first_left_open() } else { None }
+        if is_left_open { payload.first_left_open() } else { None }
     }
 }
 
