@@ -261,16 +261,27 @@ impl<T: Owner> Engine<T> {
     }
 
     /// Whether another round could have a command run once more, by the server that has taken the place of one that
-    /// has run it, or may have. Which of the new primaries that is, nobody can tell: slots move, too.
+    /// has run it, or may have. Which of the new primaries that is, nobody can tell: slots move, too. And who has
+    /// handed over may still count as a primary, until all its slots are known to be another's.
     fn may_reach_heirs(&self, now: Instant, id: CallId) -> bool {
         let Some(Body::Everywhere(everywhere)) = self.call(id).map(|call| &call.body) else { return false };
         let Work::Send(request) = &everywhere.work else { return false };
         let (primaries, age) = (self.servers.primaries(), self.age(now, id));
-        everywhere.done.iter().any(|(node, answer)| {
-            may_have_run(answer)
-                && !primaries.contains(node)
-                && !self.servers.node(*node).may_repeat(request, age)
-        })
+        let (mut is_at_stake, mut lost) = (false, 0);
+        for (node, answer) in &everywhere.done {
+            let is_gone = !primaries.contains(node);
+            if may_have_run(answer) && !self.servers.node(*node).may_repeat(request, age) {
+                if is_gone {
+                    return true;
+                }
+                is_at_stake = true;
+            } else if is_gone && !may_have_run(answer) {
+                lost += 1;
+            }
+        }
+        // More of them than the lost have left are others' heirs.
+        let is_new = |node: &&NodeId| !everywhere.done.iter().any(|(other, _)| other == *node);
+        is_at_stake && primaries.iter().filter(is_new).count() > lost
     }
 
     pub(super) fn proceed_everywhere(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
