@@ -15,6 +15,7 @@ use crate::resp::Payload;
 use crate::session::verdict::{self, NotServed, Refused};
 
 impl<T: Owner> Engine<T> {
+    /// An attempt on the only server.
     pub(super) fn try_alone(
         &mut self,
         now: Instant,
@@ -41,6 +42,7 @@ impl<T: Owner> Engine<T> {
         self.try_single(now, io, id, attempt);
     }
 
+    /// What follows from how an attempt ended.
     pub(super) fn judge_alone(
         &mut self,
         now: Instant,
@@ -161,6 +163,7 @@ impl<T: Owner> Engine<T> {
         }
     }
 
+    /// Tells which items of a pipeline or transaction a server that is a replica has refused before they began.
     pub(super) fn read(
         &mut self,
         now: Instant,

@@ -64,8 +64,6 @@ impl<T: Owner> Engine<T> {
         self.single_tried(now, io, id, tried);
     }
 
-    /// An attempt on the only server.
-
     pub(super) fn try_single(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId, attempt: Attempt) {
         let attempt = self.start(now, io, attempt);
         if let Some(single) = self.single_mut(id) {
@@ -318,8 +316,6 @@ impl<T: Owner> Engine<T> {
         }
     }
 
-    /// The same on the only server.
-
     /// Whether a call that is on its way to one server happens once, however often it is sent.
     pub(super) fn is_once(&self, id: CallId) -> bool {
         let Some(Body::Single(Single { progress: Some(progress), .. })) =
@@ -336,8 +332,6 @@ impl<T: Owner> Engine<T> {
             call.timeout.saturating_sub(call.deadline.saturating_duration_since(now))
         })
     }
-
-    /// Tells which items of a pipeline or transaction a server that is a replica has refused before they began.
 
     /// Ends a call with its replies, unless another attempt tells more of what was refused in them.
     pub(super) fn replied(
