@@ -171,6 +171,11 @@ impl Script {
         self.0.function.as_ref()
     }
 
+    /// The name of the library that it is a function of; empty for a script.
+    pub(crate) fn library_name(&self) -> &[u8] {
+        self.function().map_or(b"", |function| function.code.name.as_bytes())
+    }
+
     /// The script that it is where servers have no functions.
     pub(crate) fn instead(&self) -> Option<&Script> {
         self.0.instead.as_ref()

@@ -6,7 +6,7 @@ use std::thread;
 
 use rs_script::{Client, FlushMode, Kind, Options, Script, Status};
 use support::calls::{LONG, options, with_longer_deadlines};
-use support::raw::{Raw, Value, calls_of};
+use support::raw::{Raw, Value, blocked_clients, calls_of};
 use support::server::{Binary, Server, all_versions};
 use support::wait_until;
 
@@ -222,9 +222,7 @@ fn a_command_that_waits_keeps_nobody_else_waiting() {
     let client = open(&format!("{}/2", server.url()));
     thread::scope(|scope| {
         let waiting = scope.spawn(|| client.command(&["BLPOP", "queue", "0"]));
-        wait_until("BLPOP waits", || {
-            Raw::connect(&server).info("clients", "blocked_clients").as_deref() == Some("1")
-        });
+        wait_until("BLPOP waits", || blocked_clients(&server) == 1);
         for _ in 0..100 {
             client.command(&["PING"]).unwrap();
         }
@@ -246,9 +244,7 @@ fn a_command_that_waits_for_longer_than_the_deadline_leaves_no_connection_behind
         assert!(error.is_indeterminate() != error.is_not_executed(), "{error}");
         error.is_indeterminate().then_some(())
     });
-    wait_until("its connection is gone", || {
-        Raw::connect(&server).info("clients", "blocked_clients").as_deref() == Some("0")
-    });
+    wait_until("its connection is gone", || blocked_clients(&server) == 0);
     assert_eq!(client.command(&["RPUSH", "queue", "kept"]).unwrap().as_i64(), Some(1));
     assert_eq!(client.command(&["LLEN", "queue"]).unwrap().as_i64(), Some(1));
 }

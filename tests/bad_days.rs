@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rs_script::{Client, Error, Options, Reply, Script, Status};
 use support::fake::{Conn, Fake};
 use support::proxy::{Proxy, Way};
-use support::raw::Raw;
+use support::raw::{Raw, blocked_clients};
 use support::server::Server;
 use support::{SLACK, wait_until};
 
@@ -357,9 +357,7 @@ fn close_ends_commands_that_wait_on_connections_of_their_own() {
     let start = Instant::now();
     thread::scope(|scope| {
         let waiting: Vec<_> = (0..3).map(|_| scope.spawn(|| client.command(&["BLPOP", "q", "0"]))).collect();
-        wait_until("they wait", || {
-            Raw::connect(&server).info("clients", "blocked_clients").as_deref() == Some("3")
-        });
+        wait_until("they wait", || blocked_clients(&server) == 3);
         client.close();
         for call in waiting {
             assert_indeterminate(&call.join().unwrap().unwrap_err());

@@ -12,7 +12,7 @@ use rs_script::{Client, Error, Kind, Options, Reply, Route, Script, Status};
 use support::calls::{COUNT, LONG, NONE, WHERE, cluster_client, shown, with_longer_deadlines};
 use support::cluster::{Cluster, slot_of};
 use support::fake::Fake;
-use support::raw::{Raw, Value, calls_of};
+use support::raw::{Raw, Value, blocked_clients, calls_of};
 use support::server::{Server, all_versions};
 use support::{SLACK, wait_for, wait_until};
 
@@ -346,10 +346,6 @@ fn commands_without_keys_go_anywhere_or_need_a_route() {
             assert!(message.starts_with(command[0]), "{message}");
         }
     }
-}
-
-fn blocked_clients(server: &Server) -> u64 {
-    Raw::connect(server).info("clients", "blocked_clients").expect("INFO clients").parse().expect("a number")
 }
 
 #[test]

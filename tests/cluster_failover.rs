@@ -8,7 +8,7 @@ use rs_script::{Client, Options, Script, Status};
 use support::calls::shown;
 use support::cluster::{Cluster, slot_of};
 use support::load::{Load, Work, tags};
-use support::raw::Raw;
+use support::raw::{Raw, blocked_clients};
 use support::{wait_for, wait_until};
 
 /// Eight threads: those that wait for a dead primary leave others to go on elsewhere.
@@ -74,15 +74,15 @@ fn a_manual_failover_under_load_lets_no_call_fail() {
 fn a_command_that_waits_goes_on_waiting_at_the_new_primary() {
     let cluster = Cluster::start(3, 1);
     let client = Client::open(&cluster.cluster_url(), &Options::default()).unwrap();
-    let blocked = |node: usize| Raw::connect(cluster.node(node)).info("clients", "blocked_clients");
+    let blocked = |node: usize| blocked_clients(cluster.node(node));
     let slot = slot_of(b"queue");
     let old = cluster.primary_of(slot);
     thread::scope(|scope| {
         let waits = scope.spawn(|| client.command(&["BLPOP", "queue", "0"]));
-        wait_until("it waits at the old primary", || blocked(old).as_deref() == Some("1"));
+        wait_until("it waits at the old primary", || blocked(old) == 1);
         let new = cluster.failover(slot);
         let is_over = || waits.is_finished();
-        wait_until("it waits at the new primary", || blocked(new).as_deref() == Some("1") || is_over());
+        wait_until("it waits at the new primary", || blocked(new) == 1 || is_over());
         if !is_over() {
             client.command(&["RPUSH", "queue", "x"]).unwrap();
         }

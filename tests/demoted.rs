@@ -8,7 +8,7 @@ use std::time::Duration;
 use rs_script::{Client, Kind, Options, Queue, ReadFrom, Script, Status};
 use support::calls::{COUNT, LONG, NONE, take};
 use support::proxy::Proxy;
-use support::raw::Raw;
+use support::raw::{Raw, blocked_clients};
 use support::replication::Replicated;
 use support::server::{Server, all_versions};
 use support::wait_until;
@@ -53,8 +53,7 @@ fn a_command_that_waits_goes_on_at_the_new_primary() {
     for binary in all_versions() {
         let failover = Failover::start(Replicated::builder(1).binary(binary).start());
         let client = failover.client(Options::default().reconnect_attempts(0));
-        let is_waited_at =
-            |server: &Server| Raw::connect(server).info("clients", "blocked_clients").as_deref() == Some("1");
+        let is_waited_at = |server: &Server| blocked_clients(server) == 1;
         thread::scope(|scope| {
             let waits = scope.spawn(|| client.command(&["BLPOP", "list", "0"]));
             wait_until("it waits", || is_waited_at(failover.servers.primary()));

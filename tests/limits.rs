@@ -7,13 +7,9 @@ use std::time::Duration;
 
 use rs_script::{Client, Queue, Status};
 use support::calls::{LONG, options, take};
-use support::raw::Raw;
+use support::raw::{Raw, blocked_clients};
 use support::server::Server;
 use support::wait_until;
-
-fn blocked_clients(server: &Server) -> u64 {
-    Raw::connect(server).info("clients", "blocked_clients").expect("INFO clients").parse().expect("a number")
-}
 
 #[test]
 fn commands_that_wait_beyond_the_limit_stand_in_line_and_hold_nobody_up() {

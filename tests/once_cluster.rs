@@ -11,7 +11,7 @@ use std::time::Duration;
 use rs_script::{Client, Library, Once, Options, Reply, Route, Script, Status};
 use support::cluster::{Cluster, slot_of};
 use support::load::{tags, tags_of};
-use support::raw::Raw;
+use support::raw::{Raw, blocked_clients};
 use support::server::Binary;
 use support::wait_until;
 
@@ -254,9 +254,7 @@ fn a_pipeline_is_not_done_when_its_connection_is_lost_in_the_middle_of_waiting()
     thread::scope(|scope| {
         let caller = scope.spawn(|| pipeline.exec());
         let node = cluster.node(cluster.primary_of(slot_of(b"s")));
-        wait_until("it waits", || {
-            Raw::connect(node).info("clients", "blocked_clients").as_deref() == Some("1")
-        });
+        wait_until("it waits", || blocked_clients(node) == 1);
         Raw::connect(node).ok(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
         let replies = caller.join().unwrap();
         let error = replies.map_or_else(Some, |replies| replies.get(1).and_then(|reply| reply.as_error()));

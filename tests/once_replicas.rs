@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rs_script::{Client, Library, Once, Options, Script, Status};
 use support::proxy::Proxy;
-use support::raw::{Raw, calls_of};
+use support::raw::{Raw, blocked_clients, calls_of};
 use support::replication::Replicated;
 use support::server::{Builder, Server};
 use support::{SLACK, wait_for, wait_until};
@@ -316,9 +316,7 @@ fn a_call_whose_waiting_a_failover_ends_is_sent_again() {
     let script = Script::new(COUNT).once(&Once::default().wait(2, LONG)).expect("a script");
     std::thread::scope(|scope| {
         let caller = scope.spawn(|| script.key("n").call::<u64>(&patient));
-        wait_until("it waits for the other", || {
-            Raw::connect(primary).info("clients", "blocked_clients").as_deref() == Some("1")
-        });
+        wait_until("it waits for the other", || blocked_clients(primary) == 1);
         servers.promote(0);
         servers.promote(0);
         assert_eq!(caller.join().unwrap(), Ok(1));
@@ -401,9 +399,7 @@ fn others_do_not_wait_behind_one_that_waits() {
     let script = Script::new(COUNT).once(&Once::default().wait(1, Duration::from_secs(3600))).unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| script.key("n").timeout(SLACK / 3).call::<u64>(&client));
-        wait_until("it waits", || {
-            Raw::connect(&server).info("clients", "blocked_clients").as_deref() == Some("1")
-        });
+        wait_until("it waits", || blocked_clients(&server) == 1);
         client.command("PING").expect("an answer");
         assert!(!waiting.is_finished());
         let error = waiting.join().unwrap().unwrap_err();

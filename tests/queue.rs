@@ -10,7 +10,7 @@ use rs_script::{Client, Completion, Options, Queue, Script, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::calls::{COUNT, LONG, MULTIPLY, NONE, client, options, round_trips, shown, take};
 use support::cluster::Cluster;
-use support::raw::Raw;
+use support::raw::{Raw, blocked_clients};
 use support::server::Server;
 use support::wait_until;
 
@@ -232,10 +232,6 @@ fn each_call_ends_by_its_deadline() {
     // A late reply is nobody else's.
     client.submit_command(&queue, 11, &["ECHO", "mine"]).unwrap();
     assert_eq!(take(&queue, 1)[0].result.as_ref().unwrap().as_str(), Some("mine"));
-}
-
-fn blocked_clients(server: &Server) -> u64 {
-    Raw::connect(server).info("clients", "blocked_clients").expect("INFO clients").parse().expect("a number")
 }
 
 /// More of them than there are threads to wait with.

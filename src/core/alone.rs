@@ -29,15 +29,14 @@ impl<T: Owner> Engine<T> {
         let Body::Single(Single { purpose, ref progress, .. }) = call.body else { return };
         // What may have been executed, and finds out by itself, is worth every attempt to connect that there is time
         // for.
-        let has_begun = progress
+        let is_left_open = progress
             .as_ref()
-            .is_some_and(|progress| matches!(&progress.mode, Mode::Alone(alone) if alone.unknown.is_some()));
-        let is_patient = has_begun && request.repeatable == Repeatable::Always;
+            .is_some_and(|progress| matches!(&progress.mode, Mode::Alone(alone) if alone.is_left_open));
         let times = (call.deadline, call.timeout);
         let mut attempt = Attempt::new(For::Call(id), node, Some(request), now, times);
         attempt.connect_until = connect_until;
         attempt.patience =
-            Patience::Times(if is_patient { 0 } else { self.servers.config.reconnect.attempts });
+            Patience::Times(if is_left_open { 0 } else { self.servers.config.reconnect.attempts });
         attempt.via = Via::of(purpose);
         self.try_single(now, io, id, attempt);
     }
@@ -83,7 +82,7 @@ impl<T: Owner> Engine<T> {
             let is_short = history::is_not_replicated_yet(&error);
             let is_lost = error.status() == Status::Indeterminate || is_short;
             let may_repeat = cx.servers.node(whence.node).may_repeat(request, age);
-            if is_once && history::is_anothers_token(&error) {
+            if is_once && error.status().is_anothers_token() {
                 (alone.unknown, alone.is_left_open) = (None, false);
             }
             let is_open = may_repeat && is_left_open && history::is_settled_by_next(&error);

@@ -270,13 +270,11 @@ impl<T: Owner> Engine<T> {
         let (mut is_at_stake, mut lost) = (false, 0);
         for (node, answer) in &everywhere.done {
             let is_gone = !primaries.contains(node);
-            if may_have_run(answer) && !self.servers.node(*node).may_repeat(request, age) {
-                if is_gone {
-                    return true;
-                }
-                is_at_stake = true;
-            } else if is_gone && !may_have_run(answer) {
-                lost += 1;
+            match may_have_run(answer) {
+                false => lost += usize::from(is_gone),
+                true if self.servers.node(*node).may_repeat(request, age) => {}
+                true if is_gone => return true,
+                true => is_at_stake = true,
             }
         }
         // More of them than the lost have left are others' heirs.

@@ -99,6 +99,11 @@ pub enum Status {
 }
 
 impl Status {
+    /// Whether its token is another call's, or none that a call can have: then no attempt has run.
+    pub(crate) fn is_anothers_token(self) -> bool {
+        matches!(self, Status::TokenMismatch | Status::InvalidArgument)
+    }
+
     /// The number that the C API returns.
     ///
     /// ```

@@ -130,9 +130,8 @@ impl<T> Session<T> {
         }
         if let (true, Some(text)) = (is_load, error) {
             let script = asked.0;
-            let request = &self.calls[key].request;
-            let name = request.scripts[script].function().map(|function| function.code.name.as_bytes());
-            let verdict = verdict::judge_library(&text, name.unwrap_or_default());
+            let library = self.calls[key].request.scripts[script].library_name();
+            let verdict = verdict::judge_library(&text, library);
             if verdict != LibraryVerdict::There {
                 self.library_refused(key, script, verdict, text);
             }

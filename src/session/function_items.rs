@@ -133,8 +133,7 @@ impl<T> Session<T> {
         let Some((place, text)) = &rare.queue_error else { return };
         let Some(load) = place.checked_sub(1).and_then(|place| rare.loads.get(place)) else { return };
         let index = load.script;
-        let name = call.request.scripts[index].function().map(|function| function.code.name.as_bytes());
-        let verdict = verdict::judge_library(text, name.unwrap_or_default());
+        let verdict = verdict::judge_library(text, call.request.scripts[index].library_name());
         let text = text.clone();
         if matches!(verdict, LibraryVerdict::NotReady | LibraryVerdict::Failed | LibraryVerdict::There) {
             return self.refuse_transaction(key);

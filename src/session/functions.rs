@@ -51,7 +51,7 @@ impl<T> Session<T> {
         let call = &mut self.calls[key];
         let script = &call.request.scripts[index];
         let place = script.place();
-        let name = script.function().map_or(&b""[..], |function| function.code.name.as_bytes());
+        let name = script.library_name();
         let entry = self.unseen[0];
         let text = match entry.kind {
             Kind::Error | Kind::String | Kind::Status => self.inbox.text(entry.start(), entry.len as usize),
@@ -337,8 +337,7 @@ impl<T> Session<T> {
                 self.refuse(key, error);
             }
             1 => {
-                let name = call.request.scripts[0].function().map(|function| function.code.name.as_bytes());
-                let verdict = verdict::judge_library(&text, name.unwrap_or_default());
+                let verdict = verdict::judge_library(&text, call.request.scripts[0].library_name());
                 if verdict == LibraryVerdict::NotReady {
                     let error = verdict::load_error(&text);
                     return self.refuse(key, error);

@@ -176,6 +176,12 @@ pub fn calls_of(server: &Server, command: &str) -> u64 {
     calls.and_then(|calls| calls.parse().ok()).expect("INFO commandstats counts calls")
 }
 
+/// How many clients wait on the server for what is not there yet.
+#[track_caller]
+pub fn blocked_clients(server: &Server) -> u64 {
+    Raw::connect(server).info("clients", "blocked_clients").expect("INFO clients").parse().expect("a number")
+}
+
 /// A command as an array of bulk strings.
 pub fn encode<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", args.len()).into_bytes();

@@ -34,7 +34,7 @@ impl Note {
     /// Whether an attempt before the one that ended so may have executed the item: not where its token is another
     /// call's, or none that it can have.
     pub(crate) fn may_be_of_earlier_try(&self) -> bool {
-        self.not_executed && !matches!(self.status, Status::TokenMismatch | Status::InvalidArgument)
+        self.not_executed && !self.status.is_anothers_token()
     }
 
     /// The error of the item, whose text this is.

@@ -1,8 +1,6 @@
 //! What a refusal proves, and what follows from it: where MOVED and its like are judged.
 
-use super::last_error::{
-    given_up, in_doubt, is_anothers_token, is_not_replicated_yet, is_settled_by_next, says_read_only,
-};
+use super::last_error::{given_up, in_doubt, is_not_replicated_yet, is_settled_by_next, says_read_only};
 use super::{Context, History, Left, REPEATS_MAX, Whence};
 use crate::core::interface::NodeId;
 use crate::core::state::answers::{self, Claim};
@@ -83,7 +81,7 @@ impl History {
             _ => self.proved(cx, whence, error.clone())?,
         };
         self.attempts += 1;
-        if self.is_once && is_anothers_token(error) {
+        if self.is_once && error.status().is_anothers_token() {
             self.unknown = None;
         }
         let refusal = error.server_text().and_then(verdict::not_served);

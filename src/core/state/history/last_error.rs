@@ -71,7 +71,8 @@ impl History {
 pub(in crate::core) fn is_settled_by_next(error: &Error) -> bool {
     // Whole it is the server's: what such a call gives back in its words is marked. Of those before it says nothing.
     let is_refused = || error.server_text().and_then(verdict::refused_before_it_began).is_some();
-    (error.is_not_executed() || error.status() == Status::Server && is_refused()) && !is_anothers_token(error)
+    (error.is_not_executed() || error.status() == Status::Server && is_refused())
+        && !error.status().is_anothers_token()
 }
 
 /// The last error of such a call: where the next attempt would have told, this one says nothing of those before.
@@ -83,11 +84,6 @@ pub(in crate::core) fn left_open(error: Error) -> Error {
 /// the server does not let this user wait.
 pub(in crate::core) fn is_not_replicated_yet(error: &Error) -> bool {
     error.status() == Status::NotReplicated && error.server_text().is_none_or(verdict::will_not_wait_now)
-}
-
-/// Whether its token is another call's, or none that it can have: then no attempt has run.
-pub(in crate::core) fn is_anothers_token(error: &Error) -> bool {
-    matches!(error.status(), Status::TokenMismatch | Status::InvalidArgument)
 }
 
 /// The last error of a call, unless it says that the call was not executed although an earlier attempt may have been.
