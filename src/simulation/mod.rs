@@ -247,9 +247,8 @@ impl World {
             engine.credentials(now, network, conn, Ok(Arc::new(given)));
         }
         let count = network.conns.len();
-        if count > 0
-            && let Some(&conn) = network.conns.keys().nth(self.rng.usize(..count))
-        {
+        if count > 0 {
+            let conn = network.conns.id_at(self.rng.usize(..count));
             network.step(conn, &mut self.fleet);
         }
         self.collect();

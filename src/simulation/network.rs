@@ -2,11 +2,12 @@
 //! [`Actions`] on them.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use smallvec::SmallVec;
 
 use super::fleet::{Fleet, Peer as ServerSide};
 use super::trace;
@@ -51,8 +52,8 @@ pub(super) struct Conn {
     /// The server's life that it belongs to.
     life: u32,
     side: ServerSide,
-    to_server: VecDeque<u8>,
-    to_client: VecDeque<u8>,
+    to_server: Vec<u8>,
+    to_client: Vec<u8>,
     keys: HashMap<Tag, usize>,
     is_usable: bool,
     is_told_lost: bool,
@@ -66,7 +67,7 @@ pub(super) struct Conn {
 
 pub(super) struct Network {
     pub(super) rng: Rng,
-    pub(super) conns: BTreeMap<ConnId, Conn>,
+    pub(super) conns: Conns,
     pub(super) served: HashMap<NodeId, ConnId>,
     pub(super) routes: Option<Arc<Routes>>,
     /// In the order of each connection; between connections there is none.
@@ -90,6 +91,50 @@ pub(super) struct Network {
     wanted: Cell<u32>,
 }
 
+/// Connections in the order of their numbers: few, and looked through between any two events.
+#[derive(Default)]
+pub(super) struct Conns(Vec<(ConnId, Box<Conn>)>);
+
+impl Conns {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The one at this place in their order.
+    pub(super) fn id_at(&self, place: usize) -> ConnId {
+        self.0[place].0
+    }
+
+    fn place_of(&self, id: ConnId) -> std::result::Result<usize, usize> {
+        self.0.binary_search_by_key(&id, |(other, _)| *other)
+    }
+
+    fn get(&self, id: ConnId) -> Option<&Conn> {
+        self.place_of(id).ok().map(|place| &*self.0[place].1)
+    }
+
+    fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.place_of(id).ok().map(|place| &mut *self.0[place].1)
+    }
+
+    fn insert(&mut self, id: ConnId, conn: Conn) {
+        match self.place_of(id) {
+            Ok(place) => self.0[place].1 = Box::new(conn),
+            Err(place) => self.0.insert(place, (id, Box::new(conn))),
+        }
+    }
+
+    fn remove(&mut self, id: ConnId) {
+        if let Ok(place) = self.place_of(id) {
+            self.0.remove(place);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        self.0.iter().map(|(id, conn)| (*id, &**conn))
+    }
+}
+
 const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_depth: 16 };
 
 impl Conn {
@@ -106,7 +151,7 @@ impl Network {
     pub(super) fn new(rng: Rng, pool: Arc<Pool>, now: Instant, hosts: Vec<String>) -> Self {
         Network {
             rng,
-            conns: BTreeMap::new(),
+            conns: Conns::default(),
             served: HashMap::new(),
             routes: None,
             news: VecDeque::new(),
@@ -149,7 +194,7 @@ impl Network {
     }
 
     fn deliver(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
         while let Some(finished) = conn.session.next_finished() {
             conn.keys.remove(&finished.tag);
             let ended =
@@ -188,7 +233,7 @@ impl Network {
     ) -> std::result::Result<usize, Box<Request>> {
         let now = self.now;
         let silence_timeout = self.silence_timeout;
-        let Some(conn) = self.conns.get_mut(&id) else { return Err(request) };
+        let Some(conn) = self.conns.get_mut(id) else { return Err(request) };
         let is_silent = conn.missed
             && conn.silent_since.is_some_and(|since| now.saturating_duration_since(since) >= silence_timeout);
         if is_silent {
@@ -221,7 +266,7 @@ impl Network {
 
     fn leave(&mut self, id: ConnId, tag: Tag, patience: Duration) -> Option<Left> {
         let now = self.now;
-        let conn = self.conns.get_mut(&id)?;
+        let conn = self.conns.get_mut(id)?;
         let key = conn.keys.remove(&tag)?;
         let since = *conn.silent_since.get_or_insert(now);
         conn.missed |= now.saturating_duration_since(since) >= patience;
@@ -233,7 +278,7 @@ impl Network {
 
     /// Cuts a connection, with what is on its way.
     pub(super) fn cut(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.stage != Stage::Open {
             return;
         }
@@ -252,32 +297,32 @@ impl Network {
 
     pub(super) fn open_conns(&self) -> Vec<ConnId> {
         let is_open = |conn: &Conn| conn.stage == Stage::Open;
-        self.conns.iter().filter(|(_, conn)| is_open(conn)).map(|(id, _)| *id).collect()
+        self.conns.iter().filter(|(_, conn)| is_open(conn)).map(|(id, _)| id).collect()
     }
 
     /// Connections that wait for their peer's answer.
-    pub(super) fn dialing(&self) -> Vec<ConnId> {
-        self.conns.iter().filter(|(_, conn)| conn.stage == Stage::Dialing).map(|(id, _)| *id).collect()
+    pub(super) fn dialing(&self) -> SmallVec<[ConnId; 8]> {
+        self.conns.iter().filter(|(_, conn)| conn.stage == Stage::Dialing).map(|(id, _)| id).collect()
     }
 
     pub(super) fn resolving(&self) -> Option<ConnId> {
-        self.conns.iter().find(|(_, conn)| conn.stage == Stage::Resolving).map(|(id, _)| *id)
+        self.conns.iter().find(|(_, conn)| conn.stage == Stage::Resolving).map(|(id, _)| id)
     }
 
     /// A look-up is over: the engine goes on from there.
     pub(super) fn resolved(&mut self, id: ConnId) {
-        self.conns.remove(&id);
+        self.conns.remove(id);
     }
 
     /// How many commands wait on their servers, for callers that wait for them.
     pub(super) fn waiting(&self) -> usize {
         let waits = |conn: &&Conn| conn.stage == Stage::Open && conn.side.waiting.is_some();
-        self.conns.values().filter(waits).count()
+        self.conns.iter().map(|(_, conn)| conn).filter(waits).count()
     }
 
     /// Calls that connections hold.
     pub(super) fn in_flight(&self) -> usize {
-        self.conns.values().map(|conn| conn.session.in_flight()).sum()
+        self.conns.iter().map(|(_, conn)| conn.session.in_flight()).sum()
     }
 
     /// Whether nothing is on its way, so that only time can bring anything about.
@@ -289,12 +334,12 @@ impl Network {
                 && conn.side.waiting.is_none()
                 && !conn.session.has_output()
         };
-        self.news.is_empty() && self.conns.values().all(is_still)
+        self.news.is_empty() && self.conns.iter().all(|(_, conn)| is_still(conn))
     }
 
     /// Whether a peer takes the connection. `None`: it says nothing.
     pub(super) fn answer_dial(&mut self, id: ConnId, fleet: &Fleet) -> Option<bool> {
-        let conn = self.conns.get_mut(&id)?;
+        let conn = self.conns.get_mut(id)?;
         let Some(place) = conn.server else { return Some(false) };
         let server = &fleet.servers[place];
         if !server.is_up {
@@ -315,16 +360,16 @@ impl Network {
 
     /// Forgets a connection that has ended, once the engine has been told.
     fn drop_if_over(&mut self, id: ConnId) {
-        let is_over = self.conns.get(&id).is_some_and(|conn| conn.stage == Stage::Closed);
+        let is_over = self.conns.get(id).is_some_and(|conn| conn.stage == Stage::Closed);
         if is_over && !self.news.iter().any(|(conn, _)| *conn == id) {
-            self.conns.remove(&id);
+            self.conns.remove(id);
         }
     }
 
     /// The peer of the first that waits for one takes the connection, whoever that is.
     #[cfg(feature = "fuzz-internals")]
     pub(super) fn accept(&mut self) -> Option<ConnId> {
-        let (id, conn) = self.conns.iter_mut().find(|(_, conn)| conn.stage == Stage::Dialing)?;
+        let (id, conn) = self.conns.0.iter_mut().find(|(_, conn)| conn.stage == Stage::Dialing)?;
         (conn.stage, conn.is_usable, conn.is_told_lost) = (Stage::Open, true, false);
         self.opened += 1;
         Some(*id)
@@ -334,7 +379,7 @@ impl Network {
     /// it cannot take is its end.
     #[cfg(feature = "fuzz-internals")]
     pub(super) fn hear(&mut self, id: ConnId, bytes: &[u8]) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
         while let Some(mut chunk) = conn.session.take_output() {
             let count = chunk.unsent().len();
             chunk.advance(count);
@@ -363,12 +408,12 @@ impl Network {
     /// Moves bytes on one connection, a random number of them in a random direction.
     pub(super) fn step(&mut self, id: ConnId, fleet: &mut Fleet) {
         let most = if self.rng.bool() { self.rng.usize(1..12) } else { self.rng.usize(1..4096) };
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.stage == Stage::Open
             && let Some(mut chunk) = conn.session.take_output()
         {
             let count = chunk.unsent().len().min(most);
-            conn.to_server.extend(&chunk.unsent()[..count]);
+            conn.to_server.extend_from_slice(&chunk.unsent()[..count]);
             chunk.advance(count);
             conn.session.put_back(chunk, count);
         }
@@ -395,8 +440,8 @@ impl Network {
             conn.to_server.clear();
         } else if (waits || !conn.to_server.is_empty()) && !is_silent {
             let count = conn.to_server.len().min(most);
-            let bytes: Vec<u8> = conn.to_server.drain(..count).collect();
-            let replies = fleet.receive(place, &mut conn.side, &bytes);
+            let replies = fleet.receive(place, &mut conn.side, &conn.to_server[..count]);
+            conn.to_server.drain(..count);
             if conn.stage == Stage::Open {
                 conn.to_client.extend(replies);
             }
@@ -405,9 +450,8 @@ impl Network {
             let mut inbox = conn.session.lend_inbox();
             let room = inbox.room().expect("memory");
             let count = conn.to_client.len().min(most).min(room.len());
-            for (at, byte) in conn.to_client.drain(..count).enumerate() {
-                room[at] = byte;
-            }
+            room[..count].copy_from_slice(&conn.to_client[..count]);
+            conn.to_client.drain(..count);
             inbox.fill(count);
             conn.has_heard = true;
             conn.missed = false;
@@ -422,7 +466,7 @@ impl Network {
             }
             self.deliver(id);
         }
-        if self.conns[&id].to_server.is_empty() {
+        if self.conns.get(id).is_some_and(|conn| conn.to_server.is_empty()) {
             self.drop_if_over(id);
         }
     }
@@ -471,16 +515,16 @@ impl Actions<u64> for Network {
 
     fn is_quiet(&self, conn: ConnId, _now: Instant) -> bool {
         let is_quiet = |conn: &Conn| conn.is_usable && conn.to_client.is_empty() && conn.session.is_idle();
-        self.conns.get(&conn).is_some_and(is_quiet)
+        self.conns.get(conn).is_some_and(is_quiet)
     }
 
     fn is_suspect(&self, conn: ConnId) -> bool {
         self.want();
-        self.conns.get(&conn).is_some_and(|conn| conn.missed)
+        self.conns.get(conn).is_some_and(|conn| conn.missed)
     }
 
     fn health(&self, conn: ConnId) -> Health {
-        self.conns.get(&conn).map_or_else(Health::default, |conn| Health {
+        self.conns.get(conn).map_or_else(Health::default, |conn| Health {
             cause: conn.cause.clone(),
             in_tls_handshake: false,
             is_mute: !conn.has_heard,
@@ -488,14 +532,14 @@ impl Actions<u64> for Network {
     }
 
     fn retire(&mut self, conn: ConnId) {
-        if let Some(it) = self.conns.get_mut(&conn) {
+        if let Some(it) = self.conns.get_mut(conn) {
             it.is_usable = false;
             self.deliver(conn);
         }
     }
 
     fn close(&mut self, conn: ConnId, cause: Error) {
-        let Some(it) = self.conns.get_mut(&conn) else { return };
+        let Some(it) = self.conns.get_mut(conn) else { return };
         it.is_told_lost = true;
         self.had_trouble |= cause.status() != Status::Closed;
         it.end(&cause);
@@ -536,8 +580,8 @@ impl Network {
             server,
             life: 0,
             side: ServerSide::default(),
-            to_server: VecDeque::new(),
-            to_client: VecDeque::new(),
+            to_server: Vec::new(),
+            to_client: Vec::new(),
             keys: HashMap::new(),
             is_usable: false,
             is_told_lost: true,

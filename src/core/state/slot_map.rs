@@ -99,13 +99,14 @@ impl SlotMap {
     /// Tells apart who has which slots.
     pub(in crate::core) fn owners(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let mut last = None;
-        for (slot, place) in self.slots.iter().enumerate() {
-            let owner = self.shards.get(usize::from(*place)).map(|shard| shard.primary);
+        let (mut slot, mut last) = (0, None);
+        for range in self.slots.chunk_by(|one, other| one == other) {
+            let owner = self.shards.get(usize::from(range[0])).map(|shard| shard.primary);
             if last != Some(owner) {
                 (slot, owner).hash(&mut hasher);
                 last = Some(owner);
             }
+            slot += range.len();
         }
         hasher.finish()
     }
