@@ -47,13 +47,19 @@ def numbers(command):
     return lambda: tuple(map(float, run(command).split()))
 
 
+# Without it a processor of one kind copies by a single instruction, which callgrind counts for each byte, and another by
+# instructions of 32 bytes: counts of two machines would not compare.
+COPYING = "glibc.cpu.x86_rep_movsb_threshold=0x7fffffff:glibc.cpu.x86_rep_stosb_threshold=0x7fffffff"
+
+
 def instructions(command, short, long):
     """User-mode instructions of one call: two runs of different length, so that starting and ending cancel out."""
 
     def count(calls):
         with tempfile.TemporaryDirectory() as directory:
             out = pathlib.Path(directory) / "callgrind"
-            run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *command(calls)])
+            tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
+            run([*tool, *command(calls)], env={**os.environ, "GLIBC_TUNABLES": COPYING})
             return int(re.search(r"^(?:totals|summary): (\d+)", out.read_text(), re.MULTILINE)[1])
 
     return (count(long) - count(short)) / (long - short)
