@@ -571,6 +571,7 @@ impl Client {
         if self.io.is_closed() {
             return Err(Error::closed());
         }
+        self.io.prepare_to_wait()?;
         self.io.look_around();
         let waiter = Waiter::new();
         let owner = waiter.owner().measured(self.meter_work(&work, now));

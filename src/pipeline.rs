@@ -4,7 +4,7 @@ use crate::args::{Given, ToArgs};
 use crate::client::Client;
 use crate::command::{self, Lane};
 use crate::error::{Error, Result, Status};
-use crate::request::{Flags, Request, Shape};
+use crate::request::{Flags, Request, Shape, Unshared};
 use crate::resp::encode::Arguments;
 use crate::resp::{Payload, Reply};
 use crate::script::Script;
@@ -248,8 +248,8 @@ impl Pipeline {
     }
 
     /// The same where all of it may be executed twice if `idempotent`; without a token nothing.
-    pub(crate) fn token_of(&mut self, token: Option<&[u8]>, idempotent: bool) -> Result<()> {
-        let Some(token) = token else { return Ok(()) };
+    pub(crate) fn token_of(&mut self, token: Option<&[u8]>, idempotent: bool) -> Result<Option<Unshared>> {
+        let Some(token) = token else { return Ok(None) };
         if idempotent {
             self.request.set_idempotent(true);
         }
@@ -257,7 +257,14 @@ impl Pipeline {
         if idempotent {
             self.request.set_idempotent(false);
         }
-        shared
+        shared.map(Some)
+    }
+
+    /// Takes that token back.
+    pub(crate) fn take_token_back(&mut self, before: Option<Unshared>) {
+        if let Some(before) = before {
+            self.request.unshare_token(before);
+        }
     }
 
     /// The number of items.

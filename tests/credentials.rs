@@ -407,6 +407,35 @@ fn a_callback_that_hangs_keeps_no_call_beyond_its_deadline_and_is_called_once() 
     works(&client.with_timeout(LONG));
 }
 
+/// A callback that goes on with something else once it has answered is in nobody's way: the next question does not wait
+/// for its return.
+#[test]
+fn nobody_waits_for_what_a_callback_does_behind_its_answer() {
+    let server = server_with("p");
+    let (gate, asked) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
+    let (its_gate, its_asked) = (gate.clone(), Arc::clone(&asked));
+    let mut options = options(LONG);
+    options.credentials_later(move |request| {
+        let is_first = its_asked.fetch_add(1, Ordering::Relaxed) == 0;
+        request.answer(Credentials::new("p").username("app"));
+        if is_first {
+            its_gate.pass();
+        }
+    });
+    let client = Client::open(&server.url(), &options).unwrap();
+    let (sender, ended) = mpsc::channel();
+    let again = thread::spawn({
+        let client = client.clone();
+        move || sender.send(client.reauthenticate()).unwrap()
+    });
+    let outcome = ended.recv_timeout(SLACK);
+    gate.open();
+    again.join().unwrap();
+    outcome.expect("an end, while the first question's callback runs").unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    works(&client);
+}
+
 #[test]
 fn a_client_is_closed_while_its_callback_hangs() {
     let server = server_with("p");

@@ -341,8 +341,8 @@ func (e *engine) remove(tag uint64) *call {
 // callOffFor has a call completed at once whose context has ended. Its completion says whether it may have been
 // executed. It may be over already.
 func (h *Client) callOffFor(ctx context.Context, c unsent) {
-	// At its deadline the library ends the call by itself, and says so.
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	// At its deadline the library ends the call by itself, and says so, where the context has told when that is.
+	if _, told := ctx.Deadline(); told && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return
 	}
 	e, l := h.engine, &h.lane
@@ -400,6 +400,9 @@ func (h *Client) cancelSome() bool {
 
 // dispatch wakes the callers of completions. Their replies may keep the bytes if those are their own.
 func (e *engine) dispatch(in *inbox, bytes []byte, isOwn bool) {
+	if len(bytes) == 0 {
+		return
+	}
 	in.calls = in.calls[:0]
 	e.mu.Lock()
 	for rest := bytes; len(rest) > 0; {

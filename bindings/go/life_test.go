@@ -50,6 +50,21 @@ func missed(t testing.TB, call func(context.Context) error) context.Context {
 	}
 }
 
+// reticent does not say when its deadline is.
+type reticent struct{ context.Context }
+
+func (reticent) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+func TestContextThatDoesNotTellItsDeadline(t *testing.T) {
+	client := open(t, ownServer(t).url, rsscript.WithCallTimeout(10*time.Second))
+	within, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	err := checkError(t, client.Do(reticent{within}, "BLPOP", "none", 0).Err(), rsscript.ErrIndeterminate)
+	if err.Reason != rsscript.ReasonCancelled || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("%+v", err)
+	}
+}
+
 func TestDeadline(t *testing.T) {
 	server := ownServer(t)
 	// Several deadlines in a row, on one connection.

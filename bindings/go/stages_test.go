@@ -2,6 +2,8 @@
 
 package rsscript
 
+import "runtime"
+
 // HoldBatch keeps calls in the open batch until the returned function sends it. The client must have been used, and
 // must not be in use.
 func (c *Client) HoldBatch() (send func()) {
@@ -25,6 +27,10 @@ func (c *Client) Batched() (calls, callOff int) {
 
 // HoldReplies keeps replies from getting to their callers until the returned function is called.
 func (c *Client) HoldReplies() (deliver func()) {
-	c.engine.mu.Lock()
+	// Whoever submits still needs the lock before it waits for a reply.
+	for c.engine.mu.Lock(); c.lane.submitting; c.engine.mu.Lock() {
+		c.engine.mu.Unlock()
+		runtime.Gosched()
+	}
 	return c.engine.mu.Unlock
 }

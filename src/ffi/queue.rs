@@ -405,8 +405,12 @@ pub unsafe extern "C" fn rs_pipeline_submit(
             unsafe { (pipeline_of(pipeline)?, CallOptions::new(options)?, handle(queue, "queue")?) };
         let idempotent = options.idempotent_pipeline()?;
         let client = options.other_client(pipeline.client())?;
-        pipeline.token_of(options.flags.token, idempotent)?;
-        pipeline.submit_by(client.as_ref(), &queue.queue, tag, idempotent)
+        let before = pipeline.token_of(options.flags.token, idempotent)?;
+        let submitted = pipeline.submit_by(client.as_ref(), &queue.queue, tag, idempotent);
+        if submitted.is_err() {
+            pipeline.take_token_back(before);
+        }
+        submitted
     })
 }
 

@@ -85,7 +85,11 @@ impl Io {
     fn attach(&self, queue: &Queue, reactor: &Reactor) -> Result<()> {
         let Some(me) = self.me.upgrade() else { return Err(Error::closed()) };
         if queue.attach(&me, reactor.poller())? {
-            reactor.attach(queue.downgrade()).map_err(|error| crate::queue::no_descriptors(&error))?;
+            reactor.attach(queue.downgrade()).map_err(|error| {
+                // The next call would find it attached, and have no timer.
+                queue.downgrade().detach(self.id());
+                crate::queue::no_descriptors(&error)
+            })?;
             self.core.lock().timer.get_or_insert(None);
             self.set_timer();
         }

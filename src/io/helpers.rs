@@ -32,7 +32,8 @@ impl Done {
 impl Helpers {
     /// Starts a thread. `body` says as soon as it can that it is done; when it has ended it is.
     pub(super) fn start(&self, name: &str, body: impl FnOnce(&Done) + Send + 'static) -> io::Result<()> {
-        self.join_done();
+        // One that is done may still be in a callback, for as long as the host likes.
+        self.join(|helper| helper.handle.is_finished());
         let is_done = Done::default();
         let its_own = is_done.clone();
         let handle = threads::spawn(name, move || {
@@ -44,10 +45,9 @@ impl Helpers {
         Ok(())
     }
 
-    fn join_done(&self) {
-        let done: Vec<_> =
-            self.0.lock().extract_if(.., |helper| helper.is_done.0.load(Ordering::Acquire)).collect();
-        for helper in done {
+    fn join(&self, is_over: impl Fn(&Helper) -> bool) {
+        let over: Vec<_> = self.0.lock().extract_if(.., |helper| is_over(helper)).collect();
+        for helper in over {
             threads::join(helper.handle);
         }
     }
@@ -55,7 +55,7 @@ impl Helpers {
     /// Waits for those that end by themselves, and lets the others go.
     pub(super) fn end(&self) {
         if threads::place() == Place::Outside {
-            self.join_done();
+            self.join(|helper| helper.is_done.0.load(Ordering::Acquire));
         }
         let left = std::mem::take(&mut *self.0.lock());
         left.into_iter().for_each(|helper| threads::let_go(helper.handle));

@@ -74,13 +74,15 @@ impl Logins {
     /// Asks for the credentials of a server; [`Event::Credentials`] has the answer.
     pub(super) fn ask(&self, io: &Io, conn: ConnId, node: NodeId, address: &Address) -> Result<()> {
         let Some(provider) = io.config.credentials.clone() else { return Ok(()) };
-        let before = self.asked.lock().get(&node).cloned();
+        // Up to the end: another connection to this server must find the question, or ask itself.
+        let mut asked = self.asked.lock();
+        let before = asked.get(&node);
         if before.is_some_and(|question| question.join(conn, |conn| io.core.lock().table.has(conn))) {
             return Ok(());
         }
         let question = Arc::<Question>::default();
         question.0.lock().conns.push(conn);
-        self.asked.lock().insert(node, Arc::clone(&question));
+        let put = Arc::clone(&question);
         let (epoch, io) = (io.core.lock().epoch, Weak::clone(&io.me));
         let name = address.to_string();
         let spawned = self.helpers.start("rs_script-login", move |done| {
@@ -93,7 +95,10 @@ impl Logins {
         spawned.map_err(|error| {
             let text = format!("no thread could be started to ask for credentials: {}", reason(&error));
             Error::new(Status::Resources, text).sent(false)
-        })
+        })?;
+        // One that nobody is asked would be joined, and never answered.
+        asked.insert(node, put);
+        Ok(())
     }
 
     /// See that the engine is told the time at `at`, whoever else does so.

@@ -320,6 +320,11 @@ impl Io {
         links.iter().for_each(|link| link.forget_scripts());
     }
 
+    /// Sees to it that a thread can wait for a call, which otherwise must not be begun: it would go on without anybody.
+    pub(crate) fn prepare_to_wait(&self) -> Result<()> {
+        self.reactor().map(drop)
+    }
+
     /// What turns when something happens at a socket, made if need be.
     fn reactor(&self) -> Result<Arc<Reactor>> {
         let mut reactor = self.reactor.lock();

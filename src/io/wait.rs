@@ -99,8 +99,8 @@ impl Io {
             // In a callback it has the role already.
             let has_role = self.turns_here();
             if has_role || self.role.take_or_enlist(waiter) {
-                let reactor = self.reactor();
-                if let Ok(reactor) = &reactor {
+                let reactor = self.reactor_if_any();
+                if let Some(reactor) = &reactor {
                     waiter.set_turns(true);
                     while !waiter.is_over() {
                         self.turn_contained(reactor, Some(never()));
@@ -110,10 +110,9 @@ impl Io {
                 if !has_role {
                     self.role.release();
                 }
-                if let Err(error) = reactor
-                    && !waiter.is_over()
-                {
-                    return (Err(error), None);
+                if reactor.is_none() {
+                    // The client is closed: whoever has ended the call is about to say how.
+                    waiter.sleep(never());
                 }
             } else {
                 waiter.sleep(never());

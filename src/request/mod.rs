@@ -19,6 +19,7 @@ use crate::slots::NO_SLOT;
 use crate::token::Made;
 
 pub(crate) use form::Form;
+pub(crate) use tokens::Unshared;
 pub(crate) use wire::Wire;
 
 /// How the replies of a request belong together.

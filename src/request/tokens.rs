@@ -8,6 +8,14 @@ use crate::script::{Script, Wrapped};
 use crate::slots::{self, NO_SLOT};
 use crate::token::{self, Made, WithToken};
 
+/// What the items of a request were like before they got a token that they share.
+pub(crate) struct Unshared {
+    items: Vec<Item>,
+    wire: Wire,
+    slot: u16,
+    made: Option<Made>,
+}
+
 impl Request {
     /// A call of a script that runs once per token, or one with a token.
     #[inline(never)]
@@ -109,8 +117,9 @@ impl Request {
         });
     }
 
-    /// Gives all items tokens that come from this one, by their numbers, but those that have got one of their own.
-    pub(crate) fn share_token(&mut self, token: &[u8]) -> Result<()> {
+    /// Gives all items tokens that come from this one, by their numbers, but those that have got one of their own. Gives
+    /// what [`Request::unshare_token`] takes.
+    pub(crate) fn share_token(&mut self, token: &[u8]) -> Result<Unshared> {
         token::check_token(token)?;
         let refused = |what: String| {
             Error::new(Status::InvalidArgument, format!("a token for all items: {what}; nothing was sent"))
@@ -150,13 +159,22 @@ impl Request {
             items.push(item);
         }
         wire.check().map_err(|NoMemory| Error::no_memory_to_send())?;
-        self.items = items;
+        let before = Unshared {
+            items: std::mem::replace(&mut self.items, items),
+            wire: std::mem::replace(&mut self.wire, Wire::Own(wire)),
+            slot: self.slot,
+            made: self.made.take(),
+        };
         if self.shape == Shape::Transaction && self.routing != Routing::None {
             self.slot = otherwise;
         }
-        self.made = None;
-        self.wire = Wire::Own(wire);
-        Ok(())
+        Ok(before)
+    }
+
+    /// Takes a token back that the items share: what was not accepted under it may come again under another.
+    pub(crate) fn unshare_token(&mut self, before: Unshared) {
+        let Unshared { items, wire, slot, made } = before;
+        (self.items, self.wire, self.slot, self.made) = (items, wire, slot, made);
     }
 
     /// Puts the tokens of calls without keys into the slot of a transaction that they are part of.

@@ -94,6 +94,18 @@ static void together(uint32_t flags, const char *name) {
     CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "item 1 (INCR)",
                 rs_pipeline_submit(pipeline, TOKEN(name), queue, 1, &err));
     CHECK_INT(rs_pipeline_len(pipeline), 2);
+    /* What was not accepted has no token of it. */
+    rs_queue *full = NULL;
+    CHECK_OK(rs_queue_new(1, 0, &full, &err));
+    CHECK_OK(rs_client_submit(client, 1, (const char *const[]){"PING"}, NULL, NULL, full, 0, &err));
+    rs_pipeline_clear(pipeline);
+    CHECK_OK(rs_pipeline_script(pipeline, add, 1, n, NULL, 1, five, NULL, NULL, &err));
+    CHECK_OK(rs_pipeline_script(pipeline, add, 1, n, NULL, 1, five, NULL, NULL, &err));
+    CHECK_FAILS(RS_ERR_QUEUE_FULL, "", rs_pipeline_submit(pipeline, TOKEN(name), full, 1, &err));
+    CHECK_INT(rs_pipeline_len(pipeline), 2);
+    CHECK_OK(rs_pipeline_exec(pipeline, NULL, &replies, &err));
+    check_replies(replies, 15, 20);
+    rs_queue_free(full);
     rs_pipeline_free(pipeline);
 }
 

@@ -20,7 +20,7 @@ class Call {
         this.start = 0;
         this.end = 0;
         this.signal = null;
-        /** The calls that its signal ends, while it is under way. */
+        /** With the calls that its signal ends, while it is under way. */
         this.peers = null;
         /** Where what it has cost is told, if anywhere. */
         this.told = null;
@@ -46,7 +46,9 @@ class Call {
     }
 
     forgetSignal() {
-        this.peers.delete(this);
+        const { calls, forget } = this.peers;
+        calls.delete(this);
+        if (calls.size === 0) forget();
     }
 }
 

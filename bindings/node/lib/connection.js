@@ -98,8 +98,8 @@ class Connection {
     /** What undoes the precautions for the end of this thread. */
     #kept;
 
-    /** The calls under way that each AbortSignal ends. */
-    #signals = new WeakMap();
+    /** The calls under way that each AbortSignal ends, and what forgets the signal when there are none. */
+    #signals = new Map();
 
     #events;
     /** Whom to ask for credentials, if anybody. */
@@ -310,15 +310,22 @@ class Connection {
     }
 
     #listen(call, signal) {
-        // One listener for all calls of a signal: more than a few would make Node warn of a leak.
-        let calls = this.#signals.get(signal);
-        if (calls === undefined) {
-            calls = new Set();
-            this.#signals.set(signal, calls);
-            signal.addEventListener("abort", () => this.#callOffAll([...calls]), { once: true });
+        // One listener for all calls of a signal: more than a few would make Node warn of a leak. And none where there
+        // are no calls: a signal that lasts as long as the process would keep every client that it was ever given to.
+        let peers = this.#signals.get(signal);
+        if (peers === undefined) {
+            const callOff = () => this.#callOffAll([...peers.calls]);
+            const forget = () => {
+                signal.removeEventListener("abort", callOff);
+                this.#signals.delete(signal);
+            };
+            peers = { calls: new Set(), forget };
+            this.#signals.set(signal, peers);
+            signal.addEventListener("abort", callOff, { once: true });
         }
         call.signal = signal;
-        call.peers = calls.add(call);
+        call.peers = peers;
+        peers.calls.add(call);
     }
 
     /** Calls off what has not been submitted, which then never is, and the others some at a time. */

@@ -3,6 +3,7 @@
 "use strict";
 
 const assert = require("node:assert/strict");
+const { getEventListeners } = require("node:events");
 const { after, before, beforeEach, test } = require("node:test");
 
 const rs = require("..");
@@ -340,4 +341,20 @@ test("what `await using` calls closes the client, once for all views", async () 
     await view[Symbol.asyncDispose]();
     for (const closed of [own, view]) await assert.rejects(closed.command("PING"), rs.ClosedError);
     await own[Symbol.asyncDispose]();
+});
+
+test("a signal that outlives its calls is left alone", async () => {
+    const lasting = new AbortController();
+    const listeners = () => getEventListeners(lasting.signal, "abort").length;
+    for (let i = 0; i < 3; i++) {
+        const client = await rs.connect(server.url);
+        const calls = [1, 2].map(() => client.command(["PING"], { signal: lasting.signal }));
+        assert.equal(listeners(), 1);
+        await Promise.all(calls);
+        assert.equal(listeners(), 0);
+        const off = client.command(["BLPOP", "none", 0], { signal: lasting.signal, timeout: 1 });
+        await assert.rejects(off, rs.TimeoutError);
+        await client.close();
+        assert.equal(listeners(), 0);
+    }
 });
