@@ -226,13 +226,12 @@ func (h *Client) enqueue(ctx context.Context, c *call) (polls bool, _ *Error) {
 	return polls, nil
 }
 
-// submitAll sends the open batch, and what gathers meanwhile. A few calls that need not wait for more are sent at once:
-// to start a goroutine for them takes as long, and wakes a thread. All else is another goroutine's, so that no caller
-// is kept for long by the calls of others.
+// submitAll sends the open batch. A few calls that gather meanwhile it sends as well: to start a goroutine for them
+// takes as long, and wakes a thread. All others are another goroutine's, so that no caller is kept by them for long.
 func (h *Client) submitAll() {
-	const few, rounds = 4, 4
+	const few = 4
 	left := h.submit()
-	for round := 1; round < rounds && 0 < left && left < few; round++ {
+	if 0 < left && left < few {
 		left = h.submit()
 	}
 	if left == 0 {
