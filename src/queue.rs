@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::ffi::lock::{Condvar, Mutex, MutexGuard};
 use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::error::{Error, Result, Status};
 use crate::index::{Index, hash_of};
@@ -511,10 +512,10 @@ impl Queue {
         }
     }
 
-    /// The calls under way that were submitted to this client with this tag, in that order.
-    pub(crate) fn with_tag(&self, client: usize, tag: u64) -> Vec<Ticket> {
+    /// The calls under way that were submitted to this client with this tag, in that order; mostly there is one.
+    pub(crate) fn with_tag(&self, client: usize, tag: u64) -> SmallVec<[Ticket; 1]> {
         let state = self.0.state.lock();
-        let mut tickets: Vec<_> = state
+        let mut tickets: SmallVec<_> = state
             .tags
             .find(hash_of_tag(client, tag))
             .map(|place| (place, &state.accepted[place]))

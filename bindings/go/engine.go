@@ -226,15 +226,22 @@ func (h *Client) enqueue(ctx context.Context, c *call) (polls bool, _ *Error) {
 	return polls, nil
 }
 
-// submitAll sends the open batch; those that gather meanwhile are another goroutine's.
+// submitAll sends the open batch. A few calls that gather meanwhile it sends as well: to start a goroutine for them
+// takes as long, and wakes a thread. All others are another goroutine's, so that no caller is kept by them for long.
 func (h *Client) submitAll() {
-	if h.submit() {
-		go func() {
-			for h.submit() {
-				h.letJoin()
-			}
-		}()
+	const few = 4
+	left := h.submit()
+	if 0 < left && left < few {
+		left = h.submit()
 	}
+	if left == 0 {
+		return
+	}
+	go func() {
+		for h.submit() > 0 {
+			h.letJoin()
+		}
+	}()
 }
 
 // letJoin gives others that are ready to call the time to join the open batch, as long as that makes it grow.
@@ -252,8 +259,8 @@ func (h *Client) letJoin() {
 	}
 }
 
-// submit sends the open batch. Whether another has gathered meanwhile, which is then for the caller to send.
-func (h *Client) submit() bool {
+// submit sends the open batch. How many calls have gathered meanwhile, which are then for the caller to send.
+func (h *Client) submit() int {
 	e, l := h.engine, &h.lane
 	e.mu.Lock()
 	b := l.open
@@ -281,14 +288,14 @@ func (h *Client) submit() bool {
 		}
 	}
 	l.callOff = left
-	more := len(l.open.calls) > 0
-	l.submitting = more
+	gathered := len(l.open.calls)
+	l.submitting = gathered > 0
 	leads := e.toCancel(tags...)
 	e.mu.Unlock()
 	if leads {
 		h.cancelAll()
 	}
-	return more
+	return gathered
 }
 
 func (h *Client) submitBatch(b *batch) *Error {

@@ -45,6 +45,27 @@ func TestAloneAndTogetherInTurn(t *testing.T) {
 	}
 }
 
+// What gathers while one batch is sent goes with the next, be it a few calls or many, and so often that no caller may
+// send them all.
+func TestNoCallIsLeftInAnOpenBatch(t *testing.T) {
+	client := open(t, url)
+	script := client.Script("return ARGV[1]")
+	for callers := 2; callers <= 12; callers++ {
+		var group sync.WaitGroup
+		for caller := range callers {
+			group.Add(1)
+			go func() {
+				defer group.Done()
+				for i := range 500 {
+					want := fmt.Sprint(caller, i)
+					check(t, want)(script.Call(ctx, nil, want).Text())
+				}
+			}()
+		}
+		group.Wait()
+	}
+}
+
 func TestACallerThatPolledLeavesAnotherBehind(t *testing.T) {
 	client, other := open(t, url), open(t, url)
 	for i := range 20 {

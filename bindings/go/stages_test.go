@@ -12,7 +12,7 @@ func (c *Client) HoldBatch() (send func()) {
 	defer e.mu.Unlock()
 	l.submitting = true
 	return func() {
-		for c.submit() {
+		for c.submit() > 0 {
 		}
 	}
 }

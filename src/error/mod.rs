@@ -2,6 +2,7 @@
 
 mod status;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,7 +42,8 @@ pub struct Error(Box<Detail>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Detail {
     status: Status,
-    message: String,
+    /// Of most a constant: a hundred thousand calls that end together do not copy it.
+    message: Cow<'static, str>,
     /// The error reply as it came, without the leading `-`, up to [`TEXT_MAX`].
     server_text: Option<Vec<u8>>,
     indeterminate: bool,
@@ -78,13 +80,13 @@ impl Eq for Source {}
 impl Error {
     /// An error of this side; nothing was executed for the 100s and 200s, unknown for the 300s. Its reason is the
     /// usual one of the status; [`Status::Indeterminate`] has none: see [`Error::indeterminate`].
-    pub(crate) fn new(status: Status, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: Status, message: impl Into<Cow<'static, str>>) -> Self {
         debug_assert!(status != Status::Indeterminate, "give the reason: Error::indeterminate");
         Error::because(status, status.usual_reason(), message)
     }
 
     /// The same for another reason than the status's usual one.
-    pub(crate) fn because(status: Status, reason: Reason, message: impl Into<String>) -> Self {
+    pub(crate) fn because(status: Status, reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         let range = status.code() / 100;
         Error(Box::new(Detail {
             status,
@@ -113,7 +115,7 @@ impl Error {
     }
 
     /// A call that the server may have executed, or may yet execute.
-    pub(crate) fn indeterminate(reason: Reason, message: impl Into<String>) -> Self {
+    pub(crate) fn indeterminate(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         Error::because(Status::Indeterminate, reason, message)
     }
 
@@ -141,7 +143,7 @@ impl Error {
         let text = kept(text);
         Error(Box::new(Detail {
             status,
-            message: String::from_utf8_lossy(text).into_owned(),
+            message: String::from_utf8_lossy(text).into_owned().into(),
             server_text: Some(text.to_vec()),
             indeterminate: status == Status::Indeterminate,
             not_executed,
@@ -177,7 +179,7 @@ impl Error {
 
     /// The same error with `context` in front of its message.
     pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
-        self.0.message = format!("{context}: {}", self.0.message);
+        self.0.message = format!("{context}: {}", self.0.message).into();
         self
     }
 
@@ -219,7 +221,7 @@ impl Error {
         let Detail { conversion, message, .. } = &mut *self.0;
         if let Some(Conversion { what, place: before }) = conversion {
             *before = if before.is_empty() { place.to_string() } else { format!("{place}, {before}") };
-            *message = format!("{what}, at {before}");
+            *message = format!("{what}, at {before}").into();
         }
         self
     }

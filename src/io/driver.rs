@@ -58,7 +58,7 @@ impl Io {
             return Ok(());
         }
         let reactor = self.reactor().map_err(|error| match error.status() {
-            Status::Connect => Error::new(Status::Resources, error.message()).sent(false),
+            Status::Connect => Error::new(Status::Resources, error.message().to_owned()).sent(false),
             _ => error,
         })?;
         if let Some(queue) = queue

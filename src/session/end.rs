@@ -65,7 +65,7 @@ impl<T> Session<T> {
 
     #[cfg(any(test, feature = "fuzz-internals"))]
     pub(crate) fn fail(&mut self, status: Status, reason: &str) {
-        self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason), None);
+        self.end(&Error::because(status, crate::error::Reason::ConnectionLost, reason.to_owned()), None);
     }
 
     /// The first item of a pipeline that has no answer yet.

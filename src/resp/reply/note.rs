@@ -42,7 +42,7 @@ impl Note {
         let error = if self.status.is_answer() {
             Error::server(self.status, text, self.not_executed)
         } else {
-            Error::because(self.status, self.reason, String::from_utf8_lossy(text))
+            Error::because(self.status, self.reason, String::from_utf8_lossy(text).into_owned())
         };
         let error = error.of_item(self.item);
         match &self.node {
