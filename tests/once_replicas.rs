@@ -280,6 +280,26 @@ fn a_call_that_has_run_on_a_server_that_stays_a_replica_is_not_said_to_be_refuse
     }
 }
 
+/// The words that end WAIT say nothing of the call in front of it, not even of a function whose own errors are marked.
+#[test]
+fn a_call_whose_first_waiting_a_demotion_ends_has_run_all_the_same() {
+    let library = format!("#!lua name=counting\nredis.register_function('count', function(KEYS) {COUNT} end)");
+    let once = Once::default().wait(1, LONG);
+    let library = Library::pinned(library).unwrap().once(&once).unwrap();
+    for script in [Script::new(COUNT).once(&once).unwrap(), library.function("count").unwrap()] {
+        let server = Server::start();
+        let hasty = client(&server.url(), Duration::from_secs(3));
+        std::thread::scope(|scope| {
+            let caller = scope.spawn(|| script.key("n").call::<u64>(&hasty));
+            wait_until("it waits", || blocked_clients(&server) == 1);
+            Raw::connect(&server).ok(&["REPLICAOF", "127.0.0.1", "1"]);
+            let error = caller.join().unwrap().unwrap_err();
+            assert_eq!(error.status(), Status::NotReplicated, "{error}");
+            assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
+        });
+    }
+}
+
 /// What only reads does no harm when it is sent again along with one that waits.
 #[test]
 fn a_pipeline_that_reads_as_well_is_sent_again_until_there_is_a_replica() {

@@ -55,7 +55,8 @@ impl<T: Owner> Engine<T> {
         let connects = self.servers.config.reconnect.attempts;
         let age = self.age(now, id);
         let judged = self.with_progress(now, io, id, |cx, progress| {
-            let text = error.server_text();
+            // What ends WAIT says nothing of the call in front of it.
+            let text = error.server_text().filter(|_| error.status() != Status::NotReplicated);
             let says_replica = text.is_some_and(verdict::may_be_replica);
             // A connection of its own cannot be asked, and the address may lead elsewhere by now. No script has said it.
             let is_certain = waits
