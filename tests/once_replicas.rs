@@ -283,7 +283,8 @@ fn a_call_that_has_run_on_a_server_that_stays_a_replica_is_not_said_to_be_refuse
 /// The words that end WAIT say nothing of the call in front of it, not even of a function whose own errors are marked.
 #[test]
 fn a_call_whose_first_waiting_a_demotion_ends_has_run_all_the_same() {
-    let library = format!("#!lua name=counting\nredis.register_function('count', function(KEYS) {COUNT} end)");
+    let library =
+        format!("#!lua name=counting\nredis.register_function('count', function(KEYS) {COUNT} end)");
     let once = Once::default().wait(1, LONG);
     let library = Library::pinned(library).unwrap().once(&once).unwrap();
     for script in [Script::new(COUNT).once(&once).unwrap(), library.function("count").unwrap()] {

@@ -119,7 +119,7 @@ impl Conns {
 
     fn insert(&mut self, id: ConnId, conn: Conn) {
         match self.place_of(id) {
-            Ok(place) => self.0[place].1 = Box::new(conn),
+            Ok(place) => *self.0[place].1 = conn,
             Err(place) => self.0.insert(place, (id, Box::new(conn))),
         }
     }
