@@ -47,8 +47,8 @@ def numbers(command):
     return lambda: tuple(map(float, run(command).split()))
 
 
-# Without it a processor of one kind copies by a single instruction, which callgrind counts for each byte, and another by
-# instructions of 32 bytes: counts of two machines would not compare.
+# Without it a processor of one kind copies by a single instruction, which callgrind counts for each byte, and one of
+# another kind by instructions of 32 bytes: counts of two machines would not compare.
 COPYING = "glibc.cpu.x86_rep_movsb_threshold=0x7fffffff:glibc.cpu.x86_rep_stosb_threshold=0x7fffffff"
 
 

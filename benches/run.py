@@ -41,7 +41,12 @@ def arguments():
     )
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
     parser.add_argument("--all", action="store_true", help="run every scenario, and write docs/benchmarks.md")
-    parser.add_argument("--page", action="store_true", help="write that page again, of what the last --all gave")
+    parser.add_argument(
+        "--page",
+        action="store_true",
+        help="write that page again, of what the last --all gave, but for the scenarios that are named: those are "
+        "measured anew",
+    )
     parser.add_argument("--quick", action="store_true", help="one round of few calls: to try it out")
     parser.add_argument("--list", action="store_true", help="print the names of the scenarios")
     return parser.parse_args()
@@ -59,6 +64,17 @@ def measure(bench, scenario):
     return made, time.monotonic() - start
 
 
+def result_of(bench, scenario):
+    """What the page is made of, of one scenario; so that a run of many goes on, a failure as well."""
+    try:
+        made, seconds = measure(bench, scenario)
+    except (harness.Failure, OSError, ValueError, TypeError) as failure:
+        harness.progress(f"{scenario.name} FAILED: {failure}")
+        return {"failure": True}
+    harness.progress(f"{scenario.name} took {seconds:.0f} s")
+    return {"comparisons": [figures.as_json(one) for one in made], "seconds": seconds}
+
+
 def run_all(bench, known, is_quick):
     """Every scenario, group by group, whatever becomes of the one before. What was measured and what failed is what the
     page is made of; it is kept after each scenario, for a run that is broken off."""
@@ -70,15 +86,7 @@ def run_all(bench, known, is_quick):
         "is_quick": is_quick,
     }
     for scenario in page.in_order(known.values()):
-        try:
-            made, seconds = measure(bench, scenario)
-        except (harness.Failure, OSError, ValueError, TypeError) as failure:
-            harness.progress(f"{scenario.name} FAILED: {failure}")
-            results["scenarios"][scenario.name] = {"failure": True}
-        else:
-            comparisons = [figures.as_json(one) for one in made]
-            results["scenarios"][scenario.name] = {"comparisons": comparisons, "seconds": seconds}
-            harness.progress(f"{scenario.name} took {seconds:.0f} s")
+        results["scenarios"][scenario.name] = result_of(bench, scenario)
         results["seconds"] = time.monotonic() - start
         RESULTS.write_text(json.dumps(results))
     harness.progress(f"all took {results['seconds'] / 60:.1f} minutes")
@@ -95,7 +103,11 @@ def main():
         print("\n".join(f"  {name}" for name in known), file=sys.stderr if unknown else sys.stdout)
         return 2 if unknown else 0
     if wanted.page:
-        page.write(known, json.loads(RESULTS.read_text()))
+        results = json.loads(RESULTS.read_text())
+        with harness.Bench(results["rounds"], QUICK if results["is_quick"] else 1.0) as bench:
+            results["scenarios"] |= {name: result_of(bench, known[name]) for name in wanted.scenarios}
+        RESULTS.write_text(json.dumps(results))
+        page.write(known, results)
         return 0
     rounds = 1 if wanted.quick else int(os.environ.get("BENCH_ROUNDS", ALL_ROUNDS if wanted.all else "7"))
     print("# scenario\tours\tpeer\ttheirs\tratio\tunit\tbetter", file=sys.stderr)
