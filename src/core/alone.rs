@@ -55,8 +55,7 @@ impl<T: Owner> Engine<T> {
         let connects = self.servers.config.reconnect.attempts;
         let age = self.age(now, id);
         let judged = self.with_progress(now, io, id, |cx, progress| {
-            // What ends WAIT says nothing of the call in front of it.
-            let text = error.server_text().filter(|_| error.status() != Status::NotReplicated);
+            let text = error.server_text();
             let says_replica = text.is_some_and(verdict::may_be_replica);
             // A connection of its own cannot be asked, and the address may lead elsewhere by now. No script has said it.
             let is_certain = waits
@@ -71,13 +70,11 @@ impl<T: Owner> Engine<T> {
             };
             let is_once = request.repeatable == Repeatable::Always;
             let is_left_open = alone.is_left_open;
-            let was_unblocked =
-                waits && request.is_plain_command() && text.is_some_and(verdict::was_unblocked);
+            let was_unblocked = error.is_not_executed() && text.is_some_and(verdict::was_unblocked);
             let error = match is_replica {
                 // Whether it has run, an attempt at a primary tells.
                 true if is_left_open => error.clone().certainly_not_executed(),
                 true => refused_by_replica(request, error.clone()),
-                false if was_unblocked => error.clone().certainly_not_executed(),
                 false => error.clone(),
             };
             let is_short = history::is_not_replicated_yet(&error);

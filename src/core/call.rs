@@ -12,7 +12,7 @@ use super::state::room::{self, Again};
 use super::state::servers::Link;
 use super::state::single::{Alone, Judged, Mode, Progress, Single, Stage, history_of};
 use super::state::timers::Timer;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::purpose::Purpose;
 use crate::request::{Repeatable, Request};
 use crate::resp::{Payload, Reply};
@@ -153,6 +153,9 @@ impl<T: Owner> Engine<T> {
         let deadline = call.deadline;
         let Body::Single(single) = &mut call.body else { return };
         single.attempt = None;
+        if single.purpose == Purpose::Waiting {
+            note_unblocked(&mut tried);
+        }
         if single.is_called_off {
             tried.give_back(io);
             return self.end_called_off(io, id, tried.result, tried.arrived);
@@ -473,5 +476,17 @@ impl<T: Owner> Engine<T> {
             call.wake = Some(at);
             self.timers.add(at, Timer::Call(id));
         }
+    }
+}
+
+/// Notes that a command was not executed of which its server has let go, for it has become a replica. Of the call in
+/// front of WAIT, which ends in the same words, they say nothing.
+fn note_unblocked(tried: &mut Tried) {
+    if let (Some(request), Err(error)) = (&tried.request, &mut tried.result)
+        && error.status() == Status::Server
+        && request.is_plain_command()
+        && error.server_text().is_some_and(verdict::was_unblocked)
+    {
+        *error = error.clone().certainly_not_executed();
     }
 }
