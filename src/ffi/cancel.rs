@@ -11,13 +11,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const PTHREAD_CANCEL_DISABLE: c_int = if cfg!(target_vendor = "apple") { 0 } else { 1 };
 
-// libc has it for few systems; Android has no pthread_cancel.
-#[cfg(not(target_os = "android"))]
+// libc has it for few systems; Android has no pthread_cancel, and Miri does not know it.
+#[cfg(not(any(target_os = "android", miri)))]
 unsafe extern "C" {
     fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
 }
 
-#[cfg(target_os = "android")]
+#[cfg(any(target_os = "android", miri))]
 unsafe fn pthread_setcancelstate(_: c_int, _: *mut c_int) -> c_int {
     0
 }
