@@ -389,8 +389,9 @@ impl Queue {
     }
 
     /// A descriptor that is readable while the queue holds completions: for poll, epoll, kqueue and every event loop.
-    /// Do not write to it or close it. Reading from it is harmless: what the loop reads for itself need not be read
-    /// by [`Queue::poll`]. Also after [`Queue::wake`], up to the next poll, and for good after [`Queue::close`],
+    /// It turns readable when the queue stops being empty, so take out until fewer come than were asked for. Do not
+    /// write to it or close it. Reading from it is harmless: what the loop reads for itself need not be read by
+    /// [`Queue::poll`]. Also after [`Queue::wake`], up to the next poll, and for good after [`Queue::close`],
     /// where a read says that it is at its end.
     ///
     /// That of a queue [without a thread](Queue::without_thread) is a set of descriptors (epoll, kqueue), and not to

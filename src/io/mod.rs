@@ -190,9 +190,10 @@ impl Io {
 
     #[inline(never)]
     fn admit_up_to(&self, limit: usize) -> Result<Admitted<'_>> {
-        let admitted = Admitted(&self.blocking);
-        if self.blocking.fetch_add(1, Ordering::Relaxed) < limit {
-            return Ok(admitted);
+        // Who is refused is not counted, not even for a moment: another would be refused for it.
+        let counted = |count: usize| (count < limit).then_some(count + 1);
+        if self.blocking.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted).is_ok() {
+            return Ok(Admitted(&self.blocking));
         }
         let text = format!(
             "{limit} blocking calls are in flight, as many as max_in_flight allows; nothing was sent"

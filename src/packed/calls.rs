@@ -242,9 +242,10 @@ fn read_item<'a>(reader: &mut Reader<'a>, is_inside: bool) -> Result<Item<'a>> {
         SCRIPT_LOAD => Ok(Item::Load { index: reader.number()? }),
         SCRIPT_EXISTS => {
             let count = reader.number()?;
+            let given = reader.strings(count)?;
             let mut shas = Vec::new();
-            shas.try_reserve_exact(count).map_err(|_| no_memory())?;
-            for sha in reader.strings(count)? {
+            shas.try_reserve_exact(given.len()).map_err(|_| no_memory())?;
+            for sha in given {
                 shas.push(copied(sha)?);
             }
             Ok(Item::Task(Ok(Task::Exists(shas))))
