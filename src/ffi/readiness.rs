@@ -3,6 +3,8 @@
 //! `polling` wants each descriptor taken out before it is closed, and so makes putting one in `unsafe`. Here a
 //! [`Watched`] owns what it has put in and takes it out when it is dropped, so that nobody can forget it.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::ffi::{c_int, c_long, c_void};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -53,22 +55,35 @@ impl Poller {
     /// One thread at a time.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) fn wait(&self, ready: &mut Vec<usize>, timeout: Option<Duration>) -> io::Result<()> {
-        use rustix::event::{Timespec, epoll};
-        use rustix::io::Errno;
-
-        // That of `polling` makes five system calls, to keep a timer and a wake-up of its own that nobody here needs.
+        // That of `polling` makes five system calls, to keep a timer and a wake-up of its own that nobody here needs;
+        // and rustix leaves out the size of no set of signals, which the kernel does not read, but valgrind does. The C
+        // library's own could be cancelled: see `cancel.rs`.
         const ROOM: usize = 64;
-        let mut events = [const { std::mem::MaybeUninit::<epoll::Event>::uninit() }; ROOM];
+        const SIGNALS: usize = 8;
+        let mut events = [const { std::mem::MaybeUninit::<libc::epoll_event>::uninit() }; ROOM];
         // Longer than it can say is for ever.
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        match epoll::wait(self.as_fd(), &mut events, timeout.as_ref()) {
-            Ok((events, _)) => {
-                ready.extend(events.iter().filter_map(|event| usize::try_from(event.data.u64()).ok()));
-                Ok(())
-            }
-            Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        let milliseconds =
+            timeout.and_then(|timeout| c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).ok());
+        // SAFETY: a live descriptor, room for so many events, and no set of signals.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait,
+                c_long::from(self.as_fd().as_raw_fd()),
+                events.as_mut_ptr(),
+                ROOM,
+                c_long::from(milliseconds.unwrap_or(-1)),
+                std::ptr::null::<c_void>(),
+                SIGNALS,
+            )
+        };
+        let Ok(count) = usize::try_from(count) else {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
+        };
+        // SAFETY: so many events were written.
+        let told = events[..count].iter().map(|event| unsafe { event.assume_init() }.u64);
+        ready.extend(told.filter_map(|key| usize::try_from(key).ok()));
+        Ok(())
     }
 
     /// The same by `polling` itself.
