@@ -43,8 +43,8 @@ REASONS = {
     "call, so there are no more calls a second to be had.",
     "cancel-100000": "A cancel takes 3,400 instructions, whatever else is under way; but what it touches of one of "
     "100,000 calls is in no cache of the processor any more.",
-    "go-cancel-100000": "The same, and each call's goroutine is woken. The figure has in it that the 100,000 calls are "
-    "made.",
+    "go-cancel-100000": "A cancel takes what it takes in C, see cancel-100000, and each call's goroutine is woken. The "
+    "figure has in it that the 100,000 calls are made.",
     "hook-call-1-instr": "The clock is read once more, pthread_cancel is held off while the hook runs, and what it is "
     "told is put together. The goal is 71 instructions; clock_gettime alone takes 76 outside callgrind, which counts "
     "26.",
@@ -55,8 +55,8 @@ REASONS = {
     "switches a call, and 0.06 with 32 tasks on one thread. redis-rs called from threads has as many.",
     "go-call-1": "The call goes into the library's queue and comes out of it, 8,000 instructions where a blocking call "
     "takes 2,400: a goroutine must not wait in C. The system calls are the same in number.",
-    "go-call-4": "Who submits is not who waits for replies, so a call costs one context switch, where rueidis has half "
-    "a one.",
+    "go-call-4": "Who submits is not who waits for replies, so a call costs one context switch; with rueidis it is one "
+    "for two calls.",
     "go-get-64m": "What has come is copied once, out of the library's buffer into Go's memory: 10 ms.",
     "node-get-64m": "What has come is copied once, into Node's memory.",
     "node-call-1": NODE_IS_WOKEN,

@@ -93,6 +93,12 @@ def run_all(bench, known, is_quick):
     return results
 
 
+def write_page(known, results):
+    """The exit code: whether a scenario has failed."""
+    page.write(known, results)
+    return 1 if any("failure" in result for result in results["scenarios"].values()) else 0
+
+
 def main():
     wanted = arguments()
     known = scenarios()
@@ -107,8 +113,7 @@ def main():
         with harness.Bench(results["rounds"], QUICK if results["is_quick"] else 1.0) as bench:
             results["scenarios"] |= {name: result_of(bench, known[name]) for name in wanted.scenarios}
         RESULTS.write_text(json.dumps(results))
-        page.write(known, results)
-        return 0
+        return write_page(known, results)
     rounds = 1 if wanted.quick else int(os.environ.get("BENCH_ROUNDS", ALL_ROUNDS if wanted.all else "7"))
     print("# scenario\tours\tpeer\ttheirs\tratio\tunit\tbetter", file=sys.stderr)
     with harness.Bench(rounds, QUICK if wanted.quick else 1.0) as bench:
@@ -117,8 +122,7 @@ def main():
                 measure(bench, known[name])
             return 0
         results = run_all(bench, known, wanted.quick)
-    page.write(known, results)
-    return 1 if any("failure" in result for result in results["scenarios"].values()) else 0
+    return write_page(known, results)
 
 
 if __name__ == "__main__":

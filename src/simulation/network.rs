@@ -466,7 +466,7 @@ impl Network {
             }
             self.deliver(id);
         }
-        if self.conns.get(id).is_some_and(|conn| conn.to_server.is_empty()) {
+        if self.conns.get(id).expect("it moved bytes just now").to_server.is_empty() {
             self.drop_if_over(id);
         }
     }
