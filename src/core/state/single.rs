@@ -188,7 +188,6 @@ pub(in crate::core) fn history_of(request: &Request, view: &View, purpose: Purpo
     let is_checked_first = is_single && request.is_checked_first(0);
     let mut history = History::new(place, read_from, may_be_forged, is_checked_first);
     history.is_once = request.repeatable == Repeatable::Always;
-    history.waits = purpose == Purpose::Waiting && is_single && !may_be_forged;
     history.is_function = is_single && request.calls_function(0);
     Mode::Routed(history)
 }

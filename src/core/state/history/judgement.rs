@@ -243,7 +243,7 @@ impl History {
             let is_replica = cx.evidence.is_replica(node, whence.conn, cx.servers)?;
             return Ok(is_replica.then_some(Refusal::Certain(Again::AfterRefresh)));
         }
-        if self.waits && verdict::was_unblocked(text) {
+        if error.is_not_executed() && verdict::was_unblocked(text) {
             return Ok(Some(Refusal::Certain(Again::AfterRefresh)));
         }
         let Some(refusal) = verdict::not_served(text) else { return Ok(None) };

@@ -77,8 +77,6 @@ pub(in crate::core) struct History {
     redirected: Option<(NodeId, Claim)>,
     /// Whether what a server will not run is refused before it begins.
     is_checked_first: bool,
-    /// It waits on the server, and has done nothing until it is answered.
-    pub(in crate::core) waits: bool,
     /// It is a function's: a replica may lack its library, and sends one that may write away.
     pub(super) is_function: bool,
     /// The servers that sent it away.
@@ -147,7 +145,6 @@ impl History {
             is_asking: false,
             redirected: None,
             is_checked_first,
-            waits: false,
             is_function: false,
             left: SmallVec::new(),
             doubtful: None,
