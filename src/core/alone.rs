@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use super::interface::{Actions, CallId, NodeId, Owner};
 use super::state::attempt::{Attempt, For, Patience, Via};
 use super::state::engine::{Body, Engine};
-use super::state::history::{self, REPEATS_MAX, Whence, not_ready};
+use super::state::history::{self, Context, REPEATS_MAX, Whence, not_ready};
 use super::state::room::{self, Again};
-use super::state::single::{Mode, Progress, Single, Stage};
+use super::state::servers::Node;
+use super::state::single::{Alone, Judged, Mode, Progress, Single, Stage};
 use crate::error::{Error, Status};
 use crate::purpose::Purpose;
 use crate::request::{Repeatable, Request, Shape};
@@ -52,86 +53,27 @@ impl<T: Owner> Engine<T> {
         let Some(call) = self.call(id) else { return };
         let deadline = call.deadline;
         let waits = matches!(&call.body, Body::Single(single) if single.purpose == Purpose::Waiting);
-        let connects = self.servers.config.reconnect.attempts;
         let age = self.age(now, id);
+        let connects = self.servers.config.reconnect.attempts;
         let judged = self.with_progress(now, io, id, |cx, progress| {
-            let text = error.server_text();
-            let says_replica = text.is_some_and(verdict::may_be_replica);
-            // A connection of its own cannot be asked, and the address may lead elsewhere by now. No script has said it.
-            let is_certain = waits
-                && text.and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly)
-                && progress.request.as_ref().is_some_and(|request| request.is_plain_command());
-            let is_replica = says_replica
-                && (is_certain || cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?);
+            let is_replica = is_by_replica(cx, whence, &error, waits, progress)?;
             let Progress { mode: Mode::Alone(alone), request: Some(request), room, last_start, .. } =
                 progress
             else {
                 return Ok((error.clone(), None));
             };
-            let is_once = request.repeatable == Repeatable::Always;
-            let is_left_open = alone.is_left_open;
-            let was_unblocked = error.is_not_executed() && text.is_some_and(verdict::was_unblocked);
-            let error = match is_replica {
-                // Whether it has run, an attempt at a primary tells.
-                true if is_left_open => error.clone().certainly_not_executed(),
-                true => refused_by_replica(request, error.clone()),
-                false => error.clone(),
-            };
-            let is_short = history::is_not_replicated_yet(&error);
-            let is_lost = error.status() == Status::Indeterminate || is_short;
             let may_repeat = cx.servers.node(whence.node).may_repeat(request, age);
-            if is_once && error.status().is_anothers_token() {
-                (alone.unknown, alone.is_left_open) = (None, false);
-            }
-            let is_open = may_repeat && is_left_open && history::is_settled_by_next(&error);
-            let error = if is_open { error.certainly_not_executed() } else { error };
-            let may_repeat = may_repeat && is_lost;
-            let is_ample =
-                may_repeat && !is_short && alone.attempts < REPEATS_MAX && cx.servers.repeats.take(cx.now);
-            // One that finds out by itself whether it was executed is sent again for as long as there is time, but at
-            // a slower and slower pace. Only such a one waits for replicas; others with it do no harm.
-            let repeats = is_ample || may_repeat && (is_once || is_short);
-            let node = cx.servers.node(whence.node);
+            let (error, is_open) = alone.proved(request, error.clone(), is_replica, may_repeat);
+            let repeat = alone.repeat_pause(cx, request, &error, may_repeat);
             room.repeat_until(request.repeats_until(now.checked_sub(age).unwrap_or(now), deadline));
             room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
-            *last_start = if alone.unknown.is_none() { room.last_start() } else { room.last_repeat() };
-            // After so many connections that did not help, the next one: whether, and after which pause.
-            let reconnects = |made: u32| connects == 0 || made < connects;
-            let reconnect_pause = |made: u32| match made {
-                0 => Duration::ZERO,
-                made => node.backoff(made - 1),
-            };
-            let paced = room::pause(Again::AfterPause, alone.attempts.max(1));
-            let pause = match error.status() {
-                // The address may have come to stand for another server: a new connection will show.
-                Status::Server | Status::TransactionAborted if is_replica => {
-                    let made = alone.replicas;
-                    alone.replicas += 1;
-                    (is_left_open || reconnects(made)).then(|| reconnect_pause(made))
+            let may_have_run = repeat.is_some() || alone.unknown.is_some();
+            *last_start = if may_have_run { room.last_repeat() } else { room.last_start() };
+            let pause = match repeat {
+                Some(pause) => Some(pause),
+                None => {
+                    alone.attempt_pause(&error, is_replica, is_open, cx.servers.node(whence.node), connects)
                 }
-                Status::Loading if is_replica && alone.replicas == 0 => {
-                    alone.replicas = 1;
-                    Some(Duration::ZERO)
-                }
-                Status::Loading => Some(node.backoff(alone.attempts)),
-                Status::Server if was_unblocked => {
-                    reconnects(alone.attempts).then(|| reconnect_pause(alone.attempts))
-                }
-                // Connecting is paced where it fails; a server that takes connections and ends them must not be
-                // drowned in these either.
-                Status::Connect => {
-                    (is_left_open || reconnects(alone.attempts)).then(|| reconnect_pause(alone.attempts))
-                }
-                Status::Indeterminate | Status::NotReplicated if repeats => {
-                    *last_start = room.last_repeat();
-                    Some(if is_ample && alone.attempts == 0 { Duration::ZERO } else { paced })
-                }
-                // Whether it has run, the next attempt tells.
-                _ if is_open => {
-                    *last_start = room.last_repeat();
-                    Some(paced)
-                }
-                _ => None,
             };
             let pause = pause.filter(|pause| {
                 let latest = if pause.is_zero() { *last_start } else { deadline.min(*last_start) };
@@ -143,7 +85,7 @@ impl<T: Owner> Engine<T> {
                     alone.refused = Some(error.clone());
                 } else {
                     alone.unknown = Some(error.clone());
-                    alone.is_left_open = is_once;
+                    alone.is_left_open = request.repeatable == Repeatable::Always;
                     *last_start = room.last_repeat();
                 }
             }
@@ -186,6 +128,110 @@ impl<T: Owner> Engine<T> {
             Some(Ok(())) => self.replied(now, io, id, whence, payload, took),
         }
     }
+}
+
+impl Alone {
+    /// What is known of the call by how its attempt ended: its error, and whether the next attempt tells if it has run.
+    fn proved(
+        &mut self,
+        request: &Request,
+        error: Error,
+        is_replica: bool,
+        may_repeat: bool,
+    ) -> (Error, bool) {
+        let error = match is_replica {
+            // Whether it has run, an attempt at a primary tells.
+            true if self.is_left_open => error.certainly_not_executed(),
+            true => refused_by_replica(request, error),
+            false => error,
+        };
+        if request.repeatable == Repeatable::Always && error.status().is_anothers_token() {
+            (self.unknown, self.is_left_open) = (None, false);
+        }
+        let is_open = may_repeat && self.is_left_open && history::is_settled_by_next(&error);
+        (if is_open { error.certainly_not_executed() } else { error }, is_open)
+    }
+
+    /// The pause after which a call is sent again that may have been executed, if it is.
+    fn repeat_pause(
+        &self,
+        cx: &mut Context<'_>,
+        request: &Request,
+        error: &Error,
+        may_repeat: bool,
+    ) -> Option<Duration> {
+        // Only what happens once waits for replicas; others with it do no harm.
+        let is_short = history::is_not_replicated_yet(error);
+        if !may_repeat || error.status() != Status::Indeterminate && !is_short {
+            return None;
+        }
+        let is_ample = !is_short && self.attempts < REPEATS_MAX && cx.servers.repeats.take(cx.now);
+        if is_ample && self.attempts == 0 {
+            return Some(Duration::ZERO);
+        }
+        // One that finds out by itself whether it was executed is sent again for as long as there is time, but at a
+        // slower and slower pace.
+        let is_once = request.repeatable == Repeatable::Always;
+        (is_ample || is_short || is_once).then(|| self.pace())
+    }
+
+    /// The pause after which a call is tried again that was not executed, if it is. `connects`: after so many
+    /// connections that did not help there is no other; 0: there always is.
+    fn attempt_pause(
+        &mut self,
+        error: &Error,
+        is_replica: bool,
+        is_open: bool,
+        node: &Node,
+        connects: u32,
+    ) -> Option<Duration> {
+        let is_left_open = self.is_left_open;
+        let is_unblocked = || error.server_text().is_some_and(verdict::was_unblocked);
+        let reconnects = |made: u32| connects == 0 || made < connects;
+        let pause = |made: u32| made.checked_sub(1).map_or(Duration::ZERO, |failures| node.backoff(failures));
+        match error.status() {
+            // The address may have come to stand for another server: a new connection will show.
+            Status::Server | Status::TransactionAborted if is_replica => {
+                let made = self.replicas;
+                self.replicas += 1;
+                (is_left_open || reconnects(made)).then(|| pause(made))
+            }
+            Status::Loading if is_replica && self.replicas == 0 => {
+                self.replicas = 1;
+                Some(Duration::ZERO)
+            }
+            Status::Loading => Some(node.backoff(self.attempts)),
+            Status::Server if error.is_not_executed() && is_unblocked() => {
+                reconnects(self.attempts).then(|| pause(self.attempts))
+            }
+            // Connecting is paced where it fails; a server that takes connections and ends them must not be drowned in
+            // these either.
+            Status::Connect => (is_left_open || reconnects(self.attempts)).then(|| pause(self.attempts)),
+            // Whether it has run, the next attempt tells.
+            _ => is_open.then(|| self.pace()),
+        }
+    }
+
+    fn pace(&self) -> Duration {
+        room::pause(Again::AfterPause, self.attempts.max(1))
+    }
+}
+
+/// Whether a server has refused a call for being a replica.
+fn is_by_replica(
+    cx: &Context<'_>,
+    whence: Whence,
+    error: &Error,
+    waits: bool,
+    progress: &Progress,
+) -> Judged<bool> {
+    let Some(text) = error.server_text() else { return Ok(false) };
+    // A connection of its own cannot be asked, and the address may lead elsewhere by now. No script has said it.
+    let is_certain = waits
+        && verdict::refused_before_it_began(text) == Some(Refused::ReadOnly)
+        && progress.request.as_ref().is_some_and(|request| request.is_plain_command());
+    Ok(verdict::may_be_replica(text)
+        && (is_certain || cx.evidence.is_replica(whence.node, whence.conn, cx.servers)?))
 }
 
 /// The error of a call that a server refused which is known to be a replica, if it is for that.
