@@ -31,6 +31,11 @@ async function leftInFlight(client, make) {
     return ended;
 }
 
+/** How many this process has open. */
+function descriptors() {
+    return fs.readdirSync("/dev/fd").length;
+}
+
 function folder() {
     // Not below TMPDIR, which may be too long for a socket's path.
     return fs.mkdtempSync("/tmp/rs_script-node.");
@@ -94,6 +99,12 @@ class Server {
         return (await run("redis-cli", [...this.access, ...words])).stdout.trim();
     }
 
+    /** Waits until nobody is connected but who asks. */
+    allGone() {
+        return until("all connections are closed", async () =>
+            /^connected_clients:1\r?$/m.test(await this.cli("info", "clients")));
+    }
+
     pause() {
         this.process.kill("SIGSTOP");
     }
@@ -149,4 +160,4 @@ function program(source, { args = [], env = {}, type = "commonjs" } = {}) {
     });
 }
 
-module.exports = { Server, startCluster, until, leftInFlight, program, folder };
+module.exports = { Server, startCluster, until, leftInFlight, program, descriptors, folder };
