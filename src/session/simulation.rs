@@ -305,21 +305,30 @@ impl Server {
 
 /// The first whole command and its length.
 pub(crate) fn parse(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
+    // Most of the time it is not whole yet: nothing is copied before that is known.
+    let length = words(bytes, |_| ())?;
+    let mut command = Vec::new();
+    words(bytes, |word| command.push(word.to_vec()));
+    Some((command, length))
+}
+
+/// Gives each word of the first command, if it is whole; its length.
+fn words(bytes: &[u8], mut give: impl FnMut(&[u8])) -> Option<usize> {
     let mut at = 0;
     let number = |at: &mut usize| {
-        let end = *at + bytes.get(*at..)?.iter().position(|&byte| byte == b'\n')?;
-        let number: usize = std::str::from_utf8(&bytes[*at + 1..end - 1]).ok()?.parse().ok()?;
+        let end = *at + memchr::memchr(b'\n', bytes.get(*at..)?)?;
+        let digits = &bytes[*at + 1..end - 1];
         *at = end + 1;
-        Some(number)
+        digits.iter().try_fold(0, |number, digit| {
+            digit.is_ascii_digit().then(|| 10 * number + usize::from(digit - b'0'))
+        })
     };
-    let count = number(&mut at)?;
-    let mut command = Vec::new();
-    for _ in 0..count {
+    for _ in 0..number(&mut at)? {
         let length = number(&mut at)?;
-        command.push(bytes.get(at..at + length)?.to_vec());
+        give(bytes.get(at..at + length)?);
         at += length + 2;
     }
-    (at <= bytes.len()).then_some((command, at))
+    (at <= bytes.len()).then_some(at)
 }
 
 /// What a call was made of: a script's number for each item, `None` for a PING.

@@ -30,7 +30,7 @@ impl World {
     /// What must hold once everything is told that has happened by now.
     pub(super) fn check_time(&mut self) {
         let seed = self.seed;
-        for (number, op) in self.ops.iter().enumerate() {
+        for (number, op) in self.ops.iter().enumerate().skip(self.first_open) {
             assert!(
                 op.is_over() || self.now < op.deadline,
                 "seed {seed}: call {number} outlives its deadline"
@@ -40,7 +40,8 @@ impl World {
             let waiting = client.network.waiting();
             let most = client.max_waiting;
             assert!(waiting <= most, "seed {seed}: {waiting} commands wait at a time, {most} may");
-            let calls = self.ops.iter().filter(|op| op.client == place && !op.is_over()).count();
+            let calls =
+                self.ops[self.first_open..].iter().filter(|op| op.client == place && !op.is_over()).count();
             let held = client.engine.held();
             // Of each call a part for each of up to six items, and a question about each; connections that shake
             // hands; one look.

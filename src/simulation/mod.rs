@@ -85,6 +85,8 @@ struct World {
     clients: Vec<Client>,
     fleet: Fleet,
     ops: Vec<Op>,
+    /// All before this one are over.
+    first_open: usize,
     next_item: u64,
     /// Of items that happen once: which execution was told of last, and how many had been lost then.
     answers: HashMap<u64, (u32, u32)>,
@@ -120,6 +122,7 @@ impl World {
             clients,
             fleet,
             ops: Vec::new(),
+            first_open: 0,
             next_item: 0,
             answers: HashMap::new(),
             is_closed: false,
@@ -283,6 +286,9 @@ impl World {
     fn collect(&mut self) {
         for place in 0..self.clients.len() {
             self.clients[place].network.rest();
+            if self.clients[place].network.completed.is_empty() {
+                continue;
+            }
             for (number, result, arrived) in std::mem::take(&mut self.clients[place].network.completed) {
                 self.complete(usize::try_from(number).expect("a number of a call"), result, arrived);
             }
@@ -312,7 +318,7 @@ impl World {
 
     /// Whether a blocking caller's time is over.
     fn expire_plain(&mut self) {
-        for number in 0..self.ops.len() {
+        for number in self.first_open..self.ops.len() {
             let op = &mut self.ops[number];
             let Some((node, conn)) = op.plain.filter(|_| self.now >= op.deadline) else { continue };
             let client = &mut self.clients[op.client];
@@ -336,7 +342,9 @@ impl World {
             self.tell_all();
         }
         let waits = |op: &&Op| op.plain.is_some();
-        let deadline = self.ops.iter().filter(waits).map(|op| op.deadline).min();
+        let over = self.ops[self.first_open..].iter().take_while(|op| op.is_over()).count();
+        self.first_open += over;
+        let deadline = self.ops[self.first_open..].iter().filter(waits).map(|op| op.deadline).min();
         let ticks = self.clients.iter_mut().filter_map(|client| client.engine.next_tick()).min();
         self.now = [deadline, ticks].into_iter().flatten().fold(to, Instant::min).max(self.now);
         for client in &mut self.clients {
