@@ -163,8 +163,8 @@ impl Library {
     ///
     /// # Errors
     ///
-    /// [`Status::InvalidArgument`]: an option is out of its range, or the library is a [named](Library::named)
-    /// one, whose code is others' as well.
+    /// [`Status::InvalidArgument`]: an option is out of its range, its source says that a function selects another
+    /// database, or the library is a [named](Library::named) one, whose code is others' as well.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -189,7 +189,10 @@ impl Library {
     pub fn once(&self, once: &Once) -> Result<Self> {
         once.check()?;
         match &self.code.written {
-            Some(source) => Library::pinned_with(source.clone(), Some(once)),
+            Some(source) => {
+                once::check_source(source)?;
+                Library::pinned_with(source.clone(), Some(once))
+            }
             None => {
                 let text = format!(
                     "once: the library {} is not pinned, so its code stays as it is written",
