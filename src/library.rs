@@ -19,15 +19,16 @@ const LONGEST_NAME: usize = 256;
 /// What a pinned library begins with, on its first line of code, so that the numbers of lines stay. It gives
 /// each function the digest in its name, and puts a mark behind every error that one returns, so that no text
 /// of a function's is a text of the server's. `@` stands for the digest. While a library is loaded there are
-/// neither `pairs` nor `type` nor `redis.call`; hence its form.
+/// neither `pairs` nor `type` nor `redis.call`; hence its form. A server ends an error at its first NUL, so none may
+/// be in front of the mark.
 const PRELUDE_HEAD: &str = "local G=function() return redis end local R=redis.register_function \
 local redis={log=redis.log,LOG_DEBUG=redis.LOG_DEBUG,LOG_VERBOSE=redis.LOG_VERBOSE,LOG_NOTICE=redis.LOG_NOTICE,\
 LOG_WARNING=redis.LOG_WARNING,REDIS_VERSION=redis.REDIS_VERSION,REDIS_VERSION_NUM=redis.REDIS_VERSION_NUM} \
 local server=redis ";
-const PRELUDE_MARK: &str = "local function W(f) return function(k,a) \
+const PRELUDE_MARK: &str = "local Z=('').gsub local function W(f) return function(k,a) \
 if not redis.call then for n,v in pairs(G()) do redis[n]=v end end local r=f(k,a) \
 if type(r)=='table' and type(r.err)=='string' then \
-r={err=r.err..' script: rs',ignore_error_stats_update=r.ignore_error_stats_update} end return r end end ";
+r={err=Z(r.err,'%z',' ')..' script: rs',ignore_error_stats_update=r.ignore_error_stats_update} end return r end end ";
 const PRELUDE: &str = "redis.register_function=function(a,b) \
 if b==nil then return R{function_name=a.function_name..'_@',callback=W(a.callback),flags=a.flags,\
 description=a.description} end \
@@ -43,8 +44,8 @@ return R{function_name=n..'_@',callback=W(w(f,n)),flags=g,description=d} end ";
 /// What stands around the body of a script that becomes a function, behind the first line. The body begins on
 /// the second.
 const BODY_HEAD: &str = "local function rs_body(KEYS, ARGV) ";
-const BODY_TAIL: &str = "\nend local function rs_marked(k,a) local r=rs_body(k,a) \
-if type(r)=='table' and type(r.err)=='string' then r.err=r.err..' script: rs' end return r end\n";
+const BODY_TAIL: &str = "\nend local Z=('').gsub local function rs_marked(k,a) local r=rs_body(k,a) \
+if type(r)=='table' and type(r.err)=='string' then r.err=Z(r.err,'%z',' ')..' script: rs' end return r end\n";
 
 /// A library of functions ([FUNCTION LOAD](https://redis.io/docs/latest/commands/function-load/)), whose
 /// functions are called like scripts.
@@ -162,8 +163,8 @@ impl Library {
     ///
     /// # Errors
     ///
-    /// [`Status::InvalidArgument`]: an option is out of its range, or the library is a [named](Library::named)
-    /// one, whose code is others' as well.
+    /// [`Status::InvalidArgument`]: an option is out of its range, its source says that a function selects another
+    /// database, or the library is a [named](Library::named) one, whose code is others' as well.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -188,7 +189,10 @@ impl Library {
     pub fn once(&self, once: &Once) -> Result<Self> {
         once.check()?;
         match &self.code.written {
-            Some(source) => Library::pinned_with(source.clone(), Some(once)),
+            Some(source) => {
+                once::check_source(source)?;
+                Library::pinned_with(source.clone(), Some(once))
+            }
             None => {
                 let text = format!(
                     "once: the library {} is not pinned, so its code stays as it is written",

@@ -25,6 +25,8 @@ end
 local codes = ' NOSCRIPT LOADING MASTERDOWN BUSY MOVED ASK TRYAGAIN CLUSTERDOWN READONLY UNBLOCKED NOPERM OOM ' ..
     'NOREPLICAS MISCONF CROSSSLOT '
 local function own(text)
+    -- A server ends an error at its first NUL: a mark behind that would not be sent.
+    text = gsub(text, '%z', ' ')
     local code = match(text, '^%u+')
     local is_theirs = code and match(codes, ' ' .. code .. ' ') or match(text, '^RS%u') or match(text, '^ERR Can not ')
     if is_theirs and sub(text, -#'@RAISED@') ~= '@RAISED@' then return text .. '@RAISED@' end
@@ -112,9 +114,15 @@ local function append(value, depth)
     end
 end
 if not done then
-    local text = kind == 'table' and get(reply, 'err') or tostring(reply)
+    local text = reply
+    if kind == 'table' then
+        -- What it makes of itself may raise an error again.
+        text = get(reply, 'err')
+        if type(text) ~= 'string' then text = kind end
+    end
+    text = gsub(tostring(text), '%z', ' ')
     -- Of a table the server's pcall hands over the text alone. A place in front is Lua's, and no code.
-    if type(text) ~= 'string' or not match(text, '^%u[%u%d_]* ') then text = 'ERR ' .. tostring(text) end
+    if not match(text, '^%u[%u%d_]* ') then text = 'ERR ' .. text end
     reply = {err = text .. '@RAISED@'}
     record = 'e' .. reply.err
 elseif kind == 'string' then

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::error::{Error, Result, Status};
 use crate::script::{Script, Wait, Wrapped};
 use crate::token::{self, MADE, TAG};
@@ -213,7 +215,7 @@ impl Script {
     /// # Errors
     ///
     /// [`Status::InvalidArgument`]: an option is out of its range, the script's first line has the flag `no-writes`,
-    /// or it is a library's function.
+    /// its source says that it selects another database, or it is a library's function.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -247,9 +249,25 @@ impl Script {
                         twice";
             return Err(Error::new(Status::InvalidArgument, text));
         }
+        check_source(plain.source())?;
         let script = plain.wrapped_by(wrapper(&plain, once), Wrapped::new(plain.clone(), once));
         Ok(if is_function { script.as_function() } else { script })
     }
+}
+
+/// Refuses a source that goes to another database: its token would be kept there, and a repeat would not find it.
+pub(crate) fn check_source(source: &[u8]) -> Result<()> {
+    let selects = memchr::memmem::find_iter(source, b"call").any(|at| {
+        let bytes = source[at + b"call".len()..].iter().filter(|byte| !byte.is_ascii_whitespace());
+        let next: SmallVec<[u8; 16]> = bytes.take(b"('select'".len()).map(u8::to_ascii_lowercase).collect();
+        matches!(&next[..], b"('select'" | b"(\"select\"")
+    });
+    if selects {
+        let text = "once: it selects another database (SELECT), where its token would be kept, and a repeat would \
+                    not find it";
+        return Err(Error::new(Status::InvalidArgument, text));
+    }
+    Ok(())
 }
 
 /// The source that is sent.
@@ -380,6 +398,19 @@ mod tests {
             );
         }
         assert!(Script::new("#!lua flags=no-writes\nreturn 1").once(&Once::default()).is_err());
+        for (source, is_refused) in [
+            ("redis.call('SELECT', 1)", true),
+            ("redis.pcall( \"select\", ARGV[1])", true),
+            ("local call = redis.call call(\n'Select', 1)", true),
+            ("redis.call('HGET', KEYS[1], 'select')", false),
+            ("redis.call('SELECTED')", false),
+            ("redis.call('select", false),
+        ] {
+            assert_eq!(Script::new(source).once(&Once::default()).is_err(), is_refused, "{source}");
+        }
+        let library =
+            "#!lua name=a\nredis.register_function('f', function() return redis.call('select', 1) end)";
+        assert!(crate::Library::pinned(library).unwrap().once(&Once::default()).is_err());
         let twice = script.once(&Once::default()).unwrap().once(&Once::default()).unwrap();
         assert_eq!(twice.sha(), script.once(&Once::default()).unwrap().sha(), "wrapped once");
     }

@@ -8,6 +8,7 @@ use crate::request::{Flags, Request, Shape, Unshared};
 use crate::resp::encode::Arguments;
 use crate::resp::{Payload, Reply};
 use crate::script::Script;
+use crate::slots::NO_SLOT;
 
 /// Commands and script calls to be sent together and answered in order. Made by [`Client::pipeline`] and
 /// [`Client::transaction`].
@@ -373,9 +374,17 @@ impl Pipeline {
         request
     }
 
-    /// The other way round.
-    pub(crate) fn put_back(&mut self, request: Box<Request>) {
+    /// Whether an item has said which slot a transaction goes to.
+    pub(crate) fn has_slot(&self) -> bool {
+        self.request.slot != NO_SLOT
+    }
+
+    /// The other way round. `had_slot`: whether there was one when the request was taken.
+    pub(crate) fn put_back(&mut self, request: Box<Request>, had_slot: bool) {
         self.request = request;
+        if self.shape == Shape::Transaction && !had_slot {
+            self.request.unsettle_tokens();
+        }
     }
 
     pub(crate) fn client(&self) -> &Client {

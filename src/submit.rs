@@ -166,6 +166,7 @@ impl Client {
         queue.accept(self.io().id(), calls.iter().map(|call| call.tag), &mut tickets)?;
         if contain(|| self.send_accepted(queue, calls, &tickets)).is_none() {
             // They were accepted all the same. Those that have an end already keep it.
+            calls.clear();
             queue.complete(tickets.into_iter().map(|ticket| (ticket, Err(Error::defect()), None)));
         }
         Ok(())
@@ -305,6 +306,7 @@ impl Pipeline {
             return Err(nothing_to_submit());
         }
         self.client().io().check_process()?;
+        let had_slot = self.has_slot();
         let mut request = self.take_request();
         if idempotent {
             request.set_idempotent(true);
@@ -315,7 +317,7 @@ impl Pipeline {
             if idempotent {
                 request.set_idempotent(false);
             }
-            self.put_back(request);
+            self.put_back(request, had_slot);
         }
         accepted
     }

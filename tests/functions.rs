@@ -6,8 +6,8 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use rs_script::{Client, Error, Library, Script, Status};
-use support::calls::{LONG, NONE, client, options, round_trips, shown};
+use rs_script::{Client, Error, Library, Queue, Script, Status};
+use support::calls::{LONG, NONE, client, options, round_trips, shown, take};
 use support::fake::Fake;
 use support::flushes::count_under_flushes;
 use support::proxy::{Proxy, Way};
@@ -305,6 +305,82 @@ fn a_forged_error_never_makes_a_function_run_twice() {
                 assert!(error.is_indeterminate(), "{error}");
             }
         }
+    }
+}
+
+/// A server ends an error at its first NUL, and would not send a mark that is behind that.
+#[test]
+fn a_nul_in_an_error_hides_no_mark() {
+    let body = "redis.call('INCR', keys[1]) return {err = args[1]}";
+    let library =
+        format!("#!lua name=lib\nredis.register_function('forge', function(keys, args) {body} end)");
+    let forge = function(&Library::pinned(library).unwrap(), "forge");
+    let script = Script::new(body.replace("keys", "KEYS").replace("args", "ARGV")).as_function();
+    for binary in all_versions().filter(|&binary| binary != Binary::Redis62) {
+        let server = Server::builder().binary(binary).start();
+        let client = client(&server);
+        let mut runs = 0;
+        for script in [&forge, &script] {
+            for forgery in ["ERR Function not found", "READONLY You can't write against a read only replica."]
+            {
+                let error = client.call(script, &["n"], &[format!("{forgery}\0 or not")]).unwrap_err();
+                runs += 1;
+                assert_eq!(count(&server, "n"), runs, "{binary:?}: {forgery}");
+                assert!(!error.is_not_executed() && error.message().contains("script: rs"), "{error}");
+            }
+        }
+    }
+}
+
+/// Why another call's library was not taken is no word on one that a transaction has brought and that somebody has
+/// removed since: its function may have said so itself.
+#[test]
+fn what_another_call_could_not_load_proves_nothing_of_a_transaction_that_did() {
+    const MISSING: &str = "-ERR Function not found\r\n";
+    const NO_NUMBER: &str = "-ERR Bad number of keys provided\r\n";
+    const REFUSED: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    let server = Fake::start(|conn| {
+        let Some(mut command) = conn.handshake() else { return };
+        for (names, replies) in [
+            (&["FUNCTION", "FCALL"][..], "$3\r\nlib\r\n:1\r\n".to_owned()),
+            (
+                &["FCALL", "MULTI", "FUNCTION", "FCALL", "EXEC"],
+                format!("{MISSING}+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$3\r\nlib\r\n{MISSING}"),
+            ),
+            // Both are asked about, one behind the other.
+            (
+                &["FUNCTION", "FCALL", "FUNCTION", "FUNCTION", "FCALL", "FUNCTION"],
+                format!(
+                    "{REFUSED}{NO_NUMBER}{REFUSED}$3\r\nlib\r\n{NO_NUMBER}-ERR Library 'lib' already exists\r\n"
+                ),
+            ),
+        ] {
+            for (at, name) in names.iter().enumerate() {
+                assert_eq!(String::from_utf8_lossy(&command[0]), *name, "{names:?}");
+                if at + 1 == names.len() {
+                    conn.write(replies.as_bytes());
+                }
+                match conn.read_command() {
+                    Some(next) => command = next,
+                    None => return,
+                }
+            }
+        }
+    });
+    let client = Client::open(&server.url(), &options(LONG)).unwrap();
+    let count = function(&named(), "count");
+    client.call(&count, &["n"], NONE).unwrap();
+    let queue = Queue::new(10).unwrap();
+    let mut transaction = client.transaction();
+    transaction.script(&count, &["n"], &NONE).unwrap();
+    client.submit(&queue, 1, &count, &["n"], &NONE).unwrap();
+    transaction.submit(&queue, 2).unwrap();
+    for completion in take(&queue, 2) {
+        let error = match completion.result {
+            Ok(replies) => replies.get(0).and_then(|item| item.as_error()).expect("an error"),
+            Err(error) => error,
+        };
+        assert!(error.is_indeterminate() && !error.is_not_executed(), "{}: {error}", completion.tag);
     }
 }
 

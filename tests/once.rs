@@ -87,7 +87,11 @@ fn what_was_written_before_an_error_stays_and_is_not_written_again() {
         for (number, (raised, told)) in [
             ("error('no more')", "no more"),
             ("error({err = 'STOCK empty'})", "STOCK empty script: once"),
-            ("error({1, 2})", "table: "),
+            ("error({1, 2})", "ERR table script: once"),
+            (
+                "error(setmetatable({}, {__tostring = function() error('again') end}))",
+                "ERR table script: once",
+            ),
             ("error()", "ERR nil script: once"),
             ("redis.call('INCR', 'text')", "not an integer or out of range script: once"),
             ("local x = nil + 1", "user_script:3: attempt to perform arithmetic on a nil value script: once"),
@@ -243,6 +247,35 @@ fn what_the_wrapper_says_is_not_believed_of_a_body() {
             }
         }
         assert_eq!(Raw::connect(server).ok(&["GET", "n"]).text(), "2");
+    });
+}
+
+/// A server ends an error at its first NUL, and would not send a mark that is behind that.
+#[test]
+fn a_nul_in_an_error_hides_no_mark() {
+    everywhere(|server, client, protocol| {
+        let mut raw = Raw::connect(server);
+        for (number, end) in
+            ["return {err = ARGV[1]}", "error({err = ARGV[1]})", "error(ARGV[1], 0)"].into_iter().enumerate()
+        {
+            let script = once(&format!("redis.call('INCR', KEYS[1]) {end}"));
+            for forgery in [
+                "READONLY You can't write against a read only replica.",
+                "NOSCRIPT No matching script. Please use EVAL.",
+                "RSTOKEN the token has been used for another script, or for other keys or arguments",
+                "RSREPLY the call has run before, and its reply was too long to be kept",
+            ] {
+                raw.ok(&["DEL", "n"]);
+                let token = format!("{number} {protocol:?} {forgery}");
+                let call = script.key("n").arg(format!("{forgery}\0 or not")).token(token);
+                for _ in 0..2 {
+                    let error = call.call::<i64>(client).unwrap_err();
+                    assert_eq!((error.status(), error.is_not_executed()), (Status::Server, false), "{error}");
+                    assert!(error.message().contains(" script: once"), "{end}: {error}");
+                }
+                assert_eq!(raw.ok(&["GET", "n"]).text(), "1", "{end}: {forgery}");
+            }
+        }
     });
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rs_script::{Client, Library, Once, Options, Reply, Route, Script, Status};
+use rs_script::{Client, Library, Once, Options, Queue, Reply, Route, Script, Status};
 use support::cluster::{Cluster, slot_of};
 use support::load::{tags, tags_of};
 use support::raw::{Raw, blocked_clients};
@@ -140,6 +140,23 @@ fn pipelines_and_transactions_have_tokens_item_by_item_or_one_for_all() {
     transaction.script(&nowhere, (), ()).unwrap().script(&nowhere, (), ()).unwrap();
     transaction.script(&script, "{t}n", ()).unwrap().script(&nowhere, (), ()).unwrap();
     assert_eq!(transaction.exec().expect("replies").root().len(), 4);
+}
+
+/// A call without keys goes where its token lives only once the transaction is on its way.
+#[test]
+fn a_transaction_that_was_not_accepted_keeps_no_slot() {
+    let cluster = Cluster::start(3, 0);
+    let client = client(&cluster);
+    let nowhere = Script::new("return 'somewhere'").once(&Once::default()).unwrap();
+    let queue = Queue::new(1).unwrap();
+    queue.close();
+    for node in 0..3 {
+        let mut transaction = client.transaction();
+        transaction.script(&nowhere, (), ()).unwrap();
+        assert_eq!(transaction.submit(&queue, 1).unwrap_err().status(), Status::Closed);
+        transaction.script(&once(), cluster.tag_on(node, "n"), ()).unwrap();
+        assert_eq!(transaction.exec().unwrap().to::<(String, u64)>().unwrap(), ("somewhere".into(), 1));
+    }
 }
 
 #[test]

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rs_script::{Client, Library, Once, Options, Script, Status};
+use support::cluster::{Cluster, slot_of};
 use support::proxy::Proxy;
 use support::raw::{Raw, blocked_clients, calls_of};
 use support::replication::Replicated;
+use support::sentinel::Sentinels;
 use support::server::{Builder, Server};
 use support::{SLACK, wait_for, wait_until};
 
@@ -180,11 +182,9 @@ fn a_reply_in_the_servers_words_that_was_stored_before_there_was_a_mark_is_the_s
 }
 
 /// The server refuses all writes, also that its token lives on: what has run has run all the same.
-#[test]
-fn a_refusal_to_write_does_not_end_what_has_run() {
+fn a_refusal_to_write_does_not_end_what_has_run(url: &str, server: &Server) {
     for source in [COUNT, "#!lua\nreturn redis.call('INCR', KEYS[1])"] {
-        let server = Server::start();
-        let mut raw = Raw::connect(&server);
+        let mut raw = Raw::connect(server);
         let script = Script::new(source).once(&Once::default().wait(1, WAIT)).unwrap();
         let refuse = |raw: &mut Raw, replicas: &str| {
             raw.ok(&["CONFIG", "SET", "min-replicas-to-write", replicas]);
@@ -192,24 +192,61 @@ fn a_refusal_to_write_does_not_end_what_has_run() {
         for is_closed in [false, true] {
             refuse(&mut raw, "0");
             raw.ok(&["DEL", "n"]);
-            let patient = client(&server.url(), Duration::from_secs(if is_closed { 120 } else { 4 }));
+            let patient = client(url, Duration::from_secs(if is_closed { 120 } else { 4 }));
             std::thread::scope(|scope| {
-                let waits = calls_of(&server, "wait");
+                let waits = calls_of(server, "wait");
                 let caller = scope.spawn(|| script.key("n").call::<u64>(&patient));
-                wait_until("it has been sent again", || calls_of(&server, "wait") > waits + 2);
+                wait_until("it has been sent again", || calls_of(server, "wait") > waits + 2);
                 refuse(&mut raw, "1");
                 if is_closed {
-                    let waits = calls_of(&server, "wait");
-                    wait_until("it is refused, and sent again", || calls_of(&server, "wait") > waits + 2);
+                    let waits = calls_of(server, "wait");
+                    wait_until("it is refused, and sent again", || calls_of(server, "wait") > waits + 2);
                     assert!(!caller.is_finished());
                     patient.close();
                 }
                 let error = caller.join().unwrap().unwrap_err();
                 assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
-                assert_eq!(get(&server, "n"), "1");
+                assert_eq!(get(server, "n"), "1");
             });
         }
+        // What has not run is refused, and nothing of it is there; nor is its token.
+        raw.ok(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+        let patient = client(url, LONG);
+        let fresh = Script::new(source).once(&Once::default()).unwrap();
+        let call = fresh.key("n").token(source);
+        let error = call.call::<u64>(&patient).unwrap_err();
+        assert_eq!((error.server_code(), error.is_indeterminate()), (Some("NOREPLICAS"), false), "{error}");
+        assert_eq!(get(server, "n"), "1");
+        refuse(&mut raw, "0");
+        assert_eq!(call.call::<u64>(&patient), Ok(2));
+        refuse(&mut raw, "1");
+        // Nor is a repeat told what it cannot be: that it lives on was refused.
+        let error = call.call::<u64>(&patient).unwrap_err();
+        assert_eq!((error.server_code(), error.is_indeterminate()), (Some("NOREPLICAS"), false), "{error}");
+        refuse(&mut raw, "0");
+        assert_eq!(call.call::<u64>(&patient), Ok(2));
     }
+}
+
+#[test]
+fn a_refusal_to_write_does_not_end_what_has_run_on_a_single_server() {
+    let server = Server::start();
+    a_refusal_to_write_does_not_end_what_has_run(&server.url(), &server);
+}
+
+#[test]
+fn a_refusal_to_write_does_not_end_what_has_run_in_a_cluster() {
+    let cluster = Cluster::start(3, 0);
+    a_refusal_to_write_does_not_end_what_has_run(
+        &cluster.cluster_url(),
+        cluster.node(cluster.primary_of(slot_of(b"n"))),
+    );
+}
+
+#[test]
+fn a_refusal_to_write_does_not_end_what_has_run_behind_sentinels() {
+    let service = Sentinels::start(0);
+    a_refusal_to_write_does_not_end_what_has_run(&service.url(), service.primary());
 }
 
 #[test]

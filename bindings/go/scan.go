@@ -332,6 +332,10 @@ func (r Result) intoMap(v reflect.Value) error {
 		if err := elements.next().into(key.Interface()); err != nil {
 			return fmt.Errorf("key %d: %w", i, err)
 		}
+		// What stands in an any may be a slice or a map.
+		if !key.Elem().Comparable() {
+			return fmt.Errorf("rsscript: key %d: a %T cannot be the key of a map", i, key.Elem().Interface())
+		}
 		if err := elements.next().into(value.Interface()); err != nil {
 			return fmt.Errorf("value of %v: %w", key.Elem(), err)
 		}

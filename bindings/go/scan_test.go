@@ -73,6 +73,17 @@ func TestScanElements(t *testing.T) {
 	checkError(t, fails.Call(ctx, nil).Scan(&number), rsscript.ErrServer)
 }
 
+// What a server gives as a key may be what Go has no key of.
+func TestKeysThatAreNone(t *testing.T) {
+	pairs := open(t, url).Script("return {{1, 2}, 3, 'text', 4}").Call(ctx, nil)
+	if _, err := rsscript.As[map[any]int](pairs); err == nil || !strings.Contains(err.Error(), "[]interface {}") {
+		t.Fatal(err)
+	}
+	texts, err := rsscript.As[map[any]int](open(t, url).Script("return {'a', 1, 2, 3}").Call(ctx, nil))
+	noError(t, err)
+	equal(t, texts, map[any]int{"a": 1, int64(2): 3})
+}
+
 func TestEveryDestination(t *testing.T) {
 	digits := "123456789012345678901"
 	large, _ := new(big.Int).SetString(digits, 10)

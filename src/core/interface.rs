@@ -93,7 +93,7 @@ pub(crate) trait Actions<T> {
     fn resolve(&mut self, conn: ConnId, host: &str, port: u16);
 
     /// Ask the client's owner for the credentials of a server, then [`Engine::credentials`].
-    fn ask_credentials(&mut self, conn: ConnId, node: NodeId, address: &Address);
+    fn ask_credentials(&mut self, conn: ConnId, address: &Address);
 
     /// See to it that [`Engine::tick`] is called at this time even where nobody waits for a call.
     fn remind(&mut self, at: Instant);

@@ -34,7 +34,7 @@ impl<T: Owner> Engine<T> {
     pub(super) fn ask_credentials(&mut self, io: &mut dyn Actions<T>, id: ConnId) {
         let Some(conn) = self.conns.get(&id) else { return };
         let node = self.servers.node(conn.node);
-        io.ask_credentials(id, node.first, &node.address);
+        io.ask_credentials(id, &node.address);
     }
 
     /// The connection is up, and the server has taken what was given.

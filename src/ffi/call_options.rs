@@ -45,7 +45,8 @@ pub const RS_SCRIPT_IDEMPOTENT: u32 = 1;
 /// noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
 /// `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets
 /// the same error, without the place in the script that a server adds. While a slot of a cluster moves key by key,
-/// calls with keys in it wait for the end of that, for their tokens are new keys.
+/// calls with keys in it wait for the end of that, for their tokens are new keys. A source that selects another
+/// database (SELECT), where a repeat would not find its token, is refused: RS_ERR_INVALID_ARGUMENT.
 ///
 /// Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
 pub const RS_SCRIPT_ONCE: u32 = 4;

@@ -84,8 +84,8 @@ impl Actions<Owner> for Doing<'_> {
         self.effects.resolve.push((conn, host.to_owned(), port));
     }
 
-    fn ask_credentials(&mut self, conn: ConnId, node: NodeId, address: &Address) {
-        self.effects.ask.push((conn, node, address.clone()));
+    fn ask_credentials(&mut self, conn: ConnId, address: &Address) {
+        self.effects.ask.push((conn, address.clone()));
     }
 
     fn remind(&mut self, at: Instant) {

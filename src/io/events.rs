@@ -9,7 +9,7 @@ use super::dial::Dialing;
 use super::link::{Link, News};
 use super::owner::Owner;
 use super::table::Conn;
-use crate::core::{AttemptId, ConnId, Engine, NodeId, Peer};
+use crate::core::{AttemptId, ConnId, Engine, Peer};
 use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::log::Record;
@@ -43,7 +43,7 @@ pub(crate) struct Effects {
     pub(crate) close: Vec<(Arc<Link>, Error)>,
     pub(crate) dial: Vec<Dial>,
     pub(crate) resolve: Vec<(ConnId, String, u16)>,
-    pub(crate) ask: Vec<(ConnId, NodeId, Address)>,
+    pub(crate) ask: Vec<(ConnId, Address)>,
     pub(crate) remind: Vec<Instant>,
     pub(crate) complete: Vec<(Owner, Result<Reply>, Option<Reply>)>,
     pub(crate) log: Vec<Record>,

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::Io;
 use super::events::Event;
 use super::helpers::{Done, Helpers};
-use crate::core::{ConnId, NodeId};
+use crate::core::ConnId;
 use crate::credentials::{Credentials, CredentialsRequest};
 use crate::defect::contain;
 use crate::error::{Error, Result, Status};
@@ -26,8 +26,9 @@ const MANY: usize = 64;
 /// A client's questions under way.
 #[derive(Default)]
 pub(super) struct Logins {
-    /// The last one about each server.
-    asked: Mutex<HashMap<NodeId, Arc<Question>>>,
+    /// The last one about each server. One outlives an engine that has panicked, and is for the next one's connections
+    /// as well.
+    asked: Mutex<HashMap<Address, Arc<Question>>>,
     helpers: Helpers,
     keeper: Mutex<Option<Keeper>>,
 }
@@ -72,22 +73,22 @@ impl Question {
 
 impl Logins {
     /// Asks for the credentials of a server; [`Event::Credentials`] has the answer.
-    pub(super) fn ask(&self, io: &Io, conn: ConnId, node: NodeId, address: &Address) -> Result<()> {
+    pub(super) fn ask(&self, io: &Io, conn: ConnId, address: &Address) -> Result<()> {
         let Some(provider) = io.config.credentials.clone() else { return Ok(()) };
         // Up to the end: another connection to this server must find the question, or ask itself.
         let mut asked = self.asked.lock();
-        let before = asked.get(&node);
+        let before = asked.get(address);
         if before.is_some_and(|question| question.join(conn, |conn| io.core.lock().table.has(conn))) {
             return Ok(());
         }
         let question = Arc::<Question>::default();
         question.0.lock().conns.push(conn);
         let put = Arc::clone(&question);
-        let (epoch, io) = (io.core.lock().epoch, Weak::clone(&io.me));
+        let io = Weak::clone(&io.me);
         let name = address.to_string();
         let spawned = self.helpers.start("rs_script-login", move |done| {
             let (its_done, its_question) = (done.clone(), Arc::clone(&question));
-            let answer = move |found| deliver(&io, epoch, &its_question, &its_done, found);
+            let answer = move |found| deliver(&io, &its_question, &its_done, found);
             let request = CredentialsRequest::new(name, Box::new(answer));
             contain(|| threads::call_back(move || provider.ask(request)));
             question.end();
@@ -97,7 +98,7 @@ impl Logins {
             Error::new(Status::Resources, text).sent(false)
         })?;
         // One that nobody is asked would be joined, and never answered.
-        asked.insert(node, put);
+        asked.insert(address.clone(), put);
         Ok(())
     }
 
@@ -132,12 +133,12 @@ impl Logins {
 
 /// Gives an answer to the connections that wait for it. It may be the last thing that is done with the client, which
 /// is closed then.
-fn deliver(io: &Weak<Io>, epoch: u64, question: &Question, done: &Done, found: Result<Arc<Credentials>>) {
+fn deliver(io: &Weak<Io>, question: &Question, done: &Done, found: Result<Arc<Credentials>>) {
     let Some(io) = io.upgrade().filter(|io| io.check_process().is_ok()) else { return };
     let conns = question.answer();
     // Who is told of it may end the client, and waits for this thread then.
     done.set();
-    io.take_credentials(epoch, conns.into_iter().map(|conn| Event::Credentials(conn, found.clone())));
+    io.take_credentials(conns.into_iter().map(|conn| Event::Credentials(conn, found.clone())));
 }
 
 /// Renews connections when nobody else would: blocking callers whose ways are plain turn no reactor.
@@ -194,5 +195,58 @@ fn keep(io: &Weak<Io>, alarms: &Alarms) {
     while alarms.sleep() {
         let Some(io) = io.upgrade() else { return };
         contain(|| io.tick());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::io::link::Listener;
+    use crate::{Client, Options, Queue};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn an_answer_is_for_the_connection_of_an_engine_that_has_taken_anothers_place() {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (asked, is_asked) = mpsc::channel();
+        let (goes_on, go_on) = mpsc::channel();
+        let go_on = Mutex::new(go_on);
+        let mut options = Options::default();
+        options.lazy_connect(true).call_timeout(LONG).unwrap().connect_timeout(LONG).unwrap();
+        options.credentials(move |_| {
+            asked.send(()).unwrap();
+            go_on.lock().recv().unwrap();
+            Ok::<_, Error>(Credentials::new("secret"))
+        });
+        let client = Client::open(&format!("redis://{}", server.local_addr().unwrap()), &options).unwrap();
+        let queue = Queue::new(10).unwrap();
+        client.submit_command(&queue, 1, "PING").unwrap();
+        let first = server.accept().unwrap();
+        is_asked.recv_timeout(LONG).unwrap();
+        client.io().start_anew(0);
+        let mut ended = Vec::new();
+        queue.poll(&mut ended, 1, LONG);
+        assert_eq!(ended.remove(0).result.unwrap_err().status(), Status::Internal);
+        client.submit_command(&queue, 2, "PING").unwrap();
+        let (mut second, _) = server.accept().unwrap();
+        let waiting =
+            || client.io().logins.asked.lock().values().map(|it| it.0.lock().conns.len()).sum::<usize>();
+        let start = Instant::now();
+        while waiting() < 2 {
+            assert!(start.elapsed() < LONG, "it does not ask");
+            std::thread::yield_now();
+        }
+        goes_on.send(()).unwrap();
+        second.set_read_timeout(Some(LONG)).unwrap();
+        let mut said = [0; 1024];
+        let count = second.read(&mut said).expect("it logs in");
+        assert!(memchr::memmem::find(&said[..count], b"secret").is_some());
+        drop((first, goes_on));
     }
 }

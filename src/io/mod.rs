@@ -254,11 +254,9 @@ impl Io {
     }
 
     /// Takes in what was answered about credentials.
-    fn take_credentials(&self, epoch: u64, events: impl Iterator<Item = Event>) {
+    fn take_credentials(&self, events: impl Iterator<Item = Event>) {
         let _held = Held::new();
-        if self.core.lock().epoch == epoch {
-            self.enter(events, |_, _, _| ());
-        }
+        self.enter(events, |_, _, _| ());
     }
 
     /// Ends a submitted call at once; whether it was still under way.
@@ -469,7 +467,8 @@ impl Core {
 
     /// Replaces the engine. Who owns its calls is told when it is dropped.
     fn start_anew(&mut self, io: &Io, effects: &mut Effects) {
-        let engine = Box::new(Engine::new(Arc::clone(&io.config), Arc::clone(&io.pool)));
+        let mut engine = Box::new(Engine::new(Arc::clone(&io.config), Arc::clone(&io.pool)));
+        engine.number_on_from(&self.engine);
         effects.engine = Some(std::mem::replace(&mut self.engine, engine));
         self.epoch += 1;
         io.served.clear();

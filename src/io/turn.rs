@@ -207,8 +207,8 @@ impl Io {
                 events.push(Event::Resolved(conn, Err(error)));
             }
         }
-        for (conn, node, address) in effects.ask.drain(..) {
-            if let Err(error) = self.logins.ask(self, conn, node, &address) {
+        for (conn, address) in effects.ask.drain(..) {
+            if let Err(error) = self.logins.ask(self, conn, &address) {
                 events.push(Event::Credentials(conn, Err(error)));
             }
         }

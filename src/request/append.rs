@@ -125,11 +125,14 @@ impl Request {
         Ok(())
     }
 
-    /// Takes back what was written from `start` on, and scripts that no item calls. The error is that of the writing,
-    /// or that there was no memory.
+    /// Takes back what was written from `start` on, scripts that no item calls, and a slot that no item has. The error
+    /// is that of the writing, or that there was no memory.
     #[cold]
     pub(super) fn take_back(&mut self, start: usize, written: Result<()>) -> Result<()> {
         self.wire.own().truncate(start);
+        if !self.items.iter().any(|item| item.slot == self.slot) {
+            self.slot = NO_SLOT;
+        }
         let called = self.items.iter().filter_map(|item| item.script).max();
         self.scripts.truncate(called.map_or(0, |place| place as usize + 1));
         // They are found again when they are looked for.
@@ -350,6 +353,7 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::encode::Buffer;
 
     const NONE: [&str; 0] = [];
 
@@ -374,5 +378,26 @@ mod tests {
         }
         assert_eq!(request.scripts.len(), 2);
         assert_eq!(request.items.iter().map(|item| item.script).collect::<Vec<_>>(), [0, 0, 1, 0].map(Some));
+    }
+
+    #[test]
+    fn an_item_that_is_refused_leaves_its_transaction_without_a_slot() {
+        struct Broken;
+        impl Arguments for Broken {
+            fn count(&self) -> usize {
+                1
+            }
+
+            fn write(&self, _: &mut Buffer) -> Result<()> {
+                Err(Error::no_memory_to_send())
+            }
+        }
+        let script = Script::new("return 1");
+        let mut request = Request { routing: Routing::BySlot, ..Request::default() };
+        request.shape = Shape::Transaction;
+        assert!(request.script_call(&script, &["a"][..], &Broken, Flags::NONE).is_err());
+        request.script_call(&script, &["b"][..], &NONE[..], Flags::NONE).unwrap();
+        assert!(request.script_call(&script, &["b"][..], &Broken, Flags::NONE).is_err());
+        assert_eq!(request.slot, slots::slot_of(b"b"));
     }
 }

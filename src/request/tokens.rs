@@ -197,6 +197,12 @@ impl Request {
         }
     }
 
+    /// The other way round, for a transaction whose slot was not known before: items may come that have keys.
+    pub(crate) fn unsettle_tokens(&mut self) {
+        self.slot = NO_SLOT;
+        self.items.iter_mut().for_each(|item| item.slot = NO_SLOT);
+    }
+
     /// The slot of the keys that an item has beside its token.
     fn slot_of_keys(&self, index: usize) -> Option<u16> {
         let item = self.items[index];

@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering;
 
 use super::Session;
 use super::answer::caller_has_left;
+use super::call::{Call, Load};
 use super::functions::{ON_REPLICA, unloaded};
 use super::proof::{Answers, Proof, UNKNOWN};
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict, Verdict};
 use crate::error::Status;
 use crate::request::{Form, Shape};
 use crate::resp::Note;
+use crate::sha::Sha;
 
 /// A function of a pipeline that is missed so often stays an error.
 const FUNCTION_ROUNDS: u8 = 6;
@@ -181,7 +183,9 @@ impl<T> Session<T> {
         let proof = answers.prove(index, form, text);
         let is_missing = verdict::doubt(text, form.command()) == Some(Doubt::Missing);
         let script = &call.request.scripts[index];
-        let came_with_it = call.request.shape == Shape::Transaction && call.unloaded().is_none();
+        // That it was not taken may have been said to another call meanwhile.
+        let came_with_it = call.request.shape == Shape::Transaction
+            && (call.unloaded().is_none() || call.has_brought(script.place()));
         let (status, goes_again) = match proof {
             // Its library was there, so somebody has removed it since. The function may have said so itself.
             Proof::WasMissing if came_with_it => match answers.on_function(index, form) {
@@ -213,5 +217,14 @@ impl<T> Session<T> {
         if goes_again {
             call.rare().missed.push(item);
         }
+    }
+}
+
+impl<T> Call<T> {
+    /// Whether a transaction has loaded this library itself.
+    fn has_brought(&self, library: Sha) -> bool {
+        let is_it = |load: &Load| self.request.scripts[load.script].place() == library;
+        let is_there = |load: &Load| load.is_library && self.load_error(load.script).is_none();
+        self.rare.as_ref().is_some_and(|rare| rare.loads.iter().any(|load| is_it(load) && is_there(load)))
     }
 }

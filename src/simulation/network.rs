@@ -473,7 +473,7 @@ impl Network {
 }
 
 impl Actions<u64> for Network {
-    fn ask_credentials(&mut self, conn: ConnId, _: NodeId, _: &Address) {
+    fn ask_credentials(&mut self, conn: ConnId, _: &Address) {
         self.asked.push_back(conn);
     }
 

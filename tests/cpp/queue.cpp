@@ -3,7 +3,9 @@
 
 #include <poll.h>
 
+#include <cstdlib>
 #include <map>
+#include <new>
 #include <thread>
 #include <type_traits>
 
@@ -12,6 +14,16 @@
 #include "thrown_by.hpp"
 
 using namespace std::chrono_literals;
+
+// The library has an allocator of its own.
+static thread_local bool lacks_memory = false;
+void *operator new(std::size_t size) {
+    void *memory = lacks_memory ? nullptr : std::malloc(size ? size : 1);
+    if (!memory) throw std::bad_alloc();
+    return memory;
+}
+void operator delete(void *memory) noexcept { std::free(memory); }
+void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
 
 static server *redis;
 static constexpr std::string_view multiply_lua = "return redis.call('GET', KEYS[1]) * ARGV[1]";
@@ -185,8 +197,39 @@ static void throwing() {
     CHECK(thrown >= 1 && thrown >= rounds - 1);
 }
 
+// Without memory poll takes nothing out, and what dispatch has taken out has its end all the same.
+static void without_memory() {
+    rs::Client client(server_url(redis));
+    rs::Queue queue(10);
+    for (std::uint64_t tag = 0; tag < 3; ++tag) client.submit(queue, tag, {"PING"});
+    bool is_thrown = false;
+    lacks_memory = true;
+    try {
+        queue.poll(10, 60s);
+    } catch (const std::bad_alloc &) {
+        is_thrown = true;
+    }
+    lacks_memory = false;
+    CHECK(is_thrown);
+    CHECK_INT(queue.size(), 3);
+    CHECK_INT(take(queue, 3).size(), 3);
+    client.submit(queue, 4, {"INCR"});
+    std::uint64_t tag = 0;
+    rs_status status = RS_OK;
+    lacks_memory = true;
+    const std::size_t count = queue.dispatch(1, 60s, [&](const rs::Completion &done) {
+        tag = done.tag();
+        status = done.status();
+    });
+    lacks_memory = false;
+    CHECK_INT(count, 1);
+    CHECK_INT(tag, 4);
+    CHECK_INT(status, RS_ERR_INDETERMINATE);
+}
+
 int main() {
     redis = server_start();
+    RUN(without_memory);
     RUN(every_form_of_submitting);
     RUN(what_is_refused);
     RUN(cancelling_and_closing);

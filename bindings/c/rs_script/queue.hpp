@@ -3,10 +3,12 @@
 #ifndef RS_SCRIPT_QUEUE_HPP
 #define RS_SCRIPT_QUEUE_HPP
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <new>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -105,10 +107,17 @@ public:
     }
     Result<std::vector<Completion>> try_poll(std::size_t max, std::chrono::milliseconds timeout = forever) const {
         std::vector<Completion> completions;
-        Result<std::size_t> count =
-            try_dispatch(max, timeout, [&](Completion done) { completions.push_back(std::move(done)); });
-        if (!count) return std::move(count).error();
-        return completions;
+        for (;;) {
+            // There is room for all before any is taken out, or they would be lost. One more, so that fewer come than
+            // were asked for unless others submit meanwhile.
+            const std::size_t room = std::min(max - completions.size(), size() + 1);
+            if (!make_room(completions, room)) return completions;
+            Result<std::size_t> count =
+                try_dispatch(room, completions.empty() ? timeout : std::chrono::milliseconds(0),
+                             [&](Completion done) { completions.push_back(std::move(done)); });
+            if (!count && completions.empty()) return std::move(count).error();
+            if (!count || *count < room || completions.size() == max) return completions;
+        }
     }
 
     // The same, and calls `done(rs::Completion)` for each of them, on this thread and before it returns. It may
@@ -121,6 +130,7 @@ public:
     }
     template <class Done>
     Result<std::size_t> try_dispatch(std::size_t max, std::chrono::milliseconds timeout, Done &&done) const {
+        (void)lacking(); // what it needs is there before anything is taken out
         Handing<std::remove_reference_t<Done>> handing{done, nullptr};
         std::size_t count = 0;
         rs_error *error = nullptr;
@@ -170,13 +180,47 @@ private:
         Handing<Done> &handing = *static_cast<Handing<Done> *>(context);
 #if defined(__cpp_exceptions)
         try {
-            handing.done(Completion(*completion));
+            handing.done(taken(*completion));
         } catch (...) {
             if (!handing.thrown) handing.thrown = std::current_exception();
         }
 #else
         handing.done(Completion(*completion));
 #endif
+    }
+
+    // Without memory for its error it ends all the same, with one that says so.
+    static Completion taken(const rs_completion &completion) {
+#if defined(__cpp_exceptions)
+        try {
+            return Completion(completion);
+        } catch (const std::bad_alloc &) {
+            return Completion(completion.tag, lacking());
+        }
+#else
+        return Completion(completion);
+#endif
+    }
+
+    static const Error &lacking() {
+        static const Error error(RS_ERR_INDETERMINATE, "there was no memory to tell how the call has ended",
+                                 RS_REASON_RESOURCES);
+        return error;
+    }
+
+    // False: there is no memory for more than there are. Where there are none, that is thrown.
+    static bool make_room(std::vector<Completion> &completions, std::size_t more) {
+#if defined(__cpp_exceptions)
+        try {
+            completions.reserve(completions.size() + more);
+        } catch (const std::bad_alloc &) {
+            if (completions.empty()) throw;
+            return false;
+        }
+#else
+        completions.reserve(completions.size() + more);
+#endif
+        return true;
     }
 
     static std::uint64_t milliseconds(std::chrono::milliseconds timeout) noexcept {

@@ -145,6 +145,12 @@ impl<T: Owner> Engine<T> {
         }
     }
 
+    /// Numbers its connections on from those of another one, whose place it takes: what is found out for those, as a
+    /// host or credentials, is for none of these.
+    pub(crate) fn number_on_from(&mut self, lost: &Self) {
+        self.last_conn = lost.last_conn;
+    }
+
     /// The server for plain calls where there is one and no other will ever be.
     pub(crate) fn only(&self) -> Option<NodeId> {
         self.servers.only

@@ -228,6 +228,7 @@ impl<T> Session<T> {
             }
             at += entry.span as usize;
         }
+        self.calls[key].rare().loads = loads;
         self.settle(key);
     }
 
