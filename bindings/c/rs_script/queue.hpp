@@ -108,9 +108,9 @@ public:
     Result<std::vector<Completion>> try_poll(std::size_t max, std::chrono::milliseconds timeout = forever) const {
         std::vector<Completion> completions;
         for (;;) {
-            // There is room for all before any is taken out, or they would be lost. One more, so that fewer come than
-            // were asked for unless others submit meanwhile.
-            const std::size_t room = std::min(max - completions.size(), size() + 1);
+            // There is room for what is taken out before it is, or it would be lost: twice as much each time.
+            const std::size_t more = std::max<std::size_t>(completions.size(), 16);
+            const std::size_t room = std::min(max - completions.size(), more);
             if (!make_room(completions, room)) return completions;
             Result<std::size_t> count =
                 try_dispatch(room, completions.empty() ? timeout : std::chrono::milliseconds(0),
