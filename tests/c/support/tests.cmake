@@ -45,6 +45,10 @@ function(add_server_test prefix file)
   target_include_directories(${prefix}_${name} PRIVATE "${support_dir}/..")
   add_test(NAME ${prefix}.${name} COMMAND ${launcher} $<TARGET_FILE:${prefix}_${name}>)
   set_tests_properties(${prefix}.${name} PROPERTIES TIMEOUT 900)
+  # The longest begins first.
+  if(name STREQUAL "scenarios")
+    set_tests_properties(${prefix}.${name} PROPERTIES COST 100)
+  endif()
   if(RS_SCRIPT_VALGRIND)
     # Fewer rounds: see `often` in check.h.
     set_property(TEST ${prefix}.${name} PROPERTY ENVIRONMENT RS_SCRIPT_SLOW=1)
