@@ -24,7 +24,8 @@ if(RS_SCRIPT_VALGRIND)
   find_program(VALGRIND valgrind REQUIRED)
   # A failed test ends without freeing what it holds; only a good end is asked whether it lost anything.
   set(launcher "${VALGRIND}" --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite
-    --errors-for-leak-kinds=definite --child-silent-after-fork=yes --fair-sched=try)
+    --errors-for-leak-kinds=definite --child-silent-after-fork=yes --fair-sched=try
+    --soname-synonyms=somalloc=nouserintercepts) # a test's own operator new stays its own
 endif()
 
 set(support_dir "${CMAKE_CURRENT_LIST_DIR}")
