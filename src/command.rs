@@ -36,12 +36,7 @@ pub(crate) fn lane(arguments: &[&[u8]]) -> Result<Lane> {
         return Ok(Lane::Own);
     }
     if name.is_any(&["XREAD", "XREADGROUP"]) {
-        // BLOCK is an option in front of STREAMS; behind it come only keys and ids. The names of group and consumer
-        // may be any word.
-        let named = if name.is("XREADGROUP") { 3 } else { 0 };
-        let mut options =
-            rest.iter().skip(named).map(|bytes| Word(bytes)).take_while(|word| !word.is("STREAMS"));
-        return Ok(if options.any(|option| option.is("BLOCK")) { Lane::Own } else { Lane::Shared });
+        return Ok(if has_block(rest) { Lane::Own } else { Lane::Shared });
     }
     let sub = Word(rest.first().copied().unwrap_or_default());
     if name.is("SCRIPT") && sub.is("KILL") || name.is("FUNCTION") && sub.is_any(&["KILL", "STATS"]) {
@@ -50,11 +45,26 @@ pub(crate) fn lane(arguments: &[&[u8]]) -> Result<Lane> {
     match refusal(name, sub) {
         None => Ok(Lane::Shared),
         Some(reason) => {
-            let has_sub = name.is_any(&["CLIENT", "SCRIPT"]);
+            let has_sub = name.is_any(&["CLIENT", "SCRIPT", "CLUSTER"]);
             let shown = if has_sub { format!("{} {}", name.shown(), sub.shown()) } else { name.shown() };
             Err(Error::new(Status::CommandRefused, format!("{shown} is refused: {reason}")))
         }
     }
+}
+
+/// Whether XREAD or XREADGROUP waits. Its options stand in any order in front of STREAMS, behind which come only keys
+/// and ids; the names of group and consumer may be any word.
+fn has_block(options: &[&[u8]]) -> bool {
+    let mut words = options.iter().map(|bytes| Word(bytes));
+    while let Some(word) = words.next().filter(|word| !word.is("STREAMS")) {
+        if word.is("BLOCK") {
+            return true;
+        }
+        if word.is("GROUP") {
+            words.nth(1);
+        }
+    }
+    false
 }
 
 /// Why a command may not travel on a shared connection.
@@ -71,6 +81,7 @@ fn refusal(name: Word<'_>, sub: Word<'_>) -> Option<&'static str> {
     const REPLICA: &str = "it would turn the connection into a replica's";
     const CLUSTER: &str = "redirection and replica reads are this library's work";
     const DEBUG: &str = "the debugger takes over the connection";
+    const ATTACK: &str = "servers take it for an attack from a browser and close the connection";
 
     let of = |names: &[&str], reason| name.is_any(names).then_some(reason);
     of(&["MULTI", "EXEC", "DISCARD"], TRANSACTION)
@@ -92,6 +103,8 @@ fn refusal(name: Word<'_>, sub: Word<'_>) -> Option<&'static str> {
         .or_else(|| of(&["SELECT", "AUTH", "HELLO", "RESET", "QUIT"], STATE))
         .or_else(|| of(&["WAIT", "WAITAOF"], WAIT))
         .or_else(|| of(&["SYNC", "PSYNC", "REPLCONF"], REPLICA))
+        .or_else(|| (name.is("CLUSTER") && sub.is("SYNCSLOTS")).then_some(REPLICA))
+        .or_else(|| of(&["POST", "HOST:"], ATTACK))
         .or_else(|| of(&["ASKING", "READONLY", "READWRITE"], CLUSTER))
         .or_else(|| (name.is("CLIENT") && sub.is_any(&["REPLY"])).then_some(SILENT))
         .or_else(|| {
@@ -143,10 +156,23 @@ mod tests {
             "blmove a b LEFT LEFT 0",
             "XREAD COUNT 1 BLOCK 5 STREAMS s 0",
             "XREADGROUP GROUP STREAMS c BLOCK 0 STREAMS k >",
+            "XREADGROUP BLOCK 0 GROUP g c STREAMS k >",
+            "xreadgroup count 1 noack block 0 group STREAMS streams streams k >",
         ] {
             assert_eq!(lane_of(command), Ok(Lane::Own), "{command}");
         }
-        for command in ["SET k v", "XREAD STREAMS block 0", "CLIENT LIST", "SCRIPT LOAD x", "EVAL x 0", ""] {
+        for command in [
+            "SET k v",
+            "XREAD STREAMS block 0",
+            "XREADGROUP GROUP block c STREAMS block >",
+            "XREADGROUP COUNT 1 GROUP g BLOCK STREAMS k >",
+            "XREADGROUP GROUP g",
+            "CLIENT LIST",
+            "CLUSTER SLOTS",
+            "SCRIPT LOAD x",
+            "EVAL x 0",
+            "",
+        ] {
             assert_eq!(lane_of(command), Ok(Lane::Shared), "{command}");
         }
     }
@@ -184,6 +210,9 @@ mod tests {
             "SCRIPT DEBUG YES",
             "WAIT 1 0",
             "PSYNC ? -1",
+            "CLUSTER SYNCSLOTS ESTABLISH",
+            "post /",
+            "Host: localhost",
             "READONLY",
             "ASKING",
         ] {

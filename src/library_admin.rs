@@ -122,7 +122,7 @@ impl Client {
     /// is ever removed but by this: who still calls a version that is gone has it loaded again.
     ///
     /// The reply is a map from each primary's address to an array of the names that were removed there, or
-    /// the error by which nothing more was; where each gave one, that is the error.
+    /// the error of the first one that was not, which names those that were; where each gave one, that is the error.
     /// [`Status::InvalidArgument`] for no libraries, and for one that is not pinned.
     ///
     /// [FUNCTION DELETE](https://redis.io/docs/latest/commands/function-delete/)

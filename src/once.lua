@@ -33,7 +33,7 @@ local function own(text)
     return text
 end
 -- A record starts with a sign of what the reply was. Tables are a list: a table {a, h} for each, behind it its a
--- elements and h pairs.
+-- elements and h pairs; {-1} is the zero below zero.
 local function replay(record)
     local sign, rest = sub(record, 1, 1), sub(record, 2)
     if sign == 's' then return rest end
@@ -53,6 +53,7 @@ local function replay(record)
         if type(found) ~= 'table' then return found end
         -- A null that does not end an array, as a function is one.
         if not found[1] then return pcall end
+        if found[1] < 0 then return tonumber('-0') end
         local made = {}
         for element = 1, found[1] do made[element] = value() end
         for _ = 1, found[2] or 0 do
@@ -104,6 +105,9 @@ local function append(value, depth)
         end
         if pairs > 0 then head[2] = pairs end
         has_pairs = has_pairs or pairs > 1
+    elseif value == 0 and 1 / value < 0 then
+        -- To msgpack it is an integer, and has no sign.
+        list[length] = {-1}
     elseif kind == 'string' or kind == 'number' then
         list[length] = value
     elseif kind == 'boolean' then

@@ -235,6 +235,35 @@ fn a_command_that_waits_keeps_nobody_else_waiting() {
 }
 
 #[test]
+fn xreadgroup_waits_on_a_connection_of_its_own_wherever_block_stands() {
+    let server = Server::start();
+    let client = open(&server.url());
+    client.command(&["XGROUP", "CREATE", "s", "g", "$", "MKSTREAM"]).unwrap();
+    for command in [
+        &["XREADGROUP", "BLOCK", "0", "GROUP", "g", "c", "STREAMS", "s", ">"][..],
+        &["XREADGROUP", "GROUP", "g", "c", "BLOCK", "0", "STREAMS", "s", ">"],
+    ] {
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| client.command(command));
+            wait_until("it waits", || blocked_clients(&server) == 1);
+            client.command(&["XADD", "s", "*", "name", "value"]).unwrap();
+            assert_eq!(waiting.join().unwrap().unwrap().root().len(), 2);
+        });
+    }
+}
+
+#[test]
+fn what_servers_take_for_an_attack_costs_nobody_the_connection() {
+    let server = Server::start();
+    let client = open(&server.url());
+    for name in ["POST", "host:"] {
+        assert_eq!(client.command(&[name]).unwrap_err().status(), Status::CommandRefused);
+    }
+    assert_eq!(client.command(&["PING"]).unwrap().as_str(), Some("PONG"));
+    assert_eq!(client.stats().reconnects, 0);
+}
+
+#[test]
 fn a_command_that_waits_for_longer_than_the_deadline_leaves_no_connection_behind() {
     let server = Server::start();
     let client = open(&server.url());

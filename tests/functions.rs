@@ -692,3 +692,36 @@ fn every_server_runs_pinned_libraries_or_says_that_it_has_no_functions() {
         }
     }
 }
+
+/// No real server refuses one removal of several.
+#[test]
+fn a_prune_that_fails_names_what_it_has_removed() {
+    let versions = [2, 3, 4].map(|version| Library::pinned(source(version)).unwrap().name().to_owned());
+    let text = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+    let entries = versions.iter().map(|name| {
+        let code = format!("#!lua name={name}\nlocal G=function() return redis end ");
+        format!("*4\r\n{}{}{}{}", text("library_name"), text(name), text("library_code"), text(&code))
+    });
+    let list = format!("*3\r\n{}", entries.collect::<String>());
+    let fake = Fake::start(move |conn| {
+        let mut next = conn.handshake();
+        let mut removals = 0;
+        while let Some(command) = next {
+            match command.get(1).map(Vec::as_slice) {
+                Some(b"LIST") => conn.write(list.as_bytes()),
+                Some(b"DELETE") => {
+                    removals += 1;
+                    let refusal = &b"-MISCONF Errors writing to the AOF file\r\n"[..];
+                    conn.write(if removals == 2 { refusal } else { b"+OK\r\n" });
+                }
+                _ => conn.write(b"+OK\r\n"),
+            }
+            next = conn.read_command();
+        }
+    });
+    let client = Client::open(&fake.url(), &options(LONG)).unwrap();
+    let error = client.library_prune(&[&pinned()]).unwrap_err();
+    assert_eq!((error.server_code(), error.is_not_executed()), (Some("MISCONF"), false), "{error}");
+    let is_named = [0, 1, 2].map(|version| error.message().contains(&versions[version]));
+    assert_eq!(is_named, [true, false, true], "{error}");
+}

@@ -246,7 +246,7 @@ type PrunedOnNode struct {
 	Node string
 	// Removed are the names of the libraries that are gone.
 	Removed []string
-	// Err is why nothing more was removed.
+	// Err is why one of them was not removed. It names those that were.
 	Err error
 }
 

@@ -114,23 +114,44 @@ pub(super) fn removal(names: &[String], request: &mut Request) {
     names.iter().for_each(|name| request.say(&[b"FUNCTION", b"DELETE", name.as_bytes()]));
 }
 
-/// The names of those that were removed, by the answers to their removal.
+/// The names of those that were removed, by the answers to their removal. Where some were and others not, the error
+/// names the former: it is all that its reader gets.
 pub(super) fn removed(names: Vec<String>, answer: Option<&Reply>) -> Result<Reply> {
-    let mut payload = Box::<Payload>::default();
-    payload.start_array();
-    let mut count = 0;
+    let (mut removed, mut failed) = (Vec::new(), None);
     for (name, reply) in names.iter().zip(answer.iter().flat_map(|answer| answer.root().elements())) {
         match reply.as_error() {
-            None => {
-                payload.append_text(Kind::String, name.as_bytes())?;
-                count += 1;
-            }
+            None => removed.push(name.as_str()),
             // Somebody else has removed it.
             Some(error) if error.server_text() == Some(b"ERR Library not found") => {}
-            Some(error) => return Err(error),
+            Some(error) => failed = failed.or(Some(error)),
         }
     }
-    payload.end_array(count);
+    match failed {
+        None => list(&removed),
+        Some(error) if removed.is_empty() => Err(error),
+        Some(error) => Err(in_part(&error, &removed)),
+    }
+}
+
+/// The error of a removal of which some has happened.
+#[cold]
+fn in_part(error: &Error, removed: &[&str]) -> Error {
+    let text = String::from_utf8_lossy(error.server_text().unwrap_or(error.message().as_bytes()));
+    let text = format!("{text} (these are removed: {})", removed.join(", "));
+    let in_part = Error::server(error.status(), text.as_bytes(), false);
+    match error.shared_node() {
+        Some(node) => in_part.on(node),
+        None => in_part,
+    }
+}
+
+fn list(texts: &[&str]) -> Result<Reply> {
+    let mut payload = Box::<Payload>::default();
+    payload.start_array();
+    for text in texts {
+        payload.append_text(Kind::String, text.as_bytes())?;
+    }
+    payload.end_array(texts.len());
     Ok(Reply::new(payload))
 }
 

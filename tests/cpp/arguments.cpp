@@ -187,6 +187,47 @@ static void another_locale() {
     std::locale::global(before);
 }
 
+// Strings that a range gives by value: with their text in them, and pointers, the last of which is NULL.
+template <class Item> Item made(int number) {
+    if constexpr (std::is_pointer_v<Item>) return number < 2 ? "text" : nullptr;
+    else return Item(number);
+}
+
+template <class Item, class Category> struct Made {
+    struct iterator {
+        using iterator_category = Category;
+        using value_type = Item;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const Item *;
+        using reference = Item;
+
+        int number;
+        Item operator*() const { return made<Item>(number); }
+        iterator &operator++() { return ++number, *this; }
+        iterator operator++(int) { return {number++}; }
+        friend bool operator==(iterator a, iterator b) { return a.number == b.number; }
+        friend bool operator!=(iterator a, iterator b) { return a.number != b.number; }
+    };
+    iterator begin() const { return {0}; }
+    iterator end() const { return {3}; }
+};
+
+struct Label {
+    char text[4];
+    explicit Label(int number) : text{'l', char('0' + number), 0, 0} {}
+    operator std::string_view() const { return text; }
+};
+
+static void made_strings() {
+    rs::Client client(server_url(one));
+    rs::Script echo(client, "return ARGV");
+    CHECK((echo.call({}, Made<Label, std::forward_iterator_tag>()).as<Texts>() == Texts{"l0", "l1", "l2"}));
+    CHECK((echo.call({}, Made<Label, std::input_iterator_tag>()).as<Texts>() == Texts{"l0", "l1", "l2"}));
+    for (const rs::Error &error : {echo.try_call({}, Made<const char *, std::forward_iterator_tag>()).error(),
+                                   echo.try_call({}, Made<const char *, std::input_iterator_tag>()).error()})
+        CHECK_INT(error.status(), RS_ERR_INVALID_ARGUMENT);
+}
+
 int main() {
     one = server_start();
     RUN(numbers);
@@ -194,5 +235,6 @@ int main() {
     RUN(pieces_of_memory);
     RUN(no_pointer);
     RUN(ranges);
+    RUN(made_strings);
     RUN(another_locale);
 }

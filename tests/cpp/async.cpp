@@ -56,6 +56,27 @@ static void functions() {
     dispatcher.run();
 }
 
+// Of two threads that run, the one whose function throws lets go of the other: nobody would end its wait.
+static void throwing_beside_another() {
+    rs::Client client(server_url(redis));
+    for (int round = 0; round < 20; ++round) {
+        rs::Dispatcher dispatcher(1);
+        std::atomic<int> thrown{0};
+        const auto run = [&] {
+            try {
+                dispatcher.run();
+            } catch (int) {
+                ++thrown;
+            }
+        };
+        dispatcher.command(client, {"BLPOP", "never", "0.05"}, [&](const rs::Result<rs::Reply> &) { throw 1; });
+        std::thread one(run), other(run);
+        one.join();
+        other.join();
+        CHECK_INT(thrown.load(), 1);
+    }
+}
+
 // What a function throws leaves run_once, and the others are handed over all the same.
 static void throwing() {
     rs::Client client(server_url(redis));
@@ -284,6 +305,7 @@ int main() {
     redis = server_start();
     RUN(functions);
     RUN(throwing);
+    RUN(throwing_beside_another);
     RUN(futures);
     RUN(drivers);
     RUN(many_threads_and_calls);

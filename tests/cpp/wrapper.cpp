@@ -398,6 +398,23 @@ static void options_and_log() {
     rs::Client lazy("unix:///nowhere/at/all", rs::Options().lazy_connect(true).reconnect_attempts(1));
     CHECK_INT(lazy.try_command({"PING"}).error().status(), RS_ERR_CONNECT);
 
+    // C would read the part in front of a NUL, and log in as somebody else.
+    const std::string_view cut("default\0x", 9);
+    for (const std::optional<rs::Error> &error :
+         {rs::Options().username(cut).error(), rs::Options().client_name(cut).error(),
+          rs::Options().tls_ca_file(cut).error(), rs::Options().tls_client_cert("a", cut).error(),
+          rs::Options().tls_server_name(cut).error(), rs::Options().sentinel_username(cut).error(),
+          rs::Options().map_address("a:1", std::string_view("b:1\0", 4)).error()}) {
+        CHECK(error && error->is_not_executed());
+        CHECK_INT(error->status(), RS_ERR_INVALID_OPTION);
+    }
+    const std::string url = server_url(one) + std::string("\0x", 2);
+    CHECK_INT(rs::Client::try_open(url).error().status(), RS_ERR_INVALID_URL);
+    const auto nobody = [&](std::string_view) { return rs::Credentials{"secret", std::string(cut)}; };
+    const rs::Error refused = rs::Client::try_open(server_url(one), rs::Options().credentials(nobody)).error();
+    CHECK_INT(refused.status(), RS_ERR_AUTH);
+    CHECK(std::string(refused.what()).find("NUL") != std::string::npos);
+
     // The rest cannot be seen from here: they only must hand on what they were given.
     rs::Options tls;
     tls.username("u").password(std::string_view("p\0q", 3)).tls_ca_file("/none").tls_client_cert("/none", "/none");

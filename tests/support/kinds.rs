@@ -1,7 +1,7 @@
 //! What scripts and functions answer: one body for each kind of reply.
 
 /// Bodies, one for each kind of reply. Each counts its runs.
-pub const KINDS: [&str; 36] = [
+pub const KINDS: [&str; 38] = [
     "return 1",
     "return -9007199254740993",
     "return 3.99",
@@ -30,6 +30,8 @@ pub const KINDS: [&str; 36] = [
     "local t = {} for i = 3000, 1, -1 do t[i] = i end return t",
     "return {double = 3.25}",
     "return {{double = 1 / 3}, {double = -0.5}}",
+    "return {double = tonumber('-0')}",
+    "return {{double = 0}, {double = tonumber('-0')}, tonumber('-0'), {map = {a = {double = tonumber('-0')}}}}",
     "return {map = {name = 'Ada', age = 36, [1] = {2, 3}, list = {map = {deep = true}}}}",
     "return {set = {x = true, y = true, z = true}}",
     "return {big_number = '123456789012345678901234567890'}",

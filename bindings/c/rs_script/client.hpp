@@ -230,6 +230,8 @@ public:
 
 private:
     static Result<Client> open(std::string_view url, const rs_options *options) {
+        if (detail::has_nul(url))
+            return Error(RS_ERR_INVALID_URL, "invalid URL: it holds a NUL", RS_REASON_ARGUMENT, true);
         rs_client *client = nullptr;
         rs_error *error = nullptr;
         if (rs_client_open(std::string(url).c_str(), options, &client, &error) != RS_OK) return Error(error);

@@ -8,6 +8,7 @@
 #include <exception>
 #include <iterator>
 #include <memory>
+#include <string_view>
 #include <type_traits>
 
 #if defined(__has_include)
@@ -52,6 +53,9 @@ template <class Exception> [[noreturn]] void raise(const Exception &exception) {
     std::terminate();
 #endif
 }
+
+// C reads a text up to its first NUL: what has one would silently be another.
+inline bool has_nul(std::string_view text) noexcept { return text.find('\0') != std::string_view::npos; }
 
 // Frees a handle with its function of the C library.
 template <auto Free> struct Freeing {

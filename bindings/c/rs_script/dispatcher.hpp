@@ -312,10 +312,14 @@ public:
     // Hands over until no call is under way, or close was called. Any number of threads may run.
     void run() { try_run().value(); }
     Result<void> try_run() {
+        // Those that wait for calls which this thread has handed over, also where one of them has thrown.
+        struct Waking {
+            const Queue &queue;
+            ~Waking() { queue.wake(); }
+        } waking{queue_};
         while (size() > 0 && !queue_.closed()) {
             if (Result<std::size_t> count = try_run_once(); !count) return std::move(count).error();
         }
-        queue_.wake(); // those that wait for calls which this thread has handed over
         return {};
     }
 

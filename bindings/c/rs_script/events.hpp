@@ -53,8 +53,10 @@ public:
     void answer(const Credentials &credentials) { try_answer(credentials).value(); }
     Result<void> try_answer(const Credentials &credentials) {
         rs_error *error = nullptr;
-        if (detail::give(handle_.release(), credentials, &error) != RS_OK) return Error(error);
-        return {};
+        const rs_status status = detail::give(handle_.release(), credentials, &error);
+        if (status == RS_OK) return {};
+        if (!error) return Error(status, "the user name holds a NUL", RS_REASON_ARGUMENT, true);
+        return Error(error);
     }
 
     // There are none; `why` must hold no secret. The request is empty afterwards.

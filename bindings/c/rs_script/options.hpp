@@ -58,6 +58,10 @@ namespace detail {
 // Answers a request, which is not live afterwards. What is wrong with the credentials becomes the error of the
 // connection, too.
 inline rs_status give(rs_credentials_request *request, const Credentials &credentials, rs_error **error) noexcept {
+    if (credentials.username && has_nul(*credentials.username)) {
+        rs_credentials_refuse(request, "the user name holds a NUL");
+        return RS_ERR_INVALID_ARGUMENT;
+    }
     const char *const username = credentials.username ? credentials.username->c_str() : nullptr;
     // To the C library 0 is for ever: what is over is over in a moment.
     const std::int64_t left = credentials.lifetime ? credentials.lifetime->count() : 0;
@@ -116,7 +120,7 @@ public:
 
     // The ACL user; wins over the URL's.
     Options &username(std::string_view username) RS_SCRIPT_LIFETIMEBOUND {
-        return set(rs_options_set_username, std::string(username).c_str());
+        return set_texts(rs_options_set_username, username);
     }
 
     // The password; wins over the URL's.
@@ -126,7 +130,7 @@ public:
 
     // The name in CLIENT LIST; printable ASCII without spaces.
     Options &client_name(std::string_view name) RS_SCRIPT_LIFETIMEBOUND {
-        return set(rs_options_set_client_name, std::string(name).c_str());
+        return set_texts(rs_options_set_client_name, name);
     }
 
     // One of the RS_PROTOCOL_ numbers.
@@ -134,12 +138,12 @@ public:
 
     // A PEM file of the authorities to trust instead of the system's.
     Options &tls_ca_file(std::string_view path) RS_SCRIPT_LIFETIMEBOUND {
-        return set(rs_options_set_tls_ca_file, std::string(path).c_str());
+        return set_texts(rs_options_set_tls_ca_file, path);
     }
 
     // PEM files of the client certificate, its chain included, and of its key.
     Options &tls_client_cert(std::string_view cert_path, std::string_view key_path) RS_SCRIPT_LIFETIMEBOUND {
-        return set(rs_options_set_tls_client_cert, std::string(cert_path).c_str(), std::string(key_path).c_str());
+        return set_texts(rs_options_set_tls_client_cert, cert_path, key_path);
     }
 
     // The authorities to trust instead of the system's, in PEM form.
@@ -154,7 +158,7 @@ public:
 
     // The host name or address that the server's certificate must hold, instead of the URL's host.
     Options &tls_server_name(std::string_view name) RS_SCRIPT_LIFETIMEBOUND {
-        return set(rs_options_set_tls_server_name, std::string(name).c_str());
+        return set_texts(rs_options_set_tls_server_name, name);
     }
 
     // True: accept any certificate of anybody. Whoever sits on the way can read and change everything.
@@ -224,12 +228,12 @@ public:
     // Connect to `reachable` wherever the servers themselves speak of `announced`; each is `host:port`. Once for each
     // address.
     Options &map_address(std::string_view announced, std::string_view reachable) RS_SCRIPT_LIFETIMEBOUND {
-        return set(rs_options_map_address, std::string(announced).c_str(), std::string(reachable).c_str());
+        return set_texts(rs_options_map_address, announced, reachable);
     }
 
     // The user to authenticate as with the sentinels; needs sentinel_password.
     Options &sentinel_username(std::string_view username) RS_SCRIPT_LIFETIMEBOUND {
-        return set(rs_options_set_sentinel_username, std::string(username).c_str());
+        return set_texts(rs_options_set_sentinel_username, username);
     }
 
     // The password for the sentinels; the one in the URL is for the servers alone.
@@ -313,6 +317,13 @@ private:
             Error failed(error);
             if (!error_) error_ = std::move(failed);
         }
+        return *this;
+    }
+
+    template <class Setter, class... Texts>
+    Options &set_texts(Setter setter, Texts... texts) RS_SCRIPT_LIFETIMEBOUND {
+        if (!(detail::has_nul(texts) || ...)) return set(setter, std::string(texts).c_str()...);
+        if (!error_) error_ = Error(RS_ERR_INVALID_OPTION, "an option holds a NUL", RS_REASON_ARGUMENT, true);
         return *this;
     }
 

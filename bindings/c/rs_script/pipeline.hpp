@@ -72,7 +72,8 @@ public:
 
     // Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their
     // replies: an array with one element an item, in order. An item's error is its element, see ReplyView::error. The
-    // pipeline is empty afterwards, whatever came of it, and can be filled again. `options`: all but read_only.
+    // pipeline is empty afterwards, whatever came of it, and can be filled again; where the options are
+    // RS_ERR_INVALID_ARGUMENT, it has its items still. `options`: all but read_only.
     //
     // Of a transaction that fails with RS_ERR_TRANSACTION_ABORTED or RS_ERR_COMPILE nothing ran. Nothing is sent again
     // once bytes of it were sent, unless every item may run twice: is read_only, idempotent, or a call of an

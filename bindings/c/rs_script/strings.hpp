@@ -76,11 +76,13 @@ inline constexpr bool is_multipass<Iterator, std::void_t<typename std::iterator_
 #endif
     std::is_base_of_v<std::forward_iterator_tag, typename std::iterator_traits<Iterator>::iterator_category>;
 
-// Whether the strings of a range need not be copied: those that it refers to, and views.
+// Whether the strings of a range need not be copied: those that it refers to, and views. What else it may give by value
+// may hold its text itself.
 template <class Range>
 inline constexpr bool has_lasting_strings =
     is_multipass<iterator_t<Range>> &&
-    (std::is_lvalue_reference_v<item_t<Range>> || std::is_trivially_destructible_v<plain_t<item_t<Range>>>);
+    (std::is_lvalue_reference_v<item_t<Range>> || std::is_pointer_v<plain_t<item_t<Range>>> ||
+     std::is_same_v<plain_t<item_t<Range>>, std::string_view>);
 
 #if !defined(__cpp_lib_to_chars)
 // The whole text as a floating-point number, whatever the program's locale is; false where it is something else or out
@@ -205,8 +207,9 @@ public:
                 add(argument.bytes(), argument.size());
             } else {
                 auto &&item = *next;
-                const std::string_view view = item;
-                add_copy(view);
+                const detail::Argument argument(static_cast<const detail::plain_t<detail::item_t<Range>> &>(item));
+                if (argument.bytes() || argument.size() == 0) add_copy({argument.bytes(), argument.size()});
+                else add(nullptr, argument.size()); // the C library says which one is NULL
             }
         }
         point_at_copies();

@@ -32,6 +32,8 @@ const FLUSH = { default: 0, sync: 1, async: 2 };
 /** Until then the server must have answered for the first time, unless the options say otherwise. */
 const CONNECT_TIMEOUT = 5000;
 const MAX_IN_FLIGHT = 100_000;
+/** The longest timeout that a call may have of its own. */
+const LONGEST_TIMEOUT = 0xffff_ffff;
 
 /** A client that nobody can reach is closed. */
 const forgotten = new FinalizationRegistry((connection) => void connection.close());
@@ -582,9 +584,9 @@ async function open(url, connectOptions) {
 }
 
 /** Connects: a server that answers, be it with an error, is there. */
-async function prove(client, { connectTimeout: timeout = CONNECT_TIMEOUT, signal }) {
+async function prove(client, { connectTimeout = CONNECT_TIMEOUT, signal }) {
     try {
-        await client.command(["PING"], { timeout, signal });
+        await client.command(["PING"], { timeout: Math.min(connectTimeout, LONGEST_TIMEOUT), signal });
     } catch (error) {
         if (error instanceof classes.ServerError) return;
         await client.close();

@@ -118,19 +118,21 @@ const CLASSES = new Map([
     [401, NoScriptError],
     [402, CompileError],
     [405, TransactionAbortedError],
-    [501, IndeterminateError],
 ]);
+/** The numbers of the 500s say nothing of whether the call was executed. */
+const FIRST_OF_LIBRARY = 500;
 
-function classOf(status) {
+function classOf(status, indeterminate) {
+    if (status >= FIRST_OF_LIBRARY) return indeterminate ? IndeterminateError : ScriptError;
     const exact = CLASSES.get(status);
     if (exact !== undefined) return exact;
     if (status < 200) return ArgumentError;
     if (status < 300) return ConnectError;
-    return status >= 400 && status < 500 ? ServerError : ScriptError;
+    return status >= 400 ? ServerError : ScriptError;
 }
 
 function errorOf(status, details) {
-    return new (classOf(status))(status, details);
+    return new (classOf(status, details.indeterminate))(status, details);
 }
 
 /** An error that comes with a completion: where it is made says nothing of its call, so it has no frames of its own. */

@@ -46,14 +46,17 @@ class Events {
     }
 
     /**
-     * Tells what happened, each listener by itself: what it throws is its own affair and the process's, and stops
-     * nothing here.
+     * Tells what happened, when nothing else is being done: whoever hears of it may close the client, or throw, which
+     * is its own affair and the process's, and stops nothing here.
      */
     tell(name, details) {
-        if (tracing.connection.hasSubscribers) {
-            tracing.connection.publish({ event: name, ...details, ...this.#address });
-        }
-        if (this.#emitter.listenerCount(name) > 0) time.nextTick(() => this.#emitter.emit(name, details));
+        if (!this.isHeard) return;
+        time.nextTick(() => {
+            if (tracing.connection.hasSubscribers) {
+                tracing.connection.publish({ event: name, ...details, ...this.#address });
+            }
+            this.#emitter.emit(name, details);
+        });
     }
 
     /**

@@ -141,6 +141,8 @@ class Writer {
     }
 
     reference(script) {
+        // Found out now: the calls that travel with this one would be lost with it.
+        if (script.address === undefined) throw invalid("a script of a FakeServer's client is of no server");
         let index = this.scripts.lastIndexOf(script);
         if (index < 0) index = this.scripts.push(script) - 1;
         if (this.references !== null) this.references.push(this.length, index);

@@ -21,7 +21,7 @@ const isHeard = ({ start, end, asyncStart, asyncEnd, error }) =>
 
 /**
  * Where a URL leads to, and nothing of it that may be secret: of one that is refused because its password is not
- * encoded, nothing.
+ * encoded, or because it names no host behind its user and password, nothing.
  */
 function addressOf(url) {
     const [, scheme, authority, rest] = /^([^:]*):\/\/([^/?#]*)(.*)$/s.exec(url) ?? [];
@@ -30,6 +30,7 @@ function addressOf(url) {
     if (/^unix$/i.test(scheme)) return { serverAddress: path };
     const [first] = authority.slice(authority.lastIndexOf("@") + 1).split(",");
     const [, host, port] = /^(.*?)(?::(\d+))?$/s.exec(first);
+    if (host.includes(":") && !host.startsWith("[")) return {};
     return { serverAddress: host.replace(/^\[|\]$/g, ""), ...(port !== undefined && { serverPort: Number(port) }) };
 }
 

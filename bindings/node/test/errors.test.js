@@ -217,3 +217,19 @@ test("errors call options and fields by their names here, and leave words of scr
     const words = await failed(client.script("return redis.error_reply('MINE options.flags RS_SCRIPT_ONCE')")());
     assert.match(words.message, /MINE options\.flags RS_SCRIPT_ONCE/);
 });
+
+test("the class of an error of the library's own says whether the call may have been executed", () => {
+    for (const status of [500, 501, 502]) {
+        const unsent = errorOf(status, { message: "no memory; nothing was sent", notExecuted: true });
+        assert.ok(!(unsent instanceof rs.IndeterminateError), unsent.code);
+        const sent = errorOf(status, { message: "it was sent", indeterminate: true });
+        assert.ok(sent instanceof rs.IndeterminateError, sent.code);
+    }
+});
+
+test("connect() takes every connect timeout that the library takes", async () => {
+    const server = await Server.start();
+    const client = await rs.connect(server.url, { connectTimeout: 365 * 24 * 60 * 60 * 1000 });
+    await client.close();
+    await server.stop();
+});

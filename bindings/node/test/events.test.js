@@ -76,6 +76,43 @@ test("an idle client is told of a lost connection at once", async (t) => {
     );
 });
 
+test("a subscriber may close the client when it is told of its connection", async () => {
+    const server = await Server.start();
+    const closes = `
+        const rs = require(".");
+        let closed;
+        require("node:diagnostics_channel").subscribe("rs_script:connection", ({ event }) => {
+            if (event === "lost") closed(victim.close());
+        });
+        let victim;
+        (async () => {
+            const other = await rs.connect(process.argv[1], { keepAlive: true });
+            for (let i = 0; i < 20; i++) {
+                victim = await rs.connect(process.argv[1]);
+                const gone = new Promise((resolve) => (closed = resolve));
+                await other.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+                await gone;
+            }
+            await other.close();
+            console.log("done");
+        })();`;
+    assert.deepEqual(await program(closes, { args: [server.url] }), { code: 0, stdout: "done\n", stderr: "" });
+    await server.stop();
+});
+
+test("a URL that is refused is told without what may be its password", async () => {
+    const started = [];
+    const channel = dc.tracingChannel("rs_script:connect");
+    const handlers = { start: (message) => started.push({ ...message }) };
+    channel.subscribe(handlers);
+    for (const url of ["redis://user:s3cret", "redis://user:s3cret,host", "redis://user:s3cret:1"]) {
+        await assert.rejects(rs.connect(url), { code: "RS_ERR_INVALID_URL" });
+    }
+    channel.unsubscribe(handlers);
+    assert.equal(started.length, 3);
+    assert.ok(!JSON.stringify(started).includes("s3cret"), JSON.stringify(started));
+});
+
 test("a listener that throws disturbs no call", async () => {
     const server = await Server.start();
     const throws = `

@@ -18,7 +18,7 @@ const {
     noConnection,
     transactionAborted,
 } = require("rs_script/testing");
-const { program } = require("./support");
+const { Server, program } = require("./support");
 
 const MULTIPLY = "return redis.call('GET', KEYS[1]) * ARGV[1]";
 
@@ -252,4 +252,17 @@ test("functions are answered like scripts, tokens are told, and libraries as the
     await assert.rejects(client.libraryCheck(library), { serverCode: "NOPERM" });
     server.reply("FUNCTION DELETE", ({ args }) => new Map([["fake", args]]));
     assert.deepEqual(await client.libraryPrune([library]), new Map([["fake", [library.name]]]));
+});
+
+test("a script of its clients is refused on a server, and the calls beside it have their replies", async () => {
+    const server = await Server.start();
+    const client = await rs.connect(server.url, { callTimeout: 120_000 });
+    const script = (await new FakeServer().connect()).script("return 1").on(client);
+    const calls = [client.command("PING"), script(), client.command("PING"), client.scriptLoad(script)];
+    const ended = calls.map((call) => call.catch(({ code }) => code));
+    const refused = "RS_ERR_INVALID_ARGUMENT";
+    assert.deepEqual(await Promise.all(ended), ["PONG", refused, "PONG", refused]);
+    assert.throws(() => client.pipeline().script(script), { code: refused });
+    await client.close();
+    await server.stop();
 });

@@ -165,7 +165,8 @@
 // noeviction voids all this. A primary that dies before it has replicated a call has lost it and its token: see
 // `wait_replicas`. What a script has written before it raised an error stays, and is not done again: a repeat gets
 // the same error, without the place in the script that a server adds. While a slot of a cluster moves key by key,
-// calls with keys in it wait for the end of that, for their tokens are new keys.
+// calls with keys in it wait for the end of that, for their tokens are new keys. A source that selects another
+// database (SELECT), where a repeat would not find its token, is refused: RS_ERR_INVALID_ARGUMENT.
 //
 // Errors of such calls: RS_ERR_TOKEN_MISMATCH, RS_ERR_REPLY_NOT_KEPT, RS_ERR_NOT_REPLICATED.
 #define RS_SCRIPT_ONCE 4
@@ -1399,8 +1400,8 @@ rs_status rs_client_library_list(rs_client *client,
 // this: who still calls a version that is gone has it loaded again.
 //
 // `keep`: `count` libraries, at least one. `*removed`: a map from each primary's `host:port`, or the path of
-// its socket, to an array of the names that were removed there, or the error by which nothing more was.
-// Where each gave one, that is the function's error. Caller frees with rs_reply_free; NULL on failure;
+// its socket, to an array of the names that were removed there, or the error of the first one that was not,
+// which names those that were. Where each gave one, that is the function's error. Caller frees with rs_reply_free; NULL on failure;
 // `removed` may be NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT for no library, and for one that is RS_LIBRARY_NAMED; or any of RS_ERR_.
