@@ -1401,8 +1401,8 @@ rs_status rs_client_library_list(rs_client *client,
 //
 // `keep`: `count` libraries, at least one. `*removed`: a map from each primary's `host:port`, or the path of
 // its socket, to an array of the names that were removed there, or the error of the first one that was not,
-// which names those that were. Where each gave one, that is the function's error. Caller frees with rs_reply_free; NULL on failure;
-// `removed` may be NULL. `err` may be NULL.
+// which names those that were. Where each gave one, that is the function's error. Caller frees with
+// rs_reply_free; NULL on failure; `removed` may be NULL. `err` may be NULL.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT for no library, and for one that is RS_LIBRARY_NAMED; or any of RS_ERR_.
 // Threads: any.
