@@ -202,12 +202,11 @@ public:
     Strings(Range &&strings RS_SCRIPT_LIFETIMEBOUND) {
         auto last = std::end(strings);
         for (auto next = std::begin(strings); next != last; ++next) {
+            auto &&item = *next;
+            const detail::Argument argument(static_cast<const detail::plain_t<detail::item_t<Range>> &>(item));
             if constexpr (detail::has_lasting_strings<Range>) {
-                const detail::Argument argument(static_cast<const detail::plain_t<detail::item_t<Range>> &>(*next));
                 add(argument.bytes(), argument.size());
             } else {
-                auto &&item = *next;
-                const detail::Argument argument(static_cast<const detail::plain_t<detail::item_t<Range>> &>(item));
                 if (argument.bytes() || argument.size() == 0) add_copy({argument.bytes(), argument.size()});
                 else add(nullptr, argument.size()); // the C library says which one is NULL
             }
