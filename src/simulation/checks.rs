@@ -275,6 +275,12 @@ impl World {
         let is_left = status == Status::NotReplicated && may_be_left;
         let is_well = self.traits.are_well() && op.task.is_none() && !is_forged && !is_left;
         assert!(!is_well || is_late || Self::is_in_doubt(op, error), "seed {seed}: call {number}: {error}");
+        // One that its server has let go of waits on at another, for as long as there is time.
+        let is_let_go = op.waits && error.message().contains("UNBLOCKED");
+        assert!(
+            !is_let_go || is_late || op.is_called_off || self.traits.kind == traits::Kind::One,
+            "seed {seed}: call {number} waits no more: {error}"
+        );
         let error_of_item = op.shape != Shape::Pipeline && !op.items.is_empty();
         if error_of_item && error.server_text().is_some() && !self.traits.rights {
             op.items.iter().for_each(|item| self.check_error_of_item(number, op, item.number, error));
