@@ -69,12 +69,8 @@ impl<T: Owner> Engine<T> {
             room.learn(if error.status() == Status::Loading { Again::AfterPause } else { Again::Now }, took);
             let may_have_run = repeat.is_some() || alone.unknown.is_some();
             *last_start = if may_have_run { room.last_repeat() } else { room.last_start() };
-            let pause = match repeat {
-                Some(pause) => Some(pause),
-                None => {
-                    alone.attempt_pause(&error, is_replica, is_open, cx.servers.node(whence.node), connects)
-                }
-            };
+            let node = cx.servers.node(whence.node);
+            let pause = repeat.or_else(|| alone.attempt_pause(&error, is_replica, is_open, node, connects));
             let pause = pause.filter(|pause| {
                 let latest = if pause.is_zero() { *last_start } else { deadline.min(*last_start) };
                 now + *pause <= latest && now < deadline

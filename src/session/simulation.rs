@@ -317,11 +317,9 @@ fn words(bytes: &[u8], mut give: impl FnMut(&[u8])) -> Option<usize> {
     let mut at = 0;
     let number = |at: &mut usize| {
         let end = *at + memchr::memchr(b'\n', bytes.get(*at..)?)?;
-        let digits = &bytes[*at + 1..end - 1];
+        let number: usize = std::str::from_utf8(&bytes[*at + 1..end - 1]).ok()?.parse().ok()?;
         *at = end + 1;
-        digits.iter().try_fold(0, |number, digit| {
-            digit.is_ascii_digit().then(|| 10 * number + usize::from(digit - b'0'))
-        })
+        Some(number)
     };
     for _ in 0..number(&mut at)? {
         let length = number(&mut at)?;

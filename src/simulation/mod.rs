@@ -286,9 +286,6 @@ impl World {
     fn collect(&mut self) {
         for place in 0..self.clients.len() {
             self.clients[place].network.rest();
-            if self.clients[place].network.completed.is_empty() {
-                continue;
-            }
             for (number, result, arrived) in std::mem::take(&mut self.clients[place].network.completed) {
                 self.complete(usize::try_from(number).expect("a number of a call"), result, arrived);
             }

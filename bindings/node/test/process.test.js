@@ -20,12 +20,7 @@ before(async () => {
 });
 after(() => server.stop());
 
-/** Runs a program with the server's URL; it must end by itself. */
-async function ends(source, { code = 0, type, env } = {}) {
-    const result = await program(source, { args: [server.url], type, env });
-    assert.equal(result.code, code, result.stderr);
-    return result.stdout.trim();
-}
+const ends = (source, options) => server.ends(source, options);
 
 test("import and require give the same", async () => {
     const imported = await import("rs_script");

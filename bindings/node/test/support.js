@@ -2,6 +2,7 @@
 
 "use strict";
 
+const assert = require("node:assert/strict");
 const { execFile, spawn } = require("node:child_process");
 const fs = require("node:fs");
 const net = require("node:net");
@@ -97,6 +98,13 @@ class Server {
     /** What redis-cli prints: a connection of somebody else. */
     async cli(...words) {
         return (await run("redis-cli", [...this.access, ...words])).stdout.trim();
+    }
+
+    /** What a program prints that is given the server's URL; it must end by itself. */
+    async ends(source, { code = 0, type, env } = {}) {
+        const result = await program(source, { args: [this.url], type, env });
+        assert.equal(result.code, code, result.stderr);
+        return result.stdout.trim();
     }
 
     /** Waits until nobody is connected but who asks. */

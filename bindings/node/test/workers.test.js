@@ -8,7 +8,7 @@ const { after, before, test } = require("node:test");
 const { Worker } = require("node:worker_threads");
 
 const rs = require("..");
-const { Server, descriptors, program, until } = require("./support");
+const { Server, descriptors, until } = require("./support");
 
 const HERE = path.join(__dirname, "..");
 
@@ -118,17 +118,13 @@ test("worker threads that alone have loaded the package end without a trace", as
             await Promise.all(sources.map(ended));
             console.log("all ended");
         })();`;
-    const prints = async (source, words) => {
-        const result = await program(source, { args: [server.url] });
-        assert.equal(result.stdout.trim(), words, result.stderr);
-    };
-    await prints(main, "all ended");
+    assert.equal(await server.ends(main), "all ended");
     for (const source of [sources[0], sources[1], sources[3]]) {
         const alone = `
             const { Worker } = require("node:worker_threads");
             const worker = new Worker(${JSON.stringify(source)}, { eval: true, workerData: process.argv[1] });
             worker.on("message", () => worker.terminate()).on("exit", (code) => console.log("ended"));`;
-        for (let i = 0; i < 3; i++) await prints(alone, "ended");
+        for (let i = 0; i < 3; i++) assert.equal(await server.ends(alone), "ended");
     }
     await server.allGone();
 });
