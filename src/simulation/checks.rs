@@ -10,8 +10,9 @@ use crate::error::{Error, Reason, Result, Status};
 use crate::request::Shape;
 use crate::resp::{Kind, Reply, ReplyRef};
 
-/// A function of a pipeline that was missed so often stays missed.
+/// A function of a pipeline that was missed so often stays missed; one by itself, where there are no transactions.
 const FUNCTION_MISSES: u32 = 7;
+const LONE_FUNCTION_MISSES: u32 = 11;
 
 impl World {
     /// What nobody may have seen at any time.
@@ -432,6 +433,10 @@ impl World {
         let misses = |item: &Item| match op.shape {
             // Each replica may lack the library, and then the primary as well.
             Shape::Single if item.library.is_some() && item.has_choice => 4,
+            // Else it would go in a transaction with its library, if that is known to be allowed.
+            Shape::Single if item.library.is_some() && !self.clients[op.client].probes_transactions => {
+                LONE_FUNCTION_MISSES
+            }
             Shape::Single => 2,
             // There is no form of a function that cannot miss.
             Shape::Pipeline if item.library.is_some() => FUNCTION_MISSES,

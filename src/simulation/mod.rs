@@ -70,6 +70,8 @@ struct Client {
     max_waiting: usize,
     /// Calls share several connections to a server: none is plain.
     shares_several: bool,
+    /// Its connections find out in their handshakes whether its user may run transactions.
+    probes_transactions: bool,
     /// Its owner may refuse to give credentials.
     may_be_refused: bool,
     /// What its engine held at most.
@@ -135,7 +137,8 @@ impl World {
         let mut options = Options::default();
         options.connect_timeout(Duration::from_millis(rng.u64(200..2_000))).expect("valid");
         options.reconnect_attempts(rng.u32(0..6));
-        options.client_info(rng.bool()).probe_transactions(rng.bool());
+        let (names_itself, probes_transactions) = (rng.bool(), rng.bool());
+        options.client_info(names_itself).probe_transactions(probes_transactions);
         let max_waiting = rng.usize(1..4);
         options.max_waiting(max_waiting).expect("valid");
         let shared = if traits.sharing { rng.usize(2..5) } else { 1 };
@@ -154,6 +157,7 @@ impl World {
             network,
             max_waiting,
             shares_several: shared > 1,
+            probes_transactions,
             most_held: 0,
             may_be_refused: max_waiting == 3,
         }
