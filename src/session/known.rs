@@ -124,6 +124,8 @@ mod tests {
         cache.missed(two, 300);
         assert!(cache.contains(one) && !cache.contains(two), "sent before it was loaded again");
         cache.insert(three, 600, Source::Other);
+        cache.missed(three, 500);
+        assert!(cache.contains(three), "sent before EVAL brought it");
         cache.missed(three, 600);
         assert!(cache.contains(one) && !cache.contains(three), "what EVAL has brought is evicted alone");
         cache.missed(one, 700);
