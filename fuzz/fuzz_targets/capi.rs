@@ -9,6 +9,7 @@ use ::rs_script::ffi::call_options::*;
 use ::rs_script::ffi::client::*;
 use ::rs_script::ffi::error::*;
 use ::rs_script::ffi::options::*;
+use ::rs_script::ffi::packed::*;
 use ::rs_script::ffi::pipeline::*;
 use ::rs_script::ffi::queue::*;
 use ::rs_script::ffi::reply::*;
@@ -301,7 +302,7 @@ unsafe fn step(h: &mut Handles, source: &mut Source<'_>, url: &CStr) {
                 }
             }
             2 => {
-                let mut out = 8 as *mut rs_client;
+                let mut out = std::ptr::dangling_mut::<rs_client>();
                 let text = CString::new(
                     source.bytes(24).iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>(),
                 )
