@@ -25,11 +25,12 @@ use crate::threads::{self, Place};
 #[repr(i32)]
 #[non_exhaustive]
 pub enum LogLevel {
-    /// Something failed; calls may have failed with it.
+    /// An attempt to connect has failed; calls may have failed with it.
     Error = 1,
-    /// Something failed and was mended.
+    /// The client goes on, but something is wrong: a connection was lost, a login could not be renewed, a server evicts
+    /// tokens.
     Warning = 2,
-    /// A connection came or went.
+    /// A connection was made, or something about the servers has changed.
     Info = 3,
 }
 

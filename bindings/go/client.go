@@ -40,7 +40,8 @@ func newNativeClient(pointer *C.rs_client) *nativeClient {
 // redis+cluster://[[user]:password@]host[:port],host[:port],..., or the primary of a service behind sentinels as
 // redis+sentinel://[[user]:password@]host[:port],.../service[/database].
 //
-// When the context ends first, Open returns at once and the attempt is given up at the connect timeout at the latest.
+// Each server that the URL names is tried once, for no longer than the connect timeout. When the context ends first,
+// Open returns at once, and the attempt goes on unseen until it ends or its time is over.
 // The client must be closed with [Client.Close].
 func Open(ctx context.Context, url string, options ...Option) (*Client, error) {
 	if err := checkVersion(uint32(C.rs_version_number())); err != nil {
@@ -124,7 +125,8 @@ func (c *Client) Close() error {
 // refused: a [time.Time] or [time.Duration], of which the caller says what is to be sent, and nil.
 //
 // Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, SELECT, ...) are refused
-// with [ErrCommandRefused]. A command is never sent twice.
+// with [ErrCommandRefused]. A command is sent again only when the server provably did not run it, as after a
+// redirection. [Client.DoWith] makes one that may run twice.
 func (c *Client) Do(ctx context.Context, args ...any) Result {
 	return c.command(ctx, &CallOptions{}, args)
 }

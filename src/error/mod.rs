@@ -258,7 +258,8 @@ impl Error {
         self.0.status
     }
 
-    /// What happened, in words. Never holds a password or the text of a script.
+    /// What happened, in words. Never holds a password. It may hold the server's own text, and that may quote a piece
+    /// of a script that does not compile, or what a script has put into its error.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

@@ -98,7 +98,8 @@ pub struct rs_call_options {
     /// Which servers run the call if it is read-only: one of the RS_READ_FROM_ numbers.
     pub read_from: i32,
     /// Where the call goes if it has no keys, or is a command whose keys this library does not know: one of the
-    /// RS_ROUTE_ numbers. Keys go before it. On a client of a single server it changes nothing.
+    /// RS_ROUTE_ numbers. Keys go before it. On a client of a single server every route leads there, and with
+    /// RS_ROUTE_ALL the reply is a map all the same.
     pub route: i32,
     /// With RS_ROUTE_KEY a key, with RS_ROUTE_NODE a server: `route_len` bytes, NULL is an empty key.
     pub route_to: *const c_char,

@@ -15,6 +15,8 @@ use crate::error::Result;
 /// The authorities to trust instead of the system's, in PEM form: `len` bytes; copied. In place of
 /// rs_options_set_tls_ca_file. TLS URLs only; checked by rs_client_open.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options; `pem` is NULL or points to `len` bytes.
 #[unsafe(no_mangle)]
@@ -36,6 +38,8 @@ pub unsafe extern "C" fn rs_options_set_tls_ca_pem(
 /// The client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1; not encrypted), in PEM form;
 /// copied. In place of rs_options_set_tls_client_cert. TLS URLs only; checked by rs_client_open. The copies of the
 /// key are overwritten when the options and clients that hold them are freed.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options; `cert` is NULL or points to `cert_len` bytes, and `key` to `key_len`.
@@ -107,6 +111,8 @@ pub type rs_credentials_fn =
 ///
 /// Redis: <https://redis.io/docs/latest/commands/auth/>.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options; `credentials` and `context_free` may be called from any thread with `context`.
 #[unsafe(no_mangle)]
@@ -157,6 +163,8 @@ pub unsafe extern "C" fn rs_credentials_node(request: *const rs_credentials_requ
 /// for 1000.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+///
+/// cbindgen:postfix=RS_NOT_NULL(request)
 ///
 /// # Safety
 /// `request` is NULL or a live request, and not live afterwards; `username` is NULL or ends in a NUL; `password` is

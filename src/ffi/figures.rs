@@ -119,6 +119,8 @@ pub type rs_call_fn = Option<unsafe extern "C" fn(context: *mut c_void, event: *
 /// once, when neither these options nor a client of theirs needs it any more; may be NULL. On failure it is called
 /// before this returns.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options; `call` and `context_free` may be called from any thread with `context`.
 #[unsafe(no_mangle)]
@@ -151,6 +153,8 @@ pub unsafe extern "C" fn rs_options_set_call_hook(
 /// bindings, whose languages cannot be called back on the thread that completes a call. Calls that never began (what
 /// is wrong with one of a batch) have none. Default: false, which costs nothing.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options.
 #[unsafe(no_mangle)]
@@ -170,6 +174,8 @@ pub unsafe extern "C" fn rs_options_set_call_costs(
 
 /// Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes
 /// 21 KiB once it is called. Default: 0.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.

@@ -17,7 +17,7 @@
 namespace rs {
 
 // Where a call goes that has no keys, or a command whose keys the library does not know. Keys go before it. On a
-// client of a single server it changes nothing.
+// client of a single server every route leads there, and with all() the reply is a map all the same.
 class Route {
 public:
     // Where the client's own route leads.
