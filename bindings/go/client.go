@@ -146,7 +146,8 @@ func (c *Client) command(ctx context.Context, options *CallOptions, args []any) 
 
 // Stats is what a client has done since it was opened, over all its connections.
 type Stats struct {
-	// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
+	// Calls sent: commands, scripts and pipelines, those sent a second time counted again, the handshakes, and what the
+	// library asks servers for itself.
 	Calls uint64
 	// RoundTrips is bursts of writing to a socket. Calls that travel together share one; a call made when all before
 	// it have ended adds exactly one each time that something of it is sent, a pipeline of more than 256 KiB several.
@@ -155,11 +156,11 @@ type Stats struct {
 	BytesSent uint64
 	// BytesReceived is after decryption.
 	BytesReceived uint64
-	// ScriptLoads is the SCRIPT LOADs sent of the library's own accord.
+	// ScriptLoads is the SCRIPT LOADs and FUNCTION LOADs sent of the library's own accord.
 	ScriptLoads uint64
-	// NoScriptRepairs is scripts loaded and sent again because the server had lost them.
+	// NoScriptRepairs is scripts and functions loaded and sent again because the server had lost them.
 	NoScriptRepairs uint64
-	// Reconnects is connections opened after the first.
+	// Reconnects is connections opened after the first one to each server, those of commands that wait not counted.
 	Reconnects uint64
 	// Redirects is MOVED and ASK redirections followed.
 	Redirects uint64

@@ -109,8 +109,8 @@ export interface ConnectOptions {
      */
     reconnectAttempts?: number | undefined;
     /**
-     * The longest reply, in bytes on the wire, at least 65536; over it the connection is closed, and the call ends with
-     * `RS_ERR_REPLY_LIMIT`. Default 513 MiB.
+     * The longest reply, in bytes on the wire, at least 65536; over it the connection is closed, and the call ends
+     * with `RS_ERR_REPLY_LIMIT`. Default 513 MiB.
      */
     maxReplyBytes?: number | undefined;
     /** How deep a reply may be nested, 8 to 1024; over it the same happens. Default 128. */
@@ -252,18 +252,26 @@ export interface Script<T extends Reply = Reply> {
 }
 
 export interface Stats {
+    /** Calls sent, those sent a second time counted again, the handshakes, and what the library asks for itself. */
     calls: number;
     /**
      * Bursts of writing to a socket. Calls that travel together share one; a call made when all before it have ended
      * adds exactly one each time that something of it is sent.
      */
     roundTrips: number;
+    /** Before encryption. */
     bytesSent: number;
+    /** After decryption. */
     bytesReceived: number;
+    /** SCRIPT LOADs and FUNCTION LOADs sent of the library's own accord. */
     scriptLoads: number;
+    /** Scripts and functions loaded and sent again because the server had lost them. */
     noscriptRepairs: number;
+    /** Connections opened after the first one to each server, those of commands that wait not counted. */
     reconnects: number;
+    /** MOVED and ASK redirections followed. */
     redirects: number;
+    /** Calls in flight now, those included whose callers have left. */
     inFlight: number;
 }
 
@@ -274,7 +282,7 @@ export interface ScriptStats {
     name: string | null;
     /** That have ended, items of pipelines and transactions among them. */
     calls: number;
-    /** SCRIPT LOADs of it that were sent. */
+    /** SCRIPT LOADs of it that were sent, or FUNCTION LOADs of its library. */
     loads: number;
     /** How often it was sent again because a server had lost it. */
     repairs: number;

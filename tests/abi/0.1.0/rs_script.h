@@ -477,7 +477,8 @@
 // RESP3: a string with a format of three letters.
 #define RS_REPLY_VERBATIM 12
 
-// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
+// Calls sent: commands, scripts and pipelines, those sent a second time counted again, the handshakes, and what the
+// library asks servers for itself.
 #define RS_STAT_CALLS 0
 
 // Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later
@@ -492,13 +493,13 @@
 // Bytes received, after decryption.
 #define RS_STAT_BYTES_RECEIVED 3
 
-// SCRIPT LOADs sent of the library's own accord.
+// SCRIPT LOADs and FUNCTION LOADs sent of the library's own accord.
 #define RS_STAT_SCRIPT_LOADS 4
 
-// Scripts loaded and sent again because the server had lost them.
+// Scripts and functions loaded and sent again because the server had lost them.
 #define RS_STAT_NOSCRIPT_REPAIRS 5
 
-// Connections opened after the first.
+// Connections opened after the first one to each server, those of commands that wait not counted.
 #define RS_STAT_RECONNECTS 6
 
 // MOVED and ASK redirections followed.
@@ -630,7 +631,8 @@ typedef struct {
     uint32_t size;
     // One of the RS_CALL_KIND_ numbers.
     int32_t kind;
-    // RS_OK, or what the call ended with. An error that is an element of a pipeline's reply is none of the pipeline's.
+    // RS_OK, or what the call ended with. An error that is an element of a pipeline's reply is none of the
+    // pipeline's.
     rs_status status;
     // One of the RS_REASON_ numbers; 0 with RS_OK.
     int32_t reason;
@@ -1294,13 +1296,13 @@ rs_status rs_options_set_script_stats(rs_options *options,
 //
 // `*reply`: an array with a map for each script; caller frees with rs_reply_free; NULL on failure. Each map has, as
 // strings, `sha` and `name`, which is nil where the script has none; as integers `calls` (that have ended, items of
-// pipelines and transactions among them), `loads` (SCRIPT LOADs sent of it), `repairs` (how often it was sent again
-// because a server had lost it), `errors` (calls that ended with an error of any kind) and `indeterminate` (those of
-// them of which nobody knows whether they were executed); and a map `latency` of the calls by themselves: `count`,
-// `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in microseconds and to 1 %, up to 100 seconds; and
-// `buckets`, an array of pairs: the longest time in microseconds that is counted in a bucket, and how many calls
-// are. Later versions append to the maps. All scripts that were too many to be counted by themselves stand last,
-// with nil for `sha`.
+// pipelines and transactions among them), `loads` (SCRIPT LOADs sent of it, or FUNCTION LOADs of its library),
+// `repairs` (how often it was sent again because a server had lost it), `errors` (calls that ended with an error of
+// any kind) and `indeterminate` (those of them of which nobody knows whether they were executed); and a map
+// `latency` of the calls by themselves: `count`, `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in
+// microseconds and to 1 %, up to 100 seconds; and `buckets`, an array of pairs: the longest time in microseconds
+// that is counted in a bucket, and how many calls are. Later versions append to the maps. All scripts that were too
+// many to be counted by themselves stand last, with nil for `sha`.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED, RS_ERR_NO_MEMORY. Threads: any.
 rs_status rs_client_script_stats(const rs_client *client,
